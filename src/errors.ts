@@ -1,0 +1,153 @@
+/**
+ * One class per kind of failure. A message says what was found and what was expected; `hint` says what to do about it.
+ *
+ * `name` is set per class so that logs stay readable after minification, and `code` is stable for programs.
+ */
+export abstract class Mamba2Error extends Error {
+  abstract readonly code: string;
+  readonly hint: string;
+
+  constructor(problem: string, hint = '', options?: { cause?: unknown }) {
+    super(hint ? `${problem} ${hint}` : problem, options);
+    this.name = new.target.name;
+    this.hint = hint;
+  }
+}
+
+// --- Where a model comes from -------------------------------------------------------------------------------------
+
+/** No local folder, bundled model or hub repository has this name. */
+export class ModelNotFoundError extends Mamba2Error {
+  readonly code = 'model_not_found';
+}
+
+/** The hub can't be reached, or may not be (HF_HUB_OFFLINE, localFilesOnly), and the cache lacks the file. */
+export class OfflineError extends Mamba2Error {
+  readonly code = 'offline';
+}
+
+/** The hub answered, but a file could not be fetched whole. What was received is kept for the next try. */
+export class DownloadError extends Mamba2Error {
+  readonly code = 'download_failed';
+}
+
+// --- What a checkpoint says ---------------------------------------------------------------------------------------
+
+/** A JSON file of the checkpoint (config, index, tokenizer) can't be parsed or has the wrong form. */
+export class JsonFileError extends Mamba2Error {
+  readonly code = 'bad_json_file';
+}
+
+/** A value in config.json is missing, of the wrong type, or contradicts another. */
+export class ConfigError extends Mamba2Error {
+  readonly code = 'bad_config';
+}
+
+/** config.json names an architecture that this library does not run. */
+export class UnsupportedArchitectureError extends Mamba2Error {
+  readonly code = 'unsupported_architecture';
+}
+
+/** A safetensors file is truncated, oversized, overlapping or otherwise malformed. */
+export class SafetensorsError extends Mamba2Error {
+  readonly code = 'bad_safetensors';
+}
+
+/** The model needs a tensor that no file of the checkpoint holds. */
+export class MissingTensorError extends Mamba2Error {
+  readonly code = 'missing_tensor';
+}
+
+/** The checkpoint holds a tensor that no part of the model takes. */
+export class UnexpectedTensorError extends Mamba2Error {
+  readonly code = 'unexpected_tensor';
+}
+
+/** A weight has another shape than the config implies. */
+export class WeightShapeError extends Mamba2Error {
+  readonly code = 'weight_shape';
+}
+
+/** A weight is stored in a dtype that can't be read as floating point. */
+export class WeightDTypeError extends Mamba2Error {
+  readonly code = 'weight_dtype';
+}
+
+/** A weight holds NaN or an infinity (checked on request only). */
+export class NonFiniteWeightError extends Mamba2Error {
+  readonly code = 'non_finite_weight';
+}
+
+/** The tokenizer is missing, malformed, or larger than the model's vocabulary. */
+export class TokenizerError extends Mamba2Error {
+  readonly code = 'tokenizer';
+}
+
+/** The chat template is missing or fails on these messages. */
+export class ChatTemplateError extends Mamba2Error {
+  readonly code = 'chat_template';
+}
+
+// --- What a caller asks for ---------------------------------------------------------------------------------------
+
+/** This device is unknown or not available here. */
+export class UnsupportedDeviceError extends Mamba2Error {
+  readonly code = 'unsupported_device';
+}
+
+/** This weight dtype is unknown. */
+export class UnsupportedDTypeError extends Mamba2Error {
+  readonly code = 'unsupported_dtype';
+}
+
+/** The number of ranks does not fit the model. */
+export class ShardingError extends Mamba2Error {
+  readonly code = 'sharding';
+}
+
+/** A prompt with no tokens. */
+export class EmptyPromptError extends Mamba2Error {
+  readonly code = 'empty_prompt';
+}
+
+/** A token id outside the vocabulary. */
+export class TokenIdError extends Mamba2Error {
+  readonly code = 'token_id';
+}
+
+/** A sampling parameter is out of range. */
+export class SamplingParamsError extends Mamba2Error {
+  readonly code = 'sampling_params';
+}
+
+/** The object was disposed of and can't be used any more. */
+export class DisposedError extends Mamba2Error {
+  readonly code = 'disposed';
+}
+
+// --- What layers and operations were given ------------------------------------------------------------------------
+
+/** A tensor has another shape than an operation's contract asks for. */
+export class ShapeError extends Mamba2Error {
+  readonly code = 'shape';
+}
+
+/** An argument of an operation or layer is outside its contract. */
+export class ArgumentError extends Mamba2Error {
+  readonly code = 'argument';
+}
+
+/** Two layers were given the same prefix. */
+export class DuplicateLayerError extends Mamba2Error {
+  readonly code = 'duplicate_layer';
+}
+
+/** The batch's metadata contradicts itself or the tensors it comes with. */
+export class MetadataError extends Mamba2Error {
+  readonly code = 'metadata';
+}
+
+/** A rank of the process group failed; the others were released. */
+export class RankFailedError extends Mamba2Error {
+  readonly code = 'rank_failed';
+}

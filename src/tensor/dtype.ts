@@ -1,0 +1,43 @@
+import { UnsupportedDTypeError } from '../errors.ts';
+
+/**
+ * How weights are stored. State and every accumulation are float32 whatever the weight dtype.
+ * `int8` and `int4` are blocks of 32 values along the input dimension with one float32 scale each.
+ */
+export const WEIGHT_DTYPES = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
+export type WeightDType = (typeof WEIGHT_DTYPES)[number];
+
+const ALIASES: Readonly<Record<string, WeightDType>> = {
+  fp32: 'float32',
+  f32: 'float32',
+  fp16: 'float16',
+  f16: 'float16',
+  half: 'float16',
+  bf16: 'bfloat16',
+  q8: 'int8',
+  q4: 'int4',
+};
+
+/** Reads a dtype by its Hugging Face name or one of the short names that other runtimes use. */
+export function parseWeightDType(name: string): WeightDType {
+  const dtype = WEIGHT_DTYPES.find((known) => known === name) ?? ALIASES[name];
+  if (dtype === undefined) {
+    throw new UnsupportedDTypeError(`Unknown dtype '${name}'.`, `Use one of: auto, ${WEIGHT_DTYPES.join(', ')}.`);
+  }
+  return dtype;
+}
+
+/** Bytes that one weight takes, block scales included. */
+export function bytesPerWeight(dtype: WeightDType): number {
+  switch (dtype) {
+    case 'float32':
+      return 4;
+    case 'bfloat16':
+    case 'float16':
+      return 2;
+    case 'int8':
+      return 1 + 4 / 32;
+    case 'int4':
+      return 0.5 + 4 / 32;
+  }
+}

@@ -120,6 +120,11 @@ export class SamplingParamsError extends Mamba2Error {
   readonly code = 'sampling_params';
 }
 
+/** The model's logits are NaN, so no token can be chosen. */
+export class NonFiniteLogitsError extends Mamba2Error {
+  readonly code = 'non_finite_logits';
+}
+
 /** The object was disposed of and can't be used any more. */
 export class DisposedError extends Mamba2Error {
   readonly code = 'disposed';

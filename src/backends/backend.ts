@@ -1,0 +1,106 @@
+import type { ProcessGroup } from '../distributed/process-group.ts';
+import type { WeightDType } from '../tensor/dtype.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { StateSpaceOps } from './state-space-ops.ts';
+
+/** The matrix of a linear layer or embedding in a backend's own layout. (outFeatures, inFeatures), as checkpoints have it. */
+export interface LinearWeight {
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  readonly dtype: WeightDType;
+}
+
+/** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
+export interface GroupLayout {
+  /** Position of the rank's first column in the whole row. */
+  readonly firstColumn: number;
+  /** Columns per group; group g covers columns [g * groupSize, (g + 1) * groupSize) of the whole row. */
+  readonly groupSize: number;
+}
+
+/**
+ * A place where arrays live and operations run. This file and `state-space-ops.ts` are the contract; the `reference`
+ * backend is its executable form, and every other backend is tested against it.
+ *
+ * For all operations:
+ * - Activations are float32, state and accumulation too. Letters: T rows (tokens), C columns (channels).
+ * - Calling an operation enqueues it. Results are read with {@link Backend.read}.
+ * - An operation throws ShapeError or ArgumentError at the call when its arguments break the contract.
+ * - Where `out` can be passed, the result is written there (it may be a view) and returned; it never aliases an input
+ *   unless the operation says so.
+ * - T = 0 is legal everywhere and does nothing.
+ */
+export interface Backend extends StateSpaceOps {
+  readonly name: string;
+
+  // --- arrays -----------------------------------------------------------------------------------------------------
+
+  /** A copy of host data. */
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
+
+  /** float32 zeros. */
+  zeros(shape: readonly number[]): Tensor;
+
+  /** A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run. */
+  read(x: Tensor): Promise<Float32Array>;
+
+  /** Views of consecutive columns of x (T, C): sizes sum to C. */
+  splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];
+
+  /** A view of rows [begin, end) of x. */
+  sliceRows(x: Tensor, begin: number, end: number): Tensor;
+
+  /** The same elements under another shape with the same first extent. */
+  reshape(x: Tensor, shape: readonly number[]): Tensor;
+
+  /** Copies slot `from` of a state (slots, ...) over slot `to`. */
+  copySlot(state: Tensor, from: number, to: number): void;
+
+  // --- dense layers -----------------------------------------------------------------------------------------------
+
+  /** Takes a matrix (outFeatures, inFeatures) into the backend's layout, rounded to `dtype`. `weight` may be reused after. */
+  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;
+
+  /** y = x Wᵀ + bias. x (T, in), W (out, in), bias (out) → (T, out). Each output sums over `in` in ascending order. */
+  linear(x: Tensor, weight: LinearWeight, bias?: Tensor): Tensor;
+
+  /**
+   * Rows of a table by id: ids (T) int32, table (rows, C) → (T, C). The table holds ids [firstRow, firstRow + rows);
+   * other ids give a row of zeros, so that ranks that hold parts of a vocabulary can sum their results.
+   */
+  embedding(ids: Tensor, table: LinearWeight, firstRow?: number): Tensor;
+
+  /** The rows of x (T, C) that rows (R) int32 names, in that order → (R, C). */
+  gatherRows(x: Tensor, rows: Tensor): Tensor;
+
+  /** x + y, both (T, C). */
+  add(x: Tensor, y: Tensor): Tensor;
+
+  /** Every row of x (T, C) times v (C), element by element. */
+  mulColumns(x: Tensor, v: Tensor): Tensor;
+
+  // --- norms ------------------------------------------------------------------------------------------------------
+
+  /** x / sqrt(mean(x²) + eps) * weight, per row. x (T, C), weight (C). */
+  rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor;
+
+  /** x * silu(z), silu(z) = z / (1 + exp(-z)). Both (T, C). */
+  siluGate(x: Tensor, z: Tensor): Tensor;
+
+  /** Per row and group, the sum of squares over the columns held here. v (T, C) → (T, groups); absent groups are 0. */
+  groupSquareSums(v: Tensor, groups: number, layout: GroupLayout): Tensor;
+
+  /**
+   * v / sqrt(squareSums / groupSize + eps) * weight with each column's group. v (T, C), squareSums (T, groups) over the
+   * whole row, weight (C).
+   */
+  scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): Tensor;
+
+  // --- collectives ------------------------------------------------------------------------------------------------
+
+  /** The sum of x over all ranks, on all ranks. x may be overwritten. */
+  allReduce(x: Tensor, group: ProcessGroup): Tensor;
+
+  /** The ranks' columns side by side: x (T, C) → (T, size * C). */
+  allGatherColumns(x: Tensor, group: ProcessGroup): Tensor;
+}

@@ -1,0 +1,112 @@
+import { ArgumentError, ShapeError } from '../../errors.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import { roundWeight } from '../../tensor/quantize.ts';
+import { formatShape, type Tensor } from '../../tensor/tensor.ts';
+import type { LinearWeight } from '../backend.ts';
+import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
+
+/** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
+export class HostLinearWeight implements LinearWeight {
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  readonly dtype: WeightDType;
+  readonly data: Float32Array;
+
+  constructor(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType) {
+    if (weight.length !== outFeatures * inFeatures) {
+      throw new ShapeError(`A weight of ${weight.length} values is not ${formatShape([outFeatures, inFeatures])}.`);
+    }
+    this.outFeatures = outFeatures;
+    this.inFeatures = inFeatures;
+    this.dtype = dtype;
+    this.data = weight.slice();
+    roundWeight(this.data, inFeatures, dtype);
+  }
+}
+
+/** Reference of {@link Backend.linear}. */
+export function linear(x: Tensor, weight: LinearWeight, bias?: Tensor): HostTensor<Float32Array> {
+  const w = hostWeight(weight);
+  const { outFeatures, inFeatures } = w;
+  const input = floats(x, 'x', [null, inFeatures]);
+  const b = bias && floats(bias, 'bias', [outFeatures]);
+  const T = x.shape[0];
+  const out = hostZeros([T, outFeatures]);
+  for (let t = 0; t < T; t++) {
+    const row = input.data.subarray(t * input.stride, t * input.stride + inFeatures);
+    let o = 0;
+    // Four outputs at once: one sum alone waits for each of its own additions.
+    for (; o + 4 <= outFeatures; o += 4) {
+      const [w0, w1, w2, w3] = [o, o + 1, o + 2, o + 3].map((r) => r * inFeatures);
+      let [y0, y1, y2, y3] = [0, 0, 0, 0];
+      for (let i = 0; i < inFeatures; i++) {
+        const xi = row[i];
+        y0 += xi * w.data[w0 + i];
+        y1 += xi * w.data[w1 + i];
+        y2 += xi * w.data[w2 + i];
+        y3 += xi * w.data[w3 + i];
+      }
+      out.data.set([y0, y1, y2, y3], t * outFeatures + o);
+    }
+    for (; o < outFeatures; o++) {
+      let y = 0;
+      for (let i = 0; i < inFeatures; i++) y += row[i] * w.data[o * inFeatures + i];
+      out.data[t * outFeatures + o] = y;
+    }
+    if (b) for (let i = 0; i < outFeatures; i++) out.data[t * outFeatures + i] += b.data[i];
+  }
+  return out;
+}
+
+/** Reference of {@link Backend.embedding}. */
+export function embedding(ids: Tensor, table: LinearWeight, firstRow = 0): HostTensor<Float32Array> {
+  const w = hostWeight(table);
+  const rows = ints(ids, 'ids', null);
+  const out = hostZeros([rows.length, w.inFeatures]);
+  rows.forEach((id, t) => {
+    const row = id - firstRow;
+    if (row < 0 || row >= w.outFeatures) return;
+    out.data.set(w.data.subarray(row * w.inFeatures, (row + 1) * w.inFeatures), t * w.inFeatures);
+  });
+  return out;
+}
+
+/** Reference of {@link Backend.gatherRows}. */
+export function gatherRows(x: Tensor, rows: Tensor): HostTensor<Float32Array> {
+  const from = floats(x, 'x', [null, null]);
+  const indices = ints(rows, 'rows', null);
+  const [T, C] = x.shape;
+  const out = hostZeros([indices.length, C]);
+  indices.forEach((row, r) => {
+    if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
+    out.data.set(from.data.subarray(row * from.stride, row * from.stride + C), r * C);
+  });
+  return out;
+}
+
+/** Reference of {@link Backend.add}. */
+export function add(x: Tensor, y: Tensor): HostTensor<Float32Array> {
+  const [T, C] = x.shape;
+  const a = floats(x, 'x', [null, null]);
+  const b = floats(y, 'y', [T, C]);
+  return elementwise(T, C, (t, c) => a.data[t * a.stride + c] + b.data[t * b.stride + c]);
+}
+
+/** Reference of {@link Backend.mulColumns}. */
+export function mulColumns(x: Tensor, v: Tensor): HostTensor<Float32Array> {
+  const [T, C] = x.shape;
+  const a = floats(x, 'x', [null, null]);
+  const factors = floats(v, 'v', [C]);
+  return elementwise(T, C, (t, c) => a.data[t * a.stride + c] * factors.data[c]);
+}
+
+function elementwise(T: number, C: number, value: (t: number, c: number) => number): HostTensor<Float32Array> {
+  const out = hostZeros([T, C]);
+  for (let t = 0; t < T; t++) for (let c = 0; c < C; c++) out.data[t * C + c] = value(t, c);
+  return out;
+}
+
+function hostWeight(weight: LinearWeight): HostLinearWeight {
+  if (weight instanceof HostLinearWeight) return weight;
+  throw new ArgumentError('The weight belongs to another backend.', 'Make it with linearWeight of the reference backend.');
+}

@@ -1,0 +1,83 @@
+import { ArgumentError, ShapeError } from '../../errors.ts';
+import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
+
+/** A tensor in JavaScript memory. Row r of the first dimension begins at `data[r * stride]`. */
+export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int32Array> implements Tensor {
+  readonly data: A;
+  readonly shape: readonly number[];
+  /** Elements from one entry of the first dimension to the next. */
+  readonly stride: number;
+
+  constructor(data: A, shape: readonly number[], stride = elementCount(shape.slice(1))) {
+    const rows = shape[0] ?? 1;
+    const needed = rows === 0 ? 0 : (rows - 1) * stride + elementCount(shape.slice(1));
+    if (shape.some((extent) => !Number.isInteger(extent) || extent < 0) || data.length < needed) {
+      throw new ShapeError(
+        `${data.length} elements can't hold a tensor of shape ${formatShape(shape)} with stride ${stride}.`,
+        `That takes ${needed}.`,
+      );
+    }
+    this.data = data;
+    this.shape = shape;
+    this.stride = stride;
+  }
+
+  get dtype(): 'float32' | 'int32' {
+    return this.data instanceof Float32Array ? 'float32' : 'int32';
+  }
+
+  /** Elements in one entry of the first dimension. */
+  get rowSize(): number {
+    return elementCount(this.shape.slice(1));
+  }
+}
+
+/** A float32 tensor on the host, for calling the operations directly. */
+export function hostTensor(data: Float32Array | readonly number[], shape: readonly number[]): HostTensor<Float32Array> {
+  return new HostTensor(data instanceof Float32Array ? data : Float32Array.from(data), shape);
+}
+
+/** An int32 tensor on the host: slots, row starts and flags. */
+export function hostIndices(data: Int32Array | readonly number[]): HostTensor<Int32Array> {
+  return new HostTensor(data instanceof Int32Array ? data : Int32Array.from(data), [data.length]);
+}
+
+export function hostZeros(shape: readonly number[]): HostTensor<Float32Array> {
+  return new HostTensor(new Float32Array(elementCount(shape)), shape);
+}
+
+/** The float32 host tensor behind `x`, whose shape must be `expected` (null accepts any extent). */
+export function floats(x: Tensor, name: string, expected: readonly (number | null)[]): HostTensor<Float32Array> {
+  checkShape(x, name, expected);
+  if (!(x instanceof HostTensor) || !(x.data instanceof Float32Array)) throw notHere(x, name, 'float32');
+  return x as HostTensor<Float32Array>;
+}
+
+/** The int32 values behind `x`, of shape (length). */
+export function ints(x: Tensor, name: string, length: number | null): Int32Array {
+  checkShape(x, name, [length]);
+  if (!(x instanceof HostTensor) || !(x.data instanceof Int32Array)) throw notHere(x, name, 'int32');
+  return x.data.subarray(0, x.shape[0]);
+}
+
+/** Contiguous copy of a strided tensor's elements. */
+export function contiguous(x: HostTensor<Float32Array>): Float32Array {
+  const { rowSize } = x;
+  if (x.stride === rowSize) return x.data.slice(0, (x.shape[0] ?? 1) * rowSize);
+  const out = new Float32Array(x.shape[0] * rowSize);
+  for (let r = 0; r < x.shape[0]; r++) out.set(x.data.subarray(r * x.stride, r * x.stride + rowSize), r * rowSize);
+  return out;
+}
+
+function notHere(x: Tensor, name: string, dtype: string): ArgumentError {
+  const found = x instanceof HostTensor ? `a ${x.dtype} tensor` : 'a tensor of another backend';
+  return new ArgumentError(`${name} is ${found}.`, `Pass a ${dtype} tensor that the reference backend made.`);
+}
+
+function checkShape(x: Tensor, name: string, expected: readonly (number | null)[]): void {
+  const fits = x.shape.length === expected.length && expected.every((extent, i) => extent === null || extent === x.shape[i]);
+  if (!fits) {
+    const wanted = `(${expected.map((extent) => extent ?? 'any').join(', ')})`;
+    throw new ShapeError(`${name} has shape ${formatShape(x.shape)}; expected ${wanted}.`);
+  }
+}

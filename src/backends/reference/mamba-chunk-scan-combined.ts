@@ -1,0 +1,46 @@
+import { ArgumentError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { SelectiveStateArgs } from '../state-space-ops.ts';
+import { contiguous, floats, HostTensor, hostIndices, hostZeros } from './host-tensor.ts';
+import { mambaChunkScan } from './state-space.ts';
+
+/** Arguments of {@link mambaChunkScanCombined}. */
+export interface ChunkScanCombinedArgs extends SelectiveStateArgs {
+  /** (T, H, P): the packed sequences' tokens. */
+  readonly x: Tensor;
+  /** (T, G, N) */
+  readonly B: Tensor;
+  /** At least 1. It does not change the result. */
+  readonly chunkSize: number;
+  /** (sequences + 1) int32, from 0 to T. Default: one sequence. */
+  readonly cuSeqlens?: Tensor | undefined;
+  /** (sequences, H, P, N). Default: zeros. */
+  readonly initialStates?: Tensor | undefined;
+}
+
+/**
+ * {@link StateSpaceOps.mambaChunkScan} as a function of its inputs: states come as `initialStates` and go out as
+ * `finalStates` (sequences, H, P, N) instead of living in a cache. An empty sequence keeps its initial state.
+ */
+export function mambaChunkScanCombined(args: ChunkScanCombinedArgs): { out: HostTensor; finalStates: HostTensor } {
+  const { x, B, cuSeqlens, initialStates, ...rest } = args;
+  if (x.shape.length !== 3 || B.shape.length !== 3) {
+    throw new ArgumentError(`x has ${x.shape.length} dimensions and B ${B.shape.length}.`, 'Pass (T, H, P) and (T, G, N).');
+  }
+  const [T, H, P] = x.shape;
+  const queryStartLoc = cuSeqlens ?? hostIndices([0, T]);
+  const sequences = queryStartLoc.shape[0] - 1;
+  const shape = [sequences, H, P, B.shape[2]];
+  const finalStates = initialStates
+    ? new HostTensor(contiguous(floats(initialStates, 'initialStates', shape)), shape)
+    : hostZeros(shape);
+  const out = mambaChunkScan({
+    ...rest,
+    x,
+    B,
+    queryStartLoc,
+    ssmStates: finalStates,
+    hasInitialState: hostIndices(new Int32Array(sequences).fill(1)),
+  });
+  return { out, finalStates };
+}

@@ -1,0 +1,109 @@
+import type { ProcessGroup } from '../../distributed/process-group.ts';
+import { ArgumentError, ShapeError } from '../../errors.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
+import type { Backend, LinearWeight } from '../backend.ts';
+import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
+import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
+import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
+import { groupSquareSums, rmsNorm, scaleByGroupNorm, siluGate } from './norms.ts';
+import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+
+/** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
+export class ReferenceBackend implements Backend {
+  readonly name = 'reference';
+
+  readonly linear = linear;
+  readonly embedding = embedding;
+  readonly gatherRows = gatherRows;
+  readonly add = add;
+  readonly mulColumns = mulColumns;
+  readonly rmsNorm = rmsNorm;
+  readonly siluGate = siluGate;
+  readonly groupSquareSums = groupSquareSums;
+  readonly scaleByGroupNorm = scaleByGroupNorm;
+  readonly causalConv1dFn = causalConv1dFn;
+  readonly causalConv1dUpdate = causalConv1dUpdate;
+  readonly mambaChunkScan = mambaChunkScan;
+  readonly selectiveStateUpdate = selectiveStateUpdate;
+
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
+    if (data.length !== elementCount(shape)) {
+      throw new ShapeError(`${data.length} values are not a tensor of shape ${formatShape(shape)}.`);
+    }
+    return new HostTensor(data.slice(), shape);
+  }
+
+  zeros(shape: readonly number[]): HostTensor {
+    return hostZeros(shape);
+  }
+
+  async read(x: Tensor): Promise<Float32Array> {
+    return contiguous(floats(x, 'x', x.shape));
+  }
+
+  splitColumns(x: Tensor, sizes: readonly number[]): HostTensor[] {
+    const from = floats(x, 'x', [null, null]);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    if (total !== x.shape[1]) {
+      throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
+    }
+    let begin = 0;
+    return sizes.map((size) => {
+      const view = new HostTensor(from.data.subarray(begin), [x.shape[0], size], from.stride);
+      begin += size;
+      return view;
+    });
+  }
+
+  sliceRows(x: Tensor, begin: number, end: number): HostTensor {
+    const from = floats(x, 'x', x.shape);
+    if (!(begin >= 0 && begin <= end && end <= x.shape[0])) {
+      throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
+    }
+    return new HostTensor(from.data.subarray(begin * from.stride), [end - begin, ...x.shape.slice(1)], from.stride);
+  }
+
+  reshape(x: Tensor, shape: readonly number[]): HostTensor {
+    const from = floats(x, 'x', x.shape);
+    if (shape[0] !== x.shape[0] || elementCount(shape) !== elementCount(x.shape)) {
+      throw new ShapeError(
+        `A tensor of shape ${formatShape(x.shape)} can't be read as ${formatShape(shape)}.`,
+        'Keep the first extent and the number of elements.',
+      );
+    }
+    return new HostTensor(from.data, shape, from.stride);
+  }
+
+  copySlot(state: Tensor, from: number, to: number): void {
+    const { data, stride, rowSize, shape } = floats(state, 'state', state.shape);
+    for (const slot of [from, to]) {
+      if (!(slot >= 0 && slot < shape[0])) throw new ArgumentError(`Slot ${slot} of a state of ${shape[0]} slots.`);
+    }
+    data.copyWithin(to * stride, from * stride, from * stride + rowSize);
+  }
+
+  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
+    return new HostLinearWeight(weight, outFeatures, inFeatures, dtype);
+  }
+
+  allReduce(x: Tensor, group: ProcessGroup): Tensor {
+    if (group.size === 1) return x;
+    const data = contiguous(floats(x, 'x', x.shape));
+    group.allReduce(data);
+    return new HostTensor(data, x.shape);
+  }
+
+  allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
+    if (group.size === 1) return x;
+    const [T, C] = x.shape;
+    const gathered = group.allGather(contiguous(floats(x, 'x', [T, C])));
+    const out = hostZeros([T, group.size * C]);
+    for (let r = 0; r < group.size; r++) {
+      for (let t = 0; t < T; t++) {
+        out.data.set(gathered.subarray((r * T + t) * C, (r * T + t + 1) * C), t * group.size * C + r * C);
+      }
+    }
+    return out;
+  }
+}

@@ -1,0 +1,159 @@
+import { ArgumentError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { type ChunkScanArgs, PAD_SLOT_ID, type SelectiveStateArgs, type SelectiveStateUpdateArgs } from '../state-space-ops.ts';
+import { silu, softplus } from './activation.ts';
+import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
+import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from './indices.ts';
+
+/**
+ * Reference of {@link StateSpaceOps.mambaChunkScan}: the recurrence itself, token by token. Chunks are a way to get the
+ * same numbers faster, so this form knows none, and splitting a prompt anywhere changes no bit.
+ */
+export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
+  if (!Number.isInteger(args.chunkSize) || args.chunkSize < 1) {
+    throw new ArgumentError(`chunkSize is ${args.chunkSize}.`, 'Use a whole number of tokens from 1 on.');
+  }
+  const step = new StateSpaceStep(args, args.ssmStates);
+  const starts = checkQueryStartLoc(args.queryStartLoc, step.rows);
+  const sequences = starts.length - 1;
+  const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', sequences);
+  checkSlots(slots, args.ssmStates.shape[0], 'cacheIndices');
+  const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', sequences);
+
+  for (let b = 0; b < sequences; b++) {
+    const [begin, end] = [starts[b], starts[b + 1]];
+    if (begin === end) continue;
+    const state = step.state(slots[b]);
+    if (!hasInitialState?.[b]) state.fill(0);
+    for (let t = begin; t < end; t++) step.run(state, t);
+  }
+  return step.out;
+}
+
+/** Reference of {@link StateSpaceOps.selectiveStateUpdate}. */
+export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor<Float32Array> {
+  const step = new StateSpaceStep(args, args.state);
+  const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', step.rows);
+  checkSlots(slots, args.state.shape[0], 'stateBatchIndices');
+  for (let b = 0; b < step.rows; b++) step.run(step.state(slots[b]), b);
+  return step.out;
+}
+
+/** One token through all heads: the mathematics that the scan and the one-step update share. */
+class StateSpaceStep {
+  readonly rows: number;
+  readonly out: HostTensor<Float32Array>;
+  readonly #H: number;
+  readonly #P: number;
+  readonly #N: number;
+  readonly #headsPerGroup: number;
+  readonly #states: HostTensor<Float32Array>;
+  readonly #x: HostTensor<Float32Array>;
+  readonly #z: HostTensor<Float32Array> | undefined;
+  readonly #B: HostTensor<Float32Array>;
+  readonly #C: HostTensor<Float32Array>;
+  readonly #dt: Broadcast;
+  readonly #dtBias: Broadcast | undefined;
+  readonly #A: Broadcast;
+  readonly #D: Broadcast | undefined;
+  readonly #dtSoftplus: boolean;
+  readonly #dtLimit: readonly [number, number];
+
+  constructor(args: SelectiveStateArgs, states: Tensor) {
+    const [, H, P, N] = states.shape;
+    const rows = args.x.shape[0];
+    const G = args.nGroups ?? args.B.shape[1];
+    const flat = args.x.shape.length === 2;
+    const xShape = flat ? [rows, H * P] : [rows, H, P];
+    const bcShape = args.B.shape.length === 2 ? [rows, G * N] : [rows, G, N];
+    this.rows = rows;
+    this.#H = H;
+    this.#P = P;
+    this.#N = N;
+    this.#headsPerGroup = headsPerGroup(H, G);
+    this.#states = floats(states, 'state', [null, null, null, null]);
+    this.#x = floats(args.x, 'x', xShape);
+    this.#z = args.z && floats(args.z, 'z', xShape);
+    this.#B = floats(args.B, 'B', bcShape);
+    this.#C = floats(args.C, 'C', bcShape);
+    this.#dt = perRow(args.dt, 'dt', rows, H, P);
+    this.#dtBias = args.dtBias && perHead(args.dtBias, 'dtBias', [H, P]);
+    this.#A = perHead(args.A, 'A', [H, P, N]);
+    this.#D = args.D && perHead(args.D, 'D', [H, P]);
+    this.#dtSoftplus = args.dtSoftplus ?? false;
+    this.#dtLimit = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
+    this.out = args.out ? floats(args.out, 'out', xShape) : hostZeros(xShape);
+  }
+
+  /** The state (H, P, N) of a slot; a padded row gets zeros of its own. */
+  state(slot: number): Float32Array {
+    const size = this.#H * this.#P * this.#N;
+    if (slot === PAD_SLOT_ID) return new Float32Array(size);
+    return this.#states.data.subarray(slot * this.#states.stride, slot * this.#states.stride + size);
+  }
+
+  /** h = exp(A Δ) h + Δ x ⊗ B;  y = h C + D x;  y *= silu(z). */
+  run(state: Float32Array, t: number): void {
+    const [P, N] = [this.#P, this.#N];
+    for (let h = 0; h < this.#H; h++) {
+      const g = Math.floor(h / this.#headsPerGroup);
+      const B = this.#B.data.subarray(t * this.#B.stride + g * N, t * this.#B.stride + (g + 1) * N);
+      const C = this.#C.data.subarray(t * this.#C.stride + g * N, t * this.#C.stride + (g + 1) * N);
+      for (let p = 0; p < P; p++) {
+        const x = this.#x.data[t * this.#x.stride + h * P + p];
+        const delta = this.#delta(t, h, p);
+        const hState = state.subarray((h * P + p) * N, (h * P + p + 1) * N);
+        const sharedDecay = this.#A.state === 0 ? decay(valueAt(this.#A, 0, h, p, 0), delta) : undefined;
+        let y = 0;
+        for (let n = 0; n < N; n++) {
+          const dA = sharedDecay ?? decay(valueAt(this.#A, 0, h, p, n), delta);
+          hState[n] = dA * hState[n] + delta * x * B[n];
+          y += hState[n] * C[n];
+        }
+        if (this.#D) y += valueAt(this.#D, 0, h, p, 0) * x;
+        if (this.#z) y *= silu(this.#z.data[t * this.#z.stride + h * P + p]);
+        this.out.data[t * this.out.stride + h * P + p] = y;
+      }
+    }
+  }
+
+  #delta(t: number, h: number, p: number): number {
+    const raw = valueAt(this.#dt, t, h, p, 0) + (this.#dtBias ? valueAt(this.#dtBias, 0, h, p, 0) : 0);
+    const [low, high] = this.#dtLimit;
+    return Math.min(high, Math.max(low, this.#dtSoftplus ? softplus(raw) : raw));
+  }
+}
+
+/** exp(A Δ). A is negative; rounding elsewhere must not turn a decay into growth. */
+function decay(A: number, delta: number): number {
+  return Math.exp(Math.min(0, A * delta));
+}
+
+/** A tensor read as if it were (rows, H, P, N): dimensions that it lacks have stride 0. */
+interface Broadcast {
+  readonly data: Float32Array;
+  readonly row: number;
+  readonly head: number;
+  readonly channel: number;
+  readonly state: number;
+}
+
+function valueAt(b: Broadcast, t: number, h: number, p: number, n: number): number {
+  return b.data[t * b.row + h * b.head + p * b.channel + n * b.state];
+}
+
+/** (rows, H) or (rows, H, P). */
+function perRow(x: Tensor, name: string, rows: number, H: number, P: number): Broadcast {
+  const perChannel = x.shape.length === 3;
+  const { data, stride } = floats(x, name, perChannel ? [rows, H, P] : [rows, H]);
+  return { data, row: stride, head: perChannel ? P : 1, channel: perChannel ? 1 : 0, state: 0 };
+}
+
+/** (H), or the full shape: (H, P) or (H, P, N). */
+function perHead(x: Tensor, name: string, full: readonly number[]): Broadcast {
+  const perChannel = x.shape.length > 1;
+  const { data } = floats(x, name, perChannel ? full : full.slice(0, 1));
+  const [, P, N = 1] = full;
+  if (!perChannel) return { data, row: 0, head: 1, channel: 0, state: 0 };
+  return { data, row: 0, head: P * N, channel: N, state: full.length === 3 ? 1 : 0 };
+}

@@ -1,0 +1,38 @@
+import { ArgumentError } from '../errors.ts';
+
+/** A place to read ranges of bytes from: a file, a buffer, a URL. */
+export interface ByteSource {
+  /** What error messages call it: a path or a URL. */
+  readonly name: string;
+  /** Bytes in total. */
+  readonly size: number;
+  /**
+   * Reads `length` bytes from `offset` on. The result starts at offset 0 of a buffer of its own, so that any typed
+   * array can view it. Rejects with ArgumentError when the range is not inside the source.
+   */
+  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Releases what the source holds. Later reads reject; closing twice is harmless. */
+  close(): Promise<void>;
+}
+
+/** Throws ArgumentError unless `length` bytes from `offset` on lie inside the source. */
+export function assertRange(source: Pick<ByteSource, 'name' | 'size'>, offset: number, length: number): void {
+  const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+  if (!valid || offset + length > source.size) {
+    throw new ArgumentError(`Can't read ${length} bytes at ${offset} of '${source.name}', which has ${source.size}.`);
+  }
+}
+
+/** A source over bytes in memory. Reads copy, so later writes to `bytes` don't show in what was read. */
+export function memorySource(name: string, bytes: Uint8Array): ByteSource {
+  const source = {
+    name,
+    size: bytes.byteLength,
+    async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+      assertRange(source, offset, length);
+      return new Uint8Array(bytes.subarray(offset, offset + length));
+    },
+    async close(): Promise<void> {},
+  };
+  return source;
+}

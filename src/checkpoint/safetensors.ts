@@ -1,0 +1,106 @@
+import { ArgumentError, MissingTensorError, WeightDTypeError } from '../errors.ts';
+import { bfloat16ToFloat32, float16ToFloat32 } from '../tensor/float16.ts';
+import type { ByteSource } from './byte-source.ts';
+import {
+  failIn,
+  LENGTH_BYTES,
+  MAX_HEADER_BYTES,
+  parseSafetensorsHeader,
+  type SafetensorsHeader,
+  type TensorInfo,
+} from './safetensors-header.ts';
+
+export type { SafetensorsDType, TensorInfo } from './safetensors-header.ts';
+
+/** A range of rows of the first dimension. */
+export interface RowRange {
+  /** 0 when absent. */
+  readonly firstRow?: number | undefined;
+  /** All rows from `firstRow` on when absent. */
+  readonly rows?: number | undefined;
+}
+
+/** The dtypes that can be read as floating point, and how. Host byte order is little-endian, as in the format. */
+const TO_FLOAT32: Readonly<Record<string, (bytes: Uint8Array<ArrayBuffer>) => Float32Array>> = {
+  F32: (bytes) => new Float32Array(bytes.buffer),
+  BF16: (bytes) => bfloat16ToFloat32(new Uint16Array(bytes.buffer)),
+  F16: (bytes) => float16ToFloat32(new Uint16Array(bytes.buffer)),
+  F64: (bytes) => new Float32Array(new Float64Array(bytes.buffer)),
+};
+
+/** One safetensors file: its header in memory, its tensors read on request. */
+export class SafetensorsFile {
+  readonly name: string;
+  /** In the order of the data. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #source: ByteSource;
+  readonly #dataStart: number;
+
+  private constructor(source: ByteSource, header: SafetensorsHeader, dataStart: number) {
+    this.name = source.name;
+    this.tensors = header.tensors;
+    this.metadata = header.metadata;
+    this.#source = source;
+    this.#dataStart = dataStart;
+  }
+
+  /** Reads and checks the header; the data is left alone. Rejects with SafetensorsError on a malformed file. */
+  static async open(source: ByteSource): Promise<SafetensorsFile> {
+    const fail = failIn(source.name);
+    if (source.size < LENGTH_BYTES)
+      fail(`the file has ${source.size} bytes, fewer than the ${LENGTH_BYTES} of a length.`);
+    const lengthBytes = await source.read(0, LENGTH_BYTES);
+    const headerBytes = Number(new DataView(lengthBytes.buffer).getBigUint64(0, true));
+    if (headerBytes > MAX_HEADER_BYTES) {
+      fail(`the header claims ${headerBytes} bytes, more than the ${MAX_HEADER_BYTES} of the format.`);
+    }
+    const dataStart = LENGTH_BYTES + headerBytes;
+    if (dataStart > source.size) {
+      fail(`the header claims ${headerBytes} bytes, but only ${source.size - LENGTH_BYTES} follow.`);
+    }
+    const bytes = await source.read(LENGTH_BYTES, headerBytes);
+    const header = parseSafetensorsHeader(bytes, source.size - dataStart, source.name);
+    return new SafetensorsFile(source, header, dataStart);
+  }
+
+  /**
+   * A tensor, or some of its rows, as float32 in row-major order. Only the bytes of those rows are read.
+   * Rejects with MissingTensorError, with WeightDTypeError when the dtype is no floating point of 16 bits or more,
+   * and with ArgumentError when the rows are not in the tensor.
+   */
+  async readFloat32(name: string, range: RowRange = {}): Promise<Float32Array> {
+    const tensor = this.tensors.get(name);
+    if (tensor === undefined) throw new MissingTensorError(`${this.name} has no tensor '${name}'.`);
+    const { dtype, shape, begin, end } = tensor;
+    if (!Object.hasOwn(TO_FLOAT32, dtype)) {
+      const known = Object.keys(TO_FLOAT32).join(', ');
+      throw new WeightDTypeError(
+        `${this.name}: tensor '${name}' is stored as ${dtype}, expected one of ${known}.`,
+        'Convert the checkpoint to one of these dtypes; quantized checkpoints are not read.',
+      );
+    }
+    const rowCount = shape.length === 0 ? 1 : shape[0];
+    const firstRow = range.firstRow ?? 0;
+    const rows = range.rows ?? rowCount - firstRow;
+    if (
+      !Number.isSafeInteger(firstRow) ||
+      !Number.isSafeInteger(rows) ||
+      firstRow < 0 ||
+      rows < 0 ||
+      firstRow + rows > rowCount
+    ) {
+      throw new ArgumentError(
+        `Can't read ${rows} rows from row ${firstRow} of '${name}', which has the shape [${shape}].`,
+      );
+    }
+    const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
+    const bytes = await this.#source.read(this.#dataStart + begin + firstRow * rowBytes, rows * rowBytes);
+    return TO_FLOAT32[dtype](bytes);
+  }
+
+  /** Releases the source. Reads reject afterwards. */
+  async close(): Promise<void> {
+    await this.#source.close();
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * The ranks that share one model, seen from one of them. Collectives are synchronous: every rank calls them in the same
+ * order with arrays of the same length, and returns when its own result is there. Sums run in rank order, so that a
+ * run is repeatable and all ranks hold the same bits.
+ */
+export interface ProcessGroup {
+  readonly rank: number;
+  readonly size: number;
+
+  /** Replaces `data` by its sum over all ranks. */
+  allReduce(data: Float32Array): void;
+
+  /** The ranks' arrays one after another, in rank order: length `size * data.length`. */
+  allGather(data: Float32Array): Float32Array;
+
+  /** Replaces `data` by the array of rank `source`. */
+  broadcast(data: Float32Array, source: number): void;
+}
+
+/** The group of one rank: nothing to exchange. */
+export const singleProcess: ProcessGroup = {
+  rank: 0,
+  size: 1,
+  allReduce: () => {},
+  allGather: (data) => data.slice(),
+  broadcast: () => {},
+};

@@ -1,0 +1,115 @@
+import { ArgumentError, RankFailedError } from '../errors.ts';
+import type { ProcessGroup } from './process-group.ts';
+
+// Words of the control block.
+const ARRIVED = 0;
+const GENERATION = 1;
+const FAILED = 2;
+const CONTROL_WORDS = 16;
+
+/** Floats that one rank can pass in one round; longer arrays go in several. */
+const WINDOW = 1 << 16;
+
+/** Memory that the ranks of a {@link SharedMemoryGroup} exchange through. Post it to every worker. */
+export interface GroupMemory {
+  readonly size: number;
+  readonly buffer: SharedArrayBuffer;
+}
+
+export function createGroupMemory(size: number): GroupMemory {
+  if (!Number.isInteger(size) || size < 1) {
+    throw new ArgumentError(`A process group of ${size} ranks was asked for.`, 'Use a whole number from 1 on.');
+  }
+  return { size, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + size * WINDOW)) };
+}
+
+/** Releases every rank that waits, now and later: each throws {@link RankFailedError} instead of hanging. */
+export function failGroup(memory: GroupMemory): void {
+  const control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
+  Atomics.store(control, FAILED, 1);
+  Atomics.add(control, GENERATION, 1);
+  Atomics.notify(control, GENERATION);
+}
+
+/** A process group of threads: each rank writes its window, all meet at a barrier, each reads the others' windows. */
+export class SharedMemoryGroup implements ProcessGroup {
+  readonly rank: number;
+  readonly size: number;
+  readonly #control: Int32Array;
+  readonly #windows: Float32Array[];
+
+  constructor(memory: GroupMemory, rank: number) {
+    if (!Number.isInteger(rank) || rank < 0 || rank >= memory.size) {
+      throw new ArgumentError(`Rank ${rank} of a group of ${memory.size}.`, `Ranks run from 0 to ${memory.size - 1}.`);
+    }
+    this.rank = rank;
+    this.size = memory.size;
+    this.#control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
+    this.#windows = Array.from(
+      { length: memory.size },
+      (_, r) => new Float32Array(memory.buffer, 4 * (CONTROL_WORDS + r * WINDOW), WINDOW),
+    );
+  }
+
+  allReduce(data: Float32Array): void {
+    this.#exchange(data, (windows, begin, length) => {
+      for (let i = 0; i < length; i++) {
+        let sum = 0;
+        for (const window of windows) sum += window[i];
+        data[begin + i] = sum;
+      }
+    });
+  }
+
+  allGather(data: Float32Array): Float32Array {
+    const gathered = new Float32Array(this.size * data.length);
+    this.#exchange(data, (windows, begin, length) => {
+      windows.forEach((window, r) => {
+        gathered.set(window.subarray(0, length), r * data.length + begin);
+      });
+    });
+    return gathered;
+  }
+
+  broadcast(data: Float32Array, source: number): void {
+    this.#exchange(data, (windows, begin, length) => {
+      data.set(windows[source].subarray(0, length), begin);
+    });
+  }
+
+  /** Shows `data` to all ranks, window by window, and lets `receive` read what every rank showed. */
+  #exchange(
+    data: Float32Array,
+    receive: (windows: readonly Float32Array[], begin: number, length: number) => void,
+  ): void {
+    for (let begin = 0; begin < data.length; begin += WINDOW) {
+      const length = Math.min(WINDOW, data.length - begin);
+      this.#windows[this.rank].set(data.subarray(begin, begin + length));
+      this.#barrier();
+      receive(this.#windows, begin, length);
+      // No rank may overwrite its window while another still reads it.
+      this.#barrier();
+    }
+  }
+
+  #barrier(): void {
+    const generation = Atomics.load(this.#control, GENERATION);
+    this.#throwIfFailed();
+    if (Atomics.add(this.#control, ARRIVED, 1) + 1 === this.size) {
+      Atomics.store(this.#control, ARRIVED, 0);
+      Atomics.add(this.#control, GENERATION, 1);
+      Atomics.notify(this.#control, GENERATION);
+    } else {
+      while (Atomics.load(this.#control, GENERATION) === generation) {
+        Atomics.wait(this.#control, GENERATION, generation);
+      }
+    }
+    this.#throwIfFailed();
+  }
+
+  #throwIfFailed(): void {
+    if (Atomics.load(this.#control, FAILED) !== 0) {
+      throw new RankFailedError('Another rank of the process group failed.', 'Its own error says why; load the model again.');
+    }
+  }
+}

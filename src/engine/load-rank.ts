@@ -1,0 +1,48 @@
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { ProgressCallback } from '../checkpoint/progress.ts';
+import type { ProcessGroup } from '../distributed/process-group.ts';
+import { LayerContext } from '../layers/layer-context.ts';
+import { defineModel } from '../models/registry.ts';
+import type { WeightDType } from '../tensor/dtype.ts';
+import { createBackend, weightStorage } from './devices.ts';
+import { loadWeights } from './load-weights.ts';
+import { ModelRunner } from './model-runner.ts';
+
+/** What all ranks of a model agree on. Plain data, so that it can be posted to a worker. */
+export interface RankOptions {
+  readonly name: string;
+  readonly device: string;
+  readonly dtype: string;
+  /** Sequences whose state is kept at once. */
+  readonly slots: number;
+  readonly checkFinite: boolean;
+}
+
+/** Makes one rank of a checkpoint's model and loads its shard. */
+export async function loadRank(
+  checkpoint: Checkpoint,
+  group: ProcessGroup,
+  options: RankOptions,
+  watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<ModelRunner> {
+  const definition = defineModel(checkpoint.config);
+  const backend = createBackend(options.device);
+  const { weightDType, quantConfig } = weightStorage(options.dtype, checkpointDType(checkpoint));
+  const context = new LayerContext(backend, group, weightDType);
+  const model = definition.create(context, quantConfig);
+  await loadWeights(model, definition, checkpoint, { ...options, ...watch });
+  return new ModelRunner(backend, model, { slots: options.slots, chunkSize: definition.config.chunkSize });
+}
+
+/** The dtype that most of the checkpoint's values are stored in. */
+export function checkpointDType(checkpoint: Checkpoint): WeightDType {
+  const byDType = { F32: 0, BF16: 0, F16: 0 };
+  for (const name of checkpoint.names()) {
+    const { dtype, shape } = checkpoint.info(name);
+    const values = shape.reduce((product, extent) => product * extent, 1);
+    if (dtype === 'BF16' || dtype === 'F16') byDType[dtype] += values;
+    else byDType.F32 += values;
+  }
+  if (byDType.BF16 > byDType.F32 && byDType.BF16 >= byDType.F16) return 'bfloat16';
+  return byDType.F16 > byDType.F32 ? 'float16' : 'float32';
+}

@@ -1,0 +1,102 @@
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { ProgressCallback } from '../checkpoint/progress.ts';
+import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
+import { ParameterTable } from '../layers/parameter.ts';
+import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
+import { elementCount, formatShape } from '../tensor/tensor.ts';
+import { yieldToEventLoop } from './event-loop.ts';
+
+export interface LoadWeightsOptions {
+  /** Name of the model in progress events. */
+  readonly name: string;
+  /** Refuse NaN and infinities. */
+  readonly checkFinite: boolean;
+  readonly onProgress?: ProgressCallback | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Fills a model from a checkpoint, one tensor at a time. The files' headers are compared with the model first, so a
+ * checkpoint that does not fit fails before any weight is read.
+ */
+export async function loadWeights(
+  model: CausalLM,
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+  options: LoadWeightsOptions,
+): Promise<void> {
+  const { name, checkFinite, onProgress, signal } = options;
+  const table = new ParameterTable(model);
+  const wanted = matchNames(table, definition, checkpoint);
+  const total = wanted.reduce((sum, [, file]) => sum + elementCount(checkpoint.info(file).shape), 0);
+  let loaded = 0;
+  for (const [parameterName, checkpointName] of wanted) {
+    signal?.throwIfAborted();
+    const values = await checkpoint.readFloat32(checkpointName);
+    if (checkFinite) refuseNonFinite(checkpointName, values);
+    table.load(parameterName, values);
+    loaded += values.length;
+    onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
+    await yieldToEventLoop();
+  }
+}
+
+/**
+ * Pairs the model's parameters with the checkpoint's tensors: (parameter name, checkpoint name).
+ * @throws MissingTensorError, UnexpectedTensorError, WeightShapeError
+ */
+export function matchNames(table: ParameterTable, definition: ModelDefinition, checkpoint: Checkpoint): [string, string][] {
+  const expected = new Set(table.names());
+  const pairs: [string, string][] = [];
+  const unexpected: string[] = [];
+  for (const checkpointName of checkpoint.names()) {
+    const parameterName = definition.parameterName(checkpointName);
+    if (parameterName === undefined) continue;
+    if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
+    else unexpected.push(checkpointName);
+  }
+  const where = `the checkpoint in '${checkpoint.folder}'`;
+  if (expected.size > 0) {
+    throw new MissingTensorError(
+      `${capitalized(where)} lacks ${listed([...expected])}.`,
+      unexpected.length > 0
+        ? `It holds ${listed(unexpected)} instead, which the config does not ask for.`
+        : 'config.json and the weights belong to different models, or a shard is missing.',
+    );
+  }
+  if (unexpected.length > 0) {
+    throw new UnexpectedTensorError(
+      `${capitalized(where)} holds ${listed(unexpected)}, which the config does not ask for.`,
+      'config.json and the weights belong to different models.',
+    );
+  }
+  for (const [parameterName, checkpointName] of pairs) {
+    const found = checkpoint.info(checkpointName).shape;
+    const implied = table.shape(parameterName);
+    if (formatShape(found) !== formatShape(implied)) {
+      throw new WeightShapeError(
+        `'${checkpointName}' has shape ${formatShape(found)}; config.json implies ${formatShape(implied)}.`,
+        'config.json and the weights belong to different models.',
+      );
+    }
+  }
+  return pairs;
+}
+
+function refuseNonFinite(name: string, values: Float32Array): void {
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at === -1) return;
+  throw new NonFiniteWeightError(
+    `'${name}' holds ${values[at]} at element ${at}.`,
+    'The checkpoint is damaged, or was saved from a run that diverged.',
+  );
+}
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 3).map((name) => `'${name}'`);
+  return names.length > 3 ? `${shown.join(', ')} and ${names.length - 3} more` : shown.join(', ');
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,20 @@
+/**
+ * Number `counter` of a random sequence, uniform in [0, 1). It is a function of its arguments alone, so a request's
+ * draws do not depend on what else runs, and a rewound request draws the same again.
+ *
+ * Mixing: the finaliser of MurmurHash3 (Austin Appleby, public domain), chained over the inputs' 32-bit words.
+ */
+export function uniform(seed: number, counter: number): number {
+  const low = seed >>> 0;
+  const high = Math.floor(seed / 2 ** 32) >>> 0;
+  const state = mix(mix(mix(low ^ 0x9e3779b9) + high) + counter);
+  // 53 bits: all that a double's fraction holds.
+  return ((mix(state ^ 0x85ebca6b) >>> 5) * 2 ** 26 + (mix(state ^ 0xc2b2ae35) >>> 6)) / 2 ** 53;
+}
+
+function mix(word: number): number {
+  let h = word | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}

@@ -1,0 +1,100 @@
+import { Worker } from 'node:worker_threads';
+import type { ProgressCallback } from '../checkpoint/progress.ts';
+import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
+import { DisposedError, RankFailedError } from '../errors.ts';
+import type { Batch, Executor } from './executor.ts';
+import type { RankOptions } from './load-rank.ts';
+import { type ExecuteMessage, type RankMessage, type RankWorkerData, reviveError } from './rank-protocol.ts';
+
+/** Steps of a model that is sharded over worker threads, one per rank. The caller's thread only sends and receives. */
+export class RankExecutor implements Executor {
+  readonly #workers: readonly Worker[];
+  readonly #memory: GroupMemory;
+  readonly #onProgress: ProgressCallback | undefined;
+  /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
+  #ended: Error | undefined;
+  #replies: { waitingFor: number; logits: Float32Array | undefined; settle: (error?: Error) => void } | undefined;
+
+  private constructor(folder: string, size: number, options: RankOptions, onProgress: ProgressCallback | undefined) {
+    this.#memory = createGroupMemory(size);
+    this.#onProgress = onProgress;
+    // A source tree runs its .ts files; the published package has .js only.
+    const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
+    this.#workers = Array.from({ length: size }, (_, rank) => {
+      const workerData: RankWorkerData = { folder, memory: this.#memory, rank, options };
+      const worker = new Worker(new URL(file, import.meta.url), { workerData, name: `mamba2 rank ${rank}` });
+      worker.on('message', (message: RankMessage) => this.#receive(message));
+      worker.on('error', (error) => this.#end(new RankFailedError(`Rank ${rank} failed: ${error.message}`, '', { cause: error })));
+      worker.on('exit', (code) => this.#end(new RankFailedError(`Rank ${rank} exited with code ${code}.`, 'Load the model again.')));
+      return worker;
+    });
+  }
+
+  /** Starts `size` ranks and waits until all have loaded. */
+  static async load(
+    folder: string,
+    size: number,
+    options: RankOptions,
+    watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<RankExecutor> {
+    watch.signal?.throwIfAborted();
+    const executor = new RankExecutor(folder, size, options, watch.onProgress);
+    const abort = () => executor.#end(watch.signal?.reason);
+    watch.signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await executor.#allReplies();
+    } catch (error) {
+      await executor.dispose();
+      throw error;
+    } finally {
+      watch.signal?.removeEventListener('abort', abort);
+    }
+    return executor;
+  }
+
+  async execute(batch: Batch): Promise<Float32Array> {
+    const replies = this.#allReplies();
+    const message: ExecuteMessage = { type: 'execute', batch };
+    for (const worker of this.#workers) worker.postMessage(message);
+    const logits = await replies;
+    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
+    return logits;
+  }
+
+  async dispose(): Promise<void> {
+    this.#end(new DisposedError('The model was disposed of.'));
+    failGroup(this.#memory);
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  /** Settles when every rank has answered what it was sent last. */
+  #allReplies(): Promise<Float32Array | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended);
+      const replies = {
+        waitingFor: this.#workers.length,
+        logits: undefined as Float32Array | undefined,
+        settle: (error?: Error) => (error ? reject(error) : resolve(replies.logits)),
+      };
+      this.#replies = replies;
+    });
+  }
+
+  #receive(message: RankMessage): void {
+    if (message.type === 'progress') return this.#onProgress?.(message.event);
+    if (message.type === 'error') return this.#end(reviveError(message.error));
+    const replies = this.#replies;
+    if (!replies) return;
+    if (message.type === 'result' && message.logits) replies.logits = message.logits;
+    replies.waitingFor--;
+    if (replies.waitingFor === 0) replies.settle();
+  }
+
+  /** The first failure is the one to report: later ones follow from it. */
+  #end(error: Error): void {
+    if (this.#ended) return;
+    this.#ended = error;
+    failGroup(this.#memory);
+    this.#replies?.settle(error);
+  }
+}

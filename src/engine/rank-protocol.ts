@@ -1,0 +1,49 @@
+import type { ProgressEvent } from '../checkpoint/progress.ts';
+import type { GroupMemory } from '../distributed/shared-memory-group.ts';
+import * as errors from '../errors.ts';
+import { Mamba2Error, RankFailedError } from '../errors.ts';
+import type { Batch } from './executor.ts';
+import type { RankOptions } from './load-rank.ts';
+
+/** What a rank's worker is started with. */
+export interface RankWorkerData {
+  readonly folder: string;
+  readonly memory: GroupMemory;
+  readonly rank: number;
+  readonly options: RankOptions;
+}
+
+/** To a rank: a step. */
+export interface ExecuteMessage {
+  readonly type: 'execute';
+  readonly batch: Batch;
+}
+
+/** From a rank. Only rank 0 reports loading and returns logits, because all ranks have the same. */
+export type RankMessage =
+  | { readonly type: 'progress'; readonly event: ProgressEvent }
+  | { readonly type: 'ready' }
+  | { readonly type: 'result'; readonly logits: Float32Array | undefined }
+  | { readonly type: 'error'; readonly error: SerializedError };
+
+/** An error as plain data: cloning between threads would lose its class. */
+export interface SerializedError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
+export function serializeError(error: unknown): SerializedError {
+  if (error instanceof Error) return { name: error.name, message: error.message, stack: error.stack };
+  return { name: 'Error', message: String(error), stack: undefined };
+}
+
+/** The error again, of its own class where it is one of this library's. */
+export function reviveError(serialized: SerializedError): Error {
+  const known = Object.entries(errors).find(([name]) => name === serialized.name)?.[1];
+  if (known === undefined || known === Mamba2Error) {
+    return new RankFailedError(`A rank failed: ${serialized.name}: ${serialized.message}`, '', { cause: serialized });
+  }
+  const ErrorClass = known as new (problem: string, hint?: string, options?: { cause?: unknown }) => Mamba2Error;
+  return new ErrorClass(serialized.message, '', { cause: serialized });
+}

@@ -1,0 +1,45 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { ProgressEvent } from '../checkpoint/progress.ts';
+import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
+import { loadRank } from './load-rank.ts';
+import type { ModelRunner } from './model-runner.ts';
+import { type ExecuteMessage, type RankMessage, type RankWorkerData, serializeError } from './rank-protocol.ts';
+
+/** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
+const { folder, memory, rank, options } = workerData as RankWorkerData;
+
+function post(message: RankMessage): void {
+  parentPort?.postMessage(message);
+}
+
+/** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
+function fail(error: unknown): void {
+  post({ type: 'error', error: serializeError(error) });
+  failGroup(memory);
+}
+
+async function load(): Promise<ModelRunner> {
+  const checkpoint = await Checkpoint.open(folder);
+  try {
+    const onProgress = rank === 0 ? (event: ProgressEvent) => post({ type: 'progress', event }) : undefined;
+    return await loadRank(checkpoint, new SharedMemoryGroup(memory, rank), options, { onProgress });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+try {
+  const runner = await load();
+  parentPort?.on('message', async ({ batch }: ExecuteMessage) => {
+    try {
+      const logits = await runner.execute(batch);
+      post({ type: 'result', logits: rank === 0 ? logits : undefined });
+    } catch (error) {
+      fail(error);
+    }
+  });
+  post({ type: 'ready' });
+} catch (error) {
+  fail(error);
+}

@@ -1,0 +1,51 @@
+/**
+ * mamba2: Mamba-2 inference for TypeScript.
+ *
+ * Most programs need {@link LLM} alone. The layer and what it stands on are exported for those who build their own
+ * models; the operations are in `mamba2/ops`.
+ */
+export type { Backend, GroupLayout, LinearWeight } from './backends/backend.ts';
+export { ReferenceBackend } from './backends/reference/reference-backend.ts';
+export type { Activation, StateSpaceOps } from './backends/state-space-ops.ts';
+export { PAD_SLOT_ID } from './backends/state-space-ops.ts';
+export { Checkpoint } from './checkpoint/checkpoint.ts';
+export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
+export type { ProgressCallback, ProgressEvent } from './checkpoint/progress.ts';
+export { SafetensorsFile } from './checkpoint/safetensors.ts';
+export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
+export { createGroupMemory, failGroup, type GroupMemory, SharedMemoryGroup } from './distributed/shared-memory-group.ts';
+export { DEVICES, type Device } from './engine/devices.ts';
+export type { FinishReason, GenerationChunk } from './engine/generation.ts';
+export { type Completion, LLM, type LoadOptions, type Prompt } from './engine/llm.ts';
+export type { GenerateOptions } from './engine/sampling-params.ts';
+export * from './errors.ts';
+export { LayerContext } from './layers/layer-context.ts';
+export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';
+export { type MambaCacheParams, MambaMixer2, type MambaMixer2Options } from './layers/mamba-mixer2.ts';
+export { type MambaStateShape, mamba2StateShape } from './layers/mamba-state-shape.ts';
+export {
+  type BatchOrder,
+  buildMamba2Metadata,
+  type Mamba2Metadata,
+  reorderBatch,
+  type ScheduledSequence,
+} from './layers/mamba2-metadata.ts';
+export { Mixer2RMSNormGated } from './layers/mixer2-rms-norm-gated.ts';
+export { type Module, type Parameter, ParameterTable } from './layers/parameter.ts';
+export { BlockwiseQuantization, type QuantizationConfig } from './layers/quantization.ts';
+export {
+  composedWeightLoader,
+  extraGroupsForHeadShards,
+  mambaV2ShardedWeightLoader,
+  type ShardSpec,
+  shardedWeightLoader,
+  type WeightLoader,
+} from './layers/weight-loaders.ts';
+export type { ModelConfig } from './models/causal-lm.ts';
+export { Mamba2ForCausalLM } from './models/mamba2.ts';
+export type { Mamba2Config } from './models/mamba2-config.ts';
+export { supportedArchitectures } from './models/registry.ts';
+export { WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
+export type { Tensor } from './tensor/tensor.ts';
+export type { ChatMessage } from './text/chat-template.ts';
+export { TextTokenizer } from './text/tokenizer.ts';

@@ -1,0 +1,61 @@
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { Loaded, type Module, type Parameter } from './parameter.ts';
+import type { WeightLoader } from './weight-loaders.ts';
+
+/** The weights of the mixer's convolution, its channels divided among the ranks as the loader says. */
+export class DepthwiseConv1d implements Module {
+  /** (dim, taps) */
+  readonly weight = new Loaded<Tensor>('A DepthwiseConv1d');
+  /** (dim) */
+  bias: Tensor | undefined;
+  readonly #context: LayerContext;
+  readonly #checkpointDim: number;
+  readonly #dim: number;
+  readonly #taps: number;
+  readonly #useBias: boolean;
+  readonly #loader: WeightLoader;
+
+  /**
+   * @param checkpointDim channels in the checkpoint, whose weight has shape (checkpointDim, 1, taps).
+   * @param dim channels on this rank.
+   */
+  constructor(
+    context: LayerContext,
+    checkpointDim: number,
+    dim: number,
+    taps: number,
+    useBias: boolean,
+    loader: WeightLoader,
+  ) {
+    this.#context = context;
+    this.#checkpointDim = checkpointDim;
+    this.#dim = dim;
+    this.#taps = taps;
+    this.#useBias = useBias;
+    this.#loader = loader;
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { backend } = this.#context;
+    yield [
+      'weight',
+      {
+        shape: [this.#checkpointDim, 1, this.#taps],
+        loader: this.#loader,
+        place: (values) => this.weight.set(backend.tensor(values, [this.#dim, this.#taps])),
+      },
+    ];
+    if (!this.#useBias) return;
+    yield [
+      'bias',
+      {
+        shape: [this.#checkpointDim],
+        loader: this.#loader,
+        place: (values) => {
+          this.bias = backend.tensor(values, [this.#dim]);
+        },
+      },
+    ];
+  }
+}

@@ -1,0 +1,135 @@
+import type { LinearWeight } from '../backends/backend.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { Loaded, type Module, type Parameter } from './parameter.ts';
+import type { QuantizationConfig } from './quantization.ts';
+import { divide, replicatedWeightLoader, shardedWeightLoader, type WeightLoader } from './weight-loaders.ts';
+
+/** How a linear layer is made, whichever way it is sharded. */
+export interface LinearOptions {
+  readonly bias: boolean;
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
+
+/**
+ * y = x Wᵀ + b with W's rows divided among the ranks: each holds outputSize / ranks columns of y.
+ */
+export class ColumnParallelLinear implements Module {
+  readonly outputSizePerRank: number;
+  readonly #context: LayerContext;
+  readonly #inputSize: number;
+  readonly #checkpointRows: number;
+  readonly #options: LinearOptions;
+  readonly #loader: WeightLoader;
+  readonly #weight = new Loaded<LinearWeight>('A ColumnParallelLinear');
+  #bias: Tensor | undefined;
+
+  /**
+   * @param outputSize rows over all ranks.
+   * @param loader default: contiguous shards. A fused layer brings its own, which serves weight and bias alike.
+   * @param checkpointRows rows in the checkpoint, where the loader repeats some. Default: outputSize.
+   */
+  constructor(
+    context: LayerContext,
+    inputSize: number,
+    outputSize: number,
+    options: LinearOptions,
+    loader: WeightLoader = shardedWeightLoader(0, context.group.size, context.group.rank),
+    checkpointRows: number = outputSize,
+  ) {
+    this.outputSizePerRank = divide(outputSize, context.group.size, `The layer '${options.prefix}'`);
+    this.#context = context;
+    this.#inputSize = inputSize;
+    this.#checkpointRows = checkpointRows;
+    this.#options = options;
+    this.#loader = loader;
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { backend } = this.#context;
+    const [rows, columns] = [this.outputSizePerRank, this.#inputSize];
+    const dtype = linearDType(this.#context, this.#options);
+    yield [
+      'weight',
+      {
+        shape: [this.#checkpointRows, columns],
+        loader: this.#loader,
+        place: (values) => this.#weight.set(backend.linearWeight(values, rows, columns, dtype)),
+      },
+    ];
+    if (this.#options.bias) {
+      yield [
+        'bias',
+        {
+          shape: [this.#checkpointRows],
+          loader: this.#loader,
+          place: (values) => {
+            this.#bias = backend.tensor(values, [rows]);
+          },
+        },
+      ];
+    }
+  }
+
+  /** (T, inputSize) → (T, outputSize / ranks) */
+  forward(x: Tensor): Tensor {
+    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
+  }
+}
+
+/**
+ * y = x Wᵀ + b with W's columns divided among the ranks: each multiplies its part of x, and the products are summed
+ * over the ranks. The bias belongs to rank 0, so that the sum holds it once.
+ */
+export class RowParallelLinear implements Module {
+  readonly #context: LayerContext;
+  readonly #inputSize: number;
+  readonly #outputSize: number;
+  readonly #options: LinearOptions;
+  readonly #weight = new Loaded<LinearWeight>('A RowParallelLinear');
+  #bias: Tensor | undefined;
+
+  constructor(context: LayerContext, inputSize: number, outputSize: number, options: LinearOptions) {
+    this.#context = context;
+    this.#inputSize = inputSize;
+    this.#outputSize = outputSize;
+    this.#options = options;
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { backend, group } = this.#context;
+    const columns = divide(this.#inputSize, group.size, `The layer '${this.#options.prefix}'`);
+    const dtype = linearDType(this.#context, this.#options);
+    yield [
+      'weight',
+      {
+        shape: [this.#outputSize, this.#inputSize],
+        loader: shardedWeightLoader(1, group.size, group.rank),
+        place: (values) => this.#weight.set(backend.linearWeight(values, this.#outputSize, columns, dtype)),
+      },
+    ];
+    if (this.#options.bias) {
+      yield [
+        'bias',
+        {
+          shape: [this.#outputSize],
+          loader: replicatedWeightLoader,
+          place: (values) => {
+            if (group.rank === 0) this.#bias = backend.tensor(values, [this.#outputSize]);
+          },
+        },
+      ];
+    }
+  }
+
+  /** (T, inputSize / ranks) → (T, outputSize), the same on all ranks. */
+  forward(x: Tensor): Tensor {
+    const { backend, group } = this.#context;
+    return backend.allReduce(backend.linear(x, this.#weight.get(), this.#bias), group);
+  }
+}
+
+function linearDType(context: LayerContext, options: LinearOptions) {
+  return options.quantConfig?.weightDType(options.prefix) ?? context.weightDType;
+}

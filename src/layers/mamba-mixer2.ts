@@ -1,0 +1,309 @@
+import type { Activation } from '../backends/state-space-ops.ts';
+import { ArgumentError, MetadataError, ShardingError } from '../errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { ColumnParallelLinear, RowParallelLinear } from './linear.ts';
+import { type MambaStateShape, mamba2StateShape } from './mamba-state-shape.ts';
+import type { Mamba2Metadata } from './mamba2-metadata.ts';
+import { DepthwiseConv1d } from './depthwise-conv1d.ts';
+import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
+import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
+import type { QuantizationConfig } from './quantization.ts';
+import {
+  composedWeightLoader,
+  extraGroupsForHeadShards,
+  mambaV2ShardedWeightLoader,
+  type ShardSpec,
+  shardedWeightLoader,
+} from './weight-loaders.ts';
+
+/** Sizes are those of the whole layer, over all ranks. */
+export interface MambaMixer2Options {
+  readonly hiddenSize: number;
+  /** N */
+  readonly ssmStateSize: number;
+  /** K */
+  readonly convKernelSize: number;
+  /** numHeads * headDim */
+  readonly intermediateSize: number;
+  readonly useConvBias: boolean;
+  /** Whether the in- and out-projection have biases. */
+  readonly useBias: boolean;
+  /** G. Default: 1. */
+  readonly nGroups?: number | undefined;
+  /** H. Default: 128. */
+  readonly numHeads?: number | undefined;
+  /** P. Default: 64. */
+  readonly headDim?: number | undefined;
+  /** Default: 1e-5. */
+  readonly rmsNormEps?: number | undefined;
+  /** Default: silu. */
+  readonly activation?: Activation | undefined;
+  /** false: the output is gated but not normalised. Default: true. */
+  readonly useRmsNorm?: boolean | undefined;
+  readonly quantConfig?: QuantizationConfig | undefined;
+  /** The layer's name in the model, unique there. Default: ''. */
+  readonly prefix?: string | undefined;
+  /** Tokens per block of the scan, for metadata that is made for this layer. -1: whatever the metadata says. */
+  readonly chunkSize?: number | undefined;
+  /** Range of Δ after softplus; Hugging Face's `time_step_limit`. Default: [0, Infinity], all that vLLM knows. */
+  readonly timeStepLimit?: readonly [number, number] | undefined;
+}
+
+/** One layer's state for all slots, on one rank. */
+export interface MambaCacheParams {
+  /** (slots, channels, K - 1) */
+  readonly convState: Tensor;
+  /** (slots, heads, P, N) */
+  readonly ssmState: Tensor;
+}
+
+/**
+ * The Mamba-2 mixer: Δ, A, B, C and D of the state-space model, applied to a batch that mixes prefill and decode.
+ * A and D do not depend on the input; Δ, B and C do, which is what makes the model selective (arXiv:2312.00752, 3.5.2).
+ *
+ * Implements vLLM 0.9.2's `MambaMixer2` (`vllm/model_executor/layers/mamba/mamba_mixer2.py`). Heads are divided among
+ * the ranks; groups follow their heads and are repeated where ranks share one, see {@link extraGroupsForHeadShards}.
+ */
+export class MambaMixer2 implements Module {
+  readonly prefix: string;
+  readonly chunkSize: number;
+  readonly #context: LayerContext;
+  readonly #activation: Activation;
+  readonly #timeStepLimit: readonly [number, number];
+  readonly #stateShape: MambaStateShape;
+  /** On this rank. */
+  readonly #intermediateSize: number;
+  readonly #convDim: number;
+  readonly #numHeads: number;
+  readonly #nGroups: number;
+  readonly #groupStateSize: number;
+  readonly #inProj: ColumnParallelLinear;
+  readonly #conv1d: DepthwiseConv1d;
+  readonly #norm: Mixer2RMSNormGated;
+  readonly #outProj: RowParallelLinear;
+  readonly #A = new Loaded<Tensor>('A MambaMixer2');
+  readonly #D = new Loaded<Tensor>('A MambaMixer2');
+  readonly #dtBias = new Loaded<Tensor>('A MambaMixer2');
+
+  /**
+   * @throws ArgumentError when the sizes contradict each other, ShardingError when the ranks can't share the heads,
+   * DuplicateLayerError when the prefix is taken.
+   */
+  constructor(context: LayerContext, options: MambaMixer2Options) {
+    const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, useConvBias, useBias, quantConfig } = options;
+    const { nGroups = 1, numHeads = 128, headDim = 64, rmsNormEps = 1e-5, useRmsNorm = true } = options;
+    const { size, rank } = context.group;
+    checkSizes(options, nGroups, numHeads, headDim);
+    if (numHeads % size !== 0) {
+      throw new ShardingError(`${numHeads} heads can't be divided among ${size} ranks.`, 'The ranks divide the heads.');
+    }
+    this.prefix = options.prefix ?? '';
+    this.chunkSize = options.chunkSize ?? -1;
+    context.register(this.prefix, this);
+
+    this.#context = context;
+    this.#activation = options.activation ?? 'silu';
+    this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
+    const stateSize = { intermediateSize, nGroups, numHeads, headDim, stateSize: ssmStateSize, convKernel: convKernelSize };
+    this.#stateShape = mamba2StateShape(stateSize, size);
+
+    const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, size);
+    this.#intermediateSize = intermediateSize / size;
+    this.#convDim = this.#stateShape.conv[0];
+    this.#numHeads = numHeads / size;
+    this.#nGroups = fullGroups / size;
+    this.#groupStateSize = this.#nGroups * ssmStateSize;
+
+    // Both fused tensors stack parts that are sharded each on its own.
+    const intermediate: ShardSpec = { fullDim: intermediateSize, extra: 0, blockSize: 1 };
+    const groups: ShardSpec = {
+      fullDim: fullGroups * ssmStateSize,
+      extra: (fullGroups - nGroups) * ssmStateSize,
+      blockSize: ssmStateSize,
+    };
+    const heads: ShardSpec = { fullDim: numHeads, extra: 0, blockSize: 1 };
+    const convDim = intermediateSize + 2 * nGroups * ssmStateSize;
+    const fullConvDim = intermediateSize + 2 * fullGroups * ssmStateSize;
+
+    this.#inProj = new ColumnParallelLinear(
+      context,
+      hiddenSize,
+      intermediateSize + fullConvDim + numHeads,
+      { bias: useBias, prefix: `${this.prefix}.in_proj`, quantConfig },
+      mambaV2ShardedWeightLoader([intermediate, intermediate, groups, groups, heads], size, rank),
+      intermediateSize + convDim + numHeads,
+    );
+    this.#conv1d = new DepthwiseConv1d(
+      context,
+      convDim,
+      this.#convDim,
+      convKernelSize,
+      useConvBias,
+      mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
+    );
+    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, nGroups, useRmsNorm, rmsNormEps);
+    const outOptions = { bias: useBias, prefix: `${this.prefix}.out_proj`, quantConfig };
+    this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
+  }
+
+  /** Shapes of one sequence's state in this layer, on this rank. */
+  getStateShape(): MambaStateShape {
+    return this.#stateShape;
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { backend, group } = this.#context;
+    const loader = shardedWeightLoader(0, group.size, group.rank);
+    const perHead = (target: Loaded<Tensor>, headLoader = loader): Parameter => ({
+      shape: [this.#numHeads * group.size],
+      loader: headLoader,
+      place: (values) => target.set(backend.tensor(values, [this.#numHeads])),
+    });
+    yield* prefixed('in_proj', this.#inProj);
+    yield* prefixed('conv1d', this.#conv1d);
+    yield ['A_log', perHead(this.#A, composedWeightLoader(loader, (logA) => -Math.exp(logA)))];
+    yield ['D', perHead(this.#D)];
+    yield ['dt_bias', perHead(this.#dtBias)];
+    yield* prefixed('norm', this.#norm);
+    yield* prefixed('out_proj', this.#outProj);
+  }
+
+  /**
+   * @param hiddenStates (T, hiddenSize), rows in the metadata's order.
+   * @param cache this layer's state; updated in place.
+   * @param metadata none: a profile run, which skips convolution and scan and serves for its shapes only.
+   * @param mupVector (this rank's in-projection columns): factors for them (Falcon-H1).
+   * @returns (T, hiddenSize), the same on all ranks. Rows of padding sequences mean nothing.
+   */
+  forward(hiddenStates: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): Tensor {
+    const { backend } = this.#context;
+
+    // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
+    const projected = this.#inProj.forward(hiddenStates);
+    const projectedStates = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(projectedStates, [
+      this.#intermediateSize,
+      this.#convDim,
+      this.#numHeads,
+    ]);
+
+    // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
+    const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
+
+    // 4. Gated norm: (T, intermediate)
+    const normed = this.#norm.forward(y, gate);
+
+    // 5. Out-projection: (T, intermediate) → (T, hidden)
+    return this.#outProj.forward(normed);
+  }
+
+  /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
+  #mix(xBC: Tensor, dt: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Tensor {
+    const { backend } = this.#context;
+    const { order, numDecodes, numPrefills, numPrefillTokens } = metadata;
+    const T = xBC.shape[0];
+    if (numDecodes + numPrefillTokens !== T) {
+      throw new MetadataError(
+        `The metadata describes ${numDecodes} decode and ${numPrefillTokens} prefill tokens; the hidden states have ${T} rows.`,
+        'Build the metadata from the sequences whose tokens the rows are.',
+      );
+    }
+    const y = backend.zeros([T, this.#intermediateSize]);
+    const decodesFirst = order === 'decode-first';
+    const decodeBegin = decodesFirst ? 0 : numPrefillTokens;
+    const prefillBegin = decodesFirst ? numDecodes : 0;
+
+    if (numPrefills > 0) {
+      const rows = (t: Tensor) => backend.sliceRows(t, prefillBegin, prefillBegin + numPrefillTokens);
+      this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
+    }
+    if (numDecodes > 0) {
+      const rows = (t: Tensor) => backend.sliceRows(t, decodeBegin, decodeBegin + numDecodes);
+      this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
+    }
+    return y;
+  }
+
+  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
+    const { backend } = this.#context;
+    const sequences = {
+      queryStartLoc: metadata.prefillStartLoc,
+      cacheIndices: metadata.prefillSlots,
+      hasInitialState: metadata.hasInitialStates,
+    };
+    const convolved = backend.causalConv1dFn({
+      ...sequences,
+      x: xBC,
+      weight: this.#conv1d.weight.get(),
+      bias: this.#conv1d.bias,
+      activation: this.#activation,
+      convStates: cache.convState,
+    });
+    backend.mambaChunkScan({
+      ...sequences,
+      ...this.#stateSpaceArgs(convolved, dt, out),
+      ssmStates: cache.ssmState,
+      chunkSize: metadata.chunkSize,
+    });
+  }
+
+  #decode(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
+    const { backend } = this.#context;
+    const convolved = backend.causalConv1dUpdate({
+      x: xBC,
+      convState: cache.convState,
+      weight: this.#conv1d.weight.get(),
+      bias: this.#conv1d.bias,
+      activation: this.#activation,
+      convStateIndices: metadata.decodeSlots,
+    });
+    backend.selectiveStateUpdate({
+      ...this.#stateSpaceArgs(convolved, dt, out),
+      state: cache.ssmState,
+      stateBatchIndices: metadata.decodeSlots,
+    });
+  }
+
+  #stateSpaceArgs(xBC: Tensor, dt: Tensor, out: Tensor) {
+    const [x, B, C] = this.#splitXBC(xBC);
+    return {
+      x,
+      dt,
+      A: this.#A.get(),
+      B,
+      C,
+      nGroups: this.#nGroups,
+      D: this.#D.get(),
+      dtBias: this.#dtBias.get(),
+      dtSoftplus: true,
+      dtLimit: this.#timeStepLimit,
+      out,
+    };
+  }
+
+  /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */
+  #splitXBC(xBC: Tensor): Tensor[] {
+    return this.#context.backend.splitColumns(xBC, [this.#intermediateSize, this.#groupStateSize, this.#groupStateSize]);
+  }
+}
+
+function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
+  if (cache) return cache;
+  throw new ArgumentError('The mixer was given metadata but no state cache.', 'Pass both, or neither for a profile run.');
+}
+
+function checkSizes(options: MambaMixer2Options, nGroups: number, numHeads: number, headDim: number): void {
+  const { intermediateSize, chunkSize = -1 } = options;
+  if (numHeads * headDim !== intermediateSize) {
+    throw new ArgumentError(
+      `intermediateSize is ${intermediateSize}, but ${numHeads} heads of ${headDim} make ${numHeads * headDim}.`,
+    );
+  }
+  if (numHeads % nGroups !== 0) {
+    throw new ArgumentError(`${numHeads} heads can't share ${nGroups} groups.`, 'The groups divide the heads.');
+  }
+  if (chunkSize !== -1 && !(Number.isInteger(chunkSize) && chunkSize > 0)) {
+    throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number from 1 on, or -1.');
+  }
+}

@@ -1,0 +1,70 @@
+import type { GroupLayout } from '../backends/backend.ts';
+import { ArgumentError } from '../errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { Loaded, type Module, type Parameter } from './parameter.ts';
+import { divide, shardedWeightLoader } from './weight-loaders.ts';
+
+/**
+ * The mixer's output norm: gate first, v = x * silu(gate), then RMSNorm over each of the groups of v's columns.
+ *
+ * With several ranks each holds fullHiddenSize / ranks columns. Where whole groups lie on a rank, the norm is local.
+ * Otherwise (one group, or groups that straddle ranks) the ranks sum their squares per group, which is a (T, groups)
+ * exchange instead of the whole row.
+ */
+export class Mixer2RMSNormGated implements Module {
+  readonly #context: LayerContext;
+  readonly #useRmsNorm: boolean;
+  readonly #eps: number;
+  readonly #isLocal: boolean;
+  readonly #groups: number;
+  readonly #layout: GroupLayout;
+  readonly #perRankHiddenSize: number;
+  readonly #weight = new Loaded<Tensor>('A Mixer2RMSNormGated');
+
+  /**
+   * @param fullHiddenSize columns over all ranks.
+   * @param fullNGroups groups of the whole row, without those that sharding repeats.
+   * @param useRmsNorm false: only the gate is applied, and there is no weight.
+   */
+  constructor(context: LayerContext, fullHiddenSize: number, fullNGroups: number, useRmsNorm = true, eps = 1e-6) {
+    if (fullHiddenSize % fullNGroups !== 0) {
+      throw new ArgumentError(
+        `A gated norm over ${fullHiddenSize} columns can't have ${fullNGroups} groups.`,
+        'The groups divide the columns.',
+      );
+    }
+    const { size, rank } = context.group;
+    this.#context = context;
+    this.#useRmsNorm = useRmsNorm;
+    this.#eps = eps;
+    this.#perRankHiddenSize = divide(fullHiddenSize, size, 'The gated norm');
+    const groupSize = fullHiddenSize / fullNGroups;
+    this.#isLocal = fullNGroups % size === 0;
+    this.#groups = this.#isLocal ? fullNGroups / size : fullNGroups;
+    this.#layout = { firstColumn: this.#isLocal ? 0 : rank * this.#perRankHiddenSize, groupSize };
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    if (!this.#useRmsNorm) return;
+    const { backend, group } = this.#context;
+    yield [
+      'weight',
+      {
+        shape: [this.#perRankHiddenSize * group.size],
+        loader: shardedWeightLoader(0, group.size, group.rank),
+        place: (values) => this.#weight.set(backend.tensor(values, [this.#perRankHiddenSize])),
+      },
+    ];
+  }
+
+  /** x, gate (T, fullHiddenSize / ranks) → the same shape. */
+  forward(x: Tensor, gate: Tensor): Tensor {
+    const { backend, group } = this.#context;
+    const v = backend.siluGate(x, gate);
+    if (!this.#useRmsNorm) return v;
+    const ownSums = backend.groupSquareSums(v, this.#groups, this.#layout);
+    const squareSums = this.#isLocal ? ownSums : backend.allReduce(ownSums, group);
+    return backend.scaleByGroupNorm(v, squareSums, this.#weight.get(), this.#eps, this.#layout);
+  }
+}

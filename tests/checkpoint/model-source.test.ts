@@ -1,0 +1,48 @@
+import { basename } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { bundledModels, resolveModel } from '../../src/checkpoint/model-source.ts';
+import { ModelNotFoundError, OfflineError } from '../../src/errors.ts';
+import { makeFolder } from './folders.ts';
+
+describe('resolveModel', () => {
+  it('takes an existing folder', async () => {
+    const folder = await makeFolder({ 'a/config.json': '{}' });
+    expect(await resolveModel(folder)).toBe(folder);
+    expect(await resolveModel(`${folder}/a/../a`)).toBe(`${folder}/a`);
+    expect(await resolveModel('src')).toBe(`${process.cwd()}/src`);
+  });
+
+  it('takes a bundled model', async () => {
+    expect(bundledModels()).toContain('tiny-dts');
+    const folder = await resolveModel('tiny-dts');
+    expect(basename(folder)).toBe('tiny-dts');
+  });
+
+  it('takes hub names, with a revision', async () => {
+    const options = { localFilesOnly: true, cacheDir: await makeFolder() };
+    await expect(resolveModel('org/name', options)).rejects.toThrow(/'org\/name' \(main\)/);
+    await expect(resolveModel('org/name', { ...options, revision: 'v1' })).rejects.toThrow(/\(v1\)/);
+    await expect(resolveModel('org/name@refs/pr/1', options)).rejects.toThrow(/'org\/name' \(refs\/pr\/1\)/);
+    await expect(resolveModel('org/name@v2', { ...options, revision: 'v1' })).rejects.toThrow(OfflineError);
+  });
+
+  it.each([
+    '',
+    'nothing',
+    './nothing',
+    '/no/where',
+    'a/b/c',
+    '../../x',
+    'tiny\0dts',
+    'https://example.com/x',
+    '~/model',
+  ])('rejects %j', async (source) => {
+    const error = await resolveModel(source).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ModelNotFoundError);
+    expect((error as Error).message).toMatch(/no such folder.*Bundled models: .*tiny-dts/);
+  });
+
+  it('honours the signal', async () => {
+    await expect(resolveModel('tiny-dts', { signal: AbortSignal.abort('stop') })).rejects.toBe('stop');
+  });
+});

@@ -69,6 +69,7 @@ export class Checkpoint {
     return [...this.#entries.keys()];
   }
 
+  /** Whether some file holds this tensor. */
   has(name: string): boolean {
     return this.#entries.has(name);
   }

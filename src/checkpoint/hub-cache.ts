@@ -105,24 +105,32 @@ async function fetchToSnapshot(
 ): Promise<string> {
   const event = { name: client.repoId, file: file.path };
   const total = file.size;
+  const path = join(layout.snapshot(commit), file.path);
   onProgress?.({ status: 'initiate', ...event });
-  const blob = layout.blob(file.etag);
-  const cached = await stat(blob).catch(() => undefined);
-  if (cached?.size !== total) {
-    onProgress?.({ status: 'download', ...event });
-    let reported = Number.NEGATIVE_INFINITY;
-    const onBytes = (loaded: number) => {
-      // A callback per network chunk would be some hundred thousand for a large model.
-      if (loaded < total && loaded >= reported && loaded - reported < total / 1000) return;
-      reported = loaded;
-      onProgress?.({ status: 'progress', ...event, loaded, total, progress: (100 * loaded) / total });
-    };
-    const url = `${client.endpoint}/${client.repoId}/resolve/${commit}/${encodeURIComponent(file.path)}`;
-    await downloadBlob(client, url, file, blob, onBytes);
+  // A snapshot never changes: its name is the commit.
+  if ((await sizeOf(path)) !== total) {
+    const blob = layout.blob(file.etag);
+    if ((await sizeOf(blob)) !== total) {
+      await layout.prepare();
+      onProgress?.({ status: 'download', ...event });
+      let reported = Number.NEGATIVE_INFINITY;
+      const onBytes = (loaded: number) => {
+        // A callback per network chunk would be some hundred thousand for a large model.
+        if (loaded < total && loaded >= reported && loaded - reported < total / 1000) return;
+        reported = loaded;
+        onProgress?.({ status: 'progress', ...event, loaded, total, progress: (100 * loaded) / total });
+      };
+      const url = `${client.endpoint}/${client.repoId}/resolve/${commit}/${encodeURIComponent(file.path)}`;
+      await downloadBlob(client, url, file, blob, onBytes);
+    }
+    await layout.link(commit, file.path, file.etag);
   }
-  await layout.link(commit, file.path, file.etag);
   onProgress?.({ status: 'done', ...event, loaded: total, total, progress: 100 });
-  return join(layout.snapshot(commit), file.path);
+  return path;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.size;
 }
 
 async function cachedSnapshot(

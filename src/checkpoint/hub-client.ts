@@ -34,6 +34,7 @@ export class HubClient {
     this.#retryDelay = options.retryDelay ?? 500;
   }
 
+  /** Throws ArgumentError on a bad endpoint. */
   static async create(repoId: string, options: HubOptions): Promise<HubClient> {
     return new HubClient(repoId, options, await resolveToken(options.token));
   }

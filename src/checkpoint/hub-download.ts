@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { constants, type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { constants, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { DownloadError, Mamba2Error } from '../errors.ts';
 import type { HubClient, HubFile } from './hub-client.ts';
 
@@ -12,7 +11,7 @@ const MAX_DAMAGED = 2;
 
 /**
  * Fetches one file into the blob `path`. Bytes go to `<path>.incomplete`, from where an interrupted download resumes,
- * and the blob appears under its name only when size and checksum are right.
+ * in the same folder, which must exist; the blob appears under its name only when size and checksum are right.
  *
  * There is no lock between processes: each writes every byte at its own offset, so two that fetch the same file write
  * the same content, and each publishes only the very file that it has checked.
@@ -25,7 +24,6 @@ export async function downloadBlob(
   onBytes: OnBytes,
 ): Promise<void> {
   const partial = `${path}.incomplete`;
-  await mkdir(dirname(path), { recursive: true });
   let problem = '';
   for (let damaged = 0; damaged < MAX_DAMAGED; damaged++) {
     const handle = await fetchPartial(client, url, file, partial, onBytes);
@@ -37,7 +35,7 @@ export async function downloadBlob(
     }
     // Another process that fetched the same file was faster.
     if ((await stat(path).catch(() => undefined))?.size === file.size) return;
-    await rm(partial, { force: true });
+    if (problem !== '') await rm(partial, { force: true });
   }
   throw new DownloadError(
     `'${file.path}' of '${client.repoId}' was received damaged: ${problem || 'it was replaced meanwhile'}.`,

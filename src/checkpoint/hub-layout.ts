@@ -18,6 +18,7 @@ export class HubLayout {
     this.folder = join(cacheDir, getRepoFolderName({ type: 'model', name: repoId }));
   }
 
+  /** The folder with the files of one commit. */
   snapshot(commit: string): string {
     return join(this.folder, 'snapshots', commit);
   }
@@ -30,6 +31,19 @@ export class HubLayout {
     return join(this.folder, 'blobs', etag);
   }
 
+  /** Makes the folder for blobs. Throws DownloadError when the cache can't be written. */
+  async prepare(): Promise<void> {
+    try {
+      await mkdir(join(this.folder, 'blobs'), { recursive: true });
+    } catch (cause) {
+      throw new DownloadError(
+        `The cache can't be written: ${(cause as Error).message}.`,
+        'Set HF_HOME, or the cacheDir option, to a folder that can.',
+        { cause },
+      );
+    }
+  }
+
   /** The commit that a revision stood for when it was fetched last; a commit id stands for itself. */
   async readRef(revision: string): Promise<string | undefined> {
     const ref = await readFile(join(this.folder, 'refs', revision), 'utf8').catch(() => undefined);
@@ -37,8 +51,10 @@ export class HubLayout {
     return /^[0-9a-f]{40,64}$/.test(commit) ? commit : undefined;
   }
 
+  /** Remembers what a revision stands for, for use without a network. */
   async writeRef(revision: string, commit: string): Promise<void> {
-    if (revision === commit) return;
+    // A cache that holds everything may be read-only.
+    if ((await this.readRef(revision)) === commit) return;
     const path = join(this.folder, 'refs', revision);
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, commit);
@@ -81,7 +97,7 @@ export class HubLayout {
 }
 
 /** Whether this is a file, or a link to one. */
-export async function isFile(path: string): Promise<boolean> {
+async function isFile(path: string): Promise<boolean> {
   const stats = await stat(path).catch(() => undefined);
   return stats?.isFile() ?? false;
 }

@@ -15,6 +15,7 @@ export class JsonSyntaxError extends SyntaxError {
   }
 }
 
+/** Where the parser is more lenient, or stricter, than JSON.parse. */
 export interface JsonParserOptions {
   /** Accept the bare words Infinity, -Infinity and NaN, as Python's json module writes them. */
   readonly allowNonFinite: boolean;

@@ -31,6 +31,7 @@ const DTYPE_BITS = {
   U64: 64,
 } as const;
 
+/** A dtype by its name in the format. */
 export type SafetensorsDType = keyof typeof DTYPE_BITS;
 
 /** Where a tensor lies. */
@@ -45,6 +46,7 @@ export interface TensorInfo {
   readonly end: number;
 }
 
+/** A checked header. */
 export interface SafetensorsHeader {
   /** In the order of the data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;

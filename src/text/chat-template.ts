@@ -10,6 +10,7 @@ export interface ChatMessage {
   readonly [field: string]: unknown;
 }
 
+/** What a template gets besides the messages. */
 export interface ChatTemplateOptions {
   /** End with the header of an assistant turn, for the model to continue. True when absent. */
   readonly addGenerationPrompt?: boolean | undefined;

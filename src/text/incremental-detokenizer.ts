@@ -1,5 +1,6 @@
 import type { TextTokenizer } from './tokenizer.ts';
 
+/** What belongs to the text, and what comes in front of it. */
 export interface DetokenizerOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;

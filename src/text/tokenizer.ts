@@ -4,11 +4,13 @@ import { getOwn, isJsonObject, type JsonObject, type JsonValue, readJsonObject }
 import { TokenizerError } from '../errors.ts';
 import { assertTokenizerJson } from './tokenizer-json.ts';
 
+/** How a text is encoded. */
 export interface EncodeOptions {
   /** Add what the model expects around a text, such as a beginning-of-text token. True when absent. */
   readonly addSpecialTokens?: boolean | undefined;
 }
 
+/** How ids are decoded. */
 export interface DecodeOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;

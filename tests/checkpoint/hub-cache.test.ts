@@ -1,4 +1,5 @@
 import { lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
@@ -168,8 +169,12 @@ describe('fetching', () => {
     const layout = new HubLayout('org/name', cacheDir);
     const fs = await import('node:fs/promises');
     const link = vi.spyOn(fs.default, 'symlink').mockRejectedValue(new Error('EPERM'));
+    syncBuiltinESMExports();
     await layout.link(COMMIT, 'copy.json', hub.etag('config.json'));
     link.mockRestore();
+    syncBuiltinESMExports();
+    const copy = await lstat(join(repo, 'snapshots', COMMIT, 'copy.json'));
+    expect(copy.isFile()).toBe(true);
     expect(await readFile(join(repo, 'snapshots', COMMIT, 'copy.json'), 'utf8')).toBe(MODEL['config.json']);
   });
 });
@@ -209,6 +214,25 @@ describe('tokens', () => {
     });
     expect(hub.requestsOf(WEIGHTS)).toHaveLength(1);
   });
+});
+
+it('sends no token to another host', async () => {
+  const hub = await MockHub.start(MODEL);
+  const seen: (string | null)[] = [];
+  const proxy: typeof fetch = async (input, init) => {
+    const url = String(input);
+    const headers = new Headers(init?.headers);
+    if (url.startsWith('https://other.example/')) {
+      seen.push(headers.get('authorization'));
+      return Response.json([]);
+    }
+    const response = await fetch(input, init);
+    if (!url.includes('/tree/')) return response;
+    seen.push(headers.get('authorization'));
+    return Response.json(await response.json(), { headers: { link: '<https://other.example/next>; rel="next"' } });
+  };
+  await resolve(hub, { fetch: proxy, token: 'secret' });
+  expect(seen).toEqual(['Bearer secret', null]);
 });
 
 describe('names', () => {
@@ -371,6 +395,26 @@ describe('offline', () => {
     const hub = await MockHub.start(MODEL);
     hub.apiStatuses.push(500, 502, 503);
     await resolve(hub);
+  });
+
+  it('needs no write access when all is there', async () => {
+    const hub = await MockHub.start(MODEL);
+    const folder = await resolve(hub);
+    const fs = await import('node:fs/promises');
+    const writes = (['mkdir', 'symlink', 'rename', 'writeFile'] as const).map((name) =>
+      vi.spyOn(fs.default, name).mockRejectedValue(new Error('EROFS')),
+    );
+    syncBuiltinESMExports();
+    try {
+      expect(await resolve(hub)).toBe(folder);
+      expect(await failure(resolve(hub, { cacheDir: join(cacheDir, 'other') }))).toMatchObject({
+        name: 'DownloadError',
+        message: expect.stringMatching(/can't be written: EROFS.*HF_HOME/),
+      });
+    } finally {
+      for (const write of writes) write.mockRestore();
+      syncBuiltinESMExports();
+    }
   });
 
   it('says what is missing', async () => {

@@ -1,0 +1,58 @@
+import type { LayerContext } from '../layers/layer-context.ts';
+import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
+import type { MambaStateShape } from '../layers/mamba-state-shape.ts';
+import type { Mamba2Metadata } from '../layers/mamba2-metadata.ts';
+import type { Module } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import type { JsonObject } from '../checkpoint/json.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** A batch's tokens and where they belong. */
+export interface ModelInput {
+  /** (T) int32, rows in the metadata's order. */
+  readonly inputIds: Tensor;
+  /** One entry per layer with state, in layer order. Absent in a profile run. */
+  readonly cache?: readonly MambaCacheParams[];
+  readonly metadata?: Mamba2Metadata;
+}
+
+/** A language model on one rank: token ids to hidden states, hidden states to logits. */
+export interface CausalLM extends Module {
+  /** State of one sequence on this rank, per layer with state. */
+  readonly stateShapes: readonly MambaStateShape[];
+  /** → (T, hiddenSize), after the final norm. */
+  forward(input: ModelInput): Tensor;
+  /** (R, hiddenSize) → (R, vocabSize) */
+  computeLogits(hiddenStates: Tensor): Tensor;
+}
+
+/** What every architecture's config tells the engine. */
+export interface ModelConfig {
+  readonly architecture: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly numHiddenLayers: number;
+  /** Tokens per block of the scan. */
+  readonly chunkSize: number;
+  /** Heads of a state-space layer: a number of ranks must divide them. */
+  readonly numHeads: number;
+  readonly eosTokenIds: readonly number[];
+}
+
+/** A model that a config.json describes, before it has weights. */
+export interface ModelDefinition {
+  readonly config: ModelConfig;
+  create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
+  /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
+  parameterName(checkpointName: string): string | undefined;
+}
+
+/** One architecture: which configs are its own, and what they describe. */
+export interface Architecture {
+  /** Names in config.json's `architectures`. */
+  readonly names: readonly string[];
+  /** Whether a config without `architectures` is meant for this one. */
+  recognizes(json: JsonObject): boolean;
+  /** @throws ConfigError */
+  define(json: JsonObject): ModelDefinition;
+}

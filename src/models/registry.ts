@@ -1,0 +1,27 @@
+import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { UnsupportedArchitectureError } from '../errors.ts';
+import type { Architecture, ModelDefinition } from './causal-lm.ts';
+import { mamba2 } from './mamba2.ts';
+
+const ARCHITECTURES: readonly Architecture[] = [mamba2];
+
+/** Names that config.json's `architectures` may hold. */
+export function supportedArchitectures(): string[] {
+  return ARCHITECTURES.flatMap(({ names }) => names);
+}
+
+/** The model that a config.json describes; found by `architectures`, or by its other fields where that is missing. */
+export function defineModel(json: JsonObject): ModelDefinition {
+  const listed = getOwn(json, 'architectures');
+  const names = Array.isArray(listed) ? listed : [];
+  const found =
+    names.length > 0
+      ? ARCHITECTURES.find((architecture) => architecture.names.some((name) => names.includes(name)))
+      : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
+  if (found) return found.define(json);
+  const asked = names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;
+  throw new UnsupportedArchitectureError(
+    `config.json asks for ${asked}, which is not supported.`,
+    `Supported: ${supportedArchitectures().join(', ')}.`,
+  );
+}

@@ -81,11 +81,12 @@ function checked(name: string, value: number, range: Range): number {
   const isNumber = range.integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   if (isNumber && value >= min && value <= max && value > above) return value;
   const bounds = [
-    range.above === undefined ? '' : ` above ${range.above}`,
-    range.min === undefined ? '' : ` of at least ${range.min}`,
-    range.max === undefined ? '' : ` of at most ${range.max}`,
-  ].join(range.min !== undefined || range.above !== undefined ? '' : ' ');
-  throw new SamplingParamsError(`${name} is ${value}; expected ${range.integer ? 'an integer' : 'a number'}${bounds}.`);
+    range.above === undefined ? [] : `above ${range.above}`,
+    range.min === undefined ? [] : `at least ${range.min}`,
+    range.max === undefined ? [] : `at most ${range.max}`,
+  ].flat();
+  const expected = [range.integer ? 'an integer' : 'a number', bounds.join(' and ')].join(' ').trim();
+  throw new SamplingParamsError(`${name} is ${value}; expected ${expected}.`);
 }
 
 function randomSeed(): number {

@@ -1,0 +1,131 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Sampler } from '../../src/engine/sampler.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import { NonFiniteLogitsError, SamplingParamsError } from '../../src/errors.ts';
+
+function sampler(options: GenerateOptions, prompt: readonly number[] = []): Sampler {
+  return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), prompt);
+}
+
+/** How often each id comes in many draws. */
+function frequencies(options: GenerateOptions, logits: Float32Array, draws = 4000): number[] {
+  const counts = new Array<number>(logits.length).fill(0);
+  const source = sampler(options);
+  for (let i = 0; i < draws; i++) counts[source.sample(logits).tokenId]++;
+  return counts.map((count) => count / draws);
+}
+
+const logits = Float32Array.from([1, 3, 2, 0, -1]);
+const probabilities = (values: Float32Array, temperature = 1) => {
+  const weights = Array.from(values, (v) => Math.exp(v / temperature));
+  const total = weights.reduce((sum, w) => sum + w, 0);
+  return weights.map((w) => w / total);
+};
+
+describe('choosing a token', () => {
+  test('temperature 0 takes the likeliest, the lower id of equals', () => {
+    expect(sampler({ temperature: 0 }).sample(logits).tokenId).toBe(1);
+    expect(sampler({ temperature: 0 }).sample(Float32Array.from([0, 5, 5])).tokenId).toBe(1);
+  });
+
+  test('logprob is the log-softmax of the raw logits, whatever is sampled', () => {
+    const { tokenId, logprob } = sampler({ temperature: 0.3, repetitionPenalty: 1.5 }, [1]).sample(logits);
+    expect(logprob).toBeCloseTo(Math.log(probabilities(logits)[tokenId]), 6);
+  });
+
+  test.each([0.5, 1, 2])('draws follow the softmax at temperature %d', (temperature) => {
+    const expected = probabilities(logits, temperature);
+    frequencies({ temperature }, logits).forEach((f, id) => expect(Math.abs(f - expected[id])).toBeLessThan(0.03));
+  });
+
+  test('top-k keeps the k likeliest in their proportions', () => {
+    const found = frequencies({ topK: 2 }, logits);
+    expect(found[1]).toBeCloseTo(Math.exp(3) / (Math.exp(3) + Math.exp(2)), 1);
+    expect(found[0] + found[3] + found[4]).toBe(0);
+  });
+
+  test('top-p keeps the fewest likeliest tokens that hold the mass', () => {
+    // Softmax is about 0.086, 0.636, 0.234, 0.032, 0.012.
+    expect(frequencies({ topP: 0.6 }, logits).filter((f) => f > 0)).toHaveLength(1);
+    expect(frequencies({ topP: 0.64 }, logits).filter((f) => f > 0)).toHaveLength(2);
+    expect(frequencies({ topP: 0.95 }, logits).filter((f) => f > 0)).toHaveLength(3);
+  });
+
+  test('min-p drops tokens below its share of the likeliest', () => {
+    expect(frequencies({ minP: 0.3 }, logits).map((f) => f > 0)).toEqual([false, true, true, false, false]);
+  });
+
+  test('the repetition penalty divides positive and multiplies negative logits of prompt and answer', () => {
+    const greedy = sampler({ temperature: 0, repetitionPenalty: 2 }, [1]);
+    expect([greedy.sample(logits).tokenId, greedy.sample(logits).tokenId]).toEqual([2, 1]);
+    expect(sampler({ temperature: 0, repetitionPenalty: 2 }, [0]).sample(Float32Array.from([-1, -1.5])).tokenId).toBe(1);
+  });
+
+  test('the same seed draws the same, another seed something else', () => {
+    const flat = new Float32Array(1000);
+    const draw = (seed: number) => {
+      const source = sampler({ seed });
+      return Array.from({ length: 8 }, () => source.sample(flat).tokenId);
+    };
+    expect(draw(5)).toEqual(draw(5));
+    expect(draw(5)).not.toEqual(draw(6));
+  });
+
+  test('top-p and top-k on a large vocabulary equal a full sort', () => {
+    const property = fc.property(
+      fc.infiniteStream(fc.float({ min: -30, max: 10, noNaN: true })),
+      fc.integer({ min: 0, max: 50 }),
+      fc.double({ min: 0.05, max: 1, noNaN: true }),
+      fc.integer(),
+      (stream, topK, topP, seed) => {
+        const values = Float32Array.from({ length: 300 }, () => Number(stream.next().value));
+        const { tokenId } = sampler({ topK, topP, seed }).sample(values);
+        const p = probabilities(values);
+        const order = p.map((_, id) => id).sort((a, b) => p[b] - p[a] || a - b);
+        const first = order.slice(0, topK === 0 ? order.length : topK);
+        const mass = first.reduce((sum, id) => sum + p[id], 0);
+        let before = 0;
+        const kept = first.filter((id) => {
+          const keep = before < topP * mass + 1e-9;
+          before += p[id];
+          return keep;
+        });
+        expect(kept).toContain(tokenId);
+      },
+    );
+    fc.assert(property, { numRuns: 100, seed: 7 });
+  });
+
+  test('logits that are not numbers are an error, not a token', () => {
+    for (const bad of [[Number.NaN, 1], [1, Number.NaN], [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]]) {
+      expect(() => sampler({}).sample(Float32Array.from(bad))).toThrow(NonFiniteLogitsError);
+    }
+    expect(sampler({}).sample(Float32Array.from([Number.NEGATIVE_INFINITY, 1])).tokenId).toBe(1);
+  });
+});
+
+describe('sampling parameters', () => {
+  test.each<[GenerateOptions, RegExp]>([
+    [{ maxTokens: 0 }, /maxTokens is 0; expected an integer at least 1/],
+    [{ maxTokens: 1.5 }, /maxTokens is 1.5/],
+    [{ temperature: -1 }, /temperature is -1; expected a number at least 0/],
+    [{ temperature: Number.NaN }, /temperature is NaN/],
+    [{ topP: 0 }, /topP is 0; expected a number above 0 and at most 1/],
+    [{ topP: 1.1 }, /topP/],
+    [{ topK: -2 }, /topK/],
+    [{ minP: 2 }, /minP/],
+    [{ repetitionPenalty: 0 }, /repetitionPenalty/],
+    [{ seed: 0.5 }, /seed/],
+    [{ stop: '' }, /stop string is empty/],
+    [{ stop: ['a', ''] }, /stop string is empty/],
+  ])('%j is refused', (options, message) => {
+    expect(() => resolveSamplingParams(options, {})).toThrow(SamplingParamsError);
+    expect(() => resolveSamplingParams(options, {})).toThrow(message);
+  });
+
+  test("a caller's values go before the model's, and those before vLLM's", () => {
+    const params = resolveSamplingParams({ topP: 0.5 }, { topP: 0.9, temperature: 0.7 });
+    expect(params).toMatchObject({ topP: 0.5, temperature: 0.7, topK: 0, minP: 0, repetitionPenalty: 1 });
+  });
+});

@@ -13,15 +13,22 @@ export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
 export type { ProgressCallback, ProgressEvent } from './checkpoint/progress.ts';
 export { SafetensorsFile } from './checkpoint/safetensors.ts';
 export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
-export { createGroupMemory, failGroup, type GroupMemory, SharedMemoryGroup } from './distributed/shared-memory-group.ts';
+export {
+  createGroupMemory,
+  failGroup,
+  type GroupMemory,
+  SharedMemoryGroup,
+} from './distributed/shared-memory-group.ts';
 export { DEVICES, type Device } from './engine/devices.ts';
 export type { FinishReason, GenerationChunk } from './engine/generation.ts';
-export { type Completion, LLM, type LoadOptions, type Prompt } from './engine/llm.ts';
+export { type Completion, type EvaluationOptions, LLM, type Prompt } from './engine/llm.ts';
+export type { LoadOptions } from './engine/load-model.ts';
 export type { GenerateOptions } from './engine/sampling-params.ts';
 export * from './errors.ts';
 export { LayerContext } from './layers/layer-context.ts';
 export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';
-export { type MambaCacheParams, MambaMixer2, type MambaMixer2Options } from './layers/mamba-mixer2.ts';
+export { type MambaCacheParams, MambaMixer2 } from './layers/mamba-mixer2.ts';
+export type { MambaMixer2Options } from './layers/mamba-mixer2-options.ts';
 export { type MambaStateShape, mamba2StateShape } from './layers/mamba-state-shape.ts';
 export {
   type BatchOrder,

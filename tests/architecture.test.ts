@@ -6,7 +6,19 @@ import { describe, expect, test } from 'vitest';
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** The floors of the house, lowest first: a file may import from its own floor and those below. */
-const FLOORS = ['errors', 'tensor', 'distributed', 'checkpoint', 'text', 'backends', 'layers', 'models', 'engine', 'faces', 'cli'];
+const FLOORS = [
+  'errors',
+  'tensor',
+  'distributed',
+  'checkpoint',
+  'text',
+  'backends',
+  'layers',
+  'models',
+  'engine',
+  'faces',
+  'cli',
+];
 
 /** Files directly in src/ that are not a floor of their own show what the engine and the floors below offer. */
 function floorOf(path: string): string {
@@ -28,6 +40,6 @@ describe('architecture', () => {
       const floor = floorOf(target);
       expect(FLOORS.indexOf(floor), `${path} imports ${target}`).toBeLessThanOrEqual(own);
     }
-    expect(text.split('\n').length).toBeLessThanOrEqual(320);
+    expect(text.split('\n').length).toBeLessThanOrEqual(300);
   });
 });

@@ -39,9 +39,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   readonly #windows: Float32Array[];
 
   constructor(memory: GroupMemory, rank: number) {
-    if (!Number.isInteger(rank) || rank < 0 || rank >= memory.size) {
-      throw new ArgumentError(`Rank ${rank} of a group of ${memory.size}.`, `Ranks run from 0 to ${memory.size - 1}.`);
-    }
+    checkRank(rank, memory.size);
     this.rank = rank;
     this.size = memory.size;
     this.#control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
@@ -72,6 +70,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 
   broadcast(data: Float32Array, source: number): void {
+    checkRank(source, this.size);
     this.#exchange(data, (windows, begin, length) => {
       data.set(windows[source].subarray(0, length), begin);
     });
@@ -109,7 +108,15 @@ export class SharedMemoryGroup implements ProcessGroup {
 
   #throwIfFailed(): void {
     if (Atomics.load(this.#control, FAILED) !== 0) {
-      throw new RankFailedError('Another rank of the process group failed.', 'Its own error says why; load the model again.');
+      throw new RankFailedError(
+        'Another rank of the process group failed.',
+        'Its own error says why; load the model again.',
+      );
     }
   }
+}
+
+function checkRank(rank: number, size: number): void {
+  if (Number.isInteger(rank) && rank >= 0 && rank < size) return;
+  throw new ArgumentError(`Rank ${rank} of a group of ${size}.`, `Ranks run from 0 to ${size - 1}.`);
 }

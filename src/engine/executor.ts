@@ -10,7 +10,7 @@ export interface ScheduledTokens {
 /** One step of the model over some sequences. */
 export interface Batch {
   readonly sequences: readonly ScheduledTokens[];
-  /** Which rows get logits: each sequence's last, or all; in the order of the sequences. */
+  /** Which rows get logits: each sequence's last, or all; in the order of the sequences. None for one without tokens. */
   readonly logits: 'last' | 'all';
 }
 

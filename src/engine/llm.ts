@@ -1,41 +1,22 @@
-import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { ConfigReader } from '../checkpoint/config-reader.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
-import { resolveModel } from '../checkpoint/model-source.ts';
-import type { HubOptions } from '../checkpoint/hub-options.ts';
-import { singleProcess } from '../distributed/process-group.ts';
-import { ArgumentError, ChatTemplateError, DisposedError, EmptyPromptError, ShardingError, TokenIdError, TokenizerError } from '../errors.ts';
+import { ChatTemplateError, DisposedError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
-import { defineModel } from '../models/registry.ts';
-import { readTokenIds } from '../models/token-ids.ts';
-import { type ChatMessage, ChatTemplate } from '../text/chat-template.ts';
-import { TextTokenizer } from '../text/tokenizer.ts';
-import { createBackend, type Device, weightStorage } from './devices.ts';
-import type { Executor } from './executor.ts';
+import type { ChatMessage, ChatTemplate } from '../text/chat-template.ts';
+import type { TextTokenizer } from '../text/tokenizer.ts';
+import { yieldToEventLoop } from './event-loop.ts';
 import { type FinishReason, type GenerationChunk, type GenerationContext, generate } from './generation.ts';
-import { loadRank, type RankOptions } from './load-rank.ts';
+import { type LoadedModel, type LoadOptions, loadModel } from './load-model.ts';
 import { logSumExp } from './sampler.ts';
 import { type GenerateOptions, resolveSamplingParams, type SamplingDefaults } from './sampling-params.ts';
-import { StateSlots } from './state-slots.ts';
-
-/** How {@link LLM.load} finds and holds a model. Hub options apply where the source is a hub id. */
-export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
-  /** Default: auto. */
-  readonly device?: Device | undefined;
-  /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
-  readonly dtype?: string | undefined;
-  /** Threads that share the model; divides its heads. Default: 1. */
-  readonly tensorParallelSize?: number | undefined;
-  /** Sequences whose state is kept at once; further ones wait. Default: 16. */
-  readonly maxNumSeqs?: number | undefined;
-  /** Prompt tokens processed in one step. Default: 512. */
-  readonly maxNumBatchedTokens?: number | undefined;
-  /** Refuse weights that are NaN or infinite. Default: false. */
-  readonly checkFinite?: boolean | undefined;
-}
 
 /** Text, or token ids. */
 export type Prompt = string | readonly number[];
+
+/** What evaluating a prompt may be watched and ended with. */
+export interface EvaluationOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with the number of tokens processed so far. */
+  readonly onTokens?: ((count: number) => void) | undefined;
+}
 
 /** A whole generation at once. */
 export interface Completion {
@@ -43,15 +24,6 @@ export interface Completion {
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
-}
-
-interface Parts {
-  readonly folder: string;
-  readonly config: ModelConfig;
-  readonly tokenizer: TextTokenizer | undefined;
-  readonly chatTemplate: ChatTemplate | undefined;
-  readonly context: GenerationContext;
-  readonly samplingDefaults: SamplingDefaults;
 }
 
 /** A loaded model: text or token ids in, text and tokens out. */
@@ -66,7 +38,7 @@ export class LLM {
   readonly #samplingDefaults: SamplingDefaults;
   #disposed = false;
 
-  private constructor(parts: Parts) {
+  private constructor(parts: LoadedModel) {
     this.folder = parts.folder;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
@@ -80,48 +52,7 @@ export class LLM {
    * Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
    */
   static async load(source: string, options: LoadOptions = {}): Promise<LLM> {
-    const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-    for (const [name, value] of Object.entries({ tensorParallelSize, maxNumSeqs, maxNumBatchedTokens })) {
-      if (!Number.isInteger(value) || value < 1) {
-        throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
-      }
-    }
-    const rankOptions: RankOptions = {
-      name: source,
-      device: options.device ?? 'auto',
-      dtype: options.dtype ?? 'auto',
-      slots: maxNumSeqs,
-      checkFinite: options.checkFinite ?? false,
-    };
-    // Unknown names fail before anything is fetched.
-    createBackend(rankOptions.device);
-    weightStorage(rankOptions.dtype, 'float32');
-
-    const folder = await resolveModel(source, options);
-    const checkpoint = await Checkpoint.open(folder, { signal });
-    try {
-      const { config } = defineModel(checkpoint.config);
-      const tokenizer = await TextTokenizer.fromFolder(folder);
-      tokenizer?.assertFits(config.vocabSize);
-      const chatTemplate = await ChatTemplate.fromFolder(folder);
-      const executor = await startRanks(checkpoint, config, tensorParallelSize, rankOptions, options);
-      options.onProgress?.({ status: 'ready', name: source });
-      const generationConfig = checkpoint.generationConfig ?? {};
-      const eosTokenIds = [
-        ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
-      ];
-      const slots = new StateSlots(maxNumSeqs);
-      return new LLM({
-        folder,
-        config,
-        tokenizer,
-        chatTemplate,
-        context: { executor, slots, tokenizer, eosTokenIds, maxNumBatchedTokens },
-        samplingDefaults: readSamplingDefaults(generationConfig),
-      });
-    } finally {
-      await checkpoint.close();
-    }
+    return new LLM(await loadModel(source, options));
   }
 
   /**
@@ -159,20 +90,20 @@ export class LLM {
   }
 
   /** Logits at every position: (T, vocabSize), row-major. */
-  async logits(prompt: Prompt, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Float32Array> {
+  async logits(prompt: Prompt, options: EvaluationOptions = {}): Promise<Float32Array> {
     const tokenIds = this.tokenize(prompt);
     const { vocabSize } = this.config;
     const all = new Float32Array(tokenIds.length * vocabSize);
-    await this.#forEachChunk(tokenIds, options.signal, (logits, begin) => all.set(logits, begin * vocabSize));
+    await this.#forEachChunk(tokenIds, options, (logits, begin) => all.set(logits, begin * vocabSize));
     return all;
   }
 
   /** Natural log of each token's probability given those before it: (T - 1), for tokens 1 to T - 1. */
-  async logprobs(prompt: Prompt, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Float64Array> {
+  async logprobs(prompt: Prompt, options: EvaluationOptions = {}): Promise<Float64Array> {
     const tokenIds = this.tokenize(prompt);
     const { vocabSize } = this.config;
     const logprobs = new Float64Array(tokenIds.length - 1);
-    await this.#forEachChunk(tokenIds, options.signal, (logits, begin) => {
+    await this.#forEachChunk(tokenIds, options, (logits, begin) => {
       for (let t = begin; t < Math.min(begin + logits.length / vocabSize, logprobs.length); t++) {
         const row = logits.subarray((t - begin) * vocabSize, (t - begin + 1) * vocabSize);
         logprobs[t] = row[tokenIds[t + 1]] - logSumExp(row);
@@ -196,7 +127,10 @@ export class LLM {
   /** A conversation as the text that the model was trained on. @throws ChatTemplateError */
   renderChat(messages: readonly ChatMessage[]): string {
     if (!this.#chatTemplate) {
-      throw new ChatTemplateError(`'${this.folder}' has no chat template.`, 'Use generate() with a text prompt instead.');
+      throw new ChatTemplateError(
+        `'${this.folder}' has no chat template.`,
+        'Use generate() with a text prompt instead.',
+      );
     }
     return this.#chatTemplate.render(messages, {
       bosToken: this.tokenizer?.bosToken,
@@ -217,7 +151,7 @@ export class LLM {
   /** Runs all tokens through a fresh slot and hands over the logits of each chunk with its first position. */
   async #forEachChunk(
     tokenIds: readonly number[],
-    signal: AbortSignal | undefined,
+    { signal, onTokens }: EvaluationOptions,
     receive: (logits: Float32Array, begin: number) => void,
   ): Promise<void> {
     this.#assertUsable();
@@ -229,6 +163,8 @@ export class LLM {
         const chunk = tokenIds.slice(begin, begin + maxNumBatchedTokens);
         const sequences = [{ slot, numComputedTokens: begin, tokenIds: chunk }];
         receive(await executor.execute({ sequences, logits: 'all' }), begin);
+        onTokens?.(begin + chunk.length);
+        await yieldToEventLoop();
       }
     } finally {
       slots.release(slot);
@@ -246,31 +182,4 @@ export class LLM {
       'Pass token ids, or add the file.',
     );
   }
-}
-
-async function startRanks(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
-  size: number,
-  options: RankOptions,
-  watch: LoadOptions,
-): Promise<Executor> {
-  if (size === 1) return loadRank(checkpoint, singleProcess, options, watch);
-  if (config.numHeads % size !== 0) {
-    throw new ShardingError(
-      `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
-      'Use a divisor of the heads.',
-    );
-  }
-  // Loaded on need: one rank works where there are no threads.
-  const { RankExecutor } = await import('./rank-executor.ts');
-  return RankExecutor.load(checkpoint.folder, size, options, watch);
-}
-
-/** The sampling values that a model's authors recommend. */
-function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
-  const config = new ConfigReader(generationConfig, 'generation_config.json');
-  const optional = { temperature: 'temperature', topP: 'top_p', topK: 'top_k', minP: 'min_p', repetitionPenalty: 'repetition_penalty' };
-  const found = Object.entries(optional).map(([name, key]) => [name, config.optionalNumber(key)] as const);
-  return Object.fromEntries(found.filter(([, value]) => value !== undefined));
 }

@@ -45,7 +45,11 @@ export async function loadWeights(
  * Pairs the model's parameters with the checkpoint's tensors: (parameter name, checkpoint name).
  * @throws MissingTensorError, UnexpectedTensorError, WeightShapeError
  */
-export function matchNames(table: ParameterTable, definition: ModelDefinition, checkpoint: Checkpoint): [string, string][] {
+export function matchNames(
+  table: ParameterTable,
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+): [string, string][] {
   const expected = new Set(table.names());
   const pairs: [string, string][] = [];
   const unexpected: string[] = [];

@@ -42,7 +42,8 @@ export class ModelRunner implements Executor {
     const rows = sequences.flatMap((sequence) => {
       const first = firstRow.get(sequence) ?? 0;
       const count = sequence.numTokens;
-      return batch.logits === 'last' ? [first + count - 1] : Array.from({ length: count }, (_, i) => first + i);
+      const all = Array.from({ length: count }, (_, i) => first + i);
+      return batch.logits === 'last' ? all.slice(-1) : all;
     });
     const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
     return backend.read(model.computeLogits(selected));

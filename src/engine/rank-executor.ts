@@ -24,8 +24,12 @@ export class RankExecutor implements Executor {
       const workerData: RankWorkerData = { folder, memory: this.#memory, rank, options };
       const worker = new Worker(new URL(file, import.meta.url), { workerData, name: `mamba2 rank ${rank}` });
       worker.on('message', (message: RankMessage) => this.#receive(message));
-      worker.on('error', (error) => this.#end(new RankFailedError(`Rank ${rank} failed: ${error.message}`, '', { cause: error })));
-      worker.on('exit', (code) => this.#end(new RankFailedError(`Rank ${rank} exited with code ${code}.`, 'Load the model again.')));
+      worker.on('error', (error) =>
+        this.#end(new RankFailedError(`Rank ${rank} failed: ${error.message}`, '', { cause: error })),
+      );
+      worker.on('exit', (code) =>
+        this.#end(new RankFailedError(`Rank ${rank} exited with code ${code}.`, 'Load the model again.')),
+      );
       return worker;
     });
   }
@@ -81,8 +85,20 @@ export class RankExecutor implements Executor {
   }
 
   #receive(message: RankMessage): void {
-    if (message.type === 'progress') return this.#onProgress?.(message.event);
-    if (message.type === 'error') return this.#end(reviveError(message.error));
+    switch (message.type) {
+      case 'progress':
+        this.#onProgress?.(message.event);
+        break;
+      case 'error':
+        this.#end(reviveError(message.error));
+        break;
+      case 'ready':
+      case 'result':
+        this.#reply(message);
+    }
+  }
+
+  #reply(message: Extract<RankMessage, { type: 'ready' | 'result' }>): void {
     const replies = this.#replies;
     if (!replies) return;
     if (message.type === 'result' && message.logits) replies.logits = message.logits;

@@ -85,6 +85,7 @@ export class ColumnParallelLinear implements Module {
 export class RowParallelLinear implements Module {
   readonly #context: LayerContext;
   readonly #inputSize: number;
+  readonly #inputSizePerRank: number;
   readonly #outputSize: number;
   readonly #options: LinearOptions;
   readonly #weight = new Loaded<LinearWeight>('A RowParallelLinear');
@@ -93,13 +94,14 @@ export class RowParallelLinear implements Module {
   constructor(context: LayerContext, inputSize: number, outputSize: number, options: LinearOptions) {
     this.#context = context;
     this.#inputSize = inputSize;
+    this.#inputSizePerRank = divide(inputSize, context.group.size, `The layer '${options.prefix}'`);
     this.#outputSize = outputSize;
     this.#options = options;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     const { backend, group } = this.#context;
-    const columns = divide(this.#inputSize, group.size, `The layer '${this.#options.prefix}'`);
+    const columns = this.#inputSizePerRank;
     const dtype = linearDType(this.#context, this.#options);
     yield [
       'weight',

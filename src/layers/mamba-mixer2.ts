@@ -1,14 +1,14 @@
 import type { Activation } from '../backends/state-space-ops.ts';
 import { ArgumentError, MetadataError, ShardingError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import type { LayerContext } from './layer-context.ts';
 import { ColumnParallelLinear, RowParallelLinear } from './linear.ts';
+import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
 import { type MambaStateShape, mamba2StateShape } from './mamba-state-shape.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
-import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
-import type { QuantizationConfig } from './quantization.ts';
 import {
   composedWeightLoader,
   extraGroupsForHeadShards,
@@ -16,39 +16,6 @@ import {
   type ShardSpec,
   shardedWeightLoader,
 } from './weight-loaders.ts';
-
-/** Sizes are those of the whole layer, over all ranks. */
-export interface MambaMixer2Options {
-  readonly hiddenSize: number;
-  /** N */
-  readonly ssmStateSize: number;
-  /** K */
-  readonly convKernelSize: number;
-  /** numHeads * headDim */
-  readonly intermediateSize: number;
-  readonly useConvBias: boolean;
-  /** Whether the in- and out-projection have biases. */
-  readonly useBias: boolean;
-  /** G. Default: 1. */
-  readonly nGroups?: number | undefined;
-  /** H. Default: 128. */
-  readonly numHeads?: number | undefined;
-  /** P. Default: 64. */
-  readonly headDim?: number | undefined;
-  /** Default: 1e-5. */
-  readonly rmsNormEps?: number | undefined;
-  /** Default: silu. */
-  readonly activation?: Activation | undefined;
-  /** false: the output is gated but not normalised. Default: true. */
-  readonly useRmsNorm?: boolean | undefined;
-  readonly quantConfig?: QuantizationConfig | undefined;
-  /** The layer's name in the model, unique there. Default: ''. */
-  readonly prefix?: string | undefined;
-  /** Tokens per block of the scan, for metadata that is made for this layer. -1: whatever the metadata says. */
-  readonly chunkSize?: number | undefined;
-  /** Range of Δ after softplus; Hugging Face's `time_step_limit`. Default: [0, Infinity], all that vLLM knows. */
-  readonly timeStepLimit?: readonly [number, number] | undefined;
-}
 
 /** One layer's state for all slots, on one rank. */
 export interface MambaCacheParams {
@@ -94,7 +61,7 @@ export class MambaMixer2 implements Module {
     const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, useConvBias, useBias, quantConfig } = options;
     const { nGroups = 1, numHeads = 128, headDim = 64, rmsNormEps = 1e-5, useRmsNorm = true } = options;
     const { size, rank } = context.group;
-    checkSizes(options, nGroups, numHeads, headDim);
+    checkMixerOptions({ ...options, nGroups, numHeads, headDim });
     if (numHeads % size !== 0) {
       throw new ShardingError(`${numHeads} heads can't be divided among ${size} ranks.`, 'The ranks divide the heads.');
     }
@@ -105,7 +72,14 @@ export class MambaMixer2 implements Module {
     this.#context = context;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
-    const stateSize = { intermediateSize, nGroups, numHeads, headDim, stateSize: ssmStateSize, convKernel: convKernelSize };
+    const stateSize = {
+      intermediateSize,
+      nGroups,
+      numHeads,
+      headDim,
+      stateSize: ssmStateSize,
+      convKernel: convKernelSize,
+    };
     this.#stateShape = mamba2StateShape(stateSize, size);
 
     const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, size);
@@ -162,7 +136,13 @@ export class MambaMixer2 implements Module {
     });
     yield* prefixed('in_proj', this.#inProj);
     yield* prefixed('conv1d', this.#conv1d);
-    yield ['A_log', perHead(this.#A, composedWeightLoader(loader, (logA) => -Math.exp(logA)))];
+    yield [
+      'A_log',
+      perHead(
+        this.#A,
+        composedWeightLoader(loader, (logA) => -Math.exp(logA)),
+      ),
+    ];
     yield ['D', perHead(this.#D)];
     yield ['dt_bias', perHead(this.#dtBias)];
     yield* prefixed('norm', this.#norm);
@@ -284,26 +264,18 @@ export class MambaMixer2 implements Module {
 
   /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */
   #splitXBC(xBC: Tensor): Tensor[] {
-    return this.#context.backend.splitColumns(xBC, [this.#intermediateSize, this.#groupStateSize, this.#groupStateSize]);
+    return this.#context.backend.splitColumns(xBC, [
+      this.#intermediateSize,
+      this.#groupStateSize,
+      this.#groupStateSize,
+    ]);
   }
 }
 
 function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
   if (cache) return cache;
-  throw new ArgumentError('The mixer was given metadata but no state cache.', 'Pass both, or neither for a profile run.');
-}
-
-function checkSizes(options: MambaMixer2Options, nGroups: number, numHeads: number, headDim: number): void {
-  const { intermediateSize, chunkSize = -1 } = options;
-  if (numHeads * headDim !== intermediateSize) {
-    throw new ArgumentError(
-      `intermediateSize is ${intermediateSize}, but ${numHeads} heads of ${headDim} make ${numHeads * headDim}.`,
-    );
-  }
-  if (numHeads % nGroups !== 0) {
-    throw new ArgumentError(`${numHeads} heads can't share ${nGroups} groups.`, 'The groups divide the heads.');
-  }
-  if (chunkSize !== -1 && !(Number.isInteger(chunkSize) && chunkSize > 0)) {
-    throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number from 1 on, or -1.');
-  }
+  throw new ArgumentError(
+    'The mixer was given metadata but no state cache.',
+    'Pass both, or neither for a profile run.',
+  );
 }

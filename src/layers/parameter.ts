@@ -69,7 +69,8 @@ export class Loaded<T> {
   }
 
   get(): T {
-    if (this.#value === undefined) throw new UnexpectedTensorError(`${this.#what} is used before its weights are loaded.`);
+    if (this.#value === undefined)
+      throw new UnexpectedTensorError(`${this.#what} is used before its weights are loaded.`);
     return this.#value;
   }
 }

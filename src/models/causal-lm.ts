@@ -1,10 +1,10 @@
+import type { JsonObject } from '../checkpoint/json.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import type { MambaStateShape } from '../layers/mamba-state-shape.ts';
 import type { Mamba2Metadata } from '../layers/mamba2-metadata.ts';
 import type { Module } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** A batch's tokens and where they belong. */

@@ -1,6 +1,6 @@
 import type { Activation } from '../backends/state-space-ops.ts';
 import { type ConfigKey, ConfigReader } from '../checkpoint/config-reader.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from './causal-lm.ts';
 import { readTokenIds } from './token-ids.ts';
@@ -69,7 +69,7 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
   if (!config.boolean('rms_norm', { default: true })) unsupported('rms_norm', false, 'true');
   const intermediate = config.integer('d_intermediate', { default: 0 });
   if (intermediate !== 0) unsupported('d_intermediate', intermediate, '0');
-  const attentionLayers = json['attn_layer_idx'];
+  const attentionLayers = getOwn(json, 'attn_layer_idx');
   if (Array.isArray(attentionLayers) && attentionLayers.length > 0) {
     unsupported('attn_layer_idx', `[${attentionLayers.join(', ')}]`, 'an empty list');
   }
@@ -126,7 +126,9 @@ function checked(config: Mamba2Config): Mamba2Config {
 function wholeProduct(factor: number, size: number, key: string): number {
   const product = Math.round(factor * size);
   if (Math.abs(product - factor * size) > 1e-6 || product < 1) {
-    throw new ConfigError(`${FILE}: '${key}' makes ${factor * size} of ${size}, expected a whole number of at least 1.`);
+    throw new ConfigError(
+      `${FILE}: '${key}' makes ${factor * size} of ${size}, expected a whole number of at least 1.`,
+    );
   }
   return product;
 }

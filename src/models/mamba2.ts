@@ -1,12 +1,12 @@
-import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { getOwn } from '../checkpoint/json.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import type { MambaStateShape } from '../layers/mamba-state-shape.ts';
 import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import { VocabParallelEmbedding } from '../layers/vocab-parallel-embedding.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { getOwn } from '../checkpoint/json.ts';
 import type { Architecture, CausalLM, ModelInput } from './causal-lm.ts';
 import { type Mamba2Config, readMamba2Config } from './mamba2-config.ts';
 

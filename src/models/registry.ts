@@ -19,7 +19,8 @@ export function defineModel(json: JsonObject): ModelDefinition {
       ? ARCHITECTURES.find((architecture) => architecture.names.some((name) => names.includes(name)))
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
   if (found) return found.define(json);
-  const asked = names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;
+  const asked =
+    names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;
   throw new UnsupportedArchitectureError(
     `config.json asks for ${asked}, which is not supported.`,
     `Supported: ${supportedArchitectures().join(', ')}.`,

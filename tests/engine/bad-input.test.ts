@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { LLM, type LoadOptions } from '../../src/engine/llm.ts';
+import { LLM } from '../../src/engine/llm.ts';
+import type { LoadOptions } from '../../src/engine/load-model.ts';
 import {
   ArgumentError,
   ConfigError,
@@ -41,7 +42,7 @@ describe('a checkpoint that does not hold together', () => {
   });
 
   test('an unknown architecture', async () => {
-    const folder = await changedGolden({ config: (config) => (config['architectures'] = ['LlamaForCausalLM']) });
+    const folder = await changedGolden({ config: { architectures: ['LlamaForCausalLM'] } });
     await expectLoadError(folder, UnsupportedArchitectureError, /LlamaForCausalLM.*Supported: Mamba2ForCausalLM/);
   });
 
@@ -51,28 +52,31 @@ describe('a checkpoint that does not hold together', () => {
   });
 
   test('fewer layers in the config than in the weights', async () => {
-    const folder = await changedGolden({ config: (config) => (config['num_hidden_layers'] = 2) });
+    const folder = await changedGolden({ config: { num_hidden_layers: 2 } });
     await expectLoadError(folder, UnexpectedTensorError, /backbone.layers.2.*does not ask for/);
   });
 
   test('more layers in the config than in the weights', async () => {
-    const folder = await changedGolden({ config: (config) => (config['num_hidden_layers'] = 4) });
+    const folder = await changedGolden({ config: { num_hidden_layers: 4 } });
     await expectLoadError(folder, MissingTensorError, /backbone.layers.3/);
   });
 
   test('another vocabulary in the config than in the weights', async () => {
-    const folder = await changedGolden({ config: (config) => (config['vocab_size'] = 512) });
+    const folder = await changedGolden({ config: { vocab_size: 512 } });
     await expectLoadError(folder, WeightShapeError, /backbone.embeddings.weight.*\(256, 64\).*\(512, 64\)/);
   });
 
   test('heads that do not make the intermediate size', async () => {
-    const folder = await changedGolden({ config: (config) => (config['num_heads'] = 7) });
+    const folder = await changedGolden({ config: { num_heads: 7 } });
     await expectLoadError(folder, ConfigError, /7 heads of 16 make 112.*128/);
   });
 
   test.each([7, 8, 100, 5000, 400_000])('safetensors cut off after %d bytes', async (length) => {
     const whole = await readFile(`${GOLDEN}/model.safetensors`);
-    const folder = await makeFolder({ 'config.json': await goldenConfig(), 'model.safetensors': whole.subarray(0, length) });
+    const folder = await makeFolder({
+      'config.json': await goldenConfig(),
+      'model.safetensors': whole.subarray(0, length),
+    });
     await expectLoadError(folder, SafetensorsError, /model\.safetensors/);
   });
 

@@ -28,12 +28,13 @@ export async function goldenConfig(): Promise<Record<string, unknown>> {
 
 /** The golden model in a temporary folder, after changes to its config, tensors or files. */
 export async function changedGolden(change: {
-  readonly config?: (config: Record<string, unknown>) => void;
+  /** Keys to set. */
+  readonly config?: Record<string, unknown>;
   readonly tensors?: (tensors: GoldenTensors) => void;
   readonly files?: Record<string, unknown>;
 }): Promise<string> {
-  const [config, tensors] = [await goldenConfig(), await goldenTensors()];
-  change.config?.(config);
+  const config = { ...(await goldenConfig()), ...change.config };
+  const tensors = await goldenTensors();
   change.tensors?.(tensors);
   const toWrite = [...tensors].map(([name, { shape, data }]): TensorToWrite => ({ name, dtype: 'F32', shape, data }));
   return makeFolder({ 'config.json': config, 'model.safetensors': writeSafetensors(toWrite), ...change.files });

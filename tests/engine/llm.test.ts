@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import { DisposedError } from '../../src/errors.ts';
 import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
+import { DisposedError } from '../../src/errors.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const PROMPT = 'export interface User {\n';
@@ -19,7 +19,10 @@ describe('generate', () => {
     expect(chunks.map(({ finishReason }) => finishReason)).toEqual([...new Array(19).fill(null), 'length']);
     expect(text).toBe(llm.tokenizer?.decode(tokenIds));
     expect(chunks.every(({ logprob }) => logprob <= 0)).toBe(true);
-    expect(await llm.complete(PROMPT, { temperature: 0, maxTokens: 20, ignoreEos: true })).toMatchObject({ text, tokenIds });
+    expect(await llm.complete(PROMPT, { temperature: 0, maxTokens: 20, ignoreEos: true })).toMatchObject({
+      text,
+      tokenIds,
+    });
   });
 
   test('ends in front of a stop string, and after a stop token', async () => {
@@ -41,7 +44,11 @@ describe('generate', () => {
     const options = { seed: 11, temperature: 1, maxTokens: 12, ignoreEos: true };
     const alone = await collect(llm, options);
     // Three at once on two slots: the third waits for one.
-    const together = await Promise.all([collect(llm, options), collect(llm, { ...options, seed: 12 }), collect(llm, options)]);
+    const together = await Promise.all([
+      collect(llm, options),
+      collect(llm, { ...options, seed: 12 }),
+      collect(llm, options),
+    ]);
     expect(together[0].tokenIds).toEqual(alone.tokenIds);
     expect(together[2].tokenIds).toEqual(alone.tokenIds);
     expect(together[1].tokenIds).not.toEqual(alone.tokenIds);
@@ -90,7 +97,9 @@ describe('abort and dispose', () => {
       const controller = new AbortController();
       const reason = new Error('enough');
       const onProgress = () => controller.abort(reason);
-      await expect(LLM.load(GOLDEN, { tensorParallelSize, signal: controller.signal, onProgress })).rejects.toBe(reason);
+      await expect(LLM.load(GOLDEN, { tensorParallelSize, signal: controller.signal, onProgress })).rejects.toBe(
+        reason,
+      );
     }
   });
 

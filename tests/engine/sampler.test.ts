@@ -36,7 +36,9 @@ describe('choosing a token', () => {
 
   test.each([0.5, 1, 2])('draws follow the softmax at temperature %d', (temperature) => {
     const expected = probabilities(logits, temperature);
-    frequencies({ temperature }, logits).forEach((f, id) => expect(Math.abs(f - expected[id])).toBeLessThan(0.03));
+    for (const [id, f] of frequencies({ temperature }, logits).entries()) {
+      expect(Math.abs(f - expected[id])).toBeLessThan(0.03);
+    }
   });
 
   test('top-k keeps the k likeliest in their proportions', () => {
@@ -59,7 +61,9 @@ describe('choosing a token', () => {
   test('the repetition penalty divides positive and multiplies negative logits of prompt and answer', () => {
     const greedy = sampler({ temperature: 0, repetitionPenalty: 2 }, [1]);
     expect([greedy.sample(logits).tokenId, greedy.sample(logits).tokenId]).toEqual([2, 1]);
-    expect(sampler({ temperature: 0, repetitionPenalty: 2 }, [0]).sample(Float32Array.from([-1, -1.5])).tokenId).toBe(1);
+    expect(sampler({ temperature: 0, repetitionPenalty: 2 }, [0]).sample(Float32Array.from([-1, -1.5])).tokenId).toBe(
+      1,
+    );
   });
 
   test('the same seed draws the same, another seed something else', () => {
@@ -98,7 +102,11 @@ describe('choosing a token', () => {
   });
 
   test('logits that are not numbers are an error, not a token', () => {
-    for (const bad of [[Number.NaN, 1], [1, Number.NaN], [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]]) {
+    for (const bad of [
+      [Number.NaN, 1],
+      [1, Number.NaN],
+      [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY],
+    ]) {
       expect(() => sampler({}).sample(Float32Array.from(bad))).toThrow(NonFiniteLogitsError);
     }
     expect(sampler({}).sample(Float32Array.from([Number.NEGATIVE_INFINITY, 1])).tokenId).toBe(1);

@@ -83,7 +83,13 @@ export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Flo
 }
 
 /** bias + Σ_w weight[c, w] * window[w], where the window is the last K-1 entries of the state, then the input. */
-function convolve(state: Float32Array, input: number, weight: HostTensor<Float32Array>, c: number, bias: number): number {
+function convolve(
+  state: Float32Array,
+  input: number,
+  weight: HostTensor<Float32Array>,
+  c: number,
+  bias: number,
+): number {
   const K = weight.shape[1];
   const oldest = state.length - (K - 1);
   let sum = bias;
@@ -105,7 +111,8 @@ function copyRows(from: HostTensor<Float32Array>, to: HostTensor<Float32Array>, 
 }
 
 function checkStateWidth(states: Tensor, K: number): number {
-  if (!(K >= 1)) throw new ArgumentError(`The convolution has ${K} taps.`, 'weight is (channels, taps) with at least one tap.');
+  if (!(K >= 1))
+    throw new ArgumentError(`The convolution has ${K} taps.`, 'weight is (channels, taps) with at least one tap.');
   const W = states.shape[2];
   if (W < K - 1) {
     throw new ShapeError(

@@ -108,5 +108,8 @@ function elementwise(T: number, C: number, value: (t: number, c: number) => numb
 
 function hostWeight(weight: LinearWeight): HostLinearWeight {
   if (weight instanceof HostLinearWeight) return weight;
-  throw new ArgumentError('The weight belongs to another backend.', 'Make it with linearWeight of the reference backend.');
+  throw new ArgumentError(
+    'The weight belongs to another backend.',
+    'Make it with linearWeight of the reference backend.',
+  );
 }

@@ -75,7 +75,8 @@ function notHere(x: Tensor, name: string, dtype: string): ArgumentError {
 }
 
 function checkShape(x: Tensor, name: string, expected: readonly (number | null)[]): void {
-  const fits = x.shape.length === expected.length && expected.every((extent, i) => extent === null || extent === x.shape[i]);
+  const fits =
+    x.shape.length === expected.length && expected.every((extent, i) => extent === null || extent === x.shape[i]);
   if (!fits) {
     const wanted = `(${expected.map((extent) => extent ?? 'any').join(', ')})`;
     throw new ShapeError(`${name} has shape ${formatShape(x.shape)}; expected ${wanted}.`);

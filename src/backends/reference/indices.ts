@@ -16,7 +16,8 @@ export function checkSlots(slots: Int32Array, slotCount: number, name: string): 
     if (slot < 0 || slot >= slotCount) {
       throw new MetadataError(`${name} names slot ${slot} of a cache of ${slotCount}.`, `Pad with ${PAD_SLOT_ID}.`);
     }
-    if (used.has(slot)) throw new MetadataError(`${name} names slot ${slot} twice.`, 'Give each sequence its own slot.');
+    if (used.has(slot))
+      throw new MetadataError(`${name} names slot ${slot} twice.`, 'Give each sequence its own slot.');
     used.add(slot);
   }
 }
@@ -37,7 +38,10 @@ export function checkQueryStartLoc(queryStartLoc: Tensor, T: number): Int32Array
 /** How many heads share one group. */
 export function headsPerGroup(H: number, G: number): number {
   if (G < 1 || H % G !== 0) {
-    throw new ArgumentError(`${H} heads can't share ${G} groups evenly.`, 'The number of heads is a multiple of the groups.');
+    throw new ArgumentError(
+      `${H} heads can't share ${G} groups evenly.`,
+      'The number of heads is a multiple of the groups.',
+    );
   }
   return H / G;
 }

@@ -25,7 +25,10 @@ export interface ChunkScanCombinedArgs extends SelectiveStateArgs {
 export function mambaChunkScanCombined(args: ChunkScanCombinedArgs): { out: HostTensor; finalStates: HostTensor } {
   const { x, B, cuSeqlens, initialStates, ...rest } = args;
   if (x.shape.length !== 3 || B.shape.length !== 3) {
-    throw new ArgumentError(`x has ${x.shape.length} dimensions and B ${B.shape.length}.`, 'Pass (T, H, P) and (T, G, N).');
+    throw new ArgumentError(
+      `x has ${x.shape.length} dimensions and B ${B.shape.length}.`,
+      'Pass (T, H, P) and (T, G, N).',
+    );
   }
   const [T, H, P] = x.shape;
   const queryStartLoc = cuSeqlens ?? hostIndices([0, T]);

@@ -1,6 +1,11 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { type ChunkScanArgs, PAD_SLOT_ID, type SelectiveStateArgs, type SelectiveStateUpdateArgs } from '../state-space-ops.ts';
+import {
+  type ChunkScanArgs,
+  PAD_SLOT_ID,
+  type SelectiveStateArgs,
+  type SelectiveStateUpdateArgs,
+} from '../state-space-ops.ts';
 import { silu, softplus } from './activation.ts';
 import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from './indices.ts';

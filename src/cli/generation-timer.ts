@@ -1,0 +1,47 @@
+/** How long the parts of a run took. */
+export interface Timings {
+  readonly loadSeconds: number;
+  readonly promptTokens: number;
+  /** To the first token. */
+  readonly promptSeconds: number;
+  readonly completionTokens: number;
+  /** From the first token to the last. */
+  readonly completionSeconds: number;
+  /** Of the tokens after the first; null where there are none. */
+  readonly tokensPerSecond: number | null;
+}
+
+/** Takes the times of a run: load, first token, further tokens. */
+export class GenerationTimer {
+  readonly #begin = performance.now();
+  #loaded = this.#begin;
+  #first: number | undefined;
+  #last = this.#begin;
+  #tokens = 0;
+
+  /** The model is ready. */
+  loaded(): void {
+    this.#loaded = performance.now();
+    this.#last = this.#loaded;
+  }
+
+  /** A token came. */
+  token(): void {
+    this.#last = performance.now();
+    this.#first ??= this.#last;
+    this.#tokens++;
+  }
+
+  timings(promptTokens: number): Timings {
+    const first = this.#first ?? performance.now();
+    const completionSeconds = this.#tokens > 1 ? (this.#last - first) / 1000 : 0;
+    return {
+      loadSeconds: (this.#loaded - this.#begin) / 1000,
+      promptTokens,
+      promptSeconds: (first - this.#loaded) / 1000,
+      completionTokens: this.#tokens,
+      completionSeconds,
+      tokensPerSecond: completionSeconds > 0 ? (this.#tokens - 1) / completionSeconds : null,
+    };
+  }
+}

@@ -1,0 +1,107 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
+import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { singleProcess } from '../distributed/process-group.ts';
+import { matchNames } from '../engine/load-weights.ts';
+import { Mamba2Error } from '../errors.ts';
+import { LayerContext } from '../layers/layer-context.ts';
+import { ParameterTable } from '../layers/parameter.ts';
+import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
+import { defineModel } from '../models/registry.ts';
+import type { WeightDType } from '../tensor/dtype.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import { ChatTemplate } from '../text/chat-template.ts';
+import { TextTokenizer } from '../text/tokenizer.ts';
+import { countParameters, memoryByDType, type ParameterKind } from './parameter-kinds.ts';
+
+/** What a model folder holds, as far as config and file headers tell. */
+export interface ModelReport {
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
+  /** Of one sequence, over all layers, in float32. */
+  readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
+  readonly weightBytes: Readonly<Record<WeightDType, number>>;
+  readonly files: {
+    readonly names: readonly string[];
+    readonly bytes: number;
+    /** Values per dtype of the files. */
+    readonly dtypes: Readonly<Record<string, number>>;
+  };
+  readonly tokenizer: TokenizerReport | null;
+  readonly chatTemplate: boolean;
+  /** Why the model will not load. */
+  readonly problems: readonly string[];
+}
+
+/** What a tokenizer's files say. */
+export interface TokenizerReport {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+}
+
+/** Inspects a model without reading its weights. Rejects where config or headers themselves can't be read. */
+export async function inspectFolder(folder: string): Promise<ModelReport> {
+  const checkpoint = await Checkpoint.open(folder);
+  try {
+    const definition = defineModel(checkpoint.config);
+    const model = definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32'));
+    const table = new ParameterTable(model);
+    const counts = countParameters(table);
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    const problems: string[] = [];
+    await noting(problems, () => matchNames(table, definition, checkpoint));
+    const tokenizer = await noting(problems, () => TextTokenizer.fromFolder(folder));
+    await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
+    const template = await noting(problems, () => ChatTemplate.fromFolder(folder));
+    return {
+      folder,
+      config: definition.config,
+      parameters: { total, ...counts },
+      stateBytes: stateBytes(model),
+      weightBytes: memoryByDType(table),
+      files: await describeFiles(checkpoint),
+      tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
+      chatTemplate: template !== undefined,
+      problems,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Runs one check; what it finds wrong does not keep the rest from being reported. */
+async function noting<T>(problems: string[], check: () => T): Promise<Awaited<T> | undefined> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof Mamba2Error)) throw error;
+    problems.push(error.message);
+    return undefined;
+  }
+}
+
+function stateBytes({ stateShapes }: CausalLM): ModelReport['stateBytes'] {
+  const bytes = (kind: 'conv' | 'ssm') => stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * 4, 0);
+  const [conv, ssm] = [bytes('conv'), bytes('ssm')];
+  return { conv, ssm, total: conv + ssm };
+}
+
+async function describeFiles(checkpoint: Checkpoint): Promise<ModelReport['files']> {
+  const dtypes: Record<string, number> = {};
+  const names = new Set<string>();
+  for (const name of checkpoint.names()) {
+    const { dtype, shape, file } = checkpoint.info(name);
+    dtypes[dtype] = (dtypes[dtype] ?? 0) + elementCount(shape);
+    names.add(file);
+  }
+  let bytes = 0;
+  for (const name of names) bytes += (await stat(join(checkpoint.folder, name))).size;
+  return { names: [...names], bytes, dtypes };
+}
+
+function describeTokenizer({ vocabSize, bosTokenId, eosTokenId }: TextTokenizer): TokenizerReport {
+  return { vocabSize, bosTokenId: bosTokenId ?? null, eosTokenId: eosTokenId ?? null };
+}

@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs';
+import { closestNames } from '../checkpoint/closest-names.ts';
+import { Mamba2Error } from '../errors.ts';
+import { chat } from './chat.ts';
+import type { Command } from './command.ts';
+import { evaluate } from './eval.ts';
+import { generate } from './generate.ts';
+import { commandHelp, programHelp } from './help.ts';
+import { inspect } from './inspect.ts';
+import { INTERRUPTED, InterruptedError } from './interrupt.ts';
+import { pull } from './pull.ts';
+import { endWithReader, print } from './standard-output.ts';
+import { styled } from './styled.ts';
+import { UsageError } from './usage-error.ts';
+
+const COMMANDS: readonly Command[] = [generate, chat, inspect, pull, evaluate];
+
+/** 1: what was asked for can't be done. */
+const FAILURE = 1;
+/** 2: the command line is wrong. */
+const USAGE = 2;
+/** 70: a fault of this program; EX_SOFTWARE of sysexits.h. */
+const SOFTWARE = 70;
+
+/** Runs a command line, without the program's name. → exit code */
+export async function run(argv: readonly string[]): Promise<number> {
+  endWithReader();
+  try {
+    return await dispatch(argv);
+  } catch (error) {
+    return report(error, argv);
+  }
+}
+
+async function dispatch(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === '--help' || name === '-h') {
+    await print(`${programHelp(COMMANDS)}\n`);
+    return 0;
+  }
+  if (name === '--version' || name === '-v') {
+    await print(`${version()}\n`);
+    return 0;
+  }
+  const command = COMMANDS.find((known) => known.name === name);
+  if (command === undefined) throw unknownCommand(name);
+  if (beforeDashes(rest).some((argument) => argument === '--help' || argument === '-h')) {
+    await print(`${commandHelp(command)}\n`);
+    return 0;
+  }
+  return command.run(rest);
+}
+
+function report(error: unknown, argv: readonly string[]): number {
+  if (error instanceof InterruptedError) return INTERRUPTED;
+  const isUsage = error instanceof UsageError;
+  const isExpected = isUsage || error instanceof Mamba2Error;
+  const wantsStack = beforeDashes(argv).includes('--verbose') || process.env.DEBUG === 'mamba2';
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`${styled('red', 'error:', process.stderr)} ${message}\n`);
+  if ((wantsStack || !isExpected) && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (isUsage) return USAGE;
+  return isExpected ? FAILURE : SOFTWARE;
+}
+
+function unknownCommand(name: string): UsageError {
+  const names = COMMANDS.map((command) => command.name);
+  const kind = name.startsWith('-') ? 'option' : 'command';
+  const hint = kind === 'option' ? 'A command comes first' : `Did you mean '${closestNames(name, names, 1)[0]}'`;
+  return new UsageError(
+    `Unknown ${kind} '${name}'.`,
+    `${hint}${kind === 'option' ? ':' : '? Commands:'} ${names.join(', ')}.`,
+  );
+}
+
+/** What follows '--' is text, whatever it looks like. */
+function beforeDashes(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf('--');
+  return end === -1 ? argv : argv.slice(0, end);
+}
+
+/** The same distance from src/cli and from dist/cli. */
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return version;
+}

@@ -1,0 +1,124 @@
+import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
+import type { HubOptions } from '../checkpoint/hub-options.ts';
+import type { JsonObject } from '../checkpoint/json.ts';
+import { resolveModel } from '../checkpoint/model-source.ts';
+import { singleProcess } from '../distributed/process-group.ts';
+import { ArgumentError, ShardingError } from '../errors.ts';
+import type { ModelConfig } from '../models/causal-lm.ts';
+import { defineModel } from '../models/registry.ts';
+import { readTokenIds } from '../models/token-ids.ts';
+import { ChatTemplate } from '../text/chat-template.ts';
+import { TextTokenizer } from '../text/tokenizer.ts';
+import { createBackend, type Device, weightStorage } from './devices.ts';
+import type { Executor } from './executor.ts';
+import type { GenerationContext } from './generation.ts';
+import { loadRank, type RankOptions } from './load-rank.ts';
+import type { SamplingDefaults } from './sampling-params.ts';
+import { StateSlots } from './state-slots.ts';
+
+/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id. */
+export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
+  /** Default: auto. */
+  readonly device?: Device | undefined;
+  /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
+  readonly dtype?: string | undefined;
+  /** Threads that share the model; divides its heads. Default: 1. */
+  readonly tensorParallelSize?: number | undefined;
+  /** Sequences whose state is kept at once; further ones wait. Default: 16. */
+  readonly maxNumSeqs?: number | undefined;
+  /** Prompt tokens processed in one step. Default: 512. */
+  readonly maxNumBatchedTokens?: number | undefined;
+  /** Refuse weights that are NaN or infinite. Default: false. */
+  readonly checkFinite?: boolean | undefined;
+}
+
+/** A model with all that stands around it. */
+export interface LoadedModel {
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly tokenizer: TextTokenizer | undefined;
+  readonly chatTemplate: ChatTemplate | undefined;
+  readonly context: GenerationContext;
+  readonly samplingDefaults: SamplingDefaults;
+}
+
+/** Finds a model, checks that its parts fit each other, and loads it. */
+export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
+  const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
+  for (const [name, value] of Object.entries({ tensorParallelSize, maxNumSeqs, maxNumBatchedTokens })) {
+    if (!Number.isInteger(value) || value < 1) {
+      throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
+    }
+  }
+  const rankOptions: RankOptions = {
+    name: source,
+    device: options.device ?? 'auto',
+    dtype: options.dtype ?? 'auto',
+    slots: maxNumSeqs,
+    checkFinite: options.checkFinite ?? false,
+  };
+  // Unknown names fail before anything is fetched.
+  createBackend(rankOptions.device);
+  weightStorage(rankOptions.dtype, 'float32');
+
+  const folder = await resolveModel(source, options);
+  const checkpoint = await Checkpoint.open(folder, { signal });
+  try {
+    const { config } = defineModel(checkpoint.config);
+    const tokenizer = await TextTokenizer.fromFolder(folder);
+    tokenizer?.assertFits(config.vocabSize);
+    const chatTemplate = await ChatTemplate.fromFolder(folder);
+    const generationConfig = checkpoint.generationConfig ?? {};
+    const eosTokenIds = [
+      ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
+    ];
+    const samplingDefaults = readSamplingDefaults(generationConfig);
+    const executor = await startRanks(checkpoint, config, tensorParallelSize, rankOptions, options);
+    const slots = new StateSlots(maxNumSeqs);
+    options.onProgress?.({ status: 'ready', name: source });
+    return {
+      folder,
+      config,
+      tokenizer,
+      chatTemplate,
+      context: { executor, slots, tokenizer, eosTokenIds, maxNumBatchedTokens },
+      samplingDefaults,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function startRanks(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  size: number,
+  options: RankOptions,
+  watch: LoadOptions,
+): Promise<Executor> {
+  if (size === 1) return loadRank(checkpoint, singleProcess, options, watch);
+  if (config.numHeads % size !== 0) {
+    throw new ShardingError(
+      `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
+      'Use a divisor of the heads.',
+    );
+  }
+  // Loaded on need: one rank works where there are no threads.
+  const { RankExecutor } = await import('./rank-executor.ts');
+  return RankExecutor.load(checkpoint.folder, size, options, watch);
+}
+
+/** The sampling values that a model's authors recommend. */
+function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
+  const config = new ConfigReader(generationConfig, 'generation_config.json');
+  const optional = {
+    temperature: 'temperature',
+    topP: 'top_p',
+    topK: 'top_k',
+    minP: 'min_p',
+    repetitionPenalty: 'repetition_penalty',
+  };
+  const found = Object.entries(optional).map(([name, key]) => [name, config.optionalNumber(key)] as const);
+  return Object.fromEntries(found.filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,139 @@
+import { describe, expect, test } from 'vitest';
+import { LLM } from '../../src/engine/llm.ts';
+import { GOLDEN } from '../engine/golden-folder.ts';
+import { offline, runCli } from './run-cli.ts';
+import { changedTiny, expectedCases, tinyFile } from './tiny-dts.ts';
+
+const GREEDY = ['--temperature', '0', '--ignore-eos'];
+
+describe('generate', () => {
+  test('--json is one object with the tokens that transformers computes', async () => {
+    for (const { prompt, input_ids, greedy } of await expectedCases()) {
+      const { code, stdout, stderr } = await runCli(['generate', '--prompt', prompt, '--json', '-n', '30', ...GREEDY]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const result = JSON.parse(stdout);
+      expect(result).toEqual({
+        promptTokenIds: input_ids,
+        tokenIds: greedy.slice(0, 30),
+        text: expect.any(String),
+        finishReason: 'length',
+        timings: {
+          loadSeconds: expect.any(Number),
+          promptTokens: input_ids.length,
+          promptSeconds: expect.any(Number),
+          completionTokens: 30,
+          completionSeconds: expect.any(Number),
+          tokensPerSecond: expect.any(Number),
+        },
+      });
+      const { tokensPerSecond, completionSeconds } = result.timings;
+      expect(tokensPerSecond * completionSeconds).toBeCloseTo(29);
+    }
+  });
+
+  test('streams the text and nothing else; --echo puts the prompt in front; a pipe is a prompt', async () => {
+    const [{ prompt, greedy }] = await expectedCases();
+    await using llm = await LLM.load('tiny-dts');
+    const text = llm.tokenizer?.decode(greedy) ?? '';
+    const options = ['--max-tokens', String(greedy.length), ...GREEDY];
+    const plain = await runCli(['generate', prompt, ...options]);
+    expect(plain).toMatchObject({ code: 0, stdout: `${text}\n`, stderr: '' });
+    // Sixty tokens take long enough that not all of them share one read.
+    expect(plain.chunks.length).toBeGreaterThan(5);
+    const echoed = await runCli(['generate', '--echo', ...options], { stdin: prompt });
+    expect(echoed.stdout).toBe(`${prompt}${text}\n`);
+  });
+
+  test('token ids in, also for a model without a tokenizer', async () => {
+    const [{ input_ids, greedy }] = await expectedCases();
+    const options = ['--json', '--max-tokens', '5', ...GREEDY];
+    const byIds = await runCli(['generate', '--token-ids', input_ids.join(','), ...options]);
+    expect(JSON.parse(byIds.stdout)).toMatchObject({ promptTokenIds: input_ids, tokenIds: greedy.slice(0, 5) });
+    await using llm = await LLM.load(GOLDEN);
+    const { tokenIds } = await llm.complete([1, 2, 3], { maxTokens: 4, temperature: 0, ignoreEos: true });
+    const golden = ['generate', '-m', GOLDEN, '--token-ids', '1 2, 3', '-n', '4', ...GREEDY];
+    expect((await runCli([...golden, '--echo'])).stdout).toBe(`1 2 3 ${tokenIds.join(' ')} \n`);
+  });
+
+  test('stop strings, of which there may be several', async () => {
+    const args = ['generate', 'export interface User {\n', '--json', ...GREEDY];
+    const { stdout } = await runCli([...args, '--stop', 'no such text', '--stop', 'name: string']);
+    const { text, finishReason } = JSON.parse(stdout);
+    expect(finishReason).toBe('stop');
+    expect(text).toMatch(/\t$/);
+    expect(text).not.toContain('name: string');
+  });
+
+  test('a seed repeats, another differs', async () => {
+    const run = async (seed: string) => (await runCli(['generate', 'export ', '-n', '12', '--seed', seed])).stdout;
+    const [first, second, other] = [await run('007'), await run('7'), await run('8')];
+    expect(second).toBe(first);
+    expect(other).not.toBe(first);
+  });
+
+  test('several threads and another dtype', async () => {
+    const [{ prompt, greedy }] = await expectedCases();
+    const args = ['generate', prompt, '--json', '-n', '8', ...GREEDY];
+    const ranks = await runCli([...args, '--tensor-parallel-size', '2']);
+    expect(JSON.parse(ranks.stdout).tokenIds).toEqual(greedy.slice(0, 8));
+    expect(ranks.code).toBe(0);
+    expect((await runCli([...args, '--dtype', 'int8'])).code).toBe(0);
+  });
+
+  test('Ctrl-C keeps what there is and ends with code 130', async () => {
+    const args = ['generate', 'export ', '-n', '100000', '--seed', '1', '--ignore-eos'];
+    const onOutput = (interrupt: () => void) => setTimeout(interrupt, 300);
+    const { code, stdout, stderr } = await runCli(args, { onOutput });
+    expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
+    expect(stdout.length).toBeGreaterThan(5);
+    expect(stdout.endsWith('\n')).toBe(true);
+    const again = await runCli([...args.slice(0, 2), '-n', '10', ...args.slice(4)]);
+    expect(again.stdout.slice(0, 5)).toBe(stdout.slice(0, 5));
+  });
+
+  test('a reader that goes away ends it in silence', async () => {
+    const { spawn } = await import('node:child_process');
+    const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+    const child = spawn(process.execPath, [main, 'generate', 'export ', '-n', '100000', '--ignore-eos']);
+    let stderr = '';
+    child.stderr.on('data', (chunk) => {
+      stderr += String(chunk);
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+});
+
+describe('what can not be done ends with code 1 and one line', () => {
+  test('an unknown model', async () => {
+    const { code, stdout, stderr } = await runCli(['generate', 'x', '--model', 'nope']);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^error: There is no model 'nope'.*Bundled models: tiny-dts\.\n$/);
+  });
+
+  test('a stack on request', async () => {
+    expect((await runCli(['generate', 'x', '-m', 'nope', '--verbose'])).stderr).toMatch(/\n\s+at /);
+    expect((await runCli(['generate', 'x', '-m', 'nope'], { env: { DEBUG: 'mamba2' } })).stderr).toMatch(/\n\s+at /);
+  });
+
+  test('a hub model without a network', async () => {
+    const { code, stderr } = await runCli(['generate', 'x', '-m', 'org/name'], { env: await offline() });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: HF_HUB_OFFLINE is set, and the cache .* of 'org\/name'.*\n$/);
+  });
+
+  test('truncated weights', async () => {
+    const weights = await tinyFile('model.safetensors');
+    const folder = await changedTiny({ 'model.safetensors': weights.subarray(0, 1_000_000) });
+    const { code, stdout, stderr } = await runCli(['generate', 'x', '-m', folder]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^error: .*model\.safetensors.*\n$/);
+  });
+
+  test('token ids outside the vocabulary', async () => {
+    const { code, stderr } = await runCli(['generate', '--token-ids', '4096']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/Token id 4096 is outside/);
+  });
+});

@@ -1,0 +1,100 @@
+import { readFile, stat } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { changedGolden } from '../engine/golden-folder.ts';
+import { runCli } from './run-cli.ts';
+import { TINY_DTS, tinyFile } from './tiny-dts.ts';
+
+/** Counted by hand from config.json, as the paper describes the layer. */
+async function handCount() {
+  const config = JSON.parse(String(await tinyFile('config.json')));
+  const { vocab_size: V, hidden_size: D, num_hidden_layers: L, state_size: N, n_groups: G } = config;
+  const { num_heads: H, head_dim: P, conv_kernel: K } = config;
+  const convDim = H * P + 2 * G * N;
+  const parameters = {
+    embeddings: V * D,
+    inProj: L * D * (H * P + convDim + H),
+    conv: L * convDim * (K + 1),
+    outProj: L * H * P * D,
+    norms: L * (D + H * P) + D,
+    other: L * 3 * H,
+  };
+  const matrices = parameters.embeddings + parameters.inProj + parameters.outProj;
+  const total = Object.values(parameters).reduce((sum, count) => sum + count, 0);
+  const rest = (total - matrices) * 4;
+  const state = { conv: L * convDim * (K - 1) * 4, ssm: L * H * P * N * 4 };
+  return {
+    parameters: { ...parameters, total },
+    stateBytes: { ...state, total: state.conv + state.ssm },
+    // Every matrix has a multiple of 32 columns, so int8 and int4 have whole blocks with a float32 scale each.
+    weightBytes: {
+      float32: total * 4,
+      bfloat16: matrices * 2 + rest,
+      float16: matrices * 2 + rest,
+      int8: matrices + matrices / 8 + rest,
+      int4: matrices / 2 + matrices / 8 + rest,
+    },
+  };
+}
+
+describe('inspect', () => {
+  test('--json holds the numbers that follow from the config', async () => {
+    const { code, stdout, stderr } = await runCli(['inspect', 'tiny-dts', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { size } = await stat(`${TINY_DTS}/model.safetensors`);
+    const { parameters, stateBytes, weightBytes } = await handCount();
+    expect(parameters.total).toBe(7_564_880);
+    expect(JSON.parse(stdout)).toEqual({
+      folder: expect.stringMatching(/tiny-dts$/),
+      config: expect.objectContaining({
+        architecture: 'Mamba2ForCausalLM',
+        numHiddenLayers: 14,
+        hiddenSize: 256,
+        timeStepLimit: [0, 'Infinity'],
+      }),
+      parameters,
+      stateBytes,
+      weightBytes,
+      files: { names: ['model.safetensors'], bytes: size, dtypes: { BF16: parameters.total } },
+      tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
+      chatTemplate: false,
+      problems: [],
+    });
+  });
+
+  test('the table holds the same', async () => {
+    const { code, stdout, stderr } = await runCli(['inspect', TINY_DTS]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { weightBytes, stateBytes } = await handCount();
+    expect(stdout).toMatch(/^Mamba2ForCausalLM in /);
+    expect(stdout).toMatch(/^total +7,564,880$/m);
+    for (const [dtype, bytes] of Object.entries(weightBytes)) {
+      expect(stdout).toMatch(new RegExp(`^${dtype} +\\S+ MB +${bytes.toLocaleString('en-US')} B$`, 'm'));
+    }
+    expect(stdout).toMatch(new RegExp(`^total +${stateBytes.total.toLocaleString('en-US')} B$`, 'm'));
+    expect(stdout).toMatch(/4,096 tokens, bos 0, eos 0/);
+  });
+
+  test('weights that contradict the config are a warning and code 1', async () => {
+    const folder = await changedGolden({ config: { num_hidden_layers: 4 } });
+    const { code, stdout, stderr } = await runCli(['inspect', folder, '--json']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^warning: .*lacks 'backbone\.layers\.3.*\n$/);
+    const report = JSON.parse(stdout);
+    expect(report).toMatchObject({ config: { numHiddenLayers: 4 }, tokenizer: null });
+    expect(report.problems).toHaveLength(1);
+  });
+
+  test('so is a tokenizer that does not fit', async () => {
+    const tokenizer = await readFile(`${TINY_DTS}/tokenizer.json`);
+    const { code, stderr } = await runCli(['inspect', await changedGolden({ files: { 'tokenizer.json': tokenizer } })]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/warning: .*up to 4095.*256 rows/);
+  });
+
+  test('a config that makes no model is an error', async () => {
+    const folder = await changedGolden({ config: { num_heads: 7 } });
+    const { code, stdout, stderr } = await runCli(['inspect', folder]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^error: .*7 heads of 16/);
+  });
+});

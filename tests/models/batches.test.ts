@@ -1,0 +1,108 @@
+import { fileURLToPath } from 'node:url';
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
+import { singleProcess } from '../../src/distributed/process-group.ts';
+import { loadRank } from '../../src/engine/load-rank.ts';
+import type { ModelRunner } from '../../src/engine/model-runner.ts';
+import { DisposedError } from '../../src/errors.ts';
+import { anySchedule } from '../layers/mixer-arbitraries.ts';
+import { bits, concatenated, SeededRandom } from '../layers/seeded.ts';
+
+const GOLDEN = fileURLToPath(new URL('../goldens/mamba2/', import.meta.url));
+const VOCAB = 256;
+const SLOTS = 6;
+
+async function loadRunner(dtype = 'auto'): Promise<ModelRunner> {
+  const checkpoint = await Checkpoint.open(GOLDEN);
+  try {
+    const options = { name: 'golden', device: 'reference', dtype, slots: SLOTS, checkFinite: false };
+    return await loadRank(checkpoint, singleProcess, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function seededIds(count: number, seed: number): number[] {
+  const random = new SeededRandom(seed);
+  return Array.from({ length: count }, () => random.integer(0, VOCAB - 1));
+}
+
+/** All logits of a sequence that has the runner to itself. */
+function alone(runner: ModelRunner, tokenIds: readonly number[]): Promise<Float32Array> {
+  return runner.execute({ sequences: [{ slot: SLOTS - 1, numComputedTokens: 0, tokenIds }], logits: 'all' });
+}
+
+describe.each(['float32', 'int4'])('ModelRunner with %s weights', (dtype) => {
+  it('gives each sequence of any mixed batch what it gets alone, bit for bit', async () => {
+    const runner = await loadRunner(dtype);
+    await fc.assert(
+      fc.asyncProperty(anySchedule, async ({ prompts, orders, seed }) => {
+        const random = new SeededRandom(seed);
+        const totals = prompts.map(({ pieces }) => pieces.reduce((sum, piece) => sum + piece, 0));
+        const whole = totals.map((total, b) => seededIds(total, seed + b));
+        const computed = prompts.map(() => 0);
+        const found: Float32Array[][] = prompts.map(() => []);
+        for (const round of orders.keys()) {
+          const present = prompts.map((_, b) => b).sort(() => random.next() - 0.5);
+          const sequences = present.map((b) => {
+            const end = computed[b] + prompts[b].pieces[round];
+            return { slot: b, numComputedTokens: computed[b], tokenIds: whole[b].slice(computed[b], end) };
+          });
+          const logits = await runner.execute({ sequences, logits: 'all' });
+          let begin = 0;
+          for (const [i, b] of present.entries()) {
+            const length = sequences[i].tokenIds.length * VOCAB;
+            found[b].push(logits.slice(begin, begin + length));
+            begin += length;
+            computed[b] += sequences[i].tokenIds.length;
+          }
+        }
+        for (const b of prompts.keys()) {
+          if (totals[b] === 0) continue;
+          expect(bits(concatenated(found[b]))).toEqual(bits(await alone(runner, whole[b])));
+        }
+      }),
+      { seed: 3, numRuns: 12 },
+    );
+  });
+});
+
+describe('ModelRunner', () => {
+  it("returns each sequence's last row in the order given, whatever the row order", async () => {
+    const runner = await loadRunner();
+    const long = seededIds(9, 1);
+    const next = seededIds(1, 2);
+    await runner.execute({ sequences: [{ slot: 1, numComputedTokens: 0, tokenIds: long }], logits: 'last' });
+    const sequences = [
+      { slot: 0, numComputedTokens: 0, tokenIds: long.slice(0, 4) },
+      { slot: 1, numComputedTokens: 9, tokenIds: next },
+      { slot: 2, numComputedTokens: 0, tokenIds: next },
+    ];
+    const last = await runner.execute({ sequences, logits: 'last' });
+    const expected = [
+      await alone(runner, long.slice(0, 4)),
+      await alone(runner, [...long, ...next]),
+      await alone(runner, next),
+    ];
+    expect(bits(last)).toEqual(bits(concatenated(expected.map((logits) => logits.slice(-VOCAB)))));
+  });
+
+  it('gives no row to a sequence without tokens', async () => {
+    const runner = await loadRunner();
+    const ids = seededIds(3, 1);
+    const sequences = [
+      { slot: 0, numComputedTokens: 0, tokenIds: ids },
+      { slot: 1, numComputedTokens: 0, tokenIds: [] },
+    ];
+    const expected = (await alone(runner, ids)).slice(-VOCAB);
+    expect(await runner.execute({ sequences, logits: 'last' })).toEqual(expected);
+    expect(await runner.execute({ sequences: [...sequences].reverse(), logits: 'last' })).toEqual(expected);
+  });
+
+  it('throws DisposedError after disposal', async () => {
+    const runner = await loadRunner();
+    await runner.dispose();
+    await expect(alone(runner, [1])).rejects.toThrow(DisposedError);
+  });
+});

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../src/checkpoint/json.ts';
+import { UnsupportedArchitectureError } from '../../src/errors.ts';
+import { defineModel, supportedArchitectures } from '../../src/models/registry.ts';
+
+const sizes: JsonObject = {
+  hidden_size: 32,
+  num_hidden_layers: 1,
+  vocab_size: 50,
+  num_heads: 8,
+  head_dim: 8,
+  n_groups: 1,
+};
+const original: JsonObject = { d_model: 32, n_layer: 1, vocab_size: 50, ssm_cfg: { layer: 'Mamba2', headdim: 8 } };
+
+describe('defineModel', () => {
+  it.each<[string, JsonObject]>([
+    ['by its architectures', { ...sizes, architectures: ['Mamba2ForCausalLM'] }],
+    ['by one of several', { ...sizes, architectures: ['Unknown', 'Mamba2ForCausalLM'] }],
+    ['by model_type alone', { ...sizes, model_type: 'mamba2' }],
+    ['by model_type where architectures is empty', { ...sizes, architectures: [], model_type: 'mamba2' }],
+    ['by model_type where architectures is null', { ...sizes, architectures: null, model_type: 'mamba2' }],
+    ['by ssm_cfg', original],
+  ])('finds Mamba-2 %s', (_, json) => {
+    expect(defineModel(json).config.architecture).toBe('Mamba2ForCausalLM');
+  });
+
+  it.each<[string, JsonObject, string]>([
+    ['an unknown architecture', { ...sizes, architectures: ['LlamaForCausalLM'] }, 'LlamaForCausalLM'],
+    [
+      'an unknown architecture, whatever model_type says',
+      { ...sizes, architectures: ['X'], model_type: 'mamba2' },
+      'X',
+    ],
+    ['an unknown model_type', { ...sizes, model_type: 'gpt2' }, 'gpt2'],
+    ['nothing to go by', { ...sizes }, 'null'],
+  ])('%s: UnsupportedArchitectureError that lists what is supported', (_, json, asked) => {
+    const define = () => defineModel(json);
+    expect(define).toThrow(UnsupportedArchitectureError);
+    expect(define).toThrow(asked);
+    for (const name of supportedArchitectures()) expect(define).toThrow(name);
+  });
+
+  it('supports Mamba2ForCausalLM', () => {
+    expect(supportedArchitectures()).toContain('Mamba2ForCausalLM');
+  });
+});
+
+describe('parameterName', () => {
+  const names = (json: JsonObject) => defineModel(json).parameterName;
+
+  it('keeps names as they are, and knows the singular of the original layout', () => {
+    const parameterName = names({ ...sizes, model_type: 'mamba2' });
+    expect(parameterName('backbone.layers.0.mixer.in_proj.weight')).toBe('backbone.layers.0.mixer.in_proj.weight');
+    expect(parameterName('backbone.embeddings.weight')).toBe('backbone.embeddings.weight');
+    expect(parameterName('backbone.embedding.weight')).toBe('backbone.embeddings.weight');
+    expect(parameterName('lm_head.weight')).toBe('lm_head.weight');
+  });
+
+  it('drops a tied head', () => {
+    expect(names({ ...sizes, model_type: 'mamba2', tie_word_embeddings: true })('lm_head.weight')).toBeUndefined();
+    expect(names(original)('lm_head.weight')).toBeUndefined();
+    expect(names({ ...original, tie_embeddings: false })('lm_head.weight')).toBe('lm_head.weight');
+  });
+});

@@ -25,7 +25,8 @@ export interface GroupLayout {
  * For all operations:
  * - Activations are float32, state and accumulation too. Letters: T rows (tokens), C columns (channels).
  * - Calling an operation enqueues it. Results are read with {@link Backend.read}.
- * - An operation throws ShapeError or ArgumentError at the call when its arguments break the contract.
+ * - An operation throws ShapeError, ArgumentError or MetadataError (slots, row starts) at the call when its arguments
+ *   break the contract.
  * - Where `out` can be passed, the result is written there (it may be a view) and returned; it never aliases an input
  *   unless the operation says so.
  * - T = 0 is legal everywhere and does nothing.

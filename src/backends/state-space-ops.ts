@@ -46,7 +46,7 @@ export interface CausalConv1dUpdateArgs {
   readonly convStateIndices?: Tensor | undefined;
   /**
    * (B) int32: tokens each sequence has seen. With it the state is a ring buffer: token number n lies at n mod W.
-   * Without it the state is shifted, newest last.
+   * Without it the state is shifted, newest last, which is also how causalConv1dFn leaves it.
    */
   readonly cacheSeqlens?: Tensor | undefined;
   /** Like x. */

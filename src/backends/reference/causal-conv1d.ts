@@ -1,8 +1,8 @@
-import { ArgumentError, ShapeError } from '../../errors.ts';
+import { ArgumentError, MetadataError, ShapeError } from '../../errors.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 import { type CausalConv1dArgs, type CausalConv1dUpdateArgs, PAD_SLOT_ID } from '../state-space-ops.ts';
 import { activate } from './activation.ts';
-import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
+import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, slotsOrDefault } from './indices.ts';
 
 /** Reference of {@link StateSpaceOps.causalConv1dFn}. */
@@ -12,7 +12,7 @@ export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array>
   const x = floats(args.x, 'x', [null, C]);
   const T = x.shape[0];
   const weight = floats(args.weight, 'weight', [null, null]);
-  const bias = args.bias && floats(args.bias, 'bias', [C]);
+  const bias = args.bias && vector(args.bias, 'bias', C);
   const states = floats(args.convStates, 'convStates', [null, C, null]);
   const W = checkStateWidth(states, K);
   const starts = checkQueryStartLoc(args.queryStartLoc, T);
@@ -34,7 +34,7 @@ export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array>
       if (!hasInitialState?.[b]) state.fill(0);
       for (let t = begin; t < end; t++) {
         const input = x.data[t * x.stride + c];
-        out.data[t * out.stride + c] = activate(convolve(state, input, weight, c, bias?.data[c] ?? 0), activation);
+        out.data[t * out.stride + c] = activate(convolve(state, input, weight, c, bias?.[c] ?? 0), activation);
         state.copyWithin(0, 1);
         if (W > 0) state[W - 1] = input;
       }
@@ -51,12 +51,15 @@ export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Flo
   const x = floats(args.x, 'x', several ? [null, null, C] : [null, C]);
   const [B, L] = several ? x.shape : [x.shape[0], 1];
   const weight = floats(args.weight, 'weight', [null, null]);
-  const bias = args.bias && floats(args.bias, 'bias', [C]);
+  const bias = args.bias && vector(args.bias, 'bias', C);
   const states = floats(args.convState, 'convState', [null, C, null]);
   const W = checkStateWidth(states, K);
   const slots = slotsOrDefault(args.convStateIndices, 'convStateIndices', B);
   checkSlots(slots, states.shape[0], 'convStateIndices');
   const seen = args.cacheSeqlens && ints(args.cacheSeqlens, 'cacheSeqlens', B);
+  if (seen?.some((count) => count < 0)) {
+    throw new MetadataError(`cacheSeqlens is [${Array.from(seen).join(', ')}].`, 'It counts tokens, from 0 on.');
+  }
   const out = args.out ? floats(args.out, 'out', x.shape) : hostZeros(x.shape);
 
   for (let b = 0; b < B; b++) {
@@ -71,7 +74,7 @@ export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Flo
       rotateLeft(state, head);
       for (let i = 0; i < L; i++) {
         const input = x.data[b * x.stride + i * C + c];
-        const value = convolve(state, input, weight, c, bias?.data[c] ?? 0);
+        const value = convolve(state, input, weight, c, bias?.[c] ?? 0);
         out.data[b * out.stride + i * C + c] = activate(value, activation);
         state.copyWithin(0, 1);
         if (W > 0) state[W - 1] = input;

@@ -3,7 +3,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 import type { LinearWeight } from '../backend.ts';
-import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
+import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
 
 /** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
 export class HostLinearWeight implements LinearWeight {
@@ -29,7 +29,7 @@ export function linear(x: Tensor, weight: LinearWeight, bias?: Tensor): HostTens
   const w = hostWeight(weight);
   const { outFeatures, inFeatures } = w;
   const input = floats(x, 'x', [null, inFeatures]);
-  const b = bias && floats(bias, 'bias', [outFeatures]);
+  const b = bias && vector(bias, 'bias', outFeatures);
   const T = x.shape[0];
   const out = hostZeros([T, outFeatures]);
   for (let t = 0; t < T; t++) {
@@ -53,7 +53,7 @@ export function linear(x: Tensor, weight: LinearWeight, bias?: Tensor): HostTens
       for (let i = 0; i < inFeatures; i++) y += row[i] * w.data[o * inFeatures + i];
       out.data[t * outFeatures + o] = y;
     }
-    if (b) for (let i = 0; i < outFeatures; i++) out.data[t * outFeatures + i] += b.data[i];
+    if (b) for (let i = 0; i < outFeatures; i++) out.data[t * outFeatures + i] += b[i];
   }
   return out;
 }
@@ -96,8 +96,8 @@ export function add(x: Tensor, y: Tensor): HostTensor<Float32Array> {
 export function mulColumns(x: Tensor, v: Tensor): HostTensor<Float32Array> {
   const [T, C] = x.shape;
   const a = floats(x, 'x', [null, null]);
-  const factors = floats(v, 'v', [C]);
-  return elementwise(T, C, (t, c) => a.data[t * a.stride + c] * factors.data[c]);
+  const factors = vector(v, 'v', C);
+  return elementwise(T, C, (t, c) => a.data[t * a.stride + c] * factors[c]);
 }
 
 function elementwise(T: number, C: number, value: (t: number, c: number) => number): HostTensor<Float32Array> {

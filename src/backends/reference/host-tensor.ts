@@ -53,6 +53,11 @@ export function floats(x: Tensor, name: string, expected: readonly (number | nul
   return x as HostTensor<Float32Array>;
 }
 
+/** The values of a float32 vector of this length, one after another. */
+export function vector(x: Tensor, name: string, length: number | null): Float32Array {
+  return dense(floats(x, name, [length]));
+}
+
 /** The int32 values behind `x`, of shape (length). */
 export function ints(x: Tensor, name: string, length: number | null): Int32Array {
   checkShape(x, name, [length]);
@@ -60,13 +65,19 @@ export function ints(x: Tensor, name: string, length: number | null): Int32Array
   return x.data.subarray(0, x.shape[0]);
 }
 
-/** Contiguous copy of a strided tensor's elements. */
-export function contiguous(x: HostTensor<Float32Array>): Float32Array {
-  const { rowSize } = x;
-  if (x.stride === rowSize) return x.data.slice(0, (x.shape[0] ?? 1) * rowSize);
-  const out = new Float32Array(x.shape[0] * rowSize);
-  for (let r = 0; r < x.shape[0]; r++) out.set(x.data.subarray(r * x.stride, r * x.stride + rowSize), r * rowSize);
+/** A tensor's elements without gaps: the tensor's own memory where it has none. */
+export function dense(x: HostTensor<Float32Array>): Float32Array {
+  const [rows = 1] = x.shape;
+  const { rowSize, stride } = x;
+  if (stride === rowSize || rows < 2) return x.data.subarray(0, rows * rowSize);
+  const out = new Float32Array(rows * rowSize);
+  for (let r = 0; r < rows; r++) out.set(x.data.subarray(r * stride, r * stride + rowSize), r * rowSize);
   return out;
+}
+
+/** A copy of a tensor's elements without gaps. */
+export function contiguous(x: HostTensor<Float32Array>): Float32Array {
+  return dense(x).slice();
 }
 
 function notHere(x: Tensor, name: string, dtype: string): ArgumentError {

@@ -2,6 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { SelectiveStateArgs } from '../state-space-ops.ts';
 import { contiguous, floats, HostTensor, hostIndices, hostZeros } from './host-tensor.ts';
+import { checkQueryStartLoc } from './indices.ts';
 import { mambaChunkScan } from './state-space.ts';
 
 /** Arguments of {@link mambaChunkScanCombined}. */
@@ -32,7 +33,7 @@ export function mambaChunkScanCombined(args: ChunkScanCombinedArgs): { out: Host
   }
   const [T, H, P] = x.shape;
   const queryStartLoc = cuSeqlens ?? hostIndices([0, T]);
-  const sequences = queryStartLoc.shape[0] - 1;
+  const sequences = checkQueryStartLoc(queryStartLoc, T).length - 1;
   const shape = [sequences, H, P, B.shape[2]];
   const finalStates = initialStates
     ? new HostTensor(contiguous(floats(initialStates, 'initialStates', shape)), shape)

@@ -2,7 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { GroupLayout } from '../backend.ts';
 import { silu } from './activation.ts';
-import { floats, type HostTensor, hostZeros } from './host-tensor.ts';
+import { floats, type HostTensor, hostZeros, vector } from './host-tensor.ts';
 
 /** Reference of {@link Backend.rmsNorm}. */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): HostTensor<Float32Array> {
@@ -50,13 +50,13 @@ export function scaleByGroupNorm(
   const [T, C] = v.shape;
   const values = floats(v, 'v', [null, null]);
   const sums = floats(squareSums, 'squareSums', [T, null]);
-  const scales = floats(weight, 'weight', [C]);
+  const scales = vector(weight, 'weight', C);
   checkGroups(C, squareSums.shape[1], layout);
   const out = hostZeros([T, C]);
   for (let t = 0; t < T; t++) {
     for (let c = 0; c < C; c++) {
       const meanSquare = sums.data[t * sums.stride + groupOf(c, layout)] / layout.groupSize;
-      out.data[t * C + c] = (values.data[t * values.stride + c] / Math.sqrt(meanSquare + eps)) * scales.data[c];
+      out.data[t * C + c] = (values.data[t * values.stride + c] / Math.sqrt(meanSquare + eps)) * scales[c];
     }
   }
   return out;

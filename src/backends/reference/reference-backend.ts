@@ -58,7 +58,8 @@ export class ReferenceBackend implements Backend {
 
   sliceRows(x: Tensor, begin: number, end: number): HostTensor {
     const from = floats(x, 'x', x.shape);
-    if (!(begin >= 0 && begin <= end && end <= x.shape[0])) {
+    const areWhole = Number.isInteger(begin) && Number.isInteger(end);
+    if (!areWhole || begin < 0 || begin > end || end > x.shape[0]) {
       throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
     }
     return new HostTensor(from.data.subarray(begin * from.stride), [end - begin, ...x.shape.slice(1)], from.stride);
@@ -78,7 +79,8 @@ export class ReferenceBackend implements Backend {
   copySlot(state: Tensor, from: number, to: number): void {
     const { data, stride, rowSize, shape } = floats(state, 'state', state.shape);
     for (const slot of [from, to]) {
-      if (!(slot >= 0 && slot < shape[0])) throw new ArgumentError(`Slot ${slot} of a state of ${shape[0]} slots.`);
+      if (!Number.isInteger(slot) || slot < 0 || slot >= shape[0])
+        throw new ArgumentError(`Slot ${slot} of a state of ${shape[0]} slots.`);
     }
     data.copyWithin(to * stride, from * stride, from * stride + rowSize);
   }

@@ -65,9 +65,9 @@ class StateSpaceStep {
   readonly #dtLimit: readonly [number, number];
 
   constructor(args: SelectiveStateArgs, states: Tensor) {
-    const [, H, P, N] = states.shape;
+    const [, H, P, N] = floats(states, 'state', [null, null, null, null]).shape;
     const rows = args.x.shape[0];
-    const G = args.nGroups ?? args.B.shape[1];
+    const G = args.nGroups ?? args.B.shape[1] ?? 0;
     const flat = args.x.shape.length === 2;
     const xShape = flat ? [rows, H * P] : [rows, H, P];
     const bcShape = args.B.shape.length === 2 ? [rows, G * N] : [rows, G, N];
@@ -157,8 +157,8 @@ function perRow(x: Tensor, name: string, rows: number, H: number, P: number): Br
 /** (H), or the full shape: (H, P) or (H, P, N). */
 function perHead(x: Tensor, name: string, full: readonly number[]): Broadcast {
   const perChannel = x.shape.length > 1;
-  const { data } = floats(x, name, perChannel ? full : full.slice(0, 1));
-  const [, P, N = 1] = full;
-  if (!perChannel) return { data, row: 0, head: 1, channel: 0, state: 0 };
-  return { data, row: 0, head: P * N, channel: N, state: full.length === 3 ? 1 : 0 };
+  const { data, stride } = floats(x, name, perChannel ? full : full.slice(0, 1));
+  if (!perChannel) return { data, row: 0, head: stride, channel: 0, state: 0 };
+  const [, , N = 1] = full;
+  return { data, row: 0, head: stride, channel: N, state: full.length === 3 ? 1 : 0 };
 }

@@ -36,6 +36,12 @@ export interface Backend extends StateSpaceOps {
 
   // --- arrays -----------------------------------------------------------------------------------------------------
 
+  /**
+   * Runs `run`, whose intermediate results need not outlive it: what is made inside is gone at its end. Results are read
+   * inside. What is made outside of any scope (weights, states) stays.
+   */
+  scope<T>(run: () => T): T;
+
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
 

@@ -10,7 +10,7 @@ import { defineModel } from '../models/registry.ts';
 import { readTokenIds } from '../models/token-ids.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
-import { createBackend, type Device, weightStorage } from './devices.ts';
+import { checkDevice, type Device, weightStorage } from './devices.ts';
 import type { Executor } from './executor.ts';
 import type { GenerationContext } from './generation.ts';
 import { loadRank, type RankOptions } from './load-rank.ts';
@@ -59,7 +59,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     checkFinite: options.checkFinite ?? false,
   };
   // Unknown names fail before anything is fetched.
-  createBackend(rankOptions.device);
+  checkDevice(rankOptions.device);
   weightStorage(rankOptions.dtype, 'float32');
 
   const folder = await resolveModel(source, options);

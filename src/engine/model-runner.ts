@@ -34,19 +34,20 @@ export class ModelRunner implements Executor {
       firstRow.set(sequence, tokenIds.length);
       tokenIds.push(...sequence.tokenIds);
     }
-    const hiddenStates = model.forward({
-      inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
-      cache,
-      metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
-    });
     const rows = sequences.flatMap((sequence) => {
       const first = firstRow.get(sequence) ?? 0;
-      const count = sequence.numTokens;
-      const all = Array.from({ length: count }, (_, i) => first + i);
+      const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
       return batch.logits === 'last' ? all.slice(-1) : all;
     });
-    const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
-    return backend.read(model.computeLogits(selected));
+    return backend.scope(() => {
+      const hiddenStates = model.forward({
+        inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
+        cache,
+        metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+      });
+      const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
+      return backend.read(model.computeLogits(selected));
+    });
   }
 
   async dispose(): Promise<void> {

@@ -2,7 +2,7 @@ import { UnsupportedDTypeError } from '../errors.ts';
 
 /**
  * How weights are stored. State and every accumulation are float32 whatever the weight dtype.
- * `int8` and `int4` are blocks of 32 values along the input dimension with one float32 scale each.
+ * `int8` and `int4` are blocks of values along the input dimension with one float32 scale each.
  */
 export const WEIGHT_DTYPES = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
 export type WeightDType = (typeof WEIGHT_DTYPES)[number];
@@ -25,19 +25,4 @@ export function parseWeightDType(name: string): WeightDType {
     throw new UnsupportedDTypeError(`Unknown dtype '${name}'.`, `Use one of: auto, ${WEIGHT_DTYPES.join(', ')}.`);
   }
   return dtype;
-}
-
-/** Bytes that one weight takes, block scales included. */
-export function bytesPerWeight(dtype: WeightDType): number {
-  switch (dtype) {
-    case 'float32':
-      return 4;
-    case 'bfloat16':
-    case 'float16':
-      return 2;
-    case 'int8':
-      return 1 + 4 / 32;
-    case 'int4':
-      return 0.5 + 4 / 32;
-  }
 }

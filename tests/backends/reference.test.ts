@@ -11,6 +11,7 @@ describeBackend(() => new ReferenceBackend(), {
     stateSpace: { relative: 1e-5, absolute: 1e-5 },
     dense: { relative: ROUNDING, absolute: ROUNDING },
     norm: { relative: ROUNDING, absolute: 1e-8 },
+    quantized: { relative: ROUNDING, absolute: ROUNDING },
   },
   bitExact: true,
 });

@@ -113,7 +113,8 @@ function copyRows(from: HostTensor<Float32Array>, to: HostTensor<Float32Array>, 
   }
 }
 
-function checkStateWidth(states: Tensor, K: number): number {
+/** The number of past inputs in a conv state, which must do for K taps. */
+export function checkStateWidth(states: Tensor, K: number): number {
   if (!(K >= 1))
     throw new ArgumentError(`The convolution has ${K} taps.`, 'weight is (channels, taps) with at least one tap.');
   const W = states.shape[2];

@@ -1,5 +1,6 @@
 import { ArgumentError, ShapeError } from '../../errors.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
+import { checkShape } from '../shape-check.ts';
 
 /** A tensor in JavaScript memory. Row r of the first dimension begins at `data[r * stride]`. */
 export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int32Array> implements Tensor {
@@ -83,13 +84,4 @@ export function contiguous(x: HostTensor<Float32Array>): Float32Array {
 function notHere(x: Tensor, name: string, dtype: string): ArgumentError {
   const found = x instanceof HostTensor ? `a ${x.dtype} tensor` : 'a tensor of another backend';
   return new ArgumentError(`${name} is ${found}.`, `Pass a ${dtype} tensor that the reference backend made.`);
-}
-
-function checkShape(x: Tensor, name: string, expected: readonly (number | null)[]): void {
-  const fits =
-    x.shape.length === expected.length && expected.every((extent, i) => extent === null || extent === x.shape[i]);
-  if (!fits) {
-    const wanted = `(${expected.map((extent) => extent ?? 'any').join(', ')})`;
-    throw new ShapeError(`${name} has shape ${formatShape(x.shape)}; expected ${wanted}.`);
-  }
 }

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { GroupLayout } from '../backend.ts';
+import { checkGroups } from '../group-check.ts';
 import { silu } from './activation.ts';
 import { floats, type HostTensor, hostZeros, vector } from './host-tensor.ts';
 
@@ -95,13 +96,4 @@ function wholeRow(C: number): GroupLayout {
 
 function groupOf(c: number, layout: GroupLayout): number {
   return Math.floor((layout.firstColumn + c) / layout.groupSize);
-}
-
-function checkGroups(C: number, groups: number, { firstColumn, groupSize }: GroupLayout): void {
-  if (!(groupSize >= 1) || !(firstColumn >= 0) || firstColumn + C > groups * groupSize) {
-    throw new ArgumentError(
-      `Columns ${firstColumn} to ${firstColumn + C} do not fit ${groups} groups of ${groupSize}.`,
-      'The groups cover the whole row.',
-    );
-  }
 }

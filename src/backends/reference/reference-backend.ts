@@ -27,6 +27,10 @@ export class ReferenceBackend implements Backend {
   readonly mambaChunkScan = mambaChunkScan;
   readonly selectiveStateUpdate = selectiveStateUpdate;
 
+  scope<T>(run: () => T): T {
+    return run();
+  }
+
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
     if (data.length !== elementCount(shape)) {
       throw new ShapeError(`${data.length} values are not a tensor of shape ${formatShape(shape)}.`);

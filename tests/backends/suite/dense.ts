@@ -62,7 +62,8 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
         const reference = backend().linearWeight(rounded, outFeatures, inFeatures, 'float32');
         const y = await backend().read(backend().linear(x, actual));
         const expected = await backend().read(backend().linear(x, reference));
-        expectClose(y, expected, tolerance, 'linear');
+        const quantized = dtype === 'int8' || dtype === 'int4';
+        expectClose(y, expected, quantized ? demands.tolerances.quantized : tolerance, 'linear');
         const ids = indices(backend(), [0, 20, 7, 7]);
         const rows = await backend().read(backend().embedding(ids, actual));
         expectClose(rows, oracle.embedding([0, 20, 7, 7], rounded, inFeatures, 0), tolerance, 'embedding');
@@ -83,9 +84,12 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
         const w = backend().linearWeight(weight, outFeatures, inFeatures, dtype);
         const columns = await backend().read(backend().linear(backend().tensor(eye, [inFeatures, inFeatures]), w));
         for (let o = 0; o < outFeatures; o++) {
-          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK) {
+          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK[dtype]) {
             const block = [
-              ...weight.subarray(o * inFeatures + begin, o * inFeatures + Math.min(begin + QUANT_BLOCK, inFeatures)),
+              ...weight.subarray(
+                o * inFeatures + begin,
+                o * inFeatures + Math.min(begin + QUANT_BLOCK[dtype], inFeatures),
+              ),
             ];
             const errors = block.map((value, i) => columns[(begin + i) * outFeatures + o] - value);
             const halfStep = Math.max(...block.map(Math.abs)) / levels / 2;

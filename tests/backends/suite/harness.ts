@@ -18,6 +18,8 @@ export interface Demands {
     readonly stateSpace: Tolerance;
     readonly dense: Tolerance;
     readonly norm: Tolerance;
+    /** Linear layers over int8 and int4 weights, for which a backend may quantise its activations. */
+    readonly quantized: Tolerance;
   };
   /** Whether no bit depends on how tokens are split, packed and chunked. Otherwise the tolerances apply. */
   readonly bitExact: boolean;

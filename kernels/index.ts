@@ -1,0 +1,6 @@
+// Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
+export { convSequence, convStep } from './conv';
+export { linearBF16, linearF32 } from './linear-f32';
+export { linearInt4, linearInt8, quantizeRows } from './linear-int8';
+export { add, groupSquareSums, mulColumns, rmsNorm, scaleByGroupNorm, siluGate } from './rows';
+export { scanSequence } from './scan';

@@ -1,0 +1,68 @@
+import { ArgumentError } from '../../errors.ts';
+import { elementCount, type Tensor } from '../../tensor/tensor.ts';
+import { HostTensor } from '../reference/host-tensor.ts';
+import { checkShape } from '../shape-check.ts';
+import type { CpuMemory } from './cpu-memory.ts';
+
+/** float32 values in a backend's WebAssembly memory. Row r of the first dimension begins `r * stride` floats in. */
+export class CpuTensor implements Tensor {
+  readonly dtype = 'float32';
+  readonly memory: CpuMemory;
+  /** In bytes. */
+  readonly address: number;
+  readonly shape: readonly number[];
+  /** In floats. */
+  readonly stride: number;
+
+  constructor(memory: CpuMemory, address: number, shape: readonly number[], stride: number) {
+    this.memory = memory;
+    this.address = address;
+    this.shape = shape;
+    this.stride = stride;
+  }
+
+  /** New memory, not cleared. Rows begin at multiples of 4 floats, so that kernels can write whole vectors. */
+  static allocate(memory: CpuMemory, shape: readonly number[], rowMultiple = 4): CpuTensor {
+    const [rows = 1] = shape;
+    const rowSize = elementCount(shape.slice(1));
+    const stride = shape.length < 2 ? rowSize : roundUp(rowSize, rowMultiple);
+    return new CpuTensor(memory, memory.allocate(4 * rows * stride), shape, stride);
+  }
+
+  get rowSize(): number {
+    return elementCount(this.shape.slice(1));
+  }
+
+  /** In bytes. */
+  get byteStride(): number {
+    return 4 * this.stride;
+  }
+
+  /** The same values for code that works on host tensors. Valid until the memory grows. */
+  view(): HostTensor<Float32Array> {
+    return new HostTensor(this.memory.floats.subarray(this.address / 4), this.shape, this.stride);
+  }
+}
+
+/** The tensor as one of this memory, with the expected shape; null accepts any extent. */
+export function cpuFloats(memory: CpuMemory, x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
+  checkShape(x, name, expected);
+  if (x instanceof CpuTensor && x.memory === memory) return x;
+  const found = x.dtype === 'int32' ? 'an int32 tensor' : 'a tensor of another backend';
+  throw new ArgumentError(`${name} is ${found}.`, 'Pass a float32 tensor that this backend made.');
+}
+
+/** Address of a vector's values, one after another: of a copy, where they are strided. */
+export function vectorAddress(memory: CpuMemory, x: Tensor, name: string, length: number | null): number {
+  const vector = cpuFloats(memory, x, name, [length]);
+  if (vector.stride === 1 || vector.shape[0] < 2) return vector.address;
+  const copy = memory.allocate(4 * vector.shape[0]);
+  for (let i = 0; i < vector.shape[0]; i++) {
+    memory.floats[copy / 4 + i] = memory.floats[vector.address / 4 + i * vector.stride];
+  }
+  return copy;
+}
+
+export function roundUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
+}

@@ -1,0 +1,195 @@
+import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
+
+/** What `kernels/index.ts` exports. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
+export interface Kernels {
+  convSequence(
+    x: number,
+    xStride: number,
+    weight: number,
+    bias: number,
+    state: number,
+    out: number,
+    outStride: number,
+    tokens: number,
+    channels: number,
+    padded: number,
+    K: number,
+    W: number,
+    hasInitialState: number,
+    silu: number,
+    scratch: number,
+  ): void;
+  convStep(
+    x: number,
+    weight: number,
+    bias: number,
+    state: number,
+    out: number,
+    channels: number,
+    K: number,
+    W: number,
+    silu: number,
+  ): void;
+  linearF32(
+    x: number,
+    xStride: number,
+    w: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    panels: number,
+    K: number,
+  ): void;
+  linearBF16(
+    x: number,
+    xStride: number,
+    w: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    panels: number,
+    K: number,
+    scratch: number,
+  ): void;
+  quantizeRows(
+    x: number,
+    xStride: number,
+    q: number,
+    scales: number,
+    sums: number,
+    rows: number,
+    K: number,
+    Kpad: number,
+    limit: number,
+    offset: number,
+  ): void;
+  linearInt8(
+    q: number,
+    scales: number,
+    w: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    panels: number,
+    Kpad: number,
+  ): void;
+  linearInt4(
+    q: number,
+    scales: number,
+    sums: number,
+    w: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    panels: number,
+    Kpad: number,
+  ): void;
+  add(
+    x: number,
+    xStride: number,
+    y: number,
+    yStride: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+  ): void;
+  mulColumns(
+    x: number,
+    xStride: number,
+    v: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+  ): void;
+  siluGate(
+    x: number,
+    xStride: number,
+    z: number,
+    zStride: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+  ): void;
+  rmsNorm(
+    x: number,
+    xStride: number,
+    weight: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+    eps: number,
+  ): void;
+  groupSquareSums(
+    v: number,
+    vStride: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+    groups: number,
+    groupSize: number,
+    firstColumn: number,
+  ): void;
+  scaleByGroupNorm(
+    v: number,
+    vStride: number,
+    sums: number,
+    sumsStride: number,
+    weight: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+    groupSize: number,
+    firstColumn: number,
+    eps: number,
+  ): void;
+  scanSequence(
+    x: number,
+    xStride: number,
+    dt: number,
+    dtStride: number,
+    B: number,
+    bStride: number,
+    C: number,
+    cStride: number,
+    z: number,
+    zStride: number,
+    out: number,
+    outStride: number,
+    A: number,
+    dtBias: number,
+    D: number,
+    state: number,
+    tokens: number,
+    H: number,
+    P: number,
+    N: number,
+    headsPerGroup: number,
+    softplus: number,
+    low: number,
+    high: number,
+    scratch: number,
+  ): void;
+}
+
+/** Instruction sets, fastest first. */
+export const KERNEL_VARIANTS = ['relaxed-simd', 'simd'] as const;
+export type KernelVariant = (typeof KERNEL_VARIANTS)[number];
+
+const SOURCES: Readonly<Record<KernelVariant, string>> = { 'relaxed-simd': RELAXED_SIMD, simd: SIMD };
+
+/** Compiles a variant; undefined where the engine does not know its instructions. */
+export function compileKernels(variant: KernelVariant): WebAssembly.Module | undefined {
+  const bytes = Uint8Array.from(atob(SOURCES[variant]), (char) => char.charCodeAt(0));
+  return WebAssembly.validate(bytes) ? new WebAssembly.Module(bytes) : undefined;
+}
+
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  // The exports' names and signatures are those of kernels/index.ts, which is built together with this file.
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
+}

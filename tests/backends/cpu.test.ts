@@ -1,0 +1,24 @@
+import { describe, expect, test } from 'vitest';
+import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
+import { KERNEL_VARIANTS } from '../../src/backends/cpu/kernels.ts';
+import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
+import { describeBackend } from './suite/backend-suite.ts';
+
+describe.each(KERNEL_VARIANTS)('cpu backend, %s', (variant) => {
+  test('runs these kernels here', () => {
+    expect(loadKernels([variant]).variant).toBe(variant);
+  });
+
+  // float32 throughout: errors grow with the length of sums.
+  describeBackend(() => new CpuBackend(loadKernels([variant])), {
+    tolerances: {
+      convolution: { relative: 1e-5, absolute: 1e-5 },
+      stateSpace: { relative: 1e-4, absolute: 1e-4 },
+      dense: { relative: 1e-5, absolute: 1e-4 },
+      norm: { relative: 1e-5, absolute: 1e-5 },
+      // Activations keep 7 or 8 bits of a block's largest magnitude, about 3 here; outputs are about 1.
+      quantized: { relative: 0, absolute: 0.06 },
+    },
+    bitExact: true,
+  });
+});

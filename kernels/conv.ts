@@ -35,14 +35,9 @@ export function convSequence(
   }
   let window = scratch + <usize>(W - (K - 1)) * rowBytes;
   for (let t = 0; t < tokens; t++) {
-    for (let c: usize = 0; c < rowBytes; c += 16) {
-      let sum = v128.load(start + c);
-      for (let k = 0; k < K; k++) {
-        const at = <usize>k * rowBytes + c;
-        sum = f32x4.add(sum, f32x4.mul(v128.load(taps + at), v128.load(window + at)));
-      }
-      v128.store(out + c, silu ? silu4(sum) : sum);
-    }
+    if (K == 4) fourTaps(window, rowBytes, taps, start, out);
+    else anyTaps(window, rowBytes, taps, start, out, K);
+    if (silu) siluRow(out, rowBytes);
     window += rowBytes;
     out += outStride;
   }
@@ -50,6 +45,48 @@ export function convSequence(
     const row = scratch + <usize>(tokens + w) * rowBytes;
     for (let c = 0; c < channels; c++) store<f32>(state + (<usize>(c * W + w) << 2), load<f32>(row + (<usize>c << 2)));
   }
+}
+
+/** out = start + Σ taps[k] * window[k], for the number of taps that every published model has. */
+function fourTaps(window: usize, rowBytes: usize, taps: usize, start: usize, out: usize): void {
+  const x1 = window + rowBytes, x2 = x1 + rowBytes, x3 = x2 + rowBytes;
+  const w1 = taps + rowBytes, w2 = w1 + rowBytes, w3 = w2 + rowBytes;
+  let c: usize = 0;
+  for (; c + 32 <= rowBytes; c += 32) {
+    let a = f32x4.add(v128.load(start + c), f32x4.mul(v128.load(taps + c), v128.load(window + c)));
+    let b = f32x4.add(v128.load(start + c, 16), f32x4.mul(v128.load(taps + c, 16), v128.load(window + c, 16)));
+    a = f32x4.add(a, f32x4.mul(v128.load(w1 + c), v128.load(x1 + c)));
+    b = f32x4.add(b, f32x4.mul(v128.load(w1 + c, 16), v128.load(x1 + c, 16)));
+    a = f32x4.add(a, f32x4.mul(v128.load(w2 + c), v128.load(x2 + c)));
+    b = f32x4.add(b, f32x4.mul(v128.load(w2 + c, 16), v128.load(x2 + c, 16)));
+    a = f32x4.add(a, f32x4.mul(v128.load(w3 + c), v128.load(x3 + c)));
+    b = f32x4.add(b, f32x4.mul(v128.load(w3 + c, 16), v128.load(x3 + c, 16)));
+    v128.store(out + c, a);
+    v128.store(out + c, b, 16);
+  }
+  if (c < rowBytes) anyTaps(window + c, rowBytes, taps + c, start + c, out + c, 4, rowBytes - c);
+}
+
+function anyTaps(window: usize, rowBytes: usize, taps: usize, start: usize, out: usize, K: i32, bytes: usize = rowBytes): void {
+  for (let c: usize = 0; c < bytes; c += 16) {
+    let sum = v128.load(start + c);
+    for (let k = 0; k < K; k++) {
+      const at = <usize>k * rowBytes + c;
+      sum = f32x4.add(sum, f32x4.mul(v128.load(taps + at), v128.load(window + at)));
+    }
+    v128.store(out + c, sum);
+  }
+}
+
+function siluRow(x: usize, bytes: usize): void {
+  let c: usize = 0;
+  for (; c + 32 <= bytes; c += 32) {
+    const a = silu4(v128.load(x + c));
+    const b = silu4(v128.load(x + c, 16));
+    v128.store(x + c, a);
+    v128.store(x + c, b, 16);
+  }
+  for (; c < bytes; c += 16) v128.store(x + c, silu4(v128.load(x + c)));
 }
 
 /** One token: reads and shifts the state in place. */
@@ -68,6 +105,5 @@ export function convStep(
     state += <usize>W << 2;
     weight += <usize>K << 2;
   }
-  if (!silu) return;
-  for (let c: usize = 0; c < end; c += 16) v128.store(out + c, silu4(v128.load(out + c)));
+  if (silu) siluRow(out, end);
 }

@@ -49,7 +49,12 @@ export function quantizeRows(
       let largest: f32 = 0;
       let vmax = f32x4.splat(0);
       let k = begin;
-      for (; k + 4 <= given; k += 4) vmax = f32x4.max(vmax, f32x4.abs(v128.load(row + (<usize>k << 2))));
+      let vmax2 = vmax;
+      for (; k + 8 <= given; k += 8) {
+        vmax = f32x4.max(vmax, f32x4.abs(v128.load(row + (<usize>k << 2))));
+        vmax2 = f32x4.max(vmax2, f32x4.abs(v128.load(row + (<usize>k << 2), 16)));
+      }
+      vmax = f32x4.max(vmax, vmax2);
       for (; k < given; k++) largest = max(largest, abs(load<f32>(row + (<usize>k << 2))));
       largest = max(largest, max(max(f32x4.extract_lane(vmax, 0), f32x4.extract_lane(vmax, 1)),
         max(f32x4.extract_lane(vmax, 2), f32x4.extract_lane(vmax, 3))));
@@ -60,10 +65,13 @@ export function quantizeRows(
       const voffset = i32x4.splat(offset - 0x4b400000);
       k = begin;
       // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the float.
-      for (; k + 4 <= given; k += 4) {
-        const v = f32x4.add(f32x4.mul(v128.load(row + (<usize>k << 2)), vinverse), magic);
-        const bytes = i32x4.add(v, voffset);
-        v128.store32_lane(q + k, i8x16.shuffle(bytes, bytes, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), 0);
+      for (; k + 16 <= given; k += 16) {
+        const at = row + (<usize>k << 2);
+        const a = i32x4.add(f32x4.add(f32x4.mul(v128.load(at), vinverse), magic), voffset);
+        const b = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 16), vinverse), magic), voffset);
+        const c = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 32), vinverse), magic), voffset);
+        const d = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 48), vinverse), magic), voffset);
+        v128.store(q + k, i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)));
       }
       for (; k < given; k++) {
         const bits = reinterpret<i32>(load<f32>(row + (<usize>k << 2)) * inverse + <f32>12582912.0);
@@ -73,7 +81,14 @@ export function quantizeRows(
       if (sums) {
         for (let b = begin; b < begin + BLOCK8; b += BLOCK4) {
           let sum = 0;
-          for (let i = b; i < min(b + BLOCK4, end); i++) sum += load<i8>(q + i);
+          if (b + BLOCK4 <= end) {
+            const pairs = i16x8.add(
+              i16x8.extadd_pairwise_i8x16_s(v128.load(q + b)),
+              i16x8.extadd_pairwise_i8x16_s(v128.load(q + b, 16)),
+            );
+            const four = i32x4.extadd_pairwise_i16x8_s(pairs);
+            sum = i32x4.extract_lane(four, 0) + i32x4.extract_lane(four, 1) + i32x4.extract_lane(four, 2) + i32x4.extract_lane(four, 3);
+          }
           store<i32>(sums, sum);
           sums += 4;
         }
@@ -190,14 +205,25 @@ function dots1Int8(q: usize, w: usize, bytes: i32): void {
 
 /** out[16] (+)= (weight scales * activation scale) * (sums + starts); w points to 16 scales, then 16 starts. */
 function addScaled(out: usize, first: bool, w: usize, xScale: v128, sums: usize): void {
-  store16(
-    sums,
-    i32x4.add(v128.load(sums), v128.load(w, 64)),
-    i32x4.add(v128.load(sums, 16), v128.load(w, 80)),
-    i32x4.add(v128.load(sums, 32), v128.load(w, 96)),
-    i32x4.add(v128.load(sums, 48), v128.load(w, 112)),
-  );
-  addScaledSums(out, first, w, xScale, sums);
+  const a = f32x4.convert_i32x4_s(i32x4.add(v128.load(sums), v128.load(w, 64)));
+  const b = f32x4.convert_i32x4_s(i32x4.add(v128.load(sums, 16), v128.load(w, 80)));
+  const c = f32x4.convert_i32x4_s(i32x4.add(v128.load(sums, 32), v128.load(w, 96)));
+  const d = f32x4.convert_i32x4_s(i32x4.add(v128.load(sums, 48), v128.load(w, 112)));
+  const ya = f32x4.mul(f32x4.mul(v128.load(w), xScale), a);
+  const yb = f32x4.mul(f32x4.mul(v128.load(w, 16), xScale), b);
+  const yc = f32x4.mul(f32x4.mul(v128.load(w, 32), xScale), c);
+  const yd = f32x4.mul(f32x4.mul(v128.load(w, 48), xScale), d);
+  if (first) {
+    store16(out, ya, yb, yc, yd);
+  } else {
+    store16(
+      out,
+      f32x4.add(v128.load(out), ya),
+      f32x4.add(v128.load(out, 16), yb),
+      f32x4.add(v128.load(out, 32), yc),
+      f32x4.add(v128.load(out, 48), yd),
+    );
+  }
 }
 
 /** out[16] (+)= (weight scales * activation scale) * sums. */

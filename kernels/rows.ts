@@ -7,10 +7,16 @@ import { silu4, sumLanes } from './math';
 export function siluGate(
   x: usize, xStride: usize, z: usize, zStride: usize, out: usize, outStride: usize, rows: i32, columns: i32,
 ): void {
+  const end: usize = <usize>columns << 2;
   for (let r = 0; r < rows; r++) {
-    for (let c: usize = 0; c < <usize>columns << 2; c += 16) {
-      v128.store(out + c, f32x4.mul(v128.load(x + c), silu4(v128.load(z + c))));
+    let c: usize = 0;
+    for (; c + 32 <= end; c += 32) {
+      const a = f32x4.mul(v128.load(x + c), silu4(v128.load(z + c)));
+      const b = f32x4.mul(v128.load(x + c, 16), silu4(v128.load(z + c, 16)));
+      v128.store(out + c, a);
+      v128.store(out + c, b, 16);
     }
+    for (; c < end; c += 16) v128.store(out + c, f32x4.mul(v128.load(x + c), silu4(v128.load(z + c))));
     x += xStride;
     z += zStride;
     out += outStride;

@@ -9,11 +9,11 @@ import { store16 } from './linear-f32';
 import { exp1, silu4, softplus, sumLanes } from './math';
 
 /** Tokens that pass while a tile stays in registers. Their inputs and sums fit the first-level cache. */
-const BLOCK: i32 = 16;
+const BLOCK: i32 = 32;
 
 /**
  * All heads of one sequence. x, z and out rows hold H * P columns, dt rows H, B and C rows G * N. z may be null.
- * Parameters are per head: A, dtBias, D (H). Scratch: 16 * (9 * P + 2 * N + 1) floats.
+ * Parameters are per head: A, dtBias, D (H). Scratch: 16 * (32 + P + 2 * N + 1) floats.
  */
 export function scanSequence(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
@@ -21,7 +21,7 @@ export function scanSequence(
   tokens: i32, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32, scratch: usize,
 ): void {
   const sums = scratch;
-  const dx = sums + (<usize>(BLOCK * P) << 5);
+  const dx = sums + (<usize>BLOCK << 7);
   const Bs = dx + (<usize>(BLOCK * P) << 2);
   const Cs = Bs + (<usize>(BLOCK * N) << 2);
   const decay = Cs + (<usize>(BLOCK * N) << 2);
@@ -46,15 +46,12 @@ export function scanSequence(
         store<f32>(decay + (<usize>t << 2), exp1(min(<f32>0, a * delta)));
         scaleRow(x + <usize>(begin + t) * xStride + <usize>h * headBytes, delta, dx + <usize>t * headBytes, P);
       }
-      memory.fill(sums, 0, <usize>(count * P) << 5);
-      scanHead(state + <usize>h * stateBytes, dx, Bs, Cs, decay, sums, count, P, N);
-      const skip = load<f32>(D + head);
-      for (let t = 0; t < count; t++) {
-        const row = <usize>(begin + t);
-        const at = <usize>h * headBytes;
-        const zRow = z ? z + row * zStride + at : 0;
-        finishRow(sums + (<usize>(t * P) << 5), x + row * xStride + at, zRow, out + row * outStride + at, skip, P);
-      }
+      const row = <usize>begin;
+      const at = <usize>h * headBytes;
+      scanHead(
+        state + <usize>h * stateBytes, dx, Bs, Cs, decay, sums, x + row * xStride + at, xStride,
+        z ? z + row * zStride + at : 0, zStride, out + row * outStride + at, outStride, load<f32>(D + head), count, P, N,
+      );
     }
   }
 }
@@ -67,39 +64,68 @@ function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
   for (; i < count; i++) store<f32>(out + (<usize>i << 2), load<f32>(x + (<usize>i << 2)) * factor);
 }
 
-/** out = (Σ lanes of sums + D x) * silu(z) */
-function finishRow(sums: usize, x: usize, z: usize, out: usize, D: f32, P: i32): void {
-  for (let p: usize = 0; p < <usize>P; p++) {
-    const lanes = f32x4.add(v128.load(sums + (p << 5)), v128.load(sums + (p << 5), 16));
-    let y = sumLanes(lanes) + D * load<f32>(x + (p << 2));
-    if (z) y *= f32x4.extract_lane(silu4(f32x4.splat(load<f32>(z + (p << 2)))), 0);
-    store<f32>(out + (p << 2), y);
-  }
+/** The sums of four channels' 8 lanes each, side by side; each in the order of {@link sumLanes}. */
+// @ts-ignore: decorator
+@inline
+function sumFour(sums: usize): v128 {
+  const a = f32x4.add(v128.load(sums), v128.load(sums, 16));
+  const b = f32x4.add(v128.load(sums, 32), v128.load(sums, 48));
+  const c = f32x4.add(v128.load(sums, 64), v128.load(sums, 80));
+  const d = f32x4.add(v128.load(sums, 96), v128.load(sums, 112));
+  const ab01 = v128.shuffle<i32>(a, b, 0, 4, 1, 5), ab23 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+  const cd01 = v128.shuffle<i32>(c, d, 0, 4, 1, 5), cd23 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+  const low = f32x4.add(v128.shuffle<i64>(ab01, cd01, 0, 2), v128.shuffle<i64>(ab01, cd01, 1, 3));
+  const high = f32x4.add(v128.shuffle<i64>(ab23, cd23, 0, 2), v128.shuffle<i64>(ab23, cd23, 1, 3));
+  return f32x4.add(low, high);
 }
 
-/** sums (tokens, P) of 8 lanes each += h C over all states; state (P, N) moves on by the block's tokens. */
-function scanHead(state: usize, dx: usize, B: usize, C: usize, decay: usize, sums: usize, tokens: i32, P: i32, N: i32): void {
+/**
+ * All channels of one head over a block of tokens, four at a time: state (P, N) moves on, and rows of out get
+ * (h C + D x) * silu(z).
+ */
+function scanHead(
+  state: usize, dx: usize, B: usize, C: usize, decay: usize, sums: usize, x: usize, xStride: usize, z: usize, zStride: usize,
+  out: usize, outStride: usize, D: f32, tokens: i32, P: i32, N: i32,
+): void {
   const rowBytes: usize = <usize>N << 2;
-  const whole = N & ~15;
   const dxStride: usize = <usize>P << 2;
+  const whole = N & ~15;
+  const skip = f32x4.splat(D);
   let p = 0;
   for (; p + 4 <= P; p += 4) {
     const s = state + <usize>p * rowBytes;
+    const at = <usize>p << 2;
+    memory.fill(sums, 0, <usize>tokens << 7);
     for (let n = 0; n < whole; n += 16) {
-      const at = <usize>n << 2;
-      tile4x16(s + at, rowBytes, dx + (<usize>p << 2), dxStride, B + at, C + at, rowBytes, decay, sums + (<usize>p << 5), tokens);
+      const column = <usize>n << 2;
+      tile4x16(s + column, rowBytes, dx + at, dxStride, B + column, C + column, rowBytes, decay, sums, tokens);
+    }
+    if (whole < N) {
+      for (let i: usize = 0; i < 4; i++) {
+        columns(s + i * rowBytes, dx + at + (i << 2), dxStride, B, C, decay, sums + (i << 5), 128, tokens, whole, N);
+      }
+    }
+    for (let t: usize = 0; t < <usize>tokens; t++) {
+      let y = f32x4.add(sumFour(sums + (t << 7)), f32x4.mul(skip, v128.load(x + t * xStride + at)));
+      if (z) y = f32x4.mul(y, silu4(v128.load(z + t * zStride + at)));
+      v128.store(out + t * outStride + at, y);
     }
   }
   for (; p < P; p++) {
     const s = state + <usize>p * rowBytes;
+    const at = <usize>p << 2;
+    memory.fill(sums, 0, <usize>tokens << 5);
     for (let n = 0; n < whole; n += 16) {
-      const at = <usize>n << 2;
-      tile1x16(s + at, dx + (<usize>p << 2), dxStride, B + at, C + at, rowBytes, decay, sums + (<usize>p << 5), tokens);
+      const column = <usize>n << 2;
+      tile1x16(s + column, dx + at, dxStride, B + column, C + column, rowBytes, decay, sums, tokens);
     }
-  }
-  if (whole == N) return;
-  for (p = 0; p < P; p++) {
-    columns(state + <usize>p * rowBytes, dx + (<usize>p << 2), P, B, C, decay, sums + (<usize>p << 5), tokens, whole, N);
+    if (whole < N) columns(s, dx + at, dxStride, B, C, decay, sums, 32, tokens, whole, N);
+    for (let t: usize = 0; t < <usize>tokens; t++) {
+      const lanes = f32x4.add(v128.load(sums + (t << 5)), v128.load(sums + (t << 5), 16));
+      let y = sumLanes(lanes) + D * load<f32>(x + t * xStride + at);
+      if (z) y *= f32x4.extract_lane(silu4(f32x4.splat(load<f32>(z + t * zStride + at))), 0);
+      store<f32>(out + t * outStride + at, y);
+    }
   }
 }
 
@@ -147,7 +173,7 @@ function tile4x16(
     B += bcStride;
     C += bcStride;
     dx += dxStride;
-    sums += dxStride << 3;
+    sums += 128;
   }
   store16(s0, h00, h01, h02, h03);
   store16(s1, h10, h11, h12, h13);
@@ -172,21 +198,22 @@ function tile1x16(
     B += bcStride;
     C += bcStride;
     dx += dxStride;
-    sums += dxStride << 3;
+    sums += 32;
   }
   store16(state, h0, h1, h2, h3);
 }
 
 /** States [begin, end) of one channel, one by one: what no tile covers. */
-function columns(state: usize, dx: usize, P: i32, B: usize, C: usize, decay: usize, sums: usize, tokens: i32, begin: i32, end: i32): void {
+function columns(
+  state: usize, dx: usize, dxStride: usize, B: usize, C: usize, decay: usize, sums: usize, sumStride: usize, tokens: i32, begin: i32, end: i32,
+): void {
   for (let n = begin; n < end; n++) {
     const at = <usize>n << 2;
     let h = load<f32>(state + at);
-    for (let t = 0; t < tokens; t++) {
-      const row = <usize>(t * end) << 2;
-      h = h * load<f32>(decay + (<usize>t << 2)) + load<f32>(dx + (<usize>(t * P) << 2)) * load<f32>(B + row + at);
-      const sum = sums + (<usize>(t * P) << 5);
-      store<f32>(sum, load<f32>(sum) + h * load<f32>(C + row + at));
+    for (let t: usize = 0; t < <usize>tokens; t++) {
+      const row = t * <usize>end << 2;
+      h = h * load<f32>(decay + (t << 2)) + load<f32>(dx + t * dxStride) * load<f32>(B + row + at);
+      store<f32>(sums + t * sumStride, load<f32>(sums + t * sumStride) + h * load<f32>(C + row + at));
     }
     store<f32>(state + at, h);
   }

@@ -49,7 +49,7 @@ export interface Backend extends StateSpaceOps {
   zeros(shape: readonly number[]): Tensor;
 
   /** A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run. */
-  read(x: Tensor): Promise<Float32Array>;
+  read(x: Tensor): Promise<Float32Array<ArrayBuffer>>;
 
   /** Views of consecutive columns of x (T, C): sizes sum to C. */
   splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];

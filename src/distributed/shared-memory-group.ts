@@ -1,4 +1,5 @@
 import { ArgumentError, RankFailedError } from '../errors.ts';
+import { hardwareThreads } from './hardware-threads.ts';
 import type { ProcessGroup } from './process-group.ts';
 
 // Words of the control block.
@@ -10,12 +11,14 @@ const CONTROL_WORDS = 16;
 /** Floats that one rank can pass in one round; longer arrays go in several. */
 const WINDOW = 1 << 18;
 
-/** Looks at the barrier before a rank goes to sleep: waking takes longer than the others usually need, some 10 µs. */
-const SPINS = 4000;
+/** Some 100 µs: waking takes longer than the others usually need. */
+const SPINS = 20_000;
 
 /** Memory that the ranks of a {@link SharedMemoryGroup} exchange through. Post it to every worker. */
 export interface GroupMemory {
   readonly size: number;
+  /** Looks at the barrier before a rank goes to sleep. */
+  readonly spins: number;
   readonly buffer: SharedArrayBuffer;
 }
 
@@ -23,7 +26,9 @@ export function createGroupMemory(size: number): GroupMemory {
   if (!Number.isInteger(size) || size < 1) {
     throw new ArgumentError(`A process group of ${size} ranks was asked for.`, 'Use a whole number from 1 on.');
   }
-  return { size, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + size * WINDOW)) };
+  // Where ranks share a processor, one that spins keeps the others from arriving.
+  const spins = size <= hardwareThreads() ? SPINS : 0;
+  return { size, spins, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + 2 * size * WINDOW)) };
 }
 
 /** Releases every rank that waits, now and later: each throws {@link RankFailedError} instead of hanging. */
@@ -34,22 +39,26 @@ export function failGroup(memory: GroupMemory): void {
   Atomics.notify(control, GENERATION);
 }
 
-/** A process group of threads: each rank writes its window, all meet at a barrier, each reads the others' windows. */
+/** A process group of threads: each rank writes a window, all meet at a barrier, each reads all windows. */
 export class SharedMemoryGroup implements ProcessGroup {
   readonly rank: number;
   readonly size: number;
   readonly #control: Int32Array;
-  readonly #windows: Float32Array[];
+  readonly #spins: number;
+  /** Two windows a rank, used in turn: who is still reading one is not disturbed by who already writes the other. */
+  readonly #windows: readonly [Float32Array[], Float32Array[]];
+  #turn: 0 | 1 = 0;
 
   constructor(memory: GroupMemory, rank: number) {
     checkRank(rank, memory.size);
     this.rank = rank;
     this.size = memory.size;
+    this.#spins = memory.spins;
     this.#control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
-    this.#windows = Array.from(
-      { length: memory.size },
-      (_, r) => new Float32Array(memory.buffer, 4 * (CONTROL_WORDS + r * WINDOW), WINDOW),
-    );
+    const window = (turn: number, r: number) =>
+      new Float32Array(memory.buffer, 4 * (CONTROL_WORDS + (turn * memory.size + r) * WINDOW), WINDOW);
+    const ranks = Array.from({ length: memory.size }, (_, r) => r);
+    this.#windows = [ranks.map((r) => window(0, r)), ranks.map((r) => window(1, r))];
   }
 
   allReduce(data: Float32Array): void {
@@ -84,11 +93,12 @@ export class SharedMemoryGroup implements ProcessGroup {
   ): void {
     for (let begin = 0; begin < data.length; begin += WINDOW) {
       const length = Math.min(WINDOW, data.length - begin);
-      this.#windows[this.rank].set(data.subarray(begin, begin + length));
+      const windows = this.#windows[this.#turn];
+      this.#turn = this.#turn === 0 ? 1 : 0;
+      windows[this.rank].set(data.subarray(begin, begin + length));
+      // A rank writes this window again only after the next barrier, which all pass after they have read it.
       this.#barrier();
-      receive(this.#windows, begin, length);
-      // No rank may overwrite its window while another still reads it.
-      this.#barrier();
+      receive(windows, begin, length);
     }
   }
 
@@ -100,7 +110,7 @@ export class SharedMemoryGroup implements ProcessGroup {
       Atomics.add(this.#control, GENERATION, 1);
       Atomics.notify(this.#control, GENERATION);
     } else {
-      for (let spin = 0; spin < SPINS; spin++) {
+      for (let spin = 0; spin < this.#spins; spin++) {
         if (Atomics.load(this.#control, GENERATION) !== generation) break;
       }
       while (Atomics.load(this.#control, GENERATION) === generation) {

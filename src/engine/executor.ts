@@ -17,6 +17,6 @@ export interface Batch {
 /** Runs steps of a loaded model, wherever its ranks live. */
 export interface Executor {
   /** → logits (rows, vocabSize), row-major. */
-  execute(batch: Batch): Promise<Float32Array>;
+  execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
   dispose(): Promise<void>;
 }

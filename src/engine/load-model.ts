@@ -3,6 +3,7 @@ import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
+import { hardwareThreads } from '../distributed/hardware-threads.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
@@ -23,8 +24,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
   readonly dtype?: string | undefined;
-  /** Threads that share the model; divides its heads. Default: 1. */
-  readonly tensorParallelSize?: number | undefined;
+  /** Threads that share the model; divides its heads. auto: as many as the machine has and the heads allow. Default: 1. */
+  readonly tensorParallelSize?: number | 'auto' | undefined;
   /** Sequences whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
   /** Prompt tokens processed in one step. Default: 512. */
@@ -47,7 +48,7 @@ export interface LoadedModel {
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
   for (const [name, value] of Object.entries({ tensorParallelSize, maxNumSeqs, maxNumBatchedTokens })) {
-    if (!Number.isInteger(value) || value < 1) {
+    if (value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
     }
   }
@@ -74,7 +75,8 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
     ];
     const samplingDefaults = readSamplingDefaults(generationConfig);
-    const executor = await startRanks(checkpoint, config, tensorParallelSize, rankOptions, options);
+    const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
+    const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const slots = new StateSlots(maxNumSeqs);
     options.onProgress?.({ status: 'ready', name: source });
     return {
@@ -88,6 +90,13 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   } finally {
     await checkpoint.close();
   }
+}
+
+/** The largest number of ranks that the machine runs at once and that divides the heads. */
+function mostRanks(numHeads: number): number {
+  let ranks = hardwareThreads();
+  while (numHeads % ranks !== 0) ranks--;
+  return ranks;
 }
 
 async function startRanks(

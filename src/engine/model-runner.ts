@@ -22,7 +22,7 @@ export class ModelRunner implements Executor {
     this.#loaded = { model, cache };
   }
 
-  async execute(batch: Batch): Promise<Float32Array> {
+  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
     const backend = this.#backend;
     if (!this.#loaded) throw new DisposedError('The model was disposed of.', 'Load it again.');
     const { model, cache } = this.#loaded;

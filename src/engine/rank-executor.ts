@@ -4,7 +4,13 @@ import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/s
 import { DisposedError, RankFailedError } from '../errors.ts';
 import type { Batch, Executor } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
-import { type ExecuteMessage, type RankMessage, type RankWorkerData, reviveError } from './rank-protocol.ts';
+import {
+  type ExecuteMessage,
+  type RankMessage,
+  type RankWorkerData,
+  reviveError,
+  type WeightSource,
+} from './rank-protocol.ts';
 
 /** Steps of a model that is sharded over worker threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
@@ -13,15 +19,22 @@ export class RankExecutor implements Executor {
   readonly #onProgress: ProgressCallback | undefined;
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
-  #replies: { waitingFor: number; logits: Float32Array | undefined; settle: (error?: Error) => void } | undefined;
+  #replies:
+    | { waitingFor: number; logits: Float32Array<ArrayBuffer> | undefined; settle: (error?: Error) => void }
+    | undefined;
 
-  private constructor(folder: string, size: number, options: RankOptions, onProgress: ProgressCallback | undefined) {
+  private constructor(
+    source: WeightSource,
+    size: number,
+    options: RankOptions,
+    onProgress: ProgressCallback | undefined,
+  ) {
     this.#memory = createGroupMemory(size);
     this.#onProgress = onProgress;
     // A source tree runs its .ts files; the published package has .js only.
     const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
     this.#workers = Array.from({ length: size }, (_, rank) => {
-      const workerData: RankWorkerData = { folder, memory: this.#memory, rank, options };
+      const workerData: RankWorkerData = { source, memory: this.#memory, rank, options };
       const worker = new Worker(new URL(file, import.meta.url), { workerData, name: `mamba2 rank ${rank}` });
       worker.on('message', (message: RankMessage) => this.#receive(message));
       worker.on('error', (error) =>
@@ -36,13 +49,13 @@ export class RankExecutor implements Executor {
 
   /** Starts `size` ranks and waits until all have loaded. */
   static async load(
-    folder: string,
+    source: WeightSource,
     size: number,
     options: RankOptions,
     watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<RankExecutor> {
     watch.signal?.throwIfAborted();
-    const executor = new RankExecutor(folder, size, options, watch.onProgress);
+    const executor = new RankExecutor(source, size, options, watch.onProgress);
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {
@@ -56,7 +69,7 @@ export class RankExecutor implements Executor {
     return executor;
   }
 
-  async execute(batch: Batch): Promise<Float32Array> {
+  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
     const replies = this.#allReplies();
     const message: ExecuteMessage = { type: 'execute', batch };
     for (const worker of this.#workers) worker.postMessage(message);
@@ -72,12 +85,12 @@ export class RankExecutor implements Executor {
   }
 
   /** Settles when every rank has answered what it was sent last. */
-  #allReplies(): Promise<Float32Array | undefined> {
+  #allReplies(): Promise<Float32Array<ArrayBuffer> | undefined> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended);
       const replies = {
         waitingFor: this.#workers.length,
-        logits: undefined as Float32Array | undefined,
+        logits: undefined as Float32Array<ArrayBuffer> | undefined,
         settle: (error?: Error) => (error ? reject(error) : resolve(replies.logits)),
       };
       this.#replies = replies;

@@ -5,12 +5,13 @@ import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { type ExecuteMessage, type RankMessage, type RankWorkerData, serializeError } from './rank-protocol.ts';
+import { loadSyntheticRank } from './synthetic-model.ts';
 
 /** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
-const { folder, memory, rank, options } = workerData as RankWorkerData;
+const { source, memory, rank, options } = workerData as RankWorkerData;
 
-function post(message: RankMessage): void {
-  parentPort?.postMessage(message);
+function post(message: RankMessage, transfer: ArrayBuffer[] = []): void {
+  parentPort?.postMessage(message, transfer);
 }
 
 /** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
@@ -20,10 +21,12 @@ function fail(error: unknown): void {
 }
 
 async function load(): Promise<ModelRunner> {
-  const checkpoint = await Checkpoint.open(folder);
+  const group = new SharedMemoryGroup(memory, rank);
+  const onProgress = rank === 0 ? (event: ProgressEvent) => post({ type: 'progress', event }) : undefined;
+  if (typeof source !== 'string') return loadSyntheticRank(source, group, options, { onProgress });
+  const checkpoint = await Checkpoint.open(source);
   try {
-    const onProgress = rank === 0 ? (event: ProgressEvent) => post({ type: 'progress', event }) : undefined;
-    return await loadRank(checkpoint, new SharedMemoryGroup(memory, rank), options, { onProgress });
+    return await loadRank(checkpoint, group, options, { onProgress });
   } finally {
     await checkpoint.close();
   }
@@ -34,7 +37,8 @@ try {
   parentPort?.on('message', async ({ batch }: ExecuteMessage) => {
     try {
       const logits = await runner.execute(batch);
-      post({ type: 'result', logits: rank === 0 ? logits : undefined });
+      if (rank === 0) post({ type: 'result', logits }, [logits.buffer]);
+      else post({ type: 'result', logits: undefined });
     } catch (error) {
       fail(error);
     }

@@ -117,17 +117,33 @@ describe('abort and dispose', () => {
 });
 
 describe('evaluation and dtypes', () => {
-  test('logits and logprobs do not depend on how the prompt is cut', async () => {
+  test.each([
+    ['reference', 'auto'],
+    ['cpu', 'float32'],
+    ['cpu', 'bfloat16'],
+    ['cpu', 'float16'],
+    ['cpu', 'int8'],
+    ['cpu', 'int4'],
+  ] as const)('%s %s: no bit of the logits depends on how the prompt is cut', async (device, dtype) => {
     const ids = Array.from({ length: 50 }, (_, i) => (i * 37) % 256);
-    await using whole = await LLM.load(GOLDEN);
-    await using cut = await LLM.load(GOLDEN, { maxNumBatchedTokens: 7 });
+    await using whole = await LLM.load(GOLDEN, { device, dtype });
+    await using cut = await LLM.load(GOLDEN, { device, dtype, maxNumBatchedTokens: 7 });
+    await using stepwise = await LLM.load(GOLDEN, { device, dtype, maxNumBatchedTokens: 1 });
     const logits = await whole.logits(ids);
     expect(await cut.logits(ids)).toEqual(logits);
+    expect(await stepwise.logits(ids)).toEqual(logits);
     const logprobs = await whole.logprobs(ids);
     expect(await cut.logprobs(ids)).toEqual(logprobs);
     const row = logits.subarray(0, 256);
     const total = row.reduce((sum, logit) => sum + Math.exp(logit), 0);
     expect(logprobs[0]).toBeCloseTo(row[ids[1]] - Math.log(total), 5);
+  });
+
+  test('auto takes as many ranks as the heads allow, with the same text', async () => {
+    await using one = await LLM.load('tiny-dts', { device: 'cpu' });
+    await using all = await LLM.load('tiny-dts', { device: 'cpu', tensorParallelSize: 'auto' });
+    const options = { temperature: 0, maxTokens: 12, ignoreEos: true };
+    expect((await all.complete(PROMPT, options)).text).toBe((await one.complete(PROMPT, options)).text);
   });
 
   test('progress reports every tensor once and ends with ready', async () => {

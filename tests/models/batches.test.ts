@@ -13,10 +13,10 @@ const GOLDEN = fileURLToPath(new URL('../goldens/mamba2/', import.meta.url));
 const VOCAB = 256;
 const SLOTS = 6;
 
-async function loadRunner(dtype = 'auto'): Promise<ModelRunner> {
+async function loadRunner(device = 'reference', dtype = 'auto'): Promise<ModelRunner> {
   const checkpoint = await Checkpoint.open(GOLDEN);
   try {
-    const options = { name: 'golden', device: 'reference', dtype, slots: SLOTS, checkFinite: false };
+    const options = { name: 'golden', device, dtype, slots: SLOTS, checkFinite: false };
     return await loadRank(checkpoint, singleProcess, options);
   } finally {
     await checkpoint.close();
@@ -33,9 +33,17 @@ function alone(runner: ModelRunner, tokenIds: readonly number[]): Promise<Float3
   return runner.execute({ sequences: [{ slot: SLOTS - 1, numComputedTokens: 0, tokenIds }], logits: 'all' });
 }
 
-describe.each(['float32', 'int4'])('ModelRunner with %s weights', (dtype) => {
+describe.each([
+  ['reference', 'float32'],
+  ['reference', 'int4'],
+  ['cpu', 'float32'],
+  ['cpu', 'bfloat16'],
+  ['cpu', 'float16'],
+  ['cpu', 'int8'],
+  ['cpu', 'int4'],
+])('ModelRunner on %s with %s weights', (device, dtype) => {
   it('gives each sequence of any mixed batch what it gets alone, bit for bit', async () => {
-    const runner = await loadRunner(dtype);
+    const runner = await loadRunner(device, dtype);
     await fc.assert(
       fc.asyncProperty(anySchedule, async ({ prompts, orders, seed }) => {
         const random = new SeededRandom(seed);

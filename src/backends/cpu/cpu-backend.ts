@@ -65,7 +65,7 @@ export class CpuBackend implements Backend {
     return out;
   }
 
-  async read(x: Tensor): Promise<Float32Array> {
+  async read(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
     return contiguous(this.#floats(x, 'x', x.shape).view());
   }
 

@@ -15,7 +15,7 @@ import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
 /** Tokens per block of kernels/scan.ts. */
-const BLOCK = 16;
+const BLOCK = 32;
 
 /** The state-space recurrence, for sequences and for single tokens: the same kernel for both. */
 export class CpuScan {
@@ -89,7 +89,7 @@ export class CpuScan {
       const A = vectorAddress(memory, args.A, 'A', H);
       const dtBias = args.dtBias ? vectorAddress(memory, args.dtBias, 'dtBias', H) : zeros;
       const skip = D && !perChannelD ? vectorAddress(memory, D, 'D', H) : zeros;
-      const scratch = memory.allocate(4 * BLOCK * (9 * P + 2 * N + 1));
+      const scratch = memory.allocate(4 * BLOCK * (32 + P + 2 * N + 1));
       const padding = memory.allocate(4 * H * P * N);
       for (const { begin, tokens, slot, fresh } of sequences) {
         if (tokens === 0) continue;

@@ -77,8 +77,8 @@ export function dense(x: HostTensor<Float32Array>): Float32Array {
 }
 
 /** A copy of a tensor's elements without gaps. */
-export function contiguous(x: HostTensor<Float32Array>): Float32Array {
-  return dense(x).slice();
+export function contiguous(x: HostTensor<Float32Array>): Float32Array<ArrayBuffer> {
+  return new Float32Array(dense(x));
 }
 
 function notHere(x: Tensor, name: string, dtype: string): ArgumentError {

@@ -42,7 +42,7 @@ export class ReferenceBackend implements Backend {
     return hostZeros(shape);
   }
 
-  async read(x: Tensor): Promise<Float32Array> {
+  async read(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
     return contiguous(floats(x, 'x', x.shape));
   }
 

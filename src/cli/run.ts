@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { closestNames } from '../checkpoint/closest-names.ts';
 import { Mamba2Error } from '../errors.ts';
+import { bench } from './bench.ts';
 import { chat } from './chat.ts';
 import type { Command } from './command.ts';
 import { evaluate } from './eval.ts';
@@ -13,7 +14,7 @@ import { endWithReader, print } from './standard-output.ts';
 import { styled } from './styled.ts';
 import { UsageError } from './usage-error.ts';
 
-const COMMANDS: readonly Command[] = [generate, chat, inspect, pull, evaluate];
+const COMMANDS: readonly Command[] = [generate, chat, inspect, pull, evaluate, bench];
 
 /** 1: what was asked for can't be done. */
 const FAILURE = 1;

@@ -2,6 +2,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import { LayerContext } from '../layers/layer-context.ts';
+import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { createBackend, weightStorage } from './devices.ts';
@@ -26,11 +27,28 @@ export async function loadRank(
   watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<ModelRunner> {
   const definition = defineModel(checkpoint.config);
+  return makeRank(definition, group, options, checkpointDType(checkpoint), (model) =>
+    loadWeights(model, definition, checkpoint, { ...options, ...watch }),
+  );
+}
+
+/**
+ * Makes one rank of a model, wherever its weights come from.
+ * @param autoDType how weights are stored where `dtype` is auto, and what blockwise dtypes leave alone.
+ * @param fill loads this rank's shard of every weight.
+ */
+export async function makeRank(
+  definition: ModelDefinition,
+  group: ProcessGroup,
+  options: RankOptions,
+  autoDType: WeightDType,
+  fill: (model: CausalLM) => Promise<void>,
+): Promise<ModelRunner> {
   const backend = createBackend(options.device);
-  const { weightDType, quantConfig } = weightStorage(options.dtype, checkpointDType(checkpoint));
+  const { weightDType, quantConfig } = weightStorage(options.dtype, autoDType);
   const context = new LayerContext(backend, group, weightDType);
   const model = definition.create(context, quantConfig);
-  await loadWeights(model, definition, checkpoint, { ...options, ...watch });
+  await fill(model);
   return new ModelRunner(backend, model, { slots: options.slots, chunkSize: definition.config.chunkSize });
 }
 

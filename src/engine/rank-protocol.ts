@@ -4,10 +4,14 @@ import * as errors from '../errors.ts';
 import { Mamba2Error, RankFailedError } from '../errors.ts';
 import type { Batch } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
+import type { SyntheticSource } from './synthetic-model.ts';
+
+/** Where ranks get their weights: a checkpoint's folder, or a model to make up. */
+export type WeightSource = string | SyntheticSource;
 
 /** What a rank's worker is started with. */
 export interface RankWorkerData {
-  readonly folder: string;
+  readonly source: WeightSource;
   readonly memory: GroupMemory;
   readonly rank: number;
   readonly options: RankOptions;
@@ -23,7 +27,7 @@ export interface ExecuteMessage {
 export type RankMessage =
   | { readonly type: 'progress'; readonly event: ProgressEvent }
   | { readonly type: 'ready' }
-  | { readonly type: 'result'; readonly logits: Float32Array | undefined }
+  | { readonly type: 'result'; readonly logits: Float32Array<ArrayBuffer> | undefined }
   | { readonly type: 'error'; readonly error: SerializedError };
 
 /** An error as plain data: cloning between threads would lose its class. */

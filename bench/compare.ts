@@ -1,0 +1,101 @@
+import { availableParallelism, cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { MODEL_SHAPES } from '../src/engine/model-shapes.ts';
+import { say } from './child-process.ts';
+import { compare, describeComparison, type Round } from './comparison.ts';
+import { buildLlamaCpp, type LlamaCpp, prepareModel, removeModels, runTheirs } from './llama-cpp.ts';
+import { requireOurs, runOurs } from './ours.ts';
+import { DTYPES, type DType, type Workload } from './workload.ts';
+
+const HELP = `Runs mamba2 and llama.cpp in turns on models of the same shape, weights and storage.
+
+  --shape <name>    ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
+  --dtypes <names>  of ${Object.keys(DTYPES).join(',')} (default: all)
+  --threads <n>     on both sides (default: all of the machine)
+  --rounds <n>      (default: 5)
+  --sequences <n>   to decode at once, beside one alone (default: 16)
+  --quick           one round of little work, to see that everything runs
+  --json            the figures as one JSON object
+  --clean           remove the models' files and end`;
+
+const { values } = parseArgs({
+  options: {
+    shape: { type: 'string', default: 'mamba2-130m' },
+    dtypes: { type: 'string', default: Object.keys(DTYPES).join(',') },
+    threads: { type: 'string', default: `${availableParallelism()}` },
+    rounds: { type: 'string' },
+    sequences: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    clean: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false, short: 'h' },
+  },
+});
+
+try {
+  await main();
+} catch (error) {
+  say(`error: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  const { quick, json, clean, help } = values;
+  if (help) return print(HELP);
+  if (clean) return removeModels();
+  const dtypes = values.dtypes.split(',').map((name) => known(name, DTYPES, '--dtypes'));
+  const rounds = whole(values.rounds ?? (quick ? '1' : '5'), '--rounds');
+  const workload: Workload = {
+    shape: known(values.shape, MODEL_SHAPES, '--shape'),
+    threads: whole(values.threads, '--threads'),
+    promptTokens: quick ? [64] : [512, 2048],
+    generateTokens: quick ? 8 : 32,
+    sequences: whole(values.sequences ?? (quick ? '4' : '16'), '--sequences'),
+  };
+  const node = await requireOurs();
+  const llamaCpp = await buildLlamaCpp();
+  const { release } = llamaCpp;
+  const works = compare(await runRounds(llamaCpp, workload, dtypes, rounds));
+  if (json) return print(JSON.stringify({ ...workload, rounds, cpu: cpu(), node, llamaCpp: release, works }));
+  const { shape, threads } = workload;
+  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${cpu()}, Node ${node}, llama.cpp ${release}\n`);
+  print(describeComparison(works));
+}
+
+/** In turns, so that whatever else the machine does meets both alike; who begins alternates. */
+async function runRounds(
+  llamaCpp: LlamaCpp,
+  workload: Workload,
+  dtypes: readonly DType[],
+  rounds: number,
+): Promise<Round[]> {
+  const results: Round[] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const dtype of dtypes) {
+      const model = await prepareModel(llamaCpp, workload.shape, dtype);
+      say(`round ${round + 1} of ${rounds}: ${dtype}`);
+      const first = round % 2 === 0 ? await runOurs(dtype, workload) : undefined;
+      const theirs = await runTheirs(llamaCpp, model, workload);
+      results.push({ dtype, theirs, ours: first ?? (await runOurs(dtype, workload)) });
+    }
+  }
+  return results;
+}
+
+function known<T extends object>(name: string, table: T, option: string): Extract<keyof T, string> {
+  if (Object.hasOwn(table, name)) return name as Extract<keyof T, string>;
+  throw new Error(`${option} holds '${name}'; expected one of: ${Object.keys(table).join(', ')}.`);
+}
+
+function whole(text: string, option: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new Error(`${option} is '${text}'; expected an integer at least 1.`);
+}
+
+function cpu(): string {
+  return cpus()[0]?.model ?? 'unknown processor';
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

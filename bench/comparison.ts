@@ -1,0 +1,62 @@
+import { type Spread, spreadOf } from '../src/cli/bench-spread.ts';
+import { formatTable } from '../src/cli/table.ts';
+import { DTYPES, type DType, type Rates } from './workload.ts';
+
+/** One round of one dtype. */
+export interface Round {
+  readonly dtype: DType;
+  readonly ours: Rates;
+  readonly theirs: Rates;
+}
+
+/** Tokens per second of one work in one dtype, over all rounds. */
+export interface ComparedWork {
+  readonly dtype: DType;
+  readonly work: string;
+  readonly ours: Spread;
+  readonly theirs: Spread;
+  /** Of the medians; above 1 we are quicker. */
+  readonly ratio: number;
+  /** Of the two figures of a round, which were taken within a minute of each other. */
+  readonly ratioPerRound: Spread;
+}
+
+/** Brings the rounds together, in the order of the first of each dtype. */
+export function compare(rounds: readonly Round[]): ComparedWork[] {
+  const dtypes = [...new Set(rounds.map(({ dtype }) => dtype))];
+  return dtypes.flatMap((dtype) => {
+    const own = rounds.filter((round) => round.dtype === dtype);
+    return [...own[0].ours.keys()].map((work) => {
+      const pairs = own.map(({ ours, theirs }) => ({ ours: rate(ours, work), theirs: rate(theirs, work) }));
+      const ours = spreadOf(pairs.map((pair) => pair.ours));
+      const theirs = spreadOf(pairs.map((pair) => pair.theirs));
+      const ratioPerRound = spreadOf(pairs.map((pair) => pair.ours / pair.theirs));
+      return { dtype, work, ours, theirs, ratio: ours.median / theirs.median, ratioPerRound };
+    });
+  });
+}
+
+/** The comparison for people. */
+export function describeComparison(works: readonly ComparedWork[]): string {
+  const rows = works.map(({ dtype, work, ours, theirs, ratio, ratioPerRound }) => [
+    `${dtype} / ${DTYPES[dtype]}, ${work}`,
+    ...[tokens(ours.median), range(ours, tokens), tokens(theirs.median), range(theirs, tokens)],
+    ...[ratio.toFixed(2), range(ratioPerRound, (value) => value.toFixed(2))],
+  ]);
+  const heading = ['tokens/s', 'mamba2', 'min - max', 'llama.cpp', 'min - max', 'ratio', 'per round'];
+  return formatTable([heading, ...rows]);
+}
+
+function rate(rates: Rates, work: string): number {
+  const found = rates.get(work);
+  if (found === undefined) throw new Error(`'${work}' was measured on one side only.`);
+  return found;
+}
+
+function range({ min, max }: Spread, format: (value: number) => string): string {
+  return `${format(min)} - ${format(max)}`;
+}
+
+function tokens(perSecond: number): string {
+  return perSecond.toFixed(perSecond < 100 ? 1 : 0);
+}

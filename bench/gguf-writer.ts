@@ -1,0 +1,111 @@
+import { type FileHandle, open } from 'node:fs/promises';
+
+/** What a metadata value may be; numbers say how they are stored. */
+export type GgufValue = string | { readonly uint32: number } | { readonly float32: number };
+
+/** One tensor to write. Its values are asked for when their turn comes, so that only one is held at a time. */
+export interface GgufTensor {
+  readonly name: string;
+  /** Row-major, outermost axis first; the file has them the other way round. */
+  readonly shape: readonly number[];
+  readonly dtype: GgufDType;
+  values(): Float32Array;
+}
+
+export type GgufDType = 'F32' | 'BF16';
+
+/** ggml's numbers of these types, and their bytes per value. */
+const DTYPES: Readonly<Record<GgufDType, { readonly id: number; readonly bytes: number }>> = {
+  F32: { id: 0, bytes: 4 },
+  BF16: { id: 30, bytes: 2 },
+};
+
+const UINT32 = 4;
+const FLOAT32 = 6;
+const STRING = 8;
+const VERSION = 3;
+/** Where the file does not say otherwise, tensors begin at multiples of this. */
+const ALIGNMENT = 32;
+
+/** Writes a GGUF file (version 3): metadata, the tensors' descriptions, then their values. */
+export async function writeGguf(
+  path: string,
+  metadata: ReadonlyMap<string, GgufValue>,
+  tensors: readonly GgufTensor[],
+): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    await append(file, header(metadata, tensors));
+    for (const tensor of tensors) await append(file, padded(encode(tensor)));
+  } finally {
+    await file.close();
+  }
+}
+
+function header(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly GgufTensor[]): Buffer {
+  const parts = [Buffer.from('GGUF'), uint32(VERSION), uint64(tensors.length), uint64(metadata.size)];
+  for (const [key, value] of metadata) parts.push(string(key), metadataValue(value));
+  let offset = 0;
+  for (const { name, shape, dtype } of tensors) {
+    const { id, bytes } = DTYPES[dtype];
+    parts.push(string(name), uint32(shape.length), ...shape.toReversed().map(uint64), uint32(id), uint64(offset));
+    offset += aligned(elementCount(shape) * bytes);
+  }
+  return padded(Buffer.concat(parts));
+}
+
+function metadataValue(value: GgufValue): Buffer {
+  if (typeof value === 'string') return Buffer.concat([uint32(STRING), string(value)]);
+  if ('uint32' in value) return Buffer.concat([uint32(UINT32), uint32(value.uint32)]);
+  const float = Buffer.alloc(4);
+  float.writeFloatLE(value.float32);
+  return Buffer.concat([uint32(FLOAT32), float]);
+}
+
+function encode(tensor: GgufTensor): Buffer {
+  const values = tensor.values();
+  if (values.length !== elementCount(tensor.shape)) throw new Error(`'${tensor.name}' has ${values.length} values.`);
+  if (tensor.dtype === 'F32') return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  // The upper half of a float32, rounded to nearest even. Made-up weights have no NaN that rounding could lose.
+  const halves = Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
+  return Buffer.from(halves.buffer);
+}
+
+/** A write call may take less than it is given, as with more than 2 GiB. */
+async function append(file: FileHandle, bytes: Buffer): Promise<void> {
+  for (let begin = 0; begin < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, begin, Math.min(bytes.length - begin, 2 ** 28));
+    begin += bytesWritten;
+  }
+}
+
+function padded(bytes: Buffer): Buffer {
+  const missing = aligned(bytes.length) - bytes.length;
+  return missing === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(missing)]);
+}
+
+function aligned(size: number): number {
+  return Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+}
+
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+function string(text: string): Buffer {
+  const bytes = Buffer.from(text, 'utf8');
+  return Buffer.concat([uint64(bytes.length), bytes]);
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+function uint64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
+}

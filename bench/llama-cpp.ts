@@ -1,0 +1,100 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { ModelShape } from '../src/engine/model-shapes.ts';
+import { run, say } from './child-process.ts';
+import { writeSyntheticGguf } from './synthetic-gguf.ts';
+import { DTYPES, type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
+
+const BUILD = join(import.meta.dirname, '.build');
+const MODELS = join(BUILD, 'models');
+const PACKAGE = join(import.meta.dirname, 'node_modules', 'node-llama-cpp', 'llama');
+const PROGRAMS = ['llama-bench', 'llama-batched-bench', 'llama-quantize'];
+/** For this machine's processor, linked into one file, and without what only downloads need. */
+const CMAKE_OPTIONS = [
+  '-DCMAKE_BUILD_TYPE=Release',
+  '-DGGML_NATIVE=ON',
+  '-DLLAMA_CURL=OFF',
+  '-DLLAMA_OPENSSL=OFF',
+  '-DBUILD_SHARED_LIBS=OFF',
+  '-DLLAMA_BUILD_TESTS=OFF',
+  '-DLLAMA_BUILD_EXAMPLES=OFF',
+  '-DLLAMA_BUILD_SERVER=OFF',
+];
+/** Before the steps of several sequences that are measured. */
+const SHORT_PROMPT = 8;
+
+/** llama.cpp, ready to run. */
+export interface LlamaCpp {
+  readonly release: string;
+  /** Folder of its programs. */
+  readonly bin: string;
+}
+
+/** Builds llama.cpp's benchmarks from the source that node-llama-cpp carries, once per release. */
+export async function buildLlamaCpp(): Promise<LlamaCpp> {
+  const bundle = join(PACKAGE, 'gitRelease.bundle');
+  if (!existsSync(bundle)) throw new Error(`There is no '${bundle}'. Run 'npm install' in bench/ first.`);
+  const { tag: release } = JSON.parse(await readFile(join(PACKAGE, 'llama.cpp.info.json'), 'utf8'));
+  const source = join(BUILD, `llama.cpp-${release}`);
+  const build = join(source, 'build');
+  const bin = join(build, 'bin');
+  if (PROGRAMS.every((program) => existsSync(join(bin, program)))) return { release, bin };
+  for (const tool of ['git', 'cmake', 'g++']) {
+    await run(tool, ['--version']).catch(() => {
+      throw new Error(`'${tool}' is missing. On Debian or Ubuntu: apt-get install -y cmake g++ git`);
+    });
+  }
+  say(`building llama.cpp ${release}, which takes some minutes`);
+  await mkdir(BUILD, { recursive: true });
+  if (!existsSync(source)) await run('git', ['clone', '--quiet', bundle, source]);
+  await run('cmake', ['-S', source, '-B', build, ...CMAKE_OPTIONS]);
+  await run('cmake', ['--build', build, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
+  return { release, bin };
+}
+
+/** Makes the model's file in one dtype unless it is there. → its path */
+export async function prepareModel(llamaCpp: LlamaCpp, shape: ModelShape, dtype: DType): Promise<string> {
+  const path = join(MODELS, `${shape}-${DTYPES[dtype]}.gguf`);
+  if (existsSync(path)) return path;
+  await mkdir(MODELS, { recursive: true });
+  // Under another name until it is whole.
+  const partial = `${path}.partial`;
+  say(`writing ${path}`);
+  if (dtype === 'float32' || dtype === 'bfloat16') {
+    await writeSyntheticGguf(partial, shape, DTYPES[dtype]);
+  } else {
+    const whole = await prepareModel(llamaCpp, shape, 'bfloat16');
+    await run(join(llamaCpp.bin, 'llama-quantize'), [whole, partial, DTYPES[dtype]]);
+  }
+  await rename(partial, path);
+  return path;
+}
+
+/** Forgets the models' files, which are large. */
+export async function removeModels(): Promise<void> {
+  await rm(MODELS, { recursive: true, force: true });
+}
+
+/** One run of everything; both programs warm up before they measure. */
+export async function runTheirs({ bin }: LlamaCpp, model: string, workload: Workload): Promise<Rates> {
+  const { threads, promptTokens, generateTokens, sequences } = workload;
+  const rates = new Map<string, number>();
+  const single = await run(join(bin, 'llama-bench'), [
+    ...['-m', model, '-t', `${threads}`, '-p', promptTokens.join(','), '-n', `${generateTokens}`],
+    ...['-r', '1', '-o', 'json'],
+  ]);
+  for (const { n_prompt, avg_ts } of JSON.parse(single) as { n_prompt: number; avg_ts: number }[]) {
+    rates.set(n_prompt > 0 ? prefillName(n_prompt) : decodeName(1), avg_ts);
+  }
+  const context = sequences * (SHORT_PROMPT + generateTokens);
+  const batched = await run(join(bin, 'llama-batched-bench'), [
+    ...['-m', model, '-t', `${threads}`, '-c', `${context}`, '-npp', `${SHORT_PROMPT}`, '-ntg', `${generateTokens}`],
+    ...['-npl', `${sequences}`, '--output-format', 'jsonl'],
+  ]);
+  const line = batched.split('\n').find((text) => text.includes('"speed_tg"'));
+  if (line === undefined) throw new Error(`llama-batched-bench measured nothing:\n${batched}`);
+  rates.set(decodeName(sequences), JSON.parse(line).speed_tg);
+  return rates;
+}

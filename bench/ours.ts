@@ -1,0 +1,34 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BenchReport } from '../src/cli/bench-report.ts';
+import { run } from './child-process.ts';
+import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
+const NODE = join(ROOT, 'node_modules', '.bin', 'node');
+
+/** → the version of Node that runs it. @throws where the package is not built */
+export async function requireOurs(): Promise<string> {
+  for (const file of [MAIN, NODE]) {
+    if (!existsSync(file)) throw new Error(`There is no '${file}'. Run 'npm ci' in the project's folder first.`);
+  }
+  return (await run(NODE, ['--version'])).trim();
+}
+
+/** One run of everything with the built package, each work after a run for warming up. */
+export async function runOurs(dtype: DType, workload: Workload): Promise<Rates> {
+  const { shape, threads, promptTokens, generateTokens, sequences } = workload;
+  const output = await run(NODE, [
+    ...[MAIN, 'bench', '--json', '--shape', shape, '--dtype', dtype, '--tensor-parallel-size', `${threads}`],
+    ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
+    ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1'],
+  ]);
+  const report: BenchReport = JSON.parse(output);
+  const rates = new Map<string, number>();
+  for (const { work, batchSize, tokens, tokensPerSecond } of report.results[0].measurements) {
+    if (work === 'prefill') rates.set(prefillName(tokens), tokensPerSecond.median);
+    if (work === 'decode') rates.set(decodeName(batchSize), tokensPerSecond.median);
+  }
+  return rates;
+}

@@ -1,0 +1,138 @@
+import { yieldToEventLoop } from '../engine/event-loop.ts';
+import { generate } from '../engine/generation.ts';
+import { uniform } from '../engine/random.ts';
+import { resolveSamplingParams } from '../engine/sampling-params.ts';
+import { type Spread, spreadOf } from './bench-spread.ts';
+import type { BenchTarget } from './bench-target.ts';
+
+/** How much to run, and how often. */
+export interface BenchPlan {
+  readonly promptTokens: readonly number[];
+  readonly batchSizes: readonly number[];
+  readonly generateTokens: number;
+  readonly repetitions: number;
+}
+
+/** One kind of work and how quickly it went. */
+export interface Measurement {
+  /** `generate` is all of it from a request's first token to its last: steps, greedy sampling, text. */
+  readonly work: 'prefill' | 'decode' | 'generate';
+  readonly batchSize: number;
+  /** Per sequence and run. */
+  readonly tokens: number;
+  /** Of all sequences together. */
+  readonly tokensPerSecond: Spread;
+}
+
+/** Before the first decode step: enough to leave the state of a fresh sequence. */
+const SHORT_PROMPT = 8;
+
+/** Measures all of a plan, one after the other, each after a run for warming up. */
+export async function measure(
+  target: BenchTarget,
+  plan: BenchPlan,
+  signal: AbortSignal,
+  onProgress: (done: number, total: number) => void,
+): Promise<Measurement[]> {
+  const { promptTokens, batchSizes, generateTokens, repetitions } = plan;
+  const bench = new Bench(target, signal);
+  type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
+  const works: readonly Work[] = [
+    ...promptTokens.map(
+      (tokens): Work => ({ work: 'prefill', batchSize: 1, tokens, run: () => bench.prefill(tokens) }),
+    ),
+    ...batchSizes.map(
+      (size): Work => ({
+        work: 'decode',
+        batchSize: size,
+        tokens: generateTokens,
+        run: () => bench.decode(size, generateTokens),
+      }),
+    ),
+    { work: 'generate', batchSize: 1, tokens: generateTokens, run: () => bench.generate(generateTokens) },
+  ];
+  const measurements: Measurement[] = [];
+  for (const [i, { run, ...work }] of works.entries()) {
+    const rates: number[] = [];
+    for (let repetition = 0; repetition <= repetitions; repetition++) {
+      onProgress(i * (repetitions + 1) + repetition, works.length * (repetitions + 1));
+      const rate = await run();
+      if (repetition > 0) rates.push(rate);
+    }
+    measurements.push({ ...work, tokensPerSecond: spreadOf(rates) });
+  }
+  return measurements;
+}
+
+/** Runs of single kinds of work. Each → tokens per second */
+class Bench {
+  readonly #target: BenchTarget;
+  readonly #signal: AbortSignal;
+
+  constructor(target: BenchTarget, signal: AbortSignal) {
+    this.#target = target;
+    this.#signal = signal;
+  }
+
+  /** One prompt in steps of the engine's size, with the logits of each step's last row, as `generate` asks for them. */
+  async prefill(tokens: number): Promise<number> {
+    const tokenIds = this.#tokenIds(tokens);
+    return tokens / (await this.#seconds(() => this.#prefill([0], tokenIds)));
+  }
+
+  /** Steps of one row per sequence. */
+  async decode(batchSize: number, tokens: number): Promise<number> {
+    const slots = Array.from({ length: batchSize }, (_, slot) => slot);
+    const tokenIds = this.#tokenIds(tokens);
+    await this.#prefill(slots, this.#tokenIds(SHORT_PROMPT));
+    const seconds = await this.#seconds(async () => {
+      for (const [i, tokenId] of tokenIds.entries()) {
+        const numComputedTokens = SHORT_PROMPT + i;
+        await this.#step(slots.map((slot) => ({ slot, numComputedTokens, tokenIds: [tokenId] })));
+      }
+    });
+    return (batchSize * tokens) / seconds;
+  }
+
+  /** A whole request; the prompt's part, which prefill measures, is left out. */
+  async generate(tokens: number): Promise<number> {
+    const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
+    let first = 0;
+    let last = 0;
+    for await (const _ of generate(this.#target.context, this.#tokenIds(SHORT_PROMPT), params, this.#signal)) {
+      last = performance.now();
+      first ||= last;
+    }
+    return (tokens * 1000) / (last - first);
+  }
+
+  async #prefill(slots: readonly number[], tokenIds: readonly number[]): Promise<void> {
+    const { maxNumBatchedTokens } = this.#target.context;
+    for (const slot of slots) {
+      for (let begin = 0; begin < tokenIds.length; begin += maxNumBatchedTokens) {
+        const part = tokenIds.slice(begin, begin + maxNumBatchedTokens);
+        await this.#step([{ slot, numComputedTokens: begin, tokenIds: part }]);
+      }
+    }
+  }
+
+  /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
+  async #step(
+    sequences: readonly { slot: number; numComputedTokens: number; tokenIds: readonly number[] }[],
+  ): Promise<void> {
+    this.#signal.throwIfAborted();
+    await this.#target.context.executor.execute({ sequences, logits: 'last' });
+    await yieldToEventLoop();
+  }
+
+  async #seconds(run: () => Promise<void>): Promise<number> {
+    const begin = performance.now();
+    await run();
+    return (performance.now() - begin) / 1000;
+  }
+
+  #tokenIds(count: number): number[] {
+    const { vocabSize } = this.#target.config;
+    return Array.from({ length: count }, (_, i) => Math.floor(uniform(0, i) * vocabSize));
+  }
+}

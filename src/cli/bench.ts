@@ -1,0 +1,109 @@
+import { cpus } from 'node:os';
+import { resolveModel } from '../checkpoint/model-source.ts';
+import { weightStorage } from '../engine/devices.ts';
+import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
+import { type BenchPlan, measure } from './bench-measure.ts';
+import { measureReadBandwidth } from './bench-memory.ts';
+import { count, counts, words } from './bench-options.ts';
+import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withTraffic } from './bench-report.ts';
+import { type BenchLoad, type BenchSource, loadTarget } from './bench-target.ts';
+import { defineCommand } from './command.ts';
+import { Interrupt } from './interrupt.ts';
+import { modelName, modelOptions } from './model-options.ts';
+import { choice, flag } from './option.ts';
+import { ProgressDisplay } from './progress-display.ts';
+import { print } from './standard-output.ts';
+import { UsageError } from './usage-error.ts';
+
+/** Of prefill: what the engine takes unless told otherwise. */
+const STEP_TOKENS = 512;
+
+const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
+
+/** `mamba2 bench` */
+export const bench = defineCommand({
+  name: 'bench',
+  summary: 'Measure how quickly a model runs, and how close to what memory allows',
+  positionals: [],
+  details: [
+    'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
+    'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',
+    'medians with the least and the greatest after a run for warming up. With --shape, weights of that size are made up.',
+    'Peak memory is that of the process so far: for a figure of one dtype alone, give one.',
+  ].join('\n'),
+  options: {
+    shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
+    ...modelOptions,
+    dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
+    promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
+    batchSizes: counts([1, 16], 'Sequences to decode at once'),
+    generateTokens: count(32, 1, 'Tokens to decode per sequence'),
+    repetitions: count(5, 1, 'Times to measure each'),
+    json: flag('Print one JSON object'),
+  },
+  examples: [
+    'bench --model tiny-dts --prompt-tokens 64 --batch-sizes 1',
+    'bench --shape mamba2-130m --dtype float32,int8 --tensor-parallel-size 2 --json',
+  ],
+  run: async (values) => {
+    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize: ranks = 1 } = values;
+    if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
+    if (!Number.isInteger(ranks) || ranks < 1) {
+      throw new UsageError(`--tensor-parallel-size is ${ranks}; expected an integer at least 1.`);
+    }
+    // Before anything is loaded: the last of several names may be the wrong one.
+    for (const dtype of dtypes) weightStorage(dtype, 'float32');
+    const device = values.device ?? 'auto';
+    const interrupt = new Interrupt();
+    const progress = new ProgressDisplay(quiet);
+    const { signal } = interrupt;
+    const { onProgress } = progress;
+    try {
+      const name = shape ?? modelName({ ...values, dtype: undefined });
+      const source: BenchSource = shape
+        ? { name, config: MODEL_SHAPES[shape] }
+        : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
+      const slots = Math.max(...values.batchSizes);
+      const load = { device, tensorParallelSize: ranks, slots, stepTokens: STEP_TOKENS, signal, onProgress };
+      const runs: BenchRun[] = [];
+      for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
+      // Last: its buffers would count as the model's memory.
+      const machine = await describeMachine(ranks);
+      const results = runs.map((run) => withTraffic(run, machine));
+      const report: BenchReport = { model: name, device, ranks, machine, results };
+      await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
+      return 0;
+    } finally {
+      progress.stop();
+      interrupt.close();
+    }
+  },
+});
+
+async function describeMachine(threads: number): Promise<BenchMachine> {
+  const readBytesPerSecond = await measureReadBandwidth(threads);
+  return { cpu: cpus()[0]?.model ?? 'unknown processor', node: process.versions.node, readBytesPerSecond };
+}
+
+/** Loads the model in one dtype, measures it, and lets go of it. */
+async function measureDType(
+  source: BenchSource,
+  load: BenchLoad,
+  plan: BenchPlan,
+  progress: ProgressDisplay,
+): Promise<BenchRun> {
+  const { dtype: asked, signal } = load;
+  signal.throwIfAborted();
+  const target = await loadTarget(source, load);
+  try {
+    const onProgress = (done: number, total: number) => progress.show(`Measuring ${asked}`, done, total);
+    const measurements = await measure(target, plan, signal, onProgress);
+    const { dtype, loadSeconds, bytes } = target;
+    // Node counts it in KiB.
+    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
+    return { dtype, loadSeconds, bytes, peakMemoryBytes, measurements };
+  } finally {
+    progress.stop();
+    await target.context.executor.dispose();
+  }
+}

@@ -1,0 +1,63 @@
+import type { JsonObject } from '../checkpoint/json.ts';
+import type { ProgressCallback } from '../checkpoint/progress.ts';
+import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
+import { ParameterTable } from '../layers/parameter.ts';
+import type { CausalLM } from '../models/causal-lm.ts';
+import { defineModel } from '../models/registry.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import { yieldToEventLoop } from './event-loop.ts';
+import type { Executor } from './executor.ts';
+import { makeRank, type RankOptions } from './load-rank.ts';
+import type { ModelRunner } from './model-runner.ts';
+import { syntheticWeight } from './synthetic-weights.ts';
+
+/** A model whose weights are made up: what it costs to run can be measured without its files. Plain data. */
+export interface SyntheticSource {
+  /** What config.json would hold. */
+  readonly config: JsonObject;
+  readonly seed: number;
+}
+
+/** Who watches the making of a model. */
+interface Watch {
+  readonly onProgress?: ProgressCallback | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Makes a model of random weights on `size` ranks. Any number of ranks makes the same model. */
+export async function loadSynthetic(
+  source: SyntheticSource,
+  size: number,
+  options: RankOptions,
+  watch: Watch = {},
+): Promise<Executor> {
+  if (size === 1) return loadSyntheticRank(source, singleProcess, options, watch);
+  const { RankExecutor } = await import('./rank-executor.ts');
+  return RankExecutor.load(source, size, options, watch);
+}
+
+/** Makes one rank of such a model. `dtype` auto is float32. */
+export async function loadSyntheticRank(
+  { config, seed }: SyntheticSource,
+  group: ProcessGroup,
+  options: RankOptions,
+  watch: Watch = {},
+): Promise<ModelRunner> {
+  const fill = (model: CausalLM) => fillWeights(model, seed, options.name, watch);
+  return makeRank(defineModel(config), group, options, 'float32', fill);
+}
+
+/** One tensor at a time, as from a checkpoint, so that the peak of memory is one too. */
+async function fillWeights(model: CausalLM, seed: number, name: string, { onProgress, signal }: Watch): Promise<void> {
+  const table = new ParameterTable(model);
+  const total = table.names().reduce((sum, parameter) => sum + elementCount(table.shape(parameter)), 0);
+  let loaded = 0;
+  for (const parameter of table.names()) {
+    signal?.throwIfAborted();
+    const values = syntheticWeight(parameter, table.shape(parameter), seed);
+    table.load(parameter, values);
+    loaded += values.length;
+    onProgress?.({ status: 'load', name, file: parameter, loaded, total, progress: (100 * loaded) / total });
+    await yieldToEventLoop();
+  }
+}

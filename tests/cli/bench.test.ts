@@ -1,0 +1,159 @@
+import { describe, expect, test } from 'vitest';
+import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
+import { type ReadKernel, readKernelModule } from '../../src/cli/bench-read-kernel.ts';
+import type { BenchReport } from '../../src/cli/bench-report.ts';
+import { spreadOf } from '../../src/cli/bench-spread.ts';
+import { singleProcess } from '../../src/distributed/process-group.ts';
+import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
+import { loadSynthetic } from '../../src/engine/synthetic-model.ts';
+import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
+import { LayerContext } from '../../src/layers/layer-context.ts';
+import { ParameterTable } from '../../src/layers/parameter.ts';
+import { defineModel } from '../../src/models/registry.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
+import { runCli } from './run-cli.ts';
+
+const SHORT = ['--prompt-tokens', '6,3', '--batch-sizes', '1,2', '--generate-tokens', '3', '--repetitions', '2'];
+
+describe('bench', () => {
+  test('--json: every work once per dtype, and traffic that follows from sizes and speed', async () => {
+    const { code, stdout, stderr } = await runCli(['bench', ...SHORT, '--dtype', 'auto', '--dtype', 'int4', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const report: BenchReport = JSON.parse(stdout);
+    expect(report).toMatchObject({ model: 'tiny-dts', device: 'auto', ranks: 1 });
+    const { readBytesPerSecond } = report.machine;
+    expect(readBytesPerSecond).toBeGreaterThan(1e8);
+    expect(report.results.map(({ dtype }) => dtype)).toEqual(['bfloat16', 'int4']);
+    const { weightBytes, stateBytes } = JSON.parse((await runCli(['inspect', 'tiny-dts', '--json'])).stdout);
+    for (const { dtype, bytes, measurements, loadSeconds, peakMemoryBytes } of report.results) {
+      const weights = weightBytes[dtype];
+      expect(bytes).toEqual({ weights, weightsRead: weights, state: stateBytes.total });
+      expect(loadSeconds).toBeGreaterThan(0);
+      expect(peakMemoryBytes).toBeGreaterThan(weights);
+      expect(measurements.map(({ work, batchSize, tokens }) => [work, batchSize, tokens])).toEqual([
+        ['prefill', 1, 6],
+        ['prefill', 1, 3],
+        ['decode', 1, 3],
+        ['decode', 2, 3],
+        ['generate', 1, 3],
+      ]);
+      for (const { work, batchSize, tokensPerSecond, bytesPerSecond, bandwidthShare } of measurements) {
+        const { median, min, max } = tokensPerSecond;
+        expect(min).toBeGreaterThan(0);
+        expect(min <= median && median <= max).toBe(true);
+        if (work === 'prefill') {
+          expect([bytesPerSecond, bandwidthShare]).toEqual([null, null]);
+          continue;
+        }
+        const expected = (median / batchSize) * (weights + 2 * batchSize * stateBytes.total);
+        expect(bytesPerSecond).toBeCloseTo(expected, -3);
+        expect(bandwidthShare).toBeCloseTo(expected / readBytesPerSecond, 6);
+      }
+    }
+  });
+
+  test('the table, of made-up weights on two ranks', async () => {
+    const args = ['--prompt-tokens', '4', '--batch-sizes', '1', '--generate-tokens', '1', '--repetitions', '1'];
+    const { code, stdout, stderr } = await runCli([
+      ...['bench', '--shape', 'mamba2-130m', '--dtype', 'bfloat16', '--tensor-parallel-size', '2', ...args],
+    ]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(
+      /^mamba2-130m on auto with 2 threads, Node \d.*\nmemory reads \d+\.\d GB\/s with 2 threads\n/,
+    );
+    expect(stdout).toMatch(/^bfloat16: weights 258\.\d MB, state 19\.4 MB per sequence, loaded in .* peak memory /m);
+    expect(stdout).toMatch(
+      /^work +tokens\/s +min - max +memory traffic +of bandwidth\nprefill 4 +[\d.]+ +.*\ndecode 1 +/m,
+    );
+    expect(stdout).toMatch(/^generate 1 .*%$/m);
+  });
+
+  test.concurrent.each([
+    [['--shape', 'mamba2-130m', '--model', 'tiny-dts'], 2, /exclude each other/],
+    [['--shape', 'mamba3'], 2, /expected one of: mamba2-130m/],
+    [['--prompt-tokens', '512,x'], 2, /--prompt-tokens holds 'x'/],
+    [['--batch-sizes', '0'], 2, /--batch-sizes holds '0'; expected an integer at least 1/],
+    [['--batch-sizes', '1,,2'], 2, /--batch-sizes is '1,,2'/],
+    [['--repetitions', '1.5'], 2, /--repetitions holds '1\.5'/],
+    [['--tensor-parallel-size', '0'], 2, /--tensor-parallel-size is 0/],
+    [['--dtype', 'float32,int3'], 1, /Unknown dtype 'int3'/],
+  ])('%j is refused', async (args, code, message) => {
+    const outcome = await runCli(['bench', ...args]);
+    expect(outcome.stderr).toMatch(message);
+    expect(outcome).toMatchObject({ code, stdout: '' });
+  });
+});
+
+describe('what bench is made of', () => {
+  test('the kernel that measures memory reads all of two regions, and nothing beside them', async () => {
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const { instance } = await WebAssembly.instantiate(readKernelModule(), { env: { memory } });
+    const { read } = instance.exports as unknown as ReadKernel;
+    const words = new Int32Array(memory.buffer).map((_, i) => Math.imul(i + 1, 0x9e3779b9));
+    new Int32Array(memory.buffer).set(words);
+    // The checksum is over each vector's first lane.
+    const expected = (begin: number, end: number) =>
+      words.subarray(begin / 4, end / 4).reduce((sum, word, i) => (i % 4 === 0 ? sum ^ word : sum), 0);
+    for (const [first, second, bytes] of [
+      [0, 32768, 32768],
+      [64, 1024, 64],
+      [8192, 128, 1024],
+    ]) {
+      const both = expected(first, first + bytes) ^ expected(second, second + bytes);
+      expect(read(first, second, first + bytes)).toBe(both);
+    }
+  });
+
+  test('spreads', () => {
+    expect(spreadOf([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 });
+    expect(spreadOf([4, 1, 2, 10])).toEqual({ median: 3, min: 1, max: 10 });
+  });
+
+  test.each<[ModelShape, number]>([
+    ['mamba2-130m', 129e6],
+    ['mamba2-370m', 368e6],
+    ['mamba2-780m', 780e6],
+    ['mamba2-1.3b', 1344e6],
+    ['mamba2-2.7b', 2703e6],
+    ['codestral-7b', 7285e6],
+  ])('%s has the published number of parameters', (shape, parameters) => {
+    const model = defineModel(MODEL_SHAPES[shape]).create(
+      new LayerContext(new ReferenceBackend(), singleProcess, 'float32'),
+    );
+    const table = new ParameterTable(model);
+    const total = table.names().reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
+    expect(total / parameters).toBeCloseTo(1, 2);
+  });
+
+  test('made-up weights depend on name and seed, and lie where a fresh model has them', () => {
+    const weight = syntheticWeight('layers.0.in_proj.weight', [100, 64], 0);
+    expect(syntheticWeight('layers.0.in_proj.weight', [100, 64], 0)).toEqual(weight);
+    expect(syntheticWeight('layers.1.in_proj.weight', [100, 64], 0)).not.toEqual(weight);
+    expect(syntheticWeight('layers.0.in_proj.weight', [100, 64], 1)).not.toEqual(weight);
+    const mean = weight.reduce((sum, value) => sum + value, 0) / weight.length;
+    expect(Math.abs(mean)).toBeLessThan(0.01);
+    expect(Math.max(...weight.map(Math.abs))).toBeCloseTo(1 / 8, 3);
+    const decay = syntheticWeight('a.A_log', [1000], 0);
+    expect([Math.min(...decay) >= 0, Math.max(...decay) <= Math.fround(Math.log(16))]).toEqual([true, true]);
+    const dt = syntheticWeight('a.dt_bias', [1000], 0).map((bias) => Math.log1p(Math.exp(bias)));
+    expect(Math.min(...dt)).toBeCloseTo(0.001, 3);
+    expect(Math.max(...dt)).toBeCloseTo(0.1, 2);
+  });
+
+  test('any number of ranks makes the same model', async () => {
+    const sizes = { hidden_size: 32, num_hidden_layers: 2, num_heads: 4, head_dim: 16, n_groups: 1, state_size: 8 };
+    const source = { config: { model_type: 'mamba2', vocab_size: 64, ...sizes }, seed: 7 };
+    const options = { name: 'small', device: 'reference', dtype: 'auto', slots: 1, checkFinite: false };
+    const sequences = [{ slot: 0, numComputedTokens: 0, tokenIds: [1, 2, 3, 60] }];
+    const logits = async (ranks: number) => {
+      const executor = await loadSynthetic(source, ranks, options);
+      const result = await executor.execute({ sequences, logits: 'last' });
+      await executor.dispose();
+      return result;
+    };
+    const [one, two] = await Promise.all([logits(1), logits(2)]);
+    expect(one).toHaveLength(64);
+    expect(Math.max(...one.map(Math.abs))).toBeGreaterThan(0.01);
+    for (const [i, value] of one.entries()) expect(two[i]).toBeCloseTo(value, 4);
+  });
+});

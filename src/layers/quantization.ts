@@ -8,8 +8,8 @@ export interface QuantizationConfig {
 }
 
 /**
- * Quantises linear layers on load, in blocks of 32 along the input dimension. A rank quantises its own shard, so ranks
- * equal one rank exactly where shards are multiples of 32 wide, as every published model's are.
+ * Quantises linear layers on load, in blocks along the input dimension. A rank quantises its own shard, so ranks hold
+ * the same weights as one rank where shards are whole blocks; elsewhere they differ by a rounding.
  */
 export class BlockwiseQuantization implements QuantizationConfig {
   readonly name: string;

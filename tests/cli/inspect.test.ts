@@ -25,12 +25,13 @@ async function handCount() {
   return {
     parameters: { ...parameters, total },
     stateBytes: { ...state, total: state.conv + state.ssm },
-    // Every matrix has a multiple of 32 columns, so int8 and int4 have whole blocks with a float32 scale each.
+    // Every matrix has a multiple of 128 columns, so all blocks are whole: 8 bytes beside 128 int8, 4 beside 32 int4.
+    // The processor has no float16, which therefore stays float32 in memory.
     weightBytes: {
       float32: total * 4,
       bfloat16: matrices * 2 + rest,
-      float16: matrices * 2 + rest,
-      int8: matrices + matrices / 8 + rest,
+      float16: total * 4,
+      int8: matrices + matrices / 16 + rest,
       int4: matrices / 2 + matrices / 8 + rest,
     },
   };

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { singleProcess } from '../../src/distributed/process-group.ts';
+import { QUANT_BLOCK } from '../../src/tensor/quantize.ts';
 import { RankPool } from '../distributed/run-ranks.ts';
 import { type MixerRun, runMixers } from './layers-on-ranks.ts';
 import { type MixerCase, mixerCase } from './mixer-case.ts';
@@ -112,7 +113,9 @@ describe.each(RANKS)('MambaMixer2 on %i ranks', (ranks) => {
 
   it.each(['int8', 'int4'] as const)('%s weights, where shards are whole blocks', async (quant) => {
     const whole = sizes.filter(({ numHeads }) => numHeads <= 8).slice(-4);
-    const configs = whole.map((size, seed) => mixerCase({ ...size, headDim: 32, hiddenSize: 40, quant, seed }));
+    const configs = whole.map((size, seed) =>
+      mixerCase({ ...size, headDim: QUANT_BLOCK[quant], hiddenSize: 40, quant, seed }),
+    );
     await expectRanksToEqualOne(ranks, configs);
   });
 });

@@ -5,6 +5,7 @@ import { ShardingError } from '../../src/errors.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import { ColumnParallelLinear, RowParallelLinear } from '../../src/layers/linear.ts';
 import { ParameterTable } from '../../src/layers/parameter.ts';
+import { QUANT_BLOCK } from '../../src/tensor/quantize.ts';
 import { RankPool } from '../distributed/run-ranks.ts';
 import { runColumnParallel, runRowParallel, runTiedVocabulary } from './layers-on-ranks.ts';
 import { seededWeights } from './mixer-case.ts';
@@ -57,7 +58,7 @@ describe.each([true, false])('linear layers, bias %s', (bias) => {
   );
 
   it.each(['int8', 'int4'] as const)('%s shards of whole blocks equal one rank', async (quant) => {
-    const wide = { ...input, inputSize: 192, quant };
+    const wide = { ...input, inputSize: 6 * QUANT_BLOCK[quant], quant };
     for (const ranks of [2, 3, 6]) {
       const columns = sideBySide(await pool.run('runColumnParallel', ranks, wide), wide.rows);
       expect(bits(columns)).toEqual(bits(await runColumnParallel(singleProcess, wide)));

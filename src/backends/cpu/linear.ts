@@ -5,7 +5,7 @@ import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 import { INT8_BLOCK, PANEL, packedWeight } from './packed-weight.ts';
 
-/** What quantised activations keep of a block's largest magnitude: see kernels/linear-int8.ts. */
+/** What quantised activations keep of a block's largest magnitude: see kernels/quantized.ts. */
 const ACTIVATIONS = { int8: { limit: 63, offset: 64 }, int4: { limit: 127, offset: 0 } };
 
 /** Linear layers over packed weights. */

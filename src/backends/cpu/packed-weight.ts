@@ -15,7 +15,7 @@ const INT4_BLOCK = 32;
 /** Bytes of an int8 block's scales and starts. */
 const INT8_HEADER = 128;
 
-/** A weight matrix in the layout of the kernels: see kernels/linear-f32.ts and kernels/linear-int8.ts. */
+/** A weight matrix in the layout of the kernels: see kernels/linear-f32.ts, linear-int8.ts and linear-int4.ts. */
 export class PackedWeight implements LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;

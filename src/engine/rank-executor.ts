@@ -19,6 +19,7 @@ export class RankExecutor implements Executor {
   readonly #onProgress: ProgressCallback | undefined;
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
+  #lastStep: Promise<unknown> = Promise.resolve();
   #replies:
     | { waitingFor: number; logits: Float32Array<ArrayBuffer> | undefined; settle: (error?: Error) => void }
     | undefined;
@@ -70,18 +71,25 @@ export class RankExecutor implements Executor {
   }
 
   async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    const replies = this.#allReplies();
-    const message: ExecuteMessage = { type: 'execute', batch };
-    for (const worker of this.#workers) worker.postMessage(message);
-    const logits = await replies;
-    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
-    return logits;
+    // Ranks run one step at a time, and a reply does not say which step it answers.
+    const step = this.#lastStep.then(() => this.#step(batch));
+    this.#lastStep = step.catch(() => {});
+    return step;
   }
 
   async dispose(): Promise<void> {
     this.#end(new DisposedError('The model was disposed of.'));
     failGroup(this.#memory);
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  async #step(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
+    const replies = this.#allReplies();
+    const message: ExecuteMessage = { type: 'execute', batch };
+    for (const worker of this.#workers) worker.postMessage(message);
+    const logits = await replies;
+    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
+    return logits;
   }
 
   /** Settles when every rank has answered what it was sent last. */

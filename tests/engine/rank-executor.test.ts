@@ -17,6 +17,14 @@ describe('ranks in threads', () => {
     await two.dispose();
   });
 
+  test('take steps that come at once in turn, and give each its own logits', async () => {
+    const two = await RankExecutor.load(GOLDEN, 2, OPTIONS);
+    const other = { sequences: [{ slot: 1, numComputedTokens: 0, tokenIds: [9, 8] }], logits: 'all' as const };
+    const expected = [await two.execute(batch(0)), await two.execute(other)];
+    expect(await Promise.all([two.execute(batch(0)), two.execute(other)])).toEqual(expected);
+    await two.dispose();
+  });
+
   test('fail together, with the error of the rank that failed, and stay failed', async () => {
     const executor = await RankExecutor.load(GOLDEN, 2, OPTIONS);
     await expect(executor.execute(batch(7))).rejects.toThrow(MetadataError);

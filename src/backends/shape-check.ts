@@ -1,5 +1,5 @@
-import { ShapeError } from '../errors.ts';
-import { formatShape, type Tensor } from '../tensor/tensor.ts';
+import { ArgumentError, ShapeError } from '../errors.ts';
+import { elementCount, formatShape, type Tensor } from '../tensor/tensor.ts';
 
 /** @throws ShapeError unless x has the expected shape; null accepts any extent. */
 export function checkShape(x: Tensor, name: string, expected: readonly (number | null)[]): void {
@@ -9,4 +9,39 @@ export function checkShape(x: Tensor, name: string, expected: readonly (number |
     const wanted = `(${expected.map((extent) => extent ?? 'any').join(', ')})`;
     throw new ShapeError(`${name} has shape ${formatShape(x.shape)}; expected ${wanted}.`);
   }
+}
+
+/** @throws ShapeError unless as many values were given as the shape has elements. */
+export function checkLength(length: number, shape: readonly number[]): void {
+  if (length === elementCount(shape)) return;
+  throw new ShapeError(`${length} values are not a tensor of shape ${formatShape(shape)}.`);
+}
+
+/** @throws ShapeError unless the sizes sum to x's columns. */
+export function checkColumnSizes(x: Tensor, sizes: readonly number[]): void {
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  if (total === x.shape[1]) return;
+  throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
+}
+
+/** @throws ShapeError unless [begin, end) are rows of x. */
+export function checkRowRange(x: Tensor, begin: number, end: number): void {
+  const areWhole = Number.isInteger(begin) && Number.isInteger(end);
+  if (areWhole && begin >= 0 && begin <= end && end <= x.shape[0]) return;
+  throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
+}
+
+/** @throws ShapeError unless x's elements can be read under the shape. */
+export function checkReshape(x: Tensor, shape: readonly number[]): void {
+  if (shape[0] === x.shape[0] && elementCount(shape) === elementCount(x.shape)) return;
+  throw new ShapeError(
+    `A tensor of shape ${formatShape(x.shape)} can't be read as ${formatShape(shape)}.`,
+    'Keep the first extent and the number of elements.',
+  );
+}
+
+/** @throws ArgumentError unless the state has such a slot. */
+export function checkSlot(state: Tensor, slot: number): void {
+  if (Number.isInteger(slot) && slot >= 0 && slot < state.shape[0]) return;
+  throw new ArgumentError(`Slot ${slot} of a state of ${state.shape[0]} slots.`);
 }

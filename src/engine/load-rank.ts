@@ -5,6 +5,7 @@ import { LayerContext } from '../layers/layer-context.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
+import { elementCount } from '../tensor/tensor.ts';
 import { createBackend, weightStorage } from './devices.ts';
 import { loadWeights } from './load-weights.ts';
 import { ModelRunner } from './model-runner.ts';
@@ -57,7 +58,7 @@ export function checkpointDType(checkpoint: Checkpoint): WeightDType {
   const byDType = { F32: 0, BF16: 0, F16: 0 };
   for (const name of checkpoint.names()) {
     const { dtype, shape } = checkpoint.info(name);
-    const values = shape.reduce((product, extent) => product * extent, 1);
+    const values = elementCount(shape);
     if (dtype === 'BF16' || dtype === 'F16') byDType[dtype] += values;
     else byDType.F32 += values;
   }

@@ -9,7 +9,7 @@ import {
   PAD_SLOT_ID,
 } from '../state-space-ops.ts';
 import type { CpuMemory } from './cpu-memory.ts';
-import { CpuTensor, cpuFloats, roundUp, vectorAddress } from './cpu-tensor.ts';
+import { CpuTensor, cpuFloats, outputFor, roundUp, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
 /** The causal convolution, for sequences and for single tokens. */
@@ -141,28 +141,6 @@ export class CpuConvolution {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
     return cpuFloats(this.#memory, x, name, expected);
   }
-}
-
-/**
- * Where an operation writes: into the caller's tensor, if whole vectors fit its rows, or else into new rows that
- * `finish` copies over.
- */
-export function outputFor(memory: CpuMemory, out: Tensor | undefined, shape: readonly number[]) {
-  if (!out) {
-    const fresh = CpuTensor.allocate(memory, shape);
-    return { out: fresh, finish: () => fresh };
-  }
-  const given = cpuFloats(memory, out, 'out', shape);
-  if (given.rowSize % 4 === 0) return { out: given, finish: () => given };
-  const fresh = CpuTensor.allocate(memory, shape);
-  const finish = () => {
-    for (let r = 0; r < shape[0]; r++) {
-      const source = fresh.address + r * fresh.byteStride;
-      memory.bytes.copyWithin(given.address + r * given.byteStride, source, source + 4 * fresh.rowSize);
-    }
-    return given;
-  };
-  return { out: fresh, finish };
 }
 
 function isSilu(activation: Activation | undefined): number {

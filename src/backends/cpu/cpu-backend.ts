@@ -1,10 +1,11 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError, ShapeError } from '../../errors.ts';
+import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
-import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
 import { contiguous, HostTensor, ints } from '../reference/host-tensor.ts';
+import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
@@ -46,9 +47,7 @@ export class CpuBackend implements Backend {
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
-    if (data.length !== elementCount(shape)) {
-      throw new ShapeError(`${data.length} values are not a tensor of shape ${formatShape(shape)}.`);
-    }
+    checkLength(data.length, shape);
     // Slots and row starts steer loops on the host.
     if (data instanceof Int32Array) return new HostTensor(data.slice(), shape);
     const out = CpuTensor.allocate(this.#memory, shape);
@@ -71,10 +70,7 @@ export class CpuBackend implements Backend {
 
   splitColumns(x: Tensor, sizes: readonly number[]): CpuTensor[] {
     const from = this.#floats(x, 'x', [null, null]);
-    const total = sizes.reduce((sum, size) => sum + size, 0);
-    if (total !== x.shape[1]) {
-      throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
-    }
+    checkColumnSizes(x, sizes);
     let begin = 0;
     return sizes.map((size) => {
       const view = new CpuTensor(this.#memory, from.address + 4 * begin, [x.shape[0], size], from.stride);
@@ -85,31 +81,21 @@ export class CpuBackend implements Backend {
 
   sliceRows(x: Tensor, begin: number, end: number): CpuTensor {
     const from = this.#floats(x, 'x', x.shape);
-    if (!Number.isInteger(begin) || !Number.isInteger(end) || begin < 0 || begin > end || end > x.shape[0]) {
-      throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
-    }
+    checkRowRange(x, begin, end);
     const address = from.address + begin * from.byteStride;
     return new CpuTensor(this.#memory, address, [end - begin, ...x.shape.slice(1)], from.stride);
   }
 
   reshape(x: Tensor, shape: readonly number[]): CpuTensor {
     const from = this.#floats(x, 'x', x.shape);
-    if (shape[0] !== x.shape[0] || elementCount(shape) !== elementCount(x.shape)) {
-      throw new ShapeError(
-        `A tensor of shape ${formatShape(x.shape)} can't be read as ${formatShape(shape)}.`,
-        'Keep the first extent and the number of elements.',
-      );
-    }
+    checkReshape(x, shape);
     return new CpuTensor(this.#memory, from.address, shape, from.stride);
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    const { address, byteStride, rowSize, shape } = this.#floats(state, 'state', state.shape);
-    for (const slot of [from, to]) {
-      if (!Number.isInteger(slot) || slot < 0 || slot >= shape[0]) {
-        throw new ArgumentError(`Slot ${slot} of a state of ${shape[0]} slots.`);
-      }
-    }
+    const { address, byteStride, rowSize } = this.#floats(state, 'state', state.shape);
+    checkSlot(state, from);
+    checkSlot(state, to);
     const source = address + from * byteStride;
     this.#memory.bytes.copyWithin(address + to * byteStride, source, source + 4 * rowSize);
   }

@@ -63,6 +63,28 @@ export function vectorAddress(memory: CpuMemory, x: Tensor, name: string, length
   return copy;
 }
 
+/**
+ * Where an operation writes: into the caller's tensor, if whole vectors fit its rows, or else into new rows that
+ * `finish` copies over.
+ */
+export function outputFor(memory: CpuMemory, out: Tensor | undefined, shape: readonly number[]) {
+  if (!out) {
+    const fresh = CpuTensor.allocate(memory, shape);
+    return { out: fresh, finish: () => fresh };
+  }
+  const given = cpuFloats(memory, out, 'out', shape);
+  if (given.rowSize % 4 === 0) return { out: given, finish: () => given };
+  const fresh = CpuTensor.allocate(memory, shape);
+  const finish = () => {
+    for (let r = 0; r < shape[0]; r++) {
+      const source = fresh.address + r * fresh.byteStride;
+      memory.bytes.copyWithin(given.address + r * given.byteStride, source, source + 4 * fresh.rowSize);
+    }
+    return given;
+  };
+  return { out: fresh, finish };
+}
+
 export function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }

@@ -9,9 +9,8 @@ import {
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
-import { outputFor } from './convolution.ts';
 import type { CpuMemory } from './cpu-memory.ts';
-import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
+import { CpuTensor, cpuFloats, outputFor, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
 /** Tokens per block of kernels/scan.ts. */

@@ -1,8 +1,8 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError, ShapeError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
-import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, LinearWeight } from '../backend.ts';
+import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
@@ -32,9 +32,7 @@ export class ReferenceBackend implements Backend {
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
-    if (data.length !== elementCount(shape)) {
-      throw new ShapeError(`${data.length} values are not a tensor of shape ${formatShape(shape)}.`);
-    }
+    checkLength(data.length, shape);
     return new HostTensor(data.slice(), shape);
   }
 
@@ -48,10 +46,7 @@ export class ReferenceBackend implements Backend {
 
   splitColumns(x: Tensor, sizes: readonly number[]): HostTensor[] {
     const from = floats(x, 'x', [null, null]);
-    const total = sizes.reduce((sum, size) => sum + size, 0);
-    if (total !== x.shape[1]) {
-      throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
-    }
+    checkColumnSizes(x, sizes);
     let begin = 0;
     return sizes.map((size) => {
       const view = new HostTensor(from.data.subarray(begin), [x.shape[0], size], from.stride);
@@ -62,30 +57,20 @@ export class ReferenceBackend implements Backend {
 
   sliceRows(x: Tensor, begin: number, end: number): HostTensor {
     const from = floats(x, 'x', x.shape);
-    const areWhole = Number.isInteger(begin) && Number.isInteger(end);
-    if (!areWhole || begin < 0 || begin > end || end > x.shape[0]) {
-      throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
-    }
+    checkRowRange(x, begin, end);
     return new HostTensor(from.data.subarray(begin * from.stride), [end - begin, ...x.shape.slice(1)], from.stride);
   }
 
   reshape(x: Tensor, shape: readonly number[]): HostTensor {
     const from = floats(x, 'x', x.shape);
-    if (shape[0] !== x.shape[0] || elementCount(shape) !== elementCount(x.shape)) {
-      throw new ShapeError(
-        `A tensor of shape ${formatShape(x.shape)} can't be read as ${formatShape(shape)}.`,
-        'Keep the first extent and the number of elements.',
-      );
-    }
+    checkReshape(x, shape);
     return new HostTensor(from.data, shape, from.stride);
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    const { data, stride, rowSize, shape } = floats(state, 'state', state.shape);
-    for (const slot of [from, to]) {
-      if (!Number.isInteger(slot) || slot < 0 || slot >= shape[0])
-        throw new ArgumentError(`Slot ${slot} of a state of ${shape[0]} slots.`);
-    }
+    const { data, stride, rowSize } = floats(state, 'state', state.shape);
+    checkSlot(state, from);
+    checkSlot(state, to);
     data.copyWithin(to * stride, from * stride, from * stride + rowSize);
   }
 

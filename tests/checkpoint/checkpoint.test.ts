@@ -159,6 +159,9 @@ describe('FilePool', () => {
     expect(pool.openCount).toBeLessThanOrEqual(2);
     await expect(sources[9].read(0, 2)).rejects.toThrow(ArgumentError);
     expect(await sources[9].read(0, 1)).toEqual(Uint8Array.of(9));
+    // Reads at once end in any order: two other files, one after the other, make sure that this one is closed.
+    await sources[7].read(0, 1);
+    await sources[8].read(0, 1);
     await rm(`${folder}/0`);
     await expect(sources[0].read(0, 1)).rejects.toThrow(ModelNotFoundError);
     const { writeFile } = await import('node:fs/promises');

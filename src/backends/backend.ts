@@ -10,6 +10,18 @@ export interface LinearWeight {
   readonly dtype: WeightDType;
 }
 
+/** Takes a {@link LinearWeight} block of rows by block of rows, so that nobody has to hold the whole matrix as float32. */
+export interface LinearWeightWriter {
+  /**
+   * Rows from `firstRow` on. Blocks come in any order; a row comes once.
+   * @param values (n, inFeatures), row-major; may be reused after.
+   * @throws ShapeError when they are not whole rows of the matrix.
+   */
+  writeRows(firstRow: number, values: Float32Array): void;
+  /** The matrix; rows that never came are zeros. Nothing may be written after. */
+  finish(): LinearWeight;
+}
+
 /** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
 export interface GroupLayout {
   /** Position of the rank's first column in the whole row. */
@@ -65,7 +77,10 @@ export interface Backend extends StateSpaceOps {
 
   // --- dense layers -----------------------------------------------------------------------------------------------
 
-  /** Takes a matrix (outFeatures, inFeatures) into the backend's layout, rounded to `dtype`. `weight` may be reused after. */
+  /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
+
+  /** The same of all rows at once. `weight` may be reused after. */
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;
 
   /** y = x Wᵀ + bias. x (T, in), W (out, in), bias (out) → (T, out). Each output sums over `in` in ascending order. */

@@ -2,7 +2,7 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight } from '../backend.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
 import { contiguous, HostTensor, ints } from '../reference/host-tensor.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
@@ -102,8 +102,16 @@ export class CpuBackend implements Backend {
 
   // --- dense layers -----------------------------------------------------------------------------------------------
 
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    const weight = new PackedWeight(this.#memory, outFeatures, inFeatures, dtype);
+    return { writeRows: (firstRow, values) => weight.writeRows(firstRow, values), finish: () => weight };
+  }
+
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
-    return new PackedWeight(this.#memory, weight, outFeatures, inFeatures, dtype);
+    checkLength(weight.length, [outFeatures, inFeatures]);
+    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
+    writer.writeRows(0, weight);
+    return writer.finish();
   }
 
   linear(x: Tensor, weight: LinearWeight, bias?: Tensor): CpuTensor {

@@ -1,8 +1,8 @@
-import { ArgumentError, ShapeError } from '../../errors.ts';
+import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { int4Scale, largestMagnitude, roundWeight } from '../../tensor/quantize.ts';
-import { formatShape } from '../../tensor/tensor.ts';
 import type { LinearWeight } from '../backend.ts';
+import { checkWeightRows } from '../shape-check.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import { roundUp } from './cpu-tensor.ts';
 
@@ -27,10 +27,8 @@ export class PackedWeight implements LinearWeight {
   readonly paddedInputs: number;
   readonly #panelBytes: number;
 
-  constructor(memory: CpuMemory, weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType) {
-    if (weight.length !== outFeatures * inFeatures) {
-      throw new ShapeError(`A weight of ${weight.length} values is not ${formatShape([outFeatures, inFeatures])}.`);
-    }
+  /** All zeros. */
+  constructor(memory: CpuMemory, outFeatures: number, inFeatures: number, dtype: WeightDType) {
     this.memory = memory;
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
@@ -40,7 +38,17 @@ export class PackedWeight implements LinearWeight {
       dtype === 'int4' ? roundUp(inFeatures, INT4_BLOCK) : dtype === 'int8' ? roundUp(inFeatures, 4) : inFeatures;
     this.#panelBytes = panelBytes(dtype, this.paddedInputs);
     this.address = memory.allocate(this.panels * this.#panelBytes);
-    for (let panel = 0; panel < this.panels; panel++) this.#pack(weight, panel);
+    memory.bytes.fill(0, this.address, this.address + this.panels * this.#panelBytes);
+  }
+
+  /** Packs whole rows. A row comes once. */
+  writeRows(firstRow: number, values: Float32Array): void {
+    checkWeightRows(values.length, firstRow, this);
+    const K = this.inFeatures;
+    for (let begin = 0, row = firstRow; begin < values.length; begin += K, row++) {
+      const panel = this.address + Math.floor(row / PANEL) * this.#panelBytes;
+      this.#packRow(values.subarray(begin, begin + K), panel, row % PANEL);
+    }
   }
 
   /** Writes one output's weights as float32: an embedding's row. */
@@ -74,18 +82,6 @@ export class PackedWeight implements LinearWeight {
           const { offset, shift } = int4Place(k % INT4_BLOCK, lane);
           out[k] = (((bytes[block + 64 + offset] >> shift) & 15) - 8) * floats[block / 4 + lane];
         }
-    }
-  }
-
-  #pack(weight: Float32Array, panel: number): void {
-    const at = this.address + panel * this.#panelBytes;
-    const rows = Math.min(PANEL, this.outFeatures - panel * PANEL);
-    const K = this.inFeatures;
-    this.memory.bytes.fill(0, at, at + this.#panelBytes);
-    for (let lane = 0; lane < PANEL; lane++) {
-      const row =
-        lane < rows ? weight.subarray((panel * PANEL + lane) * K, (panel * PANEL + lane + 1) * K) : new Float32Array(K);
-      this.#packRow(row, at, lane);
     }
   }
 

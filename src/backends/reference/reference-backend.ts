@@ -1,7 +1,7 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, LinearWeight } from '../backend.ts';
+import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
@@ -74,8 +74,16 @@ export class ReferenceBackend implements Backend {
     data.copyWithin(to * stride, from * stride, from * stride + rowSize);
   }
 
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    const weight = new HostLinearWeight(outFeatures, inFeatures, dtype);
+    return { writeRows: (firstRow, values) => weight.writeRows(firstRow, values), finish: () => weight };
+  }
+
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
-    return new HostLinearWeight(weight, outFeatures, inFeatures, dtype);
+    checkLength(weight.length, [outFeatures, inFeatures]);
+    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
+    writer.writeRows(0, weight);
+    return writer.finish();
   }
 
   allReduce(x: Tensor, group: ProcessGroup): Tensor {

@@ -184,6 +184,7 @@ export function describeContract(makeBackend: MakeBackend): void {
 
     describe('the others', () => {
       const weight = () => backend().linearWeight(new Float32Array(12), 3, 4, 'float32');
+      const writer = () => backend().linearWeightWriter(3, 4, 'int4');
       const layout = { firstColumn: 0, groupSize: 4 };
       const calls: readonly (readonly [what: string, call: () => unknown, error: ErrorClass])[] = [
         ['tensor of too few values', () => backend().tensor(new Float32Array(5), [2, 3]), ShapeError],
@@ -200,6 +201,9 @@ export function describeContract(makeBackend: MakeBackend): void {
         ['copySlot from a slot that is not there', () => backend().copySlot(zeros(3, 2), -1, 0), ArgumentError],
         ['copySlot of half a slot', () => backend().copySlot(zeros(3, 2), 0.5, 1), ArgumentError],
         ['linearWeight of another size', () => backend().linearWeight(new Float32Array(11), 3, 4, 'int8'), ShapeError],
+        ['linearWeightWriter of half a row', () => writer().writeRows(0, new Float32Array(6)), ShapeError],
+        ['linearWeightWriter past the end', () => writer().writeRows(2, new Float32Array(8)), ShapeError],
+        ['linearWeightWriter before the first row', () => writer().writeRows(-1, new Float32Array(4)), ShapeError],
         ['linear of other columns', () => backend().linear(zeros(2, 3), weight()), ShapeError],
         ['linear with a bias of other columns', () => backend().linear(zeros(2, 4), weight(), zeros(4)), ShapeError],
         ['linear of integers', () => backend().linear(intTensor(2, 4), weight()), ArgumentError],

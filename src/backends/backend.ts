@@ -54,11 +54,26 @@ export interface Backend extends StateSpaceOps {
    */
   scope<T>(run: () => T): T;
 
+  /**
+   * Runs `compute` on int32 vectors in a scope, and reads its result. A backend may repeat what was enqueued the last
+   * time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what `compute` does may
+   * depend on the key and on the lengths of the inputs, but not on their values, and it must not bring host data of its
+   * own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
+   */
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => Tensor,
+  ): Promise<Float32Array<ArrayBuffer>>;
+
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
 
   /** float32 zeros. */
   zeros(shape: readonly number[]): Tensor;
+
+  /** float32 values that nobody has set yet. */
+  empty(shape: readonly number[]): Tensor;
 
   /** A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run. */
   read(x: Tensor): Promise<Float32Array<ArrayBuffer>>;
@@ -118,10 +133,13 @@ export interface Backend extends StateSpaceOps {
    */
   scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): Tensor;
 
+  /** x / sqrt(squareSums / count + eps), per row: what scaleByGroupNorm does with one group. x (T, C), squareSums (T, 1). */
+  scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): Tensor;
+
   // --- collectives ------------------------------------------------------------------------------------------------
 
-  /** The sum of x over all ranks, on all ranks. x may be overwritten. */
-  allReduce(x: Tensor, group: ProcessGroup): Tensor;
+  /** Each tensor's sum over all ranks, on all ranks, in one exchange. The tensors may be overwritten. */
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[];
 
   /** The ranks' columns side by side: x (T, C) → (T, size * C). */
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor;

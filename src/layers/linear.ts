@@ -127,8 +127,12 @@ export class RowParallelLinear implements Module {
 
   /** (T, inputSize / ranks) → (T, outputSize), the same on all ranks. */
   forward(x: Tensor): Tensor {
-    const { backend, group } = this.#context;
-    return backend.allReduce(backend.linear(x, this.#weight.get(), this.#bias), group);
+    return this.#context.backend.allReduce([this.forwardPartial(x)], this.#context.group)[0];
+  }
+
+  /** The rank's own summand of {@link forward}, for a caller that has more to sum over the ranks. */
+  forwardPartial(x: Tensor): Tensor {
+    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
   }
 }
 

@@ -39,6 +39,7 @@ export class MambaMixer2 implements Module {
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
+  readonly #useBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -70,6 +71,7 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
+    this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     const stateSize = {
@@ -171,11 +173,20 @@ export class MambaMixer2 implements Module {
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
-    // 4. Gated norm: (T, intermediate)
-    const normed = this.#norm.forward(y, gate);
+    // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
+    return this.#norm.sharesOneGroup && !this.#useBias ? this.#projectShared(y, gate) : this.#project(y, gate);
+  }
 
-    // 5. Out-projection: (T, intermediate) → (T, hidden)
-    return this.#outProj.forward(normed);
+  #project(y: Tensor, gate: Tensor): Tensor {
+    return this.#outProj.forward(this.#norm.forward(y, gate));
+  }
+
+  /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */
+  #projectShared(y: Tensor, gate: Tensor): Tensor {
+    const { backend, group } = this.#context;
+    const { rows, squareSums } = this.#norm.forwardPartial(y, gate);
+    const [projected, sums] = backend.allReduce([this.#outProj.forwardPartial(rows), squareSums], group);
+    return this.#norm.scale(projected, sums);
   }
 
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
@@ -189,7 +200,7 @@ export class MambaMixer2 implements Module {
         'Build the metadata from the sequences whose tokens the rows are.',
       );
     }
-    const y = backend.zeros([T, this.#intermediateSize]);
+    const y = backend.empty([T, this.#intermediateSize]);
     const decodesFirst = order === 'decode-first';
     const decodeBegin = decodesFirst ? 0 : numPrefillTokens;
     const prefillBegin = decodesFirst ? numDecodes : 0;

@@ -51,7 +51,7 @@ export class VocabParallelEmbedding implements Module {
   embed(ids: Tensor): Tensor {
     const { backend, group } = this.#context;
     const firstRow = group.rank * this.#rowsPerRank;
-    return backend.allReduce(backend.embedding(ids, this.#table.get(), firstRow), group);
+    return backend.allReduce([backend.embedding(ids, this.#table.get(), firstRow)], group)[0];
   }
 
   /** hidden states (T, hiddenSize) → logits (T, vocabSize), the same on all ranks. */

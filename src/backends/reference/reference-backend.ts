@@ -6,7 +6,7 @@ import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot }
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
-import { groupSquareSums, rmsNorm, scaleByGroupNorm, siluGate } from './norms.ts';
+import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
 import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
 /** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
@@ -22,6 +22,7 @@ export class ReferenceBackend implements Backend {
   readonly siluGate = siluGate;
   readonly groupSquareSums = groupSquareSums;
   readonly scaleByGroupNorm = scaleByGroupNorm;
+  readonly scaleRows = scaleRows;
   readonly causalConv1dFn = causalConv1dFn;
   readonly causalConv1dUpdate = causalConv1dUpdate;
   readonly mambaChunkScan = mambaChunkScan;
@@ -31,12 +32,24 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
+  step(
+    _key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => Tensor,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    return this.read(compute(inputs.map((values) => this.tensor(values, [values.length]))));
+  }
+
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
     checkLength(data.length, shape);
     return new HostTensor(data.slice(), shape);
   }
 
   zeros(shape: readonly number[]): HostTensor {
+    return hostZeros(shape);
+  }
+
+  empty(shape: readonly number[]): HostTensor {
     return hostZeros(shape);
   }
 
@@ -86,11 +99,11 @@ export class ReferenceBackend implements Backend {
     return writer.finish();
   }
 
-  allReduce(x: Tensor, group: ProcessGroup): Tensor {
-    if (group.size === 1) return x;
-    const data = contiguous(floats(x, 'x', x.shape));
-    group.allReduce(data);
-    return new HostTensor(data, x.shape);
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
+    if (group.size === 1) return [...tensors];
+    const sums = tensors.map((x) => new HostTensor(contiguous(floats(x, 'x', x.shape)), x.shape));
+    group.allReduce(sums.map(({ data }) => data));
+    return sums;
   }
 
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {

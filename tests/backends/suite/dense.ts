@@ -84,12 +84,9 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
         const w = backend().linearWeight(weight, outFeatures, inFeatures, dtype);
         const columns = await backend().read(backend().linear(backend().tensor(eye, [inFeatures, inFeatures]), w));
         for (let o = 0; o < outFeatures; o++) {
-          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK[dtype]) {
+          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK) {
             const block = [
-              ...weight.subarray(
-                o * inFeatures + begin,
-                o * inFeatures + Math.min(begin + QUANT_BLOCK[dtype], inFeatures),
-              ),
+              ...weight.subarray(o * inFeatures + begin, o * inFeatures + Math.min(begin + QUANT_BLOCK, inFeatures)),
             ];
             const errors = block.map((value, i) => columns[(begin + i) * outFeatures + o] - value);
             const halfStep = Math.max(...block.map(Math.abs)) / levels / 2;

@@ -43,6 +43,19 @@ export interface ModelBytes {
   readonly state: number;
 }
 
+/**
+ * What a model computes, as its shapes tell. A product and its addition are two operations. Convolution, norms, gates
+ * and collectives are not counted: together they are some percent.
+ */
+export interface ModelOperations {
+  /** Of the layers' matrices, per token. */
+  readonly products: number;
+  /** Of the head, per row of logits. */
+  readonly head: number;
+  /** Of the scan, per token: 5 P N per head and layer (h decays, x B is made and added, h C is made and added). */
+  readonly scan: number;
+}
+
 /** A loaded model, ready to be measured. */
 export interface BenchTarget {
   readonly config: ModelConfig;
@@ -51,6 +64,7 @@ export interface BenchTarget {
   /** What the matrices are stored as; of `auto`, what that meant. */
   readonly dtype: WeightDType;
   readonly bytes: ModelBytes;
+  readonly operations: ModelOperations;
 }
 
 /** Loads the model under the clock. */
@@ -85,7 +99,11 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
 }
 
 /** Of the whole model: what ranks hold twice is not counted. */
-function storage(json: JsonObject, asked: string, autoDType: WeightDType): Pick<BenchTarget, 'dtype' | 'bytes'> {
+function storage(
+  json: JsonObject,
+  asked: string,
+  autoDType: WeightDType,
+): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
   const { weightDType, quantConfig } = weightStorage(asked, autoDType);
   const model = defineModel(json).create(new LayerContext(new ReferenceBackend(), singleProcess, weightDType));
   const table = new ParameterTable(model);
@@ -96,7 +114,15 @@ function storage(json: JsonObject, asked: string, autoDType: WeightDType): Pick<
   const lookups = names.includes('lm_head.weight') ? names.filter((name) => /(^|\.)embeddings\./.test(name)) : [];
   const unread = lookups.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
   const state = model.stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
-  return { dtype, bytes: { weights, weightsRead: weights - unread, state } };
+  const matrices = names.filter((name) => name.endsWith('.weight') && table.shape(name).length === 2);
+  const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
+  const isEmbedding = (name: string) => /(^|\.)(embeddings|lm_head)\./.test(name);
+  const operations = {
+    products: 2 * count(matrices.filter((name) => !isEmbedding(name))),
+    head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
+    scan: 5 * model.stateShapes.reduce((sum, { ssm }) => sum + elementCount(ssm), 0),
+  };
+  return { dtype, bytes: { weights, weightsRead: weights - unread, state }, operations };
 }
 
 function matrixBytes([rows, columns]: readonly number[], dtype: WeightDType): number {

@@ -4,7 +4,7 @@ import { JsonFileError, MissingTensorError, ModelNotFoundError } from '../errors
 import { closestNames } from './closest-names.ts';
 import { FilePool } from './file-pool.ts';
 import { type JsonObject, readJsonObject } from './json.ts';
-import { type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
+import { type ReadScratch, type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
 import { parseWeightMap } from './weight-map.ts';
 
 /** A tensor of the checkpoint and the file that holds it. */
@@ -80,8 +80,8 @@ export class Checkpoint {
   }
 
   /** A tensor, or rows of its first dimension, as float32. Errors are those of SafetensorsFile.readFloat32. */
-  async readFloat32(name: string, range: RowRange = {}): Promise<Float32Array> {
-    return this.#entry(name).shard.readFloat32(name, range);
+  async readFloat32(name: string, range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
+    return this.#entry(name).shard.readFloat32(name, range, scratch);
   }
 
   /** Closes the files. Reads reject with DisposedError afterwards; names and shapes stay. */

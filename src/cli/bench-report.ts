@@ -1,7 +1,7 @@
 import type { WeightDType } from '../tensor/dtype.ts';
 import type { ArithmeticPeak } from './bench-arithmetic.ts';
 import type { Measurement } from './bench-measure.ts';
-import type { ModelBytes, ModelOperations } from './bench-target.ts';
+import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
 import { formatBytes, formatTable } from './table.ts';
 
 /** What a run was made on. The limits are of as many threads as the model has ranks. */
@@ -31,6 +31,7 @@ export interface BenchRun {
   readonly dtype: WeightDType;
   readonly loadSeconds: number;
   readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
   readonly operations: ModelOperations;
   /** Largest resident size of the process until the end of this result. */
   readonly peakMemoryBytes: number;
@@ -96,14 +97,8 @@ export function describeReport({ model, device, ranks, machine, results }: Bench
   ].join('\n');
 }
 
-function describeResult({
-  dtype,
-  loadSeconds,
-  bytes,
-  operations,
-  peakMemoryBytes,
-  measurements,
-}: BenchResult): string[] {
+function describeResult(result: BenchResult): string[] {
+  const { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes, measurements } = result;
   const rows = measurements.map((measurement) => {
     const { work, batchSize, tokens, tokensPerSecond, bytesPerSecond, bandwidthShare } = measurement;
     const { productsPerSecond, scanPerSecond, arithmeticShare } = measurement;
@@ -120,7 +115,9 @@ function describeResult({
   const { products, head, scan } = operations;
   return [
     `${dtype}: weights ${formatBytes(bytes.weights)}, state ${formatBytes(bytes.state)} per sequence, ` +
-      `loaded in ${loadSeconds.toFixed(1)} s, peak memory ${formatBytes(peakMemoryBytes)}`,
+      `loaded in ${loadSeconds.toFixed(1)} s`,
+    `memory: ${formatBytes(memory.loaded)} once loaded, ${formatBytes(memory.overhead)} of it over weights and states; ` +
+      `peak ${formatBytes(memory.peakWhileLoading)} while loading, ${formatBytes(peakMemoryBytes)} in all`,
     `million operations: ${millions(products)} of products and ${millions(scan)} of the scan per token, ` +
       `${millions(head)} of the head per row of logits`,
     formatTable([

@@ -56,6 +56,18 @@ export interface ModelOperations {
   readonly scan: number;
 }
 
+/** Resident size of the whole process, in bytes. */
+export interface MemoryUse {
+  /** Before the model was loaded. */
+  readonly before: number;
+  /** Once it was loaded. */
+  readonly loaded: number;
+  /** The largest until then, other models before it included. */
+  readonly peakWhileLoading: number;
+  /** What the model costs beyond its weights and the states of all sequences that can run at once. */
+  readonly overhead: number;
+}
+
 /** A loaded model, ready to be measured. */
 export interface BenchTarget {
   readonly config: ModelConfig;
@@ -64,15 +76,31 @@ export interface BenchTarget {
   /** What the matrices are stored as; of `auto`, what that meant. */
   readonly dtype: WeightDType;
   readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
   readonly operations: ModelOperations;
 }
 
 /** Loads the model under the clock. */
 export async function loadTarget(source: BenchSource, load: BenchLoad): Promise<BenchTarget> {
-  return 'folder' in source ? loadFolder(source.folder, load) : loadMadeUp(source.name, source.config, load);
+  const before = process.memoryUsage.rss();
+  const target = await ('folder' in source
+    ? loadFolder(source.folder, load)
+    : loadMadeUp(source.name, source.config, load));
+  const loaded = process.memoryUsage.rss();
+  const { weights, state } = target.bytes;
+  const overhead = loaded - before - weights - load.slots * state;
+  return { ...target, memory: { before, loaded, peakWhileLoading: peakMemory(), overhead } };
 }
 
-async function loadFolder(folder: string, load: BenchLoad): Promise<BenchTarget> {
+/** Largest resident size of the process so far, in bytes. */
+export function peakMemory(): number {
+  // Node counts it in KiB.
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+type Loaded = Omit<BenchTarget, 'memory'>;
+
+async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
   const checkpoint = await Checkpoint.open(folder);
   const stored = storage(checkpoint.config, load.dtype, checkpointDType(checkpoint));
   await checkpoint.close();
@@ -82,7 +110,7 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<BenchTarget>
   return { config, context, ...stored, loadSeconds: secondsSince(begin) };
 }
 
-async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<BenchTarget> {
+async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
   const { dtype, device, slots, tensorParallelSize, stepTokens } = load;
   const stored = storage(json, dtype, 'float32');
   const begin = performance.now();

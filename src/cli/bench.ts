@@ -7,7 +7,7 @@ import { type BenchPlan, measure } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
 import { count, counts, words } from './bench-options.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withShares } from './bench-report.ts';
-import { type BenchLoad, type BenchSource, loadTarget } from './bench-target.ts';
+import { type BenchLoad, type BenchSource, loadTarget, peakMemory } from './bench-target.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
 import { modelName, modelOptions } from './model-options.ts';
@@ -33,7 +33,7 @@ export const bench = defineCommand({
     "Shares are of the machine's limits, measured with as many threads: bandwidth is reading of large buffers; peak is",
     'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
     'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
-    'Peak memory is that of the process so far: for a figure of one dtype alone, give one.',
+    'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
   ].join('\n'),
   options: {
     shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
@@ -104,10 +104,8 @@ async function measureDType(
   try {
     const onProgress = (done: number, total: number) => progress.show(`Measuring ${asked}`, done, total);
     const measurements = await measure(target, plan, signal, onProgress);
-    const { dtype, loadSeconds, bytes, operations } = target;
-    // Node counts it in KiB.
-    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    return { dtype, loadSeconds, bytes, operations, peakMemoryBytes, measurements };
+    const { dtype, loadSeconds, bytes, memory, operations } = target;
+    return { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes: peakMemory(), measurements };
   } finally {
     progress.stop();
     await target.context.executor.dispose();

@@ -9,6 +9,7 @@ import { type MambaStateShape, mamba2StateShape } from './mamba-state-shape.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
 import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import {
   composedWeightLoader,
   extraGroupsForHeadShards,
@@ -134,7 +135,7 @@ export class MambaMixer2 implements Module {
     const perHead = (target: Loaded<Tensor>, headLoader = loader): Parameter => ({
       shape: [this.#numHeads * group.size],
       loader: headLoader,
-      place: (values) => target.set(backend.tensor(values, [this.#numHeads])),
+      place: () => tensorSink(backend, [this.#numHeads], (tensor) => target.set(tensor)),
     });
     yield* prefixed('in_proj', this.#inProj);
     yield* prefixed('conv1d', this.#conv1d);

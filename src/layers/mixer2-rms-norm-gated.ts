@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import { divide, shardedWeightLoader } from './weight-loaders.ts';
 
 /**
@@ -54,7 +55,7 @@ export class Mixer2RMSNormGated implements Module {
       {
         shape: [this.#perRankHiddenSize * group.size],
         loader: shardedWeightLoader(0, group.size, group.rank),
-        place: (values) => this.#weight.set(backend.tensor(values, [this.#perRankHiddenSize])),
+        place: () => tensorSink(backend, [this.#perRankHiddenSize], (weight) => this.#weight.set(weight)),
       },
     ];
   }

@@ -14,7 +14,7 @@ import { spreadOf } from '../../src/cli/bench-spread.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
 import { loadSynthetic } from '../../src/engine/synthetic-model.ts';
-import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
+import { SyntheticWeight, syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
@@ -35,11 +35,13 @@ describe('bench', () => {
     expect(operationsPerSecond.int8).toBeGreaterThan(operationsPerSecond.float32);
     expect(report.results.map(({ dtype }) => dtype)).toEqual(['bfloat16', 'int4']);
     const { weightBytes, stateBytes } = JSON.parse((await runCli(['inspect', 'tiny-dts', '--json'])).stdout);
-    for (const { dtype, bytes, measurements, loadSeconds, peakMemoryBytes } of report.results) {
+    for (const { dtype, bytes, measurements, loadSeconds, memory, peakMemoryBytes } of report.results) {
       const weights = weightBytes[dtype];
       expect(bytes).toEqual({ weights, weightsRead: weights, state: stateBytes.total });
       expect(loadSeconds).toBeGreaterThan(0);
-      expect(peakMemoryBytes).toBeGreaterThan(weights);
+      expect(memory.overhead).toBe(memory.loaded - memory.before - weights - 2 * stateBytes.total);
+      expect(memory.peakWhileLoading).toBeGreaterThanOrEqual(memory.loaded);
+      expect(peakMemoryBytes).toBeGreaterThanOrEqual(memory.peakWhileLoading);
       expect(measurements.map(({ work, batchSize, tokens }) => [work, batchSize, tokens])).toEqual([
         ['prefill', 1, 6],
         ['prefill', 1, 3],
@@ -76,11 +78,25 @@ describe('bench', () => {
     expect(stdout).toMatch(
       /^million operations: 180\.2 of products and 23\.6 of the scan per token, 77\.2 of the head per row of logits$/m,
     );
-    expect(stdout).toMatch(/^bfloat16: weights 258\.\d MB, state 19\.4 MB per sequence, loaded in .* peak memory /m);
+    expect(stdout).toMatch(/^bfloat16: weights 258\.\d MB, state 19\.4 MB per sequence, loaded in [\d.]+ s$/m);
+    expect(stdout).toMatch(
+      /^memory: [\d.]+ MB once loaded, -?[\d.]+ MB of it over weights and states; peak [\d.]+ .?B while loading, [\d.]+ .?B in all$/m,
+    );
     expect(stdout).toMatch(
       /^work +tokens\/s +min - max +memory traffic +of bandwidth +arithmetic +of peak\nprefill 4 +[\d.]+ +.*\ndecode 1 +/m,
     );
     expect(stdout).toMatch(/^generate 1 .*%$/m);
+  });
+
+  test('a model on two ranks costs less than 100 MB beyond its weights and states, while it is loaded too', async () => {
+    const args = ['--prompt-tokens', '4', '--batch-sizes', '1', '--generate-tokens', '1', '--repetitions', '1'];
+    const { stdout } = await runCli([
+      ...['bench', '--shape', 'mamba2-130m', '--dtype', 'int8', '--tensor-parallel-size', '2', '--json', ...args],
+    ]);
+    const report: BenchReport = JSON.parse(stdout);
+    const { memory, bytes } = report.results[0];
+    expect(memory.overhead).toBeLessThan(100e6);
+    expect(memory.peakWhileLoading - memory.before - bytes.weights - bytes.state).toBeLessThan(100e6);
   });
 
   test.concurrent.each([
@@ -164,6 +180,7 @@ describe('what bench is made of', () => {
       withShares(
         {
           ...{ dtype, loadSeconds: 1, peakMemoryBytes: 1, bytes: { weights: 200, weightsRead: 100, state: 20 } },
+          memory: { before: 0, loaded: 0, peakWhileLoading: 0, overhead: 0 },
           operations: { products: 1000, head: 400, scan: 50 },
           measurements: [
             { work: 'prefill', batchSize: 1, tokens: 8, logitRows: 2, tokensPerSecond: spread },
@@ -216,6 +233,27 @@ describe('what bench is made of', () => {
     expect(Math.min(...dt)).toBeCloseTo(0.001, 3);
     expect(Math.max(...dt)).toBeCloseTo(0.1, 2);
   });
+
+  test.each(['in_proj.weight', 'A_log', 'dt_bias', 'conv1d.weight'])(
+    'made-up rows of %s are those of the whole, in any order',
+    (name) => {
+      const shape = { 'in_proj.weight': [20, 6], 'conv1d.weight': [20, 1, 4] }[name] ?? [20];
+      const size = elementCount(shape.slice(1));
+      const whole = syntheticWeight(name, shape, 3);
+      const weight = new SyntheticWeight(name, shape, 3);
+      const scratch = new Float32Array(5 * size).fill(9);
+      for (const [firstRow, rows] of [
+        [4, 5],
+        [9, 1],
+        [15, 5],
+        [2, 3],
+        [0, 20],
+      ]) {
+        const part = whole.slice(firstRow * size, (firstRow + rows) * size);
+        expect(weight.read({ firstRow, rows }, scratch)).toEqual(part);
+      }
+    },
+  );
 
   test('any number of ranks makes the same model', async () => {
     const sizes = { hidden_size: 32, num_hidden_layers: 2, num_heads: 4, head_dim: 16, n_groups: 1, state_size: 8 };

@@ -44,8 +44,14 @@ export class ParameterTable {
 
   /** Values of the checkpoint tensor that this rank reads. */
   valuesToRead(name: string): number {
+    return this.shardSize(name).rows * rowSize(this.shape(name));
+  }
+
+  /** What this rank holds: so many rows with so many values each. */
+  shardSize(name: string): { readonly rows: number; readonly columns: number } {
     const { loader, shape } = this.#get(name);
-    return loader.rows(shape).reduce((sum, { rows }) => sum + rows, 0) * rowSize(shape);
+    const rows = loader.rows(shape).reduce((sum, run) => sum + run.rows, 0);
+    return { rows, columns: loader.part(new Float32Array(rowSize(shape)), shape).length };
   }
 
   /** Loads one whole checkpoint tensor of the parameter's shape. */

@@ -3,7 +3,7 @@ import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
-import { hardwareThreads } from '../distributed/hardware-threads.ts';
+import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
@@ -24,7 +24,7 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
   readonly dtype?: string | undefined;
-  /** Threads that share the model; divides its heads. auto: as many as the machine has and the heads allow. Default: 1. */
+  /** Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow. Default: 1. */
   readonly tensorParallelSize?: number | 'auto' | undefined;
   /** Sequences whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
@@ -92,9 +92,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   }
 }
 
-/** The largest number of ranks that the machine runs at once and that divides the heads. */
+/** The largest number of ranks that have a core each and that divides the heads. */
 function mostRanks(numHeads: number): number {
-  let ranks = hardwareThreads();
+  let ranks = physicalCores();
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
 }

@@ -2,6 +2,7 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
+import { openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
@@ -18,7 +19,7 @@ import { loadRank, type RankOptions } from './load-rank.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
 import { StateSlots } from './state-slots.ts';
 
-/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id. */
+/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
 export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
   /** Default: auto. */
   readonly device?: Device | undefined;
@@ -64,12 +65,14 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   weightStorage(rankOptions.dtype, 'float32');
 
   const folder = await resolveModel(source, options);
-  const checkpoint = await Checkpoint.open(folder, { signal });
+  const { token, onProgress } = options;
+  const files = await openModelFiles(folder, { name: source, token, onProgress, signal });
+  const checkpoint = await Checkpoint.open(files, { signal });
   try {
     const { config } = defineModel(checkpoint.config);
-    const tokenizer = await TextTokenizer.fromFolder(folder);
+    const tokenizer = await TextTokenizer.fromFiles(files);
     tokenizer?.assertFits(config.vocabSize);
-    const chatTemplate = await ChatTemplate.fromFolder(folder);
+    const chatTemplate = await ChatTemplate.fromFiles(files);
     const generationConfig = checkpoint.generationConfig ?? {};
     const eosTokenIds = [
       ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),

@@ -63,4 +63,8 @@ describe('in a browser', () => {
     expect(packages('index.ts')).toEqual(['@huggingface/jinja', '@huggingface/tokenizers']);
     expect(packages('ops.ts')).toEqual([]);
   });
+
+  test('a rank needs no package, because import maps do not hold in workers', () => {
+    expect(packages('engine/rank-worker.ts')).toEqual([]);
+  });
 });

@@ -2,7 +2,7 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
-import { openModelFiles } from '../checkpoint/model-files.ts';
+import { isUrl, openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
@@ -16,6 +16,7 @@ import { checkDevice, type Device, weightStorage } from './devices.ts';
 import type { Executor } from './executor.ts';
 import type { GenerationContext } from './generation.ts';
 import { loadRank, type RankOptions } from './load-rank.ts';
+import { canShareMemory, isPage } from './rank-thread.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
 import { StateSlots } from './state-slots.ts';
 
@@ -25,7 +26,10 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
   readonly dtype?: string | undefined;
-  /** Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow. Default: 1. */
+  /**
+   * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
+   * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
+   */
   readonly tensorParallelSize?: number | 'auto' | undefined;
   /** Sequences whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
@@ -60,7 +64,8 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     slots: maxNumSeqs,
     checkFinite: options.checkFinite ?? false,
   };
-  // Unknown names fail before anything is fetched.
+  // What can't work fails before anything is fetched.
+  checkRanksCanRun(tensorParallelSize);
   checkDevice(rankOptions.device);
   weightStorage(rankOptions.dtype, 'float32');
 
@@ -95,9 +100,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   }
 }
 
-/** The largest number of ranks that have a core each and that divides the heads. */
+/** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
 function mostRanks(numHeads: number): number {
-  let ranks = physicalCores();
+  let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
 }
@@ -109,7 +114,7 @@ async function startRanks(
   options: RankOptions,
   watch: LoadOptions,
 ): Promise<Executor> {
-  if (size === 1) return loadRank(checkpoint, singleProcess, options, watch);
+  if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
   if (config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
@@ -118,7 +123,17 @@ async function startRanks(
   }
   // Loaded on need: one rank works where there are no threads.
   const { RankExecutor } = await import('./rank-executor.ts');
-  return RankExecutor.load(checkpoint.folder, size, options, watch);
+  const { files } = checkpoint;
+  // Ranks can read a folder at once, but should not fetch a URL once each.
+  return RankExecutor.load(isUrl(files.location) ? files : files.location, size, options, watch);
+}
+
+function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
+  if (tensorParallelSize === 'auto' || tensorParallelSize === 1 || canShareMemory()) return;
+  throw new ShardingError(
+    `tensorParallelSize is ${tensorParallelSize}, but this page is not cross-origin isolated, so workers can't share memory.`,
+    "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
+  );
 }
 
 /** The sampling values that a model's authors recommend. */

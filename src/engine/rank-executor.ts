@@ -1,21 +1,18 @@
-import { Worker } from 'node:worker_threads';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import type { Batch, Executor } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
-import {
-  type ExecuteMessage,
-  type RankMessage,
-  type RankWorkerData,
-  reviveError,
-  type WeightSource,
-} from './rank-protocol.ts';
+import { RankFileServer } from './rank-files.ts';
+import { type RankMessage, type RankRequest, type RankStart, reviveError, type WeightSource } from './rank-protocol.ts';
+import { type RankThread, startRankThread } from './rank-thread.ts';
 
-/** Steps of a model that is sharded over worker threads, one per rank. The caller's thread only sends and receives. */
+/** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
-  readonly #workers: readonly Worker[];
-  readonly #memory: GroupMemory;
+  readonly #threads: readonly RankThread[];
+  /** Absent with one rank: it has nobody to share with. */
+  readonly #memory: GroupMemory | undefined;
+  readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
@@ -30,21 +27,23 @@ export class RankExecutor implements Executor {
     options: RankOptions,
     onProgress: ProgressCallback | undefined,
   ) {
-    this.#memory = createGroupMemory(size);
+    this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
-    // A source tree runs its .ts files; the published package has .js only.
-    const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
-    this.#workers = Array.from({ length: size }, (_, rank) => {
-      const workerData: RankWorkerData = { source, memory: this.#memory, rank, options };
-      const worker = new Worker(new URL(file, import.meta.url), { workerData, name: `mamba2 rank ${rank}` });
-      worker.on('message', (message: RankMessage) => this.#receive(message));
-      worker.on('error', (error) =>
-        this.#end(new RankFailedError(`Rank ${rank} failed: ${error.message}`, '', { cause: error })),
+    this.#threads = Array.from({ length: size }, (_, rank) =>
+      startRankThread(rank, {
+        onMessage: (message) => this.#receive(message, rank),
+        onEnd: (problem, cause) =>
+          this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, 'Load the model again.', { cause })),
+      }),
+    );
+    if (typeof source === 'object' && 'location' in source) {
+      this.#fileServer = new RankFileServer(source, size, ({ rank, id }, answer, transfer) =>
+        this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
       );
-      worker.on('exit', (code) =>
-        this.#end(new RankFailedError(`Rank ${rank} exited with code ${code}.`, 'Load the model again.')),
-      );
-      return worker;
+    }
+    this.#threads.forEach((thread, rank) => {
+      const start = { source: plainSource(source), rank, memory: this.#memory, options };
+      thread.post({ type: 'start', start });
     });
   }
 
@@ -79,14 +78,13 @@ export class RankExecutor implements Executor {
 
   async dispose(): Promise<void> {
     this.#end(new DisposedError('The model was disposed of.'));
-    failGroup(this.#memory);
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
   async #step(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
     const replies = this.#allReplies();
-    const message: ExecuteMessage = { type: 'execute', batch };
-    for (const worker of this.#workers) worker.postMessage(message);
+    const request: RankRequest = { type: 'execute', batch };
+    for (const thread of this.#threads) thread.post(request);
     const logits = await replies;
     if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
     return logits;
@@ -97,7 +95,7 @@ export class RankExecutor implements Executor {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended);
       const replies = {
-        waitingFor: this.#workers.length,
+        waitingFor: this.#threads.length,
         logits: undefined as Float32Array<ArrayBuffer> | undefined,
         settle: (error?: Error) => (error ? reject(error) : resolve(replies.logits)),
       };
@@ -105,8 +103,11 @@ export class RankExecutor implements Executor {
     });
   }
 
-  #receive(message: RankMessage): void {
+  #receive(message: RankMessage, rank: number): void {
     switch (message.type) {
+      case 'question':
+        this.#fileServer?.ask({ rank, id: message.id }, message.question).catch((error: Error) => this.#end(error));
+        break;
       case 'progress':
         this.#onProgress?.(message.event);
         break;
@@ -131,7 +132,13 @@ export class RankExecutor implements Executor {
   #end(error: Error): void {
     if (this.#ended) return;
     this.#ended = error;
-    failGroup(this.#memory);
+    if (this.#memory) failGroup(this.#memory);
     this.#replies?.settle(error);
   }
+}
+
+/** A source as it can be posted. */
+function plainSource(source: WeightSource): RankStart['source'] {
+  if (typeof source === 'string') return { folder: source };
+  return 'location' in source ? { files: source.location } : { synthetic: source };
 }

@@ -1,19 +1,29 @@
-import { readFile, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
   js: 'text/javascript',
   mjs: 'text/javascript',
   json: 'application/json',
+  wasm: 'application/wasm',
 };
 
 /** What a server answers with, in place of a file. */
 export interface Page {
   readonly content: string | Uint8Array;
   readonly contentType?: string;
+}
+
+/** What lies under a path. */
+interface Found {
+  readonly size: number;
+  readonly contentType: string;
+  read(begin: number, end: number): Promise<Uint8Array>;
 }
 
 export interface StaticServerOptions {
@@ -27,7 +37,7 @@ export interface StaticServerOptions {
   readonly ranges?: boolean;
   /** What is sent for unknown paths, with status 200, as servers of applications do. */
   readonly fallback?: Page | undefined;
-  /** Bytes per piece of a body; between two the server waits a little. All at once when absent. */
+  /** Bytes per piece of a body; between two the server waits a little. When absent it does not wait. */
   readonly pieceBytes?: number;
 }
 
@@ -87,54 +97,76 @@ export class StaticServer {
       response.writeHead(fault ?? 404, { 'content-type': 'text/plain' }).end('no');
       return;
     }
-    const bytes = Buffer.from(found.content);
-    response.setHeader('content-type', found.contentType ?? 'application/octet-stream');
+    response.setHeader('content-type', found.contentType);
     const asked = this.#options.ranges === false ? undefined : /^bytes=(\d+)-(\d+)$/.exec(range ?? '');
     if (!asked) {
-      response.writeHead(200, { 'content-length': bytes.length });
-      return this.#send(path, response, bytes);
+      response.writeHead(200, { 'content-length': found.size });
+      return this.#send(path, response, found, 0, found.size);
     }
     const begin = Number(asked[1]);
-    const end = Math.min(Number(asked[2]) + 1, bytes.length);
-    if (begin >= bytes.length) {
-      response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+    const end = Math.min(Number(asked[2]) + 1, found.size);
+    if (begin >= found.size) {
+      response.writeHead(416, { 'content-range': `bytes */${found.size}` }).end();
       return;
     }
     response.writeHead(206, {
-      'content-range': `bytes ${begin}-${end - 1}/${bytes.length}`,
+      'content-range': `bytes ${begin}-${end - 1}/${found.size}`,
       'content-length': end - begin,
     });
-    return this.#send(path, response, bytes.subarray(begin, end));
+    return this.#send(path, response, found, begin, end);
   }
 
-  async #send(path: string, response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  async #send(path: string, response: ServerResponse, found: Found, begin: number, end: number): Promise<void> {
     const drop = this.drops.get(path);
     this.drops.delete(path);
     if (drop !== undefined) {
-      response.write(bytes.subarray(0, drop), () => response.destroy());
+      response.write(await found.read(begin, Math.min(end, begin + drop)), () => response.destroy());
       return;
     }
-    const { pieceBytes = bytes.length } = this.#options;
-    for (let begin = 0; begin < bytes.length && !response.destroyed; begin += pieceBytes) {
-      const taken = response.write(bytes.subarray(begin, begin + pieceBytes));
-      if (!taken) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
-      else if (pieceBytes < bytes.length) await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-    response.end();
+    // A client that goes away is no error of the server.
+    await pipeline(Readable.from(this.#pieces(found, begin, end)), response).catch(() => {});
   }
 
-  async #find(path: string): Promise<Page | undefined> {
+  async *#pieces(found: Found, begin: number, end: number): AsyncGenerator<Uint8Array> {
+    const { pieceBytes } = this.#options;
+    const step = pieceBytes ?? 2 ** 22;
+    for (let at = begin; at < end; at += step) {
+      yield await found.read(at, Math.min(end, at + step));
+      if (pieceBytes !== undefined) await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  async #find(path: string): Promise<Found | undefined> {
     const page = this.#options.pages?.get(path);
-    if (page !== undefined) return page;
+    if (page !== undefined) return foundPage(page);
     for (const [prefix, folder] of Object.entries(this.#options.folders ?? {})) {
       if (!path.startsWith(prefix)) continue;
-      const file = join(folder, normalize(`/${path.slice(prefix.length)}`));
-      if ((await stat(file).catch(() => undefined))?.isFile()) {
-        const extension = file.slice(file.lastIndexOf('.') + 1);
-        const contentType = CONTENT_TYPES[extension] ?? 'application/octet-stream';
-        return { content: await readFile(file), contentType };
-      }
+      const found = await findFile(join(folder, normalize(`/${path.slice(prefix.length)}`)));
+      if (found !== undefined) return found;
     }
-    return this.#options.fallback;
+    const { fallback } = this.#options;
+    return fallback && foundPage(fallback);
   }
+}
+
+function foundPage({ content, contentType = 'application/octet-stream' }: Page): Found {
+  const bytes = Buffer.from(content);
+  return { size: bytes.length, contentType, read: async (begin, end) => bytes.subarray(begin, end) };
+}
+
+async function findFile(path: string): Promise<Found | undefined> {
+  const stats = await stat(path).catch(() => undefined);
+  if (!stats?.isFile()) return undefined;
+  const contentType = CONTENT_TYPES[path.slice(path.lastIndexOf('.') + 1)] ?? 'application/octet-stream';
+  const read = async (begin: number, end: number) => {
+    const file = await open(path);
+    try {
+      const bytes = new Uint8Array(end - begin);
+      await file.read(bytes, 0, bytes.length, begin);
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  };
+  return { size: stats.size, contentType, read };
 }

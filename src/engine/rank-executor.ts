@@ -1,6 +1,7 @@
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
+import { compileForDevice } from './devices.ts';
 import type { Batch, Executor } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
@@ -41,8 +42,9 @@ export class RankExecutor implements Executor {
         this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
       );
     }
+    const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#threads.forEach((thread, rank) => {
-      const start = { source: plainSource(source), rank, memory: this.#memory, options };
+      const start = { source: plainSource(source), rank, memory: this.#memory, options: shared };
       thread.post({ type: 'start', start });
     });
   }

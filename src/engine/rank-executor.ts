@@ -110,13 +110,16 @@ export class RankExecutor implements Executor {
       case 'question':
         this.#fileServer?.ask({ rank, id: message.id }, message.question).catch((error: Error) => this.#end(error));
         break;
+      case 'ready':
+        this.#fileServer?.finish(rank).catch((error: Error) => this.#end(error));
+        this.#reply(message);
+        break;
       case 'progress':
         this.#onProgress?.(message.event);
         break;
       case 'error':
         this.#end(reviveError(message.error));
         break;
-      case 'ready':
       case 'result':
         this.#reply(message);
     }

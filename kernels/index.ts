@@ -1,6 +1,6 @@
 // Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
 export { convRows, convSequence } from './conv';
-export { linearBF16, linearF32 } from './linear-f32';
+export { linearBF16, linearF32 } from './linear-float';
 export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
 export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';

@@ -3,7 +3,7 @@
 // A weight is scale * m * q: q in -8..7, m in 0..15 per 32 inputs, and a scale per 128. The products m * q fit a byte, so
 // a panel is spelled out as int8 and multiplied as one; sums stay exact integers over the 128 inputs of a block.
 
-import { store16 } from './linear-f32';
+import { store16 } from './linear-float';
 import { panelInt8 } from './linear-int8';
 import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
 

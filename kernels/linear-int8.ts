@@ -1,6 +1,6 @@
 // y = x Wᵀ over int8 weights. See quantized.ts for how.
 
-import { store16 } from './linear-f32';
+import { store16 } from './linear-float';
 import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
 
 /** Bytes of one block of a panel: the header, then per 4 inputs 16 outputs * 4 bytes. */
@@ -67,7 +67,7 @@ function tile4(q: usize, Kpad: i32, scales: usize, scaleStride: usize, blocks: i
     let x0 = q, x1 = x0 + Kpad, x2 = x1 + Kpad, x3 = x2 + Kpad;
     const end = x0 + BLOCK;
     while (x0 < end) {
-      const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+      const w0 = v128.load(w, 0), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
       let v = v128.load32_splat(x0);
       a00 = dot4(w0, v, a00);
       a01 = dot4(w1, v, a01);
@@ -88,11 +88,32 @@ function tile4(q: usize, Kpad: i32, scales: usize, scaleStride: usize, blocks: i
       a31 = dot4(w1, v, a31);
       a32 = dot4(w2, v, a32);
       a33 = dot4(w3, v, a33);
-      w += 64;
-      x0 += 4;
-      x1 += 4;
-      x2 += 4;
-      x3 += 4;
+      const y0 = v128.load(w, 64), y1 = v128.load(w, 80), y2 = v128.load(w, 96), y3 = v128.load(w, 112);
+      v = v128.load32_splat(x0, 4);
+      a00 = dot4(y0, v, a00);
+      a01 = dot4(y1, v, a01);
+      a02 = dot4(y2, v, a02);
+      a03 = dot4(y3, v, a03);
+      v = v128.load32_splat(x1, 4);
+      a10 = dot4(y0, v, a10);
+      a11 = dot4(y1, v, a11);
+      a12 = dot4(y2, v, a12);
+      a13 = dot4(y3, v, a13);
+      v = v128.load32_splat(x2, 4);
+      a20 = dot4(y0, v, a20);
+      a21 = dot4(y1, v, a21);
+      a22 = dot4(y2, v, a22);
+      a23 = dot4(y3, v, a23);
+      v = v128.load32_splat(x3, 4);
+      a30 = dot4(y0, v, a30);
+      a31 = dot4(y1, v, a31);
+      a32 = dot4(y2, v, a32);
+      a33 = dot4(y3, v, a33);
+      w += 128;
+      x0 += 8;
+      x1 += 8;
+      x2 += 8;
+      x3 += 8;
     }
     q = end;
     const m0 = scaleOf(v128.load(header)), m1 = scaleOf(v128.load(header, 16));

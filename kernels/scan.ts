@@ -8,7 +8,7 @@
 // Values that are read and written in pairs of vectors are all read before the first is written: only then can V8 make
 // one 256-bit instruction of each pair.
 
-import { store16 } from './linear-f32';
+import { store16 } from './linear-float';
 import { exp4, madd, silu4, softplus4, sumLanes } from './math';
 
 /** Tokens that pass while a tile stays in registers. Their inputs and sums fit the first-level cache. */

@@ -57,7 +57,6 @@ export interface Kernels {
     rows: number,
     panels: number,
     K: number,
-    scratch: number,
   ): void;
   quantizeRows(x: number, xStride: number, q: number, scales: number, rows: number, K: number, Kpad: number): void;
   linearInt8(

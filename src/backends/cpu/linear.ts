@@ -38,11 +38,9 @@ export class CpuLinear {
         case 'float32':
           kernels.linearF32(input.address, input.byteStride, w, out.address, out.byteStride, T, panels, K);
           return;
-        case 'bfloat16': {
-          const scratch = this.#memory.allocate(4 * PANEL * K);
-          kernels.linearBF16(input.address, input.byteStride, w, out.address, out.byteStride, T, panels, K, scratch);
+        case 'bfloat16':
+          kernels.linearBF16(input.address, input.byteStride, w, out.address, out.byteStride, T, panels, K);
           return;
-        }
         case 'int8':
         case 'int4': {
           const q = this.#memory.allocate(T * paddedInputs);

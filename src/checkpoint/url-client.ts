@@ -41,11 +41,11 @@ export class UrlClient {
     const response = await this.#request(url, 'GET', range && { range: `bytes=${range.begin}-${range.end - 1}` });
     const isPage = /^text\/html\b/i.test(response.headers.get('content-type') ?? '');
     if (response.status === 404 || response.status === 410 || (response.ok && isPage)) {
-      await response.body?.cancel();
+      discard(response);
       return undefined;
     }
     if (response.ok || response.status === 416) return response;
-    await response.body?.cancel();
+    discard(response);
     const problem = `The server answered ${response.status} for '${url}'.`;
     if (response.status >= 500 || response.status === 408 || response.status === 429)
       throw new TemporaryAnswer(problem);
@@ -88,6 +88,11 @@ export class UrlClient {
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return request(url, { method, headers: { ...headers, ...authorization }, signal: signal ?? null });
   }
+}
+
+/** Ends an answer that nobody reads. Nothing waits for that, and what it says about it is of no use. */
+export function discard(response: Response | undefined): void {
+  response?.body?.cancel().catch(() => {});
 }
 
 function failed(url: string, cause: unknown): DownloadError {

@@ -1,6 +1,6 @@
 import { DisposedError, DownloadError } from '../errors.ts';
 import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-source.ts';
-import type { UrlClient } from './url-client.ts';
+import { discard, type UrlClient } from './url-client.ts';
 
 /** Called with the place up to which a file was received, and its size. */
 export type OnBytes = (loaded: number, total: number) => void;
@@ -27,7 +27,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
       return new RangeSource(client, url, total, head, onBytes);
     }
     // Servers of other origins may hide the size of what they give a range of.
-    if (response.status === 206) await response.body?.cancel();
+    if (response.status === 206) discard(response);
     const whole = response.status === 206 ? await client.get(url) : response;
     if (whole === undefined) return undefined;
     const size = wholeSize(whole);
@@ -108,7 +108,7 @@ class RangeSource extends AheadSource {
       const response = await this.client.get(this.name, range);
       const given = response?.headers.get('content-range');
       if (response?.status !== 206 || (given && given !== `bytes ${range.begin}-${range.end - 1}/${this.size}`)) {
-        await response?.body?.cancel();
+        discard(response);
         throw new DownloadError(
           `The server answered ${response?.status ?? 404} (${given ?? 'no range'}) for a range of '${this.name}'.`,
           'The file was changed or removed meanwhile; load again.',
@@ -158,7 +158,7 @@ class StreamSource extends AheadSource {
     this.#end();
     const response = await this.client.get(this.name);
     if (response === undefined || wholeSize(response) !== this.size) {
-      await response?.body?.cancel();
+      discard(response);
       throw new DownloadError(`'${this.name}' is not the same file any more.`, 'Load again.');
     }
     return this.#follow(new FileStream(readerOf(response)));

@@ -6,6 +6,8 @@ export function yieldToEventLoop(): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();
+      // Named here, it can't be collected before its message has come.
+      port2.close();
       resolve();
     };
     port2.postMessage(undefined);

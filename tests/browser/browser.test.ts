@@ -14,7 +14,8 @@ if (!runs) {
   process.stderr.write('No Chromium was found, so tests in a browser are skipped: apt-get install -y chromium\n');
 }
 
-describe.runIf(runs)('in Chromium', () => {
+// Pages and models load anew for each test, which takes long on a machine with other work.
+describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
   let browser: Browser;
 
   beforeAll(async () => {

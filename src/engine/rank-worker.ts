@@ -4,7 +4,8 @@ import type { ProgressEvent } from '../checkpoint/progress.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
-import { type ExecuteMessage, type RankMessage, type RankWorkerData, serializeError } from './rank-protocol.ts';
+import { answer, buffersOf } from './rank-answer.ts';
+import { type RankMessage, type RankRequest, type RankWorkerData, serializeError } from './rank-protocol.ts';
 import { loadSyntheticRank } from './synthetic-model.ts';
 
 /** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
@@ -34,16 +35,15 @@ async function load(): Promise<ModelRunner> {
 
 try {
   const runner = await load();
-  parentPort?.on('message', async ({ batch }: ExecuteMessage) => {
+  parentPort?.on('message', async (request: RankRequest) => {
     try {
-      const logits = await runner.execute(batch);
-      if (rank === 0) post({ type: 'result', logits }, [logits.buffer]);
-      else post({ type: 'result', logits: undefined });
+      const result = await answer(runner, request, rank);
+      post({ type: 'result', result }, buffersOf(result));
     } catch (error) {
       fail(error);
     }
   });
-  post({ type: 'ready' });
+  post({ type: 'ready', stateFootprint: runner.stateFootprint });
 } catch (error) {
   fail(error);
 }

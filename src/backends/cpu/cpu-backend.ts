@@ -5,6 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
 import { contiguous, HostTensor, ints } from '../reference/host-tensor.ts';
+import { HostSavedSlot, hostSlotValues, type SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import type {
   CausalConv1dArgs,
@@ -98,6 +99,15 @@ export class CpuBackend implements Backend {
     checkSlot(state, to);
     const source = address + from * byteStride;
     this.#memory.bytes.copyWithin(address + to * byteStride, source, source + 4 * rowSize);
+  }
+
+  saveSlot(state: Tensor, slot: number): SavedSlot {
+    return new HostSavedSlot(new Float32Array(this.#slot(state, slot)));
+  }
+
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    const values = this.#slot(state, slot);
+    values.set(hostSlotValues(saved, values.length));
   }
 
   // --- dense layers -----------------------------------------------------------------------------------------------
@@ -262,6 +272,14 @@ export class CpuBackend implements Backend {
       }
     }
     return out;
+  }
+
+  /** The memory of one slot. Valid until the memory grows. */
+  #slot(state: Tensor, slot: number): Float32Array {
+    const { address, stride, rowSize } = this.#floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    const begin = address / 4 + slot * stride;
+    return this.#memory.floats.subarray(begin, begin + rowSize);
   }
 
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {

@@ -2,6 +2,7 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, LinearWeight } from '../backend.ts';
+import { HostSavedSlot, hostSlotValues, type SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
@@ -72,6 +73,18 @@ export class ReferenceBackend implements Backend {
     checkSlot(state, from);
     checkSlot(state, to);
     data.copyWithin(to * stride, from * stride, from * stride + rowSize);
+  }
+
+  saveSlot(state: Tensor, slot: number): SavedSlot {
+    const { data, stride, rowSize } = floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    return new HostSavedSlot(new Float32Array(data.subarray(slot * stride, slot * stride + rowSize)));
+  }
+
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    const { data, stride, rowSize } = floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    data.set(hostSlotValues(saved, rowSize), slot * stride);
   }
 
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {

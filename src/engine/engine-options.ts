@@ -3,10 +3,6 @@ import type { Executor } from './executor.ts';
 
 /** How much an engine takes on. */
 export interface EngineLimits {
-  /** Answers whose state is kept at once: the executor's slots. */
-  readonly maxNumSeqs: number;
-  /** Tokens processed in one step. Decodes come first; prompts get what is left. */
-  readonly maxNumBatchedTokens: number;
   /** Requests that may wait for a slot; one more is refused with QueueFullError. Default: no limit. */
   readonly maxQueueSize?: number | undefined;
   /** Keep states of token prefixes for later requests. Default: true. */
@@ -21,6 +17,10 @@ export interface EngineLimits {
 
 /** What an engine runs on. */
 export interface EngineContext extends EngineLimits {
+  /** Answers whose state is kept at once: the executor's slots. */
+  readonly maxNumSeqs: number;
+  /** Tokens processed in one step. Decodes come first; prompts get what is left. */
+  readonly maxNumBatchedTokens: number;
   readonly executor: Executor;
   /** Loads the executor again after it has failed. Without it a failure ends the engine. */
   readonly reloadExecutor?: (() => Promise<Executor>) | undefined;

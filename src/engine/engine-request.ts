@@ -1,3 +1,4 @@
+import type { Snapshot } from './prefix-cache.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
 /** A prompt and how to answer it. */
@@ -15,4 +16,6 @@ export interface EngineRequest {
    * first. The array is the receiver's only until it returns. Such a request takes nothing from the prefix cache.
    */
   readonly onPromptLogits?: ((logits: Float32Array, firstPosition: number) => void) | undefined;
+  /** Receives the state at the end of the (first) answer, which the receiver then owns: see `SavedStates`. */
+  readonly onFinalState?: ((state: Snapshot) => void) | undefined;
 }

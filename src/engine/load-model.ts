@@ -12,26 +12,28 @@ import { readTokenIds } from '../models/token-ids.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
+import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
-import type { GenerationContext } from './generation.ts';
-import { loadRank, type RankOptions } from './load-rank.ts';
+import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
+import { identifyModel, type ModelIdentity } from './model-identity.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
-import { StateSlots } from './state-slots.ts';
 
 /** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id. */
-export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
+export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
   readonly dtype?: string | undefined;
   /** Threads that share the model; divides its heads. auto: as many as the machine has and the heads allow. Default: 1. */
   readonly tensorParallelSize?: number | 'auto' | undefined;
-  /** Sequences whose state is kept at once; further ones wait. Default: 16. */
+  /** Answers whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
-  /** Prompt tokens processed in one step. Default: 512. */
+  /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
+  /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
+  readonly recover?: boolean | undefined;
 }
 
 /** A model with all that stands around it. */
@@ -40,15 +42,18 @@ export interface LoadedModel {
   readonly config: ModelConfig;
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
-  readonly context: GenerationContext;
+  readonly context: EngineContext;
+  readonly identity: ModelIdentity;
   readonly samplingDefaults: SamplingDefaults;
 }
 
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  for (const [name, value] of Object.entries({ tensorParallelSize, maxNumSeqs, maxNumBatchedTokens })) {
-    if (value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
+  const { maxQueueSize, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
+  const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
+  for (const [name, value] of Object.entries(counts)) {
+    if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
     }
   }
@@ -77,14 +82,37 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
-    const slots = new StateSlots(maxNumSeqs);
+    const reloadExecutor = async () => {
+      const reopened = await Checkpoint.open(folder);
+      try {
+        return await startRanks(reopened, config, ranks, rankOptions, {});
+      } finally {
+        await reopened.close();
+      }
+    };
+    const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
+    const identity = await identifyModel(checkpoint, config, quantConfig?.weightDType('') ?? weightDType);
     options.onProgress?.({ status: 'ready', name: source });
     return {
       folder,
       config,
       tokenizer,
       chatTemplate,
-      context: { executor, slots, tokenizer, eosTokenIds, maxNumBatchedTokens },
+      context: {
+        executor,
+        reloadExecutor: options.recover ? reloadExecutor : undefined,
+        tokenizer,
+        eosTokenIds,
+        vocabSize: config.vocabSize,
+        maxNumSeqs,
+        maxNumBatchedTokens,
+        maxQueueSize,
+        enablePrefixCaching: options.enablePrefixCaching,
+        prefixCacheBytes,
+        snapshotInterval,
+        maxUnreadTokens,
+      },
+      identity,
       samplingDefaults,
     };
   } finally {

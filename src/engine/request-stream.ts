@@ -28,7 +28,8 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   #latest: RequestOutput | undefined;
   #promptLogprobs: RequestOutput['promptLogprobs'];
   #finished = false;
-  #error: Error | undefined;
+  /** What the reader gets after the tokens. */
+  #failure: { readonly reason: unknown } | undefined;
   #wake: (() => void) | undefined;
 
   constructor(requestId: string, callbacks: StreamCallbacks) {
@@ -49,17 +50,17 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#latest = output;
     this.#promptLogprobs ??= output.promptLogprobs;
     this.#finished = output.finished;
-    this.#error = output.error;
+    this.#failure = output.error && { reason: output.error };
     this.#wake?.();
   }
 
   /** Ends the stream with an error at once: what was not read is dropped. */
-  fail(error: Error): void {
+  fail(reason: unknown): void {
     if (this.#finished && this.#latest === undefined) return;
     this.#finished = true;
     this.#latest = undefined;
     this.#unread.clear();
-    this.#error = error;
+    this.#failure = { reason };
     this.#wake?.();
   }
 
@@ -73,9 +74,9 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     }
     const output = this.#take();
     if (output) return { done: false, value: output };
-    const error = this.#error;
-    this.#error = undefined;
-    if (error !== undefined) throw error;
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.reason;
     return { done: true, value: undefined };
   }
 
@@ -84,7 +85,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     if (!this.#finished) this.#callbacks.onReturn();
     this.#finished = true;
     this.#latest = undefined;
-    this.#error = undefined;
+    this.#failure = undefined;
     this.#unread.clear();
     this.#wake?.();
     return { done: true, value: undefined };

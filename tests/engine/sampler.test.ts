@@ -1,11 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { LogitsConstraints } from '../../src/engine/logits-processor.ts';
 import { Sampler } from '../../src/engine/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
 import { NonFiniteLogitsError, SamplingParamsError } from '../../src/errors.ts';
 
-function sampler(options: GenerateOptions, prompt: readonly number[] = []): Sampler {
-  return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), prompt);
+function sampler(
+  options: GenerateOptions,
+  promptTokenIds: readonly number[] = [],
+  constraints: Partial<LogitsConstraints> = {},
+): Sampler {
+  const none = { promptTokenIds, endTokenIds: new Set<number>(), badWordsTokenIds: [] };
+  return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), { ...none, ...constraints });
 }
 
 /** How often each id comes in many draws. */

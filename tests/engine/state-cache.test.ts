@@ -77,7 +77,7 @@ describe.each([
 describe('states', () => {
   test('go from any number of ranks to any other', async () => {
     const tokenIds = ids(30);
-    const states = [];
+    const states: Float32Array[] = [];
     for (const ranks of [1, 2, 4]) {
       states.push(
         await withExecutor({ folder: TINY_DTS, dtype: 'float32', ranks }, async (executor) => {

@@ -64,8 +64,11 @@ export interface Backend extends StateSpaceOps {
   /** Copies slot `from` of a state (slots, ...) over slot `to`. */
   copySlot(state: Tensor, from: number, to: number): void;
 
-  /** A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run. */
-  saveSlot(state: Tensor, slot: number): SavedSlot;
+  /**
+   * A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run.
+   * @param reuse a saved slot of the same size that nobody needs any more: its memory may be taken.
+   */
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot;
 
   /** Puts a saved slot, of this or any other slot of such a state, over slot `slot`. */
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void;

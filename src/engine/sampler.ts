@@ -81,11 +81,18 @@ export function logSumExp(logits: Float32Array): number {
 /** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function argmax(logits: Float32Array): number {
   let best = 0;
+  let largest = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) {
-    if (Number.isNaN(logits[id])) best = Number.NaN;
-    else if (logits[id] > logits[best]) best = id;
+    const logit = logits[id];
+    if (logit > largest) {
+      largest = logit;
+      best = id;
+    } else if (Number.isNaN(logit)) {
+      largest = Number.NaN;
+      break;
+    }
   }
-  if (Number.isNaN(best) || !Number.isFinite(logits[best])) {
+  if (!Number.isFinite(largest)) {
     throw new NonFiniteLogitsError(
       'The model computed logits that are not finite numbers.',
       'Load it with checkFinite: true to learn whether a weight is to blame.',

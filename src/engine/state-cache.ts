@@ -14,6 +14,9 @@ export interface StatePart {
   readonly values: Float32Array<ArrayBuffer>;
 }
 
+/** Of a full prefix cache, each new snapshot releases an old one in the same step. */
+const MAX_SPARE = 4;
+
 /** One state of a layer, with the runs of its values in the whole of all layers. */
 interface LayerState {
   readonly tensor: Tensor;
@@ -30,6 +33,8 @@ export class StateCache {
   readonly #backend: Backend;
   readonly #states: readonly LayerState[];
   readonly #snapshots = new Map<number, readonly SavedSlot[]>();
+  /** Released ones, whose memory the next take. */
+  readonly #spare: (readonly SavedSlot[])[] = [];
 
   constructor(backend: Backend, model: CausalLM, slots: number, group: Pick<ProcessGroup, 'size' | 'rank'>) {
     this.#backend = backend;
@@ -90,7 +95,8 @@ export class StateCache {
         for (const { tensor } of this.#states) this.#backend.copySlot(tensor, command.from, command.to);
         break;
       case 'save': {
-        const saved = this.#states.map(({ tensor }) => this.#backend.saveSlot(tensor, command.slot));
+        const spare = this.#spare.pop();
+        const saved = this.#states.map(({ tensor }, i) => this.#backend.saveSlot(tensor, command.slot, spare?.[i]));
         this.#snapshots.set(command.snapshot, saved);
         break;
       }
@@ -100,9 +106,15 @@ export class StateCache {
         break;
       }
       case 'release':
-        for (const slot of this.#saved(command.snapshot)) slot.dispose();
-        this.#snapshots.delete(command.snapshot);
+        this.#release(command.snapshot);
     }
+  }
+
+  #release(snapshot: number): void {
+    const saved = this.#saved(snapshot);
+    this.#snapshots.delete(snapshot);
+    if (this.#spare.length < MAX_SPARE) this.#spare.push(saved);
+    else for (const slot of saved) slot.dispose();
   }
 
   #saved(snapshot: number): readonly SavedSlot[] {

@@ -5,7 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
 import { contiguous, HostTensor, ints } from '../reference/host-tensor.ts';
-import { HostSavedSlot, hostSlotValues, type SavedSlot } from '../saved-slot.ts';
+import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import type {
   CausalConv1dArgs,
@@ -101,8 +101,8 @@ export class CpuBackend implements Backend {
     this.#memory.bytes.copyWithin(address + to * byteStride, source, source + 4 * rowSize);
   }
 
-  saveSlot(state: Tensor, slot: number): SavedSlot {
-    return new HostSavedSlot(new Float32Array(this.#slot(state, slot)));
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
+    return saveOnHost(this.#slot(state, slot), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {

@@ -115,7 +115,8 @@ export function describeArrays(makeBackend: MakeBackend): void {
       expectSame(await saved.read(), values, 'saved');
       backend().loadSlot(state, 3, saved);
       backend().loadSlot(state, 4, new HostSavedSlot(values.slice()));
-      saved.dispose();
+      const other = backend().saveSlot(state, 2, saved);
+      expectSame(await other.read(), states.slice(2 * 24, 3 * 24), 'in the memory of another');
       states.copyWithin(24, 0, 24);
       states.set(values, 3 * 24);
       states.set(values, 4 * 24);

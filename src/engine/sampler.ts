@@ -19,6 +19,8 @@ export class Sampler {
   readonly #processor: LogitsProcessor;
   readonly #seed: number;
   #draws = 0;
+  /** Kept from draw to draw: making it anew takes as long as filling it. */
+  #weights = new Float64Array();
 
   /** @param index which of the `n` answers. */
   constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0) {
@@ -43,7 +45,8 @@ export class Sampler {
   #draw(scores: Float32Array): number {
     const { temperature, topK, topP, minP } = this.#params;
     const largest = scores[argmax(scores)];
-    const weights = new Float64Array(scores.length);
+    if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
+    const weights = this.#weights;
     let total = 0;
     for (let id = 0; id < scores.length; id++) {
       const weight = Math.exp((scores[id] - largest) / temperature);
@@ -51,9 +54,10 @@ export class Sampler {
       total += weights[id];
     }
     const u = uniform(this.#seed, this.#draws++);
-    if (topK === 0 && topP === 1) return pick(weights, weights.keys(), total * u);
+    if (topK === 0 && topP === 1) return pick(weights, total * u);
     const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP);
-    return pick(weights, kept, kept.reduce((sum, id) => sum + weights[id], 0) * u);
+    const keptWeights = Float64Array.from(kept, (id) => weights[id]);
+    return kept[pick(keptWeights, keptWeights.reduce((sum, weight) => sum + weight, 0) * u)];
   }
 }
 
@@ -74,7 +78,8 @@ export function topLogprobs(logits: Float32Array, count: number, total = logSumE
 export function logSumExp(logits: Float32Array): number {
   const largest = logits[argmax(logits)];
   let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - largest);
+  // By index: iterators would take as long as the exponentials.
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id] - largest);
   return largest + Math.log(sum);
 }
 
@@ -101,15 +106,15 @@ export function argmax(logits: Float32Array): number {
   return best;
 }
 
-/** The id at which the running sum of weights passes `target`. */
-function pick(weights: Float64Array, ids: Iterable<number>, target: number): number {
+/** Where the running sum of weights passes `target`. */
+function pick(weights: Float64Array, target: number): number {
   let sum = 0;
   let last = 0;
-  for (const id of ids) {
-    if (weights[id] === 0) continue;
-    sum += weights[id];
-    last = id;
-    if (sum > target) return id;
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue;
+    sum += weights[i];
+    last = i;
+    if (sum > target) return i;
   }
   return last;
 }

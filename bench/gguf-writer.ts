@@ -1,7 +1,14 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { float16Bits } from '../src/checkpoint/safetensors-writer.ts';
 
 /** What a metadata value may be; numbers say how they are stored. */
-export type GgufValue = string | { readonly uint32: number } | { readonly float32: number };
+export type GgufValue =
+  | string
+  | boolean
+  | { readonly uint32: number }
+  | { readonly float32: number }
+  | { readonly strings: readonly string[] }
+  | { readonly int32s: readonly number[] };
 
 /** One tensor to write. Its values are asked for when their turn comes, so that only one is held at a time. */
 export interface GgufTensor {
@@ -12,17 +19,24 @@ export interface GgufTensor {
   values(): Float32Array;
 }
 
-export type GgufDType = 'F32' | 'BF16';
+export type GgufDType = 'F32' | 'BF16' | 'Q8_0';
+
+/** Values of Q8_0 that share a scale. Rows must be a multiple of it. */
+const Q8_BLOCK = 32;
 
 /** ggml's numbers of these types, and their bytes per value. */
 const DTYPES: Readonly<Record<GgufDType, { readonly id: number; readonly bytes: number }>> = {
   F32: { id: 0, bytes: 4 },
   BF16: { id: 30, bytes: 2 },
+  Q8_0: { id: 8, bytes: (2 + Q8_BLOCK) / Q8_BLOCK },
 };
 
 const UINT32 = 4;
+const INT32 = 5;
 const FLOAT32 = 6;
+const BOOL = 7;
 const STRING = 8;
+const ARRAY = 9;
 const VERSION = 3;
 /** Where the file does not say otherwise, tensors begin at multiples of this. */
 const ALIGNMENT = 32;
@@ -56,6 +70,14 @@ function header(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly Gguf
 
 function metadataValue(value: GgufValue): Buffer {
   if (typeof value === 'string') return Buffer.concat([uint32(STRING), string(value)]);
+  if (typeof value === 'boolean') return Buffer.concat([uint32(BOOL), Buffer.of(value ? 1 : 0)]);
+  if ('strings' in value) {
+    return Buffer.concat([uint32(ARRAY), uint32(STRING), uint64(value.strings.length), ...value.strings.map(string)]);
+  }
+  if ('int32s' in value) {
+    const numbers = Buffer.from(Int32Array.from(value.int32s).buffer);
+    return Buffer.concat([uint32(ARRAY), uint32(INT32), uint64(value.int32s.length), numbers]);
+  }
   if ('uint32' in value) return Buffer.concat([uint32(UINT32), uint32(value.uint32)]);
   const float = Buffer.alloc(4);
   float.writeFloatLE(value.float32);
@@ -66,10 +88,26 @@ function encode(tensor: GgufTensor): Buffer {
   const values = tensor.values();
   if (values.length !== elementCount(tensor.shape)) throw new Error(`'${tensor.name}' has ${values.length} values.`);
   if (tensor.dtype === 'F32') return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  if (tensor.dtype === 'Q8_0') return encodeQ8(values);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   // The upper half of a float32, rounded to nearest even. Made-up weights have no NaN that rounding could lose.
   const halves = Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
   return Buffer.from(halves.buffer);
+}
+
+/** As ggml does: a block is a float16 scale, then 32 int8, of which the largest is 127 or -127. */
+function encodeQ8(values: Float32Array): Buffer {
+  const blockBytes = 2 + Q8_BLOCK;
+  const out = Buffer.alloc((values.length / Q8_BLOCK) * blockBytes);
+  for (let block = 0; block * Q8_BLOCK < values.length; block++) {
+    const own = values.subarray(block * Q8_BLOCK, (block + 1) * Q8_BLOCK);
+    const scale = own.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127;
+    out.writeUInt16LE(float16Bits(scale), block * blockBytes);
+    own.forEach((value, i) => {
+      out.writeInt8(scale === 0 ? 0 : Math.round(value / scale), block * blockBytes + 2 + i);
+    });
+  }
+  return out;
 }
 
 /** A write call may take less than it is given, as with more than 2 GiB. */

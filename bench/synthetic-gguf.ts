@@ -7,12 +7,17 @@ import { type GgufDType, type GgufTensor, type GgufValue, writeGguf } from './gg
 const SEED = 0;
 
 /**
- * Writes a model of random weights as llama.cpp reads Mamba-2, as its own converter would from a checkpoint. It has no
- * tokenizer: benchmarks make token ids up.
+ * Writes a model of random weights as llama.cpp reads Mamba-2, as its own converter would from a checkpoint.
  *
  * @param dtype of the matrices; everything else is F32, as llama.cpp wants it.
+ * @param vocabulary none where token ids are made up and nobody reads the text; made up where the program insists on text.
  */
-export async function writeSyntheticGguf(path: string, shape: ModelShape, dtype: GgufDType): Promise<void> {
+export async function writeSyntheticGguf(
+  path: string,
+  shape: ModelShape,
+  dtype: GgufDType,
+  vocabulary: 'none' | 'made up' = 'none',
+): Promise<void> {
   const config = readMamba2Config(MODEL_SHAPES[shape]);
   const uint32 = (value: number) => ({ uint32: value });
   const metadata = new Map<string, GgufValue>([
@@ -30,9 +35,32 @@ export async function writeSyntheticGguf(path: string, shape: ModelShape, dtype:
     ['mamba2.ssm.state_size', uint32(config.stateSize)],
     ['mamba2.ssm.time_step_rank', uint32(config.numHeads)],
     ['mamba2.ssm.group_count', uint32(config.nGroups)],
-    ['tokenizer.ggml.model', 'none'],
+    ...(vocabulary === 'none' ? NO_VOCABULARY : madeUpVocabulary(config.vocabSize)),
   ]);
   await writeGguf(path, metadata, tensors(config, dtype));
+}
+
+const NO_VOCABULARY: readonly [string, GgufValue][] = [['tokenizer.ggml.model', 'none']];
+
+/**
+ * Tokens 1 to 26 are the small letters, which no merge joins, so that a text of letters has as many tokens; any other is
+ * its number. All of it is ASCII, so that any tokens at all make valid text.
+ */
+function madeUpVocabulary(size: number): readonly [string, GgufValue][] {
+  return [
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.pre', 'default'],
+    ['tokenizer.ggml.tokens', { strings: Array.from({ length: size }, (_, id) => tokenText(id)) }],
+    ['tokenizer.ggml.token_type', { int32s: Array.from({ length: size }, () => 1) }],
+    ['tokenizer.ggml.merges', { strings: [] }],
+    ['tokenizer.ggml.bos_token_id', { uint32: 0 }],
+    ['tokenizer.ggml.eos_token_id', { uint32: 0 }],
+    ['tokenizer.ggml.add_bos_token', false],
+  ];
+}
+
+function tokenText(id: number): string {
+  return id >= 1 && id <= 26 ? String.fromCharCode(96 + id) : `<${id}>`;
 }
 
 function tensors(config: ReturnType<typeof readMamba2Config>, dtype: GgufDType): GgufTensor[] {

@@ -1,8 +1,9 @@
 // Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
-export { convSequence, convStep } from './conv';
+export { convRows, convSequence } from './conv';
 export { linearBF16, linearF32 } from './linear-f32';
 export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
+export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';
 export { quantizeRows } from './quantized';
-export { add, groupSquareSums, mulColumns, rmsNorm, scaleByGroupNorm, siluGate } from './rows';
-export { scanSequence } from './scan';
+export { add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './rows';
+export { scanRows, scanScratch, scanSequence } from './scan';

@@ -2,15 +2,25 @@
 //
 // Weights come in panels of 16 outputs, so that lanes are outputs: a panel holds, for each input k, its 16 weights.
 // An output sums over k in ascending order, one product at a time, whatever the number of rows: a row's result has the
-// same bits alone as among a thousand. Products and sums stay apart (no fused multiply-add) for the same reason: what an
-// engine fuses may differ between its compilers.
+// same bits alone as among a thousand.
+
+import { madd } from './math';
+
+const UPPER_HALF = memory.data<i32>([0xffff0000]);
 
 /** float32 panels: [panel][k][16]. x rows of K floats `xStride` bytes apart; out rows `outStride` bytes apart. */
 export function linearF32(
   x: usize, xStride: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32,
 ): void {
   const panelBytes: usize = K << 6;
-  for (let panel = 0; panel < panels; panel++) {
+  if (rows == 1) {
+    for (; panels > 1; panels -= 2) {
+      pairF32(x, w, w + panelBytes, out, K);
+      w += panelBytes << 1;
+      out += 128;
+    }
+  }
+  for (; panels > 0; panels--) {
     panelF32(x, xStride, w, out, outStride, rows, K);
     w += panelBytes;
     out += 64;
@@ -19,19 +29,22 @@ export function linearF32(
 
 /**
  * bfloat16 panels: [panel][k][16] in 32 bytes. The two vectors of a k hold outputs 0-3 and 4-7 in their low halves, 8-11
- * and 12-15 in their high halves. With several rows a panel is widened once into `scratch` (K * 64 bytes).
+ * and 12-15 in their high halves. With several rows a panel is widened into `scratch` (K * 64 bytes).
  */
 export function linearBF16(
   x: usize, xStride: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32, scratch: usize,
 ): void {
   const panelBytes: usize = K << 5;
-  for (let panel = 0; panel < panels; panel++) {
-    if (rows < 4) {
-      for (let r = 0; r < rows; r++) rowBF16(x + <usize>r * xStride, w, out + <usize>r * outStride, K);
-    } else {
-      widenBF16(w, scratch, K);
-      panelF32(x, xStride, scratch, out, outStride, rows, K);
+  if (rows == 1) {
+    for (; panels > 1; panels -= 2) {
+      pairBF16(x, w, w + panelBytes, out, K);
+      w += panelBytes << 1;
+      out += 128;
     }
+  }
+  for (; panels > 0; panels--) {
+    widenBF16(w, scratch, K);
+    panelF32(x, xStride, scratch, out, outStride, rows, K);
     w += panelBytes;
     out += 64;
   }
@@ -62,25 +75,25 @@ function tile4F32(x: usize, xStride: usize, w: usize, out: usize, outStride: usi
   while (x0 < end) {
     const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
     let v = v128.load32_splat(x0);
-    a00 = f32x4.add(a00, f32x4.mul(w0, v));
-    a01 = f32x4.add(a01, f32x4.mul(w1, v));
-    a02 = f32x4.add(a02, f32x4.mul(w2, v));
-    a03 = f32x4.add(a03, f32x4.mul(w3, v));
+    a00 = madd(w0, v, a00);
+    a01 = madd(w1, v, a01);
+    a02 = madd(w2, v, a02);
+    a03 = madd(w3, v, a03);
     v = v128.load32_splat(x1);
-    a10 = f32x4.add(a10, f32x4.mul(w0, v));
-    a11 = f32x4.add(a11, f32x4.mul(w1, v));
-    a12 = f32x4.add(a12, f32x4.mul(w2, v));
-    a13 = f32x4.add(a13, f32x4.mul(w3, v));
+    a10 = madd(w0, v, a10);
+    a11 = madd(w1, v, a11);
+    a12 = madd(w2, v, a12);
+    a13 = madd(w3, v, a13);
     v = v128.load32_splat(x2);
-    a20 = f32x4.add(a20, f32x4.mul(w0, v));
-    a21 = f32x4.add(a21, f32x4.mul(w1, v));
-    a22 = f32x4.add(a22, f32x4.mul(w2, v));
-    a23 = f32x4.add(a23, f32x4.mul(w3, v));
+    a20 = madd(w0, v, a20);
+    a21 = madd(w1, v, a21);
+    a22 = madd(w2, v, a22);
+    a23 = madd(w3, v, a23);
     v = v128.load32_splat(x3);
-    a30 = f32x4.add(a30, f32x4.mul(w0, v));
-    a31 = f32x4.add(a31, f32x4.mul(w1, v));
-    a32 = f32x4.add(a32, f32x4.mul(w2, v));
-    a33 = f32x4.add(a33, f32x4.mul(w3, v));
+    a30 = madd(w0, v, a30);
+    a31 = madd(w1, v, a31);
+    a32 = madd(w2, v, a32);
+    a33 = madd(w3, v, a33);
     w += 64;
     x0 += 4;
     x1 += 4;
@@ -98,35 +111,63 @@ function rowF32(x: usize, w: usize, out: usize, K: i32): void {
   const end = x + (<usize>K << 2);
   while (x < end) {
     const v = v128.load32_splat(x);
-    a0 = f32x4.add(a0, f32x4.mul(v128.load(w), v));
-    a1 = f32x4.add(a1, f32x4.mul(v128.load(w, 16), v));
-    a2 = f32x4.add(a2, f32x4.mul(v128.load(w, 32), v));
-    a3 = f32x4.add(a3, f32x4.mul(v128.load(w, 48), v));
+    a0 = madd(v128.load(w), v, a0);
+    a1 = madd(v128.load(w, 16), v, a1);
+    a2 = madd(v128.load(w, 32), v, a2);
+    a3 = madd(v128.load(w, 48), v, a3);
     w += 64;
     x += 4;
   }
   store16(out, a0, a1, a2, a3);
 }
 
-function rowBF16(x: usize, w: usize, out: usize, K: i32): void {
-  const high = i32x4.splat(0xffff0000);
-  let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0;
+/** Two panels at once: a sum waits for the one before it, and eight sums keep the units busy meanwhile. */
+function pairF32(x: usize, w: usize, u: usize, out: usize, K: i32): void {
+  let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   const end = x + (<usize>K << 2);
   while (x < end) {
     const v = v128.load32_splat(x);
-    const w0 = v128.load(w), w1 = v128.load(w, 16);
-    a0 = f32x4.add(a0, f32x4.mul(i32x4.shl(w0, 16), v));
-    a1 = f32x4.add(a1, f32x4.mul(i32x4.shl(w1, 16), v));
-    a2 = f32x4.add(a2, f32x4.mul(v128.and(w0, high), v));
-    a3 = f32x4.add(a3, f32x4.mul(v128.and(w1, high), v));
-    w += 32;
+    a0 = madd(v128.load(w), v, a0);
+    a1 = madd(v128.load(w, 16), v, a1);
+    a2 = madd(v128.load(w, 32), v, a2);
+    a3 = madd(v128.load(w, 48), v, a3);
+    b0 = madd(v128.load(u), v, b0);
+    b1 = madd(v128.load(u, 16), v, b1);
+    b2 = madd(v128.load(u, 32), v, b2);
+    b3 = madd(v128.load(u, 48), v, b3);
+    w += 64;
+    u += 64;
     x += 4;
   }
   store16(out, a0, a1, a2, a3);
+  store16(out + 64, b0, b1, b2, b3);
+}
+
+function pairBF16(x: usize, w: usize, u: usize, out: usize, K: i32): void {
+  const high = v128.load32_splat(UPPER_HALF);
+  let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+  const end = x + (<usize>K << 2);
+  while (x < end) {
+    const v = v128.load32_splat(x);
+    const w0 = v128.load(w), w1 = v128.load(w, 16), u0 = v128.load(u), u1 = v128.load(u, 16);
+    a0 = madd(i32x4.shl(w0, 16), v, a0);
+    a1 = madd(i32x4.shl(w1, 16), v, a1);
+    a2 = madd(v128.and(w0, high), v, a2);
+    a3 = madd(v128.and(w1, high), v, a3);
+    b0 = madd(i32x4.shl(u0, 16), v, b0);
+    b1 = madd(i32x4.shl(u1, 16), v, b1);
+    b2 = madd(v128.and(u0, high), v, b2);
+    b3 = madd(v128.and(u1, high), v, b3);
+    w += 32;
+    u += 32;
+    x += 4;
+  }
+  store16(out, a0, a1, a2, a3);
+  store16(out + 64, b0, b1, b2, b3);
 }
 
 function widenBF16(w: usize, out: usize, K: i32): void {
-  const high = i32x4.splat(0xffff0000);
+  const high = v128.load32_splat(UPPER_HALF);
   const end = w + (<usize>K << 5);
   while (w < end) {
     const w0 = v128.load(w), w1 = v128.load(w, 16);

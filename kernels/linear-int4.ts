@@ -1,136 +1,166 @@
-// y = x Wᵀ over int4 weights. See quantized.ts for how.
+// y = x Wᵀ over int4 weights, which are int8 weights in another spelling: see quantized.ts.
+//
+// A weight is scale * m * q: q in -8..7, m in 0..15 per 32 inputs, and a scale per 128. The products m * q fit a byte, so
+// a panel is spelled out as int8 and multiplied as one; sums stay exact integers over the 128 inputs of a block.
 
 import { store16 } from './linear-f32';
-import { BLOCK4, BLOCK8, dot4, SUMS } from './quantized';
+import { panelInt8 } from './linear-int8';
+import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
 
-/**
- * int4 panels: per block of 32 inputs, 16 float32 scales, then per 8 inputs 16 outputs * 4 bytes: the low halves of the
- * bytes are inputs 0-3, the high halves inputs 4-7, each q + 8. q, scales, sums from {@link quantizeRows} with limit 127
- * and offset 0; Kpad is a multiple of 32.
- */
+/** Inputs that share an m. */
+export const PART: i32 = 32;
+/** Bytes of a block's m: a word holds those of outputs i (lower half) and i + 8, four bits for each part. */
+export const FACTORS: usize = 32;
+/** Bytes of one block of a panel: header, factors, then per 8 inputs 16 outputs * 4 bytes with two q each, lower half first. */
+export const BLOCK_BYTES: usize = HEADER + FACTORS + 8 * BLOCK;
+
+const LOWER_HALVES = memory.data<i32>([0x0f0f0f0f]);
+const UPPER_HALVES = memory.data<i32>([0xf0f0f0f0]);
+/** Turns q as a half byte into q + 8. */
+const SIGNS = memory.data<i32>([0x88888888]);
+const FOUR_BITS = memory.data<i32>([15]);
+/** What copies an m to the two 16-bit halves of a word, and what makes four bytes of 8 m of it. */
+const HALVES = memory.data<i32>([0x00010001]);
+const EIGHTS = memory.data<i32>([0x08080808]);
+
+/** q, scales from {@link quantizeRows}; Kpad is a multiple of the block. Scratch: a panel as int8, 17 * Kpad bytes. */
 export function linearInt4(
-  q: usize, scales: usize, sums: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, Kpad: i32,
+  q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, Kpad: i32, scratch: usize,
 ): void {
-  const blocks = Kpad / BLOCK4;
-  const scaleStride: usize = ((Kpad + BLOCK8 - 1) / BLOCK8) << 2;
-  const sumStride: usize = scaleStride << 2;
-  const panelBytes: usize = (64 + 16 * (BLOCK4 >> 1)) * blocks;
+  const blocks = Kpad / BLOCK;
   for (let panel = 0; panel < panels; panel++) {
-    let r: usize = 0;
-    for (; r + 4 <= <usize>rows; r += 4) {
-      tile4Int4(q + r * Kpad, Kpad, scales + r * scaleStride, scaleStride, sums + r * sumStride, blocks, w, out + r * outStride, outStride);
+    if (rows == 1) {
+      tile1(q, scales, blocks, w, out);
+    } else {
+      spellOut(w, scratch, blocks);
+      panelInt8(q, scales, scratch, out, outStride, rows, Kpad);
     }
-    for (; r < <usize>rows; r++) {
-      rowInt4(q + r * Kpad, scales + r * scaleStride, sums + r * sumStride, blocks, w, out + r * outStride);
-    }
-    w += panelBytes;
+    w += BLOCK_BYTES * blocks;
     out += 64;
   }
 }
 
-function tile4Int4(
-  q: usize, Kpad: i32, scales: usize, scaleStride: usize, sums: usize, blocks: i32, w: usize, out: usize, outStride: usize,
-): void {
+/** A panel of int4 weights → the same as int8. */
+function spellOut(w: usize, to: usize, blocks: i32): void {
   for (let block = 0; block < blocks; block++) {
-    dots2Int4(q, q + Kpad, sums, sums + (scaleStride << 2), w + 64, SUMS);
-    dots2Int4(q + 2 * Kpad, q + 3 * Kpad, sums + (scaleStride << 3), sums + scaleStride * 12, w + 64, SUMS + 128);
-    for (let r: usize = 0; r < 4; r++) {
-      addScaledSums(out + r * outStride, block == 0, w, v128.load32_splat(scales + r * scaleStride), SUMS + (r << 6));
+    const h0 = v128.load(w), h1 = v128.load(w, 16), h2 = v128.load(w, 32), h3 = v128.load(w, 48);
+    store16(to, h0, h1, h2, h3);
+    let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
+    w += HEADER + FACTORS;
+    to += HEADER;
+    for (let part = 0; part < BLOCK / PART; part++) {
+      const m0 = factorsOf(f0), m1 = factorsOf(f1), m2 = factorsOf(i32x4.shr_u(f0, 16)), m3 = factorsOf(i32x4.shr_u(f1, 16));
+      const z0 = zeroOf(m0), z1 = zeroOf(m1), z2 = zeroOf(m2), z3 = zeroOf(m3);
+      const end = w + 8 * PART;
+      while (w < end) {
+        const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+        const a0 = lowerProducts(w0, m0, z0), a1 = lowerProducts(w1, m1, z1);
+        const a2 = lowerProducts(w2, m2, z2), a3 = lowerProducts(w3, m3, z3);
+        const b0 = upperProducts(w0, m0, z0), b1 = upperProducts(w1, m1, z1);
+        const b2 = upperProducts(w2, m2, z2), b3 = upperProducts(w3, m3, z3);
+        store16(to, a0, a1, a2, a3);
+        store16(to + 64, b0, b1, b2, b3);
+        w += 64;
+        to += 128;
+      }
+      f0 = i32x4.shr_u(f0, 4);
+      f1 = i32x4.shr_u(f1, 4);
     }
-    q += BLOCK4;
-    w += 64 + 16 * (BLOCK4 >> 1);
-    sums += 4;
-    if ((block & 3) == 3) scales += 4;
   }
 }
 
-/** Sums of 2 rows and 16 outputs over a block → out. */
-function dots2Int4(x0: usize, x1: usize, sums0: usize, sums1: usize, w: usize, out: usize): void {
-  const low = i8x16.splat(15);
-  let a00 = i32x4.splat(-8 * load<i32>(sums0)), a01 = a00, a02 = a00, a03 = a00;
-  let a10 = i32x4.splat(-8 * load<i32>(sums1)), a11 = a10, a12 = a10, a13 = a10;
-  const end = x0 + BLOCK4;
-  while (x0 < end) {
-    const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-    const l0 = v128.and(w0, low), l1 = v128.and(w1, low), l2 = v128.and(w2, low), l3 = v128.and(w3, low);
-    let v = v128.load32_splat(x0);
-    a00 = dot4(v, l0, a00);
-    a01 = dot4(v, l1, a01);
-    a02 = dot4(v, l2, a02);
-    a03 = dot4(v, l3, a03);
-    v = v128.load32_splat(x1);
-    a10 = dot4(v, l0, a10);
-    a11 = dot4(v, l1, a11);
-    a12 = dot4(v, l2, a12);
-    a13 = dot4(v, l3, a13);
-    const h0 = v128.and(i16x8.shr_u(w0, 4), low), h1 = v128.and(i16x8.shr_u(w1, 4), low);
-    const h2 = v128.and(i16x8.shr_u(w2, 4), low), h3 = v128.and(i16x8.shr_u(w3, 4), low);
-    v = v128.load32_splat(x0, 4);
-    a00 = dot4(v, h0, a00);
-    a01 = dot4(v, h1, a01);
-    a02 = dot4(v, h2, a02);
-    a03 = dot4(v, h3, a03);
-    v = v128.load32_splat(x1, 4);
-    a10 = dot4(v, h0, a10);
-    a11 = dot4(v, h1, a11);
-    a12 = dot4(v, h2, a12);
-    a13 = dot4(v, h3, a13);
-    w += 64;
-    x0 += 8;
-    x1 += 8;
-  }
-  store16(out, a00, a01, a02, a03);
-  store16(out + 64, a10, a11, a12, a13);
-}
-
-function rowInt4(q: usize, scales: usize, sums: usize, blocks: i32, w: usize, out: usize): void {
+/**
+ * One row alone: m times the sum of q x over a part is the sum of m q x, so nothing is spelled out. A half byte in a
+ * byte's upper half, the rest cleared, is 16 q as a signed byte.
+ */
+function tile1(q: usize, scales: usize, blocks: i32, w: usize, out: usize): void {
+  const zero = f32x4.splat(0), none = i32x4.splat(0);
+  let y0 = zero, y1 = zero, y2 = zero, y3 = zero;
   for (let block = 0; block < blocks; block++) {
-    dots1Int4(q, sums, w + 64);
-    addScaledSums(out, block == 0, w, v128.load32_splat(scales), SUMS);
-    q += BLOCK4;
-    w += 64 + 16 * (BLOCK4 >> 1);
-    sums += 4;
-    if ((block & 3) == 3) scales += 4;
+    const header = w;
+    let a0 = none, a1 = none, a2 = none, a3 = none;
+    let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
+    w += HEADER + FACTORS;
+    for (let part = 0; part < BLOCK / PART; part++) {
+      let p0 = none, p1 = none, p2 = none, p3 = none;
+      const end = q + PART;
+      while (q < end) {
+        const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+        let v = v128.load32_splat(q);
+        p0 = dot4(upper(i16x8.shl(w0, 4)), v, p0);
+        p1 = dot4(upper(i16x8.shl(w1, 4)), v, p1);
+        p2 = dot4(upper(i16x8.shl(w2, 4)), v, p2);
+        p3 = dot4(upper(i16x8.shl(w3, 4)), v, p3);
+        v = v128.load32_splat(q, 4);
+        p0 = dot4(upper(w0), v, p0);
+        p1 = dot4(upper(w1), v, p1);
+        p2 = dot4(upper(w2), v, p2);
+        p3 = dot4(upper(w3), v, p3);
+        w += 64;
+        q += 8;
+      }
+      a0 = i32x4.add(a0, i32x4.mul(p0, factorOf(f0)));
+      a1 = i32x4.add(a1, i32x4.mul(p1, factorOf(f1)));
+      a2 = i32x4.add(a2, i32x4.mul(p2, factorOf(i32x4.shr_u(f0, 16))));
+      a3 = i32x4.add(a3, i32x4.mul(p3, factorOf(i32x4.shr_u(f1, 16))));
+      f0 = i32x4.shr_u(f0, 4);
+      f1 = i32x4.shr_u(f1, 4);
+    }
+    const xScale = v128.load32_splat(scales);
+    const h0 = v128.load(header), h1 = v128.load(header, 16), h2 = v128.load(header, 32), h3 = v128.load(header, 48);
+    y0 = addScaled(y0, i32x4.add(i32x4.shr_s(a0, 4), startOf(h0)), scaleOf(h0), xScale);
+    y1 = addScaled(y1, i32x4.add(i32x4.shr_s(a1, 4), startOf(h1)), scaleOf(h1), xScale);
+    y2 = addScaled(y2, i32x4.add(i32x4.shr_s(a2, 4), startOf(h2)), scaleOf(h2), xScale);
+    y3 = addScaled(y3, i32x4.add(i32x4.shr_s(a3, 4), startOf(h3)), scaleOf(h3), xScale);
+    scales += 4;
   }
+  store16(out, y0, y1, y2, y3);
 }
 
-function dots1Int4(q: usize, sums: usize, w: usize): void {
-  const low = i8x16.splat(15);
-  let a0 = i32x4.splat(-8 * load<i32>(sums)), a1 = a0, a2 = a0, a3 = a0;
-  const end = q + BLOCK4;
-  while (q < end) {
-    const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-    let v = v128.load32_splat(q);
-    a0 = dot4(v, v128.and(w0, low), a0);
-    a1 = dot4(v, v128.and(w1, low), a1);
-    a2 = dot4(v, v128.and(w2, low), a2);
-    a3 = dot4(v, v128.and(w3, low), a3);
-    v = v128.load32_splat(q, 4);
-    a0 = dot4(v, v128.and(i16x8.shr_u(w0, 4), low), a0);
-    a1 = dot4(v, v128.and(i16x8.shr_u(w1, 4), low), a1);
-    a2 = dot4(v, v128.and(i16x8.shr_u(w2, 4), low), a2);
-    a3 = dot4(v, v128.and(i16x8.shr_u(w3, 4), low), a3);
-    w += 64;
-    q += 8;
-  }
-  store16(SUMS, a0, a1, a2, a3);
+/** Of words whose lowest four bits are an m, that m. */
+// @ts-ignore: decorator
+@inline
+function factorOf(words: v128): v128 {
+  return v128.and(words, v128.load32_splat(FOUR_BITS));
 }
 
-/** out[16] (+)= (weight scales * activation scale) * sums. */
-function addScaledSums(out: usize, first: bool, w: usize, xScale: v128, sums: usize): void {
-  const ya = f32x4.mul(f32x4.mul(v128.load(w), xScale), f32x4.convert_i32x4_s(v128.load(sums)));
-  const yb = f32x4.mul(f32x4.mul(v128.load(w, 16), xScale), f32x4.convert_i32x4_s(v128.load(sums, 16)));
-  const yc = f32x4.mul(f32x4.mul(v128.load(w, 32), xScale), f32x4.convert_i32x4_s(v128.load(sums, 32)));
-  const yd = f32x4.mul(f32x4.mul(v128.load(w, 48), xScale), f32x4.convert_i32x4_s(v128.load(sums, 48)));
-  if (first) {
-    store16(out, ya, yb, yc, yd);
-  } else {
-    store16(
-      out,
-      f32x4.add(v128.load(out), ya),
-      f32x4.add(v128.load(out, 16), yb),
-      f32x4.add(v128.load(out, 32), yc),
-      f32x4.add(v128.load(out, 48), yd),
-    );
-  }
+/** The same in both halves of each word. */
+// @ts-ignore: decorator
+@inline
+function factorsOf(words: v128): v128 {
+  return i32x4.mul(factorOf(words), v128.load32_splat(HALVES));
+}
+
+/** 8 m in each byte: what (q + 8) m has too much. */
+// @ts-ignore: decorator
+@inline
+function zeroOf(factors: v128): v128 {
+  return i16x8.mul(factors, v128.load32_splat(EIGHTS));
+}
+
+// @ts-ignore: decorator
+@inline
+function upper(bytes: v128): v128 {
+  return v128.and(bytes, v128.load32_splat(UPPER_HALVES));
+}
+
+/** Bytes with two q → the first as m q in each byte. */
+// @ts-ignore: decorator
+@inline
+function lowerProducts(bytes: v128, factors: v128, zero: v128): v128 {
+  return product(v128.and(v128.xor(bytes, v128.load32_splat(SIGNS)), v128.load32_splat(LOWER_HALVES)), factors, zero);
+}
+
+/** The second. */
+// @ts-ignore: decorator
+@inline
+function upperProducts(bytes: v128, factors: v128, zero: v128): v128 {
+  return product(v128.and(i16x8.shr_u(v128.xor(bytes, v128.load32_splat(SIGNS)), 4), v128.load32_splat(LOWER_HALVES)), factors, zero);
+}
+
+/** m q of pairs of bytes q + 8 at once: 15 * 15 < 256, so nothing is carried from one byte into the next. */
+// @ts-ignore: decorator
+@inline
+function product(bytes: v128, factors: v128, zero: v128): v128 {
+  return i8x16.sub(i16x8.mul(bytes, factors), zero);
 }

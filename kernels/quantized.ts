@@ -1,21 +1,28 @@
-// What int8 and int4 products share: activations that are quantised on the way in, and the dot product of bytes.
+// What int8 and int4 products share: activations that are quantised on the way in, the dot product of bytes, and the
+// scaling of its sums.
 //
-// The relaxed dot product multiplies signed bytes with bytes of 7 bits and adds four products to each int32 lane. So one
-// of the two operands is kept within 0..127:
-// - int8: activations, as round(x / s) + 64. What the 64 adds, 64 * Σ w per block and output, is known at load, and the
-//   sums start from its negative.
-// - int4: weights, as q + 8 in 0..15, which leaves activations their full 8 bits. What the 8 adds, 8 * Σ x per block, is
-//   the same for all outputs of a row, and is computed with the row's scales.
-// Integer sums are exact; per block they are scaled and added in float32, block after block, whatever the number of
-// rows, so that a row's result has the same bits alone as among a thousand.
+// The relaxed dot product multiplies signed bytes with bytes of 7 bits and adds four products to each int32 lane. The
+// operand of 7 bits is the activations, as round(x / s) + 64. What the 64 adds, 64 * Σ w per block and output, is known
+// at load, and the sums start from its negative. Integer sums are exact; per block of 128 inputs they are scaled and
+// added in float32, block after block, whatever the number of rows, so that a row's result has the same bits alone as
+// among a thousand.
+//
+// A block's header has a word per output: the upper half is the weights' scale as bfloat16, the lower half -Σ w as int16.
 
-/** Inputs per block of int8 weights, and of activations in either scheme. */
-export const BLOCK8: i32 = 128;
-/** Inputs per block of int4 weights. */
-export const BLOCK4: i32 = 32;
+import { madd } from './math';
 
-/** Integer sums of a tile: 4 rows of 16. Written and read back per block, because V8 widens the loops between best so. */
-export const SUMS: usize = memory.data(256, 16);
+/** Inputs per block. */
+export const BLOCK: i32 = 128;
+/** Bytes of a block's header. */
+export const HEADER: usize = 64;
+
+/** What the rounding of activations needs: 1.5 * 2^23 as a float, and what its bits must have added to become bytes. */
+const ROUNDING = memory.data<f32>([12582912.0]);
+const UPPER_HALF = memory.data<i32>([0xffff0000]);
+
+/** Largest magnitude of a quantised activation, and what is added to make it positive. */
+const LIMIT: f32 = 63;
+const OFFSET: i32 = 64;
 
 /** Σ of four products per lane: signed bytes of a with bytes 0..127 of b. */
 // @ts-ignore: decorator
@@ -30,68 +37,85 @@ export function dot4(a: v128, b: v128, sum: v128): v128 {
   return i32x4.add(sum, i32x4.add(even, odd));
 }
 
+/** Of four outputs' header words, what their sums start from: -64 Σ w. */
+// @ts-ignore: decorator
+@inline
+export function startOf(header: v128): v128 {
+  return i32x4.shr_s(i32x4.shl(header, 16), 10);
+}
+
+/** Of four outputs' header words, the weights' scales. */
+// @ts-ignore: decorator
+@inline
+export function scaleOf(header: v128): v128 {
+  return v128.and(header, v128.load32_splat(UPPER_HALF));
+}
+
+/** before + sum * weight scale * activation scale */
+// @ts-ignore: decorator
+@inline
+export function addScaled(before: v128, sum: v128, weightScale: v128, xScale: v128): v128 {
+  return madd(f32x4.convert_i32x4_s(sum), f32x4.mul(weightScale, xScale), before);
+}
+
 /**
- * Rows of K floats → bytes and one scale per block of 128: round(x / s) + offset with s = max|x| / limit.
- * Bytes beyond K are 0 or what stands for it. `q` rows are Kpad bytes (a multiple of 4), scales `blocks` floats a row.
- * With `sums` not null, Σ of the signed bytes per block of 32 goes there, `blocks * 4` ints a row.
+ * Rows of K floats → bytes and one scale per block: round(x / s) + 64 with s = max|x| / 63. `q` rows are Kpad bytes, a
+ * multiple of the block; bytes beyond K stand for 0. A NaN or an infinity makes its block's scale NaN or infinite.
  */
-export function quantizeRows(
-  x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32, Kpad: i32, limit: f32, offset: i32,
-): void {
-  const magic = f32x4.splat(12582912.0);
+export function quantizeRows(x: usize, xStride: usize, q: usize, scales: usize, rows: i32, K: i32, Kpad: i32): void {
   for (let r = 0; r < rows; r++) {
     const row = x + <usize>r * xStride;
-    for (let begin = 0; begin < Kpad; begin += BLOCK8) {
-      const end = min(begin + BLOCK8, Kpad);
-      const given = min(end, K);
-      let largest: f32 = 0;
-      let vmax = f32x4.splat(0);
-      let k = begin;
-      let vmax2 = vmax;
-      for (; k + 8 <= given; k += 8) {
-        vmax = f32x4.max(vmax, f32x4.abs(v128.load(row + (<usize>k << 2))));
-        vmax2 = f32x4.max(vmax2, f32x4.abs(v128.load(row + (<usize>k << 2), 16)));
-      }
-      vmax = f32x4.max(vmax, vmax2);
-      for (; k < given; k++) largest = max(largest, abs(load<f32>(row + (<usize>k << 2))));
-      largest = max(largest, max(max(f32x4.extract_lane(vmax, 0), f32x4.extract_lane(vmax, 1)),
-        max(f32x4.extract_lane(vmax, 2), f32x4.extract_lane(vmax, 3))));
-      store<f32>(scales, largest / limit);
+    for (let begin = 0; begin < Kpad; begin += BLOCK) {
+      const given = min(BLOCK, K - begin);
+      const from = row + (<usize>begin << 2);
+      const largest = given == BLOCK ? largestOfBlock(from) : largestOf(from, given);
+      store<f32>(scales, largest / LIMIT);
       scales += 4;
-      const inverse: f32 = largest > 0 ? limit / largest : 0;
-      const vinverse = f32x4.splat(inverse);
-      const voffset = i32x4.splat(offset - 0x4b400000);
-      k = begin;
-      // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the float.
-      for (; k + 16 <= given; k += 16) {
-        const at = row + (<usize>k << 2);
-        const a = i32x4.add(f32x4.add(f32x4.mul(v128.load(at), vinverse), magic), voffset);
-        const b = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 16), vinverse), magic), voffset);
-        const c = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 32), vinverse), magic), voffset);
-        const d = i32x4.add(f32x4.add(f32x4.mul(v128.load(at, 48), vinverse), magic), voffset);
-        v128.store(q + k, i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)));
-      }
-      for (; k < given; k++) {
-        const bits = reinterpret<i32>(load<f32>(row + (<usize>k << 2)) * inverse + <f32>12582912.0);
-        store<i8>(q + k, <i8>(bits - 0x4b400000 + offset));
-      }
-      for (; k < end; k++) store<i8>(q + k, <i8>offset);
-      if (sums) {
-        for (let b = begin; b < begin + BLOCK8; b += BLOCK4) {
-          let sum = 0;
-          if (b + BLOCK4 <= end) {
-            const pairs = i16x8.add(
-              i16x8.extadd_pairwise_i8x16_s(v128.load(q + b)),
-              i16x8.extadd_pairwise_i8x16_s(v128.load(q + b, 16)),
-            );
-            const four = i32x4.extadd_pairwise_i16x8_s(pairs);
-            sum = i32x4.extract_lane(four, 0) + i32x4.extract_lane(four, 1) + i32x4.extract_lane(four, 2) + i32x4.extract_lane(four, 3);
-          }
-          store<i32>(sums, sum);
-          sums += 4;
-        }
-      }
+      roundBlock(from, q + begin, largest > 0 ? LIMIT / largest : 0, given);
     }
     q += Kpad;
   }
+}
+
+/** Magnitudes compare as integers as they do as floats, and NaN is the largest. */
+function largestOfBlock(x: usize): f32 {
+  const end = x + (BLOCK << 2);
+  let a = i32x4.splat(0), b = a, c = a, d = a;
+  for (; x < end; x += 64) {
+    a = i32x4.max_u(a, f32x4.abs(v128.load(x)));
+    b = i32x4.max_u(b, f32x4.abs(v128.load(x, 16)));
+    c = i32x4.max_u(c, f32x4.abs(v128.load(x, 32)));
+    d = i32x4.max_u(d, f32x4.abs(v128.load(x, 48)));
+  }
+  a = i32x4.max_u(i32x4.max_u(a, b), i32x4.max_u(c, d));
+  const low = max(i32x4.extract_lane(a, 0), i32x4.extract_lane(a, 1));
+  return reinterpret<f32>(max(low, max(i32x4.extract_lane(a, 2), i32x4.extract_lane(a, 3))));
+}
+
+function largestOf(x: usize, count: i32): f32 {
+  let largest: i32 = 0;
+  for (let k = 0; k < count; k++) largest = max(largest, load<i32>(x + (<usize>k << 2)) & 0x7fffffff);
+  return reinterpret<f32>(largest);
+}
+
+/** Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the float; their lowest byte is the result. */
+function roundBlock(x: usize, q: usize, inverse: f32, count: i32): void {
+  const factor = f32x4.splat(inverse);
+  const offset = i8x16.splat(<i8>OFFSET);
+  let k: usize = 0;
+  for (; k + 16 <= <usize>count; k += 16) {
+    const magic = v128.load32_splat(ROUNDING);
+    const at = x + (k << 2);
+    const a = madd(v128.load(at), factor, magic), b = madd(v128.load(at, 16), factor, magic);
+    const c = madd(v128.load(at, 32), factor, magic), d = madd(v128.load(at, 48), factor, magic);
+    const ab = v128.shuffle<i8>(a, b, 0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const cd = v128.shuffle<i8>(c, d, 0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    v128.store(q + k, i8x16.add(v128.shuffle<i64>(ab, cd, 0, 2), offset));
+  }
+  for (; k < <usize>count; k++) {
+    const magic = v128.load32_splat(ROUNDING);
+    const bits = i32x4.extract_lane(madd(v128.load32_splat(x + (k << 2)), factor, magic), 0);
+    store<i8>(q + k, <i8>(bits + OFFSET));
+  }
+  for (; k < <usize>BLOCK; k++) store<i8>(q + k, <i8>OFFSET);
 }

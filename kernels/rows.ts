@@ -118,6 +118,19 @@ function scaleColumns(v: usize, weight: usize, out: usize, begin: i32, end: i32,
   }
 }
 
+/** out = x / sqrt(sums / count + eps), one sum a row. */
+export function scaleRows(
+  x: usize, xStride: usize, sums: usize, sumsStride: usize, out: usize, outStride: usize, rows: i32, columns: i32, count: i32, eps: f32,
+): void {
+  for (let r = 0; r < rows; r++) {
+    const factor = f32x4.splat(1 / Mathf.sqrt(load<f32>(sums) / <f32>count + eps));
+    for (let c: usize = 0; c < <usize>columns << 2; c += 16) v128.store(out + c, f32x4.mul(v128.load(x + c), factor));
+    x += xStride;
+    sums += sumsStride;
+    out += outStride;
+  }
+}
+
 /** x / sqrt(mean(x²) + eps) * weight */
 export function rmsNorm(
   x: usize, xStride: usize, weight: usize, out: usize, outStride: usize, rows: i32, columns: i32, eps: f32,
@@ -127,4 +140,25 @@ export function rmsNorm(
     x += xStride;
     out += outStride;
   }
+}
+
+export function copyRows(from: usize, fromStride: usize, to: usize, toStride: usize, rows: i32, bytes: usize): void {
+  for (let r = 0; r < rows; r++) {
+    memory.copy(to, from, bytes);
+    from += fromStride;
+    to += toStride;
+  }
+}
+
+/** Row r of out is row indices[r] of x. */
+export function gatherRows(x: usize, xStride: usize, indices: usize, out: usize, outStride: usize, rows: i32, bytes: usize): void {
+  for (let r = 0; r < rows; r++) {
+    memory.copy(out, x + <usize>load<i32>(indices) * xStride, bytes);
+    indices += 4;
+    out += outStride;
+  }
+}
+
+export function clear(address: usize, bytes: usize): void {
+  memory.fill(address, 0, bytes);
 }

@@ -4,55 +4,120 @@
 // the tokens of a block pass, so that the state is read and written once per block and not per token. A token's y sums
 // over the tiles in lanes, in memory, and over the lanes last: an order that does not depend on the number of tokens,
 // so that a token has the same bits decoded as prefilled.
+//
+// Values that are read and written in pairs of vectors are all read before the first is written: only then can V8 make
+// one 256-bit instruction of each pair.
 
 import { store16 } from './linear-f32';
-import { exp1, silu4, softplus, sumLanes } from './math';
+import { exp4, madd, silu4, softplus4, sumLanes } from './math';
 
 /** Tokens that pass while a tile stays in registers. Their inputs and sums fit the first-level cache. */
 const BLOCK: i32 = 32;
+/** Tokens that pass while a head's state stays in the second-level cache. */
+const CHUNK: i32 = 128;
 
 /**
  * All heads of one sequence. x, z and out rows hold H * P columns, dt rows H, B and C rows G * N. z may be null.
- * Parameters are per head: A, dtBias, D (H). Scratch: 16 * (32 + P + 2 * N + 1) floats.
+ * Parameters are per head: A, dtBias, D (H). Scratch: {@link scanScratch} bytes.
  */
 export function scanSequence(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
   z: usize, zStride: usize, out: usize, outStride: usize, A: usize, dtBias: usize, D: usize, state: usize,
   tokens: i32, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32, scratch: usize,
 ): void {
+  const headBytes: usize = <usize>P << 2;
+  const rowBytes: usize = <usize>N << 2;
+  const stateBytes: usize = <usize>P * rowBytes;
+  const stepBytes: usize = paddedHeads(H) << 2;
+  const room = min(tokens, CHUNK);
   const sums = scratch;
   const dx = sums + (<usize>BLOCK << 7);
-  const Bs = dx + (<usize>(BLOCK * P) << 2);
-  const Cs = Bs + (<usize>(BLOCK * N) << 2);
-  const decay = Cs + (<usize>(BLOCK * N) << 2);
-  const headBytes: usize = <usize>P << 2;
-  const stateBytes: usize = <usize>(P * N) << 2;
-  for (let begin = 0; begin < tokens; begin += BLOCK) {
-    const count = min(BLOCK, tokens - begin);
+  const Bs = dx + <usize>BLOCK * headBytes;
+  const Cs = Bs + <usize>room * rowBytes;
+  const deltas = Cs + <usize>room * rowBytes;
+  const decays = deltas + <usize>room * stepBytes;
+  for (let chunk = 0; chunk < tokens; chunk += CHUNK) {
+    const count = min(CHUNK, tokens - chunk);
+    steps(dt + <usize>chunk * dtStride, dtStride, A, dtBias, count, H, useSoftplus, low, high, deltas, decays, stepBytes);
     for (let h = 0; h < H; h++) {
       if (h % headsPerGroup == 0) {
-        const column = <usize>(h / headsPerGroup * N) << 2;
+        const column = <usize>(h / headsPerGroup) * rowBytes;
         for (let t = 0; t < count; t++) {
-          memory.copy(Bs + (<usize>(t * N) << 2), B + <usize>(begin + t) * bStride + column, <usize>N << 2);
-          memory.copy(Cs + (<usize>(t * N) << 2), C + <usize>(begin + t) * cStride + column, <usize>N << 2);
+          memory.copy(Bs + <usize>t * rowBytes, B + <usize>(chunk + t) * bStride + column, rowBytes);
+          memory.copy(Cs + <usize>t * rowBytes, C + <usize>(chunk + t) * cStride + column, rowBytes);
         }
       }
       const head = <usize>h << 2;
-      const a = load<f32>(A + head);
-      const bias = load<f32>(dtBias + head);
-      for (let t = 0; t < count; t++) {
-        const raw = load<f32>(dt + <usize>(begin + t) * dtStride + head) + bias;
-        const delta = min(high, max(low, useSoftplus ? softplus(raw) : raw));
-        store<f32>(decay + (<usize>t << 2), exp1(min(<f32>0, a * delta)));
-        scaleRow(x + <usize>(begin + t) * xStride + <usize>h * headBytes, delta, dx + <usize>t * headBytes, P);
-      }
-      const row = <usize>begin;
       const at = <usize>h * headBytes;
-      scanHead(
-        state + <usize>h * stateBytes, dx, Bs, Cs, decay, sums, x + row * xStride + at, xStride,
-        z ? z + row * zStride + at : 0, zStride, out + row * outStride + at, outStride, load<f32>(D + head), count, P, N,
-      );
+      for (let begin = 0; begin < count; begin += BLOCK) {
+        const row = <usize>(chunk + begin);
+        const block = min(BLOCK, count - begin);
+        const step = <usize>begin * stepBytes + head;
+        for (let t = 0; t < block; t++) {
+          const factor = load<f32>(deltas + step + <usize>t * stepBytes);
+          scaleRow(x + (row + t) * xStride + at, factor, dx + <usize>t * headBytes, P);
+        }
+        scanHead(
+          state + <usize>h * stateBytes, dx, Bs + <usize>begin * rowBytes, Cs + <usize>begin * rowBytes, decays + step, stepBytes, sums,
+          x + row * xStride + at, xStride, z ? z + row * zStride + at : 0, zStride, out + row * outStride + at, outStride,
+          load<f32>(D + head), block, P, N,
+        );
+      }
     }
+  }
+}
+
+/** Bytes that {@link scanSequence} works in. */
+export function scanScratch(tokens: i32, H: i32, P: i32, N: i32): usize {
+  const perToken = 2 * (N + <i32>paddedHeads(H));
+  return <usize>(BLOCK * (32 + P) + min(tokens, CHUNK) * perToken) << 2;
+}
+
+/**
+ * One token of each of `rows` sequences: row r continues the state of slot slots[r], `slotBytes` bytes apart from
+ * `states` on. A negative slot pads: its row starts from zeros, in `padding`, and leaves no state.
+ */
+export function scanRows(
+  x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
+  z: usize, zStride: usize, out: usize, outStride: usize, A: usize, dtBias: usize, D: usize, states: usize, slotBytes: usize,
+  slots: usize, rows: i32, padding: usize, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32,
+  scratch: usize,
+): void {
+  for (let r: usize = 0; r < <usize>rows; r++) {
+    const slot = load<i32>(slots + (r << 2));
+    if (slot < 0) memory.fill(padding, 0, <usize>(H * P * N) << 2);
+    scanSequence(
+      x + r * xStride, xStride, dt + r * dtStride, dtStride, B + r * bStride, bStride, C + r * cStride, cStride,
+      z ? z + r * zStride : 0, zStride, out + r * outStride, outStride, A, dtBias, D,
+      slot < 0 ? padding : states + <usize>slot * slotBytes, 1, H, P, N, headsPerGroup, useSoftplus, low, high, scratch,
+    );
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function paddedHeads(H: i32): usize {
+  return <usize>(H + 3) & ~3;
+}
+
+/** Per token and head Δ = clamp(softplus(dt + bias)) and the decay exp(A Δ). */
+function steps(
+  dt: usize, dtStride: usize, A: usize, bias: usize, tokens: i32, H: i32, useSoftplus: bool, low: f32, high: f32,
+  deltas: usize, decays: usize, stepBytes: usize,
+): void {
+  const zero = f32x4.splat(0);
+  const lowest = f32x4.splat(low), highest = f32x4.splat(high);
+  for (let t = 0; t < tokens; t++) {
+    for (let h: usize = 0; h < stepBytes; h += 16) {
+      let delta = f32x4.add(v128.load(dt + h), v128.load(bias + h));
+      if (useSoftplus) delta = softplus4(delta);
+      delta = f32x4.pmin(f32x4.pmax(delta, lowest), highest);
+      v128.store(deltas + h, delta);
+      v128.store(decays + h, exp4(f32x4.pmin(f32x4.mul(v128.load(A + h), delta), zero)));
+    }
+    dt += dtStride;
+    deltas += stepBytes;
+    decays += stepBytes;
   }
 }
 
@@ -60,7 +125,12 @@ export function scanSequence(
 function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
   const f = f32x4.splat(factor);
   let i = 0;
-  for (; i + 4 <= count; i += 4) v128.store(out + (<usize>i << 2), f32x4.mul(v128.load(x + (<usize>i << 2)), f));
+  for (; i + 8 <= count; i += 8) {
+    const at = <usize>i << 2;
+    const a = v128.load(x + at), b = v128.load(x + at, 16);
+    v128.store(out + at, f32x4.mul(a, f));
+    v128.store(out + at, f32x4.mul(b, f), 16);
+  }
   for (; i < count; i++) store<f32>(out + (<usize>i << 2), load<f32>(x + (<usize>i << 2)) * factor);
 }
 
@@ -84,8 +154,8 @@ function sumFour(sums: usize): v128 {
  * (h C + D x) * silu(z).
  */
 function scanHead(
-  state: usize, dx: usize, B: usize, C: usize, decay: usize, sums: usize, x: usize, xStride: usize, z: usize, zStride: usize,
-  out: usize, outStride: usize, D: f32, tokens: i32, P: i32, N: i32,
+  state: usize, dx: usize, B: usize, C: usize, decay: usize, decayStride: usize, sums: usize, x: usize, xStride: usize,
+  z: usize, zStride: usize, out: usize, outStride: usize, D: f32, tokens: i32, P: i32, N: i32,
 ): void {
   const rowBytes: usize = <usize>N << 2;
   const dxStride: usize = <usize>P << 2;
@@ -95,18 +165,19 @@ function scanHead(
   for (; p + 4 <= P; p += 4) {
     const s = state + <usize>p * rowBytes;
     const at = <usize>p << 2;
-    memory.fill(sums, 0, <usize>tokens << 7);
-    for (let n = 0; n < whole; n += 16) {
+    if (whole == 0) memory.fill(sums, 0, <usize>tokens << 7);
+    else firstTile(s, rowBytes, dx + at, dxStride, B, C, rowBytes, decay, decayStride, sums, tokens);
+    for (let n = 16; n < whole; n += 16) {
       const column = <usize>n << 2;
-      tile4x16(s + column, rowBytes, dx + at, dxStride, B + column, C + column, rowBytes, decay, sums, tokens);
+      nextTile(s + column, rowBytes, dx + at, dxStride, B + column, C + column, rowBytes, decay, decayStride, sums, tokens);
     }
     if (whole < N) {
       for (let i: usize = 0; i < 4; i++) {
-        columns(s + i * rowBytes, dx + at + (i << 2), dxStride, B, C, decay, sums + (i << 5), 128, tokens, whole, N);
+        columns(s + i * rowBytes, dx + at + (i << 2), dxStride, B, C, decay, decayStride, sums + (i << 5), 128, tokens, whole, N);
       }
     }
     for (let t: usize = 0; t < <usize>tokens; t++) {
-      let y = f32x4.add(sumFour(sums + (t << 7)), f32x4.mul(skip, v128.load(x + t * xStride + at)));
+      let y = madd(skip, v128.load(x + t * xStride + at), sumFour(sums + (t << 7)));
       if (z) y = f32x4.mul(y, silu4(v128.load(z + t * zStride + at)));
       v128.store(out + t * outStride + at, y);
     }
@@ -117,9 +188,9 @@ function scanHead(
     memory.fill(sums, 0, <usize>tokens << 5);
     for (let n = 0; n < whole; n += 16) {
       const column = <usize>n << 2;
-      tile1x16(s + column, dx + at, dxStride, B + column, C + column, rowBytes, decay, sums, tokens);
+      tile1x16(s + column, dx + at, dxStride, B + column, C + column, rowBytes, decay, decayStride, sums, tokens);
     }
-    if (whole < N) columns(s, dx + at, dxStride, B, C, decay, sums, 32, tokens, whole, N);
+    if (whole < N) columns(s, dx + at, dxStride, B, C, decay, decayStride, sums, 32, tokens, whole, N);
     for (let t: usize = 0; t < <usize>tokens; t++) {
       const lanes = f32x4.add(v128.load(sums + (t << 5)), v128.load(sums + (t << 5), 16));
       let y = sumLanes(lanes) + D * load<f32>(x + t * xStride + at);
@@ -129,8 +200,27 @@ function scanHead(
   }
 }
 
+/** The first 16 states of four channels: their sums are what y begins with. */
+function firstTile(
+  state: usize, stateStride: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, decayStride: usize,
+  sums: usize, tokens: i32,
+): void {
+  tile4x16(state, stateStride, dx, dxStride, B, C, bcStride, decay, decayStride, sums, tokens, true);
+}
+
+/** The next 16 states of four channels: their sums join those of the states before. */
+function nextTile(
+  state: usize, stateStride: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, decayStride: usize,
+  sums: usize, tokens: i32,
+): void {
+  tile4x16(state, stateStride, dx, dxStride, B, C, bcStride, decay, decayStride, sums, tokens, false);
+}
+
+// @ts-ignore: decorator
+@inline
 function tile4x16(
-  state: usize, stateStride: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, sums: usize, tokens: i32,
+  state: usize, stateStride: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, decayStride: usize,
+  sums: usize, tokens: i32, first: bool,
 ): void {
   const s0 = state, s1 = s0 + stateStride, s2 = s1 + stateStride, s3 = s2 + stateStride;
   let h00 = v128.load(s0), h01 = v128.load(s0, 16), h02 = v128.load(s0, 32), h03 = v128.load(s0, 48);
@@ -142,34 +232,42 @@ function tile4x16(
     const b0 = v128.load(B), b1 = v128.load(B, 16), b2 = v128.load(B, 32), b3 = v128.load(B, 48);
     const c0 = v128.load(C), c1 = v128.load(C, 16), c2 = v128.load(C, 32), c3 = v128.load(C, 48);
     let x = v128.load32_splat(dx);
-    h00 = f32x4.add(f32x4.mul(h00, a), f32x4.mul(x, b0));
-    h01 = f32x4.add(f32x4.mul(h01, a), f32x4.mul(x, b1));
-    h02 = f32x4.add(f32x4.mul(h02, a), f32x4.mul(x, b2));
-    h03 = f32x4.add(f32x4.mul(h03, a), f32x4.mul(x, b3));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums), f32x4.mul(h00, c0)), f32x4.mul(h02, c2)));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 16), f32x4.mul(h01, c1)), f32x4.mul(h03, c3)), 16);
+    h00 = madd(h00, a, f32x4.mul(x, b0));
+    h01 = madd(h01, a, f32x4.mul(x, b1));
+    h02 = madd(h02, a, f32x4.mul(x, b2));
+    h03 = madd(h03, a, f32x4.mul(x, b3));
+    const u0 = first ? f32x4.mul(h00, c0) : madd(h00, c0, v128.load(sums));
+    const v0 = first ? f32x4.mul(h01, c1) : madd(h01, c1, v128.load(sums, 16));
+    v128.store(sums, madd(h02, c2, u0));
+    v128.store(sums, madd(h03, c3, v0), 16);
     x = v128.load32_splat(dx, 4);
-    h10 = f32x4.add(f32x4.mul(h10, a), f32x4.mul(x, b0));
-    h11 = f32x4.add(f32x4.mul(h11, a), f32x4.mul(x, b1));
-    h12 = f32x4.add(f32x4.mul(h12, a), f32x4.mul(x, b2));
-    h13 = f32x4.add(f32x4.mul(h13, a), f32x4.mul(x, b3));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 32), f32x4.mul(h10, c0)), f32x4.mul(h12, c2)), 32);
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 48), f32x4.mul(h11, c1)), f32x4.mul(h13, c3)), 48);
+    h10 = madd(h10, a, f32x4.mul(x, b0));
+    h11 = madd(h11, a, f32x4.mul(x, b1));
+    h12 = madd(h12, a, f32x4.mul(x, b2));
+    h13 = madd(h13, a, f32x4.mul(x, b3));
+    const u1 = first ? f32x4.mul(h10, c0) : madd(h10, c0, v128.load(sums, 32));
+    const v1 = first ? f32x4.mul(h11, c1) : madd(h11, c1, v128.load(sums, 48));
+    v128.store(sums, madd(h12, c2, u1), 32);
+    v128.store(sums, madd(h13, c3, v1), 48);
     x = v128.load32_splat(dx, 8);
-    h20 = f32x4.add(f32x4.mul(h20, a), f32x4.mul(x, b0));
-    h21 = f32x4.add(f32x4.mul(h21, a), f32x4.mul(x, b1));
-    h22 = f32x4.add(f32x4.mul(h22, a), f32x4.mul(x, b2));
-    h23 = f32x4.add(f32x4.mul(h23, a), f32x4.mul(x, b3));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 64), f32x4.mul(h20, c0)), f32x4.mul(h22, c2)), 64);
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 80), f32x4.mul(h21, c1)), f32x4.mul(h23, c3)), 80);
+    h20 = madd(h20, a, f32x4.mul(x, b0));
+    h21 = madd(h21, a, f32x4.mul(x, b1));
+    h22 = madd(h22, a, f32x4.mul(x, b2));
+    h23 = madd(h23, a, f32x4.mul(x, b3));
+    const u2 = first ? f32x4.mul(h20, c0) : madd(h20, c0, v128.load(sums, 64));
+    const v2 = first ? f32x4.mul(h21, c1) : madd(h21, c1, v128.load(sums, 80));
+    v128.store(sums, madd(h22, c2, u2), 64);
+    v128.store(sums, madd(h23, c3, v2), 80);
     x = v128.load32_splat(dx, 12);
-    h30 = f32x4.add(f32x4.mul(h30, a), f32x4.mul(x, b0));
-    h31 = f32x4.add(f32x4.mul(h31, a), f32x4.mul(x, b1));
-    h32 = f32x4.add(f32x4.mul(h32, a), f32x4.mul(x, b2));
-    h33 = f32x4.add(f32x4.mul(h33, a), f32x4.mul(x, b3));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 96), f32x4.mul(h30, c0)), f32x4.mul(h32, c2)), 96);
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 112), f32x4.mul(h31, c1)), f32x4.mul(h33, c3)), 112);
-    decay += 4;
+    h30 = madd(h30, a, f32x4.mul(x, b0));
+    h31 = madd(h31, a, f32x4.mul(x, b1));
+    h32 = madd(h32, a, f32x4.mul(x, b2));
+    h33 = madd(h33, a, f32x4.mul(x, b3));
+    const u3 = first ? f32x4.mul(h30, c0) : madd(h30, c0, v128.load(sums, 96));
+    const v3 = first ? f32x4.mul(h31, c1) : madd(h31, c1, v128.load(sums, 112));
+    v128.store(sums, madd(h32, c2, u3), 96);
+    v128.store(sums, madd(h33, c3, v3), 112);
+    decay += decayStride;
     B += bcStride;
     C += bcStride;
     dx += dxStride;
@@ -182,19 +280,20 @@ function tile4x16(
 }
 
 function tile1x16(
-  state: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, sums: usize, tokens: i32,
+  state: usize, dx: usize, dxStride: usize, B: usize, C: usize, bcStride: usize, decay: usize, decayStride: usize, sums: usize, tokens: i32,
 ): void {
   let h0 = v128.load(state), h1 = v128.load(state, 16), h2 = v128.load(state, 32), h3 = v128.load(state, 48);
   for (let t = 0; t < tokens; t++) {
     const a = v128.load32_splat(decay);
     const x = v128.load32_splat(dx);
-    h0 = f32x4.add(f32x4.mul(h0, a), f32x4.mul(x, v128.load(B)));
-    h1 = f32x4.add(f32x4.mul(h1, a), f32x4.mul(x, v128.load(B, 16)));
-    h2 = f32x4.add(f32x4.mul(h2, a), f32x4.mul(x, v128.load(B, 32)));
-    h3 = f32x4.add(f32x4.mul(h3, a), f32x4.mul(x, v128.load(B, 48)));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums), f32x4.mul(h0, v128.load(C))), f32x4.mul(h2, v128.load(C, 32))));
-    v128.store(sums, f32x4.add(f32x4.add(v128.load(sums, 16), f32x4.mul(h1, v128.load(C, 16))), f32x4.mul(h3, v128.load(C, 48))), 16);
-    decay += 4;
+    h0 = madd(h0, a, f32x4.mul(x, v128.load(B)));
+    h1 = madd(h1, a, f32x4.mul(x, v128.load(B, 16)));
+    h2 = madd(h2, a, f32x4.mul(x, v128.load(B, 32)));
+    h3 = madd(h3, a, f32x4.mul(x, v128.load(B, 48)));
+    const u = madd(h0, v128.load(C), v128.load(sums)), v = madd(h1, v128.load(C, 16), v128.load(sums, 16));
+    v128.store(sums, madd(h2, v128.load(C, 32), u));
+    v128.store(sums, madd(h3, v128.load(C, 48), v), 16);
+    decay += decayStride;
     B += bcStride;
     C += bcStride;
     dx += dxStride;
@@ -205,14 +304,15 @@ function tile1x16(
 
 /** States [begin, end) of one channel, one by one: what no tile covers. */
 function columns(
-  state: usize, dx: usize, dxStride: usize, B: usize, C: usize, decay: usize, sums: usize, sumStride: usize, tokens: i32, begin: i32, end: i32,
+  state: usize, dx: usize, dxStride: usize, B: usize, C: usize, decay: usize, decayStride: usize, sums: usize, sumStride: usize,
+  tokens: i32, begin: i32, end: i32,
 ): void {
   for (let n = begin; n < end; n++) {
     const at = <usize>n << 2;
     let h = load<f32>(state + at);
     for (let t: usize = 0; t < <usize>tokens; t++) {
       const row = t * <usize>end << 2;
-      h = h * load<f32>(decay + (t << 2)) + load<f32>(dx + t * dxStride) * load<f32>(B + row + at);
+      h = h * load<f32>(decay + t * decayStride) + load<f32>(dx + t * dxStride) * load<f32>(B + row + at);
       store<f32>(sums + t * sumStride, load<f32>(sums + t * sumStride) + h * load<f32>(C + row + at));
     }
     store<f32>(state + at, h);

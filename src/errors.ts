@@ -100,7 +100,7 @@ export class UnsupportedDTypeError extends Mamba2Error {
   readonly code = 'unsupported_dtype';
 }
 
-/** The number of ranks does not fit the model. */
+/** The number of ranks does not fit the model, or can't run here. */
 export class ShardingError extends Mamba2Error {
   readonly code = 'sharding';
 }

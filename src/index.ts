@@ -4,7 +4,7 @@
  * Most programs need {@link LLM} alone. The layer and what it stands on are exported for those who build their own
  * models; the operations are in `mamba2/ops`.
  */
-export type { Backend, GroupLayout, LinearWeight } from './backends/backend.ts';
+export type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from './backends/backend.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { Activation, StateSpaceOps } from './backends/state-space-ops.ts';
 export { PAD_SLOT_ID } from './backends/state-space-ops.ts';
@@ -56,10 +56,14 @@ export {
 export { Mixer2RMSNormGated } from './layers/mixer2-rms-norm-gated.ts';
 export { type Module, type Parameter, ParameterTable } from './layers/parameter.ts';
 export { BlockwiseQuantization, type QuantizationConfig } from './layers/quantization.ts';
+export { linearWeightSink, type RowSink, tensorSink } from './layers/row-sink.ts';
 export {
   composedWeightLoader,
   extraGroupsForHeadShards,
+  loadShard,
   mambaV2ShardedWeightLoader,
+  type RowRun,
+  replicatedWeightLoader,
   type ShardSpec,
   shardedWeightLoader,
   type WeightLoader,

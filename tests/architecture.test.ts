@@ -43,3 +43,28 @@ describe('architecture', () => {
     expect(text.split('\n').length).toBeLessThanOrEqual(300);
   });
 });
+
+/** What a module imports when it is loaded, all the way down. */
+function loadedWith(entry: string, found = new Set<string>()): Set<string> {
+  if (found.has(entry)) return found;
+  found.add(entry);
+  const text = readFileSync(join(src, entry), 'utf8');
+  for (const [, specifier] of text.matchAll(/^(?:import|export)\s(?!type\b)[^;]*?from '([^']+)';/gm)) {
+    if (specifier.startsWith('.')) loadedWith(join(dirname(entry), specifier), found);
+    else found.add(specifier);
+  }
+  return found;
+}
+
+describe('in a browser', () => {
+  const packages = (entry: string) => [...loadedWith(entry)].filter((name) => !name.endsWith('.ts')).sort();
+
+  test('the package needs nothing of Node, and the two packages of the import map only', () => {
+    expect(packages('index.ts')).toEqual(['@huggingface/jinja', '@huggingface/tokenizers']);
+    expect(packages('ops.ts')).toEqual([]);
+  });
+
+  test('a rank needs no package, because import maps do not hold in workers', () => {
+    expect(packages('engine/rank-worker.ts')).toEqual([]);
+  });
+});

@@ -11,6 +11,18 @@ export interface LinearWeight {
   readonly dtype: WeightDType;
 }
 
+/** Takes a {@link LinearWeight} block of rows by block of rows, so that nobody has to hold the whole matrix as float32. */
+export interface LinearWeightWriter {
+  /**
+   * Rows from `firstRow` on. Blocks come in any order; a row comes once.
+   * @param values (n, inFeatures), row-major; may be reused after.
+   * @throws ShapeError when they are not whole rows of the matrix.
+   */
+  writeRows(firstRow: number, values: Float32Array): void;
+  /** The matrix; rows that never came are zeros. Nothing may be written after. */
+  finish(): LinearWeight;
+}
+
 /** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
 export interface GroupLayout {
   /** Position of the rank's first column in the whole row. */
@@ -43,11 +55,26 @@ export interface Backend extends StateSpaceOps {
    */
   scope<T>(run: () => T): T;
 
+  /**
+   * Runs `compute` on int32 vectors in a scope, and reads its result. A backend may repeat what was enqueued the last
+   * time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what `compute` does may
+   * depend on the key and on the lengths of the inputs, but not on their values, and it must not bring host data of its
+   * own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
+   */
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => Tensor,
+  ): Promise<Float32Array<ArrayBuffer>>;
+
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
 
   /** float32 zeros. */
   zeros(shape: readonly number[]): Tensor;
+
+  /** float32 values that nobody has set yet. */
+  empty(shape: readonly number[]): Tensor;
 
   /** A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run. */
   read(x: Tensor): Promise<Float32Array<ArrayBuffer>>;
@@ -75,7 +102,10 @@ export interface Backend extends StateSpaceOps {
 
   // --- dense layers -----------------------------------------------------------------------------------------------
 
-  /** Takes a matrix (outFeatures, inFeatures) into the backend's layout, rounded to `dtype`. `weight` may be reused after. */
+  /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
+
+  /** The same of all rows at once. `weight` may be reused after. */
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;
 
   /** y = x Wᵀ + bias. x (T, in), W (out, in), bias (out) → (T, out). Each output sums over `in` in ascending order. */
@@ -113,10 +143,13 @@ export interface Backend extends StateSpaceOps {
    */
   scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): Tensor;
 
+  /** x / sqrt(squareSums / count + eps), per row: what scaleByGroupNorm does with one group. x (T, C), squareSums (T, 1). */
+  scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): Tensor;
+
   // --- collectives ------------------------------------------------------------------------------------------------
 
-  /** The sum of x over all ranks, on all ranks. x may be overwritten. */
-  allReduce(x: Tensor, group: ProcessGroup): Tensor;
+  /** Each tensor's sum over all ranks, on all ranks, in one exchange. The tensors may be overwritten. */
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[];
 
   /** The ranks' columns side by side: x (T, C) → (T, size * C). */
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor;

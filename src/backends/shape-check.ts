@@ -17,6 +17,20 @@ export function checkLength(length: number, shape: readonly number[]): void {
   throw new ShapeError(`${length} values are not a tensor of shape ${formatShape(shape)}.`);
 }
 
+/** @throws ShapeError unless the values are whole rows of an (outFeatures, inFeatures) matrix, from `firstRow` on. */
+export function checkWeightRows(
+  length: number,
+  firstRow: number,
+  { outFeatures, inFeatures }: { readonly outFeatures: number; readonly inFeatures: number },
+): void {
+  const rows = inFeatures === 0 ? 0 : length / inFeatures;
+  const areWhole = Number.isInteger(rows) && Number.isInteger(firstRow) && (inFeatures > 0 || length === 0);
+  if (areWhole && firstRow >= 0 && firstRow + rows <= outFeatures) return;
+  throw new ShapeError(
+    `${length} values from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])}.`,
+  );
+}
+
 /** @throws ShapeError unless the sizes sum to x's columns. */
 export function checkColumnSizes(x: Tensor, sizes: readonly number[]): void {
   const total = sizes.reduce((sum, size) => sum + size, 0);

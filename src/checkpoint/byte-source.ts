@@ -9,8 +9,9 @@ export interface ByteSource {
   /**
    * Reads `length` bytes from `offset` on. The result starts at offset 0 of a buffer of its own, so that any typed
    * array can view it. Rejects with ArgumentError when the range is not inside the source.
+   * @param scratch memory for the result, which it begins where it is large enough. A source may do without.
    */
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>>;
   /** Releases what the source holds. Later reads reject; closing twice is harmless. */
   close(): Promise<void>;
 }
@@ -23,14 +24,21 @@ export function assertRange(source: Pick<ByteSource, 'name' | 'size'>, offset: n
   }
 }
 
+/** Where a read's result goes: into the scratch memory if there is enough. */
+export function bytesFor(length: number, scratch: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {
+  return scratch && scratch.byteLength >= length ? new Uint8Array(scratch, 0, length) : new Uint8Array(length);
+}
+
 /** A source over bytes in memory. Reads copy, so later writes to `bytes` don't show in what was read. */
 export function memorySource(name: string, bytes: Uint8Array): ByteSource {
   const source = {
     name,
     size: bytes.byteLength,
-    async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    async read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
       assertRange(source, offset, length);
-      return new Uint8Array(bytes.subarray(offset, offset + length));
+      const copy = bytesFor(length, scratch);
+      copy.set(bytes.subarray(offset, offset + length));
+      return copy;
     },
     async close(): Promise<void> {},
   };

@@ -1,10 +1,9 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { JsonFileError, MissingTensorError, ModelNotFoundError } from '../errors.ts';
+import type { ByteSource } from './byte-source.ts';
 import { closestNames } from './closest-names.ts';
-import { FilePool } from './file-pool.ts';
-import { type JsonObject, readJsonObject } from './json.ts';
-import { type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
+import type { JsonObject } from './json.ts';
+import { type ModelFiles, openModelFiles, readJsonFile } from './model-files.ts';
+import { type ReadScratch, type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
 import { parseWeightMap } from './weight-map.ts';
 
 /** A tensor of the checkpoint and the file that holds it. */
@@ -30,36 +29,41 @@ interface Contents {
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 
-/** A model folder as Hugging Face lays it out: config.json and one or more safetensors files. */
+/** A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files. */
 export class Checkpoint {
+  /** The folder, or its URL. */
   readonly folder: string;
+  readonly files: ModelFiles;
   readonly config: JsonObject;
   readonly generationConfig: JsonObject | undefined;
   /** Bytes of all tensors as stored. */
   readonly totalBytes: number;
   readonly #entries: ReadonlyMap<string, Entry>;
-  readonly #pool: FilePool;
 
-  private constructor(folder: string, contents: Contents, pool: FilePool) {
-    this.folder = folder;
+  private constructor(files: ModelFiles, contents: Contents) {
+    this.folder = files.location;
+    this.files = files;
     this.config = contents.config;
     this.generationConfig = contents.generationConfig;
     this.totalBytes = contents.totalBytes;
     this.#entries = contents.entries;
-    this.#pool = pool;
   }
 
   /**
-   * Reads the configs and the headers of all shards; no weights. Rejects with ModelNotFoundError when the folder holds
-   * no config or no safetensors weights, with JsonFileError or SafetensorsError when a file is malformed, and with
-   * MissingTensorError when a shard lacks a tensor that the index puts there.
+   * Reads the configs and the headers of all shards; no weights. `model` is a folder, a URL, or the files themselves,
+   * which then belong to the checkpoint. Rejects with ModelNotFoundError when there is no config or no safetensors
+   * weights, with JsonFileError or SafetensorsError when a file is malformed, with MissingTensorError when a shard lacks
+   * a tensor that the index puts there, and with DownloadError when a URL can't be read.
    */
-  static async open(folder: string, options: { signal?: AbortSignal | undefined } = {}): Promise<Checkpoint> {
-    const pool = new FilePool();
+  static async open(
+    model: string | ModelFiles,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Checkpoint> {
+    const files = typeof model === 'string' ? await openModelFiles(model, options) : model;
     try {
-      return new Checkpoint(folder, await readContents(folder, pool, options.signal), pool);
+      return new Checkpoint(files, await readContents(files, options.signal));
     } catch (error) {
-      await pool.close();
+      await files.close();
       throw error;
     }
   }
@@ -80,13 +84,13 @@ export class Checkpoint {
   }
 
   /** A tensor, or rows of its first dimension, as float32. Errors are those of SafetensorsFile.readFloat32. */
-  async readFloat32(name: string, range: RowRange = {}): Promise<Float32Array> {
-    return this.#entry(name).shard.readFloat32(name, range);
+  async readFloat32(name: string, range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
+    return this.#entry(name).shard.readFloat32(name, range, scratch);
   }
 
   /** Closes the files. Reads reject with DisposedError afterwards; names and shapes stay. */
   async close(): Promise<void> {
-    await this.#pool.close();
+    await this.files.close();
   }
 
   #entry(name: string): Entry {
@@ -100,24 +104,27 @@ export class Checkpoint {
   }
 }
 
-async function readContents(folder: string, pool: FilePool, signal: AbortSignal | undefined): Promise<Contents> {
+async function readContents(files: ModelFiles, signal: AbortSignal | undefined): Promise<Contents> {
   signal?.throwIfAborted();
-  const config = await readJsonObject(join(folder, 'config.json'));
+  const config = await readJsonFile(files, 'config.json');
   if (config === undefined) {
-    throw new ModelNotFoundError(`'${folder}' holds no config.json.`, 'Give the folder of a Hugging Face checkpoint.');
+    throw new ModelNotFoundError(
+      `'${files.location}' holds no config.json.`,
+      'Give the folder of a Hugging Face checkpoint.',
+    );
   }
-  const generationConfig = await readJsonObject(join(folder, 'generation_config.json'));
-  const { files, weightMap } = await findWeights(folder);
+  const generationConfig = await readJsonFile(files, 'generation_config.json');
+  const { sources, weightMap } = await findWeights(files);
   const entries = new Map<string, Entry>();
   let totalBytes = 0;
-  for (const file of files) {
+  for (const [file, source] of sources) {
     signal?.throwIfAborted();
-    const shard = await SafetensorsFile.open(await pool.source(join(folder, file)));
+    const shard = await SafetensorsFile.open(source);
     for (const [name, { dtype, shape, begin, end }] of shard.tensors) {
       const other = entries.get(name);
       if (other !== undefined) {
         throw new JsonFileError(
-          `'${folder}': tensor '${name}' is in both '${other.info.file}' and '${file}'.`,
+          `'${files.location}': tensor '${name}' is in both '${other.info.file}' and '${file}'.`,
           'Shards of different exports were mixed; download or convert the model again.',
         );
       }
@@ -129,7 +136,7 @@ async function readContents(folder: string, pool: FilePool, signal: AbortSignal 
     const found = entries.get(name)?.info.file;
     if (found !== file) {
       throw new MissingTensorError(
-        `'${folder}': ${INDEX_FILE} puts tensor '${name}' in '${file}', but it is in ${found ? `'${found}'` : 'no shard'}.`,
+        `'${files.location}': ${INDEX_FILE} puts tensor '${name}' in '${file}', but it is in ${found ? `'${found}'` : 'no shard'}.`,
         'The shards do not belong to this index; download or convert the model again.',
       );
     }
@@ -137,38 +144,53 @@ async function readContents(folder: string, pool: FilePool, signal: AbortSignal 
   return { config, generationConfig, entries, totalBytes };
 }
 
-async function findWeights(folder: string): Promise<{ files: string[]; weightMap: ReadonlyMap<string, string> }> {
-  const present = await readdir(folder);
-  if (present.includes(SINGLE_FILE)) return { files: [SINGLE_FILE], weightMap: new Map() };
-  const index = await readJsonObject(join(folder, INDEX_FILE));
-  if (index !== undefined) {
-    const weightMap = parseWeightMap(index, join(folder, INDEX_FILE));
-    const files = [...new Set(weightMap.values())].sort();
-    const missing = files.filter((file) => !present.includes(file));
-    if (missing.length > 0) {
-      throw new ModelNotFoundError(
-        `'${folder}' lacks ${missing.length} of ${files.length} shards: ${missing.slice(0, 3).join(', ')}.`,
-        'Download the missing files; an interrupted download resumes.',
-      );
-    }
-    return { files, weightMap };
-  }
+/** The weight files to read, and what an index says about them. */
+interface Weights {
+  readonly sources: ReadonlyMap<string, ByteSource>;
+  readonly weightMap: ReadonlyMap<string, string>;
+}
+
+async function findWeights(files: ModelFiles): Promise<Weights> {
+  const single = await files.open(SINGLE_FILE);
+  if (single !== undefined) return { sources: new Map([[SINGLE_FILE, single]]), weightMap: new Map() };
+  const index = await readJsonFile(files, INDEX_FILE);
+  if (index !== undefined) return openShards(files, parseWeightMap(index, files.nameOf(INDEX_FILE)));
+  const present = await files.list();
   const others = present.filter((file) => file.endsWith('.safetensors'));
-  if (others.length === 1) return { files: others, weightMap: new Map() };
+  const only = others.length === 1 ? await files.open(others[0]) : undefined;
+  if (only !== undefined) return { sources: new Map([[others[0], only]]), weightMap: new Map() };
   if (others.length > 1) {
     throw new ModelNotFoundError(
-      `'${folder}' holds ${others.length} safetensors files (${others.slice(0, 3).join(', ')}…) but no ${INDEX_FILE}.`,
+      `'${files.location}' holds ${others.length} safetensors files (${others.slice(0, 3).join(', ')}…) but no ${INDEX_FILE}.`,
       `Add the index, or rename the file to use to ${SINGLE_FILE}.`,
     );
   }
   if (present.some((file) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(file))) {
     throw new ModelNotFoundError(
-      `'${folder}' holds its weights as pytorch_model*.bin, a pickle that only Python can read safely.`,
+      `'${files.location}' holds its weights as pytorch_model*.bin, a pickle that only Python can read safely.`,
       "Convert it to safetensors: model.save_pretrained(folder, safe_serialization=True) in Python's transformers.",
     );
   }
   throw new ModelNotFoundError(
-    `'${folder}' holds no weights.`,
+    `'${files.location}' holds no weights.`,
     `Expected ${SINGLE_FILE} or ${INDEX_FILE} with shards.`,
   );
+}
+
+async function openShards(files: ModelFiles, weightMap: ReadonlyMap<string, string>): Promise<Weights> {
+  const names = [...new Set(weightMap.values())].sort();
+  const sources = new Map<string, ByteSource>();
+  const missing: string[] = [];
+  for (const name of names) {
+    const source = await files.open(name);
+    if (source === undefined) missing.push(name);
+    else sources.set(name, source);
+  }
+  if (missing.length > 0) {
+    throw new ModelNotFoundError(
+      `'${files.location}' lacks ${missing.length} of ${names.length} shards: ${missing.slice(0, 3).join(', ')}.`,
+      'Download the missing files; an interrupted download resumes.',
+    );
+  }
+  return { sources, weightMap };
 }

@@ -34,7 +34,7 @@ export class FilePool {
     return {
       name: path,
       size: stats.size,
-      read: (offset, length) => this.#read(path, offset, length),
+      read: (offset, length, scratch) => this.#read(path, offset, length, scratch),
       close: () => this.#evict(path),
     };
   }
@@ -45,14 +45,14 @@ export class FilePool {
     await this.#shrink(0);
   }
 
-  async #read(path: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  async #read(path: string, offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
     if (this.#closed) throw new DisposedError(`'${path}' was closed.`, 'Open the checkpoint again.');
     const file = this.#files.get(path) ?? { source: this.#open(path), users: 0 };
     this.#files.delete(path);
     this.#files.set(path, file);
     file.users++;
     try {
-      return await (await file.source).read(offset, length);
+      return await (await file.source).read(offset, length, scratch);
     } finally {
       file.users--;
       await this.#shrink(this.#closed ? 0 : this.#limit);

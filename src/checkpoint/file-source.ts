@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { DisposedError, ModelNotFoundError, SafetensorsError } from '../errors.ts';
-import { assertRange, type ByteSource } from './byte-source.ts';
+import { assertRange, type ByteSource, bytesFor } from './byte-source.ts';
 
 /** One read call of the operating system moves at most 2^31 - 1 bytes. */
 const MAX_READ = 2 ** 30;
@@ -16,11 +16,11 @@ class FileSource implements ByteSource {
     this.#handle = handle;
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  async read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
     assertRange(this, offset, length);
     const handle = this.#handle;
     if (handle === undefined) throw new DisposedError(`'${this.name}' was closed.`, 'Open the checkpoint again.');
-    const bytes = new Uint8Array(length);
+    const bytes = bytesFor(length, scratch);
     let filled = 0;
     while (filled < length) {
       const wanted = Math.min(length - filled, MAX_READ);

@@ -5,7 +5,7 @@ import { HubClient, type HubFile } from './hub-client.ts';
 import { describeFailure, downloadBlob } from './hub-download.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-options.ts';
-import { readJsonObject } from './json.ts';
+import { readJsonObject } from './json-file.ts';
 import { isShardName, parseWeightMap } from './weight-map.ts';
 
 export type { HubOptions } from './hub-options.ts';

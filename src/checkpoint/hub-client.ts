@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
 import { DownloadError, Mamba2Error, ModelNotFoundError } from '../errors.ts';
-import { type HubOptions, resolveEndpoint, resolveToken } from './hub-options.ts';
+import { type HubOptions, resolveEndpoint } from './hub-options.ts';
+import { resolveToken } from './hub-token.ts';
 
 /** A file of a repository, as the hub lists it. */
 export interface HubFile {

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, readFile, rename, stat, symlink, writeFile } 
 import { dirname, join, relative } from 'node:path';
 import { getHFHubCachePath, getRepoFolderName } from '@huggingface/hub';
 import { DownloadError } from '../errors.ts';
-import { readJsonObject } from './json.ts';
+import { readJsonObject } from './json-file.ts';
 import { parseWeightMap } from './weight-map.ts';
 
 /**

@@ -1,6 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { ArgumentError, ModelNotFoundError } from '../errors.ts';
 import type { ProgressCallback } from './progress.ts';
 
@@ -45,7 +42,7 @@ export function assertRevision(revision: string): void {
 
 /** The hub's base URL without a slash at the end. Throws ArgumentError when it is not an http(s) URL. */
 export function resolveEndpoint(endpoint: string | undefined): string {
-  const text = endpoint ?? (process.env.HF_ENDPOINT || 'https://huggingface.co');
+  const text = endpoint ?? (globalThis.process?.env?.HF_ENDPOINT || 'https://huggingface.co');
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
     throw new ArgumentError(`The hub endpoint '${text}' is not an http(s) URL.`, 'Check HF_ENDPOINT.');
@@ -57,16 +54,4 @@ export function resolveEndpoint(endpoint: string | undefined): string {
 export function isOffline(): boolean {
   const flags = [process.env.HF_HUB_OFFLINE, process.env.TRANSFORMERS_OFFLINE];
   return flags.some((flag) => ['1', 'ON', 'YES', 'TRUE'].includes((flag ?? '').toUpperCase()));
-}
-
-/** The token to use, or undefined. */
-export async function resolveToken(token: string | undefined): Promise<string | undefined> {
-  const given = token ?? process.env.HF_TOKEN;
-  // An empty HF_TOKEN is how a shell says "none", so it must not become an empty header.
-  if (given !== undefined) return given.trim() || undefined;
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  const home = process.env.HF_HOME || join(cache, 'huggingface');
-  const path = process.env.HF_TOKEN_PATH || join(home, 'token');
-  const saved = await readFile(path, 'utf8').catch(() => '');
-  return saved.trim() || undefined;
 }

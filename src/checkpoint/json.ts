@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { JsonFileError } from '../errors.ts';
 import { type JsonObject, JsonParser, JsonSyntaxError, type JsonValue } from './json-parser.ts';
 
@@ -51,23 +50,6 @@ export function describeJson(value: JsonValue | undefined): string {
   if (typeof value === 'number') return String(value);
   const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
-}
-
-/** Reads a JSON object from a file; undefined when there is no such file. Rejects with JsonFileError. */
-export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
-  const text = await readText(path);
-  return text === undefined ? undefined : asObject(parseLenientJson(text, path), path);
-}
-
-/** Reads a UTF-8 file; undefined when there is no such file. Rejects with JsonFileError when it can't be read. */
-export async function readText(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new JsonFileError(`Can't read ${path}: ${message}.`, 'Check the permissions.', { cause });
-  }
 }
 
 function withFloats(value: JsonValue): JsonValue {

@@ -1,39 +1,85 @@
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ModelNotFoundError } from '../errors.ts';
-import type { HubOptions } from './hub-options.ts';
+import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from './hub-options.ts';
+import { hasFileSystem, isUrl } from './model-files.ts';
 
 /** The same distance from src/checkpoint and from dist/checkpoint. */
-const MODELS_FOLDER = new URL('../../models/', import.meta.url);
+const MODELS_FOLDER = '../../models/';
 
-/** Names of the models that come with the package, sorted. */
+/** Names of the models that come with the package, sorted; none in a browser. */
 export function bundledModels(): string[] {
-  if (!existsSync(MODELS_FOLDER)) return [];
-  return readdirSync(MODELS_FOLDER)
-    .filter((name) => existsSync(new URL(`${encodeURIComponent(name)}/config.json`, MODELS_FOLDER)))
+  if (!hasFileSystem()) return [];
+  const { existsSync, readdirSync } = process.getBuiltinModule('node:fs');
+  const folder = bundledFolder('');
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => existsSync(new URL('config.json', bundledFolder(name))))
     .sort();
 }
 
 /**
- * The local folder of a model: an existing folder, a bundled model by its name, or a hub repository as `org/name` or
- * `org/name@revision`, which is fetched when the cache lacks it. Rejects with ModelNotFoundError when it is none of
- * these, and with the errors of resolveHubModel.
+ * Where a model lies: a local folder, or a URL that ends with '/'. `source` is an existing folder, a bundled model by its
+ * name, an http(s) URL, or a hub repository as `org/name` or `org/name@revision`. In Node the hub's files are fetched into
+ * the cache where that lacks them; a browser has no folders, reads the hub by its URL, and takes relative URLs that start
+ * with '/', './' or '../'. Rejects with ModelNotFoundError when it is none of these, and with the errors of
+ * resolveHubModel.
  */
 export async function resolveModel(source: string, options: HubOptions = {}): Promise<string> {
   options.signal?.throwIfAborted();
-  if (existsSync(source) && statSync(source).isDirectory()) return resolve(source);
+  if (isUrl(source) && URL.canParse(source)) return folderUrl(new URL(source));
+  return hasFileSystem() ? resolveHere(source, options) : resolveUrl(source, options);
+}
+
+/** In Node. */
+async function resolveHere(source: string, options: HubOptions): Promise<string> {
+  const { existsSync, statSync } = process.getBuiltinModule('node:fs');
+  if (existsSync(source) && statSync(source).isDirectory())
+    return process.getBuiltinModule('node:path').resolve(source);
   const bundled = bundledModels();
-  if (bundled.includes(source)) return fileURLToPath(new URL(encodeURIComponent(source), MODELS_FOLDER));
-  const hub = /^(?<repoId>[\w-][\w.-]*\/[\w-][\w.-]*)(?:@(?<revision>.+))?$/.exec(source)?.groups;
+  if (bundled.includes(source)) {
+    return process
+      .getBuiltinModule('node:path')
+      .resolve(process.getBuiltinModule('node:url').fileURLToPath(bundledFolder(source)));
+  }
+  const hub = hubModel(source, options);
   if (hub === undefined) {
     throw new ModelNotFoundError(
-      `There is no model '${source}': no such folder, no bundled model of that name, and not of the form org/name.`,
+      `There is no model '${source}': no such folder, no bundled model of that name, not a URL, and not of the form org/name.`,
       `Bundled models: ${bundled.join(', ') || 'none'}.`,
     );
   }
   // Loaded on need: local models work without the hub's code.
   const { resolveHubModel } = await import('./hub-cache.ts');
-  const { repoId, revision = options.revision } = hub;
-  return resolveHubModel(repoId, { ...options, revision });
+  return resolveHubModel(hub.repoId, { ...options, revision: hub.revision });
+}
+
+/** In a browser. */
+function resolveUrl(source: string, options: HubOptions): string {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  if (/^\.{0,2}\//.test(source) && URL.canParse(source, base)) return folderUrl(new URL(source, base));
+  const hub = hubModel(source, options);
+  if (hub === undefined) {
+    throw new ModelNotFoundError(
+      `There is no model '${source}': not a URL, and not of the form org/name.`,
+      "Give the URL of a folder with config.json, tokenizer.json and weights; a relative one starts with './' or '/'.",
+    );
+  }
+  const { repoId, revision = 'main' } = hub;
+  assertRepoId(repoId);
+  assertRevision(revision);
+  return `${resolveEndpoint(options.endpoint)}/${repoId}/resolve/${encodeURIComponent(revision)}/`;
+}
+
+function hubModel(source: string, options: HubOptions): { repoId: string; revision: string | undefined } | undefined {
+  const parts = /^(?<repoId>[\w-][\w.-]*\/[\w-][\w.-]*)(?:@(?<revision>.+))?$/.exec(source)?.groups;
+  return parts && { repoId: parts.repoId, revision: parts.revision ?? options.revision };
+}
+
+function bundledFolder(name: string): URL {
+  const path = name === '' ? MODELS_FOLDER : `${MODELS_FOLDER}${encodeURIComponent(name)}/`;
+  return new URL(path, import.meta.url);
+}
+
+function folderUrl(url: URL): string {
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url.href;
 }

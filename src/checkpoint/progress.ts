@@ -4,7 +4,7 @@
  */
 export type ProgressEvent = {
   readonly status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'load';
-  /** The model: a hub id or a folder. */
+  /** The model: a hub id, a folder or a URL. */
   readonly name: string;
   readonly file?: string;
   /** Bytes so far, those of an earlier, interrupted try included. */

@@ -68,7 +68,8 @@ function bfloat16Bits(data: Float32Array): Uint16Array {
   return Uint16Array.from(bits, (word) => word >>> 16);
 }
 
-function float16Bits(value: number): number {
+/** The nearest float16 as its 16 bits. */
+export function float16Bits(value: number): number {
   const rounded = roundToFloat16(value);
   const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
   const magnitude = Math.abs(rounded);

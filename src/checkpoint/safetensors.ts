@@ -20,12 +20,38 @@ export interface RowRange {
   readonly rows?: number | undefined;
 }
 
+/**
+ * Memory for reading block after block without leaving each to the garbage collector. What a read returns may lie in
+ * it, until the next read.
+ */
+export class ReadScratch {
+  readonly bytes: ArrayBuffer;
+  readonly #floats: Float32Array;
+
+  /** @param maxValues in a block; larger ones get memory of their own. */
+  constructor(maxValues: number) {
+    this.bytes = new ArrayBuffer(4 * maxValues);
+    this.#floats = new Float32Array(maxValues);
+  }
+
+  floats(count: number): Float32Array {
+    return count <= this.#floats.length ? this.#floats.subarray(0, count) : new Float32Array(count);
+  }
+}
+
+/** Reads bytes that begin their buffer. The result may lie where they do, or in what `floats` gives. */
+type ToFloat32 = (bytes: Uint8Array<ArrayBuffer>, floats: (count: number) => Float32Array) => Float32Array;
+
 /** The dtypes that can be read as floating point, and how. Host byte order is little-endian, as in the format. */
-const TO_FLOAT32: Readonly<Record<string, (bytes: Uint8Array<ArrayBuffer>) => Float32Array>> = {
-  F32: (bytes) => new Float32Array(bytes.buffer),
-  BF16: (bytes) => bfloat16ToFloat32(new Uint16Array(bytes.buffer)),
-  F16: (bytes) => float16ToFloat32(new Uint16Array(bytes.buffer)),
-  F64: (bytes) => new Float32Array(new Float64Array(bytes.buffer)),
+const TO_FLOAT32: Readonly<Record<string, ToFloat32>> = {
+  F32: ({ buffer, length }) => new Float32Array(buffer, 0, length / 4),
+  BF16: ({ buffer, length }, floats) => bfloat16ToFloat32(new Uint16Array(buffer, 0, length / 2), floats(length / 2)),
+  F16: ({ buffer, length }, floats) => float16ToFloat32(new Uint16Array(buffer, 0, length / 2), floats(length / 2)),
+  F64: ({ buffer, length }, floats) => {
+    const out = floats(length / 8);
+    out.set(new Float64Array(buffer, 0, length / 8));
+    return out;
+  },
 };
 
 /** One safetensors file: its header in memory, its tensors read on request. */
@@ -68,8 +94,9 @@ export class SafetensorsFile {
    * A tensor, or some of its rows, as float32 in row-major order. Only the bytes of those rows are read.
    * Rejects with MissingTensorError, with WeightDTypeError when the dtype is no floating point of 16 bits or more,
    * and with ArgumentError when the rows are not in the tensor.
+   * @param scratch for reading many blocks: the result may lie in it.
    */
-  async readFloat32(name: string, range: RowRange = {}): Promise<Float32Array> {
+  async readFloat32(name: string, range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
     const tensor = this.tensors.get(name);
     if (tensor === undefined) throw new MissingTensorError(`${this.name} has no tensor '${name}'.`);
     const { dtype, shape, begin, end } = tensor;
@@ -95,8 +122,9 @@ export class SafetensorsFile {
       );
     }
     const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
-    const bytes = await this.#source.read(this.#dataStart + begin + firstRow * rowBytes, rows * rowBytes);
-    return TO_FLOAT32[dtype](bytes);
+    const offset = this.#dataStart + begin + firstRow * rowBytes;
+    const bytes = await this.#source.read(offset, rows * rowBytes, scratch?.bytes);
+    return TO_FLOAT32[dtype](bytes, (count) => scratch?.floats(count) ?? new Float32Array(count));
   }
 
   /** Releases the source. Reads reject afterwards. */

@@ -20,6 +20,8 @@ export interface Measurement {
   readonly batchSize: number;
   /** Per sequence and run. */
   readonly tokens: number;
+  /** Of these tokens, those that the head is computed for: the last of each step. */
+  readonly logitRows: number;
   /** Of all sequences together. */
   readonly tokensPerSecond: Spread;
 }
@@ -39,17 +41,30 @@ export async function measure(
   type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
   const works: readonly Work[] = [
     ...promptTokens.map(
-      (tokens): Work => ({ work: 'prefill', batchSize: 1, tokens, run: () => bench.prefill(tokens) }),
+      (tokens): Work => ({
+        work: 'prefill',
+        batchSize: 1,
+        tokens,
+        logitRows: Math.ceil(tokens / target.context.maxNumBatchedTokens),
+        run: () => bench.prefill(tokens),
+      }),
     ),
     ...batchSizes.map(
       (size): Work => ({
         work: 'decode',
         batchSize: size,
         tokens: generateTokens,
+        logitRows: generateTokens,
         run: () => bench.decode(size, generateTokens),
       }),
     ),
-    { work: 'generate', batchSize: 1, tokens: generateTokens, run: () => bench.generate(generateTokens) },
+    {
+      work: 'generate',
+      batchSize: 1,
+      tokens: generateTokens,
+      logitRows: generateTokens,
+      run: () => bench.generate(generateTokens),
+    },
   ];
   const measurements: Measurement[] = [];
   for (const [i, { run, ...work }] of works.entries()) {

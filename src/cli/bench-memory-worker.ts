@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { type ReadKernel, readKernelModule } from './bench-read-kernel.ts';
+import { sharedNow, type WorkTimes } from './bench-threads.ts';
 
 /** What a reading thread is started with. */
 export interface ReadWorkerData {
@@ -7,12 +8,6 @@ export interface ReadWorkerData {
   readonly bytes: number;
   /** Times that it reads the buffer per request. */
   readonly sweeps: number;
-}
-
-/** When a request's reading began and ended, in milliseconds on a clock that all threads share. */
-export interface ReadTimes {
-  readonly begin: number;
-  readonly end: number;
 }
 
 /** Reads a buffer of its own from end to end whenever it is asked to. */
@@ -26,17 +21,13 @@ const { read } = instance.exports as unknown as ReadKernel;
 for (let i = 0; i < 2; i++) readAll();
 
 parentPort?.on('message', () => {
-  const begin = now();
+  const begin = sharedNow();
   for (let sweep = 0; sweep < sweeps; sweep++) readAll();
-  const times: ReadTimes = { begin, end: now() };
+  const times: WorkTimes = { begin, end: sharedNow() };
   parentPort?.postMessage(times);
 });
 parentPort?.postMessage('ready');
 
 function readAll(): void {
   read(0, bytes / 2, bytes / 2);
-}
-
-function now(): number {
-  return performance.timeOrigin + performance.now();
 }

@@ -1,3 +1,18 @@
+import {
+  BR_IF,
+  END,
+  functionModule,
+  I32_ADD,
+  I32_LT_U,
+  i32Const,
+  LOCAL_GET,
+  LOCAL_SET,
+  LOCAL_TEE,
+  LOOP,
+  simd,
+  V128,
+} from './wasm-encoding.ts';
+
 /** Bytes of a region that one turn of the kernel's loop reads; a region is a multiple of it. */
 export const READ_STRIDE = 64;
 
@@ -11,22 +26,9 @@ export interface ReadKernel {
   read(first: number, second: number, end: number): number;
 }
 
-// Opcodes and types of the WebAssembly binary format, as far as the kernel needs them.
-const I32 = 0x7f;
-const V128 = 0x7b;
-const LOCAL_GET = 0x20;
-const LOCAL_SET = 0x21;
-const LOCAL_TEE = 0x22;
-const I32_CONST = 0x41;
-const I32_ADD = 0x6a;
-const I32_LT_U = 0x49;
-const LOOP = 0x03;
-const NO_RESULT = 0x40;
-const BR_IF = 0x0d;
-const END = 0x0b;
-const V128_LOAD = [0xfd, 0x00];
-const V128_XOR = [0xfd, 0x51];
-const I32X4_EXTRACT_LANE_0 = [0xfd, 0x1b, 0x00];
+const V128_LOAD = simd(0x00);
+const V128_XOR = simd(0x51);
+const I32X4_EXTRACT_LANE_0 = [...simd(0x1b), 0];
 
 /**
  * The machine code of a WebAssembly module that only reads, as fast as memory gives: JavaScript's own loops are bound by
@@ -54,35 +56,10 @@ export function readKernelModule(): Uint8Array<ArrayBuffer> {
     ...[LOCAL_GET, local, LOCAL_GET, address, ...V128_LOAD, 4, offset],
     ...[...V128_XOR, LOCAL_SET, local],
   ]);
-  const advance = (address: number) => [LOCAL_GET, address, I32_CONST, ...signedLeb(READ_STRIDE), I32_ADD];
+  const advance = (address: number) => [LOCAL_GET, address, ...i32Const(READ_STRIDE), I32_ADD];
   const advanceBoth = [...advance(SECOND), LOCAL_SET, SECOND, ...advance(FIRST), LOCAL_TEE, FIRST];
-  const loop = [LOOP, NO_RESULT, ...loads, ...advanceBoth, LOCAL_GET, STOP, I32_LT_U, BR_IF, 0, END];
+  const loop = [...LOOP, ...loads, ...advanceBoth, LOCAL_GET, STOP, I32_LT_U, BR_IF, 0, END];
   const [start, ...rest] = accumulators;
   const result = [LOCAL_GET, start.local, ...rest.flatMap(({ local }) => [LOCAL_GET, local, ...V128_XOR])];
-  const body = [1, accumulators.length, V128, ...loop, ...result, ...I32X4_EXTRACT_LANE_0, END];
-  return Uint8Array.from([
-    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-    ...section(1, [1, 0x60, 3, I32, I32, I32, 1, I32]),
-    ...section(2, [1, ...name('env'), ...name('memory'), 0x02, 0x00, 0]),
-    ...section(3, [1, 0]),
-    ...section(7, [1, ...name('read'), 0x00, 0]),
-    ...section(10, [1, ...unsignedLeb(body.length), ...body]),
-  ]);
-}
-
-function section(id: number, content: readonly number[]): number[] {
-  return [id, ...unsignedLeb(content.length), ...content];
-}
-
-function name(text: string): number[] {
-  return [text.length, ...Buffer.from(text, 'ascii')];
-}
-
-function unsignedLeb(value: number): number[] {
-  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsignedLeb(value >>> 7)];
-}
-
-/** Of a value that is not negative: the last byte's bit 6 is the sign, so it must stay clear. */
-function signedLeb(value: number): number[] {
-  return value < 0x40 ? [value] : [(value & 0x7f) | 0x80, ...signedLeb(value >>> 7)];
+  return functionModule('read', 3, 1, [[accumulators.length, V128]], [...loop, ...result, ...I32X4_EXTRACT_LANE_0]);
 }

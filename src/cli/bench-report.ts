@@ -1,34 +1,44 @@
+import type { WeightDType } from '../tensor/dtype.ts';
+import type { ArithmeticPeak } from './bench-arithmetic.ts';
 import type { Measurement } from './bench-measure.ts';
-import type { ModelBytes } from './bench-target.ts';
+import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
 import { formatBytes, formatTable } from './table.ts';
 
-/** What a run was made on. */
+/** What a run was made on. The limits are of as many threads as the model has ranks. */
 export interface BenchMachine {
   readonly cpu: string;
   readonly node: string;
-  /** With as many threads as the model has ranks. */
   readonly readBytesPerSecond: number;
+  readonly operationsPerSecond: ArithmeticPeak;
 }
 
-/** A measurement with the memory traffic behind it. */
+/** A measurement with the memory traffic and the arithmetic behind it. */
 export interface BenchMeasurement extends Measurement {
   /** Weights once and states twice (read, written) per step; null for prefill, which arithmetic bounds. */
   readonly bytesPerSecond: number | null;
-  /** Of what the machine's memory can be read with. Above 1 where the model stays in the caches. */
+  /** Of what the machine reads per second. */
   readonly bandwidthShare: number | null;
+  /** Of products with weights, two per product. */
+  readonly productsPerSecond: number;
+  /** Of the scan. */
+  readonly scanPerSecond: number;
+  /** The part of the time that products and scan alone would take, both at their peaks one after the other. */
+  readonly arithmeticShare: number;
 }
 
 /** What one dtype's run gave. */
 export interface BenchRun {
-  readonly dtype: string;
+  readonly dtype: WeightDType;
   readonly loadSeconds: number;
   readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
+  readonly operations: ModelOperations;
   /** Largest resident size of the process until the end of this result. */
   readonly peakMemoryBytes: number;
   readonly measurements: readonly Measurement[];
 }
 
-/** The same, related to the machine's memory. */
+/** The same, related to the machine's limits. */
 export interface BenchResult extends BenchRun {
   readonly measurements: readonly BenchMeasurement[];
 }
@@ -42,41 +52,92 @@ export interface BenchReport {
   readonly results: readonly BenchResult[];
 }
 
-/** Relates what was measured to the machine's memory. */
-export function withTraffic(run: BenchRun, { readBytesPerSecond }: BenchMachine): BenchResult {
-  const { weightsRead, state } = run.bytes;
-  const measurements = run.measurements.map((measurement) => {
-    const { work, batchSize, tokensPerSecond } = measurement;
-    if (work === 'prefill') return { ...measurement, bytesPerSecond: null, bandwidthShare: null };
-    const bytesPerSecond = (tokensPerSecond.median / batchSize) * (weightsRead + 2 * batchSize * state);
-    return { ...measurement, bytesPerSecond, bandwidthShare: bytesPerSecond / readBytesPerSecond };
-  });
+/** Relates what was measured to the machine's limits. */
+export function withShares(run: BenchRun, machine: BenchMachine): BenchResult {
+  const measurements = run.measurements.map((measurement) => ({
+    ...measurement,
+    ...traffic(measurement, run.bytes, machine),
+    ...arithmetic(measurement, run, machine),
+  }));
   return { ...run, measurements };
+}
+
+function traffic(
+  { work, batchSize, tokensPerSecond }: Measurement,
+  { weightsRead, state }: ModelBytes,
+  { readBytesPerSecond }: BenchMachine,
+): Pick<BenchMeasurement, 'bytesPerSecond' | 'bandwidthShare'> {
+  if (work === 'prefill') return { bytesPerSecond: null, bandwidthShare: null };
+  const bytesPerSecond = (tokensPerSecond.median / batchSize) * (weightsRead + 2 * batchSize * state);
+  return { bytesPerSecond, bandwidthShare: bytesPerSecond / readBytesPerSecond };
+}
+
+function arithmetic(
+  { tokens, logitRows, tokensPerSecond }: Measurement,
+  { dtype, operations }: BenchRun,
+  { operationsPerSecond: peak }: BenchMachine,
+): Pick<BenchMeasurement, 'productsPerSecond' | 'scanPerSecond' | 'arithmeticShare'> {
+  const { products, head, scan } = operations;
+  const productsPerSecond = tokensPerSecond.median * (products + (head * logitRows) / tokens);
+  const scanPerSecond = tokensPerSecond.median * scan;
+  const productPeak = dtype === 'int8' || dtype === 'int4' ? peak.int8 : peak.float32;
+  const arithmeticShare = productsPerSecond / productPeak + scanPerSecond / peak.float32;
+  return { productsPerSecond, scanPerSecond, arithmeticShare };
 }
 
 /** The report for people. */
 export function describeReport({ model, device, ranks, machine, results }: BenchReport): string {
   const threads = ranks === 1 ? '1 thread' : `${ranks} threads`;
+  const { cpu, node, readBytesPerSecond, operationsPerSecond } = machine;
   return [
-    `${model} on ${device} with ${threads}, Node ${machine.node}, ${machine.cpu}`,
-    `memory reads ${formatBytes(machine.readBytesPerSecond)}/s with ${threads}`,
+    `${model} on ${device} with ${threads}, Node ${node}, ${cpu}`,
+    `with ${threads} memory reads ${formatBytes(readBytesPerSecond)}/s, arithmetic peaks at ` +
+      `${formatRate(operationsPerSecond.float32)} in float32, ${formatRate(operationsPerSecond.int8)} in int8`,
     ...results.flatMap((result) => ['', ...describeResult(result)]),
   ].join('\n');
 }
 
-function describeResult({ dtype, loadSeconds, bytes, peakMemoryBytes, measurements }: BenchResult): string[] {
-  const rows = measurements.map(({ work, batchSize, tokens, tokensPerSecond, bytesPerSecond, bandwidthShare }) => [
-    batchSize === 1 ? `${work} ${tokens}` : `${work} ${tokens}, ${batchSize} sequences`,
-    rate(tokensPerSecond.median),
-    `${rate(tokensPerSecond.min)} - ${rate(tokensPerSecond.max)}`,
-    bytesPerSecond === null ? '' : `${formatBytes(bytesPerSecond)}/s`,
-    bandwidthShare === null ? '' : `${(100 * bandwidthShare).toFixed(0)}%`,
-  ]);
+function describeResult(result: BenchResult): string[] {
+  const { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes, measurements } = result;
+  const rows = measurements.map((measurement) => {
+    const { work, batchSize, tokens, tokensPerSecond, bytesPerSecond, bandwidthShare } = measurement;
+    const { productsPerSecond, scanPerSecond, arithmeticShare } = measurement;
+    return [
+      batchSize === 1 ? `${work} ${tokens}` : `${work} ${tokens}, ${batchSize} sequences`,
+      rate(tokensPerSecond.median),
+      `${rate(tokensPerSecond.min)} - ${rate(tokensPerSecond.max)}`,
+      bytesPerSecond === null ? '' : `${formatBytes(bytesPerSecond)}/s`,
+      bandwidthShare === null ? '' : percent(bandwidthShare),
+      formatRate(productsPerSecond + scanPerSecond),
+      percent(arithmeticShare),
+    ];
+  });
+  const { products, head, scan } = operations;
   return [
     `${dtype}: weights ${formatBytes(bytes.weights)}, state ${formatBytes(bytes.state)} per sequence, ` +
-      `loaded in ${loadSeconds.toFixed(1)} s, peak memory ${formatBytes(peakMemoryBytes)}`,
-    formatTable([['work', 'tokens/s', 'min - max', 'memory traffic', 'of bandwidth'], ...rows]),
+      `loaded in ${loadSeconds.toFixed(1)} s`,
+    `memory: ${formatBytes(memory.loaded)} once loaded, ${formatBytes(memory.overhead)} of it over weights and states; ` +
+      `peak ${formatBytes(memory.peakWhileLoading)} while loading, ${formatBytes(peakMemoryBytes)} in all`,
+    `million operations: ${millions(products)} of products and ${millions(scan)} of the scan per token, ` +
+      `${millions(head)} of the head per row of logits`,
+    formatTable([
+      ['work', 'tokens/s', 'min - max', 'memory traffic', 'of bandwidth', 'arithmetic', 'of peak'],
+      ...rows,
+    ]),
   ];
+}
+
+/** 1.89e11 → '189.0 Gop/s' */
+function formatRate(operationsPerSecond: number): string {
+  return `${(operationsPerSecond / 1e9).toFixed(1)} Gop/s`;
+}
+
+function millions(operations: number): string {
+  return (operations / 1e6).toFixed(1);
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)}%`;
 }
 
 function rate(tokensPerSecond: number): string {

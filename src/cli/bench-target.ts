@@ -2,7 +2,7 @@ import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
-import { singleProcess } from '../distributed/process-group.ts';
+import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { type Device, weightStorage } from '../engine/devices.ts';
 import type { EngineContext } from '../engine/engine-options.ts';
 import { loadModel } from '../engine/load-model.ts';
@@ -10,7 +10,7 @@ import { checkpointDType } from '../engine/load-rank.ts';
 import { loadSynthetic } from '../engine/synthetic-model.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
-import type { ModelConfig } from '../models/causal-lm.ts';
+import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
@@ -40,6 +40,33 @@ export interface ModelBytes {
   readonly weightsRead: number;
   /** Of one sequence's state. */
   readonly state: number;
+  /** The same on all ranks together: a group that several ranks need is held by each. */
+  readonly held: { readonly weights: number; readonly state: number };
+}
+
+/**
+ * What a model computes, as its shapes tell. A product and its addition are two operations. Convolution, norms, gates
+ * and collectives are not counted: together they are some percent.
+ */
+export interface ModelOperations {
+  /** Of the layers' matrices, per token. */
+  readonly products: number;
+  /** Of the head, per row of logits. */
+  readonly head: number;
+  /** Of the scan, per token: 5 P N per head and layer (h decays, x B is made and added, h C is made and added). */
+  readonly scan: number;
+}
+
+/** Resident size of the whole process, in bytes. */
+export interface MemoryUse {
+  /** Before the model was loaded. */
+  readonly before: number;
+  /** Once it was loaded. */
+  readonly loaded: number;
+  /** The largest until then, other models before it included. */
+  readonly peakWhileLoading: number;
+  /** What the model costs beyond its weights and the states of all sequences that can run at once. */
+  readonly overhead: number;
 }
 
 /** A loaded model, ready to be measured. */
@@ -50,16 +77,33 @@ export interface BenchTarget {
   /** What the matrices are stored as; of `auto`, what that meant. */
   readonly dtype: WeightDType;
   readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
+  readonly operations: ModelOperations;
 }
 
 /** Loads the model under the clock. */
 export async function loadTarget(source: BenchSource, load: BenchLoad): Promise<BenchTarget> {
-  return 'folder' in source ? loadFolder(source.folder, load) : loadMadeUp(source.name, source.config, load);
+  const before = process.memoryUsage.rss();
+  const target = await ('folder' in source
+    ? loadFolder(source.folder, load)
+    : loadMadeUp(source.name, source.config, load));
+  const loaded = process.memoryUsage.rss();
+  const { weights, state } = target.bytes.held;
+  const overhead = loaded - before - weights - load.slots * state;
+  return { ...target, memory: { before, loaded, peakWhileLoading: peakMemory(), overhead } };
 }
 
-async function loadFolder(folder: string, load: BenchLoad): Promise<BenchTarget> {
+/** Largest resident size of the process so far, in bytes. */
+export function peakMemory(): number {
+  // Node counts it in KiB.
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+type Loaded = Omit<BenchTarget, 'memory'>;
+
+async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
   const checkpoint = await Checkpoint.open(folder);
-  const stored = storage(checkpoint.config, load.dtype, checkpointDType(checkpoint));
+  const stored = storage(checkpoint.config, load.dtype, checkpointDType(checkpoint), load.tensorParallelSize);
   await checkpoint.close();
   const begin = performance.now();
   const { slots: maxNumSeqs, stepTokens: maxNumBatchedTokens, ...options } = load;
@@ -67,9 +111,9 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<BenchTarget>
   return { config, context, ...stored, loadSeconds: secondsSince(begin) };
 }
 
-async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<BenchTarget> {
+async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
   const { dtype, device, slots, tensorParallelSize, stepTokens } = load;
-  const stored = storage(json, dtype, 'float32');
+  const stored = storage(json, dtype, 'float32', tensorParallelSize);
   const begin = performance.now();
   const options = { name, device, dtype, slots, checkFinite: false };
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
@@ -85,10 +129,16 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
   return { config, context, ...stored, loadSeconds: secondsSince(begin) };
 }
 
-/** Of the whole model: what ranks hold twice is not counted. */
-function storage(json: JsonObject, asked: string, autoDType: WeightDType): Pick<BenchTarget, 'dtype' | 'bytes'> {
+function storage(
+  json: JsonObject,
+  asked: string,
+  autoDType: WeightDType,
+  size: number,
+): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
   const { weightDType, quantConfig } = weightStorage(asked, autoDType);
-  const model = defineModel(json).create(new LayerContext(new ReferenceBackend(), singleProcess, weightDType));
+  const modelOn = (group: ProcessGroup) =>
+    defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType));
+  const model = modelOn(singleProcess);
   const table = new ParameterTable(model);
   // Every matrix follows the config or none does.
   const dtype = quantConfig?.weightDType('') ?? weightDType;
@@ -96,8 +146,36 @@ function storage(json: JsonObject, asked: string, autoDType: WeightDType): Pick<
   const names = table.names();
   const lookups = names.includes('lm_head.weight') ? names.filter((name) => /(^|\.)embeddings\./.test(name)) : [];
   const unread = lookups.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
-  const state = model.stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
-  return { dtype, bytes: { weights, weightsRead: weights - unread, state } };
+  const state = stateBytes(model);
+  const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
+  const held = {
+    weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), dtype), 0),
+    state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
+  };
+  const matrices = names.filter((name) => isMatrix(table, name));
+  const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
+  const isEmbedding = (name: string) => /(^|\.)(embeddings|lm_head)\./.test(name);
+  const operations = {
+    products: 2 * count(matrices.filter((name) => !isEmbedding(name))),
+    head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
+    scan: 5 * model.stateShapes.reduce((sum, { ssm }) => sum + elementCount(ssm), 0),
+  };
+  return { dtype, bytes: { weights, weightsRead: weights - unread, state, held }, operations };
+}
+
+function stateBytes({ stateShapes }: CausalLM): number {
+  return stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
+}
+
+function shardBytes(table: ParameterTable, dtype: WeightDType): number {
+  return table.names().reduce((sum, name) => {
+    const { rows, columns } = table.shardSize(name);
+    return sum + (isMatrix(table, name) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
+  }, 0);
+}
+
+function isMatrix(table: ParameterTable, name: string): boolean {
+  return table.shape(name).length === 2 && name.endsWith('.weight');
 }
 
 function matrixBytes([rows, columns]: readonly number[], dtype: WeightDType): number {

@@ -2,11 +2,12 @@ import { cpus } from 'node:os';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { weightStorage } from '../engine/devices.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
+import { measureArithmeticPeak } from './bench-arithmetic.ts';
 import { type BenchPlan, measure } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
 import { count, counts, words } from './bench-options.ts';
-import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withTraffic } from './bench-report.ts';
-import { type BenchLoad, type BenchSource, loadTarget } from './bench-target.ts';
+import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withShares } from './bench-report.ts';
+import { type BenchLoad, type BenchSource, loadTarget, peakMemory } from './bench-target.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
 import { modelName, modelOptions } from './model-options.ts';
@@ -23,13 +24,16 @@ const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 /** `mamba2 bench` */
 export const bench = defineCommand({
   name: 'bench',
-  summary: 'Measure how quickly a model runs, and how close to what memory allows',
+  summary: 'Measure how quickly a model runs, and how close to what the machine allows',
   positionals: [],
   details: [
     'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
     'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',
     'medians with the least and the greatest after a run for warming up. With --shape, weights of that size are made up.',
-    'Peak memory is that of the process so far: for a figure of one dtype alone, give one.',
+    "Shares are of the machine's limits, measured with as many threads: bandwidth is reading of large buffers; peak is",
+    'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
+    'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
+    'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
   ].join('\n'),
   options: {
     shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
@@ -69,7 +73,7 @@ export const bench = defineCommand({
       for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
       // Last: its buffers would count as the model's memory.
       const machine = await describeMachine(ranks);
-      const results = runs.map((run) => withTraffic(run, machine));
+      const results = runs.map((run) => withShares(run, machine));
       const report: BenchReport = { model: name, device, ranks, machine, results };
       await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
       return 0;
@@ -82,7 +86,9 @@ export const bench = defineCommand({
 
 async function describeMachine(threads: number): Promise<BenchMachine> {
   const readBytesPerSecond = await measureReadBandwidth(threads);
-  return { cpu: cpus()[0]?.model ?? 'unknown processor', node: process.versions.node, readBytesPerSecond };
+  const operationsPerSecond = await measureArithmeticPeak(threads);
+  const cpu = cpus()[0]?.model ?? 'unknown processor';
+  return { cpu, node: process.versions.node, readBytesPerSecond, operationsPerSecond };
 }
 
 /** Loads the model in one dtype, measures it, and lets go of it. */
@@ -98,10 +104,8 @@ async function measureDType(
   try {
     const onProgress = (done: number, total: number) => progress.show(`Measuring ${asked}`, done, total);
     const measurements = await measure(target, plan, signal, onProgress);
-    const { dtype, loadSeconds, bytes } = target;
-    // Node counts it in KiB.
-    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    return { dtype, loadSeconds, bytes, peakMemoryBytes, measurements };
+    const { dtype, loadSeconds, bytes, memory, operations } = target;
+    return { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes: peakMemory(), measurements };
   } finally {
     progress.stop();
     await target.context.executor.dispose();

@@ -20,7 +20,7 @@ export function programHelp(commands: readonly Command[]): string {
       ['-v, --version', 'Show the version'],
     ]),
     '',
-    'A model is a folder, the name of a bundled model, or a hub id such as org/name or org/name@revision.',
+    'A model is a folder or its URL, the name of a bundled model, or a hub id such as org/name or org/name@revision.',
     'The environment variables of the Hugging Face hub hold: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.',
   ].join('\n');
 }

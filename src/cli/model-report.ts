@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { singleProcess } from '../distributed/process-group.ts';
@@ -53,9 +51,9 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     const problems: string[] = [];
     await noting(problems, () => matchNames(table, definition, checkpoint));
-    const tokenizer = await noting(problems, () => TextTokenizer.fromFolder(folder));
+    const tokenizer = await noting(problems, () => TextTokenizer.fromFiles(checkpoint.files));
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
-    const template = await noting(problems, () => ChatTemplate.fromFolder(folder));
+    const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
     return {
       folder,
       config: definition.config,
@@ -98,7 +96,7 @@ async function describeFiles(checkpoint: Checkpoint): Promise<ModelReport['files
     names.add(file);
   }
   let bytes = 0;
-  for (const name of names) bytes += (await stat(join(checkpoint.folder, name))).size;
+  for (const name of names) bytes += (await checkpoint.files.open(name))?.size ?? 0;
   return { names: [...names], bytes, dtypes };
 }
 

@@ -1,3 +1,6 @@
+/** Computes out = arrays[0] + arrays[1] + ..., in that order. `out` holds `arrays[rank]`. */
+export type AddArrays = (arrays: readonly Float32Array[], out: Float32Array, rank: number) => void;
+
 /**
  * The ranks that share one model, seen from one of them. Collectives are synchronous: every rank calls them in the same
  * order with arrays of the same length, and returns when its own result is there. Sums run in rank order, so that a
@@ -7,8 +10,11 @@ export interface ProcessGroup {
   readonly rank: number;
   readonly size: number;
 
-  /** Replaces `data` by its sum over all ranks. */
-  allReduce(data: Float32Array): void;
+  /**
+   * Replaces each array by its sum over all ranks. What is passed together takes one exchange.
+   * @param add how to sum, for callers that know a quicker way than a loop.
+   */
+  allReduce(data: readonly Float32Array[], add?: AddArrays): void;
 
   /** The ranks' arrays one after another, in rank order: length `size * data.length`. */
   allGather(data: Float32Array): Float32Array;

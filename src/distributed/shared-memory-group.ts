@@ -1,6 +1,6 @@
 import { ArgumentError, RankFailedError } from '../errors.ts';
 import { hardwareThreads } from './hardware-threads.ts';
-import type { ProcessGroup } from './process-group.ts';
+import type { AddArrays, ProcessGroup } from './process-group.ts';
 
 // Words of the control block.
 const ARRIVED = 0;
@@ -61,19 +61,16 @@ export class SharedMemoryGroup implements ProcessGroup {
     this.#windows = [ranks.map((r) => window(0, r)), ranks.map((r) => window(1, r))];
   }
 
-  allReduce(data: Float32Array): void {
-    this.#exchange(data, (windows, begin, length) => {
-      const out = data.subarray(begin, begin + length);
-      if (windows.length === 2) addTwo(windows[0], windows[1], out);
-      else addAll(windows, out);
-    });
+  allReduce(data: readonly Float32Array[], add: AddArrays = addInOrder): void {
+    this.#exchange(data, (windows, out) => add(windows, out, this.rank));
   }
 
   allGather(data: Float32Array): Float32Array {
     const gathered = new Float32Array(this.size * data.length);
-    this.#exchange(data, (windows, begin, length) => {
+    this.#exchange([data], (windows, part) => {
+      const begin = (part.byteOffset - data.byteOffset) / Float32Array.BYTES_PER_ELEMENT;
       windows.forEach((window, r) => {
-        gathered.set(window.subarray(0, length), r * data.length + begin);
+        gathered.set(window, r * data.length + begin);
       });
     });
     return gathered;
@@ -81,24 +78,36 @@ export class SharedMemoryGroup implements ProcessGroup {
 
   broadcast(data: Float32Array, source: number): void {
     checkRank(source, this.size);
-    this.#exchange(data, (windows, begin, length) => {
-      data.set(windows[source].subarray(0, length), begin);
-    });
+    this.#exchange([data], (windows, part) => part.set(windows[source]));
   }
 
-  /** Shows `data` to all ranks, window by window, and lets `receive` read what every rank showed. */
+  /**
+   * Shows arrays to all ranks, a window full at a time, and lets `receive` read what every rank showed of each part.
+   * Arrays that fit one window together go at once.
+   */
   #exchange(
-    data: Float32Array,
-    receive: (windows: readonly Float32Array[], begin: number, length: number) => void,
+    data: readonly Float32Array[],
+    receive: (windows: readonly Float32Array[], part: Float32Array) => void,
   ): void {
-    for (let begin = 0; begin < data.length; begin += WINDOW) {
-      const length = Math.min(WINDOW, data.length - begin);
+    for (const round of windowRounds(data)) {
       const windows = this.#windows[this.#turn];
       this.#turn = this.#turn === 0 ? 1 : 0;
-      windows[this.rank].set(data.subarray(begin, begin + length));
+      let begin = 0;
+      for (const part of round) {
+        windows[this.rank].set(part, begin);
+        begin += part.length;
+      }
       // A rank writes this window again only after the next barrier, which all pass after they have read it.
       this.#barrier();
-      receive(windows, begin, length);
+      begin = 0;
+      for (const part of round) {
+        const end = begin + part.length;
+        receive(
+          windows.map((window) => window.subarray(begin, end)),
+          part,
+        );
+        begin = end;
+      }
     }
   }
 
@@ -130,17 +139,23 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 }
 
-function addTwo(a: Float32Array, b: Float32Array, out: Float32Array): void {
-  for (let i = 0; i < out.length; i++) out[i] = a[i] + b[i];
+/** The arrays in parts, as many in a round as fit a window. */
+function windowRounds(data: readonly Float32Array[]): readonly (readonly Float32Array[])[] {
+  const total = data.reduce((sum, { length }) => sum + length, 0);
+  if (total === 0) return [];
+  if (total <= WINDOW) return [data];
+  return data.flatMap((array) =>
+    Array.from({ length: Math.ceil(array.length / WINDOW) }, (_, i) => [array.subarray(i * WINDOW, (i + 1) * WINDOW)]),
+  );
 }
 
-function addAll(windows: readonly Float32Array[], out: Float32Array): void {
+const addInOrder: AddArrays = (arrays, out) => {
   for (let i = 0; i < out.length; i++) {
     let sum = 0;
-    for (const window of windows) sum += window[i];
+    for (const array of arrays) sum += array[i];
     out[i] = sum;
   }
-}
+};
 
 function checkRank(rank: number, size: number): void {
   if (Number.isInteger(rank) && rank >= 0 && rank < size) return;

@@ -41,7 +41,7 @@ export interface Completion extends CompletionChoice {
 
 /** A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. */
 export class LLM {
-  /** The folder that the model was loaded from. */
+  /** The folder, or its URL, that the model was loaded from. */
   readonly folder: string;
   readonly config: ModelConfig;
   /** Absent where the folder has no tokenizer.json; then prompts are token ids. */
@@ -63,8 +63,8 @@ export class LLM {
   }
 
   /**
-   * Loads a model from a local folder, by the name of a bundled model, or by a hub id (`org/name`, `org/name@revision`).
-   * Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
+   * Loads a model from a local folder, by the name of a bundled model, from the URL of a folder, or by a hub id
+   * (`org/name`, `org/name@revision`). A browser has URLs and hub ids only. Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
    */
   static async load(source: string, options: LoadOptions = {}): Promise<LLM> {
     return new LLM(await loadModel(source, options));

@@ -2,8 +2,9 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
+import { isUrl, openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
-import { hardwareThreads } from '../distributed/hardware-threads.ts';
+import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
@@ -16,15 +17,19 @@ import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
 import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
 import { identifyModel, type ModelIdentity } from './model-identity.ts';
+import { canShareMemory, isPage } from './rank-thread.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
 
-/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id. */
+/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
 export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
   readonly dtype?: string | undefined;
-  /** Threads that share the model; divides its heads. auto: as many as the machine has and the heads allow. Default: 1. */
+  /**
+   * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
+   * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
+   */
   readonly tensorParallelSize?: number | 'auto' | undefined;
   /** Answers whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
@@ -50,7 +55,7 @@ export interface LoadedModel {
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  const { maxQueueSize, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
+  const { maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
   const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
   for (const [name, value] of Object.entries(counts)) {
     if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
@@ -64,17 +69,20 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     slots: maxNumSeqs,
     checkFinite: options.checkFinite ?? false,
   };
-  // Unknown names fail before anything is fetched.
+  // What can't work fails before anything is fetched.
+  checkRanksCanRun(tensorParallelSize);
   checkDevice(rankOptions.device);
   weightStorage(rankOptions.dtype, 'float32');
 
   const folder = await resolveModel(source, options);
-  const checkpoint = await Checkpoint.open(folder, { signal });
+  const { token, onProgress } = options;
+  const files = await openModelFiles(folder, { name: source, token, onProgress, signal });
+  const checkpoint = await Checkpoint.open(files, { signal });
   try {
     const { config } = defineModel(checkpoint.config);
-    const tokenizer = await TextTokenizer.fromFolder(folder);
+    const tokenizer = await TextTokenizer.fromFiles(files);
     tokenizer?.assertFits(config.vocabSize);
-    const chatTemplate = await ChatTemplate.fromFolder(folder);
+    const chatTemplate = await ChatTemplate.fromFiles(files);
     const generationConfig = checkpoint.generationConfig ?? {};
     const eosTokenIds = [
       ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
@@ -83,7 +91,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const reloadExecutor = async () => {
-      const reopened = await Checkpoint.open(folder);
+      const reopened = await Checkpoint.open(await openModelFiles(folder, { name: source, token }));
       try {
         return await startRanks(reopened, config, ranks, rankOptions, {});
       } finally {
@@ -107,7 +115,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         maxNumSeqs,
         maxNumBatchedTokens,
         maxQueueSize,
-        enablePrefixCaching: options.enablePrefixCaching,
+        enablePrefixCaching,
         prefixCacheBytes,
         snapshotInterval,
         maxUnreadTokens,
@@ -120,9 +128,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   }
 }
 
-/** The largest number of ranks that the machine runs at once and that divides the heads. */
+/** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
 function mostRanks(numHeads: number): number {
-  let ranks = hardwareThreads();
+  let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
 }
@@ -134,7 +142,7 @@ async function startRanks(
   options: RankOptions,
   watch: LoadOptions,
 ): Promise<Executor> {
-  if (size === 1) return loadRank(checkpoint, singleProcess, options, watch);
+  if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
   if (config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
@@ -143,7 +151,17 @@ async function startRanks(
   }
   // Loaded on need: one rank works where there are no threads.
   const { RankExecutor } = await import('./rank-executor.ts');
-  return RankExecutor.load(checkpoint.folder, size, options, watch);
+  const { files } = checkpoint;
+  // Ranks can read a folder at once, but should not fetch a URL once each.
+  return RankExecutor.load(isUrl(files.location) ? files : files.location, size, options, watch);
+}
+
+function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
+  if (tensorParallelSize === 'auto' || tensorParallelSize === 1 || canShareMemory()) return;
+  throw new ShardingError(
+    `tensorParallelSize is ${tensorParallelSize}, but this page is not cross-origin isolated, so workers can't share memory.`,
+    "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
+  );
 }
 
 /** The sampling values that a model's authors recommend. */

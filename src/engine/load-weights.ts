@@ -1,9 +1,10 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
+import { ReadScratch } from '../checkpoint/safetensors.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
-import { elementCount, formatShape } from '../tensor/tensor.ts';
+import { formatShape } from '../tensor/tensor.ts';
 import { yieldToEventLoop } from './event-loop.ts';
 
 export interface LoadWeightsOptions {
@@ -15,9 +16,13 @@ export interface LoadWeightsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Float32 values that are in memory at a time: 1 MB, in which the fixed costs of a read do not show. */
+export const BLOCK_VALUES = 2 ** 18;
+
 /**
- * Fills a model from a checkpoint, one tensor at a time. The files' headers are compared with the model first, so a
- * checkpoint that does not fit fails before any weight is read.
+ * Fills a model from a checkpoint, block of rows by block of rows, and reads only rows that this rank holds something
+ * of. The files' headers are compared with the model first, so a checkpoint that does not fit fails before any weight
+ * is read.
  */
 export async function loadWeights(
   model: CausalLM,
@@ -28,16 +33,19 @@ export async function loadWeights(
   const { name, checkFinite, onProgress, signal } = options;
   const table = new ParameterTable(model);
   const wanted = matchNames(table, definition, checkpoint);
-  const total = wanted.reduce((sum, [, file]) => sum + elementCount(checkpoint.info(file).shape), 0);
+  const total = wanted.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
+  const scratch = new ReadScratch(BLOCK_VALUES);
   let loaded = 0;
   for (const [parameterName, checkpointName] of wanted) {
-    signal?.throwIfAborted();
-    const values = await checkpoint.readFloat32(checkpointName);
-    if (checkFinite) refuseNonFinite(checkpointName, values);
-    table.load(parameterName, values);
-    loaded += values.length;
+    await table.stream(parameterName, BLOCK_VALUES, async (block) => {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      const values = await checkpoint.readFloat32(checkpointName, block, scratch);
+      if (checkFinite) refuseNonFinite(checkpointName, values, block.firstRow * (values.length / block.rows));
+      loaded += values.length;
+      return values;
+    });
     onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
-    await yieldToEventLoop();
   }
 }
 
@@ -87,11 +95,12 @@ export function matchNames(
   return pairs;
 }
 
-function refuseNonFinite(name: string, values: Float32Array): void {
+/** @param begin index of the first of the values in the tensor. */
+function refuseNonFinite(name: string, values: Float32Array, begin: number): void {
   const at = values.findIndex((value) => !Number.isFinite(value));
   if (at === -1) return;
   throw new NonFiniteWeightError(
-    `'${name}' holds ${values[at]} at element ${at}.`,
+    `'${name}' holds ${values[at]} at element ${begin + at}.`,
     'The checkpoint is damaged, or was saved from a run that diverged.',
   );
 }

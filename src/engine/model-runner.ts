@@ -1,9 +1,17 @@
 import type { Backend } from '../backends/backend.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { DisposedError } from '../errors.ts';
-import { buildMamba2Metadata, reorderBatch } from '../layers/mamba2-metadata.ts';
+import {
+  buildMamba2Metadata,
+  checkSequences,
+  decodeMetadata,
+  isDecode,
+  reorderBatch,
+  type ScheduledSequence,
+} from '../layers/mamba2-metadata.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
-import type { Batch, Executor, StateFootprint } from './executor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Batch, Executor, LogitsRows, ScheduledTokens, StateFootprint } from './executor.ts';
 import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
 
 export interface ModelRunnerOptions {
@@ -14,50 +22,42 @@ export interface ModelRunnerOptions {
   readonly group?: Pick<ProcessGroup, 'size' | 'rank'> | undefined;
 }
 
+/** A model with its states. */
+interface Loaded {
+  readonly model: CausalLM;
+  readonly states: StateCache;
+  /** An int32 tensor of no elements. */
+  readonly none: Tensor;
+}
+
+type Sequence = ScheduledTokens & ScheduledSequence;
+
 /** Runs a model's steps on one rank: lays the batch out in rows, keeps the state cache, and picks rows for the head. */
 export class ModelRunner implements Executor {
   /** `bytes` are those of this rank. */
   readonly stateFootprint: StateFootprint;
   readonly #backend: Backend;
   readonly #chunkSize: number;
+  readonly #slots: number;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
-  #loaded: { readonly model: CausalLM; readonly states: StateCache } | undefined;
+  #loaded: Loaded | undefined;
 
   constructor(backend: Backend, model: CausalLM, { slots, chunkSize, group = singleProcess }: ModelRunnerOptions) {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
+    this.#slots = slots;
     const states = new StateCache(backend, model, slots, group);
     this.stateFootprint = states.footprint;
-    this.#loaded = { model, states };
+    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
   }
 
   async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    const backend = this.#backend;
-    const { model, states } = this.#usable();
-    states.run(batch.commands ?? []);
+    const loaded = this.#usable();
+    loaded.states.run(batch.commands ?? []);
     if (batch.sequences.length === 0) return new Float32Array();
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
-    const ordered = reorderBatch(sequences, 'decode-first');
-    const firstRow = new Map<object, number>();
-    const tokenIds: number[] = [];
-    for (const sequence of ordered) {
-      firstRow.set(sequence, tokenIds.length);
-      tokenIds.push(...sequence.tokenIds);
-    }
-    const rows = sequences.flatMap((sequence) => {
-      const first = firstRow.get(sequence) ?? 0;
-      const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
-      return (sequence.logits ?? batch.logits) === 'last' ? all.slice(-1) : all;
-    });
-    return backend.scope(() => {
-      const hiddenStates = model.forward({
-        inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
-        cache: states.layers,
-        metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
-      });
-      const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
-      return backend.read(model.computeLogits(selected));
-    });
+    checkSequences(sequences, this.#slots);
+    return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
   }
 
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
@@ -77,8 +77,47 @@ export class ModelRunner implements Executor {
     this.#loaded = undefined;
   }
 
-  #usable(): { readonly model: CausalLM; readonly states: StateCache } {
+  #usable(): Loaded {
     if (this.#loaded) return this.#loaded;
     throw new DisposedError('The model was disposed of.', 'Load it again.');
+  }
+
+  /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
+  #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<Float32Array<ArrayBuffer>> {
+    const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
+    const slots = Int32Array.from(sequences, ({ slot }) => slot);
+    return this.#backend.step(`decode ${sequences.length}`, [ids, slots], ([inputIds, decodeSlots]) => {
+      const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
+      return model.computeLogits(model.forward({ inputIds, cache: states.layers, metadata }));
+    });
+  }
+
+  #mixed(
+    { model, states }: Loaded,
+    sequences: readonly Sequence[],
+    logits: LogitsRows,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const backend = this.#backend;
+    const ordered = reorderBatch(sequences, 'decode-first');
+    const firstRow = new Map<object, number>();
+    const tokenIds: number[] = [];
+    for (const sequence of ordered) {
+      firstRow.set(sequence, tokenIds.length);
+      for (const tokenId of sequence.tokenIds) tokenIds.push(tokenId);
+    }
+    const rows = sequences.flatMap((sequence) => {
+      const first = firstRow.get(sequence) ?? 0;
+      const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
+      return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
+    });
+    return backend.scope(() => {
+      const hiddenStates = model.forward({
+        inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
+        cache: states.layers,
+        metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+      });
+      const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
+      return backend.read(model.computeLogits(selected));
+    });
   }
 }

@@ -1,8 +1,8 @@
 import type { ModelRunner } from './model-runner.ts';
-import type { RankRequest, RankResult } from './rank-protocol.ts';
+import type { RankResult, StepRequest } from './rank-protocol.ts';
 
 /** Does what a rank was asked for. */
-export async function answer(runner: ModelRunner, request: RankRequest, rank: number): Promise<RankResult> {
+export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
   switch (request.type) {
     case 'execute': {
       const logits = await runner.execute(request.batch);

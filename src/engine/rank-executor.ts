@@ -1,25 +1,28 @@
-import { Worker } from 'node:worker_threads';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import type { Batch, Executor, StateFootprint } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
+import { RankFileServer } from './rank-files.ts';
 import {
   type RankMessage,
-  type RankRequest,
   type RankResult,
-  type RankWorkerData,
+  type RankStart,
   reviveError,
+  type StepRequest,
   type WeightSource,
 } from './rank-protocol.ts';
+import { type RankThread, startRankThread } from './rank-thread.ts';
 import { checkStateLength, joinStateParts } from './state-cache.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 
-/** Steps of a model that is sharded over worker threads, one per rank. The caller's thread only sends and receives. */
+/** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
-  readonly #workers: readonly Worker[];
-  readonly #memory: GroupMemory;
+  readonly #threads: readonly RankThread[];
+  /** Absent with one rank: it has nobody to share with. */
+  readonly #memory: GroupMemory | undefined;
+  readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
@@ -33,21 +36,23 @@ export class RankExecutor implements Executor {
     options: RankOptions,
     onProgress: ProgressCallback | undefined,
   ) {
-    this.#memory = createGroupMemory(size);
+    this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
-    // A source tree runs its .ts files; the published package has .js only.
-    const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
-    this.#workers = Array.from({ length: size }, (_, rank) => {
-      const workerData: RankWorkerData = { source, memory: this.#memory, rank, options };
-      const worker = new Worker(new URL(file, import.meta.url), { workerData, name: `mamba2 rank ${rank}` });
-      worker.on('message', (message: RankMessage) => this.#receive(message));
-      worker.on('error', (error) =>
-        this.#end(new RankFailedError(`Rank ${rank} failed: ${error.message}`, '', { cause: error })),
+    this.#threads = Array.from({ length: size }, (_, rank) =>
+      startRankThread(rank, {
+        onMessage: (message) => this.#receive(message, rank),
+        onEnd: (problem, cause) =>
+          this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, 'Load the model again.', { cause })),
+      }),
+    );
+    if (typeof source === 'object' && 'location' in source) {
+      this.#fileServer = new RankFileServer(source, size, ({ rank, id }, answer, transfer) =>
+        this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
       );
-      worker.on('exit', (code) =>
-        this.#end(new RankFailedError(`Rank ${rank} exited with code ${code}.`, 'Load the model again.')),
-      );
-      return worker;
+    }
+    this.#threads.forEach((thread, rank) => {
+      const start = { source: plainSource(source), rank, memory: this.#memory, options };
+      thread.post({ type: 'start', start });
     });
   }
 
@@ -78,13 +83,13 @@ export class RankExecutor implements Executor {
   }
 
   async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    const logits = (await this.#request({ type: 'execute', batch })).find((result) => result.logits)?.logits;
+    const logits = (await this.#step({ type: 'execute', batch })).find((result) => result.logits)?.logits;
     if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
     return logits;
   }
 
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    const results = await this.#request({ type: 'exportState', snapshot });
+    const results = await this.#step({ type: 'exportState', snapshot });
     const parts = results.flatMap(({ stateParts = [] }) => stateParts);
     return joinStateParts(parts, this.#stateFootprint.length);
   }
@@ -92,21 +97,20 @@ export class RankExecutor implements Executor {
   async importState(snapshot: number, state: Float32Array): Promise<void> {
     // A rank that refused it would take the others down with it.
     checkStateLength(state, this.#stateFootprint);
-    await this.#request({ type: 'importState', snapshot, state });
+    await this.#step({ type: 'importState', snapshot, state });
   }
 
   async dispose(): Promise<void> {
     this.#end(new DisposedError('The model was disposed of.'));
-    failGroup(this.#memory);
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
   /** What every rank returns. */
-  #request(request: RankRequest): Promise<RankResult[]> {
+  #step(request: StepRequest): Promise<RankResult[]> {
     // Ranks run one step at a time, and a reply does not say which step it answers.
     const step = this.#lastStep.then(async () => {
       const replies = this.#allReplies();
-      for (const worker of this.#workers) worker.postMessage(request);
+      for (const thread of this.#threads) thread.post(request);
       return (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
     });
     this.#lastStep = step.catch(() => {});
@@ -122,8 +126,11 @@ export class RankExecutor implements Executor {
     });
   }
 
-  #receive(message: RankMessage): void {
+  #receive(message: RankMessage, rank: number): void {
     switch (message.type) {
+      case 'question':
+        this.#fileServer?.ask({ rank, id: message.id }, message.question).catch((error: Error) => this.#end(error));
+        break;
       case 'progress':
         this.#onProgress?.(message.event);
         break;
@@ -140,16 +147,22 @@ export class RankExecutor implements Executor {
     const replies = this.#replies;
     if (!replies) return;
     replies.messages.push(message);
-    if (replies.messages.length === this.#workers.length) replies.settle();
+    if (replies.messages.length === this.#threads.length) replies.settle();
   }
 
   /** The first failure is the one to report: later ones follow from it. */
   #end(error: Error): void {
     if (this.#ended) return;
     this.#ended = error;
-    failGroup(this.#memory);
+    if (this.#memory) failGroup(this.#memory);
     this.#replies?.settle(error);
   }
+}
+
+/** A source as it can be posted. */
+function plainSource(source: WeightSource): RankStart['source'] {
+  if (typeof source === 'string') return { folder: source };
+  return 'location' in source ? { files: source.location } : { synthetic: source };
 }
 
 /** All ranks know how long a whole state is, and each how many bytes it holds of one. */

@@ -1,25 +1,35 @@
+import type { ModelFiles } from '../checkpoint/model-files.ts';
 import type { ProgressEvent } from '../checkpoint/progress.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
 import * as errors from '../errors.ts';
 import { Mamba2Error, RankFailedError } from '../errors.ts';
 import type { Batch, StateFootprint } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
+import type { FileAnswer, FileQuestion } from './rank-files.ts';
 import type { StatePart } from './state-cache.ts';
 import type { SyntheticSource } from './synthetic-model.ts';
 
-/** Where ranks get their weights: a checkpoint's folder, or a model to make up. */
-export type WeightSource = string | SyntheticSource;
+/** Where ranks get their weights: a checkpoint's folder, files that one thread reads for all, or a model to make up. */
+export type WeightSource = string | ModelFiles | SyntheticSource;
 
-/** What a rank's worker is started with. */
-export interface RankWorkerData {
-  readonly source: WeightSource;
-  readonly memory: GroupMemory;
+/** What a rank is started with. */
+export interface RankStart {
+  /** A folder to read, the location of files to ask for, or a model to make up. */
+  readonly source: { readonly folder: string } | { readonly files: string } | { readonly synthetic: SyntheticSource };
   readonly rank: number;
+  /** Shared by all ranks; absent where there is one. */
+  readonly memory: GroupMemory | undefined;
   readonly options: RankOptions;
 }
 
-/** To a rank: a step, or a state to give or take. Every rank answers each with a result. */
+/** To a rank. */
 export type RankRequest =
+  | { readonly type: 'start'; readonly start: RankStart }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
+  | StepRequest;
+
+/** A step, or a state to give or take. Every rank answers each with a result. */
+export type StepRequest =
   | { readonly type: 'execute'; readonly batch: Batch }
   | { readonly type: 'exportState'; readonly snapshot: number }
   | { readonly type: 'importState'; readonly snapshot: number; readonly state: Float32Array };
@@ -33,6 +43,7 @@ export interface RankResult {
 
 /** From a rank. Only rank 0 reports loading. */
 export type RankMessage =
+  | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }
   | { readonly type: 'ready'; readonly stateFootprint: StateFootprint }
   | { readonly type: 'result'; readonly result: RankResult }

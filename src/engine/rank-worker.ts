@@ -1,49 +1,77 @@
-import { parentPort, workerData } from 'node:worker_threads';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressEvent } from '../checkpoint/progress.ts';
+import { singleProcess } from '../distributed/process-group.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { answer, buffersOf } from './rank-answer.ts';
-import { type RankMessage, type RankRequest, type RankWorkerData, serializeError } from './rank-protocol.ts';
+import { type FileAnswer, type FileQuestion, RankFiles } from './rank-files.ts';
+import { openRankPort } from './rank-port.ts';
+import { type RankRequest, type RankStart, type StepRequest, serializeError } from './rank-protocol.ts';
 import { loadSyntheticRank } from './synthetic-model.ts';
 
 /** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
-const { source, memory, rank, options } = workerData as RankWorkerData;
+class RankHost {
+  readonly #port = openRankPort((request) => this.#receive(request));
+  readonly #questions = new Map<number, (answer: FileAnswer) => void>();
+  #asked = 0;
+  #started: { readonly start: RankStart; readonly runner: Promise<ModelRunner> } | undefined;
 
-function post(message: RankMessage, transfer: ArrayBuffer[] = []): void {
-  parentPort?.postMessage(message, transfer);
-}
+  #receive(request: RankRequest): void {
+    switch (request.type) {
+      case 'start':
+        this.#start(request.start).catch((error: unknown) => this.#fail(error));
+        break;
+      case 'answer':
+        this.#questions.get(request.id)?.(request.answer);
+        this.#questions.delete(request.id);
+        break;
+      default:
+        this.#step(request).catch((error: unknown) => this.#fail(error));
+    }
+  }
 
-/** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
-function fail(error: unknown): void {
-  post({ type: 'error', error: serializeError(error) });
-  failGroup(memory);
-}
+  async #start(start: RankStart): Promise<void> {
+    const runner = this.#load(start);
+    this.#started = { start, runner };
+    const { stateFootprint } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint });
+  }
 
-async function load(): Promise<ModelRunner> {
-  const group = new SharedMemoryGroup(memory, rank);
-  const onProgress = rank === 0 ? (event: ProgressEvent) => post({ type: 'progress', event }) : undefined;
-  if (typeof source !== 'string') return loadSyntheticRank(source, group, options, { onProgress });
-  const checkpoint = await Checkpoint.open(source);
-  try {
-    return await loadRank(checkpoint, group, options, { onProgress });
-  } finally {
-    await checkpoint.close();
+  async #load({ source, memory, rank, options }: RankStart): Promise<ModelRunner> {
+    const group = memory ? new SharedMemoryGroup(memory, rank) : singleProcess;
+    const report = (event: ProgressEvent) => this.#port.post({ type: 'progress', event });
+    const onProgress = rank === 0 ? report : undefined;
+    if ('synthetic' in source) return loadSyntheticRank(source.synthetic, group, options, { onProgress });
+    const files = 'folder' in source ? source.folder : new RankFiles(source.files, (question) => this.#ask(question));
+    const checkpoint = await Checkpoint.open(files);
+    try {
+      return await loadRank(checkpoint, group, options, { onProgress });
+    } finally {
+      await checkpoint.close();
+    }
+  }
+
+  async #step(request: StepRequest): Promise<void> {
+    if (this.#started === undefined) return;
+    const { start, runner } = this.#started;
+    const result = await answer(await runner, request, start.rank);
+    this.#port.post({ type: 'result', result }, buffersOf(result));
+  }
+
+  #ask(question: FileQuestion): Promise<FileAnswer> {
+    return new Promise((resolve) => {
+      const id = this.#asked++;
+      this.#questions.set(id, resolve);
+      this.#port.post({ type: 'question', id, question });
+    });
+  }
+
+  /** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
+  #fail(error: unknown): void {
+    this.#port.post({ type: 'error', error: serializeError(error) });
+    if (this.#started?.start.memory) failGroup(this.#started.start.memory);
   }
 }
 
-try {
-  const runner = await load();
-  parentPort?.on('message', async (request: RankRequest) => {
-    try {
-      const result = await answer(runner, request, rank);
-      post({ type: 'result', result }, buffersOf(result));
-    } catch (error) {
-      fail(error);
-    }
-  });
-  post({ type: 'ready', stateFootprint: runner.stateFootprint });
-} catch (error) {
-  fail(error);
-}
+new RankHost();

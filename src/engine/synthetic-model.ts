@@ -4,12 +4,12 @@ import { type ProcessGroup, singleProcess } from '../distributed/process-group.t
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import { elementCount } from '../tensor/tensor.ts';
 import { yieldToEventLoop } from './event-loop.ts';
 import type { Executor } from './executor.ts';
 import { makeRank, type RankOptions } from './load-rank.ts';
+import { BLOCK_VALUES } from './load-weights.ts';
 import type { ModelRunner } from './model-runner.ts';
-import { syntheticWeight } from './synthetic-weights.ts';
+import { SyntheticWeight } from './synthetic-weights.ts';
 
 /** A model whose weights are made up: what it costs to run can be measured without its files. Plain data. */
 export interface SyntheticSource {
@@ -47,17 +47,21 @@ export async function loadSyntheticRank(
   return makeRank(defineModel(config), group, options, 'float32', fill);
 }
 
-/** One tensor at a time, as from a checkpoint, so that the peak of memory is one too. */
+/** Block by block, as from a checkpoint, so that the peak of memory is one too. */
 async function fillWeights(model: CausalLM, seed: number, name: string, { onProgress, signal }: Watch): Promise<void> {
   const table = new ParameterTable(model);
-  const total = table.names().reduce((sum, parameter) => sum + elementCount(table.shape(parameter)), 0);
+  const total = table.names().reduce((sum, parameter) => sum + table.valuesToRead(parameter), 0);
+  const scratch = new Float32Array(BLOCK_VALUES);
   let loaded = 0;
   for (const parameter of table.names()) {
-    signal?.throwIfAborted();
-    const values = syntheticWeight(parameter, table.shape(parameter), seed);
-    table.load(parameter, values);
-    loaded += values.length;
+    const weight = new SyntheticWeight(parameter, table.shape(parameter), seed);
+    await table.stream(parameter, BLOCK_VALUES, async (block) => {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      const values = weight.read(block, scratch);
+      loaded += values.length;
+      return values;
+    });
     onProgress?.({ status: 'load', name, file: parameter, loaded, total, progress: (100 * loaded) / total });
-    await yieldToEventLoop();
   }
 }

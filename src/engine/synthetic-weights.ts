@@ -1,43 +1,92 @@
+import { type RowRun, rowSize } from '../layers/weight-loaders.ts';
+
 /**
  * Values for one weight as a fresh model has them (mamba_ssm's initialisation), so that states and logits stay finite
  * over any number of tokens. They depend on seed and name alone: every rank makes the same.
- *
- * @param name the model's own name of the weight.
- * @param shape whole, as in a checkpoint.
  */
-export function syntheticWeight(name: string, shape: readonly number[], seed: number): Float32Array {
-  const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1));
-  const kind = name.slice(name.lastIndexOf('.') + 1);
-  switch (kind) {
-    case 'A_log':
-      return fillUniform(values, name, seed, 1, 16).map(Math.log);
-    case 'dt_bias':
-      // Δ between 0.001 and 0.1, evenly in its logarithm, and the bias whose softplus it is.
-      return fillUniform(values, name, seed, Math.log(0.001), Math.log(0.1)).map((logDt) =>
-        Math.log(Math.expm1(Math.exp(logDt))),
-      );
-    case 'D':
-      return values.fill(1);
-    case 'bias':
-      return values;
+export class SyntheticWeight {
+  readonly #kind: string;
+  readonly #shape: readonly number[];
+  readonly #seed: number;
+  /** Where in the tensor the generator stands, and in which state. */
+  #position = 0;
+  #state: number;
+
+  /**
+   * @param name the model's own name of the weight.
+   * @param shape whole, as in a checkpoint.
+   */
+  constructor(name: string, shape: readonly number[], seed: number) {
+    this.#kind = name.slice(name.lastIndexOf('.') + 1);
+    this.#shape = shape;
+    this.#seed = hash(name, seed);
+    this.#state = this.#seed;
   }
-  // A norm's weight has one axis; a convolution's is (channels, 1, taps).
-  if (shape.length === 1) return values.fill(1);
-  const limit = 1 / Math.sqrt(shape[shape.length - 1]);
-  return fillUniform(values, name, seed, -limit, limit);
+
+  /** Some rows. They lie in `scratch` where it is large enough. Rows in ascending order cost least. */
+  read({ firstRow, rows }: RowRun, scratch = new Float32Array()): Float32Array {
+    const size = rowSize(this.#shape);
+    const count = rows * size;
+    const values = count <= scratch.length ? scratch.subarray(0, count) : new Float32Array(count);
+    this.#seek(firstRow * size);
+    switch (this.#kind) {
+      case 'A_log':
+        return replaceAll(this.#fillUniform(values, 1, 16), Math.log);
+      case 'dt_bias':
+        // Δ between 0.001 and 0.1, evenly in its logarithm, and the bias whose softplus it is.
+        return replaceAll(this.#fillUniform(values, Math.log(0.001), Math.log(0.1)), (logDt) =>
+          Math.log(Math.expm1(Math.exp(logDt))),
+        );
+      case 'D':
+        return values.fill(1);
+      case 'bias':
+        return values.fill(0);
+    }
+    // A norm's weight has one axis; a convolution's is (channels, 1, taps).
+    if (this.#shape.length === 1) return values.fill(1);
+    const limit = 1 / Math.sqrt(this.#shape[this.#shape.length - 1]);
+    return this.#fillUniform(values, -limit, limit);
+  }
+
+  #fillUniform(values: Float32Array, low: number, high: number): Float32Array {
+    const middle = (low + high) / 2;
+    const scale = (high - low) / 2 ** 32;
+    let state = this.#state;
+    for (let i = 0; i < values.length; i++) {
+      state = xorshift(state);
+      values[i] = middle + state * scale;
+    }
+    this.#state = state;
+    this.#position += values.length;
+    return values;
+  }
+
+  #seek(position: number): void {
+    if (position < this.#position) {
+      this.#position = 0;
+      this.#state = this.#seed;
+    }
+    let state = this.#state;
+    for (let i = this.#position; i < position; i++) state = xorshift(state);
+    this.#state = state;
+    this.#position = position;
+  }
 }
 
-/** Marsaglia's xorshift with 32 bits: random enough for weights, and quick enough for billions of them. */
-function fillUniform(values: Float32Array, name: string, seed: number, low: number, high: number): Float32Array {
-  let state = hash(name, seed);
-  const middle = (low + high) / 2;
-  const scale = (high - low) / 2 ** 32;
-  for (let i = 0; i < values.length; i++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    values[i] = middle + state * scale;
-  }
+/** All values of such a weight. */
+export function syntheticWeight(name: string, shape: readonly number[], seed: number): Float32Array {
+  return new SyntheticWeight(name, shape, seed).read({ firstRow: 0, rows: shape[0] ?? 1 });
+}
+
+/** Marsaglia's, with 32 bits: random enough for weights, and quick enough for billions of them. */
+function xorshift(state: number): number {
+  let next = state ^ (state << 13);
+  next ^= next >>> 17;
+  return next ^ (next << 5);
+}
+
+function replaceAll(values: Float32Array, map: (value: number) => number): Float32Array {
+  for (let i = 0; i < values.length; i++) values[i] = map(values[i]);
   return values;
 }
 

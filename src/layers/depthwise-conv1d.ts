@@ -1,6 +1,7 @@
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import type { WeightLoader } from './weight-loaders.ts';
 
 /** The weights of the mixer's convolution, its channels divided among the ranks as the loader says. */
@@ -43,7 +44,7 @@ export class DepthwiseConv1d implements Module {
       {
         shape: [this.#checkpointDim, 1, this.#taps],
         loader: this.#loader,
-        place: (values) => this.weight.set(backend.tensor(values, [this.#dim, this.#taps])),
+        place: () => tensorSink(backend, [this.#dim, this.#taps], (weight) => this.weight.set(weight)),
       },
     ];
     if (!this.#useBias) return;
@@ -52,9 +53,10 @@ export class DepthwiseConv1d implements Module {
       {
         shape: [this.#checkpointDim],
         loader: this.#loader,
-        place: (values) => {
-          this.bias = backend.tensor(values, [this.#dim]);
-        },
+        place: () =>
+          tensorSink(backend, [this.#dim], (bias) => {
+            this.bias = bias;
+          }),
       },
     ];
   }

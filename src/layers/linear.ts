@@ -3,6 +3,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
+import { linearWeightSink, tensorSink, valuesSink } from './row-sink.ts';
 import { divide, replicatedWeightLoader, shardedWeightLoader, type WeightLoader } from './weight-loaders.ts';
 
 /** How a linear layer is made, whichever way it is sharded. */
@@ -55,7 +56,7 @@ export class ColumnParallelLinear implements Module {
       {
         shape: [this.#checkpointRows, columns],
         loader: this.#loader,
-        place: (values) => this.#weight.set(backend.linearWeight(values, rows, columns, dtype)),
+        place: () => linearWeightSink(backend, [rows, columns], dtype, (weight) => this.#weight.set(weight)),
       },
     ];
     if (this.#options.bias) {
@@ -64,9 +65,10 @@ export class ColumnParallelLinear implements Module {
         {
           shape: [this.#checkpointRows],
           loader: this.#loader,
-          place: (values) => {
-            this.#bias = backend.tensor(values, [rows]);
-          },
+          place: () =>
+            tensorSink(backend, [rows], (bias) => {
+              this.#bias = bias;
+            }),
         },
       ];
     }
@@ -101,25 +103,26 @@ export class RowParallelLinear implements Module {
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     const { backend, group } = this.#context;
-    const columns = this.#inputSizePerRank;
+    const [rows, columns] = [this.#outputSize, this.#inputSizePerRank];
     const dtype = linearDType(this.#context, this.#options);
     yield [
       'weight',
       {
-        shape: [this.#outputSize, this.#inputSize],
+        shape: [rows, this.#inputSize],
         loader: shardedWeightLoader(1, group.size, group.rank),
-        place: (values) => this.#weight.set(backend.linearWeight(values, this.#outputSize, columns, dtype)),
+        place: () => linearWeightSink(backend, [rows, columns], dtype, (weight) => this.#weight.set(weight)),
       },
     ];
     if (this.#options.bias) {
       yield [
         'bias',
         {
-          shape: [this.#outputSize],
+          shape: [rows],
           loader: replicatedWeightLoader,
-          place: (values) => {
-            if (group.rank === 0) this.#bias = backend.tensor(values, [this.#outputSize]);
-          },
+          place: () =>
+            valuesSink(rows, (values) => {
+              if (group.rank === 0) this.#bias = backend.tensor(values, [rows]);
+            }),
         },
       ];
     }
@@ -127,8 +130,12 @@ export class RowParallelLinear implements Module {
 
   /** (T, inputSize / ranks) → (T, outputSize), the same on all ranks. */
   forward(x: Tensor): Tensor {
-    const { backend, group } = this.#context;
-    return backend.allReduce(backend.linear(x, this.#weight.get(), this.#bias), group);
+    return this.#context.backend.allReduce([this.forwardPartial(x)], this.#context.group)[0];
+  }
+
+  /** The rank's own summand of {@link forward}, for a caller that has more to sum over the ranks. */
+  forwardPartial(x: Tensor): Tensor {
+    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
   }
 }
 

@@ -9,6 +9,7 @@ import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './m
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
 import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import {
   composedWeightLoader,
   extraGroupsForHeadShards,
@@ -41,6 +42,7 @@ export class MambaMixer2 implements Module {
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
+  readonly #useBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -72,6 +74,7 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
+    this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     this.stateSize = {
@@ -134,7 +137,7 @@ export class MambaMixer2 implements Module {
     const perHead = (target: Loaded<Tensor>, headLoader = loader): Parameter => ({
       shape: [this.#numHeads * group.size],
       loader: headLoader,
-      place: (values) => target.set(backend.tensor(values, [this.#numHeads])),
+      place: () => tensorSink(backend, [this.#numHeads], (tensor) => target.set(tensor)),
     });
     yield* prefixed('in_proj', this.#inProj);
     yield* prefixed('conv1d', this.#conv1d);
@@ -173,11 +176,20 @@ export class MambaMixer2 implements Module {
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
-    // 4. Gated norm: (T, intermediate)
-    const normed = this.#norm.forward(y, gate);
+    // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
+    return this.#norm.sharesOneGroup && !this.#useBias ? this.#projectShared(y, gate) : this.#project(y, gate);
+  }
 
-    // 5. Out-projection: (T, intermediate) → (T, hidden)
-    return this.#outProj.forward(normed);
+  #project(y: Tensor, gate: Tensor): Tensor {
+    return this.#outProj.forward(this.#norm.forward(y, gate));
+  }
+
+  /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */
+  #projectShared(y: Tensor, gate: Tensor): Tensor {
+    const { backend, group } = this.#context;
+    const { rows, squareSums } = this.#norm.forwardPartial(y, gate);
+    const [projected, sums] = backend.allReduce([this.#outProj.forwardPartial(rows), squareSums], group);
+    return this.#norm.scale(projected, sums);
   }
 
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
@@ -191,7 +203,7 @@ export class MambaMixer2 implements Module {
         'Build the metadata from the sequences whose tokens the rows are.',
       );
     }
-    const y = backend.zeros([T, this.#intermediateSize]);
+    const y = backend.empty([T, this.#intermediateSize]);
     const decodesFirst = order === 'decode-first';
     const decodeBegin = decodesFirst ? 0 : numPrefillTokens;
     const prefillBegin = decodesFirst ? numDecodes : 0;

@@ -53,6 +53,24 @@ export function reorderBatch<S extends ScheduledSequence>(sequences: readonly S[
   return order === 'decode-first' ? [...decodes, ...prefills] : [...prefills, ...decodes];
 }
 
+/**
+ * The same for a batch of decodes alone, from slots that are tensors already.
+ * @param none an int32 tensor of no elements.
+ */
+export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): Mamba2Metadata {
+  return {
+    order: 'decode-first',
+    numDecodes: slots.shape[0],
+    numPrefills: 0,
+    numPrefillTokens: 0,
+    decodeSlots: slots,
+    prefillSlots: none,
+    hasInitialStates: none,
+    prefillStartLoc: none,
+    chunkSize,
+  };
+}
+
 /** @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts. */
 export function buildMamba2Metadata(
   backend: Backend,
@@ -60,7 +78,7 @@ export function buildMamba2Metadata(
   options: { readonly order?: BatchOrder; readonly chunkSize: number },
 ): Mamba2Metadata {
   const { order = 'decode-first', chunkSize } = options;
-  checkSequences(sequences);
+  checkSequences(sequences, Number.POSITIVE_INFINITY);
   const ordered = reorderBatch(sequences, order);
   if (ordered.some((sequence, i) => sequence !== sequences[i])) {
     throw new MetadataError(`The batch is not ${order}.`, 'Arrange it with reorderBatch before its rows are laid out.');
@@ -85,7 +103,11 @@ export function buildMamba2Metadata(
   };
 }
 
-function checkSequences(sequences: readonly ScheduledSequence[]): void {
+/**
+ * @param slots of the state cache.
+ * @throws MetadataError when sequences share a slot, name one that is not there, or have impossible counts.
+ */
+export function checkSequences(sequences: readonly ScheduledSequence[], slots: number): void {
   const used = new Set<number>();
   for (const { slot, numComputedTokens, numTokens } of sequences) {
     const counts = [numComputedTokens, numTokens];
@@ -96,6 +118,9 @@ function checkSequences(sequences: readonly ScheduledSequence[]): void {
       );
     }
     if (slot === PAD_SLOT_ID) continue;
+    if (slot >= slots) {
+      throw new MetadataError(`A sequence has slot ${slot} of a cache of ${slots}.`, `Pad with ${PAD_SLOT_ID}.`);
+    }
     if (used.has(slot)) throw new MetadataError(`Two sequences of the batch use slot ${slot}.`, 'Give each its own.');
     used.add(slot);
   }

@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import { divide, shardedWeightLoader } from './weight-loaders.ts';
 
 /**
@@ -10,7 +11,8 @@ import { divide, shardedWeightLoader } from './weight-loaders.ts';
  *
  * With several ranks each holds fullHiddenSize / ranks columns. Where whole groups lie on a rank, the norm is local.
  * Otherwise (one group, or groups that straddle ranks) the ranks sum their squares per group, which is a (T, groups)
- * exchange instead of the whole row.
+ * exchange instead of the whole row. With one group even that needs no exchange of its own: the norm only scales a row,
+ * so it can follow the projection behind it, see {@link forwardPartial}.
  */
 export class Mixer2RMSNormGated implements Module {
   readonly #context: LayerContext;
@@ -53,9 +55,30 @@ export class Mixer2RMSNormGated implements Module {
       {
         shape: [this.#perRankHiddenSize * group.size],
         loader: shardedWeightLoader(0, group.size, group.rank),
-        place: (values) => this.#weight.set(backend.tensor(values, [this.#perRankHiddenSize])),
+        place: () => tensorSink(backend, [this.#perRankHiddenSize], (weight) => this.#weight.set(weight)),
       },
     ];
+  }
+
+  /** Whether the ranks exchange squares of rows that are one group each. */
+  get sharesOneGroup(): boolean {
+    return this.#useRmsNorm && !this.#isLocal && this.#groups === 1;
+  }
+
+  /**
+   * Where ranks share one group: all but the division by the root of the row's mean square. Its sums of squares (T, 1),
+   * once they are summed over the ranks, go to {@link scale} with whatever linear function of the rows was computed.
+   */
+  forwardPartial(x: Tensor, gate: Tensor): { readonly rows: Tensor; readonly squareSums: Tensor } {
+    const { backend } = this.#context;
+    const v = backend.siluGate(x, gate);
+    const squareSums = backend.groupSquareSums(v, 1, this.#layout);
+    return { rows: backend.mulColumns(v, this.#weight.get()), squareSums };
+  }
+
+  /** The division that {@link forwardPartial} left out. */
+  scale(rows: Tensor, squareSums: Tensor): Tensor {
+    return this.#context.backend.scaleRows(rows, squareSums, this.#layout.groupSize, this.#eps);
   }
 
   /** x, gate (T, fullHiddenSize / ranks) → the same shape. */
@@ -64,7 +87,7 @@ export class Mixer2RMSNormGated implements Module {
     const v = backend.siluGate(x, gate);
     if (!this.#useRmsNorm) return v;
     const ownSums = backend.groupSquareSums(v, this.#groups, this.#layout);
-    const squareSums = this.#isLocal ? ownSums : backend.allReduce(ownSums, group);
+    const squareSums = this.#isLocal ? ownSums : backend.allReduce([ownSums], group)[0];
     return backend.scaleByGroupNorm(v, squareSums, this.#weight.get(), this.#eps, this.#layout);
   }
 }

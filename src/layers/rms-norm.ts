@@ -1,6 +1,7 @@
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
+import { tensorSink } from './row-sink.ts';
 import { replicatedWeightLoader } from './weight-loaders.ts';
 
 /** x / sqrt(mean(x²) + eps) * weight over whole rows, the same on every rank. */
@@ -23,7 +24,7 @@ export class RMSNorm implements Module {
       {
         shape,
         loader: replicatedWeightLoader,
-        place: (values) => this.#weight.set(this.#context.backend.tensor(values, shape)),
+        place: () => tensorSink(this.#context.backend, shape, (weight) => this.#weight.set(weight)),
       },
     ];
   }

@@ -3,6 +3,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
+import { linearWeightSink } from './row-sink.ts';
 import type { WeightLoader } from './weight-loaders.ts';
 
 /**
@@ -41,8 +42,8 @@ export class VocabParallelEmbedding implements Module {
       'weight',
       {
         shape: [this.#vocabSize, columns],
-        loader: paddedRowsLoader(rows, group.rank),
-        place: (values) => this.#table.set(backend.linearWeight(values, rows, columns, dtype)),
+        loader: rowsOfRankLoader(rows, group.rank),
+        place: () => linearWeightSink(backend, [rows, columns], dtype, (table) => this.#table.set(table)),
       },
     ];
   }
@@ -51,7 +52,7 @@ export class VocabParallelEmbedding implements Module {
   embed(ids: Tensor): Tensor {
     const { backend, group } = this.#context;
     const firstRow = group.rank * this.#rowsPerRank;
-    return backend.allReduce(backend.embedding(ids, this.#table.get(), firstRow), group);
+    return backend.allReduce([backend.embedding(ids, this.#table.get(), firstRow)], group)[0];
   }
 
   /** hidden states (T, hiddenSize) → logits (T, vocabSize), the same on all ranks. */
@@ -63,11 +64,13 @@ export class VocabParallelEmbedding implements Module {
   }
 }
 
-function paddedRowsLoader(rows: number, rank: number): WeightLoader {
-  return (whole, shape) => {
-    const columns = shape[1];
-    const shard = new Float32Array(rows * columns);
-    shard.set(whole.subarray(rank * rows * columns, (rank + 1) * rows * columns));
-    return shard;
+/** Rank r's `rows` rows, as far as the checkpoint has them. */
+function rowsOfRankLoader(rows: number, rank: number): WeightLoader {
+  return {
+    rows: ([vocabSize]) => {
+      const firstRow = Math.min(rank * rows, vocabSize);
+      return [{ firstRow, rows: Math.min(rows, vocabSize - firstRow) }];
+    },
+    part: (given) => given,
   };
 }

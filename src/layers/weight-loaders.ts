@@ -1,33 +1,79 @@
 import { ShapeError, ShardingError } from '../errors.ts';
 import { elementCount, formatShape } from '../tensor/tensor.ts';
 
+/** Consecutive rows of a tensor's first axis. A tensor without axes has one row. */
+export interface RowRun {
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
 /**
- * Takes what one rank needs out of a whole checkpoint tensor: (values, shape) → this rank's values. Row-major; pure.
+ * Which part of a checkpoint tensor one rank holds. It names rows and cuts columns, so that a tensor can pass a block of
+ * rows at a time, and rows that a rank does not hold are never read. Pure.
  */
-export type WeightLoader = (whole: Float32Array, shape: readonly number[]) => Float32Array;
+export interface WeightLoader {
+  /**
+   * The rows that hold something of the rank's part, in its own order; some may come twice.
+   * @param shape of the whole tensor.
+   */
+  rows(shape: readonly number[]): readonly RowRun[];
+  /**
+   * The rank's part of some of these rows.
+   * @param rows whole ones, row-major. They may be overwritten, and the result may lie where they did.
+   */
+  part(rows: Float32Array, shape: readonly number[]): Float32Array;
+}
+
+/** This rank's part of a whole tensor, as a copy. Row-major. */
+export function loadShard(loader: WeightLoader, whole: Float32Array, shape: readonly number[]): Float32Array {
+  const size = rowSize(shape);
+  const parts = loader
+    .rows(shape)
+    .map(({ firstRow, rows }) => loader.part(whole.slice(firstRow * size, (firstRow + rows) * size), shape));
+  const shard = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let filled = 0;
+  for (const part of parts) {
+    shard.set(part, filled);
+    filled += part.length;
+  }
+  return shard;
+}
 
 /** Every rank holds the whole tensor. */
-export const replicatedWeightLoader: WeightLoader = (whole) => whole;
+export const replicatedWeightLoader: WeightLoader = {
+  rows: ([rows = 1]) => [{ firstRow: 0, rows }],
+  part: (rows) => rows,
+};
 
 /** Rank r holds the r-th of `tpSize` equal parts along `axis`. */
 export function shardedWeightLoader(axis: number, tpSize: number, tpRank: number): WeightLoader {
-  return (whole, shape) => {
-    const extent = shape[axis];
-    const part = divide(extent, tpSize, `Axis ${axis} of a tensor of shape ${formatShape(shape)}`);
-    const inner = elementCount(shape.slice(axis + 1));
-    const outer = elementCount(shape.slice(0, axis));
-    const shard = new Float32Array(outer * part * inner);
-    for (let o = 0; o < outer; o++) {
-      const begin = (o * extent + tpRank * part) * inner;
-      shard.set(whole.subarray(begin, begin + part * inner), o * part * inner);
-    }
-    return shard;
+  const shardExtent = (shape: readonly number[]) =>
+    divide(shape[axis], tpSize, `Axis ${axis} of a tensor of shape ${formatShape(shape)}`);
+  return {
+    rows: (shape) => {
+      const extent = shardExtent(shape);
+      return axis === 0 ? [{ firstRow: tpRank * extent, rows: extent }] : [{ firstRow: 0, rows: shape[0] }];
+    },
+    part: (rows, shape) => {
+      if (axis === 0) return rows;
+      const inner = elementCount(shape.slice(axis + 1));
+      const [whole, part] = [shape[axis] * inner, shardExtent(shape) * inner];
+      const outer = rows.length / whole;
+      for (let o = 0; o < outer; o++) {
+        const begin = o * whole + tpRank * part;
+        rows.copyWithin(o * part, begin, begin + part);
+      }
+      return rows.subarray(0, outer * part);
+    },
   };
 }
 
 /** Loads, then maps every value: `A = -exp(A_log)`. */
 export function composedWeightLoader(loader: WeightLoader, map: (value: number) => number): WeightLoader {
-  return (whole, shape) => loader(whole, shape).map(map);
+  return {
+    rows: (shape) => loader.rows(shape),
+    part: (rows, shape) => loader.part(rows, shape).map(map),
+  };
 }
 
 /** One of the parts that are stacked along the first axis of a fused tensor. */
@@ -46,28 +92,38 @@ export interface ShardSpec {
  * fullDim / (fullDim - extra) times each, so that every rank has the groups that its heads use.
  */
 export function mambaV2ShardedWeightLoader(specs: readonly ShardSpec[], tpSize: number, tpRank: number): WeightLoader {
-  return (whole, shape) => {
-    const rows = specs.reduce((sum, spec) => sum + spec.fullDim - spec.extra, 0);
-    if (rows !== shape[0]) {
-      throw new ShapeError(`A fused tensor of shape ${formatShape(shape)} came for parts of ${rows} rows in total.`);
-    }
-    const inner = elementCount(shape.slice(1));
-    const parts: Float32Array[] = [];
-    let begin = 0;
-    for (const { fullDim, extra, blockSize } of specs) {
-      const shard = divide(fullDim, tpSize, 'A part of a fused tensor');
-      const copies = divide(fullDim, fullDim - extra, 'A part with repeated groups');
-      for (let row = tpRank * shard; row < (tpRank + 1) * shard; row++) {
-        const block = Math.floor(row / blockSize);
-        const source = begin + Math.floor(block / copies) * blockSize + (row % blockSize);
-        parts.push(whole.subarray(source * inner, (source + 1) * inner));
+  return {
+    rows: (shape) => {
+      const total = specs.reduce((sum, spec) => sum + spec.fullDim - spec.extra, 0);
+      if (total !== shape[0]) {
+        throw new ShapeError(`A fused tensor of shape ${formatShape(shape)} came for parts of ${total} rows in total.`);
       }
-      begin += fullDim - extra;
-    }
-    const out = new Float32Array(parts.length * inner);
-    for (const [row, part] of parts.entries()) out.set(part, row * inner);
-    return out;
+      const sources: number[] = [];
+      let begin = 0;
+      for (const { fullDim, extra, blockSize } of specs) {
+        const shard = divide(fullDim, tpSize, 'A part of a fused tensor');
+        const copies = divide(fullDim, fullDim - extra, 'A part with repeated groups');
+        for (let row = tpRank * shard; row < (tpRank + 1) * shard; row++) {
+          const block = Math.floor(row / blockSize);
+          sources.push(begin + Math.floor(block / copies) * blockSize + (row % blockSize));
+        }
+        begin += fullDim - extra;
+      }
+      return runsOf(sources);
+    },
+    part: (rows) => rows,
   };
+}
+
+/** Rows as runs of consecutive ones. */
+function runsOf(rows: readonly number[]): RowRun[] {
+  const runs: { firstRow: number; rows: number }[] = [];
+  for (const row of rows) {
+    const last = runs.at(-1);
+    if (last && last.firstRow + last.rows === row) last.rows++;
+    else runs.push({ firstRow: row, rows: 1 });
+  }
+  return runs;
 }
 
 /**
@@ -93,4 +149,9 @@ function leastCommonMultiple(a: number, b: number): number {
   let [x, y] = [a, b];
   while (y !== 0) [x, y] = [y, x % y];
   return (a / x) * b;
+}
+
+/** Elements of one row. */
+export function rowSize(shape: readonly number[]): number {
+  return elementCount(shape.slice(1));
 }

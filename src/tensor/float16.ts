@@ -6,11 +6,11 @@
 const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);
 
-/** bfloat16 bits → float32 values. */
-export function bfloat16ToFloat32(bits: Uint16Array): Float32Array {
-  const out = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) out[i] = bits[i] << 16;
-  return new Float32Array(out.buffer);
+/** bfloat16 bits → float32 values, in `out` where it is given. */
+export function bfloat16ToFloat32(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
+  const outBits = new Uint32Array(out.buffer, out.byteOffset, bits.length);
+  for (let i = 0; i < bits.length; i++) outBits[i] = bits[i] << 16;
+  return out;
 }
 
 /** float32 value → nearest bfloat16, still as a float32. NaN stays NaN. */
@@ -40,10 +40,9 @@ function float16Table(): Float32Array {
   return table;
 }
 
-/** float16 bits → float32 values. */
-export function float16ToFloat32(bits: Uint16Array): Float32Array {
+/** float16 bits → float32 values, in `out` where it is given. */
+export function float16ToFloat32(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
   const table = float16Table();
-  const out = new Float32Array(bits.length);
   for (let i = 0; i < bits.length; i++) out[i] = table[bits[i]];
   return out;
 }

@@ -1,6 +1,6 @@
-import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
-import { describeJson, getOwn, isJsonObject, type JsonValue, readJsonObject, readText } from '../checkpoint/json.ts';
+import { describeJson, getOwn, isJsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
 import { ChatTemplateError } from '../errors.ts';
 
 /** One turn of a conversation. Templates may read further fields. */
@@ -37,18 +37,23 @@ export class ChatTemplate {
   }
 
   /**
-   * The template of a model folder, from chat_template.jinja, chat_template.json or tokenizer_config.json, whichever
-   * comes first; undefined when the model has none. Rejects with JsonFileError or ChatTemplateError.
+   * The template of a model, from chat_template.jinja, chat_template.json or tokenizer_config.json, whichever comes
+   * first; undefined when the model has none. Rejects with JsonFileError or ChatTemplateError.
    */
-  static async fromFolder(folder: string): Promise<ChatTemplate | undefined> {
-    const jinja = await readText(join(folder, 'chat_template.jinja'));
+  static async fromFiles(files: ModelFiles): Promise<ChatTemplate | undefined> {
+    const jinja = await files.readText('chat_template.jinja');
     if (jinja !== undefined) return new ChatTemplate(jinja);
     for (const file of ['chat_template.json', 'tokenizer_config.json']) {
-      const json = await readJsonObject(join(folder, file));
+      const json = await readJsonFile(files, file);
       const value = json === undefined ? undefined : getOwn(json, 'chat_template');
-      if (value !== undefined && value !== null) return new ChatTemplate(pickTemplate(value, join(folder, file)));
+      if (value !== undefined && value !== null) return new ChatTemplate(pickTemplate(value, files.nameOf(file)));
     }
     return undefined;
+  }
+
+  /** The same for a folder or a URL. */
+  static async fromFolder(folder: string): Promise<ChatTemplate | undefined> {
+    return ChatTemplate.fromFiles(await openModelFiles(folder));
   }
 
   /** The prompt. Throws ChatTemplateError with the template's own words when it rejects the messages. */

@@ -1,6 +1,6 @@
-import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
-import { getOwn, isJsonObject, type JsonObject, type JsonValue, readJsonObject } from '../checkpoint/json.ts';
+import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
 import { TokenizerError } from '../errors.ts';
 import { assertTokenizerJson } from './tokenizer-json.ts';
 
@@ -54,16 +54,21 @@ export class TextTokenizer {
   }
 
   /**
-   * The tokenizer of a model folder; undefined when it has none. Rejects with JsonFileError or TokenizerError when the
-   * files are malformed.
+   * The tokenizer of a model; undefined when it has none. Rejects with JsonFileError or TokenizerError when the files
+   * are malformed.
    */
-  static async fromFolder(folder: string): Promise<TextTokenizer | undefined> {
-    const json = await readJsonObject(join(folder, 'tokenizer.json'));
+  static async fromFiles(files: ModelFiles): Promise<TextTokenizer | undefined> {
+    const json = await readJsonFile(files, 'tokenizer.json');
     if (json === undefined) return undefined;
     // Older checkpoints name their special tokens in the map only.
-    const map = (await readJsonObject(join(folder, 'special_tokens_map.json'))) ?? {};
-    const config = (await readJsonObject(join(folder, 'tokenizer_config.json'))) ?? {};
+    const map = (await readJsonFile(files, 'special_tokens_map.json')) ?? {};
+    const config = (await readJsonFile(files, 'tokenizer_config.json')) ?? {};
     return new TextTokenizer(json, { ...map, ...config });
+  }
+
+  /** The same for a folder or a URL. */
+  static async fromFolder(folder: string): Promise<TextTokenizer | undefined> {
+    return TextTokenizer.fromFiles(await openModelFiles(folder));
   }
 
   /** Token ids of a text. Characters that the vocabulary can't express are left out, as in the Rust library. */

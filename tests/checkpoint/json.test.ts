@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { asObject, parseLenientJson, readJsonObject } from '../../src/checkpoint/json.ts';
+import { asObject, parseLenientJson } from '../../src/checkpoint/json.ts';
+import { readJsonObject } from '../../src/checkpoint/json-file.ts';
 import { JsonFileError } from '../../src/errors.ts';
 import { makeFolder } from './folders.ts';
 

@@ -18,6 +18,11 @@ describe('resolveModel', () => {
     expect(basename(folder)).toBe('tiny-dts');
   });
 
+  it('takes URLs of folders', async () => {
+    expect(await resolveModel('https://example.com/models/a')).toBe('https://example.com/models/a/');
+    expect(await resolveModel('http://example.com/a/?key=1')).toBe('http://example.com/a/?key=1');
+  });
+
   it('takes hub names, with a revision', async () => {
     const options = { localFilesOnly: true, cacheDir: await makeFolder() };
     await expect(resolveModel('org/name', options)).rejects.toThrow(/'org\/name' \(main\)/);
@@ -34,7 +39,8 @@ describe('resolveModel', () => {
     'a/b/c',
     '../../x',
     'tiny\0dts',
-    'https://example.com/x',
+    'https://',
+    'ftp://example.com/x',
     '~/model',
   ])('rejects %j', async (source) => {
     const error = await resolveModel(source).catch((thrown: unknown) => thrown);

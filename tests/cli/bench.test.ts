@@ -1,12 +1,20 @@
 import { describe, expect, test } from 'vitest';
+import { requestFastSimd } from '../../src/backends/cpu/engine-flags.ts';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
+import {
+  PRODUCT_INSTRUCTIONS,
+  type ProductKernel,
+  type ProductKind,
+  productKernelModule,
+  STEPS,
+} from '../../src/cli/bench-product-kernel.ts';
 import { type ReadKernel, readKernelModule } from '../../src/cli/bench-read-kernel.ts';
-import type { BenchReport } from '../../src/cli/bench-report.ts';
+import { type BenchMachine, type BenchReport, type BenchRun, withShares } from '../../src/cli/bench-report.ts';
 import { spreadOf } from '../../src/cli/bench-spread.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
 import { loadSynthetic } from '../../src/engine/synthetic-model.ts';
-import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
+import { SyntheticWeight, syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
@@ -21,15 +29,20 @@ describe('bench', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const report: BenchReport = JSON.parse(stdout);
     expect(report).toMatchObject({ model: 'tiny-dts', device: 'auto', ranks: 1 });
-    const { readBytesPerSecond } = report.machine;
+    const { readBytesPerSecond, operationsPerSecond } = report.machine;
     expect(readBytesPerSecond).toBeGreaterThan(1e8);
+    expect(operationsPerSecond.float32).toBeGreaterThan(1e8);
+    expect(operationsPerSecond.int8).toBeGreaterThan(operationsPerSecond.float32);
     expect(report.results.map(({ dtype }) => dtype)).toEqual(['bfloat16', 'int4']);
     const { weightBytes, stateBytes } = JSON.parse((await runCli(['inspect', 'tiny-dts', '--json'])).stdout);
-    for (const { dtype, bytes, measurements, loadSeconds, peakMemoryBytes } of report.results) {
+    for (const { dtype, bytes, measurements, loadSeconds, memory, peakMemoryBytes } of report.results) {
       const weights = weightBytes[dtype];
-      expect(bytes).toEqual({ weights, weightsRead: weights, state: stateBytes.total });
+      const held = { weights, state: stateBytes.total };
+      expect(bytes).toEqual({ ...held, weightsRead: weights, held });
       expect(loadSeconds).toBeGreaterThan(0);
-      expect(peakMemoryBytes).toBeGreaterThan(weights);
+      expect(memory.overhead).toBe(memory.loaded - memory.before - weights - 2 * stateBytes.total);
+      expect(memory.peakWhileLoading).toBeGreaterThanOrEqual(memory.loaded);
+      expect(peakMemoryBytes).toBeGreaterThanOrEqual(memory.peakWhileLoading);
       expect(measurements.map(({ work, batchSize, tokens }) => [work, batchSize, tokens])).toEqual([
         ['prefill', 1, 6],
         ['prefill', 1, 3],
@@ -37,7 +50,8 @@ describe('bench', () => {
         ['decode', 2, 3],
         ['generate', 1, 3],
       ]);
-      for (const { work, batchSize, tokensPerSecond, bytesPerSecond, bandwidthShare } of measurements) {
+      for (const { work, batchSize, tokensPerSecond, bytesPerSecond, bandwidthShare, ...rest } of measurements) {
+        expect(rest.arithmeticShare).toBeGreaterThan(0);
         const { median, min, max } = tokensPerSecond;
         expect(min).toBeGreaterThan(0);
         expect(min <= median && median <= max).toBe(true);
@@ -58,14 +72,37 @@ describe('bench', () => {
       ...['bench', '--shape', 'mamba2-130m', '--dtype', 'bfloat16', '--tensor-parallel-size', '2', ...args],
     ]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^mamba2-130m on auto with 2 threads, Node \d.*\n/);
     expect(stdout).toMatch(
-      /^mamba2-130m on auto with 2 threads, Node \d.*\nmemory reads \d+\.\d GB\/s with 2 threads\n/,
+      /^with 2 threads memory reads [\d.]+ GB\/s, arithmetic peaks at [\d.]+ Gop\/s in float32, [\d.]+ Gop\/s in int8$/m,
     );
-    expect(stdout).toMatch(/^bfloat16: weights 258\.\d MB, state 19\.4 MB per sequence, loaded in .* peak memory /m);
     expect(stdout).toMatch(
-      /^work +tokens\/s +min - max +memory traffic +of bandwidth\nprefill 4 +[\d.]+ +.*\ndecode 1 +/m,
+      /^million operations: 180\.2 of products and 23\.6 of the scan per token, 77\.2 of the head per row of logits$/m,
+    );
+    expect(stdout).toMatch(/^bfloat16: weights 258\.\d MB, state 19\.4 MB per sequence, loaded in [\d.]+ s$/m);
+    expect(stdout).toMatch(
+      /^memory: [\d.]+ MB once loaded, -?[\d.]+ MB of it over weights and states; peak [\d.]+ .?B while loading, [\d.]+ .?B in all$/m,
+    );
+    expect(stdout).toMatch(
+      /^work +tokens\/s +min - max +memory traffic +of bandwidth +arithmetic +of peak\nprefill 4 +[\d.]+ +.*\ndecode 1 +/m,
     );
     expect(stdout).toMatch(/^generate 1 .*%$/m);
+  });
+
+  test('a model on two ranks costs less than 100 MB beyond its weights and states, while it is loaded too', async () => {
+    const args = ['--prompt-tokens', '4', '--batch-sizes', '1', '--generate-tokens', '1', '--repetitions', '1'];
+    const { stdout } = await runCli([
+      ...['bench', '--shape', 'mamba2-130m', '--dtype', 'int8', '--tensor-parallel-size', '2', '--json', ...args],
+    ]);
+    const report: BenchReport = JSON.parse(stdout);
+    const { memory, bytes } = report.results[0];
+    expect(memory.overhead).toBeLessThan(100e6);
+    const { weights, state } = bytes.held;
+    expect(memory.peakWhileLoading - memory.before - weights - state).toBeLessThan(100e6);
+    // Both ranks hold all plain norms and the only group: 256 rows of B and C a layer, and as many channels of the conv.
+    const rows = 24 * 256;
+    const extraWeights = rows * (768 + 8 * (768 / 128) + 4 * (4 + 1)) + 4 * 25 * 768;
+    expect([weights - bytes.weights, state - bytes.state]).toEqual([extraWeights, 4 * rows * 3]);
   });
 
   test.concurrent.each([
@@ -104,6 +141,69 @@ describe('what bench is made of', () => {
     }
   });
 
+  test.each<[ProductKind, number, number]>([
+    ['float32', 3, 4],
+    ['int16', 2, 2],
+    ['int8', 6, 4],
+    ['int8', 1, 1],
+  ])('the kernel that measures arithmetic sums products of %s, %i rows by %i vectors', (kind, rows, vectors) => {
+    requestFastSimd();
+    const memory = new WebAssembly.Memory({ initial: 2 });
+    const module = new WebAssembly.Module(productKernelModule(kind, rows, vectors));
+    const { multiply } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as ProductKernel;
+    const View = { float32: Float32Array, int8: Int8Array, int16: Int16Array }[kind];
+    const Sums = kind === 'float32' ? Float32Array : Int32Array;
+    const perLane = PRODUCT_INSTRUCTIONS[kind].products / 4;
+    const w = 4 * STEPS * rows;
+    const out = w + 16 * STEPS * vectors;
+    const xs = new View(memory.buffer, 0, rows * STEPS * perLane).map((_, i) => (i * 7) % 128);
+    new View(memory.buffer, 0).set(xs);
+    const ws = new View(memory.buffer, w, 4 * vectors * STEPS * perLane).map((_, i) => ((i * 5) % 255) - 127);
+    new View(memory.buffer, w).set(ws);
+    const expected = Array.from({ length: rows * vectors * 4 }, (_, i) => {
+      const [row, lane] = [Math.floor(i / (4 * vectors)), i % (4 * vectors)];
+      let sum = 0;
+      for (let k = 0; k < STEPS; k++) {
+        for (let j = 0; j < perLane; j++) {
+          sum += xs[(row * STEPS + k) * perLane + j] * ws[(k * 4 * vectors + lane) * perLane + j];
+        }
+      }
+      return sum;
+    });
+    multiply(0, w, out, 1);
+    expect([...new Sums(memory.buffer, out, expected.length)]).toEqual(expected);
+    multiply(0, w, out, 3);
+    expect([...new Sums(memory.buffer, out, expected.length)]).toEqual(expected.map((sum) => 3 * sum));
+  });
+
+  test('shares follow from speed, sizes and limits', () => {
+    const spread = { median: 10, min: 9, max: 11 };
+    const machine: BenchMachine = {
+      ...{ cpu: '', node: '', readBytesPerSecond: 1e6 },
+      operationsPerSecond: { float32: 1e5, int8: 4e5 },
+    };
+    const shares = (dtype: BenchRun['dtype']) =>
+      withShares(
+        {
+          ...{ dtype, loadSeconds: 1, peakMemoryBytes: 1, operations: { products: 1000, head: 400, scan: 50 } },
+          bytes: { weights: 200, weightsRead: 100, state: 20, held: { weights: 200, state: 20 } },
+          memory: { before: 0, loaded: 0, peakWhileLoading: 0, overhead: 0 },
+          measurements: [
+            { work: 'prefill', batchSize: 1, tokens: 8, logitRows: 2, tokensPerSecond: spread },
+            { work: 'decode', batchSize: 2, tokens: 8, logitRows: 8, tokensPerSecond: spread },
+          ],
+        },
+        machine,
+      ).measurements;
+    const [prefill, decode] = shares('int4');
+    expect([prefill.bytesPerSecond, prefill.bandwidthShare]).toEqual([null, null]);
+    expect([prefill.productsPerSecond, prefill.scanPerSecond]).toEqual([11_000, 500]);
+    expect(prefill.arithmeticShare).toBeCloseTo(11_000 / 4e5 + 500 / 1e5, 12);
+    expect([decode.bytesPerSecond, decode.bandwidthShare]).toEqual([900, 0.0009]);
+    expect([decode.productsPerSecond, decode.scanPerSecond]).toEqual([14_000, 500]);
+    expect(shares('bfloat16')[0].arithmeticShare).toBeCloseTo(11_500 / 1e5, 12);
+  });
+
   test('spreads', () => {
     expect(spreadOf([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 });
     expect(spreadOf([4, 1, 2, 10])).toEqual({ median: 3, min: 1, max: 10 });
@@ -139,6 +239,27 @@ describe('what bench is made of', () => {
     expect(Math.min(...dt)).toBeCloseTo(0.001, 3);
     expect(Math.max(...dt)).toBeCloseTo(0.1, 2);
   });
+
+  test.each(['in_proj.weight', 'A_log', 'dt_bias', 'conv1d.weight'])(
+    'made-up rows of %s are those of the whole, in any order',
+    (name) => {
+      const shape = { 'in_proj.weight': [20, 6], 'conv1d.weight': [20, 1, 4] }[name] ?? [20];
+      const size = elementCount(shape.slice(1));
+      const whole = syntheticWeight(name, shape, 3);
+      const weight = new SyntheticWeight(name, shape, 3);
+      const scratch = new Float32Array(5 * size).fill(9);
+      for (const [firstRow, rows] of [
+        [4, 5],
+        [9, 1],
+        [15, 5],
+        [2, 3],
+        [0, 20],
+      ]) {
+        const part = whole.slice(firstRow * size, (firstRow + rows) * size);
+        expect(weight.read({ firstRow, rows }, scratch)).toEqual(part);
+      }
+    },
+  );
 
   test('any number of ranks makes the same model', async () => {
     const sizes = { hidden_size: 32, num_hidden_layers: 2, num_heads: 4, head_dim: 16, n_groups: 1, state_size: 8 };

@@ -7,7 +7,7 @@ export interface CollectiveInput {
 
 export function allReduce(group: ProcessGroup, { data }: CollectiveInput): Float32Array {
   const own = data[group.rank].slice();
-  group.allReduce(own);
+  group.allReduce([own]);
   return own;
 }
 
@@ -27,7 +27,7 @@ export function manyCollectives(group: ProcessGroup, { rounds }: { rounds: numbe
   for (let i = 0; i < rounds; i++) {
     const length = 1 + (i % 7);
     const data = new Float32Array(length).fill(group.rank * 1000 + i);
-    if (i % 3 === 0) group.allReduce(data);
+    if (i % 3 === 0) group.allReduce([data]);
     if (i % 3 === 1) group.broadcast(data, i % group.size);
     const result = i % 3 === 2 ? group.allGather(data) : data;
     seen[i] = result.reduce((sum, value, j) => sum + value * (j + 1), 0);
@@ -38,9 +38,9 @@ export function manyCollectives(group: ProcessGroup, { rounds }: { rounds: numbe
 /** Rank `failing` throws after some rounds; the others go on to the next exchange. */
 export function failAfter(group: ProcessGroup, { failing, rounds }: { failing: number; rounds: number }): number {
   const data = new Float32Array(8);
-  for (let i = 0; i < rounds; i++) group.allReduce(data);
+  for (let i = 0; i < rounds; i++) group.allReduce([data]);
   if (group.rank === failing) throw new RangeError(`Rank ${failing} gives up.`);
-  group.allReduce(data);
+  group.allReduce([data]);
   return group.rank;
 }
 
@@ -52,6 +52,6 @@ export async function die(group: ProcessGroup, { failing }: { failing: number })
     });
     await new Promise((resolve) => setTimeout(resolve, 10_000));
   }
-  group.allReduce(new Float32Array(8));
+  group.allReduce([new Float32Array(8)]);
   return group.rank;
 }

@@ -113,7 +113,7 @@ describe('a failed group', () => {
     failGroup(memory);
     for (const rank of [0, 1]) {
       const group = new SharedMemoryGroup(memory, rank);
-      expect(() => group.allReduce(new Float32Array(3))).toThrow(RankFailedError);
+      expect(() => group.allReduce([new Float32Array(3)])).toThrow(RankFailedError);
       expect(() => group.allGather(new Float32Array(3))).toThrow(RankFailedError);
       expect(() => group.broadcast(new Float32Array(3), 1)).toThrow(RankFailedError);
     }
@@ -122,10 +122,10 @@ describe('a failed group', () => {
   it('stays failed when it is failed again', () => {
     const memory = createGroupMemory(1);
     const group = new SharedMemoryGroup(memory, 0);
-    group.allReduce(Float32Array.of(1));
+    group.allReduce([Float32Array.of(1)]);
     failGroup(memory);
     failGroup(memory);
-    expect(() => group.allReduce(Float32Array.of(1))).toThrow(RankFailedError);
+    expect(() => group.allReduce([Float32Array.of(1)])).toThrow(RankFailedError);
   });
 });
 
@@ -147,7 +147,7 @@ describe('bad arguments', () => {
 describe('singleProcess', () => {
   it('changes nothing and gathers a copy', () => {
     const data = Float32Array.of(1, 2, 3);
-    singleProcess.allReduce(data);
+    singleProcess.allReduce([data]);
     singleProcess.broadcast(data, 0);
     const gathered = singleProcess.allGather(data);
     expect(gathered).toEqual(data);
@@ -159,7 +159,7 @@ describe('singleProcess', () => {
     const group = new SharedMemoryGroup(createGroupMemory(1), 0);
     const data = new SeededRandom(1).floats(70_000);
     const reduced = data.slice();
-    group.allReduce(reduced);
+    group.allReduce([reduced]);
     expect(firstDifference(reduced, data)).toBe(-1);
     expect(firstDifference(group.allGather(data), singleProcess.allGather(data))).toBe(-1);
   });

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../src/layers/mamba-state-shape.ts';
 import {
   extraGroupsForHeadShards,
+  loadShard,
   mambaV2ShardedWeightLoader,
   shardedWeightLoader,
 } from '../../src/layers/weight-loaders.ts';
@@ -38,9 +39,9 @@ describe.each([
       const runs = mamba2StateRuns(size, tpSize, rank);
       const channels = { fullDim: 36, extra: 0, blockSize: 1 };
       const byChannels = mambaV2ShardedWeightLoader([channels, group, group], tpSize, rank);
-      expect(take(conv, runs.conv, elementCount(shape.conv))).toEqual(byChannels(conv, whole.conv));
+      expect(take(conv, runs.conv, elementCount(shape.conv))).toEqual(loadShard(byChannels, conv, whole.conv));
       expect(take(ssm, runs.ssm, elementCount(shape.ssm))).toEqual(
-        shardedWeightLoader(0, tpSize, rank)(ssm, whole.ssm),
+        loadShard(shardedWeightLoader(0, tpSize, rank), ssm, whole.ssm),
       );
     }
   });

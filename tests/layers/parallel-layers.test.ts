@@ -58,7 +58,7 @@ describe.each([true, false])('linear layers, bias %s', (bias) => {
   );
 
   it.each(['int8', 'int4'] as const)('%s shards of whole blocks equal one rank', async (quant) => {
-    const wide = { ...input, inputSize: 6 * QUANT_BLOCK[quant], quant };
+    const wide = { ...input, inputSize: 6 * QUANT_BLOCK, quant };
     for (const ranks of [2, 3, 6]) {
       const columns = sideBySide(await pool.run('runColumnParallel', ranks, wide), wide.rows);
       expect(bits(columns)).toEqual(bits(await runColumnParallel(singleProcess, wide)));

@@ -4,6 +4,7 @@ import {
   composedWeightLoader,
   divide,
   extraGroupsForHeadShards,
+  loadShard,
   mambaV2ShardedWeightLoader,
   replicatedWeightLoader,
   shardedWeightLoader,
@@ -20,7 +21,7 @@ const layouts = ranks(25)
 
 describe('shardedWeightLoader', () => {
   test('gives rows of axis 0, in the order of the ranks', () => {
-    const shards = ranks(3).map((rank) => shardedWeightLoader(0, 3, rank)(counted(12), [6, 2]));
+    const shards = ranks(3).map((rank) => loadShard(shardedWeightLoader(0, 3, rank), counted(12), [6, 2]));
     expect(shards.map((shard) => [...shard])).toEqual([
       [0, 1, 2, 3],
       [4, 5, 6, 7],
@@ -29,7 +30,7 @@ describe('shardedWeightLoader', () => {
   });
 
   test('gives columns of axis 1', () => {
-    const shards = ranks(2).map((rank) => shardedWeightLoader(1, 2, rank)(counted(12), [3, 4]));
+    const shards = ranks(2).map((rank) => loadShard(shardedWeightLoader(1, 2, rank), counted(12), [3, 4]));
     expect(shards.map((shard) => [...shard])).toEqual([
       [0, 1, 4, 5, 8, 9],
       [2, 3, 6, 7, 10, 11],
@@ -45,20 +46,21 @@ describe('shardedWeightLoader', () => {
           const place = [Math.floor(i / 12), Math.floor(i / 2) % 6, i % 2][axis];
           return Math.floor(place / part) === rank;
         });
-        expect([...shardedWeightLoader(axis, size, rank)(counted(48), shape)]).toEqual(expected);
+        expect([...loadShard(shardedWeightLoader(axis, size, rank), counted(48), shape)]).toEqual(expected);
       }
     }
   });
 
   test('refuses ranks that do not divide the axis', () => {
-    expect(() => shardedWeightLoader(0, 4, 0)(counted(12), [6, 2])).toThrow(ShardingError);
+    expect(() => loadShard(shardedWeightLoader(0, 4, 0), counted(12), [6, 2])).toThrow(ShardingError);
     expect(() => divide(6, 4, 'Something')).toThrow(/Something has 6 rows, which 4 ranks/);
     expect(divide(6, 3, 'Something')).toBe(2);
   });
 
   test('leaves the whole tensor as it was', () => {
     const whole = counted(12);
-    shardedWeightLoader(0, 2, 1)(whole, [6, 2]).fill(-1);
+    loadShard(shardedWeightLoader(0, 2, 1), whole, [6, 2]).fill(-1);
+    loadShard(shardedWeightLoader(1, 2, 1), whole, [6, 2]).fill(-1);
     expect(whole).toEqual(counted(12));
   });
 });
@@ -66,13 +68,19 @@ describe('shardedWeightLoader', () => {
 describe('composedWeightLoader', () => {
   test('maps what the inner loader gives', () => {
     const loader = composedWeightLoader(shardedWeightLoader(0, 2, 1), (logA) => -Math.exp(logA));
-    expect([...loader(Float32Array.of(0, 1, 0, Math.LN2), [4])]).toEqual([-1, -2]);
+    expect([...loadShard(loader, Float32Array.of(0, 1, 0, Math.LN2), [4])]).toEqual([-1, -2]);
   });
 
   test('never writes to the whole tensor, whatever loader is inside', () => {
     const whole = counted(4);
     for (const inner of [replicatedWeightLoader, shardedWeightLoader(0, 1, 0)]) {
-      expect([...composedWeightLoader(inner, (value) => value + 1)(whole, [4])]).toEqual([1, 2, 3, 4]);
+      expect([
+        ...loadShard(
+          composedWeightLoader(inner, (value) => value + 1),
+          whole,
+          [4],
+        ),
+      ]).toEqual([1, 2, 3, 4]);
     }
     expect(whole).toEqual(counted(4));
   });
@@ -113,7 +121,7 @@ describe('mambaV2ShardedWeightLoader', () => {
     const [localHeads, localGroups] = [H / R, extended / R];
     for (const rank of ranks(R)) {
       const loader = mambaV2ShardedWeightLoader([heads, heads, groups, groups, steps], R, rank);
-      const shard = loader(whole, [fused.length, columns]);
+      const shard = loadShard(loader, whole, [fused.length, columns]);
       const held = ranks(shard.length / columns).map((i) => fused[shard[i * columns]]);
       expect(held.length).toBe(2 * localHeads * P + 2 * localGroups * N + localHeads);
       ranks(held.length).forEach((i) => {
@@ -147,18 +155,18 @@ describe('mambaV2ShardedWeightLoader', () => {
 
   test('with one rank gives the tensor as it is', () => {
     const specs = [4, 6].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect(mambaV2ShardedWeightLoader(specs, 1, 0)(counted(30), [10, 3])).toEqual(counted(30));
+    expect(loadShard(mambaV2ShardedWeightLoader(specs, 1, 0), counted(30), [10, 3])).toEqual(counted(30));
   });
 
   test('takes tensors of one and of three dimensions', () => {
     const specs = [4, 2].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect([...mambaV2ShardedWeightLoader(specs, 2, 1)(counted(6), [6])]).toEqual([2, 3, 5]);
-    expect([...mambaV2ShardedWeightLoader(specs, 2, 0)(counted(12), [6, 1, 2])]).toEqual([0, 1, 2, 3, 8, 9]);
+    expect([...loadShard(mambaV2ShardedWeightLoader(specs, 2, 1), counted(6), [6])]).toEqual([2, 3, 5]);
+    expect([...loadShard(mambaV2ShardedWeightLoader(specs, 2, 0), counted(12), [6, 1, 2])]).toEqual([0, 1, 2, 3, 8, 9]);
   });
 
   test('refuses a tensor of other rows, and ranks that do not divide a part', () => {
     const specs = [4, 6].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect(() => mambaV2ShardedWeightLoader(specs, 2, 0)(counted(11), [11])).toThrow(ShapeError);
-    expect(() => mambaV2ShardedWeightLoader(specs, 4, 0)(counted(10), [10])).toThrow(ShardingError);
+    expect(() => loadShard(mambaV2ShardedWeightLoader(specs, 2, 0), counted(11), [11])).toThrow(ShapeError);
+    expect(() => loadShard(mambaV2ShardedWeightLoader(specs, 4, 0), counted(10), [10])).toThrow(ShardingError);
   });
 });

@@ -2,21 +2,23 @@ import { describe, expect, test } from 'vitest';
 import { UnsupportedDTypeError } from '../../src/errors.ts';
 import { parseWeightDType, WEIGHT_DTYPES } from '../../src/tensor/dtype.ts';
 import { roundToBfloat16, roundToFloat16 } from '../../src/tensor/float16.ts';
-import { QUANT_BLOCK, roundWeight, weightBytes } from '../../src/tensor/quantize.ts';
+import {
+  INT4_PART,
+  QUANT_BLOCK,
+  quantizeInt4,
+  quantizeInt8,
+  roundWeight,
+  weightBytes,
+} from '../../src/tensor/quantize.ts';
 import { elementCount, formatShape } from '../../src/tensor/tensor.ts';
 import { Inputs } from '../backends/suite/inputs.ts';
 
 /** The blocks of each row, as they were and as they are. */
-function blocks(
-  before: Float32Array,
-  after: Float32Array,
-  columns: number,
-  dtype: keyof typeof QUANT_BLOCK,
-): { before: number[]; after: number[] }[] {
+function blocks(before: Float32Array, after: Float32Array, columns: number): { before: number[]; after: number[] }[] {
   const out: { before: number[]; after: number[] }[] = [];
   for (let row = 0; row < before.length; row += columns) {
-    for (let begin = row; begin < row + columns; begin += QUANT_BLOCK[dtype]) {
-      const end = Math.min(begin + QUANT_BLOCK[dtype], row + columns);
+    for (let begin = row; begin < row + columns; begin += QUANT_BLOCK) {
+      const end = Math.min(begin + QUANT_BLOCK, row + columns);
       out.push({ before: [...before.subarray(begin, end)], after: [...after.subarray(begin, end)] });
     }
   }
@@ -27,16 +29,6 @@ function rounded(weight: Float32Array, columns: number, dtype: (typeof WEIGHT_DT
   const copy = weight.slice();
   roundWeight(copy, columns, dtype);
   return copy;
-}
-
-/** Whether all values are whole multiples of one of the steps, between two levels. */
-function isOnGrid(values: readonly number[], levels: readonly [number, number], steps: readonly number[]): boolean {
-  return steps.some((step) =>
-    values.every((value) => {
-      const q = value / step;
-      return Math.abs(q - Math.round(q)) < 1e-4 && Math.round(q) >= levels[0] && Math.round(q) <= levels[1];
-    }),
-  );
 }
 
 const errorOf = ({ before, after }: { before: number[]; after: number[] }) =>
@@ -61,25 +53,40 @@ describe('roundWeight', () => {
     expect(rounded(weight, columns, 'float16')).toEqual(weight.map(roundToFloat16));
   });
 
-  test('int8 lies within half a step of the block, on its grid', () => {
-    for (const block of blocks(weight, rounded(weight, columns, 'int8'), columns, 'int8')) {
-      const step = largestOf(block.before) / 127;
-      expect(largestOf(errorOf(block))).toBeLessThanOrEqual((step / 2) * (1 + 1e-5));
-      if (step > 0) expect(isOnGrid(block.after, [-127, 127], [step])).toBe(true);
+  test('int8 is a bfloat16 times integers up to 127, within half a step', () => {
+    const q = new Int8Array(QUANT_BLOCK);
+    for (const { before, after } of blocks(weight, rounded(weight, columns, 'int8'), columns)) {
+      const scale = quantizeInt8(Float32Array.from(before), q);
+      expect(scale).toBe(roundToBfloat16(scale));
+      expect(after).toEqual(before.map((_, i) => Math.fround(q[i] * scale)));
+      expect(largestOf(errorOf({ before, after }))).toBeLessThanOrEqual((scale / 2) * (1 + 1e-5));
+      if (scale > 0) expect(largestOf([...q.subarray(0, before.length)])).toBe(127);
     }
   });
 
-  test('int4 loses no more over a block than steps of max/7 would, on a grid of 16 levels', () => {
-    for (const block of blocks(weight, rounded(weight, columns, 'int4'), columns, 'int4')) {
-      const step = largestOf(block.before) / 7;
+  test('int4 is a bfloat16 times 16 levels times one of 16 factors per part', () => {
+    const products = new Int8Array(QUANT_BLOCK);
+    const factors = Array.from({ length: 16 }, (_, m) => m);
+    for (const { before, after } of blocks(weight, rounded(weight, columns, 'int4'), columns)) {
+      const scale = quantizeInt4(Float32Array.from(before), products);
+      expect(scale).toBe(roundToBfloat16(scale));
+      expect(after).toEqual(before.map((_, i) => Math.fround(products[i] * scale)));
+      for (let begin = 0; begin < before.length; begin += INT4_PART) {
+        const part = products.subarray(begin, Math.min(begin + INT4_PART, before.length));
+        const fits = (m: number) => part.every((p) => (m === 0 ? p === 0 : p % m === 0 && p / m >= -8 && p / m <= 7));
+        expect(factors.some(fits)).toBe(true);
+      }
+    }
+  });
+
+  test('int4 loses little more over a block than steps of max/7 would', () => {
+    for (const block of blocks(weight, rounded(weight, columns, 'int4'), columns)) {
+      const largest = largestOf(block.before);
+      const step = largest / 7;
       const plain = block.before.map((value) => (step === 0 ? 0 : Math.round(value / step) * step - value));
       const squares = (errors: readonly number[]) => errors.reduce((sum, error) => sum + error ** 2, 0);
-      expect(squares(errorOf(block))).toBeLessThanOrEqual(squares(plain) * (1 + 1e-5));
-      if (step === 0) continue;
-      const steps = [6.5, 6.75, 7, 7.25, 7.5, 7.75, 8, 8.25, 8.5].flatMap((divisor) =>
-        [1, -1].map((sign) => (sign * largestOf(block.before)) / divisor),
-      );
-      expect(isOnGrid(block.after, [-8, 7], steps)).toBe(true);
+      // The scale keeps 8 bits, which the largest value feels most.
+      expect(squares(errorOf(block))).toBeLessThanOrEqual(squares(plain) + (largest / 256) ** 2);
     }
   });
 
@@ -103,13 +110,13 @@ describe('roundWeight', () => {
 });
 
 describe('sizes and names', () => {
-  test('weightBytes counts the scales of short last blocks', () => {
+  test('weightBytes counts short last blocks whole', () => {
     expect(weightBytes(3, 64, 'float32')).toBe(3 * 64 * 4);
     expect(weightBytes(3, 64, 'bfloat16')).toBe(3 * 64 * 2);
     expect(weightBytes(3, 64, 'float16')).toBe(3 * 64 * 4);
-    expect(weightBytes(3, 64, 'int8')).toBe(3 * (64 + 8));
-    expect(weightBytes(3, 130, 'int8')).toBe(3 * (130 + 16));
-    expect(weightBytes(3, 64, 'int4')).toBe(3 * (32 + 8));
+    expect(weightBytes(3, 128, 'int8')).toBe(3 * (128 + 4));
+    expect(weightBytes(3, 130, 'int8')).toBe(3 * (256 + 8));
+    expect(weightBytes(3, 64, 'int4')).toBe(3 * (64 + 6));
   });
 
   test('parseWeightDType knows the names and their short forms', () => {

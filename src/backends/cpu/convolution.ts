@@ -8,18 +8,22 @@ import {
   type CausalConv1dUpdateArgs,
   PAD_SLOT_ID,
 } from '../state-space-ops.ts';
+import { slotAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, outputFor, roundUp, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
 /** The causal convolution, for sequences and for single tokens. */
 export class CpuConvolution {
+  readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;
   readonly #kernels: Kernels;
 
-  constructor(memory: CpuMemory, kernels: Kernels) {
-    this.#memory = memory;
-    this.#kernels = kernels;
+  constructor(runtime: CpuRuntime) {
+    this.#runtime = runtime;
+    this.#memory = runtime.memory;
+    this.#kernels = runtime.kernels;
   }
 
   sequences(args: CausalConv1dArgs): Tensor {
@@ -33,27 +37,23 @@ export class CpuConvolution {
     const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', count);
     checkSlots(slots, states.shape[0], 'cacheIndices');
     const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
-    const result = outputFor(this.#memory, args.out, [T, C]);
-    const padded = roundUp(C, 4);
-    this.#withParameters(args, (weight, bias) => {
-      const longest = starts.reduce((most, start, b) => Math.max(most, b === 0 ? 0 : start - starts[b - 1]), 0);
-      const scratch = this.#memory.allocate(4 * padded * (K + 1 + W + longest));
+    const result = outputFor(this.#runtime, args.out, [T, C]);
+    this.#withParameters(args, W, (weight, bias, padded, scratch) => {
       for (let b = 0; b < count; b++) {
         const tokens = starts[b + 1] - starts[b];
         const from = x.address + starts[b] * x.byteStride;
         const to = result.out.address + starts[b] * result.out.byteStride;
         if (tokens === 0) continue;
         if (slots[b] === PAD_SLOT_ID) {
-          this.#copyRows(from, x.byteStride, to, result.out.byteStride, tokens, C);
+          this.#kernels.copyRows(from, x.byteStride, to, result.out.byteStride, tokens, 4 * C);
           continue;
         }
-        const state = states.address + slots[b] * states.byteStride;
         this.#kernels.convSequence(
           from,
           x.byteStride,
           weight,
           bias,
-          state,
+          states.address + slots[b] * states.byteStride,
           to,
           result.out.byteStride,
           tokens,
@@ -81,18 +81,26 @@ export class CpuConvolution {
     const W = checkStateWidth(states, K);
     const slots = slotsOrDefault(args.convStateIndices, 'convStateIndices', B);
     checkSlots(slots, states.shape[0], 'convStateIndices');
-    const result = outputFor(this.#memory, args.out, [B, C]);
-    this.#withParameters(args, (weight, bias) => {
-      for (let b = 0; b < B; b++) {
-        const from = x.address + b * x.byteStride;
-        const to = result.out.address + b * result.out.byteStride;
-        if (slots[b] === PAD_SLOT_ID) {
-          this.#copyRows(from, x.byteStride, to, result.out.byteStride, 1, C);
-          continue;
-        }
-        const state = states.address + slots[b] * states.byteStride;
-        this.#kernels.convStep(from, weight, bias, state, to, C, K, W, isSilu(args.activation));
-      }
+    const result = outputFor(this.#runtime, args.out, [B, C]);
+    this.#withParameters(args, W, (weight, bias, padded, scratch) => {
+      this.#kernels.convRows(
+        x.address,
+        x.byteStride,
+        weight,
+        bias,
+        states.address,
+        states.byteStride,
+        slotAddress(this.#memory, args.convStateIndices, slots),
+        result.out.address,
+        result.out.byteStride,
+        B,
+        C,
+        padded,
+        K,
+        W,
+        isSilu(args.activation),
+        scratch,
+      );
     });
     return result.finish();
   }
@@ -111,31 +119,27 @@ export class CpuConvolution {
     return out;
   }
 
-  /** Runs with the addresses of the weight, [channel][K], and of the bias, 0 where there is none. */
+  /** Runs with the addresses of the weight, [channel][K], of the bias, 0 where there is none, and of scratch memory. */
   #withParameters(
     args: { readonly weight: Tensor; readonly bias?: Tensor | undefined },
-    run: (weight: number, bias: number) => void,
+    W: number,
+    run: (weight: number, bias: number, padded: number, scratch: number) => void,
   ): void {
     this.#memory.scope(() => {
       const [C, K] = args.weight.shape;
       const given = this.#floats(args.weight, 'weight', [C, null]);
-      const bias = args.bias ? vectorAddress(this.#memory, args.bias, 'bias', C) : 0;
-      run(given.stride === K ? given.address : this.#denseRows(given), bias);
+      const bias = args.bias ? vectorAddress(this.#runtime, args.bias, 'bias', C) : 0;
+      const padded = roundUp(C, 4);
+      const scratch = this.#memory.allocate(4 * padded * (K + 1 + W));
+      run(given.stride === K ? given.address : this.#denseRows(given), bias, padded, scratch);
     });
   }
 
   #denseRows(x: CpuTensor): number {
     const [rows, columns] = x.shape;
     const address = this.#memory.allocate(4 * rows * columns);
-    this.#copyRows(x.address, x.byteStride, address, 4 * columns, rows, columns);
+    this.#kernels.copyRows(x.address, x.byteStride, address, 4 * columns, rows, 4 * columns);
     return address;
-  }
-
-  #copyRows(from: number, fromStride: number, to: number, toStride: number, rows: number, C: number): void {
-    for (let r = 0; r < rows; r++) {
-      const source = from + r * fromStride;
-      this.#memory.bytes.copyWithin(to + r * toStride, source, source + 4 * C);
-    }
   }
 
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {

@@ -2,9 +2,8 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight } from '../backend.ts';
-import { checkGroups } from '../group-check.ts';
-import { contiguous, HostTensor, ints } from '../reference/host-tensor.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
+import { contiguous, ints } from '../reference/host-tensor.ts';
 import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import type {
@@ -13,13 +12,22 @@ import type {
   ChunkScanArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
+import { CpuCollectives } from './collectives.ts';
 import { CpuConvolution } from './convolution.ts';
+import { CpuIndices, indexAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
-import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
+import { CpuTensor, cpuFloats } from './cpu-tensor.ts';
+import { KernelCalls } from './kernel-calls.ts';
+import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
-import type { LoadedKernels } from './load-kernels.ts';
-import { PackedWeight, packedWeight } from './packed-weight.ts';
+import { PackedWeight, type Packing, packedWeight } from './packed-weight.ts';
+import { RepeatedSteps } from './repeated-steps.ts';
+import { CpuRows } from './rows.ts';
 import { CpuScan } from './scan.ts';
+
+/** What kernels/pack.ts calls the layouts of a table. */
+const EMBEDDING_KINDS: Readonly<Record<Packing, number>> = { float32: 0, bfloat16: 1, int8: 2, int4: 3 };
 
 /**
  * WebAssembly SIMD in the calling thread. A row's results have the same bits whatever else is in the batch, however its
@@ -27,18 +35,28 @@ import { CpuScan } from './scan.ts';
  */
 export class CpuBackend implements Backend {
   readonly name = 'cpu';
+  readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;
-  readonly #kernels: LoadedKernels['kernels'];
+  readonly #kernels: Kernels;
+  readonly #calls: KernelCalls;
+  readonly #steps: RepeatedSteps;
+  readonly #rows: CpuRows;
   readonly #linear: CpuLinear;
   readonly #convolution: CpuConvolution;
   readonly #scan: CpuScan;
+  readonly #collectives: CpuCollectives;
 
-  constructor(loaded: LoadedKernels) {
-    this.#memory = loaded.memory;
-    this.#kernels = loaded.kernels;
-    this.#linear = new CpuLinear(loaded.memory, loaded.kernels);
-    this.#convolution = new CpuConvolution(loaded.memory, loaded.kernels);
-    this.#scan = new CpuScan(loaded.memory, loaded.kernels);
+  constructor({ memory, kernels }: CpuRuntime) {
+    this.#calls = new KernelCalls(kernels);
+    this.#runtime = { memory, kernels: this.#calls.kernels };
+    this.#memory = memory;
+    this.#kernels = this.#calls.kernels;
+    this.#steps = new RepeatedSteps(memory, this.#calls);
+    this.#rows = new CpuRows(this.#runtime);
+    this.#linear = new CpuLinear(this.#runtime);
+    this.#convolution = new CpuConvolution(this.#runtime);
+    this.#scan = new CpuScan(this.#runtime);
+    this.#collectives = new CpuCollectives(this.#runtime, this.#calls);
   }
 
   // --- arrays -----------------------------------------------------------------------------------------------------
@@ -47,10 +65,18 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => Tensor,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    return this.read(this.#steps.run(key, inputs, compute));
+  }
+
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
     checkLength(data.length, shape);
-    // Slots and row starts steer loops on the host.
-    if (data instanceof Int32Array) return new HostTensor(data.slice(), shape);
+    this.#calls.assertNotRecording();
+    if (data instanceof Int32Array) return new CpuIndices(this.#memory, data, shape);
     const out = CpuTensor.allocate(this.#memory, shape);
     const { rowSize } = out;
     for (let r = 0; r < (shape[0] ?? 1); r++) {
@@ -61,8 +87,12 @@ export class CpuBackend implements Backend {
 
   zeros(shape: readonly number[]): CpuTensor {
     const out = CpuTensor.allocate(this.#memory, shape);
-    this.#memory.bytes.fill(0, out.address, out.address + (shape[0] ?? 1) * out.byteStride);
+    this.#kernels.clear(out.address, (shape[0] ?? 1) * out.byteStride);
     return out;
+  }
+
+  empty(shape: readonly number[]): CpuTensor {
+    return CpuTensor.allocate(this.#memory, shape);
   }
 
   async read(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
@@ -112,8 +142,16 @@ export class CpuBackend implements Backend {
 
   // --- dense layers -----------------------------------------------------------------------------------------------
 
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    const weight = new PackedWeight(this.#runtime, outFeatures, inFeatures, dtype);
+    return { writeRows: (firstRow, values) => weight.writeRows(firstRow, values), finish: () => weight };
+  }
+
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
-    return new PackedWeight(this.#memory, weight, outFeatures, inFeatures, dtype);
+    checkLength(weight.length, [outFeatures, inFeatures]);
+    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
+    writer.writeRows(0, weight);
+    return writer.finish();
   }
 
   linear(x: Tensor, weight: LinearWeight, bias?: Tensor): CpuTensor {
@@ -122,14 +160,18 @@ export class CpuBackend implements Backend {
 
   embedding(ids: Tensor, table: LinearWeight, firstRow = 0): CpuTensor {
     const weight = packedWeight(this.#memory, table);
-    const rows = ints(ids, 'ids', null);
-    const out = this.zeros([rows.length, weight.inFeatures]);
-    rows.forEach((id, t) => {
-      const row = id - firstRow;
-      if (row < 0 || row >= weight.outFeatures) return;
-      const begin = out.address / 4 + t * out.stride;
-      weight.unpackRow(row, this.#memory.floats.subarray(begin, begin + weight.inFeatures));
-    });
+    const out = CpuTensor.allocate(this.#memory, [ids.shape[0], weight.inFeatures]);
+    this.#kernels.embeddingRows(
+      indexAddress(this.#memory, ids, 'ids', null),
+      ids.shape[0],
+      firstRow,
+      weight.outFeatures,
+      weight.address,
+      weight.inFeatures,
+      EMBEDDING_KINDS[weight.packing],
+      out.address,
+      out.byteStride,
+    );
     return out;
   }
 
@@ -138,95 +180,49 @@ export class CpuBackend implements Backend {
     const indices = ints(rows, 'rows', null);
     const [T, C] = x.shape;
     const out = CpuTensor.allocate(this.#memory, [indices.length, C]);
-    indices.forEach((row, r) => {
+    for (const row of indices) {
       if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
-      const source = from.address + row * from.byteStride;
-      this.#memory.bytes.copyWithin(out.address + r * out.byteStride, source, source + 4 * C);
-    });
+    }
+    this.#kernels.gatherRows(
+      from.address,
+      from.byteStride,
+      indexAddress(this.#memory, rows, 'rows', null),
+      out.address,
+      out.byteStride,
+      indices.length,
+      4 * C,
+    );
     return out;
   }
 
   add(x: Tensor, y: Tensor): CpuTensor {
-    const [T, C] = x.shape;
-    const a = this.#floats(x, 'x', [null, null]);
-    const b = this.#floats(y, 'y', [T, C]);
-    const out = CpuTensor.allocate(this.#memory, [T, C]);
-    this.#kernels.add(a.address, a.byteStride, b.address, b.byteStride, out.address, out.byteStride, T, C);
-    return out;
+    return this.#rows.add(x, y);
   }
 
   mulColumns(x: Tensor, v: Tensor): CpuTensor {
-    const [T, C] = x.shape;
-    const a = this.#floats(x, 'x', [null, null]);
-    const factors = vectorAddress(this.#memory, v, 'v', C);
-    const out = CpuTensor.allocate(this.#memory, [T, C]);
-    this.#kernels.mulColumns(a.address, a.byteStride, factors, out.address, out.byteStride, T, C);
-    return out;
+    return this.#rows.mulColumns(x, v);
   }
 
   // --- norms ------------------------------------------------------------------------------------------------------
 
   rmsNorm(x: Tensor, weight: Tensor, eps: number): CpuTensor {
-    const [T, C] = x.shape;
-    const a = this.#floats(x, 'x', [null, null]);
-    const scales = vectorAddress(this.#memory, weight, 'weight', C);
-    const out = CpuTensor.allocate(this.#memory, [T, C]);
-    this.#kernels.rmsNorm(a.address, a.byteStride, scales, out.address, out.byteStride, T, C, eps);
-    return out;
+    return this.#rows.rmsNorm(x, weight, eps);
   }
 
   siluGate(x: Tensor, z: Tensor): CpuTensor {
-    const [T, C] = x.shape;
-    const a = this.#floats(x, 'x', [null, null]);
-    const gate = this.#floats(z, 'z', [T, C]);
-    const out = CpuTensor.allocate(this.#memory, [T, C]);
-    this.#kernels.siluGate(a.address, a.byteStride, gate.address, gate.byteStride, out.address, out.byteStride, T, C);
-    return out;
+    return this.#rows.siluGate(x, z);
   }
 
   groupSquareSums(v: Tensor, groups: number, layout: GroupLayout): CpuTensor {
-    const values = this.#floats(v, 'v', [null, null]);
-    const [T, C] = v.shape;
-    checkGroups(C, groups, layout);
-    const out = CpuTensor.allocate(this.#memory, [T, groups]);
-    const { groupSize, firstColumn } = layout;
-    this.#kernels.groupSquareSums(
-      values.address,
-      values.byteStride,
-      out.address,
-      out.byteStride,
-      T,
-      C,
-      groups,
-      groupSize,
-      firstColumn,
-    );
-    return out;
+    return this.#rows.groupSquareSums(v, groups, layout);
   }
 
   scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): CpuTensor {
-    const [T, C] = v.shape;
-    const values = this.#floats(v, 'v', [null, null]);
-    const sums = this.#floats(squareSums, 'squareSums', [T, null]);
-    const scales = vectorAddress(this.#memory, weight, 'weight', C);
-    checkGroups(C, squareSums.shape[1], layout);
-    const out = CpuTensor.allocate(this.#memory, [T, C]);
-    const { groupSize, firstColumn } = layout;
-    this.#kernels.scaleByGroupNorm(
-      values.address,
-      values.byteStride,
-      sums.address,
-      sums.byteStride,
-      scales,
-      out.address,
-      out.byteStride,
-      T,
-      C,
-      groupSize,
-      firstColumn,
-      eps,
-    );
-    return out;
+    return this.#rows.scaleByGroupNorm(v, squareSums, weight, eps, layout);
+  }
+
+  scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): CpuTensor {
+    return this.#rows.scaleRows(x, squareSums, count, eps);
   }
 
   // --- state-space operations -------------------------------------------------------------------------------------
@@ -249,29 +245,12 @@ export class CpuBackend implements Backend {
 
   // --- collectives ------------------------------------------------------------------------------------------------
 
-  allReduce(x: Tensor, group: ProcessGroup): Tensor {
-    if (group.size === 1) return x;
-    const own = this.#floats(x, 'x', x.shape);
-    const { floats } = this.#memory;
-    const begin = own.address / 4;
-    const rows = x.shape[0] ?? 1;
-    // Padding goes along where there is any: one exchange is quicker than one per row.
-    group.allReduce(floats.subarray(begin, begin + Math.max(0, (rows - 1) * own.stride + own.rowSize)));
-    return x;
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
+    return this.#collectives.allReduce(tensors, group);
   }
 
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
-    if (group.size === 1) return x;
-    const [T, C] = x.shape;
-    const gathered = group.allGather(contiguous(this.#floats(x, 'x', [T, C]).view()));
-    const out = CpuTensor.allocate(this.#memory, [T, group.size * C]);
-    for (let r = 0; r < group.size; r++) {
-      for (let t = 0; t < T; t++) {
-        const row = gathered.subarray((r * T + t) * C, (r * T + t + 1) * C);
-        this.#memory.floats.set(row, out.address / 4 + t * out.stride + r * C);
-      }
-    }
-    return out;
+    return this.#collectives.allGatherColumns(x, group);
   }
 
   /** The memory of one slot. Valid until the memory grows. */

@@ -35,6 +35,11 @@ export class CpuMemory {
     return this.#bytes;
   }
 
+  /** Where the next allocation begins. */
+  get top(): number {
+    return this.#top;
+  }
+
   /** Address of so many bytes, 64-byte aligned, with whatever was there before. */
   allocate(bytes: number): number {
     const address = this.#top;

@@ -3,6 +3,7 @@ import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import { HostTensor } from '../reference/host-tensor.ts';
 import { checkShape } from '../shape-check.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 
 /** float32 values in a backend's WebAssembly memory. Row r of the first dimension begins `r * stride` floats in. */
 export class CpuTensor implements Tensor {
@@ -33,6 +34,12 @@ export class CpuTensor implements Tensor {
     return elementCount(this.shape.slice(1));
   }
 
+  /** The values of row r. Valid until the memory grows. */
+  row(r: number): Float32Array {
+    const begin = this.address / 4 + r * this.stride;
+    return this.memory.floats.subarray(begin, begin + this.rowSize);
+  }
+
   /** In bytes. */
   get byteStride(): number {
     return 4 * this.stride;
@@ -53,13 +60,11 @@ export function cpuFloats(memory: CpuMemory, x: Tensor, name: string, expected: 
 }
 
 /** Address of a vector's values, one after another: of a copy, where they are strided. */
-export function vectorAddress(memory: CpuMemory, x: Tensor, name: string, length: number | null): number {
+export function vectorAddress({ memory, kernels }: CpuRuntime, x: Tensor, name: string, length: number | null): number {
   const vector = cpuFloats(memory, x, name, [length]);
   if (vector.stride === 1 || vector.shape[0] < 2) return vector.address;
   const copy = memory.allocate(4 * vector.shape[0]);
-  for (let i = 0; i < vector.shape[0]; i++) {
-    memory.floats[copy / 4 + i] = memory.floats[vector.address / 4 + i * vector.stride];
-  }
+  kernels.copyRows(vector.address, vector.byteStride, copy, 4, vector.shape[0], 4);
   return copy;
 }
 
@@ -67,7 +72,7 @@ export function vectorAddress(memory: CpuMemory, x: Tensor, name: string, length
  * Where an operation writes: into the caller's tensor, if whole vectors fit its rows, or else into new rows that
  * `finish` copies over.
  */
-export function outputFor(memory: CpuMemory, out: Tensor | undefined, shape: readonly number[]) {
+export function outputFor({ memory, kernels }: CpuRuntime, out: Tensor | undefined, shape: readonly number[]) {
   if (!out) {
     const fresh = CpuTensor.allocate(memory, shape);
     return { out: fresh, finish: () => fresh };
@@ -76,10 +81,7 @@ export function outputFor(memory: CpuMemory, out: Tensor | undefined, shape: rea
   if (given.rowSize % 4 === 0) return { out: given, finish: () => given };
   const fresh = CpuTensor.allocate(memory, shape);
   const finish = () => {
-    for (let r = 0; r < shape[0]; r++) {
-      const source = fresh.address + r * fresh.byteStride;
-      memory.bytes.copyWithin(given.address + r * given.byteStride, source, source + 4 * fresh.rowSize);
-    }
+    kernels.copyRows(fresh.address, fresh.byteStride, given.address, given.byteStride, shape[0], 4 * fresh.rowSize);
     return given;
   };
   return { out: fresh, finish };

@@ -19,16 +19,23 @@ export interface Kernels {
     silu: number,
     scratch: number,
   ): void;
-  convStep(
+  convRows(
     x: number,
+    xStride: number,
     weight: number,
     bias: number,
-    state: number,
+    states: number,
+    slotBytes: number,
+    slots: number,
     out: number,
+    outStride: number,
+    rows: number,
     channels: number,
+    padded: number,
     K: number,
     W: number,
     silu: number,
+    scratch: number,
   ): void;
   linearF32(
     x: number,
@@ -51,18 +58,7 @@ export interface Kernels {
     K: number,
     scratch: number,
   ): void;
-  quantizeRows(
-    x: number,
-    xStride: number,
-    q: number,
-    scales: number,
-    sums: number,
-    rows: number,
-    K: number,
-    Kpad: number,
-    limit: number,
-    offset: number,
-  ): void;
+  quantizeRows(x: number, xStride: number, q: number, scales: number, rows: number, K: number, Kpad: number): void;
   linearInt8(
     q: number,
     scales: number,
@@ -76,14 +72,40 @@ export interface Kernels {
   linearInt4(
     q: number,
     scales: number,
-    sums: number,
     w: number,
     out: number,
     outStride: number,
     rows: number,
     panels: number,
     Kpad: number,
+    scratch: number,
   ): void;
+  packF32(values: number, count: number, K: number, w: number, firstRow: number): void;
+  packBF16(values: number, count: number, K: number, w: number, firstRow: number): void;
+  packInt8(values: number, count: number, K: number, w: number, firstRow: number): void;
+  packInt4(values: number, count: number, K: number, w: number, firstRow: number): void;
+  embeddingRows(
+    ids: number,
+    count: number,
+    firstRow: number,
+    tableRows: number,
+    w: number,
+    K: number,
+    kind: number,
+    out: number,
+    outStride: number,
+  ): void;
+  copyRows(from: number, fromStride: number, to: number, toStride: number, rows: number, bytes: number): void;
+  gatherRows(
+    x: number,
+    xStride: number,
+    indices: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    bytes: number,
+  ): void;
+  clear(address: number, bytes: number): void;
   add(
     x: number,
     xStride: number,
@@ -112,6 +134,18 @@ export interface Kernels {
     outStride: number,
     rows: number,
     columns: number,
+  ): void;
+  scaleRows(
+    x: number,
+    xStride: number,
+    squareSums: number,
+    sumsStride: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+    count: number,
+    eps: number,
   ): void;
   rmsNorm(
     x: number,
@@ -175,6 +209,37 @@ export interface Kernels {
     high: number,
     scratch: number,
   ): void;
+  scanRows(
+    x: number,
+    xStride: number,
+    dt: number,
+    dtStride: number,
+    B: number,
+    bStride: number,
+    C: number,
+    cStride: number,
+    z: number,
+    zStride: number,
+    out: number,
+    outStride: number,
+    A: number,
+    dtBias: number,
+    D: number,
+    states: number,
+    slotBytes: number,
+    slots: number,
+    rows: number,
+    padding: number,
+    H: number,
+    P: number,
+    N: number,
+    headsPerGroup: number,
+    softplus: number,
+    low: number,
+    high: number,
+    scratch: number,
+  ): void;
+  scanScratch(tokens: number, H: number, P: number, N: number): number;
 }
 
 /** Instruction sets, fastest first. */

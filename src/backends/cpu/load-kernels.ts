@@ -1,14 +1,13 @@
 import { UnsupportedDeviceError } from '../../errors.ts';
 import { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 import { requestFastSimd } from './engine-flags.ts';
-import { compileKernels, instantiateKernels, KERNEL_VARIANTS, type Kernels, type KernelVariant } from './kernels.ts';
+import { compileKernels, instantiateKernels, KERNEL_VARIANTS, type KernelVariant } from './kernels.ts';
 import { kernelsAreRight } from './self-check.ts';
 
-/** Kernels with the memory that they work on. */
-export interface LoadedKernels {
+/** What a backend runs on, and which instructions it uses. */
+export interface LoadedKernels extends CpuRuntime {
   readonly variant: KernelVariant;
-  readonly kernels: Kernels;
-  readonly memory: CpuMemory;
 }
 
 /**

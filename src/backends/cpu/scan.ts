@@ -9,39 +9,82 @@ import {
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
+import { slotAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, outputFor, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
-/** Tokens per block of kernels/scan.ts. */
-const BLOCK = 32;
+/** Where a tensor's first row begins, and how far the next is, in bytes. */
+interface Column {
+  readonly address: number;
+  readonly stride: number;
+}
+
+/** A checked call's addresses and numbers, under the names of kernels/scan.ts. An absent z has address 0. */
+interface ScanCall extends Readonly<Record<'x' | 'dt' | 'B' | 'C' | 'z' | 'out', Column>> {
+  readonly A: number;
+  readonly dtBias: number;
+  readonly D: number;
+  readonly perGroup: number;
+  readonly softplus: number;
+  readonly low: number;
+  readonly high: number;
+  readonly scratch: number;
+}
 
 /** The state-space recurrence, for sequences and for single tokens: the same kernel for both. */
 export class CpuScan {
+  readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;
   readonly #kernels: Kernels;
 
-  constructor(memory: CpuMemory, kernels: Kernels) {
-    this.#memory = memory;
-    this.#kernels = kernels;
+  constructor(runtime: CpuRuntime) {
+    this.#runtime = runtime;
+    this.#memory = runtime.memory;
+    this.#kernels = runtime.kernels;
   }
 
   sequences(args: ChunkScanArgs): Tensor {
     if (!Number.isInteger(args.chunkSize) || args.chunkSize < 1) {
       throw new ArgumentError(`chunkSize is ${args.chunkSize}.`, 'Use a whole number of tokens from 1 on.');
     }
-    return this.#run(args, args.ssmStates, (states, rows) => {
-      const starts = checkQueryStartLoc(args.queryStartLoc, rows);
-      const count = starts.length - 1;
-      const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', count);
-      checkSlots(slots, states.shape[0], 'cacheIndices');
-      const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
-      return Array.from({ length: count }, (_, b) => ({
-        begin: starts[b],
-        tokens: starts[b + 1] - starts[b],
-        slot: slots[b],
-        fresh: !hasInitialState?.[b],
-      }));
+    const rows = args.x.shape[0];
+    const states = this.#states(args.ssmStates);
+    const starts = checkQueryStartLoc(args.queryStartLoc, rows);
+    const count = starts.length - 1;
+    const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', count);
+    checkSlots(slots, states.shape[0], 'cacheIndices');
+    const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
+    return this.#run(args, states, rows, (call) => {
+      const [, H, P, N] = states.shape;
+      const padding = this.#memory.allocate(4 * H * P * N);
+      for (let b = 0; b < count; b++) {
+        const tokens = starts[b + 1] - starts[b];
+        if (tokens === 0) continue;
+        const state = slots[b] === PAD_SLOT_ID ? padding : states.address + slots[b] * states.byteStride;
+        const isFresh = !hasInitialState?.[b] || slots[b] === PAD_SLOT_ID;
+        if (isFresh) this.#kernels.clear(state, 4 * H * P * N);
+        const at = (column: Column) => (column.address === 0 ? 0 : column.address + starts[b] * column.stride);
+        const { x, dt, B, C, z, out, A, dtBias, D } = call;
+        this.#kernels.scanSequence(
+          ...[
+            at(x),
+            x.stride,
+            at(dt),
+            dt.stride,
+            at(B),
+            B.stride,
+            at(C),
+            C.stride,
+            at(z),
+            z.stride,
+            at(out),
+            out.stride,
+          ],
+          ...[A, dtBias, D, state, tokens, H, P, N, call.perGroup, call.softplus, call.low, call.high, call.scratch],
+        );
+      }
     });
   }
 
@@ -52,22 +95,31 @@ export class CpuScan {
       ...[args.A, args.D, args.dtBias].map((p) => !p || p.shape.length === 1),
     ];
     if (perHead.includes(false)) return this.#referenceUpdate(args);
-    return this.#run(args, args.state, (states, rows) => {
-      const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', rows);
-      checkSlots(slots, states.shape[0], 'stateBatchIndices');
-      return Array.from(slots, (slot, b) => ({ begin: b, tokens: 1, slot, fresh: false }));
+    const rows = args.x.shape[0];
+    const states = this.#states(args.state);
+    const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', rows);
+    checkSlots(slots, states.shape[0], 'stateBatchIndices');
+    return this.#run(args, states, rows, (call) => {
+      const [, H, P, N] = states.shape;
+      const padding = this.#memory.allocate(4 * H * P * N);
+      const slotsAt = slotAddress(this.#memory, args.stateBatchIndices, slots);
+      const { x, dt, B, C, z, out, A, dtBias, D } = call;
+      this.#kernels.scanRows(
+        ...[x.address, x.stride, dt.address, dt.stride, B.address, B.stride, C.address, C.stride, z.address, z.stride],
+        ...[out.address, out.stride, A, dtBias, D, states.address, states.byteStride, slotsAt, rows, padding, H, P, N],
+        ...[call.perGroup, call.softplus, call.low, call.high, call.scratch],
+      );
     });
   }
 
-  #run(
-    args: SelectiveStateArgs,
-    state: Tensor,
-    plan: (states: CpuTensor, rows: number) => { begin: number; tokens: number; slot: number; fresh: boolean }[],
-  ): Tensor {
+  #states(state: Tensor): CpuTensor {
+    return this.#floats(state, 'state', [null, null, null, null]);
+  }
+
+  /** Checks what both forms share, and runs `scan` with the addresses. */
+  #run(args: SelectiveStateArgs, states: CpuTensor, rows: number, scan: (call: ScanCall) => void): Tensor {
     const memory = this.#memory;
-    const states = this.#floats(state, 'state', [null, null, null, null]);
     const [, H, P, N] = states.shape;
-    const rows = args.x.shape[0];
     const G = args.nGroups ?? args.B.shape[1] ?? 0;
     const perGroup = headsPerGroup(H, G);
     const xShape = args.x.shape.length === 2 ? [rows, H * P] : [rows, H, P];
@@ -80,52 +132,34 @@ export class CpuScan {
     const [low, high] = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
     const D = args.D;
     const perChannelD = D !== undefined && D.shape.length === 2;
-    const result = outputFor(memory, args.out, xShape);
-    const sequences = plan(states, rows);
+    const result = outputFor(this.#runtime, args.out, xShape);
     memory.scope(() => {
-      const zeros = memory.allocate(4 * H);
-      memory.floats.fill(0, zeros / 4, zeros / 4 + H);
-      const A = vectorAddress(memory, args.A, 'A', H);
-      const dtBias = args.dtBias ? vectorAddress(memory, args.dtBias, 'dtBias', H) : zeros;
-      const skip = D && !perChannelD ? vectorAddress(memory, D, 'D', H) : zeros;
-      const scratch = memory.allocate(4 * BLOCK * (32 + P + 2 * N + 1));
-      const padding = memory.allocate(4 * H * P * N);
-      for (const { begin, tokens, slot, fresh } of sequences) {
-        if (tokens === 0) continue;
-        const address = slot === PAD_SLOT_ID ? padding : states.address + slot * states.byteStride;
-        if (fresh || slot === PAD_SLOT_ID) memory.floats.fill(0, address / 4, address / 4 + H * P * N);
-        const at = (t: CpuTensor) => t.address + begin * t.byteStride;
-        this.#kernels.scanSequence(
-          at(x),
-          x.byteStride,
-          at(dt),
-          dt.byteStride,
-          at(B),
-          B.byteStride,
-          at(C),
-          C.byteStride,
-          z && !perChannelD ? at(z) : 0,
-          z?.byteStride ?? 0,
-          at(result.out),
-          result.out.byteStride,
-          A,
-          dtBias,
-          skip,
-          address,
-          tokens,
-          H,
-          P,
-          N,
-          perGroup,
-          args.dtSoftplus ? 1 : 0,
-          low,
-          high,
-          scratch,
-        );
-      }
+      const zeros = args.dtBias && D && !perChannelD ? 0 : this.#zeros(H);
+      scan({
+        x: column(x),
+        dt: column(dt),
+        B: column(B),
+        C: column(C),
+        z: z && !perChannelD ? column(z) : { address: 0, stride: 0 },
+        out: column(result.out),
+        A: vectorAddress(this.#runtime, args.A, 'A', H),
+        dtBias: args.dtBias ? vectorAddress(this.#runtime, args.dtBias, 'dtBias', H) : zeros,
+        D: D && !perChannelD ? vectorAddress(this.#runtime, D, 'D', H) : zeros,
+        perGroup,
+        softplus: args.dtSoftplus ? 1 : 0,
+        low,
+        high,
+        scratch: memory.allocate(this.#kernels.scanScratch(rows, H, P, N)),
+      });
     });
     if (D && perChannelD) addPerChannelSkip(result.out, x, this.#floats(D, 'D', [H, P]), z);
     return result.finish();
+  }
+
+  #zeros(count: number): number {
+    const address = this.#memory.allocate(4 * count);
+    this.#kernels.clear(address, 4 * count);
+    return address;
   }
 
   #referenceUpdate(args: SelectiveStateUpdateArgs): Tensor {
@@ -151,6 +185,10 @@ export class CpuScan {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
     return cpuFloats(this.#memory, x, name, expected);
   }
+}
+
+function column({ address, byteStride }: CpuTensor): Column {
+  return { address, stride: byteStride };
 }
 
 /** y = (y + D x) * silu(z) with D (H, P), which no published Mamba-2 model has. */

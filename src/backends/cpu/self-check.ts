@@ -16,7 +16,7 @@ const WARM_UP = 400;
  */
 export function kernelsAreRight(kernels: Kernels, memory: CpuMemory): boolean {
   return memory.scope(() => {
-    const linear = new CpuLinear(memory, kernels);
+    const linear = new CpuLinear({ memory, kernels });
     const x = CpuTensor.allocate(memory, [ROWS, INPUTS]);
     for (let i = 0; i < ROWS; i++) {
       for (let k = 0; k < INPUTS; k++) memory.floats[x.address / 4 + i * x.stride + k] = activation(i, k);
@@ -25,7 +25,8 @@ export function kernelsAreRight(kernels: Kernels, memory: CpuMemory): boolean {
       weight(Math.floor(i / INPUTS), i % INPUTS),
     );
     return (['float32', 'bfloat16', 'int8', 'int4'] as const).every((dtype) => {
-      const packed = new PackedWeight(memory, weights, OUTPUTS, INPUTS, dtype);
+      const packed = new PackedWeight({ memory, kernels }, OUTPUTS, INPUTS, dtype);
+      packed.writeRows(0, weights);
       for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, packed, undefined));
       return memory.scope(() =>
         isProduct(linear.run(x, packed, undefined), dtype === 'int8' || dtype === 'int4' ? 0.05 : 0),

@@ -1,8 +1,9 @@
-import { ArgumentError, ShapeError } from '../../errors.ts';
+import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
-import { formatShape, type Tensor } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { LinearWeight } from '../backend.ts';
+import { checkWeightRows } from '../shape-check.ts';
 import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
 
 /** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
@@ -12,15 +13,20 @@ export class HostLinearWeight implements LinearWeight {
   readonly dtype: WeightDType;
   readonly data: Float32Array;
 
-  constructor(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType) {
-    if (weight.length !== outFeatures * inFeatures) {
-      throw new ShapeError(`A weight of ${weight.length} values is not ${formatShape([outFeatures, inFeatures])}.`);
-    }
+  /** All zeros. */
+  constructor(outFeatures: number, inFeatures: number, dtype: WeightDType) {
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
     this.dtype = dtype;
-    this.data = weight.slice();
-    roundWeight(this.data, inFeatures, dtype);
+    this.data = new Float32Array(outFeatures * inFeatures);
+  }
+
+  writeRows(firstRow: number, values: Float32Array): void {
+    checkWeightRows(values.length, firstRow, this);
+    const begin = firstRow * this.inFeatures;
+    const rows = this.data.subarray(begin, begin + values.length);
+    rows.set(values);
+    roundWeight(rows, this.inFeatures, this.dtype);
   }
 }
 

@@ -63,6 +63,19 @@ export function scaleByGroupNorm(
   return out;
 }
 
+/** Reference of {@link Backend.scaleRows}. */
+export function scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): HostTensor<Float32Array> {
+  const [T, C] = x.shape;
+  const values = floats(x, 'x', [null, null]);
+  const sums = floats(squareSums, 'squareSums', [T, 1]);
+  const out = hostZeros([T, C]);
+  for (let t = 0; t < T; t++) {
+    const root = Math.sqrt(sums.data[t * sums.stride] / count + eps);
+    for (let c = 0; c < C; c++) out.data[t * C + c] = values.data[t * values.stride + c] / root;
+  }
+  return out;
+}
+
 /** What {@link rmsNormGated} takes beside x. */
 export interface RmsNormGatedOptions {
   /** (C) */

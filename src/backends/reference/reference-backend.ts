@@ -1,13 +1,13 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, LinearWeight } from '../backend.ts';
+import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
-import { groupSquareSums, rmsNorm, scaleByGroupNorm, siluGate } from './norms.ts';
+import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
 import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
 /** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
@@ -23,6 +23,7 @@ export class ReferenceBackend implements Backend {
   readonly siluGate = siluGate;
   readonly groupSquareSums = groupSquareSums;
   readonly scaleByGroupNorm = scaleByGroupNorm;
+  readonly scaleRows = scaleRows;
   readonly causalConv1dFn = causalConv1dFn;
   readonly causalConv1dUpdate = causalConv1dUpdate;
   readonly mambaChunkScan = mambaChunkScan;
@@ -32,12 +33,24 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
+  step(
+    _key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => Tensor,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    return this.read(compute(inputs.map((values) => this.tensor(values, [values.length]))));
+  }
+
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
     checkLength(data.length, shape);
     return new HostTensor(data.slice(), shape);
   }
 
   zeros(shape: readonly number[]): HostTensor {
+    return hostZeros(shape);
+  }
+
+  empty(shape: readonly number[]): HostTensor {
     return hostZeros(shape);
   }
 
@@ -87,15 +100,23 @@ export class ReferenceBackend implements Backend {
     data.set(hostSlotValues(saved, rowSize), slot * stride);
   }
 
-  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
-    return new HostLinearWeight(weight, outFeatures, inFeatures, dtype);
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    const weight = new HostLinearWeight(outFeatures, inFeatures, dtype);
+    return { writeRows: (firstRow, values) => weight.writeRows(firstRow, values), finish: () => weight };
   }
 
-  allReduce(x: Tensor, group: ProcessGroup): Tensor {
-    if (group.size === 1) return x;
-    const data = contiguous(floats(x, 'x', x.shape));
-    group.allReduce(data);
-    return new HostTensor(data, x.shape);
+  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
+    checkLength(weight.length, [outFeatures, inFeatures]);
+    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
+    writer.writeRows(0, weight);
+    return writer.finish();
+  }
+
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
+    if (group.size === 1) return [...tensors];
+    const sums = tensors.map((x) => new HostTensor(contiguous(floats(x, 'x', x.shape)), x.shape));
+    group.allReduce(sums.map(({ data }) => data));
+    return sums;
   }
 
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {

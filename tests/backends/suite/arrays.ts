@@ -126,13 +126,13 @@ export function describeArrays(makeBackend: MakeBackend): void {
     test('collectives of one rank change nothing', async () => {
       const values = new Inputs(2).normal(3 * 4);
       const x = () => backend().tensor(values, [3, 4]);
-      expectSame(await backend().read(backend().allReduce(x(), singleProcess)), values, 'allReduce');
+      expectSame(await backend().read(backend().allReduce([x()], singleProcess)[0]), values, 'allReduce');
       const gathered = backend().allGatherColumns(x(), singleProcess);
       expect(gathered.shape).toEqual([3, 4]);
       expectSame(await backend().read(gathered), values, 'allGatherColumns');
       const view = backend().splitColumns(x(), [1, 3])[1];
       expectSame(
-        await backend().read(backend().allReduce(view, singleProcess)),
+        await backend().read(backend().allReduce([view], singleProcess)[0]),
         values.filter((_, i) => i % 4 > 0),
         'view',
       );

@@ -185,6 +185,7 @@ export function describeContract(makeBackend: MakeBackend): void {
 
     describe('the others', () => {
       const weight = () => backend().linearWeight(new Float32Array(12), 3, 4, 'float32');
+      const writer = () => backend().linearWeightWriter(3, 4, 'int4');
       const layout = { firstColumn: 0, groupSize: 4 };
       const saved = (length: number) => new HostSavedSlot(new Float32Array(length));
       const calls: readonly (readonly [what: string, call: () => unknown, error: ErrorClass])[] = [
@@ -205,6 +206,9 @@ export function describeContract(makeBackend: MakeBackend): void {
         ['loadSlot to a slot that is not there', () => backend().loadSlot(zeros(3, 2), -1, saved(2)), ArgumentError],
         ['loadSlot of another size', () => backend().loadSlot(zeros(3, 2), 0, saved(3)), ShapeError],
         ['linearWeight of another size', () => backend().linearWeight(new Float32Array(11), 3, 4, 'int8'), ShapeError],
+        ['linearWeightWriter of half a row', () => writer().writeRows(0, new Float32Array(6)), ShapeError],
+        ['linearWeightWriter past the end', () => writer().writeRows(2, new Float32Array(8)), ShapeError],
+        ['linearWeightWriter before the first row', () => writer().writeRows(-1, new Float32Array(4)), ShapeError],
         ['linear of other columns', () => backend().linear(zeros(2, 3), weight()), ShapeError],
         ['linear with a bias of other columns', () => backend().linear(zeros(2, 4), weight(), zeros(4)), ShapeError],
         ['linear of integers', () => backend().linear(intTensor(2, 4), weight()), ArgumentError],

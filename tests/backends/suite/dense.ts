@@ -84,12 +84,9 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
         const w = backend().linearWeight(weight, outFeatures, inFeatures, dtype);
         const columns = await backend().read(backend().linear(backend().tensor(eye, [inFeatures, inFeatures]), w));
         for (let o = 0; o < outFeatures; o++) {
-          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK[dtype]) {
+          for (let begin = 0; begin < inFeatures; begin += QUANT_BLOCK) {
             const block = [
-              ...weight.subarray(
-                o * inFeatures + begin,
-                o * inFeatures + Math.min(begin + QUANT_BLOCK[dtype], inFeatures),
-              ),
+              ...weight.subarray(o * inFeatures + begin, o * inFeatures + Math.min(begin + QUANT_BLOCK, inFeatures)),
             ];
             const errors = block.map((value, i) => columns[(begin + i) * outFeatures + o] - value);
             const halfStep = Math.max(...block.map(Math.abs)) / levels / 2;
@@ -99,6 +96,41 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
           }
         }
       }
+    });
+
+    test.each(WEIGHT_DTYPES)('%s rows that come in blocks, in any order, make the same matrix', async (dtype) => {
+      const [outFeatures, inFeatures] = [37, 40];
+      const inputs = new Inputs(12);
+      const weight = inputs.normal(outFeatures * inFeatures, 0, inFeatures ** -0.5);
+      const x = backend().tensor(inputs.normal(3 * inFeatures), [3, inFeatures]);
+      const whole = backend().linearWeight(weight, outFeatures, inFeatures, dtype);
+      const writer = backend().linearWeightWriter(outFeatures, inFeatures, dtype);
+      const block = new Float32Array(18 * inFeatures);
+      for (const [begin, end] of [
+        [20, 37],
+        [0, 3],
+        [3, 3],
+        [3, 20],
+      ]) {
+        const rows = block.subarray(0, (end - begin) * inFeatures);
+        rows.set(weight.subarray(begin * inFeatures, end * inFeatures));
+        writer.writeRows(begin, rows);
+        block.fill(7);
+      }
+      const written = writer.finish();
+      expect([written.outFeatures, written.inFeatures, written.dtype]).toEqual([outFeatures, inFeatures, dtype]);
+      const products = await backend().read(backend().linear(x, written));
+      expectSame(products, await backend().read(backend().linear(x, whole)), 'linear');
+    });
+
+    test.each(WEIGHT_DTYPES)('%s rows that never come are zeros', async (dtype) => {
+      const writer = backend().linearWeightWriter(19, 6, dtype);
+      writer.writeRows(1, new Inputs(13).normal(6));
+      const weight = writer.finish();
+      const y = await backend().read(backend().linear(backend().tensor(new Float32Array(6).fill(1), [1, 6]), weight));
+      expect([...y].map((value) => value !== 0)).toEqual(Array.from({ length: 19 }, (_, row) => row === 1));
+      const rows = await backend().read(backend().embedding(indices(backend(), [0, 18]), weight));
+      expect([...rows].every((value) => value === 0)).toBe(true);
     });
 
     test('linearWeight copies: the array may be reused', async () => {

@@ -1,0 +1,264 @@
+// Rows of a weight matrix → panels of 16 outputs, and rows back out of them. What the values are rounded to is defined
+// by src/tensor/quantize.ts; the same sums in the same order, in float64, make the same choices here.
+
+import { BLOCK, HEADER } from './quantized';
+import { BLOCK_BYTES as INT8_BYTES } from './linear-int8';
+import { BLOCK_BYTES as INT4_BYTES, FACTORS, PART } from './linear-int4';
+
+/** Quantised values of one block, and what unpacking needs. */
+const Q: usize = memory.data(128, 16);
+
+// @ts-ignore: decorator
+@inline
+function panelOf(w: usize, row: i32, panelBytes: usize): usize {
+  return w + <usize>(row >> 4) * panelBytes;
+}
+
+/** `count` rows of K floats from `values` on → float32 panels, from row `firstRow` on. */
+export function packF32(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
+  for (let row = firstRow; row < firstRow + count; row++) {
+    const to = panelOf(w, row, <usize>K << 6) + (<usize>(row & 15) << 2);
+    for (let k: usize = 0; k < <usize>K; k++) store<f32>(to + (k << 6), load<f32>(values + (k << 2)));
+    values += <usize>K << 2;
+  }
+}
+
+function unpackF32(w: usize, row: i32, K: i32, out: usize): void {
+  const from = panelOf(w, row, <usize>K << 6) + (<usize>(row & 15) << 2);
+  for (let k: usize = 0; k < <usize>K; k++) store<f32>(out + (k << 2), load<f32>(from + (k << 6)));
+}
+
+/** Where an output's 16 bits stand among the 32 bytes of a k: outputs 0-7 are low halves, 8-15 high halves. */
+// @ts-ignore: decorator
+@inline
+function halfOf(row: i32): usize {
+  return <usize>(((row & 7) << 2) + ((row & 8) >> 2));
+}
+
+export function packBF16(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
+  for (let row = firstRow; row < firstRow + count; row++) {
+    const to = panelOf(w, row, <usize>K << 5) + halfOf(row);
+    for (let k: usize = 0; k < <usize>K; k++) store<u16>(to + (k << 5), <u16>(roundBF16(load<u32>(values + (k << 2))) >> 16));
+    values += <usize>K << 2;
+  }
+}
+
+function unpackBF16(w: usize, row: i32, K: i32, out: usize): void {
+  const from = panelOf(w, row, <usize>K << 5) + halfOf(row);
+  for (let k: usize = 0; k < <usize>K; k++) store<u32>(out + (k << 2), <u32>load<u16>(from + (k << 5)) << 16);
+}
+
+/** To nearest even; NaN stays NaN. */
+// @ts-ignore: decorator
+@inline
+function roundBF16(bits: u32): u32 {
+  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc00000;
+  return (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000;
+}
+
+// @ts-ignore: decorator
+@inline
+function toBF16(value: f64): f64 {
+  return <f64>reinterpret<f32>(roundBF16(reinterpret<u32>(<f32>value)));
+}
+
+// @ts-ignore: decorator
+@inline
+function nearest(value: f64): f64 {
+  return Math.floor(value + 0.5);
+}
+
+// @ts-ignore: decorator
+@inline
+function value(values: usize, k: i32): f64 {
+  return <f64>load<f32>(values + (<usize>k << 2));
+}
+
+/** A header's word: the scale as bfloat16, and -Σ of the block's integers. */
+// @ts-ignore: decorator
+@inline
+function headerWord(scale: f64, sum: i32): u32 {
+  return (reinterpret<u32>(<f32>scale) & 0xffff0000) | (<u32>-sum & 0xffff);
+}
+
+export function packInt8(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
+  const panelBytes = INT8_BYTES * ((K + BLOCK - 1) / BLOCK);
+  for (let row = firstRow; row < firstRow + count; row++) {
+    const lane = <usize>(row & 15) << 2;
+    let block = panelOf(w, row, panelBytes);
+    for (let begin = 0; begin < K; begin += BLOCK) {
+      const length = min(BLOCK, K - begin);
+      const scale = quantizeInt8(values, length);
+      let sum: i32 = 0;
+      const to = block + HEADER + lane;
+      for (let k = 0; k < length; k++) {
+        const q = load<i8>(Q + k);
+        sum += q;
+        store<i8>(to + (<usize>(k >> 2) << 6) + (k & 3), q);
+      }
+      store<u32>(block + lane, headerWord(scale, sum));
+      block += INT8_BYTES;
+      values += <usize>length << 2;
+    }
+  }
+}
+
+function unpackInt8(w: usize, row: i32, K: i32, out: usize): void {
+  const lane = <usize>(row & 15) << 2;
+  let block = panelOf(w, row, INT8_BYTES * ((K + BLOCK - 1) / BLOCK));
+  for (let begin = 0; begin < K; begin += BLOCK) {
+    const scale = reinterpret<f32>(load<u32>(block + lane) & 0xffff0000);
+    const from = block + HEADER + lane;
+    for (let k = 0; k < min(BLOCK, K - begin); k++) {
+      store<f32>(out + (<usize>(begin + k) << 2), <f32>load<i8>(from + (<usize>(k >> 2) << 6) + (k & 3)) * scale);
+    }
+    block += INT8_BYTES;
+  }
+}
+
+function quantizeInt8(values: usize, length: i32): f64 {
+  let largest: f64 = 0;
+  for (let k = 0; k < length; k++) largest = max(largest, abs(value(values, k)));
+  const scale = toBF16(largest / 127);
+  for (let k = 0; k < length; k++) {
+    store<i8>(Q + k, scale == 0 ? 0 : <i8><i32>min<f64>(127, max<f64>(-127, nearest(value(values, k) / scale))));
+  }
+  return scale;
+}
+
+export function packInt4(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
+  const panelBytes = INT4_BYTES * ((K + BLOCK - 1) / BLOCK);
+  for (let row = firstRow; row < firstRow + count; row++) {
+    const lane = <usize>(row & 15) << 2;
+    let block = panelOf(w, row, panelBytes);
+    for (let begin = 0; begin < K; begin += BLOCK) {
+      const length = min(BLOCK, K - begin);
+      packInt4Block(values, length, block, row & 15);
+      block += INT4_BYTES;
+      values += <usize>length << 2;
+    }
+  }
+}
+
+function unpackInt4(w: usize, row: i32, K: i32, out: usize): void {
+  const lane = row & 15;
+  let block = panelOf(w, row, INT4_BYTES * ((K + BLOCK - 1) / BLOCK));
+  for (let begin = 0; begin < K; begin += BLOCK) {
+    const scale = reinterpret<f32>(load<u32>(block + (<usize>lane << 2)) & 0xffff0000);
+    const factors = <i32>load<u16>(factorsOf(block, lane));
+    for (let k = 0; k < min(BLOCK, K - begin); k++) {
+      const byte = <i32>load<i8>(byteOf(block, lane, k));
+      const q = k & 4 ? byte >> 4 : (byte << 28) >> 28;
+      const m = (factors >> (k / PART << 2)) & 15;
+      store<f32>(out + (<usize>(begin + k) << 2), <f32>(m * q) * scale);
+    }
+    block += INT4_BYTES;
+  }
+}
+
+/** Of an output's four factors, four bits each. */
+// @ts-ignore: decorator
+@inline
+function factorsOf(block: usize, lane: i32): usize {
+  return block + HEADER + <usize>(((lane & 7) << 2) + ((lane & 8) >> 2));
+}
+
+/** Of the byte that holds input k of an output, in its lower half where k & 4 is 0. */
+// @ts-ignore: decorator
+@inline
+function byteOf(block: usize, lane: i32, k: i32): usize {
+  return block + HEADER + FACTORS + (<usize>(k >> 3) << 6) + (<usize>lane << 2) + (k & 3);
+}
+
+function packInt4Block(values: usize, length: i32, block: usize, lane: i32): void {
+  const positive = int4Scale(values, length, 1);
+  const negative = int4Scale(values, length, -1);
+  const scale = int4Error(values, length, positive) <= int4Error(values, length, negative) ? positive : negative;
+  let sum: i32 = 0;
+  let factors: u32 = 0;
+  for (let begin = 0; begin < length; begin += PART) {
+    const count = min(PART, length - begin);
+    const part = values + (<usize>begin << 2);
+    int4PartError(part, count, scale);
+    const factor = bestFactor;
+    factors |= <u32>factor << (<u32>begin / PART << 2);
+    const step = scale * factor;
+    for (let i = 0; i < count; i++) {
+      const q = <i32>int4Level(value(part, i), step);
+      const at = byteOf(block, lane, begin + i);
+      const byte = <i32>load<u8>(at);
+      store<u8>(at, i & 4 ? (byte & 0x0f) | (q << 4) : (byte & 0xf0) | (q & 0x0f));
+      sum += <i32>factor * q;
+    }
+  }
+  store<u16>(factorsOf(block, lane), <u16>factors);
+  store<u32>(block + (<usize>lane << 2), headerWord(scale, sum));
+}
+
+function int4Scale(values: usize, length: i32, sign: f64): f64 {
+  return sign * toBF16(int4Step(values, length, sign) / 15);
+}
+
+function int4Step(values: usize, length: i32, sign: f64): f64 {
+  let step: f64 = 0;
+  for (let k = 0; k < length; k++) {
+    const v = sign * value(values, k);
+    step = max(step, max(v / 7, v / -8));
+  }
+  return step;
+}
+
+function int4Error(values: usize, length: i32, scale: f64): f64 {
+  let error: f64 = 0;
+  for (let begin = 0; begin < length; begin += PART) {
+    error += int4PartError(values + (<usize>begin << 2), min(PART, length - begin), scale);
+  }
+  return error;
+}
+
+/** What {@link int4PartError} chose. */
+let bestFactor: f64 = 0;
+
+function int4PartError(part: usize, count: i32, scale: f64): f64 {
+  const wanted = scale == 0 ? 0 : nearest(int4Step(part, count, scale < 0 ? -1 : 1) / abs(scale));
+  let least: f64 = Infinity;
+  bestFactor = 0;
+  for (let factor = max<f64>(0, wanted - 2); factor <= min<f64>(15, wanted + 1); factor++) {
+    const step = scale * factor;
+    let error: f64 = 0;
+    for (let k = 0; k < count; k++) {
+      const v = value(part, k);
+      const off = step * int4Level(v, step) - v;
+      error += off * off;
+    }
+    if (error < least) {
+      least = error;
+      bestFactor = factor;
+    }
+  }
+  return least;
+}
+
+// @ts-ignore: decorator
+@inline
+function int4Level(v: f64, step: f64): f64 {
+  return step == 0 ? 0 : min<f64>(7, max<f64>(-8, nearest(v / step)));
+}
+
+/**
+ * Rows of a table by id → float32 rows of out. `kind`: 0 float32, 1 bfloat16, 2 int8, 3 int4. An id outside of
+ * [firstRow, firstRow + tableRows) gives zeros.
+ */
+export function embeddingRows(
+  ids: usize, count: i32, firstRow: i32, tableRows: i32, w: usize, K: i32, kind: i32, out: usize, outStride: usize,
+): void {
+  for (let t: usize = 0; t < <usize>count; t++) {
+    const row = load<i32>(ids + (t << 2)) - firstRow;
+    const to = out + t * outStride;
+    if (row < 0 || row >= tableRows) memory.fill(to, 0, <usize>K << 2);
+    else if (kind == 0) unpackF32(w, row, K, to);
+    else if (kind == 1) unpackBF16(w, row, K, to);
+    else if (kind == 2) unpackInt8(w, row, K, to);
+    else unpackInt4(w, row, K, to);
+  }
+}

@@ -1,0 +1,8 @@
+import type { CpuMemory } from './cpu-memory.ts';
+import type { Kernels } from './kernels.ts';
+
+/** Kernels with the memory that they work on. */
+export interface CpuRuntime {
+  readonly memory: CpuMemory;
+  readonly kernels: Kernels;
+}

@@ -1,0 +1,47 @@
+import { ModelNotFoundError } from '../errors.ts';
+import type { ByteSource } from './byte-source.ts';
+import { asObject, type JsonObject, parseLenientJson } from './json.ts';
+import { UrlFiles, type UrlOptions } from './url-files.ts';
+
+/** The files of one model, wherever they lie, by their names in Hugging Face's layout. */
+export interface ModelFiles {
+  /** The folder, or the URL of one. */
+  readonly location: string;
+  /** What messages call one of the files. */
+  nameOf(file: string): string;
+  /** A UTF-8 file; undefined when there is none of that name. */
+  readText(file: string): Promise<string | undefined>;
+  /** A file to read ranges of; undefined when there is none of that name. It is closed with the rest. */
+  open(file: string): Promise<ByteSource | undefined>;
+  /** Names of all files; none where they can't be listed, as on a static host. */
+  list(): Promise<readonly string[]>;
+  /** Releases what is open. Later reads reject with DisposedError. */
+  close(): Promise<void>;
+}
+
+/** Whether a model's location is a URL rather than a folder. */
+export function isUrl(location: string): boolean {
+  return /^https?:\/\//i.test(location);
+}
+
+/** Whether there are folders: in Node and its like, not in browsers. */
+export function hasFileSystem(): boolean {
+  return globalThis.process?.getBuiltinModule?.('node:fs') !== undefined;
+}
+
+/** The files in a local folder, or below an http(s) URL. Nothing is read yet. */
+export async function openModelFiles(location: string, options: UrlOptions = {}): Promise<ModelFiles> {
+  if (isUrl(location)) return new UrlFiles(location, options);
+  if (!hasFileSystem()) {
+    throw new ModelNotFoundError(`'${location}' is no URL, and there are no folders here.`, 'Give an http(s) URL.');
+  }
+  // Loaded on need: browsers can't.
+  const { FolderFiles } = await import('./folder-files.ts');
+  return new FolderFiles(location);
+}
+
+/** A JSON object of a file; undefined when there is no such file. Rejects with JsonFileError. */
+export async function readJsonFile(files: ModelFiles, file: string): Promise<JsonObject | undefined> {
+  const text = await files.readText(file);
+  return text === undefined ? undefined : asObject(parseLenientJson(text, files.nameOf(file)), files.nameOf(file));
+}

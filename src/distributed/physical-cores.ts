@@ -1,0 +1,83 @@
+import { hardwareThreads } from './hardware-threads.ts';
+
+/** What {@link physicalCores} asks of a machine. Tests pass one of their own. */
+export interface Machine {
+  /** As Node names it; 'browser' where there is none. */
+  readonly platform: string;
+  /** Threads that it runs at once, as far as this process may. */
+  readonly threads: number;
+  /** A small file; undefined where there is none. */
+  readText(path: string): string | undefined;
+  /** What a program prints; undefined where it fails. */
+  run(program: string, args: readonly string[]): string | undefined;
+}
+
+/**
+ * Cores that run a rank each without getting in each other's way: two threads of one core share its arithmetic units, so
+ * a rank on each gains nothing, and all ranks wait for the slowest, so efficiency cores are left out.
+ *
+ * - Linux: cores that have a thread in this process's affinity, and only performance cores where the kernel tells Intel's
+ *   two kinds apart; never more than the threads that the control group allows.
+ * - macOS: performance cores, or all cores where there is one kind.
+ * - Elsewhere nobody says, and it is the number of threads: in browsers `navigator.hardwareConcurrency`, which some limit
+ *   (Safari to 8) and some make up; on Windows logical processors.
+ */
+export function physicalCores(machine: Machine = thisMachine()): number {
+  const { platform, threads } = machine;
+  const cores = platform === 'linux' ? linuxCores(machine) : platform === 'darwin' ? macCores(machine) : undefined;
+  return Math.max(1, Math.min(cores ?? threads, threads));
+}
+
+const CPUS = '/sys/devices/system/cpu';
+
+function linuxCores({ readText }: Machine): number | undefined {
+  const allowed = /^Cpus_allowed_list:\s*(\S+)/m.exec(readText('/proc/self/status') ?? '')?.[1];
+  if (allowed === undefined) return undefined;
+  const performance = new Set(parseCpuList(readText('/sys/devices/cpu_core/cpus') ?? ''));
+  const cpus = parseCpuList(allowed);
+  const chosen = cpus.some((cpu) => performance.has(cpu)) ? cpus.filter((cpu) => performance.has(cpu)) : cpus;
+  // All threads of a core name the same siblings.
+  const cores = chosen.map((cpu) => readText(`${CPUS}/cpu${cpu}/topology/thread_siblings_list`)?.trim());
+  return cores.includes(undefined) ? undefined : new Set(cores).size;
+}
+
+/** '0-3,8' → 0, 1, 2, 3, 8 */
+function parseCpuList(list: string): number[] {
+  return list
+    .trim()
+    .split(',')
+    .filter((part) => part !== '')
+    .flatMap((part) => {
+      const [first, last = first] = part.split('-').map(Number);
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    });
+}
+
+function macCores({ run }: Machine): number | undefined {
+  for (const name of ['hw.perflevel0.physicalcpu', 'hw.physicalcpu']) {
+    const count = Number.parseInt(run('/usr/sbin/sysctl', ['-n', name]) ?? '', 10);
+    if (count > 0) return count;
+  }
+  return undefined;
+}
+
+function thisMachine(): Machine {
+  const fs = globalThis.process?.getBuiltinModule?.('node:fs');
+  const childProcess = globalThis.process?.getBuiltinModule?.('node:child_process');
+  const attempt = (read: () => string | undefined) => {
+    try {
+      return read();
+    } catch {
+      return undefined;
+    }
+  };
+  return {
+    platform: globalThis.process?.platform ?? 'browser',
+    threads: hardwareThreads(),
+    readText: (path) => attempt(() => fs?.readFileSync(path, 'utf8')),
+    run: (program, args) =>
+      attempt(() =>
+        childProcess?.execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+      ),
+  };
+}

@@ -101,10 +101,11 @@ export class AsyncLLMEngine {
   async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
     this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request elsewhere, or later.');
     if (drain && this.#readers.size > 0 && !signal?.aborted) {
-      await new Promise<void>((resolve) => {
-        this.#onDrained = resolve;
-        signal?.addEventListener('abort', () => resolve(), { once: true });
-      });
+      const { promise, resolve } = deferred();
+      this.#onDrained = resolve;
+      signal?.addEventListener('abort', resolve, { once: true });
+      await promise;
+      signal?.removeEventListener('abort', resolve);
     }
     for (const requestId of [...this.#readers.keys()]) {
       const problem = `Request '${requestId}' was not finished before the engine shut down.`;
@@ -171,4 +172,12 @@ export class AsyncLLMEngine {
     this.#closed = error;
     for (const requestId of [...this.#readers.keys()]) this.#drop(requestId, { reason: error });
   }
+}
+
+function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
 }

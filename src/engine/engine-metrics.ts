@@ -101,7 +101,16 @@ export class EngineMetrics {
   }
 
   #tell(event: EngineEvent): void {
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // As with EventTarget: the listener's error is its own, and no reason to stop.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 }
 

@@ -77,6 +77,9 @@ export class LLMEngine {
    */
   addRequest(source: EngineRequest): string {
     if (this.#executor.failure && !this.#executor.canReload) throw this.#executor.failure;
+    if (!Number.isFinite(source.priority ?? 0)) {
+      throw new ArgumentError(`priority is ${source.priority}.`, 'Use a number: lower goes first.');
+    }
     if (source.promptTokenIds.length === 0)
       throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
     const id = source.requestId ?? this.#newId();
@@ -188,6 +191,7 @@ export class LLMEngine {
   }
 
   #executorFailed(error: Error): RequestOutput[] {
+    if (this.#executor.isDisposed) return [];
     this.#executor.fail(error);
     this.#metrics.executorFailed(error);
     this.#states.forgetSnapshots();

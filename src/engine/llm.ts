@@ -49,7 +49,8 @@ export class LLM {
   /** What runs the requests: for servers, and others who want its statistics, events and graceful shutdown. */
   readonly engine: AsyncLLMEngine;
   readonly #chatTemplate: ChatTemplate | undefined;
-  readonly #identity: ModelIdentity;
+  readonly #identify: () => Promise<ModelIdentity>;
+  #identity: Promise<ModelIdentity> | undefined;
   readonly #samplingDefaults: SamplingDefaults;
 
   private constructor(parts: LoadedModel) {
@@ -58,7 +59,7 @@ export class LLM {
     this.tokenizer = parts.tokenizer;
     this.engine = new AsyncLLMEngine(parts.context);
     this.#chatTemplate = parts.chatTemplate;
-    this.#identity = parts.identity;
+    this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;
   }
 
@@ -93,8 +94,11 @@ export class LLM {
   /** Generates to the end and returns everything at once. */
   async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<Completion> {
     const promptTokenIds = this.tokenize(prompt);
-    const answers = Array.from({ length: options.n ?? 1 }, () => new Answer());
-    for await (const chunk of this.generate(promptTokenIds, options)) answers[chunk.index].add(chunk);
+    const answers: Answer[] = [];
+    for await (const chunk of this.generate(promptTokenIds, options)) {
+      answers[chunk.index] ??= new Answer();
+      answers[chunk.index].add(chunk);
+    }
     const choices = answers.map((answer) => answer.choice());
     return { promptTokenIds, ...choices[0], choices };
   }
@@ -135,7 +139,7 @@ export class LLM {
   async loadSession(file: Uint8Array): Promise<Session> {
     this.#assertUsable();
     const contents = await readSession(file, this.config.vocabSize);
-    assertSameModel(contents.model, this.#identity);
+    assertSameModel(contents.model, await this.#getIdentity());
     return restoreSession(this.#sessionHost(), contents);
   }
 
@@ -198,10 +202,19 @@ export class LLM {
   #sessionHost(): SessionHost {
     return {
       engine: this.engine,
-      identity: this.#identity,
+      identity: () => this.#getIdentity(),
       tokenize: (prompt, options) => this.tokenize(prompt, options),
       resolve: (options) => this.resolveSamplingParams(options),
     };
+  }
+
+  #getIdentity(): Promise<ModelIdentity> {
+    this.#identity ??= this.#identify().catch((error: unknown) => {
+      // The next call may fare better.
+      this.#identity = undefined;
+      throw error;
+    });
+    return this.#identity;
   }
 
   #assertUsable(): void {

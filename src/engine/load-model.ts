@@ -48,7 +48,8 @@ export interface LoadedModel {
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly context: EngineContext;
-  readonly identity: ModelIdentity;
+  /** Opens the model's files again to tell it from others: what few ask for should not make loading longer. */
+  readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
 }
 
@@ -90,16 +91,17 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
-    const reloadExecutor = async () => {
-      const reopened = await Checkpoint.open(await openModelFiles(folder, { name: source, token }));
+    const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
+      const again = await Checkpoint.open(await openModelFiles(folder, { name: source, token }));
       try {
-        return await startRanks(reopened, config, ranks, rankOptions, {});
+        return await use(again);
       } finally {
-        await reopened.close();
+        await again.close();
       }
     };
+    const reloadExecutor = () => reopened((again) => startRanks(again, config, ranks, rankOptions, {}));
     const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
-    const identity = await identifyModel(checkpoint, config, quantConfig?.weightDType('') ?? weightDType);
+    const dtype = quantConfig?.weightDType('') ?? weightDType;
     options.onProgress?.({ status: 'ready', name: source });
     return {
       folder,
@@ -120,7 +122,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         snapshotInterval,
         maxUnreadTokens,
       },
-      identity,
+      identify: () => reopened((again) => identifyModel(again, config, dtype)),
       samplingDefaults,
     };
   } finally {

@@ -7,6 +7,7 @@ export class ReloadableExecutor implements Executor {
   #executor: Executor;
   #failure: Error | undefined;
   #hasEnded = false;
+  #isDisposed = false;
 
   /** @param load makes the next one; undefined: a failure is for good. */
   constructor(executor: Executor, load: (() => Promise<Executor>) | undefined) {
@@ -57,8 +58,13 @@ export class ReloadableExecutor implements Executor {
     if (this.#hasEnded) await this.#executor.dispose();
   }
 
+  get isDisposed(): boolean {
+    return this.#isDisposed;
+  }
+
   async dispose(): Promise<void> {
     this.#hasEnded = true;
+    this.#isDisposed = true;
     await this.#executor.dispose();
   }
 }

@@ -22,7 +22,7 @@ export interface GenerateOptions {
   readonly logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined;
   /** The same seed gives the same text. Answer `index` of several is what `seed + index` gives alone. */
   readonly seed?: number | undefined;
-  /** Answers to generate. Default: 1. */
+  /** Answers to generate: up to 128. Default: 1. */
   readonly n?: number | undefined;
   /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
   readonly minTokens?: number | undefined;
@@ -38,7 +38,7 @@ export interface GenerateOptions {
   readonly skipSpecialTokens?: boolean | undefined;
   /** Strings whose tokens never come in this order. */
   readonly badWords?: readonly string[] | undefined;
-  /** Gives the likeliest tokens beside each chosen one, this many. */
+  /** Gives the likeliest tokens beside each chosen one, this many: up to 20. */
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
@@ -79,6 +79,10 @@ export type SamplingDefaults = Partial<
   Pick<SamplingParams, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>
 >;
 
+/** As OpenAI has them. A request's cost grows with both. */
+const MAX_ANSWERS = 128;
+const MAX_LOGPROBS = 20;
+
 /** @throws SamplingParamsError that names the parameter, its value and its range. */
 export function resolveSamplingParams(options: GenerateOptions, defaults: SamplingDefaults): SamplingParams {
   const maxTokens = checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true });
@@ -95,7 +99,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     frequencyPenalty: checked('frequencyPenalty', options.frequencyPenalty ?? 0, { min: -2, max: 2 }),
     logitBias: checkedBias(options.logitBias ?? {}),
     seed: checked('seed', options.seed ?? randomSeed(), { integer: true }),
-    n: checked('n', options.n ?? 1, { min: 1, integer: true }),
+    n: checked('n', options.n ?? 1, { min: 1, max: MAX_ANSWERS, integer: true }),
     minTokens: checked('minTokens', options.minTokens ?? 0, { min: 0, max: maxTokens, integer: true }),
     stop: checkedTexts('stop', typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
     includeStopStrInOutput: options.includeStopStrInOutput ?? false,
@@ -115,7 +119,7 @@ function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): read
 }
 
 function checkedCount(name: string, count: number | undefined): number | undefined {
-  return count === undefined ? undefined : checked(name, count, { min: 0, integer: true });
+  return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {

@@ -11,7 +11,7 @@ import { type SessionContents, writeSession } from './session-file.ts';
 /** What a session takes from its model. */
 export interface SessionHost {
   readonly engine: AsyncLLMEngine;
-  readonly identity: ModelIdentity;
+  readonly identity: () => Promise<ModelIdentity>;
   /** Token ids of what is added, checked; special tokens go in front of a first text only. */
   tokenize(prompt: Prompt, options: { readonly addSpecialTokens: boolean }): readonly number[];
   resolve(options: GenerateOptions): SamplingParams;
@@ -100,7 +100,7 @@ export class Session {
   async save(options: Pick<GenerateOptions, 'signal'> = {}): Promise<Uint8Array<ArrayBuffer>> {
     return this.#exclusively(async () => {
       if (!this.#liveSnapshot() && this.#tokenIds.length > 0) await this.#process(this.#tokenIds, options);
-      const model = this.#host.identity;
+      const model = await this.#host.identity();
       const snapshot = this.#liveSnapshot();
       if (!snapshot) return writeSession({ model, tokenIds: this.#tokenIds });
       const { length, logits } = snapshot;

@@ -153,6 +153,17 @@ describe('shutdown', () => {
 });
 
 describe('what is told', () => {
+  test('disposal during a step is no failure', async () => {
+    const { engine, add } = makeEngine();
+    const types: string[] = [];
+    engine.onEvent(({ type }) => types.push(type));
+    await add([1], { maxTokens: 1000 }).next();
+    await engine.dispose();
+    await turns(5);
+    expect(types).not.toContain('executorFailed');
+    expect(types).toContain('finished');
+  });
+
   test('events follow a request, and statistics add up', async () => {
     const { engine, add } = makeEngine({ maxNumSeqs: 1, maxQueueSize: 1 });
     const events: EngineEvent[] = [];

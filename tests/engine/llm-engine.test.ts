@@ -208,6 +208,7 @@ describe('the queue', () => {
     rig.add('a', [1]);
     expect(() => rig.add('a', [1])).toThrow(ArgumentError);
     expect(() => rig.add('b', [])).toThrow(EmptyPromptError);
+    expect(() => rig.add('b', [1], { priority: Number.NaN })).toThrow(ArgumentError);
   });
 
   test('gives a slot to a higher priority, and the one that lost it goes on where it was', async () => {

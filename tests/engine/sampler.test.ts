@@ -180,6 +180,8 @@ describe('sampling parameters', () => {
     [{ logitBias: { 5: 101 } }, /logitBias is 101/],
     [{ logitBias: new Map([[-1, 1]]) }, /token id is -1/],
     [{ n: 0 }, /n is 0/],
+    [{ n: 1e9 }, /n is 1000000000; expected an integer at least 1 and at most 128/],
+    [{ logprobs: 21 }, /logprobs is 21; expected an integer at least 0 and at most 20/],
     [{ minTokens: -1 }, /minTokens is -1/],
     [{ minTokens: 5, maxTokens: 4 }, /minTokens is 5; expected an integer at least 0 and at most 4/],
     [{ logprobs: -1 }, /logprobs is -1/],

@@ -51,7 +51,7 @@ describe.each([
     expect(session.tokenIds).toEqual(tokenIds);
     expect(await generated(session, [4])).toEqual(next);
     expect(llm.engine.stats().prefillTokens).toBeLessThanOrEqual(2);
-  });
+  }, 300_000);
 });
 
 describe('a session', () => {
@@ -151,7 +151,7 @@ describe('a session file', () => {
     const answer = (await one.complete([5, 6, 7, 8, 9, 3], GREEDY)).tokenIds;
     expect(await generated(await one.loadSession(fromTwo), [3])).toEqual(answer);
     expect(await generated(await two.loadSession(fromOne), [3])).toEqual(answer);
-  });
+  }, 300_000);
 
   test('of another model is refused, with what differs', async () => {
     await using llm = await LLM.load(GOLDEN, { dtype: 'float32' });

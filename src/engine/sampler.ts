@@ -1,8 +1,12 @@
 import { NonFiniteLogitsError } from '../errors.ts';
+import { exponential } from './exponential.ts';
 import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
 import { uniform } from './random.ts';
 import type { TokenLogprob } from './request-output.ts';
 import type { SamplingParams } from './sampling-params.ts';
+
+/** As in vLLM: dividing by less would overflow, and leaves the likeliest token alone anyway. */
+const GREEDY_BELOW = 1e-5;
 
 /** A chosen token. Its logprob is under the model's own distribution, before penalties and temperature. */
 export interface Sample extends TokenLogprob {
@@ -33,7 +37,7 @@ export class Sampler {
   sample(logits: Float32Array): Sample {
     const { temperature, logprobs } = this.#params;
     const scores = this.#processor.process(logits);
-    const tokenId = temperature === 0 ? argmax(scores) : this.#draw(scores);
+    const tokenId = temperature < GREEDY_BELOW ? argmax(scores) : this.#draw(scores);
     this.#processor.accept(tokenId);
     const total = logSumExp(logits);
     const logprob = logits[tokenId] - total;
@@ -47,9 +51,10 @@ export class Sampler {
     const largest = scores[argmax(scores)];
     if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
     const weights = this.#weights;
+    const inverse = 1 / temperature;
     let total = 0;
     for (let id = 0; id < scores.length; id++) {
-      const weight = Math.exp((scores[id] - largest) / temperature);
+      const weight = exponential((scores[id] - largest) * inverse);
       weights[id] = weight >= minP ? weight : 0;
       total += weights[id];
     }
@@ -79,7 +84,7 @@ export function logSumExp(logits: Float32Array): number {
   const largest = logits[argmax(logits)];
   let sum = 0;
   // By index: iterators would take as long as the exponentials.
-  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id] - largest);
+  for (let id = 0; id < logits.length; id++) sum += exponential(logits[id] - largest);
   return largest + Math.log(sum);
 }
 

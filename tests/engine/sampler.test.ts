@@ -33,6 +33,7 @@ describe('choosing a token', () => {
   test('temperature 0 takes the likeliest, the lower id of equals', () => {
     expect(sampler({ temperature: 0 }).sample(logits).tokenId).toBe(1);
     expect(sampler({ temperature: 0 }).sample(Float32Array.from([0, 5, 5])).tokenId).toBe(1);
+    for (const temperature of [5e-324, 1e-7, 1e-4]) expect(sampler({ temperature }).sample(logits).tokenId).toBe(1);
   });
 
   test('logprob is the log-softmax of the raw logits, whatever is sampled', () => {

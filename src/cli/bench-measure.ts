@@ -114,8 +114,9 @@ class Bench {
     const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
     let first = 0;
     let last = 0;
+    const engine = new AsyncLLMEngine({ ...this.#target.context, enablePrefixCaching: false });
     const request = { promptTokenIds: this.#tokenIds(SHORT_PROMPT), params };
-    for await (const _ of new AsyncLLMEngine(this.#target.context).addRequest(request, this.#signal)) {
+    for await (const _ of engine.addRequest(request, this.#signal)) {
       last = performance.now();
       first ||= last;
     }

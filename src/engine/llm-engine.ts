@@ -72,16 +72,12 @@ export class LLMEngine {
 
   /**
    * Accepts a request and returns its id.
-   * @throws QueueFullError; EmptyPromptError; ArgumentError when an unfinished request has the id; the executor's error when it has failed
-   * for good.
+   * @throws QueueFullError; EmptyPromptError; ArgumentError when an unfinished request has the id; the executor's error
+   * when it has failed for good.
    */
   addRequest(source: EngineRequest): string {
     if (this.#executor.failure && !this.#executor.canReload) throw this.#executor.failure;
-    if (!Number.isFinite(source.priority ?? 0)) {
-      throw new ArgumentError(`priority is ${source.priority}.`, 'Use a number: lower goes first.');
-    }
-    if (source.promptTokenIds.length === 0)
-      throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
+    checkRequest(source);
     const id = source.requestId ?? this.#newId();
     if (this.#requests.has(id)) {
       throw new ArgumentError(`There is an unfinished request '${id}'.`, 'Give each request an id of its own.');
@@ -244,4 +240,10 @@ export class LLMEngine {
     while (this.#requests.has(id)) id += "'";
     return id;
   }
+}
+
+function checkRequest({ promptTokenIds, priority = 0 }: EngineRequest): void {
+  if (promptTokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
+  if (!Number.isFinite(priority))
+    throw new ArgumentError(`priority is ${priority}.`, 'Use a number: lower goes first.');
 }

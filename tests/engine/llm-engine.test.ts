@@ -239,6 +239,38 @@ describe('the queue', () => {
   });
 });
 
+describe('an evaluation', () => {
+  test('hands over the logits of each position once, though it loses its slot, and leaves no state', async () => {
+    const rig = new Rig({ maxNumSeqs: 1, maxNumBatchedTokens: 4 });
+    const positions: number[] = [];
+    const onPromptLogits = (logits: Float32Array, first: number) => {
+      for (let row = 0; row < logits.length / FAKE_VOCAB; row++) positions.push(first + row);
+    };
+    const params = { ...greedy({ promptLogprobs: 1 }), maxTokens: 0 };
+    rig.engine.addRequest({ requestId: 'e', promptTokenIds: prompt(18), params, priority: 2, onPromptLogits });
+    for (let i = 0; i < 3; i++) await rig.step();
+    rig.add('urgent', prompt(2, 1), { maxTokens: 3, priority: 1 });
+    await rig.finish();
+    expect([...rig.ended.keys()]).toEqual(['urgent', 'e']);
+    expect(positions).toEqual(Array.from({ length: 18 }, (_, i) => i));
+    expect(rig.ended.get('e')?.promptLogprobs).toHaveLength(18);
+    expect(rig.ended.get('e')?.outputs).toMatchObject([{ tokens: [], finishReason: 'length' }]);
+    expect(rig.engine.stats()).toMatchObject({ preemptions: 1, prefixCache: { entries: 2 } });
+  });
+
+  test('whose receiver fails ends with that error, and nothing else does', async () => {
+    const rig = new Rig();
+    const onPromptLogits = () => {
+      throw new Error('no room');
+    };
+    rig.engine.addRequest({ requestId: 'e', promptTokenIds: [1], params: greedy(), onPromptLogits });
+    rig.add('other', [1], { maxTokens: 2 });
+    await rig.finish();
+    expect(rig.ended.get('e')?.error?.message).toBe('no room');
+    expect(rig.tokens.get('other')).toEqual([fakeAnswer([1], 2)]);
+  });
+});
+
 describe('prefixes', () => {
   const prefilled = async (rig: Rig, tokenIds: number[]): Promise<number> => {
     const before = rig.engine.stats();

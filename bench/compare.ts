@@ -3,14 +3,19 @@ import { parseArgs } from 'node:util';
 import { MODEL_SHAPES } from '../src/engine/model-shapes.ts';
 import { say } from './child-process.ts';
 import { compare, describeComparison, type Round } from './comparison.ts';
-import { buildLlamaCpp, type LlamaCpp, prepareModel, removeModels, runTheirs } from './llama-cpp.ts';
+import { llamaCpp, removeModels } from './llama-cpp.ts';
+import { onnxruntime } from './onnxruntime.ts';
 import { requireOurs, runOurs } from './ours.ts';
+import type { Peer } from './peer.ts';
 import { DTYPES, type DType, type Workload } from './workload.ts';
 
-const HELP = `Runs mamba2 and llama.cpp in turns on models of the same shape, weights and storage.
+const PEERS = { 'llama.cpp': llamaCpp, onnxruntime } as const;
 
+const HELP = `Runs mamba2 and another program in turns on models of the same shape, weights and storage.
+
+  --peer <name>     ${Object.keys(PEERS).join(', ')} (default: llama.cpp)
   --shape <name>    ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
-  --dtypes <names>  of ${Object.keys(DTYPES).join(',')} (default: all)
+  --dtypes <names>  of ${DTYPES.join(',')} (default: all that the other has)
   --threads <n>     on both sides (default: all of the machine)
   --rounds <n>      (default: 5)
   --sequences <n>   to decode at once, beside one alone (default: 16)
@@ -20,8 +25,9 @@ const HELP = `Runs mamba2 and llama.cpp in turns on models of the same shape, we
 
 const { values } = parseArgs({
   options: {
+    peer: { type: 'string', default: 'llama.cpp' },
     shape: { type: 'string', default: 'mamba2-130m' },
-    dtypes: { type: 'string', default: Object.keys(DTYPES).join(',') },
+    dtypes: { type: 'string' },
     threads: { type: 'string', default: `${availableParallelism()}` },
     rounds: { type: 'string' },
     sequences: { type: 'string' },
@@ -43,7 +49,6 @@ async function main(): Promise<void> {
   const { quick, json, clean, help } = values;
   if (help) return print(HELP);
   if (clean) return removeModels();
-  const dtypes = values.dtypes.split(',').map((name) => known(name, DTYPES, '--dtypes'));
   const rounds = whole(values.rounds ?? (quick ? '1' : '5'), '--rounds');
   const workload: Workload = {
     shape: known(values.shape, MODEL_SHAPES, '--shape'),
@@ -53,29 +58,27 @@ async function main(): Promise<void> {
     sequences: whole(values.sequences ?? (quick ? '4' : '16'), '--sequences'),
   };
   const node = await requireOurs();
-  const llamaCpp = await buildLlamaCpp();
-  const { release } = llamaCpp;
-  const works = compare(await runRounds(llamaCpp, workload, dtypes, rounds));
-  if (json) return print(JSON.stringify({ ...workload, rounds, cpu: cpu(), node, llamaCpp: release, works }));
+  const peer = await PEERS[known(values.peer, PEERS, '--peer')]();
+  const { name, version, formats } = peer;
+  const dtypes =
+    values.dtypes?.split(',').map((dtype) => known(dtype, formats, '--dtypes')) ??
+    DTYPES.filter((dtype) => Object.hasOwn(formats, dtype));
+  const works = compare(await runRounds(peer, workload, dtypes, rounds));
+  if (json) return print(JSON.stringify({ ...workload, rounds, cpu: cpu(), node, peer: name, version, works }));
   const { shape, threads } = workload;
-  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${cpu()}, Node ${node}, llama.cpp ${release}\n`);
-  print(describeComparison(works));
+  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${cpu()}, Node ${node}, ${name} ${version}\n`);
+  print(describeComparison(works, peer));
 }
 
 /** In turns, so that whatever else the machine does meets both alike; who begins alternates. */
-async function runRounds(
-  llamaCpp: LlamaCpp,
-  workload: Workload,
-  dtypes: readonly DType[],
-  rounds: number,
-): Promise<Round[]> {
+async function runRounds(peer: Peer, workload: Workload, dtypes: readonly DType[], rounds: number): Promise<Round[]> {
   const results: Round[] = [];
   for (let round = 0; round < rounds; round++) {
     for (const dtype of dtypes) {
-      const model = await prepareModel(llamaCpp, workload.shape, dtype);
+      await peer.prepare(workload.shape, dtype);
       say(`round ${round + 1} of ${rounds}: ${dtype}`);
       const first = round % 2 === 0 ? await runOurs(dtype, workload) : undefined;
-      const theirs = await runTheirs(llamaCpp, model, workload);
+      const theirs = await peer.run(dtype, workload);
       results.push({ dtype, theirs, ours: first ?? (await runOurs(dtype, workload)) });
     }
   }

@@ -1,6 +1,7 @@
 import { type Spread, spreadOf } from '../src/cli/bench-spread.ts';
 import { formatTable } from '../src/cli/table.ts';
-import { DTYPES, type DType, type Rates } from './workload.ts';
+import type { Peer } from './peer.ts';
+import type { DType, Rates } from './workload.ts';
 
 /** One round of one dtype. */
 export interface Round {
@@ -37,13 +38,13 @@ export function compare(rounds: readonly Round[]): ComparedWork[] {
 }
 
 /** The comparison for people. */
-export function describeComparison(works: readonly ComparedWork[]): string {
+export function describeComparison(works: readonly ComparedWork[], { name, formats }: Peer): string {
   const rows = works.map(({ dtype, work, ours, theirs, ratio, ratioPerRound }) => [
-    `${dtype} / ${DTYPES[dtype]}, ${work}`,
+    `${dtype} / ${formats[dtype]}, ${work}`,
     ...[tokens(ours.median), range(ours, tokens), tokens(theirs.median), range(theirs, tokens)],
     ...[ratio.toFixed(2), range(ratioPerRound, (value) => value.toFixed(2))],
   ]);
-  const heading = ['tokens/s', 'mamba2', 'min - max', 'llama.cpp', 'min - max', 'ratio', 'per round'];
+  const heading = ['tokens/s', 'mamba2', 'min - max', name, 'min - max', 'ratio', 'per round'];
   return formatTable([heading, ...rows]);
 }
 

@@ -4,8 +4,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { ModelShape } from '../src/engine/model-shapes.ts';
 import { run, say } from './child-process.ts';
+import type { Peer } from './peer.ts';
 import { writeSyntheticGguf } from './synthetic-gguf.ts';
-import { DTYPES, type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
+import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
 
 const BUILD = join(import.meta.dirname, '.build');
 const MODELS = join(BUILD, 'models');
@@ -25,21 +26,30 @@ const CMAKE_OPTIONS = [
 /** Before the steps of several sequences that are measured. */
 const SHORT_PROMPT = 8;
 
-/** llama.cpp, ready to run. */
-export interface LlamaCpp {
-  readonly release: string;
-  /** Folder of its programs. */
-  readonly bin: string;
+const FORMATS = { float32: 'F32', bfloat16: 'BF16', int8: 'Q8_0', int4: 'Q4_0' } as const;
+
+/** llama.cpp's own benchmarks, built from the source that node-llama-cpp carries. */
+export async function llamaCpp(): Promise<Peer> {
+  const { release, bin } = await build();
+  return {
+    name: 'llama.cpp',
+    version: release,
+    formats: FORMATS,
+    prepare: async (shape, dtype) => {
+      await prepareModel(bin, shape, dtype);
+    },
+    run: async (dtype, workload) => runBenchmarks(bin, await prepareModel(bin, workload.shape, dtype), workload),
+  };
 }
 
-/** Builds llama.cpp's benchmarks from the source that node-llama-cpp carries, once per release. */
-export async function buildLlamaCpp(): Promise<LlamaCpp> {
+/** Once per release. → it and the folder of its programs */
+async function build(): Promise<{ release: string; bin: string }> {
   const bundle = join(PACKAGE, 'gitRelease.bundle');
   if (!existsSync(bundle)) throw new Error(`There is no '${bundle}'. Run 'npm install' in bench/ first.`);
   const { tag: release } = JSON.parse(await readFile(join(PACKAGE, 'llama.cpp.info.json'), 'utf8'));
   const source = join(BUILD, `llama.cpp-${release}`);
-  const build = join(source, 'build');
-  const bin = join(build, 'bin');
+  const folder = join(source, 'build');
+  const bin = join(folder, 'bin');
   if (PROGRAMS.every((program) => existsSync(join(bin, program)))) return { release, bin };
   for (const tool of ['git', 'cmake', 'g++']) {
     await run(tool, ['--version']).catch(() => {
@@ -49,24 +59,24 @@ export async function buildLlamaCpp(): Promise<LlamaCpp> {
   say(`building llama.cpp ${release}, which takes some minutes`);
   await mkdir(BUILD, { recursive: true });
   if (!existsSync(source)) await run('git', ['clone', '--quiet', bundle, source]);
-  await run('cmake', ['-S', source, '-B', build, ...CMAKE_OPTIONS]);
-  await run('cmake', ['--build', build, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
+  await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS]);
+  await run('cmake', ['--build', folder, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
   return { release, bin };
 }
 
 /** Makes the model's file in one dtype unless it is there. → its path */
-export async function prepareModel(llamaCpp: LlamaCpp, shape: ModelShape, dtype: DType): Promise<string> {
-  const path = join(MODELS, `${shape}-${DTYPES[dtype]}.gguf`);
+async function prepareModel(bin: string, shape: ModelShape, dtype: DType): Promise<string> {
+  const path = join(MODELS, `${shape}-${FORMATS[dtype]}.gguf`);
   if (existsSync(path)) return path;
   await mkdir(MODELS, { recursive: true });
   // Under another name until it is whole.
   const partial = `${path}.partial`;
   say(`writing ${path}`);
   if (dtype === 'float32' || dtype === 'bfloat16') {
-    await writeSyntheticGguf(partial, shape, DTYPES[dtype]);
+    await writeSyntheticGguf(partial, shape, FORMATS[dtype]);
   } else {
-    const whole = await prepareModel(llamaCpp, shape, 'bfloat16');
-    await run(join(llamaCpp.bin, 'llama-quantize'), [whole, partial, DTYPES[dtype]]);
+    const whole = await prepareModel(bin, shape, 'bfloat16');
+    await run(join(bin, 'llama-quantize'), [whole, partial, FORMATS[dtype]]);
   }
   await rename(partial, path);
   return path;
@@ -77,8 +87,8 @@ export async function removeModels(): Promise<void> {
   await rm(MODELS, { recursive: true, force: true });
 }
 
-/** One run of everything; both programs warm up before they measure. */
-export async function runTheirs({ bin }: LlamaCpp, model: string, workload: Workload): Promise<Rates> {
+/** Both programs warm up before they measure. */
+async function runBenchmarks(bin: string, model: string, workload: Workload): Promise<Rates> {
   const { threads, promptTokens, generateTokens, sequences } = workload;
   const rates = new Map<string, number>();
   const single = await run(join(bin, 'llama-bench'), [

@@ -13,9 +13,8 @@ export interface Workload {
 /** Tokens per second by the work's name; see {@link prefillName} and {@link decodeName}. */
 export type Rates = ReadonlyMap<string, number>;
 
-/** Ours on the left. Theirs of each is the type that stores about as many bits per weight. */
-export const DTYPES = { float32: 'F32', bfloat16: 'BF16', int8: 'Q8_0', int4: 'Q4_0' } as const;
-export type DType = keyof typeof DTYPES;
+export const DTYPES = ['float32', 'bfloat16', 'int8', 'int4'] as const;
+export type DType = (typeof DTYPES)[number];
 
 export function prefillName(tokens: number): string {
   return `prefill ${tokens}`;

@@ -14,11 +14,16 @@ export function linearF32(
 ): void {
   const panelBytes: usize = K << 6;
   if (rows == 1) {
-    for (; panels > 1; panels -= 2) {
-      pairF32(x, w, w + panelBytes, out, K);
-      w += panelBytes << 1;
-      out += 128;
+    const half = panels >> 1;
+    const far = <usize>half * panelBytes;
+    for (let i = 0; i < half; i++) {
+      pairF32(x, w, w + far, out, out + (<usize>half << 6), K);
+      w += panelBytes;
+      out += 64;
     }
+    w += far;
+    out += <usize>half << 6;
+    panels &= 1;
   }
   for (; panels > 0; panels--) {
     panelF32(x, xStride, w, out, outStride, rows, K);
@@ -36,11 +41,16 @@ export function linearBF16(
 ): void {
   const panelBytes: usize = K << 5;
   if (rows == 1) {
-    for (; panels > 1; panels -= 2) {
-      pairBF16(x, w, w + panelBytes, out, K);
-      w += panelBytes << 1;
-      out += 128;
+    const half = panels >> 1;
+    const far = <usize>half * panelBytes;
+    for (let i = 0; i < half; i++) {
+      pairBF16(x, w, w + far, out, out + (<usize>half << 6), K);
+      w += panelBytes;
+      out += 64;
     }
+    w += far;
+    out += <usize>half << 6;
+    panels &= 1;
   }
   for (; panels > 0; panels--) {
     widenBF16(w, scratch, K);
@@ -121,8 +131,11 @@ function rowF32(x: usize, w: usize, out: usize, K: i32): void {
   store16(out, a0, a1, a2, a3);
 }
 
-/** Two panels at once: a sum waits for the one before it, and eight sums keep the units busy meanwhile. */
-function pairF32(x: usize, w: usize, u: usize, out: usize, K: i32): void {
+/**
+ * One row and two panels, from both halves of the matrix: a sum waits for the one before it, and eight sums keep the
+ * units busy meanwhile; memory gives more to two readers that are far apart than to one.
+ */
+function pairF32(x: usize, w: usize, u: usize, out: usize, farOut: usize, K: i32): void {
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   const end = x + (<usize>K << 2);
   while (x < end) {
@@ -140,10 +153,10 @@ function pairF32(x: usize, w: usize, u: usize, out: usize, K: i32): void {
     x += 4;
   }
   store16(out, a0, a1, a2, a3);
-  store16(out + 64, b0, b1, b2, b3);
+  store16(farOut, b0, b1, b2, b3);
 }
 
-function pairBF16(x: usize, w: usize, u: usize, out: usize, K: i32): void {
+function pairBF16(x: usize, w: usize, u: usize, out: usize, farOut: usize, K: i32): void {
   const high = v128.load32_splat(UPPER_HALF);
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   const end = x + (<usize>K << 2);
@@ -163,7 +176,7 @@ function pairBF16(x: usize, w: usize, u: usize, out: usize, K: i32): void {
     x += 4;
   }
   store16(out, a0, a1, a2, a3);
-  store16(out + 64, b0, b1, b2, b3);
+  store16(farOut, b0, b1, b2, b3);
 }
 
 function widenBF16(w: usize, out: usize, K: i32): void {

@@ -10,7 +10,20 @@ export const BLOCK_BYTES: usize = HEADER + 16 * BLOCK;
 export function linearInt8(
   q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, Kpad: i32,
 ): void {
-  const panelBytes: usize = BLOCK_BYTES * (Kpad / BLOCK);
+  const blocks = Kpad / BLOCK;
+  const panelBytes: usize = BLOCK_BYTES * blocks;
+  if (rows == 1) {
+    const half = panels >> 1;
+    const far = <usize>half * panelBytes;
+    for (let i = 0; i < half; i++) {
+      pair(q, scales, blocks, w, w + far, out, out + (<usize>half << 6));
+      w += panelBytes;
+      out += 64;
+    }
+    w += far;
+    out += <usize>half << 6;
+    panels &= 1;
+  }
   for (let panel = 0; panel < panels; panel++) {
     panelInt8(q, scales, w, out, outStride, rows, Kpad);
     w += panelBytes;
@@ -119,6 +132,48 @@ function tile1(q: usize, scales: usize, blocks: i32, w: usize, out: usize): void
     scales += 4;
   }
   store16(out, y0, y1, y2, y3);
+}
+
+/** One row and two panels, from both halves of the matrix: memory gives more to two readers that are far apart. */
+function pair(q: usize, scales: usize, blocks: i32, w: usize, u: usize, out: usize, farOut: usize): void {
+  const zero = f32x4.splat(0);
+  let y0 = zero, y1 = zero, y2 = zero, y3 = zero, z0 = zero, z1 = zero, z2 = zero, z3 = zero;
+  for (let block = 0; block < blocks; block++) {
+    const header = w, farHeader = u;
+    w += HEADER;
+    u += HEADER;
+    let a0 = startOf(v128.load(header)), a1 = startOf(v128.load(header, 16));
+    let a2 = startOf(v128.load(header, 32)), a3 = startOf(v128.load(header, 48));
+    let b0 = startOf(v128.load(farHeader)), b1 = startOf(v128.load(farHeader, 16));
+    let b2 = startOf(v128.load(farHeader, 32)), b3 = startOf(v128.load(farHeader, 48));
+    const end = q + BLOCK;
+    while (q < end) {
+      const v = v128.load32_splat(q);
+      a0 = dot4(v128.load(w), v, a0);
+      a1 = dot4(v128.load(w, 16), v, a1);
+      a2 = dot4(v128.load(w, 32), v, a2);
+      a3 = dot4(v128.load(w, 48), v, a3);
+      b0 = dot4(v128.load(u), v, b0);
+      b1 = dot4(v128.load(u, 16), v, b1);
+      b2 = dot4(v128.load(u, 32), v, b2);
+      b3 = dot4(v128.load(u, 48), v, b3);
+      w += 64;
+      u += 64;
+      q += 4;
+    }
+    const xScale = v128.load32_splat(scales);
+    y0 = addScaled(y0, a0, scaleOf(v128.load(header)), xScale);
+    y1 = addScaled(y1, a1, scaleOf(v128.load(header, 16)), xScale);
+    y2 = addScaled(y2, a2, scaleOf(v128.load(header, 32)), xScale);
+    y3 = addScaled(y3, a3, scaleOf(v128.load(header, 48)), xScale);
+    z0 = addScaled(z0, b0, scaleOf(v128.load(farHeader)), xScale);
+    z1 = addScaled(z1, b1, scaleOf(v128.load(farHeader, 16)), xScale);
+    z2 = addScaled(z2, b2, scaleOf(v128.load(farHeader, 32)), xScale);
+    z3 = addScaled(z3, b3, scaleOf(v128.load(farHeader, 48)), xScale);
+    scales += 4;
+  }
+  store16(out, y0, y1, y2, y3);
+  store16(farOut, z0, z1, z2, z3);
 }
 
 // @ts-ignore: decorator

@@ -1,5 +1,5 @@
 import { DisposedError, DownloadError } from '../errors.ts';
-import { assertRange, type ByteSource, memorySource } from './byte-source.ts';
+import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-source.ts';
 import type { UrlClient } from './url-client.ts';
 
 /** Called with the place up to which a file was received, and its size. */
@@ -8,8 +8,8 @@ export type OnBytes = (loaded: number, total: number) => void;
 /** The first request asks for this much: enough for the header of most files. */
 const HEAD_BYTES = 2 ** 18;
 
-/** A small read fetches as much, because the next one asks for what follows: a request costs as much as this many bytes. */
-const READ_AHEAD = 2 ** 22;
+/** A small read fetches as much, because the next one asks for what follows: a request costs as much as some megabytes. */
+const READ_AHEAD = 2 ** 24;
 
 /**
  * A file at a URL: read range by range, or as one stream where the server ignores ranges. Undefined when there is no
@@ -32,45 +32,42 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
     if (whole === undefined) return undefined;
     const size = wholeSize(whole);
     if (size === undefined) return memorySource(url, new Uint8Array(await whole.arrayBuffer()));
-    return StreamSource.start(client, url, size, readerOf(whole), onBytes);
+    const head = new Uint8Array(Math.min(HEAD_BYTES, size));
+    const stream = new FileStream(readerOf(whole));
+    await stream.fill(head, (position) => onBytes(position, size));
+    return new StreamSource(stream, client, url, size, head, onBytes);
   });
 }
 
-/** A file of which the server gives any range. Small reads are served from what was fetched ahead. */
-class RangeSource implements ByteSource {
+/**
+ * Reads at a place or a little further than the last are served from what was fetched ahead; so are those of the head.
+ * What was fetched for the last read stays until a later one needs more: other ranks may want the same.
+ */
+abstract class AheadSource implements ByteSource {
   readonly name: string;
   readonly size: number;
-  readonly #client: UrlClient;
-  readonly #onBytes: OnBytes;
-  /** What was fetched last beyond what was asked for. */
+  protected readonly client: UrlClient;
+  protected readonly onBytes: OnBytes;
+  readonly #head: Uint8Array;
   #ahead: { readonly begin: number; readonly bytes: Uint8Array };
+  #lastRead: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(client: UrlClient, url: string, size: number, head: Uint8Array, onBytes: OnBytes) {
-    this.#client = client;
+    this.client = client;
     this.name = url;
     this.size = size;
+    this.onBytes = onBytes;
+    this.#head = head;
     this.#ahead = { begin: 0, bytes: head };
-    this.#onBytes = onBytes;
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  async read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
     assertRange(this, offset, length);
-    assertOpen(this.name, this.#closed);
-    const bytes = new Uint8Array(length);
-    const held = copyHeld(this.#ahead, offset, bytes);
-    const missing = length - held;
-    if (missing === 0) return bytes;
-    const begin = offset + held;
-    if (missing >= READ_AHEAD) {
-      await this.#fetch(begin, bytes.subarray(held));
-      return bytes;
-    }
-    const ahead = new Uint8Array(Math.min(READ_AHEAD, this.size - begin));
-    await this.#fetch(begin, ahead);
-    bytes.set(ahead.subarray(0, missing), held);
-    this.#ahead = { begin, bytes: ahead };
-    return bytes;
+    // One after another: they share what was fetched ahead.
+    const read = this.#lastRead.then(() => this.#read(offset, length, scratch));
+    this.#lastRead = read.catch(() => {});
+    return read;
   }
 
   async close(): Promise<void> {
@@ -78,12 +75,37 @@ class RangeSource implements ByteSource {
     this.#ahead = { begin: 0, bytes: new Uint8Array() };
   }
 
-  /** Fills `into` from `begin` on; a second try goes on where the first one ended. */
-  async #fetch(begin: number, into: Uint8Array): Promise<void> {
+  /** Fills `into` with the bytes from `begin` on. */
+  protected abstract fetch(begin: number, into: Uint8Array): Promise<void>;
+
+  async #read(offset: number, length: number, scratch: ArrayBuffer | undefined): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#closed) throw new DisposedError(`'${this.name}' was closed.`, 'Open the checkpoint again.');
+    const bytes = bytesFor(length, scratch);
+    const head = copyHeld({ begin: 0, bytes: this.#head }, offset, bytes);
+    const held = head + copyHeld(this.#ahead, offset + head, bytes.subarray(head));
+    if (held === length) return bytes;
+    if (length >= READ_AHEAD) {
+      await this.fetch(offset + held, bytes.subarray(held));
+      return bytes;
+    }
+    const missing = Math.min(READ_AHEAD, this.size - offset - held);
+    const ahead = new Uint8Array(held + missing);
+    ahead.set(bytes.subarray(0, held));
+    await this.fetch(offset + held, ahead.subarray(held));
+    this.#ahead = { begin: offset, bytes: ahead };
+    bytes.set(ahead.subarray(held, length), held);
+    return bytes;
+  }
+}
+
+/** A file of which the server gives any range. */
+class RangeSource extends AheadSource {
+  /** A second try goes on where the first one ended. */
+  protected async fetch(begin: number, into: Uint8Array): Promise<void> {
     let filled = 0;
-    await this.#client.retry(this.name, async (onProgress) => {
+    await this.client.retry(this.name, async (onProgress) => {
       const range = { begin: begin + filled, end: begin + into.length };
-      const response = await this.#client.get(this.name, range);
+      const response = await this.client.get(this.name, range);
       const given = response?.headers.get('content-range');
       if (response?.status !== 206 || (given && given !== `bytes ${range.begin}-${range.end - 1}/${this.size}`)) {
         await response?.body?.cancel();
@@ -92,12 +114,11 @@ class RangeSource implements ByteSource {
           'The file was changed or removed meanwhile; load again.',
         );
       }
-      const rest = into.subarray(filled);
       const before = filled;
-      await receive(readerOf(response), rest, (count) => {
+      await receive(readerOf(response), into.subarray(before), (count) => {
         filled = before + count;
         onProgress();
-        this.#onBytes(begin + filled, this.size);
+        this.onBytes(begin + filled, this.size);
       });
     });
   }
@@ -105,123 +126,91 @@ class RangeSource implements ByteSource {
 
 type Reader = ReadableStreamDefaultReader<Uint8Array>;
 
-/**
- * A file of which the server gives only the whole: one download, read forwards. What lies behind the last read is
- * forgotten, so that no file needs to fit in memory; a read further back starts the download again.
- */
-class StreamSource implements ByteSource {
-  readonly name: string;
-  readonly size: number;
-  readonly #client: UrlClient;
-  readonly #onBytes: OnBytes;
-  readonly #head: Uint8Array;
-  #stream: { readonly reader: Reader; position: number; rest: Uint8Array } | undefined;
-  #lastRead: Promise<unknown> = Promise.resolve();
-  #closed = false;
+/** A file of which the server gives only the whole: one download, forwards. To go back it begins again. */
+class StreamSource extends AheadSource {
+  #stream: FileStream | undefined;
 
-  private constructor(client: UrlClient, url: string, size: number, onBytes: OnBytes) {
-    this.#client = client;
-    this.name = url;
-    this.size = size;
-    this.#onBytes = onBytes;
-    this.#head = new Uint8Array(Math.min(HEAD_BYTES, size));
+  constructor(stream: FileStream, client: UrlClient, url: string, size: number, head: Uint8Array, onBytes: OnBytes) {
+    super(client, url, size, head, onBytes);
+    this.#follow(stream);
   }
 
-  /** @param reader of the whole file. */
-  static async start(
-    client: UrlClient,
-    url: string,
-    size: number,
-    reader: Reader,
-    onBytes: OnBytes,
-  ): Promise<StreamSource> {
-    const source = new StreamSource(client, url, size, onBytes);
-    source.#begin(reader);
-    await source.#fill(source.#head);
-    return source;
-  }
-
-  async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    assertRange(this, offset, length);
-    // One after another: they share the stream.
-    const read = this.#lastRead.then(() => this.#read(offset, length));
-    this.#lastRead = read.catch(() => {});
-    return read;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
+  override async close(): Promise<void> {
+    await super.close();
     this.#end();
   }
 
-  async #read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    assertOpen(this.name, this.#closed);
-    const bytes = new Uint8Array(length);
-    const held = copyHeld({ begin: 0, bytes: this.#head }, offset, bytes);
-    if (held < length) {
-      await this.#client.retry(this.name, async () => {
-        if (this.#stream === undefined || this.#stream.position > offset + held) await this.#restart();
-        try {
-          await this.#skipTo(offset + held);
-          await this.#fill(bytes.subarray(held));
-        } catch (error) {
-          this.#end();
-          throw error;
-        }
-      });
-    }
-    return bytes;
+  protected async fetch(begin: number, into: Uint8Array): Promise<void> {
+    await this.client.retry(this.name, async () => {
+      try {
+        const stream = await this.#streamBefore(begin);
+        await stream.skip(begin - stream.position);
+        await stream.fill(into, (position) => this.onBytes(position, this.size));
+      } catch (error) {
+        this.#end();
+        throw error;
+      }
+    });
   }
 
-  async #restart(): Promise<void> {
+  async #streamBefore(begin: number): Promise<FileStream> {
+    if (this.#stream !== undefined && this.#stream.position <= begin) return this.#stream;
     this.#end();
-    const response = await this.#client.get(this.name);
+    const response = await this.client.get(this.name);
     if (response === undefined || wholeSize(response) !== this.size) {
       await response?.body?.cancel();
       throw new DownloadError(`'${this.name}' is not the same file any more.`, 'Load again.');
     }
-    this.#begin(readerOf(response));
+    return this.#follow(new FileStream(readerOf(response)));
   }
 
-  #begin(reader: Reader): void {
-    const stream = { reader, position: 0, rest: new Uint8Array() };
+  #follow(stream: FileStream): FileStream {
     this.#stream = stream;
-    this.#client.beginStream(() => {
+    this.client.beginStream(() => {
       if (this.#stream === stream) this.#end();
     });
+    return stream;
   }
 
   #end(): void {
-    // What a cancelled stream says about it is of no use.
-    this.#stream?.reader.cancel().catch(() => {});
+    this.#stream?.cancel();
     this.#stream = undefined;
   }
+}
 
-  async #skipTo(offset: number): Promise<void> {
-    const skipped = new Uint8Array(HEAD_BYTES);
-    for (let left = offset - this.#position(); left > 0; left = offset - this.#position()) {
-      await this.#fill(skipped.subarray(0, Math.min(left, skipped.length)));
-    }
+/** A download from a file's first byte to its last. */
+class FileStream {
+  position = 0;
+  readonly #reader: Reader;
+  /** Received, but not yet asked for. */
+  #rest = new Uint8Array();
+
+  constructor(reader: Reader) {
+    this.#reader = reader;
   }
 
-  #position(): number {
-    return this.#stream?.position ?? 0;
+  async skip(count: number): Promise<void> {
+    const skipped = new Uint8Array(Math.min(count, HEAD_BYTES));
+    for (let left = count; left > 0; left -= skipped.length) await this.fill(skipped.subarray(0, left));
   }
 
-  async #fill(into: Uint8Array): Promise<void> {
-    const stream = this.#stream;
-    if (stream === undefined) throw new Error('the download was ended');
-    const begin = stream.position;
-    const held = Math.min(stream.rest.length, into.length);
-    into.set(stream.rest.subarray(0, held));
-    stream.rest = stream.rest.subarray(held);
-    stream.position += held;
-    this.#onBytes(stream.position, this.size);
-    if (held === into.length) return;
-    stream.rest = await receive(stream.reader, into.subarray(held), (filled) => {
-      stream.position = begin + held + filled;
-      this.#onBytes(stream.position, this.size);
-    });
+  async fill(into: Uint8Array, onPosition: (position: number) => void = () => {}): Promise<void> {
+    const begin = this.position;
+    const held = this.#rest.subarray(0, into.length);
+    into.set(held);
+    this.#rest = this.#rest.subarray(held.length);
+    const moved = (filled: number) => {
+      this.position = begin + filled;
+      onPosition(this.position);
+    };
+    moved(held.length);
+    if (held.length === into.length) return;
+    this.#rest = await receive(this.#reader, into.subarray(held.length), (filled) => moved(held.length + filled));
+  }
+
+  cancel(): void {
+    // What a cancelled stream says about it is of no use.
+    this.#reader.cancel().catch(() => {});
   }
 }
 
@@ -238,17 +227,17 @@ function copyHeld(
   return found.length;
 }
 
-function assertOpen(name: string, closed: boolean): void {
-  if (closed) throw new DisposedError(`'${name}' was closed.`, 'Open the checkpoint again.');
-}
-
 function readerOf(response: Response): Reader {
   if (response.body === null) throw new Error('the answer has no content');
   return response.body.getReader();
 }
 
 /** Fills `into` from a stream. → what came in the last piece beyond that */
-async function receive(reader: Reader, into: Uint8Array, onBytes: (filled: number) => void): Promise<Uint8Array> {
+async function receive(
+  reader: Reader,
+  into: Uint8Array,
+  onBytes: (filled: number) => void,
+): Promise<Uint8Array<ArrayBuffer>> {
   let filled = 0;
   while (filled < into.length) {
     const { done, value } = await reader.read();
@@ -257,7 +246,7 @@ async function receive(reader: Reader, into: Uint8Array, onBytes: (filled: numbe
     into.set(value.subarray(0, taken), filled);
     filled += taken;
     onBytes(filled);
-    if (taken < value.length) return value.slice(taken);
+    if (taken < value.length) return new Uint8Array(value.subarray(taken));
   }
   return new Uint8Array();
 }

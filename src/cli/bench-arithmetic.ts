@@ -1,4 +1,4 @@
-import { requestFastSimd } from '../backends/cpu/engine-flags.ts';
+import { compileWithFastSimd } from '../backends/cpu/engine-flags.ts';
 import { PRODUCT_INSTRUCTIONS, type ProductKind, productKernelModule, STEPS } from './bench-product-kernel.ts';
 import type { ProductReply, ProductRequest } from './bench-product-worker.ts';
 import { BenchThreads } from './bench-threads.ts';
@@ -30,10 +30,9 @@ const REPETITIONS = 10;
  * → the greatest of several tries of several kernels: the first tries run code that the engine has yet to optimise.
  */
 export async function measureArithmeticPeak(threads: number): Promise<ArithmeticPeak> {
-  requestFastSimd();
   const multipliers = await BenchThreads.start('bench-product-worker', threads);
   try {
-    const hasRelaxedDot = WebAssembly.validate(productKernelModule('int8', 1, 1));
+    const hasRelaxedDot = compileWithFastSimd(productKernelModule('int8', 1, 1)) !== undefined;
     const float32 = await fastest(multipliers, 'float32');
     const int8 = await fastest(multipliers, hasRelaxedDot ? 'int8' : 'int16');
     return { float32, int8 };
@@ -45,7 +44,8 @@ export async function measureArithmeticPeak(threads: number): Promise<Arithmetic
 async function fastest(multipliers: BenchThreads, kind: ProductKind): Promise<number> {
   let best = 0;
   for (const [rows, vectors] of TILES) {
-    const module = new WebAssembly.Module(productKernelModule(kind, rows, vectors));
+    const module = compileWithFastSimd(productKernelModule(kind, rows, vectors));
+    if (!module) continue;
     const request: ProductRequest = { module, rows, vectors, milliseconds: MILLISECONDS };
     const operations = 2 * PRODUCT_INSTRUCTIONS[kind].products * rows * vectors * STEPS;
     for (let i = 0; i < REPETITIONS; i++) {

@@ -1,14 +1,22 @@
+import { weightStorage } from '../engine/devices.ts';
+import { words } from './bench-options.ts';
 import { defineCommand } from './command.ts';
+import { describeEvaluation, type Evaluation, withMeasures } from './eval-report.ts';
 import { Interrupt } from './interrupt.ts';
-import { loadModel, modelOptions } from './model-options.ts';
+import { loadModel, type ModelValues, modelOptions } from './model-options.ts';
 import { warn } from './notes.ts';
 import { flag, number, texts } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { print } from './standard-output.ts';
-import { formatTable } from './table.ts';
 import { readTextFile } from './text-file.ts';
-import { beginOfText, bitsPerByte, perplexity, scoreText, type TextScore, totalScore } from './text-score.ts';
+import { beginOfText, scoreText, totalScore } from './text-score.ts';
 import { UsageError } from './usage-error.ts';
+
+/** A text to score. */
+interface TextFile {
+  readonly path: string;
+  readonly text: string;
+}
 
 /** `mamba2 eval` */
 export const evaluate = defineCommand({
@@ -19,69 +27,62 @@ export const evaluate = defineCommand({
     "Bits per byte is the sum of -log2 p over the text's tokens, divided by its UTF-8 bytes; perplexity is exp of",
     'the mean loss per token. Every file is one text of its own, preceded by the begin-of-text token. With a',
     'tokenizer that has none, the first token is context only: it is not scored and its bytes do not count.',
+    'Several dtypes are compared over all files: what each loses is relative to the bits of the first.',
   ].join('\n'),
   options: {
     file: texts('path', 'UTF-8 text to score'),
     maxTokens: number('Score only the first tokens of each file', 'n'),
     json: flag('Print one JSON object'),
     ...modelOptions,
+    dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
   },
-  examples: ['eval --file notes.txt', 'eval --model org/name --file a.txt --file b.txt --dtype int4 --json'],
+  examples: ['eval --file notes.txt', 'eval --model org/name --file a.txt --file b.txt --dtype float32,int8,int4'],
   run: async (values) => {
-    const { file: paths, maxTokens, json, quiet } = values;
+    const { file: paths, maxTokens, dtype: dtypes, json, quiet } = values;
     if (paths.length === 0) throw new UsageError("'eval' needs at least one --file.");
     if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens > 0)) {
       throw new UsageError(`--max-tokens is ${maxTokens}; expected an integer at least 1.`);
     }
-    // Before the model: a wrong path should not wait for a download.
+    // Before the model: a wrong name or path should not wait for a download.
+    for (const dtype of dtypes) weightStorage(dtype, 'float32');
     const files = await Promise.all(paths.map(async (path) => ({ path, text: await readTextFile(path) })));
     const interrupt = new Interrupt();
-    await using llm = await loadModel(values, interrupt.signal);
-    if (llm.tokenizer && beginOfText(llm.tokenizer) === undefined) {
-      warn('the tokenizer has no begin-of-text token; the first token of each file is not scored.');
-    }
     const progress = new ProgressDisplay(quiet);
-    const scored: { file: string; score: TextScore }[] = [];
-    const begin = performance.now();
+    const evaluations: Evaluation[] = [];
     try {
-      for (const { path, text } of files) {
-        const onTokens = (done: number, total: number) => progress.show(path, done, total);
-        scored.push({
-          file: path,
-          score: await scoreText(llm, text, maxTokens, { signal: interrupt.signal, onTokens }),
-        });
-        progress.stop();
+      for (const dtype of dtypes) {
+        evaluations.push(await scoreFiles({ ...values, dtype }, files, maxTokens, progress, interrupt.signal));
       }
     } finally {
       progress.stop();
       interrupt.close();
     }
-    const seconds = (performance.now() - begin) / 1000;
-    const total = totalScore(scored.map(({ score }) => score));
-    const tokensPerSecond = total.tokens / seconds;
-    if (json) {
-      const result = {
-        files: scored.map(({ file, score }) => ({ file, ...measures(score) })),
-        total: measures(total),
-        seconds,
-        tokensPerSecond,
-      };
-      await print(`${JSON.stringify(result)}\n`);
-    } else {
-      const rows = [...scored, ...(scored.length > 1 ? [{ file: 'total', score: total }] : [])].map(row);
-      await print(`${formatTable([['file', 'tokens', 'bytes', 'bits per byte', 'perplexity'], ...rows])}\n`);
-      await print(`${tokensPerSecond.toFixed(1)} tokens/s\n`);
-    }
+    const result = { results: withMeasures(evaluations) };
+    await print(json ? `${JSON.stringify(result)}\n` : `${describeEvaluation(evaluations)}\n`);
     return 0;
   },
 });
 
-/** A file without tokens has no bits per byte; JSON writes null. */
-function measures(score: TextScore) {
-  return { ...score, bitsPerByte: bitsPerByte(score), perplexity: perplexity(score) };
-}
-
-function row({ file, score }: { file: string; score: TextScore }): string[] {
-  const { tokens, bytes } = score;
-  return [file, `${tokens}`, `${bytes}`, bitsPerByte(score).toFixed(4), perplexity(score).toFixed(3)];
+/** Scores all files with the model in one dtype. */
+async function scoreFiles(
+  values: ModelValues & { readonly dtype: string },
+  files: readonly TextFile[],
+  maxTokens: number | undefined,
+  progress: ProgressDisplay,
+  signal: AbortSignal,
+): Promise<Evaluation> {
+  const { dtype } = values;
+  await using llm = await loadModel(values, signal);
+  if (llm.tokenizer && beginOfText(llm.tokenizer) === undefined) {
+    warn('the tokenizer has no begin-of-text token; the first token of each file is not scored.');
+  }
+  const scored: Evaluation['files'][number][] = [];
+  const begin = performance.now();
+  for (const { path, text } of files) {
+    const onTokens = (done: number, total: number) => progress.show(`${dtype} ${path}`, done, total);
+    scored.push({ file: path, score: await scoreText(llm, text, maxTokens, { signal, onTokens }) });
+    progress.stop();
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  return { dtype, files: scored, total: totalScore(scored.map(({ score }) => score)), seconds };
 }

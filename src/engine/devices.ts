@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { CpuBackend } from '../backends/cpu/cpu-backend.ts';
-import { loadKernels } from '../backends/cpu/load-kernels.ts';
+import type { CompiledKernels } from '../backends/cpu/kernels.ts';
+import { compileFastestKernels, loadKernels } from '../backends/cpu/load-kernels.ts';
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { UnsupportedDeviceError } from '../errors.ts';
 import { BlockwiseQuantization, type QuantizationConfig } from '../layers/quantization.ts';
@@ -16,10 +17,18 @@ export function checkDevice(device: string): void {
   throw new UnsupportedDeviceError(`Unknown device '${device}'.`, `Use one of: ${DEVICES.join(', ')}.`);
 }
 
-/** @throws UnsupportedDeviceError when there is no such device, or it can't run here. */
-export function createBackend(device: string): Backend {
+/**
+ * What a device needs compiled: once for all ranks, in the thread that starts them.
+ * @throws UnsupportedDeviceError when there is no such device, or it can't run here.
+ */
+export function compileForDevice(device: string): CompiledKernels | undefined {
   checkDevice(device);
-  return device === 'reference' ? new ReferenceBackend() : new CpuBackend(loadKernels());
+  return device === 'reference' ? undefined : compileFastestKernels();
+}
+
+/** @param compiled from {@link compileForDevice}. */
+export function createBackend(compiled: CompiledKernels | undefined): Backend {
+  return compiled ? new CpuBackend(loadKernels(compiled)) : new ReferenceBackend();
 }
 
 /** How linear weights are stored for a requested dtype; `auto` keeps what the checkpoint holds. */

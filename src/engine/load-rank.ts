@@ -1,3 +1,4 @@
+import type { CompiledKernels } from '../backends/cpu/kernels.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
@@ -6,11 +7,11 @@ import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { createBackend, weightStorage } from './devices.ts';
+import { compileForDevice, createBackend, weightStorage } from './devices.ts';
 import { loadWeights } from './load-weights.ts';
 import { ModelRunner } from './model-runner.ts';
 
-/** What all ranks of a model agree on. Plain data, so that it can be posted to a worker. */
+/** What all ranks of a model agree on. It can be posted to a worker. */
 export interface RankOptions {
   readonly name: string;
   readonly device: string;
@@ -18,6 +19,8 @@ export interface RankOptions {
   /** Sequences whose state is kept at once. */
   readonly slots: number;
   readonly checkFinite: boolean;
+  /** Of the device, where somebody compiled them for several ranks. */
+  readonly kernels?: CompiledKernels | undefined;
 }
 
 /** Makes one rank of a checkpoint's model and loads its shard. */
@@ -45,7 +48,7 @@ export async function makeRank(
   autoDType: WeightDType,
   fill: (model: CausalLM) => Promise<void>,
 ): Promise<ModelRunner> {
-  const backend = createBackend(options.device);
+  const backend = createBackend(options.kernels ?? compileForDevice(options.device));
   const { weightDType, quantConfig } = weightStorage(options.dtype, autoDType);
   const context = new LayerContext(backend, group, weightDType);
   const model = definition.create(context, quantConfig);

@@ -1,6 +1,7 @@
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
+import { compileForDevice } from './devices.ts';
 import type { Batch, Executor, StateFootprint } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
@@ -50,8 +51,9 @@ export class RankExecutor implements Executor {
         this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
       );
     }
+    const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#threads.forEach((thread, rank) => {
-      const start = { source: plainSource(source), rank, memory: this.#memory, options };
+      const start = { source: plainSource(source), rank, memory: this.#memory, options: shared };
       thread.post({ type: 'start', start });
     });
   }
@@ -131,13 +133,16 @@ export class RankExecutor implements Executor {
       case 'question':
         this.#fileServer?.ask({ rank, id: message.id }, message.question).catch((error: Error) => this.#end(error));
         break;
+      case 'ready':
+        this.#fileServer?.finish(rank).catch((error: Error) => this.#end(error));
+        this.#reply(message);
+        break;
       case 'progress':
         this.#onProgress?.(message.event);
         break;
       case 'error':
         this.#end(reviveError(message.error));
         break;
-      case 'ready':
       case 'result':
         this.#reply(message);
     }

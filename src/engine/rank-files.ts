@@ -55,12 +55,26 @@ interface Asker {
   readonly id: number;
 }
 
-/** In the thread of the executor: reads what ranks ask for, once for all of them. */
+type BytesQuestion = Extract<FileQuestion, { readonly about: 'bytes' }>;
+
+/** A place in a model's files. Ranks read file after file, each forwards. */
+interface Place {
+  readonly file: string;
+  readonly offset: number;
+}
+
+/**
+ * In the thread of the executor: reads what ranks ask for. Each rank wants other rows, some of them the same as others,
+ * in the order of the files; merged into one such order the reads go through every file once, forwards, which is what
+ * fetching ahead and servers without ranges need.
+ */
 export class RankFileServer {
   readonly #files: ModelFiles;
-  readonly #ranks: number;
   readonly #answer: (asker: Asker, answer: FileAnswer, transfer: ArrayBuffer[]) => void;
-  readonly #asked = new Map<string, Asker[]>();
+  /** Where each rank that still loads will go on reading, at the earliest. */
+  readonly #reached: Map<number, Place>;
+  readonly #waiting = new Map<number, { readonly asker: Asker; readonly question: BytesQuestion }>();
+  #isReading = false;
 
   constructor(
     files: ModelFiles,
@@ -68,31 +82,58 @@ export class RankFileServer {
     answer: (asker: Asker, answer: FileAnswer, transfer: ArrayBuffer[]) => void,
   ) {
     this.#files = files;
-    this.#ranks = ranks;
     this.#answer = answer;
+    this.#reached = new Map(Array.from({ length: ranks }, (_, rank) => [rank, { file: '', offset: 0 }]));
   }
 
-  /**
-   * Reads when the last rank has asked: all ask for the same in the same order, so none runs ahead and nothing has to be
-   * kept for a slow one. Rejects with what reading rejects with.
-   */
+  /** Takes a question; it may be answered only after others have asked theirs. Rejects with what reading rejects with. */
   async ask(asker: Asker, question: FileQuestion): Promise<void> {
-    const key = JSON.stringify(question);
-    const askers = [...(this.#asked.get(key) ?? []), asker];
-    this.#asked.set(key, askers);
-    if (askers.length < this.#ranks) return;
-    this.#asked.delete(key);
-    const answer = await this.#read(question);
-    askers.forEach((each, i) => {
-      // All but the last get a copy.
-      const isLast = i === askers.length - 1;
-      this.#answer(each, answer, isLast && answer instanceof Uint8Array ? [answer.buffer] : []);
-    });
+    switch (question.about) {
+      case 'text':
+        return this.#answer(asker, await this.#files.readText(question.file), []);
+      case 'size':
+        return this.#answer(asker, (await this.#files.open(question.file))?.size, []);
+      case 'bytes':
+        this.#waiting.set(asker.rank, { asker, question });
+        return this.#readWaiting();
+    }
   }
 
-  async #read(question: FileQuestion): Promise<FileAnswer> {
-    if (question.about === 'text') return this.#files.readText(question.file);
-    const source = await this.#files.open(question.file);
-    return question.about === 'size' ? source?.size : source?.read(question.offset, question.length);
+  /** The rank has loaded and asks for nothing more. */
+  async finish(rank: number): Promise<void> {
+    this.#reached.delete(rank);
+    return this.#readWaiting();
   }
+
+  /** Reads for the rank that is furthest back, as long as no other can still ask for something before that. */
+  async #readWaiting(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      for (let next = this.#next(); next !== undefined; next = this.#next()) {
+        const { asker, question } = next;
+        const { file, offset, length } = question;
+        this.#waiting.delete(asker.rank);
+        this.#reached.set(asker.rank, { file, offset: offset + length });
+        const bytes = await (await this.#files.open(file))?.read(offset, length);
+        this.#answer(asker, bytes, bytes ? [bytes.buffer] : []);
+      }
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  #next() {
+    const waiting = [...this.#waiting.values()];
+    const next = waiting.toSorted((a, b) => comparePlaces(a.question, b.question)).at(0);
+    if (next === undefined) return undefined;
+    const others = [...this.#reached].filter(([rank]) => !this.#waiting.has(rank));
+    return others.every(([, place]) => comparePlaces(next.question, place) <= 0) ? next : undefined;
+  }
+}
+
+/** Below 0 where `a` is before `b`. */
+function comparePlaces(a: Place, b: Place): number {
+  if (a.file !== b.file) return a.file < b.file ? -1 : 1;
+  return a.offset - b.offset;
 }

@@ -28,7 +28,10 @@ describe('eval', () => {
     const files = [join(folder, 'a.txt'), join(folder, 'b.txt')];
     const { code, stdout, stderr } = await runCli(['eval', '--json', '--file', files[0], '--file', files[1]]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const result = JSON.parse(stdout);
+    const { results } = JSON.parse(stdout);
+    expect(results).toHaveLength(1);
+    const [result] = results;
+    expect(result).toMatchObject({ dtype: 'auto', loss: 0 });
 
     await using llm = await LLM.load('tiny-dts');
     const ids = llm.tokenize(TEXT);
@@ -52,6 +55,32 @@ describe('eval', () => {
     expect(stdout).toMatch(
       /^file +tokens +bytes +bits per byte +perplexity\n\S+a\.txt +5 +\d+ +\d+\.\d{4} .*\n.*\ntotal +10 /,
     );
+  });
+
+  test('several dtypes in one table, and in one JSON object', async () => {
+    const folder = await makeFolder({ 'a.txt': TEXT, 'b.txt': TEXT });
+    const paths = ['--file', join(folder, 'a.txt'), '--file', join(folder, 'b.txt')];
+    const dtypes = ['--dtype', 'float32,int8', '--dtype', 'int4'];
+    const table = await runCli(['eval', ...paths, ...dtypes]);
+    expect(table).toMatchObject({ code: 0, stderr: '' });
+    expect(table.stdout).toMatch(
+      /^dtype +tokens +bytes +bits per byte +perplexity +loss +tokens\/s\nfloat32 +\d+ .* \+0\.00% .*\nint8 .*%.*\nint4 .*%.*\n$/,
+    );
+    const { results } = JSON.parse((await runCli(['eval', ...paths, ...dtypes, '--json'])).stdout);
+    expect(results.map(({ dtype }: { dtype: string }) => dtype)).toEqual(['float32', 'int8', 'int4']);
+    for (const { total, files, loss } of results) {
+      expect(files).toHaveLength(2);
+      expect(total.bytes).toBe(2 * Buffer.byteLength(TEXT));
+      expect(loss).toBeCloseTo(total.bits / results[0].total.bits - 1, 12);
+    }
+    expect(results[2].loss).not.toBe(0);
+  });
+
+  test('an unknown dtype among several is refused before any model is loaded', async () => {
+    const folder = await makeFolder({ 'a.txt': TEXT });
+    const { code, stderr } = await runCli(['eval', '--file', join(folder, 'a.txt'), '--dtype', 'float32,int3']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/Unknown dtype 'int3'/);
   });
 
   test('files that can not be read, or are no text, before any model is loaded', async () => {

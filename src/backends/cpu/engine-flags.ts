@@ -1,13 +1,32 @@
+/** V8 options while a kernel is compiled, and afterwards: what they are by default. */
+const FLAGS = {
+  /** Optimised code at once, instead of quick code that is replaced when it has run for a while. */
+  during: ['--no-liftoff', '--no-wasm-lazy-compilation'],
+  after: ['--liftoff', '--wasm-lazy-compilation'],
+};
+
 /**
- * Asks V8 for the SIMD code that it has but does not offer by default: relaxed SIMD in Node 20 and the 256-bit widening
- * of pairs of 128-bit instructions from Node 24 on. Must run before the first kernel is compiled; threads share it.
- * Elsewhere than in Node it does nothing. What the widened code computes is checked before it is used.
+ * Compiles a module with all that V8 can do in Node but does not by default: relaxed SIMD in Node 20, and the 256-bit
+ * widening of pairs of 128-bit instructions from Node 24 on. Other modules of the process are compiled as ever. Elsewhere
+ * than in Node it just compiles. What the widened code computes is checked before it is used.
+ *
+ * The options are the process's: two threads must not do this at the same time.
  */
-export function requestFastSimd(): void {
+export function compileWithFastSimd(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module | undefined {
   const node = globalThis.process?.versions?.node;
-  if (!node) return;
-  const major = Number.parseInt(node, 10);
-  const v8 = process.getBuiltinModule?.('node:v8');
-  if (major < 22) v8?.setFlagsFromString('--experimental-wasm-relaxed-simd');
-  if (major >= 24) v8?.setFlagsFromString('--experimental-wasm-revectorize');
+  const v8 = node ? process.getBuiltinModule?.('node:v8') : undefined;
+  const set = (flags: readonly string[]) => {
+    for (const flag of flags) v8?.setFlagsFromString(flag);
+  };
+  const isRelaxedSimdHidden = Number.parseInt(node ?? '', 10) < 22;
+  const canWiden = Number.parseInt(node ?? '', 10) >= 24;
+  set(FLAGS.during);
+  if (isRelaxedSimdHidden) set(['--experimental-wasm-relaxed-simd']);
+  if (canWiden) set(['--experimental-wasm-revectorize']);
+  try {
+    return WebAssembly.validate(bytes) ? new WebAssembly.Module(bytes) : undefined;
+  } finally {
+    set(FLAGS.after);
+    if (canWiden) set(['--no-experimental-wasm-revectorize']);
+  }
 }

@@ -1,3 +1,4 @@
+import { compileWithFastSimd } from './engine-flags.ts';
 import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 /** What `kernels/index.ts` exports. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
@@ -248,10 +249,16 @@ export type KernelVariant = (typeof KERNEL_VARIANTS)[number];
 
 const SOURCES: Readonly<Record<KernelVariant, string>> = { 'relaxed-simd': RELAXED_SIMD, simd: SIMD };
 
+/** Kernels that are compiled but work on no memory yet. Threads can be sent them. */
+export interface CompiledKernels {
+  readonly variant: KernelVariant;
+  readonly module: WebAssembly.Module;
+}
+
 /** Compiles a variant; undefined where the engine does not know its instructions. */
-export function compileKernels(variant: KernelVariant): WebAssembly.Module | undefined {
-  const bytes = Uint8Array.from(atob(SOURCES[variant]), (char) => char.charCodeAt(0));
-  return WebAssembly.validate(bytes) ? new WebAssembly.Module(bytes) : undefined;
+export function compileKernels(variant: KernelVariant): CompiledKernels | undefined {
+  const module = compileWithFastSimd(Uint8Array.from(atob(SOURCES[variant]), (char) => char.charCodeAt(0)));
+  return module && { variant, module };
 }
 
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {

@@ -1,6 +1,5 @@
-import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor } from './cpu-tensor.ts';
-import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
 import { PackedWeight } from './packed-weight.ts';
 
@@ -14,9 +13,10 @@ const WARM_UP = 400;
  * Whether the kernels that depend on relaxed or experimental instructions compute what they should, optimised code
  * included. Products of small integers make every order of summation exact, so the comparison is too.
  */
-export function kernelsAreRight(kernels: Kernels, memory: CpuMemory): boolean {
+export function kernelsAreRight(runtime: CpuRuntime): boolean {
+  const { memory } = runtime;
   return memory.scope(() => {
-    const linear = new CpuLinear({ memory, kernels });
+    const linear = new CpuLinear(runtime);
     const x = CpuTensor.allocate(memory, [ROWS, INPUTS]);
     for (let i = 0; i < ROWS; i++) {
       for (let k = 0; k < INPUTS; k++) memory.floats[x.address / 4 + i * x.stride + k] = activation(i, k);
@@ -25,7 +25,7 @@ export function kernelsAreRight(kernels: Kernels, memory: CpuMemory): boolean {
       weight(Math.floor(i / INPUTS), i % INPUTS),
     );
     return (['float32', 'bfloat16', 'int8', 'int4'] as const).every((dtype) => {
-      const packed = new PackedWeight({ memory, kernels }, OUTPUTS, INPUTS, dtype);
+      const packed = new PackedWeight(runtime, OUTPUTS, INPUTS, dtype);
       packed.writeRows(0, weights);
       for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, packed, undefined));
       return memory.scope(() =>

@@ -1,0 +1,25 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from './child-process.ts';
+import type { Peer } from './peer.ts';
+import type { Rates } from './workload.ts';
+
+const PACKAGE = join(import.meta.dirname, 'node_modules', 'onnxruntime-node', 'package.json');
+const PROGRAM = join(import.meta.dirname, 'onnxruntime-run.ts');
+
+/** onnxruntime-node over a graph of the whole model, which each run makes in its own memory. */
+export async function onnxruntime(): Promise<Peer> {
+  if (!existsSync(PACKAGE)) throw new Error(`There is no '${PACKAGE}'. Run 'npm install --ignore-scripts' in bench/.`);
+  const { version } = JSON.parse(await readFile(PACKAGE, 'utf8'));
+  return {
+    name: 'onnxruntime',
+    version,
+    formats: { float32: 'MatMul', int8: 'DynamicQuantizeMatMul' },
+    prepare: async () => {},
+    run: async (dtype, workload): Promise<Rates> => {
+      const rates = await run(process.execPath, [PROGRAM, JSON.stringify({ ...workload, dtype })]);
+      return new Map(Object.entries<number>(JSON.parse(rates)));
+    },
+  };
+}

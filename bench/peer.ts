@@ -1,0 +1,14 @@
+import type { ModelShape } from '../src/engine/model-shapes.ts';
+import type { DType, Rates, Workload } from './workload.ts';
+
+/** Another program that runs the same work. */
+export interface Peer {
+  readonly name: string;
+  readonly version: string;
+  /** The type that stores about as many bits per weight, as the peer calls it; dtypes that it lacks are absent. */
+  readonly formats: Partial<Record<DType, string>>;
+  /** Makes what a run needs, unless it is there. */
+  prepare(shape: ModelShape, dtype: DType): Promise<void>;
+  /** One run of everything; the program warms up before it measures. */
+  run(dtype: DType, workload: Workload): Promise<Rates>;
+}

@@ -16,8 +16,8 @@ export interface ProcessGroup {
    */
   allReduce(data: readonly Float32Array[], add?: AddArrays): void;
 
-  /** The ranks' arrays one after another, in rank order: length `size * data.length`. */
-  allGather(data: Float32Array): Float32Array;
+  /** Writes every rank's arrays to `out`: rank r's array i to out[r][i]. */
+  allGather(data: readonly Float32Array[], out: readonly (readonly Float32Array[])[]): void;
 
   /** Replaces `data` by the array of rank `source`. */
   broadcast(data: Float32Array, source: number): void;
@@ -28,6 +28,10 @@ export const singleProcess: ProcessGroup = {
   rank: 0,
   size: 1,
   allReduce: () => {},
-  allGather: (data) => data.slice(),
+  allGather: (data, [out]) => {
+    data.forEach((array, i) => {
+      out[i].set(array);
+    });
+  },
   broadcast: () => {},
 };

@@ -62,52 +62,48 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 
   allReduce(data: readonly Float32Array[], add: AddArrays = addInOrder): void {
-    this.#exchange(data, (windows, out) => add(windows, out, this.rank));
+    this.#exchange(data, (pieces, windows) => {
+      for (const { array, begin, at, length } of pieces) {
+        const shown = windows.map((window) => window.subarray(at, at + length));
+        add(shown, array.subarray(begin, begin + length), this.rank);
+      }
+    });
   }
 
-  allGather(data: Float32Array): Float32Array {
-    const gathered = new Float32Array(this.size * data.length);
-    this.#exchange([data], (windows, part) => {
-      const begin = (part.byteOffset - data.byteOffset) / Float32Array.BYTES_PER_ELEMENT;
-      windows.forEach((window, r) => {
-        gathered.set(window, r * data.length + begin);
-      });
+  allGather(data: readonly Float32Array[], out: readonly (readonly Float32Array[])[]): void {
+    data.forEach((array, i) => {
+      out[this.rank][i].set(array);
     });
-    return gathered;
+    this.#exchange(data, (pieces, windows) => {
+      for (const { index, begin, at, length } of pieces) {
+        windows.forEach((window, r) => {
+          if (r !== this.rank) out[r][index].set(window.subarray(at, at + length), begin);
+        });
+      }
+    });
   }
 
   broadcast(data: Float32Array, source: number): void {
     checkRank(source, this.size);
-    this.#exchange([data], (windows, part) => part.set(windows[source]));
+    this.#exchange([data], (pieces, windows) => {
+      for (const { begin, at, length } of pieces) data.set(windows[source].subarray(at, at + length), begin);
+    });
   }
 
-  /**
-   * Shows arrays to all ranks, a window full at a time, and lets `receive` read what every rank showed of each part.
-   * Arrays that fit one window together go at once.
-   */
+  /** Shows arrays to all ranks, a window full at a time, and lets `receive` read what every rank showed. */
   #exchange(
     data: readonly Float32Array[],
-    receive: (windows: readonly Float32Array[], part: Float32Array) => void,
+    receive: (pieces: readonly Piece[], windows: readonly Float32Array[]) => void,
   ): void {
-    for (const round of windowRounds(data)) {
+    for (const pieces of windowsFull(data)) {
       const windows = this.#windows[this.#turn];
       this.#turn = this.#turn === 0 ? 1 : 0;
-      let begin = 0;
-      for (const part of round) {
-        windows[this.rank].set(part, begin);
-        begin += part.length;
+      for (const { array, begin, at, length } of pieces) {
+        windows[this.rank].set(length === array.length ? array : array.subarray(begin, begin + length), at);
       }
       // A rank writes this window again only after the next barrier, which all pass after they have read it.
       this.#barrier();
-      begin = 0;
-      for (const part of round) {
-        const end = begin + part.length;
-        receive(
-          windows.map((window) => window.subarray(begin, end)),
-          part,
-        );
-        begin = end;
-      }
+      receive(pieces, windows);
     }
   }
 
@@ -139,20 +135,41 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 }
 
-/** The arrays in parts, as many in a round as fit a window. */
-function windowRounds(data: readonly Float32Array[]): readonly (readonly Float32Array[])[] {
-  const total = data.reduce((sum, { length }) => sum + length, 0);
-  if (total === 0) return [];
-  if (total <= WINDOW) return [data];
-  return data.flatMap((array) =>
-    Array.from({ length: Math.ceil(array.length / WINDOW) }, (_, i) => [array.subarray(i * WINDOW, (i + 1) * WINDOW)]),
-  );
+/** Part of an array, and where in a window it goes. */
+interface Piece {
+  readonly array: Float32Array;
+  /** Of the array among those that are exchanged. */
+  readonly index: number;
+  readonly begin: number;
+  readonly length: number;
+  readonly at: number;
+}
+
+/** The arrays in pieces, as many at a time as fit a window. */
+function windowsFull(data: readonly Float32Array[]): Piece[][] {
+  const all: Piece[][] = [];
+  let pieces: Piece[] = [];
+  let at = 0;
+  data.forEach((array, index) => {
+    for (let begin = 0; begin < array.length; ) {
+      const length = Math.min(WINDOW - at, array.length - begin);
+      pieces.push({ array, index, begin, length, at });
+      begin += length;
+      at += length;
+      if (at < WINDOW) continue;
+      all.push(pieces);
+      pieces = [];
+      at = 0;
+    }
+  });
+  if (pieces.length > 0) all.push(pieces);
+  return all;
 }
 
 const addInOrder: AddArrays = (arrays, out) => {
   for (let i = 0; i < out.length; i++) {
     let sum = 0;
-    for (const array of arrays) sum += array[i];
+    for (let r = 0; r < arrays.length; r++) sum += arrays[r][i];
     out[i] = sum;
   }
 };

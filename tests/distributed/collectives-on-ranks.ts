@@ -12,7 +12,20 @@ export function allReduce(group: ProcessGroup, { data }: CollectiveInput): Float
 }
 
 export function allGather(group: ProcessGroup, { data }: CollectiveInput): Float32Array {
-  return group.allGather(data[group.rank]);
+  return gathered(group, data[group.rank]);
+}
+
+/** The ranks' arrays one after another. */
+export function gathered(group: ProcessGroup, data: Float32Array): Float32Array {
+  const all = new Float32Array(group.size * data.length);
+  // In two arrays, whose halves belong to different windows where they are long.
+  const middle = data.length >> 1;
+  const out = Array.from({ length: group.size }, (_, r) => {
+    const part = all.subarray(r * data.length, (r + 1) * data.length);
+    return [part.subarray(0, middle), part.subarray(middle)];
+  });
+  group.allGather([data.subarray(0, middle), data.subarray(middle)], out);
+  return all;
 }
 
 export function broadcast(group: ProcessGroup, { data, source }: CollectiveInput & { source: number }): Float32Array {
@@ -29,7 +42,7 @@ export function manyCollectives(group: ProcessGroup, { rounds }: { rounds: numbe
     const data = new Float32Array(length).fill(group.rank * 1000 + i);
     if (i % 3 === 0) group.allReduce([data]);
     if (i % 3 === 1) group.broadcast(data, i % group.size);
-    const result = i % 3 === 2 ? group.allGather(data) : data;
+    const result = i % 3 === 2 ? gathered(group, data) : data;
     seen[i] = result.reduce((sum, value, j) => sum + value * (j + 1), 0);
   }
   return seen;

@@ -41,18 +41,12 @@ export class CpuCollectives {
     const [T, C] = x.shape;
     const own = cpuFloats(this.#memory, x, 'x', [T, C]);
     const out = CpuTensor.allocate(this.#memory, [T, group.size * C]);
-    this.#calls.run(() => {
-      const { floats } = this.#memory;
-      const shown = new Float32Array(T * C);
-      for (let t = 0; t < T; t++) shown.set(own.row(t), t * C);
-      const gathered = group.allGather(shown);
-      for (let r = 0; r < group.size; r++) {
-        for (let t = 0; t < T; t++) {
-          const begin = (r * T + t) * C;
-          floats.set(gathered.subarray(begin, begin + C), out.address / 4 + t * out.stride + r * C);
-        }
-      }
-    });
+    const columns = Array.from(
+      { length: group.size },
+      (_, r) => new CpuTensor(this.#memory, out.address + 4 * r * C, [T, C], out.stride),
+    );
+    const rows = (tensor: CpuTensor) => Array.from({ length: T }, (_, t) => tensor.row(t));
+    this.#calls.run(() => group.allGather(rows(own), columns.map(rows)));
     return out;
   }
 }

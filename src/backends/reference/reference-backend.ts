@@ -122,13 +122,20 @@ export class ReferenceBackend implements Backend {
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
     if (group.size === 1) return x;
     const [T, C] = x.shape;
-    const gathered = group.allGather(contiguous(floats(x, 'x', [T, C])));
+    const own = floats(x, 'x', [T, C]);
     const out = hostZeros([T, group.size * C]);
-    for (let r = 0; r < group.size; r++) {
-      for (let t = 0; t < T; t++) {
-        out.data.set(gathered.subarray((r * T + t) * C, (r * T + t + 1) * C), t * group.size * C + r * C);
-      }
-    }
+    const columns = Array.from(
+      { length: group.size },
+      (_, r) => new HostTensor(out.data.subarray(r * C), [T, C], out.stride),
+    );
+    group.allGather(
+      rowsOf(own),
+      columns.map((part) => rowsOf(part)),
+    );
     return out;
   }
+}
+
+function rowsOf({ data, shape: [T, C], stride }: HostTensor<Float32Array>): Float32Array[] {
+  return Array.from({ length: T }, (_, t) => data.subarray(t * stride, t * stride + C));
 }

@@ -125,6 +125,26 @@ export class NonFiniteLogitsError extends Mamba2Error {
   readonly code = 'non_finite_logits';
 }
 
+/** The engine has as many waiting requests as it may have. The request was not accepted; try again later. */
+export class QueueFullError extends Mamba2Error {
+  readonly code = 'queue_full';
+}
+
+/** The engine is shutting down: it takes no new requests, and this one could not be finished. */
+export class ShutdownError extends Mamba2Error {
+  readonly code = 'shutdown';
+}
+
+/** A session's file is truncated, malformed, or of an unknown version. */
+export class SessionFileError extends Mamba2Error {
+  readonly code = 'bad_session_file';
+}
+
+/** A session's state belongs to another model, or to the same model with weights of another dtype. */
+export class ModelMismatchError extends Mamba2Error {
+  readonly code = 'model_mismatch';
+}
+
 /** The object was disposed of and can't be used any more. */
 export class DisposedError extends Mamba2Error {
   readonly code = 'disposed';
@@ -150,6 +170,11 @@ export class DuplicateLayerError extends Mamba2Error {
 /** The batch's metadata contradicts itself or the tensors it comes with. */
 export class MetadataError extends Mamba2Error {
   readonly code = 'metadata';
+}
+
+/** The engine's books contradict each other: a slot with two owners, or with none. A defect of this library. */
+export class IntegrityError extends Mamba2Error {
+  readonly code = 'integrity';
 }
 
 /** A rank of the process group failed; the others were released. */

@@ -19,11 +19,27 @@ export {
   type GroupMemory,
   SharedMemoryGroup,
 } from './distributed/shared-memory-group.ts';
+export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
 export { DEVICES, type Device } from './engine/devices.ts';
-export type { FinishReason, GenerationChunk } from './engine/generation.ts';
-export { type Completion, type EvaluationOptions, LLM, type Prompt } from './engine/llm.ts';
+export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
+export type { EngineLimits } from './engine/engine-options.ts';
+export type { EngineRequest } from './engine/engine-request.ts';
+export type { EngineStats, PrefixCacheStats } from './engine/engine-stats.ts';
+export type { GenerationChunk } from './engine/generation-chunk.ts';
+export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { LoadOptions } from './engine/load-model.ts';
-export type { GenerateOptions } from './engine/sampling-params.ts';
+export type { Prompt } from './engine/prompt.ts';
+export type {
+  CompletionOutput,
+  FinishReason,
+  OutputToken,
+  PromptTokenLogprob,
+  RequestOutput,
+  TokenLogprob,
+} from './engine/request-output.ts';
+export type { RequestStream } from './engine/request-stream.ts';
+export type { GenerateOptions, SamplingParams } from './engine/sampling-params.ts';
+export type { Session } from './engine/session.ts';
 export * from './errors.ts';
 export { LayerContext } from './layers/layer-context.ts';
 export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';

@@ -1,6 +1,7 @@
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import type { SavedSlot } from './saved-slot.ts';
 import type { StateSpaceOps } from './state-space-ops.ts';
 
 /** The matrix of a linear layer or embedding in a backend's own layout. (outFeatures, inFeatures), as checkpoints have it. */
@@ -89,6 +90,15 @@ export interface Backend extends StateSpaceOps {
 
   /** Copies slot `from` of a state (slots, ...) over slot `to`. */
   copySlot(state: Tensor, from: number, to: number): void;
+
+  /**
+   * A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run.
+   * @param reuse a saved slot of the same size that nobody needs any more: its memory may be taken.
+   */
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot;
+
+  /** Puts a saved slot, of this or any other slot of such a state, over slot `slot`. */
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void;
 
   // --- dense layers -----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
+import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
 import { yieldToEventLoop } from '../engine/event-loop.ts';
-import { generate } from '../engine/generation.ts';
 import { uniform } from '../engine/random.ts';
 import { resolveSamplingParams } from '../engine/sampling-params.ts';
 import { type Spread, spreadOf } from './bench-spread.ts';
@@ -114,7 +114,9 @@ class Bench {
     const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
     let first = 0;
     let last = 0;
-    for await (const _ of generate(this.#target.context, this.#tokenIds(SHORT_PROMPT), params, this.#signal)) {
+    const engine = new AsyncLLMEngine({ ...this.#target.context, enablePrefixCaching: false });
+    const request = { promptTokenIds: this.#tokenIds(SHORT_PROMPT), params };
+    for await (const _ of engine.addRequest(request, this.#signal)) {
       last = performance.now();
       first ||= last;
     }

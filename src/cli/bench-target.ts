@@ -4,10 +4,9 @@ import type { JsonObject } from '../checkpoint/json.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { type Device, weightStorage } from '../engine/devices.ts';
-import type { GenerationContext } from '../engine/generation.ts';
+import type { EngineContext } from '../engine/engine-options.ts';
 import { loadModel } from '../engine/load-model.ts';
 import { checkpointDType } from '../engine/load-rank.ts';
-import { StateSlots } from '../engine/state-slots.ts';
 import { loadSynthetic } from '../engine/synthetic-model.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
@@ -73,7 +72,7 @@ export interface MemoryUse {
 /** A loaded model, ready to be measured. */
 export interface BenchTarget {
   readonly config: ModelConfig;
-  readonly context: GenerationContext;
+  readonly context: EngineContext;
   readonly loadSeconds: number;
   /** What the matrices are stored as; of `auto`, what that meant. */
   readonly dtype: WeightDType;
@@ -118,14 +117,16 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
   const begin = performance.now();
   const options = { name, device, dtype, slots, checkFinite: false };
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
+  const { config } = defineModel(json);
   const context = {
     executor,
-    slots: new StateSlots(slots),
     tokenizer: undefined,
     eosTokenIds: [],
+    vocabSize: config.vocabSize,
+    maxNumSeqs: slots,
     maxNumBatchedTokens: stepTokens,
   };
-  return { config: defineModel(json).config, context, ...stored, loadSeconds: secondsSince(begin) };
+  return { config, context, ...stored, loadSeconds: secondsSince(begin) };
 }
 
 function storage(

@@ -1,5 +1,6 @@
-import type { FinishReason } from '../engine/generation.ts';
-import type { LLM, Prompt } from '../engine/llm.ts';
+import type { LLM } from '../engine/llm.ts';
+import type { Prompt } from '../engine/prompt.ts';
+import type { FinishReason } from '../engine/request-output.ts';
 import type { GenerateOptions } from '../engine/sampling-params.ts';
 import { defineCommand } from './command.ts';
 import { GenerationTimer, type Timings } from './generation-timer.ts';

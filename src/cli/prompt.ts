@@ -1,5 +1,5 @@
 import { text as readAll } from 'node:stream/consumers';
-import type { Prompt } from '../engine/llm.ts';
+import type { Prompt } from '../engine/prompt.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Where a prompt may come from, in the order of preference; at most one of the first three. */

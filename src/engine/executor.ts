@@ -5,18 +5,49 @@ export interface ScheduledTokens {
   readonly numComputedTokens: number;
   /** Tokens to process now. */
   readonly tokenIds: readonly number[];
+  /** Which of its rows get logits. Default: as the batch says. */
+  readonly logits?: LogitsRows | undefined;
 }
+
+/** A sequence's last row, or all. None for a sequence without tokens. */
+export type LogitsRows = 'last' | 'all';
+
+/**
+ * Something to do with whole states. A snapshot is a copy of a slot that the ranks keep beside the slots, under a number
+ * that the caller chose and uses once.
+ */
+export type StateCommand =
+  | { readonly type: 'copy'; readonly from: number; readonly to: number }
+  | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
+  | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
+  | { readonly type: 'release'; readonly snapshot: number };
 
 /** One step of the model over some sequences. */
 export interface Batch {
+  /** Carried out first, in this order. */
+  readonly commands?: readonly StateCommand[] | undefined;
+  /** None: the step carries out its commands and gives no logits. */
   readonly sequences: readonly ScheduledTokens[];
-  /** Which rows get logits: each sequence's last, or all; in the order of the sequences. None for one without tokens. */
-  readonly logits: 'last' | 'all';
+  /** Which rows get logits; in the order of the sequences. */
+  readonly logits: LogitsRows;
 }
 
-/** Runs steps of a loaded model, wherever its ranks live. */
+/** How large one sequence's state is. */
+export interface StateFootprint {
+  /** Over all ranks, with what several ranks hold. */
+  readonly bytes: number;
+  /** Numbers in a state that {@link Executor.exportState} gives. */
+  readonly length: number;
+}
+
+/** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
+  readonly stateFootprint: StateFootprint;
   /** → logits (rows, vocabSize), row-major. */
   execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  /** A snapshot's state in one piece, as one rank alone would hold it: for any number of ranks. */
+  exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */
+  importState(snapshot: number, state: Float32Array): Promise<void>;
   dispose(): Promise<void>;
 }

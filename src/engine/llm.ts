@@ -1,15 +1,22 @@
-import { ChatTemplateError, DisposedError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
+import { ChatTemplateError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import type { ChatMessage, ChatTemplate } from '../text/chat-template.ts';
-import type { TextTokenizer } from '../text/tokenizer.ts';
-import { yieldToEventLoop } from './event-loop.ts';
-import { type FinishReason, type GenerationChunk, type GenerationContext, generate } from './generation.ts';
+import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
+import { AsyncLLMEngine } from './async-llm-engine.ts';
+import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
 import { type LoadedModel, type LoadOptions, loadModel } from './load-model.ts';
+import { assertSameModel, type ModelIdentity } from './model-identity.ts';
+import type { Prompt } from './prompt.ts';
+import type { FinishReason } from './request-output.ts';
 import { logSumExp } from './sampler.ts';
-import { type GenerateOptions, resolveSamplingParams, type SamplingDefaults } from './sampling-params.ts';
-
-/** Text, or token ids. */
-export type Prompt = string | readonly number[];
+import {
+  type GenerateOptions,
+  resolveSamplingParams,
+  type SamplingDefaults,
+  type SamplingParams,
+} from './sampling-params.ts';
+import { restoreSession, Session, type SessionHost } from './session.ts';
+import { readSession } from './session-file.ts';
 
 /** What evaluating a prompt may be watched and ended with. */
 export interface EvaluationOptions {
@@ -18,32 +25,41 @@ export interface EvaluationOptions {
   readonly onTokens?: ((count: number) => void) | undefined;
 }
 
-/** A whole generation at once. */
-export interface Completion {
-  readonly promptTokenIds: readonly number[];
+/** A whole answer. */
+export interface CompletionChoice {
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
 }
 
-/** A loaded model: text or token ids in, text and tokens out. */
+/** A whole generation at once: the first answer's parts, and all answers. */
+export interface Completion extends CompletionChoice {
+  readonly promptTokenIds: readonly number[];
+  /** One for each of `n`. */
+  readonly choices: readonly CompletionChoice[];
+}
+
+/** A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. */
 export class LLM {
   /** The folder, or its URL, that the model was loaded from. */
   readonly folder: string;
   readonly config: ModelConfig;
   /** Absent where the folder has no tokenizer.json; then prompts are token ids. */
   readonly tokenizer: TextTokenizer | undefined;
+  /** What runs the requests: for servers, and others who want its statistics, events and graceful shutdown. */
+  readonly engine: AsyncLLMEngine;
   readonly #chatTemplate: ChatTemplate | undefined;
-  readonly #context: GenerationContext;
+  readonly #identify: () => Promise<ModelIdentity>;
+  #identity: Promise<ModelIdentity> | undefined;
   readonly #samplingDefaults: SamplingDefaults;
-  #disposed = false;
 
   private constructor(parts: LoadedModel) {
     this.folder = parts.folder;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
+    this.engine = new AsyncLLMEngine(parts.context);
     this.#chatTemplate = parts.chatTemplate;
-    this.#context = parts.context;
+    this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;
   }
 
@@ -56,15 +72,15 @@ export class LLM {
   }
 
   /**
-   * Generates token by token. The iterator throws EmptyPromptError, TokenIdError, TokenizerError or
-   * SamplingParamsError before the first token, and the signal's reason when it is aborted. Leaving the loop early
-   * frees what the generation held.
+   * Generates token by token. The iterator throws EmptyPromptError, TokenIdError, TokenizerError, SamplingParamsError or
+   * QueueFullError before the first token, and the signal's reason when it is aborted. Leaving the loop early frees what
+   * the generation held.
    */
   async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
     this.#assertUsable();
-    const params = resolveSamplingParams(options, this.#samplingDefaults);
-    if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
-    yield* generate(this.#context, this.tokenize(prompt), params, options.signal);
+    const params = this.resolveSamplingParams(options);
+    const request = { promptTokenIds: this.tokenize(prompt), params, priority: options.priority };
+    for await (const { outputs } of this.engine.addRequest(request, options.signal)) yield* generationChunks(outputs);
   }
 
   /** Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`. */
@@ -78,15 +94,13 @@ export class LLM {
   /** Generates to the end and returns everything at once. */
   async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<Completion> {
     const promptTokenIds = this.tokenize(prompt);
-    const tokenIds: number[] = [];
-    let text = '';
-    let finishReason: FinishReason = 'length';
+    const answers: Answer[] = [];
     for await (const chunk of this.generate(promptTokenIds, options)) {
-      tokenIds.push(chunk.tokenId);
-      text += chunk.text;
-      finishReason = chunk.finishReason ?? finishReason;
+      answers[chunk.index] ??= new Answer();
+      answers[chunk.index].add(chunk);
     }
-    return { promptTokenIds, tokenIds, text, finishReason };
+    const choices = answers.map((answer) => answer.choice());
+    return { promptTokenIds, ...choices[0], choices };
   }
 
   /** Logits at every position: (T, vocabSize), row-major. */
@@ -112,15 +126,38 @@ export class LLM {
     return logprobs;
   }
 
+  /** A conversation or text that grows, whose state the model keeps. */
+  createSession(): Session {
+    this.#assertUsable();
+    return new Session(this.#sessionHost());
+  }
+
+  /**
+   * A session from what `session.save()` returned, in this or another process, with as many ranks as you like.
+   * @throws SessionFileError when the bytes are no whole session; ModelMismatchError when it is another model's.
+   */
+  async loadSession(file: Uint8Array): Promise<Session> {
+    this.#assertUsable();
+    const contents = await readSession(file, this.config.vocabSize);
+    assertSameModel(contents.model, await this.#getIdentity());
+    return restoreSession(this.#sessionHost(), contents);
+  }
+
+  /** Options as the engine takes them, with this model's defaults. @throws SamplingParamsError, TokenizerError */
+  resolveSamplingParams(options: GenerateOptions): SamplingParams {
+    const params = resolveSamplingParams(options, this.#samplingDefaults);
+    if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
+    if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
+    for (const id of params.logitBias.keys()) this.#checkTokenId(id);
+    return params;
+  }
+
   /** Token ids of a prompt, checked. @throws TokenizerError, EmptyPromptError, TokenIdError */
-  tokenize(prompt: Prompt): readonly number[] {
-    const tokenIds = typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt) : prompt;
-    const { vocabSize } = this.config;
+  tokenize(prompt: Prompt, options: EncodeOptions = {}): readonly number[] {
+    const tokenIds =
+      typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : prompt;
     if (tokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
-    const wrong = tokenIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong !== undefined) {
-      throw new TokenIdError(`Token id ${wrong} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
-    }
+    for (const id of tokenIds) this.#checkTokenId(id);
     return tokenIds;
   }
 
@@ -140,39 +177,54 @@ export class LLM {
 
   /** Frees the model. Running generations end with DisposedError; so does every later call. */
   async dispose(): Promise<void> {
-    this.#disposed = true;
-    await this.#context.executor.dispose();
+    await this.engine.dispose();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }
 
-  /** Runs all tokens through a fresh slot and hands over the logits of each chunk with its first position. */
+  /** Runs all tokens through the model and hands over the logits of each chunk with its first position. */
   async #forEachChunk(
-    tokenIds: readonly number[],
+    promptTokenIds: readonly number[],
     { signal, onTokens }: EvaluationOptions,
     receive: (logits: Float32Array, begin: number) => void,
   ): Promise<void> {
     this.#assertUsable();
-    const { executor, slots, maxNumBatchedTokens } = this.#context;
-    const slot = await slots.acquire(signal);
-    try {
-      for (let begin = 0; begin < tokenIds.length; begin += maxNumBatchedTokens) {
-        signal?.throwIfAborted();
-        const chunk = tokenIds.slice(begin, begin + maxNumBatchedTokens);
-        const sequences = [{ slot, numComputedTokens: begin, tokenIds: chunk }];
-        receive(await executor.execute({ sequences, logits: 'all' }), begin);
-        onTokens?.(begin + chunk.length);
-        await yieldToEventLoop();
-      }
-    } finally {
-      slots.release(slot);
-    }
+    const params = { ...this.resolveSamplingParams({}), maxTokens: 0 };
+    const onPromptLogits = (logits: Float32Array, begin: number) => {
+      receive(logits, begin);
+      onTokens?.(begin + logits.length / this.config.vocabSize);
+    };
+    for await (const _ of this.engine.addRequest({ promptTokenIds, params, onPromptLogits }, signal));
+  }
+
+  #sessionHost(): SessionHost {
+    return {
+      engine: this.engine,
+      identity: () => this.#getIdentity(),
+      tokenize: (prompt, options) => this.tokenize(prompt, options),
+      resolve: (options) => this.resolveSamplingParams(options),
+    };
+  }
+
+  #getIdentity(): Promise<ModelIdentity> {
+    this.#identity ??= this.#identify().catch((error: unknown) => {
+      // The next call may fare better.
+      this.#identity = undefined;
+      throw error;
+    });
+    return this.#identity;
   }
 
   #assertUsable(): void {
-    if (this.#disposed) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    if (this.engine.closed) throw this.engine.closed;
+  }
+
+  #checkTokenId(id: number): void {
+    const { vocabSize } = this.config;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+    throw new TokenIdError(`Token id ${id} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
   }
 
   #requireTokenizer(what: string): TextTokenizer {
@@ -181,5 +233,22 @@ export class LLM {
       `${what} needs a tokenizer, and '${this.folder}' has no tokenizer.json.`,
       'Pass token ids, or add the file.',
     );
+  }
+}
+
+/** Gathers the chunks of one answer. */
+class Answer {
+  readonly #tokenIds: number[] = [];
+  #text = '';
+  #finishReason: FinishReason = 'length';
+
+  add({ tokenId, text, finishReason }: GenerationChunk): void {
+    this.#tokenIds.push(tokenId);
+    this.#text += text;
+    this.#finishReason = finishReason ?? this.#finishReason;
+  }
+
+  choice(): CompletionChoice {
+    return { tokenIds: this.#tokenIds, text: this.#text, finishReason: this.#finishReason };
   }
 }

@@ -13,15 +13,15 @@ import { readTokenIds } from '../models/token-ids.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
+import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
-import type { GenerationContext } from './generation.ts';
-import { loadRank, type RankOptions } from './load-rank.ts';
+import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
+import { identifyModel, type ModelIdentity } from './model-identity.ts';
 import { canShareMemory, isPage } from './rank-thread.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
-import { StateSlots } from './state-slots.ts';
 
 /** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
-export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
+export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
@@ -31,12 +31,14 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'> {
    * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
    */
   readonly tensorParallelSize?: number | 'auto' | undefined;
-  /** Sequences whose state is kept at once; further ones wait. Default: 16. */
+  /** Answers whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
-  /** Prompt tokens processed in one step. Default: 512. */
+  /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
+  /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
+  readonly recover?: boolean | undefined;
 }
 
 /** A model with all that stands around it. */
@@ -45,15 +47,19 @@ export interface LoadedModel {
   readonly config: ModelConfig;
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
-  readonly context: GenerationContext;
+  readonly context: EngineContext;
+  /** Opens the model's files again to tell it from others: what few ask for should not make loading longer. */
+  readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
 }
 
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  for (const [name, value] of Object.entries({ tensorParallelSize, maxNumSeqs, maxNumBatchedTokens })) {
-    if (value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
+  const { maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
+  const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
+  for (const [name, value] of Object.entries(counts)) {
+    if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
     }
   }
@@ -85,14 +91,38 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
-    const slots = new StateSlots(maxNumSeqs);
+    const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
+      const again = await Checkpoint.open(await openModelFiles(folder, { name: source, token }));
+      try {
+        return await use(again);
+      } finally {
+        await again.close();
+      }
+    };
+    const reloadExecutor = () => reopened((again) => startRanks(again, config, ranks, rankOptions, {}));
+    const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
+    const dtype = quantConfig?.weightDType('') ?? weightDType;
     options.onProgress?.({ status: 'ready', name: source });
     return {
       folder,
       config,
       tokenizer,
       chatTemplate,
-      context: { executor, slots, tokenizer, eosTokenIds, maxNumBatchedTokens },
+      context: {
+        executor,
+        reloadExecutor: options.recover ? reloadExecutor : undefined,
+        tokenizer,
+        eosTokenIds,
+        vocabSize: config.vocabSize,
+        maxNumSeqs,
+        maxNumBatchedTokens,
+        maxQueueSize,
+        enablePrefixCaching,
+        prefixCacheBytes,
+        snapshotInterval,
+        maxUnreadTokens,
+      },
+      identify: () => reopened((again) => identifyModel(again, config, dtype)),
       samplingDefaults,
     };
   } finally {

@@ -53,7 +53,7 @@ export async function makeRank(
   const context = new LayerContext(backend, group, weightDType);
   const model = definition.create(context, quantConfig);
   await fill(model);
-  return new ModelRunner(backend, model, { slots: options.slots, chunkSize: definition.config.chunkSize });
+  return new ModelRunner(backend, model, { slots: options.slots, chunkSize: definition.config.chunkSize, group });
 }
 
 /** The dtype that most of the checkpoint's values are stored in. */

@@ -1,6 +1,6 @@
 import type { Backend } from '../backends/backend.ts';
+import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { DisposedError } from '../errors.ts';
-import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import {
   buildMamba2Metadata,
   checkSequences,
@@ -11,12 +11,21 @@ import {
 } from '../layers/mamba2-metadata.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Batch, Executor, ScheduledTokens } from './executor.ts';
+import type { Batch, Executor, LogitsRows, ScheduledTokens, StateFootprint } from './executor.ts';
+import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
 
-/** A model with its state cache. */
+export interface ModelRunnerOptions {
+  /** Sequences whose state is kept at once. */
+  readonly slots: number;
+  readonly chunkSize: number;
+  /** Default: one rank. */
+  readonly group?: Pick<ProcessGroup, 'size' | 'rank'> | undefined;
+}
+
+/** A model with its states. */
 interface Loaded {
   readonly model: CausalLM;
-  readonly cache: readonly MambaCacheParams[];
+  readonly states: StateCache;
   /** An int32 tensor of no elements. */
   readonly none: Tensor;
 }
@@ -25,45 +34,68 @@ type Sequence = ScheduledTokens & ScheduledSequence;
 
 /** Runs a model's steps on one rank: lays the batch out in rows, keeps the state cache, and picks rows for the head. */
 export class ModelRunner implements Executor {
+  /** `bytes` are those of this rank. */
+  readonly stateFootprint: StateFootprint;
   readonly #backend: Backend;
   readonly #chunkSize: number;
   readonly #slots: number;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
   #loaded: Loaded | undefined;
 
-  constructor(backend: Backend, model: CausalLM, options: { readonly slots: number; readonly chunkSize: number }) {
+  constructor(backend: Backend, model: CausalLM, { slots, chunkSize, group = singleProcess }: ModelRunnerOptions) {
     this.#backend = backend;
-    this.#chunkSize = options.chunkSize;
-    this.#slots = options.slots;
-    const cache = model.stateShapes.map(({ conv, ssm }) => ({
-      convState: backend.zeros([options.slots, ...conv]),
-      ssmState: backend.zeros([options.slots, ...ssm]),
-    }));
-    this.#loaded = { model, cache, none: backend.tensor(new Int32Array(0), [0]) };
+    this.#chunkSize = chunkSize;
+    this.#slots = slots;
+    const states = new StateCache(backend, model, slots, group);
+    this.stateFootprint = states.footprint;
+    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
   }
 
   async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    if (!this.#loaded) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    const loaded = this.#usable();
+    loaded.states.run(batch.commands ?? []);
+    if (batch.sequences.length === 0) return new Float32Array();
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
-    if (sequences.length > 0 && sequences.every(isDecode)) return this.#decode(this.#loaded, sequences);
-    return this.#mixed(this.#loaded, sequences, batch.logits);
+    return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
+  }
+
+  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
+    return joinStateParts(await this.exportStateParts(snapshot), this.stateFootprint.length);
+  }
+
+  /** This rank's parts of a snapshot's state. */
+  async exportStateParts(snapshot: number): Promise<StatePart[]> {
+    return this.#usable().states.exportParts(snapshot);
+  }
+
+  async importState(snapshot: number, state: Float32Array): Promise<void> {
+    this.#usable().states.importWhole(snapshot, state);
+  }
+
+  async dispose(): Promise<void> {
+    this.#loaded = undefined;
+  }
+
+  #usable(): Loaded {
+    if (this.#loaded) return this.#loaded;
+    throw new DisposedError('The model was disposed of.', 'Load it again.');
   }
 
   /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
-  #decode({ model, cache, none }: Loaded, sequences: readonly Sequence[]): Promise<Float32Array<ArrayBuffer>> {
+  #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<Float32Array<ArrayBuffer>> {
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
     return this.#backend.step(`decode ${sequences.length}`, [ids, slots], ([inputIds, decodeSlots]) => {
       const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
-      return model.computeLogits(model.forward({ inputIds, cache, metadata }));
+      return model.computeLogits(model.forward({ inputIds, cache: states.layers, metadata }));
     });
   }
 
   #mixed(
-    { model, cache }: Loaded,
+    { model, states }: Loaded,
     sequences: readonly Sequence[],
-    logits: Batch['logits'],
+    logits: LogitsRows,
   ): Promise<Float32Array<ArrayBuffer>> {
     const backend = this.#backend;
     const ordered = reorderBatch(sequences, 'decode-first');
@@ -76,20 +108,16 @@ export class ModelRunner implements Executor {
     const rows = sequences.flatMap((sequence) => {
       const first = firstRow.get(sequence) ?? 0;
       const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
-      return logits === 'last' ? all.slice(-1) : all;
+      return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
     });
     return backend.scope(() => {
       const hiddenStates = model.forward({
         inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
-        cache,
+        cache: states.layers,
         metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
       });
       const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
       return backend.read(model.computeLogits(selected));
     });
-  }
-
-  async dispose(): Promise<void> {
-    this.#loaded = undefined;
   }
 }

@@ -2,11 +2,21 @@ import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
-import type { Batch, Executor } from './executor.ts';
+import type { Batch, Executor, StateFootprint } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
-import { type RankMessage, type RankRequest, type RankStart, reviveError, type WeightSource } from './rank-protocol.ts';
+import {
+  type RankMessage,
+  type RankResult,
+  type RankStart,
+  reviveError,
+  type StepRequest,
+  type WeightSource,
+} from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
+import { checkStateLength, joinStateParts } from './state-cache.ts';
+
+type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 
 /** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
@@ -18,9 +28,8 @@ export class RankExecutor implements Executor {
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
   #lastStep: Promise<unknown> = Promise.resolve();
-  #replies:
-    | { waitingFor: number; logits: Float32Array<ArrayBuffer> | undefined; settle: (error?: Error) => void }
-    | undefined;
+  #replies: { readonly messages: RankReply[]; readonly settle: (error?: Error) => void } | undefined;
+  #stateFootprint: StateFootprint = { bytes: 0, length: 0 };
 
   private constructor(
     source: WeightSource,
@@ -61,7 +70,7 @@ export class RankExecutor implements Executor {
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {
-      await executor.#allReplies();
+      executor.#stateFootprint = totalFootprint(await executor.#allReplies());
     } catch (error) {
       await executor.dispose();
       throw error;
@@ -71,11 +80,26 @@ export class RankExecutor implements Executor {
     return executor;
   }
 
+  get stateFootprint(): StateFootprint {
+    return this.#stateFootprint;
+  }
+
   async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    // Ranks run one step at a time, and a reply does not say which step it answers.
-    const step = this.#lastStep.then(() => this.#step(batch));
-    this.#lastStep = step.catch(() => {});
-    return step;
+    const logits = (await this.#step({ type: 'execute', batch })).find((result) => result.logits)?.logits;
+    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
+    return logits;
+  }
+
+  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
+    const results = await this.#step({ type: 'exportState', snapshot });
+    const parts = results.flatMap(({ stateParts = [] }) => stateParts);
+    return joinStateParts(parts, this.#stateFootprint.length);
+  }
+
+  async importState(snapshot: number, state: Float32Array): Promise<void> {
+    // A rank that refused it would take the others down with it.
+    checkStateLength(state, this.#stateFootprint);
+    await this.#step({ type: 'importState', snapshot, state });
   }
 
   async dispose(): Promise<void> {
@@ -83,25 +107,24 @@ export class RankExecutor implements Executor {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  async #step(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    const replies = this.#allReplies();
-    const request: RankRequest = { type: 'execute', batch };
-    for (const thread of this.#threads) thread.post(request);
-    const logits = await replies;
-    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
-    return logits;
+  /** What every rank returns. */
+  #step(request: StepRequest): Promise<RankResult[]> {
+    // Ranks run one step at a time, and a reply does not say which step it answers.
+    const step = this.#lastStep.then(async () => {
+      const replies = this.#allReplies();
+      for (const thread of this.#threads) thread.post(request);
+      return (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
+    });
+    this.#lastStep = step.catch(() => {});
+    return step;
   }
 
   /** Settles when every rank has answered what it was sent last. */
-  #allReplies(): Promise<Float32Array<ArrayBuffer> | undefined> {
+  #allReplies(): Promise<RankReply[]> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended);
-      const replies = {
-        waitingFor: this.#threads.length,
-        logits: undefined as Float32Array<ArrayBuffer> | undefined,
-        settle: (error?: Error) => (error ? reject(error) : resolve(replies.logits)),
-      };
-      this.#replies = replies;
+      const messages: RankReply[] = [];
+      this.#replies = { messages, settle: (error?: Error) => (error ? reject(error) : resolve(messages)) };
     });
   }
 
@@ -125,12 +148,11 @@ export class RankExecutor implements Executor {
     }
   }
 
-  #reply(message: Extract<RankMessage, { type: 'ready' | 'result' }>): void {
+  #reply(message: RankReply): void {
     const replies = this.#replies;
     if (!replies) return;
-    if (message.type === 'result' && message.logits) replies.logits = message.logits;
-    replies.waitingFor--;
-    if (replies.waitingFor === 0) replies.settle();
+    replies.messages.push(message);
+    if (replies.messages.length === this.#threads.length) replies.settle();
   }
 
   /** The first failure is the one to report: later ones follow from it. */
@@ -146,4 +168,15 @@ export class RankExecutor implements Executor {
 function plainSource(source: WeightSource): RankStart['source'] {
   if (typeof source === 'string') return { folder: source };
   return 'location' in source ? { files: source.location } : { synthetic: source };
+}
+
+/** All ranks know how long a whole state is, and each how many bytes it holds of one. */
+function totalFootprint(replies: readonly RankReply[]): StateFootprint {
+  let total = { bytes: 0, length: 0 };
+  for (const reply of replies) {
+    if (reply.type !== 'ready') continue;
+    const { bytes, length } = reply.stateFootprint;
+    total = { bytes: total.bytes + bytes, length };
+  }
+  return total;
 }

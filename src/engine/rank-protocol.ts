@@ -3,9 +3,10 @@ import type { ProgressEvent } from '../checkpoint/progress.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
 import * as errors from '../errors.ts';
 import { Mamba2Error, RankFailedError } from '../errors.ts';
-import type { Batch } from './executor.ts';
+import type { Batch, StateFootprint } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import type { FileAnswer, FileQuestion } from './rank-files.ts';
+import type { StatePart } from './state-cache.ts';
 import type { SyntheticSource } from './synthetic-model.ts';
 
 /** Where ranks get their weights: a checkpoint's folder, files that one thread reads for all, or a model to make up. */
@@ -25,14 +26,27 @@ export interface RankStart {
 export type RankRequest =
   | { readonly type: 'start'; readonly start: RankStart }
   | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
-  | { readonly type: 'execute'; readonly batch: Batch };
+  | StepRequest;
 
-/** From a rank. Only rank 0 reports loading and returns logits, because all ranks have the same. */
+/** A step, or a state to give or take. Every rank answers each with a result. */
+export type StepRequest =
+  | { readonly type: 'execute'; readonly batch: Batch }
+  | { readonly type: 'exportState'; readonly snapshot: number }
+  | { readonly type: 'importState'; readonly snapshot: number; readonly state: Float32Array };
+
+/** What a rank returns. Only rank 0 returns logits, because all ranks have the same. */
+export interface RankResult {
+  readonly logits?: Float32Array<ArrayBuffer>;
+  /** Of an exported state, this rank's. */
+  readonly stateParts?: readonly StatePart[];
+}
+
+/** From a rank. Only rank 0 reports loading. */
 export type RankMessage =
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }
-  | { readonly type: 'ready' }
-  | { readonly type: 'result'; readonly logits: Float32Array<ArrayBuffer> | undefined }
+  | { readonly type: 'ready'; readonly stateFootprint: StateFootprint }
+  | { readonly type: 'result'; readonly result: RankResult }
   | { readonly type: 'error'; readonly error: SerializedError };
 
 /** An error as plain data: cloning between threads would lose its class. */

@@ -2,12 +2,12 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressEvent } from '../checkpoint/progress.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
-import type { Batch } from './executor.ts';
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
+import { answer, buffersOf } from './rank-answer.ts';
 import { type FileAnswer, type FileQuestion, RankFiles } from './rank-files.ts';
 import { openRankPort } from './rank-port.ts';
-import { type RankRequest, type RankStart, serializeError } from './rank-protocol.ts';
+import { type RankRequest, type RankStart, type StepRequest, serializeError } from './rank-protocol.ts';
 import { loadSyntheticRank } from './synthetic-model.ts';
 
 /** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
@@ -26,16 +26,16 @@ class RankHost {
         this.#questions.get(request.id)?.(request.answer);
         this.#questions.delete(request.id);
         break;
-      case 'execute':
-        this.#execute(request.batch).catch((error: unknown) => this.#fail(error));
+      default:
+        this.#step(request).catch((error: unknown) => this.#fail(error));
     }
   }
 
   async #start(start: RankStart): Promise<void> {
     const runner = this.#load(start);
     this.#started = { start, runner };
-    await runner;
-    this.#port.post({ type: 'ready' });
+    const { stateFootprint } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint });
   }
 
   async #load({ source, memory, rank, options }: RankStart): Promise<ModelRunner> {
@@ -52,12 +52,11 @@ class RankHost {
     }
   }
 
-  async #execute(batch: Batch): Promise<void> {
+  async #step(request: StepRequest): Promise<void> {
     if (this.#started === undefined) return;
     const { start, runner } = this.#started;
-    const logits = await (await runner).execute(batch);
-    if (start.rank === 0) this.#port.post({ type: 'result', logits }, [logits.buffer]);
-    else this.#port.post({ type: 'result', logits: undefined });
+    const result = await answer(await runner, request, start.rank);
+    this.#port.post({ type: 'result', result }, buffersOf(result));
   }
 
   #ask(question: FileQuestion): Promise<FileAnswer> {

@@ -1,70 +1,108 @@
 import { NonFiniteLogitsError } from '../errors.ts';
+import { exponential } from './exponential.ts';
+import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
 import { uniform } from './random.ts';
+import type { TokenLogprob } from './request-output.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
-/** A chosen token. */
-export interface Sample {
-  readonly tokenId: number;
-  /** Natural log of its probability under the model's own distribution, before penalties and temperature. */
-  readonly logprob: number;
+/** As in vLLM: dividing by less would overflow, and leaves the likeliest token alone anyway. */
+const GREEDY_BELOW = 1e-5;
+
+/** A chosen token. Its logprob is under the model's own distribution, before penalties and temperature. */
+export interface Sample extends TokenLogprob {
+  /** The likeliest tokens in its place, where params ask for them. */
+  readonly topLogprobs?: readonly TokenLogprob[];
 }
 
 /**
- * Chooses tokens for one request, in vLLM's order: repetition penalty, temperature, min-p, top-k, top-p, draw.
- * Ties go to the lower token id.
+ * Chooses the tokens of one answer, in vLLM's order: what {@link LogitsProcessor} does, temperature, min-p, top-k, top-p,
+ * draw. Ties go to the lower token id. Draws depend on the seed and on how many there were, so on nothing else that runs.
  */
 export class Sampler {
   readonly #params: SamplingParams;
-  readonly #seen: Set<number>;
+  readonly #processor: LogitsProcessor;
+  readonly #seed: number;
   #draws = 0;
+  /** Kept from draw to draw: making it anew takes as long as filling it. */
+  #weights = new Float64Array();
 
-  constructor(params: SamplingParams, promptTokenIds: Iterable<number>) {
+  /** @param index which of the `n` answers. */
+  constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0) {
     this.#params = params;
-    this.#seen = new Set(promptTokenIds);
+    this.#processor = new LogitsProcessor(params, constraints);
+    this.#seed = params.seed + index;
   }
 
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
-    const { repetitionPenalty, temperature } = this.#params;
-    const scores = repetitionPenalty === 1 ? logits : penalized(logits, this.#seen, repetitionPenalty);
-    const tokenId = temperature === 0 ? argmax(scores) : this.#draw(scores);
-    this.#seen.add(tokenId);
-    return { tokenId, logprob: logits[tokenId] - logSumExp(logits) };
+    const { temperature, logprobs } = this.#params;
+    const scores = this.#processor.process(logits);
+    const tokenId = temperature < GREEDY_BELOW ? argmax(scores) : this.#draw(scores);
+    this.#processor.accept(tokenId);
+    const total = logSumExp(logits);
+    const logprob = logits[tokenId] - total;
+    return logprobs === undefined
+      ? { tokenId, logprob }
+      : { tokenId, logprob, topLogprobs: topLogprobs(logits, logprobs, total) };
   }
 
   #draw(scores: Float32Array): number {
-    const { temperature, topK, topP, minP, seed } = this.#params;
+    const { temperature, topK, topP, minP } = this.#params;
     const largest = scores[argmax(scores)];
-    const weights = new Float64Array(scores.length);
+    if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
+    const weights = this.#weights;
+    const inverse = 1 / temperature;
     let total = 0;
     for (let id = 0; id < scores.length; id++) {
-      const weight = Math.exp((scores[id] - largest) / temperature);
+      const weight = exponential((scores[id] - largest) * inverse);
       weights[id] = weight >= minP ? weight : 0;
       total += weights[id];
     }
-    const u = uniform(seed, this.#draws++);
-    if (topK === 0 && topP === 1) return pick(weights, weights.keys(), total * u);
+    const u = uniform(this.#seed, this.#draws++);
+    if (topK === 0 && topP === 1) return pick(weights, total * u);
     const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP);
-    return pick(weights, kept, kept.reduce((sum, id) => sum + weights[id], 0) * u);
+    const keptWeights = Float64Array.from(kept, (id) => weights[id]);
+    return kept[pick(keptWeights, keptWeights.reduce((sum, weight) => sum + weight, 0) * u)];
   }
+}
+
+/** The `count` likeliest tokens, likeliest first, the lower id of equals. @param total logSumExp of the logits. */
+export function topLogprobs(logits: Float32Array, count: number, total = logSumExp(logits)): TokenLogprob[] {
+  const top: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (top.length === count && !(logits[id] > logits[top[count - 1]])) continue;
+    let place = top.length;
+    while (place > 0 && logits[id] > logits[top[place - 1]]) place--;
+    top.splice(place, 0, id);
+    if (top.length > count) top.pop();
+  }
+  return top.map((tokenId) => ({ tokenId, logprob: logits[tokenId] - total }));
 }
 
 /** log Σ exp(logits) */
 export function logSumExp(logits: Float32Array): number {
   const largest = logits[argmax(logits)];
   let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - largest);
+  // By index: iterators would take as long as the exponentials.
+  for (let id = 0; id < logits.length; id++) sum += exponential(logits[id] - largest);
   return largest + Math.log(sum);
 }
 
 /** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function argmax(logits: Float32Array): number {
   let best = 0;
+  let largest = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) {
-    if (Number.isNaN(logits[id])) best = Number.NaN;
-    else if (logits[id] > logits[best]) best = id;
+    const logit = logits[id];
+    if (logit > largest) {
+      largest = logit;
+      best = id;
+    } else if (Number.isNaN(logit)) {
+      largest = Number.NaN;
+      break;
+    }
   }
-  if (Number.isNaN(best) || !Number.isFinite(logits[best])) {
+  if (!Number.isFinite(largest)) {
     throw new NonFiniteLogitsError(
       'The model computed logits that are not finite numbers.',
       'Load it with checkFinite: true to learn whether a weight is to blame.',
@@ -73,21 +111,15 @@ export function argmax(logits: Float32Array): number {
   return best;
 }
 
-function penalized(logits: Float32Array, seen: ReadonlySet<number>, penalty: number): Float32Array {
-  const scores = logits.slice();
-  for (const id of seen) scores[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
-  return scores;
-}
-
-/** The id at which the running sum of weights passes `target`. */
-function pick(weights: Float64Array, ids: Iterable<number>, target: number): number {
+/** Where the running sum of weights passes `target`. */
+function pick(weights: Float64Array, target: number): number {
   let sum = 0;
   let last = 0;
-  for (const id of ids) {
-    if (weights[id] === 0) continue;
-    sum += weights[id];
-    last = id;
-    if (sum > target) return id;
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue;
+    sum += weights[i];
+    last = i;
+    if (sum > target) return i;
   }
   return last;
 }

@@ -14,14 +14,36 @@ export interface GenerateOptions {
   readonly minP?: number | undefined;
   /** Above 1, tokens of the prompt and the answer so far become less likely. */
   readonly repetitionPenalty?: number | undefined;
-  /** The same seed gives the same text. */
+  /** Above 0, tokens that the answer has already become less likely. */
+  readonly presencePenalty?: number | undefined;
+  /** Above 0, tokens become less likely with each time that the answer has them. */
+  readonly frequencyPenalty?: number | undefined;
+  /** Added to the logits of these token ids: from -100 to 100. */
+  readonly logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined;
+  /** The same seed gives the same text. Answer `index` of several is what `seed + index` gives alone. */
   readonly seed?: number | undefined;
+  /** Answers to generate: up to 128. Default: 1. */
+  readonly n?: number | undefined;
+  /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
+  readonly minTokens?: number | undefined;
   /** Strings that end the text; they are not part of it. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Keeps the stop string that ended the text as part of it. Default: false. */
+  readonly includeStopStrInOutput?: boolean | undefined;
   /** Tokens that end the text, beside the model's own end of text. */
   readonly stopTokenIds?: readonly number[] | undefined;
   /** Goes on past the model's end-of-text token. */
   readonly ignoreEos?: boolean | undefined;
+  /** Leaves tokens such as `<|endoftext|>` out of the text. Default: true. */
+  readonly skipSpecialTokens?: boolean | undefined;
+  /** Strings whose tokens never come in this order. */
+  readonly badWords?: readonly string[] | undefined;
+  /** Gives the likeliest tokens beside each chosen one, this many: up to 20. */
+  readonly logprobs?: number | undefined;
+  /** Gives every prompt token's probability, with this many of the likeliest in its place. */
+  readonly promptLogprobs?: number | undefined;
+  /** Lower goes first when requests wait. Default: 0. */
+  readonly priority?: number | undefined;
   /** Ends the generation; the iterator throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,10 +57,21 @@ export interface SamplingParams {
   readonly topK: number;
   readonly minP: number;
   readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly logitBias: ReadonlyMap<number, number>;
   readonly seed: number;
+  readonly n: number;
+  readonly minTokens: number;
   readonly stop: readonly string[];
+  readonly includeStopStrInOutput: boolean;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly ignoreEos: boolean;
+  readonly skipSpecialTokens: boolean;
+  readonly badWords: readonly string[];
+  /** undefined: none are given. */
+  readonly logprobs: number | undefined;
+  readonly promptLogprobs: number | undefined;
 }
 
 /** Values that hold where a caller says nothing; a model's generation_config.json may bring its own. */
@@ -46,27 +79,57 @@ export type SamplingDefaults = Partial<
   Pick<SamplingParams, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>
 >;
 
+/** As OpenAI has them. A request's cost grows with both. */
+const MAX_ANSWERS = 128;
+const MAX_LOGPROBS = 20;
+
 /** @throws SamplingParamsError that names the parameter, its value and its range. */
 export function resolveSamplingParams(options: GenerateOptions, defaults: SamplingDefaults): SamplingParams {
+  const maxTokens = checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true });
+  const repetitionPenalty = options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1;
   const topK = options.topK ?? defaults.topK ?? 0;
-  const stop = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
-  if (stop.some((text) => typeof text !== 'string' || text === '')) {
-    throw new SamplingParamsError('A stop string is empty.', 'Leave it out, or give at least one character.');
-  }
   return {
-    maxTokens: checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true }),
+    maxTokens,
     temperature: checked('temperature', options.temperature ?? defaults.temperature ?? 1, { min: 0 }),
     topP: checked('topP', options.topP ?? defaults.topP ?? 1, { above: 0, max: 1 }),
     topK: Math.max(0, checked('topK', topK, { min: -1, integer: true })),
     minP: checked('minP', options.minP ?? defaults.minP ?? 0, { min: 0, max: 1 }),
-    repetitionPenalty: checked('repetitionPenalty', options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1, {
-      above: 0,
-    }),
+    repetitionPenalty: checked('repetitionPenalty', repetitionPenalty, { above: 0 }),
+    presencePenalty: checked('presencePenalty', options.presencePenalty ?? 0, { min: -2, max: 2 }),
+    frequencyPenalty: checked('frequencyPenalty', options.frequencyPenalty ?? 0, { min: -2, max: 2 }),
+    logitBias: checkedBias(options.logitBias ?? {}),
     seed: checked('seed', options.seed ?? randomSeed(), { integer: true }),
-    stop,
+    n: checked('n', options.n ?? 1, { min: 1, max: MAX_ANSWERS, integer: true }),
+    minTokens: checked('minTokens', options.minTokens ?? 0, { min: 0, max: maxTokens, integer: true }),
+    stop: checkedTexts('stop', typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
+    includeStopStrInOutput: options.includeStopStrInOutput ?? false,
     stopTokenIds: new Set(options.stopTokenIds ?? []),
     ignoreEos: options.ignoreEos ?? false,
+    skipSpecialTokens: options.skipSpecialTokens ?? true,
+    badWords: checkedTexts('badWords', options.badWords ?? []),
+    logprobs: checkedCount('logprobs', options.logprobs),
+    promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
   };
+}
+
+function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {
+  if (texts.every((text) => typeof text === 'string' && text !== '')) return texts;
+  const what = name === 'stop' ? 'A stop string' : 'A bad word';
+  throw new SamplingParamsError(`${what} is empty.`, 'Leave it out, or give at least one character.');
+}
+
+function checkedCount(name: string, count: number | undefined): number | undefined {
+  return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
+}
+
+function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {
+  const entries = bias instanceof Map ? [...bias] : Object.entries(bias);
+  return new Map(
+    entries.map(([id, value]) => [
+      checked("logitBias's token id", Number(id), { min: 0, integer: true }),
+      checked('logitBias', value, { min: -100, max: 100 }),
+    ]),
+  );
 }
 
 interface Range {

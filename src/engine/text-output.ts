@@ -1,29 +1,54 @@
 import { IncrementalDetokenizer } from '../text/incremental-detokenizer.ts';
 import { StopStringMatcher } from '../text/stop-strings.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { SamplingParams } from './sampling-params.ts';
 
-/** Turns a request's tokens into its text: whole characters only, and nothing of a stop string. */
+/** Text that is certain, and the stop string that ended it, if one did. */
+export interface TextPiece {
+  readonly text: string;
+  readonly stop?: string | undefined;
+}
+
+type TextParams = Pick<SamplingParams, 'stop' | 'includeStopStrInOutput' | 'minTokens' | 'skipSpecialTokens'>;
+
+/** Turns an answer's tokens into its text: whole characters only, and nothing past a stop string. */
 export class TextOutput {
   readonly #detokenizer: IncrementalDetokenizer | undefined;
   readonly #stops: StopStringMatcher;
+  readonly #includeStop: boolean;
+  readonly #minTokens: number;
+  #tokens = 0;
 
   /** Without a tokenizer the text stays empty. */
-  constructor(tokenizer: TextTokenizer | undefined, promptTokenIds: readonly number[], stop: readonly string[]) {
-    this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, { prompt: promptTokenIds });
+  constructor(tokenizer: TextTokenizer | undefined, promptTokenIds: readonly number[], params: TextParams) {
+    const { stop, includeStopStrInOutput, minTokens, skipSpecialTokens } = params;
+    // The detokenizer looks at the last visible tokens only.
+    const prompt = promptTokenIds.slice(-64);
+    this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, { prompt, skipSpecialTokens });
     this.#stops = new StopStringMatcher(stop);
+    this.#includeStop = includeStopStrInOutput;
+    this.#minTokens = minTokens;
   }
 
-  /** The text that this token makes certain, and whether a stop string ends it. */
-  push(tokenId: number): { text: string; stopped: boolean } {
-    return this.#detokenizer ? this.#stops.push(this.#detokenizer.push(tokenId)) : { text: '', stopped: false };
+  /** The text that this token makes certain. */
+  push(tokenId: number): TextPiece {
+    this.#tokens++;
+    if (!this.#detokenizer) return { text: '' };
+    const text = this.#detokenizer.push(tokenId);
+    // As in vLLM, text that comes before the minimum is not searched.
+    return this.#tokens <= this.#minTokens ? { text } : this.#shown(this.#stops.push(text));
   }
 
   /** What was held back, once no token follows. */
-  flush(): { text: string; stopped: boolean } {
-    if (!this.#detokenizer) return { text: '', stopped: false };
+  flush(): TextPiece {
+    if (!this.#detokenizer) return { text: '' };
     const rest = this.#stops.push(this.#detokenizer.flush());
-    if (rest.stopped) return rest;
+    if (rest.stopped) return this.#shown(rest);
     const held = this.#stops.flush();
-    return { text: rest.text + held.text, stopped: held.stopped };
+    return this.#shown({ text: rest.text + held.text, stop: held.stop });
+  }
+
+  #shown({ text, stop }: TextPiece): TextPiece {
+    return { text: this.#includeStop && stop !== undefined ? text + stop : text, stop };
   }
 }

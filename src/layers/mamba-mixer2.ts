@@ -5,7 +5,7 @@ import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import type { LayerContext } from './layer-context.ts';
 import { ColumnParallelLinear, RowParallelLinear } from './linear.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
-import { type MambaStateShape, mamba2StateShape } from './mamba-state-shape.ts';
+import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
 import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
@@ -36,6 +36,8 @@ export interface MambaCacheParams {
 export class MambaMixer2 implements Module {
   readonly prefix: string;
   readonly chunkSize: number;
+  /** What decides this layer's state, over all ranks. */
+  readonly stateSize: MambaStateSize;
   readonly #context: LayerContext;
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
@@ -75,7 +77,7 @@ export class MambaMixer2 implements Module {
     this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
-    const stateSize = {
+    this.stateSize = {
       intermediateSize,
       nGroups,
       numHeads,
@@ -83,7 +85,7 @@ export class MambaMixer2 implements Module {
       stateSize: ssmStateSize,
       convKernel: convKernelSize,
     };
-    this.#stateShape = mamba2StateShape(stateSize, size);
+    this.#stateShape = mamba2StateShape(this.stateSize, size);
 
     const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, size);
     this.#intermediateSize = intermediateSize / size;

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../checkpoint/json.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
-import type { MambaStateShape } from '../layers/mamba-state-shape.ts';
+import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
 import type { Mamba2Metadata } from '../layers/mamba2-metadata.ts';
 import type { Module } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
@@ -20,6 +20,8 @@ export interface ModelInput {
 export interface CausalLM extends Module {
   /** State of one sequence on this rank, per layer with state. */
   readonly stateShapes: readonly MambaStateShape[];
+  /** The same over all ranks. */
+  readonly stateSizes: readonly MambaStateSize[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize) */

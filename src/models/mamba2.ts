@@ -1,7 +1,7 @@
 import { getOwn } from '../checkpoint/json.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
-import type { MambaStateShape } from '../layers/mamba-state-shape.ts';
+import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
 import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
@@ -19,6 +19,7 @@ interface Mamba2Block {
 /** A stack of mixers between an embedding and a head: transformers' `Mamba2ForCausalLM`. */
 export class Mamba2ForCausalLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
+  readonly stateSizes: readonly MambaStateSize[];
   readonly #context: LayerContext;
   readonly #embeddings: VocabParallelEmbedding;
   readonly #layers: readonly Mamba2Block[];
@@ -55,6 +56,7 @@ export class Mamba2ForCausalLM implements CausalLM {
       ? this.#embeddings
       : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
     this.stateShapes = this.#layers.map(({ mixer }) => mixer.getStateShape());
+    this.stateSizes = this.#layers.map(({ mixer }) => mixer.stateSize);
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {

@@ -4,6 +4,8 @@ import { SamplingParamsError } from '../errors.ts';
 export interface StopResult {
   readonly text: string;
   readonly stopped: boolean;
+  /** The stop string, once one was found. */
+  readonly stop?: string | undefined;
 }
 
 /**
@@ -14,6 +16,7 @@ export class StopStringMatcher {
   readonly #stops: readonly string[];
   #held = '';
   #stopped = false;
+  #stop: string | undefined;
 
   /** Throws SamplingParamsError on an empty stop string, which would stop everywhere. */
   constructor(stops: readonly string[]) {
@@ -23,24 +26,33 @@ export class StopStringMatcher {
 
   /** Adds text. `stopped` stays true, and `text` empty, once a stop string was found. */
   push(text: string): StopResult {
-    if (this.#stopped) return { text: '', stopped: true };
+    if (this.#stopped) return { text: '', stopped: true, stop: this.#stop };
     this.#held += text;
     const found = this.#firstStop();
     const open = this.#firstOpen();
     this.#stopped = found <= open && found < this.#held.length;
+    if (this.#stopped) this.#stop = this.#stopAt(found);
     const end = Math.min(found, open);
     const shown = this.#held.slice(0, end);
     this.#held = this.#stopped ? '' : this.#held.slice(end);
-    return { text: shown, stopped: this.#stopped };
+    return { text: shown, stopped: this.#stopped, stop: this.#stop };
   }
 
   /** What was held back, when no more text follows. It may hold a stop string that waited for a longer one. */
   flush(): StopResult {
     const found = this.#firstStop();
     const text = this.#held.slice(0, found);
-    this.#stopped ||= found < this.#held.length;
+    if (found < this.#held.length) {
+      this.#stopped = true;
+      this.#stop = this.#stopAt(found);
+    }
     this.#held = '';
-    return { text, stopped: this.#stopped };
+    return { text, stopped: this.#stopped, stop: this.#stop };
+  }
+
+  /** Of several that start at the same place, the one named first. */
+  #stopAt(start: number): string | undefined {
+    return this.#stops.find((stop) => this.#held.startsWith(stop, start));
   }
 
   /** Where the first whole stop string starts; the length of the text when there is none. */

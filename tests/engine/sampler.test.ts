@@ -1,11 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { LogitsConstraints } from '../../src/engine/logits-processor.ts';
 import { Sampler } from '../../src/engine/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
 import { NonFiniteLogitsError, SamplingParamsError } from '../../src/errors.ts';
 
-function sampler(options: GenerateOptions, prompt: readonly number[] = []): Sampler {
-  return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), prompt);
+function sampler(
+  options: GenerateOptions,
+  promptTokenIds: readonly number[] = [],
+  constraints: Partial<LogitsConstraints> = {},
+): Sampler {
+  const none = { promptTokenIds, endTokenIds: new Set<number>(), badWordsTokenIds: [] };
+  return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), { ...none, ...constraints });
 }
 
 /** How often each id comes in many draws. */
@@ -27,6 +33,7 @@ describe('choosing a token', () => {
   test('temperature 0 takes the likeliest, the lower id of equals', () => {
     expect(sampler({ temperature: 0 }).sample(logits).tokenId).toBe(1);
     expect(sampler({ temperature: 0 }).sample(Float32Array.from([0, 5, 5])).tokenId).toBe(1);
+    for (const temperature of [5e-324, 1e-7, 1e-4]) expect(sampler({ temperature }).sample(logits).tokenId).toBe(1);
   });
 
   test('logprob is the log-softmax of the raw logits, whatever is sampled', () => {
@@ -64,6 +71,50 @@ describe('choosing a token', () => {
     expect(sampler({ temperature: 0, repetitionPenalty: 2 }, [0]).sample(Float32Array.from([-1, -1.5])).tokenId).toBe(
       1,
     );
+  });
+
+  test('presence and frequency penalties count the answer, not the prompt', () => {
+    const flat = Float32Array.from([0, 0.5, 0.4, 0.1]);
+    const draws = (options: GenerateOptions) => {
+      const source = sampler({ temperature: 0, ...options }, [1, 1, 1]);
+      return Array.from({ length: 5 }, () => source.sample(flat).tokenId);
+    };
+    expect(draws({ presencePenalty: 0.2 })).toEqual([1, 2, 1, 1, 1]);
+    expect(draws({ frequencyPenalty: 0.2 })).toEqual([1, 2, 1, 2, 1]);
+    expect(draws({ presencePenalty: -1 })).toEqual([1, 1, 1, 1, 1]);
+  });
+
+  test('a bias is added, and one of -100 all but forbids', () => {
+    expect(sampler({ temperature: 0, logitBias: { 3: 3.5 } }).sample(logits).tokenId).toBe(3);
+    expect(sampler({ temperature: 0, logitBias: new Map([[1, -100]]) }).sample(logits).tokenId).toBe(2);
+    expect(frequencies({ logitBias: { 1: -100 } }, logits)[1]).toBe(0);
+  });
+
+  test('what ends the answer has to wait for the least number of tokens', () => {
+    const source = sampler({ temperature: 0, minTokens: 2 }, [], { endTokenIds: new Set([1]) });
+    expect(Array.from({ length: 4 }, () => source.sample(logits).tokenId)).toEqual([2, 2, 1, 1]);
+  });
+
+  test('the last token of a bad word does not follow the others', () => {
+    const badWordsTokenIds = [[1, 1], [3], [2, 0, 4]];
+    const source = sampler({ temperature: 0 }, [], { badWordsTokenIds });
+    expect(Array.from({ length: 4 }, () => source.sample(logits).tokenId)).toEqual([1, 2, 1, 2]);
+    const property = fc.property(fc.integer(), (seed) => {
+      const drawing = sampler({ seed }, [], { badWordsTokenIds });
+      const text = Array.from({ length: 30 }, () => drawing.sample(logits).tokenId).join('');
+      expect(text).not.toMatch(/11|3|204/);
+    });
+    fc.assert(property, { numRuns: 50, seed: 1 });
+  });
+
+  test('top logprobs are the likeliest tokens of the raw logits, lower ids of equals first', () => {
+    const { topLogprobs } = sampler({ logprobs: 3, temperature: 0, logitBias: { 4: 100 } }).sample(logits);
+    expect(topLogprobs?.map(({ tokenId }) => tokenId)).toEqual([1, 2, 0]);
+    expect(topLogprobs?.[0].logprob).toBeCloseTo(Math.log(probabilities(logits)[1]), 6);
+    const ties = sampler({ logprobs: 2, temperature: 0 }).sample(Float32Array.from([1, 5, 5, 5]));
+    expect(ties.topLogprobs?.map(({ tokenId }) => tokenId)).toEqual([1, 2]);
+    expect(sampler({ logprobs: 0 }).sample(logits).topLogprobs).toEqual([]);
+    expect(sampler({ logprobs: 9 }).sample(logits).topLogprobs).toHaveLength(5);
   });
 
   test('the same seed draws the same, another seed something else', () => {
@@ -125,6 +176,18 @@ describe('sampling parameters', () => {
     [{ minP: 2 }, /minP/],
     [{ repetitionPenalty: 0 }, /repetitionPenalty/],
     [{ seed: 0.5 }, /seed/],
+    [{ presencePenalty: 3 }, /presencePenalty is 3; expected a number at least -2 and at most 2/],
+    [{ frequencyPenalty: -2.1 }, /frequencyPenalty/],
+    [{ logitBias: { 5: 101 } }, /logitBias is 101/],
+    [{ logitBias: new Map([[-1, 1]]) }, /token id is -1/],
+    [{ n: 0 }, /n is 0/],
+    [{ n: 1e9 }, /n is 1000000000; expected an integer at least 1 and at most 128/],
+    [{ logprobs: 21 }, /logprobs is 21; expected an integer at least 0 and at most 20/],
+    [{ minTokens: -1 }, /minTokens is -1/],
+    [{ minTokens: 5, maxTokens: 4 }, /minTokens is 5; expected an integer at least 0 and at most 4/],
+    [{ logprobs: -1 }, /logprobs is -1/],
+    [{ promptLogprobs: 1.5 }, /promptLogprobs/],
+    [{ badWords: [''] }, /bad word is empty/],
     [{ stop: '' }, /stop string is empty/],
     [{ stop: ['a', ''] }, /stop string is empty/],
   ])('%j is refused', (options, message) => {

@@ -41,9 +41,9 @@ describe('StopStringMatcher', () => {
 
   it('stays stopped', () => {
     const matcher = new StopStringMatcher(['x']);
-    expect(matcher.push('axb')).toEqual({ text: 'a', stopped: true });
-    expect(matcher.push('more')).toEqual({ text: '', stopped: true });
-    expect(matcher.flush()).toEqual({ text: '', stopped: true });
+    expect(matcher.push('axb')).toEqual({ text: 'a', stopped: true, stop: 'x' });
+    expect(matcher.push('more')).toEqual({ text: '', stopped: true, stop: 'x' });
+    expect(matcher.flush()).toEqual({ text: '', stopped: true, stop: 'x' });
   });
 
   it('rejects an empty stop string', () => {

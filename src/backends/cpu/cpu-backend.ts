@@ -4,6 +4,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { contiguous, ints } from '../reference/host-tensor.ts';
+import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import type {
   CausalConv1dArgs,
@@ -130,6 +131,15 @@ export class CpuBackend implements Backend {
     this.#memory.bytes.copyWithin(address + to * byteStride, source, source + 4 * rowSize);
   }
 
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
+    return saveOnHost(this.#slot(state, slot), reuse);
+  }
+
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    const values = this.#slot(state, slot);
+    values.set(hostSlotValues(saved, values.length));
+  }
+
   // --- dense layers -----------------------------------------------------------------------------------------------
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
@@ -241,6 +251,14 @@ export class CpuBackend implements Backend {
 
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
     return this.#collectives.allGatherColumns(x, group);
+  }
+
+  /** The memory of one slot. Valid until the memory grows. */
+  #slot(state: Tensor, slot: number): Float32Array {
+    const { address, stride, rowSize } = this.#floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    const begin = address / 4 + slot * stride;
+    return this.#memory.floats.subarray(begin, begin + rowSize);
   }
 
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {

@@ -2,6 +2,7 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
+import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
@@ -85,6 +86,18 @@ export class ReferenceBackend implements Backend {
     checkSlot(state, from);
     checkSlot(state, to);
     data.copyWithin(to * stride, from * stride, from * stride + rowSize);
+  }
+
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
+    const { data, stride, rowSize } = floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    return saveOnHost(data.subarray(slot * stride, slot * stride + rowSize), reuse);
+  }
+
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    const { data, stride, rowSize } = floats(state, 'state', state.shape);
+    checkSlot(state, slot);
+    data.set(hostSlotValues(saved, rowSize), slot * stride);
   }
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { HostSavedSlot } from '../../../src/backends/saved-slot.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
@@ -102,6 +103,24 @@ export function describeArrays(makeBackend: MakeBackend): void {
       expectSame(await backend().read(state), states, 'after 1 to 4');
       backend().copySlot(state, 3, 3);
       expectSame(await backend().read(state), states, 'after 3 to 3');
+    });
+
+    test('a saved slot is a copy, and loads into any slot and no other', async () => {
+      const states = new Inputs(4).normal(5 * 3 * 2 * 4);
+      const state = backend().tensor(states, [5, 3, 2, 4]);
+      const saved = backend().saveSlot(state, 1);
+      const values = states.slice(24, 2 * 24);
+      expect(saved.byteLength).toBe(4 * 24);
+      backend().copySlot(state, 0, 1);
+      expectSame(await saved.read(), values, 'saved');
+      backend().loadSlot(state, 3, saved);
+      backend().loadSlot(state, 4, new HostSavedSlot(values.slice()));
+      const other = backend().saveSlot(state, 2, saved);
+      expectSame(await other.read(), states.slice(2 * 24, 3 * 24), 'in the memory of another');
+      states.copyWithin(24, 0, 24);
+      states.set(values, 3 * 24);
+      states.set(values, 4 * 24);
+      expectSame(await backend().read(state), states, 'state');
     });
 
     test('collectives of one rank change nothing', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
+import { HostSavedSlot } from '../../../src/backends/saved-slot.ts';
 import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
@@ -186,6 +187,7 @@ export function describeContract(makeBackend: MakeBackend): void {
       const weight = () => backend().linearWeight(new Float32Array(12), 3, 4, 'float32');
       const writer = () => backend().linearWeightWriter(3, 4, 'int4');
       const layout = { firstColumn: 0, groupSize: 4 };
+      const saved = (length: number) => new HostSavedSlot(new Float32Array(length));
       const calls: readonly (readonly [what: string, call: () => unknown, error: ErrorClass])[] = [
         ['tensor of too few values', () => backend().tensor(new Float32Array(5), [2, 3]), ShapeError],
         ['splitColumns with columns left over', () => backend().splitColumns(zeros(2, 5), [2, 2]), ShapeError],
@@ -200,6 +202,9 @@ export function describeContract(makeBackend: MakeBackend): void {
         ['copySlot to a slot that is not there', () => backend().copySlot(zeros(3, 2), 0, 3), ArgumentError],
         ['copySlot from a slot that is not there', () => backend().copySlot(zeros(3, 2), -1, 0), ArgumentError],
         ['copySlot of half a slot', () => backend().copySlot(zeros(3, 2), 0.5, 1), ArgumentError],
+        ['saveSlot of a slot that is not there', () => backend().saveSlot(zeros(3, 2), 3), ArgumentError],
+        ['loadSlot to a slot that is not there', () => backend().loadSlot(zeros(3, 2), -1, saved(2)), ArgumentError],
+        ['loadSlot of another size', () => backend().loadSlot(zeros(3, 2), 0, saved(3)), ShapeError],
         ['linearWeight of another size', () => backend().linearWeight(new Float32Array(11), 3, 4, 'int8'), ShapeError],
         ['linearWeightWriter of half a row', () => writer().writeRows(0, new Float32Array(6)), ShapeError],
         ['linearWeightWriter past the end', () => writer().writeRows(2, new Float32Array(8)), ShapeError],

@@ -92,6 +92,11 @@ export function describeStridedArguments(makeBackend: MakeBackend): void {
         b.copySlot(state, 0, 2);
         return [state];
       },
+      'the state of saveSlot and loadSlot': (b, place, inputs) => {
+        const state = place(inputs.normal(3 * 6), [3, 2, 3]);
+        b.loadSlot(state, 2, b.saveSlot(state, 1));
+        return [state];
+      },
     };
 
     test.each(Object.entries(calls))('%s', async (_, call) => {

@@ -1,0 +1,63 @@
+import { ArgumentError, DisposedError, ShapeError } from '../errors.ts';
+
+/**
+ * A copy of one slot of a state, kept outside of the state. It belongs to the caller, who disposes of it. A backend may
+ * keep it in memory of its own; every backend also takes a {@link HostSavedSlot}.
+ */
+export interface SavedSlot {
+  readonly byteLength: number;
+  /** The slot's values, row-major, for the host to keep. */
+  read(): Promise<Float32Array<ArrayBuffer>>;
+  dispose(): void;
+}
+
+/** A saved slot in JavaScript memory. */
+export class HostSavedSlot implements SavedSlot {
+  readonly byteLength: number;
+  #values: Float32Array<ArrayBuffer> | undefined;
+
+  /** Takes the array over. */
+  constructor(values: Float32Array<ArrayBuffer>) {
+    this.byteLength = values.byteLength;
+    this.#values = values;
+  }
+
+  /** @throws DisposedError */
+  get values(): Float32Array<ArrayBuffer> {
+    if (this.#values) return this.#values;
+    throw new DisposedError('A saved slot was disposed of.', 'Save the slot again.');
+  }
+
+  async read(): Promise<Float32Array<ArrayBuffer>> {
+    return this.values.slice();
+  }
+
+  dispose(): void {
+    this.#values = undefined;
+  }
+}
+
+/** Saves values on the host. Memory that was used before is quicker: fresh pages cost far more than the copy. */
+export function saveOnHost(values: Float32Array, reuse: SavedSlot | undefined): HostSavedSlot {
+  if (!(reuse instanceof HostSavedSlot) || reuse.byteLength !== values.byteLength) {
+    return new HostSavedSlot(new Float32Array(values));
+  }
+  const memory = reuse.values;
+  reuse.dispose();
+  memory.set(values);
+  return new HostSavedSlot(memory);
+}
+
+/** The values of a slot that was saved on the host. @throws ArgumentError, ShapeError, DisposedError */
+export function hostSlotValues(saved: SavedSlot, length: number): Float32Array {
+  if (!(saved instanceof HostSavedSlot)) {
+    throw new ArgumentError(
+      'A slot that another backend saved was to be loaded.',
+      'Read it, and load a HostSavedSlot.',
+    );
+  }
+  if (saved.values.length === length) return saved.values;
+  throw new ShapeError(
+    `A saved slot of ${saved.values.length} values does not fit a state whose slots have ${length}.`,
+  );
+}

@@ -1,0 +1,183 @@
+import { DisposedError, ShutdownError } from '../errors.ts';
+import type { EngineEventListener } from './engine-events.ts';
+import type { EngineContext } from './engine-options.ts';
+import type { EngineRequest } from './engine-request.ts';
+import type { EngineStats } from './engine-stats.ts';
+import { yieldToEventLoop } from './event-loop.ts';
+import { LLMEngine } from './llm-engine.ts';
+import type { RequestOutput } from './request-output.ts';
+import { RequestStream } from './request-stream.ts';
+import { asError } from './sample-step.ts';
+import type { SavedStates } from './saved-states.ts';
+
+const DEFAULT_MAX_UNREAD_TOKENS = 4096;
+
+/** How a shutdown treats what was accepted. */
+export interface ShutdownOptions {
+  /** Finish what was accepted, or end it with ShutdownError now. Default: true. */
+  readonly drain?: boolean | undefined;
+  /** Ends the draining: what is unfinished by then ends with ShutdownError. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A reader of the engine. */
+interface Reader {
+  readonly stream: RequestStream;
+  /** The request is over: stops listening to its signal. */
+  readonly detach: () => void;
+}
+
+/**
+ * Runs an {@link LLMEngine} for many callers: steps as long as there is work, with a turn of the event loop between two
+ * steps, and gives every request a stream of its own.
+ */
+export class AsyncLLMEngine {
+  readonly #engine: LLMEngine;
+  readonly #maxUnreadTokens: number;
+  readonly #readers = new Map<string, Reader>();
+  /** Why it takes no requests any more. */
+  #closed: Error | undefined;
+  #isRunning = false;
+  /** Called when the last request is over. */
+  #onDrained: (() => void) | undefined;
+
+  constructor(context: EngineContext) {
+    this.#engine = new LLMEngine(context);
+    this.#maxUnreadTokens = context.maxUnreadTokens ?? DEFAULT_MAX_UNREAD_TOKENS;
+  }
+
+  /** For those who hold on to states, such as sessions. */
+  get savedStates(): SavedStates {
+    return this.#engine.savedStates;
+  }
+
+  /** Why it takes no requests any more; undefined as long as it does. */
+  get closed(): Error | undefined {
+    return this.#closed;
+  }
+
+  /**
+   * Accepts a request, whose outputs come from the stream. Leaving the stream, or aborting the signal, drops the request
+   * before the next step; the stream then rejects with the signal's reason.
+   *
+   * @throws QueueFullError, ShutdownError, DisposedError; ArgumentError when an unfinished request has the id; the
+   * signal's reason; the executor's error when it has failed for good.
+   */
+  addRequest(request: EngineRequest, signal?: AbortSignal): RequestStream {
+    signal?.throwIfAborted();
+    if (this.#closed) throw this.#closed;
+    const requestId = this.#engine.addRequest(request);
+    const abort = () => this.#drop(requestId, { reason: signal?.reason });
+    const stream = new RequestStream(requestId, {
+      onRead: () => this.#resume(requestId),
+      onReturn: () => this.#drop(requestId),
+    });
+    this.#readers.set(requestId, { stream, detach: () => signal?.removeEventListener('abort', abort) });
+    signal?.addEventListener('abort', abort, { once: true });
+    this.#start();
+    return stream;
+  }
+
+  /** Drops a request; its stream rejects with the reason. False: there is no such unfinished request. */
+  abortRequest(requestId: string, reason: unknown): boolean {
+    return this.#drop(requestId, { reason });
+  }
+
+  stats(): EngineStats {
+    return this.#engine.stats();
+  }
+
+  /** @returns ends the listening. */
+  onEvent(listener: EngineEventListener): () => void {
+    return this.#engine.onEvent(listener);
+  }
+
+  /** @throws IntegrityError when the engine's books contradict each other. It also looks by itself whenever it is idle. */
+  checkIntegrity(): void {
+    this.#engine.checkIntegrity();
+  }
+
+  /** Takes no more requests, and resolves when all that were accepted have ended. The model stays loaded. */
+  async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
+    this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request elsewhere, or later.');
+    if (drain && this.#readers.size > 0 && !signal?.aborted) {
+      const { promise, resolve } = deferred();
+      this.#onDrained = resolve;
+      signal?.addEventListener('abort', resolve, { once: true });
+      await promise;
+      signal?.removeEventListener('abort', resolve);
+    }
+    for (const requestId of [...this.#readers.keys()]) {
+      const problem = `Request '${requestId}' was not finished before the engine shut down.`;
+      this.#drop(requestId, { reason: new ShutdownError(problem, 'Send it again elsewhere, or later.') });
+    }
+  }
+
+  /** Ends the engine and frees the model. Unfinished requests end with DisposedError. */
+  async dispose(): Promise<void> {
+    const error = new DisposedError('The model was disposed of.', 'Load it again.');
+    this.#close(error);
+    await this.#engine.dispose();
+  }
+
+  #start(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    // Not a request's error and not the executor's: the engine itself can't be trusted any more.
+    this.#run().catch((error) => this.#close(asError(error)));
+  }
+
+  async #run(): Promise<void> {
+    // Requests that come together begin together.
+    await yieldToEventLoop();
+    while (this.#engine.hasWork()) {
+      for (const output of await this.#engine.step()) this.#deliver(output);
+      await yieldToEventLoop();
+    }
+    this.#isRunning = false;
+    this.#engine.checkIntegrity();
+  }
+
+  #deliver(output: RequestOutput): void {
+    const { requestId } = output;
+    const reader = this.#readers.get(requestId);
+    if (!reader) return;
+    reader.stream.push(output);
+    if (output.finished) this.#forget(requestId);
+    else if (reader.stream.unreadTokens >= this.#maxUnreadTokens) this.#engine.setPaused(requestId, true);
+  }
+
+  #resume(requestId: string): void {
+    this.#engine.setPaused(requestId, false);
+    if (this.#engine.hasWork()) this.#start();
+  }
+
+  /** @param failure what the stream rejects with; none: nobody reads it. */
+  #drop(requestId: string, failure?: { readonly reason: unknown }): boolean {
+    const reader = this.#readers.get(requestId);
+    if (!reader) return false;
+    this.#engine.abortRequest(requestId);
+    if (failure) reader.stream.fail(failure.reason);
+    this.#forget(requestId);
+    return true;
+  }
+
+  #forget(requestId: string): void {
+    this.#readers.get(requestId)?.detach();
+    this.#readers.delete(requestId);
+    if (this.#readers.size === 0) this.#onDrained?.();
+  }
+
+  #close(error: Error): void {
+    this.#closed = error;
+    for (const requestId of [...this.#readers.keys()]) this.#drop(requestId, { reason: error });
+  }
+}
+
+function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

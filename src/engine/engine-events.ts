@@ -1,0 +1,46 @@
+import type { FinishReason } from './request-output.ts';
+
+/** What the engine did, as it happens. Times are in seconds. */
+export type EngineEvent =
+  | {
+      readonly type: 'step';
+      /** Prompt tokens and answer tokens that were processed. */
+      readonly prefillTokens: number;
+      readonly decodeTokens: number;
+      readonly seconds: number;
+    }
+  | {
+      readonly type: 'firstToken';
+      readonly requestId: string;
+      /** Since the request was added. */
+      readonly seconds: number;
+    }
+  | {
+      /** A further token of one answer. */
+      readonly type: 'nextToken';
+      readonly requestId: string;
+      /** Since the token before it. */
+      readonly seconds: number;
+    }
+  | {
+      readonly type: 'finished';
+      readonly requestId: string;
+      /** Of the first answer; how the request ended where its answers did not. */
+      readonly reason: FinishReason | 'abort' | 'error';
+      readonly promptTokens: number;
+      readonly cachedTokens: number;
+      /** Of all answers. */
+      readonly completionTokens: number;
+      /** Since the request was added. */
+      readonly seconds: number;
+      /** Part of `seconds` before its first step; all of it, if there was none. */
+      readonly queueSeconds: number;
+    }
+  | {
+      /** The executor failed. What ran has ended with the error; what waited goes on if the engine recovers. */
+      readonly type: 'executorFailed';
+      readonly error: Error;
+    }
+  | { readonly type: 'recovered'; readonly seconds: number };
+
+export type EngineEventListener = (event: EngineEvent) => void;

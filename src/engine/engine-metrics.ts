@@ -1,0 +1,119 @@
+import type { EngineEvent, EngineEventListener } from './engine-events.ts';
+import type { EngineStats } from './engine-stats.ts';
+import type { Request } from './request.ts';
+import type { FinishReason } from './request-output.ts';
+import type { ScheduledWork } from './scheduler.ts';
+import type { Sequence } from './sequence.ts';
+
+type Counted = Pick<
+  EngineStats,
+  | 'steps'
+  | 'prefillTokens'
+  | 'decodeTokens'
+  | 'completionTokens'
+  | 'recoveries'
+  | 'finishedRequests'
+  | 'refusedRequests'
+>;
+
+/** Counts what happens, and tells who listens. */
+export class EngineMetrics {
+  readonly #listeners = new Set<EngineEventListener>();
+  #steps = 0;
+  #prefillTokens = 0;
+  #decodeTokens = 0;
+  #completionTokens = 0;
+  #recoveries = 0;
+  #refusedRequests = 0;
+  readonly #finishedRequests = { stop: 0, length: 0, abort: 0, error: 0 };
+
+  /** @returns ends the listening. */
+  listen(listener: EngineEventListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  counts(): Counted {
+    return {
+      steps: this.#steps,
+      prefillTokens: this.#prefillTokens,
+      decodeTokens: this.#decodeTokens,
+      completionTokens: this.#completionTokens,
+      recoveries: this.#recoveries,
+      refusedRequests: this.#refusedRequests,
+      finishedRequests: { ...this.#finishedRequests },
+    };
+  }
+
+  /** @param begin when the step began, in milliseconds. */
+  step(scheduled: readonly ScheduledWork[], begin: number): void {
+    let [prefillTokens, decodeTokens] = [0, 0];
+    for (const { isPrefill, numTokens } of scheduled) {
+      if (isPrefill) prefillTokens += numTokens;
+      else decodeTokens += numTokens;
+    }
+    this.#steps++;
+    this.#prefillTokens += prefillTokens;
+    this.#decodeTokens += decodeTokens;
+    this.#tell({ type: 'step', prefillTokens, decodeTokens, seconds: secondsSince(begin) });
+  }
+
+  /** An answer got a token. */
+  token(sequence: Sequence): void {
+    const { request, lastTokenAt } = sequence;
+    sequence.lastTokenAt = performance.now();
+    this.#completionTokens++;
+    if (request.firstTokenAt === undefined) {
+      request.firstTokenAt = sequence.lastTokenAt;
+      this.#tell({ type: 'firstToken', requestId: request.id, seconds: secondsSince(request.addedAt) });
+    } else if (lastTokenAt !== undefined) {
+      this.#tell({ type: 'nextToken', requestId: request.id, seconds: secondsSince(lastTokenAt) });
+    }
+  }
+
+  finished(request: Request, reason: FinishReason | 'abort' | 'error'): void {
+    const { addedAt, startedAt = performance.now() } = request;
+    this.#finishedRequests[reason]++;
+    this.#tell({
+      type: 'finished',
+      requestId: request.id,
+      reason,
+      promptTokens: request.promptTokenIds.length,
+      cachedTokens: request.numCachedTokens,
+      completionTokens: request.numOutputTokens,
+      seconds: secondsSince(addedAt),
+      queueSeconds: (startedAt - addedAt) / 1000,
+    });
+  }
+
+  refused(): void {
+    this.#refusedRequests++;
+  }
+
+  executorFailed(error: Error): void {
+    this.#tell({ type: 'executorFailed', error });
+  }
+
+  /** @param begin when loading began, in milliseconds. */
+  recovered(begin: number): void {
+    this.#recoveries++;
+    this.#tell({ type: 'recovered', seconds: secondsSince(begin) });
+  }
+
+  #tell(event: EngineEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // As with EventTarget: the listener's error is its own, and no reason to stop.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+function secondsSince(begin: number): number {
+  return (performance.now() - begin) / 1000;
+}

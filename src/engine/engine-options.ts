@@ -1,0 +1,30 @@
+import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { Executor } from './executor.ts';
+
+/** How much an engine takes on. */
+export interface EngineLimits {
+  /** Requests that may wait for a slot; one more is refused with QueueFullError. Default: no limit. */
+  readonly maxQueueSize?: number | undefined;
+  /** Keep states of token prefixes for later requests. Default: true. */
+  readonly enablePrefixCaching?: boolean | undefined;
+  /** Memory for those states. Default: 512 MiB. */
+  readonly prefixCacheBytes?: number | undefined;
+  /** Tokens between two states that are kept of one sequence. Default: 256. */
+  readonly snapshotInterval?: number | undefined;
+  /** Tokens that may lie unread per answer; then the answer waits for its reader. Default: 4096. */
+  readonly maxUnreadTokens?: number | undefined;
+}
+
+/** What an engine runs on. */
+export interface EngineContext extends EngineLimits {
+  /** Answers whose state is kept at once: the executor's slots. */
+  readonly maxNumSeqs: number;
+  /** Tokens processed in one step. Decodes come first; prompts get what is left. */
+  readonly maxNumBatchedTokens: number;
+  readonly executor: Executor;
+  /** Loads the executor again after it has failed. Without it a failure ends the engine. */
+  readonly reloadExecutor?: (() => Promise<Executor>) | undefined;
+  readonly tokenizer: TextTokenizer | undefined;
+  readonly eosTokenIds: readonly number[];
+  readonly vocabSize: number;
+}

@@ -1,0 +1,21 @@
+import type { Snapshot } from './prefix-cache.ts';
+import type { SamplingParams } from './sampling-params.ts';
+
+/** A prompt and how to answer it. */
+export interface EngineRequest {
+  /** Unique among unfinished requests. Default: a number that the engine gives. */
+  readonly requestId?: string | undefined;
+  /** At least one, all inside the vocabulary. */
+  readonly promptTokenIds: readonly number[];
+  /** `maxTokens` 0 evaluates the prompt and generates nothing. */
+  readonly params: SamplingParams;
+  /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
+  readonly priority?: number | undefined;
+  /**
+   * Receives the logits of every prompt position, chunk by chunk: rows (tokens, vocabSize) and the position of the
+   * first. The array is the receiver's only until it returns. Such a request takes nothing from the prefix cache.
+   */
+  readonly onPromptLogits?: ((logits: Float32Array, firstPosition: number) => void) | undefined;
+  /** Receives the state at the end of the (first) answer, which the receiver then owns: see `SavedStates`. */
+  readonly onFinalState?: ((state: Snapshot) => void) | undefined;
+}

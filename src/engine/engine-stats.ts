@@ -1,0 +1,35 @@
+import type { FinishReason } from './request-output.ts';
+
+/** What is in the prefix cache and how much it has helped. */
+export interface PrefixCacheStats {
+  readonly entries: number;
+  readonly bytes: number;
+  readonly maxBytes: number;
+  /** Lookups, and those that found a prefix. */
+  readonly queries: number;
+  readonly hits: number;
+  /** Tokens that were looked up, and those that needed no processing. */
+  readonly queriedTokens: number;
+  readonly hitTokens: number;
+  readonly evictions: number;
+}
+
+/** The engine at this moment, and totals since it started. */
+export interface EngineStats {
+  /** Requests that wait for a slot, and those that have one. */
+  readonly waitingRequests: number;
+  readonly runningRequests: number;
+  readonly slots: number;
+  readonly freeSlots: number;
+  readonly steps: number;
+  /** Prompt tokens processed, without those from the prefix cache; answer tokens processed. */
+  readonly prefillTokens: number;
+  readonly decodeTokens: number;
+  /** Answer tokens that were given out. */
+  readonly completionTokens: number;
+  readonly preemptions: number;
+  readonly recoveries: number;
+  readonly finishedRequests: Readonly<Record<FinishReason | 'abort' | 'error', number>>;
+  readonly refusedRequests: number;
+  readonly prefixCache: PrefixCacheStats;
+}

@@ -1,0 +1,249 @@
+import { ArgumentError, EmptyPromptError, QueueFullError } from '../errors.ts';
+import type { EngineEventListener } from './engine-events.ts';
+import { EngineMetrics } from './engine-metrics.ts';
+import type { EngineContext } from './engine-options.ts';
+import type { EngineRequest } from './engine-request.ts';
+import type { EngineStats } from './engine-stats.ts';
+import { OutputCollector } from './output-collector.ts';
+import { ReloadableExecutor } from './reloadable-executor.ts';
+import { type EngineRequestContext, Request } from './request.ts';
+import type { FinishReason, RequestOutput } from './request-output.ts';
+import { asError, logitsRows, type SteppedSequence, sampleStep } from './sample-step.ts';
+import { SavedStates } from './saved-states.ts';
+import { type ScheduledWork, Scheduler } from './scheduler.ts';
+import type { Sequence } from './sequence.ts';
+import { StateManager } from './state-manager.ts';
+
+const MIB = 2 ** 20;
+
+/**
+ * Requests in, outputs out, one step at a time: continuous batching over an executor. Nothing here waits for anything
+ * but the executor. Requests may be added, aborted, paused and resumed between two steps, and during one.
+ */
+export class LLMEngine {
+  /** For those who hold on to states, such as sessions. */
+  readonly savedStates: SavedStates;
+  readonly #vocabSize: number;
+  readonly #maxQueueSize: number;
+  readonly #requestContext: EngineRequestContext;
+  readonly #executor: ReloadableExecutor;
+  readonly #states: StateManager;
+  readonly #scheduler: Scheduler;
+  readonly #metrics = new EngineMetrics();
+  readonly #requests = new Map<string, Request>();
+  #numAdded = 0;
+
+  constructor(context: EngineContext) {
+    const { executor, tokenizer, maxNumSeqs, maxNumBatchedTokens } = context;
+    this.#vocabSize = context.vocabSize;
+    this.#maxQueueSize = context.maxQueueSize ?? Number.POSITIVE_INFINITY;
+    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds) };
+    this.#executor = new ReloadableExecutor(executor, context.reloadExecutor);
+    this.#states = new StateManager({
+      slots: maxNumSeqs,
+      stateBytes: executor.stateFootprint.bytes,
+      enablePrefixCaching: context.enablePrefixCaching ?? true,
+      prefixCacheBytes: context.prefixCacheBytes ?? 512 * MIB,
+      snapshotInterval: context.snapshotInterval ?? 256,
+    });
+    this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens);
+    this.savedStates = new SavedStates(this.#executor, this.#states);
+  }
+
+  /**
+   * Processes some tokens of some requests; → what is new of them. Does not reject: a request that fails ends with its
+   * error in its output, and so do all that run when the executor fails.
+   */
+  async step(): Promise<RequestOutput[]> {
+    if (this.#executor.failure) return this.#recover();
+    const begin = performance.now();
+    const scheduled = this.#scheduler.schedule();
+    let logits: Float32Array;
+    try {
+      logits = await this.#execute(scheduled);
+    } catch (error) {
+      return this.#executorFailed(asError(error));
+    }
+    const stepped = sampleStep(scheduled, logits, this.#vocabSize);
+    const outputs = this.#postprocess(stepped);
+    this.#metrics.step(scheduled, begin);
+    return outputs;
+  }
+
+  /**
+   * Accepts a request and returns its id.
+   * @throws QueueFullError; EmptyPromptError; ArgumentError when an unfinished request has the id; the executor's error
+   * when it has failed for good.
+   */
+  addRequest(source: EngineRequest): string {
+    if (this.#executor.failure && !this.#executor.canReload) throw this.#executor.failure;
+    checkRequest(source);
+    const id = source.requestId ?? this.#newId();
+    if (this.#requests.has(id)) {
+      throw new ArgumentError(`There is an unfinished request '${id}'.`, 'Give each request an id of its own.');
+    }
+    this.#refuseWhenFull();
+    const request = new Request(source, id, this.#numAdded++, this.#requestContext);
+    this.#requests.set(id, request);
+    this.#scheduler.add(request.sequences[0]);
+    return id;
+  }
+
+  /** Drops a request; its slots are free at once. False: there is no such unfinished request. */
+  abortRequest(id: string): boolean {
+    const request = this.#requests.get(id);
+    if (request) this.#end(request, 'abort');
+    return request !== undefined;
+  }
+
+  /** A paused request takes part in no step, and keeps its slots only while nobody else needs them. */
+  setPaused(id: string, isPaused: boolean): void {
+    const request = this.#requests.get(id);
+    if (request) request.isPaused = isPaused;
+  }
+
+  hasUnfinishedRequests(): boolean {
+    return this.#requests.size > 0;
+  }
+
+  /** Whether a step would do something; not if all requests are paused. */
+  hasWork(): boolean {
+    return this.#executor.canReload || this.#scheduler.hasWork;
+  }
+
+  stats(): EngineStats {
+    const running = new Set(this.#scheduler.running.map(({ request }) => request)).size;
+    return {
+      ...this.#metrics.counts(),
+      waitingRequests: this.#requests.size - running,
+      runningRequests: running,
+      slots: this.#states.numSlots,
+      freeSlots: this.#states.numFreeSlots,
+      preemptions: this.#scheduler.preemptions,
+      prefixCache: this.#states.cacheStats(),
+    };
+  }
+
+  /** @returns ends the listening. */
+  onEvent(listener: EngineEventListener): () => void {
+    return this.#metrics.listen(listener);
+  }
+
+  /** @throws IntegrityError when the books contradict each other. */
+  checkIntegrity(): void {
+    this.#scheduler.checkIntegrity(this.#requests.values());
+  }
+
+  /** Drops what is unfinished, and the executor with it. */
+  async dispose(): Promise<void> {
+    for (const request of [...this.#requests.values()]) this.#end(request, 'abort');
+    await this.#executor.dispose();
+  }
+
+  async #execute(scheduled: readonly ScheduledWork[]): Promise<Float32Array> {
+    const commands = this.#states.takeCommands();
+    const sequences = scheduled
+      .filter(({ numTokens }) => numTokens > 0)
+      .map(({ sequence: { slot = -1, numComputedTokens, tokenIds, request }, numTokens }) => ({
+        slot,
+        numComputedTokens,
+        tokenIds: tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
+        logits: logitsRows(request),
+      }));
+    if (sequences.length === 0 && commands.length === 0) return new Float32Array();
+    return this.#executor.execute({ commands, sequences, logits: 'last' });
+  }
+
+  #postprocess(stepped: readonly SteppedSequence[]): RequestOutput[] {
+    const collector = new OutputCollector();
+    for (const { sequence, logits, sample } of stepped) {
+      const { request } = sequence;
+      if (request.isEnded) continue;
+      if (sample instanceof Error) {
+        this.#fail(request, sample, collector);
+        continue;
+      }
+      const completion = sample ? sequence.append(sample) : sequence.endEvaluation();
+      if (completion) collector.add(request, completion);
+      if (sample) this.#metrics.token(sequence);
+      this.#settle(sequence, logits);
+      if (request.isFinished) this.#end(request, request.sequences[0].finishReason ?? 'length');
+    }
+    return collector.outputs();
+  }
+
+  /** Keeps a sequence's state where others may go on from it, and takes its slot back when it is over. */
+  #settle(sequence: Sequence, logits: Float32Array): void {
+    const { request, slot, finishReason } = sequence;
+    if (finishReason) {
+      this.#states.save(sequence, logits);
+      request.receiveFinalState(() => this.#states.savePinned(sequence, logits));
+      this.#scheduler.remove(sequence);
+    } else if (slot === undefined) {
+      this.#scheduler.addFork(request.sequences[0], sequence);
+    } else {
+      this.#states.saveInPassing(sequence, logits);
+    }
+  }
+
+  #executorFailed(error: Error): RequestOutput[] {
+    if (this.#executor.isDisposed) return [];
+    this.#executor.fail(error);
+    this.#metrics.executorFailed(error);
+    this.#states.forgetSnapshots();
+    const running = new Set(this.#scheduler.running.map(({ request }) => request));
+    return this.#failAll(this.#executor.canReload ? running : this.#requests.values(), error);
+  }
+
+  /** Loads the executor again. What waits has lost nothing: states are computed again from their tokens. */
+  async #recover(): Promise<RequestOutput[]> {
+    if (!this.#executor.canReload) return [];
+    const begin = performance.now();
+    try {
+      await this.#executor.reload();
+    } catch (error) {
+      this.#executor.giveUp(asError(error));
+      return this.#failAll(this.#requests.values(), asError(error));
+    }
+    this.#metrics.recovered(begin);
+    return [];
+  }
+
+  #failAll(requests: Iterable<Request>, error: Error): RequestOutput[] {
+    const collector = new OutputCollector();
+    for (const request of [...requests]) this.#fail(request, error, collector);
+    return collector.outputs();
+  }
+
+  #fail(request: Request, error: Error, collector: OutputCollector): void {
+    collector.fail(request, error);
+    this.#end(request, 'error');
+  }
+
+  #end(request: Request, reason: FinishReason | 'abort' | 'error'): void {
+    request.isEnded = true;
+    for (const sequence of request.sequences) this.#scheduler.remove(sequence);
+    this.#requests.delete(request.id);
+    this.#metrics.finished(request, reason);
+  }
+
+  #refuseWhenFull(): void {
+    const isNew = ({ request }: Sequence) => request.startedAt === undefined;
+    const waiting = this.#maxQueueSize === Number.POSITIVE_INFINITY ? 0 : this.#scheduler.waiting.filter(isNew).length;
+    if (waiting < this.#maxQueueSize) return;
+    this.#metrics.refused();
+    throw new QueueFullError(`${waiting} requests wait already, as many as may.`, 'Try again later.');
+  }
+
+  #newId(): string {
+    let id = `${this.#numAdded}`;
+    while (this.#requests.has(id)) id += "'";
+    return id;
+  }
+}
+
+function checkRequest({ promptTokenIds, priority = 0 }: EngineRequest): void {
+  if (promptTokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
+  if (!Number.isFinite(priority))
+    throw new ArgumentError(`priority is ${priority}.`, 'Use a number: lower goes first.');
+}

@@ -1,0 +1,34 @@
+import type { Request } from './request.ts';
+import type { CompletionOutput, RequestOutput } from './request-output.ts';
+
+/** Gathers what a step brought, request by request. */
+export class OutputCollector {
+  readonly #completions = new Map<Request, CompletionOutput[]>();
+  readonly #errors = new Map<Request, Error>();
+
+  add(request: Request, completion: CompletionOutput): void {
+    const completions = this.#completions.get(request);
+    if (completions) completions.push(completion);
+    else this.#completions.set(request, [completion]);
+  }
+
+  fail(request: Request, error: Error): void {
+    this.#errors.set(request, error);
+  }
+
+  outputs(): RequestOutput[] {
+    const requests = new Set([...this.#completions.keys(), ...this.#errors.keys()]);
+    return [...requests].map((request) => {
+      const error = this.#errors.get(request);
+      const promptLogprobs = request.takePromptLogprobs();
+      return {
+        requestId: request.id,
+        numCachedTokens: request.numCachedTokens,
+        ...(promptLogprobs && { promptLogprobs }),
+        outputs: (this.#completions.get(request) ?? []).toSorted((a, b) => a.index - b.index),
+        finished: request.isEnded,
+        ...(error && { error }),
+      };
+    });
+  }
+}

@@ -1,0 +1,2 @@
+/** Text, or token ids. */
+export type Prompt = string | readonly number[];

@@ -1,0 +1,22 @@
+import type { ModelRunner } from './model-runner.ts';
+import type { RankResult, StepRequest } from './rank-protocol.ts';
+
+/** Does what a rank was asked for. */
+export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
+  switch (request.type) {
+    case 'execute': {
+      const logits = await runner.execute(request.batch);
+      return rank === 0 ? { logits } : {};
+    }
+    case 'exportState':
+      return { stateParts: await runner.exportStateParts(request.snapshot) };
+    case 'importState':
+      await runner.importState(request.snapshot, request.state);
+      return {};
+  }
+}
+
+/** What a result holds that can change threads without a copy. */
+export function buffersOf({ logits, stateParts = [] }: RankResult): ArrayBuffer[] {
+  return [...(logits ? [logits.buffer] : []), ...stateParts.map(({ values }) => values.buffer)];
+}

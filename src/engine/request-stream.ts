@@ -1,0 +1,126 @@
+import type { CompletionOutput, OutputToken, RequestOutput } from './request-output.ts';
+
+/** One answer's tokens that were not read yet. */
+interface UnreadCompletion {
+  text: string;
+  readonly tokens: OutputToken[];
+  finishReason: CompletionOutput['finishReason'];
+  stopReason: CompletionOutput['stopReason'];
+}
+
+/** What a stream tells those who fill it. */
+export interface StreamCallbacks {
+  /** The reader took what there was. */
+  readonly onRead: () => void;
+  /** The reader left before the end. */
+  readonly onReturn: () => void;
+}
+
+/**
+ * The outputs of one request, for one reader. A reader that comes late finds all that it missed as one output, so what
+ * is kept does not grow with the number of steps.
+ */
+export class RequestStream implements AsyncIterableIterator<RequestOutput, undefined> {
+  readonly requestId: string;
+  readonly #callbacks: StreamCallbacks;
+  readonly #unread = new Map<number, UnreadCompletion>();
+  /** The last output that came, for what is not merged. */
+  #latest: RequestOutput | undefined;
+  #promptLogprobs: RequestOutput['promptLogprobs'];
+  #finished = false;
+  /** What the reader gets after the tokens. */
+  #failure: { readonly reason: unknown } | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(requestId: string, callbacks: StreamCallbacks) {
+    this.requestId = requestId;
+    this.#callbacks = callbacks;
+  }
+
+  /** Tokens that wait for the reader, of the answer that has most. */
+  get unreadTokens(): number {
+    let most = 0;
+    for (const { tokens } of this.#unread.values()) most = Math.max(most, tokens.length);
+    return most;
+  }
+
+  push(output: RequestOutput): void {
+    if (this.#finished) return;
+    for (const completion of output.outputs) this.#merge(completion);
+    this.#latest = output;
+    this.#promptLogprobs ??= output.promptLogprobs;
+    this.#finished = output.finished;
+    this.#failure = output.error && { reason: output.error };
+    this.#wake?.();
+  }
+
+  /** Ends the stream with an error at once: what was not read is dropped. */
+  fail(reason: unknown): void {
+    if (this.#finished && this.#latest === undefined) return;
+    this.#finished = true;
+    this.#latest = undefined;
+    this.#unread.clear();
+    this.#failure = { reason };
+    this.#wake?.();
+  }
+
+  /** What came since the last call; waits for it where nothing did. Rejects with the request's error after its tokens. */
+  async next(): Promise<IteratorResult<RequestOutput, undefined>> {
+    while (this.#latest === undefined && !this.#finished) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    const output = this.#take();
+    if (output) return { done: false, value: output };
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.reason;
+    return { done: true, value: undefined };
+  }
+
+  /** Leaves the stream; the engine drops the request. */
+  async return(): Promise<IteratorResult<RequestOutput, undefined>> {
+    if (!this.#finished) this.#callbacks.onReturn();
+    this.#finished = true;
+    this.#latest = undefined;
+    this.#failure = undefined;
+    this.#unread.clear();
+    this.#wake?.();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #merge({ index, text, tokens, finishReason, stopReason }: CompletionOutput): void {
+    const unread = this.#unread.get(index);
+    if (!unread) {
+      this.#unread.set(index, { text, tokens: [...tokens], finishReason, stopReason });
+      return;
+    }
+    unread.text += text;
+    unread.tokens.push(...tokens);
+    unread.finishReason = finishReason;
+    unread.stopReason = stopReason;
+  }
+
+  /** An error is thrown by the call after the one that gets the last tokens. */
+  #take(): RequestOutput | undefined {
+    const latest = this.#latest;
+    if (!latest) return undefined;
+    const { error: _, ...rest } = latest;
+    const outputs = [...this.#unread]
+      .map(([index, unread]) => ({ index, ...unread }))
+      .sort((a, b) => a.index - b.index);
+    const promptLogprobs = this.#promptLogprobs;
+    this.#unread.clear();
+    this.#latest = undefined;
+    this.#promptLogprobs = undefined;
+    this.#callbacks.onRead();
+    if (latest.error && outputs.length === 0) return undefined;
+    return { ...rest, ...(promptLogprobs && { promptLogprobs }), outputs };
+  }
+}

@@ -1,0 +1,138 @@
+import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { EngineRequest } from './engine-request.ts';
+import type { Snapshot } from './prefix-cache.ts';
+import type { PromptTokenLogprob } from './request-output.ts';
+import { logSumExp, topLogprobs } from './sampler.ts';
+import type { SamplingParams } from './sampling-params.ts';
+import { Sequence, type SequenceContext } from './sequence.ts';
+
+/** A request in the engine: its answers and what is known of it. */
+export class Request {
+  readonly id: string;
+  readonly promptTokenIds: readonly number[];
+  readonly params: SamplingParams;
+  readonly priority: number;
+  /** How many requests were added before it. */
+  readonly order: number;
+  /** The first until the prompt is processed, then all. */
+  readonly sequences: Sequence[];
+  /** In milliseconds, as all times here. */
+  readonly addedAt = performance.now();
+  /** When it first got a slot. */
+  startedAt: number | undefined;
+  firstTokenAt: number | undefined;
+  numCachedTokens = 0;
+  /** Its reader lags behind: no step processes it. */
+  isPaused = false;
+  /** Finished, aborted or failed. */
+  isEnded = false;
+  readonly #source: EngineRequest;
+  readonly #context: SequenceContext;
+  /** Prompt positions whose logits were handed over. */
+  #numPromptLogits = 0;
+  #promptLogprobs: (PromptTokenLogprob | null)[] | undefined;
+
+  constructor(source: EngineRequest, id: string, order: number, context: EngineRequestContext) {
+    const { params, promptTokenIds, priority = 0 } = source;
+    this.id = id;
+    this.promptTokenIds = promptTokenIds;
+    this.params = params;
+    this.priority = priority;
+    this.order = order;
+    this.#source = source;
+    const { tokenizer, eosTokenIds } = context;
+    const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
+    const badWordsTokenIds = params.badWords.flatMap((word) => badWordTokenIds(word, tokenizer));
+    this.#context = { tokenizer, eosTokenIds, constraints: { promptTokenIds, endTokenIds, badWordsTokenIds } };
+    this.#promptLogprobs = params.promptLogprobs === undefined ? undefined : [null];
+    this.sequences = [new Sequence(this, 0, this.#context)];
+  }
+
+  /** Whether every prompt position's logits are asked for: then the whole prompt is processed. */
+  get wantsPromptLogits(): boolean {
+    return this.#source.onPromptLogits !== undefined || this.params.promptLogprobs !== undefined;
+  }
+
+  /** Whether only the prompt counts: its one answer has no tokens. */
+  get isEvaluation(): boolean {
+    return this.params.maxTokens === 0;
+  }
+
+  /** Whether others may want to go on from its states. What is looked at once, as in an evaluation, is not kept. */
+  get isCached(): boolean {
+    return !(this.isEvaluation && this.wantsPromptLogits);
+  }
+
+  get isFinished(): boolean {
+    return this.sequences.length === this.#numAnswers && this.sequences.every(({ finishReason }) => finishReason);
+  }
+
+  get numOutputTokens(): number {
+    return this.sequences.reduce((sum, { numOutputTokens }) => sum + numOutputTokens, 0);
+  }
+
+  /** The answers beside the first, once the prompt is processed. */
+  addForks(): Sequence[] {
+    const forks: Sequence[] = [];
+    for (let index = this.sequences.length; index < this.#numAnswers; index++) {
+      forks.push(new Sequence(this, index, this.#context));
+    }
+    this.sequences.push(...forks);
+    return forks;
+  }
+
+  /** Logits of positions from `first` on: rows (tokens, vocabSize). A preempted request processes some again. */
+  receivePromptLogits(rows: Float32Array, first: number, vocabSize: number): void {
+    const begin = this.#numPromptLogits;
+    const end = Math.min(first + rows.length / vocabSize, this.promptTokenIds.length);
+    if (end <= begin) return;
+    this.#numPromptLogits = end;
+    const logits = rows.subarray((begin - first) * vocabSize, (end - first) * vocabSize);
+    this.#source.onPromptLogits?.(logits, begin);
+    this.#addPromptLogprobs(logits, begin, vocabSize);
+  }
+
+  /** Hands the state at the end of the answer to who asked for it. */
+  receiveFinalState(save: () => Snapshot | undefined): void {
+    if (!this.#source.onFinalState) return;
+    const snapshot = save();
+    if (snapshot) this.#source.onFinalState(snapshot);
+  }
+
+  /** Once: for the first output. */
+  takePromptLogprobs(): readonly (PromptTokenLogprob | null)[] | undefined {
+    const taken = this.#promptLogprobs;
+    this.#promptLogprobs = undefined;
+    return taken;
+  }
+
+  get #numAnswers(): number {
+    return this.isEvaluation ? 1 : this.params.n;
+  }
+
+  #addPromptLogprobs(logits: Float32Array, first: number, vocabSize: number): void {
+    const { promptLogprobs: count } = this.params;
+    if (count === undefined) return;
+    for (let row = 0; row < logits.length / vocabSize; row++) {
+      const tokenId = this.promptTokenIds[first + row + 1];
+      if (tokenId === undefined) return;
+      const values = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const total = logSumExp(values);
+      const logprob = values[tokenId] - total;
+      this.#promptLogprobs?.push({ tokenId, logprob, topLogprobs: topLogprobs(values, count, total) });
+    }
+  }
+}
+
+/** What requests take from their engine. */
+export type EngineRequestContext = Omit<SequenceContext, 'constraints'>;
+
+/** As vLLM does: the word as it begins a text and as it follows a space, where that is as many tokens. */
+function badWordTokenIds(word: string, tokenizer: TextTokenizer | undefined): number[][] {
+  if (!tokenizer) return [];
+  const [alone, after] = [word, ` ${word.trimStart()}`].map((text) =>
+    tokenizer.encode(text, { addSpecialTokens: false }),
+  );
+  const isOther = alone.length === after.length && alone.some((id, i) => id !== after[i]);
+  return [alone, ...(isOther ? [after] : [])].filter((ids) => ids.length > 0);
+}

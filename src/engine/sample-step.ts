@@ -1,0 +1,60 @@
+import type { LogitsRows } from './executor.ts';
+import type { Request } from './request.ts';
+import type { Sample } from './sampler.ts';
+import type { ScheduledWork } from './scheduler.ts';
+import type { Sequence } from './sequence.ts';
+
+/** Where a step left a sequence. */
+export interface SteppedSequence {
+  readonly sequence: Sequence;
+  /** (vocabSize), after its last processed token. */
+  readonly logits: Float32Array;
+  /** The next token, once all before it are processed, or why there is none. */
+  readonly sample?: Sample | Error;
+}
+
+/** The rows whose logits a request's sequences need: evaluations look at all. */
+export function logitsRows({ wantsPromptLogits }: Request): LogitsRows {
+  return wantsPromptLogits ? 'all' : 'last';
+}
+
+/** Hands a step's logits (rows, vocabSize) to its sequences, and samples where a next token can be chosen. */
+export function sampleStep(
+  scheduled: readonly ScheduledWork[],
+  logits: Float32Array,
+  vocabSize: number,
+): SteppedSequence[] {
+  let begin = 0;
+  return scheduled.flatMap(({ sequence, numTokens }) => {
+    const numRows = logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
+    const rows = logits.subarray(begin, begin + numRows * vocabSize);
+    begin += rows.length;
+    // Without a slot it was aborted while the step ran.
+    return sequence.slot === undefined ? [] : sampleSequence(sequence, numTokens, rows, vocabSize);
+  });
+}
+
+/** The sequence, and at a prompt's end all answers that go on from it. */
+function sampleSequence(
+  sequence: Sequence,
+  numTokens: number,
+  rows: Float32Array,
+  vocabSize: number,
+): SteppedSequence[] {
+  const { request, knownLogits, numComputedTokens } = sequence;
+  const logits = knownLogits ?? rows.subarray(rows.length - vocabSize);
+  sequence.advance(numTokens);
+  try {
+    if (request.wantsPromptLogits) request.receivePromptLogits(rows, numComputedTokens, vocabSize);
+    if (sequence.numUncomputedTokens > 0 || request.isEvaluation) return [{ sequence, logits }];
+    // Forks first: they copy a slot that the sequence gives back if it ends here.
+    const answers = [...request.addForks(), sequence];
+    return answers.map((answer) => ({ sequence: answer, logits, sample: answer.sample(logits) }));
+  } catch (error) {
+    return [{ sequence, logits, sample: asError(error) }];
+  }
+}
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,51 @@
+import type { Executor } from './executor.ts';
+import type { Snapshot } from './prefix-cache.ts';
+import { checkStateLength } from './state-cache.ts';
+import type { StateManager } from './state-manager.ts';
+
+/** States that somebody outside of the engine holds on to. They stay until their owners release them. */
+export class SavedStates {
+  readonly #executor: Executor;
+  readonly #states: StateManager;
+
+  constructor(executor: Executor, states: StateManager) {
+    this.#executor = executor;
+    this.#states = states;
+  }
+
+  /** A snapshot's state in one piece: see {@link Executor.exportState}. */
+  async read(snapshot: Snapshot): Promise<Float32Array<ArrayBuffer>> {
+    const commands = this.#states.takeCommands();
+    // Sent without waiting in between: what is sent first is done first.
+    const taken = this.#executor.execute({ commands, sequences: [], logits: 'last' });
+    const [state] = await Promise.all([this.#executor.exportState(snapshot.id), taken]);
+    return state;
+  }
+
+  /**
+   * Takes a state as that after these tokens. The caller owns the snapshot.
+   * @param logits (vocabSize), those that follow.
+   * @throws ShapeError when the state has another length than the model's.
+   */
+  async write(tokenIds: readonly number[], state: Float32Array, logits: Float32Array | undefined): Promise<Snapshot> {
+    checkStateLength(state, this.#executor.stateFootprint);
+    const { snapshot, isNew } = this.#states.addPinned(tokenIds, logits);
+    if (isNew) await this.#executor.importState(snapshot.id, state);
+    return snapshot;
+  }
+
+  /** Whether a snapshot is still there: none is, once the executor has failed. */
+  has(snapshot: Snapshot): boolean {
+    return this.#states.has(snapshot);
+  }
+
+  /** One more owner. */
+  retain(snapshot: Snapshot): void {
+    this.#states.pin(snapshot);
+  }
+
+  /** One owner less. Without any it is a snapshot of the prefix cache as others are. */
+  release(snapshot: Snapshot): void {
+    this.#states.unpin(snapshot);
+  }
+}

@@ -1,0 +1,192 @@
+import { IntegrityError } from '../errors.ts';
+import type { Request } from './request.ts';
+import type { Sequence } from './sequence.ts';
+import type { StateManager } from './state-manager.ts';
+
+/** A sequence's part in the next step. No tokens: the logits that follow it are known already. */
+export interface ScheduledWork {
+  readonly sequence: Sequence;
+  readonly numTokens: number;
+  /** Whether they are tokens of a prompt, or of an answer that is computed again. */
+  readonly isPrefill: boolean;
+}
+
+/**
+ * Decides which sequences run and what each does in the next step: decodes first, then prompts that have begun, then
+ * those that wait, as long as there are slots and tokens left. Who waits goes by priority, then first come first served.
+ */
+export class Scheduler {
+  readonly #states: StateManager;
+  readonly #maxNumBatchedTokens: number;
+  /** In the order in which they get slots. */
+  readonly #waiting: Sequence[] = [];
+  /** In the order in which they are served. */
+  #running: Sequence[] = [];
+  #preemptions = 0;
+
+  constructor(states: StateManager, maxNumBatchedTokens: number) {
+    this.#states = states;
+    this.#maxNumBatchedTokens = maxNumBatchedTokens;
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#waiting;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  get preemptions(): number {
+    return this.#preemptions;
+  }
+
+  /** Whether a step would do something. */
+  get hasWork(): boolean {
+    return this.#running.some(isRunnable) || this.#waiting.some(isRunnable);
+  }
+
+  add(sequence: Sequence): void {
+    const later = this.#waiting.findLastIndex((other) => compareTurns(other, sequence) <= 0) + 1;
+    this.#waiting.splice(later, 0, sequence);
+  }
+
+  /** Lets a sequence run with a copy of another's state, or wait its turn where no slot is free. */
+  addFork(from: Sequence, to: Sequence): void {
+    if (this.#states.fork(from, to)) this.#running.push(to);
+    else this.add(to);
+  }
+
+  /** A sequence is over, however it ended. */
+  remove(sequence: Sequence): void {
+    this.#states.release(sequence);
+    removeFrom(this.#running, sequence);
+    removeFrom(this.#waiting, sequence);
+  }
+
+  schedule(): ScheduledWork[] {
+    this.#makeRoom();
+    const work: ScheduledWork[] = [];
+    let budget = this.#maxNumBatchedTokens;
+    const take = (sequence: Sequence) => {
+      const numTokens = Math.min(this.#chunkOf(sequence), budget);
+      if (numTokens === 0 && !sequence.knownLogits) return;
+      const isPrefill = sequence.numComputedTokens < sequence.numPromptTokens || numTokens > 1;
+      work.push({ sequence, numTokens, isPrefill });
+      budget -= numTokens;
+    };
+    const runnable = this.#running.filter(isRunnable);
+    for (const sequence of runnable) if (isDecode(sequence)) take(sequence);
+    for (const sequence of runnable) if (!isDecode(sequence)) take(sequence);
+    while (budget > 0) {
+      const sequence = this.#admitNext();
+      if (!sequence) break;
+      take(sequence);
+    }
+    if (budget === 0) this.#serveOthersNext(work);
+    return work;
+  }
+
+  /** @throws IntegrityError unless slots, books and requests agree. */
+  checkIntegrity(requests: Iterable<Request>): void {
+    this.#states.checkIntegrity(this.#running);
+    const known = new Set([...this.#running, ...this.#waiting]);
+    if (known.size !== this.#running.length + this.#waiting.length) {
+      throw new IntegrityError('A sequence waits or runs twice.');
+    }
+    if (this.#waiting.some(({ slot }) => slot !== undefined))
+      throw new IntegrityError('A waiting sequence has a slot.');
+    let unfinished = 0;
+    for (const { sequences } of requests) {
+      for (const sequence of sequences) {
+        if (sequence.finishReason) continue;
+        unfinished++;
+        if (!known.has(sequence)) throw new IntegrityError(`An answer to '${sequence.request.id}' was forgotten.`);
+      }
+    }
+    if (unfinished !== known.size) {
+      throw new IntegrityError(`${known.size} sequences wait or run for ${unfinished} unfinished answers.`);
+    }
+  }
+
+  /** Tokens that the sequence could process now: up to the next place for a snapshot. */
+  #chunkOf(sequence: Sequence): number {
+    return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
+  }
+
+  /** Gives the first who waits a slot. */
+  #admitNext(): Sequence | undefined {
+    const next = this.#waiting.find(isRunnable);
+    if (!next || !this.#states.acquire(next)) return undefined;
+    removeFrom(this.#waiting, next);
+    this.#running.push(next);
+    const { request } = next;
+    if (request.startedAt === undefined) {
+      request.startedAt = performance.now();
+      request.numCachedTokens = next.numComputedTokens;
+    }
+    return next;
+  }
+
+  /**
+   * Takes slots from paused sequences, and from those of a lower priority, for those who would wait for one. What a
+   * sequence loses is kept as a snapshot, or computed again where there is no memory for it.
+   */
+  #makeRoom(): void {
+    let free = this.#states.numFreeSlots;
+    const wanting = this.#waiting.filter(isRunnable).slice(0, this.#states.numSlots);
+    for (const next of wanting) {
+      if (free > 0) {
+        free--;
+        continue;
+      }
+      const victim = this.#victimFor(next);
+      if (!victim) return;
+      this.#preempt(victim);
+    }
+  }
+
+  #victimFor({ request }: Sequence): Sequence | undefined {
+    const paused = this.#running.find((sequence) => sequence.request.isPaused);
+    if (paused) return paused;
+    const [last] = this.#running.toSorted((a, b) => compareTurns(b, a));
+    return last && last.request.priority > request.priority ? last : undefined;
+  }
+
+  #preempt(sequence: Sequence): void {
+    this.#states.save(sequence);
+    this.#states.release(sequence);
+    sequence.numComputedTokens = 0;
+    sequence.knownLogits = undefined;
+    removeFrom(this.#running, sequence);
+    this.add(sequence);
+    this.#preemptions++;
+  }
+
+  /** Where a step could not take everybody, those whom it left out come first in the next. */
+  #serveOthersNext(work: readonly ScheduledWork[]): void {
+    const served = new Set(work.map(({ sequence }) => sequence));
+    const rank = (sequence: Sequence) => (served.has(sequence) ? 1 : 0);
+    this.#running = this.#running.toSorted((a, b) => rank(a) - rank(b));
+  }
+}
+
+function isRunnable({ request }: Sequence): boolean {
+  return !request.isPaused;
+}
+
+/** One token to process, as in every step of an answer; the end of a prompt may look the same and costs the same. */
+function isDecode({ numUncomputedTokens }: Sequence): boolean {
+  return numUncomputedTokens === 1;
+}
+
+/** Below 0: a has its turn before b. */
+function compareTurns(a: Sequence, b: Sequence): number {
+  const [first, second] = [a.request, b.request];
+  return first.priority - second.priority || first.order - second.order || a.index - b.index;
+}
+
+function removeFrom(list: Sequence[], sequence: Sequence): void {
+  const at = list.indexOf(sequence);
+  if (at >= 0) list.splice(at, 1);
+}

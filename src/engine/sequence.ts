@@ -1,0 +1,105 @@
+import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { LogitsConstraints } from './logits-processor.ts';
+import type { Request } from './request.ts';
+import type { CompletionOutput, FinishReason } from './request-output.ts';
+import { type Sample, Sampler } from './sampler.ts';
+import { TextOutput } from './text-output.ts';
+
+/** What a request's sequences share. */
+export interface SequenceContext {
+  readonly tokenizer: TextTokenizer | undefined;
+  readonly constraints: LogitsConstraints;
+  readonly eosTokenIds: ReadonlySet<number>;
+}
+
+/** One of a request's answers: its tokens, where its state is, and how its next token is chosen. */
+export class Sequence {
+  readonly request: Request;
+  readonly index: number;
+  /** Prompt and answer. */
+  readonly tokenIds: number[];
+  readonly numPromptTokens: number;
+  /** Tokens whose effect is in the slot. */
+  numComputedTokens = 0;
+  /** undefined: it waits, or is over. */
+  slot: number | undefined;
+  /** Those after all of its tokens, where they are known before a step. */
+  knownLogits: Float32Array | undefined;
+  finishReason: FinishReason | null = null;
+  stopReason: string | number | null = null;
+  /** When its last token came, in milliseconds. */
+  lastTokenAt: number | undefined;
+  readonly #eosTokenIds: ReadonlySet<number>;
+  readonly #sampler: Sampler;
+  readonly #output: TextOutput;
+
+  constructor(request: Request, index: number, { tokenizer, constraints, eosTokenIds }: SequenceContext) {
+    const { params, promptTokenIds } = request;
+    this.request = request;
+    this.index = index;
+    this.tokenIds = [...promptTokenIds];
+    this.numPromptTokens = promptTokenIds.length;
+    this.#eosTokenIds = eosTokenIds;
+    this.#sampler = new Sampler(params, constraints, index);
+    this.#output = new TextOutput(tokenizer, promptTokenIds, params);
+  }
+
+  get numOutputTokens(): number {
+    return this.tokenIds.length - this.numPromptTokens;
+  }
+
+  /** Tokens that a step has yet to process before the next one can be chosen. */
+  get numUncomputedTokens(): number {
+    return this.tokenIds.length - this.numComputedTokens;
+  }
+
+  /** Takes a slot, with the state after some of its tokens in it. */
+  start(slot: number, state: { readonly length: number; readonly logits: Float32Array | undefined } | undefined): void {
+    this.slot = slot;
+    this.numComputedTokens = state?.length ?? 0;
+    this.knownLogits = this.numUncomputedTokens === 0 ? state?.logits : undefined;
+  }
+
+  /** Some more of its tokens are in the slot. */
+  advance(numTokens: number): void {
+    this.numComputedTokens += numTokens;
+    this.knownLogits = undefined;
+  }
+
+  /** Chooses the next token. @throws NonFiniteLogitsError */
+  sample(logits: Float32Array): Sample {
+    return this.#sampler.sample(logits);
+  }
+
+  /** An evaluation ends with its prompt; → its only output, then. */
+  endEvaluation(): CompletionOutput | undefined {
+    if (!this.request.isEvaluation || this.numUncomputedTokens > 0) return undefined;
+    this.finishReason = 'length';
+    return { index: this.index, text: '', tokens: [], finishReason: 'length', stopReason: null };
+  }
+
+  /** Adds a token, and says what is new by it: text, and whether the answer ends. */
+  append(sample: Sample): CompletionOutput {
+    const { params } = this.request;
+    const { tokenId } = sample;
+    this.tokenIds.push(tokenId);
+    const isStopToken = params.stopTokenIds.has(tokenId);
+    const endsText = isStopToken || (!params.ignoreEos && this.#eosTokenIds.has(tokenId));
+    const isShown = !endsText || (isStopToken && params.includeStopStrInOutput);
+    let { text, stop } = isShown ? this.#output.push(tokenId) : { text: '' };
+    const isLast = endsText || this.numOutputTokens >= params.maxTokens;
+    if (isLast && stop === undefined) {
+      const rest = this.#output.flush();
+      text += rest.text;
+      stop = rest.stop;
+    }
+    if (endsText || stop !== undefined) {
+      this.finishReason = 'stop';
+      this.stopReason = stop ?? (isStopToken ? tokenId : null);
+    } else if (isLast) {
+      this.finishReason = 'length';
+    }
+    const { index, finishReason, stopReason } = this;
+    return { index, text, tokens: [{ ...sample, text }], finishReason, stopReason };
+  }
+}

@@ -1,0 +1,138 @@
+import type { Backend } from '../backends/backend.ts';
+import { HostSavedSlot, type SavedSlot } from '../backends/saved-slot.ts';
+import type { ProcessGroup } from '../distributed/process-group.ts';
+import { ArgumentError, ShapeError } from '../errors.ts';
+import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
+import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../layers/mamba-state-shape.ts';
+import type { CausalLM } from '../models/causal-lm.ts';
+import { elementCount, type Tensor } from '../tensor/tensor.ts';
+import type { StateCommand, StateFootprint } from './executor.ts';
+
+/** A rank's part of an exported state: values, and where they begin in the whole. */
+export interface StatePart {
+  readonly offset: number;
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
+/** Of a full prefix cache, each new snapshot releases an old one in the same step. */
+const MAX_SPARE = 4;
+
+/** One state of a layer, with the runs of its values in the whole of all layers. */
+interface LayerState {
+  readonly tensor: Tensor;
+  readonly slotLength: number;
+  readonly runs: readonly StateRun[];
+}
+
+/** The states of all layers on one rank: slots that steps work in, and snapshots of them. */
+export class StateCache {
+  /** One entry per layer, for the model. */
+  readonly layers: readonly MambaCacheParams[];
+  /** `bytes` are those of this rank. */
+  readonly footprint: StateFootprint;
+  readonly #backend: Backend;
+  readonly #states: readonly LayerState[];
+  readonly #snapshots = new Map<number, readonly SavedSlot[]>();
+  /** Released ones, whose memory the next take. */
+  readonly #spare: (readonly SavedSlot[])[] = [];
+
+  constructor(backend: Backend, model: CausalLM, slots: number, group: Pick<ProcessGroup, 'size' | 'rank'>) {
+    this.#backend = backend;
+    const states: LayerState[] = [];
+    let wholeLength = 0;
+    const add = (shape: readonly number[], wholeShape: readonly number[], runs: readonly StateRun[]): Tensor => {
+      const tensor = backend.zeros([slots, ...shape]);
+      const offset = wholeLength;
+      const placed = runs.map((run) => ({ ...run, wholeOffset: run.wholeOffset + offset }));
+      states.push({ tensor, slotLength: elementCount(shape), runs: placed });
+      wholeLength += elementCount(wholeShape);
+      return tensor;
+    };
+    this.layers = model.stateShapes.map(({ conv, ssm }, layer) => {
+      const size = model.stateSizes[layer];
+      const whole = mamba2StateShape(size, 1);
+      const runs = mamba2StateRuns(size, group.size, group.rank);
+      return { convState: add(conv, whole.conv, runs.conv), ssmState: add(ssm, whole.ssm, runs.ssm) };
+    });
+    this.#states = states;
+    const bytes = 4 * states.reduce((sum, { slotLength }) => sum + slotLength, 0);
+    this.footprint = { bytes, length: wholeLength };
+  }
+
+  /** @throws ArgumentError on a slot or snapshot that is not there. */
+  run(commands: readonly StateCommand[]): void {
+    for (const command of commands) this.#run(command);
+  }
+
+  async exportParts(snapshot: number): Promise<StatePart[]> {
+    const saved = this.#saved(snapshot);
+    const parts = this.#states.map(async ({ runs }, i) => {
+      const values = await saved[i].read();
+      return runs.map(({ shardOffset, wholeOffset, length }) => ({
+        offset: wholeOffset,
+        values: values.slice(shardOffset, shardOffset + length),
+      }));
+    });
+    return (await Promise.all(parts)).flat();
+  }
+
+  /** Takes this rank's part of a whole state as a snapshot. */
+  importWhole(snapshot: number, whole: Float32Array): void {
+    checkStateLength(whole, this.footprint);
+    const saved = this.#states.map(({ runs, slotLength }) => {
+      const values = new Float32Array(slotLength);
+      for (const { shardOffset, wholeOffset, length } of runs) {
+        values.set(whole.subarray(wholeOffset, wholeOffset + length), shardOffset);
+      }
+      return new HostSavedSlot(values);
+    });
+    this.#snapshots.set(snapshot, saved);
+  }
+
+  #run(command: StateCommand): void {
+    switch (command.type) {
+      case 'copy':
+        for (const { tensor } of this.#states) this.#backend.copySlot(tensor, command.from, command.to);
+        break;
+      case 'save': {
+        const spare = this.#spare.pop();
+        const saved = this.#states.map(({ tensor }, i) => this.#backend.saveSlot(tensor, command.slot, spare?.[i]));
+        this.#snapshots.set(command.snapshot, saved);
+        break;
+      }
+      case 'load': {
+        const saved = this.#saved(command.snapshot);
+        for (const [i, { tensor }] of this.#states.entries()) this.#backend.loadSlot(tensor, command.slot, saved[i]);
+        break;
+      }
+      case 'release':
+        this.#release(command.snapshot);
+    }
+  }
+
+  #release(snapshot: number): void {
+    const saved = this.#saved(snapshot);
+    this.#snapshots.delete(snapshot);
+    if (this.#spare.length < MAX_SPARE) this.#spare.push(saved);
+    else for (const slot of saved) slot.dispose();
+  }
+
+  #saved(snapshot: number): readonly SavedSlot[] {
+    const saved = this.#snapshots.get(snapshot);
+    if (saved) return saved;
+    throw new ArgumentError(`There is no snapshot ${snapshot}.`, 'It was released, or never taken.');
+  }
+}
+
+/** The whole state that the ranks' parts make. */
+export function joinStateParts(parts: Iterable<StatePart>, length: number): Float32Array<ArrayBuffer> {
+  const whole = new Float32Array(length);
+  for (const { offset, values } of parts) whole.set(values, offset);
+  return whole;
+}
+
+/** @throws ShapeError */
+export function checkStateLength(state: Float32Array, { length }: StateFootprint): void {
+  if (state.length === length) return;
+  throw new ShapeError(`A state of ${state.length} numbers was given; this model's states have ${length}.`);
+}

@@ -1,0 +1,367 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { EngineContext } from '../../src/engine/engine-options.ts';
+import { LLMEngine } from '../../src/engine/llm-engine.ts';
+import type { RequestOutput } from '../../src/engine/request-output.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import { ArgumentError, EmptyPromptError, QueueFullError } from '../../src/errors.ts';
+import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
+
+const greedy = (options: GenerateOptions = {}) => resolveSamplingParams({ temperature: 0, ...options }, {});
+
+/** An engine over the fake model, and what its requests got. */
+class Rig {
+  readonly executor: FakeExecutor;
+  readonly engine: LLMEngine;
+  readonly tokens = new Map<string, number[][]>();
+  readonly ended = new Map<string, RequestOutput>();
+
+  constructor(context: Partial<EngineContext> = {}) {
+    this.executor = new FakeExecutor(context.maxNumSeqs ?? 3);
+    this.engine = new LLMEngine({
+      executor: this.executor,
+      tokenizer: undefined,
+      eosTokenIds: [],
+      vocabSize: FAKE_VOCAB,
+      maxNumSeqs: 3,
+      maxNumBatchedTokens: 16,
+      snapshotInterval: 4,
+      prefixCacheBytes: 2000,
+      ...context,
+    });
+  }
+
+  add(requestId: string, promptTokenIds: number[], options: GenerateOptions = {}): void {
+    const { priority } = options;
+    this.engine.addRequest({ requestId, promptTokenIds, params: greedy(options), priority });
+  }
+
+  async step(): Promise<RequestOutput[]> {
+    const outputs = await this.engine.step();
+    this.engine.checkIntegrity();
+    for (const output of outputs) {
+      const answers = this.tokens.get(output.requestId) ?? [];
+      for (const { index, tokens } of output.outputs) {
+        answers[index] ??= [];
+        answers[index].push(...tokens.map(({ tokenId }) => tokenId));
+      }
+      this.tokens.set(output.requestId, answers);
+      if (output.finished) this.ended.set(output.requestId, output);
+    }
+    return outputs;
+  }
+
+  async finish(): Promise<void> {
+    for (let steps = 0; this.engine.hasUnfinishedRequests(); steps++) {
+      if (steps > 5000) throw new Error('A request starves.');
+      await this.step();
+    }
+  }
+}
+
+const prompt = (length: number, seed = 0) =>
+  Array.from({ length }, (_, i) => (i * 7 + seed * 5 + (i >> 2)) % FAKE_VOCAB);
+
+describe('any traffic', () => {
+  const anyRequest = fc.record({
+    arrival: fc.integer({ min: 0, max: 12 }),
+    // Few prompts of many lengths: they share beginnings.
+    seed: fc.integer({ min: 0, max: 2 }),
+    length: fc.integer({ min: 1, max: 30 }),
+    maxTokens: fc.integer({ min: 1, max: 12 }),
+    n: fc.integer({ min: 1, max: 3 }),
+    priority: fc.integer({ min: 0, max: 2 }),
+    abortAt: fc.option(fc.integer({ min: 0, max: 25 }), { nil: undefined, freq: 3 }),
+    pause: fc.option(fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 1, max: 10 })), {
+      nil: undefined,
+      freq: 3,
+    }),
+  });
+  const anyLimits = fc.record({
+    maxNumSeqs: fc.integer({ min: 1, max: 4 }),
+    maxNumBatchedTokens: fc.integer({ min: 1, max: 20 }),
+    snapshotInterval: fc.integer({ min: 1, max: 9 }),
+    prefixCacheBytes: fc.constantFrom(0, 150, 600, 5000),
+    enablePrefixCaching: fc.boolean(),
+  });
+
+  test('ends every request with the tokens that it gets alone, leaks nothing, starves nobody', async () => {
+    const property = fc.asyncProperty(fc.array(anyRequest, { maxLength: 14 }), anyLimits, async (requests, limits) => {
+      const rig = new Rig(limits);
+      const { engine } = rig;
+      const aborted = new Set<string>();
+      for (let time = 0; time <= 30 || engine.hasUnfinishedRequests(); time++) {
+        if (time > 5000) throw new Error('A request starves.');
+        for (const [i, { arrival, seed, length, maxTokens, n, priority, pause }] of requests.entries()) {
+          const id = `${i}`;
+          if (arrival === time) rig.add(id, prompt(length, seed), { maxTokens, n, priority, ignoreEos: true });
+          if (pause && pause[0] === time) engine.setPaused(id, true);
+          if (pause && pause[0] + pause[1] === time) engine.setPaused(id, false);
+        }
+        // Some while a step runs, some between two.
+        const abort = (parity: number) => {
+          for (const [i, { abortAt }] of requests.entries()) {
+            if (abortAt === time && i % 2 === parity && engine.abortRequest(`${i}`)) aborted.add(`${i}`);
+          }
+        };
+        abort(0);
+        engine.checkIntegrity();
+        const step = rig.step();
+        abort(1);
+        await step;
+      }
+      for (const [i, { seed, length, maxTokens, n }] of requests.entries()) {
+        const whole = fakeAnswer(prompt(length, seed), maxTokens);
+        const found = rig.tokens.get(`${i}`) ?? [];
+        if (aborted.has(`${i}`)) {
+          for (const answer of found) expect(answer).toEqual(whole.slice(0, answer.length));
+        } else {
+          expect(found).toEqual(Array.from({ length: n }, () => whole));
+          expect(rig.ended.get(`${i}`)?.error).toBeUndefined();
+        }
+      }
+      const { freeSlots, slots, waitingRequests, runningRequests, prefixCache } = engine.stats();
+      expect({ freeSlots, waitingRequests, runningRequests }).toEqual({
+        freeSlots: slots,
+        waitingRequests: 0,
+        runningRequests: 0,
+      });
+      // What the cache dropped, the executor drops with the next step.
+      rig.add('last', [1], { maxTokens: 1 });
+      await rig.finish();
+      await engine.savedStates.read(await engine.savedStates.write([9], Float32Array.of(1), undefined));
+      expect(rig.executor.snapshots).toBe(engine.stats().prefixCache.entries);
+      expect(prefixCache.bytes).toBeLessThanOrEqual(prefixCache.maxBytes);
+    });
+    await fc.assert(property, { numRuns: 400, seed: 4 });
+  }, 120_000);
+});
+
+describe('a step', () => {
+  test('takes decodes first, then prompt chunks within the budget', async () => {
+    const rig = new Rig({ maxNumBatchedTokens: 6, enablePrefixCaching: false });
+    rig.add('short', prompt(2), { maxTokens: 10 });
+    await rig.step();
+    rig.add('long', prompt(11), { maxTokens: 2 });
+    const sizes = [];
+    for (let i = 0; i < 4; i++) {
+      await rig.step();
+      sizes.push(rig.executor.batches.at(-1)?.sequences.map(({ tokenIds }) => tokenIds.length));
+    }
+    expect(sizes).toEqual([
+      [1, 5],
+      [1, 5],
+      [1, 1],
+      [1, 1],
+    ]);
+  });
+
+  test('cuts prompts where states are kept', async () => {
+    const rig = new Rig({ snapshotInterval: 4 });
+    rig.add('a', prompt(10), { maxTokens: 1 });
+    await rig.finish();
+    expect(rig.executor.batches.map(({ sequences }) => sequences.map(({ tokenIds }) => tokenIds.length))).toEqual([
+      [4],
+      [4],
+      [2],
+    ]);
+  });
+
+  test('serves all in turn where the budget is smaller than the batch', async () => {
+    const rig = new Rig({ maxNumBatchedTokens: 1 });
+    rig.add('a', [1], { maxTokens: 4, n: 3 });
+    const lengths = () => rig.tokens.get('a')?.map(({ length }) => length);
+    await rig.step();
+    expect(lengths()).toEqual([1, 1, 1]);
+    for (let i = 0; i < 6; i++) await rig.step();
+    expect(lengths()).toEqual([3, 3, 3]);
+  });
+});
+
+describe('the queue', () => {
+  test('is first come first served among equals, and lower priorities go first', async () => {
+    const rig = new Rig({ maxNumSeqs: 1 });
+    for (const [id, priority] of [
+      ['a', 1],
+      ['b', 1],
+      ['c', 0],
+    ] as const)
+      rig.add(id, [1, 2], { maxTokens: 1, priority });
+    await rig.finish();
+    expect([...rig.ended.keys()]).toEqual(['c', 'a', 'b']);
+  });
+
+  test('refuses what is one too many, and nothing accepted is lost', async () => {
+    const rig = new Rig({ maxNumSeqs: 1, maxQueueSize: 2 });
+    rig.add('a', [1], { maxTokens: 5 });
+    await rig.step();
+    rig.add('b', [1]);
+    rig.add('c', [1]);
+    expect(() => rig.add('d', [1])).toThrow(QueueFullError);
+    await rig.finish();
+    expect([...rig.ended.keys()]).toEqual(['a', 'b', 'c']);
+    expect(rig.engine.stats().refusedRequests).toBe(1);
+  });
+
+  test('refuses ids in use and prompts without tokens', () => {
+    const rig = new Rig();
+    rig.add('a', [1]);
+    expect(() => rig.add('a', [1])).toThrow(ArgumentError);
+    expect(() => rig.add('b', [])).toThrow(EmptyPromptError);
+    expect(() => rig.add('b', [1], { priority: Number.NaN })).toThrow(ArgumentError);
+  });
+
+  test('gives a slot to a higher priority, and the one that lost it goes on where it was', async () => {
+    const rig = new Rig({ maxNumSeqs: 1 });
+    rig.add('low', prompt(9), { maxTokens: 8, priority: 5 });
+    for (let i = 0; i < 6; i++) await rig.step();
+    rig.add('high', prompt(3, 1), { maxTokens: 2, priority: 1 });
+    await rig.finish();
+    expect([...rig.ended.keys()]).toEqual(['high', 'low']);
+    expect(rig.tokens.get('low')).toEqual([fakeAnswer(prompt(9), 8)]);
+    const { preemptions, prefillTokens } = rig.engine.stats();
+    expect(preemptions).toBe(1);
+    expect(prefillTokens).toBe(9 + 3);
+  });
+
+  test('gives the slot of a paused request away, and gives it another when it is resumed', async () => {
+    const rig = new Rig({ maxNumSeqs: 1 });
+    rig.add('slow', prompt(5), { maxTokens: 6 });
+    for (let i = 0; i < 4; i++) await rig.step();
+    rig.engine.setPaused('slow', true);
+    expect(rig.engine.hasWork()).toBe(false);
+    rig.add('other', prompt(2, 1), { maxTokens: 3 });
+    while (rig.engine.hasWork()) await rig.step();
+    expect([...rig.ended.keys()]).toEqual(['other']);
+    rig.engine.setPaused('slow', false);
+    await rig.finish();
+    expect(rig.tokens.get('slow')).toEqual([fakeAnswer(prompt(5), 6)]);
+  });
+});
+
+describe('an evaluation', () => {
+  test('hands over the logits of each position once, though it loses its slot, and leaves no state', async () => {
+    const rig = new Rig({ maxNumSeqs: 1, maxNumBatchedTokens: 4 });
+    const positions: number[] = [];
+    const onPromptLogits = (logits: Float32Array, first: number) => {
+      for (let row = 0; row < logits.length / FAKE_VOCAB; row++) positions.push(first + row);
+    };
+    const params = { ...greedy({ promptLogprobs: 1 }), maxTokens: 0 };
+    rig.engine.addRequest({ requestId: 'e', promptTokenIds: prompt(18), params, priority: 2, onPromptLogits });
+    for (let i = 0; i < 3; i++) await rig.step();
+    rig.add('urgent', prompt(2, 1), { maxTokens: 3, priority: 1 });
+    await rig.finish();
+    expect([...rig.ended.keys()]).toEqual(['urgent', 'e']);
+    expect(positions).toEqual(Array.from({ length: 18 }, (_, i) => i));
+    expect(rig.ended.get('e')?.promptLogprobs).toHaveLength(18);
+    expect(rig.ended.get('e')?.outputs).toMatchObject([{ tokens: [], finishReason: 'length' }]);
+    expect(rig.engine.stats()).toMatchObject({ preemptions: 1, prefixCache: { entries: 2 } });
+  });
+
+  test('whose receiver fails ends with that error, and nothing else does', async () => {
+    const rig = new Rig();
+    const onPromptLogits = () => {
+      throw new Error('no room');
+    };
+    rig.engine.addRequest({ requestId: 'e', promptTokenIds: [1], params: greedy(), onPromptLogits });
+    rig.add('other', [1], { maxTokens: 2 });
+    await rig.finish();
+    expect(rig.ended.get('e')?.error?.message).toBe('no room');
+    expect(rig.tokens.get('other')).toEqual([fakeAnswer([1], 2)]);
+  });
+});
+
+describe('prefixes', () => {
+  const prefilled = async (rig: Rig, tokenIds: number[]): Promise<number> => {
+    const before = rig.engine.stats();
+    const id = `${Math.random()}`;
+    rig.add(id, tokenIds, { maxTokens: 3 });
+    await rig.finish();
+    expect(rig.tokens.get(id)).toEqual([fakeAnswer(tokenIds, 3)]);
+    const after = rig.engine.stats();
+    // The first answer token needs no step of its own, so decodes are what is left of all tokens.
+    return after.prefillTokens + after.decodeTokens - before.prefillTokens - before.decodeTokens - 2;
+  };
+
+  test('cost nothing the second time, and an edit costs the way to the end plus one interval at most', async () => {
+    const rig = new Rig({ prefixCacheBytes: 1e6, snapshotInterval: 8 });
+    const tokenIds = prompt(100);
+    expect(await prefilled(rig, tokenIds)).toBe(100);
+    expect(await prefilled(rig, tokenIds)).toBe(0);
+    for (const at of [1, 50, 73, 99]) {
+      const edited = tokenIds.with(at, (tokenIds[at] + 1) % FAKE_VOCAB);
+      expect(await prefilled(rig, edited)).toBeLessThan(100 - at + 8);
+    }
+    const answered = [...tokenIds, ...fakeAnswer(tokenIds, 3)];
+    expect(await prefilled(rig, [...answered, 1, 2])).toBe(3);
+    expect(await prefilled(rig, tokenIds.slice(0, 37))).toBe(37 - 32);
+  });
+
+  test('are forgotten least recently used first', async () => {
+    // Each prompt leaves two snapshots: state, logits and tokens.
+    const bytesOf = (length: number) => 4 + 4 * FAKE_VOCAB + 4 * length;
+    const rig = new Rig({ prefixCacheBytes: 3 * (bytesOf(3) + bytesOf(5)), snapshotInterval: 64 });
+    for (const seed of [1, 2, 3]) await prefilled(rig, prompt(3, seed));
+    expect(await prefilled(rig, prompt(3, 1))).toBe(0);
+    await prefilled(rig, prompt(3, 4));
+    expect(await prefilled(rig, prompt(3, 1))).toBe(0);
+    expect(await prefilled(rig, prompt(3, 2))).toBe(3);
+    expect(rig.engine.stats().prefixCache.evictions).toBeGreaterThan(0);
+  });
+
+  test('count queries and hits', async () => {
+    const rig = new Rig({ prefixCacheBytes: 1e6 });
+    await prefilled(rig, prompt(10));
+    await prefilled(rig, prompt(10));
+    expect(rig.engine.stats().prefixCache).toMatchObject({ queries: 2, hits: 1, queriedTokens: 20, hitTokens: 10 });
+  });
+});
+
+describe('an executor that fails', () => {
+  test('ends all requests, and later ones at once, where it can not be loaded again', async () => {
+    const rig = new Rig({ maxNumSeqs: 1 });
+    rig.add('a', [1]);
+    rig.add('b', [1]);
+    await rig.step();
+    rig.executor.failure = new Error('a rank died');
+    await rig.step();
+    expect([...rig.ended.values()].map(({ error }) => error?.message)).toEqual(['a rank died', 'a rank died']);
+    expect(() => rig.add('c', [1])).toThrow('a rank died');
+    expect(rig.engine.hasWork()).toBe(false);
+  });
+
+  test('ends what runs with its error; what waits goes on with the next one', async () => {
+    const second = new FakeExecutor(1);
+    let loads = 0;
+    const reloadExecutor = async () => {
+      loads++;
+      return second;
+    };
+    const rig = new Rig({ maxNumSeqs: 1, reloadExecutor });
+    rig.add('a', prompt(6), { maxTokens: 4 });
+    rig.add('b', prompt(6), { maxTokens: 4 });
+    for (let i = 0; i < 3; i++) await rig.step();
+    rig.executor.failure = new Error('a rank died');
+    await rig.finish();
+    expect(rig.ended.get('a')?.error?.message).toBe('a rank died');
+    expect(rig.ended.get('b')?.error).toBeUndefined();
+    expect(rig.tokens.get('b')).toEqual([fakeAnswer(prompt(6), 4)]);
+    expect(loads).toBe(1);
+    expect(rig.executor.isDisposed).toBe(true);
+    expect(rig.engine.stats().recoveries).toBe(1);
+  });
+
+  test('and can not be loaded again ends the rest with why', async () => {
+    const reloadExecutor = async () => {
+      throw new Error('no memory');
+    };
+    const rig = new Rig({ maxNumSeqs: 1, reloadExecutor });
+    rig.add('a', [1]);
+    rig.add('b', [1]);
+    rig.executor.failure = new Error('a rank died');
+    await rig.finish();
+    expect(rig.ended.get('a')?.error?.message).toBe('a rank died');
+    expect(rig.ended.get('b')?.error?.message).toBe('no memory');
+    expect(() => rig.add('c', [1])).toThrow('no memory');
+  });
+});

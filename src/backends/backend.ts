@@ -56,16 +56,12 @@ export interface Backend extends StateSpaceOps {
   scope<T>(run: () => T): T;
 
   /**
-   * Runs `compute` on int32 vectors in a scope, and reads its result. A backend may repeat what was enqueued the last
+   * Runs `compute` on int32 vectors in a scope; its result lives until something else is made. A backend may repeat what was enqueued the last
    * time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what `compute` does may
    * depend on the key and on the lengths of the inputs, but not on their values, and it must not bring host data of its
    * own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
    */
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => Tensor,
-  ): Promise<Float32Array<ArrayBuffer>>;
+  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor;
 
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
@@ -76,8 +72,11 @@ export interface Backend extends StateSpaceOps {
   /** float32 values that nobody has set yet. */
   empty(shape: readonly number[]): Tensor;
 
-  /** A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run. */
-  read(x: Tensor): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run.
+   * @param reuse an array that nobody needs any more: the copy may lie in its memory.
+   */
+  read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>;
 
   /** Views of consecutive columns of x (T, C): sizes sum to C. */
   splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];

@@ -138,8 +138,10 @@ class Bench {
     sequences: readonly { slot: number; numComputedTokens: number; tokenIds: readonly number[] }[],
   ): Promise<void> {
     this.#signal.throwIfAborted();
-    await this.#target.context.executor.execute({ sequences, logits: 'last' });
+    const { executor } = this.#target.context;
+    const logits = await executor.execute({ sequences, logits: 'last' });
     await yieldToEventLoop();
+    executor.recycle?.(logits);
   }
 
   async #seconds(run: () => Promise<void>): Promise<number> {

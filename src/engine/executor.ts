@@ -45,6 +45,8 @@ export interface Executor {
   readonly stateFootprint: StateFootprint;
   /** → logits (rows, vocabSize), row-major. */
   execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
+  recycle?(logits: Float32Array<ArrayBuffer>): void;
   /** A snapshot's state in one piece, as one rank alone would hold it: for any number of ranks. */
   exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>>;
   /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */

@@ -58,7 +58,7 @@ export class LLMEngine {
     if (this.#executor.failure) return this.#recover();
     const begin = performance.now();
     const scheduled = this.#scheduler.schedule();
-    let logits: Float32Array;
+    let logits: Float32Array<ArrayBuffer>;
     try {
       logits = await this.#execute(scheduled);
     } catch (error) {
@@ -67,6 +67,7 @@ export class LLMEngine {
     const stepped = sampleStep(scheduled, logits, this.#vocabSize);
     const outputs = this.#postprocess(stepped);
     this.#metrics.step(scheduled, begin);
+    if (logits.length > 0) this.#executor.recycle(logits);
     return outputs;
   }
 
@@ -140,7 +141,7 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
-  async #execute(scheduled: readonly ScheduledWork[]): Promise<Float32Array> {
+  async #execute(scheduled: readonly ScheduledWork[]): Promise<Float32Array<ArrayBuffer>> {
     const commands = this.#states.takeCommands();
     const sequences = scheduled
       .filter(({ numTokens }) => numTokens > 0)

@@ -39,6 +39,9 @@ export class ModelRunner implements Executor {
   readonly #backend: Backend;
   readonly #chunkSize: number;
   readonly #slots: number;
+  readonly #rank: number;
+  /** Memory for the next logits. */
+  #spare: Float32Array<ArrayBuffer> | undefined;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
   #loaded: Loaded | undefined;
 
@@ -46,6 +49,7 @@ export class ModelRunner implements Executor {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
     this.#slots = slots;
+    this.#rank = group.rank;
     const states = new StateCache(backend, model, slots, group);
     this.stateFootprint = states.footprint;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
@@ -58,6 +62,10 @@ export class ModelRunner implements Executor {
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
     return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
+  }
+
+  recycle(logits: Float32Array<ArrayBuffer>): void {
+    if (logits.buffer.byteLength > (this.#spare?.buffer.byteLength ?? 0)) this.#spare = logits;
   }
 
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
@@ -86,10 +94,11 @@ export class ModelRunner implements Executor {
   #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<Float32Array<ArrayBuffer>> {
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
-    return this.#backend.step(`decode ${sequences.length}`, [ids, slots], ([inputIds, decodeSlots]) => {
+    const logits = this.#backend.step(`decode ${sequences.length}`, [ids, slots], ([inputIds, decodeSlots]) => {
       const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
       return model.computeLogits(model.forward({ inputIds, cache: states.layers, metadata }));
     });
+    return this.#read(logits);
   }
 
   #mixed(
@@ -117,7 +126,15 @@ export class ModelRunner implements Executor {
         metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
       });
       const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
-      return backend.read(model.computeLogits(selected));
+      return this.#read(model.computeLogits(selected));
     });
+  }
+
+  /** All ranks have the same logits, and those of rank 0 are asked for. */
+  async #read(logits: Tensor): Promise<Float32Array<ArrayBuffer>> {
+    if (this.#rank !== 0) return new Float32Array();
+    const reuse = this.#spare;
+    this.#spare = undefined;
+    return this.#backend.read(logits, reuse);
   }
 }

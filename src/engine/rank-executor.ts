@@ -90,6 +90,10 @@ export class RankExecutor implements Executor {
     return logits;
   }
 
+  recycle(logits: Float32Array<ArrayBuffer>): void {
+    this.#threads[0].post({ type: 'recycle', logits }, [logits.buffer]);
+  }
+
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
     const results = await this.#step({ type: 'exportState', snapshot });
     const parts = results.flatMap(({ stateParts = [] }) => stateParts);

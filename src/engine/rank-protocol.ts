@@ -24,6 +24,8 @@ export interface RankStart {
 
 /** To a rank. */
 export type RankRequest =
+  /** Logits that come back, for their memory. Not answered. */
+  | { readonly type: 'recycle'; readonly logits: Float32Array<ArrayBuffer> }
   | { readonly type: 'start'; readonly start: RankStart }
   | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
   | StepRequest;

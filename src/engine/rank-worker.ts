@@ -22,6 +22,9 @@ class RankHost {
       case 'start':
         this.#start(request.start).catch((error: unknown) => this.#fail(error));
         break;
+      case 'recycle':
+        this.#started?.runner.then((runner) => runner.recycle(request.logits)).catch(() => {});
+        break;
       case 'answer':
         this.#questions.get(request.id)?.(request.answer);
         this.#questions.delete(request.id);

@@ -29,6 +29,10 @@ export class ReloadableExecutor implements Executor {
     return this.#executor.execute(batch);
   }
 
+  recycle(logits: Float32Array<ArrayBuffer>): void {
+    this.#executor.recycle?.(logits);
+  }
+
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
     return this.#executor.exportState(snapshot);
   }

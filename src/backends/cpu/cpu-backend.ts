@@ -65,12 +65,8 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => Tensor,
-  ): Promise<Float32Array<ArrayBuffer>> {
-    return this.read(this.#steps.run(key, inputs, compute));
+  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): CpuTensor {
+    return this.#steps.run(key, inputs, compute);
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
@@ -95,8 +91,8 @@ export class CpuBackend implements Backend {
     return CpuTensor.allocate(this.#memory, shape);
   }
 
-  async read(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
-    return contiguous(this.#floats(x, 'x', x.shape).view());
+  async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    return contiguous(this.#floats(x, 'x', x.shape).view(), reuse);
   }
 
   splitColumns(x: Tensor, sizes: readonly number[]): CpuTensor[] {

@@ -76,9 +76,16 @@ export function dense(x: HostTensor<Float32Array>): Float32Array {
   return out;
 }
 
-/** A copy of a tensor's elements without gaps. */
-export function contiguous(x: HostTensor<Float32Array>): Float32Array<ArrayBuffer> {
-  return new Float32Array(dense(x));
+/**
+ * A copy of a tensor's elements without gaps.
+ * @param reuse an array whose memory may be taken: fresh pages can cost more than the copy.
+ */
+export function contiguous(x: HostTensor<Float32Array>, reuse?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  const values = dense(x);
+  if (reuse === undefined || reuse.buffer.byteLength < values.byteLength) return new Float32Array(values);
+  const copy = new Float32Array(reuse.buffer, 0, values.length);
+  copy.set(values);
+  return copy;
 }
 
 function notHere(x: Tensor, name: string, dtype: string): ArgumentError {

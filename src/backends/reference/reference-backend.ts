@@ -33,12 +33,8 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
-  step(
-    _key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => Tensor,
-  ): Promise<Float32Array<ArrayBuffer>> {
-    return this.read(compute(inputs.map((values) => this.tensor(values, [values.length]))));
+  step(_key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor {
+    return compute(inputs.map((values) => this.tensor(values, [values.length])));
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {
@@ -54,8 +50,8 @@ export class ReferenceBackend implements Backend {
     return hostZeros(shape);
   }
 
-  async read(x: Tensor): Promise<Float32Array<ArrayBuffer>> {
-    return contiguous(floats(x, 'x', x.shape));
+  async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    return contiguous(floats(x, 'x', x.shape), reuse);
   }
 
   splitColumns(x: Tensor, sizes: readonly number[]): HostTensor[] {

@@ -25,14 +25,14 @@ async function handCount() {
   return {
     parameters: { ...parameters, total },
     stateBytes: { ...state, total: state.conv + state.ssm },
-    // Every matrix has a multiple of 128 columns, so all blocks are whole: 8 bytes beside 128 int8, 4 beside 32 int4.
+    // Every matrix has a multiple of 128 columns, so all blocks are whole: 4 bytes beside 128 int8, 6 beside 128 int4.
     // The processor has no float16, which therefore stays float32 in memory.
     weightBytes: {
       float32: total * 4,
       bfloat16: matrices * 2 + rest,
       float16: total * 4,
-      int8: matrices + matrices / 16 + rest,
-      int4: matrices / 2 + matrices / 8 + rest,
+      int8: matrices + matrices / 32 + rest,
+      int4: matrices / 2 + (6 * matrices) / 128 + rest,
     },
   };
 }

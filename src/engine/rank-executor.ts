@@ -37,6 +37,8 @@ export class RankExecutor implements Executor {
     options: RankOptions,
     onProgress: ProgressCallback | undefined,
   ) {
+    // Before threads are started, which nobody would end if this failed.
+    const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
     this.#threads = Array.from({ length: size }, (_, rank) =>
@@ -51,7 +53,6 @@ export class RankExecutor implements Executor {
         this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
       );
     }
-    const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#threads.forEach((thread, rank) => {
       const start = { source: plainSource(source), rank, memory: this.#memory, options: shared };
       thread.post({ type: 'start', start });

@@ -1,0 +1,18 @@
+import { describe } from 'vitest';
+import { describeBackend } from '../suite/backend-suite.ts';
+import { hasGpu, softwareBackend } from './software-gpu.ts';
+
+describe.skipIf(!hasGpu)('webgpu backend', () => {
+  // float32 throughout: errors grow with the length of sums.
+  describeBackend(() => softwareBackend(), {
+    tolerances: {
+      convolution: { relative: 1e-5, absolute: 1e-5 },
+      stateSpace: { relative: 1e-4, absolute: 1e-4 },
+      dense: { relative: 1e-5, absolute: 1e-4 },
+      norm: { relative: 1e-5, absolute: 1e-5 },
+      // Activations stay float32.
+      quantized: { relative: 1e-5, absolute: 1e-4 },
+    },
+    bitExact: false,
+  });
+});

@@ -8,7 +8,7 @@ import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
-import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
 /** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
 export class ReferenceBackend implements Backend {
@@ -28,12 +28,17 @@ export class ReferenceBackend implements Backend {
   readonly causalConv1dUpdate = causalConv1dUpdate;
   readonly mambaChunkScan = mambaChunkScan;
   readonly selectiveStateUpdate = selectiveStateUpdate;
+  readonly logDecaySums = logDecaySums;
 
   scope<T>(run: () => T): T {
     return run();
   }
 
-  step(_key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor {
+  step(
+    _key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly Tensor[] {
     return compute(inputs.map((values) => this.tensor(values, [values.length])));
   }
 

@@ -24,6 +24,7 @@ import { KernelCalls } from './kernel-calls.ts';
 import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
 import { PackedWeight, type Packing, packedWeight } from './packed-weight.ts';
+import { CpuPlainOps } from './plain-ops.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 import { CpuRows } from './rows.ts';
 import { CpuScan } from './scan.ts';
@@ -46,6 +47,7 @@ export class CpuBackend implements Backend {
   readonly #linear: CpuLinear;
   readonly #convolution: CpuConvolution;
   readonly #scan: CpuScan;
+  readonly #plain: CpuPlainOps;
   readonly #collectives: CpuCollectives;
 
   constructor({ memory, kernels }: CpuRuntime) {
@@ -58,6 +60,7 @@ export class CpuBackend implements Backend {
     this.#linear = new CpuLinear(this.#runtime);
     this.#convolution = new CpuConvolution(this.#runtime);
     this.#scan = new CpuScan(this.#runtime);
+    this.#plain = new CpuPlainOps(this.#runtime, this.#calls, this.#linear);
     this.#collectives = new CpuCollectives(this.#runtime, this.#calls);
   }
 
@@ -201,6 +204,10 @@ export class CpuBackend implements Backend {
     return this.#rows.add(x, y);
   }
 
+  mulScalar(x: Tensor, factor: number): CpuTensor {
+    return this.#plain.mulScalar(x, factor);
+  }
+
   mulColumns(x: Tensor, v: Tensor): CpuTensor {
     return this.#rows.mulColumns(x, v);
   }
@@ -248,6 +255,17 @@ export class CpuBackend implements Backend {
   logDecaySums(args: LogDecayArgs): Tensor {
     return logDecaySums(this.#runtime, args);
   }
+
+  // --- attention and feed-forward layers ---------------------------------------------------------------------------
+
+  readonly rotaryTable: Backend['rotaryTable'] = (...args) => this.#plain.rotaryTable(...args);
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'] = (...args) => this.#plain.rotaryEmbedding(...args);
+  readonly reshapeAndCache: Backend['reshapeAndCache'] = (args) => this.#plain.reshapeAndCache(args);
+  readonly pagedAttention: Backend['pagedAttention'] = (args) => this.#plain.pagedAttention(args);
+  readonly activate: Backend['activate'] = (...args) => this.#plain.activate(...args);
+  readonly activateAndMul: Backend['activateAndMul'] = (...args) => this.#plain.activateAndMul(...args);
+  readonly topKRouting: Backend['topKRouting'] = (...args) => this.#plain.topKRouting(...args);
+  readonly fusedMoe: Backend['fusedMoe'] = (...args) => this.#plain.fusedMoe(...args);
 
   // --- collectives ------------------------------------------------------------------------------------------------
 

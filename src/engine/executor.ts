@@ -5,6 +5,8 @@ export interface ScheduledTokens {
   readonly numComputedTokens: number;
   /** Tokens to process now. */
   readonly tokenIds: readonly number[];
+  /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
+  readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
 }

@@ -1,10 +1,12 @@
 import { describeArrays } from './arrays.ts';
+import { describeAttention } from './attention.ts';
 import { describeCausalConv1dFn } from './causal-conv1d-fn.ts';
 import { describeCausalConv1dUpdate } from './causal-conv1d-update.ts';
 import { describeChunkScan } from './chunk-scan.ts';
 import { describeChunkScanBatches } from './chunk-scan-batches.ts';
 import { describeContract } from './contract.ts';
 import { describeDense } from './dense.ts';
+import { describeFeedForward } from './feed-forward.ts';
 import type { Demands, MakeBackend } from './harness.ts';
 import { describeNorms } from './norms.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
@@ -23,5 +25,7 @@ export function describeBackend(makeBackend: MakeBackend, demands: Demands): voi
   describeSelectiveStateUpdate(makeBackend, demands);
   describeSplitProperties(makeBackend, demands);
   describeStridedArguments(makeBackend);
+  describeAttention(makeBackend, demands);
+  describeFeedForward(makeBackend, demands);
   describeContract(makeBackend);
 }

@@ -9,6 +9,8 @@ export interface ScheduledTokens {
   readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
+  /** Whether to tell how much its state decays over these tokens. Default: false. */
+  readonly watch?: boolean | undefined;
 }
 
 /** A sequence's last row, or all. None for a sequence without tokens. */
@@ -34,6 +36,25 @@ export interface Batch {
   readonly logits: LogitsRows;
 }
 
+/**
+ * How much states decay over a step, as a logarithm: per sequence that is watched, layer and head Σ A Δ over its tokens,
+ * see `logDecaySums`.
+ */
+export interface LogDecays {
+  /** Heads of each layer with such a state. */
+  readonly heads: readonly number[];
+  /** Per watched sequence, in their order, the heads of all layers. */
+  readonly sums: Float32Array<ArrayBuffer>;
+}
+
+/** What a step gives. */
+export interface StepOutput {
+  /** (rows, vocabSize), row-major. */
+  readonly logits: Float32Array<ArrayBuffer>;
+  /** Where a sequence is watched. */
+  readonly logDecays?: LogDecays | undefined;
+}
+
 /** How large one sequence's state is. */
 export interface StateFootprint {
   /** Over all ranks, with what several ranks hold. */
@@ -45,8 +66,7 @@ export interface StateFootprint {
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
   readonly stateFootprint: StateFootprint;
-  /** → logits (rows, vocabSize), row-major. */
-  execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
   /** A snapshot's state in one piece, as one rank alone would hold it: for any number of ranks. */

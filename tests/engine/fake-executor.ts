@@ -1,10 +1,11 @@
-import type { Batch, Executor, StateCommand } from '../../src/engine/executor.ts';
+import type { Batch, Executor, StateCommand, StepOutput } from '../../src/engine/executor.ts';
 
 export const FAKE_VOCAB = 16;
 
 /**
  * An executor whose model is a hash: logits follow from all tokens that a slot has seen, so a sequence that got a wrong
- * state, a wrong slot or wrong tokens gives another text. It refuses what a real one would.
+ * state, a wrong slot or wrong tokens gives another text. After a token t its one head remembers for t + 1 tokens. It
+ * refuses what a real one would.
  */
 export class FakeExecutor implements Executor {
   readonly stateFootprint = { bytes: 4, length: 1 };
@@ -24,7 +25,7 @@ export class FakeExecutor implements Executor {
     return this.#snapshots.size;
   }
 
-  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
+  async execute(batch: Batch): Promise<StepOutput> {
     this.batches.push(batch);
     // Several turns of the event loop, as a real step takes: requests come and go meanwhile.
     await new Promise((resolve) => setImmediate(resolve));
@@ -32,7 +33,8 @@ export class FakeExecutor implements Executor {
     for (const command of batch.commands ?? []) this.#run(command);
     const used = new Set<number>();
     const rows: number[] = [];
-    for (const { slot, numComputedTokens, tokenIds, logits } of batch.sequences) {
+    const decays: number[] = [];
+    for (const { slot, numComputedTokens, tokenIds, logits, watch } of batch.sequences) {
       if (used.has(slot) || slot < 0 || slot >= this.#slots.length) throw new Error(`slot ${slot} is used twice`);
       if (tokenIds.length === 0) throw new Error('a sequence without tokens');
       used.add(slot);
@@ -42,8 +44,12 @@ export class FakeExecutor implements Executor {
         if ((logits ?? batch.logits) === 'all' || i === tokenIds.length - 1) rows.push(...logitsOf(state));
       }
       this.#slots[slot] = state;
+      if (watch) decays.push(tokenIds.reduce((sum, tokenId) => sum - Math.LN2 / (tokenId + 1), 0));
     }
-    return Float32Array.from(rows);
+    return {
+      logits: Float32Array.from(rows),
+      ...(decays.length > 0 && { logDecays: { heads: [1], sums: Float32Array.from(decays) } }),
+    };
   }
 
   async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {

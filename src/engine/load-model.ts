@@ -131,7 +131,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
-function mostRanks(numHeads: number): number {
+function mostRanks(numHeads = 0): number {
   let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
@@ -145,7 +145,7 @@ async function startRanks(
   watch: LoadOptions,
 ): Promise<Executor> {
   if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
-  if (config.numHeads % size !== 0) {
+  if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
       'Use a divisor of the heads.',

@@ -44,7 +44,7 @@ export class MambaMixer2 implements Module {
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  readonly #useBias: boolean;
+  readonly #useOutBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -76,7 +76,6 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
-    this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     this.stateSize = {
@@ -123,8 +122,10 @@ export class MambaMixer2 implements Module {
       useConvBias,
       mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
     );
-    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, nGroups, useRmsNorm, rmsNormEps);
-    const outOptions = { bias: useBias, prefix: `${this.prefix}.out_proj`, quantConfig };
+    const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
+    this.#useOutBias = useOutBias;
+    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, normGroups, useRmsNorm, rmsNormEps, normBeforeGate);
+    const outOptions = { bias: useOutBias, prefix: `${this.prefix}.out_proj`, quantConfig };
     this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
   }
 
@@ -179,7 +180,7 @@ export class MambaMixer2 implements Module {
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
     // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
-    return this.#norm.sharesOneGroup && !this.#useBias ? this.#projectShared(y, gate) : this.#project(y, gate);
+    return this.#norm.sharesOneGroup && !this.#useOutBias ? this.#projectShared(y, gate) : this.#project(y, gate);
   }
 
   #project(y: Tensor, gate: Tensor): Tensor {

@@ -9,6 +9,8 @@ export interface ScheduledTokens {
   readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
+  /** Whether to tell how much its state decays over these tokens. Default: false. */
+  readonly watch?: boolean | undefined;
 }
 
 /** A sequence's last row, or all. None for a sequence without tokens. */
@@ -33,6 +35,25 @@ export interface Batch {
   readonly sequences: readonly ScheduledTokens[];
   /** Which rows get logits; in the order of the sequences. */
   readonly logits: LogitsRows;
+}
+
+/**
+ * How much states decay over a step, as a logarithm: per sequence that is watched, layer and head Σ A Δ over its tokens,
+ * see `logDecaySums`.
+ */
+export interface LogDecays {
+  /** Heads of each layer with such a state. */
+  readonly heads: readonly number[];
+  /** Per watched sequence, in their order, the heads of all layers. */
+  readonly sums: Float32Array<ArrayBuffer>;
+}
+
+/** What a step gives. */
+export interface StepOutput {
+  /** (rows, vocabSize), row-major. */
+  readonly logits: Float32Array<ArrayBuffer>;
+  /** Where a sequence is watched. */
+  readonly logDecays?: LogDecays | undefined;
 }
 
 /** How large one sequence's state is. */
@@ -73,8 +94,7 @@ export function exportedLength({ length, kvCache }: StateFootprint, numTokens: n
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
   readonly stateFootprint: StateFootprint;
-  /** → logits (rows, vocabSize), row-major. */
-  execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
   /**

@@ -4,11 +4,12 @@ import { EngineMetrics } from './engine-metrics.ts';
 import type { EngineContext } from './engine-options.ts';
 import type { EngineRequest } from './engine-request.ts';
 import type { EngineStats } from './engine-stats.ts';
+import type { StepOutput } from './executor.ts';
 import { OutputCollector } from './output-collector.ts';
 import { ReloadableExecutor } from './reloadable-executor.ts';
 import { type EngineRequestContext, Request } from './request.ts';
 import type { FinishReason, RequestOutput } from './request-output.ts';
-import { asError, logitsRows, type SteppedSequence, sampleStep } from './sample-step.ts';
+import { asError, isWatched, logitsRows, type SteppedSequence, sampleStep } from './sample-step.ts';
 import { SavedStates } from './saved-states.ts';
 import { type ScheduledWork, Scheduler } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
@@ -59,16 +60,16 @@ export class LLMEngine {
     if (this.#executor.failure) return this.#recover();
     const begin = performance.now();
     const scheduled = this.#scheduler.schedule();
-    let logits: Float32Array<ArrayBuffer>;
+    let output: StepOutput;
     try {
-      logits = await this.#execute(scheduled);
+      output = await this.#execute(scheduled);
     } catch (error) {
       return this.#executorFailed(asError(error));
     }
-    const stepped = sampleStep(scheduled, logits, this.#vocabSize);
+    const stepped = sampleStep(scheduled, output, this.#vocabSize);
     const outputs = this.#postprocess(stepped);
     this.#metrics.step(scheduled, begin);
-    if (logits.length > 0) this.#executor.recycle(logits);
+    if (output.logits.length > 0) this.#executor.recycle(output.logits);
     return outputs;
   }
 
@@ -144,7 +145,7 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
-  async #execute(scheduled: readonly ScheduledWork[]): Promise<Float32Array<ArrayBuffer>> {
+  async #execute(scheduled: readonly ScheduledWork[]): Promise<StepOutput> {
     const commands = this.#states.takeCommands();
     const sequences = scheduled
       .filter(({ numTokens }) => numTokens > 0)
@@ -154,8 +155,9 @@ export class LLMEngine {
         numComputedTokens,
         tokenIds: tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
         logits: logitsRows(request),
+        watch: isWatched(request),
       }));
-    if (sequences.length === 0 && commands.length === 0) return new Float32Array();
+    if (sequences.length === 0 && commands.length === 0) return { logits: new Float32Array() };
     return this.#executor.execute({ commands, sequences, logits: 'last' });
   }
 

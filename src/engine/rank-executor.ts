@@ -2,7 +2,14 @@ import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
-import { type Batch, type Executor, exportedLength, type StateFootprint, type StatePlace } from './executor.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
 import {
@@ -85,10 +92,10 @@ export class RankExecutor implements Executor {
     return this.#stateFootprint;
   }
 
-  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
-    const logits = (await this.#step({ type: 'execute', batch })).find((result) => result.logits)?.logits;
-    if (logits === undefined) throw new RankFailedError('Rank 0 returned no logits.');
-    return logits;
+  async execute(batch: Batch): Promise<StepOutput> {
+    const output = (await this.#step({ type: 'execute', batch })).find(({ step }) => step)?.step;
+    if (output === undefined) throw new RankFailedError('Rank 0 returned no logits.');
+    return output;
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {

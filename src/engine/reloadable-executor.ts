@@ -1,4 +1,4 @@
-import type { Batch, Executor, StateFootprint, StatePlace } from './executor.ts';
+import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 
 /** An executor that can be replaced by a new one after it has failed. */
 export class ReloadableExecutor implements Executor {
@@ -25,7 +25,7 @@ export class ReloadableExecutor implements Executor {
     return this.#failure !== undefined && this.#load !== undefined && !this.#hasEnded;
   }
 
-  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
+  async execute(batch: Batch): Promise<StepOutput> {
     return this.#executor.execute(batch);
   }
 

@@ -1,4 +1,5 @@
 import type { TextTokenizer } from '../text/tokenizer.ts';
+import { HalfLifeMeter } from './half-lives.ts';
 import type { LogitsConstraints } from './logits-processor.ts';
 import type { Request } from './request.ts';
 import type { CompletionOutput, FinishReason } from './request-output.ts';
@@ -33,6 +34,8 @@ export class Sequence {
   stopReason: string | number | null = null;
   /** When its last token came, in milliseconds. */
   lastTokenAt: number | undefined;
+  /** Where the request asks for them. */
+  readonly halfLives: HalfLifeMeter | undefined;
   readonly #eosTokenIds: ReadonlySet<number>;
   readonly #maxModelLen: number;
   readonly #sampler: Sampler;
@@ -44,6 +47,7 @@ export class Sequence {
     this.index = index;
     this.tokenIds = [...promptTokenIds];
     this.numPromptTokens = promptTokenIds.length;
+    this.halfLives = params.halfLifeInterval === undefined ? undefined : new HalfLifeMeter(params.halfLifeInterval);
     this.#eosTokenIds = eosTokenIds;
     this.#maxModelLen = maxModelLen;
     this.#sampler = new Sampler(params, constraints, index);
@@ -117,6 +121,8 @@ export class Sequence {
       this.finishReason = 'length';
     }
     const { index, finishReason, stopReason } = this;
-    return { index, text, tokens: [{ ...sample, text }], finishReason, stopReason };
+    const halfLives = this.halfLives?.report(this.numOutputTokens);
+    const token = { ...sample, text, ...(halfLives && { halfLives }) };
+    return { index, text, tokens: [token], finishReason, stopReason };
   }
 }

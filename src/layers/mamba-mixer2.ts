@@ -24,6 +24,8 @@ export interface MambaCacheParams {
   readonly convState: Tensor;
   /** (slots, heads, P, N) */
   readonly ssmState: Tensor;
+  /** (sequences, heads), in the order of the rows: gets how much each state decays in the step, see `logDecaySums`. */
+  readonly logDecays?: Tensor | undefined;
 }
 
 /**
@@ -211,10 +213,12 @@ export class MambaMixer2 implements Module {
     if (numPrefills > 0) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefillBegin, prefillBegin + numPrefillTokens);
       this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, prefillBegin, numPrefills, metadata.prefillStartLoc);
     }
     if (numDecodes > 0) {
       const rows = (t: Tensor) => backend.sliceRows(t, decodeBegin, decodeBegin + numDecodes);
       this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, decodesFirst ? 0 : numPrefills, numDecodes);
     }
     return y;
   }
@@ -259,21 +263,22 @@ export class MambaMixer2 implements Module {
     });
   }
 
+  /** Fills the rows of `logDecays`, where somebody wants them, of `count` sequences from `first` on. */
+  #watch(dt: Tensor, logDecays: Tensor | undefined, first: number, count: number, queryStartLoc?: Tensor): void {
+    if (!logDecays) return;
+    const { backend } = this.#context;
+    const out = backend.sliceRows(logDecays, first, first + count);
+    backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
+  }
+
   #stateSpaceArgs(xBC: Tensor, dt: Tensor, out: Tensor) {
     const [x, B, C] = this.#splitXBC(xBC);
-    return {
-      x,
-      dt,
-      A: this.#A.get(),
-      B,
-      C,
-      nGroups: this.#nGroups,
-      D: this.#D.get(),
-      dtBias: this.#dtBias.get(),
-      dtSoftplus: true,
-      dtLimit: this.#timeStepLimit,
-      out,
-    };
+    return { ...this.#decayArgs(dt), x, B, C, nGroups: this.#nGroups, D: this.#D.get(), out };
+  }
+
+  #decayArgs(dt: Tensor) {
+    const [A, dtBias] = [this.#A.get(), this.#dtBias.get()];
+    return { dt, A, dtBias, dtSoftplus: true, dtLimit: this.#timeStepLimit };
   }
 
   /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */
@@ -288,8 +293,5 @@ export class MambaMixer2 implements Module {
 
 function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
   if (cache) return cache;
-  throw new ArgumentError(
-    'The mixer was given metadata but no state cache.',
-    'Pass both, or neither for a profile run.',
-  );
+  throw new ArgumentError('There is metadata but no state cache.', 'Pass both, or neither for a profile run.');
 }

@@ -5,6 +5,7 @@ import type {
   StateCommand,
   StateFootprint,
   StatePlace,
+  StepOutput,
 } from '../../src/engine/executor.ts';
 
 export const FAKE_VOCAB = 16;
@@ -18,7 +19,7 @@ export interface FakeBlocks {
 /**
  * An executor whose model is a hash: logits follow from all tokens that a slot has seen, so a sequence that got a wrong
  * state, a wrong slot or wrong tokens gives another text. With blocks they follow from all that lies in these, too, as in
- * a hybrid. It refuses what a real one would.
+ * a hybrid. After a token t its one head remembers for t + 1 tokens. It refuses what a real one would.
  */
 export class FakeExecutor implements Executor {
   readonly stateFootprint: StateFootprint;
@@ -47,7 +48,7 @@ export class FakeExecutor implements Executor {
     return this.#snapshots.size;
   }
 
-  execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
+  execute(batch: Batch): Promise<StepOutput> {
     this.batches.push(batch);
     return this.#inTurn(() => this.#step(batch));
   }
@@ -84,13 +85,14 @@ export class FakeExecutor implements Executor {
     return turn;
   }
 
-  #step(batch: Batch): Float32Array<ArrayBuffer> {
+  #step(batch: Batch): StepOutput {
     for (const command of batch.commands ?? []) this.#run(command);
     const used = new Set<number>();
     const written = new Set<number>();
     const rows: number[] = [];
+    const decays: number[] = [];
     for (const sequence of batch.sequences) {
-      const { slot, numComputedTokens, tokenIds, logits } = sequence;
+      const { slot, numComputedTokens, tokenIds, logits, watch } = sequence;
       if (used.has(slot) || slot < 0 || slot >= this.#slots.length) throw new Error(`slot ${slot} is used twice`);
       if (tokenIds.length === 0) throw new Error('a sequence without tokens');
       used.add(slot);
@@ -103,8 +105,12 @@ export class FakeExecutor implements Executor {
       }
       this.#slots[slot] = state;
       for (const block of sequence.blocks ?? []) written.add(block);
+      if (watch) decays.push(tokenIds.reduce((sum, tokenId) => sum - Math.LN2 / (tokenId + 1), 0));
     }
-    return Float32Array.from(rows);
+    return {
+      logits: Float32Array.from(rows),
+      ...(decays.length > 0 && { logDecays: { heads: [1], sums: Float32Array.from(decays) } }),
+    };
   }
 
   #run(command: StateCommand): void {

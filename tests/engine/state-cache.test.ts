@@ -22,8 +22,9 @@ async function withExecutor<T>(
   }
 }
 
-const prefill = (executor: Executor, slot: number, tokenIds: number[], numComputedTokens = 0) =>
-  executor.execute({ sequences: [{ slot, numComputedTokens, tokenIds }], logits: 'all' });
+async function prefill(executor: Executor, slot: number, tokenIds: number[], numComputedTokens = 0) {
+  return (await executor.execute({ sequences: [{ slot, numComputedTokens, tokenIds }], logits: 'all' })).logits;
+}
 
 describe.each([
   ['reference', 'float32', 1],
@@ -41,13 +42,13 @@ describe.each([
         { type: 'save', slot: 1, snapshot: 7 },
         { type: 'copy', from: 1, to: 2 },
       ] as const;
-      expect((await executor.execute({ commands, sequences: [], logits: 'last' })).length).toBe(0);
+      expect((await executor.execute({ commands, sequences: [], logits: 'last' })).logits.length).toBe(0);
       await prefill(executor, 1, ids(9, 5));
       await prefill(executor, 3, ids(9, 6));
       const rest = tokenIds.slice(25);
       const after = whole.slice(25 * 256);
       const sequences = [3, 2].map((slot) => ({ slot, numComputedTokens: 25, tokenIds: rest }));
-      const both = await executor.execute({
+      const { logits: both } = await executor.execute({
         commands: [
           { type: 'load', snapshot: 7, slot: 3 },
           { type: 'release', snapshot: 7 },

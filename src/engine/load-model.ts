@@ -56,8 +56,16 @@ export interface LoadedModel {
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  const { maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
-  const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
+  const { maxModelLen, maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } =
+    options;
+  const counts = {
+    tensorParallelSize,
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxModelLen,
+    snapshotInterval,
+    maxUnreadTokens,
+  };
   for (const [name, value] of Object.entries(counts)) {
     if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
@@ -116,6 +124,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         vocabSize: config.vocabSize,
         maxNumSeqs,
         maxNumBatchedTokens,
+        maxModelLen,
         maxQueueSize,
         enablePrefixCaching,
         prefixCacheBytes,

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { readBambaConfig } from '../../src/models/bamba.ts';
+import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
 
 /** Sizes that fit each other, without anything that says which model it is. */
@@ -19,6 +20,7 @@ const PREFIXED: JsonObject = {
 describe.each([
   ['Bamba', readBambaConfig],
   ['Granite', readGraniteMoeHybridConfig],
+  ['Falcon-H1', (json: JsonObject) => readFalconH1Config({ mamba_d_ssm: null, ...json })],
 ])('configs with mamba_ keys: %s', (_, read) => {
   it('mamba_d_head: "auto", null or absent divides the expanded size', () => {
     for (const change of [{ mamba_d_head: 'auto' }, { mamba_d_head: null }]) {
@@ -137,5 +139,51 @@ describe('Granite', () => {
       logitsMultiplier: 1 / 8,
     });
     expect(readGraniteMoeHybridConfig(PREFIXED)).toMatchObject({ attentionMultiplier: 1, logitsMultiplier: 1 });
+  });
+});
+
+describe('Falcon-H1', () => {
+  const json = { ...PREFIXED, mamba_d_ssm: 128 };
+
+  it('mamba_d_ssm given, null, or absent', () => {
+    const size = (change: JsonObject) => readFalconH1Config({ ...PREFIXED, ...change }).mixer;
+    expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6 })).toMatchObject({ intermediateSize: 96, numHeads: 6 });
+    expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6, mamba_d_head: 'auto' })).toMatchObject({ headDim: 16 });
+    expect(size({ mamba_d_ssm: null })).toMatchObject({ intermediateSize: 128 });
+    // transformers' default is a number, not the expanded size.
+    expect(size({ mamba_n_heads: 64 })).toMatchObject({ intermediateSize: 1024 });
+  });
+
+  it('with and without the norm, and on which side of the gate', () => {
+    expect(readFalconH1Config(json).mixer).toMatchObject({ useRmsNorm: false, normBeforeGate: true });
+    const change = { mamba_rms_norm: true, mamba_norm_before_gate: false };
+    expect(readFalconH1Config({ ...json, ...change }).mixer).toMatchObject({ useRmsNorm: true, normBeforeGate: false });
+  });
+
+  it('biases of in-projection, out-projection, attention and feed-forward are four switches', () => {
+    const biases = (change: JsonObject) => {
+      const { mixer, attentionBias, mlpBias } = readFalconH1Config({ ...json, ...change });
+      return [mixer.useBias, mixer.useOutBias, attentionBias, mlpBias];
+    };
+    expect(biases({})).toEqual([false, false, false, false]);
+    expect(biases({ mamba_proj_bias: true })).toEqual([true, false, false, false]);
+    expect(biases({ projectors_bias: true })).toEqual([false, true, false, false]);
+    expect(biases({ attention_bias: true })).toEqual([false, false, true, false]);
+    expect(biases({ mlp_bias: true })).toEqual([false, false, false, true]);
+  });
+
+  it('every multiplier is 1 unless given', () => {
+    expect(readFalconH1Config({ ...json, ssm_multipliers: null, mlp_multipliers: null })).toMatchObject({
+      embeddingMultiplier: 1,
+      logitsMultiplier: 1,
+      keyMultiplier: 1,
+      attentionInMultiplier: 1,
+      attentionOutMultiplier: 1,
+      ssmInMultiplier: 1,
+      ssmOutMultiplier: 1,
+      ssmMultipliers: [1, 1, 1, 1, 1],
+      mlpMultipliers: [1, 1],
+    });
+    expect(() => readFalconH1Config({ ...json, ssm_multipliers: [1, 2] })).toThrow(/ssm_multipliers.*5 numbers/);
   });
 });

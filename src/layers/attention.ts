@@ -1,7 +1,7 @@
-import { ArgumentError, ShardingError } from '../errors.ts';
+import { ArgumentError, MetadataError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { AttentionMetadata } from './attention-metadata.ts';
-import { type KvCacheShape, kvCacheShape } from './kv-cache-shape.ts';
+import type { AttentionMetadata, BatchMetadata } from './attention-metadata.ts';
+import { type KvCacheSize, kvCacheShape } from './kv-cache-shape.ts';
 import type { LayerContext } from './layer-context.ts';
 import { RowParallelLinear } from './linear.ts';
 import { MergedColumnParallelLinear } from './merged-column-parallel-linear.ts';
@@ -35,7 +35,7 @@ export interface AttentionOptions {
 export interface AttentionStep {
   readonly kvCache?: KvCacheParams | undefined;
   /** None: a profile run, which skips the cache and serves for its shapes only. */
-  readonly metadata?: AttentionMetadata | undefined;
+  readonly metadata?: BatchMetadata | undefined;
   /** Angles of this step's positions; none: a layer without rotary embedding. */
   readonly rotary?: Tensor | undefined;
   /** (T, this rank's queries, keys and values): added to the projections, as adapters do. */
@@ -43,12 +43,12 @@ export interface AttentionStep {
 }
 
 /**
- * Causal grouped-query attention over a paged cache. Query heads are divided among the ranks; key-value heads follow
- * theirs and are repeated where ranks share one.
+ * Causal grouped-query attention over a paged cache. Query heads are divided among as many ranks as divide them;
+ * key-value heads follow theirs and are repeated where ranks share one.
  */
 export class Attention implements Module {
   /** What decides this layer's cache, over all ranks. */
-  readonly cacheSize: KvCacheShape;
+  readonly cacheSize: KvCacheSize;
   /** How the columns of queries, keys and values are divided among the ranks. */
   readonly qkvSpecs: readonly ShardSpec[];
   readonly #context: LayerContext;
@@ -57,21 +57,18 @@ export class Attention implements Module {
   readonly #qkvProj: MergedColumnParallelLinear;
   readonly #outProj: RowParallelLinear;
 
-  /** @throws ArgumentError when the heads do not fit each other, ShardingError when the ranks can't share them. */
-  constructor(context: LayerContext, options: AttentionOptions) {
+  /** @throws ArgumentError when the heads do not fit each other. */
+  constructor(parent: LayerContext, options: AttentionOptions) {
     const { hiddenSize, inputSize = hiddenSize, numHeads, numKvHeads, headDim, bias, prefix, quantConfig } = options;
+    const context = parent.sharing(numHeads);
     const { size } = context.group;
     if (numHeads % numKvHeads !== 0) {
       throw new ArgumentError(`${numHeads} query heads can't share ${numKvHeads} key-value heads evenly.`);
     }
-    if (numHeads % size !== 0) {
-      const heads = `${numHeads} attention heads`;
-      throw new ShardingError(`${heads} can't be divided among ${size} ranks.`, 'The ranks divide the heads.');
-    }
     this.#context = context;
     this.#headDim = headDim;
     this.#scale = options.scale ?? headDim ** -0.5;
-    this.cacheSize = { numKvHeads, headDim };
+    this.cacheSize = { numHeads, numKvHeads, headDim };
     const onAllRanks = kvCacheShape(this.cacheSize, size).numKvHeads * size;
     const queries = { fullDim: numHeads * headDim, extra: 0, blockSize: headDim };
     const keys = { fullDim: onAllRanks * headDim, extra: (onAllRanks - numKvHeads) * headDim, blockSize: headDim };
@@ -106,11 +103,19 @@ export class Attention implements Module {
     const [q, k, value] = backend.splitColumns(qkv, this.#qkvProj.sizesPerRank);
     if (!metadata) return q;
     const { keyCache, valueCache } = requireCache(kvCache);
+    const batch = requireAttention(metadata);
     const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
-    const { slotMapping } = metadata;
-    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping });
-    return backend.pagedAttention({ ...metadata, query: rotated(q), keyCache, valueCache, scale: this.#scale });
+    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping: batch.slotMapping });
+    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, scale: this.#scale });
   }
+}
+
+function requireAttention({ attention }: BatchMetadata): AttentionMetadata {
+  if (attention) return attention;
+  throw new MetadataError(
+    "The batch's metadata has no part for attention layers.",
+    'Build it with buildAttentionMetadata from sequences that name their blocks.',
+  );
 }
 
 function requireCache(cache: KvCacheParams | undefined): KvCacheParams {

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../checkpoint/json.ts';
 import type { KvCacheParams } from '../layers/attention.ts';
 import type { BatchMetadata } from '../layers/attention-metadata.ts';
-import type { KvCacheShape } from '../layers/kv-cache-shape.ts';
+import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
@@ -27,7 +27,7 @@ export interface CausalLM extends Module {
   /** The same over all ranks. */
   readonly stateSizes: readonly MambaStateSize[];
   /** Key-value cache over all ranks, per attention layer; {@link kvCacheShape} is a rank's. */
-  readonly kvCacheSizes: readonly KvCacheShape[];
+  readonly kvCacheSizes: readonly KvCacheSize[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize) */
@@ -42,8 +42,8 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   /** Tokens per block of the scan. */
   readonly chunkSize: number;
-  /** Heads of a state-space layer: a number of ranks must divide them. */
-  readonly numHeads: number;
+  /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
+  readonly numHeads?: number | undefined;
   readonly eosTokenIds: readonly number[];
 }
 

@@ -10,6 +10,7 @@ import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
   ChunkScanArgs,
+  LogDecayArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
 import { CpuCollectives } from './collectives.ts';
@@ -18,6 +19,7 @@ import { CpuIndices, indexAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './cpu-tensor.ts';
+import { logDecaySums } from './decay.ts';
 import { KernelCalls } from './kernel-calls.ts';
 import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
@@ -68,7 +70,11 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): CpuTensor {
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly CpuTensor[] {
     return this.#steps.run(key, inputs, compute);
   }
 
@@ -244,6 +250,10 @@ export class CpuBackend implements Backend {
 
   selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor {
     return this.#scan.update(args);
+  }
+
+  logDecaySums(args: LogDecayArgs): Tensor {
+    return logDecaySums(this.#runtime, args);
   }
 
   // --- attention and feed-forward layers ---------------------------------------------------------------------------

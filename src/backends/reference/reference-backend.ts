@@ -10,7 +10,7 @@ import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns, mulSc
 import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
-import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
 /** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
 export class ReferenceBackend implements Backend {
@@ -31,6 +31,7 @@ export class ReferenceBackend implements Backend {
   readonly causalConv1dUpdate = causalConv1dUpdate;
   readonly mambaChunkScan = mambaChunkScan;
   readonly selectiveStateUpdate = selectiveStateUpdate;
+  readonly logDecaySums = logDecaySums;
   readonly rotaryTable = rotaryTable;
   readonly rotaryEmbedding = rotaryEmbedding;
   readonly reshapeAndCache = reshapeAndCache;
@@ -44,7 +45,11 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
-  step(_key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor {
+  step(
+    _key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly Tensor[] {
     return compute(inputs.map((values) => this.tensor(values, [values.length])));
   }
 

@@ -15,6 +15,7 @@ import {
   type ChatResponse,
   chatLogprobs,
 } from '../wire/chat-response.ts';
+import { halfLivesField } from '../wire/half-lives.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
@@ -101,7 +102,8 @@ class ChatWriter implements AnswerWriter {
 
   /** Whether events say more than the text. */
   get #givesTokens(): boolean {
-    return this.#body.logprobs === true || this.#body.return_token_ids === true;
+    const { logprobs, return_token_ids: tokenIds, half_life_interval: interval } = this.#body;
+    return logprobs === true || tokenIds === true || interval !== undefined;
   }
 
   #chunk(
@@ -121,6 +123,7 @@ class ChatWriter implements AnswerWriter {
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
+      ...halfLivesField(parts.flatMap((part) => part.tokens)),
     };
   }
 }

@@ -8,6 +8,7 @@ import { describeContract } from './contract.ts';
 import { describeDense } from './dense.ts';
 import { describeFeedForward } from './feed-forward.ts';
 import type { Demands, MakeBackend } from './harness.ts';
+import { describeLogDecaySums } from './log-decay-sums.ts';
 import { describeNorms } from './norms.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
 import { describeSplitProperties } from './split-properties.ts';
@@ -23,6 +24,7 @@ export function describeBackend(makeBackend: MakeBackend, demands: Demands): voi
   describeChunkScan(makeBackend, demands);
   describeChunkScanBatches(makeBackend, demands);
   describeSelectiveStateUpdate(makeBackend, demands);
+  describeLogDecaySums(makeBackend, demands);
   describeSplitProperties(makeBackend, demands);
   describeStridedArguments(makeBackend);
   describeAttention(makeBackend, demands);

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { arch, availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { ModelShape } from '../src/engine/model-shapes.ts';
 import { run, say } from './child-process.ts';
@@ -12,6 +12,7 @@ const BUILD = join(import.meta.dirname, '.build');
 const MODELS = join(BUILD, 'models');
 const PACKAGE = join(import.meta.dirname, 'node_modules', 'node-llama-cpp', 'llama');
 const PROGRAMS = ['llama-bench', 'llama-batched-bench', 'llama-quantize'];
+const NO_AMX = '-mno-amx-tile -mno-amx-int8 -mno-amx-bf16';
 /** For this machine's processor, linked into one file, and without what only downloads need. */
 const CMAKE_OPTIONS = [
   '-DCMAKE_BUILD_TYPE=Release',
@@ -22,6 +23,8 @@ const CMAKE_OPTIONS = [
   '-DLLAMA_BUILD_TESTS=OFF',
   '-DLLAMA_BUILD_EXAMPLES=OFF',
   '-DLLAMA_BUILD_SERVER=OFF',
+  // Its AMX kernels read past quantised matrices whose rows are no multiple of 32, as Mamba-2's are, and crash.
+  ...(arch() === 'x64' ? [`-DCMAKE_C_FLAGS=${NO_AMX}`, `-DCMAKE_CXX_FLAGS=${NO_AMX}`] : []),
 ];
 /** Before the steps of several sequences that are measured. */
 const SHORT_PROMPT = 8;

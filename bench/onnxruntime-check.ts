@@ -25,8 +25,10 @@ for (const [name, logits] of [
 async function ourLogits(dtype: string): Promise<Float32Array[]> {
   const options = { name: shape, device: 'cpu', dtype, slots: 1, checkFinite: false };
   const executor = await loadSynthetic({ config: MODEL_SHAPES[shape], seed: 0 }, threads, options);
-  const step = (numComputedTokens: number, ids: readonly number[]) =>
-    executor.execute({ sequences: [{ slot: 0, numComputedTokens, tokenIds: ids }], logits: 'last' });
+  const step = async (numComputedTokens: number, ids: readonly number[]) => {
+    const sequences = [{ slot: 0, numComputedTokens, tokenIds: ids }];
+    return (await executor.execute({ sequences, logits: 'last' })).logits;
+  };
   const logits = [await step(0, tokenIds.slice(0, PROMPT))];
   for (let i = PROMPT; i < tokenIds.length; i++) logits.push(await step(i, [tokenIds[i]]));
   await executor.dispose();

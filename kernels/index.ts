@@ -3,6 +3,7 @@ export { convRows, convSequence } from './conv';
 export { linearBF16, linearF32 } from './linear-float';
 export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
+export { logDecaySums } from './decay';
 export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';
 export { quantizeRows } from './quantized';
 export { add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './rows';

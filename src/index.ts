@@ -26,6 +26,7 @@ export type { EngineLimits } from './engine/engine-options.ts';
 export type { EngineRequest } from './engine/engine-request.ts';
 export type { EngineStats, PrefixCacheStats } from './engine/engine-stats.ts';
 export type { GenerationChunk } from './engine/generation-chunk.ts';
+export type { HalfLives } from './engine/half-lives.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { LoadOptions } from './engine/load-model.ts';
 export type { Prompt } from './engine/prompt.ts';

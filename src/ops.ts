@@ -9,12 +9,13 @@ export {
   mambaChunkScanCombined,
 } from './backends/reference/mamba-chunk-scan-combined.ts';
 export { type RmsNormGatedOptions, rmsNorm, rmsNormGated } from './backends/reference/norms.ts';
-export { mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
+export { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
 export {
   type Activation,
   type CausalConv1dArgs,
   type CausalConv1dUpdateArgs,
   type ChunkScanArgs,
+  type LogDecayArgs,
   PAD_SLOT_ID,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,

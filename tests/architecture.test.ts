@@ -17,6 +17,7 @@ const FLOORS = [
   'models',
   'engine',
   'faces',
+  'server',
   'cli',
 ];
 

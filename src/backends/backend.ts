@@ -1,6 +1,8 @@
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import type { AttentionOps } from './attention-ops.ts';
+import type { FeedForwardOps } from './feed-forward-ops.ts';
 import type { SavedSlot } from './saved-slot.ts';
 import type { StateSpaceOps } from './state-space-ops.ts';
 
@@ -32,7 +34,7 @@ export interface GroupLayout {
 }
 
 /**
- * A place where arrays live and operations run. This file and `state-space-ops.ts` are the contract; the `reference`
+ * A place where arrays live and operations run. This file and `*-ops.ts` beside it are the contract; the `reference`
  * backend is its executable form, and every other backend is tested against it.
  *
  * For all operations:
@@ -44,7 +46,7 @@ export interface GroupLayout {
  *   unless the operation says so.
  * - T = 0 is legal everywhere and does nothing.
  */
-export interface Backend extends StateSpaceOps {
+export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   readonly name: string;
 
   // --- arrays -----------------------------------------------------------------------------------------------------
@@ -56,12 +58,16 @@ export interface Backend extends StateSpaceOps {
   scope<T>(run: () => T): T;
 
   /**
-   * Runs `compute` on int32 vectors in a scope; its result lives until something else is made. A backend may repeat what was enqueued the last
-   * time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what `compute` does may
-   * depend on the key and on the lengths of the inputs, but not on their values, and it must not bring host data of its
-   * own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
+   * Runs `compute` on int32 vectors in a scope; its results live until something else is made. A backend may repeat what
+   * was enqueued the last time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what
+   * `compute` does may depend on the key and on the lengths of the inputs, but not on their values, and it must not bring
+   * host data of its own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
    */
-  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor;
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly Tensor[];
 
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
@@ -121,6 +127,9 @@ export interface Backend extends StateSpaceOps {
 
   /** x + y, both (T, C). */
   add(x: Tensor, y: Tensor): Tensor;
+
+  /** x (T, C) times a number. */
+  mulScalar(x: Tensor, factor: number): Tensor;
 
   /** Every row of x (T, C) times v (C), element by element. */
   mulColumns(x: Tensor, v: Tensor): Tensor;

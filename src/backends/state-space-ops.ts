@@ -53,6 +53,24 @@ export interface CausalConv1dUpdateArgs {
   readonly out?: Tensor | undefined;
 }
 
+/** How step sizes become decays. H heads. */
+export interface LogDecayArgs {
+  /** Step sizes before bias and softplus: (rows, H). */
+  readonly dt: Tensor;
+  /** Negative decay rates: (H). */
+  readonly A: Tensor;
+  /** (H) */
+  readonly dtBias?: Tensor | undefined;
+  /** Whether Δ = softplus(dt + dtBias). Default: false, as upstream. */
+  readonly dtSoftplus?: boolean | undefined;
+  /** Δ is clamped to this range last. Default: [0, Infinity]. */
+  readonly dtLimit?: readonly [number, number] | undefined;
+  /** (B + 1) int32, ascending from 0 to the number of rows. Default: every row is a sequence of its own. */
+  readonly queryStartLoc?: Tensor | undefined;
+  /** (B, H) */
+  readonly out?: Tensor | undefined;
+}
+
 /** What the scan and the one-step update share. H heads, P head dim, N state size, G groups; head h uses group h / (H/G). */
 export interface SelectiveStateArgs {
   /** (rows, H, P), or (rows, H*P). */
@@ -135,6 +153,16 @@ export interface StateSpaceOps {
    * sequence. A padded sequence starts from zero and leaves no state; an empty one changes nothing.
    */
   mambaChunkScan(args: ChunkScanArgs): Tensor;
+
+  /**
+   * How much the states of packed sequences decay over their tokens, as a logarithm: per sequence and head
+   *
+   *     out = Σ_t min(A Δ_t, 0)
+   *
+   * so that the scan leaves exp(out) of the state it began with. (B, H); 0 for an empty sequence. It sums in the order
+   * of the tokens, with Δ as {@link StateSpaceOps.mambaChunkScan} has it. Upstream: the end of `dA_cumsum`.
+   */
+  logDecaySums(args: LogDecayArgs): Tensor;
 
   /** One step of that recurrence for each row, from the row's slot and back into it (decode). Padded rows read zeros. */
   selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor;

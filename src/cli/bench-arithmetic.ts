@@ -5,7 +5,7 @@ import { BenchThreads } from './bench-threads.ts';
 
 /** Operations per second, where a product and its addition are two. */
 export interface ArithmeticPeak {
-  /** `f32x4.mul` and `f32x4.add`: for float32, bfloat16 and float16 weights, and for the scan with any. */
+  /** For float32, bfloat16 and float16 weights, and for the scan with any. */
   readonly float32: number;
   /** The relaxed dot product of bytes, or that of 16-bit integers where the engine has none: for int8 and int4 weights. */
   readonly int8: number;
@@ -32,18 +32,18 @@ const REPETITIONS = 10;
 export async function measureArithmeticPeak(threads: number): Promise<ArithmeticPeak> {
   const multipliers = await BenchThreads.start('bench-product-worker', threads);
   try {
-    const hasRelaxedDot = compileWithFastSimd(productKernelModule('int8', 1, 1)) !== undefined;
-    const float32 = await fastest(multipliers, 'float32');
-    const int8 = await fastest(multipliers, hasRelaxedDot ? 'int8' : 'int16');
+    const float32 = await fastest(multipliers, ['float32', 'fusedFloat32']);
+    const int8 = await fastest(multipliers, ['int8', 'int16']);
     return { float32, int8 };
   } finally {
     await multipliers.dispose();
   }
 }
 
-async function fastest(multipliers: BenchThreads, kind: ProductKind): Promise<number> {
+/** Of those kinds that the engine has. */
+async function fastest(multipliers: BenchThreads, kinds: readonly ProductKind[]): Promise<number> {
   let best = 0;
-  for (const [rows, vectors] of TILES) {
+  for (const [kind, [rows, vectors]] of kinds.flatMap((kind) => TILES.map((tile) => [kind, tile] as const))) {
     const module = compileWithFastSimd(productKernelModule(kind, rows, vectors));
     if (!module) continue;
     const request: ProductRequest = { module, rows, vectors, milliseconds: MILLISECONDS };

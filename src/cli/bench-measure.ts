@@ -139,7 +139,7 @@ class Bench {
   ): Promise<void> {
     this.#signal.throwIfAborted();
     const { executor } = this.#target.context;
-    const logits = await executor.execute({ sequences, logits: 'last' });
+    const { logits } = await executor.execute({ sequences, logits: 'last' });
     await yieldToEventLoop();
     executor.recycle?.(logits);
   }

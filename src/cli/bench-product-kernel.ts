@@ -17,7 +17,9 @@ import {
 
 /** How products are summed: with which instructions, and how many of them one instruction's worth holds. */
 export const PRODUCT_INSTRUCTIONS = {
-  /** `f32x4.mul` and `f32x4.add`, as all of our float kernels have them. */
+  /** `f32x4.relaxed_madd`, which is fused where the processor can. */
+  fusedFloat32: { products: 4, add: (sum: number[], w: number[], x: number[]) => [...w, ...x, ...sum, ...simd(0x105)] },
+  /** `f32x4.mul` and `f32x4.add`: some processors do as many of these as of fused ones. */
   float32: { products: 4, add: (sum: number[], w: number[], x: number[]) => [...sum, ...w, ...x, ...MUL_ADD] },
   /** `i32x4.relaxed_dot_i8x16_i7x16_add_s` */
   int8: { products: 16, add: (sum: number[], w: number[], x: number[]) => [...w, ...x, ...sum, ...simd(0x113)] },

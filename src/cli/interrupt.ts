@@ -9,25 +9,27 @@ export class InterruptedError extends Error {
   }
 }
 
-/** Turns Ctrl-C into an abort signal while it is open, so that a command can end in order. */
+/** Turns Ctrl-C, and whatever else is to end a command, into an abort signal while it is open: it can end in order. */
 export class Interrupt {
   readonly #controller = new AbortController();
+  readonly #names: readonly NodeJS.Signals[];
   readonly #listener = () => {
     // Whoever presses it again does not want to wait.
     if (this.signal.aborted) process.exit(INTERRUPTED);
     this.#controller.abort(new InterruptedError());
   };
 
-  constructor() {
-    process.on('SIGINT', this.#listener);
+  constructor(names: readonly NodeJS.Signals[] = ['SIGINT']) {
+    this.#names = names;
+    for (const name of names) process.on(name, this.#listener);
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Gives Ctrl-C back to the operating system. */
+  /** Gives the signals back to the operating system. */
   close(): void {
-    process.off('SIGINT', this.#listener);
+    for (const name of this.#names) process.off(name, this.#listener);
   }
 }

@@ -30,10 +30,16 @@ export function modelName({ model = DEFAULT_MODEL }: ModelValues): string {
  * Loads the model under a progress bar.
  * @param source where it is, when that was found out already.
  */
-export async function loadModel(values: ModelValues, signal?: AbortSignal, source = modelName(values)): Promise<LLM> {
+export async function loadModel(
+  values: ModelValues,
+  signal?: AbortSignal,
+  source = modelName(values),
+  engineOptions: LoadOptions = {},
+): Promise<LLM> {
   const { revision, device, dtype, tensorParallelSize, quiet } = values;
   const progress = new ProgressDisplay(quiet);
-  const options: LoadOptions = { revision, device, dtype, tensorParallelSize, signal, onProgress: progress.onProgress };
+  const { onProgress } = progress;
+  const options: LoadOptions = { ...engineOptions, revision, device, dtype, tensorParallelSize, signal, onProgress };
   try {
     return await LLM.load(source, options);
   } finally {

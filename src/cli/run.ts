@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { closestNames } from '../checkpoint/closest-names.ts';
 import { Mamba2Error } from '../errors.ts';
+import { version } from '../version.ts';
 import { bench } from './bench.ts';
 import { chat } from './chat.ts';
 import type { Command } from './command.ts';
@@ -10,11 +10,12 @@ import { commandHelp, programHelp } from './help.ts';
 import { inspect } from './inspect.ts';
 import { INTERRUPTED, InterruptedError } from './interrupt.ts';
 import { pull } from './pull.ts';
+import { serve } from './serve.ts';
 import { endWithReader, print } from './standard-output.ts';
 import { styled } from './styled.ts';
 import { UsageError } from './usage-error.ts';
 
-const COMMANDS: readonly Command[] = [generate, chat, inspect, pull, evaluate, bench];
+const COMMANDS: readonly Command[] = [generate, chat, serve, inspect, pull, evaluate, bench];
 
 /** 1: what was asked for can't be done. */
 const FAILURE = 1;
@@ -78,10 +79,4 @@ function unknownCommand(name: string): UsageError {
 function beforeDashes(argv: readonly string[]): readonly string[] {
   const end = argv.indexOf('--');
   return end === -1 ? argv : argv.slice(0, end);
-}
-
-/** The same distance from src/cli and from dist/cli. */
-function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return version;
 }

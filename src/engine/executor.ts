@@ -5,22 +5,27 @@ export interface ScheduledTokens {
   readonly numComputedTokens: number;
   /** Tokens to process now. */
   readonly tokenIds: readonly number[];
+  /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
+  readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
+  /** Whether to tell how much its state decays over these tokens. Default: false. */
+  readonly watch?: boolean | undefined;
 }
 
 /** A sequence's last row, or all. None for a sequence without tokens. */
 export type LogitsRows = 'last' | 'all';
 
 /**
- * Something to do with whole states. A snapshot is a copy of a slot that the ranks keep beside the slots, under a number
- * that the caller chose and uses once.
+ * Something to do with whole states or blocks. A snapshot is a copy of a slot that the ranks keep beside the slots, under
+ * a number that the caller chose and uses once. The blocks of its tokens stay where they are: the caller sees to that.
  */
 export type StateCommand =
   | { readonly type: 'copy'; readonly from: number; readonly to: number }
   | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
-  | { readonly type: 'release'; readonly snapshot: number };
+  | { readonly type: 'release'; readonly snapshot: number }
+  | { readonly type: 'copyBlock'; readonly from: number; readonly to: number };
 
 /** One step of the model over some sequences. */
 export interface Batch {
@@ -32,24 +37,72 @@ export interface Batch {
   readonly logits: LogitsRows;
 }
 
+/**
+ * How much states decay over a step, as a logarithm: per sequence that is watched, layer and head Σ A Δ over its tokens,
+ * see `logDecaySums`.
+ */
+export interface LogDecays {
+  /** Heads of each layer with such a state. */
+  readonly heads: readonly number[];
+  /** Per watched sequence, in their order, the heads of all layers. */
+  readonly sums: Float32Array<ArrayBuffer>;
+}
+
+/** What a step gives. */
+export interface StepOutput {
+  /** (rows, vocabSize), row-major. */
+  readonly logits: Float32Array<ArrayBuffer>;
+  /** Where a sequence is watched. */
+  readonly logDecays?: LogDecays | undefined;
+}
+
 /** How large one sequence's state is. */
 export interface StateFootprint {
   /** Over all ranks, with what several ranks hold. */
   readonly bytes: number;
-  /** Numbers in a state that {@link Executor.exportState} gives. */
+  /** Numbers in a state that {@link Executor.exportState} gives, without keys and values. */
   readonly length: number;
+  /** Absent where no layer has attention. */
+  readonly kvCache?: KvCacheFootprint | undefined;
+}
+
+/** The blocks that keys and values lie in. */
+export interface KvCacheFootprint {
+  readonly numBlocks: number;
+  /** Tokens per block. */
+  readonly blockSize: number;
+  /** Of one block, over all ranks, with what several ranks hold. */
+  readonly blockBytes: number;
+  /** Numbers per token in a state that {@link Executor.exportState} gives. */
+  readonly tokenLength: number;
+}
+
+/** Where the ranks keep the state after some tokens. */
+export interface StatePlace {
+  /** Of the snapshot. */
+  readonly id: number;
+  /** Tokens whose keys and values lie in the blocks. */
+  readonly length: number;
+  readonly blocks: readonly number[];
+}
+
+/** Numbers in the exported state after so many tokens. */
+export function exportedLength({ length, kvCache }: StateFootprint, numTokens: number): number {
+  return length + numTokens * (kvCache?.tokenLength ?? 0);
 }
 
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
   readonly stateFootprint: StateFootprint;
-  /** → logits (rows, vocabSize), row-major. */
-  execute(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
-  /** A snapshot's state in one piece, as one rank alone would hold it: for any number of ranks. */
-  exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; behind it the keys of its
+   * tokens and their values, layer by layer.
+   */
+  exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>>;
   /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */
-  importState(snapshot: number, state: Float32Array): Promise<void>;
+  importState(place: StatePlace, state: Float32Array): Promise<void>;
   dispose(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { ChatTemplateError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
-import type { ChatMessage, ChatTemplate } from '../text/chat-template.ts';
+import type { ChatMessage, ChatTemplate, ChatTemplateOptions } from '../text/chat-template.ts';
 import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
@@ -161,8 +161,13 @@ export class LLM {
     return tokenIds;
   }
 
+  /** Whether the model can chat. */
+  get hasChatTemplate(): boolean {
+    return this.#chatTemplate !== undefined;
+  }
+
   /** A conversation as the text that the model was trained on. @throws ChatTemplateError */
-  renderChat(messages: readonly ChatMessage[]): string {
+  renderChat(messages: readonly ChatMessage[], options: Pick<ChatTemplateOptions, 'addGenerationPrompt'> = {}): string {
     if (!this.#chatTemplate) {
       throw new ChatTemplateError(
         `'${this.folder}' has no chat template.`,
@@ -170,6 +175,7 @@ export class LLM {
       );
     }
     return this.#chatTemplate.render(messages, {
+      ...options,
       bosToken: this.tokenizer?.bosToken,
       eosToken: this.tokenizer?.eosToken,
     });

@@ -11,7 +11,17 @@ import {
 } from '../layers/mamba2-metadata.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Batch, Executor, LogitsRows, ScheduledTokens, StateFootprint } from './executor.ts';
+import { DecayWatch, selectLogDecays } from './decay-watch.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type LogitsRows,
+  type ScheduledTokens,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
 import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
 
 export interface ModelRunnerOptions {
@@ -19,7 +29,7 @@ export interface ModelRunnerOptions {
   readonly slots: number;
   readonly chunkSize: number;
   /** Default: one rank. */
-  readonly group?: Pick<ProcessGroup, 'size' | 'rank'> | undefined;
+  readonly group?: ProcessGroup | undefined;
 }
 
 /** A model with its states. */
@@ -39,7 +49,7 @@ export class ModelRunner implements Executor {
   readonly #backend: Backend;
   readonly #chunkSize: number;
   readonly #slots: number;
-  readonly #rank: number;
+  readonly #group: ProcessGroup;
   /** Memory for the next logits. */
   #spare: Float32Array<ArrayBuffer> | undefined;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
@@ -49,16 +59,16 @@ export class ModelRunner implements Executor {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
     this.#slots = slots;
-    this.#rank = group.rank;
+    this.#group = group;
     const states = new StateCache(backend, model, slots, group);
     this.stateFootprint = states.footprint;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
   }
 
-  async execute(batch: Batch): Promise<Float32Array<ArrayBuffer>> {
+  async execute(batch: Batch): Promise<StepOutput> {
     const loaded = this.#usable();
     loaded.states.run(batch.commands ?? []);
-    if (batch.sequences.length === 0) return new Float32Array();
+    if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
     return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
@@ -68,17 +78,18 @@ export class ModelRunner implements Executor {
     if (logits.buffer.byteLength > (this.#spare?.buffer.byteLength ?? 0)) this.#spare = logits;
   }
 
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    return joinStateParts(await this.exportStateParts(snapshot), this.stateFootprint.length);
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const length = exportedLength(this.stateFootprint, place.length);
+    return joinStateParts(await this.exportStateParts(place), length);
   }
 
   /** This rank's parts of a snapshot's state. */
-  async exportStateParts(snapshot: number): Promise<StatePart[]> {
-    return this.#usable().states.exportParts(snapshot);
+  async exportStateParts(place: StatePlace): Promise<StatePart[]> {
+    return this.#usable().states.exportParts(place);
   }
 
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
-    this.#usable().states.importWhole(snapshot, state);
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    this.#usable().states.importWhole(place, state);
   }
 
   async dispose(): Promise<void> {
@@ -91,21 +102,21 @@ export class ModelRunner implements Executor {
   }
 
   /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
-  #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<Float32Array<ArrayBuffer>> {
+  #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
-    const logits = this.#backend.step(`decode ${sequences.length}`, [ids, slots], ([inputIds, decodeSlots]) => {
+    const isWatched = sequences.some(({ watch }) => watch);
+    const key = `decode ${sequences.length}${isWatched ? ' watched' : ''}`;
+    const results = this.#backend.step(key, [ids, slots], ([inputIds, decodeSlots]) => {
+      const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
       const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
-      return model.computeLogits(model.forward({ inputIds, cache: states.layers, metadata }));
+      const hiddenStates = model.forward({ inputIds, cache: watch?.cache ?? states.layers, metadata });
+      return this.#results(model.computeLogits(hiddenStates), watch);
     });
-    return this.#read(logits);
+    return this.#read(results, sequences, sequences, states);
   }
 
-  #mixed(
-    { model, states }: Loaded,
-    sequences: readonly Sequence[],
-    logits: LogitsRows,
-  ): Promise<Float32Array<ArrayBuffer>> {
+  #mixed({ model, states }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
     const backend = this.#backend;
     const ordered = reorderBatch(sequences, 'decode-first');
     const firstRow = new Map<object, number>();
@@ -120,21 +131,37 @@ export class ModelRunner implements Executor {
       return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
     });
     return backend.scope(() => {
+      const isWatched = sequences.some(({ watch }) => watch);
+      const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
       const hiddenStates = model.forward({
         inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
-        cache: states.layers,
+        cache: watch?.cache ?? states.layers,
         metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
       });
       const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
-      return this.#read(model.computeLogits(selected));
+      return this.#read(this.#results(model.computeLogits(selected), watch), sequences, ordered, states);
     });
   }
 
-  /** All ranks have the same logits, and those of rank 0 are asked for. */
-  async #read(logits: Tensor): Promise<Float32Array<ArrayBuffer>> {
-    if (this.#rank !== 0) return new Float32Array();
+  #results(logits: Tensor, watch: DecayWatch | undefined): Tensor[] {
+    return watch ? [logits, watch.gather(this.#group)] : [logits];
+  }
+
+  /** All ranks have the same results, and those of rank 0 are asked for. */
+  async #read(
+    [logits, logDecays]: readonly Tensor[],
+    sequences: readonly Sequence[],
+    ordered: readonly Sequence[],
+    { layers }: StateCache,
+  ): Promise<StepOutput> {
+    const { rank, size } = this.#group;
+    if (rank !== 0) return { logits: new Float32Array() };
     const reuse = this.#spare;
     this.#spare = undefined;
-    return this.#backend.read(logits, reuse);
+    const read = this.#backend.read(logits, reuse);
+    if (!logDecays) return { logits: await read };
+    const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
+    const sums = this.#backend.read(logDecays);
+    return { logits: await read, logDecays: selectLogDecays(await sums, rows, layers, size) };
   }
 }

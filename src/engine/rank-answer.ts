@@ -5,18 +5,19 @@ import type { RankResult, StepRequest } from './rank-protocol.ts';
 export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
   switch (request.type) {
     case 'execute': {
-      const logits = await runner.execute(request.batch);
-      return rank === 0 ? { logits } : {};
+      const step = await runner.execute(request.batch);
+      return rank === 0 ? { step } : {};
     }
     case 'exportState':
-      return { stateParts: await runner.exportStateParts(request.snapshot) };
+      return { stateParts: await runner.exportStateParts(request.place) };
     case 'importState':
-      await runner.importState(request.snapshot, request.state);
+      await runner.importState(request.place, request.state);
       return {};
   }
 }
 
 /** What a result holds that can change threads without a copy. */
-export function buffersOf({ logits, stateParts = [] }: RankResult): ArrayBuffer[] {
-  return [...(logits ? [logits.buffer] : []), ...stateParts.map(({ values }) => values.buffer)];
+export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
+  const arrays = [step?.logits, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
+  return arrays.flatMap((array) => (array ? [array.buffer] : []));
 }

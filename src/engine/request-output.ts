@@ -1,3 +1,5 @@
+import type { HalfLives } from './half-lives.ts';
+
 /** Why an answer ended: a stop string or token, or the token limit. */
 export type FinishReason = 'stop' | 'length';
 
@@ -13,6 +15,11 @@ export interface OutputToken extends TokenLogprob {
   readonly text: string;
   /** The likeliest tokens in its place, likeliest first: as many as `logprobs` asked for. Absent where it did not. */
   readonly topLogprobs?: readonly TokenLogprob[];
+  /**
+   * How long the model remembers, by the tokens that it has read since the last such report: those before this one,
+   * without those whose state came from the prefix cache. As often as `halfLifeInterval` says.
+   */
+  readonly halfLives?: HalfLives;
 }
 
 /** A token of the prompt, given those before it. */

@@ -1,4 +1,4 @@
-import type { LogitsRows } from './executor.ts';
+import type { LogDecays, LogitsRows, StepOutput } from './executor.ts';
 import type { Request } from './request.ts';
 import type { Sample } from './sampler.ts';
 import type { ScheduledWork } from './scheduler.ts';
@@ -18,12 +18,18 @@ export function logitsRows({ wantsPromptLogits }: Request): LogitsRows {
   return wantsPromptLogits ? 'all' : 'last';
 }
 
-/** Hands a step's logits (rows, vocabSize) to its sequences, and samples where a next token can be chosen. */
+/** Whether a request wants to know how long its sequences' states last. */
+export function isWatched({ params }: Request): boolean {
+  return params.halfLifeInterval !== undefined;
+}
+
+/** Hands what a step gives to its sequences, and samples where a next token can be chosen. */
 export function sampleStep(
   scheduled: readonly ScheduledWork[],
-  logits: Float32Array,
+  { logits, logDecays }: StepOutput,
   vocabSize: number,
 ): SteppedSequence[] {
+  if (logDecays) measureDecays(scheduled, logDecays);
   let begin = 0;
   return scheduled.flatMap(({ sequence, numTokens }) => {
     const numRows = logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
@@ -32,6 +38,14 @@ export function sampleStep(
     // Without a slot it was aborted while the step ran.
     return sequence.slot === undefined ? [] : sampleSequence(sequence, numTokens, rows, vocabSize);
   });
+}
+
+function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: LogDecays): void {
+  const width = heads.reduce((sum, count) => sum + count, 0);
+  const watched = scheduled.filter(({ sequence, numTokens }) => numTokens > 0 && isWatched(sequence.request));
+  for (const [i, { sequence, numTokens }] of watched.entries()) {
+    sequence.halfLives?.add(numTokens, heads, sums.subarray(i * width, (i + 1) * width));
+  }
 }
 
 /** The sequence, and at a prompt's end all answers that go on from it. */

@@ -42,6 +42,8 @@ export interface GenerateOptions {
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
+  /** Tells with an answer's first token, and every this many tokens, how long each head remembers: `halfLives`. */
+  readonly halfLifeInterval?: number | undefined;
   /** Lower goes first when requests wait. Default: 0. */
   readonly priority?: number | undefined;
   /** Ends the generation; the iterator throws the signal's reason. */
@@ -72,6 +74,8 @@ export interface SamplingParams {
   /** undefined: none are given. */
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
+  /** undefined: half-lives are not asked for. */
+  readonly halfLifeInterval: number | undefined;
 }
 
 /** Values that hold where a caller says nothing; a model's generation_config.json may bring its own. */
@@ -109,6 +113,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     badWords: checkedTexts('badWords', options.badWords ?? []),
     logprobs: checkedCount('logprobs', options.logprobs),
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
+    halfLifeInterval: checkedInterval(options.halfLifeInterval),
   };
 }
 
@@ -120,6 +125,10 @@ function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): read
 
 function checkedCount(name: string, count: number | undefined): number | undefined {
   return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
+}
+
+function checkedInterval(interval: number | undefined): number | undefined {
+  return interval === undefined ? undefined : checked('halfLifeInterval', interval, { min: 1, integer: true });
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {

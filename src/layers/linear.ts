@@ -139,6 +139,7 @@ export class RowParallelLinear implements Module {
   }
 }
 
-function linearDType(context: LayerContext, options: LinearOptions) {
+/** Storage of such a layer's weight. */
+export function linearDType(context: LayerContext, options: LinearOptions) {
   return options.quantConfig?.weightDType(options.prefix) ?? context.weightDType;
 }

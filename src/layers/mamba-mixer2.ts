@@ -24,6 +24,8 @@ export interface MambaCacheParams {
   readonly convState: Tensor;
   /** (slots, heads, P, N) */
   readonly ssmState: Tensor;
+  /** (sequences, heads), in the order of the rows: gets how much each state decays in the step, see `logDecaySums`. */
+  readonly logDecays?: Tensor | undefined;
 }
 
 /**
@@ -42,7 +44,7 @@ export class MambaMixer2 implements Module {
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  readonly #useBias: boolean;
+  readonly #useOutBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -74,7 +76,6 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
-    this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     this.stateSize = {
@@ -121,14 +122,21 @@ export class MambaMixer2 implements Module {
       useConvBias,
       mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
     );
-    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, nGroups, useRmsNorm, rmsNormEps);
-    const outOptions = { bias: useBias, prefix: `${this.prefix}.out_proj`, quantConfig };
+    const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
+    this.#useOutBias = useOutBias;
+    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, normGroups, useRmsNorm, rmsNormEps, normBeforeGate);
+    const outOptions = { bias: useOutBias, prefix: `${this.prefix}.out_proj`, quantConfig };
     this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
   }
 
   /** Shapes of one sequence's state in this layer, on this rank. */
   getStateShape(): MambaStateShape {
     return this.#stateShape;
+  }
+
+  /** Columns of the in-projection on this rank: gate, x, B, C and dt. */
+  get projectionSizes(): readonly number[] {
+    return [this.#intermediateSize, this.#intermediateSize, this.#groupStateSize, this.#groupStateSize, this.#numHeads];
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -166,18 +174,14 @@ export class MambaMixer2 implements Module {
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
     const projected = this.#inProj.forward(hiddenStates);
-    const projectedStates = mupVector ? backend.mulColumns(projected, mupVector) : projected;
-    const [gate, xBC, dt] = backend.splitColumns(projectedStates, [
-      this.#intermediateSize,
-      this.#convDim,
-      this.#numHeads,
-    ]);
+    const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
 
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
     // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
-    return this.#norm.sharesOneGroup && !this.#useBias ? this.#projectShared(y, gate) : this.#project(y, gate);
+    return this.#norm.sharesOneGroup && !this.#useOutBias ? this.#projectShared(y, gate) : this.#project(y, gate);
   }
 
   #project(y: Tensor, gate: Tensor): Tensor {
@@ -211,10 +215,12 @@ export class MambaMixer2 implements Module {
     if (numPrefills > 0) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefillBegin, prefillBegin + numPrefillTokens);
       this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, prefillBegin, numPrefills, metadata.prefillStartLoc);
     }
     if (numDecodes > 0) {
       const rows = (t: Tensor) => backend.sliceRows(t, decodeBegin, decodeBegin + numDecodes);
       this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, decodesFirst ? 0 : numPrefills, numDecodes);
     }
     return y;
   }
@@ -259,21 +265,22 @@ export class MambaMixer2 implements Module {
     });
   }
 
+  /** Fills the rows of `logDecays`, where somebody wants them, of `count` sequences from `first` on. */
+  #watch(dt: Tensor, logDecays: Tensor | undefined, first: number, count: number, queryStartLoc?: Tensor): void {
+    if (!logDecays) return;
+    const { backend } = this.#context;
+    const out = backend.sliceRows(logDecays, first, first + count);
+    backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
+  }
+
   #stateSpaceArgs(xBC: Tensor, dt: Tensor, out: Tensor) {
     const [x, B, C] = this.#splitXBC(xBC);
-    return {
-      x,
-      dt,
-      A: this.#A.get(),
-      B,
-      C,
-      nGroups: this.#nGroups,
-      D: this.#D.get(),
-      dtBias: this.#dtBias.get(),
-      dtSoftplus: true,
-      dtLimit: this.#timeStepLimit,
-      out,
-    };
+    return { ...this.#decayArgs(dt), x, B, C, nGroups: this.#nGroups, D: this.#D.get(), out };
+  }
+
+  #decayArgs(dt: Tensor) {
+    const [A, dtBias] = [this.#A.get(), this.#dtBias.get()];
+    return { dt, A, dtBias, dtSoftplus: true, dtLimit: this.#timeStepLimit };
   }
 
   /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */
@@ -288,8 +295,5 @@ export class MambaMixer2 implements Module {
 
 function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
   if (cache) return cache;
-  throw new ArgumentError(
-    'The mixer was given metadata but no state cache.',
-    'Pass both, or neither for a profile run.',
-  );
+  throw new ArgumentError('There is metadata but no state cache.', 'Pass both, or neither for a profile run.');
 }

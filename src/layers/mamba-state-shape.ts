@@ -1,3 +1,4 @@
+import { shardOf } from '../distributed/shard-group.ts';
 import { divide, extraGroupsForHeadShards } from './weight-loaders.ts';
 
 /** What decides the size of a mixer's state. */
@@ -19,7 +20,9 @@ export interface MambaStateShape {
   readonly ssm: readonly [number, number, number];
 }
 
-export function mamba2StateShape(size: MambaStateSize, tpSize: number): MambaStateShape {
+/** Where ranks do not divide the heads, as many share them as do; see `shardOf`. */
+export function mamba2StateShape(size: MambaStateSize, ranks: number): MambaStateShape {
+  const tpSize = shardOf(size.numHeads, { size: ranks, rank: 0 }).size;
   const nGroups = size.nGroups + extraGroupsForHeadShards(size.nGroups, tpSize);
   const convDim = size.intermediateSize + 2 * nGroups * size.stateSize;
   return {
@@ -41,9 +44,10 @@ export interface StateRun {
  */
 export function mamba2StateRuns(
   size: MambaStateSize,
-  tpSize: number,
-  tpRank: number,
+  ranks: number,
+  rank: number,
 ): { readonly conv: readonly StateRun[]; readonly ssm: readonly StateRun[] } {
+  const { size: tpSize, rank: tpRank } = shardOf(size.numHeads, { size: ranks, rank });
   const taps = size.convKernel - 1;
   const copies = 1 + extraGroupsForHeadShards(size.nGroups, tpSize) / size.nGroups;
   const groups = (size.nGroups * copies) / tpSize;

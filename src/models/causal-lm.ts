@@ -1,8 +1,10 @@
 import type { JsonObject } from '../checkpoint/json.ts';
+import type { KvCacheParams } from '../layers/attention.ts';
+import type { BatchMetadata } from '../layers/attention-metadata.ts';
+import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
-import type { Mamba2Metadata } from '../layers/mamba2-metadata.ts';
 import type { Module } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -11,17 +13,21 @@ import type { Tensor } from '../tensor/tensor.ts';
 export interface ModelInput {
   /** (T) int32, rows in the metadata's order. */
   readonly inputIds: Tensor;
-  /** One entry per layer with state, in layer order. Absent in a profile run. */
+  /** One entry per mixer, in layer order. Absent in a profile run. */
   readonly cache?: readonly MambaCacheParams[];
-  readonly metadata?: Mamba2Metadata;
+  /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
+  readonly kvCache?: readonly KvCacheParams[];
+  readonly metadata?: BatchMetadata;
 }
 
 /** A language model on one rank: token ids to hidden states, hidden states to logits. */
 export interface CausalLM extends Module {
-  /** State of one sequence on this rank, per layer with state. */
+  /** State of one sequence on this rank, per mixer. */
   readonly stateShapes: readonly MambaStateShape[];
   /** The same over all ranks. */
   readonly stateSizes: readonly MambaStateSize[];
+  /** Key-value cache over all ranks, per attention layer; {@link kvCacheShape} is a rank's. */
+  readonly kvCacheSizes: readonly KvCacheSize[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize) */
@@ -36,8 +42,8 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   /** Tokens per block of the scan. */
   readonly chunkSize: number;
-  /** Heads of a state-space layer: a number of ranks must divide them. */
-  readonly numHeads: number;
+  /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
+  readonly numHeads?: number | undefined;
   readonly eosTokenIds: readonly number[];
 }
 

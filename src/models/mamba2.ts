@@ -20,6 +20,7 @@ interface Mamba2Block {
 export class Mamba2ForCausalLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
+  readonly kvCacheSizes = [];
   readonly #context: LayerContext;
   readonly #embeddings: VocabParallelEmbedding;
   readonly #layers: readonly Mamba2Block[];

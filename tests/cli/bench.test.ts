@@ -143,6 +143,7 @@ describe('what bench is made of', () => {
 
   test.each<[ProductKind, number, number]>([
     ['float32', 3, 4],
+    ['fusedFloat32', 2, 4],
     ['int16', 2, 2],
     ['int8', 6, 4],
     ['int8', 1, 1],
@@ -151,8 +152,8 @@ describe('what bench is made of', () => {
     const module = compileWithFastSimd(productKernelModule(kind, rows, vectors));
     if (!module) throw new Error('This engine has no such instructions.');
     const { multiply } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as ProductKernel;
-    const View = { float32: Float32Array, int8: Int8Array, int16: Int16Array }[kind];
-    const Sums = kind === 'float32' ? Float32Array : Int32Array;
+    const View = { float32: Float32Array, fusedFloat32: Float32Array, int8: Int8Array, int16: Int16Array }[kind];
+    const Sums = View === Float32Array ? Float32Array : Int32Array;
     const perLane = PRODUCT_INSTRUCTIONS[kind].products / 4;
     const w = 4 * STEPS * rows;
     const out = w + 16 * STEPS * vectors;
@@ -270,7 +271,7 @@ describe('what bench is made of', () => {
       const executor = await loadSynthetic(source, ranks, options);
       const result = await executor.execute({ sequences, logits: 'last' });
       await executor.dispose();
-      return result;
+      return result.logits;
     };
     const [one, two] = await Promise.all([logits(1), logits(2)]);
     expect(one).toHaveLength(64);

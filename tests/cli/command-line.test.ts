@@ -7,13 +7,13 @@ describe('help and version', () => {
     for (const argument of ['--help', '-h']) {
       const { code, stdout, stderr } = await runCli([argument]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      for (const name of ['generate', 'chat', 'inspect', 'pull', 'eval', 'bench'])
+      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'eval', 'bench'])
         expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
     expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
   });
 
-  test.concurrent.each(['generate', 'chat', 'inspect', 'pull', 'eval', 'bench'])('%s --help', async (name) => {
+  test.concurrent.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'eval', 'bench'])('%s --help', async (name) => {
     const { code, stdout } = await runCli([name, '--json', '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain(`Usage:\n  mamba2 ${name}`);

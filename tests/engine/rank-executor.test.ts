@@ -13,7 +13,7 @@ const batch = (slot: number) => ({
 describe('ranks in threads', () => {
   test('return the logits of one rank', async () => {
     const two = await RankExecutor.load(GOLDEN, 2, OPTIONS);
-    expect((await two.execute(batch(0))).length).toBe(256);
+    expect((await two.execute(batch(0))).logits.length).toBe(256);
     await two.dispose();
   });
 

@@ -6,6 +6,7 @@ import { ShapeError } from '../../src/errors.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const TINY_DTS = fileURLToPath(new URL('../../models/tiny-dts', import.meta.url));
+const place = (id: number) => ({ id, length: 30, blocks: [] });
 const ids = (count: number, seed = 1) => Array.from({ length: count }, (_, i) => (i * 37 + seed * 101) % 256);
 
 async function withExecutor<T>(
@@ -21,8 +22,9 @@ async function withExecutor<T>(
   }
 }
 
-const prefill = (executor: Executor, slot: number, tokenIds: number[], numComputedTokens = 0) =>
-  executor.execute({ sequences: [{ slot, numComputedTokens, tokenIds }], logits: 'all' });
+async function prefill(executor: Executor, slot: number, tokenIds: number[], numComputedTokens = 0) {
+  return (await executor.execute({ sequences: [{ slot, numComputedTokens, tokenIds }], logits: 'all' })).logits;
+}
 
 describe.each([
   ['reference', 'float32', 1],
@@ -40,13 +42,13 @@ describe.each([
         { type: 'save', slot: 1, snapshot: 7 },
         { type: 'copy', from: 1, to: 2 },
       ] as const;
-      expect((await executor.execute({ commands, sequences: [], logits: 'last' })).length).toBe(0);
+      expect((await executor.execute({ commands, sequences: [], logits: 'last' })).logits.length).toBe(0);
       await prefill(executor, 1, ids(9, 5));
       await prefill(executor, 3, ids(9, 6));
       const rest = tokenIds.slice(25);
       const after = whole.slice(25 * 256);
       const sequences = [3, 2].map((slot) => ({ slot, numComputedTokens: 25, tokenIds: rest }));
-      const both = await executor.execute({
+      const { logits: both } = await executor.execute({
         commands: [
           { type: 'load', snapshot: 7, slot: 3 },
           { type: 'release', snapshot: 7 },
@@ -64,10 +66,10 @@ describe.each([
     const [state, rest] = await withExecutor({ device, dtype, ranks }, async (executor) => {
       await prefill(executor, 2, tokenIds);
       await executor.execute({ commands: [{ type: 'save', slot: 2, snapshot: 1 }], sequences: [], logits: 'last' });
-      return [await executor.exportState(1), await prefill(executor, 2, ids(5, 2), 30)] as const;
+      return [await executor.exportState(place(1)), await prefill(executor, 2, ids(5, 2), 30)] as const;
     });
     await withExecutor({ device, dtype, ranks }, async (executor) => {
-      await executor.importState(3, state);
+      await executor.importState(place(3), state);
       await executor.execute({ commands: [{ type: 'load', snapshot: 3, slot: 0 }], sequences: [], logits: 'last' });
       expect(await prefill(executor, 0, ids(5, 2), 30)).toEqual(rest);
     });
@@ -83,9 +85,9 @@ describe('states', () => {
         await withExecutor({ folder: TINY_DTS, dtype: 'float32', ranks }, async (executor) => {
           await prefill(executor, 0, tokenIds);
           await executor.execute({ commands: [{ type: 'save', slot: 0, snapshot: 1 }], sequences: [], logits: 'last' });
-          const state = await executor.exportState(1);
-          await executor.importState(2, state);
-          expect(await executor.exportState(2)).toEqual(state);
+          const state = await executor.exportState(place(1));
+          await executor.importState(place(2), state);
+          expect(await executor.exportState(place(2))).toEqual(state);
           return state;
         }),
       );
@@ -101,7 +103,7 @@ describe('states', () => {
   test('of another length are refused, and the ranks live on', async () => {
     for (const ranks of [1, 2]) {
       await withExecutor({ ranks }, async (executor) => {
-        await expect(executor.importState(1, new Float32Array(7))).rejects.toThrow(ShapeError);
+        await expect(executor.importState(place(1), new Float32Array(7))).rejects.toThrow(ShapeError);
         expect((await prefill(executor, 0, [1])).length).toBe(256);
       });
     }

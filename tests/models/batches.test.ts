@@ -29,8 +29,9 @@ function seededIds(count: number, seed: number): number[] {
 }
 
 /** All logits of a sequence that has the runner to itself. */
-function alone(runner: ModelRunner, tokenIds: readonly number[]): Promise<Float32Array> {
-  return runner.execute({ sequences: [{ slot: SLOTS - 1, numComputedTokens: 0, tokenIds }], logits: 'all' });
+async function alone(runner: ModelRunner, tokenIds: readonly number[]): Promise<Float32Array> {
+  const sequences = [{ slot: SLOTS - 1, numComputedTokens: 0, tokenIds }];
+  return (await runner.execute({ sequences, logits: 'all' })).logits;
 }
 
 describe.each([
@@ -57,7 +58,7 @@ describe.each([
             const end = computed[b] + prompts[b].pieces[round];
             return { slot: b, numComputedTokens: computed[b], tokenIds: whole[b].slice(computed[b], end) };
           });
-          const logits = await runner.execute({ sequences, logits: 'all' });
+          const { logits } = await runner.execute({ sequences, logits: 'all' });
           let begin = 0;
           for (const [i, b] of present.entries()) {
             const length = sequences[i].tokenIds.length * VOCAB;
@@ -76,6 +77,56 @@ describe.each([
   });
 });
 
+describe.each([
+  ['reference', 'float32'],
+  ['cpu', 'int8'],
+])('watched on %s with %s weights', (device, dtype) => {
+  it('the logits keep their bits, and decays do not depend on the batch or on how a prompt is cut', async () => {
+    const runner = await loadRunner(device, dtype);
+    await fc.assert(
+      fc.asyncProperty(anySchedule, async ({ prompts, orders, seed }) => {
+        const random = new SeededRandom(seed);
+        const totals = prompts.map(({ pieces }) => pieces.reduce((sum, piece) => sum + piece, 0));
+        const whole = totals.map((total, b) => seededIds(total, seed + b));
+        const computed = prompts.map(() => 0);
+        const sums = prompts.map(() => new Float64Array(0));
+        for (const round of orders.keys()) {
+          const present = prompts.map((_, b) => b).sort(() => random.next() - 0.5);
+          const sequences = present.map((b) => {
+            const tokenIds = whole[b].slice(computed[b], computed[b] + prompts[b].pieces[round]);
+            return { slot: b, numComputedTokens: computed[b], tokenIds, watch: b % 2 === 0 };
+          });
+          const unwatched = sequences.map((sequence) => ({ ...sequence, watch: false }));
+          const commands = present.map((b) => ({ type: 'save', slot: b, snapshot: b }) as const);
+          const restore = present.map((b) => ({ type: 'load', slot: b, snapshot: b }) as const);
+          const release = present.map((b) => ({ type: 'release', snapshot: b }) as const);
+          const plain = await runner.execute({ commands, sequences: unwatched, logits: 'all' });
+          expect(plain.logDecays).toBeUndefined();
+          const watched = await runner.execute({ commands: [...restore, ...release], sequences, logits: 'all' });
+          expect(bits(watched.logits)).toEqual(bits(plain.logits));
+          const { heads, sums: rows } = watched.logDecays ?? { heads: [], sums: new Float32Array() };
+          const width = heads.reduce((sum, count) => sum + count, 0);
+          for (const [i, b] of present.filter((b) => b % 2 === 0).entries()) {
+            const row = rows.subarray(i * width, (i + 1) * width);
+            sums[b] = Float64Array.from(row, (value, j) => value + (sums[b][j] ?? 0));
+          }
+          for (const [i, b] of present.entries()) computed[b] += sequences[i].tokenIds.length;
+        }
+        for (const b of prompts.keys()) {
+          if (totals[b] === 0 || b % 2 === 1) continue;
+          const sequences = [{ slot: SLOTS - 1, numComputedTokens: 0, tokenIds: whole[b], watch: true }];
+          const { logDecays } = await runner.execute({ sequences, logits: 'last' });
+          expect(logDecays?.sums.length).toBe(sums[b].length);
+          logDecays?.sums.forEach((sum, i) => {
+            expect(sums[b][i] / sum).toBeCloseTo(1, 5);
+          });
+        }
+      }),
+      { seed: 4, numRuns: 12 },
+    );
+  });
+});
+
 describe('ModelRunner', () => {
   it("returns each sequence's last row in the order given, whatever the row order", async () => {
     const runner = await loadRunner();
@@ -87,7 +138,7 @@ describe('ModelRunner', () => {
       { slot: 1, numComputedTokens: 9, tokenIds: next },
       { slot: 2, numComputedTokens: 0, tokenIds: next },
     ];
-    const last = await runner.execute({ sequences, logits: 'last' });
+    const { logits: last } = await runner.execute({ sequences, logits: 'last' });
     const expected = [
       await alone(runner, long.slice(0, 4)),
       await alone(runner, [...long, ...next]),
@@ -104,8 +155,9 @@ describe('ModelRunner', () => {
       { slot: 1, numComputedTokens: 0, tokenIds: [] },
     ];
     const expected = (await alone(runner, ids)).slice(-VOCAB);
-    expect(await runner.execute({ sequences, logits: 'last' })).toEqual(expected);
-    expect(await runner.execute({ sequences: [...sequences].reverse(), logits: 'last' })).toEqual(expected);
+    for (const batch of [sequences, [...sequences].reverse()]) {
+      expect((await runner.execute({ sequences: batch, logits: 'last' })).logits).toEqual(expected);
+    }
   });
 
   it('throws DisposedError after disposal', async () => {

@@ -10,6 +10,7 @@ import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
   ChunkScanArgs,
+  LogDecayArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
 import { CpuCollectives } from './collectives.ts';
@@ -18,10 +19,12 @@ import { CpuIndices, indexAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './cpu-tensor.ts';
+import { logDecaySums } from './decay.ts';
 import { KernelCalls } from './kernel-calls.ts';
 import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
 import { PackedWeight, type Packing, packedWeight } from './packed-weight.ts';
+import { CpuPlainOps } from './plain-ops.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 import { CpuRows } from './rows.ts';
 import { CpuScan } from './scan.ts';
@@ -44,6 +47,7 @@ export class CpuBackend implements Backend {
   readonly #linear: CpuLinear;
   readonly #convolution: CpuConvolution;
   readonly #scan: CpuScan;
+  readonly #plain: CpuPlainOps;
   readonly #collectives: CpuCollectives;
 
   constructor({ memory, kernels }: CpuRuntime) {
@@ -56,6 +60,7 @@ export class CpuBackend implements Backend {
     this.#linear = new CpuLinear(this.#runtime);
     this.#convolution = new CpuConvolution(this.#runtime);
     this.#scan = new CpuScan(this.#runtime);
+    this.#plain = new CpuPlainOps(this.#runtime, this.#calls, this.#linear);
     this.#collectives = new CpuCollectives(this.#runtime, this.#calls);
   }
 
@@ -65,7 +70,11 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): CpuTensor {
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly CpuTensor[] {
     return this.#steps.run(key, inputs, compute);
   }
 
@@ -195,6 +204,10 @@ export class CpuBackend implements Backend {
     return this.#rows.add(x, y);
   }
 
+  mulScalar(x: Tensor, factor: number): CpuTensor {
+    return this.#plain.mulScalar(x, factor);
+  }
+
   mulColumns(x: Tensor, v: Tensor): CpuTensor {
     return this.#rows.mulColumns(x, v);
   }
@@ -238,6 +251,21 @@ export class CpuBackend implements Backend {
   selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor {
     return this.#scan.update(args);
   }
+
+  logDecaySums(args: LogDecayArgs): Tensor {
+    return logDecaySums(this.#runtime, args);
+  }
+
+  // --- attention and feed-forward layers ---------------------------------------------------------------------------
+
+  readonly rotaryTable: Backend['rotaryTable'] = (...args) => this.#plain.rotaryTable(...args);
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'] = (...args) => this.#plain.rotaryEmbedding(...args);
+  readonly reshapeAndCache: Backend['reshapeAndCache'] = (args) => this.#plain.reshapeAndCache(args);
+  readonly pagedAttention: Backend['pagedAttention'] = (args) => this.#plain.pagedAttention(args);
+  readonly activate: Backend['activate'] = (...args) => this.#plain.activate(...args);
+  readonly activateAndMul: Backend['activateAndMul'] = (...args) => this.#plain.activateAndMul(...args);
+  readonly topKRouting: Backend['topKRouting'] = (...args) => this.#plain.topKRouting(...args);
+  readonly fusedMoe: Backend['fusedMoe'] = (...args) => this.#plain.fusedMoe(...args);
 
   // --- collectives ------------------------------------------------------------------------------------------------
 

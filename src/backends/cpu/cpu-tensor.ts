@@ -68,6 +68,13 @@ export function vectorAddress({ memory, kernels }: CpuRuntime, x: Tensor, name: 
   return copy;
 }
 
+/** Address of so many zeros. */
+export function zeroVector({ memory, kernels }: CpuRuntime, count: number): number {
+  const address = memory.allocate(4 * count);
+  kernels.clear(address, 4 * count);
+  return address;
+}
+
 /**
  * Where an operation writes: into the caller's tensor, if whole vectors fit its rows, or else into new rows that
  * `finish` copies over.

@@ -18,7 +18,7 @@ export class KernelCalls {
   constructor(kernels: Kernels) {
     this.#originals = { ...kernels };
     this.kernels = { ...kernels };
-    const recorder = (kernel: (...args: number[]) => number | void) => {
+    const recorder = (kernel: (...args: number[]) => unknown) => {
       return (...args: number[]) => {
         this.#recording?.push(() => kernel(...args));
         return kernel(...args);

@@ -239,6 +239,20 @@ export interface Kernels {
     high: number,
     scratch: number,
   ): void;
+  logDecaySums(
+    dt: number,
+    dtStride: number,
+    A: number,
+    dtBias: number,
+    starts: number,
+    sequences: number,
+    out: number,
+    outStride: number,
+    H: number,
+    softplus: number,
+    low: number,
+    high: number,
+  ): void;
   scanScratch(tokens: number, H: number, P: number, N: number): number;
 }
 

@@ -4,13 +4,15 @@ import type { CpuMemory } from './cpu-memory.ts';
 import { type CpuTensor, cpuFloats } from './cpu-tensor.ts';
 import type { KernelCalls, Recording } from './kernel-calls.ts';
 
+type Compute = (inputs: readonly Tensor[]) => readonly Tensor[];
+
 /** A step that ran once, ready to run again. */
 interface RecordedStep {
   /** Where its memory begins: everything in it lies at the same addresses as long as this does. */
   readonly base: number;
   readonly inputs: readonly CpuIndices[];
   readonly recording: Recording;
-  readonly result: CpuTensor;
+  readonly results: readonly CpuTensor[];
 }
 
 /** Steps by key; see {@link Backend.step}. */
@@ -24,18 +26,18 @@ export class RepeatedSteps {
     this.#calls = calls;
   }
 
-  /** Runs or repeats a step. Its result lives until something else is allocated. */
-  run(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): CpuTensor {
+  /** Runs or repeats a step. Its results live until something else is allocated. */
+  run(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
     const known = this.#steps.get(key);
     if (known?.base !== this.#memory.top) return this.#record(key, inputs, compute);
     known.inputs.forEach((tensor, i) => {
       tensor.write(inputs[i]);
     });
     for (const call of known.recording) call();
-    return known.result;
+    return known.results;
   }
 
-  #record(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): CpuTensor {
+  #record(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
     const base = this.#memory.top;
     return this.#memory.scope(() => {
       const tensors = inputs.map((values) => new CpuIndices(this.#memory, values, [values.length]));
@@ -44,10 +46,10 @@ export class RepeatedSteps {
         base,
         inputs: tensors,
         recording,
-        result: cpuFloats(this.#memory, result, 'result', result.shape),
+        results: result.map((tensor) => cpuFloats(this.#memory, tensor, 'result', tensor.shape)),
       };
       this.#steps.set(key, step);
-      return step.result;
+      return step.results;
     });
   }
 }

@@ -12,7 +12,7 @@ import {
 import { slotAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
-import { CpuTensor, cpuFloats, outputFor, vectorAddress } from './cpu-tensor.ts';
+import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
 
 /** Where a tensor's first row begins, and how far the next is, in bytes. */
@@ -134,7 +134,7 @@ export class CpuScan {
     const perChannelD = D !== undefined && D.shape.length === 2;
     const result = outputFor(this.#runtime, args.out, xShape);
     memory.scope(() => {
-      const zeros = args.dtBias && D && !perChannelD ? 0 : this.#zeros(H);
+      const zeros = args.dtBias && D && !perChannelD ? 0 : zeroVector(this.#runtime, H);
       scan({
         x: column(x),
         dt: column(dt),
@@ -154,12 +154,6 @@ export class CpuScan {
     });
     if (D && perChannelD) addPerChannelSkip(result.out, x, this.#floats(D, 'D', [H, P]), z);
     return result.finish();
-  }
-
-  #zeros(count: number): number {
-    const address = this.#memory.allocate(4 * count);
-    this.#kernels.clear(address, 4 * count);
-    return address;
   }
 
   #referenceUpdate(args: SelectiveStateUpdateArgs): Tensor {

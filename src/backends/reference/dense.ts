@@ -98,6 +98,13 @@ export function add(x: Tensor, y: Tensor): HostTensor<Float32Array> {
   return elementwise(T, C, (t, c) => a.data[t * a.stride + c] + b.data[t * b.stride + c]);
 }
 
+/** Reference of {@link Backend.mulScalar}. */
+export function mulScalar(x: Tensor, factor: number): HostTensor<Float32Array> {
+  const [T, C] = x.shape;
+  const a = floats(x, 'x', [null, null]);
+  return elementwise(T, C, (t, c) => a.data[t * a.stride + c] * factor);
+}
+
 /** Reference of {@link Backend.mulColumns}. */
 export function mulColumns(x: Tensor, v: Tensor): HostTensor<Float32Array> {
   const [T, C] = x.shape;

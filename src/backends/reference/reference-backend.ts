@@ -4,11 +4,13 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
+import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
-import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns } from './dense.ts';
+import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns, mulScalar } from './dense.ts';
+import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
-import { mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
 /** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
 export class ReferenceBackend implements Backend {
@@ -18,6 +20,7 @@ export class ReferenceBackend implements Backend {
   readonly embedding = embedding;
   readonly gatherRows = gatherRows;
   readonly add = add;
+  readonly mulScalar = mulScalar;
   readonly mulColumns = mulColumns;
   readonly rmsNorm = rmsNorm;
   readonly siluGate = siluGate;
@@ -28,12 +31,25 @@ export class ReferenceBackend implements Backend {
   readonly causalConv1dUpdate = causalConv1dUpdate;
   readonly mambaChunkScan = mambaChunkScan;
   readonly selectiveStateUpdate = selectiveStateUpdate;
+  readonly logDecaySums = logDecaySums;
+  readonly rotaryTable = rotaryTable;
+  readonly rotaryEmbedding = rotaryEmbedding;
+  readonly reshapeAndCache = reshapeAndCache;
+  readonly pagedAttention = pagedAttention;
+  readonly activate = activate;
+  readonly activateAndMul = activateAndMul;
+  readonly topKRouting = topKRouting;
+  readonly fusedMoe = fusedMoe;
 
   scope<T>(run: () => T): T {
     return run();
   }
 
-  step(_key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): Tensor {
+  step(
+    _key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly Tensor[] {
     return compute(inputs.map((values) => this.tensor(values, [values.length])));
   }
 

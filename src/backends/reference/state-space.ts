@@ -2,6 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import {
   type ChunkScanArgs,
+  type LogDecayArgs,
   PAD_SLOT_ID,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
@@ -44,6 +45,26 @@ export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor
   return step.out;
 }
 
+/** Reference of {@link StateSpaceOps.logDecaySums}. */
+export function logDecaySums(args: LogDecayArgs): HostTensor<Float32Array> {
+  const [rows, H] = floats(args.dt, 'dt', [null, null]).shape;
+  const starts = args.queryStartLoc
+    ? checkQueryStartLoc(args.queryStartLoc, rows)
+    : Int32Array.from({ length: rows + 1 }, (_, b) => b);
+  const sequences = starts.length - 1;
+  const steps = new StepSizes(args, rows, H, 1);
+  const A = floats(args.A, 'A', [H]);
+  const out = args.out ? floats(args.out, 'out', [sequences, H]) : hostZeros([sequences, H]);
+  for (let b = 0; b < sequences; b++) {
+    for (let h = 0; h < H; h++) {
+      let sum = 0;
+      for (let t = starts[b]; t < starts[b + 1]; t++) sum += logDecay(A.data[h * A.stride], steps.delta(t, h, 0));
+      out.data[b * out.stride + h] = sum;
+    }
+  }
+  return out;
+}
+
 /** One token through all heads: the mathematics that the scan and the one-step update share. */
 class StateSpaceStep {
   readonly rows: number;
@@ -57,12 +78,9 @@ class StateSpaceStep {
   readonly #z: HostTensor<Float32Array> | undefined;
   readonly #B: HostTensor<Float32Array>;
   readonly #C: HostTensor<Float32Array>;
-  readonly #dt: Broadcast;
-  readonly #dtBias: Broadcast | undefined;
+  readonly #steps: StepSizes;
   readonly #A: Broadcast;
   readonly #D: Broadcast | undefined;
-  readonly #dtSoftplus: boolean;
-  readonly #dtLimit: readonly [number, number];
 
   constructor(args: SelectiveStateArgs, states: Tensor) {
     const [, H, P, N] = floats(states, 'state', [null, null, null, null]).shape;
@@ -81,12 +99,9 @@ class StateSpaceStep {
     this.#z = args.z && floats(args.z, 'z', xShape);
     this.#B = floats(args.B, 'B', bcShape);
     this.#C = floats(args.C, 'C', bcShape);
-    this.#dt = perRow(args.dt, 'dt', rows, H, P);
-    this.#dtBias = args.dtBias && perHead(args.dtBias, 'dtBias', [H, P]);
+    this.#steps = new StepSizes(args, rows, H, P);
     this.#A = perHead(args.A, 'A', [H, P, N]);
     this.#D = args.D && perHead(args.D, 'D', [H, P]);
-    this.#dtSoftplus = args.dtSoftplus ?? false;
-    this.#dtLimit = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
     this.out = args.out ? floats(args.out, 'out', xShape) : hostZeros(xShape);
   }
 
@@ -106,7 +121,7 @@ class StateSpaceStep {
       const C = this.#C.data.subarray(t * this.#C.stride + g * N, t * this.#C.stride + (g + 1) * N);
       for (let p = 0; p < P; p++) {
         const x = this.#x.data[t * this.#x.stride + h * P + p];
-        const delta = this.#delta(t, h, p);
+        const delta = this.#steps.delta(t, h, p);
         const hState = state.subarray((h * P + p) * N, (h * P + p + 1) * N);
         const sharedDecay = this.#A.state === 0 ? decay(valueAt(this.#A, 0, h, p, 0), delta) : undefined;
         let y = 0;
@@ -121,17 +136,41 @@ class StateSpaceStep {
       }
     }
   }
+}
 
-  #delta(t: number, h: number, p: number): number {
-    const raw = valueAt(this.#dt, t, h, p, 0) + (this.#dtBias ? valueAt(this.#dtBias, 0, h, p, 0) : 0);
-    const [low, high] = this.#dtLimit;
-    return Math.min(high, Math.max(low, this.#dtSoftplus ? softplus(raw) : raw));
+/** Δ = clamp(softplus(dt + bias)) */
+class StepSizes {
+  readonly #dt: Broadcast;
+  readonly #bias: Broadcast | undefined;
+  readonly #softplus: boolean;
+  readonly #limit: readonly [number, number];
+
+  constructor(
+    args: Pick<SelectiveStateArgs, 'dt' | 'dtBias' | 'dtSoftplus' | 'dtLimit'>,
+    rows: number,
+    H: number,
+    P: number,
+  ) {
+    this.#dt = perRow(args.dt, 'dt', rows, H, P);
+    this.#bias = args.dtBias && perHead(args.dtBias, 'dtBias', [H, P]);
+    this.#softplus = args.dtSoftplus ?? false;
+    this.#limit = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
+  }
+
+  delta(t: number, h: number, p: number): number {
+    const raw = valueAt(this.#dt, t, h, p, 0) + (this.#bias ? valueAt(this.#bias, 0, h, p, 0) : 0);
+    const [low, high] = this.#limit;
+    return Math.min(high, Math.max(low, this.#softplus ? softplus(raw) : raw));
   }
 }
 
-/** exp(A Δ). A is negative; rounding elsewhere must not turn a decay into growth. */
+/** A Δ. A is negative; rounding elsewhere must not turn a decay into growth. */
+function logDecay(A: number, delta: number): number {
+  return Math.min(0, A * delta);
+}
+
 function decay(A: number, delta: number): number {
-  return Math.exp(Math.min(0, A * delta));
+  return Math.exp(logDecay(A, delta));
 }
 
 /** A tensor read as if it were (rows, H, P, N): dimensions that it lacks have stride 0. */

@@ -5,6 +5,7 @@ import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
   ChunkScanArgs,
+  LogDecayArgs,
   SelectiveStateUpdateArgs,
 } from '../../../src/backends/state-space-ops.ts';
 import { ArgumentError, type Mamba2Error, MetadataError, ShapeError } from '../../../src/errors.ts';
@@ -179,6 +180,24 @@ export function describeContract(makeBackend: MakeBackend): void {
           ['dt per dim of other dims', () => ({ dt: zeros(2, 4, 2) }), ShapeError],
           ['fewer default slots than rows', () => ({ state: zeros(1, 4, 3, 6) }), MetadataError],
           ...slotViolations('stateBatchIndices'),
+        ],
+      );
+    });
+
+    describe('logDecaySums', () => {
+      const args = () => ({ dt: zeros(5, 4), A: zeros(4), dtBias: zeros(4), queryStartLoc: ints(0, 2, 5) });
+      refuses<LogDecayArgs>(
+        (b, change) => b.logDecaySums({ ...args(), ...change }),
+        [
+          ['dt of one dimension', () => ({ dt: zeros(20) }), ShapeError],
+          ['dt per channel', () => ({ dt: zeros(5, 4, 3) }), ShapeError],
+          ['A of other heads', () => ({ A: zeros(3) }), ShapeError],
+          ['A per channel', () => ({ A: zeros(4, 3, 6) }), ShapeError],
+          ['dtBias of other heads', () => ({ dtBias: zeros(5) }), ShapeError],
+          ['out of other sequences', () => ({ out: zeros(5, 4) }), ShapeError],
+          ['dt of integers', () => ({ dt: intTensor(5, 4) }), ArgumentError],
+          ['A of another backend', () => ({ A: foreign([4]) }), ArgumentError],
+          ...startViolations,
         ],
       );
     });

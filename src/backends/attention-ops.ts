@@ -1,0 +1,76 @@
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** The entry of a slot mapping for a row that only pads a batch: nothing is written for it. */
+export const PAD_CACHE_SLOT = -1;
+
+/**
+ * Arguments of {@link AttentionOps.reshapeAndCache}. T tokens, H key-value heads, D head dim. Caches hold blocks of
+ * tokens; cache slot `block * blockSize + offset` is a token's place.
+ */
+export interface ReshapeAndCacheArgs {
+  /** (T, H*D) */
+  readonly key: Tensor;
+  /** (T, H*D) */
+  readonly value: Tensor;
+  /** (blocks, blockSize, H, D). Updated in place. */
+  readonly keyCache: Tensor;
+  /** (blocks, blockSize, H, D). Updated in place. */
+  readonly valueCache: Tensor;
+  /** (T) int32: each token's cache slot, or {@link PAD_CACHE_SLOT}. No slot may appear twice. */
+  readonly slotMapping: Tensor;
+}
+
+/** Which tokens of a batch see which keys. S sequences, whose rows lie one after another. */
+export interface PagedSequences {
+  /** (S + 1) int32, ascending from 0 to T: sequence s has rows [queryStartLoc[s], queryStartLoc[s + 1]). */
+  readonly queryStartLoc: Tensor;
+  /** (S) int32: tokens of each sequence with those of this step; 0 for a sequence that only pads the batch. */
+  readonly contextLens: Tensor;
+  /** (S * W) int32, row-major: each sequence's blocks in order of position; what lies beyond its context is not read. */
+  readonly blockTables: Tensor;
+}
+
+/** Arguments of {@link AttentionOps.pagedAttention}. H query heads share Hkv key-value heads; head h uses h / (H/Hkv). */
+export interface PagedAttentionArgs extends PagedSequences {
+  /** (T, H*D) */
+  readonly query: Tensor;
+  /** (blocks, blockSize, Hkv, D): the keys of all tokens, those of this step too. */
+  readonly keyCache: Tensor;
+  /** Like keyCache. */
+  readonly valueCache: Tensor;
+  /** Factor of the products of queries and keys. */
+  readonly scale: number;
+}
+
+/** The operations of an attention layer over a paged cache, under the names of vLLM's kernels. */
+export interface AttentionOps {
+  /**
+   * Cosines and sines of the angles position * frequency, float32 as transformers computes them, times `scale`.
+   * @param positions (T) int32
+   * @param inverseFrequencies (R/2) float32
+   * @returns (T, R): cosines, then sines.
+   */
+  rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): Tensor;
+
+  /**
+   * Rotates the first R columns of every head, pairing column i with i + R/2 (arXiv:2104.09864 in the order of GPT-NeoX).
+   * Other columns pass.
+   * @param x (T, heads * headDim)
+   * @param table (T, R) of {@link rotaryTable}, R even and at most headDim.
+   */
+  rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): Tensor;
+
+  /** Puts the tokens' keys and values in their places of the cache. */
+  reshapeAndCache(args: ReshapeAndCacheArgs): void;
+
+  /**
+   * Causal softmax attention over a paged cache, for any mixture of prompts, parts of prompts and single tokens:
+   *
+   *     row i of a sequence of n rows has position p = contextLen - n + i
+   *     out[i] = Σ_{j <= p} softmax_j(scale * q_i · k_j) v_j
+   *
+   * Sums run over keys in ascending position, whatever else is in the batch. Rows of padding sequences give zeros.
+   * @returns (T, H*D)
+   */
+  pagedAttention(args: PagedAttentionArgs): Tensor;
+}

@@ -1,0 +1,63 @@
+import { once } from 'node:events';
+import { pino } from 'pino';
+import { type RunningServer, serve as serveModel } from '../server/node-server.ts';
+import { defineCommand } from './command.ts';
+import { Interrupt } from './interrupt.ts';
+import { loadModel, modelName, modelOptions } from './model-options.ts';
+import { appOptions, engineOptions, serveOptions } from './serve-options.ts';
+import { UsageError } from './usage-error.ts';
+
+/** `mamba2 serve` */
+export const serve = defineCommand({
+  name: 'serve',
+  summary: "Serve a model behind OpenAI's API",
+  positionals: ['model?'],
+  details: [
+    'Answers /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize, /health, /version and /metrics;',
+    '/openapi.json describes them. The log goes to standard output and holds neither prompts nor answers.',
+    'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
+  ].join('\n'),
+  options: { ...serveOptions, ...modelOptions },
+  examples: [
+    'serve --port 8000',
+    'serve org/name --dtype int8 --host 0.0.0.0 --api-key "$KEY"',
+    "serve --model tiny-dts --cors 'https://example.org' --max-num-seqs 64",
+  ],
+  run: async (given, [positional]) => {
+    if (positional !== undefined && given.model !== undefined) {
+      throw new UsageError(`There are two models: '${positional}' and --model '${given.model}'.`, 'Give one.');
+    }
+    const values = { ...given, model: positional ?? given.model };
+    const { shutdownTimeout = 30, logLevel = 'info' } = values;
+    const options = await appOptions(values, modelName(values));
+    const engine = engineOptions(values);
+    const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
+    const { signal } = interrupt;
+    try {
+      await using llm = await loadModel(values, signal, modelName(values), engine);
+      const logger = pino({ level: logLevel, base: null });
+      llm.engine.onEvent((event) => {
+        if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
+        if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
+      });
+      const server = await listen({ ...options, llm, logger });
+      logger.info({ url: server.url, model: options.modelNames?.[0], pid: process.pid }, 'listening');
+      if (!signal.aborted) await once(signal, 'abort');
+      await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
+      logger.info('shut down');
+      return 0;
+    } finally {
+      interrupt.close();
+    }
+  },
+});
+
+/** @throws UsageError where the port can't be had. */
+async function listen(options: Parameters<typeof serveModel>[0]): Promise<RunningServer> {
+  try {
+    return await serveModel(options);
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error && error.syscall === 'listen')) throw error;
+    throw new UsageError(`The server can't listen: ${error.message}.`, 'Give another --port or --host.');
+  }
+}

@@ -1,0 +1,28 @@
+import { basename } from 'node:path';
+import type { Logger } from 'pino';
+import type { LLM } from '../engine/llm.ts';
+import { DEFAULT_LIMITS, type RequestLimits } from './limits.ts';
+import { ServedModel } from './served-model.ts';
+
+/** What an app serves, and to whom. */
+export interface AppOptions {
+  readonly llm: LLM;
+  /** What clients call the model. Answers bear the first name. Default: the name of the model's folder. */
+  readonly modelNames?: readonly string[] | undefined;
+  /** Keys of which a request must bear one. Default: none is needed. */
+  readonly apiKeys?: readonly string[] | undefined;
+  /** Origins whose pages may use the server, or '*'. Default: none but its own. */
+  readonly corsOrigins?: readonly string[] | undefined;
+  /** Jinja source in place of the model's own chat template. */
+  readonly chatTemplate?: string | undefined;
+  readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
+  /** Gets a line per request. Default: nothing is logged. */
+  readonly logger?: Logger | undefined;
+}
+
+/** The model as the options describe it. @throws ChatTemplateError */
+export function servedModel({ llm, modelNames = [], chatTemplate, limits = {} }: AppOptions): ServedModel {
+  const [name = basename(llm.folder), ...others] = modelNames;
+  const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
+  return new ServedModel({ llm, names: [name, ...others], chatTemplate, limits: { ...DEFAULT_LIMITS, ...given } });
+}

@@ -1,0 +1,18 @@
+/** What one request may ask for. More is refused with 400, a larger body with 413. */
+export interface RequestLimits {
+  /** Default: 4 MiB. */
+  readonly maxBodyBytes: number;
+  /** Tokens of a prompt and its answer together. The model has no such limit; the server's time has. Default: 16384. */
+  readonly maxModelLen: number;
+  /** Answers of one request: prompts times `n`. Default: 128. */
+  readonly maxAnswers: number;
+  /** Stop strings, stop tokens, bad words and biased tokens: so many of each. Default: 256. */
+  readonly maxListLength: number;
+}
+
+export const DEFAULT_LIMITS: RequestLimits = {
+  maxBodyBytes: 4 * 2 ** 20,
+  maxModelLen: 16384,
+  maxAnswers: 128,
+  maxListLength: 256,
+};

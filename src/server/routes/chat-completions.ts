@@ -1,0 +1,129 @@
+import type { Context } from 'hono';
+import type { CompletionOutput } from '../../engine/request-output.ts';
+import type { ChatMessage } from '../../text/chat-template.ts';
+import { type AnswerHead, type AnswerWriter, answer, tokenTextOf } from '../answer.ts';
+import type { ServerEnv } from '../env.ts';
+import type { GenerationOutput } from '../generation.ts';
+import { badRequest } from '../http-error.ts';
+import { readJsonBody } from '../json-body.ts';
+import type { ServedModel } from '../served-model.ts';
+import { type ChatRequest, type ChatRequestMessage, chatRequest } from '../wire/chat-request.ts';
+import {
+  type ChatChoice,
+  type ChatChunk,
+  type ChatChunkChoice,
+  type ChatResponse,
+  chatLogprobs,
+} from '../wire/chat-response.ts';
+import { halfLivesField } from '../wire/half-lives.ts';
+import { samplingOptions } from '../wire/sampling-fields.ts';
+import type { Usage } from '../wire/usage.ts';
+
+/** `POST /v1/chat/completions` */
+export function chatCompletions(model: ServedModel) {
+  return async (c: Context<ServerEnv>): Promise<Response> => {
+    const body = await readJsonBody(c, chatRequest, model.limits.maxBodyBytes);
+    model.assertName(body.model);
+    if (body.top_logprobs !== undefined && !body.logprobs) {
+      throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
+    }
+    const maxTokens = body.max_completion_tokens ?? body.max_tokens;
+    // As a completion, 0 would look at the prompt only; a message without tokens is none.
+    if (maxTokens === 0)
+      throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
+    const prompt = model.encodeChat(plainMessages(body.messages));
+    const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
+    const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
+    return answer(c, model, request, new ChatWriter(model, body, prompt));
+  };
+}
+
+/** Messages as templates read them: with a text. */
+export function plainMessages(messages: readonly ChatRequestMessage[]): ChatMessage[] {
+  return messages.map(({ role, content, name }) => ({
+    role,
+    content: typeof content === 'string' ? content : content.map(({ text }) => text).join('\n'),
+    ...(name !== undefined && { name }),
+  }));
+}
+
+/** Writes outputs as messages, or as parts of them. */
+class ChatWriter implements AnswerWriter {
+  readonly #model: ServedModel;
+  readonly #body: ChatRequest;
+  readonly #prompt: readonly number[];
+  readonly #begun = new Set<number>();
+  readonly #parts = new Map<number, CompletionOutput[]>();
+
+  constructor(model: ServedModel, body: ChatRequest, prompt: readonly number[]) {
+    this.#model = model;
+    this.#body = body;
+    this.#prompt = prompt;
+  }
+
+  *chunks(
+    { outputs }: GenerationOutput,
+    head: AnswerHead,
+    usage: { readonly usage?: Usage | null },
+  ): Iterable<ChatChunk> {
+    for (const output of outputs) {
+      const { index, text } = output;
+      const isFirst = !this.#begun.has(index);
+      this.#begun.add(index);
+      // A token may be part of a character only.
+      if (!isFirst && text === '' && output.finishReason === null && !this.#givesTokens) continue;
+      const delta = isFirst ? { role: 'assistant' as const, content: text } : { content: text };
+      const prompt = isFirst && this.#body.return_token_ids ? { prompt_token_ids: this.#prompt } : {};
+      yield { ...this.#chunk(head, [{ ...this.#end([output]), delta }], usage), ...prompt };
+    }
+  }
+
+  usageChunk(head: AnswerHead, usage: Usage): ChatChunk {
+    return this.#chunk(head, [], { usage });
+  }
+
+  add({ outputs }: GenerationOutput): void {
+    for (const output of outputs) {
+      const parts = this.#parts.get(output.index);
+      if (parts) parts.push(output);
+      else this.#parts.set(output.index, [output]);
+    }
+  }
+
+  whole({ id, created, model }: AnswerHead, usage: Usage): ChatResponse {
+    const choices = [...this.#parts.values()].map((parts): ChatChoice => {
+      const content = parts.map(({ text }) => text).join('');
+      return { ...this.#end(parts), message: { role: 'assistant', content, refusal: null } };
+    });
+    choices.sort((a, b) => a.index - b.index);
+    const prompt = this.#body.return_token_ids ? { prompt_token_ids: this.#prompt } : {};
+    return { id, object: 'chat.completion', created, model, choices, usage, ...prompt };
+  }
+
+  /** Whether events say more than the text. */
+  get #givesTokens(): boolean {
+    const { logprobs, return_token_ids: tokenIds, half_life_interval: interval } = this.#body;
+    return logprobs === true || tokenIds === true || interval !== undefined;
+  }
+
+  #chunk(
+    { id, created, model }: AnswerHead,
+    choices: readonly ChatChunkChoice[],
+    usage: { readonly usage?: Usage | null },
+  ): ChatChunk {
+    return { id, object: 'chat.completion.chunk', created, model, choices, ...usage };
+  }
+
+  #end(parts: readonly CompletionOutput[]): Omit<ChatChoice, 'message'> {
+    const { index, finishReason, stopReason } = parts[parts.length - 1];
+    const tokens = this.#givesTokens ? parts.flatMap((part) => part.tokens) : [];
+    return {
+      index,
+      logprobs: this.#body.logprobs ? chatLogprobs(tokens, tokenTextOf(this.#model)) : null,
+      finish_reason: finishReason,
+      stop_reason: stopReason,
+      ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
+      ...halfLivesField(parts.flatMap((part) => part.tokens)),
+    };
+  }
+}

@@ -1,0 +1,43 @@
+import type { Context } from 'hono';
+import { badRequest } from '../http-error.ts';
+import { readJsonBody } from '../json-body.ts';
+import type { ServedModel } from '../served-model.ts';
+import { detokenizeRequest, tokenizeRequest } from '../wire/tokenization.ts';
+import { plainMessages } from './chat-completions.ts';
+
+/** `POST /tokenize` */
+export function tokenize(model: ServedModel) {
+  return async (c: Context): Promise<Response> => {
+    const {
+      model: name,
+      prompt,
+      messages,
+      ...options
+    } = await readJsonBody(c, tokenizeRequest, model.limits.maxBodyBytes);
+    model.assertName(name);
+    if ((prompt === undefined) === (messages === undefined)) {
+      throw badRequest("Give either 'prompt' or 'messages'.", 'prompt', 'invalid_value');
+    }
+    const tokens =
+      messages === undefined
+        ? model.encodeText(prompt ?? '', options.add_special_tokens ?? true)
+        : model.encodeChat(plainMessages(messages), options.add_generation_prompt);
+    return c.json({
+      count: tokens.length,
+      max_model_len: model.limits.maxModelLen,
+      tokens,
+      token_strs: options.return_token_strs ? tokens.map((id) => model.decode([id])) : null,
+    });
+  };
+}
+
+/** `POST /detokenize` */
+export function detokenize(model: ServedModel) {
+  return async (c: Context): Promise<Response> => {
+    const { model: name, tokens } = await readJsonBody(c, detokenizeRequest, model.limits.maxBodyBytes);
+    model.assertName(name);
+    const { tokenizer } = model;
+    if (tokens.length > 0) model.llm.tokenize(tokens);
+    return c.json({ prompt: tokenizer.decode(tokens, { skipSpecialTokens: false }) });
+  };
+}

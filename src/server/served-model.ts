@@ -1,0 +1,137 @@
+import type { LLM } from '../engine/llm.ts';
+import type { SamplingParams } from '../engine/sampling-params.ts';
+import { type ChatMessage, ChatTemplate } from '../text/chat-template.ts';
+import type { TextTokenizer } from '../text/tokenizer.ts';
+import { badRequest, HttpError } from './http-error.ts';
+import type { RequestLimits } from './limits.ts';
+
+/** What is served, and how. */
+export interface ServedModelOptions {
+  readonly llm: LLM;
+  /** At least one. Answers bear the first. */
+  readonly names: readonly [string, ...string[]];
+  /** Jinja source in place of the model's own template. */
+  readonly chatTemplate?: string | undefined;
+  readonly limits: RequestLimits;
+}
+
+/** The model under the names that clients know it by, within the limits that they are held to. */
+export class ServedModel {
+  readonly llm: LLM;
+  readonly names: readonly [string, ...string[]];
+  readonly limits: RequestLimits;
+  /** Seconds since 1970 when serving began. */
+  readonly created = Math.floor(Date.now() / 1000);
+  readonly #chatTemplate: ChatTemplate | undefined;
+
+  /** @throws ChatTemplateError when the template is not valid. */
+  constructor({ llm, names, chatTemplate, limits }: ServedModelOptions) {
+    this.llm = llm;
+    this.names = names;
+    this.limits = limits;
+    this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
+  }
+
+  get name(): string {
+    return this.names[0];
+  }
+
+  /** Whether it takes conversations, and not only texts. */
+  get hasChatTemplate(): boolean {
+    return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
+  }
+
+  /** @throws HttpError 400 */
+  get tokenizer(): TextTokenizer {
+    if (this.llm.tokenizer) return this.llm.tokenizer;
+    throw badRequest('This model has no tokenizer: send token ids.', 'prompt', 'tokenizer');
+  }
+
+  /** @throws HttpError 404 */
+  assertName(name: string | undefined): void {
+    if (name === undefined || this.names.includes(name)) return;
+    throw new HttpError(404, `There is no model '${name}'. Here is ${this.names.map(quoted).join(', ')}.`, {
+      param: 'model',
+      code: 'model_not_found',
+    });
+  }
+
+  /** Before any of them is encoded. @throws HttpError 400 */
+  assertFewPrompts(count: number): void {
+    const { maxAnswers } = this.limits;
+    if (count <= maxAnswers) return;
+    throw badRequest(`There are ${count} prompts; this server takes ${maxAnswers}.`, 'prompt', 'too_many');
+  }
+
+  /** @throws HttpError 400, TokenIdError, EmptyPromptError */
+  encode(prompt: string | readonly number[], addSpecialTokens = true): readonly number[] {
+    return this.llm.tokenize(typeof prompt === 'string' ? this.encodeText(prompt, addSpecialTokens) : prompt);
+  }
+
+  /** As many tokens as there are, none included. @throws HttpError 400 */
+  encodeText(text: string, addSpecialTokens: boolean): readonly number[] {
+    this.#assertShortText(text);
+    return this.tokenizer.encode(text, { addSpecialTokens });
+  }
+
+  /** A conversation as the model was trained on it. @throws HttpError 400, ChatTemplateError, EmptyPromptError */
+  encodeChat(messages: readonly ChatMessage[], addGenerationPrompt = true): readonly number[] {
+    // The template writes the special tokens itself.
+    return this.encode(this.#render(messages, addGenerationPrompt), false);
+  }
+
+  /** The text of token ids, special tokens included. */
+  decode(tokenIds: readonly number[]): string {
+    return this.llm.tokenizer?.decode(tokenIds, { skipSpecialTokens: false }) ?? '';
+  }
+
+  /** What is left for an answer. @throws HttpError 400 where that is less than `asked`, or nothing. */
+  answerTokens(promptTokens: number, asked: number | undefined): number {
+    const { maxModelLen } = this.limits;
+    const left = maxModelLen - promptTokens;
+    if (left >= Math.max(asked ?? 1, 0)) return asked ?? left;
+    const wanted = asked === undefined ? '' : ` and ${asked} for the answer`;
+    const message = `This server takes ${maxModelLen} tokens of prompt and answer together. You asked for ${promptTokens} in the prompt${wanted}.`;
+    throw badRequest(message, undefined, 'context_length_exceeded');
+  }
+
+  /** @throws HttpError 400 for lists that are too long. */
+  assertModest({ stop, stopTokenIds, badWords, logitBias }: SamplingParams): void {
+    const { maxListLength } = this.limits;
+    const sizes = { stop: stop.length, stop_token_ids: stopTokenIds.size, bad_words: badWords.length };
+    for (const [name, size] of Object.entries({ ...sizes, logit_bias: logitBias.size })) {
+      if (size <= maxListLength) continue;
+      throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
+    }
+  }
+
+  #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
+    const { tokenizer } = this;
+    if (this.#chatTemplate) {
+      const { bosToken, eosToken } = tokenizer;
+      return this.#chatTemplate.render(messages, { bosToken, eosToken, addGenerationPrompt });
+    }
+    if (!this.llm.hasChatTemplate) {
+      throw badRequest(
+        `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
+        'messages',
+        'chat_template',
+      );
+    }
+    return this.llm.renderChat(messages, { addGenerationPrompt });
+  }
+
+  /** A text has at least a token per so many characters; what can't fit is not worth encoding. */
+  #assertShortText(text: string): void {
+    const { maxModelLen } = this.limits;
+    const least = Math.ceil(text.length / MAX_TOKEN_CHARACTERS);
+    if (least > maxModelLen) this.answerTokens(least, undefined);
+  }
+}
+
+/** Vocabularies hold runs of spaces and the like, but none longer. */
+const MAX_TOKEN_CHARACTERS = 256;
+
+function quoted(name: string): string {
+  return `'${name}'`;
+}

@@ -1,0 +1,72 @@
+import type { FinishReason } from '../../engine/request-output.ts';
+import type { HalfLivesField } from './half-lives.ts';
+import type { TokenText, TokenWithTop } from './token-text.ts';
+import type { Usage } from './usage.ts';
+
+/** A token of an answer. */
+export interface ChatTokenLogprob {
+  readonly token: string;
+  readonly logprob: number;
+  /** UTF-8 of the token. */
+  readonly bytes: readonly number[];
+}
+
+export interface ChatLogprobs {
+  readonly content: readonly (ChatTokenLogprob & { readonly top_logprobs: readonly ChatTokenLogprob[] })[];
+  readonly refusal: null;
+}
+
+/** What choices have in common, streamed or not. */
+interface ChoiceEnd {
+  readonly index: number;
+  readonly logprobs: ChatLogprobs | null;
+  readonly finish_reason: FinishReason | null;
+  /** vLLM's: the stop string or token; null for the model's own end of text. */
+  readonly stop_reason: string | number | null;
+  /** vLLM's, with `return_token_ids`. */
+  readonly token_ids?: readonly number[];
+  /** With `half_life_interval`, the latest report. */
+  readonly half_lives?: HalfLivesField;
+}
+
+export interface ChatChoice extends ChoiceEnd {
+  readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+}
+
+export interface ChatChunkChoice extends ChoiceEnd {
+  readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+}
+
+interface Envelope {
+  readonly id: string;
+  readonly created: number;
+  readonly model: string;
+  /** vLLM's, with `return_token_ids`. */
+  readonly prompt_token_ids?: readonly number[];
+}
+
+/** An answer of /v1/chat/completions. */
+export interface ChatResponse extends Envelope {
+  readonly object: 'chat.completion';
+  readonly choices: readonly ChatChoice[];
+  readonly usage: Usage;
+}
+
+/** An event of its stream. */
+export interface ChatChunk extends Envelope {
+  readonly object: 'chat.completion.chunk';
+  readonly choices: readonly ChatChunkChoice[];
+  /** With `include_usage` null until the last event; without it absent. */
+  readonly usage?: Usage | null;
+}
+
+const encoder = new TextEncoder();
+
+export function chatLogprobs(tokens: readonly TokenWithTop[], tokenText: TokenText): ChatLogprobs {
+  const written = ({ tokenId, logprob }: TokenWithTop): ChatTokenLogprob => {
+    const token = tokenText(tokenId);
+    return { token, logprob, bytes: [...encoder.encode(token)] };
+  };
+  const content = tokens.map((token) => ({ ...written(token), top_logprobs: (token.topLogprobs ?? []).map(written) }));
+  return { content, refusal: null };
+}

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+
+/** Texts or token ids. */
+export type PromptField = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+
+/**
+ * Checked by hand: prompts may have hundreds of thousands of token ids, and a union of schemas would try them four times
+ * and list every one that does not fit.
+ */
+export const promptField = z.custom<PromptField>(isPrompt, 'expected a text, token ids, or a list of either').meta({
+  description: 'A text, token ids, or several of either.',
+  anyOf: [
+    { type: 'string' },
+    { type: 'array', items: { type: 'string' } },
+    { type: 'array', items: { type: 'integer' } },
+    { type: 'array', items: { type: 'array', items: { type: 'integer' } } },
+  ],
+});
+
+/** Token ids alone, for the same reason. */
+export const tokenIdsField = z
+  .custom<readonly number[]>(isTokenIds, 'expected a list of token ids')
+  .meta({ description: 'Token ids.', type: 'array', items: { type: 'integer' } });
+
+/** One or several prompts as several. */
+export function promptList(prompt: PromptField): readonly (string | readonly number[])[] {
+  if (typeof prompt === 'string') return [prompt];
+  if (isTokenIds(prompt)) return [prompt];
+  return prompt;
+}
+
+function isPrompt(value: unknown): value is PromptField {
+  if (typeof value === 'string') return true;
+  if (!isList(value) || value.length === 0) return false;
+  return isTokenIds(value) || value.every((part) => typeof part === 'string') || value.every(isTokenIds);
+}
+
+function isTokenIds(value: unknown): value is readonly number[] {
+  return isList(value) && value.every((id) => Number.isInteger(id));
+}
+
+function isList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value);
+}

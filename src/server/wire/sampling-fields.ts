@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import type { GenerateOptions } from '../../engine/sampling-params.ts';
+
+/** How an answer is chosen: OpenAI's fields, and vLLM's under their names. Ranges are the engine's to check. */
+export const samplingFields = {
+  n: z.int().optional().describe('Answers to each prompt. Default: 1.'),
+  temperature: z.number().optional().describe('0 takes the likeliest token. Default: the model’s, else 1.'),
+  top_p: z.number().optional().describe('Keeps the likeliest tokens that together have this probability.'),
+  top_k: z.int().optional().describe('Keeps this many of the likeliest tokens; 0 and -1 keep all.'),
+  min_p: z.number().optional().describe("Least probability of a token, relative to the likeliest one's."),
+  repetition_penalty: z.number().optional().describe('Above 1, tokens that were there before become less likely.'),
+  presence_penalty: z.number().optional().describe('From -2 to 2: above 0, tokens of the answer become less likely.'),
+  frequency_penalty: z.number().optional().describe('From -2 to 2: the same, with each time they occur.'),
+  logit_bias: z
+    .record(z.string(), z.number())
+    .optional()
+    .describe('Token id → what is added to its logit, -100 to 100.'),
+  seed: z.int().optional().describe('The same seed gives the same answer, whatever else the server does.'),
+  stop: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe('Ends the answer in front of any of these.'),
+  include_stop_str_in_output: z.boolean().optional().describe('Keeps the stop string in the answer.'),
+  stop_token_ids: z.array(z.int()).optional().describe("Tokens that end the answer, beside the model's own."),
+  ignore_eos: z.boolean().optional().describe("Goes on past the model's end of text."),
+  min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
+  bad_words: z.array(z.string()).optional().describe('Strings whose tokens never come in this order.'),
+  skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
+  priority: z.int().optional().describe('Lower goes first when requests wait. Default: 0.'),
+  half_life_interval: z
+    .int()
+    .optional()
+    .describe(
+      "With an answer's first token, and every this many tokens, gives `half_lives`: per layer and head, after how many tokens like those just read half of the model's state would be gone; null where nothing is lost.",
+    ),
+} as const;
+
+/** Fields that hold for a stream. */
+export const streamFields = {
+  stream: z.boolean().optional().describe('Sends the answer as server-sent events while it comes into being.'),
+  stream_options: z
+    .strictObject({
+      include_usage: z.boolean().optional().describe('Ends with an event that counts the tokens.'),
+      continuous_usage_stats: z.boolean().optional().describe('Counts the tokens in every event.'),
+      include_obfuscation: z.boolean().optional().describe('Accepted and ignored.'),
+    })
+    .optional(),
+  return_token_ids: z.boolean().optional().describe('Gives the token ids of prompts and answers as well.'),
+} as const;
+
+/** Fields that change nothing here, and that clients send. */
+export const ignoredFields = {
+  user: ignored(),
+  metadata: ignored(),
+  store: ignored(),
+  service_tier: ignored(),
+  safety_identifier: ignored(),
+  prompt_cache_key: ignored(),
+  prompt_cache_retention: ignored(),
+  parallel_tool_calls: ignored(),
+  reasoning_effort: ignored(),
+  verbosity: ignored(),
+} as const;
+
+function ignored() {
+  return z.unknown().optional().describe('Accepted and ignored.');
+}
+
+type SamplingBody = z.infer<z.ZodObject<typeof samplingFields>>;
+
+/** The fields as options of the engine. */
+export function samplingOptions(body: SamplingBody): GenerateOptions {
+  return {
+    n: body.n,
+    temperature: body.temperature,
+    topP: body.top_p,
+    topK: body.top_k,
+    minP: body.min_p,
+    repetitionPenalty: body.repetition_penalty,
+    presencePenalty: body.presence_penalty,
+    frequencyPenalty: body.frequency_penalty,
+    logitBias: body.logit_bias,
+    seed: body.seed,
+    stop: body.stop,
+    includeStopStrInOutput: body.include_stop_str_in_output,
+    stopTokenIds: body.stop_token_ids,
+    ignoreEos: body.ignore_eos,
+    minTokens: body.min_tokens,
+    badWords: body.bad_words,
+    skipSpecialTokens: body.skip_special_tokens,
+    priority: body.priority,
+    halfLifeInterval: body.half_life_interval,
+  };
+}

@@ -1,0 +1,56 @@
+import { badRequest } from '../http-error.ts';
+
+/** What other servers do and this one does not: better refused than ignored, because the answer would differ. */
+const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
+  ['suffix', 'The model only continues texts.'],
+  ['best_of', "Use 'n', and choose by 'logprobs'."],
+  ['use_beam_search', 'Answers are sampled one token at a time.'],
+  ['prompt_logprobs', "Use 'echo' with 'logprobs' on /v1/completions."],
+  ['tools', 'Describe them in a message, and parse the answer.'],
+  ['tool_choice', 'There are no tools.'],
+  ['functions', 'Describe them in a message, and parse the answer.'],
+  ['function_call', 'There are no functions.'],
+  ['audio', 'Text is all there is.'],
+  ['prediction', 'Leave it out.'],
+  ['web_search_options', 'Leave it out.'],
+  ['guided_json', 'Ask for the form in a message.'],
+  ['guided_regex', 'Ask for the form in a message.'],
+  ['guided_choice', 'Ask for the form in a message.'],
+  ['guided_grammar', 'Ask for the form in a message.'],
+  ['structured_outputs', 'Ask for the form in a message.'],
+  ['chat_template', "The server's owner sets it."],
+]);
+
+/** Values with which a field says nothing. */
+const NOTHING = new Set<unknown>(['', 'none', 'auto', false]);
+
+/**
+ * The body without what says nothing: nulls, and unsupported fields that are turned off.
+ * @throws HttpError about an unsupported field that asks for something.
+ */
+export function withoutUnsupported(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = Object.entries(body).filter(([name, value]) => {
+    if (value === null) return false;
+    if (name === 'best_of' && value === (body.n ?? 1)) return false;
+    if (name === 'response_format') assertText(value);
+    if (name === 'modalities') return !isTextOnly(value);
+    const hint = UNSUPPORTED.get(name);
+    if (hint === undefined) return true;
+    const saysNothing = NOTHING.has(value) || (Array.isArray(value) && value.length === 0);
+    if (saysNothing) return false;
+    throw badRequest(`'${name}' is not supported. ${hint}`, name, 'unsupported_parameter');
+  });
+  return Object.fromEntries(entries);
+}
+
+function assertText(format: unknown): void {
+  const type = typeof format === 'object' && format !== null && 'type' in format ? format.type : undefined;
+  if (type !== 'json_object' && type !== 'json_schema') return;
+  const message = `response_format '${type}' is not supported: answers are text. Ask for JSON in a message, and parse it.`;
+  throw badRequest(message, 'response_format', 'unsupported_parameter');
+}
+
+function isTextOnly(modalities: unknown): boolean {
+  if (Array.isArray(modalities) && modalities.length === 1 && modalities[0] === 'text') return true;
+  throw badRequest("'modalities' may be ['text'] only.", 'modalities', 'unsupported_parameter');
+}

@@ -1,0 +1,294 @@
+import { describe, expect, test } from 'vitest';
+import { PAD_CACHE_SLOT } from '../../../src/backends/attention-ops.ts';
+import type { Backend } from '../../../src/backends/backend.ts';
+import { ArgumentError, MetadataError, ShapeError } from '../../../src/errors.ts';
+import type { Tensor } from '../../../src/tensor/tensor.ts';
+import * as oracle from '../oracle/attention.ts';
+import {
+  type Demands,
+  expectAgreement,
+  expectClose,
+  expectSame,
+  indices,
+  type MakeBackend,
+  stridedView,
+  useBackend,
+} from './harness.ts';
+import { Inputs } from './inputs.ts';
+
+interface HeadSizes {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** A sequence with all its keys and values, and queries of all its tokens. */
+interface Sequence {
+  readonly length: number;
+  readonly query: Float32Array;
+  readonly keys: Float32Array;
+  readonly values: Float32Array;
+}
+
+const SIZES: readonly HeadSizes[] = [
+  { heads: 4, kvHeads: 2, headDim: 16 },
+  { heads: 6, kvHeads: 1, headDim: 32 },
+  { heads: 3, kvHeads: 3, headDim: 80 },
+  { heads: 12, kvHeads: 4, headDim: 64 },
+  { heads: 2, kvHeads: 1, headDim: 128 },
+  { heads: 2, kvHeads: 2, headDim: 256 },
+];
+
+/** Tests rotary embeddings, the paged cache and attention over it. */
+export function describeAttention(makeBackend: MakeBackend, demands: Demands): void {
+  describe('attention', () => {
+    const backend = useBackend(makeBackend);
+    const tolerance = demands.tolerances.dense;
+
+    test.each([
+      { headDim: 16, rotated: 16, heads: 3 },
+      { headDim: 16, rotated: 8, heads: 2 },
+      { headDim: 128, rotated: 64, heads: 4 },
+      { headDim: 6, rotated: 2, heads: 5 },
+      { headDim: 8, rotated: 0, heads: 1 },
+    ])('rotary embedding of $rotated of $headDim columns', async ({ headDim, rotated, heads }) => {
+      const positions = [0, 1, 7, 4095, 100000, 1];
+      const C = heads * headDim;
+      const frequencies = Float32Array.from({ length: rotated / 2 }, (_, i) => 10000 ** ((-2 * i) / rotated));
+      const x = new Inputs(headDim).normal(positions.length * C);
+      const expected = oracle.rotate(x, C, headDim, positions, [...frequencies]);
+      const table = backend().rotaryTable(
+        indices(backend(), positions),
+        backend().tensor(frequencies, [frequencies.length]),
+        1,
+      );
+      expect(table.shape).toEqual([positions.length, rotated]);
+      for (const rows of [backend().tensor(x, [positions.length, C]), stridedView(backend(), x, positions.length, C)]) {
+        const y = backend().rotaryEmbedding(rows, table, headDim);
+        expectClose(await backend().read(y), expected, { ...tolerance, absolute: 4 * tolerance.absolute }, 'rotated');
+      }
+    });
+
+    test("a table's scale multiplies cosines and sines", async () => {
+      const frequencies = backend().tensor(Float32Array.of(1, 0.5), [2]);
+      const table = backend().rotaryTable(indices(backend(), [3]), frequencies, 2);
+      const expected = [3, 1.5].map(Math.cos).concat([3, 1.5].map(Math.sin));
+      expectClose(
+        await backend().read(table),
+        expected.map((value) => 2 * value),
+        tolerance,
+        'table',
+      );
+    });
+
+    test.each(SIZES)('whole prompts, $heads heads over $kvHeads of $headDim', async (sizes) => {
+      const sequences = makeSequences(sizes, [1, 5, 37]);
+      const cache = new Cache(backend(), sizes, sequences, { blockSize: 8, seed: 1 });
+      const outputs = await cache.step(sequences.map(({ length }) => [0, length]));
+      for (const [s, { query, keys, values }] of sequences.entries()) {
+        const expected = oracle.attention({ ...sizes, scale: SCALE, query, keys, values });
+        expectClose(outputs[s], expected, tolerance, `sequence ${s}`);
+      }
+    });
+
+    test.each(SIZES)('any split and mixture gives the same, $heads heads over $kvHeads of $headDim', async (sizes) => {
+      const sequences = makeSequences(sizes, [9, 20, 3, 33]);
+      const whole = new Cache(backend(), sizes, sequences, { blockSize: 16, seed: 2 });
+      const expected = await whole.step(sequences.map(({ length }) => [0, length]));
+      const random = new Inputs(3);
+      const cache = new Cache(backend(), sizes, sequences, { blockSize: 4, seed: 3 });
+      const computed = sequences.map(() => 0);
+      const found: Float32Array[][] = sequences.map(() => []);
+      while (computed.some((count, s) => count < sequences[s].length)) {
+        const ranges = sequences.map(({ length }, s): [number, number] => {
+          const end = Math.min(length, computed[s] + (random.boolean() ? 1 : random.integer(0, 9)));
+          return [computed[s], end];
+        });
+        for (const [s, output] of (await cache.step(ranges)).entries()) found[s].push(output);
+        for (const [s, [, end]] of ranges.entries()) computed[s] = end;
+      }
+      for (const [s, parts] of found.entries()) {
+        const joined = Float32Array.from(parts.flatMap((part) => [...part]));
+        expectAgreement(joined, expected[s], demands, tolerance, `sequence ${s}`);
+      }
+    });
+
+    test('padding: rows of no place write nothing, and sequences of no context give zeros', async () => {
+      const shape = [2, 4, 1, 8];
+      const before = new Inputs(4).normal(64);
+      const [keyCache, valueCache] = [backend().tensor(before, shape), backend().tensor(before, shape)];
+      const rows = new Inputs(5).normal(3 * 8);
+      const x = backend().tensor(rows, [3, 8]);
+      const slotMapping = indices(backend(), [PAD_CACHE_SLOT, 5, PAD_CACHE_SLOT]);
+      backend().reshapeAndCache({ key: x, value: x, keyCache, valueCache, slotMapping });
+      const after = before.slice();
+      after.set(rows.subarray(8, 16), 5 * 8);
+      expectSame(await backend().read(keyCache), after, 'keys');
+      expectSame(await backend().read(valueCache), after, 'values');
+      const out = backend().pagedAttention({
+        query: x,
+        keyCache,
+        valueCache,
+        queryStartLoc: indices(backend(), [0, 1, 2, 3]),
+        contextLens: indices(backend(), [0, 6, 0]),
+        blockTables: indices(backend(), [0, 0, 0, 1, 0, 0]),
+        scale: 1,
+      });
+      const values = await backend().read(out);
+      expectSame(values.slice(0, 8), new Float32Array(8), 'first');
+      expectSame(values.slice(16), new Float32Array(8), 'last');
+      expect(values.slice(8, 16).every((value) => value !== 0)).toBe(true);
+    });
+
+    test('large scores do not overflow, and one visible key gives its value', async () => {
+      const sizes = { heads: 1, kvHeads: 1, headDim: 4 };
+      const huge = {
+        length: 2,
+        query: fill(8, 1e18),
+        keys: fill(8, 1e18),
+        values: Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8),
+      };
+      const cache = new Cache(backend(), sizes, [huge], { blockSize: 2, seed: 4 });
+      const [output] = await cache.step([[0, 2]]);
+      expectClose(output, [1, 2, 3, 4, 3, 4, 5, 6], tolerance, 'output');
+    });
+
+    test('what breaks the contract is refused', () => {
+      const x = backend().zeros([2, 8]);
+      const caches = { keyCache: backend().zeros([2, 4, 1, 8]), valueCache: backend().zeros([2, 4, 1, 8]) };
+      const write = (slots: number[]) => () =>
+        backend().reshapeAndCache({ key: x, value: x, ...caches, slotMapping: indices(backend(), slots) });
+      expect(write([0, 8])).toThrow(MetadataError);
+      expect(write([-2, 0])).toThrow(MetadataError);
+      expect(write([3, 3])).toThrow(MetadataError);
+      expect(write([3])).toThrow(ShapeError);
+      const attend =
+        (contextLens: number[], blockTables: number[], queryStartLoc = [0, 2]) =>
+        () =>
+          backend().pagedAttention({
+            query: x,
+            ...caches,
+            scale: 1,
+            queryStartLoc: indices(backend(), queryStartLoc),
+            contextLens: indices(backend(), contextLens),
+            blockTables: indices(backend(), blockTables),
+          });
+      expect(attend([2], [0])).not.toThrow();
+      expect(attend([1], [0])).toThrow(MetadataError);
+      expect(attend([5], [0])).toThrow(MetadataError);
+      expect(attend([5], [0, 2])).toThrow(MetadataError);
+      expect(attend([2], [-1])).toThrow(MetadataError);
+      expect(attend([2], [0], [0, 1])).toThrow(MetadataError);
+      expect(attend([2, 2], [0, 0], [0, 2])).toThrow(ShapeError);
+      const table = backend().zeros([2, 6]);
+      expect(() => backend().rotaryEmbedding(x, table, 4)).toThrow(ArgumentError);
+      expect(() => backend().rotaryEmbedding(x, table, 3)).toThrow(ArgumentError);
+      expect(() => backend().rotaryEmbedding(x, backend().zeros([1, 4]), 4)).toThrow(ShapeError);
+    });
+
+    test('no rows', () => {
+      const none = indices(backend(), []);
+      const x = backend().zeros([0, 8]);
+      const caches = { keyCache: backend().zeros([2, 4, 1, 8]), valueCache: backend().zeros([2, 4, 1, 8]) };
+      backend().reshapeAndCache({ key: x, value: x, ...caches, slotMapping: none });
+      const sequences = { queryStartLoc: indices(backend(), [0]), contextLens: none, blockTables: none };
+      expect(backend().pagedAttention({ query: x, ...caches, ...sequences, scale: 1 }).shape).toEqual([0, 8]);
+      const table = backend().rotaryTable(none, backend().zeros([2]), 1);
+      expect(table.shape).toEqual([0, 4]);
+      expect(backend().rotaryEmbedding(x, table, 4).shape).toEqual([0, 8]);
+    });
+  });
+}
+
+const SCALE = 0.3;
+
+function fill(count: number, value: number): Float32Array {
+  return new Float32Array(count).fill(value);
+}
+
+function makeSequences({ heads, kvHeads, headDim }: HeadSizes, lengths: readonly number[]): Sequence[] {
+  const inputs = new Inputs(heads * headDim);
+  return lengths.map((length) => ({
+    length,
+    query: inputs.normal(length * heads * headDim),
+    keys: inputs.normal(length * kvHeads * headDim),
+    values: inputs.normal(length * kvHeads * headDim),
+  }));
+}
+
+/** A paged cache whose blocks lie in random order, among values that nobody may read. */
+class Cache {
+  readonly #backend: Backend;
+  readonly #sizes: HeadSizes;
+  readonly #sequences: readonly Sequence[];
+  readonly #blockSize: number;
+  readonly #blocks: readonly (readonly number[])[];
+  readonly #keyCache: Tensor;
+  readonly #valueCache: Tensor;
+
+  constructor(
+    backend: Backend,
+    sizes: HeadSizes,
+    sequences: readonly Sequence[],
+    { blockSize, seed }: { readonly blockSize: number; readonly seed: number },
+  ) {
+    this.#backend = backend;
+    this.#sizes = sizes;
+    this.#sequences = sequences;
+    this.#blockSize = blockSize;
+    const counts = sequences.map(({ length }) => Math.ceil(length / blockSize));
+    const count = counts.reduce((a, b) => a + b, 3);
+    const free = new Inputs(seed).distinct(count, count);
+    this.#blocks = counts.map((blocks) => free.splice(0, blocks));
+    const shape = [count, blockSize, sizes.kvHeads, sizes.headDim];
+    const unread = fill(
+      shape.reduce((a, b) => a * b),
+      Number.NaN,
+    );
+    this.#keyCache = backend.tensor(unread, shape);
+    this.#valueCache = backend.tensor(unread, shape);
+  }
+
+  /** Each sequence's output for its tokens [begin, end), whose keys and values are written first. */
+  async step(ranges: readonly (readonly [begin: number, end: number])[]): Promise<Float32Array[]> {
+    const { heads, kvHeads, headDim } = this.#sizes;
+    const rows = (of: 'query' | 'keys' | 'values', columns: number): Tensor => {
+      const parts = ranges.map(([begin, end], s) => this.#sequences[s][of].subarray(begin * columns, end * columns));
+      const all = Float32Array.from(parts.flatMap((part) => [...part]));
+      return stridedView(this.#backend, all, all.length / columns, columns);
+    };
+    const places = ranges.flatMap(([begin, end], s) =>
+      Array.from({ length: end - begin }, (_, i) => {
+        const position = begin + i;
+        return this.#blocks[s][Math.floor(position / this.#blockSize)] * this.#blockSize + (position % this.#blockSize);
+      }),
+    );
+    const caches = { keyCache: this.#keyCache, valueCache: this.#valueCache };
+    this.#backend.reshapeAndCache({
+      ...caches,
+      key: rows('keys', kvHeads * headDim),
+      value: rows('values', kvHeads * headDim),
+      slotMapping: indices(this.#backend, places),
+    });
+    const starts = [0];
+    for (const [begin, end] of ranges) starts.push((starts.at(-1) ?? 0) + end - begin);
+    const width = Math.max(...this.#blocks.map(({ length }) => length));
+    const out = this.#backend.pagedAttention({
+      ...caches,
+      query: rows('query', heads * headDim),
+      queryStartLoc: indices(this.#backend, starts),
+      contextLens: indices(
+        this.#backend,
+        ranges.map(([, end]) => end),
+      ),
+      blockTables: indices(
+        this.#backend,
+        this.#blocks.flatMap((blocks) => Array.from({ length: width }, (_, i) => blocks[i] ?? -1)),
+      ),
+      scale: SCALE,
+    });
+    const values = await this.#backend.read(out);
+    const columns = heads * headDim;
+    return ranges.map((_, s) => values.slice(starts[s] * columns, starts[s + 1] * columns));
+  }
+}

@@ -7,6 +7,7 @@ import type {
   GatherRowsOperation,
   GroupSquareSumsOperation,
   LinearOperation,
+  MulScalarOperation,
   RmsNormOperation,
   ScaleByGroupNormOperation,
   ScaleRowsOperation,
@@ -104,6 +105,19 @@ export function lowerElementwise(lowering: Lowering, { type, x, y, out }: Elemen
     {
       bindings: { x: x.storage, y: y.storage, out: out.storage },
       params: { T, C, ...place('x', x), ...place('y', y), ...place('out', out) },
+      workgroups: elementGrid(C, T),
+    },
+  );
+}
+
+export function lowerMulScalar(lowering: Lowering, { x, factor, out }: MulScalarOperation): void {
+  const [T, C] = out.shape;
+  lowering.dispatch(
+    'mul-scalar',
+    {},
+    {
+      bindings: { x: x.storage, out: out.storage },
+      params: { T, C, factor, ...place('x', x), ...place('out', out) },
       workgroups: elementGrid(C, T),
     },
   );

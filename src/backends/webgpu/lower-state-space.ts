@@ -5,6 +5,7 @@ import { elementGrid, type Lowering, place } from './lowering.ts';
 import type {
   ConvolutionOperation,
   ConvolutionUpdateOperation,
+  LogDecaySumsOperation,
   ScanOperation,
   StateUpdateOperation,
 } from './operation.ts';
@@ -129,6 +130,32 @@ export function lowerScan(lowering: Lowering, operation: ScanOperation): void {
       },
     );
   }
+}
+
+export function lowerLogDecaySums(lowering: Lowering, operation: LogDecaySumsOperation): void {
+  const { dt, A, dtBias, dtSoftplus, dtLimit, sequences, out } = operation;
+  const [T, H] = out.shape;
+  lowering.dispatch(
+    'log-decay-sums',
+    { HAS_SEQUENCES: sequences !== undefined },
+    {
+      bindings: {
+        dt: dt.storage,
+        A: A.storage,
+        dtBias: dtBias?.storage ?? lowering.nothing,
+        sequences: sequences?.table.storage ?? lowering.nothing,
+        out: out.storage,
+      },
+      params: {
+        ...{ T, H, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1], hasBias: dtBias ? 1 : 0 },
+        ...place('dt', dt),
+        ...place('a', A),
+        ...place('bias', dtBias),
+        ...place('out', out),
+      },
+      workgroups: elementGrid(H, T),
+    },
+  );
 }
 
 /** What the plain forms of the scan and the one-step update are bound to, but for states and rows. */

@@ -5,11 +5,18 @@ import {
   lowerGatherRows,
   lowerGroupSquareSums,
   lowerLinear,
+  lowerMulScalar,
   lowerRmsNorm,
   lowerScaleByGroupNorm,
   lowerScaleRows,
 } from './lower-rows.ts';
-import { lowerConvolution, lowerConvolutionUpdate, lowerScan, lowerStateUpdate } from './lower-state-space.ts';
+import {
+  lowerConvolution,
+  lowerConvolutionUpdate,
+  lowerLogDecaySums,
+  lowerScan,
+  lowerStateUpdate,
+} from './lower-state-space.ts';
 import type { Lowering } from './lowering.ts';
 import type { Operation } from './operation.ts';
 
@@ -32,6 +39,12 @@ export function lower(lowering: Lowering, operation: Operation): void {
     case 'siluGate':
     case 'mulColumns':
       lowerElementwise(lowering, operation);
+      break;
+    case 'mulScalar':
+      lowerMulScalar(lowering, operation);
+      break;
+    case 'logDecaySums':
+      lowerLogDecaySums(lowering, operation);
       break;
     case 'rmsNorm':
       lowerRmsNorm(lowering, operation);

@@ -13,6 +13,7 @@ export type Operation =
   | EmbeddingOperation
   | GatherRowsOperation
   | ElementwiseOperation
+  | MulScalarOperation
   | RmsNormOperation
   | GroupSquareSumsOperation
   | ScaleByGroupNormOperation
@@ -22,6 +23,7 @@ export type Operation =
   | ConvolutionUpdateOperation
   | ScanOperation
   | StateUpdateOperation
+  | LogDecaySumsOperation
   | CommandOperation;
 
 export interface LinearOperation {
@@ -52,6 +54,13 @@ export interface ElementwiseOperation {
   readonly type: 'add' | 'siluGate' | 'mulColumns';
   readonly x: GpuTensor;
   readonly y: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+export interface MulScalarOperation {
+  readonly type: 'mulScalar';
+  readonly x: GpuTensor;
+  readonly factor: number;
   readonly out: GpuTensor;
 }
 
@@ -143,6 +152,18 @@ export interface ScanOperation extends StateSpaceParts {
 export interface StateUpdateOperation extends StateSpaceParts {
   readonly type: 'selectiveStateUpdate';
   readonly slots: GpuIndices | undefined;
+}
+
+export interface LogDecaySumsOperation {
+  readonly type: 'logDecaySums';
+  readonly dt: GpuTensor;
+  readonly A: GpuTensor;
+  readonly dtBias: GpuTensor | undefined;
+  readonly dtSoftplus: boolean;
+  readonly dtLimit: readonly [number, number];
+  /** Absent: every row is one. */
+  readonly sequences: SequenceTable | undefined;
+  readonly out: GpuTensor;
 }
 
 /** What is a command already. */

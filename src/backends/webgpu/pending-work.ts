@@ -24,7 +24,7 @@ interface Batch {
 export interface PlannedStep {
   readonly plan: Plan;
   readonly inputs: readonly DeviceBuffer[];
-  readonly result: GpuTensor;
+  readonly results: readonly GpuTensor[];
 }
 
 /**
@@ -100,21 +100,17 @@ export class PendingWork {
     }
   }
 
-  /** Plans a step, whose inputs are `compute`'s to read, and whose result is its result. */
-  planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => GpuTensor): PlannedStep {
+  /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
+  planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
     this.#planBatch();
     const buffers = inputs.map((values) => this.memory.allocate(values.byteLength));
     this.#depth++;
     this.#isPlanningStep = true;
     try {
-      const result = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
-      const { parts } = result;
-      const storages = parts.map(({ tensor }) => tensor.storage);
+      const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
+      const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
       const plan = this.#makePlan(this.#batch, true, storages);
-      // Its memory is another plan's from now on, but holds the result until that runs.
-      const kept = parts.map(({ firstRow, tensor }) => ({ firstRow, tensor: this.#keep(tensor) }));
-      const whole = kept.length === 1 ? kept[0].tensor : new GpuTensor(kept, result.shape, 0, result.stride);
-      return { plan, inputs: buffers, result: whole };
+      return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
     } finally {
       this.#depth--;
       this.#isPlanningStep = false;
@@ -123,12 +119,12 @@ export class PendingWork {
   }
 
   /** Runs a planned step with these inputs. */
-  runStep({ plan, inputs, result }: PlannedStep, values: readonly Int32Array[]): GpuTensor {
+  runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): readonly GpuTensor[] {
     this.#gpu.assertUsable();
     this.#planBatch();
     const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
     this.#queue.add({ uploads, commands: plan.commands });
-    return result;
+    return results;
   }
 
   /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */
@@ -163,8 +159,13 @@ export class PendingWork {
     this.#gpu.destroy();
   }
 
-  #keep({ storage, shape, offset, stride }: GpuTensor): GpuTensor {
-    return new GpuTensor(new Storage(this.#owner, storage.bytes, storage.buffer), shape, offset, stride);
+  /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */
+  #keep(result: GpuTensor): GpuTensor {
+    const parts = result.parts.map(({ firstRow, tensor: { storage, shape, offset, stride } }) => {
+      const kept = new Storage(this.#owner, storage.bytes, storage.buffer);
+      return { firstRow, tensor: new GpuTensor(kept, shape, offset, stride) };
+    });
+    return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, result.shape, 0, result.stride);
   }
 
   #planBatch(): void {

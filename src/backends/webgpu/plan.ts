@@ -121,7 +121,7 @@ export class PlanMaker {
   }
 
   #release(storage: Storage): void {
-    if (!storage.isTemporary || !storage.buffer) return;
+    if (!storage.isTemporary || storage.isGone || !storage.buffer) return;
     this.#memory.release(storage.buffer);
     storage.isGone = true;
   }

@@ -6,6 +6,7 @@ import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
   ChunkScanArgs,
+  LogDecayArgs,
   SelectiveStateArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
@@ -97,6 +98,19 @@ export class StateSpaceCalls {
     return this.#enqueueStateSpace(args, parts, (x, out) =>
       this.#work.enqueue({ type: 'selectiveStateUpdate', ...parts, x, slots, out }),
     );
+  }
+
+  logDecaySums(args: LogDecayArgs): GpuTensor {
+    const dt = this.#floats(args.dt, 'dt', [null, null]);
+    const [rows, H] = dt.shape;
+    const A = this.#floats(args.A, 'A', [H]);
+    const dtBias = this.#optional(args.dtBias, 'dtBias', [H]);
+    const { queryStartLoc, dtSoftplus = false, dtLimit = [0, Number.POSITIVE_INFINITY] } = args;
+    const sequences = queryStartLoc && this.#sequences({ queryStartLoc }, rows, Number.POSITIVE_INFINITY);
+    const target = this.#target(args.out, [sequences?.count ?? rows, H], [dt, A, dtBias]);
+    const { out } = target;
+    if (!out.isEmpty) this.#work.enqueue({ type: 'logDecaySums', dt, A, dtBias, dtSoftplus, dtLimit, sequences, out });
+    return target.finish();
   }
 
   /** Checks what the scan and the one-step update share. */

@@ -1,5 +1,5 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError, ShardingError } from '../../errors.ts';
+import { ArgumentError, ShardingError, UnsupportedDeviceError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
@@ -10,6 +10,7 @@ import type {
   CausalConv1dArgs,
   CausalConv1dUpdateArgs,
   ChunkScanArgs,
+  LogDecayArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
 import { GpuArrays } from './arrays.ts';
@@ -50,16 +51,19 @@ export class WebGpuBackend implements Backend {
     return this.#work.scope(run);
   }
 
-  step(key: string, inputs: readonly Int32Array[], compute: (inputs: readonly Tensor[]) => Tensor): GpuTensor {
-    const asFloats = (result: Tensor) => this.#floats(result, 'result', result.shape);
-    if (this.#work.isInScope) {
-      return asFloats(compute(inputs.map((values) => this.#indices(values, [values.length]))));
-    }
+  step(
+    key: string,
+    inputs: readonly Int32Array[],
+    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
+  ): readonly GpuTensor[] {
+    const run = (tensors: readonly Tensor[]) =>
+      compute(tensors).map((result) => this.#floats(result, 'result', result.shape));
+    if (this.#work.isInScope) return run(inputs.map((values) => this.#indices(values, [values.length])));
     const known = this.#steps.get(key);
     const step =
       known ??
       this.#work.planStep(inputs, (storages) =>
-        asFloats(compute(storages.map((storage, i) => new GpuIndices(storage, inputs[i], [inputs[i].length])))),
+        run(storages.map((storage, i) => new GpuIndices(storage, inputs[i], [inputs[i].length]))),
       );
     this.#steps.set(key, step);
     return this.#work.runStep(step, inputs);
@@ -166,6 +170,11 @@ export class WebGpuBackend implements Backend {
     return this.#elementwise('add', x, y);
   }
 
+  mulScalar(x: Tensor, factor: number): GpuTensor {
+    const a = this.#floats(x, 'x', [null, null]);
+    return this.#make(x.shape, (out) => ({ type: 'mulScalar', x: a, factor, out }));
+  }
+
   mulColumns(x: Tensor, v: Tensor): GpuTensor {
     const a = this.#floats(x, 'x', [null, null]);
     const b = this.#floats(v, 'v', [x.shape[1]]);
@@ -225,6 +234,44 @@ export class WebGpuBackend implements Backend {
     return this.#stateSpace.selectiveStateUpdate(args);
   }
 
+  logDecaySums(args: LogDecayArgs): Tensor {
+    return this.#stateSpace.logDecaySums(args);
+  }
+
+  // --- attention and feed-forward layers --------------------------------------------------------------------------
+
+  rotaryTable(): Tensor {
+    throw unsupported('attention');
+  }
+
+  rotaryEmbedding(): Tensor {
+    throw unsupported('attention');
+  }
+
+  reshapeAndCache(): void {
+    throw unsupported('attention');
+  }
+
+  pagedAttention(): Tensor {
+    throw unsupported('attention');
+  }
+
+  activate(): Tensor {
+    throw unsupported('feed-forward layers');
+  }
+
+  activateAndMul(): Tensor {
+    throw unsupported('feed-forward layers');
+  }
+
+  topKRouting(): Tensor {
+    throw unsupported('feed-forward layers');
+  }
+
+  fusedMoe(): Tensor {
+    throw unsupported('feed-forward layers');
+  }
+
   // --- collectives ------------------------------------------------------------------------------------------------
 
   allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
@@ -262,6 +309,10 @@ export class WebGpuBackend implements Backend {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): GpuTensor {
     return gpuFloats(this, x, name, expected);
   }
+}
+
+function unsupported(what: string): UnsupportedDeviceError {
+  return new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
 }
 
 function checkAlone({ size }: ProcessGroup): void {

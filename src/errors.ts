@@ -125,6 +125,11 @@ export class NonFiniteLogitsError extends Mamba2Error {
   readonly code = 'non_finite_logits';
 }
 
+/** A prompt is longer than the engine takes, or than its key-value cache could ever hold. */
+export class ContextLengthError extends Mamba2Error {
+  readonly code = 'context_length';
+}
+
 /** The engine has as many waiting requests as it may have. The request was not accepted; try again later. */
 export class QueueFullError extends Mamba2Error {
   readonly code = 'queue_full';

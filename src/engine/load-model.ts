@@ -56,8 +56,16 @@ export interface LoadedModel {
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  const { maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
-  const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
+  const { maxModelLen, maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } =
+    options;
+  const counts = {
+    tensorParallelSize,
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxModelLen,
+    snapshotInterval,
+    maxUnreadTokens,
+  };
   for (const [name, value] of Object.entries(counts)) {
     if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
@@ -116,6 +124,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         vocabSize: config.vocabSize,
         maxNumSeqs,
         maxNumBatchedTokens,
+        maxModelLen,
         maxQueueSize,
         enablePrefixCaching,
         prefixCacheBytes,
@@ -131,7 +140,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
-function mostRanks(numHeads: number): number {
+function mostRanks(numHeads = 0): number {
   let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
@@ -145,7 +154,7 @@ async function startRanks(
   watch: LoadOptions,
 ): Promise<Executor> {
   if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
-  if (config.numHeads % size !== 0) {
+  if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
       'Use a divisor of the heads.',

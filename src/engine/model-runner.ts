@@ -12,7 +12,16 @@ import {
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';
-import type { Batch, Executor, LogitsRows, ScheduledTokens, StateFootprint, StepOutput } from './executor.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type LogitsRows,
+  type ScheduledTokens,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
 import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
 
 export interface ModelRunnerOptions {
@@ -69,17 +78,18 @@ export class ModelRunner implements Executor {
     if (logits.buffer.byteLength > (this.#spare?.buffer.byteLength ?? 0)) this.#spare = logits;
   }
 
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    return joinStateParts(await this.exportStateParts(snapshot), this.stateFootprint.length);
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const length = exportedLength(this.stateFootprint, place.length);
+    return joinStateParts(await this.exportStateParts(place), length);
   }
 
   /** This rank's parts of a snapshot's state. */
-  async exportStateParts(snapshot: number): Promise<StatePart[]> {
-    return this.#usable().states.exportParts(snapshot);
+  async exportStateParts(place: StatePlace): Promise<StatePart[]> {
+    return this.#usable().states.exportParts(place);
   }
 
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
-    this.#usable().states.importWhole(snapshot, state);
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    this.#usable().states.importWhole(place, state);
   }
 
   async dispose(): Promise<void> {

@@ -3,7 +3,7 @@ import type { ProgressEvent } from '../checkpoint/progress.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
 import * as errors from '../errors.ts';
 import { Mamba2Error, RankFailedError } from '../errors.ts';
-import type { Batch, StateFootprint, StepOutput } from './executor.ts';
+import type { Batch, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import type { FileAnswer, FileQuestion } from './rank-files.ts';
 import type { StatePart } from './state-cache.ts';
@@ -33,8 +33,8 @@ export type RankRequest =
 /** A step, or a state to give or take. Every rank answers each with a result. */
 export type StepRequest =
   | { readonly type: 'execute'; readonly batch: Batch }
-  | { readonly type: 'exportState'; readonly snapshot: number }
-  | { readonly type: 'importState'; readonly snapshot: number; readonly state: Float32Array };
+  | { readonly type: 'exportState'; readonly place: StatePlace }
+  | { readonly type: 'importState'; readonly place: StatePlace; readonly state: Float32Array };
 
 /** What a rank returns. */
 export interface RankResult {

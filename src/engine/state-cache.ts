@@ -6,7 +6,7 @@ import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../layers/mamba-state-shape.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { elementCount, type Tensor } from '../tensor/tensor.ts';
-import type { StateCommand, StateFootprint } from './executor.ts';
+import { exportedLength, type StateCommand, type StateFootprint, type StatePlace } from './executor.ts';
 
 /** A rank's part of an exported state: values, and where they begin in the whole. */
 export interface StatePart {
@@ -64,8 +64,8 @@ export class StateCache {
     for (const command of commands) this.#run(command);
   }
 
-  async exportParts(snapshot: number): Promise<StatePart[]> {
-    const saved = this.#saved(snapshot);
+  async exportParts({ id }: StatePlace): Promise<StatePart[]> {
+    const saved = this.#saved(id);
     const parts = this.#states.map(async ({ runs }, i) => {
       const values = await saved[i].read();
       return runs.map(({ shardOffset, wholeOffset, length }) => ({
@@ -77,8 +77,8 @@ export class StateCache {
   }
 
   /** Takes this rank's part of a whole state as a snapshot. */
-  importWhole(snapshot: number, whole: Float32Array): void {
-    checkStateLength(whole, this.footprint);
+  importWhole({ id, length: numTokens }: StatePlace, whole: Float32Array): void {
+    checkStateLength(whole, this.footprint, numTokens);
     const saved = this.#states.map(({ runs, slotLength }) => {
       const values = new Float32Array(slotLength);
       for (const { shardOffset, wholeOffset, length } of runs) {
@@ -86,7 +86,7 @@ export class StateCache {
       }
       return new HostSavedSlot(values);
     });
-    this.#snapshots.set(snapshot, saved);
+    this.#snapshots.set(id, saved);
   }
 
   #run(command: StateCommand): void {
@@ -107,6 +107,9 @@ export class StateCache {
       }
       case 'release':
         this.#release(command.snapshot);
+        break;
+      case 'copyBlock':
+        throw new ArgumentError('A block was to be copied, and this model has no key-value cache.');
     }
   }
 
@@ -131,8 +134,11 @@ export function joinStateParts(parts: Iterable<StatePart>, length: number): Floa
   return whole;
 }
 
-/** @throws ShapeError */
-export function checkStateLength(state: Float32Array, { length }: StateFootprint): void {
+/** @param numTokens that led to the state. @throws ShapeError */
+export function checkStateLength(state: Float32Array, footprint: StateFootprint, numTokens: number): void {
+  const length = exportedLength(footprint, numTokens);
   if (state.length === length) return;
-  throw new ShapeError(`A state of ${state.length} numbers was given; this model's states have ${length}.`);
+  throw new ShapeError(
+    `A state of ${state.length} numbers was given; this model's, after ${numTokens} tokens, have ${length}.`,
+  );
 }

@@ -32,7 +32,12 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
 
   app.use(requestLog(logger, metrics));
   if (corsOrigins.length > 0)
-    app.use(cors({ origin: [...corsOrigins], exposeHeaders: ['x-request-id', 'retry-after'] }));
+    app.use(
+      cors({
+        origin: corsOrigins.includes('*') ? '*' : [...corsOrigins],
+        exposeHeaders: ['x-request-id', 'retry-after'],
+      }),
+    );
   for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys));
 
   const routes: Readonly<Record<string, Methods>> = {

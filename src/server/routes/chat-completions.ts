@@ -27,11 +27,11 @@ export function chatCompletions(model: ServedModel) {
     if (body.top_logprobs !== undefined && !body.logprobs) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
-    const prompt = model.encodeChat(plainMessages(body.messages));
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
     // As a completion, 0 would look at the prompt only; a message without tokens is none.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
+    const prompt = model.encodeChat(plainMessages(body.messages));
     const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     return answer(c, model, request, new ChatWriter(model, body, prompt));

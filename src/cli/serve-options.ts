@@ -25,6 +25,7 @@ export const serveOptions = {
   snapshotInterval: number('Tokens between two states that are kept of one text (default: 256)'),
   noRecover: flag('End when a rank fails, in place of loading the model again'),
   shutdownTimeout: number('Seconds for unfinished answers after SIGTERM or Ctrl-C (default: 30)'),
+  noPage: flag('Serve no page to chat at /'),
   logLevel: choice(LOG_LEVELS, 'What is logged, as JSON lines on standard output (default: info)'),
 };
 
@@ -68,6 +69,7 @@ export async function appOptions(
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     chatTemplate: chatTemplate === undefined ? undefined : await readTemplate(chatTemplate),
+    page: !values.noPage,
     limits: { maxModelLen, maxAnswers, maxBodyBytes: maxBodySize === undefined ? undefined : maxBodySize * MIB },
   };
 }

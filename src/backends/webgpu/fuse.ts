@@ -1,4 +1,5 @@
 import { storagesOf } from './command.ts';
+import type { FusedOperation } from './fused-operation.ts';
 import { GpuIndices, GpuTensor, type Storage } from './gpu-tensor.ts';
 import type { Operation } from './operation.ts';
 
@@ -10,16 +11,16 @@ export type Fusion = (
   operations: readonly Operation[],
   at: number,
   uses: TensorUses,
-) => { readonly operation: Operation; readonly count: number } | undefined;
+) => { readonly operation: Operation | FusedOperation; readonly count: number } | undefined;
 
 /** Replaces neighbours by what computes the same at once. The first fusion that applies is taken. */
 export function fuse(
   operations: readonly Operation[],
   fusions: readonly Fusion[],
   kept: readonly Storage[],
-): Operation[] {
+): (Operation | FusedOperation)[] {
   const uses = new TensorUses(operations, kept);
-  const fused: Operation[] = [];
+  const fused: (Operation | FusedOperation)[] = [];
   for (let at = 0; at < operations.length; ) {
     const found = firstThatApplies(fusions, operations, at, uses);
     fused.push(found?.operation ?? operations[at]);
@@ -38,15 +39,16 @@ function firstThatApplies(fusions: readonly Fusion[], operations: readonly Opera
 
 /** Who reads what in a list of operations. */
 export class TensorUses {
-  readonly #readers = new Map<Storage, Set<Operation>>();
+  readonly #readers = new Map<Storage, Reader[]>();
   readonly #kept: ReadonlySet<Storage>;
 
   constructor(operations: readonly Operation[], kept: readonly Storage[]) {
     this.#kept = new Set(kept);
     for (const operation of operations) {
-      for (const storage of readBy(operation)) {
-        const readers = this.#readers.get(storage) ?? new Set();
-        this.#readers.set(storage, readers.add(operation));
+      for (const { storage, tensor } of readBy(operation)) {
+        const readers = this.#readers.get(storage) ?? [];
+        readers.push({ operation, tensor });
+        this.#readers.set(storage, readers);
       }
     }
   }
@@ -54,15 +56,41 @@ export class TensorUses {
   /** Whether nobody but these operations ever reads the tensor's memory: then it need not be written. */
   isOnlyReadBy({ storage }: GpuTensor, ...readers: readonly Operation[]): boolean {
     if (!storage.isTemporary || this.#kept.has(storage)) return false;
-    return [...(this.#readers.get(storage) ?? [])].every((reader) => readers.includes(reader));
+    return (this.#readers.get(storage) ?? []).every(({ operation }) => readers.includes(operation));
+  }
+
+  /** The same of the columns that a tensor covers of larger rows, `columns` of them. */
+  isColumnsOnlyReadBy({ storage, offset, stride }: GpuTensor, columns: number, reader: Operation): boolean {
+    if (!storage.isTemporary || this.#kept.has(storage)) return false;
+    const begin = offset % stride;
+    return (this.#readers.get(storage) ?? []).every(({ operation, tensor }) => {
+      if (operation === reader) return true;
+      if (!tensor || tensor.stride !== stride) return false;
+      const otherBegin = tensor.offset % stride;
+      return otherBegin >= begin + columns || otherBegin + tensor.rowSize <= begin;
+    });
   }
 }
 
-function readBy(operation: Operation): Storage[] {
-  if (operation.type === 'command') return [...storagesOf(operation.command)];
+interface Reader {
+  readonly operation: Operation;
+  /** Where it reads in the storage, if that is known. */
+  readonly tensor: GpuTensor | undefined;
+}
+
+/** A place that is read. */
+interface Read {
+  readonly storage: Storage;
+  readonly tensor: GpuTensor | undefined;
+}
+
+function readBy(operation: Operation): Read[] {
+  if (operation.type === 'command') {
+    return storagesOf(operation.command).map((storage) => ({ storage, tensor: undefined }));
+  }
   const { out, ...inputs } = operation;
-  return Object.values(inputs).flatMap((input) => {
-    if (input instanceof GpuTensor) return input.parts.map(({ tensor }) => tensor.storage);
-    return input instanceof GpuIndices ? [input.storage] : [];
+  return Object.values(inputs).flatMap((input): Read[] => {
+    if (input instanceof GpuTensor) return input.parts.map(({ tensor }) => ({ storage: tensor.storage, tensor }));
+    return input instanceof GpuIndices ? [{ storage: input.storage, tensor: undefined }] : [];
   });
 }

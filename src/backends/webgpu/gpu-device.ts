@@ -21,6 +21,9 @@ const WANTED_FEATURES: readonly string[] = [
   'timestamp-query',
 ];
 
+/** What subgroup matrices of float16 need. */
+const MATRIX_FEATURES = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
+
 /**
  * Dawn's options where nobody gives others. On NVIDIA's cards shader-f16 and subgroup matrices hide behind these.
  */
@@ -46,6 +49,8 @@ export interface GpuInfo {
   readonly isSoftware: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** Whether it multiplies float16 matrices of 16 x 16 in subgroups of 32, summing up in float32. */
+  readonly hasMatrices: boolean;
 }
 
 /** A device with what is known of it, and what has become of it. */
@@ -73,6 +78,11 @@ export class GpuDevice {
       this.fail(new DeviceLostError(`The GPU was lost: ${message || reason}.`, 'Load the model again.'));
     });
     device.addEventListener('uncapturederror', (event) => this.fail(asGpuError(event.error)));
+  }
+
+  /** Whether there are subgroup matrices of the kind that kernels use: see {@link GpuInfo.hasMatrices}. */
+  get hasMatrices(): boolean {
+    return this.info.hasMatrices && MATRIX_FEATURES.every((feature) => this.features.has(feature));
   }
 
   /** Why it can't be used any more. */
@@ -167,7 +177,26 @@ function gpuInfo({ info }: GPUAdapter): GpuInfo {
   const isSoftware =
     info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${architecture} ${description}`);
   const { subgroupMinSize = 4, subgroupMaxSize = 128 } = info;
-  return { vendor, architecture, description, isSoftware, subgroupMinSize, subgroupMaxSize };
+  const hasMatrices = subgroupMinSize === 32 && subgroupMaxSize === 32 && matrixConfigs(info).some(isHalfBySixteen);
+  return { vendor, architecture, description, isSoftware, subgroupMinSize, subgroupMaxSize, hasMatrices };
+}
+
+/** A kind of subgroup matrices, as Dawn's experimental feature lists them. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+function matrixConfigs(info: GPUAdapterInfo): readonly MatrixConfig[] {
+  const { subgroupMatrixConfigs } = info as { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };
+  return subgroupMatrixConfigs ?? [];
+}
+
+function isHalfBySixteen({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean {
+  return componentType === 'f16' && resultComponentType === 'f32' && M === 16 && N === 16 && K === 16;
 }
 
 function asGpuError(error: GPUError): Error {

@@ -6,6 +6,7 @@ import type { GpuDevice } from './gpu-device.ts';
 import type { GpuMemory } from './gpu-memory.ts';
 import { Storage } from './gpu-tensor.ts';
 import { packRow, rowWords } from './pack-weights.ts';
+import { TILE_SIDE, WeightTiles } from './weight-tiles.ts';
 
 /** A matrix on the device, row after row as {@link packRow} lays them out, in as many parts as bindings make it. */
 export class GpuLinearWeight implements LinearWeight {
@@ -13,7 +14,9 @@ export class GpuLinearWeight implements LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly dtype: WeightDType;
-  /** u32 words from row to row. */
+  /** `tiles`: of 16 rows and 16 inputs, in the order in which subgroup matrices are read at their best. */
+  readonly layout: 'rows' | 'tiles';
+  /** u32 words of a row. */
   readonly rowWords: number;
   readonly parts: readonly WeightPart[];
 
@@ -23,13 +26,20 @@ export class GpuLinearWeight implements LinearWeight {
     inFeatures: number,
     dtype: WeightDType,
     parts: readonly WeightPart[],
+    layout: 'rows' | 'tiles' = 'rows',
   ) {
     this.owner = owner;
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
     this.dtype = dtype;
+    this.layout = layout;
     this.rowWords = rowWords(inFeatures, dtype);
     this.parts = parts;
+  }
+
+  /** How shaders call it that read single weights. */
+  get format(): string {
+    return this.layout === 'tiles' ? `${this.dtype}-tiles` : this.dtype;
   }
 }
 
@@ -44,6 +54,7 @@ export interface WeightPart {
 export class GpuWeightWriter implements LinearWeightWriter {
   readonly #device: GpuDevice;
   readonly #weight: GpuLinearWeight;
+  readonly #tiles: WeightTiles | undefined;
 
   constructor(
     owner: object,
@@ -54,9 +65,12 @@ export class GpuWeightWriter implements LinearWeightWriter {
     dtype: WeightDType,
   ) {
     this.#device = device;
-    const bytesPerRow = Math.max(4, 4 * rowWords(inFeatures, dtype));
+    const words = rowWords(inFeatures, dtype);
+    const inTiles = device.hasMatrices && dtype === 'float16' && inFeatures > 0 && inFeatures % TILE_SIDE === 0;
+    const bytesPerRow = Math.max(4, 4 * words);
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-    const rowsPerPart = Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / bytesPerRow);
+    const side = inTiles ? TILE_SIDE : 1;
+    const rowsPerPart = side * Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / bytesPerRow / side);
     if (rowsPerPart === 0) {
       throw new ArgumentError(
         `A row of ${inFeatures} weights takes ${bytesPerRow} bytes, more than the GPU can bind.`,
@@ -66,10 +80,12 @@ export class GpuWeightWriter implements LinearWeightWriter {
     const parts: WeightPart[] = [];
     for (let firstRow = 0; firstRow < outFeatures; firstRow += rowsPerPart) {
       const rows = Math.min(rowsPerPart, outFeatures - firstRow);
-      const bytes = rows * bytesPerRow;
+      const bytes = side * Math.ceil(rows / side) * bytesPerRow;
       parts.push({ firstRow, rows, storage: new Storage(owner, bytes, memory.allocate(bytes)) });
     }
-    this.#weight = new GpuLinearWeight(owner, outFeatures, inFeatures, dtype, parts);
+    const layout = inTiles ? 'tiles' : 'rows';
+    this.#weight = new GpuLinearWeight(owner, outFeatures, inFeatures, dtype, parts, layout);
+    this.#tiles = inTiles ? new WeightTiles(words, (firstRow, panel) => this.#send(firstRow, panel)) : undefined;
   }
 
   writeRows(firstRow: number, values: Float32Array): void {
@@ -80,28 +96,37 @@ export class GpuWeightWriter implements LinearWeightWriter {
     const count = inFeatures === 0 ? 0 : values.length / inFeatures;
     const packed = new Uint32Array(count * words);
     for (let r = 0; r < count; r++) {
-      packRow(
-        values.subarray(r * inFeatures, (r + 1) * inFeatures),
-        dtype,
-        packed.subarray(r * words, (r + 1) * words),
-      );
+      const row = packed.subarray(r * words, (r + 1) * words);
+      packRow(values.subarray(r * inFeatures, (r + 1) * inFeatures), dtype, row);
+      this.#tiles?.put(firstRow + r, row);
     }
-    for (const part of weight.parts) {
-      const begin = Math.max(firstRow, part.firstRow);
-      const end = Math.min(firstRow + count, part.firstRow + part.rows);
-      if (begin >= end || !part.storage.buffer) continue;
+    if (!this.#tiles) this.#send(firstRow, packed);
+  }
+
+  finish(): LinearWeight {
+    this.#tiles?.finish();
+    return this.#weight;
+  }
+
+  /** Whole rows, or whole panels of 16, from `firstRow` on. */
+  #send(firstRow: number, packed: Uint32Array): void {
+    const words = this.#weight.rowWords;
+    const count = packed.length / words;
+    for (const { firstRow: partBegin, rows, storage } of this.#weight.parts) {
+      const begin = Math.max(firstRow, partBegin);
+      const end = Math.min(
+        firstRow + count,
+        partBegin + (this.#tiles ? Math.ceil(rows / TILE_SIDE) * TILE_SIDE : rows),
+      );
+      if (begin >= end || !storage.buffer) continue;
       this.#device.device.queue.writeBuffer(
-        part.storage.buffer.gpu,
-        4 * (begin - part.firstRow) * words,
-        packed,
+        storage.buffer.gpu,
+        4 * (begin - partBegin) * words,
+        packed as Uint32Array<ArrayBuffer>,
         (begin - firstRow) * words,
         (end - begin) * words,
       );
     }
-  }
-
-  finish(): LinearWeight {
-    return this.#weight;
   }
 }
 

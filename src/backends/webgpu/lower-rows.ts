@@ -6,7 +6,6 @@ import type {
   EmbeddingOperation,
   GatherRowsOperation,
   GroupSquareSumsOperation,
-  LinearOperation,
   MulScalarOperation,
   RmsNormOperation,
   ScaleByGroupNormOperation,
@@ -17,37 +16,12 @@ import type {
 const ROW_THREADS = 64;
 const ELEMENTWISE = { add: 'add', siluGate: 'silu-gate', mulColumns: 'mul-columns' } as const;
 
-export function lowerLinear(lowering: Lowering, { x, weight, bias, out }: LinearOperation): void {
-  const T = x.shape[0];
-  for (const { firstRow, rows, storage } of weight.parts) {
-    lowering.dispatch(
-      'linear',
-      { DTYPE: weight.dtype },
-      {
-        bindings: { x: x.storage, weight: storage, bias: bias?.storage ?? lowering.nothing, out: out.storage },
-        params: {
-          T,
-          K: weight.inFeatures,
-          outputs: rows,
-          firstOutput: firstRow,
-          rowWords: weight.rowWords,
-          hasBias: bias ? 1 : 0,
-          ...place('x', x),
-          ...place('bias', bias),
-          ...place('out', out),
-        },
-        workgroups: elementGrid(rows, T),
-      },
-    );
-  }
-}
-
 export function lowerEmbedding(lowering: Lowering, { ids, table, firstRow, out }: EmbeddingOperation): void {
   const [T, K] = out.shape;
   for (const part of table.parts) {
     lowering.dispatch(
       'embedding',
-      { DTYPE: table.dtype },
+      { DTYPE: table.format },
       {
         bindings: { ids: ids.storage, weight: part.storage, out: out.storage },
         params: {

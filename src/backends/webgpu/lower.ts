@@ -1,10 +1,13 @@
+import type { FusedOperation } from './fused-operation.ts';
+import { lowerChunkedScan } from './lower-chunked-scan.ts';
+import { lowerGatedStateSpace } from './lower-gated-state-space.ts';
+import { lowerLinear, lowerNormLinear } from './lower-linear.ts';
 import {
   lowerCopyRows,
   lowerElementwise,
   lowerEmbedding,
   lowerGatherRows,
   lowerGroupSquareSums,
-  lowerLinear,
   lowerMulScalar,
   lowerRmsNorm,
   lowerScaleByGroupNorm,
@@ -21,7 +24,7 @@ import type { Lowering } from './lowering.ts';
 import type { Operation } from './operation.ts';
 
 /** Turns an operation into commands. */
-export function lower(lowering: Lowering, operation: Operation): void {
+export function lower(lowering: Lowering, operation: Operation | FusedOperation): void {
   switch (operation.type) {
     case 'linear':
       lowerLinear(lowering, operation);
@@ -65,12 +68,22 @@ export function lower(lowering: Lowering, operation: Operation): void {
       lowerConvolutionUpdate(lowering, operation);
       break;
     case 'mambaChunkScan':
-      lowerScan(lowering, operation);
+      if (!lowerChunkedScan(lowering, operation)) lowerScan(lowering, operation);
       break;
     case 'selectiveStateUpdate':
       lowerStateUpdate(lowering, operation);
       break;
+    case 'normLinear':
+      if (!lowerNormLinear(lowering, operation)) lowerParts(lowering, operation);
+      break;
+    case 'gatedStateSpace':
+      if (!lowerGatedStateSpace(lowering, operation)) lowerParts(lowering, operation);
+      break;
     case 'command':
       lowering.commands.push(operation.command);
   }
+}
+
+function lowerParts(lowering: Lowering, { parts }: FusedOperation): void {
+  for (const part of parts) lower(lowering, part);
 }

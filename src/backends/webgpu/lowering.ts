@@ -2,6 +2,8 @@ import type { Command, Dispatch } from './command.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { GpuTensor, rowStride, Storage } from './gpu-tensor.ts';
 import type { Kernels, ShaderName } from './kernel.ts';
+import { launchParametersFor } from './launch/choose-launch.ts';
+import type { LaunchParameters } from './launch/launch-parameters.ts';
 import type { ShaderConstants } from './shader-template.ts';
 
 /** Invocations in the first dimension of a workgroup, where a shader's header says nothing else. */
@@ -14,15 +16,23 @@ export class Lowering {
   readonly gpu: GpuDevice;
   readonly owner: object;
   readonly commands: Command[] = [];
+  readonly launch: LaunchParameters;
+  /** Whether products may run on subgroup matrices. */
+  readonly usesMatrices: boolean;
+  /** Whether weights are float32: then activations are not rounded to less. */
+  readonly isExact: boolean;
   /** Bound where an operand is absent. */
   readonly nothing: Storage;
   readonly #kernels: Kernels;
 
-  constructor(owner: object, gpu: GpuDevice, kernels: Kernels, nothing: Storage) {
+  constructor(owner: object, gpu: GpuDevice, kernels: Kernels, nothing: Storage, isExact = false) {
     this.owner = owner;
     this.gpu = gpu;
     this.nothing = nothing;
     this.#kernels = kernels;
+    this.isExact = isExact;
+    this.launch = launchParametersFor(gpu.info);
+    this.usesMatrices = gpu.hasMatrices;
   }
 
   /** Runs a shader, made for these constants. */

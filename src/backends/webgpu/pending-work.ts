@@ -43,6 +43,8 @@ export class PendingWork {
   #batch: Batch = emptyBatch();
   #depth = 0;
   #isPlanningStep = false;
+  /** Set once there is a float32 weight: see Lowering. */
+  isExact = false;
 
   constructor(owner: object, gpu: GpuDevice, fusions: readonly Fusion[]) {
     this.#owner = owner;
@@ -176,7 +178,7 @@ export class PendingWork {
   }
 
   #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
-    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing);
+    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, this.isExact);
     for (const operation of fuse(operations, this.#fusions, kept)) lower(lowering, operation);
     return this.#plans.make(lowering.commands, uploads, { repeats, kept });
   }

@@ -14,6 +14,7 @@ import type { GpuArrays } from './arrays.ts';
 import { type GpuIndices, GpuTensor, gpuFloats, gpuIndices } from './gpu-tensor.ts';
 import type { SequenceTable, StateSpaceParts } from './operation.ts';
 import type { PendingWork } from './pending-work.ts';
+import { makeSequenceTable } from './sequence-table.ts';
 
 /** The checked arguments that the scan and the one-step update share. */
 type StateSpaceInputs = Omit<StateSpaceParts, 'out'> & { readonly z: GpuTensor | undefined };
@@ -179,12 +180,7 @@ export class StateSpaceCalls {
     if (this.#work.isInScope && last?.key.every((tensor, i) => tensor === key[i]) && !last.made.table.storage.isGone) {
       return last.made;
     }
-    const table = new Int32Array(4 * count + rows);
-    for (let b = 0; b < count; b++) {
-      table.set([starts[b], starts[b + 1], slots[b], hasInitialState?.data[b] ? 1 : 0], 4 * b);
-      table.fill(b, 4 * count + starts[b], 4 * count + starts[b + 1]);
-    }
-    const made = { count, rows, table: this.#indices(table) };
+    const made = makeSequenceTable(starts, slots, hasInitialState?.data, this.#indices);
     this.#lastTable = this.#work.isInScope ? { key, made } : undefined;
     return made;
   }

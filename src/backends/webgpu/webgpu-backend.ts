@@ -131,6 +131,7 @@ export class WebGpuBackend implements Backend {
   // --- dense layers -----------------------------------------------------------------------------------------------
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    if (dtype === 'float32') this.#work.isExact = true;
     return new GpuWeightWriter(this, this.#gpu, this.#work.memory, outFeatures, inFeatures, dtype);
   }
 

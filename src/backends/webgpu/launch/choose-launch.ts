@@ -1,0 +1,11 @@
+import type { GpuInfo } from '../gpu-device.ts';
+import { DEFAULT_LAUNCH } from './default.ts';
+import type { LaunchParameters } from './launch-parameters.ts';
+import { NVIDIA_LAUNCH } from './nvidia.ts';
+
+const BY_VENDOR: Readonly<Record<string, LaunchParameters>> = { nvidia: NVIDIA_LAUNCH };
+
+/** What was measured for a device like this one, or what runs everywhere. */
+export function launchParametersFor({ vendor, isSoftware }: Pick<GpuInfo, 'vendor' | 'isSoftware'>): LaunchParameters {
+  return isSoftware ? DEFAULT_LAUNCH : (BY_VENDOR[vendor] ?? DEFAULT_LAUNCH);
+}

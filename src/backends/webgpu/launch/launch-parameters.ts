@@ -1,0 +1,53 @@
+/**
+ * How kernels are laid out on a device. What is right depends on the device; every value gives the same results. Data files
+ * beside this one hold what was measured, default.ts what runs everywhere.
+ */
+export interface LaunchParameters {
+  /** Rows that linear-vector takes at once at most. */
+  readonly vectorRows: number;
+  readonly vector: {
+    /** Rows of W in a patch of 32 invocations: a divisor of 32. */
+    readonly rows: number;
+    /** Patches one below the other that share their inputs, at most. */
+    readonly blocking: number;
+    /** Groups of 32 invocations that keep the device busy. */
+    readonly busy: number;
+    readonly maxParts: number;
+    readonly ahead: number;
+  };
+  /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
+  readonly matrixFew: readonly MatrixFewShape[];
+  /** linear-matrix: the first entry that makes enough workgroups, or the last. */
+  readonly matrix: readonly MatrixShape[];
+  /** state-update-gate: the first entry for as many rows. */
+  readonly stateUpdate: readonly {
+    readonly maxRows: number;
+    readonly channels: number;
+    readonly threads: number;
+  }[];
+  /** Tokens of a sequence from which on the scan works in chunks. */
+  readonly chunkedScanFrom: number;
+}
+
+export interface MatrixFewShape {
+  readonly maxRows: number;
+  readonly minOutputs: number;
+  readonly minInputs: number;
+  /** Panels of 16 outputs in a workgroup. */
+  readonly panels: number;
+  /** Subgroups that share the inputs. */
+  readonly parts: number;
+  readonly ahead: number;
+}
+
+export interface MatrixShape {
+  readonly minWorkgroups: number;
+  /** Outputs of a workgroup: rows and columns. */
+  readonly block: readonly [rows: number, columns: number];
+  /** Inputs at a time. */
+  readonly depth: number;
+  /** Outputs of a subgroup. */
+  readonly piece: readonly [rows: number, columns: number];
+  /** Rows of blocks that are worked on side by side. */
+  readonly band: number;
+}

@@ -1,0 +1,29 @@
+import type { LaunchParameters } from './launch-parameters.ts';
+
+const ANY = Number.POSITIVE_INFINITY;
+
+/** Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B. */
+export const NVIDIA_LAUNCH: LaunchParameters = {
+  vectorRows: 4,
+  vector: { rows: 8, blocking: 4, busy: 4600, maxParts: 16, ahead: 4 },
+  matrixFew: [
+    { maxRows: 16, minOutputs: 6400, minInputs: 0, panels: 1, parts: 8, ahead: 8 },
+    { maxRows: 16, minOutputs: 0, minInputs: 4096, panels: 2, parts: 16, ahead: 2 },
+    { maxRows: 16, minOutputs: 0, minInputs: 0, panels: 1, parts: 16, ahead: 4 },
+    { maxRows: 32, minOutputs: 6400, minInputs: 0, panels: 1, parts: 4, ahead: 8 },
+    { maxRows: 32, minOutputs: 0, minInputs: 0, panels: 1, parts: 8, ahead: 4 },
+    { maxRows: 64, minOutputs: 0, minInputs: 2048, panels: 1, parts: 4, ahead: 8 },
+    { maxRows: 64, minOutputs: 0, minInputs: 0, panels: 1, parts: 8, ahead: 4 },
+  ],
+  matrix: [
+    { minWorkgroups: 250, block: [128, 128], depth: 32, piece: [64, 64], band: 8 },
+    { minWorkgroups: 150, block: [128, 64], depth: 32, piece: [64, 32], band: 8 },
+    { minWorkgroups: 75, block: [128, 64], depth: 64, piece: [32, 32], band: 8 },
+    { minWorkgroups: 0, block: [64, 32], depth: 64, piece: [32, 16], band: 8 },
+  ],
+  stateUpdate: [
+    { maxRows: 4, channels: 1, threads: 128 },
+    { maxRows: ANY, channels: 2, threads: 256 },
+  ],
+  chunkedScanFrom: 16,
+};

@@ -1,0 +1,287 @@
+import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
+import { type GpuTensor, Storage } from './gpu-tensor.ts';
+import type { MatrixFewShape, MatrixShape } from './launch/launch-parameters.ts';
+import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
+import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
+import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
+
+/** A linear layer with what comes before and behind it in the same dispatches. */
+interface Task {
+  readonly x: GpuTensor;
+  readonly norm: RowNorm | undefined;
+  readonly weight: GpuLinearWeight;
+  readonly bias: GpuTensor | undefined;
+  readonly residual: GpuTensor | undefined;
+  readonly convolution: ConvolutionUpdateOperation | undefined;
+  readonly out: GpuTensor;
+}
+
+/** Invocations that share a row's sum in to-float16. */
+const NORM_THREADS = 256;
+
+/** y = x Wᵀ + bias: by the kernel for as many rows, or in the plain form. */
+export function lowerLinear(lowering: Lowering, { x, weight, bias, out }: LinearOperation): void {
+  const task = { x, norm: undefined, weight, bias, residual: undefined, convolution: undefined, out };
+  if (lowerTask(lowering, task)) return;
+  if (isEvenlyPlaced(task)) lowerTiles(lowering, task);
+  else lowerPlain(lowering, task);
+}
+
+/** → false where its parts must do. */
+export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperation): boolean {
+  const { x, norm, linear, residual, convolution, out } = operation;
+  const { weight, bias } = linear;
+  return lowerTask(lowering, { x, norm, weight, bias, residual, convolution, out });
+}
+
+function lowerTask(lowering: Lowering, task: Task): boolean {
+  const T = task.x.shape[0];
+  if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
+    return false;
+  }
+  const { vectorRows } = lowering.launch;
+  const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
+  if (T <= vectorRows) {
+    const shape = vectorShape(lowering, task);
+    if (shape) return lowerVector(lowering, task, shape);
+  }
+  if (!usesMatrices || (task.norm && NORM_THREADS % task.norm.groups !== 0)) return false;
+  if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
+    return false;
+  }
+  lowerMatrix(lowering, task);
+  return true;
+}
+
+/** Whether rows can be read in vectors of eight, and results written in vectors of four. */
+function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: Task): boolean {
+  const places = [x, out, norm?.weight, residual, convolution?.weight].filter((tensor) => tensor !== undefined);
+  return (
+    weight.inFeatures > 0 &&
+    weight.inFeatures % 8 === 0 &&
+    (!norm || (weight.inFeatures / norm.groups) % 8 === 0) &&
+    (!norm || norm.weight.stride === 1) &&
+    places.every(({ parts, offset }) => parts.length === 1 && offset % 4 === 0) &&
+    [x, out, residual].every((tensor) => !tensor || tensor.stride % 4 === 0) &&
+    (!convolution || (convolution.weight.stride === 4 && (convolution.x.offset - out.offset) % 4 === 0))
+  );
+}
+
+// --- few rows -------------------------------------------------------------------------------------------------------
+
+interface VectorShape {
+  readonly ROWS: number;
+  readonly BLOCKING: number;
+  readonly PARTS: number;
+  readonly AHEAD: number;
+  readonly PARTIAL: boolean;
+}
+
+/** How linear-vector is laid out for these rows, or undefined where it does not fit. */
+function vectorShape({ launch, gpu }: Lowering, { x, norm, weight }: Task): VectorShape | undefined {
+  const { rows, blocking, busy, maxParts, ahead } = launch.vector;
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+  const B = x.shape[0];
+  const groups = norm?.groups ?? 1;
+  const across = 32 / rows;
+  const eights = weight.inFeatures / 8;
+  const fits = (parts: number, patches: number) =>
+    32 * parts <= maxComputeInvocationsPerWorkgroup &&
+    4 * parts * across * B * (patches * rows + 1) <= maxComputeWorkgroupStorageSize;
+  const isWhole = (parts: number) => eights % (parts * across) === 0;
+  // A group's inputs are some parts' and no others'.
+  const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
+  for (let patches = 2 ** Math.floor(Math.log2(Math.min(B, blocking))); patches >= 1; patches /= 2) {
+    const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
+    const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts, patches) && isGrouped(parts));
+    const whole = possible.filter(isWhole);
+    const candidates = whole.length > 0 ? whole : possible;
+    const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
+    if (PARTS === undefined) continue;
+    const steps = Math.ceil(eights / (PARTS * across));
+    const AHEAD = Math.min(ahead, steps);
+    return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
+  }
+  return undefined;
+}
+
+function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolean {
+  const { x, norm, weight, bias, residual, convolution } = task;
+  if ((bias && (norm || bias.stride !== 1)) || (residual && !norm)) return false;
+  for (const part of weight.parts) {
+    lowering.dispatch(
+      'linear-vector',
+      {
+        ...{ ...weightConstants(weight), ...shape, K: weight.inFeatures, B: x.shape[0], GROUPS: norm?.groups ?? 1 },
+        ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
+      },
+      {
+        bindings: {
+          ...{ x: x.storage, ...bindingsOf(lowering, task, part) },
+          normWeight: norm?.weight.storage ?? lowering.nothing,
+        },
+        params: {
+          ...{ ...paramsOf(task, part), ...place('x', x), eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
+        },
+        workgroups: [Math.ceil(part.rows / (shape.ROWS * shape.BLOCKING)), 1, 1],
+      },
+    );
+  }
+  return true;
+}
+
+// --- many rows ------------------------------------------------------------------------------------------------------
+
+function lowerMatrix(lowering: Lowering, task: Task): void {
+  const { weight, bias, residual, convolution } = task;
+  const [T, K] = [task.x.shape[0], weight.inFeatures];
+  const a = toFloat16(lowering, task);
+  const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
+  const few = fewShape(lowering, task);
+  for (const part of weight.parts) {
+    const bindings = { a, ...bindingsOf(lowering, task, part) };
+    const params = { ...paramsOf(task, part), T };
+    if (few) {
+      const shape = { N16: few.panels, M16: Math.ceil(T / 16), PARTS: few.parts, AHEAD: few.ahead };
+      lowering.dispatch(
+        'linear-matrix-few',
+        { ...shape, ...behind, K },
+        { bindings, params, workgroups: [Math.ceil(part.rows / (16 * few.panels)), 1, 1] },
+      );
+      continue;
+    }
+    const shape = matrixShape(lowering, T, part.rows);
+    const [BM, BN] = shape.block;
+    lowering.dispatch(
+      'linear-matrix',
+      { ...matrixConstants(shape), ...weightConstants(weight), ...behind, K, FLOAT16: weight.dtype === 'float16' },
+      { bindings, params, workgroups: [Math.ceil(T / BM) * Math.ceil(part.rows / BN), 1, 1] },
+    );
+  }
+}
+
+/** The task's rows, normalised, as float16 in tiles. */
+function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
+  const [T, K] = [x.shape[0], weight.inFeatures];
+  const out = new Storage(lowering.owner, 2 * 16 * Math.ceil(T / 16) * K);
+  lowering.dispatch(
+    'to-float16',
+    { K, NORM: Boolean(norm), GROUPS: norm?.groups ?? 1, THREADS: NORM_THREADS },
+    {
+      bindings: { x: x.storage, out, weight: norm?.weight.storage ?? lowering.nothing },
+      params: { T, ...place('x', x), eps: norm?.eps ?? 0, weightOffset: norm?.weight.offset ?? 0 },
+      workgroups: rowGrid(1, T),
+    },
+  );
+  return out;
+}
+
+function fewShape({ launch, gpu }: Lowering, { x, weight }: Task): MatrixFewShape | undefined {
+  if (weight.layout !== 'tiles') return undefined;
+  const T = x.shape[0];
+  return launch.matrixFew.find(
+    ({ maxRows, minOutputs, minInputs, parts, panels }) =>
+      T <= maxRows &&
+      weight.outFeatures >= minOutputs &&
+      weight.inFeatures >= minInputs &&
+      1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize,
+  );
+}
+
+function matrixShape({ launch }: Lowering, T: number, outputs: number): MatrixShape {
+  const [first] = launch.matrix;
+  return (
+    launch.matrix.find(({ minWorkgroups, block: [BM, BN] }) => {
+      return Math.ceil(T / BM) * Math.ceil(outputs / BN) >= minWorkgroups;
+    }) ?? first
+  );
+}
+
+function matrixConstants({ block: [BM, BN], depth: BK, piece: [WM, WN], band }: MatrixShape) {
+  const subgroups = (BM / WM) * (BN / WN);
+  const THREADS = 32 * subgroups;
+  return {
+    ...{ BM, BN, BK, WM, WN, BAND: band, DOUBLE: false, THREADS },
+    ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
+    ...{ A_LOADS: (BM * BK) / 8 / THREADS, W_LOADS: (BN * BK) / 8 / THREADS },
+    SHARED: Math.max((BM + BN) * (BK / 8 + 1), 64 * subgroups),
+  };
+}
+
+// --- what the kernels share -----------------------------------------------------------------------------------------
+
+function weightConstants({ dtype, layout, rowWords }: GpuLinearWeight) {
+  return { DTYPE: dtype, TILES: layout === 'tiles', ROW_WORDS: rowWords };
+}
+
+function bindingsOf(lowering: Lowering, { bias, residual, convolution, out }: Task, { storage }: WeightPart) {
+  const absent = lowering.nothing;
+  return {
+    ...{ weight: storage, out: out.storage, bias: bias?.storage ?? absent, residual: residual?.storage ?? absent },
+    convWeight: convolution?.weight.storage ?? absent,
+    convBias: convolution?.bias?.storage ?? absent,
+    slots: convolution?.slots?.storage ?? absent,
+    convStates: convolution?.states.storage ?? absent,
+    convolved: convolution?.out.storage ?? absent,
+  };
+}
+
+function paramsOf({ bias, residual, convolution, out }: Task, { firstRow, rows }: WeightPart) {
+  return {
+    ...{ outputs: rows, firstOutput: firstRow, ...place('out', out) },
+    biasOffset: bias?.offset ?? 0,
+    ...place('residual', residual),
+    convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,
+    C: convolution?.x.shape[2] ?? 0,
+    silu: convolution?.activation === 'silu' || convolution?.activation === 'swish' ? 1 : 0,
+    ...place('states', convolution?.states),
+    convWeightOffset: convolution?.weight.offset ?? 0,
+    convBiasOffset: convolution?.bias?.offset ?? 0,
+    ...place('convolved', convolution?.out),
+  };
+}
+
+// --- without subgroup matrices --------------------------------------------------------------------------------------
+
+function lowerTiles(lowering: Lowering, { x, weight, bias, out }: Task): void {
+  const T = x.shape[0];
+  for (const { firstRow, rows, storage } of weight.parts) {
+    lowering.dispatch(
+      'linear-tile',
+      { ...weightConstants(weight), K: weight.inFeatures, MATRIX: false, LEFT_ALONG_K: true, RIGHT_ALONG_K: true },
+      {
+        bindings: { x: x.storage, weight: storage, bias: bias?.storage ?? lowering.nothing, out: out.storage },
+        params: {
+          ...{ T, outputs: rows, firstOutput: firstRow, ...place('x', x), ...place('out', out) },
+          ...{ hasBias: bias ? 1 : 0, biasOffset: bias?.offset ?? 0 },
+        },
+        workgroups: rowGrid(Math.ceil(rows / 64), Math.ceil(T / 64)),
+      },
+    );
+  }
+}
+
+function lowerPlain(lowering: Lowering, { x, weight, bias, out }: Task): void {
+  const T = x.shape[0];
+  for (const { firstRow, rows, storage } of weight.parts) {
+    lowering.dispatch(
+      'linear',
+      { DTYPE: weight.format },
+      {
+        bindings: { x: x.storage, weight: storage, bias: bias?.storage ?? lowering.nothing, out: out.storage },
+        params: {
+          T,
+          K: weight.inFeatures,
+          outputs: rows,
+          firstOutput: firstRow,
+          rowWords: weight.rowWords,
+          hasBias: bias ? 1 : 0,
+          ...place('x', x),
+          ...place('bias', bias),
+          ...place('out', out),
+        },
+        workgroups: elementGrid(rows, T),
+      },
+    );
+  }
+}

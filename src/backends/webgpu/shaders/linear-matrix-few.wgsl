@@ -1,0 +1,143 @@
+// y = a Wᵀ for up to $M16 * 16 rows by subgroup matrices, which read tiles straight from storage. A workgroup makes
+// $N16 * 16 outputs of each row; its $PARTS subgroups take turns with the inputs, and their sums are added at the end.
+//
+// a: rows of float16 in tiles (see to-float16.wgsl), weight (outputs, K) as float16 in tiles (see weight-tiles.ts)
+// → out (T, outputs) (+ bias, + residual (T, outputs))
+#if CONV
+// Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
+// activated value goes to convolved (T, C). A row whose slot is negative passes through.
+#endif
+// Grid: (outputs / (16 * N16)).
+
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+
+struct Params {
+  T: u32,
+  outputs: u32,
+  firstOutput: u32,
+  outOffset: u32,
+  outStride: u32,
+  biasOffset: u32,
+  residualOffset: u32,
+  residualStride: u32,
+  convBegin: u32,
+  C: u32,
+  silu: u32,
+  statesOffset: u32,
+  statesStride: u32,
+  convWeightOffset: u32,
+  convBiasOffset: u32,
+  convolvedOffset: u32,
+  convolvedStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4u>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4u>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+#if BIAS
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+#endif
+#if RESIDUAL
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+#endif
+#if CONV
+@group(0) @binding(4) var<storage, read> convWeight: array<vec4f>;
+@group(0) @binding(5) var<storage, read> convBias: array<f32>;
+@group(0) @binding(6) var<storage, read> slots: array<i32>;
+@group(0) @binding(7) var<storage, read_write> convStates: array<f32>;
+@group(0) @binding(8) var<storage, read_write> convolved: array<f32>;
+#endif
+
+const TILES = $K / 16u;             // of a row of W
+const PARTS = ${PARTS}u;
+const N16 = ${N16}u;
+const M16 = ${M16}u;
+const AHEAD = ${AHEAD}u;
+const THREADS = PARTS * 32;
+const SIZE = 256 * M16 * N16;
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Result = subgroup_matrix_result<f32, 16, 16>;
+
+var<workgroup> partial: array<f32, PARTS * SIZE>;
+
+#if CONV
+#include "convolve"
+#endif
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(local_invocation_index) i: u32,
+) {
+  let column0 = group.x * (16 * N16);
+  let panels = (params.outputs + 15) / 16;
+#for n N16
+  let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES;
+#for m M16
+  var sum${m}_${n}: Result;
+#endfor
+#endfor
+  var k = subgroup;
+  for (; k + (AHEAD - 1) * PARTS < TILES; k += AHEAD * PARTS) {
+#for j AHEAD
+#for n N16
+    let right${j}_${n} = subgroupMatrixLoad<Right, col_major>(&weight, (panel${n} + k + ${j} * PARTS) * 32, 2);
+#endfor
+#endfor
+#for j AHEAD
+#for m M16
+    let left${j}_${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + k + ${j} * PARTS) * 32, 2);
+#for n N16
+    sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${j}_${m}, right${j}_${n}, sum${m}_${n});
+#endfor
+#endfor
+#endfor
+  }
+  for (; k < TILES; k += PARTS) {
+#for n N16
+    let right${n} = subgroupMatrixLoad<Right, col_major>(&weight, (panel${n} + k) * 32, 2);
+#endfor
+#for m M16
+    let left${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + k) * 32, 2);
+#for n N16
+    sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${m}, right${n}, sum${m}_${n});
+#endfor
+#endfor
+  }
+#for m M16
+#for n N16
+  subgroupMatrixStore<row_major>(&partial, subgroup * SIZE + (${m} * N16 + ${n}) * 256, sum${m}_${n}, 16);
+#endfor
+#endfor
+  workgroupBarrier();
+
+  for (var e = i; e < SIZE; e += THREADS) {
+    let fragment = e / 256;
+    let row = fragment / N16 * 16 + e % 256 / 16;
+    let column = column0 + fragment % N16 * 16 + e % 16;
+    if (row >= params.T || column >= params.outputs) { continue; }
+    var y = 0.0;
+    for (var part = 0u; part < PARTS; part++) { y += partial[part * SIZE + e]; }
+    let o = params.firstOutput + column;
+#if BIAS
+    y += bias[params.biasOffset + o];
+#endif
+#if RESIDUAL
+    y += residual[params.residualOffset + row * params.residualStride + o];
+#endif
+#if CONV
+    if (o >= params.convBegin && o < params.convBegin + params.C) {
+      convolve(row, o - params.convBegin, y);
+      continue;
+    }
+#endif
+    out[params.outOffset + row * params.outStride + o] = y;
+  }
+}

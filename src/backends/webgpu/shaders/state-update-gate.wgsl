@@ -1,0 +1,110 @@
+// One step of the state-space recurrence, and the gate behind it:
+//
+//   Δ = clamp(softplus(dt + dtBias));  h = exp(A Δ) h + Δ x ⊗ B;  y = (h C + D x) silu(z)
+//
+// x (T, H*P), B and C (T, G*N) lie in one buffer, xBC, with a common stride; dt (T, H) and z (T, H*P) in another; A, D and
+// dtBias (H); slots (T); states (S, H, P, N), in place → out (T, H*P). Padded rows read zeros and write no state.
+// N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
+// Grid: (H*P / channels of a workgroup, T).
+
+#if SUBGROUPS
+enable subgroups;
+
+#endif
+struct Params {
+  T: u32,
+  headsPerGroup: u32,
+  softplus: u32,
+  dtLow: f32,
+  dtHigh: f32,
+  xOffset: u32,
+  bOffset: u32,
+  cOffset: u32,
+  rowStride: u32,   // of x, B and C
+  dtOffset: u32,
+  zOffset: u32,
+  zStride: u32,     // of z and dt
+  aOffset: u32,
+  aStride: u32,
+  dOffset: u32,
+  dStride: u32,
+  biasOffset: u32,
+  biasStride: u32,
+  statesOffset: u32,
+  statesStride: u32,
+  outOffset: u32,
+  outStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> xBC: array<f32>;
+@group(0) @binding(2) var<storage, read> projected: array<f32>;
+@group(0) @binding(3) var<storage, read> A: array<f32>;
+@group(0) @binding(4) var<storage, read> D: array<f32>;
+@group(0) @binding(5) var<storage, read> dtBias: array<f32>;
+@group(0) @binding(6) var<storage, read> slots: array<i32>;
+@group(0) @binding(7) var<storage, read_write> states: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;
+
+const P = ${P}u;
+const LANES = $N / 4u;               // of a channel
+const CHANNELS = ${CHANNELS}u;
+const THREADS = ${THREADS}u;
+const SHARES = THREADS / LANES;      // channels side by side in a workgroup
+
+#include "grid"
+#include "activation"
+#if SUBGROUPS
+fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 { return subgroupAdd(value); }
+#else
+var<workgroup> values: array<f32, THREADS>;
+fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 {
+  values[i] = value;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if (lane < half) { values[i] += values[i + half]; }
+    workgroupBarrier();
+  }
+  let sum = values[i - lane];
+  workgroupBarrier();
+  return sum;
+}
+#endif
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
+  let t = rowOf(group);
+  if (t >= params.T) { return; }
+  let lane = i % LANES;
+  let channel = (group.x * SHARES + i / LANES) * CHANNELS;
+  let head = channel / P;
+  let slot = slots[t];
+  let isPadded = slot < 0;
+  let state = (params.statesOffset + u32(max(slot, 0)) * params.statesStride) / 4 + channel * LANES + lane;
+#for c CHANNELS
+  var h${c} = states[state + ${c} * LANES];
+#endfor
+  let row = t * params.rowStride;
+  let z0 = t * params.zStride;
+  var raw = projected[params.dtOffset + z0 + head] + dtBias[params.biasOffset + head * params.biasStride];
+  if (params.softplus == 1) { raw = softplus(raw); }
+  let delta = clamp(raw, params.dtLow, params.dtHigh);
+  let decay = select(exp(min(0.0, A[params.aOffset + head * params.aStride] * delta)), 0.0, isPadded);
+  let skip = D[params.dOffset + head * params.dStride];
+  let b = params.bOffset + row + head / params.headsPerGroup * (4 * LANES) + 4 * lane;
+  let c = params.cOffset + row + head / params.headsPerGroup * (4 * LANES) + 4 * lane;
+  let B = vec4f(xBC[b], xBC[b + 1], xBC[b + 2], xBC[b + 3]);
+  let C = vec4f(xBC[c], xBC[c + 1], xBC[c + 2], xBC[c + 3]);
+#for c CHANNELS
+  let x${c} = xBC[params.xOffset + row + channel + ${c}];
+  h${c} = select(h${c}, vec4f(), isPadded) * decay + (delta * x${c}) * B;
+  if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
+  let y${c} = sumOfLanes(dot(h${c}, C), i, lane) + skip * x${c};
+#endfor
+#for c CHANNELS
+  if (lane == ${c} % LANES) {
+    let z = projected[params.zOffset + z0 + channel + ${c}];
+    out[params.outOffset + t * params.outStride + channel + ${c}] = y${c} * z / (1 + exp(-z));
+  }
+#endfor
+}

@@ -90,6 +90,12 @@ export class ConfigReader {
     return this.#read<[number, number]>(key, isPair, expected) ?? this.#default(key, fallback, expected);
   }
 
+  /** So many finite numbers. */
+  numbers(key: ConfigKey, count: number, fallback: readonly number[]): readonly number[] {
+    const isList = (value: JsonValue) => Array.isArray(value) && value.length === count && value.every(Number.isFinite);
+    return this.#read<JsonValue & number[]>(key, isList, `a list of ${count} numbers`) ?? fallback;
+  }
+
   /** A list whose elements all are as they should be, or undefined when the key is absent. */
   optionalList<T extends JsonValue>(
     key: ConfigKey,
@@ -103,6 +109,11 @@ export class ConfigReader {
   /** Whether the key is there and null. */
   isNull(key: string): boolean {
     return getOwn(this.#json, key) === null;
+  }
+
+  /** Whether the key holds a list. */
+  isList(key: string): boolean {
+    return Array.isArray(getOwn(this.#json, key));
   }
 
   /** Whether the key holds a string. */

@@ -134,6 +134,11 @@ export class MambaMixer2 implements Module {
     return this.#stateShape;
   }
 
+  /** Columns of the in-projection on this rank: gate, x, B, C and dt. */
+  get projectionSizes(): readonly number[] {
+    return [this.#intermediateSize, this.#intermediateSize, this.#groupStateSize, this.#groupStateSize, this.#numHeads];
+  }
+
   *parameters(): Iterable<readonly [string, Parameter]> {
     const { backend, group } = this.#context;
     const loader = shardedWeightLoader(0, group.size, group.rank);
@@ -169,12 +174,8 @@ export class MambaMixer2 implements Module {
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
     const projected = this.#inProj.forward(hiddenStates);
-    const projectedStates = mupVector ? backend.mulColumns(projected, mupVector) : projected;
-    const [gate, xBC, dt] = backend.splitColumns(projectedStates, [
-      this.#intermediateSize,
-      this.#convDim,
-      this.#numHeads,
-    ]);
+    const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
 
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];

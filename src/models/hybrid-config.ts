@@ -68,10 +68,20 @@ export type MixerConfig = Omit<MambaMixer2Options, 'hiddenSize' | 'prefix' | 'qu
   readonly chunkSize: number;
 };
 
-/** The mixer of Bamba, Granite and Falcon-H1, whose keys begin with `mamba_`. Defaults are those of transformers. */
-export function readPrefixedMixer(config: ConfigReader, hiddenSize: number): MixerConfig {
-  const expand = config.number('mamba_expand', { default: 2, min: 0 });
-  const intermediateSize = config.optionalInteger('mamba_d_ssm', SIZE) ?? Math.floor(expand * hiddenSize);
+/**
+ * The mixer of Bamba, Granite and Falcon-H1, whose keys begin with `mamba_`. Defaults are those of transformers.
+ * @param defaults the size where `mamba_d_ssm` is absent; null there means the expanded hidden size.
+ */
+export function readPrefixedMixer(
+  config: ConfigReader,
+  hiddenSize: number,
+  defaults: { readonly intermediateSize?: number } = {},
+): MixerConfig {
+  const expanded = Math.floor(config.number('mamba_expand', { default: 2, min: 0 }) * hiddenSize);
+  const intermediateSize = config.integer('mamba_d_ssm', {
+    default: config.isNull('mamba_d_ssm') ? expanded : (defaults.intermediateSize ?? expanded),
+    ...SIZE,
+  });
   const numHeads = config.integer('mamba_n_heads', { default: 128, ...SIZE });
   const isAuto = config.isString('mamba_d_head') || !config.has('mamba_d_head');
   const headDim = isAuto ? autoHeadDim(config, intermediateSize, numHeads) : config.integer('mamba_d_head', SIZE);

@@ -111,6 +111,11 @@ export class ConfigReader {
     return getOwn(this.#json, key) === null;
   }
 
+  /** Whether the key holds a list. */
+  isList(key: string): boolean {
+    return Array.isArray(getOwn(this.#json, key));
+  }
+
   /** Whether the key holds a string. */
   isString(key: string): boolean {
     return typeof getOwn(this.#json, key) === 'string';

@@ -4,6 +4,7 @@ import { ConfigError } from '../../src/errors.ts';
 import { readBambaConfig } from '../../src/models/bamba.ts';
 import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
+import { readNemotronHConfig } from '../../src/models/nemotron-h-config.ts';
 
 /** Sizes that fit each other, without anything that says which model it is. */
 const PREFIXED: JsonObject = {
@@ -185,5 +186,80 @@ describe('Falcon-H1', () => {
       mlpMultipliers: [1, 1],
     });
     expect(() => readFalconH1Config({ ...json, ssm_multipliers: [1, 2] })).toThrow(/ssm_multipliers.*5 numbers/);
+  });
+});
+
+describe('Nemotron-H', () => {
+  const read = (change: JsonObject = {}) => readNemotronHConfig({ vocab_size: 50, hidden_size: 64, ...change });
+
+  it('the intermediate size is heads times head dim, whatever expand says', () => {
+    const { mixer } = read({ mamba_num_heads: 12, mamba_head_dim: 80, n_groups: 4, expand: 2 });
+    expect(mixer).toMatchObject({ intermediateSize: 960, numHeads: 12, headDim: 80, nGroups: 4 });
+  });
+
+  it('8 groups, of the norm as well', () => {
+    expect(read().mixer.nGroups).toBe(8);
+    expect(read().mixer.normGroups).toBeUndefined();
+  });
+
+  it('layers as a pattern, or as a list of new or old names; the list wins, and num_hidden_layers never does', () => {
+    const types = ['linear_attention', 'mlp', 'full_attention', 'moe'];
+    const list = ['mamba', 'mlp', 'attention', 'moe'];
+    for (const change of [
+      { hybrid_override_pattern: 'M-*E' },
+      { layers_block_type: types },
+      { layers_block_type: list },
+      { layer_types: list, hybrid_override_pattern: 'MM' },
+    ]) {
+      expect(read({ ...change, num_hidden_layers: 52 })).toMatchObject({ layerTypes: types, numHiddenLayers: 4 });
+    }
+    expect(() => read({ hybrid_override_pattern: 'M?' })).toThrow(/'\?'/);
+    expect(() => read({ layers_block_type: ['hybrid'] })).toThrow(ConfigError);
+  });
+
+  it("older names of the mixer's keys come first, as in transformers", () => {
+    const old = { mamba_d_conv: 3, mamba_n_groups: 2, mamba_chunk_size: 64, mamba_conv_bias: false };
+    const { mixer } = read({ ...old, conv_kernel: 4, n_groups: 8, chunk_size: 128, use_conv_bias: true });
+    expect(mixer).toMatchObject({ convKernelSize: 3, nGroups: 2, chunkSize: 64, useConvBias: false });
+  });
+
+  it("an attention head dim of its own, under today's name and the first one", () => {
+    expect(read().attentionHeadDim).toBe(128);
+    expect(read({ head_dim: 16 }).attentionHeadDim).toBe(16);
+    expect(read({ attention_head_dim: 32 }).attentionHeadDim).toBe(32);
+  });
+
+  it('one intermediate size, or one for each feed-forward layer', () => {
+    const sizes = (intermediate_size: number | number[]) =>
+      read({ hybrid_override_pattern: '-M-', intermediate_size }).intermediateSizes;
+    expect(sizes(96)).toEqual([96, 96]);
+    expect(sizes([96])).toEqual([96, 96]);
+    expect(sizes([96, 32])).toEqual([96, 32]);
+    expect(() => sizes([1, 2, 3])).toThrow(ConfigError);
+  });
+
+  it('experts', () => {
+    const { moe } = read({
+      hybrid_override_pattern: 'ME',
+      n_routed_experts: 128,
+      num_experts_per_tok: 6,
+      moe_intermediate_size: 1856,
+      moe_shared_expert_intermediate_size: 3712,
+      n_group: 4,
+      topk_group: 2,
+      routed_scaling_factor: 2.5,
+    });
+    expect(moe).toEqual({
+      numExperts: 128,
+      intermediateSize: 1856,
+      sharedIntermediateSize: 3712,
+      latentSize: undefined,
+      routing: { topK: 6, scoring: 'sigmoid', numGroups: 4, topKGroups: 2, renormalize: true, scale: 2.5 },
+    });
+    expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, num_experts_per_tok: 5 })).toThrow(
+      ConfigError,
+    );
+    expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, n_group: 3 })).toThrow(ConfigError);
+    expect(() => read({ hybrid_override_pattern: 'M', n_routed_experts: 0 })).not.toThrow();
   });
 });

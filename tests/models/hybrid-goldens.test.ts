@@ -36,7 +36,7 @@ function largestDifference(a: Float32Array, b: Float32Array): number {
   return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i])), 0);
 }
 
-describe.each(['bamba', 'falcon_h1', 'granitemoehybrid'])('the golden %s', (name) => {
+describe.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h'])('the golden %s', (name) => {
   const folder = folderOf(name);
 
   describe.each(['reference', 'cpu'] as const)('on %s', (device) => {

@@ -240,37 +240,15 @@ export class WebGpuBackend implements Backend {
 
   // --- attention and feed-forward layers --------------------------------------------------------------------------
 
-  rotaryTable(): Tensor {
-    throw unsupported('attention');
-  }
-
-  rotaryEmbedding(): Tensor {
-    throw unsupported('attention');
-  }
-
-  reshapeAndCache(): void {
-    throw unsupported('attention');
-  }
-
-  pagedAttention(): Tensor {
-    throw unsupported('attention');
-  }
-
-  activate(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  activateAndMul(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  topKRouting(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  fusedMoe(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
+  readonly concatColumns = refuse('columns side by side');
+  readonly rotaryTable = refuse('attention');
+  readonly rotaryEmbedding = refuse('attention');
+  readonly reshapeAndCache = refuse('attention');
+  readonly pagedAttention = refuse('attention');
+  readonly activate = refuse('feed-forward layers');
+  readonly activateAndMul = refuse('feed-forward layers');
+  readonly topKRouting = refuse('feed-forward layers');
+  readonly fusedMoe = refuse('feed-forward layers');
 
   // --- collectives ------------------------------------------------------------------------------------------------
 
@@ -311,8 +289,11 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-function unsupported(what: string): UnsupportedDeviceError {
-  return new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
+/** An operation that says that it is not there. */
+function refuse(what: string): () => never {
+  return () => {
+    throw new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
+  };
 }
 
 function checkAlone({ size }: ProcessGroup): void {

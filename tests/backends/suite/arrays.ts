@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { HostSavedSlot } from '../../../src/backends/saved-slot.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
-import { ShapeError } from '../../../src/errors.ts';
 import { expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 
@@ -61,22 +60,6 @@ export function describeArrays(makeBackend: MakeBackend): void {
       expectSame(await backend().read(c), [], 'c');
       expectSame(await backend().read(d), [4, 5, 10, 11], 'd');
       expectSame(await backend().read(backend().splitColumns(b, [2, 1])[1]), [3, 9], 'part of a part');
-    });
-
-    test('concatColumns puts tensors and views side by side', async () => {
-      const x = backend().tensor(counted(12), [2, 6]);
-      const [a, b, c] = backend().splitColumns(x, [1, 3, 2]);
-      const joined = backend().concatColumns([c, x, a, b]);
-      expect(joined.shape).toEqual([2, 12]);
-      expectSame(
-        await backend().read(joined),
-        [4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 10, 11, 6, 7, 8, 9, 10, 11, 6, 7, 8, 9],
-        'joined',
-      );
-      expectSame(await backend().read(backend().concatColumns([b])), [1, 2, 3, 7, 8, 9], 'one');
-      expect(backend().concatColumns([backend().zeros([0, 2]), backend().zeros([0, 3])]).shape).toEqual([0, 5]);
-      expect(() => backend().concatColumns([x, backend().zeros([3, 2])])).toThrow(ShapeError);
-      expect(() => backend().concatColumns([])).toThrow(ShapeError);
     });
 
     test('sliceRows gives each part, of views and of more dimensions too', async () => {

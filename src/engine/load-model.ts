@@ -36,6 +36,11 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly maxNumSeqs?: number | undefined;
   /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
+  /**
+   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: as much as `maxNumSeqs`
+   * sequences of 32768 tokens take (or of `maxModelLen`), but at most 1 GiB or what one such sequence takes.
+   */
+  readonly kvCacheMemoryBytes?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
@@ -78,6 +83,8 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     device: options.device ?? 'auto',
     dtype: options.dtype ?? 'auto',
     slots: maxNumSeqs,
+    maxModelLen,
+    kvCacheMemoryBytes: options.kvCacheMemoryBytes,
     checkFinite: options.checkFinite ?? false,
   };
   // What can't work fails before anything is fetched.

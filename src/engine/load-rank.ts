@@ -8,17 +8,16 @@ import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { createBackend, weightStorage } from './devices.ts';
+import { type KvCacheLimits, numKvBlocks } from './kv-cache-limits.ts';
 import { loadWeights } from './load-weights.ts';
 import { memoryNeed } from './memory-need.ts';
 import { ModelRunner } from './model-runner.ts';
 
 /** What all ranks of a model agree on. It can be posted to a worker. */
-export interface RankOptions {
+export interface RankOptions extends KvCacheLimits {
   readonly name: string;
   readonly device: string;
   readonly dtype: string;
-  /** Sequences whose state is kept at once. */
-  readonly slots: number;
   readonly checkFinite: boolean;
   /** Of the device, where somebody compiled them for several ranks. */
   readonly kernels?: CompiledKernels | undefined;
@@ -55,9 +54,15 @@ export async function makeRank(
     const context = new LayerContext(backend, group, weightDType);
     const model = definition.create(context, quantConfig);
     const { slots } = options;
-    await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots));
+    const numBlocks = numKvBlocks(model.kvCacheSizes, options);
+    await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots, numBlocks));
     await fill(model);
-    const runner = new ModelRunner(backend, model, { slots, chunkSize: definition.config.chunkSize, group });
+    const runner = new ModelRunner(backend, model, {
+      slots,
+      numBlocks,
+      chunkSize: definition.config.chunkSize,
+      group,
+    });
     await runner.prepare();
     return runner;
   } catch (error) {

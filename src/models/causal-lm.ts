@@ -16,7 +16,7 @@ export interface ModelInput {
   /** One entry per mixer, in layer order. Absent in a profile run. */
   readonly cache?: readonly MambaCacheParams[];
   /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
-  readonly kvCache?: readonly KvCacheParams[];
+  readonly kvCache?: readonly KvCacheParams[] | undefined;
   readonly metadata?: BatchMetadata;
 }
 

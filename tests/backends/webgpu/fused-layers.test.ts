@@ -12,7 +12,7 @@ import { rowSize } from '../../../src/layers/weight-loaders.ts';
 import { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
 import { readMamba2Config } from '../../../src/models/mamba2-config.ts';
 import type { WeightDType } from '../../../src/tensor/dtype.ts';
-import { hasGpu } from './software-gpu.ts';
+import { hasGpu } from '../../software-gpu.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 

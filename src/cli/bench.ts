@@ -3,6 +3,7 @@ import { resolveModel } from '../checkpoint/model-source.ts';
 import { weightStorage } from '../engine/devices.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
 import { measureArithmeticPeak } from './bench-arithmetic.ts';
+import type { GpuLayersPlan } from './bench-gpu.ts';
 import { type BenchPlan, measure } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
 import { count, counts, words } from './bench-options.ts';
@@ -19,6 +20,15 @@ import { UsageError } from './usage-error.ts';
 /** Of prefill: what the engine takes unless told otherwise. */
 const STEP_TOKENS = 512;
 
+/** What `--device webgpu` measures unless a model is named. */
+const GPU_PLAN = {
+  shapes: ['mamba2-130m', 'mamba2-2.7b', 'codestral-7b'],
+  batchSizes: [1, 8, 64, 256],
+  promptTokens: [2048, 8192],
+  steps: 100,
+} as const satisfies Partial<GpuLayersPlan>;
+const GPU_MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
+
 const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 
 /** `mamba2 bench` */
@@ -33,6 +43,8 @@ export const bench = defineCommand({
     "Shares are of the machine's limits, measured with as many threads: bandwidth is reading of large buffers; peak is",
     'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
     'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
+    'With --device webgpu and no model, mixer layers of three published shapes are timed by the clocks of GPU and wall,',
+    'and two whole models with embedding, head and sampling.',
     'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
   ].join('\n'),
   options: {
@@ -58,6 +70,7 @@ export const bench = defineCommand({
     // Before anything is loaded: the last of several names may be the wrong one.
     for (const dtype of dtypes) weightStorage(dtype, 'float32');
     const device = values.device ?? 'auto';
+    if (device === 'webgpu' && shape === undefined && model === undefined) return await benchGpu(values);
     const interrupt = new Interrupt();
     const progress = new ProgressDisplay(quiet);
     const { signal } = interrupt;
@@ -84,11 +97,46 @@ export const bench = defineCommand({
   },
 });
 
+/** Mixer layers of published shapes, and whole models, on the machine's GPU. */
+async function benchGpu({ dtype: [asked], json, quiet, repetitions, generateTokens }: GpuValues): Promise<number> {
+  const interrupt = new Interrupt();
+  const progress = new ProgressDisplay(quiet);
+  const { signal } = interrupt;
+  try {
+    const { describeGpuReport, measureGpuBandwidth, measureGpuLayers } = await import('./bench-gpu.ts');
+    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
+    const say = quiet ? undefined : (what: string) => process.stderr.write(`${what}\n`);
+    const layers = await measureGpuLayers({ ...GPU_PLAN, dtype }, signal, say);
+    const models: { readonly shape: ModelShape; readonly run: BenchRun }[] = [];
+    for (const shape of GPU_MODELS) {
+      const source = { name: shape, config: MODEL_SHAPES[shape] };
+      const sizes = { tensorParallelSize: 1, slots: 64, stepTokens: STEP_TOKENS };
+      const load = { device: 'webgpu' as const, dtype, ...sizes, signal, onProgress: progress.onProgress };
+      const plan = { promptTokens: [], batchSizes: [1, 64], generateTokens, repetitions };
+      models.push({ shape, run: await measureDType(source, load, plan, progress) });
+    }
+    const report = { layers, models, copyBytesPerSecond: await measureGpuBandwidth() };
+    await print(json ? `${JSON.stringify(report)}\n` : `${describeGpuReport(report)}\n`);
+    return 0;
+  } finally {
+    progress.stop();
+    interrupt.close();
+  }
+}
+
 async function describeMachine(threads: number): Promise<BenchMachine> {
   const readBytesPerSecond = await measureReadBandwidth(threads);
   const operationsPerSecond = await measureArithmeticPeak(threads);
   const cpu = cpus()[0]?.model ?? 'unknown processor';
   return { cpu, node: process.versions.node, readBytesPerSecond, operationsPerSecond };
+}
+
+interface GpuValues {
+  readonly dtype: readonly string[];
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly repetitions: number;
+  readonly generateTokens: number;
 }
 
 /** Loads the model in one dtype, measures it, and lets go of it. */

@@ -1,5 +1,6 @@
 import { asError } from './as-error.ts';
 import type { ReadBack } from './command.ts';
+import type { GpuClock } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { USAGE } from './gpu-memory.ts';
 import type { Plan, PlannedCommand, Write } from './plan.ts';
@@ -25,6 +26,8 @@ export class CommandQueue {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #reads: PendingRead[] = [];
+  /** Takes the time of everything that is encoded. */
+  clock: GpuClock | undefined;
 
   constructor(gpu: GpuDevice) {
     this.#gpu = gpu;
@@ -78,15 +81,15 @@ export class CommandQueue {
     }
     this.#encoder ??= this.#gpu.device.createCommandEncoder();
     if (command.type === 'dispatch') {
-      this.#pass ??= this.#encoder.beginComputePass();
       const { kernel, group, params, workgroups } = command;
+      if (this.clock?.perDispatch) this.#endPass();
+      this.#pass ??= this.#encoder.beginComputePass(this.clock?.begin(this.clock.perDispatch ? kernel.name : 'pass'));
       if (kernel.pipeline) this.#pass.setPipeline(kernel.pipeline);
       this.#pass.setBindGroup(0, group, params);
       this.#pass.dispatchWorkgroups(...workgroups);
       return;
     }
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     switch (command.type) {
       case 'copy':
         this.#encoder.copyBufferToBuffer(command.from, command.fromOffset, command.to, command.toOffset, command.bytes);
@@ -110,13 +113,17 @@ export class CommandQueue {
 
   #submit(): void {
     if (!this.#encoder) return;
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     this.#gpu.device.queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
     const reads = this.#reads;
     this.#reads = [];
     for (const read of reads) this.#finishRead(read);
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
   }
 
   #finishRead({ staging, read }: PendingRead): void {

@@ -14,6 +14,8 @@ const NODE_OPTIONS = [
 export interface GpuInfo {
   readonly vendor: string;
   readonly architecture: string;
+  /** Its name, where the runtime says it. */
+  readonly device: string;
   readonly description: string;
   /** It computes on the processor. */
   readonly isSoftware: boolean;
@@ -52,12 +54,12 @@ export async function requestAdapter(gpu: GPU): Promise<GPUAdapter> {
 }
 
 export function gpuInfo({ info }: GPUAdapter): GpuInfo {
-  const { vendor, architecture, description } = info;
+  const { vendor, architecture, device, description } = info;
   const isSoftware =
     info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${architecture} ${description}`);
   const { subgroupMinSize = 4, subgroupMaxSize = 128 } = info;
   const hasMatrices = subgroupMinSize === 32 && subgroupMaxSize === 32 && matrixConfigs(info).some(isHalfBySixteen);
-  return { vendor, architecture, description, isSoftware, subgroupMinSize, subgroupMaxSize, hasMatrices };
+  return { vendor, architecture, device, description, isSoftware, subgroupMinSize, subgroupMaxSize, hasMatrices };
 }
 
 /** A kind of subgroup matrices, as Dawn's experimental feature lists them. */

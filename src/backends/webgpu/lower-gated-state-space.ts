@@ -30,9 +30,7 @@ function lowerGatedStateUpdate(
     [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&
     z.storage === dt.storage &&
     z.stride === dt.stride &&
-    states.parts.length === 1 &&
-    states.offset % 4 === 0 &&
-    states.stride % 4 === 0 &&
+    states.parts.every(({ tensor }) => tensor.offset % 4 === 0 && tensor.stride % 4 === 0) &&
     Number.isInteger(Math.log2(lanes)) &&
     lanes <= threads &&
     channels <= lanes &&
@@ -45,28 +43,25 @@ function lowerGatedStateUpdate(
     subgroupMinSize === lanes &&
     subgroupMaxSize === lanes &&
     lanes <= threads;
-  lowering.dispatch(
-    'state-update-gate',
-    { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS },
-    {
-      bindings: {
-        ...{ xBC: x.storage, projected: dt.storage, A: A.storage, D: D.storage, dtBias: dtBias.storage },
-        ...{ slots: slots.storage, states: states.storage, out: out.storage },
-      },
-      params: {
-        ...{ T, headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
-        ...{ xOffset: x.offset, bOffset: B.offset, cOffset: C.offset, rowStride: x.stride, dtOffset: dt.offset },
-        ...{
-          ...place('z', z),
-          ...place('a', A),
-          ...place('d', D),
-          ...place('bias', dtBias),
-          ...place('states', states),
+  for (const { firstRow, tensor } of states.parts) {
+    lowering.dispatch(
+      'state-update-gate',
+      { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS },
+      {
+        bindings: {
+          ...{ xBC: x.storage, projected: dt.storage, A: A.storage, D: D.storage, dtBias: dtBias.storage },
+          ...{ slots: slots.storage, states: tensor.storage, out: out.storage },
         },
-        ...place('out', out),
+        params: {
+          ...{ T, headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
+          ...{ firstSlot: firstRow, slotCount: tensor.shape[0] },
+          ...{ xOffset: x.offset, bOffset: B.offset, cOffset: C.offset, rowStride: x.stride, dtOffset: dt.offset },
+          ...{ ...place('z', z), ...place('a', A), ...place('d', D), ...place('bias', dtBias) },
+          ...{ ...place('states', tensor), ...place('out', out) },
+        },
+        workgroups: rowGrid((H * P) / ofWorkgroup, T),
       },
-      workgroups: rowGrid((H * P) / ofWorkgroup, T),
-    },
-  );
+    );
+  }
   return true;
 }

@@ -1,6 +1,7 @@
 import { ArgumentError, DisposedError } from '../../errors.ts';
 import { CommandQueue } from './command-queue.ts';
 import { type Fusion, fuse } from './fuse.ts';
+import { GpuClock, type GpuTime } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from './gpu-memory.ts';
 import { GpuTensor, Storage } from './gpu-tensor.ts';
@@ -169,6 +170,19 @@ export class PendingWork {
   giveBack(buffer: DeviceBuffer): void {
     this.#planBatch();
     this.memory.release(buffer);
+  }
+
+  /** Takes the device's time of what is enqueued from now on, until {@link stopClock}. */
+  startClock(perDispatch: boolean): void {
+    this.flush();
+    this.#queue.clock = new GpuClock(this.#gpu, perDispatch);
+  }
+
+  async stopClock(): Promise<GpuTime[]> {
+    this.flush();
+    const { clock } = this.#queue;
+    this.#queue.clock = undefined;
+    return clock ? clock.read() : [];
   }
 
   /** Sends off everything enqueued so far. */

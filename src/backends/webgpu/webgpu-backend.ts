@@ -15,6 +15,7 @@ import type {
 import { GpuArrays } from './arrays.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
+import type { GpuTime } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
 import { GpuWeightWriter } from './linear-weight.ts';
@@ -57,6 +58,21 @@ export class WebGpuBackend implements Backend {
 
   async prepare(run: () => void): Promise<void> {
     await this.#work.prepare(run);
+  }
+
+  /** Sends off what was enqueued, without waiting for anything. */
+  flush(): void {
+    this.#work.flush();
+  }
+
+  /**
+   * The device's own time of all that `run` enqueues and awaits: of command buffers, or of each dispatch by itself.
+   * @throws UnsupportedDeviceError when the device has no timestamps.
+   */
+  async time(run: () => Promise<void>, { perDispatch = false } = {}): Promise<GpuTime[]> {
+    this.#work.startClock(perDispatch);
+    await run();
+    return this.#work.stopClock();
   }
 
   dispose(): void {

@@ -185,6 +185,17 @@ fn main(
   workgroupBarrier();
 #endfor
 #endfor
+#if CONV
+  // Neighbours convolve neighbouring channels, which lie side by side in the state.
+  storageBarrier();
+  for (var e = i; e < BM * BN; e += THREADS) {
+    let r = m0 + e / BN;
+    let c = params.firstOutput + n0 + e % BN;
+    if (r >= params.T || c < params.convBegin || c >= params.convBegin + params.C) { continue; }
+    let at = params.outOffset + r * params.outStride + c;
+    convolve(r, c - params.convBegin, out[at / 4][at % 4]);
+  }
+#endif
 }
 
 #if CONV
@@ -201,12 +212,6 @@ fn put(row: u32, column: u32, sums: vec4f) {
 #endif
 #if RESIDUAL
   y += residual[(params.residualOffset + row * params.residualStride + c) / 4];
-#endif
-#if CONV
-  if (c >= params.convBegin && c < params.convBegin + params.C) {
-    for (var j = 0u; j < 4; j++) { convolve(row, c + j - params.convBegin, y[j]); }
-    return;
-  }
 #endif
   out[(params.outOffset + row * params.outStride + c) / 4] = y;
 }

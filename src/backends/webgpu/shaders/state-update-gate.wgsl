@@ -4,7 +4,7 @@
 //
 // x (T, H*P), B and C (T, G*N) lie in one buffer, xBC, with a common stride; dt (T, H) and z (T, H*P) in another; A, D and
 // dtBias (H); slots (T); states (S, H, P, N), in place → out (T, H*P). Padded rows read zeros and write no state.
-// N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
+// Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's. N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
 // Grid: (H*P / channels of a workgroup, T).
 
 #if SUBGROUPS
@@ -17,6 +17,8 @@ struct Params {
   softplus: u32,
   dtLow: f32,
   dtHigh: f32,
+  firstSlot: i32,
+  slotCount: i32,
   xOffset: u32,
   bOffset: u32,
   cOffset: u32,
@@ -78,8 +80,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let lane = i % LANES;
   let channel = (group.x * SHARES + i / LANES) * CHANNELS;
   let head = channel / P;
-  let slot = slots[t];
-  let isPadded = slot < 0;
+  let isPadded = slots[t] < 0;
+  if (isPadded && params.firstSlot != 0) { return; }
+  let slot = slots[t] - params.firstSlot;
+  if (!isPadded && (slot < 0 || slot >= params.slotCount)) { return; }
   let state = (params.statesOffset + u32(max(slot, 0)) * params.statesStride) / 4 + channel * LANES + lane;
 #for c CHANNELS
   var h${c} = states[state + ${c} * LANES];

@@ -1,0 +1,139 @@
+import { requestGpuDevice } from '../backends/webgpu/gpu-device.ts';
+import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
+import type { ModelShape } from '../engine/model-shapes.ts';
+import type { WeightDType } from '../tensor/dtype.ts';
+import { GpuLayers, type LayerTime } from './bench-gpu-layers.ts';
+import type { BenchRun } from './bench-report.ts';
+import { median } from './bench-spread.ts';
+import { formatBytes, formatTable } from './table.ts';
+
+export interface GpuLayersReport {
+  readonly device: string;
+  readonly dtype: WeightDType;
+  readonly shapes: readonly {
+    readonly shape: ModelShape;
+    readonly weightBytes: number;
+    readonly times: readonly LayerTime[];
+  }[];
+}
+
+/** Everything that one command line measured on a GPU. */
+export interface GpuReport {
+  readonly layers: GpuLayersReport;
+  readonly models: readonly { readonly shape: ModelShape; readonly run: BenchRun }[];
+  /** Read and written, of a buffer that no cache holds. */
+  readonly copyBytesPerSecond: number;
+}
+
+export interface GpuLayersPlan {
+  readonly shapes: readonly ModelShape[];
+  readonly dtype: WeightDType;
+  readonly batchSizes: readonly number[];
+  readonly promptTokens: readonly number[];
+  /** Steps to time at least. */
+  readonly steps: number;
+}
+
+/** Times mixer layers of published shapes on the machine's GPU. @throws UnsupportedDeviceError when there is none. */
+export async function measureGpuLayers(
+  { shapes, dtype, batchSizes, promptTokens, steps }: GpuLayersPlan,
+  signal: AbortSignal,
+  onTime: (what: string) => void = () => {},
+): Promise<GpuLayersReport> {
+  const results: GpuLayersReport['shapes'][number][] = [];
+  let device = '';
+  for (const shape of shapes) {
+    const gpu = await requestGpuDevice();
+    device = gpu.info.device || gpu.info.description;
+    const backend = new WebGpuBackend(gpu);
+    try {
+      onTime(`${shape}: making weights`);
+      const layers = await GpuLayers.make(backend, shape, dtype);
+      const times: LayerTime[] = [];
+      for (const rows of batchSizes) {
+        signal.throwIfAborted();
+        onTime(`${shape}: decoding ${rows}`);
+        times.push(await layers.decode(rows, steps));
+      }
+      for (const tokens of promptTokens) {
+        signal.throwIfAborted();
+        onTime(`${shape}: a prompt of ${tokens}`);
+        times.push(await layers.prefill(tokens, Math.ceil(steps / 5)));
+      }
+      results.push({ shape, weightBytes: layers.weightBytes, times });
+    } finally {
+      backend.dispose();
+    }
+  }
+  return { device, dtype, shapes: results };
+}
+
+/** The report as two tables: layers, and where their time goes. */
+export function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): string {
+  const us = (value: number) => (value < 100 ? value.toFixed(1) : value.toFixed(0));
+  const layers = shapes.flatMap(({ shape, times }) =>
+    times.map(({ work, rows, gpu, wall }) => [
+      shape,
+      work === 'decode' ? `decode ${rows}` : `prefill ${rows}`,
+      us(gpu.median),
+      `${us(gpu.min)}-${us(gpu.max)}`,
+      us(wall.median),
+      `${us(wall.min)}-${us(wall.max)}`,
+    ]),
+  );
+  const dispatches = shapes.flatMap(({ shape, times }) =>
+    times.map(({ work, rows, dispatches: list }) => [
+      shape,
+      `${work} ${rows}`,
+      list.map(({ name, microseconds }) => `${name} ${us(microseconds)}`).join(', '),
+    ]),
+  );
+  return [
+    `Mixer layers (norm, mixer, residual) on ${device}, ${dtype} weights, microseconds per layer:`,
+    formatTable([['shape', 'work', 'gpu', 'least-greatest', 'wall', 'least-greatest'], ...layers]),
+    '',
+    'Dispatches of a layer, each timed by itself:',
+    formatTable([['shape', 'work', 'dispatches'], ...dispatches]),
+  ].join('\n');
+}
+
+/** The report for people. */
+export function describeGpuReport({ layers, models, copyBytesPerSecond }: GpuReport): string {
+  const rows = models.flatMap(({ shape, run }) =>
+    run.measurements
+      .filter(({ work }) => work !== 'prefill')
+      .map(({ work, batchSize, tokensPerSecond: { median: rate, min, max } }) => {
+        const bytes = (rate / batchSize) * (run.bytes.weightsRead + 2 * batchSize * run.bytes.state);
+        const share = `${((100 * bytes) / copyBytesPerSecond).toFixed(0)} %`;
+        const spread = `${min.toFixed(0)}-${max.toFixed(0)}`;
+        return [shape, `${work} ${batchSize}`, rate.toFixed(0), spread, `${formatBytes(bytes)}/s`, share];
+      }),
+  );
+  return [
+    describeGpuLayers(layers),
+    '',
+    `Whole models, tokens per second; share of the ${formatBytes(copyBytesPerSecond)}/s that copying a buffer reaches:`,
+    formatTable([['shape', 'work', 'tok/s', 'least-greatest', 'bytes', 'share'], ...rows]),
+  ].join('\n');
+}
+
+/** What the GPU's memory gives when one large buffer is copied to another, read and written bytes together. */
+export async function measureGpuBandwidth(): Promise<number> {
+  const gpu = await requestGpuDevice();
+  const { device } = gpu;
+  const size = Math.min(2 ** 28, gpu.limits.maxBufferSize);
+  // Copy source and target.
+  const [from, to] = [0, 1].map(() => device.createBuffer({ size, usage: 0x4 | 0x8 }));
+  const rates: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const begin = performance.now();
+    const encoder = device.createCommandEncoder();
+    for (let copy = 0; copy < 50; copy++) encoder.copyBufferToBuffer(from, 0, to, 0, size);
+    device.queue.submit([encoder.finish()]);
+    await device.queue.onSubmittedWorkDone();
+    rates.push((50 * 2 * size * 1000) / (performance.now() - begin));
+  }
+  gpu.destroy();
+  // The first ones warm it up.
+  return median(rates.slice(5));
+}

@@ -134,7 +134,7 @@ export class GpuLayers {
     );
   }
 
-  #forward(x: Tensor, states: readonly MambaCacheParams[], metadata: Mamba2Metadata): Tensor {
+  #forward(x: Tensor, states: readonly MambaCacheParams[], metadata: Mamba2Metadata, depth: number): Tensor {
     let hidden = x;
     for (let layer = 0; layer < depth; layer++) {
       const i = layer % this.count;

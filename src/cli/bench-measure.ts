@@ -26,8 +26,20 @@ export interface Measurement {
   readonly tokensPerSecond: Spread;
 }
 
+/** A sequence's part in a step. */
+interface BenchSequence {
+  readonly slot: number;
+  readonly numComputedTokens: number;
+  readonly tokenIds: readonly number[];
+}
+
 /** Before the first decode step: enough to leave the state of a fresh sequence. */
 const SHORT_PROMPT = 8;
+
+/** Tokens of the longest sequence of a plan. */
+export function longestSequence({ promptTokens, generateTokens }: BenchPlan): number {
+  return Math.max(...promptTokens, SHORT_PROMPT + generateTokens + 1);
+}
 
 /** Measures all of a plan, one after the other, each after a run for warming up. */
 export async function measure(
@@ -134,14 +146,23 @@ class Bench {
   }
 
   /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
-  async #step(
-    sequences: readonly { slot: number; numComputedTokens: number; tokenIds: readonly number[] }[],
-  ): Promise<void> {
+  async #step(sequences: readonly BenchSequence[]): Promise<void> {
     this.#signal.throwIfAborted();
     const { executor } = this.#target.context;
-    const { logits } = await executor.execute({ sequences, logits: 'last' });
+    const placed = sequences.map((sequence) => ({ ...sequence, blocks: this.#blocks(sequence) }));
+    const { logits } = await executor.execute({ sequences: placed, logits: 'last' });
     await yieldToEventLoop();
     executor.recycle?.(logits);
+  }
+
+  /** The slot's own part of the key-value cache, as far as it is needed. */
+  #blocks({ slot, numComputedTokens, tokenIds }: BenchSequence): number[] | undefined {
+    const { executor, maxNumSeqs } = this.#target.context;
+    const { kvCache } = executor.stateFootprint;
+    if (!kvCache) return undefined;
+    const own = Math.floor(kvCache.numBlocks / maxNumSeqs);
+    const needed = Math.ceil((numComputedTokens + tokenIds.length) / kvCache.blockSize);
+    return Array.from({ length: needed }, (_, i) => slot * own + i);
   }
 
   async #seconds(run: () => Promise<void>): Promise<number> {

@@ -141,7 +141,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, config) => {
     for (const ranks of [2, 3, 4, 5]) {
       const input = { model: model('reference'), tokenIds: IDS, pieces: PIECES, count: 0 };
       for (const { logits } of await pool.run('runGolden', ranks, input)) {
-        expect(largestError(logits, whole)).toBeLessThan(2e-5);
+        expect(largestError(logits, whole)).toBeLessThan(1e-4);
       }
     }
   });
@@ -150,7 +150,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, config) => {
     const expected = await (await ModelRig.load(model('reference'), singleProcess)).prompt(IDS);
     const rig = await ModelRig.load(model('cpu'), singleProcess);
     const whole = await rig.prompt(IDS);
-    expect(largestError(whole, expected)).toBeLessThan(5e-5);
+    expect(largestError(whole, expected)).toBeLessThan(5e-4);
     expect(await rig.prompt(IDS, PIECES, 1)).toEqual(whole);
   });
 

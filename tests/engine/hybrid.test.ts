@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Executor } from '../../src/engine/executor.ts';
@@ -172,6 +177,31 @@ describe('a session file of a hybrid', () => {
       expect(several.engine.stats().prefillTokens - prefillTokens).toBeLessThanOrEqual(1);
     }
   }, 300_000);
+
+  test('goes on in another process', async () => {
+    await using llm = await LLM.load(folder);
+    const session = llm.createSession();
+    await session.append(prompt(70, 2));
+    await generated(session);
+    const path = join(await mkdtemp(join(tmpdir(), 'mamba2-session-')), 'session.safetensors');
+    await writeFile(path, await session.save());
+    const source = new URL('../../src/index.ts', import.meta.url).href;
+    const program = `
+      import { readFile } from 'node:fs/promises';
+      import { LLM } from ${JSON.stringify(source)};
+      const llm = await LLM.load(${JSON.stringify(folder)});
+      const session = await llm.loadSession(await readFile(${JSON.stringify(path)}));
+      const found = [];
+      for await (const { tokenId } of session.generate([4, 5], ${JSON.stringify(GREEDY)})) found.push(tokenId);
+      console.log(JSON.stringify({ found, prefillTokens: llm.engine.stats().prefillTokens }));
+    `;
+    const args = ['--no-warnings', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const { found, prefillTokens } = JSON.parse(stdout);
+    expect(found).toEqual(await generated(session, [4, 5]));
+    expect(prefillTokens).toBeLessThanOrEqual(3);
+    await rm(dirname(path), { recursive: true });
+  }, 120_000);
 
   test('is refused by another model, and when it is cut', async () => {
     await using one = await LLM.load(folder);

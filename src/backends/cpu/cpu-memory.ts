@@ -79,7 +79,7 @@ export class CpuMemory {
     } catch (cause) {
       throw new ArgumentError(
         `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB in one thread, more than can be had.`,
-        'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), or fewer sequences (maxNumSeqs).',
+        'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), fewer sequences (maxNumSeqs), or less kvCacheMemoryBytes.',
         { cause },
       );
     }

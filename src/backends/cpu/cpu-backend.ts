@@ -121,6 +121,10 @@ export class CpuBackend implements Backend {
     });
   }
 
+  concatColumns(parts: readonly Tensor[]): CpuTensor {
+    return this.#rows.concatColumns(parts);
+  }
+
   sliceRows(x: Tensor, begin: number, end: number): CpuTensor {
     const from = this.#floats(x, 'x', x.shape);
     checkRowRange(x, begin, end);

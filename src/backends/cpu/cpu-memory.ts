@@ -59,17 +59,6 @@ export class CpuMemory {
     }
   }
 
-  /** The same from an address on that was the top once: what lies above it is overwritten. */
-  scopeAt<T>(address: number, run: () => T): T {
-    const top = this.#top;
-    this.#top = address;
-    try {
-      return run();
-    } finally {
-      this.#top = top;
-    }
-  }
-
   #grow(bytes: number): void {
     const current = this.memory.buffer.byteLength / PAGE;
     // Steps ask for a little more each time at first: growing by an eighth keeps the number of growths small.

@@ -186,3 +186,20 @@ export class IntegrityError extends Mamba2Error {
 export class RankFailedError extends Mamba2Error {
   readonly code = 'rank_failed';
 }
+
+// --- The GPU ------------------------------------------------------------------------------------------------------
+
+/** The GPU refused a command or a shader. A defect of this library, or of a driver. */
+export class GpuError extends Mamba2Error {
+  readonly code = 'gpu';
+}
+
+/** The GPU went away: it was reset, unplugged, or taken by the system. What was on it is lost. */
+export class DeviceLostError extends Mamba2Error {
+  readonly code = 'device_lost';
+}
+
+/** The GPU has not enough memory for the model, its states, or a step. */
+export class OutOfDeviceMemoryError extends Mamba2Error {
+  readonly code = 'out_of_device_memory';
+}

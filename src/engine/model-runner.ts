@@ -1,6 +1,8 @@
 import type { Backend } from '../backends/backend.ts';
+import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { DisposedError } from '../errors.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import {
   buildMamba2Metadata,
   checkSequences,
@@ -12,6 +14,7 @@ import {
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';
+import { decodeAttention, decodeAttentionMetadata } from './decode-attention.ts';
 import {
   type Batch,
   type Executor,
@@ -22,15 +25,18 @@ import {
   type StatePlace,
   type StepOutput,
 } from './executor.ts';
-import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
+import { StateCache, type StateCacheSize } from './state-cache.ts';
+import { joinStateParts, type StatePart } from './state-part.ts';
 
-export interface ModelRunnerOptions {
-  /** Sequences whose state is kept at once. */
-  readonly slots: number;
+export interface ModelRunnerOptions extends StateCacheSize {
   readonly chunkSize: number;
   /** Default: one rank. */
   readonly group?: ProcessGroup | undefined;
 }
+
+/** Rows of the steps that are made ready before the first: one, a few, many. */
+const PREPARED_DECODES = [1, 8, 64];
+const PREPARED_PREFILLS = [8, 512];
 
 /** A model with its states. */
 interface Loaded {
@@ -55,14 +61,42 @@ export class ModelRunner implements Executor {
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
   #loaded: Loaded | undefined;
 
-  constructor(backend: Backend, model: CausalLM, { slots, chunkSize, group = singleProcess }: ModelRunnerOptions) {
+  constructor(
+    backend: Backend,
+    model: CausalLM,
+    { slots, numBlocks, chunkSize, group = singleProcess }: ModelRunnerOptions,
+  ) {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
     this.#slots = slots;
     this.#group = group;
-    const states = new StateCache(backend, model, slots, group);
+    const states = new StateCache(backend, model, { slots, numBlocks }, group);
     this.stateFootprint = states.footprint;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
+  }
+
+  /** Readies the kernels of steps of usual sizes, so that no request waits for them. */
+  async prepare(): Promise<void> {
+    const backend = this.#backend;
+    if (!backend.prepare) return;
+    const { model, states, none } = this.#usable();
+    if (model.kvCacheSizes.length > 0) return;
+    for (const rows of PREPARED_DECODES) {
+      await backend.prepare(() => {
+        const indices = (value: number) => backend.tensor(new Int32Array(rows).fill(value), [rows]);
+        const metadata = decodeMetadata(indices(PAD_SLOT_ID), none, this.#chunkSize);
+        model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+      });
+    }
+    for (const numTokens of PREPARED_PREFILLS) {
+      await backend.prepare(() => {
+        const sequences = [{ slot: PAD_SLOT_ID, numComputedTokens: 0, numTokens }];
+        const metadata = buildMamba2Metadata(backend, sequences, { chunkSize: this.#chunkSize });
+        const inputIds = backend.tensor(new Int32Array(numTokens), [numTokens]);
+        const hiddenStates = model.forward({ inputIds, cache: states.layers, metadata });
+        model.computeLogits(backend.gatherRows(hiddenStates, backend.tensor(new Int32Array(1), [1])));
+      });
+    }
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
@@ -71,6 +105,7 @@ export class ModelRunner implements Executor {
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
+    for (const { blocks = [] } of sequences) loaded.states.kvCache?.check(blocks);
     return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
   }
 
@@ -93,6 +128,7 @@ export class ModelRunner implements Executor {
   }
 
   async dispose(): Promise<void> {
+    if (this.#loaded) this.#backend.dispose?.();
     this.#loaded = undefined;
   }
 
@@ -105,12 +141,16 @@ export class ModelRunner implements Executor {
   #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
+    const paged = states.kvCache && decodeAttention(sequences);
     const isWatched = sequences.some(({ watch }) => watch);
-    const key = `decode ${sequences.length}${isWatched ? ' watched' : ''}`;
-    const results = this.#backend.step(key, [ids, slots], ([inputIds, decodeSlots]) => {
+    const key = `decode ${sequences.length}${paged ? ` in ${paged.width} blocks` : ''}${isWatched ? ' watched' : ''}`;
+    const inputs = [ids, slots, ...(paged?.vectors ?? [])];
+    const results = this.#backend.step(key, inputs, ([inputIds, decodeSlots, ...vectors]) => {
       const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-      const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
-      const hiddenStates = model.forward({ inputIds, cache: watch?.cache ?? states.layers, metadata });
+      const attention = paged && decodeAttentionMetadata(vectors);
+      const metadata = { ...decodeMetadata(decodeSlots, none, this.#chunkSize), attention };
+      const cache = watch?.cache ?? states.layers;
+      const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
       return this.#results(model.computeLogits(hiddenStates), watch);
     });
     return this.#read(results, sequences, sequences, states);
@@ -136,7 +176,11 @@ export class ModelRunner implements Executor {
       const hiddenStates = model.forward({
         inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
         cache: watch?.cache ?? states.layers,
-        metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+        kvCache: states.kvCache?.layers,
+        metadata: {
+          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+          attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
+        },
       });
       const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
       return this.#read(this.#results(model.computeLogits(selected), watch), sequences, ordered, states);

@@ -21,7 +21,8 @@ import {
   type WeightSource,
 } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
-import { checkStateLength, joinStateParts } from './state-cache.ts';
+import { checkStateLength } from './state-cache.ts';
+import { joinStateParts } from './state-part.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 

@@ -6,7 +6,7 @@ import { Mamba2Error, RankFailedError } from '../errors.ts';
 import type { Batch, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import type { FileAnswer, FileQuestion } from './rank-files.ts';
-import type { StatePart } from './state-cache.ts';
+import type { StatePart } from './state-part.ts';
 import type { SyntheticSource } from './synthetic-model.ts';
 
 /** Where ranks get their weights: a checkpoint's folder, files that one thread reads for all, or a model to make up. */

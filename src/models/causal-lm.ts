@@ -16,9 +16,12 @@ export interface ModelInput {
   /** One entry per mixer, in layer order. Absent in a profile run. */
   readonly cache?: readonly MambaCacheParams[];
   /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
-  readonly kvCache?: readonly KvCacheParams[];
+  readonly kvCache?: readonly KvCacheParams[] | undefined;
   readonly metadata?: BatchMetadata;
 }
+
+/** What a layer is made of. */
+export type LayerPart = 'mixer' | 'attention' | 'feed-forward' | 'experts';
 
 /** A language model on one rank: token ids to hidden states, hidden states to logits. */
 export interface CausalLM extends Module {
@@ -28,6 +31,8 @@ export interface CausalLM extends Module {
   readonly stateSizes: readonly MambaStateSize[];
   /** Key-value cache over all ranks, per attention layer; {@link kvCacheShape} is a rank's. */
   readonly kvCacheSizes: readonly KvCacheSize[];
+  /** What each layer is made of. */
+  readonly layerMap: readonly (readonly LayerPart[])[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize) */

@@ -1,5 +1,6 @@
 import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
 import { yieldToEventLoop } from '../engine/event-loop.ts';
+import type { ScheduledTokens } from '../engine/executor.ts';
 import { uniform } from '../engine/random.ts';
 import { resolveSamplingParams } from '../engine/sampling-params.ts';
 import { type Spread, spreadOf } from './bench-spread.ts';
@@ -24,13 +25,6 @@ export interface Measurement {
   readonly logitRows: number;
   /** Of all sequences together. */
   readonly tokensPerSecond: Spread;
-}
-
-/** A sequence's part in a step. */
-interface BenchSequence {
-  readonly slot: number;
-  readonly numComputedTokens: number;
-  readonly tokenIds: readonly number[];
 }
 
 /** Before the first decode step: enough to leave the state of a fresh sequence. */
@@ -146,7 +140,7 @@ class Bench {
   }
 
   /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
-  async #step(sequences: readonly BenchSequence[]): Promise<void> {
+  async #step(sequences: readonly ScheduledTokens[]): Promise<void> {
     this.#signal.throwIfAborted();
     const { executor } = this.#target.context;
     const placed = sequences.map((sequence) => ({ ...sequence, blocks: this.#blocks(sequence) }));
@@ -155,14 +149,14 @@ class Bench {
     executor.recycle?.(logits);
   }
 
-  /** The slot's own part of the key-value cache, as far as it is needed. */
-  #blocks({ slot, numComputedTokens, tokenIds }: BenchSequence): number[] | undefined {
+  /** Blocks for the keys and values of a sequence: each slot has its own. None without attention. */
+  #blocks({ slot, numComputedTokens, tokenIds }: ScheduledTokens): number[] | undefined {
     const { executor, maxNumSeqs } = this.#target.context;
-    const { kvCache } = executor.stateFootprint;
-    if (!kvCache) return undefined;
-    const own = Math.floor(kvCache.numBlocks / maxNumSeqs);
-    const needed = Math.ceil((numComputedTokens + tokenIds.length) / kvCache.blockSize);
-    return Array.from({ length: needed }, (_, i) => slot * own + i);
+    const { numBlocks = 0, blockSize = 1 } = executor.stateFootprint.kvCache ?? {};
+    if (numBlocks === 0) return undefined;
+    const first = slot * Math.floor(numBlocks / maxNumSeqs);
+    const count = Math.ceil((numComputedTokens + tokenIds.length) / blockSize);
+    return Array.from({ length: count }, (_, i) => first + i);
   }
 
   async #seconds(run: () => Promise<void>): Promise<number> {

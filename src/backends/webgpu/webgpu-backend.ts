@@ -1,8 +1,10 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ShardingError, UnsupportedDeviceError } from '../../errors.ts';
+import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import type { PagedAttentionArgs, ReshapeAndCacheArgs } from '../attention-ops.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
+import type { ExpertWeights, MlpActivation, RoutingOptions } from '../feed-forward-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import type {
@@ -13,12 +15,14 @@ import type {
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
 import { GpuArrays } from './arrays.ts';
+import { AttentionCalls } from './attention-calls.ts';
+import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
 import { GpuWeightWriter } from './linear-weight.ts';
-import { rowWords } from './pack-weights.ts';
+import { matrixWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
 import { RowCalls } from './row-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
@@ -34,6 +38,8 @@ export class WebGpuBackend implements Backend {
   readonly #arrays: GpuArrays;
   readonly #rows: RowCalls;
   readonly #stateSpace: StateSpaceCalls;
+  readonly #attention: AttentionCalls;
+  readonly #feedForward: FeedForwardCalls;
   readonly #steps = new Map<string, PlannedStep>();
 
   /** @param fusions none: every operation runs in its plain form. */
@@ -42,6 +48,8 @@ export class WebGpuBackend implements Backend {
     this.#work = new PendingWork(this, gpu, fusions);
     this.#arrays = new GpuArrays(this, this.#work, gpu);
     this.#rows = new RowCalls(this, this.#work, this.#arrays);
+    this.#attention = new AttentionCalls(this, this.#work, this.#arrays);
+    this.#feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
     this.#stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
@@ -49,10 +57,8 @@ export class WebGpuBackend implements Backend {
 
   // --- life -------------------------------------------------------------------------------------------------------
 
-  /** Takes and gives back as much memory as the model needs: the device does not say how much it has. */
   async reserve({ matrices, floats }: MemoryNeed): Promise<void> {
-    const weights = matrices.map(({ outFeatures, inFeatures, dtype }) => outFeatures * rowWords(inFeatures, dtype));
-    await this.#work.memory.tryOut(4 * weights.reduce((sum, words) => sum + words, floats));
+    await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
   }
 
   async prepare(run: () => void): Promise<void> {
@@ -227,36 +233,42 @@ export class WebGpuBackend implements Backend {
 
   // --- attention and feed-forward layers --------------------------------------------------------------------------
 
-  rotaryTable(): Tensor {
-    throw unsupported('attention');
+  rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): GpuTensor {
+    return this.#attention.rotaryTable(positions, inverseFrequencies, scale);
   }
 
-  rotaryEmbedding(): Tensor {
-    throw unsupported('attention');
+  rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): GpuTensor {
+    return this.#attention.rotaryEmbedding(x, table, headDim);
   }
 
-  reshapeAndCache(): void {
-    throw unsupported('attention');
+  reshapeAndCache(args: ReshapeAndCacheArgs): void {
+    this.#attention.reshapeAndCache(args);
   }
 
-  pagedAttention(): Tensor {
-    throw unsupported('attention');
+  pagedAttention(args: PagedAttentionArgs): GpuTensor {
+    return this.#attention.pagedAttention(args);
   }
 
-  activate(): Tensor {
-    throw unsupported('feed-forward layers');
+  activate(x: Tensor, activation: MlpActivation): GpuTensor {
+    return this.#feedForward.activate(x, activation);
   }
 
-  activateAndMul(): Tensor {
-    throw unsupported('feed-forward layers');
+  activateAndMul(gate: Tensor, x: Tensor, activation: MlpActivation): GpuTensor {
+    return this.#feedForward.activateAndMul(gate, x, activation);
   }
 
-  topKRouting(): Tensor {
-    throw unsupported('feed-forward layers');
+  topKRouting(logits: Tensor, options: RoutingOptions, bias?: Tensor): GpuTensor {
+    return this.#feedForward.topKRouting(logits, options, bias);
   }
 
-  fusedMoe(): Tensor {
-    throw unsupported('feed-forward layers');
+  fusedMoe(
+    x: Tensor,
+    routing: Tensor,
+    experts: readonly ExpertWeights[],
+    activation: MlpActivation,
+    gated: boolean,
+  ): GpuTensor {
+    return this.#feedForward.fusedMoe(x, routing, experts, activation, gated);
   }
 
   // --- collectives ------------------------------------------------------------------------------------------------
@@ -278,10 +290,6 @@ export class WebGpuBackend implements Backend {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): GpuTensor {
     return gpuFloats(this, x, name, expected);
   }
-}
-
-function unsupported(what: string): UnsupportedDeviceError {
-  return new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
 }
 
 function checkAlone({ size }: ProcessGroup): void {

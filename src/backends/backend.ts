@@ -105,6 +105,9 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   /** Views of consecutive columns of x (T, C): sizes sum to C. */
   splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];
 
+  /** The columns of several tensors (T, Cᵢ) side by side: (T, ΣCᵢ). At least one. */
+  concatColumns(parts: readonly Tensor[]): Tensor;
+
   /** A view of rows [begin, end) of x. */
   sliceRows(x: Tensor, begin: number, end: number): Tensor;
 

@@ -2,18 +2,9 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { PagedAttentionArgs, ReshapeAndCacheArgs } from '../attention-ops.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
-import type { ExpertWeights, MlpActivation, RoutingOptions } from '../feed-forward-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
-import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
-  ChunkScanArgs,
-  LogDecayArgs,
-  SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
 import { GpuArrays } from './arrays.ts';
 import { AttentionCalls } from './attention-calls.ts';
 import { FeedForwardCalls } from './feed-forward-calls.ts';
@@ -33,13 +24,23 @@ import { StateSpaceCalls } from './state-space-calls.ts';
  */
 export class WebGpuBackend implements Backend {
   readonly name = 'webgpu';
+  readonly causalConv1dFn: Backend['causalConv1dFn'];
+  readonly causalConv1dUpdate: Backend['causalConv1dUpdate'];
+  readonly mambaChunkScan: Backend['mambaChunkScan'];
+  readonly selectiveStateUpdate: Backend['selectiveStateUpdate'];
+  readonly logDecaySums: Backend['logDecaySums'];
+  readonly rotaryTable: Backend['rotaryTable'];
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'];
+  readonly reshapeAndCache: Backend['reshapeAndCache'];
+  readonly pagedAttention: Backend['pagedAttention'];
+  readonly activate: Backend['activate'];
+  readonly activateAndMul: Backend['activateAndMul'];
+  readonly topKRouting: Backend['topKRouting'];
+  readonly fusedMoe: Backend['fusedMoe'];
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
   readonly #rows: RowCalls;
-  readonly #stateSpace: StateSpaceCalls;
-  readonly #attention: AttentionCalls;
-  readonly #feedForward: FeedForwardCalls;
   readonly #steps = new Map<string, PlannedStep>();
 
   /** @param fusions none: every operation runs in its plain form. */
@@ -48,11 +49,24 @@ export class WebGpuBackend implements Backend {
     this.#work = new PendingWork(this, gpu, fusions);
     this.#arrays = new GpuArrays(this, this.#work, gpu);
     this.#rows = new RowCalls(this, this.#work, this.#arrays);
-    this.#attention = new AttentionCalls(this, this.#work, this.#arrays);
-    this.#feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
-    this.#stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
+    const attention = new AttentionCalls(this, this.#work, this.#arrays);
+    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
+    const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
+    this.causalConv1dFn = stateSpace.causalConv1dFn.bind(stateSpace);
+    this.causalConv1dUpdate = stateSpace.causalConv1dUpdate.bind(stateSpace);
+    this.mambaChunkScan = stateSpace.mambaChunkScan.bind(stateSpace);
+    this.selectiveStateUpdate = stateSpace.selectiveStateUpdate.bind(stateSpace);
+    this.logDecaySums = stateSpace.logDecaySums.bind(stateSpace);
+    this.rotaryTable = attention.rotaryTable.bind(attention);
+    this.rotaryEmbedding = attention.rotaryEmbedding.bind(attention);
+    this.reshapeAndCache = attention.reshapeAndCache.bind(attention);
+    this.pagedAttention = attention.pagedAttention.bind(attention);
+    this.activate = feedForward.activate.bind(feedForward);
+    this.activateAndMul = feedForward.activateAndMul.bind(feedForward);
+    this.topKRouting = feedForward.topKRouting.bind(feedForward);
+    this.fusedMoe = feedForward.fusedMoe.bind(feedForward);
   }
 
   // --- life -------------------------------------------------------------------------------------------------------
@@ -177,6 +191,10 @@ export class WebGpuBackend implements Backend {
     return this.#rows.gatherRows(x, rows);
   }
 
+  concatColumns(parts: readonly Tensor[]): GpuTensor {
+    return this.#rows.concatColumns(parts);
+  }
+
   add(x: Tensor, y: Tensor): GpuTensor {
     return this.#rows.add(x, y);
   }
@@ -207,68 +225,6 @@ export class WebGpuBackend implements Backend {
 
   scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): GpuTensor {
     return this.#rows.scaleRows(x, squareSums, count, eps);
-  }
-
-  // --- state-space operations -------------------------------------------------------------------------------------
-
-  causalConv1dFn(args: CausalConv1dArgs): Tensor {
-    return this.#stateSpace.causalConv1dFn(args);
-  }
-
-  causalConv1dUpdate(args: CausalConv1dUpdateArgs): Tensor {
-    return this.#stateSpace.causalConv1dUpdate(args);
-  }
-
-  mambaChunkScan(args: ChunkScanArgs): Tensor {
-    return this.#stateSpace.mambaChunkScan(args);
-  }
-
-  selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor {
-    return this.#stateSpace.selectiveStateUpdate(args);
-  }
-
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return this.#stateSpace.logDecaySums(args);
-  }
-
-  // --- attention and feed-forward layers --------------------------------------------------------------------------
-
-  rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): GpuTensor {
-    return this.#attention.rotaryTable(positions, inverseFrequencies, scale);
-  }
-
-  rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): GpuTensor {
-    return this.#attention.rotaryEmbedding(x, table, headDim);
-  }
-
-  reshapeAndCache(args: ReshapeAndCacheArgs): void {
-    this.#attention.reshapeAndCache(args);
-  }
-
-  pagedAttention(args: PagedAttentionArgs): GpuTensor {
-    return this.#attention.pagedAttention(args);
-  }
-
-  activate(x: Tensor, activation: MlpActivation): GpuTensor {
-    return this.#feedForward.activate(x, activation);
-  }
-
-  activateAndMul(gate: Tensor, x: Tensor, activation: MlpActivation): GpuTensor {
-    return this.#feedForward.activateAndMul(gate, x, activation);
-  }
-
-  topKRouting(logits: Tensor, options: RoutingOptions, bias?: Tensor): GpuTensor {
-    return this.#feedForward.topKRouting(logits, options, bias);
-  }
-
-  fusedMoe(
-    x: Tensor,
-    routing: Tensor,
-    experts: readonly ExpertWeights[],
-    activation: MlpActivation,
-    gated: boolean,
-  ): GpuTensor {
-    return this.#feedForward.fusedMoe(x, routing, experts, activation, gated);
   }
 
   // --- collectives ------------------------------------------------------------------------------------------------

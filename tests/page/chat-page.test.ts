@@ -38,7 +38,7 @@ describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
     expect(answer).toBe((await server.llm.complete(PROMPT, options)).text);
     expect(await page.text('.turn .question')).toBe(PROMPT);
     expect(await page.text('#memory-words')).toMatch(/^Half of the heads forget half within [\d.,]+ tokens/);
-    expect(await page.page.locator('#memory-map').getAttribute('aria-label')).toContain('14 layers with 8 heads each');
+    await page.page.waitForSelector('#memory-map[aria-label*="14 layers with 8 heads each"]');
     expect(await page.screenshotColors()).toBeGreaterThan(200);
     expect(page.complaints).toEqual([]);
   });
@@ -145,6 +145,7 @@ describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
     await page.set({ maxTokens: 5 });
     await page.write(PROMPT);
     await page.page.click('#memory-numbers summary');
+    await page.page.waitForSelector('#memory-table tr:nth-child(14)');
     const rows = await page.page.locator('#memory-table tr').allInnerTexts();
     expect(rows).toHaveLength(14);
     for (const row of rows) {

@@ -1,9 +1,8 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError, ShardingError, UnsupportedDeviceError } from '../../errors.ts';
+import { ShardingError, UnsupportedDeviceError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
-import { elementCount, type Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
-import { checkGroups } from '../group-check.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import type {
@@ -17,10 +16,11 @@ import { GpuArrays } from './arrays.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
 import type { GpuDevice } from './gpu-device.ts';
-import { GpuIndices, GpuTensor, gpuFloats, gpuIndices } from './gpu-tensor.ts';
-import { GpuWeightWriter, gpuWeight } from './linear-weight.ts';
-import type { ElementwiseOperation, Operation } from './operation.ts';
+import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
+import { GpuWeightWriter } from './linear-weight.ts';
+import { rowWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
+import { RowCalls } from './row-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
 
 /**
@@ -32,6 +32,7 @@ export class WebGpuBackend implements Backend {
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
+  readonly #rows: RowCalls;
   readonly #stateSpace: StateSpaceCalls;
   readonly #steps = new Map<string, PlannedStep>();
 
@@ -40,9 +41,26 @@ export class WebGpuBackend implements Backend {
     this.#gpu = gpu;
     this.#work = new PendingWork(this, gpu, fusions);
     this.#arrays = new GpuArrays(this, this.#work, gpu);
+    this.#rows = new RowCalls(this, this.#work, this.#arrays);
     this.#stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
+  }
+
+  // --- life -------------------------------------------------------------------------------------------------------
+
+  /** Takes and gives back as much memory as the model needs: the device does not say how much it has. */
+  async reserve({ matrices, floats }: MemoryNeed): Promise<void> {
+    const weights = matrices.map(({ outFeatures, inFeatures, dtype }) => outFeatures * rowWords(inFeatures, dtype));
+    await this.#work.memory.tryOut(4 * weights.reduce((sum, words) => sum + words, floats));
+  }
+
+  async prepare(run: () => void): Promise<void> {
+    await this.#work.prepare(run);
+  }
+
+  dispose(): void {
+    this.#work.destroy();
   }
 
   // --- arrays -----------------------------------------------------------------------------------------------------
@@ -142,78 +160,47 @@ export class WebGpuBackend implements Backend {
   }
 
   linear(x: Tensor, weight: LinearWeight, bias?: Tensor): GpuTensor {
-    const w = gpuWeight(this, weight);
-    const input = this.#floats(x, 'x', [null, w.inFeatures]);
-    const b = bias && this.#floats(bias, 'bias', [w.outFeatures]);
-    return this.#make([x.shape[0], w.outFeatures], (out) => ({ type: 'linear', x: input, weight: w, bias: b, out }));
+    return this.#rows.linear(x, weight, bias);
   }
 
-  embedding(ids: Tensor, table: LinearWeight, firstRow = 0): GpuTensor {
-    const w = gpuWeight(this, table);
-    const rows = gpuIndices(this, ids, 'ids', null);
-    return this.#make([ids.shape[0], w.inFeatures], (out) => {
-      return { type: 'embedding', ids: rows, table: w, firstRow, out };
-    });
+  embedding(ids: Tensor, table: LinearWeight, firstRow?: number): GpuTensor {
+    return this.#rows.embedding(ids, table, firstRow);
   }
 
   gatherRows(x: Tensor, rows: Tensor): GpuTensor {
-    const from = this.#floats(x, 'x', [null, null]);
-    const indices = gpuIndices(this, rows, 'rows', null);
-    const [T, C] = x.shape;
-    for (const row of indices.data) {
-      if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
-    }
-    return this.#make([indices.data.length, C], (out) => ({ type: 'gatherRows', x: from, rows: indices, out }));
+    return this.#rows.gatherRows(x, rows);
   }
 
   add(x: Tensor, y: Tensor): GpuTensor {
-    return this.#elementwise('add', x, y);
+    return this.#rows.add(x, y);
   }
 
   mulScalar(x: Tensor, factor: number): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    return this.#make(x.shape, (out) => ({ type: 'mulScalar', x: a, factor, out }));
+    return this.#rows.mulScalar(x, factor);
   }
 
   mulColumns(x: Tensor, v: Tensor): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    const b = this.#floats(v, 'v', [x.shape[1]]);
-    return this.#make(x.shape, (out) => ({ type: 'mulColumns', x: a, y: b, out }));
+    return this.#rows.mulColumns(x, v);
   }
 
-  // --- norms ------------------------------------------------------------------------------------------------------
-
   rmsNorm(x: Tensor, weight: Tensor, eps: number): GpuTensor {
-    const input = this.#floats(x, 'x', [null, null]);
-    const w = this.#floats(weight, 'weight', [x.shape[1]]);
-    return this.#make(x.shape, (out) => ({ type: 'rmsNorm', x: input, weight: w, eps, out }));
+    return this.#rows.rmsNorm(x, weight, eps);
   }
 
   siluGate(x: Tensor, z: Tensor): GpuTensor {
-    return this.#elementwise('siluGate', x, z);
+    return this.#rows.siluGate(x, z);
   }
 
   groupSquareSums(v: Tensor, groups: number, layout: GroupLayout): GpuTensor {
-    const values = this.#floats(v, 'v', [null, null]);
-    checkGroups(v.shape[1], groups, layout);
-    return this.#make([v.shape[0], groups], (out) => ({ type: 'groupSquareSums', v: values, layout, out }));
+    return this.#rows.groupSquareSums(v, groups, layout);
   }
 
   scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): GpuTensor {
-    const values = this.#floats(v, 'v', [null, null]);
-    const [T, C] = v.shape;
-    const sums = this.#floats(squareSums, 'squareSums', [T, null]);
-    const w = this.#floats(weight, 'weight', [C]);
-    checkGroups(C, squareSums.shape[1], layout);
-    return this.#make(v.shape, (out) => {
-      return { type: 'scaleByGroupNorm', v: values, squareSums: sums, weight: w, eps, layout, out };
-    });
+    return this.#rows.scaleByGroupNorm(v, squareSums, weight, eps, layout);
   }
 
   scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): GpuTensor {
-    const input = this.#floats(x, 'x', [null, null]);
-    const sums = this.#floats(squareSums, 'squareSums', [x.shape[0], 1]);
-    return this.#make(x.shape, (out) => ({ type: 'scaleRows', x: input, squareSums: sums, count, eps, out }));
+    return this.#rows.scaleRows(x, squareSums, count, eps);
   }
 
   // --- state-space operations -------------------------------------------------------------------------------------
@@ -240,37 +227,15 @@ export class WebGpuBackend implements Backend {
 
   // --- attention and feed-forward layers --------------------------------------------------------------------------
 
-  rotaryTable(): Tensor {
-    throw unsupported('attention');
-  }
-
-  rotaryEmbedding(): Tensor {
-    throw unsupported('attention');
-  }
-
-  reshapeAndCache(): void {
-    throw unsupported('attention');
-  }
-
-  pagedAttention(): Tensor {
-    throw unsupported('attention');
-  }
-
-  activate(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  activateAndMul(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  topKRouting(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  fusedMoe(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
+  readonly concatColumns = refuse('columns side by side');
+  readonly rotaryTable = refuse('attention');
+  readonly rotaryEmbedding = refuse('attention');
+  readonly reshapeAndCache = refuse('attention');
+  readonly pagedAttention = refuse('attention');
+  readonly activate = refuse('feed-forward layers');
+  readonly activateAndMul = refuse('feed-forward layers');
+  readonly topKRouting = refuse('feed-forward layers');
+  readonly fusedMoe = refuse('feed-forward layers');
 
   // --- collectives ------------------------------------------------------------------------------------------------
 
@@ -284,24 +249,6 @@ export class WebGpuBackend implements Backend {
     return x;
   }
 
-  /** Gives the device and all its memory back. */
-  dispose(): void {
-    this.#work.destroy();
-  }
-
-  #elementwise(type: ElementwiseOperation['type'], x: Tensor, y: Tensor): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    const b = this.#floats(y, type === 'siluGate' ? 'z' : 'y', x.shape);
-    return this.#make(x.shape, (out) => ({ type, x: a, y: b, out }));
-  }
-
-  /** A new tensor, and the operation that fills it. */
-  #make(shape: readonly number[], operation: (out: GpuTensor) => Operation): GpuTensor {
-    const out = this.#arrays.make(shape);
-    if (elementCount(shape) > 0) this.#work.enqueue(operation(out));
-    return out;
-  }
-
   #indices(data: Int32Array, shape: readonly number[]): GpuIndices {
     return new GpuIndices(this.#work.storage(4 * data.length, data), data, shape);
   }
@@ -311,8 +258,11 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-function unsupported(what: string): UnsupportedDeviceError {
-  return new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
+/** An operation that says that it is not there. */
+function refuse(what: string): () => never {
+  return () => {
+    throw new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
+  };
 }
 
 function checkAlone({ size }: ProcessGroup): void {

@@ -1,4 +1,6 @@
 import { describe, vi } from 'vitest';
+import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
+import { hasGpu } from '../../software-gpu.ts';
 import { describeArrays } from '../suite/arrays.ts';
 import { describeCausalConv1dFn } from '../suite/causal-conv1d-fn.ts';
 import { describeCausalConv1dUpdate } from '../suite/causal-conv1d-update.ts';
@@ -9,7 +11,6 @@ import { describeLogDecaySums } from '../suite/log-decay-sums.ts';
 import { describeNorms } from '../suite/norms.ts';
 import { describeSelectiveStateUpdate } from '../suite/selective-state-update.ts';
 import { describeSplitProperties } from '../suite/split-properties.ts';
-import { hasGpu, softwareBackend } from './software-gpu.ts';
 
 // A GPU made of a processor takes its time.
 vi.setConfig({ testTimeout: 300_000 });
@@ -27,7 +28,7 @@ describe.skipIf(!hasGpu)('webgpu backend', () => {
     },
     bitExact: false,
   };
-  const makeBackend = () => softwareBackend();
+  const makeBackend = () => createWebGpuBackend();
   describeArrays(makeBackend);
   describeDense(makeBackend, demands);
   describeNorms(makeBackend, demands);

@@ -258,9 +258,7 @@ export class CpuBackend implements Backend {
     return this.#scan.update(args);
   }
 
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return logDecaySums(this.#runtime, args);
-  }
+  readonly logDecaySums = (args: LogDecayArgs): Tensor => logDecaySums(this.#runtime, args);
 
   // --- attention and feed-forward layers ---------------------------------------------------------------------------
 

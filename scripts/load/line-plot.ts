@@ -20,11 +20,12 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const MARGIN = { left: 56, right: 12, top: 34, bottom: 44 };
 
-/** Plots side by side, as one SVG that reads on white and on black. */
+/** Plots side by side, as one SVG. */
 export function plotsToSvg(plots: readonly Plot[]): string {
   const width = plots.length * WIDTH;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${HEIGHT}" width="${width}" height="${HEIGHT}" font-family="sans-serif" font-size="11">`,
+    `<title>${plots.map(({ title }) => title).join(', ')}</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
     ...plots.map((plot, i) => `<g transform="translate(${i * WIDTH} 0)">\n${plotToSvg(plot)}\n</g>`),
     '</svg>',

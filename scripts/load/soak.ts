@@ -15,6 +15,8 @@ const { values } = parseArgs({
   },
 });
 const SAMPLE_SECONDS = 5;
+/** So many between two lines on standard error. */
+const PROGRESS_SAMPLES = 6;
 const MIB = 2 ** 20;
 /** Growth from the second quarter of the time to the last that counts as flat. */
 const FLAT = { rss: 24 * MIB, heapUsed: 4 * MIB, arrayBuffers: 8 * MIB };
@@ -42,7 +44,12 @@ async function client(seed: number): Promise<void> {
 async function watch(): Promise<void> {
   while (performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, SAMPLE_SECONDS * 1000));
-    samples.push(await server.memory());
+    const usage = await server.memory();
+    samples.push(usage);
+    if (samples.length % PROGRESS_SAMPLES === 0) {
+      const [rss, heap] = [usage.rss, usage.heapUsed].map(mebibytes);
+      console.error(`${requests} requests; memory ${rss} MiB, heap ${heap} MiB`);
+    }
   }
 }
 

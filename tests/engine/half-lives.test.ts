@@ -1,7 +1,10 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { GenerationChunk } from '../../src/engine/generation-chunk.ts';
 import { HalfLifeMeter } from '../../src/engine/half-lives.ts';
 import { LLM } from '../../src/engine/llm.ts';
+import type { OutputToken } from '../../src/engine/request-output.ts';
+import { RequestStream } from '../../src/engine/request-stream.ts';
 import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
 import { SamplingParamsError } from '../../src/errors.ts';
 import { GOLDEN } from './golden-folder.ts';
@@ -92,6 +95,20 @@ test('one rank and several say the same', async () => {
   }
 });
 
+test.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'])(
+  'hybrids have them for their mixers: %s',
+  async (name) => {
+    const folder = fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
+    await using one = await LLM.load(folder);
+    await using two = await LLM.load(folder, { tensorParallelSize: 2, maxNumBatchedTokens: 8 });
+    const expected = await chunksOf(one, PROMPT, { halfLifeInterval: 2 });
+    const found = await chunksOf(two, PROMPT, { halfLifeInterval: 2 });
+    expect(found.map(({ tokenId }) => tokenId)).toEqual(expected.map(({ tokenId }) => tokenId));
+    expect(expected[0].halfLives?.length).toBeGreaterThan(0);
+    for (const [i, chunk] of expected.entries()) if (chunk.halfLives) expectClose(flat(found[i]), flat(chunk));
+  },
+);
+
 test('what the cache knows is not read, and several answers each have their own', async () => {
   await using llm = await LLM.load(GOLDEN);
   const first = await chunksOf(llm, PROMPT, { halfLifeInterval: 1, n: 2, seed: 1, temperature: 1 });
@@ -105,4 +122,20 @@ test('an interval is a whole number from 1 on', async () => {
   await using llm = await LLM.load(GOLDEN);
   await expect(chunksOf(llm, PROMPT, { halfLifeInterval: 0 })).rejects.toThrow(SamplingParamsError);
   await expect(chunksOf(llm, PROMPT, { halfLifeInterval: 1.5 })).rejects.toThrow(/halfLifeInterval is 1.5/);
+});
+
+test('reports that nobody reads weigh as tokens, so that slow readers cost no more with them', () => {
+  const stream = new RequestStream('1', { onRead: () => {}, onReturn: () => {} });
+  const token = { tokenId: 1, logprob: -1, text: 'a' };
+  const halfLives = Array.from({ length: 20 }, () => new Float32Array(128));
+  const output = (tokens: OutputToken[]) => ({
+    requestId: '1',
+    numCachedTokens: 0,
+    outputs: [{ index: 0, text: 'a', tokens, finishReason: null, stopReason: null }],
+    finished: false,
+  });
+  stream.push(output([token]));
+  expect(stream.unreadTokens).toBe(1);
+  stream.push(output([{ ...token, halfLives }]));
+  expect(stream.unreadTokens).toBe(2 + 10);
 });

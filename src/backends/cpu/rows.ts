@@ -39,6 +39,13 @@ export class CpuRows {
     return out;
   }
 
+  mulScalar(x: Tensor, factor: number): CpuTensor {
+    const a = this.#floats(x, 'x', [null, null]);
+    const out = this.#like(a);
+    this.#kernels.mulScalar(...at(a), factor, ...at(out), ...size(out));
+    return out;
+  }
+
   mulColumns(x: Tensor, v: Tensor): CpuTensor {
     const a = this.#floats(x, 'x', [null, null]);
     const factors = vectorAddress(this.#runtime, v, 'v', x.shape[1]);

@@ -1,5 +1,7 @@
 import type { FusedOperation } from './fused-operation.ts';
+import { lowerCacheRows, lowerPagedAttention, lowerRotaryEmbedding, lowerRotaryTable } from './lower-attention.ts';
 import { lowerChunkedScan } from './lower-chunked-scan.ts';
+import { lowerActivate, lowerAddWeighted, lowerTopKRouting } from './lower-feed-forward.ts';
 import { lowerGatedStateSpace } from './lower-gated-state-space.ts';
 import { lowerLinear, lowerNormLinear } from './lower-linear.ts';
 import {
@@ -78,6 +80,27 @@ export function lower(lowering: Lowering, operation: Operation | FusedOperation)
       break;
     case 'gatedStateSpace':
       if (!lowerGatedStateSpace(lowering, operation)) lowerParts(lowering, operation);
+      break;
+    case 'rotaryTable':
+      lowerRotaryTable(lowering, operation);
+      break;
+    case 'rotaryEmbedding':
+      lowerRotaryEmbedding(lowering, operation);
+      break;
+    case 'cacheRows':
+      lowerCacheRows(lowering, operation);
+      break;
+    case 'pagedAttention':
+      lowerPagedAttention(lowering, operation);
+      break;
+    case 'activate':
+      lowerActivate(lowering, operation);
+      break;
+    case 'topKRouting':
+      lowerTopKRouting(lowering, operation);
+      break;
+    case 'addWeighted':
+      lowerAddWeighted(lowering, operation);
       break;
     case 'command':
       lowering.commands.push(operation.command);

@@ -112,9 +112,16 @@ async function benchGpu({ dtype: [asked], json, quiet, repetitions, generateToke
     const models: { readonly shape: ModelShape; readonly run: BenchRun }[] = [];
     for (const shape of GPU_MODELS) {
       const source = { name: shape, config: MODEL_SHAPES[shape] };
-      const sizes = { tensorParallelSize: 1, slots: 64, stepTokens: STEP_TOKENS };
-      const load = { device: 'webgpu' as const, dtype, ...sizes, signal, onProgress: progress.onProgress };
       const plan = { promptTokens: [], batchSizes: [1, 64], generateTokens, repetitions };
+      const limits = { slots: 64, stepTokens: STEP_TOKENS, maxModelLen: longestSequence(plan) };
+      const load = {
+        device: 'webgpu' as const,
+        dtype,
+        tensorParallelSize: 1,
+        ...limits,
+        signal,
+        onProgress: progress.onProgress,
+      };
       models.push({ shape, run: await measureDType(source, load, plan, progress) });
     }
     const report = { layers, models, copyBytesPerSecond: await measureGpuBandwidth() };

@@ -1,4 +1,12 @@
-import { LLM, type LoadOptions, Mamba2Error, type ProgressEvent } from '../../src/index.ts';
+import {
+  deleteStoredModel,
+  LLM,
+  type LoadOptions,
+  Mamba2Error,
+  type ProgressEvent,
+  type StoredModel,
+  storedModels,
+} from '../../src/index.ts';
 
 /** What the tests ask the page to do. Arguments and results are plain data. */
 export interface PageActions {
@@ -15,6 +23,8 @@ export interface PageActions {
   readonly abortedLoad: (model: string, milliseconds: number) => Promise<{ reason: unknown; milliseconds: number }>;
   /** Ends one rank's worker while it generates. */
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
+  /** The models that are stored, before one is deleted by its name, and after. */
+  readonly storedAndDeleted: (name: string) => Promise<{ before: StoredModel[]; found: boolean; after: StoredModel[] }>;
   /** What the page does while one step of so many tokens runs. */
   readonly pageDuringStep: (model: string, tokens: number) => Promise<{ ticks: number; frames: number }>;
 }
@@ -35,12 +45,12 @@ declare global {
   var pageActions: PageActions;
 }
 
-/** Every worker that was started, so that tests can end one. */
+/** Every rank's worker that was started, so that tests can end one. */
 const workers: Worker[] = [];
 globalThis.Worker = class extends Worker {
   constructor(...parameters: ConstructorParameters<typeof Worker>) {
     super(...parameters);
-    workers.push(this);
+    if (parameters[1]?.name === 'mamba2 rank') workers.push(this);
   }
 };
 
@@ -96,6 +106,11 @@ globalThis.pageActions = {
       return describe(error);
     }
     throw new Error('It generated to the end.');
+  },
+
+  async storedAndDeleted(name) {
+    const before = await storedModels();
+    return { before, found: await deleteStoredModel(name), after: await storedModels() };
   },
 
   async pageDuringStep(model, tokens) {

@@ -199,13 +199,18 @@ function int4Scale(values: usize, length: i32, sign: f64): f64 {
   return sign * toBF16(int4Step(values, length, sign) / 15);
 }
 
+/** Division keeps the order of numbers, so the greatest quotient is that of the greatest value. */
 function int4Step(values: usize, length: i32, sign: f64): f64 {
-  let step: f64 = 0;
+  let greatest: f32 = 0;
+  let least: f32 = 0;
   for (let k = 0; k < length; k++) {
-    const v = sign * value(values, k);
-    step = max(step, max(v / 7, v / -8));
+    const v = load<f32>(values + (<usize>k << 2));
+    greatest = v > greatest ? v : greatest;
+    least = v < least ? v : least;
   }
-  return step;
+  const up = sign > 0 ? <f64>greatest : -<f64>least;
+  const down = sign > 0 ? <f64>least : -<f64>greatest;
+  return max(up / 7, down / -8);
 }
 
 function int4Error(values: usize, length: i32, scale: f64): f64 {
@@ -219,24 +224,45 @@ function int4Error(values: usize, length: i32, scale: f64): f64 {
 /** What {@link int4PartError} chose. */
 let bestFactor: f64 = 0;
 
+/** Tries four factors, each in a lane of its own. */
 function int4PartError(part: usize, count: i32, scale: f64): f64 {
   const wanted = scale == 0 ? 0 : nearest(int4Step(part, count, scale < 0 ? -1 : 1) / abs(scale));
-  let least: f64 = Infinity;
-  bestFactor = 0;
-  for (let factor = max<f64>(0, wanted - 2); factor <= min<f64>(15, wanted + 1); factor++) {
-    const step = scale * factor;
-    let error: f64 = 0;
-    for (let k = 0; k < count; k++) {
-      const v = value(part, k);
-      const off = step * int4Level(v, step) - v;
-      error += off * off;
-    }
-    if (error < least) {
-      least = error;
-      bestFactor = factor;
-    }
+  const steps1 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted - 2), 1, wanted - 1));
+  const steps2 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted), 1, wanted + 1));
+  let errors1 = f64x2.splat(0);
+  let errors2 = f64x2.splat(0);
+  for (let k = 0; k < count; k++) {
+    const v = f64x2.splat(value(part, k));
+    errors1 = f64x2.add(errors1, int4SquareErrors(v, steps1));
+    errors2 = f64x2.add(errors2, int4SquareErrors(v, steps2));
   }
-  return least;
+  bestFactor = 0;
+  let least: f64 = Infinity;
+  least = keepLess(least, f64x2.extract_lane(errors1, 0), wanted - 2);
+  least = keepLess(least, f64x2.extract_lane(errors1, 1), wanted - 1);
+  least = keepLess(least, f64x2.extract_lane(errors2, 0), wanted);
+  return keepLess(least, f64x2.extract_lane(errors2, 1), wanted + 1);
+}
+
+/** What rounding and clamping need; see CONSTANTS in ./math. */
+const INT4_LIMITS: usize = memory.data<f64>([0.5, 7, -8]);
+
+/** A step of 0 leaves the value as its error, whatever the level: one that is not a number counts as -8. */
+// @ts-ignore: decorator
+@inline
+function int4SquareErrors(v: v128, steps: v128): v128 {
+  const levels = f64x2.floor(f64x2.add(f64x2.div(v, steps), v128.load64_splat(INT4_LIMITS)));
+  const clamped = f64x2.pmin(v128.load64_splat(INT4_LIMITS, 8), f64x2.pmax(v128.load64_splat(INT4_LIMITS, 16), levels));
+  const off = f64x2.sub(f64x2.mul(steps, clamped), v);
+  return f64x2.mul(off, off);
+}
+
+// @ts-ignore: decorator
+@inline
+function keepLess(least: f64, error: f64, factor: f64): f64 {
+  if (factor < 0 || factor > 15 || !(error < least)) return least;
+  bestFactor = factor;
+  return error;
 }
 
 // @ts-ignore: decorator

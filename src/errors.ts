@@ -135,6 +135,11 @@ export class NonFiniteLogitsError extends Mamba2Error {
   readonly code = 'non_finite_logits';
 }
 
+/** A prompt is longer than the engine takes, or than its key-value cache could ever hold. */
+export class ContextLengthError extends Mamba2Error {
+  readonly code = 'context_length';
+}
+
 /** The engine has as many waiting requests as it may have. The request was not accepted; try again later. */
 export class QueueFullError extends Mamba2Error {
   readonly code = 'queue_full';
@@ -190,4 +195,21 @@ export class IntegrityError extends Mamba2Error {
 /** A rank of the process group failed; the others were released. */
 export class RankFailedError extends Mamba2Error {
   readonly code = 'rank_failed';
+}
+
+// --- The GPU ------------------------------------------------------------------------------------------------------
+
+/** The GPU refused a command or a shader. A defect of this library, or of a driver. */
+export class GpuError extends Mamba2Error {
+  readonly code = 'gpu';
+}
+
+/** The GPU went away: it was reset, unplugged, or taken by the system. What was on it is lost. */
+export class DeviceLostError extends Mamba2Error {
+  readonly code = 'device_lost';
+}
+
+/** The GPU has not enough memory for the model, its states, or a step. */
+export class OutOfDeviceMemoryError extends Mamba2Error {
+  readonly code = 'out_of_device_memory';
 }

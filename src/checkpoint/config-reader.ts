@@ -90,6 +90,37 @@ export class ConfigReader {
     return this.#read<[number, number]>(key, isPair, expected) ?? this.#default(key, fallback, expected);
   }
 
+  /** So many finite numbers. */
+  numbers(key: ConfigKey, count: number, fallback: readonly number[]): readonly number[] {
+    const isList = (value: JsonValue) => Array.isArray(value) && value.length === count && value.every(Number.isFinite);
+    return this.#read<JsonValue & number[]>(key, isList, `a list of ${count} numbers`) ?? fallback;
+  }
+
+  /** A list whose elements all are as they should be, or undefined when the key is absent. */
+  optionalList<T extends JsonValue>(
+    key: ConfigKey,
+    accepts: (value: JsonValue) => boolean,
+    expected: string,
+  ): T[] | undefined {
+    const areAll = (value: JsonValue) => Array.isArray(value) && value.every(accepts);
+    return this.#read<JsonValue & T[]>(key, areAll, expected);
+  }
+
+  /** Whether the key is there and null. */
+  isNull(key: string): boolean {
+    return getOwn(this.#json, key) === null;
+  }
+
+  /** Whether the key holds a list. */
+  isList(key: string): boolean {
+    return Array.isArray(getOwn(this.#json, key));
+  }
+
+  /** Whether the key holds a string. */
+  isString(key: string): boolean {
+    return typeof getOwn(this.#json, key) === 'string';
+  }
+
   /** The reader of a nested object, or undefined when the key is absent. */
   section(key: ConfigKey): ConfigReader | undefined {
     const found = this.#find(key);

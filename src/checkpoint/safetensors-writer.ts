@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.ts';
-import { roundToBfloat16, roundToFloat16 } from '../tensor/float16.ts';
+import { float16Bits, roundToBfloat16 } from '../tensor/float16.ts';
 import { LENGTH_BYTES } from './safetensors-header.ts';
 
 /** A tensor to write. `data` is row-major, one value per element of `shape`. */
@@ -66,17 +66,4 @@ function bytesOf(bits: Uint16Array): Uint8Array {
 function bfloat16Bits(data: Float32Array): Uint16Array {
   const bits = new Uint32Array(Float32Array.from(data, roundToBfloat16).buffer);
   return Uint16Array.from(bits, (word) => word >>> 16);
-}
-
-/** The nearest float16 as its 16 bits. */
-export function float16Bits(value: number): number {
-  const rounded = roundToFloat16(value);
-  const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
-  const magnitude = Math.abs(rounded);
-  if (Number.isNaN(magnitude)) return 0x7e00;
-  if (magnitude === Infinity) return sign | 0x7c00;
-  // Below 2^-14 numbers are subnormal: a plain multiple of 2^-24 without an implicit leading one.
-  if (magnitude < 2 ** -14) return sign | (magnitude * 2 ** 24);
-  const exponent = Math.floor(Math.log2(magnitude));
-  return sign | ((exponent + 15) << 10) | (magnitude * 2 ** (10 - exponent) - 1024);
 }

@@ -22,9 +22,11 @@ export const serveOptions = {
   maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
   prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
+  kvCacheSize: number('Memory for keys and values of attention layers, in MiB (default: what fits, 1024 at most)'),
   snapshotInterval: number('Tokens between two states that are kept of one text (default: 256)'),
   noRecover: flag('End when a rank fails, in place of loading the model again'),
   shutdownTimeout: number('Seconds for unfinished answers after SIGTERM or Ctrl-C (default: 30)'),
+  noPage: flag('Serve no page to chat at /'),
   logLevel: choice(LOG_LEVELS, 'What is logged, as JSON lines on standard output (default: info)'),
 };
 
@@ -32,19 +34,22 @@ export type ServeValues = Values<typeof serveOptions>;
 
 /** What the engine is told. @throws UsageError */
 export function engineOptions(values: ServeValues): LoadOptions {
-  const { maxNumBatchedTokens, snapshotInterval, prefixCacheSize, maxNumSeqs = 32, maxQueueSize = 256 } = values;
-  for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval })) {
+  const { maxModelLen, maxNumBatchedTokens, snapshotInterval, prefixCacheSize, kvCacheSize } = values;
+  const { maxNumSeqs = 32, maxQueueSize = 256 } = values;
+  for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval, kvCacheSize })) {
     assertCount(name, value, 1);
   }
   assertCount('maxQueueSize', maxQueueSize, 0);
   assertCount('prefixCacheSize', prefixCacheSize, 0);
   return {
+    maxModelLen,
     maxNumSeqs,
     maxNumBatchedTokens,
     maxQueueSize,
     snapshotInterval,
     enablePrefixCaching: prefixCacheSize !== 0,
     prefixCacheBytes: prefixCacheSize === undefined ? undefined : prefixCacheSize * MIB,
+    kvCacheMemoryBytes: kvCacheSize === undefined ? undefined : kvCacheSize * MIB,
     recover: !values.noRecover,
   };
 }
@@ -68,6 +73,7 @@ export async function appOptions(
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     chatTemplate: chatTemplate === undefined ? undefined : await readTemplate(chatTemplate),
+    page: !values.noPage,
     limits: { maxModelLen, maxAnswers, maxBodyBytes: maxBodySize === undefined ? undefined : maxBodySize * MIB },
   };
 }

@@ -13,8 +13,9 @@ export const serve = defineCommand({
   summary: "Serve a model behind OpenAI's API",
   positionals: ['model?'],
   details: [
-    'Answers /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize, /health, /version and /metrics;',
-    '/openapi.json describes them. The log goes to standard output and holds neither prompts nor answers.',
+    'A page to chat is at /. Programs find /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
+    '/health, /version and /metrics; /openapi.json describes them.',
+    'The log goes to standard output and holds neither prompts nor answers.',
     'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
   ].join('\n'),
   options: { ...serveOptions, ...modelOptions },

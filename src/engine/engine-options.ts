@@ -5,9 +5,14 @@ import type { Executor } from './executor.ts';
 export interface EngineLimits {
   /** Requests that may wait for a slot; one more is refused with QueueFullError. Default: no limit. */
   readonly maxQueueSize?: number | undefined;
+  /**
+   * Tokens of prompt and answer together: a longer prompt is refused with ContextLengthError, an answer ends there.
+   * Default: no limit, or what the key-value cache holds of one sequence.
+   */
+  readonly maxModelLen?: number | undefined;
   /** Keep states of token prefixes for later requests. Default: true. */
   readonly enablePrefixCaching?: boolean | undefined;
-  /** Memory for those states. Default: 512 MiB. */
+  /** Memory for those states, and for the blocks that they share with nobody but each other. Default: 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
   /** Tokens between two states that are kept of one sequence. Default: 256. */
   readonly snapshotInterval?: number | undefined;

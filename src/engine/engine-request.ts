@@ -1,5 +1,5 @@
-import type { Snapshot } from './prefix-cache.ts';
 import type { SamplingParams } from './sampling-params.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** A prompt and how to answer it. */
 export interface EngineRequest {

@@ -21,6 +21,9 @@ export interface EngineStats {
   readonly runningRequests: number;
   readonly slots: number;
   readonly freeSlots: number;
+  /** Of the key-value cache; none without attention. What the prefix cache holds is not free, but may become so. */
+  readonly blocks: number;
+  readonly freeBlocks: number;
   readonly steps: number;
   /** Prompt tokens processed, without those from the prefix cache; answer tokens processed. */
   readonly prefillTokens: number;

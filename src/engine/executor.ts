@@ -17,14 +17,15 @@ export interface ScheduledTokens {
 export type LogitsRows = 'last' | 'all';
 
 /**
- * Something to do with whole states. A snapshot is a copy of a slot that the ranks keep beside the slots, under a number
- * that the caller chose and uses once.
+ * Something to do with whole states or blocks. A snapshot is a copy of a slot that the ranks keep beside the slots, under
+ * a number that the caller chose and uses once. The blocks of its tokens stay where they are: the caller sees to that.
  */
 export type StateCommand =
   | { readonly type: 'copy'; readonly from: number; readonly to: number }
   | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
-  | { readonly type: 'release'; readonly snapshot: number };
+  | { readonly type: 'release'; readonly snapshot: number }
+  | { readonly type: 'copyBlock'; readonly from: number; readonly to: number };
 
 /** One step of the model over some sequences. */
 export interface Batch {
@@ -59,8 +60,35 @@ export interface StepOutput {
 export interface StateFootprint {
   /** Over all ranks, with what several ranks hold. */
   readonly bytes: number;
-  /** Numbers in a state that {@link Executor.exportState} gives. */
+  /** Numbers in a state that {@link Executor.exportState} gives, without keys and values. */
   readonly length: number;
+  /** Absent where no layer has attention. */
+  readonly kvCache?: KvCacheFootprint | undefined;
+}
+
+/** The blocks that keys and values lie in. */
+export interface KvCacheFootprint {
+  readonly numBlocks: number;
+  /** Tokens per block. */
+  readonly blockSize: number;
+  /** Of one block, over all ranks, with what several ranks hold. */
+  readonly blockBytes: number;
+  /** Numbers per token in a state that {@link Executor.exportState} gives. */
+  readonly tokenLength: number;
+}
+
+/** Where the ranks keep the state after some tokens. */
+export interface StatePlace {
+  /** Of the snapshot. */
+  readonly id: number;
+  /** Tokens whose keys and values lie in the blocks. */
+  readonly length: number;
+  readonly blocks: readonly number[];
+}
+
+/** Numbers in the exported state after so many tokens. */
+export function exportedLength({ length, kvCache }: StateFootprint, numTokens: number): number {
+  return length + numTokens * (kvCache?.tokenLength ?? 0);
 }
 
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
@@ -69,9 +97,12 @@ export interface Executor {
   execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
-  /** A snapshot's state in one piece, as one rank alone would hold it: for any number of ranks. */
-  exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; behind it the keys of its
+   * tokens and their values, layer by layer.
+   */
+  exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>>;
   /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */
-  importState(snapshot: number, state: Float32Array): Promise<void>;
+  importState(place: StatePlace, state: Float32Array): Promise<void>;
   dispose(): Promise<void>;
 }

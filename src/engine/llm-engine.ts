@@ -1,4 +1,4 @@
-import { ArgumentError, EmptyPromptError, QueueFullError } from '../errors.ts';
+import { ArgumentError, ContextLengthError, EmptyPromptError, QueueFullError } from '../errors.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import type { EngineContext } from './engine-options.ts';
@@ -38,15 +38,16 @@ export class LLMEngine {
     const { executor, tokenizer, maxNumSeqs, maxNumBatchedTokens } = context;
     this.#vocabSize = context.vocabSize;
     this.#maxQueueSize = context.maxQueueSize ?? Number.POSITIVE_INFINITY;
-    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds) };
     this.#executor = new ReloadableExecutor(executor, context.reloadExecutor);
     this.#states = new StateManager({
       slots: maxNumSeqs,
-      stateBytes: executor.stateFootprint.bytes,
+      footprint: executor.stateFootprint,
       enablePrefixCaching: context.enablePrefixCaching ?? true,
       prefixCacheBytes: context.prefixCacheBytes ?? 512 * MIB,
       snapshotInterval: context.snapshotInterval ?? 256,
     });
+    const maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
+    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
     this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
@@ -74,12 +75,12 @@ export class LLMEngine {
 
   /**
    * Accepts a request and returns its id.
-   * @throws QueueFullError; EmptyPromptError; ArgumentError when an unfinished request has the id; the executor's error
-   * when it has failed for good.
+   * @throws QueueFullError; EmptyPromptError; ContextLengthError; ArgumentError when an unfinished request has the id;
+   * the executor's error when it has failed for good.
    */
   addRequest(source: EngineRequest): string {
     if (this.#executor.failure && !this.#executor.canReload) throw this.#executor.failure;
-    checkRequest(source);
+    checkRequest(source, this.#requestContext.maxModelLen);
     const id = source.requestId ?? this.#newId();
     if (this.#requests.has(id)) {
       throw new ArgumentError(`There is an unfinished request '${id}'.`, 'Give each request an id of its own.');
@@ -121,6 +122,8 @@ export class LLMEngine {
       runningRequests: running,
       slots: this.#states.numSlots,
       freeSlots: this.#states.numFreeSlots,
+      blocks: this.#states.numBlocks,
+      freeBlocks: this.#states.numFreeBlocks,
       preemptions: this.#scheduler.preemptions,
       prefixCache: this.#states.cacheStats(),
     };
@@ -146,8 +149,9 @@ export class LLMEngine {
     const commands = this.#states.takeCommands();
     const sequences = scheduled
       .filter(({ numTokens }) => numTokens > 0)
-      .map(({ sequence: { slot = -1, numComputedTokens, tokenIds, request }, numTokens }) => ({
+      .map(({ sequence: { slot = -1, blocks, numComputedTokens, tokenIds, request }, numTokens }) => ({
         slot,
+        blocks,
         numComputedTokens,
         tokenIds: tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
         logits: logitsRows(request),
@@ -245,8 +249,16 @@ export class LLMEngine {
   }
 }
 
-function checkRequest({ promptTokenIds, priority = 0 }: EngineRequest): void {
-  if (promptTokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
+function checkRequest({ promptTokenIds, params, priority = 0 }: EngineRequest, maxModelLen: number): void {
+  const { length } = promptTokenIds;
+  if (length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
+  // Whatever is generated, there must be room for its first token.
+  if (length + Math.min(params.maxTokens, 1) > maxModelLen) {
+    throw new ContextLengthError(
+      `The prompt has ${length} tokens; prompt and answer may have ${maxModelLen} here.`,
+      'Shorten it, or load the model with more kvCacheMemoryBytes or another maxModelLen.',
+    );
+  }
   if (!Number.isFinite(priority))
     throw new ArgumentError(`priority is ${priority}.`, 'Use a number: lower goes first.');
 }

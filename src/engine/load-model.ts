@@ -35,6 +35,11 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly maxNumSeqs?: number | undefined;
   /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
+  /**
+   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: as much as `maxNumSeqs`
+   * sequences of 32768 tokens take (or of `maxModelLen`), but at most 1 GiB or what one such sequence takes.
+   */
+  readonly kvCacheMemoryBytes?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /**
@@ -61,8 +66,16 @@ export interface LoadedModel {
 /** Finds a model, checks that its parts fit each other, and loads it. */
 export async function loadModel(source: string, options: LoadOptions): Promise<LoadedModel> {
   const { tensorParallelSize = 1, maxNumSeqs = 16, maxNumBatchedTokens = 512, signal } = options;
-  const { maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = options;
-  const counts = { tensorParallelSize, maxNumSeqs, maxNumBatchedTokens, snapshotInterval, maxUnreadTokens };
+  const { maxModelLen, maxQueueSize, enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } =
+    options;
+  const counts = {
+    tensorParallelSize,
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxModelLen,
+    snapshotInterval,
+    maxUnreadTokens,
+  };
   for (const [name, value] of Object.entries(counts)) {
     if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
@@ -73,6 +86,8 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     device: options.device ?? 'auto',
     dtype: options.dtype ?? 'auto',
     slots: maxNumSeqs,
+    maxModelLen,
+    kvCacheMemoryBytes: options.kvCacheMemoryBytes,
     checkFinite: options.checkFinite ?? false,
   };
   // What can't work fails before anything is fetched.
@@ -122,6 +137,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         vocabSize: config.vocabSize,
         maxNumSeqs,
         maxNumBatchedTokens,
+        maxModelLen,
         maxQueueSize,
         enablePrefixCaching,
         prefixCacheBytes,
@@ -137,7 +153,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
-function mostRanks(numHeads: number): number {
+function mostRanks(numHeads = 0): number {
   let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
@@ -151,7 +167,7 @@ async function startRanks(
   watch: LoadOptions,
 ): Promise<Executor> {
   if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
-  if (config.numHeads % size !== 0) {
+  if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
       'Use a divisor of the heads.',

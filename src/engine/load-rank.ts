@@ -8,16 +8,15 @@ import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { compileForDevice, createBackend, weightStorage } from './devices.ts';
+import { type KvCacheLimits, numKvBlocks } from './kv-cache-limits.ts';
 import { loadWeights } from './load-weights.ts';
 import { ModelRunner } from './model-runner.ts';
 
 /** What all ranks of a model agree on. It can be posted to a worker. */
-export interface RankOptions {
+export interface RankOptions extends KvCacheLimits {
   readonly name: string;
   readonly device: string;
   readonly dtype: string;
-  /** Sequences whose state is kept at once. */
-  readonly slots: number;
   readonly checkFinite: boolean;
   /** Of the device, where somebody compiled them for several ranks. */
   readonly kernels?: CompiledKernels | undefined;
@@ -53,7 +52,9 @@ export async function makeRank(
   const context = new LayerContext(backend, group, weightDType);
   const model = definition.create(context, quantConfig);
   await fill(model);
-  return new ModelRunner(backend, model, { slots: options.slots, chunkSize: definition.config.chunkSize, group });
+  const numBlocks = numKvBlocks(model.kvCacheSizes, options);
+  const { chunkSize } = definition.config;
+  return new ModelRunner(backend, model, { slots: options.slots, numBlocks, chunkSize, group });
 }
 
 /** The dtype that most of the checkpoint's values are stored in. */

@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { DisposedError } from '../errors.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import {
   buildMamba2Metadata,
   checkSequences,
@@ -12,12 +13,21 @@ import {
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';
-import type { Batch, Executor, LogitsRows, ScheduledTokens, StateFootprint, StepOutput } from './executor.ts';
-import { joinStateParts, StateCache, type StatePart } from './state-cache.ts';
+import { decodeAttention, decodeAttentionMetadata } from './decode-attention.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type LogitsRows,
+  type ScheduledTokens,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
+import { StateCache, type StateCacheSize } from './state-cache.ts';
+import { joinStateParts, type StatePart } from './state-part.ts';
 
-export interface ModelRunnerOptions {
-  /** Sequences whose state is kept at once. */
-  readonly slots: number;
+export interface ModelRunnerOptions extends StateCacheSize {
   readonly chunkSize: number;
   /** Default: one rank. */
   readonly group?: ProcessGroup | undefined;
@@ -46,12 +56,16 @@ export class ModelRunner implements Executor {
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
   #loaded: Loaded | undefined;
 
-  constructor(backend: Backend, model: CausalLM, { slots, chunkSize, group = singleProcess }: ModelRunnerOptions) {
+  constructor(
+    backend: Backend,
+    model: CausalLM,
+    { slots, numBlocks, chunkSize, group = singleProcess }: ModelRunnerOptions,
+  ) {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
     this.#slots = slots;
     this.#group = group;
-    const states = new StateCache(backend, model, slots, group);
+    const states = new StateCache(backend, model, { slots, numBlocks }, group);
     this.stateFootprint = states.footprint;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
   }
@@ -62,6 +76,7 @@ export class ModelRunner implements Executor {
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
+    for (const { blocks = [] } of sequences) loaded.states.kvCache?.check(blocks);
     return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
   }
 
@@ -69,17 +84,18 @@ export class ModelRunner implements Executor {
     if (logits.buffer.byteLength > (this.#spare?.buffer.byteLength ?? 0)) this.#spare = logits;
   }
 
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    return joinStateParts(await this.exportStateParts(snapshot), this.stateFootprint.length);
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const length = exportedLength(this.stateFootprint, place.length);
+    return joinStateParts(await this.exportStateParts(place), length);
   }
 
   /** This rank's parts of a snapshot's state. */
-  async exportStateParts(snapshot: number): Promise<StatePart[]> {
-    return this.#usable().states.exportParts(snapshot);
+  async exportStateParts(place: StatePlace): Promise<StatePart[]> {
+    return this.#usable().states.exportParts(place);
   }
 
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
-    this.#usable().states.importWhole(snapshot, state);
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    this.#usable().states.importWhole(place, state);
   }
 
   async dispose(): Promise<void> {
@@ -95,12 +111,16 @@ export class ModelRunner implements Executor {
   #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
+    const paged = states.kvCache && decodeAttention(sequences);
     const isWatched = sequences.some(({ watch }) => watch);
-    const key = `decode ${sequences.length}${isWatched ? ' watched' : ''}`;
-    const results = this.#backend.step(key, [ids, slots], ([inputIds, decodeSlots]) => {
+    const key = `decode ${sequences.length}${paged ? ` in ${paged.width} blocks` : ''}${isWatched ? ' watched' : ''}`;
+    const inputs = [ids, slots, ...(paged?.vectors ?? [])];
+    const results = this.#backend.step(key, inputs, ([inputIds, decodeSlots, ...vectors]) => {
       const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-      const metadata = decodeMetadata(decodeSlots, none, this.#chunkSize);
-      const hiddenStates = model.forward({ inputIds, cache: watch?.cache ?? states.layers, metadata });
+      const attention = paged && decodeAttentionMetadata(vectors);
+      const metadata = { ...decodeMetadata(decodeSlots, none, this.#chunkSize), attention };
+      const cache = watch?.cache ?? states.layers;
+      const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
       return this.#results(model.computeLogits(hiddenStates), watch);
     });
     return this.#read(results, sequences, sequences, states);
@@ -126,7 +146,11 @@ export class ModelRunner implements Executor {
       const hiddenStates = model.forward({
         inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
         cache: watch?.cache ?? states.layers,
-        metadata: buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+        kvCache: states.kvCache?.layers,
+        metadata: {
+          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+          attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
+        },
       });
       const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
       return this.#read(this.#results(model.computeLogits(selected), watch), sequences, ordered, states);

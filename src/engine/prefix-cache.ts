@@ -1,47 +1,37 @@
 import { IntegrityError } from '../errors.ts';
+import { BlockCounts } from './block-counts.ts';
+import type { BlockPool } from './block-pool.ts';
 import type { PrefixCacheStats } from './engine-stats.ts';
-import { type PrefixNode, PrefixTree } from './prefix-tree.ts';
-
-/** The state after some tokens, and the logits that follow them where they are known. */
-export interface Snapshot {
-  /** Under which the executor keeps the state. */
-  readonly id: number;
-  /** Tokens that led to it. */
-  readonly length: number;
-  /** (vocabSize): a request for exactly these tokens needs no step. */
-  logits: Float32Array | undefined;
-  /** Owners who need it to stay. */
-  pins: number;
-  readonly node: PrefixNode<Snapshot>;
-}
+import { PrefixTree } from './prefix-tree.ts';
+import type { AddedSnapshot, CachedPrefix, Snapshot } from './snapshot.ts';
 
 export interface PrefixCacheOptions {
   /** Of one state. */
   readonly stateBytes: number;
-  /** Of all snapshots that nobody has pinned. */
+  readonly blockBytes: number;
+  /** Of all snapshots that nobody has pinned, with each of their blocks once. */
   readonly maxBytes: number;
+  /** Where snapshots share blocks with sequences and with each other. */
+  readonly pool: BlockPool;
   /** The executor may drop this snapshot. */
   readonly onRelease: (id: number) => void;
 }
 
-/** isNew: the executor has yet to take the snapshot. */
-export interface AddedSnapshot {
-  readonly snapshot: Snapshot;
-  readonly isNew: boolean;
-}
-
 /**
  * Snapshots by the tokens that led to them, least recently used first out. Whether a snapshot fits a sequence is decided
- * by comparing tokens. What is pinned stays, and does not count against the limit.
+ * by comparing tokens. What is pinned does not count against the limit, and goes only when there are no other blocks.
  */
 export class PrefixCache {
   readonly #options: PrefixCacheOptions;
   readonly #tree = new PrefixTree<Snapshot>();
   /** Not pinned, least recently used first. */
   readonly #evictable = new Map<number, Snapshot>();
+  readonly #evictableBlocks = new BlockCounts();
   readonly #pinned = new Set<Snapshot>();
+  readonly #pinnedBlocks = new BlockCounts();
   #nextId = 0;
-  #bytes = 0;
+  /** Of what may be evicted, but for its blocks. */
+  #ownBytes = 0;
   #queries = 0;
   #hits = 0;
   #queriedTokens = 0;
@@ -56,29 +46,33 @@ export class PrefixCache {
    * The snapshot of the longest beginning of these tokens. Of all of them only one that knows its logits is of use:
    * they are what a sequence goes on from.
    */
-  match(tokenIds: readonly number[]): Snapshot | undefined {
+  find(tokenIds: readonly number[]): Snapshot | undefined {
     const usable = ({ length, logits }: Snapshot) => length < tokenIds.length || logits !== undefined;
-    const found = this.#tree.longest(tokenIds, usable);
+    return this.#tree.longest(tokenIds, usable);
+  }
+
+  /** Counts that somebody goes on with so many tokens from what was found. */
+  use(found: Snapshot | undefined, numTokens: number): void {
     this.#queries++;
-    this.#queriedTokens += tokenIds.length;
-    if (!found) return undefined;
+    this.#queriedTokens += numTokens;
+    if (!found) return;
     this.#hits++;
     this.#hitTokens += found.length;
     this.#touch(found);
-    return found;
   }
 
   /** Makes room for the state after the first `length` tokens. undefined: the limit leaves none. */
-  add(tokenIds: readonly number[], length: number, logits: Float32Array | undefined): AddedSnapshot | undefined {
-    if (this.#bytesOf({ length, logits }) > this.#options.maxBytes) return undefined;
-    const added = this.#insert(tokenIds, length, logits);
+  add(prefix: CachedPrefix): AddedSnapshot | undefined {
+    const { pool, blockBytes, maxBytes } = this.#options;
+    const { length, logits } = prefix;
+    if (this.#bytesOf(prefix) + blockBytes * pool.blocksFor(length) > maxBytes) return undefined;
+    const added = this.#insert(prefix);
     const { snapshot, isNew } = added;
     if (isNew) {
-      this.#bytes += this.#bytesOf(snapshot);
-      this.#evictable.set(snapshot.id, snapshot);
+      this.#admit(snapshot);
     } else if (logits && !snapshot.logits) {
       snapshot.logits = logits.slice();
-      if (this.#evictable.has(snapshot.id)) this.#bytes += logits.byteLength;
+      if (this.#evictable.has(snapshot.id)) this.#ownBytes += logits.byteLength;
     }
     this.#touch(snapshot);
     this.#evict();
@@ -86,43 +80,67 @@ export class PrefixCache {
   }
 
   /** The same whatever the limit says. The snapshot stays until it is unpinned. */
-  addPinned(tokenIds: readonly number[], length: number, logits: Float32Array | undefined): AddedSnapshot {
-    const added = this.#insert(tokenIds, length, logits);
-    const { snapshot } = added;
+  addPinned(prefix: CachedPrefix): AddedSnapshot {
+    const added = this.#insert(prefix);
+    const { snapshot, isNew } = added;
+    if (isNew) this.#hold(snapshot);
     this.pin(snapshot);
-    this.#pinned.add(snapshot);
-    if (logits) snapshot.logits ??= logits.slice();
+    if (prefix.logits) snapshot.logits ??= prefix.logits.slice();
     return added;
   }
 
   pin(snapshot: Snapshot): void {
-    snapshot.pins++;
-    if (!this.#evictable.delete(snapshot.id)) return;
-    this.#bytes -= this.#bytesOf(snapshot);
-    this.#pinned.add(snapshot);
+    if (snapshot.pins++ > 0 || !this.#evictable.has(snapshot.id)) return;
+    this.#withdraw(snapshot);
+    this.#hold(snapshot);
   }
 
   unpin(snapshot: Snapshot): void {
-    // What was dropped with everything else has no pins to take.
+    // What was dropped has no pins to take.
     if (!this.#pinned.has(snapshot)) return;
     snapshot.pins--;
     if (snapshot.pins > 0) return;
-    this.#pinned.delete(snapshot);
-    this.#bytes += this.#bytesOf(snapshot);
-    this.#evictable.set(snapshot.id, snapshot);
+    this.#letGo(snapshot);
+    this.#admit(snapshot);
     this.#evict();
+  }
+
+  /** Whether nobody but snapshots holds a block. */
+  isReclaimable(block: number): boolean {
+    const { pool } = this.#options;
+    return pool.references(block) === this.#evictableBlocks.of(block) + this.#pinnedBlocks.of(block);
+  }
+
+  /** How many such blocks there are. */
+  get numReclaimableBlocks(): number {
+    let count = 0;
+    for (const block of this.#evictableBlocks.blocks()) if (this.isReclaimable(block)) count++;
+    for (const block of this.#pinnedBlocks.blocks()) {
+      if (this.#evictableBlocks.of(block) === 0 && this.isReclaimable(block)) count++;
+    }
+    return count;
+  }
+
+  /** Drops snapshots for their blocks until so many are free. False, and nothing dropped: there are not so many. */
+  reclaim(count: number): boolean {
+    const { pool } = this.#options;
+    if (pool.numFree >= count) return true;
+    if (pool.numFree + this.numReclaimableBlocks < count) return false;
+    while (pool.numFree < count) {
+      const snapshot = this.#nextToReclaim();
+      if (!snapshot) return false;
+      this.#drop(snapshot);
+    }
+    return true;
   }
 
   has(snapshot: Snapshot): boolean {
     return snapshot.node.value === snapshot;
   }
 
-  /** Forgets everything without releasing it: the executor that had it is gone. */
+  /** Forgets everything without telling the executor: the one that had it is gone. */
   clear(): void {
-    for (const snapshot of [...this.#evictable.values(), ...this.#pinned]) this.#tree.remove(snapshot.node);
-    this.#evictable.clear();
-    this.#pinned.clear();
-    this.#bytes = 0;
+    for (const snapshot of [...this.#evictable.values(), ...this.#pinned]) this.#forget(snapshot);
   }
 
   stats(): PrefixCacheStats {
@@ -138,42 +156,101 @@ export class PrefixCache {
     };
   }
 
+  /** The blocks of each snapshot. */
+  *heldBlocks(): Generator<readonly number[]> {
+    for (const { blocks } of this.#tree.values()) yield blocks;
+  }
+
   /** @throws IntegrityError when the counts are not those of what is kept. */
   checkIntegrity(): void {
     const kept = [...this.#tree.values()];
-    const bytes = [...this.#evictable.values()].reduce((sum, snapshot) => sum + this.#bytesOf(snapshot), 0);
-    if (kept.length !== this.#evictable.size + this.#pinned.size || !kept.every((snapshot) => this.has(snapshot))) {
+    const evictable = [...this.#evictable.values()];
+    if (kept.length !== evictable.length + this.#pinned.size || !kept.every((snapshot) => this.has(snapshot))) {
       throw new IntegrityError(`The prefix tree holds ${kept.length} snapshots, the cache ${this.stats().entries}.`);
     }
+    const blocks = new Set(evictable.flatMap((snapshot) => snapshot.blocks));
+    const ownBytes = evictable.reduce((sum, snapshot) => sum + this.#bytesOf(snapshot), 0);
+    const bytes = ownBytes + this.#options.blockBytes * blocks.size;
     if (bytes !== this.#bytes || bytes > this.#options.maxBytes) {
       throw new IntegrityError(`The prefix cache counts ${this.#bytes} bytes, holds ${bytes}, and may hold less.`);
     }
     const isPinned = (snapshot: Snapshot) => snapshot.pins > 0;
-    if (![...this.#pinned].every(isPinned) || [...this.#evictable.values()].some(isPinned)) {
+    if (![...this.#pinned].every(isPinned) || evictable.some(isPinned)) {
       throw new IntegrityError('A snapshot is pinned and may be evicted, or the other way round.');
     }
+  }
+
+  get #bytes(): number {
+    return this.#ownBytes + this.#options.blockBytes * this.#evictableBlocks.size;
   }
 
   #touch(snapshot: Snapshot): void {
     if (this.#evictable.delete(snapshot.id)) this.#evictable.set(snapshot.id, snapshot);
   }
 
-  #insert(tokenIds: readonly number[], length: number, logits: Float32Array | undefined): AddedSnapshot {
+  #insert({ tokenIds, length, blocks, logits }: CachedPrefix): AddedSnapshot {
     const node = this.#tree.node(tokenIds, length);
     if (node.value) return { snapshot: node.value, isNew: false };
-    node.value = { id: this.#nextId++, length, logits: logits?.slice(), pins: 0, node };
+    this.#options.pool.retain(blocks);
+    node.value = { id: this.#nextId++, length, blocks, logits: logits?.slice(), pins: 0, node };
     return { snapshot: node.value, isNew: true };
+  }
+
+  /** Lets a snapshot be evicted from now on. */
+  #admit(snapshot: Snapshot): void {
+    this.#evictable.set(snapshot.id, snapshot);
+    this.#evictableBlocks.add(snapshot.blocks);
+    this.#ownBytes += this.#bytesOf(snapshot);
+  }
+
+  #withdraw(snapshot: Snapshot): void {
+    this.#evictable.delete(snapshot.id);
+    this.#evictableBlocks.remove(snapshot.blocks);
+    this.#ownBytes -= this.#bytesOf(snapshot);
+  }
+
+  #hold(snapshot: Snapshot): void {
+    this.#pinned.add(snapshot);
+    this.#pinnedBlocks.add(snapshot.blocks);
+  }
+
+  #letGo(snapshot: Snapshot): void {
+    this.#pinned.delete(snapshot);
+    this.#pinnedBlocks.remove(snapshot.blocks);
   }
 
   #evict(): void {
     for (const snapshot of this.#evictable.values()) {
       if (this.#bytes <= this.#options.maxBytes) return;
-      this.#evictable.delete(snapshot.id);
-      this.#bytes -= this.#bytesOf(snapshot);
-      this.#tree.remove(snapshot.node);
-      this.#evictions++;
-      this.#options.onRelease(snapshot.id);
+      this.#drop(snapshot);
     }
+  }
+
+  #drop(snapshot: Snapshot): void {
+    this.#forget(snapshot);
+    this.#evictions++;
+    this.#options.onRelease(snapshot.id);
+  }
+
+  #forget(snapshot: Snapshot): void {
+    if (this.#pinned.has(snapshot)) this.#letGo(snapshot);
+    else this.#withdraw(snapshot);
+    this.#tree.remove(snapshot.node);
+    this.#options.pool.release(snapshot.blocks);
+  }
+
+  /**
+   * What to drop for blocks: where one becomes free at once, which leaves the shorter snapshots that it shares others
+   * with; else any that holds some back together with others. Least recently used first, pinned ones last.
+   */
+  #nextToReclaim(): Snapshot | undefined {
+    const { pool } = this.#options;
+    for (const snapshots of [[...this.#evictable.values()], [...this.#pinned]]) {
+      const frees = snapshots.find(({ blocks }) => blocks.some((block) => pool.references(block) === 1));
+      const found = frees ?? snapshots.find(({ blocks }) => blocks.some((block) => this.isReclaimable(block)));
+      if (found) return found;
+    }
+    return undefined;
   }
 
   /** The state, the logits, and at most this much for the tokens, which snapshots share. */

@@ -9,9 +9,9 @@ export async function answer(runner: ModelRunner, request: StepRequest, rank: nu
       return rank === 0 ? { step } : {};
     }
     case 'exportState':
-      return { stateParts: await runner.exportStateParts(request.snapshot) };
+      return { stateParts: await runner.exportStateParts(request.place) };
     case 'importState':
-      await runner.importState(request.snapshot, request.state);
+      await runner.importState(request.place, request.state);
       return {};
   }
 }

@@ -3,12 +3,20 @@ import { reviveError } from '../distributed/serialized-error.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
-import type { Batch, Executor, StateFootprint, StepOutput } from './executor.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
 import type { RankMessage, RankResult, RankStart, StepRequest, WeightSource } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
-import { checkStateLength, joinStateParts } from './state-cache.ts';
+import { checkStateLength } from './state-cache.ts';
+import { joinStateParts } from './state-part.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 
@@ -89,16 +97,16 @@ export class RankExecutor implements Executor {
     this.#threads[0].post({ type: 'recycle', logits }, [logits.buffer]);
   }
 
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    const results = await this.#step({ type: 'exportState', snapshot });
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const results = await this.#step({ type: 'exportState', place });
     const parts = results.flatMap(({ stateParts = [] }) => stateParts);
-    return joinStateParts(parts, this.#stateFootprint.length);
+    return joinStateParts(parts, exportedLength(this.#stateFootprint, place.length));
   }
 
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
     // A rank that refused it would take the others down with it.
-    checkStateLength(state, this.#stateFootprint);
-    await this.#step({ type: 'importState', snapshot, state });
+    checkStateLength(state, this.#stateFootprint, place.length);
+    await this.#step({ type: 'importState', place, state });
   }
 
   async dispose(): Promise<void> {
@@ -171,11 +179,10 @@ function plainSource(source: WeightSource): RankStart['source'] {
 
 /** All ranks know how long a whole state is, and each how many bytes it holds of one. */
 function totalFootprint(replies: readonly RankReply[]): StateFootprint {
-  let total = { bytes: 0, length: 0 };
-  for (const reply of replies) {
-    if (reply.type !== 'ready') continue;
-    const { bytes, length } = reply.stateFootprint;
-    total = { bytes: total.bytes + bytes, length };
-  }
-  return total;
+  const footprints = replies.flatMap((reply) => (reply.type === 'ready' ? [reply.stateFootprint] : []));
+  return footprints.reduce((total, { bytes, length, kvCache }) => ({
+    bytes: total.bytes + bytes,
+    length,
+    kvCache: kvCache && { ...kvCache, blockBytes: (total.kvCache?.blockBytes ?? 0) + kvCache.blockBytes },
+  }));
 }

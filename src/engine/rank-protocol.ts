@@ -3,9 +3,9 @@ import type { ProgressEvent } from '../checkpoint/progress.ts';
 import type { FileAnswer, FileQuestion } from '../checkpoint/remote-files.ts';
 import type { SerializedError } from '../distributed/serialized-error.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
-import type { Batch, StateFootprint, StepOutput } from './executor.ts';
+import type { Batch, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
-import type { StatePart } from './state-cache.ts';
+import type { StatePart } from './state-part.ts';
 import type { SyntheticSource } from './synthetic-model.ts';
 
 /** Where ranks get their weights: a checkpoint's folder, files that one thread reads for all, or a model to make up. */
@@ -32,8 +32,8 @@ export type RankRequest =
 /** A step, or a state to give or take. Every rank answers each with a result. */
 export type StepRequest =
   | { readonly type: 'execute'; readonly batch: Batch }
-  | { readonly type: 'exportState'; readonly snapshot: number }
-  | { readonly type: 'importState'; readonly snapshot: number; readonly state: Float32Array };
+  | { readonly type: 'exportState'; readonly place: StatePlace }
+  | { readonly type: 'importState'; readonly place: StatePlace; readonly state: Float32Array };
 
 /** What a rank returns. */
 export interface RankResult {

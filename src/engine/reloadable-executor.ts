@@ -1,4 +1,4 @@
-import type { Batch, Executor, StateFootprint, StepOutput } from './executor.ts';
+import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 
 /** An executor that can be replaced by a new one after it has failed. */
 export class ReloadableExecutor implements Executor {
@@ -33,12 +33,12 @@ export class ReloadableExecutor implements Executor {
     this.#executor.recycle?.(logits);
   }
 
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    return this.#executor.exportState(snapshot);
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    return this.#executor.exportState(place);
   }
 
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
-    await this.#executor.importState(snapshot, state);
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    await this.#executor.importState(place, state);
   }
 
   /** No step can be run any more until it is reloaded. */

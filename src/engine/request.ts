@@ -1,10 +1,10 @@
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import type { EngineRequest } from './engine-request.ts';
-import type { Snapshot } from './prefix-cache.ts';
 import type { PromptTokenLogprob } from './request-output.ts';
 import { logSumExp, topLogprobs } from './sampler.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import { Sequence, type SequenceContext } from './sequence.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** A request in the engine: its answers and what is known of it. */
 export class Request {
@@ -40,10 +40,11 @@ export class Request {
     this.priority = priority;
     this.order = order;
     this.#source = source;
-    const { tokenizer, eosTokenIds } = context;
+    const { tokenizer, eosTokenIds, maxModelLen } = context;
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
     const badWordsTokenIds = params.badWords.flatMap((word) => badWordTokenIds(word, tokenizer));
-    this.#context = { tokenizer, eosTokenIds, constraints: { promptTokenIds, endTokenIds, badWordsTokenIds } };
+    const constraints = { promptTokenIds, endTokenIds, badWordsTokenIds };
+    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints };
     this.#promptLogprobs = params.promptLogprobs === undefined ? undefined : [null];
     this.sequences = [new Sequence(this, 0, this.#context)];
   }

@@ -1,5 +1,5 @@
-import type { Executor } from './executor.ts';
-import type { Snapshot } from './prefix-cache.ts';
+import type { Executor, StatePlace } from './executor.ts';
+import type { Snapshot } from './snapshot.ts';
 import { checkStateLength } from './state-cache.ts';
 import type { StateManager } from './state-manager.ts';
 
@@ -18,20 +18,28 @@ export class SavedStates {
     const commands = this.#states.takeCommands();
     // Sent without waiting in between: what is sent first is done first.
     const taken = this.#executor.execute({ commands, sequences: [], logits: 'last' });
-    const [state] = await Promise.all([this.#executor.exportState(snapshot.id), taken]);
+    const [state] = await Promise.all([this.#executor.exportState(placeOf(snapshot)), taken]);
     return state;
   }
 
   /**
-   * Takes a state as that after these tokens. The caller owns the snapshot.
+   * Takes a state as that after these tokens. The caller owns the snapshot. Undefined: other sequences need all blocks.
    * @param logits (vocabSize), those that follow.
    * @throws ShapeError when the state has another length than the model's.
    */
-  async write(tokenIds: readonly number[], state: Float32Array, logits: Float32Array | undefined): Promise<Snapshot> {
-    checkStateLength(state, this.#executor.stateFootprint);
-    const { snapshot, isNew } = this.#states.addPinned(tokenIds, logits);
-    if (isNew) await this.#executor.importState(snapshot.id, state);
-    return snapshot;
+  async write(
+    tokenIds: readonly number[],
+    state: Float32Array,
+    logits: Float32Array | undefined,
+  ): Promise<Snapshot | undefined> {
+    checkStateLength(state, this.#executor.stateFootprint, tokenIds.length);
+    const added = this.#states.addPinned(tokenIds, logits);
+    if (!added?.isNew) return added?.snapshot;
+    // What is decided already may still read the blocks that the state gets.
+    const commands = added.snapshot.blocks.length > 0 ? this.#states.takeCommands() : [];
+    const before = commands.length > 0 && this.#executor.execute({ commands, sequences: [], logits: 'last' });
+    await Promise.all([before, this.#executor.importState(placeOf(added.snapshot), state)]);
+    return added.snapshot;
   }
 
   /** Whether a snapshot is still there: none is, once the executor has failed. */
@@ -48,4 +56,9 @@ export class SavedStates {
   release(snapshot: Snapshot): void {
     this.#states.unpin(snapshot);
   }
+}
+
+/** What the executor has to know of a snapshot. */
+function placeOf({ id, length, blocks }: Snapshot): StatePlace {
+  return { id, length, blocks };
 }

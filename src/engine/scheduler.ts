@@ -13,7 +13,8 @@ export interface ScheduledWork {
 
 /**
  * Decides which sequences run and what each does in the next step: decodes first, then prompts that have begun, then
- * those that wait, as long as there are slots and tokens left. Who waits goes by priority, then first come first served.
+ * those that wait, as long as there are slots, blocks and tokens left. Who waits goes by priority, then first come first
+ * served. Who begins gets blocks for all tokens that it has, so that no prompt stops half-way for want of one.
  */
 export class Scheduler {
   readonly #states: StateManager;
@@ -66,6 +67,7 @@ export class Scheduler {
 
   schedule(): ScheduledWork[] {
     this.#makeRoom();
+    this.#growRunning();
     const work: ScheduledWork[] = [];
     let budget = this.#maxNumBatchedTokens;
     const take = (sequence: Sequence) => {
@@ -129,32 +131,48 @@ export class Scheduler {
   }
 
   /**
-   * Takes slots from paused sequences, and from those of a lower priority, for those who would wait for one. What a
-   * sequence loses is kept as a snapshot, or computed again where there is no memory for it.
+   * Takes slots and blocks from paused sequences, and from those of a lower priority, for those who would wait for them.
+   * What a sequence loses is kept as a snapshot, or computed again where there is no memory for it.
    */
   #makeRoom(): void {
-    let free = this.#states.numFreeSlots;
+    let [planned, plannedBlocks] = [0, 0];
     const wanting = this.#waiting.filter(isRunnable).slice(0, this.#states.numSlots);
     for (const next of wanting) {
-      if (free > 0) {
-        free--;
-        continue;
+      const blocks = this.#states.blocksToStart(next);
+      const fits = () =>
+        this.#states.numFreeSlots > planned && this.#states.numAvailableBlocks >= plannedBlocks + blocks;
+      while (!fits()) {
+        const victim = this.#victimFor(next);
+        if (!victim) return;
+        this.#states.save(victim);
+        this.#preempt(victim);
       }
-      const victim = this.#victimFor(next);
-      if (!victim) return;
-      this.#preempt(victim);
+      planned++;
+      plannedBlocks += blocks;
+    }
+  }
+
+  /** Sees that those who run have blocks for their next tokens: where none is left, who is last in turn gives way. */
+  #growRunning(): void {
+    if (this.#states.numBlocks === 0) return;
+    for (const sequence of this.#running.filter(isRunnable).toSorted(compareTurns)) {
+      // Nothing is kept of what gives way: it would be dropped again for the block.
+      while (sequence.slot !== undefined && !this.#states.grow(sequence)) this.#preempt(this.#lastInTurn() ?? sequence);
     }
   }
 
   #victimFor({ request }: Sequence): Sequence | undefined {
-    const paused = this.#running.find((sequence) => sequence.request.isPaused);
-    if (paused) return paused;
-    const [last] = this.#running.toSorted((a, b) => compareTurns(b, a));
-    return last && last.request.priority > request.priority ? last : undefined;
+    const last = this.#lastInTurn();
+    return last && (last.request.isPaused || last.request.priority > request.priority) ? last : undefined;
+  }
+
+  /** Who has to give way first: paused sequences, then who came last. */
+  #lastInTurn(): Sequence | undefined {
+    const paused = this.#running.find(({ request }) => request.isPaused);
+    return paused ?? this.#running.toSorted((a, b) => compareTurns(b, a))[0];
   }
 
   #preempt(sequence: Sequence): void {
-    this.#states.save(sequence);
     this.#states.release(sequence);
     sequence.numComputedTokens = 0;
     sequence.knownLogits = undefined;

@@ -11,6 +11,8 @@ export interface SequenceContext {
   readonly tokenizer: TextTokenizer | undefined;
   readonly constraints: LogitsConstraints;
   readonly eosTokenIds: ReadonlySet<number>;
+  /** Tokens of prompt and answer together that end the answer. */
+  readonly maxModelLen: number;
 }
 
 /** One of a request's answers: its tokens, where its state is, and how its next token is chosen. */
@@ -24,6 +26,8 @@ export class Sequence {
   numComputedTokens = 0;
   /** undefined: it waits, or is over. */
   slot: number | undefined;
+  /** Of the key-value cache, for all of its tokens as long as it has a slot. */
+  blocks: readonly number[] = [];
   /** Those after all of its tokens, where they are known before a step. */
   knownLogits: Float32Array | undefined;
   finishReason: FinishReason | null = null;
@@ -33,10 +37,11 @@ export class Sequence {
   /** Where the request asks for them. */
   readonly halfLives: HalfLifeMeter | undefined;
   readonly #eosTokenIds: ReadonlySet<number>;
+  readonly #maxModelLen: number;
   readonly #sampler: Sampler;
   readonly #output: TextOutput;
 
-  constructor(request: Request, index: number, { tokenizer, constraints, eosTokenIds }: SequenceContext) {
+  constructor(request: Request, index: number, { tokenizer, constraints, eosTokenIds, maxModelLen }: SequenceContext) {
     const { params, promptTokenIds } = request;
     this.request = request;
     this.index = index;
@@ -44,6 +49,7 @@ export class Sequence {
     this.numPromptTokens = promptTokenIds.length;
     this.halfLives = params.halfLifeInterval === undefined ? undefined : new HalfLifeMeter(params.halfLifeInterval);
     this.#eosTokenIds = eosTokenIds;
+    this.#maxModelLen = maxModelLen;
     this.#sampler = new Sampler(params, constraints, index);
     this.#output = new TextOutput(tokenizer, promptTokenIds, params);
   }
@@ -57,11 +63,21 @@ export class Sequence {
     return this.tokenIds.length - this.numComputedTokens;
   }
 
-  /** Takes a slot, with the state after some of its tokens in it. */
-  start(slot: number, state: { readonly length: number; readonly logits: Float32Array | undefined } | undefined): void {
+  /** Takes a slot and blocks, with the state after some of its tokens in them. */
+  start(
+    { slot, blocks }: { readonly slot: number; readonly blocks: readonly number[] },
+    state: { readonly length: number; readonly logits: Float32Array | undefined } | undefined,
+  ): void {
     this.slot = slot;
+    this.blocks = blocks;
     this.numComputedTokens = state?.length ?? 0;
     this.knownLogits = this.numUncomputedTokens === 0 ? state?.logits : undefined;
+  }
+
+  /** Its slot and blocks are others'. */
+  stop(): void {
+    this.slot = undefined;
+    this.blocks = [];
   }
 
   /** Some more of its tokens are in the slot. */
@@ -91,7 +107,8 @@ export class Sequence {
     const endsText = isStopToken || (!params.ignoreEos && this.#eosTokenIds.has(tokenId));
     const isShown = !endsText || (isStopToken && params.includeStopStrInOutput);
     let { text, stop } = isShown ? this.#output.push(tokenId) : { text: '' };
-    const isLast = endsText || this.numOutputTokens >= params.maxTokens;
+    const isFull = this.numOutputTokens >= params.maxTokens || this.tokenIds.length >= this.#maxModelLen;
+    const isLast = endsText || isFull;
     if (isLast && stop === undefined) {
       const rest = this.#output.flush();
       text += rest.text;

@@ -3,10 +3,10 @@ import type { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { EngineRequest } from './engine-request.ts';
 import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
 import type { ModelIdentity } from './model-identity.ts';
-import type { Snapshot } from './prefix-cache.ts';
 import type { Prompt } from './prompt.ts';
 import type { GenerateOptions, SamplingParams } from './sampling-params.ts';
 import { type SessionContents, writeSession } from './session-file.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** What a session takes from its model. */
 export interface SessionHost {

@@ -6,13 +6,9 @@ import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../layers/mamba-state-shape.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { elementCount, type Tensor } from '../tensor/tensor.ts';
-import type { StateCommand, StateFootprint } from './executor.ts';
-
-/** A rank's part of an exported state: values, and where they begin in the whole. */
-export interface StatePart {
-  readonly offset: number;
-  readonly values: Float32Array<ArrayBuffer>;
-}
+import { exportedLength, type StateCommand, type StateFootprint, type StatePlace } from './executor.ts';
+import { KvCache } from './kv-cache.ts';
+import type { StatePart } from './state-part.ts';
 
 /** Of a full prefix cache, each new snapshot releases an old one in the same step. */
 const MAX_SPARE = 4;
@@ -24,10 +20,19 @@ interface LayerState {
   readonly runs: readonly StateRun[];
 }
 
-/** The states of all layers on one rank: slots that steps work in, and snapshots of them. */
+/** How many sequences a cache holds the states of, and in how many blocks their keys and values. */
+export interface StateCacheSize {
+  readonly slots: number;
+  /** 0 without attention. */
+  readonly numBlocks: number;
+}
+
+/** The states of all layers on one rank: slots and blocks that steps work in, and snapshots of slots. */
 export class StateCache {
-  /** One entry per layer, for the model. */
+  /** One entry per mixer, for the model. */
   readonly layers: readonly MambaCacheParams[];
+  /** Absent where no layer has attention. */
+  readonly kvCache: KvCache | undefined;
   /** `bytes` are those of this rank. */
   readonly footprint: StateFootprint;
   readonly #backend: Backend;
@@ -36,7 +41,12 @@ export class StateCache {
   /** Released ones, whose memory the next take. */
   readonly #spare: (readonly SavedSlot[])[] = [];
 
-  constructor(backend: Backend, model: CausalLM, slots: number, group: Pick<ProcessGroup, 'size' | 'rank'>) {
+  constructor(
+    backend: Backend,
+    model: CausalLM,
+    { slots, numBlocks }: StateCacheSize,
+    group: Pick<ProcessGroup, 'size' | 'rank'>,
+  ) {
     this.#backend = backend;
     const states: LayerState[] = [];
     let wholeLength = 0;
@@ -56,7 +66,9 @@ export class StateCache {
     });
     this.#states = states;
     const bytes = 4 * states.reduce((sum, { slotLength }) => sum + slotLength, 0);
-    this.footprint = { bytes, length: wholeLength };
+    const { kvCacheSizes } = model;
+    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group) : undefined;
+    this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }
 
   /** @throws ArgumentError on a slot or snapshot that is not there. */
@@ -64,8 +76,9 @@ export class StateCache {
     for (const command of commands) this.#run(command);
   }
 
-  async exportParts(snapshot: number): Promise<StatePart[]> {
-    const saved = this.#saved(snapshot);
+  async exportParts(place: StatePlace): Promise<StatePart[]> {
+    const saved = this.#saved(place.id);
+    const keysAndValues = this.kvCache?.exportParts(place, this.footprint.length) ?? [];
     const parts = this.#states.map(async ({ runs }, i) => {
       const values = await saved[i].read();
       return runs.map(({ shardOffset, wholeOffset, length }) => ({
@@ -73,12 +86,12 @@ export class StateCache {
         values: values.slice(shardOffset, shardOffset + length),
       }));
     });
-    return (await Promise.all(parts)).flat();
+    return [...(await Promise.all(parts)).flat(), ...(await keysAndValues)];
   }
 
   /** Takes this rank's part of a whole state as a snapshot. */
-  importWhole(snapshot: number, whole: Float32Array): void {
-    checkStateLength(whole, this.footprint);
+  importWhole(place: StatePlace, whole: Float32Array): void {
+    checkStateLength(whole, this.footprint, place.length);
     const saved = this.#states.map(({ runs, slotLength }) => {
       const values = new Float32Array(slotLength);
       for (const { shardOffset, wholeOffset, length } of runs) {
@@ -86,7 +99,8 @@ export class StateCache {
       }
       return new HostSavedSlot(values);
     });
-    this.#snapshots.set(snapshot, saved);
+    this.#snapshots.set(place.id, saved);
+    this.kvCache?.importWhole(place, whole, this.footprint.length);
   }
 
   #run(command: StateCommand): void {
@@ -107,6 +121,10 @@ export class StateCache {
       }
       case 'release':
         this.#release(command.snapshot);
+        break;
+      case 'copyBlock':
+        if (!this.kvCache) throw new ArgumentError('A block was to be copied, and this model has no key-value cache.');
+        this.kvCache.copyBlock(command.from, command.to);
     }
   }
 
@@ -124,15 +142,11 @@ export class StateCache {
   }
 }
 
-/** The whole state that the ranks' parts make. */
-export function joinStateParts(parts: Iterable<StatePart>, length: number): Float32Array<ArrayBuffer> {
-  const whole = new Float32Array(length);
-  for (const { offset, values } of parts) whole.set(values, offset);
-  return whole;
-}
-
-/** @throws ShapeError */
-export function checkStateLength(state: Float32Array, { length }: StateFootprint): void {
+/** @param numTokens that led to the state. @throws ShapeError */
+export function checkStateLength(state: Float32Array, footprint: StateFootprint, numTokens: number): void {
+  const length = exportedLength(footprint, numTokens);
   if (state.length === length) return;
-  throw new ShapeError(`A state of ${state.length} numbers was given; this model's states have ${length}.`);
+  throw new ShapeError(
+    `A state of ${state.length} numbers was given; this model's, after ${numTokens} tokens, have ${length}.`,
+  );
 }

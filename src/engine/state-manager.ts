@@ -1,36 +1,50 @@
+import { BlockPool } from './block-pool.ts';
 import type { PrefixCacheStats } from './engine-stats.ts';
-import type { StateCommand } from './executor.ts';
-import { type AddedSnapshot, PrefixCache, type Snapshot } from './prefix-cache.ts';
+import type { StateCommand, StateFootprint } from './executor.ts';
+import { PrefixCache } from './prefix-cache.ts';
 import type { Sequence } from './sequence.ts';
+import type { AddedSnapshot, CachedPrefix, Snapshot } from './snapshot.ts';
 import { StateSlots } from './state-slots.ts';
 
 export interface StateManagerOptions {
   readonly slots: number;
-  /** Of one state. */
-  readonly stateBytes: number;
+  readonly footprint: StateFootprint;
   readonly enablePrefixCaching: boolean;
   readonly prefixCacheBytes: number;
   readonly snapshotInterval: number;
 }
 
+/** Some first tokens whose keys and values are known. */
+type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
+
+const NOTHING: KnownPrefix = { length: 0, blocks: [] };
+
 /**
- * Who has which slot, and which states are kept beside them. It decides; the commands that it collects go to the
- * executor with the next step and are carried out in the order of the decisions.
+ * Who has which slot and which blocks, and which states are kept beside them. It decides; the commands that it collects
+ * go to the executor with the next step and are carried out in the order of the decisions.
+ *
+ * A block is written by one sequence only, which goes on behind what it has written. So others may share what lies
+ * before, and who goes on from the middle of a block does so in a copy.
  */
 export class StateManager {
   readonly #slots: StateSlots<Sequence>;
+  readonly #pool: BlockPool;
   readonly #cache: PrefixCache;
   readonly #isCaching: boolean;
   readonly #interval: number;
   #commands: StateCommand[] = [];
 
-  constructor(options: StateManagerOptions) {
-    this.#slots = new StateSlots(options.slots);
-    this.#isCaching = options.enablePrefixCaching;
-    this.#interval = options.snapshotInterval;
+  constructor({ slots, footprint, enablePrefixCaching, prefixCacheBytes, snapshotInterval }: StateManagerOptions) {
+    const { numBlocks = 0, blockSize = 1, blockBytes = 0 } = footprint.kvCache ?? {};
+    this.#slots = new StateSlots(slots);
+    this.#pool = new BlockPool(numBlocks, blockSize);
+    this.#isCaching = enablePrefixCaching;
+    this.#interval = snapshotInterval;
     this.#cache = new PrefixCache({
-      stateBytes: options.stateBytes,
-      maxBytes: options.enablePrefixCaching ? options.prefixCacheBytes : 0,
+      stateBytes: footprint.bytes,
+      blockBytes,
+      maxBytes: enablePrefixCaching ? prefixCacheBytes : 0,
+      pool: this.#pool,
       onRelease: (snapshot) => this.#commands.push({ type: 'release', snapshot }),
     });
   }
@@ -43,6 +57,25 @@ export class StateManager {
     return this.#slots.numFree;
   }
 
+  get numBlocks(): number {
+    return this.#pool.count;
+  }
+
+  get numFreeBlocks(): number {
+    return this.#pool.numFree;
+  }
+
+  /** Blocks that sequences could have: free ones, and those that only snapshots hold. */
+  get numAvailableBlocks(): number {
+    return this.#pool.numFree + this.#cache.numReclaimableBlocks;
+  }
+
+  /** Tokens that a sequence may have. One block more is for copying the last one that it shares. */
+  get maxSequenceTokens(): number {
+    const { count, blockSize } = this.#pool;
+    return count === 0 ? Number.POSITIVE_INFINITY : (count - 1) * blockSize;
+  }
+
   /** What the executor has to do first, since the last call. */
   takeCommands(): StateCommand[] {
     const commands = this.#commands;
@@ -50,30 +83,64 @@ export class StateManager {
     return commands;
   }
 
-  /** Gives a sequence a slot, and in it the state of as many of its tokens as are known. False: no slot is free. */
+  /** How many of the available blocks a waiting sequence would take. */
+  blocksToStart({ tokenIds, request }: Sequence): number {
+    if (this.#pool.count === 0) return 0;
+    const known = (request.wantsPromptLogits ? undefined : this.#cache.find(tokenIds)) ?? NOTHING;
+    const own = this.#pool.blocksFor(tokenIds.length) - this.#numFullBlocks(known);
+    return own + known.blocks.filter((block) => this.#cache.isReclaimable(block)).length;
+  }
+
+  /**
+   * Gives a sequence a slot, in it the state of as many of its tokens as are known, and blocks for all of them. False:
+   * there is no slot for it, or not enough blocks.
+   */
   acquire(sequence: Sequence): boolean {
+    const { tokenIds, request } = sequence;
     const slot = this.#slots.acquire(sequence);
     if (slot === undefined) return false;
-    const snapshot = sequence.request.wantsPromptLogits ? undefined : this.#cache.match(sequence.tokenIds);
+    const snapshot = request.wantsPromptLogits ? undefined : this.#cache.find(tokenIds);
+    const blocks = this.#blocksBehind(snapshot ?? NOTHING, tokenIds.length);
+    if (!blocks) {
+      this.#slots.release(slot, sequence);
+      return false;
+    }
+    if (!request.wantsPromptLogits) this.#cache.use(snapshot, tokenIds.length);
     if (snapshot) this.#commands.push({ type: 'load', snapshot: snapshot.id, slot });
-    sequence.start(slot, snapshot);
+    sequence.start({ slot, blocks }, snapshot);
     return true;
   }
 
-  /** Gives a sequence a slot with a copy of another's state. False: no slot is free. */
+  /** Gives a sequence a slot with a copy of another's state, and blocks of which it shares those that are full. */
   fork(from: Sequence, to: Sequence): boolean {
     if (from.slot === undefined) return false;
     const slot = this.#slots.acquire(to);
     if (slot === undefined) return false;
+    const known = this.#prefixOf(from);
+    const blocks = this.#blocksBehind(known, to.tokenIds.length);
+    if (!blocks) {
+      this.#slots.release(slot, to);
+      return false;
+    }
     this.#commands.push({ type: 'copy', from: from.slot, to: slot });
-    to.start(slot, { length: from.numComputedTokens, logits: undefined });
+    to.start({ slot, blocks }, known);
     return true;
+  }
+
+  /** Sees that a running sequence has blocks for all of its tokens. False: there is none left. */
+  grow(sequence: Sequence): boolean {
+    const missing = this.#pool.blocksFor(sequence.tokenIds.length) - sequence.blocks.length;
+    if (missing <= 0) return true;
+    const blocks = this.#take(missing);
+    if (blocks) sequence.blocks = [...sequence.blocks, ...blocks];
+    return blocks !== undefined;
   }
 
   release(sequence: Sequence): void {
     if (sequence.slot === undefined) return;
     this.#slots.release(sequence.slot, sequence);
-    sequence.slot = undefined;
+    this.#pool.release(sequence.blocks);
+    sequence.stop();
   }
 
   /** Tokens that a sequence may process before the next place where its state is kept. */
@@ -90,21 +157,29 @@ export class StateManager {
 
   /** Keeps a sequence's state for requests to come. */
   save(sequence: Sequence, logits?: Float32Array): void {
-    const { slot, tokenIds, numComputedTokens, request } = sequence;
+    const { slot, numComputedTokens, request } = sequence;
     if (!this.#isCaching || !request.isCached || slot === undefined || numComputedTokens === 0) return;
-    this.#take(slot, this.#cache.add(tokenIds, numComputedTokens, logits));
+    this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits)));
   }
 
   /** The same, for an owner who gives it back by `unpin`. */
   savePinned(sequence: Sequence, logits: Float32Array): Snapshot | undefined {
-    const { slot, tokenIds, numComputedTokens } = sequence;
+    const { slot } = sequence;
     if (slot === undefined) return undefined;
-    return this.#take(slot, this.#cache.addPinned(tokenIds, numComputedTokens, logits));
+    return this.#takeSnapshot(slot, this.#cache.addPinned(this.#prefixOf(sequence, logits)));
   }
 
-  /** A place for a state that comes from elsewhere. isNew: the caller imports it under the snapshot's id. */
-  addPinned(tokenIds: readonly number[], logits: Float32Array | undefined): AddedSnapshot {
-    return this.#cache.addPinned(tokenIds, tokenIds.length, logits);
+  /**
+   * A place for a state that comes from elsewhere. isNew: the caller imports it under the snapshot's id, behind the
+   * commands so far. undefined: there are no blocks for it.
+   */
+  addPinned(tokenIds: readonly number[], logits: Float32Array | undefined): AddedSnapshot | undefined {
+    const { length } = tokenIds;
+    const blocks = this.#take(this.#pool.blocksFor(length));
+    if (!blocks) return undefined;
+    const added = this.#cache.addPinned({ tokenIds, length, blocks, logits });
+    this.#pool.release(blocks);
+    return added;
   }
 
   pin(snapshot: Snapshot): void {
@@ -119,7 +194,7 @@ export class StateManager {
     return this.#cache.has(snapshot);
   }
 
-  /** The executor is gone, with all its states. Slots stay with their owners. */
+  /** The executor is gone, with all its states. Slots and blocks stay with the sequences that have them. */
   forgetSnapshots(): void {
     this.#commands = [];
     this.#cache.clear();
@@ -130,15 +205,45 @@ export class StateManager {
   }
 
   /** @throws IntegrityError */
-  checkIntegrity(running: Iterable<Sequence>): void {
+  checkIntegrity(running: readonly Sequence[]): void {
     const claims = new Map<Sequence, number>();
     for (const sequence of running) claims.set(sequence, sequence.slot ?? -1);
     this.#slots.checkIntegrity(claims);
     this.#cache.checkIntegrity();
+    this.#pool.checkIntegrity([...running.map(({ blocks }) => blocks), ...this.#cache.heldBlocks()]);
   }
 
-  #take(slot: number, added: AddedSnapshot | undefined): Snapshot | undefined {
+  #prefixOf({ tokenIds, numComputedTokens: length, blocks }: Sequence, logits?: Float32Array): CachedPrefix {
+    return { tokenIds, length, blocks: blocks.slice(0, this.#pool.blocksFor(length)), logits };
+  }
+
+  #takeSnapshot(slot: number, added: AddedSnapshot | undefined): Snapshot | undefined {
     if (added?.isNew) this.#commands.push({ type: 'save', slot, snapshot: added.snapshot.id });
     return added?.snapshot;
+  }
+
+  /** Blocks for so many tokens, the first of which are known: their full blocks are shared, the rest is copied. */
+  #blocksBehind(known: KnownPrefix, numTokens: number): number[] | undefined {
+    // Shared before any is taken: what is taken may come from a snapshot.
+    this.#pool.retain(known.blocks);
+    const numShared = this.#numFullBlocks(known);
+    const own = this.#take(this.#pool.blocksFor(numTokens) - numShared);
+    if (!own) {
+      this.#pool.release(known.blocks);
+      return undefined;
+    }
+    const partial = known.blocks.slice(numShared);
+    for (const [i, from] of partial.entries()) this.#commands.push({ type: 'copyBlock', from, to: own[i] });
+    this.#pool.release(partial);
+    return [...known.blocks.slice(0, numShared), ...own];
+  }
+
+  #numFullBlocks({ length, blocks }: KnownPrefix): number {
+    return Math.min(blocks.length, Math.floor(length / this.#pool.blockSize));
+  }
+
+  /** Free blocks, at the cost of snapshots where there are none. */
+  #take(count: number): number[] | undefined {
+    return this.#cache.reclaim(count) ? this.#pool.take(count) : undefined;
   }
 }

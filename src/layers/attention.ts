@@ -1,6 +1,6 @@
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, MetadataError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { AttentionMetadata } from './attention-metadata.ts';
+import type { AttentionMetadata, BatchMetadata } from './attention-metadata.ts';
 import { type KvCacheSize, kvCacheShape } from './kv-cache-shape.ts';
 import type { LayerContext } from './layer-context.ts';
 import { RowParallelLinear } from './linear.ts';
@@ -35,7 +35,7 @@ export interface AttentionOptions {
 export interface AttentionStep {
   readonly kvCache?: KvCacheParams | undefined;
   /** None: a profile run, which skips the cache and serves for its shapes only. */
-  readonly metadata?: AttentionMetadata | undefined;
+  readonly metadata?: BatchMetadata | undefined;
   /** Angles of this step's positions; none: a layer without rotary embedding. */
   readonly rotary?: Tensor | undefined;
   /** (T, this rank's queries, keys and values): added to the projections, as adapters do. */
@@ -103,11 +103,19 @@ export class Attention implements Module {
     const [q, k, value] = backend.splitColumns(qkv, this.#qkvProj.sizesPerRank);
     if (!metadata) return q;
     const { keyCache, valueCache } = requireCache(kvCache);
+    const batch = requireAttention(metadata);
     const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
-    const { slotMapping } = metadata;
-    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping });
-    return backend.pagedAttention({ ...metadata, query: rotated(q), keyCache, valueCache, scale: this.#scale });
+    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping: batch.slotMapping });
+    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, scale: this.#scale });
   }
+}
+
+function requireAttention({ attention }: BatchMetadata): AttentionMetadata {
+  if (attention) return attention;
+  throw new MetadataError(
+    "The batch's metadata has no part for attention layers.",
+    'Build it with buildAttentionMetadata from sequences that name their blocks.',
+  );
 }
 
 function requireCache(cache: KvCacheParams | undefined): KvCacheParams {

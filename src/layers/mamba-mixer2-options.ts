@@ -14,6 +14,8 @@ export interface MambaMixer2Options {
   readonly useConvBias: boolean;
   /** Whether the in- and out-projection have biases. */
   readonly useBias: boolean;
+  /** Whether the out-projection has one. Default: useBias. */
+  readonly useOutBias?: boolean | undefined;
   /** G. Default: 1. */
   readonly nGroups?: number | undefined;
   /** H. Default: 128. */
@@ -26,6 +28,10 @@ export interface MambaMixer2Options {
   readonly activation?: Activation | undefined;
   /** false: the output is gated but not normalised. Default: true. */
   readonly useRmsNorm?: boolean | undefined;
+  /** Groups of the gated norm. Default: nGroups. */
+  readonly normGroups?: number | undefined;
+  /** Normalise first, then gate. Default: false, which is all that vLLM knows. */
+  readonly normBeforeGate?: boolean | undefined;
   readonly quantConfig?: QuantizationConfig | undefined;
   /** The layer's name in the model, unique there. Default: ''. */
   readonly prefix?: string | undefined;

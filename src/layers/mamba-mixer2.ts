@@ -44,7 +44,7 @@ export class MambaMixer2 implements Module {
   readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  readonly #useBias: boolean;
+  readonly #useOutBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -76,7 +76,6 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
-    this.#useBias = useBias;
     this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     this.stateSize = {
@@ -123,14 +122,21 @@ export class MambaMixer2 implements Module {
       useConvBias,
       mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
     );
-    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, nGroups, useRmsNorm, rmsNormEps);
-    const outOptions = { bias: useBias, prefix: `${this.prefix}.out_proj`, quantConfig };
+    const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
+    this.#useOutBias = useOutBias;
+    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, normGroups, useRmsNorm, rmsNormEps, normBeforeGate);
+    const outOptions = { bias: useOutBias, prefix: `${this.prefix}.out_proj`, quantConfig };
     this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
   }
 
   /** Shapes of one sequence's state in this layer, on this rank. */
   getStateShape(): MambaStateShape {
     return this.#stateShape;
+  }
+
+  /** Columns of the in-projection on this rank: gate, x, B, C and dt. */
+  get projectionSizes(): readonly number[] {
+    return [this.#intermediateSize, this.#intermediateSize, this.#groupStateSize, this.#groupStateSize, this.#numHeads];
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -168,18 +174,14 @@ export class MambaMixer2 implements Module {
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
     const projected = this.#inProj.forward(hiddenStates);
-    const projectedStates = mupVector ? backend.mulColumns(projected, mupVector) : projected;
-    const [gate, xBC, dt] = backend.splitColumns(projectedStates, [
-      this.#intermediateSize,
-      this.#convDim,
-      this.#numHeads,
-    ]);
+    const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
 
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
     // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
-    return this.#norm.sharesOneGroup && !this.#useBias ? this.#projectShared(y, gate) : this.#project(y, gate);
+    return this.#norm.sharesOneGroup && !this.#useOutBias ? this.#projectShared(y, gate) : this.#project(y, gate);
   }
 
   #project(y: Tensor, gate: Tensor): Tensor {

@@ -18,6 +18,7 @@ export class Mixer2RMSNormGated implements Module {
   readonly #context: LayerContext;
   readonly #useRmsNorm: boolean;
   readonly #eps: number;
+  readonly #normBeforeGate: boolean;
   readonly #isLocal: boolean;
   readonly #groups: number;
   readonly #layout: GroupLayout;
@@ -28,8 +29,16 @@ export class Mixer2RMSNormGated implements Module {
    * @param fullHiddenSize columns over all ranks.
    * @param fullNGroups groups of the whole row, without those that sharding repeats.
    * @param useRmsNorm false: only the gate is applied, and there is no weight.
+   * @param normBeforeGate the norm first, then the gate: transformers does so in Falcon-H1 where the config says so.
    */
-  constructor(context: LayerContext, fullHiddenSize: number, fullNGroups: number, useRmsNorm = true, eps = 1e-6) {
+  constructor(
+    context: LayerContext,
+    fullHiddenSize: number,
+    fullNGroups: number,
+    useRmsNorm = true,
+    eps = 1e-6,
+    normBeforeGate = false,
+  ) {
     if (fullHiddenSize % fullNGroups !== 0) {
       throw new ArgumentError(
         `A gated norm over ${fullHiddenSize} columns can't have ${fullNGroups} groups.`,
@@ -40,6 +49,7 @@ export class Mixer2RMSNormGated implements Module {
     this.#context = context;
     this.#useRmsNorm = useRmsNorm;
     this.#eps = eps;
+    this.#normBeforeGate = normBeforeGate;
     this.#perRankHiddenSize = divide(fullHiddenSize, size, 'The gated norm');
     const groupSize = fullHiddenSize / fullNGroups;
     this.#isLocal = fullNGroups % size === 0;
@@ -62,7 +72,7 @@ export class Mixer2RMSNormGated implements Module {
 
   /** Whether the ranks exchange squares of rows that are one group each. */
   get sharesOneGroup(): boolean {
-    return this.#useRmsNorm && !this.#isLocal && this.#groups === 1;
+    return this.#useRmsNorm && !this.#isLocal && this.#groups === 1 && !this.#normBeforeGate;
   }
 
   /**
@@ -83,9 +93,13 @@ export class Mixer2RMSNormGated implements Module {
 
   /** x, gate (T, fullHiddenSize / ranks) → the same shape. */
   forward(x: Tensor, gate: Tensor): Tensor {
+    const { backend } = this.#context;
+    if (!this.#useRmsNorm) return backend.siluGate(x, gate);
+    return this.#normBeforeGate ? backend.siluGate(this.#norm(x), gate) : this.#norm(backend.siluGate(x, gate));
+  }
+
+  #norm(v: Tensor): Tensor {
     const { backend, group } = this.#context;
-    const v = backend.siluGate(x, gate);
-    if (!this.#useRmsNorm) return v;
     const ownSums = backend.groupSquareSums(v, this.#groups, this.#layout);
     const squareSums = this.#isLocal ? ownSums : backend.allReduce([ownSums], group)[0];
     return backend.scaleByGroupNorm(v, squareSums, this.#weight.get(), this.#eps, this.#layout);

@@ -16,7 +16,7 @@ export interface ModelInput {
   /** One entry per mixer, in layer order. Absent in a profile run. */
   readonly cache?: readonly MambaCacheParams[];
   /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
-  readonly kvCache?: readonly KvCacheParams[];
+  readonly kvCache?: readonly KvCacheParams[] | undefined;
   readonly metadata?: BatchMetadata;
 }
 
@@ -42,8 +42,8 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   /** Tokens per block of the scan. */
   readonly chunkSize: number;
-  /** Heads of a state-space layer: a number of ranks must divide them. */
-  readonly numHeads: number;
+  /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
+  readonly numHeads?: number | undefined;
   readonly eosTokenIds: readonly number[];
 }
 

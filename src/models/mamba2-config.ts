@@ -7,6 +7,7 @@ import { readTokenIds } from './token-ids.ts';
 
 /** config.json of a Mamba2ForCausalLM, with what it leaves open filled in. Names are Hugging Face's. */
 export interface Mamba2Config extends ModelConfig {
+  readonly numHeads: number;
   readonly stateSize: number;
   readonly convKernel: number;
   readonly intermediateSize: number;

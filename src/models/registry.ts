@@ -1,9 +1,13 @@
 import { getOwn, type JsonObject } from '../checkpoint/json.ts';
 import { UnsupportedArchitectureError } from '../errors.ts';
+import { bamba } from './bamba.ts';
 import type { Architecture, ModelDefinition } from './causal-lm.ts';
+import { falconH1 } from './falcon-h1.ts';
+import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
 import { mamba2 } from './mamba2.ts';
+import { nemotronH } from './nemotron-h.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [mamba2];
+const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH];
 
 /** Names that config.json's `architectures` may hold. */
 export function supportedArchitectures(): string[] {

@@ -16,6 +16,8 @@ export interface AppOptions {
   /** Jinja source in place of the model's own chat template. */
   readonly chatTemplate?: string | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
+  /** Whether there is a page to chat at `/`. Default: true. */
+  readonly page?: boolean | undefined;
   /** Gets a line per request. Default: nothing is logged. */
   readonly logger?: Logger | undefined;
 }

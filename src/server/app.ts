@@ -6,10 +6,12 @@ import { type AppOptions, servedModel } from './app-options.ts';
 import type { ServerEnv } from './env.ts';
 import { HttpError, toHttpError } from './http-error.ts';
 import { openApiDocument } from './openapi.ts';
+import { PAGE_FOLDER, readPage } from './page-files.ts';
 import { requestLog } from './request-log.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { completions } from './routes/completions.ts';
 import { getModel, listModels } from './routes/models.ts';
+import { pageFile } from './routes/page.ts';
 import { detokenize, tokenize } from './routes/tokenization.ts';
 import { ServerMetrics } from './server-metrics.ts';
 
@@ -30,7 +32,12 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
 
   app.use(requestLog(logger, metrics));
   if (corsOrigins.length > 0)
-    app.use(cors({ origin: [...corsOrigins], exposeHeaders: ['x-request-id', 'retry-after'] }));
+    app.use(
+      cors({
+        origin: corsOrigins.includes('*') ? '*' : [...corsOrigins],
+        exposeHeaders: ['x-request-id', 'retry-after'],
+      }),
+    );
   for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys));
 
   const routes: Readonly<Record<string, Methods>> = {
@@ -46,6 +53,9 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
     '/openapi.json': { GET: (c) => c.json(openApiDocument(version())) },
   };
   for (const [path, methods] of Object.entries(routes)) register(app, path, methods);
+  if (options.page ?? true) {
+    for (const [path, file] of readPage(PAGE_FOLDER)) register(app, path, { GET: pageFile(file) });
+  }
 
   app.notFound((c) => {
     const message = `There is nothing at ${c.req.method} ${c.req.path}.`;

@@ -1,5 +1,6 @@
 import {
   ChatTemplateError,
+  ContextLengthError,
   DisposedError,
   EmptyPromptError,
   QueueFullError,
@@ -69,6 +70,10 @@ export function toHttpError(error: unknown): HttpError {
   if (error instanceof SamplingParamsError) return samplingError(error);
   if (error instanceof TokenIdError || error instanceof EmptyPromptError) {
     return new HttpError(400, error.message, { code: error.code, cause: error });
+  }
+  if (error instanceof ContextLengthError) {
+    // OpenAI's name of it, which clients look for.
+    return new HttpError(400, error.message, { code: 'context_length_exceeded', cause: error });
   }
   if (error instanceof ChatTemplateError) {
     return new HttpError(400, error.message, { param: 'messages', code: error.code, cause: error });

@@ -47,14 +47,20 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   }
 }
 
-/** Waits until the last answers have gone out. */
+/** For those whose answer was broken off to read why. */
+const GRACE_MILLISECONDS = 1000;
+
+/** Waits until the last answers have gone out; where the time is up, no longer than the errors need. */
 async function closed(server: Server, signal: AbortSignal | undefined): Promise<void> {
-  const cut = () => server.closeAllConnections();
+  let timer: NodeJS.Timeout | undefined;
+  const cut = () => {
+    timer = setTimeout(() => server.closeAllConnections(), GRACE_MILLISECONDS);
+  };
   const done = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
   if (signal?.aborted) cut();
   signal?.addEventListener('abort', cut, { once: true });
   await done;
+  clearTimeout(timer);
   signal?.removeEventListener('abort', cut);
 }
 

@@ -36,6 +36,11 @@ export class ServedModel {
     return this.names[0];
   }
 
+  /** Whether it takes conversations, and not only texts. */
+  get hasChatTemplate(): boolean {
+    return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
+  }
+
   /** @throws HttpError 400 */
   get tokenizer(): TextTokenizer {
     if (this.llm.tokenizer) return this.llm.tokenizer;

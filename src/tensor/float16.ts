@@ -58,3 +58,16 @@ export function roundToFloat16(value: number): number {
   const magic = 1.5 * 2 ** 52;
   return Math.sign(value) * ((magnitude / step + magic - magic) * step);
 }
+
+/** The nearest float16 as its 16 bits. */
+export function float16Bits(value: number): number {
+  const rounded = roundToFloat16(value);
+  const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
+  const magnitude = Math.abs(rounded);
+  if (Number.isNaN(magnitude)) return 0x7e00;
+  if (magnitude === Infinity) return sign | 0x7c00;
+  // Below 2^-14 numbers are subnormal: a plain multiple of 2^-24 without an implicit leading one.
+  if (magnitude < 2 ** -14) return sign | (magnitude * 2 ** 24);
+  const exponent = Math.floor(Math.log2(magnitude));
+  return sign | ((exponent + 15) << 10) | (magnitude * 2 ** (10 - exponent) - 1024);
+}

@@ -82,13 +82,26 @@ export function quantizeInt8(block: Float32Array, q: Int8Array): number {
  * @returns the scale, a bfloat16
  */
 export function quantizeInt4(block: Float32Array, products: Int8Array): number {
+  const factors = new Uint8Array(QUANT_BLOCK / INT4_PART);
+  const scale = quantizeInt4Parts(block, products, factors);
+  for (let i = 0; i < block.length; i++) products[i] *= factors[Math.floor(i / INT4_PART)];
+  return scale;
+}
+
+/**
+ * The same with the two factors apart.
+ * @param levels q
+ * @param factors m of each part
+ */
+export function quantizeInt4Parts(block: Float32Array, levels: Int8Array, factors: Uint8Array): number {
   const positive = int4Scale(block, 1);
   const negative = int4Scale(block, -1);
   const scale = int4Error(block, positive) <= int4Error(block, negative) ? positive : negative;
   for (let begin = 0; begin < block.length; begin += INT4_PART) {
     const part = block.subarray(begin, begin + INT4_PART);
     const { factor } = int4Factor(part, scale);
-    for (let i = 0; i < part.length; i++) products[begin + i] = factor * int4Level(part[i], scale * factor);
+    factors[begin / INT4_PART] = factor;
+    for (let i = 0; i < part.length; i++) levels[begin + i] = int4Level(part[i], scale * factor);
   }
   return scale;
 }

@@ -1,68 +1,116 @@
-import type { Batch, Executor, StateCommand, StepOutput } from '../../src/engine/executor.ts';
+import type {
+  Batch,
+  Executor,
+  ScheduledTokens,
+  StateCommand,
+  StateFootprint,
+  StatePlace,
+  StepOutput,
+} from '../../src/engine/executor.ts';
 
 export const FAKE_VOCAB = 16;
 
+/** Blocks of the fake model's key-value cache. */
+export interface FakeBlocks {
+  readonly numBlocks: number;
+  readonly blockSize: number;
+}
+
 /**
  * An executor whose model is a hash: logits follow from all tokens that a slot has seen, so a sequence that got a wrong
- * state, a wrong slot or wrong tokens gives another text. After a token t its one head remembers for t + 1 tokens. It
- * refuses what a real one would.
+ * state, a wrong slot or wrong tokens gives another text. With blocks they follow from all that lies in these, too, as in
+ * a hybrid. After a token t its one head remembers for t + 1 tokens. It refuses what a real one would.
  */
 export class FakeExecutor implements Executor {
-  readonly stateFootprint = { bytes: 4, length: 1 };
+  readonly stateFootprint: StateFootprint;
   readonly batches: Batch[] = [];
   isDisposed = false;
   /** What the next step rejects with. */
   failure: Error | undefined;
   readonly #slots: (number | undefined)[];
   readonly #snapshots = new Map<number, number>();
+  readonly #blockSize: number;
+  /** One value per token. */
+  readonly #blocks: number[][];
+  #last: Promise<unknown> = Promise.resolve();
 
-  constructor(slots: number) {
+  constructor(slots: number, blocks?: FakeBlocks) {
     // What a former owner left.
     this.#slots = Array.from({ length: slots }, (_, i) => 1000 + i);
+    const { numBlocks = 0, blockSize = 1 } = blocks ?? {};
+    this.#blockSize = blockSize;
+    this.#blocks = Array.from({ length: numBlocks }, (_, i) => new Array(blockSize).fill(2000 + i));
+    const kvCache = blocks && { ...blocks, blockBytes: 4 * blockSize, tokenLength: 1 };
+    this.stateFootprint = { bytes: 4, length: 1, kvCache };
   }
 
   get snapshots(): number {
     return this.#snapshots.size;
   }
 
-  async execute(batch: Batch): Promise<StepOutput> {
+  execute(batch: Batch): Promise<StepOutput> {
     this.batches.push(batch);
-    // Several turns of the event loop, as a real step takes: requests come and go meanwhile.
-    await new Promise((resolve) => setImmediate(resolve));
-    if (this.failure) throw this.failure;
+    return this.#inTurn(() => this.#step(batch));
+  }
+
+  exportState({ id, length, blocks }: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    return this.#inTurn(() => {
+      const keys = blocks.flatMap((block) => this.#blocks[block]).slice(0, length);
+      return Float32Array.of(this.#saved(id), ...keys);
+    });
+  }
+
+  importState({ id, blocks }: StatePlace, state: Float32Array): Promise<void> {
+    return this.#inTurn(() => {
+      this.#snapshots.set(id, state[0]);
+      for (const [i, value] of state.subarray(1).entries()) {
+        this.#blocks[blocks[Math.floor(i / this.#blockSize)]][i % this.#blockSize] = value;
+      }
+    });
+  }
+
+  async dispose(): Promise<void> {
+    this.isDisposed = true;
+    this.failure ??= new Error('disposed');
+  }
+
+  /** Takes a turn of the event loop, as a real step does: requests come and go meanwhile. */
+  #inTurn<T>(run: () => T): Promise<T> {
+    const turn = this.#last.then(async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.failure) throw this.failure;
+      return run();
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  #step(batch: Batch): StepOutput {
     for (const command of batch.commands ?? []) this.#run(command);
     const used = new Set<number>();
+    const written = new Set<number>();
     const rows: number[] = [];
     const decays: number[] = [];
-    for (const { slot, numComputedTokens, tokenIds, logits, watch } of batch.sequences) {
+    for (const sequence of batch.sequences) {
+      const { slot, numComputedTokens, tokenIds, logits, watch } = sequence;
       if (used.has(slot) || slot < 0 || slot >= this.#slots.length) throw new Error(`slot ${slot} is used twice`);
       if (tokenIds.length === 0) throw new Error('a sequence without tokens');
       used.add(slot);
       let state = numComputedTokens === 0 ? 7 : (this.#slots[slot] ?? Number.NaN);
       for (const [i, tokenId] of tokenIds.entries()) {
         state = nextState(state, tokenId);
-        if ((logits ?? batch.logits) === 'all' || i === tokenIds.length - 1) rows.push(...logitsOf(state));
+        this.#write(sequence, numComputedTokens + i, state, written);
+        if ((logits ?? batch.logits) !== 'all' && i < tokenIds.length - 1) continue;
+        rows.push(...logitsOf(this.#attend(sequence, state, numComputedTokens + i + 1)));
       }
       this.#slots[slot] = state;
+      for (const block of sequence.blocks ?? []) written.add(block);
       if (watch) decays.push(tokenIds.reduce((sum, tokenId) => sum - Math.LN2 / (tokenId + 1), 0));
     }
     return {
       logits: Float32Array.from(rows),
       ...(decays.length > 0 && { logDecays: { heads: [1], sums: Float32Array.from(decays) } }),
     };
-  }
-
-  async exportState(snapshot: number): Promise<Float32Array<ArrayBuffer>> {
-    return Float32Array.of(this.#saved(snapshot));
-  }
-
-  async importState(snapshot: number, state: Float32Array): Promise<void> {
-    this.#snapshots.set(snapshot, state[0]);
-  }
-
-  async dispose(): Promise<void> {
-    this.isDisposed = true;
-    this.failure ??= new Error('disposed');
   }
 
   #run(command: StateCommand): void {
@@ -80,7 +128,23 @@ export class FakeExecutor implements Executor {
       case 'release':
         this.#saved(command.snapshot);
         this.#snapshots.delete(command.snapshot);
+        break;
+      case 'copyBlock':
+        this.#blocks[command.to] = [...this.#blocks[command.from]];
     }
+  }
+
+  /** @param others blocks of sequences before this one: none may be written. */
+  #write({ blocks = [] }: ScheduledTokens, position: number, state: number, others: ReadonlySet<number>): void {
+    if (this.#blocks.length === 0) return;
+    const block = blocks[Math.floor(position / this.#blockSize)];
+    if (block === undefined || others.has(block)) throw new Error(`position ${position} has no block of its own`);
+    this.#blocks[block][position % this.#blockSize] = keyOf(state);
+  }
+
+  #attend({ blocks = [] }: ScheduledTokens, state: number, length: number): number {
+    if (this.#blocks.length === 0) return state;
+    return attention(blocks.flatMap((block) => this.#blocks[block]).slice(0, length), state);
   }
 
   #saved(snapshot: number): number {
@@ -90,13 +154,19 @@ export class FakeExecutor implements Executor {
   }
 }
 
-/** What the fake model answers greedily to a prompt. */
-export function fakeAnswer(prompt: readonly number[], count: number): number[] {
-  let state = prompt.reduce(nextState, 7);
-  return Array.from({ length: count }, () => {
-    const logits = logitsOf(state);
-    const tokenId = logits.indexOf(Math.max(...logits));
+/** What the fake model answers greedily to a prompt. @param isHybrid whether it has blocks. */
+export function fakeAnswer(prompt: readonly number[], count: number, isHybrid = false): number[] {
+  const keys: number[] = [];
+  let state = 7;
+  const read = (tokenId: number) => {
     state = nextState(state, tokenId);
+    keys.push(keyOf(state));
+  };
+  prompt.forEach(read);
+  return Array.from({ length: count }, () => {
+    const logits = logitsOf(isHybrid ? attention(keys, state) : state);
+    const tokenId = logits.indexOf(Math.max(...logits));
+    read(tokenId);
     return tokenId;
   });
 }
@@ -104,6 +174,15 @@ export function fakeAnswer(prompt: readonly number[], count: number): number[] {
 /** 24 bits, which float32 holds. */
 function nextState(state: number, tokenId: number): number {
   return (Math.imul(state ^ (tokenId + 1), 0x9e3779b1) >>> 8) & 0xffffff;
+}
+
+function keyOf(state: number): number {
+  return nextState(state, 77);
+}
+
+/** A mixture of all keys, in their order. */
+function attention(keys: readonly number[], state: number): number {
+  return keys.reduce(nextState, state);
 }
 
 function logitsOf(state: number): number[] {

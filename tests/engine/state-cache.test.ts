@@ -6,6 +6,7 @@ import { ShapeError } from '../../src/errors.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const TINY_DTS = fileURLToPath(new URL('../../models/tiny-dts', import.meta.url));
+const place = (id: number) => ({ id, length: 30, blocks: [] });
 const ids = (count: number, seed = 1) => Array.from({ length: count }, (_, i) => (i * 37 + seed * 101) % 256);
 
 async function withExecutor<T>(
@@ -65,10 +66,10 @@ describe.each([
     const [state, rest] = await withExecutor({ device, dtype, ranks }, async (executor) => {
       await prefill(executor, 2, tokenIds);
       await executor.execute({ commands: [{ type: 'save', slot: 2, snapshot: 1 }], sequences: [], logits: 'last' });
-      return [await executor.exportState(1), await prefill(executor, 2, ids(5, 2), 30)] as const;
+      return [await executor.exportState(place(1)), await prefill(executor, 2, ids(5, 2), 30)] as const;
     });
     await withExecutor({ device, dtype, ranks }, async (executor) => {
-      await executor.importState(3, state);
+      await executor.importState(place(3), state);
       await executor.execute({ commands: [{ type: 'load', snapshot: 3, slot: 0 }], sequences: [], logits: 'last' });
       expect(await prefill(executor, 0, ids(5, 2), 30)).toEqual(rest);
     });
@@ -84,9 +85,9 @@ describe('states', () => {
         await withExecutor({ folder: TINY_DTS, dtype: 'float32', ranks }, async (executor) => {
           await prefill(executor, 0, tokenIds);
           await executor.execute({ commands: [{ type: 'save', slot: 0, snapshot: 1 }], sequences: [], logits: 'last' });
-          const state = await executor.exportState(1);
-          await executor.importState(2, state);
-          expect(await executor.exportState(2)).toEqual(state);
+          const state = await executor.exportState(place(1));
+          await executor.importState(place(2), state);
+          expect(await executor.exportState(place(2))).toEqual(state);
           return state;
         }),
       );
@@ -102,7 +103,7 @@ describe('states', () => {
   test('of another length are refused, and the ranks live on', async () => {
     for (const ranks of [1, 2]) {
       await withExecutor({ ranks }, async (executor) => {
-        await expect(executor.importState(1, new Float32Array(7))).rejects.toThrow(ShapeError);
+        await expect(executor.importState(place(1), new Float32Array(7))).rejects.toThrow(ShapeError);
         expect((await prefill(executor, 0, [1])).length).toBe(256);
       });
     }

@@ -15,6 +15,7 @@ import {
   type ChatResponse,
   chatLogprobs,
 } from '../wire/chat-response.ts';
+import { halfLivesField } from '../wire/half-lives.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
@@ -26,11 +27,11 @@ export function chatCompletions(model: ServedModel) {
     if (body.top_logprobs !== undefined && !body.logprobs) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
-    const prompt = model.encodeChat(plainMessages(body.messages));
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
     // As a completion, 0 would look at the prompt only; a message without tokens is none.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
+    const prompt = model.encodeChat(plainMessages(body.messages));
     const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     return answer(c, model, request, new ChatWriter(model, body, prompt));
@@ -101,7 +102,8 @@ class ChatWriter implements AnswerWriter {
 
   /** Whether events say more than the text. */
   get #givesTokens(): boolean {
-    return this.#body.logprobs === true || this.#body.return_token_ids === true;
+    const { logprobs, return_token_ids: tokenIds, half_life_interval: interval } = this.#body;
+    return logprobs === true || tokenIds === true || interval !== undefined;
   }
 
   #chunk(
@@ -121,6 +123,7 @@ class ChatWriter implements AnswerWriter {
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
+      ...halfLivesField(parts.flatMap((part) => part.tokens)),
     };
   }
 }

@@ -8,6 +8,7 @@ import type { ServedModel } from '../served-model.ts';
 import { CompletionLogprobsWriter } from '../wire/completion-logprobs.ts';
 import { type CompletionRequest, completionRequest } from '../wire/completion-request.ts';
 import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
+import { halfLivesField } from '../wire/half-lives.ts';
 import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { TokenWithTop } from '../wire/token-text.ts';
@@ -103,6 +104,7 @@ class CompletionWriter implements AnswerWriter {
       stop_reason: stopReason,
       ...(givesIds && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
       ...(givesIds && isFirst && { prompt_token_ids: this.#prompts[promptIndex] }),
+      ...halfLivesField(tokens),
     };
   }
 
@@ -137,6 +139,7 @@ function response(
 function joined(parts: readonly CompletionChoice[]): CompletionChoice {
   const [first] = parts;
   const { index, finish_reason, stop_reason } = parts[parts.length - 1];
+  const halfLives = parts.findLast(({ half_lives }) => half_lives)?.half_lives;
   return {
     index,
     text: parts.map(({ text }) => text).join(''),
@@ -150,5 +153,6 @@ function joined(parts: readonly CompletionChoice[]): CompletionChoice {
     stop_reason,
     ...(first.token_ids && { token_ids: parts.flatMap(({ token_ids }) => token_ids ?? []) }),
     ...(first.prompt_token_ids && { prompt_token_ids: first.prompt_token_ids }),
+    ...(halfLives && { half_lives: halfLives }),
   };
 }

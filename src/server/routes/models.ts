@@ -15,6 +15,14 @@ export function getModel(model: ServedModel) {
   };
 }
 
-function card({ created, name: root, limits }: ServedModel, name: string) {
-  return { id: name, object: 'model', created, owned_by: 'mamba2', root, max_model_len: limits.maxModelLen };
+function card({ created, name: root, limits, hasChatTemplate }: ServedModel, name: string) {
+  return {
+    id: name,
+    object: 'model',
+    created,
+    owned_by: 'mamba2',
+    root,
+    max_model_len: limits.maxModelLen,
+    has_chat_template: hasChatTemplate,
+  };
 }

@@ -1,4 +1,5 @@
 import type { FinishReason } from '../../engine/request-output.ts';
+import type { HalfLivesField } from './half-lives.ts';
 import type { TokenText, TokenWithTop } from './token-text.ts';
 import type { Usage } from './usage.ts';
 
@@ -24,6 +25,8 @@ interface ChoiceEnd {
   readonly stop_reason: string | number | null;
   /** vLLM's, with `return_token_ids`. */
   readonly token_ids?: readonly number[];
+  /** With `half_life_interval`, the latest report. */
+  readonly half_lives?: HalfLivesField;
 }
 
 export interface ChatChoice extends ChoiceEnd {

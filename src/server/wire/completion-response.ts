@@ -1,5 +1,6 @@
 import type { FinishReason } from '../../engine/request-output.ts';
 import type { CompletionLogprobs } from './completion-logprobs.ts';
+import type { HalfLivesField } from './half-lives.ts';
 import type { Usage } from './usage.ts';
 
 /** One answer of /v1/completions, or what is new of it. */
@@ -13,6 +14,8 @@ export interface CompletionChoice {
   /** vLLM's, with `return_token_ids`. */
   readonly token_ids?: readonly number[];
   readonly prompt_token_ids?: readonly number[];
+  /** With `half_life_interval`, the latest report. */
+  readonly half_lives?: HalfLivesField;
 }
 
 /** An answer of /v1/completions, or an event of its stream. */

@@ -27,6 +27,12 @@ export const samplingFields = {
   bad_words: z.array(z.string()).optional().describe('Strings whose tokens never come in this order.'),
   skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
   priority: z.int().optional().describe('Lower goes first when requests wait. Default: 0.'),
+  half_life_interval: z
+    .int()
+    .optional()
+    .describe(
+      "With an answer's first token, and every this many tokens, gives `half_lives`: per layer and head, after how many tokens like those just read half of the model's state would be gone; null where nothing is lost.",
+    ),
 } as const;
 
 /** Fields that hold for a stream. */
@@ -83,5 +89,6 @@ export function samplingOptions(body: SamplingBody): GenerateOptions {
     badWords: body.bad_words,
     skipSpecialTokens: body.skip_special_tokens,
     priority: body.priority,
+    halfLifeInterval: body.half_life_interval,
   };
 }

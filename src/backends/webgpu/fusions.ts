@@ -1,0 +1,4 @@
+import type { Fusion } from './fuse.ts';
+
+/** Neighbours that one kernel computes at once, the largest first. */
+export const FUSIONS: readonly Fusion[] = [];

@@ -1,0 +1,83 @@
+import type { GpuDevice } from './gpu-device.ts';
+
+/** WebGPU's numbers, which Node has no globals for. */
+export const USAGE = {
+  mapRead: 0x1,
+  copySource: 0x4,
+  copyTarget: 0x8,
+  uniform: 0x40,
+  storage: 0x80,
+  queryResolve: 0x200,
+};
+
+const STORAGE = USAGE.storage | USAGE.copySource | USAGE.copyTarget;
+
+/** A buffer on the device. Its number tells it from others in the keys of caches. */
+export class DeviceBuffer {
+  readonly id: number;
+  readonly gpu: GPUBuffer;
+  readonly bytes: number;
+
+  constructor(id: number, gpu: GPUBuffer, bytes: number) {
+    this.id = id;
+    this.gpu = gpu;
+    this.bytes = bytes;
+  }
+}
+
+/**
+ * The device's memory. What stays (weights, states) gets a buffer of its own. What a plan needs while it runs is taken
+ * from a pool and given back while the plan is made, not while it runs: plans run one after another, so the next may
+ * have the same buffers. The pool grows to what the largest plan needs; after that nothing is allocated.
+ */
+export class GpuMemory {
+  readonly #device: GpuDevice;
+  readonly #free = new Map<number, DeviceBuffer[]>();
+  #count = 0;
+  #bytes = 0;
+
+  constructor(device: GpuDevice) {
+    this.#device = device;
+  }
+
+  /** Bytes that are allocated on the device. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** A new buffer of zeros, for good. */
+  allocate(bytes: number, usage = STORAGE): DeviceBuffer {
+    this.#device.assertUsable();
+    // Bindings are never empty.
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const gpu = this.#device.device.createBuffer({ size, usage });
+    this.#bytes += size;
+    return new DeviceBuffer(this.#count++, gpu, size);
+  }
+
+  destroy(buffer: DeviceBuffer): void {
+    buffer.gpu.destroy();
+    this.#bytes -= buffer.bytes;
+  }
+
+  /** A buffer from the pool, of any contents. */
+  acquire(bytes: number): DeviceBuffer {
+    const size = sizeClass(bytes);
+    return this.#free.get(size)?.pop() ?? this.allocate(Math.min(size, this.#device.limits.maxBufferSize));
+  }
+
+  /** The plan that is being made needs it no more. */
+  release(buffer: DeviceBuffer): void {
+    const size = sizeClass(buffer.bytes);
+    const free = this.#free.get(size);
+    if (free) free.push(buffer);
+    else this.#free.set(size, [buffer]);
+  }
+}
+
+/** The next of four sizes per power of two: batches of about the same size share buffers. */
+function sizeClass(bytes: number): number {
+  if (bytes <= 1024) return 1024;
+  const quarter = 2 ** (Math.ceil(Math.log2(bytes)) - 3);
+  return Math.ceil(bytes / quarter) * quarter;
+}

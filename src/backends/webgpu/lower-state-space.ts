@@ -1,0 +1,220 @@
+import type { Activation } from '../state-space-ops.ts';
+import { GpuTensor } from './gpu-tensor.ts';
+import { copyRows } from './lower-rows.ts';
+import { elementGrid, type Lowering, place } from './lowering.ts';
+import type {
+  ConvolutionOperation,
+  ConvolutionUpdateOperation,
+  LogDecaySumsOperation,
+  ScanOperation,
+  StateUpdateOperation,
+} from './operation.ts';
+
+export function lowerConvolution(lowering: Lowering, operation: ConvolutionOperation): void {
+  const { x, weight, bias, activation, states, sequences, out } = operation;
+  const [T, C] = out.shape;
+  const [K, W] = [weight.shape[1], states.shape[2]];
+  const table = sequences.table.storage;
+  for (const { firstRow, tensor } of states.parts) {
+    const slots = { firstSlot: firstRow, slots: tensor.shape[0], ...place('states', tensor) };
+    lowering.dispatch(
+      'causal-conv1d-fn',
+      {},
+      {
+        bindings: {
+          x: x.storage,
+          weight: weight.storage,
+          bias: bias?.storage ?? lowering.nothing,
+          states: tensor.storage,
+          sequences: table,
+          out: out.storage,
+        },
+        params: {
+          ...{ T, C, K, W, count: sequences.count, silu: isSilu(activation), hasBias: bias ? 1 : 0, ...slots },
+          ...place('x', x),
+          ...place('weight', weight),
+          ...place('bias', bias),
+          ...place('out', out),
+        },
+        workgroups: elementGrid(C, T),
+      },
+    );
+    if (W === 0) continue;
+    lowering.dispatch(
+      'causal-conv1d-states',
+      {},
+      {
+        bindings: { x: x.storage, sequences: table, states: tensor.storage },
+        params: { T: sequences.count, C, W, ...slots, ...place('x', x) },
+        workgroups: elementGrid(C, sequences.count),
+      },
+    );
+  }
+}
+
+export function lowerConvolutionUpdate(lowering: Lowering, operation: ConvolutionUpdateOperation): void {
+  const { x, weight, bias, activation, states, slots, seen, out } = operation;
+  const [T, L, C] = x.shape;
+  for (const { firstRow, tensor } of states.parts) {
+    lowering.dispatch(
+      'causal-conv1d-update',
+      {},
+      {
+        bindings: {
+          x: x.storage,
+          weight: weight.storage,
+          bias: bias?.storage ?? lowering.nothing,
+          slots: slots?.storage ?? lowering.nothing,
+          seen: seen?.storage ?? lowering.nothing,
+          states: tensor.storage,
+          out: out.storage,
+        },
+        params: {
+          ...{ T, C, L, K: weight.shape[1], W: states.shape[2] },
+          silu: isSilu(activation),
+          hasBias: bias ? 1 : 0,
+          hasSlots: slots ? 1 : 0,
+          isRing: seen ? 1 : 0,
+          firstSlot: firstRow,
+          slotCount: tensor.shape[0],
+          ...place('x', x),
+          ...place('weight', weight),
+          ...place('bias', bias),
+          ...place('states', tensor),
+          ...place('out', out),
+        },
+        workgroups: elementGrid(C, T),
+      },
+    );
+  }
+}
+
+export function lowerStateUpdate(lowering: Lowering, operation: StateUpdateOperation): void {
+  const rows = operation.x.shape[0];
+  const [, H, P, N] = operation.states.shape;
+  const { bindings, params } = stateSpaceArguments(lowering, operation);
+  const { slots } = operation;
+  for (const { firstRow, tensor } of operation.states.parts) {
+    lowering.dispatch(
+      'selective-state-update',
+      {},
+      {
+        bindings: { ...bindings, slots: slots?.storage ?? lowering.nothing, states: tensor.storage },
+        params: {
+          ...params,
+          ...{ T: rows, N, hasSlots: slots ? 1 : 0, firstSlot: firstRow, slotCount: tensor.shape[0] },
+          ...place('states', tensor),
+        },
+        workgroups: elementGrid(H * P, rows),
+      },
+    );
+  }
+}
+
+export function lowerScan(lowering: Lowering, operation: ScanOperation): void {
+  const [, H, P, N] = operation.states.shape;
+  const { bindings, params } = stateSpaceArguments(lowering, operation);
+  const { count, table } = operation.sequences;
+  for (const { firstRow, tensor } of operation.states.parts) {
+    lowering.dispatch(
+      'state-space-scan',
+      { N },
+      {
+        bindings: { ...bindings, sequences: table.storage, states: tensor.storage },
+        params: {
+          ...params,
+          ...{ T: count, firstSlot: firstRow, slotCount: tensor.shape[0] },
+          ...place('states', tensor),
+        },
+        workgroups: elementGrid(H * P, count),
+      },
+    );
+  }
+}
+
+export function lowerLogDecaySums(lowering: Lowering, operation: LogDecaySumsOperation): void {
+  const { dt, A, dtBias, dtSoftplus, dtLimit, sequences, out } = operation;
+  const [T, H] = out.shape;
+  lowering.dispatch(
+    'log-decay-sums',
+    { HAS_SEQUENCES: sequences !== undefined },
+    {
+      bindings: {
+        dt: dt.storage,
+        A: A.storage,
+        dtBias: dtBias?.storage ?? lowering.nothing,
+        sequences: sequences?.table.storage ?? lowering.nothing,
+        out: out.storage,
+      },
+      params: {
+        ...{ T, H, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1], hasBias: dtBias ? 1 : 0 },
+        ...place('dt', dt),
+        ...place('a', A),
+        ...place('bias', dtBias),
+        ...place('out', out),
+      },
+      workgroups: elementGrid(H, T),
+    },
+  );
+}
+
+/** What the plain forms of the scan and the one-step update are bound to, but for states and rows. */
+function stateSpaceArguments(lowering: Lowering, operation: ScanOperation | StateUpdateOperation) {
+  const { dt, A, D, dtBias, dtSoftplus, dtLimit, nGroups, states, out } = operation;
+  const [, H, P, N] = states.shape;
+  const { x, B, C } = inOneBuffer(lowering, operation);
+  const perChannel = (tensor: GpuTensor | undefined, dimensions: number) => tensor?.shape.length === dimensions;
+  return {
+    bindings: {
+      xBC: x.storage,
+      dt: dt.storage,
+      A: A.storage,
+      D: D?.storage ?? lowering.nothing,
+      dtBias: dtBias?.storage ?? lowering.nothing,
+      out: out.storage,
+    },
+    params: {
+      ...{ H, P, headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
+      ...{ xOffset: x.offset, bOffset: B.offset, cOffset: C.offset, rowStride: x.stride },
+      ...place('dt', dt),
+      dtHead: perChannel(dt, 3) ? P : 1,
+      dtChannel: perChannel(dt, 3) ? 1 : 0,
+      aOffset: A.offset,
+      aHead: A.stride,
+      aChannel: perChannel(A, 3) ? N : 0,
+      aState: perChannel(A, 3) ? 1 : 0,
+      hasD: D ? 1 : 0,
+      dOffset: D?.offset ?? 0,
+      dHead: D?.stride ?? 0,
+      dChannel: perChannel(D, 2) ? 1 : 0,
+      hasBias: dtBias ? 1 : 0,
+      biasOffset: dtBias?.offset ?? 0,
+      biasHead: dtBias?.stride ?? 0,
+      biasChannel: perChannel(dtBias, 2) ? 1 : 0,
+      ...place('out', out),
+    },
+  };
+}
+
+/**
+ * x, B and C as columns of one buffer with a common stride, as a mixer has them: together with the rest they would be more
+ * buffers than every device can bind. What lies elsewhere is copied.
+ */
+function inOneBuffer(lowering: Lowering, { x, B, C }: Pick<ScanOperation, 'x' | 'B' | 'C'>) {
+  const isShared = [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride);
+  if (isShared) return { x, B, C };
+  const rows = x.shape[0];
+  const together = lowering.scratch([rows, x.rowSize + B.rowSize + C.rowSize]);
+  let column = 0;
+  const [ownX, ownB, ownC] = [x, B, C].map((tensor) => {
+    const copy = new GpuTensor(together.storage, tensor.shape, column, together.stride);
+    column += tensor.rowSize;
+    copyRows(lowering, tensor, copy);
+    return copy;
+  });
+  return { x: ownX, B: ownB, C: ownC };
+}
+
+function isSilu(activation: Activation | undefined): number {
+  return activation === 'silu' || activation === 'swish' ? 1 : 0;
+}

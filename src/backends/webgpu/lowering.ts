@@ -1,0 +1,62 @@
+import type { Command, Dispatch } from './command.ts';
+import type { GpuDevice } from './gpu-device.ts';
+import { GpuTensor, rowStride, Storage } from './gpu-tensor.ts';
+import type { Kernels, ShaderName } from './kernel.ts';
+import type { ShaderConstants } from './shader-template.ts';
+
+/** Invocations in the first dimension of a workgroup, where a shader's header says nothing else. */
+export const WORKGROUP = 64;
+/** Workgroups in one dimension of a grid, on every device: see grid.wgsl. */
+const MAX_GROUPS = 65535;
+
+/** Where operations become commands. */
+export class Lowering {
+  readonly gpu: GpuDevice;
+  readonly owner: object;
+  readonly commands: Command[] = [];
+  /** Bound where an operand is absent. */
+  readonly nothing: Storage;
+  readonly #kernels: Kernels;
+
+  constructor(owner: object, gpu: GpuDevice, kernels: Kernels, nothing: Storage) {
+    this.owner = owner;
+    this.gpu = gpu;
+    this.nothing = nothing;
+    this.#kernels = kernels;
+  }
+
+  /** Runs a shader, made for these constants. */
+  dispatch(
+    shader: ShaderName,
+    constants: ShaderConstants,
+    { bindings, params, workgroups }: Pick<Dispatch, 'bindings' | 'params' | 'workgroups'>,
+  ): void {
+    const kernel = this.#kernels.get(shader, constants);
+    this.commands.push({ type: 'dispatch', kernel, bindings, params, workgroups });
+  }
+
+  /** A tensor for what one command leaves to the next. */
+  scratch(shape: readonly number[]): GpuTensor {
+    const stride = rowStride(shape);
+    return new GpuTensor(new Storage(this.owner, 4 * (shape[0] ?? 1) * stride), shape, 0, stride);
+  }
+}
+
+/** A grid of one invocation per column and row. */
+export function elementGrid(columns: number, rows: number): [number, number, number] {
+  return rowGrid(Math.ceil(columns / WORKGROUP), rows);
+}
+
+/** A grid of some workgroups per row: see grid.wgsl. */
+export function rowGrid(perRow: number, rows: number): [number, number, number] {
+  return [perRow, Math.min(rows, MAX_GROUPS), Math.ceil(rows / MAX_GROUPS)];
+}
+
+/** `xOffset` and `xStride` for a tensor `x`; zeros where it is absent. */
+export function place<Name extends string>(
+  name: Name,
+  x: GpuTensor | undefined,
+): Record<`${Name}Offset` | `${Name}Stride`, number> {
+  const places = { [`${name}Offset`]: x?.offset ?? 0, [`${name}Stride`]: x?.stride ?? 0 };
+  return places as Record<`${Name}Offset` | `${Name}Stride`, number>;
+}

@@ -1,0 +1,19 @@
+import { UnsupportedDeviceError } from '../../errors.ts';
+
+/**
+ * WebGPU in Node: the `webgpu` package (Dawn), an optional peer dependency. Browsers never load this file.
+ * @param options Dawn's own, as `backend=null` or `enable-dawn-features=...`.
+ * @throws UnsupportedDeviceError when the package is not installed, or does not run here.
+ */
+export async function createNodeGpu(options: readonly string[]): Promise<GPU> {
+  try {
+    const { create } = await import('webgpu');
+    return create([...options]);
+  } catch (cause) {
+    throw new UnsupportedDeviceError(
+      `The 'webgpu' package can't be loaded: ${cause instanceof Error ? cause.message : cause}.`,
+      "Install it beside mamba2 ('npm install webgpu'), or use the device 'cpu'.",
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,183 @@
+import type { GroupLayout } from '../backend.ts';
+import type { Activation } from '../state-space-ops.ts';
+import type { Command } from './command.ts';
+import type { GpuIndices, GpuTensor } from './gpu-tensor.ts';
+import type { GpuLinearWeight } from './linear-weight.ts';
+
+/**
+ * What operations enqueue: checked calls as data, so that neighbours can be looked at together before they become
+ * dispatches. Shapes are those of the contract.
+ */
+export type Operation =
+  | LinearOperation
+  | EmbeddingOperation
+  | GatherRowsOperation
+  | ElementwiseOperation
+  | MulScalarOperation
+  | RmsNormOperation
+  | GroupSquareSumsOperation
+  | ScaleByGroupNormOperation
+  | ScaleRowsOperation
+  | CopyRowsOperation
+  | ConvolutionOperation
+  | ConvolutionUpdateOperation
+  | ScanOperation
+  | StateUpdateOperation
+  | LogDecaySumsOperation
+  | CommandOperation;
+
+export interface LinearOperation {
+  readonly type: 'linear';
+  readonly x: GpuTensor;
+  readonly weight: GpuLinearWeight;
+  readonly bias: GpuTensor | undefined;
+  readonly out: GpuTensor;
+}
+
+export interface EmbeddingOperation {
+  readonly type: 'embedding';
+  readonly ids: GpuIndices;
+  readonly table: GpuLinearWeight;
+  readonly firstRow: number;
+  readonly out: GpuTensor;
+}
+
+export interface GatherRowsOperation {
+  readonly type: 'gatherRows';
+  readonly x: GpuTensor;
+  readonly rows: GpuIndices;
+  readonly out: GpuTensor;
+}
+
+/** out = x + y, or x * silu(y), or x * y with a vector y. */
+export interface ElementwiseOperation {
+  readonly type: 'add' | 'siluGate' | 'mulColumns';
+  readonly x: GpuTensor;
+  readonly y: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+export interface MulScalarOperation {
+  readonly type: 'mulScalar';
+  readonly x: GpuTensor;
+  readonly factor: number;
+  readonly out: GpuTensor;
+}
+
+export interface RmsNormOperation {
+  readonly type: 'rmsNorm';
+  readonly x: GpuTensor;
+  readonly weight: GpuTensor;
+  readonly eps: number;
+  readonly out: GpuTensor;
+}
+
+export interface GroupSquareSumsOperation {
+  readonly type: 'groupSquareSums';
+  readonly v: GpuTensor;
+  readonly layout: GroupLayout;
+  readonly out: GpuTensor;
+}
+
+export interface ScaleByGroupNormOperation {
+  readonly type: 'scaleByGroupNorm';
+  readonly v: GpuTensor;
+  readonly squareSums: GpuTensor;
+  readonly weight: GpuTensor;
+  readonly eps: number;
+  readonly layout: GroupLayout;
+  readonly out: GpuTensor;
+}
+
+export interface ScaleRowsOperation {
+  readonly type: 'scaleRows';
+  readonly x: GpuTensor;
+  readonly squareSums: GpuTensor;
+  readonly count: number;
+  readonly eps: number;
+  readonly out: GpuTensor;
+}
+
+/** out = x, row by row: rows are entries of the first dimension. */
+export interface CopyRowsOperation {
+  readonly type: 'copyRows';
+  readonly x: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+interface ConvolutionParts {
+  readonly x: GpuTensor;
+  readonly weight: GpuTensor;
+  readonly bias: GpuTensor | undefined;
+  readonly activation: Activation | undefined;
+  readonly states: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+/** causalConv1dFn. `sequences` is what {@link sequenceTable} makes. */
+export interface ConvolutionOperation extends ConvolutionParts {
+  readonly type: 'causalConv1dFn';
+  readonly sequences: SequenceTable;
+}
+
+/** causalConv1dUpdate. x and out are (B, L, C). */
+export interface ConvolutionUpdateOperation extends ConvolutionParts {
+  readonly type: 'causalConv1dUpdate';
+  readonly slots: GpuIndices | undefined;
+  readonly seen: GpuIndices | undefined;
+}
+
+export interface StateSpaceParts {
+  readonly x: GpuTensor;
+  readonly dt: GpuTensor;
+  readonly A: GpuTensor;
+  readonly B: GpuTensor;
+  readonly C: GpuTensor;
+  readonly D: GpuTensor | undefined;
+  readonly dtBias: GpuTensor | undefined;
+  readonly dtSoftplus: boolean;
+  readonly dtLimit: readonly [number, number];
+  readonly nGroups: number;
+  /** (S, H, P, N) */
+  readonly states: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+export interface ScanOperation extends StateSpaceParts {
+  readonly type: 'mambaChunkScan';
+  readonly chunkSize: number;
+  readonly sequences: SequenceTable;
+}
+
+export interface StateUpdateOperation extends StateSpaceParts {
+  readonly type: 'selectiveStateUpdate';
+  readonly slots: GpuIndices | undefined;
+}
+
+export interface LogDecaySumsOperation {
+  readonly type: 'logDecaySums';
+  readonly dt: GpuTensor;
+  readonly A: GpuTensor;
+  readonly dtBias: GpuTensor | undefined;
+  readonly dtSoftplus: boolean;
+  readonly dtLimit: readonly [number, number];
+  /** Absent: every row is one. */
+  readonly sequences: SequenceTable | undefined;
+  readonly out: GpuTensor;
+}
+
+/** What is a command already. */
+export interface CommandOperation {
+  readonly type: 'command';
+  readonly command: Command;
+}
+
+/**
+ * The sequences of a packed batch, for the host and the device: `count` times (begin, end, slot, whether it starts from
+ * the slot's state), then the sequence of each row.
+ */
+export interface SequenceTable {
+  readonly count: number;
+  readonly rows: number;
+  readonly table: GpuIndices;
+}

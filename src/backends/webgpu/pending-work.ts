@@ -1,0 +1,187 @@
+import { ArgumentError, DisposedError } from '../../errors.ts';
+import { CommandQueue } from './command-queue.ts';
+import { type Fusion, fuse } from './fuse.ts';
+import type { GpuDevice } from './gpu-device.ts';
+import { type DeviceBuffer, GpuMemory } from './gpu-memory.ts';
+import { GpuTensor, Storage } from './gpu-tensor.ts';
+import { Kernels } from './kernel.ts';
+import { lower } from './lower.ts';
+import { Lowering } from './lowering.ts';
+import type { Operation } from './operation.ts';
+import { type Plan, PlanMaker } from './plan.ts';
+
+/** Operations outside of scopes that may wait for somebody to read. */
+const MAX_WAITING = 256;
+
+/** Operations and host data that are not planned yet. */
+interface Batch {
+  readonly operations: Operation[];
+  /** Values of temporary storages. */
+  readonly uploads: Map<Storage, Float32Array | Int32Array>;
+}
+
+/** A step that ran once, ready to run again. */
+export interface PlannedStep {
+  readonly plan: Plan;
+  readonly inputs: readonly DeviceBuffer[];
+  readonly results: readonly GpuTensor[];
+}
+
+/**
+ * Collects operations and makes plans of them: of all operations of a scope at its end, of others when somebody reads, and
+ * of a step once and for all.
+ */
+export class PendingWork {
+  readonly memory: GpuMemory;
+  readonly kernels: Kernels;
+  readonly #gpu: GpuDevice;
+  readonly #owner: object;
+  readonly #fusions: readonly Fusion[];
+  readonly #queue: CommandQueue;
+  readonly #plans: PlanMaker;
+  readonly #nothing: Storage;
+  #batch: Batch = emptyBatch();
+  #depth = 0;
+  #isPlanningStep = false;
+
+  constructor(owner: object, gpu: GpuDevice, fusions: readonly Fusion[]) {
+    this.#owner = owner;
+    this.#gpu = gpu;
+    this.#fusions = fusions;
+    this.memory = new GpuMemory(gpu);
+    this.kernels = new Kernels(gpu.device);
+    this.#queue = new CommandQueue(gpu);
+    this.#plans = new PlanMaker(gpu.device, this.memory);
+    this.#nothing = new Storage(owner, 16, this.memory.allocate(16));
+  }
+
+  get isInScope(): boolean {
+    return this.#depth > 0;
+  }
+
+  enqueue(operation: Operation): void {
+    this.#gpu.assertUsable();
+    this.#batch.operations.push(operation);
+    if (!this.isInScope && this.#batch.operations.length >= MAX_WAITING) this.flush();
+  }
+
+  /** Memory for `bytes`: for the scope, with values that a plan writes first, or for good. */
+  storage(bytes: number, data?: Float32Array | Int32Array): Storage {
+    if (this.isInScope) {
+      if (data && this.#isPlanningStep) {
+        throw new ArgumentError('A step makes a tensor of host data.', 'Pass what varies as an input of the step.');
+      }
+      const storage = new Storage(this.#owner, bytes);
+      // A copy: the caller may reuse the array before the scope ends.
+      if (data) this.#batch.uploads.set(storage, data.slice());
+      return storage;
+    }
+    const buffer = this.memory.allocate(bytes);
+    if (data) this.#gpu.device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>);
+    return new Storage(this.#owner, bytes, buffer);
+  }
+
+  scope<T>(run: () => T): T {
+    // What was enqueued outside is no part of the scope.
+    if (this.#depth === 0) this.#planBatch();
+    this.#depth++;
+    try {
+      return run();
+    } catch (error) {
+      if (this.#depth === 1) this.#batch = emptyBatch();
+      throw error;
+    } finally {
+      this.#depth--;
+      if (this.#depth === 0) {
+        this.flush();
+        // What nothing reads needs no upload.
+        this.#batch = emptyBatch();
+      }
+    }
+  }
+
+  /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
+  planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
+    this.#planBatch();
+    const buffers = inputs.map((values) => this.memory.allocate(values.byteLength));
+    this.#depth++;
+    this.#isPlanningStep = true;
+    try {
+      const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
+      const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
+      const plan = this.#makePlan(this.#batch, true, storages);
+      return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
+    } finally {
+      this.#depth--;
+      this.#isPlanningStep = false;
+      this.#batch = emptyBatch();
+    }
+  }
+
+  /** Runs a planned step with these inputs. */
+  runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): readonly GpuTensor[] {
+    this.#gpu.assertUsable();
+    this.#planBatch();
+    const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
+    this.#queue.add({ uploads, commands: plan.commands });
+    return results;
+  }
+
+  /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */
+  async read<T>(x: GpuTensor, bytes: number, use: (mapped: ArrayBuffer) => T): Promise<T> {
+    const done = new Promise<T>((resolve, reject) => {
+      const read = { bytes, resolve: (mapped: ArrayBuffer) => resolve(use(mapped)), reject };
+      this.enqueue({ type: 'command', command: { type: 'read', storage: x.storage, offset: 4 * x.offset, read } });
+    });
+    if (!this.isInScope) this.flush();
+    return this.#gpu.unlessItFails(done);
+  }
+
+  /** Memory of the pool, for what others than plans keep for a while. */
+  borrow(bytes: number): DeviceBuffer {
+    return this.memory.acquire(bytes);
+  }
+
+  /** Gives it back. What was enqueued before may still use it; later plans come after that. */
+  giveBack(buffer: DeviceBuffer): void {
+    this.#planBatch();
+    this.memory.release(buffer);
+  }
+
+  /** Sends off everything enqueued so far. */
+  flush(): void {
+    this.#planBatch();
+    this.#queue.flush();
+  }
+
+  destroy(): void {
+    this.#gpu.fail(new DisposedError('The model was disposed of.', 'Load it again.'));
+    this.#gpu.destroy();
+  }
+
+  /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */
+  #keep(result: GpuTensor): GpuTensor {
+    const parts = result.parts.map(({ firstRow, tensor: { storage, shape, offset, stride } }) => {
+      const kept = new Storage(this.#owner, storage.bytes, storage.buffer);
+      return { firstRow, tensor: new GpuTensor(kept, shape, offset, stride) };
+    });
+    return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, result.shape, 0, result.stride);
+  }
+
+  #planBatch(): void {
+    if (this.#batch.operations.length === 0) return;
+    const batch = this.#batch;
+    this.#batch = emptyBatch();
+    this.#queue.add(this.#makePlan(batch, false, []));
+  }
+
+  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
+    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing);
+    for (const operation of fuse(operations, this.#fusions, kept)) lower(lowering, operation);
+    return this.#plans.make(lowering.commands, uploads, { repeats, kept });
+  }
+}
+
+function emptyBatch(): Batch {
+  return { operations: [], uploads: new Map() };
+}

@@ -1,0 +1,32 @@
+import type { PrefixNode } from './prefix-tree.ts';
+
+/** The state after some tokens, their keys and values, and the logits that follow them where they are known. */
+export interface Snapshot {
+  /** Under which the executor keeps the state. */
+  readonly id: number;
+  /** Tokens that led to it. */
+  readonly length: number;
+  /** Those of its tokens. What lies in the last one behind them is not the snapshot's. */
+  readonly blocks: readonly number[];
+  /** (vocabSize): a request for exactly these tokens needs no step. */
+  logits: Float32Array | undefined;
+  /** Owners who need it to stay. */
+  pins: number;
+  readonly node: PrefixNode<Snapshot>;
+}
+
+/** What to keep, and of which tokens. */
+export interface CachedPrefix {
+  /** These and more. */
+  readonly tokenIds: readonly number[];
+  readonly length: number;
+  /** Those of these tokens. */
+  readonly blocks: readonly number[];
+  readonly logits: Float32Array | undefined;
+}
+
+/** isNew: the executor has yet to take the snapshot. */
+export interface AddedSnapshot {
+  readonly snapshot: Snapshot;
+  readonly isNew: boolean;
+}

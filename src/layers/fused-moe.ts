@@ -1,0 +1,141 @@
+import type { LinearWeight } from '../backends/backend.ts';
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { linearDType } from './linear.ts';
+import { Loaded, type Module, type Parameter } from './parameter.ts';
+import type { QuantizationConfig } from './quantization.ts';
+import { linearWeightSink, type RowSink } from './row-sink.ts';
+import { loadShard, mambaV2ShardedWeightLoader, shardedWeightLoader, type WeightLoader } from './weight-loaders.ts';
+
+export interface FusedMoeOptions {
+  readonly numExperts: number;
+  /** Columns of input and output. */
+  readonly hiddenSize: number;
+  /** Of one expert. */
+  readonly intermediateSize: number;
+  readonly activation: MlpActivation;
+  /** Whether an expert's input projection stacks a gate on what it gates. */
+  readonly gated: boolean;
+  /**
+   * How the checkpoint holds the experts' matrices: stacked in one tensor (experts, rows, columns) of these names each, or
+   * in matrices of their own named `experts.<number>.<name>.weight`.
+   */
+  readonly layout: 'stacked' | 'separate';
+  readonly inputName: string;
+  readonly outputName: string;
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
+
+/** A mixture of experts without its router. Every rank holds its part of each expert's columns. */
+export class FusedMoe implements Module {
+  readonly #context: LayerContext;
+  readonly #options: FusedMoeOptions;
+  readonly #up: readonly Loaded<LinearWeight>[];
+  readonly #down: readonly Loaded<LinearWeight>[];
+
+  constructor(parent: LayerContext, options: FusedMoeOptions) {
+    this.#context = parent.sharing(options.intermediateSize);
+    this.#options = options;
+    const experts = () => Array.from({ length: options.numExperts }, () => new Loaded<LinearWeight>('A FusedMoe'));
+    this.#up = experts();
+    this.#down = experts();
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { group } = this.#context;
+    const { hiddenSize, intermediateSize, gated, inputName, outputName } = this.#options;
+    const spec = { fullDim: intermediateSize, extra: 0, blockSize: 1 };
+    const specs = gated ? [spec, spec] : [spec];
+    const own = intermediateSize / group.size;
+    const input = {
+      name: inputName,
+      shape: [specs.length * intermediateSize, hiddenSize],
+      ownShape: [specs.length * own, hiddenSize],
+      loader: mambaV2ShardedWeightLoader(specs, group.size, group.rank),
+      experts: this.#up,
+    } as const;
+    const output = {
+      name: outputName,
+      shape: [hiddenSize, intermediateSize],
+      ownShape: [hiddenSize, own],
+      loader: shardedWeightLoader(1, group.size, group.rank),
+      experts: this.#down,
+    } as const;
+    for (const matrices of [input, output]) {
+      if (this.#options.layout === 'stacked') yield this.#stacked(matrices);
+      else yield* this.#separate(matrices);
+    }
+  }
+
+  /**
+   * @param routing (T, numExperts): each token's weight for every expert.
+   * @returns (T, hiddenSize), the same on all ranks.
+   */
+  forward(x: Tensor, routing: Tensor): Tensor {
+    const { backend, group } = this.#context;
+    const { activation, gated } = this.#options;
+    const experts = this.#up.map((up, e) => ({ up: up.get(), down: this.#down[e].get() }));
+    return backend.allReduce([backend.fusedMoe(x, routing, experts, activation, gated)], group)[0];
+  }
+
+  *#separate({ name, shape, ownShape, loader, experts }: ExpertMatrices): Iterable<readonly [string, Parameter]> {
+    for (const [e, target] of experts.entries()) {
+      yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(ownShape, target) }];
+    }
+  }
+
+  #stacked({ name, shape, ownShape, loader, experts }: ExpertMatrices): readonly [string, Parameter] {
+    const place = (): RowSink => {
+      let next = 0;
+      // A row of the stacked tensor is an expert's whole matrix.
+      const write = (matrices: Float32Array) => {
+        const size = ownShape[0] * ownShape[1];
+        for (let begin = 0; begin < matrices.length; begin += size) {
+          const sink = this.#sink(ownShape, experts[next]);
+          sink.write(matrices.subarray(begin, begin + size));
+          sink.finish();
+          next++;
+        }
+      };
+      return { write, finish: () => {} };
+    };
+    return [`${name}.weight`, { shape: [experts.length, ...shape], loader: eachOf(loader), place }];
+  }
+
+  #sink(shape: readonly [number, number], target: Loaded<LinearWeight>): RowSink {
+    const { prefix, quantConfig } = this.#options;
+    const dtype = linearDType(this.#context, { bias: false, prefix: `${prefix}.experts`, quantConfig });
+    return linearWeightSink(this.#context.backend, shape, dtype, (weight) => target.set(weight));
+  }
+}
+
+/** All experts' matrices of one kind: as the checkpoint has them, and this rank's part. */
+interface ExpertMatrices {
+  readonly name: string;
+  readonly shape: readonly [number, number];
+  readonly ownShape: readonly [number, number];
+  readonly loader: WeightLoader;
+  readonly experts: readonly Loaded<LinearWeight>[];
+}
+
+/** Takes the same part of every matrix of a stack. */
+function eachOf(loader: WeightLoader): WeightLoader {
+  return {
+    rows: ([count]) => [{ firstRow: 0, rows: count }],
+    part: (matrices, [, rows, columns]) => {
+      const size = rows * columns;
+      const parts: Float32Array[] = [];
+      for (let begin = 0; begin < matrices.length; begin += size) {
+        parts.push(loadShard(loader, matrices.subarray(begin, begin + size), [rows, columns]));
+      }
+      const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+      parts.reduce((filled, part) => {
+        all.set(part, filled);
+        return filled + part.length;
+      }, 0);
+      return all;
+    },
+  };
+}

@@ -1,0 +1,144 @@
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { Attention } from '../layers/attention.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { Mlp } from '../layers/mlp.ts';
+import { type Parameter, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import { RMSNorm } from '../layers/rms-norm.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture } from './causal-lm.ts';
+import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import {
+  type AttentionSizes,
+  isTiedHead,
+  type MixerConfig,
+  readAttentionSizes,
+  readMlpActivation,
+  readPrefixedMixer,
+  SIZE,
+} from './hybrid-config.ts';
+import { readRope } from './rope-config.ts';
+import { readTokenIds } from './token-ids.ts';
+
+/** config.json of a BambaForCausalLM. */
+export interface BambaConfig extends DecoderConfig, AttentionSizes {
+  readonly mixer: MixerConfig;
+  readonly attnLayerIndices: readonly number[];
+  readonly attentionBias: boolean;
+  readonly intermediateSize: number;
+  readonly hiddenAct: MlpActivation;
+  readonly mlpBias: boolean;
+}
+
+/** Defaults are those of transformers' BambaConfig. */
+export function readBambaConfig(json: JsonObject): BambaConfig {
+  const config = new ConfigReader(json, 'config.json');
+  const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
+  const mixer = readPrefixedMixer(config, hiddenSize);
+  const attention = readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8 });
+  const isIndex = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 0;
+  return {
+    architecture: 'BambaForCausalLM',
+    vocabSize: config.integer('vocab_size', { default: 128000, ...SIZE }),
+    hiddenSize,
+    numHiddenLayers: config.integer('num_hidden_layers', { default: 32, ...SIZE }),
+    chunkSize: mixer.chunkSize,
+    mixer,
+    ...attention,
+    attnLayerIndices: config.optionalList<number>('attn_layer_indices', isIndex, 'a list of layer numbers') ?? [],
+    attentionBias: config.boolean('attention_bias', { default: false }),
+    intermediateSize: config.integer('intermediate_size', { default: 14336, ...SIZE }),
+    hiddenAct: readMlpActivation(config, 'hidden_act', 'silu'),
+    mlpBias: config.boolean('mlp_bias', { default: false }),
+    normEps: config.number('rms_norm_eps', { default: 1e-5, min: 0 }),
+    rope: readRope(config, attention.attentionHeadDim, { partialRotaryFactor: 0.5 }),
+    tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
+    eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
+  };
+}
+
+/** Norm, mixer or attention, residual; norm, feed-forward, residual. */
+class BambaLayer implements DecoderLayer {
+  readonly mixer: MambaMixer2 | undefined;
+  readonly attention: Attention | undefined;
+  readonly #context: LayerContext;
+  readonly #inputNorm: RMSNorm;
+  readonly #preFeedForwardNorm: RMSNorm;
+  readonly #feedForward: Mlp;
+  readonly #mix: (normed: Tensor, step: LayerStep) => Tensor;
+
+  constructor(context: LayerContext, config: BambaConfig, i: number, prefix: string, quantConfig?: QuantizationConfig) {
+    const { hiddenSize, normEps } = config;
+    this.#context = context;
+    this.#inputNorm = new RMSNorm(context, hiddenSize, normEps);
+    if (config.attnLayerIndices.includes(i)) {
+      const attention = new Attention(context, {
+        hiddenSize,
+        numHeads: config.numAttentionHeads,
+        numKvHeads: config.numKeyValueHeads,
+        headDim: config.attentionHeadDim,
+        bias: config.attentionBias,
+        prefix: `${prefix}.self_attn`,
+        quantConfig,
+      });
+      this.attention = attention;
+      this.#mix = (normed, step) => attention.forward(normed, step);
+    } else {
+      const mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
+        ...config.mixer,
+        hiddenSize,
+        rmsNormEps: normEps,
+        // transformers normalises whole rows; published models have one group.
+        normGroups: 1,
+        prefix: `${prefix}.mamba`,
+        quantConfig,
+      });
+      this.mixer = mixer;
+      this.#mix = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
+    }
+    this.#preFeedForwardNorm = new RMSNorm(context, hiddenSize, normEps);
+    this.#feedForward = new Mlp(context, {
+      hiddenSize,
+      intermediateSize: config.intermediateSize,
+      activation: config.hiddenAct,
+      bias: config.mlpBias,
+      input: { gate: 'gate_proj', up: 'up_proj' },
+      prefix: `${prefix}.feed_forward`,
+      quantConfig,
+    });
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed('input_layernorm', this.#inputNorm);
+    if (this.mixer) yield* prefixed('mamba', this.mixer);
+    if (this.attention) yield* prefixed('self_attn', this.attention);
+    yield* prefixed('pre_ff_layernorm', this.#preFeedForwardNorm);
+    yield* prefixed('feed_forward', this.#feedForward);
+  }
+
+  forward(hiddenStates: Tensor, step: LayerStep): Tensor {
+    const { backend } = this.#context;
+    const residual = backend.add(hiddenStates, this.#mix(this.#inputNorm.forward(hiddenStates), step));
+    return backend.add(residual, this.#feedForward.forward(this.#preFeedForwardNorm.forward(residual)));
+  }
+}
+
+export const bamba: Architecture = {
+  names: ['BambaForCausalLM'],
+  recognizes: (json) => getOwn(json, 'model_type') === 'bamba',
+  define: (json) => {
+    const config = readBambaConfig(json);
+    const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
+    return {
+      config,
+      create: (context, quantConfig) => {
+        const layer = (i: number, prefix: string) => new BambaLayer(context, config, i, prefix, quantConfig);
+        return new DecoderLM(context, config, names, layer, quantConfig);
+      },
+      parameterName: (name) => (isTiedHead(name, config) ? undefined : name),
+    };
+  },
+};

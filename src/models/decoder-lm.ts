@@ -1,0 +1,125 @@
+import type { Attention, KvCacheParams } from '../layers/attention.ts';
+import type { BatchMetadata } from '../layers/attention-metadata.ts';
+import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import type { MambaCacheParams, MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
+import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import { RMSNorm } from '../layers/rms-norm.ts';
+import { type RopeParameters, RotaryEmbedding } from '../layers/rotary-embedding.ts';
+import { VocabParallelEmbedding } from '../layers/vocab-parallel-embedding.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { CausalLM, ModelConfig, ModelInput } from './causal-lm.ts';
+
+/** What a layer needs of a step beside the hidden states. */
+export interface LayerStep {
+  /** State of the layer's mixer. Absent in a profile run. */
+  readonly cache?: MambaCacheParams | undefined;
+  /** Cache of the layer's attention. Absent in a profile run. */
+  readonly kvCache?: KvCacheParams | undefined;
+  readonly metadata?: BatchMetadata | undefined;
+  /** Angles of this step's positions, for models that rotate. */
+  readonly rotary?: Tensor | undefined;
+  /** (T, hiddenSize): what the first layer got. */
+  readonly embedded: Tensor;
+}
+
+/** A layer of a decoder with its residuals: hidden states in, hidden states out. It has a mixer, attention, both or none. */
+export interface DecoderLayer extends Module {
+  readonly mixer?: MambaMixer2 | undefined;
+  readonly attention?: Attention | undefined;
+  forward(hiddenStates: Tensor, step: LayerStep): Tensor;
+}
+
+/** What a decoder's config says beside its layers. */
+export interface DecoderConfig extends ModelConfig {
+  readonly normEps: number;
+  readonly tieWordEmbeddings: boolean;
+  /** Factor of the embeddings. Default: 1. */
+  readonly embeddingMultiplier?: number | undefined;
+  /** Factor of the logits. Default: 1. */
+  readonly logitsMultiplier?: number | undefined;
+  /** Default: no layer rotates. */
+  readonly rope?: RopeParameters | undefined;
+}
+
+/** Where the weights lie in a checkpoint. */
+export interface DecoderNames {
+  readonly embeddings: string;
+  /** Layer i's weights begin with `<layers>.<i>.`. */
+  readonly layers: string;
+  readonly finalNorm: string;
+}
+
+/** Embedding, layers, norm and head: what all architectures share. */
+export class DecoderLM implements CausalLM {
+  readonly stateShapes: readonly MambaStateShape[];
+  readonly stateSizes: readonly MambaStateSize[];
+  readonly kvCacheSizes: readonly KvCacheSize[];
+  readonly #context: LayerContext;
+  readonly #config: DecoderConfig;
+  readonly #names: DecoderNames;
+  readonly #embeddings: VocabParallelEmbedding;
+  readonly #layers: readonly DecoderLayer[];
+  readonly #finalNorm: RMSNorm;
+  readonly #lmHead: VocabParallelEmbedding;
+  readonly #rotary: RotaryEmbedding | undefined;
+
+  /** @param makeLayer layer i, whose parts' prefix is `prefix`. */
+  constructor(
+    context: LayerContext,
+    config: DecoderConfig,
+    names: DecoderNames,
+    makeLayer: (i: number, prefix: string) => DecoderLayer,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { vocabSize, hiddenSize } = config;
+    this.#context = context;
+    this.#config = config;
+    this.#names = names;
+    this.#embeddings = new VocabParallelEmbedding(context, vocabSize, hiddenSize, names.embeddings, quantConfig);
+    this.#layers = Array.from({ length: config.numHiddenLayers }, (_, i) => makeLayer(i, `${names.layers}.${i}`));
+    this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
+    this.#lmHead = config.tieWordEmbeddings
+      ? this.#embeddings
+      : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
+    this.#rotary = config.rope && new RotaryEmbedding(context, config.rope);
+    this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
+    this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);
+    this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed(this.#names.embeddings, this.#embeddings);
+    for (const [i, layer] of this.#layers.entries()) yield* prefixed(`${this.#names.layers}.${i}`, layer);
+    yield* prefixed(this.#names.finalNorm, this.#finalNorm);
+    if (this.#lmHead !== this.#embeddings) yield* prefixed('lm_head', this.#lmHead);
+  }
+
+  forward({ inputIds, cache, kvCache, metadata }: ModelInput): Tensor {
+    const embedded = scaled(this.#context, this.#embeddings.embed(inputIds), this.#config.embeddingMultiplier);
+    const rotary = metadata?.attention && this.#rotary?.table(metadata.attention.positions);
+    let hiddenStates = embedded; // (T, hidden)
+    let [mixers, attentions] = [0, 0];
+    for (const layer of this.#layers) {
+      hiddenStates = layer.forward(hiddenStates, {
+        cache: layer.mixer && cache?.[mixers++],
+        kvCache: layer.attention && kvCache?.[attentions++],
+        metadata,
+        rotary,
+        embedded,
+      });
+    }
+    return this.#finalNorm.forward(hiddenStates);
+  }
+
+  computeLogits(hiddenStates: Tensor): Tensor {
+    return scaled(this.#context, this.#lmHead.logits(hiddenStates), this.#config.logitsMultiplier);
+  }
+}
+
+/** x times a multiplier of the config; most are 1, or absent. */
+export function scaled({ backend }: LayerContext, x: Tensor, multiplier = 1): Tensor {
+  return multiplier === 1 ? x : backend.mulScalar(x, multiplier);
+}

@@ -1,0 +1,238 @@
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { ConfigError } from '../errors.ts';
+import { Attention } from '../layers/attention.ts';
+import { FusedMoe } from '../layers/fused-moe.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { Mlp } from '../layers/mlp.ts';
+import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import { ReplicatedLinear } from '../layers/replicated-linear.ts';
+import { RMSNorm } from '../layers/rms-norm.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture } from './causal-lm.ts';
+import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
+import {
+  type AttentionSizes,
+  isTiedHead,
+  type LayerType,
+  type MixerConfig,
+  readAttentionSizes,
+  readLayerTypes,
+  readMlpActivation,
+  readPrefixedMixer,
+  SIZE,
+} from './hybrid-config.ts';
+import { readRope } from './rope-config.ts';
+import { readTokenIds } from './token-ids.ts';
+
+/** config.json of a GraniteMoeHybridForCausalLM. */
+export interface GraniteMoeHybridConfig extends DecoderConfig, AttentionSizes {
+  readonly layerTypes: readonly LayerType[];
+  readonly mixer: MixerConfig;
+  readonly attentionBias: boolean;
+  readonly attentionMultiplier: number;
+  readonly residualMultiplier: number;
+  readonly hiddenAct: MlpActivation;
+  /** Of the feed-forward layer that every token visits. */
+  readonly sharedIntermediateSize: number;
+  /** 0: a model without experts. */
+  readonly numLocalExperts: number;
+  readonly numExpertsPerTok: number;
+  /** Of one expert. */
+  readonly intermediateSize: number;
+}
+
+/** Defaults are those of transformers' GraniteMoeHybridConfig. */
+export function readGraniteMoeHybridConfig(json: JsonObject): GraniteMoeHybridConfig {
+  const config = new ConfigReader(json, 'config.json');
+  const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
+  const numHiddenLayers = config.integer('num_hidden_layers', { default: 32, ...SIZE });
+  const mixer = readPrefixedMixer(config, hiddenSize);
+  const attention = readAttentionSizes(config, hiddenSize, { heads: 32 });
+  const layerTypes =
+    readLayerTypes(config, ['layer_types', 'layers_block_type'], ['linear_attention', 'full_attention']) ??
+    Array.from({ length: numHiddenLayers }, () => 'linear_attention' as const);
+  if (layerTypes.length !== numHiddenLayers) {
+    throw new ConfigError(
+      `${config.fileName}: layer_types has ${layerTypes.length} layers, but num_hidden_layers is ${numHiddenLayers}.`,
+    );
+  }
+  const numLocalExperts = config.integer('num_local_experts', { default: 8, min: 0 });
+  const multiplier = (key: string) => config.number(key, { default: 1 });
+  return {
+    architecture: 'GraniteMoeHybridForCausalLM',
+    vocabSize: config.integer('vocab_size', { default: 32000, ...SIZE }),
+    hiddenSize,
+    numHiddenLayers,
+    chunkSize: mixer.chunkSize,
+    layerTypes,
+    mixer,
+    ...attention,
+    attentionBias: config.boolean('attention_bias', { default: false }),
+    attentionMultiplier: multiplier('attention_multiplier'),
+    residualMultiplier: multiplier('residual_multiplier'),
+    embeddingMultiplier: multiplier('embedding_multiplier'),
+    logitsMultiplier: 1 / config.number('logits_scaling', { default: 1 }),
+    hiddenAct: readMlpActivation(config, 'hidden_act', 'silu'),
+    sharedIntermediateSize: config.integer('shared_intermediate_size', { default: 1024, ...SIZE }),
+    numLocalExperts,
+    numExpertsPerTok: config.integer('num_experts_per_tok', { default: 2, min: 0, max: numLocalExperts || undefined }),
+    intermediateSize: config.integer('intermediate_size', { default: 11008, min: 0 }),
+    normEps: config.number('rms_norm_eps', { default: 1e-6, min: 0 }),
+    rope:
+      config.oneOf('position_embedding_type', ['rope', 'nope'], { default: 'nope' }) === 'rope'
+        ? readRope(config, attention.attentionHeadDim)
+        : undefined,
+    tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
+    eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
+  };
+}
+
+/** Norm, mixer or attention, residual; norm, experts and shared feed-forward, residual. Residuals are scaled. */
+class GraniteLayer implements DecoderLayer {
+  readonly mixer: MambaMixer2 | undefined;
+  readonly attention: Attention | undefined;
+  readonly #context: LayerContext;
+  readonly #residualMultiplier: number;
+  readonly #inputNorm: RMSNorm;
+  readonly #mix: (normed: Tensor, step: LayerStep) => Tensor;
+  readonly #postAttentionNorm: RMSNorm;
+  readonly #sharedMlp: Mlp;
+  readonly #moe: GraniteMoe | undefined;
+
+  constructor(
+    context: LayerContext,
+    config: GraniteMoeHybridConfig,
+    type: LayerType,
+    prefix: string,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { hiddenSize, normEps } = config;
+    this.#context = context;
+    this.#residualMultiplier = config.residualMultiplier;
+    this.#inputNorm = new RMSNorm(context, hiddenSize, normEps);
+    if (type === 'full_attention') {
+      const attention = new Attention(context, {
+        hiddenSize,
+        numHeads: config.numAttentionHeads,
+        numKvHeads: config.numKeyValueHeads,
+        headDim: config.attentionHeadDim,
+        scale: config.attentionMultiplier,
+        bias: config.attentionBias,
+        prefix: `${prefix}.self_attn`,
+        quantConfig,
+      });
+      this.attention = attention;
+      this.#mix = (normed, step) => attention.forward(normed, step);
+    } else {
+      const mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
+        ...config.mixer,
+        hiddenSize,
+        rmsNormEps: normEps,
+        // transformers normalises whole rows; published models have one group.
+        normGroups: 1,
+        prefix: `${prefix}.mamba`,
+        quantConfig,
+      });
+      this.mixer = mixer;
+      this.#mix = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
+    }
+    this.#postAttentionNorm = new RMSNorm(context, hiddenSize, normEps);
+    this.#sharedMlp = new Mlp(context, {
+      hiddenSize,
+      intermediateSize: config.sharedIntermediateSize,
+      activation: config.hiddenAct,
+      bias: false,
+      input: { gateUp: 'input_linear' },
+      output: 'output_linear',
+      prefix: `${prefix}.shared_mlp`,
+      quantConfig,
+    });
+    if (config.numLocalExperts > 0) {
+      this.#moe = new GraniteMoe(context, config, `${prefix}.block_sparse_moe`, quantConfig);
+    }
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed('input_layernorm', this.#inputNorm);
+    if (this.mixer) yield* prefixed('mamba', this.mixer);
+    if (this.attention) yield* prefixed('self_attn', this.attention);
+    yield* prefixed('post_attention_layernorm', this.#postAttentionNorm);
+    if (this.#moe) yield* prefixed('block_sparse_moe', this.#moe);
+    yield* prefixed('shared_mlp', this.#sharedMlp);
+  }
+
+  forward(hiddenStates: Tensor, step: LayerStep): Tensor {
+    const { backend } = this.#context;
+    const mixed = this.#mix(this.#inputNorm.forward(hiddenStates), step);
+    const residual = this.#residual(hiddenStates, mixed);
+    const normed = this.#postAttentionNorm.forward(residual);
+    const shared = this.#sharedMlp.forward(normed);
+    return this.#residual(residual, this.#moe ? backend.add(this.#moe.forward(normed), shared) : shared);
+  }
+
+  #residual(hiddenStates: Tensor, change: Tensor): Tensor {
+    return this.#context.backend.add(hiddenStates, scaled(this.#context, change, this.#residualMultiplier));
+  }
+}
+
+/** Each token visits the experts with its largest logits, weighed by the softmax of these alone. */
+class GraniteMoe implements Module {
+  readonly #context: LayerContext;
+  readonly #topK: number;
+  readonly #router: ReplicatedLinear;
+  readonly #experts: FusedMoe;
+
+  constructor(context: LayerContext, config: GraniteMoeHybridConfig, prefix: string, quantConfig?: QuantizationConfig) {
+    const { hiddenSize, numLocalExperts } = config;
+    this.#context = context;
+    this.#topK = config.numExpertsPerTok;
+    this.#router = new ReplicatedLinear(context, hiddenSize, numLocalExperts, {
+      bias: false,
+      prefix: `${prefix}.router.layer`,
+    });
+    this.#experts = new FusedMoe(context, {
+      numExperts: numLocalExperts,
+      hiddenSize,
+      intermediateSize: config.intermediateSize,
+      activation: config.hiddenAct,
+      gated: true,
+      layout: 'stacked',
+      inputName: 'input_linear',
+      outputName: 'output_linear',
+      prefix,
+      quantConfig,
+    });
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed('router.layer', this.#router);
+    yield* this.#experts.parameters();
+  }
+
+  forward(x: Tensor): Tensor {
+    const options = { topK: this.#topK, scoring: 'softmax', renormalize: true } as const;
+    return this.#experts.forward(x, this.#context.backend.topKRouting(this.#router.forward(x), options));
+  }
+}
+
+export const graniteMoeHybrid: Architecture = {
+  names: ['GraniteMoeHybridForCausalLM'],
+  recognizes: (json) => getOwn(json, 'model_type') === 'granitemoehybrid',
+  define: (json) => {
+    const config = readGraniteMoeHybridConfig(json);
+    const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.norm' };
+    return {
+      config,
+      create: (context, quantConfig) => {
+        const layer = (i: number, prefix: string) =>
+          new GraniteLayer(context, config, config.layerTypes[i], prefix, quantConfig);
+        return new DecoderLM(context, config, names, layer, quantConfig);
+      },
+      parameterName: (name) => (isTiedHead(name, config) ? undefined : name),
+    };
+  },
+};

@@ -1,0 +1,153 @@
+import type { MlpActivation, RoutingOptions } from '../backends/feed-forward-ops.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
+import type { JsonObject } from '../checkpoint/json.ts';
+import { ConfigError } from '../errors.ts';
+import type { DecoderConfig } from './decoder-lm.ts';
+import {
+  type AttentionSizes,
+  checkedMixer,
+  type LayerType,
+  type MixerConfig,
+  readAttentionSizes,
+  readLayerTypes,
+  readMlpActivation,
+  SIZE,
+} from './hybrid-config.ts';
+import { readActivation } from './mamba2-config.ts';
+import { readTokenIds } from './token-ids.ts';
+
+/** config.json of a NemotronHForCausalLM. */
+export interface NemotronHConfig extends DecoderConfig, AttentionSizes {
+  readonly layerTypes: readonly LayerType[];
+  readonly mixer: MixerConfig;
+  readonly attentionBias: boolean;
+  readonly mlpHiddenAct: MlpActivation;
+  readonly mlpBias: boolean;
+  /** Of each feed-forward layer, in their order. */
+  readonly intermediateSizes: readonly number[];
+  readonly moe: NemotronHMoeConfig;
+}
+
+/** What the config says of its mixtures of experts. */
+export interface NemotronHMoeConfig {
+  readonly numExperts: number;
+  /** Of one expert. */
+  readonly intermediateSize: number;
+  readonly sharedIntermediateSize: number;
+  /** Columns that the experts see; undefined: all hidden ones. */
+  readonly latentSize: number | undefined;
+  readonly routing: RoutingOptions;
+}
+
+/** What a letter of `hybrid_override_pattern` means. */
+const PATTERN: Readonly<Record<string, LayerType>> = {
+  M: 'linear_attention',
+  '*': 'full_attention',
+  '-': 'mlp',
+  E: 'moe',
+};
+
+/** Defaults are those of transformers' NemotronHConfig, and so is the precedence of older keys. */
+export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
+  const config = new ConfigReader(json, 'config.json');
+  const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
+  const layerTypes = readLayers(config);
+  const mixer = readMixer(config);
+  return {
+    architecture: 'NemotronHForCausalLM',
+    vocabSize: config.integer('vocab_size', { default: 131072, ...SIZE }),
+    hiddenSize,
+    // The list of layers decides; `num_hidden_layers` is a leftover.
+    numHiddenLayers: layerTypes.length,
+    chunkSize: mixer.chunkSize,
+    layerTypes,
+    mixer,
+    ...readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 }),
+    attentionBias: config.boolean('attention_bias', { default: false }),
+    mlpHiddenAct: readMlpActivation(config, 'mlp_hidden_act', 'relu2'),
+    mlpBias: config.boolean('mlp_bias', { default: false }),
+    intermediateSizes: readIntermediateSizes(config, layerTypes.filter((type) => type === 'mlp').length),
+    moe: readMoe(config, layerTypes.includes('moe')),
+    normEps: config.number(['layer_norm_epsilon', 'rms_norm_eps'], { default: 1e-5, min: 0 }),
+    tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
+    eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
+  };
+}
+
+function readLayers(config: ConfigReader): LayerType[] {
+  const listed = readLayerTypes(
+    config,
+    ['layers_block_type', 'layer_types'],
+    ['linear_attention', 'full_attention', 'mlp', 'moe'],
+  );
+  if (listed) return listed;
+  return [...config.string('hybrid_override_pattern', { default: 'ME*-' })].map((letter) => {
+    const type = PATTERN[letter];
+    if (type) return type;
+    const known = Object.keys(PATTERN).join(' ');
+    throw new ConfigError(`${config.fileName}: 'hybrid_override_pattern' holds '${letter}', expected ${known}.`);
+  });
+}
+
+function readMixer(config: ConfigReader): MixerConfig {
+  const numHeads = config.integer('mamba_num_heads', { default: 128, ...SIZE });
+  const headDim = config.integer('mamba_head_dim', { default: 64, ...SIZE });
+  return checkedMixer(config, {
+    // `expand` is a leftover: the heads decide.
+    intermediateSize: numHeads * headDim,
+    numHeads,
+    headDim,
+    ssmStateSize: config.integer('ssm_state_size', { default: 128, ...SIZE }),
+    convKernelSize: config.integer(['mamba_d_conv', 'conv_kernel'], { default: 4, ...SIZE }),
+    nGroups: config.integer(['mamba_n_groups', 'n_groups'], { default: 8, ...SIZE }),
+    chunkSize: config.integer(['mamba_chunk_size', 'chunk_size'], { default: 128, ...SIZE }),
+    useConvBias: config.boolean(['mamba_conv_bias', 'use_conv_bias'], { default: true }),
+    useBias: config.boolean('use_bias', { default: false }),
+    activation: readActivation(config, 'mamba_hidden_act'),
+    timeStepLimit: config.numberPair(['mamba_dt_limit', 'time_step_limit'], [0, Number.POSITIVE_INFINITY]),
+  });
+}
+
+/** One size for all feed-forward layers, or, in pruned models, one for each. */
+function readIntermediateSizes(config: ConfigReader, layers: number): readonly number[] {
+  const isSize = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 1;
+  const sizes = config.isList('intermediate_size')
+    ? (config.optionalList<number>('intermediate_size', isSize, 'a number, or a list of numbers') ?? [])
+    : [config.integer('intermediate_size', { default: 21504, ...SIZE })];
+  if (sizes.length === 1) return Array.from({ length: layers }, () => sizes[0]);
+  if (sizes.length === layers) return sizes;
+  throw new ConfigError(
+    `${config.fileName}: 'intermediate_size' has ${sizes.length} numbers for ${layers} feed-forward layers.`,
+  );
+}
+
+/** Only a model with experts must have possible numbers of them. */
+function readMoe(config: ConfigReader, isUsed: boolean): NemotronHMoeConfig {
+  const least = isUsed ? 1 : 0;
+  const numExperts = config.integer(['n_routed_experts', 'num_local_experts'], { default: 8, min: least });
+  const numGroups = config.integer('n_group', { default: 1, min: least });
+  const topKGroups = config.integer('topk_group', { default: 1, min: least });
+  const topK = config.integer('num_experts_per_tok', { default: 2, min: least });
+  if (
+    isUsed &&
+    (numExperts % numGroups !== 0 || topKGroups > numGroups || topK > (numExperts / numGroups) * topKGroups)
+  ) {
+    throw new ConfigError(
+      `${config.fileName}: ${topK} of ${numExperts} experts can't come from ${topKGroups} of ${numGroups} groups.`,
+    );
+  }
+  return {
+    numExperts,
+    intermediateSize: config.integer('moe_intermediate_size', { default: 7688, min: least }),
+    sharedIntermediateSize: config.integer('moe_shared_expert_intermediate_size', { default: 7688, min: least }),
+    latentSize: config.optionalInteger('moe_latent_size', SIZE),
+    routing: {
+      topK,
+      scoring: 'sigmoid',
+      numGroups,
+      topKGroups,
+      renormalize: config.boolean('norm_topk_prob', { default: true }),
+      scale: config.number('routed_scaling_factor', { default: 1 }),
+    },
+  };
+}

@@ -1,0 +1,200 @@
+import { getOwn } from '../checkpoint/json.ts';
+import { Attention } from '../layers/attention.ts';
+import { FusedMoe } from '../layers/fused-moe.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { Mlp } from '../layers/mlp.ts';
+import { Loaded, type Module, type Parameter, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import { ReplicatedLinear } from '../layers/replicated-linear.ts';
+import { RMSNorm } from '../layers/rms-norm.ts';
+import { tensorSink } from '../layers/row-sink.ts';
+import { replicatedWeightLoader } from '../layers/weight-loaders.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture } from './causal-lm.ts';
+import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import { isTiedHead } from './hybrid-config.ts';
+import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.ts';
+
+/** Norm, one of four kinds of layers, residual. */
+class NemotronHBlock implements DecoderLayer {
+  readonly mixer: MambaMixer2 | undefined;
+  readonly attention: Attention | undefined;
+  readonly #context: LayerContext;
+  readonly #norm: RMSNorm;
+  readonly #part: Module;
+  readonly #forward: (normed: Tensor, step: LayerStep) => Tensor;
+
+  constructor(
+    context: LayerContext,
+    config: NemotronHConfig,
+    i: number,
+    prefix: string,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { hiddenSize, normEps, layerTypes } = config;
+    const common = { hiddenSize, prefix: `${prefix}.mixer`, quantConfig };
+    this.#context = context;
+    this.#norm = new RMSNorm(context, hiddenSize, normEps);
+    switch (layerTypes[i]) {
+      case 'linear_attention': {
+        const sharing = context.sharing(config.mixer.numHeads);
+        const mixer = new MambaMixer2(sharing, { ...config.mixer, ...common, rmsNormEps: normEps });
+        this.mixer = mixer;
+        this.#part = mixer;
+        this.#forward = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
+        break;
+      }
+      case 'full_attention': {
+        const attention = new Attention(context, {
+          ...common,
+          numHeads: config.numAttentionHeads,
+          numKvHeads: config.numKeyValueHeads,
+          headDim: config.attentionHeadDim,
+          bias: config.attentionBias,
+        });
+        this.attention = attention;
+        this.#part = attention;
+        this.#forward = (normed, step) => attention.forward(normed, step);
+        break;
+      }
+      case 'moe': {
+        const moe = new NemotronHMoe(context, config, common.prefix, quantConfig);
+        this.#part = moe;
+        this.#forward = (normed) => moe.forward(normed);
+        break;
+      }
+      default: {
+        const before = layerTypes.slice(0, i).filter((type) => type === 'mlp').length;
+        const mlp = feedForward(context, config, config.intermediateSizes[before], common.prefix, quantConfig);
+        this.#part = mlp;
+        this.#forward = (normed) => mlp.forward(normed);
+      }
+    }
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed('norm', this.#norm);
+    yield* prefixed('mixer', this.#part);
+  }
+
+  forward(hiddenStates: Tensor, step: LayerStep): Tensor {
+    return this.#context.backend.add(hiddenStates, this.#forward(this.#norm.forward(hiddenStates), step));
+  }
+}
+
+/** Experts chosen by sigmoids and a correction bias, in fewer columns if the config says so, beside a shared expert. */
+class NemotronHMoe implements Module {
+  readonly #context: LayerContext;
+  readonly #config: NemotronHConfig;
+  readonly #gate: ReplicatedLinear;
+  readonly #correctionBias = new Loaded<Tensor>('A NemotronHMoe');
+  readonly #experts: FusedMoe;
+  readonly #sharedExperts: Mlp;
+  readonly #latent: { readonly into: ReplicatedLinear; readonly out: ReplicatedLinear } | undefined;
+
+  constructor(context: LayerContext, config: NemotronHConfig, prefix: string, quantConfig?: QuantizationConfig) {
+    const { hiddenSize, mlpHiddenAct, mlpBias, moe } = config;
+    this.#context = context;
+    this.#config = config;
+    this.#gate = new ReplicatedLinear(context, hiddenSize, moe.numExperts, { bias: false, prefix: `${prefix}.gate` });
+    this.#experts = new FusedMoe(context, {
+      numExperts: moe.numExperts,
+      hiddenSize: moe.latentSize ?? hiddenSize,
+      intermediateSize: moe.intermediateSize,
+      activation: mlpHiddenAct,
+      gated: false,
+      layout: 'separate',
+      inputName: 'up_proj',
+      outputName: 'down_proj',
+      prefix,
+      quantConfig,
+    });
+    this.#sharedExperts = feedForward(
+      context,
+      config,
+      moe.sharedIntermediateSize,
+      `${prefix}.shared_experts`,
+      quantConfig,
+    );
+    if (moe.latentSize !== undefined) {
+      const linear = (from: number, to: number, name: string) =>
+        new ReplicatedLinear(context, from, to, { bias: mlpBias, prefix: `${prefix}.${name}`, quantConfig });
+      this.#latent = {
+        into: linear(hiddenSize, moe.latentSize, 'fc1_latent_proj'),
+        out: linear(moe.latentSize, hiddenSize, 'fc2_latent_proj'),
+      };
+    }
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const shape = [this.#config.moe.numExperts];
+    yield* prefixed('gate', this.#gate);
+    yield [
+      'gate.e_score_correction_bias',
+      {
+        shape,
+        loader: replicatedWeightLoader,
+        place: () => tensorSink(this.#context.backend, shape, (bias) => this.#correctionBias.set(bias)),
+      },
+    ];
+    yield* this.#experts.parameters();
+    yield* prefixed('shared_experts', this.#sharedExperts);
+    if (!this.#latent) return;
+    yield* prefixed('fc1_latent_proj', this.#latent.into);
+    yield* prefixed('fc2_latent_proj', this.#latent.out);
+  }
+
+  forward(x: Tensor): Tensor {
+    const { backend } = this.#context;
+    const logits = this.#gate.forward(x);
+    const routing = backend.topKRouting(logits, this.#config.moe.routing, this.#correctionBias.get());
+    const routed = this.#latent
+      ? this.#latent.out.forward(this.#experts.forward(this.#latent.into.forward(x), routing))
+      : this.#experts.forward(x, routing);
+    return backend.add(routed, this.#sharedExperts.forward(x));
+  }
+}
+
+/** down(activation(up x)) */
+function feedForward(
+  context: LayerContext,
+  { hiddenSize, mlpHiddenAct, mlpBias }: NemotronHConfig,
+  intermediateSize: number,
+  prefix: string,
+  quantConfig?: QuantizationConfig,
+): Mlp {
+  const input = { up: 'up_proj' };
+  return new Mlp(context, {
+    hiddenSize,
+    intermediateSize,
+    activation: mlpHiddenAct,
+    bias: mlpBias,
+    input,
+    prefix,
+    quantConfig,
+  });
+}
+
+export const nemotronH: Architecture = {
+  names: ['NemotronHForCausalLM'],
+  recognizes: (json) => getOwn(json, 'model_type') === 'nemotron_h',
+  define: (json) => {
+    const config = readNemotronHConfig(json);
+    const names = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
+    return {
+      config,
+      create: (context, quantConfig) => {
+        const layer = (i: number, prefix: string) => new NemotronHBlock(context, config, i, prefix, quantConfig);
+        return new DecoderLM(context, config, names, layer, quantConfig);
+      },
+      parameterName: (name) => {
+        // Layers that predict several tokens ahead are for drafts.
+        if (isTiedHead(name, config) || name.startsWith('mtp.')) return undefined;
+        return name
+          .replace(/^model\./, 'backbone.')
+          .replace(/^backbone\.embedding\.weight$/, 'backbone.embeddings.weight');
+      },
+    };
+  },
+};

@@ -1,0 +1,190 @@
+import { Composer } from './composer.ts';
+import { Conversation, type Turn } from './conversation.ts';
+import { byId, element } from './element.ts';
+import { MemoryPanel } from './memory-panel.ts';
+import { type AnswerPiece, type ModelCard, type ServerClient, ServerError, type Usage } from './server-client.ts';
+import { answerFields, type SettingsForm } from './settings.ts';
+import { Transcript } from './transcript.ts';
+import type { TurnView } from './turn-view.ts';
+
+const SUGGESTIONS = {
+  chat: ['What is a state-space model?', 'Write a haiku about memory.', 'Explain recursion to a child.'],
+  text: ['export interface User {\n', '/** Options of a server. */\nexport interface ', 'Once upon a time'],
+} as const;
+
+const WELCOME = {
+  chat: 'Ask something, and watch how long the model remembers.',
+  text: 'This model has no chat template: it goes on with texts. Begin one, and watch how long the model remembers.',
+} as const;
+
+/** The page: a conversation, and a picture of memory beside it. */
+export class ChatPage {
+  readonly #client: ServerClient;
+  readonly #settings: SettingsForm;
+  readonly #conversation = new Conversation();
+  readonly #transcript = new Transcript();
+  readonly #composer = new Composer();
+  readonly #memory = new MemoryPanel();
+  #model: ModelCard | undefined;
+  /** Of the last turn. */
+  #view: TurnView | undefined;
+  #running: AbortController | undefined;
+
+  constructor(client: ServerClient, settings: SettingsForm) {
+    this.#client = client;
+    this.#settings = settings;
+    this.#composer.onSubmit = (text) => void this.#submit(text);
+    this.#composer.onStop = () => this.#running?.abort();
+    this.#transcript.onPoint = (moment) => this.#memory.preview(moment);
+    this.#transcript.onChoose = (moment) => this.#memory.choose(moment === this.#memory.chosen ? undefined : moment);
+    this.#memory.onMoment = (moment) => this.#transcript.mark(moment);
+    byId('new-conversation', HTMLButtonElement).addEventListener('click', () => this.#clear());
+  }
+
+  /** Asks which model there is. */
+  async start(): Promise<void> {
+    const welcome = byId('welcome-text', HTMLElement);
+    const suggestions = byId('suggestions', HTMLElement);
+    try {
+      this.#model = await this.#client.model();
+    } catch (error) {
+      const again = element('button', { type: 'button', class: 'quiet' }, 'Try again');
+      again.addEventListener('click', () => void this.start());
+      welcome.setAttribute('role', 'alert');
+      welcome.textContent = this.#explain(error);
+      suggestions.replaceChildren(again);
+      return;
+    }
+    const mode = this.#model.has_chat_template ? 'chat' : 'text';
+    this.#conversation.mode = mode;
+    this.#composer.setMode(mode);
+    this.#settings.setMode(mode);
+    byId('model-name', HTMLElement).textContent = this.#model.id;
+    document.title = `${this.#model.id} – mamba2`;
+    welcome.removeAttribute('role');
+    welcome.textContent = WELCOME[mode];
+    suggestions.replaceChildren(...SUGGESTIONS[mode].map((text) => this.#suggestion(text)));
+  }
+
+  #suggestion(text: string): HTMLButtonElement {
+    const button = element('button', { type: 'button', class: 'suggestion' }, text);
+    button.addEventListener('click', () => {
+      this.#composer.text = text;
+    });
+    return button;
+  }
+
+  async #submit(text: string): Promise<void> {
+    if (this.#model === undefined) await this.start();
+    if (this.#model === undefined) {
+      this.#composer.text = text;
+      return;
+    }
+    const { last, mode } = this.#conversation;
+    const goesOn = text.trim() === '' && last !== undefined;
+    const turn = goesOn ? last : this.#conversation.begin(text);
+    const view = goesOn && this.#view ? this.#view : this.#transcript.add(text, mode);
+    this.#view = view;
+    byId('welcome', HTMLElement).hidden = true;
+    await this.#run(this.#model, turn, view);
+  }
+
+  async #run(model: ModelCard, turn: Turn, view: TurnView): Promise<void> {
+    const running = new AbortController();
+    this.#running = running;
+    const before = turn.answer;
+    const progress = new Progress();
+    view.begin();
+    this.#memory.begin();
+    this.#composer.setBusy(true, true);
+    const again = this.#againButton(() => {
+      turn.answer = before;
+      view.takeBack();
+      void this.#run(model, turn, view);
+    });
+    try {
+      const { values } = this.#settings;
+      const question = this.#conversation.question(values.systemPrompt);
+      for await (const piece of this.#client.answer(model, question, answerFields(values), running.signal)) {
+        if (running.signal.aborted) break;
+        progress.add(piece);
+        turn.answer += piece.text;
+        this.#transcript.grow(() => {
+          const moment = view.add(piece);
+          if (moment) this.#memory.add(moment);
+        });
+      }
+      this.#transcript.grow(() => view.end(running.signal.aborted ? 'Stopped.' : progress.note(), again));
+    } catch (error) {
+      const isStopped = running.signal.aborted;
+      this.#transcript.grow(() => (isStopped ? view.end('Stopped.', again) : view.fail(this.#explain(error), again)));
+    }
+    if (this.#running !== running) return;
+    this.#running = undefined;
+    this.#composer.setBusy(false, true);
+  }
+
+  #againButton(again: () => void): HTMLButtonElement {
+    const button = element('button', { type: 'button', class: 'quiet again' }, 'Try again');
+    button.addEventListener('click', () => {
+      if (!this.#running) again();
+    });
+    return button;
+  }
+
+  /** In plain words; opens the settings where they can help. */
+  #explain(error: unknown): string {
+    if (!(error instanceof ServerError)) return `The page failed: ${error instanceof Error ? error.message : error}`;
+    if (error.needsKey) this.#settings.open('apiKey');
+    return error.message;
+  }
+
+  #clear(): void {
+    this.#running?.abort();
+    this.#running = undefined;
+    this.#conversation.clear();
+    this.#transcript.clear();
+    this.#memory.begin();
+    this.#view = undefined;
+    this.#composer.setBusy(false, false);
+    byId('welcome', HTMLElement).hidden = false;
+    this.#composer.text = '';
+  }
+}
+
+/** What is said under an answer. */
+class Progress {
+  readonly #begun = performance.now();
+  #first: number | undefined;
+  #last = this.#begun;
+  #usage: Usage | undefined;
+  #finishReason: string | undefined;
+
+  add({ text, usage, finishReason }: AnswerPiece): void {
+    if (text !== '') {
+      this.#last = performance.now();
+      this.#first ??= this.#last;
+    }
+    this.#usage = usage ?? this.#usage;
+    this.#finishReason = finishReason ?? this.#finishReason;
+  }
+
+  note(): string {
+    const {
+      completion_tokens: tokens = 0,
+      prompt_tokens: prompt = 0,
+      prompt_tokens_details: details,
+    } = this.#usage ?? {};
+    const first = this.#first ?? this.#last;
+    const seconds = (this.#last - first) / 1000;
+    const cached = details?.cached_tokens ?? 0;
+    const parts = [
+      `${tokens} ${tokens === 1 ? 'token' : 'tokens'}`,
+      tokens > 1 && seconds > 0 ? `${Math.round((tokens - 1) / seconds)} a second` : [],
+      `first after ${Math.round(first - this.#begun)} ms`,
+      cached > 0 ? `${cached} of ${prompt} prompt tokens known before` : `${prompt} prompt tokens read`,
+      this.#finishReason === 'length' ? 'ended at the limit' : [],
+    ];
+    return parts.flat().join(' · ');
+  }
+}

@@ -1,0 +1,135 @@
+import { byId, element } from './element.ts';
+import { MemoryHistogram } from './memory-histogram.ts';
+import { type Cell, MemoryMap } from './memory-map.ts';
+import { averageReport, layerSummaries, longestHead, type MemoryReport, summary } from './memory-report.ts';
+import { type Moment, momentLabel } from './moment.ts';
+import { tokensInWords } from './scale.ts';
+
+/** Reports that the live picture is an average of: single tokens differ much. */
+const LIVE_REPORTS = 8;
+/** Between two updates of what is read and not seen, in milliseconds. */
+const TABLE_PAUSE = 400;
+
+/** The picture of the model's memory, and what it says in words and numbers. */
+export class MemoryPanel {
+  /** Told which moment is shown; undefined: the last ones. */
+  onMoment: (moment: Moment | undefined) => void = () => {};
+  readonly #root = byId('memory', HTMLElement);
+  readonly #title = byId('memory-title', HTMLElement);
+  readonly #words = byId('memory-words', HTMLElement);
+  readonly #cell = byId('memory-cell', HTMLOutputElement);
+  readonly #slider = byId('memory-moment', HTMLInputElement);
+  readonly #table = byId('memory-table', HTMLTableSectionElement);
+  readonly #details = byId('memory-numbers', HTMLDetailsElement);
+  readonly #canvas = byId('memory-map', HTMLCanvasElement);
+  readonly #map = new MemoryMap(this.#canvas);
+  readonly #histogram = new MemoryHistogram(byId('memory-histogram', HTMLCanvasElement));
+  /** Of the answer that comes or came last. */
+  #moments: Moment[] = [];
+  /** Chosen by the reader; stays until another is, or none. */
+  #chosen: Moment | undefined;
+  #report: MemoryReport | undefined;
+  #looked: Cell | undefined;
+  #tableTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.#map.onLook = (cell) => {
+      this.#looked = cell;
+      this.#describeCell();
+    };
+    this.#slider.addEventListener('input', () => this.choose(this.#moments[this.#slider.valueAsNumber]));
+    this.#details.addEventListener('toggle', () => this.#fillTable());
+  }
+
+  /** An answer begins. */
+  begin(): void {
+    this.#moments = [];
+    this.choose(undefined);
+  }
+
+  add(moment: Moment): void {
+    this.#moments.push(moment);
+    this.#slider.max = `${this.#moments.length}`;
+    if (!this.#chosen) this.#showLive();
+  }
+
+  /** Shows a moment while the reader points at it. */
+  preview(moment: Moment | undefined): void {
+    const shown = moment ?? this.#chosen;
+    if (shown) this.#show(shown.report, momentLabel(shown));
+    else this.#showLive();
+    this.onMoment(shown);
+  }
+
+  /** Shows a moment until another is chosen; undefined: the last ones again. */
+  choose(moment: Moment | undefined): void {
+    this.#chosen = moment;
+    const at = moment ? this.#moments.indexOf(moment) : -1;
+    this.#slider.max = `${this.#moments.length}`;
+    this.#slider.value = `${at < 0 ? this.#moments.length : at}`;
+    this.preview(undefined);
+  }
+
+  get chosen(): Moment | undefined {
+    return this.#chosen;
+  }
+
+  #showLive(): void {
+    const last = this.#moments.slice(-LIVE_REPORTS);
+    this.#slider.value = this.#slider.max;
+    // The prompt's report speaks for many tokens, and would drown the first few of the answer.
+    const alike = last.length > 1 && last[0].tokens.length === 0 ? last.slice(1) : last;
+    const report = averageReport(alike.map((moment) => moment.report));
+    if (!report) return;
+    const isPrompt = alike.length === 1 && alike[0].tokens.length === 0;
+    this.#show(report, isPrompt ? 'Reading the prompt' : 'Reading the last few tokens');
+  }
+
+  #show(report: MemoryReport, title: string): void {
+    this.#report = report;
+    this.#root.dataset.state = 'shown';
+    this.#canvas.style.setProperty('--layers', `${report.layers}`);
+    this.#map.show(report);
+    this.#histogram.show(report);
+    this.#title.textContent = title;
+    const { shortest, median, longest } = summary(report.values);
+    const { layer, head } = longestHead(report);
+    this.#words.textContent =
+      `Half of the heads forget half within ${tokensInWords(median)}, the quickest within ${tokensInWords(shortest)}. ` +
+      `The most patient remembers for ${tokensInWords(longest)}: layer ${layer + 1}, head ${head + 1}.`;
+    this.#describeCell();
+    byId('memory-last-layer', HTMLElement).textContent = `${report.layers}`;
+    byId('memory-last-head', HTMLElement).textContent = `${report.heads}`;
+    this.#tableTimer ??= setTimeout(() => this.#fillTable(), TABLE_PAUSE);
+  }
+
+  #describeCell(): void {
+    const value =
+      this.#report && this.#looked && this.#report.values[this.#looked.layer * this.#report.heads + this.#looked.head];
+    this.#cell.value =
+      value === undefined || this.#looked === undefined
+        ? ''
+        : `Layer ${this.#looked.layer + 1}, head ${this.#looked.head + 1}: ${tokensInWords(value)}`;
+  }
+
+  #fillTable(): void {
+    clearTimeout(this.#tableTimer);
+    this.#tableTimer = undefined;
+    if (!this.#report) return;
+    const { shortest, median, longest } = summary(this.#report.values);
+    this.#canvas.setAttribute(
+      'aria-label',
+      `Half-lives of ${this.#report.layers} layers with ${this.#report.heads} heads each: from ${tokensInWords(shortest)} to ${tokensInWords(longest)}, median ${tokensInWords(median)}. Arrow keys go from head to head.`,
+    );
+    if (!this.#details.open) return;
+    const rows = layerSummaries(this.#report).map((layer, i) => {
+      const cells = [layer.shortest, layer.median, layer.longest].map((value) => element('td', {}, shortNumber(value)));
+      return element('tr', {}, element('th', { scope: 'row' }, `${i + 1}`), ...cells);
+    });
+    this.#table.replaceChildren(...rows);
+  }
+}
+
+function shortNumber(value: number): string {
+  return value === Number.POSITIVE_INFINITY ? '∞' : Number(value.toPrecision(value < 10 ? 2 : 3)).toLocaleString('en');
+}

@@ -1,0 +1,122 @@
+import { byId } from './element.ts';
+import type { AnswerFields } from './server-client.ts';
+
+/** What the reader of the page has chosen. */
+export interface Settings {
+  readonly systemPrompt: string;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly maxTokens: number;
+  /** undefined: another with every answer. */
+  readonly seed: number | undefined;
+  /** Tokens from one picture of memory to the next; 0: none. */
+  readonly pictureInterval: number;
+  readonly apiKey: string;
+}
+
+const STORED = 'mamba2 settings';
+const NUMBERS = ['temperature', 'topP', 'maxTokens', 'seed'] as const;
+
+/** The dialog of settings. They are kept for the next visit, but for the key, which is kept for this one. */
+export class SettingsForm {
+  readonly #dialog = byId('settings', HTMLDialogElement);
+  readonly #form = byId('settings-form', HTMLFormElement);
+
+  constructor() {
+    this.#restore();
+    byId('open-settings', HTMLButtonElement).addEventListener('click', () => this.open());
+    byId('reset-settings', HTMLButtonElement).addEventListener('click', () => {
+      this.#form.reset();
+      this.#changed();
+    });
+    this.#form.addEventListener('input', () => this.#changed());
+    // A click beside the dialog is one on its backdrop.
+    this.#dialog.addEventListener('click', (event) => {
+      if (event.target === this.#dialog) this.#dialog.close();
+    });
+    this.#changed();
+  }
+
+  get values(): Settings {
+    return {
+      systemPrompt: this.#text('systemPrompt').trim(),
+      temperature: this.#number('temperature') ?? 0.7,
+      topP: this.#number('topP') ?? 1,
+      maxTokens: this.#number('maxTokens') ?? 256,
+      seed: this.#number('seed'),
+      pictureInterval: Number(this.#text('pictureInterval')),
+      apiKey: this.#text('apiKey').trim(),
+    };
+  }
+
+  /** @param field the one to begin with. */
+  open(field?: keyof Settings): void {
+    if (!this.#dialog.open) this.#dialog.showModal();
+    if (field) this.#control(field).focus();
+  }
+
+  /** Models that only go on with texts have no use for some of it. */
+  setMode(mode: 'chat' | 'text'): void {
+    byId('system-prompt-field', HTMLElement).hidden = mode === 'text';
+  }
+
+  #changed(): void {
+    for (const name of ['temperature', 'topP'] as const) {
+      byId(`${name}-value`, HTMLOutputElement).value = this.#text(name);
+    }
+    document.documentElement.dataset.theme = this.#text('theme');
+    const { apiKey, ...kept } = Object.fromEntries(new FormData(this.#form)) as Record<string, string>;
+    store(() => localStorage.setItem(STORED, JSON.stringify(kept)));
+    store(() => sessionStorage.setItem(STORED, JSON.stringify({ apiKey })));
+  }
+
+  #restore(): void {
+    for (const storage of ['localStorage', 'sessionStorage'] as const) {
+      store(() => {
+        const kept = JSON.parse(globalThis[storage].getItem(STORED) ?? '{}') as Record<string, string>;
+        for (const [name, value] of Object.entries(kept))
+          if (this.#form.elements.namedItem(name)) this.#control(name).value = value;
+      });
+    }
+  }
+
+  #text(name: keyof Settings | 'theme'): string {
+    return this.#control(name).value;
+  }
+
+  /** undefined where there is none in the field's range. */
+  #number(name: (typeof NUMBERS)[number]): number | undefined {
+    const control = this.#control(name);
+    return control.value === '' || !control.validity.valid ? undefined : Number(control.value);
+  }
+
+  #control(name: string): HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement {
+    const found = this.#form.elements.namedItem(name);
+    if (
+      found instanceof HTMLInputElement ||
+      found instanceof HTMLTextAreaElement ||
+      found instanceof HTMLSelectElement
+    ) {
+      return found;
+    }
+    throw new Error(`The settings have no field '${name}'.`);
+  }
+}
+
+/** The settings as the server's fields. */
+export function answerFields({ temperature, topP, maxTokens, seed, pictureInterval }: Settings): AnswerFields {
+  return {
+    temperature,
+    top_p: topP,
+    max_tokens: maxTokens,
+    ...(seed !== undefined && { seed }),
+    ...(pictureInterval > 0 && { half_life_interval: pictureInterval }),
+  };
+}
+
+/** Pages may be denied storage, and do without. */
+function store(use: () => void): void {
+  try {
+    use();
+  } catch {}
+}

@@ -1,0 +1,59 @@
+import { byId } from './element.ts';
+import type { Moment } from './moment.ts';
+import { TurnView } from './turn-view.ts';
+
+/** From the bottom, in pixels: a reader who is that close wants to see what comes. */
+const NEAR = 80;
+
+/** The turns as they are seen. Tokens know how long the model remembered while it read them. */
+export class Transcript {
+  /** The reader points at a token; undefined: no longer. */
+  onPoint: (moment: Moment | undefined) => void = () => {};
+  /** The reader chose a token. */
+  onChoose: (moment: Moment) => void = () => {};
+  readonly #root = byId('transcript', HTMLElement);
+  readonly #scroller = byId('scroller', HTMLElement);
+  readonly #moments = new WeakMap<HTMLElement, Moment>();
+  #marked: readonly HTMLElement[] = [];
+
+  constructor() {
+    this.#root.addEventListener('pointerover', (event) => {
+      if (event.pointerType === 'mouse') this.onPoint(this.#momentOf(event.target));
+    });
+    this.#root.addEventListener('pointerleave', () => this.onPoint(undefined));
+    this.#root.addEventListener('click', (event) => {
+      const moment = this.#momentOf(event.target);
+      if (moment) this.onChoose(moment);
+    });
+  }
+
+  add(question: string, mode: 'chat' | 'text'): TurnView {
+    const view = new TurnView(question, mode, this.#moments);
+    this.#root.append(view.root);
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    return view;
+  }
+
+  clear(): void {
+    this.#root.replaceChildren();
+  }
+
+  /** Makes a change, and keeps the end in sight for who was there. */
+  grow(change: () => void): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
+    change();
+    if (isNear) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+
+  /** Marks the tokens whose moment is shown. */
+  mark(moment: Moment | undefined): void {
+    for (const token of this.#marked) token.classList.remove('marked');
+    this.#marked = moment?.tokens ?? [];
+    for (const token of this.#marked) token.classList.add('marked');
+  }
+
+  #momentOf(target: EventTarget | null): Moment | undefined {
+    return target instanceof HTMLElement ? this.#moments.get(target) : undefined;
+  }
+}

@@ -1,0 +1,265 @@
+import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../src/checkpoint/json.ts';
+import { ConfigError } from '../../src/errors.ts';
+import { readBambaConfig } from '../../src/models/bamba.ts';
+import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
+import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
+import { readNemotronHConfig } from '../../src/models/nemotron-h-config.ts';
+
+/** Sizes that fit each other, without anything that says which model it is. */
+const PREFIXED: JsonObject = {
+  vocab_size: 50,
+  hidden_size: 64,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  mamba_n_heads: 8,
+  mamba_d_head: 16,
+  mamba_d_state: 16,
+};
+
+describe.each([
+  ['Bamba', readBambaConfig],
+  ['Granite', readGraniteMoeHybridConfig],
+  ['Falcon-H1', (json: JsonObject) => readFalconH1Config({ mamba_d_ssm: null, ...json })],
+])('configs with mamba_ keys: %s', (_, read) => {
+  it('mamba_d_head: "auto", null or absent divides the expanded size', () => {
+    for (const change of [{ mamba_d_head: 'auto' }, { mamba_d_head: null }]) {
+      expect(read({ ...PREFIXED, ...change }).mixer).toMatchObject({ headDim: 16, intermediateSize: 128 });
+    }
+  });
+
+  it('a fractional mamba_expand', () => {
+    const { mixer } = read({ ...PREFIXED, mamba_expand: 1.5, mamba_n_heads: 6 });
+    expect(mixer).toMatchObject({ intermediateSize: 96, numHeads: 6 });
+  });
+
+  it('num_key_value_heads null means as many as query heads', () => {
+    expect(read({ ...PREFIXED, num_key_value_heads: null }).numKeyValueHeads).toBe(4);
+  });
+
+  it('a head dim of its own', () => {
+    expect(read(PREFIXED).attentionHeadDim).toBe(16);
+    expect(read({ ...PREFIXED, head_dim: 32 }).attentionHeadDim).toBe(32);
+  });
+
+  it('time_step_limit, as JSON can and cannot write infinity, and null', () => {
+    const all = [0, Number.POSITIVE_INFINITY];
+    expect(read(PREFIXED).mixer.timeStepLimit).toEqual(all);
+    expect(read({ ...PREFIXED, time_step_limit: null }).mixer.timeStepLimit).toEqual(all);
+    expect(read({ ...PREFIXED, time_step_limit: [0.1, 2] }).mixer.timeStepLimit).toEqual([0.1, 2]);
+  });
+
+  it.each<[string, JsonObject, RegExp]>([
+    ['heads that make another size', { mamba_n_heads: 7 }, /7 mixer heads of 16/],
+    ['groups that do not divide the heads', { mamba_n_groups: 3 }, /3 groups/],
+    ['key-value heads that do not divide the heads', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
+    ['an unknown head dim', { mamba_d_head: 'automatic' }, /mamba_d_head/],
+    ['an activation that the convolution does not have', { hidden_act: 'gelu' }, /hidden_act/],
+    ['a time-step limit upside down', { time_step_limit: [1, 0] }, /time_step_limit/],
+  ])('%s: ConfigError', (_name, change, message) => {
+    expect(() => read({ ...PREFIXED, ...change })).toThrow(ConfigError);
+    expect(() => read({ ...PREFIXED, ...change })).toThrow(message);
+  });
+});
+
+describe('Bamba', () => {
+  it("fills in transformers' defaults", () => {
+    expect(readBambaConfig({})).toMatchObject({
+      vocabSize: 128000,
+      hiddenSize: 4096,
+      numHiddenLayers: 32,
+      numAttentionHeads: 32,
+      numKeyValueHeads: 8,
+      attentionHeadDim: 128,
+      attnLayerIndices: [],
+      intermediateSize: 14336,
+      mixer: { numHeads: 128, headDim: 64, ssmStateSize: 256, nGroups: 1, chunkSize: 256 },
+      rope: { theta: 10000, rotaryDim: 64, scaling: { type: 'default' } },
+      normEps: 1e-5,
+      tieWordEmbeddings: false,
+    });
+  });
+
+  it('rotates half of a head, unless rope_parameters say otherwise', () => {
+    const rotated = (change: JsonObject) => readBambaConfig({ ...PREFIXED, ...change }).rope;
+    expect(rotated({})).toMatchObject({ rotaryDim: 8, theta: 10000 });
+    expect(rotated({ partial_rotary_factor: 1 })).toMatchObject({ rotaryDim: 8 });
+    expect(rotated({ rope_theta: 500 })).toMatchObject({ theta: 500 });
+    expect(rotated({ rope_parameters: { rope_theta: 7, partial_rotary_factor: 1 } })).toMatchObject({
+      rotaryDim: 16,
+      theta: 7,
+    });
+  });
+});
+
+describe('Granite', () => {
+  it('old and new names of layers, under either key', () => {
+    const types = ['linear_attention', 'full_attention', 'linear_attention'];
+    const old = ['mamba', 'attention', 'mamba'];
+    for (const change of [{ layer_types: types }, { layer_types: old }, { layers_block_type: old }]) {
+      expect(readGraniteMoeHybridConfig({ ...PREFIXED, ...change }).layerTypes).toEqual(types);
+    }
+    expect(readGraniteMoeHybridConfig(PREFIXED).layerTypes).toEqual(Array(3).fill('linear_attention'));
+  });
+
+  it('layers of another kind or number: ConfigError', () => {
+    for (const layer_types of [['mamba'], ['mamba', 'mlp', 'mamba'], 'mamba']) {
+      expect(() => readGraniteMoeHybridConfig({ ...PREFIXED, layer_types })).toThrow(ConfigError);
+    }
+  });
+
+  it('with and without rotary embedding', () => {
+    const rope = (change: JsonObject) => readGraniteMoeHybridConfig({ ...PREFIXED, ...change }).rope;
+    expect(rope({})).toBeUndefined();
+    expect(rope({ position_embedding_type: null })).toBeUndefined();
+    expect(rope({ position_embedding_type: 'nope' })).toBeUndefined();
+    expect(rope({ position_embedding_type: 'rope', rope_theta: 5 })).toMatchObject({ theta: 5, rotaryDim: 16 });
+    expect(() => rope({ position_embedding_type: 'alibi' })).toThrow(ConfigError);
+  });
+
+  it('without experts, however many a token would visit', () => {
+    const config = readGraniteMoeHybridConfig({ ...PREFIXED, num_local_experts: 0, num_experts_per_tok: 0 });
+    expect(config).toMatchObject({ numLocalExperts: 0 });
+    expect(() => readGraniteMoeHybridConfig({ ...PREFIXED, num_local_experts: 2, num_experts_per_tok: 3 })).toThrow(
+      ConfigError,
+    );
+  });
+
+  it('every multiplier; logits are divided by theirs', () => {
+    const multipliers = {
+      embedding_multiplier: 12,
+      attention_multiplier: 0.015625,
+      residual_multiplier: 0.22,
+      logits_scaling: 8,
+    };
+    expect(readGraniteMoeHybridConfig({ ...PREFIXED, ...multipliers })).toMatchObject({
+      embeddingMultiplier: 12,
+      attentionMultiplier: 0.015625,
+      residualMultiplier: 0.22,
+      logitsMultiplier: 1 / 8,
+    });
+    expect(readGraniteMoeHybridConfig(PREFIXED)).toMatchObject({ attentionMultiplier: 1, logitsMultiplier: 1 });
+  });
+});
+
+describe('Falcon-H1', () => {
+  const json = { ...PREFIXED, mamba_d_ssm: 128 };
+
+  it('mamba_d_ssm given, null, or absent', () => {
+    const size = (change: JsonObject) => readFalconH1Config({ ...PREFIXED, ...change }).mixer;
+    expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6 })).toMatchObject({ intermediateSize: 96, numHeads: 6 });
+    expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6, mamba_d_head: 'auto' })).toMatchObject({ headDim: 16 });
+    expect(size({ mamba_d_ssm: null })).toMatchObject({ intermediateSize: 128 });
+    // transformers' default is a number, not the expanded size.
+    expect(size({ mamba_n_heads: 64 })).toMatchObject({ intermediateSize: 1024 });
+  });
+
+  it('with and without the norm, and on which side of the gate', () => {
+    expect(readFalconH1Config(json).mixer).toMatchObject({ useRmsNorm: false, normBeforeGate: true });
+    const change = { mamba_rms_norm: true, mamba_norm_before_gate: false };
+    expect(readFalconH1Config({ ...json, ...change }).mixer).toMatchObject({ useRmsNorm: true, normBeforeGate: false });
+  });
+
+  it('biases of in-projection, out-projection, attention and feed-forward are four switches', () => {
+    const biases = (change: JsonObject) => {
+      const { mixer, attentionBias, mlpBias } = readFalconH1Config({ ...json, ...change });
+      return [mixer.useBias, mixer.useOutBias, attentionBias, mlpBias];
+    };
+    expect(biases({})).toEqual([false, false, false, false]);
+    expect(biases({ mamba_proj_bias: true })).toEqual([true, false, false, false]);
+    expect(biases({ projectors_bias: true })).toEqual([false, true, false, false]);
+    expect(biases({ attention_bias: true })).toEqual([false, false, true, false]);
+    expect(biases({ mlp_bias: true })).toEqual([false, false, false, true]);
+  });
+
+  it('every multiplier is 1 unless given', () => {
+    expect(readFalconH1Config({ ...json, ssm_multipliers: null, mlp_multipliers: null })).toMatchObject({
+      embeddingMultiplier: 1,
+      logitsMultiplier: 1,
+      keyMultiplier: 1,
+      attentionInMultiplier: 1,
+      attentionOutMultiplier: 1,
+      ssmInMultiplier: 1,
+      ssmOutMultiplier: 1,
+      ssmMultipliers: [1, 1, 1, 1, 1],
+      mlpMultipliers: [1, 1],
+    });
+    expect(() => readFalconH1Config({ ...json, ssm_multipliers: [1, 2] })).toThrow(/ssm_multipliers.*5 numbers/);
+  });
+});
+
+describe('Nemotron-H', () => {
+  const read = (change: JsonObject = {}) => readNemotronHConfig({ vocab_size: 50, hidden_size: 64, ...change });
+
+  it('the intermediate size is heads times head dim, whatever expand says', () => {
+    const { mixer } = read({ mamba_num_heads: 12, mamba_head_dim: 80, n_groups: 4, expand: 2 });
+    expect(mixer).toMatchObject({ intermediateSize: 960, numHeads: 12, headDim: 80, nGroups: 4 });
+  });
+
+  it('8 groups, of the norm as well', () => {
+    expect(read().mixer.nGroups).toBe(8);
+    expect(read().mixer.normGroups).toBeUndefined();
+  });
+
+  it('layers as a pattern, or as a list of new or old names; the list wins, and num_hidden_layers never does', () => {
+    const types = ['linear_attention', 'mlp', 'full_attention', 'moe'];
+    const list = ['mamba', 'mlp', 'attention', 'moe'];
+    for (const change of [
+      { hybrid_override_pattern: 'M-*E' },
+      { layers_block_type: types },
+      { layers_block_type: list },
+      { layer_types: list, hybrid_override_pattern: 'MM' },
+    ]) {
+      expect(read({ ...change, num_hidden_layers: 52 })).toMatchObject({ layerTypes: types, numHiddenLayers: 4 });
+    }
+    expect(() => read({ hybrid_override_pattern: 'M?' })).toThrow(/'\?'/);
+    expect(() => read({ layers_block_type: ['hybrid'] })).toThrow(ConfigError);
+  });
+
+  it("older names of the mixer's keys come first, as in transformers", () => {
+    const old = { mamba_d_conv: 3, mamba_n_groups: 2, mamba_chunk_size: 64, mamba_conv_bias: false };
+    const { mixer } = read({ ...old, conv_kernel: 4, n_groups: 8, chunk_size: 128, use_conv_bias: true });
+    expect(mixer).toMatchObject({ convKernelSize: 3, nGroups: 2, chunkSize: 64, useConvBias: false });
+  });
+
+  it("an attention head dim of its own, under today's name and the first one", () => {
+    expect(read().attentionHeadDim).toBe(128);
+    expect(read({ head_dim: 16 }).attentionHeadDim).toBe(16);
+    expect(read({ attention_head_dim: 32 }).attentionHeadDim).toBe(32);
+  });
+
+  it('one intermediate size, or one for each feed-forward layer', () => {
+    const sizes = (intermediate_size: number | number[]) =>
+      read({ hybrid_override_pattern: '-M-', intermediate_size }).intermediateSizes;
+    expect(sizes(96)).toEqual([96, 96]);
+    expect(sizes([96])).toEqual([96, 96]);
+    expect(sizes([96, 32])).toEqual([96, 32]);
+    expect(() => sizes([1, 2, 3])).toThrow(ConfigError);
+  });
+
+  it('experts', () => {
+    const { moe } = read({
+      hybrid_override_pattern: 'ME',
+      n_routed_experts: 128,
+      num_experts_per_tok: 6,
+      moe_intermediate_size: 1856,
+      moe_shared_expert_intermediate_size: 3712,
+      n_group: 4,
+      topk_group: 2,
+      routed_scaling_factor: 2.5,
+    });
+    expect(moe).toEqual({
+      numExperts: 128,
+      intermediateSize: 1856,
+      sharedIntermediateSize: 3712,
+      latentSize: undefined,
+      routing: { topK: 6, scoring: 'sigmoid', numGroups: 4, topKGroups: 2, renormalize: true, scale: 2.5 },
+    });
+    expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, num_experts_per_tok: 5 })).toThrow(
+      ConfigError,
+    );
+    expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, n_group: 3 })).toThrow(ConfigError);
+    expect(() => read({ hybrid_override_pattern: 'M', n_routed_experts: 0 })).not.toThrow();
+  });
+});

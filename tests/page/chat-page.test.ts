@@ -1,0 +1,231 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { scaleColor, scalePosition } from '../../src/page/scale.ts';
+import { findChromium, startChromium } from '../browser/chromium.ts';
+import { CHAT_TEMPLATE, startServer, type TestServer } from '../server/test-server.ts';
+import { PageUnderTest } from './page-under-test.ts';
+
+const PROMPT = 'export interface User {\n';
+const executable = findChromium();
+const runs = executable !== undefined || process.env.CI !== undefined;
+
+describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
+  let browser: Browser;
+  let server: TestServer;
+
+  beforeAll(async () => {
+    if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
+    browser = await startChromium(executable);
+    server = await startServer();
+  }, 180_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+  });
+
+  async function visit(viewport?: { width: number; height: number }): Promise<PageUnderTest> {
+    const page = await PageUnderTest.open(browser, `${server.url}/`, viewport);
+    await page.page.waitForFunction(() => document.getElementById('model-name')?.textContent === 'tiny-dts');
+    return page;
+  }
+
+  test('goes on with a text as the library does, and draws how long the model remembers', async () => {
+    const page = await visit();
+    await page.set({ seed: 7, temperature: 0.8, topP: 0.9, maxTokens: 40 });
+    const answer = await page.write(PROMPT);
+    const options = { seed: 7, temperature: 0.8, topP: 0.9, maxTokens: 40 };
+    expect(answer).toBe((await server.llm.complete(PROMPT, options)).text);
+    expect(await page.text('.turn .question')).toBe(PROMPT);
+    expect(await page.text('#memory-words')).toMatch(/^Half of the heads forget half within [\d.,]+ tokens/);
+    expect(await page.page.locator('#memory-map').getAttribute('aria-label')).toContain('14 layers with 8 heads each');
+    expect(await page.screenshotColors()).toBeGreaterThan(200);
+    expect(page.complaints).toEqual([]);
+  });
+
+  test('goes on with its own text when nothing is written', async () => {
+    const page = await visit();
+    await page.set({ temperature: 0, maxTokens: 12 });
+    await page.write(PROMPT);
+    await page.page.click('#send');
+    await page.page.waitForFunction(
+      () => (document.querySelector('.turn')?.querySelectorAll('.token').length ?? 0) > 12,
+    );
+    expect(await page.answered()).toBe((await server.llm.complete(PROMPT, { temperature: 0, maxTokens: 24 })).text);
+    expect(await page.page.locator('.turn').count()).toBe(1);
+    expect(await page.text('.turn .note')).toContain('prompt tokens known before');
+  });
+
+  test('text comes while it is written, and stops when it should, by button and by key', async () => {
+    const page = await visit();
+    await page.set({ maxTokens: 16000, temperature: 1.2, topP: 1 });
+    for (const stop of [() => page.page.click('#stop'), () => page.page.keyboard.press('Escape')]) {
+      await page.send(PROMPT);
+      await page.page.waitForFunction(
+        () => (document.querySelector('.turn:last-child[aria-busy]')?.querySelectorAll('.token').length ?? 0) > 5,
+      );
+      expect(server.llm.engine.stats().runningRequests).toBe(1);
+      await stop();
+      expect(await page.answered()).not.toBe('');
+      expect(await page.text('.turn:last-child .note')).toBe('Stopped.');
+      await expect.poll(() => server.llm.engine.stats().runningRequests).toBe(0);
+      expect(await page.page.locator('#send').isVisible()).toBe(true);
+    }
+  });
+
+  test('settings change the answer, hold for the next visit, and can be reset', async () => {
+    const page = await visit();
+    await page.set({ temperature: 1, seed: 1, maxTokens: 20 });
+    const first = await page.write(PROMPT);
+    await page.set({ seed: 2 });
+    const second = await page.write(PROMPT);
+    expect(second).not.toBe(first);
+    await page.set({ seed: 1 });
+    expect(await page.write(PROMPT)).toBe(first);
+    await page.set({ maxTokens: 3, theme: 'dark', pictureInterval: 0 });
+    await page.write(PROMPT);
+    expect(await page.text('.turn:last-child .note')).toMatch(/^3 tokens/);
+    expect(page.asked.at(-1)).not.toHaveProperty('half_life_interval');
+    await page.page.reload();
+    expect(await page.page.inputValue('[name="maxTokens"]')).toBe('3');
+    expect(await page.page.evaluate(() => getComputedStyle(document.documentElement).colorScheme)).toBe('dark');
+    await page.page.click('#open-settings');
+    await page.page.click('#reset-settings');
+    expect(await page.page.inputValue('[name="maxTokens"]')).toBe('256');
+  });
+
+  test('the picture changes with the text, its cells have the colours of what they say', async () => {
+    const page = await visit();
+    await page.set({ temperature: 0, maxTokens: 10 });
+    const pictures = [await page.picture()];
+    for (const text of [PROMPT, '/** Hello. */\n']) {
+      await page.write(text);
+      pictures.push(await page.picture());
+    }
+    expect(new Set(pictures).size).toBe(3);
+    await page.page.focus('#memory-map');
+    for (const key of ['ArrowDown', 'ArrowDown', 'ArrowRight', 'ArrowUp']) await page.page.keyboard.press(key);
+    const said = await page.text('#memory-cell');
+    const [, halfLife = ''] = /^Layer 2, head 2: ([\d.,]+) tokens?$/.exec(said) ?? [];
+    await page.page.locator('#memory-map').blur();
+    const color = await page.page.locator('#memory-map').evaluate((canvas) => {
+      if (!(canvas instanceof HTMLCanvasElement)) return [];
+      const [x, y] = [(1.5 * canvas.width) / 8, (1.5 * canvas.height) / 14];
+      return Array.from(canvas.getContext('2d')?.getImageData(x, y, 1, 1).data ?? []);
+    });
+    const expected = scaleColor(scalePosition(Number(halfLife.replaceAll(',', ''))));
+    const channels = expected.match(/\d+/g)?.map(Number) ?? [];
+    // What is said is rounded to two or three digits.
+    for (const [i, channel] of channels.entries()) expect(Math.abs(channel - color[i])).toBeLessThanOrEqual(3);
+  });
+
+  test('every token shows what was remembered when it was read', async () => {
+    const page = await visit();
+    await page.set({ temperature: 0, maxTokens: 30 });
+    // Not what the cache knows: that would not be read again.
+    await page.write(`/** Read once. */\n${PROMPT}`);
+    const live = await page.picture();
+    await page.page.hover('.token >> nth=4');
+    const token = (await page.text('.token >> nth=4')).replaceAll('\n', '⏎').replaceAll('\t', '⇥').replaceAll(' ', '␣');
+    expect(await page.text('#memory-title')).toBe(`Reading “${token}”`);
+    expect(await page.picture()).not.toBe(live);
+    await page.page.hover('header');
+    expect(await page.picture()).toBe(live);
+    await page.page.focus('#memory-moment');
+    await page.page.keyboard.press('Home');
+    expect(await page.text('#memory-title')).toBe('Reading the prompt');
+    await page.page.keyboard.press('ArrowRight');
+    expect(await page.text('.token.marked')).toBe(await page.text('.token >> nth=0'));
+    await page.page.keyboard.press('End');
+    expect(await page.picture()).toBe(live);
+  });
+
+  test('numbers stand in for the picture', async () => {
+    const page = await visit();
+    await page.set({ maxTokens: 5 });
+    await page.write(PROMPT);
+    await page.page.click('#memory-numbers summary');
+    const rows = await page.page.locator('#memory-table tr').allInnerTexts();
+    expect(rows).toHaveLength(14);
+    for (const row of rows) {
+      const [, shortest, median, longest] = row.split('\t').map((cell) => Number(cell.replaceAll(',', '')));
+      expect(shortest).toBeLessThanOrEqual(median);
+      expect(median).toBeLessThanOrEqual(longest);
+    }
+  });
+
+  test('what goes wrong is said in plain words, and can be tried again', async () => {
+    const page = await visit();
+    await page.set({ maxTokens: 5, temperature: 0 });
+    const answers = [
+      { status: 429, body: '{}', says: 'The server has all the requests that it can take.' },
+      { status: 503, body: '{}', says: 'The server is shutting down' },
+      { status: 400, body: '{"error":{"message":"Too long."}}', says: 'Too long.' },
+      { status: 502, body: '<html>', says: 'The server answered with status 502' },
+      { status: 200, body: 'data: {"error":{"message":"It broke."}}\n\n', says: 'It broke.' },
+      { status: 200, body: 'data: {"choices":[]}\n\n', says: 'The server broke off in the middle of the answer.' },
+    ];
+    for (const { says, ...answer } of answers) {
+      await page.page.route('**/v1/completions', (route) => route.fulfill(answer), { times: 1 });
+      await page.send(PROMPT);
+      expect(await page.page.locator('.turn:last-child [role="alert"]').textContent()).toContain(says);
+    }
+    await page.page.route('**/v1/completions', (route) => route.abort(), { times: 1 });
+    await page.send(PROMPT);
+    expect(await page.text('.turn:last-child [role="alert"]')).toContain('cannot be reached');
+    await page.page.click('.turn:last-child .again');
+    expect(await page.answered()).toBe((await server.llm.complete(PROMPT, { temperature: 0, maxTokens: 5 })).text);
+    await page.set({ maxTokens: 16384 });
+    await page.send(PROMPT);
+    expect(await page.text('.turn:last-child [role="alert"]')).toContain('16384 tokens of prompt and answer together');
+  });
+
+  test('fits a phone', async () => {
+    const page = await visit({ width: 360, height: 700 });
+    await page.set({ maxTokens: 60 });
+    await page.write(PROMPT);
+    expect(await page.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    for (const selector of ['#input', '#send', '#memory-map', '#open-settings', '.turn']) {
+      const box = await page.page.locator(selector).boundingBox();
+      expect(box?.x, selector).toBeGreaterThanOrEqual(0);
+      expect((box?.x ?? 0) + (box?.width ?? 999), selector).toBeLessThanOrEqual(360);
+    }
+    await page.page.tap('.token >> nth=3');
+    expect(await page.text('#memory-title')).toMatch(/^Reading “/);
+  });
+});
+
+describe.runIf(runs)('with a chat template and a key', { timeout: 180_000 }, () => {
+  test('the page holds a conversation, once it has the key', async () => {
+    const browser = await startChromium(executable ?? '');
+    onTestFinished(() => browser.close());
+    const server = await startServer({ chatTemplate: CHAT_TEMPLATE, apiKeys: ['secret'] });
+    onTestFinished(() => server.close());
+    const page = await PageUnderTest.open(browser, `${server.url}/`);
+    await page.page.waitForSelector('#settings[open]');
+    expect(await page.text('#welcome-text')).toContain('wants an API key');
+    await page.page.fill('[name="apiKey"]', 'secret');
+    await page.page.fill('[name="maxTokens"]', '6');
+    await page.page.fill('[name="temperature"]', '0');
+    await page.page.click('#settings button[type="submit"]');
+    const first = await page.write('Hello');
+    await page.set({ systemPrompt: 'Be brief.' });
+    const second = await page.write('Again');
+    const messages = [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'Hello' },
+      { role: 'assistant', content: first },
+      { role: 'user', content: 'Again' },
+    ] as const;
+    expect(page.asked[1]).toMatchObject({ messages, temperature: 0, max_tokens: 6 });
+    const whole = await server.post(
+      '/v1/chat/completions',
+      { messages, temperature: 0, max_tokens: 6 },
+      { headers: { authorization: 'Bearer secret' } },
+    );
+    expect((await whole.json()).choices[0].message.content).toBe(second);
+    await page.page.click('#new-conversation');
+    expect(await page.page.locator('.turn').count()).toBe(0);
+    expect(await page.page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain('secret');
+  });
+});

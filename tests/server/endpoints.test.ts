@@ -1,0 +1,247 @@
+import { describe, expect, test } from 'vitest';
+import packageJson from '../../package.json' with { type: 'json' };
+import { expectedCases } from '../cli/tiny-dts.ts';
+import { CHAT_TEMPLATE, readEvents, sharedServer, startServer } from './test-server.ts';
+
+const server = await sharedServer({ chatTemplate: CHAT_TEMPLATE, modelNames: ['tiny-dts', 'org/other'] });
+const { post, get, llm } = server;
+const GREEDY = { temperature: 0, max_tokens: 6 };
+
+// biome-ignore lint/suspicious/noExplicitAny: what a server answers is read as a client without types does
+type Json = any;
+
+async function ok(response: Response): Promise<Json> {
+  const body = await response.json();
+  expect({ status: response.status, error: body.error }).toEqual({ status: 200, error: undefined });
+  return body;
+}
+
+const complete = async (body: object): Promise<Json> => ok(await post('/v1/completions', { ...GREEDY, ...body }));
+const textOf = async (prompt: unknown) => (await complete({ prompt })).choices[0].text;
+
+describe('what needs no model', () => {
+  test('health, version, models', async () => {
+    expect(await ok(await get('/health'))).toEqual({ status: 'ok' });
+    expect(await ok(await get('/version'))).toEqual({ version: packageJson.version });
+    const { data } = await ok(await get('/v1/models'));
+    expect(data).toMatchObject([
+      { id: 'tiny-dts', root: 'tiny-dts', max_model_len: 16384 },
+      { id: 'org/other', root: 'tiny-dts' },
+    ]);
+    expect(await ok(await get('/v1/models/org/other'))).toEqual(data[1]);
+    expect(await ok(await get(`/v1/models/${encodeURIComponent('org/other')}`))).toEqual(data[1]);
+  });
+
+  test('HEAD answers as GET, without a body', async () => {
+    const head = await get('/health', { method: 'HEAD' });
+    expect([head.status, await head.text()]).toEqual([200, '']);
+  });
+
+  test('the OpenAPI document describes every path, and every field that is taken', async () => {
+    const document = await ok(await get('/openapi.json'));
+    expect(document.openapi).toBe('3.1.0');
+    for (const [path, operations] of Object.entries<Json>(document.paths)) {
+      for (const method of Object.keys(operations)) {
+        const { status } = await get(path.replace('{model}', 'tiny-dts'), { method: method.toUpperCase() });
+        expect(status, `${method} ${path}`).toBeOneOf([200, 415]);
+      }
+    }
+    const { schema } = document.paths['/v1/completions'].post.requestBody.content['application/json'];
+    expect(schema.required).toEqual(['prompt']);
+    expect(schema.additionalProperties).toBe(false);
+    expect(schema.properties.prompt.anyOf).toHaveLength(4);
+    expect(schema.properties.temperature).toMatchObject({ type: 'number' });
+    expect(document.components.schemas.Error.properties.error.required).toContain('message');
+  });
+
+  test('request ids are taken over where they are harmless', async () => {
+    const id = async (given: string) =>
+      (await get('/health', { headers: { 'x-request-id': given } })).headers.get('x-request-id');
+    expect(await id('abc-1.2_3')).toBe('abc-1.2_3');
+    expect(await id('{"a": 1}')).toMatch(/^[0-9a-f-]{36}$/);
+    expect(await id('x'.repeat(65))).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
+
+describe('tokens', () => {
+  test('of texts, conversations, and back', async () => {
+    const prompt = 'export declare class Größe { 😀 }';
+    const { tokens, count, max_model_len, token_strs } = await ok(
+      await post('/tokenize', { prompt, return_token_strs: true }),
+    );
+    expect(tokens).toEqual(llm.tokenizer?.encode(prompt));
+    expect({ count, max_model_len, strings: token_strs.length }).toEqual({
+      count: tokens.length,
+      max_model_len: 16384,
+      strings: count,
+    });
+    expect(await ok(await post('/detokenize', { tokens: tokens.slice(1) }))).toEqual({ prompt });
+    const plain = await ok(await post('/tokenize', { prompt, add_special_tokens: false }));
+    expect(plain).toMatchObject({ tokens: tokens.slice(1), token_strs: null });
+    const messages = [{ role: 'user', content: 'hi' }];
+    const chat = await ok(await post('/tokenize', { messages }));
+    expect(llm.tokenizer?.decode(chat.tokens)).toBe('<|user|>hi\n<|assistant|>');
+    const open = await ok(await post('/tokenize', { messages, add_generation_prompt: false }));
+    expect(llm.tokenizer?.decode(open.tokens)).toBe('<|user|>hi\n');
+    expect(await ok(await post('/tokenize', { prompt: '', add_special_tokens: false }))).toMatchObject({
+      tokens: [],
+      count: 0,
+    });
+  });
+});
+
+describe('completions', () => {
+  test('take text, texts, ids and lists of ids', async () => {
+    const [{ prompt, input_ids }] = await expectedCases();
+    const text = await textOf(prompt);
+    expect(await textOf([prompt])).toBe(text);
+    expect(await textOf(input_ids)).toBe(text);
+    expect(await textOf([input_ids])).toBe(text);
+    const { choices, usage } = await complete({
+      prompt: [input_ids, [1, 2, 3], input_ids],
+      n: 2,
+      temperature: 0.9,
+      seed: 3,
+      ignore_eos: true,
+    });
+    expect(choices.map(({ index }: Json) => index)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(choices[4].text).toBe(choices[0].text);
+    expect(choices[5].text).toBe(choices[1].text);
+    expect(usage).toMatchObject({ prompt_tokens: 2 * input_ids.length + 3, completion_tokens: 36 });
+  });
+
+  test('of several prompts in one stream are those of each alone', async () => {
+    const prompts = ['export interface', 'declare function', 'type'];
+    const response = await post('/v1/completions', { prompt: prompts, ...GREEDY, max_tokens: 20, stream: true });
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    const { events, done } = await readEvents(response);
+    expect(done).toBe(true);
+    const texts = prompts.map(() => '');
+    for (const { choices } of events as Json[]) for (const { index, text } of choices) texts[index] += text;
+    for (const [i, prompt] of prompts.entries())
+      expect((await complete({ prompt, max_tokens: 20 })).choices[0].text).toBe(texts[i]);
+  });
+
+  test('echo puts the prompt in front, whole and in a stream', async () => {
+    const prompt = 'export interface User {';
+    const { choices } = await complete({ prompt, echo: true });
+    expect(choices[0].text).toBe(prompt + (await textOf(prompt)));
+    const { events } = await readEvents(
+      await post('/v1/completions', { prompt, ...GREEDY, echo: true, stream: true, n: 2 }),
+    );
+    const texts = ['', ''];
+    for (const { choices } of events as Json[]) for (const { index, text } of choices) texts[index] += text;
+    expect(texts).toEqual([choices[0].text, choices[0].text]);
+  });
+
+  test('echo with logprobs scores the prompt, as evaluations do', async () => {
+    const [{ prompt, input_ids }] = await expectedCases();
+    const expected = await llm.logprobs(input_ids);
+    for (const max_tokens of [0, 2]) {
+      const { choices, usage } = await complete({ prompt: input_ids, max_tokens, echo: true, logprobs: 2 });
+      const { tokens, token_logprobs, top_logprobs, text_offset } = choices[0].logprobs;
+      expect(usage.completion_tokens).toBe(max_tokens);
+      expect(tokens).toHaveLength(input_ids.length + max_tokens);
+      expect(token_logprobs[0]).toBeNull();
+      expect(top_logprobs[0]).toBeNull();
+      expect(token_logprobs.slice(1, input_ids.length)).toEqual([...expected]);
+      for (const top of top_logprobs.slice(1)) expect(Object.keys(top).length).toBeOneOf([2, 3]);
+      const text: string = choices[0].text;
+      for (const [i, token] of tokens.entries()) expect(text.startsWith(token, text_offset[i])).toBe(true);
+      expect(text.endsWith(prompt) || max_tokens > 0).toBe(true);
+    }
+  });
+
+  test('give token ids where they are asked for', async () => {
+    const [{ input_ids, greedy }] = await expectedCases();
+    const request = { prompt: input_ids, max_tokens: 10, return_token_ids: true };
+    const { choices } = await complete(request);
+    expect(choices[0]).toMatchObject({ token_ids: greedy.slice(0, 10), prompt_token_ids: input_ids });
+    const { events } = await readEvents(await post('/v1/completions', { ...GREEDY, ...request, stream: true }));
+    expect(events.flatMap(({ choices }: Json) => choices[0].token_ids)).toEqual(greedy.slice(0, 10));
+  });
+
+  test('know the further sampling fields of vLLM', async () => {
+    const prompt = 'export interface User {';
+    const ids = (await complete({ prompt, max_tokens: 20, return_token_ids: true })).choices[0].token_ids;
+    const stopped = await complete({ prompt, max_tokens: 20, stop_token_ids: [ids[4]] });
+    expect(stopped.choices[0]).toMatchObject({ finish_reason: 'stop', stop_reason: ids[4] });
+    expect(stopped.usage.completion_tokens).toBe(5);
+    const included = await complete({ prompt, max_tokens: 30, stop: [';'], include_stop_str_in_output: true });
+    expect(included.choices[0].text).toMatch(/;$/);
+    const later = await complete({ prompt, max_tokens: 30, stop: [';'], min_tokens: 12 });
+    expect(later.usage.completion_tokens).toBeGreaterThan(12);
+    const forbidden = await complete({ prompt, max_tokens: 20, bad_words: [' string'] });
+    expect(forbidden.choices[0].text).not.toContain(' string');
+    const biased = await complete({ prompt, max_tokens: 5, logit_bias: { 300: 100 }, return_token_ids: true });
+    expect(biased.choices[0].token_ids).toEqual([300, 300, 300, 300, 300]);
+    const top = await complete({ prompt, max_tokens: 20, temperature: 3, top_k: 1, seed: 1, return_token_ids: true });
+    expect(top.choices[0].token_ids).toEqual(ids);
+    const least = await complete({ prompt, max_tokens: 20, temperature: 1, min_p: 1, seed: 1, return_token_ids: true });
+    expect(least.choices[0].token_ids).toEqual(ids);
+    const penalized = await complete({ prompt, max_tokens: 20, repetition_penalty: 5, return_token_ids: true });
+    expect(penalized.choices[0].token_ids).not.toEqual(ids);
+    await complete({ prompt, ignore_eos: true, skip_special_tokens: false, priority: -1, top_p: 0.5 });
+  });
+
+  test('count usage in every event, once, or never', async () => {
+    const stream = async (stream_options?: object): Promise<Json[]> =>
+      (await readEvents(await post('/v1/completions', { prompt: 'type', ...GREEDY, stream: true, stream_options })))
+        .events;
+    expect((await stream()).every((event) => !('usage' in event))).toBe(true);
+    const once = await stream({ include_usage: true });
+    expect(once.slice(0, -1).every(({ usage }) => usage === null)).toBe(true);
+    expect(once.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: 6 } });
+    const every = await stream({ include_usage: true, continuous_usage_stats: true });
+    expect(every.map(({ usage }) => usage.completion_tokens)).toEqual(expect.arrayContaining([1, 6]));
+  });
+
+  test('nulls and fields that say nothing are as if absent', async () => {
+    const nothing = { stop: null, n: null, stream: null, logit_bias: null, suffix: '', best_of: 1, user: 'me' };
+    await complete({ prompt: 'type', ...nothing });
+    const chat = {
+      tools: [],
+      tool_choice: 'none',
+      response_format: { type: 'text' },
+      modalities: ['text'],
+      metadata: {},
+    };
+    const messages = [{ role: 'user', content: 'hi' }];
+    await ok(await post('/v1/chat/completions', { messages, ...GREEDY, ...chat }));
+  });
+});
+
+describe('metrics', () => {
+  test('are Prometheus text whose numbers add up', async () => {
+    const own = await startServer();
+    const read = async () => {
+      const text = await (await own.get('/metrics')).text();
+      const value = (name: string, labels = '') =>
+        Number(new RegExp(`^mamba2:${name}\\{[^}]*${labels}[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1]);
+      return { text, value };
+    };
+    const body = { prompt: 'export interface User {', ...GREEDY };
+    await own.post('/v1/completions', body);
+    await own.post('/v1/completions', body);
+    await own.post('/v1/completions', 'no JSON');
+    const { text, value } = await read();
+    const { prefixCache, completionTokens, steps } = own.llm.engine.stats();
+    expect(value('generation_tokens_total')).toBe(completionTokens);
+    expect(completionTokens).toBe(12);
+    expect(value('engine_steps_total')).toBe(steps);
+    expect(value('time_to_first_token_seconds_count')).toBe(2);
+    expect(value('inter_token_latency_seconds_count')).toBe(10);
+    expect(value('prefix_cache_hits_total')).toBe(prefixCache.hitTokens);
+    expect(prefixCache.hitTokens).toBe(5);
+    expect(value('state_slots')).toBe(8);
+    expect(value('state_slots_free')).toBe(8);
+    expect(value('num_requests_running')).toBe(0);
+    expect(value('request_success_total', 'finished_reason="length"')).toBe(2);
+    expect(value('http_requests_total', 'route="/v1/completions",status="200"')).toBe(2);
+    expect(value('http_requests_total', 'route="/v1/completions",status="400"')).toBe(1);
+    expect(text).toContain('model_name="tiny-dts"');
+    // Counters stay what they are when they are read again.
+    expect((await read()).value('generation_tokens_total')).toBe(12);
+    await own.close();
+  });
+});

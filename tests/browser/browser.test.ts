@@ -144,7 +144,7 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
 
   test.each([true, false])('an aborted load ends at once, ranges given: %s', async (ranges) => {
     const { page } = await visit({ isolated: true, ranges, pieceBytes: 20_000 });
-    const { reason, milliseconds } = await act(page, 'abortedLoad', MODEL, 300);
+    const { reason, milliseconds } = await act(page, 'abortedLoad', MODEL, { milliseconds: 300 });
     expect(reason).toBe('enough');
     expect(milliseconds).toBeLessThan(2000);
   });

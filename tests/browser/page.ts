@@ -19,8 +19,11 @@ export interface PageActions {
   readonly logits: (model: string, options: LoadOptions, tokenIds: readonly number[]) => Promise<number[]>;
   /** → what the load failed with. */
   readonly failure: (model: string, options: LoadOptions) => Promise<Failure>;
-  /** Aborts a load after some milliseconds. */
-  readonly abortedLoad: (model: string, milliseconds: number) => Promise<{ reason: unknown; milliseconds: number }>;
+  /** Aborts a load after some milliseconds, or when so many bytes of one file are there. */
+  readonly abortedLoad: (
+    model: string,
+    after: { milliseconds: number } | { bytes: number },
+  ) => Promise<{ reason: unknown; milliseconds: number }>;
   /** Ends one rank's worker while it generates. */
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
   /** The models that are stored, before one is deleted by its name, and after. */
@@ -84,14 +87,18 @@ globalThis.pageActions = {
     throw new Error('It loaded.');
   },
 
-  async abortedLoad(model, milliseconds) {
-    const abort = new AbortController();
+  async abortedLoad(model, after) {
+    const aborting = new AbortController();
     let aborted = 0;
-    setTimeout(() => {
-      aborted = performance.now();
-      abort.abort('enough');
-    }, milliseconds);
-    const reason = await LLM.load(model, { signal: abort.signal }).catch((error: unknown) => error);
+    const abort = () => {
+      aborted ||= performance.now();
+      aborting.abort('enough');
+    };
+    if ('milliseconds' in after) setTimeout(abort, after.milliseconds);
+    const onProgress = ({ status, loaded = 0 }: ProgressEvent) => {
+      if ('bytes' in after && status === 'progress' && loaded > after.bytes) abort();
+    };
+    const reason = await LLM.load(model, { signal: aborting.signal, onProgress }).catch((error: unknown) => error);
     return { reason, milliseconds: performance.now() - aborted };
   },
 

@@ -1,8 +1,9 @@
-import { DisposedError, StorageQuotaError } from '../../errors.ts';
+import { DisposedError } from '../../errors.ts';
 import { assertRange, type ByteSource, bytesFor } from '../byte-source.ts';
 import type { OnBytes } from '../file-progress.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { FileVersion } from './file-version.ts';
+import { writeFully } from './quota.ts';
 import { readFully, type StorageFile } from './storage-folder.ts';
 import type { FileRecord } from './stored-record.ts';
 
@@ -56,19 +57,8 @@ export class StoredFile implements ByteSource {
   /** Stores bytes that were fetched. @throws StorageQuotaError */
   write(begin: number, bytes: Uint8Array): void {
     if (this.#isClosed) return;
-    let written = 0;
-    try {
-      written = this.#bytes.write(bytes, { at: begin });
-    } catch (error) {
-      if (!(error instanceof DOMException && error.name === 'QuotaExceededError')) throw error;
-    }
-    if (written < bytes.length) {
-      throw new StorageQuotaError(
-        `The browser stores no more of '${this.name}' than ${this.stored.count} of ${this.size} bytes.`,
-        'Free some disk space, or delete stored models; what is stored of this one is kept.',
-      );
-    }
-    this.stored.add({ begin, end: begin + written });
+    writeFully(this.#bytes, this.name, bytes, begin);
+    this.stored.add({ begin, end: begin + bytes.length });
     this.#onBytes(this.stored.count, this.size);
   }
 
@@ -81,6 +71,8 @@ export class StoredFile implements ByteSource {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    // Room that was taken ahead.
+    this.#bytes.truncate([...this.stored].at(-1)?.end ?? 0);
     this.#bytes.close();
   }
 }

@@ -9,8 +9,8 @@ import { ByteRanges } from './byte-ranges.ts';
 import { Downloads } from './downloads.ts';
 import { probeFile } from './file-probe.ts';
 import { type FileVersion, isSameVersion, isTelling, versionOf } from './file-version.ts';
-import { assertQuota, type StorageEstimator } from './quota.ts';
-import { readAll, type StorageFolder } from './storage-folder.ts';
+import { assertQuota, quotaErrorOf, reserve, type StorageEstimator, writeFully } from './quota.ts';
+import { readAll, type StorageFile, type StorageFolder } from './storage-folder.ts';
 import { StoredFile } from './stored-file.ts';
 import { type FileRecord, RecordFile, type StoredRecord } from './stored-record.ts';
 
@@ -157,12 +157,12 @@ export class StoredFiles implements ModelFiles {
   }
 
   async #openRanges(file: string, version: FileVersion & { size: number }, stored: ByteRanges): Promise<StoredFile> {
-    const bytes = await this.#folder.open(storedName(file));
+    const bytes = await this.#openStorage(file);
     try {
       if (stored.count === 0) bytes.truncate(0);
-      const reserved = [...this.#opened.values()].reduce((sum, other) => sum + other.size - other.stored.count, 0);
-      const missing = version.size - stored.count;
-      if (missing > 0) await assertQuota(this.#estimate, this.#name, reserved + missing);
+      const missing = version.size - bytes.getSize();
+      if (missing > 0) await assertQuota(this.#estimate, this.#name, missing);
+      reserve(bytes, this.#name, version.size);
     } catch (error) {
       bytes.close();
       throw error;
@@ -229,7 +229,7 @@ export class StoredFiles implements ModelFiles {
   async #store(file: string, version: FileVersion, bytes: Uint8Array): Promise<void> {
     await this.#withFile(file, (stored) => {
       stored.truncate(0);
-      stored.write(bytes, { at: 0 });
+      writeFully(stored, this.nameOf(file), bytes, 0);
       stored.flush();
     });
     const size = bytes.length;
@@ -237,8 +237,16 @@ export class StoredFiles implements ModelFiles {
     this.#remember();
   }
 
-  async #withFile<T>(file: string, use: (stored: Awaited<ReturnType<StorageFolder['open']>>) => T): Promise<T> {
-    const stored = await this.#folder.open(storedName(file));
+  async #openStorage(file: string): Promise<StorageFile> {
+    try {
+      return await this.#folder.open(storedName(file));
+    } catch (error) {
+      throw quotaErrorOf(error, this.#name) ?? error;
+    }
+  }
+
+  async #withFile<T>(file: string, use: (stored: StorageFile) => T): Promise<T> {
+    const stored = await this.#openStorage(file);
     try {
       return use(stored);
     } finally {

@@ -51,7 +51,9 @@ export class MemoryFolder implements StorageFolder {
         return bytes.length;
       },
       truncate: (size) => {
-        file.bytes = file.bytes.slice(0, size);
+        if (this.usage + size - file.size > this.capacity) throw new DOMException('full', 'QuotaExceededError');
+        if (size > file.size) file.write(new Uint8Array(size - file.size), file.size);
+        else file.bytes = file.bytes.slice(0, size);
       },
       getSize: () => file.size,
       flush: () => {},

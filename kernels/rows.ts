@@ -48,6 +48,16 @@ export function mulColumns(x: usize, xStride: usize, v: usize, out: usize, outSt
   }
 }
 
+/** out = x * factor */
+export function mulScalar(x: usize, xStride: usize, factor: f32, out: usize, outStride: usize, rows: i32, columns: i32): void {
+  const factors = f32x4.splat(factor);
+  for (let r = 0; r < rows; r++) {
+    for (let c: usize = 0; c < <usize>columns << 2; c += 16) v128.store(out + c, f32x4.mul(v128.load(x + c), factors));
+    x += xStride;
+    out += outStride;
+  }
+}
+
 /** Σ x² of `count` floats. */
 function squareSum(x: usize, count: i32): f32 {
   let a = f32x4.splat(0), b = a;

@@ -25,6 +25,13 @@ export interface LinearWeightWriter {
   finish(): LinearWeight;
 }
 
+/** What a model keeps in a backend's memory. */
+export interface MemoryNeed {
+  readonly matrices: readonly LinearWeight[];
+  /** float32 values beside. */
+  readonly floats: number;
+}
+
 /** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
 export interface GroupLayout {
   /** Position of the rank's first column in the whole row. */
@@ -48,6 +55,17 @@ export interface GroupLayout {
  */
 export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   readonly name: string;
+
+  // --- life: for backends that hold more than memory of their process ----------------------------------------------
+
+  /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
+  reserve?(need: MemoryNeed): Promise<void>;
+
+  /** Readies what `run` enqueues (compiles it, for example) without running it. */
+  prepare?(run: () => void): Promise<void>;
+
+  /** Gives back what garbage collection does not. The backend can't be used any more. */
+  dispose?(): void;
 
   // --- arrays -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +104,9 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
 
   /** Views of consecutive columns of x (T, C): sizes sum to C. */
   splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];
+
+  /** The columns of several tensors (T, Cᵢ) side by side: (T, ΣCᵢ). At least one. */
+  concatColumns(parts: readonly Tensor[]): Tensor;
 
   /** A view of rows [begin, end) of x. */
   sliceRows(x: Tensor, begin: number, end: number): Tensor;

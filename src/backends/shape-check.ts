@@ -38,6 +38,20 @@ export function checkColumnSizes(x: Tensor, sizes: readonly number[]): void {
   throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
 }
 
+/**
+ * The shape of the first of tensors that are put side by side.
+ * @throws ShapeError unless there is one, and all have two dimensions and as many rows.
+ */
+export function checkConcat(parts: readonly Tensor[]): readonly number[] {
+  if (parts.length > 0 && parts.every(({ shape }) => shape.length === 2 && shape[0] === parts[0].shape[0])) {
+    return parts[0].shape;
+  }
+  throw new ShapeError(
+    `Tensors of shapes ${parts.map(({ shape }) => formatShape(shape)).join(', ') || 'none'} were put side by side.`,
+    'They have two dimensions and as many rows as each other.',
+  );
+}
+
 /** @throws ShapeError unless [begin, end) are rows of x. */
 export function checkRowRange(x: Tensor, begin: number, end: number): void {
   const areWhole = Number.isInteger(begin) && Number.isInteger(end);

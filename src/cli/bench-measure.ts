@@ -1,5 +1,6 @@
 import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
 import { yieldToEventLoop } from '../engine/event-loop.ts';
+import type { ScheduledTokens } from '../engine/executor.ts';
 import { uniform } from '../engine/random.ts';
 import { resolveSamplingParams } from '../engine/sampling-params.ts';
 import { type Spread, spreadOf } from './bench-spread.ts';
@@ -134,14 +135,23 @@ class Bench {
   }
 
   /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
-  async #step(
-    sequences: readonly { slot: number; numComputedTokens: number; tokenIds: readonly number[] }[],
-  ): Promise<void> {
+  async #step(sequences: readonly ScheduledTokens[]): Promise<void> {
     this.#signal.throwIfAborted();
     const { executor } = this.#target.context;
-    const { logits } = await executor.execute({ sequences, logits: 'last' });
+    const placed = sequences.map((sequence) => ({ ...sequence, blocks: this.#blocks(sequence) }));
+    const { logits } = await executor.execute({ sequences: placed, logits: 'last' });
     await yieldToEventLoop();
     executor.recycle?.(logits);
+  }
+
+  /** Blocks for the keys and values of a sequence: each slot has its own. None without attention. */
+  #blocks({ slot, numComputedTokens, tokenIds }: ScheduledTokens): number[] | undefined {
+    const { executor, maxNumSeqs } = this.#target.context;
+    const { numBlocks = 0, blockSize = 1 } = executor.stateFootprint.kvCache ?? {};
+    if (numBlocks === 0) return undefined;
+    const first = slot * Math.floor(numBlocks / maxNumSeqs);
+    const count = Math.ceil((numComputedTokens + tokenIds.length) / blockSize);
+    return Array.from({ length: count }, (_, i) => first + i);
   }
 
   async #seconds(run: () => Promise<void>): Promise<number> {

@@ -1,5 +1,7 @@
 import { resolveModel } from '../checkpoint/model-source.ts';
+import { KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import { WEIGHT_DTYPES } from '../tensor/dtype.ts';
+import { count } from './bench-options.ts';
 import { defineCommand } from './command.ts';
 import { inspectFolder, type ModelReport } from './model-report.ts';
 import { warn } from './notes.ts';
@@ -20,18 +22,20 @@ export const inspect = defineCommand({
     'When the weights contradict the config, the report ends with a warning and the exit code is 1.',
   ].join('\n'),
   options: {
+    context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
+    batch: count(1, 1, 'Sequences at once'),
     json: flag('Print one JSON object'),
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
   },
   examples: ['inspect tiny-dts', 'inspect org/name --json'],
-  run: async ({ json, revision, quiet }, [source]) => {
+  run: async ({ json, revision, quiet, context, batch }, [source]) => {
     const progress = new ProgressDisplay(quiet);
     const folder = await resolveModel(source, { revision, onProgress: progress.onProgress }).finally(() =>
       progress.stop(),
     );
     const report = await inspectFolder(folder);
-    await print(json ? `${JSON.stringify(report, writeInfinity)}\n` : `${describe(report)}\n`);
+    await print(json ? `${JSON.stringify(report, writeInfinity)}\n` : `${describe(report, { context, batch })}\n`);
     for (const problem of report.problems) warn(problem);
     return report.problems.length > 0 ? 1 : 0;
   },
@@ -47,17 +51,30 @@ const KIND_NAMES: Readonly<Record<ParameterKind, string>> = {
   inProj: 'in_proj',
   conv: 'conv',
   outProj: 'out_proj',
+  attention: 'attention',
+  feedForward: 'feed-forward',
+  experts: 'experts',
   norms: 'norms',
   other: 'other (A, D, dt)',
 };
 
-function describe(report: ModelReport): string {
+/** What memory is asked for. */
+interface Load {
+  readonly context: number;
+  readonly batch: number;
+}
+
+function describe(report: ModelReport, load: Load): string {
   const { config, parameters, stateBytes, weightBytes } = report;
   const { architecture, ...sizes } = config;
-  const kinds = PARAMETER_KINDS.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
+  const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
+  const kinds = present.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
   return [
     title(`${architecture} in ${report.folder}`),
-    formatTable(Object.entries(sizes).map(([name, value]) => [words(name), String(value)])),
+    formatTable(settings(sizes)),
+    '',
+    title('Layers'),
+    describeLayers(report.layerMap),
     '',
     title('Parameters'),
     formatTable([...kinds, ['total', formatCount(parameters.total)]]),
@@ -73,7 +90,9 @@ function describe(report: ModelReport): string {
       ['ssm', `${formatCount(stateBytes.ssm)} B`],
       ['total', `${formatCount(stateBytes.total)} B`],
     ]),
-    'The state does not grow with the context, so memory sets no limit to its length.',
+    '',
+    title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
+    describeMemory(report, load),
     '',
     title('Files'),
     describeFiles(report),
@@ -90,6 +109,57 @@ function describeFiles({ files, tokenizer, chatTemplate }: ModelReport): string 
     `tokenizer      ${tokenizer ? tokens : 'none'}`,
     `chat template  ${chatTemplate ? 'yes' : 'no'}`,
   ].join('\n');
+}
+
+/** Layers of each make, and which they are. */
+function describeLayers(layerMap: ModelReport['layerMap']): string {
+  const makes = new Map<string, number[]>();
+  for (const [i, parts] of layerMap.entries()) {
+    const make = parts.join(' + ');
+    makes.set(make, [...(makes.get(make) ?? []), i]);
+  }
+  return formatTable([...makes].map(([make, layers]) => [make, `${layers.length}:`, runs(layers)]));
+}
+
+/** [0, 1, 2, 5] → '0-2, 5' */
+function runs(numbers: readonly number[]): string {
+  const found: [first: number, last: number][] = [];
+  for (const number of numbers) {
+    const run = found.at(-1);
+    if (run?.[1] === number - 1) run[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(', ');
+}
+
+function describeMemory({ stateBytes, kvBytesPerToken, weightBytes }: ModelReport, { context, batch }: Load): string {
+  const tokens = Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE;
+  const states = batch * stateBytes.total;
+  const keys = batch * tokens * kvBytesPerToken;
+  const growth =
+    kvBytesPerToken > 0
+      ? `Each further token of a sequence takes ${formatCount(kvBytesPerToken)} B of keys and values; the state does not grow.`
+      : 'The state does not grow with the context, so memory sets no limit to its length.';
+  return [
+    formatTable([
+      ['states', formatBytes(states)],
+      ['keys and values', formatBytes(keys)],
+      ...WEIGHT_DTYPES.map((dtype) => [`with ${dtype} weights`, formatBytes(states + keys + weightBytes[dtype])]),
+    ]),
+    growth,
+  ].join('\n');
+}
+
+/** Names and values of a config; those of its parts behind the part's name. */
+function settings(config: object, prefix = ''): string[][] {
+  return Object.entries(config).flatMap(([name, value]) => {
+    // The map of layers says it better.
+    if (value === undefined || name === 'layerTypes') return [];
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return [[`${prefix}${words(name)}`, Array.isArray(value) ? value.join(', ') || 'none' : String(value)]];
+    }
+    return settings(value, `${prefix}${words(name)}: `);
+  });
 }
 
 function title(heading: string): string {

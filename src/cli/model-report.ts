@@ -5,7 +5,7 @@ import { matchNames } from '../engine/load-weights.ts';
 import { Mamba2Error } from '../errors.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
-import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
+import type { CausalLM, LayerPart, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
@@ -18,8 +18,12 @@ export interface ModelReport {
   readonly folder: string;
   readonly config: ModelConfig;
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
+  /** What each layer is made of. */
+  readonly layerMap: readonly (readonly LayerPart[])[];
   /** Of one sequence, over all layers, in float32. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
+  /** Keys and values of one token, over all attention layers, in float32. */
+  readonly kvBytesPerToken: number;
   readonly weightBytes: Readonly<Record<WeightDType, number>>;
   readonly files: {
     readonly names: readonly string[];
@@ -58,7 +62,9 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
       folder,
       config: definition.config,
       parameters: { total, ...counts },
+      layerMap: model.layerMap,
       stateBytes: stateBytes(model),
+      kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
       files: await describeFiles(checkpoint),
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
@@ -85,6 +91,10 @@ function stateBytes({ stateShapes }: CausalLM): ModelReport['stateBytes'] {
   const bytes = (kind: 'conv' | 'ssm') => stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * 4, 0);
   const [conv, ssm] = [bytes('conv'), bytes('ssm')];
   return { conv, ssm, total: conv + ssm };
+}
+
+function kvBytesPerToken({ kvCacheSizes }: CausalLM): number {
+  return kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * 4 * numKvHeads * headDim, 0);
 }
 
 async function describeFiles(checkpoint: Checkpoint): Promise<ModelReport['files']> {

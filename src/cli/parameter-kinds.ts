@@ -4,21 +4,34 @@ import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
 
 /** What a parameter is for, in the order of a report. */
-export const PARAMETER_KINDS = ['embeddings', 'inProj', 'conv', 'outProj', 'norms', 'other'] as const;
+export const PARAMETER_KINDS = [
+  'embeddings',
+  'inProj',
+  'conv',
+  'outProj',
+  'attention',
+  'feedForward',
+  'experts',
+  'norms',
+  'other',
+] as const;
 export type ParameterKind = (typeof PARAMETER_KINDS)[number];
 
 /** First match decides: a mixer's norm is a norm, and a convolution's bias belongs to it. */
 const PATTERNS: readonly (readonly [RegExp, ParameterKind])[] = [
   [/(^|\.)(embeddings?|embed_tokens|lm_head)\./, 'embeddings'],
-  [/(^|\.)in_proj\./, 'inProj'],
-  [/(^|\.)conv1d\./, 'conv'],
-  [/(^|\.)out_proj\./, 'outProj'],
-  [/norm/, 'norms'],
+  [/norm\w*\./, 'norms'],
+  [/\.in_proj\./, 'inProj'],
+  [/\.conv1d\./, 'conv'],
+  [/\.out_proj\./, 'outProj'],
+  [/\.(q_proj|k_proj|v_proj|o_proj|linear_[qkv]_adapter_list)\./, 'attention'],
+  [/\.(block_sparse_moe|experts|gate|fc[12]_latent_proj)\./, 'experts'],
+  [/\.(feed_forward|shared_mlp|shared_experts|up_proj|down_proj|linear)\./, 'feedForward'],
 ];
 
 /** Number of parameters per kind. */
 export function countParameters(table: ParameterTable): Record<ParameterKind, number> {
-  const counts = { embeddings: 0, inProj: 0, conv: 0, outProj: 0, norms: 0, other: 0 };
+  const counts = Object.fromEntries(PARAMETER_KINDS.map((kind) => [kind, 0])) as Record<ParameterKind, number>;
   for (const name of table.names()) {
     const kind = PATTERNS.find(([pattern]) => pattern.test(name))?.[1] ?? 'other';
     counts[kind] += elementCount(table.shape(name));
@@ -37,6 +50,9 @@ export function memoryByDType(table: ParameterTable): Record<WeightDType, number
 
 function bytesOf(table: ParameterTable, name: string, dtype: WeightDType): number {
   const shape = table.shape(name);
-  if (shape.length !== 2 || !name.endsWith('.weight')) return elementCount(shape) * 4;
-  return weightBytes(shape[0], shape[1], dtype);
+  // Experts' matrices come in stacks; a convolution's weight has three axes, too.
+  const isMatrix = shape.length === 2 || (shape.length === 3 && !name.includes('.conv1d.'));
+  if (!isMatrix || !name.endsWith('.weight')) return elementCount(shape) * 4;
+  const columns = shape[shape.length - 1];
+  return weightBytes(elementCount(shape) / columns, columns, dtype);
 }

@@ -7,8 +7,11 @@ import { UnsupportedDeviceError } from '../errors.ts';
 import { BlockwiseQuantization, type QuantizationConfig } from '../layers/quantization.ts';
 import { parseWeightDType, type WeightDType } from '../tensor/dtype.ts';
 
-/** Where a model runs: `cpu` is WebAssembly SIMD, `reference` plain TypeScript; `auto` takes the fastest, which is `cpu`. */
-export const DEVICES = ['auto', 'cpu', 'reference'] as const;
+/**
+ * Where a model runs: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes what should be
+ * fastest: see {@link chooseDevice}.
+ */
+export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
 export type Device = (typeof DEVICES)[number];
 
 /** @throws UnsupportedDeviceError when there is no such device. */
@@ -23,11 +26,20 @@ export function checkDevice(device: string): void {
  */
 export function compileForDevice(device: string): CompiledKernels | undefined {
   checkDevice(device);
-  return device === 'reference' ? undefined : compileFastestKernels();
+  return device === 'auto' || device === 'cpu' ? compileFastestKernels() : undefined;
 }
 
-/** @param compiled from {@link compileForDevice}. */
-export function createBackend(compiled: CompiledKernels | undefined): Backend {
+/**
+ * @param device `auto` is `cpu` here: whoever can choose has done it before.
+ * @param compiled from {@link compileForDevice}.
+ * @throws UnsupportedDeviceError
+ */
+export async function createBackend(device: string, compiled = compileForDevice(device)): Promise<Backend> {
+  if (device === 'webgpu') {
+    // Loaded on need: few have it.
+    const { createWebGpuBackend } = await import('../backends/webgpu/create-backend.ts');
+    return createWebGpuBackend();
+  }
   return compiled ? new CpuBackend(loadKernels(compiled)) : new ReferenceBackend();
 }
 

@@ -3,6 +3,7 @@ import type { ModelConfig } from '../models/causal-lm.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions } from '../text/chat-template.ts';
 import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
+import type { DeviceChoice } from './choose-device.ts';
 import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
 import { type LoadedModel, type LoadOptions, loadModel } from './load-model.ts';
 import { assertSameModel, type ModelIdentity } from './model-identity.ts';
@@ -48,6 +49,8 @@ export class LLM {
   readonly tokenizer: TextTokenizer | undefined;
   /** What runs the requests: for servers, and others who want its statistics, events and graceful shutdown. */
   readonly engine: AsyncLLMEngine;
+  /** Where it runs, and why there. */
+  readonly device: DeviceChoice;
   readonly #chatTemplate: ChatTemplate | undefined;
   readonly #identify: () => Promise<ModelIdentity>;
   #identity: Promise<ModelIdentity> | undefined;
@@ -58,6 +61,7 @@ export class LLM {
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.engine = new AsyncLLMEngine(parts.context);
+    this.device = parts.device;
     this.#chatTemplate = parts.chatTemplate;
     this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;

@@ -12,6 +12,7 @@ import { defineModel } from '../models/registry.ts';
 import { readTokenIds } from '../models/token-ids.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
+import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
 import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
@@ -61,6 +62,7 @@ export interface LoadedModel {
   /** Opens the model's files again to tell it from others: what few ask for should not make loading longer. */
   readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
+  readonly device: DeviceChoice;
 }
 
 /** Finds a model, checks that its parts fit each other, and loads it. */
@@ -81,7 +83,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
     }
   }
-  const rankOptions: RankOptions = {
+  const asked: RankOptions = {
     name: source,
     device: options.device ?? 'auto',
     dtype: options.dtype ?? 'auto',
@@ -92,8 +94,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   };
   // What can't work fails before anything is fetched.
   checkRanksCanRun(tensorParallelSize);
-  checkDevice(rankOptions.device);
-  weightStorage(rankOptions.dtype, 'float32');
+  checkDevice(asked.device);
+  weightStorage(asked.dtype, 'float32');
+  if (asked.device === 'webgpu') checkAlone(tensorParallelSize);
 
   const folder = await resolveModel(source, options);
   const { token, onProgress, localFilesOnly, useBrowserStorage = true } = options;
@@ -110,7 +113,11 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
     ];
     const samplingDefaults = readSamplingDefaults(generationConfig);
-    const ranks = tensorParallelSize === 'auto' ? mostRanks(config.numHeads) : tensorParallelSize;
+    const choice = await chooseDevice(asked.device, checkpoint, config, tensorParallelSize);
+    onProgress?.({ status: 'device', name: source, ...choice });
+    const rankOptions = { ...asked, device: choice.device };
+    const most = choice.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
+    const ranks = tensorParallelSize === 'auto' ? most : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
       const again = await Checkpoint.open(await openModelFiles(folder, access));
@@ -146,6 +153,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       },
       identify: () => reopened((again) => identifyModel(again, config, dtype)),
       samplingDefaults,
+      device: choice,
     };
   } finally {
     await checkpoint.close();
@@ -178,6 +186,11 @@ async function startRanks(
   const { files } = checkpoint;
   // Ranks can read a folder at once, but should not fetch a URL once each.
   return RankExecutor.load(isUrl(files.location) ? files : files.location, size, options, watch);
+}
+
+function checkAlone(tensorParallelSize: number | 'auto'): void {
+  if (tensorParallelSize === 'auto' || tensorParallelSize === 1) return;
+  throw new ShardingError(`The device 'webgpu' runs one rank; tensorParallelSize is ${tensorParallelSize}.`, 'Use 1.');
 }
 
 function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {

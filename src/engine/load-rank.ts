@@ -7,9 +7,10 @@ import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { compileForDevice, createBackend, weightStorage } from './devices.ts';
+import { createBackend, weightStorage } from './devices.ts';
 import { type KvCacheLimits, numKvBlocks } from './kv-cache-limits.ts';
 import { loadWeights } from './load-weights.ts';
+import { memoryNeed } from './memory-need.ts';
 import { ModelRunner } from './model-runner.ts';
 
 /** What all ranks of a model agree on. It can be posted to a worker. */
@@ -47,14 +48,27 @@ export async function makeRank(
   autoDType: WeightDType,
   fill: (model: CausalLM) => Promise<void>,
 ): Promise<ModelRunner> {
-  const backend = createBackend(options.kernels ?? compileForDevice(options.device));
-  const { weightDType, quantConfig } = weightStorage(options.dtype, autoDType);
-  const context = new LayerContext(backend, group, weightDType);
-  const model = definition.create(context, quantConfig);
-  await fill(model);
-  const numBlocks = numKvBlocks(model.kvCacheSizes, options);
-  const { chunkSize } = definition.config;
-  return new ModelRunner(backend, model, { slots: options.slots, numBlocks, chunkSize, group });
+  const backend = await createBackend(options.device, options.kernels);
+  try {
+    const { weightDType, quantConfig } = weightStorage(options.dtype, autoDType);
+    const context = new LayerContext(backend, group, weightDType);
+    const model = definition.create(context, quantConfig);
+    const { slots } = options;
+    const numBlocks = numKvBlocks(model.kvCacheSizes, options);
+    await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots, numBlocks));
+    await fill(model);
+    const runner = new ModelRunner(backend, model, {
+      slots,
+      numBlocks,
+      chunkSize: definition.config.chunkSize,
+      group,
+    });
+    await runner.prepare();
+    return runner;
+  } catch (error) {
+    backend.dispose?.();
+    throw error;
+  }
 }
 
 /** The dtype that most of the checkpoint's values are stored in. */

@@ -1,4 +1,5 @@
 import type { Backend } from '../backends/backend.ts';
+import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { DisposedError } from '../errors.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
@@ -32,6 +33,10 @@ export interface ModelRunnerOptions extends StateCacheSize {
   /** Default: one rank. */
   readonly group?: ProcessGroup | undefined;
 }
+
+/** Rows of the steps that are made ready before the first: one, a few, many. */
+const PREPARED_DECODES = [1, 8, 64];
+const PREPARED_PREFILLS = [8, 512];
 
 /** A model with its states. */
 interface Loaded {
@@ -70,6 +75,30 @@ export class ModelRunner implements Executor {
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
   }
 
+  /** Readies the kernels of steps of usual sizes, so that no request waits for them. */
+  async prepare(): Promise<void> {
+    const backend = this.#backend;
+    if (!backend.prepare) return;
+    const { model, states, none } = this.#usable();
+    if (model.kvCacheSizes.length > 0) return;
+    for (const rows of PREPARED_DECODES) {
+      await backend.prepare(() => {
+        const indices = (value: number) => backend.tensor(new Int32Array(rows).fill(value), [rows]);
+        const metadata = decodeMetadata(indices(PAD_SLOT_ID), none, this.#chunkSize);
+        model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+      });
+    }
+    for (const numTokens of PREPARED_PREFILLS) {
+      await backend.prepare(() => {
+        const sequences = [{ slot: PAD_SLOT_ID, numComputedTokens: 0, numTokens }];
+        const metadata = buildMamba2Metadata(backend, sequences, { chunkSize: this.#chunkSize });
+        const inputIds = backend.tensor(new Int32Array(numTokens), [numTokens]);
+        const hiddenStates = model.forward({ inputIds, cache: states.layers, metadata });
+        model.computeLogits(backend.gatherRows(hiddenStates, backend.tensor(new Int32Array(1), [1])));
+      });
+    }
+  }
+
   async execute(batch: Batch): Promise<StepOutput> {
     const loaded = this.#usable();
     loaded.states.run(batch.commands ?? []);
@@ -99,6 +128,7 @@ export class ModelRunner implements Executor {
   }
 
   async dispose(): Promise<void> {
+    if (this.#loaded) this.#backend.dispose?.();
     this.#loaded = undefined;
   }
 

@@ -1,9 +1,14 @@
 import type { CompletionOutput, OutputToken, RequestOutput } from './request-output.ts';
 
+/** A report of so many half-lives weighs as much as a token: then what waits for a slow reader stays as small with them. */
+const HALF_LIVES_PER_TOKEN = 256;
+
 /** One answer's tokens that were not read yet. */
 interface UnreadCompletion {
   text: string;
   readonly tokens: OutputToken[];
+  /** Of its tokens, in tokens without reports. */
+  weight: number;
   finishReason: CompletionOutput['finishReason'];
   stopReason: CompletionOutput['stopReason'];
 }
@@ -37,10 +42,10 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#callbacks = callbacks;
   }
 
-  /** Tokens that wait for the reader, of the answer that has most. */
+  /** Tokens that wait for the reader, of the answer that has most. Reports of half-lives count as tokens by their size. */
   get unreadTokens(): number {
     let most = 0;
-    for (const { tokens } of this.#unread.values()) most = Math.max(most, tokens.length);
+    for (const { weight } of this.#unread.values()) most = Math.max(most, weight);
     return most;
   }
 
@@ -97,10 +102,12 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
 
   #merge({ index, text, tokens, finishReason, stopReason }: CompletionOutput): void {
     const unread = this.#unread.get(index);
+    const weight = tokens.reduce((sum, token) => sum + weightOf(token), 0);
     if (!unread) {
-      this.#unread.set(index, { text, tokens: [...tokens], finishReason, stopReason });
+      this.#unread.set(index, { text, tokens: [...tokens], weight, finishReason, stopReason });
       return;
     }
+    unread.weight += weight;
     unread.text += text;
     unread.tokens.push(...tokens);
     unread.finishReason = finishReason;
@@ -113,7 +120,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     if (!latest) return undefined;
     const { error: _, ...rest } = latest;
     const outputs = [...this.#unread]
-      .map(([index, unread]) => ({ index, ...unread }))
+      .map(([index, { weight: _, ...unread }]) => ({ index, ...unread }))
       .sort((a, b) => a.index - b.index);
     const promptLogprobs = this.#promptLogprobs;
     this.#unread.clear();
@@ -123,4 +130,8 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     if (latest.error && outputs.length === 0) return undefined;
     return { ...rest, ...(promptLogprobs && { promptLogprobs }), outputs };
   }
+}
+
+function weightOf({ halfLives = [] }: OutputToken): number {
+  return 1 + halfLives.reduce((sum, { length }) => sum + length, 0) / HALF_LIVES_PER_TOKEN;
 }

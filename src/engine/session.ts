@@ -19,7 +19,8 @@ export interface SessionHost {
 
 /**
  * A text that grows, and the model's state after it: going on from there costs only what is new. The state is held until
- * the session is disposed of; whatever is lost of it is computed again from the tokens.
+ * the session is disposed of, or until other sequences need the blocks of its keys and values; whatever is lost of it is
+ * computed again from the tokens.
  */
 export class Session {
   readonly #host: SessionHost;

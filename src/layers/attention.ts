@@ -38,8 +38,8 @@ export interface AttentionStep {
   readonly metadata?: BatchMetadata | undefined;
   /** Angles of this step's positions; none: a layer without rotary embedding. */
   readonly rotary?: Tensor | undefined;
-  /** (T, this rank's queries, keys and values): added to the projections, as adapters do. */
-  readonly qkvDelta?: Tensor | undefined;
+  /** (T, this rank's columns) each: added to the projected queries, keys and values, as adapters do. */
+  readonly qkvDeltas?: readonly Tensor[] | undefined;
 }
 
 /**
@@ -96,11 +96,11 @@ export class Attention implements Module {
     return this.#outProj.forward(this.#attend(x, step));
   }
 
-  #attend(x: Tensor, { kvCache, metadata, rotary, qkvDelta }: AttentionStep): Tensor {
+  #attend(x: Tensor, { kvCache, metadata, rotary, qkvDeltas }: AttentionStep): Tensor {
     const { backend } = this.#context;
     const projected = this.#qkvProj.forward(x);
-    const qkv = qkvDelta ? backend.add(projected, qkvDelta) : projected;
-    const [q, k, value] = backend.splitColumns(qkv, this.#qkvProj.sizesPerRank);
+    const parts = backend.splitColumns(projected, this.#qkvProj.sizesPerRank);
+    const [q, k, value] = qkvDeltas ? parts.map((part, i) => backend.add(part, qkvDeltas[i])) : parts;
     if (!metadata) return q;
     const { keyCache, valueCache } = requireCache(kvCache);
     const batch = requireAttention(metadata);

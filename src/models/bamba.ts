@@ -9,7 +9,7 @@ import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture } from './causal-lm.ts';
+import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
 import {
   type AttentionSizes,
@@ -64,6 +64,7 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
 class BambaLayer implements DecoderLayer {
   readonly mixer: MambaMixer2 | undefined;
   readonly attention: Attention | undefined;
+  readonly parts: readonly LayerPart[];
   readonly #context: LayerContext;
   readonly #inputNorm: RMSNorm;
   readonly #preFeedForwardNorm: RMSNorm;
@@ -99,6 +100,7 @@ class BambaLayer implements DecoderLayer {
       this.mixer = mixer;
       this.#mix = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
     }
+    this.parts = [this.attention ? 'attention' : 'mixer', 'feed-forward'];
     this.#preFeedForwardNorm = new RMSNorm(context, hiddenSize, normEps);
     this.#feedForward = new Mlp(context, {
       hiddenSize,

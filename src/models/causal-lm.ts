@@ -20,6 +20,9 @@ export interface ModelInput {
   readonly metadata?: BatchMetadata;
 }
 
+/** What a layer is made of. */
+export type LayerPart = 'mixer' | 'attention' | 'feed-forward' | 'experts';
+
 /** A language model on one rank: token ids to hidden states, hidden states to logits. */
 export interface CausalLM extends Module {
   /** State of one sequence on this rank, per mixer. */
@@ -28,6 +31,8 @@ export interface CausalLM extends Module {
   readonly stateSizes: readonly MambaStateSize[];
   /** Key-value cache over all ranks, per attention layer; {@link kvCacheShape} is a rank's. */
   readonly kvCacheSizes: readonly KvCacheSize[];
+  /** What each layer is made of. */
+  readonly layerMap: readonly (readonly LayerPart[])[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize) */

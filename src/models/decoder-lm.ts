@@ -10,7 +10,7 @@ import { RMSNorm } from '../layers/rms-norm.ts';
 import { type RopeParameters, RotaryEmbedding } from '../layers/rotary-embedding.ts';
 import { VocabParallelEmbedding } from '../layers/vocab-parallel-embedding.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { CausalLM, ModelConfig, ModelInput } from './causal-lm.ts';
+import type { CausalLM, LayerPart, ModelConfig, ModelInput } from './causal-lm.ts';
 
 /** What a layer needs of a step beside the hidden states. */
 export interface LayerStep {
@@ -29,6 +29,7 @@ export interface LayerStep {
 export interface DecoderLayer extends Module {
   readonly mixer?: MambaMixer2 | undefined;
   readonly attention?: Attention | undefined;
+  readonly parts: readonly LayerPart[];
   forward(hiddenStates: Tensor, step: LayerStep): Tensor;
 }
 
@@ -57,6 +58,7 @@ export class DecoderLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
   readonly kvCacheSizes: readonly KvCacheSize[];
+  readonly layerMap: readonly (readonly LayerPart[])[];
   readonly #context: LayerContext;
   readonly #config: DecoderConfig;
   readonly #names: DecoderNames;
@@ -85,6 +87,7 @@ export class DecoderLM implements CausalLM {
       ? this.#embeddings
       : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
     this.#rotary = config.rope && new RotaryEmbedding(context, config.rope);
+    this.layerMap = this.#layers.map(({ parts }) => parts);
     this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
     this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);
     this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);

@@ -9,7 +9,7 @@ import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture } from './causal-lm.ts';
+import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 import {
   type AttentionSizes,
@@ -85,6 +85,7 @@ export function readFalconH1Config(json: JsonObject): FalconH1Config {
 class FalconH1Layer implements DecoderLayer {
   readonly mixer: MambaMixer2;
   readonly attention: Attention;
+  readonly parts: readonly LayerPart[] = ['mixer', 'attention', 'feed-forward'];
   readonly #context: LayerContext;
   readonly #config: FalconH1Config;
   readonly #mupVector: Tensor;

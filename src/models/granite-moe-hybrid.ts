@@ -12,7 +12,7 @@ import type { QuantizationConfig } from '../layers/quantization.ts';
 import { ReplicatedLinear } from '../layers/replicated-linear.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture } from './causal-lm.ts';
+import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 import {
   type AttentionSizes,
@@ -95,6 +95,7 @@ export function readGraniteMoeHybridConfig(json: JsonObject): GraniteMoeHybridCo
 class GraniteLayer implements DecoderLayer {
   readonly mixer: MambaMixer2 | undefined;
   readonly attention: Attention | undefined;
+  readonly parts: readonly LayerPart[];
   readonly #context: LayerContext;
   readonly #residualMultiplier: number;
   readonly #inputNorm: RMSNorm;
@@ -151,6 +152,8 @@ class GraniteLayer implements DecoderLayer {
       prefix: `${prefix}.shared_mlp`,
       quantConfig,
     });
+    const mixing = this.attention ? 'attention' : 'mixer';
+    this.parts = config.numLocalExperts > 0 ? [mixing, 'experts', 'feed-forward'] : [mixing, 'feed-forward'];
     if (config.numLocalExperts > 0) {
       this.#moe = new GraniteMoe(context, config, `${prefix}.block_sparse_moe`, quantConfig);
     }

@@ -7,7 +7,7 @@ import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import { VocabParallelEmbedding } from '../layers/vocab-parallel-embedding.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, CausalLM, ModelInput } from './causal-lm.ts';
+import type { Architecture, CausalLM, LayerPart, ModelInput } from './causal-lm.ts';
 import { type Mamba2Config, readMamba2Config } from './mamba2-config.ts';
 
 /** A block: norm, mixer, residual. */
@@ -21,6 +21,7 @@ export class Mamba2ForCausalLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
   readonly kvCacheSizes = [];
+  readonly layerMap: readonly (readonly LayerPart[])[];
   readonly #context: LayerContext;
   readonly #embeddings: VocabParallelEmbedding;
   readonly #layers: readonly Mamba2Block[];
@@ -56,6 +57,7 @@ export class Mamba2ForCausalLM implements CausalLM {
     this.#lmHead = config.tieWordEmbeddings
       ? this.#embeddings
       : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
+    this.layerMap = this.#layers.map(() => ['mixer']);
     this.stateShapes = this.#layers.map(({ mixer }) => mixer.getStateShape());
     this.stateSizes = this.#layers.map(({ mixer }) => mixer.stateSize);
   }

@@ -11,7 +11,7 @@ import { RMSNorm } from '../layers/rms-norm.ts';
 import { tensorSink } from '../layers/row-sink.ts';
 import { replicatedWeightLoader } from '../layers/weight-loaders.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture } from './causal-lm.ts';
+import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
 import { isTiedHead } from './hybrid-config.ts';
 import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.ts';
@@ -20,6 +20,7 @@ import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.t
 class NemotronHBlock implements DecoderLayer {
   readonly mixer: MambaMixer2 | undefined;
   readonly attention: Attention | undefined;
+  readonly parts: readonly LayerPart[];
   readonly #context: LayerContext;
   readonly #norm: RMSNorm;
   readonly #part: Module;
@@ -41,6 +42,7 @@ class NemotronHBlock implements DecoderLayer {
         const sharing = context.sharing(config.mixer.numHeads);
         const mixer = new MambaMixer2(sharing, { ...config.mixer, ...common, rmsNormEps: normEps });
         this.mixer = mixer;
+        this.parts = ['mixer'];
         this.#part = mixer;
         this.#forward = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
         break;
@@ -54,6 +56,7 @@ class NemotronHBlock implements DecoderLayer {
           bias: config.attentionBias,
         });
         this.attention = attention;
+        this.parts = ['attention'];
         this.#part = attention;
         this.#forward = (normed, step) => attention.forward(normed, step);
         break;
@@ -61,6 +64,7 @@ class NemotronHBlock implements DecoderLayer {
       case 'moe': {
         const moe = new NemotronHMoe(context, config, common.prefix, quantConfig);
         this.#part = moe;
+        this.parts = ['experts', 'feed-forward'];
         this.#forward = (normed) => moe.forward(normed);
         break;
       }
@@ -68,6 +72,7 @@ class NemotronHBlock implements DecoderLayer {
         const before = layerTypes.slice(0, i).filter((type) => type === 'mlp').length;
         const mlp = feedForward(context, config, config.intermediateSizes[before], common.prefix, quantConfig);
         this.#part = mlp;
+        this.parts = ['feed-forward'];
         this.#forward = (normed) => mlp.forward(normed);
       }
     }

@@ -6,8 +6,9 @@ import { falconH1 } from './falcon-h1.ts';
 import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
 import { mamba2 } from './mamba2.ts';
 import { nemotronH } from './nemotron-h.ts';
+import { zamba2 } from './zamba2.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH];
+const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2];
 
 /** Names that config.json's `architectures` may hold. */
 export function supportedArchitectures(): string[] {

@@ -111,7 +111,9 @@ export class ChatPage {
         turn.answer += piece.text;
         this.#transcript.grow(() => {
           const moment = view.add(piece);
-          if (moment) this.#memory.add(moment);
+          if (!moment) return;
+          this.#transcript.remember(moment);
+          this.#memory.add(moment);
         });
       }
       this.#transcript.grow(() => view.end(running.signal.aborted ? 'Stopped.' : progress.note(), again));

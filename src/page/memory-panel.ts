@@ -2,7 +2,7 @@ import { byId, element } from './element.ts';
 import { MemoryHistogram } from './memory-histogram.ts';
 import { type Cell, MemoryMap } from './memory-map.ts';
 import { averageReport, layerSummaries, longestHead, type MemoryReport, summary } from './memory-report.ts';
-import { type Moment, momentLabel } from './moment.ts';
+import { type Moment, MomentHistory, momentLabel } from './moment.ts';
 import { tokensInWords } from './scale.ts';
 
 /** Reports that the live picture is an average of: single tokens differ much. */
@@ -25,7 +25,7 @@ export class MemoryPanel {
   readonly #map = new MemoryMap(this.#canvas);
   readonly #histogram = new MemoryHistogram(byId('memory-histogram', HTMLCanvasElement));
   /** Of the answer that comes or came last. */
-  #moments: Moment[] = [];
+  readonly #history = new MomentHistory();
   /** Chosen by the reader; stays until another is, or none. */
   #chosen: Moment | undefined;
   #report: MemoryReport | undefined;
@@ -37,19 +37,19 @@ export class MemoryPanel {
       this.#looked = cell;
       this.#describeCell();
     };
-    this.#slider.addEventListener('input', () => this.choose(this.#moments[this.#slider.valueAsNumber]));
+    this.#slider.addEventListener('input', () => this.choose(this.#history.moments[this.#slider.valueAsNumber]));
     this.#details.addEventListener('toggle', () => this.#fillTable());
   }
 
   /** An answer begins. */
   begin(): void {
-    this.#moments = [];
+    this.#history.clear();
     this.choose(undefined);
   }
 
   add(moment: Moment): void {
-    this.#moments.push(moment);
-    this.#slider.max = `${this.#moments.length}`;
+    this.#history.add(moment);
+    this.#slider.max = `${this.#history.moments.length}`;
     if (!this.#chosen) this.#showLive();
   }
 
@@ -64,9 +64,10 @@ export class MemoryPanel {
   /** Shows a moment until another is chosen; undefined: the last ones again. */
   choose(moment: Moment | undefined): void {
     this.#chosen = moment;
-    const at = moment ? this.#moments.indexOf(moment) : -1;
-    this.#slider.max = `${this.#moments.length}`;
-    this.#slider.value = `${at < 0 ? this.#moments.length : at}`;
+    const { moments } = this.#history;
+    const at = moment ? moments.indexOf(moment) : -1;
+    this.#slider.max = `${moments.length}`;
+    this.#slider.value = `${at < 0 ? moments.length : at}`;
     this.preview(undefined);
   }
 
@@ -75,7 +76,7 @@ export class MemoryPanel {
   }
 
   #showLive(): void {
-    const last = this.#moments.slice(-LIVE_REPORTS);
+    const last = this.#history.moments.slice(-LIVE_REPORTS);
     this.#slider.value = this.#slider.max;
     // The prompt's report speaks for many tokens, and would drown the first few of the answer.
     const alike = last.length > 1 && last[0].tokens.length === 0 ? last.slice(1) : last;

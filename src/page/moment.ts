@@ -14,3 +14,37 @@ export function momentLabel({ tokens }: Moment): string {
   const shown = text.replaceAll('\n', '⏎').replaceAll('\t', '⇥').replaceAll(' ', '␣');
   return `Reading “${shown.length > 24 ? `${shown.slice(0, 23)}…` : shown}”`;
 }
+
+/** Numbers that a history holds at most: 32 MB. */
+const MAX_VALUES = 8 * 2 ** 20;
+
+/** Moments in their order. Of a long text with a large model the oldest are dropped. */
+export class MomentHistory {
+  #moments: Moment[] = [];
+  #values = 0;
+  readonly #maxValues: number;
+
+  constructor(maxValues = MAX_VALUES) {
+    this.#maxValues = maxValues;
+  }
+
+  get moments(): readonly Moment[] {
+    return this.#moments;
+  }
+
+  /** → what it drops. */
+  add(moment: Moment): readonly Moment[] {
+    this.#moments.push(moment);
+    this.#values += moment.report.values.length;
+    let dropped = 0;
+    while (this.#values > this.#maxValues && dropped < this.#moments.length - 1) {
+      this.#values -= this.#moments[dropped++].report.values.length;
+    }
+    return dropped === 0 ? [] : this.#moments.splice(0, dropped);
+  }
+
+  clear(): void {
+    this.#moments = [];
+    this.#values = 0;
+  }
+}

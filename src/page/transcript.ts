@@ -1,5 +1,5 @@
 import { byId } from './element.ts';
-import type { Moment } from './moment.ts';
+import { type Moment, MomentHistory } from './moment.ts';
 import { TurnView } from './turn-view.ts';
 
 /** From the bottom, in pixels: a reader who is that close wants to see what comes. */
@@ -13,29 +13,38 @@ export class Transcript {
   onChoose: (moment: Moment) => void = () => {};
   readonly #root = byId('transcript', HTMLElement);
   readonly #scroller = byId('scroller', HTMLElement);
-  readonly #moments = new WeakMap<HTMLElement, Moment>();
+  readonly #history = new MomentHistory();
+  readonly #momentOf = new Map<HTMLElement, Moment>();
   #marked: readonly HTMLElement[] = [];
 
   constructor() {
     this.#root.addEventListener('pointerover', (event) => {
-      if (event.pointerType === 'mouse') this.onPoint(this.#momentOf(event.target));
+      if (event.pointerType === 'mouse') this.onPoint(this.#momentAt(event.target));
     });
     this.#root.addEventListener('pointerleave', () => this.onPoint(undefined));
     this.#root.addEventListener('click', (event) => {
-      const moment = this.#momentOf(event.target);
+      const moment = this.#momentAt(event.target);
       if (moment) this.onChoose(moment);
     });
   }
 
   add(question: string, mode: 'chat' | 'text'): TurnView {
-    const view = new TurnView(question, mode, this.#moments);
+    const view = new TurnView(question, mode);
     this.#root.append(view.root);
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     return view;
   }
 
+  /** From now on its tokens lead to it. */
+  remember(moment: Moment): void {
+    for (const token of moment.tokens) this.#momentOf.set(token, moment);
+    for (const { tokens } of this.#history.add(moment)) for (const token of tokens) this.#momentOf.delete(token);
+  }
+
   clear(): void {
     this.#root.replaceChildren();
+    this.#history.clear();
+    this.#momentOf.clear();
   }
 
   /** Makes a change, and keeps the end in sight for who was there. */
@@ -53,7 +62,7 @@ export class Transcript {
     for (const token of this.#marked) token.classList.add('marked');
   }
 
-  #momentOf(target: EventTarget | null): Moment | undefined {
-    return target instanceof HTMLElement ? this.#moments.get(target) : undefined;
+  #momentAt(target: EventTarget | null): Moment | undefined {
+    return target instanceof HTMLElement ? this.#momentOf.get(target) : undefined;
   }
 }

@@ -8,15 +8,12 @@ export class TurnView {
   readonly root: HTMLElement;
   readonly #answer: HTMLElement;
   readonly #footer = element('footer', { class: 'turn-footer' });
-  readonly #moments: WeakMap<HTMLElement, Moment>;
   /** Tokens since the last report, whose own comes with the next. */
   #pending: HTMLElement[] = [];
   /** Parts of the answer that were there before it went on. */
   #kept = 0;
 
-  /** @param moments where tokens find what was known of memory when they were read. */
-  constructor(question: string, mode: 'chat' | 'text', moments: WeakMap<HTMLElement, Moment>) {
-    this.#moments = moments;
+  constructor(question: string, mode: 'chat' | 'text') {
     this.#answer = element('div', { class: 'answer' });
     const asked = element('div', { class: 'question' }, question);
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
@@ -62,7 +59,6 @@ export class TurnView {
 
   #moment(report: MemoryReport): Moment {
     const moment = { report, tokens: this.#pending };
-    for (const token of moment.tokens) this.#moments.set(token, moment);
     this.#pending = [];
     return moment;
   }

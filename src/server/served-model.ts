@@ -28,7 +28,7 @@ export class ServedModel {
   constructor({ llm, names, chatTemplate, limits }: ServedModelOptions) {
     this.llm = llm;
     this.names = names;
-    this.limits = limits;
+    this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
     this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
   }
 
@@ -103,6 +103,11 @@ export class ServedModel {
       if (size <= maxListLength) continue;
       throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
     }
+    for (const [name, texts] of Object.entries({ stop, bad_words: badWords })) {
+      const characters = texts.reduce((sum, { length }) => sum + length, 0);
+      if (characters <= MAX_LIST_CHARACTERS) continue;
+      throw badRequest(`'${name}' has ${characters} characters; ${MAX_LIST_CHARACTERS} are taken.`, name, 'too_many');
+    }
   }
 
   #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
@@ -121,16 +126,20 @@ export class ServedModel {
     return this.llm.renderChat(messages, { addGenerationPrompt });
   }
 
-  /** A text has at least a token per so many characters; what can't fit is not worth encoding. */
+  /** Encoding holds the thread, some milliseconds per thousand characters at worst, so it has a bound of its own. */
   #assertShortText(text: string): void {
-    const { maxModelLen } = this.limits;
-    const least = Math.ceil(text.length / MAX_TOKEN_CHARACTERS);
-    if (least > maxModelLen) this.answerTokens(least, undefined);
+    const most = this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
+    if (text.length <= most) return;
+    const message = `The text has ${text.length} characters; this server takes ${most}.`;
+    throw badRequest(message, undefined, 'context_length_exceeded');
   }
 }
 
-/** Vocabularies hold runs of spaces and the like, but none longer. */
-const MAX_TOKEN_CHARACTERS = 256;
+/** Four times as many as prose and code have. */
+const CHARACTERS_PER_TOKEN = 16;
+
+/** Of stop strings together, and of bad words: each token's text is compared with them. */
+const MAX_LIST_CHARACTERS = 16_384;
 
 function quoted(name: string): string {
   return `'${name}'`;

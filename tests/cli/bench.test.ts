@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compileWithFastSimd } from '../../src/backends/cpu/engine-flags.ts';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
@@ -64,6 +65,15 @@ describe('bench', () => {
         expect(bandwidthShare).toBeCloseTo(expected / readBytesPerSecond, 6);
       }
     }
+  });
+
+  test('a hybrid, whose sequences have blocks as well', async () => {
+    const folder = fileURLToPath(new URL('../goldens/bamba', import.meta.url));
+    const sizes = ['--prompt-tokens', '40', '--batch-sizes', '2', '--generate-tokens', '30', '--repetitions', '1'];
+    const { code, stdout, stderr } = await runCli(['bench', '--model', folder, ...sizes, '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const report: BenchReport = JSON.parse(stdout);
+    expect(report.results[0].measurements.map(({ work }) => work)).toEqual(['prefill', 'decode', 'generate']);
   });
 
   test('the table, of made-up weights on two ranks', async () => {

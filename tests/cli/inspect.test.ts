@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { changedGolden } from '../engine/golden-folder.ts';
 import { runCli } from './run-cli.ts';
@@ -15,6 +16,9 @@ async function handCount() {
     inProj: L * D * (H * P + convDim + H),
     conv: L * convDim * (K + 1),
     outProj: L * H * P * D,
+    attention: 0,
+    feedForward: 0,
+    experts: 0,
     norms: L * (D + H * P) + D,
     other: L * 3 * H,
   };
@@ -53,7 +57,9 @@ describe('inspect', () => {
         timeStepLimit: [0, 'Infinity'],
       }),
       parameters,
+      layerMap: Array(14).fill(['mixer']),
       stateBytes,
+      kvBytesPerToken: 0,
       weightBytes,
       files: { names: ['model.safetensors'], bytes: size, dtypes: { BF16: parameters.total } },
       tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
@@ -73,6 +79,31 @@ describe('inspect', () => {
     }
     expect(stdout).toMatch(new RegExp(`^total +${stateBytes.total.toLocaleString('en-US')} B$`, 'm'));
     expect(stdout).toMatch(/4,096 tokens, bos 0, eos 0/);
+    expect(stdout).toMatch(/^mixer +14: +0-13$/m);
+    expect(stdout).toMatch(/memory sets no limit to its length/);
+    expect(stdout).not.toMatch(/^experts/m);
+  });
+
+  test('a hybrid: its layers, its parameters, and what grows with the context', async () => {
+    const folder = fileURLToPath(new URL('../goldens/granitemoehybrid', import.meta.url));
+    const { code, stdout } = await runCli(['inspect', folder, '--context', '100', '--batch', '3']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^mixer \+ experts \+ feed-forward +3: +0-1, 3$/m);
+    expect(stdout).toMatch(/^attention \+ experts \+ feed-forward +1: +2$/m);
+    // Counted by hand from the config: q and o 64 × 64, k and v 32 × 64; per layer 4 experts of 3 × 32 × 64 with a router
+    // of 4 × 64, and a shared layer of 3 × 48 × 64.
+    expect(stdout).toMatch(/^attention +12,288$/m);
+    expect(stdout).toMatch(/^experts +99,328$/m);
+    expect(stdout).toMatch(/^feed-forward +36,864$/m);
+    // One attention layer of two heads of 16, keys and values in float32; 100 tokens fill four blocks of 32.
+    expect(stdout).toMatch(/further token of a sequence takes 256 B/);
+    expect(stdout).toMatch(/^keys and values +98\.3 kB$/m);
+    expect(stdout).toMatch(/^mixer: num heads +8$/m);
+    const json = JSON.parse((await runCli(['inspect', folder, '--json'])).stdout);
+    const { attention, feedForward, experts } = json.parameters;
+    expect({ attention, feedForward, experts }).toEqual({ attention: 12288, feedForward: 36864, experts: 99328 });
+    expect(json).toMatchObject({ kvBytesPerToken: 256, problems: [] });
+    expect(json.parameters.total).toBe(json.files.dtypes.F32);
   });
 
   test('weights that contradict the config are a warning and code 1', async () => {

@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { GenerationChunk } from '../../src/engine/generation-chunk.ts';
 import { HalfLifeMeter } from '../../src/engine/half-lives.ts';
 import { LLM } from '../../src/engine/llm.ts';
+import type { OutputToken } from '../../src/engine/request-output.ts';
+import { RequestStream } from '../../src/engine/request-stream.ts';
 import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
 import { SamplingParamsError } from '../../src/errors.ts';
 import { GOLDEN } from './golden-folder.ts';
@@ -105,4 +107,20 @@ test('an interval is a whole number from 1 on', async () => {
   await using llm = await LLM.load(GOLDEN);
   await expect(chunksOf(llm, PROMPT, { halfLifeInterval: 0 })).rejects.toThrow(SamplingParamsError);
   await expect(chunksOf(llm, PROMPT, { halfLifeInterval: 1.5 })).rejects.toThrow(/halfLifeInterval is 1.5/);
+});
+
+test('reports that nobody reads weigh as tokens, so that slow readers cost no more with them', () => {
+  const stream = new RequestStream('1', { onRead: () => {}, onReturn: () => {} });
+  const token = { tokenId: 1, logprob: -1, text: 'a' };
+  const halfLives = Array.from({ length: 20 }, () => new Float32Array(128));
+  const output = (tokens: OutputToken[]) => ({
+    requestId: '1',
+    numCachedTokens: 0,
+    outputs: [{ index: 0, text: 'a', tokens, finishReason: null, stopReason: null }],
+    finished: false,
+  });
+  stream.push(output([token]));
+  expect(stream.unreadTokens).toBe(1);
+  stream.push(output([{ ...token, halfLives }]));
+  expect(stream.unreadTokens).toBe(2 + 10);
 });

@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Executor } from '../../src/engine/executor.ts';
@@ -71,85 +76,87 @@ describe.each(HYBRIDS)('the hybrid %s', (name) => {
     },
     300_000,
   );
+});
 
-  describe.each([
-    ['float32', 1],
-    ['int8', 2],
-    ['int4', 1],
-    ['bfloat16', 2],
-  ] as const)('with %s weights and %d ranks', (dtype, tensorParallelSize) => {
-    const common = { device: 'cpu', dtype, tensorParallelSize } as const;
+describe.each([
+  ['bamba', 'float32', 1],
+  ['bamba', 'int8', 2],
+  ['bamba', 'int4', 1],
+  ['bamba', 'bfloat16', 2],
+  ...HYBRIDS.slice(1).map((name) => [name, 'int8', 1] as const),
+] as const)('the hybrid %s with %s weights and %d ranks', (name, dtype, tensorParallelSize) => {
+  const folder = hybridFolder(name);
+  const common = { device: 'cpu', dtype, tensorParallelSize } as const;
 
-    test('gives every request under load the bits that it gets alone', async () => {
-      await using single = await LLM.load(folder, { ...common, enablePrefixCaching: false });
-      const alone = [];
-      for (const [tokenIds, options] of REQUESTS) {
-        // In one piece, and each answer by itself.
-        const { n = 1, seed = 0, ...rest } = options;
-        const answers = [];
-        for (let i = 0; i < n; i++) {
-          const chunks = await chunksOf(single, tokenIds, { ignoreEos: true, ...rest, seed: seed + i });
-          answers.push(chunks.map((chunk) => ({ ...chunk, index: i })));
-        }
-        alone.push(answers);
+  test('gives every request under load the bits that it gets alone', async () => {
+    await using single = await LLM.load(folder, { ...common, enablePrefixCaching: false });
+    const alone = [];
+    for (const [tokenIds, options] of REQUESTS) {
+      // In one piece, and each answer by itself.
+      const { n = 1, seed = 0, ...rest } = options;
+      const answers = [];
+      for (let i = 0; i < n; i++) {
+        const chunks = await chunksOf(single, tokenIds, { ignoreEos: true, ...rest, seed: seed + i });
+        answers.push(chunks.map((chunk) => ({ ...chunk, index: i })));
       }
-      for (const limits of [
-        { maxNumSeqs: 3, maxNumBatchedTokens: 40, snapshotInterval: 16, numBlocks: 8 },
-        { maxNumSeqs: 5, maxNumBatchedTokens: 64, snapshotInterval: 50, numBlocks: 14, enablePrefixCaching: false },
-        { maxNumSeqs: 16, numBlocks: 100 },
-      ]) {
-        const { numBlocks, ...others } = limits;
-        const kvCacheMemoryBytes = numBlocks * (await blockBytes(folder));
-        await using loaded = await LLM.load(folder, { ...common, ...others, kvCacheMemoryBytes });
-        expect(loaded.engine.stats().blocks).toBe(numBlocks);
-        for (let round = 0; round < 2; round++) {
-          const together = REQUESTS.map(([tokenIds, options]) =>
-            chunksOf(loaded, tokenIds, { ignoreEos: true, ...options }),
-          );
-          for (const [i, chunks] of (await Promise.all(together)).entries()) {
-            for (const [index, answer] of alone[i].entries()) {
-              expect(chunks.filter((chunk) => chunk.index === index)).toEqual(answer);
-            }
+      alone.push(answers);
+    }
+    for (const limits of [
+      { maxNumSeqs: 3, maxNumBatchedTokens: 40, snapshotInterval: 16, numBlocks: 8 },
+      { maxNumSeqs: 5, maxNumBatchedTokens: 64, snapshotInterval: 50, numBlocks: 14, enablePrefixCaching: false },
+      { maxNumSeqs: 16, numBlocks: 100 },
+    ]) {
+      const { numBlocks, ...others } = limits;
+      const kvCacheMemoryBytes = numBlocks * (await blockBytes(folder));
+      await using loaded = await LLM.load(folder, { ...common, ...others, kvCacheMemoryBytes });
+      expect(loaded.engine.stats().blocks).toBe(numBlocks);
+      for (let round = 0; round < 2; round++) {
+        const together = REQUESTS.map(([tokenIds, options]) =>
+          chunksOf(loaded, tokenIds, { ignoreEos: true, ...options }),
+        );
+        for (const [i, chunks] of (await Promise.all(together)).entries()) {
+          for (const [index, answer] of alone[i].entries()) {
+            expect(chunks.filter((chunk) => chunk.index === index)).toEqual(answer);
           }
-          loaded.engine.checkIntegrity();
         }
-        const { freeSlots, slots, preemptions, prefixCache } = loaded.engine.stats();
-        expect(freeSlots).toBe(slots);
-        if (numBlocks < 10) expect(preemptions).toBeGreaterThan(0);
-        if (numBlocks > 20) expect(prefixCache.hits).toBeGreaterThan(0);
+        loaded.engine.checkIntegrity();
       }
-    }, 300_000);
+      const { freeSlots, slots, preemptions, prefixCache } = loaded.engine.stats();
+      expect(freeSlots).toBe(slots);
+      if (numBlocks < 10) expect(preemptions).toBeGreaterThan(0);
+      if (numBlocks > 20) expect(prefixCache.hits).toBeGreaterThan(0);
+    }
+  }, 300_000);
 
-    test('has sessions that fork, rewind, and survive in a file', async () => {
-      const tokenIds = prompt(90, 1);
-      const [file, answer, next] = await (async () => {
-        await using llm = await LLM.load(folder, { ...common, snapshotInterval: 16 });
-        const session = llm.createSession();
-        await session.append(tokenIds);
-        const fork = session.fork();
-        const first = await generated(session);
-        expect(await generated(fork)).toEqual(first);
-        expect(llm.engine.stats().prefillTokens).toBe(90);
-        fork.rewind(30);
-        const before = llm.engine.stats().prefillTokens;
-        const rewound = await generated(fork, [5]);
-        // Two tokens of the answer are part of what was rewound.
-        const { length } = fork.tokenIds;
-        expect(llm.engine.stats().prefillTokens - before).toBeLessThanOrEqual(16 + 1);
-        const saved = await session.save();
-        const rewoundAlone = (await llm.complete(fork.tokenIds.slice(0, length - 6), GREEDY)).tokenIds;
-        expect(rewound).toEqual(rewoundAlone);
-        return [saved, first, await generated(session, [9, 8])] as const;
-      })();
-      await using llm = await LLM.load(folder, { ...common, enablePrefixCaching: false });
-      expect((await llm.complete(tokenIds, GREEDY)).tokenIds).toEqual(answer);
-      expect((await llm.complete([...tokenIds, ...answer, 9, 8], GREEDY)).tokenIds).toEqual(next);
-      const { prefillTokens } = llm.engine.stats();
-      const session = await llm.loadSession(file);
-      expect(await generated(session, [9, 8])).toEqual(next);
-      expect(llm.engine.stats().prefillTokens - prefillTokens).toBeLessThanOrEqual(3);
-    }, 300_000);
-  });
+  test('has sessions that fork, rewind, and survive in a file', async () => {
+    const tokenIds = prompt(90, 1);
+    const [file, answer, next] = await (async () => {
+      await using llm = await LLM.load(folder, { ...common, snapshotInterval: 16 });
+      const session = llm.createSession();
+      await session.append(tokenIds);
+      const fork = session.fork();
+      const first = await generated(session);
+      expect(await generated(fork)).toEqual(first);
+      expect(llm.engine.stats().prefillTokens).toBe(90);
+      fork.rewind(30);
+      const before = llm.engine.stats().prefillTokens;
+      const rewound = await generated(fork, [5]);
+      // Two tokens of the answer are part of what was rewound.
+      const { length } = fork.tokenIds;
+      expect(llm.engine.stats().prefillTokens - before).toBeLessThanOrEqual(16 + 1);
+      const saved = await session.save();
+      const rewoundAlone = (await llm.complete(fork.tokenIds.slice(0, length - 6), GREEDY)).tokenIds;
+      expect(rewound).toEqual(rewoundAlone);
+      return [saved, first, await generated(session, [9, 8])] as const;
+    })();
+    await using llm = await LLM.load(folder, { ...common, enablePrefixCaching: false });
+    expect((await llm.complete(tokenIds, GREEDY)).tokenIds).toEqual(answer);
+    expect((await llm.complete([...tokenIds, ...answer, 9, 8], GREEDY)).tokenIds).toEqual(next);
+    const { prefillTokens } = llm.engine.stats();
+    const session = await llm.loadSession(file);
+    expect(await generated(session, [9, 8])).toEqual(next);
+    expect(llm.engine.stats().prefillTokens - prefillTokens).toBeLessThanOrEqual(3);
+  }, 300_000);
 });
 
 describe('a session file of a hybrid', () => {
@@ -172,6 +179,31 @@ describe('a session file of a hybrid', () => {
       expect(several.engine.stats().prefillTokens - prefillTokens).toBeLessThanOrEqual(1);
     }
   }, 300_000);
+
+  test('goes on in another process', async () => {
+    await using llm = await LLM.load(folder);
+    const session = llm.createSession();
+    await session.append(prompt(70, 2));
+    await generated(session);
+    const path = join(await mkdtemp(join(tmpdir(), 'mamba2-session-')), 'session.safetensors');
+    await writeFile(path, await session.save());
+    const source = new URL('../../src/index.ts', import.meta.url).href;
+    const program = `
+      import { readFile } from 'node:fs/promises';
+      import { LLM } from ${JSON.stringify(source)};
+      const llm = await LLM.load(${JSON.stringify(folder)});
+      const session = await llm.loadSession(await readFile(${JSON.stringify(path)}));
+      const found = [];
+      for await (const { tokenId } of session.generate([4, 5], ${JSON.stringify(GREEDY)})) found.push(tokenId);
+      console.log(JSON.stringify({ found, prefillTokens: llm.engine.stats().prefillTokens }));
+    `;
+    const args = ['--no-warnings', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const { found, prefillTokens } = JSON.parse(stdout);
+    expect(found).toEqual(await generated(session, [4, 5]));
+    expect(prefillTokens).toBeLessThanOrEqual(3);
+    await rm(dirname(path), { recursive: true });
+  }, 120_000);
 
   test('is refused by another model, and when it is cut', async () => {
     await using one = await LLM.load(folder);

@@ -5,6 +5,7 @@ import { readBambaConfig } from '../../src/models/bamba.ts';
 import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
 import { readNemotronHConfig } from '../../src/models/nemotron-h-config.ts';
+import { readZamba2Config } from '../../src/models/zamba2-config.ts';
 
 /** Sizes that fit each other, without anything that says which model it is. */
 const PREFIXED: JsonObject = {
@@ -261,5 +262,55 @@ describe('Nemotron-H', () => {
     );
     expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, n_group: 3 })).toThrow(ConfigError);
     expect(() => read({ hybrid_override_pattern: 'M', n_routed_experts: 0 })).not.toThrow();
+  });
+});
+
+describe('Zamba2', () => {
+  const read = (change: JsonObject = {}) =>
+    readZamba2Config({
+      hidden_size: 64,
+      num_hidden_layers: 3,
+      num_attention_heads: 4,
+      layers_block_type: ['mamba', 'hybrid', 'linear_attention'],
+      ...change,
+    });
+
+  it('time-step fields that are null', () => {
+    const nulls = { time_step_limit: null, time_step_min: null, time_step_max: null, time_step_floor: null };
+    expect(read(nulls).mixer.timeStepLimit).toEqual([0, Number.POSITIVE_INFINITY]);
+    expect(read({ time_step_limit: [0.1, 3] }).mixer.timeStepLimit).toEqual([0.1, 3]);
+  });
+
+  it('sizes follow from others, whatever the keys that repeat them say', () => {
+    const config = read({ mamba_headdim: 99, attention_head_dim: 99, kv_channels: 99, n_mamba_heads: 4 });
+    expect(config).toMatchObject({ attentionHeadDim: 32, mixer: { headDim: 32, intermediateSize: 128 } });
+    expect(read()).toMatchObject({ intermediateSize: 256, numKeyValueHeads: 4 });
+    expect(read({ intermediate_size: null, num_key_value_heads: null })).toMatchObject({
+      intermediateSize: 256,
+      numKeyValueHeads: 4,
+    });
+  });
+
+  it("the mixers' norm has an epsilon of its own, and the convolution its bias", () => {
+    expect(read({ rms_norm_eps: 1e-3, use_conv_bias: false })).toMatchObject({
+      normEps: 1e-3,
+      mixer: { rmsNormEps: 1e-5, useConvBias: true },
+    });
+  });
+
+  it('with and without rotary embedding, but not with the long context that versions disagree about', () => {
+    expect(read().rope).toBeUndefined();
+    expect(read({ use_mem_rope: true, rope_theta: 5 }).rope).toMatchObject({ theta: 5, rotaryDim: 32 });
+    expect(read({ use_long_context: true }).rope).toBeUndefined();
+    expect(() => read({ use_mem_rope: true, use_long_context: true })).toThrow(/use_long_context/);
+  });
+
+  it("the layers of Zamba2-2.7B are transformers' default", () => {
+    const { layerTypes } = readZamba2Config({ n_mamba_heads: 80 });
+    expect(layerTypes).toHaveLength(54);
+    expect(layerTypes.filter((type) => type === 'hybrid')).toHaveLength(9);
+    expect([...layerTypes.keys()].filter((i) => layerTypes[i] === 'hybrid')).toEqual([
+      6, 12, 18, 24, 30, 36, 42, 47, 51,
+    ]);
   });
 });

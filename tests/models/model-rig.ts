@@ -3,7 +3,7 @@ import type { Backend } from '../../src/backends/backend.ts';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
-import { compileForDevice, createBackend } from '../../src/engine/devices.ts';
+import { createBackend } from '../../src/engine/devices.ts';
 import { loadWeights } from '../../src/engine/load-weights.ts';
 import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import type { KvCacheParams } from '../../src/layers/attention.ts';
@@ -66,7 +66,7 @@ export class ModelRig {
   }
 
   static async load({ source, device, dtype = 'float32' }: RigModel, group: ProcessGroup): Promise<ModelRig> {
-    const backend = createBackend(compileForDevice(device));
+    const backend = await createBackend(device);
     const quantised = dtype === 'int8' || dtype === 'int4';
     const context = new LayerContext(backend, group, quantised ? 'float32' : dtype);
     const quantConfig = quantised ? new BlockwiseQuantization(dtype) : undefined;

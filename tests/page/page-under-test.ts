@@ -24,6 +24,8 @@ export class PageUnderTest {
   static async open(browser: Browser, url: string, viewport = { width: 1280, height: 800 }): Promise<PageUnderTest> {
     const context = await browser.newContext({ viewport, reducedMotion: 'reduce', hasTouch: viewport.width < 600 });
     onTestFinished(() => context.close());
+    // A machine with other work may take its time.
+    context.setDefaultTimeout(150_000);
     const opened = new PageUnderTest(await context.newPage());
     await opened.page.goto(url);
     return opened;

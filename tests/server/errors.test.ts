@@ -36,6 +36,8 @@ describe('a completion is refused', () => {
     [{ prompt: ['a', 'b', 'c'], n: 2 }, 400, 'n', /6 answers/],
     [{ prompt: ['a', 'b', 'c', 'd', 'e'] }, 400, 'prompt', /5 prompts/],
     [{ ...COMPLETION, stop: ['a', 'b', 'c', 'd'] }, 400, 'stop', /'stop' has 4 entries; this server takes 3/],
+    [{ prompt: 'x'.repeat(4000) }, 400, null, /4000 characters; this server takes 3200/],
+    [{ ...COMPLETION, bad_words: ['x'.repeat(17_000)] }, 400, 'bad_words', /17000 characters/],
     [{ ...COMPLETION, stop: [''] }, 400, null, /stop string is empty/],
     [{ ...COMPLETION, stop: [1] }, 400, 'stop.0', /expected string/],
     [{ ...COMPLETION, stop_token_ids: [1, 2, 3, 4] }, 400, 'stop_token_ids', /4 entries/],

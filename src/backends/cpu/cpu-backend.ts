@@ -13,6 +13,7 @@ import type {
   LogDecayArgs,
   SelectiveStateUpdateArgs,
 } from '../state-space-ops.ts';
+import { CpuAttention } from './attention.ts';
 import { CpuCollectives } from './collectives.ts';
 import { CpuConvolution } from './convolution.ts';
 import { CpuIndices, indexAddress } from './cpu-indices.ts';
@@ -20,12 +21,13 @@ import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './cpu-tensor.ts';
 import { logDecaySums } from './decay.ts';
+import { CpuExperts } from './experts.ts';
+import { CpuFeedForward } from './feed-forward.ts';
 import { KernelCalls } from './kernel-calls.ts';
 import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
 import { PackedWeight, type Packing, packedWeight } from './packed-weight.ts';
-import { CpuPlainOps } from './plain-ops.ts';
-import { RepeatedSteps } from './repeated-steps.ts';
+import { type Compute, RepeatedSteps } from './repeated-steps.ts';
 import { CpuRows } from './rows.ts';
 import { CpuScan } from './scan.ts';
 
@@ -47,7 +49,9 @@ export class CpuBackend implements Backend {
   readonly #linear: CpuLinear;
   readonly #convolution: CpuConvolution;
   readonly #scan: CpuScan;
-  readonly #plain: CpuPlainOps;
+  readonly #attention: CpuAttention;
+  readonly #feedForward: CpuFeedForward;
+  readonly #experts: CpuExperts;
   readonly #collectives: CpuCollectives;
 
   constructor({ memory, kernels }: CpuRuntime) {
@@ -60,7 +64,9 @@ export class CpuBackend implements Backend {
     this.#linear = new CpuLinear(this.#runtime);
     this.#convolution = new CpuConvolution(this.#runtime);
     this.#scan = new CpuScan(this.#runtime);
-    this.#plain = new CpuPlainOps(this.#runtime, this.#calls, this.#linear);
+    this.#attention = new CpuAttention(this.#runtime, this.#calls);
+    this.#feedForward = new CpuFeedForward(this.#runtime);
+    this.#experts = new CpuExperts(this.#runtime, this.#calls, this.#linear);
     this.#collectives = new CpuCollectives(this.#runtime, this.#calls);
   }
 
@@ -70,11 +76,7 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
-  ): readonly CpuTensor[] {
+  step(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
     return this.#steps.run(key, inputs, compute);
   }
 
@@ -113,6 +115,10 @@ export class CpuBackend implements Backend {
       begin += size;
       return view;
     });
+  }
+
+  concatColumns(parts: readonly Tensor[]): CpuTensor {
+    return this.#rows.concatColumns(parts);
   }
 
   sliceRows(x: Tensor, begin: number, end: number): CpuTensor {
@@ -205,7 +211,7 @@ export class CpuBackend implements Backend {
   }
 
   mulScalar(x: Tensor, factor: number): CpuTensor {
-    return this.#plain.mulScalar(x, factor);
+    return this.#rows.mulScalar(x, factor);
   }
 
   mulColumns(x: Tensor, v: Tensor): CpuTensor {
@@ -252,20 +258,18 @@ export class CpuBackend implements Backend {
     return this.#scan.update(args);
   }
 
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return logDecaySums(this.#runtime, args);
-  }
+  readonly logDecaySums = (args: LogDecayArgs): Tensor => logDecaySums(this.#runtime, args);
 
   // --- attention and feed-forward layers ---------------------------------------------------------------------------
 
-  readonly rotaryTable: Backend['rotaryTable'] = (...args) => this.#plain.rotaryTable(...args);
-  readonly rotaryEmbedding: Backend['rotaryEmbedding'] = (...args) => this.#plain.rotaryEmbedding(...args);
-  readonly reshapeAndCache: Backend['reshapeAndCache'] = (args) => this.#plain.reshapeAndCache(args);
-  readonly pagedAttention: Backend['pagedAttention'] = (args) => this.#plain.pagedAttention(args);
-  readonly activate: Backend['activate'] = (...args) => this.#plain.activate(...args);
-  readonly activateAndMul: Backend['activateAndMul'] = (...args) => this.#plain.activateAndMul(...args);
-  readonly topKRouting: Backend['topKRouting'] = (...args) => this.#plain.topKRouting(...args);
-  readonly fusedMoe: Backend['fusedMoe'] = (...args) => this.#plain.fusedMoe(...args);
+  readonly rotaryTable: Backend['rotaryTable'] = (...args) => this.#attention.rotaryTable(...args);
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'] = (...args) => this.#attention.rotaryEmbedding(...args);
+  readonly reshapeAndCache: Backend['reshapeAndCache'] = (args) => this.#attention.reshapeAndCache(args);
+  readonly pagedAttention: Backend['pagedAttention'] = (args) => this.#attention.pagedAttention(args);
+  readonly activate: Backend['activate'] = (...args) => this.#feedForward.activate(...args);
+  readonly activateAndMul: Backend['activateAndMul'] = (...args) => this.#feedForward.activateAndMul(...args);
+  readonly topKRouting: Backend['topKRouting'] = (...args) => this.#feedForward.topKRouting(...args);
+  readonly fusedMoe: Backend['fusedMoe'] = (...args) => this.#experts.fusedMoe(...args);
 
   // --- collectives ------------------------------------------------------------------------------------------------
 

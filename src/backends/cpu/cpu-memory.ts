@@ -59,17 +59,6 @@ export class CpuMemory {
     }
   }
 
-  /** The same from an address on that was the top once: what lies above it is overwritten. */
-  scopeAt<T>(address: number, run: () => T): T {
-    const top = this.#top;
-    this.#top = address;
-    try {
-      return run();
-    } finally {
-      this.#top = top;
-    }
-  }
-
   #grow(bytes: number): void {
     const current = this.memory.buffer.byteLength / PAGE;
     // Steps ask for a little more each time at first: growing by an eighth keeps the number of growths small.
@@ -79,7 +68,7 @@ export class CpuMemory {
     } catch (cause) {
       throw new ArgumentError(
         `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB in one thread, more than can be had.`,
-        'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), or fewer sequences (maxNumSeqs).',
+        'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), fewer sequences (maxNumSeqs), or less kvCacheMemoryBytes.',
         { cause },
       );
     }

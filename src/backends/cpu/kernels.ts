@@ -1,8 +1,10 @@
+import type { AttentionKernels } from './attention-kernels.ts';
 import { compileWithFastSimd } from './engine-flags.ts';
+import type { FeedForwardKernels } from './feed-forward-kernels.ts';
 import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 /** What `kernels/index.ts` exports. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
-export interface Kernels {
+export interface Kernels extends AttentionKernels, FeedForwardKernels {
   convSequence(
     x: number,
     xStride: number,
@@ -254,6 +256,15 @@ export interface Kernels {
     high: number,
   ): void;
   scanScratch(tokens: number, H: number, P: number, N: number): number;
+  mulScalar(
+    x: number,
+    xStride: number,
+    factor: number,
+    out: number,
+    outStride: number,
+    rows: number,
+    columns: number,
+  ): void;
 }
 
 /** Instruction sets, fastest first. */

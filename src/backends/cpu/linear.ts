@@ -4,7 +4,7 @@ import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
 import type { Kernels } from './kernels.ts';
-import { BLOCK, PANEL, packedWeight } from './packed-weight.ts';
+import { BLOCK, PANEL, type PackedWeight, packedWeight } from './packed-weight.ts';
 
 /** Linear layers over packed weights. */
 export class CpuLinear {
@@ -20,42 +20,53 @@ export class CpuLinear {
 
   /** x Wᵀ + bias */
   run(x: Tensor, weight: LinearWeight, bias: Tensor | undefined): CpuTensor {
-    const {
-      address: w,
-      panels,
-      inFeatures: K,
-      outFeatures,
-      paddedInputs,
-      packing,
-    } = packedWeight(this.#memory, weight);
-    const input = cpuFloats(this.#memory, x, 'x', [null, K]);
+    const packed = packedWeight(this.#memory, weight);
+    const { inFeatures, outFeatures } = packed;
+    const input = cpuFloats(this.#memory, x, 'x', [null, inFeatures]);
     const b = bias && vectorAddress(this.#runtime, bias, 'bias', outFeatures);
     const T = x.shape[0];
     const out = CpuTensor.allocate(this.#memory, [T, outFeatures], PANEL);
-    const kernels = this.#kernels;
     this.#memory.scope(() => {
-      switch (packing) {
-        case 'float32':
-          kernels.linearF32(input.address, input.byteStride, w, out.address, out.byteStride, T, panels, K);
-          return;
-        case 'bfloat16':
-          kernels.linearBF16(input.address, input.byteStride, w, out.address, out.byteStride, T, panels, K);
-          return;
-        case 'int8':
-        case 'int4': {
-          const q = this.#memory.allocate(T * paddedInputs);
-          const scales = this.#memory.allocate((4 * T * paddedInputs) / BLOCK);
-          kernels.quantizeRows(input.address, input.byteStride, q, scales, T, K, paddedInputs);
-          if (packing === 'int8') {
-            kernels.linearInt8(q, scales, w, out.address, out.byteStride, T, panels, paddedInputs);
-          } else {
-            const scratch = this.#memory.allocate((PANEL + 1) * paddedInputs);
-            kernels.linearInt4(q, scales, w, out.address, out.byteStride, T, panels, paddedInputs, scratch);
-          }
-        }
-      }
+      this.multiply(input, packed, out, T, this.#memory.allocate(this.scratch(T, packed)));
     });
-    if (b !== undefined) kernels.add(out.address, out.byteStride, b, 0, out.address, out.byteStride, T, outFeatures);
+    const { add } = this.#kernels;
+    if (b !== undefined) add(out.address, out.byteStride, b, 0, out.address, out.byteStride, T, outFeatures);
     return out;
   }
+
+  /** Bytes of scratch memory for so many rows. */
+  scratch(rows: number, { packing, paddedInputs }: PackedWeight): number {
+    if (packing !== 'int8' && packing !== 'int4') return 0;
+    return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);
+  }
+
+  /** The first `rows` rows of out = x Wᵀ. Rows of out are whole panels. */
+  multiply(x: CpuTensor, weight: PackedWeight, out: CpuTensor, rows: number, scratch: number): void {
+    const { address: w, panels, inFeatures: K, paddedInputs, packing } = weight;
+    const kernels = this.#kernels;
+    switch (packing) {
+      case 'float32':
+        kernels.linearF32(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        return;
+      case 'bfloat16':
+        kernels.linearBF16(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        return;
+      case 'int8':
+      case 'int4': {
+        const scales = scratch + rows * paddedInputs;
+        kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, paddedInputs);
+        if (packing === 'int8') {
+          kernels.linearInt8(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs);
+          return;
+        }
+        const unpacked = scratch + quantizedBytes(rows, paddedInputs);
+        kernels.linearInt4(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs, unpacked);
+      }
+    }
+  }
+}
+
+/** Rows of bytes and the scales of their blocks. */
+function quantizedBytes(rows: number, paddedInputs: number): number {
+  return rows * paddedInputs + (4 * rows * paddedInputs) / BLOCK;
 }

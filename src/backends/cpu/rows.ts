@@ -1,6 +1,7 @@
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { GroupLayout } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
+import { checkConcat } from '../shape-check.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';
@@ -18,11 +19,30 @@ export class CpuRows {
     this.#kernels = runtime.kernels;
   }
 
+  concatColumns(parts: readonly Tensor[]): CpuTensor {
+    const [T] = checkConcat(parts);
+    const out = CpuTensor.allocate(this.#memory, [T, parts.reduce((sum, { shape }) => sum + shape[1], 0)]);
+    let to = out.address;
+    for (const part of parts) {
+      const from = this.#floats(part, 'a part', part.shape);
+      this.#kernels.copyRows(...at(from), to, out.byteStride, T, 4 * from.rowSize);
+      to += 4 * from.rowSize;
+    }
+    return out;
+  }
+
   add(x: Tensor, y: Tensor): CpuTensor {
     const a = this.#floats(x, 'x', [null, null]);
     const b = this.#floats(y, 'y', x.shape);
     const out = this.#like(a);
     this.#kernels.add(...at(a), ...at(b), ...at(out), ...size(out));
+    return out;
+  }
+
+  mulScalar(x: Tensor, factor: number): CpuTensor {
+    const a = this.#floats(x, 'x', [null, null]);
+    const out = this.#like(a);
+    this.#kernels.mulScalar(...at(a), factor, ...at(out), ...size(out));
     return out;
   }
 

@@ -3,7 +3,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
 import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
-import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
+import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns, mulScalar } from './dense.ts';
@@ -79,6 +79,19 @@ export class ReferenceBackend implements Backend {
       begin += size;
       return view;
     });
+  }
+
+  concatColumns(parts: readonly Tensor[]): HostTensor {
+    const [T] = checkConcat(parts);
+    const out = hostZeros([T, parts.reduce((sum, { shape }) => sum + shape[1], 0)]);
+    let begin = 0;
+    for (const part of parts) {
+      const target = new HostTensor(out.data.subarray(begin), part.shape, out.stride);
+      const [from, to] = [rowsOf(floats(part, 'a part', part.shape)), rowsOf(target)];
+      for (const [t, row] of to.entries()) row.set(from[t]);
+      begin += part.shape[1];
+    }
+    return out;
   }
 
   sliceRows(x: Tensor, begin: number, end: number): HostTensor {

@@ -1,4 +1,7 @@
-import { DeviceLostError, GpuError, OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../errors.ts';
+import { DeviceLostError, GpuError, OutOfDeviceMemoryError } from '../../errors.ts';
+import { findGpu, type GpuInfo, gpuInfo, requestAdapter } from './find-gpu.ts';
+
+export type { GpuInfo } from './find-gpu.ts';
 
 /** Limits that the backend lives by. Names and meaning are WebGPU's. */
 export const LIMITS = [
@@ -21,11 +24,6 @@ const WANTED_FEATURES: readonly string[] = [
   'timestamp-query',
 ];
 
-/**
- * Dawn's options where nobody gives others. On NVIDIA's cards shader-f16 and subgroup matrices hide behind these.
- */
-const NODE_OPTIONS = ['enable-dawn-features=vulkan_enable_f16_on_nvidia,allow_unsafe_apis'];
-
 export interface GpuDeviceOptions {
   /** Options of the `webgpu` package in Node. */
   readonly nodeOptions?: readonly string[] | undefined;
@@ -35,17 +33,6 @@ export interface GpuDeviceOptions {
   readonly defaultLimits?: boolean | undefined;
   /** Limits to keep to though the device gives more. */
   readonly limits?: Partial<GpuLimits> | undefined;
-}
-
-/** What tells one GPU from another. */
-export interface GpuInfo {
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly description: string;
-  /** It computes on the processor. */
-  readonly isSoftware: boolean;
-  readonly subgroupMinSize: number;
-  readonly subgroupMaxSize: number;
 }
 
 /** A device with what is known of it, and what has become of it. */
@@ -134,40 +121,6 @@ export async function requestGpuDevice(options: GpuDeviceOptions = {}): Promise<
     : Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   return new GpuDevice(gpu, adapter, device, options);
-}
-
-/** What the machine's GPU is, without taking it. @throws UnsupportedDeviceError when there is none. */
-export async function describeGpu(nodeOptions?: readonly string[]): Promise<GpuInfo> {
-  return gpuInfo(await requestAdapter(await findGpu(nodeOptions)));
-}
-
-async function findGpu(nodeOptions: readonly string[] = NODE_OPTIONS): Promise<GPU> {
-  if (globalThis.navigator?.gpu) return navigator.gpu;
-  if (globalThis.process?.versions?.node === undefined) {
-    throw new UnsupportedDeviceError(
-      'This browser has no WebGPU here.',
-      "It needs a secure page (https or localhost). Use the device 'cpu' otherwise.",
-    );
-  }
-  const { createNodeGpu } = await import('./node-gpu.ts');
-  return createNodeGpu(nodeOptions);
-}
-
-async function requestAdapter(gpu: GPU): Promise<GPUAdapter> {
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (adapter) return adapter;
-  throw new UnsupportedDeviceError(
-    'WebGPU finds no GPU here.',
-    "On Linux it needs a Vulkan loader and driver (libvulkan1). Use the device 'cpu' otherwise.",
-  );
-}
-
-function gpuInfo({ info }: GPUAdapter): GpuInfo {
-  const { vendor, architecture, description } = info;
-  const isSoftware =
-    info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${architecture} ${description}`);
-  const { subgroupMinSize = 4, subgroupMaxSize = 128 } = info;
-  return { vendor, architecture, description, isSoftware, subgroupMinSize, subgroupMaxSize };
 }
 
 function asGpuError(error: GPUError): Error {

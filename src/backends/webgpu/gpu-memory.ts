@@ -1,3 +1,4 @@
+import { OutOfDeviceMemoryError } from '../../errors.ts';
 import type { GpuDevice } from './gpu-device.ts';
 
 /** WebGPU's numbers, which Node has no globals for. */
@@ -53,6 +54,28 @@ export class GpuMemory {
     const gpu = this.#device.device.createBuffer({ size, usage });
     this.#bytes += size;
     return new DeviceBuffer(this.#count++, gpu, size);
+  }
+
+  /**
+   * Allocates so many bytes and gives them back.
+   * @throws OutOfDeviceMemoryError when they are not there.
+   */
+  async tryOut(bytes: number): Promise<void> {
+    this.#device.assertUsable();
+    const { device, limits } = this.#device;
+    const buffers: GPUBuffer[] = [];
+    device.pushErrorScope('out-of-memory');
+    for (let missing = bytes; missing > 0; missing -= limits.maxBufferSize) {
+      const size = Math.ceil(Math.min(missing, limits.maxBufferSize) / 4) * 4;
+      buffers.push(device.createBuffer({ size, usage: STORAGE }));
+    }
+    const error = await this.#device.unlessItFails(device.popErrorScope());
+    for (const buffer of buffers) buffer.destroy();
+    if (!error) return;
+    throw new OutOfDeviceMemoryError(
+      `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB on the GPU, which it does not have: ${error.message}`,
+      "Use a smaller dtype, fewer slots (maxNumSeqs), or the device 'cpu'.",
+    );
   }
 
   destroy(buffer: DeviceBuffer): void {

@@ -110,6 +110,10 @@ export class PendingWork {
       const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
       const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
       const plan = this.#makePlan(this.#batch, true, storages);
+      // Its params are in a buffer of its own, which nothing reads yet.
+      for (const { buffer, data } of plan.uploads) {
+        this.#gpu.device.queue.writeBuffer(buffer, 0, data as ArrayBuffer);
+      }
       return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
     } finally {
       this.#depth--;
@@ -125,6 +129,23 @@ export class PendingWork {
     const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
     this.#queue.add({ uploads, commands: plan.commands });
     return results;
+  }
+
+  /** Plans what `run` enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
+  async prepare(run: () => void): Promise<void> {
+    this.#planBatch();
+    this.#depth++;
+    let plan: Plan;
+    try {
+      run();
+      plan = this.#makePlan(this.#batch, false, []);
+    } finally {
+      this.#depth--;
+      this.#batch = emptyBatch();
+    }
+    const kernels = plan.commands.flatMap((command) => (command.type === 'dispatch' ? [command.kernel.ready] : []));
+    const done = this.#gpu.device.queue.onSubmittedWorkDone();
+    await this.#gpu.unlessItFails(Promise.all([done, ...kernels]));
   }
 
   /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */

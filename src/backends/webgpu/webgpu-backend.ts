@@ -1,26 +1,21 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError, ShardingError, UnsupportedDeviceError } from '../../errors.ts';
+import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
-import { elementCount, type Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
-import { checkGroups } from '../group-check.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
-import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
-  ChunkScanArgs,
-  LogDecayArgs,
-  SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
 import { GpuArrays } from './arrays.ts';
+import { AttentionCalls } from './attention-calls.ts';
+import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
 import type { GpuDevice } from './gpu-device.ts';
-import { GpuIndices, GpuTensor, gpuFloats, gpuIndices } from './gpu-tensor.ts';
-import { GpuWeightWriter, gpuWeight } from './linear-weight.ts';
-import type { ElementwiseOperation, Operation } from './operation.ts';
+import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
+import { GpuWeightWriter } from './linear-weight.ts';
+import { matrixWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
+import { RowCalls } from './row-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
 
 /**
@@ -29,10 +24,23 @@ import { StateSpaceCalls } from './state-space-calls.ts';
  */
 export class WebGpuBackend implements Backend {
   readonly name = 'webgpu';
+  readonly causalConv1dFn: Backend['causalConv1dFn'];
+  readonly causalConv1dUpdate: Backend['causalConv1dUpdate'];
+  readonly mambaChunkScan: Backend['mambaChunkScan'];
+  readonly selectiveStateUpdate: Backend['selectiveStateUpdate'];
+  readonly logDecaySums: Backend['logDecaySums'];
+  readonly rotaryTable: Backend['rotaryTable'];
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'];
+  readonly reshapeAndCache: Backend['reshapeAndCache'];
+  readonly pagedAttention: Backend['pagedAttention'];
+  readonly activate: Backend['activate'];
+  readonly activateAndMul: Backend['activateAndMul'];
+  readonly topKRouting: Backend['topKRouting'];
+  readonly fusedMoe: Backend['fusedMoe'];
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
-  readonly #stateSpace: StateSpaceCalls;
+  readonly #rows: RowCalls;
   readonly #steps = new Map<string, PlannedStep>();
 
   /** @param fusions none: every operation runs in its plain form. */
@@ -40,9 +48,39 @@ export class WebGpuBackend implements Backend {
     this.#gpu = gpu;
     this.#work = new PendingWork(this, gpu, fusions);
     this.#arrays = new GpuArrays(this, this.#work, gpu);
-    this.#stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
+    this.#rows = new RowCalls(this, this.#work, this.#arrays);
+    const attention = new AttentionCalls(this, this.#work, this.#arrays);
+    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
+    const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
+    this.causalConv1dFn = stateSpace.causalConv1dFn.bind(stateSpace);
+    this.causalConv1dUpdate = stateSpace.causalConv1dUpdate.bind(stateSpace);
+    this.mambaChunkScan = stateSpace.mambaChunkScan.bind(stateSpace);
+    this.selectiveStateUpdate = stateSpace.selectiveStateUpdate.bind(stateSpace);
+    this.logDecaySums = stateSpace.logDecaySums.bind(stateSpace);
+    this.rotaryTable = attention.rotaryTable.bind(attention);
+    this.rotaryEmbedding = attention.rotaryEmbedding.bind(attention);
+    this.reshapeAndCache = attention.reshapeAndCache.bind(attention);
+    this.pagedAttention = attention.pagedAttention.bind(attention);
+    this.activate = feedForward.activate.bind(feedForward);
+    this.activateAndMul = feedForward.activateAndMul.bind(feedForward);
+    this.topKRouting = feedForward.topKRouting.bind(feedForward);
+    this.fusedMoe = feedForward.fusedMoe.bind(feedForward);
+  }
+
+  // --- life -------------------------------------------------------------------------------------------------------
+
+  async reserve({ matrices, floats }: MemoryNeed): Promise<void> {
+    await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
+  }
+
+  async prepare(run: () => void): Promise<void> {
+    await this.#work.prepare(run);
+  }
+
+  dispose(): void {
+    this.#work.destroy();
   }
 
   // --- arrays -----------------------------------------------------------------------------------------------------
@@ -142,134 +180,51 @@ export class WebGpuBackend implements Backend {
   }
 
   linear(x: Tensor, weight: LinearWeight, bias?: Tensor): GpuTensor {
-    const w = gpuWeight(this, weight);
-    const input = this.#floats(x, 'x', [null, w.inFeatures]);
-    const b = bias && this.#floats(bias, 'bias', [w.outFeatures]);
-    return this.#make([x.shape[0], w.outFeatures], (out) => ({ type: 'linear', x: input, weight: w, bias: b, out }));
+    return this.#rows.linear(x, weight, bias);
   }
 
-  embedding(ids: Tensor, table: LinearWeight, firstRow = 0): GpuTensor {
-    const w = gpuWeight(this, table);
-    const rows = gpuIndices(this, ids, 'ids', null);
-    return this.#make([ids.shape[0], w.inFeatures], (out) => {
-      return { type: 'embedding', ids: rows, table: w, firstRow, out };
-    });
+  embedding(ids: Tensor, table: LinearWeight, firstRow?: number): GpuTensor {
+    return this.#rows.embedding(ids, table, firstRow);
   }
 
   gatherRows(x: Tensor, rows: Tensor): GpuTensor {
-    const from = this.#floats(x, 'x', [null, null]);
-    const indices = gpuIndices(this, rows, 'rows', null);
-    const [T, C] = x.shape;
-    for (const row of indices.data) {
-      if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
-    }
-    return this.#make([indices.data.length, C], (out) => ({ type: 'gatherRows', x: from, rows: indices, out }));
+    return this.#rows.gatherRows(x, rows);
+  }
+
+  concatColumns(parts: readonly Tensor[]): GpuTensor {
+    return this.#rows.concatColumns(parts);
   }
 
   add(x: Tensor, y: Tensor): GpuTensor {
-    return this.#elementwise('add', x, y);
+    return this.#rows.add(x, y);
   }
 
   mulScalar(x: Tensor, factor: number): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    return this.#make(x.shape, (out) => ({ type: 'mulScalar', x: a, factor, out }));
+    return this.#rows.mulScalar(x, factor);
   }
 
   mulColumns(x: Tensor, v: Tensor): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    const b = this.#floats(v, 'v', [x.shape[1]]);
-    return this.#make(x.shape, (out) => ({ type: 'mulColumns', x: a, y: b, out }));
+    return this.#rows.mulColumns(x, v);
   }
 
-  // --- norms ------------------------------------------------------------------------------------------------------
-
   rmsNorm(x: Tensor, weight: Tensor, eps: number): GpuTensor {
-    const input = this.#floats(x, 'x', [null, null]);
-    const w = this.#floats(weight, 'weight', [x.shape[1]]);
-    return this.#make(x.shape, (out) => ({ type: 'rmsNorm', x: input, weight: w, eps, out }));
+    return this.#rows.rmsNorm(x, weight, eps);
   }
 
   siluGate(x: Tensor, z: Tensor): GpuTensor {
-    return this.#elementwise('siluGate', x, z);
+    return this.#rows.siluGate(x, z);
   }
 
   groupSquareSums(v: Tensor, groups: number, layout: GroupLayout): GpuTensor {
-    const values = this.#floats(v, 'v', [null, null]);
-    checkGroups(v.shape[1], groups, layout);
-    return this.#make([v.shape[0], groups], (out) => ({ type: 'groupSquareSums', v: values, layout, out }));
+    return this.#rows.groupSquareSums(v, groups, layout);
   }
 
   scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): GpuTensor {
-    const values = this.#floats(v, 'v', [null, null]);
-    const [T, C] = v.shape;
-    const sums = this.#floats(squareSums, 'squareSums', [T, null]);
-    const w = this.#floats(weight, 'weight', [C]);
-    checkGroups(C, squareSums.shape[1], layout);
-    return this.#make(v.shape, (out) => {
-      return { type: 'scaleByGroupNorm', v: values, squareSums: sums, weight: w, eps, layout, out };
-    });
+    return this.#rows.scaleByGroupNorm(v, squareSums, weight, eps, layout);
   }
 
   scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): GpuTensor {
-    const input = this.#floats(x, 'x', [null, null]);
-    const sums = this.#floats(squareSums, 'squareSums', [x.shape[0], 1]);
-    return this.#make(x.shape, (out) => ({ type: 'scaleRows', x: input, squareSums: sums, count, eps, out }));
-  }
-
-  // --- state-space operations -------------------------------------------------------------------------------------
-
-  causalConv1dFn(args: CausalConv1dArgs): Tensor {
-    return this.#stateSpace.causalConv1dFn(args);
-  }
-
-  causalConv1dUpdate(args: CausalConv1dUpdateArgs): Tensor {
-    return this.#stateSpace.causalConv1dUpdate(args);
-  }
-
-  mambaChunkScan(args: ChunkScanArgs): Tensor {
-    return this.#stateSpace.mambaChunkScan(args);
-  }
-
-  selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor {
-    return this.#stateSpace.selectiveStateUpdate(args);
-  }
-
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return this.#stateSpace.logDecaySums(args);
-  }
-
-  // --- attention and feed-forward layers --------------------------------------------------------------------------
-
-  rotaryTable(): Tensor {
-    throw unsupported('attention');
-  }
-
-  rotaryEmbedding(): Tensor {
-    throw unsupported('attention');
-  }
-
-  reshapeAndCache(): void {
-    throw unsupported('attention');
-  }
-
-  pagedAttention(): Tensor {
-    throw unsupported('attention');
-  }
-
-  activate(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  activateAndMul(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  topKRouting(): Tensor {
-    throw unsupported('feed-forward layers');
-  }
-
-  fusedMoe(): Tensor {
-    throw unsupported('feed-forward layers');
+    return this.#rows.scaleRows(x, squareSums, count, eps);
   }
 
   // --- collectives ------------------------------------------------------------------------------------------------
@@ -284,24 +239,6 @@ export class WebGpuBackend implements Backend {
     return x;
   }
 
-  /** Gives the device and all its memory back. */
-  dispose(): void {
-    this.#work.destroy();
-  }
-
-  #elementwise(type: ElementwiseOperation['type'], x: Tensor, y: Tensor): GpuTensor {
-    const a = this.#floats(x, 'x', [null, null]);
-    const b = this.#floats(y, type === 'siluGate' ? 'z' : 'y', x.shape);
-    return this.#make(x.shape, (out) => ({ type, x: a, y: b, out }));
-  }
-
-  /** A new tensor, and the operation that fills it. */
-  #make(shape: readonly number[], operation: (out: GpuTensor) => Operation): GpuTensor {
-    const out = this.#arrays.make(shape);
-    if (elementCount(shape) > 0) this.#work.enqueue(operation(out));
-    return out;
-  }
-
   #indices(data: Int32Array, shape: readonly number[]): GpuIndices {
     return new GpuIndices(this.#work.storage(4 * data.length, data), data, shape);
   }
@@ -309,10 +246,6 @@ export class WebGpuBackend implements Backend {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): GpuTensor {
     return gpuFloats(this, x, name, expected);
   }
-}
-
-function unsupported(what: string): UnsupportedDeviceError {
-  return new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
 }
 
 function checkAlone({ size }: ProcessGroup): void {

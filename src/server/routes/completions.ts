@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { yieldToEventLoop } from '../../engine/event-loop.ts';
 import type { CompletionOutput, PromptTokenLogprob } from '../../engine/request-output.ts';
 import { type AnswerHead, type AnswerWriter, answer, tokenTextOf } from '../answer.ts';
 import type { ServerEnv } from '../env.ts';
@@ -24,7 +25,12 @@ export function completions(model: ServedModel) {
     model.assertName(body.model);
     const sources = promptList(body.prompt);
     model.assertFewPrompts(sources.length);
-    const prompts = sources.map((prompt) => model.encode(prompt, body.add_special_tokens));
+    const prompts: (readonly number[])[] = [];
+    for (const source of sources) {
+      // Others have a turn between two texts: long ones take long.
+      if (prompts.length > 0) await yieldToEventLoop();
+      prompts.push(model.encode(source, body.add_special_tokens));
+    }
     const options = { ...samplingOptions(body), logprobs: body.logprobs };
     const promptLogprobs = body.echo ? body.logprobs : undefined;
     const writer = new CompletionWriter(model, body, sources, prompts);

@@ -22,6 +22,13 @@ interface HeadSizes {
   readonly headDim: number;
 }
 
+/** How tokens come: the sequences' lengths, blocks of the whole and of the parts, and the most tokens of a part. */
+interface Parts {
+  readonly lengths: readonly number[];
+  readonly blockSizes: readonly [number, number];
+  readonly mostTokens: number;
+}
+
 /** A sequence with all its keys and values, and queries of all its tokens. */
 interface Sequence {
   readonly length: number;
@@ -92,16 +99,28 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
     });
 
     test.each(SIZES)('any split and mixture gives the same, $heads heads over $kvHeads of $headDim', async (sizes) => {
-      const sequences = makeSequences(sizes, [9, 20, 3, 33]);
-      const whole = new Cache(backend(), sizes, sequences, { blockSize: 16, seed: 2 });
+      await expectSameInParts(sizes, { lengths: [9, 20, 3, 33], blockSizes: [16, 4], mostTokens: 9 });
+    });
+
+    test.each([
+      { heads: 6, kvHeads: 2, headDim: 64 },
+      { heads: 5, kvHeads: 5, headDim: 20 },
+      { heads: 2, kvHeads: 1, headDim: 72 },
+    ])('so do long contexts, $heads heads over $kvHeads of $headDim', async (sizes) => {
+      await expectSameInParts(sizes, { lengths: [150, 64, 97], blockSizes: [64, 32], mostTokens: 50 });
+    });
+
+    async function expectSameInParts(sizes: HeadSizes, { lengths, blockSizes, mostTokens }: Parts): Promise<void> {
+      const sequences = makeSequences(sizes, lengths);
+      const whole = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[0], seed: 2 });
       const expected = await whole.step(sequences.map(({ length }) => [0, length]));
       const random = new Inputs(3);
-      const cache = new Cache(backend(), sizes, sequences, { blockSize: 4, seed: 3 });
+      const cache = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[1], seed: 3 });
       const computed = sequences.map(() => 0);
       const found: Float32Array[][] = sequences.map(() => []);
       while (computed.some((count, s) => count < sequences[s].length)) {
         const ranges = sequences.map(({ length }, s): [number, number] => {
-          const end = Math.min(length, computed[s] + (random.boolean() ? 1 : random.integer(0, 9)));
+          const end = Math.min(length, computed[s] + (random.boolean() ? 1 : random.integer(0, mostTokens)));
           return [computed[s], end];
         });
         for (const [s, output] of (await cache.step(ranges)).entries()) found[s].push(output);
@@ -110,8 +129,15 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       for (const [s, parts] of found.entries()) {
         const joined = Float32Array.from(parts.flatMap((part) => [...part]));
         expectAgreement(joined, expected[s], demands, tolerance, `sequence ${s}`);
+        const { query, keys, values } = sequences[s];
+        expectClose(
+          joined,
+          oracle.attention({ ...sizes, scale: SCALE, query, keys, values }),
+          tolerance,
+          `oracle ${s}`,
+        );
       }
-    });
+    }
 
     test('padding: rows of no place write nothing, and sequences of no context give zeros', async () => {
       const shape = [2, 4, 1, 8];

@@ -5,7 +5,15 @@ import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
 import { roundWeight } from '../../../src/tensor/quantize.ts';
 import { linear } from '../oracle/dense.ts';
 import * as oracle from '../oracle/feed-forward.ts';
-import { type Demands, expectAgreement, expectClose, type MakeBackend, stridedView, useBackend } from './harness.ts';
+import {
+  type Demands,
+  expectAgreement,
+  expectClose,
+  expectSame,
+  type MakeBackend,
+  stridedView,
+  useBackend,
+} from './harness.ts';
 import { Inputs } from './inputs.ts';
 
 /** Tests the operations of feed-forward layers and mixtures of experts. */
@@ -29,6 +37,25 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
         const product = backend().activateAndMul(place(z), place(x), activation);
         expectClose(await backend().read(product), gated, tolerance, 'gate');
       }
+    });
+
+    test('concatColumns puts tensors and views side by side', async () => {
+      const x = backend().tensor(
+        Float32Array.from({ length: 12 }, (_, i) => i),
+        [2, 6],
+      );
+      const [a, b, c] = backend().splitColumns(x, [1, 3, 2]);
+      const joined = backend().concatColumns([c, x, a, b]);
+      expect(joined.shape).toEqual([2, 12]);
+      expectSame(
+        await backend().read(joined),
+        [4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 10, 11, 6, 7, 8, 9, 10, 11, 6, 7, 8, 9],
+        'joined',
+      );
+      expectSame(await backend().read(backend().concatColumns([b])), [1, 2, 3, 7, 8, 9], 'one');
+      expect(backend().concatColumns([backend().zeros([0, 2]), backend().zeros([0, 3])]).shape).toEqual([0, 5]);
+      expect(() => backend().concatColumns([x, backend().zeros([3, 2])])).toThrow(ShapeError);
+      expect(() => backend().concatColumns([])).toThrow(ShapeError);
     });
 
     test('mulScalar, from strided views as well', async () => {

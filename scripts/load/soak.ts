@@ -1,0 +1,102 @@
+// Keeps the server under mixed load and fails unless its memory stays flat. Writes docs/load.md.
+import { parseArgs } from 'node:util';
+import { writeSection } from './docs-section.ts';
+import { median } from './percentiles.ts';
+import { seededRandom } from './seeded-random.ts';
+import { ServerProcess } from './server-process.ts';
+import { unrulyRequest } from './unruly-client.ts';
+import { mixedRequests } from './workload.ts';
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' },
+    clients: { type: 'string', default: '16' },
+    'dry-run': { type: 'boolean', default: false },
+  },
+});
+const SAMPLE_SECONDS = 5;
+/** So many between two lines on standard error. */
+const PROGRESS_SAMPLES = 6;
+const MIB = 2 ** 20;
+/** Growth from the second quarter of the time to the last that counts as flat. */
+const FLAT = { rss: 24 * MIB, heapUsed: 4 * MIB, arrayBuffers: 8 * MIB };
+
+const seconds = Number(values.minutes) * 60;
+// A cache that is full soon: until then memory grows by right.
+const server = await ServerProcess.start(['--prefix-cache-size', '48', '--max-num-seqs', '12', '--log-level', 'info']);
+const outcomes = new Map<string, number>();
+const samples: NodeJS.MemoryUsage[] = [];
+const end = performance.now() + seconds * 1000;
+let requests = 0;
+
+async function client(seed: number): Promise<void> {
+  const random = seededRandom(seed);
+  for (let batch = 0; performance.now() < end; batch++) {
+    for (const body of mixedRequests(20, seed * 10_000 + batch)) {
+      if (performance.now() >= end) return;
+      const outcome = await unrulyRequest(server.url, body, random);
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+      requests++;
+    }
+  }
+}
+
+async function watch(): Promise<void> {
+  while (performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, SAMPLE_SECONDS * 1000));
+    const usage = await server.memory();
+    samples.push(usage);
+    if (samples.length % PROGRESS_SAMPLES === 0) {
+      const [rss, heap] = [usage.rss, usage.heapUsed].map(mebibytes);
+      console.error(`${requests} requests; memory ${rss} MiB, heap ${heap} MiB`);
+    }
+  }
+}
+
+/** A metric without labels of its own. */
+async function metric(name: string): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(new RegExp(`^mamba2:${name}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+await Promise.all([...Array.from({ length: Number(values.clients) }, (_, i) => client(i + 1)), watch()]);
+// Who has left is noticed in the next turn.
+await new Promise((resolve) => setTimeout(resolve, 500));
+const problems: string[] = [];
+const [running, waiting, slots, free, tokens] = await Promise.all(
+  ['num_requests_running', 'num_requests_waiting', 'state_slots', 'state_slots_free', 'generation_tokens_total'].map(
+    metric,
+  ),
+);
+if (running + waiting > 0 || free !== slots)
+  problems.push(`${running} run, ${waiting} wait, ${free} of ${slots} slots are free`);
+if ((await fetch(`${server.url}/health`)).status !== 200) problems.push('the server is not healthy');
+const exitCode = await server.stop();
+if (exitCode !== 0) problems.push(`the server ended with code ${exitCode}`);
+for (const outcome of outcomes.keys()) if (/^5/.test(outcome)) problems.push(`requests ended with ${outcome}`);
+
+const quarter = Math.floor(samples.length / 4);
+const rows = (['rss', 'heapUsed', 'arrayBuffers'] as const).map((kind) => {
+  const of = (part: readonly NodeJS.MemoryUsage[]) => median(part.map((usage) => usage[kind]));
+  const [early, late] = [of(samples.slice(quarter, 2 * quarter)), of(samples.slice(-quarter))];
+  if (late - early > FLAT[kind]) problems.push(`${kind} grew by ${mebibytes(late - early)} MiB`);
+  const most = Math.max(...samples.map((usage) => usage[kind]));
+  return `| ${[kind, mebibytes(early), mebibytes(late), mebibytes(most)].join(' | ')} |`;
+});
+const counts = [...outcomes].sort().map(([outcome, count]) => `${count} × ${outcome}`);
+const report = [
+  `${values.minutes} minutes, ${values.clients} clients, ${requests} requests (${counts.join(', ')}), ${tokens} tokens generated;`,
+  `Node ${process.versions.node}. Memory of the server in MiB after a garbage collection, every ${SAMPLE_SECONDS} s:`,
+  '',
+  '| | second quarter, median | last quarter, median | greatest |',
+  '| --- | ---: | ---: | ---: |',
+  ...rows,
+].join('\n');
+console.log(report);
+for (const problem of problems) console.error(`failed: ${problem}`);
+if (problems.length === 0 && !values['dry-run']) await writeSection('soak', report);
+process.exitCode = problems.length === 0 ? 0 : 1;
+
+function mebibytes(bytes: number): string {
+  return (bytes / MIB).toFixed(1);
+}

@@ -1,0 +1,7 @@
+import { type GpuDeviceOptions, requestGpuDevice } from './gpu-device.ts';
+import { WebGpuBackend } from './webgpu-backend.ts';
+
+/** A backend on the machine's GPU. @throws UnsupportedDeviceError when there is none. */
+export async function createWebGpuBackend(options: GpuDeviceOptions = {}): Promise<WebGpuBackend> {
+  return new WebGpuBackend(await requestGpuDevice(options));
+}

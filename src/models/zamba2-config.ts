@@ -1,0 +1,122 @@
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
+import type { JsonObject } from '../checkpoint/json.ts';
+import { ConfigError } from '../errors.ts';
+import type { DecoderConfig } from './decoder-lm.ts';
+import {
+  type AttentionSizes,
+  checkedMixer,
+  type LayerType,
+  type MixerConfig,
+  readLayerTypes,
+  readMlpActivation,
+  SIZE,
+} from './hybrid-config.ts';
+import { readRope } from './rope-config.ts';
+import { readTokenIds } from './token-ids.ts';
+
+/** config.json of a Zamba2ForCausalLM. */
+export interface Zamba2Config extends DecoderConfig, AttentionSizes {
+  readonly layerTypes: readonly LayerType[];
+  readonly mixer: MixerConfig;
+  readonly intermediateSize: number;
+  readonly hiddenAct: MlpActivation;
+  /** Of mixers and feed-forward layers; attention has no biases. */
+  readonly addBiasLinear: boolean;
+  /** Transformer blocks, which the hybrid layers share in turn. */
+  readonly numMemBlocks: number;
+  readonly useSharedAttentionAdapter: boolean;
+  readonly adapterRank: number;
+}
+
+/** The mixers' norm has this epsilon whatever the config says, as in transformers. */
+const MIXER_NORM_EPS = 1e-5;
+
+/** Defaults are those of transformers' Zamba2Config. */
+export function readZamba2Config(json: JsonObject): Zamba2Config {
+  const config = new ConfigReader(json, 'config.json');
+  const hiddenSize = config.integer('hidden_size', { default: 2560, ...SIZE });
+  const numHiddenLayers = config.integer('num_hidden_layers', { default: 54, ...SIZE });
+  const layerTypes =
+    readLayerTypes(config, ['layers_block_type', 'layer_types'], ['linear_attention', 'hybrid']) ?? defaultLayers();
+  if (layerTypes.length !== numHiddenLayers) {
+    throw new ConfigError(
+      `${config.fileName}: layers_block_type has ${layerTypes.length} layers, but num_hidden_layers is ${numHiddenLayers}.`,
+    );
+  }
+  const addBiasLinear = config.boolean('add_bias_linear', { default: false });
+  const mixer = readMixer(config, hiddenSize, addBiasLinear);
+  const attention = readAttention(config, hiddenSize);
+  return {
+    architecture: 'Zamba2ForCausalLM',
+    vocabSize: config.integer('vocab_size', { default: 32000, ...SIZE }),
+    hiddenSize,
+    numHiddenLayers,
+    chunkSize: mixer.chunkSize,
+    layerTypes,
+    mixer,
+    ...attention,
+    intermediateSize: config.integer('intermediate_size', { default: 4 * hiddenSize, ...SIZE }),
+    hiddenAct: readMlpActivation(config, 'hidden_act', 'gelu'),
+    addBiasLinear,
+    numMemBlocks: config.integer('num_mem_blocks', { default: 1, ...SIZE }),
+    useSharedAttentionAdapter: config.boolean('use_shared_attention_adapter', { default: false }),
+    adapterRank: config.integer('adapter_rank', { default: 128, ...SIZE }),
+    normEps: config.number('rms_norm_eps', { default: 1e-5, min: 0 }),
+    rope: usesRope(config) ? readRope(config, attention.attentionHeadDim) : undefined,
+    tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: true }),
+    eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
+  };
+}
+
+function readMixer(config: ConfigReader, hiddenSize: number, useBias: boolean): MixerConfig {
+  const expand = config.number('mamba_expand', { default: 2, min: 0 });
+  const intermediateSize = Math.floor(expand * hiddenSize);
+  const numHeads = config.integer('n_mamba_heads', { default: 8, ...SIZE });
+  return checkedMixer(config, {
+    intermediateSize,
+    numHeads,
+    headDim: Math.floor(intermediateSize / numHeads),
+    ssmStateSize: config.integer('mamba_d_state', { default: 64, ...SIZE }),
+    convKernelSize: config.integer('mamba_d_conv', { default: 4, ...SIZE }),
+    nGroups: config.integer('mamba_ngroups', { default: 1, ...SIZE }),
+    chunkSize: config.integer('chunk_size', { default: 256, ...SIZE }),
+    // transformers' convolution has a bias whatever `use_conv_bias` says.
+    useConvBias: true,
+    useBias,
+    activation: 'silu',
+    rmsNormEps: MIXER_NORM_EPS,
+    // Null in most configs. The other time-step fields are for training.
+    timeStepLimit: config.numberPair('time_step_limit', [0, Number.POSITIVE_INFINITY]),
+  });
+}
+
+/** Heads span the hidden states and the embeddings side by side. */
+function readAttention(config: ConfigReader, hiddenSize: number): AttentionSizes {
+  const numAttentionHeads = config.integer('num_attention_heads', { default: 32, ...SIZE });
+  const numKeyValueHeads = config.integer('num_key_value_heads', { default: numAttentionHeads, ...SIZE });
+  if ((2 * hiddenSize) % numAttentionHeads !== 0 || numAttentionHeads % numKeyValueHeads !== 0) {
+    throw new ConfigError(
+      `${config.fileName}: ${numAttentionHeads} query and ${numKeyValueHeads} key-value heads do not divide ${2 * hiddenSize} columns.`,
+    );
+  }
+  return { numAttentionHeads, numKeyValueHeads, attentionHeadDim: (2 * hiddenSize) / numAttentionHeads };
+}
+
+function usesRope(config: ConfigReader): boolean {
+  const uses = config.boolean('use_mem_rope', { default: false });
+  if (uses && config.boolean('use_long_context', { default: false })) {
+    throw new ConfigError(
+      `${config.fileName}: 'use_long_context' is true, which versions of transformers compute differently.`,
+      "Set it to false and give the frequencies' base as 'rope_theta': base * 8^(d / (d - 2)) for heads of d columns.",
+    );
+  }
+  return uses;
+}
+
+/** The layers of Zamba2-2.7B. */
+function defaultLayers(): LayerType[] {
+  const mixers = (count: number): LayerType[] => Array.from({ length: count }, () => 'linear_attention');
+  const sevenTimes = Array.from({ length: 7 }, (): LayerType[] => [...mixers(5), 'hybrid']).flat();
+  return [...mixers(1), ...sevenTimes, ...mixers(4), 'hybrid', ...mixers(3), 'hybrid', ...mixers(2)];
+}

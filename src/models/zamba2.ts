@@ -1,0 +1,209 @@
+import { getOwn } from '../checkpoint/json.ts';
+import { Attention } from '../layers/attention.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import { LowRankAdapter } from '../layers/low-rank-adapter.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { Mlp } from '../layers/mlp.ts';
+import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import { ReplicatedLinear } from '../layers/replicated-linear.ts';
+import { RMSNorm } from '../layers/rms-norm.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture, LayerPart } from './causal-lm.ts';
+import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import { isTiedHead } from './hybrid-config.ts';
+import { readZamba2Config, type Zamba2Config } from './zamba2-config.ts';
+
+/** A transformer block without residuals that several layers use, each with adapters and a cache of its own. */
+class SharedTransformer implements Module {
+  readonly attention: Attention;
+  readonly #context: LayerContext;
+  readonly #inputNorm: RMSNorm;
+  readonly #preFeedForwardNorm: RMSNorm;
+  readonly #feedForward: Mlp;
+  readonly #uses = new Map<number, Adapters>();
+
+  /** @param uses which of the model's hybrid layers use this block, counted from 0. */
+  constructor(
+    context: LayerContext,
+    config: Zamba2Config,
+    uses: readonly number[],
+    prefix: string,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { hiddenSize, numAttentionHeads, numKeyValueHeads, attentionHeadDim, intermediateSize, normEps } = config;
+    this.#context = context;
+    this.#inputNorm = new RMSNorm(context, 2 * hiddenSize, normEps);
+    this.attention = new Attention(context, {
+      hiddenSize,
+      inputSize: 2 * hiddenSize,
+      numHeads: numAttentionHeads,
+      numKvHeads: numKeyValueHeads,
+      headDim: attentionHeadDim,
+      scale: (attentionHeadDim / 2) ** -0.5,
+      bias: false,
+      prefix: `${prefix}.self_attn`,
+      quantConfig,
+    });
+    this.#preFeedForwardNorm = new RMSNorm(context, hiddenSize, normEps);
+    this.#feedForward = new Mlp(context, {
+      hiddenSize,
+      intermediateSize,
+      activation: config.hiddenAct,
+      bias: config.addBiasLinear,
+      input: { gateUp: 'gate_up_proj' },
+      prefix: `${prefix}.feed_forward`,
+      quantConfig,
+    });
+    const adapter = { rank: config.adapterRank, prefix: `${prefix}.adapters`, quantConfig };
+    for (const use of uses) {
+      const specs = this.#feedForward.inputSpecs;
+      const gateUp = new LowRankAdapter(context.sharing(intermediateSize), {
+        ...adapter,
+        inputSize: hiddenSize,
+        specs,
+      });
+      const qkv = this.attention.qkvSpecs.map(
+        (spec) =>
+          new LowRankAdapter(context.sharing(numAttentionHeads), {
+            ...adapter,
+            inputSize: 2 * hiddenSize,
+            specs: [spec],
+          }),
+      );
+      this.#uses.set(use, { gateUp, qkv: config.useSharedAttentionAdapter ? qkv : undefined });
+    }
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* prefixed('input_layernorm', this.#inputNorm);
+    yield* prefixed('self_attn', this.attention);
+    yield* prefixed('pre_ff_layernorm', this.#preFeedForwardNorm);
+    yield* prefixed('feed_forward', this.#feedForward);
+    for (const [use, { gateUp, qkv }] of this.#uses) {
+      yield* prefixed(`feed_forward.gate_up_proj_adapter_list.${use}`, gateUp);
+      for (const [i, letter] of ['q', 'k', 'v'].entries()) {
+        if (qkv) yield* prefixed(`self_attn.linear_${letter}_adapter_list.${use}`, qkv[i]);
+      }
+    }
+  }
+
+  /** @param use which of the model's hybrid layers this is, counted from 0. */
+  forward(hiddenStates: Tensor, step: LayerStep, use: number): Tensor {
+    const adapters = this.#uses.get(use);
+    const both = this.#context.backend.concatColumns([hiddenStates, step.embedded]);
+    const normed = this.#inputNorm.forward(both); // (T, 2 hidden)
+    const qkvDeltas = adapters?.qkv?.map((adapter) => adapter.forward(normed));
+    const attended = this.#preFeedForwardNorm.forward(this.attention.forward(normed, { ...step, qkvDeltas }));
+    return this.#feedForward.forward(attended, adapters?.gateUp.forward(attended));
+  }
+}
+
+/** What one use of a shared block adds to its projections. */
+interface Adapters {
+  readonly gateUp: LowRankAdapter;
+  readonly qkv: readonly LowRankAdapter[] | undefined;
+}
+
+/** Where a hybrid layer gets a shared transformer from. */
+interface SharedUse {
+  readonly transformer: SharedTransformer;
+  readonly use: number;
+  /** The first layer that uses a block owns its weights. */
+  readonly owns: boolean;
+}
+
+/** Norm, mixer, residual; in a hybrid layer a shared transformer's output is added to the mixer's input. */
+class Zamba2Layer implements DecoderLayer {
+  readonly mixer: MambaMixer2;
+  readonly attention: Attention | undefined;
+  readonly parts: readonly LayerPart[];
+  readonly #context: LayerContext;
+  readonly #inputNorm: RMSNorm;
+  readonly #shared: (SharedUse & { readonly linear: ReplicatedLinear }) | undefined;
+
+  constructor(
+    context: LayerContext,
+    config: Zamba2Config,
+    prefix: string,
+    shared: SharedUse | undefined,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { hiddenSize, normEps } = config;
+    this.#context = context;
+    this.#inputNorm = new RMSNorm(context, hiddenSize, normEps);
+    this.mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
+      ...config.mixer,
+      hiddenSize,
+      prefix: `${prefix}.mamba`,
+      quantConfig,
+    });
+    this.parts = shared ? ['attention', 'feed-forward', 'mixer'] : ['mixer'];
+    if (!shared) return;
+    this.attention = shared.transformer.attention;
+    const linear = { bias: false, prefix: `${prefix}.linear`, quantConfig };
+    this.#shared = { ...shared, linear: new ReplicatedLinear(context, hiddenSize, hiddenSize, linear) };
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const decoder = this.#shared ? 'mamba_decoder.' : '';
+    yield* prefixed(`${decoder}input_layernorm`, this.#inputNorm);
+    yield* prefixed(`${decoder}mamba`, this.mixer);
+    if (!this.#shared) return;
+    yield* prefixed('linear', this.#shared.linear);
+    if (this.#shared.owns) yield* prefixed('shared_transformer', this.#shared.transformer);
+  }
+
+  forward(hiddenStates: Tensor, step: LayerStep): Tensor {
+    const { backend } = this.#context;
+    const input = this.#shared
+      ? backend.add(hiddenStates, this.#transformed(hiddenStates, step, this.#shared))
+      : hiddenStates;
+    const mixed = this.mixer.forward(this.#inputNorm.forward(input), step.cache, step.metadata);
+    return backend.add(hiddenStates, mixed);
+  }
+
+  #transformed(
+    hiddenStates: Tensor,
+    step: LayerStep,
+    { transformer, use, linear }: SharedUse & { readonly linear: ReplicatedLinear },
+  ): Tensor {
+    return linear.forward(transformer.forward(hiddenStates, step, use));
+  }
+}
+
+function createZamba2(context: LayerContext, config: Zamba2Config, quantConfig?: QuantizationConfig): DecoderLM {
+  const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
+  const blocks: SharedTransformer[] = [];
+  const hybrids = hybridLayers(config);
+  const share = (i: number, prefix: string): SharedUse | undefined => {
+    const use = hybrids.indexOf(i);
+    if (use === -1) return undefined;
+    const block = use % config.numMemBlocks;
+    const uses = [...hybrids.keys()].filter((other) => other % config.numMemBlocks === block);
+    blocks[block] ??= new SharedTransformer(context, config, uses, `${prefix}.shared_transformer`, quantConfig);
+    return { transformer: blocks[block], use, owns: use < config.numMemBlocks };
+  };
+  const layer = (i: number, prefix: string) => new Zamba2Layer(context, config, prefix, share(i, prefix), quantConfig);
+  return new DecoderLM(context, config, names, layer, quantConfig);
+}
+
+function hybridLayers({ layerTypes }: Zamba2Config): number[] {
+  return [...layerTypes.keys()].filter((i) => layerTypes[i] === 'hybrid');
+}
+
+export const zamba2: Architecture = {
+  names: ['Zamba2ForCausalLM'],
+  recognizes: (json) => getOwn(json, 'model_type') === 'zamba2',
+  define: (json) => {
+    const config = readZamba2Config(json);
+    // Some writers repeat a shared block with every layer that uses it.
+    const repeats = hybridLayers(config).slice(config.numMemBlocks);
+    const isRepeated = (name: string) => repeats.some((i) => name.startsWith(`model.layers.${i}.shared_transformer.`));
+    return {
+      config,
+      create: (context, quantConfig) => createZamba2(context, config, quantConfig),
+      parameterName: (name) => (isTiedHead(name, config) || isRepeated(name) ? undefined : name),
+    };
+  },
+};

@@ -1,0 +1,126 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { LLM } from '../../../src/engine/llm.ts';
+import { DeviceLostError, OutOfDeviceMemoryError, ShardingError, UnsupportedDeviceError } from '../../../src/errors.ts';
+import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { GOLDEN } from '../golden-folder.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
+const greedy = { temperature: 0, ignoreEos: true } as const;
+
+describe.skipIf(!hasGpu)('a model on webgpu', () => {
+  let gpu: FaultyGpu;
+  beforeEach(async () => {
+    gpu = await FaultyGpu.install();
+  });
+  afterEach(() => gpu.uninstall());
+
+  test.each([7, 512])('gives the golden logits and tokens, %i prompt tokens a step', async (maxNumBatchedTokens) => {
+    const { input_ids, greedy: expected } = JSON.parse(await readFile(`${GOLDEN}/expected.json`, 'utf8'));
+    await using cpu = await LLM.load(GOLDEN, { device: 'cpu' });
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumBatchedTokens });
+    const [logits, wanted] = [await llm.logits(input_ids), await cpu.logits(input_ids)];
+    expect(Math.max(...logits.map((value, i) => Math.abs(value - wanted[i])))).toBeLessThan(1e-4);
+    const { tokenIds } = await llm.complete(input_ids, { ...greedy, maxTokens: expected.length });
+    expect(tokenIds).toEqual(expected);
+  });
+
+  test('gives the logits and the greedy text of the bundled model', async () => {
+    const { cases } = JSON.parse(await readFile(`${BUNDLED}expected.json`, 'utf8'));
+    await using llm = await LLM.load(BUNDLED, { device: 'webgpu' });
+    for (const { input_ids, greedy: expected, last_logits } of cases) {
+      const logits = (await llm.logits(input_ids)).slice(-last_logits.length);
+      expect(Math.max(...logits.map((value, i) => Math.abs(value - last_logits[i])))).toBeLessThan(5e-3);
+      const { tokenIds } = await llm.complete(input_ids, { ...greedy, maxTokens: expected.length });
+      expect(tokenIds).toEqual(expected);
+    }
+  });
+
+  test('batches give what requests alone give, and sessions save and load', async () => {
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumSeqs: 3 });
+    const prompts = [[1, 2, 3], [4, 5], [9], [7, 7, 7, 7]];
+    const options = { ...greedy, maxTokens: 6 };
+    const alone: (readonly number[])[] = [];
+    for (const prompt of prompts) alone.push((await llm.complete(prompt, options)).tokenIds);
+    const together = await Promise.all(prompts.map((prompt) => llm.complete(prompt, options)));
+    expect(together.map(({ tokenIds }) => tokenIds)).toEqual(alone);
+    const session = llm.createSession();
+    await session.append([1, 2]);
+    const again = await llm.loadSession(await session.save());
+    const tokenIds: number[] = [];
+    for await (const chunk of again.generate([3], options))
+      if (chunk.tokenId !== undefined) tokenIds.push(chunk.tokenId);
+    expect(tokenIds).toEqual(alone[0]);
+  });
+
+  test('a lost device ends what runs with its error, and the engine goes on with another', async () => {
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumSeqs: 1, recover: true });
+    const expected = await llm.complete([1, 2, 3], { ...greedy, maxTokens: 4 });
+    const running = llm.generate([4, 5], { ...greedy, maxTokens: 1000 });
+    await running.next();
+    const waiting = llm.complete([1, 2, 3], { ...greedy, maxTokens: 4 });
+    gpu.devices.at(-1)?.destroy();
+    await expect(
+      (async () => {
+        for await (const _ of running);
+      })(),
+    ).rejects.toThrow(DeviceLostError);
+    expect((await waiting).tokenIds).toEqual(expected.tokenIds);
+    expect(gpu.devices).toHaveLength(2);
+  });
+
+  test('without recovery it is lost for good', async () => {
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu' });
+    gpu.devices.at(-1)?.destroy();
+    await expect(llm.complete([1], { maxTokens: 3 })).rejects.toThrow(DeviceLostError);
+    await expect(llm.complete([1], { maxTokens: 3 })).rejects.toThrow(DeviceLostError);
+  });
+
+  test('too little memory is found out before weights are read, and the device given back', async () => {
+    let lost: Promise<GPUDeviceLostInfo> | undefined;
+    gpu.onDevice = (device) => {
+      lost = device.lost;
+      const popErrorScope = device.popErrorScope.bind(device);
+      device.popErrorScope = async () => {
+        await popErrorScope();
+        return { message: 'injected' } as GPUError;
+      };
+    };
+    const read = vi.fn();
+    await expect(
+      LLM.load(GOLDEN, { device: 'webgpu', onProgress: ({ status }) => status === 'load' && read() }),
+    ).rejects.toThrow(OutOfDeviceMemoryError);
+    expect(read).not.toHaveBeenCalled();
+    expect(await lost).toMatchObject({ reason: 'destroyed' });
+  });
+
+  test('a load can be aborted, and gives the device back', async () => {
+    const abort = new AbortController();
+    const onProgress = ({ status }: { status: string }) => status === 'load' && abort.abort(new Error('enough'));
+    const load = LLM.load(GOLDEN, { device: 'webgpu', signal: abort.signal, onProgress });
+    await expect(load).rejects.toThrow('enough');
+    expect(await gpu.devices.at(-1)?.lost).toMatchObject({ reason: 'destroyed' });
+  });
+
+  test('runs one rank', async () => {
+    await expect(LLM.load(GOLDEN, { device: 'webgpu', tensorParallelSize: 2 })).rejects.toThrow(ShardingError);
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', tensorParallelSize: 'auto' });
+    expect(llm.device.device).toBe('webgpu');
+  });
+
+  test('without a GPU says so', async () => {
+    Object.defineProperty(globalThis.navigator, 'gpu', {
+      value: { requestAdapter: async () => null },
+      configurable: true,
+    });
+    await expect(LLM.load(GOLDEN, { device: 'webgpu' })).rejects.toThrow(UnsupportedDeviceError);
+  });
+
+  test('auto keeps small models on the processor, and says why', async () => {
+    await using llm = await LLM.load(GOLDEN);
+    expect(llm.device).toMatchObject({ device: 'cpu', reason: expect.stringContaining('MB') });
+  });
+});

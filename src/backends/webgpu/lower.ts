@@ -1,3 +1,5 @@
+import { lowerCacheRows, lowerPagedAttention, lowerRotaryEmbedding, lowerRotaryTable } from './lower-attention.ts';
+import { lowerActivate, lowerAddWeighted, lowerTopKRouting } from './lower-feed-forward.ts';
 import {
   lowerCopyRows,
   lowerElementwise,
@@ -69,6 +71,27 @@ export function lower(lowering: Lowering, operation: Operation): void {
       break;
     case 'selectiveStateUpdate':
       lowerStateUpdate(lowering, operation);
+      break;
+    case 'rotaryTable':
+      lowerRotaryTable(lowering, operation);
+      break;
+    case 'rotaryEmbedding':
+      lowerRotaryEmbedding(lowering, operation);
+      break;
+    case 'cacheRows':
+      lowerCacheRows(lowering, operation);
+      break;
+    case 'pagedAttention':
+      lowerPagedAttention(lowering, operation);
+      break;
+    case 'activate':
+      lowerActivate(lowering, operation);
+      break;
+    case 'topKRouting':
+      lowerTopKRouting(lowering, operation);
+      break;
+    case 'addWeighted':
+      lowerAddWeighted(lowering, operation);
       break;
     case 'command':
       lowering.commands.push(operation.command);

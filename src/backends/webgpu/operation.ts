@@ -1,4 +1,5 @@
 import type { GroupLayout } from '../backend.ts';
+import type { MlpActivation, RoutingOptions } from '../feed-forward-ops.ts';
 import type { Activation } from '../state-space-ops.ts';
 import type { Command } from './command.ts';
 import type { GpuIndices, GpuTensor } from './gpu-tensor.ts';
@@ -24,6 +25,13 @@ export type Operation =
   | ScanOperation
   | StateUpdateOperation
   | LogDecaySumsOperation
+  | RotaryTableOperation
+  | RotaryEmbeddingOperation
+  | CacheRowsOperation
+  | PagedAttentionOperation
+  | ActivateOperation
+  | TopKRoutingOperation
+  | AddWeightedOperation
   | CommandOperation;
 
 export interface LinearOperation {
@@ -163,6 +171,69 @@ export interface LogDecaySumsOperation {
   readonly dtLimit: readonly [number, number];
   /** Absent: every row is one. */
   readonly sequences: SequenceTable | undefined;
+  readonly out: GpuTensor;
+}
+
+export interface RotaryTableOperation {
+  readonly type: 'rotaryTable';
+  readonly positions: GpuIndices;
+  readonly frequencies: GpuTensor;
+  readonly scale: number;
+  readonly out: GpuTensor;
+}
+
+export interface RotaryEmbeddingOperation {
+  readonly type: 'rotaryEmbedding';
+  readonly x: GpuTensor;
+  readonly angles: GpuTensor;
+  readonly headDim: number;
+  readonly out: GpuTensor;
+}
+
+/** One half of reshapeAndCache; `out` is the cache, updated in place. */
+export interface CacheRowsOperation {
+  readonly type: 'cacheRows';
+  readonly x: GpuTensor;
+  readonly places: GpuIndices;
+  readonly out: GpuTensor;
+}
+
+export interface PagedAttentionOperation {
+  readonly type: 'pagedAttention';
+  readonly query: GpuTensor;
+  readonly keyCache: GpuTensor;
+  readonly valueCache: GpuTensor;
+  readonly queryStartLoc: GpuIndices;
+  readonly contextLens: GpuIndices;
+  readonly blockTables: GpuIndices;
+  readonly tableWidth: number;
+  readonly scale: number;
+  readonly out: GpuTensor;
+}
+
+/** activation(x), or activation(gate) * x. */
+export interface ActivateOperation {
+  readonly type: 'activate';
+  readonly gate: GpuTensor | undefined;
+  readonly x: GpuTensor;
+  readonly activation: MlpActivation;
+  readonly out: GpuTensor;
+}
+
+export interface TopKRoutingOperation {
+  readonly type: 'topKRouting';
+  readonly logits: GpuTensor;
+  readonly options: RoutingOptions;
+  readonly bias: GpuTensor | undefined;
+  readonly out: GpuTensor;
+}
+
+/** out += weights * x, in place: an expert's part of a mixture. */
+export interface AddWeightedOperation {
+  readonly type: 'addWeighted';
+  readonly x: GpuTensor;
+  /** (T, 1) */
+  readonly weights: GpuTensor;
   readonly out: GpuTensor;
 }
 

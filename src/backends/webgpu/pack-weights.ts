@@ -1,6 +1,7 @@
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { float16Bits, roundToBfloat16 } from '../../tensor/float16.ts';
 import { INT4_PART, QUANT_BLOCK, quantizeInt4Parts, quantizeInt8 } from '../../tensor/quantize.ts';
+import type { LinearWeight } from '../backend.ts';
 
 const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);
@@ -28,6 +29,11 @@ export function rowWords(columns: number, dtype: WeightDType): number {
     case 'int4':
       return blocks * (QUANT_BLOCK / 8) + roundUp4(blocks);
   }
+}
+
+/** u32 words of a whole matrix. */
+export function matrixWords({ outFeatures, inFeatures, dtype }: LinearWeight): number {
+  return outFeatures * rowWords(inFeatures, dtype);
 }
 
 /** Packs one row; `out` has {@link rowWords} words, all 0. The values are those of roundWeight. */

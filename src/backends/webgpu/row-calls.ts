@@ -2,8 +2,9 @@ import { ArgumentError } from '../../errors.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import type { GroupLayout, LinearWeight } from '../backend.ts';
 import { checkGroups } from '../group-check.ts';
+import { checkConcat } from '../shape-check.ts';
 import type { GpuArrays } from './arrays.ts';
-import { type GpuTensor, gpuFloats, gpuIndices } from './gpu-tensor.ts';
+import { GpuTensor, gpuFloats, gpuIndices } from './gpu-tensor.ts';
 import { gpuWeight } from './linear-weight.ts';
 import type { ElementwiseOperation, Operation } from './operation.ts';
 import type { PendingWork } from './pending-work.ts';
@@ -33,6 +34,19 @@ export class RowCalls {
     return this.#make([ids.shape[0], w.inFeatures], (out) => {
       return { type: 'embedding', ids: rows, table: w, firstRow, out };
     });
+  }
+
+  concatColumns(parts: readonly Tensor[]): GpuTensor {
+    const [T] = checkConcat(parts);
+    const inputs = parts.map((part) => this.#floats(part, 'a part', part.shape));
+    const out = this.#arrays.make([T, inputs.reduce((sum, { shape }) => sum + shape[1], 0)]);
+    let column = 0;
+    for (const x of inputs) {
+      const target = new GpuTensor(out.storage, x.shape, out.offset + column, out.stride);
+      if (!x.isEmpty) this.#work.enqueue({ type: 'copyRows', x, out: target });
+      column += x.shape[1];
+    }
+    return out;
   }
 
   gatherRows(x: Tensor, rows: Tensor): GpuTensor {

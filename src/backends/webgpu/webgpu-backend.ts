@@ -1,24 +1,19 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ShardingError, UnsupportedDeviceError } from '../../errors.ts';
+import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
-import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
-  ChunkScanArgs,
-  LogDecayArgs,
-  SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
 import { GpuArrays } from './arrays.ts';
+import { AttentionCalls } from './attention-calls.ts';
+import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
 import { GpuWeightWriter } from './linear-weight.ts';
-import { rowWords } from './pack-weights.ts';
+import { matrixWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
 import { RowCalls } from './row-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
@@ -29,11 +24,23 @@ import { StateSpaceCalls } from './state-space-calls.ts';
  */
 export class WebGpuBackend implements Backend {
   readonly name = 'webgpu';
+  readonly causalConv1dFn: Backend['causalConv1dFn'];
+  readonly causalConv1dUpdate: Backend['causalConv1dUpdate'];
+  readonly mambaChunkScan: Backend['mambaChunkScan'];
+  readonly selectiveStateUpdate: Backend['selectiveStateUpdate'];
+  readonly logDecaySums: Backend['logDecaySums'];
+  readonly rotaryTable: Backend['rotaryTable'];
+  readonly rotaryEmbedding: Backend['rotaryEmbedding'];
+  readonly reshapeAndCache: Backend['reshapeAndCache'];
+  readonly pagedAttention: Backend['pagedAttention'];
+  readonly activate: Backend['activate'];
+  readonly activateAndMul: Backend['activateAndMul'];
+  readonly topKRouting: Backend['topKRouting'];
+  readonly fusedMoe: Backend['fusedMoe'];
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
   readonly #rows: RowCalls;
-  readonly #stateSpace: StateSpaceCalls;
   readonly #steps = new Map<string, PlannedStep>();
 
   /** @param fusions none: every operation runs in its plain form. */
@@ -42,17 +49,30 @@ export class WebGpuBackend implements Backend {
     this.#work = new PendingWork(this, gpu, fusions);
     this.#arrays = new GpuArrays(this, this.#work, gpu);
     this.#rows = new RowCalls(this, this.#work, this.#arrays);
-    this.#stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
+    const attention = new AttentionCalls(this, this.#work, this.#arrays);
+    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
+    const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
+    this.causalConv1dFn = stateSpace.causalConv1dFn.bind(stateSpace);
+    this.causalConv1dUpdate = stateSpace.causalConv1dUpdate.bind(stateSpace);
+    this.mambaChunkScan = stateSpace.mambaChunkScan.bind(stateSpace);
+    this.selectiveStateUpdate = stateSpace.selectiveStateUpdate.bind(stateSpace);
+    this.logDecaySums = stateSpace.logDecaySums.bind(stateSpace);
+    this.rotaryTable = attention.rotaryTable.bind(attention);
+    this.rotaryEmbedding = attention.rotaryEmbedding.bind(attention);
+    this.reshapeAndCache = attention.reshapeAndCache.bind(attention);
+    this.pagedAttention = attention.pagedAttention.bind(attention);
+    this.activate = feedForward.activate.bind(feedForward);
+    this.activateAndMul = feedForward.activateAndMul.bind(feedForward);
+    this.topKRouting = feedForward.topKRouting.bind(feedForward);
+    this.fusedMoe = feedForward.fusedMoe.bind(feedForward);
   }
 
   // --- life -------------------------------------------------------------------------------------------------------
 
-  /** Takes and gives back as much memory as the model needs: the device does not say how much it has. */
   async reserve({ matrices, floats }: MemoryNeed): Promise<void> {
-    const weights = matrices.map(({ outFeatures, inFeatures, dtype }) => outFeatures * rowWords(inFeatures, dtype));
-    await this.#work.memory.tryOut(4 * weights.reduce((sum, words) => sum + words, floats));
+    await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
   }
 
   async prepare(run: () => void): Promise<void> {
@@ -171,6 +191,10 @@ export class WebGpuBackend implements Backend {
     return this.#rows.gatherRows(x, rows);
   }
 
+  concatColumns(parts: readonly Tensor[]): GpuTensor {
+    return this.#rows.concatColumns(parts);
+  }
+
   add(x: Tensor, y: Tensor): GpuTensor {
     return this.#rows.add(x, y);
   }
@@ -203,40 +227,6 @@ export class WebGpuBackend implements Backend {
     return this.#rows.scaleRows(x, squareSums, count, eps);
   }
 
-  // --- state-space operations -------------------------------------------------------------------------------------
-
-  causalConv1dFn(args: CausalConv1dArgs): Tensor {
-    return this.#stateSpace.causalConv1dFn(args);
-  }
-
-  causalConv1dUpdate(args: CausalConv1dUpdateArgs): Tensor {
-    return this.#stateSpace.causalConv1dUpdate(args);
-  }
-
-  mambaChunkScan(args: ChunkScanArgs): Tensor {
-    return this.#stateSpace.mambaChunkScan(args);
-  }
-
-  selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor {
-    return this.#stateSpace.selectiveStateUpdate(args);
-  }
-
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return this.#stateSpace.logDecaySums(args);
-  }
-
-  // --- attention and feed-forward layers --------------------------------------------------------------------------
-
-  readonly concatColumns = refuse('columns side by side');
-  readonly rotaryTable = refuse('attention');
-  readonly rotaryEmbedding = refuse('attention');
-  readonly reshapeAndCache = refuse('attention');
-  readonly pagedAttention = refuse('attention');
-  readonly activate = refuse('feed-forward layers');
-  readonly activateAndMul = refuse('feed-forward layers');
-  readonly topKRouting = refuse('feed-forward layers');
-  readonly fusedMoe = refuse('feed-forward layers');
-
   // --- collectives ------------------------------------------------------------------------------------------------
 
   allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
@@ -256,13 +246,6 @@ export class WebGpuBackend implements Backend {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): GpuTensor {
     return gpuFloats(this, x, name, expected);
   }
-}
-
-/** An operation that says that it is not there. */
-function refuse(what: string): () => never {
-  return () => {
-    throw new UnsupportedDeviceError(`The device 'webgpu' does not run ${what} yet.`, "Use the device 'cpu'.");
-  };
 }
 
 function checkAlone({ size }: ProcessGroup): void {

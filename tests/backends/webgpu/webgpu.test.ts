@@ -1,16 +1,7 @@
 import { describe, vi } from 'vitest';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { hasGpu } from '../../software-gpu.ts';
-import { describeArrays } from '../suite/arrays.ts';
-import { describeCausalConv1dFn } from '../suite/causal-conv1d-fn.ts';
-import { describeCausalConv1dUpdate } from '../suite/causal-conv1d-update.ts';
-import { describeChunkScan } from '../suite/chunk-scan.ts';
-import { describeChunkScanBatches } from '../suite/chunk-scan-batches.ts';
-import { describeDense } from '../suite/dense.ts';
-import { describeLogDecaySums } from '../suite/log-decay-sums.ts';
-import { describeNorms } from '../suite/norms.ts';
-import { describeSelectiveStateUpdate } from '../suite/selective-state-update.ts';
-import { describeSplitProperties } from '../suite/split-properties.ts';
+import { describeBackend } from '../suite/backend-suite.ts';
 
 // A GPU made of a processor takes its time.
 vi.setConfig({ testTimeout: 300_000 });
@@ -28,15 +19,5 @@ describe.skipIf(!hasGpu)('webgpu backend', () => {
     },
     bitExact: false,
   };
-  const makeBackend = () => createWebGpuBackend();
-  describeArrays(makeBackend);
-  describeDense(makeBackend, demands);
-  describeNorms(makeBackend, demands);
-  describeCausalConv1dFn(makeBackend, demands);
-  describeCausalConv1dUpdate(makeBackend, demands);
-  describeChunkScan(makeBackend, demands);
-  describeChunkScanBatches(makeBackend, demands);
-  describeSelectiveStateUpdate(makeBackend, demands);
-  describeLogDecaySums(makeBackend, demands);
-  describeSplitProperties(makeBackend, demands);
+  describeBackend(() => createWebGpuBackend(), demands);
 });

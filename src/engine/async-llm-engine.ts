@@ -51,6 +51,11 @@ export class AsyncLLMEngine {
     return this.#engine.savedStates;
   }
 
+  /** Tokens of a prompt and its answer together: `maxModelLen`, or what the key-value cache holds of one sequence. */
+  get maxModelLen(): number {
+    return this.#engine.maxModelLen;
+  }
+
   /** Why it takes no requests any more; undefined as long as it does. */
   get closed(): Error | undefined {
     return this.#closed;

@@ -24,6 +24,8 @@ const MIB = 2 ** 20;
 export class LLMEngine {
   /** For those who hold on to states, such as sessions. */
   readonly savedStates: SavedStates;
+  /** Tokens of a prompt and its answer together. */
+  readonly maxModelLen: number;
   readonly #vocabSize: number;
   readonly #maxQueueSize: number;
   readonly #requestContext: EngineRequestContext;
@@ -46,7 +48,8 @@ export class LLMEngine {
       prefixCacheBytes: context.prefixCacheBytes ?? 512 * MIB,
       snapshotInterval: context.snapshotInterval ?? 256,
     });
-    const maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
+    this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
+    const { maxModelLen } = this;
     this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
     this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens);
     this.savedStates = new SavedStates(this.#executor, this.#states);
@@ -80,7 +83,7 @@ export class LLMEngine {
    */
   addRequest(source: EngineRequest): string {
     if (this.#executor.failure && !this.#executor.canReload) throw this.#executor.failure;
-    checkRequest(source, this.#requestContext.maxModelLen);
+    checkRequest(source, this.maxModelLen);
     const id = source.requestId ?? this.#newId();
     if (this.#requests.has(id)) {
       throw new ArgumentError(`There is an unfinished request '${id}'.`, 'Give each request an id of its own.');

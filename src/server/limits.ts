@@ -2,7 +2,7 @@
 export interface RequestLimits {
   /** Default: 4 MiB. */
   readonly maxBodyBytes: number;
-  /** Tokens of a prompt and its answer together. The model has no such limit; the server's time has. Default: 16384. */
+  /** Tokens of a prompt and its answer together. The server's time has a limit, and so has attention. Default: 16384, or less. */
   readonly maxModelLen: number;
   /** Answers of one request: prompts times `n`. Default: 128. */
   readonly maxAnswers: number;

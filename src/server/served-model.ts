@@ -28,7 +28,7 @@ export class ServedModel {
   constructor({ llm, names, chatTemplate, limits }: ServedModelOptions) {
     this.llm = llm;
     this.names = names;
-    this.limits = limits;
+    this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
     this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
   }
 

@@ -27,7 +27,7 @@ import { KernelCalls } from './kernel-calls.ts';
 import type { Kernels } from './kernels.ts';
 import { CpuLinear } from './linear.ts';
 import { PackedWeight, type Packing, packedWeight } from './packed-weight.ts';
-import { RepeatedSteps } from './repeated-steps.ts';
+import { type Compute, RepeatedSteps } from './repeated-steps.ts';
 import { CpuRows } from './rows.ts';
 import { CpuScan } from './scan.ts';
 
@@ -76,11 +76,7 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
-  ): readonly CpuTensor[] {
+  step(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
     return this.#steps.run(key, inputs, compute);
   }
 
@@ -262,9 +258,7 @@ export class CpuBackend implements Backend {
     return this.#scan.update(args);
   }
 
-  logDecaySums(args: LogDecayArgs): Tensor {
-    return logDecaySums(this.#runtime, args);
-  }
+  readonly logDecaySums = (args: LogDecayArgs): Tensor => logDecaySums(this.#runtime, args);
 
   // --- attention and feed-forward layers ---------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ import type { CpuMemory } from './cpu-memory.ts';
 import { type CpuTensor, cpuFloats } from './cpu-tensor.ts';
 import type { KernelCalls, Recording } from './kernel-calls.ts';
 
-type Compute = (inputs: readonly Tensor[]) => readonly Tensor[];
+/** What a step does with its inputs. */
+export type Compute = (inputs: readonly Tensor[]) => readonly Tensor[];
 
 /** A step that ran once, ready to run again. */
 interface RecordedStep {

@@ -59,7 +59,7 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
     const result = await act(page, 'greedy', MODEL, options, prompts, cases[0].greedy.length);
     expect(result.tokenIds).toEqual(cases.map(({ greedy }) => greedy));
     expect(result.workers).toBe(workers);
-    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'load', 'ready']);
+    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'load', 'ready']);
   });
 
   test.each(['float32', 'bfloat16', 'int8', 'int4'])('logits have the bits of those in Node: %s', async (dtype) => {

@@ -36,6 +36,7 @@ export interface GreedyResult {
   readonly tokenIds: readonly (readonly number[])[];
   readonly workers: number;
   readonly progress: readonly ProgressEvent['status'][];
+  readonly device: LLM['device'];
 }
 
 export interface Failure {
@@ -68,7 +69,7 @@ globalThis.pageActions = {
       tokenIds.push(completion.tokenIds);
     }
     await llm.dispose();
-    return { tokenIds, workers: workers.length, progress: [...new Set(progress)] };
+    return { tokenIds, workers: workers.length, progress: [...new Set(progress)], device: llm.device };
   },
 
   async logits(model, options, tokenIds) {

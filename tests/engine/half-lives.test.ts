@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { GenerationChunk } from '../../src/engine/generation-chunk.ts';
 import { HalfLifeMeter } from '../../src/engine/half-lives.ts';
@@ -93,6 +94,20 @@ test('one rank and several say the same', async () => {
     for (const [i, chunk] of chunks.entries()) expectClose(flat(chunk), flat(found[0][i]));
   }
 });
+
+test.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'])(
+  'hybrids have them for their mixers: %s',
+  async (name) => {
+    const folder = fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
+    await using one = await LLM.load(folder);
+    await using two = await LLM.load(folder, { tensorParallelSize: 2, maxNumBatchedTokens: 8 });
+    const expected = await chunksOf(one, PROMPT, { halfLifeInterval: 2 });
+    const found = await chunksOf(two, PROMPT, { halfLifeInterval: 2 });
+    expect(found.map(({ tokenId }) => tokenId)).toEqual(expected.map(({ tokenId }) => tokenId));
+    expect(expected[0].halfLives?.length).toBeGreaterThan(0);
+    for (const [i, chunk] of expected.entries()) if (chunk.halfLives) expectClose(flat(found[i]), flat(chunk));
+  },
+);
 
 test('what the cache knows is not read, and several answers each have their own', async () => {
   await using llm = await LLM.load(GOLDEN);

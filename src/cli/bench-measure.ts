@@ -30,6 +30,11 @@ export interface Measurement {
 /** Before the first decode step: enough to leave the state of a fresh sequence. */
 const SHORT_PROMPT = 8;
 
+/** Tokens of the longest sequence of a plan. */
+export function longestSequence({ promptTokens, generateTokens }: BenchPlan): number {
+  return Math.max(...promptTokens, SHORT_PROMPT + generateTokens + 1);
+}
+
 /** Measures all of a plan, one after the other, each after a run for warming up. */
 export async function measure(
   target: BenchTarget,

@@ -15,7 +15,7 @@ import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { memoryByDType } from './parameter-kinds.ts';
+import { isMatrix, memoryByDType } from './parameter-kinds.ts';
 
 /** What to measure: a model's folder, or a config whose weights are made up. */
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });
@@ -28,6 +28,8 @@ export interface BenchLoad {
   /** Sequences that run at once. */
   readonly slots: number;
   readonly stepTokens: number;
+  /** Tokens of the longest sequence. */
+  readonly maxModelLen: number;
   readonly onProgress: ProgressCallback;
   readonly signal: AbortSignal;
 }
@@ -65,7 +67,7 @@ export interface MemoryUse {
   readonly loaded: number;
   /** The largest until then, other models before it included. */
   readonly peakWhileLoading: number;
-  /** What the model costs beyond its weights and the states of all sequences that can run at once. */
+  /** What the model costs beyond its weights, and the states, keys and values of all sequences that can run at once. */
   readonly overhead: number;
 }
 
@@ -89,7 +91,9 @@ export async function loadTarget(source: BenchSource, load: BenchLoad): Promise<
     : loadMadeUp(source.name, source.config, load));
   const loaded = process.memoryUsage.rss();
   const { weights, state } = target.bytes.held;
-  const overhead = loaded - before - weights - load.slots * state;
+  const { kvCache } = target.context.executor.stateFootprint;
+  const keys = kvCache ? kvCache.numBlocks * kvCache.blockBytes : 0;
+  const overhead = loaded - before - weights - load.slots * state - keys;
   return { ...target, memory: { before, loaded, peakWhileLoading: peakMemory(), overhead } };
 }
 
@@ -112,10 +116,10 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
 }
 
 async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
-  const { dtype, device, slots, tensorParallelSize, stepTokens } = load;
+  const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   const stored = storage(json, dtype, 'float32', tensorParallelSize);
   const begin = performance.now();
-  const options = { name, device, dtype, slots, checkFinite: false };
+  const options = { name, device, dtype, slots, maxModelLen, checkFinite: false };
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);
   const context = {
@@ -144,7 +148,9 @@ function storage(
   const dtype = quantConfig?.weightDType('') ?? weightDType;
   const weights = memoryByDType(table)[dtype];
   const names = table.names();
-  const lookups = names.includes('lm_head.weight') ? names.filter((name) => /(^|\.)embeddings\./.test(name)) : [];
+  const lookups = names.includes('lm_head.weight')
+    ? names.filter((name) => /(^|\.)(embeddings|embed_tokens)\./.test(name))
+    : [];
   const unread = lookups.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
   const state = stateBytes(model);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
@@ -152,9 +158,9 @@ function storage(
     weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), dtype), 0),
     state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
   };
-  const matrices = names.filter((name) => isMatrix(table, name));
+  const matrices = names.filter((name) => isMatrix(name, table.shape(name)));
   const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
-  const isEmbedding = (name: string) => /(^|\.)(embeddings|lm_head)\./.test(name);
+  const isEmbedding = (name: string) => /(^|\.)(embeddings|embed_tokens|lm_head)\./.test(name);
   const operations = {
     products: 2 * count(matrices.filter((name) => !isEmbedding(name))),
     head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
@@ -170,12 +176,8 @@ function stateBytes({ stateShapes }: CausalLM): number {
 function shardBytes(table: ParameterTable, dtype: WeightDType): number {
   return table.names().reduce((sum, name) => {
     const { rows, columns } = table.shardSize(name);
-    return sum + (isMatrix(table, name) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
+    return sum + (isMatrix(name, table.shape(name)) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
   }, 0);
-}
-
-function isMatrix(table: ParameterTable, name: string): boolean {
-  return table.shape(name).length === 2 && name.endsWith('.weight');
 }
 
 function matrixBytes([rows, columns]: readonly number[], dtype: WeightDType): number {

@@ -3,7 +3,7 @@ import { resolveModel } from '../checkpoint/model-source.ts';
 import { weightStorage } from '../engine/devices.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
 import { measureArithmeticPeak } from './bench-arithmetic.ts';
-import { type BenchPlan, measure } from './bench-measure.ts';
+import { type BenchPlan, longestSequence, measure } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
 import { count, counts, words } from './bench-options.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withShares } from './bench-report.ts';
@@ -68,7 +68,9 @@ export const bench = defineCommand({
         ? { name, config: MODEL_SHAPES[shape] }
         : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
       const slots = Math.max(...values.batchSizes);
-      const load = { device, tensorParallelSize: ranks, slots, stepTokens: STEP_TOKENS, signal, onProgress };
+      const maxModelLen = longestSequence(values);
+      const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
+      const load = { device, tensorParallelSize: ranks, ...limits, signal, onProgress };
       const runs: BenchRun[] = [];
       for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
       // Last: its buffers would count as the model's memory.

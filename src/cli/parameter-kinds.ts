@@ -50,9 +50,12 @@ export function memoryByDType(table: ParameterTable): Record<WeightDType, number
 
 function bytesOf(table: ParameterTable, name: string, dtype: WeightDType): number {
   const shape = table.shape(name);
-  // Experts' matrices come in stacks; a convolution's weight has three axes, too.
-  const isMatrix = shape.length === 2 || (shape.length === 3 && !name.includes('.conv1d.'));
-  if (!isMatrix || !name.endsWith('.weight')) return elementCount(shape) * 4;
+  if (!isMatrix(name, shape)) return elementCount(shape) * 4;
   const columns = shape[shape.length - 1];
   return weightBytes(elementCount(shape) / columns, columns, dtype);
+}
+
+/** Whether a weight is a matrix, or a stack of them as experts' are; a convolution's has three axes, too. */
+export function isMatrix(name: string, { length }: readonly number[]): boolean {
+  return name.endsWith('.weight') && (length === 2 || (length === 3 && !name.includes('conv1d.')));
 }

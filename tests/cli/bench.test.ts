@@ -227,6 +227,9 @@ describe('what bench is made of', () => {
     ['mamba2-1.3b', 1344e6],
     ['mamba2-2.7b', 2703e6],
     ['codestral-7b', 7285e6],
+    ['granite-4.0-h-350m', 340e6],
+    ['granite-4.0-h-1b', 1460e6],
+    ['falcon-h1-0.5b', 521e6],
   ])('%s has the published number of parameters', (shape, parameters) => {
     const model = defineModel(MODEL_SHAPES[shape]).create(
       new LayerContext(new ReferenceBackend(), singleProcess, 'float32'),

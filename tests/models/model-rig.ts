@@ -5,18 +5,17 @@ import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json.ts'
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
 import { createBackend } from '../../src/engine/devices.ts';
 import { loadWeights } from '../../src/engine/load-weights.ts';
-import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import type { KvCacheParams } from '../../src/layers/attention.ts';
 import { buildAttentionMetadata } from '../../src/layers/attention-metadata.ts';
 import { kvCacheShape } from '../../src/layers/kv-cache-shape.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import type { MambaCacheParams } from '../../src/layers/mamba-mixer2.ts';
 import { buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba2-metadata.ts';
-import { ParameterTable } from '../../src/layers/parameter.ts';
 import { BlockwiseQuantization } from '../../src/layers/quantization.ts';
 import type { CausalLM, ModelDefinition } from '../../src/models/causal-lm.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import type { WeightDType } from '../../src/tensor/dtype.ts';
+import { loadSeeded } from '../layers/mixer-rig.ts';
 
 /** Where a rig's model comes from. All of it can be sent to another thread. */
 export interface RigModel {
@@ -73,8 +72,7 @@ export class ModelRig {
     if ('config' in source) {
       const definition = defineModel(source.config);
       const model = definition.create(context, quantConfig);
-      const table = new ParameterTable(model);
-      for (const name of table.names()) table.load(name, syntheticWeight(name, table.shape(name), source.seed));
+      loadSeeded(model, source.seed);
       return new ModelRig(backend, definition, model, group.size);
     }
     const checkpoint = await Checkpoint.open(source.folder);

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { float16Bits } from '../src/checkpoint/safetensors-writer.ts';
+import { float16Bits } from '../src/tensor/float16.ts';
 
 /** What a metadata value may be; numbers say how they are stored. */
 export type GgufValue =

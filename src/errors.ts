@@ -31,6 +31,16 @@ export class DownloadError extends Mamba2Error {
   readonly code = 'download_failed';
 }
 
+/** A file was replaced on its server while it was fetched: one load must not mix two models. Load again. */
+export class ModelChangedError extends Mamba2Error {
+  readonly code = 'model_changed';
+}
+
+/** A browser stores less for this origin than the model needs. Nothing is fetched where that shows before. */
+export class StorageQuotaError extends Mamba2Error {
+  readonly code = 'storage_quota';
+}
+
 // --- What a checkpoint says ---------------------------------------------------------------------------------------
 
 /** A JSON file of the checkpoint (config, index, tokenizer) can't be parsed or has the wrong form. */

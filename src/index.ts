@@ -12,6 +12,7 @@ export { Checkpoint } from './checkpoint/checkpoint.ts';
 export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
 export type { ProgressCallback, ProgressEvent } from './checkpoint/progress.ts';
 export { SafetensorsFile } from './checkpoint/safetensors.ts';
+export { deleteStoredModel, type StoredModel, storedModels } from './checkpoint/stored/stored-models.ts';
 export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
 export {
   createGroupMemory,

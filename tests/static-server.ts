@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -23,6 +24,8 @@ export interface Page {
 interface Found {
   readonly size: number;
   readonly contentType: string;
+  readonly etag: string;
+  readonly lastModified?: string;
   read(begin: number, end: number): Promise<Uint8Array>;
 }
 
@@ -35,6 +38,8 @@ export interface StaticServerOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Whether ranges are given. True when absent. */
   readonly ranges?: boolean;
+  /** Whether answers say ETag and Last-Modified. True when absent. */
+  readonly validators?: boolean;
   /** What is sent for unknown paths, with status 200, as servers of applications do. */
   readonly fallback?: Page | undefined;
   /** Bytes per piece of a body; between two the server waits a little. When absent it does not wait. */
@@ -50,6 +55,7 @@ export const ISOLATION = {
 
 /** A request as it came in. */
 export interface ReceivedRequest {
+  readonly method: string | undefined;
   readonly path: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
@@ -89,7 +95,7 @@ export class StaticServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://host').pathname);
     const { range, authorization } = request.headers;
-    this.requests.push({ path, range, authorization });
+    this.requests.push({ method: request.method, path, range, authorization });
     for (const [name, value] of Object.entries(this.#options.headers ?? {})) response.setHeader(name, value);
     const fault = this.faults.get(path)?.shift();
     const found = fault === undefined ? await this.#find(path) : undefined;
@@ -98,6 +104,10 @@ export class StaticServer {
       return;
     }
     response.setHeader('content-type', found.contentType);
+    if (this.#options.validators !== false) {
+      response.setHeader('etag', found.etag);
+      if (found.lastModified !== undefined) response.setHeader('last-modified', found.lastModified);
+    }
     const asked = this.#options.ranges === false ? undefined : /^bytes=(\d+)-(\d+)$/.exec(range ?? '');
     if (!asked) {
       response.writeHead(200, { 'content-length': found.size });
@@ -151,7 +161,16 @@ export class StaticServer {
 
 function foundPage({ content, contentType = 'application/octet-stream' }: Page): Found {
   const bytes = Buffer.from(content);
-  return { size: bytes.length, contentType, read: async (begin, end) => bytes.subarray(begin, end) };
+  return {
+    size: bytes.length,
+    contentType,
+    etag: etagOf(content),
+    read: async (begin, end) => bytes.subarray(begin, end),
+  };
+}
+
+function etagOf(content: string | Uint8Array): string {
+  return `"${createHash('sha1').update(content).digest('hex')}"`;
 }
 
 async function findFile(path: string): Promise<Found | undefined> {
@@ -168,5 +187,11 @@ async function findFile(path: string): Promise<Found | undefined> {
       await file.close();
     }
   };
-  return { size: stats.size, contentType, read };
+  return {
+    size: stats.size,
+    contentType,
+    etag: etagOf(`${stats.mtimeMs}`),
+    lastModified: stats.mtime.toUTCString(),
+    read,
+  };
 }

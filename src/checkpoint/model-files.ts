@@ -29,15 +29,30 @@ export function hasFileSystem(): boolean {
   return globalThis.process?.getBuiltinModule?.('node:fs') !== undefined;
 }
 
-/** The files in a local folder, or below an http(s) URL. Nothing is read yet. */
-export async function openModelFiles(location: string, options: UrlOptions = {}): Promise<ModelFiles> {
-  if (isUrl(location)) return new UrlFiles(location, options);
+export interface ModelFilesOptions extends UrlOptions {
+  /** Keep what is fetched from a URL in the browser's private file system, where there is one. */
+  readonly useBrowserStorage?: boolean | undefined;
+  /** Read only what is stored there. */
+  readonly localFilesOnly?: boolean | undefined;
+}
+
+/** The files in a local folder, or below an http(s) URL. Of a model, nothing is read yet. */
+export async function openModelFiles(location: string, options: ModelFilesOptions = {}): Promise<ModelFiles> {
+  if (isUrl(location)) return (await openStored(location, options)) ?? new UrlFiles(location, options);
   if (!hasFileSystem()) {
     throw new ModelNotFoundError(`'${location}' is no URL, and there are no folders here.`, 'Give an http(s) URL.');
   }
   // Loaded on need: browsers can't.
   const { FolderFiles } = await import('./folder-files.ts');
   return new FolderFiles(location);
+}
+
+/** Undefined where models are not to be stored, or can't be. */
+async function openStored(location: string, options: ModelFilesOptions): Promise<ModelFiles | undefined> {
+  if (!options.useBrowserStorage || hasFileSystem()) return undefined;
+  // Loaded on need: Node has no use for it.
+  const { canStoreModels, openStoredFiles } = await import('./stored/files-thread.ts');
+  return canStoreModels() ? openStoredFiles(location, options) : undefined;
 }
 
 /** A JSON object of a file; undefined when there is no such file. Rejects with JsonFileError. */

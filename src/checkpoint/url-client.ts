@@ -10,6 +10,8 @@ export interface UrlClientOptions {
   readonly fetch?: typeof fetch | undefined;
   /** First wait between two tries, in milliseconds; it doubles with every try. 500 when absent. */
   readonly retryDelay?: number | undefined;
+  /** Tries without any progress after which a request is given up. 4 when absent. */
+  readonly maxTries?: number | undefined;
 }
 
 /** Bytes from `begin` to `end`, which is not included. */
@@ -17,9 +19,6 @@ export interface ByteRange {
   readonly begin: number;
   readonly end: number;
 }
-
-/** Tries without any progress after which a request is given up. */
-const MAX_TRIES = 4;
 
 /** An answer that may be another one later. */
 class TemporaryAnswer extends Error {}
@@ -38,7 +37,16 @@ export class UrlClient {
    * their start page for every path that they don't know. Rejects with DownloadError when the server refuses.
    */
   async get(url: string, range?: ByteRange): Promise<Response | undefined> {
-    const response = await this.#request(url, 'GET', range && { range: `bytes=${range.begin}-${range.end - 1}` });
+    return this.#answer(url, 'GET', range && { range: `bytes=${range.begin}-${range.end - 1}` });
+  }
+
+  /** What {@link get} would answer, without the content. Not every server that answers the one answers the other. */
+  async head(url: string): Promise<Response | undefined> {
+    return this.#answer(url, 'HEAD');
+  }
+
+  async #answer(url: string, method: string, headers: Record<string, string> = {}): Promise<Response | undefined> {
+    const response = await this.#request(url, method, headers);
     const isPage = /^text\/html\b/i.test(response.headers.get('content-type') ?? '');
     if (response.status === 404 || response.status === 410 || (response.ok && isPage)) {
       discard(response);
@@ -58,7 +66,7 @@ export class UrlClient {
    * waits; tries that made progress, which `attempt` reports, don't count. Rejects with DownloadError.
    */
   async retry<T>(url: string, attempt: (onProgress: () => void) => Promise<T>): Promise<T> {
-    const { signal, retryDelay = 500 } = this.#options;
+    const { signal, retryDelay = 500, maxTries = 4 } = this.#options;
     let failures = 0;
     const onProgress = () => {
       failures = 0;
@@ -70,7 +78,7 @@ export class UrlClient {
       } catch (error) {
         signal?.throwIfAborted();
         if (error instanceof Mamba2Error) throw error;
-        if (++failures >= MAX_TRIES) throw failed(url, error);
+        if (++failures >= maxTries) throw failed(url, error);
         await sleep(retryDelay * 2 ** (failures - 1), signal);
       }
     }
@@ -82,7 +90,7 @@ export class UrlClient {
     this.#endStream = end;
   }
 
-  async #request(url: string, method: string, headers: Record<string, string> = {}): Promise<Response> {
+  async #request(url: string, method: string, headers: Record<string, string>): Promise<Response> {
     const { token, signal } = this.#options;
     const request = this.#options.fetch ?? fetch;
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };

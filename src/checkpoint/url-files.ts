@@ -1,9 +1,11 @@
 import { DisposedError, DownloadError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
+import { fileProgress } from './file-progress.ts';
 import type { ModelFiles } from './model-files.ts';
+import { once } from './once.ts';
 import type { ProgressCallback } from './progress.ts';
 import { UrlClient, type UrlClientOptions } from './url-client.ts';
-import { type OnBytes, openUrl } from './url-source.ts';
+import { openUrl } from './url-source.ts';
 
 /** How a model at a URL is read. */
 export interface UrlOptions extends UrlClientOptions {
@@ -25,28 +27,25 @@ export class UrlFiles implements ModelFiles {
 
   /** @param location http(s) URL of the folder; a query is sent with every file. */
   constructor(location: string, options: UrlOptions = {}) {
-    const url = new URL(location);
-    if (!url.pathname.endsWith('/')) url.pathname += '/';
-    this.location = url.href;
+    this.location = folderUrl(location);
     this.#client = new UrlClient(options);
     this.#name = options.name ?? this.location;
     this.#onProgress = options.onProgress;
   }
 
   nameOf(file: string): string {
-    const folder = new URL(this.location);
-    const url = new URL(encodeURIComponent(file), folder);
-    url.search = folder.search;
-    return url.href;
+    return fileUrl(this.location, file);
   }
 
   async readText(file: string): Promise<string | undefined> {
-    return this.#once(this.#texts, file, () => this.#fetchText(file));
+    this.#assertOpen();
+    return once(this.#texts, file, () => this.#fetchText(file));
   }
 
   async open(file: string): Promise<ByteSource | undefined> {
-    return this.#once(this.#sources, file, async () =>
-      openUrl(this.#client, this.nameOf(file), this.#progressOf(file)),
+    this.#assertOpen();
+    return once(this.#sources, file, async () =>
+      openUrl(this.#client, this.nameOf(file), fileProgress(this.#name, file, this.#onProgress)),
     );
   }
 
@@ -61,48 +60,43 @@ export class UrlFiles implements ModelFiles {
     this.#sources.clear();
   }
 
-  async #once<T>(results: Map<string, Promise<T>>, file: string, make: () => Promise<T>): Promise<T> {
+  #assertOpen(): void {
     if (this.#closed) throw new DisposedError(`'${this.location}' was closed.`, 'Open the checkpoint again.');
-    const result = results.get(file) ?? make();
-    results.set(file, result);
-    // A failure must not stay: the next try may succeed.
-    return result.catch((error: unknown) => {
-      results.delete(file);
-      throw error;
-    });
   }
 
   async #fetchText(file: string): Promise<string | undefined> {
     const url = this.nameOf(file);
-    const onBytes = this.#progressOf(file);
+    const onBytes = fileProgress(this.#name, file, this.#onProgress);
     return this.#client.retry(url, async () => {
       const response = await this.#client.get(url);
       if (response === undefined) return undefined;
       const bytes = await response.arrayBuffer();
+      onBytes(0, bytes.byteLength);
       onBytes(bytes.byteLength, bytes.byteLength);
-      try {
-        return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-      } catch (cause) {
-        throw new DownloadError(`'${url}' is not UTF-8 text.`, 'Check the address.', { cause });
-      }
+      return decodeText(bytes, url);
     });
   }
+}
 
-  /** Reports one file's way from `initiate` to `done`. */
-  #progressOf(file: string): OnBytes {
-    const event = { name: this.#name, file };
-    const report = this.#onProgress;
-    let reported = 0;
-    return (loaded, total) => {
-      if (reported === 0) {
-        report?.({ status: 'initiate', ...event });
-        report?.({ status: 'download', ...event });
-      }
-      // Streams may start again, and a callback per network chunk would be some hundred thousand for a large model.
-      if (loaded <= reported || (loaded < total && reported > 0 && loaded - reported < total / 1000)) return;
-      reported = loaded;
-      const progress = (100 * loaded) / total;
-      report?.({ status: loaded === total ? 'done' : 'progress', ...event, loaded, total, progress });
-    };
+/** A folder's URL with a '/' at its end. */
+export function folderUrl(location: string): string {
+  const url = new URL(location);
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url.href;
+}
+
+/** The URL of a file in a folder, whose query it gets. */
+export function fileUrl(folder: string, file: string): string {
+  const url = new URL(encodeURIComponent(file), folder);
+  url.search = new URL(folder).search;
+  return url.href;
+}
+
+/** @throws DownloadError when it is not UTF-8. */
+export function decodeText(bytes: BufferSource, url: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new DownloadError(`'${url}' is not UTF-8 text.`, 'Check the address.', { cause });
   }
 }

@@ -1,9 +1,7 @@
-import { DisposedError, DownloadError } from '../errors.ts';
+import { DisposedError, ModelChangedError } from '../errors.ts';
 import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-source.ts';
+import type { OnBytes } from './file-progress.ts';
 import { discard, type UrlClient } from './url-client.ts';
-
-/** Called with the place up to which a file was received, and its size. */
-export type OnBytes = (loaded: number, total: number) => void;
 
 /** The first request asks for this much: enough for the header of most files. */
 const HEAD_BYTES = 2 ** 18;
@@ -109,7 +107,7 @@ class RangeSource extends AheadSource {
       const given = response?.headers.get('content-range');
       if (response?.status !== 206 || (given && given !== `bytes ${range.begin}-${range.end - 1}/${this.size}`)) {
         discard(response);
-        throw new DownloadError(
+        throw new ModelChangedError(
           `The server answered ${response?.status ?? 404} (${given ?? 'no range'}) for a range of '${this.name}'.`,
           'The file was changed or removed meanwhile; load again.',
         );
@@ -159,7 +157,7 @@ class StreamSource extends AheadSource {
     const response = await this.client.get(this.name);
     if (response === undefined || wholeSize(response) !== this.size) {
       discard(response);
-      throw new DownloadError(`'${this.name}' is not the same file any more.`, 'Load again.');
+      throw new ModelChangedError(`'${this.name}' is not the same file any more.`, 'Load again.');
     }
     return this.#follow(new FileStream(readerOf(response)));
   }

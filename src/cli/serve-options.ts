@@ -39,7 +39,7 @@ export function engineOptions(values: ServeValues): LoadOptions {
   for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval, kvCacheSize })) {
     assertCount(name, value, 1);
   }
-  assertCount('maxQueueSize', maxQueueSize, 0);
+  assertCount('maxQueueSize', maxQueueSize, 1);
   assertCount('prefixCacheSize', prefixCacheSize, 0);
   return {
     maxModelLen,

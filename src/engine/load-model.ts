@@ -37,12 +37,18 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
   /**
-   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: as much as `maxNumSeqs`
-   * sequences of 32768 tokens take (or of `maxModelLen`), but at most 1 GiB or what one such sequence takes.
+   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: for `maxNumSeqs` sequences
+   * of 4096 tokens, or one of 32768 (of `maxModelLen`, where that is given), but at most 1 GiB unless `maxModelLen` takes
+   * more.
    */
   readonly kvCacheMemoryBytes?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
+  /**
+   * In a browser: keep the model's files in the private file system, where the browser has one, so that the next load
+   * fetches nothing that has not changed, and an interrupted one goes on. Default: true.
+   */
+  readonly useBrowserStorage?: boolean | undefined;
   /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
   readonly recover?: boolean | undefined;
 }
@@ -94,8 +100,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   if (asked.device === 'webgpu') checkAlone(tensorParallelSize);
 
   const folder = await resolveModel(source, options);
-  const { token, onProgress } = options;
-  const files = await openModelFiles(folder, { name: source, token, onProgress, signal });
+  const { token, onProgress, localFilesOnly, useBrowserStorage = true } = options;
+  const access = { name: source, token, localFilesOnly, useBrowserStorage };
+  const files = await openModelFiles(folder, { ...access, onProgress, signal });
   const checkpoint = await Checkpoint.open(files, { signal });
   try {
     const { config } = defineModel(checkpoint.config);
@@ -114,7 +121,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const ranks = tensorParallelSize === 'auto' ? most : tensorParallelSize;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
-      const again = await Checkpoint.open(await openModelFiles(folder, { name: source, token }));
+      const again = await Checkpoint.open(await openModelFiles(folder, access));
       try {
         return await use(again);
       } finally {

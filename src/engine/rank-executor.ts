@@ -1,4 +1,5 @@
 import type { ProgressCallback } from '../checkpoint/progress.ts';
+import { reviveError } from '../distributed/serialized-error.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
@@ -12,14 +13,7 @@ import {
 } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
-import {
-  type RankMessage,
-  type RankResult,
-  type RankStart,
-  reviveError,
-  type StepRequest,
-  type WeightSource,
-} from './rank-protocol.ts';
+import type { RankMessage, RankResult, RankStart, StepRequest, WeightSource } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
 import { checkStateLength } from './state-cache.ts';
 import { joinStateParts } from './state-part.ts';

@@ -1,53 +1,5 @@
-import type { ByteSource } from '../checkpoint/byte-source.ts';
 import type { ModelFiles } from '../checkpoint/model-files.ts';
-import { RankFailedError } from '../errors.ts';
-
-/** What a rank asks about files that another thread reads. */
-export type FileQuestion =
-  | { readonly about: 'text'; readonly file: string }
-  | { readonly about: 'size'; readonly file: string }
-  | { readonly about: 'bytes'; readonly file: string; readonly offset: number; readonly length: number };
-
-/** Text, a size, or bytes; undefined where there is no such file. */
-export type FileAnswer = string | number | Uint8Array<ArrayBuffer> | undefined;
-
-/** On a rank: files that are asked for. */
-export class RankFiles implements ModelFiles {
-  readonly location: string;
-  readonly #ask: (question: FileQuestion) => Promise<FileAnswer>;
-
-  constructor(location: string, ask: (question: FileQuestion) => Promise<FileAnswer>) {
-    this.location = location;
-    this.#ask = ask;
-  }
-
-  nameOf(file: string): string {
-    return `${this.location}${file}`;
-  }
-
-  async readText(file: string): Promise<string | undefined> {
-    const answer = await this.#ask({ about: 'text', file });
-    return typeof answer === 'string' ? answer : undefined;
-  }
-
-  async open(file: string): Promise<ByteSource | undefined> {
-    const size = await this.#ask({ about: 'size', file });
-    if (typeof size !== 'number') return undefined;
-    const name = this.nameOf(file);
-    const read = async (offset: number, length: number) => {
-      const bytes = await this.#ask({ about: 'bytes', file, offset, length });
-      if (bytes instanceof Uint8Array) return bytes;
-      throw new RankFailedError(`A rank asked for bytes of '${name}' and got none.`);
-    };
-    return { name, size, read, close: async () => {} };
-  }
-
-  async list(): Promise<readonly string[]> {
-    return [];
-  }
-
-  async close(): Promise<void> {}
-}
+import { answerQuestion, type FileAnswer, type FileQuestion } from '../checkpoint/remote-files.ts';
 
 /** Who asked, to be answered under this number. */
 interface Asker {
@@ -88,15 +40,9 @@ export class RankFileServer {
 
   /** Takes a question; it may be answered only after others have asked theirs. Rejects with what reading rejects with. */
   async ask(asker: Asker, question: FileQuestion): Promise<void> {
-    switch (question.about) {
-      case 'text':
-        return this.#answer(asker, await this.#files.readText(question.file), []);
-      case 'size':
-        return this.#answer(asker, (await this.#files.open(question.file))?.size, []);
-      case 'bytes':
-        this.#waiting.set(asker.rank, { asker, question });
-        return this.#readWaiting();
-    }
+    if (question.about !== 'bytes') return this.#answer(asker, await answerQuestion(this.#files, question), []);
+    this.#waiting.set(asker.rank, { asker, question });
+    return this.#readWaiting();
   }
 
   /** The rank has loaded and asks for nothing more. */
@@ -115,8 +61,8 @@ export class RankFileServer {
         const { file, offset, length } = question;
         this.#waiting.delete(asker.rank);
         this.#reached.set(asker.rank, { file, offset: offset + length });
-        const bytes = await (await this.#files.open(file))?.read(offset, length);
-        this.#answer(asker, bytes, bytes ? [bytes.buffer] : []);
+        const bytes = await answerQuestion(this.#files, question);
+        this.#answer(asker, bytes, bytes instanceof Uint8Array ? [bytes.buffer] : []);
       }
     } finally {
       this.#isReading = false;

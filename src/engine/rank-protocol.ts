@@ -1,11 +1,10 @@
 import type { ModelFiles } from '../checkpoint/model-files.ts';
 import type { ProgressEvent } from '../checkpoint/progress.ts';
+import type { FileAnswer, FileQuestion } from '../checkpoint/remote-files.ts';
+import type { SerializedError } from '../distributed/serialized-error.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
-import * as errors from '../errors.ts';
-import { Mamba2Error, RankFailedError } from '../errors.ts';
 import type { Batch, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
-import type { FileAnswer, FileQuestion } from './rank-files.ts';
 import type { StatePart } from './state-part.ts';
 import type { SyntheticSource } from './synthetic-model.ts';
 
@@ -51,25 +50,3 @@ export type RankMessage =
   | { readonly type: 'ready'; readonly stateFootprint: StateFootprint }
   | { readonly type: 'result'; readonly result: RankResult }
   | { readonly type: 'error'; readonly error: SerializedError };
-
-/** An error as plain data: cloning between threads would lose its class. */
-export interface SerializedError {
-  readonly name: string;
-  readonly message: string;
-  readonly stack: string | undefined;
-}
-
-export function serializeError(error: unknown): SerializedError {
-  if (error instanceof Error) return { name: error.name, message: error.message, stack: error.stack };
-  return { name: 'Error', message: String(error), stack: undefined };
-}
-
-/** The error again, of its own class where it is one of this library's. */
-export function reviveError(serialized: SerializedError): Error {
-  const known = Object.entries(errors).find(([name]) => name === serialized.name)?.[1];
-  if (known === undefined || known === Mamba2Error) {
-    return new RankFailedError(`A rank failed: ${serialized.name}: ${serialized.message}`, '', { cause: serialized });
-  }
-  const ErrorClass = known as new (problem: string, hint?: string, options?: { cause?: unknown }) => Mamba2Error;
-  return new ErrorClass(serialized.message, '', { cause: serialized });
-}

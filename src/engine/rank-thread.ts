@@ -1,3 +1,4 @@
+import { startModuleWorker } from '../distributed/web-worker.ts';
 import type { HeldMessage, HoldMessage } from './rank-port.ts';
 import type { RankMessage, RankRequest } from './rank-protocol.ts';
 
@@ -79,12 +80,9 @@ function startWebWorker({ onMessage, onEnd }: RankThreadEvents): RankThread {
 
 function createWebWorker(): Worker {
   const here = import.meta.url;
-  if (new URL(here).origin === globalThis.location.origin) {
-    // Bundlers look for this very expression.
-    return new Worker(new URL('./rank-worker.js', import.meta.url), { type: 'module', name: 'mamba2 rank' });
-  }
-  // Scripts of another origin can't be started, but they can be imported.
-  const script = `import ${JSON.stringify(new URL('./rank-worker.js', here))};`;
-  const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
-  return new Worker(url, { type: 'module', name: 'mamba2 rank' });
+  return startModuleWorker(
+    new URL('./rank-worker.js', here),
+    'mamba2 rank',
+    () => new Worker(new URL('./rank-worker.js', import.meta.url), { type: 'module', name: 'mamba2 rank' }),
+  );
 }

@@ -1,13 +1,14 @@
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressEvent } from '../checkpoint/progress.ts';
+import { type FileAnswer, type FileQuestion, RemoteFiles } from '../checkpoint/remote-files.ts';
 import { singleProcess } from '../distributed/process-group.ts';
+import { serializeError } from '../distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { answer, buffersOf } from './rank-answer.ts';
-import { type FileAnswer, type FileQuestion, RankFiles } from './rank-files.ts';
 import { openRankPort } from './rank-port.ts';
-import { type RankRequest, type RankStart, type StepRequest, serializeError } from './rank-protocol.ts';
+import type { RankRequest, RankStart, StepRequest } from './rank-protocol.ts';
 import { loadSyntheticRank } from './synthetic-model.ts';
 
 /** One rank in a thread of its own: loads its shard, then runs every step that it is sent. */
@@ -46,7 +47,7 @@ class RankHost {
     const report = (event: ProgressEvent) => this.#port.post({ type: 'progress', event });
     const onProgress = rank === 0 ? report : undefined;
     if ('synthetic' in source) return loadSyntheticRank(source.synthetic, group, options, { onProgress });
-    const files = 'folder' in source ? source.folder : new RankFiles(source.files, (question) => this.#ask(question));
+    const files = 'folder' in source ? source.folder : new RemoteFiles(source.files, (question) => this.#ask(question));
     const checkpoint = await Checkpoint.open(files);
     try {
       return await loadRank(checkpoint, group, options, { onProgress });

@@ -59,7 +59,7 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
     const result = await act(page, 'greedy', MODEL, options, prompts, cases[0].greedy.length);
     expect(result.tokenIds).toEqual(cases.map(({ greedy }) => greedy));
     expect(result.workers).toBe(workers);
-    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'load', 'ready']);
+    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'load', 'ready']);
   });
 
   test.each(['float32', 'bfloat16', 'int8', 'int4'])('logits have the bits of those in Node: %s', async (dtype) => {
@@ -77,7 +77,7 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
   test('weights are fetched once, by ranges, for any number of ranks', async () => {
     const { page, site } = await visit({ isolated: true });
     await act(page, 'greedy', MODEL, { tensorParallelSize: 2 }, ['a'], 1);
-    const requests = site.requests.filter(({ path }) => path.endsWith('.safetensors'));
+    const requests = site.requests.filter(({ method, path }) => method === 'GET' && path.endsWith('.safetensors'));
     const spans = requests.map(({ range }) =>
       /^bytes=(\d+)-(\d+)$/
         .exec(range ?? '')
@@ -94,7 +94,9 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
     const [{ prompt, greedy }] = await expectedCases();
     const result = await act(page, 'greedy', MODEL, { tensorParallelSize: 2 }, [prompt], greedy.length);
     expect(result.tokenIds).toEqual([greedy]);
-    expect(site.requests.filter(({ path }) => path.endsWith('.safetensors'))).toHaveLength(1);
+    expect(site.requests.filter(({ method, path }) => method === 'GET' && path.endsWith('.safetensors'))).toHaveLength(
+      1,
+    );
   });
 
   test('library and model may come from another origin', async () => {
@@ -142,7 +144,7 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
 
   test.each([true, false])('an aborted load ends at once, ranges given: %s', async (ranges) => {
     const { page } = await visit({ isolated: true, ranges, pieceBytes: 20_000 });
-    const { reason, milliseconds } = await act(page, 'abortedLoad', MODEL, 300);
+    const { reason, milliseconds } = await act(page, 'abortedLoad', MODEL, { milliseconds: 300 });
     expect(reason).toBe('enough');
     expect(milliseconds).toBeLessThan(2000);
   });

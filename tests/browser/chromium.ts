@@ -11,7 +11,6 @@ const PATHS = [
 
 const ARGUMENTS = [
   '--no-sandbox',
-  '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -19,12 +18,16 @@ const ARGUMENTS = [
   '--disable-sync',
 ];
 
+/** WebGPU on the software driver that Chromium brings, as it has no other without a GPU. */
+const WEBGPU_ARGUMENTS = ['--enable-unsafe-webgpu', '--enable-features=Vulkan', '--use-webgpu-adapter=swiftshader'];
+
 /** The browser of this machine; CHROMIUM_PATH says where it is if it is elsewhere. */
 export function findChromium(): string | undefined {
   return [process.env.CHROMIUM_PATH ?? '', ...PATHS].find((path) => existsSync(path));
 }
 
 /** Starts it without a window, on a profile that is removed when it is closed. */
-export function startChromium(executablePath: string): Promise<Browser> {
-  return chromium.launch({ executablePath, args: ARGUMENTS, headless: true });
+export function startChromium(executablePath: string, { webgpu = false } = {}): Promise<Browser> {
+  const args = [...ARGUMENTS, ...(webgpu ? WEBGPU_ARGUMENTS : ['--disable-gpu'])];
+  return chromium.launch({ executablePath, args, headless: true });
 }

@@ -1,4 +1,12 @@
-import { LLM, type LoadOptions, Mamba2Error, type ProgressEvent } from '../../src/index.ts';
+import {
+  deleteStoredModel,
+  LLM,
+  type LoadOptions,
+  Mamba2Error,
+  type ProgressEvent,
+  type StoredModel,
+  storedModels,
+} from '../../src/index.ts';
 
 /** What the tests ask the page to do. Arguments and results are plain data. */
 export interface PageActions {
@@ -11,10 +19,15 @@ export interface PageActions {
   readonly logits: (model: string, options: LoadOptions, tokenIds: readonly number[]) => Promise<number[]>;
   /** → what the load failed with. */
   readonly failure: (model: string, options: LoadOptions) => Promise<Failure>;
-  /** Aborts a load after some milliseconds. */
-  readonly abortedLoad: (model: string, milliseconds: number) => Promise<{ reason: unknown; milliseconds: number }>;
+  /** Aborts a load after some milliseconds, or when so many bytes of one file are there. */
+  readonly abortedLoad: (
+    model: string,
+    after: { milliseconds: number } | { bytes: number },
+  ) => Promise<{ reason: unknown; milliseconds: number }>;
   /** Ends one rank's worker while it generates. */
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
+  /** The models that are stored, before one is deleted by its name, and after. */
+  readonly storedAndDeleted: (name: string) => Promise<{ before: StoredModel[]; found: boolean; after: StoredModel[] }>;
   /** What the page does while one step of so many tokens runs. */
   readonly pageDuringStep: (model: string, tokens: number) => Promise<{ ticks: number; frames: number }>;
 }
@@ -23,6 +36,7 @@ export interface GreedyResult {
   readonly tokenIds: readonly (readonly number[])[];
   readonly workers: number;
   readonly progress: readonly ProgressEvent['status'][];
+  readonly device: LLM['device'];
 }
 
 export interface Failure {
@@ -35,12 +49,12 @@ declare global {
   var pageActions: PageActions;
 }
 
-/** Every worker that was started, so that tests can end one. */
+/** Every rank's worker that was started, so that tests can end one. */
 const workers: Worker[] = [];
 globalThis.Worker = class extends Worker {
   constructor(...parameters: ConstructorParameters<typeof Worker>) {
     super(...parameters);
-    workers.push(this);
+    if (parameters[1]?.name === 'mamba2 rank') workers.push(this);
   }
 };
 
@@ -55,7 +69,7 @@ globalThis.pageActions = {
       tokenIds.push(completion.tokenIds);
     }
     await llm.dispose();
-    return { tokenIds, workers: workers.length, progress: [...new Set(progress)] };
+    return { tokenIds, workers: workers.length, progress: [...new Set(progress)], device: llm.device };
   },
 
   async logits(model, options, tokenIds) {
@@ -74,14 +88,18 @@ globalThis.pageActions = {
     throw new Error('It loaded.');
   },
 
-  async abortedLoad(model, milliseconds) {
-    const abort = new AbortController();
+  async abortedLoad(model, after) {
+    const aborting = new AbortController();
     let aborted = 0;
-    setTimeout(() => {
-      aborted = performance.now();
-      abort.abort('enough');
-    }, milliseconds);
-    const reason = await LLM.load(model, { signal: abort.signal }).catch((error: unknown) => error);
+    const abort = () => {
+      aborted ||= performance.now();
+      aborting.abort('enough');
+    };
+    if ('milliseconds' in after) setTimeout(abort, after.milliseconds);
+    const onProgress = ({ status, loaded = 0 }: ProgressEvent) => {
+      if ('bytes' in after && status === 'progress' && loaded > after.bytes) abort();
+    };
+    const reason = await LLM.load(model, { signal: aborting.signal, onProgress }).catch((error: unknown) => error);
     return { reason, milliseconds: performance.now() - aborted };
   },
 
@@ -96,6 +114,11 @@ globalThis.pageActions = {
       return describe(error);
     }
     throw new Error('It generated to the end.');
+  },
+
+  async storedAndDeleted(name) {
+    const before = await storedModels();
+    return { before, found: await deleteStoredModel(name), after: await storedModels() };
   },
 
   async pageDuringStep(model, tokens) {

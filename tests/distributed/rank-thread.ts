@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
+import { serializeError } from '../../src/distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../../src/distributed/shared-memory-group.ts';
-import { serializeError } from '../../src/engine/rank-protocol.ts';
 import type { RankReply, RankTask } from './run-ranks.ts';
 
 /** A thread of a RankPool: imports the pool's module and runs its functions as one rank. */

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
+import type { SerializedError } from '../../src/distributed/serialized-error.ts';
 import { createGroupMemory, failGroup, type GroupMemory } from '../../src/distributed/shared-memory-group.ts';
-import type { SerializedError } from '../../src/engine/rank-protocol.ts';
 import * as errors from '../../src/errors.ts';
 
 type InputOf<F> = F extends (group: ProcessGroup, input: infer I) => unknown ? I : never;

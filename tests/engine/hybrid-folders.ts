@@ -4,7 +4,7 @@ import { openFile } from '../../src/checkpoint/file-source.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
 
 /** Tiny random hybrids whose outputs transformers computed. */
-export const HYBRIDS = ['bamba', 'granitemoehybrid', 'falcon_h1', 'nemotron_h'];
+export const HYBRIDS = ['bamba', 'granitemoehybrid', 'falcon_h1', 'nemotron_h', 'zamba2'];
 
 export function hybridFolder(name: string): string {
   return fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assertRange, type ByteSource } from '../../src/checkpoint/byte-source.ts';
 import type { ModelFiles } from '../../src/checkpoint/model-files.ts';
-import { RankFileServer, RankFiles } from '../../src/engine/rank-files.ts';
+import { RemoteFiles } from '../../src/checkpoint/remote-files.ts';
+import { RankFileServer } from '../../src/engine/rank-files.ts';
 import { DownloadError } from '../../src/errors.ts';
 
 const SIZE = 1000;
@@ -50,7 +51,7 @@ function connect(files: ModelFiles, ranks: number, delay: () => Promise<void> = 
   const failures: unknown[] = [];
   const clients = Array.from({ length: ranks }, (_, rank) => {
     let asked = 0;
-    return new RankFiles(files.location, (question) => {
+    return new RemoteFiles(files.location, (question) => {
       const id = asked++;
       server.ask({ rank, id }, question).catch((error: unknown) => failures.push(error));
       return new Promise((resolve) => answers.set(`${rank} ${id}`, resolve));

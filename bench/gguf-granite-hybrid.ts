@@ -1,0 +1,62 @@
+import type { JsonObject } from '../src/checkpoint/json.ts';
+import { readGraniteMoeHybridConfig } from '../src/models/granite-moe-hybrid.ts';
+import {
+  attentionTensors,
+  exact,
+  float32,
+  type GgufModel,
+  matrix,
+  mixerMetadata,
+  mixerTensors,
+  rowsOf,
+  uint32,
+} from './gguf-tensors.ts';
+import type { GgufDType, GgufTensor } from './gguf-writer.ts';
+
+/** The dense models among Granite 4.0 H, without rotary embedding and with tied embeddings, as llama.cpp has them. */
+export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel {
+  const config = readGraniteMoeHybridConfig(json);
+  const { vocabSize, hiddenSize, numHiddenLayers, layerTypes, sharedIntermediateSize: I } = config;
+  const mixer = { ...config.mixer, hiddenSize };
+  const tensors: GgufTensor[] = [
+    matrix('token_embd.weight', 'model.embed_tokens.weight', [vocabSize, hiddenSize], dtype),
+    exact('output_norm.weight', 'model.norm.weight', [hiddenSize]),
+  ];
+  for (const [i, type] of layerTypes.entries()) {
+    const [ours, theirs] = [`model.layers.${i}`, `blk.${i}`];
+    const gateUp = matrix('', `${ours}.shared_mlp.input_linear.weight`, [2 * I, hiddenSize], dtype);
+    tensors.push(
+      exact(`${theirs}.attn_norm.weight`, `${ours}.input_layernorm.weight`, [hiddenSize]),
+      ...(type === 'full_attention'
+        ? attentionTensors(theirs, `${ours}.self_attn`, config, dtype)
+        : mixerTensors(theirs, `${ours}.mamba`, mixer, dtype)),
+      exact(`${theirs}.ffn_norm.weight`, `${ours}.post_attention_layernorm.weight`, [hiddenSize]),
+      rowsOf(`${theirs}.ffn_gate.weight`, gateUp, 0, I),
+      rowsOf(`${theirs}.ffn_up.weight`, gateUp, I, 2 * I),
+      matrix(`${theirs}.ffn_down.weight`, `${ours}.shared_mlp.output_linear.weight`, [hiddenSize, I], dtype),
+    );
+  }
+  const kvHeads = layerTypes.map((type) => (type === 'full_attention' ? config.numKeyValueHeads : 0));
+  return {
+    architecture: 'granitehybrid',
+    metadata: [
+      ['context_length', uint32(2 ** 20)],
+      ['embedding_length', uint32(hiddenSize)],
+      ['feed_forward_length', uint32(I)],
+      ['attention.head_count', uint32(config.numAttentionHeads)],
+      ['attention.head_count_kv', { int32s: kvHeads }],
+      ['attention.key_length', uint32(config.attentionHeadDim)],
+      ['attention.value_length', uint32(config.attentionHeadDim)],
+      ['attention.layer_norm_rms_epsilon', float32(config.normEps)],
+      ['attention.scale', float32(config.attentionMultiplier)],
+      ['embedding_scale', float32(config.embeddingMultiplier ?? 1)],
+      ['residual_scale', float32(config.residualMultiplier)],
+      ['logit_scale', float32(1 / (config.logitsMultiplier ?? 1))],
+      ['rope.scaling.finetuned', false],
+      ['block_count', uint32(numHiddenLayers)],
+      ['vocab_size', uint32(vocabSize)],
+      ...mixerMetadata(mixer),
+    ],
+    tensors,
+  };
+}

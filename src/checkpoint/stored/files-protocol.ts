@@ -1,0 +1,24 @@
+import type { SerializedError } from '../../distributed/serialized-error.ts';
+import type { ProgressEvent } from '../progress.ts';
+import type { FileAnswer, FileQuestion } from '../remote-files.ts';
+import type { StoredFilesOptions } from './stored-files.ts';
+
+/** To the worker that stores a model. It is opened once, asked any number of times, and closed. */
+export type FilesRequest =
+  | { readonly type: 'open'; readonly location: string; readonly options: PlainOptions }
+  | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
+  | { readonly type: 'close' };
+
+/** Options as they can be posted. */
+export type PlainOptions = Omit<StoredFilesOptions, 'fetch' | 'onProgress'>;
+
+/** From it. */
+export type FilesMessage =
+  /** Questions will be answered. */
+  | { readonly type: 'opened' }
+  /** Nothing can be stored here. */
+  | { readonly type: 'unavailable' }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
+  | { readonly type: 'failure'; readonly id: number; readonly error: SerializedError }
+  | { readonly type: 'progress'; readonly event: ProgressEvent }
+  | { readonly type: 'closed' };

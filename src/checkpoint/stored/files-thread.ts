@@ -1,0 +1,167 @@
+import { reviveError } from '../../distributed/serialized-error.ts';
+import { startModuleWorker } from '../../distributed/web-worker.ts';
+import { DisposedError, RankFailedError } from '../../errors.ts';
+import type { ByteSource } from '../byte-source.ts';
+import type { ModelFiles, ModelFilesOptions } from '../model-files.ts';
+import { type FileAnswer, type FileQuestion, RemoteFiles } from '../remote-files.ts';
+import { folderUrl } from '../url-files.ts';
+import type { FilesMessage, FilesRequest } from './files-protocol.ts';
+
+/** A worker that has a few small things to write down should not need longer. */
+const CLOSE_MILLISECONDS = 5000;
+
+/** Whether this browser may store models: in workers, with locks, and for pages with https or of this machine only. */
+export function canStoreModels(): boolean {
+  return (
+    typeof globalThis.navigator?.storage?.getDirectory === 'function' &&
+    globalThis.navigator.locks !== undefined &&
+    typeof Worker === 'function'
+  );
+}
+
+/**
+ * The files of a model at a URL, kept in the browser's private file system by a worker. Waits while another tab loads the
+ * same model. Undefined where the browser turns out to store nothing, as in some private windows. An aborted signal ends
+ * it with the signal's reason.
+ */
+export async function openStoredFiles(location: string, options: ModelFilesOptions): Promise<ModelFiles | undefined> {
+  options.signal?.throwIfAborted();
+  // May ask the user, who should not keep the model waiting.
+  navigator.storage.persist?.().catch(() => {});
+  const files = new StoredFilesThread(folderUrl(location), options);
+  try {
+    if (await files.opened()) return files;
+  } catch (error) {
+    await files.close();
+    throw error;
+  }
+  await files.close();
+  return undefined;
+}
+
+interface Waiting {
+  readonly resolve: (answer: FileAnswer) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** A page's side of the worker. */
+class StoredFilesThread implements ModelFiles {
+  readonly location: string;
+  readonly #worker: Worker;
+  readonly #files: RemoteFiles;
+  readonly #options: ModelFilesOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #opened = Promise.withResolvers<boolean>();
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #onAbort = () => this.#end(this.#options.signal?.reason);
+  #asked = 0;
+  #ended: { readonly reason: unknown } | undefined;
+
+  constructor(location: string, options: ModelFilesOptions) {
+    this.location = location;
+    this.#options = options;
+    this.#files = new RemoteFiles(location, (question) => this.#ask(question));
+    this.#worker = startFilesWorker();
+    this.#worker.addEventListener('message', ({ data }: MessageEvent<FilesMessage>) => this.#receive(data));
+    this.#worker.addEventListener('error', (event) => {
+      // Whoever waits for an answer is told.
+      event.preventDefault();
+      const problem = event.message || "its script can't be loaded";
+      this.#end(
+        new RankFailedError(`The worker that stores '${location}' failed: ${problem}.`, 'Load the model again.'),
+      );
+      this.#closed.resolve();
+    });
+    options.signal?.addEventListener('abort', this.#onAbort);
+    const { name, token, retryDelay, localFilesOnly } = options;
+    this.#post({ type: 'open', location, options: { name, token, retryDelay, localFilesOnly } });
+  }
+
+  opened(): Promise<boolean> {
+    return this.#opened.promise;
+  }
+
+  nameOf(file: string): string {
+    return this.#files.nameOf(file);
+  }
+
+  async readText(file: string): Promise<string | undefined> {
+    return this.#files.readText(file);
+  }
+
+  async open(file: string): Promise<ByteSource | undefined> {
+    return this.#files.open(file);
+  }
+
+  async list(): Promise<readonly string[]> {
+    return [];
+  }
+
+  async close(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#end(new DisposedError(`'${this.location}' was closed.`, 'Open the checkpoint again.'));
+    const timer = setTimeout(this.#closed.resolve, CLOSE_MILLISECONDS);
+    await this.#closed.promise;
+    clearTimeout(timer);
+    this.#worker.terminate();
+  }
+
+  #ask(question: FileQuestion): Promise<FileAnswer> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended.reason);
+      const id = this.#asked++;
+      this.#waiting.set(id, { resolve, reject });
+      this.#post({ type: 'question', id, question });
+    });
+  }
+
+  #receive(message: FilesMessage): void {
+    switch (message.type) {
+      case 'opened':
+      case 'unavailable':
+        this.#opened.resolve(message.type === 'opened');
+        break;
+      case 'answer':
+        this.#take(message.id)?.resolve(message.answer);
+        break;
+      case 'failure':
+        this.#take(message.id)?.reject(reviveError(message.error, `The worker that stores '${this.location}'`));
+        break;
+      case 'progress':
+        if (!this.#ended) this.#options.onProgress?.(message.event);
+        break;
+      case 'closed':
+        this.#closed.resolve();
+    }
+  }
+
+  #take(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    return waiting;
+  }
+
+  #end(reason: unknown): void {
+    if (this.#ended) return;
+    this.#ended = { reason };
+    this.#post({ type: 'close' });
+    this.#opened.reject(reason);
+    // Nobody may wait for it any more.
+    this.#opened.promise.catch(() => {});
+    for (const { reject } of this.#waiting.values()) reject(reason);
+    this.#waiting.clear();
+  }
+
+  #post(request: FilesRequest): void {
+    this.#worker.postMessage(request);
+  }
+}
+
+function startFilesWorker(): Worker {
+  const here = import.meta.url;
+  return startModuleWorker(
+    new URL('./files-worker.js', here),
+    'mamba2 files',
+    () => new Worker(new URL('./files-worker.js', import.meta.url), { type: 'module', name: 'mamba2 files' }),
+  );
+}

@@ -1,0 +1,32 @@
+/** Where models are stored in the private file system of an origin. */
+const FOLDER = 'mamba2-models';
+
+/** The folder with one folder for each stored model. Rejects where there is no private file system, or none may be used. */
+export async function storedModelsFolder(options: { create: boolean }): Promise<FileSystemDirectoryHandle> {
+  return (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, options);
+}
+
+/** The folder of one model. */
+export async function modelFolder(
+  root: FileSystemDirectoryHandle,
+  location: string,
+  options: { create: boolean },
+): Promise<FileSystemDirectoryHandle> {
+  return root.getDirectoryHandle(await folderName(location), options);
+}
+
+/** The Web Lock that whoever reads, writes or deletes a stored model holds. */
+export async function modelLock(location: string): Promise<string> {
+  return lockOf(await folderName(location));
+}
+
+/** The lock of the model in a folder of this name. */
+export function lockOf(folder: string): string {
+  return `mamba2 model ${folder}`;
+}
+
+/** URLs are longer than names of files may be, and have characters that these may not. */
+async function folderName(location: string): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(location)));
+  return [...hash.subarray(0, 16)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

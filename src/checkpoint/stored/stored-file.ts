@@ -1,0 +1,78 @@
+import { DisposedError } from '../../errors.ts';
+import { assertRange, type ByteSource, bytesFor } from '../byte-source.ts';
+import type { OnBytes } from '../file-progress.ts';
+import { ByteRanges } from './byte-ranges.ts';
+import type { FileVersion } from './file-version.ts';
+import { writeFully } from './quota.ts';
+import { readFully, type StorageFile } from './storage-folder.ts';
+import type { FileRecord } from './stored-record.ts';
+
+/** Fetches what of a file is not stored. Resolves when it is. */
+type Fetch = (file: StoredFile, begin: number, end: number) => Promise<void>;
+
+/** A file of which some ranges are stored and the others are fetched, by somebody else, on need. */
+export class StoredFile implements ByteSource {
+  /** Its URL. */
+  readonly name: string;
+  readonly size: number;
+  readonly version: FileVersion;
+  /** What is stored. */
+  readonly stored: ByteRanges;
+  /** What is stored or on its way. */
+  readonly claimed: ByteRanges;
+  /** Whether the server gives ranges of it; undefined as long as that is not known. */
+  givesRanges: boolean | undefined;
+  readonly #bytes: StorageFile;
+  readonly #fetch: Fetch;
+  readonly #onBytes: OnBytes;
+  #isClosed = false;
+
+  constructor(
+    name: string,
+    version: FileVersion & { readonly size: number },
+    bytes: StorageFile,
+    stored: ByteRanges,
+    use: { readonly fetch: Fetch; readonly onBytes: OnBytes },
+  ) {
+    this.name = name;
+    this.size = version.size;
+    this.version = version;
+    this.#bytes = bytes;
+    this.stored = stored;
+    this.claimed = new ByteRanges(stored);
+    this.#fetch = use.fetch;
+    this.#onBytes = use.onBytes;
+  }
+
+  async read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
+    assertRange(this, offset, length);
+    const end = offset + length;
+    if (!this.stored.covers({ begin: offset, end })) await this.#fetch(this, offset, end);
+    if (this.#isClosed) throw new DisposedError(`'${this.name}' was closed.`, 'Open the checkpoint again.');
+    const bytes = bytesFor(length, scratch);
+    readFully(this.#bytes, bytes, offset);
+    return bytes;
+  }
+
+  /** Stores bytes that were fetched. @throws StorageQuotaError */
+  write(begin: number, bytes: Uint8Array): void {
+    if (this.#isClosed) return;
+    writeFully(this.#bytes, this.name, bytes, begin);
+    this.stored.add({ begin, end: begin + bytes.length });
+    this.#onBytes(this.stored.count, this.size);
+  }
+
+  /** What of it will be there the next time, now that it is on disk. */
+  flush(): FileRecord {
+    if (!this.#isClosed) this.#bytes.flush();
+    return { ...this.version, size: this.size, ranges: [...this.stored] };
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    // Room that was taken ahead.
+    this.#bytes.truncate([...this.stored].at(-1)?.end ?? 0);
+    this.#bytes.close();
+  }
+}

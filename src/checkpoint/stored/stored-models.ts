@@ -1,0 +1,64 @@
+import { isUrl } from '../model-files.ts';
+import { folderUrl } from '../url-files.ts';
+import { ByteRanges } from './byte-ranges.ts';
+import { lockOf, storedModelsFolder } from './model-folder.ts';
+import { readRecord, type StoredRecord } from './stored-record.ts';
+
+/** A model that this browser stores for this site. */
+export interface StoredModel {
+  /** What it was loaded as: a hub id, or a URL. */
+  readonly name: string;
+  /** URL of its folder. */
+  readonly location: string;
+  /** Bytes that are stored. */
+  readonly storedBytes: number;
+  /** Bytes of all its files. More than are stored where a download was interrupted. */
+  readonly totalBytes: number;
+  readonly lastUsed: Date;
+}
+
+/** The models in this browser's private file system, the one used last first. None in Node, which has the hub's cache. */
+export async function storedModels(): Promise<StoredModel[]> {
+  const models: StoredModel[] = [];
+  for (const { folder } of await folders()) {
+    const record = await readRecord(folder);
+    if (record) models.push(describe(record));
+  }
+  return models.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+}
+
+/**
+ * Deletes a model by the name that it was loaded as, or its location. Waits while it is being loaded; models that have
+ * loaded go on without their files. → whether there was one
+ */
+export async function deleteStoredModel(name: string): Promise<boolean> {
+  const location = isUrl(name) ? folderUrl(name) : name;
+  let isFound = false;
+  for (const { root, folder } of await folders()) {
+    const record = await readRecord(folder);
+    if (record?.name !== name && record?.location !== location) continue;
+    isFound = true;
+    await navigator.locks.request(lockOf(folder.name), () => root.removeEntry(folder.name, { recursive: true }));
+  }
+  return isFound;
+}
+
+async function folders(): Promise<{ root: FileSystemDirectoryHandle; folder: FileSystemDirectoryHandle }[]> {
+  const root = await storedModelsFolder({ create: false }).catch(() => undefined);
+  const found = [];
+  for await (const folder of root?.values() ?? []) {
+    if (root && folder.kind === 'directory') found.push({ root, folder });
+  }
+  return found;
+}
+
+function describe({ name, location, lastUsed, files }: StoredRecord): StoredModel {
+  let storedBytes = 0;
+  let totalBytes = 0;
+  for (const file of Object.values(files)) {
+    if ('isAbsent' in file) continue;
+    storedBytes += new ByteRanges(file.ranges).count;
+    totalBytes += file.size;
+  }
+  return { name, location, storedBytes, totalBytes, lastUsed: new Date(lastUsed) };
+}

@@ -39,10 +39,9 @@ function lowerTask(lowering: Lowering, task: Task): boolean {
   if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
     return false;
   }
-  const { vectorRows, smallVectorRows } = lowering.launch;
-  const isSmall = task.weight.inFeatures * task.weight.outFeatures <= smallVectorRows.values;
+  const { vectorRows } = lowering.launch;
   const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
-  if (T <= (isSmall ? smallVectorRows.rows : vectorRows)) {
+  if (T <= vectorRows) {
     const shape = vectorShape(lowering, task);
     if (shape) return lowerVector(lowering, task, shape);
   }

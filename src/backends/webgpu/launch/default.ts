@@ -3,7 +3,6 @@ import type { LaunchParameters } from './launch-parameters.ts';
 /** Small enough for every device: 16 KiB of workgroup memory, 256 invocations. */
 export const DEFAULT_LAUNCH: LaunchParameters = {
   vectorRows: 8,
-  smallVectorRows: { values: 0, rows: 8 },
   vector: { rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
   matrixFew: [],
   matrix: [{ minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8 }],

@@ -5,8 +5,6 @@
 export interface LaunchParameters {
   /** Rows that linear-vector takes at once at most. */
   readonly vectorRows: number;
-  /** The same for matrices of at most `values`, which caches hold. */
-  readonly smallVectorRows: { readonly values: number; readonly rows: number };
   readonly vector: {
     /** Rows of W in a patch of 32 invocations: a divisor of 32. */
     readonly rows: number;

@@ -5,7 +5,6 @@ const ANY = Number.POSITIVE_INFINITY;
 /** Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B. */
 export const NVIDIA_LAUNCH: LaunchParameters = {
   vectorRows: 4,
-  smallVectorRows: { values: 4e6, rows: 8 },
   vector: { rows: 8, blocking: 4, busy: 4600, maxParts: 16, ahead: 4 },
   matrixFew: [
     { maxRows: 16, minOutputs: 6400, minInputs: 0, panels: 1, parts: 8, ahead: 8 },

@@ -18,9 +18,9 @@ export class FaultyGpu {
   onDevice: (device: GPUDevice) => void = () => {};
 
   /** Puts it in place of the machine's, for everything in this thread that asks for one. */
-  static async install(): Promise<FaultyGpu> {
+  static async install(nodeOptions: readonly string[] = []): Promise<FaultyGpu> {
     const faulty = new FaultyGpu();
-    const gpu = await createNodeGpu([]);
+    const gpu = await createNodeGpu(nodeOptions);
     const requestAdapter = async (options?: GPURequestAdapterOptions) => {
       const adapter = await gpu.requestAdapter(options);
       const requestDevice = adapter?.requestDevice.bind(adapter);

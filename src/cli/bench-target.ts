@@ -9,13 +9,13 @@ import { loadModel } from '../engine/load-model.ts';
 import { checkpointDType } from '../engine/load-rank.ts';
 import { loadSynthetic } from '../engine/synthetic-model.ts';
 import { LayerContext } from '../layers/layer-context.ts';
-import { ParameterTable } from '../layers/parameter.ts';
+import { isMatrix, ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { isMatrix, memoryByDType } from './parameter-kinds.ts';
+import { memoryByDType } from './parameter-kinds.ts';
 
 /** What to measure: a model's folder, or a config whose weights are made up. */
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });

@@ -1,4 +1,4 @@
-import type { ParameterTable } from '../layers/parameter.ts';
+import { isMatrix, type ParameterTable } from '../layers/parameter.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
@@ -53,9 +53,4 @@ function bytesOf(table: ParameterTable, name: string, dtype: WeightDType): numbe
   if (!isMatrix(name, shape)) return elementCount(shape) * 4;
   const columns = shape[shape.length - 1];
   return weightBytes(elementCount(shape) / columns, columns, dtype);
-}
-
-/** Whether a weight is a matrix, or a stack of them as experts' are; a convolution's has three axes, too. */
-export function isMatrix(name: string, { length }: readonly number[]): boolean {
-  return name.endsWith('.weight') && (length === 2 || (length === 3 && !name.includes('conv1d.')));
 }

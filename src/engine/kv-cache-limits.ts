@@ -13,11 +13,12 @@ export interface KvCacheLimits {
 
 /** Where nobody says more. */
 const DEFAULT_BYTES = 2 ** 30;
-const DEFAULT_TOKENS = 2 ** 15;
+const DEFAULT_TOKENS = 2 ** 12;
+const DEFAULT_MODEL_LEN = 2 ** 15;
 
 /**
- * Blocks for a model's attention layers: as many as the memory holds, but unless it was asked for no more than all
- * sequences could fill. One is for copies.
+ * Blocks for a model's attention layers: as many as the memory holds, but unless it was asked for no more than a long
+ * sequence takes, or all of usual length. One is for copies.
  * @throws ArgumentError when a sequence of `maxModelLen` tokens does not fit.
  */
 export function numKvBlocks(sizes: readonly KvCacheSize[], limits: KvCacheLimits): number {
@@ -26,10 +27,12 @@ export function numKvBlocks(sizes: readonly KvCacheSize[], limits: KvCacheLimits
   const numbers = sizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
   const blockBytes = 4 * KV_BLOCK_SIZE * numbers;
   const held = Math.floor((kvCacheMemoryBytes ?? DEFAULT_BYTES) / blockBytes);
-  const least = 1 + Math.ceil((maxModelLen ?? 1) / KV_BLOCK_SIZE);
+  const blocksFor = (tokens: number) => Math.ceil(tokens / KV_BLOCK_SIZE);
+  const least = 1 + blocksFor(maxModelLen ?? 1);
   if (kvCacheMemoryBytes === undefined) {
-    const most = 1 + slots * Math.ceil((maxModelLen ?? DEFAULT_TOKENS) / KV_BLOCK_SIZE);
-    return Math.max(least, Math.min(held, most));
+    const usual = Math.min(maxModelLen ?? DEFAULT_TOKENS, DEFAULT_TOKENS);
+    const most = Math.max(blocksFor(maxModelLen ?? DEFAULT_MODEL_LEN), slots * blocksFor(usual));
+    return Math.max(least, Math.min(held, 1 + most));
   }
   if (held >= least) return held;
   throw new ArgumentError(

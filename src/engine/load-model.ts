@@ -37,8 +37,9 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
   /**
-   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: as much as `maxNumSeqs`
-   * sequences of 32768 tokens take (or of `maxModelLen`), but at most 1 GiB or what one such sequence takes.
+   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: for `maxNumSeqs` sequences
+   * of 4096 tokens, or one of 32768 (of `maxModelLen`, where that is given), but at most 1 GiB unless `maxModelLen` takes
+   * more.
    */
   readonly kvCacheMemoryBytes?: number | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */

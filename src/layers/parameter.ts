@@ -97,6 +97,11 @@ export class ParameterTable {
   }
 }
 
+/** Whether a weight is a matrix, or a stack of them as experts' are; a convolution's has three axes, too. */
+export function isMatrix(name: string, { length }: readonly number[]): boolean {
+  return name.endsWith('.weight') && (length === 2 || (length === 3 && !name.includes('conv1d.')));
+}
+
 /** A value that is there only once its weights have been loaded. */
 export class Loaded<T> {
   readonly #what: string;

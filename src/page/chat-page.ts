@@ -1,3 +1,4 @@
+import { Batcher } from './batcher.ts';
 import { Composer } from './composer.ts';
 import { Conversation, type Turn } from './conversation.ts';
 import { byId, element } from './element.ts';
@@ -102,6 +103,9 @@ export class ChatPage {
       view.takeBack();
       void this.#run(model, turn, view);
     });
+    const batcher = new Batcher((pieces: readonly AnswerPiece[]) =>
+      this.#transcript.grow(() => this.#show(pieces, view)),
+    );
     try {
       const { values } = this.#settings;
       const question = this.#conversation.question(values.systemPrompt);
@@ -109,21 +113,28 @@ export class ChatPage {
         if (running.signal.aborted) break;
         progress.add(piece);
         turn.answer += piece.text;
-        this.#transcript.grow(() => {
-          const moment = view.add(piece);
-          if (!moment) return;
-          this.#transcript.remember(moment);
-          this.#memory.add(moment);
-        });
+        batcher.add(piece);
       }
+      batcher.flush();
       this.#transcript.grow(() => view.end(running.signal.aborted ? 'Stopped.' : progress.note(), again));
     } catch (error) {
+      batcher.flush();
       const isStopped = running.signal.aborted;
       this.#transcript.grow(() => (isStopped ? view.end('Stopped.', again) : view.fail(this.#explain(error), again)));
     }
     if (this.#running !== running) return;
     this.#running = undefined;
     this.#composer.setBusy(false, true);
+  }
+
+  #show(pieces: readonly AnswerPiece[], view: TurnView): void {
+    for (const piece of pieces) {
+      const moment = view.add(piece);
+      if (!moment) continue;
+      this.#transcript.remember(moment);
+      this.#memory.add(moment);
+    }
+    this.#memory.update();
   }
 
   #againButton(again: () => void): HTMLButtonElement {

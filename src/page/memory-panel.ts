@@ -28,6 +28,8 @@ export class MemoryPanel {
   readonly #history = new MomentHistory();
   /** Chosen by the reader; stays until another is, or none. */
   #chosen: Moment | undefined;
+  /** The reader points at it. */
+  #pointed: Moment | undefined;
   #report: MemoryReport | undefined;
   #looked: Cell | undefined;
   #tableTimer: ReturnType<typeof setTimeout> | undefined;
@@ -47,14 +49,19 @@ export class MemoryPanel {
     this.choose(undefined);
   }
 
+  /** Takes what comes; `update` shows it. */
   add(moment: Moment): void {
     this.#history.add(moment);
+  }
+
+  update(): void {
     this.#slider.max = `${this.#history.moments.length}`;
-    if (!this.#chosen) this.#showLive();
+    if (!this.#chosen && !this.#pointed) this.#showLive();
   }
 
   /** Shows a moment while the reader points at it. */
   preview(moment: Moment | undefined): void {
+    this.#pointed = moment;
     const shown = moment ?? this.#chosen;
     if (shown) this.#show(shown.report, momentLabel(shown));
     else this.#showLive();

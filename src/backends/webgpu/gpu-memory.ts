@@ -74,7 +74,7 @@ export class GpuMemory {
     if (!error) return;
     throw new OutOfDeviceMemoryError(
       `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB on the GPU, which it does not have: ${error.message}`,
-      "Use a smaller dtype, fewer slots (maxNumSeqs), or the device 'cpu'.",
+      "Use a smaller dtype, fewer slots (maxNumSeqs), less kvCacheMemoryBytes, or the device 'cpu'.",
     );
   }
 

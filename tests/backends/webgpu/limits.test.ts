@@ -1,0 +1,154 @@
+import { describe, expect, test, vi } from 'vitest';
+import type { Backend } from '../../../src/backends/backend.ts';
+import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
+import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
+import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
+import { ArgumentError } from '../../../src/errors.ts';
+import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
+import type { Tensor } from '../../../src/tensor/tensor.ts';
+import { hasGpu } from '../../software-gpu.ts';
+import { describeCausalConv1dUpdate } from '../suite/causal-conv1d-update.ts';
+import { expectClose, indices } from '../suite/harness.ts';
+import { Inputs } from '../suite/inputs.ts';
+import { describeNorms } from '../suite/norms.ts';
+import { describeSelectiveStateUpdate } from '../suite/selective-state-update.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+const tolerance = { relative: 1e-4, absolute: 1e-4 };
+const demands = {
+  tolerances: {
+    convolution: tolerance,
+    stateSpace: tolerance,
+    dense: tolerance,
+    norm: tolerance,
+    quantized: tolerance,
+  },
+  bitExact: false,
+};
+/** What every WebGPU device gives, and nothing beyond. */
+const least = {
+  defaultLimits: true,
+  withoutFeatures: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
+};
+
+describe.skipIf(!hasGpu)('a device of the least limits and no features', () => {
+  test('is what the tests get', async () => {
+    const { limits, features, device } = await requestGpuDevice(least);
+    expect(limits).toMatchObject({
+      maxStorageBuffersPerShaderStage: 8,
+      maxStorageBufferBindingSize: 128 * 2 ** 20,
+      maxComputeWorkgroupStorageSize: 16384,
+    });
+    expect(features.has('subgroups')).toBe(false);
+    device.destroy();
+  });
+
+  // These have the most bindings, or use workgroup memory.
+  describeSelectiveStateUpdate(() => createWebGpuBackend(least), demands);
+  describeCausalConv1dUpdate(() => createWebGpuBackend(least), demands);
+  describeNorms(() => createWebGpuBackend(least), demands);
+});
+
+/** Runs the same on a device that can bind 4 KiB at most and on the reference; → both results. */
+async function onBoth(
+  compute: (backend: Backend) => Tensor | Promise<Float32Array>,
+): Promise<[Float32Array, Float32Array]> {
+  const small = await createWebGpuBackend({ limits: { maxStorageBufferBindingSize: 4096, maxBufferSize: 4096 } });
+  const run = async (backend: Backend) => {
+    const result = await compute(backend);
+    return result instanceof Float32Array ? result : backend.read(result);
+  };
+  const results = [await run(small), await run(new ReferenceBackend())] as [Float32Array, Float32Array];
+  small.dispose();
+  return results;
+}
+
+describe.skipIf(!hasGpu)('what is larger than a binding', () => {
+  test.each(WEIGHT_DTYPES)('weights of %s lie in parts of some outputs', async (dtype) => {
+    const [T, inFeatures, outFeatures] = [3, 200, 90];
+    const [actual, expected] = await onBoth((backend) => {
+      const inputs = new Inputs(1);
+      const x = backend.tensor(inputs.normal(T * inFeatures), [T, inFeatures]);
+      const weight = inputs.normal(outFeatures * inFeatures, 0, 0.1);
+      const writer = backend.linearWeightWriter(outFeatures, inFeatures, dtype);
+      // In blocks that do not end where parts do.
+      for (let row = 0; row < outFeatures; row += 7) {
+        writer.writeRows(row, weight.subarray(row * inFeatures, Math.min(row + 7, outFeatures) * inFeatures));
+      }
+      const w = writer.finish();
+      const y = backend.linear(x, w, backend.tensor(inputs.normal(outFeatures), [outFeatures]));
+      const rows = backend.embedding(indices(backend, [0, 89, 44, 90, -1]), w);
+      return backend.read(y).then(async (values) => Float32Array.of(...values, ...(await backend.read(rows))));
+    });
+    expectClose(actual, expected, tolerance, 'y and rows');
+  });
+
+  test('states lie in parts of some slots: they are updated, scanned, copied, saved and loaded', async () => {
+    const [slots, H, P, N, C, W] = [9, 2, 8, 16, 48, 3];
+    const [actual, expected] = await onBoth(async (backend) => {
+      const inputs = new Inputs(2);
+      const normal = (...shape: number[]) => {
+        return backend.tensor(inputs.normal(shape.reduce((a, b) => a * b, 1)), shape);
+      };
+      const states = normal(slots, H, P, N);
+      const convStates = normal(slots, C, W);
+      const scan = () => ({
+        A: backend.tensor(inputs.decayRates(H), [H]),
+        D: normal(H),
+        dtBias: normal(H),
+        dtSoftplus: true,
+        nGroups: 1,
+      });
+      const conv = { weight: normal(C, W + 1), bias: normal(C), activation: 'silu' as const };
+      const few = indices(backend, [8, 0, -1, 4]);
+      const results = [
+        backend.selectiveStateUpdate({
+          ...scan(),
+          ...{ x: normal(4, H * P), dt: normal(4, H), B: normal(4, N), C: normal(4, N) },
+          state: states,
+          stateBatchIndices: few,
+        }),
+        backend.causalConv1dUpdate({ ...conv, x: normal(4, C), convState: convStates, convStateIndices: few }),
+      ];
+      const sequences = {
+        queryStartLoc: indices(backend, [0, 3, 4, 9]),
+        cacheIndices: indices(backend, [7, 2, 8]),
+        hasInitialState: indices(backend, [1, 0, 1]),
+      };
+      results.push(
+        backend.mambaChunkScan({
+          ...scan(),
+          ...sequences,
+          ...{ x: normal(9, H * P), dt: normal(9, H), B: normal(9, N), C: normal(9, N) },
+          ssmStates: states,
+          chunkSize: 4,
+        }),
+        backend.causalConv1dFn({ ...conv, ...sequences, x: normal(9, C), convStates }),
+      );
+      backend.copySlot(states, 8, 1);
+      backend.copySlot(states, 1, 0);
+      const saved = backend.saveSlot(states, 7);
+      backend.loadSlot(states, 3, saved);
+      results.push(backend.sliceRows(states, 2, 9), states, convStates);
+      const values: number[] = [];
+      for (const [i, result] of results.entries()) {
+        const rows = await backend.read(result);
+        // The third row of the first two is a padded one.
+        values.push(
+          ...(i < 2 ? [...rows.subarray(0, rows.length / 2), ...rows.subarray((3 * rows.length) / 4)] : rows),
+        );
+      }
+      return Float32Array.from(values);
+    });
+    expectClose(actual, expected, tolerance, 'results and states');
+  });
+
+  test('activations are refused with what to do', async () => {
+    const backend = await createWebGpuBackend({ limits: { maxStorageBufferBindingSize: 4096 } });
+    const x = backend.zeros([64, 64]);
+    expect(() => backend.add(x, x)).not.toThrow(TypeError);
+    await expect(async () => backend.read(backend.add(x, x))).rejects.toThrow(ArgumentError);
+    backend.dispose();
+  });
+});

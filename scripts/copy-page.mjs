@@ -1,4 +1,6 @@
-// What of the chat page is no TypeScript goes into the build as it is.
+// What of the pages is no TypeScript goes into the build as it is.
 import { cpSync } from 'node:fs';
 
-cpSync('src/page', 'dist/page', { recursive: true, filter: (file) => !file.endsWith('.ts') });
+for (const page of ['page', 'playground']) {
+  cpSync(`src/${page}`, `dist/${page}`, { recursive: true, filter: (file) => !file.endsWith('.ts') });
+}

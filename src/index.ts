@@ -21,6 +21,7 @@ export {
   SharedMemoryGroup,
 } from './distributed/shared-memory-group.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
+export type { DeviceChoice } from './engine/choose-device.ts';
 export { DEVICES, type Device } from './engine/devices.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
 export type { EngineLimits } from './engine/engine-options.ts';

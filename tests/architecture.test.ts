@@ -19,6 +19,7 @@ const FLOORS = [
   'models',
   'engine',
   'faces',
+  'playground',
   'server',
   'cli',
 ];

@@ -1,7 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import { CpuBackend } from '../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../backends/cpu/kernels.ts';
-import { compileFastestKernels, loadKernels } from '../backends/cpu/load-kernels.ts';
+import { fastestKernels, loadKernels } from '../backends/cpu/load-kernels.ts';
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { UnsupportedDeviceError } from '../errors.ts';
 import { BlockwiseQuantization, type QuantizationConfig } from '../layers/quantization.ts';
@@ -26,7 +26,7 @@ export function checkDevice(device: string): void {
  */
 export function compileForDevice(device: string): CompiledKernels | undefined {
   checkDevice(device);
-  return device === 'auto' || device === 'cpu' ? compileFastestKernels() : undefined;
+  return device === 'auto' || device === 'cpu' ? fastestKernels() : undefined;
 }
 
 /**

@@ -7,11 +7,13 @@ import type { ServerEnv } from './env.ts';
 import { HttpError, toHttpError } from './http-error.ts';
 import { openApiDocument } from './openapi.ts';
 import { PAGE_FOLDER, readPage } from './page-files.ts';
+import { playgroundFiles } from './playground-files.ts';
 import { requestLog } from './request-log.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { completions } from './routes/completions.ts';
 import { getModel, listModels } from './routes/models.ts';
 import { pageFile } from './routes/page.ts';
+import { playgroundFile } from './routes/playground.ts';
 import { detokenize, tokenize } from './routes/tokenization.ts';
 import { ServerMetrics } from './server-metrics.ts';
 
@@ -55,6 +57,9 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
   for (const [path, methods] of Object.entries(routes)) register(app, path, methods);
   if (options.page ?? true) {
     for (const [path, file] of readPage(PAGE_FOLDER)) register(app, path, { GET: pageFile(file) });
+    // The page's URLs are relative to its folder.
+    register(app, '/playground', { GET: (c) => c.redirect('playground/') });
+    register(app, '/playground/:path{.*}', { GET: playgroundFile(playgroundFiles()) });
   }
 
   app.notFound((c) => {

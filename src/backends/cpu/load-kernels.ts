@@ -11,6 +11,21 @@ import {
 import { kernelsAreRight } from './self-check.ts';
 
 /**
+ * Kept for the life of the process: the next model loads quicker, and V8 can end the process when threads come and go
+ * while WebAssembly's code is freed (nodejs/node#64500).
+ */
+let fastest: CompiledKernels | undefined;
+
+/**
+ * {@link compileFastestKernels}, which compiles when it is first called.
+ * @throws UnsupportedDeviceError where WebAssembly has no SIMD.
+ */
+export function fastestKernels(): CompiledKernels {
+  fastest ??= compileFastestKernels();
+  return fastest;
+}
+
+/**
  * The fastest kernels that this engine compiles and computes right.
  * @throws UnsupportedDeviceError where WebAssembly has no SIMD.
  */

@@ -1,0 +1,12 @@
+/** A control of a form, by its name. */
+export function control(form: HTMLFormElement, name: string): HTMLInputElement | HTMLSelectElement {
+  const found = form.elements.namedItem(name);
+  if (found instanceof HTMLInputElement || found instanceof HTMLSelectElement) return found;
+  throw new Error(`The form has no field '${name}'.`);
+}
+
+/** undefined where the field is empty, or what it holds is not in its range. */
+export function numberIn(form: HTMLFormElement, name: string): number | undefined {
+  const { value, validity } = control(form, name);
+  return value === '' || !validity.valid ? undefined : Number(value);
+}

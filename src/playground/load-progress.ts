@@ -1,0 +1,60 @@
+import type { ProgressEvent } from '../index.ts';
+import { formatBytes } from './sizes.ts';
+
+interface Count {
+  readonly loaded: number;
+  readonly total: number;
+}
+
+/** Bytes per weight; `auto` is as stored. */
+const WEIGHT_BYTES: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2, int8: 1.03, int4: 0.55 };
+
+/** What all events of a load together say. */
+export class LoadProgress {
+  /** By file: what is fetched or stored. */
+  readonly #files = new Map<string, Count>();
+  #weights: Count | undefined;
+  #isReady = false;
+
+  add({ status, file, loaded, total }: ProgressEvent): void {
+    if (status === 'ready') this.#isReady = true;
+    if (loaded === undefined || total === undefined) return;
+    if (status === 'load') this.#weights = { loaded, total };
+    else if (file !== undefined) this.#files.set(file, { loaded, total });
+  }
+
+  /** 0 to 1. Weights are read as they come, so whichever is further back tells. */
+  get fraction(): number {
+    if (this.#isReady) return 1;
+    const { loaded, total } = this.#fetched;
+    const fetched = total === 0 ? 0 : loaded / total;
+    const read = this.#weights ? this.#weights.loaded / this.#weights.total : 0;
+    // Until the weights are begun, what is fetched is small files.
+    return this.#weights ? Math.min(fetched, read) : Math.min(fetched, 0.05);
+  }
+
+  /** A line for people. */
+  get text(): string {
+    if (this.#isReady) return 'Ready.';
+    const { loaded, total } = this.#fetched;
+    if (total === 0) return 'Looking for the model …';
+    if (loaded < total) return `${formatBytes(loaded)} of ${formatBytes(total)} are here …`;
+    return `Reading ${formatBytes(total)} …`;
+  }
+
+  /** What the weights take in memory, about. */
+  weightBytes(dtype: string): number {
+    const perWeight = WEIGHT_BYTES[dtype];
+    if (perWeight !== undefined) return (this.#weights?.total ?? 0) * perWeight;
+    const files = [...this.#files].filter(([name]) => name.endsWith('.safetensors'));
+    return files.reduce((sum, [, { total }]) => sum + total, 0);
+  }
+
+  get #fetched(): Count {
+    let sum = { loaded: 0, total: 0 };
+    for (const { loaded, total } of this.#files.values()) {
+      sum = { loaded: sum.loaded + loaded, total: sum.total + total };
+    }
+    return sum;
+  }
+}

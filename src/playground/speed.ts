@@ -1,0 +1,29 @@
+/** How fast tokens come. */
+export class Speed {
+  readonly #begin: number;
+  #first: number | undefined;
+  #last = 0;
+  #count = 0;
+
+  /** @param now milliseconds */
+  constructor(now: number) {
+    this.#begin = now;
+  }
+
+  add(now: number): void {
+    this.#first ??= now;
+    this.#last = now;
+    this.#count++;
+  }
+
+  /** Of the tokens after the first; undefined before there is a second. */
+  get tokensPerSecond(): number | undefined {
+    if (this.#first === undefined || this.#last === this.#first) return undefined;
+    return ((this.#count - 1) * 1000) / (this.#last - this.#first);
+  }
+
+  /** Milliseconds from the beginning to the first token. */
+  get firstToken(): number | undefined {
+    return this.#first === undefined ? undefined : this.#first - this.#begin;
+  }
+}

@@ -1,0 +1,40 @@
+import { byId } from '../page/element.ts';
+
+/** The text: what was given, and what the model made of it. */
+export class TextSheet {
+  readonly #scroller = byId('scroller', HTMLElement);
+  readonly #prompt = byId('prompt-text', HTMLElement);
+  readonly #answer = byId('answer-text', HTMLElement);
+  readonly #failure = byId('failure', HTMLElement);
+  /** Came since the last frame. */
+  #pending = '';
+  #isDrawing = false;
+
+  begin(prompt: string): void {
+    this.#prompt.textContent = prompt;
+    this.#answer.textContent = '';
+    this.#failure.textContent = '';
+    this.#pending = '';
+  }
+
+  add(text: string): void {
+    this.#pending += text;
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    // Tokens may come faster than frames.
+    requestAnimationFrame(() => this.#draw());
+  }
+
+  fail(message: string): void {
+    this.#failure.textContent = message;
+  }
+
+  #draw(): void {
+    this.#isDrawing = false;
+    const { scrollTop, clientHeight, scrollHeight } = this.#scroller;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < 40;
+    this.#answer.append(this.#pending);
+    this.#pending = '';
+    if (isAtEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+}

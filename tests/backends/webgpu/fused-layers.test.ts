@@ -25,7 +25,6 @@ const BATCHES = {
   'one row': [decode(3)],
   'five rows': [decode(3), decode(0), decode(-1), decode(7), decode(1)],
   'nine rows': Array.from({ length: 9 }, (_, slot) => decode(slot)),
-  'a prompt': [prefill(2, 150, 0)],
   'prompts, one of them continued': [prefill(2, 20, 0), prefill(5, 140, 30), prefill(-1, 3, 0)],
   'rows and a prompt': [decode(3), decode(4), prefill(6, 33, 0)],
 } satisfies Readonly<Record<string, readonly ScheduledSequence[]>>;
@@ -35,7 +34,7 @@ describe.skipIf(!hasGpu)('fused layers', () => {
     {
       groups: 2,
       dtype: 'float16',
-      batches: ['one row', 'five rows', 'nine rows', 'a prompt', 'prompts, one of them continued', 'rows and a prompt'],
+      batches: ['one row', 'nine rows', 'prompts, one of them continued', 'rows and a prompt'],
     },
     { groups: 1, dtype: 'float32', batches: ['five rows', 'rows and a prompt'] },
     { groups: 1, dtype: 'bfloat16', batches: ['one row'] },

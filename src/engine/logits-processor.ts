@@ -1,5 +1,8 @@
 import type { SamplingParams } from './sampling-params.ts';
 
+/** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
+const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
+
 /** What changes a request's logits before a token is drawn, beside its params. */
 export interface LogitsConstraints {
   readonly promptTokenIds: readonly number[];
@@ -67,7 +70,10 @@ export class LogitsProcessor {
   #penalize(scores: Float32Array): void {
     const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#params;
     const repeat = (id: number) => {
-      scores[id] = scores[id] > 0 ? scores[id] / repetitionPenalty : scores[id] * repetitionPenalty;
+      // What is forbidden stays so.
+      if (scores[id] === Number.NEGATIVE_INFINITY) return;
+      const penalized = scores[id] > 0 ? scores[id] / repetitionPenalty : scores[id] * repetitionPenalty;
+      scores[id] = Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32));
     };
     if (repetitionPenalty !== 1) {
       for (const id of this.#promptIds) repeat(id);

@@ -36,6 +36,13 @@ describe('choosing a token', () => {
     for (const temperature of [5e-324, 1e-7, 1e-4]) expect(sampler({ temperature }).sample(logits).tokenId).toBe(1);
   });
 
+  test.each([5e-324, 1e-38, 1e308])('a repetition penalty of %d makes no infinities', (repetitionPenalty) => {
+    for (const temperature of [0, 1]) {
+      const { tokenId } = sampler({ temperature, repetitionPenalty }, [0, 1, 2, 3, 4]).sample(logits);
+      expect(tokenId).toBeLessThan(4);
+    }
+  });
+
   test('logprob is the log-softmax of the raw logits, whatever is sampled', () => {
     const { tokenId, logprob } = sampler({ temperature: 0.3, repetitionPenalty: 1.5 }, [1]).sample(logits);
     expect(logprob).toBeCloseTo(Math.log(probabilities(logits)[tokenId]), 6);

@@ -15,25 +15,7 @@ enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
-struct Params {
-  T: u32,
-  outputs: u32,
-  firstOutput: u32,
-  outOffset: u32,
-  outStride: u32,
-  biasOffset: u32,
-  residualOffset: u32,
-  residualStride: u32,
-  convBegin: u32,
-  C: u32,
-  silu: u32,
-  statesOffset: u32,
-  statesStride: u32,
-  convWeightOffset: u32,
-  convBiasOffset: u32,
-  convolvedOffset: u32,
-  convolvedStride: u32,
-}
+#include "linear-matrix-params"
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;

@@ -31,6 +31,18 @@ export interface TokenSampling {
   readonly endTokenIds: readonly number[];
 }
 
+/** The likeliest token, and nothing else. */
+export const GREEDY: TokenSampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  u: 0,
+  repetitionPenalty: 1,
+  edits: [],
+  endTokenIds: [],
+};
+
 /** The same with the place where the chosen token is kept. */
 export interface SampledRow extends TokenSampling {
   readonly slot: number;

@@ -1,5 +1,5 @@
 import type { Backend } from '../backends/backend.ts';
-import { LAST_SAMPLED, type SampledRow } from '../backends/sampling-ops.ts';
+import { GREEDY, LAST_SAMPLED, type SampledRow, samplingVectors } from '../backends/sampling-ops.ts';
 import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, DisposedError } from '../errors.ts';
@@ -94,13 +94,14 @@ export class ModelRunner implements Executor {
   async prepare(): Promise<void> {
     const backend = this.#backend;
     if (!backend.prepare) return;
-    const { model, states, none } = this.#usable();
+    const { model, states, none, sampled } = this.#usable();
     if (model.kvCacheSizes.length > 0) return;
     for (const rows of PREPARED_DECODES) {
       await backend.prepare(() => {
         const indices = (value: number) => backend.tensor(new Int32Array(rows).fill(value), [rows]);
         const metadata = decodeMetadata(indices(PAD_SLOT_ID), none, this.#chunkSize);
-        model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+        const logits = model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+        if (sampled) this.#prepareSampling(logits, sampled);
       });
     }
     for (const numTokens of PREPARED_PREFILLS) {
@@ -233,6 +234,15 @@ export class ModelRunner implements Executor {
     ]);
     const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
     return { logits: values, sampled: tokens, logDecays: sums && selectLogDecays(sums, rows, layers, size) };
+  }
+
+  #prepareSampling(logits: Tensor, sampled: Tensor): void {
+    const backend = this.#backend;
+    const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
+    const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
+    backend.sampling?.sampleTokens(logits, vectors, sampled);
+    const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
+    backend.sampling?.takeSampled(indices, indices, sampled);
   }
 
   #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import { LAST_SAMPLED } from '../../src/backends/sampling-ops.ts';
 import { ArgumentError, EmptyPromptError, QueueFullError } from '../../src/errors.ts';
 import { greedy, prompt, Rig } from './engine-rig.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
 
 describe('where the executor samples', () => {
   /** Per step: what it was told to go on from. */
-  const told = ({ executor }: Rig) => executor.batches.map(({ sequences }) => sequences.map(({ tokenIds }) => tokenIds));
+  const told = ({ executor }: Rig) =>
+    executor.batches.map(({ sequences }) => sequences.map(({ tokenIds }) => tokenIds));
 
   test('is told of the next step before it has given this one, and nothing comes of what it does too much', async () => {
     const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
@@ -23,14 +25,16 @@ describe('where the executor samples', () => {
     expect(rig.engine.hasWork()).toBe(false);
   });
 
-  test('waits for the token where the next one depends on it, or others could begin', async () => {
-    const rig = new Rig({ snapshotInterval: 100, maxNumSeqs: 2 }, undefined, true);
-    rig.add('a', [1, 2], { maxTokens: 4, ignoreEos: true, repetitionPenalty: 1.1 });
-    rig.add('b', [3], { maxTokens: 4, ignoreEos: true, logprobs: 1 });
-    rig.add('c', [4], { maxTokens: 4, ignoreEos: true });
-    await rig.finish();
-    expect(told(rig).flat(2).slice(0, 12)).not.toContain(LAST_SAMPLED);
-    for (const id of ['a', 'b', 'c']) expect(rig.ended.get(id)?.error).toBeUndefined();
+  test('waits for the token where what comes next depends on it', async () => {
+    const plain = { maxTokens: 4, ignoreEos: true };
+    const dependent = [{ repetitionPenalty: 1.1 }, { logprobs: 1 }, { stop: 'x' }, { halfLifeInterval: 1 }];
+    for (const options of dependent) {
+      const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+      rig.add('a', [1, 2], { ...plain, ...options });
+      await rig.finish();
+      expect(told(rig).flat(2)).not.toContain(LAST_SAMPLED);
+      expect(rig.ended.get('a')?.error).toBeUndefined();
+    }
   });
 
   test('a failure in a step that was begun ahead ends what runs once', async () => {

@@ -48,7 +48,7 @@ export interface TokenizerReport {
 export async function inspectFolder(folder: string): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(folder);
   try {
-    const definition = defineModel(checkpoint.config);
+    const definition = defineModel(checkpoint.config, checkpoint.names());
     const model = definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32'));
     const table = new ParameterTable(model);
     const counts = countParameters(table);

@@ -30,7 +30,7 @@ export async function loadRank(
   options: RankOptions,
   watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<ModelRunner> {
-  const definition = defineModel(checkpoint.config);
+  const definition = defineModel(checkpoint.config, checkpoint.names());
   return makeRank(definition, group, options, checkpointDType(checkpoint), (model) =>
     loadWeights(model, definition, checkpoint, { ...options, ...watch }),
   );

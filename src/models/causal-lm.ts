@@ -56,11 +56,8 @@ export interface ModelConfig {
 export interface ModelDefinition {
   readonly config: ModelConfig;
   create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
-  /**
-   * The model's own name of a checkpoint tensor; undefined for one that it does not need.
-   * @param stored names of all tensors of the checkpoint.
-   */
-  parameterName(checkpointName: string, stored: ReadonlySet<string>): string | undefined;
+  /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
+  parameterName(checkpointName: string): string | undefined;
 }
 
 /** One architecture: which configs are its own, and what they describe. */
@@ -69,6 +66,9 @@ export interface Architecture {
   readonly names: readonly string[];
   /** Whether a config without `architectures` is meant for this one. */
   recognizes(json: JsonObject): boolean;
-  /** @throws ConfigError */
-  define(json: JsonObject): ModelDefinition;
+  /**
+   * @param stored names of the checkpoint's tensors, for models that writers store in several ways.
+   * @throws ConfigError
+   */
+  define(json: JsonObject, stored: ReadonlySet<string>): ModelDefinition;
 }

@@ -1,6 +1,6 @@
 import { getOwn } from '../checkpoint/json.ts';
 import { Attention } from '../layers/attention.ts';
-import { FusedMoe } from '../layers/fused-moe.ts';
+import { FusedMoe, type FusedMoeOptions } from '../layers/fused-moe.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
@@ -16,6 +16,15 @@ import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
 import { isSpare } from './hybrid-config.ts';
 import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.ts';
 
+/** A config, and what only the checkpoint tells. */
+interface StoredConfig extends NemotronHConfig {
+  /** Most writers store each expert's matrices; transformers 5 stacks them, except in the original format. */
+  readonly expertLayout: FusedMoeOptions['layout'];
+}
+
+/** The tensors of a layer's experts where they are stacked; they have no `.weight` behind their names. */
+const STACKED_EXPERTS = /^(model|backbone)\.layers\.\d+\.mixer\.experts\.(up|down)_proj$/;
+
 /** Norm, one of four kinds of layers, residual. */
 class NemotronHBlock implements DecoderLayer {
   readonly mixer: MambaMixer2 | undefined;
@@ -28,7 +37,7 @@ class NemotronHBlock implements DecoderLayer {
 
   constructor(
     context: LayerContext,
-    config: NemotronHConfig,
+    config: StoredConfig,
     i: number,
     prefix: string,
     quantConfig?: QuantizationConfig,
@@ -92,15 +101,15 @@ class NemotronHBlock implements DecoderLayer {
 /** Experts chosen by sigmoids and a correction bias, in fewer columns if the config says so, beside a shared expert. */
 class NemotronHMoe implements Module {
   readonly #context: LayerContext;
-  readonly #config: NemotronHConfig;
+  readonly #config: StoredConfig;
   readonly #gate: ReplicatedLinear;
   readonly #correctionBias = new Loaded<Tensor>('A NemotronHMoe');
   readonly #experts: FusedMoe;
   readonly #sharedExperts: Mlp;
   readonly #latent: { readonly into: ReplicatedLinear; readonly out: ReplicatedLinear } | undefined;
 
-  constructor(context: LayerContext, config: NemotronHConfig, prefix: string, quantConfig?: QuantizationConfig) {
-    const { hiddenSize, mlpHiddenAct, mlpBias, moe } = config;
+  constructor(context: LayerContext, config: StoredConfig, prefix: string, quantConfig?: QuantizationConfig) {
+    const { hiddenSize, mlpHiddenAct, mlpBias, moe, expertLayout } = config;
     this.#context = context;
     this.#config = config;
     this.#gate = new ReplicatedLinear(context, hiddenSize, moe.numExperts, { bias: false, prefix: `${prefix}.gate` });
@@ -110,9 +119,9 @@ class NemotronHMoe implements Module {
       intermediateSize: moe.intermediateSize,
       activation: mlpHiddenAct,
       gated: false,
-      layout: 'separate',
-      inputName: 'up_proj',
-      outputName: 'down_proj',
+      layout: expertLayout,
+      inputName: expertLayout === 'stacked' ? 'experts.up_proj' : 'up_proj',
+      outputName: expertLayout === 'stacked' ? 'experts.down_proj' : 'down_proj',
       prefix,
       quantConfig,
     });
@@ -185,8 +194,9 @@ function feedForward(
 export const nemotronH: Architecture = {
   names: ['NemotronHForCausalLM'],
   recognizes: (json) => getOwn(json, 'model_type') === 'nemotron_h',
-  define: (json) => {
-    const config = readNemotronHConfig(json);
+  define: (json, stored) => {
+    const isStacked = [...stored].some((name) => STACKED_EXPERTS.test(name));
+    const config = { ...readNemotronHConfig(json), expertLayout: isStacked ? 'stacked' : 'separate' } as const;
     const names = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
     return {
       config,
@@ -198,6 +208,7 @@ export const nemotronH: Architecture = {
         // Layers that predict several tokens ahead are for drafts.
         if (isSpare(name, config) || name.startsWith('mtp.')) return undefined;
         return name
+          .replace(STACKED_EXPERTS, '$&.weight')
           .replace(/^model\./, 'backbone.')
           .replace(/^backbone\.embedding\.weight$/, 'backbone.embeddings.weight');
       },

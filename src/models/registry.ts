@@ -15,15 +15,18 @@ export function supportedArchitectures(): string[] {
   return ARCHITECTURES.flatMap(({ names }) => names);
 }
 
-/** The model that a config.json describes; found by `architectures`, or by its other fields where that is missing. */
-export function defineModel(json: JsonObject): ModelDefinition {
+/**
+ * The model that a config.json describes; found by `architectures`, or by its other fields where that is missing.
+ * @param stored names of the checkpoint's tensors, where there is one.
+ */
+export function defineModel(json: JsonObject, stored: Iterable<string> = []): ModelDefinition {
   const listed = getOwn(json, 'architectures');
   const names = Array.isArray(listed) ? listed : [];
   const found =
     names.length > 0
       ? ARCHITECTURES.find((architecture) => architecture.names.some((name) => names.includes(name)))
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
-  if (found) return found.define(json);
+  if (found) return found.define(json, new Set(stored));
   const asked =
     names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;
   throw new UnsupportedArchitectureError(

@@ -209,12 +209,12 @@ function sharedName(config: Zamba2Config, name: string, stored: ReadonlySet<stri
 export const zamba2: Architecture = {
   names: ['Zamba2ForCausalLM'],
   recognizes: (json) => getOwn(json, 'model_type') === 'zamba2',
-  define: (json) => {
+  define: (json, stored) => {
     const config = readZamba2Config(json);
     return {
       config,
       create: (context, quantConfig) => createZamba2(context, config, quantConfig),
-      parameterName: (name, stored) => (isSpare(name, config) ? undefined : sharedName(config, name, stored)),
+      parameterName: (name) => (isSpare(name, config) ? undefined : sharedName(config, name, stored)),
     };
   },
 };

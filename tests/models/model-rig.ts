@@ -77,7 +77,7 @@ export class ModelRig {
     }
     const checkpoint = await Checkpoint.open(source.folder);
     try {
-      const definition = defineModel(checkpoint.config);
+      const definition = defineModel(checkpoint.config, checkpoint.names());
       const model = definition.create(context, quantConfig);
       await loadWeights(model, definition, checkpoint, { name: 'rig', checkFinite: true });
       return new ModelRig(backend, definition, model, group.size);

@@ -83,6 +83,23 @@ describe('Nemotron-H', () => {
     expect(await logitsOf(NEMOTRON_H, [...old, ...spare.map(extra)])).toEqual(expected);
   });
 
+  it('experts stacked in one tensor, as transformers 5 has them in memory', async () => {
+    const isExpert = ({ name }: NamedTensor) => name.includes('.mixer.experts.');
+    const stack = (matrix: string): NamedTensor => {
+      const experts = tensors.filter(({ name }) => name.endsWith(`.${matrix}.weight`) && name.includes('.experts.'));
+      expect(experts).toHaveLength(2);
+      const data = Float32Array.from(experts.flatMap((expert) => [...expert.data]));
+      return { name: `model.layers.2.mixer.experts.${matrix}`, shape: [2, ...experts[0].shape], data };
+    };
+    const others = tensors.filter((tensor) => !isExpert(tensor));
+    const stored = [
+      ...renamed(others, (name) => [name.replace('backbone.', 'model.')]),
+      stack('up_proj'),
+      stack('down_proj'),
+    ];
+    expect(await logitsOf(NEMOTRON_H, stored)).toEqual(await logitsOf(NEMOTRON_H, tensors));
+  });
+
   it('with a tensor that nobody knows: refused', async () => {
     const stray = [...tensors, extra('backbone.layers.1.mixer.q_proj.bias')];
     await expect(logitsOf(NEMOTRON_H, stray)).rejects.toThrow(UnexpectedTensorError);

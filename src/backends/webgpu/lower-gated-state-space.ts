@@ -43,10 +43,13 @@ function lowerGatedStateUpdate(
     subgroupMinSize === lanes &&
     subgroupMaxSize === lanes &&
     lanes <= threads;
+  const WHOLE = states.parts.length === 1 && states.offset === 0 && states.stride === H * P * N;
+  const workgroups = rowGrid((H * P) / ofWorkgroup, T);
+  const ONE_GRID = workgroups[2] === 1;
   for (const { firstRow, tensor } of states.parts) {
     lowering.dispatch(
       'state-update-gate',
-      { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS },
+      { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS, WHOLE, ONE_GRID, STATE: H * P * N },
       {
         bindings: {
           ...{ xBC: x.storage, projected: dt.storage, A: A.storage, D: D.storage, dtBias: dtBias.storage },
@@ -59,7 +62,7 @@ function lowerGatedStateUpdate(
           ...{ ...place('z', z), ...place('a', A), ...place('d', D), ...place('bias', dtBias) },
           ...{ ...place('states', tensor), ...place('out', out) },
         },
-        workgroups: rowGrid((H * P) / ofWorkgroup, T),
+        workgroups,
       },
     );
   }

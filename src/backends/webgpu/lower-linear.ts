@@ -1,6 +1,6 @@
 import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
 import { type GpuTensor, Storage } from './gpu-tensor.ts';
-import type { MatrixFewShape, MatrixShape } from './launch/launch-parameters.ts';
+import type { MatrixShape } from './launch/launch-parameters.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
 import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
 import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
@@ -49,6 +49,8 @@ function lowerTask(lowering: Lowering, task: Task): boolean {
   if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
     return false;
   }
+  // Four channels' convolution at once.
+  if (task.convolution && !isConvolvedInFours(task.convolution)) return false;
   lowerMatrix(lowering, task);
   return true;
 }
@@ -65,6 +67,11 @@ function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: Task): 
     [x, out, residual].every((tensor) => !tensor || tensor.stride % 4 === 0) &&
     (!convolution || (convolution.weight.stride === 4 && (convolution.x.offset - out.offset) % 4 === 0))
   );
+}
+
+function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boolean {
+  const channels = x.shape[2];
+  return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
 }
 
 // --- few rows -------------------------------------------------------------------------------------------------------
@@ -87,6 +94,8 @@ function vectorShape({ launch, gpu }: Lowering, { x, norm, weight }: Task): Vect
   const eights = weight.inFeatures / 8;
   const fits = (parts: number, patches: number) =>
     32 * parts <= maxComputeInvocationsPerWorkgroup &&
+    // An invocation puts one result at most.
+    patches * rows * B <= 32 * parts &&
     4 * parts * across * B * (patches * rows + 1) <= maxComputeWorkgroupStorageSize;
   const isWhole = (parts: number) => eights % (parts * across) === 0;
   // A group's inputs are some parts' and no others'.
@@ -113,6 +122,8 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
       'linear-vector',
       {
         ...{ ...weightConstants(weight), ...shape, K: weight.inFeatures, B: x.shape[0], GROUPS: norm?.groups ?? 1 },
+        ...{ OUTPUTS: part.rows, RAGGED: part.rows % (shape.ROWS * shape.BLOCKING) !== 0 },
+        SUBGROUPS: hasSubgroupsOf32(lowering),
         ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
       },
       {
@@ -137,25 +148,22 @@ function lowerMatrix(lowering: Lowering, task: Task): void {
   const [T, K] = [task.x.shape[0], weight.inFeatures];
   const a = toFloat16(lowering, task);
   const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
-  const few = fewShape(lowering, task);
   for (const part of weight.parts) {
+    const few = fewShape(lowering, T, weight);
     const bindings = { a, ...bindingsOf(lowering, task, part) };
     const params = { ...paramsOf(task, part), T };
+    const constants = { K, OUTPUTS: part.rows, ...behind };
     if (few) {
-      const shape = { N16: few.panels, M16: Math.ceil(T / 16), PARTS: few.parts, AHEAD: few.ahead };
-      lowering.dispatch(
-        'linear-matrix-few',
-        { ...shape, ...behind, K },
-        { bindings, params, workgroups: [Math.ceil(part.rows / (16 * few.panels)), 1, 1] },
-      );
+      const workgroups = [Math.ceil(part.rows / (16 * few.N16)), 1, 1] as const;
+      lowering.dispatch('linear-matrix-few', { ...constants, ...few }, { bindings, params, workgroups });
       continue;
     }
-    const shape = matrixShape(lowering, T, part.rows);
-    const [BM, BN] = shape.block;
+    const { block, ...shape } = matrixShape(lowering, T, part.rows, K);
+    const workgroups = [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1] as const;
     lowering.dispatch(
       'linear-matrix',
-      { ...matrixConstants(shape), ...weightConstants(weight), ...behind, K, FLOAT16: weight.dtype === 'float16' },
-      { bindings, params, workgroups: [Math.ceil(T / BM) * Math.ceil(part.rows / BN), 1, 1] },
+      { ...constants, ...shape, ...weightConstants(weight), FLOAT16: weight.dtype === 'float16' },
+      { bindings, params, workgroups },
     );
   }
 }
@@ -176,36 +184,74 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
   return out;
 }
 
-function fewShape({ launch, gpu }: Lowering, { x, weight }: Task): MatrixFewShape | undefined {
-  if (weight.layout !== 'tiles') return undefined;
-  const T = x.shape[0];
-  return launch.matrixFew.find(
-    ({ maxRows, minOutputs, minInputs, parts, panels }) =>
+/** How linear-matrix-few is laid out for these rows, or undefined where it does not fit. */
+function fewShape({ launch, gpu }: Lowering, T: number, { layout, outFeatures, inFeatures }: GpuLinearWeight) {
+  if (layout !== 'tiles') return undefined;
+  const M16 = Math.ceil(T / 16);
+  const shape = launch.matrixFew.find(
+    ({ maxRows, minOutputs, maxOutputs, minInputs, parts, panels }) =>
       T <= maxRows &&
-      weight.outFeatures >= minOutputs &&
-      weight.inFeatures >= minInputs &&
-      1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize,
+      outFeatures >= minOutputs &&
+      outFeatures <= maxOutputs &&
+      inFeatures >= minInputs &&
+      1024 * parts * panels * M16 <= gpu.limits.maxComputeWorkgroupStorageSize,
   );
+  if (!shape) return undefined;
+  const { panels, parts, ahead } = shape;
+  // As many at once as leave no rest, which would wait for each by itself.
+  const steps = Math.floor(inFeatures / 16 / parts);
+  const AHEAD = dividing(Math.max(1, steps), ahead);
+  return { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts) };
 }
 
-function matrixShape({ launch }: Lowering, T: number, outputs: number): MatrixShape {
-  const [first] = launch.matrix;
-  return (
-    launch.matrix.find(({ minWorkgroups, block: [BM, BN] }) => {
-      return Math.ceil(T / BM) * Math.ceil(outputs / BN) >= minWorkgroups;
-    }) ?? first
-  );
+/** The greatest divisor of a number that is no greater than `most`. */
+function dividing(value: number, most: number): number {
+  let divisor = Math.min(value, most);
+  while (value % divisor !== 0) divisor--;
+  return divisor;
 }
 
-function matrixConstants({ block: [BM, BN], depth: BK, piece: [WM, WN], band }: MatrixShape) {
+/** How linear-matrix is laid out: its constants, and its block. */
+function matrixShape({ launch, gpu }: Lowering, T: number, outputs: number, inputs: number) {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+  const shapes = launch.matrix.map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }));
+  const fitting = shapes.filter(
+    ({ constants: { SHARED, THREADS } }) =>
+      16 * SHARED <= maxComputeWorkgroupStorageSize && THREADS <= maxComputeInvocationsPerWorkgroup,
+  );
+  const found = fitting.find(
+    ({
+      shape: {
+        maxRows,
+        minWorkgroups,
+        block: [BM, BN],
+      },
+    }) => {
+      return T <= maxRows && Math.ceil(T / BM) * Math.ceil(outputs / BN) >= minWorkgroups;
+    },
+  );
+  const { shape, constants } = found ?? fitting.at(-1) ?? shapes[0];
+  return { block: shape.block, ...constants };
+}
+
+function matrixConstants(
+  { block: [BM, BN], depth: BK, piece: [WM, WN], band, split, stages }: MatrixShape,
+  inputs: number,
+) {
   const subgroups = (BM / WM) * (BN / WN);
-  const THREADS = 32 * subgroups;
+  const SPLIT = dividing(inputs / BK, split);
+  const ofPart = 32 * subgroups;
   return {
-    ...{ BM, BN, BK, WM, WN, BAND: band, DOUBLE: false, THREADS },
+    ...{ BM, BN, BK, WM, WN, BAND: band, SPLIT, STAGES: stages, THREADS: SPLIT * ofPart },
     ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
-    ...{ A_LOADS: (BM * BK) / 8 / THREADS, W_LOADS: (BN * BK) / 8 / THREADS },
-    SHARED: Math.max((BM + BN) * (BK / 8 + 1), 64 * subgroups),
+    ...{ A_LOADS: (BM * BK) / 8 / ofPart, W_LOADS: (BN * BK) / 8 / ofPart },
+    SHARED: SPLIT * Math.max((BM + BN) * (BK / 8 + 1), 4 * subgroups * WN),
   };
+}
+
+/** Whether subgroups are of 32 invocations, neighbours in a workgroup of one dimension. */
+function hasSubgroupsOf32({ gpu: { features, info } }: Lowering): boolean {
+  return features.has('subgroups') && info.subgroupMinSize === 32 && info.subgroupMaxSize === 32;
 }
 
 // --- what the kernels share -----------------------------------------------------------------------------------------
@@ -226,9 +272,9 @@ function bindingsOf(lowering: Lowering, { bias, residual, convolution, out }: Ta
   };
 }
 
-function paramsOf({ bias, residual, convolution, out }: Task, { firstRow, rows }: WeightPart) {
+function paramsOf({ bias, residual, convolution, out }: Task, { firstRow }: WeightPart) {
   return {
-    ...{ outputs: rows, firstOutput: firstRow, ...place('out', out) },
+    ...{ firstOutput: firstRow, ...place('out', out) },
     biasOffset: bias?.offset ?? 0,
     ...place('residual', residual),
     convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,

@@ -32,15 +32,18 @@ export interface LaunchParameters {
 export interface MatrixFewShape {
   readonly maxRows: number;
   readonly minOutputs: number;
+  readonly maxOutputs: number;
   readonly minInputs: number;
   /** Panels of 16 outputs in a workgroup. */
   readonly panels: number;
   /** Subgroups that share the inputs. */
   readonly parts: number;
+  /** Tiles of weights that are asked for at once, at most. */
   readonly ahead: number;
 }
 
 export interface MatrixShape {
+  readonly maxRows: number;
   readonly minWorkgroups: number;
   /** Outputs of a workgroup: rows and columns. */
   readonly block: readonly [rows: number, columns: number];
@@ -50,4 +53,8 @@ export interface MatrixShape {
   readonly piece: readonly [rows: number, columns: number];
   /** Rows of blocks that are worked on side by side. */
   readonly band: number;
+  /** Parts of the inputs that are summed up side by side, at most. */
+  readonly split: number;
+  /** Blocks that are on their way while one is multiplied. */
+  readonly stages: number;
 }

@@ -1,7 +1,6 @@
 // What the products by subgroup matrices are told, whatever the number of rows. From convBegin on: used with CONV only.
 struct Params {
   T: u32,
-  outputs: u32,
   firstOutput: u32,
   outOffset: u32,
   outStride: u32,

@@ -4,11 +4,13 @@
 // a panel is spelled out as int8 and multiplied as one; sums stay exact integers over the 128 inputs of a block.
 
 import { store16 } from './linear-float';
-import { panelInt8 } from './linear-int8';
+import { clearRow, panelInt8 } from './linear-int8';
 import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
 
 /** Inputs that share an m. */
 export const PART: i32 = 32;
+/** Panels that one row passes side by side. */
+const STREAMS: i32 = 8;
 /** Bytes of a block's m: a word holds those of outputs i (lower half) and i + 8, four bits for each part. */
 export const FACTORS: usize = 32;
 /** Bytes of one block of a panel: header, factors, then per 8 inputs 16 outputs * 4 bytes with two q each, lower half first. */
@@ -28,15 +30,37 @@ export function linearInt4(
   q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, Kpad: i32, scratch: usize,
 ): void {
   const blocks = Kpad / BLOCK;
-  for (let panel = 0; panel < panels; panel++) {
-    if (rows == 1) {
-      tile1(q, scales, blocks, w, out);
-    } else {
-      spellOut(w, scratch, blocks);
-      panelInt8(q, scales, scratch, out, outStride, rows, Kpad);
+  const panelBytes: usize = BLOCK_BYTES * blocks;
+  if (rows == 1) {
+    const each = <usize>(panels / STREAMS);
+    for (let i: usize = 0; i < each; i++) {
+      oneRow(q, scales, blocks, w + i * panelBytes, each * panelBytes, out + (i << 6), each << 6, STREAMS);
     }
-    w += BLOCK_BYTES * blocks;
+    const done = each * STREAMS;
+    oneRow(q, scales, blocks, w + done * panelBytes, panelBytes, out + (done << 6), 64, panels % STREAMS);
+    return;
+  }
+  for (let panel = 0; panel < panels; panel++) {
+    spellOut(w, scratch, blocks);
+    panelInt8(q, scales, scratch, out, outStride, rows, Kpad);
+    w += panelBytes;
     out += 64;
+  }
+}
+
+/**
+ * One row and some panels that lie `step` bytes apart, in turns block by block: memory gives more to several readers that
+ * are far apart.
+ */
+function oneRow(
+  q: usize, scales: usize, blocks: i32, w: usize, step: usize, out: usize, outStep: usize, panels: i32,
+): void {
+  for (let i: usize = 0; i < <usize>panels; i++) clearRow(out + i * outStep);
+  for (let block = 0; block < blocks; block++) {
+    for (let i: usize = 0; i < <usize>panels; i++) addBlock(q, scales, w + i * step, out + i * outStep);
+    w += BLOCK_BYTES;
+    q += BLOCK;
+    scales += 4;
   }
 }
 
@@ -70,51 +94,50 @@ function spellOut(w: usize, to: usize, blocks: i32): void {
 }
 
 /**
- * One row alone: m times the sum of q x over a part is the sum of m q x, so nothing is spelled out. A half byte in a
- * byte's upper half, the rest cleared, is 16 q as a signed byte.
+ * Adds one block of one panel to one row. m times the sum of q x over a part is the sum of m q x, so nothing is spelled
+ * out. A half byte in a byte's upper half, the rest cleared, is 16 q as a signed byte.
  */
-function tile1(q: usize, scales: usize, blocks: i32, w: usize, out: usize): void {
-  const zero = f32x4.splat(0), none = i32x4.splat(0);
-  let y0 = zero, y1 = zero, y2 = zero, y3 = zero;
-  for (let block = 0; block < blocks; block++) {
-    const header = w;
-    let a0 = none, a1 = none, a2 = none, a3 = none;
-    let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
-    w += HEADER + FACTORS;
-    for (let part = 0; part < BLOCK / PART; part++) {
-      let p0 = none, p1 = none, p2 = none, p3 = none;
-      const end = q + PART;
-      while (q < end) {
-        const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-        let v = v128.load32_splat(q);
-        p0 = dot4(upper(i16x8.shl(w0, 4)), v, p0);
-        p1 = dot4(upper(i16x8.shl(w1, 4)), v, p1);
-        p2 = dot4(upper(i16x8.shl(w2, 4)), v, p2);
-        p3 = dot4(upper(i16x8.shl(w3, 4)), v, p3);
-        v = v128.load32_splat(q, 4);
-        p0 = dot4(upper(w0), v, p0);
-        p1 = dot4(upper(w1), v, p1);
-        p2 = dot4(upper(w2), v, p2);
-        p3 = dot4(upper(w3), v, p3);
-        w += 64;
-        q += 8;
-      }
-      a0 = i32x4.add(a0, i32x4.mul(p0, factorOf(f0)));
-      a1 = i32x4.add(a1, i32x4.mul(p1, factorOf(f1)));
-      a2 = i32x4.add(a2, i32x4.mul(p2, factorOf(i32x4.shr_u(f0, 16))));
-      a3 = i32x4.add(a3, i32x4.mul(p3, factorOf(i32x4.shr_u(f1, 16))));
-      f0 = i32x4.shr_u(f0, 4);
-      f1 = i32x4.shr_u(f1, 4);
+function addBlock(q: usize, scales: usize, w: usize, out: usize): void {
+  const none = i32x4.splat(0);
+  const header = w;
+  let a0 = none, a1 = none, a2 = none, a3 = none;
+  let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
+  w += HEADER + FACTORS;
+  for (let part = 0; part < BLOCK / PART; part++) {
+    let p0 = none, p1 = none, p2 = none, p3 = none;
+    const end = q + PART;
+    while (q < end) {
+      const low = v128.load32_splat(q), high = v128.load32_splat(q, 4);
+      const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+      p0 = dot4(upper(w0), high, dot4(upper(i16x8.shl(w0, 4)), low, p0));
+      p1 = dot4(upper(w1), high, dot4(upper(i16x8.shl(w1, 4)), low, p1));
+      p2 = dot4(upper(w2), high, dot4(upper(i16x8.shl(w2, 4)), low, p2));
+      p3 = dot4(upper(w3), high, dot4(upper(i16x8.shl(w3, 4)), low, p3));
+      w += 64;
+      q += 8;
     }
-    const xScale = v128.load32_splat(scales);
-    const h0 = v128.load(header), h1 = v128.load(header, 16), h2 = v128.load(header, 32), h3 = v128.load(header, 48);
-    y0 = addScaled(y0, i32x4.add(i32x4.shr_s(a0, 4), startOf(h0)), scaleOf(h0), xScale);
-    y1 = addScaled(y1, i32x4.add(i32x4.shr_s(a1, 4), startOf(h1)), scaleOf(h1), xScale);
-    y2 = addScaled(y2, i32x4.add(i32x4.shr_s(a2, 4), startOf(h2)), scaleOf(h2), xScale);
-    y3 = addScaled(y3, i32x4.add(i32x4.shr_s(a3, 4), startOf(h3)), scaleOf(h3), xScale);
-    scales += 4;
+    a0 = i32x4.add(a0, i32x4.mul(p0, factorOf(f0)));
+    a1 = i32x4.add(a1, i32x4.mul(p1, factorOf(f1)));
+    a2 = i32x4.add(a2, i32x4.mul(p2, factorOf(i32x4.shr_u(f0, 16))));
+    a3 = i32x4.add(a3, i32x4.mul(p3, factorOf(i32x4.shr_u(f1, 16))));
+    f0 = i32x4.shr_u(f0, 4);
+    f1 = i32x4.shr_u(f1, 4);
   }
-  store16(out, y0, y1, y2, y3);
+  const xScale = v128.load32_splat(scales);
+  const h0 = v128.load(header), h1 = v128.load(header, 16), h2 = v128.load(header, 32), h3 = v128.load(header, 48);
+  const y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
+  store16(
+    out,
+    addScaled(y0, sumOf(a0, h0), scaleOf(h0), xScale), addScaled(y1, sumOf(a1, h1), scaleOf(h1), xScale),
+    addScaled(y2, sumOf(a2, h2), scaleOf(h2), xScale), addScaled(y3, sumOf(a3, h3), scaleOf(h3), xScale),
+  );
+}
+
+/** Σ m q x of a block, from 16 Σ m q (x + 64). */
+// @ts-ignore: decorator
+@inline
+function sumOf(products: v128, header: v128): v128 {
+  return i32x4.add(i32x4.shr_s(products, 4), startOf(header));
 }
 
 /** Of words whose lowest four bits are an m, that m. */

@@ -199,7 +199,7 @@ function pair(q: usize, scales: usize, blocks: i32, w: usize, u: usize, out: usi
 
 // @ts-ignore: decorator
 @inline
-function clearRow(out: usize): void {
+export function clearRow(out: usize): void {
   const zero = f32x4.splat(0);
   store16(out, zero, zero, zero, zero);
 }

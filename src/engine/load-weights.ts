@@ -59,10 +59,11 @@ export function matchNames(
   checkpoint: Checkpoint,
 ): [string, string][] {
   const expected = new Set(table.names());
+  const stored = new Set(checkpoint.names());
   const pairs: [string, string][] = [];
   const unexpected: string[] = [];
-  for (const checkpointName of checkpoint.names()) {
-    const parameterName = definition.parameterName(checkpointName);
+  for (const checkpointName of stored) {
+    const parameterName = definition.parameterName(checkpointName, stored);
     if (parameterName === undefined) continue;
     if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
     else unexpected.push(checkpointName);

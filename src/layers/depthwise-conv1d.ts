@@ -1,20 +1,26 @@
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import type { Activation } from '../backends/state-space-ops.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
 import { tensorSink } from './row-sink.ts';
 import type { WeightLoader } from './weight-loaders.ts';
 
-/** The weights of the mixer's convolution, its channels divided among the ranks as the loader says. */
+/** Activations behind a convolution: those that its kernels apply, and those that follow as an operation of their own. */
+export type ConvActivation = Activation | MlpActivation;
+
+/** The mixer's convolution, its channels divided among the ranks as the loader says. */
 export class DepthwiseConv1d implements Module {
   /** (dim, taps) */
-  readonly weight = new Loaded<Tensor>('A DepthwiseConv1d');
+  readonly #weight = new Loaded<Tensor>('A DepthwiseConv1d');
   /** (dim) */
-  bias: Tensor | undefined;
+  #bias: Tensor | undefined;
   readonly #context: LayerContext;
   readonly #checkpointDim: number;
   readonly #dim: number;
   readonly #taps: number;
   readonly #useBias: boolean;
+  readonly #activation: ConvActivation;
   readonly #loader: WeightLoader;
 
   /**
@@ -27,6 +33,7 @@ export class DepthwiseConv1d implements Module {
     dim: number,
     taps: number,
     useBias: boolean,
+    activation: ConvActivation,
     loader: WeightLoader,
   ) {
     this.#context = context;
@@ -34,6 +41,7 @@ export class DepthwiseConv1d implements Module {
     this.#dim = dim;
     this.#taps = taps;
     this.#useBias = useBias;
+    this.#activation = activation;
     this.#loader = loader;
   }
 
@@ -44,7 +52,7 @@ export class DepthwiseConv1d implements Module {
       {
         shape: [this.#checkpointDim, 1, this.#taps],
         loader: this.#loader,
-        place: () => tensorSink(backend, [this.#dim, this.#taps], (weight) => this.weight.set(weight)),
+        place: () => tensorSink(backend, [this.#dim, this.#taps], (weight) => this.#weight.set(weight)),
       },
     ];
     if (!this.#useBias) return;
@@ -55,9 +63,25 @@ export class DepthwiseConv1d implements Module {
         loader: this.#loader,
         place: () =>
           tensorSink(backend, [this.#dim], (bias) => {
-            this.bias = bias;
+            this.#bias = bias;
           }),
       },
     ];
   }
+
+  /** What every call of a convolution kernel is given. */
+  get kernelArgs() {
+    const activation: Activation = isFused(this.#activation) ? this.#activation : 'identity';
+    return { weight: this.#weight.get(), bias: this.#bias, activation };
+  }
+
+  /** What follows the kernel: the activation, if the kernel did not apply it. */
+  activate(convolved: Tensor): Tensor {
+    const activation = this.#activation;
+    return isFused(activation) ? convolved : this.#context.backend.activate(convolved, activation);
+  }
+}
+
+function isFused(activation: ConvActivation): activation is Activation {
+  return activation === 'silu' || activation === 'swish' || activation === 'identity';
 }

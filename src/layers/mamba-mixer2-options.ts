@@ -1,5 +1,5 @@
-import type { Activation } from '../backends/state-space-ops.ts';
 import { ArgumentError } from '../errors.ts';
+import type { ConvActivation } from './depthwise-conv1d.ts';
 import type { QuantizationConfig } from './quantization.ts';
 
 /** Sizes are those of the whole layer, over all ranks. */
@@ -24,8 +24,8 @@ export interface MambaMixer2Options {
   readonly headDim?: number | undefined;
   /** Default: 1e-5. */
   readonly rmsNormEps?: number | undefined;
-  /** Default: silu. */
-  readonly activation?: Activation | undefined;
+  /** Of the convolution. Default: silu, which is all that vLLM knows. */
+  readonly activation?: ConvActivation | undefined;
   /** false: the output is gated but not normalised. Default: true. */
   readonly useRmsNorm?: boolean | undefined;
   /** Groups of the gated norm. Default: nGroups. */

@@ -1,4 +1,3 @@
-import type { Activation } from '../backends/state-space-ops.ts';
 import { ArgumentError, MetadataError, ShardingError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
@@ -41,7 +40,6 @@ export class MambaMixer2 implements Module {
   /** What decides this layer's state, over all ranks. */
   readonly stateSize: MambaStateSize;
   readonly #context: LayerContext;
-  readonly #activation: Activation;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
   readonly #useOutBias: boolean;
@@ -76,7 +74,6 @@ export class MambaMixer2 implements Module {
     context.register(this.prefix, this);
 
     this.#context = context;
-    this.#activation = options.activation ?? 'silu';
     this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
     this.stateSize = {
       intermediateSize,
@@ -120,6 +117,7 @@ export class MambaMixer2 implements Module {
       this.#convDim,
       convKernelSize,
       useConvBias,
+      options.activation ?? 'silu',
       mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
     );
     const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
@@ -234,15 +232,13 @@ export class MambaMixer2 implements Module {
     };
     const convolved = backend.causalConv1dFn({
       ...sequences,
+      ...this.#conv1d.kernelArgs,
       x: xBC,
-      weight: this.#conv1d.weight.get(),
-      bias: this.#conv1d.bias,
-      activation: this.#activation,
       convStates: cache.convState,
     });
     backend.mambaChunkScan({
       ...sequences,
-      ...this.#stateSpaceArgs(convolved, dt, out),
+      ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       ssmStates: cache.ssmState,
       chunkSize: metadata.chunkSize,
     });
@@ -251,15 +247,13 @@ export class MambaMixer2 implements Module {
   #decode(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
     const { backend } = this.#context;
     const convolved = backend.causalConv1dUpdate({
+      ...this.#conv1d.kernelArgs,
       x: xBC,
       convState: cache.convState,
-      weight: this.#conv1d.weight.get(),
-      bias: this.#conv1d.bias,
-      activation: this.#activation,
       convStateIndices: metadata.decodeSlots,
     });
     backend.selectiveStateUpdate({
-      ...this.#stateSpaceArgs(convolved, dt, out),
+      ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
     });

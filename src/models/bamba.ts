@@ -9,14 +9,14 @@ import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
 import {
   type AttentionSizes,
-  isTiedHead,
+  isSpare,
   type MixerConfig,
   readAttentionSizes,
-  readMlpActivation,
   readPrefixedMixer,
   SIZE,
 } from './hybrid-config.ts';
@@ -51,7 +51,7 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
     attnLayerIndices: config.optionalList<number>('attn_layer_indices', isIndex, 'a list of layer numbers') ?? [],
     attentionBias: config.boolean('attention_bias', { default: false }),
     intermediateSize: config.integer('intermediate_size', { default: 14336, ...SIZE }),
-    hiddenAct: readMlpActivation(config, 'hidden_act', 'silu'),
+    hiddenAct: readActivation(config, 'hidden_act', 'silu'),
     mlpBias: config.boolean('mlp_bias', { default: false }),
     normEps: config.number('rms_norm_eps', { default: 1e-5, min: 0 }),
     rope: readRope(config, attention.attentionHeadDim, { partialRotaryFactor: 0.5 }),
@@ -140,7 +140,7 @@ export const bamba: Architecture = {
         const layer = (i: number, prefix: string) => new BambaLayer(context, config, i, prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isTiedHead(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name, config) ? undefined : name),
     };
   },
 };

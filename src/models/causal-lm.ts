@@ -56,8 +56,11 @@ export interface ModelConfig {
 export interface ModelDefinition {
   readonly config: ModelConfig;
   create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
-  /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
-  parameterName(checkpointName: string): string | undefined;
+  /**
+   * The model's own name of a checkpoint tensor; undefined for one that it does not need.
+   * @param stored names of all tensors of the checkpoint.
+   */
+  parameterName(checkpointName: string, stored: ReadonlySet<string>): string | undefined;
 }
 
 /** One architecture: which configs are its own, and what they describe. */

@@ -9,14 +9,14 @@ import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 import {
   type AttentionSizes,
-  isTiedHead,
+  isSpare,
   type MixerConfig,
   readAttentionSizes,
-  readMlpActivation,
   readPrefixedMixer,
   SIZE,
 } from './hybrid-config.ts';
@@ -63,7 +63,7 @@ export function readFalconH1Config(json: JsonObject): FalconH1Config {
     ...attention,
     attentionBias: config.boolean('attention_bias', { default: false }),
     intermediateSize: config.integer('intermediate_size', { default: 14336, ...SIZE }),
-    hiddenAct: readMlpActivation(config, 'hidden_act', 'silu'),
+    hiddenAct: readActivation(config, 'hidden_act', 'silu'),
     mlpBias: config.boolean('mlp_bias', { default: false }),
     embeddingMultiplier: multiplier('embedding_multiplier'),
     logitsMultiplier: multiplier('lm_head_multiplier'),
@@ -166,7 +166,7 @@ export const falconH1: Architecture = {
         const layer = (_: number, prefix: string) => new FalconH1Layer(context, config, prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isTiedHead(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name, config) ? undefined : name),
     };
   },
 };

@@ -12,16 +12,16 @@ import type { QuantizationConfig } from '../layers/quantization.ts';
 import { ReplicatedLinear } from '../layers/replicated-linear.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 import {
   type AttentionSizes,
-  isTiedHead,
+  isSpare,
   type LayerType,
   type MixerConfig,
   readAttentionSizes,
   readLayerTypes,
-  readMlpActivation,
   readPrefixedMixer,
   SIZE,
 } from './hybrid-config.ts';
@@ -76,7 +76,7 @@ export function readGraniteMoeHybridConfig(json: JsonObject): GraniteMoeHybridCo
     residualMultiplier: multiplier('residual_multiplier'),
     embeddingMultiplier: multiplier('embedding_multiplier'),
     logitsMultiplier: 1 / config.number('logits_scaling', { default: 1 }),
-    hiddenAct: readMlpActivation(config, 'hidden_act', 'silu'),
+    hiddenAct: readActivation(config, 'hidden_act', 'silu'),
     sharedIntermediateSize: config.integer('shared_intermediate_size', { default: 1024, ...SIZE }),
     numLocalExperts,
     numExpertsPerTok: config.integer('num_experts_per_tok', { default: 2, min: 0, max: numLocalExperts || undefined }),
@@ -235,7 +235,7 @@ export const graniteMoeHybrid: Architecture = {
           new GraniteLayer(context, config, config.layerTypes[i], prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isTiedHead(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name, config) ? undefined : name),
     };
   },
 };

@@ -1,8 +1,7 @@
-import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/feed-forward-ops.ts';
 import type { ConfigKey, ConfigReader } from '../checkpoint/config-reader.ts';
 import { ConfigError } from '../errors.ts';
 import type { MambaMixer2Options } from '../layers/mamba-mixer2-options.ts';
-import { readActivation } from './mamba2-config.ts';
+import { readActivation } from './activation-config.ts';
 
 export const SIZE = { min: 1 };
 
@@ -95,7 +94,7 @@ export function readPrefixedMixer(
     chunkSize: config.integer('mamba_chunk_size', { default: 256, ...SIZE }),
     useConvBias: config.boolean('mamba_conv_bias', { default: true }),
     useBias: config.boolean('mamba_proj_bias', { default: false }),
-    activation: readActivation(config, 'hidden_act'),
+    activation: readActivation(config, 'hidden_act', 'silu'),
     timeStepLimit: config.numberPair('time_step_limit', [0, Number.POSITIVE_INFINITY]),
   });
 }
@@ -124,22 +123,7 @@ export function checkedMixer(config: ConfigReader, mixer: MixerConfig): MixerCon
   return mixer;
 }
 
-/** Names of `transformers.activations.ACT2FN` beside our own. */
-const ACTIVATION_ALIASES: Readonly<Record<string, MlpActivation>> = {
-  swish: 'silu',
-  gelu_new: 'gelu_tanh',
-  gelu_fast: 'gelu_tanh',
-  gelu_pytorch_tanh: 'gelu_tanh',
-  linear: 'identity',
-};
-
-/** The activation of a feed-forward layer, under one of Hugging Face's names for it. */
-export function readMlpActivation(config: ConfigReader, key: string, fallback: MlpActivation): MlpActivation {
-  const name = config.oneOf(key, [...MLP_ACTIVATIONS, ...Object.keys(ACTIVATION_ALIASES)], { default: fallback });
-  return ACTIVATION_ALIASES[name] ?? MLP_ACTIVATIONS.find((known) => known === name) ?? fallback;
-}
-
-/** A weight that is stored although it repeats another: a tied head. */
-export function isTiedHead(name: string, { tieWordEmbeddings }: { readonly tieWordEmbeddings: boolean }): boolean {
-  return name === 'lm_head.weight' && tieWordEmbeddings;
+/** A tensor that is stored although others say the same: a tied head, or the angles that older writers kept. */
+export function isSpare(name: string, { tieWordEmbeddings }: { readonly tieWordEmbeddings: boolean }): boolean {
+  return (name === 'lm_head.weight' && tieWordEmbeddings) || name.endsWith('.rotary_emb.inv_freq');
 }

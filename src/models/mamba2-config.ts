@@ -1,7 +1,8 @@
-import type { Activation } from '../backends/state-space-ops.ts';
-import { type ConfigKey, ConfigReader } from '../checkpoint/config-reader.ts';
+import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import { ConfigReader } from '../checkpoint/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json.ts';
 import { ConfigError } from '../errors.ts';
+import { readActivation } from './activation-config.ts';
 import type { ModelConfig } from './causal-lm.ts';
 import { readTokenIds } from './token-ids.ts';
 
@@ -15,7 +16,7 @@ export interface Mamba2Config extends ModelConfig {
   readonly headDim: number;
   readonly useBias: boolean;
   readonly useConvBias: boolean;
-  readonly hiddenAct: Activation;
+  readonly hiddenAct: MlpActivation;
   readonly layerNormEpsilon: number;
   readonly useRmsNorm: boolean;
   readonly timeStepLimit: readonly [number, number];
@@ -51,7 +52,7 @@ function readHuggingFaceConfig(config: ConfigReader, json: JsonObject): Mamba2Co
     headDim,
     useBias: config.boolean('use_bias', { default: false }),
     useConvBias: config.boolean('use_conv_bias', { default: true }),
-    hiddenAct: readActivation(config, 'hidden_act'),
+    hiddenAct: readActivation(config, 'hidden_act', 'silu'),
     layerNormEpsilon: config.number('layer_norm_epsilon', { default: 1e-5, min: 0 }),
     // transformers carries `rms_norm` in the config but normalises whatever it says.
     useRmsNorm: true,
@@ -99,12 +100,6 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
     tieWordEmbeddings: config.boolean('tie_embeddings', { default: true }),
     eosTokenIds: readTokenIds(json, 'eos_token_id', FILE),
   });
-}
-
-/** The activations that the mixer knows, under Hugging Face's names. */
-export function readActivation(config: ConfigReader, key: ConfigKey): Activation {
-  const name = config.oneOf(key, ['silu', 'swish', 'identity', 'linear'], { default: 'silu' });
-  return name === 'linear' ? 'identity' : name;
 }
 
 function checked(config: Mamba2Config): Mamba2Config {

@@ -2,6 +2,7 @@ import type { MlpActivation, RoutingOptions } from '../backends/feed-forward-ops
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
 import { ConfigError } from '../errors.ts';
+import { readActivation } from './activation-config.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
 import {
   type AttentionSizes,
@@ -10,17 +11,14 @@ import {
   type MixerConfig,
   readAttentionSizes,
   readLayerTypes,
-  readMlpActivation,
   SIZE,
 } from './hybrid-config.ts';
-import { readActivation } from './mamba2-config.ts';
 import { readTokenIds } from './token-ids.ts';
 
 /** config.json of a NemotronHForCausalLM. */
 export interface NemotronHConfig extends DecoderConfig, AttentionSizes {
   readonly layerTypes: readonly LayerType[];
   readonly mixer: MixerConfig;
-  readonly attentionBias: boolean;
   readonly mlpHiddenAct: MlpActivation;
   readonly mlpBias: boolean;
   /** Of each feed-forward layer, in their order. */
@@ -63,8 +61,7 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
     layerTypes,
     mixer,
     ...readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 }),
-    attentionBias: config.boolean('attention_bias', { default: false }),
-    mlpHiddenAct: readMlpActivation(config, 'mlp_hidden_act', 'relu2'),
+    mlpHiddenAct: readActivation(config, 'mlp_hidden_act', 'relu2'),
     mlpBias: config.boolean('mlp_bias', { default: false }),
     intermediateSizes: readIntermediateSizes(config, layerTypes.filter((type) => type === 'mlp').length),
     moe: readMoe(config, layerTypes.includes('moe')),
@@ -103,7 +100,7 @@ function readMixer(config: ConfigReader): MixerConfig {
     chunkSize: config.integer(['mamba_chunk_size', 'chunk_size'], { default: 128, ...SIZE }),
     useConvBias: config.boolean(['mamba_conv_bias', 'use_conv_bias'], { default: true }),
     useBias: config.boolean('use_bias', { default: false }),
-    activation: readActivation(config, 'mamba_hidden_act'),
+    activation: readActivation(config, 'mamba_hidden_act', 'silu'),
     timeStepLimit: config.numberPair(['mamba_dt_limit', 'time_step_limit'], [0, Number.POSITIVE_INFINITY]),
   });
 }

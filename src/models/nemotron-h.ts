@@ -13,7 +13,7 @@ import { replicatedWeightLoader } from '../layers/weight-loaders.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isTiedHead } from './hybrid-config.ts';
+import { isSpare } from './hybrid-config.ts';
 import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.ts';
 
 /** Norm, one of four kinds of layers, residual. */
@@ -53,7 +53,8 @@ class NemotronHBlock implements DecoderLayer {
           numHeads: config.numAttentionHeads,
           numKvHeads: config.numKeyValueHeads,
           headDim: config.attentionHeadDim,
-          bias: config.attentionBias,
+          // transformers and vLLM carry `attention_bias` in the config but have no biases here.
+          bias: false,
         });
         this.attention = attention;
         this.parts = ['attention'];
@@ -195,7 +196,7 @@ export const nemotronH: Architecture = {
       },
       parameterName: (name) => {
         // Layers that predict several tokens ahead are for drafts.
-        if (isTiedHead(name, config) || name.startsWith('mtp.')) return undefined;
+        if (isSpare(name, config) || name.startsWith('mtp.')) return undefined;
         return name
           .replace(/^model\./, 'backbone.')
           .replace(/^backbone\.embedding\.weight$/, 'backbone.embeddings.weight');

@@ -33,9 +33,8 @@ function readScaling(rope: ConfigReader, config: ConfigReader): RopeScaling {
   const type = rope.string(['rope_type', 'type'], { default: 'default' });
   const positive = { min: 0 };
   const original = () =>
-    config.optionalInteger('original_max_position_embeddings', { min: 1 }) ??
     rope.optionalInteger('original_max_position_embeddings', { min: 1 }) ??
-    config.integer('max_position_embeddings', { min: 1 });
+    config.integer(['original_max_position_embeddings', 'max_position_embeddings'], { min: 1 });
   switch (type) {
     case 'default':
       return { type };
@@ -50,7 +49,8 @@ function readScaling(rope: ConfigReader, config: ConfigReader): RopeScaling {
         originalMaxPositionEmbeddings: original(),
       };
     case 'yarn': {
-      const factor = rope.number('factor', positive);
+      const factor =
+        rope.optionalNumber('factor', positive) ?? config.integer('max_position_embeddings', { min: 1 }) / original();
       return {
         type,
         factor,

@@ -2,6 +2,7 @@ import type { MlpActivation } from '../backends/feed-forward-ops.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
 import { ConfigError } from '../errors.ts';
+import { readActivation } from './activation-config.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
 import {
   type AttentionSizes,
@@ -9,7 +10,6 @@ import {
   type LayerType,
   type MixerConfig,
   readLayerTypes,
-  readMlpActivation,
   SIZE,
 } from './hybrid-config.ts';
 import { readRope } from './rope-config.ts';
@@ -57,7 +57,7 @@ export function readZamba2Config(json: JsonObject): Zamba2Config {
     mixer,
     ...attention,
     intermediateSize: config.integer('intermediate_size', { default: 4 * hiddenSize, ...SIZE }),
-    hiddenAct: readMlpActivation(config, 'hidden_act', 'gelu'),
+    hiddenAct: readActivation(config, 'hidden_act', 'gelu'),
     addBiasLinear,
     numMemBlocks: config.integer('num_mem_blocks', { default: 1, ...SIZE }),
     useSharedAttentionAdapter: config.boolean('use_shared_attention_adapter', { default: false }),
@@ -105,7 +105,9 @@ function readAttention(config: ConfigReader, hiddenSize: number): AttentionSizes
 
 function usesRope(config: ConfigReader): boolean {
   const uses = config.boolean('use_mem_rope', { default: false });
-  if (uses && config.boolean('use_long_context', { default: false })) {
+  const isLong = config.boolean('use_long_context', { default: false });
+  // Version 4 of transformers raises the base at every load, and saves the raised one; version 5 takes it as it is.
+  if (uses && isLong && !config.has('rope_parameters')) {
     throw new ConfigError(
       `${config.fileName}: 'use_long_context' is true, which versions of transformers compute differently.`,
       "Set it to false and give the frequencies' base as 'rope_theta': base * 8^(d / (d - 2)) for heads of d columns.",

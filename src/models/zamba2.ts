@@ -11,7 +11,7 @@ import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isTiedHead } from './hybrid-config.ts';
+import { isSpare } from './hybrid-config.ts';
 import { readZamba2Config, type Zamba2Config } from './zamba2-config.ts';
 
 /** A transformer block without residuals that several layers use, each with adapters and a cache of its own. */
@@ -192,18 +192,29 @@ function hybridLayers({ layerTypes }: Zamba2Config): number[] {
   return [...layerTypes.keys()].filter((i) => layerTypes[i] === 'hybrid');
 }
 
+/**
+ * Writers of checkpoints store a shared block with the first layer that uses it, with the last, or with all of them.
+ * @returns the model's name, which is that of the first; undefined where an earlier layer has the same tensor.
+ */
+function sharedName(config: Zamba2Config, name: string, stored: ReadonlySet<string>): string | undefined {
+  const [, layer, rest] = /^model\.layers\.(\d+)\.shared_transformer\.(.+)$/.exec(name) ?? [];
+  const hybrids = hybridLayers(config);
+  const use = hybrids.indexOf(Number(layer));
+  if (use === -1) return name;
+  const users = hybrids.filter((_, other) => (other - use) % config.numMemBlocks === 0);
+  const names = users.map((i) => `model.layers.${i}.shared_transformer.${rest}`);
+  return names.find((candidate) => stored.has(candidate)) === name ? names[0] : undefined;
+}
+
 export const zamba2: Architecture = {
   names: ['Zamba2ForCausalLM'],
   recognizes: (json) => getOwn(json, 'model_type') === 'zamba2',
   define: (json) => {
     const config = readZamba2Config(json);
-    // Some writers repeat a shared block with every layer that uses it.
-    const repeats = hybridLayers(config).slice(config.numMemBlocks);
-    const isRepeated = (name: string) => repeats.some((i) => name.startsWith(`model.layers.${i}.shared_transformer.`));
     return {
       config,
       create: (context, quantConfig) => createZamba2(context, config, quantConfig),
-      parameterName: (name) => (isTiedHead(name, config) || isRepeated(name) ? undefined : name),
+      parameterName: (name, stored) => (isSpare(name, config) ? undefined : sharedName(config, name, stored)),
     };
   },
 };

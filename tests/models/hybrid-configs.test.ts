@@ -1,10 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import type { JsonObject } from '../../src/checkpoint/json.ts';
+import { singleProcess } from '../../src/distributed/process-group.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { LayerContext } from '../../src/layers/layer-context.ts';
 import { readBambaConfig } from '../../src/models/bamba.ts';
 import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
 import { readNemotronHConfig } from '../../src/models/nemotron-h-config.ts';
+import { defineModel } from '../../src/models/registry.ts';
 import { readZamba2Config } from '../../src/models/zamba2-config.ts';
 
 /** Sizes that fit each other, without anything that says which model it is. */
@@ -51,12 +55,21 @@ describe.each([
     expect(read({ ...PREFIXED, time_step_limit: [0.1, 2] }).mixer.timeStepLimit).toEqual([0.1, 2]);
   });
 
+  it('the activation is that of the convolution, too, under any of its names', () => {
+    const activations = (hidden_act: string) => {
+      const { hiddenAct, mixer } = read({ ...PREFIXED, hidden_act });
+      return [hiddenAct, mixer.activation];
+    };
+    expect(activations('swish')).toEqual(['silu', 'silu']);
+    expect(activations('gelu_pytorch_tanh')).toEqual(['gelu_tanh', 'gelu_tanh']);
+  });
+
   it.each<[string, JsonObject, RegExp]>([
     ['heads that make another size', { mamba_n_heads: 7 }, /7 mixer heads of 16/],
     ['groups that do not divide the heads', { mamba_n_groups: 3 }, /3 groups/],
     ['key-value heads that do not divide the heads', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
     ['an unknown head dim', { mamba_d_head: 'automatic' }, /mamba_d_head/],
-    ['an activation that the convolution does not have', { hidden_act: 'gelu' }, /hidden_act/],
+    ['an activation that no layer has', { hidden_act: 'mish' }, /hidden_act/],
     ['a time-step limit upside down', { time_step_limit: [1, 0] }, /time_step_limit/],
   ])('%s: ConfigError', (_name, change, message) => {
     expect(() => read({ ...PREFIXED, ...change })).toThrow(ConfigError);
@@ -218,6 +231,13 @@ describe('Nemotron-H', () => {
     expect(() => read({ layers_block_type: ['hybrid'] })).toThrow(ConfigError);
   });
 
+  it('attention has no biases, whatever attention_bias says', () => {
+    const json = { architectures: ['NemotronHForCausalLM'], vocab_size: 9, hidden_size: 8, head_dim: 4 };
+    const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
+    const model = defineModel({ ...json, hybrid_override_pattern: '*', attention_bias: true }).create(context);
+    expect([...model.parameters()].filter(([name]) => name.endsWith('.bias'))).toEqual([]);
+  });
+
   it("older names of the mixer's keys come first, as in transformers", () => {
     const old = { mamba_d_conv: 3, mamba_n_groups: 2, mamba_chunk_size: 64, mamba_conv_bias: false };
     const { mixer } = read({ ...old, conv_kernel: 4, n_groups: 8, chunk_size: 128, use_conv_bias: true });
@@ -302,7 +322,12 @@ describe('Zamba2', () => {
     expect(read().rope).toBeUndefined();
     expect(read({ use_mem_rope: true, rope_theta: 5 }).rope).toMatchObject({ theta: 5, rotaryDim: 32 });
     expect(read({ use_long_context: true }).rope).toBeUndefined();
-    expect(() => read({ use_mem_rope: true, use_long_context: true })).toThrow(/use_long_context/);
+    const long = { use_mem_rope: true, use_long_context: true };
+    expect(() => read({ ...long, rope_theta: 5 })).toThrow(/use_long_context/);
+    // Version 5 of transformers, which writes rope_parameters, takes the base as it is.
+    expect(read({ ...long, rope_parameters: { rope_type: 'default', rope_theta: 5 } }).rope).toMatchObject({
+      theta: 5,
+    });
   });
 
   it("the layers of Zamba2-2.7B are transformers' default", () => {

@@ -144,9 +144,10 @@ describe("Hugging Face's layout", () => {
 
   it.each([
     ['silu', 'silu'],
-    ['swish', 'swish'],
+    ['swish', 'silu'],
     ['identity', 'identity'],
     ['linear', 'identity'],
+    ['gelu', 'gelu'],
   ])('hidden_act %s', (name, activation) => {
     expect(readMamba2Config({ ...huggingFace, hidden_act: name }).hiddenAct).toBe(activation);
   });
@@ -161,7 +162,7 @@ describe("Hugging Face's layout", () => {
     ['a time-step limit upside down', { time_step_limit: [1, 0.5] }, /time_step_limit/],
     ['a negative time-step limit', { time_step_limit: [-1, 1] }, /time_step_limit/],
     ['a time-step limit of one number', { time_step_limit: [0] }, /time_step_limit/],
-    ['an unknown activation', { hidden_act: 'gelu' }, /hidden_act/],
+    ['an unknown activation', { hidden_act: 'mish' }, /hidden_act/],
     ['a size of the wrong type', { hidden_size: '32' }, /hidden_size/],
     ['a fractional size', { state_size: 1.5 }, /state_size/],
     ['no layers', { num_hidden_layers: 0 }, /num_hidden_layers/],

@@ -47,7 +47,7 @@ describe('defineModel', () => {
 });
 
 describe('parameterName', () => {
-  const names = (json: JsonObject) => defineModel(json).parameterName;
+  const names = (json: JsonObject) => (name: string) => defineModel(json).parameterName(name, new Set([name]));
 
   it('keeps names as they are, and knows the singular of the original layout', () => {
     const parameterName = names({ ...sizes, model_type: 'mamba2' });

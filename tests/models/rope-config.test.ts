@@ -74,6 +74,22 @@ describe('rotary embeddings of a config', () => {
     expect(frequencies[16]).toBeCloseTo(plain[16] * (part / 4 + 1 - part), 12);
   });
 
+  it('the old context and the factor: from the scaling first, or from the config', () => {
+    const scaling = { rope_type: 'yarn', rope_theta: 10000, factor: 4 };
+    const found = (json: JsonObject, change: JsonObject = {}) =>
+      rope({ rope_parameters: { ...scaling, ...change }, ...json }).scaling;
+    const own = { original_max_position_embeddings: 64 };
+    expect(found({ original_max_position_embeddings: 32, max_position_embeddings: 256 }, own)).toMatchObject({
+      factor: 4,
+      originalMaxPositionEmbeddings: 64,
+    });
+    expect(found({ original_max_position_embeddings: 32, max_position_embeddings: 256 })).toMatchObject({
+      originalMaxPositionEmbeddings: 32,
+    });
+    expect(found({ max_position_embeddings: 256 })).toMatchObject({ originalMaxPositionEmbeddings: 256 });
+    expect(found({ max_position_embeddings: 512 }, { ...own, factor: null })).toMatchObject({ factor: 8 });
+  });
+
   it("yarn's factor given, or from DeepSeek's weights", () => {
     const scaling = { rope_type: 'yarn', factor: 4, max_position_embeddings: 4096 };
     const factor = (change: JsonObject) =>

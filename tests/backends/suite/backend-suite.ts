@@ -14,20 +14,25 @@ import { describeSelectiveStateUpdate } from './selective-state-update.ts';
 import { describeSplitProperties } from './split-properties.ts';
 import { describeStridedArguments } from './strided-arguments.ts';
 
+/** What a backend must do, by what it is about. */
+export const SECTIONS = {
+  arrays: describeArrays,
+  dense: describeDense,
+  norms: describeNorms,
+  causalConv1dFn: describeCausalConv1dFn,
+  causalConv1dUpdate: describeCausalConv1dUpdate,
+  chunkScan: describeChunkScan,
+  chunkScanBatches: describeChunkScanBatches,
+  selectiveStateUpdate: describeSelectiveStateUpdate,
+  logDecaySums: describeLogDecaySums,
+  splitProperties: describeSplitProperties,
+  stridedArguments: describeStridedArguments,
+  attention: describeAttention,
+  feedForward: describeFeedForward,
+  contract: describeContract,
+} satisfies Readonly<Record<string, (makeBackend: MakeBackend, demands: Demands) => void>>;
+
 /** All that a backend must do, as tests. */
 export function describeBackend(makeBackend: MakeBackend, demands: Demands): void {
-  describeArrays(makeBackend);
-  describeDense(makeBackend, demands);
-  describeNorms(makeBackend, demands);
-  describeCausalConv1dFn(makeBackend, demands);
-  describeCausalConv1dUpdate(makeBackend, demands);
-  describeChunkScan(makeBackend, demands);
-  describeChunkScanBatches(makeBackend, demands);
-  describeSelectiveStateUpdate(makeBackend, demands);
-  describeLogDecaySums(makeBackend, demands);
-  describeSplitProperties(makeBackend, demands);
-  describeStridedArguments(makeBackend);
-  describeAttention(makeBackend, demands);
-  describeFeedForward(makeBackend, demands);
-  describeContract(makeBackend);
+  for (const describeSection of Object.values(SECTIONS)) describeSection(makeBackend, demands);
 }

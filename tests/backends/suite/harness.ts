@@ -1,4 +1,4 @@
-import { assert, beforeAll } from 'vitest';
+import { afterAll, assert, beforeAll } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 
@@ -31,6 +31,7 @@ export function useBackend(makeBackend: MakeBackend): () => Backend {
   beforeAll(async () => {
     backend = await makeBackend();
   });
+  afterAll(() => backend?.dispose?.());
   return () => {
     assert(backend !== undefined, 'The backend is used outside a test.');
     return backend;

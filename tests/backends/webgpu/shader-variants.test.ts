@@ -1,0 +1,267 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { MLP_ACTIVATIONS } from '../../../src/backends/feed-forward-ops.ts';
+import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
+import type { ShaderName } from '../../../src/backends/webgpu/kernel.ts';
+import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
+import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
+import { expandShader, type ShaderConstants } from '../../../src/backends/webgpu/shader-template.ts';
+import { SHADERS } from '../../../src/backends/webgpu/shaders.generated.ts';
+import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json.ts';
+import { singleProcess } from '../../../src/distributed/process-group.ts';
+import { StateCache } from '../../../src/engine/state-cache.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE, type PagedSequence } from '../../../src/layers/attention-metadata.ts';
+import { LayerContext } from '../../../src/layers/layer-context.ts';
+import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';
+import { ParameterTable } from '../../../src/layers/parameter.ts';
+import { rowSize } from '../../../src/layers/weight-loaders.ts';
+import { defineModel } from '../../../src/models/registry.ts';
+import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
+import { NullGpu, NVIDIA, type Pretence } from '../../null-gpu.ts';
+import { hasGpu } from '../../software-gpu.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+/** What the backend is told to lay kernels out by. */
+const launch = vi.hoisted(() => ({ current: undefined as LaunchParameters | undefined }));
+vi.mock('../../../src/backends/webgpu/launch/choose-launch.ts', () => ({
+  launchParametersFor: () => launch.current,
+}));
+
+/** Every kernel that any of these tests has compiled. */
+const compiled = new Set<string>();
+let gpu: NullGpu | undefined;
+
+const WITHOUT = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
+const DEVICES: Readonly<Record<string, Pretence>> = {
+  'of the least limits and features': { withoutFeatures: [...WITHOUT, 'subgroup-size-control'] },
+  'of the least limits, with all features': {},
+  ...Object.fromEntries(WITHOUT.map((feature) => [`without ${feature}`, { ...NVIDIA, withoutFeatures: [feature] }])),
+  ...Object.fromEntries(
+    [
+      [4, 4],
+      [8, 8],
+      [16, 16],
+      [64, 64],
+      [8, 32],
+      [4, 64],
+    ].map(([least, most]) => [
+      `with subgroups of ${least} to ${most}`,
+      { ...NVIDIA, info: { subgroupMinSize: least, subgroupMaxSize: most } },
+    ]),
+  ),
+};
+
+/** Small models of each kind, and one whose heads and states are as large as real ones'. */
+const CONFIGS: Readonly<Record<string, JsonObject>> = {
+  ...Object.fromEntries(
+    ['mamba2', 'bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'].map((name) => {
+      const file = new URL(`../../goldens/${name}/config.json`, import.meta.url);
+      return [name, asObject(parseLenientJson(readFileSync(file, 'utf8'), name), name)];
+    }),
+  ),
+  wide: wide(2),
+};
+
+function wide(groups: number): JsonObject {
+  return {
+    model_type: 'mamba2',
+    ...{ vocab_size: 48, hidden_size: 256, num_hidden_layers: 1, num_heads: 8, head_dim: 64, n_groups: groups },
+    ...{ state_size: 128, chunk_size: 64 },
+  };
+}
+
+const decodes = (rows: number) =>
+  Array.from({ length: rows }, (_, slot) => ({ slot, numComputedTokens: 5, numTokens: 1 }));
+const prompt = (slot: number, numTokens: number, numComputedTokens = 0) => ({ slot, numTokens, numComputedTokens });
+const SLOTS = 140;
+/** One row, a few, many, around all sizes at which kernels change. */
+const BATCHES: readonly (readonly ScheduledSequence[])[] = [
+  ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 49, 64, 65, 130].map(decodes),
+  [prompt(0, 1), prompt(1, 9)],
+  [prompt(0, 140), prompt(1, 30, 8)],
+  [...decodes(3), prompt(7, 40)],
+];
+
+const LAUNCH_FILES = await launchFiles();
+
+describe.skipIf(!hasGpu)('every variant of every shader compiles', () => {
+  afterEach(() => {
+    for (const kernel of gpu?.kernels ?? []) compiled.add(kernel);
+    gpu?.uninstall();
+    gpu = undefined;
+  });
+
+  describe.each(Object.entries(DEVICES))('on a device %s', (_, pretence) => {
+    test.each(Object.keys(CONFIGS))('%s', async (model) => {
+      gpu = await NullGpu.install(pretence);
+      launch.current = DEFAULT_LAUNCH;
+      // Two have linear layers of every kind; the others are there for their own operations.
+      const dtypes = ['mamba2', 'wide'].includes(model) ? WEIGHT_DTYPES : (['float32', 'float16'] as const);
+      for (const dtype of dtypes) await prepareModel(CONFIGS[model], dtype);
+    });
+
+    test('what no model does', async () => {
+      gpu = await NullGpu.install(pretence);
+      launch.current = DEFAULT_LAUNCH;
+      for (const dtype of WEIGHT_DTYPES) await prepareOperations(dtype);
+    });
+  });
+
+  describe.each(LAUNCH_FILES)('laid out by launch/%s', (_, parameters) => {
+    test.each(WEIGHT_DTYPES)('%s', async (dtype) => {
+      gpu = await NullGpu.install(NVIDIA);
+      for (const variation of oneEntryEach(parameters)) {
+        launch.current = variation;
+        for (const groups of [1, 2, 8]) await prepareModel(wide(groups), dtype);
+        await prepareOperations(dtype);
+      }
+      expect([...gpu.kernels].some((kernel) => kernel.startsWith('linear-matrix '))).toBe(dtype !== 'float32');
+    });
+  });
+});
+
+describe.skipIf(!hasGpu)('what these tests cover', () => {
+  test('is every line of every shader', () => {
+    const uncovered = new Set(Object.entries(SHADERS).flatMap(([name, text]) => taggedLines(name, text)));
+    const tagged = Object.fromEntries(Object.entries(SHADERS).map(([name, text]) => [name, tag(name, text)]));
+    for (const kernel of compiled) {
+      const [shader, ...constants] = kernel.split(' ');
+      const code = expandShader(shader, tagged, Object.fromEntries(constants.map(readConstant)));
+      for (const [line] of code.matchAll(/@\S+:\d+$/gm)) uncovered.delete(line);
+    }
+    // linear-matrix's second buffer, which no device has asked for yet.
+    const unused = linesUnder('linear-matrix', 'DOUBLE');
+    expect([...uncovered].filter((line) => !unused.has(line))).toEqual([]);
+  });
+});
+
+/** Plans every batch on a model of zeros and waits for its kernels. */
+async function prepareModel(config: JsonObject, dtype: WeightDType): Promise<void> {
+  const backend = await createWebGpuBackend();
+  const model = defineModel(config).create(new LayerContext(backend, singleProcess, dtype));
+  const table = new ParameterTable(model);
+  for (const name of table.names()) {
+    const size = rowSize(table.shape(name));
+    await table.stream(name, 1 << 20, async ({ rows }) => new Float32Array(rows * size));
+  }
+  const numBlocks = model.kvCacheSizes.length > 0 ? SLOTS + 8 : 0;
+  const states = new StateCache(backend, model, { slots: SLOTS, numBlocks }, singleProcess);
+  for (const batch of BATCHES) {
+    await backend.prepare(() => {
+      const paged = withBlocks(batch);
+      const rows = batch.reduce((sum, { numTokens }) => sum + numTokens, 0);
+      const hidden = model.forward({
+        inputIds: backend.tensor(new Int32Array(rows), [rows]),
+        cache: states.layers,
+        kvCache: states.kvCache?.layers,
+        metadata: {
+          ...buildMamba2Metadata(backend, batch, { chunkSize: 64 }),
+          attention: states.kvCache && buildAttentionMetadata(backend, paged, KV_BLOCK_SIZE),
+        },
+      });
+      model.computeLogits(hidden);
+    });
+  }
+  backend.dispose();
+}
+
+/** Plans operations as no model of those above calls them. */
+async function prepareOperations(dtype: WeightDType): Promise<void> {
+  const backend = await createWebGpuBackend();
+  const zeros = (...shape: number[]) => backend.zeros(shape);
+  const indices = (...values: number[]) => backend.tensor(Int32Array.from(values), [values.length]);
+  for (const T of [1, 5, 12, 100]) {
+    await backend.prepare(() => {
+      // Inputs that make vectors of eight, and some that do not.
+      for (const inFeatures of [128, 20]) {
+        const weight = backend.linearWeight(new Float32Array(48 * inFeatures), 48, inFeatures, dtype);
+        backend.linear(zeros(T, inFeatures), weight, zeros(48));
+      }
+      backend.gatherRows(zeros(T, 8), indices(0));
+      backend.scaleRows(zeros(T, 8), zeros(T, 1), 8, 1e-5);
+      const decay = { dt: zeros(T, 4), A: zeros(4), dtBias: zeros(4), dtSoftplus: true };
+      backend.logDecaySums(decay);
+      backend.logDecaySums({ ...decay, queryStartLoc: indices(0, T) });
+      for (const activation of MLP_ACTIVATIONS) {
+        backend.activate(zeros(T, 8), activation);
+        backend.activateAndMul(zeros(T, 8), zeros(T, 8), activation);
+      }
+      for (const scoring of ['softmax', 'sigmoid'] as const) {
+        backend.topKRouting(
+          zeros(T, 8),
+          { topK: 2, scoring, renormalize: true, numGroups: 2, topKGroups: 1 },
+          zeros(8),
+        );
+      }
+    });
+  }
+  backend.dispose();
+}
+
+/** Each sequence's blocks of the key-value cache. */
+function withBlocks(batch: readonly ScheduledSequence[]): PagedSequence[] {
+  let used = 0;
+  return batch.map((sequence) => {
+    const count = Math.ceil((sequence.numComputedTokens + sequence.numTokens) / KV_BLOCK_SIZE);
+    used += count;
+    return { ...sequence, blocks: Array.from({ length: count }, (_, i) => used - count + i) };
+  });
+}
+
+/** Every set of launch parameters in launch/, by file. */
+async function launchFiles(): Promise<[file: string, parameters: LaunchParameters][]> {
+  const folder = new URL('../../../src/backends/webgpu/launch/', import.meta.url);
+  const files = readdirSync(folder).filter((file) => file !== 'choose-launch.ts' && file !== 'launch-parameters.ts');
+  const modules = await Promise.all(files.map((file) => import(/* @vite-ignore */ new URL(file, folder).href)));
+  return files.flatMap((file, i) =>
+    Object.values(modules[i]).map((parameters) => [file, parameters as LaunchParameters]),
+  );
+}
+
+/** The parameters, and for each entry of their lists the parameters with that one alone, for whatever sizes. */
+function oneEntryEach(parameters: LaunchParameters): LaunchParameters[] {
+  const variations = Object.entries(parameters).flatMap(([key, value]) => {
+    if (!Array.isArray(value)) return [];
+    return value.map((entry) => ({ ...parameters, [key]: [withoutMinimums(entry)] }));
+  });
+  return [parameters, ...variations];
+}
+
+function withoutMinimums(entry: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, name.startsWith('min') ? 0 : value]));
+}
+
+function isCode(line: string): boolean {
+  return line.trim() !== '' && !/^\s*(#|\/\/)/.test(line);
+}
+
+function tag(name: string, text: string): string {
+  return text
+    .split('\n')
+    .map((line, i) => (isCode(line) ? `${line} // @${name}:${i + 1}` : line))
+    .join('\n');
+}
+
+function taggedLines(name: string, text: string): string[] {
+  return text.split('\n').flatMap((line, i) => (isCode(line) ? [`@${name}:${i + 1}`] : []));
+}
+
+/** What a shader holds under `#if condition`. */
+function linesUnder(name: ShaderName, condition: string): Set<string> {
+  const lines = SHADERS[name].split('\n');
+  const begin = lines.flatMap((line, i) => (line === `#if ${condition}` ? [i] : []));
+  const blocks = begin.map((i) =>
+    lines.slice(
+      i + 1,
+      lines.findIndex((line, j) => j > i && /^#(else|endif)/.test(line)),
+    ),
+  );
+  return new Set(blocks.flatMap((block, b) => block.map((_, i) => `@${name}:${begin[b] + i + 2}`)));
+}
+
+function readConstant(text: string): [string, ShaderConstants[string]] {
+  const [name, value] = text.split('=');
+  if (value === 'true' || value === 'false') return [name, value === 'true'];
+  return [name, /^\d+$/.test(value) ? Number(value) : value];
+}

@@ -2,7 +2,7 @@ import { requestGpuDevice } from '../backends/webgpu/gpu-device.ts';
 import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import type { ModelShape } from '../engine/model-shapes.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
-import { GpuLayers, type LayerTime } from './bench-gpu-layers.ts';
+import { GpuLayers, type LayerTime, WARM_UP_MS } from './bench-gpu-layers.ts';
 import type { BenchRun } from './bench-report.ts';
 import { median } from './bench-spread.ts';
 import { formatBytes, formatTable } from './table.ts';
@@ -133,15 +133,18 @@ export async function measureGpuBandwidth(): Promise<number> {
   // Copy source and target.
   const [from, to] = [0, 1].map(() => device.createBuffer({ size, usage: 0x4 | 0x8 }));
   const rates: number[] = [];
-  for (let i = 0; i < 20; i++) {
+  const warm = performance.now() + WARM_UP_MS;
+  for (let measured = 0; measured < 15; ) {
     const begin = performance.now();
     const encoder = device.createCommandEncoder();
     for (let copy = 0; copy < 50; copy++) encoder.copyBufferToBuffer(from, 0, to, 0, size);
     device.queue.submit([encoder.finish()]);
     await device.queue.onSubmittedWorkDone();
-    rates.push((50 * 2 * size * 1000) / (performance.now() - begin));
+    const end = performance.now();
+    if (end < warm) continue;
+    rates.push((50 * 2 * size * 1000) / (end - begin));
+    measured++;
   }
   gpu.destroy();
-  // The first ones warm it up.
-  return median(rates.slice(5));
+  return median(rates);
 }

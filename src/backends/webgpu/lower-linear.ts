@@ -1,6 +1,6 @@
 import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
 import { type GpuTensor, Storage } from './gpu-tensor.ts';
-import type { MatrixShape } from './launch/launch-parameters.ts';
+import type { MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
 import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
 import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
@@ -35,16 +35,12 @@ export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperati
 }
 
 function lowerTask(lowering: Lowering, task: Task): boolean {
-  const T = task.x.shape[0];
   if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
     return false;
   }
-  const { vectorRows } = lowering.launch;
   const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
-  if (T <= vectorRows) {
-    const shape = vectorShape(lowering, task);
-    if (shape) return lowerVector(lowering, task, shape);
-  }
+  const vector = vectorShape(lowering, task);
+  if (vector) return lowerVector(lowering, task, vector);
   if (!usesMatrices || (task.norm && NORM_THREADS % task.norm.groups !== 0)) return false;
   if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
     return false;
@@ -85,14 +81,30 @@ interface VectorShape {
 }
 
 /** How linear-vector is laid out for these rows, or undefined where it does not fit. */
-function vectorShape({ launch, gpu }: Lowering, { x, norm, weight }: Task): VectorShape | undefined {
-  const { rows, blocking, busy, maxParts, ahead } = launch.vector;
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+function vectorShape(lowering: Lowering, { x, norm, weight }: Task): VectorShape | undefined {
   const B = x.shape[0];
   const groups = norm?.groups ?? 1;
+  for (const shape of lowering.launch.vector) {
+    const { maxRows, minWorkgroups, blocking } = shape;
+    if (B > maxRows || weight.outFeatures / (shape.rows * blocking) < minWorkgroups) continue;
+    for (let patches = blocking; patches >= 1; patches /= 2) {
+      const found = vectorParts(lowering, shape, { B, groups, patches, weight });
+      if (found) return found;
+    }
+  }
+  return undefined;
+}
+
+/** With as few parts as keep the device busy. */
+function vectorParts(
+  { gpu }: Lowering,
+  { rows, busy, maxParts, ahead }: VectorLaunch,
+  { B, groups, patches, weight }: { B: number; groups: number; patches: number; weight: GpuLinearWeight },
+): VectorShape | undefined {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
   const across = 32 / rows;
   const eights = weight.inFeatures / 8;
-  const fits = (parts: number, patches: number) =>
+  const fits = (parts: number) =>
     32 * parts <= maxComputeInvocationsPerWorkgroup &&
     // An invocation puts one result at most.
     patches * rows * B <= 32 * parts &&
@@ -100,18 +112,15 @@ function vectorShape({ launch, gpu }: Lowering, { x, norm, weight }: Task): Vect
   const isWhole = (parts: number) => eights % (parts * across) === 0;
   // A group's inputs are some parts' and no others'.
   const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
-  for (let patches = 2 ** Math.floor(Math.log2(Math.min(B, blocking))); patches >= 1; patches /= 2) {
-    const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
-    const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts, patches) && isGrouped(parts));
-    const whole = possible.filter(isWhole);
-    const candidates = whole.length > 0 ? whole : possible;
-    const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
-    if (PARTS === undefined) continue;
-    const steps = Math.ceil(eights / (PARTS * across));
-    const AHEAD = Math.min(ahead, steps);
-    return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
-  }
-  return undefined;
+  const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
+  const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts) && isGrouped(parts));
+  const whole = possible.filter(isWhole);
+  const candidates = whole.length > 0 ? whole : possible;
+  const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
+  if (PARTS === undefined) return undefined;
+  const steps = Math.ceil(eights / (PARTS * across));
+  const AHEAD = Math.min(ahead, steps);
+  return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
 }
 
 function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolean {
@@ -124,6 +133,7 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
         ...{ ...weightConstants(weight), ...shape, K: weight.inFeatures, B: x.shape[0], GROUPS: norm?.groups ?? 1 },
         ...{ OUTPUTS: part.rows, RAGGED: part.rows % (shape.ROWS * shape.BLOCKING) !== 0 },
         SUBGROUPS: hasSubgroupsOf32(lowering),
+        PLAIN: x.offset === 0 && x.stride === weight.inFeatures && (norm?.weight.offset ?? 0) === 0,
         ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
       },
       {

@@ -3,18 +3,8 @@
  * beside this one hold what was measured, default.ts what runs everywhere.
  */
 export interface LaunchParameters {
-  /** Rows that linear-vector takes at once at most. */
-  readonly vectorRows: number;
-  readonly vector: {
-    /** Rows of W in a patch of 32 invocations: a divisor of 32. */
-    readonly rows: number;
-    /** Patches one below the other that share their inputs, at most. */
-    readonly blocking: number;
-    /** Groups of 32 invocations that keep the device busy. */
-    readonly busy: number;
-    readonly maxParts: number;
-    readonly ahead: number;
-  };
+  /** linear-vector: the first entry that fits. None: other kernels. */
+  readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
   /** linear-matrix: the first entry that makes enough workgroups, or the last. */
@@ -27,6 +17,20 @@ export interface LaunchParameters {
   }[];
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
+}
+
+export interface VectorLaunch {
+  /** Rows that it takes at once at most. */
+  readonly maxRows: number;
+  readonly minWorkgroups: number;
+  /** Rows of W in a patch of 32 invocations: a divisor of 32. */
+  readonly rows: number;
+  /** Patches one below the other that share their inputs, at most: a power of two. */
+  readonly blocking: number;
+  /** Groups of 32 invocations that keep the device busy. */
+  readonly busy: number;
+  readonly maxParts: number;
+  readonly ahead: number;
 }
 
 export interface MatrixFewShape {

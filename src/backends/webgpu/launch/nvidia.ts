@@ -4,8 +4,12 @@ const ANY = Number.POSITIVE_INFINITY;
 
 /** Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B. */
 export const NVIDIA_LAUNCH: LaunchParameters = {
-  vectorRows: 4,
-  vector: { rows: 8, blocking: 4, busy: 4600, maxParts: 16, ahead: 4 },
+  vector: [
+    { maxRows: 1, minWorkgroups: 1000, rows: 8, blocking: 2, busy: 4600, maxParts: 16, ahead: 2 },
+    { maxRows: 1, minWorkgroups: 0, rows: 8, blocking: 1, busy: 4600, maxParts: 16, ahead: 2 },
+    { maxRows: 3, minWorkgroups: 0, rows: 8, blocking: 2, busy: 2500, maxParts: 16, ahead: 2 },
+    { maxRows: 4, minWorkgroups: 0, rows: 8, blocking: 4, busy: 1250, maxParts: 16, ahead: 2 },
+  ],
   matrixFew: [
     { maxRows: 16, minOutputs: 6400, maxOutputs: ANY, minInputs: 4096, panels: 1, parts: 4, ahead: 8 },
     { maxRows: 16, minOutputs: 6400, maxOutputs: ANY, minInputs: 0, panels: 2, parts: 4, ahead: 10 },

@@ -3,7 +3,7 @@
 // A workgroup makes $BLOCKING * $ROWS outputs of each row. 32 invocations read a patch of $ROWS rows of W, 8 neighbouring
 // inputs each; $PARTS such patches side by side share the inputs, in order, and their sums are added at the end.
 // The norm's division follows the product: y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps).
-// An invocation puts one result at most.
+// Nothing that the sums need depends on params where PLAIN, for they come late. An invocation puts one result at most.
 //
 // x (B, K), weight (outputs, K), normWeight (K) → out (B, outputs) + residual
 #if CONV
@@ -103,8 +103,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let across = i % ACROSS;
   let row0 = group.x * (BLOCKING * ROWS);
   let first = part * STEPS * ACROSS + across;
+#if PLAIN
+  const x0 = 0u;
+  const stride = 2 * EIGHTS;
+#else
   let x0 = params.xOffset / 4;
   let stride = params.xStride / 4;
+#endif
   // What becomes of an invocation's own result, if it has one: what that reads comes while the sum is made.
   let ownB = i % B;
   let isPut = i < BLOCKING * ROWS * B && row0 + i / B < OUTPUTS;
@@ -121,7 +126,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   var sums: array<array<f32, B>, BLOCKING>;
 #if NORM
   var square: array<f32, B>;
+#if PLAIN
+  const norm0 = 0u;
+#else
   let norm0 = params.normOffset / 4;
+#endif
 #endif
   for (var s = 0u; s < STEPS; s += AHEAD) {
     var packed: array<array<Packed, AHEAD>, BLOCKING>;

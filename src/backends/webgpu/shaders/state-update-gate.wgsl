@@ -15,7 +15,6 @@ enable subgroups;
 
 #endif
 struct Params {
-  T: u32,
   headsPerGroup: u32,
   softplus: u32,
   dtLow: f32,
@@ -58,7 +57,6 @@ const CHANNELS = ${CHANNELS}u;
 const THREADS = ${THREADS}u;
 const SHARES = THREADS / LANES;      // channels side by side in a workgroup
 
-#include "grid"
 #include "activation"
 #if SUBGROUPS
 fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 { return subgroupAdd(value); }
@@ -79,12 +77,7 @@ fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
-#if ONE_GRID
   let t = group.y;
-#else
-  let t = rowOf(group);
-  if (t >= params.T) { return; }
-#endif
   let lane = i % LANES;
   let channel = (group.x * SHARES + i / LANES) * CHANNELS;
   let head = channel / P;

@@ -9,6 +9,8 @@ await build({
   root,
   configFile: false,
   logLevel: 'warn',
+  // The suite's cases run without vitest.
+  resolve: { alias: { vitest: fileURLToPath(new URL('../tests/browser/suite/vitest-in-page.ts', import.meta.url)) } },
   ssr: { noExternal: true, external: ['webgpu'] },
   build: {
     ssr: 'tests/gpu/own-gpu.ts',

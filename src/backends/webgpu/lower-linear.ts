@@ -154,25 +154,31 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
 // --- many rows ------------------------------------------------------------------------------------------------------
 
 function lowerMatrix(lowering: Lowering, task: Task): void {
-  const { weight, bias, residual, convolution } = task;
-  const [T, K] = [task.x.shape[0], weight.inFeatures];
-  const a = toFloat16(lowering, task);
+  const { x, norm, weight, bias, residual, convolution } = task;
+  const [T, K] = [x.shape[0], weight.inFeatures];
+  const GROUPS = norm?.groups ?? 1;
   const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
+  // Of the whole weight: its parts share the rows.
+  const normalising = norm && normalisingShape(lowering, T, weight, GROUPS);
+  const a = normalising ? x.storage : toFloat16(lowering, task);
   for (const part of weight.parts) {
-    const few = fewShape(lowering, T, weight);
-    const bindings = { a, ...bindingsOf(lowering, task, part) };
-    const params = { ...paramsOf(task, part), T };
+    const few = normalising ? undefined : fewShape(lowering, T, weight);
+    const bindings = { a, ...bindingsOf(lowering, task, part), normWeight: norm?.weight.storage ?? lowering.nothing };
+    const params = {
+      ...{ ...paramsOf(task, part), T, ...place('x', x), eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
+    };
     const constants = { K, OUTPUTS: part.rows, ...behind };
     if (few) {
       const workgroups = [Math.ceil(part.rows / (16 * few.N16)), 1, 1] as const;
       lowering.dispatch('linear-matrix-few', { ...constants, ...few }, { bindings, params, workgroups });
       continue;
     }
-    const { block, ...shape } = matrixShape(lowering, T, part.rows, K);
+    const { block, ...shape } = normalising ?? matrixShape(lowering, T, part.rows, K);
     const workgroups = [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1] as const;
+    const form = { FLOAT16: weight.dtype === 'float16', NORM: Boolean(normalising), GROUPS };
     lowering.dispatch(
       'linear-matrix',
-      { ...constants, ...shape, ...weightConstants(weight), FLOAT16: weight.dtype === 'float16' },
+      { ...constants, ...shape, ...weightConstants(weight), ...form },
       { bindings, params, workgroups },
     );
   }
@@ -222,26 +228,49 @@ function dividing(value: number, most: number): number {
 }
 
 /** How linear-matrix is laid out: its constants, and its block. */
-function matrixShape({ launch, gpu }: Lowering, T: number, outputs: number, inputs: number) {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
-  const shapes = launch.matrix.map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }));
-  const fitting = shapes.filter(
-    ({ constants: { SHARED, THREADS } }) =>
-      16 * SHARED <= maxComputeWorkgroupStorageSize && THREADS <= maxComputeInvocationsPerWorkgroup,
+function matrixShape(lowering: Lowering, T: number, outputs: number, inputs: number) {
+  const shapes = fittingShapes(lowering, inputs).filter(({ shape }) => !shape.normalises);
+  const found = shapes.find(
+    ({ shape }) => T <= shape.maxRows && workgroupsOf(shape, T, outputs) >= shape.minWorkgroups,
   );
-  const found = fitting.find(
-    ({
-      shape: {
-        maxRows,
-        minWorkgroups,
-        block: [BM, BN],
-      },
-    }) => {
-      return T <= maxRows && Math.ceil(T / BM) * Math.ceil(outputs / BN) >= minWorkgroups;
-    },
-  );
-  const { shape, constants } = found ?? fitting.at(-1) ?? shapes[0];
+  const { shape, constants } = found ?? shapes[shapes.length - 1];
   return { block: shape.block, ...constants };
+}
+
+/** The same where it normalises its rows itself, or undefined where another kernel does before. */
+function normalisingShape(lowering: Lowering, T: number, weight: GpuLinearWeight, groups: number) {
+  const { outFeatures, inFeatures } = weight;
+  const found = fittingShapes(lowering, inFeatures).find(
+    ({ shape, constants: { SPLIT } }) =>
+      shape.normalises &&
+      inFeatures <= shape.normalises.maxInputs &&
+      T <= shape.maxRows &&
+      workgroupsOf(shape, T, outFeatures) >= shape.minWorkgroups &&
+      // A part's inputs are one group's.
+      SPLIT % groups === 0,
+  );
+  return found && { block: found.shape.block, ...found.constants };
+}
+
+/** All that the device has memory and invocations for. */
+function fittingShapes({ launch, gpu }: Lowering, inputs: number) {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxStorageBuffersPerShaderStage } =
+    gpu.limits;
+  return launch.matrix
+    .map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }))
+    .filter(({ shape: { block, depth, normalises }, constants: { SHARED, SPLIT, THREADS } }) => {
+      // Sums of squares, and at most as many scales as parts.
+      const ofNorm = normalises ? 4 * block[0] * SPLIT * (depth / 8 + 1) : 0;
+      return (
+        16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize &&
+        THREADS <= maxComputeInvocationsPerWorkgroup &&
+        (!normalises || maxStorageBuffersPerShaderStage >= 9)
+      );
+    });
+}
+
+function workgroupsOf({ block: [BM, BN] }: MatrixShape, T: number, outputs: number): number {
+  return Math.ceil(T / BM) * Math.ceil(outputs / BN);
 }
 
 function matrixConstants(

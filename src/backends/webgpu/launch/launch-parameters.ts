@@ -7,7 +7,10 @@ export interface LaunchParameters {
   readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
-  /** linear-matrix: the first entry that makes enough workgroups, or the last. */
+  /**
+   * linear-matrix: the first entry that makes enough workgroups, or the last. Those that normalise come before linear-matrix-few,
+   * and for rows to normalise.
+   */
   readonly matrix: readonly MatrixShape[];
   /** state-update-gate: the first entry for as many rows. */
   readonly stateUpdate: readonly {
@@ -49,6 +52,8 @@ export interface MatrixFewShape {
 export interface MatrixShape {
   readonly maxRows: number;
   readonly minWorkgroups: number;
+  /** Whether it takes rows as they are and normalises them itself. It does for no more than so many inputs. */
+  readonly normalises?: { readonly maxInputs: number } | undefined;
   /** Outputs of a workgroup: rows and columns. */
   readonly block: readonly [rows: number, columns: number];
   /** Inputs at a time. */

@@ -1,11 +1,16 @@
-// y = a Wᵀ for many rows by subgroup matrices: a workgroup makes $BM x $BN outputs.
+// y = a Wᵀ by subgroup matrices, for some rows or many: a workgroup makes $BM x $BN outputs.
 //
 // $SPLIT parts of a workgroup share the inputs, in order, and their sums are added at the end; in each part a subgroup makes
 // $WM x $WN outputs. Blocks of $BK inputs are brought to workgroup memory; the next $STAGES are on their way to registers
 // while one is multiplied.
 //
-// a: rows of float16 in tiles (see to-float16.wgsl), weight (outputs, K) as $DTYPE → out (T, outputs)
-// (+ bias (outputs), + residual (T, outputs)), columns from firstOutput on.
+#if NORM
+// a: x (T, K) float32, times normWeight (K), rounded to float16 by the way. The norm's division follows the product:
+// y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps); all inputs of a part lie in one of $GROUPS groups.
+#else
+// a: rows of float16 in tiles (see to-float16.wgsl).
+#endif
+// weight (outputs, K) as $DTYPE → out (T, outputs) (+ bias (outputs), + residual (T, outputs)), columns from firstOutput on.
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
@@ -21,21 +26,26 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #include "linear-matrix-params"
 
 @group(0) @binding(0) var<uniform> params: Params;
+#if NORM
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+#else
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
+#endif
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(4) var<storage, read> normWeight: array<vec4f>;
 #if BIAS
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
 #endif
 #if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 #endif
 #if CONV
-@group(0) @binding(4) var<storage, read> convWeight: array<vec4f>;
-@group(0) @binding(5) var<storage, read> convBias: array<f32>;
-@group(0) @binding(6) var<storage, read> slots: array<i32>;
-@group(0) @binding(7) var<storage, read_write> convStates: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> convolved: array<vec4f>;
+@group(0) @binding(5) var<storage, read> convWeight: array<vec4f>;
+@group(0) @binding(6) var<storage, read> convBias: array<f32>;
+@group(0) @binding(7) var<storage, read> slots: array<i32>;
+@group(0) @binding(8) var<storage, read_write> convStates: array<vec4f>;
+@group(0) @binding(9) var<storage, read_write> convolved: array<vec4f>;
 #endif
 
 const EIGHTS = $K / 8u;
@@ -65,9 +75,32 @@ var<workgroup> block: array<vec4u, ${SHARED}>;
 const ROW_WORDS = ${ROW_WORDS}u;
 #include "eights-$DTYPE"
 
-fn inputsOf(row: u32, eight: u32) -> vec4u {
+#if NORM
+const GROUPS = ${GROUPS}u;
+const SQUARES = SPLIT * DEPTH / GROUPS;   // sums of squares of a row and group
+
+var<workgroup> squares: array<f32, BM * GROUPS * SQUARES>;
+var<workgroup> scales: array<f32, BM * GROUPS>;
+
+alias Inputs = array<vec4f, 2>;
+fn inputsOf(row: u32, eight: u32) -> Inputs {
+  let at = (params.xOffset + row * params.xStride) / 4 + 2 * eight;
+  return Inputs(a[at], a[at + 1]);
+}
+fn inputHalves(inputs: Inputs, eight: u32) -> vec4u {
+  let at = params.normOffset / 4 + 2 * eight;
+  // float16 ends at 65504.
+  let first = clamp(inputs[0] * normWeight[at], vec4f(-65504), vec4f(65504));
+  let last = clamp(inputs[1] * normWeight[at + 1], vec4f(-65504), vec4f(65504));
+  return vec4u(pack2x16float(first.xy), pack2x16float(first.zw), pack2x16float(last.xy), pack2x16float(last.zw));
+}
+#else
+alias Inputs = vec4u;
+fn inputsOf(row: u32, eight: u32) -> Inputs {
   return a[(row / 16 * (EIGHTS / 2) + eight / 2) * 32 + row % 16 * 2 + eight % 2];
 }
+fn inputHalves(inputs: Inputs, eight: u32) -> vec4u { return inputs; }
+#endif
 
 fn weightHalves(packed: Packed) -> vec4u {
 #if FLOAT16
@@ -107,8 +140,11 @@ fn main(
   var sum${m}_${n}: Result;
 #endfor
 #endfor
-  var inputs: array<array<vec4u, $A_LOADS>, $STAGES>;
+  var inputs: array<array<Inputs, $A_LOADS>, $STAGES>;
   var weights: array<array<Packed, $W_LOADS>, $STAGES>;
+#if NORM
+  var square: array<f32, $A_LOADS>;
+#endif
 #for j A_LOADS
   let aRow${j} = min(m0 + row + ${j} * LEAP, params.T - 1);
 #endfor
@@ -126,7 +162,10 @@ fn main(
   }
 #endfor
 #for j A_LOADS
-  block[own + ${j} * LEAP * STRIDE] = inputs[0][${j}];
+  block[own + ${j} * LEAP * STRIDE] = inputHalves(inputs[0][${j}], first);
+#if NORM
+  square[${j}] += dot(inputs[0][${j}][0], inputs[0][${j}][0]) + dot(inputs[0][${j}][1], inputs[0][${j}][1]);
+#endif
 #endfor
 #for j W_LOADS
   block[own + (BM + ${j} * LEAP) * STRIDE] = weightHalves(weights[0][${j}]);
@@ -160,7 +199,10 @@ fn main(
       if (k + (${s} + 1) * DEPTH < SHARE) {
         const next = (${s} + 1) % $STAGES;
 #for j A_LOADS
-        block[own + ${j} * LEAP * STRIDE] = inputs[next][${j}];
+        block[own + ${j} * LEAP * STRIDE] = inputHalves(inputs[next][${j}], first + k + (${s} + 1) * DEPTH);
+#if NORM
+        square[${j}] += dot(inputs[next][${j}][0], inputs[next][${j}][0]) + dot(inputs[next][${j}][1], inputs[next][${j}][1]);
+#endif
 #endfor
 #for j W_LOADS
         block[own + (BM + ${j} * LEAP) * STRIDE] = weightHalves(weights[next][${j}]);
@@ -170,6 +212,17 @@ fn main(
     }
 #endfor
   }
+#if NORM
+#for j A_LOADS
+  squares[((row + ${j} * LEAP) * SPLIT + part) * DEPTH + eight] = square[${j}];
+#endfor
+  workgroupBarrier();
+  for (var e = i; e < BM * GROUPS; e += THREADS) {
+    var sum = 0.0;
+    for (var j = 0u; j < SQUARES; j++) { sum += squares[e * SQUARES + j]; }
+    scales[e] = inverseSqrt(sum / f32(8 * EIGHTS / GROUPS) + params.eps);
+  }
+#endif
   // Through workgroup memory, a row of fragments after another, so that edges can be cut.
   let lane0 = (inPart * $FRAGMENTS_ACROSS) * 64 + lane;
   let column = n0 + wn + lane % 4 * 4;
@@ -188,7 +241,7 @@ fn main(
 #for n FRAGMENTS_ACROSS
 #for half 2
   if (${half} % SPLIT == part) {
-    let sums = sumsOf(lane0 + ${n} * 64 + 32 * ${half});
+    let sums = sumsOf(inRows + 16 * ${m} + 8 * ${half}, lane0 + ${n} * 64 + 32 * ${half});
     put(m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
   }
 #endfor
@@ -197,10 +250,17 @@ fn main(
 #endfor
 }
 
-// Four sums of a row, over all parts.
-fn sumsOf(at: u32) -> vec4f {
+// Four sums of a row of the workgroup's, over all parts.
+fn sumsOf(row: u32, at: u32) -> vec4f {
   var y = vec4f();
-  for (var part = 0u; part < SPLIT; part++) { y += bitcast<vec4f>(block[part * SUBGROUPS * $FRAGMENTS_ACROSS * 64 + at]); }
+  for (var part = 0u; part < SPLIT; part++) {
+    let sums = bitcast<vec4f>(block[part * SUBGROUPS * $FRAGMENTS_ACROSS * 64 + at]);
+#if NORM
+    y += sums * scales[row * GROUPS + part * GROUPS / SPLIT];
+#else
+    y += sums;
+#endif
+  }
   return y;
 }
 

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../src/backends/webgpu/create-backend.ts';
@@ -16,11 +17,13 @@ import { describe, expect, runCases, test } from '../browser/suite/vitest-in-pag
 
 /**
  * What must hold on the machine's own GPU, whichever that is: `npm run test:gpu`. It is built to one file, which needs Node,
- * the package and a GPU only. Usage: node own-gpu.js FOLDER_OF_GOLDENS
+ * the package and a GPU only. Usage: node own-gpu.js [FOLDER_OF_GOLDENS [PART]], where the part's
+ * name holds the last argument: 'suite', or 'no subgroups: layers'.
  */
-const GOLDENS = process.argv[2];
+const [, PROGRAM, GOLDENS, ONLY] = process.argv;
 const ARCHITECTURES = ['mamba2', 'bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'];
 const MATRICES = 'chromium-experimental-subgroup-matrix';
+const MATRIX_FEATURES = ['shader-f16', 'subgroups', MATRICES];
 const VARIANTS: Readonly<Record<string, GpuDeviceOptions>> = {
   'all features': {},
   'no subgroup matrices': { withoutFeatures: [MATRICES] },
@@ -136,18 +139,27 @@ async function report(what: string): Promise<number> {
 }
 
 const info = await describeGpu();
-process.stdout.write(`${JSON.stringify(info)}\n`);
+if (ONLY === undefined) process.stdout.write(`${JSON.stringify(info)}\n`);
 let failures = 0;
-describeGoldens();
-failures += await report('golden models');
-for (const [variant, options] of Object.entries(VARIANTS)) {
-  const { device, hasMatrices } = await requestGpuDevice(options);
-  device.destroy();
-  await describeLayers(options, hasMatrices);
-  failures += await report(`${variant}: layers`);
-  for (const describeSection of Object.values(SECTIONS)) {
-    describeSection(() => createWebGpuBackend(options), hasMatrices ? MATRIX_DEMANDS : WEBGPU_DEMANDS);
+/** Each part in a process of its own: it has its devices to itself, and what crashes is one part. */
+const part = async (name: string, define: () => void | Promise<void>) => {
+  if (ONLY === undefined) {
+    const { status } = spawnSync(process.execPath, [PROGRAM, GOLDENS ?? '', name], { stdio: 'inherit' });
+    if (status !== 0) failures++;
+  } else if (name.includes(ONLY)) {
+    await define();
+    failures += await report(name);
   }
-  failures += await report(`${variant}: backend suite`);
+};
+await part('golden models', describeGoldens);
+for (const [variant, options] of Object.entries(VARIANTS)) {
+  const hasMatrices =
+    info.hasMatrices && !options.withoutFeatures?.some((feature) => MATRIX_FEATURES.includes(feature));
+  await part(`${variant}: layers`, () => describeLayers(options, hasMatrices));
+  await part(`${variant}: backend suite`, () => {
+    for (const describeSection of Object.values(SECTIONS)) {
+      describeSection(() => createWebGpuBackend(options), hasMatrices ? MATRIX_DEMANDS : WEBGPU_DEMANDS);
+    }
+  });
 }
 process.exit(failures === 0 ? 0 : 1);

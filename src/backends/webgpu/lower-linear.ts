@@ -1,6 +1,13 @@
 import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
 import { type GpuTensor, Storage } from './gpu-tensor.ts';
-import type { MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
+import {
+  fewShape,
+  hasSubgroupsOf32,
+  matrixShape,
+  normalisingShape,
+  type VectorShape,
+  vectorShape,
+} from './linear-shapes.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
 import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
 import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
@@ -39,7 +46,7 @@ function lowerTask(lowering: Lowering, task: Task): boolean {
     return false;
   }
   const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
-  const vector = vectorShape(lowering, task);
+  const vector = vectorShape(lowering, task.x.shape[0], task.weight, task.norm?.groups ?? 1);
   if (vector) return lowerVector(lowering, task, vector);
   if (!usesMatrices || (task.norm && NORM_THREADS % task.norm.groups !== 0)) return false;
   if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
@@ -71,57 +78,6 @@ function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boo
 }
 
 // --- few rows -------------------------------------------------------------------------------------------------------
-
-interface VectorShape {
-  readonly ROWS: number;
-  readonly BLOCKING: number;
-  readonly PARTS: number;
-  readonly AHEAD: number;
-  readonly PARTIAL: boolean;
-}
-
-/** How linear-vector is laid out for these rows, or undefined where it does not fit. */
-function vectorShape(lowering: Lowering, { x, norm, weight }: Task): VectorShape | undefined {
-  const B = x.shape[0];
-  const groups = norm?.groups ?? 1;
-  for (const shape of lowering.launch.vector) {
-    const { maxRows, minWorkgroups, blocking } = shape;
-    if (B > maxRows || weight.outFeatures / (shape.rows * blocking) < minWorkgroups) continue;
-    for (let patches = blocking; patches >= 1; patches /= 2) {
-      const found = vectorParts(lowering, shape, { B, groups, patches, weight });
-      if (found) return found;
-    }
-  }
-  return undefined;
-}
-
-/** With as few parts as keep the device busy. */
-function vectorParts(
-  { gpu }: Lowering,
-  { rows, busy, maxParts, ahead }: VectorLaunch,
-  { B, groups, patches, weight }: { B: number; groups: number; patches: number; weight: GpuLinearWeight },
-): VectorShape | undefined {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
-  const across = 32 / rows;
-  const eights = weight.inFeatures / 8;
-  const fits = (parts: number) =>
-    32 * parts <= maxComputeInvocationsPerWorkgroup &&
-    // An invocation puts one result at most.
-    patches * rows * B <= 32 * parts &&
-    4 * parts * across * B * (patches * rows + 1) <= maxComputeWorkgroupStorageSize;
-  const isWhole = (parts: number) => eights % (parts * across) === 0;
-  // A group's inputs are some parts' and no others'.
-  const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
-  const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
-  const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts) && isGrouped(parts));
-  const whole = possible.filter(isWhole);
-  const candidates = whole.length > 0 ? whole : possible;
-  const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
-  if (PARTS === undefined) return undefined;
-  const steps = Math.ceil(eights / (PARTS * across));
-  const AHEAD = Math.min(ahead, steps);
-  return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
-}
 
 function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolean {
   const { x, norm, weight, bias, residual, convolution } = task;
@@ -198,99 +154,6 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
     },
   );
   return out;
-}
-
-/** How linear-matrix-few is laid out for these rows, or undefined where it does not fit. */
-function fewShape({ launch, gpu }: Lowering, T: number, { layout, outFeatures, inFeatures }: GpuLinearWeight) {
-  if (layout !== 'tiles') return undefined;
-  const M16 = Math.ceil(T / 16);
-  const shape = launch.matrixFew.find(
-    ({ maxRows, minOutputs, maxOutputs, minInputs, parts, panels }) =>
-      T <= maxRows &&
-      outFeatures >= minOutputs &&
-      outFeatures <= maxOutputs &&
-      inFeatures >= minInputs &&
-      1024 * parts * panels * M16 <= gpu.limits.maxComputeWorkgroupStorageSize,
-  );
-  if (!shape) return undefined;
-  const { panels, parts, ahead } = shape;
-  // As many at once as leave no rest, which would wait for each by itself.
-  const steps = Math.floor(inFeatures / 16 / parts);
-  const AHEAD = dividing(Math.max(1, steps), ahead);
-  return { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts) };
-}
-
-/** The greatest divisor of a number that is no greater than `most`. */
-function dividing(value: number, most: number): number {
-  let divisor = Math.min(value, most);
-  while (value % divisor !== 0) divisor--;
-  return divisor;
-}
-
-/** How linear-matrix is laid out: its constants, and its block. */
-function matrixShape(lowering: Lowering, T: number, outputs: number, inputs: number) {
-  const shapes = fittingShapes(lowering, inputs).filter(({ shape }) => !shape.normalises);
-  const found = shapes.find(
-    ({ shape }) => T <= shape.maxRows && workgroupsOf(shape, T, outputs) >= shape.minWorkgroups,
-  );
-  const { shape, constants } = found ?? shapes[shapes.length - 1];
-  return { block: shape.block, ...constants };
-}
-
-/** The same where it normalises its rows itself, or undefined where another kernel does before. */
-function normalisingShape(lowering: Lowering, T: number, weight: GpuLinearWeight, groups: number) {
-  const { outFeatures, inFeatures } = weight;
-  const found = fittingShapes(lowering, inFeatures).find(
-    ({ shape, constants: { SPLIT } }) =>
-      shape.normalises &&
-      inFeatures <= shape.normalises.maxInputs &&
-      T <= shape.maxRows &&
-      workgroupsOf(shape, T, outFeatures) >= shape.minWorkgroups &&
-      // A part's inputs are one group's.
-      SPLIT % groups === 0,
-  );
-  return found && { block: found.shape.block, ...found.constants };
-}
-
-/** All that the device has memory and invocations for. */
-function fittingShapes({ launch, gpu }: Lowering, inputs: number) {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxStorageBuffersPerShaderStage } =
-    gpu.limits;
-  return launch.matrix
-    .map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }))
-    .filter(({ shape: { block, depth, normalises }, constants: { SHARED, SPLIT, THREADS } }) => {
-      // Sums of squares, and at most as many scales as parts.
-      const ofNorm = normalises ? 4 * block[0] * SPLIT * (depth / 8 + 1) : 0;
-      return (
-        16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize &&
-        THREADS <= maxComputeInvocationsPerWorkgroup &&
-        (!normalises || maxStorageBuffersPerShaderStage >= 9)
-      );
-    });
-}
-
-function workgroupsOf({ block: [BM, BN] }: MatrixShape, T: number, outputs: number): number {
-  return Math.ceil(T / BM) * Math.ceil(outputs / BN);
-}
-
-function matrixConstants(
-  { block: [BM, BN], depth: BK, piece: [WM, WN], band, split, stages }: MatrixShape,
-  inputs: number,
-) {
-  const subgroups = (BM / WM) * (BN / WN);
-  const SPLIT = dividing(inputs / BK, split);
-  const ofPart = 32 * subgroups;
-  return {
-    ...{ BM, BN, BK, WM, WN, BAND: band, SPLIT, STAGES: stages, THREADS: SPLIT * ofPart },
-    ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
-    ...{ A_LOADS: (BM * BK) / 8 / ofPart, W_LOADS: (BN * BK) / 8 / ofPart },
-    SHARED: SPLIT * Math.max((BM + BN) * (BK / 8 + 1), 4 * subgroups * WN),
-  };
-}
-
-/** Whether subgroups are of 32 invocations, neighbours in a workgroup of one dimension. */
-function hasSubgroupsOf32({ gpu: { features, info } }: Lowering): boolean {
-  return features.has('subgroups') && info.subgroupMinSize === 32 && info.subgroupMaxSize === 32;
 }
 
 // --- what the kernels share -----------------------------------------------------------------------------------------

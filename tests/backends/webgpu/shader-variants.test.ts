@@ -175,6 +175,9 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
       for (const inFeatures of [128, 20]) {
         const weight = backend.linearWeight(new Float32Array(48 * inFeatures), 48, inFeatures, dtype);
         backend.linear(zeros(T, inFeatures), weight, zeros(48));
+        const [, columns] = backend.splitColumns(zeros(T, 2 * inFeatures), [inFeatures, inFeatures]);
+        backend.linear(columns, weight);
+        backend.linear(backend.rmsNorm(columns, zeros(inFeatures), 1e-5), weight);
       }
       backend.gatherRows(zeros(T, 8), indices(0));
       backend.scaleRows(zeros(T, 8), zeros(T, 1), 8, 1e-5);

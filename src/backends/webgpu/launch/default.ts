@@ -9,6 +9,7 @@ export const DEFAULT_LAUNCH: LaunchParameters = {
     { maxRows: 8, minWorkgroups: 0, rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
   ],
   matrixFew: [],
+  matrixNormalising: [],
   matrix: [
     { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 1 },
   ],

@@ -7,10 +7,9 @@ export interface LaunchParameters {
   readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
-  /**
-   * linear-matrix: the first entry that makes enough workgroups, or the last. Those that normalise come before linear-matrix-few,
-   * and for rows to normalise.
-   */
+  /** linear-matrix for rows that it normalises itself: the first entry that fits. None: another kernel does before. */
+  readonly matrixNormalising: readonly NormalisingMatrixShape[];
+  /** linear-matrix: the first entry that makes enough workgroups, or the last. */
   readonly matrix: readonly MatrixShape[];
   /** state-update-gate: the first entry for as many rows. */
   readonly stateUpdate: readonly {
@@ -52,8 +51,6 @@ export interface MatrixFewShape {
 export interface MatrixShape {
   readonly maxRows: number;
   readonly minWorkgroups: number;
-  /** Whether it takes rows as they are and normalises them itself. It does for no more than so many inputs. */
-  readonly normalises?: { readonly maxInputs: number } | undefined;
   /** Outputs of a workgroup: rows and columns. */
   readonly block: readonly [rows: number, columns: number];
   /** Inputs at a time. */
@@ -66,4 +63,8 @@ export interface MatrixShape {
   readonly split: number;
   /** Blocks that are on their way while one is multiplied. */
   readonly stages: number;
+}
+
+export interface NormalisingMatrixShape extends MatrixShape {
+  readonly maxInputs: number;
 }

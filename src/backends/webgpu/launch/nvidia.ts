@@ -20,15 +20,17 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 1024, panels: 1, parts: 12, ahead: 4 },
     { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 0, panels: 1, parts: 4, ahead: 6 },
   ],
-  matrix: [
+  matrixNormalising: [
     {
-      ...{ maxRows: 16, minWorkgroups: 200, normalises: { maxInputs: 1024 } },
+      ...{ maxRows: 16, minWorkgroups: 200, maxInputs: 1024 },
       ...{ block: [16, 16], depth: 32, piece: [16, 16], band: 8, split: 8, stages: 1 },
     },
     {
-      ...{ maxRows: 16, minWorkgroups: 0, normalises: { maxInputs: 2048 } },
+      ...{ maxRows: 16, minWorkgroups: 0, maxInputs: 2048 },
       ...{ block: [16, 16], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 3 },
     },
+  ],
+  matrix: [
     { maxRows: 64, minWorkgroups: 250, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 3 },
     { maxRows: 64, minWorkgroups: 0, block: [64, 32], depth: 32, piece: [32, 32], band: 8, split: 2, stages: 2 },
     { maxRows: 256, minWorkgroups: 300, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },

@@ -111,8 +111,8 @@ export function normalisingShape({ launch, gpu }: Lowering, T: number, weight: G
     if (T > maxRows || inFeatures > maxInputs || workgroupsOf(shape, T, outFeatures) < minWorkgroups) continue;
     const constants = matrixConstants(shape, inFeatures);
     const { SPLIT, SHARED, THREADS } = constants;
-    // A part's inputs are one group's.
-    if (SPLIT % groups !== 0 || THREADS > maxComputeInvocationsPerWorkgroup) continue;
+    // A part's inputs are one group's. Dawn wants workgroups that are multiples of the largest subgroups there are.
+    if (SPLIT % groups !== 0 || THREADS < 128 || THREADS > maxComputeInvocationsPerWorkgroup) continue;
     // Sums of squares, and their groups' scales.
     const ofNorm = 4 * block[0] * ((SPLIT * depth) / 8 + groups);
     if (16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize) return { block, ...constants };

@@ -13,15 +13,16 @@ const PEERS = { 'llama.cpp': llamaCpp, onnxruntime } as const;
 
 const HELP = `Runs mamba2 and another program in turns on models of the same shape, weights and storage.
 
-  --peer <name>     ${Object.keys(PEERS).join(', ')} (default: llama.cpp)
-  --shape <name>    ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
-  --dtypes <names>  of ${DTYPES.join(',')} (default: all that the other has)
-  --threads <n>     on both sides (default: all of the machine)
-  --rounds <n>      (default: 5)
-  --sequences <n>   to decode at once, beside one alone (default: 16)
-  --quick           one round of little work, to see that everything runs
-  --json            the figures as one JSON object
-  --clean           remove the models' files and end`;
+  --peer <name>          ${Object.keys(PEERS).join(', ')} (default: llama.cpp)
+  --shape <name>         ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
+  --dtypes <names>       of ${DTYPES.join(',')} (default: all that the other has)
+  --threads <n>          on both sides (default: all of the machine)
+  --rounds <n>           (default: 5)
+  --prompt-tokens <list> to prefill (default: 512,2048)
+  --sequences <n>        to decode at once, beside one alone (default: 16)
+  --quick                one round of little work, to see that everything runs
+  --json                 the figures as one JSON object
+  --clean                remove the models' files and end`;
 
 const { values } = parseArgs({
   options: {
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     dtypes: { type: 'string' },
     threads: { type: 'string', default: `${availableParallelism()}` },
     rounds: { type: 'string' },
+    'prompt-tokens': { type: 'string' },
     sequences: { type: 'string' },
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -53,7 +55,9 @@ async function main(): Promise<void> {
   const workload: Workload = {
     shape: known(values.shape, MODEL_SHAPES, '--shape'),
     threads: whole(values.threads, '--threads'),
-    promptTokens: quick ? [64] : [512, 2048],
+    promptTokens: (values['prompt-tokens'] ?? (quick ? '64' : '512,2048'))
+      .split(',')
+      .map((length) => whole(length, '--prompt-tokens')),
     generateTokens: quick ? 8 : 32,
     sequences: whole(values.sequences ?? (quick ? '4' : '16'), '--sequences'),
   };

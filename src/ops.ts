@@ -1,8 +1,28 @@
 /**
- * The operations of a Mamba-2 layer under the names that the field knows, as plain functions over host tensors.
- * Their contracts are those of {@link StateSpaceOps}; these are the reference implementations.
+ * The operations of Mamba-2 and of the layers beside it in hybrids, under the names that the field knows, as plain
+ * functions over host tensors. Their contracts are those of {@link StateSpaceOps}, {@link AttentionOps} and
+ * {@link FeedForwardOps}; these are the reference implementations.
  */
+export {
+  type AttentionOps,
+  PAD_CACHE_SLOT,
+  type PagedAttentionArgs,
+  type PagedSequences,
+  type ReshapeAndCacheArgs,
+} from './backends/attention-ops.ts';
+export type { LinearWeight } from './backends/backend.ts';
+export {
+  type ExpertWeights,
+  type FeedForwardOps,
+  MLP_ACTIVATIONS,
+  type MlpActivation,
+  type RoutingOptions,
+} from './backends/feed-forward-ops.ts';
+export { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './backends/reference/attention.ts';
 export { causalConv1dFn, causalConv1dUpdate } from './backends/reference/causal-conv1d.ts';
+export { hostLinearWeight, linear } from './backends/reference/dense.ts';
+export { activate, activateAndMul, fusedMoe, topKRouting } from './backends/reference/feed-forward.ts';
+export { type FlashAttnVarlenArgs, flashAttnVarlenFunc } from './backends/reference/flash-attn-varlen-func.ts';
 export { HostTensor, hostIndices, hostTensor, hostZeros } from './backends/reference/host-tensor.ts';
 export {
   type ChunkScanCombinedArgs,
@@ -19,4 +39,5 @@ export {
   PAD_SLOT_ID,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
+  type StateSpaceOps,
 } from './backends/state-space-ops.ts';

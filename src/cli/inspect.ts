@@ -1,8 +1,8 @@
 import { resolveModel } from '../checkpoint/model-source.ts';
-import { KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import { WEIGHT_DTYPES } from '../tensor/dtype.ts';
 import { count } from './bench-options.ts';
 import { defineCommand } from './command.ts';
+import { type ModelLoad, modelMemory } from './model-memory.ts';
 import { inspectFolder, type ModelReport } from './model-report.ts';
 import { warn } from './notes.ts';
 import { flag, text } from './option.ts';
@@ -35,7 +35,9 @@ export const inspect = defineCommand({
       progress.stop(),
     );
     const report = await inspectFolder(folder);
-    await print(json ? `${JSON.stringify(report, writeInfinity)}\n` : `${describe(report, { context, batch })}\n`);
+    const load = { context, batch };
+    const whole = { ...report, memory: modelMemory(report, load) };
+    await print(json ? `${JSON.stringify(whole, writeInfinity)}\n` : `${describe(report, load)}\n`);
     for (const problem of report.problems) warn(problem);
     return report.problems.length > 0 ? 1 : 0;
   },
@@ -58,13 +60,7 @@ const KIND_NAMES: Readonly<Record<ParameterKind, string>> = {
   other: 'other (A, D, dt)',
 };
 
-/** What memory is asked for. */
-interface Load {
-  readonly context: number;
-  readonly batch: number;
-}
-
-function describe(report: ModelReport, load: Load): string {
+function describe(report: ModelReport, load: ModelLoad): string {
   const { config, parameters, stateBytes, weightBytes } = report;
   const { architecture, ...sizes } = config;
   const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
@@ -132,10 +128,9 @@ function runs(numbers: readonly number[]): string {
   return found.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(', ');
 }
 
-function describeMemory({ stateBytes, kvBytesPerToken, weightBytes }: ModelReport, { context, batch }: Load): string {
-  const tokens = Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE;
-  const states = batch * stateBytes.total;
-  const keys = batch * tokens * kvBytesPerToken;
+function describeMemory(report: ModelReport, load: ModelLoad): string {
+  const { kvBytesPerToken } = report;
+  const { states, keysAndValues, total } = modelMemory(report, load);
   const growth =
     kvBytesPerToken > 0
       ? `Each further token of a sequence takes ${formatCount(kvBytesPerToken)} B of keys and values; the state does not grow.`
@@ -143,8 +138,8 @@ function describeMemory({ stateBytes, kvBytesPerToken, weightBytes }: ModelRepor
   return [
     formatTable([
       ['states', formatBytes(states)],
-      ['keys and values', formatBytes(keys)],
-      ...WEIGHT_DTYPES.map((dtype) => [`with ${dtype} weights`, formatBytes(states + keys + weightBytes[dtype])]),
+      ['keys and values', formatBytes(keysAndValues)],
+      ...WEIGHT_DTYPES.map((dtype) => [`with ${dtype} weights`, formatBytes(total[dtype])]),
     ]),
     growth,
   ].join('\n');

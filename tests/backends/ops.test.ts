@@ -1,7 +1,22 @@
 import { describe, expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { ArgumentError, MetadataError, ShapeError } from '../../src/errors.ts';
-import { hostIndices, hostTensor, hostZeros, mambaChunkScanCombined, rmsNormGated } from '../../src/ops.ts';
+import * as ops from '../../src/ops.ts';
+import {
+  activate,
+  activateAndMul,
+  flashAttnVarlenFunc,
+  fusedMoe,
+  hostIndices,
+  hostLinearWeight,
+  hostTensor,
+  hostZeros,
+  linear,
+  mambaChunkScanCombined,
+  rmsNormGated,
+  topKRouting,
+} from '../../src/ops.ts';
+import { attention } from './oracle/attention.ts';
 import { gatedNorm } from './oracle/norm.ts';
 import { expectClose, expectSame } from './suite/harness.ts';
 import { Inputs } from './suite/inputs.ts';
@@ -105,4 +120,104 @@ describe('mambaChunkScanCombined', () => {
     expect(() => mambaChunkScanCombined({ ...args, cuSeqlens: hostIndices([]) })).toThrow(MetadataError);
     expect(() => mambaChunkScanCombined({ ...args, initialStates: hostZeros([2, 4, 3, 5]) })).toThrow(ShapeError);
   });
+});
+
+test.each([
+  ...['causalConv1dFn', 'causalConv1dUpdate', 'mambaChunkScan', 'selectiveStateUpdate', 'logDecaySums', 'rmsNorm'],
+  ...['rotaryTable', 'rotaryEmbedding', 'reshapeAndCache', 'pagedAttention'],
+  ...['linear', 'activate', 'activateAndMul', 'topKRouting', 'fusedMoe'],
+] as const)('%s is what the reference backend runs', (name) => {
+  expect(Object.entries(ops)).toContainEqual([name, Object.entries(backend).find(([key]) => key === name)?.[1]]);
+});
+
+describe('flashAttnVarlenFunc', () => {
+  const [H, Hkv, D] = [6, 2, 8];
+  const close = { relative: 1e-5, absolute: 1e-6 };
+
+  /** Queries of the last tokens, keys and values of all, and what attention gives, sequence by sequence. */
+  function problem(queries: readonly number[], keys: readonly number[], scale = D ** -0.5) {
+    const inputs = new Inputs(7);
+    const sequences = queries.map((rows, s) => ({
+      q: inputs.normal(rows * H * D),
+      k: inputs.normal(keys[s] * Hkv * D),
+      v: inputs.normal(keys[s] * Hkv * D),
+    }));
+    const packed = (name: 'q' | 'k' | 'v', heads: number) => {
+      const data = sequences.flatMap((sequence) => [...sequence[name]]);
+      return hostTensor(data, [data.length / (heads * D), heads, D]);
+    };
+    const expected = sequences.flatMap(({ q: query, k, v: values }) => [
+      ...attention({ heads: H, kvHeads: Hkv, headDim: D, scale, query, keys: k, values }),
+    ]);
+    return { q: packed('q', H), k: packed('k', Hkv), v: packed('v', Hkv), expected };
+  }
+
+  test('several sequences, one of them empty', () => {
+    const { expected, ...qkv } = problem([5, 0, 1, 40], [5, 0, 1, 40]);
+    const out = flashAttnVarlenFunc({ ...qkv, cuSeqlensQ: hostIndices([0, 5, 5, 6, 46]) });
+    expect(out.shape).toEqual([46, H, D]);
+    expectClose(out.data, expected, close, 'out');
+  });
+
+  test('fewer queries than keys: they are the last', () => {
+    const { expected, ...qkv } = problem([2, 1], [9, 4], 0.3);
+    const cuSeqlensK = hostIndices([0, 9, 13]);
+    const out = flashAttnVarlenFunc({ ...qkv, cuSeqlensQ: hostIndices([0, 2, 3]), cuSeqlensK, softmaxScale: 0.3 });
+    expectClose(out.data, expected, close, 'out');
+  });
+
+  test('without sequences all tokens are one', () => {
+    const { expected, ...qkv } = problem([12], [12]);
+    expectClose(flashAttnVarlenFunc(qkv).data, expected, close, 'out');
+  });
+
+  test('refuses what does not fit', () => {
+    const { q, k, v } = problem([4], [4]);
+    expect(() => flashAttnVarlenFunc({ q, k, v: hostZeros([4, Hkv, 1]) })).toThrow(ShapeError);
+    expect(() => flashAttnVarlenFunc({ q: hostZeros([4, H * D]), k, v })).toThrow(ArgumentError);
+    expect(() => flashAttnVarlenFunc({ q: hostZeros([4, 5, D]), k, v })).toThrow(ArgumentError);
+    expect(() => flashAttnVarlenFunc({ q, k, v, cuSeqlensQ: hostIndices([0, 5]) })).toThrow(MetadataError);
+    expect(() => flashAttnVarlenFunc({ q, k, v, cuSeqlensK: hostIndices([0, 1, 4]) })).toThrow(MetadataError);
+    // More queries than keys.
+    expect(() => flashAttnVarlenFunc({ q: hostZeros([5, H, D]), k, v })).toThrow(MetadataError);
+  });
+});
+
+test('a mixture of experts is the weighted sum of those that a token visits', () => {
+  const [T, C, I, E] = [5, 6, 4, 3];
+  const inputs = new Inputs(11);
+  const x = hostTensor(inputs.normal(T * C), [T, C]);
+  const routing = topKRouting(hostTensor(inputs.normal(T * E), [T, E]), {
+    topK: 2,
+    scoring: 'softmax',
+    renormalize: true,
+  });
+  const matrices = Array.from({ length: E }, () => ({
+    gate: inputs.normal(I * C),
+    value: inputs.normal(I * C),
+    down: inputs.normal(C * I),
+  }));
+  const experts = matrices.map(({ gate, value, down }) => ({
+    up: hostLinearWeight([...gate, ...value], 2 * I, C),
+    down: hostLinearWeight(down, C, I),
+  }));
+  const each = matrices.map(({ gate, value, down }) => {
+    const hidden = activateAndMul(
+      linear(x, hostLinearWeight(gate, I, C)),
+      linear(x, hostLinearWeight(value, I, C)),
+      'silu',
+    );
+    return linear(hidden, hostLinearWeight(down, C, I)).data;
+  });
+  const expected = Float64Array.from({ length: T * C }, (_, i) =>
+    each.reduce((sum, y, e) => sum + routing.data[Math.floor(i / C) * E + e] * y[i], 0),
+  );
+  expectClose(fusedMoe(x, routing, experts, 'silu', true).data, expected, tolerance, 'sum');
+});
+
+test('a weight on the host holds what its dtype can', () => {
+  const weight = hostLinearWeight([1 / 3], 1, 1, 'bfloat16');
+  expect(linear(hostTensor([1], [1, 1]), weight).data[0]).toBe(0.333984375);
+  expect(activate(hostTensor([-2, 3], [1, 2]), 'relu2').data).toEqual(Float32Array.of(0, 9));
+  expect(() => hostLinearWeight([1, 2, 3], 2, 2)).toThrow(ShapeError);
 });

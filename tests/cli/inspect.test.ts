@@ -61,6 +61,15 @@ describe('inspect', () => {
       stateBytes,
       kvBytesPerToken: 0,
       weightBytes,
+      memory: {
+        context: 4096,
+        batch: 1,
+        states: stateBytes.total,
+        keysAndValues: 0,
+        total: Object.fromEntries(
+          Object.entries(weightBytes).map(([dtype, bytes]) => [dtype, bytes + stateBytes.total]),
+        ),
+      },
       files: { names: ['model.safetensors'], bytes: size, dtypes: { BF16: parameters.total } },
       tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
       chatTemplate: false,
@@ -86,7 +95,8 @@ describe('inspect', () => {
 
   test('a hybrid: its layers, its parameters, and what grows with the context', async () => {
     const folder = fileURLToPath(new URL('../goldens/granitemoehybrid', import.meta.url));
-    const { code, stdout } = await runCli(['inspect', folder, '--context', '100', '--batch', '3']);
+    const load = ['--context', '100', '--batch', '3'];
+    const { code, stdout } = await runCli(['inspect', folder, ...load]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^mixer \+ experts \+ feed-forward +3: +0-1, 3$/m);
     expect(stdout).toMatch(/^attention \+ experts \+ feed-forward +1: +2$/m);
@@ -99,10 +109,13 @@ describe('inspect', () => {
     expect(stdout).toMatch(/further token of a sequence takes 256 B/);
     expect(stdout).toMatch(/^keys and values +98\.3 kB$/m);
     expect(stdout).toMatch(/^mixer: num heads +8$/m);
-    const json = JSON.parse((await runCli(['inspect', folder, '--json'])).stdout);
+    const json = JSON.parse((await runCli(['inspect', folder, '--json', ...load])).stdout);
     const { attention, feedForward, experts } = json.parameters;
     expect({ attention, feedForward, experts }).toEqual({ attention: 12288, feedForward: 36864, experts: 99328 });
     expect(json).toMatchObject({ kvBytesPerToken: 256, problems: [] });
+    const [states, keysAndValues] = [3 * json.stateBytes.total, 3 * 4 * 32 * 256];
+    expect(json.memory).toMatchObject({ context: 100, batch: 3, states, keysAndValues });
+    expect(json.memory.total.int4).toBe(json.weightBytes.int4 + states + keysAndValues);
     expect(json.parameters.total).toBe(json.files.dtypes.F32);
   });
 

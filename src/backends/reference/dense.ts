@@ -3,7 +3,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LinearWeight } from '../backend.ts';
-import { checkWeightRows } from '../shape-check.ts';
+import { checkLength, checkWeightRows } from '../shape-check.ts';
 import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
 
 /** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
@@ -28,6 +28,22 @@ export class HostLinearWeight implements LinearWeight {
     rows.set(values);
     roundWeight(rows, this.inFeatures, this.dtype);
   }
+}
+
+/**
+ * A matrix (outFeatures, inFeatures) on the host, for calling the operations directly.
+ * @param dtype what its values are rounded to.
+ */
+export function hostLinearWeight(
+  weight: Float32Array | readonly number[],
+  outFeatures: number,
+  inFeatures: number,
+  dtype: WeightDType = 'float32',
+): LinearWeight {
+  checkLength(weight.length, [outFeatures, inFeatures]);
+  const host = new HostLinearWeight(outFeatures, inFeatures, dtype);
+  host.writeRows(0, Float32Array.from(weight));
+  return host;
 }
 
 /** Reference of {@link Backend.linear}. */

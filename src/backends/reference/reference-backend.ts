@@ -6,7 +6,16 @@ import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
 import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
-import { add, embedding, gatherRows, HostLinearWeight, linear, mulColumns, mulScalar } from './dense.ts';
+import {
+  add,
+  embedding,
+  gatherRows,
+  HostLinearWeight,
+  hostLinearWeight,
+  linear,
+  mulColumns,
+  mulScalar,
+} from './dense.ts';
 import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
 import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
@@ -131,10 +140,7 @@ export class ReferenceBackend implements Backend {
   }
 
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
-    checkLength(weight.length, [outFeatures, inFeatures]);
-    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
-    writer.writeRows(0, weight);
-    return writer.finish();
+    return hostLinearWeight(weight, outFeatures, inFeatures, dtype);
   }
 
   allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {

@@ -3,6 +3,7 @@ import type { WeightDType } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { AttentionOps } from './attention-ops.ts';
 import type { FeedForwardOps } from './feed-forward-ops.ts';
+import type { SamplingOps } from './sampling-ops.ts';
 import type { SavedSlot } from './saved-slot.ts';
 import type { StateSpaceOps } from './state-space-ops.ts';
 
@@ -66,6 +67,9 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
 
   /** Gives back what garbage collection does not. The backend can't be used any more. */
   dispose?(): void;
+
+  /** Absent where logits are on the host anyway. */
+  readonly sampling?: SamplingOps;
 
   // --- arrays -----------------------------------------------------------------------------------------------------
 

@@ -82,12 +82,16 @@ export class ConfigReader {
     return this.#read(key, isChoice, expected) ?? this.#default(key, options.default, expected);
   }
 
-  /** Two numbers, which may be infinite, as in `time_step_limit`. Without a default the key is required. */
+  /**
+   * Two numbers, which may be infinite, as in `time_step_limit`; some writers spell that out as a string. Without a
+   * default the key is required.
+   */
   numberPair(key: ConfigKey, fallback?: readonly [number, number]): readonly [number, number] {
     const expected = 'a list of two numbers';
-    const isPair = (value: JsonValue): value is [number, number] =>
-      Array.isArray(value) && value.length === 2 && value.every((n) => typeof n === 'number' && !Number.isNaN(n));
-    return this.#read<[number, number]>(key, isPair, expected) ?? this.#default(key, fallback, expected);
+    const isPair = (value: JsonValue): value is [JsonValue, JsonValue] =>
+      Array.isArray(value) && value.length === 2 && value.every((n) => !Number.isNaN(asNumber(n)));
+    const pair = this.#read<[JsonValue, JsonValue]>(key, isPair, expected);
+    return pair ? [asNumber(pair[0]), asNumber(pair[1])] : this.#default(key, fallback, expected);
   }
 
   /** So many finite numbers. */
@@ -162,6 +166,12 @@ export class ConfigReader {
 
 function names(key: ConfigKey): readonly string[] {
   return typeof key === 'string' ? [key] : key;
+}
+
+/** NaN for what is no number. */
+function asNumber(value: JsonValue): number {
+  if (value === 'Infinity' || value === 'inf') return Number.POSITIVE_INFINITY;
+  return typeof value === 'number' ? value : Number.NaN;
 }
 
 function within(value: JsonValue, { min, max }: NumberRange): boolean {

@@ -1,14 +1,18 @@
+import type { TokenSampling } from '../backends/sampling-ops.ts';
+
 /** One sequence's part in a step. */
 export interface ScheduledTokens {
   readonly slot: number;
   /** Tokens whose effect is already in the slot. */
   readonly numComputedTokens: number;
-  /** Tokens to process now. */
+  /** Tokens to process now. LAST_SAMPLED, alone: the one that the executor chose in the step before. */
   readonly tokenIds: readonly number[];
   /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
   readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
+  /** Where the executor samples: choose the token after its last one, instead of giving logits. */
+  readonly sampling?: TokenSampling | undefined;
   /** Whether to tell how much its state decays over these tokens. Default: false. */
   readonly watch?: boolean | undefined;
 }
@@ -50,8 +54,10 @@ export interface LogDecays {
 
 /** What a step gives. */
 export interface StepOutput {
-  /** (rows, vocabSize), row-major. */
+  /** (rows, vocabSize), row-major: of the sequences without `sampling`. */
   readonly logits: Float32Array<ArrayBuffer>;
+  /** (sequences, 2), of those with `sampling`: see SamplingOps.sampleTokens. */
+  readonly sampled?: Float32Array<ArrayBuffer> | undefined;
   /** Where a sequence is watched. */
   readonly logDecays?: LogDecays | undefined;
 }
@@ -94,6 +100,8 @@ export function exportedLength({ length, kvCache }: StateFootprint, numTokens: n
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
   readonly stateFootprint: StateFootprint;
+  /** Whether it chooses tokens itself where it is asked to; then steps may be begun before the last one's output is there. */
+  readonly samplesTokens?: boolean | undefined;
   execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;

@@ -1,10 +1,11 @@
+import { LAST_SAMPLED } from '../backends/sampling-ops.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, QueueFullError } from '../errors.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import type { EngineContext } from './engine-options.ts';
 import type { EngineRequest } from './engine-request.ts';
 import type { EngineStats } from './engine-stats.ts';
-import type { StepOutput } from './executor.ts';
+import type { ScheduledTokens, StepOutput } from './executor.ts';
 import { OutputCollector } from './output-collector.ts';
 import { ReloadableExecutor } from './reloadable-executor.ts';
 import { type EngineRequestContext, Request } from './request.ts';
@@ -16,6 +17,12 @@ import type { Sequence } from './sequence.ts';
 import { StateManager } from './state-manager.ts';
 
 const MIB = 2 ** 20;
+
+/** A step that the executor has been told of. */
+interface BegunStep {
+  readonly scheduled: readonly ScheduledWork[];
+  readonly output: Promise<StepOutput>;
+}
 
 /**
  * Requests in, outputs out, one step at a time: continuous batching over an executor. Nothing here waits for anything
@@ -35,6 +42,8 @@ export class LLMEngine {
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
   #numAdded = 0;
+  /** Begun while the step before was running. */
+  #ahead: BegunStep | undefined;
 
   constructor(context: EngineContext) {
     const { executor, tokenizer, maxNumSeqs, maxNumBatchedTokens } = context;
@@ -51,7 +60,7 @@ export class LLMEngine {
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
     this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
-    this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens);
+    this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
 
@@ -62,10 +71,13 @@ export class LLMEngine {
   async step(): Promise<RequestOutput[]> {
     if (this.#executor.failure) return this.#recover();
     const begin = performance.now();
-    const scheduled = this.#scheduler.schedule();
+    const { scheduled, output: pending } = this.#ahead ?? this.#begin(this.#scheduler.schedule());
+    // The next step waits behind this one where this one can't change it: the executor is never idle then.
+    const next = this.#scheduler.scheduleAhead(scheduled);
+    this.#ahead = next && this.#begin(next);
     let output: StepOutput;
     try {
-      output = await this.#execute(scheduled);
+      output = await pending;
     } catch (error) {
       return this.#executorFailed(asError(error));
     }
@@ -73,6 +85,8 @@ export class LLMEngine {
     const outputs = this.#postprocess(stepped);
     this.#metrics.step(scheduled, begin);
     if (output.logits.length > 0) this.#executor.recycle(output.logits);
+    // Nobody is left who wants to know.
+    if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
     return outputs;
   }
 
@@ -114,7 +128,7 @@ export class LLMEngine {
 
   /** Whether a step would do something; not if all requests are paused. */
   hasWork(): boolean {
-    return this.#executor.canReload || this.#scheduler.hasWork;
+    return this.#executor.canReload || this.#ahead !== undefined || this.#scheduler.hasWork;
   }
 
   stats(): EngineStats {
@@ -148,18 +162,16 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
+  #begin(scheduled: readonly ScheduledWork[]): BegunStep {
+    const output = this.#execute(scheduled);
+    // A step that nobody waits for any more may fail unheard.
+    output.catch(() => {});
+    return { scheduled, output };
+  }
+
   async #execute(scheduled: readonly ScheduledWork[]): Promise<StepOutput> {
     const commands = this.#states.takeCommands();
-    const sequences = scheduled
-      .filter(({ numTokens }) => numTokens > 0)
-      .map(({ sequence: { slot = -1, blocks, numComputedTokens, tokenIds, request }, numTokens }) => ({
-        slot,
-        blocks,
-        numComputedTokens,
-        tokenIds: tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
-        logits: logitsRows(request),
-        watch: isWatched(request),
-      }));
+    const sequences = scheduled.filter(({ numTokens }) => numTokens > 0).map(scheduledTokens);
     if (sequences.length === 0 && commands.length === 0) return { logits: new Float32Array() };
     return this.#executor.execute({ commands, sequences, logits: 'last' });
   }
@@ -183,7 +195,7 @@ export class LLMEngine {
   }
 
   /** Keeps a sequence's state where others may go on from it, and takes its slot back when it is over. */
-  #settle(sequence: Sequence, logits: Float32Array): void {
+  #settle(sequence: Sequence, logits: Float32Array | undefined): void {
     const { request, slot, finishReason } = sequence;
     if (finishReason) {
       this.#states.save(sequence, logits);
@@ -197,6 +209,7 @@ export class LLMEngine {
   }
 
   #executorFailed(error: Error): RequestOutput[] {
+    this.#ahead = undefined;
     if (this.#executor.isDisposed) return [];
     this.#executor.fail(error);
     this.#metrics.executorFailed(error);
@@ -250,6 +263,21 @@ export class LLMEngine {
     while (this.#requests.has(id)) id += "'";
     return id;
   }
+}
+
+/** A sequence's part in a step as the executor takes it. */
+function scheduledTokens({ sequence, numTokens, isAhead, isSampled }: ScheduledWork): ScheduledTokens {
+  const { slot = -1, blocks, tokenIds, request } = sequence;
+  const numComputedTokens = sequence.numComputedTokens + (isAhead ? 1 : 0);
+  return {
+    slot,
+    blocks,
+    numComputedTokens,
+    tokenIds: isAhead ? [LAST_SAMPLED] : tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
+    logits: logitsRows(request),
+    sampling: isSampled ? sequence.tokenSampling() : undefined,
+    watch: isWatched(request),
+  };
 }
 
 function checkRequest({ promptTokenIds, params, priority = 0 }: EngineRequest, maxModelLen: number): void {

@@ -1,3 +1,4 @@
+import type { LogitEdit } from '../backends/sampling-ops.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
 /** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
@@ -39,14 +40,38 @@ export class LogitsProcessor {
     this.#promptIds = new Set(repetitionPenalty === 1 ? [] : constraints.promptTokenIds);
   }
 
+  /** Whether what it does depends on the answer so far. */
+  get isActive(): boolean {
+    return this.#isActive;
+  }
+
   /** @returns the logits themselves where nothing changes them, a changed copy otherwise. */
   process(logits: Float32Array): Float32Array {
-    if (!this.#isActive) return logits;
+    const edits = this.edits();
+    if (edits.length === 0) return logits;
     const scores = logits.slice();
-    this.#forbid(scores);
-    for (const [id, bias] of this.#params.logitBias) if (id < scores.length) scores[id] += bias;
-    this.#penalize(scores);
+    for (const edit of edits) {
+      const { tokenId } = edit;
+      if (tokenId < scores.length) scores[tokenId] = this.#edited(scores[tokenId], edit);
+    }
     return scores;
+  }
+
+  /** What it does to the logits of the next token: one edit per token id. */
+  edits(): LogitEdit[] {
+    if (!this.#isActive) return [];
+    const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
+    const forbidden = this.#forbiddenIds();
+    const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...this.#counts.keys()]);
+    return Array.from(tokenIds, (tokenId) => {
+      const count = this.#counts.get(tokenId) ?? 0;
+      return {
+        tokenId,
+        bias: forbidden.has(tokenId) ? Number.NEGATIVE_INFINITY : (logitBias.get(tokenId) ?? 0),
+        isRepeated: repetitionPenalty !== 1 && (count > 0 || this.#promptIds.has(tokenId)),
+        penalty: count > 0 ? frequencyPenalty * count + presencePenalty : 0,
+      };
+    });
   }
 
   /** A token was chosen. */
@@ -56,30 +81,24 @@ export class LogitsProcessor {
     this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
   }
 
-  #forbid(scores: Float32Array): void {
+  #edited(logit: number, { bias, isRepeated, penalty }: LogitEdit): number {
+    const score = logit + bias;
+    // What is forbidden stays so.
+    if (!isRepeated || score === Number.NEGATIVE_INFINITY) return score - penalty;
+    const { repetitionPenalty } = this.#params;
+    const penalized = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
+    return Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32)) - penalty;
+  }
+
+  #forbiddenIds(): Set<number> {
     const answer = this.#answer;
+    const forbidden = new Set<number>();
     for (const word of this.#constraints.badWordsTokenIds) {
       const before = word.length - 1;
       const begins = answer.length >= before && word.slice(0, before).every((id, i) => id === answer.at(i - before));
-      if (begins) scores[word[before]] = Number.NEGATIVE_INFINITY;
+      if (begins) forbidden.add(word[before]);
     }
-    if (answer.length >= this.#params.minTokens) return;
-    for (const id of this.#constraints.endTokenIds) if (id < scores.length) scores[id] = Number.NEGATIVE_INFINITY;
-  }
-
-  #penalize(scores: Float32Array): void {
-    const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#params;
-    const repeat = (id: number) => {
-      // What is forbidden stays so.
-      if (scores[id] === Number.NEGATIVE_INFINITY) return;
-      const penalized = scores[id] > 0 ? scores[id] / repetitionPenalty : scores[id] * repetitionPenalty;
-      scores[id] = Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32));
-    };
-    if (repetitionPenalty !== 1) {
-      for (const id of this.#promptIds) repeat(id);
-      for (const id of this.#counts.keys()) if (!this.#promptIds.has(id)) repeat(id);
-    }
-    if (frequencyPenalty === 0 && presencePenalty === 0) return;
-    for (const [id, count] of this.#counts) scores[id] -= frequencyPenalty * count + presencePenalty;
+    if (answer.length < this.#params.minTokens) for (const id of this.#constraints.endTokenIds) forbidden.add(id);
+    return forbidden;
   }
 }

@@ -1,7 +1,8 @@
 import type { Backend } from '../backends/backend.ts';
+import { GREEDY, LAST_SAMPLED, type SampledRow, samplingVectors } from '../backends/sampling-ops.ts';
 import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
-import { DisposedError } from '../errors.ts';
+import { ArgumentError, DisposedError } from '../errors.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import {
   buildMamba2Metadata,
@@ -27,6 +28,7 @@ import {
 } from './executor.ts';
 import { StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
+import { type SampledLogits, StepSampling } from './step-sampling.ts';
 
 export interface ModelRunnerOptions extends StateCacheSize {
   readonly chunkSize: number;
@@ -44,6 +46,13 @@ interface Loaded {
   readonly states: StateCache;
   /** An int32 tensor of no elements. */
   readonly none: Tensor;
+  /** (slots): the token that was sampled last for each, where the backend samples. */
+  readonly sampled: Tensor | undefined;
+}
+
+/** What a step gives, in this order when it is a list. */
+interface StepResults extends SampledLogits {
+  readonly logDecays: Tensor | undefined;
 }
 
 type Sequence = ScheduledTokens & ScheduledSequence;
@@ -72,20 +81,27 @@ export class ModelRunner implements Executor {
     this.#group = group;
     const states = new StateCache(backend, model, { slots, numBlocks }, group);
     this.stateFootprint = states.footprint;
-    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]) };
+    const sampled = this.samplesTokens ? backend.zeros([slots]) : undefined;
+    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
+  }
+
+  /** What several ranks have in parts is joined on the host, or by a backend that does not sample. */
+  get samplesTokens(): boolean {
+    return this.#backend.sampling !== undefined && this.#group.size === 1;
   }
 
   /** Readies the kernels of steps of usual sizes, so that no request waits for them. */
   async prepare(): Promise<void> {
     const backend = this.#backend;
     if (!backend.prepare) return;
-    const { model, states, none } = this.#usable();
+    const { model, states, none, sampled } = this.#usable();
     if (model.kvCacheSizes.length > 0) return;
     for (const rows of PREPARED_DECODES) {
       await backend.prepare(() => {
         const indices = (value: number) => backend.tensor(new Int32Array(rows).fill(value), [rows]);
         const metadata = decodeMetadata(indices(PAD_SLOT_ID), none, this.#chunkSize);
-        model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+        const logits = model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
+        if (sampled) this.#prepareSampling(logits, sampled);
       });
     }
     for (const numTokens of PREPARED_PREFILLS) {
@@ -138,25 +154,31 @@ export class ModelRunner implements Executor {
   }
 
   /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
-  #decode({ model, states, none }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
+  #decode({ model, states, none, sampled }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
+    const sampling = new StepSampling(sequences.map(sampledRow));
+    const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
     const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
     const slots = Int32Array.from(sequences, ({ slot }) => slot);
     const paged = states.kvCache && decodeAttention(sequences);
     const isWatched = sequences.some(({ watch }) => watch);
-    const key = `decode ${sequences.length}${paged ? ` in ${paged.width} blocks` : ''}${isWatched ? ' watched' : ''}`;
-    const inputs = [ids, slots, ...(paged?.vectors ?? [])];
-    const results = this.#backend.step(key, inputs, ([inputIds, decodeSlots, ...vectors]) => {
+    const blocks = paged ? ` in ${paged.width} blocks` : '';
+    const key = `decode ${sequences.length}${blocks}${isWatched ? ' watched' : ''}${isAhead ? ' ahead' : ''}${sampling.key}`;
+    const inputs = [ids, slots, ...sampling.vectors, ...(paged?.vectors ?? [])];
+    const results = this.#backend.step(key, inputs, ([tokenIds, givenSlots, ...vectors]) => {
+      const given = { tokenIds, slots: givenSlots };
+      const { tokenIds: inputIds, slots: decodeSlots } = isAhead ? this.#takeSampled(given, sampled) : given;
       const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-      const attention = paged && decodeAttentionMetadata(vectors);
+      const attention = paged && decodeAttentionMetadata(vectors.slice(sampling.vectors.length));
       const metadata = { ...decodeMetadata(decodeSlots, none, this.#chunkSize), attention };
       const cache = watch?.cache ?? states.layers;
       const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
-      return this.#results(model.computeLogits(hiddenStates), watch);
+      const chosen = sampling.run(this.#backend, model.computeLogits(hiddenStates), vectors, sampled);
+      return listOf({ ...chosen, logDecays: watch?.gather(this.#group) });
     });
-    return this.#read(results, sequences, sequences, states);
+    return this.#read(resultsOf(results, sampling), sequences, sequences, states);
   }
 
-  #mixed({ model, states }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
+  #mixed({ model, states, sampled }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
     const backend = this.#backend;
     const ordered = reorderBatch(sequences, 'decode-first');
     const firstRow = new Map<object, number>();
@@ -167,9 +189,10 @@ export class ModelRunner implements Executor {
     }
     const rows = sequences.flatMap((sequence) => {
       const first = firstRow.get(sequence) ?? 0;
-      const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
+      const all = Array.from({ length: sequence.numTokens }, (_, i) => ({ row: first + i, sequence }));
       return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
     });
+    const sampling = new StepSampling(rows.map(({ sequence }) => sampledRow(sequence)));
     return backend.scope(() => {
       const isWatched = sequences.some(({ watch }) => watch);
       const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
@@ -182,30 +205,74 @@ export class ModelRunner implements Executor {
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
         },
       });
-      const selected = backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(rows), [rows.length]));
-      return this.#read(this.#results(model.computeLogits(selected), watch), sequences, ordered, states);
+      const selected = backend.gatherRows(
+        hiddenStates,
+        backend.tensor(
+          Int32Array.from(rows, ({ row }) => row),
+          [rows.length],
+        ),
+      );
+      const vectors = sampling.vectors.map((vector) => backend.tensor(vector, [vector.length]));
+      const chosen = sampling.run(backend, model.computeLogits(selected), vectors, sampled);
+      return this.#read({ ...chosen, logDecays: watch?.gather(this.#group) }, sequences, ordered, states);
     });
-  }
-
-  #results(logits: Tensor, watch: DecayWatch | undefined): Tensor[] {
-    return watch ? [logits, watch.gather(this.#group)] : [logits];
   }
 
   /** All ranks have the same results, and those of rank 0 are asked for. */
   async #read(
-    [logits, logDecays]: readonly Tensor[],
+    { logits, sampled, logDecays }: StepResults,
     sequences: readonly Sequence[],
     ordered: readonly Sequence[],
     { layers }: StateCache,
   ): Promise<StepOutput> {
     const { rank, size } = this.#group;
     if (rank !== 0) return { logits: new Float32Array() };
-    const reuse = this.#spare;
-    this.#spare = undefined;
-    const read = this.#backend.read(logits, reuse);
-    if (!logDecays) return { logits: await read };
+    const [values = new Float32Array(), tokens, sums] = await Promise.all([
+      logits && this.#backend.read(logits, this.#takeSpare()),
+      sampled && this.#backend.read(sampled),
+      logDecays && this.#backend.read(logDecays),
+    ]);
     const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
-    const sums = this.#backend.read(logDecays);
-    return { logits: await read, logDecays: selectLogDecays(await sums, rows, layers, size) };
+    return { logits: values, sampled: tokens, logDecays: sums && selectLogDecays(sums, rows, layers, size) };
   }
+
+  #prepareSampling(logits: Tensor, sampled: Tensor): void {
+    const backend = this.#backend;
+    const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
+    const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
+    backend.sampling?.sampleTokens(logits, vectors, sampled);
+    const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
+    backend.sampling?.takeSampled(indices, indices, sampled);
+  }
+
+  #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {
+    const taken = sampled && this.#backend.sampling?.takeSampled(given.tokenIds, given.slots, sampled);
+    if (!taken) throw new ArgumentError('A step goes on from a token that nobody sampled.', 'Pass its id.');
+    return taken;
+  }
+
+  #takeSpare(): Float32Array<ArrayBuffer> | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare;
+  }
+}
+
+function sampledRow({ sampling, slot }: Sequence): SampledRow | undefined {
+  return sampling && { ...sampling, slot };
+}
+
+function listOf({ sampled, logits, logDecays }: StepResults): Tensor[] {
+  return [sampled, logits, logDecays].flatMap((tensor) => tensor ?? []);
+}
+
+/** The results that a list of them has. */
+function resultsOf(list: readonly Tensor[], { hasSampled, hasLogits }: StepSampling): StepResults {
+  const numSampled = hasSampled ? 1 : 0;
+  const numLogits = hasLogits ? 1 : 0;
+  return {
+    sampled: hasSampled ? list[0] : undefined,
+    logits: hasLogits ? list[numSampled] : undefined,
+    logDecays: list[numSampled + numLogits],
+  };
 }

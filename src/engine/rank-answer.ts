@@ -18,6 +18,6 @@ export async function answer(runner: ModelRunner, request: StepRequest, rank: nu
 
 /** What a result holds that can change threads without a copy. */
 export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
-  const arrays = [step?.logits, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
+  const arrays = [step?.logits, step?.sampled, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
   return arrays.flatMap((array) => (array ? [array.buffer] : []));
 }

@@ -13,12 +13,21 @@ import {
 } from './executor.ts';
 import type { RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
-import type { RankMessage, RankResult, RankStart, StepRequest, WeightSource } from './rank-protocol.ts';
+import type { RankMessage, RankResult, RankStart, StepQuestion, WeightSource } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
 import { checkStateLength } from './state-cache.ts';
 import { joinStateParts } from './state-part.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
+
+/** What the ranks have answered to one question. */
+interface PendingReplies {
+  readonly messages: RankReply[];
+  readonly settle: (error?: Error) => void;
+}
+
+/** The id of what ranks answer when they have loaded. */
+const LOADING = -1;
 
 /** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
@@ -30,8 +39,10 @@ export class RankExecutor implements Executor {
   /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
   #ended: Error | undefined;
   #lastStep: Promise<unknown> = Promise.resolve();
-  #replies: { readonly messages: RankReply[]; readonly settle: (error?: Error) => void } | undefined;
+  readonly #pending = new Map<number, PendingReplies>();
+  #asked = 0;
   #stateFootprint: StateFootprint = { bytes: 0, length: 0 };
+  #samplesTokens = false;
 
   private constructor(
     source: WeightSource,
@@ -73,7 +84,9 @@ export class RankExecutor implements Executor {
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {
-      executor.#stateFootprint = totalFootprint(await executor.#allReplies());
+      const replies = await executor.#allReplies(LOADING);
+      executor.#stateFootprint = totalFootprint(replies);
+      executor.#samplesTokens = replies.every((reply) => reply.type === 'ready' && reply.samplesTokens);
     } catch (error) {
       await executor.dispose();
       throw error;
@@ -85,6 +98,10 @@ export class RankExecutor implements Executor {
 
   get stateFootprint(): StateFootprint {
     return this.#stateFootprint;
+  }
+
+  get samplesTokens(): boolean {
+    return this.#samplesTokens;
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
@@ -115,23 +132,25 @@ export class RankExecutor implements Executor {
   }
 
   /** What every rank returns. */
-  #step(request: StepRequest): Promise<RankResult[]> {
-    // Ranks run one step at a time, and a reply does not say which step it answers.
-    const step = this.#lastStep.then(async () => {
-      const replies = this.#allReplies();
-      for (const thread of this.#threads) thread.post(request);
+  #step(question: StepQuestion): Promise<RankResult[]> {
+    const ask = async () => {
+      const id = this.#asked++;
+      const replies = this.#allReplies(id);
+      for (const thread of this.#threads) thread.post({ ...question, id });
       return (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
-    });
+    };
+    // Ranks that exchange partial results must not mix those of two steps.
+    const step = this.#threads.length === 1 ? ask() : this.#lastStep.then(ask);
     this.#lastStep = step.catch(() => {});
     return step;
   }
 
-  /** Settles when every rank has answered what it was sent last. */
-  #allReplies(): Promise<RankReply[]> {
+  /** Settles when every rank has answered. */
+  #allReplies(id: number): Promise<RankReply[]> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended);
       const messages: RankReply[] = [];
-      this.#replies = { messages, settle: (error?: Error) => (error ? reject(error) : resolve(messages)) };
+      this.#pending.set(id, { messages, settle: (error?: Error) => (error ? reject(error) : resolve(messages)) });
     });
   }
 
@@ -142,7 +161,7 @@ export class RankExecutor implements Executor {
         break;
       case 'ready':
         this.#fileServer?.finish(rank).catch((error: Error) => this.#end(error));
-        this.#reply(message);
+        this.#reply(LOADING, message);
         break;
       case 'progress':
         this.#onProgress?.(message.event);
@@ -151,15 +170,17 @@ export class RankExecutor implements Executor {
         this.#end(reviveError(message.error));
         break;
       case 'result':
-        this.#reply(message);
+        this.#reply(message.id, message);
     }
   }
 
-  #reply(message: RankReply): void {
-    const replies = this.#replies;
+  #reply(id: number, message: RankReply): void {
+    const replies = this.#pending.get(id);
     if (!replies) return;
     replies.messages.push(message);
-    if (replies.messages.length === this.#threads.length) replies.settle();
+    if (replies.messages.length < this.#threads.length) return;
+    this.#pending.delete(id);
+    replies.settle();
   }
 
   /** The first failure is the one to report: later ones follow from it. */
@@ -167,7 +188,8 @@ export class RankExecutor implements Executor {
     if (this.#ended) return;
     this.#ended = error;
     if (this.#memory) failGroup(this.#memory);
-    this.#replies?.settle(error);
+    for (const replies of this.#pending.values()) replies.settle(error);
+    this.#pending.clear();
   }
 }
 

@@ -29,11 +29,14 @@ export type RankRequest =
   | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
   | StepRequest;
 
-/** A step, or a state to give or take. Every rank answers each with a result. */
-export type StepRequest =
+/** A step, or a state to give or take. */
+export type StepQuestion =
   | { readonly type: 'execute'; readonly batch: Batch }
   | { readonly type: 'exportState'; readonly place: StatePlace }
   | { readonly type: 'importState'; readonly place: StatePlace; readonly state: Float32Array };
+
+/** Every rank answers each with a result under the same id. */
+export type StepRequest = StepQuestion & { readonly id: number };
 
 /** What a rank returns. */
 export interface RankResult {
@@ -47,6 +50,6 @@ export interface RankResult {
 export type RankMessage =
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }
-  | { readonly type: 'ready'; readonly stateFootprint: StateFootprint }
-  | { readonly type: 'result'; readonly result: RankResult }
+  | { readonly type: 'ready'; readonly stateFootprint: StateFootprint; readonly samplesTokens: boolean }
+  | { readonly type: 'result'; readonly id: number; readonly result: RankResult }
   | { readonly type: 'error'; readonly error: SerializedError };

@@ -38,8 +38,8 @@ class RankHost {
   async #start(start: RankStart): Promise<void> {
     const runner = this.#load(start);
     this.#started = { start, runner };
-    const { stateFootprint } = await runner;
-    this.#port.post({ type: 'ready', stateFootprint });
+    const { stateFootprint, samplesTokens } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint, samplesTokens });
   }
 
   async #load({ source, memory, rank, options }: RankStart): Promise<ModelRunner> {
@@ -60,7 +60,7 @@ class RankHost {
     if (this.#started === undefined) return;
     const { start, runner } = this.#started;
     const result = await answer(await runner, request, start.rank);
-    this.#port.post({ type: 'result', result }, buffersOf(result));
+    this.#port.post({ type: 'result', id: request.id, result }, buffersOf(result));
   }
 
   #ask(question: FileQuestion): Promise<FileAnswer> {

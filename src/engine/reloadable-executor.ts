@@ -25,6 +25,10 @@ export class ReloadableExecutor implements Executor {
     return this.#failure !== undefined && this.#load !== undefined && !this.#hasEnded;
   }
 
+  get samplesTokens(): boolean {
+    return this.#executor.samplesTokens ?? false;
+  }
+
   async execute(batch: Batch): Promise<StepOutput> {
     return this.#executor.execute(batch);
   }

@@ -7,8 +7,8 @@ import type { Sequence } from './sequence.ts';
 /** Where a step left a sequence. */
 export interface SteppedSequence {
   readonly sequence: Sequence;
-  /** (vocabSize), after its last processed token. */
-  readonly logits: Float32Array;
+  /** (vocabSize), after its last processed token; undefined where the executor sampled. */
+  readonly logits: Float32Array | undefined;
   /** The next token, once all before it are processed, or why there is none. */
   readonly sample?: Sample | Error;
 }
@@ -26,12 +26,17 @@ export function isWatched({ params }: Request): boolean {
 /** Hands what a step gives to its sequences, and samples where a next token can be chosen. */
 export function sampleStep(
   scheduled: readonly ScheduledWork[],
-  { logits, logDecays }: StepOutput,
+  { logits, sampled, logDecays }: StepOutput,
   vocabSize: number,
 ): SteppedSequence[] {
   if (logDecays) measureDecays(scheduled, logDecays);
   let begin = 0;
-  return scheduled.flatMap(({ sequence, numTokens }) => {
+  let numSampled = 0;
+  return scheduled.flatMap(({ sequence, numTokens, isSampled }) => {
+    if (isSampled && sampled) {
+      const [tokenId, logprob] = sampled.subarray(2 * numSampled++);
+      return sequence.slot === undefined ? [] : [acceptSampled(sequence, tokenId, logprob)];
+    }
     const numRows = logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
     const rows = logits.subarray(begin, begin + numRows * vocabSize);
     begin += rows.length;
@@ -45,6 +50,15 @@ function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: Log
   const watched = scheduled.filter(({ sequence, numTokens }) => numTokens > 0 && isWatched(sequence.request));
   for (const [i, { sequence, numTokens }] of watched.entries()) {
     sequence.halfLives?.add(numTokens, heads, sums.subarray(i * width, (i + 1) * width));
+  }
+}
+
+function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): SteppedSequence {
+  sequence.advance(1);
+  try {
+    return { sequence, logits: undefined, sample: sequence.accept(tokenId, logprob) };
+  } catch (error) {
+    return { sequence, logits: undefined, sample: asError(error) };
   }
 }
 

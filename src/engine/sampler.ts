@@ -1,3 +1,4 @@
+import type { TokenSampling } from '../backends/sampling-ops.ts';
 import { NonFiniteLogitsError } from '../errors.ts';
 import { exponential } from './exponential.ts';
 import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
@@ -21,6 +22,7 @@ export interface Sample extends TokenLogprob {
 export class Sampler {
   readonly #params: SamplingParams;
   readonly #processor: LogitsProcessor;
+  readonly #endTokenIds: readonly number[];
   readonly #seed: number;
   #draws = 0;
   /** Kept from draw to draw: making it anew takes as long as filling it. */
@@ -30,20 +32,56 @@ export class Sampler {
   constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0) {
     this.#params = params;
     this.#processor = new LogitsProcessor(params, constraints);
+    this.#endTokenIds = [...constraints.endTokenIds];
     this.#seed = params.seed + index;
   }
 
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
-    const { temperature, logprobs } = this.#params;
+    const { logprobs } = this.#params;
     const scores = this.#processor.process(logits);
-    const tokenId = temperature < GREEDY_BELOW ? argmax(scores) : this.#draw(scores);
+    const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
     this.#processor.accept(tokenId);
     const total = logSumExp(logits);
     const logprob = logits[tokenId] - total;
     return logprobs === undefined
       ? { tokenId, logprob }
       : { tokenId, logprob, topLogprobs: topLogprobs(logits, logprobs, total) };
+  }
+
+  /** How the next token is to be chosen elsewhere. This counts as a draw: {@link accept} takes what came of it. */
+  tokenSampling(): TokenSampling {
+    const { temperature, topK, topP, minP, repetitionPenalty } = this.#params;
+    return {
+      temperature: this.#isGreedy ? 0 : temperature,
+      topK,
+      topP,
+      minP,
+      u: this.#isGreedy ? 0 : uniform(this.#seed, this.#draws++),
+      repetitionPenalty,
+      edits: this.#processor.edits(),
+      endTokenIds: this.#endTokenIds,
+    };
+  }
+
+  /** Takes a token that was chosen elsewhere. @param tokenId -1: there were no finite logits. @throws NonFiniteLogitsError */
+  accept(tokenId: number, logprob: number): Sample {
+    if (tokenId < 0) throw nonFiniteLogits();
+    this.#processor.accept(tokenId);
+    return { tokenId, logprob };
+  }
+
+  get numEndTokens(): number {
+    return this.#endTokenIds.length;
+  }
+
+  /** Whether how the next token is chosen depends on the answer so far. */
+  get dependsOnAnswer(): boolean {
+    return this.#processor.isActive;
+  }
+
+  get #isGreedy(): boolean {
+    return this.#params.temperature < GREEDY_BELOW;
   }
 
   #draw(scores: Float32Array): number {
@@ -60,7 +98,7 @@ export class Sampler {
     }
     const u = uniform(this.#seed, this.#draws++);
     if (topK === 0 && topP === 1) return pick(weights, total * u);
-    const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP);
+    const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP).sort((a, b) => a - b);
     const keptWeights = Float64Array.from(kept, (id) => weights[id]);
     return kept[pick(keptWeights, keptWeights.reduce((sum, weight) => sum + weight, 0) * u)];
   }
@@ -102,13 +140,15 @@ export function argmax(logits: Float32Array): number {
       break;
     }
   }
-  if (!Number.isFinite(largest)) {
-    throw new NonFiniteLogitsError(
-      'The model computed logits that are not finite numbers.',
-      'Load it with checkFinite: true to learn whether a weight is to blame.',
-    );
-  }
+  if (!Number.isFinite(largest)) throw nonFiniteLogits();
   return best;
+}
+
+function nonFiniteLogits(): NonFiniteLogitsError {
+  return new NonFiniteLogitsError(
+    'The model computed logits that are not finite numbers.',
+    'Load it with checkFinite: true to learn whether a weight is to blame.',
+  );
 }
 
 /** Where the running sum of weights passes `target`. */

@@ -9,6 +9,10 @@ export interface ScheduledWork {
   readonly numTokens: number;
   /** Whether they are tokens of a prompt, or of an answer that is computed again. */
   readonly isPrefill: boolean;
+  /** Whether it goes on from the token of the step before, which is still running. */
+  readonly isAhead: boolean;
+  /** Whether the executor chooses the next token. */
+  readonly isSampled: boolean;
 }
 
 /**
@@ -19,15 +23,17 @@ export interface ScheduledWork {
 export class Scheduler {
   readonly #states: StateManager;
   readonly #maxNumBatchedTokens: number;
+  readonly #executorSamples: boolean;
   /** In the order in which they get slots. */
   readonly #waiting: Sequence[] = [];
   /** In the order in which they are served. */
   #running: Sequence[] = [];
   #preemptions = 0;
 
-  constructor(states: StateManager, maxNumBatchedTokens: number) {
+  constructor(states: StateManager, maxNumBatchedTokens: number, executorSamples: boolean) {
     this.#states = states;
     this.#maxNumBatchedTokens = maxNumBatchedTokens;
+    this.#executorSamples = executorSamples;
   }
 
   get waiting(): readonly Sequence[] {
@@ -74,7 +80,8 @@ export class Scheduler {
       const numTokens = Math.min(this.#chunkOf(sequence), budget);
       if (numTokens === 0 && !sequence.knownLogits) return;
       const isPrefill = sequence.numComputedTokens < sequence.numPromptTokens || numTokens > 1;
-      work.push({ sequence, numTokens, isPrefill });
+      const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor;
+      work.push({ sequence, numTokens, isPrefill, isAhead: false, isSampled });
       budget -= numTokens;
     };
     const runnable = this.#running.filter(isRunnable);
@@ -87,6 +94,21 @@ export class Scheduler {
     }
     if (budget === 0) this.#serveOthersNext(work);
     return work;
+  }
+
+  /**
+   * The step behind one that is still running, where that one can't change it: all who run are in it with one token each,
+   * and go on with the next unless that ends them. undefined: it has to wait, because others could begin, or a state is
+   * to be kept first.
+   */
+  scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
+    const isAll = current.length === this.#running.filter(isRunnable).length;
+    const isSure = ({ sequence, isSampled }: ScheduledWork) =>
+      isSampled && sequence.canRunAhead && this.#states.tokensToSnapshot(sequence) > 1 && !sequence.request.isPaused;
+    if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
+    const next = current.filter(({ sequence }) => !sequence.isAboutToBeFull);
+    const hasBlocks = next.every(({ sequence }) => this.#states.grow(sequence, 1));
+    return next.length > 0 && hasBlocks ? next.map((work) => ({ ...work, isAhead: true })) : undefined;
   }
 
   /** @throws IntegrityError unless slots, books and requests agree. */
@@ -114,6 +136,12 @@ export class Scheduler {
   /** Tokens that the sequence could process now: up to the next place for a snapshot. */
   #chunkOf(sequence: Sequence): number {
     return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
+  }
+
+  /** Whether the first who waits could get a slot, be it another's. */
+  #couldAdmit(): boolean {
+    const next = this.#waiting.find(isRunnable);
+    return next !== undefined && (this.#states.numFreeSlots > 0 || this.#victimFor(next) !== undefined);
   }
 
   /** Gives the first who waits a slot. */

@@ -1,3 +1,4 @@
+import { MAX_END_TOKENS, type TokenSampling } from '../backends/sampling-ops.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import { HalfLifeMeter } from './half-lives.ts';
 import type { LogitsConstraints } from './logits-processor.ts';
@@ -84,6 +85,39 @@ export class Sequence {
   advance(numTokens: number): void {
     this.numComputedTokens += numTokens;
     this.knownLogits = undefined;
+  }
+
+  /** Whether the executor may choose its next token: nobody wants to see the logits, and they are not to be kept. */
+  get canBeSampledByExecutor(): boolean {
+    const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
+    const { logprobs, halfLifeInterval } = request.params;
+    const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
+    return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
+  }
+
+  /**
+   * Whether the step after the next can be begun before the next token is known. Tokens that end the answer end it for the
+   * executor, too.
+   */
+  get canRunAhead(): boolean {
+    const { params } = this.request;
+    const isPlain = params.stop.length === 0 && !this.#sampler.dependsOnAnswer;
+    return isPlain && this.#sampler.numEndTokens <= MAX_END_TOKENS;
+  }
+
+  /** Whether the next token is the last, whichever it is. */
+  get isAboutToBeFull(): boolean {
+    return this.numOutputTokens + 1 >= this.request.params.maxTokens || this.tokenIds.length + 1 >= this.#maxModelLen;
+  }
+
+  /** How the executor is to choose the next token. It counts as a draw. */
+  tokenSampling(): TokenSampling {
+    return this.#sampler.tokenSampling();
+  }
+
+  /** Takes the token that the executor chose. @throws NonFiniteLogitsError */
+  accept(tokenId: number, logprob: number): Sample {
+    return this.#sampler.accept(tokenId, logprob);
   }
 
   /** Chooses the next token. @throws NonFiniteLogitsError */

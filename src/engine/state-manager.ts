@@ -127,9 +127,9 @@ export class StateManager {
     return true;
   }
 
-  /** Sees that a running sequence has blocks for all of its tokens. False: there is none left. */
-  grow(sequence: Sequence): boolean {
-    const missing = this.#pool.blocksFor(sequence.tokenIds.length) - sequence.blocks.length;
+  /** Sees that a running sequence has blocks for all of its tokens, and for more to come. False: there is none left. */
+  grow(sequence: Sequence, numMore = 0): boolean {
+    const missing = this.#pool.blocksFor(sequence.tokenIds.length + numMore) - sequence.blocks.length;
     if (missing <= 0) return true;
     const blocks = this.#take(missing);
     if (blocks) sequence.blocks = [...sequence.blocks, ...blocks];
@@ -149,8 +149,8 @@ export class StateManager {
     return this.#interval - (numComputedTokens % this.#interval);
   }
 
-  /** Keeps a sequence's state if this is a place for it. @param logits those after its last computed token. */
-  saveInPassing(sequence: Sequence, logits: Float32Array): void {
+  /** Keeps a sequence's state if this is a place for it. @param logits those after its last computed token, where they are known. */
+  saveInPassing(sequence: Sequence, logits: Float32Array | undefined): void {
     const { numComputedTokens, numPromptTokens } = sequence;
     if (numComputedTokens % this.#interval === 0 || numComputedTokens === numPromptTokens) this.save(sequence, logits);
   }
@@ -163,7 +163,7 @@ export class StateManager {
   }
 
   /** The same, for an owner who gives it back by `unpin`. */
-  savePinned(sequence: Sequence, logits: Float32Array): Snapshot | undefined {
+  savePinned(sequence: Sequence, logits: Float32Array | undefined): Snapshot | undefined {
     const { slot } = sequence;
     if (slot === undefined) return undefined;
     return this.#takeSnapshot(slot, this.#cache.addPinned(this.#prefixOf(sequence, logits)));

@@ -1,9 +1,9 @@
 import type { MlpActivation } from '../backends/feed-forward-ops.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json.ts';
-import { Attention } from '../layers/attention.ts';
+import type { Attention } from '../layers/attention.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
-import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import type { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
 import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
@@ -12,22 +12,14 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import {
-  type AttentionSizes,
-  isSpare,
-  type MixerConfig,
-  readAttentionSizes,
-  readPrefixedMixer,
-  SIZE,
-} from './hybrid-config.ts';
+import { isSpare, readAttentionSizes, readPrefixedMixer, SIZE } from './hybrid-config.ts';
 import { readRope } from './rope-config.ts';
 import { readTokenIds } from './token-ids.ts';
+import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 
 /** config.json of a BambaForCausalLM. */
-export interface BambaConfig extends DecoderConfig, AttentionSizes {
-  readonly mixer: MixerConfig;
+export interface BambaConfig extends DecoderConfig, TokenMixingConfig {
   readonly attnLayerIndices: readonly number[];
-  readonly attentionBias: boolean;
   readonly intermediateSize: number;
   readonly hiddenAct: MlpActivation;
   readonly mlpBias: boolean;
@@ -67,40 +59,19 @@ class BambaLayer implements DecoderLayer {
   readonly parts: readonly LayerPart[];
   readonly #context: LayerContext;
   readonly #inputNorm: RMSNorm;
+  readonly #mixing: TokenMixing;
   readonly #preFeedForwardNorm: RMSNorm;
   readonly #feedForward: Mlp;
-  readonly #mix: (normed: Tensor, step: LayerStep) => Tensor;
 
   constructor(context: LayerContext, config: BambaConfig, i: number, prefix: string, quantConfig?: QuantizationConfig) {
     const { hiddenSize, normEps } = config;
+    const mixing = config.attnLayerIndices.includes(i) ? 'attention' : 'mixer';
     this.#context = context;
     this.#inputNorm = new RMSNorm(context, hiddenSize, normEps);
-    if (config.attnLayerIndices.includes(i)) {
-      const attention = new Attention(context, {
-        hiddenSize,
-        numHeads: config.numAttentionHeads,
-        numKvHeads: config.numKeyValueHeads,
-        headDim: config.attentionHeadDim,
-        bias: config.attentionBias,
-        prefix: `${prefix}.self_attn`,
-        quantConfig,
-      });
-      this.attention = attention;
-      this.#mix = (normed, step) => attention.forward(normed, step);
-    } else {
-      const mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
-        ...config.mixer,
-        hiddenSize,
-        rmsNormEps: normEps,
-        // transformers normalises whole rows; published models have one group.
-        normGroups: 1,
-        prefix: `${prefix}.mamba`,
-        quantConfig,
-      });
-      this.mixer = mixer;
-      this.#mix = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
-    }
-    this.parts = [this.attention ? 'attention' : 'mixer', 'feed-forward'];
+    this.#mixing = makeTokenMixing(context, config, mixing, prefix, quantConfig);
+    this.mixer = this.#mixing.mixer;
+    this.attention = this.#mixing.attention;
+    this.parts = [mixing, 'feed-forward'];
     this.#preFeedForwardNorm = new RMSNorm(context, hiddenSize, normEps);
     this.#feedForward = new Mlp(context, {
       hiddenSize,
@@ -115,15 +86,14 @@ class BambaLayer implements DecoderLayer {
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* prefixed('input_layernorm', this.#inputNorm);
-    if (this.mixer) yield* prefixed('mamba', this.mixer);
-    if (this.attention) yield* prefixed('self_attn', this.attention);
+    yield* this.#mixing.parameters();
     yield* prefixed('pre_ff_layernorm', this.#preFeedForwardNorm);
     yield* prefixed('feed_forward', this.#feedForward);
   }
 
   forward(hiddenStates: Tensor, step: LayerStep): Tensor {
     const { backend } = this.#context;
-    const residual = backend.add(hiddenStates, this.#mix(this.#inputNorm.forward(hiddenStates), step));
+    const residual = backend.add(hiddenStates, this.#mixing.forward(this.#inputNorm.forward(hiddenStates), step));
     return backend.add(residual, this.#feedForward.forward(this.#preFeedForwardNorm.forward(residual)));
   }
 }

@@ -2,10 +2,10 @@ import type { MlpActivation } from '../backends/feed-forward-ops.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json.ts';
 import { ConfigError } from '../errors.ts';
-import { Attention } from '../layers/attention.ts';
+import type { Attention } from '../layers/attention.ts';
 import { FusedMoe } from '../layers/fused-moe.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
-import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import type { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
 import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
@@ -16,10 +16,8 @@ import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 import {
-  type AttentionSizes,
   isSpare,
   type LayerType,
-  type MixerConfig,
   readAttentionSizes,
   readLayerTypes,
   readPrefixedMixer,
@@ -27,13 +25,11 @@ import {
 } from './hybrid-config.ts';
 import { readRope } from './rope-config.ts';
 import { readTokenIds } from './token-ids.ts';
+import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 
 /** config.json of a GraniteMoeHybridForCausalLM. */
-export interface GraniteMoeHybridConfig extends DecoderConfig, AttentionSizes {
+export interface GraniteMoeHybridConfig extends DecoderConfig, TokenMixingConfig {
   readonly layerTypes: readonly LayerType[];
-  readonly mixer: MixerConfig;
-  readonly attentionBias: boolean;
-  readonly attentionMultiplier: number;
   readonly residualMultiplier: number;
   readonly hiddenAct: MlpActivation;
   /** Of the feed-forward layer that every token visits. */
@@ -99,7 +95,7 @@ class GraniteLayer implements DecoderLayer {
   readonly #context: LayerContext;
   readonly #residualMultiplier: number;
   readonly #inputNorm: RMSNorm;
-  readonly #mix: (normed: Tensor, step: LayerStep) => Tensor;
+  readonly #mixing: TokenMixing;
   readonly #postAttentionNorm: RMSNorm;
   readonly #sharedMlp: Mlp;
   readonly #moe: GraniteMoe | undefined;
@@ -112,35 +108,13 @@ class GraniteLayer implements DecoderLayer {
     quantConfig?: QuantizationConfig,
   ) {
     const { hiddenSize, normEps } = config;
+    const mixing = type === 'full_attention' ? 'attention' : 'mixer';
     this.#context = context;
     this.#residualMultiplier = config.residualMultiplier;
     this.#inputNorm = new RMSNorm(context, hiddenSize, normEps);
-    if (type === 'full_attention') {
-      const attention = new Attention(context, {
-        hiddenSize,
-        numHeads: config.numAttentionHeads,
-        numKvHeads: config.numKeyValueHeads,
-        headDim: config.attentionHeadDim,
-        scale: config.attentionMultiplier,
-        bias: config.attentionBias,
-        prefix: `${prefix}.self_attn`,
-        quantConfig,
-      });
-      this.attention = attention;
-      this.#mix = (normed, step) => attention.forward(normed, step);
-    } else {
-      const mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
-        ...config.mixer,
-        hiddenSize,
-        rmsNormEps: normEps,
-        // transformers normalises whole rows; published models have one group.
-        normGroups: 1,
-        prefix: `${prefix}.mamba`,
-        quantConfig,
-      });
-      this.mixer = mixer;
-      this.#mix = (normed, { cache, metadata }) => mixer.forward(normed, cache, metadata);
-    }
+    this.#mixing = makeTokenMixing(context, config, mixing, prefix, quantConfig);
+    this.mixer = this.#mixing.mixer;
+    this.attention = this.#mixing.attention;
     this.#postAttentionNorm = new RMSNorm(context, hiddenSize, normEps);
     this.#sharedMlp = new Mlp(context, {
       hiddenSize,
@@ -152,7 +126,6 @@ class GraniteLayer implements DecoderLayer {
       prefix: `${prefix}.shared_mlp`,
       quantConfig,
     });
-    const mixing = this.attention ? 'attention' : 'mixer';
     this.parts = config.numLocalExperts > 0 ? [mixing, 'experts', 'feed-forward'] : [mixing, 'feed-forward'];
     if (config.numLocalExperts > 0) {
       this.#moe = new GraniteMoe(context, config, `${prefix}.block_sparse_moe`, quantConfig);
@@ -161,8 +134,7 @@ class GraniteLayer implements DecoderLayer {
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* prefixed('input_layernorm', this.#inputNorm);
-    if (this.mixer) yield* prefixed('mamba', this.mixer);
-    if (this.attention) yield* prefixed('self_attn', this.attention);
+    yield* this.#mixing.parameters();
     yield* prefixed('post_attention_layernorm', this.#postAttentionNorm);
     if (this.#moe) yield* prefixed('block_sparse_moe', this.#moe);
     yield* prefixed('shared_mlp', this.#sharedMlp);
@@ -170,7 +142,7 @@ class GraniteLayer implements DecoderLayer {
 
   forward(hiddenStates: Tensor, step: LayerStep): Tensor {
     const { backend } = this.#context;
-    const mixed = this.#mix(this.#inputNorm.forward(hiddenStates), step);
+    const mixed = this.#mixing.forward(this.#inputNorm.forward(hiddenStates), step);
     const residual = this.#residual(hiddenStates, mixed);
     const normed = this.#postAttentionNorm.forward(residual);
     const shared = this.#sharedMlp.forward(normed);

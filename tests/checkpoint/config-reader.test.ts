@@ -16,6 +16,8 @@ describe('ConfigReader', () => {
     act: 'silu',
     unset: null,
     limit: [0, Infinity],
+    spelled: [0, 'Infinity'],
+    words: [0, 'many'],
     inf: Infinity,
     nested: { d_state: 64 },
   });
@@ -28,6 +30,7 @@ describe('ConfigReader', () => {
     expect(config.string('act')).toBe('silu');
     expect(config.oneOf('act', ['silu', 'gelu'])).toBe('silu');
     expect(config.numberPair('limit')).toEqual([0, Infinity]);
+    expect(config.numberPair('spelled')).toEqual([0, Infinity]);
     expect(config.section('nested')?.integer('d_state')).toBe(64);
   });
 
@@ -64,6 +67,7 @@ describe('ConfigReader', () => {
     ['a boolean for a string', (c) => c.string('bias'), /expected a string/],
     ['an unknown choice', (c) => c.oneOf('act', ['relu', 'gelu']), /expected one of 'relu', 'gelu'/],
     ['a number for a pair', (c) => c.numberPair('expand'), /a list of two numbers/],
+    ['another word for infinity', (c) => c.numberPair('words'), /a list of two numbers/],
     ['a list for a section', (c) => c.section('limit'), /'limit' is .*expected an object/],
     ['a missing key', (c) => c.string('absent'), /'absent' is missing, expected a string/],
     ['a nested key', (c) => c.section('nested')?.integer('x'), /config\.json, nested: 'x' is missing/],

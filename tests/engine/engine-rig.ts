@@ -14,8 +14,8 @@ export class Rig {
   readonly tokens = new Map<string, number[][]>();
   readonly ended = new Map<string, RequestOutput>();
 
-  constructor(context: Partial<EngineContext> = {}, blocks?: FakeBlocks) {
-    this.executor = new FakeExecutor(context.maxNumSeqs ?? 3, blocks);
+  constructor(context: Partial<EngineContext> = {}, blocks?: FakeBlocks, samplesTokens = false) {
+    this.executor = new FakeExecutor(context.maxNumSeqs ?? 3, blocks, samplesTokens);
     this.engine = new LLMEngine({
       executor: this.executor,
       tokenizer: undefined,

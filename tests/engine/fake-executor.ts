@@ -1,3 +1,4 @@
+import { LAST_SAMPLED } from '../../src/backends/sampling-ops.ts';
 import type {
   Batch,
   Executor,
@@ -19,7 +20,8 @@ export interface FakeBlocks {
 /**
  * An executor whose model is a hash: logits follow from all tokens that a slot has seen, so a sequence that got a wrong
  * state, a wrong slot or wrong tokens gives another text. With blocks they follow from all that lies in these, too, as in
- * a hybrid. After a token t its one head remembers for t + 1 tokens. It refuses what a real one would.
+ * a hybrid. After a token t its one head remembers for t + 1 tokens. It refuses what a real one would. Where it samples, it
+ * does so greedily.
  */
 export class FakeExecutor implements Executor {
   readonly stateFootprint: StateFootprint;
@@ -27,6 +29,9 @@ export class FakeExecutor implements Executor {
   isDisposed = false;
   /** What the next step rejects with. */
   failure: Error | undefined;
+  readonly samplesTokens: boolean;
+  /** The token sampled last for each slot; -1: it was the sequence's last. */
+  readonly #sampled: number[] = [];
   readonly #slots: (number | undefined)[];
   readonly #snapshots = new Map<number, number>();
   readonly #blockSize: number;
@@ -34,7 +39,8 @@ export class FakeExecutor implements Executor {
   readonly #blocks: number[][];
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(slots: number, blocks?: FakeBlocks) {
+  constructor(slots: number, blocks?: FakeBlocks, samplesTokens = false) {
+    this.samplesTokens = samplesTokens;
     // What a former owner left.
     this.#slots = Array.from({ length: slots }, (_, i) => 1000 + i);
     const { numBlocks = 0, blockSize = 1 } = blocks ?? {};
@@ -91,17 +97,30 @@ export class FakeExecutor implements Executor {
     const written = new Set<number>();
     const rows: number[] = [];
     const decays: number[] = [];
-    for (const sequence of batch.sequences) {
-      const { slot, numComputedTokens, tokenIds, logits, watch } = sequence;
+    const sampled: number[] = [];
+    for (const scheduled of batch.sequences) {
+      const sequence = this.#known(scheduled);
+      const { slot, numComputedTokens, tokenIds, logits, watch, sampling } = sequence;
       if (used.has(slot) || slot < 0 || slot >= this.#slots.length) throw new Error(`slot ${slot} is used twice`);
       if (tokenIds.length === 0) throw new Error('a sequence without tokens');
       used.add(slot);
+      if (tokenIds[0] < 0) {
+        sampled.push(0, 0);
+        continue;
+      }
       let state = numComputedTokens === 0 ? 7 : (this.#slots[slot] ?? Number.NaN);
       for (const [i, tokenId] of tokenIds.entries()) {
         state = nextState(state, tokenId);
         this.#write(sequence, numComputedTokens + i, state, written);
         if ((logits ?? batch.logits) !== 'all' && i < tokenIds.length - 1) continue;
-        rows.push(...logitsOf(this.#attend(sequence, state, numComputedTokens + i + 1)));
+        const row = logitsOf(this.#attend(sequence, state, numComputedTokens + i + 1));
+        if (!sampling) {
+          rows.push(...row);
+          continue;
+        }
+        const next = likeliest(row);
+        this.#sampled[slot] = sampling.endTokenIds.includes(next) ? -1 : next;
+        sampled.push(next, 0);
       }
       this.#slots[slot] = state;
       for (const block of sequence.blocks ?? []) written.add(block);
@@ -109,8 +128,16 @@ export class FakeExecutor implements Executor {
     }
     return {
       logits: Float32Array.from(rows),
+      sampled: Float32Array.from(sampled),
       ...(decays.length > 0 && { logDecays: { heads: [1], sums: Float32Array.from(decays) } }),
     };
+  }
+
+  /** With the token that it sampled itself; -1 in place of one that was the last. */
+  #known(sequence: ScheduledTokens): ScheduledTokens {
+    if (sequence.tokenIds[0] !== LAST_SAMPLED) return sequence;
+    if (!this.samplesTokens) throw new Error('it samples no tokens');
+    return { ...sequence, tokenIds: [this.#sampled[sequence.slot] ?? Number.NaN] };
   }
 
   #run(command: StateCommand): void {
@@ -164,11 +191,14 @@ export function fakeAnswer(prompt: readonly number[], count: number, isHybrid = 
   };
   prompt.forEach(read);
   return Array.from({ length: count }, () => {
-    const logits = logitsOf(isHybrid ? attention(keys, state) : state);
-    const tokenId = logits.indexOf(Math.max(...logits));
+    const tokenId = likeliest(logitsOf(isHybrid ? attention(keys, state) : state));
     read(tokenId);
     return tokenId;
   });
+}
+
+function likeliest(logits: readonly number[]): number {
+  return logits.indexOf(Math.max(...logits));
 }
 
 /** 24 bits, which float32 holds. */

@@ -1,7 +1,53 @@
 import { describe, expect, test } from 'vitest';
+import { LAST_SAMPLED } from '../../src/backends/sampling-ops.ts';
 import { ArgumentError, EmptyPromptError, QueueFullError } from '../../src/errors.ts';
 import { greedy, prompt, Rig } from './engine-rig.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
+
+describe('where the executor samples', () => {
+  /** Per step: what it was told to go on from. */
+  const told = ({ executor }: Rig) =>
+    executor.batches.map(({ sequences }) => sequences.map(({ tokenIds }) => tokenIds));
+
+  test('is told of the next step before it has given this one, and nothing comes of what it does too much', async () => {
+    const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+    const [first, second] = fakeAnswer([1, 2], 2);
+    rig.add('a', [1, 2], { maxTokens: 9, ignoreEos: true });
+    await rig.step();
+    expect(rig.executor.batches).toHaveLength(1);
+    await rig.step();
+    expect(told(rig)).toEqual([[[1, 2]], [[first]], [[LAST_SAMPLED]]]);
+    await rig.finish();
+    expect(rig.tokens.get('a')).toEqual([fakeAnswer([1, 2], 9)]);
+    expect(second).toBe(rig.tokens.get('a')?.[0][1]);
+    // One for each token, and none behind the last.
+    expect(rig.executor.batches).toHaveLength(9);
+    expect(rig.engine.hasWork()).toBe(false);
+  });
+
+  test('waits for the token where what comes next depends on it', async () => {
+    const plain = { maxTokens: 4, ignoreEos: true };
+    const dependent = [{ repetitionPenalty: 1.1 }, { logprobs: 1 }, { stop: 'x' }, { halfLifeInterval: 1 }];
+    for (const options of dependent) {
+      const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+      rig.add('a', [1, 2], { ...plain, ...options });
+      await rig.finish();
+      expect(told(rig).flat(2)).not.toContain(LAST_SAMPLED);
+      expect(rig.ended.get('a')?.error).toBeUndefined();
+    }
+  });
+
+  test('a failure in a step that was begun ahead ends what runs once', async () => {
+    const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+    rig.add('a', [1, 2], { maxTokens: 9, ignoreEos: true });
+    await rig.step();
+    await rig.step();
+    rig.executor.failure = new Error('gone');
+    await rig.finish();
+    expect(rig.ended.get('a')?.error?.message).toBe('gone');
+    expect(rig.engine.hasWork()).toBe(false);
+  });
+});
 
 describe('a step', () => {
   test('takes decodes first, then prompt chunks within the budget', async () => {

@@ -13,6 +13,9 @@ const anyRequest = fc.record({
   length: fc.integer({ min: 1, max: 30 }),
   maxTokens: fc.integer({ min: 1, max: 12 }),
   n: fc.integer({ min: 1, max: 3 }),
+  // Often none that ever comes.
+  stopTokenId: fc.integer({ min: 0, max: 40 }),
+  logprobs: fc.option(fc.constant(1), { nil: undefined, freq: 3 }),
   priority: fc.integer({ min: 0, max: 2 }),
   abortAt: fc.option(fc.integer({ min: 0, max: 25 }), { nil: undefined, freq: 3 }),
   pause: fc.option(fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 1, max: 10 })), {
@@ -37,22 +40,25 @@ const anyBlocks: fc.Arbitrary<FakeBlocks> = fc
   .map(({ blockSize, more }) => ({ blockSize, numBlocks: 1 + Math.ceil(MOST_TOKENS / blockSize) + more }));
 
 describe.each([
-  ['a model without attention', fc.constant(undefined)],
-  ['a hybrid', anyBlocks],
-])('any traffic to %s', (_, blocksToUse) => {
+  { model: 'a model without attention', blocksToUse: fc.constant(undefined), samplesTokens: false },
+  { model: 'a hybrid', blocksToUse: anyBlocks, samplesTokens: false },
+  { model: 'one that samples by itself', blocksToUse: fc.constant(undefined), samplesTokens: true },
+  { model: 'a hybrid that does', blocksToUse: anyBlocks, samplesTokens: true },
+])('any traffic to $model', ({ blocksToUse, samplesTokens }) => {
   test('ends every request with the tokens that it gets alone, leaks nothing, starves nobody', async () => {
     const anyTraffic = [fc.array(anyRequest, { maxLength: 14 }), anyLimits, blocksToUse] as const;
     const property = fc.asyncProperty(...anyTraffic, async (requests, limits, blocks) => {
-      const rig = new Rig(limits, blocks);
+      const rig = new Rig(limits, blocks, samplesTokens);
       const { engine } = rig;
       const aborted = new Set<string>();
       const held = new Map<number, Snapshot>();
       for (let time = 0; time <= 40 || engine.hasUnfinishedRequests() || held.size > 0; time++) {
         if (time > 5000) throw new Error('A request starves.');
-        for (const [i, { arrival, seed, length, maxTokens, n, priority, pause, heldUntil }] of requests.entries()) {
+        for (const [i, request] of requests.entries()) {
+          const { arrival, seed, length, maxTokens, n, priority, pause, heldUntil, stopTokenId, logprobs } = request;
           const id = `${i}`;
           const onFinalState = heldUntil === undefined ? undefined : (state: Snapshot) => void held.set(i, state);
-          const options = { maxTokens, n, priority, ignoreEos: true };
+          const options = { maxTokens, n, priority, ignoreEos: true, stopTokenIds: [stopTokenId], logprobs };
           if (arrival === time) rig.add(id, prompt(length, seed), options, { onFinalState });
           if (pause && pause[0] === time) engine.setPaused(id, true);
           if (pause && pause[0] + pause[1] === time) engine.setPaused(id, false);
@@ -75,8 +81,10 @@ describe.each([
         abort(1);
         await step;
       }
-      for (const [i, { seed, length, maxTokens, n }] of requests.entries()) {
-        const whole = fakeAnswer(prompt(length, seed), maxTokens, blocks !== undefined);
+      for (const [i, { seed, length, maxTokens, n, stopTokenId }] of requests.entries()) {
+        const endless = fakeAnswer(prompt(length, seed), maxTokens, blocks !== undefined);
+        const end = endless.indexOf(stopTokenId);
+        const whole = end < 0 ? endless : endless.slice(0, end + 1);
         const found = rig.tokens.get(`${i}`) ?? [];
         if (aborted.has(`${i}`)) {
           for (const answer of found) expect(answer).toEqual(whole.slice(0, answer.length));

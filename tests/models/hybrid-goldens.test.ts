@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -23,6 +24,10 @@ function folderOf(name: string): string {
   return fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
 }
 
+const VARIANTS = readdirSync(folderOf('variants'), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => `variants/${name}`);
+
 async function golden(folder: string): Promise<Golden & { logits: Float32Array }> {
   const source = await openFile(`${folder}/expected.safetensors`);
   try {
@@ -39,41 +44,45 @@ function largestDifference(a: Float32Array, b: Float32Array): number {
   return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i])), 0);
 }
 
-describe.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'])('the golden %s', (name) => {
-  const folder = folderOf(name);
+describe.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2', ...VARIANTS])(
+  'the golden %s',
+  (name) => {
+    const folder = folderOf(name);
 
-  describe.each(['reference', 'cpu'] as const)('on %s', (device) => {
-    const model: RigModel = { source: { folder }, device };
+    describe.each(['reference', 'cpu'] as const)('on %s', (device) => {
+      const model: RigModel = { source: { folder }, device };
 
-    test.each([1, 2, 4])('%i ranks: logits and greedy tokens', async (ranks) => {
-      const { input_ids, greedy, logits } = await golden(folder);
-      const input = { model, tokenIds: input_ids, pieces: [7, 1, 1, 20], count: greedy.length };
-      const results = await pool.run('runGolden', ranks, input);
-      for (const result of results) {
-        expect(largestDifference(result.logits, logits)).toBeLessThan(TOLERANCE);
-        expect(result.greedy).toEqual(greedy);
-      }
+      test.each([1, 2, 4])('%i ranks: logits and greedy tokens', async (ranks) => {
+        const { input_ids, greedy, logits } = await golden(folder);
+        const input = { model, tokenIds: input_ids, pieces: [7, 1, 1, 20], count: greedy.length };
+        const results = await pool.run('runGolden', ranks, input);
+        for (const result of results) {
+          expect(largestDifference(result.logits, logits)).toBeLessThan(TOLERANCE);
+          expect(result.greedy).toEqual(greedy);
+        }
+      });
+
+      test('pieces and mixed batches give the same bits as the whole prompt', async () => {
+        const { input_ids: ids } = await golden(folder);
+        const rig = await ModelRig.load(model, singleProcess);
+        const whole = await rig.prompt(ids);
+        expect(await rig.prompt(ids, [1, 1, 13, 1, 30, 1], 1)).toEqual(whole);
+        const cut = ids.length >> 1;
+        const other = ids.toReversed();
+        const alone = await rig.prompt(other, [], 3);
+        const first = await rig.step([
+          { slot: 0, numComputedTokens: 0, tokenIds: ids.slice(0, cut) },
+          { slot: 2, numComputedTokens: 0, tokenIds: other.slice(0, 1) },
+        ]);
+        const second = await rig.step([
+          { slot: 0, numComputedTokens: cut, tokenIds: ids.slice(cut, cut + 1) },
+          { slot: 2, numComputedTokens: 1, tokenIds: other.slice(1) },
+        ]);
+        const third = await rig.step([{ slot: 0, numComputedTokens: cut + 1, tokenIds: ids.slice(cut + 1) }]);
+        const join = (...parts: Float32Array[]) => Float32Array.from(parts.flatMap((part) => [...part]));
+        expect(join(first[0], second[0], third[0])).toEqual(whole);
+        expect(join(first[1], second[1])).toEqual(alone);
+      });
     });
-
-    test('pieces and mixed batches give the same bits as the whole prompt', async () => {
-      const { input_ids: ids } = await golden(folder);
-      const rig = await ModelRig.load(model, singleProcess);
-      const whole = await rig.prompt(ids);
-      expect(await rig.prompt(ids, [1, 1, 13, 1, 30, 1], 1)).toEqual(whole);
-      const other = ids.toReversed();
-      const alone = await rig.prompt(other, [], 3);
-      const first = await rig.step([
-        { slot: 0, numComputedTokens: 0, tokenIds: ids.slice(0, 30) },
-        { slot: 2, numComputedTokens: 0, tokenIds: other.slice(0, 1) },
-      ]);
-      const second = await rig.step([
-        { slot: 0, numComputedTokens: 30, tokenIds: ids.slice(30, 31) },
-        { slot: 2, numComputedTokens: 1, tokenIds: other.slice(1) },
-      ]);
-      const third = await rig.step([{ slot: 0, numComputedTokens: 31, tokenIds: ids.slice(31) }]);
-      const join = (...parts: Float32Array[]) => Float32Array.from(parts.flatMap((part) => [...part]));
-      expect(join(first[0], second[0], third[0])).toEqual(whole);
-      expect(join(first[1], second[1])).toEqual(alone);
-    });
-  });
-});
+  },
+);

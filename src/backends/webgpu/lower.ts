@@ -15,6 +15,7 @@ import {
   lowerScaleByGroupNorm,
   lowerScaleRows,
 } from './lower-rows.ts';
+import { lowerSampleTokens, lowerTakeSampled } from './lower-sampling.ts';
 import {
   lowerConvolution,
   lowerConvolutionUpdate,
@@ -101,6 +102,12 @@ export function lower(lowering: Lowering, operation: Operation | FusedOperation)
       break;
     case 'addWeighted':
       lowerAddWeighted(lowering, operation);
+      break;
+    case 'sampleTokens':
+      lowerSampleTokens(lowering, operation);
+      break;
+    case 'takeSampled':
+      lowerTakeSampled(lowering, operation);
       break;
     case 'command':
       lowering.commands.push(operation.command);

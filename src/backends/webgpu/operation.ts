@@ -32,6 +32,8 @@ export type Operation =
   | ActivateOperation
   | TopKRoutingOperation
   | AddWeightedOperation
+  | SampleTokensOperation
+  | TakeSampledOperation
   | CommandOperation;
 
 export interface LinearOperation {
@@ -235,6 +237,24 @@ export interface AddWeightedOperation {
   /** (T, 1) */
   readonly weights: GpuTensor;
   readonly out: GpuTensor;
+}
+
+/** Chooses a token for each row of logits, which are changed in place. */
+export interface SampleTokensOperation {
+  readonly type: 'sampleTokens';
+  readonly logits: GpuTensor;
+  readonly rows: GpuIndices;
+  readonly edits: GpuIndices;
+  readonly sampled: GpuTensor;
+  readonly out: GpuTensor;
+}
+
+export interface TakeSampledOperation {
+  readonly type: 'takeSampled';
+  readonly tokenIds: GpuIndices;
+  readonly slots: GpuIndices;
+  readonly sampled: GpuTensor;
+  readonly out: { readonly tokenIds: GpuIndices; readonly slots: GpuIndices };
 }
 
 /** What is a command already. */

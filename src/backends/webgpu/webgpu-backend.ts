@@ -3,6 +3,7 @@ import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
+import type { SamplingOps } from '../sampling-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import { GpuArrays } from './arrays.ts';
@@ -17,6 +18,7 @@ import { GpuWeightWriter } from './linear-weight.ts';
 import { matrixWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
 import { RowCalls } from './row-calls.ts';
+import { SamplingCalls } from './sampling-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
 
 /**
@@ -38,6 +40,7 @@ export class WebGpuBackend implements Backend {
   readonly activateAndMul: Backend['activateAndMul'];
   readonly topKRouting: Backend['topKRouting'];
   readonly fusedMoe: Backend['fusedMoe'];
+  readonly sampling: SamplingOps;
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
@@ -55,6 +58,7 @@ export class WebGpuBackend implements Backend {
     const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
+    this.sampling = new SamplingCalls(this, this.#work, this.#arrays);
     this.causalConv1dFn = stateSpace.causalConv1dFn.bind(stateSpace);
     this.causalConv1dUpdate = stateSpace.causalConv1dUpdate.bind(stateSpace);
     this.mambaChunkScan = stateSpace.mambaChunkScan.bind(stateSpace);

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
+import type { GenerateOptions } from '../../../src/engine/sampling-params.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, ShardingError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
@@ -54,6 +55,26 @@ describe.skipIf(!hasGpu)('a model on webgpu', () => {
     for await (const chunk of again.generate([3], options))
       if (chunk.tokenId !== undefined) tokenIds.push(chunk.tokenId);
     expect(tokenIds).toEqual(alone[0]);
+  });
+
+  test('chooses the tokens that the processor chooses, whatever is asked for', async () => {
+    await using cpu = await LLM.load(GOLDEN, { device: 'cpu' });
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', snapshotInterval: 5 });
+    const { tokenIds } = await cpu.complete([1, 2, 3], { ...greedy, maxTokens: 12 });
+    const asked: GenerateOptions[] = [
+      {},
+      { stopTokenIds: [tokenIds[4]], ignoreEos: false },
+      { repetitionPenalty: 1.5, presencePenalty: 0.5 },
+      { logitBias: { 9: 100 } },
+      { minTokens: 8, stopTokenIds: [tokenIds[4]] },
+      { logprobs: 2 },
+      { topK: 1, temperature: 1 },
+    ];
+    const complete = (model: LLM) =>
+      Promise.all(asked.map((options) => model.complete([1, 2, 3], { ...greedy, maxTokens: 12, seed: 7, ...options })));
+    const [expected, found] = [await complete(cpu), await complete(llm)];
+    expect(found.map((answer) => answer.tokenIds)).toEqual(expected.map((answer) => answer.tokenIds));
+    expect(found.map(({ finishReason }) => finishReason)).toEqual(expected.map(({ finishReason }) => finishReason));
   });
 
   test('a lost device ends what runs with its error, and the engine goes on with another', async () => {

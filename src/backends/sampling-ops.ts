@@ -1,0 +1,123 @@
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** Stands for the token that was sampled last for a sequence's slot. */
+export const LAST_SAMPLED = -1;
+
+/** How one logit is changed before a token is chosen: bias first, then the repetition penalty, then the penalty. */
+export interface LogitEdit {
+  readonly tokenId: number;
+  /** Added to the logit; -Infinity forbids the token. */
+  readonly bias: number;
+  /** Whether the row's repetition penalty applies. */
+  readonly isRepeated: boolean;
+  /** Taken from the logit. */
+  readonly penalty: number;
+}
+
+/** How a row's token is chosen: temperature, min-p, top-k, top-p, draw, in this order. */
+export interface TokenSampling {
+  /** 0: the likeliest token. */
+  readonly temperature: number;
+  /** 0: all. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  /** The draw, in [0, 1): where in the running sum of probabilities, by token id, the chosen token lies. */
+  readonly u: number;
+  readonly repetitionPenalty: number;
+  /** One per token id. */
+  readonly edits: readonly LogitEdit[];
+  /** After these the sequence is over. At most {@link MAX_END_TOKENS}: of further ones the backend knows nothing. */
+  readonly endTokenIds: readonly number[];
+}
+
+/** The likeliest token, and nothing else. */
+export const GREEDY: TokenSampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  u: 0,
+  repetitionPenalty: 1,
+  edits: [],
+  endTokenIds: [],
+};
+
+/** The same with the place where the chosen token is kept. */
+export interface SampledRow extends TokenSampling {
+  readonly slot: number;
+}
+
+/**
+ * Choosing tokens where the logits are: for backends that would have to carry them to the host. What they choose is what
+ * the engine's Sampler chooses with the same draw, up to float32 rounding of probabilities; tokens less likely than 2⁻³¹
+ * are never drawn, and of tokens that are equally likely to within 2⁻³⁰, at the
+ * edge of top-k or top-p, all are kept.
+ */
+export interface SamplingOps {
+  /**
+   * Chooses a token for each row of logits (B, vocabSize), which are changed as the rows' edits say.
+   * @param vectors int32, of {@link samplingVectors} for these rows.
+   * @param sampled (slots): a row's token is also kept at its slot, or -1 when it ended the sequence.
+   * @returns (B, 2): token id and its logprob under the logits as they were; -1 and 0 when those are no finite numbers.
+   */
+  sampleTokens(logits: Tensor, vectors: readonly Tensor[], sampled: Tensor): Tensor;
+
+  /**
+   * Puts in place of {@link LAST_SAMPLED} in tokenIds (B) what `sampled` holds at the row's slot. A sequence that ended
+   * gets the slot PAD_SLOT_ID, so that nothing is computed for it.
+   */
+  takeSampled(tokenIds: Tensor, slots: Tensor, sampled: Tensor): { readonly tokenIds: Tensor; readonly slots: Tensor };
+}
+
+export const MAX_END_TOKENS = 7;
+
+/** int32 values per row, float32 ones by their bits; see sampling.wgsl. */
+export const ROW_FIELDS = 9 + MAX_END_TOKENS;
+/** The same per edit. */
+export const EDIT_FIELDS = 4;
+
+const IS_REPEATED = 1;
+const IS_FORBIDDEN = 2;
+/** Edits are padded to powers of two from here on, so that steps with other edits have the same shapes. */
+const FEWEST_EDITS = 64;
+
+/** Rows for {@link SamplingOps.sampleTokens} as int32 vectors: of a step that is repeated, inputs of few lengths. */
+export function samplingVectors(rows: readonly SampledRow[]): Int32Array<ArrayBuffer>[] {
+  const numEdits = rows.reduce((sum, { edits }) => sum + edits.length, 0);
+  const capacity = 2 ** Math.ceil(Math.log2(Math.max(FEWEST_EDITS, numEdits)));
+  const table = new Packer(rows.length * ROW_FIELDS);
+  const edits = new Packer(capacity * EDIT_FIELDS);
+  for (const { slot, edits: own, endTokenIds, temperature, topP, minP, topK, u, repetitionPenalty } of rows) {
+    const firstEdit = edits.length / EDIT_FIELDS;
+    table.floats(temperature, topP, minP, u, repetitionPenalty);
+    table.ints(topK, slot, firstEdit, own.length);
+    for (let i = 0; i < MAX_END_TOKENS; i++) table.ints(endTokenIds[i] ?? -1);
+    for (const { tokenId, bias, isRepeated, penalty } of own) {
+      const isForbidden = bias === Number.NEGATIVE_INFINITY;
+      edits.ints(tokenId, (isRepeated ? IS_REPEATED : 0) + (isForbidden ? IS_FORBIDDEN : 0));
+      edits.floats(isForbidden ? 0 : bias, penalty);
+    }
+  }
+  return [table.values, edits.values];
+}
+
+/** Writes numbers one after another. */
+class Packer {
+  readonly values: Int32Array<ArrayBuffer>;
+  readonly #floats: Float32Array;
+  length = 0;
+
+  constructor(length: number) {
+    this.values = new Int32Array(length);
+    this.#floats = new Float32Array(this.values.buffer);
+  }
+
+  ints(...values: readonly number[]): void {
+    for (const value of values) this.values[this.length++] = value;
+  }
+
+  floats(...values: readonly number[]): void {
+    for (const value of values) this.#floats[this.length++] = value;
+  }
+}

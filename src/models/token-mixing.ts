@@ -1,0 +1,66 @@
+import { Attention } from '../layers/attention.ts';
+import type { LayerContext } from '../layers/layer-context.ts';
+import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
+import { type Module, prefixed } from '../layers/parameter.ts';
+import type { QuantizationConfig } from '../layers/quantization.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerStep } from './decoder-lm.ts';
+import type { AttentionSizes, MixerConfig } from './hybrid-config.ts';
+
+/** The part of a layer that looks at other tokens: a mixer or attention. */
+export interface TokenMixing extends Module {
+  readonly part: 'mixer' | 'attention';
+  readonly mixer?: MambaMixer2;
+  readonly attention?: Attention;
+  /** (T, hiddenSize) → (T, hiddenSize) */
+  forward(normed: Tensor, step: LayerStep): Tensor;
+}
+
+/** What a config says of both kinds. */
+export interface TokenMixingConfig extends AttentionSizes {
+  readonly hiddenSize: number;
+  readonly normEps: number;
+  readonly mixer: MixerConfig;
+  readonly attentionBias: boolean;
+  /** Factor of the products of queries and keys. Default: 1 / sqrt(attentionHeadDim). */
+  readonly attentionMultiplier?: number | undefined;
+}
+
+/**
+ * One of the two as Bamba and Granite have them, named `mamba` or `self_attn`.
+ * @param prefix the layer's name.
+ */
+export function makeTokenMixing(
+  context: LayerContext,
+  config: TokenMixingConfig,
+  part: TokenMixing['part'],
+  prefix: string,
+  quantConfig?: QuantizationConfig,
+): TokenMixing {
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads, attentionHeadDim, normEps } = config;
+  if (part === 'attention') {
+    const attention = new Attention(context, {
+      hiddenSize,
+      numHeads: numAttentionHeads,
+      numKvHeads: numKeyValueHeads,
+      headDim: attentionHeadDim,
+      scale: config.attentionMultiplier,
+      bias: config.attentionBias,
+      prefix: `${prefix}.self_attn`,
+      quantConfig,
+    });
+    const forward = (normed: Tensor, step: LayerStep) => attention.forward(normed, step);
+    return { part, attention, parameters: () => prefixed('self_attn', attention), forward };
+  }
+  const mixer = new MambaMixer2(context.sharing(config.mixer.numHeads), {
+    ...config.mixer,
+    hiddenSize,
+    rmsNormEps: normEps,
+    // transformers normalises whole rows; published models have one group.
+    normGroups: 1,
+    prefix: `${prefix}.mamba`,
+    quantConfig,
+  });
+  const forward = (normed: Tensor, { cache, metadata }: LayerStep) => mixer.forward(normed, cache, metadata);
+  return { part, mixer, parameters: () => prefixed('mamba', mixer), forward };
+}

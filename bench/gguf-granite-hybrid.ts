@@ -1,5 +1,5 @@
 import type { JsonObject } from '../src/checkpoint/json.ts';
-import { readGraniteMoeHybridConfig } from '../src/models/granite-moe-hybrid.ts';
+import { type GraniteMoeHybridConfig, readGraniteMoeHybridConfig } from '../src/models/granite-moe-hybrid.ts';
 import {
   attentionTensors,
   exact,
@@ -9,14 +9,17 @@ import {
   mixerMetadata,
   mixerTensors,
   rowsOf,
+  rowsOfEach,
   uint32,
 } from './gguf-tensors.ts';
 import type { GgufDType, GgufTensor } from './gguf-writer.ts';
 
-/** The dense models among Granite 4.0 H, without rotary embedding and with tied embeddings, as llama.cpp has them. */
+/** Granite 4.0 H, without rotary embedding and with tied embeddings, as llama.cpp has it. */
 export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel {
   const config = readGraniteMoeHybridConfig(json);
-  const { vocabSize, hiddenSize, numHiddenLayers, layerTypes, sharedIntermediateSize: I } = config;
+  const { vocabSize, hiddenSize, numHiddenLayers, layerTypes, numLocalExperts, sharedIntermediateSize: I } = config;
+  // Beside experts, the layer that all tokens visit goes by another name.
+  const shared = numLocalExperts > 0 ? '_shexp' : '';
   const mixer = { ...config.mixer, hiddenSize };
   const tensors: GgufTensor[] = [
     matrix('token_embd.weight', 'model.embed_tokens.weight', [vocabSize, hiddenSize], dtype),
@@ -31,9 +34,10 @@ export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel
         ? attentionTensors(theirs, `${ours}.self_attn`, config, dtype)
         : mixerTensors(theirs, `${ours}.mamba`, mixer, dtype)),
       exact(`${theirs}.ffn_norm.weight`, `${ours}.post_attention_layernorm.weight`, [hiddenSize]),
-      rowsOf(`${theirs}.ffn_gate.weight`, gateUp, 0, I),
-      rowsOf(`${theirs}.ffn_up.weight`, gateUp, I, 2 * I),
-      matrix(`${theirs}.ffn_down.weight`, `${ours}.shared_mlp.output_linear.weight`, [hiddenSize, I], dtype),
+      rowsOf(`${theirs}.ffn_gate${shared}.weight`, gateUp, 0, I),
+      rowsOf(`${theirs}.ffn_up${shared}.weight`, gateUp, I, 2 * I),
+      matrix(`${theirs}.ffn_down${shared}.weight`, `${ours}.shared_mlp.output_linear.weight`, [hiddenSize, I], dtype),
+      ...(numLocalExperts > 0 ? expertTensors(theirs, `${ours}.block_sparse_moe`, config, dtype) : []),
     );
   }
   const kvHeads = layerTypes.map((type) => (type === 'full_attention' ? config.numKeyValueHeads : 0));
@@ -42,7 +46,14 @@ export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel
     metadata: [
       ['context_length', uint32(2 ** 20)],
       ['embedding_length', uint32(hiddenSize)],
-      ['feed_forward_length', uint32(I)],
+      ['feed_forward_length', uint32(numLocalExperts > 0 ? config.intermediateSize : I)],
+      ...(numLocalExperts > 0
+        ? ([
+            ['expert_count', uint32(numLocalExperts)],
+            ['expert_used_count', uint32(config.numExpertsPerTok)],
+            ['expert_shared_feed_forward_length', uint32(I)],
+          ] as const)
+        : []),
       ['attention.head_count', uint32(config.numAttentionHeads)],
       ['attention.head_count_kv', { int32s: kvHeads }],
       ['attention.key_length', uint32(config.attentionHeadDim)],
@@ -59,4 +70,20 @@ export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel
     ],
     tensors,
   };
+}
+
+/** Router and experts: llama.cpp keeps gates and what they gate apart. */
+function expertTensors(
+  theirs: string,
+  ours: string,
+  { hiddenSize, numLocalExperts: E, intermediateSize: I }: GraniteMoeHybridConfig,
+  dtype: GgufDType,
+): GgufTensor[] {
+  const gateUp = matrix('', `${ours}.input_linear.weight`, [E, 2 * I, hiddenSize], dtype);
+  return [
+    exact(`${theirs}.ffn_gate_inp.weight`, `${ours}.router.layer.weight`, [E, hiddenSize]),
+    rowsOfEach(`${theirs}.ffn_gate_exps.weight`, gateUp, 0, I),
+    rowsOfEach(`${theirs}.ffn_up_exps.weight`, gateUp, I, 2 * I),
+    matrix(`${theirs}.ffn_down_exps.weight`, `${ours}.output_linear.weight`, [E, hiddenSize, I], dtype),
+  ];
 }

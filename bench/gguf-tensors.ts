@@ -53,6 +53,21 @@ export function rowsOf(name: string, tensor: GgufTensor, begin: number, end: num
   return { ...tensor, name, shape: [end - begin, columns], values };
 }
 
+/** The same of every matrix of a stack. */
+export function rowsOfEach(name: string, tensor: GgufTensor, begin: number, end: number): GgufTensor {
+  const [count, rows, columns] = tensor.shape;
+  const values = () => {
+    const all = tensor.values();
+    const size = (end - begin) * columns;
+    const own = new Float32Array(count * size);
+    for (let i = 0; i < count; i++) {
+      own.set(all.subarray((i * rows + begin) * columns, (i * rows + end) * columns), i * size);
+    }
+    return own;
+  };
+  return { ...tensor, name, shape: [count, end - begin, columns], values };
+}
+
 /** `ssm.*` of the metadata. */
 export function mixerMetadata({
   intermediateSize,

@@ -91,7 +91,8 @@ function encode(tensor: GgufTensor): Buffer {
   if (tensor.dtype === 'Q8_0') return encodeQ8(values);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   // The upper half of a float32, rounded to nearest even. Made-up weights have no NaN that rounding could lose.
-  const halves = Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
+  const halves = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) halves[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16;
   return Buffer.from(halves.buffer);
 }
 

@@ -4,13 +4,13 @@
 // a panel is spelled out as int8 and multiplied as one; sums stay exact integers over the 128 inputs of a block.
 
 import { store16 } from './linear-float';
-import { clearRow, panelInt8 } from './linear-int8';
+import { addBlocks, BLOCK_BYTES as INT8_BLOCK_BYTES, clearRows, FEW_ROWS } from './linear-int8';
 import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
 
 /** Inputs that share an m. */
 export const PART: i32 = 32;
 /** Panels that one row passes side by side. */
-const STREAMS: i32 = 8;
+const SIDE_BY_SIDE: i32 = 8;
 /** Bytes of a block's m: a word holds those of outputs i (lower half) and i + 8, four bits for each part. */
 export const FACTORS: usize = 32;
 /** Bytes of one block of a panel: header, factors, then per 8 inputs 16 outputs * 4 bytes with two q each, lower half first. */
@@ -32,19 +32,35 @@ export function linearInt4(
   const blocks = Kpad / BLOCK;
   const panelBytes: usize = BLOCK_BYTES * blocks;
   if (rows == 1) {
-    const each = <usize>(panels / STREAMS);
-    for (let i: usize = 0; i < each; i++) {
-      oneRow(q, scales, blocks, w + i * panelBytes, each * panelBytes, out + (i << 6), each << 6, STREAMS);
+    const each = panels / SIDE_BY_SIDE;
+    for (let i = 0; i < each; i++) {
+      oneRow(q, scales, blocks, w, <usize>each * panelBytes, out, <usize>each << 6, SIDE_BY_SIDE);
+      w += panelBytes;
+      out += 64;
     }
-    const done = each * STREAMS;
-    oneRow(q, scales, blocks, w + done * panelBytes, panelBytes, out + (done << 6), 64, panels % STREAMS);
-    return;
+    w += <usize>each * (SIDE_BY_SIDE - 1) * panelBytes;
+    out += <usize>each * (SIDE_BY_SIDE - 1) << 6;
+    return oneRow(q, scales, blocks, w, panelBytes, out, 64, panels % SIDE_BY_SIDE);
   }
   for (let panel = 0; panel < panels; panel++) {
-    spellOut(w, scratch, blocks);
-    panelInt8(q, scales, scratch, out, outStride, rows, Kpad);
+    someRows(q, scales, w, out, outStride, rows, Kpad, scratch);
     w += panelBytes;
     out += 64;
+  }
+}
+
+/** As {@link panelInt8}. */
+function someRows(
+  q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, Kpad: i32, scratch: usize,
+): void {
+  const blocks = Kpad / BLOCK;
+  const atOnce = rows > FEW_ROWS ? blocks : 1;
+  for (let block = 0; block < blocks; block += atOnce) {
+    for (let i: usize = 0; i < <usize>atOnce; i++) {
+      spellOut(w, scratch + i * INT8_BLOCK_BYTES);
+      w += BLOCK_BYTES;
+    }
+    addBlocks(q, Kpad, scales, blocks, scratch, block, atOnce, out, outStride, rows);
   }
 }
 
@@ -55,7 +71,7 @@ export function linearInt4(
 function oneRow(
   q: usize, scales: usize, blocks: i32, w: usize, step: usize, out: usize, outStep: usize, panels: i32,
 ): void {
-  for (let i: usize = 0; i < <usize>panels; i++) clearRow(out + i * outStep);
+  clearRows(out, outStep, panels);
   for (let block = 0; block < blocks; block++) {
     for (let i: usize = 0; i < <usize>panels; i++) addBlock(q, scales, w + i * step, out + i * outStep);
     w += BLOCK_BYTES;
@@ -64,32 +80,30 @@ function oneRow(
   }
 }
 
-/** A panel of int4 weights → the same as int8. */
-function spellOut(w: usize, to: usize, blocks: i32): void {
-  for (let block = 0; block < blocks; block++) {
-    const h0 = v128.load(w), h1 = v128.load(w, 16), h2 = v128.load(w, 32), h3 = v128.load(w, 48);
-    store16(to, h0, h1, h2, h3);
-    let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
-    w += HEADER + FACTORS;
-    to += HEADER;
-    for (let part = 0; part < BLOCK / PART; part++) {
-      const m0 = factorsOf(f0), m1 = factorsOf(f1), m2 = factorsOf(i32x4.shr_u(f0, 16)), m3 = factorsOf(i32x4.shr_u(f1, 16));
-      const z0 = zeroOf(m0), z1 = zeroOf(m1), z2 = zeroOf(m2), z3 = zeroOf(m3);
-      const end = w + 8 * PART;
-      while (w < end) {
-        const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-        const a0 = lowerProducts(w0, m0, z0), a1 = lowerProducts(w1, m1, z1);
-        const a2 = lowerProducts(w2, m2, z2), a3 = lowerProducts(w3, m3, z3);
-        const b0 = upperProducts(w0, m0, z0), b1 = upperProducts(w1, m1, z1);
-        const b2 = upperProducts(w2, m2, z2), b3 = upperProducts(w3, m3, z3);
-        store16(to, a0, a1, a2, a3);
-        store16(to + 64, b0, b1, b2, b3);
-        w += 64;
-        to += 128;
-      }
-      f0 = i32x4.shr_u(f0, 4);
-      f1 = i32x4.shr_u(f1, 4);
+/** A block of a panel → the same as int8. */
+function spellOut(w: usize, to: usize): void {
+  const h0 = v128.load(w), h1 = v128.load(w, 16), h2 = v128.load(w, 32), h3 = v128.load(w, 48);
+  store16(to, h0, h1, h2, h3);
+  let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
+  w += HEADER + FACTORS;
+  to += HEADER;
+  for (let part = 0; part < BLOCK / PART; part++) {
+    const m0 = factorsOf(f0), m1 = factorsOf(f1), m2 = factorsOf(i32x4.shr_u(f0, 16)), m3 = factorsOf(i32x4.shr_u(f1, 16));
+    const z0 = zeroOf(m0), z1 = zeroOf(m1), z2 = zeroOf(m2), z3 = zeroOf(m3);
+    const end = w + 8 * PART;
+    while (w < end) {
+      const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+      const a0 = lowerProducts(w0, m0, z0), a1 = lowerProducts(w1, m1, z1);
+      const a2 = lowerProducts(w2, m2, z2), a3 = lowerProducts(w3, m3, z3);
+      const b0 = upperProducts(w0, m0, z0), b1 = upperProducts(w1, m1, z1);
+      const b2 = upperProducts(w2, m2, z2), b3 = upperProducts(w3, m3, z3);
+      store16(to, a0, a1, a2, a3);
+      store16(to + 64, b0, b1, b2, b3);
+      w += 64;
+      to += 128;
     }
+    f0 = i32x4.shr_u(f0, 4);
+    f1 = i32x4.shr_u(f1, 4);
   }
 }
 

@@ -31,30 +31,60 @@ export function linearInt8(
   }
 }
 
-/** One panel of int8 weights. */
+/** Rows whose sums of a panel fit the first cache beside a block of it and what it meets of them. */
+export const FEW_ROWS: i32 = 32;
+
+/**
+ * One panel of int8 weights. A few rows pass block by block: while all of them meet one, the processor fetches the next.
+ * Many pass the whole panel four at a time.
+ */
 export function panelInt8(q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, Kpad: i32): void {
   const blocks = Kpad / BLOCK;
+  const atOnce = rows > FEW_ROWS ? blocks : 1;
+  for (let block = 0; block < blocks; block += atOnce) {
+    addBlocks(q, Kpad, scales, blocks, w, block, atOnce, out, outStride, rows);
+    w += BLOCK_BYTES;
+  }
+}
+
+/**
+ * Adds the products of rows with so many blocks of a panel, of which `w` is the first and number `block` of the panel.
+ * Rows of q have Kpad bytes, and `blocks` scales. The panel's first block begins new sums.
+ */
+export function addBlocks(
+  q: usize, Kpad: i32, scales: usize, blocks: i32, w: usize, block: i32, count: i32, out: usize, outStride: usize, rows: i32,
+): void {
   const scaleStride: usize = blocks << 2;
+  q += block * BLOCK;
+  scales += block << 2;
   let r = 0;
   for (; r + 4 <= rows; r += 4) {
-    tile4(q, Kpad, scales, scaleStride, blocks, w, out, outStride);
+    if (block == 0) clearRows(out, outStride, 4);
+    tile4(q, Kpad, scales, scaleStride, count, w, out, outStride);
     q += <usize>Kpad << 2;
     scales += scaleStride << 2;
     out += outStride << 2;
   }
   for (; r < rows; r++) {
-    tile1(q, scales, blocks, w, out);
+    if (block == 0) clearRows(out, outStride, 1);
+    tile1(q, scales, count, w, out);
     q += Kpad;
     scales += scaleStride;
     out += outStride;
   }
 }
 
+// @ts-ignore: decorator
+@inline
+export function clearRows(out: usize, outStride: usize, rows: i32): void {
+  const zero = f32x4.splat(0);
+  for (let r = 0; r < rows; r++) {
+    store16(out, zero, zero, zero, zero);
+    out += outStride;
+  }
+}
+
 function tile4(q: usize, Kpad: i32, scales: usize, scaleStride: usize, blocks: i32, w: usize, out: usize, outStride: usize): void {
-  clearRow(out);
-  clearRow(out + outStride);
-  clearRow(out + (outStride << 1));
-  clearRow(out + outStride * 3);
   for (let block = 0; block < blocks; block++) {
     const header = w;
     w += HEADER;
@@ -128,8 +158,7 @@ function tile4(q: usize, Kpad: i32, scales: usize, scaleStride: usize, blocks: i
 
 /** One row alone: sums stay in registers from block to block. */
 function tile1(q: usize, scales: usize, blocks: i32, w: usize, out: usize): void {
-  const zero = f32x4.splat(0);
-  let y0 = zero, y1 = zero, y2 = zero, y3 = zero;
+  let y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
   for (let block = 0; block < blocks; block++) {
     const header = w;
     w += HEADER;
@@ -195,13 +224,6 @@ function pair(q: usize, scales: usize, blocks: i32, w: usize, u: usize, out: usi
   }
   store16(out, y0, y1, y2, y3);
   store16(farOut, z0, z1, z2, z3);
-}
-
-// @ts-ignore: decorator
-@inline
-export function clearRow(out: usize): void {
-  const zero = f32x4.splat(0);
-  store16(out, zero, zero, zero, zero);
 }
 
 // @ts-ignore: decorator

@@ -16,7 +16,7 @@ import { median, type Spread, spreadOf } from './bench-spread.ts';
 /** Bytes of weights that no cache holds: so many layers take turns. */
 const BYTES_IN_TURN = 120e6;
 /** Steps are timed when the device has been busy for so long: it idles at low clocks. */
-const WARM_UP_MS = 1500;
+export const WARM_UP_MS = 1500;
 /** Of all steps, by the wall clock, unless they take longer than that. */
 const ROUNDS = 5;
 const MAX_WALL_MS = 1500;

@@ -2,7 +2,7 @@ import { requestGpuDevice } from '../backends/webgpu/gpu-device.ts';
 import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import type { ModelShape } from '../engine/model-shapes.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
-import { GpuLayers, type LayerTime } from './bench-gpu-layers.ts';
+import { GpuLayers, type LayerTime, WARM_UP_MS } from './bench-gpu-layers.ts';
 import type { BenchRun } from './bench-report.ts';
 import { median } from './bench-spread.ts';
 import { formatBytes, formatTable } from './table.ts';
@@ -34,58 +34,66 @@ export interface GpuLayersPlan {
   readonly steps: number;
 }
 
-/** Times mixer layers of published shapes on the machine's GPU. @throws UnsupportedDeviceError when there is none. */
+/**
+ * Times mixer layers of published shapes on the machine's GPU.
+ * @param onTime is told of each figure as it comes, with all so far. @throws UnsupportedDeviceError when there is no GPU.
+ */
 export async function measureGpuLayers(
   { shapes, dtype, batchSizes, promptTokens, steps }: GpuLayersPlan,
   signal: AbortSignal,
-  onTime: (what: string) => void = () => {},
+  onTime: (what: string, soFar: GpuLayersReport) => void = () => {},
 ): Promise<GpuLayersReport> {
   const results: GpuLayersReport['shapes'][number][] = [];
   let device = '';
+  const report = (): GpuLayersReport => ({ device, dtype, shapes: results });
   for (const shape of shapes) {
     const gpu = await requestGpuDevice();
     device = gpu.info.device || gpu.info.description;
     const backend = new WebGpuBackend(gpu);
     try {
-      onTime(`${shape}: making weights`);
       const layers = await GpuLayers.make(backend, shape, dtype);
       const times: LayerTime[] = [];
+      results.push({ shape, weightBytes: layers.weightBytes, times });
+      const add = (time: LayerTime) => {
+        times.push(time);
+        onTime(`${shape} ${time.work} ${time.rows}: ${micros(time.gpu.median)} us a layer`, report());
+      };
       for (const rows of batchSizes) {
         signal.throwIfAborted();
-        onTime(`${shape}: decoding ${rows}`);
-        times.push(await layers.decode(rows, steps));
+        add(await layers.decode(rows, steps));
       }
       for (const tokens of promptTokens) {
         signal.throwIfAborted();
-        onTime(`${shape}: a prompt of ${tokens}`);
-        times.push(await layers.prefill(tokens, Math.ceil(steps / 5)));
+        add(await layers.prefill(tokens, Math.ceil(steps / 5)));
       }
-      results.push({ shape, weightBytes: layers.weightBytes, times });
     } finally {
       backend.dispose();
     }
   }
-  return { device, dtype, shapes: results };
+  return report();
+}
+
+function micros(value: number): string {
+  return value < 100 ? value.toFixed(1) : value.toFixed(0);
 }
 
 /** The report as two tables: layers, and where their time goes. */
 export function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): string {
-  const us = (value: number) => (value < 100 ? value.toFixed(1) : value.toFixed(0));
   const layers = shapes.flatMap(({ shape, times }) =>
     times.map(({ work, rows, gpu, wall }) => [
       shape,
       work === 'decode' ? `decode ${rows}` : `prefill ${rows}`,
-      us(gpu.median),
-      `${us(gpu.min)}-${us(gpu.max)}`,
-      us(wall.median),
-      `${us(wall.min)}-${us(wall.max)}`,
+      micros(gpu.median),
+      `${micros(gpu.min)}-${micros(gpu.max)}`,
+      micros(wall.median),
+      `${micros(wall.min)}-${micros(wall.max)}`,
     ]),
   );
   const dispatches = shapes.flatMap(({ shape, times }) =>
     times.map(({ work, rows, dispatches: list }) => [
       shape,
       `${work} ${rows}`,
-      list.map(({ name, microseconds }) => `${name} ${us(microseconds)}`).join(', '),
+      list.map(({ name, microseconds }) => `${name} ${micros(microseconds)}`).join(', '),
     ]),
   );
   return [
@@ -100,14 +108,14 @@ export function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): s
 /** The report for people. */
 export function describeGpuReport({ layers, models, copyBytesPerSecond }: GpuReport): string {
   const rows = models.flatMap(({ shape, run }) =>
-    run.measurements
-      .filter(({ work }) => work !== 'prefill')
-      .map(({ work, batchSize, tokensPerSecond: { median: rate, min, max } }) => {
-        const bytes = (rate / batchSize) * (run.bytes.weightsRead + 2 * batchSize * run.bytes.state);
-        const share = `${((100 * bytes) / copyBytesPerSecond).toFixed(0)} %`;
-        const spread = `${min.toFixed(0)}-${max.toFixed(0)}`;
-        return [shape, `${work} ${batchSize}`, rate.toFixed(0), spread, `${formatBytes(bytes)}/s`, share];
-      }),
+    run.measurements.map(({ work, batchSize, tokens, tokensPerSecond: { median: rate, min, max } }) => {
+      const isPrefill = work === 'prefill';
+      const bytes = (rate / batchSize) * (run.bytes.weightsRead + 2 * batchSize * run.bytes.state);
+      const spread = `${min.toFixed(0)}-${max.toFixed(0)}`;
+      const share = `${((100 * bytes) / copyBytesPerSecond).toFixed(0)} %`;
+      const traffic = isPrefill ? ['', ''] : [`${formatBytes(bytes)}/s`, share];
+      return [shape, `${work} ${isPrefill ? tokens : batchSize}`, rate.toFixed(0), spread, ...traffic];
+    }),
   );
   return [
     describeGpuLayers(layers),
@@ -125,15 +133,18 @@ export async function measureGpuBandwidth(): Promise<number> {
   // Copy source and target.
   const [from, to] = [0, 1].map(() => device.createBuffer({ size, usage: 0x4 | 0x8 }));
   const rates: number[] = [];
-  for (let i = 0; i < 20; i++) {
+  const warm = performance.now() + WARM_UP_MS;
+  for (let measured = 0; measured < 15; ) {
     const begin = performance.now();
     const encoder = device.createCommandEncoder();
     for (let copy = 0; copy < 50; copy++) encoder.copyBufferToBuffer(from, 0, to, 0, size);
     device.queue.submit([encoder.finish()]);
     await device.queue.onSubmittedWorkDone();
-    rates.push((50 * 2 * size * 1000) / (performance.now() - begin));
+    const end = performance.now();
+    if (end < warm) continue;
+    rates.push((50 * 2 * size * 1000) / (end - begin));
+    measured++;
   }
   gpu.destroy();
-  // The first ones warm it up.
-  return median(rates.slice(5));
+  return median(rates);
 }

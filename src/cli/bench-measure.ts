@@ -11,6 +11,8 @@ export interface BenchPlan {
   readonly promptTokens: readonly number[];
   readonly batchSizes: readonly number[];
   readonly generateTokens: number;
+  /** Requests at once of `generate`; one unless said. */
+  readonly requests?: readonly number[];
   readonly repetitions: number;
 }
 
@@ -42,7 +44,7 @@ export async function measure(
   signal: AbortSignal,
   onProgress: (done: number, total: number) => void,
 ): Promise<Measurement[]> {
-  const { promptTokens, batchSizes, generateTokens, repetitions } = plan;
+  const { promptTokens, batchSizes, generateTokens, requests = [1], repetitions } = plan;
   const bench = new Bench(target, signal);
   type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
   const works: readonly Work[] = [
@@ -64,13 +66,15 @@ export async function measure(
         run: () => bench.decode(size, generateTokens),
       }),
     ),
-    {
-      work: 'generate',
-      batchSize: 1,
-      tokens: generateTokens,
-      logitRows: generateTokens,
-      run: () => bench.generate(generateTokens),
-    },
+    ...requests.map(
+      (size): Work => ({
+        work: 'generate',
+        batchSize: size,
+        tokens: generateTokens,
+        logitRows: generateTokens,
+        run: () => bench.generate(size, generateTokens),
+      }),
+    ),
   ];
   const measurements: Measurement[] = [];
   for (const [i, { run, ...work }] of works.entries()) {
@@ -115,18 +119,26 @@ class Bench {
     return (batchSize * tokens) / seconds;
   }
 
-  /** A whole request; the prompt's part, which prefill measures, is left out. */
-  async generate(tokens: number): Promise<number> {
+  /** Whole requests at once; the prompts' part, which prefill measures, is left out. */
+  async generate(requests: number, tokens: number): Promise<number> {
     const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
-    let first = 0;
-    let last = 0;
     const engine = new AsyncLLMEngine({ ...this.#target.context, enablePrefixCaching: false });
     const request = { promptTokenIds: this.#tokenIds(SHORT_PROMPT), params };
-    for await (const _ of engine.addRequest(request, this.#signal)) {
-      last = performance.now();
-      first ||= last;
-    }
-    return (tokens * 1000) / (last - first);
+    let begun = 0;
+    let begin = 0;
+    let made = 0;
+    let end = 0;
+    const follow = async () => {
+      let isFirst = true;
+      for await (const _ of engine.addRequest(request, this.#signal)) {
+        end = performance.now();
+        if (begun === requests) made++;
+        else if (isFirst && ++begun === requests) begin = end;
+        isFirst = false;
+      }
+    };
+    await Promise.all(Array.from({ length: requests }, follow));
+    return (made * 1000) / (end - begin);
   }
 
   async #prefill(slots: readonly number[], tokenIds: readonly number[]): Promise<void> {

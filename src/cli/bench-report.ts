@@ -64,11 +64,13 @@ export function withShares(run: BenchRun, machine: BenchMachine): BenchResult {
 
 function traffic(
   { work, batchSize, tokensPerSecond }: Measurement,
-  { weightsRead, state }: ModelBytes,
+  { weightsRead, experts, state }: ModelBytes,
   { readBytesPerSecond }: BenchMachine,
 ): Pick<BenchMeasurement, 'bytesPerSecond' | 'bandwidthShare'> {
   if (work === 'prefill') return { bytesPerSecond: null, bandwidthShare: null };
-  const bytesPerSecond = (tokensPerSecond.median / batchSize) * (weightsRead + 2 * batchSize * state);
+  // As many experts as the tokens of a step visit on average, where they choose them independently.
+  const visited = experts.weights * (1 - (1 - experts.visited) ** batchSize);
+  const bytesPerSecond = (tokensPerSecond.median / batchSize) * (weightsRead + visited + 2 * batchSize * state);
   return { bytesPerSecond, bandwidthShare: bytesPerSecond / readBytesPerSecond };
 }
 

@@ -38,8 +38,10 @@ export interface BenchLoad {
 export interface ModelBytes {
   /** Of all weights in storage. */
   readonly weights: number;
-  /** Of the weights that a decode step reads: an embedding table that is not the head as well gives a row only. */
+  /** Of the weights that every decode step reads: an embedding table that is not the head as well gives a row only. */
   readonly weightsRead: number;
+  /** Of all experts, which are not among these, and the part of them that a token visits. */
+  readonly experts: { readonly weights: number; readonly visited: number };
   /** Of one sequence's state. */
   readonly state: number;
   /** The same on all ranks together: a group that several ranks need is held by each. */
@@ -51,7 +53,7 @@ export interface ModelBytes {
  * and collectives are not counted: together they are some percent.
  */
 export interface ModelOperations {
-  /** Of the layers' matrices, per token. */
+  /** Of the layers' matrices, per token; of experts, those that it visits. */
   readonly products: number;
   /** Of the head, per row of logits. */
   readonly head: number;
@@ -151,7 +153,10 @@ function storage(
   const lookups = names.includes('lm_head.weight')
     ? names.filter((name) => /(^|\.)(embeddings|embed_tokens)\./.test(name))
     : [];
-  const unread = lookups.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
+  const isExpert = (name: string) => /(^|\.)(block_sparse_moe\.(input|output)_linear|experts)\./.test(name);
+  const bytesOf = (some: readonly string[]) =>
+    some.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
+  const experts = { weights: bytesOf(names.filter(isExpert)), visited: visitedExperts(json) };
   const state = stateBytes(model);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
   const held = {
@@ -162,11 +167,20 @@ function storage(
   const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
   const isEmbedding = (name: string) => /(^|\.)(embeddings|embed_tokens|lm_head)\./.test(name);
   const operations = {
-    products: 2 * count(matrices.filter((name) => !isEmbedding(name))),
+    products:
+      2 * count(matrices.filter((name) => !isEmbedding(name) && !isExpert(name))) +
+      2 * experts.visited * count(matrices.filter(isExpert)),
     head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
     scan: 5 * model.stateShapes.reduce((sum, { ssm }) => sum + elementCount(ssm), 0),
   };
-  return { dtype, bytes: { weights, weightsRead: weights - unread, state, held }, operations };
+  const weightsRead = weights - bytesOf(lookups) - experts.weights;
+  return { dtype, bytes: { weights, weightsRead, experts, state, held }, operations };
+}
+
+/** The part of a config's experts that a token visits. */
+function visitedExperts(json: JsonObject): number {
+  const count = Number(json.num_local_experts ?? json.n_routed_experts ?? 0);
+  return count === 0 ? 0 : Number(json.num_experts_per_tok) / count;
 }
 
 function stateBytes({ stateShapes }: CausalLM): number {
@@ -180,8 +194,10 @@ function shardBytes(table: ParameterTable, dtype: WeightDType): number {
   }, 0);
 }
 
-function matrixBytes([rows, columns]: readonly number[], dtype: WeightDType): number {
-  return weightBytes(rows, columns, dtype);
+/** Of a matrix, or a stack of them. */
+function matrixBytes(shape: readonly number[], dtype: WeightDType): number {
+  const columns = shape[shape.length - 1];
+  return weightBytes(elementCount(shape) / columns, columns, dtype);
 }
 
 function secondsSince(begin: number): number {

@@ -3,31 +3,19 @@ import { resolveModel } from '../checkpoint/model-source.ts';
 import { weightStorage } from '../engine/devices.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
 import { measureArithmeticPeak } from './bench-arithmetic.ts';
-import type { GpuLayersPlan } from './bench-gpu.ts';
-import { type BenchPlan, longestSequence, measure } from './bench-measure.ts';
+import { longestSequence } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
 import { count, counts, words } from './bench-options.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withShares } from './bench-report.ts';
-import { type BenchLoad, type BenchSource, loadTarget, peakMemory } from './bench-target.ts';
+import { measureDType, STEP_TOKENS } from './bench-run.ts';
+import type { BenchSource } from './bench-target.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
 import { modelName, modelOptions } from './model-options.ts';
-import { choice, flag } from './option.ts';
+import { choice, flag, text } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { print } from './standard-output.ts';
 import { UsageError } from './usage-error.ts';
-
-/** Of prefill: what the engine takes unless told otherwise. */
-const STEP_TOKENS = 512;
-
-/** What `--device webgpu` measures unless a model is named. */
-const GPU_PLAN = {
-  shapes: ['mamba2-130m', 'mamba2-2.7b', 'codestral-7b'],
-  batchSizes: [1, 8, 64, 256],
-  promptTokens: [2048, 8192],
-  steps: 100,
-} as const satisfies Partial<GpuLayersPlan>;
-const GPU_MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
 
 const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 
@@ -44,7 +32,7 @@ export const bench = defineCommand({
     'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
     'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
     'With --device webgpu and no model, mixer layers of three published shapes are timed by the clocks of GPU and wall,',
-    'and two whole models with embedding, head and sampling.',
+    'and two whole models with embedding, head and sampling: figures go to standard error as they come.',
     'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
   ].join('\n'),
   options: {
@@ -56,6 +44,7 @@ export const bench = defineCommand({
     generateTokens: count(32, 1, 'Tokens to decode per sequence'),
     repetitions: count(5, 1, 'Times to measure each'),
     json: flag('Print one JSON object'),
+    output: text('file', 'With --device webgpu and no model: keep the report so far here, as JSON'),
   },
   examples: [
     'bench --model tiny-dts --prompt-tokens 64 --batch-sizes 1',
@@ -70,7 +59,10 @@ export const bench = defineCommand({
     // Before anything is loaded: the last of several names may be the wrong one.
     for (const dtype of dtypes) weightStorage(dtype, 'float32');
     const device = values.device ?? 'auto';
-    if (device === 'webgpu' && shape === undefined && model === undefined) return await benchGpu(values);
+    if (device === 'webgpu' && shape === undefined && model === undefined) {
+      const { benchGpu } = await import('./bench-gpu-run.ts');
+      return await benchGpu(values);
+    }
     const interrupt = new Interrupt();
     const progress = new ProgressDisplay(quiet);
     const { signal } = interrupt;
@@ -99,72 +91,9 @@ export const bench = defineCommand({
   },
 });
 
-/** Mixer layers of published shapes, and whole models, on the machine's GPU. */
-async function benchGpu({ dtype: [asked], json, quiet, repetitions, generateTokens }: GpuValues): Promise<number> {
-  const interrupt = new Interrupt();
-  const progress = new ProgressDisplay(quiet);
-  const { signal } = interrupt;
-  try {
-    const { describeGpuReport, measureGpuBandwidth, measureGpuLayers } = await import('./bench-gpu.ts');
-    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
-    const say = quiet ? undefined : (what: string) => process.stderr.write(`${what}\n`);
-    const layers = await measureGpuLayers({ ...GPU_PLAN, dtype }, signal, say);
-    const models: { readonly shape: ModelShape; readonly run: BenchRun }[] = [];
-    for (const shape of GPU_MODELS) {
-      const source = { name: shape, config: MODEL_SHAPES[shape] };
-      const plan = { promptTokens: [], batchSizes: [1, 64], generateTokens, repetitions };
-      const limits = { slots: 64, stepTokens: STEP_TOKENS, maxModelLen: longestSequence(plan) };
-      const load = {
-        device: 'webgpu' as const,
-        dtype,
-        tensorParallelSize: 1,
-        ...limits,
-        signal,
-        onProgress: progress.onProgress,
-      };
-      models.push({ shape, run: await measureDType(source, load, plan, progress) });
-    }
-    const report = { layers, models, copyBytesPerSecond: await measureGpuBandwidth() };
-    await print(json ? `${JSON.stringify(report)}\n` : `${describeGpuReport(report)}\n`);
-    return 0;
-  } finally {
-    progress.stop();
-    interrupt.close();
-  }
-}
-
 async function describeMachine(threads: number): Promise<BenchMachine> {
   const readBytesPerSecond = await measureReadBandwidth(threads);
   const operationsPerSecond = await measureArithmeticPeak(threads);
   const cpu = cpus()[0]?.model ?? 'unknown processor';
   return { cpu, node: process.versions.node, readBytesPerSecond, operationsPerSecond };
-}
-
-interface GpuValues {
-  readonly dtype: readonly string[];
-  readonly json: boolean;
-  readonly quiet: boolean;
-  readonly repetitions: number;
-  readonly generateTokens: number;
-}
-
-/** Loads the model in one dtype, measures it, and lets go of it. */
-async function measureDType(
-  source: BenchSource,
-  load: BenchLoad,
-  plan: BenchPlan,
-  progress: ProgressDisplay,
-): Promise<BenchRun> {
-  const { dtype: asked, signal } = load;
-  signal.throwIfAborted();
-  const target = await loadTarget(source, load);
-  try {
-    const onProgress = (done: number, total: number) => progress.show(`Measuring ${asked}`, done, total);
-    const measurements = await measure(target, plan, signal, onProgress);
-    const { dtype, loadSeconds, bytes, memory, operations } = target;
-    return { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes: peakMemory(), measurements };
-  } finally {
-    progress.stop();
-    await target.context.executor.dispose();
-  }
 }

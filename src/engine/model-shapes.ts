@@ -1,5 +1,18 @@
 import type { JsonObject } from '../checkpoint/json.ts';
 
+/** A layer of granite-4.0-h-tiny: six of 64 experts, and one that all tokens visit. */
+const TINY = {
+  hidden_size: 1536,
+  intermediate_size: 512,
+  shared_intermediate_size: 1024,
+  num_local_experts: 64,
+  num_experts_per_tok: 6,
+  mamba_d_head: 64,
+  residual_multiplier: 0.22,
+  attention_multiplier: 0.0078125,
+  logits_scaling: 6,
+} as const;
+
 /** Published models' sizes by name, as their config.json would say them in Hugging Face's layout. */
 export const MODEL_SHAPES = {
   'mamba2-130m': stateSpaces(768, 24, 24),
@@ -35,6 +48,9 @@ export const MODEL_SHAPES = {
     attention_multiplier: 0.0078125,
     logits_scaling: 6,
   }),
+  'granite-4.0-h-tiny': graniteConfig({ ...TINY, num_hidden_layers: 40, attentionLayers: [5, 15, 25, 35] }),
+  /** Ten layers of it, one of them attention, for machines that do not hold all. */
+  'granite-4.0-h-tiny-quarter': graniteConfig({ ...TINY, num_hidden_layers: 10, attentionLayers: [5] }),
   'falcon-h1-0.5b': {
     architectures: ['FalconH1ForCausalLM'],
     model_type: 'falcon_h1',
@@ -68,7 +84,7 @@ export const MODEL_SHAPES = {
 
 export type ModelShape = keyof typeof MODEL_SHAPES;
 
-/** The dense models of the family `ibm-granite/granite-4.0-h-*`. */
+/** The family `ibm-granite/granite-4.0-h-*`. */
 function graniteConfig({
   attentionLayers,
   intermediate_size,
@@ -79,6 +95,9 @@ function graniteConfig({
   readonly num_hidden_layers: number;
   readonly attentionLayers: readonly number[];
   readonly intermediate_size: number;
+  readonly shared_intermediate_size?: number;
+  readonly num_local_experts?: number;
+  readonly num_experts_per_tok?: number;
   readonly mamba_d_head: number;
   readonly residual_multiplier: number;
   readonly attention_multiplier: number;

@@ -61,13 +61,37 @@ export function roundToFloat16(value: number): number {
 
 /** The nearest float16 as its 16 bits. */
 export function float16Bits(value: number): number {
-  const rounded = roundToFloat16(value);
-  const sign = rounded < 0 || Object.is(rounded, -0) ? 0x8000 : 0;
-  const magnitude = Math.abs(rounded);
-  if (Number.isNaN(magnitude)) return 0x7e00;
-  if (magnitude === Infinity) return sign | 0x7c00;
-  // Below 2^-14 numbers are subnormal: a plain multiple of 2^-24 without an implicit leading one.
-  if (magnitude < 2 ** -14) return sign | (magnitude * 2 ** 24);
-  const exponent = Math.floor(Math.log2(magnitude));
-  return sign | ((exponent + 15) << 10) | (magnitude * 2 ** (10 - exponent) - 1024);
+  scratchF32[0] = value;
+  return float16BitsOf(scratchU32[0]);
+}
+
+/** float32 values → the bits of the nearest float16, two a word, the first in the lower half. An odd last one is alone. */
+export function packFloat16(values: Float32Array, words: Uint32Array): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const pairs = values.length >> 1;
+  for (let i = 0; i < pairs; i++) {
+    words[i] = float16BitsOf(bits[2 * i]) | (float16BitsOf(bits[2 * i + 1]) << 16);
+  }
+  if (values.length & 1) words[pairs] = float16BitsOf(bits[2 * pairs]);
+}
+
+/** The same of a float32's bits, by integers alone: models have billions of weights. */
+function float16BitsOf(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  // From 2^-14 to where rounding reaches infinity: a new bias, and the mantissa rounded to nearest even.
+  if (magnitude >= 0x38800000 && magnitude < 0x477ff000) {
+    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+  }
+  if (magnitude > 0x7f800000) return 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  // Up to 2^-25: 0, ties included.
+  if (magnitude <= 0x33000000) return sign;
+  // Subnormal: a multiple of 2^-24, without an implicit leading one.
+  const shift = 126 - (magnitude >>> 23);
+  const mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const whole = mantissa >>> shift;
+  const rest = mantissa & ((1 << shift) - 1);
+  const half = 1 << (shift - 1);
+  return sign | (whole + (rest > half || (rest === half && (whole & 1) === 1) ? 1 : 0));
 }

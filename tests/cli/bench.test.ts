@@ -39,7 +39,7 @@ describe('bench', () => {
     for (const { dtype, bytes, measurements, loadSeconds, memory, peakMemoryBytes } of report.results) {
       const weights = weightBytes[dtype];
       const held = { weights, state: stateBytes.total };
-      expect(bytes).toEqual({ ...held, weightsRead: weights, held });
+      expect(bytes).toEqual({ ...held, weightsRead: weights, experts: { weights: 0, visited: 0 }, held });
       expect(loadSeconds).toBeGreaterThan(0);
       expect(memory.overhead).toBe(memory.loaded - memory.before - weights - 2 * stateBytes.total);
       expect(memory.peakWhileLoading).toBeGreaterThanOrEqual(memory.loaded);
@@ -193,11 +193,11 @@ describe('what bench is made of', () => {
       ...{ cpu: '', node: '', readBytesPerSecond: 1e6 },
       operationsPerSecond: { float32: 1e5, int8: 4e5 },
     };
-    const shares = (dtype: BenchRun['dtype']) =>
+    const shares = (dtype: BenchRun['dtype'], experts = { weights: 0, visited: 0 }) =>
       withShares(
         {
           ...{ dtype, loadSeconds: 1, peakMemoryBytes: 1, operations: { products: 1000, head: 400, scan: 50 } },
-          bytes: { weights: 200, weightsRead: 100, state: 20, held: { weights: 200, state: 20 } },
+          bytes: { weights: 200, weightsRead: 100, experts, state: 20, held: { weights: 200, state: 20 } },
           memory: { before: 0, loaded: 0, peakWhileLoading: 0, overhead: 0 },
           measurements: [
             { work: 'prefill', batchSize: 1, tokens: 8, logitRows: 2, tokensPerSecond: spread },
@@ -211,6 +211,8 @@ describe('what bench is made of', () => {
     expect([prefill.productsPerSecond, prefill.scanPerSecond]).toEqual([11_000, 500]);
     expect(prefill.arithmeticShare).toBeCloseTo(11_000 / 4e5 + 500 / 1e5, 12);
     expect([decode.bytesPerSecond, decode.bandwidthShare]).toEqual([900, 0.0009]);
+    // Two tokens that visit a quarter of the experts each leave nine sixteenths of them out.
+    expect(shares('int4', { weights: 1600, visited: 1 / 4 })[1].bytesPerSecond).toBe(900 + 5 * 700);
     expect([decode.productsPerSecond, decode.scanPerSecond]).toEqual([14_000, 500]);
     expect(shares('bfloat16')[0].arithmeticShare).toBeCloseTo(11_500 / 1e5, 12);
   });
@@ -229,6 +231,8 @@ describe('what bench is made of', () => {
     ['codestral-7b', 7285e6],
     ['granite-4.0-h-350m', 340e6],
     ['granite-4.0-h-1b', 1460e6],
+    ['granite-4.0-h-tiny', 6939e6],
+    ['granite-4.0-h-tiny-quarter', 1850e6],
     ['falcon-h1-0.5b', 521e6],
   ])('%s has the published number of parameters', (shape, parameters) => {
     const model = defineModel(MODEL_SHAPES[shape]).create(

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { bfloat16ToFloat32, float16ToFloat32, roundToBfloat16, roundToFloat16 } from '../../src/tensor/float16.ts';
+import {
+  bfloat16ToFloat32,
+  float16Bits,
+  float16ToFloat32,
+  packFloat16,
+  roundToBfloat16,
+  roundToFloat16,
+} from '../../src/tensor/float16.ts';
 
 const allBits = Uint16Array.from({ length: 0x10000 }, (_, bits) => bits);
 const f32 = new Float32Array(1);
@@ -92,6 +99,27 @@ describe('float16', () => {
     expect([2 ** -25, 2 ** -26, 1e-45, 0].map(roundToFloat16)).toEqual([0, 0, 0, 0]);
     expect([-(2 ** -25), -1e-45, -0].map(roundToFloat16)).toEqual([-0, -0, -0]);
     expect(roundToFloat16(neighbour(2 ** -25, 1))).toBe(2 ** -24);
+  });
+
+  test('bits are those of the rounded value', () => {
+    const decoded = float16ToFloat32(allBits);
+    for (let u = 0; u < 2 ** 32; u += 30011) {
+      const value = fromBits(u);
+      const bits = float16Bits(value);
+      if (!Object.is(decoded[bits], roundToFloat16(value)))
+        expect([value, bits]).toEqual([value, roundToFloat16(value)]);
+    }
+    expectEach(
+      0x10000,
+      (bits) => decoded[float16Bits(decoded[bits])],
+      (bits) => decoded[bits],
+    );
+  });
+
+  test('packs two a word', () => {
+    const words = new Uint32Array(3);
+    packFloat16(Float32Array.of(9, 1, -2, 0.5, 65504, 2 ** -24).subarray(1), words);
+    expect([...words]).toEqual([0xc0003c00, 0x7bff3800, 0x0001]);
   });
 
   const f16round: unknown = Reflect.get(Math, 'f16round');

@@ -1,7 +1,7 @@
 import type { GatedStateSpaceOperation } from './fused-operation.ts';
 import type { GpuTensor } from './gpu-tensor.ts';
 import { lowerChunkedScan } from './lower-chunked-scan.ts';
-import { type Lowering, place, rowGrid } from './lowering.ts';
+import { type Lowering, MAX_GROUPS, place } from './lowering.ts';
 import type { StateUpdateOperation } from './operation.ts';
 
 /** → false where its parts must do. */
@@ -25,6 +25,7 @@ function lowerGatedStateUpdate(
   const ofWorkgroup = (threads / lanes) * channels;
   const { subgroupMinSize, subgroupMaxSize } = lowering.gpu.info;
   const applies =
+    T <= MAX_GROUPS &&
     [A, D, dtBias].every((tensor) => tensor?.shape.length === 1) &&
     dt.shape.length === 2 &&
     [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&
@@ -43,23 +44,24 @@ function lowerGatedStateUpdate(
     subgroupMinSize === lanes &&
     subgroupMaxSize === lanes &&
     lanes <= threads;
+  const WHOLE = states.parts.length === 1 && states.offset === 0 && states.stride === H * P * N;
   for (const { firstRow, tensor } of states.parts) {
     lowering.dispatch(
       'state-update-gate',
-      { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS },
+      { P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS, WHOLE, STATE: H * P * N },
       {
         bindings: {
           ...{ xBC: x.storage, projected: dt.storage, A: A.storage, D: D.storage, dtBias: dtBias.storage },
           ...{ slots: slots.storage, states: tensor.storage, out: out.storage },
         },
         params: {
-          ...{ T, headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
+          ...{ headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
           ...{ firstSlot: firstRow, slotCount: tensor.shape[0] },
           ...{ xOffset: x.offset, bOffset: B.offset, cOffset: C.offset, rowStride: x.stride, dtOffset: dt.offset },
           ...{ ...place('z', z), ...place('a', A), ...place('d', D), ...place('bias', dtBias) },
           ...{ ...place('states', tensor), ...place('out', out) },
         },
-        workgroups: rowGrid((H * P) / ofWorkgroup, T),
+        workgroups: [(H * P) / ofWorkgroup, T, 1],
       },
     );
   }

@@ -1,6 +1,13 @@
 import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
 import { type GpuTensor, Storage } from './gpu-tensor.ts';
-import type { MatrixFewShape, MatrixShape } from './launch/launch-parameters.ts';
+import {
+  fewShape,
+  hasSubgroupsOf32,
+  matrixShape,
+  normalisingShape,
+  type VectorShape,
+  vectorShape,
+} from './linear-shapes.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
 import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
 import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
@@ -35,20 +42,18 @@ export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperati
 }
 
 function lowerTask(lowering: Lowering, task: Task): boolean {
-  const T = task.x.shape[0];
   if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
     return false;
   }
-  const { vectorRows } = lowering.launch;
   const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
-  if (T <= vectorRows) {
-    const shape = vectorShape(lowering, task);
-    if (shape) return lowerVector(lowering, task, shape);
-  }
+  const vector = vectorShape(lowering, task.x.shape[0], task.weight, task.norm?.groups ?? 1);
+  if (vector) return lowerVector(lowering, task, vector);
   if (!usesMatrices || (task.norm && NORM_THREADS % task.norm.groups !== 0)) return false;
   if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
     return false;
   }
+  // Four channels' convolution at once.
+  if (task.convolution && !isConvolvedInFours(task.convolution)) return false;
   lowerMatrix(lowering, task);
   return true;
 }
@@ -67,43 +72,12 @@ function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: Task): 
   );
 }
 
+function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boolean {
+  const channels = x.shape[2];
+  return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
+}
+
 // --- few rows -------------------------------------------------------------------------------------------------------
-
-interface VectorShape {
-  readonly ROWS: number;
-  readonly BLOCKING: number;
-  readonly PARTS: number;
-  readonly AHEAD: number;
-  readonly PARTIAL: boolean;
-}
-
-/** How linear-vector is laid out for these rows, or undefined where it does not fit. */
-function vectorShape({ launch, gpu }: Lowering, { x, norm, weight }: Task): VectorShape | undefined {
-  const { rows, blocking, busy, maxParts, ahead } = launch.vector;
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
-  const B = x.shape[0];
-  const groups = norm?.groups ?? 1;
-  const across = 32 / rows;
-  const eights = weight.inFeatures / 8;
-  const fits = (parts: number, patches: number) =>
-    32 * parts <= maxComputeInvocationsPerWorkgroup &&
-    4 * parts * across * B * (patches * rows + 1) <= maxComputeWorkgroupStorageSize;
-  const isWhole = (parts: number) => eights % (parts * across) === 0;
-  // A group's inputs are some parts' and no others'.
-  const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
-  for (let patches = 2 ** Math.floor(Math.log2(Math.min(B, blocking))); patches >= 1; patches /= 2) {
-    const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
-    const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts, patches) && isGrouped(parts));
-    const whole = possible.filter(isWhole);
-    const candidates = whole.length > 0 ? whole : possible;
-    const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
-    if (PARTS === undefined) continue;
-    const steps = Math.ceil(eights / (PARTS * across));
-    const AHEAD = Math.min(ahead, steps);
-    return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
-  }
-  return undefined;
-}
 
 function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolean {
   const { x, norm, weight, bias, residual, convolution } = task;
@@ -113,6 +87,9 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
       'linear-vector',
       {
         ...{ ...weightConstants(weight), ...shape, K: weight.inFeatures, B: x.shape[0], GROUPS: norm?.groups ?? 1 },
+        ...{ OUTPUTS: part.rows, RAGGED: part.rows % (shape.ROWS * shape.BLOCKING) !== 0 },
+        SUBGROUPS: hasSubgroupsOf32(lowering),
+        PLAIN: x.offset === 0 && x.stride === weight.inFeatures && (norm?.weight.offset ?? 0) === 0,
         ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
       },
       {
@@ -133,29 +110,32 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
 // --- many rows ------------------------------------------------------------------------------------------------------
 
 function lowerMatrix(lowering: Lowering, task: Task): void {
-  const { weight, bias, residual, convolution } = task;
-  const [T, K] = [task.x.shape[0], weight.inFeatures];
-  const a = toFloat16(lowering, task);
+  const { x, norm, weight, bias, residual, convolution } = task;
+  const [T, K] = [x.shape[0], weight.inFeatures];
+  const GROUPS = norm?.groups ?? 1;
   const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
-  const few = fewShape(lowering, task);
+  // Of the whole weight: its parts share the rows.
+  const normalising = norm && normalisingShape(lowering, T, weight, GROUPS);
+  const a = normalising ? x.storage : toFloat16(lowering, task);
   for (const part of weight.parts) {
-    const bindings = { a, ...bindingsOf(lowering, task, part) };
-    const params = { ...paramsOf(task, part), T };
+    const few = normalising ? undefined : fewShape(lowering, T, weight);
+    const bindings = { a, ...bindingsOf(lowering, task, part), normWeight: norm?.weight.storage ?? lowering.nothing };
+    const params = {
+      ...{ ...paramsOf(task, part), T, ...place('x', x), eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
+    };
+    const constants = { K, OUTPUTS: part.rows, ...behind };
     if (few) {
-      const shape = { N16: few.panels, M16: Math.ceil(T / 16), PARTS: few.parts, AHEAD: few.ahead };
-      lowering.dispatch(
-        'linear-matrix-few',
-        { ...shape, ...behind, K },
-        { bindings, params, workgroups: [Math.ceil(part.rows / (16 * few.panels)), 1, 1] },
-      );
+      const workgroups = [Math.ceil(part.rows / (16 * few.N16)), 1, 1] as const;
+      lowering.dispatch('linear-matrix-few', { ...constants, ...few }, { bindings, params, workgroups });
       continue;
     }
-    const shape = matrixShape(lowering, T, part.rows);
-    const [BM, BN] = shape.block;
+    const { block, ...shape } = normalising ?? matrixShape(lowering, T, part.rows, K);
+    const workgroups = [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1] as const;
+    const form = { FLOAT16: weight.dtype === 'float16', NORM: Boolean(normalising), GROUPS };
     lowering.dispatch(
       'linear-matrix',
-      { ...matrixConstants(shape), ...weightConstants(weight), ...behind, K, FLOAT16: weight.dtype === 'float16' },
-      { bindings, params, workgroups: [Math.ceil(T / BM) * Math.ceil(part.rows / BN), 1, 1] },
+      { ...constants, ...shape, ...weightConstants(weight), ...form },
+      { bindings, params, workgroups },
     );
   }
 }
@@ -176,38 +156,6 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
   return out;
 }
 
-function fewShape({ launch, gpu }: Lowering, { x, weight }: Task): MatrixFewShape | undefined {
-  if (weight.layout !== 'tiles') return undefined;
-  const T = x.shape[0];
-  return launch.matrixFew.find(
-    ({ maxRows, minOutputs, minInputs, parts, panels }) =>
-      T <= maxRows &&
-      weight.outFeatures >= minOutputs &&
-      weight.inFeatures >= minInputs &&
-      1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize,
-  );
-}
-
-function matrixShape({ launch }: Lowering, T: number, outputs: number): MatrixShape {
-  const [first] = launch.matrix;
-  return (
-    launch.matrix.find(({ minWorkgroups, block: [BM, BN] }) => {
-      return Math.ceil(T / BM) * Math.ceil(outputs / BN) >= minWorkgroups;
-    }) ?? first
-  );
-}
-
-function matrixConstants({ block: [BM, BN], depth: BK, piece: [WM, WN], band }: MatrixShape) {
-  const subgroups = (BM / WM) * (BN / WN);
-  const THREADS = 32 * subgroups;
-  return {
-    ...{ BM, BN, BK, WM, WN, BAND: band, DOUBLE: false, THREADS },
-    ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
-    ...{ A_LOADS: (BM * BK) / 8 / THREADS, W_LOADS: (BN * BK) / 8 / THREADS },
-    SHARED: Math.max((BM + BN) * (BK / 8 + 1), 64 * subgroups),
-  };
-}
-
 // --- what the kernels share -----------------------------------------------------------------------------------------
 
 function weightConstants({ dtype, layout, rowWords }: GpuLinearWeight) {
@@ -226,9 +174,9 @@ function bindingsOf(lowering: Lowering, { bias, residual, convolution, out }: Ta
   };
 }
 
-function paramsOf({ bias, residual, convolution, out }: Task, { firstRow, rows }: WeightPart) {
+function paramsOf({ bias, residual, convolution, out }: Task, { firstRow }: WeightPart) {
   return {
-    ...{ outputs: rows, firstOutput: firstRow, ...place('out', out) },
+    ...{ firstOutput: firstRow, ...place('out', out) },
     biasOffset: bias?.offset ?? 0,
     ...place('residual', residual),
     convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,

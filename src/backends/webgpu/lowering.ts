@@ -9,7 +9,7 @@ import type { ShaderConstants } from './shader-template.ts';
 /** Invocations in the first dimension of a workgroup, where a shader's header says nothing else. */
 export const WORKGROUP = 64;
 /** Workgroups in one dimension of a grid, on every device: see grid.wgsl. */
-const MAX_GROUPS = 65535;
+export const MAX_GROUPS = 65535;
 
 /** Where operations become commands. */
 export class Lowering {

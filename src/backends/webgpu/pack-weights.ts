@@ -1,5 +1,5 @@
 import type { WeightDType } from '../../tensor/dtype.ts';
-import { float16Bits, roundToBfloat16 } from '../../tensor/float16.ts';
+import { packFloat16, roundToBfloat16 } from '../../tensor/float16.ts';
 import { INT4_PART, QUANT_BLOCK, quantizeInt4Parts, quantizeInt8 } from '../../tensor/quantize.ts';
 import type { LinearWeight } from '../backend.ts';
 
@@ -46,7 +46,7 @@ export function packRow(row: Float32Array, dtype: WeightDType, out: Uint32Array)
       for (let i = 0; i < row.length; i++) out[i >> 1] |= bfloat16Bits(row[i]) << (16 * (i & 1));
       return;
     case 'float16':
-      for (let i = 0; i < row.length; i++) out[i >> 1] |= float16Bits(row[i]) << (16 * (i & 1));
+      packFloat16(row, out);
       return;
     case 'int8':
       packInt8(row, out);

@@ -4,6 +4,7 @@ import { QUANT_BLOCK, roundWeight } from '../../../src/tensor/quantize.ts';
 import * as oracle from '../oracle/dense.ts';
 import {
   type Demands,
+  expectAgreement,
   expectClose,
   expectSame,
   indices,
@@ -72,6 +73,28 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
 
     // One-hot inputs read single weights. int8 is within half a step of max/127; int4 may clip, but over a block it
     // loses no more than steps of max/7 would.
+    // Kernels may take another way for one row, for a few and for many, and for outputs that are left over.
+    test.each(WEIGHT_DTYPES.flatMap((dtype) => [40, 150].map((outFeatures) => ({ dtype, outFeatures }))))(
+      '$dtype, $outFeatures outputs: a row gives the same alone, among a few and among many',
+      async ({ dtype, outFeatures }) => {
+        const [T, inFeatures] = [70, 300];
+        const inputs = new Inputs(outFeatures);
+        const x = inputs.normal(T * inFeatures);
+        const weight = inputs.normal(outFeatures * inFeatures, 0, inFeatures ** -0.5);
+        const w = backend().linearWeight(weight, outFeatures, inFeatures, dtype);
+        const rows = async (begin: number, count: number) => {
+          const part = x.slice(begin * inFeatures, (begin + count) * inFeatures);
+          return await backend().read(backend().linear(backend().tensor(part, [count, inFeatures]), w));
+        };
+        const whole = await rows(0, T);
+        for (const count of [1, 2, 5, 32, 33]) {
+          const begin = T - count - 3;
+          const expected = whole.subarray(begin * outFeatures, (begin + count) * outFeatures);
+          expectAgreement(await rows(begin, count), expected, demands, demands.tolerances.quantized, `${count} rows`);
+        }
+      },
+    );
+
     test('int8 and int4 weights lie near the given ones', async () => {
       const [outFeatures, inFeatures] = [9, 80];
       const weight = new Inputs(5).normal(outFeatures * inFeatures);

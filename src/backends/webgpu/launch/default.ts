@@ -1,11 +1,18 @@
 import type { LaunchParameters } from './launch-parameters.ts';
 
+const ANY = Number.POSITIVE_INFINITY;
+
 /** Small enough for every device: 16 KiB of workgroup memory, 256 invocations. */
 export const DEFAULT_LAUNCH: LaunchParameters = {
-  vectorRows: 8,
-  vector: { rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
+  vector: [
+    { maxRows: 1, minWorkgroups: 0, rows: 8, blocking: 1, busy: 512, maxParts: 8, ahead: 2 },
+    { maxRows: 8, minWorkgroups: 0, rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
+  ],
   matrixFew: [],
-  matrix: [{ minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8 }],
-  stateUpdate: [{ maxRows: Number.POSITIVE_INFINITY, channels: 2, threads: 64 }],
+  matrixNormalising: [],
+  matrix: [
+    { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 1 },
+  ],
+  stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64 }],
   chunkedScanFrom: 16,
 };

@@ -3,20 +3,12 @@
  * beside this one hold what was measured, default.ts what runs everywhere.
  */
 export interface LaunchParameters {
-  /** Rows that linear-vector takes at once at most. */
-  readonly vectorRows: number;
-  readonly vector: {
-    /** Rows of W in a patch of 32 invocations: a divisor of 32. */
-    readonly rows: number;
-    /** Patches one below the other that share their inputs, at most. */
-    readonly blocking: number;
-    /** Groups of 32 invocations that keep the device busy. */
-    readonly busy: number;
-    readonly maxParts: number;
-    readonly ahead: number;
-  };
+  /** linear-vector: the first entry that fits. None: other kernels. */
+  readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
+  /** linear-matrix for rows that it normalises itself: the first entry that fits. None: another kernel does before. */
+  readonly matrixNormalising: readonly NormalisingMatrixShape[];
   /** linear-matrix: the first entry that makes enough workgroups, or the last. */
   readonly matrix: readonly MatrixShape[];
   /** state-update-gate: the first entry for as many rows. */
@@ -29,18 +21,35 @@ export interface LaunchParameters {
   readonly chunkedScanFrom: number;
 }
 
+export interface VectorLaunch {
+  /** Rows that it takes at once at most. */
+  readonly maxRows: number;
+  readonly minWorkgroups: number;
+  /** Rows of W in a patch of 32 invocations: a divisor of 32. */
+  readonly rows: number;
+  /** Patches one below the other that share their inputs, at most: a power of two. */
+  readonly blocking: number;
+  /** Groups of 32 invocations that keep the device busy. */
+  readonly busy: number;
+  readonly maxParts: number;
+  readonly ahead: number;
+}
+
 export interface MatrixFewShape {
   readonly maxRows: number;
   readonly minOutputs: number;
+  readonly maxOutputs: number;
   readonly minInputs: number;
   /** Panels of 16 outputs in a workgroup. */
   readonly panels: number;
   /** Subgroups that share the inputs. */
   readonly parts: number;
+  /** Tiles of weights that are asked for at once, at most. */
   readonly ahead: number;
 }
 
 export interface MatrixShape {
+  readonly maxRows: number;
   readonly minWorkgroups: number;
   /** Outputs of a workgroup: rows and columns. */
   readonly block: readonly [rows: number, columns: number];
@@ -50,4 +59,12 @@ export interface MatrixShape {
   readonly piece: readonly [rows: number, columns: number];
   /** Rows of blocks that are worked on side by side. */
   readonly band: number;
+  /** Parts of the inputs that are summed up side by side, at most. */
+  readonly split: number;
+  /** Blocks that are on their way while one is multiplied. */
+  readonly stages: number;
+}
+
+export interface NormalisingMatrixShape extends MatrixShape {
+  readonly maxInputs: number;
 }

@@ -4,22 +4,42 @@ const ANY = Number.POSITIVE_INFINITY;
 
 /** Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B. */
 export const NVIDIA_LAUNCH: LaunchParameters = {
-  vectorRows: 4,
-  vector: { rows: 8, blocking: 4, busy: 4600, maxParts: 16, ahead: 4 },
+  vector: [
+    { maxRows: 1, minWorkgroups: 1000, rows: 8, blocking: 2, busy: 4600, maxParts: 16, ahead: 2 },
+    { maxRows: 1, minWorkgroups: 0, rows: 8, blocking: 1, busy: 4600, maxParts: 16, ahead: 2 },
+    { maxRows: 3, minWorkgroups: 0, rows: 8, blocking: 2, busy: 2500, maxParts: 16, ahead: 2 },
+    { maxRows: 4, minWorkgroups: 0, rows: 8, blocking: 4, busy: 1250, maxParts: 16, ahead: 2 },
+  ],
   matrixFew: [
-    { maxRows: 16, minOutputs: 6400, minInputs: 0, panels: 1, parts: 8, ahead: 8 },
-    { maxRows: 16, minOutputs: 0, minInputs: 4096, panels: 2, parts: 16, ahead: 2 },
-    { maxRows: 16, minOutputs: 0, minInputs: 0, panels: 1, parts: 16, ahead: 4 },
-    { maxRows: 32, minOutputs: 6400, minInputs: 0, panels: 1, parts: 4, ahead: 8 },
-    { maxRows: 32, minOutputs: 0, minInputs: 0, panels: 1, parts: 8, ahead: 4 },
-    { maxRows: 64, minOutputs: 0, minInputs: 2048, panels: 1, parts: 4, ahead: 8 },
-    { maxRows: 64, minOutputs: 0, minInputs: 0, panels: 1, parts: 8, ahead: 4 },
+    { maxRows: 16, minOutputs: 6400, maxOutputs: ANY, minInputs: 4096, panels: 1, parts: 4, ahead: 8 },
+    { maxRows: 16, minOutputs: 6400, maxOutputs: ANY, minInputs: 0, panels: 2, parts: 4, ahead: 10 },
+    { maxRows: 16, minOutputs: 0, maxOutputs: ANY, minInputs: 0, panels: 1, parts: 16, ahead: 8 },
+    { maxRows: 32, minOutputs: 6400, maxOutputs: ANY, minInputs: 0, panels: 1, parts: 4, ahead: 8 },
+    { maxRows: 32, minOutputs: 0, maxOutputs: ANY, minInputs: 0, panels: 1, parts: 8, ahead: 5 },
+    { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 4096, panels: 1, parts: 4, ahead: 5 },
+    { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 1024, panels: 1, parts: 12, ahead: 4 },
+    { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 0, panels: 1, parts: 4, ahead: 6 },
+  ],
+  matrixNormalising: [
+    {
+      ...{ maxRows: 16, minWorkgroups: 200, maxInputs: 1024 },
+      ...{ block: [16, 16], depth: 32, piece: [16, 16], band: 8, split: 8, stages: 1 },
+    },
+    {
+      ...{ maxRows: 16, minWorkgroups: 0, maxInputs: 2048 },
+      ...{ block: [16, 16], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 3 },
+    },
   ],
   matrix: [
-    { minWorkgroups: 250, block: [128, 128], depth: 32, piece: [64, 64], band: 8 },
-    { minWorkgroups: 150, block: [128, 64], depth: 32, piece: [64, 32], band: 8 },
-    { minWorkgroups: 75, block: [128, 64], depth: 64, piece: [32, 32], band: 8 },
-    { minWorkgroups: 0, block: [64, 32], depth: 64, piece: [32, 16], band: 8 },
+    { maxRows: 64, minWorkgroups: 250, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 3 },
+    { maxRows: 64, minWorkgroups: 0, block: [64, 32], depth: 32, piece: [32, 32], band: 8, split: 2, stages: 2 },
+    { maxRows: 256, minWorkgroups: 300, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
+    { maxRows: 256, minWorkgroups: 150, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 1, stages: 1 },
+    { maxRows: ANY, minWorkgroups: 250, block: [128, 128], depth: 32, piece: [64, 64], band: 8, split: 1, stages: 1 },
+    { maxRows: ANY, minWorkgroups: 150, block: [128, 64], depth: 32, piece: [64, 32], band: 8, split: 1, stages: 1 },
+    { maxRows: ANY, minWorkgroups: 100, block: [128, 64], depth: 32, piece: [32, 32], band: 8, split: 2, stages: 2 },
+    { maxRows: ANY, minWorkgroups: 100, block: [64, 96], depth: 32, piece: [32, 48], band: 8, split: 2, stages: 2 },
+    { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 4, stages: 1 },
   ],
   stateUpdate: [
     { maxRows: 4, channels: 1, threads: 128 },

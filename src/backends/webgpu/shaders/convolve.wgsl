@@ -1,15 +1,31 @@
 // What follows the in-projection when decoding: a causal convolution of the row's newest input of channel c with the three
 // before it, which lie in the slot's state. The state moves on by one; a row whose slot is negative passes through.
-fn convolve(row: u32, c: u32, input: f32) {
-  var y = input;
+struct Before {
+  slot: i32,
+  past: vec3f,
+  weight: vec4f,
+  bias: f32,
+}
+
+// What it reads, which may be asked for long before.
+fn beforeConvolution(row: u32, c: u32) -> Before {
   let slot = slots[row];
-  if (slot >= 0) {
-    let at = params.statesOffset + u32(slot) * params.statesStride + 3 * c;
-    let past = vec3f(convStates[at], convStates[at + 1], convStates[at + 2]);
-    convStates[at] = past.y;
-    convStates[at + 1] = past.z;
+  let at = params.statesOffset + u32(max(slot, 0)) * params.statesStride + 3 * c;
+  return Before(
+    slot,
+    vec3f(convStates[at], convStates[at + 1], convStates[at + 2]),
+    convWeight[params.convWeightOffset / 4 + c],
+    convBias[params.convBiasOffset + c]);
+}
+
+fn convolve(row: u32, c: u32, input: f32, before: Before) {
+  var y = input;
+  if (before.slot >= 0) {
+    let at = params.statesOffset + u32(before.slot) * params.statesStride + 3 * c;
+    convStates[at] = before.past.y;
+    convStates[at + 1] = before.past.z;
     convStates[at + 2] = input;
-    y = convBias[params.convBiasOffset + c] + dot(convWeight[params.convWeightOffset / 4 + c], vec4f(past, input));
+    y = before.bias + dot(before.weight, vec4f(before.past, input));
     if (params.silu == 1) { y /= 1 + exp(-y); }
   }
   convolved[params.convolvedOffset + row * params.convolvedStride + c] = y;

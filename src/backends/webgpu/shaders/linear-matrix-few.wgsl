@@ -19,22 +19,23 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 #if BIAS
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 #endif
 #if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
 #endif
 #if CONV
 @group(0) @binding(4) var<storage, read> convWeight: array<vec4f>;
 @group(0) @binding(5) var<storage, read> convBias: array<f32>;
 @group(0) @binding(6) var<storage, read> slots: array<i32>;
-@group(0) @binding(7) var<storage, read_write> convStates: array<f32>;
-@group(0) @binding(8) var<storage, read_write> convolved: array<f32>;
+@group(0) @binding(7) var<storage, read_write> convStates: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> convolved: array<vec4f>;
 #endif
 
 const TILES = $K / 16u;             // of a row of W
+const OUTPUTS = ${OUTPUTS}u;        // of this buffer
 const PARTS = ${PARTS}u;
 const N16 = ${N16}u;
 const M16 = ${M16}u;
@@ -46,11 +47,9 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
-var<workgroup> partial: array<f32, PARTS * SIZE>;
+var<workgroup> partial: array<vec4f, PARTS * SIZE / 4>;
 
-#if CONV
-#include "convolve"
-#endif
+#include "linear-matrix-results"
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -58,8 +57,14 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(local_invocation_index) i: u32,
 ) {
-  let column0 = group.x * (16 * N16);
-  let panels = (params.outputs + 15) / 16;
+  let firstColumn = group.x * (16 * N16);
+#for j EACH
+  let e${j} = min(i + ${j} * THREADS, SIZE / 4 - 1);
+  let row${j} = e${j} / 64 / N16 * 16 + e${j} % 64 / 4;
+  let column${j} = firstColumn + e${j} / 64 % N16 * 16 + e${j} % 4 * 4;
+  let before${j} = before(row${j}, column${j});
+#endfor
+  const panels = (OUTPUTS + 15) / 16;
 #for n N16
   let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES;
 #for m M16
@@ -95,31 +100,16 @@ fn main(
   }
 #for m M16
 #for n N16
-  subgroupMatrixStore<row_major>(&partial, subgroup * SIZE + (${m} * N16 + ${n}) * 256, sum${m}_${n}, 16);
+  subgroupMatrixStore<row_major>(&partial, (subgroup * SIZE + (${m} * N16 + ${n}) * 256) / 4, sum${m}_${n}, 4);
 #endfor
 #endfor
   workgroupBarrier();
 
-  for (var e = i; e < SIZE; e += THREADS) {
-    let fragment = e / 256;
-    let row = fragment / N16 * 16 + e % 256 / 16;
-    let column = column0 + fragment % N16 * 16 + e % 16;
-    if (row >= params.T || column >= params.outputs) { continue; }
-    var y = 0.0;
-    for (var part = 0u; part < PARTS; part++) { y += partial[part * SIZE + e]; }
-    let o = params.firstOutput + column;
-#if BIAS
-    y += bias[params.biasOffset + o];
-#endif
-#if RESIDUAL
-    y += residual[params.residualOffset + row * params.residualStride + o];
-#endif
-#if CONV
-    if (o >= params.convBegin && o < params.convBegin + params.C) {
-      convolve(row, o - params.convBegin, y);
-      continue;
-    }
-#endif
-    out[params.outOffset + row * params.outStride + o] = y;
+#for j EACH
+  if (i + ${j} * THREADS < SIZE / 4) {
+    var sum = vec4f();
+    for (var part = 0u; part < PARTS; part++) { sum += partial[part * (SIZE / 4) + e${j}]; }
+    put(row${j}, column${j}, sum, before${j});
   }
+#endfor
 }

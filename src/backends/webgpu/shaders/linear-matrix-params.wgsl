@@ -1,7 +1,7 @@
-// What the products by subgroup matrices are told, whatever the number of rows. From convBegin on: used with CONV only.
+// What the products by subgroup matrices are told, whatever the number of rows. From convBegin on: used with CONV
+// only; from xOffset on: with NORM only.
 struct Params {
   T: u32,
-  outputs: u32,
   firstOutput: u32,
   outOffset: u32,
   outStride: u32,
@@ -17,4 +17,8 @@ struct Params {
   convBiasOffset: u32,
   convolvedOffset: u32,
   convolvedStride: u32,
+  xOffset: u32,
+  xStride: u32,
+  normOffset: u32,
+  eps: f32,
 }

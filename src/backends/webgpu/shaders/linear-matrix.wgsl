@@ -1,14 +1,22 @@
-// y = a Wᵀ for many rows by subgroup matrices: a workgroup makes $BM x $BN outputs, each of its subgroups $WM x $WN.
+// y = a Wᵀ by subgroup matrices, for some rows or many: a workgroup makes $BM x $BN outputs.
 //
-// a: rows of float16 in tiles (see to-float16.wgsl), weight (outputs, K) as $DTYPE → out (T, outputs)
-// (+ bias (outputs), + residual (T, outputs)), columns from firstOutput on.
+// $SPLIT parts of a workgroup share the inputs, in order, and their sums are added at the end; in each part a subgroup makes
+// $WM x $WN outputs. Blocks of $BK inputs are brought to workgroup memory; the next $STAGES are on their way to registers
+// while one is multiplied.
+//
+#if NORM
+// a: x (T, K) float32, times normWeight (K), rounded to float16 by the way. The norm's division follows the product:
+// y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps); all inputs of a part lie in one of $GROUPS groups.
+#else
+// a: rows of float16 in tiles (see to-float16.wgsl).
+#endif
+// weight (outputs, K) as $DTYPE → out (T, outputs) (+ bias (outputs), + residual (T, outputs)), columns from firstOutput on.
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
 #endif
-// Blocks of $BK inputs are brought to workgroup
-// memory, the next one to registers while the last is multiplied. Grid: (outputs / BN * T / BM), $BAND rows of blocks
-// after another, so that those that run at the same time share what they read.
+// Grid: (outputs / BN * T / BM), $BAND rows of blocks after another, so that those that run at the same time share what
+// they read.
 
 enable f16;
 enable subgroups;
@@ -18,34 +26,44 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #include "linear-matrix-params"
 
 @group(0) @binding(0) var<uniform> params: Params;
+#if NORM
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+#else
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
+#endif
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(4) var<storage, read> normWeight: array<vec4f>;
 #if BIAS
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
 #endif
 #if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 #endif
 #if CONV
-@group(0) @binding(4) var<storage, read> convWeight: array<vec4f>;
-@group(0) @binding(5) var<storage, read> convBias: array<f32>;
-@group(0) @binding(6) var<storage, read> slots: array<i32>;
-@group(0) @binding(7) var<storage, read_write> convStates: array<f32>;
-@group(0) @binding(8) var<storage, read_write> convolved: array<f32>;
+@group(0) @binding(5) var<storage, read> convWeight: array<vec4f>;
+@group(0) @binding(6) var<storage, read> convBias: array<f32>;
+@group(0) @binding(7) var<storage, read> slots: array<i32>;
+@group(0) @binding(8) var<storage, read_write> convStates: array<vec4f>;
+@group(0) @binding(9) var<storage, read_write> convolved: array<vec4f>;
 #endif
 
 const EIGHTS = $K / 8u;
+const OUTPUTS = ${OUTPUTS}u;         // of this buffer
 const BM = ${BM}u;
 const BN = ${BN}u;
 const WM = ${WM}u;
 const WN = ${WN}u;
 const BAND = ${BAND}u;
+const SPLIT = ${SPLIT}u;
+const SHARE = EIGHTS / SPLIT;        // of a part
 const DEPTH = $BK / 8u;              // eights in a block
 const STRIDE = DEPTH + 1;            // of rows in workgroup memory: no two in the same banks
 const ACROSS = BN / WN;              // subgroups
-const THREADS = ${THREADS}u;
-const LEAP = THREADS / DEPTH;        // rows that one load of all invocations covers
+const SUBGROUPS = BM / WM * ACROSS;  // of a part
+const PART_THREADS = 32 * SUBGROUPS;
+const THREADS = SPLIT * PART_THREADS;
+const LEAP = PART_THREADS / DEPTH;   // rows that one load of a part's invocations covers
 const BLOCK = (BM + BN) * STRIDE;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -57,15 +75,37 @@ var<workgroup> block: array<vec4u, ${SHARED}>;
 const ROW_WORDS = ${ROW_WORDS}u;
 #include "eights-$DTYPE"
 
-fn inputsOf(row: u32, eight: u32) -> vec4u {
+#if NORM
+const GROUPS = ${GROUPS}u;
+const SQUARES = SPLIT * DEPTH / GROUPS;   // sums of squares of a row and group
+
+var<workgroup> squares: array<f32, BM * GROUPS * SQUARES>;
+var<workgroup> scales: array<f32, BM * GROUPS>;
+
+alias Inputs = array<vec4f, 2>;
+fn inputsOf(row: u32, eight: u32) -> Inputs {
+  let at = (params.xOffset + row * params.xStride) / 4 + 2 * eight;
+  return Inputs(a[at], a[at + 1]);
+}
+fn inputHalves(inputs: Inputs, eight: u32) -> vec4u {
+  let at = params.normOffset / 4 + 2 * eight;
+  // float16 ends at 65504.
+  let first = clamp(inputs[0] * normWeight[at], vec4f(-65504), vec4f(65504));
+  let last = clamp(inputs[1] * normWeight[at + 1], vec4f(-65504), vec4f(65504));
+  return vec4u(pack2x16float(first.xy), pack2x16float(first.zw), pack2x16float(last.xy), pack2x16float(last.zw));
+}
+#else
+alias Inputs = vec4u;
+fn inputsOf(row: u32, eight: u32) -> Inputs {
   return a[(row / 16 * (EIGHTS / 2) + eight / 2) * 32 + row % 16 * 2 + eight % 2];
 }
+fn inputHalves(inputs: Inputs, eight: u32) -> vec4u { return inputs; }
+#endif
 
-fn weightsOf(row: u32, eight: u32) -> vec4u {
+fn weightHalves(packed: Packed) -> vec4u {
 #if FLOAT16
-  return loadEight(row, eight);
+  return packed;
 #else
-  let packed = loadEight(row, eight);
   let first = firstFour(packed);
   let last = lastFour(packed);
   return vec4u(pack2x16float(first.xy), pack2x16float(first.zw), pack2x16float(last.xy), pack2x16float(last.zw));
@@ -80,120 +120,148 @@ fn main(
   @builtin(local_invocation_index) i: u32,
 ) {
   let blocksDown = (params.T + BM - 1) / BM;
-  let blocksAcross = (params.outputs + BN - 1) / BN;
+  const blocksAcross = (OUTPUTS + BN - 1) / BN;
   let band = group.x / (BAND * blocksAcross);
   let bandRows = min(blocksDown - band * BAND, BAND);
   let inBand = group.x - band * BAND * blocksAcross;
   let m0 = (band * BAND + inBand % bandRows) * BM;
   let n0 = inBand / bandRows * BN;
-  let wm = subgroup / ACROSS * WM;
-  let wn = subgroup % ACROSS * WN;
-  let row = i / DEPTH;
+  let part = subgroup / SUBGROUPS;
+  let inPart = subgroup % SUBGROUPS;
+  let wm = inPart / ACROSS * WM;
+  let wn = inPart % ACROSS * WN;
+  let row = i % PART_THREADS / DEPTH;
   let eight = i % DEPTH;
-  let own = row * STRIDE + eight;
+  let first = part * SHARE + eight;
+  let begin = part * BLOCK;
+  let own = begin + row * STRIDE + eight;
 #for m FRAGMENTS_DOWN
 #for n FRAGMENTS_ACROSS
   var sum${m}_${n}: Result;
 #endfor
 #endfor
+  var inputs: array<array<Inputs, $A_LOADS>, $STAGES>;
+  var weights: array<array<Packed, $W_LOADS>, $STAGES>;
+#if NORM
+  var square: array<f32, $A_LOADS>;
+#endif
 #for j A_LOADS
   let aRow${j} = min(m0 + row + ${j} * LEAP, params.T - 1);
-  var a${j} = inputsOf(aRow${j}, eight);
 #endfor
 #for j W_LOADS
-  let wRow${j} = min(n0 + row + ${j} * LEAP, params.outputs - 1);
-  var w${j} = weightsOf(wRow${j}, eight);
+  let wRow${j} = min(n0 + row + ${j} * LEAP, OUTPUTS - 1);
+#endfor
+#for s STAGES
+  if (${s} * DEPTH < SHARE) {
+#for j W_LOADS
+    weights[${s}][${j}] = loadEight(wRow${j}, first + ${s} * DEPTH);
 #endfor
 #for j A_LOADS
-  block[own + ${j} * LEAP * STRIDE] = a${j};
+    inputs[${s}][${j}] = inputsOf(aRow${j}, first + ${s} * DEPTH);
+#endfor
+  }
+#endfor
+#for j A_LOADS
+  block[own + ${j} * LEAP * STRIDE] = inputHalves(inputs[0][${j}], first);
+#if NORM
+  square[${j}] += dot(inputs[0][${j}][0], inputs[0][${j}][0]) + dot(inputs[0][${j}][1], inputs[0][${j}][1]);
+#endif
 #endfor
 #for j W_LOADS
-  block[BM * STRIDE + own + ${j} * LEAP * STRIDE] = w${j};
+  block[own + (BM + ${j} * LEAP) * STRIDE] = weightHalves(weights[0][${j}]);
 #endfor
   workgroupBarrier();
-#if DOUBLE
-  var buffer = 0u;
-#else
-  const buffer = 0u;
-#endif
-  for (var k = DEPTH; k <= EIGHTS; k += DEPTH) {
-    let isMore = k < EIGHTS;
-    if (isMore) {
-#for j A_LOADS
-      a${j} = inputsOf(aRow${j}, k + eight);
-#endfor
+  for (var k = 0u; k < SHARE; k += $STAGES * DEPTH) {
+#for s STAGES
+    if (k + ${s} * DEPTH < SHARE) {
+      if (k + (${s} + $STAGES) * DEPTH < SHARE) {
 #for j W_LOADS
-      w${j} = weightsOf(wRow${j}, k + eight);
+        weights[${s}][${j}] = loadEight(wRow${j}, first + k + (${s} + $STAGES) * DEPTH);
 #endfor
-    }
+#for j A_LOADS
+        inputs[${s}][${j}] = inputsOf(aRow${j}, first + k + (${s} + $STAGES) * DEPTH);
+#endfor
+      }
 #for d STEPS
-    {
+      {
 #for m FRAGMENTS_DOWN
-      let left${m} = subgroupMatrixLoad<Left, row_major>(&block, buffer + (wm + 16 * ${m}) * STRIDE + 2 * ${d}, STRIDE);
+        let left${m} = subgroupMatrixLoad<Left, row_major>(&block, begin + (wm + 16 * ${m}) * STRIDE + 2 * ${d}, STRIDE);
 #endfor
 #for n FRAGMENTS_ACROSS
-      let right${n} = subgroupMatrixLoad<Right, col_major>(&block, buffer + (BM + wn + 16 * ${n}) * STRIDE + 2 * ${d}, STRIDE);
+        let right${n} = subgroupMatrixLoad<Right, col_major>(&block, begin + (BM + wn + 16 * ${n}) * STRIDE + 2 * ${d}, STRIDE);
 #for m FRAGMENTS_DOWN
-      sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${m}, right${n}, sum${m}_${n});
+        sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${m}, right${n}, sum${m}_${n});
 #endfor
 #endfor
-    }
+      }
 #endfor
-#if DOUBLE
-    buffer = BLOCK - buffer;
-#else
-    workgroupBarrier();
-#endif
-    if (isMore) {
+      workgroupBarrier();
+      if (k + (${s} + 1) * DEPTH < SHARE) {
+        const next = (${s} + 1) % $STAGES;
 #for j A_LOADS
-      block[buffer + own + ${j} * LEAP * STRIDE] = a${j};
+        block[own + ${j} * LEAP * STRIDE] = inputHalves(inputs[next][${j}], first + k + (${s} + 1) * DEPTH);
+#if NORM
+        square[${j}] += dot(inputs[next][${j}][0], inputs[next][${j}][0]) + dot(inputs[next][${j}][1], inputs[next][${j}][1]);
+#endif
 #endfor
 #for j W_LOADS
-      block[buffer + BM * STRIDE + own + ${j} * LEAP * STRIDE] = w${j};
+        block[own + (BM + ${j} * LEAP) * STRIDE] = weightHalves(weights[next][${j}]);
 #endfor
+      }
+      workgroupBarrier();
     }
-    workgroupBarrier();
+#endfor
   }
-  // Through workgroup memory, one fragment after another, so that edges can be cut.
-  let piece = subgroup * 64;
+#if NORM
+#for j A_LOADS
+  squares[((row + ${j} * LEAP) * SPLIT + part) * DEPTH + eight] = square[${j}];
+#endfor
+  workgroupBarrier();
+  for (var e = i; e < BM * GROUPS; e += THREADS) {
+    var sum = 0.0;
+    for (var j = 0u; j < SQUARES; j++) { sum += squares[e * SQUARES + j]; }
+    scales[e] = inverseSqrt(sum / f32(8 * EIGHTS / GROUPS) + params.eps);
+  }
+#endif
+  // Through workgroup memory, a row of fragments after another, so that edges can be cut.
+  let lane0 = (inPart * $FRAGMENTS_ACROSS) * 64 + lane;
   let column = n0 + wn + lane % 4 * 4;
-  let firstRow = m0 + wm + lane / 4;
+  let inRows = wm + lane / 4;
 #for m FRAGMENTS_DOWN
 #for n FRAGMENTS_ACROSS
-  subgroupMatrixStore<row_major>(&block, piece, sum${m}_${n}, 4);
+  subgroupMatrixStore<row_major>(&block, (subgroup * $FRAGMENTS_ACROSS + ${n}) * 64, sum${m}_${n}, 4);
+#endfor
   workgroupBarrier();
-  put(firstRow + 16 * ${m}, column + 16 * ${n}, bitcast<vec4f>(block[piece + lane]));
-  put(firstRow + 16 * ${m} + 8, column + 16 * ${n}, bitcast<vec4f>(block[piece + 32 + lane]));
-  workgroupBarrier();
+#for n FRAGMENTS_ACROSS
+#for half 2
+  var before${m}_${n}_${half}: Before;
+  if (${half} % SPLIT == part) { before${m}_${n}_${half} = before(m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}); }
 #endfor
 #endfor
-#if CONV
-  // Neighbours convolve neighbouring channels, which lie side by side in the state.
-  storageBarrier();
-  for (var e = i; e < BM * BN; e += THREADS) {
-    let r = m0 + e / BN;
-    let c = params.firstOutput + n0 + e % BN;
-    if (r >= params.T || c < params.convBegin || c >= params.convBegin + params.C) { continue; }
-    let at = params.outOffset + r * params.outStride + c;
-    convolve(r, c - params.convBegin, out[at / 4][at % 4]);
+#for n FRAGMENTS_ACROSS
+#for half 2
+  if (${half} % SPLIT == part) {
+    let sums = sumsOf(inRows + 16 * ${m} + 8 * ${half}, lane0 + ${n} * 64 + 32 * ${half});
+    put(m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
   }
-#endif
+#endfor
+#endfor
+  workgroupBarrier();
+#endfor
 }
 
-#if CONV
-#include "convolve"
+// Four sums of a row of the workgroup's, over all parts.
+fn sumsOf(row: u32, at: u32) -> vec4f {
+  var y = vec4f();
+  for (var part = 0u; part < SPLIT; part++) {
+    let sums = bitcast<vec4f>(block[part * SUBGROUPS * $FRAGMENTS_ACROSS * 64 + at]);
+#if NORM
+    y += sums * scales[row * GROUPS + part * GROUPS / SPLIT];
+#else
+    y += sums;
 #endif
-
-fn put(row: u32, column: u32, sums: vec4f) {
-  if (row >= params.T || column >= params.outputs) { return; }
-  var y = sums;
-  let c = params.firstOutput + column;
-#if BIAS
-  let b = params.biasOffset + c;
-  y += vec4f(bias[b], bias[b + 1], bias[b + 2], bias[b + 3]);
-#endif
-#if RESIDUAL
-  y += residual[(params.residualOffset + row * params.residualStride + c) / 4];
-#endif
-  out[(params.outOffset + row * params.outStride + c) / 4] = y;
+  }
+  return y;
 }
+
+#include "linear-matrix-results"

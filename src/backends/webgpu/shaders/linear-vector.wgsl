@@ -3,6 +3,7 @@
 // A workgroup makes $BLOCKING * $ROWS outputs of each row. 32 invocations read a patch of $ROWS rows of W, 8 neighbouring
 // inputs each; $PARTS such patches side by side share the inputs, in order, and their sums are added at the end.
 // The norm's division follows the product: y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps).
+// Nothing that the sums need depends on params where PLAIN, for they come late. An invocation puts one result at most.
 //
 // x (B, K), weight (outputs, K), normWeight (K) → out (B, outputs) + residual
 #if CONV
@@ -11,8 +12,11 @@
 #endif
 // Grid: (outputs / (BLOCKING * ROWS)).
 
+#if SUBGROUPS
+enable subgroups;
+
+#endif
 struct Params {
-  outputs: u32,     // of this buffer
   firstOutput: u32,
   xOffset: u32,
   xStride: u32,
@@ -63,6 +67,7 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> convolved: array<f32>;
 #endif
 
+const OUTPUTS = ${OUTPUTS}u;                // of this buffer
 const EIGHTS = $K / 8u;                     // of a row
 const B = ${B}u;
 const ROWS = ${ROWS}u;
@@ -72,7 +77,11 @@ const GROUPS = ${GROUPS}u;                  // of the norm
 const AHEAD = ${AHEAD}u;                    // loads of W that wait together
 const ACROSS = 32u / ROWS;                  // eights in a patch
 const STEPS = (EIGHTS + PARTS * ACROSS - 1) / (PARTS * ACROSS);
-const SUMS = PARTS * ACROSS;                // of one output
+#if SUBGROUPS
+const SUMS = PARTS;                         // of one output
+#else
+const SUMS = PARTS * ACROSS;
+#endif
 const THREADS = PARTS * 32u;
 
 var<workgroup> partial: array<f32, BLOCKING * ROWS * B * SUMS>;
@@ -94,17 +103,43 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let across = i % ACROSS;
   let row0 = group.x * (BLOCKING * ROWS);
   let first = part * STEPS * ACROSS + across;
+#if PLAIN
+  const x0 = 0u;
+  const stride = 2 * EIGHTS;
+#else
   let x0 = params.xOffset / 4;
   let stride = params.xStride / 4;
+#endif
+  // What becomes of an invocation's own result, if it has one: what that reads comes while the sum is made.
+  let ownB = i % B;
+  let isPut = i < BLOCKING * ROWS * B && row0 + i / B < OUTPUTS;
+  let column = params.firstOutput + row0 + i / B;
+#if RESIDUAL
+  var before = 0.0;
+  if (isPut) { before = residual[params.residualOffset + ownB * params.residualStride + column]; }
+#endif
+#if CONV
+  let isConvolved = isPut && column >= params.convBegin && column < params.convBegin + params.C;
+  var before: Before;
+  if (isConvolved) { before = beforeConvolution(ownB, column - params.convBegin); }
+#endif
   var sums: array<array<f32, B>, BLOCKING>;
 #if NORM
   var square: array<f32, B>;
+#if PLAIN
+  const norm0 = 0u;
+#else
   let norm0 = params.normOffset / 4;
+#endif
 #endif
   for (var s = 0u; s < STEPS; s += AHEAD) {
     var packed: array<array<Packed, AHEAD>, BLOCKING>;
     for (var tile = 0u; tile < BLOCKING; tile++) {
-      let row = min(row0 + tile * ROWS + r, params.outputs - 1);
+#if RAGGED
+      let row = min(row0 + tile * ROWS + r, OUTPUTS - 1);
+#else
+      let row = row0 + tile * ROWS + r;
+#endif
       for (var ahead = 0u; ahead < AHEAD; ahead++) {
 #if PARTIAL
         packed[tile][ahead] = loadEight(row, min(first + (s + ahead) * ACROSS, EIGHTS - 1));
@@ -137,44 +172,55 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
       }
     }
   }
-  let own = part * ACROSS + across;
-  for (var b = 0u; b < B; b++) {
-    for (var tile = 0u; tile < BLOCKING; tile++) { partial[((tile * ROWS + r) * B + b) * SUMS + own] = sums[tile][b]; }
+#if SUBGROUPS
+  for (var half = ACROSS / 2; half > 0; half /= 2) {
+    for (var b = 0u; b < B; b++) {
+      for (var tile = 0u; tile < BLOCKING; tile++) { sums[tile][b] += subgroupShuffleXor(sums[tile][b], half); }
 #if NORM
-    if (r == 0) { squares[b * SUMS + own] = square[b]; }
+      square[b] += subgroupShuffleXor(square[b], half);
 #endif
+    }
+  }
+  let own = part;
+  let isOne = across == 0;
+#else
+  let own = part * ACROSS + across;
+  const isOne = true;
+#endif
+  if (isOne) {
+    for (var b = 0u; b < B; b++) {
+      for (var tile = 0u; tile < BLOCKING; tile++) { partial[((tile * ROWS + r) * B + b) * SUMS + own] = sums[tile][b]; }
+#if NORM
+      if (r == 0) { squares[b * SUMS + own] = square[b]; }
+#endif
+    }
   }
   workgroupBarrier();
 
-  for (var e = i; e < BLOCKING * ROWS * B; e += THREADS) {
-    let row = row0 + e / B;
-    let b = e % B;
-    if (row >= params.outputs) { continue; }
-    var y = 0.0;
-    for (var g = 0u; g < GROUPS; g++) {
-      var sum = 0.0;
-      for (var j = 0u; j < SUMS / GROUPS; j++) { sum += partial[e * SUMS + g * (SUMS / GROUPS) + j]; }
+  if (!isPut) { return; }
+  var y = 0.0;
+  for (var g = 0u; g < GROUPS; g++) {
+    var sum = 0.0;
+    for (var j = 0u; j < SUMS / GROUPS; j++) { sum += partial[i * SUMS + g * (SUMS / GROUPS) + j]; }
 #if NORM
-      var squareSum = 0.0;
-      for (var j = 0u; j < SUMS / GROUPS; j++) { squareSum += squares[b * SUMS + g * (SUMS / GROUPS) + j]; }
-      y += sum * inverseSqrt(squareSum / f32(8 * EIGHTS / GROUPS) + params.eps);
+    var squareSum = 0.0;
+    for (var j = 0u; j < SUMS / GROUPS; j++) { squareSum += squares[ownB * SUMS + g * (SUMS / GROUPS) + j]; }
+    y += sum * inverseSqrt(squareSum / f32(8 * EIGHTS / GROUPS) + params.eps);
 #else
-      y += sum;
+    y += sum;
 #endif
-    }
-    let column = params.firstOutput + row;
+  }
 #if BIAS
-    y += bias[params.biasOffset + column];
+  y += bias[params.biasOffset + column];
 #endif
 #if RESIDUAL
-    y += residual[params.residualOffset + b * params.residualStride + column];
+  y += before;
 #endif
 #if CONV
-    if (column >= params.convBegin && column < params.convBegin + params.C) {
-      convolve(b, column - params.convBegin, y);
-      continue;
-    }
-#endif
-    out[params.outOffset + b * params.outStride + column] = y;
+  if (isConvolved) {
+    convolve(ownB, column - params.convBegin, y, before);
+    return;
   }
+#endif
+  out[params.outOffset + ownB * params.outStride + column] = y;
 }

@@ -4,7 +4,10 @@
 //
 // x (T, H*P), B and C (T, G*N) lie in one buffer, xBC, with a common stride; dt (T, H) and z (T, H*P) in another; A, D and
 // dtBias (H); slots (T); states (S, H, P, N), in place → out (T, H*P). Padded rows read zeros and write no state.
-// Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's. N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
+#if !WHOLE
+// Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's.
+#endif
+// N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
 // Grid: (H*P / channels of a workgroup, T).
 
 #if SUBGROUPS
@@ -12,7 +15,6 @@ enable subgroups;
 
 #endif
 struct Params {
-  T: u32,
   headsPerGroup: u32,
   softplus: u32,
   dtLow: f32,
@@ -49,12 +51,12 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
 const P = ${P}u;
+const STATE = ${STATE}u;             // floats of a slot
 const LANES = $N / 4u;               // of a channel
 const CHANNELS = ${CHANNELS}u;
 const THREADS = ${THREADS}u;
 const SHARES = THREADS / LANES;      // channels side by side in a workgroup
 
-#include "grid"
 #include "activation"
 #if SUBGROUPS
 fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 { return subgroupAdd(value); }
@@ -75,22 +77,29 @@ fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
-  let t = rowOf(group);
-  if (t >= params.T) { return; }
+  let t = group.y;
   let lane = i % LANES;
   let channel = (group.x * SHARES + i / LANES) * CHANNELS;
   let head = channel / P;
   let isPadded = slots[t] < 0;
+#if WHOLE
+  // Where the state lies depends on no params: it is asked for before they have come.
+  let state = u32(max(slots[t], 0)) * (STATE / 4) + channel * LANES + lane;
+#else
   if (isPadded && params.firstSlot != 0) { return; }
   let slot = slots[t] - params.firstSlot;
   if (!isPadded && (slot < 0 || slot >= params.slotCount)) { return; }
   let state = (params.statesOffset + u32(max(slot, 0)) * params.statesStride) / 4 + channel * LANES + lane;
+#endif
 #for c CHANNELS
   var h${c} = states[state + ${c} * LANES];
 #endfor
   let row = t * params.rowStride;
-  let z0 = t * params.zStride;
-  var raw = projected[params.dtOffset + z0 + head] + dtBias[params.biasOffset + head * params.biasStride];
+  let rowZ = t * params.zStride;
+#for c CHANNELS
+  let z${c} = projected[params.zOffset + rowZ + channel + ${c}];
+#endfor
+  var raw = projected[params.dtOffset + rowZ + head] + dtBias[params.biasOffset + head * params.biasStride];
   if (params.softplus == 1) { raw = softplus(raw); }
   let delta = clamp(raw, params.dtLow, params.dtHigh);
   let decay = select(exp(min(0.0, A[params.aOffset + head * params.aStride] * delta)), 0.0, isPadded);
@@ -107,8 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
 #endfor
 #for c CHANNELS
   if (lane == ${c} % LANES) {
-    let z = projected[params.zOffset + z0 + channel + ${c}];
-    out[params.outOffset + t * params.outStride + channel + ${c}] = y${c} * z / (1 + exp(-z));
+    out[params.outOffset + t * params.outStride + channel + ${c}] = y${c} * z${c} / (1 + exp(-z${c}));
   }
 #endfor
 }

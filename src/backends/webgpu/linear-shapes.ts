@@ -1,0 +1,145 @@
+import type { MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
+import type { GpuLinearWeight } from './linear-weight.ts';
+import type { Lowering } from './lowering.ts';
+
+// How the kernels of linear layers are laid out for some rows and a weight: their constants, in capitals as there.
+
+/** Of linear-vector. */
+export interface VectorShape {
+  readonly ROWS: number;
+  readonly BLOCKING: number;
+  readonly PARTS: number;
+  readonly AHEAD: number;
+  readonly PARTIAL: boolean;
+}
+
+/** How linear-vector is laid out for these rows, or undefined where it does not fit. */
+export function vectorShape(
+  lowering: Lowering,
+  B: number,
+  weight: GpuLinearWeight,
+  groups: number,
+): VectorShape | undefined {
+  for (const shape of lowering.launch.vector) {
+    const { maxRows, minWorkgroups, blocking } = shape;
+    if (B > maxRows || weight.outFeatures / (shape.rows * blocking) < minWorkgroups) continue;
+    for (let patches = blocking; patches >= 1; patches /= 2) {
+      const found = vectorParts(lowering, shape, { B, groups, patches, weight });
+      if (found) return found;
+    }
+  }
+  return undefined;
+}
+
+/** With as few parts as keep the device busy. */
+function vectorParts(
+  { gpu }: Lowering,
+  { rows, busy, maxParts, ahead }: VectorLaunch,
+  { B, groups, patches, weight }: { B: number; groups: number; patches: number; weight: GpuLinearWeight },
+): VectorShape | undefined {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+  const across = 32 / rows;
+  const eights = weight.inFeatures / 8;
+  const fits = (parts: number) =>
+    32 * parts <= maxComputeInvocationsPerWorkgroup &&
+    // An invocation puts one result at most.
+    patches * rows * B <= 32 * parts &&
+    4 * parts * across * B * (patches * rows + 1) <= maxComputeWorkgroupStorageSize;
+  const isWhole = (parts: number) => eights % (parts * across) === 0;
+  // A group's inputs are some parts' and no others'.
+  const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
+  const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
+  const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts) && isGrouped(parts));
+  const whole = possible.filter(isWhole);
+  const candidates = whole.length > 0 ? whole : possible;
+  const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
+  if (PARTS === undefined) return undefined;
+  const steps = Math.ceil(eights / (PARTS * across));
+  const AHEAD = Math.min(ahead, steps);
+  return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
+}
+
+/** How linear-matrix-few is laid out for these rows, or undefined where it does not fit. */
+export function fewShape({ launch, gpu }: Lowering, T: number, { layout, outFeatures, inFeatures }: GpuLinearWeight) {
+  if (layout !== 'tiles') return undefined;
+  const M16 = Math.ceil(T / 16);
+  const shape = launch.matrixFew.find(
+    ({ maxRows, minOutputs, maxOutputs, minInputs, parts, panels }) =>
+      T <= maxRows &&
+      outFeatures >= minOutputs &&
+      outFeatures <= maxOutputs &&
+      inFeatures >= minInputs &&
+      1024 * parts * panels * M16 <= gpu.limits.maxComputeWorkgroupStorageSize,
+  );
+  if (!shape) return undefined;
+  const { panels, parts, ahead } = shape;
+  // As many at once as leave no rest, which would wait for each by itself.
+  const steps = Math.floor(inFeatures / 16 / parts);
+  const AHEAD = dividing(Math.max(1, steps), ahead);
+  return { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts) };
+}
+
+/** The greatest divisor of a number that is no greater than `most`. */
+function dividing(value: number, most: number): number {
+  let divisor = Math.min(value, most);
+  while (value % divisor !== 0) divisor--;
+  return divisor;
+}
+
+/** How linear-matrix is laid out: its constants, and its block. */
+export function matrixShape({ launch, gpu }: Lowering, T: number, outputs: number, inputs: number) {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+  const shapes = launch.matrix
+    .map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }))
+    .filter(
+      ({ constants: { SHARED, THREADS } }) =>
+        16 * SHARED <= maxComputeWorkgroupStorageSize && THREADS <= maxComputeInvocationsPerWorkgroup,
+    );
+  const found = shapes.find(
+    ({ shape }) => T <= shape.maxRows && workgroupsOf(shape, T, outputs) >= shape.minWorkgroups,
+  );
+  const { shape, constants } = found ?? shapes[shapes.length - 1];
+  return { block: shape.block, ...constants };
+}
+
+/** The same where it normalises its rows itself, or undefined where another kernel does before. */
+export function normalisingShape({ launch, gpu }: Lowering, T: number, weight: GpuLinearWeight, groups: number) {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
+  const { outFeatures, inFeatures } = weight;
+  for (const shape of launch.matrixNormalising) {
+    const { maxRows, maxInputs, minWorkgroups, block, depth } = shape;
+    if (T > maxRows || inFeatures > maxInputs || workgroupsOf(shape, T, outFeatures) < minWorkgroups) continue;
+    const constants = matrixConstants(shape, inFeatures);
+    const { SPLIT, SHARED, THREADS } = constants;
+    // A part's inputs are one group's. Dawn wants workgroups that are multiples of the largest subgroups there are.
+    if (SPLIT % groups !== 0 || THREADS < 128 || THREADS > maxComputeInvocationsPerWorkgroup) continue;
+    // Sums of squares, and their groups' scales.
+    const ofNorm = 4 * block[0] * ((SPLIT * depth) / 8 + groups);
+    if (16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize) return { block, ...constants };
+  }
+  return undefined;
+}
+
+function workgroupsOf({ block: [BM, BN] }: MatrixShape, T: number, outputs: number): number {
+  return Math.ceil(T / BM) * Math.ceil(outputs / BN);
+}
+
+function matrixConstants(
+  { block: [BM, BN], depth: BK, piece: [WM, WN], band, split, stages }: MatrixShape,
+  inputs: number,
+) {
+  const subgroups = (BM / WM) * (BN / WN);
+  const SPLIT = dividing(inputs / BK, split);
+  const ofPart = 32 * subgroups;
+  return {
+    ...{ BM, BN, BK, WM, WN, BAND: band, SPLIT, STAGES: stages, THREADS: SPLIT * ofPart },
+    ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
+    ...{ A_LOADS: (BM * BK) / 8 / ofPart, W_LOADS: (BN * BK) / 8 / ofPart },
+    SHARED: SPLIT * Math.max((BM + BN) * (BK / 8 + 1), 4 * subgroups * WN),
+  };
+}
+
+/** Whether subgroups are of 32 invocations, neighbours in a workgroup of one dimension. */
+export function hasSubgroupsOf32({ gpu: { features, info } }: Lowering): boolean {
+  return features.has('subgroups') && info.subgroupMinSize === 32 && info.subgroupMaxSize === 32;
+}

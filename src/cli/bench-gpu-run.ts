@@ -1,0 +1,89 @@
+import { writeFileSync } from 'node:fs';
+import { weightStorage } from '../engine/devices.ts';
+import { MODEL_SHAPES } from '../engine/model-shapes.ts';
+import {
+  describeGpuReport,
+  type GpuLayersPlan,
+  type GpuReport,
+  measureGpuBandwidth,
+  measureGpuLayers,
+} from './bench-gpu.ts';
+import { longestSequence } from './bench-measure.ts';
+import { measureDType, STEP_TOKENS } from './bench-run.ts';
+import { Interrupt } from './interrupt.ts';
+import { ProgressDisplay } from './progress-display.ts';
+import { print } from './standard-output.ts';
+
+const LAYERS = {
+  shapes: ['mamba2-130m', 'mamba2-2.7b', 'codestral-7b'],
+  batchSizes: [1, 8, 64, 256],
+  promptTokens: [2048, 8192],
+  steps: 100,
+} as const satisfies Partial<GpuLayersPlan>;
+
+const MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
+/** What whole models are asked for. */
+const REQUESTS = [1, 64];
+const PROMPT_TOKENS = [STEP_TOKENS];
+
+interface GpuValues {
+  readonly dtype: readonly string[];
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly output: string | undefined;
+  readonly repetitions: number;
+  readonly generateTokens: number;
+}
+
+/** Mixer layers of published shapes, and whole models, on the machine's GPU. */
+export async function benchGpu(values: GpuValues): Promise<number> {
+  const {
+    dtype: [asked],
+    json,
+    quiet,
+    output,
+    repetitions,
+    generateTokens,
+  } = values;
+  const interrupt = new Interrupt();
+  const progress = new ProgressDisplay(quiet);
+  const { signal } = interrupt;
+  const began = performance.now();
+  const say = (what: string, soFar: Partial<GpuReport>) => {
+    const seconds = ((performance.now() - began) / 1000).toFixed(0);
+    if (!quiet) process.stderr.write(`${seconds} s  ${what}\n`);
+    if (output !== undefined) writeFileSync(output, `${JSON.stringify(soFar)}\n`);
+  };
+  try {
+    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
+    const copyBytesPerSecond = await measureGpuBandwidth();
+    say(`copying a buffer: ${(copyBytesPerSecond / 1e12).toFixed(2)} TB/s`, { copyBytesPerSecond });
+    const layers = await measureGpuLayers({ ...LAYERS, dtype }, signal, (what, soFar) =>
+      say(what, { copyBytesPerSecond, layers: soFar }),
+    );
+    const models: GpuReport['models'][number][] = [];
+    for (const shape of MODELS) {
+      const source = { name: shape, config: MODEL_SHAPES[shape] };
+      const plan = { promptTokens: PROMPT_TOKENS, batchSizes: [], requests: REQUESTS, generateTokens, repetitions };
+      const limits = {
+        slots: Math.max(...REQUESTS),
+        stepTokens: STEP_TOKENS,
+        maxModelLen: longestSequence(plan),
+      };
+      const { onProgress } = progress;
+      const load = { device: 'webgpu' as const, dtype, tensorParallelSize: 1, ...limits, signal, onProgress };
+      const run = await measureDType(source, load, plan, progress);
+      models.push({ shape, run });
+      for (const { work, batchSize, tokens, tokensPerSecond } of run.measurements) {
+        const what = `${shape} ${work} ${work === 'prefill' ? tokens : batchSize}`;
+        say(`${what}: ${tokensPerSecond.median.toFixed(0)} tokens/s`, { copyBytesPerSecond, layers, models });
+      }
+    }
+    const report = { layers, models, copyBytesPerSecond };
+    await print(json ? `${JSON.stringify(report)}\n` : `${describeGpuReport(report)}\n`);
+    return 0;
+  } finally {
+    progress.stop();
+    interrupt.close();
+  }
+}

@@ -5,7 +5,7 @@
 
 import { store16 } from './linear-float';
 import { addBlocks, BLOCK_BYTES as INT8_BLOCK_BYTES, clearRows, FEW_ROWS } from './linear-int8';
-import { addScaled, BLOCK, dot4, HEADER, scaleOf, startOf } from './quantized';
+import { addScaled, BLOCK, dot4, fetchNextPage, HEADER, scaleOf, startOf } from './quantized';
 
 /** Inputs that share an m. */
 export const PART: i32 = 32;
@@ -60,6 +60,7 @@ function someRows(
       spellOut(w, scratch + i * INT8_BLOCK_BYTES);
       w += BLOCK_BYTES;
     }
+    fetchNextPage(w, BLOCK_BYTES);
     addBlocks(q, Kpad, scales, blocks, scratch, block, atOnce, out, outStride, rows);
   }
 }

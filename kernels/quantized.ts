@@ -24,6 +24,21 @@ const UPPER_HALF = memory.data<i32>([0xffff0000]);
 const LIMIT: f32 = 63;
 const OFFSET: i32 = 64;
 
+/** Where what was fetched goes, so that it is fetched at all. */
+const FETCHED = memory.data<i32>([0]);
+const PAGE: usize = 4096;
+
+/**
+ * Reads where the next page of memory begins, if the next `bytes` reach it: processors fetch ahead only to a page's end, so
+ * this is done before work that leaves time for it. Scratch memory lies behind all weights, so there is something to read.
+ */
+// @ts-ignore: decorator
+@inline
+export function fetchNextPage(w: usize, bytes: usize): void {
+  const page = (w + bytes) & ~(PAGE - 1);
+  if (page > w) store<i32>(FETCHED, load<i32>(page) | load<i32>(page, 64) | load<i32>(page, 128) | load<i32>(page, 192));
+}
+
 /** Σ of four products per lane: signed bytes of a with bytes 0..127 of b. */
 // @ts-ignore: decorator
 @inline

@@ -128,12 +128,12 @@ export function describeGpuReport({ layers, models, copyBytesPerSecond }: GpuRep
 
 /** Four vectors of four each: as much as an invocation should have on its way. */
 const COPY = `
-@group(0) @binding(0) var<storage, read> from: array<vec4f>;
-@group(0) @binding(1) var<storage, read_write> to: array<vec4f>;
+@group(0) @binding(0) var<storage, read> source: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> copy: array<vec4f>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
   let first = group.x * 1024 + i;
-  for (var j = 0u; j < 4; j++) { to[first + j * 256] = from[first + j * 256]; }
+  for (var j = 0u; j < 4; j++) { copy[first + j * 256] = source[first + j * 256]; }
 }`;
 const COPIED_BY_WORKGROUP = 4 * 256 * 16;
 const COPIES = 50;

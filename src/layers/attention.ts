@@ -7,6 +7,7 @@ import { RowParallelLinear } from './linear.ts';
 import { MergedColumnParallelLinear } from './merged-column-parallel-linear.ts';
 import { type Module, type Parameter, prefixed } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
+import { plainSum, type RankSum, sumOverRanks } from './rank-sum.ts';
 import type { ShardSpec } from './weight-loaders.ts';
 
 /** One layer's key-value cache on one rank: (blocks, blockSize, heads, head dim) each. */
@@ -93,7 +94,12 @@ export class Attention implements Module {
 
   /** (T, inputSize) → (T, hiddenSize), the same on all ranks. */
   forward(x: Tensor, step: AttentionStep): Tensor {
-    return this.#outProj.forward(this.#attend(x, step));
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(x, step)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, step: AttentionStep): RankSum {
+    return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#attend(x, step)));
   }
 
   #attend(x: Tensor, { kvCache, metadata, rotary, qkvDeltas }: AttentionStep): Tensor {

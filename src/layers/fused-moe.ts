@@ -5,6 +5,7 @@ import type { LayerContext } from './layer-context.ts';
 import { linearDType } from './linear.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
+import { plainSum, type RankSum, sumOverRanks } from './rank-sum.ts';
 import { linearWeightSink, type RowSink } from './row-sink.ts';
 import { loadShard, mambaV2ShardedWeightLoader, shardedWeightLoader, type WeightLoader } from './weight-loaders.ts';
 
@@ -74,10 +75,15 @@ export class FusedMoe implements Module {
    * @returns (T, hiddenSize), the same on all ranks.
    */
   forward(x: Tensor, routing: Tensor): Tensor {
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(x, routing)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, routing: Tensor): RankSum {
     const { backend, group } = this.#context;
     const { activation, gated } = this.#options;
     const experts = this.#up.map((up, e) => ({ up: up.get(), down: this.#down[e].get() }));
-    return backend.allReduce([backend.fusedMoe(x, routing, experts, activation, gated)], group)[0];
+    return plainSum(group, backend.fusedMoe(x, routing, experts, activation, gated));
   }
 
   *#separate({ name, shape, ownShape, loader, experts }: ExpertMatrices): Iterable<readonly [string, Parameter]> {

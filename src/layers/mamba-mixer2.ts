@@ -8,6 +8,7 @@ import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './m
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
 import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 import { Loaded, type Module, type Parameter, prefixed } from './parameter.ts';
+import { plainSum, type RankSum, sumOverRanks } from './rank-sum.ts';
 import { tensorSink } from './row-sink.ts';
 import {
   composedWeightLoader,
@@ -168,6 +169,16 @@ export class MambaMixer2 implements Module {
    * @returns (T, hiddenSize), the same on all ranks. Rows of padding sequences mean nothing.
    */
   forward(hiddenStates: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): Tensor {
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(hiddenStates, cache, metadata, mupVector)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(
+    hiddenStates: Tensor,
+    cache?: MambaCacheParams,
+    metadata?: Mamba2Metadata,
+    mupVector?: Tensor,
+  ): RankSum {
     const { backend } = this.#context;
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
@@ -182,16 +193,18 @@ export class MambaMixer2 implements Module {
     return this.#norm.sharesOneGroup && !this.#useOutBias ? this.#projectShared(y, gate) : this.#project(y, gate);
   }
 
-  #project(y: Tensor, gate: Tensor): Tensor {
-    return this.#outProj.forward(this.#norm.forward(y, gate));
+  #project(y: Tensor, gate: Tensor): RankSum {
+    return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#norm.forward(y, gate)));
   }
 
   /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */
-  #projectShared(y: Tensor, gate: Tensor): Tensor {
-    const { backend, group } = this.#context;
+  #projectShared(y: Tensor, gate: Tensor): RankSum {
     const { rows, squareSums } = this.#norm.forwardPartial(y, gate);
-    const [projected, sums] = backend.allReduce([this.#outProj.forwardPartial(rows), squareSums], group);
-    return this.#norm.scale(projected, sums);
+    return {
+      group: this.#context.group,
+      summands: [this.#outProj.forwardPartial(rows), squareSums],
+      finish: ([projected, sums]) => this.#norm.scale(projected, sums),
+    };
   }
 
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */

@@ -5,6 +5,7 @@ import { RowParallelLinear } from './linear.ts';
 import { MergedColumnParallelLinear } from './merged-column-parallel-linear.ts';
 import { type Module, type Parameter, prefixed } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
+import { plainSum, type RankSum, sumOverRanks } from './rank-sum.ts';
 import type { ShardSpec } from './weight-loaders.ts';
 
 export interface MlpOptions {
@@ -83,9 +84,15 @@ export class Mlp implements Module {
    * @returns (T, hiddenSize), the same on all ranks.
    */
   forward(x: Tensor, inputDelta?: Tensor): Tensor {
-    const { backend } = this.#context;
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(x, inputDelta)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, inputDelta?: Tensor): RankSum {
+    const { backend, group } = this.#context;
     const projected = this.#inputProj.forward(x);
-    return this.#outputProj.forward(this.#activate(inputDelta ? backend.add(projected, inputDelta) : projected));
+    const activated = this.#activate(inputDelta ? backend.add(projected, inputDelta) : projected);
+    return plainSum(group, this.#outputProj.forwardPartial(activated));
   }
 
   #activate(projected: Tensor): Tensor {

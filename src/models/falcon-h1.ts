@@ -7,6 +7,7 @@ import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
 import { type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
+import { sumOverRanks } from '../layers/rank-sum.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { readActivation } from './activation-config.ts';
@@ -145,8 +146,10 @@ class FalconH1Layer implements DecoderLayer {
     const { ssmInMultiplier, ssmOutMultiplier, attentionInMultiplier, attentionOutMultiplier } = this.#config;
     const normed = this.#inputNorm.forward(hiddenStates);
     const { cache, metadata } = step;
-    const mixed = this.mixer.forward(times(normed, ssmInMultiplier), cache, metadata, this.#mupVector);
-    const attended = this.attention.forward(times(normed, attentionInMultiplier), step);
+    const [mixed, attended] = sumOverRanks(backend, [
+      this.mixer.forwardPartial(times(normed, ssmInMultiplier), cache, metadata, this.#mupVector),
+      this.attention.forwardPartial(times(normed, attentionInMultiplier), step),
+    ]);
     const both = backend.add(times(mixed, ssmOutMultiplier), times(attended, attentionOutMultiplier));
     const residual = backend.add(hiddenStates, both);
     const fed = this.#feedForward.forward(this.#preFeedForwardNorm.forward(residual));

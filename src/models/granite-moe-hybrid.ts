@@ -9,6 +9,7 @@ import type { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
 import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
+import { type RankSum, sumOverRanks } from '../layers/rank-sum.ts';
 import { ReplicatedLinear } from '../layers/replicated-linear.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -145,8 +146,12 @@ class GraniteLayer implements DecoderLayer {
     const mixed = this.#mixing.forward(this.#inputNorm.forward(hiddenStates), step);
     const residual = this.#residual(hiddenStates, mixed);
     const normed = this.#postAttentionNorm.forward(residual);
-    const shared = this.#sharedMlp.forward(normed);
-    return this.#residual(residual, this.#moe ? backend.add(this.#moe.forward(normed), shared) : shared);
+    if (!this.#moe) return this.#residual(residual, this.#sharedMlp.forward(normed));
+    const [routed, shared] = sumOverRanks(backend, [
+      this.#moe.forwardPartial(normed),
+      this.#sharedMlp.forwardPartial(normed),
+    ]);
+    return this.#residual(residual, backend.add(routed, shared));
   }
 
   #residual(hiddenStates: Tensor, change: Tensor): Tensor {
@@ -188,9 +193,9 @@ class GraniteMoe implements Module {
     yield* this.#experts.parameters();
   }
 
-  forward(x: Tensor): Tensor {
+  forwardPartial(x: Tensor): RankSum {
     const options = { topK: this.#topK, scoring: 'softmax', renormalize: true } as const;
-    return this.#experts.forward(x, this.#context.backend.topKRouting(this.#router.forward(x), options));
+    return this.#experts.forwardPartial(x, this.#context.backend.topKRouting(this.#router.forward(x), options));
   }
 }
 

@@ -6,6 +6,7 @@ import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { Mlp } from '../layers/mlp.ts';
 import { Loaded, type Module, type Parameter, prefixed } from '../layers/parameter.ts';
 import type { QuantizationConfig } from '../layers/quantization.ts';
+import { sumOverRanks } from '../layers/rank-sum.ts';
 import { ReplicatedLinear } from '../layers/replicated-linear.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import { tensorSink } from '../layers/row-sink.ts';
@@ -164,10 +165,11 @@ class NemotronHMoe implements Module {
     const { backend } = this.#context;
     const logits = this.#gate.forward(x);
     const routing = backend.topKRouting(logits, this.#config.moe.routing, this.#correctionBias.get());
-    const routed = this.#latent
-      ? this.#latent.out.forward(this.#experts.forward(this.#latent.into.forward(x), routing))
-      : this.#experts.forward(x, routing);
-    return backend.add(routed, this.#sharedExperts.forward(x));
+    const [routed, shared] = sumOverRanks(backend, [
+      this.#experts.forwardPartial(this.#latent ? this.#latent.into.forward(x) : x, routing),
+      this.#sharedExperts.forwardPartial(x),
+    ]);
+    return backend.add(this.#latent ? this.#latent.out.forward(routed) : routed, shared);
   }
 }
 

@@ -25,6 +25,8 @@ const MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
 /** What whole models are asked for. */
 const REQUESTS = [1, 64];
 const PROMPT_TOKENS = [STEP_TOKENS];
+/** Of each request: a step takes a millisecond or less, and the card needs some to get up to speed. */
+const LEAST_TOKENS = 256;
 
 interface GpuValues {
   readonly dtype: readonly string[];
@@ -64,7 +66,8 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     const models: GpuReport['models'][number][] = [];
     for (const shape of MODELS) {
       const source = { name: shape, config: MODEL_SHAPES[shape] };
-      const plan = { promptTokens: PROMPT_TOKENS, batchSizes: [], requests: REQUESTS, generateTokens, repetitions };
+      const tokens = { promptTokens: PROMPT_TOKENS, generateTokens: Math.max(LEAST_TOKENS, generateTokens) };
+      const plan = { ...tokens, batchSizes: [], requests: REQUESTS, repetitions };
       const limits = {
         slots: Math.max(...REQUESTS),
         stepTokens: STEP_TOKENS,

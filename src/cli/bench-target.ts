@@ -109,7 +109,7 @@ type Loaded = Omit<BenchTarget, 'memory'>;
 
 async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
   const checkpoint = await Checkpoint.open(folder);
-  const stored = storage(checkpoint.config, load.dtype, checkpointDType(checkpoint), load.tensorParallelSize);
+  const stored = storage(checkpoint.config, load, checkpointDType(checkpoint));
   await checkpoint.close();
   const begin = performance.now();
   const { slots: maxNumSeqs, stepTokens: maxNumBatchedTokens, ...options } = load;
@@ -119,7 +119,7 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
 
 async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
   const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
-  const stored = storage(json, dtype, 'float32', tensorParallelSize);
+  const stored = storage(json, load, 'float32');
   const begin = performance.now();
   const options = { name, device, dtype, slots, maxModelLen, checkFinite: false };
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
@@ -137,9 +137,8 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
 
 function storage(
   json: JsonObject,
-  asked: string,
+  { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
   autoDType: WeightDType,
-  size: number,
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
   const { weightDType, quantConfig } = weightStorage(asked, autoDType);
   const modelOn = (group: ProcessGroup) =>
@@ -148,19 +147,21 @@ function storage(
   const table = new ParameterTable(model);
   // Every matrix follows the config or none does.
   const dtype = quantConfig?.weightDType('') ?? weightDType;
-  const weights = memoryByDType(table)[dtype];
+  // The processor widens float16; a GPU keeps its two bytes.
+  const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
+  const weights = memoryByDType(table)[kept];
   const names = table.names();
   const lookups = names.includes('lm_head.weight')
     ? names.filter((name) => /(^|\.)(embeddings|embed_tokens)\./.test(name))
     : [];
   const isExpert = (name: string) => /(^|\.)(block_sparse_moe\.(input|output)_linear|experts)\./.test(name);
   const bytesOf = (some: readonly string[]) =>
-    some.reduce((sum, name) => sum + matrixBytes(table.shape(name), dtype), 0);
+    some.reduce((sum, name) => sum + matrixBytes(table.shape(name), kept), 0);
   const experts = { weights: bytesOf(names.filter(isExpert)), visited: visitedExperts(json) };
   const state = stateBytes(model);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
   const held = {
-    weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), dtype), 0),
+    weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), kept), 0),
     state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
   };
   const matrices = names.filter((name) => isMatrix(name, table.shape(name)));

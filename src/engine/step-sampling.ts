@@ -45,11 +45,11 @@ export class StepSampling {
 
   /**
    * @param logits (rows, vocabSize)
-   * @param vectors `vectors`, as tensors.
+   * @param vectors `vectors` as tensors; what follows is for others.
    * @param kept what was sampled last for each slot; undefined where the backend does not sample.
    */
   run(backend: Backend, logits: Tensor, vectors: readonly Tensor[], kept: Tensor | undefined): SampledLogits {
-    const [rows, edits, sampledRows, logitsRows] = vectors;
+    const [rows, edits, sampledRows, logitsRows] = vectors.slice(0, this.vectors.length);
     if (!this.hasSampled || !kept) return { logits, sampled: undefined };
     const chosenFrom = sampledRows ? backend.gatherRows(logits, sampledRows) : logits;
     const sampled = backend.sampling?.sampleTokens(chosenFrom, [rows, edits], kept);

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { MLP_ACTIVATIONS } from '../../../src/backends/feed-forward-ops.ts';
+import { GREEDY, samplingVectors } from '../../../src/backends/sampling-ops.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
 import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
@@ -181,6 +182,14 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
       }
       backend.gatherRows(zeros(T, 8), indices(0));
       backend.scaleRows(zeros(T, 8), zeros(T, 1), 8, 1e-5);
+      const sampled = samplingVectors(Array.from({ length: T }, (_, slot) => ({ ...GREEDY, slot })));
+      backend.sampling?.sampleTokens(
+        zeros(T, 48),
+        sampled.map((vector) => indices(...vector)),
+        zeros(T),
+      );
+      const row = indices(...new Int32Array(T));
+      backend.sampling?.takeSampled(row, row, zeros(T));
       const decay = { dt: zeros(T, 4), A: zeros(4), dtBias: zeros(4), dtSoftplus: true };
       backend.logDecaySums(decay);
       backend.logDecaySums({ ...decay, queryStartLoc: indices(0, T) });

@@ -62,8 +62,17 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 
-  /** Readies what `run` enqueues (compiles it, for example) without running it. */
-  prepare?(run: () => void): Promise<void>;
+  /**
+   * Readies what each of `runs` enqueues without running it.
+   * @param onProgress is told how many of how many kernels are compiled.
+   */
+  prepare?(runs: readonly (() => void)[], onProgress?: (compiled: number, total: number) => void): Promise<void>;
+
+  /**
+   * How many rows may take the place of one in what `run` enqueues, for no tensor to become larger than every operation
+   * takes. Nothing runs. Absent: any number.
+   */
+  maxRows?(run: () => void): number;
 
   /** Gives back what garbage collection does not. The backend can't be used any more. */
   dispose?(): void;
@@ -134,6 +143,17 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
 
   /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
+
+  /**
+   * The same for the matrices of one kind of all experts of a mixture, which `fusedMoe` takes together, and nothing else.
+   * Absent: a backend for which it makes no difference how they are written.
+   */
+  expertWeightWriters?(
+    count: number,
+    outFeatures: number,
+    inFeatures: number,
+    dtype: WeightDType,
+  ): LinearWeightWriter[];
 
   /** The same of all rows at once. `weight` may be reused after. */
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;

@@ -16,6 +16,7 @@ export class ProgressDisplay {
     if (status === 'ready' || status === 'done') this.stop();
     if (loaded === undefined || total === undefined) return;
     if (status === 'load') this.show('Loading weights', loaded, total);
+    if (status === 'compile') this.show('Compiling kernels', loaded, total);
     if (status === 'progress') this.show(file, loaded, total, true);
   };
 

@@ -100,6 +100,8 @@ export function exportedLength({ length, kvCache }: StateFootprint, numTokens: n
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
 export interface Executor {
   readonly stateFootprint: StateFootprint;
+  /** Tokens that a step takes at most. */
+  readonly maxBatchedTokens?: number | undefined;
   /** Whether it chooses tokens itself where it is asked to; then steps may be begun before the last one's output is there. */
   readonly samplesTokens?: boolean | undefined;
   execute(batch: Batch): Promise<StepOutput>;

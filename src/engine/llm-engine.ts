@@ -60,7 +60,8 @@ export class LLMEngine {
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
     this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
-    this.#scheduler = new Scheduler(this.#states, maxNumBatchedTokens, executor.samplesTokens ?? false);
+    const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
+    this.#scheduler = new Scheduler(this.#states, mostTokens, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
 

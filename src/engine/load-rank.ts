@@ -23,23 +23,29 @@ export interface RankOptions extends KvCacheLimits {
   readonly kernels?: CompiledKernels | undefined;
 }
 
+/** Who watches the loading of a rank. */
+export interface LoadWatch {
+  readonly onProgress?: ProgressCallback | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Makes one rank of a checkpoint's model and loads its shard. */
 export async function loadRank(
   checkpoint: Checkpoint,
   group: ProcessGroup,
   options: RankOptions,
-  watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
+  watch: LoadWatch = {},
 ): Promise<ModelRunner> {
   const definition = defineModel(checkpoint.config, checkpoint.names());
-  return makeRank(definition, group, options, checkpointDType(checkpoint), (model) =>
-    loadWeights(model, definition, checkpoint, { ...options, ...watch }),
-  );
+  const fill = (model: CausalLM) => loadWeights(model, definition, checkpoint, { ...options, ...watch });
+  return makeRank(definition, group, options, checkpointDType(checkpoint), fill, watch);
 }
 
 /**
  * Makes one rank of a model, wherever its weights come from.
  * @param autoDType how weights are stored where `dtype` is auto, and what blockwise dtypes leave alone.
  * @param fill loads this rank's shard of every weight.
+ * @param watch is told of what comes after: `fill` tells of itself.
  */
 export async function makeRank(
   definition: ModelDefinition,
@@ -47,6 +53,7 @@ export async function makeRank(
   options: RankOptions,
   autoDType: WeightDType,
   fill: (model: CausalLM) => Promise<void>,
+  { onProgress, signal }: LoadWatch,
 ): Promise<ModelRunner> {
   const backend = await createBackend(options.device, options.kernels);
   try {
@@ -63,7 +70,11 @@ export async function makeRank(
       chunkSize: definition.config.chunkSize,
       group,
     });
-    await runner.prepare();
+    signal?.throwIfAborted();
+    await runner.prepare((loaded, total) => {
+      onProgress?.({ status: 'compile', name: options.name, loaded, total, progress: (100 * loaded) / total });
+    });
+    signal?.throwIfAborted();
     return runner;
   } catch (error) {
     backend.dispose?.();

@@ -1,6 +1,5 @@
 import type { Backend } from '../backends/backend.ts';
-import { GREEDY, LAST_SAMPLED, type SampledRow, samplingVectors } from '../backends/sampling-ops.ts';
-import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
+import { LAST_SAMPLED, type SampledRow } from '../backends/sampling-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, DisposedError } from '../errors.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
@@ -26,6 +25,7 @@ import {
   type StatePlace,
   type StepOutput,
 } from './executor.ts';
+import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
 import { StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
 import { type SampledLogits, StepSampling } from './step-sampling.ts';
@@ -35,10 +35,6 @@ export interface ModelRunnerOptions extends StateCacheSize {
   /** Default: one rank. */
   readonly group?: ProcessGroup | undefined;
 }
-
-/** Rows of the steps that are made ready before the first: one, a few, many. */
-const PREPARED_DECODES = [1, 8, 64];
-const PREPARED_PREFILLS = [8, 512];
 
 /** A model with its states. */
 interface Loaded {
@@ -65,6 +61,7 @@ export class ModelRunner implements Executor {
   readonly #chunkSize: number;
   readonly #slots: number;
   readonly #group: ProcessGroup;
+  #maxBatchedTokens = Number.POSITIVE_INFINITY;
   /** Memory for the next logits. */
   #spare: Float32Array<ArrayBuffer> | undefined;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
@@ -90,29 +87,16 @@ export class ModelRunner implements Executor {
     return this.#backend.sampling !== undefined && this.#group.size === 1;
   }
 
-  /** Readies the kernels of steps of usual sizes, so that no request waits for them. */
-  async prepare(): Promise<void> {
-    const backend = this.#backend;
-    if (!backend.prepare) return;
-    const { model, states, none, sampled } = this.#usable();
-    if (model.kvCacheSizes.length > 0) return;
-    for (const rows of PREPARED_DECODES) {
-      await backend.prepare(() => {
-        const indices = (value: number) => backend.tensor(new Int32Array(rows).fill(value), [rows]);
-        const metadata = decodeMetadata(indices(PAD_SLOT_ID), none, this.#chunkSize);
-        const logits = model.computeLogits(model.forward({ inputIds: indices(0), cache: states.layers, metadata }));
-        if (sampled) this.#prepareSampling(logits, sampled);
-      });
-    }
-    for (const numTokens of PREPARED_PREFILLS) {
-      await backend.prepare(() => {
-        const sequences = [{ slot: PAD_SLOT_ID, numComputedTokens: 0, numTokens }];
-        const metadata = buildMamba2Metadata(backend, sequences, { chunkSize: this.#chunkSize });
-        const inputIds = backend.tensor(new Int32Array(numTokens), [numTokens]);
-        const hiddenStates = model.forward({ inputIds, cache: states.layers, metadata });
-        model.computeLogits(backend.gatherRows(hiddenStates, backend.tensor(new Int32Array(1), [1])));
-      });
-    }
+  get maxBatchedTokens(): number {
+    return this.#maxBatchedTokens;
+  }
+
+  /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
+  async prepare(onProgress?: (compiled: number, total: number) => void): Promise<void> {
+    const { model, states, sampled } = this.#usable();
+    const parts = { backend: this.#backend, model, states, sampled, slots: this.#slots, chunkSize: this.#chunkSize };
+    this.#maxBatchedTokens = maxBatchedTokens(parts);
+    await prepareSteps(parts, this.#maxBatchedTokens, onProgress);
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
@@ -234,15 +218,6 @@ export class ModelRunner implements Executor {
     ]);
     const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
     return { logits: values, sampled: tokens, logDecays: sums && selectLogDecays(sums, rows, layers, size) };
-  }
-
-  #prepareSampling(logits: Tensor, sampled: Tensor): void {
-    const backend = this.#backend;
-    const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
-    const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
-    backend.sampling?.sampleTokens(logits, vectors, sampled);
-    const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
-    backend.sampling?.takeSampled(indices, indices, sampled);
   }
 
   #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {

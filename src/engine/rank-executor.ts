@@ -43,6 +43,7 @@ export class RankExecutor implements Executor {
   #asked = 0;
   #stateFootprint: StateFootprint = { bytes: 0, length: 0 };
   #samplesTokens = false;
+  #maxBatchedTokens = Number.POSITIVE_INFINITY;
 
   private constructor(
     source: WeightSource,
@@ -87,6 +88,8 @@ export class RankExecutor implements Executor {
       const replies = await executor.#allReplies(LOADING);
       executor.#stateFootprint = totalFootprint(replies);
       executor.#samplesTokens = replies.every((reply) => reply.type === 'ready' && reply.samplesTokens);
+      const most = replies.map((reply) => (reply.type === 'ready' ? reply.maxBatchedTokens : Number.POSITIVE_INFINITY));
+      executor.#maxBatchedTokens = Math.min(...most);
     } catch (error) {
       await executor.dispose();
       throw error;
@@ -98,6 +101,10 @@ export class RankExecutor implements Executor {
 
   get stateFootprint(): StateFootprint {
     return this.#stateFootprint;
+  }
+
+  get maxBatchedTokens(): number {
+    return this.#maxBatchedTokens;
   }
 
   get samplesTokens(): boolean {

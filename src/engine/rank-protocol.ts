@@ -50,6 +50,11 @@ export interface RankResult {
 export type RankMessage =
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }
-  | { readonly type: 'ready'; readonly stateFootprint: StateFootprint; readonly samplesTokens: boolean }
+  | {
+      readonly type: 'ready';
+      readonly stateFootprint: StateFootprint;
+      readonly samplesTokens: boolean;
+      readonly maxBatchedTokens: number;
+    }
   | { readonly type: 'result'; readonly id: number; readonly result: RankResult }
   | { readonly type: 'error'; readonly error: SerializedError };

@@ -38,8 +38,8 @@ class RankHost {
   async #start(start: RankStart): Promise<void> {
     const runner = this.#load(start);
     this.#started = { start, runner };
-    const { stateFootprint, samplesTokens } = await runner;
-    this.#port.post({ type: 'ready', stateFootprint, samplesTokens });
+    const { stateFootprint, samplesTokens, maxBatchedTokens } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens });
   }
 
   async #load({ source, memory, rank, options }: RankStart): Promise<ModelRunner> {

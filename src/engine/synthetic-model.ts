@@ -1,12 +1,11 @@
 import type { JsonObject } from '../checkpoint/json.ts';
-import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { yieldToEventLoop } from './event-loop.ts';
 import type { Executor } from './executor.ts';
-import { makeRank, type RankOptions } from './load-rank.ts';
+import { type LoadWatch, makeRank, type RankOptions } from './load-rank.ts';
 import { BLOCK_VALUES } from './load-weights.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { SyntheticWeight } from './synthetic-weights.ts';
@@ -18,18 +17,12 @@ export interface SyntheticSource {
   readonly seed: number;
 }
 
-/** Who watches the making of a model. */
-interface Watch {
-  readonly onProgress?: ProgressCallback | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** Makes a model of random weights on `size` ranks. Any number of ranks makes the same model. */
 export async function loadSynthetic(
   source: SyntheticSource,
   size: number,
   options: RankOptions,
-  watch: Watch = {},
+  watch: LoadWatch = {},
 ): Promise<Executor> {
   if (size === 1) return loadSyntheticRank(source, singleProcess, options, watch);
   const { RankExecutor } = await import('./rank-executor.ts');
@@ -41,14 +34,19 @@ export async function loadSyntheticRank(
   { config, seed }: SyntheticSource,
   group: ProcessGroup,
   options: RankOptions,
-  watch: Watch = {},
+  watch: LoadWatch = {},
 ): Promise<ModelRunner> {
   const fill = (model: CausalLM) => fillWeights(model, seed, options.name, watch);
-  return makeRank(defineModel(config), group, options, 'float32', fill);
+  return makeRank(defineModel(config), group, options, 'float32', fill, watch);
 }
 
 /** Block by block, as from a checkpoint, so that the peak of memory is one too. */
-async function fillWeights(model: CausalLM, seed: number, name: string, { onProgress, signal }: Watch): Promise<void> {
+async function fillWeights(
+  model: CausalLM,
+  seed: number,
+  name: string,
+  { onProgress, signal }: LoadWatch,
+): Promise<void> {
   const table = new ParameterTable(model);
   const total = table.names().reduce((sum, parameter) => sum + table.valuesToRead(parameter), 0);
   const scratch = new Float32Array(BLOCK_VALUES);

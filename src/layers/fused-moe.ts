@@ -1,4 +1,4 @@
-import type { LinearWeight } from '../backends/backend.ts';
+import type { LinearWeight, LinearWeightWriter } from '../backends/backend.ts';
 import type { MlpActivation } from '../backends/feed-forward-ops.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
@@ -6,7 +6,7 @@ import { linearDType } from './linear.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';
 import type { QuantizationConfig } from './quantization.ts';
 import { plainSum, type RankSum, sumOverRanks } from './rank-sum.ts';
-import { linearWeightSink, type RowSink } from './row-sink.ts';
+import { type RowSink, writerSink } from './row-sink.ts';
 import { loadShard, mambaV2ShardedWeightLoader, shardedWeightLoader, type WeightLoader } from './weight-loaders.ts';
 
 export interface FusedMoeOptions {
@@ -35,6 +35,8 @@ export class FusedMoe implements Module {
   readonly #options: FusedMoeOptions;
   readonly #up: readonly Loaded<LinearWeight>[];
   readonly #down: readonly Loaded<LinearWeight>[];
+  /** Where all experts' matrices of a kind are written together. */
+  readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
     this.#context = parent.sharing(options.intermediateSize);
@@ -86,21 +88,23 @@ export class FusedMoe implements Module {
     return plainSum(group, backend.fusedMoe(x, routing, experts, activation, gated));
   }
 
-  *#separate({ name, shape, ownShape, loader, experts }: ExpertMatrices): Iterable<readonly [string, Parameter]> {
-    for (const [e, target] of experts.entries()) {
-      yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(ownShape, target) }];
+  *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
+    const { name, shape, loader, experts } = matrices;
+    for (const e of experts.keys()) {
+      yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(matrices, e) }];
     }
   }
 
-  #stacked({ name, shape, ownShape, loader, experts }: ExpertMatrices): readonly [string, Parameter] {
+  #stacked(matrices: ExpertMatrices): readonly [string, Parameter] {
+    const { name, shape, ownShape, loader, experts } = matrices;
     const place = (): RowSink => {
       let next = 0;
       // A row of the stacked tensor is an expert's whole matrix.
-      const write = (matrices: Float32Array) => {
+      const write = (values: Float32Array) => {
         const size = ownShape[0] * ownShape[1];
-        for (let begin = 0; begin < matrices.length; begin += size) {
-          const sink = this.#sink(ownShape, experts[next]);
-          sink.write(matrices.subarray(begin, begin + size));
+        for (let begin = 0; begin < values.length; begin += size) {
+          const sink = this.#sink(matrices, next);
+          sink.write(values.subarray(begin, begin + size));
           sink.finish();
           next++;
         }
@@ -110,10 +114,14 @@ export class FusedMoe implements Module {
     return [`${name}.weight`, { shape: [experts.length, ...shape], loader: eachOf(loader), place }];
   }
 
-  #sink(shape: readonly [number, number], target: Loaded<LinearWeight>): RowSink {
+  #sink({ ownShape: [rows, columns], experts }: ExpertMatrices, expert: number): RowSink {
     const { prefix, quantConfig } = this.#options;
+    const { backend } = this.#context;
     const dtype = linearDType(this.#context, { bias: false, prefix: `${prefix}.experts`, quantConfig });
-    return linearWeightSink(this.#context.backend, shape, dtype, (weight) => target.set(weight));
+    const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(experts.length, rows, columns, dtype);
+    if (together) this.#writers.set(experts, together);
+    const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);
+    return writerSink(writer, columns, (weight) => experts[expert].set(weight));
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Backend, LinearWeight } from '../backends/backend.ts';
+import type { Backend, LinearWeight, LinearWeightWriter } from '../backends/backend.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount, type Tensor } from '../tensor/tensor.ts';
 
@@ -38,7 +38,15 @@ export function linearWeightSink(
   dtype: WeightDType,
   place: (weight: LinearWeight) => void,
 ): RowSink {
-  const writer = backend.linearWeightWriter(outFeatures, inFeatures, dtype);
+  return writerSink(backend.linearWeightWriter(outFeatures, inFeatures, dtype), inFeatures, place);
+}
+
+/** Writes a matrix from its first row on. */
+export function writerSink(
+  writer: LinearWeightWriter,
+  inFeatures: number,
+  place: (weight: LinearWeight) => void,
+): RowSink {
   let nextRow = 0;
   return {
     write: (rows) => {

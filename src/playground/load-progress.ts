@@ -14,18 +14,21 @@ export class LoadProgress {
   /** By file: what is fetched or stored. */
   readonly #files = new Map<string, Count>();
   #weights: Count | undefined;
+  #kernels: Count | undefined;
   #isReady = false;
 
   add({ status, file, loaded, total }: ProgressEvent): void {
     if (status === 'ready') this.#isReady = true;
     if (loaded === undefined || total === undefined) return;
     if (status === 'load') this.#weights = { loaded, total };
+    else if (status === 'compile') this.#kernels = { loaded, total };
     else if (file !== undefined) this.#files.set(file, { loaded, total });
   }
 
-  /** 0 to 1. Weights are read as they come, so whichever is further back tells. */
+  /** 0 to 1. Weights are read as they come, so whichever is further back tells. Kernels, after them, begin anew. */
   get fraction(): number {
     if (this.#isReady) return 1;
+    if (this.#kernels) return this.#kernels.loaded / this.#kernels.total;
     const { loaded, total } = this.#fetched;
     const fetched = total === 0 ? 0 : loaded / total;
     const read = this.#weights ? this.#weights.loaded / this.#weights.total : 0;
@@ -36,6 +39,7 @@ export class LoadProgress {
   /** A line for people. */
   get text(): string {
     if (this.#isReady) return 'Ready.';
+    if (this.#kernels) return `Compiling for the GPU: ${this.#kernels.loaded} of ${this.#kernels.total} …`;
     const { loaded, total } = this.#fetched;
     if (total === 0) return 'Looking for the model …';
     if (loaded < total) return `${formatBytes(loaded)} of ${formatBytes(total)} are here …`;

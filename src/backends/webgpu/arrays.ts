@@ -19,11 +19,16 @@ export class GpuArrays {
     this.#maxBytes = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
   }
 
+  /** Rows of so many floats that one binding holds. */
+  rowsAtOnce(stride: number): number {
+    return Math.max(1, Math.floor(this.#maxBytes / (4 * Math.max(1, stride))));
+  }
+
   /** Memory for a tensor, with these values or not set yet: outside of scopes zeros. */
   make(shape: readonly number[], data?: Float32Array): GpuTensor {
     const stride = rowStride(shape);
     const [rows = 1] = shape;
-    const rowsAtOnce = Math.max(1, Math.floor(this.#maxBytes / (4 * Math.max(1, stride))));
+    const rowsAtOnce = this.rowsAtOnce(stride);
     if (rows <= rowsAtOnce) return this.#makePart(shape, stride, data);
     const rowSize = elementCount(shape.slice(1));
     const parts: TensorPart[] = [];
@@ -49,19 +54,6 @@ export class GpuArrays {
     const parts = x.parts.map(({ firstRow, tensor }) => ({ firstRow, tensor: of(tensor) }));
     const [first] = parts;
     return new GpuTensor(parts, [x.shape[0], ...first.tensor.shape.slice(1)], first.tensor.offset, first.tensor.stride);
-  }
-
-  sliceRows(x: GpuTensor, begin: number, end: number): GpuTensor {
-    const shape = [end - begin, ...x.shape.slice(1)];
-    const parts = x.parts.flatMap(({ firstRow, tensor }) => {
-      const first = Math.max(begin, firstRow);
-      const last = Math.min(end, firstRow + (tensor.shape[0] ?? 1));
-      if (first >= last && x.parts.length > 1) return [];
-      const offset = tensor.offset + (first - firstRow) * tensor.stride;
-      const rows = new GpuTensor(tensor.storage, [last - first, ...x.shape.slice(1)], offset, tensor.stride);
-      return [{ firstRow: first - begin, tensor: rows }];
-    });
-    return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, shape, 0, x.stride);
   }
 
   /** A contiguous copy on the host, in the memory of `reuse` if it is large enough. */

@@ -81,6 +81,19 @@ export interface TensorPart {
   readonly tensor: GpuTensor;
 }
 
+/** A view of rows [begin, end) of x. */
+export function rowsOf(x: GpuTensor, begin: number, end: number): GpuTensor {
+  const parts = x.parts.flatMap(({ firstRow, tensor }) => {
+    const first = Math.max(begin, firstRow);
+    const last = Math.min(end, firstRow + (tensor.shape[0] ?? 1));
+    if (first >= last && x.parts.length > 1) return [];
+    const offset = tensor.offset + (first - firstRow) * tensor.stride;
+    const rows = new GpuTensor(tensor.storage, [last - first, ...x.shape.slice(1)], offset, tensor.stride);
+    return [{ firstRow: first - begin, tensor: rows }];
+  });
+  return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, [end - begin, ...x.shape.slice(1)], 0, x.stride);
+}
+
 /** Floats from row to row in new tensors: rows begin at multiples of 16 bytes, so that kernels can read vectors. */
 export function rowStride(shape: readonly number[]): number {
   const rowSize = elementCount(shape.slice(1));

@@ -1,6 +1,6 @@
 import { MLP_ACTIVATIONS } from '../feed-forward-ops.ts';
 import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
-import type { ActivateOperation, AddWeightedOperation, TopKRoutingOperation } from './operation.ts';
+import type { ActivateOperation, TopKRoutingOperation } from './operation.ts';
 
 export function lowerActivate(lowering: Lowering, { gate, x, activation, out }: ActivateOperation): void {
   const [T, C] = out.shape;
@@ -31,19 +31,6 @@ export function lowerTopKRouting(lowering: Lowering, { logits, options, bias, ou
         ...place('out', out),
       },
       workgroups: rowGrid(1, T),
-    },
-  );
-}
-
-export function lowerAddWeighted(lowering: Lowering, { x, weights, out }: AddWeightedOperation): void {
-  const [T, C] = x.shape;
-  lowering.dispatch(
-    'add-weighted',
-    {},
-    {
-      bindings: { x: x.storage, weights: weights.storage, out: out.storage },
-      params: { T, C, ...place('x', x), ...place('weights', weights), ...place('out', out) },
-      workgroups: elementGrid(C, T),
     },
   );
 }

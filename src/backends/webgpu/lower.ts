@@ -1,7 +1,8 @@
 import type { FusedOperation } from './fused-operation.ts';
 import { lowerCacheRows, lowerPagedAttention, lowerRotaryEmbedding, lowerRotaryTable } from './lower-attention.ts';
 import { lowerChunkedScan } from './lower-chunked-scan.ts';
-import { lowerActivate, lowerAddWeighted, lowerTopKRouting } from './lower-feed-forward.ts';
+import { lowerExpertLinear, lowerExpertSum, lowerExpertTable } from './lower-experts.ts';
+import { lowerActivate, lowerTopKRouting } from './lower-feed-forward.ts';
 import { lowerGatedStateSpace } from './lower-gated-state-space.ts';
 import { lowerLinear, lowerNormLinear } from './lower-linear.ts';
 import {
@@ -100,8 +101,14 @@ export function lower(lowering: Lowering, operation: Operation | FusedOperation)
     case 'topKRouting':
       lowerTopKRouting(lowering, operation);
       break;
-    case 'addWeighted':
-      lowerAddWeighted(lowering, operation);
+    case 'expertTable':
+      lowerExpertTable(lowering, operation);
+      break;
+    case 'expertLinear':
+      lowerExpertLinear(lowering, operation);
+      break;
+    case 'expertSum':
+      lowerExpertSum(lowering, operation);
       break;
     case 'sampleTokens':
       lowerSampleTokens(lowering, operation);

@@ -2,6 +2,7 @@ import type { GroupLayout } from '../backend.ts';
 import type { MlpActivation, RoutingOptions } from '../feed-forward-ops.ts';
 import type { Activation } from '../state-space-ops.ts';
 import type { Command } from './command.ts';
+import type { ExpertLinearOperation, ExpertSumOperation, ExpertTableOperation } from './expert-operation.ts';
 import type { GpuIndices, GpuTensor } from './gpu-tensor.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 
@@ -31,7 +32,9 @@ export type Operation =
   | PagedAttentionOperation
   | ActivateOperation
   | TopKRoutingOperation
-  | AddWeightedOperation
+  | ExpertTableOperation
+  | ExpertLinearOperation
+  | ExpertSumOperation
   | SampleTokensOperation
   | TakeSampledOperation
   | CommandOperation;
@@ -227,15 +230,6 @@ export interface TopKRoutingOperation {
   readonly logits: GpuTensor;
   readonly options: RoutingOptions;
   readonly bias: GpuTensor | undefined;
-  readonly out: GpuTensor;
-}
-
-/** out += weights * x, in place: an expert's part of a mixture. */
-export interface AddWeightedOperation {
-  readonly type: 'addWeighted';
-  readonly x: GpuTensor;
-  /** (T, 1) */
-  readonly weights: GpuTensor;
   readonly out: GpuTensor;
 }
 

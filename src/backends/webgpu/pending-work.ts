@@ -5,11 +5,12 @@ import { GpuClock, type GpuTime } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from './gpu-memory.ts';
 import { GpuTensor, Storage } from './gpu-tensor.ts';
-import { Kernels } from './kernel.ts';
+import { type Kernel, Kernels } from './kernel.ts';
 import { lower } from './lower.ts';
 import { Lowering } from './lowering.ts';
 import type { Operation } from './operation.ts';
 import { type Plan, PlanMaker } from './plan.ts';
+import { splitRows } from './split-rows.ts';
 
 /** Operations outside of scopes that may wait for somebody to read. */
 const MAX_WAITING = 256;
@@ -44,6 +45,8 @@ export class PendingWork {
   #batch: Batch = emptyBatch();
   #depth = 0;
   #isPlanningStep = false;
+  /** Bytes of the largest storage so far: see {@link largestOf}. */
+  #largest = 0;
   /** Set once there is a float32 weight: see Lowering. */
   isExact = false;
 
@@ -70,6 +73,7 @@ export class PendingWork {
 
   /** Memory for `bytes`: for the scope, with values that a plan writes first, or for good. */
   storage(bytes: number, data?: Float32Array | Int32Array): Storage {
+    this.#largest = Math.max(this.#largest, bytes);
     if (this.isInScope) {
       if (data && this.#isPlanningStep) {
         throw new ArgumentError('A step makes a tensor of host data.', 'Pass what varies as an input of the step.');
@@ -134,21 +138,47 @@ export class PendingWork {
     return results;
   }
 
-  /** Plans what `run` enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
-  async prepare(run: () => void): Promise<void> {
+  /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
+  async prepare(
+    runs: readonly (() => void)[],
+    onProgress: (compiled: number, total: number) => void = () => {},
+  ): Promise<void> {
+    this.#planBatch();
+    // All are begun before any is awaited: they compile in parallel.
+    const kernels = new Set(runs.flatMap((run) => this.#kernelsOf(run)));
+    let compiled = 0;
+    const counted = Array.from(kernels, async ({ ready }) => {
+      await ready;
+      onProgress(++compiled, kernels.size);
+    });
+    const done = this.#gpu.device.queue.onSubmittedWorkDone();
+    await this.#gpu.unlessItFails(Promise.all([done, ...counted]));
+  }
+
+  /** Bytes of the largest tensor that `run` makes. */
+  largestOf(run: () => void): number {
     this.#planBatch();
     this.#depth++;
-    let plan: Plan;
+    this.#largest = 0;
     try {
       run();
-      plan = this.#makePlan(this.#batch, false, []);
+      return this.#largest;
     } finally {
       this.#depth--;
       this.#batch = emptyBatch();
     }
-    const kernels = plan.commands.flatMap((command) => (command.type === 'dispatch' ? [command.kernel.ready] : []));
-    const done = this.#gpu.device.queue.onSubmittedWorkDone();
-    await this.#gpu.unlessItFails(Promise.all([done, ...kernels]));
+  }
+
+  #kernelsOf(run: () => void): Kernel[] {
+    this.#depth++;
+    try {
+      run();
+      const { commands } = this.#makePlan(this.#batch, false, []);
+      return commands.flatMap((command) => (command.type === 'dispatch' ? [command.kernel] : []));
+    } finally {
+      this.#depth--;
+      this.#batch = emptyBatch();
+    }
   }
 
   /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */
@@ -214,7 +244,7 @@ export class PendingWork {
 
   #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
     const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, this.isExact);
-    for (const operation of fuse(operations, this.#fusions, kept)) lower(lowering, operation);
+    for (const operation of fuse(operations.flatMap(splitRows), this.#fusions, kept)) lower(lowering, operation);
     return this.#plans.make(lowering.commands, uploads, { repeats, kept });
   }
 }

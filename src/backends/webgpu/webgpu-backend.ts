@@ -8,12 +8,13 @@ import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import { GpuArrays } from './arrays.ts';
 import { AttentionCalls } from './attention-calls.ts';
+import { expertWriters } from './expert-matrix.ts';
 import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
 import { FUSIONS } from './fusions.ts';
 import type { GpuTime } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
-import { GpuIndices, GpuTensor, gpuFloats } from './gpu-tensor.ts';
+import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './gpu-tensor.ts';
 import { GpuWeightWriter } from './linear-weight.ts';
 import { matrixWords } from './pack-weights.ts';
 import { PendingWork, type PlannedStep } from './pending-work.ts';
@@ -54,7 +55,7 @@ export class WebGpuBackend implements Backend {
     this.#arrays = new GpuArrays(this, this.#work, gpu);
     this.#rows = new RowCalls(this, this.#work, this.#arrays);
     const attention = new AttentionCalls(this, this.#work, this.#arrays);
-    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays, this.#rows);
+    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays);
     const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
       this.#indices(values, [values.length]),
     );
@@ -80,8 +81,12 @@ export class WebGpuBackend implements Backend {
     await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
   }
 
-  async prepare(run: () => void): Promise<void> {
-    await this.#work.prepare(run);
+  async prepare(runs: readonly (() => void)[], onProgress?: (compiled: number, total: number) => void): Promise<void> {
+    await this.#work.prepare(runs, onProgress);
+  }
+
+  maxRows(run: () => void): number {
+    return this.#arrays.rowsAtOnce(this.#work.largestOf(run) / 4);
   }
 
   /** Sends off what was enqueued, without waiting for anything. */
@@ -163,7 +168,7 @@ export class WebGpuBackend implements Backend {
   sliceRows(x: Tensor, begin: number, end: number): GpuTensor {
     const from = this.#floats(x, 'x', x.shape);
     checkRowRange(x, begin, end);
-    return this.#arrays.sliceRows(from, begin, end);
+    return rowsOf(from, begin, end);
   }
 
   reshape(x: Tensor, shape: readonly number[]): GpuTensor {
@@ -191,6 +196,16 @@ export class WebGpuBackend implements Backend {
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
     if (dtype === 'float32') this.#work.isExact = true;
     return new GpuWeightWriter(this, this.#gpu, this.#work.memory, outFeatures, inFeatures, dtype);
+  }
+
+  expertWeightWriters(
+    count: number,
+    outFeatures: number,
+    inFeatures: number,
+    dtype: WeightDType,
+  ): LinearWeightWriter[] {
+    const writer = this.linearWeightWriter(count * outFeatures, inFeatures, dtype);
+    return expertWriters(writer, count, { outFeatures, inFeatures, dtype });
   }
 
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Backend, LinearWeight } from '../../../src/backends/backend.ts';
 import { MLP_ACTIVATIONS, type RoutingOptions } from '../../../src/backends/feed-forward-ops.ts';
 import { ArgumentError, ShapeError } from '../../../src/errors.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
@@ -100,21 +101,39 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
       expectClose(await backend().read(biased), [0, 0.5, 0, 0.5], tolerance, 'biased');
     });
 
-    const mixtures = WEIGHT_DTYPES.flatMap((dtype) => [true, false].map((gated) => ({ dtype, gated })));
-    test.each(mixtures)('a mixture of experts, $dtype weights, gated: $gated', async ({ dtype, gated }) => {
-      const sizes = { T: 11, C: 40, I: 24, E: 5, gated, dtype };
+    // Few rows and many, also of odd sizes.
+    const mixtures = WEIGHT_DTYPES.flatMap((dtype) => [
+      ...[true, false].map((gated) => ({ T: 11, C: 40, I: 24, E: 5, dtype, gated })),
+      { T: 90, C: 72, I: 136, E: 5, dtype, gated: true },
+      { T: 40, C: 20, I: 12, E: 7, dtype, gated: false },
+    ]);
+    test.each(mixtures)('a mixture of $E experts, $T rows, $dtype weights, gated: $gated', async (sizes) => {
+      const { dtype, gated } = sizes;
       const { x, routing, experts, expected } = mixture(sizes);
       const quantized = dtype === 'int8' || dtype === 'int4';
       const weights = experts.map(({ up, down }) => ({
         up: backend().linearWeight(up, up.length / sizes.C, sizes.C, dtype),
         down: backend().linearWeight(down, sizes.C, sizes.I, dtype),
       }));
-      const run = async (rows: Float32Array, routes: Float32Array) => {
+      const ups = writtenTogether(
+        backend(),
+        experts.map(({ up }) => up),
+        sizes.C,
+        dtype,
+      );
+      const downs = writtenTogether(
+        backend(),
+        experts.map(({ down }) => down),
+        sizes.I,
+        dtype,
+      );
+      const together = ups.map((up, e) => ({ up, down: downs[e] }));
+      const run = async (rows: Float32Array, routes: Float32Array, expertWeights = weights) => {
         const T = rows.length / sizes.C;
         const out = backend().fusedMoe(
           stridedView(backend(), rows, T, sizes.C),
           stridedView(backend(), routes, T, sizes.E),
-          weights,
+          expertWeights,
           'silu',
           gated,
         );
@@ -124,7 +143,8 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
       // Two layers, each as far from the oracle as a layer may be.
       const allowed = quantized ? demands.tolerances.quantized : tolerance;
       expectClose(whole, expected, { relative: 8 * allowed.relative, absolute: 8 * allowed.absolute }, 'mixture');
-      for (let t = 0; t < sizes.T; t++) {
+      expectSame(await run(x, routing, together), whole, 'written together');
+      for (const t of [0, 1, 2, 3, sizes.T - 1]) {
         const row = (data: Float32Array, columns: number) => data.slice(t * columns, (t + 1) * columns);
         const alone = await run(row(x, sizes.C), row(routing, sizes.E));
         expectAgreement(alone, row(whole, sizes.C), demands, tolerance, `row ${t} alone`);
@@ -162,6 +182,25 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
       const options = { topK: 2, scoring: 'sigmoid', renormalize: true } as const;
       expect(backend().topKRouting(x, options).shape).toEqual([0, 4]);
     });
+  });
+}
+
+/** The matrices of all experts, as a backend wants them written. */
+function writtenTogether(
+  backend: Backend,
+  matrices: readonly Float32Array[],
+  inFeatures: number,
+  dtype: WeightDType,
+): LinearWeight[] {
+  const outFeatures = matrices[0].length / inFeatures;
+  const writers =
+    backend.expertWeightWriters?.(matrices.length, outFeatures, inFeatures, dtype) ??
+    matrices.map(() => backend.linearWeightWriter(outFeatures, inFeatures, dtype));
+  return matrices.map((values, e) => {
+    const firstRow = Math.floor(outFeatures / 2);
+    writers[e].writeRows(firstRow, values.subarray(firstRow * inFeatures));
+    writers[e].writeRows(0, values.subarray(0, firstRow * inFeatures));
+    return writers[e].finish();
   });
 }
 

@@ -144,11 +144,55 @@ describe.skipIf(!hasGpu)('what is larger than a binding', () => {
     expectClose(actual, expected, tolerance, 'results and states');
   });
 
-  test('activations are refused with what to do', async () => {
+  test('activations lie in parts of some rows, where operations treat every row for itself', async () => {
+    // Rows of different sizes: parts of one begin where those of the other do not.
+    const [T, C, wide] = [21, 64, 250];
+    const [actual, expected] = await onBoth(async (backend) => {
+      const inputs = new Inputs(3);
+      const normal = (...shape: number[]) => {
+        return backend.tensor(inputs.normal(shape.reduce((a, b) => a * b, 1)), shape);
+      };
+      const matrix = (outFeatures: number, inFeatures: number) => {
+        return backend.linearWeight(
+          inputs.normal(outFeatures * inFeatures, 0, 0.1),
+          outFeatures,
+          inFeatures,
+          'float32',
+        );
+      };
+      const x = normal(T, C);
+      const y = backend.linear(backend.rmsNorm(x, normal(C), 1e-5), matrix(wide, C), normal(wide));
+      const gated = backend.activateAndMul(backend.mulColumns(y, normal(wide)), backend.mulScalar(y, 0.5), 'silu');
+      const layout = { firstColumn: 0, groupSize: 125 };
+      const sums = backend.groupSquareSums(gated, 2, layout);
+      const normed = backend.scaleByGroupNorm(gated, sums, normal(wide), 1e-5, layout);
+      const sum = backend.siluGate(backend.add(normed, y), backend.activate(gated, 'gelu'));
+      const scaled = backend.scaleRows(
+        sum,
+        backend.groupSquareSums(sum, 1, { firstColumn: 0, groupSize: wide }),
+        wide,
+        1e-5,
+      );
+      const back = backend.linear(scaled, matrix(C, wide));
+      const routed = backend.topKRouting(y, { topK: 3, scoring: 'softmax', renormalize: true });
+      const values: number[] = [];
+      for (const result of [scaled, backend.add(back, x), routed, backend.sliceRows(scaled, 3, 9)]) {
+        values.push(...(await backend.read(result)));
+      }
+      return Float32Array.from(values);
+    });
+    expectClose(actual, expected, tolerance, 'results');
+  });
+
+  test('activations that sequences go through are refused with what to do', async () => {
     const backend = await createWebGpuBackend({ limits: { maxStorageBufferBindingSize: 4096 } });
-    const x = backend.zeros([64, 64]);
-    expect(() => backend.add(x, x)).not.toThrow(TypeError);
-    await expect(async () => backend.read(backend.add(x, x))).rejects.toThrow(ArgumentError);
+    const convolve = () => {
+      return backend.causalConv1dFn({
+        ...{ x: backend.zeros([64, 64]), weight: backend.zeros([64, 4]), convStates: backend.zeros([1, 64, 3]) },
+        queryStartLoc: indices(backend, [0, 64]),
+      });
+    };
+    await expect(async () => backend.read(convolve())).rejects.toThrow(ArgumentError);
     backend.dispose();
   });
 });

@@ -146,8 +146,8 @@ async function prepareModel(config: JsonObject, dtype: WeightDType): Promise<voi
   }
   const numBlocks = model.kvCacheSizes.length > 0 ? SLOTS + 8 : 0;
   const states = new StateCache(backend, model, { slots: SLOTS, numBlocks }, singleProcess);
-  for (const batch of BATCHES) {
-    await backend.prepare(() => {
+  await backend.prepare(
+    BATCHES.map((batch) => () => {
       const paged = withBlocks(batch);
       const rows = batch.reduce((sum, { numTokens }) => sum + numTokens, 0);
       const hidden = model.forward({
@@ -160,8 +160,8 @@ async function prepareModel(config: JsonObject, dtype: WeightDType): Promise<voi
         },
       });
       model.computeLogits(hidden);
-    });
-  }
+    }),
+  );
   backend.dispose();
 }
 
@@ -170,12 +170,15 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
   const backend = await createWebGpuBackend();
   const zeros = (...shape: number[]) => backend.zeros(shape);
   const indices = (...values: number[]) => backend.tensor(Int32Array.from(values), [values.length]);
-  for (const T of [1, 5, 12, 100]) {
-    await backend.prepare(() => {
+  await backend.prepare(
+    [1, 5, 12, 100].map((T) => () => {
       // Inputs that make vectors of eight, and some that do not.
       for (const inFeatures of [128, 20]) {
         const weight = backend.linearWeight(new Float32Array(48 * inFeatures), 48, inFeatures, dtype);
         backend.linear(zeros(T, inFeatures), weight, zeros(48));
+        const up = backend.linearWeight(new Float32Array(40 * inFeatures), 40, inFeatures, dtype);
+        const down = backend.linearWeight(new Float32Array(20 * inFeatures), inFeatures, 20, dtype);
+        backend.fusedMoe(zeros(T, inFeatures), zeros(T, 1), [{ up, down }], 'silu', true);
         const [, columns] = backend.splitColumns(zeros(T, 2 * inFeatures), [inFeatures, inFeatures]);
         backend.linear(columns, weight);
         backend.linear(backend.rmsNorm(columns, zeros(inFeatures), 1e-5), weight);
@@ -204,8 +207,8 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
           zeros(8),
         );
       }
-    });
-  }
+    }),
+  );
   backend.dispose();
 }
 

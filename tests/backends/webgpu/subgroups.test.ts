@@ -30,7 +30,7 @@ describe.skipIf(!hasGpu)('subgroups', () => {
       const backend = await createWebGpuBackend();
       for (const N of SIZES.map((lanes) => 4 * lanes)) {
         gpu.kernels.clear();
-        await backend.prepare(() => gatedUpdate(backend, N));
+        await backend.prepare([() => gatedUpdate(backend, N)]);
         const isFilled = subgroupMinSize === N / 4 && subgroupMaxSize === N / 4;
         const [kernel] = gpu.kernels;
         expect(kernel).toMatch(/^state-update-gate /);
@@ -38,7 +38,7 @@ describe.skipIf(!hasGpu)('subgroups', () => {
       }
       gpu.kernels.clear();
       const weight = backend.linearWeight(new Float32Array(64 * 64), 64, 64, 'float16');
-      await backend.prepare(() => backend.linear(backend.zeros([64, 64]), weight));
+      await backend.prepare([() => backend.linear(backend.zeros([64, 64]), weight)]);
       const usesMatrices = [...gpu.kernels].some((kernel) => kernel.startsWith('linear-matrix'));
       expect(usesMatrices).toBe(subgroupMinSize === 32 && subgroupMaxSize === 32);
       backend.dispose();

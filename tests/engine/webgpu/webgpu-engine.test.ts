@@ -126,6 +126,22 @@ describe.skipIf(!hasGpu)('a model on webgpu', () => {
     expect(await gpu.devices.at(-1)?.lost).toMatchObject({ reason: 'destroyed' });
   });
 
+  test('long prompts and wide logits go through small bindings', async () => {
+    const { input_ids: ids } = JSON.parse(await readFile(`${GOLDEN}/expected.json`, 'utf8'));
+    const prompt = Array.from({ length: 5 }, () => ids).flat();
+    await using cpu = await LLM.load(GOLDEN, { device: 'cpu' });
+    const wanted = await cpu.logits(prompt);
+    // A row of the in-projection takes 1.4 KB, one of logits 1 KB, a slot's state 8 KB.
+    const limits = { maxStorageBufferBindingSize: 32768, maxBufferSize: 32768 };
+    gpu.onDevice = (device) => Object.defineProperty(device, 'limits', { value: withLimits(device.limits, limits) });
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumBatchedTokens: 200 });
+    const steps = llm.engine.stats().steps;
+    const logits = await llm.logits(prompt);
+    expect(llm.engine.stats().steps - steps).toBeGreaterThan(5);
+    expect(logits).toHaveLength(wanted.length);
+    expect(logits.every((value, i) => Math.abs(value - wanted[i]) < 1e-3)).toBe(true);
+  });
+
   test('runs one rank', async () => {
     await expect(LLM.load(GOLDEN, { device: 'webgpu', tensorParallelSize: 2 })).rejects.toThrow(ShardingError);
     await using llm = await LLM.load(GOLDEN, { device: 'webgpu', tensorParallelSize: 'auto' });
@@ -145,3 +161,10 @@ describe.skipIf(!hasGpu)('a model on webgpu', () => {
     expect(llm.device).toMatchObject({ device: 'cpu', reason: expect.stringContaining('MB') });
   });
 });
+
+function withLimits(limits: GPUSupportedLimits, overrides: Readonly<Record<string, number>>): Record<string, unknown> {
+  const all: Record<string, unknown> = {};
+  // They are getters of a prototype.
+  for (const name in limits) all[name] = limits[name as keyof GPUSupportedLimits];
+  return { ...all, ...overrides };
+}

@@ -54,10 +54,10 @@ describe.skipIf(!hasGpu)('choosing tokens on a GPU', () => {
   };
   const spreads = { flat: 1, usual: 3, peaked: 30 };
 
-  describe.each([5, 2048, 9001])('of %d', (vocabSize) => {
+  describe.each([5, 4099])('of %d', (vocabSize) => {
     test.each(Object.keys(kinds))("chooses what the engine's sampler chooses: %s", async (kind) => {
       for (const spread of Object.values(spreads)) {
-        const logits = Array.from({ length: 30 }, (_, i) => noise(vocabSize, i, spread));
+        const logits = Array.from({ length: 20 }, (_, i) => noise(vocabSize, i, spread));
         const [host, device] = [0, 1].map(() => logits.map((_, seed) => sampler({ ...kinds[kind], seed })));
         // Some tokens in the answer, for the penalties.
         for (const each of [...host, ...device]) for (const tokenId of [1, 1, 4]) each.accept(tokenId, 0);
@@ -68,7 +68,7 @@ describe.skipIf(!hasGpu)('choosing tokens on a GPU', () => {
         );
         const same = found.filter(({ tokenId }, i) => tokenId === expected[i].tokenId);
         // A draw next to the edge between two tokens may fall on the other side of it.
-        expect(same.length).toBeGreaterThanOrEqual(29);
+        expect(same.length).toBeGreaterThanOrEqual(19);
         for (const [i, { tokenId, logprob, kept }] of found.entries()) {
           expect(kept).toBe(tokenId);
           if (tokenId === expected[i].tokenId) expect(logprob).toBeCloseTo(expected[i].logprob, 3);

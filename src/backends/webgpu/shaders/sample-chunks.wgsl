@@ -25,9 +25,6 @@ struct Params {
 #include "grid"
 #include "sampling"
 
-const THREADS = 256u;
-const CHUNK = 2048u;
-
 var<workgroup> scores: array<f32, CHUNK>;
 var<workgroup> maxima: array<vec2f, THREADS>;
 var<workgroup> likeliest: array<u32, THREADS>;

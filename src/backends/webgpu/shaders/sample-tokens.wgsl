@@ -32,8 +32,6 @@ struct Params {
 #include "grid"
 #include "sampling"
 
-const THREADS = 256u;
-const CHUNK = 2048u;
 const ONE = 1073741824.0;
 const BINS = 1024u;
 /// Loads in flight at once.

@@ -1,4 +1,8 @@
 // A row's sampling parameters and its edits of logits, as samplingVectors in sampling-ops.ts lays them out.
+const THREADS = 256u;
+/// Tokens that are summed up at once.
+const CHUNK = 2048u;
+
 const ROW_FIELDS = 16u;
 const MAX_END_TOKENS = 7u;
 const EDIT_FIELDS = 4u;

@@ -117,6 +117,7 @@ describe.skipIf(!hasGpu)('every variant of every shader compiles', () => {
         launch.current = variation;
         for (const groups of [1, 2, 8]) await prepareModel(wide(groups), dtype);
         await prepareOperations(dtype);
+        gpu.collect();
       }
       expect([...gpu.kernels].some((kernel) => kernel.startsWith('linear-matrix '))).toBe(dtype !== 'float32');
     });
@@ -193,6 +194,14 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
       );
       const row = indices(...new Int32Array(T));
       backend.sampling?.takeSampled(row, row, zeros(T));
+      // States that do not begin where their memory does.
+      const [x, B, C] = backend.splitColumns(zeros(T, 8 * 64 + 2 * 128), [8 * 64, 128, 128]);
+      const [z, dt] = backend.splitColumns(zeros(T, 8 * 64 + 8), [8 * 64, 8]);
+      const y = backend.selectiveStateUpdate({
+        ...{ x, dt, B, C, A: zeros(8), D: zeros(8), dtBias: zeros(8), nGroups: 1 },
+        ...{ state: backend.sliceRows(zeros(2, 8, 64, 128), 1, 2), stateBatchIndices: indices(...Array(T).fill(-1)) },
+      });
+      backend.siluGate(y, z);
       const decay = { dt: zeros(T, 4), A: zeros(4), dtBias: zeros(4), dtSoftplus: true };
       backend.logDecaySums(decay);
       backend.logDecaySums({ ...decay, queryStartLoc: indices(0, T) });

@@ -173,16 +173,11 @@ export class MambaMixer2 implements Module {
   }
 
   /** All of {@link forward} but the sum over the ranks. */
-  forwardPartial(
-    hiddenStates: Tensor,
-    cache?: MambaCacheParams,
-    metadata?: Mamba2Metadata,
-    mupVector?: Tensor,
-  ): RankSum {
-    const { backend } = this.#context;
+  forwardPartial(x: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): RankSum {
+    const { backend, group } = this.#context;
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
-    const projected = this.#inProj.forward(hiddenStates);
+    const projected = this.#inProj.forward(x);
     const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
     const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
 
@@ -190,11 +185,8 @@ export class MambaMixer2 implements Module {
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
     // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
-    return this.#norm.sharesOneGroup && !this.#useOutBias ? this.#projectShared(y, gate) : this.#project(y, gate);
-  }
-
-  #project(y: Tensor, gate: Tensor): RankSum {
-    return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#norm.forward(y, gate)));
+    if (this.#norm.sharesOneGroup && !this.#useOutBias) return this.#projectShared(y, gate);
+    return plainSum(group, this.#outProj.forwardPartial(this.#norm.forward(y, gate)));
   }
 
   /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */

@@ -189,13 +189,8 @@ export class ModelRunner implements Executor {
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
         },
       });
-      const selected = backend.gatherRows(
-        hiddenStates,
-        backend.tensor(
-          Int32Array.from(rows, ({ row }) => row),
-          [rows.length],
-        ),
-      );
+      const wanted = Int32Array.from(rows, ({ row }) => row);
+      const selected = backend.gatherRows(hiddenStates, backend.tensor(wanted, [rows.length]));
       const vectors = sampling.vectors.map((vector) => backend.tensor(vector, [vector.length]));
       const chosen = sampling.run(backend, model.computeLogits(selected), vectors, sampled);
       return this.#read({ ...chosen, logDecays: watch?.gather(this.#group) }, sequences, ordered, states);

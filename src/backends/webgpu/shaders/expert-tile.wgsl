@@ -42,20 +42,9 @@ fn put(row: u32, column: u32, sums: vec4f) {
 }
 
 #include "tile-product"
+#include "tile-main"
 
-@compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(local_invocation_index) i: u32,
-#if MATRIX
-  @builtin(subgroup_id) subgroup: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
-#endif
-) {
-#if !MATRIX
-  const subgroup = 0u;
-  const lane = 0u;
-#endif
+fn computeTile(group: vec3u, i: u32, subgroup: u32, lane: u32) {
   let tile = rowOf(group);
   // Looked up once for all, who go on, or not, together.
   if (i < 3) { tileEntry[i] = select(0u, table[params.tiles0 + 3 * tile + i], tile < table[params.E]); }

@@ -18,10 +18,14 @@ interface Fused {
 export interface NormLinearOperation extends Fused {
   readonly type: 'normLinear';
   readonly x: GpuTensor;
+  /** Whether nobody else reads x. */
+  readonly isOnlyReader: boolean;
   readonly norm: RowNorm;
   readonly linear: LinearOperation;
   readonly residual: GpuTensor | undefined;
   readonly convolution: ConvolutionUpdateOperation | undefined;
+  /** Whether the update of the state behind it is all that reads what is convolved. */
+  readonly isForUpdate: boolean;
 }
 
 /** x / sqrt(mean(x²) + eps) * weight, over groups of columns. */

@@ -1,5 +1,5 @@
 import type { Fusion, TensorUses } from './fuse.ts';
-import type { GpuTensor } from './gpu-tensor.ts';
+import { covers, type GpuTensor } from './gpu-tensor.ts';
 import type { ConvolutionUpdateOperation, ElementwiseOperation, LinearOperation, Operation } from './operation.ts';
 
 /** Neighbours that one kernel computes at once. */
@@ -7,19 +7,21 @@ export const FUSIONS: readonly Fusion[] = [fuseNormLinear, fuseGatedNormLinear, 
 
 /** rmsNorm, linear and, when decoding, the convolution of some of the columns. */
 function fuseNormLinear(operations: readonly Operation[], at: number, uses: TensorUses) {
-  const [norm, linear, convolution] = operations.slice(at, at + 3);
+  const [norm, linear, convolution, update] = operations.slice(at, at + 4);
   if (norm?.type !== 'rmsNorm' || linear?.type !== 'linear') return undefined;
-  if (!feeds(norm.out, linear.x) || !uses.isOnlyReadBy(norm.out, linear)) return undefined;
+  if (!covers(norm.out, linear.x) || !uses.isOnlyReadBy(norm.out, linear)) return undefined;
   const convolves = convolution?.type === 'causalConv1dUpdate' && isConvolvedAtOnce(linear, convolution, uses);
   const parts = convolves ? [norm, linear, convolution] : [norm, linear];
   return {
     operation: {
       type: 'normLinear' as const,
       x: norm.x,
+      isOnlyReader: uses.isOnlyReadBy(norm.x, norm),
       norm: { weight: norm.weight, eps: norm.eps, groups: 1 },
       linear,
       residual: undefined,
       convolution: convolves ? convolution : undefined,
+      isForUpdate: convolves && update?.type === 'selectiveStateUpdate' && uses.isOnlyReadBy(convolution.out, update),
       parts,
       out: linear.out,
     },
@@ -33,23 +35,26 @@ function fuseGatedNormLinear(operations: readonly Operation[], at: number, uses:
   if (sums?.type !== 'groupSquareSums' || scale?.type !== 'scaleByGroupNorm' || linear?.type !== 'linear') {
     return undefined;
   }
-  if (!feeds(sums.v, scale.v) || !feeds(sums.out, scale.squareSums) || !uses.isOnlyReadBy(sums.out, scale)) {
+  if (!covers(sums.v, scale.v) || !covers(sums.out, scale.squareSums) || !uses.isOnlyReadBy(sums.out, scale)) {
     return undefined;
   }
-  if (!feeds(scale.out, linear.x) || !uses.isOnlyReadBy(scale.out, linear)) return undefined;
+  if (!covers(scale.out, linear.x) || !uses.isOnlyReadBy(scale.out, linear)) return undefined;
   const { groupSize, firstColumn } = scale.layout;
   if (firstColumn !== 0 || sums.out.shape[1] * groupSize !== sums.v.shape[1]) return undefined;
-  const isAdd = add?.type === 'add';
+  // A bias and what is added to it would be one too many for kernels.
+  const isAdd = add?.type === 'add' && !linear.bias;
   const residual = isAdd ? residualOf(linear, add, uses) : undefined;
   const parts = isAdd && residual ? [sums, scale, linear, add] : [sums, scale, linear];
   return {
     operation: {
       type: 'normLinear' as const,
       x: sums.v,
+      isOnlyReader: uses.isOnlyReadBy(sums.v, sums, scale),
       norm: { weight: scale.weight, eps: scale.eps, groups: sums.out.shape[1] },
       linear,
       residual,
       convolution: undefined,
+      isForUpdate: false,
       parts,
       out: isAdd && residual ? add.out : linear.out,
     },
@@ -61,7 +66,7 @@ function fuseGatedNormLinear(operations: readonly Operation[], at: number, uses:
 function fuseGatedStateSpace(operations: readonly Operation[], at: number, uses: TensorUses) {
   const [stateSpace, gate] = operations.slice(at, at + 2);
   if (stateSpace?.type !== 'selectiveStateUpdate' && stateSpace?.type !== 'mambaChunkScan') return undefined;
-  if (gate?.type !== 'siluGate' || !feeds(stateSpace.out, gate.x) || !uses.isOnlyReadBy(stateSpace.out, gate)) {
+  if (gate?.type !== 'siluGate' || !covers(stateSpace.out, gate.x) || !uses.isOnlyReadBy(stateSpace.out, gate)) {
     return undefined;
   }
   return {
@@ -73,8 +78,8 @@ function fuseGatedStateSpace(operations: readonly Operation[], at: number, uses:
 /** What is added to a linear layer's result, if that is all that becomes of it. */
 function residualOf(linear: LinearOperation, add: ElementwiseOperation, uses: TensorUses): GpuTensor | undefined {
   if (!uses.isOnlyReadBy(linear.out, add)) return undefined;
-  if (feeds(linear.out, add.y) && !feeds(linear.out, add.x)) return add.x;
-  return feeds(linear.out, add.x) && !feeds(linear.out, add.y) ? add.y : undefined;
+  if (covers(linear.out, add.y) && !covers(linear.out, add.x)) return add.x;
+  return covers(linear.out, add.x) && !covers(linear.out, add.y) ? add.y : undefined;
 }
 
 /** Whether all that becomes of some columns of a linear layer's result is that they are convolved, one token a row. */
@@ -100,18 +105,5 @@ function isConvolvedAtOnce(
     slots !== undefined &&
     seen === undefined &&
     uses.isColumnsOnlyReadBy(x, channels, convolution)
-  );
-}
-
-/** Whether one operation reads exactly what another wrote. */
-function feeds(written: GpuTensor, read: GpuTensor): boolean {
-  return (
-    written.parts.length === 1 &&
-    read.parts.length === 1 &&
-    written.storage === read.storage &&
-    written.offset === read.offset &&
-    written.stride === read.stride &&
-    written.rowSize === read.rowSize &&
-    written.shape[0] === read.shape[0]
   );
 }

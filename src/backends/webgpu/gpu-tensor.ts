@@ -94,6 +94,19 @@ export function rowsOf(x: GpuTensor, begin: number, end: number): GpuTensor {
   return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, [end - begin, ...x.shape.slice(1)], 0, x.stride);
 }
 
+/** Whether two tensors are the same rows of the same memory. */
+export function covers(x: GpuTensor, y: GpuTensor): boolean {
+  return (
+    x.parts.length === 1 &&
+    y.parts.length === 1 &&
+    x.storage === y.storage &&
+    x.offset === y.offset &&
+    x.stride === y.stride &&
+    x.rowSize === y.rowSize &&
+    x.shape[0] === y.shape[0]
+  );
+}
+
 /** Floats from row to row in new tensors: rows begin at multiples of 16 bytes, so that kernels can read vectors. */
 export function rowStride(shape: readonly number[]): number {
   const rowSize = elementCount(shape.slice(1));

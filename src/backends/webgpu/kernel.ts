@@ -14,7 +14,7 @@ export class Kernel {
   readonly name: string;
   readonly layout: KernelLayout;
   readonly fields: readonly { readonly name: string; readonly type: ParamType }[];
-  readonly bindings: readonly { readonly name: string; readonly access: BindingAccess }[];
+  readonly bindings: readonly KernelBinding[];
   /** undefined until it is compiled. */
   pipeline: GPUComputePipeline | undefined;
   /** Settles when it is. */
@@ -24,7 +24,7 @@ export class Kernel {
     this.name = name;
     this.fields = readFields(code);
     this.bindings = readBindings(code);
-    this.layout = layouts.get(this.bindings.map(({ access }) => access));
+    this.layout = layouts.get(this.bindings);
     this.ready = this.#compile(device, code);
     // Whoever needs it awaits it; until then a failure is nobody's.
     this.ready.catch(() => {});
@@ -45,6 +45,13 @@ export class Kernel {
   }
 }
 
+/** A storage buffer that a shader is bound to. */
+export interface KernelBinding {
+  readonly binding: number;
+  readonly name: string;
+  readonly access: BindingAccess;
+}
+
 /** What kernels with the same kinds of bindings share. */
 export interface KernelLayout {
   readonly id: number;
@@ -62,16 +69,16 @@ export class KernelLayouts {
     this.#device = device;
   }
 
-  get(accesses: readonly BindingAccess[]): KernelLayout {
-    const key = accesses.join();
+  get(bindings: readonly KernelBinding[]): KernelLayout {
+    const key = bindings.map(({ binding, access }) => `${binding} ${access}`).join();
     const known = this.#layouts.get(key);
     if (known) return known;
     const group = this.#device.createBindGroupLayout({
       entries: [
         { binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } },
-        ...accesses.map((access, i): GPUBindGroupLayoutEntry => {
+        ...bindings.map(({ binding, access }): GPUBindGroupLayoutEntry => {
           const type = access === 'read' ? 'read-only-storage' : 'storage';
-          return { binding: i + 1, visibility: COMPUTE, buffer: { type } };
+          return { binding, visibility: COMPUTE, buffer: { type } };
         }),
       ],
     });
@@ -118,7 +125,7 @@ function readFields(code: string): Kernel['fields'] {
 
 function readBindings(code: string): Kernel['bindings'] {
   const declarations = code.matchAll(/@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>\s*(\w+)/g);
-  return [...declarations]
-    .sort(([, a], [, b]) => Number(a) - Number(b))
-    .map(([, , access, name]) => ({ name, access: access as BindingAccess }));
+  return [...declarations].map(([, binding, access, name]) => ({
+    ...{ binding: Number(binding), name, access: access as BindingAccess },
+  }));
 }

@@ -1,6 +1,8 @@
-import type { MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
+import type { GpuDevice } from './gpu-device.ts';
+import type { MatrixFewShape, MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 import type { Lowering } from './lowering.ts';
+import type { ShaderConstants } from './shader-template.ts';
 
 // How the kernels of linear layers are laid out for some rows and a weight: their constants, in capitals as there.
 
@@ -59,24 +61,104 @@ function vectorParts(
   return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
 }
 
-/** How linear-matrix-few is laid out for these rows, or undefined where it does not fit. */
-export function fewShape({ launch, gpu }: Lowering, T: number, { layout, outFeatures, inFeatures }: GpuLinearWeight) {
-  if (layout !== 'tiles') return undefined;
-  const M16 = Math.ceil(T / 16);
-  const shape = launch.matrixFew.find(
-    ({ maxRows, minOutputs, maxOutputs, minInputs, parts, panels }) =>
-      T <= maxRows &&
-      outFeatures >= minOutputs &&
-      outFeatures <= maxOutputs &&
-      inFeatures >= minInputs &&
-      1024 * parts * panels * M16 <= gpu.limits.maxComputeWorkgroupStorageSize,
+/** A product of rows of float16: the kernel, its constants, and its grid. */
+export interface ProductShape {
+  readonly shader: 'linear-matrix-few' | 'linear-matrix';
+  readonly constants: ShaderConstants & { readonly SLICES: number };
+  readonly workgroups: readonly [x: number, y: number, z: number];
+}
+
+/** linear-matrix's constants, and its block. */
+export interface BlockShape {
+  readonly block: readonly [rows: number, columns: number];
+  readonly constants: ShaderConstants;
+}
+
+/** How some rows are multiplied with `outputs` of a weight's outputs. */
+export function productShape(lowering: Lowering, T: number, weight: GpuLinearWeight, outputs: number): ProductShape {
+  const { launch, gpu } = lowering;
+  const few = launch.matrixFew.find((shape) => isForFew(lowering, shape, T, weight));
+  if (few) return fewProduct(few, T, weight, outputs);
+  const shapes = launch.matrix.filter((shape) => fitsDevice(gpu, matrixConstants(shape, weight.inFeatures)));
+  const found = shapes.find((shape) => T <= shape.maxRows && workgroupsOf(shape, T, outputs) >= shape.minWorkgroups);
+  return matrixProduct(found ?? shapes[shapes.length - 1], T, weight, outputs);
+}
+
+/**
+ * The same with all outputs where workgroups share the inputs, or undefined where none is laid out for it. A slice's inputs
+ * are one of the norm's `groups`.
+ */
+export function slicedShape(
+  lowering: Lowering,
+  T: number,
+  weight: GpuLinearWeight,
+  groups: number,
+): ProductShape | undefined {
+  const { launch, gpu } = lowering;
+  const { inFeatures, outFeatures } = weight;
+  const few = launch.slicedFew.find(
+    (shape) =>
+      shape.slices % groups === 0 &&
+      (inFeatures / 16) % shape.slices === 0 &&
+      inFeatures / 16 / shape.slices >= shape.parts &&
+      isForFew(lowering, shape, T, weight),
   );
-  if (!shape) return undefined;
-  const { panels, parts, ahead } = shape;
+  if (few) return fewProduct(few, T, weight, outFeatures, few.slices);
+  const block = launch.slicedMatrix.find(
+    (shape) =>
+      T <= shape.maxRows &&
+      shape.slices % groups === 0 &&
+      (inFeatures / shape.depth) % shape.slices === 0 &&
+      workgroupsOf(shape, T, outFeatures) * shape.slices >= shape.minWorkgroups &&
+      fitsDevice(gpu, matrixConstants(shape, inFeatures / shape.slices)),
+  );
+  return block && matrixProduct(block, T, weight, outFeatures, block.slices);
+}
+
+function isForFew({ gpu }: Lowering, shape: MatrixFewShape, T: number, weight: GpuLinearWeight): boolean {
+  const { maxRows, minOutputs, maxOutputs, minInputs, parts, panels } = shape;
+  const { layout, outFeatures, inFeatures } = weight;
+  return (
+    layout === 'tiles' &&
+    T <= maxRows &&
+    outFeatures >= minOutputs &&
+    outFeatures <= maxOutputs &&
+    inFeatures >= minInputs &&
+    1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize
+  );
+}
+
+function fewProduct(
+  { panels, parts, ahead }: MatrixFewShape,
+  T: number,
+  { inFeatures }: GpuLinearWeight,
+  outputs: number,
+  SLICES = 1,
+): ProductShape {
+  const M16 = Math.ceil(T / 16);
   // As many at once as leave no rest, which would wait for each by itself.
-  const steps = Math.floor(inFeatures / 16 / parts);
+  const steps = Math.floor(inFeatures / 16 / SLICES / parts);
   const AHEAD = dividing(Math.max(1, steps), ahead);
-  return { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts) };
+  return {
+    shader: 'linear-matrix-few',
+    constants: { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts), SLICES },
+    workgroups: [Math.ceil(outputs / (16 * panels)), SLICES, 1],
+  };
+}
+
+function matrixProduct(
+  shape: MatrixShape,
+  T: number,
+  { inFeatures, dtype }: GpuLinearWeight,
+  outputs: number,
+  SLICES = 1,
+): ProductShape {
+  const constants = matrixConstants(shape, inFeatures / SLICES);
+  return {
+    shader: 'linear-matrix',
+    constants: { ...constants, FLOAT16: dtype === 'float16', NORM: false, GROUPS: 1, SLICES },
+    workgroups: [workgroupsOf(shape, T, outputs), SLICES, 1],
+  };
 }
 
 /** The greatest divisor of a number that is no greater than `most`. */
@@ -86,24 +168,13 @@ function dividing(value: number, most: number): number {
   return divisor;
 }
 
-/** How linear-matrix is laid out: its constants, and its block. */
-export function matrixShape({ launch, gpu }: Lowering, T: number, outputs: number, inputs: number) {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
-  const shapes = launch.matrix
-    .map((shape) => ({ shape, constants: matrixConstants(shape, inputs) }))
-    .filter(
-      ({ constants: { SHARED, THREADS } }) =>
-        16 * SHARED <= maxComputeWorkgroupStorageSize && THREADS <= maxComputeInvocationsPerWorkgroup,
-    );
-  const found = shapes.find(
-    ({ shape }) => T <= shape.maxRows && workgroupsOf(shape, T, outputs) >= shape.minWorkgroups,
-  );
-  const { shape, constants } = found ?? shapes[shapes.length - 1];
-  return { block: shape.block, ...constants };
-}
-
-/** The same where it normalises its rows itself, or undefined where another kernel does before. */
-export function normalisingShape({ launch, gpu }: Lowering, T: number, weight: GpuLinearWeight, groups: number) {
+/** How linear-matrix is laid out where it normalises its rows itself, or undefined where another kernel does before. */
+export function normalisingShape(
+  { launch, gpu }: Lowering,
+  T: number,
+  weight: GpuLinearWeight,
+  groups: number,
+): BlockShape | undefined {
   const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
   const { outFeatures, inFeatures } = weight;
   for (const shape of launch.matrixNormalising) {
@@ -115,9 +186,13 @@ export function normalisingShape({ launch, gpu }: Lowering, T: number, weight: G
     if (SPLIT % groups !== 0 || THREADS < 128 || THREADS > maxComputeInvocationsPerWorkgroup) continue;
     // Sums of squares, and their groups' scales.
     const ofNorm = 4 * block[0] * ((SPLIT * depth) / 8 + groups);
-    if (16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize) return { block, ...constants };
+    if (16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize) return { block, constants };
   }
   return undefined;
+}
+
+function fitsDevice({ limits }: GpuDevice, { SHARED, THREADS }: { SHARED: number; THREADS: number }): boolean {
+  return 16 * SHARED <= limits.maxComputeWorkgroupStorageSize && THREADS <= limits.maxComputeInvocationsPerWorkgroup;
 }
 
 function workgroupsOf({ block: [BM, BN] }: MatrixShape, T: number, outputs: number): number {

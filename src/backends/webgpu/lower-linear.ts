@@ -1,87 +1,63 @@
-import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
-import { type GpuTensor, Storage } from './gpu-tensor.ts';
+import { GpuError } from '../../errors.ts';
+import type { NormLinearOperation } from './fused-operation.ts';
+import type { Storage } from './gpu-tensor.ts';
+import type { HalfRows } from './handover.ts';
+import { linearRoute, NORM_THREADS } from './linear-route.ts';
 import {
-  fewShape,
+  type BlockShape,
   hasSubgroupsOf32,
-  matrixShape,
-  normalisingShape,
+  type ProductShape,
+  productShape,
   type VectorShape,
-  vectorShape,
 } from './linear-shapes.ts';
+import { channelsFrom, isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
-import { elementGrid, type Lowering, place, rowGrid } from './lowering.ts';
-import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
-
-/** A linear layer with what comes before and behind it in the same dispatches. */
-interface Task {
-  readonly x: GpuTensor;
-  readonly norm: RowNorm | undefined;
-  readonly weight: GpuLinearWeight;
-  readonly bias: GpuTensor | undefined;
-  readonly residual: GpuTensor | undefined;
-  readonly convolution: ConvolutionUpdateOperation | undefined;
-  readonly out: GpuTensor;
-}
-
-/** Invocations that share a row's sum in to-float16. */
-const NORM_THREADS = 256;
+import { elementGrid, float16Rows, type Lowering, place, rowGrid } from './lowering.ts';
+import type { LinearOperation } from './operation.ts';
+import { prefetchOf } from './prefetch.ts';
+import { convolvesItself } from './state-update-shape.ts';
 
 /** y = x Wᵀ + bias: by the kernel for as many rows, or in the plain form. */
-export function lowerLinear(lowering: Lowering, { x, weight, bias, out }: LinearOperation): void {
-  const task = { x, norm: undefined, weight, bias, residual: undefined, convolution: undefined, out };
-  if (lowerTask(lowering, task)) return;
-  if (isEvenlyPlaced(task)) lowerTiles(lowering, task);
+export function lowerLinear(lowering: Lowering, operation: LinearOperation): void {
+  const task = linearTask(operation);
+  const route = linearRoute(lowering, operation);
+  if (route?.kernel === 'vector') lowerVector(lowering, task, route.shape);
+  else if (route?.kernel === 'matrix') lowerMatrix(lowering, task, toFloat16(lowering, task));
+  else if (isEvenlyPlaced(task)) lowerTiles(lowering, task);
   else lowerPlain(lowering, task);
 }
 
 /** → false where its parts must do. */
 export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperation): boolean {
-  const { x, norm, linear, residual, convolution, out } = operation;
-  const { weight, bias } = linear;
-  return lowerTask(lowering, { x, norm, weight, bias, residual, convolution, out });
-}
-
-function lowerTask(lowering: Lowering, task: Task): boolean {
-  if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
-    return false;
+  const route = linearRoute(lowering, operation);
+  if (!route) return false;
+  const task = withoutLeft(lowering, operation);
+  if (route.kernel === 'vector') lowerVector(lowering, task, route.shape);
+  else if (route.kernel === 'normalising') lowerNormalising(lowering, task, route.shape);
+  else {
+    const rows = lowering.handover.rowsOf(operation) ?? { storage: toFloat16(lowering, task), squares: undefined };
+    if (route.sliced) lowerSlices(lowering, operation, route.sliced, rows);
+    else lowerMatrix(lowering, task, rows.storage);
   }
-  const usesMatrices = lowering.usesMatrices && task.weight.dtype !== 'float32' && task.weight.inFeatures % 64 === 0;
-  const vector = vectorShape(lowering, task.x.shape[0], task.weight, task.norm?.groups ?? 1);
-  if (vector) return lowerVector(lowering, task, vector);
-  if (!usesMatrices || (task.norm && NORM_THREADS % task.norm.groups !== 0)) return false;
-  if (task.weight.parts.some(({ firstRow }) => firstRow % 16 !== 0) || (task.bias && task.bias.stride !== 1)) {
-    return false;
-  }
-  // Four channels' convolution at once.
-  if (task.convolution && !isConvolvedInFours(task.convolution)) return false;
-  lowerMatrix(lowering, task);
   return true;
 }
 
-/** Whether rows can be read in vectors of eight, and results written in vectors of four. */
-function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: Task): boolean {
-  const places = [x, out, norm?.weight, residual, convolution?.weight].filter((tensor) => tensor !== undefined);
-  return (
-    weight.inFeatures > 0 &&
-    weight.inFeatures % 8 === 0 &&
-    (!norm || (weight.inFeatures / norm.groups) % 8 === 0) &&
-    (!norm || norm.weight.stride === 1) &&
-    places.every(({ parts, offset }) => parts.length === 1 && offset % 4 === 0) &&
-    [x, out, residual].every((tensor) => !tensor || tensor.stride % 4 === 0) &&
-    (!convolution || (convolution.weight.stride === 4 && (convolution.x.offset - out.offset) % 4 === 0))
-  );
-}
-
-function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boolean {
-  const channels = x.shape[2];
-  return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
+/** The layer, without the channels of its convolution that the update of the state behind it takes over. */
+function withoutLeft(lowering: Lowering, operation: NormLinearOperation): LinearTask {
+  const { handover, launch } = lowering;
+  const task = linearTask(operation);
+  const update = handover.after(operation);
+  const { convolution, x } = task;
+  if (!convolution || x.shape[0] < launch.convolvedByUpdateFrom || update?.type !== 'gatedStateSpace') return task;
+  if (!operation.isForUpdate || !convolvesItself(lowering, update, convolution)) return task;
+  handover.leaveConvolution(update, convolution);
+  return { ...task, convolution: channelsFrom(convolution, update.stateSpace.x.rowSize) };
 }
 
 // --- few rows -------------------------------------------------------------------------------------------------------
 
-function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolean {
+function lowerVector(lowering: Lowering, task: LinearTask, shape: VectorShape): void {
   const { x, norm, weight, bias, residual, convolution } = task;
-  if ((bias && (norm || bias.stride !== 1)) || (residual && !norm)) return false;
   for (const part of weight.parts) {
     lowering.dispatch(
       'linear-vector',
@@ -93,57 +69,103 @@ function lowerVector(lowering: Lowering, task: Task, shape: VectorShape): boolea
         ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
       },
       {
-        bindings: {
-          ...{ x: x.storage, ...bindingsOf(lowering, task, part) },
-          normWeight: norm?.weight.storage ?? lowering.nothing,
-        },
-        params: {
-          ...{ ...paramsOf(task, part), ...place('x', x), eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
-        },
+        bindings: { x: x.storage, ...bindingsOf(lowering, task, part) },
+        params: paramsOf(task, part),
         workgroups: [Math.ceil(part.rows / (shape.ROWS * shape.BLOCKING)), 1, 1],
       },
     );
   }
-  return true;
 }
 
 // --- many rows ------------------------------------------------------------------------------------------------------
 
-function lowerMatrix(lowering: Lowering, task: Task): void {
-  const { x, norm, weight, bias, residual, convolution } = task;
-  const [T, K] = [x.shape[0], weight.inFeatures];
-  const GROUPS = norm?.groups ?? 1;
-  const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
-  // Of the whole weight: its parts share the rows.
-  const normalising = norm && normalisingShape(lowering, T, weight, GROUPS);
-  const a = normalising ? x.storage : toFloat16(lowering, task);
+/** Of rows of float32. */
+function lowerNormalising(lowering: Lowering, task: LinearTask, { block, constants }: BlockShape): void {
+  const { x, weight, norm } = task;
+  const T = x.shape[0];
   for (const part of weight.parts) {
-    const few = normalising ? undefined : fewShape(lowering, T, weight);
-    const bindings = { a, ...bindingsOf(lowering, task, part), normWeight: norm?.weight.storage ?? lowering.nothing };
-    const params = {
-      ...{ ...paramsOf(task, part), T, ...place('x', x), eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
-    };
-    const constants = { K, OUTPUTS: part.rows, ...behind };
-    if (few) {
-      const workgroups = [Math.ceil(part.rows / (16 * few.N16)), 1, 1] as const;
-      lowering.dispatch('linear-matrix-few', { ...constants, ...few }, { bindings, params, workgroups });
-      continue;
-    }
-    const { block, ...shape } = normalising ?? matrixShape(lowering, T, part.rows, K);
-    const workgroups = [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1] as const;
-    const form = { FLOAT16: weight.dtype === 'float16', NORM: Boolean(normalising), GROUPS };
     lowering.dispatch(
       'linear-matrix',
-      { ...constants, ...shape, ...weightConstants(weight), ...form },
-      { bindings, params, workgroups },
+      {
+        ...{ ...productConstants(task, part), ...weightConstants(weight), ...constants },
+        ...{ FLOAT16: weight.dtype === 'float16', NORM: true, GROUPS: norm?.groups ?? 1, SLICES: 1 },
+      },
+      {
+        bindings: { a: x.storage, ...bindingsOf(lowering, task, part) },
+        params: { ...paramsOf(task, part), T },
+        workgroups: [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1],
+      },
     );
   }
 }
 
+/** Of rows of float16. */
+function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): void {
+  const { x, weight } = task;
+  const T = x.shape[0];
+  for (const part of weight.parts) {
+    const { shader, constants, workgroups } = productShape(lowering, T, weight, part.rows);
+    lowering.dispatch(
+      shader,
+      { ...productConstants(task, part), ...weightConstants(weight), ...constants },
+      { bindings: { a, ...bindingsOf(lowering, task, part) }, params: { ...paramsOf(task, part), T }, workgroups },
+    );
+  }
+}
+
+/** Workgroups share the inputs; adding up what they make also makes the next layer's rows. */
+function lowerSlices(
+  lowering: Lowering,
+  operation: NormLinearOperation,
+  { shader, constants, workgroups }: ProductShape,
+  { storage: a, squares }: HalfRows,
+): void {
+  const { x, norm, linear, residual, out } = operation;
+  const next = lowering.handover.after(operation);
+  if (next?.type !== 'normLinear') throw new GpuError('What adds slices up has no layer behind it.');
+  const { weight } = linear;
+  const [T, K, C] = [x.shape[0], weight.inFeatures, weight.outFeatures];
+  const partial = lowering.scratch([constants.SLICES * T, C]);
+  const product: LinearTask = { ...linearTask(operation), norm: undefined, residual: undefined, out: partial };
+  lowering.dispatch(
+    shader,
+    { ...productConstants(product, weight.parts[0]), ...weightConstants(weight), ...constants },
+    {
+      bindings: { a, ...bindingsOf(lowering, product, weight.parts[0]) },
+      params: { ...paramsOf(product, weight.parts[0]), T },
+      workgroups,
+    },
+  );
+  const normed = float16Rows(lowering, T, C);
+  const THREADS = C > 2048 ? 512 : C > 1024 ? 256 : 128;
+  const prefetch = prefetchOf(lowering, next, THREADS);
+  lowering.dispatch(
+    'add-slices',
+    {
+      ...{ C, SLICES: constants.SLICES, THREADS, EACH: Math.ceil(C / 4 / THREADS) },
+      ...{ SCALED: Boolean(squares), K, GROUPS: norm.groups, SQUARES: squares?.pieces ?? 0 },
+      PREFETCHED: prefetch.vectors,
+    },
+    {
+      bindings: {
+        ...{ partial: partial.storage, out: out.storage, residual: residual?.storage ?? lowering.nothing },
+        ...prefetch.bindings,
+        ...{ squares: squares ? a : lowering.nothing, normWeight: next.norm.weight.storage, normed },
+      },
+      params: {
+        ...{ T, ...place('residual', residual), ...place('out', out), squaresOffset: squares?.offset ?? 0 },
+        ...{ eps: norm.eps, normEps: next.norm.eps, normOffset: next.norm.weight.offset },
+      },
+      workgroups: [1, T + prefetch.workgroups, 1],
+    },
+  );
+  lowering.handover.giveRows(next, { storage: normed, squares: undefined });
+}
+
 /** The task's rows, normalised, as float16 in tiles. */
-function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
+function toFloat16(lowering: Lowering, { x, norm, weight }: LinearTask): Storage {
   const [T, K] = [x.shape[0], weight.inFeatures];
-  const out = new Storage(lowering.owner, 2 * 16 * Math.ceil(T / 16) * K);
+  const out = float16Rows(lowering, T, K);
   lowering.dispatch(
     'to-float16',
     { K, NORM: Boolean(norm), GROUPS: norm?.groups ?? 1, THREADS: NORM_THREADS },
@@ -156,16 +178,26 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: Task): Storage {
   return out;
 }
 
+function productConstants({ weight, bias, residual, convolution }: LinearTask, part: WeightPart) {
+  const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
+  return { K: weight.inFeatures, OUTPUTS: part.rows, ...behind };
+}
+
 // --- what the kernels share -----------------------------------------------------------------------------------------
 
 function weightConstants({ dtype, layout, rowWords }: GpuLinearWeight) {
   return { DTYPE: dtype, TILES: layout === 'tiles', ROW_WORDS: rowWords };
 }
 
-function bindingsOf(lowering: Lowering, { bias, residual, convolution, out }: Task, { storage }: WeightPart) {
+function bindingsOf(
+  lowering: Lowering,
+  { norm, bias, residual, convolution, out }: LinearTask,
+  { storage }: WeightPart,
+) {
   const absent = lowering.nothing;
   return {
     ...{ weight: storage, out: out.storage, bias: bias?.storage ?? absent, residual: residual?.storage ?? absent },
+    normWeight: norm?.weight.storage ?? absent,
     convWeight: convolution?.weight.storage ?? absent,
     convBias: convolution?.bias?.storage ?? absent,
     slots: convolution?.slots?.storage ?? absent,
@@ -174,9 +206,10 @@ function bindingsOf(lowering: Lowering, { bias, residual, convolution, out }: Ta
   };
 }
 
-function paramsOf({ bias, residual, convolution, out }: Task, { firstRow }: WeightPart) {
+function paramsOf({ x, norm, bias, residual, convolution, out }: LinearTask, { firstRow }: WeightPart) {
   return {
-    ...{ firstOutput: firstRow, ...place('out', out) },
+    ...{ firstOutput: firstRow, ...place('x', x), ...place('out', out) },
+    ...{ eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
     biasOffset: bias?.offset ?? 0,
     ...place('residual', residual),
     convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,
@@ -191,7 +224,7 @@ function paramsOf({ bias, residual, convolution, out }: Task, { firstRow }: Weig
 
 // --- without subgroup matrices --------------------------------------------------------------------------------------
 
-function lowerTiles(lowering: Lowering, { x, weight, bias, out }: Task): void {
+function lowerTiles(lowering: Lowering, { x, weight, bias, out }: LinearTask): void {
   const T = x.shape[0];
   for (const { firstRow, rows, storage } of weight.parts) {
     lowering.dispatch(
@@ -209,7 +242,7 @@ function lowerTiles(lowering: Lowering, { x, weight, bias, out }: Task): void {
   }
 }
 
-function lowerPlain(lowering: Lowering, { x, weight, bias, out }: Task): void {
+function lowerPlain(lowering: Lowering, { x, weight, bias, out }: LinearTask): void {
   const T = x.shape[0];
   for (const { firstRow, rows, storage } of weight.parts) {
     lowering.dispatch(

@@ -121,6 +121,8 @@ export function lower(lowering: Lowering, operation: Operation | FusedOperation)
   }
 }
 
-function lowerParts(lowering: Lowering, { parts }: FusedOperation): void {
+function lowerParts(lowering: Lowering, operation: FusedOperation): void {
+  const { parts } = operation;
+  lowering.handover.assertNothingFor(operation);
   for (const part of parts) lower(lowering, part);
 }

@@ -1,6 +1,7 @@
 import type { Command, Dispatch } from './command.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { GpuTensor, rowStride, Storage } from './gpu-tensor.ts';
+import type { Handover } from './handover.ts';
 import type { Kernels, ShaderName } from './kernel.ts';
 import { launchParametersFor } from './launch/choose-launch.ts';
 import type { LaunchParameters } from './launch/launch-parameters.ts';
@@ -21,16 +22,24 @@ export class Lowering {
   readonly usesMatrices: boolean;
   /** Whether weights are float32: then activations are not rounded to less. */
   readonly isExact: boolean;
+  readonly handover: Handover;
   /** Bound where an operand is absent. */
   readonly nothing: Storage;
   readonly #kernels: Kernels;
 
-  constructor(owner: object, gpu: GpuDevice, kernels: Kernels, nothing: Storage, isExact = false) {
+  constructor(
+    owner: object,
+    gpu: GpuDevice,
+    kernels: Kernels,
+    nothing: Storage,
+    { isExact, handover }: { isExact: boolean; handover: Handover },
+  ) {
     this.owner = owner;
     this.gpu = gpu;
     this.nothing = nothing;
     this.#kernels = kernels;
     this.isExact = isExact;
+    this.handover = handover;
     this.launch = launchParametersFor(gpu.info);
     this.usesMatrices = gpu.hasMatrices;
   }
@@ -50,6 +59,11 @@ export class Lowering {
     const stride = rowStride(shape);
     return new GpuTensor(new Storage(this.owner, 4 * (shape[0] ?? 1) * stride), shape, 0, stride);
   }
+}
+
+/** Memory for T rows of float16 in tiles: see float16-tiles.wgsl. `more` bytes follow. */
+export function float16Rows({ owner }: Lowering, T: number, columns: number, more = 0): Storage {
+  return new Storage(owner, 2 * 16 * Math.ceil(T / 16) * columns + more);
 }
 
 /** A grid of one invocation per column and row. */

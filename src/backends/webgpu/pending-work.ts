@@ -5,6 +5,7 @@ import { GpuClock, type GpuTime } from './gpu-clock.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from './gpu-memory.ts';
 import { GpuTensor, Storage } from './gpu-tensor.ts';
+import { Handover } from './handover.ts';
 import { type Kernel, Kernels } from './kernel.ts';
 import { lower } from './lower.ts';
 import { Lowering } from './lowering.ts';
@@ -243,8 +244,11 @@ export class PendingWork {
   }
 
   #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
-    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, this.isExact);
-    for (const operation of fuse(operations.flatMap(splitRows), this.#fusions, kept)) lower(lowering, operation);
+    const fused = fuse(operations.flatMap(splitRows), this.#fusions, kept);
+    const { isExact } = this;
+    const handover = new Handover(fused);
+    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, { isExact, handover });
+    for (const operation of fused) lower(lowering, operation);
     return this.#plans.make(lowering.commands, uploads, { repeats, kept });
   }
 }

@@ -140,7 +140,7 @@ export class PlanMaker {
       layout: kernel.layout.group,
       entries: [
         { binding: 0, resource: { buffer: params.gpu, size } },
-        ...buffers.map(({ gpu }, i) => ({ binding: i + 1, resource: { buffer: gpu } })),
+        ...buffers.map(({ gpu }, i) => ({ binding: kernel.bindings[i].binding, resource: { buffer: gpu } })),
       ],
     });
     if (this.#groups.size >= MAX_BIND_GROUPS) this.#groups.clear();

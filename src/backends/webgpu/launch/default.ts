@@ -9,10 +9,15 @@ export const DEFAULT_LAUNCH: LaunchParameters = {
     { maxRows: 8, minWorkgroups: 0, rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
   ],
   matrixFew: [],
+  slicedFew: [],
   matrixNormalising: [],
   matrix: [
     { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 1 },
   ],
+  slicedMatrix: [],
+  convolvedByUpdateFrom: ANY,
   stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64 }],
+  prefetchedBytes: 0,
+  prefetchByUpdateUpTo: 0,
   chunkedScanFrom: 16,
 };

@@ -7,16 +7,26 @@ export interface LaunchParameters {
   readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
+  /** The same where several workgroups share the inputs: the first entry that fits. None: see slicedMatrix. */
+  readonly slicedFew: readonly (MatrixFewShape & Sliced)[];
   /** linear-matrix for rows that it normalises itself: the first entry that fits. None: another kernel does before. */
   readonly matrixNormalising: readonly NormalisingMatrixShape[];
   /** linear-matrix: the first entry that makes enough workgroups, or the last. */
   readonly matrix: readonly MatrixShape[];
+  /** The same where several workgroups share the inputs: the first entry that fits. None: they don't. */
+  readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
+  /** Rows from which on state-update-gate convolves its x, rather than the in-projection. */
+  readonly convolvedByUpdateFrom: number;
   /** state-update-gate: the first entry for as many rows. */
   readonly stateUpdate: readonly {
     readonly maxRows: number;
     readonly channels: number;
     readonly threads: number;
   }[];
+  /** Bytes of the next layer's weights that kernels read ahead which leave memory idle. */
+  readonly prefetchedBytes: number;
+  /** Rows up to which state-update-gate does. */
+  readonly prefetchByUpdateUpTo: number;
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
 }
@@ -67,4 +77,9 @@ export interface MatrixShape {
 
 export interface NormalisingMatrixShape extends MatrixShape {
   readonly maxInputs: number;
+}
+
+export interface Sliced {
+  /** Workgroups that share the inputs of the same outputs. */
+  readonly slices: number;
 }

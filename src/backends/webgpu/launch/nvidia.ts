@@ -20,6 +20,11 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 1024, panels: 1, parts: 12, ahead: 4 },
     { maxRows: 64, minOutputs: 0, maxOutputs: 6400, minInputs: 0, panels: 1, parts: 4, ahead: 6 },
   ],
+  slicedFew: [
+    { maxRows: 32, minOutputs: 0, maxOutputs: 1024, minInputs: 0, panels: 1, parts: 4, ahead: 3, slices: 8 },
+    { maxRows: 16, minOutputs: 0, maxOutputs: ANY, minInputs: 0, panels: 2, parts: 4, ahead: 10, slices: 8 },
+    { maxRows: 64, minOutputs: 0, maxOutputs: 1024, minInputs: 0, panels: 1, parts: 4, ahead: 6, slices: 4 },
+  ],
   matrixNormalising: [
     {
       ...{ maxRows: 16, minWorkgroups: 200, maxInputs: 1024 },
@@ -32,18 +37,44 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
   ],
   matrix: [
     { maxRows: 64, minWorkgroups: 250, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 3 },
+    { maxRows: 64, minWorkgroups: 100, block: [64, 96], depth: 32, piece: [32, 48], band: 8, split: 2, stages: 2 },
     { maxRows: 64, minWorkgroups: 0, block: [64, 32], depth: 32, piece: [32, 32], band: 8, split: 2, stages: 2 },
     { maxRows: 256, minWorkgroups: 300, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
-    { maxRows: 256, minWorkgroups: 150, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 1, stages: 1 },
+    { maxRows: 256, minWorkgroups: 150, block: [128, 96], depth: 32, piece: [64, 48], band: 8, split: 1, stages: 1 },
     { maxRows: ANY, minWorkgroups: 250, block: [128, 128], depth: 32, piece: [64, 64], band: 8, split: 1, stages: 1 },
     { maxRows: ANY, minWorkgroups: 150, block: [128, 64], depth: 32, piece: [64, 32], band: 8, split: 1, stages: 1 },
     { maxRows: ANY, minWorkgroups: 100, block: [128, 64], depth: 32, piece: [32, 32], band: 8, split: 2, stages: 2 },
     { maxRows: ANY, minWorkgroups: 100, block: [64, 96], depth: 32, piece: [32, 48], band: 8, split: 2, stages: 2 },
     { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 4, stages: 1 },
   ],
+  slicedMatrix: [
+    {
+      ...{ maxRows: 64, minWorkgroups: 250, slices: 8 },
+      ...{ block: [64, 128], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 3 },
+    },
+    {
+      ...{ maxRows: 64, minWorkgroups: 0, slices: 8 },
+      ...{ block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 3 },
+    },
+    {
+      ...{ maxRows: 256, minWorkgroups: 500, slices: 8 },
+      ...{ block: [128, 128], depth: 32, piece: [64, 64], band: 8, split: 1, stages: 1 },
+    },
+    {
+      ...{ maxRows: 256, minWorkgroups: 100, slices: 2 },
+      ...{ block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
+    },
+    {
+      ...{ maxRows: 256, minWorkgroups: 0, slices: 8 },
+      ...{ block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
+    },
+  ],
+  convolvedByUpdateFrom: 32,
   stateUpdate: [
     { maxRows: 4, channels: 1, threads: 128 },
     { maxRows: ANY, channels: 2, threads: 256 },
   ],
+  prefetchedBytes: 8e6,
+  prefetchByUpdateUpTo: 8,
   chunkedScanFrom: 16,
 };

@@ -1,13 +1,14 @@
 // y = a Wᵀ for up to $M16 * 16 rows by subgroup matrices, which read tiles straight from storage. A workgroup makes
 // $N16 * 16 outputs of each row; its $PARTS subgroups take turns with the inputs, and their sums are added at the end.
 //
-// a: rows of float16 in tiles (see to-float16.wgsl), weight (outputs, K) as float16 in tiles (see weight-tiles.ts)
+// a: rows of float16 in tiles (see float16-tiles.wgsl), weight (outputs, K) as float16 in tiles (see weight-tiles.ts)
 // → out (T, outputs) (+ bias, + residual (T, outputs))
+// Of $SLICES workgroups each takes a share of the inputs; then out is (SLICES, T, outputs): see add-slices.wgsl.
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
 #endif
-// Grid: (outputs / (16 * N16)).
+// Grid: (outputs / (16 * N16), SLICES).
 
 enable f16;
 enable subgroups;
@@ -35,6 +36,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #endif
 
 const TILES = $K / 16u;             // of a row of W
+const SHARE = TILES / ${SLICES}u;   // of a workgroup
 const OUTPUTS = ${OUTPUTS}u;        // of this buffer
 const PARTS = ${PARTS}u;
 const N16 = ${N16}u;
@@ -66,13 +68,13 @@ fn main(
 #endfor
   const panels = (OUTPUTS + 15) / 16;
 #for n N16
-  let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES;
+  let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES + group.y * SHARE;
 #for m M16
   var sum${m}_${n}: Result;
 #endfor
 #endfor
   var k = subgroup;
-  for (; k + (AHEAD - 1) * PARTS < TILES; k += AHEAD * PARTS) {
+  for (; k + (AHEAD - 1) * PARTS < SHARE; k += AHEAD * PARTS) {
 #for j AHEAD
 #for n N16
     let right${j}_${n} = subgroupMatrixLoad<Right, col_major>(&weight, (panel${n} + k + ${j} * PARTS) * 32, 2);
@@ -80,19 +82,19 @@ fn main(
 #endfor
 #for j AHEAD
 #for m M16
-    let left${j}_${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + k + ${j} * PARTS) * 32, 2);
+    let left${j}_${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + group.y * SHARE + k + ${j} * PARTS) * 32, 2);
 #for n N16
     sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${j}_${m}, right${j}_${n}, sum${m}_${n});
 #endfor
 #endfor
 #endfor
   }
-  for (; k < TILES; k += PARTS) {
+  for (; k < SHARE; k += PARTS) {
 #for n N16
     let right${n} = subgroupMatrixLoad<Right, col_major>(&weight, (panel${n} + k) * 32, 2);
 #endfor
 #for m M16
-    let left${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + k) * 32, 2);
+    let left${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + group.y * SHARE + k) * 32, 2);
 #for n N16
     sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${m}, right${n}, sum${m}_${n});
 #endfor
@@ -109,7 +111,7 @@ fn main(
   if (i + ${j} * THREADS < SIZE / 4) {
     var sum = vec4f();
     for (var part = 0u; part < PARTS; part++) { sum += partial[part * (SIZE / 4) + e${j}]; }
-    put(row${j}, column${j}, sum, before${j});
+    put(group.y, row${j}, column${j}, sum, before${j});
   }
 #endfor
 }

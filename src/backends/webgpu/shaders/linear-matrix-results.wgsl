@@ -47,7 +47,7 @@ fn before(row: u32, column: u32) -> Before { return 0; }
 #endif
 #endif
 
-fn put(row: u32, column: u32, sums: vec4f, before: Before) {
+fn put(slice: u32, row: u32, column: u32, sums: vec4f, before: Before) {
   if (row >= params.T || column >= OUTPUTS) { return; }
   var y = sums;
   let c = params.firstOutput + column;
@@ -64,5 +64,5 @@ fn put(row: u32, column: u32, sums: vec4f, before: Before) {
     return;
   }
 #endif
-  out[(params.outOffset + row * params.outStride + c) / 4] = y;
+  out[(params.outOffset + (slice * params.T + row) * params.outStride + c) / 4] = y;
 }

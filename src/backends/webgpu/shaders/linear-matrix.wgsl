@@ -8,14 +8,15 @@
 // a: x (T, K) float32, times normWeight (K), rounded to float16 by the way. The norm's division follows the product:
 // y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps); all inputs of a part lie in one of $GROUPS groups.
 #else
-// a: rows of float16 in tiles (see to-float16.wgsl).
+// a: rows of float16 in tiles (see float16-tiles.wgsl).
 #endif
 // weight (outputs, K) as $DTYPE → out (T, outputs) (+ bias (outputs), + residual (T, outputs)), columns from firstOutput on.
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
 #endif
-// Grid: (outputs / BN * T / BM), $BAND rows of blocks after another, so that those that run at the same time share what
+// Of $SLICES workgroups each takes a share of the inputs; then out is (SLICES, T, outputs): see add-slices.wgsl.
+// Grid: (outputs / BN * T / BM, SLICES), $BAND rows of blocks after another, so that those that run at the same time share what
 // they read.
 
 enable f16;
@@ -33,7 +34,9 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #endif
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+#if NORM
 @group(0) @binding(4) var<storage, read> normWeight: array<vec4f>;
+#endif
 #if BIAS
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 #endif
@@ -56,7 +59,8 @@ const WM = ${WM}u;
 const WN = ${WN}u;
 const BAND = ${BAND}u;
 const SPLIT = ${SPLIT}u;
-const SHARE = EIGHTS / SPLIT;        // of a part
+const SLICE = EIGHTS / ${SLICES}u;   // of a workgroup
+const SHARE = SLICE / SPLIT;         // of a part
 const DEPTH = $BK / 8u;              // eights in a block
 const STRIDE = DEPTH + 1;            // of rows in workgroup memory: no two in the same banks
 const ACROSS = BN / WN;              // subgroups
@@ -74,6 +78,7 @@ var<workgroup> block: array<vec4u, ${SHARED}>;
 
 const ROW_WORDS = ${ROW_WORDS}u;
 #include "eights-$DTYPE"
+#include "float16-tiles"
 
 #if NORM
 const GROUPS = ${GROUPS}u;
@@ -89,15 +94,12 @@ fn inputsOf(row: u32, eight: u32) -> Inputs {
 }
 fn inputHalves(inputs: Inputs, eight: u32) -> vec4u {
   let at = params.normOffset / 4 + 2 * eight;
-  // float16 ends at 65504.
-  let first = clamp(inputs[0] * normWeight[at], vec4f(-65504), vec4f(65504));
-  let last = clamp(inputs[1] * normWeight[at + 1], vec4f(-65504), vec4f(65504));
-  return vec4u(pack2x16float(first.xy), pack2x16float(first.zw), pack2x16float(last.xy), pack2x16float(last.zw));
+  return vec4u(halvesOf(inputs[0] * normWeight[at]), halvesOf(inputs[1] * normWeight[at + 1]));
 }
 #else
 alias Inputs = vec4u;
 fn inputsOf(row: u32, eight: u32) -> Inputs {
-  return a[(row / 16 * (EIGHTS / 2) + eight / 2) * 32 + row % 16 * 2 + eight % 2];
+  return a[eightOf(row, eight)];
 }
 fn inputHalves(inputs: Inputs, eight: u32) -> vec4u { return inputs; }
 #endif
@@ -132,7 +134,7 @@ fn main(
   let wn = inPart % ACROSS * WN;
   let row = i % PART_THREADS / DEPTH;
   let eight = i % DEPTH;
-  let first = part * SHARE + eight;
+  let first = group.y * SLICE + part * SHARE + eight;
   let begin = part * BLOCK;
   let own = begin + row * STRIDE + eight;
 #for m FRAGMENTS_DOWN
@@ -242,7 +244,7 @@ fn main(
 #for half 2
   if (${half} % SPLIT == part) {
     let sums = sumsOf(inRows + 16 * ${m} + 8 * ${half}, lane0 + ${n} * 64 + 32 * ${half});
-    put(m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
+    put(group.y, m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
   }
 #endfor
 #endfor

@@ -1,5 +1,4 @@
-// Rows as float16, as matrix products want them: in tiles of 16 rows and 16 columns, one row of a tile after another,
-// tiles of the same 16 rows side by side. Normalised by the way:
+// Rows as float16 in tiles, as matrix products want them (see float16-tiles.wgsl). Normalised by the way:
 //
 #if NORM
 //   x / sqrt(mean(x²) + eps) * weight, with the mean over each of $GROUPS groups of columns
@@ -33,6 +32,7 @@ var<workgroup> squares: array<f32, THREADS>;
 #endif
 
 #include "grid"
+#include "float16-tiles"
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
@@ -64,10 +64,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     x0 *= scale * weight[weight0 + 2 * k];
     x1 *= scale * weight[weight0 + 2 * k + 1];
 #endif
-    // float16 ends at 65504.
-    x0 = clamp(x0, vec4f(-65504), vec4f(65504));
-    x1 = clamp(x1, vec4f(-65504), vec4f(65504));
-    out[(t / 16 * (EIGHTS / 2) + k / 2) * 32 + t % 16 * 2 + k % 2] = vec4u(
-      pack2x16float(x0.xy), pack2x16float(x0.zw), pack2x16float(x1.xy), pack2x16float(x1.zw));
+    out[eightOf(t, k)] = vec4u(halvesOf(x0), halvesOf(x1));
   }
 }

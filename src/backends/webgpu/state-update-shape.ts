@@ -1,0 +1,65 @@
+import type { GatedStateSpaceOperation } from './fused-operation.ts';
+import type { Lowering } from './lowering.ts';
+import { MAX_GROUPS } from './lowering.ts';
+import type { ConvolutionUpdateOperation } from './operation.ts';
+
+/** How state-update-gate is laid out. */
+export interface UpdateShape {
+  readonly channels: number;
+  readonly threads: number;
+}
+
+/** → undefined where it does not fit. */
+export function updateShape(
+  lowering: Lowering,
+  { stateSpace, gate }: GatedStateSpaceOperation,
+): UpdateShape | undefined {
+  if (stateSpace.type !== 'selectiveStateUpdate') return undefined;
+  const { x, dt, A, B, C, D, dtBias, states, slots } = stateSpace;
+  const z = gate.y;
+  const T = x.shape[0];
+  const [, H, P, N] = states.shape;
+  const lanes = N / 4;
+  const { stateUpdate } = lowering.launch;
+  const { channels, threads } = stateUpdate.find(({ maxRows }) => T <= maxRows) ?? stateUpdate[0];
+  const fits =
+    T <= MAX_GROUPS &&
+    [A, D, dtBias].every((tensor) => tensor?.shape.length === 1) &&
+    slots !== undefined &&
+    dt.shape.length === 2 &&
+    [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&
+    z.storage === dt.storage &&
+    z.stride === dt.stride &&
+    states.parts.every(({ tensor }) => tensor.offset % 4 === 0 && tensor.stride % 4 === 0) &&
+    Number.isInteger(Math.log2(lanes)) &&
+    lanes <= threads &&
+    channels <= lanes &&
+    // A workgroup's channels lie in as many whole heads as there are, an invocation's in one.
+    P % channels === 0 &&
+    (H * P) % ((threads / lanes) * channels) === 0;
+  return fits ? { channels, threads } : undefined;
+}
+
+/** Whether the update of the state can convolve what it calls x of a convolution's channels, which nobody else reads. */
+export function convolvesItself(
+  lowering: Lowering,
+  operation: GatedStateSpaceOperation,
+  { x, states, slots, out }: ConvolutionUpdateOperation,
+): boolean {
+  const { stateSpace } = operation;
+  return (
+    updateShape(lowering, operation) !== undefined &&
+    stateSpace.type === 'selectiveStateUpdate' &&
+    // Besides those of its own, with the norm's weight.
+    lowering.gpu.limits.maxStorageBuffersPerShaderStage >= 12 &&
+    stateSpace.states.parts.length === 1 &&
+    states.parts.length === 1 &&
+    stateSpace.x.storage === out.storage &&
+    stateSpace.x.offset === out.offset &&
+    stateSpace.x.stride === out.stride &&
+    stateSpace.x.rowSize % 4 === 0 &&
+    stateSpace.slots?.storage === slots?.storage &&
+    stateSpace.dt.storage === x.storage &&
+    stateSpace.dt.stride === x.stride
+  );
+}

@@ -182,6 +182,8 @@ export class GpuLayers {
       { perDispatch: true },
     );
     const inLayer = Math.round(dispatches.length / depth);
+    // The first layer makes its own rows, those of others come with what is before them.
+    const ofLayers = dispatches.slice(Math.max(0, dispatches.length - inLayer * depth));
     return {
       work,
       rows,
@@ -189,8 +191,8 @@ export class GpuLayers {
       gpu: spreadOf(perLayer),
       wall: spreadOf(walls),
       dispatches: Array.from({ length: inLayer }, (_, i) => ({
-        name: dispatches[i].name.split(' ')[0],
-        microseconds: median(dispatches.filter((__, j) => j % inLayer === i).map((d) => d.microseconds)),
+        name: ofLayers[i].name.split(' ')[0],
+        microseconds: median(ofLayers.filter((__, j) => j % inLayer === i).map((d) => d.microseconds)),
       })),
     };
   }

@@ -24,8 +24,6 @@ export interface NormLinearOperation extends Fused {
   readonly linear: LinearOperation;
   readonly residual: GpuTensor | undefined;
   readonly convolution: ConvolutionUpdateOperation | undefined;
-  /** Whether the update of the state behind it is all that reads what is convolved. */
-  readonly isForUpdate: boolean;
 }
 
 /** x / sqrt(mean(x²) + eps) * weight, over groups of columns. */

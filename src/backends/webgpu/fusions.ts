@@ -7,7 +7,7 @@ export const FUSIONS: readonly Fusion[] = [fuseNormLinear, fuseGatedNormLinear, 
 
 /** rmsNorm, linear and, when decoding, the convolution of some of the columns. */
 function fuseNormLinear(operations: readonly Operation[], at: number, uses: TensorUses) {
-  const [norm, linear, convolution, update] = operations.slice(at, at + 4);
+  const [norm, linear, convolution] = operations.slice(at, at + 3);
   if (norm?.type !== 'rmsNorm' || linear?.type !== 'linear') return undefined;
   if (!covers(norm.out, linear.x) || !uses.isOnlyReadBy(norm.out, linear)) return undefined;
   const convolves = convolution?.type === 'causalConv1dUpdate' && isConvolvedAtOnce(linear, convolution, uses);
@@ -21,7 +21,6 @@ function fuseNormLinear(operations: readonly Operation[], at: number, uses: Tens
       linear,
       residual: undefined,
       convolution: convolves ? convolution : undefined,
-      isForUpdate: convolves && update?.type === 'selectiveStateUpdate' && uses.isOnlyReadBy(convolution.out, update),
       parts,
       out: linear.out,
     },
@@ -54,7 +53,6 @@ function fuseGatedNormLinear(operations: readonly Operation[], at: number, uses:
       linear,
       residual,
       convolution: undefined,
-      isForUpdate: false,
       parts,
       out: isAdd && residual ? add.out : linear.out,
     },

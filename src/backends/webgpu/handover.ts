@@ -1,13 +1,13 @@
 import { GpuError } from '../../errors.ts';
-import type { FusedOperation, GatedStateSpaceOperation, NormLinearOperation } from './fused-operation.ts';
+import type { FusedOperation, NormLinearOperation } from './fused-operation.ts';
 import type { Storage } from './gpu-tensor.ts';
-import type { ConvolutionUpdateOperation, Operation } from './operation.ts';
+import type { Operation } from './operation.ts';
 
 /** Rows of a product as float16 in tiles: see float16-tiles.wgsl. */
 export interface HalfRows {
   readonly storage: Storage;
   /** Present where the rows are not divided by their norm: their sums of squares, in as many pieces a row. */
-  readonly squares: { readonly offset: number; readonly pieces: number } | undefined;
+  readonly squares: { readonly storage: Storage; readonly pieces: number } | undefined;
 }
 
 /**
@@ -17,7 +17,6 @@ export interface HalfRows {
 export class Handover {
   readonly #next = new Map<Operation | FusedOperation, Operation | FusedOperation>();
   readonly #rows = new Map<FusedOperation, HalfRows>();
-  readonly #convolutions = new Map<FusedOperation, ConvolutionUpdateOperation>();
 
   constructor(operations: readonly (Operation | FusedOperation)[]) {
     for (let i = 1; i < operations.length; i++) this.#next.set(operations[i - 1], operations[i]);
@@ -37,18 +36,9 @@ export class Handover {
     return this.#rows.get(operation);
   }
 
-  /** The convolution's channels that the operation calls x are left to it. */
-  leaveConvolution(operation: GatedStateSpaceOperation, convolution: ConvolutionUpdateOperation): void {
-    this.#convolutions.set(operation, convolution);
-  }
-
-  convolutionOf(operation: GatedStateSpaceOperation): ConvolutionUpdateOperation | undefined {
-    return this.#convolutions.get(operation);
-  }
-
   /** @throws GpuError when the operation counts on a kernel that is not going to run: then its results would be wrong. */
   assertNothingFor(operation: FusedOperation): void {
-    if (this.#rows.has(operation) || this.#convolutions.has(operation)) {
+    if (this.#rows.has(operation)) {
       throw new GpuError(`A part of '${operation.type}' was done for a kernel that does not run.`);
     }
   }

@@ -22,6 +22,8 @@ export type LinearRoute =
 
 /** Invocations that share a row's sum in to-float16. */
 export const NORM_THREADS = 256;
+/** Subgroups of add-slices at least: so many groups' squares are summed up there at most. */
+export const ADDING_SUBGROUPS = 8;
 
 /** → undefined where the plain forms must do. */
 export function linearRoute(

@@ -1,5 +1,5 @@
 import type { NormLinearOperation, RowNorm } from './fused-operation.ts';
-import { GpuTensor } from './gpu-tensor.ts';
+import type { GpuTensor } from './gpu-tensor.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 import type { ConvolutionUpdateOperation, LinearOperation } from './operation.ts';
 
@@ -41,30 +41,4 @@ export function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: 
 export function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boolean {
   const channels = x.shape[2];
   return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
-}
-
-/** A convolution of the channels from `first` on. */
-export function channelsFrom(convolution: ConvolutionUpdateOperation, first: number): ConvolutionUpdateOperation {
-  const { x, weight, bias, states, out } = convolution;
-  const [B, L, C] = x.shape;
-  const rest = C - first;
-  const columns = ({ storage, offset, stride }: GpuTensor) =>
-    new GpuTensor(storage, [B, L, rest], offset + first, stride);
-  return {
-    ...convolution,
-    ...{ x: columns(x), out: columns(out) },
-    weight: new GpuTensor(
-      weight.storage,
-      [rest, weight.shape[1]],
-      weight.offset + first * weight.stride,
-      weight.stride,
-    ),
-    bias: bias && new GpuTensor(bias.storage, [rest], bias.offset + first * bias.stride, bias.stride),
-    states: new GpuTensor(
-      states.storage,
-      [states.shape[0], rest, states.shape[2]],
-      states.offset + first * states.shape[2],
-      states.stride,
-    ),
-  };
 }

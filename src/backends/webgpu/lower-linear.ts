@@ -10,12 +10,11 @@ import {
   productShape,
   type VectorShape,
 } from './linear-shapes.ts';
-import { channelsFrom, isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
+import { isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
 import { elementGrid, float16Rows, type Lowering, place, rowGrid } from './lowering.ts';
 import type { LinearOperation } from './operation.ts';
 import { prefetchOf } from './prefetch.ts';
-import { convolvesItself } from './state-update-shape.ts';
 
 /** y = x Wᵀ + bias: by the kernel for as many rows, or in the plain form. */
 export function lowerLinear(lowering: Lowering, operation: LinearOperation): void {
@@ -31,7 +30,7 @@ export function lowerLinear(lowering: Lowering, operation: LinearOperation): voi
 export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperation): boolean {
   const route = linearRoute(lowering, operation);
   if (!route) return false;
-  const task = withoutLeft(lowering, operation);
+  const task = linearTask(operation);
   if (route.kernel === 'vector') lowerVector(lowering, task, route.shape);
   else if (route.kernel === 'normalising') lowerNormalising(lowering, task, route.shape);
   else {
@@ -40,18 +39,6 @@ export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperati
     else lowerMatrix(lowering, task, rows.storage);
   }
   return true;
-}
-
-/** The layer, without the channels of its convolution that the update of the state behind it takes over. */
-function withoutLeft(lowering: Lowering, operation: NormLinearOperation): LinearTask {
-  const { handover, launch } = lowering;
-  const task = linearTask(operation);
-  const update = handover.after(operation);
-  const { convolution, x } = task;
-  if (!convolution || x.shape[0] < launch.convolvedByUpdateFrom || update?.type !== 'gatedStateSpace') return task;
-  if (!operation.isForUpdate || !convolvesItself(lowering, update, convolution)) return task;
-  handover.leaveConvolution(update, convolution);
-  return { ...task, convolution: channelsFrom(convolution, update.stateSpace.x.rowSize) };
 }
 
 // --- few rows -------------------------------------------------------------------------------------------------------
@@ -125,7 +112,7 @@ function lowerSlices(
   if (next?.type !== 'normLinear') throw new GpuError('What adds slices up has no layer behind it.');
   const { weight } = linear;
   const [T, K, C] = [x.shape[0], weight.inFeatures, weight.outFeatures];
-  const partial = lowering.scratch([constants.SLICES * T, C]);
+  const partial = lowering.scratch([T * constants.SLICES, C]);
   const product: LinearTask = { ...linearTask(operation), norm: undefined, residual: undefined, out: partial };
   lowering.dispatch(
     shader,
@@ -137,7 +124,7 @@ function lowerSlices(
     },
   );
   const normed = float16Rows(lowering, T, C);
-  const THREADS = C > 2048 ? 512 : C > 1024 ? 256 : 128;
+  const THREADS = C > 1024 ? 512 : 256;
   const prefetch = prefetchOf(lowering, next, THREADS);
   lowering.dispatch(
     'add-slices',
@@ -150,13 +137,13 @@ function lowerSlices(
       bindings: {
         ...{ partial: partial.storage, out: out.storage, residual: residual?.storage ?? lowering.nothing },
         ...prefetch.bindings,
-        ...{ squares: squares ? a : lowering.nothing, normWeight: next.norm.weight.storage, normed },
+        ...{ squares: squares?.storage ?? lowering.nothing, normWeight: next.norm.weight.storage, normed },
       },
       params: {
-        ...{ T, ...place('residual', residual), ...place('out', out), squaresOffset: squares?.offset ?? 0 },
+        ...{ ...place('residual', residual), ...place('out', out) },
         ...{ eps: norm.eps, normEps: next.norm.eps, normOffset: next.norm.weight.offset },
       },
-      workgroups: [1, T + prefetch.workgroups, 1],
+      workgroups: [1, T, 1 + Math.ceil(prefetch.workgroups / T)],
     },
   );
   lowering.handover.giveRows(next, { storage: normed, squares: undefined });

@@ -61,9 +61,9 @@ export class Lowering {
   }
 }
 
-/** Memory for T rows of float16 in tiles: see float16-tiles.wgsl. `more` bytes follow. */
-export function float16Rows({ owner }: Lowering, T: number, columns: number, more = 0): Storage {
-  return new Storage(owner, 2 * 16 * Math.ceil(T / 16) * columns + more);
+/** Memory for T rows of float16 in tiles: see float16-tiles.wgsl. */
+export function float16Rows({ owner }: Lowering, T: number, columns: number): Storage {
+  return new Storage(owner, 2 * 16 * Math.ceil(T / 16) * columns);
 }
 
 /** A grid of one invocation per column and row. */

@@ -1,7 +1,6 @@
 import type { GatedStateSpaceOperation } from './fused-operation.ts';
 import type { Lowering } from './lowering.ts';
 import { MAX_GROUPS } from './lowering.ts';
-import type { ConvolutionUpdateOperation } from './operation.ts';
 
 /** How state-update-gate is laid out. */
 export interface UpdateShape {
@@ -38,28 +37,4 @@ export function updateShape(
     P % channels === 0 &&
     (H * P) % ((threads / lanes) * channels) === 0;
   return fits ? { channels, threads } : undefined;
-}
-
-/** Whether the update of the state can convolve what it calls x of a convolution's channels, which nobody else reads. */
-export function convolvesItself(
-  lowering: Lowering,
-  operation: GatedStateSpaceOperation,
-  { x, states, slots, out }: ConvolutionUpdateOperation,
-): boolean {
-  const { stateSpace } = operation;
-  return (
-    updateShape(lowering, operation) !== undefined &&
-    stateSpace.type === 'selectiveStateUpdate' &&
-    // Besides those of its own, with the norm's weight.
-    lowering.gpu.limits.maxStorageBuffersPerShaderStage >= 12 &&
-    stateSpace.states.parts.length === 1 &&
-    states.parts.length === 1 &&
-    stateSpace.x.storage === out.storage &&
-    stateSpace.x.offset === out.offset &&
-    stateSpace.x.stride === out.stride &&
-    stateSpace.x.rowSize % 4 === 0 &&
-    stateSpace.slots?.storage === slots?.storage &&
-    stateSpace.dt.storage === x.storage &&
-    stateSpace.dt.stride === x.stride
-  );
 }

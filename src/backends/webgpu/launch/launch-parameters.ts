@@ -15,8 +15,6 @@ export interface LaunchParameters {
   readonly matrix: readonly MatrixShape[];
   /** The same where several workgroups share the inputs: the first entry that fits. None: they don't. */
   readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
-  /** Rows from which on state-update-gate convolves its x, rather than the in-projection. */
-  readonly convolvedByUpdateFrom: number;
   /** state-update-gate: the first entry for as many rows. */
   readonly stateUpdate: readonly {
     readonly maxRows: number;

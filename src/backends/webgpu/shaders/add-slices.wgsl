@@ -8,17 +8,16 @@
 #else
 // (The rows of the product were normalised before: nothing is left to divide by.)
 #endif
-//
-// partial (SLICES, T, C), residual (T, C), normWeight (C) → out = h (T, C), normed (T, C) as float16 in tiles (see
-// float16-tiles.wgsl). One workgroup per row. Grid: (1, T), and behind that workgroups that prefetch.
+// partial (T, SLICES, C), residual (T, C), normWeight (C) → out = h (T, C), normed (T, C) as float16 in tiles (see
+// float16-tiles.wgsl). One workgroup per row. Grid: (1, T, 1), and behind that workgroups that prefetch.
+
+enable subgroups;
 
 struct Params {
-  T: u32,
   residualOffset: u32,
   residualStride: u32,
   outOffset: u32,
   outStride: u32,
-  squaresOffset: u32,
   eps: f32,
   normEps: f32,
   normOffset: u32,
@@ -38,77 +37,92 @@ const FOURS = $C / 4u;
 const EIGHTS = $C / 8u;
 const SLICES = ${SLICES}u;
 const THREADS = ${THREADS}u;
+const SUBGROUPS = THREADS / 32;
 #if SCALED
 const GROUPS = ${GROUPS}u;
-const OWN = ${SQUARES}u / GROUPS;       // pieces of a group
-const SHARE = THREADS / GROUPS;         // invocations of a group
+const SHARE = SUBGROUPS / GROUPS;       // subgroups of a group
+const OWN = ${SQUARES}u / SUBGROUPS;    // pieces of a subgroup
 #endif
 
-var<workgroup> sums: array<f32, THREADS>;
+var<workgroup> sums: array<f32, 2 * SUBGROUPS>;
 
+#include "float16-tiles"
 #if PREFETCHED
 #include "prefetch"
 #endif
-#include "float16-tiles"
-
-// The sums of `width` neighbouring invocations' values: in the first one's place.
-fn sumUp(value: f32, i: u32, width: u32) {
-  sums[i] = value;
-  workgroupBarrier();
-  for (var half = width / 2; half > 0; half /= 2) {
-    if (i % width < half) { sums[i] += sums[i + half]; }
-    workgroupBarrier();
-  }
-}
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(local_invocation_index) i: u32,
+) {
   let t = group.y;
 #if PREFETCHED
-  if (t >= params.T) {
-    prefetch(t - params.T, i);
+  if (group.z > 0) {
+    prefetch((group.z - 1) * groups.y + t, i);
     return;
   }
 #endif
-#if SCALED
-  var square = 0.0;
-  let firstPiece = params.squaresOffset + t * ${SQUARES}u + i / SHARE * OWN;
-  for (var piece = i % SHARE; piece < OWN; piece += SHARE) { square += squares[firstPiece + piece]; }
-#endif
+  // What depends on no params is asked for before they have come.
 #for j EACH
   let four${j} = min(i + ${j} * THREADS, FOURS - 1);
-  var shares${j}: array<vec4f, SLICES>;
-  for (var s = 0u; s < SLICES; s++) { shares${j}[s] = partial[(s * params.T + t) * FOURS + four${j}]; }
-  var h${j} = residual[(params.residualOffset + t * params.residualStride) / 4 + four${j}];
+#if SCALED
+  var shares${j}: array<vec4f, GROUPS>;
+  for (var g = 0u; g < GROUPS; g++) {
+    for (var s = 0u; s < SLICES / GROUPS; s++) {
+      shares${j}[g] += partial[(t * SLICES + g * (SLICES / GROUPS) + s) * FOURS + four${j}];
+    }
+  }
+#else
+  var shares${j} = vec4f();
+  for (var s = 0u; s < SLICES; s++) { shares${j} += partial[(t * SLICES + s) * FOURS + four${j}]; }
+#endif
 #endfor
 #if SCALED
-  sumUp(square, i, SHARE);
-#endif
-  for (var s = 0u; s < SLICES; s++) {
-#if SCALED
-    let scale = inverseSqrt(sums[s * GROUPS / SLICES * SHARE] / f32($K / GROUPS) + params.eps);
-#else
-    const scale = 1.0;
+  var square = 0.0;
+  let first = t * ${SQUARES}u + subgroup * OWN;
+  for (var piece = lane; piece < OWN; piece += 32) { square += squares[first + piece]; }
+  square = subgroupAdd(square);
+  if (lane == 0) { sums[subgroup] = square; }
 #endif
 #for j EACH
-    h${j} += scale * shares${j}[s];
+  var h${j} = residual[(params.residualOffset + t * params.residualStride) / 4 + four${j}];
+  let weight${j} = normWeight[params.normOffset / 4 + four${j}];
+#endfor
+#if SCALED
+  workgroupBarrier();
+  for (var g = 0u; g < GROUPS; g++) {
+    var sum = 0.0;
+    for (var j = 0u; j < SHARE; j++) { sum += sums[g * SHARE + j]; }
+    let scale = inverseSqrt(sum / f32($K / GROUPS) + params.eps);
+#for j EACH
+    h${j} += scale * shares${j}[g];
 #endfor
   }
+#else
 #for j EACH
-  if (i + ${j} * THREADS < FOURS) { out[(params.outOffset + t * params.outStride) / 4 + four${j}] = h${j}; }
+  h${j} += shares${j};
 #endfor
+#endif
   var own = 0.0;
 #for j EACH
-  if (i + ${j} * THREADS < FOURS) { own += dot(h${j}, h${j}); }
+  if (i + ${j} * THREADS < FOURS) {
+    out[(params.outOffset + t * params.outStride) / 4 + four${j}] = h${j};
+    own += dot(h${j}, h${j});
+  }
 #endfor
-  // Everyone has read the scales.
+  own = subgroupAdd(own);
+  if (lane == 0) { sums[SUBGROUPS + subgroup] = own; }
   workgroupBarrier();
-  sumUp(own, i, THREADS);
-  let root = inverseSqrt(sums[0] / f32($C) + params.normEps);
+  var sum = 0.0;
+  for (var j = 0u; j < SUBGROUPS; j++) { sum += sums[SUBGROUPS + j]; }
+  let root = inverseSqrt(sum / f32($C) + params.normEps);
 #for j EACH
   if (i + ${j} * THREADS < FOURS) {
-    let y = root * normWeight[params.normOffset / 4 + four${j}] * h${j};
-    normed[2 * eightOf(t, four${j} / 2) + four${j} % 2] = halvesOf(y);
+    normed[2 * eightOf(t, four${j} / 2) + four${j} % 2] = halvesOf(root * weight${j} * h${j});
   }
 #endfor
 }

@@ -3,7 +3,7 @@
 //
 // a: rows of float16 in tiles (see float16-tiles.wgsl), weight (outputs, K) as float16 in tiles (see weight-tiles.ts)
 // → out (T, outputs) (+ bias, + residual (T, outputs))
-// Of $SLICES workgroups each takes a share of the inputs; then out is (SLICES, T, outputs): see add-slices.wgsl.
+// Of $SLICES workgroups each takes a share of the inputs; then out is (T, SLICES, outputs): see add-slices.wgsl.
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.

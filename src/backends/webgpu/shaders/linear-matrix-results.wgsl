@@ -64,5 +64,5 @@ fn put(slice: u32, row: u32, column: u32, sums: vec4f, before: Before) {
     return;
   }
 #endif
-  out[(params.outOffset + (slice * params.T + row) * params.outStride + c) / 4] = y;
+  out[(params.outOffset + (row * ${SLICES}u + slice) * params.outStride + c) / 4] = y;
 }

@@ -15,7 +15,7 @@
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
 #endif
-// Of $SLICES workgroups each takes a share of the inputs; then out is (SLICES, T, outputs): see add-slices.wgsl.
+// Of $SLICES workgroups each takes a share of the inputs; then out is (T, SLICES, outputs): see add-slices.wgsl.
 // Grid: (outputs / BN * T / BM, SLICES), $BAND rows of blocks after another, so that those that run at the same time share what
 // they read.
 

@@ -4,19 +4,15 @@
 //
 // x (T, H*P), B and C (T, G*N) lie in one buffer, xBC, with a common stride; dt (T, H) and z (T, H*P) in another; A, D and
 // dtBias (H); slots (T); states (S, H, P, N), in place → out (T, H*P). Padded rows read zeros and write no state.
-#if CONV
-// x is the causal convolution of columns of `projected` with their last three inputs (see convolve.wgsl), which lie in
-// convStates and move on by one. A padded row's x is as it was projected.
-#endif
 #if HALVES
-// out: y times normWeight as float16 in tiles (see float16-tiles.wgsl), and from SQUARES on, sums of y² of two neighbouring
-// channels each (T, H*P / 2): what a product makes of them is yet to be divided by their norm.
+// out: y times normWeight as float16 in tiles (see float16-tiles.wgsl), and sums of y² of two neighbouring channels each in
+// squares (T, H*P / 2): what a product makes of out is yet to be divided by the rows' norm.
 #endif
 #if !WHOLE
 // Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's.
 #endif
 // N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
-// Grid: (H*P / channels of a workgroup, T), and behind that rows of workgroups that prefetch.
+// Grid: (H*P / channels of a workgroup, T, 1), and behind that workgroups that prefetch.
 
 #if SUBGROUPS
 enable subgroups;
@@ -47,12 +43,6 @@ struct Params {
   outOffset: u32,
   outStride: u32,
   normOffset: u32,
-  rawOffset: u32,         // of what is to be convolved, in projected
-  convStatesOffset: u32,
-  convStatesStride: u32,
-  convWeightOffset: u32,
-  convBiasOffset: u32,
-  silu: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -66,13 +56,9 @@ struct Params {
 #if HALVES
 @group(0) @binding(8) var<storage, read_write> out: array<u32>;
 @group(0) @binding(9) var<storage, read> normWeight: array<f32>;
+@group(0) @binding(10) var<storage, read_write> squares: array<f32>;
 #else
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
-#endif
-#if CONV
-@group(0) @binding(10) var<storage, read> convWeight: array<vec4f>;
-@group(0) @binding(11) var<storage, read> convBias: array<f32>;
-@group(0) @binding(12) var<storage, read_write> convStates: array<f32>;
 #endif
 
 const P = ${P}u;
@@ -115,8 +101,8 @@ fn main(
 ) {
   let t = group.y;
 #if PREFETCHED
-  if (t >= ${T}u) {
-    prefetch((t - ${T}u) * groups.x + group.x, i);
+  if (group.z > 0) {
+    prefetch(((group.z - 1) * groups.y + group.y) * groups.x + group.x, i);
     return;
   }
 #endif
@@ -138,15 +124,6 @@ fn main(
 #endfor
   let row = t * params.rowStride;
   let rowZ = t * params.zStride;
-#if CONV
-#for c CHANNELS
-  let convState${c} = params.convStatesOffset + u32(max(slots[t], 0)) * params.convStatesStride + 3 * (channel + ${c});
-  let past${c} = vec3f(convStates[convState${c}], convStates[convState${c} + 1], convStates[convState${c} + 2]);
-  let input${c} = projected[params.rawOffset + rowZ + channel + ${c}];
-  let taps${c} = convWeight[params.convWeightOffset / 4 + channel + ${c}];
-  let tapBias${c} = convBias[params.convBiasOffset + channel + ${c}];
-#endfor
-#endif
 #for c CHANNELS
   let z${c} = projected[params.zOffset + rowZ + channel + ${c}];
 #endfor
@@ -160,24 +137,10 @@ fn main(
   let B = vec4f(xBC[b], xBC[b + 1], xBC[b + 2], xBC[b + 3]);
   let C = vec4f(xBC[c], xBC[c + 1], xBC[c + 2], xBC[c + 3]);
 #for c CHANNELS
-#if CONV
-  var x${c} = input${c};
-  if (!isPadded) {
-    x${c} = tapBias${c} + dot(taps${c}, vec4f(past${c}, input${c}));
-    if (params.silu == 1) { x${c} /= 1 + exp(-x${c}); }
-  }
-#else
   let x${c} = xBC[params.xOffset + row + channel + ${c}];
-#endif
   h${c} = select(h${c}, vec4f(), isPadded) * decay + (delta * x${c}) * B;
   if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
   let y${c} = sumOfLanes(dot(h${c}, C), i, lane) + skip * x${c};
-#if CONV
-  // All lanes have read it by now.
-  if (lane < 3 && !isPadded) {
-    convStates[convState${c} + lane] = select(select(past${c}.y, past${c}.z, lane == 1), input${c}, lane == 2);
-  }
-#endif
 #endfor
 #for c CHANNELS
   let gated${c} = y${c} * z${c} / (1 + exp(-z${c}));
@@ -190,7 +153,7 @@ fn main(
     let y = vec2f(gated0, gated1);
     let w = vec2f(normWeight[params.normOffset + channel], normWeight[params.normOffset + channel + 1]);
     out[4 * eightOf(t, channel / 8) + channel % 8 / 2] = halvesOf(vec4f(y * w, 0, 0)).x;
-    out[${SQUARES}u + t * (4 * EIGHTS) + channel / 2] = bitcast<u32>(dot(y, y));
+    squares[t * (4 * EIGHTS) + channel / 2] = dot(y, y);
   }
 #endif
 }

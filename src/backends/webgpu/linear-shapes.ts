@@ -141,7 +141,14 @@ function fewProduct(
   const AHEAD = dividing(Math.max(1, steps), ahead);
   return {
     shader: 'linear-matrix-few',
-    constants: { M16, N16: panels, PARTS: parts, AHEAD, EACH: Math.ceil((2 * M16 * panels) / parts), SLICES },
+    constants: {
+      M16,
+      N16: panels,
+      PARTS: parts,
+      AHEAD,
+      EACH: Math.ceil((2 * M16 * panels) / parts),
+      ...sliced(SLICES),
+    },
     workgroups: [Math.ceil(outputs / (16 * panels)), SLICES, 1],
   };
 }
@@ -156,9 +163,14 @@ function matrixProduct(
   const constants = matrixConstants(shape, inFeatures / SLICES);
   return {
     shader: 'linear-matrix',
-    constants: { ...constants, FLOAT16: dtype === 'float16', NORM: false, GROUPS: 1, SLICES },
+    constants: { ...constants, FLOAT16: dtype === 'float16', NORM: false, GROUPS: 1, ...sliced(SLICES) },
     workgroups: [workgroupsOf(shape, T, outputs), SLICES, 1],
   };
+}
+
+/** Constants of kernels whose workgroups share the inputs, or do not: 1. */
+export function sliced(SLICES: number) {
+  return { SLICES, SLICED: SLICES > 1 };
 }
 
 /** The greatest divisor of a number that is no greater than `most`. */

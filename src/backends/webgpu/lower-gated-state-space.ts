@@ -22,7 +22,7 @@ function lowerGatedStateUpdate(
   lowering: Lowering,
   operation: GatedStateSpaceOperation,
   stateSpace: StateUpdateOperation,
-  { channels, threads }: UpdateShape,
+  { channels, threads, prefetchedBytes }: UpdateShape,
 ): void {
   const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups, states, slots } = stateSpace;
   const { y: z, out } = operation.gate;
@@ -41,11 +41,7 @@ function lowerGatedStateUpdate(
     squares: { storage: lowering.scratch([T, pieces]).storage, pieces },
   };
   const across = (H * P) / ((threads / lanes) * channels);
-  const prefetch = prefetchOf(
-    lowering,
-    T <= lowering.launch.prefetchByUpdateUpTo ? handover.after(operation) : undefined,
-    threads,
-  );
+  const prefetch = prefetchOf(lowering, handover.after(operation), prefetchedBytes, threads);
   for (const { firstRow, tensor } of states.parts) {
     lowering.dispatch(
       'state-update-gate',

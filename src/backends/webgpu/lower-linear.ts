@@ -8,13 +8,14 @@ import {
   hasSubgroupsOf32,
   type ProductShape,
   productShape,
+  sliced,
   type VectorShape,
 } from './linear-shapes.ts';
 import { isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
+import { lowerConvolutionOfFours } from './lower-state-space.ts';
 import { elementGrid, float16Rows, type Lowering, place, rowGrid } from './lowering.ts';
 import type { LinearOperation } from './operation.ts';
-import { prefetchOf } from './prefetch.ts';
 
 /** y = x Wᵀ + bias: by the kernel for as many rows, or in the plain form. */
 export function lowerLinear(lowering: Lowering, operation: LinearOperation): void {
@@ -36,7 +37,7 @@ export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperati
   else {
     const rows = lowering.handover.rowsOf(operation) ?? { storage: toFloat16(lowering, task), squares: undefined };
     if (route.sliced) lowerSlices(lowering, operation, route.sliced, rows);
-    else lowerMatrix(lowering, task, rows.storage);
+    else lowerProductAndConvolution(lowering, task, rows.storage);
   }
   return true;
 }
@@ -75,7 +76,7 @@ function lowerNormalising(lowering: Lowering, task: LinearTask, { block, constan
       'linear-matrix',
       {
         ...{ ...productConstants(task, part), ...weightConstants(weight), ...constants },
-        ...{ FLOAT16: weight.dtype === 'float16', NORM: true, GROUPS: norm?.groups ?? 1, SLICES: 1 },
+        ...{ FLOAT16: weight.dtype === 'float16', NORM: true, GROUPS: norm?.groups ?? 1, ...sliced(1) },
       },
       {
         bindings: { a: x.storage, ...bindingsOf(lowering, task, part) },
@@ -98,6 +99,14 @@ function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): void {
       { bindings: { a, ...bindingsOf(lowering, task, part) }, params: { ...paramsOf(task, part), T }, workgroups },
     );
   }
+}
+
+/** The convolution is the product's, unless there are so many rows that its states are better read apart. */
+function lowerProductAndConvolution(lowering: Lowering, task: LinearTask, a: Storage): void {
+  const { convolution, x } = task;
+  const isApart = convolution && x.shape[0] >= lowering.launch.convolvedApartFrom;
+  lowerMatrix(lowering, isApart ? { ...task, convolution: undefined } : task, a);
+  if (isApart) lowerConvolutionOfFours(lowering, convolution);
 }
 
 /** Workgroups share the inputs; adding up what they make also makes the next layer's rows. */
@@ -125,25 +134,22 @@ function lowerSlices(
   );
   const normed = float16Rows(lowering, T, C);
   const THREADS = C > 1024 ? 512 : 256;
-  const prefetch = prefetchOf(lowering, next, THREADS);
   lowering.dispatch(
     'add-slices',
     {
       ...{ C, SLICES: constants.SLICES, THREADS, EACH: Math.ceil(C / 4 / THREADS) },
       ...{ SCALED: Boolean(squares), K, GROUPS: norm.groups, SQUARES: squares?.pieces ?? 0 },
-      PREFETCHED: prefetch.vectors,
     },
     {
       bindings: {
         ...{ partial: partial.storage, out: out.storage, residual: residual?.storage ?? lowering.nothing },
-        ...prefetch.bindings,
         ...{ squares: squares?.storage ?? lowering.nothing, normWeight: next.norm.weight.storage, normed },
       },
       params: {
         ...{ ...place('residual', residual), ...place('out', out) },
         ...{ eps: norm.eps, normEps: next.norm.eps, normOffset: next.norm.weight.offset },
       },
-      workgroups: [1, T, 1 + Math.ceil(prefetch.workgroups / T)],
+      workgroups: [1, T, 1],
     },
   );
   lowering.handover.giveRows(next, { storage: normed, squares: undefined });

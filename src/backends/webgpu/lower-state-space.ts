@@ -52,6 +52,27 @@ export function lowerConvolution(lowering: Lowering, operation: ConvolutionOpera
   }
 }
 
+/** The same of four channels at once: see isConvolvedInFours. */
+export function lowerConvolutionOfFours(lowering: Lowering, operation: ConvolutionUpdateOperation): void {
+  const { x, weight, bias, activation, states, slots, out } = operation;
+  const [T, , C] = x.shape;
+  lowering.dispatch(
+    'causal-conv1d-fours',
+    {},
+    {
+      bindings: {
+        ...{ x: x.storage, convWeight: weight.storage, convBias: bias?.storage ?? lowering.nothing },
+        ...{ slots: slots?.storage ?? lowering.nothing, convStates: states.storage, convolved: out.storage },
+      },
+      params: {
+        ...{ T, C, silu: isSilu(activation), ...place('x', x), ...place('states', states) },
+        ...{ convWeightOffset: weight.offset, convBiasOffset: bias?.offset ?? 0, ...place('convolved', out) },
+      },
+      workgroups: elementGrid(C / 4, T),
+    },
+  );
+}
+
 export function lowerConvolutionUpdate(lowering: Lowering, operation: ConvolutionUpdateOperation): void {
   const { x, weight, bias, activation, states, slots, seen, out } = operation;
   const [T, L, C] = x.shape;

@@ -13,18 +13,18 @@ export interface Prefetch {
 const VECTOR_BYTES = 16;
 const VECTORS_OF_INVOCATION = 8;
 /** `ahead` and `sink`, besides what any kernel that prefetches is bound to. */
-const STORAGES = 15;
+const STORAGES = 13;
 
-/** Of the weights of a linear layer, if that is what comes next. */
+/** Of a linear layer's weights, if that is what comes next and they are no larger than `most` bytes. */
 export function prefetchOf(
-  { launch, gpu, nothing }: Lowering,
+  { gpu, nothing }: Lowering,
   next: Operation | FusedOperation | undefined,
+  most: number,
   threads: number,
 ): Prefetch {
-  const isLayer = next?.type === 'normLinear' && gpu.limits.maxStorageBuffersPerShaderStage >= STORAGES;
-  const ahead = isLayer ? next.linear.weight.parts[0].storage : nothing;
-  const bytes = isLayer ? Math.min(launch.prefetchedBytes, ahead.bytes) : 0;
-  const vectors = Math.floor(bytes / VECTOR_BYTES);
+  const hasPlace = gpu.limits.maxStorageBuffersPerShaderStage >= STORAGES;
+  const ahead = next?.type === 'normLinear' && hasPlace ? next.linear.weight.parts[0].storage : nothing;
+  const vectors = ahead === nothing || ahead.bytes > most ? 0 : Math.floor(ahead.bytes / VECTOR_BYTES);
   return {
     vectors,
     workgroups: Math.ceil(vectors / (VECTORS_OF_INVOCATION * threads)),

@@ -6,6 +6,7 @@ import { MAX_GROUPS } from './lowering.ts';
 export interface UpdateShape {
   readonly channels: number;
   readonly threads: number;
+  readonly prefetchedBytes: number;
 }
 
 /** → undefined where it does not fit. */
@@ -20,7 +21,8 @@ export function updateShape(
   const [, H, P, N] = states.shape;
   const lanes = N / 4;
   const { stateUpdate } = lowering.launch;
-  const { channels, threads } = stateUpdate.find(({ maxRows }) => T <= maxRows) ?? stateUpdate[0];
+  const shape = stateUpdate.find(({ maxRows }) => T <= maxRows) ?? stateUpdate[0];
+  const { channels, threads } = shape;
   const fits =
     T <= MAX_GROUPS &&
     [A, D, dtBias].every((tensor) => tensor?.shape.length === 1) &&
@@ -36,5 +38,5 @@ export function updateShape(
     // A workgroup's channels lie in as many whole heads as there are, an invocation's in one.
     P % channels === 0 &&
     (H * P) % ((threads / lanes) * channels) === 0;
-  return fits ? { channels, threads } : undefined;
+  return fits ? shape : undefined;
 }

@@ -15,8 +15,7 @@ export const DEFAULT_LAUNCH: LaunchParameters = {
     { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 1, stages: 1 },
   ],
   slicedMatrix: [],
-  stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64 }],
-  prefetchedBytes: 0,
-  prefetchByUpdateUpTo: 0,
+  convolvedApartFrom: ANY,
+  stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64, prefetchedBytes: 0 }],
   chunkedScanFrom: 16,
 };

@@ -15,16 +15,16 @@ export interface LaunchParameters {
   readonly matrix: readonly MatrixShape[];
   /** The same where several workgroups share the inputs: the first entry that fits. None: they don't. */
   readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
+  /** Rows from which on the convolution is a dispatch of its own, rather than the in-projection's. */
+  readonly convolvedApartFrom: number;
   /** state-update-gate: the first entry for as many rows. */
   readonly stateUpdate: readonly {
     readonly maxRows: number;
     readonly channels: number;
     readonly threads: number;
+    /** Weights of the layer behind that are no larger are read ahead by the way. */
+    readonly prefetchedBytes: number;
   }[];
-  /** Bytes of the next layer's weights that kernels read ahead which leave memory idle. */
-  readonly prefetchedBytes: number;
-  /** Rows up to which state-update-gate does. */
-  readonly prefetchByUpdateUpTo: number;
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
 }

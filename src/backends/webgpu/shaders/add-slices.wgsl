@@ -9,7 +9,7 @@
 // (The rows of the product were normalised before: nothing is left to divide by.)
 #endif
 // partial (T, SLICES, C), residual (T, C), normWeight (C) → out = h (T, C), normed (T, C) as float16 in tiles (see
-// float16-tiles.wgsl). One workgroup per row. Grid: (1, T, 1), and behind that workgroups that prefetch.
+// float16-tiles.wgsl). One workgroup per row. Grid: (1, T).
 
 enable subgroups;
 
@@ -47,25 +47,15 @@ const OWN = ${SQUARES}u / SUBGROUPS;    // pieces of a subgroup
 var<workgroup> sums: array<f32, 2 * SUBGROUPS>;
 
 #include "float16-tiles"
-#if PREFETCHED
-#include "prefetch"
-#endif
 
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(subgroup_invocation_id) lane: u32,
   @builtin(local_invocation_index) i: u32,
 ) {
   let t = group.y;
-#if PREFETCHED
-  if (group.z > 0) {
-    prefetch((group.z - 1) * groups.y + t, i);
-    return;
-  }
-#endif
   // What depends on no params is asked for before they have come.
 #for j EACH
   let four${j} = min(i + ${j} * THREADS, FOURS - 1);

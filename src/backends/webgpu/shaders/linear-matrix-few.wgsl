@@ -3,7 +3,9 @@
 //
 // a: rows of float16 in tiles (see float16-tiles.wgsl), weight (outputs, K) as float16 in tiles (see weight-tiles.ts)
 // → out (T, outputs) (+ bias, + residual (T, outputs))
-// Of $SLICES workgroups each takes a share of the inputs; then out is (T, SLICES, outputs): see add-slices.wgsl.
+#if SLICED
+// Of $SLICES workgroups each takes a share of the inputs, and out is (T, SLICES, outputs): see add-slices.wgsl.
+#endif
 #if CONV
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
@@ -59,6 +61,11 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(local_invocation_index) i: u32,
 ) {
+#if SLICED
+  let slice = group.y;
+#else
+  const slice = 0u;
+#endif
   let firstColumn = group.x * (16 * N16);
 #for j EACH
   let e${j} = min(i + ${j} * THREADS, SIZE / 4 - 1);
@@ -68,7 +75,7 @@ fn main(
 #endfor
   const panels = (OUTPUTS + 15) / 16;
 #for n N16
-  let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES + group.y * SHARE;
+  let panel${n} = min(group.x * N16 + ${n}, panels - 1) * TILES + slice * SHARE;
 #for m M16
   var sum${m}_${n}: Result;
 #endfor
@@ -82,7 +89,7 @@ fn main(
 #endfor
 #for j AHEAD
 #for m M16
-    let left${j}_${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + group.y * SHARE + k + ${j} * PARTS) * 32, 2);
+    let left${j}_${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + slice * SHARE + k + ${j} * PARTS) * 32, 2);
 #for n N16
     sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${j}_${m}, right${j}_${n}, sum${m}_${n});
 #endfor
@@ -94,7 +101,7 @@ fn main(
     let right${n} = subgroupMatrixLoad<Right, col_major>(&weight, (panel${n} + k) * 32, 2);
 #endfor
 #for m M16
-    let left${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + group.y * SHARE + k) * 32, 2);
+    let left${m} = subgroupMatrixLoad<Left, row_major>(&a, (${m} * TILES + slice * SHARE + k) * 32, 2);
 #for n N16
     sum${m}_${n} = subgroupMatrixMultiplyAccumulate(left${m}, right${n}, sum${m}_${n});
 #endfor
@@ -111,7 +118,7 @@ fn main(
   if (i + ${j} * THREADS < SIZE / 4) {
     var sum = vec4f();
     for (var part = 0u; part < PARTS; part++) { sum += partial[part * (SIZE / 4) + e${j}]; }
-    put(group.y, row${j}, column${j}, sum, before${j});
+    put(slice, row${j}, column${j}, sum, before${j});
   }
 #endfor
 }

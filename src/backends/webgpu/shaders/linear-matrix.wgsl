@@ -15,7 +15,9 @@
 // Outputs from convBegin on, C of them, are the inputs of causal convolutions (4 taps) with a state of 3: the convolved and
 // activated value goes to convolved (T, C). A row whose slot is negative passes through.
 #endif
-// Of $SLICES workgroups each takes a share of the inputs; then out is (T, SLICES, outputs): see add-slices.wgsl.
+#if SLICED
+// Of $SLICES workgroups each takes a share of the inputs, and out is (T, SLICES, outputs): see add-slices.wgsl.
+#endif
 // Grid: (outputs / BN * T / BM, SLICES), $BAND rows of blocks after another, so that those that run at the same time share what
 // they read.
 
@@ -121,6 +123,11 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
   @builtin(local_invocation_index) i: u32,
 ) {
+#if SLICED
+  let slice = group.y;
+#else
+  const slice = 0u;
+#endif
   let blocksDown = (params.T + BM - 1) / BM;
   const blocksAcross = (OUTPUTS + BN - 1) / BN;
   let band = group.x / (BAND * blocksAcross);
@@ -134,7 +141,7 @@ fn main(
   let wn = inPart % ACROSS * WN;
   let row = i % PART_THREADS / DEPTH;
   let eight = i % DEPTH;
-  let first = group.y * SLICE + part * SHARE + eight;
+  let first = slice * SLICE + part * SHARE + eight;
   let begin = part * BLOCK;
   let own = begin + row * STRIDE + eight;
 #for m FRAGMENTS_DOWN
@@ -244,7 +251,7 @@ fn main(
 #for half 2
   if (${half} % SPLIT == part) {
     let sums = sumsOf(inRows + 16 * ${m} + 8 * ${half}, lane0 + ${n} * 64 + 32 * ${half});
-    put(group.y, m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
+    put(slice, m0 + inRows + 16 * ${m} + 8 * ${half}, column + 16 * ${n}, sums, before${m}_${n}_${half});
   }
 #endfor
 #endfor

@@ -127,6 +127,9 @@ fn main(
 #for c CHANNELS
   let z${c} = projected[params.zOffset + rowZ + channel + ${c}];
 #endfor
+#if HALVES
+  let w = vec2f(normWeight[params.normOffset + channel], normWeight[params.normOffset + channel + 1]);
+#endif
   var raw = projected[params.dtOffset + rowZ + head] + dtBias[params.biasOffset + head * params.biasStride];
   if (params.softplus == 1) { raw = softplus(raw); }
   let delta = clamp(raw, params.dtLow, params.dtHigh);
@@ -151,7 +154,6 @@ fn main(
 #if HALVES
   if (lane == 0) {
     let y = vec2f(gated0, gated1);
-    let w = vec2f(normWeight[params.normOffset + channel], normWeight[params.normOffset + channel + 1]);
     out[4 * eightOf(t, channel / 8) + channel % 8 / 2] = halvesOf(vec4f(y * w, 0, 0)).x;
     squares[t * (4 * EIGHTS) + channel / 2] = dot(y, y);
   }

@@ -1,0 +1,37 @@
+// One step of the causal convolution for many sequences: one invocation per sequence and four channels.
+//
+// x (T, C), convWeight (C, 4), convBias (C), slots (T), convStates (S, C, 3) in place → convolved (T, C).
+// Grid: (C / 4 / 64, T).
+
+struct Params {
+  T: u32,
+  C: u32,
+  silu: u32,
+  xOffset: u32,
+  xStride: u32,
+  statesOffset: u32,
+  statesStride: u32,
+  convWeightOffset: u32,
+  convBiasOffset: u32,
+  convolvedOffset: u32,
+  convolvedStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> convWeight: array<vec4f>;
+@group(0) @binding(3) var<storage, read> convBias: array<f32>;
+@group(0) @binding(4) var<storage, read> slots: array<i32>;
+@group(0) @binding(5) var<storage, read_write> convStates: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> convolved: array<vec4f>;
+
+#include "grid"
+#include "convolve-fours"
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let c = 4 * id.x;
+  let row = rowOf(id);
+  if (c >= params.C || row >= params.T) { return; }
+  convolve(row, c, x[(params.xOffset + row * params.xStride + c) / 4], pastOf(row, c));
+}

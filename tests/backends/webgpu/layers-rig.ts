@@ -74,10 +74,12 @@ export async function makeLayers(
   });
   const model = new Mamba2ForCausalLM(new LayerContext(backend, singleProcess, dtype), config);
   const table = new ParameterTable(model);
+  // Sums of more inputs are no larger.
+  const scale = 1.6 / Math.sqrt(hiddenSize);
   for (const name of table.names()) {
     const shape = table.shape(name);
     const size = rowSize(shape);
-    const values = noise(name, shape[0] * size, name.endsWith('proj.weight') ? 0.2 : 0.6);
+    const values = noise(name, shape[0] * size, name.endsWith('proj.weight') ? scale : 0.6);
     if (name.includes('norm')) for (let i = 0; i < values.length; i++) values[i] += 1;
     await table.stream(name, 1 << 20, async ({ firstRow, rows }) => {
       return values.subarray(firstRow * size, (firstRow + rows) * size);

@@ -69,7 +69,7 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
       ...{ block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
     },
   ],
-  convolvedApartFrom: 128,
+  convolvedApartFrom: 33,
   stateUpdate: [
     { maxRows: 4, channels: 1, threads: 128, prefetchedBytes: 3e6 },
     { maxRows: ANY, channels: 2, threads: 256, prefetchedBytes: 0 },

@@ -31,9 +31,7 @@ export function linearRoute(
   operation: LinearOperation | NormLinearOperation,
 ): LinearRoute | undefined {
   const task = linearTask(operation);
-  if (!isEvenlyPlaced(task) || (task.convolution && lowering.gpu.limits.maxStorageBuffersPerShaderStage < 9)) {
-    return undefined;
-  }
+  if (!fitsKernels(lowering, task)) return undefined;
   const { x, norm, weight } = task;
   const shape = vectorShape(lowering, x.shape[0], weight, norm?.groups ?? 1);
   if (shape) return isForVector(task) ? { kernel: 'vector', shape } : undefined;
@@ -64,7 +62,11 @@ function takesRows(lowering: Lowering, operation: NormLinearOperation, x: GpuTen
 
 function isOnMatrices(lowering: Lowering, task: LinearTask): boolean {
   const isVector = vectorShape(lowering, task.x.shape[0], task.weight, task.norm?.groups ?? 1) !== undefined;
-  return isEvenlyPlaced(task) && !isVector && isForMatrices(lowering, task);
+  return fitsKernels(lowering, task) && !isVector && isForMatrices(lowering, task);
+}
+
+function fitsKernels({ gpu }: Lowering, task: LinearTask): boolean {
+  return isEvenlyPlaced(task) && (!task.convolution || gpu.limits.maxStorageBuffersPerShaderStage >= 9);
 }
 
 function isForVector({ norm, bias, residual }: LinearTask): boolean {

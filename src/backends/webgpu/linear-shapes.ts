@@ -124,6 +124,7 @@ function isForFew({ gpu }: Lowering, shape: MatrixFewShape, T: number, weight: G
     outFeatures >= minOutputs &&
     outFeatures <= maxOutputs &&
     inFeatures >= minInputs &&
+    32 * parts <= gpu.limits.maxComputeInvocationsPerWorkgroup &&
     1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize
   );
 }

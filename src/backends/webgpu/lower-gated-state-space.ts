@@ -1,11 +1,12 @@
 import type { GatedStateSpaceOperation, NormLinearOperation } from './fused-operation.ts';
 import { covers } from './gpu-tensor.ts';
+import type { UpdateShape } from './launch/launch-parameters.ts';
 import { ADDING_SUBGROUPS, slicedProduct } from './linear-route.ts';
 import { lowerChunkedScan } from './lower-chunked-scan.ts';
 import { float16Rows, type Lowering, place } from './lowering.ts';
 import type { StateUpdateOperation } from './operation.ts';
 import { prefetchOf } from './prefetch.ts';
-import { type UpdateShape, updateShape } from './state-update-shape.ts';
+import { updateShape } from './state-update-shape.ts';
 
 /** → false where its parts must do. */
 export function lowerGatedStateSpace(lowering: Lowering, operation: GatedStateSpaceOperation): boolean {

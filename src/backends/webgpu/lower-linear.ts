@@ -133,7 +133,7 @@ function lowerSlices(
     },
   );
   const normed = float16Rows(lowering, T, C);
-  const THREADS = C > 1024 ? 512 : 256;
+  const THREADS = Math.min(C > 1024 ? 512 : 256, lowering.gpu.limits.maxComputeInvocationsPerWorkgroup);
   lowering.dispatch(
     'add-slices',
     {

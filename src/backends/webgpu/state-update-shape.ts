@@ -1,15 +1,8 @@
 import type { GatedStateSpaceOperation } from './fused-operation.ts';
-import type { Lowering } from './lowering.ts';
-import { MAX_GROUPS } from './lowering.ts';
+import type { UpdateShape } from './launch/launch-parameters.ts';
+import { type Lowering, MAX_GROUPS } from './lowering.ts';
 
-/** How state-update-gate is laid out. */
-export interface UpdateShape {
-  readonly channels: number;
-  readonly threads: number;
-  readonly prefetchedBytes: number;
-}
-
-/** → undefined where it does not fit. */
+/** How state-update-gate is laid out, or undefined where it does not fit. */
 export function updateShape(
   lowering: Lowering,
   { stateSpace, gate }: GatedStateSpaceOperation,

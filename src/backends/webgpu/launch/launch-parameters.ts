@@ -18,13 +18,7 @@ export interface LaunchParameters {
   /** Rows from which on the convolution is a dispatch of its own, rather than the in-projection's. */
   readonly convolvedApartFrom: number;
   /** state-update-gate: the first entry for as many rows. */
-  readonly stateUpdate: readonly {
-    readonly maxRows: number;
-    readonly channels: number;
-    readonly threads: number;
-    /** Weights of the layer behind that are no larger are read ahead by the way. */
-    readonly prefetchedBytes: number;
-  }[];
+  readonly stateUpdate: readonly UpdateShape[];
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
 }
@@ -75,6 +69,15 @@ export interface MatrixShape {
 
 export interface NormalisingMatrixShape extends MatrixShape {
   readonly maxInputs: number;
+}
+
+export interface UpdateShape {
+  readonly maxRows: number;
+  /** Channels that an invocation updates, one after another. */
+  readonly channels: number;
+  readonly threads: number;
+  /** Weights of the layer behind that are no larger are read ahead by the way. */
+  readonly prefetchedBytes: number;
 }
 
 export interface Sliced {

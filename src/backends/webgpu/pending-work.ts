@@ -9,7 +9,7 @@ import { type Kernel, Kernels } from './kernel.ts';
 import { lower } from './lower.ts';
 import { Lowering } from './lowering.ts';
 import type { Operation } from './operation.ts';
-import { type Plan, PlanMaker } from './plan.ts';
+import { type NewPlan, PlanMaker } from './plan.ts';
 import { splitRows } from './split-rows.ts';
 
 /** Operations outside of scopes that may wait for somebody to read. */
@@ -24,7 +24,8 @@ interface Batch {
 
 /** A step that ran once, ready to run again. */
 export interface PlannedStep {
-  readonly plan: Plan;
+  readonly plan: NewPlan;
+  /** Of the pool. */
   readonly inputs: readonly DeviceBuffer[];
   readonly results: readonly GpuTensor[];
 }
@@ -110,18 +111,19 @@ export class PendingWork {
   /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
   planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
     this.#planBatch();
-    const buffers = inputs.map((values) => this.memory.allocate(values.byteLength));
+    const buffers = inputs.map((values) => this.memory.acquire(values.byteLength));
     this.#depth++;
     this.#isPlanningStep = true;
     try {
       const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
       const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
       const plan = this.#makePlan(this.#batch, true, storages);
-      // Its params are in a buffer of its own, which nothing reads yet.
-      for (const { buffer, data } of plan.uploads) {
-        this.#gpu.device.queue.writeBuffer(buffer, 0, data as ArrayBuffer);
-      }
+      // Behind what waits: the params' buffer may be that of a forgotten step, which has yet to run.
+      this.#queue.add({ uploads: plan.uploads, commands: [] });
       return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
+    } catch (error) {
+      for (const buffer of buffers) this.memory.release(buffer);
+      throw error;
     } finally {
       this.#depth--;
       this.#isPlanningStep = false;
@@ -136,6 +138,11 @@ export class PendingWork {
     const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
     this.#queue.add({ uploads, commands: plan.commands });
     return results;
+  }
+
+  /** Gives back what a step held that will not run again. Where it still waits to run, it will: see {@link GpuMemory}. */
+  forgetStep({ plan, inputs }: PlannedStep): void {
+    for (const buffer of [plan.params, ...inputs]) this.memory.release(buffer);
   }
 
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
@@ -242,7 +249,7 @@ export class PendingWork {
     this.#queue.add(this.#makePlan(batch, false, []));
   }
 
-  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
+  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): NewPlan {
     const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, this.isExact);
     for (const operation of fuse(operations.flatMap(splitRows), this.#fusions, kept)) lower(lowering, operation);
     return this.#plans.make(lowering.commands, uploads, { repeats, kept });

@@ -89,8 +89,10 @@ export class GpuMemory {
   /** A buffer from the pool, of any contents. */
   acquire(bytes: number, usage = STORAGE): DeviceBuffer {
     const size = sizeClass(bytes);
+    const { maxBufferSize } = this.#device.limits;
     const free = this.#free.get(`${usage} ${size}`)?.pop();
-    return free ?? this.allocate(Math.min(size, this.#device.limits.maxBufferSize), usage);
+    // Whether there can be a buffer that large is the device's to say; to round up must not be why there is none.
+    return free ?? this.allocate(bytes > maxBufferSize ? size : Math.min(size, maxBufferSize), usage);
   }
 
   /** No plan needs it that is made from now on; those made before may, as they run before. */

@@ -1,4 +1,7 @@
+import { unlessAborted } from '../../distributed/abortable.ts';
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { ArgumentError, DisposedError } from '../../errors.ts';
+import type { PrepareWatch } from '../backend.ts';
 import { CommandQueue } from './command-queue.ts';
 import { type Fusion, fuse } from './fuse.ts';
 import { GpuClock, type GpuTime } from './gpu-clock.ts';
@@ -146,20 +149,23 @@ export class PendingWork {
   }
 
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
-  async prepare(
-    runs: readonly (() => void)[],
-    onProgress: (compiled: number, total: number) => void = () => {},
-  ): Promise<void> {
+  async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch): Promise<void> {
     this.#planBatch();
-    // All are begun before any is awaited: they compile in parallel.
-    const kernels = new Set(runs.flatMap((run) => this.#kernelsOf(run)));
+    // Those of one run compile while the next is planned.
+    const kernels = new Set<Kernel>();
+    for (const run of runs) {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      for (const kernel of this.#kernelsOf(run)) kernels.add(kernel);
+    }
     let compiled = 0;
     const counted = Array.from(kernels, async ({ ready }) => {
       await ready;
-      onProgress(++compiled, kernels.size);
+      signal?.throwIfAborted();
+      onProgress?.(++compiled, kernels.size);
     });
     const done = this.#gpu.device.queue.onSubmittedWorkDone();
-    await this.#gpu.unlessItFails(Promise.all([done, ...counted]));
+    await this.#gpu.unlessItFails(unlessAborted(Promise.all([done, ...counted]), signal));
   }
 
   /** Bytes of the largest tensor that `run` makes. */
@@ -229,8 +235,9 @@ export class PendingWork {
   }
 
   destroy(): void {
-    this.#gpu.fail(new DisposedError('The model was disposed of.', 'Load it again.'));
-    this.#gpu.destroy();
+    const error = new DisposedError('The model was disposed of.', 'Load it again.');
+    this.#gpu.fail(error);
+    this.kernels.end(error, () => this.#gpu.destroy());
   }
 
   /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */

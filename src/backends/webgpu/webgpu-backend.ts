@@ -2,12 +2,13 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed, PrepareWatch } from '../backend.ts';
 import type { SamplingOps } from '../sampling-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import { GpuArrays } from './arrays.ts';
 import { AttentionCalls } from './attention-calls.ts';
+import { decodesToPrepare } from './decodes-to-prepare.ts';
 import { expertWriters } from './expert-matrix.ts';
 import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
@@ -83,8 +84,12 @@ export class WebGpuBackend implements Backend {
     await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
   }
 
-  async prepare(runs: readonly (() => void)[], onProgress?: (compiled: number, total: number) => void): Promise<void> {
-    await this.#work.prepare(runs, onProgress);
+  async prepare(runs: readonly (() => void)[], watch: PrepareWatch = {}): Promise<void> {
+    await this.#work.prepare(runs, watch);
+  }
+
+  decodesToPrepare(most: number): readonly number[] {
+    return decodesToPrepare(this.#gpu, most);
   }
 
   maxRows(run: () => void): number {

@@ -33,6 +33,13 @@ export interface MemoryNeed {
   readonly floats: number;
 }
 
+/** Who watches what is prepared. */
+export interface PrepareWatch {
+  /** Is told how many of how many kernels are compiled. */
+  readonly onProgress?: ((compiled: number, total: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
 export interface GroupLayout {
   /** Position of the rank's first column in the whole row. */
@@ -62,11 +69,14 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 
+  /** Readies what each of `runs` enqueues without running it. Rejects with the signal's reason once it is aborted. */
+  prepare?(runs: readonly (() => void)[], watch?: PrepareWatch): Promise<void>;
+
   /**
-   * Readies what each of `runs` enqueues without running it.
-   * @param onProgress is told how many of how many kernels are compiled.
+   * Numbers of rows, `most` among them, such that where steps of as many decodes are readied, those of any other number
+   * up to `most` usually need nothing else.
    */
-  prepare?(runs: readonly (() => void)[], onProgress?: (compiled: number, total: number) => void): Promise<void>;
+  decodesToPrepare?(most: number): readonly number[];
 
   /**
    * How many rows may take the place of one in what `run` enqueues, for no tensor to become larger than every operation

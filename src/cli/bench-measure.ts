@@ -1,5 +1,5 @@
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
-import { yieldToEventLoop } from '../engine/event-loop.ts';
 import type { ScheduledTokens } from '../engine/executor.ts';
 import { uniform } from '../engine/random.ts';
 import { resolveSamplingParams } from '../engine/sampling-params.ts';

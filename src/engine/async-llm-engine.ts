@@ -1,9 +1,9 @@
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { DisposedError, ShutdownError } from '../errors.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import type { EngineContext } from './engine-options.ts';
 import type { EngineRequest } from './engine-request.ts';
 import type { EngineStats } from './engine-stats.ts';
-import { yieldToEventLoop } from './event-loop.ts';
 import { LLMEngine } from './llm-engine.ts';
 import type { RequestOutput } from './request-output.ts';
 import { RequestStream } from './request-stream.ts';

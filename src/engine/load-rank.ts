@@ -70,10 +70,10 @@ export async function makeRank(
       chunkSize: definition.config.chunkSize,
       group,
     });
-    signal?.throwIfAborted();
-    await runner.prepare((loaded, total) => {
+    const onCompiled = (loaded: number, total: number) => {
       onProgress?.({ status: 'compile', name: options.name, loaded, total, progress: (100 * loaded) / total });
-    });
+    };
+    await runner.prepare({ onProgress: onCompiled, signal });
     signal?.throwIfAborted();
     return runner;
   } catch (error) {

@@ -1,11 +1,11 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { ReadScratch } from '../checkpoint/safetensors.ts';
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { formatShape } from '../tensor/tensor.ts';
-import { yieldToEventLoop } from './event-loop.ts';
 
 export interface LoadWeightsOptions {
   /** Name of the model in progress events. */

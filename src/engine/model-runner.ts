@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, PrepareWatch } from '../backends/backend.ts';
 import { LAST_SAMPLED, type SampledRow } from '../backends/sampling-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, DisposedError } from '../errors.ts';
@@ -92,11 +92,11 @@ export class ModelRunner implements Executor {
   }
 
   /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
-  async prepare(onProgress?: (compiled: number, total: number) => void): Promise<void> {
+  async prepare(watch?: PrepareWatch): Promise<void> {
     const { model, states, sampled } = this.#usable();
     const parts = { backend: this.#backend, model, states, sampled, slots: this.#slots, chunkSize: this.#chunkSize };
     this.#maxBatchedTokens = maxBatchedTokens(parts);
-    await prepareSteps(parts, this.#maxBatchedTokens, onProgress);
+    await prepareSteps(parts, this.#maxBatchedTokens, watch);
   }
 
   async execute(batch: Batch): Promise<StepOutput> {

@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, PrepareWatch } from '../backends/backend.ts';
 import { GREEDY, samplingVectors } from '../backends/sampling-ops.ts';
 import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
@@ -7,9 +7,7 @@ import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { StateCache } from './state-cache.ts';
 
-/** Sequences that decode at once in steps that are made ready before the first: one, a few, many. */
-const DECODES = [1, 8, 64];
-/** Tokens of prompts, likewise. */
+/** Tokens of prompts in steps that are made ready before the first. */
 const PROMPTS = [8, 512];
 
 /** What steps are made of. */
@@ -26,21 +24,16 @@ export interface StepParts {
 /**
  * Readies the kernels of steps of usual sizes, so that no request waits for them.
  * @param maxTokens that a step takes.
- * @param onProgress is told how many of how many are compiled.
  */
-export async function prepareSteps(
-  parts: StepParts,
-  maxTokens: number,
-  onProgress?: (compiled: number, total: number) => void,
-): Promise<void> {
+export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: PrepareWatch): Promise<void> {
   const { backend, slots } = parts;
-  const decodes = new Set(DECODES.map((rows) => Math.min(rows, slots, maxTokens)));
+  const decodes = backend.decodesToPrepare?.(Math.min(slots, maxTokens)) ?? [];
   const prompts = new Set(PROMPTS.map((numTokens) => Math.min(numTokens, maxTokens)));
   const steps = [
-    ...[...decodes].map((rows) => () => planStep(parts, new Array<number>(rows).fill(1), 1)),
+    ...decodes.map((rows) => () => planStep(parts, new Array<number>(rows).fill(1), 1)),
     ...[...prompts].map((numTokens) => () => planStep(parts, [numTokens], 0)),
   ];
-  await backend.prepare?.(steps, onProgress);
+  await backend.prepare?.(steps, watch);
 }
 
 /** Tokens that a step takes at most, for no activation to be larger than what the backend's operations take. */

@@ -1,9 +1,9 @@
 import type { JsonObject } from '../checkpoint/json.ts';
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import { yieldToEventLoop } from './event-loop.ts';
 import type { Executor } from './executor.ts';
 import { type LoadWatch, makeRank, type RankOptions } from './load-rank.ts';
 import { BLOCK_VALUES } from './load-weights.ts';

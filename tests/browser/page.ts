@@ -28,8 +28,11 @@ export interface PageActions {
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
   /** The models that are stored, before one is deleted by its name, and after. */
   readonly storedAndDeleted: (name: string) => Promise<{ before: StoredModel[]; found: boolean; after: StoredModel[] }>;
-  /** What the page does while one step of so many tokens runs. */
-  readonly pageDuringStep: (model: string, tokens: number) => Promise<{ ticks: number; frames: number }>;
+  /** What the page does while one step of so many tokens runs, and for about as long before and behind it. */
+  readonly pageDuringStep: (
+    model: string,
+    tokens: number,
+  ) => Promise<{ idle: readonly PageActivity[]; busy: PageActivity }>;
 }
 
 export interface GreedyResult {
@@ -37,6 +40,16 @@ export interface GreedyResult {
   readonly workers: number;
   readonly progress: readonly ProgressEvent['status'][];
   readonly device: LLM['device'];
+}
+
+/** What a page did over some time. */
+export interface PageActivity {
+  readonly milliseconds: number;
+  readonly frames: number;
+  /** Longest time without a frame, in milliseconds. */
+  readonly frameGap: number;
+  /** Longest time in which a timer of 5 ms was not called. */
+  readonly tickGap: number;
 }
 
 export interface Failure {
@@ -123,22 +136,43 @@ globalThis.pageActions = {
 
   async pageDuringStep(model, tokens) {
     const llm = await LLM.load(model, { maxNumBatchedTokens: tokens });
-    let ticks = 0;
-    let frames = 0;
-    const timer = setInterval(() => ticks++, 5);
-    const frame = () => {
-      frames++;
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
     const prompt = Array.from({ length: tokens }, (_, i) => i % 4096);
-    await llm.complete(prompt, { maxTokens: 1 });
-    const during = { ticks, frames };
-    clearInterval(timer);
+    const pause = (milliseconds: number) =>
+      activityDuring(() => new Promise((resolve) => setTimeout(resolve, milliseconds)));
+    const before = await pause(1000);
+    const busy = await activityDuring(() => llm.complete(prompt, { maxTokens: 1 }));
+    const idle = [before, await pause(busy.milliseconds)];
     await llm.dispose();
-    return during;
+    return { idle, busy };
   },
 };
+
+async function activityDuring(run: () => Promise<unknown>): Promise<PageActivity> {
+  const begin = performance.now();
+  const ticks = [begin];
+  const frames = [begin];
+  const timer = setInterval(() => ticks.push(performance.now()), 5);
+  let request = 0;
+  const frame = () => {
+    frames.push(performance.now());
+    request = requestAnimationFrame(frame);
+  };
+  request = requestAnimationFrame(frame);
+  await run();
+  clearInterval(timer);
+  cancelAnimationFrame(request);
+  const end = performance.now();
+  return {
+    milliseconds: end - begin,
+    frames: frames.length - 1,
+    frameGap: longestGap([...frames, end]),
+    tickGap: longestGap([...ticks, end]),
+  };
+}
+
+function longestGap(times: readonly number[]): number {
+  return Math.max(...times.slice(1).map((time, i) => time - times[i]));
+}
 
 function describe(error: unknown): Failure {
   if (!(error instanceof Error)) return { name: typeof error, code: undefined, message: String(error) };

@@ -88,10 +88,12 @@ describe.runIf(executable !== undefined || process.env.CI !== undefined)('the pl
     expect(await page.textContent('#stored-list')).toContain('./models/tiny-dts/');
     const { gaps, tasks } = (await page.evaluate('frames_')) as WatchedFrames;
     expect(gaps.length).toBeGreaterThan(20);
+    await page.waitForTimeout(1500);
+    const idleGap = Math.max(...((await page.evaluate('frames_')) as WatchedFrames).gaps.slice(gaps.length));
     // Other work on the machine may take the browser's turn now and then, but no task of the page's own takes as long.
     const byLength = gaps.toSorted((a, b) => a - b);
-    expect(byLength[Math.floor(0.95 * gaps.length)]).toBeLessThan(150);
-    expect(Math.max(0, ...tasks)).toBeLessThan(200);
+    expect(byLength[Math.floor(0.95 * gaps.length)]).toBeLessThan(50 + 3 * idleGap);
+    expect(Math.max(0, ...tasks)).toBeLessThan(150 + 3 * idleGap);
     expect(complaints).toEqual([]);
   });
 

@@ -18,11 +18,13 @@ export class DeviceBuffer {
   readonly id: number;
   readonly gpu: GPUBuffer;
   readonly bytes: number;
+  readonly usage: number;
 
-  constructor(id: number, gpu: GPUBuffer, bytes: number) {
+  constructor(id: number, gpu: GPUBuffer, bytes: number, usage: number) {
     this.id = id;
     this.gpu = gpu;
     this.bytes = bytes;
+    this.usage = usage;
   }
 }
 
@@ -33,7 +35,8 @@ export class DeviceBuffer {
  */
 export class GpuMemory {
   readonly #device: GpuDevice;
-  readonly #free = new Map<number, DeviceBuffer[]>();
+  /** By usage and size. */
+  readonly #free = new Map<string, DeviceBuffer[]>();
   #count = 0;
   #bytes = 0;
 
@@ -53,7 +56,7 @@ export class GpuMemory {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
     const gpu = this.#device.device.createBuffer({ size, usage });
     this.#bytes += size;
-    return new DeviceBuffer(this.#count++, gpu, size);
+    return new DeviceBuffer(this.#count++, gpu, size, usage);
   }
 
   /**
@@ -84,17 +87,20 @@ export class GpuMemory {
   }
 
   /** A buffer from the pool, of any contents. */
-  acquire(bytes: number): DeviceBuffer {
+  acquire(bytes: number, usage = STORAGE): DeviceBuffer {
     const size = sizeClass(bytes);
-    return this.#free.get(size)?.pop() ?? this.allocate(Math.min(size, this.#device.limits.maxBufferSize));
+    const { maxBufferSize } = this.#device.limits;
+    const free = this.#free.get(`${usage} ${size}`)?.pop();
+    // Whether there can be a buffer that large is the device's to say; to round up must not be why there is none.
+    return free ?? this.allocate(bytes > maxBufferSize ? size : Math.min(size, maxBufferSize), usage);
   }
 
-  /** The plan that is being made needs it no more. */
+  /** No plan needs it that is made from now on; those made before may, as they run before. */
   release(buffer: DeviceBuffer): void {
-    const size = sizeClass(buffer.bytes);
-    const free = this.#free.get(size);
+    const key = `${buffer.usage} ${sizeClass(buffer.bytes)}`;
+    const free = this.#free.get(key);
     if (free) free.push(buffer);
-    else this.#free.set(size, [buffer]);
+    else this.#free.set(key, [buffer]);
   }
 }
 

@@ -1,4 +1,5 @@
 import { GpuError } from '../../errors.ts';
+import { CompileTurns } from './compile-turns.ts';
 import { expandShader, type ShaderConstants } from './shader-template.ts';
 import { SHADERS } from './shaders.generated.ts';
 
@@ -20,12 +21,12 @@ export class Kernel {
   /** Settles when it is. */
   readonly ready: Promise<void>;
 
-  constructor(device: GPUDevice, name: string, code: string, layouts: KernelLayouts) {
+  constructor(device: GPUDevice, name: string, code: string, { layouts, turns }: KernelMakers) {
     this.name = name;
     this.fields = readFields(code);
     this.bindings = readBindings(code);
     this.layout = layouts.get(this.bindings);
-    this.ready = this.#compile(device, code);
+    this.ready = turns.take(() => this.#compile(device, code));
     // Whoever needs it awaits it; until then a failure is nobody's.
     this.ready.catch(() => {});
   }
@@ -43,6 +44,11 @@ export class Kernel {
       throw new GpuError(`The shader '${this.name}' does not compile here: ${why}`, '', { cause });
     }
   }
+}
+
+interface KernelMakers {
+  readonly layouts: KernelLayouts;
+  readonly turns: CompileTurns;
 }
 
 /** A storage buffer that a shader is bound to. */
@@ -93,6 +99,7 @@ export class KernelLayouts {
 export class Kernels {
   readonly #device: GPUDevice;
   readonly #layouts: KernelLayouts;
+  readonly #turns = new CompileTurns();
   readonly #kernels = new Map<string, Kernel>();
 
   constructor(device: GPUDevice) {
@@ -106,14 +113,15 @@ export class Kernels {
       names.length === 0 ? shader : `${shader} ${names.map((name) => `${name}=${constants[name]}`).join(' ')}`;
     const known = this.#kernels.get(key);
     if (known) return known;
-    const kernel = new Kernel(this.#device, key, expandShader(shader, SHADERS, constants), this.#layouts);
+    const makers = { layouts: this.#layouts, turns: this.#turns };
+    const kernel = new Kernel(this.#device, key, expandShader(shader, SHADERS, constants), makers);
     this.#kernels.set(key, kernel);
     return kernel;
   }
 
-  /** All that were asked for so far. */
-  all(): Iterable<Kernel> {
-    return this.#kernels.values();
+  /** Compiles none any more: see {@link CompileTurns.end}. */
+  end(error: Error, onIdle: () => void): void {
+    this.#turns.end(error, onIdle);
   }
 }
 

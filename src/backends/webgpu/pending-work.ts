@@ -1,4 +1,7 @@
+import { unlessAborted } from '../../distributed/abortable.ts';
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { ArgumentError, DisposedError } from '../../errors.ts';
+import type { PrepareWatch } from '../backend.ts';
 import { CommandQueue } from './command-queue.ts';
 import { type Fusion, fuse } from './fuse.ts';
 import { GpuClock, type GpuTime } from './gpu-clock.ts';
@@ -10,7 +13,7 @@ import { type Kernel, Kernels } from './kernel.ts';
 import { lower } from './lower.ts';
 import { Lowering } from './lowering.ts';
 import type { Operation } from './operation.ts';
-import { type Plan, PlanMaker } from './plan.ts';
+import { type NewPlan, PlanMaker } from './plan.ts';
 import { splitRows } from './split-rows.ts';
 
 /** Operations outside of scopes that may wait for somebody to read. */
@@ -25,7 +28,8 @@ interface Batch {
 
 /** A step that ran once, ready to run again. */
 export interface PlannedStep {
-  readonly plan: Plan;
+  readonly plan: NewPlan;
+  /** Of the pool. */
   readonly inputs: readonly DeviceBuffer[];
   readonly results: readonly GpuTensor[];
 }
@@ -111,18 +115,19 @@ export class PendingWork {
   /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
   planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
     this.#planBatch();
-    const buffers = inputs.map((values) => this.memory.allocate(values.byteLength));
+    const buffers = inputs.map((values) => this.memory.acquire(values.byteLength));
     this.#depth++;
     this.#isPlanningStep = true;
     try {
       const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
       const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
       const plan = this.#makePlan(this.#batch, true, storages);
-      // Its params are in a buffer of its own, which nothing reads yet.
-      for (const { buffer, data } of plan.uploads) {
-        this.#gpu.device.queue.writeBuffer(buffer, 0, data as ArrayBuffer);
-      }
+      // Behind what waits: the params' buffer may be that of a forgotten step, which has yet to run.
+      this.#queue.add({ uploads: plan.uploads, commands: [] });
       return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
+    } catch (error) {
+      for (const buffer of buffers) this.memory.release(buffer);
+      throw error;
     } finally {
       this.#depth--;
       this.#isPlanningStep = false;
@@ -139,21 +144,29 @@ export class PendingWork {
     return results;
   }
 
+  /** Gives back what a step held that will not run again. Where it still waits to run, it will: see {@link GpuMemory}. */
+  forgetStep({ plan, inputs }: PlannedStep): void {
+    for (const buffer of [plan.params, ...inputs]) this.memory.release(buffer);
+  }
+
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
-  async prepare(
-    runs: readonly (() => void)[],
-    onProgress: (compiled: number, total: number) => void = () => {},
-  ): Promise<void> {
+  async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch): Promise<void> {
     this.#planBatch();
-    // All are begun before any is awaited: they compile in parallel.
-    const kernels = new Set(runs.flatMap((run) => this.#kernelsOf(run)));
+    // Those of one run compile while the next is planned.
+    const kernels = new Set<Kernel>();
+    for (const run of runs) {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      for (const kernel of this.#kernelsOf(run)) kernels.add(kernel);
+    }
     let compiled = 0;
     const counted = Array.from(kernels, async ({ ready }) => {
       await ready;
-      onProgress(++compiled, kernels.size);
+      signal?.throwIfAborted();
+      onProgress?.(++compiled, kernels.size);
     });
     const done = this.#gpu.device.queue.onSubmittedWorkDone();
-    await this.#gpu.unlessItFails(Promise.all([done, ...counted]));
+    await this.#gpu.unlessItFails(unlessAborted(Promise.all([done, ...counted]), signal));
   }
 
   /** Bytes of the largest tensor that `run` makes. */
@@ -223,8 +236,9 @@ export class PendingWork {
   }
 
   destroy(): void {
-    this.#gpu.fail(new DisposedError('The model was disposed of.', 'Load it again.'));
-    this.#gpu.destroy();
+    const error = new DisposedError('The model was disposed of.', 'Load it again.');
+    this.#gpu.fail(error);
+    this.kernels.end(error, () => this.#gpu.destroy());
   }
 
   /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */
@@ -243,7 +257,7 @@ export class PendingWork {
     this.#queue.add(this.#makePlan(batch, false, []));
   }
 
-  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): Plan {
+  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): NewPlan {
     const fused = fuse(operations.flatMap(splitRows), this.#fusions, kept);
     const { isExact } = this;
     const handover = new Handover(fused);

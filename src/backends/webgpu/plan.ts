@@ -42,8 +42,14 @@ export interface Plan {
   readonly commands: readonly PlannedCommand[];
 }
 
+export interface NewPlan extends Plan {
+  /** Where its params are: a buffer of the pool, its own if it repeats. */
+  readonly params: DeviceBuffer;
+}
+
 /** Params are bound with dynamic offsets, which must be multiples of this on every device. */
 const PARAMS_ALIGNMENT = 256;
+const PARAMS_USAGE = USAGE.uniform | USAGE.copyTarget;
 /** Bind groups that are kept. A model's steps use some hundreds. */
 const MAX_BIND_GROUPS = 8192;
 
@@ -69,7 +75,7 @@ export class PlanMaker {
     commands: readonly Command[],
     uploads: ReadonlyMap<Storage, Float32Array | Int32Array>,
     { repeats = false, kept = [] }: { repeats?: boolean; kept?: readonly Storage[] } = {},
-  ): Plan {
+  ): NewPlan {
     const lastUse = new Map<Storage, number>();
     commands.forEach((command, i) => {
       for (const storage of storagesOf(command)) lastUse.set(storage, i);
@@ -77,7 +83,7 @@ export class PlanMaker {
     for (const storage of kept) lastUse.set(storage, commands.length);
     const dispatches = commands.filter((command) => command.type === 'dispatch').length;
     const params = new ParamsWriter(dispatches);
-    const paramsBuffer = this.#paramsBuffer(params.bytes, repeats);
+    const paramsBuffer = repeats ? this.#memory.acquire(params.bytes, PARAMS_USAGE) : this.#sharedParams(params.bytes);
     const written = [...uploads].filter(([storage]) => lastUse.has(storage));
     const writes: Write[] = written.map(([storage, data]) => ({
       type: 'write',
@@ -92,7 +98,7 @@ export class PlanMaker {
     });
     for (const storage of kept) this.#release(storage);
     if (dispatches > 0) writes.push({ type: 'write', buffer: paramsBuffer.gpu, offset: 0, data: params.data });
-    return { uploads: writes, commands: planned };
+    return { uploads: writes, commands: planned, params: paramsBuffer };
   }
 
   #plan(command: Command, params: ParamsWriter, paramsBuffer: DeviceBuffer): PlannedCommand {
@@ -148,10 +154,10 @@ export class PlanMaker {
     return group;
   }
 
-  #paramsBuffer(bytes: number, repeats: boolean): DeviceBuffer {
-    const usage = USAGE.uniform | USAGE.copyTarget;
-    if (repeats) return this.#memory.allocate(bytes, usage);
-    if (!this.#params || this.#params.bytes < bytes) this.#params = this.#memory.allocate(2 * bytes, usage);
+  #sharedParams(bytes: number): DeviceBuffer {
+    if (this.#params && this.#params.bytes >= bytes) return this.#params;
+    if (this.#params) this.#memory.release(this.#params);
+    this.#params = this.#memory.acquire(2 * bytes, PARAMS_USAGE);
     return this.#params;
   }
 }

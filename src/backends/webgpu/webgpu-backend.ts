@@ -2,12 +2,13 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed } from '../backend.ts';
+import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed, PrepareWatch } from '../backend.ts';
 import type { SamplingOps } from '../sampling-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
 import { GpuArrays } from './arrays.ts';
 import { AttentionCalls } from './attention-calls.ts';
+import { decodesToPrepare } from './decodes-to-prepare.ts';
 import { expertWriters } from './expert-matrix.ts';
 import { FeedForwardCalls } from './feed-forward-calls.ts';
 import type { Fusion } from './fuse.ts';
@@ -17,7 +18,8 @@ import type { GpuDevice } from './gpu-device.ts';
 import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './gpu-tensor.ts';
 import { GpuWeightWriter } from './linear-weight.ts';
 import { matrixWords } from './pack-weights.ts';
-import { PendingWork, type PlannedStep } from './pending-work.ts';
+import { PendingWork } from './pending-work.ts';
+import { PlannedSteps } from './planned-steps.ts';
 import { RowCalls } from './row-calls.ts';
 import { SamplingCalls } from './sampling-calls.ts';
 import { StateSpaceCalls } from './state-space-calls.ts';
@@ -46,12 +48,13 @@ export class WebGpuBackend implements Backend {
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
   readonly #rows: RowCalls;
-  readonly #steps = new Map<string, PlannedStep>();
+  readonly #steps: PlannedSteps;
 
   /** @param fusions none: every operation runs in its plain form. */
   constructor(gpu: GpuDevice, fusions: readonly Fusion[] = FUSIONS) {
     this.#gpu = gpu;
     this.#work = new PendingWork(this, gpu, fusions);
+    this.#steps = new PlannedSteps((step) => this.#work.forgetStep(step));
     this.#arrays = new GpuArrays(this, this.#work, gpu);
     this.#rows = new RowCalls(this, this.#work, this.#arrays);
     const attention = new AttentionCalls(this, this.#work, this.#arrays);
@@ -81,8 +84,12 @@ export class WebGpuBackend implements Backend {
     await this.#work.memory.tryOut(4 * matrices.reduce((sum, matrix) => sum + matrixWords(matrix), floats));
   }
 
-  async prepare(runs: readonly (() => void)[], onProgress?: (compiled: number, total: number) => void): Promise<void> {
-    await this.#work.prepare(runs, onProgress);
+  async prepare(runs: readonly (() => void)[], watch: PrepareWatch = {}): Promise<void> {
+    await this.#work.prepare(runs, watch);
+  }
+
+  decodesToPrepare(most: number): readonly number[] {
+    return decodesToPrepare(this.#gpu, most);
   }
 
   maxRows(run: () => void): number {
@@ -122,13 +129,11 @@ export class WebGpuBackend implements Backend {
     const run = (tensors: readonly Tensor[]) =>
       compute(tensors).map((result) => this.#floats(result, 'result', result.shape));
     if (this.#work.isInScope) return run(inputs.map((values) => this.#indices(values, [values.length])));
-    const known = this.#steps.get(key);
-    const step =
-      known ??
+    const step = this.#steps.get(key, () =>
       this.#work.planStep(inputs, (storages) =>
         run(storages.map((storage, i) => new GpuIndices(storage, inputs[i], [inputs[i].length]))),
-      );
-    this.#steps.set(key, step);
+      ),
+    );
     return this.#work.runStep(step, inputs);
   }
 

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { yieldToEventLoop } from '../../engine/event-loop.ts';
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import type { CompletionOutput, PromptTokenLogprob } from '../../engine/request-output.ts';
 import { type AnswerHead, type AnswerWriter, answer, tokenTextOf } from '../answer.ts';
 import type { ServerEnv } from '../env.ts';

@@ -1,12 +1,19 @@
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { GREEDY } from '../../../src/backends/sampling-ops.ts';
+import { CommandQueue } from '../../../src/backends/webgpu/command-queue.ts';
+import { type Kernel, Kernels } from '../../../src/backends/webgpu/kernel.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
-import { NullGpu } from '../../null-gpu.ts';
-import { hasGpu } from '../../software-gpu.ts';
+import { loadModel } from '../../../src/engine/load-model.ts';
+import { NullGpu, NVIDIA, type Pretence } from '../../null-gpu.ts';
+import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
 import { HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
+
+const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
 
 describe.skipIf(!hasGpu)('kernels are compiled while a model loads', () => {
   let gpu: NullGpu | undefined;
@@ -35,6 +42,41 @@ describe.skipIf(!hasGpu)('kernels are compiled while a model loads', () => {
     expect([...gpu.kernels]).toEqual(loaded);
   });
 
+  const devices: Readonly<Record<string, Pretence>> = {
+    'an NVIDIA card': NVIDIA,
+    'another card': { info: { architecture: '', description: '', isFallbackAdapter: false } },
+  };
+  test.each(Object.keys(devices))('none is left for decodes of any number of sequences: %s', async (name) => {
+    gpu = await NullGpu.install(devices[name]);
+    const asked = vi.spyOn(Kernels.prototype, 'get');
+    // What pretends to be another device can't run: steps are planned only.
+    const flushed = vi.spyOn(CommandQueue.prototype, 'flush').mockReturnValue();
+    onTestFinished(() => {
+      asked.mockRestore();
+      flushed.mockRestore();
+    });
+    const askedFor = () => asked.mock.results.map(({ value }) => (value as Kernel).name);
+    const maxNumSeqs = 270;
+    const { executor } = (await loadModel(GOLDEN, { device: 'webgpu', dtype: 'float16', maxNumSeqs })).context;
+    const loaded = new Set(askedFor());
+    const steps: Promise<unknown>[] = [];
+    for (let rows = 1; rows <= maxNumSeqs; rows++) {
+      asked.mockClear();
+      const sequences = Array.from({ length: rows }, (_, slot) => ({
+        ...{ slot, numComputedTokens: 1, tokenIds: [1], sampling: GREEDY },
+      }));
+      steps.push(executor.execute({ sequences, logits: 'last' }));
+      expect(askedFor().length).toBeGreaterThan(5);
+      expect(
+        askedFor().filter((kernel) => !loaded.has(kernel)),
+        `${rows} rows`,
+      ).toEqual([]);
+    }
+    const ended = Promise.allSettled(steps);
+    await executor.dispose();
+    await ended;
+  });
+
   test('an abort meanwhile ends the load', async () => {
     gpu = await NullGpu.install();
     const aborting = new AbortController();
@@ -43,5 +85,32 @@ describe.skipIf(!hasGpu)('kernels are compiled while a model loads', () => {
     };
     const loading = LLM.load(GOLDEN, { device: 'webgpu', onProgress, signal: aborting.signal });
     await expect(loading).rejects.toThrow('enough');
+  });
+
+  test('an abort ends it though kernels are compiling, which hold up neither the thread nor, for long, the device', async () => {
+    const software = await FaultyGpu.install();
+    onTestFinished(() => software.uninstall());
+    const aborting = new AbortController();
+    let begun = 0;
+    software.onDevice = (device) => {
+      const createComputePipelineAsync = device.createComputePipelineAsync.bind(device);
+      device.createComputePipelineAsync = (descriptor) => {
+        // Nothing of what takes seconds has been compiled then.
+        if (begun++ === 0) setTimeout(() => aborting.abort(new Error('enough')), 100);
+        return createComputePipelineAsync(descriptor);
+      };
+    };
+    const compiled: ProgressEvent[] = [];
+    const onProgress = (event: ProgressEvent) => event.status === 'compile' && compiled.push(event);
+    let abortedAt = 0;
+    aborting.signal.addEventListener('abort', () => {
+      abortedAt = performance.now();
+    });
+    const loading = LLM.load(BUNDLED, { device: 'webgpu', onProgress, signal: aborting.signal });
+    await expect(loading).rejects.toThrow('enough');
+    expect(performance.now() - abortedAt).toBeLessThan(1000);
+    const known = { begun, compiled: compiled.length };
+    expect(await software.devices[0].lost).toMatchObject({ reason: 'destroyed' });
+    expect({ begun, compiled: compiled.length }).toEqual(known);
   });
 });

@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
+import type { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
+import type { Tensor } from '../../../src/tensor/tensor.ts';
+import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+/** More than are kept. */
+const KEYS = 300;
+const [IDS, COLUMNS] = [400, 4];
+
+describe.skipIf(!hasGpu)('steps of more kinds than are kept', () => {
+  let gpu: FaultyGpu;
+  let backend: WebGpuBackend;
+  /** Bytes that the device was asked for and has not got back. */
+  let allocated = 0;
+
+  beforeEach(async () => {
+    gpu = await FaultyGpu.install();
+    gpu.onDevice = (device) => {
+      const createBuffer = device.createBuffer.bind(device);
+      device.createBuffer = (descriptor) => {
+        const buffer = createBuffer(descriptor);
+        allocated += buffer.size;
+        const destroy = buffer.destroy.bind(buffer);
+        buffer.destroy = () => {
+          allocated -= buffer.size;
+          return destroy();
+        };
+        return buffer;
+      };
+    };
+    backend = await createWebGpuBackend();
+  });
+  afterEach(() => {
+    backend.dispose();
+    gpu.uninstall();
+  });
+
+  /** A table whose row i is (i, i, ...). */
+  function countingTable() {
+    const values = Float32Array.from({ length: IDS * COLUMNS }, (_, i) => Math.floor(i / COLUMNS));
+    return backend.linearWeight(values, IDS, COLUMNS, 'float32');
+  }
+
+  test('give what they should, in memory that does not grow', async () => {
+    const table = countingTable();
+    const run = (key: number, ids: readonly number[]) => {
+      const [result] = backend.step(`${key}`, [Int32Array.from(ids)], ([rows]) => {
+        return [backend.mulScalar(backend.embedding(rows, table), key)];
+      });
+      return backend.read(result);
+    };
+    const usedAfter: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      // Half of them come again in the next round.
+      for (let key = 1 + (round * KEYS) / 2; key <= KEYS + (round * KEYS) / 2; key++) {
+        const ids = Array.from({ length: 1 + (key % 5) }, (_, row) => (key + 7 * row + round) % IDS);
+        const expected = ids.flatMap((id) => new Array<number>(COLUMNS).fill(id * key));
+        expect([...(await run(key, ids))], `round ${round}, step ${key}`).toEqual(expected);
+        // One that is used all the time stays among those that come and go.
+        expect((await run(0, [key]))[0]).toBe(0);
+      }
+      usedAfter.push(allocated);
+    }
+    expect(usedAfter).toEqual(new Array<number>(3).fill(usedAfter[0]));
+  });
+
+  test('all run, though many are forgotten before the first is sent off', async () => {
+    const table = countingTable();
+    const cache = (): Tensor => backend.zeros([1, IDS, 1, COLUMNS]);
+    const [keyCache, valueCache] = [cache(), cache()];
+    for (let key = 1; key <= KEYS; key++) {
+      backend.step(`${key}`, [Int32Array.of(key), Int32Array.of(IDS - key)], ([ids, slotMapping]) => {
+        const rows = backend.mulScalar(backend.embedding(ids, table), key);
+        backend.reshapeAndCache({ key: rows, value: rows, keyCache, valueCache, slotMapping });
+        return [rows];
+      });
+    }
+    const values = await backend.read(keyCache);
+    const expected = Array.from({ length: IDS }, (_, slot) => (slot >= IDS - KEYS ? (IDS - slot) ** 2 : 0));
+    expect(expected.map((_, slot) => values[slot * COLUMNS])).toEqual(expected);
+  });
+});

@@ -9,7 +9,7 @@ export function lowerActivate(lowering: Lowering, { gate, x, activation, out }: 
     'activate',
     { ...Object.fromEntries(chosen), ACTIVATION: activation, HAS_GATE: gate !== undefined },
     {
-      bindings: { gate: gate?.storage ?? lowering.nothing, x: x.storage, out: out.storage },
+      bindings: { x: x.storage, out: out.storage, ...(gate && { gate: gate.storage }) },
       params: { T, C, ...place('gate', gate), ...place('x', x), ...place('out', out) },
       workgroups: elementGrid(C, T),
     },

@@ -164,8 +164,8 @@ export function lowerLogDecaySums(lowering: Lowering, operation: LogDecaySumsOpe
         dt: dt.storage,
         A: A.storage,
         dtBias: dtBias?.storage ?? lowering.nothing,
-        sequences: sequences?.table.storage ?? lowering.nothing,
         out: out.storage,
+        ...(sequences && { sequences: sequences.table.storage }),
       },
       params: {
         ...{ T, H, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1], hasBias: dtBias ? 1 : 0 },

@@ -1,3 +1,4 @@
+// silu(z) = z / (1 + exp(-z)) and softplus(x) = log(1 + exp(x)).
 fn silu(z: f32) -> f32 {
   return z / (1.0 + exp(-z));
 }

@@ -1,4 +1,5 @@
-// The same convolution for the next L tokens of sequences that are in the cache: one invocation per sequence and channel.
+// The convolution of causal-conv1d-fn for the next L tokens of sequences that are in the cache: one invocation per sequence
+// and channel.
 //
 // x (B, L, C), weight (C, K), bias (C), slots (B), seen (B) → out (B, L, C), states (S, C, W) in place: shifted, newest
 // last, or with `isRing` a ring in which token n lies at n mod W. Padded rows pass through. Rows in slots outside of

@@ -2,13 +2,11 @@
 //
 //   y_t[p] = Σ_n exp(decay_t) C_t[n] state[n][p] + Σ_{s <= t} (C_t · B_s) exp(decay_t - decay_s) Δ_s x_s[p] + D x_t[p]
 //
-#if GATE
-// times silu(z_t[p]). One product: k counts n first, then s.
-#else
-// One product: k counts n first, then s.
-#endif
+// times silu(z_t[p]) with GATE. One product: k counts n first, then s.
+//
 // x (T, H*P) and C (T, G*N) in one buffer with a common stride, products: see chunk-products.wgsl, steps: see
-// chunk-decays.wgsl, chunkStates: see chunk-pass.wgsl, D (H) → out (T, H*P). Grid: (tiles of 64 x 64, H, chunks).
+// chunk-decays.wgsl, chunkStates: see chunk-pass.wgsl, D (H), sequences: see SequenceTable, z (T, H*P) → out (T, H*P).
+// Grid: (tiles of 64 x 64, H, chunks).
 
 #if MATRIX
 enable f16;

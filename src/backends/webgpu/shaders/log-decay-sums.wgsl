@@ -1,6 +1,7 @@
 // Per sequence and head, Σ_t min(A Δ_t, 0) over its tokens: one invocation each, which sums in their order.
 //
-// dt (T, H), A and dtBias (H), sequences: see SequenceTable → out (sequences, H). Grid: (H / 64, sequences).
+// dt (T, H), A and dtBias (H), with HAS_SEQUENCES sequences: see SequenceTable, otherwise every row is one
+// → out (sequences, H). Grid: (H / 64, sequences).
 
 struct Params {
   T: u32,           // sequences
@@ -23,8 +24,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> dt: array<f32>;
 @group(0) @binding(2) var<storage, read> A: array<f32>;
 @group(0) @binding(3) var<storage, read> dtBias: array<f32>;
-@group(0) @binding(4) var<storage, read> sequences: array<i32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+#if HAS_SEQUENCES
+@group(0) @binding(5) var<storage, read> sequences: array<i32>;
+#endif
 
 #include "grid"
 #include "activation"

@@ -1,4 +1,4 @@
-// Each token's weight for every expert, 0 for those that it does not visit: one invocation per token.
+// Each token's weight for every expert, 0 for those that it does not visit: one workgroup, of one invocation, per token.
 //
 //   scores = softmax or sigmoid of the logits; choice = scores + bias
 //   the topK highest choices of the best groups are visited, equal ones in order of experts

@@ -44,14 +44,12 @@ export class GpuDevice {
   readonly limits: GpuLimits;
   readonly features: ReadonlySet<string>;
   readonly info: GpuInfo;
-  /** Dawn crashes if this is collected before the device, so it is kept until the device is given back. */
-  #gpu: GPU | undefined;
+  #isGivenBack = false;
   #failure: Error | undefined;
   readonly #onFailure = new Set<(error: Error) => void>();
 
-  constructor(gpu: GPU, adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
+  constructor(adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
     const { withoutFeatures = [], limits = {} } = options;
-    this.#gpu = gpu;
     this.device = device;
     this.features = new Set([...device.features].filter((feature) => !withoutFeatures.includes(feature)));
     this.limits = Object.fromEntries(
@@ -59,7 +57,7 @@ export class GpuDevice {
     ) as GpuLimits;
     this.info = gpuInfo(adapter);
     device.lost.then(({ reason, message }) => {
-      if (reason === 'destroyed' && !this.#gpu) return;
+      if (reason === 'destroyed' && this.#isGivenBack) return;
       this.fail(new DeviceLostError(`The GPU was lost: ${message || reason}.`, 'Load the model again.'));
     });
     device.addEventListener('uncapturederror', (event) => this.fail(asGpuError(event.error)));
@@ -109,7 +107,7 @@ export class GpuDevice {
 
   /** Gives the device and all its memory back. */
   destroy(): void {
-    this.#gpu = undefined;
+    this.#isGivenBack = true;
     this.device.destroy();
   }
 }
@@ -128,7 +126,7 @@ export async function requestGpuDevice(options: GpuDeviceOptions = {}): Promise<
     ? {}
     : Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return new GpuDevice(gpu, adapter, device, options);
+  return new GpuDevice(adapter, device, options);
 }
 
 function asGpuError(error: GPUError): Error {

@@ -1,8 +1,6 @@
 import type { GpuDevice } from './gpu-device.ts';
 import { launchParametersFor } from './launch/choose-launch.ts';
-
-/** Rows of a tile of a subgroup matrix: linear-matrix-few is made for so many of them. */
-const TILE_ROWS = 16;
+import { TILE_SIDE } from './weight-tiles.ts';
 
 /**
  * Numbers of rows, ascending, such that a step of any other number up to `most` runs the kernels of the next one here.
@@ -17,8 +15,10 @@ export function decodesToPrepare(gpu: Pick<GpuDevice, 'info' | 'hasMatrices'>, m
   if (!gpu.info.isSoftware) for (const count of upTo(Math.max(...mostOf(vector)), 1, most)) counts.add(count);
   if (gpu.hasMatrices) {
     counts.add(launch.convolvedApartFrom - 1);
-    for (const { maxRows } of [...launch.matrixFew, ...launch.slicedFew])
-      for (const count of upTo(maxRows, TILE_ROWS, most)) counts.add(count);
+    // linear-matrix-few is made for so many tiles of rows.
+    for (const { maxRows } of [...launch.matrixFew, ...launch.slicedFew]) {
+      for (const count of upTo(maxRows, TILE_SIDE, most)) counts.add(count);
+    }
     for (const { maxRows, block } of [...launch.matrixNormalising, ...launch.matrix, ...launch.slicedMatrix]) {
       for (const count of [maxRows, ...upTo(maxRows, block[0], most)]) counts.add(count);
     }

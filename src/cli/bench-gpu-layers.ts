@@ -191,7 +191,7 @@ export class GpuLayers {
       gpu: spreadOf(perLayer),
       wall: spreadOf(walls),
       dispatches: Array.from({ length: inLayer }, (_, i) => ({
-        name: ofLayers[i].name.split(' ')[0],
+        name: ofLayers[inLayer * (depth >> 1) + i].name.split(' ')[0],
         microseconds: median(ofLayers.filter((__, j) => j % inLayer === i).map((d) => d.microseconds)),
       })),
     };

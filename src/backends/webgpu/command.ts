@@ -7,7 +7,7 @@ export interface Dispatch {
   readonly kernel: Kernel;
   /** By the names in the shader. */
   readonly bindings: Readonly<Record<string, Storage>>;
-  /** By the names in the shader's `Params`. */
+  /** By the names in the shader's `Params`, if it has any. */
   readonly params: Readonly<Record<string, number>>;
   readonly workgroups: readonly [x: number, y: number, z: number];
 }

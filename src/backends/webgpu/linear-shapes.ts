@@ -56,9 +56,9 @@ function vectorParts(
   const candidates = whole.length > 0 ? whole : possible;
   const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
   if (PARTS === undefined) return undefined;
-  const steps = Math.ceil(eights / (PARTS * across));
-  const AHEAD = Math.min(ahead, steps);
-  return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) || steps % AHEAD !== 0 };
+  // As many at once as leave no rest, which would be asked for in vain.
+  const AHEAD = dividing(Math.ceil(eights / (PARTS * across)), ahead);
+  return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) };
 }
 
 /** A product of rows of float16: the kernel, its constants, and its grid. */
@@ -148,6 +148,7 @@ function fewProduct(
       PARTS: parts,
       AHEAD,
       EACH: Math.ceil((2 * M16 * panels) / parts),
+      NORM: false,
       ...sliced(SLICES),
     },
     workgroups: [Math.ceil(outputs / (16 * panels)), SLICES, 1],

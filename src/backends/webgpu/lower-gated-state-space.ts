@@ -33,7 +33,7 @@ function lowerGatedStateUpdate(
   const lanes = N / 4;
   const { subgroupMinSize, subgroupMaxSize } = gpu.info;
   const SUBGROUPS = gpu.features.has('subgroups') && subgroupMinSize === lanes && subgroupMaxSize === lanes;
-  const WHOLE = states.parts.length === 1 && states.offset === 0 && states.stride === H * P * N;
+  const WHOLE = states.parts.length === 1;
   const consumer = channels === 2 ? consumerOfHalves(lowering, operation) : undefined;
   // Two channels' squares are one sum.
   const pieces = (H * P) / 2;
@@ -47,7 +47,8 @@ function lowerGatedStateUpdate(
     lowering.dispatch(
       'state-update-gate',
       {
-        ...{ P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS, WHOLE, STATE: H * P * N },
+        ...{ P, N, CHANNELS: channels, THREADS: threads, SUBGROUPS, WHOLE, ROW: H * P },
+        ...{ HEADS_PER_GROUP: H / nGroups, SOFTPLUS: dtSoftplus },
         ...{ HALVES: Boolean(rows), PREFETCHED: prefetch.vectors },
       },
       {
@@ -58,11 +59,10 @@ function lowerGatedStateUpdate(
           normWeight: consumer?.norm.weight.storage ?? nothing,
           ...prefetch.bindings,
         },
-        params: {
-          ...{ headsPerGroup: H / nGroups, softplus: dtSoftplus ? 1 : 0, dtLow: dtLimit[0], dtHigh: dtLimit[1] },
-          ...{ firstSlot: firstRow, slotCount: tensor.shape[0] },
+        fixed: {
+          ...{ dtLow: dtLimit[0], dtHigh: dtLimit[1], firstSlot: firstRow, slotCount: tensor.shape[0] },
           ...{ xOffset: x.offset, bOffset: B.offset, cOffset: C.offset, rowStride: x.stride, dtOffset: dt.offset },
-          ...{ ...place('z', z), ...place('a', A), ...place('d', D), ...place('bias', dtBias) },
+          ...{ ...place('z', z), aOffset: A.offset, dOffset: D?.offset ?? 0, biasOffset: dtBias?.offset ?? 0 },
           ...{ ...place('states', tensor), ...place('out', out), normOffset: consumer?.norm.weight.offset ?? 0 },
         },
         workgroups: [across, T, 1 + Math.ceil(prefetch.workgroups / (across * T))],

@@ -13,7 +13,7 @@ import {
 } from './linear-shapes.ts';
 import { isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
-import { lowerConvolutionOfFours } from './lower-state-space.ts';
+import { isSilu, lowerConvolutionOfFours } from './lower-state-space.ts';
 import { elementGrid, float16Rows, type Lowering, place, rowGrid } from './lowering.ts';
 import type { LinearOperation } from './operation.ts';
 
@@ -45,7 +45,7 @@ export function lowerNormLinear(lowering: Lowering, operation: NormLinearOperati
 // --- few rows -------------------------------------------------------------------------------------------------------
 
 function lowerVector(lowering: Lowering, task: LinearTask, shape: VectorShape): void {
-  const { x, norm, weight, bias, residual, convolution } = task;
+  const { x, norm, weight } = task;
   for (const part of weight.parts) {
     lowering.dispatch(
       'linear-vector',
@@ -53,12 +53,11 @@ function lowerVector(lowering: Lowering, task: LinearTask, shape: VectorShape): 
         ...{ ...weightConstants(weight), ...shape, K: weight.inFeatures, B: x.shape[0], GROUPS: norm?.groups ?? 1 },
         ...{ OUTPUTS: part.rows, RAGGED: part.rows % (shape.ROWS * shape.BLOCKING) !== 0 },
         SUBGROUPS: hasSubgroupsOf32(lowering),
-        PLAIN: x.offset === 0 && x.stride === weight.inFeatures && (norm?.weight.offset ?? 0) === 0,
-        ...{ NORM: Boolean(norm), BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) },
+        ...{ NORM: Boolean(norm), ...epilogue(task) },
       },
       {
         bindings: { x: x.storage, ...bindingsOf(lowering, task, part) },
-        params: paramsOf(task, part),
+        fixed: placesOf(task, part),
         workgroups: [Math.ceil(part.rows / (shape.ROWS * shape.BLOCKING)), 1, 1],
       },
     );
@@ -80,7 +79,8 @@ function lowerNormalising(lowering: Lowering, task: LinearTask, { block, constan
       },
       {
         bindings: { a: x.storage, ...bindingsOf(lowering, task, part) },
-        params: { ...paramsOf(task, part), T },
+        params: { T },
+        fixed: placesOf(task, part),
         workgroups: [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1],
       },
     );
@@ -96,7 +96,12 @@ function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): void {
     lowering.dispatch(
       shader,
       { ...productConstants(task, part), ...weightConstants(weight), ...constants },
-      { bindings: { a, ...bindingsOf(lowering, task, part) }, params: { ...paramsOf(task, part), T }, workgroups },
+      {
+        bindings: { a, ...bindingsOf(lowering, task, part) },
+        params: { T },
+        fixed: placesOf(task, part),
+        workgroups,
+      },
     );
   }
 }
@@ -128,7 +133,8 @@ function lowerSlices(
     { ...productConstants(product, weight.parts[0]), ...weightConstants(weight), ...constants },
     {
       bindings: { a, ...bindingsOf(lowering, product, weight.parts[0]) },
-      params: { ...paramsOf(product, weight.parts[0]), T },
+      params: { T },
+      fixed: placesOf(product, weight.parts[0]),
       workgroups,
     },
   );
@@ -145,7 +151,7 @@ function lowerSlices(
         ...{ partial: partial.storage, out: out.storage, residual: residual?.storage ?? lowering.nothing },
         ...{ squares: squares?.storage ?? lowering.nothing, normWeight: next.norm.weight.storage, normed },
       },
-      params: {
+      fixed: {
         ...{ ...place('residual', residual), ...place('out', out) },
         ...{ eps: norm.eps, normEps: next.norm.eps, normOffset: next.norm.weight.offset },
       },
@@ -171,12 +177,17 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: LinearTask): Storage
   return out;
 }
 
-function productConstants({ weight, bias, residual, convolution }: LinearTask, part: WeightPart) {
-  const behind = { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution) };
-  return { K: weight.inFeatures, OUTPUTS: part.rows, ...behind };
+function productConstants(task: LinearTask, part: WeightPart) {
+  return { K: task.weight.inFeatures, OUTPUTS: part.rows, ...epilogue(task) };
 }
 
 // --- what the kernels share -----------------------------------------------------------------------------------------
+
+/** What becomes of sums. */
+function epilogue({ bias, residual, convolution }: LinearTask) {
+  const SILU = convolution !== undefined && isSilu(convolution.activation);
+  return { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution), SILU };
+}
 
 function weightConstants({ dtype, layout, rowWords }: GpuLinearWeight) {
   return { DTYPE: dtype, TILES: layout === 'tiles', ROW_WORDS: rowWords };
@@ -199,7 +210,8 @@ function bindingsOf(
   };
 }
 
-function paramsOf({ x, norm, bias, residual, convolution, out }: LinearTask, { firstRow }: WeightPart) {
+/** Where in their buffers operands lie, and what else a layer's kernels are told once and for all. */
+function placesOf({ x, norm, bias, residual, convolution, out }: LinearTask, { firstRow }: WeightPart) {
   return {
     ...{ firstOutput: firstRow, ...place('x', x), ...place('out', out) },
     ...{ eps: norm?.eps ?? 0, normOffset: norm?.weight.offset ?? 0 },
@@ -207,7 +219,6 @@ function paramsOf({ x, norm, bias, residual, convolution, out }: LinearTask, { f
     ...place('residual', residual),
     convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,
     C: convolution?.x.shape[2] ?? 0,
-    silu: convolution?.activation === 'silu' || convolution?.activation === 'swish' ? 1 : 0,
     ...place('states', convolution?.states),
     convWeightOffset: convolution?.weight.offset ?? 0,
     convBiasOffset: convolution?.bias?.offset ?? 0,

@@ -30,7 +30,7 @@ export function lowerConvolution(lowering: Lowering, operation: ConvolutionOpera
           out: out.storage,
         },
         params: {
-          ...{ T, C, K, W, count: sequences.count, silu: isSilu(activation), hasBias: bias ? 1 : 0, ...slots },
+          ...{ T, C, K, W, count: sequences.count, silu: isSilu(activation) ? 1 : 0, hasBias: bias ? 1 : 0, ...slots },
           ...place('x', x),
           ...place('weight', weight),
           ...place('bias', bias),
@@ -58,14 +58,15 @@ export function lowerConvolutionOfFours(lowering: Lowering, operation: Convoluti
   const [T, , C] = x.shape;
   lowering.dispatch(
     'causal-conv1d-fours',
-    {},
+    { SILU: isSilu(activation) },
     {
       bindings: {
         ...{ x: x.storage, convWeight: weight.storage, convBias: bias?.storage ?? lowering.nothing },
         ...{ slots: slots?.storage ?? lowering.nothing, convStates: states.storage, convolved: out.storage },
       },
-      params: {
-        ...{ T, C, silu: isSilu(activation), ...place('x', x), ...place('states', states) },
+      params: { T },
+      fixed: {
+        ...{ C, ...place('x', x), ...place('states', states) },
         ...{ convWeightOffset: weight.offset, convBiasOffset: bias?.offset ?? 0, ...place('convolved', out) },
       },
       workgroups: elementGrid(C / 4, T),
@@ -92,7 +93,7 @@ export function lowerConvolutionUpdate(lowering: Lowering, operation: Convolutio
         },
         params: {
           ...{ T, C, L, K: weight.shape[1], W: states.shape[2] },
-          silu: isSilu(activation),
+          silu: isSilu(activation) ? 1 : 0,
           hasBias: bias ? 1 : 0,
           hasSlots: slots ? 1 : 0,
           isRing: seen ? 1 : 0,
@@ -236,6 +237,6 @@ function inOneBuffer(lowering: Lowering, { x, B, C }: Pick<ScanOperation, 'x' | 
   return { x: ownX, B: ownB, C: ownC };
 }
 
-function isSilu(activation: Activation | undefined): number {
-  return activation === 'silu' || activation === 'swish' ? 1 : 0;
+export function isSilu(activation: Activation | undefined): boolean {
+  return activation === 'silu' || activation === 'swish';
 }

@@ -12,6 +12,12 @@ export const WORKGROUP = 64;
 /** Workgroups in one dimension of a grid, on every device: see grid.wgsl. */
 export const MAX_GROUPS = 65535;
 
+/** What a kernel runs on. */
+interface Run extends Pick<Dispatch, 'bindings' | 'workgroups'>, Partial<Pick<Dispatch, 'params'>> {
+  /** By the names in the shader's `Fixed`, if it has any. */
+  readonly fixed?: Readonly<Record<string, number>>;
+}
+
 /** Where operations become commands. */
 export class Lowering {
   readonly gpu: GpuDevice;
@@ -44,13 +50,9 @@ export class Lowering {
     this.usesMatrices = gpu.hasMatrices;
   }
 
-  /** Runs a shader, made for these constants. */
-  dispatch(
-    shader: ShaderName,
-    constants: ShaderConstants,
-    { bindings, params, workgroups }: Pick<Dispatch, 'bindings' | 'params' | 'workgroups'>,
-  ): void {
-    const kernel = this.#kernels.get(shader, constants);
+  /** Runs a shader, made for these constants and fixed numbers: see {@link Kernels.get}. */
+  dispatch(shader: ShaderName, constants: ShaderConstants, { bindings, params = {}, fixed, workgroups }: Run): void {
+    const kernel = this.#kernels.get(shader, constants, fixed);
     this.commands.push({ type: 'dispatch', kernel, bindings, params, workgroups });
   }
 

@@ -146,7 +146,7 @@ export class PendingWork {
 
   /** Gives back what a step held that will not run again. Where it still waits to run, it will: see {@link GpuMemory}. */
   forgetStep({ plan, inputs }: PlannedStep): void {
-    for (const buffer of [plan.params, ...inputs]) this.memory.release(buffer);
+    for (const buffer of [...inputs, ...(plan.params ? [plan.params] : [])]) this.memory.release(buffer);
   }
 
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */

@@ -11,8 +11,8 @@ export type PlannedCommand =
       readonly type: 'dispatch';
       readonly kernel: Kernel;
       readonly group: GPUBindGroup;
-      /** Where its params lie in the plan's. */
-      readonly params: readonly [offset: number];
+      /** Where its params lie in the plan's, if it has any. */
+      readonly params: readonly number[];
       readonly workgroups: Dispatch['workgroups'];
     }
   | {
@@ -43,8 +43,8 @@ export interface Plan {
 }
 
 export interface NewPlan extends Plan {
-  /** Where its params are: a buffer of the pool, its own if it repeats. */
-  readonly params: DeviceBuffer;
+  /** Where its params are, if it has any: a buffer of the pool, its own if it repeats. */
+  readonly params: DeviceBuffer | undefined;
 }
 
 /** Params are bound with dynamic offsets, which must be multiples of this on every device. */
@@ -81,9 +81,8 @@ export class PlanMaker {
       for (const storage of storagesOf(command)) lastUse.set(storage, i);
     });
     for (const storage of kept) lastUse.set(storage, commands.length);
-    const dispatches = commands.filter((command) => command.type === 'dispatch').length;
-    const params = new ParamsWriter(dispatches);
-    const paramsBuffer = repeats ? this.#memory.acquire(params.bytes, PARAMS_USAGE) : this.#sharedParams(params.bytes);
+    const params = new ParamsWriter(commands.filter(hasParams).length);
+    const paramsBuffer = this.#paramsBuffer(params.bytes, repeats);
     const written = [...uploads].filter(([storage]) => lastUse.has(storage));
     const writes: Write[] = written.map(([storage, data]) => ({
       type: 'write',
@@ -97,16 +96,17 @@ export class PlanMaker {
       return result;
     });
     for (const storage of kept) this.#release(storage);
-    if (dispatches > 0) writes.push({ type: 'write', buffer: paramsBuffer.gpu, offset: 0, data: params.data });
+    if (paramsBuffer) writes.push({ type: 'write', buffer: paramsBuffer.gpu, offset: 0, data: params.data });
     return { uploads: writes, commands: planned, params: paramsBuffer };
   }
 
-  #plan(command: Command, params: ParamsWriter, paramsBuffer: DeviceBuffer): PlannedCommand {
+  #plan(command: Command, params: ParamsWriter, paramsBuffer: DeviceBuffer | undefined): PlannedCommand {
     switch (command.type) {
       case 'dispatch': {
         const { kernel, workgroups } = command;
-        const group = this.#group(command, paramsBuffer);
-        return { type: 'dispatch', kernel, group, params: [params.add(command)], workgroups };
+        const isTold = hasParams(command);
+        const group = this.#group(command, isTold ? paramsBuffer : undefined);
+        return { type: 'dispatch', kernel, group, params: isTold ? [params.add(command)] : [], workgroups };
       }
       case 'copy': {
         const { type, fromOffset, toOffset, bytes } = command;
@@ -132,20 +132,20 @@ export class PlanMaker {
     storage.isGone = true;
   }
 
-  #group({ kernel, bindings }: Dispatch, params: DeviceBuffer): GPUBindGroup {
+  #group({ kernel, bindings }: Dispatch, params: DeviceBuffer | undefined): GPUBindGroup {
     const buffers = kernel.bindings.map(({ name }) => {
       const storage = bindings[name];
       if (!storage) throw new GpuError(`The shader '${kernel.name}' was given no '${name}'.`);
       return this.#bufferOf(storage);
     });
     const size = Math.ceil(kernel.fields.length / 4) * 16;
-    const key = `${kernel.layout.id} ${params.id} ${size} ${buffers.map(({ id }) => id).join(' ')}`;
+    const key = `${kernel.layout.id} ${params?.id ?? ''} ${size} ${buffers.map(({ id }) => id).join(' ')}`;
     const known = this.#groups.get(key);
     if (known) return known;
     const group = this.#device.createBindGroup({
       layout: kernel.layout.group,
       entries: [
-        { binding: 0, resource: { buffer: params.gpu, size } },
+        ...(params ? [{ binding: 0, resource: { buffer: params.gpu, size } }] : []),
         ...buffers.map(({ gpu }, i) => ({ binding: kernel.bindings[i].binding, resource: { buffer: gpu } })),
       ],
     });
@@ -154,12 +154,18 @@ export class PlanMaker {
     return group;
   }
 
-  #sharedParams(bytes: number): DeviceBuffer {
+  #paramsBuffer(bytes: number, repeats: boolean): DeviceBuffer | undefined {
+    if (bytes === 0) return undefined;
+    if (repeats) return this.#memory.acquire(bytes, PARAMS_USAGE);
     if (this.#params && this.#params.bytes >= bytes) return this.#params;
     if (this.#params) this.#memory.release(this.#params);
     this.#params = this.#memory.acquire(2 * bytes, PARAMS_USAGE);
     return this.#params;
   }
+}
+
+function hasParams(command: Command): boolean {
+  return command.type === 'dispatch' && command.kernel.fields.length > 0;
 }
 
 /** Lays out the params of a plan's dispatches, one behind the other. */
@@ -169,7 +175,7 @@ class ParamsWriter {
   #used = 0;
 
   constructor(dispatches: number) {
-    this.data = new ArrayBuffer(Math.max(1, dispatches) * PARAMS_ALIGNMENT);
+    this.data = new ArrayBuffer(dispatches * PARAMS_ALIGNMENT);
     this.#view = new DataView(this.data);
   }
 

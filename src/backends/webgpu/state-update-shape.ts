@@ -18,7 +18,7 @@ export function updateShape(
   const { channels, threads } = shape;
   const fits =
     T <= MAX_GROUPS &&
-    [A, D, dtBias].every((tensor) => tensor?.shape.length === 1) &&
+    [A, D, dtBias].every((tensor) => tensor?.shape.length === 1 && tensor.stride === 1) &&
     slots !== undefined &&
     dt.shape.length === 2 &&
     [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&

@@ -194,12 +194,12 @@ async function prepareOperations(dtype: WeightDType): Promise<void> {
       );
       const row = indices(...new Int32Array(T));
       backend.sampling?.takeSampled(row, row, zeros(T));
-      // States that do not begin where their memory does.
+      // More states than one of the devices binds at once.
       const [x, B, C] = backend.splitColumns(zeros(T, 8 * 64 + 2 * 128), [8 * 64, 128, 128]);
       const [z, dt] = backend.splitColumns(zeros(T, 8 * 64 + 8), [8 * 64, 8]);
       const y = backend.selectiveStateUpdate({
         ...{ x, dt, B, C, A: zeros(8), D: zeros(8), dtBias: zeros(8), nGroups: 1 },
-        ...{ state: backend.sliceRows(zeros(2, 8, 64, 128), 1, 2), stateBatchIndices: indices(...Array(T).fill(-1)) },
+        ...{ state: zeros(40, 8, 64, 128), stateBatchIndices: indices(...Array(T).fill(-1)) },
       });
       backend.siluGate(y, z);
       const decay = { dt: zeros(T, 4), A: zeros(4), dtBias: zeros(4), dtSoftplus: true };

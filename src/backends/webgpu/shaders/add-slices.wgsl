@@ -13,7 +13,7 @@
 
 enable subgroups;
 
-struct Params {
+struct Fixed {
   residualOffset: u32,
   residualStride: u32,
   outOffset: u32,
@@ -23,7 +23,7 @@ struct Params {
   normOffset: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> partial: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
@@ -56,7 +56,6 @@ fn main(
   @builtin(local_invocation_index) i: u32,
 ) {
   let t = group.y;
-  // What depends on no params is asked for before they have come.
 #for j EACH
   let four${j} = min(i + ${j} * THREADS, FOURS - 1);
 #if SCALED
@@ -79,15 +78,15 @@ fn main(
   if (lane == 0) { sums[subgroup] = square; }
 #endif
 #for j EACH
-  var h${j} = residual[(params.residualOffset + t * params.residualStride) / 4 + four${j}];
-  let weight${j} = normWeight[params.normOffset / 4 + four${j}];
+  var h${j} = residual[(fixed.residualOffset + t * fixed.residualStride) / 4 + four${j}];
+  let weight${j} = normWeight[fixed.normOffset / 4 + four${j}];
 #endfor
 #if SCALED
   workgroupBarrier();
   for (var g = 0u; g < GROUPS; g++) {
     var sum = 0.0;
     for (var j = 0u; j < SHARE; j++) { sum += sums[g * SHARE + j]; }
-    let scale = inverseSqrt(sum / f32($K / GROUPS) + params.eps);
+    let scale = inverseSqrt(sum / f32($K / GROUPS) + fixed.eps);
 #for j EACH
     h${j} += scale * shares${j}[g];
 #endfor
@@ -100,7 +99,7 @@ fn main(
   var own = 0.0;
 #for j EACH
   if (i + ${j} * THREADS < FOURS) {
-    out[(params.outOffset + t * params.outStride) / 4 + four${j}] = h${j};
+    out[(fixed.outOffset + t * fixed.outStride) / 4 + four${j}] = h${j};
     own += dot(h${j}, h${j});
   }
 #endfor
@@ -109,7 +108,7 @@ fn main(
   workgroupBarrier();
   var sum = 0.0;
   for (var j = 0u; j < SUBGROUPS; j++) { sum += sums[SUBGROUPS + j]; }
-  let root = inverseSqrt(sum / f32($C) + params.normEps);
+  let root = inverseSqrt(sum / f32($C) + fixed.normEps);
 #for j EACH
   if (i + ${j} * THREADS < FOURS) {
     normed[2 * eightOf(t, four${j} / 2) + four${j} % 2] = halvesOf(root * weight${j} * h${j});

@@ -5,8 +5,9 @@
 
 struct Params {
   T: u32,
+}
+struct Fixed {
   C: u32,
-  silu: u32,
   xOffset: u32,
   xStride: u32,
   statesOffset: u32,
@@ -18,6 +19,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> convWeight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> convBias: array<f32>;
@@ -32,6 +34,6 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let c = 4 * id.x;
   let row = rowOf(id);
-  if (c >= params.C || row >= params.T) { return; }
-  convolve(row, c, x[(params.xOffset + row * params.xStride + c) / 4], pastOf(row, c));
+  if (c >= fixed.C || row >= params.T) { return; }
+  convolve(row, c, x[(fixed.xOffset + row * fixed.xStride + c) / 4], pastOf(row, c));
 }

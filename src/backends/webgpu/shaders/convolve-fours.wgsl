@@ -7,7 +7,7 @@ fn pastOf(row: u32, c: u32) -> Past {
   let at = pastAt(slots[row], c);
   return Past(convStates[at], convStates[at + 1], convStates[at + 2]);
 }
-fn pastAt(slot: i32, c: u32) -> u32 { return (params.statesOffset + u32(max(slot, 0)) * params.statesStride + 3 * c) / 4; }
+fn pastAt(slot: i32, c: u32) -> u32 { return (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride + 3 * c) / 4; }
 
 fn convolve(row: u32, c: u32, inputs: vec4f, before: Past) {
   var y = inputs;
@@ -19,14 +19,16 @@ fn convolve(row: u32, c: u32, inputs: vec4f, before: Past) {
     convStates[at] = vec4f(past[0].yz, inputs.x, past[1].y);
     convStates[at + 1] = vec4f(past[1].z, inputs.y, past[2].yz);
     convStates[at + 2] = vec4f(inputs.z, past[3].yz, inputs.w);
-    let bias = params.convBiasOffset + c;
-    let weights = params.convWeightOffset / 4 + c;
+    let bias = fixed.convBiasOffset + c;
+    let weights = fixed.convWeightOffset / 4 + c;
     y = vec4f(
       convBias[bias] + dot(convWeight[weights], vec4f(past[0], inputs.x)),
       convBias[bias + 1] + dot(convWeight[weights + 1], vec4f(past[1], inputs.y)),
       convBias[bias + 2] + dot(convWeight[weights + 2], vec4f(past[2], inputs.z)),
       convBias[bias + 3] + dot(convWeight[weights + 3], vec4f(past[3], inputs.w)));
-    if (params.silu == 1) { y /= 1 + exp(-y); }
+#if SILU
+    y /= 1 + exp(-y);
+#endif
   }
-  convolved[(params.convolvedOffset + row * params.convolvedStride + c) / 4] = y;
+  convolved[(fixed.convolvedOffset + row * fixed.convolvedStride + c) / 4] = y;
 }

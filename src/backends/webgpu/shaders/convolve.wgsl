@@ -10,23 +10,25 @@ struct Before {
 // What it reads, which may be asked for long before.
 fn beforeConvolution(row: u32, c: u32) -> Before {
   let slot = slots[row];
-  let at = params.statesOffset + u32(max(slot, 0)) * params.statesStride + 3 * c;
+  let at = fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride + 3 * c;
   return Before(
     slot,
     vec3f(convStates[at], convStates[at + 1], convStates[at + 2]),
-    convWeight[params.convWeightOffset / 4 + c],
-    convBias[params.convBiasOffset + c]);
+    convWeight[fixed.convWeightOffset / 4 + c],
+    convBias[fixed.convBiasOffset + c]);
 }
 
 fn convolve(row: u32, c: u32, input: f32, before: Before) {
   var y = input;
   if (before.slot >= 0) {
-    let at = params.statesOffset + u32(before.slot) * params.statesStride + 3 * c;
+    let at = fixed.statesOffset + u32(before.slot) * fixed.statesStride + 3 * c;
     convStates[at] = before.past.y;
     convStates[at + 1] = before.past.z;
     convStates[at + 2] = input;
     y = before.bias + dot(before.weight, vec4f(before.past, input));
-    if (params.silu == 1) { y /= 1 + exp(-y); }
+#if SILU
+    y /= 1 + exp(-y);
+#endif
   }
-  convolved[params.convolvedOffset + row * params.convolvedStride + c] = y;
+  convolved[fixed.convolvedOffset + row * fixed.convolvedStride + c] = y;
 }

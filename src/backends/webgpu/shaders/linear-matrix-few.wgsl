@@ -20,6 +20,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #include "linear-matrix-params"
 
 @group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;

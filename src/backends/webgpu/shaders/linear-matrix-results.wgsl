@@ -6,8 +6,8 @@
 
 alias Before = Past;
 fn before(row: u32, column: u32) -> Before {
-  let c = params.firstOutput + column - params.convBegin;
-  if (row >= params.T || column >= OUTPUTS || c >= params.C) { return Before(); }
+  let c = fixed.firstOutput + column - fixed.convBegin;
+  if (row >= params.T || column >= OUTPUTS || c >= fixed.C) { return Before(); }
   return pastOf(row, c);
 }
 #else
@@ -15,7 +15,7 @@ fn before(row: u32, column: u32) -> Before {
 alias Before = vec4f;
 fn before(row: u32, column: u32) -> Before {
   if (row >= params.T || column >= OUTPUTS) { return Before(); }
-  return residual[(params.residualOffset + row * params.residualStride + params.firstOutput + column) / 4];
+  return residual[(fixed.residualOffset + row * fixed.residualStride + fixed.firstOutput + column) / 4];
 }
 #else
 alias Before = f32;
@@ -26,19 +26,19 @@ fn before(row: u32, column: u32) -> Before { return 0; }
 fn put(slice: u32, row: u32, column: u32, sums: vec4f, before: Before) {
   if (row >= params.T || column >= OUTPUTS) { return; }
   var y = sums;
-  let c = params.firstOutput + column;
+  let c = fixed.firstOutput + column;
 #if BIAS
-  let b = params.biasOffset + c;
+  let b = fixed.biasOffset + c;
   y += vec4f(bias[b], bias[b + 1], bias[b + 2], bias[b + 3]);
 #endif
 #if RESIDUAL
   y += before;
 #endif
 #if CONV
-  if (c >= params.convBegin && c < params.convBegin + params.C) {
-    convolve(row, c - params.convBegin, y, before);
+  if (c >= fixed.convBegin && c < fixed.convBegin + fixed.C) {
+    convolve(row, c - fixed.convBegin, y, before);
     return;
   }
 #endif
-  out[(params.outOffset + (row * ${SLICES}u + slice) * params.outStride + c) / 4] = y;
+  out[(fixed.outOffset + (row * ${SLICES}u + slice) * fixed.outStride + c) / 4] = y;
 }

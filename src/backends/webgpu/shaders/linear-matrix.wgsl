@@ -29,6 +29,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 #include "linear-matrix-params"
 
 @group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 #if NORM
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 #else
@@ -91,11 +92,11 @@ var<workgroup> scales: array<f32, BM * GROUPS>;
 
 alias Inputs = array<vec4f, 2>;
 fn inputsOf(row: u32, eight: u32) -> Inputs {
-  let at = (params.xOffset + row * params.xStride) / 4 + 2 * eight;
+  let at = (fixed.xOffset + row * fixed.xStride) / 4 + 2 * eight;
   return Inputs(a[at], a[at + 1]);
 }
 fn inputHalves(inputs: Inputs, eight: u32) -> vec4u {
-  let at = params.normOffset / 4 + 2 * eight;
+  let at = fixed.normOffset / 4 + 2 * eight;
   return vec4u(halvesOf(inputs[0] * normWeight[at]), halvesOf(inputs[1] * normWeight[at + 1]));
 }
 #else
@@ -229,7 +230,7 @@ fn main(
   for (var e = i; e < BM * GROUPS; e += THREADS) {
     var sum = 0.0;
     for (var j = 0u; j < SQUARES; j++) { sum += squares[e * SQUARES + j]; }
-    scales[e] = inverseSqrt(sum / f32(8 * EIGHTS / GROUPS) + params.eps);
+    scales[e] = inverseSqrt(sum / f32(8 * EIGHTS / GROUPS) + fixed.eps);
   }
 #endif
   // Through workgroup memory, a row of fragments after another, so that edges can be cut.

@@ -3,7 +3,7 @@
 // A workgroup makes $BLOCKING * $ROWS outputs of each row. 32 invocations read a patch of $ROWS rows of W, 8 neighbouring
 // inputs each; $PARTS such patches side by side share the inputs, in order, and their sums are added at the end.
 // The norm's division follows the product: y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps).
-// Nothing that the sums need depends on params where PLAIN, for they come late. An invocation puts one result at most.
+// An invocation puts one result at most.
 //
 // x (B, K), weight (outputs, K), normWeight (K) → out (B, outputs) + residual
 #if CONV
@@ -16,7 +16,7 @@
 enable subgroups;
 
 #endif
-struct Params {
+struct Fixed {
   firstOutput: u32,
   xOffset: u32,
   xStride: u32,
@@ -36,7 +36,6 @@ struct Params {
 #if CONV
   convBegin: u32,
   C: u32,
-  silu: u32,
   statesOffset: u32,
   statesStride: u32,
   convWeightOffset: u32,
@@ -46,7 +45,7 @@ struct Params {
 #endif
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
@@ -103,34 +102,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let across = i % ACROSS;
   let row0 = group.x * (BLOCKING * ROWS);
   let first = part * STEPS * ACROSS + across;
-#if PLAIN
-  const x0 = 0u;
-  const stride = 2 * EIGHTS;
-#else
-  let x0 = params.xOffset / 4;
-  let stride = params.xStride / 4;
-#endif
+  const x0 = fixed.xOffset / 4;
+  const stride = fixed.xStride / 4;
   // What becomes of an invocation's own result, if it has one: what that reads comes while the sum is made.
   let ownB = i % B;
   let isPut = i < BLOCKING * ROWS * B && row0 + i / B < OUTPUTS;
-  let column = params.firstOutput + row0 + i / B;
+  let column = fixed.firstOutput + row0 + i / B;
 #if RESIDUAL
   var before = 0.0;
-  if (isPut) { before = residual[params.residualOffset + ownB * params.residualStride + column]; }
+  if (isPut) { before = residual[fixed.residualOffset + ownB * fixed.residualStride + column]; }
 #endif
 #if CONV
-  let isConvolved = isPut && column >= params.convBegin && column < params.convBegin + params.C;
+  let isConvolved = isPut && column >= fixed.convBegin && column < fixed.convBegin + fixed.C;
   var before: Before;
-  if (isConvolved) { before = beforeConvolution(ownB, column - params.convBegin); }
+  if (isConvolved) { before = beforeConvolution(ownB, column - fixed.convBegin); }
 #endif
   var sums: array<array<f32, B>, BLOCKING>;
 #if NORM
   var square: array<f32, B>;
-#if PLAIN
-  const norm0 = 0u;
-#else
-  let norm0 = params.normOffset / 4;
-#endif
+  const norm0 = fixed.normOffset / 4;
 #endif
   for (var s = 0u; s < STEPS; s += AHEAD) {
     var packed: array<array<Packed, AHEAD>, BLOCKING>;
@@ -151,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     for (var ahead = 0u; ahead < AHEAD; ahead++) {
       let k = 2 * (first + (s + ahead) * ACROSS);
 #if PARTIAL
-      if (s + ahead >= STEPS || k >= 2 * EIGHTS) { continue; }
+      if (k >= 2 * EIGHTS) { continue; }
 #endif
 #if NORM
       let w0 = normWeight[norm0 + k];
@@ -205,22 +195,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
 #if NORM
     var squareSum = 0.0;
     for (var j = 0u; j < SUMS / GROUPS; j++) { squareSum += squares[ownB * SUMS + g * (SUMS / GROUPS) + j]; }
-    y += sum * inverseSqrt(squareSum / f32(8 * EIGHTS / GROUPS) + params.eps);
+    y += sum * inverseSqrt(squareSum / f32(8 * EIGHTS / GROUPS) + fixed.eps);
 #else
     y += sum;
 #endif
   }
 #if BIAS
-  y += bias[params.biasOffset + column];
+  y += bias[fixed.biasOffset + column];
 #endif
 #if RESIDUAL
   y += before;
 #endif
 #if CONV
   if (isConvolved) {
-    convolve(ownB, column - params.convBegin, y, before);
+    convolve(ownB, column - fixed.convBegin, y, before);
     return;
   }
 #endif
-  out[params.outOffset + ownB * params.outStride + column] = y;
+  out[fixed.outOffset + ownB * fixed.outStride + column] = y;
 }

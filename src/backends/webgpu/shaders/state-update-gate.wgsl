@@ -18,13 +18,9 @@
 enable subgroups;
 
 #endif
-struct Params {
-  headsPerGroup: u32,
-  softplus: u32,
+struct Fixed {
   dtLow: f32,
   dtHigh: f32,
-  firstSlot: i32,
-  slotCount: i32,
   xOffset: u32,
   bOffset: u32,
   cOffset: u32,
@@ -33,19 +29,23 @@ struct Params {
   zOffset: u32,
   zStride: u32,     // of z and dt
   aOffset: u32,
-  aStride: u32,
   dOffset: u32,
-  dStride: u32,
   biasOffset: u32,
-  biasStride: u32,
-  statesOffset: u32,
-  statesStride: u32,
+#if HALVES
+  normOffset: u32,
+#else
   outOffset: u32,
   outStride: u32,
-  normOffset: u32,
+#endif
+  statesOffset: u32,
+  statesStride: u32,
+#if !WHOLE
+  firstSlot: i32,
+  slotCount: i32,
+#endif
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
+const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> xBC: array<f32>;
 @group(0) @binding(2) var<storage, read> projected: array<f32>;
 @group(0) @binding(3) var<storage, read> A: array<f32>;
@@ -62,7 +62,7 @@ struct Params {
 #endif
 
 const P = ${P}u;
-const STATE = ${STATE}u;             // floats of a slot
+const HEADS_PER_GROUP = ${HEADS_PER_GROUP}u;
 const LANES = $N / 4u;               // of a channel
 const CHANNELS = ${CHANNELS}u;
 const THREADS = ${THREADS}u;
@@ -73,7 +73,7 @@ const SHARES = THREADS / LANES;      // channels side by side in a workgroup
 #include "prefetch"
 #endif
 #if HALVES
-const EIGHTS = STATE / $N / 8u;      // of a row's channels
+const EIGHTS = ${ROW}u / 8u;         // of a row's channels
 #include "float16-tiles"
 #endif
 #if SUBGROUPS
@@ -111,36 +111,37 @@ fn main(
   let head = channel / P;
   let isPadded = slots[t] < 0;
 #if WHOLE
-  // Where the state lies depends on no params: it is asked for before they have come.
-  let state = u32(max(slots[t], 0)) * (STATE / 4) + channel * LANES + lane;
+  let slot = slots[t];
 #else
-  if (isPadded && params.firstSlot != 0) { return; }
-  let slot = slots[t] - params.firstSlot;
-  if (!isPadded && (slot < 0 || slot >= params.slotCount)) { return; }
-  let state = (params.statesOffset + u32(max(slot, 0)) * params.statesStride) / 4 + channel * LANES + lane;
+  if (isPadded && fixed.firstSlot != 0) { return; }
+  let slot = slots[t] - fixed.firstSlot;
+  if (!isPadded && (slot < 0 || slot >= fixed.slotCount)) { return; }
 #endif
+  let state = (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride) / 4 + channel * LANES + lane;
 #for c CHANNELS
   var h${c} = states[state + ${c} * LANES];
 #endfor
-  let row = t * params.rowStride;
-  let rowZ = t * params.zStride;
+  let row = t * fixed.rowStride;
+  let rowZ = t * fixed.zStride;
 #for c CHANNELS
-  let z${c} = projected[params.zOffset + rowZ + channel + ${c}];
+  let z${c} = projected[fixed.zOffset + rowZ + channel + ${c}];
 #endfor
 #if HALVES
-  let w = vec2f(normWeight[params.normOffset + channel], normWeight[params.normOffset + channel + 1]);
+  let w = vec2f(normWeight[fixed.normOffset + channel], normWeight[fixed.normOffset + channel + 1]);
 #endif
-  var raw = projected[params.dtOffset + rowZ + head] + dtBias[params.biasOffset + head * params.biasStride];
-  if (params.softplus == 1) { raw = softplus(raw); }
-  let delta = clamp(raw, params.dtLow, params.dtHigh);
-  let decay = select(exp(min(0.0, A[params.aOffset + head * params.aStride] * delta)), 0.0, isPadded);
-  let skip = D[params.dOffset + head * params.dStride];
-  let b = params.bOffset + row + head / params.headsPerGroup * (4 * LANES) + 4 * lane;
-  let c = params.cOffset + row + head / params.headsPerGroup * (4 * LANES) + 4 * lane;
+  var raw = projected[fixed.dtOffset + rowZ + head] + dtBias[fixed.biasOffset + head];
+#if SOFTPLUS
+  raw = softplus(raw);
+#endif
+  let delta = clamp(raw, fixed.dtLow, fixed.dtHigh);
+  let decay = select(exp(min(0.0, A[fixed.aOffset + head] * delta)), 0.0, isPadded);
+  let skip = D[fixed.dOffset + head];
+  let b = fixed.bOffset + row + head / HEADS_PER_GROUP * (4 * LANES) + 4 * lane;
+  let c = fixed.cOffset + row + head / HEADS_PER_GROUP * (4 * LANES) + 4 * lane;
   let B = vec4f(xBC[b], xBC[b + 1], xBC[b + 2], xBC[b + 3]);
   let C = vec4f(xBC[c], xBC[c + 1], xBC[c + 2], xBC[c + 3]);
 #for c CHANNELS
-  let x${c} = xBC[params.xOffset + row + channel + ${c}];
+  let x${c} = xBC[fixed.xOffset + row + channel + ${c}];
   h${c} = select(h${c}, vec4f(), isPadded) * decay + (delta * x${c}) * B;
   if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
   let y${c} = sumOfLanes(dot(h${c}, C), i, lane) + skip * x${c};
@@ -148,7 +149,7 @@ fn main(
 #for c CHANNELS
   let gated${c} = y${c} * z${c} / (1 + exp(-z${c}));
 #if !HALVES
-  if (lane == ${c} % LANES) { out[params.outOffset + t * params.outStride + channel + ${c}] = gated${c}; }
+  if (lane == ${c} % LANES) { out[fixed.outOffset + t * fixed.outStride + channel + ${c}] = gated${c}; }
 #endif
 #endfor
 #if HALVES

@@ -1,5 +1,5 @@
 import type { GpuDevice } from './gpu-device.ts';
-import type { MatrixFewShape, MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
+import type { LayerSizes, MatrixFewShape, MatrixShape, VectorLaunch } from './launch/launch-parameters.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 import type { Lowering } from './lowering.ts';
 import type { ShaderConstants } from './shader-template.ts';
@@ -23,9 +23,8 @@ export function vectorShape(
   groups: number,
 ): VectorShape | undefined {
   for (const shape of lowering.launch.vector) {
-    const { maxRows, minWorkgroups, blocking } = shape;
-    if (B > maxRows || weight.outFeatures / (shape.rows * blocking) < minWorkgroups) continue;
-    for (let patches = blocking; patches >= 1; patches /= 2) {
+    if (B > shape.maxRows || !isOfSize(shape, weight)) continue;
+    for (let patches = shape.blocking; patches >= 1; patches /= 2) {
       const found = vectorParts(lowering, shape, { B, groups, patches, weight });
       if (found) return found;
     }
@@ -51,7 +50,7 @@ function vectorParts(
   // A group's inputs are some parts' and no others'.
   const isGrouped = (parts: number) => groups === 1 || (parts % groups === 0 && isWhole(parts));
   const workgroups = Math.ceil(weight.outFeatures / (rows * patches));
-  const possible = [4, 6, 8, 12, 16].filter((parts) => parts <= maxParts && fits(parts) && isGrouped(parts));
+  const possible = [4, 6, 8, 12, 16, 32].filter((parts) => parts <= maxParts && fits(parts) && isGrouped(parts));
   const whole = possible.filter(isWhole);
   const candidates = whole.length > 0 ? whole : possible;
   const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
@@ -116,17 +115,19 @@ export function slicedShape(
 }
 
 function isForFew({ gpu }: Lowering, shape: MatrixFewShape, T: number, weight: GpuLinearWeight): boolean {
-  const { maxRows, minOutputs, maxOutputs, minInputs, parts, panels } = shape;
-  const { layout, outFeatures, inFeatures } = weight;
+  const { maxRows, parts, panels } = shape;
   return (
-    layout === 'tiles' &&
+    weight.layout === 'tiles' &&
     T <= maxRows &&
-    outFeatures >= minOutputs &&
-    outFeatures <= maxOutputs &&
-    inFeatures >= minInputs &&
+    isOfSize(shape, weight) &&
     32 * parts <= gpu.limits.maxComputeInvocationsPerWorkgroup &&
     1024 * parts * panels * Math.ceil(T / 16) <= gpu.limits.maxComputeWorkgroupStorageSize
   );
+}
+
+function isOfSize({ minOutputs, maxOutputs, minInputs }: LayerSizes, weight: GpuLinearWeight): boolean {
+  const { outFeatures, inFeatures } = weight;
+  return outFeatures >= minOutputs && outFeatures <= maxOutputs && inFeatures >= minInputs;
 }
 
 function fewProduct(

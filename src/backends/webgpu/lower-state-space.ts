@@ -10,6 +10,9 @@ import type {
   StateUpdateOperation,
 } from './operation.ts';
 
+/** Rows from which on an invocation of causal-conv1d-fours convolves four, with the same weights. */
+const MANY_ROWS = 128;
+
 export function lowerConvolution(lowering: Lowering, operation: ConvolutionOperation): void {
   const { x, weight, bias, activation, states, sequences, out } = operation;
   const [T, C] = out.shape;
@@ -56,9 +59,10 @@ export function lowerConvolution(lowering: Lowering, operation: ConvolutionOpera
 export function lowerConvolutionOfFours(lowering: Lowering, operation: ConvolutionUpdateOperation): void {
   const { x, weight, bias, activation, states, slots, out } = operation;
   const [T, , C] = x.shape;
+  const ROWS = T >= MANY_ROWS ? 4 : 1;
   lowering.dispatch(
     'causal-conv1d-fours',
-    { SILU: isSilu(activation) },
+    { SILU: isSilu(activation), ROWS },
     {
       bindings: {
         ...{ x: x.storage, convWeight: weight.storage, convBias: bias?.storage ?? lowering.nothing },
@@ -69,7 +73,7 @@ export function lowerConvolutionOfFours(lowering: Lowering, operation: Convoluti
         ...{ C, ...place('x', x), ...place('states', states) },
         ...{ convWeightOffset: weight.offset, convBiasOffset: bias?.offset ?? 0, ...place('convolved', out) },
       },
-      workgroups: elementGrid(C / 4, T),
+      workgroups: elementGrid(C / 4, Math.ceil(T / ROWS)),
     },
   );
 }

@@ -13,10 +13,7 @@ export function updateShape(
   const T = x.shape[0];
   const [, H, P, N] = states.shape;
   const lanes = N / 4;
-  const { stateUpdate } = lowering.launch;
-  const shape = stateUpdate.find(({ maxRows }) => T <= maxRows) ?? stateUpdate[0];
-  const { channels, threads } = shape;
-  const fits =
+  const isLaidOut =
     T <= MAX_GROUPS &&
     [A, D, dtBias].every((tensor) => tensor?.shape.length === 1 && tensor.stride === 1) &&
     slots !== undefined &&
@@ -25,11 +22,16 @@ export function updateShape(
     z.storage === dt.storage &&
     z.stride === dt.stride &&
     states.parts.every(({ tensor }) => tensor.offset % 4 === 0 && tensor.stride % 4 === 0) &&
-    Number.isInteger(Math.log2(lanes)) &&
-    lanes <= threads &&
-    channels <= lanes &&
-    // A workgroup's channels lie in as many whole heads as there are, an invocation's in one.
-    P % channels === 0 &&
-    (H * P) % ((threads / lanes) * channels) === 0;
-  return fits ? shape : undefined;
+    Number.isInteger(Math.log2(lanes));
+  if (!isLaidOut) return undefined;
+  return lowering.launch.stateUpdate.find(
+    ({ maxRows, channels, threads }) =>
+      T <= maxRows &&
+      threads <= lowering.gpu.limits.maxComputeInvocationsPerWorkgroup &&
+      lanes <= threads &&
+      channels <= lanes &&
+      // A workgroup's channels lie in as many whole heads as there are, an invocation's in one.
+      P % channels === 0 &&
+      (H * P) % ((threads / lanes) * channels) === 0,
+  );
 }

@@ -1,12 +1,13 @@
 import type { LaunchParameters } from './launch-parameters.ts';
 
 const ANY = Number.POSITIVE_INFINITY;
+const ALL = { minOutputs: 0, maxOutputs: ANY, minInputs: 0 };
 
 /** Small enough for every device: 16 KiB of workgroup memory, 256 invocations. */
 export const DEFAULT_LAUNCH: LaunchParameters = {
   vector: [
-    { maxRows: 1, minWorkgroups: 0, rows: 8, blocking: 1, busy: 512, maxParts: 8, ahead: 2 },
-    { maxRows: 8, minWorkgroups: 0, rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
+    { maxRows: 1, ...ALL, rows: 8, blocking: 1, busy: 512, maxParts: 8, ahead: 2 },
+    { maxRows: 8, ...ALL, rows: 8, blocking: 2, busy: 512, maxParts: 8, ahead: 2 },
   ],
   matrixFew: [],
   slicedFew: [],

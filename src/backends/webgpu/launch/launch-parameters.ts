@@ -17,16 +17,22 @@ export interface LaunchParameters {
   readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
   /** Rows from which on the convolution is a dispatch of its own, rather than the in-projection's. */
   readonly convolvedApartFrom: number;
-  /** state-update-gate: the first entry for as many rows. */
+  /** state-update-gate: the first entry that fits. */
   readonly stateUpdate: readonly UpdateShape[];
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
 }
 
-export interface VectorLaunch {
+/** The layers that an entry is for. */
+export interface LayerSizes {
+  readonly minOutputs: number;
+  readonly maxOutputs: number;
+  readonly minInputs: number;
+}
+
+export interface VectorLaunch extends LayerSizes {
   /** Rows that it takes at once at most. */
   readonly maxRows: number;
-  readonly minWorkgroups: number;
   /** Rows of W in a patch of 32 invocations: a divisor of 32. */
   readonly rows: number;
   /** Patches one below the other that share their inputs, at most: a power of two. */
@@ -34,14 +40,12 @@ export interface VectorLaunch {
   /** Groups of 32 invocations that keep the device busy. */
   readonly busy: number;
   readonly maxParts: number;
+  /** Patches that are asked for at once, at most. */
   readonly ahead: number;
 }
 
-export interface MatrixFewShape {
+export interface MatrixFewShape extends LayerSizes {
   readonly maxRows: number;
-  readonly minOutputs: number;
-  readonly maxOutputs: number;
-  readonly minInputs: number;
   /** Panels of 16 outputs in a workgroup. */
   readonly panels: number;
   /** Subgroups that share the inputs. */

@@ -1,7 +1,7 @@
-// One step of the causal convolution for many sequences: one invocation per sequence and four channels.
+// One step of the causal convolution for many sequences: one invocation per $ROWS sequences and four channels.
 //
 // x (T, C), convWeight (C, 4), convBias (C), slots (T), convStates (S, C, 3) in place → convolved (T, C).
-// Grid: (C / 4 / 64, T).
+// Grid: (C / 4 / 64, T / ROWS).
 
 struct Params {
   T: u32,
@@ -33,7 +33,18 @@ const fixed = Fixed();
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let c = 4 * id.x;
-  let row = rowOf(id);
-  if (c >= fixed.C || row >= params.T) { return; }
-  convolve(row, c, x[(fixed.xOffset + row * fixed.xStride + c) / 4], pastOf(row, c));
+  if (c >= fixed.C) { return; }
+  let taps = tapsOf(c);
+#for r ROWS
+  let row${r} = rowOf(id) * $ROWS + ${r};
+  var inputs${r}: vec4f;
+  var past${r}: Past;
+  if (row${r} < params.T) {
+    inputs${r} = x[(fixed.xOffset + row${r} * fixed.xStride + c) / 4];
+    past${r} = pastOf(row${r}, c);
+  }
+#endfor
+#for r ROWS
+  if (row${r} < params.T) { convolve(taps, row${r}, c, inputs${r}, past${r}); }
+#endfor
 }

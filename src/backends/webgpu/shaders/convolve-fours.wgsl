@@ -9,7 +9,20 @@ fn pastOf(row: u32, c: u32) -> Past {
 }
 fn pastAt(slot: i32, c: u32) -> u32 { return (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride + 3 * c) / 4; }
 
-fn convolve(row: u32, c: u32, inputs: vec4f, before: Past) {
+// What the four channels are convolved with.
+struct Taps {
+  weights: array<vec4f, 4>,
+  bias: vec4f,
+}
+fn tapsOf(c: u32) -> Taps {
+  let w = fixed.convWeightOffset / 4 + c;
+  let b = fixed.convBiasOffset + c;
+  return Taps(
+    array<vec4f, 4>(convWeight[w], convWeight[w + 1], convWeight[w + 2], convWeight[w + 3]),
+    vec4f(convBias[b], convBias[b + 1], convBias[b + 2], convBias[b + 3]));
+}
+
+fn convolve(taps: Taps, row: u32, c: u32, inputs: vec4f, before: Past) {
   var y = inputs;
   let slot = slots[row];
   if (slot >= 0) {
@@ -19,13 +32,11 @@ fn convolve(row: u32, c: u32, inputs: vec4f, before: Past) {
     convStates[at] = vec4f(past[0].yz, inputs.x, past[1].y);
     convStates[at + 1] = vec4f(past[1].z, inputs.y, past[2].yz);
     convStates[at + 2] = vec4f(inputs.z, past[3].yz, inputs.w);
-    let bias = fixed.convBiasOffset + c;
-    let weights = fixed.convWeightOffset / 4 + c;
-    y = vec4f(
-      convBias[bias] + dot(convWeight[weights], vec4f(past[0], inputs.x)),
-      convBias[bias + 1] + dot(convWeight[weights + 1], vec4f(past[1], inputs.y)),
-      convBias[bias + 2] + dot(convWeight[weights + 2], vec4f(past[2], inputs.z)),
-      convBias[bias + 3] + dot(convWeight[weights + 3], vec4f(past[3], inputs.w)));
+    y = taps.bias + vec4f(
+      dot(taps.weights[0], vec4f(past[0], inputs.x)),
+      dot(taps.weights[1], vec4f(past[1], inputs.y)),
+      dot(taps.weights[2], vec4f(past[2], inputs.z)),
+      dot(taps.weights[3], vec4f(past[3], inputs.w)));
 #if SILU
     y /= 1 + exp(-y);
 #endif

@@ -36,7 +36,7 @@ fn put(slice: u32, row: u32, column: u32, sums: vec4f, before: Before) {
 #endif
 #if CONV
   if (c >= fixed.convBegin && c < fixed.convBegin + fixed.C) {
-    convolve(row, c - fixed.convBegin, y, before);
+    convolve(tapsOf(c - fixed.convBegin), row, c - fixed.convBegin, y, before);
     return;
   }
 #endif

@@ -126,8 +126,8 @@ export class Kernels {
   }
 
   /**
-   * @param fixed by the names in the shader's `Fixed`, which has those numbers that are the same whenever a model runs it:
-   * the first that a kernel does must not wait for them.
+   * @param fixed by the names in the shader's `Fixed`: numbers that are the same whenever a model runs it, for which nothing
+   * that it begins with must wait.
    */
   get(shader: ShaderName, constants: ShaderConstants = {}, fixed: Readonly<Record<string, number>> = {}): Kernel {
     const variant = [shader, ...Object.keys(constants).map((name) => `${name}=${constants[name]}`)].join(' ');

@@ -15,6 +15,7 @@ export function decodesToPrepare(gpu: Pick<GpuDevice, 'info' | 'hasMatrices'>, m
   if (!gpu.info.isSoftware) for (const count of upTo(Math.max(...mostOf(vector)), 1, most)) counts.add(count);
   if (gpu.hasMatrices) {
     counts.add(launch.convolvedApartFrom - 1);
+    counts.add(launch.convolvedTogetherFrom - 1);
     // linear-matrix-few is made for so many tiles of rows.
     for (const { maxRows } of [...launch.matrixFew, ...launch.slicedFew]) {
       for (const count of upTo(maxRows, TILE_SIDE, most)) counts.add(count);

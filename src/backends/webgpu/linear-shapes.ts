@@ -190,24 +190,28 @@ export function normalisingShape(
   weight: GpuLinearWeight,
   groups: number,
 ): BlockShape | undefined {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = gpu.limits;
   const { outFeatures, inFeatures } = weight;
   for (const shape of launch.matrixNormalising) {
     const { maxRows, maxInputs, minWorkgroups, block, depth } = shape;
     if (T > maxRows || inFeatures > maxInputs || workgroupsOf(shape, T, outFeatures) < minWorkgroups) continue;
     const constants = matrixConstants(shape, inFeatures);
-    const { SPLIT, SHARED, THREADS } = constants;
+    const { SPLIT, THREADS } = constants;
     // A part's inputs are one group's. Dawn wants workgroups that are multiples of the largest subgroups there are.
-    if (SPLIT % groups !== 0 || THREADS < 128 || THREADS > maxComputeInvocationsPerWorkgroup) continue;
+    if (SPLIT % groups !== 0 || THREADS < 128) continue;
     // Sums of squares, and their groups' scales.
     const ofNorm = 4 * block[0] * ((SPLIT * depth) / 8 + groups);
-    if (16 * SHARED + ofNorm <= maxComputeWorkgroupStorageSize) return { block, constants };
+    if (fitsDevice(gpu, constants, ofNorm)) return { block, constants };
   }
   return undefined;
 }
 
-function fitsDevice({ limits }: GpuDevice, { SHARED, THREADS }: { SHARED: number; THREADS: number }): boolean {
-  return 16 * SHARED <= limits.maxComputeWorkgroupStorageSize && THREADS <= limits.maxComputeInvocationsPerWorkgroup;
+/** @param more bytes of workgroup memory, besides the blocks. */
+function fitsDevice(
+  { limits: { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } }: GpuDevice,
+  { SHARED, THREADS }: { SHARED: number; THREADS: number },
+  more = 0,
+): boolean {
+  return 16 * SHARED + more <= maxComputeWorkgroupStorageSize && THREADS <= maxComputeInvocationsPerWorkgroup;
 }
 
 function workgroupsOf({ block: [BM, BN] }: MatrixShape, T: number, outputs: number): number {

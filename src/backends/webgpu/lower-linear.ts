@@ -13,7 +13,7 @@ import {
 } from './linear-shapes.ts';
 import { isEvenlyPlaced, type LinearTask, linearTask } from './linear-task.ts';
 import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
-import { isSilu, lowerConvolutionOfFours } from './lower-state-space.ts';
+import { convolutionBindings, convolutionPlaces, isSilu, lowerConvolutionOfFours } from './lower-state-space.ts';
 import { elementGrid, float16Rows, type Lowering, place, rowGrid } from './lowering.ts';
 import type { LinearOperation } from './operation.ts';
 
@@ -71,38 +71,21 @@ function lowerNormalising(lowering: Lowering, task: LinearTask, { block, constan
   const { x, weight, norm } = task;
   const T = x.shape[0];
   for (const part of weight.parts) {
-    lowering.dispatch(
-      'linear-matrix',
-      {
-        ...{ ...productConstants(task, part), ...weightConstants(weight), ...constants },
-        ...{ FLOAT16: weight.dtype === 'float16', NORM: true, GROUPS: norm?.groups ?? 1, ...sliced(1) },
+    dispatchProduct(lowering, task, part, x.storage, {
+      shader: 'linear-matrix',
+      constants: {
+        ...{ ...constants, FLOAT16: weight.dtype === 'float16', NORM: true, GROUPS: norm?.groups ?? 1, ...sliced(1) },
       },
-      {
-        bindings: { a: x.storage, ...bindingsOf(lowering, task, part) },
-        params: { T },
-        fixed: placesOf(task, part),
-        workgroups: [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1],
-      },
-    );
+      workgroups: [Math.ceil(T / block[0]) * Math.ceil(part.rows / block[1]), 1, 1],
+    });
   }
 }
 
 /** Of rows of float16. */
 function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): void {
   const { x, weight } = task;
-  const T = x.shape[0];
   for (const part of weight.parts) {
-    const { shader, constants, workgroups } = productShape(lowering, T, weight, part.rows);
-    lowering.dispatch(
-      shader,
-      { ...productConstants(task, part), ...weightConstants(weight), ...constants },
-      {
-        bindings: { a, ...bindingsOf(lowering, task, part) },
-        params: { T },
-        fixed: placesOf(task, part),
-        workgroups,
-      },
-    );
+    dispatchProduct(lowering, task, part, a, productShape(lowering, x.shape[0], weight, part.rows));
   }
 }
 
@@ -118,7 +101,7 @@ function lowerProductAndConvolution(lowering: Lowering, task: LinearTask, a: Sto
 function lowerSlices(
   lowering: Lowering,
   operation: NormLinearOperation,
-  { shader, constants, workgroups }: ProductShape,
+  shape: ProductShape,
   { storage: a, squares }: HalfRows,
 ): void {
   const { x, norm, linear, residual, out } = operation;
@@ -126,24 +109,16 @@ function lowerSlices(
   if (next?.type !== 'normLinear') throw new GpuError('What adds slices up has no layer behind it.');
   const { weight } = linear;
   const [T, K, C] = [x.shape[0], weight.inFeatures, weight.outFeatures];
-  const partial = lowering.scratch([T * constants.SLICES, C]);
+  const { SLICES } = shape.constants;
+  const partial = lowering.scratch([T * SLICES, C]);
   const product: LinearTask = { ...linearTask(operation), norm: undefined, residual: undefined, out: partial };
-  lowering.dispatch(
-    shader,
-    { ...productConstants(product, weight.parts[0]), ...weightConstants(weight), ...constants },
-    {
-      bindings: { a, ...bindingsOf(lowering, product, weight.parts[0]) },
-      params: { T },
-      fixed: placesOf(product, weight.parts[0]),
-      workgroups,
-    },
-  );
+  dispatchProduct(lowering, product, weight.parts[0], a, shape);
   const normed = float16Rows(lowering, T, C);
   const THREADS = Math.min(C > 1024 ? 512 : 256, lowering.gpu.limits.maxComputeInvocationsPerWorkgroup);
   lowering.dispatch(
     'add-slices',
     {
-      ...{ C, SLICES: constants.SLICES, THREADS, EACH: Math.ceil(C / 4 / THREADS) },
+      ...{ C, SLICES, THREADS, EACH: Math.ceil(C / 4 / THREADS) },
       ...{ SCALED: Boolean(squares), K, GROUPS: norm.groups, SQUARES: squares?.pieces ?? 0 },
     },
     {
@@ -177,8 +152,25 @@ function toFloat16(lowering: Lowering, { x, norm, weight }: LinearTask): Storage
   return out;
 }
 
-function productConstants(task: LinearTask, part: WeightPart) {
-  return { K: task.weight.inFeatures, OUTPUTS: part.rows, ...epilogue(task) };
+/** By subgroup matrices, of the rows in `a`. */
+function dispatchProduct(
+  lowering: Lowering,
+  task: LinearTask,
+  part: WeightPart,
+  a: Storage,
+  { shader, constants, workgroups }: ProductShape,
+): void {
+  const { x, weight } = task;
+  lowering.dispatch(
+    shader,
+    { K: weight.inFeatures, OUTPUTS: part.rows, ...epilogue(task), ...weightConstants(weight), ...constants },
+    {
+      bindings: { a, ...bindingsOf(lowering, task, part) },
+      params: { T: x.shape[0] },
+      fixed: placesOf(task, part),
+      workgroups,
+    },
+  );
 }
 
 // --- what the kernels share -----------------------------------------------------------------------------------------
@@ -202,11 +194,7 @@ function bindingsOf(
   return {
     ...{ weight: storage, out: out.storage, bias: bias?.storage ?? absent, residual: residual?.storage ?? absent },
     normWeight: norm?.weight.storage ?? absent,
-    convWeight: convolution?.weight.storage ?? absent,
-    convBias: convolution?.bias?.storage ?? absent,
-    slots: convolution?.slots?.storage ?? absent,
-    convStates: convolution?.states.storage ?? absent,
-    convolved: convolution?.out.storage ?? absent,
+    ...convolutionBindings(lowering, convolution),
   };
 }
 
@@ -218,11 +206,7 @@ function placesOf({ x, norm, bias, residual, convolution, out }: LinearTask, { f
     biasOffset: bias?.offset ?? 0,
     ...place('residual', residual),
     convBegin: convolution ? (convolution.x.offset - out.offset) % out.stride : 0,
-    C: convolution?.x.shape[2] ?? 0,
-    ...place('states', convolution?.states),
-    convWeightOffset: convolution?.weight.offset ?? 0,
-    convBiasOffset: convolution?.bias?.offset ?? 0,
-    ...place('convolved', convolution?.out),
+    ...convolutionPlaces(convolution),
   };
 }
 

@@ -10,9 +10,6 @@ import type {
   StateUpdateOperation,
 } from './operation.ts';
 
-/** Rows from which on an invocation of causal-conv1d-fours convolves four, with the same weights. */
-const MANY_ROWS = 128;
-
 export function lowerConvolution(lowering: Lowering, operation: ConvolutionOperation): void {
   const { x, weight, bias, activation, states, sequences, out } = operation;
   const [T, C] = out.shape;
@@ -57,25 +54,41 @@ export function lowerConvolution(lowering: Lowering, operation: ConvolutionOpera
 
 /** The same of four channels at once: see isConvolvedInFours. */
 export function lowerConvolutionOfFours(lowering: Lowering, operation: ConvolutionUpdateOperation): void {
-  const { x, weight, bias, activation, states, slots, out } = operation;
+  const { x, activation } = operation;
   const [T, , C] = x.shape;
-  const ROWS = T >= MANY_ROWS ? 4 : 1;
+  const ROWS = T >= lowering.launch.convolvedTogetherFrom ? 4 : 1;
   lowering.dispatch(
     'causal-conv1d-fours',
     { SILU: isSilu(activation), ROWS },
     {
-      bindings: {
-        ...{ x: x.storage, convWeight: weight.storage, convBias: bias?.storage ?? lowering.nothing },
-        ...{ slots: slots?.storage ?? lowering.nothing, convStates: states.storage, convolved: out.storage },
-      },
+      bindings: { x: x.storage, ...convolutionBindings(lowering, operation) },
       params: { T },
-      fixed: {
-        ...{ C, ...place('x', x), ...place('states', states) },
-        ...{ convWeightOffset: weight.offset, convBiasOffset: bias?.offset ?? 0, ...place('convolved', out) },
-      },
+      fixed: { ...place('x', x), ...convolutionPlaces(operation) },
       workgroups: elementGrid(C / 4, Math.ceil(T / ROWS)),
     },
   );
+}
+
+/** What kernels that convolve by the way are bound to, by the names in convolve.wgsl; nothing, if they do not. */
+export function convolutionBindings({ nothing }: Lowering, convolution: ConvolutionUpdateOperation | undefined) {
+  return {
+    convWeight: convolution?.weight.storage ?? nothing,
+    convBias: convolution?.bias?.storage ?? nothing,
+    slots: convolution?.slots?.storage ?? nothing,
+    convStates: convolution?.states.storage ?? nothing,
+    convolved: convolution?.out.storage ?? nothing,
+  };
+}
+
+/** By the names in convolution-places.wgsl. */
+export function convolutionPlaces(convolution: ConvolutionUpdateOperation | undefined) {
+  return {
+    C: convolution?.x.shape[2] ?? 0,
+    ...place('states', convolution?.states),
+    convWeightOffset: convolution?.weight.offset ?? 0,
+    convBiasOffset: convolution?.bias?.offset ?? 0,
+    ...place('convolved', convolution?.out),
+  };
 }
 
 export function lowerConvolutionUpdate(lowering: Lowering, operation: ConvolutionUpdateOperation): void {

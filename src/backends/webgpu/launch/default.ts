@@ -17,6 +17,7 @@ export const DEFAULT_LAUNCH: LaunchParameters = {
   ],
   slicedMatrix: [],
   convolvedApartFrom: ANY,
+  convolvedTogetherFrom: ANY,
   stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64, prefetchedBytes: 0 }],
   chunkedScanFrom: 16,
 };

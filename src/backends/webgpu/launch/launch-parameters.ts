@@ -17,6 +17,8 @@ export interface LaunchParameters {
   readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
   /** Rows from which on the convolution is a dispatch of its own, rather than the in-projection's. */
   readonly convolvedApartFrom: number;
+  /** Rows from which on an invocation of that dispatch convolves four, with the same weights. */
+  readonly convolvedTogetherFrom: number;
   /** state-update-gate: the first entry that fits. */
   readonly stateUpdate: readonly UpdateShape[];
   /** Tokens of a sequence from which on the scan works in chunks. */

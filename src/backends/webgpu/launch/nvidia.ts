@@ -78,6 +78,7 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     },
   ],
   convolvedApartFrom: 33,
+  convolvedTogetherFrom: 128,
   stateUpdate: [
     { maxRows: 4, channels: 1, threads: 512, prefetchedBytes: 3e6 },
     { maxRows: 4, channels: 1, threads: 128, prefetchedBytes: 3e6 },

@@ -7,15 +7,9 @@ struct Params {
   T: u32,
 }
 struct Fixed {
-  C: u32,
+#include "convolution-places"
   xOffset: u32,
   xStride: u32,
-  statesOffset: u32,
-  statesStride: u32,
-  convWeightOffset: u32,
-  convBiasOffset: u32,
-  convolvedOffset: u32,
-  convolvedStride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -4,8 +4,4 @@ fn eightOf(t: u32, eight: u32) -> u32 {
   return (t / 16 * (EIGHTS / 2) + eight / 2) * 32 + t % 16 * 2 + eight % 2;
 }
 
-// float16 ends at 65504.
-fn halvesOf(values: vec4f) -> vec2u {
-  let within = clamp(values, vec4f(-65504), vec4f(65504));
-  return vec2u(pack2x16float(within.xy), pack2x16float(within.zw));
-}
+#include "halves"

@@ -35,13 +35,7 @@ struct Fixed {
 #endif
 #if CONV
   convBegin: u32,
-  C: u32,
-  statesOffset: u32,
-  statesStride: u32,
-  convWeightOffset: u32,
-  convBiasOffset: u32,
-  convolvedOffset: u32,
-  convolvedStride: u32,
+#include "convolution-places"
 #endif
 }
 

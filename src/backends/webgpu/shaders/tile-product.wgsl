@@ -26,10 +26,7 @@ var<workgroup> rightTile: array<vec4u, DEPTH * RIGHT_STRIDE>;
 // A fragment per subgroup, on its way out.
 var<workgroup> pieces: array<vec4f, 4 * 64>;
 
-fn half(value: vec4f) -> vec2u {
-  let v = clamp(value, vec4f(-65504), vec4f(65504));
-  return vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
-}
+#include "halves"
 #else
 const DEPTH = 16u;
 var<workgroup> leftTile: array<f32, DEPTH * 64>;
@@ -44,7 +41,7 @@ fn fillLeft(i: u32, k0: u32) {
     let a = leftFour(outer, k0 + k);
     let b = leftFour(outer, k0 + k + 4);
 #if MATRIX
-    leftTile[outer * LEFT_STRIDE + k / 8] = vec4u(half(a), half(b));
+    leftTile[outer * LEFT_STRIDE + k / 8] = vec4u(halvesOf(a), halvesOf(b));
 #else
     for (var j = 0u; j < 4; j++) {
       leftTile[(k + j) * 64 + outer] = a[j];
@@ -57,7 +54,7 @@ fn fillLeft(i: u32, k0: u32) {
     let a = leftFour(outer, k0 + k);
     let b = leftFour(outer + 4, k0 + k);
 #if MATRIX
-    leftTile[k * LEFT_STRIDE + outer / 8] = vec4u(half(a), half(b));
+    leftTile[k * LEFT_STRIDE + outer / 8] = vec4u(halvesOf(a), halvesOf(b));
 #else
     for (var j = 0u; j < 4; j++) {
       leftTile[k * 64 + outer + j] = a[j];
@@ -76,7 +73,7 @@ fn fillRight(i: u32, k0: u32) {
     let a = rightFour(outer, k0 + k);
     let b = rightFour(outer, k0 + k + 4);
 #if MATRIX
-    rightTile[outer * RIGHT_STRIDE + k / 8] = vec4u(half(a), half(b));
+    rightTile[outer * RIGHT_STRIDE + k / 8] = vec4u(halvesOf(a), halvesOf(b));
 #else
     for (var j = 0u; j < 4; j++) {
       rightTile[(k + j) * 64 + outer] = a[j];
@@ -89,7 +86,7 @@ fn fillRight(i: u32, k0: u32) {
     let a = rightFour(outer, k0 + k);
     let b = rightFour(outer + 4, k0 + k);
 #if MATRIX
-    rightTile[k * RIGHT_STRIDE + outer / 8] = vec4u(half(a), half(b));
+    rightTile[k * RIGHT_STRIDE + outer / 8] = vec4u(halvesOf(a), halvesOf(b));
 #else
     for (var j = 0u; j < 4; j++) {
       rightTile[k * 64 + outer + j] = a[j];

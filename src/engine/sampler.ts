@@ -23,7 +23,7 @@ export class Sampler {
   readonly #params: SamplingParams;
   readonly #processor: LogitsProcessor;
   readonly #endTokenIds: readonly number[];
-  readonly #seed: number;
+  readonly #seed: bigint;
   #draws = 0;
   /** Kept from draw to draw: making it anew takes as long as filling it. */
   #weights = new Float64Array();
@@ -33,7 +33,7 @@ export class Sampler {
     this.#params = params;
     this.#processor = new LogitsProcessor(params, constraints);
     this.#endTokenIds = [...constraints.endTokenIds];
-    this.#seed = params.seed + index;
+    this.#seed = params.seed + BigInt(index);
   }
 
   /** @param logits (vocabSize), left as they are. */

@@ -20,8 +20,11 @@ export interface GenerateOptions {
   readonly frequencyPenalty?: number | undefined;
   /** Added to the logits of these token ids: from -100 to 100. */
   readonly logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined;
-  /** The same seed gives the same text. Answer `index` of several is what `seed + index` gives alone. */
-  readonly seed?: number | undefined;
+  /**
+   * A whole number of 64 bits with a sign; above 2^53 as a bigint, which alone is exact there. The same seed gives the
+   * same text. Answer `index` of several is what `seed + index` gives alone. -1, as when absent: a random one.
+   */
+  readonly seed?: number | bigint | undefined;
   /** Answers to generate: up to 128. Default: 1. */
   readonly n?: number | undefined;
   /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
@@ -62,7 +65,8 @@ export interface SamplingParams {
   readonly presencePenalty: number;
   readonly frequencyPenalty: number;
   readonly logitBias: ReadonlyMap<number, number>;
-  readonly seed: number;
+  /** Of 64 bits, with a sign. */
+  readonly seed: bigint;
   readonly n: number;
   readonly minTokens: number;
   readonly stop: readonly string[];
@@ -102,7 +106,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     presencePenalty: checked('presencePenalty', options.presencePenalty ?? 0, { min: -2, max: 2 }),
     frequencyPenalty: checked('frequencyPenalty', options.frequencyPenalty ?? 0, { min: -2, max: 2 }),
     logitBias: checkedBias(options.logitBias ?? {}),
-    seed: checked('seed', options.seed ?? randomSeed(), { integer: true }),
+    seed: checkedSeed(options.seed ?? RANDOM),
     n: checked('n', options.n ?? 1, { min: 1, max: MAX_ANSWERS, integer: true }),
     minTokens: checked('minTokens', options.minTokens ?? 0, { min: 0, max: maxTokens, integer: true }),
     stop: checkedTexts('stop', typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
@@ -132,14 +136,36 @@ function checkedInterval(interval: number | undefined): number | undefined {
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {
-  const entries = bias instanceof Map ? [...bias] : Object.entries(bias);
-  return new Map(
-    entries.map(([id, value]) => [
-      checked("logitBias's token id", Number(id), { min: 0, integer: true }),
-      checked('logitBias', value, { min: -100, max: 100 }),
-    ]),
+  // Callers without types may have texts in a map as well.
+  const entries: readonly (readonly [number | string, number])[] =
+    bias instanceof Map ? [...bias] : Object.entries(bias);
+  return new Map(entries.map(([id, value]) => [checkedId(id), checked('logitBias', value, { min: -100, max: 100 })]));
+}
+
+/** Not Number() of any text: that takes '', ' 1', '0x10' and '1e3' for numbers. */
+function checkedId(id: number | string): number {
+  const number = typeof id === 'string' && !WHOLE_NUMBER.test(id) ? Number.NaN : Number(id);
+  if (Number.isSafeInteger(number) && number >= 0) return number;
+  throw new SamplingParamsError(
+    `logitBias has the key ${typeof id === 'string' ? `'${id}'` : id}; expected token ids: whole decimal numbers such as 42.`,
   );
 }
+
+const WHOLE_NUMBER = /^(0|[1-9]\d*)$/;
+
+function checkedSeed(seed: number | bigint): bigint {
+  const isWhole = typeof seed === 'bigint' || Number.isInteger(seed);
+  const exact = isWhole ? BigInt(seed) : undefined;
+  if (exact === undefined || BigInt.asIntN(64, exact) !== exact) {
+    throw new SamplingParamsError(
+      `seed is ${exact ?? seed}; expected an integer of 64 bits: -9223372036854775808 to 9223372036854775807.`,
+    );
+  }
+  return exact === BigInt(RANDOM) ? randomSeed() : exact;
+}
+
+/** What clients that can't leave the seed out send to have none, as vLLM and llama.cpp take it. */
+const RANDOM = -1;
 
 interface Range {
   readonly min?: number;
@@ -161,6 +187,6 @@ function checked(name: string, value: number, range: Range): number {
   throw new SamplingParamsError(`${name} is ${value}; expected ${expected}.`);
 }
 
-function randomSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0];
+function randomSeed(): bigint {
+  return crypto.getRandomValues(new BigInt64Array(1))[0];
 }

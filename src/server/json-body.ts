@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { closestNames } from '../checkpoint/closest-names.ts';
 import { bodyText } from './body-text.ts';
 import { badRequest, HttpError } from './http-error.ts';
+import { exactSeed } from './wire/seed-field.ts';
 import { withoutUnsupported } from './wire/unsupported-fields.ts';
 
 /** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
@@ -22,12 +23,14 @@ export async function readJsonBody<T extends z.ZodObject>(
   if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {
     throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
   }
-  const body = parseJson(await bodyText(c, maxBytes));
+  const text = await bodyText(c, maxBytes);
+  const body = parseJson(text);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw badRequest('The body must be a JSON object.', undefined, 'invalid_json');
   }
   const fields = withoutUnsupported(body as Readonly<Record<string, unknown>>);
   assertModest(fields);
+  if ('seed' in fields) fields.seed = exactSeed(fields.seed, text);
   const parsed = schema.safeParse(fields);
   if (parsed.success) return parsed.data;
   throw describe(parsed.error, Object.keys(schema.shape));

@@ -96,7 +96,7 @@ describe.each([
       const { n = 1, seed = 0, ...rest } = options;
       const answers = [];
       for (let i = 0; i < n; i++) {
-        const chunks = await chunksOf(single, tokenIds, { ignoreEos: true, ...rest, seed: seed + i });
+        const chunks = await chunksOf(single, tokenIds, { ignoreEos: true, ...rest, seed: BigInt(seed) + BigInt(i) });
         answers.push(chunks.map((chunk) => ({ ...chunk, index: i })));
       }
       alone.push(answers);

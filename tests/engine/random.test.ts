@@ -27,3 +27,11 @@ test('a draw depends on nothing but seed and counter, for any safe integer', () 
   expect(uniform(1, 0)).not.toBe(uniform(2 ** 32 + 1, 0));
   expect(uniform(1, 0)).not.toBe(uniform(-1, 0));
 });
+
+test('a bigint draws what the same number draws, and all of its 64 bits count', () => {
+  for (const seed of [0, 1, -1, -5, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
+    expect(uniform(BigInt(seed), 3)).toBe(uniform(seed, 3));
+  }
+  const seeds = [2n ** 53n, 2n ** 53n + 1n, 2n ** 63n - 1n, -(2n ** 63n)];
+  expect(new Set(seeds.map((seed) => uniform(seed, 0))).size).toBe(seeds.length);
+});

@@ -126,12 +126,23 @@ describe('choosing a token', () => {
 
   test('the same seed draws the same, another seed something else', () => {
     const flat = new Float32Array(1000);
-    const draw = (seed: number) => {
+    const draw = (seed: number | bigint) => {
       const source = sampler({ seed });
       return Array.from({ length: 8 }, () => source.sample(flat).tokenId);
     };
     expect(draw(5)).toEqual(draw(5));
     expect(draw(5)).not.toEqual(draw(6));
+    expect(draw(5n)).toEqual(draw(5));
+    expect(draw(2n ** 53n)).not.toEqual(draw(2n ** 53n + 1n));
+    expect(draw(-(2n ** 63n))).toEqual(draw(-(2n ** 63n)));
+  });
+
+  test('-1, like no seed, is another one each time', () => {
+    for (const options of [{ seed: -1 }, { seed: -1n }, {}]) {
+      const seeds = Array.from({ length: 3 }, () => resolveSamplingParams(options, {}).seed);
+      expect(new Set(seeds).size).toBe(3);
+      for (const seed of seeds) expect(BigInt.asIntN(64, seed)).toBe(seed);
+    }
   });
 
   test('top-p and top-k on a large vocabulary equal a full sort', () => {
@@ -182,11 +193,21 @@ describe('sampling parameters', () => {
     [{ topK: -2 }, /topK/],
     [{ minP: 2 }, /minP/],
     [{ repetitionPenalty: 0 }, /repetitionPenalty/],
-    [{ seed: 0.5 }, /seed/],
+    [{ seed: 0.5 }, /seed is 0.5; expected an integer of 64 bits/],
+    [{ seed: Number.NaN }, /seed is NaN/],
+    [{ seed: 2 ** 63 }, /seed is 9223372036854775808; expected/],
+    [{ seed: 2n ** 63n }, /seed is 9223372036854775808; expected/],
+    [{ seed: -(2n ** 63n) - 1n }, /seed is -9223372036854775809/],
+    ...['1.5', ' 1', '1 ', '0x10', '1e3', '-1', '+1', '01', '\u0661', '', 'a', '9007199254740993'].map(
+      (id): [GenerateOptions, RegExp] => [{ logitBias: JSON.parse(`{"${id}":1}`) }, /logitBias has the key '/],
+    ),
+    ...[1.5, Number.NaN, Number.POSITIVE_INFINITY, -1, ' 1', ''].map((id): [GenerateOptions, RegExp] => [
+      { logitBias: new Map([[id as number, 1]]) },
+      /logitBias has the key .*expected token ids/,
+    ]),
     [{ presencePenalty: 3 }, /presencePenalty is 3; expected a number at least -2 and at most 2/],
     [{ frequencyPenalty: -2.1 }, /frequencyPenalty/],
     [{ logitBias: { 5: 101 } }, /logitBias is 101/],
-    [{ logitBias: new Map([[-1, 1]]) }, /token id is -1/],
     [{ n: 0 }, /n is 0/],
     [{ n: 1e9 }, /n is 1000000000; expected an integer at least 1 and at most 128/],
     [{ logprobs: 21 }, /logprobs is 21; expected an integer at least 0 and at most 20/],
@@ -197,7 +218,7 @@ describe('sampling parameters', () => {
     [{ badWords: [''] }, /bad word is empty/],
     [{ stop: '' }, /stop string is empty/],
     [{ stop: ['a', ''] }, /stop string is empty/],
-  ])('%j is refused', (options, message) => {
+  ])('$0 is refused', (options, message) => {
     expect(() => resolveSamplingParams(options, {})).toThrow(SamplingParamsError);
     expect(() => resolveSamplingParams(options, {})).toThrow(message);
   });

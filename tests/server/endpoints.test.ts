@@ -196,6 +196,20 @@ describe('completions', () => {
     expect(every.map(({ usage }) => usage.completion_tokens)).toEqual(expect.arrayContaining([1, 6]));
   });
 
+  test('seeds have 64 bits, and -1 is none', async () => {
+    const ids = async (seed: string) => {
+      // Quotes and digits in texts are no part of the seed.
+      const text = JSON.stringify('"seed": 9007199254740993, \\"1234567890123456789');
+      const body = `{"prompt":"type","user":${text},"max_tokens":12,"temperature":3,"return_token_ids":true,"seed":${seed}}`;
+      return (await ok(await post('/v1/completions', body))).choices[0].token_ids.join();
+    };
+    const seeds = ['9007199254740992', '9007199254740993', '9223372036854775807', '-9223372036854775808', '1e18'];
+    const answers = await Promise.all(seeds.map(ids));
+    expect(new Set(answers).size).toBe(seeds.length);
+    expect(await Promise.all(seeds.map(ids))).toEqual(answers);
+    expect(new Set([await ids('-1'), await ids('-1'), await ids('-1')]).size).toBe(3);
+  });
+
   test('nulls and fields that say nothing are as if absent', async () => {
     const nothing = { stop: null, n: null, stream: null, logit_bias: null, suffix: '', best_of: 1, user: 'me' };
     await complete({ prompt: 'type', ...nothing });

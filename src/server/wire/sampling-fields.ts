@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import { seedField } from './seed-field.ts';
 
 /** How an answer is chosen: OpenAI's fields, and vLLM's under their names. Ranges are the engine's to check. */
 export const samplingFields = {
@@ -15,7 +16,7 @@ export const samplingFields = {
     .record(z.string(), z.number())
     .optional()
     .describe('Token id → what is added to its logit, -100 to 100.'),
-  seed: z.int().optional().describe('The same seed gives the same answer, whatever else the server does.'),
+  seed: seedField.optional(),
   stop: z
     .union([z.string(), z.array(z.string())])
     .optional()

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 
 /** When a thread's work began and ended, in milliseconds on a clock that all threads share. */
 export interface WorkTimes {
@@ -22,7 +23,7 @@ export class BenchThreads {
   static async start(name: string, threads: number, workerData?: unknown): Promise<BenchThreads> {
     const file = import.meta.url.endsWith('.ts') ? `./${name}.ts` : `./${name}.js`;
     const url = new URL(file, import.meta.url);
-    const workers = Array.from({ length: threads }, () => new Worker(url, { workerData }));
+    const workers = Array.from({ length: threads }, () => new Worker(url, { ...nodeWorkerOptions(), workerData }));
     await Promise.all(workers.map((worker) => once(worker, 'message')));
     return new BenchThreads(workers);
   }

@@ -1,3 +1,4 @@
+import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { startModuleWorker } from '../distributed/web-worker.ts';
 import type { HeldMessage, HoldMessage } from './rank-port.ts';
 import type { RankMessage, RankRequest } from './rank-protocol.ts';
@@ -38,7 +39,7 @@ function startWorkerThread(
 ): RankThread {
   // A source tree runs its .ts files; the published package has .js only.
   const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
-  const worker = new Worker(new URL(file, import.meta.url), { name: `mamba2 rank ${rank}` });
+  const worker = new Worker(new URL(file, import.meta.url), { ...nodeWorkerOptions(), name: `mamba2 rank ${rank}` });
   worker.on('message', onMessage);
   worker.on('messageerror', (error) => onEnd(`sent what can't be read: ${error.message}`, error));
   worker.on('error', (error) => onEnd(`failed: ${error.message}`, error));

@@ -60,6 +60,12 @@ const KIND_NAMES: Readonly<Record<ParameterKind, string>> = {
   other: 'other (A, D, dt)',
 };
 
+const TEMPLATE_KINDS = {
+  none: 'no',
+  chat: 'yes',
+  completion: 'completion: it goes on with what a message begins',
+} as const;
+
 function describe(report: ModelReport, load: ModelLoad): string {
   const { config, parameters, stateBytes, weightBytes } = report;
   const { architecture, ...sizes } = config;
@@ -95,7 +101,7 @@ function describe(report: ModelReport, load: ModelLoad): string {
   ].join('\n');
 }
 
-function describeFiles({ files, tokenizer, chatTemplate }: ModelReport): string {
+function describeFiles({ files, tokenizer, chatTemplateKind }: ModelReport): string {
   const dtypes = Object.entries(files.dtypes).map(([dtype, values]) => `${formatCount(values)} values in ${dtype}`);
   const count = files.names.length === 1 ? files.names[0] : `${files.names.length} shards`;
   const { vocabSize = 0, bosTokenId = null, eosTokenId = null } = tokenizer ?? {};
@@ -103,7 +109,7 @@ function describeFiles({ files, tokenizer, chatTemplate }: ModelReport): string 
   return [
     `weights        ${count}, ${formatBytes(files.bytes)} (${formatCount(files.bytes)} B): ${dtypes.join(', ')}`,
     `tokenizer      ${tokenizer ? tokens : 'none'}`,
-    `chat template  ${chatTemplate ? 'yes' : 'no'}`,
+    `chat template  ${TEMPLATE_KINDS[chatTemplateKind ?? 'none']}`,
   ].join('\n');
 }
 

@@ -9,7 +9,7 @@ import type { CausalLM, LayerPart, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { ChatTemplate } from '../text/chat-template.ts';
+import { ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { countParameters, memoryByDType, type ParameterKind } from './parameter-kinds.ts';
 
@@ -33,6 +33,8 @@ export interface ModelReport {
   };
   readonly tokenizer: TokenizerReport | null;
   readonly chatTemplate: boolean;
+  /** `completion`: the model was not trained on conversations. null: it has no template. */
+  readonly chatTemplateKind: TemplateKind | null;
   /** Why the model will not load. */
   readonly problems: readonly string[];
 }
@@ -69,6 +71,7 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
       files: await describeFiles(checkpoint),
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
       chatTemplate: template !== undefined,
+      chatTemplateKind: template?.kind ?? null,
       problems,
     };
   } finally {

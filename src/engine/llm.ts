@@ -1,6 +1,6 @@
 import { ChatTemplateError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
-import type { ChatMessage, ChatTemplate, ChatTemplateOptions } from '../text/chat-template.ts';
+import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
 import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { DeviceChoice } from './choose-device.ts';
@@ -168,6 +168,11 @@ export class LLM {
   /** Whether the model can chat. */
   get hasChatTemplate(): boolean {
     return this.#chatTemplate !== undefined;
+  }
+
+  /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it can't chat. */
+  get chatTemplateKind(): TemplateKind | undefined {
+    return this.#chatTemplate?.kind;
   }
 
   /** A conversation as the text that the model was trained on. @throws ChatTemplateError */

@@ -2,7 +2,7 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
 import type { JsonObject } from '../checkpoint/json.ts';
-import { isUrl, openModelFiles } from '../checkpoint/model-files.ts';
+import { isUrl, type ModelFiles, openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
@@ -49,6 +49,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * fetches nothing that has not changed, and an interrupted one goes on. Default: true.
    */
   readonly useBrowserStorage?: boolean | undefined;
+  /** Jinja source in place of the model's own chat template; null: none. Default: the model's own. */
+  readonly chatTemplate?: string | null | undefined;
   /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
   readonly recover?: boolean | undefined;
 }
@@ -108,7 +110,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const { config } = defineModel(checkpoint.config);
     const tokenizer = await TextTokenizer.fromFiles(files);
     tokenizer?.assertFits(config.vocabSize);
-    const chatTemplate = await ChatTemplate.fromFiles(files);
+    const chatTemplate = await chatTemplateOf(files, options.chatTemplate);
     const generationConfig = checkpoint.generationConfig ?? {};
     const eosTokenIds = [
       ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
@@ -159,6 +161,12 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   } finally {
     await checkpoint.close();
   }
+}
+
+/** The template that was asked for, else the model's own. */
+async function chatTemplateOf(files: ModelFiles, asked: string | null | undefined): Promise<ChatTemplate | undefined> {
+  if (asked === null) return undefined;
+  return asked === undefined ? ChatTemplate.fromFiles(files) : new ChatTemplate(asked);
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */

@@ -9,11 +9,14 @@ import { Transcript } from './transcript.ts';
 import type { TurnView } from './turn-view.ts';
 
 const SUGGESTIONS = {
+  completion: ['export interface User {\n', 'Options of a server.', 'A queue of jobs, and its workers'],
   chat: ['What is a state-space model?', 'Write a haiku about memory.', 'Explain recursion to a child.'],
   text: ['export interface User {\n', '/** Options of a server. */\nexport interface ', 'Once upon a time'],
 } as const;
 
 const WELCOME = {
+  completion:
+    'This model was not trained on conversations: its completion template makes the beginning of a text of what you write, and it goes on. Watch how long it remembers.',
   chat: 'Ask something, and watch how long the model remembers.',
   text: 'This model has no chat template: it goes on with texts. Begin one, and watch how long the model remembers.',
 } as const;
@@ -56,15 +59,17 @@ export class ChatPage {
       suggestions.replaceChildren(again);
       return;
     }
-    const mode = this.#model.has_chat_template ? 'chat' : 'text';
+    const { has_chat_template: chats, chat_template_kind: kind } = this.#model;
+    const mode = chats ? 'chat' : 'text';
+    const manner = kind ?? 'text';
     this.#conversation.mode = mode;
     this.#composer.setMode(mode);
     this.#settings.setMode(mode);
     byId('model-name', HTMLElement).textContent = this.#model.id;
     document.title = `${this.#model.id} – mamba2`;
     welcome.removeAttribute('role');
-    welcome.textContent = WELCOME[mode];
-    suggestions.replaceChildren(...SUGGESTIONS[mode].map((text) => this.#suggestion(text)));
+    welcome.textContent = WELCOME[manner];
+    suggestions.replaceChildren(...SUGGESTIONS[manner].map((text) => this.#suggestion(text)));
   }
 
   #suggestion(text: string): HTMLButtonElement {

@@ -5,6 +5,8 @@ export interface ModelCard {
   readonly id: string;
   readonly max_model_len: number;
   readonly has_chat_template: boolean;
+  /** 'completion': the model was not trained on conversations, and goes on with what they begin. */
+  readonly chat_template_kind: 'chat' | 'completion' | null;
 }
 
 export interface Message {

@@ -1,6 +1,6 @@
 import type { LLM } from '../engine/llm.ts';
 import type { SamplingParams } from '../engine/sampling-params.ts';
-import { type ChatMessage, ChatTemplate } from '../text/chat-template.ts';
+import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import type { RequestLimits } from './limits.ts';
@@ -39,6 +39,11 @@ export class ServedModel {
   /** Whether it takes conversations, and not only texts. */
   get hasChatTemplate(): boolean {
     return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
+  }
+
+  /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it takes none. */
+  get chatTemplateKind(): TemplateKind | undefined {
+    return this.#chatTemplate?.kind ?? this.llm.chatTemplateKind;
   }
 
   /** @throws HttpError 400 */

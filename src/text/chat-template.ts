@@ -21,14 +21,23 @@ export interface ChatTemplateOptions {
 }
 
 /**
+ * What a model makes of messages. `completion`: it was not trained on conversations, and goes on with what the last
+ * message begins. A template says so by the word `completion` at the beginning of a comment that comes first:
+ * `{#- completion: … -#}`.
+ */
+export type TemplateKind = 'chat' | 'completion';
+
+/**
  * The Jinja template that turns messages into the text that a chat model was trained on.
  * https://huggingface.co/docs/transformers/chat_templating
  */
 export class ChatTemplate {
+  readonly kind: TemplateKind;
   readonly #template: Template;
 
   /** Throws ChatTemplateError when the source is not valid Jinja. */
   constructor(source: string) {
+    this.kind = /^\s*\{#-?\s*completion(?![\w-])/.test(source) ? 'completion' : 'chat';
     try {
       this.#template = new Template(source);
     } catch (cause) {

@@ -72,7 +72,8 @@ describe('inspect', () => {
       },
       files: { names: ['model.safetensors'], bytes: size, dtypes: { BF16: parameters.total } },
       tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
-      chatTemplate: false,
+      chatTemplate: true,
+      chatTemplateKind: 'completion',
       problems: [],
     });
   });
@@ -91,6 +92,7 @@ describe('inspect', () => {
     expect(stdout).toMatch(/^mixer +14: +0-13$/m);
     expect(stdout).toMatch(/memory sets no limit to its length/);
     expect(stdout).not.toMatch(/^experts/m);
+    expect(stdout).toMatch(/^chat template +completion: /m);
   });
 
   test('a hybrid: its layers, its parameters, and what grows with the context', async () => {

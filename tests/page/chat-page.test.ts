@@ -16,7 +16,7 @@ describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
   beforeAll(async () => {
     if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
     browser = await startChromium(executable);
-    server = await startServer();
+    server = await startServer({}, { chatTemplate: null });
   }, 180_000);
 
   afterAll(async () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { readEvents, sharedServer, startServer } from './test-server.ts';
 
 const limits = { maxBodyBytes: 20_000, maxModelLen: 200, maxAnswers: 4, maxListLength: 3 };
-const { post, get, url } = await sharedServer({ limits });
+const { post, get, url } = await sharedServer({ limits }, { chatTemplate: null });
 const messages = [{ role: 'user', content: 'hi' }];
 
 /** What the server answers a body that it refuses. */

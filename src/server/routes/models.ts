@@ -15,7 +15,7 @@ export function getModel(model: ServedModel) {
   };
 }
 
-function card({ created, name: root, limits, hasChatTemplate }: ServedModel, name: string) {
+function card({ created, name: root, limits, hasChatTemplate, chatTemplateKind }: ServedModel, name: string) {
   return {
     id: name,
     object: 'model',
@@ -24,5 +24,6 @@ function card({ created, name: root, limits, hasChatTemplate }: ServedModel, nam
     root,
     max_model_len: limits.maxModelLen,
     has_chat_template: hasChatTemplate,
+    chat_template_kind: chatTemplateKind ?? null,
   };
 }

@@ -64,8 +64,12 @@ export async function appOptions(
   assertCount('port', port, 0, 65535);
   assertCount('shutdownTimeout', values.shutdownTimeout, 0);
   const fromEnvironment = process.env.MAMBA2_API_KEY;
-  const apiKeys = [...apiKey, ...(fromEnvironment ? [fromEnvironment] : [])];
-  if (apiKeys.includes('')) throw new UsageError('--api-key is empty.', 'Leave it out to need none.');
+  // Whoever sets one wants the server closed: a variable that came out empty must not open it.
+  if (fromEnvironment?.trim() === '') throw new UsageError('MAMBA2_API_KEY is empty.', 'Unset it to need no key.');
+  const apiKeys = [...apiKey, ...(fromEnvironment === undefined ? [] : [fromEnvironment])];
+  if (apiKeys.some((key) => key.trim() === ''))
+    throw new UsageError('--api-key is empty.', 'Leave it out to need none.');
+  if (host?.trim() === '') throw new UsageError('--host is empty.', "Say '0.0.0.0' for every interface.");
   return {
     host,
     port,

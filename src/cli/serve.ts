@@ -1,6 +1,7 @@
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { pino } from 'pino';
-import { type RunningServer, serve as serveModel } from '../server/node-server.ts';
+import { type ServeOptions, serve as serveModel } from '../server/node-server.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
 import { loadModel, modelName, modelOptions } from './model-options.ts';
@@ -32,6 +33,7 @@ export const serve = defineCommand({
     const { shutdownTimeout = 30, logLevel = 'info' } = values;
     const options = await appOptions(values, modelName(values));
     const engine = engineOptions(values);
+    await listening(checkPort(options));
     const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
     const { signal } = interrupt;
     try {
@@ -41,7 +43,7 @@ export const serve = defineCommand({
         if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
         if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
       });
-      const server = await listen({ ...options, llm, logger });
+      const server = await listening(serveModel({ ...options, llm, logger }));
       logger.info({ url: server.url, model: options.modelNames?.[0], pid: process.pid }, 'listening');
       if (!signal.aborted) await once(signal, 'abort');
       await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
@@ -53,12 +55,22 @@ export const serve = defineCommand({
   },
 });
 
-/** @throws UsageError where the port can't be had. */
-async function listen(options: Parameters<typeof serveModel>[0]): Promise<RunningServer> {
+/** Takes the port for a moment: that it can't be had should not be known only once a large model is loaded. */
+async function checkPort({ port = 8000, host = '127.0.0.1' }: Pick<ServeOptions, 'host' | 'port'>): Promise<void> {
+  const probe = createServer();
+  probe.listen(port, host);
+  await once(probe, 'listening');
+  probe.close();
+  await once(probe, 'close');
+}
+
+/** @throws UsageError where host and port can't be had. */
+async function listening<T>(listen: Promise<T>): Promise<T> {
   try {
-    return await serveModel(options);
+    return await listen;
   } catch (error) {
-    if (!(error instanceof Error && 'syscall' in error && error.syscall === 'listen')) throw error;
+    // A port in use fails in 'listen', an unknown host in 'getaddrinfo'.
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
     throw new UsageError(`The server can't listen: ${error.message}.`, 'Give another --port or --host.');
   }
 }

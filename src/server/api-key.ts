@@ -1,9 +1,13 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
+import { ArgumentError } from '../errors.ts';
 import { HttpError } from './http-error.ts';
 
-/** Lets requests pass that bear one of the keys: `Authorization: Bearer …`. Without keys all pass. */
+/** Lets requests pass that bear one of the keys: `Authorization: Bearer …`. Without keys all pass. @throws ArgumentError for an empty key */
 export function requireApiKey(keys: readonly string[]): MiddlewareHandler {
+  if (keys.some((key) => key.trim() === '')) {
+    throw new ArgumentError('An API key is empty.', 'Leave it out: without keys every request passes.');
+  }
   const digests = keys.map(digest);
   return async (c, next) => {
     if (digests.length > 0) {

@@ -24,7 +24,7 @@ type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;
  * The server as a Hono app, which can be mounted in another or served by whatever serves web requests. It does not own
  * the model: shut its engine down and dispose of it when the app is served no more.
  *
- * @throws ChatTemplateError when the chat template is not valid.
+ * @throws ChatTemplateError when the chat template is not valid, ArgumentError when an API key is empty.
  */
 export function createApp(options: AppOptions): Hono<ServerEnv> {
   const { llm, apiKeys = [], corsOrigins = [], logger } = options;

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
+import { ArgumentError } from '../errors.ts';
 import { createApp } from './app.ts';
 import type { AppOptions } from './app-options.ts';
 
@@ -25,9 +26,15 @@ export interface RunningServer {
   shutdown(signal?: AbortSignal): Promise<void>;
 }
 
-/** Serves a model on Node. Rejects where the port can't be had; see `createApp` for other errors. */
+/**
+ * Serves a model on Node. Rejects with Node's own error where host and port can't be had, with ArgumentError where the
+ * host is empty; see `createApp` for other errors.
+ */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { llm, port = 8000, host = '127.0.0.1' } = options;
+  // Node would take it for every interface.
+  if (host.trim() === '')
+    throw new ArgumentError('host is empty.', "Leave it out, or say '0.0.0.0' for every interface.");
   const app = createApp(options);
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));

@@ -148,7 +148,12 @@ describe('mamba2 serve', () => {
     for (const [args, message] of [
       [['--port', '70000'], /--port is 70000; expected a whole number from 0 to 65535/],
       [['--max-num-seqs', '0'], /--max-num-seqs is 0; expected a whole number from 1 on/],
-      [['--api-key='], /--api-key is empty/],
+      [['--api-key='], /^error: --api-key is empty.*\n$/],
+      [['--host='], /^error: --host is empty.*\n$/],
+      [['--host', 'nonsense.invalid'], /^error: The server can't listen: getaddrinfo .*nonsense\.invalid.*\n$/],
+      [['--host', '300.1.1.1'], /^error: The server can't listen: .*300\.1\.1\.1.*\n$/],
+      // An address of no interface here (TEST-NET-1).
+      [['--host', '192.0.2.1'], /^error: The server can't listen: .*EADDRNOTAVAIL.*\n$/],
       [['--chat-template', '/nowhere'], /can't be read/],
       [['a', '--model', 'b'], /two models/],
       [['--log-level', 'loud'], /expected one of: silent/],
@@ -156,5 +161,10 @@ describe('mamba2 serve', () => {
       const { code, stderr } = await runCli(['serve', ...args]);
       expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
     }
-  }, 60_000);
+    const { code, stderr } = await runCli(['serve'], { env: { MAMBA2_API_KEY: '' } });
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(/^error: MAMBA2_API_KEY is empty.*\n$/),
+    });
+  }, 180_000);
 });

@@ -4,10 +4,11 @@ import { asObject, describeJson, getOwn, type JsonObject, type JsonValue } from 
 /** A key of the config, or several names for it of which the first present one wins. */
 export type ConfigKey = string | readonly string[];
 
-/** Bounds of a number, both included. */
+/** Bounds of a number: `min` and `max` are included, `above` is not. */
 export interface NumberRange {
   readonly min?: number | undefined;
   readonly max?: number | undefined;
+  readonly above?: number | undefined;
 }
 
 /** What holds when the key is absent or null. Without a default the key is required. */
@@ -148,7 +149,7 @@ export class ConfigReader {
     if (accepts(found.value)) return found.value as T;
     throw new ConfigError(
       `${this.fileName}: '${found.name}' is ${describeJson(found.value)}, expected ${expected}.`,
-      'Compare with the config.json of the original model.',
+      'Compare with the file of the original model.',
     );
   }
 
@@ -159,7 +160,7 @@ export class ConfigReader {
       .join(' or ');
     throw new ConfigError(
       `${this.fileName}: ${wanted} is missing, expected ${expected}.`,
-      'Compare with the config.json of the original model.',
+      'Compare with the file of the original model.',
     );
   }
 }
@@ -174,11 +175,13 @@ function asNumber(value: JsonValue): number {
   return typeof value === 'number' ? value : Number.NaN;
 }
 
-function within(value: JsonValue, { min, max }: NumberRange): boolean {
-  return typeof value === 'number' && value >= (min ?? -Infinity) && value <= (max ?? Infinity);
+function within(value: JsonValue, { min, max, above }: NumberRange): boolean {
+  if (typeof value !== 'number') return false;
+  return value >= (min ?? -Infinity) && value <= (max ?? Infinity) && (above === undefined || value > above);
 }
 
-function inRange({ min, max }: NumberRange): string {
+function inRange({ min, max, above }: NumberRange): string {
+  if (above !== undefined) return ` above ${above}${max === undefined ? '' : ` and of at most ${max}`}`;
   if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
   if (min !== undefined) return ` of at least ${min}`;
   return max === undefined ? '' : ` of at most ${max}`;

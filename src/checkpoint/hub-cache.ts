@@ -6,6 +6,7 @@ import { describeFailure, downloadBlob } from './hub-download.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-options.ts';
 import { readJsonObject } from './json-file.ts';
+import { QUANTIZATION_FILES } from './quantized.ts';
 import { isShardName, parseWeightMap } from './weight-map.ts';
 
 export type { HubOptions } from './hub-options.ts';
@@ -19,6 +20,7 @@ const SMALL_FILES: readonly string[] = [
   'special_tokens_map.json',
   'chat_template.jinja',
   'chat_template.json',
+  ...QUANTIZATION_FILES,
 ];
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';

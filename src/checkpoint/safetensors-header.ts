@@ -18,6 +18,8 @@ const DTYPE_BITS = {
   F8_E5M2: 8,
   F8_E4M3: 8,
   F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
   I16: 16,
   U16: 16,
   F16: 16,
@@ -114,7 +116,8 @@ function parseTensor(name: string, entry: JsonValue, fail: Fail): TensorInfo {
   const dtype = getOwn(entry, 'dtype');
   if (!isDType(dtype)) {
     const known = Object.keys(DTYPE_BITS).join(', ');
-    return fail(`${tensor} has the unknown dtype ${describeJson(dtype)}, expected one of ${known}.`);
+    const problem = `${tensor} has the unknown dtype ${describeJson(dtype)}, expected one of ${known}.`;
+    return fail(problem, typeof dtype === 'string' ? 'A newer version of the format may have it.' : DAMAGED);
   }
   const shape = getOwn(entry, 'shape');
   if (!isSizes(shape)) {
@@ -167,7 +170,8 @@ function checkLayout(sorted: readonly TensorInfo[], dataBytes: number, fail: Fai
 }
 
 function parseMetadata(value: JsonValue | undefined, fail: Fail): Readonly<Record<string, string>> {
-  if (value === undefined) return {};
+  // Null is what some writers make of no metadata.
+  if (value === undefined || value === null) return {};
   if (!isJsonObject(value)) return fail(`${METADATA_KEY} is ${describeJson(value)}, expected an object of strings.`);
   const entries: [string, string][] = [];
   for (const [key, text] of Object.entries(value)) {

@@ -6,6 +6,7 @@ import {
   LENGTH_BYTES,
   MAX_HEADER_BYTES,
   parseSafetensorsHeader,
+  type SafetensorsDType,
   type SafetensorsHeader,
   type TensorInfo,
 } from './safetensors-header.ts';
@@ -54,6 +55,19 @@ const TO_FLOAT32: Readonly<Record<string, ToFloat32>> = {
   },
 };
 
+/** Whether tensors of this dtype can be read. */
+export function isFloatDType(dtype: SafetensorsDType): boolean {
+  return Object.hasOwn(TO_FLOAT32, dtype);
+}
+
+/** The error for a tensor that can't. */
+export function unreadableDType(fileName: string, tensor: string, dtype: SafetensorsDType): WeightDTypeError {
+  return new WeightDTypeError(
+    `${fileName}: tensor '${tensor}' is stored as ${dtype}, expected one of ${Object.keys(TO_FLOAT32).join(', ')}.`,
+    'Use the unquantized repository, or convert the checkpoint to one of these dtypes.',
+  );
+}
+
 /** One safetensors file: its header in memory, its tensors read on request. */
 export class SafetensorsFile {
   readonly name: string;
@@ -100,13 +114,7 @@ export class SafetensorsFile {
     const tensor = this.tensors.get(name);
     if (tensor === undefined) throw new MissingTensorError(`${this.name} has no tensor '${name}'.`);
     const { dtype, shape, begin, end } = tensor;
-    if (!Object.hasOwn(TO_FLOAT32, dtype)) {
-      const known = Object.keys(TO_FLOAT32).join(', ');
-      throw new WeightDTypeError(
-        `${this.name}: tensor '${name}' is stored as ${dtype}, expected one of ${known}.`,
-        'Convert the checkpoint to one of these dtypes; quantized checkpoints are not read.',
-      );
-    }
+    if (!isFloatDType(dtype)) throw unreadableDType(this.name, name, dtype);
     const rowCount = shape.length === 0 ? 1 : shape[0];
     const firstRow = range.firstRow ?? 0;
     const rows = range.rows ?? rowCount - firstRow;

@@ -1,12 +1,15 @@
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { singleProcess } from '../distributed/process-group.ts';
+import { GENERATION_CONFIG, readSamplingDefaults } from '../engine/generation-config.ts';
 import { matchNames } from '../engine/load-weights.ts';
 import { Mamba2Error } from '../errors.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, LayerPart, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
+import { readTokenIds } from '../models/token-ids.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
@@ -56,9 +59,15 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
     const counts = countParameters(table);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     const problems: string[] = [];
-    await noting(problems, () => matchNames(table, definition, checkpoint));
+    await noting(problems, async () => {
+      await refuseQuantized(checkpoint);
+      matchNames(table, definition, checkpoint);
+    });
     const tokenizer = await noting(problems, () => TextTokenizer.fromFiles(checkpoint.files));
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
+    const generationConfig = checkpoint.generationConfig ?? {};
+    await noting(problems, () => readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG));
+    await noting(problems, () => readSamplingDefaults(generationConfig));
     const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
     return {
       folder,

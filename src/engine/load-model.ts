@@ -1,9 +1,8 @@
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { ConfigReader } from '../checkpoint/config-reader.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
 import { isUrl, type ModelFiles, openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
+import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
@@ -16,6 +15,7 @@ import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
 import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
+import { GENERATION_CONFIG, readSamplingDefaults } from './generation-config.ts';
 import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
 import { identifyModel, type ModelIdentity } from './model-identity.ts';
 import { canShareMemory, isPage } from './rank-thread.ts';
@@ -107,13 +107,14 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const files = await openModelFiles(folder, { ...access, onProgress, signal });
   const checkpoint = await Checkpoint.open(files, { signal });
   try {
+    await refuseQuantized(checkpoint);
     const { config } = defineModel(checkpoint.config);
     const tokenizer = await TextTokenizer.fromFiles(files);
     tokenizer?.assertFits(config.vocabSize);
     const chatTemplate = await chatTemplateOf(files, options.chatTemplate);
     const generationConfig = checkpoint.generationConfig ?? {};
     const eosTokenIds = [
-      ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', 'generation_config.json')]),
+      ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG)]),
     ];
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const choice = await chooseDevice(asked.device, checkpoint, config, tensorParallelSize);
@@ -208,18 +209,4 @@ function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
     `tensorParallelSize is ${tensorParallelSize}, but this page is not cross-origin isolated, so workers can't share memory.`,
     "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
   );
-}
-
-/** The sampling values that a model's authors recommend. */
-function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
-  const config = new ConfigReader(generationConfig, 'generation_config.json');
-  const optional = {
-    temperature: 'temperature',
-    topP: 'top_p',
-    topK: 'top_k',
-    minP: 'min_p',
-    repetitionPenalty: 'repetition_penalty',
-  };
-  const found = Object.entries(optional).map(([name, key]) => [name, config.optionalNumber(key)] as const);
-  return Object.fromEntries(found.filter(([, value]) => value !== undefined));
 }

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
-import { ReadScratch } from '../checkpoint/safetensors.ts';
+import { isFloatDType, ReadScratch, unreadableDType } from '../checkpoint/safetensors.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
 import { ParameterTable } from '../layers/parameter.ts';
@@ -51,7 +51,7 @@ export async function loadWeights(
 
 /**
  * Pairs the model's parameters with the checkpoint's tensors: (parameter name, checkpoint name).
- * @throws MissingTensorError, UnexpectedTensorError, WeightShapeError
+ * @throws WeightDTypeError, MissingTensorError, UnexpectedTensorError, WeightShapeError
  */
 export function matchNames(
   table: ParameterTable,
@@ -66,6 +66,11 @@ export function matchNames(
     if (parameterName === undefined) continue;
     if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
     else unexpected.push(checkpointName);
+  }
+  // Quantised weights have companions that nothing asks for, and other shapes: their dtype says more than those.
+  for (const [, checkpointName] of pairs) {
+    const { dtype, file } = checkpoint.info(checkpointName);
+    if (!isFloatDType(dtype)) throw unreadableDType(checkpoint.files.nameOf(file), checkpointName, dtype);
   }
   const where = `the checkpoint in '${checkpoint.folder}'`;
   if (expected.size > 0) {

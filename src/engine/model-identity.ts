@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { isFloatDType } from '../checkpoint/safetensors.ts';
 import { ModelMismatchError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 
@@ -15,7 +16,6 @@ export interface ModelIdentity {
 
 /** Tensors of which some values are read. Another training changes all, so a few tell. */
 const SAMPLED_TENSORS = 16;
-const READABLE: ReadonlySet<string> = new Set(['F32', 'BF16', 'F16', 'F64']);
 
 /** Reads a row each of some tensors of an open checkpoint. */
 export async function identifyModel(
@@ -29,7 +29,7 @@ export async function identifyModel(
     const { shape, dtype: stored } = checkpoint.info(name);
     hash.addText(`${name}:${stored}:${shape.join(',')};`);
   }
-  const readable = names.filter((name) => READABLE.has(checkpoint.info(name).dtype));
+  const readable = names.filter((name) => isFloatDType(checkpoint.info(name).dtype));
   const stride = Math.max(1, Math.ceil(readable.length / SAMPLED_TENSORS));
   const sampled = readable.filter((_, i) => i % stride === 0);
   const rows = await Promise.all(

@@ -87,6 +87,15 @@ export type SamplingDefaults = Partial<
   Pick<SamplingParams, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>
 >;
 
+/** What those values may be, of a caller and of a model's file alike. */
+export const SAMPLING_RANGES = {
+  temperature: { min: 0 },
+  topP: { above: 0, max: 1 },
+  topK: { min: -1, integer: true },
+  minP: { min: 0, max: 1 },
+  repetitionPenalty: { above: 0 },
+} as const satisfies Readonly<Record<keyof SamplingDefaults, Range>>;
+
 /** As OpenAI has them. A request's cost grows with both. */
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
@@ -98,11 +107,11 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
   const topK = options.topK ?? defaults.topK ?? 0;
   return {
     maxTokens,
-    temperature: checked('temperature', options.temperature ?? defaults.temperature ?? 1, { min: 0 }),
-    topP: checked('topP', options.topP ?? defaults.topP ?? 1, { above: 0, max: 1 }),
-    topK: Math.max(0, checked('topK', topK, { min: -1, integer: true })),
-    minP: checked('minP', options.minP ?? defaults.minP ?? 0, { min: 0, max: 1 }),
-    repetitionPenalty: checked('repetitionPenalty', repetitionPenalty, { above: 0 }),
+    temperature: checked('temperature', options.temperature ?? defaults.temperature ?? 1, SAMPLING_RANGES.temperature),
+    topP: checked('topP', options.topP ?? defaults.topP ?? 1, SAMPLING_RANGES.topP),
+    topK: Math.max(0, checked('topK', topK, SAMPLING_RANGES.topK)),
+    minP: checked('minP', options.minP ?? defaults.minP ?? 0, SAMPLING_RANGES.minP),
+    repetitionPenalty: checked('repetitionPenalty', repetitionPenalty, SAMPLING_RANGES.repetitionPenalty),
     presencePenalty: checked('presencePenalty', options.presencePenalty ?? 0, { min: -2, max: 2 }),
     frequencyPenalty: checked('frequencyPenalty', options.frequencyPenalty ?? 0, { min: -2, max: 2 }),
     logitBias: checkedBias(options.logitBias ?? {}),

@@ -207,6 +207,19 @@ describe('malformed files', () => {
     expect((error as Error).message).toMatch(message);
   });
 
+  it('opens what only looks odd: no metadata as null, and eight-bit floats of any make', async () => {
+    const dtypes = ['F8_E4M3', 'F8_E5M2', 'F8_E8M0', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'];
+    const entries = dtypes.map((dtype, i) => [dtype, tensor(4 * i, 4 * i + 4, [4], dtype)]);
+    const file = await open(headerOf({ __metadata__: null, ...Object.fromEntries(entries) }, 4 * dtypes.length));
+    expect(file.metadata).toEqual({});
+    expect([...file.tensors.values()].map(({ dtype }) => dtype)).toEqual(dtypes);
+    await expect(file.readFloat32('F8_E4M3FNUZ')).rejects.toThrow(WeightDTypeError);
+  });
+
+  it('does not call a file damaged whose dtype may be of a newer version', async () => {
+    await expect(open(headerOf({ w: tensor(0, 4, [1], 'F128') }, 4))).rejects.not.toThrow(/damaged/);
+  });
+
   it('accepts an empty file of tensors', async () => {
     expect((await open(fileOf('{}  '))).tensors.size).toBe(0);
   });

@@ -138,6 +138,25 @@ describe('inspect', () => {
     expect(stderr).toMatch(/warning: .*up to 4095.*256 rows/);
   });
 
+  test.each<[string, Parameters<typeof changedGolden>[0], RegExp]>([
+    ['quantised weights', { config: { quantization_config: { quant_method: 'fp8' } } }, /quantization_config 'fp8'/],
+    [
+      'a sampling default',
+      { files: { 'generation_config.json': { top_p: 5 } } },
+      /generation_config\.json: 'top_p' is 5/,
+    ],
+    [
+      'an end of text',
+      { files: { 'generation_config.json': { eos_token_id: 'x' } } },
+      /generation_config.*eos_token_id/,
+    ],
+  ])('so is whatever else loading would refuse: %s', async (_, change, message) => {
+    const { code, stdout, stderr } = await runCli(['inspect', await changedGolden(change)]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(message);
+    expect(stdout).toMatch(/^Mamba2ForCausalLM in /);
+  });
+
   test('a config that makes no model is an error', async () => {
     const folder = await changedGolden({ config: { num_heads: 7 } });
     const { code, stdout, stderr } = await runCli(['inspect', folder]);

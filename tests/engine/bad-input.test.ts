@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import type { LoadOptions } from '../../src/engine/load-model.ts';
 import {
@@ -18,10 +19,11 @@ import {
   UnsupportedArchitectureError,
   UnsupportedDeviceError,
   UnsupportedDTypeError,
+  WeightDTypeError,
   WeightShapeError,
 } from '../../src/errors.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
-import { changedGolden, GOLDEN, goldenConfig } from './golden-folder.ts';
+import { changedGolden, GOLDEN, goldenConfig, goldenTensors } from './golden-folder.ts';
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 
@@ -100,6 +102,87 @@ describe('a checkpoint that does not hold together', () => {
   test('the same errors come out of ranks', async () => {
     const folder = await changedGolden({ tensors: (tensors) => tensors.delete(A_LOG) });
     await expectLoadError(folder, MissingTensorError, /A_log/, { tensorParallelSize: 2 });
+  });
+});
+
+describe('generation_config.json', () => {
+  const load = (values: Record<string, unknown>) => changedGolden({ files: { 'generation_config.json': values } });
+
+  test.each<[string, unknown]>([
+    ['temperature', -5],
+    ['temperature', '0.7'],
+    ['temperature', [0.7]],
+    ['top_p', 5],
+    ['top_p', 0],
+    ['top_p', true],
+    ['top_k', -7],
+    ['top_k', 1.5],
+    ['min_p', -1],
+    ['min_p', 1.1],
+    ['repetition_penalty', 0],
+    ['repetition_penalty', {}],
+    ['eos_token_id', '2'],
+    ['eos_token_id', [1, -2]],
+  ])('with %s %j is refused, not every request', async (key, value) => {
+    const message = new RegExp(`generation_config\\.json.*'${key}'`);
+    await expectLoadError(await load({ [key]: value }), ConfigError, message);
+  });
+
+  test('with values at the ends of their ranges, or null, is read', async () => {
+    const ends = { temperature: 0, top_p: 1, top_k: -1, min_p: 0, repetition_penalty: 0.5 };
+    for (const values of [
+      ends,
+      { temperature: null, top_p: null, top_k: null, min_p: null, repetition_penalty: null },
+    ]) {
+      await using llm = await LLM.load(await load(values));
+      expect((await llm.complete([1], { maxTokens: 1 })).tokenIds).toHaveLength(1);
+    }
+  });
+});
+
+describe('quantised weights', () => {
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['FP8', { quantization_config: { quant_method: 'fp8' } }, /quantization_config 'fp8' is not read.*unquantized/],
+    ['ModelOpt', { quantization_config: { quant_algo: 'NVFP4' } }, /quantization_config 'NVFP4'/],
+    ['bitsandbytes', { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } }, /'bitsandbytes'/],
+    ['MLX', { quantization: { group_size: 64, bits: 4 } }, /config\.json: quantization of 4 bits is not read/],
+    ['compressed-tensors of old', { compression_config: { format: 'pack-quantized' } }, /compression_config 'pack-qu/],
+  ])('%s: the key is named', async (_, config, message) => {
+    await expectLoadError(await changedGolden({ config }), ConfigError, message);
+  });
+
+  const withInt8 = async (files: Record<string, unknown>) => {
+    const tensors = await goldenTensors();
+    const name = 'backbone.layers.0.mixer.in_proj.weight';
+    const file = writeSafetensors(
+      [...tensors].map(([name, { shape, data }]): TensorToWrite => ({ name, dtype: 'F32', shape, data })),
+    );
+    // The same bytes under another dtype: four columns of 8 bits for each of 32.
+    const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+    const [rows, columns] = header[name].shape;
+    header[name] = { ...header[name], dtype: 'I8', shape: [rows, 4 * columns] };
+    const json = new TextEncoder().encode(JSON.stringify(header));
+    const changed = new Uint8Array(8 + json.length + file.length - 8 - length);
+    new DataView(changed.buffer).setBigUint64(0, BigInt(json.length), true);
+    changed.set(json, 8);
+    changed.set(file.subarray(8 + length), 8 + json.length);
+    return makeFolder({ 'config.json': await goldenConfig(), 'model.safetensors': changed, ...files });
+  };
+
+  test('a file beside the weights says so', async () => {
+    const files = { 'hf_quant_config.json': { quantization: { quant_algo: 'FP8' } } };
+    await expectLoadError(await withInt8(files), ConfigError, /hf_quant_config\.json 'FP8' is not read/);
+  });
+
+  test('nothing says so but the dtype', async () => {
+    await expectLoadError(await withInt8({}), WeightDTypeError, /in_proj\.weight' is stored as I8.*unquantized/);
+  });
+
+  test('keys that say nothing, and a file beside weights as they are, are no obstacle', async () => {
+    const config = { quantization_config: null, quantization: {} };
+    const folder = await changedGolden({ config, files: { 'hf_quant_config.json': { quantization: {} } } });
+    await (await LLM.load(folder)).dispose();
   });
 });
 

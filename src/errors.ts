@@ -160,6 +160,11 @@ export class ModelMismatchError extends Mamba2Error {
   readonly code = 'model_mismatch';
 }
 
+/** A server can't have the address that it is to listen at: the port is taken, or the host is none of this machine's. */
+export class ListenError extends Mamba2Error {
+  readonly code = 'listen';
+}
+
 /** The object was disposed of and can't be used any more. */
 export class DisposedError extends Mamba2Error {
   readonly code = 'disposed';

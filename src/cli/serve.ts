@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { pino } from 'pino';
+import { ListenError } from '../errors.ts';
 import { type ServeOptions, serve as serveModel } from '../server/node-server.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
@@ -69,8 +70,11 @@ async function listening<T>(listen: Promise<T>): Promise<T> {
   try {
     return await listen;
   } catch (error) {
-    // A port in use fails in 'listen', an unknown host in 'getaddrinfo'.
+    if (error instanceof ListenError) throw new UsageError(error.message.replace(error.hint, '').trim(), GIVE_ANOTHER);
+    // The probe's own: a port in use fails in 'listen', an unknown host in 'getaddrinfo'.
     if (!(error instanceof Error && 'syscall' in error)) throw error;
-    throw new UsageError(`The server can't listen: ${error.message}.`, 'Give another --port or --host.');
+    throw new UsageError(`The server can't listen: ${error.message}.`, GIVE_ANOTHER);
   }
 }
+
+const GIVE_ANOTHER = 'Give another --port or --host.';

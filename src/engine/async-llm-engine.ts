@@ -39,7 +39,7 @@ export class AsyncLLMEngine {
   #closed: Error | undefined;
   #isRunning = false;
   /** Called when the last request is over. */
-  #onDrained: (() => void) | undefined;
+  readonly #onDrained = new Set<() => void>();
 
   constructor(context: EngineContext) {
     this.#engine = new LLMEngine(context);
@@ -102,15 +102,22 @@ export class AsyncLLMEngine {
     this.#engine.checkIntegrity();
   }
 
-  /** Takes no more requests, and resolves when all that were accepted have ended. The model stays loaded. */
+  /**
+   * Takes no more requests, and resolves when all that were accepted have ended. The model stays loaded. May be called
+   * again, to end the waiting as well.
+   */
   async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
     this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request elsewhere, or later.');
     if (drain && this.#readers.size > 0 && !signal?.aborted) {
-      const { promise, resolve } = deferred();
-      this.#onDrained = resolve;
-      signal?.addEventListener('abort', resolve, { once: true });
-      await promise;
-      signal?.removeEventListener('abort', resolve);
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          this.#onDrained.delete(done);
+          signal?.removeEventListener('abort', done);
+          resolve();
+        };
+        this.#onDrained.add(done);
+        signal?.addEventListener('abort', done, { once: true });
+      });
     }
     for (const requestId of [...this.#readers.keys()]) {
       const problem = `Request '${requestId}' was not finished before the engine shut down.`;
@@ -170,19 +177,11 @@ export class AsyncLLMEngine {
   #forget(requestId: string): void {
     this.#readers.get(requestId)?.detach();
     this.#readers.delete(requestId);
-    if (this.#readers.size === 0) this.#onDrained?.();
+    if (this.#readers.size === 0) for (const done of this.#onDrained) done();
   }
 
   #close(error: Error): void {
     this.#closed = error;
     for (const requestId of [...this.#readers.keys()]) this.#drop(requestId, { reason: error });
   }
-}
-
-function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
-  let resolve = () => {};
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

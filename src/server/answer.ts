@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import type { GenerateOptions, SamplingParams } from '../engine/sampling-params.ts';
 import type { ServerEnv } from './env.ts';
@@ -62,7 +63,8 @@ export async function answer(
     model: model.name,
   };
   const generation = new Generation(model.llm, {
-    id: head.id,
+    // A client may use an id of its own for several requests at once.
+    id: `${head.id}-${randomUUID()}`,
     prompts,
     params: resolve(model, request),
     priority: options.priority,

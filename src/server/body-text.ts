@@ -15,10 +15,18 @@ export async function bodyText(c: Context, maxBytes: number): Promise<string> {
       throw unlessGone(error, c.req.raw.signal);
     });
   }
+  try {
+    return await chunkedText(c.req.raw.body, maxBytes);
+  } catch (error) {
+    throw error instanceof HttpError ? error : unlessGone(error, c.req.raw.signal);
+  }
+}
+
+async function chunkedText(body: ReadableStream<Uint8Array> | null, maxBytes: number): Promise<string> {
   const decoder = new TextDecoder();
   let text = '';
   let bytes = 0;
-  for await (const chunk of c.req.raw.body ?? []) {
+  for await (const chunk of body ?? []) {
     bytes += chunk.length;
     if (bytes > maxBytes) throw tooLarge(maxBytes);
     text += decoder.decode(chunk, { stream: true });

@@ -1,9 +1,10 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, ListenError } from '../errors.ts';
 import { createApp } from './app.ts';
 import type { AppOptions } from './app-options.ts';
+import { Connections } from './connections.ts';
 
 /** Where an app is served. */
 export interface ServeOptions extends AppOptions {
@@ -20,55 +21,91 @@ export interface RunningServer {
   readonly server: Server;
   /**
    * Ends in order: what was accepted is finished, what comes is answered with 503, and when all answers have gone out
-   * the port is closed. The model stays loaded.
-   * @param signal ends the waiting: what is unfinished by then is cut.
+   * the port is closed. Connections on which nothing was asked do not delay it. The model stays loaded. A second call
+   * waits for the same end.
+   * @param signal ends the waiting, whichever call it came with: what is unfinished by then is cut.
    */
   shutdown(signal?: AbortSignal): Promise<void>;
 }
 
 /**
- * Serves a model on Node. Rejects with Node's own error where host and port can't be had, with ArgumentError where the
- * host is empty; see `createApp` for other errors.
+ * Serves a model on Node. Rejects with ListenError where the address can't be had, with
+ * ArgumentError where the host is empty; see `createApp` for other errors.
+ *
+ * @example
+ * ```ts
+ * const server = await serve({ llm, port: 8000 });
+ * process.once('SIGTERM', () => server.shutdown(AbortSignal.timeout(30_000)));
+ * ```
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
-  const { llm, port = 8000, host = '127.0.0.1' } = options;
+  const { llm, logger, port = 8000, host = '127.0.0.1' } = options;
   // Node would take it for every interface.
-  if (host.trim() === '')
+  if (host.trim() === '') {
     throw new ArgumentError('host is empty.', "Leave it out, or say '0.0.0.0' for every interface.");
+  }
   const app = createApp(options);
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
+  const server = createServer();
+  const connections = new Connections(server);
+  server.on('request', (incoming, outgoing) => {
+    connections.watch(incoming, outgoing);
+    void listener(incoming, outgoing);
   });
-  return { url: urlOf(server), server, shutdown: (signal) => shutdown(server, options, signal) };
+  await listen(server, port, host);
+  let ended: Promise<void> | undefined;
+  const cutting = new AbortController();
+  return { url: urlOf(server), server, shutdown };
 
-  async function shutdown(server: Server, { logger }: ServeOptions, signal?: AbortSignal): Promise<void> {
+  async function shutdown(signal?: AbortSignal): Promise<void> {
+    const cut = () => cutting.abort();
+    if (signal?.aborted) cut();
+    signal?.addEventListener('abort', cut, { once: true });
+    ended ??= end(cutting.signal);
+    await ended.finally(() => signal?.removeEventListener('abort', cut));
+  }
+
+  async function end(signal: AbortSignal): Promise<void> {
     logger?.info({ requests: llm.engine.stats().runningRequests }, 'shutting down');
+    connections.refuseFurther();
     await llm.engine.shutdown({ signal });
-    await closed(server, signal);
+    await closed(server, connections, signal);
   }
 }
 
-/** For those whose answer was broken off to read why. */
+/** @throws ListenError */
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw new ListenError(`The server can't listen: ${problem}.`, 'Give another host or port.', { cause });
+  }
+}
+
+/** For those whose answer was broken off to read why, and for requests that are still being sent. */
 const GRACE_MILLISECONDS = 1000;
 
 /** Waits until the last answers have gone out; where the time is up, no longer than the errors need. */
-async function closed(server: Server, signal: AbortSignal | undefined): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
+async function closed(server: Server, connections: Connections, signal: AbortSignal): Promise<void> {
+  const timers: NodeJS.Timeout[] = [];
   const cut = () => {
-    timer = setTimeout(() => server.closeAllConnections(), GRACE_MILLISECONDS);
+    timers.push(setTimeout(() => server.closeAllConnections(), GRACE_MILLISECONDS));
   };
   const done = new Promise<void>((resolve) => server.close(() => resolve()));
-  if (signal?.aborted) cut();
-  signal?.addEventListener('abort', cut, { once: true });
+  connections.closeIdle();
+  timers.push(setTimeout(() => connections.closeUnfinishedRequests(), GRACE_MILLISECONDS));
+  if (signal.aborted) cut();
+  signal.addEventListener('abort', cut, { once: true });
   await done;
-  clearTimeout(timer);
-  signal?.removeEventListener('abort', cut);
+  for (const timer of timers) clearTimeout(timer);
+  signal.removeEventListener('abort', cut);
 }
 
 function urlOf(server: Server): string {

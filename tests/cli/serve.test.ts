@@ -48,7 +48,12 @@ describe('mamba2 serve', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
     'under load ends in order on %s',
     async (signal) => {
-      const { child, url, log, ended, post, stderr } = await start(['--max-num-seqs', '4']);
+      const { child, url, log, ended, post, stderr } = await start([
+        '--max-num-seqs',
+        '4',
+        '--shutdown-timeout',
+        '600',
+      ]);
       // Two of them wait for a slot: they were accepted as well.
       const streams = await Promise.all(
         Array.from({ length: 6 }, () => post('/v1/completions', { ...LONG, stream: true })),

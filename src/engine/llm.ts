@@ -47,6 +47,8 @@ export class LLM {
   readonly config: ModelConfig;
   /** Absent where the folder has no tokenizer.json; then prompts are token ids. */
   readonly tokenizer: TextTokenizer | undefined;
+  /** Tokens that end a text, by config.json, generation_config.json and the tokenizer together. */
+  readonly eosTokenIds: readonly number[];
   /** What runs the requests: for servers, and others who want its statistics, events and graceful shutdown. */
   readonly engine: AsyncLLMEngine;
   /** Where it runs, and why there. */
@@ -60,6 +62,7 @@ export class LLM {
     this.folder = parts.folder;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
+    this.eosTokenIds = parts.context.eosTokenIds;
     this.engine = new AsyncLLMEngine(parts.context);
     this.device = parts.device;
     this.#chatTemplate = parts.chatTemplate;

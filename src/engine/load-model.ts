@@ -8,14 +8,14 @@ import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import { readTokenIds } from '../models/token-ids.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
+import { endOfTextIds } from './end-of-text.ts';
 import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
-import { GENERATION_CONFIG, readSamplingDefaults } from './generation-config.ts';
+import { readSamplingDefaults } from './generation-config.ts';
 import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
 import { identifyModel, type ModelIdentity } from './model-identity.ts';
 import { canShareMemory, isPage } from './rank-thread.ts';
@@ -109,13 +109,11 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   try {
     await refuseQuantized(checkpoint);
     const { config } = defineModel(checkpoint.config);
-    const tokenizer = await TextTokenizer.fromFiles(files);
+    const tokenizer = await TextTokenizer.fromFiles(files, config.vocabSize);
     tokenizer?.assertFits(config.vocabSize);
     const chatTemplate = await chatTemplateOf(files, options.chatTemplate);
     const generationConfig = checkpoint.generationConfig ?? {};
-    const eosTokenIds = [
-      ...new Set([...config.eosTokenIds, ...readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG)]),
-    ];
+    const eosTokenIds = endOfTextIds({ config, json: checkpoint.config, generationConfig, tokenizer });
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const choice = await chooseDevice(asked.device, checkpoint, config, tensorParallelSize);
     onProgress?.({ status: 'device', name: source, ...choice });

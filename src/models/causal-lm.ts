@@ -49,6 +49,7 @@ export interface ModelConfig {
   readonly chunkSize: number;
   /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
   readonly numHeads?: number | undefined;
+  /** Those that config.json names; `LLM.eosTokenIds` has all that end a text. */
   readonly eosTokenIds: readonly number[];
 }
 

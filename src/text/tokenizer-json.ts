@@ -8,32 +8,99 @@ const MAX_ID = 2 ** 22;
 export function assertTokenizerJson(json: JsonObject): void {
   const model = getOwn(json, 'model');
   if (!isJsonObject(model)) {
-    throw malformed(`'model' is ${describeJson(model)}, expected an object`);
+    throw malformedTokenizer(`'model' is ${describeJson(model)}, expected an object`);
   }
   const vocab = getOwn(model, 'vocab');
   if (isJsonObject(vocab)) {
-    for (const [token, id] of Object.entries(vocab)) assertId(token, id);
+    for (const [token, id] of Object.entries(vocab)) assertTokenId(token, id);
   } else if (!Array.isArray(vocab)) {
-    throw malformed(`'model.vocab' is ${describeJson(vocab)}, expected an object or a list`);
+    throw malformedTokenizer(`'model.vocab' is ${describeJson(vocab)}, expected an object or a list`);
   }
   const added = getOwn(json, 'added_tokens') ?? [];
-  if (!Array.isArray(added)) throw malformed(`'added_tokens' is ${describeJson(added)}, expected a list`);
+  if (!Array.isArray(added)) throw malformedTokenizer(`'added_tokens' is ${describeJson(added)}, expected a list`);
   for (const token of added) {
     const content = isJsonObject(token) ? getOwn(token, 'content') : undefined;
     if (!isJsonObject(token) || typeof content !== 'string') {
-      throw malformed(`'added_tokens' holds ${describeJson(token)}, expected {id, content, …}`);
+      throw malformedTokenizer(`'added_tokens' holds ${describeJson(token)}, expected {id, content, …}`);
     }
-    assertId(content, getOwn(token, 'id'));
+    assertTokenId(content, getOwn(token, 'id'));
   }
 }
 
-function assertId(token: string, id: JsonValue | undefined): void {
+/** @throws TokenizerError for what is no token id. */
+export function assertTokenId(token: string, id: JsonValue | undefined, file = 'tokenizer.json'): void {
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < MAX_ID) return;
-  throw malformed(
-    `token ${JSON.stringify(token)} has the id ${describeJson(id)}, expected an integer from 0 to ${MAX_ID - 1}`,
+  const found = `token ${JSON.stringify(token)} has the id ${describeJson(id)}`;
+  throw malformedTokenizer(`${found}, expected an integer from 0 to ${MAX_ID - 1}`, file);
+}
+
+export function malformedTokenizer(problem: string, file = 'tokenizer.json'): TokenizerError {
+  return new TokenizerError(`${file} is malformed: ${problem}.`, 'Get the file again.');
+}
+
+/**
+ * The first of these entries of the vocabulary that a text can become a token of; undefined for none. Of byte-pair
+ * encodings those are characters, bytes and what merges make; others take any entry.
+ */
+export function canText(json: JsonObject, tokens: readonly string[]): string | undefined {
+  const model = json.model;
+  if (tokens.length === 0 || !isJsonObject(model)) return undefined;
+  const merges = getOwn(model, 'merges');
+  if (!Array.isArray(merges) || getOwn(model, 'ignore_merges') === true) return tokens[0];
+  const prefix = getOwn(model, 'continuing_subword_prefix');
+  const merged = new Set(merges.map((merge) => mergedToken(merge, typeof prefix === 'string' ? prefix : '')));
+  const suffix = getOwn(model, 'end_of_word_suffix');
+  const bare = (token: string) =>
+    typeof suffix === 'string' && suffix !== '' && token.endsWith(suffix) ? token.slice(0, -suffix.length) : token;
+  return tokens.find(
+    (token) =>
+      merged.has(token) ||
+      [...bare(token)].length === 1 ||
+      token === getOwn(model, 'unk_token') ||
+      (getOwn(model, 'byte_fallback') === true && /^<0x[0-9A-F]{2}>$/.test(token)),
   );
 }
 
-function malformed(problem: string): TokenizerError {
-  return new TokenizerError(`tokenizer.json is malformed: ${problem}.`, 'Get the file again.');
+function mergedToken(merge: JsonValue, prefix: string): string {
+  const [left, right] = typeof merge === 'string' ? merge.split(' ', 2) : Array.isArray(merge) ? merge : [];
+  if (typeof left !== 'string' || typeof right !== 'string') return '';
+  return left + (prefix !== '' && right.startsWith(prefix) ? right.slice(prefix.length) : right);
+}
+
+/** GPT-2's pattern, as the Rust library has it. */
+const BYTE_LEVEL_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/**
+ * The same tokenizer, with the patterns that the library compiles itself written out. JavaScript takes U+FEFF for white
+ * space, and U+0085 for none; patterns of a tokenizer.json are translated, but those that their types imply are not.
+ */
+export function withUnicodeSpaces(json: JsonObject): JsonObject {
+  const { normalizer, pre_tokenizer } = json;
+  return {
+    ...json,
+    ...(isJsonObject(normalizer) && { normalizer: spelledOut(normalizer, 'normalizers') }),
+    ...(isJsonObject(pre_tokenizer) && { pre_tokenizer: spelledOut(pre_tokenizer, 'pretokenizers') }),
+  };
+}
+
+function spelledOut(part: JsonObject, listName: 'normalizers' | 'pretokenizers'): JsonObject {
+  const list = getOwn(part, listName);
+  if (Array.isArray(list)) {
+    return { ...part, [listName]: list.map((each) => (isJsonObject(each) ? spelledOut(each, listName) : each)) };
+  }
+  const type = getOwn(part, 'type');
+  if (listName === 'normalizers' && type === 'Strip') {
+    const strip = (pattern: string) => ({ type: 'Replace', pattern: { Regex: pattern }, content: '' });
+    const left = getOwn(part, 'strip_left') === true ? [strip('\\A\\s+')] : [];
+    const right = getOwn(part, 'strip_right') === true ? [strip('\\s+\\z')] : [];
+    return { type: 'Sequence', normalizers: [...left, ...right] };
+  }
+  // A space before the text would come before every word here.
+  const splits =
+    type === 'ByteLevel' && getOwn(part, 'use_regex') !== false && getOwn(part, 'add_prefix_space') !== true;
+  if (listName === 'pretokenizers' && splits) {
+    const split = { type: 'Split', pattern: { Regex: BYTE_LEVEL_PATTERN }, behavior: 'Isolated', invert: false };
+    return { type: 'Sequence', pretokenizers: [split, { ...part, use_regex: false }] };
+  }
+  return part;
 }

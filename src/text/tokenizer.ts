@@ -1,8 +1,12 @@
-import { Tokenizer } from '@huggingface/tokenizers';
-import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import type { JsonObject } from '../checkpoint/json.ts';
 import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
 import { TokenizerError } from '../errors.ts';
-import { assertTokenizerJson } from './tokenizer-json.ts';
+import { AddedTokenSplitter, type TextPart } from './added-token-splitter.ts';
+import { type AddedToken, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
+import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
+import { type TextPlace, TokenDecoder } from './token-decoder.ts';
+import { assertTokenizerJson, canText } from './tokenizer-json.ts';
+import { joinBytes, utf8Text } from './utf8-stream.ts';
 
 /** How a text is encoded. */
 export interface EncodeOptions {
@@ -16,7 +20,7 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean | undefined;
 }
 
-/** Text to token ids and back, from a Hugging Face tokenizer.json. */
+/** Text to token ids and back, from a Hugging Face tokenizer.json and the files around it. */
 export class TextTokenizer {
   /** Highest token id + 1. Models often have more rows in their embedding. */
   readonly vocabSize: number;
@@ -24,46 +28,71 @@ export class TextTokenizer {
   readonly eosToken: string | undefined;
   readonly bosTokenId: number | undefined;
   readonly eosTokenId: number | undefined;
+  /** Tokens that end a text or a turn, as the files around the tokenizer name them: `eos_token` and `eot_token`. */
+  readonly endTokenIds: readonly number[];
   readonly specialTokenIds: ReadonlySet<number>;
-  readonly #tokenizer: Tokenizer;
-  readonly #addBosToken: boolean;
+  /** Tokens by their part in texts: `bos_token`, `eos_token`, `pad_token` and others. */
+  readonly namedTokens: ReadonlyMap<string, string>;
+  readonly #json: JsonObject;
+  readonly #library: LibraryTokenizer;
+  readonly #model: LibraryModel;
+  readonly #added: ReadonlyMap<number, AddedToken>;
+  readonly #addedIds: ReadonlyMap<string, number>;
+  /** Finds added tokens in a text as it is, and in a normalised one. */
+  readonly #splitters: readonly [AddedTokenSplitter, AddedTokenSplitter];
+  readonly #decoder: TokenDecoder;
 
   /**
    * @param json content of tokenizer.json
-   * @param config content of tokenizer_config.json
+   * @param config content of tokenizer_config.json. Of its flags `add_bos_token` and `add_eos_token` are ignored, as in
+   * transformers 5: the post-processor of tokenizer.json says what stands around a text.
+   * @param vocabSize rows of the model's embedding: special tokens that the files name without an id get the next free
+   * one, as in transformers, where it is below this number
    * @throws TokenizerError when the files contradict the format
    */
-  constructor(json: JsonObject, config: JsonObject = {}) {
+  constructor(json: JsonObject, config: JsonObject = {}, vocabSize = 0) {
     assertTokenizerJson(json);
-    // Rust takes an absent part as null; this library asks for every key.
-    const parts = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
-    try {
-      this.#tokenizer = new Tokenizer({ ...parts, ...json }, config);
-    } catch (cause) {
-      const problem = cause instanceof Error ? cause.message : String(cause);
-      throw new TokenizerError(`tokenizer.json can't be used: ${problem}.`, 'Get the file again.', { cause });
-    }
-    const vocab = [...this.#tokenizer.get_vocab()].filter(([token]) => token !== undefined);
-    this.vocabSize = vocab.reduce((size, [, id]) => Math.max(size, id + 1), 0);
-    this.bosToken = tokenContent(getOwn(config, 'bos_token'));
-    this.eosToken = tokenContent(getOwn(config, 'eos_token'));
+    this.#json = json;
+    this.namedTokens = namedTokens(config);
+    this.#library = createLibraryTokenizer(json, this.namedTokens);
+    const { model, normalizer } = this.#library;
+    this.#model = model;
+    this.#added = readAddedTokens(json, config, model.tokens_to_ids, vocabSize);
+    const added = [...this.#added.values()];
+    this.#addedIds = new Map(added.map(({ id, content }) => [content, id]));
+    this.#decoder = new TokenDecoder(json.decoder, (token) => this.#addedIds.has(token));
+    const isNormalized = ({ normalized }: AddedToken) => normalized && normalizer !== null;
+    this.#splitters = [
+      new AddedTokenSplitter(
+        added.filter((token) => !isNormalized(token)).map((token) => ({ content: token.content, token })),
+      ),
+      new AddedTokenSplitter(
+        added.filter(isNormalized).map((token) => ({ content: this.#normalize(token.content), token })),
+      ),
+    ];
+    this.vocabSize = added.reduce((size, { id }) => Math.max(size, id + 1), model.vocab.length);
+    this.bosToken = this.namedTokens.get('bos_token');
+    this.eosToken = this.namedTokens.get('eos_token');
     this.bosTokenId = this.#idOf(this.bosToken);
     this.eosTokenId = this.#idOf(this.eosToken);
-    this.specialTokenIds = this.#findSpecialTokens(config);
-    this.#addBosToken = getOwn(config, 'add_bos_token') === true;
+    const ends = [this.eosTokenId, this.#idOf(this.namedTokens.get('eot_token'))];
+    this.endTokenIds = [...new Set(ends.filter((id) => id !== undefined))];
+    this.specialTokenIds = new Set(added.filter(({ special }) => special).map(({ id }) => id));
   }
 
   /**
    * The tokenizer of a model; undefined when it has none. Rejects with JsonFileError or TokenizerError when the files
    * are malformed.
+   * @param vocabSize rows of the model's embedding
    */
-  static async fromFiles(files: ModelFiles): Promise<TextTokenizer | undefined> {
+  static async fromFiles(files: ModelFiles, vocabSize?: number): Promise<TextTokenizer | undefined> {
     const json = await readJsonFile(files, 'tokenizer.json');
     if (json === undefined) return undefined;
-    // Older checkpoints name their special tokens in the map only.
-    const map = (await readJsonFile(files, 'special_tokens_map.json')) ?? {};
     const config = (await readJsonFile(files, 'tokenizer_config.json')) ?? {};
-    return new TextTokenizer(json, { ...map, ...config });
+    // Older checkpoints say there what newer ones say in the config.
+    const map = await readJsonFile(files, 'special_tokens_map.json');
+    const added = await readJsonFile(files, 'added_tokens.json');
+    return new TextTokenizer(json, mergeTokenizerConfig(config, map, added), vocabSize);
   }
 
   /** The same for a folder or a URL. */
@@ -73,11 +102,10 @@ export class TextTokenizer {
 
   /** Token ids of a text. Characters that the vocabulary can't express are left out, as in the Rust library. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const ids: (number | undefined)[] = this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
-    const known = ids.filter((id) => id !== undefined);
-    const bos = this.bosTokenId;
-    if (addSpecialTokens && this.#addBosToken && bos !== undefined && known[0] !== bos) return [bos, ...known];
-    return known;
+    const tokens = this.#splitters[0].split(text).flatMap((part, i) => this.#tokensOfPart(part, i));
+    const whole = this.#library.post_processor?.(tokens, null, addSpecialTokens).tokens ?? tokens;
+    const ids = whole.map((token) => this.#idOf(token) ?? this.#model.unk_token_id);
+    return ids.filter((id) => id !== undefined);
   }
 
   /**
@@ -85,44 +113,81 @@ export class TextTokenizer {
    * does for BPE: dropping the space in ' .' corrupts code.
    */
   decode(ids: readonly number[], { skipSpecialTokens = true }: DecodeOptions = {}): string {
-    const visible = ids.filter((id) => this.isVisible(id, skipSpecialTokens));
-    if (visible.length === 0) return '';
-    return this.#tokenizer.decode(visible, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    const parts: Uint8Array[] = [];
+    let place = this.textBegin();
+    for (const id of ids) {
+      if (!this.isVisible(id, skipSpecialTokens)) continue;
+      const { bytes, next } = this.placeToken(id, place);
+      parts.push(bytes);
+      place = next;
+    }
+    return utf8Text(joinBytes(parts));
+  }
+
+  /**
+   * The bytes of a token after others, which may be parts of a character only; empty for an id without a token. Those of a
+   * text's tokens together are its UTF-8, but for what decoders strip from its beginning, such as a space.
+   *
+   * @example
+   * const last = tokenizer.encode('é').at(-1); // where 'é' is two tokens
+   * tokenizer.tokenBytes(last); // Uint8Array [0xa9]
+   */
+  tokenBytes(id: number): Uint8Array {
+    return this.placeToken(id, { ...this.textBegin(), isFirst: false, strips: 0 }).bytes;
+  }
+
+  /** The place of a text's first token. */
+  textBegin(): TextPlace {
+    return this.#decoder.begin();
+  }
+
+  /** The bytes that a token adds to a text at a place, and the place after it. */
+  placeToken(id: number, place: TextPlace): { readonly bytes: Uint8Array; readonly next: TextPlace } {
+    const token = this.#tokenOf(id);
+    return token ? this.#decoder.decode(token, place) : { bytes: new Uint8Array(), next: place };
   }
 
   /** Whether decode looks at this id at all. */
   isVisible(id: number, skipSpecialTokens = true): boolean {
     if (skipSpecialTokens && this.specialTokenIds.has(id)) return false;
-    return Boolean(this.#tokenizer.id_to_token(id));
+    return Boolean(this.#tokenOf(id));
   }
 
-  /** Throws TokenizerError when the tokenizer has ids outside of the model's vocabulary of `vocabSize` rows. */
+  /**
+   * Throws TokenizerError when ordinary texts have tokens outside of the model's vocabulary of `vocabSize` rows. Added
+   * tokens may lie outside, as a padding token that was never trained does: they are refused where a text has them. So may
+   * entries of the vocabulary that no text becomes.
+   */
   assertFits(vocabSize: number): void {
     if (this.vocabSize <= vocabSize) return;
+    const outside = this.#model.vocab.flatMap((token, id) => (id >= vocabSize && token !== undefined ? [token] : []));
+    const found = canText(this.#json, outside);
+    if (found === undefined) return;
     throw new TokenizerError(
-      `The tokenizer has ids up to ${this.vocabSize - 1}, but the model's vocabulary has ${vocabSize} rows.`,
+      `The tokenizer has ids up to ${this.vocabSize - 1}, as for ${JSON.stringify(found)}, but the model's vocabulary has ${vocabSize} rows.`,
       'The tokenizer.json belongs to another model.',
     );
   }
 
+  #tokensOfPart(part: TextPart, index: number): string[] {
+    if ('token' in part) return [part.token.content];
+    const parts = this.#splitters[1].split(this.#normalize(part.text));
+    return parts.flatMap((each) => {
+      if ('token' in each) return [each.token.content];
+      const words = this.#library.pre_tokenizer?.(each.text, { section_index: index }) ?? [each.text];
+      return this.#model(words);
+    });
+  }
+
+  #normalize(text: string): string {
+    return this.#library.normalizer?.(text) ?? text;
+  }
+
+  #tokenOf(id: number): string | undefined {
+    return this.#added.get(id)?.content ?? this.#model.vocab[id];
+  }
+
   #idOf(token: string | undefined): number | undefined {
-    return token === undefined ? undefined : this.#tokenizer.token_to_id(token);
+    return token === undefined ? undefined : (this.#addedIds.get(token) ?? this.#model.tokens_to_ids.get(token));
   }
-
-  #findSpecialTokens(config: JsonObject): ReadonlySet<number> {
-    const ids = new Set<number>();
-    for (const [id, token] of this.#tokenizer.get_added_tokens_decoder()) if (token.special) ids.add(id);
-    const additional = getOwn(config, 'additional_special_tokens');
-    for (const token of Array.isArray(additional) ? additional : []) {
-      const id = this.#idOf(tokenContent(token));
-      if (id !== undefined) ids.add(id);
-    }
-    return ids;
-  }
-}
-
-/** A token is written as a string, or as an object of its `content` and flags. */
-function tokenContent(value: JsonValue | undefined): string | undefined {
-  const content = isJsonObject(value) ? getOwn(value, 'content') : value;
-  return typeof content === 'string' ? content : undefined;
 }

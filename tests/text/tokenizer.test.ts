@@ -55,7 +55,7 @@ describe('the bundled tokenizer', () => {
 });
 
 describe('beginning of text', () => {
-  const bos: JsonObject = { bos_token: { content: '<s>' }, add_bos_token: true };
+  const bos: JsonObject = { bos_token: { content: '<s>' } };
   const template: JsonObject = {
     type: 'TemplateProcessing',
     single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
@@ -63,25 +63,17 @@ describe('beginning of text', () => {
     special_tokens: { '<s>': { id: '<s>', ids: [0], tokens: ['<s>'] } },
   };
 
-  it('is added when the config says so', () => {
-    const tokenizer = new TextTokenizer(byteFallbackJson, bos);
-    expect(tokenizer.encode('ab')).toEqual([0, ...byteFallback.encode('ab')]);
-    expect(tokenizer.encode('')).toEqual([0]);
-    expect(tokenizer.encode('ab', { addSpecialTokens: false })).toEqual(byteFallback.encode('ab'));
-  });
-
-  it('is never added twice', () => {
-    const tokenizer = new TextTokenizer({ ...byteFallbackJson, post_processor: template }, bos);
-    expect(tokenizer.encode('ab').filter((id) => id === 0)).toHaveLength(1);
-    expect(new TextTokenizer(byteFallbackJson, bos).encode('<s>ab').filter((id) => id === 0)).toHaveLength(1);
-  });
-
-  it('is not added without being asked for', () => {
-    expect(new TextTokenizer(byteFallbackJson, { bos_token: '<s>' }).encode('ab')[0]).not.toBe(0);
-    expect(new TextTokenizer(byteFallbackJson, { add_bos_token: true }).encode('ab')[0]).not.toBe(0);
-    const unknown = new TextTokenizer(byteFallbackJson, { add_bos_token: true, bos_token: '<none>' });
-    expect(unknown.bosTokenId).toBeUndefined();
-    expect(unknown.encode('ab')[0]).not.toBe(0);
+  it('is what the post-processor says, whatever the flags of the config', () => {
+    for (const tokenizer_class of ['PreTrainedTokenizerFast', 'GPTNeoXTokenizerFast', 'LlamaTokenizer', null]) {
+      for (const flag of [true, false]) {
+        const config = { ...bos, eos_token: '</s>', add_bos_token: flag, add_eos_token: flag, tokenizer_class };
+        expect(new TextTokenizer(byteFallbackJson, config).encode('ab')).toEqual(byteFallback.encode('ab'));
+        const templated = new TextTokenizer({ ...byteFallbackJson, post_processor: template }, config);
+        expect(templated.encode('ab')).toEqual([0, ...byteFallback.encode('ab')]);
+        expect(templated.encode('')).toEqual([0]);
+        expect(templated.encode('ab', { addSpecialTokens: false })).toEqual(byteFallback.encode('ab'));
+      }
+    }
   });
 });
 

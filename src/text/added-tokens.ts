@@ -1,0 +1,173 @@
+import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { assertTokenId, malformedTokenizer } from './tokenizer-json.ts';
+
+/** A token that is found in a text before anything else looks at it. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** It has a meaning beside its text, and is left out of texts unless they are asked for with it. */
+  readonly special: boolean;
+  /** It is looked for in the normalised text. */
+  readonly normalized: boolean;
+  /** It takes the white space before it. */
+  readonly lstrip: boolean;
+  /** It takes the white space after it. */
+  readonly rstrip: boolean;
+  /** It counts only where no letter, digit or underscore touches it. */
+  readonly singleWord: boolean;
+}
+
+/** The tokens that tokenizer_config.json names by their part, in the order in which transformers adds them. */
+const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
+
+/** A token as files write it, with the flags that they give it. */
+interface WrittenToken {
+  readonly content: string;
+  readonly flags: { readonly [flag in keyof Omit<AddedToken, 'id' | 'content'>]?: boolean | undefined };
+}
+
+/**
+ * All added tokens of a tokenizer, by id. tokenizer.json's come first; the config's `added_tokens_decoder` adds others
+ * and overrides flags; named and extra special tokens are special whatever else says. One of those that no file gives an
+ * id gets the next free one, as in transformers, but only below `vocabSize`: one without a row in the model stays text.
+ * @throws TokenizerError
+ */
+export function readAddedTokens(
+  json: JsonObject,
+  config: JsonObject,
+  vocabulary: ReadonlyMap<string, number>,
+  vocabSize: number,
+): ReadonlyMap<number, AddedToken> {
+  const tokens = new Map<number, AddedToken>();
+  const ids = new Map(vocabulary);
+  const put = (id: number, { content, flags }: WrittenToken) => {
+    const known = tokens.get(id);
+    // A reserved token that was given another text.
+    if (known && known.content !== content && ids.get(known.content) === id) ids.delete(known.content);
+    const basis = known?.content === content ? known : undefined;
+    const special = flags.special ?? basis?.special ?? false;
+    tokens.set(id, {
+      id,
+      content,
+      special,
+      normalized: flags.normalized ?? basis?.normalized ?? !special,
+      lstrip: flags.lstrip ?? basis?.lstrip ?? false,
+      rstrip: flags.rstrip ?? basis?.rstrip ?? false,
+      singleWord: flags.singleWord ?? basis?.singleWord ?? false,
+    });
+    ids.set(content, id);
+  };
+
+  for (const [id, token] of tokensOfJson(json)) put(id, token);
+  for (const [id, token] of tokensOfConfig(config)) put(ids.get(token.content) ?? id, token);
+  let next = Math.max(greatest(ids.values()), greatest(tokens.keys())) + 1;
+  for (const { content, flags } of specialTokens(config)) {
+    const id = ids.get(content) ?? (next < vocabSize ? next++ : undefined);
+    if (id === undefined) continue;
+    const normalized = flags.normalized ?? tokens.get(id)?.normalized ?? false;
+    put(id, { content, flags: { ...flags, normalized, special: true } });
+  }
+  return tokens;
+}
+
+/** The tokens that have a part in texts, by the part's name: `bos_token`, `eos_token`, and what a config names beside. */
+export function namedTokens(config: JsonObject): ReadonlyMap<string, string> {
+  const named = new Map<string, string>();
+  const extra = getOwn(config, 'extra_special_tokens');
+  for (const source of [config, ...(isJsonObject(extra) ? [extra] : [])]) {
+    for (const [name, value] of Object.entries(source)) {
+      const token = name.endsWith('_token') ? writtenToken(value) : undefined;
+      if (token) named.set(name, token.content);
+    }
+  }
+  return named;
+}
+
+/**
+ * What the files around tokenizer.json say, as one tokenizer_config.json: what that says itself counts most, and where it
+ * lists the added tokens, added_tokens.json is older. @throws TokenizerError
+ */
+export function mergeTokenizerConfig(
+  config: JsonObject,
+  specialTokensMap: JsonObject = {},
+  addedTokens?: JsonObject | undefined,
+): JsonObject {
+  const merged = { ...specialTokensMap, ...config };
+  if (isJsonObject(getOwn(config, 'added_tokens_decoder'))) return merged;
+  if (!addedTokens) return merged;
+  const entries = Object.entries(addedTokens).map(([content, id]) => {
+    assertTokenId(content, id, 'added_tokens.json');
+    return [String(id), { content }] as const;
+  });
+  return { ...merged, added_tokens_decoder: Object.fromEntries(entries) };
+}
+
+/** Of ids, of which there are too many for `Math.max`; -1 of none. */
+function greatest(ids: Iterable<number>): number {
+  let most = -1;
+  for (const id of ids) most = Math.max(most, id);
+  return most;
+}
+
+function* tokensOfJson(json: JsonObject): Iterable<[number, WrittenToken]> {
+  const list = getOwn(json, 'added_tokens');
+  for (const entry of Array.isArray(list) ? list : []) {
+    const token = writtenToken(entry);
+    const id = isJsonObject(entry) ? getOwn(entry, 'id') : undefined;
+    if (token && typeof id === 'number') yield [id, token];
+  }
+}
+
+function* tokensOfConfig(config: JsonObject): Iterable<[number, WrittenToken]> {
+  const decoder = getOwn(config, 'added_tokens_decoder');
+  if (decoder === undefined || decoder === null) return;
+  const file = 'tokenizer_config.json';
+  if (!isJsonObject(decoder)) {
+    throw malformedTokenizer(`'added_tokens_decoder' is ${describeJson(decoder)}, expected an object`, file);
+  }
+  for (const [key, entry] of Object.entries(decoder)) {
+    const token = writtenToken(entry);
+    if (!token) {
+      throw malformedTokenizer(`'added_tokens_decoder' holds ${describeJson(entry)}, expected {content, …}`, file);
+    }
+    const id = /^\d+$/.test(key) ? Number(key) : key;
+    assertTokenId(token.content, id, file);
+    yield [Number(id), token];
+  }
+}
+
+function* specialTokens(config: JsonObject): Iterable<WrittenToken> {
+  for (const name of NAMED) yield* tokenOrNone(getOwn(config, name));
+  for (const [name, value] of Object.entries(config)) {
+    if (name.endsWith('_token') && !NAMED.includes(name)) yield* tokenOrNone(value);
+  }
+  for (const name of ['extra_special_tokens', 'additional_special_tokens']) {
+    const extra = getOwn(config, name);
+    const values = isJsonObject(extra) ? Object.values(extra) : Array.isArray(extra) ? extra : [];
+    for (const value of values) yield* tokenOrNone(value);
+  }
+}
+
+function tokenOrNone(value: JsonValue | undefined): WrittenToken[] {
+  const token = writtenToken(value);
+  return token && token.content !== '' ? [token] : [];
+}
+
+/** A token is written as a string, or as an object of its `content` and flags. */
+function writtenToken(value: JsonValue | undefined): WrittenToken | undefined {
+  if (typeof value === 'string') return { content: value, flags: {} };
+  const content = isJsonObject(value) ? getOwn(value, 'content') : undefined;
+  if (!isJsonObject(value) || typeof content !== 'string') return undefined;
+  const flag = (name: string) => {
+    const is = getOwn(value, name);
+    return typeof is === 'boolean' ? is : undefined;
+  };
+  const flags = {
+    special: flag('special'),
+    normalized: flag('normalized'),
+    lstrip: flag('lstrip'),
+    rstrip: flag('rstrip'),
+    singleWord: flag('single_word'),
+  };
+  return { content, flags };
+}

@@ -1,0 +1,276 @@
+import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { TokenizerError } from '../errors.ts';
+import { libraryDecoder } from './library-tokenizer.ts';
+import { joinBytes, utf8Text } from './utf8-stream.ts';
+
+/** Where a token stands, as far as its bytes depend on that. */
+export interface TextPlace {
+  /** No token comes before it. */
+  readonly isFirst: boolean;
+  /** How many characters may yet be stripped from the text's beginning. */
+  readonly strips: number;
+  /** Bytes of earlier tokens that the next token shows to be no end of the text, which would go without them. */
+  readonly held: Uint8Array;
+}
+
+/** A token's bytes, and the place after it. */
+export interface PlacedToken {
+  readonly bytes: Uint8Array;
+  readonly next: TextPlace;
+}
+
+/** A token on its way to bytes. */
+type Piece = string | Uint8Array;
+
+/** Turns one token at the beginning of a text, or after others, into what the next step takes. */
+type Step = (piece: Piece, isFirst: boolean) => Piece;
+
+const NOTHING = new Uint8Array();
+const encoder = new TextEncoder();
+
+/**
+ * A tokenizer.json's `decoder` as a function of single tokens: which bytes a token adds to a text, by its place. A text is
+ * the bytes of its tokens, one after the other, read as UTF-8; so that single tokens, streams and whole texts agree.
+ * https://huggingface.co/docs/tokenizers/api/decoders
+ */
+export class TokenDecoder {
+  readonly #steps: readonly Step[];
+  readonly #stripStart: Strip;
+  readonly #stripEnd: Strip;
+  /** What a token ends with that is a space unless the text ends there. */
+  readonly #suffix: Uint8Array;
+  readonly #cache = new Map<string, { readonly first: Uint8Array; readonly later: Uint8Array }>();
+
+  /**
+   * @param json the value of `decoder`; null joins tokens with spaces
+   * @param isAdded whether a token is text as it is, and not in the vocabulary's own alphabet
+   * @throws TokenizerError for a decoder that is malformed or unknown
+   */
+  constructor(json: JsonValue | undefined, isAdded: (token: string) => boolean) {
+    const plan = new DecoderPlan(isAdded);
+    if (json === undefined || json === null) plan.steps.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
+    else plan.add(json);
+    this.#steps = plan.steps;
+    this.#stripStart = plan.stripStart;
+    this.#stripEnd = plan.stripEnd;
+    this.#suffix = encoder.encode(plan.suffix);
+  }
+
+  /** Where a text begins. */
+  begin(): TextPlace {
+    return { isFirst: true, strips: this.#stripStart.count, held: NOTHING };
+  }
+
+  /** The bytes that a token adds at a place. */
+  decode(token: string, place: TextPlace): PlacedToken {
+    const { first, later } = this.#bytesOf(token);
+    const own = place.isFirst ? first : later;
+    const { bytes, strips } = stripped(own, this.#stripStart.content, place.strips);
+    const whole = joinBytes([place.held, bytes]);
+    const cut = this.#heldFrom(whole);
+    return { bytes: whole.subarray(0, cut.shown), next: { isFirst: false, strips, held: cut.held } };
+  }
+
+  /** What of these bytes is certain, and what the next token will show to be a part of the text. */
+  #heldFrom(bytes: Uint8Array): { readonly shown: number; readonly held: Uint8Array } {
+    if (this.#suffix.length > 0 && endsWith(bytes, bytes.length, this.#suffix)) {
+      return { shown: bytes.length - this.#suffix.length, held: encoder.encode(' ') };
+    }
+    const { content, count } = this.#stripEnd;
+    let shown = bytes.length;
+    for (let i = 0; i < count && endsWith(bytes, shown, content); i++) shown -= content.length;
+    return { shown, held: shown === bytes.length ? NOTHING : bytes.slice(shown) };
+  }
+
+  #bytesOf(token: string): { readonly first: Uint8Array; readonly later: Uint8Array } {
+    const known = this.#cache.get(token);
+    if (known) return known;
+    const through = (isFirst: boolean) =>
+      bytesOfPiece(this.#steps.reduce<Piece>((piece, step) => step(piece, isFirst), token));
+    const later = through(false);
+    const first = through(true);
+    const bytes = { first, later };
+    this.#cache.set(token, bytes);
+    return bytes;
+  }
+}
+
+/** So many of a character that a text loses at one end. */
+interface Strip {
+  readonly content: Uint8Array;
+  readonly count: number;
+}
+
+/** Collects the steps of a decoder and those that it holds. */
+class DecoderPlan {
+  readonly steps: Step[] = [];
+  stripStart: Strip = { content: NOTHING, count: 0 };
+  stripEnd: Strip = { content: NOTHING, count: 0 };
+  suffix = '';
+  /** Whether the tokens were put together: what strips then strips the text, and not each token. */
+  #isFused = false;
+  readonly #isAdded: (token: string) => boolean;
+
+  constructor(isAdded: (token: string) => boolean) {
+    this.#isAdded = isAdded;
+  }
+
+  add(json: JsonValue | undefined): void {
+    if (!isJsonObject(json)) throw unusable(`a decoder is ${describeJson(json)}, expected an object`);
+    const type = getOwn(json, 'type');
+    switch (type) {
+      case 'Sequence':
+        this.#addAll(getOwn(json, 'decoders'));
+        break;
+      case 'ByteLevel':
+        this.#isFused = true;
+        this.steps.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
+        break;
+      case 'ByteFallback':
+        this.steps.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
+        break;
+      case 'Fuse':
+        this.#isFused = true;
+        break;
+      case 'Replace': {
+        const replace = libraryDecoder(json);
+        this.#addText((token) => replace([token])[0]);
+        break;
+      }
+      case 'WordPiece': {
+        const wordPiece = libraryDecoder({ prefix: '##', cleanup: true, ...json });
+        this.#addText((token, isFirst) => (isFirst ? wordPiece([token])[0] : wordPiece(['', token])[1]));
+        break;
+      }
+      case 'Metaspace':
+        this.#addMetaspace(json);
+        break;
+      case 'BPEDecoder':
+        this.#addSuffix(asText(json, 'suffix', '</w>'));
+        break;
+      case 'Strip':
+        this.#addStrip(asText(json, 'content', ' '), asCount(json, 'start'), asCount(json, 'stop'));
+        break;
+      default:
+        throw unusable(`Unknown Decoder type: ${typeof type === 'string' ? type : describeJson(type)}`);
+    }
+  }
+
+  #addAll(decoders: JsonValue | undefined): void {
+    if (!Array.isArray(decoders)) throw unusable(`'decoders' is ${describeJson(decoders)}, expected a list`);
+    for (const each of decoders) this.add(each);
+  }
+
+  #addText(change: (token: string, isFirst: boolean) => string): void {
+    this.steps.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
+  }
+
+  /** A word's end is a space, unless the text ends there: at a token's end it waits for the next one. */
+  #addSuffix(suffix: string): void {
+    if (suffix === '') return;
+    this.suffix = suffix;
+    this.#addText((token) => {
+      const isEnd = token.endsWith(suffix);
+      const inner = isEnd ? token.slice(0, -suffix.length) : token;
+      return inner.replaceAll(suffix, ' ') + (isEnd ? suffix : '');
+    });
+  }
+
+  #addMetaspace(json: JsonObject): void {
+    const replacement = asText(json, 'replacement', '▁');
+    const isPrepended = getOwn(json, 'prepend_scheme') !== 'never' && getOwn(json, 'add_prefix_space') !== false;
+    this.#addText((token, isFirst) => {
+      const spaced = token.replaceAll(replacement, ' ');
+      return isFirst && isPrepended && spaced.startsWith(' ') ? spaced.slice(1) : spaced;
+    });
+  }
+
+  #addStrip(content: string, start: number, stop: number): void {
+    const bytes = encoder.encode(content);
+    if (this.#isFused) {
+      this.stripStart = { content: bytes, count: start };
+      this.stripEnd = { content: bytes, count: stop };
+      return;
+    }
+    this.#addText((token) => {
+      let [begin, end] = [0, token.length];
+      for (let i = 0; i < start && token.startsWith(content, begin); i++) begin += content.length;
+      for (let i = 0; i < stop && end > begin && token.slice(begin, end).endsWith(content); i++) end -= content.length;
+      return token.slice(begin, end);
+    });
+  }
+}
+
+/** The bytes without the strip's characters at the beginning, and how many may yet be stripped after them. */
+function stripped(
+  bytes: Uint8Array,
+  content: Uint8Array,
+  most: number,
+): { readonly bytes: Uint8Array; readonly strips: number } {
+  let [strips, begin] = [most, 0];
+  while (strips > 0 && begin < bytes.length) {
+    if (!endsWith(bytes, begin + content.length, content)) return { bytes: bytes.subarray(begin), strips: 0 };
+    begin += content.length;
+    strips--;
+  }
+  return { bytes: bytes.subarray(begin), strips };
+}
+
+/** Whether `end` stands at the end of the first `length` bytes. */
+function endsWith(bytes: Uint8Array, length: number, end: Uint8Array): boolean {
+  const begin = length - end.length;
+  return end.length > 0 && begin >= 0 && length <= bytes.length && end.every((byte, i) => bytes[begin + i] === byte);
+}
+
+function bytesOfPiece(piece: Piece): Uint8Array {
+  return typeof piece === 'string' ? encoder.encode(piece) : piece;
+}
+
+function text(piece: Piece): string {
+  return typeof piece === 'string' ? piece : utf8Text(piece);
+}
+
+/** `<0xE2>` is the byte E2. */
+function byteFallback(token: string): Piece {
+  return /^<0x[0-9A-Fa-f]{2}>$/.test(token) ? Uint8Array.of(Number.parseInt(token.slice(3, 5), 16)) : token;
+}
+
+/** Byte-level vocabularies write each byte as a character; a token with other characters is text as it is. */
+function byteLevel(token: string): Piece {
+  const bytes = new Uint8Array(token.length);
+  for (let i = 0; i < token.length; i++) {
+    const byte = BYTES_OF_CHARACTERS.get(token.charCodeAt(i));
+    if (byte === undefined) return token;
+    bytes[i] = byte;
+  }
+  return bytes;
+}
+
+/** GPT-2's alphabet: printable Latin-1 stands for itself, and the other bytes follow from U+0100 on. */
+const BYTES_OF_CHARACTERS: ReadonlyMap<number, number> = byteAlphabet();
+
+function byteAlphabet(): Map<number, number> {
+  const bytes = new Map<number, number>();
+  let others = 0;
+  for (let byte = 0; byte < 256; byte++) {
+    const isPrintable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    bytes.set(isPrintable ? byte : 256 + others++, byte);
+  }
+  return bytes;
+}
+
+function asText(json: JsonObject, key: string, fallback: string): string {
+  const value = getOwn(json, key) ?? fallback;
+  if (typeof value === 'string') return value;
+  throw unusable(`a decoder's '${key}' is ${describeJson(value)}, expected a string`);
+}
+
+function asCount(json: JsonObject, key: string): number {
+  const value = getOwn(json, key) ?? 0;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value;
+  throw unusable(`a decoder's '${key}' is ${describeJson(value)}, expected a whole number from 0 on`);
+}
+
+function unusable(problem: string): TokenizerError {
+  return new TokenizerError(`tokenizer.json can't be used: ${problem}.`, 'Get the file again.');
+}

@@ -1,0 +1,69 @@
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** The text of UTF-8, in which U+FFFD stands for what is no character. A byte order mark is a character like others. */
+export function utf8Text(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+/**
+ * Text of UTF-8 that comes in pieces: a character whose bytes are spread over several comes with the last of them. The
+ * pieces together are the text of all bytes together.
+ */
+export class Utf8Stream {
+  /** The bytes of a character that is incomplete: at most three. */
+  #pending: Uint8Array = EMPTY;
+
+  /** The text that these bytes make certain. */
+  push(bytes: Uint8Array): string {
+    const all = joinBytes([this.#pending, bytes]);
+    const end = completeLength(all);
+    this.#pending = end === all.length ? EMPTY : all.slice(end);
+    return utf8Text(all.subarray(0, end));
+  }
+
+  /** What `push` would give. */
+  peek(bytes: Uint8Array): string {
+    const all = joinBytes([this.#pending, bytes]);
+    return utf8Text(all.subarray(0, completeLength(all)));
+  }
+
+  /** Whether a character is incomplete. */
+  get isInsideCharacter(): boolean {
+    return this.#pending.length > 0;
+  }
+
+  /** What stands for an incomplete character, when no more bytes follow. */
+  flush(): string {
+    const text = utf8Text(this.#pending);
+    this.#pending = EMPTY;
+    return text;
+  }
+}
+
+const EMPTY = new Uint8Array();
+
+/** Byte arrays as one; the only one that is not empty is not copied. */
+export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const filled = parts.filter(({ length }) => length > 0);
+  if (filled.length <= 1) return filled[0] ?? EMPTY;
+  const all = new Uint8Array(filled.reduce((sum, { length }) => sum + length, 0));
+  let offset = 0;
+  for (const part of filled) {
+    all.set(part, offset);
+    offset += part.length;
+  }
+  return all;
+}
+
+/** The bytes before the start of a character at the end that wants more bytes than there are. */
+function completeLength(bytes: Uint8Array): number {
+  const { length } = bytes;
+  for (let back = 1; back <= Math.min(3, length); back++) {
+    const byte = bytes[length - back];
+    // A byte that continues a character: its start is further to the front.
+    if (byte >= 0x80 && byte < 0xc0) continue;
+    const wanted = byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : byte < 0xf8 ? 4 : 1;
+    return wanted > back ? length - back : length;
+  }
+  return length;
+}

@@ -56,6 +56,11 @@ export class AsyncLLMEngine {
     return this.#engine.maxModelLen;
   }
 
+  /** Answers that can run and requests that can wait (`maxQueueSize`), together. */
+  get capacity(): number {
+    return this.#engine.capacity;
+  }
+
   /** Why it takes no requests any more; undefined as long as it does. */
   get closed(): Error | undefined {
     return this.#closed;
@@ -154,7 +159,12 @@ export class AsyncLLMEngine {
     const { requestId } = output;
     const reader = this.#readers.get(requestId);
     if (!reader) return;
-    reader.stream.push(output);
+    try {
+      reader.stream.push(output);
+    } catch (error) {
+      this.#drop(requestId, { reason: error });
+      return;
+    }
     if (output.finished) this.#forget(requestId);
     else if (reader.stream.unreadTokens >= this.#maxUnreadTokens) this.#engine.setPaused(requestId, true);
   }

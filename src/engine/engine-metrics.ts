@@ -105,10 +105,9 @@ export class EngineMetrics {
       try {
         listener(event);
       } catch (error) {
-        // As with EventTarget: the listener's error is its own, and no reason to stop.
-        queueMicrotask(() => {
-          throw error;
-        });
+        // The listener's error is its own: neither the request's nor a reason to end the process.
+        // biome-ignore lint/suspicious/noConsole: there is no caller to throw it at.
+        console.error('A listener of the engine failed:', error);
       }
     }
   }

@@ -12,6 +12,11 @@ export interface EngineRequest {
   /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
   readonly priority?: number | undefined;
   /**
+   * What requests share that belong together, such as the prompts of one call: they count as one in the queue, and take
+   * turns with others. Default: it stands alone.
+   */
+  readonly group?: symbol | undefined;
+  /**
    * Receives the logits of every prompt position, chunk by chunk: rows (tokens, vocabSize) and the position of the
    * first. The array is the receiver's only until it returns. Such a request takes nothing from the prefix cache.
    */

@@ -1,5 +1,6 @@
 import { LAST_SAMPLED } from '../backends/sampling-ops.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, QueueFullError } from '../errors.ts';
+import { BadWords } from './bad-words.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import type { EngineContext } from './engine-options.ts';
@@ -22,6 +23,20 @@ const MIB = 2 ** 20;
 interface BegunStep {
   readonly scheduled: readonly ScheduledWork[];
   readonly output: Promise<StepOutput>;
+  /** Requests that could not take part. */
+  readonly failed: readonly FailedRequest[];
+}
+
+interface FailedRequest {
+  readonly request: Request;
+  readonly error: Error;
+}
+
+/** Requests that came together. */
+interface RequestGroup {
+  readonly unfinished: number;
+  /** Of the next request that joins it. */
+  readonly nextTurn: number;
 }
 
 /**
@@ -41,6 +56,8 @@ export class LLMEngine {
   readonly #scheduler: Scheduler;
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
+  /** Of unfinished requests. */
+  readonly #groups = new Map<symbol | string, RequestGroup>();
   #numAdded = 0;
   /** Begun while the step before was running. */
   #ahead: BegunStep | undefined;
@@ -59,36 +76,24 @@ export class LLMEngine {
     });
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
-    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
+    const badWords = new BadWords(tokenizer);
+    this.#requestContext = { tokenizer, badWords, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
     const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
     this.#scheduler = new Scheduler(this.#states, mostTokens, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
 
   /**
-   * Processes some tokens of some requests; → what is new of them. Does not reject: a request that fails ends with its
-   * error in its output, and so do all that run when the executor fails.
+   * Processes some tokens of some requests; → what is new of them. Does not reject: a request that fails ends alone, with
+   * its error in its output. All that run end so when the executor fails, or the engine itself.
    */
   async step(): Promise<RequestOutput[]> {
     if (this.#executor.failure) return this.#recover();
-    const begin = performance.now();
-    const { scheduled, output: pending } = this.#ahead ?? this.#begin(this.#scheduler.schedule());
-    // The next step waits behind this one where this one can't change it: the executor is never idle then.
-    const next = this.#scheduler.scheduleAhead(scheduled);
-    this.#ahead = next && this.#begin(next);
-    let output: StepOutput;
     try {
-      output = await pending;
+      return await this.#step();
     } catch (error) {
       return this.#executorFailed(asError(error));
     }
-    const stepped = sampleStep(scheduled, output, this.#vocabSize);
-    const outputs = this.#postprocess(stepped);
-    this.#metrics.step(scheduled, begin);
-    if (output.logits.length > 0) this.#executor.recycle(output.logits);
-    // Nobody is left who wants to know.
-    if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
-    return outputs;
   }
 
   /**
@@ -103,8 +108,12 @@ export class LLMEngine {
     if (this.#requests.has(id)) {
       throw new ArgumentError(`There is an unfinished request '${id}'.`, 'Give each request an id of its own.');
     }
-    this.#refuseWhenFull();
-    const request = new Request(source, id, this.#numAdded++, this.#requestContext);
+    const key = source.group ?? id;
+    const group = this.#groups.get(key) ?? { unfinished: 0, nextTurn: 0 };
+    if (group.unfinished === 0) this.#refuseWhenFull();
+    const turn = Math.max(group.nextTurn, this.#scheduler.turn);
+    const request = new Request(source, { id, order: this.#numAdded++, turn }, this.#requestContext);
+    this.#groups.set(key, { unfinished: group.unfinished + 1, nextTurn: turn + source.params.n });
     this.#requests.set(id, request);
     this.#scheduler.add(request.sequences[0]);
     return id;
@@ -121,6 +130,11 @@ export class LLMEngine {
   setPaused(id: string, isPaused: boolean): void {
     const request = this.#requests.get(id);
     if (request) request.isPaused = isPaused;
+  }
+
+  /** Sequences that can run and requests that can wait, together. */
+  get capacity(): number {
+    return this.#states.numSlots + this.#maxQueueSize;
   }
 
   hasUnfinishedRequests(): boolean {
@@ -163,36 +177,73 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
-  #begin(scheduled: readonly ScheduledWork[]): BegunStep {
-    const output = this.#execute(scheduled);
-    // A step that nobody waits for any more may fail unheard.
-    output.catch(() => {});
-    return { scheduled, output };
+  async #step(): Promise<RequestOutput[]> {
+    const begin = performance.now();
+    const { scheduled, output: pending, failed } = this.#ahead ?? this.#begin(this.#scheduler.schedule());
+    // The next step waits behind this one where this one can't change it: the executor is never idle then.
+    const next = failed.length === 0 ? this.#scheduler.scheduleAhead(scheduled) : undefined;
+    this.#ahead = next && this.#begin(next);
+    const output = await pending;
+    const stepped = sampleStep(scheduled, output, this.#vocabSize);
+    const outputs = this.#postprocess(stepped, failed);
+    this.#metrics.step(scheduled, begin);
+    if (output.logits.length > 0) this.#executor.recycle(output.logits);
+    // Nobody is left who wants to know.
+    if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
+    return outputs;
   }
 
-  async #execute(scheduled: readonly ScheduledWork[]): Promise<StepOutput> {
+  #begin(planned: readonly ScheduledWork[]): BegunStep {
+    const failed: FailedRequest[] = this.#scheduler
+      .takeFailures()
+      .map(({ sequence, error }) => ({ request: sequence.request, error }));
+    const scheduled: ScheduledWork[] = [];
+    const sequences: ScheduledTokens[] = [];
+    for (const work of planned) {
+      try {
+        if (work.numTokens > 0) sequences.push(scheduledTokens(work));
+        scheduled.push(work);
+      } catch (error) {
+        failed.push({ request: work.sequence.request, error: asError(error) });
+      }
+    }
+    const output = this.#execute(sequences);
+    // A step that nobody waits for any more may fail unheard.
+    output.catch(() => {});
+    return { scheduled, output, failed };
+  }
+
+  async #execute(sequences: readonly ScheduledTokens[]): Promise<StepOutput> {
     const commands = this.#states.takeCommands();
-    const sequences = scheduled.filter(({ numTokens }) => numTokens > 0).map(scheduledTokens);
     if (sequences.length === 0 && commands.length === 0) return { logits: new Float32Array() };
     return this.#executor.execute({ commands, sequences, logits: 'last' });
   }
 
-  #postprocess(stepped: readonly SteppedSequence[]): RequestOutput[] {
+  #postprocess(stepped: readonly SteppedSequence[], failed: readonly FailedRequest[]): RequestOutput[] {
     const collector = new OutputCollector();
-    for (const { sequence, logits, sample } of stepped) {
-      const { request } = sequence;
+    for (const { request, error } of failed) if (!request.isEnded) this.#fail(request, error, collector);
+    for (const each of stepped) {
+      const { request } = each.sequence;
       if (request.isEnded) continue;
-      if (sample instanceof Error) {
-        this.#fail(request, sample, collector);
-        continue;
+      try {
+        this.#accept(each, collector);
+      } catch (error) {
+        // Whatever it is (text, logprobs, a snapshot, a receiver), it is this request's.
+        if (!request.isEnded) this.#fail(request, asError(error), collector);
       }
-      const completion = sample ? sequence.append(sample) : sequence.endEvaluation();
-      if (completion) collector.add(request, completion);
-      if (sample) this.#metrics.token(sequence);
-      this.#settle(sequence, logits);
-      if (request.isFinished) this.#end(request, request.sequences[0].finishReason ?? 'length');
     }
     return collector.outputs();
+  }
+
+  /** Turns a sequence's next token into what is new of its request. @throws what ends the request. */
+  #accept({ sequence, logits, sample }: SteppedSequence, collector: OutputCollector): void {
+    const { request } = sequence;
+    if (sample instanceof Error) throw sample;
+    const completion = sample ? sequence.append(sample) : sequence.endEvaluation();
+    if (completion) collector.add(request, completion);
+    if (sample) this.#metrics.token(sequence);
+    this.#settle(sequence, logits);
+    if (request.isFinished) this.#end(request, request.sequences[0].finishReason ?? 'length');
   }
 
   /** Keeps a sequence's state where others may go on from it, and takes its slot back when it is over. */
@@ -200,7 +251,10 @@ export class LLMEngine {
     const { request, slot, finishReason } = sequence;
     if (finishReason) {
       this.#states.save(sequence, logits);
-      request.receiveFinalState(() => this.#states.savePinned(sequence, logits));
+      request.receiveFinalState(
+        () => this.#states.savePinned(sequence, logits),
+        (snapshot) => this.#states.unpin(snapshot),
+      );
       this.#scheduler.remove(sequence);
     } else if (slot === undefined) {
       this.#scheduler.addFork(request.sequences[0], sequence);
@@ -248,15 +302,24 @@ export class LLMEngine {
     request.isEnded = true;
     for (const sequence of request.sequences) this.#scheduler.remove(sequence);
     this.#requests.delete(request.id);
+    const group = this.#groups.get(request.group);
+    if (group && group.unfinished > 1) this.#groups.set(request.group, { ...group, unfinished: group.unfinished - 1 });
+    else this.#groups.delete(request.group);
     this.#metrics.finished(request, reason);
   }
 
   #refuseWhenFull(): void {
-    const isNew = ({ request }: Sequence) => request.startedAt === undefined;
-    const waiting = this.#maxQueueSize === Number.POSITIVE_INFINITY ? 0 : this.#scheduler.waiting.filter(isNew).length;
-    if (waiting < this.#maxQueueSize) return;
+    if (this.#maxQueueSize === Number.POSITIVE_INFINITY) return;
+    const { waiting } = this.#scheduler;
+    const free = this.#states.numFreeSlots;
+    // Those that could begin now do not wait for anything but the next step.
+    if (waiting.length < free) return;
+    const begun = new Set(waiting.slice(0, free).map(({ request }) => request.group));
+    for (const request of this.#requests.values()) if (request.startedAt !== undefined) begun.add(request.group);
+    const queued = new Set(waiting.map(({ request }) => request.group).filter((group) => !begun.has(group)));
+    if (queued.size < this.#maxQueueSize) return;
     this.#metrics.refused();
-    throw new QueueFullError(`${waiting} requests wait already, as many as may.`, 'Try again later.');
+    throw new QueueFullError(`${queued.size} requests wait already, as many as may.`, 'Try again later.');
   }
 
   #newId(): string {

@@ -191,9 +191,20 @@ export class PrefixCache {
   #insert({ tokenIds, length, blocks, logits }: CachedPrefix): AddedSnapshot {
     const node = this.#tree.node(tokenIds, length);
     if (node.value) return { snapshot: node.value, isNew: false };
+    const kept = this.#copied(logits, node);
     this.#options.pool.retain(blocks);
-    node.value = { id: this.#nextId++, length, blocks, logits: logits?.slice(), pins: 0, node };
+    node.value = { id: this.#nextId++, length, blocks, logits: kept, pins: 0, node };
     return { snapshot: node.value, isNew: true };
+  }
+
+  /** Memory for logits may be missing: then the tree is left as it was. */
+  #copied(logits: Float32Array | undefined, node: Snapshot['node']): Float32Array | undefined {
+    try {
+      return logits?.slice();
+    } catch (error) {
+      this.#tree.remove(node);
+      throw error;
+    }
   }
 
   /** Lets a snapshot be evicted from now on. */

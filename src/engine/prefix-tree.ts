@@ -47,7 +47,7 @@ export class PrefixTree<V extends object> {
     const nodes = [this.#root];
     for (let node = nodes.pop(); node; node = nodes.pop()) {
       if (node.value !== undefined) yield node.value;
-      nodes.push(...node.children.values());
+      for (const child of node.children.values()) nodes.push(child);
     }
   }
 
@@ -77,14 +77,11 @@ function addChild<V>(parent: PrefixNode<V>, edge: Int32Array): PrefixNode<V> {
 
 /** A node in the middle of the edge that leads to `node`, which keeps its identity. */
 function split<V>(node: PrefixNode<V>, at: number): PrefixNode<V> {
-  const middle: PrefixNode<V> = {
-    edge: node.edge.slice(0, at),
-    parent: node.parent,
-    children: new Map(),
-    value: undefined,
-  };
+  // Both first: where memory is missing, the tree stays as it is.
+  const [before, after] = [node.edge.slice(0, at), node.edge.slice(at)];
+  const middle: PrefixNode<V> = { edge: before, parent: node.parent, children: new Map(), value: undefined };
   node.parent?.children.set(middle.edge[0], middle);
-  node.edge = node.edge.slice(at);
+  node.edge = after;
   node.parent = middle;
   middle.children.set(node.edge[0], node);
   return middle;

@@ -109,7 +109,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     }
     unread.weight += weight;
     unread.text += text;
-    unread.tokens.push(...tokens);
+    for (const token of tokens) unread.tokens.push(token);
     unread.finishReason = finishReason;
     unread.stopReason = stopReason;
   }

@@ -1,4 +1,5 @@
-import type { TextTokenizer } from '../text/tokenizer.ts';
+import { StopStrings } from '../text/stop-strings.ts';
+import type { BadWords } from './bad-words.ts';
 import type { EngineRequest } from './engine-request.ts';
 import type { PromptTokenLogprob } from './request-output.ts';
 import { logSumExp, topLogprobs } from './sampler.ts';
@@ -14,6 +15,10 @@ export class Request {
   readonly priority: number;
   /** How many requests were added before it. */
   readonly order: number;
+  /** What it shares with those that came together with it; its id where it stands alone. */
+  readonly group: symbol | string;
+  /** Its place among those of the same priority: see {@link Scheduler}. */
+  readonly turn: number;
   /** The first until the prompt is processed, then all. */
   readonly sequences: Sequence[];
   /** In milliseconds, as all times here. */
@@ -32,19 +37,21 @@ export class Request {
   #numPromptLogits = 0;
   #promptLogprobs: (PromptTokenLogprob | null)[] | undefined;
 
-  constructor(source: EngineRequest, id: string, order: number, context: EngineRequestContext) {
+  constructor(source: EngineRequest, { id, order, turn }: RequestPlace, context: EngineRequestContext) {
     const { params, promptTokenIds, priority = 0 } = source;
     this.id = id;
     this.promptTokenIds = promptTokenIds;
     this.params = params;
     this.priority = priority;
     this.order = order;
+    this.group = source.group ?? id;
+    this.turn = turn;
     this.#source = source;
-    const { tokenizer, eosTokenIds, maxModelLen } = context;
+    const { tokenizer, badWords, eosTokenIds, maxModelLen } = context;
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
-    const badWordsTokenIds = params.badWords.flatMap((word) => badWordTokenIds(word, tokenizer));
-    const constraints = { promptTokenIds, endTokenIds, badWordsTokenIds };
-    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints };
+    const constraints = { promptTokenIds, endTokenIds, badWordsTokenIds: badWords.tokenIds(params.badWords) };
+    const stops = new StopStrings(params.stop);
+    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops };
     this.#promptLogprobs = params.promptLogprobs === undefined ? undefined : [null];
     this.sequences = [new Sequence(this, 0, this.#context)];
   }
@@ -93,11 +100,17 @@ export class Request {
     this.#addPromptLogprobs(logits, begin, vocabSize);
   }
 
-  /** Hands the state at the end of the answer to who asked for it. */
-  receiveFinalState(save: () => Snapshot | undefined): void {
+  /** Hands the state at the end of the answer to who asked for it. Where the receiver fails, it is released again. */
+  receiveFinalState(save: () => Snapshot | undefined, release: (snapshot: Snapshot) => void): void {
     if (!this.#source.onFinalState) return;
     const snapshot = save();
-    if (snapshot) this.#source.onFinalState(snapshot);
+    if (!snapshot) return;
+    try {
+      this.#source.onFinalState(snapshot);
+    } catch (error) {
+      release(snapshot);
+      throw error;
+    }
   }
 
   /** Once: for the first output. */
@@ -125,15 +138,10 @@ export class Request {
   }
 }
 
-/** What requests take from their engine. */
-export type EngineRequestContext = Omit<SequenceContext, 'constraints'>;
+/** What the engine calls a request, and where it stands among others. */
+export type RequestPlace = Pick<Request, 'id' | 'order' | 'turn'>;
 
-/** As vLLM does: the word as it begins a text and as it follows a space, where that is as many tokens. */
-function badWordTokenIds(word: string, tokenizer: TextTokenizer | undefined): number[][] {
-  if (!tokenizer) return [];
-  const [alone, after] = [word, ` ${word.trimStart()}`].map((text) =>
-    tokenizer.encode(text, { addSpecialTokens: false }),
-  );
-  const isOther = alone.length === after.length && alone.some((id, i) => id !== after[i]);
-  return [alone, ...(isOther ? [after] : [])].filter((ids) => ids.length > 0);
+/** What requests take from their engine. */
+export interface EngineRequestContext extends Omit<SequenceContext, 'constraints' | 'stops'> {
+  readonly badWords: BadWords;
 }

@@ -29,7 +29,7 @@ export function sampleStep(
   { logits, sampled, logDecays }: StepOutput,
   vocabSize: number,
 ): SteppedSequence[] {
-  if (logDecays) measureDecays(scheduled, logDecays);
+  const failed = logDecays ? measureDecays(scheduled, logDecays) : new Map<Sequence, Error>();
   let begin = 0;
   let numSampled = 0;
   return scheduled.flatMap(({ sequence, numTokens, isSampled }) => {
@@ -41,16 +41,27 @@ export function sampleStep(
     const rows = logits.subarray(begin, begin + numRows * vocabSize);
     begin += rows.length;
     // Without a slot it was aborted while the step ran.
-    return sequence.slot === undefined ? [] : sampleSequence(sequence, numTokens, rows, vocabSize);
+    if (sequence.slot === undefined) return [];
+    const error = failed.get(sequence);
+    return error
+      ? [{ sequence, logits: undefined, sample: error }]
+      : sampleSequence(sequence, numTokens, rows, vocabSize);
   });
 }
 
-function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: LogDecays): void {
+/** @returns sequences of which that failed. */
+function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: LogDecays): Map<Sequence, Error> {
   const width = heads.reduce((sum, count) => sum + count, 0);
   const watched = scheduled.filter(({ sequence, numTokens }) => numTokens > 0 && isWatched(sequence.request));
+  const failed = new Map<Sequence, Error>();
   for (const [i, { sequence, numTokens }] of watched.entries()) {
-    sequence.halfLives?.add(numTokens, heads, sums.subarray(i * width, (i + 1) * width));
+    try {
+      sequence.halfLives?.add(numTokens, heads, sums.subarray(i * width, (i + 1) * width));
+    } catch (error) {
+      failed.set(sequence, asError(error));
+    }
   }
+  return failed;
 }
 
 function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): SteppedSequence {

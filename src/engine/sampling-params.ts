@@ -29,7 +29,7 @@ export interface GenerateOptions {
   readonly n?: number | undefined;
   /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
   readonly minTokens?: number | undefined;
-  /** Strings that end the text; they are not part of it. */
+  /** Strings that end the text; they are not part of it. At most 1024, of 65,536 characters together. */
   readonly stop?: string | readonly string[] | undefined;
   /** Keeps the stop string that ended the text as part of it. Default: false. */
   readonly includeStopStrInOutput?: boolean | undefined;
@@ -39,7 +39,7 @@ export interface GenerateOptions {
   readonly ignoreEos?: boolean | undefined;
   /** Leaves tokens such as `<|endoftext|>` out of the text. Default: true. */
   readonly skipSpecialTokens?: boolean | undefined;
-  /** Strings whose tokens never come in this order. */
+  /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
   readonly badWords?: readonly string[] | undefined;
   /** Gives the likeliest tokens beside each chosen one, this many: up to 20. */
   readonly logprobs?: number | undefined;
@@ -100,6 +100,10 @@ export const SAMPLING_RANGES = {
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
 
+/** Stop strings and bad words: so many of each, and so many characters together. Each token's text is compared with them. */
+export const MAX_TEXTS = 1024;
+export const MAX_TEXT_CHARACTERS = 65_536;
+
 /** @throws SamplingParamsError that names the parameter, its value and its range. */
 export function resolveSamplingParams(options: GenerateOptions, defaults: SamplingDefaults): SamplingParams {
   const maxTokens = checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true });
@@ -120,7 +124,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     minTokens: checked('minTokens', options.minTokens ?? 0, { min: 0, max: maxTokens, integer: true }),
     stop: checkedTexts('stop', typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
     includeStopStrInOutput: options.includeStopStrInOutput ?? false,
-    stopTokenIds: new Set(options.stopTokenIds ?? []),
+    stopTokenIds: checkedIds(options.stopTokenIds ?? []),
     ignoreEos: options.ignoreEos ?? false,
     skipSpecialTokens: options.skipSpecialTokens ?? true,
     badWords: checkedTexts('badWords', options.badWords ?? []),
@@ -131,9 +135,24 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
 }
 
 function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {
-  if (texts.every((text) => typeof text === 'string' && text !== '')) return texts;
-  const what = name === 'stop' ? 'A stop string' : 'A bad word';
-  throw new SamplingParamsError(`${what} is empty.`, 'Leave it out, or give at least one character.');
+  if (texts.length > MAX_TEXTS) {
+    throw new SamplingParamsError(`${name} has ${texts.length} strings; expected at most ${MAX_TEXTS}.`);
+  }
+  if (!texts.every((text) => typeof text === 'string' && text !== '')) {
+    const what = name === 'stop' ? 'A stop string' : 'A bad word';
+    throw new SamplingParamsError(`${what} is empty.`, 'Leave it out, or give at least one character.');
+  }
+  const characters = texts.reduce((sum, { length }) => sum + length, 0);
+  if (characters > MAX_TEXT_CHARACTERS) {
+    throw new SamplingParamsError(`${name} has ${characters} characters; expected at most ${MAX_TEXT_CHARACTERS}.`);
+  }
+  return [...texts];
+}
+
+function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
+  const ids = new Set(tokenIds);
+  for (const id of ids) checked("stopTokenIds's token id", id, { min: 0, integer: true });
+  return ids;
 }
 
 function checkedCount(name: string, count: number | undefined): number | undefined {

@@ -1,5 +1,6 @@
 import { IntegrityError } from '../errors.ts';
 import type { Request } from './request.ts';
+import { asError } from './sample-step.ts';
 import type { Sequence } from './sequence.ts';
 import type { StateManager } from './state-manager.ts';
 
@@ -15,10 +16,24 @@ export interface ScheduledWork {
   readonly isSampled: boolean;
 }
 
+/** A sequence that could not begin, and why. */
+export interface FailedSequence {
+  readonly sequence: Sequence;
+  readonly error: Error;
+}
+
+/** Who was overtaken or pushed out so often goes before all who were not: nothing waits for good. */
+const SETBACKS_TO_SENIORITY = 4;
+
 /**
  * Decides which sequences run and what each does in the next step: decodes first, then prompts that have begun, then
- * those that wait, as long as there are slots, blocks and tokens left. Who waits goes by priority, then first come first
- * served. Who begins gets blocks for all tokens that it has, so that no prompt stops half-way for want of one.
+ * those that wait, as long as there are slots, blocks and tokens left. Who begins gets blocks for all tokens that it has,
+ * so that no prompt stops half-way for want of one.
+ *
+ * Who waits goes by priority, then by turn: each group of requests gets one sequence in before any gets its second, and
+ * first come is first served. The oldest that waits becomes a senior when others were served before it, or took its
+ * place, {@link SETBACKS_TO_SENIORITY} times: seniors go first, in their order, whatever the priorities are, and do not
+ * give way to them.
  */
 export class Scheduler {
   readonly #states: StateManager;
@@ -28,6 +43,9 @@ export class Scheduler {
   readonly #waiting: Sequence[] = [];
   /** In the order in which they are served. */
   #running: Sequence[] = [];
+  #failures: FailedSequence[] = [];
+  /** The latest turn that came: who arrives now gets its first turn with it. */
+  #turn = 0;
   #preemptions = 0;
 
   constructor(states: StateManager, maxNumBatchedTokens: number, executorSamples: boolean) {
@@ -48,6 +66,18 @@ export class Scheduler {
     return this.#preemptions;
   }
 
+  /** The turn of who arrives now. */
+  get turn(): number {
+    return this.#turn;
+  }
+
+  /** Sequences that could not begin since the last call. They neither wait nor run. */
+  takeFailures(): readonly FailedSequence[] {
+    const failures = this.#failures;
+    this.#failures = [];
+    return failures;
+  }
+
   /** Whether a step would do something. */
   get hasWork(): boolean {
     return this.#running.some(isRunnable) || this.#waiting.some(isRunnable);
@@ -60,7 +90,7 @@ export class Scheduler {
 
   /** Lets a sequence run with a copy of another's state, or wait its turn where no slot is free. */
   addFork(from: Sequence, to: Sequence): void {
-    if (this.#states.fork(from, to)) this.#running.push(to);
+    if (this.#states.fork(from, to)) this.#run(to);
     else this.add(to);
   }
 
@@ -146,16 +176,44 @@ export class Scheduler {
 
   /** Gives the first who waits a slot. */
   #admitNext(): Sequence | undefined {
-    const next = this.#waiting.find(isRunnable);
-    if (!next || !this.#states.acquire(next)) return undefined;
-    removeFrom(this.#waiting, next);
-    this.#running.push(next);
-    const { request } = next;
-    if (request.startedAt === undefined) {
-      request.startedAt = performance.now();
-      request.numCachedTokens = next.numComputedTokens;
+    for (;;) {
+      const next = this.#waiting.find(isRunnable);
+      if (!next) return undefined;
+      try {
+        if (!this.#states.acquire(next)) return undefined;
+      } catch (error) {
+        // What its state or its blocks take may not be there: that is no other sequence's trouble.
+        removeFrom(this.#waiting, next);
+        this.#failures.push({ sequence: next, error: asError(error) });
+        continue;
+      }
+      removeFrom(this.#waiting, next);
+      this.#run(next);
+      this.#countOvertaken(next);
+      const { request } = next;
+      if (request.startedAt === undefined) {
+        request.startedAt = performance.now();
+        request.numCachedTokens = next.numComputedTokens;
+      }
+      return next;
     }
-    return next;
+  }
+
+  #run(sequence: Sequence): void {
+    this.#running.push(sequence);
+    this.#turn = Math.max(this.#turn, turnOf(sequence));
+  }
+
+  /** Others may have waited longer. The oldest of them counts it. */
+  #countOvertaken(admitted: Sequence): void {
+    let oldest = admitted;
+    for (const waiting of this.#waiting) {
+      if (isRunnable(waiting) && compareAges(waiting, oldest) < 0) oldest = waiting;
+    }
+    if (oldest === admitted) return;
+    removeFrom(this.#waiting, oldest);
+    oldest.setbacks++;
+    this.add(oldest);
   }
 
   /**
@@ -191,7 +249,9 @@ export class Scheduler {
 
   #victimFor({ request }: Sequence): Sequence | undefined {
     const last = this.#lastInTurn();
-    return last && (last.request.isPaused || last.request.priority > request.priority) ? last : undefined;
+    if (!last) return undefined;
+    const givesWay = last.request.priority > request.priority && !isSenior(last);
+    return last.request.isPaused || givesWay ? last : undefined;
   }
 
   /** Who has to give way first: paused sequences, then who came last. */
@@ -205,6 +265,7 @@ export class Scheduler {
     sequence.numComputedTokens = 0;
     sequence.knownLogits = undefined;
     removeFrom(this.#running, sequence);
+    if (!sequence.request.isPaused) sequence.setbacks++;
     this.add(sequence);
     this.#preemptions++;
   }
@@ -226,10 +287,25 @@ function isDecode({ numUncomputedTokens }: Sequence): boolean {
   return numUncomputedTokens === 1;
 }
 
+function isSenior({ setbacks }: Sequence): boolean {
+  return setbacks >= SETBACKS_TO_SENIORITY;
+}
+
+/** When a sequence's turn comes: later ones of its group and further answers to its prompt have later ones. */
+function turnOf({ request, index }: Sequence): number {
+  return request.turn + index;
+}
+
 /** Below 0: a has its turn before b. */
 function compareTurns(a: Sequence, b: Sequence): number {
-  const [first, second] = [a.request, b.request];
-  return first.priority - second.priority || first.order - second.order || a.index - b.index;
+  const seniority = Number(isSenior(b)) - Number(isSenior(a));
+  if (seniority !== 0 || isSenior(a)) return seniority || compareAges(a, b);
+  return a.request.priority - b.request.priority || turnOf(a) - turnOf(b) || compareAges(a, b);
+}
+
+/** Below 0: a came before b. */
+function compareAges(a: Sequence, b: Sequence): number {
+  return a.request.order - b.request.order || a.index - b.index;
 }
 
 function removeFrom(list: Sequence[], sequence: Sequence): void {

@@ -1,4 +1,5 @@
 import { MAX_END_TOKENS, type TokenSampling } from '../backends/sampling-ops.ts';
+import type { StopStrings } from '../text/stop-strings.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import { HalfLifeMeter } from './half-lives.ts';
 import type { LogitsConstraints } from './logits-processor.ts';
@@ -11,6 +12,7 @@ import { TextOutput } from './text-output.ts';
 export interface SequenceContext {
   readonly tokenizer: TextTokenizer | undefined;
   readonly constraints: LogitsConstraints;
+  readonly stops: StopStrings;
   readonly eosTokenIds: ReadonlySet<number>;
   /** Tokens of prompt and answer together that end the answer. */
   readonly maxModelLen: number;
@@ -31,6 +33,8 @@ export class Sequence {
   blocks: readonly number[] = [];
   /** Those after all of its tokens, where they are known before a step. */
   knownLogits: Float32Array | undefined;
+  /** How often others were served before it though they came later, or took its place. */
+  setbacks = 0;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
   /** When its last token came, in milliseconds. */
@@ -42,7 +46,8 @@ export class Sequence {
   readonly #sampler: Sampler;
   readonly #output: TextOutput;
 
-  constructor(request: Request, index: number, { tokenizer, constraints, eosTokenIds, maxModelLen }: SequenceContext) {
+  constructor(request: Request, index: number, context: SequenceContext) {
+    const { tokenizer, constraints, stops, eosTokenIds, maxModelLen } = context;
     const { params, promptTokenIds } = request;
     this.request = request;
     this.index = index;
@@ -52,7 +57,7 @@ export class Sequence {
     this.#eosTokenIds = eosTokenIds;
     this.#maxModelLen = maxModelLen;
     this.#sampler = new Sampler(params, constraints, index);
-    this.#output = new TextOutput(tokenizer, promptTokenIds, params);
+    this.#output = new TextOutput(tokenizer, promptTokenIds, stops, params);
   }
 
   get numOutputTokens(): number {

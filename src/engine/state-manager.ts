@@ -97,14 +97,12 @@ export class StateManager {
    */
   acquire(sequence: Sequence): boolean {
     const { tokenIds, request } = sequence;
-    const slot = this.#slots.acquire(sequence);
-    if (slot === undefined) return false;
+    if (this.#slots.numFree === 0) return false;
     const snapshot = request.wantsPromptLogits ? undefined : this.#cache.find(tokenIds);
     const blocks = this.#blocksBehind(snapshot ?? NOTHING, tokenIds.length);
-    if (!blocks) {
-      this.#slots.release(slot, sequence);
-      return false;
-    }
+    if (!blocks) return false;
+    const slot = this.#slots.acquire(sequence);
+    if (slot === undefined) return false;
     if (!request.wantsPromptLogits) this.#cache.use(snapshot, tokenIds.length);
     if (snapshot) this.#commands.push({ type: 'load', snapshot: snapshot.id, slot });
     sequence.start({ slot, blocks }, snapshot);
@@ -113,15 +111,12 @@ export class StateManager {
 
   /** Gives a sequence a slot with a copy of another's state, and blocks of which it shares those that are full. */
   fork(from: Sequence, to: Sequence): boolean {
-    if (from.slot === undefined) return false;
-    const slot = this.#slots.acquire(to);
-    if (slot === undefined) return false;
+    if (from.slot === undefined || this.#slots.numFree === 0) return false;
     const known = this.#prefixOf(from);
     const blocks = this.#blocksBehind(known, to.tokenIds.length);
-    if (!blocks) {
-      this.#slots.release(slot, to);
-      return false;
-    }
+    if (!blocks) return false;
+    const slot = this.#slots.acquire(to);
+    if (slot === undefined) return false;
     this.#commands.push({ type: 'copy', from: from.slot, to: slot });
     to.start({ slot, blocks }, known);
     return true;

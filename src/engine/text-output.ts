@@ -1,5 +1,5 @@
 import { IncrementalDetokenizer } from '../text/incremental-detokenizer.ts';
-import { StopStringMatcher } from '../text/stop-strings.ts';
+import { StopStringMatcher, type StopStrings } from '../text/stop-strings.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
@@ -9,7 +9,7 @@ export interface TextPiece {
   readonly stop?: string | undefined;
 }
 
-type TextParams = Pick<SamplingParams, 'stop' | 'includeStopStrInOutput' | 'minTokens' | 'skipSpecialTokens'>;
+type TextParams = Pick<SamplingParams, 'includeStopStrInOutput' | 'minTokens' | 'skipSpecialTokens'>;
 
 /** Turns an answer's tokens into its text: whole characters only, and nothing past a stop string. */
 export class TextOutput {
@@ -20,12 +20,17 @@ export class TextOutput {
   #tokens = 0;
 
   /** Without a tokenizer the text stays empty. */
-  constructor(tokenizer: TextTokenizer | undefined, promptTokenIds: readonly number[], params: TextParams) {
-    const { stop, includeStopStrInOutput, minTokens, skipSpecialTokens } = params;
+  constructor(
+    tokenizer: TextTokenizer | undefined,
+    promptTokenIds: readonly number[],
+    stops: StopStrings,
+    params: TextParams,
+  ) {
+    const { includeStopStrInOutput, minTokens, skipSpecialTokens } = params;
     // The detokenizer looks at the last visible tokens only.
     const prompt = promptTokenIds.slice(-64);
     this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, { prompt, skipSpecialTokens });
-    this.#stops = new StopStringMatcher(stop);
+    this.#stops = new StopStringMatcher(stops);
     this.#includeStop = includeStopStrInOutput;
     this.#minTokens = minTokens;
   }

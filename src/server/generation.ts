@@ -33,9 +33,10 @@ export class Generation {
   constructor(llm: LLM, { id, prompts, params, priority, signal }: GenerationRequest) {
     this.#prompts = prompts;
     this.#cachedTokens = prompts.map(() => 0);
+    const group = Symbol(id);
     try {
       for (const [i, promptTokenIds] of prompts.entries()) {
-        const request = { requestId: `${id}-${i}`, promptTokenIds, params: params[i], priority };
+        const request = { requestId: `${id}-${i}`, promptTokenIds, params: params[i], priority, group };
         this.#streams.push(llm.engine.addRequest(request, signal));
       }
     } catch (error) {

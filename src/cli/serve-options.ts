@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { LoadOptions } from '../engine/load-model.ts';
+import { SCHEDULING_POLICIES } from '../server/limits.ts';
 import type { ServeOptions } from '../server/node-server.ts';
 import { choice, flag, flagName, number, text, texts, type Values } from './option.ts';
 import { UsageError } from './usage-error.ts';
@@ -19,6 +20,10 @@ export const serveOptions = {
   maxNumSeqs: number('Answers whose state is kept at once; further ones wait (default: 32)'),
   maxNumBatchedTokens: number('Tokens processed in one step (default: 512)'),
   maxQueueSize: number('Requests that may wait; further ones get 429 (default: 256)'),
+  schedulingPolicy: choice(
+    SCHEDULING_POLICIES,
+    'Who goes first: fcfs, first come, first served; priority, as requests say by that field (default: fcfs)',
+  ),
   maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
   prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
@@ -78,6 +83,7 @@ export async function appOptions(
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     chatTemplate: chatTemplate === undefined ? undefined : await readTemplate(chatTemplate),
     page: !values.noPage,
+    schedulingPolicy: values.schedulingPolicy,
     limits: { maxModelLen, maxAnswers, maxBodyBytes: maxBodySize === undefined ? undefined : maxBodySize * MIB },
   };
 }

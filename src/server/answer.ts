@@ -57,6 +57,7 @@ export async function answer(
   const record = c.get('record');
   const { prompts, options, fields } = request;
   const { signal } = c.req.raw;
+  model.assertPriority(options.priority);
   const head: AnswerHead = {
     id: `${request.idPrefix}-${record.id}`,
     created: Math.floor(Date.now() / 1000),
@@ -111,12 +112,15 @@ async function* events(
 /** Parameters of each prompt: how much is left for an answer depends on its length. */
 function resolve(model: ServedModel, { prompts, options, maxTokens }: AnswerRequest): SamplingParams[] {
   assertFewAnswers(model, prompts.length, options.n ?? 1);
+  let first: SamplingParams | undefined;
   return prompts.map(({ length }) => {
     const tokens = model.answerTokens(length, maxTokens);
     // The engine knows 0 as well, but not as an option: there it is usually a mistake.
     const params = model.llm.resolveSamplingParams({ ...options, maxTokens: tokens === 0 ? 1 : tokens });
     model.assertModest(params);
-    return { ...params, maxTokens: tokens };
+    first ??= params;
+    // Shared, because they are made ready once for each list.
+    return { ...params, stop: first.stop, badWords: first.badWords, maxTokens: tokens };
   });
 }
 

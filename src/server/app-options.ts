@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import type { LLM } from '../engine/llm.ts';
-import { DEFAULT_LIMITS, type RequestLimits } from './limits.ts';
+import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './limits.ts';
 import { ServedModel } from './served-model.ts';
 
 /** What an app serves, and to whom. */
@@ -16,6 +16,11 @@ export interface AppOptions {
   /** Jinja source in place of the model's own chat template. */
   readonly chatTemplate?: string | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
+  /**
+   * What decides which request goes first. `fcfs`: first come, first served; a `priority` other than 0 is refused.
+   * `priority`: the requests themselves, as far as others do not wait for good. Default: fcfs.
+   */
+  readonly schedulingPolicy?: SchedulingPolicy | undefined;
   /** Whether there is a page to chat at `/`. Default: true. */
   readonly page?: boolean | undefined;
   /** Gets a line per request. Default: nothing is logged. */
@@ -23,8 +28,10 @@ export interface AppOptions {
 }
 
 /** The model as the options describe it. @throws ChatTemplateError */
-export function servedModel({ llm, modelNames = [], chatTemplate, limits = {} }: AppOptions): ServedModel {
+export function servedModel(options: AppOptions): ServedModel {
+  const { llm, modelNames = [], chatTemplate, schedulingPolicy, limits = {} } = options;
   const [name = basename(llm.folder), ...others] = modelNames;
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
-  return new ServedModel({ llm, names: [name, ...others], chatTemplate, limits: { ...DEFAULT_LIMITS, ...given } });
+  const names = [name, ...others] as const;
+  return new ServedModel({ llm, names, chatTemplate, schedulingPolicy, limits: { ...DEFAULT_LIMITS, ...given } });
 }

@@ -2,6 +2,7 @@ import type { LLM } from '../engine/llm.ts';
 import type { FinishReason, RequestOutput } from '../engine/request-output.ts';
 import type { RequestStream } from '../engine/request-stream.ts';
 import type { SamplingParams } from '../engine/sampling-params.ts';
+import { badRequest } from './http-error.ts';
 import type { Usage } from './wire/usage.ts';
 
 /** What a generation is made of. */
@@ -21,6 +22,13 @@ export interface GenerationOutput extends RequestOutput {
   readonly promptIndex: number;
 }
 
+/** What a prompt's stream gave, or how it failed. */
+interface Arrival {
+  readonly promptIndex: number;
+  readonly result?: IteratorResult<RequestOutput, undefined>;
+  readonly failure?: { readonly error: unknown };
+}
+
 /** The engine's requests for one HTTP request: one per prompt, which are accepted together or not at all. */
 export class Generation {
   readonly #prompts: GenerationRequest['prompts'];
@@ -29,8 +37,13 @@ export class Generation {
   #completionTokens = 0;
   #finishReason: FinishReason | undefined;
 
-  /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, … */
+  /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never fits. */
   constructor(llm: LLM, { id, prompts, params, priority, signal }: GenerationRequest) {
+    const { capacity } = llm.engine;
+    if (prompts.length > capacity) {
+      const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at once (--max-num-seqs and --max-queue-size).`;
+      throw badRequest(message, 'prompt', 'too_many');
+    }
     this.#prompts = prompts;
     this.#cachedTokens = prompts.map(() => 0);
     const group = Symbol(id);
@@ -81,22 +94,38 @@ export class Generation {
     for (const stream of this.#streams) void stream.return();
   }
 
+  /** One call a stream is open at a time, and what they give goes through one queue. */
   async *#merged(): AsyncGenerator<GenerationOutput, void> {
-    const next = async (promptIndex: number) => ({ promptIndex, result: await this.#streams[promptIndex].next() });
-    const pending = new Map(this.#streams.map((_, i) => [i, next(i)]));
-    try {
-      while (pending.size > 0) {
-        const { promptIndex, result } = await Promise.race(pending.values());
-        if (result.done) {
-          pending.delete(promptIndex);
-          continue;
-        }
-        pending.set(promptIndex, next(promptIndex));
-        yield this.#count(result.value, promptIndex);
+    const arrived: Arrival[] = [];
+    let wake = () => {};
+    const ask = (promptIndex: number) => {
+      const arrive = (arrival: Arrival) => {
+        arrived.push(arrival);
+        wake();
+      };
+      // An error that comes when another has ended the generation already is never looked at.
+      this.#streams[promptIndex].next().then(
+        (result) => arrive({ promptIndex, result }),
+        (error: unknown) => arrive({ promptIndex, failure: { error } }),
+      );
+    };
+    for (const promptIndex of this.#streams.keys()) ask(promptIndex);
+    for (let open = this.#streams.length; open > 0; ) {
+      const arrival = arrived.shift();
+      if (!arrival) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
       }
-    } finally {
-      // The first error ends all; those of the others are nobody's.
-      for (const promise of pending.values()) promise.catch(() => {});
+      const { promptIndex, result, failure } = arrival;
+      if (failure) throw failure.error;
+      if (!result || result.done) {
+        open--;
+        continue;
+      }
+      yield this.#count(result.value, promptIndex);
+      ask(promptIndex);
     }
   }
 

@@ -16,3 +16,7 @@ export const DEFAULT_LIMITS: RequestLimits = {
   maxAnswers: 128,
   maxListLength: 256,
 };
+
+/** What decides which request goes first: when it came, or its `priority`. As vLLM names them. */
+export const SCHEDULING_POLICIES = ['fcfs', 'priority'] as const;
+export type SchedulingPolicy = (typeof SCHEDULING_POLICIES)[number];

@@ -3,7 +3,7 @@ import type { SamplingParams } from '../engine/sampling-params.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import { badRequest, HttpError } from './http-error.ts';
-import type { RequestLimits } from './limits.ts';
+import type { RequestLimits, SchedulingPolicy } from './limits.ts';
 
 /** What is served, and how. */
 export interface ServedModelOptions {
@@ -12,6 +12,8 @@ export interface ServedModelOptions {
   readonly names: readonly [string, ...string[]];
   /** Jinja source in place of the model's own template. */
   readonly chatTemplate?: string | undefined;
+  /** Default: fcfs. */
+  readonly schedulingPolicy?: SchedulingPolicy | undefined;
   readonly limits: RequestLimits;
 }
 
@@ -23,13 +25,15 @@ export class ServedModel {
   /** Seconds since 1970 when serving began. */
   readonly created = Math.floor(Date.now() / 1000);
   readonly #chatTemplate: ChatTemplate | undefined;
+  readonly #schedulingPolicy: SchedulingPolicy;
 
   /** @throws ChatTemplateError when the template is not valid. */
-  constructor({ llm, names, chatTemplate, limits }: ServedModelOptions) {
+  constructor({ llm, names, chatTemplate, schedulingPolicy = 'fcfs', limits }: ServedModelOptions) {
     this.llm = llm;
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
     this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
+    this.#schedulingPolicy = schedulingPolicy;
   }
 
   get name(): string {
@@ -59,6 +63,13 @@ export class ServedModel {
       param: 'model',
       code: 'model_not_found',
     });
+  }
+
+  /** As vLLM: without the owner's leave no request says that it goes before others. @throws HttpError 400 */
+  assertPriority(priority: number | undefined): void {
+    if (this.#schedulingPolicy === 'priority' || priority === undefined || priority === 0) return;
+    const message = `priority is ${priority}, and this server takes requests in the order in which they come (--scheduling-policy fcfs).`;
+    throw badRequest(message, 'priority', 'invalid_value');
   }
 
   /** Before any of them is encoded. @throws HttpError 400 */

@@ -1,43 +1,41 @@
-import { describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AsyncLLMEngine } from '../../src/engine/async-llm-engine.ts';
 import type { EngineRequest } from '../../src/engine/engine-request.ts';
 import type { StepOutput } from '../../src/engine/executor.ts';
+import { TextOutput } from '../../src/engine/text-output.ts';
 import { SamplingParamsError } from '../../src/errors.ts';
-import type { TextTokenizer } from '../../src/text/tokenizer.ts';
 import { greedy, prompt, Rig } from './engine-rig.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
 
-/** A tokenizer whose decoding fails where a sequence has token 3 in it. */
-const failing = {
-  isVisible: () => true,
-  decode: (ids: readonly number[]) => {
-    if (ids.includes(3)) throw new RangeError('Invalid string length');
-    return ids.map((id) => String.fromCharCode(97 + id)).join('');
-  },
-  encode: () => [1],
-} as unknown as TextTokenizer;
+/** Token 3 has no text: that throws. */
+beforeEach(() => {
+  const { push } = TextOutput.prototype;
+  vi.spyOn(TextOutput.prototype, 'push').mockImplementation(function (this: TextOutput, tokenId) {
+    if (tokenId === 3) throw new RangeError('Invalid string length');
+    return push.call(this, tokenId);
+  });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
-/** Prompts of which one's answer has the token early, and one's does not. */
-const answers = (wanted: boolean) =>
-  Array.from({ length: 50 }, (_, seed) => prompt(4, seed)).filter(
-    (tokenIds) =>
-      !tokenIds.includes(3) &&
-      fakeAnswer(tokenIds, 6).includes(3) === wanted &&
-      fakeAnswer(tokenIds, 6).indexOf(3) !== 0,
-  );
+/** Prompts whose answers have the token, though not first, and prompts whose answers do not have it. */
+const prompts = Array.from({ length: 50 }, (_, seed) => prompt(4, seed));
+const bad = (i: number) => prompts.filter((tokenIds) => fakeAnswer(tokenIds, 6).indexOf(3) > 0)[i];
+const good = (i: number) => prompts.filter((tokenIds) => !fakeAnswer(tokenIds, 6).includes(3))[i];
 
 describe('what throws while tokens become text ends its request alone', () => {
-  test('the detokenizer', async () => {
-    const rig = new Rig({ tokenizer: failing });
-    rig.add('bad', answers(true)[0], { maxTokens: 6 });
-    rig.add('good', answers(false)[0], { maxTokens: 6 });
+  test('its text', async () => {
+    const rig = new Rig();
+    rig.add('bad', bad(0), { maxTokens: 6 });
+    rig.add('good', good(0), { maxTokens: 6 });
     await rig.finish();
     expect(rig.ended.get('bad')?.error).toBeInstanceOf(RangeError);
     expect(rig.ended.get('good')?.error).toBeUndefined();
-    expect(rig.tokens.get('good')).toEqual([fakeAnswer(answers(false)[0], 6)]);
-    rig.add('later', answers(false)[1], { maxTokens: 6 });
+    expect(rig.tokens.get('good')).toEqual([fakeAnswer(good(0), 6)]);
+    rig.add('later', good(1), { maxTokens: 6 });
     await rig.finish();
-    expect(rig.tokens.get('later')).toEqual([fakeAnswer(answers(false)[1], 6)]);
+    expect(rig.tokens.get('later')).toEqual([fakeAnswer(good(1), 6)]);
     expect(rig.engine.stats()).toMatchObject({ freeSlots: 3, finishedRequests: { error: 1, length: 2 } });
   });
 
@@ -45,7 +43,7 @@ describe('what throws while tokens become text ends its request alone', () => {
     const executor = new FakeExecutor(4);
     const engine = new AsyncLLMEngine({
       executor,
-      tokenizer: failing,
+      tokenizer: undefined,
       eosTokenIds: [],
       vocabSize: FAKE_VOCAB,
       maxNumSeqs: 4,
@@ -58,10 +56,10 @@ describe('what throws while tokens become text ends its request alone', () => {
       }
       return count;
     };
-    const [bad, good] = await Promise.allSettled([ask(answers(true)[0], 2), ask(answers(false)[0])]);
-    expect(bad).toMatchObject({ status: 'rejected', reason: expect.any(RangeError) });
-    expect(good).toEqual({ status: 'fulfilled', value: 6 });
-    expect(await ask(answers(false)[1], 2)).toBe(12);
+    const [failed, answered] = await Promise.allSettled([ask(bad(0), 2), ask(good(0))]);
+    expect(failed).toMatchObject({ status: 'rejected', reason: expect.any(RangeError) });
+    expect(answered).toEqual({ status: 'fulfilled', value: 6 });
+    expect(await ask(good(1), 2)).toBe(12);
     expect(engine.closed).toBeUndefined();
     engine.checkIntegrity();
   });
@@ -71,19 +69,19 @@ describe('what throws while tokens become text ends its request alone', () => {
     const onFinalState: EngineRequest['onFinalState'] = () => {
       throw new Error('no place for it');
     };
-    rig.add('bad', prompt(5), { maxTokens: 3 }, { onFinalState });
-    rig.add('good', prompt(5, 1), { maxTokens: 5 });
+    rig.add('bad', good(0), { maxTokens: 3 }, { onFinalState });
+    rig.add('good', good(1), { maxTokens: 5 });
     await rig.finish();
     expect(rig.ended.get('bad')?.error?.message).toBe('no place for it');
-    expect(rig.tokens.get('good')).toEqual([fakeAnswer(prompt(5, 1), 5)]);
+    expect(rig.tokens.get('good')).toEqual([fakeAnswer(good(1), 5)]);
     const { entries, bytes, maxBytes } = rig.engine.stats().prefixCache;
     expect(entries).toBeGreaterThan(0);
     expect(bytes).toBeLessThanOrEqual(maxBytes);
   });
 
   test('memory for a snapshot', async () => {
-    const rig = new Rig({ vocabSize: FAKE_VOCAB });
-    rig.add('bad', prompt(5), { maxTokens: 4 });
+    const rig = new Rig({ snapshotInterval: 1 });
+    rig.add('bad', good(0), { maxTokens: 6 });
     await rig.step();
     const slice = vi.spyOn(Float32Array.prototype, 'slice').mockImplementation(() => {
       throw new RangeError('Array buffer allocation failed');
@@ -93,10 +91,10 @@ describe('what throws while tokens become text ends its request alone', () => {
     } finally {
       slice.mockRestore();
     }
-    rig.add('good', prompt(5, 1), { maxTokens: 4 });
+    rig.add('good', good(1), { maxTokens: 4 });
     await rig.finish();
     expect(rig.ended.get('bad')?.error).toBeInstanceOf(RangeError);
-    expect(rig.tokens.get('good')).toEqual([fakeAnswer(prompt(5, 1), 4)]);
+    expect(rig.tokens.get('good')).toEqual([fakeAnswer(good(1), 4)]);
   });
 
   test('a listener to events ends nothing', async () => {
@@ -105,9 +103,9 @@ describe('what throws while tokens become text ends its request alone', () => {
     rig.engine.onEvent(() => {
       throw new Error('mine');
     });
-    rig.add('a', [1], { maxTokens: 2 });
+    rig.add('a', good(0), { maxTokens: 2 });
     await rig.finish();
-    expect(rig.tokens.get('a')).toEqual([fakeAnswer([1], 2)]);
+    expect(rig.tokens.get('a')).toEqual([fakeAnswer(good(0), 2)]);
     expect(error).toHaveBeenCalled();
     error.mockRestore();
   });
@@ -116,14 +114,14 @@ describe('what throws while tokens become text ends its request alone', () => {
 test('a fault of the engine itself ends what runs, and it recovers as from that of a rank', async () => {
   const second = new FakeExecutor(1);
   const rig = new Rig({ maxNumSeqs: 1, reloadExecutor: async () => second });
-  rig.add('runs', [1], { maxTokens: 5 });
-  rig.add('waits', [2], { maxTokens: 3 });
+  rig.add('runs', good(0), { maxTokens: 5 });
+  rig.add('waits', good(1), { maxTokens: 3 });
   await rig.step();
   // An answer that no executor gives.
   rig.executor.execute = async () => undefined as unknown as StepOutput;
   await rig.finish();
   expect(rig.ended.get('runs')?.error).toBeInstanceOf(TypeError);
-  expect(rig.tokens.get('waits')).toEqual([fakeAnswer([2], 3)]);
+  expect(rig.tokens.get('waits')).toEqual([fakeAnswer(good(1), 3)]);
   expect(rig.engine.stats()).toMatchObject({ recoveries: 1, freeSlots: 1 });
 });
 

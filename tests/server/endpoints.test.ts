@@ -181,7 +181,7 @@ describe('completions', () => {
     expect(least.choices[0].token_ids).toEqual(ids);
     const penalized = await complete({ prompt, max_tokens: 20, repetition_penalty: 5, return_token_ids: true });
     expect(penalized.choices[0].token_ids).not.toEqual(ids);
-    await complete({ prompt, ignore_eos: true, skip_special_tokens: false, priority: -1, top_p: 0.5 });
+    await complete({ prompt, ignore_eos: true, skip_special_tokens: false, priority: 0, top_p: 0.5 });
   });
 
   test('count usage in every event, once, or never', async () => {

@@ -27,7 +27,10 @@ export const samplingFields = {
   min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
   bad_words: z.array(z.string()).optional().describe('Strings whose tokens never come in this order.'),
   skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
-  priority: z.int().optional().describe('Lower goes first when requests wait. Default: 0.'),
+  priority: z
+    .int()
+    .optional()
+    .describe('Lower goes first when requests wait, where the server has --scheduling-policy priority. Default: 0.'),
   half_life_interval: z
     .int()
     .optional()

@@ -3,6 +3,7 @@ import { Composer } from './composer.ts';
 import { Conversation, type Turn } from './conversation.ts';
 import { byId, element } from './element.ts';
 import { MemoryPanel } from './memory-panel.ts';
+import { showModelName } from './model-name.ts';
 import { type AnswerPiece, type ModelCard, type ServerClient, ServerError, type Usage } from './server-client.ts';
 import { answerFields, type SettingsForm } from './settings.ts';
 import { Transcript } from './transcript.ts';
@@ -55,6 +56,7 @@ export class ChatPage {
       const again = element('button', { type: 'button', class: 'quiet' }, 'Try again');
       again.addEventListener('click', () => void this.start());
       welcome.setAttribute('role', 'alert');
+      welcome.classList.add('failure');
       welcome.textContent = this.#explain(error);
       suggestions.replaceChildren(again);
       return;
@@ -65,9 +67,9 @@ export class ChatPage {
     this.#conversation.mode = mode;
     this.#composer.setMode(mode);
     this.#settings.setMode(mode);
-    byId('model-name', HTMLElement).textContent = this.#model.id;
-    document.title = `${this.#model.id} – mamba2`;
+    showModelName(this.#model.id);
     welcome.removeAttribute('role');
+    welcome.classList.remove('failure');
     welcome.textContent = WELCOME[manner];
     suggestions.replaceChildren(...SUGGESTIONS[manner].map((text) => this.#suggestion(text)));
   }
@@ -139,6 +141,7 @@ export class ChatPage {
       this.#transcript.remember(moment);
       this.#memory.add(moment);
     }
+    view.draw();
     this.#memory.update();
   }
 

@@ -7,6 +7,8 @@ import { tokensInWords } from './scale.ts';
 
 /** Reports that the live picture is an average of: single tokens differ much. */
 const LIVE_REPORTS = 8;
+/** Where the style has the picture above the conversation. */
+const NARROW = '(max-width: 52rem)';
 /** Between two updates of what is read and not seen, in milliseconds. */
 const TABLE_PAUSE = 400;
 
@@ -23,6 +25,7 @@ export class MemoryPanel {
   readonly #details = byId('memory-numbers', HTMLDetailsElement);
   readonly #canvas = byId('memory-map', HTMLCanvasElement);
   readonly #map = new MemoryMap(this.#canvas);
+  readonly #toggle = byId('memory-toggle', HTMLButtonElement);
   readonly #histogram = new MemoryHistogram(byId('memory-histogram', HTMLCanvasElement));
   /** Of the answer that comes or came last. */
   readonly #history = new MomentHistory();
@@ -41,6 +44,9 @@ export class MemoryPanel {
     };
     this.#slider.addEventListener('input', () => this.choose(this.#history.moments[this.#slider.valueAsNumber]));
     this.#details.addEventListener('toggle', () => this.#fillTable());
+    this.#toggle.addEventListener('click', () => this.#fold(!this.#isFolded));
+    // A narrow page has the picture above the conversation, which needs the room more.
+    this.#fold(matchMedia(NARROW).matches);
   }
 
   /** An answer begins. */
@@ -80,6 +86,17 @@ export class MemoryPanel {
 
   get chosen(): Moment | undefined {
     return this.#chosen;
+  }
+
+  get #isFolded(): boolean {
+    return this.#root.dataset.folded === 'true';
+  }
+
+  /** Only a narrow page folds: see the style. */
+  #fold(isFolded: boolean): void {
+    this.#root.dataset.folded = `${isFolded}`;
+    this.#toggle.setAttribute('aria-expanded', `${!isFolded}`);
+    this.#toggle.textContent = isFolded ? 'Show' : 'Hide';
   }
 
   #showLive(): void {

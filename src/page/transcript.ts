@@ -14,8 +14,11 @@ export class Transcript {
   readonly #root = byId('transcript', HTMLElement);
   readonly #scroller = byId('scroller', HTMLElement);
   readonly #history = new MomentHistory();
-  readonly #momentOf = new Map<HTMLElement, Moment>();
-  #marked: readonly HTMLElement[] = [];
+  /** By the keys of tokens. */
+  readonly #momentOf = new Map<string, Moment>();
+  /** Turns that there have been. */
+  #numTurns = 0;
+  #marked: Moment | undefined;
 
   constructor() {
     this.#root.addEventListener('pointerover', (event) => {
@@ -29,7 +32,7 @@ export class Transcript {
   }
 
   add(question: string, mode: 'chat' | 'text'): TurnView {
-    const view = new TurnView(question, mode);
+    const view = new TurnView(`${this.#numTurns++}`, question, mode);
     this.#root.append(view.root);
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     return view;
@@ -45,24 +48,30 @@ export class Transcript {
     this.#root.replaceChildren();
     this.#history.clear();
     this.#momentOf.clear();
+    this.#marked = undefined;
   }
 
-  /** Makes a change, and keeps the end in sight for who was there. */
+  /** Makes a change, and keeps the end in sight for a reader who is there. */
   grow(change: () => void): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
     change();
+    // Elements that were made anew may belong to what is marked.
+    if (this.#marked) this.mark(this.#marked);
     if (isNear) this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
   /** Marks the tokens whose moment is shown. */
   mark(moment: Moment | undefined): void {
-    for (const token of this.#marked) token.classList.remove('marked');
-    this.#marked = moment?.tokens ?? [];
-    for (const token of this.#marked) token.classList.add('marked');
+    for (const token of this.#root.querySelectorAll('.token.marked')) token.classList.remove('marked');
+    this.#marked = moment;
+    for (const key of moment?.tokens ?? []) {
+      for (const token of this.#root.querySelectorAll(`[data-token="${key}"]`)) token.classList.add('marked');
+    }
   }
 
   #momentAt(target: EventTarget | null): Moment | undefined {
-    return target instanceof HTMLElement ? this.#momentOf.get(target) : undefined;
+    const key = target instanceof HTMLElement ? target.dataset.token : undefined;
+    return key === undefined ? undefined : this.#momentOf.get(key);
   }
 }

@@ -1,4 +1,6 @@
+import { AnswerView } from './answer-view.ts';
 import { element } from './element.ts';
+import { copyText } from './markdown.ts';
 import { type MemoryReport, memoryReport } from './memory-report.ts';
 import type { Moment } from './moment.ts';
 import type { AnswerPiece } from './server-client.ts';
@@ -6,44 +8,53 @@ import type { AnswerPiece } from './server-client.ts';
 /** One turn in the transcript. */
 export class TurnView {
   readonly root: HTMLElement;
-  readonly #answer: HTMLElement;
+  readonly #name: string;
+  readonly #answer: AnswerView;
   readonly #footer = element('footer', { class: 'turn-footer' });
-  /** Tokens since the last report, whose own comes with the next. */
-  #pending: HTMLElement[] = [];
-  /** Parts of the answer that were there before it went on. */
+  /** Tokens since the last report, which belong to the next one. */
+  #pending: { readonly key: string; readonly text: string }[] = [];
+  #numTokens = 0;
+  /** Pieces of the answer that were there before it was continued. */
   #kept = 0;
 
-  constructor(question: string, mode: 'chat' | 'text') {
-    this.#answer = element('div', { class: 'answer' });
+  /** @param name tells the turn's tokens from those of other turns. */
+  constructor(name: string, question: string, mode: 'chat' | 'text') {
+    this.#name = name;
+    this.#answer = new AnswerView({ isMarkdown: mode === 'chat' });
     const asked = element('div', { class: 'question' }, question);
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
     this.root = element('article', { class: `turn ${mode}`, 'aria-label': label });
     // A text and what follows are one.
-    if (mode === 'chat') this.root.append(asked, this.#answer, this.#footer);
-    else this.root.append(element('div', { class: 'text' }, asked, this.#answer), this.#footer);
+    if (mode === 'chat') this.root.append(asked, this.#answer.root, this.#footer);
+    else this.root.append(element('div', { class: 'text' }, asked, this.#answer.root), this.#footer);
   }
 
   begin(): void {
     this.root.setAttribute('aria-busy', 'true');
     this.#footer.replaceChildren();
     this.#pending = [];
-    this.#kept = this.#answer.childNodes.length;
+    this.#kept = this.#answer.length;
   }
 
-  /** → the moment that it completes. A report is about the tokens in front of the piece that it comes with. */
+  /** → the moment that it completes. A report is about the tokens before the piece that it comes with. */
   add({ text, halfLives }: AnswerPiece): Moment | undefined {
     const moment = halfLives && this.#moment(memoryReport(halfLives));
     if (text !== '') {
-      const token = element('span', { class: 'token' }, text);
-      this.#answer.append(token);
-      this.#pending.push(token);
+      const key = `${this.#name}.${this.#numTokens++}`;
+      this.#answer.add(text, key);
+      this.#pending.push({ key, text });
     }
     return moment;
   }
 
+  /** Shows what was added. */
+  draw(): void {
+    this.#answer.draw();
+  }
+
   end(note: string, ...actions: readonly HTMLElement[]): void {
     this.root.removeAttribute('aria-busy');
-    this.#footer.replaceChildren(element('span', { class: 'note' }, note), ...actions);
+    this.#footer.replaceChildren(element('span', { class: 'note' }, note), ...this.#copyButton(), ...actions);
   }
 
   fail(message: string, ...actions: readonly HTMLElement[]): void {
@@ -54,11 +65,22 @@ export class TurnView {
 
   /** Takes back what came since it began. */
   takeBack(): void {
-    this.#answer.replaceChildren(...[...this.#answer.childNodes].slice(0, this.#kept));
+    this.#answer.truncate(this.#kept);
+  }
+
+  #copyButton(): HTMLButtonElement[] {
+    if (this.#answer.text === '') return [];
+    const button = element('button', { type: 'button', class: 'quiet copy-answer' }, 'Copy');
+    button.addEventListener('click', () => void copyText(this.#answer.text, button));
+    return [button];
   }
 
   #moment(report: MemoryReport): Moment {
-    const moment = { report, tokens: this.#pending };
+    const moment = {
+      report,
+      text: this.#pending.map(({ text }) => text).join(''),
+      tokens: this.#pending.map(({ key }) => key),
+    };
     this.#pending = [];
     return moment;
   }

@@ -1,29 +1,35 @@
-import type { LLM, ProgressEvent } from '../index.ts';
+import type { GenerationChunk, LLM, ProgressEvent } from '../index.ts';
 import { byId } from '../page/element.ts';
+import { showModelName } from '../page/model-name.ts';
+import { ChatSheet } from './chat-sheet.ts';
 import { FactsView } from './facts-view.ts';
+import { forgetFailedLoad } from './forget-failed-load.ts';
+import { loadBeside, type RunningModel } from './load-beside.ts';
 import { LoadProgress } from './load-progress.ts';
-import { loadWithFallback } from './load-with-fallback.ts';
+import { ModeSwitch } from './mode-switch.ts';
 import { type ModelChoice, ModelForm } from './model-form.ts';
 import { SamplingForm } from './sampling-form.ts';
 import { Speed } from './speed.ts';
 import { StoredList } from './stored-list.ts';
 import { TextSheet } from './text-sheet.ts';
 
-/** The page: loads a model into this browser and generates with it. */
+/** The page: loads a model into this browser, and chats with it or lets it continue texts. */
 export class Playground {
   readonly #model = new ModelForm();
   readonly #sampling = new SamplingForm();
   readonly #stored = new StoredList();
   readonly #facts = new FactsView();
-  readonly #sheet = new TextSheet();
+  readonly #text = new TextSheet();
+  readonly #chat = new ChatSheet();
+  readonly #mode = new ModeSwitch();
   readonly #prompt = byId('prompt', HTMLTextAreaElement);
   readonly #generate = byId('generate', HTMLButtonElement);
   readonly #stop = byId('stop', HTMLButtonElement);
   readonly #progress = byId('progress', HTMLProgressElement);
   readonly #loadText = byId('load-text', HTMLElement);
-  #llm: LLM | undefined;
+  #running: RunningModel | undefined;
   #loading: AbortController | undefined;
-  #running: AbortController | undefined;
+  #answering: AbortController | undefined;
 
   constructor() {
     this.#model.onLoad = (choice) => void this.#load(choice);
@@ -31,16 +37,22 @@ export class Playground {
     this.#stored.onChoose = (source) => {
       this.#model.source = source;
     };
+    this.#mode.onNewConversation = () => {
+      this.#answering?.abort();
+      this.#chat.clear();
+    };
     byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#run();
     });
     this.#prompt.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void this.#run();
+      if (event.key !== 'Enter' || event.isComposing || !this.#mode.sends(event)) return;
+      event.preventDefault();
+      void this.#run();
     });
-    this.#stop.addEventListener('click', () => this.#running?.abort());
+    this.#stop.addEventListener('click', () => this.#answering?.abort());
     document.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') this.#running?.abort();
+      if (event.key === 'Escape') this.#answering?.abort();
     });
   }
 
@@ -49,40 +61,48 @@ export class Playground {
     await Promise.all([this.#stored.refresh(), this.#load(this.#model.choice)]);
   }
 
-  async #load({ source, options }: ModelChoice): Promise<void> {
+  /** The model that runs stays until another has loaded. */
+  async #load(choice: ModelChoice): Promise<void> {
     if (this.#loading) return;
     const loading = new AbortController();
     this.#loading = loading;
-    this.#running?.abort();
     this.#model.setBusy(true);
-    this.#generate.disabled = true;
     this.#loadText.classList.remove('failure');
-    this.#facts.clear();
-    try {
-      // Two models at once may be more than a page can hold.
-      await this.#llm?.dispose();
-      this.#llm = undefined;
-      const progress = new LoadProgress();
-      const onProgress = (event: ProgressEvent) => {
-        progress.add(event);
-        this.#showProgress(progress);
-      };
+    const wasStored = await this.#stored.names();
+    const progress = new LoadProgress();
+    const onProgress = (event: ProgressEvent) => {
+      progress.add(event);
       this.#showProgress(progress);
-      const loaded = await loadWithFallback(source, { ...options, onProgress, signal: loading.signal });
-      this.#llm = loaded.llm;
-      this.#facts.showModel(loaded, progress, options.dtype ?? 'auto');
-      byId('model-name', HTMLElement).textContent = source;
-      this.#generate.disabled = false;
+    };
+    try {
+      this.#showProgress(progress);
+      const watch = { onProgress, signal: loading.signal };
+      const loaded = await loadBeside(choice, this.#running, watch, (restored) => this.#begin(restored));
+      this.#begin(loaded);
+      this.#facts.showModel(loaded, progress, choice.options.dtype ?? 'auto');
       this.#loadText.textContent = 'Ready.';
     } catch (error) {
       const isCancelled = loading.signal.aborted;
       this.#loadText.classList.toggle('failure', !isCancelled);
       this.#loadText.textContent = isCancelled ? 'Cancelled; what was fetched is kept.' : messageOf(error);
+      if (!wasStored.has(choice.source)) await forgetFailedLoad(choice.source, error);
     }
     this.#loading = undefined;
     this.#progress.hidden = true;
     this.#model.setBusy(false);
     await this.#stored.refresh();
+  }
+
+  /** @param model what runs from now on; undefined: nothing does. */
+  #begin(model: RunningModel | undefined): void {
+    this.#answering?.abort();
+    this.#running = model;
+    this.#generate.disabled = model === undefined;
+    this.#facts.clear();
+    if (model === undefined) return;
+    showModelName(model.choice.source);
+    this.#mode.setModel(model.llm.hasChatTemplate);
+    this.#chat.clear();
   }
 
   #showProgress(progress: LoadProgress): void {
@@ -92,28 +112,41 @@ export class Playground {
   }
 
   async #run(): Promise<void> {
-    const llm = this.#llm;
-    if (llm === undefined || this.#running) return;
-    const running = new AbortController();
-    this.#running = running;
+    const llm = this.#running?.llm;
+    const prompt = this.#prompt.value;
+    const { mode } = this.#mode;
+    if (llm === undefined || this.#answering || (mode === 'chat' && prompt.trim() === '')) return;
+    const answering = new AbortController();
+    this.#answering = answering;
     this.#generate.hidden = true;
     this.#stop.hidden = false;
-    const prompt = this.#prompt.value;
-    this.#sheet.begin(prompt);
+    const sheet = mode === 'chat' ? this.#chat : this.#text;
     const speed = new Speed(performance.now());
     try {
-      for await (const { text } of llm.generate(prompt, { ...this.#sampling.values, signal: running.signal })) {
+      for await (const { text } of this.#answer(llm, prompt, answering.signal)) {
         speed.add(performance.now());
-        this.#sheet.add(text);
+        sheet.add(text);
         this.#facts.showSpeed(speed);
       }
+      sheet.end(speed.note());
     } catch (error) {
-      if (!running.signal.aborted) this.#sheet.fail(messageOf(error));
+      if (answering.signal.aborted) sheet.end('Stopped.');
+      else sheet.fail(messageOf(error));
     }
     this.#facts.showMemory(llm);
-    this.#running = undefined;
+    this.#answering = undefined;
     this.#generate.hidden = false;
     this.#stop.hidden = true;
+  }
+
+  #answer(llm: LLM, prompt: string, signal: AbortSignal): AsyncIterable<GenerationChunk> {
+    const options = { ...this.#sampling.values, signal };
+    if (this.#mode.mode === 'chat') {
+      this.#prompt.value = '';
+      return llm.chat(this.#chat.ask(prompt), options);
+    }
+    this.#text.begin(prompt);
+    return llm.generate(prompt, options);
   }
 }
 

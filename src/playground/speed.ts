@@ -26,4 +26,11 @@ export class Speed {
   get firstToken(): number | undefined {
     return this.#first === undefined ? undefined : this.#first - this.#begin;
   }
+
+  /** A line for people. */
+  note(): string {
+    const perSecond = this.tokensPerSecond;
+    const count = `${this.#count} ${this.#count === 1 ? 'token' : 'tokens'}`;
+    return perSecond === undefined ? count : `${count} · ${Math.round(perSecond)} a second`;
+  }
 }

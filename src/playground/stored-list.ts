@@ -1,5 +1,6 @@
 import { deleteStoredModel, type StoredModel, storedModels } from '../index.ts';
 import { byId, element } from '../page/element.ts';
+import { shortModelName } from '../page/model-name.ts';
 import { formatBytes } from './sizes.ts';
 
 /** The models that this browser stores for this site. */
@@ -13,6 +14,11 @@ export class StoredList {
     const models = await storedModels();
     this.#section.hidden = models.length === 0;
     this.#list.replaceChildren(...models.map((model) => this.#item(model)));
+  }
+
+  /** What the stored models were loaded as. */
+  async names(): Promise<ReadonlySet<string>> {
+    return new Set((await storedModels()).map(({ name }) => name));
   }
 
   #item(model: StoredModel): HTMLLIElement {
@@ -30,7 +36,7 @@ export class StoredList {
     return element(
       'li',
       {},
-      element('span', { class: 'name', title: location }, name),
+      element('span', { class: 'name', title: location }, shortModelName(name)),
       element('span', { class: 'note' }, size),
       choose,
       remove,

@@ -6,6 +6,7 @@ export class TextSheet {
   readonly #prompt = byId('prompt-text', HTMLElement);
   readonly #answer = byId('answer-text', HTMLElement);
   readonly #failure = byId('failure', HTMLElement);
+  readonly #note = byId('text-note', HTMLElement);
   /** Came since the last frame. */
   #pending = '';
   #isDrawing = false;
@@ -14,6 +15,7 @@ export class TextSheet {
     this.#prompt.textContent = prompt;
     this.#answer.textContent = '';
     this.#failure.textContent = '';
+    this.#note.textContent = '';
     this.#pending = '';
   }
 
@@ -23,6 +25,10 @@ export class TextSheet {
     this.#isDrawing = true;
     // Tokens may come faster than frames.
     requestAnimationFrame(() => this.#draw());
+  }
+
+  end(note: string): void {
+    this.#note.textContent = note;
   }
 
   fail(message: string): void {

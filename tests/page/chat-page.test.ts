@@ -189,14 +189,146 @@ describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
     const page = await visit({ width: 360, height: 700 });
     await page.set({ maxTokens: 60 });
     await page.write(PROMPT);
+    expect(await page.page.isVisible('#memory-map')).toBe(false);
+    await page.page.tap('#memory-toggle');
+    expect(await page.page.getAttribute('#memory-toggle', 'aria-expanded')).toBe('true');
     expect(await page.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
-    for (const selector of ['#input', '#send', '#memory-map', '#open-settings', '.turn']) {
+    for (const selector of ['#input', '#send', '#memory-map', '#open-settings', '#model-name', '.turn']) {
       const box = await page.page.locator(selector).boundingBox();
       expect(box?.x, selector).toBeGreaterThanOrEqual(0);
       expect((box?.x ?? 0) + (box?.width ?? 999), selector).toBeLessThanOrEqual(360);
     }
     await page.page.tap('.token >> nth=3');
     expect(await page.text('#memory-title')).toMatch(/^Reading “/);
+    await page.page.tap('#memory-toggle');
+    expect(await page.page.isVisible('#memory-map')).toBe(false);
+  });
+
+  test('leads to the playground, which leads back', async () => {
+    const page = await visit();
+    await page.page.click('.bar a[href="playground/"]');
+    await page.page.waitForSelector('#model-form');
+    await page.page.click('#server-page');
+    await page.page.waitForSelector('#memory-map');
+  });
+});
+
+describe.runIf(runs)('answers in Markdown', { timeout: 180_000 }, () => {
+  let browser: Browser;
+  let server: TestServer;
+
+  beforeAll(async () => {
+    browser = await startChromium(executable ?? '');
+    server = await startServer({ chatTemplate: CHAT_TEMPLATE, modelNames: ['org/some-model'] });
+  }, 180_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+  });
+
+  /** A page whose server answers with these pieces of text, each with a report of half-lives. */
+  async function answered(pieces: readonly string[]): Promise<PageUnderTest> {
+    const page = await PageUnderTest.open(browser, `${server.url}/`);
+    await page.page.waitForFunction(() => document.getElementById('model-name')?.textContent === 'some-model');
+    const events = [...pieces, ''].map((content, i) => ({
+      choices: [
+        {
+          delta: { content },
+          half_lives: [[i + 1, 2]],
+          finish_reason: content === '' ? 'stop' : null,
+        },
+      ],
+    }));
+    const body = [...events.map((event) => JSON.stringify(event)), '[DONE]']
+      .map((data) => `data: ${data}\n\n`)
+      .join('');
+    await page.page.route('**/v1/chat/completions', (route) => route.fulfill({ status: 200, body }));
+    await page.write('Hello');
+    return page;
+  }
+
+  const ANSWER = [
+    '# A title\n\nSome **bold** and *soft* `code`, a [link](https://example.com/).\n\n',
+    '```ts\nconst a = 1 < 2 && "x";\n\n  indented();\n```\n\n',
+    '1. one\n2. two\n   - deep\n\n> quoted\n\n| a | b |\n| - | - |\n| 1 | 2 |\n',
+  ].join('');
+
+  test('have headings, emphasis, code, lists, quotes, tables and links', async () => {
+    const page = await answered(ANSWER.split(/(?<=\s)/));
+    const { page: view } = page;
+    expect(await page.text('.answer h3')).toBe('A title');
+    expect(await page.text('.answer strong')).toBe('bold');
+    expect(await page.text('.answer p code')).toBe('code');
+    expect(await page.text('.answer pre code')).toBe('const a = 1 < 2 && "x";\n\n  indented();');
+    expect(await page.text('.code-bar span')).toBe('ts');
+    expect(await view.locator('.answer ol > li').count()).toBe(2);
+    expect(await page.text('.answer ul li')).toBe('deep');
+    expect(await page.text('.answer blockquote')).toBe('quoted');
+    expect(await view.locator('.answer td').allTextContents()).toEqual(['1', '2']);
+    expect(await view.getAttribute('.answer a', 'href')).toBe('https://example.com/');
+    expect(page.complaints).toEqual([]);
+  });
+
+  test('look the same however they were cut', async () => {
+    const looks = [];
+    for (const pieces of [[ANSWER], [...ANSWER], ANSWER.split(/(?<=\n)/)]) {
+      const page = await answered(pieces);
+      looks.push(
+        await page.page.locator('.answer').evaluate((answer) => {
+          for (const token of answer.querySelectorAll('.token')) token.replaceWith(...token.childNodes);
+          answer.normalize();
+          return answer.innerHTML;
+        }),
+      );
+    }
+    expect(new Set(looks).size).toBe(1);
+  });
+
+  test('never become markup of the page, whatever the model writes', async () => {
+    const hostile = [
+      '<img src=x onerror="document.title=1"> <script>document.title=1</script>\n\n',
+      '[a](javascript:document.title=1) [b](data:text/html,x) ![c](https://example.com/pixel.png)\n\n',
+      '<div onclick="document.title=1">block</div>\n\n`<b>` &lt;i&gt;\n',
+    ];
+    const page = await answered(hostile);
+    const elements = await page.page.locator('.answer').evaluate((answer) => ({
+      names: [...new Set([...answer.querySelectorAll('*')].map(({ localName }) => localName))].sort(),
+      links: [...answer.querySelectorAll('a')].map(({ href }) => href),
+      text: answer.textContent ?? '',
+    }));
+    expect(elements.names).toEqual(['a', 'code', 'p', 'span']);
+    expect(elements.links).toEqual(['https://example.com/pixel.png']);
+    for (const shown of ['<script>document.title=1</script>', 'onerror', '<div onclick', '<b>', '<i>']) {
+      expect(elements.text).toContain(shown);
+    }
+    expect(await page.page.title()).not.toBe('1');
+    expect(page.complaints).toEqual([]);
+  });
+
+  test('are copied as a whole, and code by itself', async () => {
+    const page = await answered([ANSWER]);
+    await page.page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    const copied = () => page.page.evaluate(() => navigator.clipboard.readText());
+    await page.page.click('.code-bar .copy');
+    await page.page.waitForFunction(() => document.querySelector('.code-bar .copy')?.textContent === 'Copied');
+    expect(await copied()).toBe('const a = 1 < 2 && "x";\n\n  indented();');
+    await page.page.click('.copy-answer');
+    await page.page.waitForFunction(() => document.querySelector('.copy-answer')?.textContent === 'Copied');
+    expect(await copied()).toBe(ANSWER);
+  });
+
+  test('still lead from each word to what was remembered when it was read', async () => {
+    const page = await answered(['Some ', '**bo', 'ld** ', 'words.']);
+    for (const [text, moment] of [
+      ['Some ', 'Some␣'],
+      ['bo', '**bo'],
+      ['ld', 'ld**␣'],
+      ['words.', 'words.'],
+    ]) {
+      await page.page.locator('.token', { hasText: new RegExp(`^${text}$`) }).hover();
+      expect(await page.text('#memory-title')).toBe(`Reading “${moment}”`);
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { memoryReport } from '../../src/page/memory-report.ts';
 import { MomentHistory } from '../../src/page/moment.ts';
 
-const moment = (heads: number) => ({ report: memoryReport([new Array<number>(heads).fill(1)]), tokens: [] });
+const moment = (heads: number) => ({ report: memoryReport([new Array<number>(heads).fill(1)]), text: '', tokens: [] });
 
 test('a history drops the oldest when it holds too many numbers, but never the latest', () => {
   const history = new MomentHistory(10);

@@ -13,7 +13,11 @@ describe('the page', () => {
     const policy = response.headers.get('content-security-policy') ?? '';
     expect(policy).toContain("default-src 'none'");
     expect(policy).not.toContain('unsafe');
-    const html = await response.text();
+    const text = await response.text();
+    const [importMap] = /<script type="importmap">.*?<\/script>/s.exec(text) ?? [''];
+    const html = text.replace(importMap, '');
+    expect(JSON.parse(importMap.replace(/<[^>]*>/g, ''))).toEqual({ imports: { marked: './page/marked.js' } });
+    expect((await server.get('/page/marked.js')).status).toBe(200);
     expect(html).not.toMatch(/<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=/);
     const parts = [...html.matchAll(/(?:src|href)="(page\/[^"]+)"/g)].map(([, path]) => path);
     expect(parts.length).toBeGreaterThan(2);

@@ -33,24 +33,29 @@ export async function describeGpu(): Promise<GpuInfo> {
 /** @param nodeOptions of the `webgpu` package in Node. @throws UnsupportedDeviceError */
 export async function findGpu(nodeOptions: readonly string[] = NODE_OPTIONS): Promise<GPU> {
   if (globalThis.navigator?.gpu) return navigator.gpu;
-  if (globalThis.process?.versions?.node === undefined) {
+  if (!isNode()) {
     throw new UnsupportedDeviceError(
-      'This browser has no WebGPU here.',
-      "It needs a secure page (https or localhost). Use the device 'cpu' otherwise.",
+      'This browser offers no WebGPU to this page.',
+      "It takes a secure page (https or localhost) and a browser that has it: Chrome or Edge 113, Safari 26, Firefox 141, or newer. Use the device 'cpu' otherwise.",
     );
   }
   const { createNodeGpu } = await import('./node-gpu.ts');
   return createNodeGpu(nodeOptions);
 }
 
+function isNode(): boolean {
+  return globalThis.process?.versions?.node !== undefined;
+}
+
+const NODE_ADVICE = "On Linux it needs a Vulkan loader and driver (libvulkan1). Use the device 'cpu' otherwise.";
+const BROWSER_ADVICE =
+  "The browser has WebGPU, but no GPU that it may use: see chrome://gpu or about:support. Use the device 'cpu' otherwise.";
+
 /** @throws UnsupportedDeviceError when there is none. */
 export async function requestAdapter(gpu: GPU): Promise<GPUAdapter> {
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (adapter) return adapter;
-  throw new UnsupportedDeviceError(
-    'WebGPU finds no GPU here.',
-    "On Linux it needs a Vulkan loader and driver (libvulkan1). Use the device 'cpu' otherwise.",
-  );
+  throw new UnsupportedDeviceError('WebGPU finds no GPU here.', isNode() ? NODE_ADVICE : BROWSER_ADVICE);
 }
 
 export function gpuInfo({ info }: GPUAdapter): GpuInfo {

@@ -1,7 +1,7 @@
 import { serializeError } from '../../distributed/serialized-error.ts';
 import { answerQuestion } from '../remote-files.ts';
 import type { FilesMessage, FilesRequest } from './files-protocol.ts';
-import { modelFolder, modelLock, storedModelsFolder } from './model-folder.ts';
+import { modelFolder, modelLock, removeModelFolder, storedModelsFolder } from './model-folder.ts';
 import { OpfsFolder } from './storage-folder.ts';
 import { StoredFiles } from './stored-files.ts';
 
@@ -53,7 +53,9 @@ class FilesHost {
 
   async #close(): Promise<void> {
     this.#closing.abort();
-    await (await this.#files)?.close();
+    const files = await this.#files;
+    await files?.close();
+    if (files?.isEmpty) await removeModelFolder(files.location);
   }
 }
 

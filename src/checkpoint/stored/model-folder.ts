@@ -15,6 +15,12 @@ export async function modelFolder(
   return root.getDirectoryHandle(await folderName(location), options);
 }
 
+/** Deletes the folder of one model. The caller holds the model's lock. */
+export async function removeModelFolder(location: string): Promise<void> {
+  const root = await storedModelsFolder({ create: false });
+  await root.removeEntry(await folderName(location), { recursive: true });
+}
+
 /** The Web Lock that whoever reads, writes or deletes a stored model holds. */
 export async function modelLock(location: string): Promise<string> {
   return lockOf(await folderName(location));

@@ -99,6 +99,11 @@ export class StoredFiles implements ModelFiles {
     return [];
   }
 
+  /** Whether nothing of the model is stored: its folder is of no use. */
+  get isEmpty(): boolean {
+    return this.#opened.size === 0 && [...this.#records.values()].every((record) => 'isAbsent' in record);
+  }
+
   /** Ends downloads; what was received is kept. */
   async close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -257,6 +262,7 @@ export class StoredFiles implements ModelFiles {
   /** Writes down what is stored, after what it is about is on disk. */
   #remember(): void {
     const write = async () => {
+      if (this.isEmpty) return;
       for (const [file, source] of this.#opened) this.#records.set(file, source.flush());
       const files = Object.fromEntries(this.#records);
       await this.#recordFile.write({ location: this.location, name: this.#name, lastUsed: Date.now(), files });

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Context } from 'hono';
 import { HttpError } from '../http-error.ts';
+import { importMapHash } from '../import-map.ts';
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -65,11 +65,9 @@ function rangeOf(header: string | undefined, size: number): { begin: number; end
 
 /** Scripts of its own and the page's import map; models from anywhere. */
 function policy(html: string): string {
-  const importMap = /<script type="importmap">(.*?)<\/script>/s.exec(html)?.[1] ?? '';
-  const hash = createHash('sha256').update(importMap).digest('base64');
   return [
     "default-src 'none'",
-    `script-src 'self' 'wasm-unsafe-eval' 'sha256-${hash}'`,
+    `script-src 'self' 'wasm-unsafe-eval' ${importMapHash(html)}`,
     "worker-src 'self'",
     "style-src 'self'",
     "img-src 'self'",

@@ -1,0 +1,15 @@
+import { byId } from './element.ts';
+
+/** What people call a model: the last part of its path, URL or hub id. */
+export function shortModelName(name: string): string {
+  const parts = name.split(/[\\/]/).filter((part) => part !== '' && part !== '.' && part !== '..');
+  return parts.at(-1) ?? name;
+}
+
+/** Names the model in the bar and in the tab; all of its path shows when the reader points at it. */
+export function showModelName(name: string): void {
+  const place = byId('model-name', HTMLElement);
+  place.textContent = shortModelName(name);
+  place.title = name;
+  document.title = `${shortModelName(name)} – mamba2`;
+}

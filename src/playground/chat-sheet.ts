@@ -1,0 +1,62 @@
+import type { ChatMessage } from '../index.ts';
+import { Batcher } from '../page/batcher.ts';
+import { Conversation, type Turn } from '../page/conversation.ts';
+import { byId } from '../page/element.ts';
+import { TurnView } from '../page/turn-view.ts';
+
+/** From the bottom, in pixels: a reader who is that close wants to see what comes. */
+const NEAR = 80;
+
+/** A conversation with the model, for models with a chat template. */
+export class ChatSheet {
+  readonly #root = byId('transcript', HTMLElement);
+  readonly #scroller = byId('scroller', HTMLElement);
+  readonly #conversation = new Conversation();
+  readonly #batcher = new Batcher((texts: readonly string[]) => this.#draw(texts));
+  #turn: Turn | undefined;
+  #view: TurnView | undefined;
+  #numTurns = 0;
+
+  /** Begins a turn. → the conversation so far, for the model to answer */
+  ask(question: string): readonly ChatMessage[] {
+    this.#turn = this.#conversation.begin(question);
+    this.#view = new TurnView(`${this.#numTurns++}`, question, 'chat');
+    this.#root.append(this.#view.root);
+    this.#view.begin();
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    const asked = this.#conversation.question('');
+    return 'messages' in asked ? asked.messages.map((message) => ({ ...message })) : [];
+  }
+
+  /** Text of the answer as it comes. */
+  add(text: string): void {
+    if (this.#turn) this.#turn.answer += text;
+    this.#batcher.add(text);
+  }
+
+  end(note: string): void {
+    this.#batcher.flush();
+    this.#view?.end(note);
+  }
+
+  fail(message: string): void {
+    this.#batcher.flush();
+    this.#view?.fail(message);
+  }
+
+  clear(): void {
+    this.#batcher.flush();
+    this.#conversation.clear();
+    this.#root.replaceChildren();
+    this.#turn = undefined;
+    this.#view = undefined;
+  }
+
+  #draw(texts: readonly string[]): void {
+    const { scrollTop, clientHeight, scrollHeight } = this.#scroller;
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
+    for (const text of texts) this.#view?.add({ text });
+    this.#view?.draw();
+    if (isNear) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+}

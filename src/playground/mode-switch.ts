@@ -1,0 +1,56 @@
+import { byId } from '../page/element.ts';
+
+type Mode = 'chat' | 'text';
+
+const HINTS = {
+  chat: 'Enter sends, Shift+Enter begins a line, Escape stops. Nothing that you write leaves this page.',
+  text: 'Ctrl+Enter generates, Escape stops. Nothing that you write leaves this page.',
+} as const;
+
+/** Whether the page chats with the model or lets it continue a text. Models without a chat template only do the latter. */
+export class ModeSwitch {
+  onNewConversation: () => void = () => {};
+  readonly #switch = byId('mode', HTMLFieldSetElement);
+  readonly #chat = byId('mode-chat', HTMLInputElement);
+  readonly #text = byId('mode-text', HTMLInputElement);
+  readonly #prompt = byId('prompt', HTMLTextAreaElement);
+  readonly #new = byId('new-conversation', HTMLButtonElement);
+  /** What each mode's prompt was when the other was chosen. */
+  readonly #prompts = { chat: '', text: this.#prompt.value };
+  #mode: Mode = 'text';
+
+  constructor() {
+    for (const input of [this.#chat, this.#text]) input.addEventListener('change', () => this.#choose());
+    this.#new.addEventListener('click', () => this.onNewConversation());
+    this.#choose();
+  }
+
+  get mode(): Mode {
+    return this.#mode;
+  }
+
+  /** Whether Enter, with what is pressed besides, sends. */
+  sends({ ctrlKey, metaKey, shiftKey }: KeyboardEvent): boolean {
+    return this.#mode === 'chat' ? !shiftKey : ctrlKey || metaKey;
+  }
+
+  setModel(canChat: boolean): void {
+    this.#switch.hidden = !canChat;
+    (canChat ? this.#chat : this.#text).checked = true;
+    this.#choose();
+  }
+
+  #choose(): void {
+    const mode = this.#chat.checked ? 'chat' : 'text';
+    this.#prompts[this.#mode] = this.#prompt.value;
+    this.#mode = mode;
+    this.#prompt.value = this.#prompts[mode];
+    this.#prompt.classList.toggle('code', mode === 'text');
+    this.#prompt.placeholder = mode === 'chat' ? 'Ask something' : 'A text to continue';
+    this.#new.hidden = mode === 'text';
+    byId('transcript', HTMLElement).hidden = mode === 'text';
+    byId('text', HTMLElement).hidden = mode === 'chat';
+    byId('generate', HTMLButtonElement).textContent = mode === 'chat' ? 'Send' : 'Generate';
+    byId('hint', HTMLElement).textContent = HINTS[mode];
+  }
+}

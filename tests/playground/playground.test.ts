@@ -1,15 +1,25 @@
 import { execFile } from 'node:child_process';
+import { cp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { LLM } from '../../src/engine/llm.ts';
 import { findChromium, startChromium } from '../browser/chromium.ts';
 import { ROOT } from '../browser/site.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
-import { expectedCases } from '../cli/tiny-dts.ts';
-import { startServer, type TestServer } from '../server/test-server.ts';
+import { expectedCases, TINY_DTS } from '../cli/tiny-dts.ts';
+import { CHAT_TEMPLATE, startServer, type TestServer } from '../server/test-server.ts';
 import { StaticServer } from '../static-server.ts';
 
 const executable = findChromium();
+
+/** A host whose models pages of other origins may load. */
+const ANY_ORIGIN = {
+  'access-control-allow-origin': '*',
+  'access-control-allow-headers': '*',
+  'access-control-expose-headers': '*',
+};
 
 /** Keeps the milliseconds between two frames, and those that a task of the page's thread took, if it took over 50. */
 const WATCH_FRAMES = `
@@ -63,6 +73,18 @@ describe.runIf(executable !== undefined || process.env.CI !== undefined)('the pl
     });
   }
 
+  /** What a text reads as once the page has made Markdown of it. */
+  function rendered(page: Page, text: string): Promise<string> {
+    // As text: vitest would put its own import in place of the browser's.
+    const script = `import(new URL('lib/page/answer-view.js', document.baseURI)).then(({ AnswerView }) => {
+      const answer = new AnswerView({ isMarkdown: true });
+      answer.add(${JSON.stringify(text)}, 'test');
+      answer.draw();
+      return answer.root.textContent;
+    })`;
+    return page.evaluate(script) as Promise<string>;
+  }
+
   /** Writes on from a prompt, greedily. → the answer */
   async function generate(page: Page, prompt: string, maxTokens: number): Promise<string> {
     await page.fill('#prompt', prompt);
@@ -85,7 +107,7 @@ describe.runIf(executable !== undefined || process.env.CI !== undefined)('the pl
     expect(await page.textContent('#device-note')).toMatch(/\w/);
     expect(await page.textContent('#fact-memory')).toMatch(/MB$/);
     expect(Number(await page.textContent('#fact-speed'))).toBeGreaterThan(1);
-    expect(await page.textContent('#stored-list')).toContain('./models/tiny-dts/');
+    expect(await page.textContent('#stored-list')).toContain('tiny-dts');
     const { gaps, tasks } = (await page.evaluate('frames_')) as WatchedFrames;
     expect(gaps.length).toBeGreaterThan(20);
     await page.waitForTimeout(1500);
@@ -116,7 +138,64 @@ describe.runIf(executable !== undefined || process.env.CI !== undefined)('the pl
     await page.click('#load');
     await page.waitForSelector('#load-text.failure');
     expect(await page.textContent('#load-text')).toMatch(/nowhere.*config\.json/);
-    expect(await page.isDisabled('#generate')).toBe(true);
+    expect(await page.textContent('#model-name')).toBe('tiny-dts');
+    expect(await page.textContent('#stored-list')).not.toContain('nowhere');
+    expect(await generate(page, 'export ', 5)).not.toBe('');
+  });
+
+  test('forgets a model whose files are of no use, and keeps the one that runs', async () => {
+    const folder = await makeFolder({ 'config.json': { architectures: ['LlamaForCausalLM'] } });
+    const host = await StaticServer.start({ folders: { '/wrong/': folder }, headers: ANY_ORIGIN });
+    onTestFinished(() => host.close());
+    const { page } = await visit(`${server.url}/playground/`);
+    await loaded(page);
+    await page.fill('[name=source]', `${host.origin}/wrong/`);
+    await page.click('#load');
+    await page.waitForSelector('#load-text.failure');
+    expect(await page.textContent('#load-text')).toContain('holds no weights');
+    expect(await page.locator('#load-text').evaluate((text) => getComputedStyle(text).color)).toBe(
+      await page.locator('#failure').evaluate((text) => {
+        text.textContent = 'as errors look';
+        return getComputedStyle(text).color;
+      }),
+    );
+    expect(await page.locator('#stored-list li').count()).toBe(1);
+    expect(await generate(page, 'export ', 5)).not.toBe('');
+  });
+
+  test('chats with a model that has a chat template, and says the same as the library', async () => {
+    const folder = await makeFolder();
+    await cp(TINY_DTS, folder, { recursive: true });
+    await writeFile(join(folder, 'chat_template.jinja'), CHAT_TEMPLATE);
+    const host = await StaticServer.start({ folders: { '/chatty-model/': folder }, headers: ANY_ORIGIN });
+    onTestFinished(() => host.close());
+    const { page, complaints } = await visit(`${server.url}/playground/#model=${host.origin}/chatty-model/`);
+    await loaded(page);
+    expect(await page.textContent('#model-name')).toBe('chatty-model');
+    const llm = await LLM.load(folder);
+    onTestFinished(() => llm.dispose());
+    const say = async (text: string) => {
+      await page.fill('[name=temperature]', '0');
+      await page.fill('[name=maxTokens]', '8');
+      await page.fill('#prompt', text);
+      await page.press('#prompt', 'Enter');
+      await page.waitForSelector('.turn:last-child:not([aria-busy]) .note', { timeout: 120_000 });
+    };
+    const messages: { role: string; content: string }[] = [];
+    for (const question of ['Hello', 'Again']) {
+      await say(question);
+      messages.push({ role: 'user', content: question });
+      let answer = '';
+      for await (const { text } of llm.chat(messages, { temperature: 0, maxTokens: 8 })) answer += text;
+      messages.push({ role: 'assistant', content: answer });
+      expect(await page.locator('.turn:last-child .answer').textContent()).toBe(await rendered(page, answer));
+    }
+    await page.click('#new-conversation');
+    expect(await page.locator('.turn').count()).toBe(0);
+    await page.click('#mode-text');
+    expect(await page.inputValue('#prompt')).toContain('export interface User');
+    expect(await generate(page, 'export ', 5)).not.toBe('');
+    expect(complaints).toEqual([]);
   });
 
   test('is a folder for any static host', async () => {

@@ -91,7 +91,8 @@ export class ChatPage {
     const { last, mode } = this.#conversation;
     const goesOn = text.trim() === '' && last !== undefined;
     const turn = goesOn ? last : this.#conversation.begin(text);
-    const view = goesOn && this.#view ? this.#view : this.#transcript.add(text, mode);
+    const view =
+      goesOn && this.#view ? this.#view : this.#transcript.add(text, mode, this.#model.chat_template_kind === 'chat');
     this.#view = view;
     byId('welcome', HTMLElement).hidden = true;
     await this.#run(this.#model, turn, view);

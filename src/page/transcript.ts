@@ -31,8 +31,9 @@ export class Transcript {
     });
   }
 
-  add(question: string, mode: 'chat' | 'text'): TurnView {
-    const view = new TurnView(`${this.#numTurns++}`, question, mode);
+  /** @param isMarkdown whether the answer is Markdown, as those of models that were trained on conversations. */
+  add(question: string, mode: 'chat' | 'text', isMarkdown: boolean): TurnView {
+    const view = new TurnView(`${this.#numTurns++}`, question, mode, isMarkdown);
     this.#root.append(view.root);
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     return view;

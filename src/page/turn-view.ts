@@ -18,9 +18,9 @@ export class TurnView {
   #kept = 0;
 
   /** @param name tells the turn's tokens from those of other turns. */
-  constructor(name: string, question: string, mode: 'chat' | 'text') {
+  constructor(name: string, question: string, mode: 'chat' | 'text', isMarkdown: boolean) {
     this.#name = name;
-    this.#answer = new AnswerView({ isMarkdown: mode === 'chat' });
+    this.#answer = new AnswerView({ isMarkdown });
     const asked = element('div', { class: 'question' }, question);
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
     this.root = element('article', { class: `turn ${mode}`, 'aria-label': label });

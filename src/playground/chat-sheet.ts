@@ -16,11 +16,12 @@ export class ChatSheet {
   #turn: Turn | undefined;
   #view: TurnView | undefined;
   #numTurns = 0;
+  #isMarkdown = true;
 
   /** Begins a turn. → the conversation so far, for the model to answer */
   ask(question: string): readonly ChatMessage[] {
     this.#turn = this.#conversation.begin(question);
-    this.#view = new TurnView(`${this.#numTurns++}`, question, 'chat');
+    this.#view = new TurnView(`${this.#numTurns++}`, question, 'chat', this.#isMarkdown);
     this.#root.append(this.#view.root);
     this.#view.begin();
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
@@ -44,7 +45,9 @@ export class ChatSheet {
     this.#view?.fail(message);
   }
 
-  clear(): void {
+  /** Begins anew. @param isMarkdown whether answers are Markdown. */
+  clear(isMarkdown = this.#isMarkdown): void {
+    this.#isMarkdown = isMarkdown;
     this.#batcher.flush();
     this.#conversation.clear();
     this.#root.replaceChildren();

@@ -1,3 +1,4 @@
+import type { LLM } from '../index.ts';
 import { byId } from '../page/element.ts';
 
 type Mode = 'chat' | 'text';
@@ -34,9 +35,10 @@ export class ModeSwitch {
     return this.#mode === 'chat' ? !shiftKey : ctrlKey || metaKey;
   }
 
-  setModel(canChat: boolean): void {
-    this.#switch.hidden = !canChat;
-    (canChat ? this.#chat : this.#text).checked = true;
+  /** Begins with what suits the model best. A completion template lets a model chat that was not trained to. */
+  setModel(kind: LLM['chatTemplateKind']): void {
+    this.#switch.hidden = kind === undefined;
+    (kind === 'chat' ? this.#chat : this.#text).checked = true;
     this.#choose();
   }
 

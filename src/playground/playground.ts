@@ -101,8 +101,9 @@ export class Playground {
     this.#facts.clear();
     if (model === undefined) return;
     showModelName(model.choice.source);
-    this.#mode.setModel(model.llm.hasChatTemplate);
-    this.#chat.clear();
+    const { chatTemplateKind } = model.llm;
+    this.#mode.setModel(chatTemplateKind);
+    this.#chat.clear(chatTemplateKind === 'chat');
   }
 
   #showProgress(progress: LoadProgress): void {

@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.ts';
+import type { FileVersion } from './stored/file-version.ts';
 
 /** A place to read ranges of bytes from: a file, a buffer, a URL. */
 export interface ByteSource {
@@ -6,6 +7,8 @@ export interface ByteSource {
   readonly name: string;
   /** Bytes in total. */
   readonly size: number;
+  /** Of what must be fetched for every read: what its server says that tells this content from another. */
+  readonly version?: FileVersion | undefined;
   /**
    * Reads `length` bytes from `offset` on. The result starts at offset 0 of a buffer of its own, so that any typed
    * array can view it. Rejects with ArgumentError when the range is not inside the source.

@@ -4,6 +4,7 @@ import { closestNames } from './closest-names.ts';
 import type { JsonObject } from './json.ts';
 import { type ModelFiles, openModelFiles, readJsonFile } from './model-files.ts';
 import { type ReadScratch, type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
+import type { FileVersion } from './stored/file-version.ts';
 import { parseWeightMap } from './weight-map.ts';
 
 /** A tensor of the checkpoint and the file that holds it. */
@@ -24,6 +25,7 @@ interface Contents {
   readonly generationConfig: JsonObject | undefined;
   readonly entries: ReadonlyMap<string, Entry>;
   readonly totalBytes: number;
+  readonly versions: readonly FileVersion[];
 }
 
 const SINGLE_FILE = 'model.safetensors';
@@ -38,6 +40,8 @@ export class Checkpoint {
   readonly generationConfig: JsonObject | undefined;
   /** Bytes of all tensors as stored. */
   readonly totalBytes: number;
+  /** Of the files of weights that a server is asked for at each read; none of those at hand. */
+  readonly versions: readonly FileVersion[];
   readonly #entries: ReadonlyMap<string, Entry>;
 
   private constructor(files: ModelFiles, contents: Contents) {
@@ -46,6 +50,7 @@ export class Checkpoint {
     this.config = contents.config;
     this.generationConfig = contents.generationConfig;
     this.totalBytes = contents.totalBytes;
+    this.versions = contents.versions;
     this.#entries = contents.entries;
   }
 
@@ -141,7 +146,8 @@ async function readContents(files: ModelFiles, signal: AbortSignal | undefined):
       );
     }
   }
-  return { config, generationConfig, entries, totalBytes };
+  const versions = [...sources.values()].flatMap(({ version }) => version ?? []);
+  return { config, generationConfig, entries, totalBytes, versions };
 }
 
 /** The weight files to read, and what an index says about them. */

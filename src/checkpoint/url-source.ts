@@ -1,6 +1,7 @@
 import { DisposedError, ModelChangedError } from '../errors.ts';
 import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-source.ts';
 import type { OnBytes } from './file-progress.ts';
+import { type FileVersion, versionOf } from './stored/file-version.ts';
 import { discard, type UrlClient } from './url-client.ts';
 
 /** The first request asks for this much: enough for the header of most files. */
@@ -22,7 +23,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
     if (total !== undefined) {
       const head = new Uint8Array(Math.min(HEAD_BYTES, total));
       await receive(readerOf(response), head, (filled) => onBytes(filled, total));
-      return new RangeSource(client, url, total, head, onBytes);
+      return new RangeSource(client, url, { ...versionOf(response), size: total }, head, onBytes);
     }
     // Servers of other origins may hide the size of what they give a range of.
     if (response.status === 206) discard(response);
@@ -33,9 +34,11 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
     const head = new Uint8Array(Math.min(HEAD_BYTES, size));
     const stream = new FileStream(readerOf(whole));
     await stream.fill(head, (position) => onBytes(position, size));
-    return new StreamSource(stream, client, url, size, head, onBytes);
+    return new StreamSource(stream, client, url, { ...versionOf(whole), size }, head, onBytes);
   });
 }
+
+type KnownVersion = FileVersion & { readonly size: number };
 
 /**
  * Reads at a place or a little further than the last are served from what was fetched ahead; so are those of the head.
@@ -44,6 +47,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
 abstract class AheadSource implements ByteSource {
   readonly name: string;
   readonly size: number;
+  readonly version: FileVersion;
   protected readonly client: UrlClient;
   protected readonly onBytes: OnBytes;
   readonly #head: Uint8Array;
@@ -51,10 +55,11 @@ abstract class AheadSource implements ByteSource {
   #lastRead: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(client: UrlClient, url: string, size: number, head: Uint8Array, onBytes: OnBytes) {
+  constructor(client: UrlClient, url: string, version: KnownVersion, head: Uint8Array, onBytes: OnBytes) {
     this.client = client;
     this.name = url;
-    this.size = size;
+    this.size = version.size;
+    this.version = version;
     this.onBytes = onBytes;
     this.#head = head;
     this.#ahead = { begin: 0, bytes: head };
@@ -128,8 +133,15 @@ type Reader = ReadableStreamDefaultReader<Uint8Array>;
 class StreamSource extends AheadSource {
   #stream: FileStream | undefined;
 
-  constructor(stream: FileStream, client: UrlClient, url: string, size: number, head: Uint8Array, onBytes: OnBytes) {
-    super(client, url, size, head, onBytes);
+  constructor(
+    stream: FileStream,
+    client: UrlClient,
+    url: string,
+    version: KnownVersion,
+    head: Uint8Array,
+    onBytes: OnBytes,
+  ) {
+    super(client, url, version, head, onBytes);
     this.#follow(stream);
   }
 

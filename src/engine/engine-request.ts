@@ -1,5 +1,5 @@
 import type { SamplingParams } from './sampling-params.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { CacheSalt, Snapshot } from './snapshot.ts';
 
 /** A prompt and how to answer it. */
 export interface EngineRequest {
@@ -11,6 +11,8 @@ export interface EngineRequest {
   readonly params: SamplingParams;
   /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
   readonly priority?: number | undefined;
+  /** The request uses states that requests with the same salt have left in the prefix cache, and leaves its own to them. */
+  readonly cacheSalt?: CacheSalt;
   /**
    * What requests share that belong together, such as the prompts of one call: they count as one in the queue, and take
    * turns with others. Default: it stands alone.

@@ -4,19 +4,21 @@ import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } fro
 import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { DeviceChoice } from './choose-device.ts';
+import { detached } from './detached.ts';
 import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
 import { type LoadedModel, type LoadOptions, loadModel } from './load-model.ts';
 import { assertSameModel, type ModelIdentity } from './model-identity.ts';
-import type { Prompt } from './prompt.ts';
+import { detachedPrompt, type Prompt } from './prompt.ts';
 import type { FinishReason } from './request-output.ts';
 import { logSumExp } from './sampler.ts';
 import {
+  checkedSalt,
   type GenerateOptions,
   resolveSamplingParams,
   type SamplingDefaults,
   type SamplingParams,
 } from './sampling-params.ts';
-import { restoreSession, Session, type SessionHost } from './session.ts';
+import { restoreSession, Session, type SessionHost, type SessionOptions } from './session.ts';
 import { readSession } from './session-file.ts';
 
 /** What evaluating a prompt may be watched and ended with. */
@@ -40,7 +42,10 @@ export interface Completion extends CompletionChoice {
   readonly choices: readonly CompletionChoice[];
 }
 
-/** A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. */
+/**
+ * A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. Arrays, maps and
+ * options are copied when a call is made: what the caller does with them afterwards changes nothing.
+ */
 export class LLM {
   /** The folder, or its URL, that the model was loaded from. */
   readonly folder: string;
@@ -75,7 +80,7 @@ export class LLM {
    * (`org/name`, `org/name@revision`). A browser has URLs and hub ids only. Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
    */
   static async load(source: string, options: LoadOptions = {}): Promise<LLM> {
-    return new LLM(await loadModel(source, options));
+    return new LLM(await loadModel(source, { ...options }));
   }
 
   /**
@@ -83,19 +88,28 @@ export class LLM {
    * QueueFullError before the first token, and the signal's reason when it is aborted. Leaving the loop early frees what
    * the generation held.
    */
-  async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+  generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+    return this.#generate(detachedPrompt(prompt), detached(options));
+  }
+
+  async *#generate(prompt: Prompt, options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
     this.#assertUsable();
     const params = this.resolveSamplingParams(options);
-    const request = { promptTokenIds: this.tokenize(prompt), params, priority: options.priority };
-    for await (const { outputs } of this.engine.addRequest(request, options.signal)) yield* generationChunks(outputs);
+    const { priority, cacheSalt, signal } = options;
+    const request = { promptTokenIds: this.tokenize(prompt), params, priority, cacheSalt };
+    for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
   }
 
   /** Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`. */
-  async *chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+    return this.#chat(detached(messages), detached(options));
+  }
+
+  async *#chat(messages: readonly ChatMessage[], options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
     const text = this.renderChat(messages);
     // The template writes the special tokens itself.
     const promptTokenIds = this.#requireTokenizer('A conversation').encode(text, { addSpecialTokens: false });
-    yield* this.generate(promptTokenIds, options);
+    yield* this.#generate(promptTokenIds, options);
   }
 
   /** Generates to the end and returns everything at once. */
@@ -133,19 +147,21 @@ export class LLM {
     return logprobs;
   }
 
-  /** A conversation or text that grows, whose state the model keeps. */
-  createSession(): Session {
+  /** A conversation or text that grows, whose state the model keeps. @throws SamplingParamsError when the salt is empty. */
+  createSession({ cacheSalt }: SessionOptions = {}): Session {
     this.#assertUsable();
-    return new Session(this.#sessionHost());
+    return new Session(this.#sessionHost(), checkedSalt(cacheSalt));
   }
 
   /**
-   * A session from what `session.save()` returned, in this or another process, with as many ranks as you like.
-   * @throws SessionFileError when the bytes are no whole session; ModelMismatchError when it is another model's.
+   * A session from what `session.save()` returned, in this or another process, with as many ranks as you like. Its states
+   * come from outside, so no other request goes on from them, nor from what follows from them.
+   * @throws SessionFileError when the bytes are no whole session, or were changed; ModelMismatchError when it is another
+   * model's.
    */
   async loadSession(file: Uint8Array): Promise<Session> {
     this.#assertUsable();
-    const contents = await readSession(file, this.config.vocabSize);
+    const contents = await readSession(new Uint8Array(file), this.config.vocabSize);
     assertSameModel(contents.model, await this.#getIdentity());
     return restoreSession(this.#sessionHost(), contents);
   }
@@ -153,6 +169,7 @@ export class LLM {
   /** Options as the engine takes them, with this model's defaults. @throws SamplingParamsError, TokenizerError */
   resolveSamplingParams(options: GenerateOptions): SamplingParams {
     const params = resolveSamplingParams(options, this.#samplingDefaults);
+    checkedSalt(options.cacheSalt);
     if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
     if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
     for (const id of params.logitBias.keys()) this.#checkTokenId(id);
@@ -162,7 +179,7 @@ export class LLM {
   /** Token ids of a prompt, checked. @throws TokenizerError, EmptyPromptError, TokenIdError */
   tokenize(prompt: Prompt, options: EncodeOptions = {}): readonly number[] {
     const tokenIds =
-      typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : prompt;
+      typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : [...prompt];
     if (tokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
     for (const id of tokenIds) this.#checkTokenId(id);
     return tokenIds;

@@ -17,7 +17,8 @@ import type { EngineContext, EngineLimits } from './engine-options.ts';
 import type { Executor } from './executor.ts';
 import { readSamplingDefaults } from './generation-config.ts';
 import { checkpointDType, loadRank, type RankOptions } from './load-rank.ts';
-import { identifyModel, type ModelIdentity } from './model-identity.ts';
+import { identifyLoaded } from './loaded-identity.ts';
+import type { ModelIdentity } from './model-identity.ts';
 import { canShareMemory, isPage } from './rank-thread.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
 
@@ -62,7 +63,7 @@ export interface LoadedModel {
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly context: EngineContext;
-  /** Opens the model's files again to tell it from others: what few ask for should not make loading longer. */
+  /** What tells it from others. Rejects with ModelChangedError where that is not known and the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
   readonly device: DeviceChoice;
@@ -120,7 +121,6 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const rankOptions = { ...asked, device: choice.device };
     const most = choice.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
     const ranks = tensorParallelSize === 'auto' ? most : tensorParallelSize;
-    const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
       const again = await Checkpoint.open(await openModelFiles(folder, access));
       try {
@@ -129,9 +129,19 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         await again.close();
       }
     };
-    const reloadExecutor = () => reopened((again) => startRanks(again, config, ranks, rankOptions, {}));
     const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
     const dtype = quantConfig?.weightDType('') ?? weightDType;
+    const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
+    const identity = await identifyLoaded(checkpoint, config, dtype, reopened).catch(async (error: unknown) => {
+      await executor.dispose();
+      throw error;
+    });
+    const reloadExecutor = () =>
+      reopened(async (again) => {
+        // States would go on in another model.
+        await identity.assertSame(again);
+        return startRanks(again, config, ranks, rankOptions, {});
+      });
     options.onProgress?.({ status: 'ready', name: source });
     return {
       folder,
@@ -153,7 +163,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
         snapshotInterval,
         maxUnreadTokens,
       },
-      identify: () => reopened((again) => identifyModel(again, config, dtype)),
+      identify: identity.identify,
       samplingDefaults,
       device: choice,
     };

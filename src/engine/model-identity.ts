@@ -2,6 +2,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { isFloatDType } from '../checkpoint/safetensors.ts';
 import { ModelMismatchError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
+import { Hash } from './hash.ts';
 
 /** What tells one loaded model from another: a state means something in the model that made it only. */
 export interface ModelIdentity {
@@ -63,27 +64,5 @@ export function assertSameModel(found: ModelIdentity, expected: ModelIdentity): 
       `its weights were loaded as ${found.dtype}, here they are ${expected.dtype}`,
       `Load this one with dtype '${found.dtype}'.`,
     );
-  }
-}
-
-/** FNV-1a in two lanes of 32 bits: tells apart what is different by accident, not what somebody forges. */
-class Hash {
-  #low = 0x811c9dc5;
-  #high = 0x9747b28c;
-
-  addBytes(bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      this.#low = Math.imul(this.#low ^ byte, 0x01000193);
-      this.#high = Math.imul(this.#high ^ byte, 0x85ebca6b);
-      this.#high ^= this.#low >>> 15;
-    }
-  }
-
-  addText(text: string): void {
-    this.addBytes(new TextEncoder().encode(text));
-  }
-
-  toString(): string {
-    return [this.#high, this.#low].map((lane) => (lane >>> 0).toString(16).padStart(8, '0')).join('');
   }
 }

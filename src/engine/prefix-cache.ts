@@ -3,7 +3,7 @@ import { BlockCounts } from './block-counts.ts';
 import type { BlockPool } from './block-pool.ts';
 import type { PrefixCacheStats } from './engine-stats.ts';
 import { PrefixTree } from './prefix-tree.ts';
-import type { AddedSnapshot, CachedPrefix, Snapshot } from './snapshot.ts';
+import type { AddedSnapshot, CachedPrefix, CacheSalt, Snapshot } from './snapshot.ts';
 
 export interface PrefixCacheOptions {
   /** Of one state. */
@@ -19,11 +19,12 @@ export interface PrefixCacheOptions {
 
 /**
  * Snapshots by the tokens that led to them, least recently used first out. Whether a snapshot fits a sequence is decided
- * by comparing tokens. What is pinned does not count against the limit, and goes only when there are no other blocks.
+ * by comparing tokens, and their salts: what one salt has cached no other finds. What is pinned does not count against the limit, and goes only when there are no other blocks.
  */
 export class PrefixCache {
   readonly #options: PrefixCacheOptions;
-  readonly #tree = new PrefixTree<Snapshot>();
+  /** One for each salt that has a snapshot. */
+  readonly #trees = new Map<CacheSalt, PrefixTree<Snapshot>>();
   /** Not pinned, least recently used first. */
   readonly #evictable = new Map<number, Snapshot>();
   readonly #evictableBlocks = new BlockCounts();
@@ -46,9 +47,9 @@ export class PrefixCache {
    * The snapshot of the longest beginning of these tokens. Of all of them only one that knows its logits is of use:
    * they are what a sequence goes on from.
    */
-  find(tokenIds: readonly number[]): Snapshot | undefined {
+  find(tokenIds: readonly number[], salt?: CacheSalt): Snapshot | undefined {
     const usable = ({ length, logits }: Snapshot) => length < tokenIds.length || logits !== undefined;
-    return this.#tree.longest(tokenIds, usable);
+    return this.#trees.get(salt)?.longest(tokenIds, usable);
   }
 
   /** Counts that somebody goes on with so many tokens from what was found. */
@@ -158,13 +159,16 @@ export class PrefixCache {
 
   /** The blocks of each snapshot. */
   *heldBlocks(): Generator<readonly number[]> {
-    for (const { blocks } of this.#tree.values()) yield blocks;
+    for (const { blocks } of this.#snapshots()) yield blocks;
   }
 
   /** @throws IntegrityError when the counts are not those of what is kept. */
   checkIntegrity(): void {
-    const kept = [...this.#tree.values()];
+    const kept = [...this.#snapshots()];
     const evictable = [...this.#evictable.values()];
+    if ([...this.#trees.values()].some(({ isEmpty }) => isEmpty)) {
+      throw new IntegrityError('The prefix cache keeps a tree without snapshots.');
+    }
     if (kept.length !== evictable.length + this.#pinned.size || !kept.every((snapshot) => this.has(snapshot))) {
       throw new IntegrityError(`The prefix tree holds ${kept.length} snapshots, the cache ${this.stats().entries}.`);
     }
@@ -188,23 +192,36 @@ export class PrefixCache {
     if (this.#evictable.delete(snapshot.id)) this.#evictable.set(snapshot.id, snapshot);
   }
 
-  #insert({ tokenIds, length, blocks, logits }: CachedPrefix): AddedSnapshot {
-    const node = this.#tree.node(tokenIds, length);
+  *#snapshots(): Generator<Snapshot> {
+    for (const tree of this.#trees.values()) yield* tree.values();
+  }
+
+  #insert({ salt, tokenIds, length, blocks, logits }: CachedPrefix): AddedSnapshot {
+    const tree = this.#trees.get(salt) ?? new PrefixTree<Snapshot>();
+    this.#trees.set(salt, tree);
+    const node = tree.node(tokenIds, length);
     if (node.value) return { snapshot: node.value, isNew: false };
-    const kept = this.#copied(logits, node);
+    const kept = this.#copied(logits, node, salt);
     this.#options.pool.retain(blocks);
-    node.value = { id: this.#nextId++, length, blocks, logits: kept, pins: 0, node };
+    node.value = { id: this.#nextId++, salt, length, blocks, logits: kept, pins: 0, node };
     return { snapshot: node.value, isNew: true };
   }
 
   /** Memory for logits may be missing: then the tree is left as it was. */
-  #copied(logits: Float32Array | undefined, node: Snapshot['node']): Float32Array | undefined {
+  #copied(logits: Float32Array | undefined, node: Snapshot['node'], salt: CacheSalt): Float32Array | undefined {
     try {
       return logits?.slice();
     } catch (error) {
-      this.#tree.remove(node);
+      this.#remove(node, salt);
       throw error;
     }
+  }
+
+  #remove(node: Snapshot['node'], salt: CacheSalt): void {
+    const tree = this.#trees.get(salt);
+    tree?.remove(node);
+    // Salts may be as many as requests.
+    if (tree?.isEmpty) this.#trees.delete(salt);
   }
 
   /** Lets a snapshot be evicted from now on. */
@@ -246,7 +263,7 @@ export class PrefixCache {
   #forget(snapshot: Snapshot): void {
     if (this.#pinned.has(snapshot)) this.#letGo(snapshot);
     else this.#withdraw(snapshot);
-    this.#tree.remove(snapshot.node);
+    this.#remove(snapshot.node, snapshot.salt);
     this.#options.pool.release(snapshot.blocks);
   }
 

@@ -42,6 +42,11 @@ export class PrefixTree<V extends object> {
     }
   }
 
+  /** Whether there is no value. */
+  get isEmpty(): boolean {
+    return this.#root.value === undefined && this.#root.children.size === 0;
+  }
+
   /** All values, in no order. */
   *values(): Generator<V> {
     const nodes = [this.#root];

@@ -1,11 +1,12 @@
 import { StopStrings } from '../text/stop-strings.ts';
 import type { BadWords } from './bad-words.ts';
+import { detached } from './detached.ts';
 import type { EngineRequest } from './engine-request.ts';
 import type { PromptTokenLogprob } from './request-output.ts';
 import { logSumExp, topLogprobs } from './sampler.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import { Sequence, type SequenceContext } from './sequence.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { CacheSalt, Snapshot } from './snapshot.ts';
 
 /** A request in the engine: its answers and what is known of it. */
 export class Request {
@@ -13,6 +14,7 @@ export class Request {
   readonly promptTokenIds: readonly number[];
   readonly params: SamplingParams;
   readonly priority: number;
+  readonly cacheSalt: CacheSalt;
   /** How many requests were added before it. */
   readonly order: number;
   /** What it shares with those that came together with it; its id where it stands alone. */
@@ -38,11 +40,15 @@ export class Request {
   #promptLogprobs: (PromptTokenLogprob | null)[] | undefined;
 
   constructor(source: EngineRequest, { id, order, turn }: RequestPlace, context: EngineRequestContext) {
-    const { params, promptTokenIds, priority = 0 } = source;
+    const { priority = 0 } = source;
+    // Whoever asks may go on with what was given.
+    const params = detached(source.params);
+    const promptTokenIds = [...source.promptTokenIds];
     this.id = id;
     this.promptTokenIds = promptTokenIds;
     this.params = params;
     this.priority = priority;
+    this.cacheSalt = source.cacheSalt;
     this.order = order;
     this.group = source.group ?? id;
     this.turn = turn;

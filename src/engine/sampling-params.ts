@@ -49,6 +49,11 @@ export interface GenerateOptions {
   readonly halfLifeInterval?: number | undefined;
   /** Lower goes first when requests wait. Default: 0. */
   readonly priority?: number | undefined;
+  /**
+   * Keeps the states of this prompt and answer apart from those of other salts, and of requests without any: neither
+   * `numCachedTokens` nor time then tells one user what another has asked. Default: none.
+   */
+  readonly cacheSalt?: string | undefined;
   /** Ends the generation; the iterator throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -132,6 +137,12 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
     halfLifeInterval: checkedInterval(options.halfLifeInterval),
   };
+}
+
+/** @throws SamplingParamsError */
+export function checkedSalt(salt: string | undefined): string | undefined {
+  if (salt === undefined || (typeof salt === 'string' && salt !== '')) return salt;
+  throw new SamplingParamsError(`cacheSalt is ${JSON.stringify(salt)}; expected a text of at least one character.`);
 }
 
 function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {

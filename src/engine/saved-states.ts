@@ -1,5 +1,5 @@
 import type { Executor, StatePlace } from './executor.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { CacheSalt, Snapshot } from './snapshot.ts';
 import { checkStateLength } from './state-cache.ts';
 import type { StateManager } from './state-manager.ts';
 
@@ -25,15 +25,17 @@ export class SavedStates {
   /**
    * Takes a state as that after these tokens. The caller owns the snapshot. Undefined: other sequences need all blocks.
    * @param logits (vocabSize), those that follow.
+   * @param salt of the requests that may go on from it.
    * @throws ShapeError when the state has another length than the model's.
    */
   async write(
     tokenIds: readonly number[],
     state: Float32Array,
     logits: Float32Array | undefined,
+    salt?: CacheSalt,
   ): Promise<Snapshot | undefined> {
     checkStateLength(state, this.#executor.stateFootprint, tokenIds.length);
-    const added = this.#states.addPinned(tokenIds, logits);
+    const added = this.#states.addPinned(tokenIds, logits, salt);
     if (!added?.isNew) return added?.snapshot;
     // What is decided already may still read the blocks that the state gets.
     const commands = added.snapshot.blocks.length > 0 ? this.#states.takeCommands() : [];

@@ -3,6 +3,7 @@ import { getOwn, isJsonObject, type JsonValue } from '../checkpoint/json.ts';
 import { SafetensorsFile } from '../checkpoint/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../checkpoint/safetensors-writer.ts';
 import { SafetensorsError, SessionFileError } from '../errors.ts';
+import { Hash } from './hash.ts';
 import type { ModelIdentity } from './model-identity.ts';
 
 /** What a session's file holds. It is a safetensors file: other tools can look into it. */
@@ -26,12 +27,14 @@ export function writeSession({ model, tokenIds, state }: SessionContents): Uint8
   const tensors: TensorToWrite[] = [tensor('token_ids', Float32Array.from(tokenIds))];
   if (state) tensors.push(tensor('state', state.values));
   if (state?.logits) tensors.push(tensor('logits', state.logits));
-  const length = `${state?.length ?? 0}`;
-  return writeSafetensors(tensors, { format: FORMAT, version: VERSION, model: JSON.stringify(model), length });
+  const facts = { model: JSON.stringify(model), length: `${state?.length ?? 0}` };
+  const checksum = checksumOf(facts, tensors);
+  return writeSafetensors(tensors, { format: FORMAT, version: VERSION, ...facts, checksum });
 }
 
 /**
- * Reads a session's file; only whether the state fits the model is left to check.
+ * Reads a session's file; only whether the state fits the model is left to check. Files of earlier versions of this
+ * library have no checksum: of them only the tokens are taken, from which the state is computed again.
  * @throws SessionFileError
  */
 export async function readSession(bytes: Uint8Array, vocabSize: number): Promise<SessionContents> {
@@ -44,17 +47,30 @@ export async function readSession(bytes: Uint8Array, vocabSize: number): Promise
       'Use the library that wrote it, or start the session anew.',
     );
   }
+  const tokens = (await readVector(file, 'token_ids')) ?? fail('it has no tokens');
+  const values = await readVector(file, 'state');
+  const logits = await readVector(file, 'logits');
+  if (metadata.checksum !== undefined) {
+    const vectors = Object.entries({ token_ids: tokens, state: values, logits });
+    const found = checksumOf(
+      metadata,
+      vectors.flatMap(([name, data]) => (data ? [{ name, data }] : [])),
+    );
+    if (found !== metadata.checksum) fail('its contents are not those that its checksum was made of');
+  }
   const model = readIdentity(metadata.model);
-  const tokenIds = Array.from((await readVector(file, 'token_ids')) ?? fail('it has no tokens'));
+  const tokenIds = Array.from(tokens);
   const wrong = tokenIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
   if (wrong !== undefined) fail(`token id ${wrong} is outside the vocabulary of ${vocabSize}`);
-  const values = await readVector(file, 'state');
-  if (!values) return { model, tokenIds };
+  if (!values || metadata.checksum === undefined) return { model, tokenIds };
   const length = Number(metadata.length);
   if (!Number.isInteger(length) || length < 1 || length > tokenIds.length) {
     fail(`its state is that after ${metadata.length} of ${tokenIds.length} tokens`);
   }
-  const logits = await readVector(file, 'logits');
+  for (const [name, vector] of Object.entries({ state: values, logits })) {
+    const at = vector?.findIndex((value) => !Number.isFinite(value)) ?? -1;
+    if (at >= 0) fail(`'${name}' has ${vector?.[at]} at ${at}`);
+  }
   if (logits && logits.length !== vocabSize) fail(`it has ${logits.length} logits for a vocabulary of ${vocabSize}`);
   return { model, tokenIds, state: { length, values, logits } };
 }
@@ -92,6 +108,20 @@ function readIdentity(text: string | undefined): ModelIdentity {
     weightsHash: field('weightsHash'),
     dtype: field('dtype'),
   };
+}
+
+/** Of all that a file says. */
+function checksumOf(
+  { model, length }: Readonly<Record<string, string>>,
+  vectors: readonly Pick<TensorToWrite, 'name' | 'data'>[],
+): string {
+  const hash = new Hash();
+  hash.addText(JSON.stringify([model, length]));
+  for (const { name, data } of vectors) {
+    hash.addText(`${name}:${data.length};`);
+    hash.addFloats(data);
+  }
+  return `${hash}`;
 }
 
 function tensor(name: string, data: Float32Array): TensorToWrite {

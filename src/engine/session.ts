@@ -1,12 +1,14 @@
-import { ArgumentError, DisposedError } from '../errors.ts';
+import { ArgumentError, DisposedError, SessionFileError, ShapeError } from '../errors.ts';
 import type { AsyncLLMEngine } from './async-llm-engine.ts';
+import { detached } from './detached.ts';
 import type { EngineRequest } from './engine-request.ts';
 import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
 import type { ModelIdentity } from './model-identity.ts';
-import type { Prompt } from './prompt.ts';
+import { detachedPrompt, type Prompt } from './prompt.ts';
+import type { RequestOutput } from './request-output.ts';
 import type { GenerateOptions, SamplingParams } from './sampling-params.ts';
 import { type SessionContents, writeSession } from './session-file.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { CacheSalt, Snapshot } from './snapshot.ts';
 
 /** What a session takes from its model. */
 export interface SessionHost {
@@ -17,144 +19,205 @@ export interface SessionHost {
   resolve(options: GenerateOptions): SamplingParams;
 }
 
+/** How a session begins. */
+export interface SessionOptions {
+  /** Of all of the session's requests: see `GenerateOptions`. Default: none. */
+  readonly cacheSalt?: string | undefined;
+}
+
+/** How a session's requests are made: its own salt holds for all. */
+export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt'>;
+
+/** Where a session is: its tokens, and the state after some of them, which it owns. */
+interface Position {
+  readonly tokenIds: readonly number[];
+  readonly snapshot: Snapshot | undefined;
+}
+
 /**
  * A text that grows, and the model's state after it: going on from there costs only what is new. The state is held until
  * the session is disposed of, or until other sequences need the blocks of its keys and values; whatever is lost of it is
  * computed again from the tokens.
+ *
+ * A call that is refused, fails or is aborted leaves the session as it was. One call at a time: the next is refused with
+ * ArgumentError until the one before has ended. Disposing of the session ends it, with DisposedError.
  */
 export class Session {
   readonly #host: SessionHost;
-  #tokenIds: readonly number[];
-  #snapshot: Snapshot | undefined;
+  readonly #salt: CacheSalt;
+  #position: Position;
   #isBusy = false;
   #isDisposed = false;
+  /** The engine's request for the call that runs. */
+  #requestId: string | undefined;
 
-  /** @param snapshot after some of the tokens; the session becomes its owner. */
-  constructor(host: SessionHost, tokenIds: readonly number[] = [], snapshot?: Snapshot) {
+  /**
+   * @param position whose snapshot becomes the session's.
+   * @param salt of the snapshot, and of all requests.
+   */
+  constructor(host: SessionHost, salt: CacheSalt, position: Position = { tokenIds: [], snapshot: undefined }) {
     this.#host = host;
-    this.#tokenIds = tokenIds;
-    this.#snapshot = snapshot;
+    this.#salt = salt;
+    this.#position = position;
   }
 
-  /** All tokens so far: those added and those generated. */
+  /** All tokens so far: those added and those generated. While a call runs, those before it. */
   get tokenIds(): readonly number[] {
-    return this.#tokenIds;
+    return [...this.#position.tokenIds];
   }
 
   /** Adds text or tokens and processes them, without generating anything. */
   async append(prompt: Prompt, options: Pick<GenerateOptions, 'signal' | 'priority'> = {}): Promise<void> {
-    await this.#exclusively(async () => this.#process(this.#with(prompt), options));
+    const given = detachedPrompt(prompt);
+    await this.#exclusively(async () => this.#process(this.#with(given), options));
   }
 
   /**
    * Generates from where the session is, after adding a prompt if one is given. What is generated becomes part of the
-   * session, as far as it was read: after leaving the loop early it goes on from the last token that was seen.
+   * session when the generation ends. Leaving the loop early ends it, too: the session keeps the prompt and what was read,
+   * and goes on from the last token that was seen. A generation that throws is undone, the prompt included.
    */
-  async *generate(prompt?: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
-    const release = this.#acquire();
-    try {
-      const params = this.#host.resolve(options);
-      if (params.n !== 1) throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer: fork it for others.');
-      const promptTokenIds = prompt === undefined ? this.#tokenIds : this.#with(prompt);
-      const request = { promptTokenIds, params, priority: options.priority };
-      const generated: number[] = [];
-      let final: Snapshot | undefined;
-      try {
-        const onFinalState = (state: Snapshot) => {
-          final = state;
-        };
-        const stream = this.#host.engine.addRequest({ ...request, onFinalState }, options.signal);
-        for await (const { outputs } of stream) {
-          for (const chunk of generationChunks(outputs)) {
-            generated.push(chunk.tokenId);
-            yield chunk;
-          }
-        }
-      } finally {
-        this.#tokenIds = [...promptTokenIds, ...generated];
-        if (final) this.#adopt(final);
-      }
-    } finally {
-      release();
-    }
+  generate(prompt?: Prompt, options: SessionGenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+    return this.#generate(detachedPrompt(prompt), detached(options));
   }
 
   /** A session of its own that begins where this one is. Costs no processing and no memory until it goes on. */
   fork(): Session {
     this.#assertUsable();
+    const { tokenIds } = this.#position;
     const snapshot = this.#liveSnapshot();
     if (snapshot) this.#host.engine.savedStates.retain(snapshot);
-    return new Session(this.#host, this.#tokenIds, snapshot);
+    return new Session(this.#host, this.#salt, { tokenIds, snapshot });
   }
 
   /** Forgets the last `count` tokens. What follows goes on from the nearest state that the prefix cache still has. */
   rewind(count: number): void {
     this.#assertUsable();
-    if (!Number.isInteger(count) || count < 0 || count > this.#tokenIds.length) {
-      throw new ArgumentError(`Can't rewind ${count} tokens of a session of ${this.#tokenIds.length}.`);
+    const { tokenIds, snapshot } = this.#position;
+    if (!Number.isInteger(count) || count < 0 || count > tokenIds.length) {
+      throw new ArgumentError(`Can't rewind ${count} tokens of a session of ${tokenIds.length}.`);
     }
-    this.#tokenIds = this.#tokenIds.slice(0, this.#tokenIds.length - count);
-    if (this.#snapshot && this.#snapshot.length > this.#tokenIds.length) this.#letGo();
+    const length = tokenIds.length - count;
+    const isReached = snapshot !== undefined && snapshot.length <= length;
+    this.#position = { tokenIds: tokenIds.slice(0, length), snapshot: isReached ? snapshot : undefined };
+    if (!isReached) this.#release(snapshot);
   }
 
   /** The session as a file, for `loadSession` in this or another process, with the same model. */
   async save(options: Pick<GenerateOptions, 'signal'> = {}): Promise<Uint8Array<ArrayBuffer>> {
     return this.#exclusively(async () => {
-      if (!this.#liveSnapshot() && this.#tokenIds.length > 0) await this.#process(this.#tokenIds, options);
+      const { tokenIds } = this.#position;
+      if (!this.#liveSnapshot() && tokenIds.length > 0) await this.#process(tokenIds, options);
       const model = await this.#host.identity();
+      if (this.#isDisposed) throw disposed();
       const snapshot = this.#liveSnapshot();
-      if (!snapshot) return writeSession({ model, tokenIds: this.#tokenIds });
+      if (!snapshot) return writeSession({ model, tokenIds });
       const { length, logits } = snapshot;
       const values = await this.#host.engine.savedStates.read(snapshot);
-      return writeSession({ model, tokenIds: this.#tokenIds, state: { length, values, logits } });
+      return writeSession({ model, tokenIds, state: { length, values, logits } });
     });
   }
 
-  /** Lets go of the state. */
+  /** Lets go of the state. A call that runs ends with DisposedError. */
   dispose(): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    this.#letGo();
+    if (this.#requestId !== undefined) this.#host.engine.abortRequest(this.#requestId, disposed());
+    const { tokenIds, snapshot } = this.#position;
+    this.#position = { tokenIds, snapshot: undefined };
+    this.#release(snapshot);
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #with(prompt: Prompt): readonly number[] {
-    const added = this.#host.tokenize(prompt, { addSpecialTokens: this.#tokenIds.length === 0 });
-    return [...this.#tokenIds, ...added];
+  async *#generate(prompt: Prompt | undefined, options: SessionGenerateOptions): AsyncGenerator<GenerationChunk, void> {
+    const release = this.#acquire();
+    try {
+      if ('cacheSalt' in options && options.cacheSalt !== undefined) {
+        throw new ArgumentError('A session has one cacheSalt for all that it does.', 'Give it to createSession().');
+      }
+      const params = this.#host.resolve(options);
+      if (params.n !== 1) throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer: fork it for others.');
+      const promptTokenIds = prompt === undefined ? this.#position.tokenIds : this.#with(prompt);
+      const generated: number[] = [];
+      const turn = this.#request({ promptTokenIds, params, priority: options.priority }, options.signal);
+      let hasFailed = false;
+      try {
+        for await (const { outputs } of turn.outputs) {
+          for (const chunk of generationChunks(outputs)) {
+            generated.push(chunk.tokenId);
+            yield chunk;
+          }
+        }
+      } catch (error) {
+        hasFailed = true;
+        throw error;
+      } finally {
+        // A loop that was left arrives here without an error.
+        if (hasFailed) turn.undo();
+        else turn.commit([...promptTokenIds, ...generated]);
+      }
+    } finally {
+      release();
+    }
   }
 
-  /** Has the engine compute the state after these tokens. */
-  async #process(promptTokenIds: readonly number[], options: GenerateOptions): Promise<void> {
-    const request: EngineRequest = {
-      promptTokenIds,
-      params: { ...this.#host.resolve({}), maxTokens: 0 },
-      priority: options.priority,
-      onFinalState: (state) => {
-        this.#tokenIds = promptTokenIds;
-        this.#adopt(state);
+  #with(prompt: Prompt): readonly number[] {
+    const { tokenIds } = this.#position;
+    const added = this.#host.tokenize(prompt, { addSpecialTokens: tokenIds.length === 0 });
+    return [...tokenIds, ...added];
+  }
+
+  /** Has the engine compute the state after these tokens, and goes on from it. */
+  async #process(
+    promptTokenIds: readonly number[],
+    { priority, signal }: Pick<GenerateOptions, 'priority' | 'signal'>,
+  ): Promise<void> {
+    const params = { ...this.#host.resolve({}), maxTokens: 0 };
+    const turn = this.#request({ promptTokenIds, params, priority }, signal);
+    try {
+      for await (const _ of turn.outputs);
+    } catch (error) {
+      turn.undo();
+      throw error;
+    }
+    turn.commit(promptTokenIds);
+  }
+
+  /** A request whose final state becomes the session's with `commit`, and nobody's with `undo`. */
+  #request(request: EngineRequest, signal: AbortSignal | undefined) {
+    let final: Snapshot | undefined;
+    const onFinalState = (state: Snapshot) => {
+      final = state;
+    };
+    const source = { ...request, cacheSalt: this.#salt, onFinalState };
+    const outputs: AsyncIterable<RequestOutput> & { readonly requestId: string } = this.#host.engine.addRequest(
+      source,
+      signal,
+    );
+    this.#requestId = outputs.requestId;
+    return {
+      outputs,
+      undo: () => this.#release(final),
+      commit: (tokenIds: readonly number[]) => {
+        const before = this.#position.snapshot;
+        // Past the last token that was read, or of a session that was disposed of meanwhile, it is of no use.
+        const isOfUse = final !== undefined && !this.#isDisposed && final.length <= tokenIds.length;
+        this.#position = { tokenIds, snapshot: isOfUse ? final : before };
+        this.#release(isOfUse ? before : final);
       },
     };
-    for await (const _ of this.#host.engine.addRequest(request, options.signal));
   }
 
-  /** Goes over to another state. */
-  #adopt(snapshot: Snapshot): void {
-    this.#letGo();
-    this.#snapshot = snapshot;
-    // Past the last token that was read, or of a session that was disposed of meanwhile, it is of no use.
-    if (this.#isDisposed || snapshot.length > this.#tokenIds.length) this.#letGo();
-  }
-
-  #letGo(): void {
-    if (this.#snapshot) this.#host.engine.savedStates.release(this.#snapshot);
-    this.#snapshot = undefined;
+  #release(snapshot: Snapshot | undefined): void {
+    if (snapshot) this.#host.engine.savedStates.release(snapshot);
   }
 
   #liveSnapshot(): Snapshot | undefined {
-    return this.#snapshot && this.#host.engine.savedStates.has(this.#snapshot) ? this.#snapshot : undefined;
+    const { snapshot } = this.#position;
+    return snapshot && this.#host.engine.savedStates.has(snapshot) ? snapshot : undefined;
   }
 
   async #exclusively<T>(run: () => Promise<T>): Promise<T> {
@@ -171,19 +234,40 @@ export class Session {
     this.#isBusy = true;
     return () => {
       this.#isBusy = false;
+      this.#requestId = undefined;
     };
   }
 
   #assertUsable(): void {
-    if (this.#isDisposed) throw new DisposedError('The session was disposed of.', 'Create another.');
+    if (this.#isDisposed) throw disposed();
     if (!this.#isBusy) return;
-    throw new ArgumentError('The session is still busy with a call before this one.', 'Await it, or fork the session.');
+    throw new ArgumentError(
+      'The session is still busy with a call before this one.',
+      'Await that call, or end its loop; for calls at the same time fork the session before them.',
+    );
   }
 }
 
-/** A session out of a file's contents, once it is sure that they are this model's. */
+function disposed(): DisposedError {
+  return new DisposedError('The session was disposed of.', 'Create another.');
+}
+
+/**
+ * A session out of a file's contents, once it is sure that they are this model's. Its state came from elsewhere, from other
+ * ranks or another engine perhaps, whose bits differ. So its requests have a cache of their own: nothing that follows
+ * from it reaches others.
+ *
+ * @throws SessionFileError where the state has another length than the model's.
+ */
 export async function restoreSession(host: SessionHost, { tokenIds, state }: SessionContents): Promise<Session> {
-  if (!state) return new Session(host, tokenIds);
-  const snapshot = await host.engine.savedStates.write(tokenIds.slice(0, state.length), state.values, state.logits);
-  return new Session(host, tokenIds, snapshot);
+  const salt = Symbol('session');
+  if (!state) return new Session(host, salt, { tokenIds, snapshot: undefined });
+  try {
+    const { length, values, logits } = state;
+    const snapshot = await host.engine.savedStates.write(tokenIds.slice(0, length), values, logits, salt);
+    return new Session(host, salt, { tokenIds, snapshot });
+  } catch (cause) {
+    if (!(cause instanceof ShapeError)) throw cause;
+    throw new SessionFileError(`The session file is damaged: ${cause.message}`, 'Save the session again.', { cause });
+  }
 }

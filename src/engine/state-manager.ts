@@ -2,8 +2,9 @@ import { BlockPool } from './block-pool.ts';
 import type { PrefixCacheStats } from './engine-stats.ts';
 import type { StateCommand, StateFootprint } from './executor.ts';
 import { PrefixCache } from './prefix-cache.ts';
+import type { Request } from './request.ts';
 import type { Sequence } from './sequence.ts';
-import type { AddedSnapshot, CachedPrefix, Snapshot } from './snapshot.ts';
+import type { AddedSnapshot, CachedPrefix, CacheSalt, Snapshot } from './snapshot.ts';
 import { StateSlots } from './state-slots.ts';
 
 export interface StateManagerOptions {
@@ -86,7 +87,7 @@ export class StateManager {
   /** How many of the available blocks a waiting sequence would take. */
   blocksToStart({ tokenIds, request }: Sequence): number {
     if (this.#pool.count === 0) return 0;
-    const known = (request.wantsPromptLogits ? undefined : this.#cache.find(tokenIds)) ?? NOTHING;
+    const known = this.#find(tokenIds, request) ?? NOTHING;
     const own = this.#pool.blocksFor(tokenIds.length) - this.#numFullBlocks(known);
     return own + known.blocks.filter((block) => this.#cache.isReclaimable(block)).length;
   }
@@ -98,7 +99,7 @@ export class StateManager {
   acquire(sequence: Sequence): boolean {
     const { tokenIds, request } = sequence;
     if (this.#slots.numFree === 0) return false;
-    const snapshot = request.wantsPromptLogits ? undefined : this.#cache.find(tokenIds);
+    const snapshot = this.#find(tokenIds, request);
     const blocks = this.#blocksBehind(snapshot ?? NOTHING, tokenIds.length);
     if (!blocks) return false;
     const slot = this.#slots.acquire(sequence);
@@ -168,11 +169,15 @@ export class StateManager {
    * A place for a state that comes from elsewhere. isNew: the caller imports it under the snapshot's id, behind the
    * commands so far. undefined: there are no blocks for it.
    */
-  addPinned(tokenIds: readonly number[], logits: Float32Array | undefined): AddedSnapshot | undefined {
+  addPinned(
+    tokenIds: readonly number[],
+    logits: Float32Array | undefined,
+    salt?: CacheSalt,
+  ): AddedSnapshot | undefined {
     const { length } = tokenIds;
     const blocks = this.#take(this.#pool.blocksFor(length));
     if (!blocks) return undefined;
-    const added = this.#cache.addPinned({ tokenIds, length, blocks, logits });
+    const added = this.#cache.addPinned({ salt, tokenIds, length, blocks, logits });
     this.#pool.release(blocks);
     return added;
   }
@@ -208,8 +213,13 @@ export class StateManager {
     this.#pool.checkIntegrity([...running.map(({ blocks }) => blocks), ...this.#cache.heldBlocks()]);
   }
 
-  #prefixOf({ tokenIds, numComputedTokens: length, blocks }: Sequence, logits?: Float32Array): CachedPrefix {
-    return { tokenIds, length, blocks: blocks.slice(0, this.#pool.blocksFor(length)), logits };
+  /** What the request may go on from. */
+  #find(tokenIds: readonly number[], { wantsPromptLogits, cacheSalt }: Request): Snapshot | undefined {
+    return wantsPromptLogits ? undefined : this.#cache.find(tokenIds, cacheSalt);
+  }
+
+  #prefixOf({ request, tokenIds, numComputedTokens: length, blocks }: Sequence, logits?: Float32Array): CachedPrefix {
+    return { salt: request.cacheSalt, tokenIds, length, blocks: blocks.slice(0, this.#pool.blocksFor(length)), logits };
   }
 
   #takeSnapshot(slot: number, added: AddedSnapshot | undefined): Snapshot | undefined {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import type { GenerateOptions, SamplingParams } from '../engine/sampling-params.ts';
+import { cacheSaltOf } from './cache-salt.ts';
 import type { ServerEnv } from './env.ts';
 import { Generation, type GenerationOutput } from './generation.ts';
 import { badRequest, toHttpError, unlessGone } from './http-error.ts';
@@ -69,6 +70,7 @@ export async function answer(
     prompts,
     params: resolve(model, request),
     priority: options.priority,
+    cacheSalt: cacheSaltOf(c.get('tenant'), options.cacheSalt),
     signal,
   });
   if (fields.stream) {

@@ -1,10 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import { ArgumentError } from '../errors.ts';
+import type { ServerEnv } from './env.ts';
 import { HttpError } from './http-error.ts';
 
-/** Lets requests pass that bear one of the keys: `Authorization: Bearer …`. Without keys all pass. @throws ArgumentError for an empty key */
-export function requireApiKey(keys: readonly string[]): MiddlewareHandler {
+/**
+ * Lets requests pass that bear one of the keys: `Authorization: Bearer …`. Without keys all pass.
+ * @param keepsApart whether each key is a tenant of its own.
+ * @throws ArgumentError for an empty key.
+ */
+export function requireApiKey(keys: readonly string[], keepsApart: boolean): MiddlewareHandler<ServerEnv> {
   if (keys.some((key) => key.trim() === '')) {
     throw new ArgumentError('An API key is empty.', 'Leave it out: without keys every request passes.');
   }
@@ -13,8 +18,10 @@ export function requireApiKey(keys: readonly string[]): MiddlewareHandler {
     if (digests.length > 0) {
       const [, given] = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '') ?? [];
       // Digests are of one length, and the time to compare them says nothing about the key.
-      const found = given !== undefined && digests.filter((each) => timingSafeEqual(each, digest(given))).length > 0;
+      const own = given === undefined ? undefined : digest(given);
+      const found = own !== undefined && digests.filter((each) => timingSafeEqual(each, own)).length > 0;
       if (!found) throw unauthorized(given !== undefined);
+      if (keepsApart) c.set('tenant', own.toString('hex'));
     }
     return next();
   };

@@ -40,7 +40,8 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
         exposeHeaders: ['x-request-id', 'retry-after'],
       }),
     );
-  for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys));
+  const keepsApart = new Set(apiKeys).size > 1 && !options.sharePrefixCache;
+  for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys, keepsApart));
 
   const routes: Readonly<Record<string, Methods>> = {
     '/v1/models': { GET: listModels(model) },

@@ -13,6 +13,8 @@ export interface GenerationRequest {
   /** One for each prompt. */
   readonly params: readonly SamplingParams[];
   readonly priority: number | undefined;
+  /** Whose states the requests may go on from. */
+  readonly cacheSalt: string | undefined;
   /** The client is gone. */
   readonly signal: AbortSignal;
 }
@@ -38,7 +40,7 @@ export class Generation {
   #finishReason: FinishReason | undefined;
 
   /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never fits. */
-  constructor(llm: LLM, { id, prompts, params, priority, signal }: GenerationRequest) {
+  constructor(llm: LLM, { id, prompts, params, priority, cacheSalt, signal }: GenerationRequest) {
     const { capacity } = llm.engine;
     if (prompts.length > capacity) {
       const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at once (--max-num-seqs and --max-queue-size).`;
@@ -49,7 +51,7 @@ export class Generation {
     const group = Symbol(id);
     try {
       for (const [i, promptTokenIds] of prompts.entries()) {
-        const request = { requestId: `${id}-${i}`, promptTokenIds, params: params[i], priority, group };
+        const request = { requestId: `${id}-${i}`, promptTokenIds, params: params[i], priority, cacheSalt, group };
         this.#streams.push(llm.engine.addRequest(request, signal));
       }
     } catch (error) {

@@ -33,7 +33,7 @@ export class Rig {
     requestId: string,
     promptTokenIds: number[],
     options: GenerateOptions = {},
-    more: Pick<EngineRequest, 'onFinalState'> = {},
+    more: Pick<EngineRequest, 'onFinalState' | 'cacheSalt'> = {},
   ): void {
     const { priority } = options;
     this.engine.addRequest({ requestId, promptTokenIds, params: greedy(options), priority, ...more });

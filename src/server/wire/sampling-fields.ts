@@ -31,6 +31,10 @@ export const samplingFields = {
     .int()
     .optional()
     .describe('Lower goes first when requests wait, where the server has --scheduling-policy priority. Default: 0.'),
+  cache_salt: z
+    .string()
+    .optional()
+    .describe('Prompts go on from states of requests with the same salt only, so it keeps secret what they say.'),
   half_life_interval: z
     .int()
     .optional()
@@ -93,6 +97,7 @@ export function samplingOptions(body: SamplingBody): GenerateOptions {
     badWords: body.bad_words,
     skipSpecialTokens: body.skip_special_tokens,
     priority: body.priority,
+    cacheSalt: body.cache_salt,
     halfLifeInterval: body.half_life_interval,
   };
 }

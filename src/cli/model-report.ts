@@ -3,6 +3,7 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { GENERATION_CONFIG, readSamplingDefaults } from '../engine/generation-config.ts';
+import { headerCheck } from '../engine/header-check.ts';
 import { matchNames } from '../engine/load-weights.ts';
 import { Mamba2Error } from '../errors.ts';
 import { LayerContext } from '../layers/layer-context.ts';
@@ -54,7 +55,9 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(folder);
   try {
     const definition = defineModel(checkpoint.config, checkpoint.names());
-    const model = definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32'));
+    const model = definition.create(
+      new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
+    );
     const table = new ParameterTable(model);
     const counts = countParameters(table);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);

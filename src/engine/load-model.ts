@@ -109,7 +109,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const checkpoint = await Checkpoint.open(files, { signal });
   try {
     await refuseQuantized(checkpoint);
-    const { config } = defineModel(checkpoint.config);
+    const { config } = defineModel(checkpoint.config, checkpoint.names());
     const tokenizer = await TextTokenizer.fromFiles(files, config.vocabSize);
     tokenizer?.assertFits(config.vocabSize);
     const chatTemplate = await chatTemplateOf(files, options.chatTemplate);

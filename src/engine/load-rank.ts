@@ -2,14 +2,16 @@ import type { CompiledKernels } from '../backends/cpu/kernels.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
-import { LayerContext } from '../layers/layer-context.ts';
+import { LayerContext, type WeightCheck } from '../layers/layer-context.ts';
+import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { createBackend, weightStorage } from './devices.ts';
+import { headerCheck } from './header-check.ts';
 import { type KvCacheLimits, numKvBlocks } from './kv-cache-limits.ts';
-import { loadWeights } from './load-weights.ts';
+import { loadWeights, matchNames } from './load-weights.ts';
 import { memoryNeed } from './memory-need.ts';
 import { ModelRunner } from './model-runner.ts';
 
@@ -37,33 +39,47 @@ export async function loadRank(
   watch: LoadWatch = {},
 ): Promise<ModelRunner> {
   const definition = defineModel(checkpoint.config, checkpoint.names());
-  const fill = (model: CausalLM) => loadWeights(model, definition, checkpoint, { ...options, ...watch });
-  return makeRank(definition, group, options, checkpointDType(checkpoint), fill, watch);
+  const weights: RankWeights = {
+    autoDType: checkpointDType(checkpoint),
+    check: headerCheck(definition, checkpoint),
+    match: (model) => {
+      const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
+      return () => loadWeights(model, pairs, checkpoint, { ...options, ...watch });
+    },
+  };
+  return makeRank(definition, group, options, weights, watch);
+}
+
+/** Where a rank's weights come from. */
+export interface RankWeights {
+  /** How weights are stored where `dtype` is auto, and what blockwise dtypes leave alone. */
+  readonly autoDType: WeightDType;
+  readonly check?: WeightCheck;
+  /** Sees to it that there is every weight, before memory is reserved. → loads this rank's shard of each */
+  match(model: CausalLM): () => Promise<void>;
 }
 
 /**
  * Makes one rank of a model, wherever its weights come from.
- * @param autoDType how weights are stored where `dtype` is auto, and what blockwise dtypes leave alone.
- * @param fill loads this rank's shard of every weight.
- * @param watch is told of what comes after: `fill` tells of itself.
+ * @param watch is told of what comes after the weights: their loading tells of itself.
  */
 export async function makeRank(
   definition: ModelDefinition,
   group: ProcessGroup,
   options: RankOptions,
-  autoDType: WeightDType,
-  fill: (model: CausalLM) => Promise<void>,
+  weights: RankWeights,
   { onProgress, signal }: LoadWatch,
 ): Promise<ModelRunner> {
   const backend = await createBackend(options.device, options.kernels);
   try {
-    const { weightDType, quantConfig } = weightStorage(options.dtype, autoDType);
-    const context = new LayerContext(backend, group, weightDType);
+    const { weightDType, quantConfig } = weightStorage(options.dtype, weights.autoDType);
+    const context = new LayerContext(backend, group, weightDType, weights.check);
     const model = definition.create(context, quantConfig);
+    const fill = weights.match(model);
     const { slots } = options;
     const numBlocks = numKvBlocks(model.kvCacheSizes, options);
     await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots, numBlocks));
-    await fill(model);
+    await fill();
     const runner = new ModelRunner(backend, model, {
       slots,
       numBlocks,

@@ -21,22 +21,21 @@ export const BLOCK_VALUES = 2 ** 18;
 
 /**
  * Fills a model from a checkpoint, block of rows by block of rows, and reads only rows that this rank holds something
- * of. The files' headers are compared with the model first, so a checkpoint that does not fit fails before any weight
- * is read.
+ * of.
+ * @param pairs of {@link matchNames}.
  */
 export async function loadWeights(
   model: CausalLM,
-  definition: ModelDefinition,
+  pairs: readonly (readonly [parameterName: string, checkpointName: string])[],
   checkpoint: Checkpoint,
   options: LoadWeightsOptions,
 ): Promise<void> {
   const { name, checkFinite, onProgress, signal } = options;
   const table = new ParameterTable(model);
-  const wanted = matchNames(table, definition, checkpoint);
-  const total = wanted.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
+  const total = pairs.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
   const scratch = new ReadScratch(BLOCK_VALUES);
   let loaded = 0;
-  for (const [parameterName, checkpointName] of wanted) {
+  for (const [parameterName, checkpointName] of pairs) {
     await table.stream(parameterName, BLOCK_VALUES, async (block) => {
       await yieldToEventLoop();
       signal?.throwIfAborted();
@@ -110,7 +109,7 @@ function refuseNonFinite(name: string, values: Float32Array, begin: number): voi
   );
 }
 
-function listed(names: readonly string[]): string {
+export function listed(names: readonly string[]): string {
   const shown = names.slice(0, 3).map((name) => `'${name}'`);
   return names.length > 3 ? `${shown.join(', ')} and ${names.length - 3} more` : shown.join(', ');
 }

@@ -5,7 +5,7 @@ import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { Executor } from './executor.ts';
-import { type LoadWatch, makeRank, type RankOptions } from './load-rank.ts';
+import { type LoadWatch, makeRank, type RankOptions, type RankWeights } from './load-rank.ts';
 import { BLOCK_VALUES } from './load-weights.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { SyntheticWeight } from './synthetic-weights.ts';
@@ -36,8 +36,11 @@ export async function loadSyntheticRank(
   options: RankOptions,
   watch: LoadWatch = {},
 ): Promise<ModelRunner> {
-  const fill = (model: CausalLM) => fillWeights(model, seed, options.name, watch);
-  return makeRank(defineModel(config), group, options, 'float32', fill, watch);
+  const weights: RankWeights = {
+    autoDType: 'float32',
+    match: (model) => () => fillWeights(model, seed, options.name, watch),
+  };
+  return makeRank(defineModel(config), group, options, weights, watch);
 }
 
 /** Block by block, as from a checkpoint, so that the peak of memory is one too. */

@@ -33,17 +33,15 @@ export interface FusedMoeOptions {
 export class FusedMoe implements Module {
   readonly #context: LayerContext;
   readonly #options: FusedMoeOptions;
-  readonly #up: readonly Loaded<LinearWeight>[];
-  readonly #down: readonly Loaded<LinearWeight>[];
+  /** Grows as experts are loaded: how many there are is only known to be true once the checkpoint was looked at. */
+  readonly #up: Loaded<LinearWeight>[] = [];
+  readonly #down: Loaded<LinearWeight>[] = [];
   /** Where all experts' matrices of a kind are written together. */
   readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
     this.#context = parent.sharing(options.intermediateSize);
     this.#options = options;
-    const experts = () => Array.from({ length: options.numExperts }, () => new Loaded<LinearWeight>('A FusedMoe'));
-    this.#up = experts();
-    this.#down = experts();
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -83,20 +81,21 @@ export class FusedMoe implements Module {
   /** All of {@link forward} but the sum over the ranks. */
   forwardPartial(x: Tensor, routing: Tensor): RankSum {
     const { backend, group } = this.#context;
-    const { activation, gated } = this.#options;
-    const experts = this.#up.map((up, e) => ({ up: up.get(), down: this.#down[e].get() }));
+    const { numExperts, activation, gated } = this.#options;
+    const expert = (_: unknown, e: number) => ({ up: nth(this.#up, e).get(), down: nth(this.#down, e).get() });
+    const experts = Array.from({ length: numExperts }, expert);
     return plainSum(group, backend.fusedMoe(x, routing, experts, activation, gated));
   }
 
   *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
-    const { name, shape, loader, experts } = matrices;
-    for (const e of experts.keys()) {
+    const { name, shape, loader } = matrices;
+    for (let e = 0; e < this.#options.numExperts; e++) {
       yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(matrices, e) }];
     }
   }
 
   #stacked(matrices: ExpertMatrices): readonly [string, Parameter] {
-    const { name, shape, ownShape, loader, experts } = matrices;
+    const { name, shape, ownShape, loader } = matrices;
     const place = (): RowSink => {
       let next = 0;
       // A row of the stacked tensor is an expert's whole matrix.
@@ -111,17 +110,17 @@ export class FusedMoe implements Module {
       };
       return { write, finish: () => {} };
     };
-    return [`${name}.weight`, { shape: [experts.length, ...shape], loader: eachOf(loader), place }];
+    return [`${name}.weight`, { shape: [this.#options.numExperts, ...shape], loader: eachOf(loader), place }];
   }
 
   #sink({ ownShape: [rows, columns], experts }: ExpertMatrices, expert: number): RowSink {
-    const { prefix, quantConfig } = this.#options;
+    const { numExperts, prefix, quantConfig } = this.#options;
     const { backend } = this.#context;
     const dtype = linearDType(this.#context, { bias: false, prefix: `${prefix}.experts`, quantConfig });
-    const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(experts.length, rows, columns, dtype);
+    const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(numExperts, rows, columns, dtype);
     if (together) this.#writers.set(experts, together);
     const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);
-    return writerSink(writer, columns, (weight) => experts[expert].set(weight));
+    return writerSink(writer, columns, (weight) => nth(experts, expert).set(weight));
   }
 }
 
@@ -131,7 +130,12 @@ interface ExpertMatrices {
   readonly shape: readonly [number, number];
   readonly ownShape: readonly [number, number];
   readonly loader: WeightLoader;
-  readonly experts: readonly Loaded<LinearWeight>[];
+  readonly experts: Loaded<LinearWeight>[];
+}
+
+function nth(experts: Loaded<LinearWeight>[], e: number): Loaded<LinearWeight> {
+  experts[e] ??= new Loaded<LinearWeight>('A FusedMoe');
+  return experts[e];
 }
 
 /** Takes the same part of every matrix of a stack. */

@@ -81,12 +81,22 @@ export class DecoderLM implements CausalLM {
     this.#config = config;
     this.#names = names;
     this.#embeddings = new VocabParallelEmbedding(context, vocabSize, hiddenSize, names.embeddings, quantConfig);
-    this.#layers = Array.from({ length: config.numHiddenLayers }, (_, i) => makeLayer(i, `${names.layers}.${i}`));
+    context.checkWeights(names.embeddings, this.#embeddings);
+    const layers: DecoderLayer[] = [];
+    while (layers.length < config.numHiddenLayers) {
+      const prefix = `${names.layers}.${layers.length}`;
+      const layer = makeLayer(layers.length, prefix);
+      context.checkWeights(prefix, layer);
+      layers.push(layer);
+    }
+    this.#layers = layers;
     this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
     this.#lmHead = config.tieWordEmbeddings
       ? this.#embeddings
       : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
-    this.#rotary = config.rope && new RotaryEmbedding(context, config.rope);
+    // Only keys that are stored show that heads are as wide as the config says.
+    const rotates = this.#layers.some(({ attention }) => attention !== undefined);
+    this.#rotary = rotates && config.rope ? new RotaryEmbedding(context, config.rope) : undefined;
     this.layerMap = this.#layers.map(({ parts }) => parts);
     this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
     this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);

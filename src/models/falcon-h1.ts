@@ -106,6 +106,7 @@ class FalconH1Layer implements DecoderLayer {
       prefix: `${prefix}.mamba`,
       quantConfig,
     });
+    context.checkWeights(`${prefix}.mamba`, this.mixer);
     const factors = this.mixer.projectionSizes.flatMap((size, i) => Array(size).fill(config.ssmMultipliers[i]));
     this.#mupVector = context.backend.tensor(Float32Array.from(factors), [factors.length]);
     this.attention = new Attention(context, {

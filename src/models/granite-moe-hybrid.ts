@@ -25,6 +25,7 @@ import {
   SIZE,
 } from './hybrid-config.ts';
 import { readRope } from './rope-config.ts';
+import { assertLayersStored } from './stored-layers.ts';
 import { readTokenIds } from './token-ids.ts';
 import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 
@@ -43,10 +44,12 @@ export interface GraniteMoeHybridConfig extends DecoderConfig, TokenMixingConfig
 }
 
 /** Defaults are those of transformers' GraniteMoeHybridConfig. */
-export function readGraniteMoeHybridConfig(json: JsonObject): GraniteMoeHybridConfig {
+export function readGraniteMoeHybridConfig(json: JsonObject, stored?: ReadonlySet<string>): GraniteMoeHybridConfig {
   const config = new ConfigReader(json, 'config.json');
   const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
   const numHiddenLayers = config.integer('num_hidden_layers', { default: 32, ...SIZE });
+  // Before a list of so many is made.
+  assertLayersStored(numHiddenLayers, stored);
   const mixer = readPrefixedMixer(config, hiddenSize);
   const attention = readAttentionSizes(config, hiddenSize, { heads: 32 });
   const layerTypes =
@@ -72,11 +75,15 @@ export function readGraniteMoeHybridConfig(json: JsonObject): GraniteMoeHybridCo
     attentionMultiplier: multiplier('attention_multiplier'),
     residualMultiplier: multiplier('residual_multiplier'),
     embeddingMultiplier: multiplier('embedding_multiplier'),
-    logitsMultiplier: 1 / config.number('logits_scaling', { default: 1 }),
+    logitsMultiplier: 1 / config.number('logits_scaling', { default: 1, above: 0 }),
     hiddenAct: readActivation(config, 'hidden_act', 'silu'),
     sharedIntermediateSize: config.integer('shared_intermediate_size', { default: 1024, ...SIZE }),
     numLocalExperts,
-    numExpertsPerTok: config.integer('num_experts_per_tok', { default: 2, min: 0, max: numLocalExperts || undefined }),
+    numExpertsPerTok: config.integer('num_experts_per_tok', {
+      default: 2,
+      min: Math.min(numLocalExperts, 1),
+      max: numLocalExperts || undefined,
+    }),
     intermediateSize: config.integer('intermediate_size', { default: 11008, min: 0 }),
     normEps: config.number('rms_norm_eps', { default: 1e-6, min: 0 }),
     rope:
@@ -202,8 +209,8 @@ class GraniteMoe implements Module {
 export const graniteMoeHybrid: Architecture = {
   names: ['GraniteMoeHybridForCausalLM'],
   recognizes: (json) => getOwn(json, 'model_type') === 'granitemoehybrid',
-  define: (json) => {
-    const config = readGraniteMoeHybridConfig(json);
+  define: (json, stored) => {
+    const config = readGraniteMoeHybridConfig(json, stored);
     const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.norm' };
     return {
       config,

@@ -6,6 +6,7 @@ import { falconH1 } from './falcon-h1.ts';
 import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
 import { mamba2 } from './mamba2.ts';
 import { nemotronH } from './nemotron-h.ts';
+import { assertLayersStored } from './stored-layers.ts';
 import { zamba2 } from './zamba2.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2];
@@ -26,7 +27,12 @@ export function defineModel(json: JsonObject, stored: Iterable<string> = []): Mo
     names.length > 0
       ? ARCHITECTURES.find((architecture) => architecture.names.some((name) => names.includes(name)))
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
-  if (found) return found.define(json, new Set(stored));
+  if (found) {
+    const names = new Set(stored);
+    const definition = found.define(json, names);
+    assertLayersStored(definition.config.numHiddenLayers, names);
+    return definition;
+  }
   const asked =
     names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;
   throw new UnsupportedArchitectureError(

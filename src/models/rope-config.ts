@@ -13,8 +13,8 @@ export function readRope(
   defaults: { readonly partialRotaryFactor?: number } = {},
 ): RopeParameters {
   const rope = config.section(['rope_scaling', 'rope_parameters']);
-  const fallback = { min: 0, default: 10000 };
-  const theta = rope?.optionalNumber('rope_theta', { min: 0 }) ?? config.number('rope_theta', fallback);
+  const theta =
+    rope?.optionalNumber('rope_theta', { above: 0 }) ?? config.number('rope_theta', { above: 0, default: 10000 });
   const partial =
     rope?.optionalNumber('partial_rotary_factor', { min: 0, max: 1 }) ??
     defaults.partialRotaryFactor ??
@@ -31,7 +31,7 @@ export function readRope(
 
 function readScaling(rope: ConfigReader, config: ConfigReader): RopeScaling {
   const type = rope.string(['rope_type', 'type'], { default: 'default' });
-  const positive = { min: 0 };
+  const positive = { above: 0 };
   const original = () =>
     rope.optionalInteger('original_max_position_embeddings', { min: 1 }) ??
     config.integer(['original_max_position_embeddings', 'max_position_embeddings'], { min: 1 });

@@ -180,8 +180,8 @@ function createZamba2(context: LayerContext, config: Zamba2Config, quantConfig?:
     const use = hybrids.indexOf(i);
     if (use === -1) return undefined;
     const block = use % config.numMemBlocks;
-    const uses = [...hybrids.keys()].filter((other) => other % config.numMemBlocks === block);
-    blocks[block] ??= new SharedTransformer(context, config, uses, `${prefix}.shared_transformer`, quantConfig);
+    const uses = () => [...hybrids.keys()].filter((other) => other % config.numMemBlocks === block);
+    blocks[block] ??= new SharedTransformer(context, config, uses(), `${prefix}.shared_transformer`, quantConfig);
     return { transformer: blocks[block], use, owns: use < config.numMemBlocks };
   };
   const layer = (i: number, prefix: string) => new Zamba2Layer(context, config, prefix, share(i, prefix), quantConfig);

@@ -4,13 +4,14 @@ import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
 import { createBackend } from '../../src/engine/devices.ts';
-import { loadWeights } from '../../src/engine/load-weights.ts';
+import { loadWeights, matchNames } from '../../src/engine/load-weights.ts';
 import type { KvCacheParams } from '../../src/layers/attention.ts';
 import { buildAttentionMetadata } from '../../src/layers/attention-metadata.ts';
 import { kvCacheShape } from '../../src/layers/kv-cache-shape.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import type { MambaCacheParams } from '../../src/layers/mamba-mixer2.ts';
 import { buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba2-metadata.ts';
+import { ParameterTable } from '../../src/layers/parameter.ts';
 import { BlockwiseQuantization } from '../../src/layers/quantization.ts';
 import type { CausalLM, ModelDefinition } from '../../src/models/causal-lm.ts';
 import { defineModel } from '../../src/models/registry.ts';
@@ -79,7 +80,8 @@ export class ModelRig {
     try {
       const definition = defineModel(checkpoint.config, checkpoint.names());
       const model = definition.create(context, quantConfig);
-      await loadWeights(model, definition, checkpoint, { name: 'rig', checkFinite: true });
+      const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
+      await loadWeights(model, pairs, checkpoint, { name: 'rig', checkFinite: true });
       return new ModelRig(backend, definition, model, group.size);
     } finally {
       await checkpoint.close();

@@ -1,7 +1,10 @@
 import { cpus } from 'node:os';
+import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { weightStorage } from '../engine/devices.ts';
+import { mostRanks } from '../engine/load-model.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
+import { defineModel } from '../models/registry.ts';
 import { measureArithmeticPeak } from './bench-arithmetic.ts';
 import { longestSequence } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
@@ -11,7 +14,7 @@ import { measureDType, STEP_TOKENS } from './bench-run.ts';
 import type { BenchSource } from './bench-target.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
-import { modelName, modelOptions } from './model-options.ts';
+import { modelName, modelOptions, threads, withModel } from './model-options.ts';
 import { choice, flag, text } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { print } from './standard-output.ts';
@@ -23,7 +26,7 @@ const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 export const bench = defineCommand({
   name: 'bench',
   summary: 'Measure how quickly a model runs, and how close to what the machine allows',
-  positionals: [],
+  positionals: ['model?'],
   details: [
     'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
     'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',
@@ -34,10 +37,12 @@ export const bench = defineCommand({
     'With --device webgpu and no model, mixer layers of three published shapes are timed by the clocks of GPU and wall,',
     'and two whole models with embedding, head and sampling: figures go to standard error as they come.',
     'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
-  ].join('\n'),
+  ].join(' '),
   options: {
     shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
     ...modelOptions,
+    // Figures of one thread are what others compare with.
+    tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1)'),
     dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
     promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
     batchSizes: counts([1, 16], 'Sequences to decode at once'),
@@ -47,15 +52,13 @@ export const bench = defineCommand({
     output: text('file', 'With --device webgpu and no model: keep the report so far here, as JSON'),
   },
   examples: [
-    'bench --model tiny-dts --prompt-tokens 64 --batch-sizes 1',
+    'bench tiny-dts --prompt-tokens 64 --batch-sizes 1',
     'bench --shape mamba2-130m --dtype float32,int8 --tensor-parallel-size 2 --json',
   ],
-  run: async (values) => {
-    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize: ranks = 1 } = values;
+  run: async (given, [positional]) => {
+    const values = withModel(given, positional);
+    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize = 1 } = values;
     if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
-    if (!Number.isInteger(ranks) || ranks < 1) {
-      throw new UsageError(`--tensor-parallel-size is ${ranks}; expected an integer at least 1.`);
-    }
     // Before anything is loaded: the last of several names may be the wrong one.
     for (const dtype of dtypes) weightStorage(dtype, 'float32');
     const device = values.device ?? 'auto';
@@ -68,10 +71,11 @@ export const bench = defineCommand({
     const { signal } = interrupt;
     const { onProgress } = progress;
     try {
-      const name = shape ?? modelName({ ...values, dtype: undefined });
+      const name = shape ?? modelName(values);
       const source: BenchSource = shape
         ? { name, config: MODEL_SHAPES[shape] }
         : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
+      const ranks = tensorParallelSize === 'auto' ? await autoRanks(source) : tensorParallelSize;
       const slots = Math.max(...values.batchSizes);
       const maxModelLen = longestSequence(values);
       const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
@@ -90,6 +94,13 @@ export const bench = defineCommand({
     }
   },
 });
+
+async function autoRanks(source: BenchSource): Promise<number> {
+  if ('config' in source) return mostRanks(defineModel(source.config).config.numHeads);
+  const checkpoint = await Checkpoint.open(source.folder);
+  await checkpoint.close();
+  return mostRanks(defineModel(checkpoint.config, checkpoint.names()).config.numHeads);
+}
 
 async function describeMachine(threads: number): Promise<BenchMachine> {
   const readBytesPerSecond = await measureReadBandwidth(threads);

@@ -1,42 +1,80 @@
 import { createInterface, type Interface } from 'node:readline';
-import { resolveModel } from '../checkpoint/model-source.ts';
 import { ChatTemplateError } from '../errors.ts';
-import { type ChatMessage, ChatTemplate } from '../text/chat-template.ts';
+import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import { defineCommand } from './command.ts';
 import { Conversation } from './conversation.ts';
 import { Interrupt } from './interrupt.ts';
-import { loadModel, type ModelValues, modelName, modelOptions } from './model-options.ts';
+import {
+  contextOptions,
+  findModel,
+  loadModel,
+  type ModelValues,
+  modelName,
+  modelOptions,
+  withModel,
+} from './model-options.ts';
 import { note } from './notes.ts';
 import { text } from './option.ts';
-import { ProgressDisplay } from './progress-display.ts';
 import { readSampling, samplingOptions } from './sampling-options.ts';
 import { print } from './standard-output.ts';
 import { styled } from './styled.ts';
+import { chatTemplateOption, findTemplate } from './template-option.ts';
 
-const HELP = '/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer.';
+const COMMANDS = {
+  help: 'shows this',
+  reset: 'forgets the conversation',
+  exit: 'leaves; so do Ctrl-D, and Ctrl-C twice. During an answer Ctrl-C stops it',
+} as const;
+
+const HELP = Object.entries(COMMANDS)
+  .map(([name, what]) => `/${name} ${what}.`)
+  .join(' ');
+
+const OTHER_NAMES: Readonly<Record<string, keyof typeof COMMANDS>> = {
+  '?': 'help',
+  clear: 'reset',
+  new: 'reset',
+  quit: 'exit',
+  bye: 'exit',
+};
 
 /** `mamba2 chat` */
 export const chat = defineCommand({
   name: 'chat',
   summary: 'Talk with a chat model',
-  positionals: [],
-  details: `${HELP}\nFrom a pipe, every line is a message, and the answers alone go to standard output.`,
+  positionals: ['model?'],
+  details: [
+    HELP,
+    'From a pipe, every line is a message, and the answers alone go to standard output.',
+    'A model that was not trained on conversations needs --chat-template completion, by which it continues what you',
+    'write; the bundled model brings such a template.',
+  ].join(' '),
   options: {
     system: text('text', 'System prompt'),
+    chatTemplate: chatTemplateOption,
     ...samplingOptions,
     ...modelOptions,
+    ...contextOptions,
   },
-  examples: ["chat --model org/name --system 'Answer briefly.'", 'chat --model org/name < questions.txt'],
-  run: async (values) => {
+  examples: [
+    "chat org/name --system 'Answer briefly.'",
+    'chat ./folder --chat-template completion',
+    'chat org/name < questions.txt',
+  ],
+  run: async (given, [positional]) => {
+    const values = withModel(given, positional);
     const sampling = readSampling(values);
     const interrupt = new Interrupt();
     try {
-      const folder = await findChatModel(values, interrupt.signal);
-      await using llm = await loadModel(values, interrupt.signal, folder);
+      const { folder, chatTemplate, kind } = await findChatModel(values, values.chatTemplate, interrupt.signal);
+      await using llm = await loadModel(values, interrupt.signal, folder, { maxNumSeqs: 1, chatTemplate });
       const system: ChatMessage[] = values.system === undefined ? [] : [{ role: 'system', content: values.system }];
       const conversation = new Conversation(llm, system, sampling);
+      if (kind === 'completion') {
+        note(`${modelName(values)} was not trained on conversations: it continues what you begin.`, values.quiet);
+      }
       note(HELP, values.quiet);
-      // Not earlier: lines that come before somebody asks for them would be lost.
+      // Not earlier: lines that come before anything asks for them would be lost.
       await converse(conversation, openTerminal(), interrupt.signal);
       return 0;
     } finally {
@@ -45,19 +83,23 @@ export const chat = defineCommand({
   },
 });
 
-/** The folder of the model, once it is sure that it can chat: weights take long to load. */
-async function findChatModel(values: ModelValues, signal: AbortSignal): Promise<string> {
+interface ChatModel {
+  readonly folder: string;
+  /** In place of the model's own. */
+  readonly chatTemplate: string | undefined;
+  readonly kind: TemplateKind;
+}
+
+/** The model's folder and template, once it is sure that it can chat: weights take long to load. */
+async function findChatModel(values: ModelValues, given: string | undefined, signal: AbortSignal): Promise<ChatModel> {
   const name = modelName(values);
-  const progress = new ProgressDisplay(values.quiet);
-  try {
-    const folder = await resolveModel(name, { revision: values.revision, signal, onProgress: progress.onProgress });
-    if ((await ChatTemplate.fromFolder(folder)) !== undefined) return folder;
-  } finally {
-    progress.stop();
-  }
+  const folder = await findModel(values, signal);
+  const chatTemplate = given === undefined ? undefined : await findTemplate(given, folder);
+  const template = chatTemplate === undefined ? await ChatTemplate.fromFolder(folder) : new ChatTemplate(chatTemplate);
+  if (template !== undefined) return { folder, chatTemplate, kind: template.kind };
   throw new ChatTemplateError(
     `'${name}' has no chat template, so it is not a chat model.`,
-    "Give another one with --model, or let this one continue a text with 'mamba2 generate'.",
+    "Give another model, let this one continue a text with 'mamba2 generate', or what you write here with --chat-template completion.",
   );
 }
 
@@ -77,19 +119,29 @@ async function converse(conversation: Conversation, lines: Interface, interrupte
     if (lines.terminal) lines.prompt();
   };
   let answering: AbortController | undefined;
+  let wantsToLeave = false;
   // A terminal in raw mode sends Ctrl-C here and no SIGINT.
   lines.on('SIGINT', () => {
     if (answering) return answering.abort(STOPPED);
-    lines.write(null, { ctrl: true, name: 'u' });
+    if (lines.line !== '') lines.write(null, { ctrl: true, name: 'u' });
+    else if (wantsToLeave) return lines.close();
+    else {
+      wantsToLeave = true;
+      tell('\nCtrl-C again leaves, as Ctrl-D does.');
+    }
     ask();
   });
   interrupted.addEventListener('abort', () => lines.close(), { once: true });
   ask();
   for await (const line of lines) {
+    wantsToLeave = false;
     const message = line.trim();
-    if (message === '/exit') break;
-    if (message === '/reset') conversation.reset();
-    else if (message !== '') {
+    const command = commandOf(line);
+    if (command === 'exit') break;
+    if (command === 'reset') conversation.reset();
+    if (command === 'help') tell(HELP);
+    if (command === 'unknown') tell(`There is no command ${message}. ${HELP} A message may begin so after a space.`);
+    if (command === undefined && message !== '') {
       answering = new AbortController();
       const signal = AbortSignal.any([answering.signal, interrupted]);
       try {
@@ -103,10 +155,23 @@ async function converse(conversation: Conversation, lines: Interface, interrupte
     }
     ask();
   }
-  // Ctrl-D leaves the cursor behind the prompt.
+  // Ctrl-C and Ctrl-D leave the cursor after the prompt.
   if (lines.terminal) await print('\n');
   lines.close();
   interrupted.throwIfAborted();
+}
+
+/** What a line that begins with a slash asks for. Paths and comments are messages. */
+function commandOf(line: string): keyof typeof COMMANDS | 'unknown' | undefined {
+  const word = /^\/([a-z?]+)\s*$/i.exec(line)?.[1]?.toLowerCase();
+  if (word === undefined) return undefined;
+  if (Object.hasOwn(COMMANDS, word)) return word as keyof typeof COMMANDS;
+  return Object.hasOwn(OTHER_NAMES, word) ? OTHER_NAMES[word] : 'unknown';
+}
+
+/** Not on standard output, which has answers alone. */
+function tell(text: string): void {
+  process.stderr.write(`${styled('dim', text, process.stderr)}\n`);
 }
 
 const STOPPED = new Error('The answer was stopped.');

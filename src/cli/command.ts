@@ -7,7 +7,7 @@ interface Definition<O extends Options> {
   readonly name: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** Positional arguments by their names; a name that ends with '?' may be left out. */
+  /** Positional arguments by their names; a name that ends with '?' may be left out, one with '*' be given any number of times. */
   readonly positionals: readonly string[];
   readonly options: O;
   /** Paragraphs for the command's own help. */
@@ -40,10 +40,10 @@ export function defineCommand<const O extends Options>(definition: Definition<O>
     run: async (argv) => {
       const { values, positionals } = parseArguments(options, argv);
       const missing = names[positionals.length];
-      if (missing !== undefined && !missing.endsWith('?')) {
+      if (missing !== undefined && !/[?*]$/.test(missing)) {
         throw new UsageError(`'${name}' needs <${missing}>.`, `See mamba2 ${name} --help.`);
       }
-      if (positionals.length > names.length) {
+      if (positionals.length > names.length && !names.at(-1)?.endsWith('*')) {
         const extra = positionals[names.length];
         throw new UsageError(
           `'${name}' does not know what to do with '${extra}'.`,

@@ -3,7 +3,7 @@ import { words } from './bench-options.ts';
 import { defineCommand } from './command.ts';
 import { describeEvaluation, type Evaluation, withMeasures } from './eval-report.ts';
 import { Interrupt } from './interrupt.ts';
-import { loadModel, type ModelValues, modelOptions } from './model-options.ts';
+import { assertCount, contextOptions, loadModel, type ModelValues, modelOptions } from './model-options.ts';
 import { warn } from './notes.ts';
 import { flag, number, texts } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
@@ -22,27 +22,27 @@ interface TextFile {
 export const evaluate = defineCommand({
   name: 'eval',
   summary: 'Measure how well a model predicts text files',
-  positionals: [],
+  positionals: ['file*'],
   details: [
     "Bits per byte is the sum of -log2 p over the text's tokens, divided by its UTF-8 bytes; perplexity is exp of",
     'the mean loss per token. Every file is one text of its own, preceded by the begin-of-text token. With a',
     'tokenizer that has none, the first token is context only: it is not scored and its bytes do not count.',
     'Several dtypes are compared over all files: what each loses is relative to the bits of the first.',
-  ].join('\n'),
+  ].join(' '),
   options: {
-    file: texts('path', 'UTF-8 text to score'),
+    file: texts('path', 'UTF-8 text to score; the same as [file]'),
     maxTokens: number('Score only the first tokens of each file', 'n'),
     json: flag('Print one JSON object'),
     ...modelOptions,
+    ...contextOptions,
     dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
   },
-  examples: ['eval --file notes.txt', 'eval --model org/name --file a.txt --file b.txt --dtype float32,int8,int4'],
-  run: async (values) => {
-    const { file: paths, maxTokens, dtype: dtypes, json, quiet } = values;
-    if (paths.length === 0) throw new UsageError("'eval' needs at least one --file.");
-    if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens > 0)) {
-      throw new UsageError(`--max-tokens is ${maxTokens}; expected an integer at least 1.`);
-    }
+  examples: ['eval notes.txt', 'eval a.txt b.txt --model org/name --dtype float32,int8,int4'],
+  run: async (values, positionals) => {
+    const paths = [...positionals, ...values.file];
+    const { maxTokens, dtype: dtypes, json, quiet } = values;
+    if (paths.length === 0) throw new UsageError("'eval' needs a file to score: a path, or at least one --file.");
+    assertCount('maxTokens', maxTokens, 1);
     // Before the model: a wrong name or path should not wait for a download.
     for (const dtype of dtypes) weightStorage(dtype, 'float32');
     const files = await Promise.all(paths.map(async (path) => ({ path, text: await readTextFile(path) })));
@@ -72,7 +72,7 @@ async function scoreFiles(
   signal: AbortSignal,
 ): Promise<Evaluation> {
   const { dtype } = values;
-  await using llm = await loadModel(values, signal);
+  await using llm = await loadModel(values, signal, undefined, { maxNumSeqs: 1 });
   if (llm.tokenizer && beginOfText(llm.tokenizer) === undefined) {
     warn('the tokenizer has no begin-of-text token; the first token of each file is not scored.');
   }

@@ -1,24 +1,37 @@
+import { type GenerationChunk, generationChunks } from '../engine/generation-chunk.ts';
 import type { LLM } from '../engine/llm.ts';
 import type { Prompt } from '../engine/prompt.ts';
-import type { FinishReason } from '../engine/request-output.ts';
+import type { FinishReason, RequestOutput } from '../engine/request-output.ts';
 import type { GenerateOptions } from '../engine/sampling-params.ts';
+import { AnswerPrinter } from './answer-printer.ts';
 import { defineCommand } from './command.ts';
 import { GenerationTimer, type Timings } from './generation-timer.ts';
 import { INTERRUPTED, Interrupt, InterruptedError } from './interrupt.ts';
-import { loadModel, modelOptions } from './model-options.ts';
+import { contextOptions, loadModel, modelOptions } from './model-options.ts';
 import { note } from './notes.ts';
-import { flag, text } from './option.ts';
+import { flag, flagName, text } from './option.ts';
 import { readPrompt } from './prompt.ts';
-import { readSampling, samplingOptions } from './sampling-options.ts';
+import { answerOptions, readSampling, samplingOptions } from './sampling-options.ts';
 import { print } from './standard-output.ts';
+import { UsageError } from './usage-error.ts';
 
-/** What --json prints, with `timings`. */
-interface Result {
-  readonly promptTokenIds: readonly number[];
-  readonly tokenIds: readonly number[];
-  readonly text: string;
+/** One answer, as --json prints it. */
+interface AnswerResult {
+  readonly tokenIds: number[];
+  text: string;
   /** `abort`: ended by Ctrl-C. */
-  readonly finishReason: FinishReason | 'abort';
+  finishReason: FinishReason | 'abort';
+  /** One entry per token, where --logprobs asked for it. */
+  readonly logprobs?: Pick<GenerationChunk, 'tokenId' | 'text' | 'logprob' | 'topLogprobs'>[];
+  /** Where --half-life-interval asked for it: at which tokens, and per layer and head. null: nothing is lost. */
+  readonly halfLives?: { readonly token: number; readonly halfLives: GenerationChunk['halfLives'] }[];
+}
+
+/** What --json prints, with `timings`: the first answer's parts, and of several all. */
+interface Result extends AnswerResult {
+  readonly promptTokenIds: readonly number[];
+  readonly promptLogprobs?: RequestOutput['promptLogprobs'];
+  readonly choices?: readonly AnswerResult[];
 }
 
 /** `mamba2 generate` */
@@ -30,14 +43,16 @@ export const generate = defineCommand({
     'The text goes to standard output as it comes into being; notes and progress go to standard error.',
     'Without a prompt, standard input is the prompt, line ends included. Values that begin with a dash need',
     'an equals sign: --prompt=-x. For a model without a tokenizer, token ids are printed instead of text.',
-  ].join('\n'),
+  ].join(' '),
   options: {
     prompt: text('text', 'What to continue; the same as [prompt]', 'p'),
     tokenIds: text('ids', 'The prompt as token ids: 1,2,3'),
     ...samplingOptions,
+    ...answerOptions,
     echo: flag('Print the prompt as well'),
     json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
     ...modelOptions,
+    ...contextOptions,
   },
   examples: [
     "generate 'export interface User {' --max-tokens 60",
@@ -46,17 +61,23 @@ export const generate = defineCommand({
   ],
   run: async (values, [positional]) => {
     const sampling = readSampling(values);
+    for (const name of ['logprobs', 'promptLogprobs', 'halfLifeInterval'] as const) {
+      if (values[name] === undefined || values.json) continue;
+      throw new UsageError(`${flagName(name)} has nowhere to go without --json.`, 'Add --json.');
+    }
     const prompt = await readPrompt({ positional, prompt: values.prompt, tokenIds: values.tokenIds });
     const interrupt = new Interrupt();
     try {
       const timer = new GenerationTimer();
-      await using llm = await loadModel(values, interrupt.signal);
+      const { n = 1 } = sampling;
+      await using llm = await loadModel(values, interrupt.signal, undefined, { maxNumSeqs: n });
       timer.loaded();
       const promptTokenIds = llm.tokenize(prompt);
       const { json } = values;
       if (values.echo && !json) await print(echoed(llm, prompt));
-      const write = json ? undefined : print;
-      const result = await stream(llm, promptTokenIds, { ...sampling, signal: interrupt.signal }, timer, write);
+      const printer = json ? undefined : new AnswerPrinter(n, print);
+      const result = await stream(llm, promptTokenIds, { ...sampling, signal: interrupt.signal }, timer, printer);
+      await printer?.end();
       const timings = timer.timings(promptTokenIds.length);
       await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
       if (!json) note(describe(timings), values.quiet);
@@ -72,24 +93,49 @@ async function stream(
   promptTokenIds: readonly number[],
   options: GenerateOptions,
   timer: GenerationTimer,
-  write: ((text: string) => Promise<void>) | undefined,
+  printer: AnswerPrinter | undefined,
 ): Promise<Result> {
-  const tokenIds: number[] = [];
-  let text = '';
-  let finishReason: Result['finishReason'] = 'abort';
+  const { n = 1, logprobs, halfLifeInterval, priority, signal } = options;
+  const answers = Array.from(
+    { length: n },
+    (): AnswerResult => ({
+      tokenIds: [],
+      text: '',
+      finishReason: 'abort',
+      ...(logprobs !== undefined && { logprobs: [] }),
+      ...(halfLifeInterval !== undefined && { halfLives: [] }),
+    }),
+  );
+  const request = { promptTokenIds, params: llm.resolveSamplingParams(options), priority };
+  let promptLogprobs: Result['promptLogprobs'];
   try {
-    for await (const chunk of llm.generate(promptTokenIds, options)) {
-      timer.token();
-      tokenIds.push(chunk.tokenId);
-      text += chunk.text;
-      finishReason = chunk.finishReason ?? finishReason;
-      await write?.(llm.tokenizer ? chunk.text : `${chunk.tokenId} `);
+    for await (const output of llm.engine.addRequest(request, signal)) {
+      promptLogprobs ??= output.promptLogprobs;
+      for (const chunk of generationChunks(output.outputs)) {
+        timer.token();
+        add(answers[chunk.index], chunk);
+        const written = llm.tokenizer ? chunk.text : `${chunk.tokenId} `;
+        await printer?.write(chunk.index, written, chunk.finishReason !== null);
+      }
     }
   } catch (error) {
     // What there is by then is a result as well.
     if (!(error instanceof InterruptedError)) throw error;
   }
-  return { promptTokenIds, tokenIds, text, finishReason };
+  return {
+    promptTokenIds,
+    ...(promptLogprobs && { promptLogprobs }),
+    ...answers[0],
+    ...(n > 1 && { choices: answers }),
+  };
+}
+
+function add(answer: AnswerResult, { tokenId, text, logprob, topLogprobs, halfLives, finishReason }: GenerationChunk) {
+  answer.logprobs?.push({ tokenId, text, logprob, ...(topLogprobs && { topLogprobs }) });
+  if (halfLives) answer.halfLives?.push({ token: answer.tokenIds.length, halfLives });
+  answer.tokenIds.push(tokenId);
+  answer.text += text;
+  answer.finishReason = finishReason ?? answer.finishReason;
 }
 
 function echoed(llm: LLM, prompt: Prompt): string {

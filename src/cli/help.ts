@@ -2,6 +2,11 @@ import type { Command } from './command.ts';
 import { flagName } from './option.ts';
 import { styled } from './styled.ts';
 
+const MODELS = [
+  'A model is a folder or its URL, the name of a bundled model, or a hub id such as org/name or org/name@revision.',
+  'The environment variables of the Hugging Face hub hold: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.',
+].join('\n');
+
 /** The help of the program as a whole. */
 export function programHelp(commands: readonly Command[]): string {
   const rows = commands.map(({ name, positionals, summary }) => [signature(name, positionals), summary] as const);
@@ -20,8 +25,7 @@ export function programHelp(commands: readonly Command[]): string {
       ['-v, --version', 'Show the version'],
     ]),
     '',
-    'A model is a folder or its URL, the name of a bundled model, or a hub id such as org/name or org/name@revision.',
-    'The environment variables of the Hugging Face hub hold: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.',
+    ...wrapped(MODELS, terminalWidth()),
   ].join('\n');
 }
 
@@ -36,7 +40,7 @@ export function commandHelp({ name, summary, positionals, details, options, exam
     '',
     heading('Usage'),
     `  mamba2 ${signature(name, positionals)} [options]`,
-    ...(details ? ['', details] : []),
+    ...(details ? ['', ...wrapped(details, terminalWidth())] : []),
     '',
     heading('Options'),
     ...aligned(rows),
@@ -48,16 +52,50 @@ export function commandHelp({ name, summary, positionals, details, options, exam
 
 function signature(name: string, positionals: readonly string[]): string {
   const listed = positionals.map((positional) =>
-    positional.endsWith('?') ? `[${positional.slice(0, -1)}]` : `<${positional}>`,
+    positional.replace(/^(.*?)([?*]?)$/, (_, word, mark) => MARKED[mark as keyof typeof MARKED](word)),
   );
   return [name, ...listed].join(' ');
 }
+
+const MARKED = {
+  '': (word: string) => `<${word}>`,
+  '?': (word: string) => `[${word}]`,
+  '*': (word: string) => `[${word} ...]`,
+};
 
 function heading(title: string): string {
   return styled('bold', `${title}:`, process.stdout);
 }
 
+/** Two columns; where the terminal leaves the right one little room, it goes below the left one. */
 function aligned(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
+  const room = terminalWidth() - width - 4;
+  if (room < 30)
+    return rows.flatMap(([left, right]) => [
+      `  ${left}`,
+      ...wrapped(right, terminalWidth() - 10).map((line) => `          ${line}`),
+    ]);
+  return rows.flatMap(([left, right]) =>
+    wrapped(right, room).map((line, i) => `  ${(i === 0 ? left : '').padEnd(width)}  ${line}`),
+  );
+}
+
+/** Lines of at most so many characters, where words allow. Line ends stay. */
+function wrapped(text: string, width: number): string[] {
+  return text.split('\n').flatMap((paragraph) => {
+    const lines: string[] = [];
+    for (const word of paragraph.split(' ')) {
+      const last = lines.at(-1);
+      if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+      else lines.push(word);
+    }
+    return lines;
+  });
+}
+
+/** Of the terminal, else what COLUMNS says, else 80 as for manual pages. Longer lines than 120 are hard to read. */
+function terminalWidth(): number {
+  const columns = process.stdout.columns || Number(process.env.COLUMNS) || 80;
+  return Math.min(120, Math.max(40, columns));
 }

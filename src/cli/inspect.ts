@@ -20,7 +20,7 @@ export const inspect = defineCommand({
   details: [
     'The model is a folder, a bundled name or a hub id; a hub model that is not in the cache is downloaded whole.',
     'When the weights contradict the config, the report ends with a warning and the exit code is 1.',
-  ].join('\n'),
+  ].join(' '),
   options: {
     context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
     batch: count(1, 1, 'Sequences at once'),

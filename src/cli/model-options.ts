@@ -1,11 +1,14 @@
+import { resolveModel } from '../checkpoint/model-source.ts';
 import { DEVICES } from '../engine/devices.ts';
 import { LLM } from '../engine/llm.ts';
 import type { LoadOptions } from '../engine/load-model.ts';
-import { choice, flag, number, text, type Values } from './option.ts';
+import { adviseNode } from './node-advice.ts';
+import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { UsageError } from './usage-error.ts';
 
 const DEFAULT_MODEL = 'tiny-dts';
+const MIB = 2 ** 20;
 
 /** Options of the commands that run a model. */
 export const modelOptions = {
@@ -13,17 +16,42 @@ export const modelOptions = {
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: text('dtype', 'Weights as auto, float32, bfloat16, float16, int8 or int4 (default: auto, as in the files)'),
-  tensorParallelSize: number('Threads that share the model (default: 1)'),
+  tensorParallelSize: threads('Threads that share the model; auto: a core each, where the heads allow (default: auto)'),
   quiet: flag('No progress and no notes', 'q'),
 };
 
-/** Values of {@link modelOptions}. */
-export type ModelValues = Values<typeof modelOptions>;
+/** Options of the commands that run sequences of unknown length. */
+export const contextOptions = {
+  maxModelLen: number('Tokens of a prompt and its answer together (default: what memory allows)'),
+  kvCacheSize: number('Memory for keys and values of attention layers, in MiB (default: what fits, 1024 at most)'),
+};
 
-/** The model that was asked for. */
-export function modelName({ model = DEFAULT_MODEL }: ModelValues): string {
+/** Values of {@link modelOptions}. */
+export type ModelValues = Values<typeof modelOptions> & Partial<Values<typeof contextOptions>>;
+
+/** The model that was asked for. @throws UsageError */
+export function modelName({ model = DEFAULT_MODEL }: Pick<ModelValues, 'model'>): string {
   if (model === '') throw new UsageError('--model is empty.', 'Give a folder, a bundled name or a hub id.');
   return model;
+}
+
+/** The values with a model that may have been given by position instead. @throws UsageError where it was given twice */
+export function withModel<V extends { readonly model: string | undefined }>(
+  values: V,
+  positional: string | undefined,
+): V {
+  if (positional === undefined) return values;
+  if (values.model === undefined) return { ...values, model: positional };
+  throw new UsageError(`There are two models: '${positional}' and --model '${values.model}'.`, 'Give one.');
+}
+
+/** Where the model is, once it is here. */
+export async function findModel(values: ModelValues, signal: AbortSignal): Promise<string> {
+  const progress = new ProgressDisplay(values.quiet);
+  const { onProgress } = progress;
+  return resolveModel(modelName(values), { revision: values.revision, signal, onProgress }).finally(() =>
+    progress.stop(),
+  );
 }
 
 /**
@@ -36,13 +64,41 @@ export async function loadModel(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, device, dtype, tensorParallelSize, quiet } = values;
+  const { revision, device, dtype, tensorParallelSize = 'auto', quiet } = values;
   const progress = new ProgressDisplay(quiet);
   const { onProgress } = progress;
-  const options: LoadOptions = { ...engineOptions, revision, device, dtype, tensorParallelSize, signal, onProgress };
+  const load = { revision, device, dtype, tensorParallelSize, signal, onProgress };
   try {
-    return await LLM.load(source, options);
+    const llm = await LLM.load(source, { ...contextLimits(values), ...engineOptions, ...load });
+    progress.stop();
+    if (llm.device.device === 'cpu') await adviseNode(quiet);
+    return llm;
   } finally {
     progress.stop();
   }
+}
+
+/** @throws UsageError */
+export function contextLimits({ maxModelLen, kvCacheSize }: Partial<Values<typeof contextOptions>>): LoadOptions {
+  assertCount('maxModelLen', maxModelLen, 1);
+  assertCount('kvCacheSize', kvCacheSize, 1);
+  return { maxModelLen, kvCacheMemoryBytes: kvCacheSize === undefined ? undefined : kvCacheSize * MIB };
+}
+
+/** @throws UsageError */
+export function assertCount(name: string, value: number | undefined, min: number, max = Number.MAX_SAFE_INTEGER): void {
+  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
+  const range = max === Number.MAX_SAFE_INTEGER ? `from ${min} on` : `from ${min} to ${max}`;
+  throw new UsageError(`${flagName(name)} is ${value}; expected a whole number ${range}.`);
+}
+
+/** A number of threads, or `auto`. */
+export function threads(description: string): Option<number | 'auto' | undefined> {
+  const read = (given: readonly string[], flag: string) => {
+    const raw = given.at(-1);
+    if (raw === undefined || raw === 'auto') return raw;
+    if (/^\d{1,9}$/.test(raw) && Number(raw) > 0) return Number(raw);
+    throw new UsageError(`${flag} is ${raw}; expected 'auto' or an integer at least 1.`);
+  };
+  return { placeholder: 'number', description, short: undefined, read };
 }

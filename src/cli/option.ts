@@ -49,6 +49,33 @@ export function number(description: string, short?: string): Option<number | und
   return { placeholder: 'number', description, short, read };
 }
 
+/** A whole number of any size, which a number would round above 2^53. */
+export function integer(description: string): Option<bigint | undefined> {
+  const read = (given: readonly string[], flag: string) => {
+    const raw = given.at(-1);
+    if (raw === undefined) return undefined;
+    if (!/^[+-]?\d{1,30}$/.test(raw)) throw new UsageError(`${flag} is '${raw}'; expected a whole number.`);
+    return BigInt(raw);
+  };
+  return { placeholder: 'number', description, short: undefined, read };
+}
+
+/** Whole numbers from 0 on, with commas, in one use of the option or several. */
+export function ids(description: string): Option<readonly number[]> {
+  const read = (given: readonly string[], flag: string) => given.flatMap((list) => parseIds(list, flag));
+  return { placeholder: 'ids', description: `${description}: 1,2,3`, short: undefined, read };
+}
+
+/** @throws UsageError */
+export function parseIds(list: string, flag: string): number[] {
+  const words = list.split(/[\s,]+/).filter((word) => word !== '');
+  const wrong = words.find((word) => !/^\d{1,9}$/.test(word));
+  if (wrong !== undefined || words.length === 0) {
+    throw new UsageError(`${flag} holds '${wrong ?? ''}'; expected whole numbers with commas, such as 1,2,3.`);
+  }
+  return words.map(Number);
+}
+
 /** One of a few words. */
 export function choice<T extends string>(choices: readonly T[], description: string): Option<T | undefined> {
   const listed = choices.join(', ');

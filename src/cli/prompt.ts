@@ -1,5 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Prompt } from '../engine/prompt.ts';
+import { parseIds } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Where a prompt may come from, in the order of preference; at most one of the first three. */
@@ -17,19 +18,10 @@ export async function readPrompt({ positional, prompt, tokenIds }: PromptSources
   const given = [positional, prompt, tokenIds].filter((source) => source !== undefined);
   if (given.length > 1)
     throw new UsageError('There are several prompts.', 'Give one: [prompt], --prompt or --token-ids.');
-  if (tokenIds !== undefined) return parseTokenIds(tokenIds);
+  if (tokenIds !== undefined) return parseIds(tokenIds, '--token-ids');
   if (given.length === 1) return given[0];
   const piped = process.stdin.isTTY ? '' : await readAll(process.stdin);
   if (piped === '')
     throw new UsageError('There is no prompt.', 'Give one as [prompt], --prompt, --token-ids or through a pipe.');
   return piped;
-}
-
-function parseTokenIds(list: string): number[] {
-  const words = list.split(/[\s,]+/).filter((word) => word !== '');
-  const wrong = words.find((word) => !/^\d+$/.test(word));
-  if (wrong !== undefined || words.length === 0) {
-    throw new UsageError(`--token-ids holds '${wrong ?? ''}'; expected whole numbers with commas, such as 1,2,3.`);
-  }
-  return words.map(Number);
 }

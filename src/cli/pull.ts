@@ -13,7 +13,7 @@ export const pull = defineCommand({
   details: [
     'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME); what is there already is not fetched',
     'again, and an interrupted download resumes. HF_TOKEN gives access to gated models.',
-  ].join('\n'),
+  ].join(' '),
   options: {
     revision: text('revision', 'Branch, tag or commit (default: main)'),
     quiet: flag('No progress', 'q'),

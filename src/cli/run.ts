@@ -5,10 +5,12 @@ import { bench } from './bench.ts';
 import { chat } from './chat.ts';
 import type { Command } from './command.ts';
 import { evaluate } from './eval.ts';
+import { inFlags } from './flag-names.ts';
 import { generate } from './generate.ts';
 import { commandHelp, programHelp } from './help.ts';
 import { inspect } from './inspect.ts';
 import { INTERRUPTED, InterruptedError } from './interrupt.ts';
+import { isMachineFault } from './machine-fault.ts';
 import { pull } from './pull.ts';
 import { serve } from './serve.ts';
 import { endWithReader, print } from './standard-output.ts';
@@ -56,9 +58,11 @@ async function dispatch(argv: readonly string[]): Promise<number> {
 function report(error: unknown, argv: readonly string[]): number {
   if (error instanceof InterruptedError) return INTERRUPTED;
   const isUsage = error instanceof UsageError;
-  const isExpected = isUsage || error instanceof Mamba2Error;
+  const isExpected = isUsage || error instanceof Mamba2Error || isMachineFault(error);
   const wantsStack = beforeDashes(argv).includes('--verbose') || process.env.DEBUG === 'mamba2';
-  const message = error instanceof Error ? error.message : String(error);
+  const command = COMMANDS.find(({ name }) => name === argv[0]);
+  const said = error instanceof Error ? error.message : String(error);
+  const message = inFlags(said, command?.options ?? {});
   process.stderr.write(`${styled('red', 'error:', process.stderr)} ${message}\n`);
   if ((wantsStack || !isExpected) && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   if (isUsage) return USAGE;

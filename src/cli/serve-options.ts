@@ -1,10 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import type { LoadOptions } from '../engine/load-model.ts';
 import { SCHEDULING_POLICIES } from '../server/limits.ts';
 import type { ServeOptions } from '../server/node-server.ts';
-import { choice, flag, flagName, number, text, texts, type Values } from './option.ts';
+import { assertCount, contextLimits, contextOptions } from './model-options.ts';
+import { choice, flag, number, text, texts, type Values } from './option.ts';
+import { chatTemplateOption } from './template-option.ts';
 import { UsageError } from './usage-error.ts';
 
+const LOG_FORMATS = ['text', 'json'] as const;
 const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 const MIB = 2 ** 20;
 
@@ -16,8 +18,8 @@ export const serveOptions = {
   sharePrefixCache: flag('Let API keys use what others have left in the prefix cache, which tells them what was asked'),
   cors: texts('origin', "Origin whose pages may use the server, or '*'"),
   servedModelName: texts('name', 'What clients call the model (default: its name here)'),
-  chatTemplate: text('file', "Jinja template in place of the model's own"),
-  maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)', 'n'),
+  chatTemplate: chatTemplateOption,
+  maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)'),
   maxNumSeqs: number('Answers whose state is kept at once; further ones wait (default: 32)'),
   maxNumBatchedTokens: number('Tokens processed in one step (default: 512)'),
   maxQueueSize: number('Requests that may wait; further ones get 429 (default: 256)'),
@@ -28,44 +30,41 @@ export const serveOptions = {
   maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
   prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
-  kvCacheSize: number('Memory for keys and values of attention layers, in MiB (default: what fits, 1024 at most)'),
+  kvCacheSize: contextOptions.kvCacheSize,
   snapshotInterval: number('Tokens between two states that are kept of one text (default: 256)'),
   noRecover: flag('End when a rank fails, in place of loading the model again'),
   shutdownTimeout: number('Seconds for unfinished answers after SIGTERM or Ctrl-C (default: 30)'),
   noPage: flag('Serve no page to chat at /'),
-  logLevel: choice(LOG_LEVELS, 'What is logged, as JSON lines on standard output (default: info)'),
+  logLevel: choice(LOG_LEVELS, 'What is logged on standard output (default: info)'),
+  logFormat: choice(LOG_FORMATS, 'How (default: text on a terminal, else json, one object a line)'),
 };
 
 export type ServeValues = Values<typeof serveOptions>;
 
 /** What the engine is told. @throws UsageError */
 export function engineOptions(values: ServeValues): LoadOptions {
-  const { maxModelLen, maxNumBatchedTokens, snapshotInterval, prefixCacheSize, kvCacheSize } = values;
+  const { maxNumBatchedTokens, snapshotInterval, prefixCacheSize } = values;
   const { maxNumSeqs = 32, maxQueueSize = 256 } = values;
-  for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval, kvCacheSize })) {
+  for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval })) {
     assertCount(name, value, 1);
   }
   assertCount('maxQueueSize', maxQueueSize, 1);
   assertCount('prefixCacheSize', prefixCacheSize, 0);
   return {
-    maxModelLen,
+    ...contextLimits(values),
     maxNumSeqs,
     maxNumBatchedTokens,
     maxQueueSize,
     snapshotInterval,
     enablePrefixCaching: prefixCacheSize !== 0,
     prefixCacheBytes: prefixCacheSize === undefined ? undefined : prefixCacheSize * MIB,
-    kvCacheMemoryBytes: kvCacheSize === undefined ? undefined : kvCacheSize * MIB,
     recover: !values.noRecover,
   };
 }
 
 /** What the server is told beside its model. @throws UsageError */
-export async function appOptions(
-  values: ServeValues,
-  modelName: string,
-): Promise<Omit<ServeOptions, 'llm' | 'logger'>> {
-  const { host, port, apiKey, cors, servedModelName, chatTemplate, maxModelLen, maxAnswers, maxBodySize } = values;
+export function appOptions(values: ServeValues, modelName: string): Omit<ServeOptions, 'llm' | 'logger'> {
+  const { host, port, apiKey, cors, servedModelName, maxModelLen, maxAnswers, maxBodySize } = values;
   for (const [name, value] of Object.entries({ maxModelLen, maxAnswers, maxBodySize })) assertCount(name, value, 1);
   assertCount('port', port, 0, 65535);
   assertCount('shutdownTimeout', values.shutdownTimeout, 0);
@@ -83,23 +82,8 @@ export async function appOptions(
     sharePrefixCache: values.sharePrefixCache,
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
-    chatTemplate: chatTemplate === undefined ? undefined : await readTemplate(chatTemplate),
     page: !values.noPage,
     schedulingPolicy: values.schedulingPolicy,
     limits: { maxModelLen, maxAnswers, maxBodyBytes: maxBodySize === undefined ? undefined : maxBodySize * MIB },
   };
-}
-
-async function readTemplate(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch {
-    throw new UsageError(`--chat-template is '${path}', which can't be read.`);
-  }
-}
-
-function assertCount(name: string, value: number | undefined, min: number, max = Number.MAX_SAFE_INTEGER): void {
-  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
-  const range = max === Number.MAX_SAFE_INTEGER ? `from ${min} on` : `from ${min} to ${max}`;
-  throw new UsageError(`${flagName(name)} is ${value}; expected a whole number ${range}.`);
 }

@@ -5,8 +5,10 @@ import { ListenError } from '../errors.ts';
 import { type ServeOptions, serve as serveModel } from '../server/node-server.ts';
 import { defineCommand } from './command.ts';
 import { Interrupt } from './interrupt.ts';
-import { loadModel, modelName, modelOptions } from './model-options.ts';
+import { LogInWords } from './log-in-words.ts';
+import { findModel, loadModel, modelName, modelOptions, withModel } from './model-options.ts';
 import { appOptions, engineOptions, serveOptions } from './serve-options.ts';
+import { findTemplate } from './template-option.ts';
 import { UsageError } from './usage-error.ts';
 
 /** `mamba2 serve` */
@@ -19,7 +21,7 @@ export const serve = defineCommand({
     '/health, /version and /metrics; /openapi.json describes them.',
     'The log goes to standard output and holds neither prompts nor answers.',
     'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
-  ].join('\n'),
+  ].join(' '),
   options: { ...serveOptions, ...modelOptions },
   examples: [
     'serve --port 8000',
@@ -27,25 +29,32 @@ export const serve = defineCommand({
     "serve --model tiny-dts --cors 'https://example.org' --max-num-seqs 64",
   ],
   run: async (given, [positional]) => {
-    if (positional !== undefined && given.model !== undefined) {
-      throw new UsageError(`There are two models: '${positional}' and --model '${given.model}'.`, 'Give one.');
-    }
-    const values = { ...given, model: positional ?? given.model };
-    const { shutdownTimeout = 30, logLevel = 'info' } = values;
-    const options = await appOptions(values, modelName(values));
+    const values = withModel(given, positional);
+    const { shutdownTimeout = 30, logLevel = 'info', logFormat = process.stdout.isTTY ? 'text' : 'json' } = values;
+    const options = appOptions(values, modelName(values));
     const engine = engineOptions(values);
     await listening(checkPort(options));
     const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
     const { signal } = interrupt;
     try {
-      await using llm = await loadModel(values, signal, modelName(values), engine);
-      const logger = pino({ level: logLevel, base: null });
+      const began = performance.now();
+      const folder = await findModel(values, signal);
+      const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
+      await using llm = await loadModel(values, signal, folder, { ...engine, chatTemplate });
+      const loadSeconds = (performance.now() - began) / 1000;
+      const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
+      const logger = pino({ level: logLevel, base: null }, destination);
       llm.engine.onEvent((event) => {
         if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
         if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
       });
       const server = await listening(serveModel({ ...options, llm, logger }));
-      logger.info({ url: server.url, model: options.modelNames?.[0], pid: process.pid }, 'listening');
+      const model = options.modelNames?.[0];
+      const { device } = llm.device;
+      const { url } = server;
+      const { page } = options;
+      const threads = llm.tensorParallelSize;
+      logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
       if (!signal.aborted) await once(signal, 'abort');
       await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
       logger.info('shut down');

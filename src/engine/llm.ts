@@ -58,6 +58,8 @@ export class LLM {
   readonly engine: AsyncLLMEngine;
   /** Where it runs, and why there. */
   readonly device: DeviceChoice;
+  /** Threads that share the model: what was asked for, or what `auto` came to. */
+  readonly tensorParallelSize: number;
   readonly #chatTemplate: ChatTemplate | undefined;
   readonly #identify: () => Promise<ModelIdentity>;
   #identity: Promise<ModelIdentity> | undefined;
@@ -70,6 +72,7 @@ export class LLM {
     this.eosTokenIds = parts.context.eosTokenIds;
     this.engine = new AsyncLLMEngine(parts.context);
     this.device = parts.device;
+    this.tensorParallelSize = parts.tensorParallelSize;
     this.#chatTemplate = parts.chatTemplate;
     this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;

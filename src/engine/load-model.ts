@@ -67,6 +67,8 @@ export interface LoadedModel {
   readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
   readonly device: DeviceChoice;
+  /** Ranks that share it. */
+  readonly tensorParallelSize: number;
 }
 
 /** Finds a model, checks that its parts fit each other, and loads it. */
@@ -166,6 +168,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       identify: identity.identify,
       samplingDefaults,
       device: choice,
+      tensorParallelSize: ranks,
     };
   } finally {
     await checkpoint.close();
@@ -178,8 +181,8 @@ async function chatTemplateOf(files: ModelFiles, asked: string | null | undefine
   return asked === undefined ? ChatTemplate.fromFiles(files) : new ChatTemplate(asked);
 }
 
-/** The largest number of ranks that have a core each, that can share memory, and that divides the heads. */
-function mostRanks(numHeads = 0): number {
+/** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */
+export function mostRanks(numHeads = 0): number {
   let ranks = canShareMemory() ? physicalCores() : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;

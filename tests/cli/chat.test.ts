@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import { runCli } from './run-cli.ts';
-import { changedTiny } from './tiny-dts.ts';
+import { changedTiny, tinyFile } from './tiny-dts.ts';
 
 const TEMPLATE = '{{ bos_token }}{% for m in messages %}// {{ m.role }}: {{ m.content }}\n{% endfor %}';
 const OPTIONS = ['--temperature', '0', '--ignore-eos', '--max-tokens', '6'];
@@ -41,6 +41,49 @@ describe('chat', () => {
     const args = ['chat', '-m', folder, '--ignore-eos', '--max-tokens', '100000'];
     const { code, stderr } = await runCli(args, { stdin: 'export one\n', onOutput: (interrupt) => interrupt() });
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
+  });
+
+  test('commands that there are not are answered, and not sent; paths and comments are messages', async () => {
+    const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
+    const args = ['chat', folder, ...OPTIONS];
+    const { code, stdout, stderr } = await runCli(args, {
+      stdin: '/help\n/foo\n/** x */\n/usr/bin\n /foo\n/quit\nexport one\n',
+    });
+    expect(code).toBe(0);
+    expect(stdout.match(/\n/g)?.length).toBeGreaterThanOrEqual(3);
+    expect(stderr).toMatch(/^\/help shows this.*\nThere is no command \/foo\. \/help .*\n$/);
+  });
+
+  test('--chat-template: a file, Jinja itself, a name, or one of the list of the model', async () => {
+    const list = [
+      { name: 'default', template: '{{ raise_exception("not this one") }}' },
+      { name: 'other', template: 'export {{ messages[-1].content }}' },
+    ];
+    const tokenizer = { ...JSON.parse(String(await tinyFile('tokenizer_config.json'))), chat_template: list };
+    const folder = await changedTiny({ 'tokenizer_config.json': tokenizer, 'own.jinja': list[1].template });
+    const ask = async (template: string) => {
+      const args = ['chat', folder, '--chat-template', template, '--temperature', '0', '-n', '6'];
+      return runCli(args, { stdin: 'interface A {' });
+    };
+    const { stdout, code } = await ask(`${folder}/own.jinja`);
+    expect(code).toBe(0);
+    expect(stdout).not.toBe('\n');
+    for (const same of ['other', list[1].template]) expect((await ask(same)).stdout).toBe(stdout);
+    const plain = await runCli(['generate', 'interface A {', '-m', folder, '--temperature', '0', '-n', '6']);
+    expect((await ask('completion')).stdout).toBe(plain.stdout);
+    const unknown = await ask('nonsense');
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr).toMatch(
+      /^error: --chat-template is 'nonsense'.*Names: completion, chatml, default, other\.\n$/,
+    );
+  });
+
+  test('the bundled model continues what a message begins', async () => {
+    const args = ['chat', '--temperature', '0', '-n', '8'];
+    const { code, stdout, stderr } = await runCli(args, { stdin: 'export interface User {' });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const plain = await runCli(['generate', 'export interface User {', '--temperature', '0', '-n', '8']);
+    expect(stdout).toBe(plain.stdout);
   });
 
   test('a model without a template is told about generate', async () => {

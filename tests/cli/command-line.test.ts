@@ -1,6 +1,11 @@
-import { describe, expect, test } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
-import { runCli } from './run-cli.ts';
+import { inFlags } from '../../src/cli/flag-names.ts';
+import { modelOptions } from '../../src/cli/model-options.ts';
+import { nodeProblem } from '../../src/cli/node-version.ts';
+import { MAIN, runCli } from './run-cli.ts';
 
 describe('help and version', () => {
   test('the program', async () => {
@@ -20,6 +25,15 @@ describe('help and version', () => {
     expect(stdout).toContain('Examples:\n  mamba2');
     // No colours where nobody watches.
     expect(stdout).not.toContain('\u001b');
+    // -n is one thing everywhere.
+    expect(stdout.match(/^ +-n, (\S+)/m)?.[1] ?? '--max-tokens').toBe('--max-tokens');
+  });
+
+  test.each([40, 64, 100])('help keeps to a terminal of %i columns', async (columns) => {
+    const { stdout } = await runCli(['chat', '--help'], { env: { COLUMNS: `${columns}` } });
+    const [text] = stdout.split('Examples:');
+    expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(columns);
+    expect(text.replaceAll(/\s+/g, ' ')).toContain('--seed <number> The same seed gives the same text');
   });
 });
 
@@ -41,10 +55,64 @@ describe('a wrong command line ends with code 2 and one line', () => {
     [['pull'], /'pull' needs <id>/],
     [['eval'], /at least one --file/],
     [['eval', '--file', 'x', '--max-tokens', '1.5'], /--max-tokens is 1.5/],
+    [['chat', 'a', '--model', 'b'], /two models: 'a' and --model 'b'/],
+    [['bench', 'a', '--model', 'b'], /two models/],
+    [['generate', 'x', '--min-p', '2'], /^error: --min-p is 2/],
+    [['generate', 'x', '--presence-penalty', '3'], /^error: --presence-penalty is 3/],
+    [['generate', 'x', '--min-tokens', '300'], /^error: --min-tokens is 300/],
+    [['generate', 'x', '--n', '0'], /^error: --n is 0/],
+    [['generate', 'x', '--seed', '99999999999999999999'], /^error: --seed is 99999999999999999999; .*64 bits/],
+    [['generate', 'x', '--seed', '1.5'], /^error: --seed is '1\.5'; expected a whole number/],
+    [['generate', 'x', '--logit-bias', '5'], /--logit-bias holds '5'; expected pairs/],
+    [['generate', 'x', '--logit-bias', '5=101'], /^error: --logit-bias is 101/],
+    [['generate', 'x', '--stop-token-ids', '1,x'], /--stop-token-ids holds 'x'/],
+    [['generate', 'x', '--logprobs', '3'], /--logprobs has nowhere to go without --json/],
+    [['generate', 'x', '--logprobs', '30', '--json'], /--logprobs is 30/],
+    [['generate', 'x', '--tensor-parallel-size', '0'], /^error: --tensor-parallel-size is 0; expected 'auto'/],
+    [['generate', 'x', '--kv-cache-size', '0'], /^error: --kv-cache-size is 0/],
   ])('%j', async (argv, message) => {
     const { code, stdout, stderr } = await runCli(argv);
     expect(stderr).toMatch(message);
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  });
+});
+
+describe("flags in place of the library's names", () => {
+  test.each([
+    [
+      "tensorParallelSize is 3, which does not divide the model's 8 heads.",
+      "--tensor-parallel-size is 3, which does not divide the model's 8 heads.",
+    ],
+    ['Use tensorParallelSize 1.', 'Use --tensor-parallel-size 1.'],
+    ['Set HF_HOME, or the cacheDir option, to a folder that can.', 'Set HF_HOME to a folder that can.'],
+    ['Use a smaller dtype, fewer slots (maxNumSeqs).', 'Use a smaller dtype, fewer slots (sequences at once).'],
+    ['The model of the tensor myTensorParallelSize.', 'The model of the tensor myTensorParallelSize.'],
+    ["There is no model 'x'.", "There is no model 'x'."],
+  ])('%s', (message, said) => {
+    expect(inFlags(message, modelOptions)).toBe(said);
+  });
+});
+
+describe('versions of Node', () => {
+  test.each(['20.19.0', '20.20.2', '22.1.0', '24.0.0', '30.1.2'])('%s will do', (version) => {
+    expect(nodeProblem(version)).toBe('');
+  });
+
+  test.each(['12.22.12', '18.20.8', '20.18.3', '0.10.1'])('%s is too old', (version) => {
+    expect(nodeProblem(version)).toMatch(/^mamba2 needs Node 20\.19 or newer, and this is Node .*\.$/);
+  });
+});
+
+describe('what the machine refuses', () => {
+  test.runIf(existsSync('/dev/full'))('a full disk under standard output: one line', () => {
+    const full = openSync('/dev/full', 'w');
+    onTestFinished(() => closeSync(full));
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, '--help'], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    expect(stderr).toMatch(/^error: Standard output can't be written: ENOSPC.*\n$/);
+    expect(status).toBe(1);
   });
 });

@@ -26,7 +26,7 @@ describe('eval', () => {
   test('bits per byte and perplexity are those of the logits, per file and over all', async () => {
     const folder = await makeFolder({ 'a.txt': TEXT, 'b.txt': 'export {};\n' });
     const files = [join(folder, 'a.txt'), join(folder, 'b.txt')];
-    const { code, stdout, stderr } = await runCli(['eval', '--json', '--file', files[0], '--file', files[1]]);
+    const { code, stdout, stderr } = await runCli(['eval', '--json', files[0], '--file', files[1]]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const { results } = JSON.parse(stdout);
     expect(results).toHaveLength(1);

@@ -64,6 +64,37 @@ describe('generate', () => {
     expect(text).not.toContain('name: string');
   });
 
+  test('--n, in words and as JSON with logprobs, half-lives and the prompt', async () => {
+    const args = ['generate', 'export interface User {', '--n', '2', '-n', '4', '--seed', '5', '--ignore-eos'];
+    const words = await runCli(args);
+    const asked = ['--logprobs', '1', '--prompt-logprobs', '0', '--half-life-interval', '2', '--json'];
+    const json = JSON.parse((await runCli([...args, ...asked])).stdout);
+    const [first, second] = json.choices;
+    expect(json).toMatchObject(first);
+    expect(words.stdout).toBe(`--- answer 1 of 2 ---\n${first.text}\n\n--- answer 2 of 2 ---\n${second.text}\n`);
+    for (const { tokenIds, logprobs, halfLives } of json.choices) {
+      expect(logprobs.map(({ tokenId }: { tokenId: number }) => tokenId)).toEqual(tokenIds);
+      expect(logprobs[0].topLogprobs).toHaveLength(1);
+      expect(halfLives[0].halfLives).toHaveLength(14);
+    }
+    expect(json.promptLogprobs).toHaveLength(json.promptTokenIds.length);
+    expect(json.promptLogprobs[0]).toBeNull();
+  });
+
+  test('flags reach the sampler: a bias, stop tokens, bad words, special tokens', async () => {
+    const run = async (...args: string[]) =>
+      (await runCli(['generate', 'export ', '-t', '0', '-n', '6', ...args, '--json'])).stdout;
+    const plain = JSON.parse(await run());
+    const [, second] = plain.tokenIds;
+    expect(JSON.parse(await run('--stop-token-ids', `${second}`))).toMatchObject({ finishReason: 'stop' });
+    const biased = JSON.parse(await run('--logit-bias', `${plain.tokenIds[0]}=-100`));
+    expect(biased.tokenIds[0]).not.toBe(plain.tokenIds[0]);
+    const without = JSON.parse(await run('--bad-words', plain.text.trim().split(' ')[0]));
+    expect(without.text).not.toBe(plain.text);
+    const ended = JSON.parse(await run('--logit-bias', '0=100', '--no-skip-special-tokens', '--ignore-eos'));
+    expect(ended.text).toContain('<|endoftext|>');
+  });
+
   test('a seed repeats, another differs', async () => {
     const run = async (seed: string) => (await runCli(['generate', 'export ', '-n', '12', '--seed', seed])).stdout;
     const [first, second, other] = [await run('007'), await run('7'), await run('8')];

@@ -1,0 +1,34 @@
+import { flagName, type Options } from './option.ts';
+
+/** What the library's messages call things that have another name on the command line, or none. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  kvCacheMemoryBytes: '--kv-cache-size',
+  prefixCacheBytes: '--prefix-cache-size',
+  skipSpecialTokens: '--no-skip-special-tokens',
+  localFilesOnly: 'HF_HUB_OFFLINE',
+  maxNumSeqs: 'sequences at once',
+  'generate()': "'mamba2 generate'",
+  "device: 'reference'": '--device reference',
+  ', or the cacheDir option,': '',
+};
+
+/** A message of the library with the flags of a command in place of its own names for the same: `topP` → `--top-p`. */
+export function inFlags(message: string, options: Options): string {
+  const names = new Map([
+    ...Object.entries(OTHER_NAMES),
+    ...Object.keys(options).map((name) => [name, flagName(name)] as const),
+  ]);
+  let translated = message;
+  for (const [name, flag] of names) {
+    // A name of one word is a word of English as well: only where a message begins with it, it is the name.
+    const pattern = /^[a-z]+$/.test(name)
+      ? new RegExp(`^${name}(?= is )`)
+      : new RegExp(`(?<![\\w-])${escaped(name)}(?!\\w)`, 'g');
+    translated = translated.replace(pattern, () => flag);
+  }
+  return translated;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}

@@ -145,7 +145,7 @@ export class Sequence {
     const isStopToken = params.stopTokenIds.has(tokenId);
     const endsText = isStopToken || (!params.ignoreEos && this.#eosTokenIds.has(tokenId));
     const isShown = !endsText || (isStopToken && params.includeStopStrInOutput);
-    let { text, stop } = isShown ? this.#output.push(tokenId) : { text: '' };
+    let { text, stop } = this.#output.push(tokenId, isShown);
     const isFull = this.numOutputTokens >= params.maxTokens || this.tokenIds.length >= this.#maxModelLen;
     const isLast = endsText || isFull;
     if (isLast && stop === undefined) {

@@ -13,10 +13,12 @@ type TextParams = Pick<SamplingParams, 'includeStopStrInOutput' | 'minTokens' | 
 
 /** Turns an answer's tokens into its text: whole characters only, and nothing past a stop string. */
 export class TextOutput {
+  readonly #tokenizer: TextTokenizer | undefined;
   readonly #detokenizer: IncrementalDetokenizer | undefined;
   readonly #stops: StopStringMatcher;
   readonly #includeStop: boolean;
   readonly #minTokens: number;
+  readonly #skipSpecialTokens: boolean;
   #tokens = 0;
 
   /** Without a tokenizer the text stays empty. */
@@ -27,21 +29,26 @@ export class TextOutput {
     params: TextParams,
   ) {
     const { includeStopStrInOutput, minTokens, skipSpecialTokens } = params;
-    // The detokenizer looks at the last visible tokens only.
-    const prompt = promptTokenIds.slice(-64);
-    this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, { prompt, skipSpecialTokens });
+    this.#tokenizer = tokenizer;
+    const options = { prompt: promptTokenIds, skipSpecialTokens };
+    this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, options);
     this.#stops = new StopStringMatcher(stops);
     this.#includeStop = includeStopStrInOutput;
     this.#minTokens = minTokens;
+    this.#skipSpecialTokens = skipSpecialTokens;
   }
 
-  /** The text that this token makes certain. */
-  push(tokenId: number): TextPiece {
+  /** The text that this token makes certain. One that ends the answer is usually no part of the text: `isShown` false. */
+  push(tokenId: number, isShown = true): TextPiece {
     this.#tokens++;
-    if (!this.#detokenizer) return { text: '' };
-    const text = this.#detokenizer.push(tokenId);
+    if (!this.#tokenizer || !this.#detokenizer) return { text: '' };
     // As in vLLM, text that comes before the minimum is not searched.
-    return this.#tokens <= this.#minTokens ? { text } : this.#shown(this.#stops.push(text));
+    const isSearched = this.#tokens > this.#minTokens;
+    if (isShown && this.#tokenizer.isVisible(tokenId, this.#skipSpecialTokens)) {
+      const text = this.#detokenizer.push(tokenId);
+      return isSearched ? this.#shown(this.#stops.push(text)) : { text };
+    }
+    return isSearched ? this.#shown(this.#stops.pushHidden(this.#tokenizer.tokenText(tokenId))) : { text: '' };
   }
 
   /** What was held back, once no token follows. */

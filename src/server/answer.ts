@@ -7,7 +7,6 @@ import { Generation, type GenerationOutput } from './generation.ts';
 import { badRequest, toHttpError, unlessGone } from './http-error.ts';
 import type { ServedModel } from './served-model.ts';
 import { eventStream } from './sse.ts';
-import type { TokenText } from './wire/token-text.ts';
 import type { Usage } from './wire/usage.ts';
 
 /** Fields of a request that say how its answer is sent. */
@@ -90,11 +89,6 @@ export async function answer(
     record.add({ usage: generation.usage(), finishReason: generation.finishReason });
   }
   return c.json(writer.whole(head, generation.usage()));
-}
-
-/** The text of single tokens, which logprobs name. */
-export function tokenTextOf(model: ServedModel): TokenText {
-  return (tokenId) => model.decode([tokenId]);
 }
 
 async function* events(

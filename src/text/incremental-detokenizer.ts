@@ -45,9 +45,9 @@ export class IncrementalDetokenizer {
     for (const id of context) this.push(id);
   }
 
-  /** The text that this id makes certain; '' while a character is incomplete. */
-  push(id: number): string {
-    if (!this.#tokenizer.isVisible(id, this.#skipSpecialTokens)) return '';
+  /** The text that this id makes certain; '' while a character is incomplete, and for one that is left out. */
+  push(id: number, isShown = this.#tokenizer.isVisible(id, this.#skipSpecialTokens)): string {
+    if (!isShown) return '';
     const { bytes, next } = this.#tokenizer.placeToken(id, this.#place);
     this.#place = next;
     return this.#characters.push(bytes);

@@ -38,19 +38,32 @@ export class StopStrings {
   }
 }
 
+/** A token that is left out of the text. */
+interface HiddenToken {
+  readonly text: string;
+  /** How much of the held text comes before it. */
+  readonly at: number;
+}
+
 /**
- * Ends a stream of text in front of the first stop string. Of several the one that starts first counts, however the
- * text is cut into pieces, so what could still become one is held back. Each character is looked at once per string
- * (Knuth, Morris and Pratt's search), so that neither long strings nor texts that almost are one cost more.
+ * Ends a stream of text before the first stop string. Of several the one that starts first counts, however the text is
+ * cut into pieces, so what could still become one is held back. Each character is looked at once per string (Knuth,
+ * Morris and Pratt's search), so that neither long strings nor texts that almost are one cost more.
+ *
+ * Tokens that are left out of the text, such as `<|im_end|>`, count too: as a stop string, and as a part of one. A stop
+ * string takes such a token whole or not at all, and is also found in the text as it is without them.
  */
 export class StopStringMatcher {
   readonly #stops: StopStrings;
   /** How much of each string the text ends with. */
   readonly #lengths: Int32Array;
+  /** The same of the text with hidden tokens, as long as any is held. */
+  #mixedLengths: Int32Array | undefined;
   #held = '';
+  #hidden: readonly HiddenToken[] = [];
   #stopped = false;
   #stop: string | undefined;
-  /** The stop string that starts first, and where in what is held. Of several the one named first. */
+  /** The stop string that starts first, and its place in what is held. Of several the one named first. */
   #found: { readonly index: number; readonly start: number } | undefined;
 
   /** @throws SamplingParamsError on an empty stop string. */
@@ -62,15 +75,23 @@ export class StopStringMatcher {
   /** Adds text. `stopped` stays true, and `text` empty, once a stop string was found. */
   push(text: string): StopResult {
     if (this.#stopped) return { text: '', stopped: true, stop: this.#stop };
-    this.#search(text);
-    const open = this.#firstOpen();
-    const found = this.#found;
-    // Until no string that starts before it can be completed.
-    if (found && found.start <= open) return this.#end(found);
-    const shown = this.#held.slice(0, open);
-    this.#held = this.#held.slice(open);
-    if (found) this.#found = { ...found, start: found.start - open };
-    return { text: shown, stopped: false, stop: undefined };
+    const begin = this.#held.length;
+    const place = this.#placeOf(begin);
+    this.#held += text;
+    this.#search(this.#lengths, text, begin, (index, start) => this.#note(index, this.#placeOf(start)));
+    if (this.#mixedLengths) this.#searchMixed(this.#mixedLengths, text, place);
+    return this.#release();
+  }
+
+  /** Adds a token that is left out of the text. */
+  pushHidden(text: string): StopResult {
+    if (this.#stopped || this.#stops.strings.length === 0) return { text: '', stopped: this.#stopped, stop: this.#stop };
+    const place = this.#placeOf(this.#held.length);
+    this.#hidden = [...this.#hidden, { text, at: this.#held.length }];
+    // Without hidden tokens the two are the same.
+    this.#mixedLengths ??= this.#lengths.slice();
+    this.#searchMixed(this.#mixedLengths, text, place);
+    return this.#release();
   }
 
   /** What was held back, when no more text follows. It may hold a stop string that waited for a longer one. */
@@ -78,29 +99,59 @@ export class StopStringMatcher {
     if (this.#found) return this.#end(this.#found);
     const text = this.#held;
     this.#held = '';
+    this.#hidden = [];
     return { text, stopped: this.#stopped, stop: this.#stop };
   }
 
+  /** Gives out what no stop string begins in, or could begin in with more text. */
+  #release(): StopResult {
+    const open = this.#firstOpen();
+    const found = this.#found;
+    // Until no string that starts before it can be completed.
+    if (found && found.start <= open) return this.#end(found);
+    const cut = this.#textBefore(open);
+    const text = this.#held.slice(0, cut);
+    this.#held = this.#held.slice(cut);
+    const kept = this.#hidden.filter((_, i) => this.#startOfHidden(i) >= open);
+    this.#hidden = kept.map((token) => ({ ...token, at: token.at - cut }));
+    if (kept.length === 0) this.#mixedLengths = undefined;
+    if (found) this.#found = { ...found, start: found.start - open };
+    return { text, stopped: false, stop: undefined };
+  }
+
   #end({ index, start }: { readonly index: number; readonly start: number }): StopResult {
-    const text = this.#held.slice(0, start);
+    const text = this.#held.slice(0, this.#textBefore(start));
     this.#held = '';
+    this.#hidden = [];
     this.#found = undefined;
     this.#stopped = true;
     this.#stop = this.#stops.strings[index];
     return { text, stopped: true, stop: this.#stop };
   }
 
-  #search(text: string): void {
-    const begin = this.#held.length;
-    this.#held += text;
+  /** Goes through text that begins at `begin`, and tells of each stop string that is complete where it starts. */
+  #search(lengths: Int32Array, text: string, begin: number, found: (index: number, start: number) => void): void {
     for (const [i, { length }] of this.#stops.strings.entries()) {
-      let known = this.#lengths[i];
+      let known = lengths[i];
       for (let at = 0; at < text.length; at++) {
         known = this.#stops.next(i, known, text.charCodeAt(at));
-        if (known === length) this.#note(i, begin + at + 1 - length);
+        if (known === length) found(i, begin + at + 1 - length);
       }
-      this.#lengths[i] = known;
+      lengths[i] = known;
     }
+  }
+
+  #searchMixed(lengths: Int32Array, text: string, place: number): void {
+    this.#search(lengths, text, place, (index, start) => {
+      if (this.#takesHidden(start, start + this.#stops.strings[index].length)) this.#note(index, start);
+    });
+  }
+
+  /** Whether a hidden token lies in this part, and none is cut by its ends. */
+  #takesHidden(start: number, end: number): boolean {
+    const places = this.#hidden.map(({ text }, i) => [this.#startOfHidden(i), this.#startOfHidden(i) + text.length]);
+    const isCut = (at: number) => places.some(([from, to]) => from < at && at < to);
+    return places.some(([from, to]) => start <= from && to <= end) && !isCut(start) && !isCut(end);
   }
 
   #note(index: number, start: number): void {
@@ -109,11 +160,39 @@ export class StopStringMatcher {
     if (isFirst) this.#found = { index, start };
   }
 
-  /** Where the longest end of the text starts that a stop string could continue; the text's length without one. */
+  /** The place where the longest end starts that a stop string could continue; the end without one. */
   #firstOpen(): number {
+    const inText = this.#placeOf(this.#held.length - this.#longestOpen(this.#lengths));
+    if (!this.#mixedLengths) return inText;
+    const whole = this.#hidden.reduce((length, { text }) => length + text.length, this.#held.length);
+    return Math.min(inText, whole - this.#longestOpen(this.#mixedLengths));
+  }
+
+  #longestOpen(lengths: Int32Array): number {
     let longest = 0;
-    for (let i = 0; i < this.#lengths.length; i++) longest = Math.max(longest, this.#stops.open(i, this.#lengths[i]));
-    return this.#held.length - longest;
+    for (let i = 0; i < lengths.length; i++) longest = Math.max(longest, this.#stops.open(i, lengths[i]));
+    return longest;
+  }
+
+  /** The place of a character of the text in what is held: after the hidden tokens that stand before it. */
+  #placeOf(index: number): number {
+    return this.#hidden.reduce((place, { text, at }) => (at <= index ? place + text.length : place), index);
+  }
+
+  #startOfHidden(i: number): number {
+    return this.#hidden.slice(0, i).reduce((place, { text }) => place + text.length, this.#hidden[i].at);
+  }
+
+  /** How much of the text comes before a place. */
+  #textBefore(place: number): number {
+    let hidden = 0;
+    for (const [i, { text, at }] of this.#hidden.entries()) {
+      const start = this.#startOfHidden(i);
+      if (start >= place) break;
+      if (start + text.length > place) return at;
+      hidden += text.length;
+    }
+    return place - hidden;
   }
 }
 

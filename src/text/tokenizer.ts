@@ -136,6 +136,11 @@ export class TextTokenizer {
     return this.placeToken(id, { ...this.textBegin(), isFirst: false, strips: 0 }).bytes;
   }
 
+  /** A token's text after others, also of a special one; U+FFFD for what is no whole character. */
+  tokenText(id: number): string {
+    return utf8Text(this.tokenBytes(id));
+  }
+
   /** The place of a text's first token. */
   textBegin(): TextPlace {
     return this.#decoder.begin();

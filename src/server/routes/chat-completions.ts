@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
 import type { CompletionOutput } from '../../engine/request-output.ts';
 import type { ChatMessage } from '../../text/chat-template.ts';
-import { type AnswerHead, type AnswerWriter, answer, tokenTextOf } from '../answer.ts';
+import { TokenTexts } from '../../text/token-texts.ts';
+import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
 import { badRequest } from '../http-error.ts';
@@ -53,6 +54,7 @@ class ChatWriter implements AnswerWriter {
   readonly #body: ChatRequest;
   readonly #prompt: readonly number[];
   readonly #begun = new Set<number>();
+  readonly #texts = new Map<number, TokenTexts>();
   readonly #parts = new Map<number, CompletionOutput[]>();
 
   constructor(model: ServedModel, body: ChatRequest, prompt: readonly number[]) {
@@ -119,11 +121,19 @@ class ChatWriter implements AnswerWriter {
     const tokens = this.#givesTokens ? parts.flatMap((part) => part.tokens) : [];
     return {
       index,
-      logprobs: this.#body.logprobs ? chatLogprobs(tokens, tokenTextOf(this.#model)) : null,
+      logprobs: this.#body.logprobs ? chatLogprobs(tokens, this.#textsOf(index), finishReason !== null) : null,
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
       ...halfLivesField(parts.flatMap((part) => part.tokens)),
     };
+  }
+
+  /** One per answer, which goes on after the tokens that were written. */
+  #textsOf(index: number): TokenTexts {
+    const options = { prompt: this.#prompt, skipSpecialTokens: this.#body.skip_special_tokens };
+    const known = this.#texts.get(index) ?? new TokenTexts(this.#model.llm.tokenizer, options);
+    this.#texts.set(index, known);
+    return known;
   }
 }

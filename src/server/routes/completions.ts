@@ -1,18 +1,18 @@
 import type { Context } from 'hono';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import type { CompletionOutput, PromptTokenLogprob } from '../../engine/request-output.ts';
-import { type AnswerHead, type AnswerWriter, answer, tokenTextOf } from '../answer.ts';
+import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
+import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
 import { readJsonBody } from '../json-body.ts';
 import type { ServedModel } from '../served-model.ts';
-import { CompletionLogprobsWriter } from '../wire/completion-logprobs.ts';
+import { CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
 import { type CompletionRequest, completionRequest } from '../wire/completion-request.ts';
 import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
 import { halfLivesField } from '../wire/half-lives.ts';
 import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
-import type { TokenWithTop } from '../wire/token-text.ts';
 import type { Usage } from '../wire/usage.ts';
 
 /** OpenAI's. */
@@ -99,13 +99,13 @@ class CompletionWriter implements AnswerWriter {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
     const index = promptIndex * n + answer;
     const isFirst = !this.#logprobs.has(index);
-    const logprobsOf = this.#logprobsOf(index);
+    const logprobsOf = this.#logprobsOf(index, promptIndex);
     const echoes = echo && isFirst;
     const logprobTokens = [...(echoes ? this.#promptTokens(promptIndex) : []), ...tokens];
     return {
       index,
       text: echoes ? this.#promptText(promptIndex) + text : text,
-      logprobs: logprobs === undefined ? null : logprobsOf.write(logprobTokens),
+      logprobs: logprobs === undefined ? null : logprobsOf.write(logprobTokens, finishReason !== null),
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(givesIds && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
@@ -115,10 +115,16 @@ class CompletionWriter implements AnswerWriter {
   }
 
   /** One per choice, which counts the text that went before. */
-  #logprobsOf(index: number): CompletionLogprobsWriter {
-    const known = this.#logprobs.get(index) ?? new CompletionLogprobsWriter(tokenTextOf(this.#model));
+  #logprobsOf(index: number, promptIndex: number): CompletionLogprobsWriter {
+    const known = this.#logprobs.get(index) ?? this.#newLogprobs(promptIndex);
     this.#logprobs.set(index, known);
     return known;
+  }
+
+  #newLogprobs(promptIndex: number): CompletionLogprobsWriter {
+    const { echo = false, skip_special_tokens: skipSpecialTokens } = this.#body;
+    const prompt = echo ? [] : this.#prompts[promptIndex];
+    return new CompletionLogprobsWriter(new TokenTexts(this.#model.llm.tokenizer, { prompt, skipSpecialTokens }));
   }
 
   #promptText(promptIndex: number): string {
@@ -126,9 +132,14 @@ class CompletionWriter implements AnswerWriter {
     return typeof source === 'string' ? source : this.#model.decode(source);
   }
 
-  #promptTokens(promptIndex: number): readonly (TokenWithTop | { readonly tokenId: number; readonly logprob: null })[] {
+  #promptTokens(promptIndex: number): readonly LoggedToken[] {
     const known: readonly (PromptTokenLogprob | null)[] = this.#promptLogprobs.get(promptIndex) ?? [];
-    return known.map((token, i) => token ?? { tokenId: this.#prompts[promptIndex][i], logprob: null });
+    const text = this.#promptText(promptIndex);
+    return known.map((token, i) => {
+      const tokenId = this.#prompts[promptIndex][i];
+      const isShown = (offset: number) => isShownIn(text, offset, tokenId, this.#model.llm.tokenizer);
+      return { ...(token ?? { tokenId, logprob: null }), isShown };
+    });
   }
 }
 

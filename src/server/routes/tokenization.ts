@@ -1,4 +1,6 @@
 import type { Context } from 'hono';
+import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
+import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { badRequest } from '../http-error.ts';
 import { readJsonBody } from '../json-body.ts';
 import type { ServedModel } from '../served-model.ts';
@@ -26,7 +28,7 @@ export function tokenize(model: ServedModel) {
       count: tokens.length,
       max_model_len: model.limits.maxModelLen,
       tokens,
-      token_strs: options.return_token_strs ? tokens.map((id) => model.decode([id])) : null,
+      token_strs: options.return_token_strs ? tokenStrs(model.tokenizer, tokens, prompt) : null,
     });
   };
 }
@@ -40,4 +42,13 @@ export function detokenize(model: ServedModel) {
     if (tokens.length > 0) model.llm.tokenize(tokens);
     return c.json({ prompt: tokenizer.decode(tokens, { skipSpecialTokens: false }) });
   };
+}
+
+/** Each token as it is written in the text; together they are the text. A conversation's text has all its special tokens. */
+function tokenStrs(tokenizer: TextTokenizer, tokens: readonly number[], text: string | undefined): string[] {
+  const texts = new TokenTexts(tokenizer, { skipSpecialTokens: false });
+  return tokens.map((id, i) => {
+    const isShown = text === undefined || isShownIn(text, texts.offset, id, tokenizer);
+    return texts.next({ id, isShown, isLast: i === tokens.length - 1 }).token;
+  });
 }

@@ -1,13 +1,13 @@
-import type { FinishReason } from '../../engine/request-output.ts';
+import type { FinishReason, OutputToken } from '../../engine/request-output.ts';
+import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
 import type { HalfLivesField } from './half-lives.ts';
-import type { TokenText, TokenWithTop } from './token-text.ts';
 import type { Usage } from './usage.ts';
 
 /** A token of an answer. */
 export interface ChatTokenLogprob {
   readonly token: string;
   readonly logprob: number;
-  /** UTF-8 of the token. */
+  /** The token's own bytes, which may be parts of a character. */
   readonly bytes: readonly number[];
 }
 
@@ -60,13 +60,17 @@ export interface ChatChunk extends Envelope {
   readonly usage?: Usage | null;
 }
 
-const encoder = new TextEncoder();
-
-export function chatLogprobs(tokens: readonly TokenWithTop[], tokenText: TokenText): ChatLogprobs {
-  const written = ({ tokenId, logprob }: TokenWithTop): ChatTokenLogprob => {
-    const token = tokenText(tokenId);
-    return { token, logprob, bytes: [...encoder.encode(token)] };
-  };
-  const content = tokens.map((token) => ({ ...written(token), top_logprobs: (token.topLogprobs ?? []).map(written) }));
+/** @param isEnd no further tokens follow */
+export function chatLogprobs(tokens: readonly OutputToken[], texts: TokenTexts, isEnd: boolean): ChatLogprobs {
+  const content = tokens.map(({ tokenId: id, logprob, topLogprobs = [] }, i) => {
+    const others = topLogprobs.map(({ tokenId }) => tokenId);
+    const place = texts.next({ id, others, isLast: isEnd && i === tokens.length - 1 });
+    const top_logprobs = place.others.map((other, n) => wire(other, topLogprobs[n].logprob));
+    return { ...wire(place, logprob), top_logprobs };
+  });
   return { content, refusal: null };
+}
+
+function wire({ token, bytes }: WrittenToken, logprob: number): ChatTokenLogprob {
+  return { token, logprob, bytes };
 }

@@ -1,4 +1,5 @@
-import type { TokenText, TokenWithTop } from './token-text.ts';
+import type { TokenLogprob } from '../../engine/request-output.ts';
+import type { TokenTexts } from '../../text/token-texts.ts';
 
 /** `logprobs` of a choice of /v1/completions. */
 export interface CompletionLogprobs {
@@ -7,40 +8,40 @@ export interface CompletionLogprobs {
   readonly token_logprobs: (number | null)[];
   /** The token itself and the likeliest in its place. */
   readonly top_logprobs: (Record<string, number> | null)[];
-  /** Where the token begins in the choice's text. */
+  /** Where the token begins in the choice's text, in UTF-16 units. */
   readonly text_offset: number[];
+}
+
+/** A token and the likeliest in its place; without a logprob the first of a prompt. */
+export interface LoggedToken {
+  readonly tokenId: number;
+  readonly logprob: number | null;
+  readonly topLogprobs?: readonly TokenLogprob[];
+  /** Whether the text has it. Default: as the request shows special tokens. */
+  readonly isShown?: ((offset: number) => boolean) | undefined;
 }
 
 /** Writes the logprobs of one choice; in a stream, piece by piece. */
 export class CompletionLogprobsWriter {
-  readonly #tokenText: TokenText;
-  #offset = 0;
+  readonly #texts: TokenTexts;
 
-  constructor(tokenText: TokenText) {
-    this.#tokenText = tokenText;
+  constructor(texts: TokenTexts) {
+    this.#texts = texts;
   }
 
-  /** @param tokens null: the first of a prompt, whose id is given. */
-  write(tokens: readonly (TokenWithTop | { readonly tokenId: number; readonly logprob: null })[]): CompletionLogprobs {
+  /** @param isEnd no further tokens follow */
+  write(tokens: readonly LoggedToken[], isEnd: boolean): CompletionLogprobs {
     const written: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
-    for (const token of tokens) {
-      const text = this.#tokenText(token.tokenId);
-      written.tokens.push(text);
-      written.token_logprobs.push(token.logprob);
-      written.top_logprobs.push(token.logprob === null ? null : this.#top(token));
-      written.text_offset.push(this.#offset);
-      this.#offset += text.length;
+    for (const [i, { tokenId: id, logprob, topLogprobs = [], isShown }] of tokens.entries()) {
+      const others = topLogprobs.map(({ tokenId }) => tokenId);
+      const isLast = isEnd && i === tokens.length - 1;
+      const place = this.#texts.next({ id, others, isShown: isShown?.(this.#texts.offset), isLast });
+      written.tokens.push(place.token);
+      written.token_logprobs.push(logprob);
+      const top = place.others.map(({ token }, n) => [token, topLogprobs[n].logprob] as const);
+      written.top_logprobs.push(logprob === null ? null : Object.fromEntries([...top, [place.token, logprob]]));
+      written.text_offset.push(place.offset);
     }
     return written;
-  }
-
-  /** Tokens of the same text share an entry: the likeliest's. */
-  #top({ tokenId, logprob, topLogprobs = [] }: TokenWithTop): Record<string, number> {
-    const top = new Map<string, number>();
-    for (const each of [...topLogprobs, { tokenId, logprob }]) {
-      const text = this.#tokenText(each.tokenId);
-      top.set(text, Math.max(top.get(text) ?? Number.NEGATIVE_INFINITY, each.logprob));
-    }
-    return Object.fromEntries(top);
   }
 }

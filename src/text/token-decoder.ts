@@ -39,7 +39,9 @@ export class TokenDecoder {
   readonly #stripEnd: Strip;
   /** What a token ends with that is a space unless the text ends there. */
   readonly #suffix: Uint8Array;
-  readonly #cache = new Map<string, { readonly first: Uint8Array; readonly later: Uint8Array }>();
+  readonly #cache = new Map<string, { readonly first: Uint8Array; readonly later: PlacedToken }>();
+  /** Where most tokens stand. */
+  readonly #inside: TextPlace = { isFirst: false, strips: 0, held: NOTHING };
 
   /**
    * @param json the value of `decoder`; null joins tokens with spaces
@@ -61,14 +63,25 @@ export class TokenDecoder {
     return { isFirst: true, strips: this.#stripStart.count, held: NOTHING };
   }
 
+  /** A place after others where nothing is held back. */
+  get inside(): TextPlace {
+    return this.#inside;
+  }
+
   /** The bytes that a token adds at a place. */
   decode(token: string, place: TextPlace): PlacedToken {
-    const { first, later } = this.#bytesOf(token);
-    const own = place.isFirst ? first : later;
+    const known = this.#known(token);
+    if (place === this.#inside) return known.later;
+    return this.#placed(place.isFirst ? known.first : this.#bytesOf(token, false), place);
+  }
+
+  #placed(own: Uint8Array, place: TextPlace): PlacedToken {
     const { bytes, strips } = stripped(own, this.#stripStart.content, place.strips);
     const whole = joinBytes([place.held, bytes]);
     const cut = this.#heldFrom(whole);
-    return { bytes: whole.subarray(0, cut.shown), next: { isFirst: false, strips, held: cut.held } };
+    const isInside = strips === 0 && cut.held.length === 0;
+    const next = isInside ? this.#inside : { isFirst: false, strips, held: cut.held };
+    return { bytes: whole.subarray(0, cut.shown), next };
   }
 
   /** What of these bytes is certain, and what the next token will show to be a part of the text. */
@@ -82,16 +95,17 @@ export class TokenDecoder {
     return { shown, held: shown === bytes.length ? NOTHING : bytes.slice(shown) };
   }
 
-  #bytesOf(token: string): { readonly first: Uint8Array; readonly later: Uint8Array } {
+  #known(token: string): { readonly first: Uint8Array; readonly later: PlacedToken } {
     const known = this.#cache.get(token);
     if (known) return known;
-    const through = (isFirst: boolean) =>
-      bytesOfPiece(this.#steps.reduce<Piece>((piece, step) => step(piece, isFirst), token));
-    const later = through(false);
-    const first = through(true);
-    const bytes = { first, later };
-    this.#cache.set(token, bytes);
-    return bytes;
+    const later = this.#placed(this.#bytesOf(token, false), this.#inside);
+    const made = { first: this.#bytesOf(token, true), later };
+    this.#cache.set(token, made);
+    return made;
+  }
+
+  #bytesOf(token: string, isFirst: boolean): Uint8Array {
+    return bytesOfPiece(this.#steps.reduce<Piece>((piece, step) => step(piece, isFirst), token));
   }
 }
 

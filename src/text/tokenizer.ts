@@ -133,7 +133,7 @@ export class TextTokenizer {
    * tokenizer.tokenBytes(last); // Uint8Array [0xa9]
    */
   tokenBytes(id: number): Uint8Array {
-    return this.placeToken(id, { ...this.textBegin(), isFirst: false, strips: 0 }).bytes;
+    return this.placeToken(id, this.#decoder.inside).bytes;
   }
 
   /** A token's text after others, also of a special one; U+FFFD for what is no whole character. */

@@ -15,16 +15,17 @@ export class Utf8Stream {
 
   /** The text that these bytes make certain. */
   push(bytes: Uint8Array): string {
-    const all = joinBytes([this.#pending, bytes]);
+    const all = this.#with(bytes);
     const end = completeLength(all);
     this.#pending = end === all.length ? EMPTY : all.slice(end);
-    return utf8Text(all.subarray(0, end));
+    return utf8Text(end === all.length ? all : all.subarray(0, end));
   }
 
   /** What `push` would give. */
   peek(bytes: Uint8Array): string {
-    const all = joinBytes([this.#pending, bytes]);
-    return utf8Text(all.subarray(0, completeLength(all)));
+    const all = this.#with(bytes);
+    const end = completeLength(all);
+    return utf8Text(end === all.length ? all : all.subarray(0, end));
   }
 
   /** Whether a character is incomplete. */
@@ -37,6 +38,10 @@ export class Utf8Stream {
     const text = utf8Text(this.#pending);
     this.#pending = EMPTY;
     return text;
+  }
+
+  #with(bytes: Uint8Array): Uint8Array {
+    return this.#pending.length === 0 ? bytes : joinBytes([this.#pending, bytes]);
   }
 }
 

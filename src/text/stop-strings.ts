@@ -85,7 +85,8 @@ export class StopStringMatcher {
 
   /** Adds a token that is left out of the text. */
   pushHidden(text: string): StopResult {
-    if (this.#stopped || this.#stops.strings.length === 0) return { text: '', stopped: this.#stopped, stop: this.#stop };
+    const isSearched = !this.#stopped && this.#stops.strings.length > 0 && text !== '';
+    if (!isSearched) return { text: '', stopped: this.#stopped, stop: this.#stop };
     const place = this.#placeOf(this.#held.length);
     this.#hidden = [...this.#hidden, { text, at: this.#held.length }];
     // Without hidden tokens the two are the same.

@@ -102,10 +102,9 @@ export class TextTokenizer {
 
   /** Token ids of a text. Characters that the vocabulary can't express are left out, as in the Rust library. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const tokens = this.#splitters[0].split(text).flatMap((part, i) => this.#tokensOfPart(part, i));
-    const whole = this.#library.post_processor?.(tokens, null, addSpecialTokens).tokens ?? tokens;
-    const ids = whole.map((token) => this.#idOf(token) ?? this.#model.unk_token_id);
-    return ids.filter((id) => id !== undefined);
+    const ids = this.#splitters[0].split(text).flatMap((part, i) => this.#idsOfPart(part, i));
+    const around = this.#library.post_processor?.([TEXT], null, addSpecialTokens).tokens ?? [TEXT];
+    return around.flatMap((token) => (token === TEXT ? ids : known(this.#idOf(token))));
   }
 
   /**
@@ -174,13 +173,13 @@ export class TextTokenizer {
     );
   }
 
-  #tokensOfPart(part: TextPart, index: number): string[] {
-    if ('token' in part) return [part.token.content];
-    const parts = this.#splitters[1].split(this.#normalize(part.text));
-    return parts.flatMap((each) => {
-      if ('token' in each) return [each.token.content];
+  #idsOfPart(part: TextPart, index: number): number[] {
+    if ('token' in part) return [part.token.id];
+    const { tokens_to_ids: idsOf, unk_token_id: unknown } = this.#model;
+    return this.#splitters[1].split(this.#normalize(part.text)).flatMap((each) => {
+      if ('token' in each) return [each.token.id];
       const words = this.#library.pre_tokenizer?.(each.text, { section_index: index }) ?? [each.text];
-      return this.#model(words);
+      return this.#model(words).flatMap((token) => known(idsOf.get(token) ?? unknown));
     });
   }
 
@@ -195,4 +194,11 @@ export class TextTokenizer {
   #idOf(token: string | undefined): number | undefined {
     return token === undefined ? undefined : (this.#addedIds.get(token) ?? this.#model.tokens_to_ids.get(token));
   }
+}
+
+/** Stands for a text's tokens while the post-processor puts others around them. */
+const TEXT = '\0text';
+
+function known(id: number | undefined): number[] {
+  return id === undefined ? [] : [id];
 }

@@ -197,6 +197,11 @@ export class IntegrityError extends Mamba2Error {
   readonly code = 'integrity';
 }
 
+/** The model failed and could not be loaded again, in several tries. The engine takes no requests any more. */
+export class EngineDeadError extends Mamba2Error {
+  readonly code = 'engine_dead';
+}
+
 /** A rank of the process group failed; the others were released. */
 export class RankFailedError extends Mamba2Error {
   readonly code = 'rank_failed';

@@ -69,6 +69,9 @@ export interface Backend extends StateSpaceOps, AttentionOps, FeedForwardOps {
   /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 
+  /** Resolves, with the reason, when it can't compute any more although it was not disposed of. Absent: it does not happen. */
+  readonly failed?: Promise<Error> | undefined;
+
   /** Readies what each of `runs` enqueues without running it. Rejects with the signal's reason once it is aborted. */
   prepare?(runs: readonly (() => void)[], watch?: PrepareWatch): Promise<void>;
 

@@ -21,6 +21,7 @@ export const serve = defineCommand({
     '/health, /version and /metrics; /openapi.json describes them.',
     'The log goes to standard output and holds neither prompts nor answers.',
     'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
+    'It ends by itself, with an exit code that is not 0, when the model fails and can not be loaded again.',
   ].join(' '),
   options: { ...serveOptions, ...modelOptions },
   examples: [
@@ -36,6 +37,7 @@ export const serve = defineCommand({
     await listening(checkPort(options));
     const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
     const { signal } = interrupt;
+    const death = new AbortController();
     try {
       const began = performance.now();
       const folder = await findModel(values, signal);
@@ -46,6 +48,9 @@ export const serve = defineCommand({
       const logger = pino({ level: logLevel, base: null }, destination);
       llm.engine.onEvent((event) => {
         if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
+        if (event.type === 'reloadFailed')
+          logger.error({ err: event.error, retrySeconds: event.retrySeconds }, 'loading it again failed');
+        if (event.type === 'died') death.abort(event.error);
         if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
       });
       const server = await listening(serveModel({ ...options, llm, logger }));
@@ -55,9 +60,12 @@ export const serve = defineCommand({
       const { page } = options;
       const threads = llm.tensorParallelSize;
       logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
-      if (!signal.aborted) await once(signal, 'abort');
+      const end = AbortSignal.any([signal, death.signal]);
+      if (!end.aborted) await once(end, 'abort');
       await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
       logger.info('shut down');
+      // For whoever watches over the server, to start it anew.
+      if (death.signal.aborted) throw death.signal.reason;
       return 0;
     } finally {
       interrupt.close();

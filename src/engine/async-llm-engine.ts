@@ -42,7 +42,7 @@ export class AsyncLLMEngine {
   readonly #onDrained = new Set<() => void>();
 
   constructor(context: EngineContext) {
-    this.#engine = new LLMEngine(context);
+    this.#engine = new LLMEngine(context, () => this.#start());
     this.#maxUnreadTokens = context.maxUnreadTokens ?? DEFAULT_MAX_UNREAD_TOKENS;
   }
 
@@ -141,7 +141,10 @@ export class AsyncLLMEngine {
     if (this.#isRunning) return;
     this.#isRunning = true;
     // Not a request's error and not the executor's: the engine itself can't be trusted any more.
-    this.#run().catch((error) => this.#close(asError(error)));
+    this.#run().catch((error) => {
+      this.#close(asError(error));
+      this.#engine.reportDeath(asError(error));
+    });
   }
 
   async #run(): Promise<void> {
@@ -149,6 +152,8 @@ export class AsyncLLMEngine {
     await yieldToEventLoop();
     while (this.#engine.hasWork()) {
       for (const output of await this.#engine.step()) this.#deliver(output);
+      // A reason to be closed that came first stays: it is what its caller knows.
+      if (this.#engine.dead) this.#closed ??= this.#engine.dead;
       await yieldToEventLoop();
     }
     this.#isRunning = false;

@@ -41,6 +41,18 @@ export type EngineEvent =
       readonly type: 'executorFailed';
       readonly error: Error;
     }
-  | { readonly type: 'recovered'; readonly seconds: number };
+  | {
+      /** Loading the executor again failed. */
+      readonly type: 'reloadFailed';
+      readonly error: Error;
+      /** Before the next try; undefined: there is none. */
+      readonly retrySeconds: number | undefined;
+    }
+  | { readonly type: 'recovered'; readonly seconds: number }
+  | {
+      /** The engine takes no requests any more, because the executor failed for good or the engine itself did. */
+      readonly type: 'died';
+      readonly error: Error;
+    };
 
 export type EngineEventListener = (event: EngineEvent) => void;

@@ -94,6 +94,15 @@ export class EngineMetrics {
     this.#tell({ type: 'executorFailed', error });
   }
 
+  /** @param pause milliseconds before the next try. */
+  reloadFailed(error: Error, pause: number | undefined): void {
+    this.#tell({ type: 'reloadFailed', error, retrySeconds: pause === undefined ? undefined : pause / 1000 });
+  }
+
+  died(error: Error): void {
+    this.#tell({ type: 'died', error });
+  }
+
   /** @param begin when loading began, in milliseconds. */
   recovered(begin: number): void {
     this.#recoveries++;

@@ -28,7 +28,9 @@ export interface EngineContext extends EngineLimits {
   readonly maxNumBatchedTokens: number;
   readonly executor: Executor;
   /** Loads the executor again after it has failed. Without it a failure ends the engine. */
-  readonly reloadExecutor?: (() => Promise<Executor>) | undefined;
+  readonly reloadExecutor?: ((signal: AbortSignal) => Promise<Executor>) | undefined;
+  /** Milliseconds before the second try in a row to do so; doubled before each further one. Default: 500. */
+  readonly reloadPause?: number | undefined;
   readonly tokenizer: TextTokenizer | undefined;
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;

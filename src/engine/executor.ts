@@ -104,6 +104,8 @@ export interface Executor {
   readonly maxBatchedTokens?: number | undefined;
   /** Whether it chooses tokens itself where it is asked to; then steps may be begun before the last one's output is there. */
   readonly samplesTokens?: boolean | undefined;
+  /** Resolves, with the reason, when it can run no step any more and was not disposed of. Absent: a step would tell. */
+  readonly failed?: Promise<Error> | undefined;
   execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;

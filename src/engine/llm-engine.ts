@@ -59,14 +59,21 @@ export class LLMEngine {
   /** Of unfinished requests. */
   readonly #groups = new Map<symbol | string, RequestGroup>();
   #numAdded = 0;
+  /** The executor's last failure that ended requests. */
+  #knownFailure: Error | undefined;
   /** Begun while the step before was running. */
   #ahead: BegunStep | undefined;
 
-  constructor(context: EngineContext) {
+  /** @param onWork is called when there is work although nobody has asked for any. */
+  constructor(context: EngineContext, onWork: () => void = () => {}) {
     const { executor, tokenizer, maxNumSeqs, maxNumBatchedTokens } = context;
     this.#vocabSize = context.vocabSize;
     this.#maxQueueSize = context.maxQueueSize ?? Number.POSITIVE_INFINITY;
-    this.#executor = new ReloadableExecutor(executor, context.reloadExecutor);
+    this.#executor = new ReloadableExecutor(executor, {
+      load: context.reloadExecutor,
+      pause: context.reloadPause,
+      onFailure: onWork,
+    });
     this.#states = new StateManager({
       slots: maxNumSeqs,
       footprint: executor.stateFootprint,
@@ -88,7 +95,8 @@ export class LLMEngine {
    * its error in its output. All that run end so when the executor fails, or the engine itself.
    */
   async step(): Promise<RequestOutput[]> {
-    if (this.#executor.failure) return this.#recover();
+    const { failure } = this.#executor;
+    if (failure) return failure === this.#knownFailure ? this.#recover() : this.#executorFailed(failure);
     try {
       return await this.#step();
     } catch (error) {
@@ -143,7 +151,8 @@ export class LLMEngine {
 
   /** Whether a step would do something; not if all requests are paused. */
   hasWork(): boolean {
-    return this.#executor.canReload || this.#ahead !== undefined || this.#scheduler.hasWork;
+    const { failure, canReload } = this.#executor;
+    return canReload || failure !== this.#knownFailure || this.#ahead !== undefined || this.#scheduler.hasWork;
   }
 
   stats(): EngineStats {
@@ -164,6 +173,17 @@ export class LLMEngine {
   /** @returns ends the listening. */
   onEvent(listener: EngineEventListener): () => void {
     return this.#metrics.listen(listener);
+  }
+
+  /** Why it can run no request any more, once all have ended for it. */
+  get dead(): Error | undefined {
+    const { failure, canReload } = this.#executor;
+    return failure === this.#knownFailure && !canReload ? failure : undefined;
+  }
+
+  /** Tells those who listen that the engine can't be trusted any more. */
+  reportDeath(error: Error): void {
+    this.#metrics.died(error);
   }
 
   /** @throws IntegrityError when the books contradict each other. */
@@ -267,7 +287,9 @@ export class LLMEngine {
     this.#ahead = undefined;
     if (this.#executor.isDisposed) return [];
     this.#executor.fail(error);
+    this.#knownFailure = this.#executor.failure;
     this.#metrics.executorFailed(error);
+    if (!this.#executor.canReload) this.#metrics.died(error);
     this.#states.forgetSnapshots();
     const running = new Set(this.#scheduler.running.map(({ request }) => request));
     return this.#failAll(this.#executor.canReload ? running : this.#requests.values(), error);
@@ -278,11 +300,14 @@ export class LLMEngine {
     if (!this.#executor.canReload) return [];
     const begin = performance.now();
     try {
-      await this.#executor.reload();
+      await this.#executor.reload((error, pause) => this.#metrics.reloadFailed(error, pause));
     } catch (error) {
-      this.#executor.giveUp(asError(error));
+      this.#knownFailure = this.#executor.failure;
+      this.#metrics.died(asError(error));
       return this.#failAll(this.#requests.values(), asError(error));
     }
+    if (this.#executor.isDisposed) return [];
+    this.#knownFailure = undefined;
     this.#metrics.recovered(begin);
     return [];
   }

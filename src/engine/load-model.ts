@@ -138,11 +138,11 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       await executor.dispose();
       throw error;
     });
-    const reloadExecutor = () =>
+    const reloadExecutor = (signal: AbortSignal) =>
       reopened(async (again) => {
         // States would go on in another model.
         await identity.assertSame(again);
-        return startRanks(again, config, ranks, rankOptions, {});
+        return startRanks(again, config, ranks, rankOptions, { signal });
       });
     options.onProgress?.({ status: 'ready', name: source });
     return {

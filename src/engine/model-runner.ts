@@ -83,6 +83,10 @@ export class ModelRunner implements Executor {
   }
 
   /** What several ranks have in parts is joined on the host, or by a backend that does not sample. */
+  get failed(): Promise<Error> | undefined {
+    return this.#backend.failed;
+  }
+
   get samplesTokens(): boolean {
     return this.#backend.sampling !== undefined && this.#group.size === 1;
   }

@@ -40,6 +40,8 @@ export class RankExecutor implements Executor {
   #ended: Error | undefined;
   #lastStep: Promise<unknown> = Promise.resolve();
   readonly #pending = new Map<number, PendingReplies>();
+  readonly failed: Promise<Error>;
+  #reportFailure: (error: Error) => void = () => {};
   #asked = 0;
   #stateFootprint: StateFootprint = { bytes: 0, length: 0 };
   #samplesTokens = false;
@@ -51,6 +53,9 @@ export class RankExecutor implements Executor {
     options: RankOptions,
     onProgress: ProgressCallback | undefined,
   ) {
+    this.failed = new Promise((resolve) => {
+      this.#reportFailure = resolve;
+    });
     // Before threads are started, which nobody would end if this failed.
     const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#memory = size > 1 ? createGroupMemory(size) : undefined;
@@ -134,6 +139,7 @@ export class RankExecutor implements Executor {
   }
 
   async dispose(): Promise<void> {
+    this.#reportFailure = () => {};
     this.#end(new DisposedError('The model was disposed of.'));
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
@@ -197,6 +203,7 @@ export class RankExecutor implements Executor {
     if (this.#memory) failGroup(this.#memory);
     for (const replies of this.#pending.values()) replies.settle(error);
     this.#pending.clear();
+    this.#reportFailure(error);
   }
 }
 

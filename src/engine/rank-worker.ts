@@ -38,8 +38,9 @@ class RankHost {
   async #start(start: RankStart): Promise<void> {
     const runner = this.#load(start);
     this.#started = { start, runner };
-    const { stateFootprint, samplesTokens, maxBatchedTokens } = await runner;
+    const { stateFootprint, samplesTokens, maxBatchedTokens, failed } = await runner;
     this.#port.post({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens });
+    failed?.then((error) => this.#fail(error));
   }
 
   async #load({ source, memory, rank, options }: RankStart): Promise<ModelRunner> {

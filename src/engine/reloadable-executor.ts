@@ -1,19 +1,40 @@
+import { EngineDeadError } from '../errors.ts';
 import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './executor.ts';
+import { asError } from './sample-step.ts';
+
+/** Tries in a row after which a model is given up. */
+const MAX_TRIES = 7;
+const DEFAULT_PAUSE = 500;
+/** What has run so long, in milliseconds, was loaded with success even if nobody asked it for anything. */
+const PROVEN_MILLISECONDS = 60_000;
+
+export interface ReloadOptions {
+  /** Makes the next executor; undefined: a failure is for good. The signal ends it. */
+  readonly load: ((signal: AbortSignal) => Promise<Executor>) | undefined;
+  /** Milliseconds before the second try in a row; doubled before each further one. Default: 500. */
+  readonly pause?: number | undefined;
+  /** The executor has failed by itself: `failure` says why. */
+  readonly onFailure: () => void;
+}
 
 /** An executor that can be replaced by a new one after it has failed. */
 export class ReloadableExecutor implements Executor {
   readonly stateFootprint: StateFootprint;
-  readonly #load: (() => Promise<Executor>) | undefined;
+  readonly #options: ReloadOptions;
   #executor: Executor;
   #failure: Error | undefined;
+  /** Since the last step that was run. */
+  #tries = 0;
+  #loadedAt = performance.now();
   #hasEnded = false;
-  #isDisposed = false;
+  readonly #disposal = new AbortController();
+  #reloading: Promise<void> = Promise.resolve();
 
-  /** @param load makes the next one; undefined: a failure is for good. */
-  constructor(executor: Executor, load: (() => Promise<Executor>) | undefined) {
+  constructor(executor: Executor, options: ReloadOptions) {
     this.stateFootprint = executor.stateFootprint;
+    this.#options = options;
     this.#executor = executor;
-    this.#load = load;
+    this.#watch(executor);
   }
 
   /** Why it can't be used now. */
@@ -22,7 +43,7 @@ export class ReloadableExecutor implements Executor {
   }
 
   get canReload(): boolean {
-    return this.#failure !== undefined && this.#load !== undefined && !this.#hasEnded;
+    return this.#failure !== undefined && this.#options.load !== undefined && !this.#hasEnded;
   }
 
   get samplesTokens(): boolean {
@@ -30,7 +51,9 @@ export class ReloadableExecutor implements Executor {
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
-    return this.#executor.execute(batch);
+    const output = await this.#executor.execute(batch);
+    if (batch.sequences.length > 0) this.#tries = 0;
+    return output;
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {
@@ -45,34 +68,87 @@ export class ReloadableExecutor implements Executor {
     await this.#executor.importState(place, state);
   }
 
-  /** No step can be run any more until it is reloaded. */
+  /** No step can be run any more until it is reloaded. The first failure is the one to report. */
   fail(error: Error): void {
-    this.#failure = error;
+    this.#failure ??= error;
   }
 
-  /** It failed for good. */
-  giveUp(error: Error): void {
-    this.#failure = error;
-    this.#hasEnded = true;
-  }
-
-  /** Rejects when that fails, too. */
-  async reload(): Promise<void> {
-    if (!this.#load) return;
-    // What is left of the old one may hold memory; that it can't even end properly is no news.
-    await this.#executor.dispose().catch(() => {});
-    this.#executor = await this.#load();
-    this.#failure = undefined;
-    if (this.#hasEnded) await this.#executor.dispose();
+  /**
+   * Loads it again, after a pause where that was tried before and has not helped. Rejects with EngineDeadError when it has
+   * not helped too often.
+   * @param onFailure is told of a try that failed, and of the milliseconds before the next.
+   */
+  async reload(onFailure: (error: Error, pause: number | undefined) => void): Promise<void> {
+    this.#reloading = this.#reload(onFailure);
+    await this.#reloading;
   }
 
   get isDisposed(): boolean {
-    return this.#isDisposed;
+    return this.#disposal.signal.aborted;
   }
 
   async dispose(): Promise<void> {
     this.#hasEnded = true;
-    this.#isDisposed = true;
+    this.#disposal.abort();
+    await this.#reloading.catch(() => {});
     await this.#executor.dispose();
   }
+
+  async #reload(onFailure: (error: Error, pause: number | undefined) => void): Promise<void> {
+    const { load, pause = DEFAULT_PAUSE } = this.#options;
+    const { signal } = this.#disposal;
+    if (!load) return;
+    if (performance.now() - this.#loadedAt > PROVEN_MILLISECONDS) this.#tries = 0;
+    // What is left of the old one may hold memory; that it can't even end properly is no news.
+    await this.#executor.dispose().catch(() => {});
+    for (;;) {
+      if (this.#tries >= MAX_TRIES) throw this.#giveUp();
+      if (this.#tries > 0) await sleep(pause * 2 ** (this.#tries - 1), signal);
+      if (signal.aborted) return;
+      this.#tries++;
+      try {
+        const executor = await load(signal);
+        this.#executor = executor;
+        this.#loadedAt = performance.now();
+        if (signal.aborted) return;
+        this.#failure = undefined;
+        this.#watch(executor);
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#failure = asError(error);
+        onFailure(this.#failure, this.#tries < MAX_TRIES ? pause * 2 ** (this.#tries - 1) : undefined);
+      }
+    }
+  }
+
+  #giveUp(): EngineDeadError {
+    this.#hasEnded = true;
+    const cause = this.#failure;
+    const problem = `The model failed, and loading it again has failed ${this.#tries} times: ${cause?.message}`;
+    const error = new EngineDeadError(problem, 'See to that and load the model anew.', { cause });
+    this.#failure = error;
+    return error;
+  }
+
+  #watch(executor: Executor): void {
+    executor.failed?.then((error) => {
+      if (this.#executor !== executor || this.#hasEnded) return;
+      this.fail(error);
+      this.#options.onFailure();
+    });
+  }
+}
+
+function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
 }

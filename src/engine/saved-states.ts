@@ -1,14 +1,15 @@
-import type { Executor, StatePlace } from './executor.ts';
+import type { StatePlace } from './executor.ts';
+import type { ReloadableExecutor } from './reloadable-executor.ts';
 import type { CacheSalt, Snapshot } from './snapshot.ts';
 import { checkStateLength } from './state-cache.ts';
 import type { StateManager } from './state-manager.ts';
 
 /** States that somebody outside of the engine holds on to. They stay until their owners release them. */
 export class SavedStates {
-  readonly #executor: Executor;
+  readonly #executor: ReloadableExecutor;
   readonly #states: StateManager;
 
-  constructor(executor: Executor, states: StateManager) {
+  constructor(executor: ReloadableExecutor, states: StateManager) {
     this.#executor = executor;
     this.#states = states;
   }
@@ -23,7 +24,8 @@ export class SavedStates {
   }
 
   /**
-   * Takes a state as that after these tokens. The caller owns the snapshot. Undefined: other sequences need all blocks.
+   * Takes a state as that after these tokens. The caller owns the snapshot. Undefined: other sequences need all blocks, or
+   * the executor has failed.
    * @param logits (vocabSize), those that follow.
    * @param salt of the requests that may go on from it.
    * @throws ShapeError when the state has another length than the model's.
@@ -35,18 +37,25 @@ export class SavedStates {
     salt?: CacheSalt,
   ): Promise<Snapshot | undefined> {
     checkStateLength(state, this.#executor.stateFootprint, tokenIds.length);
+    if (this.#executor.failure) return undefined;
     const added = this.#states.addPinned(tokenIds, logits, salt);
     if (!added?.isNew) return added?.snapshot;
     // What is decided already may still read the blocks that the state gets.
     const commands = added.snapshot.blocks.length > 0 ? this.#states.takeCommands() : [];
     const before = commands.length > 0 && this.#executor.execute({ commands, sequences: [], logits: 'last' });
-    await Promise.all([before, this.#executor.importState(placeOf(added.snapshot), state)]);
+    try {
+      await Promise.all([before, this.#executor.importState(placeOf(added.snapshot), state)]);
+    } catch (error) {
+      this.#states.unpin(added.snapshot);
+      if (this.#executor.failure) return undefined;
+      throw error;
+    }
     return added.snapshot;
   }
 
   /** Whether a snapshot is still there: none is, once the executor has failed. */
   has(snapshot: Snapshot): boolean {
-    return this.#states.has(snapshot);
+    return this.#executor.failure === undefined && this.#states.has(snapshot);
   }
 
   /** One more owner. */

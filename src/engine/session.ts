@@ -106,15 +106,24 @@ export class Session {
   /** The session as a file, for `loadSession` in this or another process, with the same model. */
   async save(options: Pick<GenerateOptions, 'signal'> = {}): Promise<Uint8Array<ArrayBuffer>> {
     return this.#exclusively(async () => {
-      const { tokenIds } = this.#position;
-      if (!this.#liveSnapshot() && tokenIds.length > 0) await this.#process(tokenIds, options);
       const model = await this.#host.identity();
-      if (this.#isDisposed) throw disposed();
-      const snapshot = this.#liveSnapshot();
-      if (!snapshot) return writeSession({ model, tokenIds });
-      const { length, logits } = snapshot;
-      const values = await this.#host.engine.savedStates.read(snapshot);
-      return writeSession({ model, tokenIds, state: { length, values, logits } });
+      const { tokenIds } = this.#position;
+      if (tokenIds.length === 0) return writeSession({ model, tokenIds });
+      for (;;) {
+        if (!this.#liveSnapshot()) await this.#process(tokenIds, options);
+        if (this.#isDisposed) throw disposed();
+        const snapshot = this.#liveSnapshot();
+        // Others need all memory for states, even this moment.
+        if (!snapshot) return writeSession({ model, tokenIds });
+        const { length, logits } = snapshot;
+        try {
+          const values = await this.#host.engine.savedStates.read(snapshot);
+          return writeSession({ model, tokenIds, state: { length, values, logits } });
+        } catch (error) {
+          // A state that went with its rank is computed again, where the model is loaded again.
+          if (this.#liveSnapshot() || this.#host.engine.closed) throw error;
+        }
+      }
     });
   }
 

@@ -1,5 +1,6 @@
 import { type Context, type Handler, Hono } from 'hono';
 import { cors } from 'hono/cors';
+import { DisposedError, ShutdownError } from '../errors.ts';
 import { version } from '../version.ts';
 import { requireApiKey } from './api-key.ts';
 import { type AppOptions, servedModel } from './app-options.ts';
@@ -50,7 +51,7 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
     '/v1/chat/completions': { POST: chatCompletions(model) },
     '/tokenize': { POST: tokenize(model) },
     '/detokenize': { POST: detokenize(model) },
-    '/health': { GET: (c) => health(c, llm.engine.closed ?? metrics.failure) },
+    '/health': { GET: (c) => health(c, llm.engine.closed, metrics.failure) },
     '/version': { GET: (c) => c.json({ version: version() }) },
     '/metrics': { GET: async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }) },
     '/openapi.json': { GET: (c) => c.json(openApiDocument(version())) },
@@ -84,8 +85,14 @@ function register(app: Hono<ServerEnv>, path: string, methods: Methods): void {
   });
 }
 
-function health(c: Context, failure: Error | undefined): Response {
-  return failure ? c.json({ status: 'unavailable' }, 503) : c.json({ status: 'ok' });
+/** What failed, and where, is for the log. */
+function health(c: Context, closed: Error | undefined, failure: Error | undefined): Response {
+  const unavailable = (reason: string) => c.json({ status: 'unavailable', reason }, 503);
+  if (closed instanceof ShutdownError || closed instanceof DisposedError) {
+    return unavailable('The server is shutting down.');
+  }
+  if (closed) return unavailable('The model failed and is not loaded again; the log says why.');
+  return failure ? unavailable('The model failed and is being loaded again.') : c.json({ status: 'ok' });
 }
 
 function errorResponse(c: Context<ServerEnv>, error: unknown): Response {

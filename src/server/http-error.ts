@@ -3,6 +3,7 @@ import {
   ContextLengthError,
   DisposedError,
   EmptyPromptError,
+  EngineDeadError,
   QueueFullError,
   SamplingParamsError,
   ShutdownError,
@@ -91,6 +92,10 @@ export function toHttpError(error: unknown): HttpError {
       headers: { ...RETRY_SOON, connection: 'close' },
       cause: error,
     });
+  }
+  if (error instanceof EngineDeadError) {
+    const message = 'The model failed and could not be loaded again; the log says why. Send the request elsewhere.';
+    return new HttpError(503, message, { code: error.code, cause: error });
   }
   return new HttpError(500, 'The server failed to answer; its log says why.', { code: 'internal', cause: error });
 }

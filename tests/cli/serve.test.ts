@@ -45,6 +45,21 @@ async function start(args: readonly string[] = [], env: Record<string, string> =
 const LONG = { prompt: 'export interface User {', max_tokens: 600, temperature: 0, ignore_eos: true };
 
 describe('mamba2 serve', () => {
+  test('ends, and says why, when the model fails and is not loaded again', async () => {
+    const hook = `const workers = [];
+      process.on('worker', (worker) => workers.push(worker));
+      process.on('SIGUSR2', () => workers[0].terminate());`;
+    const folder = await makeFolder({ 'hook.mjs': hook });
+    const { child, url, log, ended, stderr } = await start(['--tensor-parallel-size', '2', '--no-recover'], {
+      NODE_OPTIONS: `--import ${folder}/hook.mjs`,
+    });
+    expect((await fetch(`${url}/health`)).status).toBe(200);
+    child.kill('SIGUSR2');
+    expect(await ended).toBe(1);
+    expect(stderr()).toMatch(/error: Rank 0 exited with code 1/);
+    expect(log.map(({ msg }) => msg)).toContain('the model failed');
+  }, 120_000);
+
   test.each(['SIGTERM', 'SIGINT'] as const)(
     'under load ends in order on %s',
     async (signal) => {

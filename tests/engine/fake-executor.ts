@@ -29,6 +29,9 @@ export class FakeExecutor implements Executor {
   isDisposed = false;
   /** What the next step rejects with. */
   failure: Error | undefined;
+  /** As if the ranks had died. */
+  readonly die: (error: Error) => void;
+  readonly failed: Promise<Error>;
   readonly samplesTokens: boolean;
   /** The token sampled last for each slot; -1: it was the sequence's last. */
   readonly #sampled: number[] = [];
@@ -41,6 +44,14 @@ export class FakeExecutor implements Executor {
 
   constructor(slots: number, blocks?: FakeBlocks, samplesTokens = false) {
     this.samplesTokens = samplesTokens;
+    let report = (_: Error) => {};
+    this.failed = new Promise((resolve) => {
+      report = resolve;
+    });
+    this.die = (error) => {
+      this.failure ??= error;
+      report(this.failure);
+    };
     // What a former owner left.
     this.#slots = Array.from({ length: slots }, (_, i) => 1000 + i);
     const { numBlocks = 0, blockSize = 1 } = blocks ?? {};

@@ -3,6 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import OpenAI, { RateLimitError } from 'openai';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { EngineEvent } from '../../src/engine/engine-events.ts';
+import { createApp } from '../../src/server/app.ts';
 import { GOLDEN } from '../engine/golden-folder.ts';
 import { readEvents, startServer, type TestServer } from './test-server.ts';
 
@@ -178,6 +179,29 @@ describe('ranks', () => {
     expect((await whole).status).toBe(200);
   }, 120_000);
 
+  test('that die while nothing runs fail no request; meanwhile /health says so', async () => {
+    const workers: Worker[] = [];
+    const collect = (worker: Worker) => workers.push(worker);
+    process.on('worker', collect);
+    onTestFinished(() => void process.off('worker', collect));
+    const { llm, post, get } = await server({}, { tensorParallelSize: 2, recover: true }, GOLDEN);
+    const app = createApp({ llm });
+    // Asked at once: the answer is made before any thread can have been started.
+    const failed = new Promise<Response>((resolve) => {
+      llm.engine.onEvent(({ type }) => type === 'executorFailed' && resolve(app.request('/health')));
+    });
+    await workers[1].terminate();
+    const health = await failed;
+    const answers = [1, 2].map((first) => post('/v1/completions', { prompt: [first], max_tokens: 2 }));
+    expect(health.status).toBe(503);
+    expect(await health.json()).toEqual({
+      status: 'unavailable',
+      reason: 'The model failed and is being loaded again.',
+    });
+    for (const each of answers) expect((await each).status).toBe(200);
+    expect((await get('/health')).status).toBe(200);
+  }, 120_000);
+
   test('that can not be loaded again make the server unhealthy', async () => {
     const workers: Worker[] = [];
     const collect = (worker: Worker) => workers.push(worker);
@@ -191,7 +215,9 @@ describe('ranks', () => {
     expect(failed.status).toBe(500);
     // What happened is for the log.
     expect(await failed.json()).toMatchObject({ error: { message: 'The server failed to answer; its log says why.' } });
-    expect((await get('/health')).status).toBe(503);
+    const health = await get('/health');
+    expect(health.status).toBe(503);
+    expect(await health.json()).toMatchObject({ reason: expect.stringContaining('is not loaded again') });
     expect((await post('/v1/completions', { prompt: [1] })).status).toBe(500);
   }, 120_000);
 });

@@ -47,10 +47,13 @@ export class GpuDevice {
   #isGivenBack = false;
   #failure: Error | undefined;
   readonly #onFailure = new Set<(error: Error) => void>();
+  /** Resolves when it can't be used any more, unless it was given back. */
+  readonly failed: Promise<Error>;
 
   constructor(adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
     const { withoutFeatures = [], limits = {} } = options;
     this.device = device;
+    this.failed = new Promise((resolve) => this.#onFailure.add(resolve));
     this.features = new Set([...device.features].filter((feature) => !withoutFeatures.includes(feature)));
     this.limits = Object.fromEntries(
       LIMITS.map((name) => [name, Math.min(device.limits[name], limits[name] ?? Number.POSITIVE_INFINITY)]),

@@ -44,6 +44,7 @@ export class WebGpuBackend implements Backend {
   readonly topKRouting: Backend['topKRouting'];
   readonly fusedMoe: Backend['fusedMoe'];
   readonly sampling: SamplingOps;
+  readonly failed: Promise<Error>;
   readonly #gpu: GpuDevice;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
@@ -53,6 +54,7 @@ export class WebGpuBackend implements Backend {
   /** @param fusions none: every operation runs in its plain form. */
   constructor(gpu: GpuDevice, fusions: readonly Fusion[] = FUSIONS) {
     this.#gpu = gpu;
+    this.failed = gpu.failed;
     this.#work = new PendingWork(this, gpu, fusions);
     this.#steps = new PlannedSteps((step) => this.#work.forgetStep(step));
     this.#arrays = new GpuArrays(this, this.#work, gpu);

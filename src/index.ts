@@ -31,6 +31,7 @@ export type { GenerationChunk } from './engine/generation-chunk.ts';
 export type { HalfLives } from './engine/half-lives.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { LoadOptions } from './engine/load-model.ts';
+export type { PromptLogprobs } from './engine/logprob-columns.ts';
 export type { Prompt } from './engine/prompt.ts';
 export type {
   CompletionOutput,

@@ -28,6 +28,10 @@ export const serveOptions = {
     'Who goes first: fcfs, first come, first served; priority, as requests say by that field (default: fcfs)',
   ),
   maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
+  maxAnswerSize: number(
+    'Memory that prompts and answers of one request may take, logprobs included, in MiB; more gets 400 (default: 128)',
+  ),
+  maxPendingSize: number('The same of all requests together; further ones get 429 (default: 512)'),
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
   prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
   kvCacheSize: contextOptions.kvCacheSize,
@@ -65,7 +69,10 @@ export function engineOptions(values: ServeValues): LoadOptions {
 /** What the server is told beside its model. @throws UsageError */
 export function appOptions(values: ServeValues, modelName: string): Omit<ServeOptions, 'llm' | 'logger'> {
   const { host, port, apiKey, cors, servedModelName, maxModelLen, maxAnswers, maxBodySize } = values;
-  for (const [name, value] of Object.entries({ maxModelLen, maxAnswers, maxBodySize })) assertCount(name, value, 1);
+  const { maxAnswerSize, maxPendingSize } = values;
+  for (const [name, value] of Object.entries({ maxModelLen, maxAnswers, maxBodySize, maxAnswerSize, maxPendingSize })) {
+    assertCount(name, value, 1);
+  }
   assertCount('port', port, 0, 65535);
   assertCount('shutdownTimeout', values.shutdownTimeout, 0);
   const fromEnvironment = process.env.MAMBA2_API_KEY;
@@ -84,6 +91,16 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     page: !values.noPage,
     schedulingPolicy: values.schedulingPolicy,
-    limits: { maxModelLen, maxAnswers, maxBodyBytes: maxBodySize === undefined ? undefined : maxBodySize * MIB },
+    limits: {
+      maxModelLen,
+      maxAnswers,
+      maxBodyBytes: bytes(maxBodySize),
+      maxAnswerBytes: bytes(maxAnswerSize),
+      maxPendingBytes: bytes(maxPendingSize),
+    },
   };
+}
+
+function bytes(mebibytes: number | undefined): number | undefined {
+  return mebibytes === undefined ? undefined : mebibytes * MIB;
 }

@@ -23,6 +23,7 @@ export interface ShutdownOptions {
 /** A reader of the engine. */
 interface Reader {
   readonly stream: RequestStream;
+  readonly maxUnreadTokens: number;
   /** The request is over: stops listening to its signal. */
   readonly detach: () => void;
 }
@@ -56,6 +57,11 @@ export class AsyncLLMEngine {
     return this.#engine.maxModelLen;
   }
 
+  /** Tokens of a request that may lie unread before it waits for its reader. */
+  get maxUnreadTokens(): number {
+    return this.#maxUnreadTokens;
+  }
+
   /** Answers that can run and requests that can wait (`maxQueueSize`), together. */
   get capacity(): number {
     return this.#engine.capacity;
@@ -82,7 +88,9 @@ export class AsyncLLMEngine {
       onRead: () => this.#resume(requestId),
       onReturn: () => this.#drop(requestId),
     });
-    this.#readers.set(requestId, { stream, detach: () => signal?.removeEventListener('abort', abort) });
+    const { maxUnreadTokens = this.#maxUnreadTokens } = request;
+    const detach = () => signal?.removeEventListener('abort', abort);
+    this.#readers.set(requestId, { stream, maxUnreadTokens, detach });
     signal?.addEventListener('abort', abort, { once: true });
     this.#start();
     return stream;
@@ -171,7 +179,7 @@ export class AsyncLLMEngine {
       return;
     }
     if (output.finished) this.#forget(requestId);
-    else if (reader.stream.unreadTokens >= this.#maxUnreadTokens) this.#engine.setPaused(requestId, true);
+    else if (reader.stream.unreadTokens >= reader.maxUnreadTokens) this.#engine.setPaused(requestId, true);
   }
 
   #resume(requestId: string): void {

@@ -16,7 +16,10 @@ export interface EngineLimits {
   readonly prefixCacheBytes?: number | undefined;
   /** Tokens between two states that are kept of one sequence. Default: 256. */
   readonly snapshotInterval?: number | undefined;
-  /** Tokens that may lie unread per answer; then the answer waits for its reader. Default: 4096. */
+  /**
+   * Tokens of a request that may lie unread; then it waits for its reader. Logprobs and half-lives count by their size.
+   * Default: 4096.
+   */
   readonly maxUnreadTokens?: number | undefined;
 }
 

@@ -18,6 +18,8 @@ export interface EngineRequest {
    * turns with others. Default: it stands alone.
    */
   readonly group?: symbol | undefined;
+  /** Tokens that may lie unread; then the request waits for its reader. Default: the engine's `maxUnreadTokens`. */
+  readonly maxUnreadTokens?: number | undefined;
   /**
    * Receives the logits of every prompt position, chunk by chunk: rows (tokens, vocabSize) and the position of the
    * first. The array is the receiver's only until it returns. Such a request takes nothing from the prefix cache.

@@ -1,4 +1,5 @@
 import type { HalfLives } from './half-lives.ts';
+import type { PromptLogprobs } from './logprob-columns.ts';
 
 /** Why an answer ended: a stop string or token, or the token limit. */
 export type FinishReason = 'stop' | 'length';
@@ -50,7 +51,7 @@ export interface RequestOutput {
    * One entry per prompt token, null for the first: there is nothing before it. In the first output only, and only
    * where `promptLogprobs` asked for it.
    */
-  readonly promptLogprobs?: readonly (PromptTokenLogprob | null)[];
+  readonly promptLogprobs?: PromptLogprobs;
   /** Answers with something new, by index. */
   readonly outputs: readonly CompletionOutput[];
   /** Whether this is the last output. */

@@ -1,14 +1,13 @@
 import type { CompletionOutput, OutputToken, RequestOutput } from './request-output.ts';
 
-/** A report of so many half-lives weighs as much as a token: then what waits for a slow reader stays as small with them. */
+/** So many half-lives, and so many logprobs, weigh as much as a token: what waits for a slow reader stays as small with them. */
 const HALF_LIVES_PER_TOKEN = 256;
+const LOGPROBS_PER_TOKEN = 2;
 
 /** One answer's tokens that were not read yet. */
 interface UnreadCompletion {
   text: string;
   readonly tokens: OutputToken[];
-  /** Of its tokens, in tokens without reports. */
-  weight: number;
   finishReason: CompletionOutput['finishReason'];
   stopReason: CompletionOutput['stopReason'];
 }
@@ -29,6 +28,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   readonly requestId: string;
   readonly #callbacks: StreamCallbacks;
   readonly #unread = new Map<number, UnreadCompletion>();
+  #unreadTokens = 0;
   /** The last output that came, for what is not merged. */
   #latest: RequestOutput | undefined;
   #promptLogprobs: RequestOutput['promptLogprobs'];
@@ -42,11 +42,9 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#callbacks = callbacks;
   }
 
-  /** Tokens that wait for the reader, of the answer that has most. Reports of half-lives count as tokens by their size. */
+  /** Tokens of all answers that wait for the reader. Logprobs and reports of half-lives count as tokens by their size. */
   get unreadTokens(): number {
-    let most = 0;
-    for (const { weight } of this.#unread.values()) most = Math.max(most, weight);
-    return most;
+    return this.#unreadTokens;
   }
 
   push(output: RequestOutput): void {
@@ -64,7 +62,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     if (this.#finished && this.#latest === undefined) return;
     this.#finished = true;
     this.#latest = undefined;
-    this.#unread.clear();
+    this.#forgetUnread();
     this.#failure = { reason };
     this.#wake?.();
   }
@@ -91,7 +89,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#finished = true;
     this.#latest = undefined;
     this.#failure = undefined;
-    this.#unread.clear();
+    this.#forgetUnread();
     this.#wake?.();
     return { done: true, value: undefined };
   }
@@ -102,16 +100,20 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
 
   #merge({ index, text, tokens, finishReason, stopReason }: CompletionOutput): void {
     const unread = this.#unread.get(index);
-    const weight = tokens.reduce((sum, token) => sum + weightOf(token), 0);
+    for (const token of tokens) this.#unreadTokens += weightOf(token);
     if (!unread) {
-      this.#unread.set(index, { text, tokens: [...tokens], weight, finishReason, stopReason });
+      this.#unread.set(index, { text, tokens: [...tokens], finishReason, stopReason });
       return;
     }
-    unread.weight += weight;
     unread.text += text;
     for (const token of tokens) unread.tokens.push(token);
     unread.finishReason = finishReason;
     unread.stopReason = stopReason;
+  }
+
+  #forgetUnread(): void {
+    this.#unread.clear();
+    this.#unreadTokens = 0;
   }
 
   /** An error is thrown by the call after the one that gets the last tokens. */
@@ -120,10 +122,10 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     if (!latest) return undefined;
     const { error: _, ...rest } = latest;
     const outputs = [...this.#unread]
-      .map(([index, { weight: _, ...unread }]) => ({ index, ...unread }))
+      .map(([index, unread]) => ({ index, ...unread }))
       .sort((a, b) => a.index - b.index);
     const promptLogprobs = this.#promptLogprobs;
-    this.#unread.clear();
+    this.#forgetUnread();
     this.#latest = undefined;
     this.#promptLogprobs = undefined;
     this.#callbacks.onRead();
@@ -132,6 +134,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   }
 }
 
-function weightOf({ halfLives = [] }: OutputToken): number {
-  return 1 + halfLives.reduce((sum, { length }) => sum + length, 0) / HALF_LIVES_PER_TOKEN;
+function weightOf({ halfLives = [], topLogprobs = [] }: OutputToken): number {
+  const numHalfLives = halfLives.reduce((sum, { length }) => sum + length, 0);
+  return 1 + numHalfLives / HALF_LIVES_PER_TOKEN + topLogprobs.length / LOGPROBS_PER_TOKEN;
 }

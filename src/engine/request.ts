@@ -2,7 +2,7 @@ import { StopStrings } from '../text/stop-strings.ts';
 import type { BadWords } from './bad-words.ts';
 import { detached } from './detached.ts';
 import type { EngineRequest } from './engine-request.ts';
-import type { PromptTokenLogprob } from './request-output.ts';
+import { LogprobColumns, PromptLogprobs } from './logprob-columns.ts';
 import { logSumExp, topLogprobs } from './sampler.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import { Sequence, type SequenceContext } from './sequence.ts';
@@ -37,7 +37,7 @@ export class Request {
   readonly #context: SequenceContext;
   /** Prompt positions whose logits were handed over. */
   #numPromptLogits = 0;
-  #promptLogprobs: (PromptTokenLogprob | null)[] | undefined;
+  #promptLogprobs: LogprobColumns | undefined;
 
   constructor(source: EngineRequest, { id, order, turn }: RequestPlace, context: EngineRequestContext) {
     const { priority = 0 } = source;
@@ -58,7 +58,8 @@ export class Request {
     const constraints = { promptTokenIds, endTokenIds, badWordsTokenIds: badWords.tokenIds(params.badWords) };
     const stops = new StopStrings(params.stop);
     this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops };
-    this.#promptLogprobs = params.promptLogprobs === undefined ? undefined : [null];
+    const { promptLogprobs } = params;
+    this.#promptLogprobs = promptLogprobs === undefined ? undefined : new LogprobColumns(promptLogprobs);
     this.sequences = [new Sequence(this, 0, this.#context)];
   }
 
@@ -120,10 +121,10 @@ export class Request {
   }
 
   /** Once: for the first output. */
-  takePromptLogprobs(): readonly (PromptTokenLogprob | null)[] | undefined {
+  takePromptLogprobs(): PromptLogprobs | undefined {
     const taken = this.#promptLogprobs;
     this.#promptLogprobs = undefined;
-    return taken;
+    return taken && new PromptLogprobs(taken);
   }
 
   get #numAnswers(): number {

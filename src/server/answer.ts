@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import type { GenerateOptions, SamplingParams } from '../engine/sampling-params.ts';
+import { answerBytes } from './answer-memory.ts';
 import { cacheSaltOf } from './cache-salt.ts';
 import type { ServerEnv } from './env.ts';
 import { Generation, type GenerationOutput } from './generation.ts';
 import { badRequest, toHttpError, unlessGone } from './http-error.ts';
+import { jsonResponse } from './json-response.ts';
 import type { ServedModel } from './served-model.ts';
 import { eventStream } from './sse.ts';
 import type { Usage } from './wire/usage.ts';
@@ -44,6 +46,7 @@ export interface AnswerWriter {
   usageChunk(head: AnswerHead, usage: Usage): object;
   /** Collects an output for the whole. */
   add(output: GenerationOutput): void;
+  /** What was collected; lists that may be long are made when they are written. */
   whole(head: AnswerHead, usage: Usage): object;
 }
 
@@ -63,32 +66,43 @@ export async function answer(
     created: Math.floor(Date.now() / 1000),
     model: model.name,
   };
-  const generation = new Generation(model.llm, {
+  const params = resolve(model, request);
+  const { maxUnreadTokens } = model.llm.engine;
+  const release = model.memory.reserve(
+    answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),
+  );
+  let generation: Generation;
+  try {
     // A client may use an id of its own for several requests at once.
-    id: `${head.id}-${randomUUID()}`,
-    prompts,
-    params: resolve(model, request),
-    priority: options.priority,
-    cacheSalt: cacheSaltOf(c.get('tenant'), options.cacheSalt),
-    signal,
-  });
+    const id = `${head.id}-${randomUUID()}`;
+    const { priority } = options;
+    const cacheSalt = cacheSaltOf(c.get('tenant'), options.cacheSalt);
+    generation = new Generation(model.llm, { id, prompts, params, priority, cacheSalt, signal });
+  } catch (error) {
+    release();
+    throw error;
+  }
+  const finish = (error?: unknown) => {
+    generation.cancel();
+    release();
+    const failure = error === undefined ? undefined : toHttpError(unlessGone(error, signal));
+    record.add({ usage: generation.usage(), finishReason: generation.finishReason, error: failure });
+    if (record.isOpen) record.end();
+  };
   if (fields.stream) {
     record.keepOpen();
-    return eventStream(events(generation, head, fields, writer), (error) => {
-      generation.cancel();
-      const failure = error === undefined ? undefined : toHttpError(unlessGone(error, signal));
-      record.add({ usage: generation.usage(), finishReason: generation.finishReason, error: failure });
-      record.end();
-    });
+    record.add({ stream: true });
+    return eventStream(events(generation, head, fields, writer), finish);
   }
   try {
     for await (const output of generation.outputs()) writer.add(output);
   } catch (error) {
-    throw unlessGone(error, signal);
-  } finally {
+    release();
     record.add({ usage: generation.usage(), finishReason: generation.finishReason });
+    throw unlessGone(error, signal);
   }
-  return c.json(writer.whole(head, generation.usage()));
+  const onOpen = () => record.keepOpen();
+  return jsonResponse(writer.whole(head, generation.usage()), { onOpen, onEnd: finish });
 }
 
 async function* events(

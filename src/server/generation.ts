@@ -49,9 +49,19 @@ export class Generation {
     this.#prompts = prompts;
     this.#cachedTokens = prompts.map(() => 0);
     const group = Symbol(id);
+    // One reader for all: what waits for it is as much as for one.
+    const maxUnreadTokens = Math.ceil(llm.engine.maxUnreadTokens / prompts.length);
     try {
       for (const [i, promptTokenIds] of prompts.entries()) {
-        const request = { requestId: `${id}-${i}`, promptTokenIds, params: params[i], priority, cacheSalt, group };
+        const request = {
+          requestId: `${id}-${i}`,
+          promptTokenIds,
+          params: params[i],
+          priority,
+          cacheSalt,
+          group,
+          maxUnreadTokens,
+        };
         this.#streams.push(llm.engine.addRequest(request, signal));
       }
     } catch (error) {

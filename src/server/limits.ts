@@ -8,6 +8,13 @@ export interface RequestLimits {
   readonly maxAnswers: number;
   /** Stop strings, stop tokens, bad words and biased tokens: so many of each. Default: 256. */
   readonly maxListLength: number;
+  /**
+   * Memory that prompts and answers of one request may take until it has ended, logprobs included: see `answerBytes`.
+   * Default: 128 MiB, enough for 128 answers of 16384 tokens without logprobs.
+   */
+  readonly maxAnswerBytes: number;
+  /** The same of all requests together; further ones get 429. Default: 512 MiB. */
+  readonly maxPendingBytes: number;
 }
 
 export const DEFAULT_LIMITS: RequestLimits = {
@@ -15,6 +22,8 @@ export const DEFAULT_LIMITS: RequestLimits = {
   maxModelLen: 16384,
   maxAnswers: 128,
   maxListLength: 256,
+  maxAnswerBytes: 128 * 2 ** 20,
+  maxPendingBytes: 512 * 2 ** 20,
 };
 
 /** What decides which request goes first: when it came, or its `priority`. As vLLM names them. */

@@ -16,7 +16,7 @@ export class RequestRecord {
   readonly #begin = performance.now();
   readonly #onEnd: (record: RequestRecord) => void;
   #facts: RequestFacts = {};
-  #isStream = false;
+  #isOpen = false;
 
   constructor(id: string, onEnd: (record: RequestRecord) => void) {
     this.id = id;
@@ -36,14 +36,17 @@ export class RequestRecord {
     this.#facts = { ...this.#facts, ...facts };
   }
 
-  /** The answer goes on when its handler has returned; whoever streams it calls `end`. */
+  /** The answer goes on when its handler has returned; whoever sends it calls `end`. */
   keepOpen(): void {
-    this.#isStream = true;
-    this.add({ stream: true });
+    this.#isOpen = true;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   handled(): void {
-    if (!this.#isStream) this.end();
+    if (!this.#isOpen) this.end();
   }
 
   end(): void {

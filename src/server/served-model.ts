@@ -2,6 +2,7 @@ import type { LLM } from '../engine/llm.ts';
 import type { SamplingParams } from '../engine/sampling-params.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
+import { AnswerMemory } from './answer-memory.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import type { RequestLimits, SchedulingPolicy } from './limits.ts';
 
@@ -22,6 +23,8 @@ export class ServedModel {
   readonly llm: LLM;
   readonly names: readonly [string, ...string[]];
   readonly limits: RequestLimits;
+  /** Of all requests that have not ended. */
+  readonly memory: AnswerMemory;
   /** Seconds since 1970 when serving began. */
   readonly created = Math.floor(Date.now() / 1000);
   readonly #chatTemplate: ChatTemplate | undefined;
@@ -32,6 +35,7 @@ export class ServedModel {
     this.llm = llm;
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
+    this.memory = new AnswerMemory(this.limits);
     this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
     this.#schedulingPolicy = schedulingPolicy;
   }

@@ -3,20 +3,22 @@ import type { CompletionOutput } from '../../engine/request-output.ts';
 import type { ChatMessage } from '../../text/chat-template.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
+import { CollectedAnswer } from '../collected-answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
 import { badRequest } from '../http-error.ts';
 import { readJsonBody } from '../json-body.ts';
+import { JsonList, type Written } from '../json-pieces.ts';
 import type { ServedModel } from '../served-model.ts';
 import { type ChatRequest, type ChatRequestMessage, chatRequest } from '../wire/chat-request.ts';
 import {
-  type ChatChoice,
   type ChatChunk,
   type ChatChunkChoice,
   type ChatResponse,
+  type ChatTokenLogprobs,
   chatLogprobs,
 } from '../wire/chat-response.ts';
-import { halfLivesField } from '../wire/half-lives.ts';
+import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
@@ -55,7 +57,7 @@ class ChatWriter implements AnswerWriter {
   readonly #prompt: readonly number[];
   readonly #begun = new Set<number>();
   readonly #texts = new Map<number, TokenTexts>();
-  readonly #parts = new Map<number, CompletionOutput[]>();
+  readonly #collected = new Map<number, CollectedAnswer>();
 
   constructor(model: ServedModel, body: ChatRequest, prompt: readonly number[]) {
     this.#model = model;
@@ -76,7 +78,7 @@ class ChatWriter implements AnswerWriter {
       if (!isFirst && text === '' && output.finishReason === null && !this.#givesTokens) continue;
       const delta = isFirst ? { role: 'assistant' as const, content: text } : { content: text };
       const prompt = isFirst && this.#body.return_token_ids ? { prompt_token_ids: this.#prompt } : {};
-      yield { ...this.#chunk(head, [{ ...this.#end([output]), delta }], usage), ...prompt };
+      yield { ...this.#chunk(head, [{ ...this.#end(output), delta }], usage), ...prompt };
     }
   }
 
@@ -85,21 +87,41 @@ class ChatWriter implements AnswerWriter {
   }
 
   add({ outputs }: GenerationOutput): void {
+    const { logprobs, top_logprobs: topLogprobs = 0, return_token_ids: givesIds } = this.#body;
     for (const output of outputs) {
-      const parts = this.#parts.get(output.index);
-      if (parts) parts.push(output);
-      else this.#parts.set(output.index, [output]);
+      const known = this.#collected.get(output.index);
+      const collected = known ?? new CollectedAnswer(logprobs ? topLogprobs : givesIds ? 0 : undefined);
+      this.#collected.set(output.index, collected);
+      collected.add(output);
     }
   }
 
-  whole({ id, created, model }: AnswerHead, usage: Usage): ChatResponse {
-    const choices = [...this.#parts.values()].map((parts): ChatChoice => {
-      const content = parts.map(({ text }) => text).join('');
-      return { ...this.#end(parts), message: { role: 'assistant', content, refusal: null } };
-    });
-    choices.sort((a, b) => a.index - b.index);
-    const prompt = this.#body.return_token_ids ? { prompt_token_ids: this.#prompt } : {};
-    return { id, object: 'chat.completion', created, model, choices, usage, ...prompt };
+  whole({ id, created, model }: AnswerHead, usage: Usage): Written<ChatResponse> {
+    const { logprobs, return_token_ids: givesIds } = this.#body;
+    const choices = [...this.#collected].sort(([a], [b]) => a - b);
+    return {
+      id,
+      object: 'chat.completion',
+      created,
+      model,
+      choices: choices.map(([index, answer]) => ({
+        index,
+        logprobs: logprobs ? { content: new JsonList(() => this.#writtenLogprobs(answer)), refusal: null } : null,
+        finish_reason: answer.finishReason,
+        stop_reason: answer.stopReason,
+        ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
+        ...halfLivesField(answer.halfLives),
+        message: { role: 'assistant', content: answer.text, refusal: null },
+      })),
+      usage,
+      ...(givesIds && { prompt_token_ids: this.#prompt }),
+    };
+  }
+
+  *#writtenLogprobs({ tokens }: CollectedAnswer): Generator<ChatTokenLogprobs, void> {
+    const texts = this.#newTexts();
+    let left = tokens?.length ?? 0;
+    for (const token of tokens ?? []) yield* chatLogprobs([token], texts, --left === 0).content;
   }
 
   /** Whether events say more than the text. */
@@ -116,24 +138,26 @@ class ChatWriter implements AnswerWriter {
     return { id, object: 'chat.completion.chunk', created, model, choices, ...usage };
   }
 
-  #end(parts: readonly CompletionOutput[]): Omit<ChatChoice, 'message'> {
-    const { index, finishReason, stopReason } = parts[parts.length - 1];
-    const tokens = this.#givesTokens ? parts.flatMap((part) => part.tokens) : [];
+  #end({ index, tokens, finishReason, stopReason }: CompletionOutput): Omit<ChatChunkChoice, 'delta'> {
     return {
       index,
       logprobs: this.#body.logprobs ? chatLogprobs(tokens, this.#textsOf(index), finishReason !== null) : null,
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
-      ...halfLivesField(parts.flatMap((part) => part.tokens)),
+      ...halfLivesField(latestHalfLives(tokens)),
     };
   }
 
   /** One per answer, which goes on after the tokens that were written. */
   #textsOf(index: number): TokenTexts {
-    const options = { prompt: this.#prompt, skipSpecialTokens: this.#body.skip_special_tokens };
-    const known = this.#texts.get(index) ?? new TokenTexts(this.#model.llm.tokenizer, options);
+    const known = this.#texts.get(index) ?? this.#newTexts();
     this.#texts.set(index, known);
     return known;
+  }
+
+  #newTexts(): TokenTexts {
+    const options = { prompt: this.#prompt, skipSpecialTokens: this.#body.skip_special_tokens };
+    return new TokenTexts(this.#model.llm.tokenizer, options);
   }
 }

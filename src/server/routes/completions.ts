@@ -1,22 +1,27 @@
 import type { Context } from 'hono';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
-import type { CompletionOutput, PromptTokenLogprob } from '../../engine/request-output.ts';
+import type { CompletionOutput } from '../../engine/request-output.ts';
 import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
+import { CollectedAnswer } from '../collected-answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
 import { readJsonBody } from '../json-body.ts';
+import { JsonList, type Written } from '../json-pieces.ts';
 import type { ServedModel } from '../served-model.ts';
-import { CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
+import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
 import { type CompletionRequest, completionRequest } from '../wire/completion-request.ts';
 import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
-import { halfLivesField } from '../wire/half-lives.ts';
+import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
 import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
 /** OpenAI's. */
 const DEFAULT_MAX_TOKENS = 16;
+
+/** Tokens of a prompt that one event of a stream has with their logprobs: writing them holds the thread. */
+const ECHOED_TOKENS = 256;
 
 /** `POST /v1/completions` */
 export function completions(model: ServedModel) {
@@ -52,7 +57,7 @@ class CompletionWriter implements AnswerWriter {
   readonly #prompts: readonly (readonly number[])[];
   readonly #promptLogprobs = new Map<number, GenerationOutput['promptLogprobs']>();
   readonly #logprobs = new Map<number, CompletionLogprobsWriter>();
-  readonly #parts = new Map<number, CompletionChoice[]>();
+  readonly #collected = new Map<number, CollectedAnswer>();
 
   constructor(
     model: ServedModel,
@@ -67,51 +72,119 @@ class CompletionWriter implements AnswerWriter {
   }
 
   *chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object> {
-    for (const choice of this.#choices(output)) yield response(head, [choice], usage);
+    const { promptIndex, promptLogprobs, outputs } = output;
+    if (promptLogprobs) this.#promptLogprobs.set(promptIndex, promptLogprobs);
+    for (const each of outputs) {
+      for (const choice of this.#choices(promptIndex, each)) yield response(head, [choice], usage);
+    }
   }
 
   usageChunk(head: AnswerHead, usage: Usage): CompletionResponse {
     return response(head, [], { usage });
   }
 
-  add(output: GenerationOutput): void {
-    for (const choice of this.#choices(output)) {
-      const parts = this.#parts.get(choice.index);
-      if (parts) parts.push(choice);
-      else this.#parts.set(choice.index, [choice]);
+  add({ promptIndex, promptLogprobs, outputs }: GenerationOutput): void {
+    const { logprobs, return_token_ids: givesIds } = this.#body;
+    if (promptLogprobs) this.#promptLogprobs.set(promptIndex, promptLogprobs);
+    for (const output of outputs) {
+      const index = this.#indexOf(promptIndex, output.index);
+      const collected = this.#collected.get(index) ?? new CollectedAnswer(logprobs ?? (givesIds ? 0 : undefined));
+      this.#collected.set(index, collected);
+      collected.add(output);
     }
   }
 
-  whole(head: AnswerHead, usage: Usage): CompletionResponse {
-    const choices = [...this.#parts.values()].map(joined).sort((a, b) => a.index - b.index);
-    return response(head, choices, { usage });
-  }
-
-  *#choices({ promptIndex, promptLogprobs, outputs }: GenerationOutput): Iterable<CompletionChoice> {
-    if (promptLogprobs) this.#promptLogprobs.set(promptIndex, promptLogprobs);
-    for (const output of outputs) yield this.#choice(promptIndex, output);
-  }
-
-  #choice(
-    promptIndex: number,
-    { index: answer, text, tokens, finishReason, stopReason }: CompletionOutput,
-  ): CompletionChoice {
+  whole(head: AnswerHead, usage: Usage): Written<CompletionResponse> {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
-    const index = promptIndex * n + answer;
-    const isFirst = !this.#logprobs.has(index);
-    const logprobsOf = this.#logprobsOf(index, promptIndex);
-    const echoes = echo && isFirst;
-    const logprobTokens = [...(echoes ? this.#promptTokens(promptIndex) : []), ...tokens];
+    const choices = [...this.#collected].sort(([a], [b]) => a - b);
     return {
-      index,
-      text: echoes ? this.#promptText(promptIndex) + text : text,
-      logprobs: logprobs === undefined ? null : logprobsOf.write(logprobTokens, finishReason !== null),
+      ...response(head, [], { usage }),
+      choices: choices.map(([index, answer]) => {
+        const promptIndex = Math.floor(index / n);
+        return {
+          index,
+          text: echo ? this.#promptText(promptIndex) + answer.text : answer.text,
+          logprobs: logprobs === undefined ? null : this.#wholeLogprobs(promptIndex, answer),
+          finish_reason: answer.finishReason,
+          stop_reason: answer.stopReason,
+          ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
+          ...(givesIds && { prompt_token_ids: this.#prompts[promptIndex] }),
+          ...halfLivesField(answer.halfLives),
+        };
+      }),
+    };
+  }
+
+  /** Each field has a pass of its own over the tokens: nothing is kept of what is written. */
+  #wholeLogprobs(promptIndex: number, { tokens }: CollectedAnswer): Written<CompletionLogprobs> {
+    const prompt = () => (this.#body.echo ? this.#promptTokens(promptIndex) : []);
+    const written = <Name extends keyof CompletionLogprobs>(name: Name) =>
+      new JsonList(() => this.#writtenLogprobs(name, promptIndex, [prompt(), tokens ?? []]));
+    return {
+      tokens: written('tokens'),
+      token_logprobs: written('token_logprobs'),
+      top_logprobs: written('top_logprobs'),
+      text_offset: written('text_offset'),
+    };
+  }
+
+  *#writtenLogprobs<Name extends keyof CompletionLogprobs>(
+    name: Name,
+    promptIndex: number,
+    lists: readonly Iterable<LoggedToken>[],
+  ): Generator<CompletionLogprobs[Name][number], void> {
+    const writer = this.#newLogprobs(promptIndex);
+    // The likeliest take most of the time, and one field has them.
+    const needed = (token: LoggedToken) => (name === 'top_logprobs' ? token : { ...token, topLogprobs: [] });
+    let last: LoggedToken | undefined;
+    for (const tokens of lists) {
+      for (const token of tokens) {
+        if (last) yield* writer.write([needed(last)], false)[name];
+        last = token;
+      }
+    }
+    if (last) yield* writer.write([needed(last)], true)[name];
+  }
+
+  /** What is new of a choice: in one piece, but for a long echo with its logprobs. */
+  *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionChoice, void> {
+    const { echo = false, logprobs, return_token_ids: givesIds } = this.#body;
+    const { text, tokens, finishReason, stopReason } = output;
+    const index = this.#indexOf(promptIndex, output.index);
+    const isFirst = !this.#logprobs.has(index);
+    const writer = this.#logprobsOf(index, promptIndex);
+    const echoes = echo && isFirst;
+    let given = echoes ? this.#promptText(promptIndex) : '';
+    const pending: LoggedToken[] = [];
+    const piece = (isEnd: boolean): CompletionChoice => {
+      const choice = {
+        index,
+        text: given,
+        logprobs: logprobs === undefined ? null : writer.write(pending.splice(0), isEnd),
+        finish_reason: null,
+        stop_reason: null,
+      };
+      given = '';
+      return choice;
+    };
+    for (const token of echoes && logprobs !== undefined ? this.#promptTokens(promptIndex) : []) {
+      if (pending.length === ECHOED_TOKENS) yield piece(false);
+      pending.push(token);
+    }
+    for (const token of tokens) pending.push(token);
+    given += text;
+    yield {
+      ...piece(finishReason !== null),
       finish_reason: finishReason,
       stop_reason: stopReason,
       ...(givesIds && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
       ...(givesIds && isFirst && { prompt_token_ids: this.#prompts[promptIndex] }),
-      ...halfLivesField(tokens),
+      ...halfLivesField(latestHalfLives(tokens)),
     };
+  }
+
+  #indexOf(promptIndex: number, answer: number): number {
+    return promptIndex * (this.#body.n ?? 1) + answer;
   }
 
   /** One per choice, which counts the text that went before. */
@@ -132,14 +205,14 @@ class CompletionWriter implements AnswerWriter {
     return typeof source === 'string' ? source : this.#model.decode(source);
   }
 
-  #promptTokens(promptIndex: number): readonly LoggedToken[] {
-    const known: readonly (PromptTokenLogprob | null)[] = this.#promptLogprobs.get(promptIndex) ?? [];
+  *#promptTokens(promptIndex: number): Generator<LoggedToken, void> {
     const text = this.#promptText(promptIndex);
-    return known.map((token, i) => {
-      const tokenId = this.#prompts[promptIndex][i];
+    let position = 0;
+    for (const token of this.#promptLogprobs.get(promptIndex) ?? []) {
+      const tokenId = this.#prompts[promptIndex][position++];
       const isShown = (offset: number) => isShownIn(text, offset, tokenId, this.#model.llm.tokenizer);
-      return { ...(token ?? { tokenId, logprob: null }), isShown };
-    });
+      yield { ...(token ?? { tokenId, logprob: null }), isShown };
+    }
   }
 }
 
@@ -150,26 +223,4 @@ function response(
 ): CompletionResponse {
   const { id, created, model } = head;
   return { id, object: 'text_completion', created, model, choices, ...usage };
-}
-
-/** One choice of what came of it bit by bit. */
-function joined(parts: readonly CompletionChoice[]): CompletionChoice {
-  const [first] = parts;
-  const { index, finish_reason, stop_reason } = parts[parts.length - 1];
-  const halfLives = parts.findLast(({ half_lives }) => half_lives)?.half_lives;
-  return {
-    index,
-    text: parts.map(({ text }) => text).join(''),
-    logprobs: first.logprobs && {
-      tokens: parts.flatMap(({ logprobs }) => logprobs?.tokens ?? []),
-      token_logprobs: parts.flatMap(({ logprobs }) => logprobs?.token_logprobs ?? []),
-      top_logprobs: parts.flatMap(({ logprobs }) => logprobs?.top_logprobs ?? []),
-      text_offset: parts.flatMap(({ logprobs }) => logprobs?.text_offset ?? []),
-    },
-    finish_reason,
-    stop_reason,
-    ...(first.token_ids && { token_ids: parts.flatMap(({ token_ids }) => token_ids ?? []) }),
-    ...(first.prompt_token_ids && { prompt_token_ids: first.prompt_token_ids }),
-    ...(halfLives && { half_lives: halfLives }),
-  };
 }

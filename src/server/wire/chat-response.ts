@@ -11,8 +11,13 @@ export interface ChatTokenLogprob {
   readonly bytes: readonly number[];
 }
 
+/** A token and the likeliest in its place. */
+export interface ChatTokenLogprobs extends ChatTokenLogprob {
+  readonly top_logprobs: readonly ChatTokenLogprob[];
+}
+
 export interface ChatLogprobs {
-  readonly content: readonly (ChatTokenLogprob & { readonly top_logprobs: readonly ChatTokenLogprob[] })[];
+  readonly content: readonly ChatTokenLogprobs[];
   readonly refusal: null;
 }
 
@@ -61,7 +66,11 @@ export interface ChatChunk extends Envelope {
 }
 
 /** @param isEnd no further tokens follow */
-export function chatLogprobs(tokens: readonly OutputToken[], texts: TokenTexts, isEnd: boolean): ChatLogprobs {
+export function chatLogprobs(
+  tokens: readonly Omit<OutputToken, 'text'>[],
+  texts: TokenTexts,
+  isEnd: boolean,
+): ChatLogprobs {
   const content = tokens.map(({ tokenId: id, logprob, topLogprobs = [] }, i) => {
     const others = topLogprobs.map(({ tokenId }) => tokenId);
     const place = texts.next({ id, others, isLast: isEnd && i === tokens.length - 1 });

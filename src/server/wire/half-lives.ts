@@ -4,10 +4,14 @@ import type { OutputToken } from '../../engine/request-output.ts';
 /** Per layer with a state and head, in tokens, to four digits; null where nothing is lost. */
 export type HalfLivesField = readonly (readonly (number | null)[])[];
 
-/** `half_lives` of a choice: the latest report among its tokens, if there is one. */
-export function halfLivesField(tokens: readonly OutputToken[]): { readonly half_lives?: HalfLivesField } {
-  const latest = tokens.findLast(({ halfLives }) => halfLives)?.halfLives;
+/** `half_lives` of a choice, where there is a report. */
+export function halfLivesField(latest: HalfLives | undefined): { readonly half_lives?: HalfLivesField } {
   return latest ? { half_lives: written(latest) } : {};
+}
+
+/** The latest report among tokens. */
+export function latestHalfLives(tokens: readonly OutputToken[]): HalfLives | undefined {
+  return tokens.findLast(({ halfLives }) => halfLives)?.halfLives;
 }
 
 function written(halfLives: HalfLives): HalfLivesField {

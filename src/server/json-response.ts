@@ -1,0 +1,52 @@
+import { clientGone } from './http-error.ts';
+import { jsonPieces } from './json-pieces.ts';
+
+const HEADERS = { 'content-type': 'application/json' };
+
+/** Characters that are made at a time: others have a turn of the event loop in between. */
+const PIECE = 64 * 1024;
+
+/** What becomes of an answer. */
+export interface JsonResponseEvents {
+  /** It is long, and goes on when it has been returned. */
+  readonly onOpen: () => void;
+  /** Called once: everything was sent, or is about to be; or it broke off. */
+  readonly onEnd: (error?: unknown) => void;
+}
+
+/** A value as JSON: in one piece where it is short, else as fast as the client takes it. */
+export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEvents): Response {
+  const pieces = jsonPieces(value, PIECE);
+  const first = pieces.next().value ?? '';
+  let next = pieces.next();
+  if (next.done) {
+    onEnd();
+    return new Response(first, { headers: HEADERS });
+  }
+  onOpen();
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        controller.enqueue(encoder.encode(first));
+      },
+      pull(controller) {
+        try {
+          if (next.done) {
+            controller.close();
+            onEnd();
+            return;
+          }
+          controller.enqueue(encoder.encode(next.value));
+          next = pieces.next();
+        } catch (error) {
+          onEnd(error);
+          throw error;
+        }
+      },
+      cancel: () => onEnd(clientGone()),
+    },
+    { highWaterMark: 1 },
+  );
+  return new Response(body, { headers: HEADERS });
+}

@@ -1,14 +1,4 @@
-import { existsSync } from 'node:fs';
 import { createNodeGpu } from '../src/backends/webgpu/node-gpu.ts';
-
-/** SwiftShader, a Vulkan driver on the processor, as Debian's chromium brings it. */
-const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
-
-/** Whether tests have a GPU to run on. In CI they must. */
-export const hasGpu = process.env.VK_ICD_FILENAMES !== undefined || existsSync(SWIFTSHADER) || Boolean(process.env.CI);
-
-/** Read by the Vulkan loader when the first device is asked for. */
-process.env.VK_ICD_FILENAMES ??= SWIFTSHADER;
 
 /** A GPU as `navigator.gpu`, with what goes wrong on it in a test's hands. */
 export class FaultyGpu {

@@ -3,11 +3,12 @@ import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';
+import { need } from '../needs/needs.ts';
 import { type Page as ServedPage, StaticServer } from '../static-server.ts';
-import { findChromium, startChromium } from './chromium.ts';
+import { startChromium } from './chromium.ts';
 import type { CaseResult } from './suite/vitest-in-page.ts';
 
-const executable = findChromium();
+const executable = need('chromium-webgpu');
 const inSuite = (file: string) => fileURLToPath(new URL(`suite/${file}`, import.meta.url));
 
 /** The suite with a stand-in for vitest, for a page: what a server has to give, by path. */
@@ -39,32 +40,27 @@ async function bundleSuite(): Promise<ReadonlyMap<string, ServedPage>> {
   return pages;
 }
 
-describe.runIf(executable !== undefined || process.env.CI !== undefined)(
-  'webgpu backend in Chromium',
-  { timeout: 300_000 },
-  () => {
-    let browser: Browser;
-    let site: StaticServer;
-    let page: Page;
+describe.runIf(executable)('webgpu backend in Chromium', { timeout: 300_000 }, () => {
+  let browser: Browser;
+  let site: StaticServer;
+  let page: Page;
 
-    beforeAll(async () => {
-      if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
-      site = await StaticServer.start({ pages: await bundleSuite() });
-      browser = await startChromium(executable, { webgpu: true });
-      page = await browser.newPage();
-      await page.goto(`${site.origin}/`);
-      await page.waitForFunction(() => 'runSection' in globalThis);
-    }, 120_000);
+  beforeAll(async () => {
+    site = await StaticServer.start({ pages: await bundleSuite() });
+    browser = await startChromium(executable ?? '', { webgpu: true });
+    page = await browser.newPage();
+    await page.goto(`${site.origin}/`);
+    await page.waitForFunction(() => 'runSection' in globalThis);
+  }, 120_000);
 
-    afterAll(async () => {
-      await browser?.close();
-      await site?.close();
-    });
+  afterAll(async () => {
+    await browser?.close();
+    await site?.close();
+  });
 
-    test.each(Object.keys(SECTIONS))('%s', async (section) => {
-      const results = (await page.evaluate(`runSection('${section}')`)) as CaseResult[];
-      expect(results.filter(({ failure }) => failure !== undefined)).toEqual([]);
-      expect(results.length).toBeGreaterThan(0);
-    });
-  },
-);
+  test.each(Object.keys(SECTIONS))('%s', async (section) => {
+    const results = (await page.evaluate(`runSection('${section}')`)) as CaseResult[];
+    expect(results.filter(({ failure }) => failure !== undefined)).toEqual([]);
+    expect(results.length).toBeGreaterThan(0);
+  });
+});

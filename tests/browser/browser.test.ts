@@ -2,25 +2,21 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import { expectedCases, TINY_DTS } from '../cli/tiny-dts.ts';
+import { need } from '../needs/needs.ts';
 import type { StaticServer } from '../static-server.ts';
-import { findChromium, startChromium } from './chromium.ts';
+import { startChromium } from './chromium.ts';
 import type { PageActions } from './page.ts';
 import { ROOT, startSite } from './site.ts';
 
 const MODEL = './models/tiny-dts';
-const executable = findChromium();
-const runs = executable !== undefined || process.env.CI !== undefined;
-if (!runs) {
-  process.stderr.write('No Chromium was found, so tests in a browser are skipped: apt-get install -y chromium\n');
-}
+const executable = need('chromium');
 
 // Pages and models load anew for each test, which takes long on a machine with other work.
-describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
+describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
   let browser: Browser;
 
   beforeAll(async () => {
-    if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
-    browser = await startChromium(executable);
+    browser = await startChromium(executable ?? '');
   });
 
   afterAll(() => browser?.close());
@@ -62,17 +58,20 @@ describe.runIf(runs)('in Chromium', { timeout: 180_000 }, () => {
     expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'load', 'ready']);
   });
 
-  test.each(['float32', 'bfloat16', 'int8', 'int4'])('logits have the bits of those in Node: %s', async (dtype) => {
-    const tokenIds = Array.from({ length: 40 }, (_, i) => (i * 997) % 4096);
-    const { page } = await visit({ isolated: true });
-    for (const tensorParallelSize of [1, 2]) {
-      const options = { dtype, tensorParallelSize };
-      const llm = await LLM.load(TINY_DTS, options);
-      const expected = await llm.logits(tokenIds);
-      await llm.dispose();
-      expect(Float32Array.from(await act(page, 'logits', MODEL, options, tokenIds))).toEqual(expected);
-    }
-  });
+  test.each(['float32', 'bfloat16', 'int8', 'int4'] as const)(
+    'logits have the bits of those in Node: %s',
+    async (dtype) => {
+      const tokenIds = Array.from({ length: 40 }, (_, i) => (i * 997) % 4096);
+      const { page } = await visit({ isolated: true });
+      for (const tensorParallelSize of [1, 2]) {
+        const options = { dtype, tensorParallelSize };
+        const llm = await LLM.load(TINY_DTS, options);
+        const expected = await llm.logits(tokenIds);
+        await llm.dispose();
+        expect(Float32Array.from(await act(page, 'logits', MODEL, options, tokenIds))).toEqual(expected);
+      }
+    },
+  );
 
   test('weights are fetched once, by ranges, for any number of ranks', async () => {
     const { page, site } = await visit({ isolated: true });

@@ -4,8 +4,9 @@ import { build } from 'vite';
 import { expect, onTestFinished, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { expectedCases } from '../cli/tiny-dts.ts';
+import { need } from '../needs/needs.ts';
 import { ISOLATION, StaticServer } from '../static-server.ts';
-import { findChromium, startChromium } from './chromium.ts';
+import { startChromium } from './chromium.ts';
 import { ROOT } from './site.ts';
 
 const APP = `
@@ -38,7 +39,7 @@ test('Vite bundles the library with its worker, and nothing of Node', async () =
   }
 });
 
-const executablePath = findChromium();
+const executablePath = need('chromium');
 
 test.runIf(executablePath)('what Vite has bundled runs, on two ranks', async () => {
   const site = await StaticServer.start({

@@ -21,13 +21,16 @@ const ARGUMENTS = [
 /** WebGPU on the software driver that Chromium brings, as it has no other without a GPU. */
 const WEBGPU_ARGUMENTS = ['--enable-unsafe-webgpu', '--enable-features=Vulkan', '--use-webgpu-adapter=swiftshader'];
 
-/** The browser of this machine; CHROMIUM_PATH says where it is if it is elsewhere. */
+/** A machine with other work takes its time. */
+const START_MILLISECONDS = 120_000;
+
+/** Where the browser of this machine should be; CHROMIUM_PATH says where it is if it is elsewhere. */
 export function findChromium(): string | undefined {
-  return [process.env.CHROMIUM_PATH ?? '', ...PATHS].find((path) => existsSync(path));
+  return process.env.CHROMIUM_PATH || PATHS.find((path) => existsSync(path));
 }
 
 /** Starts it without a window, on a profile that is removed when it is closed. */
 export function startChromium(executablePath: string, { webgpu = false } = {}): Promise<Browser> {
   const args = [...ARGUMENTS, ...(webgpu ? WEBGPU_ARGUMENTS : ['--disable-gpu'])];
-  return chromium.launch({ executablePath, args, headless: true });
+  return chromium.launch({ executablePath, args, headless: true, timeout: START_MILLISECONDS });
 }

@@ -1,62 +1,58 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { expectedCases } from '../cli/tiny-dts.ts';
-import { findChromium, startChromium } from './chromium.ts';
+import { need } from '../needs/needs.ts';
+import { startChromium } from './chromium.ts';
 import type { Failure, GreedyResult } from './page.ts';
 import { startSite } from './site.ts';
 
 const MODEL = './models/tiny-dts';
-const executable = findChromium();
+const executable = need('chromium');
+const withWebGpu = need('chromium-webgpu');
 
 // Software computes what a GPU should, and kernels are compiled anew for each page.
-describe.runIf(executable !== undefined || process.env.CI !== undefined)(
-  'WebGPU in Chromium',
-  { timeout: 300_000 },
-  () => {
-    let browser: Browser;
+describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 300_000 }, () => {
+  let browser: Browser;
 
-    beforeAll(async () => {
-      if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
-      browser = await startChromium(executable, { webgpu: true });
-    });
+  beforeAll(async () => {
+    browser = await startChromium(withWebGpu ?? '', { webgpu: true });
+  });
 
-    afterAll(() => browser?.close());
+  afterAll(() => browser?.close());
 
-    async function act<Result>(name: string, ...parameters: readonly unknown[]): Promise<Result> {
-      const site = await startSite({ isolated: false });
-      onTestFinished(() => site.close());
-      const page = await browser.newPage();
-      onTestFinished(() => page.close());
-      await page.goto(`${site.origin}/`);
-      await page.waitForFunction(() => 'pageActions' in globalThis);
-      return (await page.evaluate(`pageActions.${name}(...${JSON.stringify(parameters)})`)) as Result;
-    }
+  async function act<Result>(name: string, ...parameters: readonly unknown[]): Promise<Result> {
+    const site = await startSite({ isolated: false });
+    onTestFinished(() => site.close());
+    const page = await browser.newPage();
+    onTestFinished(() => page.close());
+    await page.goto(`${site.origin}/`);
+    await page.waitForFunction(() => 'pageActions' in globalThis);
+    return (await page.evaluate(`pageActions.${name}(...${JSON.stringify(parameters)})`)) as Result;
+  }
 
-    test.each(['float32', 'bfloat16'])(
-      'the bundled model says what transformers says, in a worker: %s',
-      async (dtype) => {
-        const [{ prompt, greedy }] = await expectedCases();
-        const options = { device: 'webgpu', dtype };
-        const result = await act<GreedyResult>('greedy', MODEL, options, [prompt], greedy.length);
-        expect(result.device.device).toBe('webgpu');
-        expect(result.workers).toBe(1);
-        if (dtype === 'float32') expect(result.tokenIds).toEqual([greedy]);
-        else expect(result.tokenIds[0]).toHaveLength(greedy.length);
-      },
-    );
+  test.each(['float32', 'bfloat16'])(
+    'the bundled model says what transformers says, in a worker: %s',
+    async (dtype) => {
+      const [{ prompt, greedy }] = await expectedCases();
+      const options = { device: 'webgpu', dtype };
+      const result = await act<GreedyResult>('greedy', MODEL, options, [prompt], greedy.length);
+      expect(result.device.device).toBe('webgpu');
+      expect(result.workers).toBe(1);
+      if (dtype === 'float32') expect(result.tokenIds).toEqual([greedy]);
+      else expect(result.tokenIds[0]).toHaveLength(greedy.length);
+    },
+  );
 
-    test('auto does not take a GPU that is software', async () => {
-      const [{ prompt }] = await expectedCases();
-      const { device } = await act<GreedyResult>('greedy', MODEL, {}, [prompt], 1);
-      expect(device.device).toBe('cpu');
-    });
-  },
-);
+  test('auto does not take a GPU that is software', async () => {
+    const [{ prompt }] = await expectedCases();
+    const { device } = await act<GreedyResult>('greedy', MODEL, {}, [prompt], 1);
+    expect(device.device).toBe('cpu');
+  });
+});
 
-describe.runIf(executable !== undefined || process.env.CI !== undefined)('a browser without WebGPU', () => {
+describe.runIf(executable)('a browser without WebGPU', () => {
   test('says so', { timeout: 180_000 }, async () => {
-    if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
-    const browser = await startChromium(executable);
+    const browser = await startChromium(executable ?? '');
     onTestFinished(() => browser.close());
     const site = await startSite({ isolated: false });
     onTestFinished(() => site.close());

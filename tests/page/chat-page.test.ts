@@ -1,21 +1,20 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { scaleColor, scalePosition } from '../../src/page/scale.ts';
-import { findChromium, startChromium } from '../browser/chromium.ts';
+import { startChromium } from '../browser/chromium.ts';
+import { need } from '../needs/needs.ts';
 import { CHAT_TEMPLATE, startServer, type TestServer } from '../server/test-server.ts';
 import { PageUnderTest } from './page-under-test.ts';
 
 const PROMPT = 'export interface User {\n';
-const executable = findChromium();
-const runs = executable !== undefined || process.env.CI !== undefined;
+const executable = need('chromium');
 
-describe.runIf(runs)('the chat page in Chromium', { timeout: 180_000 }, () => {
+describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 
   beforeAll(async () => {
-    if (executable === undefined) throw new Error('No Chromium was found: apt-get install -y chromium');
-    browser = await startChromium(executable);
+    browser = await startChromium(executable ?? '');
     server = await startServer({}, { chatTemplate: null });
   }, 180_000);
 
@@ -332,7 +331,7 @@ describe.runIf(runs)('answers in Markdown', { timeout: 180_000 }, () => {
   });
 });
 
-describe.runIf(runs)('with a chat template and a key', { timeout: 180_000 }, () => {
+describe.runIf(executable)('with a chat template and a key', { timeout: 180_000 }, () => {
   test('the page holds a conversation, once it has the key', async () => {
     const browser = await startChromium(executable ?? '');
     onTestFinished(() => browser.close());

@@ -5,14 +5,15 @@ import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import { findChromium, startChromium } from '../browser/chromium.ts';
+import { startChromium } from '../browser/chromium.ts';
 import { ROOT } from '../browser/site.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { expectedCases, TINY_DTS } from '../cli/tiny-dts.ts';
+import { need } from '../needs/needs.ts';
 import { CHAT_TEMPLATE, startServer, type TestServer } from '../server/test-server.ts';
 import { StaticServer } from '../static-server.ts';
 
-const executable = findChromium();
+const executable = need('chromium');
 
 /** A host whose models pages of other origins may load. */
 const ANY_ORIGIN = {
@@ -30,7 +31,7 @@ const COUNT_FRAMES = `
   };
   requestAnimationFrame(frame);`;
 
-describe.runIf(executable !== undefined || process.env.CI !== undefined)('the playground', { timeout: 180_000 }, () => {
+describe.runIf(executable)('the playground', { timeout: 180_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 

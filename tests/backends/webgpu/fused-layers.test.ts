@@ -5,7 +5,7 @@ import { type GpuDevice, requestGpuDevice } from '../../../src/backends/webgpu/g
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import type { ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';
 import type { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
-import { hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
 import { decode, LAYERS, makeLayers, prefill, runLayers, worst } from './layers-rig.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -21,7 +21,7 @@ const BATCHES = {
   'rows and a prompt': [decode(3), decode(4), prefill(6, 33, 0)],
 } satisfies Readonly<Record<string, readonly ScheduledSequence[]>>;
 
-describe.skipIf(!hasGpu)('fused layers', () => {
+describe.runIf(need('software-gpu'))('fused layers', () => {
   describe.each([
     {
       groups: 2,

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
 import { Kernels } from '../../../src/backends/webgpu/kernel.ts';
 import { GpuError } from '../../../src/errors.ts';
+import { need } from '../../needs/needs.ts';
 import { NullGpu } from '../../null-gpu.ts';
-import { hasGpu } from '../../software-gpu.ts';
 
 const CONSTANTS = { SILU: true, ROWS: 1 };
 const FIXED = {
@@ -11,7 +11,7 @@ const FIXED = {
   ...{ convWeightOffset: 0, convBiasOffset: 0, convolvedOffset: 0, convolvedStride: 64 },
 };
 
-describe.skipIf(!hasGpu)('fixed numbers of kernels', () => {
+describe.runIf(need('dawn'))('fixed numbers of kernels', () => {
   let gpu: NullGpu;
   let kernels: Kernels;
 

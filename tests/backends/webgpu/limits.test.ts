@@ -6,7 +6,7 @@ import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
 import { ArgumentError } from '../../../src/errors.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
-import { hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
 import { describeCausalConv1dUpdate } from '../suite/causal-conv1d-update.ts';
 import { expectClose, indices } from '../suite/harness.ts';
 import { Inputs } from '../suite/inputs.ts';
@@ -32,7 +32,7 @@ const least = {
   withoutFeatures: ['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix'],
 };
 
-describe.skipIf(!hasGpu)('a device of the least limits and no features', () => {
+describe.runIf(need('software-gpu'))('a device of the least limits and no features', () => {
   test('is what the tests get', async () => {
     const { limits, features, device } = await requestGpuDevice(least);
     expect(limits).toMatchObject({
@@ -64,7 +64,7 @@ async function onBoth(
   return results;
 }
 
-describe.skipIf(!hasGpu)('what is larger than a binding', () => {
+describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
   test.each(WEIGHT_DTYPES)('weights of %s lie in parts of some outputs', async (dtype) => {
     const [T, inFeatures, outFeatures] = [3, 200, 90];
     const [actual, expected] = await onBoth((backend) => {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { createNodeGpu } from '../../../src/backends/webgpu/node-gpu.ts';
+import { need } from '../../needs/needs.ts';
 
-describe('Dawn in Node', () => {
+describe.runIf(need('dawn'))('Dawn in Node', () => {
   // One that is collected takes devices that came of it along, and with them the process.
   test('is one for the whole process, for the same options', async () => {
     const gpu = await createNodeGpu(['backend=null']);

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import type { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
-import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
+import { FaultyGpu } from '../../software-gpu.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -10,7 +11,7 @@ vi.setConfig({ testTimeout: 300_000 });
 const KEYS = 300;
 const [IDS, COLUMNS] = [400, 4];
 
-describe.skipIf(!hasGpu)('steps of more kinds than are kept', () => {
+describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => {
   let gpu: FaultyGpu;
   let backend: WebGpuBackend;
   /** Bytes that the device was asked for and has not got back. */

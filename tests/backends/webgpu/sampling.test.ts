@@ -4,11 +4,11 @@ import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { Sampler } from '../../../src/engine/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sampling-params.ts';
-import { hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
 
 const SLOTS = 40;
 
-describe.skipIf(!hasGpu)('choosing tokens on a GPU', () => {
+describe.runIf(need('software-gpu'))('choosing tokens on a GPU', () => {
   let backend: WebGpuBackend;
   beforeAll(async () => {
     backend = new WebGpuBackend(await requestGpuDevice());

@@ -18,8 +18,8 @@ import { ParameterTable } from '../../../src/layers/parameter.ts';
 import { rowSize } from '../../../src/layers/weight-loaders.ts';
 import { defineModel } from '../../../src/models/registry.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
+import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA, type Pretence } from '../../null-gpu.ts';
-import { hasGpu } from '../../software-gpu.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -87,7 +87,7 @@ const BATCHES: readonly (readonly ScheduledSequence[])[] = [
 
 const LAUNCH_FILES = await launchFiles();
 
-describe.skipIf(!hasGpu)('every variant of every shader compiles', () => {
+describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
   afterEach(() => {
     for (const kernel of gpu?.kernels ?? []) compiled.add(kernel);
     gpu?.uninstall();
@@ -124,7 +124,7 @@ describe.skipIf(!hasGpu)('every variant of every shader compiles', () => {
   });
 });
 
-describe.skipIf(!hasGpu)('what these tests cover', () => {
+describe.runIf(need('dawn'))('what these tests cover', () => {
   test('is every line of every shader', () => {
     const uncovered = new Set(Object.entries(SHADERS).flatMap(([name, text]) => taggedLines(name, text)));
     const tagged = Object.fromEntries(Object.entries(SHADERS).map(([name, text]) => [name, tag(name, text)]));

@@ -4,8 +4,8 @@ import { ReferenceBackend } from '../../../src/backends/reference/reference-back
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { describeGpu } from '../../../src/backends/webgpu/find-gpu.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
+import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
-import { hasGpu } from '../../software-gpu.ts';
 import { expectClose, indices } from '../suite/harness.ts';
 import { Inputs } from '../suite/inputs.ts';
 
@@ -15,7 +15,7 @@ const SIZES = [4, 8, 16, 32, 64];
 const RANGES = SIZES.flatMap((least) => SIZES.filter((most) => most >= least).map((most) => [least, most] as const));
 const [ROWS, SLOTS, H, P] = [3, 4, 4, 32];
 
-describe.skipIf(!hasGpu)('subgroups', () => {
+describe.runIf(need('dawn'))('subgroups', () => {
   let gpu: NullGpu | undefined;
   afterEach(() => {
     gpu?.uninstall();

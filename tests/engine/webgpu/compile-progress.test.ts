@@ -6,8 +6,9 @@ import { type Kernel, Kernels } from '../../../src/backends/webgpu/kernel.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { loadModel } from '../../../src/engine/load-model.ts';
+import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA, type Pretence } from '../../null-gpu.ts';
-import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
 import { HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
@@ -15,7 +16,7 @@ vi.setConfig({ testTimeout: 300_000 });
 
 const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
 
-describe.skipIf(!hasGpu)('kernels are compiled while a model loads', () => {
+describe.runIf(need('dawn'))('kernels are compiled while a model loads', () => {
   let gpu: NullGpu | undefined;
   afterEach(() => gpu?.uninstall());
 
@@ -87,30 +88,33 @@ describe.skipIf(!hasGpu)('kernels are compiled while a model loads', () => {
     await expect(loading).rejects.toThrow('enough');
   });
 
-  test('an abort ends it though kernels are compiling, which hold up neither the thread nor, for long, the device', async () => {
-    const software = await FaultyGpu.install();
-    onTestFinished(() => software.uninstall());
-    const aborting = new AbortController();
-    let begun = 0;
-    software.onDevice = (device) => {
-      const createComputePipelineAsync = device.createComputePipelineAsync.bind(device);
-      device.createComputePipelineAsync = (descriptor) => {
-        // Nothing of what takes seconds has been compiled then.
-        if (begun++ === 0) setTimeout(() => aborting.abort(new Error('enough')), 100);
-        return createComputePipelineAsync(descriptor);
+  test.runIf(need('software-gpu'))(
+    'an abort ends it though kernels are compiling, which hold up neither the thread nor, for long, the device',
+    async () => {
+      const software = await FaultyGpu.install();
+      onTestFinished(() => software.uninstall());
+      const aborting = new AbortController();
+      let begun = 0;
+      software.onDevice = (device) => {
+        const createComputePipelineAsync = device.createComputePipelineAsync.bind(device);
+        device.createComputePipelineAsync = (descriptor) => {
+          // Nothing of what takes seconds has been compiled then.
+          if (begun++ === 0) setTimeout(() => aborting.abort(new Error('enough')), 100);
+          return createComputePipelineAsync(descriptor);
+        };
       };
-    };
-    const compiled: ProgressEvent[] = [];
-    const onProgress = (event: ProgressEvent) => event.status === 'compile' && compiled.push(event);
-    let abortedAt = 0;
-    aborting.signal.addEventListener('abort', () => {
-      abortedAt = performance.now();
-    });
-    const loading = LLM.load(BUNDLED, { device: 'webgpu', onProgress, signal: aborting.signal });
-    await expect(loading).rejects.toThrow('enough');
-    expect(performance.now() - abortedAt).toBeLessThan(1000);
-    const known = { begun, compiled: compiled.length };
-    expect(await software.devices[0].lost).toMatchObject({ reason: 'destroyed' });
-    expect({ begun, compiled: compiled.length }).toEqual(known);
-  });
+      const compiled: ProgressEvent[] = [];
+      const onProgress = (event: ProgressEvent) => event.status === 'compile' && compiled.push(event);
+      let abortedAt = 0;
+      aborting.signal.addEventListener('abort', () => {
+        abortedAt = performance.now();
+      });
+      const loading = LLM.load(BUNDLED, { device: 'webgpu', onProgress, signal: aborting.signal });
+      await expect(loading).rejects.toThrow('enough');
+      expect(performance.now() - abortedAt).toBeLessThan(1000);
+      const known = { begun, compiled: compiled.length };
+      expect(await software.devices[0].lost).toMatchObject({ reason: 'destroyed' });
+      expect({ begun, compiled: compiled.length }).toEqual(known);
+    },
+  );
 });

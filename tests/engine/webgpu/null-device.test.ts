@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
-import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
+import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -10,7 +11,7 @@ vi.setConfig({ testTimeout: 300_000 });
 const NULL_DEVICE = ['backend=null', 'enable-dawn-features=allow_unsafe_apis'];
 
 // Loading plans steps of usual sizes and compiles their kernels. What is wrong with one ends the load.
-describe.skipIf(!hasGpu)("on Dawn's null device, kernels compile with every feature", () => {
+describe.runIf(need('dawn'))("on Dawn's null device, kernels compile with every feature", () => {
   let gpu: FaultyGpu | undefined;
   afterEach(() => gpu?.uninstall());
 

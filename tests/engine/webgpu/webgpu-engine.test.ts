@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import type { GenerateOptions } from '../../../src/engine/sampling-params.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, ShardingError, UnsupportedDeviceError } from '../../../src/errors.ts';
-import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
+import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -12,7 +13,7 @@ vi.setConfig({ testTimeout: 300_000 });
 const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
 const greedy = { temperature: 0, ignoreEos: true } as const;
 
-describe.skipIf(!hasGpu)('a model on webgpu', () => {
+describe.runIf(need('software-gpu'))('a model on webgpu', () => {
   let gpu: FaultyGpu;
   beforeEach(async () => {
     gpu = await FaultyGpu.install();

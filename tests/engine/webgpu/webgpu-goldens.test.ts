@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
-import { FaultyGpu, hasGpu } from '../../software-gpu.ts';
+import { need } from '../../needs/needs.ts';
+import { FaultyGpu } from '../../software-gpu.ts';
 import { goldenOutputs, HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -8,7 +9,7 @@ vi.setConfig({ testTimeout: 300_000 });
 /** What logits may differ from those of transformers at float32 weights. */
 const TOLERANCE = 5e-3;
 
-describe.skipIf(!hasGpu)('a golden model on webgpu', () => {
+describe.runIf(need('software-gpu'))('a golden model on webgpu', () => {
   let gpu: FaultyGpu;
   beforeEach(async () => {
     gpu = await FaultyGpu.install();

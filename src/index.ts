@@ -22,7 +22,7 @@ export {
 } from './distributed/shared-memory-group.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
 export type { DeviceChoice } from './engine/choose-device.ts';
-export { DEVICES, type Device } from './engine/devices.ts';
+export { type ChosenDevice, DEVICES, type Device } from './engine/devices.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
 export type { EngineLimits } from './engine/engine-options.ts';
 export type { EngineRequest } from './engine/engine-request.ts';
@@ -76,7 +76,7 @@ export type { ModelConfig } from './models/causal-lm.ts';
 export { Mamba2ForCausalLM } from './models/mamba2.ts';
 export type { Mamba2Config } from './models/mamba2-config.ts';
 export { supportedArchitectures } from './models/registry.ts';
-export { WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
+export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
 export type { ChatMessage } from './text/chat-template.ts';
 export { TextTokenizer } from './text/tokenizer.ts';

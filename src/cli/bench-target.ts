@@ -12,7 +12,7 @@ import { LayerContext } from '../layers/layer-context.ts';
 import { isMatrix, ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import type { WeightDType } from '../tensor/dtype.ts';
+import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { memoryByDType } from './parameter-kinds.ts';
@@ -22,7 +22,7 @@ export type BenchSource = { readonly name: string } & ({ readonly folder: string
 
 /** How to load it. */
 export interface BenchLoad {
-  readonly dtype: string;
+  readonly dtype: DTypeChoice;
   readonly device: Device;
   readonly tensorParallelSize: number;
   /** Sequences that run at once. */

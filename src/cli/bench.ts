@@ -1,10 +1,10 @@
 import { cpus } from 'node:os';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
-import { weightStorage } from '../engine/devices.ts';
 import { mostRanks } from '../engine/load-model.ts';
 import { MODEL_SHAPES, type ModelShape } from '../engine/model-shapes.ts';
 import { defineModel } from '../models/registry.ts';
+import { parseDTypeChoice } from '../tensor/dtype.ts';
 import { measureArithmeticPeak } from './bench-arithmetic.ts';
 import { longestSequence } from './bench-measure.ts';
 import { measureReadBandwidth } from './bench-memory.ts';
@@ -57,10 +57,10 @@ export const bench = defineCommand({
   ],
   run: async (given, [positional]) => {
     const values = withModel(given, positional);
-    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize = 1 } = values;
+    const { shape, model, dtype: names, json, quiet, revision, tensorParallelSize = 1 } = values;
     if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
     // Before anything is loaded: the last of several names may be the wrong one.
-    for (const dtype of dtypes) weightStorage(dtype, 'float32');
+    const dtypes = names.map(parseDTypeChoice);
     const device = values.device ?? 'auto';
     if (device === 'webgpu' && shape === undefined && model === undefined) {
       const { benchGpu } = await import('./bench-gpu-run.ts');

@@ -1,4 +1,4 @@
-import { weightStorage } from '../engine/devices.ts';
+import { type DTypeChoice, parseDTypeChoice } from '../tensor/dtype.ts';
 import { words } from './bench-options.ts';
 import { defineCommand } from './command.ts';
 import { describeEvaluation, type Evaluation, withMeasures } from './eval-report.ts';
@@ -40,11 +40,11 @@ export const evaluate = defineCommand({
   examples: ['eval notes.txt', 'eval a.txt b.txt --model org/name --dtype float32,int8,int4'],
   run: async (values, positionals) => {
     const paths = [...positionals, ...values.file];
-    const { maxTokens, dtype: dtypes, json, quiet } = values;
+    const { maxTokens, dtype: names, json, quiet } = values;
     if (paths.length === 0) throw new UsageError("'eval' needs a file to score: a path, or at least one --file.");
     assertCount('maxTokens', maxTokens, 1);
     // Before the model: a wrong name or path should not wait for a download.
-    for (const dtype of dtypes) weightStorage(dtype, 'float32');
+    const dtypes = names.map(parseDTypeChoice);
     const files = await Promise.all(paths.map(async (path) => ({ path, text: await readTextFile(path) })));
     const interrupt = new Interrupt();
     const progress = new ProgressDisplay(quiet);
@@ -65,7 +65,7 @@ export const evaluate = defineCommand({
 
 /** Scores all files with the model in one dtype. */
 async function scoreFiles(
-  values: ModelValues & { readonly dtype: string },
+  values: ModelValues & { readonly dtype: DTypeChoice },
   files: readonly TextFile[],
   maxTokens: number | undefined,
   progress: ProgressDisplay,

@@ -2,6 +2,7 @@ import { resolveModel } from '../checkpoint/model-source.ts';
 import { DEVICES } from '../engine/devices.ts';
 import { LLM } from '../engine/llm.ts';
 import type { LoadOptions } from '../engine/load-model.ts';
+import { parseDTypeChoice } from '../tensor/dtype.ts';
 import { adviseNode } from './node-advice.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
@@ -67,7 +68,14 @@ export async function loadModel(
   const { revision, device, dtype, tensorParallelSize = 'auto', quiet } = values;
   const progress = new ProgressDisplay(quiet);
   const { onProgress } = progress;
-  const load = { revision, device, dtype, tensorParallelSize, signal, onProgress };
+  const load = {
+    revision,
+    device,
+    dtype: dtype === undefined ? dtype : parseDTypeChoice(dtype),
+    tensorParallelSize,
+    signal,
+    onProgress,
+  };
   try {
     const llm = await LLM.load(source, { ...contextLimits(values), ...engineOptions, ...load });
     progress.stop();

@@ -2,10 +2,11 @@ import type { GpuInfo } from '../backends/webgpu/find-gpu.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import type { ChosenDevice, Device } from './devices.ts';
 
 /** Where a model runs. */
 export interface DeviceChoice {
-  readonly device: string;
+  readonly device: ChosenDevice;
   /** A sentence for people. */
   readonly reason: string;
 }
@@ -19,7 +20,7 @@ const GPU_LAYER = 4e-5;
 
 /** Decides what `auto` means for a model; what was asked for by name stays. */
 export async function chooseDevice(
-  asked: string,
+  asked: Device,
   checkpoint: Checkpoint,
   config: ModelConfig,
   tensorParallelSize: number | 'auto',

@@ -13,6 +13,8 @@ import { parseWeightDType, type WeightDType } from '../tensor/dtype.ts';
  */
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
 export type Device = (typeof DEVICES)[number];
+/** A device that was decided on. */
+export type ChosenDevice = Exclude<Device, 'auto'>;
 
 /** @throws UnsupportedDeviceError when there is no such device. */
 export function checkDevice(device: string): void {

@@ -8,6 +8,7 @@ import { singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
+import type { DTypeChoice } from '../tensor/dtype.ts';
 import { ChatTemplate } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
@@ -27,7 +28,7 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
   /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
-  readonly dtype?: string | undefined;
+  readonly dtype?: DTypeChoice | undefined;
   /**
    * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
    * Default: 1. In a browser more than one needs a page that is cross-origin isolated.

@@ -6,9 +6,9 @@ import { LayerContext, type WeightCheck } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import type { WeightDType } from '../tensor/dtype.ts';
+import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { createBackend, weightStorage } from './devices.ts';
+import { createBackend, type Device, weightStorage } from './devices.ts';
 import { headerCheck } from './header-check.ts';
 import { type KvCacheLimits, numKvBlocks } from './kv-cache-limits.ts';
 import { loadWeights, matchNames } from './load-weights.ts';
@@ -18,8 +18,8 @@ import { ModelRunner } from './model-runner.ts';
 /** What all ranks of a model agree on. It can be posted to a worker. */
 export interface RankOptions extends KvCacheLimits {
   readonly name: string;
-  readonly device: string;
-  readonly dtype: string;
+  readonly device: Device;
+  readonly dtype: DTypeChoice;
   readonly checkFinite: boolean;
   /** Of the device, where somebody compiled them for several ranks. */
   readonly kernels?: CompiledKernels | undefined;

@@ -34,7 +34,7 @@ export class ModelForm {
       source: this.#control('source').value.trim(),
       options: {
         device,
-        dtype: this.#control('dtype').value,
+        dtype: this.#control('dtype').value as NonNullable<LoadOptions['dtype']>,
         tensorParallelSize: threads === 'auto' ? 'auto' : Number(threads),
       },
     };

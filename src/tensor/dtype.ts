@@ -7,22 +7,31 @@ import { UnsupportedDTypeError } from '../errors.ts';
 export const WEIGHT_DTYPES = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
 export type WeightDType = (typeof WEIGHT_DTYPES)[number];
 
-const ALIASES: ReadonlyMap<string, WeightDType> = new Map([
-  ['fp32', 'float32'],
-  ['f32', 'float32'],
-  ['fp16', 'float16'],
-  ['f16', 'float16'],
-  ['half', 'float16'],
-  ['bf16', 'bfloat16'],
-  ['q8', 'int8'],
-  ['q4', 'int4'],
-]);
+const ALIASES = {
+  fp32: 'float32',
+  f32: 'float32',
+  fp16: 'float16',
+  f16: 'float16',
+  half: 'float16',
+  bf16: 'bfloat16',
+  q8: 'int8',
+  q4: 'int4',
+} as const satisfies Readonly<Record<string, WeightDType>>;
+
+/** What may be asked for: a dtype by its name or a short one, or `auto`, which keeps what the checkpoint holds. */
+export type DTypeChoice = 'auto' | WeightDType | keyof typeof ALIASES;
 
 /** Reads a dtype by its Hugging Face name or one of the short names that other runtimes use. */
 export function parseWeightDType(name: string): WeightDType {
-  const dtype = WEIGHT_DTYPES.find((known) => known === name) ?? ALIASES.get(name);
+  const aliases: ReadonlyMap<string, WeightDType> = new Map(Object.entries(ALIASES));
+  const dtype = WEIGHT_DTYPES.find((known) => known === name) ?? aliases.get(name);
   if (dtype === undefined) {
     throw new UnsupportedDTypeError(`Unknown dtype '${name}'.`, `Use one of: auto, ${WEIGHT_DTYPES.join(', ')}.`);
   }
   return dtype;
+}
+
+/** Reads what was asked for in words. @throws UnsupportedDTypeError */
+export function parseDTypeChoice(name: string): DTypeChoice {
+  return name === 'auto' ? name : parseWeightDType(name);
 }

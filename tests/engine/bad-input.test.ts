@@ -187,7 +187,7 @@ describe('quantised weights', () => {
 });
 
 describe('load options out of range', () => {
-  test.each<[LoadOptions, ErrorClass, RegExp]>([
+  test.each<[LoadOptions | Record<string, unknown>, ErrorClass, RegExp]>([
     [{ dtype: 'int3' }, UnsupportedDTypeError, /int3.*float32, bfloat16/],
     [{ tensorParallelSize: 3 }, ShardingError, /3, which does not divide the model's 8 heads/],
     [{ tensorParallelSize: 0 }, ArgumentError, /tensorParallelSize is 0/],

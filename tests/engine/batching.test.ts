@@ -35,7 +35,7 @@ describe.each([
   ['float32', 2],
   ['int8', 1],
   ['int8', 2],
-])('under load, with %s weights on %d ranks', (dtype, tensorParallelSize) => {
+] as const)('under load, with %s weights on %d ranks', (dtype, tensorParallelSize) => {
   test('every answer is what the request gets alone, to the last bit of its logprobs', async () => {
     const common = { device: 'cpu', dtype, tensorParallelSize } as const;
     await using single = await LLM.load('tiny-dts', { ...common, enablePrefixCaching: false });
@@ -89,7 +89,7 @@ describe('the prefix cache', () => {
   test.each([
     ['float32', 1],
     ['int8', 2],
-  ])(
+  ] as const)(
     '%s on %d ranks: costs no token the second time, and an edit no more than to the end and an interval',
     async (dtype, ranks) => {
       await using llm = await LLM.load('tiny-dts', { dtype, tensorParallelSize: ranks, maxNumSeqs: 2 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
 import { DisposedError } from '../../src/errors.ts';
+import type { DTypeChoice } from '../../src/tensor/dtype.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const PROMPT = 'export interface User {\n';
@@ -156,7 +157,7 @@ describe('evaluation and dtypes', () => {
 
   test('narrower weights lose as little as their formats promise', async () => {
     const ids = Array.from({ length: 200 }, (_, i) => (i * 37) % 4096);
-    const loss = async (dtype: string) => {
+    const loss = async (dtype: DTypeChoice) => {
       await using llm = await LLM.load('tiny-dts', { dtype });
       const logprobs = await llm.logprobs(ids);
       return -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;

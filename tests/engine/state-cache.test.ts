@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Executor } from '../../src/engine/executor.ts';
 import { loadModel } from '../../src/engine/load-model.ts';
 import { ShapeError } from '../../src/errors.ts';
+import type { DTypeChoice } from '../../src/tensor/dtype.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const TINY_DTS = fileURLToPath(new URL('../../models/tiny-dts', import.meta.url));
@@ -10,7 +11,7 @@ const place = (id: number) => ({ id, length: 30, blocks: [] });
 const ids = (count: number, seed = 1) => Array.from({ length: count }, (_, i) => (i * 37 + seed * 101) % 256);
 
 async function withExecutor<T>(
-  options: { folder?: string; dtype?: string; device?: 'cpu' | 'reference'; ranks?: number },
+  options: { folder?: string; dtype?: DTypeChoice; device?: 'cpu' | 'reference'; ranks?: number },
   run: (executor: Executor) => Promise<T>,
 ): Promise<T> {
   const { folder = GOLDEN, dtype = 'auto', device = 'cpu', ranks = 1 } = options;

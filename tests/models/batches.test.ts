@@ -3,9 +3,11 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
+import type { Device } from '../../src/engine/devices.ts';
 import { loadRank } from '../../src/engine/load-rank.ts';
 import type { ModelRunner } from '../../src/engine/model-runner.ts';
 import { DisposedError } from '../../src/errors.ts';
+import type { DTypeChoice } from '../../src/tensor/dtype.ts';
 import { anySchedule } from '../layers/mixer-arbitraries.ts';
 import { bits, concatenated, SeededRandom } from '../layers/seeded.ts';
 
@@ -13,7 +15,7 @@ const GOLDEN = fileURLToPath(new URL('../goldens/mamba2/', import.meta.url));
 const VOCAB = 256;
 const SLOTS = 6;
 
-async function loadRunner(device = 'reference', dtype = 'auto'): Promise<ModelRunner> {
+async function loadRunner(device: Device = 'reference', dtype: DTypeChoice = 'auto'): Promise<ModelRunner> {
   const checkpoint = await Checkpoint.open(GOLDEN);
   try {
     const options = { name: 'golden', device, dtype, slots: SLOTS, checkFinite: false };
@@ -42,7 +44,7 @@ describe.each([
   ['cpu', 'float16'],
   ['cpu', 'int8'],
   ['cpu', 'int4'],
-])('ModelRunner on %s with %s weights', (device, dtype) => {
+] as const)('ModelRunner on %s with %s weights', (device, dtype) => {
   it('gives each sequence of any mixed batch what it gets alone, bit for bit', async () => {
     const runner = await loadRunner(device, dtype);
     await fc.assert(
@@ -80,7 +82,7 @@ describe.each([
 describe.each([
   ['reference', 'float32'],
   ['cpu', 'int8'],
-])('watched on %s with %s weights', (device, dtype) => {
+] as const)('watched on %s with %s weights', (device, dtype) => {
   it('the logits keep their bits, and decays do not depend on the batch or on how a prompt is cut', async () => {
     const runner = await loadRunner(device, dtype);
     await fc.assert(

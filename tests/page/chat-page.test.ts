@@ -212,7 +212,7 @@ describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, ()
   });
 });
 
-describe.runIf(runs)('answers in Markdown', { timeout: 180_000 }, () => {
+describe.runIf(executable)('answers in Markdown', { timeout: 180_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 

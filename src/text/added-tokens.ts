@@ -45,12 +45,11 @@ export function readAddedTokens(
     // A reserved token that was given another text.
     if (known && known.content !== content && ids.get(known.content) === id) ids.delete(known.content);
     const basis = known?.content === content ? known : undefined;
-    const special = flags.special ?? basis?.special ?? false;
     tokens.set(id, {
       id,
       content,
-      special,
-      normalized: flags.normalized ?? basis?.normalized ?? !special,
+      special: flags.special ?? basis?.special ?? false,
+      normalized: flags.normalized ?? basis?.normalized ?? false,
       lstrip: flags.lstrip ?? basis?.lstrip ?? false,
       rstrip: flags.rstrip ?? basis?.rstrip ?? false,
       singleWord: flags.singleWord ?? basis?.singleWord ?? false,
@@ -63,9 +62,7 @@ export function readAddedTokens(
   let next = Math.max(greatest(ids.values()), greatest(tokens.keys())) + 1;
   for (const { content, flags } of specialTokens(config)) {
     const id = ids.get(content) ?? (next < vocabSize ? next++ : undefined);
-    if (id === undefined) continue;
-    const normalized = flags.normalized ?? tokens.get(id)?.normalized ?? false;
-    put(id, { content, flags: { ...flags, normalized, special: true } });
+    if (id !== undefined) put(id, { content, flags: { ...flags, special: true } });
   }
   return tokens;
 }

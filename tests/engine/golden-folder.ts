@@ -4,6 +4,7 @@ import { openFile } from '../../src/checkpoint/file-source.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
+import { byteFallbackJson } from '../text/tokenizers.ts';
 
 /** A tiny random Mamba2 whose outputs transformers computed. */
 export const GOLDEN = fileURLToPath(new URL('../goldens/mamba2', import.meta.url));
@@ -38,4 +39,24 @@ export async function changedGolden(change: {
   change.tensors?.(tensors);
   const toWrite = [...tensors].map(([name, { shape, data }]): TensorToWrite => ({ name, dtype: 'F32', shape, data }));
   return makeFolder({ 'config.json': config, 'model.safetensors': writeSafetensors(toWrite), ...change.files });
+}
+
+/** Rows of the golden model with a tokenizer, which has a few less. */
+const ROWS = 300;
+
+/** The golden model with more rows and a small tokenizer, in which `<s>` is 0, `</s>` 1 and `<tool>` 2. */
+export function goldenWithTokenizer(change: {
+  readonly config?: Record<string, unknown>;
+  readonly files?: Record<string, unknown>;
+}): Promise<string> {
+  return changedGolden({
+    config: { ...change.config, vocab_size: ROWS },
+    tensors: (tensors) => {
+      const name = 'backbone.embeddings.weight';
+      const { data = new Float32Array(), shape = [] } = tensors.get(name) ?? {};
+      const rows = Float32Array.from({ length: ROWS * shape[1] }, (_, i) => data[i % data.length]);
+      tensors.set(name, { shape: [ROWS, shape[1]], data: rows });
+    },
+    files: { 'tokenizer.json': byteFallbackJson, ...change.files },
+  });
 }

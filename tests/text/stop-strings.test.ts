@@ -65,3 +65,61 @@ describe('StopStringMatcher', () => {
     );
   });
 });
+
+describe('hidden tokens', () => {
+  type Unit = string;
+  const isHidden = (unit: Unit) => unit.startsWith('<');
+
+  /** Everything that is shown of these, of which `<x>` are tokens that the text leaves out. */
+  function runMixed(stops: string[], units: Unit[]): { text: string; stop: string | undefined } {
+    const matcher = new StopStringMatcher(stops);
+    let text = '';
+    for (const unit of units) {
+      const result = isHidden(unit) ? matcher.pushHidden(unit) : matcher.push(unit);
+      text += result.text;
+      if (result.stopped) return { text, stop: result.stop };
+    }
+    const rest = matcher.flush();
+    return { text: text + rest.text, stop: rest.stop };
+  }
+
+  it.each<[string[], Unit[], string, string | undefined]>([
+    [['<x>'], ['a', '<x>', 'b'], 'a', '<x>'],
+    [['<x>'], ['a', '<y>', 'b'], 'ab', undefined],
+    [['a<x>'], ['ba', '<x>'], 'b', 'a<x>'],
+    [['a<x>'], ['ba', '<y>', '<x>'], 'ba', undefined],
+    [['<x>\n'], ['a', '<x>', '\n'], 'a', '<x>\n'],
+    [['<x>\n'], ['a', '<x>', 'b'], 'ab', undefined],
+    [['<x><y>'], ['a', '<x>', '<x>', '<y>'], 'a', '<x><y>'],
+    [['ab'], ['a', '<x>', 'b', 'c'], '', 'ab'],
+    [['x'], ['a', '<x>', 'b'], 'ab', undefined],
+    [['>b'], ['a', '<x>', 'b'], 'ab', undefined],
+    [['<x'], ['a', '<x>', 'b'], 'ab', undefined],
+    [['b', 'a<x>b'], ['a', '<x>', 'b'], '', 'a<x>b'],
+  ])('%j in %j', (stops, units, text, stop) => {
+    expect(runMixed(stops, units)).toEqual({ text, stop });
+  });
+
+  it('stop as a search of the whole would', () => {
+    const units = fc.array(fc.constantFrom('a', 'b', 'ab', '<x>', '<y>'), { maxLength: 10 });
+    const stop = fc.array(fc.constantFrom('a', 'b', '<x>', '<y>'), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(fc.array(stop, { maxLength: 3 }), units, (stopUnits, pieces) => {
+        const stops = stopUnits.map((each) => each.join(''));
+        const whole = pieces.join('');
+        const plain = pieces.filter((unit) => !isHidden(unit)).join('');
+        // Where each character of the text stands among all.
+        const places = [...whole.matchAll(/<.>|[ab]/g)].filter(([unit]) => !isHidden(unit)).map(({ index }) => index);
+        const starts = stops.flatMap((each) => {
+          const [inText, mixed] = [plain.indexOf(each), each.includes('<') ? whole.indexOf(each) : -1];
+          return [inText < 0 ? [] : [places[inText]], mixed < 0 ? [] : [mixed]].flat();
+        });
+        const end = Math.min(whole.length, ...starts);
+        const result = runMixed(stops, pieces);
+        expect(result.text).toBe(plain.slice(0, places.filter((place) => place < end).length));
+        expect(result.stop !== undefined).toBe(starts.length > 0);
+      }),
+      { seed: 5, numRuns: 5000 },
+    );
+  });
+});

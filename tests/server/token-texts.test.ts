@@ -11,6 +11,9 @@ const TEMPLATE = {
   special_tokens: { '<s>': { id: '<s>', ids: [0], tokens: ['<s>'] } },
 };
 
+/** `▁world`, which no merge makes. */
+const WORLD = 6;
+
 const TEXT = 'Hello world ñ語a';
 
 /** A model whose decoder strips the first space and has bytes; with a token at the beginning of a text, where asked. */
@@ -79,10 +82,18 @@ describe('logprobs of an answer', () => {
 
   test('of a chat have the bytes of each token, streamed or not', async () => {
     const { post, ids } = await serve();
-    const logit_bias = Object.fromEntries(ids.map((id) => [id, 100]));
+    const logit_bias = Object.fromEntries([WORLD, ...ids].map((id) => [id, 100]));
     const messages = [{ role: 'user', content: 'a' }];
     // Hot enough that each of these tokens comes about as often.
-    const body = { ...request, max_tokens: 60, temperature: 20, logit_bias, messages, logprobs: true, top_logprobs: 20 };
+    const body = {
+      ...request,
+      max_tokens: 60,
+      temperature: 20,
+      logit_bias,
+      messages,
+      logprobs: true,
+      top_logprobs: 20,
+    };
     const { choices } = await (await post('/v1/chat/completions', body)).json();
     const { content } = choices[0].logprobs;
     const text = choices[0].message.content;

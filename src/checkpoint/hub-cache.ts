@@ -1,12 +1,16 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DownloadError, Mamba2Error, ModelNotFoundError, OfflineError } from '../errors.ts';
+import { FolderFiles } from './folder-files.ts';
 import { HubClient, type HubFile } from './hub-client.ts';
 import { describeFailure, downloadBlob } from './hub-download.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-options.ts';
+import { resolveToken } from './hub-token.ts';
 import { readJsonObject } from './json-file.ts';
+import type { ModelFiles } from './model-files.ts';
 import { QUANTIZATION_FILES } from './quantized.ts';
+import { UrlFiles } from './url-files.ts';
 import { isShardName, parseWeightMap } from './weight-map.ts';
 
 export type { HubOptions } from './hub-options.ts';
@@ -33,33 +37,9 @@ const INDEX_FILE = 'model.safetensors.index.json';
  * hub refuses, or a file can't be fetched whole), or the signal's reason.
  */
 export async function resolveHubModel(repoId: string, options: HubOptions = {}): Promise<string> {
-  const revision = options.revision ?? 'main';
-  assertRepoId(repoId);
-  assertRevision(revision);
-  options.signal?.throwIfAborted();
-  const layout = new HubLayout(repoId, options.cacheDir);
-  if (options.localFilesOnly || isOffline()) {
-    const why = options.localFilesOnly ? 'localFilesOnly is set' : 'HF_HUB_OFFLINE is set';
-    return cachedSnapshot(layout, repoId, revision, why);
-  }
-  const client = await HubClient.create(repoId, options);
-  let commit: string;
-  let listed: HubFile[];
-  try {
-    commit = await client.commitOf(revision);
-    listed = await client.files(commit);
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    // The hub's own refusals stand; anything else means that it can't be reached.
-    if (error instanceof Mamba2Error) throw error;
-    return cachedSnapshot(
-      layout,
-      repoId,
-      revision,
-      `${client.endpoint} can't be reached (${describeFailure(error)})`,
-      error,
-    );
-  }
+  const found = await askHub(repoId, options);
+  if (typeof found === 'string') return found;
+  const { client, layout, revision, commit, listed } = found;
   const files = new Map(listed.map((file) => [file.path, file]));
   const fetchFile = (file: HubFile) => fetchToSnapshot(client, layout, commit, file, options);
   // Small files first: whoever finds the weights in a snapshot may rely on the rest being there.
@@ -70,6 +50,58 @@ export async function resolveHubModel(repoId: string, options: HubOptions = {}):
   for (const file of await weightFiles(files, fetchFile, repoId)) await fetchFile(file);
   await layout.writeRef(revision, commit);
   return layout.snapshot(commit);
+}
+
+/**
+ * The files of a hub model: those of its snapshot, where that is complete, else the hub's own, of which only what is read
+ * is fetched and nothing is stored. Rejects as {@link resolveHubModel} does.
+ */
+export async function openHubModel(repoId: string, options: HubOptions = {}): Promise<ModelFiles> {
+  const found = await askHub(repoId, options);
+  if (typeof found === 'string') return new FolderFiles(found);
+  const { client, layout, commit, listed } = found;
+  if ((await layout.missing(commit)).length === 0) return new FolderFiles(layout.snapshot(commit));
+  return new UrlFiles(`${client.endpoint}/${repoId}/resolve/${commit}/`, {
+    token: await resolveToken(options.token),
+    signal: options.signal,
+    fetch: options.fetch,
+    retryDelay: options.retryDelay,
+    name: repoId,
+    onProgress: options.onProgress,
+    names: listed.map(({ path }) => path),
+  });
+}
+
+interface HubRevision {
+  readonly client: HubClient;
+  readonly layout: HubLayout;
+  readonly revision: string;
+  readonly commit: string;
+  readonly listed: readonly HubFile[];
+}
+
+/** What the hub has under a revision; where it may not or can't be asked, the snapshot of the last fetch. */
+async function askHub(repoId: string, options: HubOptions): Promise<HubRevision | string> {
+  const revision = options.revision ?? 'main';
+  assertRepoId(repoId);
+  assertRevision(revision);
+  options.signal?.throwIfAborted();
+  const layout = new HubLayout(repoId, options.cacheDir);
+  if (options.localFilesOnly || isOffline()) {
+    const why = options.localFilesOnly ? 'localFilesOnly is set' : 'HF_HUB_OFFLINE is set';
+    return cachedSnapshot(layout, repoId, revision, why);
+  }
+  const client = await HubClient.create(repoId, options);
+  try {
+    const commit = await client.commitOf(revision);
+    return { client, layout, revision, commit, listed: await client.files(commit) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    // The hub's own refusals stand; anything else means that it can't be reached.
+    if (error instanceof Mamba2Error) throw error;
+    const why = `${client.endpoint} can't be reached (${describeFailure(error)})`;
+    return cachedSnapshot(layout, repoId, revision, why, error);
+  }
 }
 
 /** The weight files to fetch. Repositories often hold the same weights twice, as shards and consolidated. */

@@ -1,6 +1,6 @@
 import { ModelNotFoundError } from '../errors.ts';
 import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from './hub-options.ts';
-import { hasFileSystem, isUrl } from './model-files.ts';
+import { hasFileSystem, isUrl, type ModelFiles, openModelFiles } from './model-files.ts';
 
 /** The same distance from src/checkpoint and from dist/checkpoint. */
 const MODELS_FOLDER = '../../models/';
@@ -29,27 +29,46 @@ export async function resolveModel(source: string, options: HubOptions = {}): Pr
   return hasFileSystem() ? resolveHere(source, options) : resolveUrl(source, options);
 }
 
+/**
+ * A model's files, to look at rather than to load: of a hub model that is not in the cache nothing is stored, and what is
+ * read of it is fetched by ranges. Sources and errors are those of {@link resolveModel}.
+ */
+export async function openModelSource(source: string, options: HubOptions = {}): Promise<ModelFiles> {
+  if (!hasFileSystem() || isUrl(source) || localModel(source) !== undefined) {
+    return openModelFiles(await resolveModel(source, options), { name: source, ...options });
+  }
+  const hub = hubModelOf(source, options);
+  const { openHubModel } = await import('./hub-cache.ts');
+  return openHubModel(hub.repoId, { ...options, revision: hub.revision });
+}
+
 /** In Node. */
 async function resolveHere(source: string, options: HubOptions): Promise<string> {
-  const { existsSync, statSync } = process.getBuiltinModule('node:fs');
-  if (existsSync(source) && statSync(source).isDirectory())
-    return process.getBuiltinModule('node:path').resolve(source);
-  const bundled = bundledModels();
-  if (bundled.includes(source)) {
-    return process
-      .getBuiltinModule('node:path')
-      .resolve(process.getBuiltinModule('node:url').fileURLToPath(bundledFolder(source)));
-  }
-  const hub = hubModel(source, options);
-  if (hub === undefined) {
-    throw new ModelNotFoundError(
-      `There is no model '${source}': no such folder, no bundled model of that name, not a URL, and not of the form org/name.`,
-      `Bundled models: ${bundled.join(', ') || 'none'}.`,
-    );
-  }
+  const folder = localModel(source);
+  if (folder !== undefined) return folder;
+  const hub = hubModelOf(source, options);
   // Loaded on need: local models work without the hub's code.
   const { resolveHubModel } = await import('./hub-cache.ts');
   return resolveHubModel(hub.repoId, { ...options, revision: hub.revision });
+}
+
+/** The folder that a source names, or that of a bundled model. */
+function localModel(source: string): string | undefined {
+  const { existsSync, statSync } = process.getBuiltinModule('node:fs');
+  const { resolve } = process.getBuiltinModule('node:path');
+  if (existsSync(source) && statSync(source).isDirectory()) return resolve(source);
+  if (!bundledModels().includes(source)) return undefined;
+  return resolve(process.getBuiltinModule('node:url').fileURLToPath(bundledFolder(source)));
+}
+
+/** @throws ModelNotFoundError */
+function hubModelOf(source: string, options: HubOptions): NonNullable<ReturnType<typeof hubModel>> {
+  const hub = hubModel(source, options);
+  if (hub !== undefined) return hub;
+  throw new ModelNotFoundError(
+    `There is no model '${source}': no such folder, no bundled model of that name, not a URL, and not of the form org/name.`,
+    `Bundled models: ${bundledModels().join(', ') || 'none'}.`,
+  );
 }
 
 /** In a browser. */

@@ -12,6 +12,8 @@ export interface UrlOptions extends UrlClientOptions {
   /** What progress events call the model; its URL when absent. */
   readonly name?: string | undefined;
   readonly onProgress?: ProgressCallback | undefined;
+  /** Names of all files, where something else than the URL tells them. */
+  readonly names?: readonly string[] | undefined;
 }
 
 /** A model in a folder of a static host, or of the hub. */
@@ -19,6 +21,7 @@ export class UrlFiles implements ModelFiles {
   readonly location: string;
   readonly #client: UrlClient;
   readonly #name: string;
+  readonly #names: readonly string[];
   readonly #onProgress: ProgressCallback | undefined;
   /** Small files are asked for by tokenizer, template and every rank. */
   readonly #texts = new Map<string, Promise<string | undefined>>();
@@ -30,6 +33,7 @@ export class UrlFiles implements ModelFiles {
     this.location = folderUrl(location);
     this.#client = new UrlClient(options);
     this.#name = options.name ?? this.location;
+    this.#names = options.names ?? [];
     this.#onProgress = options.onProgress;
   }
 
@@ -50,7 +54,7 @@ export class UrlFiles implements ModelFiles {
   }
 
   async list(): Promise<readonly string[]> {
-    return [];
+    return this.#names;
   }
 
   async close(): Promise<void> {

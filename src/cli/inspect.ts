@@ -1,9 +1,10 @@
-import { resolveModel } from '../checkpoint/model-source.ts';
+import { openModelSource } from '../checkpoint/model-source.ts';
 import { WEIGHT_DTYPES } from '../tensor/dtype.ts';
 import { count } from './bench-options.ts';
 import { defineCommand } from './command.ts';
+import { Interrupt } from './interrupt.ts';
 import { type ModelLoad, modelMemory } from './model-memory.ts';
-import { inspectFolder, type ModelReport } from './model-report.ts';
+import { inspectModel, type ModelReport } from './model-report.ts';
 import { warn } from './notes.ts';
 import { flag, text } from './option.ts';
 import { PARAMETER_KINDS, type ParameterKind } from './parameter-kinds.ts';
@@ -18,7 +19,7 @@ export const inspect = defineCommand({
   summary: 'Show what a model is and what it needs, without loading its weights',
   positionals: ['model'],
   details: [
-    'The model is a folder, a bundled name or a hub id; a hub model that is not in the cache is downloaded whole.',
+    'The model is a folder, a bundled name or a hub id; of a hub model that is not in the cache only configs and the headers of its weights are fetched, and nothing is stored.',
     'When the weights contradict the config, the report ends with a warning and the exit code is 1.',
   ].join(' '),
   options: {
@@ -31,10 +32,14 @@ export const inspect = defineCommand({
   examples: ['inspect tiny-dts', 'inspect org/name --json'],
   run: async ({ json, revision, quiet, context, batch }, [source]) => {
     const progress = new ProgressDisplay(quiet);
-    const folder = await resolveModel(source, { revision, onProgress: progress.onProgress }).finally(() =>
-      progress.stop(),
-    );
-    const report = await inspectFolder(folder);
+    const interrupt = new Interrupt();
+    const { onProgress } = progress;
+    const report = await openModelSource(source, { revision, signal: interrupt.signal, onProgress })
+      .then(inspectModel)
+      .finally(() => {
+        progress.stop();
+        interrupt.close();
+      });
     const load = { context, batch };
     const whole = { ...report, memory: modelMemory(report, load) };
     await print(json ? `${JSON.stringify(whole, writeInfinity)}\n` : `${describe(report, load)}\n`);

@@ -1,5 +1,6 @@
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { ModelFiles } from '../checkpoint/model-files.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { GENERATION_CONFIG, readSamplingDefaults } from '../engine/generation-config.ts';
@@ -17,8 +18,9 @@ import { ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import { countParameters, memoryByDType, type ParameterKind } from './parameter-kinds.ts';
 
-/** What a model folder holds, as far as config and file headers tell. */
+/** What a model's files hold, as far as config and file headers tell. */
 export interface ModelReport {
+  /** The folder, or the URL of one. */
   readonly folder: string;
   readonly config: ModelConfig;
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
@@ -50,9 +52,9 @@ export interface TokenizerReport {
   readonly eosTokenId: number | null;
 }
 
-/** Inspects a model without reading its weights. Rejects where config or headers themselves can't be read. */
-export async function inspectFolder(folder: string): Promise<ModelReport> {
-  const checkpoint = await Checkpoint.open(folder);
+/** Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't be read. */
+export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
+  const checkpoint = await Checkpoint.open(files);
   try {
     const definition = defineModel(checkpoint.config, checkpoint.names());
     const model = definition.create(
@@ -73,7 +75,7 @@ export async function inspectFolder(folder: string): Promise<ModelReport> {
     await noting(problems, () => readSamplingDefaults(generationConfig));
     const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
     return {
-      folder,
+      folder: files.location,
       config: definition.config,
       parameters: { total, ...counts },
       layerMap: model.layerMap,

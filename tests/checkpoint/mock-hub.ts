@@ -35,6 +35,8 @@ export class MockHub {
   /** Statuses for requests to the API, consumed one per request. */
   readonly apiStatuses: number[] = [];
   readonly requests: FileRequest[] = [];
+  /** Of files, so far. */
+  sentBytes = 0;
   commit = COMMIT;
   endpoint = '';
 
@@ -101,14 +103,16 @@ export class MockHub {
     const content = fault.content ?? this.files.get(file);
     if (fault.status !== undefined) return void response.writeHead(fault.status).end();
     if (content === undefined) return void response.writeHead(404).end();
-    const asked = fault.ignoreRange ? undefined : /^bytes=(\d+)-$/.exec(range ?? '')?.[1];
+    const [, asked, last] = fault.ignoreRange ? [] : (/^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? []);
     const start = Number(asked ?? 0);
+    const end = Math.min(content.length, last ? Number(last) + 1 : content.length);
     if (asked !== undefined && start >= content.length) return void response.writeHead(416).end();
     const shown = fault.wrongRange ? start + 1 : start;
-    const body = content.subarray(start);
+    const body = content.subarray(start, end);
+    this.sentBytes += body.length;
     response.writeHead(asked === undefined ? 200 : 206, {
       'content-length': body.length,
-      ...(asked !== undefined && { 'content-range': `bytes ${shown}-${content.length - 1}/${content.length}` }),
+      ...(asked !== undefined && { 'content-range': `bytes ${shown}-${end - 1}/${content.length}` }),
     });
     if (fault.dropAfter === undefined) return void response.end(body);
     response.write(body.subarray(0, fault.dropAfter), () => setTimeout(() => response.destroy(), 20));

@@ -26,6 +26,25 @@ describe('pull', () => {
     expect(generated.code).toBe(0);
   });
 
+  test('inspect reads headers by ranges, and stores nothing', async () => {
+    const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+    const files = await Promise.all(names.map(async (name) => [name, await tinyFile(name)] as const));
+    const home = await makeFolder();
+    for (const weights of ['model.safetensors', 'other.safetensors']) {
+      const renamed = files.map(([name, content]) => [name === names[1] ? weights : name, content] as const);
+      const hub = await MockHub.start(Object.fromEntries(renamed));
+      const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: home, HF_TOKEN: 'secret' };
+      const { code, stdout, stderr } = await runCli(['inspect', 'org/name', '--json'], { env });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const report = JSON.parse(stdout);
+      expect(report).toMatchObject({ parameters: { total: 7_564_880 }, files: { names: [weights] } });
+      expect(report.files.bytes).toBe(files[1][1].length);
+      expect(hub.sentBytes).toBeLessThan(1_500_000);
+      expect(hub.requestsOf(weights).every(({ authorization }) => authorization === 'Bearer secret')).toBe(true);
+      expect(await readdir(home)).toEqual([]);
+    }
+  });
+
   test('what is not there', async () => {
     const hub = await MockHub.start({});
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: await makeFolder() };

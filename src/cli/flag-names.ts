@@ -20,10 +20,10 @@ export function inFlags(message: string, options: Options): string {
   ]);
   let translated = message;
   for (const [name, flag] of names) {
-    // A name of one word is a word of English as well: only where a message begins with it, it is the name.
-    const pattern = /^[a-z]+$/.test(name)
-      ? new RegExp(`^${name}(?= is )`)
-      : new RegExp(`(?<![\\w-])${escaped(name)}(?!\\w)`, 'g');
+    // A name of one word is a word of English as well: it is the name only where a message begins with it.
+    const isWord = /^[a-z]+$/.test(name);
+    const whole = isWord ? `^${name}(?= is )` : `${/^\w/.test(name) ? '(?<![\\w-])' : ''}${escaped(name)}(?!\\w)`;
+    const pattern = new RegExp(whole, 'g');
     translated = translated.replace(pattern, () => flag);
   }
   return translated;

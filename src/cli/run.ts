@@ -10,14 +10,16 @@ import { generate } from './generate.ts';
 import { commandHelp, programHelp } from './help.ts';
 import { inspect } from './inspect.ts';
 import { INTERRUPTED, InterruptedError } from './interrupt.ts';
+import { list } from './list.ts';
 import { isMachineFault } from './machine-fault.ts';
 import { pull } from './pull.ts';
+import { remove } from './rm.ts';
 import { serve } from './serve.ts';
 import { endWithReader, print } from './standard-output.ts';
 import { styled } from './styled.ts';
 import { UsageError } from './usage-error.ts';
 
-const COMMANDS: readonly Command[] = [generate, chat, serve, inspect, pull, evaluate, bench];
+const COMMANDS: readonly Command[] = [generate, chat, serve, inspect, pull, list, remove, evaluate, bench];
 
 /** 1: what was asked for can't be done. */
 const FAILURE = 1;

@@ -12,22 +12,25 @@ describe('help and version', () => {
     for (const argument of ['--help', '-h']) {
       const { code, stdout, stderr } = await runCli([argument]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'eval', 'bench'])
+      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])
         expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
     expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
   });
 
-  test.concurrent.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'eval', 'bench'])('%s --help', async (name) => {
-    const { code, stdout } = await runCli([name, '--json', '--help']);
-    expect(code).toBe(0);
-    expect(stdout).toContain(`Usage:\n  mamba2 ${name}`);
-    expect(stdout).toContain('Examples:\n  mamba2');
-    // No colours where nobody watches.
-    expect(stdout).not.toContain('\u001b');
-    // -n is one thing everywhere.
-    expect(stdout.match(/^ +-n, (\S+)/m)?.[1] ?? '--max-tokens').toBe('--max-tokens');
-  });
+  test.concurrent.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])(
+    '%s --help',
+    async (name) => {
+      const { code, stdout } = await runCli([name, '--json', '--help']);
+      expect(code).toBe(0);
+      expect(stdout).toContain(`Usage:\n  mamba2 ${name}`);
+      expect(stdout).toContain('Examples:\n  mamba2');
+      // No colours where nobody watches.
+      expect(stdout).not.toContain('\u001b');
+      // -n is one thing everywhere.
+      expect(stdout.match(/^ +-n, (\S+)/m)?.[1] ?? '--max-tokens').toBe('--max-tokens');
+    },
+  );
 
   test.each([40, 64, 100])('help keeps to a terminal of %i columns', async (columns) => {
     const { stdout } = await runCli(['chat', '--help'], { env: { COLUMNS: `${columns}` } });

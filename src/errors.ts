@@ -98,6 +98,14 @@ export class ChatTemplateError extends Mamba2Error {
   readonly code = 'chat_template';
 }
 
+/**
+ * A text took longer, or more memory, to become tokens than it may: it is very long, or the model's chat template or a
+ * regular expression of its tokenizer does not come to an end with it.
+ */
+export class TextLimitError extends Mamba2Error {
+  readonly code = 'text_limit';
+}
+
 // --- What a caller asks for ---------------------------------------------------------------------------------------
 
 /** This device is unknown or not available here. */

@@ -1,6 +1,7 @@
 import { ChatTemplateError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
+import type { TextThreads } from '../text/text-threads.ts';
 import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { DeviceChoice } from './choose-device.ts';
@@ -26,6 +27,11 @@ export interface EvaluationOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the number of tokens processed so far. */
   readonly onTokens?: ((count: number) => void) | undefined;
+}
+
+/** How a prompt is encoded, and what ends that. */
+export interface PromptOptions extends EncodeOptions {
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A whole answer. */
@@ -60,6 +66,8 @@ export class LLM {
   readonly device: DeviceChoice;
   /** Threads that share the model: what was asked for, or what `auto` came to. */
   readonly tensorParallelSize: number;
+  /** Encodes long texts away from this thread: for servers, and others who must not wait for one. */
+  readonly texts: TextThreads;
   readonly #chatTemplate: ChatTemplate | undefined;
   readonly #identify: () => Promise<ModelIdentity>;
   #identity: Promise<ModelIdentity> | undefined;
@@ -73,6 +81,7 @@ export class LLM {
     this.engine = new AsyncLLMEngine(parts.context);
     this.device = parts.device;
     this.tensorParallelSize = parts.tensorParallelSize;
+    this.texts = parts.texts;
     this.#chatTemplate = parts.chatTemplate;
     this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;
@@ -99,7 +108,7 @@ export class LLM {
     this.#assertUsable();
     const params = this.resolveSamplingParams(options);
     const { priority, cacheSalt, signal } = options;
-    const request = { promptTokenIds: this.tokenize(prompt), params, priority, cacheSalt };
+    const request = { promptTokenIds: await this.encode(prompt, { signal }), params, priority, cacheSalt };
     for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
   }
 
@@ -109,15 +118,16 @@ export class LLM {
   }
 
   async *#chat(messages: readonly ChatMessage[], options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
-    const text = this.renderChat(messages);
-    // The template writes the special tokens itself.
-    const promptTokenIds = this.#requireTokenizer('A conversation').encode(text, { addSpecialTokens: false });
+    this.#requireTokenizer('A conversation');
+    this.#requireChatTemplate();
+    const job = { type: 'encode', input: { messages, options: {} }, maxCharacters: Number.POSITIVE_INFINITY } as const;
+    const promptTokenIds = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
     yield* this.#generate(promptTokenIds, options);
   }
 
   /** Generates to the end and returns everything at once. */
   async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<Completion> {
-    const promptTokenIds = this.tokenize(prompt);
+    const promptTokenIds = await this.encode(prompt, options);
     const answers: Answer[] = [];
     for await (const chunk of this.generate(promptTokenIds, options)) {
       answers[chunk.index] ??= new Answer();
@@ -129,7 +139,7 @@ export class LLM {
 
   /** Logits at every position: (T, vocabSize), row-major. */
   async logits(prompt: Prompt, options: EvaluationOptions = {}): Promise<Float32Array> {
-    const tokenIds = this.tokenize(prompt);
+    const tokenIds = await this.encode(prompt, options);
     const { vocabSize } = this.config;
     const all = new Float32Array(tokenIds.length * vocabSize);
     await this.#forEachChunk(tokenIds, options, (logits, begin) => all.set(logits, begin * vocabSize));
@@ -138,7 +148,7 @@ export class LLM {
 
   /** Natural log of each token's probability given those before it: (T - 1), for tokens 1 to T - 1. */
   async logprobs(prompt: Prompt, options: EvaluationOptions = {}): Promise<Float64Array> {
-    const tokenIds = this.tokenize(prompt);
+    const tokenIds = await this.encode(prompt, options);
     const { vocabSize } = this.config;
     const logprobs = new Float64Array(tokenIds.length - 1);
     await this.#forEachChunk(tokenIds, options, (logits, begin) => {
@@ -175,17 +185,41 @@ export class LLM {
     checkedSalt(options.cacheSalt);
     if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
     if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
-    for (const id of params.logitBias.keys()) this.#checkTokenId(id);
+    for (const id of params.logitBias.keys()) this.assertTokenId(id);
     return params;
   }
 
-  /** Token ids of a prompt, checked. @throws TokenizerError, EmptyPromptError, TokenIdError */
+  /**
+   * Token ids of a prompt, checked. In Node a long text is encoded on a thread of its own, so that this one goes on.
+   * Rejects with TokenizerError, EmptyPromptError, TokenIdError, or the signal's reason.
+   *
+   * @example
+   * ```ts
+   * const tokenIds = await llm.encode(await readFile('book.txt', 'utf8'), { signal: AbortSignal.timeout(10_000) });
+   * ```
+   */
+  async encode(prompt: Prompt, { addSpecialTokens = true, signal }: PromptOptions = {}): Promise<readonly number[]> {
+    if (typeof prompt !== 'string') return this.tokenize(prompt);
+    this.#requireTokenizer('A text prompt');
+    const input = { text: prompt, addSpecialTokens };
+    const job = { type: 'encode', input, maxCharacters: Number.POSITIVE_INFINITY } as const;
+    return this.tokenize([...(await this.texts.runUnlessShort(job, { signal }))]);
+  }
+
+  /** The same at once, on this thread, which a long text holds. @throws TokenizerError, EmptyPromptError, TokenIdError */
   tokenize(prompt: Prompt, options: EncodeOptions = {}): readonly number[] {
     const tokenIds =
       typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : [...prompt];
     if (tokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
-    for (const id of tokenIds) this.#checkTokenId(id);
+    for (const id of tokenIds) this.assertTokenId(id);
     return tokenIds;
+  }
+
+  /** @throws TokenIdError where the model has no such token. */
+  assertTokenId(id: number): void {
+    const { vocabSize } = this.config;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+    throw new TokenIdError(`Token id ${id} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
   }
 
   /** Whether the model can chat. */
@@ -200,13 +234,7 @@ export class LLM {
 
   /** A conversation as the text that the model was trained on. @throws ChatTemplateError */
   renderChat(messages: readonly ChatMessage[], options: Pick<ChatTemplateOptions, 'addGenerationPrompt'> = {}): string {
-    if (!this.#chatTemplate) {
-      throw new ChatTemplateError(
-        `'${this.folder}' has no chat template.`,
-        'Use generate() with a text prompt instead.',
-      );
-    }
-    return this.#chatTemplate.render(messages, {
+    return this.#requireChatTemplate().render(messages, {
       ...options,
       bosToken: this.tokenizer?.bosToken,
       eosToken: this.tokenizer?.eosToken,
@@ -215,7 +243,7 @@ export class LLM {
 
   /** Frees the model. Running generations end with DisposedError; so does every later call. */
   async dispose(): Promise<void> {
-    await this.engine.dispose();
+    await Promise.all([this.engine.dispose(), this.texts.dispose()]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -241,7 +269,7 @@ export class LLM {
     return {
       engine: this.engine,
       identity: () => this.#getIdentity(),
-      tokenize: (prompt, options) => this.tokenize(prompt, options),
+      encode: (prompt, options) => this.encode(prompt, options),
       resolve: (options) => this.resolveSamplingParams(options),
     };
   }
@@ -259,10 +287,9 @@ export class LLM {
     if (this.engine.closed) throw this.engine.closed;
   }
 
-  #checkTokenId(id: number): void {
-    const { vocabSize } = this.config;
-    if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
-    throw new TokenIdError(`Token id ${id} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
+  #requireChatTemplate(): ChatTemplate {
+    if (this.#chatTemplate) return this.#chatTemplate;
+    throw new ChatTemplateError(`'${this.folder}' has no chat template.`, 'Use generate() with a text prompt instead.');
   }
 
   #requireTokenizer(what: string): TextTokenizer {

@@ -1,6 +1,6 @@
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { HubOptions } from '../checkpoint/hub-options.ts';
-import { isUrl, type ModelFiles, openModelFiles } from '../checkpoint/model-files.ts';
+import { isUrl, openModelFiles } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
@@ -9,8 +9,10 @@ import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { DTypeChoice } from '../tensor/dtype.ts';
-import { ChatTemplate } from '../text/chat-template.ts';
-import { TextTokenizer } from '../text/tokenizer.ts';
+import type { ChatTemplate } from '../text/chat-template.ts';
+import { openText } from '../text/text-source.ts';
+import { TextThreads } from '../text/text-threads.ts';
+import type { TextTokenizer } from '../text/tokenizer.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { checkDevice, type Device, weightStorage } from './devices.ts';
 import { endOfTextIds } from './end-of-text.ts';
@@ -63,6 +65,7 @@ export interface LoadedModel {
   readonly config: ModelConfig;
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
+  readonly texts: TextThreads;
   readonly context: EngineContext;
   /** What tells it from others. Rejects with ModelChangedError where that is not known and the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;
@@ -113,9 +116,16 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   try {
     await refuseQuantized(checkpoint);
     const { config } = defineModel(checkpoint.config, checkpoint.names());
-    const tokenizer = await TextTokenizer.fromFiles(files, config.vocabSize);
-    tokenizer?.assertFits(config.vocabSize);
-    const chatTemplate = await chatTemplateOf(files, options.chatTemplate);
+    const { vocabSize } = config;
+    const {
+      tokenizer,
+      chatTemplate,
+      source: textSource,
+    } = await openText(files, {
+      vocabSize,
+      chatTemplate: options.chatTemplate,
+    });
+    tokenizer?.assertFits(vocabSize);
     const generationConfig = checkpoint.generationConfig ?? {};
     const eosTokenIds = endOfTextIds({ config, json: checkpoint.config, generationConfig, tokenizer });
     const samplingDefaults = readSamplingDefaults(generationConfig);
@@ -151,12 +161,13 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       config,
       tokenizer,
       chatTemplate,
+      texts: new TextThreads({ tokenizer, chatTemplate }, textSource),
       context: {
         executor,
         reloadExecutor: options.recover ? reloadExecutor : undefined,
         tokenizer,
         eosTokenIds,
-        vocabSize: config.vocabSize,
+        vocabSize,
         maxNumSeqs,
         maxNumBatchedTokens,
         maxModelLen,
@@ -174,12 +185,6 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   } finally {
     await checkpoint.close();
   }
-}
-
-/** The template that was asked for, else the model's own. */
-async function chatTemplateOf(files: ModelFiles, asked: string | null | undefined): Promise<ChatTemplate | undefined> {
-  if (asked === null) return undefined;
-  return asked === undefined ? ChatTemplate.fromFiles(files) : new ChatTemplate(asked);
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */

@@ -15,7 +15,10 @@ export interface SessionHost {
   readonly engine: AsyncLLMEngine;
   readonly identity: () => Promise<ModelIdentity>;
   /** Token ids of what is added, checked; special tokens go in front of a first text only. */
-  tokenize(prompt: Prompt, options: { readonly addSpecialTokens: boolean }): readonly number[];
+  encode(
+    prompt: Prompt,
+    options: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
+  ): Promise<readonly number[]>;
   resolve(options: GenerateOptions): SamplingParams;
 }
 
@@ -69,7 +72,7 @@ export class Session {
   /** Adds text or tokens and processes them, without generating anything. */
   async append(prompt: Prompt, options: Pick<GenerateOptions, 'signal' | 'priority'> = {}): Promise<void> {
     const given = detachedPrompt(prompt);
-    await this.#exclusively(async () => this.#process(this.#with(given), options));
+    await this.#exclusively(async () => this.#process(await this.#with(given, options.signal), options));
   }
 
   /**
@@ -149,7 +152,7 @@ export class Session {
       }
       const params = this.#host.resolve(options);
       if (params.n !== 1) throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer: fork it for others.');
-      const promptTokenIds = prompt === undefined ? this.#position.tokenIds : this.#with(prompt);
+      const promptTokenIds = prompt === undefined ? this.#position.tokenIds : await this.#with(prompt, options.signal);
       const generated: number[] = [];
       const turn = this.#request({ promptTokenIds, params, priority: options.priority }, options.signal);
       let hasFailed = false;
@@ -173,9 +176,10 @@ export class Session {
     }
   }
 
-  #with(prompt: Prompt): readonly number[] {
+  async #with(prompt: Prompt, signal: AbortSignal | undefined): Promise<readonly number[]> {
     const { tokenIds } = this.#position;
-    const added = this.#host.tokenize(prompt, { addSpecialTokens: tokenIds.length === 0 });
+    const added = await this.#host.encode(prompt, { addSpecialTokens: tokenIds.length === 0, signal });
+    if (this.#isDisposed) throw disposed();
     return [...tokenIds, ...added];
   }
 

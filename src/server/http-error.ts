@@ -7,6 +7,7 @@ import {
   QueueFullError,
   SamplingParamsError,
   ShutdownError,
+  TextLimitError,
   TokenIdError,
   TokenizerError,
 } from '../errors.ts';
@@ -69,7 +70,7 @@ export function badRequest(message: string, param?: string, code?: string): Http
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof SamplingParamsError) return samplingError(error);
-  if (error instanceof TokenIdError || error instanceof EmptyPromptError) {
+  if (error instanceof TokenIdError || error instanceof EmptyPromptError || error instanceof TextLimitError) {
     return new HttpError(400, error.message, { code: error.code, cause: error });
   }
   if (error instanceof ContextLengthError) {

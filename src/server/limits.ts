@@ -15,6 +15,11 @@ export interface RequestLimits {
   readonly maxAnswerBytes: number;
   /** The same of all requests together; further ones get 429. Default: 512 MiB. */
   readonly maxPendingBytes: number;
+  /**
+   * Seconds in which a short text must have become tokens, or a conversation a text; long ones have 60 microseconds more
+   * for each character. Default: 5.
+   */
+  readonly maxTextSeconds: number;
 }
 
 export const DEFAULT_LIMITS: RequestLimits = {
@@ -24,6 +29,7 @@ export const DEFAULT_LIMITS: RequestLimits = {
   maxListLength: 256,
   maxAnswerBytes: 128 * 2 ** 20,
   maxPendingBytes: 512 * 2 ** 20,
+  maxTextSeconds: 5,
 };
 
 /** What decides which request goes first: when it came, or its `priority`. As vLLM names them. */

@@ -53,6 +53,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     void listener(incoming, outgoing);
   });
   await listen(server, port, host);
+  llm.texts.warmUp();
   let ended: Promise<void> | undefined;
   const cutting = new AbortController();
   return { url: urlOf(server), server, shutdown };

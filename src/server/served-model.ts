@@ -1,7 +1,8 @@
 import type { LLM } from '../engine/llm.ts';
 import type { SamplingParams } from '../engine/sampling-params.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
-import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { TextInput, TextJob, TextResults } from '../text/text-job.ts';
+import { sizeOf } from '../text/text-threads.ts';
 import { AnswerMemory } from './answer-memory.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import type { RequestLimits, SchedulingPolicy } from './limits.ts';
@@ -27,7 +28,8 @@ export class ServedModel {
   readonly memory: AnswerMemory;
   /** Seconds since 1970 when serving began. */
   readonly created = Math.floor(Date.now() / 1000);
-  readonly #chatTemplate: ChatTemplate | undefined;
+  readonly #chatTemplate: string | undefined;
+  readonly #chatTemplateKind: TemplateKind | undefined;
   readonly #schedulingPolicy: SchedulingPolicy;
 
   /** @throws ChatTemplateError when the template is not valid. */
@@ -36,7 +38,8 @@ export class ServedModel {
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
     this.memory = new AnswerMemory(this.limits);
-    this.#chatTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
+    this.#chatTemplate = chatTemplate;
+    this.#chatTemplateKind = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate).kind;
     this.#schedulingPolicy = schedulingPolicy;
   }
 
@@ -51,12 +54,12 @@ export class ServedModel {
 
   /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it takes none. */
   get chatTemplateKind(): TemplateKind | undefined {
-    return this.#chatTemplate?.kind ?? this.llm.chatTemplateKind;
+    return this.#chatTemplateKind ?? this.llm.chatTemplateKind;
   }
 
   /** @throws HttpError 400 */
-  get tokenizer(): TextTokenizer {
-    if (this.llm.tokenizer) return this.llm.tokenizer;
+  assertTokenizer(): void {
+    if (this.llm.tokenizer) return;
     throw badRequest('This model has no tokenizer: send token ids.', 'prompt', 'tokenizer');
   }
 
@@ -83,21 +86,51 @@ export class ServedModel {
     throw badRequest(`There are ${count} prompts; this server takes ${maxAnswers}.`, 'prompt', 'too_many');
   }
 
-  /** @throws HttpError 400, TokenIdError, EmptyPromptError */
-  encode(prompt: string | readonly number[], addSpecialTokens = true): readonly number[] {
-    return this.llm.tokenize(typeof prompt === 'string' ? this.encodeText(prompt, addSpecialTokens) : prompt);
+  /** Rejects with HttpError 400, TokenIdError, EmptyPromptError, TextLimitError, or the signal's reason. */
+  async encode(
+    prompt: string | ArrayLike<number>,
+    addSpecialTokens: boolean,
+    signal: AbortSignal,
+  ): Promise<readonly number[]> {
+    if (typeof prompt !== 'string') return this.#promptOf(prompt);
+    return this.#promptOf(await this.#run(this.#encoding(this.textInput(prompt, addSpecialTokens)), signal));
   }
 
-  /** As many tokens as there are, none included. @throws HttpError 400 */
-  encodeText(text: string, addSpecialTokens: boolean): readonly number[] {
-    this.#assertShortText(text);
-    return this.tokenizer.encode(text, { addSpecialTokens });
+  /** A conversation as the model was trained on it. Rejects as `encode` does, and with ChatTemplateError. */
+  async encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<readonly number[]> {
+    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages)), signal));
   }
 
-  /** A conversation as the model was trained on it. @throws HttpError 400, ChatTemplateError, EmptyPromptError */
-  encodeChat(messages: readonly ChatMessage[], addGenerationPrompt = true): readonly number[] {
-    // The template writes the special tokens itself.
-    return this.encode(this.#render(messages, addGenerationPrompt), false);
+  /** Token ids of a text or conversation as JSON, and with `tokenTexts` their texts. Rejects as `encode` does. */
+  async list(input: TextInput, tokenTexts: boolean, signal: AbortSignal): Promise<TextResults['list']> {
+    return this.#run({ type: 'list', input, maxCharacters: this.#maxCharacters, tokenTexts }, signal);
+  }
+
+  /** The text of token ids as JSON, special tokens included. Rejects as `encode` does. */
+  async decodeAll(tokenIds: ArrayLike<number>, signal: AbortSignal): Promise<TextResults['decode']> {
+    this.assertTokenizer();
+    for (let i = 0; i < tokenIds.length; i++) this.llm.assertTokenId(tokenIds[i]);
+    return this.#run({ type: 'decode', ids: Float64Array.from(tokenIds) }, signal);
+  }
+
+  /** @throws HttpError 400 */
+  textInput(text: string, addSpecialTokens: boolean): TextInput {
+    this.assertTokenizer();
+    const most = this.#maxCharacters;
+    if (text.length <= most) return { text, addSpecialTokens };
+    const message = `The text has ${text.length} characters; this server takes ${most}.`;
+    throw badRequest(message, undefined, 'context_length_exceeded');
+  }
+
+  /** @throws HttpError 400 */
+  chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
+    this.assertTokenizer();
+    if (this.hasChatTemplate) return { messages, template: this.#chatTemplate, options: { addGenerationPrompt } };
+    throw badRequest(
+      `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
+      'messages',
+      'chat_template',
+    );
   }
 
   /** The text of token ids, special tokens included. */
@@ -130,33 +163,36 @@ export class ServedModel {
     }
   }
 
-  #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
-    const { tokenizer } = this;
-    if (this.#chatTemplate) {
-      const { bosToken, eosToken } = tokenizer;
-      return this.#chatTemplate.render(messages, { bosToken, eosToken, addGenerationPrompt });
-    }
-    if (!this.llm.hasChatTemplate) {
-      throw badRequest(
-        `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
-        'messages',
-        'chat_template',
-      );
-    }
-    return this.llm.renderChat(messages, { addGenerationPrompt });
+  /** Always on a thread for texts, however short: a template or an expression may run without end. */
+  async #run<T extends TextJob['type']>(
+    job: Extract<TextJob, { type: T }>,
+    signal: AbortSignal,
+  ): Promise<TextResults[T]> {
+    const milliseconds = this.limits.maxTextSeconds * 1000 + sizeOf(job) * MILLISECONDS_PER_CHARACTER;
+    return this.llm.texts.run(job, { milliseconds, signal });
   }
 
-  /** Encoding holds the thread, some milliseconds per thousand characters at worst, so it has a bound of its own. */
-  #assertShortText(text: string): void {
-    const most = this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
-    if (text.length <= most) return;
-    const message = `The text has ${text.length} characters; this server takes ${most}.`;
-    throw badRequest(message, undefined, 'context_length_exceeded');
+  #encoding(input: TextInput): Extract<TextJob, { type: 'encode' }> {
+    return { type: 'encode', input, maxCharacters: this.#maxCharacters };
+  }
+
+  /** Checked for its length before for each of its ids. */
+  #promptOf(tokenIds: ArrayLike<number>): readonly number[] {
+    if (tokenIds.length > this.limits.maxModelLen) this.answerTokens(tokenIds.length, undefined);
+    return this.llm.tokenize(Array.from(tokenIds));
+  }
+
+  /** Texts become tokens at some microseconds a character, so they have a bound of their own. */
+  get #maxCharacters(): number {
+    return this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
   }
 }
 
 /** Four times as many as prose and code have. */
 const CHARACTERS_PER_TOKEN = 16;
+
+/** Several times what the slowest text took on a slow machine. */
+const MILLISECONDS_PER_CHARACTER = 0.06;
 
 /** Of stop strings together, and of bad words: each token's text is compared with them. */
 const MAX_LIST_CHARACTERS = 16_384;

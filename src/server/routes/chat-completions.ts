@@ -34,7 +34,7 @@ export function chatCompletions(model: ServedModel) {
     // As a completion, 0 would look at the prompt only; a message without tokens is none.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
-    const prompt = model.encodeChat(plainMessages(body.messages));
+    const prompt = await model.encodeChat(plainMessages(body.messages), c.req.raw.signal);
     const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     return answer(c, model, request, new ChatWriter(model, body, prompt));

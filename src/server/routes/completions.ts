@@ -32,9 +32,9 @@ export function completions(model: ServedModel) {
     model.assertFewPrompts(sources.length);
     const prompts: (readonly number[])[] = [];
     for (const source of sources) {
-      // Others have a turn between two texts: long ones take long.
+      // Others have a turn between two prompts: those of token ids are checked here.
       if (prompts.length > 0) await yieldToEventLoop();
-      prompts.push(model.encode(source, body.add_special_tokens));
+      prompts.push(await model.encode(source, body.add_special_tokens ?? true, c.req.raw.signal));
     }
     const options = { ...samplingOptions(body), logprobs: body.logprobs };
     const promptLogprobs = body.echo ? body.logprobs : undefined;

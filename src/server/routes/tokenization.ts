@@ -1,6 +1,4 @@
 import type { Context } from 'hono';
-import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
-import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { badRequest } from '../http-error.ts';
 import { readJsonBody } from '../json-body.ts';
 import type { ServedModel } from '../served-model.ts';
@@ -20,16 +18,13 @@ export function tokenize(model: ServedModel) {
     if ((prompt === undefined) === (messages === undefined)) {
       throw badRequest("Give either 'prompt' or 'messages'.", 'prompt', 'invalid_value');
     }
-    const tokens =
+    const input =
       messages === undefined
-        ? model.encodeText(prompt ?? '', options.add_special_tokens ?? true)
-        : model.encodeChat(plainMessages(messages), options.add_generation_prompt);
-    return c.json({
-      count: tokens.length,
-      max_model_len: model.limits.maxModelLen,
-      tokens,
-      token_strs: options.return_token_strs ? tokenStrs(model.tokenizer, tokens, prompt) : null,
-    });
+        ? model.textInput(prompt ?? '', options.add_special_tokens ?? true)
+        : model.chatInput(plainMessages(messages), options.add_generation_prompt);
+    const { count, ids, tokenTexts } = await model.list(input, options.return_token_strs ?? false, c.req.raw.signal);
+    const head = `{"count":${count},"max_model_len":${model.limits.maxModelLen},"tokens":`;
+    return json(c, [head, ids, ',"token_strs":', tokenTexts ?? 'null', '}']);
   };
 }
 
@@ -38,17 +33,12 @@ export function detokenize(model: ServedModel) {
   return async (c: Context): Promise<Response> => {
     const { model: name, tokens } = await readJsonBody(c, detokenizeRequest, model.limits.maxBodyBytes);
     model.assertName(name);
-    const { tokenizer } = model;
-    if (tokens.length > 0) model.llm.tokenize(tokens);
-    return c.json({ prompt: tokenizer.decode(tokens, { skipSpecialTokens: false }) });
+    return json(c, ['{"prompt":', await model.decodeAll(tokens, c.req.raw.signal), '}']);
   };
 }
 
-/** Each token as it is written in the text; together they are the text. A conversation's text has all its special tokens. */
-function tokenStrs(tokenizer: TextTokenizer, tokens: readonly number[], text: string | undefined): string[] {
-  const texts = new TokenTexts(tokenizer, { skipSpecialTokens: false });
-  return tokens.map((id, i) => {
-    const isShown = text === undefined || isShownIn(text, texts.offset, id, tokenizer);
-    return texts.next({ id, isShown, isLast: i === tokens.length - 1 }).token;
-  });
+/** An answer of which the large parts were written as JSON elsewhere: doing so here would keep all others waiting. */
+async function json(c: Context, parts: readonly (string | Uint8Array<ArrayBuffer>)[]): Promise<Response> {
+  const body = await new Blob([...parts]).arrayBuffer();
+  return c.body(body, 200, { 'content-type': 'application/json' });
 }

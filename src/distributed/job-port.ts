@@ -1,0 +1,30 @@
+import type { TransferListItem } from 'node:worker_threads';
+import type { JobMessage } from './job-thread.ts';
+import { serializeError } from './serialized-error.ts';
+
+/** What came of a job, and what of it is moved, not copied. */
+export interface JobAnswer<Result> {
+  readonly result: Result;
+  readonly transfer?: readonly TransferListItem[] | undefined;
+}
+
+/** Inside a worker thread: does the jobs that a `JobThread` sends, once `ready` is there. */
+export function answerJobs<Job, Result>(ready: Promise<(job: Job) => JobAnswer<Result>>): void {
+  const parentPort = process.getBuiltinModule('node:worker_threads').parentPort;
+  const post = (message: JobMessage<Result>, transfer: readonly TransferListItem[] = []) =>
+    parentPort?.postMessage(message, [...transfer]);
+  ready.then(
+    (answer) => {
+      parentPort?.on('message', (job: Job) => {
+        try {
+          const { result, transfer } = answer(job);
+          post({ type: 'result', result }, transfer);
+        } catch (error) {
+          post({ type: 'error', error: serializeError(error) });
+        }
+      });
+      post({ type: 'ready' });
+    },
+    (error: unknown) => post({ type: 'error', error: serializeError(error) }),
+  );
+}

@@ -1,0 +1,214 @@
+import type { TransferListItem, Worker } from 'node:worker_threads';
+import { DisposedError, Mamba2Error, QueueFullError } from '../errors.ts';
+import { reviveError, type SerializedError } from './serialized-error.ts';
+
+/** From a thread: it can take jobs; or what came of the one that it has. */
+export type JobMessage<Result> =
+  | { readonly type: 'ready' }
+  | { readonly type: 'result'; readonly result: Result }
+  | { readonly type: 'error'; readonly error: SerializedError };
+
+/** What a job may take. */
+export interface JobOptions {
+  /** Time of the thread after which it is ended, with this job and no other. Default: no limit. */
+  readonly milliseconds?: number | undefined;
+  /** What the job holds of memory while it waits, in a unit of the caller's. Default: 0. */
+  readonly weight?: number | undefined;
+  /** Moved to the thread, not copied. */
+  readonly transfer?: readonly TransferListItem[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface JobThreadOptions {
+  /** What messages call it. */
+  readonly name: string;
+  readonly startWorker: () => Worker;
+  /** Of jobs that wait; one more is refused. */
+  readonly maxWaitingWeight: number;
+  /** Without a job for so long, the thread is ended; the next job starts it again. Default: it stays. */
+  readonly idleMilliseconds?: number | undefined;
+}
+
+/** Why a job came to no end: its thread was ended, or ended by itself. */
+export class JobEndedError extends Mamba2Error {
+  readonly code = 'job_ended';
+  /** `start`: the thread could not even be started. */
+  readonly why: 'time' | 'memory' | 'start' | 'failure';
+
+  constructor(why: JobEndedError['why'], problem: string, options?: { cause?: unknown }) {
+    super(problem, '', options);
+    this.why = why;
+  }
+}
+
+interface Waiting<Job, Result> {
+  readonly job: Job;
+  readonly options: JobOptions;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/**
+ * A worker thread of Node that does one job at a time, in the order in which they came. It is started with the first job,
+ * and again after it was ended because a job took too long or too much. It does not keep the program running.
+ */
+export class JobThread<Job, Result> {
+  readonly #options: JobThreadOptions;
+  readonly #waiting: Waiting<Job, Result>[] = [];
+  #waitingWeight = 0;
+  #current: Waiting<Job, Result> | undefined;
+  #worker: Worker | undefined;
+  #isReady = false;
+  #timer: NodeJS.Timeout | undefined;
+  #isDisposed = false;
+
+  constructor(options: JobThreadOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Rejects with the thread's error; JobEndedError; QueueFullError; DisposedError; the signal's reason. What an aborted job
+   * began is finished, within its time, unless that has no limit.
+   */
+  async run(job: Job, options: JobOptions = {}): Promise<Result> {
+    const { signal, weight = 0 } = options;
+    signal?.throwIfAborted();
+    if (this.#isDisposed) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    if (this.#waiting.length > 0 && this.#waitingWeight + weight > this.#options.maxWaitingWeight) {
+      throw new QueueFullError(`${this.#options.name} has as much before it as it may.`, 'Try again later.');
+    }
+    let abort: (() => void) | undefined;
+    try {
+      return await new Promise<Result>((resolve, reject) => {
+        const waiting = { job, options, resolve, reject };
+        abort = () => this.#abort(waiting);
+        signal?.addEventListener('abort', abort, { once: true });
+        this.#waiting.push(waiting);
+        this.#waitingWeight += weight;
+        this.#next();
+      });
+    } finally {
+      if (abort) signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Starts the thread before there is a job. */
+  warmUp(): void {
+    if (!this.#isDisposed) this.#worker ??= this.#start();
+    if (!this.#current) this.#worker?.unref();
+  }
+
+  /** Ends the thread. Unfinished jobs reject with DisposedError. */
+  async dispose(): Promise<void> {
+    this.#isDisposed = true;
+    const error = new DisposedError('The model was disposed of.', 'Load it again.');
+    const unfinished = [this.#current, ...this.#waiting.splice(0)];
+    this.#current = undefined;
+    for (const waiting of unfinished) waiting?.reject(error);
+    await this.#stop();
+  }
+
+  #next(): void {
+    if (this.#current || this.#isDisposed) return;
+    clearTimeout(this.#timer);
+    this.#current = this.#waiting.shift();
+    if (!this.#current) {
+      this.#rest();
+      return;
+    }
+    this.#waitingWeight -= this.#current.options.weight ?? 0;
+    this.#worker ??= this.#start();
+    this.#worker.ref();
+    if (this.#isReady) this.#post(this.#worker, this.#current);
+  }
+
+  #rest(): void {
+    this.#worker?.unref();
+    const { idleMilliseconds } = this.#options;
+    if (this.#worker && idleMilliseconds !== undefined) {
+      this.#timer = setTimeout(() => void this.#stop(), idleMilliseconds);
+      this.#timer.unref();
+    }
+  }
+
+  #post(worker: Worker, { job, options, reject }: Waiting<Job, Result>): void {
+    try {
+      worker.postMessage(job, [...(options.transfer ?? [])]);
+    } catch (error) {
+      // What can't be copied, such as a function.
+      this.#finish(() => reject(error));
+      return;
+    }
+    const { milliseconds = Number.POSITIVE_INFINITY } = options;
+    if (milliseconds === Number.POSITIVE_INFINITY) return;
+    const seconds = (milliseconds / 1000).toFixed(1);
+    const late = () => this.#fail(new JobEndedError('time', `${this.#options.name} had ${seconds} s for it`));
+    this.#timer = setTimeout(late, milliseconds);
+  }
+
+  #start(): Worker {
+    const worker = this.#options.startWorker();
+    const { name } = this.#options;
+    worker.on('message', (message: JobMessage<Result>) => {
+      if (worker !== this.#worker) return;
+      if (message.type === 'ready') {
+        this.#isReady = true;
+        if (this.#current) this.#post(worker, this.#current);
+        return;
+      }
+      const current = this.#current;
+      if (!this.#isReady && message.type === 'error') {
+        return this.#fail(new JobEndedError('start', `${name} can't be started: ${message.error.message}`));
+      }
+      this.#finish(() => {
+        if (message.type === 'result') current?.resolve(message.result);
+        else current?.reject(reviveError(message.error, name));
+      });
+    });
+    const failed = (problem: string, cause: unknown) => {
+      if (worker !== this.#worker) return;
+      const isMemory = cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY';
+      const why = isMemory ? 'memory' : this.#isReady ? 'failure' : 'start';
+      this.#fail(new JobEndedError(why, `${name} ${problem}`, { cause }));
+    };
+    worker.on('messageerror', (error) => failed(`sent what can't be read: ${error.message}`, error));
+    worker.on('error', (error) => failed(`failed: ${error instanceof Error ? error.message : error}`, error));
+    worker.on('exit', (code) => failed(`exited with code ${code}`, undefined));
+    return worker;
+  }
+
+  #finish(settle: () => void): void {
+    clearTimeout(this.#timer);
+    this.#current = undefined;
+    settle();
+    this.#next();
+  }
+
+  /** The thread is gone, or has to go. */
+  #fail(error: JobEndedError): void {
+    const current = this.#current;
+    void this.#stop();
+    this.#finish(() => current?.reject(error));
+  }
+
+  #abort(waiting: Waiting<Job, Result>): void {
+    const { options, reject } = waiting;
+    reject(options.signal?.reason);
+    const place = this.#waiting.indexOf(waiting);
+    if (place >= 0) {
+      this.#waiting.splice(place, 1);
+      this.#waitingWeight -= options.weight ?? 0;
+    } else if (waiting === this.#current && options.milliseconds === undefined) {
+      void this.#stop();
+      this.#finish(() => {});
+    }
+  }
+
+  async #stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#isReady = false;
+    await worker?.terminate();
+  }
+}

@@ -1,0 +1,127 @@
+import type { ByteSource } from '../checkpoint/byte-source.ts';
+import type { ModelFiles } from '../checkpoint/model-files.ts';
+import { ChatTemplate } from './chat-template.ts';
+import { TextTokenizer } from './tokenizer.ts';
+
+/** What a tokenizer and a chat template are made of: plain data, so that another thread can make the same ones. */
+export interface TextSource {
+  readonly location: string;
+  /** Contents of the files that were looked for, in memory that threads share; undefined where there is none. */
+  readonly files: ReadonlyMap<string, Uint8Array | undefined>;
+  readonly options: TextOptions;
+}
+
+/** What the files alone do not say. */
+export interface TextOptions {
+  /** Rows of the model's embedding. */
+  readonly vocabSize?: number | undefined;
+  /** Jinja source in place of the model's own; null: none. */
+  readonly chatTemplate?: string | null | undefined;
+}
+
+/** How a model reads and writes text. */
+export interface TextParts {
+  /** Absent where there is no tokenizer.json. */
+  readonly tokenizer: TextTokenizer | undefined;
+  readonly chatTemplate: ChatTemplate | undefined;
+}
+
+/**
+ * The tokenizer and the chat template of a model, and what they were made of: files may be replaced later, and two threads
+ * must not read different ones. Rejects with JsonFileError, TokenizerError or ChatTemplateError where they are malformed.
+ */
+export async function openText(
+  files: ModelFiles,
+  options: TextOptions = {},
+): Promise<TextParts & { readonly source: TextSource }> {
+  const kept = new KeptFiles(files);
+  const parts = await makeText(kept, options);
+  return { ...parts, source: { location: files.location, files: kept.contents, options } };
+}
+
+/** The same in another thread. */
+export async function textFrom({ location, files, options }: TextSource): Promise<TextParts> {
+  return makeText(new FilesInMemory(location, files), options);
+}
+
+async function makeText(files: ModelFiles, { vocabSize, chatTemplate: asked }: TextOptions): Promise<TextParts> {
+  const tokenizer = await TextTokenizer.fromFiles(files, vocabSize);
+  if (asked === null) return { tokenizer, chatTemplate: undefined };
+  return {
+    tokenizer,
+    chatTemplate: asked === undefined ? await ChatTemplate.fromFiles(files) : new ChatTemplate(asked),
+  };
+}
+
+/** Files whose texts are kept as they are read. */
+class KeptFiles implements ModelFiles {
+  readonly contents = new Map<string, Uint8Array | undefined>();
+  readonly #files: ModelFiles;
+
+  constructor(files: ModelFiles) {
+    this.#files = files;
+  }
+
+  get location(): string {
+    return this.#files.location;
+  }
+
+  nameOf(file: string): string {
+    return this.#files.nameOf(file);
+  }
+
+  async readText(file: string): Promise<string | undefined> {
+    const text = await this.#files.readText(file);
+    this.contents.set(file, text === undefined ? undefined : sharedBytes(text));
+    return text;
+  }
+
+  async open(file: string): Promise<ByteSource | undefined> {
+    return this.#files.open(file);
+  }
+
+  async list(): Promise<readonly string[]> {
+    return this.#files.list();
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** Texts that another thread has read. */
+class FilesInMemory implements ModelFiles {
+  readonly location: string;
+  readonly #contents: TextSource['files'];
+
+  constructor(location: string, contents: TextSource['files']) {
+    this.location = location;
+    this.#contents = contents;
+  }
+
+  nameOf(file: string): string {
+    return `${this.location}/${file}`;
+  }
+
+  async readText(file: string): Promise<string | undefined> {
+    const bytes = this.#contents.get(file);
+    // A decoder takes no shared memory.
+    return bytes && new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.slice());
+  }
+
+  async open(): Promise<ByteSource | undefined> {
+    return undefined;
+  }
+
+  async list(): Promise<readonly string[]> {
+    return [...this.#contents.keys()];
+  }
+
+  async close(): Promise<void> {}
+}
+
+function sharedBytes(text: string): Uint8Array {
+  const bytes = new TextEncoder().encode(text);
+  if (typeof SharedArrayBuffer === 'undefined') return bytes;
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  shared.set(bytes);
+  return shared;
+}

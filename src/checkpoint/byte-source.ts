@@ -7,6 +7,8 @@ export interface ByteSource {
   readonly name: string;
   /** Bytes in total. */
   readonly size: number;
+  /** Whether going back costs reading from the start again. Default: false. */
+  readonly isSequential?: boolean;
   /** Of what must be fetched for every read: what its server says that tells this content from another. */
   readonly version?: FileVersion | undefined;
   /**

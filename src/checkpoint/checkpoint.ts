@@ -93,6 +93,16 @@ export class Checkpoint {
     return this.#entry(name).shard.readFloat32(name, range, scratch);
   }
 
+  /** A tensor, or rows of its first dimension, as it is stored. Errors are those of SafetensorsFile.readBytes. */
+  async readBytes(name: string, range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#entry(name).shard.readBytes(name, range);
+  }
+
+  /** Whether going back in the file of this tensor costs reading it from the start again. */
+  isSequential(name: string): boolean {
+    return this.#entry(name).shard.isSequential;
+  }
+
   /** Closes the files. Reads reject with DisposedError afterwards; names and shapes stay. */
   async close(): Promise<void> {
     await this.files.close();

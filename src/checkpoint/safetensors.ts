@@ -111,10 +111,19 @@ export class SafetensorsFile {
    * @param scratch for reading many blocks: the result may lie in it.
    */
   async readFloat32(name: string, range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
-    const tensor = this.tensors.get(name);
-    if (tensor === undefined) throw new MissingTensorError(`${this.name} has no tensor '${name}'.`);
-    const { dtype, shape, begin, end } = tensor;
+    const { dtype } = this.#tensor(name);
     if (!isFloatDType(dtype)) throw unreadableDType(this.name, name, dtype);
+    const bytes = await this.readBytes(name, range, scratch?.bytes);
+    return TO_FLOAT32[dtype](bytes, (count) => scratch?.floats(count) ?? new Float32Array(count));
+  }
+
+  /**
+   * The bytes of a tensor, or of some of its rows, as they are stored. Rejects with MissingTensorError, and with
+   * ArgumentError when the rows are not in the tensor.
+   * @param scratch for reading many blocks: the result may lie in it.
+   */
+  async readBytes(name: string, range: RowRange = {}, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
+    const { shape, begin, end } = this.#tensor(name);
     const rowCount = shape.length === 0 ? 1 : shape[0];
     const firstRow = range.firstRow ?? 0;
     const rows = range.rows ?? rowCount - firstRow;
@@ -130,13 +139,22 @@ export class SafetensorsFile {
       );
     }
     const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
-    const offset = this.#dataStart + begin + firstRow * rowBytes;
-    const bytes = await this.#source.read(offset, rows * rowBytes, scratch?.bytes);
-    return TO_FLOAT32[dtype](bytes, (count) => scratch?.floats(count) ?? new Float32Array(count));
+    return this.#source.read(this.#dataStart + begin + firstRow * rowBytes, rows * rowBytes, scratch);
+  }
+
+  /** Whether going back in the file costs reading it from the start again. */
+  get isSequential(): boolean {
+    return this.#source.isSequential ?? false;
   }
 
   /** Releases the source. Reads reject afterwards. */
   async close(): Promise<void> {
     await this.#source.close();
+  }
+
+  #tensor(name: string): TensorInfo {
+    const tensor = this.tensors.get(name);
+    if (tensor === undefined) throw new MissingTensorError(`${this.name} has no tensor '${name}'.`);
+    return tensor;
   }
 }

@@ -131,6 +131,7 @@ type Reader = ReadableStreamDefaultReader<Uint8Array>;
 
 /** A file of which the server gives only the whole: one download, forwards. To go back it begins again. */
 class StreamSource extends AheadSource {
+  readonly isSequential = true;
   #stream: FileStream | undefined;
 
   constructor(

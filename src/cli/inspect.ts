@@ -43,7 +43,7 @@ export const inspect = defineCommand({
     const load = { context, batch };
     const whole = { ...report, memory: modelMemory(report, load) };
     await print(json ? `${JSON.stringify(whole, writeInfinity)}\n` : `${describe(report, load)}\n`);
-    for (const problem of report.problems) warn(problem);
+    for (const message of [...report.problems, ...report.warnings]) warn(message);
     return report.problems.length > 0 ? 1 : 0;
   },
 });

@@ -4,6 +4,7 @@ import { LLM } from '../engine/llm.ts';
 import type { LoadOptions } from '../engine/load-model.ts';
 import { parseDTypeChoice } from '../tensor/dtype.ts';
 import { adviseNode } from './node-advice.ts';
+import { warn } from './notes.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { UsageError } from './usage-error.ts';
@@ -75,6 +76,7 @@ export async function loadModel(
     tensorParallelSize,
     signal,
     onProgress,
+    onWarning: warn,
   };
   try {
     const llm = await LLM.load(source, { ...contextLimits(values), ...engineOptions, ...load });

@@ -3,15 +3,16 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ModelFiles } from '../checkpoint/model-files.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { singleProcess } from '../distributed/process-group.ts';
-import { GENERATION_CONFIG, readSamplingDefaults } from '../engine/generation-config.ts';
+import { endOfTextIds } from '../engine/end-of-text.ts';
+import { readSamplingDefaults } from '../engine/generation-config.ts';
 import { headerCheck } from '../engine/header-check.ts';
 import { matchNames } from '../engine/load-weights.ts';
+import { hasOwnHead, OWN_HEAD_WARNING } from '../engine/stored-head.ts';
 import { Mamba2Error } from '../errors.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, LayerPart, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import { readTokenIds } from '../models/token-ids.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../text/chat-template.ts';
@@ -43,6 +44,8 @@ export interface ModelReport {
   readonly chatTemplateKind: TemplateKind | null;
   /** Why the model will not load. */
   readonly problems: readonly string[];
+  /** What is wrong with it all the same. */
+  readonly warnings: readonly string[];
 }
 
 /** What a tokenizer's files say. */
@@ -56,22 +59,27 @@ export interface TokenizerReport {
 export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {
-    const definition = defineModel(checkpoint.config, checkpoint.names());
+    const problems: string[] = [];
+    await noting(problems, () => refuseQuantized(checkpoint));
+    const isQuantized = problems.length > 0;
+    const asWritten = defineModel(checkpoint.config, checkpoint.names());
+    // Of quantised weights neither values nor shapes say anything.
+    const untieHead = !isQuantized && (await hasOwnHead(asWritten, checkpoint));
+    const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
     const model = definition.create(
       new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
     );
     const table = new ParameterTable(model);
     const counts = countParameters(table);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    const problems: string[] = [];
-    await noting(problems, async () => {
-      await refuseQuantized(checkpoint);
-      matchNames(table, definition, checkpoint);
-    });
-    const tokenizer = await noting(problems, () => TextTokenizer.fromFiles(checkpoint.files));
+    if (!isQuantized) await noting(problems, () => matchNames(table, definition, checkpoint));
+    const tokenizer = await noting(problems, () =>
+      TextTokenizer.fromFiles(checkpoint.files, definition.config.vocabSize),
+    );
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
     const generationConfig = checkpoint.generationConfig ?? {};
-    await noting(problems, () => readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG));
+    const { config: json } = checkpoint;
+    await noting(problems, () => endOfTextIds({ config: definition.config, json, generationConfig, tokenizer }));
     await noting(problems, () => readSamplingDefaults(generationConfig));
     const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
     return {
@@ -87,6 +95,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       chatTemplate: template !== undefined,
       chatTemplateKind: template?.kind ?? null,
       problems,
+      warnings: untieHead ? [OWN_HEAD_WARNING] : [],
     };
   } finally {
     await checkpoint.close();

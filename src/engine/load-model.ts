@@ -24,6 +24,7 @@ import { identifyLoaded } from './loaded-identity.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { canShareMemory, isPage } from './rank-thread.ts';
 import type { SamplingDefaults } from './sampling-params.ts';
+import { hasOwnHead, OWN_HEAD_WARNING } from './stored-head.ts';
 
 /** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
 export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
@@ -55,6 +56,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly useBrowserStorage?: boolean | undefined;
   /** Jinja source in place of the model's own chat template; null: none. Default: the model's own. */
   readonly chatTemplate?: string | null | undefined;
+  /** Told of what is wrong with a model that loads all the same. Default: `console.warn`. */
+  readonly onWarning?: ((message: string) => void) | undefined;
   /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
   readonly recover?: boolean | undefined;
 }
@@ -115,7 +118,10 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const checkpoint = await Checkpoint.open(files, { signal });
   try {
     await refuseQuantized(checkpoint);
-    const { config } = defineModel(checkpoint.config, checkpoint.names());
+    const asWritten = defineModel(checkpoint.config, checkpoint.names());
+    const untieHead = await hasOwnHead(asWritten, checkpoint, signal);
+    if (untieHead) (options.onWarning ?? printWarning)(OWN_HEAD_WARNING);
+    const { config } = untieHead ? defineModel(checkpoint.config, checkpoint.names(), { untieHead }) : asWritten;
     const { vocabSize } = config;
     const {
       tokenizer,
@@ -131,7 +137,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const samplingDefaults = readSamplingDefaults(generationConfig);
     const choice = await chooseDevice(asked.device, checkpoint, config, tensorParallelSize);
     onProgress?.({ status: 'device', name: source, ...choice });
-    const rankOptions = { ...asked, device: choice.device };
+    const rankOptions = { ...asked, device: choice.device, untieHead };
     const most = choice.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
     const ranks = tensorParallelSize === 'auto' ? most : tensorParallelSize;
     const reopened = async <T>(use: (again: Checkpoint) => Promise<T>): Promise<T> => {
@@ -185,6 +191,11 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   } finally {
     await checkpoint.close();
   }
+}
+
+function printWarning(message: string): void {
+  // biome-ignore lint/suspicious/noConsole: what makes other answers than expected must not pass in silence.
+  console.warn(`mamba2: ${message}`);
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */

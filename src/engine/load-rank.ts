@@ -21,6 +21,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly device: Device;
   readonly dtype: DTypeChoice;
   readonly checkFinite: boolean;
+  /** The output head is a tensor of its own, whatever the config says. Default: false. */
+  readonly untieHead?: boolean | undefined;
   /** Of the device, where somebody compiled them for several ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }
@@ -38,7 +40,7 @@ export async function loadRank(
   options: RankOptions,
   watch: LoadWatch = {},
 ): Promise<ModelRunner> {
-  const definition = defineModel(checkpoint.config, checkpoint.names());
+  const definition = defineModel(checkpoint.config, checkpoint.names(), options);
   const weights: RankWeights = {
     autoDType: checkpointDType(checkpoint),
     check: headerCheck(definition, checkpoint),

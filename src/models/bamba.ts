@@ -106,11 +106,12 @@ export const bamba: Architecture = {
     const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
     return {
       config,
+      embeddings: `${names.embeddings}.weight`,
       create: (context, quantConfig) => {
         const layer = (i: number, prefix: string) => new BambaLayer(context, config, i, prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isSpare(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name) ? undefined : name),
     };
   },
 };

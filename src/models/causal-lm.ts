@@ -47,6 +47,8 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   /** Tokens per block of the scan. */
   readonly chunkSize: number;
+  /** Whether the output head is the embeddings' table. */
+  readonly tieWordEmbeddings: boolean;
   /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
   readonly numHeads?: number | undefined;
   /** Those that config.json names; `LLM.eosTokenIds` has all that end a text. */
@@ -56,6 +58,8 @@ export interface ModelConfig {
 /** A model that a config.json describes, before it has weights. */
 export interface ModelDefinition {
   readonly config: ModelConfig;
+  /** The model's own name of the embeddings' table. */
+  readonly embeddings: string;
   create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
   /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
   parameterName(checkpointName: string): string | undefined;

@@ -36,7 +36,6 @@ export interface DecoderLayer extends Module {
 /** What a decoder's config says beside its layers. */
 export interface DecoderConfig extends ModelConfig {
   readonly normEps: number;
-  readonly tieWordEmbeddings: boolean;
   /** Factor of the embeddings. Default: 1. */
   readonly embeddingMultiplier?: number | undefined;
   /** Factor of the logits. Default: 1. */

@@ -166,11 +166,12 @@ export const falconH1: Architecture = {
     const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
     return {
       config,
+      embeddings: `${names.embeddings}.weight`,
       create: (context, quantConfig) => {
         const layer = (_: number, prefix: string) => new FalconH1Layer(context, config, prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isSpare(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name) ? undefined : name),
     };
   },
 };

@@ -214,12 +214,13 @@ export const graniteMoeHybrid: Architecture = {
     const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.norm' };
     return {
       config,
+      embeddings: `${names.embeddings}.weight`,
       create: (context, quantConfig) => {
         const layer = (i: number, prefix: string) =>
           new GraniteLayer(context, config, config.layerTypes[i], prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
-      parameterName: (name) => (isSpare(name, config) ? undefined : name),
+      parameterName: (name) => (isSpare(name) ? undefined : name),
     };
   },
 };

@@ -123,7 +123,7 @@ export function checkedMixer(config: ConfigReader, mixer: MixerConfig): MixerCon
   return mixer;
 }
 
-/** A tensor that is stored although others say the same: a tied head, or the angles that older writers kept. */
-export function isSpare(name: string, { tieWordEmbeddings }: { readonly tieWordEmbeddings: boolean }): boolean {
-  return (name === 'lm_head.weight' && tieWordEmbeddings) || name.endsWith('.rotary_emb.inv_freq');
+/** A tensor that is stored although others say the same: the angles that older writers kept. */
+export function isSpare(name: string): boolean {
+  return name.endsWith('.rotary_emb.inv_freq');
 }

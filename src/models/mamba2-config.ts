@@ -20,7 +20,6 @@ export interface Mamba2Config extends ModelConfig {
   readonly layerNormEpsilon: number;
   readonly useRmsNorm: boolean;
   readonly timeStepLimit: readonly [number, number];
-  readonly tieWordEmbeddings: boolean;
 }
 
 const FILE = 'config.json';

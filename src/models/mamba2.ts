@@ -51,12 +51,13 @@ class Mamba2Block implements DecoderLayer {
   }
 }
 
+const NAMES = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
+
 /** A stack of mixers between an embedding and a head: transformers' `Mamba2ForCausalLM`. */
 export class Mamba2ForCausalLM extends DecoderLM {
   constructor(context: LayerContext, config: Mamba2Config, quantConfig?: QuantizationConfig) {
-    const names = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
     const layer = (_: number, prefix: string) => new Mamba2Block(context, config, prefix, quantConfig);
-    super(context, { ...config, normEps: config.layerNormEpsilon }, names, layer, quantConfig);
+    super(context, { ...config, normEps: config.layerNormEpsilon }, NAMES, layer, quantConfig);
   }
 }
 
@@ -67,13 +68,10 @@ export const mamba2: Architecture = {
     const config = readMamba2Config(json);
     return {
       config,
+      embeddings: `${NAMES.embeddings}.weight`,
       create: (context, quantConfig) => new Mamba2ForCausalLM(context, config, quantConfig),
-      parameterName: (name) => {
-        // A tied head is stored by some writers and left out by others.
-        if (name === 'lm_head.weight' && config.tieWordEmbeddings) return undefined;
-        // The original layout has the singular.
-        return name === 'backbone.embedding.weight' ? 'backbone.embeddings.weight' : name;
-      },
+      // The original layout has the singular.
+      parameterName: (name) => (name === 'backbone.embedding.weight' ? 'backbone.embeddings.weight' : name),
     };
   },
 };

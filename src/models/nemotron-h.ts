@@ -202,13 +202,14 @@ export const nemotronH: Architecture = {
     const names = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
     return {
       config,
+      embeddings: `${names.embeddings}.weight`,
       create: (context, quantConfig) => {
         const layer = (i: number, prefix: string) => new NemotronHBlock(context, config, i, prefix, quantConfig);
         return new DecoderLM(context, config, names, layer, quantConfig);
       },
       parameterName: (name) => {
         // Layers that predict several tokens ahead are for drafts.
-        if (isSpare(name, config) || name.startsWith('mtp.')) return undefined;
+        if (isSpare(name) || name.startsWith('mtp.')) return undefined;
         return name
           .replace(STACKED_EXPERTS, '$&.weight')
           .replace(/^model\./, 'backbone.')

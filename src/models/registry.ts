@@ -7,6 +7,7 @@ import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
 import { mamba2 } from './mamba2.ts';
 import { nemotronH } from './nemotron-h.ts';
 import { assertLayersStored } from './stored-layers.ts';
+import { untied, withTiedHead } from './tied-head.ts';
 import { zamba2 } from './zamba2.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2];
@@ -19,8 +20,13 @@ export function supportedArchitectures(): string[] {
 /**
  * The model that a config.json describes; found by `architectures`, or by its other fields where that is missing.
  * @param stored names of the checkpoint's tensors, where there is one.
+ * @param options.untieHead the output head is a tensor of its own, although the config ties it to the embeddings.
  */
-export function defineModel(json: JsonObject, stored: Iterable<string> = []): ModelDefinition {
+export function defineModel(
+  json: JsonObject,
+  stored: Iterable<string> = [],
+  { untieHead = false }: { readonly untieHead?: boolean | undefined } = {},
+): ModelDefinition {
   const listed = getOwn(json, 'architectures');
   const names = Array.isArray(listed) ? listed : [];
   const found =
@@ -29,9 +35,9 @@ export function defineModel(json: JsonObject, stored: Iterable<string> = []): Mo
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
   if (found) {
     const names = new Set(stored);
-    const definition = found.define(json, names);
+    const definition = found.define(untieHead ? untied(json) : json, names);
     assertLayersStored(definition.config.numHiddenLayers, names);
-    return definition;
+    return withTiedHead(definition, names);
   }
   const asked =
     names.length > 0 ? names.join(', ') : `model_type ${JSON.stringify(getOwn(json, 'model_type') ?? null)}`;

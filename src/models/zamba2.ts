@@ -172,8 +172,9 @@ class Zamba2Layer implements DecoderLayer {
   }
 }
 
+const NAMES = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
+
 function createZamba2(context: LayerContext, config: Zamba2Config, quantConfig?: QuantizationConfig): DecoderLM {
-  const names = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
   const blocks: SharedTransformer[] = [];
   const hybrids = hybridLayers(config);
   const share = (i: number, prefix: string): SharedUse | undefined => {
@@ -185,7 +186,7 @@ function createZamba2(context: LayerContext, config: Zamba2Config, quantConfig?:
     return { transformer: blocks[block], use, owns: use < config.numMemBlocks };
   };
   const layer = (i: number, prefix: string) => new Zamba2Layer(context, config, prefix, share(i, prefix), quantConfig);
-  return new DecoderLM(context, config, names, layer, quantConfig);
+  return new DecoderLM(context, config, NAMES, layer, quantConfig);
 }
 
 function hybridLayers({ layerTypes }: Zamba2Config): number[] {
@@ -213,8 +214,9 @@ export const zamba2: Architecture = {
     const config = readZamba2Config(json);
     return {
       config,
+      embeddings: `${NAMES.embeddings}.weight`,
       create: (context, quantConfig) => createZamba2(context, config, quantConfig),
-      parameterName: (name) => (isSpare(name, config) ? undefined : sharedName(config, name, stored)),
+      parameterName: (name) => (isSpare(name) ? undefined : sharedName(config, name, stored)),
     };
   },
 };

@@ -75,6 +75,7 @@ describe('inspect', () => {
       chatTemplate: true,
       chatTemplateKind: 'completion',
       problems: [],
+      warnings: [],
     });
   });
 

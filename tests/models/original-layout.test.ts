@@ -44,6 +44,7 @@ async function logitsOf(config: JsonObject, tensors: readonly NamedTensor[], ran
   await using llm = await LLM.load(await modelFolder(config, tensors), {
     device: 'reference',
     tensorParallelSize: ranks,
+    onWarning: () => {},
   });
   // Awaited here: the model is disposed of when the function returns.
   return await llm.logits(PROMPT);
@@ -73,6 +74,12 @@ describe('a model in the original layout', () => {
     expect(bits(await logitsOf(original, originalNames(tensors)))).toEqual(expected);
     expect(bits(await logitsOf(original, withTiedHead(originalNames(tensors))))).toEqual(expected);
     expect(bits(await logitsOf(huggingFace, withTiedHead(tensors)))).toEqual(expected);
+  });
+
+  it('uses a head of its own that the config does not tell of', async () => {
+    const tensors = originalNames(seededCheckpoint(configs(false).huggingFace, 5));
+    const found = bits(await logitsOf(configs(true).original, tensors));
+    expect(found).toEqual(bits(await logitsOf(configs(false).original, tensors)));
   });
 
   it('gives them with a head of its own as well', async () => {

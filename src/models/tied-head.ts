@@ -1,0 +1,23 @@
+import type { JsonObject } from '../checkpoint/json.ts';
+import type { ModelDefinition } from './causal-lm.ts';
+
+/** The output head's name, in checkpoints and in models. */
+export const HEAD = 'lm_head.weight';
+
+/** A config whose head is its own, whatever it says: either layout's key. */
+export function untied(json: JsonObject): JsonObject {
+  return { ...json, tie_word_embeddings: false, tie_embeddings: false };
+}
+
+/**
+ * The definition with what a tied table is stored as: under the embeddings' name; under the head's as well, which then says
+ * the same; or under the head's alone.
+ * @param stored names of the checkpoint's tensors.
+ */
+export function withTiedHead(definition: ModelDefinition, stored: Iterable<string>): ModelDefinition {
+  const { config, embeddings, parameterName } = definition;
+  if (!config.tieWordEmbeddings) return definition;
+  const hasEmbeddings = [...stored].some((name) => parameterName(name) === embeddings);
+  const head = hasEmbeddings ? undefined : embeddings;
+  return { ...definition, parameterName: (name) => (name === HEAD ? head : parameterName(name)) };
+}

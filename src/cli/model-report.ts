@@ -1,6 +1,6 @@
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { ModelFiles } from '../checkpoint/model-files.ts';
+import { isUrl, type ModelFiles } from '../checkpoint/model-files.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { endOfTextIds } from '../engine/end-of-text.ts';
@@ -64,7 +64,8 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     const isQuantized = problems.length > 0;
     const asWritten = defineModel(checkpoint.config, checkpoint.names());
     // Of quantised weights neither values nor shapes say anything.
-    const untieHead = !isQuantized && (await hasOwnHead(asWritten, checkpoint));
+    const untieHead =
+      !isQuantized && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
     const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
     const model = definition.create(
       new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),

@@ -119,7 +119,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   try {
     await refuseQuantized(checkpoint);
     const asWritten = defineModel(checkpoint.config, checkpoint.names());
-    const untieHead = await hasOwnHead(asWritten, checkpoint, signal);
+    const untieHead = await hasOwnHead(asWritten, checkpoint, { signal });
     if (untieHead) (options.onWarning ?? printWarning)(OWN_HEAD_WARNING);
     const { config } = untieHead ? defineModel(checkpoint.config, checkpoint.names(), { untieHead }) : asWritten;
     const { vocabSize } = config;

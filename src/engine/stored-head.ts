@@ -6,6 +6,12 @@ import { HEAD } from '../models/tied-head.ts';
 /** What is compared at once. From a URL so much is fetched with one request, and no more than that. */
 const BLOCK_BYTES = 2 ** 24;
 
+export interface ComparisonOptions {
+  /** For a look at a model far away: a table that was trained differs from its first rows on. Default: false. */
+  readonly firstBlockOnly?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What the owner of a model hears whose config is wrong about its head. */
 export const OWN_HEAD_WARNING =
   "config.json ties the output head to the embeddings, but the weights hold an 'lm_head.weight' with other values. " +
@@ -18,7 +24,7 @@ export const OWN_HEAD_WARNING =
 export async function hasOwnHead(
   definition: ModelDefinition,
   checkpoint: Checkpoint,
-  signal?: AbortSignal,
+  options: ComparisonOptions = {},
 ): Promise<boolean> {
   if (!definition.config.tieWordEmbeddings) return false;
   // In the order of the data.
@@ -26,23 +32,23 @@ export async function hasOwnHead(
     .names()
     .filter((name) => name === HEAD || definition.parameterName(name) === definition.embeddings);
   // One alone is both.
-  return tables.length === 2 && !(await areEqual(checkpoint, [tables[0], tables[1]], signal));
+  return tables.length === 2 && !(await areEqual(checkpoint, [tables[0], tables[1]], options));
 }
 
 /** Whether two tables have the same values, as far as both have rows: what one has beyond that is padding. */
 async function areEqual(
   checkpoint: Checkpoint,
   [first, second]: readonly [string, string],
-  signal: AbortSignal | undefined,
+  { firstBlockOnly = false, signal }: ComparisonOptions,
 ): Promise<boolean> {
   const [a, b] = [checkpoint.info(first), checkpoint.info(second)];
   if (a.shape.length !== 2 || b.shape.length !== 2 || a.shape[1] !== b.shape[1]) return false;
-  const end = Math.min(a.shape[0], b.shape[0]);
+  const blockRows = Math.max(1, Math.ceil(BLOCK_BYTES / (2 * a.shape[1])));
+  const end = Math.min(a.shape[0], b.shape[0], firstBlockOnly ? blockRows : Number.POSITIVE_INFINITY);
   const read = (name: string, firstRow: number) => {
     const range = { firstRow, rows: Math.min(blockRows, end - firstRow) };
     return a.dtype === b.dtype ? checkpoint.readBytes(name, range) : valueBytes(checkpoint, name, range);
   };
-  const blockRows = Math.max(1, Math.ceil(BLOCK_BYTES / (2 * a.shape[1])));
   // Where going back is dear the first table is kept until the second comes.
   const window = a.file === b.file && checkpoint.isSequential(first) ? end : blockRows;
   for (let begin = 0; begin < end; begin += window) {

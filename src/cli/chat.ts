@@ -47,7 +47,7 @@ export const chat = defineCommand({
     HELP,
     'From a pipe, every line is a message, and the answers alone go to standard output.',
     'A model that was not trained on conversations needs --chat-template completion, by which it continues what you',
-    'write; the bundled model brings such a template.',
+    "write; the bundled model brings such a template. 'mamba2 --help' lists models by size.",
   ].join(' '),
   options: {
     system: text('text', 'System prompt'),

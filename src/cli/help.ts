@@ -1,4 +1,5 @@
 import type { Command } from './command.ts';
+import { modelsBySize } from './models-by-size.ts';
 import { flagName } from './option.ts';
 import { styled } from './styled.ts';
 
@@ -26,6 +27,11 @@ export function programHelp(commands: readonly Command[]): string {
     ]),
     '',
     ...wrapped(MODELS, terminalWidth()),
+    '',
+    heading('Models by size, with --dtype int4 on two cores'),
+    ...modelsBySize()
+      .split('\n')
+      .map((line) => `  ${line}`),
   ].join('\n');
 }
 

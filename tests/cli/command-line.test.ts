@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { inFlags } from '../../src/cli/flag-names.ts';
 import { modelOptions } from '../../src/cli/model-options.ts';
+import { modelsBySize } from '../../src/cli/models-by-size.ts';
 import { nodeProblem } from '../../src/cli/node-version.ts';
 import { MAIN, runCli } from './run-cli.ts';
 
@@ -95,6 +96,17 @@ describe("flags in place of the library's names", () => {
   ])('%s', (message, said) => {
     expect(inFlags(message, modelOptions)).toBe(said);
   });
+});
+
+test('the models that help lists are those of README.md, with the same figures', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const [, ...rows] = modelsBySize().split('\n');
+  expect(rows.length).toBeGreaterThan(5);
+  for (const row of rows) {
+    const [, id, size, memory, speed] = /^(\S+).*? ([\d.]+ [MB]) +([\d.]+) GB +([\d.]+)$/.exec(row) ?? [];
+    const line = readme.split('\n').find((each) => each.startsWith(`| \`${id}\``)) ?? '';
+    expect(line.replaceAll('*', '')).toMatch(new RegExp(`\\| ${size} \\| ${memory} \\|.*\\| ${speed} / `));
+  }
 });
 
 describe('versions of Node', () => {

@@ -43,7 +43,7 @@ export type {
 } from './engine/request-output.ts';
 export type { RequestStream } from './engine/request-stream.ts';
 export type { GenerateOptions, SamplingParams } from './engine/sampling-params.ts';
-export type { Session } from './engine/session.ts';
+export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session.ts';
 export * from './errors.ts';
 export { LayerContext } from './layers/layer-context.ts';
 export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';

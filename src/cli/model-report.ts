@@ -79,13 +79,14 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     );
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
     const generationConfig = checkpoint.generationConfig ?? {};
-    const { config: json } = checkpoint;
-    await noting(problems, () => endOfTextIds({ config: definition.config, json, generationConfig, tokenizer }));
+    const { config } = definition;
+    const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
+    const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
     await noting(problems, () => readSamplingDefaults(generationConfig));
     const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
     return {
       folder: files.location,
-      config: definition.config,
+      config: { ...config, eosTokenIds },
       parameters: { total, ...counts },
       layerMap: model.layerMap,
       stateBytes: stateBytes(model),

@@ -219,7 +219,9 @@ export class LLM {
   assertTokenId(id: number): void {
     const { vocabSize } = this.config;
     if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
-    throw new TokenIdError(`Token id ${id} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
+    const text = this.tokenizer?.tokenText(id) ?? '';
+    const token = text === '' ? `Token id ${id}` : `Token id ${id}, ${JSON.stringify(text)},`;
+    throw new TokenIdError(`${token} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
   }
 
   /** Whether the model can chat. */

@@ -1,6 +1,7 @@
 import type { MlpActivation } from '../backends/feed-forward-ops.ts';
 import { ConfigReader } from '../checkpoint/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { ConfigError } from '../errors.ts';
 import type { Attention } from '../layers/attention.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import type { MambaMixer2 } from '../layers/mamba-mixer2.ts';
@@ -12,7 +13,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isSpare, readAttentionSizes, readPrefixedMixer, SIZE } from './hybrid-config.ts';
+import { isSpare, readAttentionSizes, readLayerTypes, readPrefixedMixer, SIZE } from './hybrid-config.ts';
 import { readRope } from './rope-config.ts';
 import { readTokenIds } from './token-ids.ts';
 import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
@@ -31,7 +32,6 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
   const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
   const mixer = readPrefixedMixer(config, hiddenSize);
   const attention = readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8 });
-  const isIndex = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 0;
   return {
     architecture: 'BambaForCausalLM',
     vocabSize: config.integer('vocab_size', { default: 128000, ...SIZE }),
@@ -40,7 +40,7 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
     chunkSize: mixer.chunkSize,
     mixer,
     ...attention,
-    attnLayerIndices: config.optionalList<number>('attn_layer_indices', isIndex, 'a list of layer numbers') ?? [],
+    attnLayerIndices: readAttentionLayers(config),
     attentionBias: config.boolean('attention_bias', { default: false }),
     intermediateSize: config.integer('intermediate_size', { default: 14336, ...SIZE }),
     hiddenAct: readActivation(config, 'hidden_act', 'silu'),
@@ -50,6 +50,20 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
     tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
     eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
   };
+}
+
+/** By their numbers, or by a list of all layers. */
+function readAttentionLayers(config: ConfigReader): readonly number[] {
+  const isIndex = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 0;
+  const indices = config.optionalList<number>('attn_layer_indices', isIndex, 'a list of layer numbers');
+  const types = readLayerTypes(config, ['layer_types', 'layers_block_type'], ['linear_attention', 'full_attention']);
+  const listed = types && [...types.keys()].filter((i) => types[i] === 'full_attention');
+  if (indices && listed && [...indices].sort((a, b) => a - b).join() !== listed.join()) {
+    throw new ConfigError(
+      `${config.fileName}: 'attn_layer_indices' names the layers ${indices.join(', ') || 'none'}, the list of layers ${listed.join(', ') || 'none'}.`,
+    );
+  }
+  return indices ?? listed ?? [];
 }
 
 /** Norm, mixer or attention, residual; norm, feed-forward, residual. */

@@ -12,6 +12,9 @@ export type LayerType = 'linear_attention' | 'full_attention' | 'mlp' | 'moe' | 
 const LEGACY_LAYER_TYPES: Readonly<Record<string, LayerType>> = {
   mamba: 'linear_attention',
   attention: 'full_attention',
+  // Zamba2's first layout.
+  m: 'linear_attention',
+  g: 'hybrid',
 };
 
 /** The list of layers, old names and new; undefined when there is none. */
@@ -26,7 +29,8 @@ export function readLayerTypes(
 }
 
 function current(name: unknown): LayerType {
-  return LEGACY_LAYER_TYPES[String(name)] ?? (String(name) as LayerType);
+  const known = String(name);
+  return Object.hasOwn(LEGACY_LAYER_TYPES, known) ? LEGACY_LAYER_TYPES[known] : (known as LayerType);
 }
 
 /** Heads of attention layers. */

@@ -19,6 +19,8 @@ export interface Mamba2Config extends ModelConfig {
   readonly hiddenAct: MlpActivation;
   readonly layerNormEpsilon: number;
   readonly useRmsNorm: boolean;
+  /** Normalise first, then gate. Default: false. */
+  readonly normBeforeGate?: boolean | undefined;
   readonly timeStepLimit: readonly [number, number];
 }
 
@@ -74,8 +76,11 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
   if (Array.isArray(attentionLayers) && attentionLayers.length > 0) {
     unsupported('attn_layer_idx', `[${attentionLayers.join(', ')}]`, 'an empty list');
   }
+  if (ssm.boolean('D_has_hdim', { default: false })) unsupported('ssm_cfg.D_has_hdim', true, 'false');
   const hiddenSize = config.integer('d_model', SIZE);
   const intermediateSize = wholeProduct(ssm.number('expand', { default: 2, min: 0 }), hiddenSize, 'ssm_cfg.expand');
+  const ssmSize = ssm.integer('d_ssm', { default: intermediateSize, ...SIZE });
+  if (ssmSize !== intermediateSize) unsupported('ssm_cfg.d_ssm', ssmSize, `${intermediateSize} (expand times d_model)`);
   const headDim = ssm.integer('headdim', { default: 64, ...SIZE });
   const multiple = config.integer('pad_vocab_size_multiple', { default: 8, ...SIZE });
   return checked({
@@ -94,6 +99,7 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
     hiddenAct: 'silu',
     layerNormEpsilon: config.number('norm_epsilon', { default: 1e-5, min: 0 }),
     useRmsNorm: ssm.boolean('rmsnorm', { default: true }),
+    normBeforeGate: ssm.boolean('norm_before_gate', { default: false }) || undefined,
     chunkSize: ssm.integer('chunk_size', { default: 256, ...SIZE }),
     timeStepLimit: ssm.numberPair('dt_limit', [0, Number.POSITIVE_INFINITY]),
     tieWordEmbeddings: config.boolean('tie_embeddings', { default: true }),
@@ -131,6 +137,6 @@ function wholeProduct(factor: number, size: number, key: string): number {
 function unsupported(key: string, found: unknown, expected: string): never {
   throw new ConfigError(
     `${FILE}: '${key}' is ${String(found)}; of the original layout only ${expected} is supported.`,
-    'Models with attention, MLP layers or Mamba-1 in that layout do not run here.',
+    'Models with attention, MLP layers, Mamba-1 or parts of channels in that layout do not run here.',
   );
 }

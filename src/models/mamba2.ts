@@ -33,6 +33,7 @@ class Mamba2Block implements DecoderLayer {
       rmsNormEps: layerNormEpsilon,
       activation: config.hiddenAct,
       useRmsNorm: config.useRmsNorm,
+      normBeforeGate: config.normBeforeGate,
       quantConfig,
       prefix: `${prefix}.mixer`,
       chunkSize: config.chunkSize,

@@ -211,7 +211,7 @@ export const zamba2: Architecture = {
   names: ['Zamba2ForCausalLM'],
   recognizes: (json) => getOwn(json, 'model_type') === 'zamba2',
   define: (json, stored) => {
-    const config = readZamba2Config(json);
+    const config = readZamba2Config(json, stored);
     return {
       config,
       embeddings: `${NAMES.embeddings}.weight`,

@@ -107,6 +107,17 @@ describe('Bamba', () => {
   });
 });
 
+describe("Bamba's layers", () => {
+  it('by numbers, or by a list, but not by two that differ', () => {
+    const layers = (change: JsonObject) => readBambaConfig({ ...PREFIXED, ...change }).attnLayerIndices;
+    const layer_types = ['mamba', 'attention', 'linear_attention'];
+    expect(layers({ attn_layer_indices: [1] })).toEqual([1]);
+    expect(layers({ layer_types })).toEqual([1]);
+    expect(layers({ layers_block_type: layer_types, attn_layer_indices: [1] })).toEqual([1]);
+    expect(() => layers({ layer_types, attn_layer_indices: [2] })).toThrow(/attn_layer_indices/);
+  });
+});
+
 describe('Granite', () => {
   it('old and new names of layers, under either key', () => {
     const types = ['linear_attention', 'full_attention', 'linear_attention'];
@@ -328,6 +339,60 @@ describe('Zamba2', () => {
     expect(read({ ...long, rope_parameters: { rope_type: 'default', rope_theta: 5 } }).rope).toMatchObject({
       theta: 5,
     });
+  });
+
+  it("the first layout's keys, where their successors are absent", () => {
+    const old = {
+      ffn_hidden_size: 96,
+      state_size: 16,
+      conv_dimension: 3,
+      expansion_factor: 3,
+      mamba_headdim: 16,
+      mamba_ngroups: 2,
+      lora_rank: 8,
+      use_shared_attention_lora: true,
+      use_shared_block_lora: true,
+      gated_linear_unit: true,
+      ft_lora: false,
+      layers_block_type: ['m', 'g', 'm'],
+    };
+    const current = {
+      intermediate_size: 96,
+      mamba_d_state: 16,
+      mamba_d_conv: 3,
+      mamba_expand: 3,
+      n_mamba_heads: 12,
+      mamba_ngroups: 2,
+      adapter_rank: 8,
+      use_shared_attention_adapter: true,
+    };
+    expect(read(old)).toEqual(read(current));
+    const leftover = { ...old, layers_block_type: undefined, ...current, state_size: 99, ffn_hidden_size: 99 };
+    expect(read({ ...JSON.parse(JSON.stringify(leftover)), n_mamba_heads: 12 })).toEqual(read(current));
+    expect(read({ lora_rank: 8 }).mixer).toMatchObject({ numHeads: 2, headDim: 64 });
+    expect(read({ mamba_headdim: 32 }).mixer).toMatchObject({ numHeads: 4, headDim: 32 });
+  });
+
+  it.each([
+    ['gated_linear_unit', false],
+    ['use_shared_block_lora', false],
+    ['use_low_rank_mamba_proj', true],
+    ['ft_lora', true],
+    ['mamba_headdim', 48],
+  ])("the first layout's %s %s makes another model: ConfigError", (key, value) => {
+    expect(() => read({ [key]: value })).toThrow(ConfigError);
+    expect(() => read({ [key]: value })).toThrow(new RegExp(key));
+  });
+
+  it("the first layout's weights are refused by a key of its config", () => {
+    const stored = ['model.embed_tokens.weight', 'model.mamba_layers.0.mamba.in_proj.0.weight'];
+    expect(() => readZamba2Config({ ffn_hidden_size: 96 }, stored)).toThrow(/'ffn_hidden_size'.*model\.mamba_layers/);
+  });
+
+  it('layers by the numbers of the hybrid ones, where no list names all', () => {
+    const hybrids = (change: JsonObject) => read({ layers_block_type: null, ...change }).layerTypes;
+    expect(hybrids({ hybrid_layer_ids: [1] })).toEqual(['linear_attention', 'hybrid', 'linear_attention']);
+    expect(() => hybrids({ hybrid_layer_ids: [3] })).toThrow(ConfigError);
   });
 
   it("the layers of Zamba2-2.7B are transformers' default", () => {

@@ -211,6 +211,12 @@ describe('the original layout', () => {
     expect(readMamba2Config({ ...original, vocab_size, pad_vocab_size_multiple }).vocabSize).toBe(padded);
   });
 
+  it('its norm may come before its gate, unlike that of the other layout', () => {
+    const before = { ...original, ssm_cfg: { layer: 'Mamba2', norm_before_gate: true } };
+    expect(readMamba2Config(before).normBeforeGate).toBe(true);
+    expect(readMamba2Config(original).normBeforeGate).toBeUndefined();
+  });
+
   it('ssm_cfg decides the mixer', () => {
     const ssm_cfg = { layer: 'Mamba2', headdim: 32, d_state: 64, d_conv: 3, ngroups: 4, expand: 1.5, chunk_size: 128 };
     const flags = { bias: true, conv_bias: false, rmsnorm: false, dt_limit: [0.001, 0.1] };
@@ -232,6 +238,8 @@ describe('the original layout', () => {
 
   it.each<[string, JsonObject]>([
     ['Mamba-1 layers', { ssm_cfg: { layer: 'Mamba1' } }],
+    ['a D for each column of a head', { ssm_cfg: { layer: 'Mamba2', D_has_hdim: true } }],
+    ['channels without state', { ssm_cfg: { layer: 'Mamba2', d_ssm: 768 } }],
     ['layers that are not named, which were Mamba-1', { ssm_cfg: {} }],
     ['attention layers', { attn_layer_idx: [9, 18] }],
     ['MLP layers', { d_intermediate: 1024 }],

@@ -62,6 +62,21 @@ describe("Zamba2's shared blocks", () => {
     expect(await logitsOf(ZAMBA2, stored)).toEqual(await logitsOf(ZAMBA2, tensors));
   });
 
+  it("under the first layout's keys", async () => {
+    const { intermediate_size, n_mamba_heads, mamba_d_state, adapter_rank, use_shared_attention_adapter, ...rest } =
+      ZAMBA2;
+    const first: JsonObject = {
+      ...rest,
+      ffn_hidden_size: intermediate_size,
+      mamba_headdim: (2 * Number(rest.hidden_size)) / Number(n_mamba_heads),
+      state_size: mamba_d_state,
+      lora_rank: adapter_rank,
+      use_shared_attention_lora: use_shared_attention_adapter,
+      use_shared_block_lora: true,
+    };
+    expect(await logitsOf(first, tensors)).toEqual(await logitsOf(ZAMBA2, tensors));
+  });
+
   it('stored with a layer of another block, or of none: refused', async () => {
     const misplaced = renamed(tensors, (name) => [moved(name, 4, 9)]);
     await expect(logitsOf(ZAMBA2, misplaced)).rejects.toThrow(MissingTensorError);

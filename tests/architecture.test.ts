@@ -63,8 +63,8 @@ function loadedWith(entry: string, found = new Set<string>()): Set<string> {
 describe('in a browser', () => {
   const packages = (entry: string) => [...loadedWith(entry)].filter((name) => !name.endsWith('.ts')).sort();
 
-  test('the package needs nothing of Node, and the two packages of the import map only', () => {
-    expect(packages('index.ts')).toEqual(['@huggingface/jinja', '@huggingface/tokenizers']);
+  test('the package needs nothing of Node, and the package of the import map only', () => {
+    expect(packages('index.ts')).toEqual(['@huggingface/tokenizers']);
     expect(packages('ops.ts')).toEqual([]);
   });
 

@@ -12,7 +12,6 @@ const WLLAMA = join(ROOT, 'bench', 'node_modules', '@wllama', 'wllama');
 const IMPORTS = {
   mamba2: '/dist/index.js',
   '@huggingface/tokenizers': '/packages/tokenizers/dist/tokenizers.mjs',
-  '@huggingface/jinja': '/packages/jinja/dist/index.js',
 };
 const HTML = `<!doctype html><link rel="icon" href="data:,">
 <script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>

@@ -23,6 +23,7 @@ const SMALL_FILES: readonly string[] = [
   'tokenizer_config.json',
   'special_tokens_map.json',
   'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
   'chat_template.json',
   ...QUANTIZATION_FILES,
 ];

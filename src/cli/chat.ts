@@ -96,6 +96,7 @@ async function findChatModel(values: ModelValues, given: string | undefined, sig
   const folder = await findModel(values, signal);
   const chatTemplate = given === undefined ? undefined : await findTemplate(given, folder);
   const template = chatTemplate === undefined ? await ChatTemplate.fromFolder(folder) : new ChatTemplate(chatTemplate);
+  if (template?.problem) throw template.problem;
   if (template !== undefined) return { folder, chatTemplate, kind: template.kind };
   throw new ChatTemplateError(
     `'${name}' has no chat template, so it is not a chat model.`,

@@ -84,6 +84,8 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
     await noting(problems, () => readSamplingDefaults(generationConfig));
     const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
+    if (template?.problem) problems.push(template.problem.message);
+    const isUsable = template !== undefined && template.problem === undefined;
     return {
       folder: files.location,
       config: { ...config, eosTokenIds },
@@ -94,8 +96,8 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       weightBytes: memoryByDType(table),
       files: await describeFiles(checkpoint),
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
-      chatTemplate: template !== undefined,
-      chatTemplateKind: template?.kind ?? null,
+      chatTemplate: isUsable,
+      chatTemplateKind: isUsable ? template.kind : null,
       problems,
       warnings: untieHead ? [OWN_HEAD_WARNING] : [],
     };

@@ -226,15 +226,28 @@ export class LLM {
 
   /** Whether the model can chat. */
   get hasChatTemplate(): boolean {
-    return this.#chatTemplate !== undefined;
+    return this.#chatTemplate !== undefined && this.#chatTemplate.problem === undefined;
   }
 
   /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it can't chat. */
   get chatTemplateKind(): TemplateKind | undefined {
-    return this.#chatTemplate?.kind;
+    return this.hasChatTemplate ? this.#chatTemplate?.kind : undefined;
   }
 
-  /** A conversation as the text that the model was trained on. @throws ChatTemplateError */
+  /** The model's template, usable or not; undefined: its files have none. */
+  get chatTemplate(): ChatTemplate | undefined {
+    return this.#chatTemplate;
+  }
+
+  /**
+   * A conversation as the text that the model was trained on, rendered as transformers does.
+   *
+   * Objects of JavaScript put keys such as '10' first. Where the order of such keys matters, as in arguments of earlier
+   * tool calls, give a Map, or the arguments as the JSON that the model wrote: both keep their order.
+   *
+   * @throws ChatTemplateError in the template's own words; about a role that it does not know, or a message that it
+   *   would leave out; and where the model has no template, or one that can't be used.
+   */
   renderChat(messages: readonly ChatMessage[], options: Pick<ChatTemplateOptions, 'addGenerationPrompt'> = {}): string {
     return this.#requireChatTemplate().render(messages, {
       ...options,

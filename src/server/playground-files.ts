@@ -27,7 +27,6 @@ export function playgroundFiles(): ReadonlyMap<string, URL> {
   const { resolve } = createRequire(import.meta.url);
   // Beside what Node's own `require` would take.
   const packageFile = (name: string, file: string) => new URL(file, pathToFileURL(resolve(name)));
-  files.set('vendor/jinja.js', packageFile('@huggingface/jinja', 'index.js'));
   files.set('vendor/tokenizers.js', packageFile('@huggingface/tokenizers', 'tokenizers.mjs'));
   for (const name of readdirSync(MODEL)) {
     if (/\.(json|safetensors|jinja)$/.test(name)) files.set(`models/tiny-dts/${name}`, new URL(name, MODEL));

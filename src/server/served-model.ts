@@ -125,7 +125,10 @@ export class ServedModel {
   /** @throws HttpError 400 */
   chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
     this.assertTokenizer();
-    if (this.hasChatTemplate) return { messages, template: this.#chatTemplate, options: { addGenerationPrompt } };
+    const template = this.#chatTemplate;
+    // One that can't be used says why.
+    if (template !== undefined || this.llm.chatTemplate)
+      return { messages, template, options: { addGenerationPrompt } };
     throw badRequest(
       `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
       'messages',

@@ -1,14 +1,12 @@
-import { Template } from '@huggingface/jinja';
 import { describeJson, getOwn, isJsonObject, type JsonValue } from '../checkpoint/json.ts';
 import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
-import { ChatTemplateError } from '../errors.ts';
+import { ChatTemplateError, JsonFileError } from '../errors.ts';
+import { type ChatMessage, textOf } from './chat-message.ts';
+import { Template, TemplateError } from './jinja/template.ts';
+import { prepareMessages } from './prepare-messages.ts';
+import { TemplateTraits } from './template-traits.ts';
 
-/** One turn of a conversation. Templates may read further fields. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-  readonly [field: string]: unknown;
-}
+export type { ChatMessage, TextPart } from './chat-message.ts';
 
 /** What a template gets besides the messages. */
 export interface ChatTemplateOptions {
@@ -27,37 +25,54 @@ export interface ChatTemplateOptions {
  */
 export type TemplateKind = 'chat' | 'completion';
 
+/** The sources of a model's templates. A worker can make the template of them again. */
+export interface TemplateSources {
+  readonly default: string;
+  /** The one for requests with tools, where there is another. */
+  readonly toolUse?: string | undefined;
+}
+
 /**
- * The Jinja template that turns messages into the text that a chat model was trained on.
+ * The Jinja template that turns messages into the text that a chat model was trained on, as transformers renders it.
  * https://huggingface.co/docs/transformers/chat_templating
+ *
+ * @example new ChatTemplate('{% for m in messages %}{{ m.content }}{% endfor %}').render([{ role: 'user', content: 'Hi' }])
  */
 export class ChatTemplate {
   readonly kind: TemplateKind;
-  readonly #template: Template;
+  readonly sources: TemplateSources;
+  readonly #default: UsableTemplate | undefined;
+  readonly #toolUse: UsableTemplate | undefined;
+  #problem: ChatTemplateError | undefined;
 
-  /** Throws ChatTemplateError when the source is not valid Jinja. */
-  constructor(source: string) {
-    this.kind = /^\s*\{#-?\s*completion(?![\w-])/.test(source) ? 'completion' : 'chat';
-    try {
-      this.#template = new Template(source);
-    } catch (cause) {
-      throw new ChatTemplateError(`The chat template can't be parsed: ${messageOf(cause)}`, GET_AGAIN, { cause });
-    }
+  /** @throws ChatTemplateError when a source is not valid Jinja. */
+  constructor(source: string | TemplateSources) {
+    this.sources = typeof source === 'string' ? { default: source } : source;
+    this.kind = /^\s*\{#-?\s*completion(?![\w-])/.test(this.sources.default) ? 'completion' : 'chat';
+    this.#default = new UsableTemplate(this.sources.default);
+    this.#toolUse = this.sources.toolUse === undefined ? undefined : new UsableTemplate(this.sources.toolUse);
+  }
+
+  /** One of a model whose files hold no template that can be used: all that it can do is say why. */
+  static unusable(problem: ChatTemplateError): ChatTemplate {
+    const template = new ChatTemplate('');
+    template.#problem = problem;
+    return template;
   }
 
   /**
-   * The template of a model, from chat_template.jinja, chat_template.json or tokenizer_config.json, whichever comes
-   * first; undefined when the model has none. Rejects with JsonFileError or ChatTemplateError.
+   * The templates of a model, from chat_template.jinja (and additional_chat_templates/tool_use.jinja),
+   * chat_template.json or tokenizer_config.json, whichever comes first; undefined when the model has none. What can't be
+   * used is no reason not to load a model: see {@link problem}.
    */
   static async fromFiles(files: ModelFiles): Promise<ChatTemplate | undefined> {
-    const jinja = await files.readText('chat_template.jinja');
-    if (jinja !== undefined) return new ChatTemplate(jinja);
-    for (const file of ['chat_template.json', 'tokenizer_config.json']) {
-      const json = await readJsonFile(files, file);
-      const value = json === undefined ? undefined : getOwn(json, 'chat_template');
-      if (value !== undefined && value !== null) return new ChatTemplate(pickTemplate(value, files.nameOf(file)));
+    try {
+      const sources = await readSources(files);
+      return sources === undefined ? undefined : new ChatTemplate(sources);
+    } catch (error) {
+      if (error instanceof ChatTemplateError) return ChatTemplate.unusable(error);
+      throw error;
     }
-    return undefined;
   }
 
   /** The same for a folder or a URL. */
@@ -65,13 +80,66 @@ export class ChatTemplate {
     return ChatTemplate.fromFiles(await openModelFiles(folder));
   }
 
-  /** The prompt. Throws ChatTemplateError with the template's own words when it rejects the messages. */
+  /** Why it can't be used; undefined: it can. */
+  get problem(): ChatTemplateError | undefined {
+    return this.#problem;
+  }
+
+  /**
+   * The prompt. @throws ChatTemplateError with the template's own words when it rejects the messages, about a role that
+   * it does not know, and about a message that it would leave out.
+   */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
+    if (this.#problem !== undefined) throw this.#problem;
+    const template = (options.tools === undefined ? undefined : this.#toolUse) ?? this.#default;
+    return template?.render(messages, options) ?? '';
+  }
+}
+
+/** One of a model's templates, with what is known of it. */
+class UsableTemplate {
+  readonly #template: Template;
+  readonly #traits: TemplateTraits;
+
+  /** @throws ChatTemplateError */
+  constructor(source: string) {
+    try {
+      this.#template = new Template(source);
+    } catch (cause) {
+      throw new ChatTemplateError(`The chat template can't be parsed: ${describe(cause)}.`, GET_AGAIN, { cause });
+    }
+    this.#traits = new TemplateTraits(this.#template);
+  }
+
+  /** @throws ChatTemplateError */
+  render(messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
+    const { messages: prepared, uncertain } = prepareMessages(messages, this.#traits);
+    const text = this.#run(prepared, options);
+    const lost = uncertain.find((i) => !this.#arrives(text, prepared, i, options));
+    if (lost === undefined) return text;
+    throw new ChatTemplateError(
+      `The chat template leaves out message ${lost + 1}, whose role is '${messages[lost].role}'.`,
+      "Give what it says in the first message, as 'system', or in a message of the user.",
+    );
+  }
+
+  /** Whether what a message says makes a difference to the text. */
+  #arrives(text: string, messages: readonly ChatMessage[], index: number, options: ChatTemplateOptions): boolean {
+    const content = textOf(messages[index].content)?.trim() ?? '';
+    if (content === '' || text.includes(content)) return true;
+    const changed = messages.map((message, i) =>
+      i === index ? { ...message, content: `${content} ${content}` } : message,
+    );
+    return this.#run(changed, options) !== text;
+  }
+
+  #run(messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
     const variables: Record<string, unknown> = {
       messages,
       add_generation_prompt: options.addGenerationPrompt ?? true,
       // Templates ask `tools is not none`, which an undefined variable would pass.
       tools: options.tools ?? null,
+      documents: null,
     };
     if (options.bosToken !== undefined) variables.bos_token = options.bosToken;
     if (options.eosToken !== undefined) variables.eos_token = options.eosToken;
@@ -79,7 +147,7 @@ export class ChatTemplate {
       return this.#template.render(variables);
     } catch (cause) {
       throw new ChatTemplateError(
-        `The chat template fails on these messages: ${messageOf(cause)}`,
+        `The chat template fails on these messages: ${describe(cause)}.`,
         'Check the roles and their order.',
         { cause },
       );
@@ -87,23 +155,49 @@ export class ChatTemplate {
   }
 }
 
-const GET_AGAIN = 'Get the file again, or pass a plain prompt.';
+const GET_AGAIN = 'Get the file again, give another template, or pass a plain prompt.';
+
+/** @throws ChatTemplateError */
+async function readSources(files: ModelFiles): Promise<TemplateSources | undefined> {
+  const jinja = await files.readText('chat_template.jinja');
+  if (jinja !== undefined) {
+    return { default: jinja, toolUse: await files.readText('additional_chat_templates/tool_use.jinja') };
+  }
+  for (const file of ['chat_template.json', 'tokenizer_config.json']) {
+    const value = await readTemplateField(files, file);
+    if (value !== undefined && value !== null) return pickTemplates(value, files.nameOf(file));
+  }
+  return undefined;
+}
+
+async function readTemplateField(files: ModelFiles, file: string): Promise<JsonValue | undefined> {
+  try {
+    const json = await readJsonFile(files, file);
+    return json === undefined ? undefined : getOwn(json, 'chat_template');
+  } catch (cause) {
+    if (cause instanceof JsonFileError) throw new ChatTemplateError(cause.message, '', { cause });
+    throw cause;
+  }
+}
 
 /** A model may have several templates, {name, template} each; the plain one is called 'default'. */
-function pickTemplate(value: JsonValue, fileName: string): string {
-  if (typeof value === 'string') return value;
+function pickTemplates(value: JsonValue, fileName: string): TemplateSources {
+  if (typeof value === 'string') return { default: value };
   const named = new Map<JsonValue | undefined, JsonValue | undefined>();
   for (const entry of Array.isArray(value) ? value : []) {
     if (isJsonObject(entry)) named.set(getOwn(entry, 'name'), getOwn(entry, 'template'));
   }
-  const template = named.get('default');
-  if (typeof template === 'string') return template;
+  const [plain, toolUse] = [named.get('default'), named.get('tool_use')];
+  if (typeof plain === 'string') return { default: plain, toolUse: typeof toolUse === 'string' ? toolUse : undefined };
   throw new ChatTemplateError(
     `${fileName}: chat_template is ${describeJson(value)}, expected a string or a list with the template 'default'.`,
     GET_AGAIN,
   );
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** In the template's words, with the line. */
+function describe(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const line = error instanceof TemplateError ? error.line : undefined;
+  return (line === undefined ? message : `${message} (line ${line} of the template)`).replace(/\.$/, '');
 }

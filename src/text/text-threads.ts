@@ -1,6 +1,7 @@
 import { JobEndedError, JobThread } from '../distributed/job-thread.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { TextLimitError } from '../errors.ts';
+import { textOf } from './chat-message.ts';
 import { type TextInput, type TextJob, type TextResult, type TextResults, TextWork } from './text-job.ts';
 import type { TextParts, TextSource } from './text-source.ts';
 
@@ -109,10 +110,7 @@ export function sizeOf(job: TextJob): number {
 
 function inputSize(input: TextInput): number {
   if ('text' in input) return input.text.length;
-  return input.messages.reduce(
-    (sum, { content }) => sum + MESSAGE_CHARACTERS + (typeof content === 'string' ? content.length : 0),
-    0,
-  );
+  return input.messages.reduce((sum, { content }) => sum + MESSAGE_CHARACTERS + (textOf(content)?.length ?? 0), 0);
 }
 
 /** What a message costs besides its text, in characters. */

@@ -22,7 +22,6 @@ export async function startSite(options: SiteOptions): Promise<StaticServer> {
   const imports = {
     mamba2: `${libraryOrigin}/dist/index.js`,
     '@huggingface/tokenizers': `${libraryOrigin}${PACKAGES}tokenizers/dist/tokenizers.mjs`,
-    '@huggingface/jinja': `${libraryOrigin}${PACKAGES}jinja/dist/index.js`,
   };
   const html = `<!doctype html><link rel="icon" href="data:,">
     <script type="importmap">${JSON.stringify({ imports })}</script>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ChatTemplateError, JsonFileError } from '../../src/errors.ts';
+import { ChatTemplateError } from '../../src/errors.ts';
 import { ChatTemplate } from '../../src/text/chat-template.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 
@@ -61,13 +61,152 @@ describe('fromFolder', () => {
     },
   );
 
-  it('rejects malformed files', async () => {
-    for (const chat_template of [3, [], named.slice(0, 1), [{ name: 'default', template: 1 }], {}]) {
-      const folder = await makeFolder({ 'tokenizer_config.json': { chat_template } });
-      await expect(ChatTemplate.fromFolder(folder)).rejects.toThrow(ChatTemplateError);
+  it('takes the template for tools where there is one', async () => {
+    const inConfig = await makeFolder({ 'tokenizer_config.json': { chat_template: named } });
+    const inFiles = await makeFolder({
+      'chat_template.jinja': 'plain',
+      'additional_chat_templates/tool_use.jinja': 'tools',
+    });
+    for (const folder of [inConfig, inFiles]) {
+      const template = await ChatTemplate.fromFolder(folder);
+      expect(template?.render([])).toBe('plain');
+      expect(template?.render([], { tools: [{ name: 'f' }] })).toBe('tools');
     }
-    await expect(ChatTemplate.fromFolder(await makeFolder({ 'chat_template.json': '{' }))).rejects.toThrow(
-      JsonFileError,
+  });
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    ['a number', { 'tokenizer_config.json': { chat_template: 3 } }, /is 3, expected a string or a list/],
+    ['an empty list', { 'tokenizer_config.json': { chat_template: [] } }, /with the template 'default'/],
+    ['no default', { 'tokenizer_config.json': { chat_template: named.slice(0, 1) } }, /with the template 'default'/],
+    [
+      'a default that is none',
+      { 'tokenizer_config.json': { chat_template: [{ name: 'default', template: 1 }] } },
+      /'default'/,
+    ],
+    ['no Jinja', { 'chat_template.jinja': 'a\n{% for %}' }, /can't be parsed: .* \(line 2 of the template\)/],
+    ['no JSON', { 'chat_template.json': '{' }, /chat_template.json is not valid JSON/],
+  ])('says why it is unusable when it is used: %s', async (_, files, problem) => {
+    const template = await ChatTemplate.fromFolder(await makeFolder(files));
+    expect(template?.problem).toBeInstanceOf(ChatTemplateError);
+    expect(() => template?.render(messages)).toThrow(ChatTemplateError);
+    expect(() => template?.render(messages)).toThrow(problem);
+  });
+});
+
+describe('roles', () => {
+  /** As Granite 4 and Nemotron Nano 2 have them: what they do not know, they leave out. */
+  const few = new ChatTemplate(
+    "{%- if messages[0].role == 'system' %}[S]{{ messages[0].content }}{% endif %}{%- for m in messages %}{%- if m.role == 'user' %}[U]{{ m.content }}{%- elif m.role == 'assistant' %}[A]{{ m.content }}{% endif %}{% endfor %}",
+  );
+  const any = new ChatTemplate('{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}');
+  const user = { role: 'user', content: 'hi' };
+
+  it('developer becomes system where the template does not know it', () => {
+    const developer = { role: 'developer', content: 'In French.' };
+    expect(few.render([developer, user])).toBe('[S]In French.[U]hi');
+    expect(any.render([developer, user])).toBe('[system]In French.[user]hi');
+    const knows = new ChatTemplate(
+      "{% for m in messages %}{{ '[D]' if m['role'] == 'developer' else '[O]' }}{{ m.content }}{% endfor %}",
     );
+    expect(knows.render([developer, user])).toBe('[D]In French.[O]hi');
+    // The text of a part called so, or a field, is no role.
+    const other = new ChatTemplate(
+      "{{ messages[0]['developer'] }}{% for m in messages %}{{ m.role }} {{ m.content }}{% endfor %}",
+    );
+    expect(other.render([developer])).toBe('system In French.');
+  });
+
+  it('what a template would leave out is refused', () => {
+    const late = [user, { role: 'developer', content: 'In French.' }];
+    expect(() => few.render(late)).toThrow(/leaves out message 2, whose role is 'developer'/);
+    expect(() => few.render([user, { role: 'tool', content: '21 °C' }])).toThrow(
+      /leaves out message 2, whose role is 'tool'/,
+    );
+    expect(any.render([user, { role: 'tool', content: '21 °C' }])).toBe('[user]hi[tool]21 °C');
+    expect(few.render([user, { role: 'tool', content: '' }])).toBe('[U]hi');
+  });
+
+  it.each(['User', 'asistant', '', 'ipython', 'content'])('%j is refused', (role) => {
+    for (const template of [few, any]) {
+      expect(() => template.render([user, { role, content: 'x' }])).toThrow(ChatTemplateError);
+      expect(() => template.render([user, { role, content: 'x' }])).toThrow(
+        `Message 2 has the role '${role}', which the chat template does not know. Use one of 'system', 'user', 'assistant'`,
+      );
+    }
+  });
+
+  it('no role at all is refused', () => {
+    const broken = [{ content: 'x' }, { role: null, content: 'x' }, null] as never[];
+    for (const message of broken)
+      expect(() => any.render([message])).toThrow(/Message 1 has the role (undefined|null)/);
+  });
+
+  it("a template's own roles are taken", () => {
+    const own = new ChatTemplate(
+      "{% for m in messages %}{% if m.role in ['ipython', 'context'] %}[I]{% endif %}{{ m.content }}{% endfor %}",
+    );
+    expect(own.render([user, { role: 'ipython', content: '1' }, { role: 'context', content: '2' }])).toBe('hi[I]1[I]2');
+  });
+});
+
+describe('parts of text', () => {
+  const parts = [
+    { type: 'text', text: 'a' },
+    { type: 'text', text: 'b' },
+  ] as const;
+
+  it('are joined by line ends where a template knows no parts', () => {
+    for (const source of [
+      '{% for m in messages %}{{ m.content }}{% endfor %}',
+      '{% for m in messages %}{{ m.content | trim }}{% endfor %}',
+      "{% for m in messages %}{{ '' + m.content }}{% endfor %}",
+    ]) {
+      expect(new ChatTemplate(source).render([{ role: 'user', content: parts }])).toBe('a\nb');
+    }
+  });
+
+  it('are handed over where it does', () => {
+    const both = new ChatTemplate(
+      '{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}<{{ p.text }}>{% endfor %}{% endif %}{% endfor %}',
+    );
+    expect(both.render([{ role: 'user', content: parts }])).toBe('<a><b>');
+    expect(both.render([{ role: 'user', content: 'c' }])).toBe('c');
+    const only = new ChatTemplate(
+      "{% for m in messages %}{% for p in m['content'] %}<{{ p['text'] }}>{% endfor %}{% endfor %}",
+    );
+    expect(only.render([{ role: 'user', content: parts }])).toBe('<a><b>');
+    expect(only.render([{ role: 'user', content: 'c' }])).toBe('<c>');
+  });
+});
+
+describe('arguments of earlier calls', () => {
+  const call = (args: unknown) => [
+    { role: 'assistant', content: '', tool_calls: [{ type: 'function', function: { name: 'f', arguments: args } }] },
+  ];
+  const TEXT = '{"b": 1, "10": 2.0, "2": null}';
+  const each = (body: string) => `{% for m in messages %}{% for c in m.tool_calls %}${body}{% endfor %}{% endfor %}`;
+
+  it('are a mapping in their order where the template takes one', () => {
+    const items = new ChatTemplate(
+      each('{% for k, v in c.function.arguments | items %}{{ k }}={{ v | string }};{% endfor %}'),
+    );
+    expect(items.render(call(TEXT))).toBe('b=1;10=2.0;2=None;');
+    expect(
+      items.render(
+        call(
+          new Map<string, unknown>([
+            ['b', 1],
+            ['10', true],
+          ]),
+        ),
+      ),
+    ).toBe('b=1;10=True;');
+    expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call(TEXT))).toBe(TEXT);
+  });
+
+  it('stay the text that they are where it does not', () => {
+    expect(new ChatTemplate(each('{{ c.function.arguments }}')).render(call(TEXT))).toBe(TEXT);
+    expect(new ChatTemplate(each("{{ '' + c.function.arguments }}")).render(call(TEXT))).toBe(TEXT);
+    expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call('no JSON'))).toBe('"no JSON"');
   });
 });

@@ -1,0 +1,35 @@
+/** A part of a message. Templates may read further fields. */
+export interface TextPart {
+  readonly type: 'text';
+  readonly text: string;
+  readonly [field: string]: unknown;
+}
+
+/**
+ * One turn of a conversation. Templates may read further fields.
+ *
+ * @example { role: 'user', content: 'Hello' }
+ */
+export interface ChatMessage {
+  readonly role: string;
+  /** A text, or parts of one: a template that knows no parts gets them joined by line ends. */
+  readonly content: string | readonly TextPart[];
+  readonly [field: string]: unknown;
+}
+
+/** Whether it is parts of text and nothing else. */
+export function isTextParts(content: unknown): content is readonly TextPart[] {
+  return Array.isArray(content) && content.every(isTextPart);
+}
+
+function isTextPart(part: unknown): boolean {
+  if (typeof part !== 'object' || part === null) return false;
+  const { type, text } = part as { readonly type?: unknown; readonly text?: unknown };
+  return type === 'text' && typeof text === 'string';
+}
+
+/** The text of a message; undefined where it is something else. */
+export function textOf(content: unknown): string | undefined {
+  if (typeof content === 'string') return content;
+  return isTextParts(content) ? content.map(({ text }) => text).join('\n') : undefined;
+}

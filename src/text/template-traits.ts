@@ -1,0 +1,83 @@
+import type { Template } from './jinja/template.ts';
+
+const NEEDLE = 'needle_3b1c';
+const OTHER_NEEDLE = 'needle_7f2e';
+
+/** A try of a template may take this many steps. */
+const MAX_STEPS = 200_000;
+
+type ProbeMessage = Readonly<Record<string, unknown>>;
+
+/** What a template can do, found by trying it. Nothing is tried before it is asked for, and nothing twice. */
+export class TemplateTraits {
+  readonly #template: Template;
+  readonly #roles: ReadonlySet<string>;
+  readonly #answers = new Map<string, boolean>();
+
+  constructor(template: Template) {
+    this.#template = template;
+    this.#roles = template.constants;
+  }
+
+  /** Whether it has this role's name anywhere, to compare with. */
+  mentions(role: string): boolean {
+    return this.#roles.has(role);
+  }
+
+  /** Whether it writes the texts of a list of parts. */
+  takesParts(role: string): boolean {
+    return this.#known(`parts ${role}`, () => {
+      const parts = [NEEDLE, OTHER_NEEDLE].map((text) => ({ type: 'text', text }));
+      const text = this.#tryContent(role, parts);
+      // A list that is printed as such has its keys in it.
+      return text.includes(NEEDLE) && text.includes(OTHER_NEEDLE) && !/['"](type|text)['"]/.test(text);
+    });
+  }
+
+  /** Whether it loses a content that is a plain text, and writes it as a part. */
+  needsParts(role: string): boolean {
+    return this.#known(`text ${role}`, () => !this.#tryContent(role, NEEDLE).includes(NEEDLE)) && this.takesParts(role);
+  }
+
+  /** Whether it writes the arguments of a call that are a mapping, and not as Python prints one. */
+  get takesArgumentMappings(): boolean {
+    return this.#known('arguments', () => {
+      const call = { name: 'f', arguments: { [NEEDLE]: OTHER_NEEDLE } };
+      const answer = {
+        role: 'assistant',
+        content: '',
+        tool_calls: [{ id: 'call00001', type: 'function', function: call }],
+      };
+      const result = { role: 'tool', name: 'f', tool_call_id: 'call00001', content: 'x' };
+      const messages = [{ role: 'user', content: 'x' }, answer];
+      const texts = [this.#try(messages), this.#try([...messages, result])];
+      return texts.some((text) => text.includes(NEEDLE) && !text.includes(`{'${NEEDLE}'`));
+    });
+  }
+
+  #known(question: string, ask: () => boolean): boolean {
+    const known = this.#answers.get(question);
+    if (known !== undefined) return known;
+    const answer = ask();
+    this.#answers.set(question, answer);
+    return answer;
+  }
+
+  #tryContent(role: string, content: unknown): string {
+    const user = { role: 'user', content: 'x' };
+    const message = { role, content };
+    if (role === 'user') return this.#try([message]);
+    if (role === 'system') return this.#try([message, user]);
+    if (role === 'assistant') return this.#try([user, message, user]);
+    return this.#try([user, { role: 'assistant', content: 'x' }, message]);
+  }
+
+  #try(messages: readonly ProbeMessage[]): string {
+    const variables = { messages, tools: null, add_generation_prompt: true, bos_token: '', eos_token: '' };
+    try {
+      return this.#template.render(variables, MAX_STEPS);
+    } catch {
+      return '';
+    }
+  }
+}

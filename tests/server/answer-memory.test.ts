@@ -1,0 +1,158 @@
+import { describe, expect, test } from 'vitest';
+import { resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import { AnswerMemory, answerBytes } from '../../src/server/answer-memory.ts';
+import { JsonList, jsonPieces } from '../../src/server/json-pieces.ts';
+import { jsonResponse } from '../../src/server/json-response.ts';
+import { DEFAULT_LIMITS } from '../../src/server/limits.ts';
+import { readEvents, sharedServer } from './test-server.ts';
+
+const MIB = 2 ** 20;
+
+describe('what an answer may take', () => {
+  const bytes = (prompts: number, promptTokens: number, options: object, isStream = false) => {
+    const params = resolveSamplingParams({ temperature: 0, ...options }, {});
+    return answerBytes({
+      prompts: Array.from({ length: prompts }, () => new Array<number>(promptTokens).fill(1)),
+      params: new Array(prompts).fill(params),
+      isStream,
+      maxUnreadTokens: 4096,
+    });
+  };
+
+  test('lets all that the other limits allow pass, without logprobs', () => {
+    expect(bytes(1, 4, { n: 128, maxTokens: 16_380 })).toBeLessThan(DEFAULT_LIMITS.maxAnswerBytes);
+    expect(bytes(128, 8192, { maxTokens: 8192 })).toBeLessThan(DEFAULT_LIMITS.maxAnswerBytes);
+    expect(bytes(128, 2000, { maxTokens: 1, promptLogprobs: 5 })).toBeLessThan(DEFAULT_LIMITS.maxAnswerBytes);
+  });
+
+  test('refuses logprobs of all that the other limits allow', () => {
+    expect(bytes(1, 4, { n: 128, maxTokens: 16_380, logprobs: 20 })).toBeGreaterThan(DEFAULT_LIMITS.maxAnswerBytes);
+    expect(bytes(128, 16_000, { promptLogprobs: 20 })).toBeGreaterThan(DEFAULT_LIMITS.maxAnswerBytes);
+  });
+
+  test('of a stream is what lies unread, whatever the logprobs', () => {
+    const plain = bytes(1, 4, { n: 128, maxTokens: 16_380 }, true);
+    expect(bytes(1, 4, { n: 128, maxTokens: 16_380, logprobs: 20 }, true)).toBe(plain);
+    expect(plain).toBeLessThan(32 * MIB);
+  });
+
+  test('is given back once', () => {
+    const memory = new AnswerMemory({ maxAnswerBytes: 60, maxPendingBytes: 100 });
+    const release = memory.reserve(60);
+    expect(() => memory.reserve(61)).toThrow(expect.objectContaining({ status: 400 }));
+    expect(() => memory.reserve(41)).toThrow(expect.objectContaining({ status: 429 }));
+    memory.reserve(40);
+    release();
+    release();
+    expect(memory.reservedBytes).toBe(40);
+    memory.reserve(60);
+  });
+});
+
+describe('JSON in pieces', () => {
+  test('is that of the whole', () => {
+    const plain = {
+      a: [1, 'x"', null],
+      b: { c: [] as number[], d: undefined, e: {} },
+      f: [{ g: 1 }, { h: [2] }],
+      i: false,
+    };
+    expect([...jsonPieces(plain, 3)].join('')).toBe(JSON.stringify(plain));
+    const lazy = { list: new JsonList(() => [{ a: 1 }, 'b', new JsonList(() => [])]) };
+    expect([...jsonPieces(lazy, 5)].join('')).toBe('{"list":[{"a":1},"b",[]]}');
+  });
+
+  test('is sent as a whole where it is short, else as it is read', async () => {
+    const ends: unknown[] = [];
+    let opened = 0;
+    const events = { onOpen: () => opened++, onEnd: (error?: unknown) => ends.push(error) };
+    expect(await jsonResponse({ a: 1 }, events).text()).toBe('{"a":1}');
+    expect({ opened, ends }).toEqual({ opened: 0, ends: [undefined] });
+    let made = 0;
+    const list = new JsonList(function* () {
+      for (; made < 100_000; made++) yield 'a token';
+    });
+    const response = jsonResponse({ list }, events);
+    expect(made).toBeLessThan(30_000);
+    expect(JSON.parse(await response.text()).list).toHaveLength(100_000);
+    expect({ opened, ends }).toEqual({ opened: 1, ends: [undefined, undefined] });
+    made = 0;
+    await jsonResponse({ list }, events).body?.cancel();
+    expect(ends).toHaveLength(3);
+    expect(made).toBeLessThan(30_000);
+  });
+});
+
+describe('a server', async () => {
+  const limits = { maxAnswerBytes: 400_000, maxPendingBytes: 500_000 };
+  const { post, llm } = await sharedServer({ limits });
+  const ask = (body: object) =>
+    post('/v1/completions', { prompt: 'export interface', temperature: 0, ignore_eos: true, ...body });
+
+  test('refuses an answer that may be too large, and says how to make it smaller', async () => {
+    const response = await ask({ n: 8, max_tokens: 500, logprobs: 20 });
+    expect(response.status).toBe(400);
+    expect((await response.json()).error).toMatchObject({
+      code: 'too_many',
+      message: expect.stringContaining('logprobs'),
+    });
+    expect((await ask({ n: 8, max_tokens: 500, logprobs: 20, stream: true })).status).toBe(400);
+  });
+
+  test('has others wait while all memory for answers is taken, and gives it back', async () => {
+    const large = { n: 4, max_tokens: 60, logprobs: 20 };
+    for (let i = 0; i < 3; i++) {
+      const responses = await Promise.all([ask({ ...large, max_tokens: 250 }), ask({ ...large, max_tokens: 250 })]);
+      expect(responses.map(({ status }) => status).sort()).toEqual([200, 429]);
+      expect(responses.find(({ status }) => status === 429)?.headers.get('retry-after')).toBe('1');
+    }
+    // Refused before they reach the engine, aborted, and ended: all have given it back.
+    expect((await ask({ ...large, max_tokens: 250 })).status).toBe(200);
+    expect(llm.engine.stats()).toMatchObject({ waitingRequests: 0, runningRequests: 0 });
+  });
+
+  test('writes a long answer whole', async () => {
+    const body = { n: 2, max_tokens: 200, logprobs: 20, echo: true, return_token_ids: true };
+    const whole = await (await ask(body)).json();
+    for (const index of [0, 1]) {
+      const { choices } = whole as { choices: Choice[] };
+      const { text, token_ids, logprobs, finish_reason } = choices[index];
+      expect(finish_reason).toBe('length');
+      expect(token_ids).toHaveLength(200);
+      // The first begins the text, and is no part of it.
+      expect(logprobs.tokens.slice(1).join('')).toBe(text);
+      for (const list of Object.values(logprobs)) expect(list).toHaveLength(logprobs.tokens.length);
+      expect(logprobs.top_logprobs[0]).toBeNull();
+    }
+  });
+});
+
+interface Choice {
+  readonly text: string;
+  readonly token_ids: readonly number[];
+  readonly finish_reason: string | null;
+  readonly logprobs: {
+    readonly tokens: string[];
+    readonly token_logprobs: (number | null)[];
+    readonly top_logprobs: (object | null)[];
+    readonly text_offset: number[];
+  };
+}
+
+describe('an echo with logprobs', async () => {
+  const { post } = await sharedServer();
+
+  test('is the same as a whole and in a stream, where it takes several events', async () => {
+    const prompt = 'export declare function find(id: number): User;\n'.repeat(60);
+    const body = { prompt, max_tokens: 5, temperature: 0, logprobs: 2, echo: true };
+    const [whole] = (await (await post('/v1/completions', body)).json()).choices as [Choice];
+    const { events } = await readEvents(await post('/v1/completions', { ...body, stream: true }));
+    const parts = events.flatMap(({ choices }) => choices as Choice[]);
+    expect(whole.logprobs.tokens.length).toBeGreaterThan(600);
+    expect(parts.length).toBeGreaterThan(3);
+    expect(parts.map(({ text }) => text).join('')).toBe(whole.text);
+    for (const name of ['tokens', 'token_logprobs', 'top_logprobs', 'text_offset'] as const) {
+      expect(parts.flatMap(({ logprobs }) => logprobs[name] as unknown[])).toEqual(whole.logprobs[name]);
+    }
+  });
+});

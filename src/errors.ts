@@ -215,6 +215,14 @@ export class RankFailedError extends Mamba2Error {
   readonly code = 'rank_failed';
 }
 
+/**
+ * A rank found no memory for a step, or for a copy of a state. The states that it had are lost, but it goes on: the engine
+ * computes them again in smaller steps, or with a smaller prefix cache.
+ */
+export class OutOfMemoryError extends Mamba2Error {
+  readonly code = 'out_of_memory';
+}
+
 // --- The GPU ------------------------------------------------------------------------------------------------------
 
 /** The GPU refused a command or a shader. A defect of this library, or of a driver. */

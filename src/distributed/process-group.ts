@@ -19,6 +19,9 @@ export interface ProcessGroup {
   /** Writes every rank's arrays to `out`: rank r's array i to out[r][i]. */
   allGather(data: readonly Float32Array[], out: readonly (readonly Float32Array[])[]): void;
 
+  /** Begins anew after a rank has failed and all have stopped: see `resetGroup`. */
+  reset?(): void;
+
   /** Replaces `data` by the array of rank `source`. */
   broadcast(data: Float32Array, source: number): void;
 }

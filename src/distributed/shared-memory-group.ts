@@ -39,6 +39,13 @@ export function failGroup(memory: GroupMemory): void {
   Atomics.notify(control, GENERATION);
 }
 
+/** Makes a failed group usable again, once no rank is in a collective. Each rank then calls `reset` before its next one. */
+export function resetGroup(memory: GroupMemory): void {
+  const control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
+  Atomics.store(control, ARRIVED, 0);
+  Atomics.store(control, FAILED, 0);
+}
+
 /** A process group of threads: each rank writes a window, all meet at a barrier, each reads all windows. */
 export class SharedMemoryGroup implements ProcessGroup {
   readonly rank: number;
@@ -59,6 +66,10 @@ export class SharedMemoryGroup implements ProcessGroup {
       new Float32Array(memory.buffer, 4 * (CONTROL_WORDS + (turn * memory.size + r) * WINDOW), WINDOW);
     const ranks = Array.from({ length: memory.size }, (_, r) => r);
     this.#windows = [ranks.map((r) => window(0, r)), ranks.map((r) => window(1, r))];
+  }
+
+  reset(): void {
+    this.#turn = 0;
   }
 
   allReduce(data: readonly Float32Array[], add: AddArrays = addInOrder): void {

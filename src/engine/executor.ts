@@ -29,7 +29,9 @@ export type StateCommand =
   | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
   | { readonly type: 'release'; readonly snapshot: number }
-  | { readonly type: 'copyBlock'; readonly from: number; readonly to: number };
+  | { readonly type: 'copyBlock'; readonly from: number; readonly to: number }
+  /** Drops all snapshots, and goes on after an OutOfMemoryError: comes first. No slot holds a state after it. */
+  | { readonly type: 'reset' };
 
 /** One step of the model over some sequences. */
 export interface Batch {
@@ -106,6 +108,10 @@ export interface Executor {
   readonly samplesTokens?: boolean | undefined;
   /** Resolves, with the reason, when it can run no step any more and was not disposed of. Absent: a step would tell. */
   readonly failed?: Promise<Error> | undefined;
+  /**
+   * Rejects with OutOfMemoryError where memory is missing. It can be used again then, but its states are lost: until a batch
+   * begins with a `reset`, all that it is asked for rejects in the same way.
+   */
   execute(batch: Batch): Promise<StepOutput>;
   /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;

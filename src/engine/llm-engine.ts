@@ -1,5 +1,5 @@
 import { LAST_SAMPLED } from '../backends/sampling-ops.ts';
-import { ArgumentError, ContextLengthError, EmptyPromptError, QueueFullError } from '../errors.ts';
+import { ArgumentError, ContextLengthError, EmptyPromptError, OutOfMemoryError, QueueFullError } from '../errors.ts';
 import { BadWords } from './bad-words.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
@@ -18,6 +18,9 @@ import type { Sequence } from './sequence.ts';
 import { StateManager } from './state-manager.ts';
 
 const MIB = 2 ** 20;
+
+/** Where memory was missing twice in so many steps, it was not only the snapshots that took it. */
+const STEPS_BETWEEN_LOSSES = 1000;
 
 /** A step that the executor has been told of. */
 interface BegunStep {
@@ -61,6 +64,9 @@ export class LLMEngine {
   #numAdded = 0;
   /** The executor's last failure that ended requests. */
   #knownFailure: Error | undefined;
+  /** When memory was missing the last time, and whether snapshots had some of it. */
+  #lostAtStep = Number.NEGATIVE_INFINITY;
+  #hasFreedSnapshots = false;
   /** Begun while the step before was running. */
   #ahead: BegunStep | undefined;
 
@@ -73,6 +79,7 @@ export class LLMEngine {
       load: context.reloadExecutor,
       pause: context.reloadPause,
       onFailure: onWork,
+      onLostStates: () => this.#restart(),
     });
     this.#states = new StateManager({
       slots: maxNumSeqs,
@@ -203,7 +210,13 @@ export class LLMEngine {
     // The next step waits behind this one where this one can't change it: the executor is never idle then.
     const next = failed.length === 0 ? this.#scheduler.scheduleAhead(scheduled) : undefined;
     this.#ahead = next && this.#begin(next);
-    const output = await pending;
+    let output: StepOutput;
+    try {
+      output = await pending;
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError) || this.#executor.failure) throw error;
+      return this.#outOfMemory(scheduled, error);
+    }
     const stepped = sampleStep(scheduled, output, this.#vocabSize);
     const outputs = this.#postprocess(stepped, failed);
     this.#metrics.step(scheduled, begin);
@@ -281,6 +294,26 @@ export class LLMEngine {
     } else {
       this.#states.saveInPassing(sequence, logits);
     }
+  }
+
+  /**
+   * What runs is computed again, first with the memory of the snapshots, then in smaller steps. Only what asks for too much
+   * even token by token ends.
+   */
+  #outOfMemory(scheduled: readonly ScheduledWork[], error: Error): RequestOutput[] {
+    const { steps } = this.#metrics.counts();
+    const isRare = steps >= this.#lostAtStep + STEPS_BETWEEN_LOSSES;
+    this.#lostAtStep = steps;
+    if (isRare && this.#hasFreedSnapshots) return [];
+    const numTokens = scheduled.reduce((sum, work) => sum + work.numTokens, 0);
+    if (this.#scheduler.shrinkSteps(numTokens)) return [];
+    return this.#failAll(new Set(scheduled.map(({ sequence }) => sequence.request)), error);
+  }
+
+  #restart(): void {
+    this.#ahead = undefined;
+    this.#hasFreedSnapshots = this.#states.resetStates();
+    this.#scheduler.restart();
   }
 
   #executorFailed(error: Error): RequestOutput[] {

@@ -1,7 +1,7 @@
 import type { Backend, PrepareWatch } from '../backends/backend.ts';
 import { LAST_SAMPLED, type SampledRow } from '../backends/sampling-ops.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
-import { ArgumentError, DisposedError } from '../errors.ts';
+import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../errors.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import {
   buildMamba2Metadata,
@@ -64,6 +64,8 @@ export class ModelRunner implements Executor {
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
   /** Memory for the next logits. */
   #spare: Float32Array<ArrayBuffer> | undefined;
+  /** Why it has no states, until it is reset. */
+  #lost: OutOfMemoryError | undefined;
   /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
   #loaded: Loaded | undefined;
 
@@ -105,6 +107,24 @@ export class ModelRunner implements Executor {
 
   async execute(batch: Batch): Promise<StepOutput> {
     const loaded = this.#usable();
+    if (batch.commands?.[0]?.type === 'reset') {
+      this.#lost = undefined;
+      this.#group.reset?.();
+    }
+    this.#assertStates();
+    try {
+      return await this.#execute(loaded, batch);
+    } catch (error) {
+      // A rank of a group is told that another has failed. If that one has ended, so will all.
+      const isLost =
+        error instanceof RangeError || error instanceof OutOfMemoryError || error instanceof RankFailedError;
+      if (!isLost) throw error;
+      this.#lost = new OutOfMemoryError(`There was no memory for a step: ${error.message}`, '', { cause: error });
+      throw this.#lost;
+    }
+  }
+
+  async #execute(loaded: Loaded, batch: Batch): Promise<StepOutput> {
     loaded.states.run(batch.commands ?? []);
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
@@ -124,16 +144,23 @@ export class ModelRunner implements Executor {
 
   /** This rank's parts of a snapshot's state. */
   async exportStateParts(place: StatePlace): Promise<StatePart[]> {
+    this.#assertStates();
     return this.#usable().states.exportParts(place);
   }
 
   async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    this.#assertStates();
     this.#usable().states.importWhole(place, state);
   }
 
   async dispose(): Promise<void> {
     if (this.#loaded) this.#backend.dispose?.();
     this.#loaded = undefined;
+  }
+
+  /** @throws OutOfMemoryError after a step for which memory was missing. */
+  #assertStates(): void {
+    if (this.#lost) throw this.#lost;
   }
 
   #usable(): Loaded {

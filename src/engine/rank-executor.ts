@@ -1,6 +1,6 @@
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { reviveError } from '../distributed/serialized-error.ts';
-import { createGroupMemory, failGroup, type GroupMemory } from '../distributed/shared-memory-group.ts';
+import { createGroupMemory, failGroup, type GroupMemory, resetGroup } from '../distributed/shared-memory-group.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
 import {
@@ -150,7 +150,12 @@ export class RankExecutor implements Executor {
       const id = this.#asked++;
       const replies = this.#allReplies(id);
       for (const thread of this.#threads) thread.post({ ...question, id });
-      return (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
+      const results = (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
+      const problem = results.find(({ outOfMemory }) => outOfMemory)?.outOfMemory;
+      if (!problem) return results;
+      // All have answered, so none is in the middle of an exchange.
+      if (this.#memory) resetGroup(this.#memory);
+      throw reviveError(problem);
     };
     // Ranks that exchange partial results must not mix those of two steps.
     const step = this.#threads.length === 1 ? ask() : this.#lastStep.then(ask);

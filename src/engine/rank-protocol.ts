@@ -42,6 +42,8 @@ export type StepRequest = StepQuestion & { readonly id: number };
 export interface RankResult {
   /** Of rank 0 only, because all ranks have the same. */
   readonly step?: StepOutput;
+  /** In place of all else: there was no memory, and the rank goes on without its states. */
+  readonly outOfMemory?: SerializedError;
   /** Of an exported state, this rank's. */
   readonly stateParts?: readonly StatePart[];
 }

@@ -4,6 +4,7 @@ import { type FileAnswer, type FileQuestion, RemoteFiles } from '../checkpoint/r
 import { singleProcess } from '../distributed/process-group.ts';
 import { serializeError } from '../distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';
+import { OutOfMemoryError } from '../errors.ts';
 import { loadRank } from './load-rank.ts';
 import type { ModelRunner } from './model-runner.ts';
 import { answer, buffersOf } from './rank-answer.ts';
@@ -60,8 +61,16 @@ class RankHost {
   async #step(request: StepRequest): Promise<void> {
     if (this.#started === undefined) return;
     const { start, runner } = this.#started;
-    const result = await answer(await runner, request, start.rank);
-    this.#port.post({ type: 'result', id: request.id, result }, buffersOf(result));
+    const { id } = request;
+    try {
+      const result = await answer(await runner, request, start.rank);
+      this.#port.post({ type: 'result', id, result }, buffersOf(result));
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError)) throw error;
+      // The others must not wait for what it does not give.
+      if (start.memory) failGroup(start.memory);
+      this.#port.post({ type: 'result', id, result: { outOfMemory: serializeError(error) } });
+    }
   }
 
   #ask(question: FileQuestion): Promise<FileAnswer> {

@@ -1,4 +1,4 @@
-import { EngineDeadError } from '../errors.ts';
+import { EngineDeadError, OutOfMemoryError } from '../errors.ts';
 import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 import { asError } from './sample-step.ts';
 
@@ -15,6 +15,8 @@ export interface ReloadOptions {
   readonly pause?: number | undefined;
   /** The executor has failed by itself: `failure` says why. */
   readonly onFailure: () => void;
+  /** There was no memory for what it was asked: its states are lost. */
+  readonly onLostStates: () => void;
 }
 
 /** An executor that can be replaced by a new one after it has failed. */
@@ -51,7 +53,7 @@ export class ReloadableExecutor implements Executor {
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
-    const output = await this.#executor.execute(batch);
+    const output = await this.#unlessLost(this.#executor.execute(batch));
     if (batch.sequences.length > 0) this.#tries = 0;
     return output;
   }
@@ -61,11 +63,20 @@ export class ReloadableExecutor implements Executor {
   }
 
   async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
-    return this.#executor.exportState(place);
+    return this.#unlessLost(this.#executor.exportState(place));
   }
 
   async importState(place: StatePlace, state: Float32Array): Promise<void> {
-    await this.#executor.importState(place, state);
+    await this.#unlessLost(this.#executor.importState(place, state));
+  }
+
+  async #unlessLost<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      if (error instanceof OutOfMemoryError) this.#options.onLostStates();
+      throw error;
+    }
   }
 
   /** No step can be run any more until it is reloaded. The first failure is the one to report. */

@@ -37,7 +37,7 @@ const SETBACKS_TO_SENIORITY = 4;
  */
 export class Scheduler {
   readonly #states: StateManager;
-  readonly #maxNumBatchedTokens: number;
+  #maxNumBatchedTokens: number;
   readonly #executorSamples: boolean;
   /** In the order in which they get slots. */
   readonly #waiting: Sequence[] = [];
@@ -99,6 +99,21 @@ export class Scheduler {
     this.#states.release(sequence);
     removeFrom(this.#running, sequence);
     removeFrom(this.#waiting, sequence);
+  }
+
+  /** From now on steps have fewer tokens than this one, for which there was no memory. False: it has one. */
+  shrinkSteps(numTokens: number): boolean {
+    if (numTokens <= 1) return false;
+    this.#maxNumBatchedTokens = Math.min(this.#maxNumBatchedTokens, Math.ceil(numTokens / 2));
+    return true;
+  }
+
+  /** The states of all that run are lost: they are computed again. */
+  restart(): void {
+    for (const sequence of [...this.#running]) {
+      this.#giveBack(sequence);
+      this.add(sequence);
+    }
   }
 
   schedule(): ScheduledWork[] {
@@ -260,11 +275,15 @@ export class Scheduler {
     return paused ?? this.#running.toSorted((a, b) => compareTurns(b, a))[0];
   }
 
-  #preempt(sequence: Sequence): void {
+  #giveBack(sequence: Sequence): void {
     this.#states.release(sequence);
     sequence.numComputedTokens = 0;
     sequence.knownLogits = undefined;
     removeFrom(this.#running, sequence);
+  }
+
+  #preempt(sequence: Sequence): void {
+    this.#giveBack(sequence);
     if (!sequence.request.isPaused) sequence.setbacks++;
     this.add(sequence);
     this.#preemptions++;

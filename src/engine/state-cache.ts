@@ -122,6 +122,12 @@ export class StateCache {
       case 'release':
         this.#release(command.snapshot);
         break;
+      case 'reset':
+        // Memory that is kept for later may be just what is missing.
+        for (const saved of [...this.#snapshots.values(), ...this.#spare]) for (const slot of saved) slot.dispose();
+        this.#snapshots.clear();
+        this.#spare.length = 0;
+        break;
       case 'copyBlock':
         if (!this.kvCache) throw new ArgumentError('A block was to be copied, and this model has no key-value cache.');
         this.kvCache.copyBlock(command.from, command.to);

@@ -200,6 +200,14 @@ export class StateManager {
     this.#cache.clear();
   }
 
+  /** The executor has lost all states for want of memory, and is told to begin anew. @returns whether that frees some. */
+  resetStates(): boolean {
+    const hadSnapshots = this.#cache.stats().entries > 0;
+    this.#cache.clear();
+    this.#commands = [{ type: 'reset' }];
+    return hadSnapshots;
+  }
+
   cacheStats(): PrefixCacheStats {
     return this.#cache.stats();
   }

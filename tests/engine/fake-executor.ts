@@ -8,6 +8,7 @@ import type {
   StatePlace,
   StepOutput,
 } from '../../src/engine/executor.ts';
+import { OutOfMemoryError } from '../../src/errors.ts';
 
 export const FAKE_VOCAB = 16;
 
@@ -32,6 +33,11 @@ export class FakeExecutor implements Executor {
   /** As if the ranks had died. */
   readonly die: (error: Error) => void;
   readonly failed: Promise<Error>;
+  /** Tokens of a step for which there is memory. */
+  mostTokens = Number.POSITIVE_INFINITY;
+  /** Snapshots for which there is. */
+  mostSnapshots = Number.POSITIVE_INFINITY;
+  #lost: OutOfMemoryError | undefined;
   readonly samplesTokens: boolean;
   /** The token sampled last for each slot; -1: it was the sequence's last. */
   readonly #sampled: number[] = [];
@@ -67,7 +73,16 @@ export class FakeExecutor implements Executor {
 
   execute(batch: Batch): Promise<StepOutput> {
     this.batches.push(batch);
-    return this.#inTurn(() => this.#step(batch));
+    return this.#inTurn(() => {
+      if (batch.commands?.[0]?.type === 'reset') this.#lost = undefined;
+      if (this.#lost) throw this.#lost;
+      try {
+        return this.#step(batch);
+      } catch (error) {
+        if (error instanceof OutOfMemoryError) this.#lost = error;
+        throw error;
+      }
+    });
   }
 
   exportState({ id, length, blocks }: StatePlace): Promise<Float32Array<ArrayBuffer>> {
@@ -104,6 +119,11 @@ export class FakeExecutor implements Executor {
 
   #step(batch: Batch): StepOutput {
     for (const command of batch.commands ?? []) this.#run(command);
+    const numTokens = batch.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
+    if (numTokens > this.mostTokens || this.#snapshots.size > this.mostSnapshots) {
+      this.#slots.fill(Number.NaN);
+      throw new OutOfMemoryError(`No memory for ${numTokens} tokens and ${this.#snapshots.size} snapshots.`);
+    }
     const used = new Set<number>();
     const written = new Set<number>();
     const rows: number[] = [];
@@ -166,6 +186,9 @@ export class FakeExecutor implements Executor {
       case 'release':
         this.#saved(command.snapshot);
         this.#snapshots.delete(command.snapshot);
+        break;
+      case 'reset':
+        this.#snapshots.clear();
         break;
       case 'copyBlock':
         this.#blocks[command.to] = [...this.#blocks[command.from]];

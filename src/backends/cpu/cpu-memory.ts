@@ -1,4 +1,4 @@
-import { ArgumentError } from '../../errors.ts';
+import { OutOfMemoryError } from '../../errors.ts';
 
 const PAGE = 1 << 16;
 const ALIGNMENT = 64;
@@ -66,7 +66,7 @@ export class CpuMemory {
     try {
       this.memory.grow(wanted - current);
     } catch (cause) {
-      throw new ArgumentError(
+      throw new OutOfMemoryError(
         `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB in one thread, more than can be had.`,
         'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), fewer sequences (maxNumSeqs), or less kvCacheMemoryBytes.',
         { cause },

@@ -93,7 +93,8 @@ export class LLMEngine {
     const badWords = new BadWords(tokenizer);
     this.#requestContext = { tokenizer, badWords, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
     const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
-    this.#scheduler = new Scheduler(this.#states, mostTokens, executor.samplesTokens ?? false);
+    const limits = { maxNumBatchedTokens: mostTokens, vocabSize: context.vocabSize };
+    this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
 

@@ -22,6 +22,15 @@ export interface FailedSequence {
   readonly error: Error;
 }
 
+/** Logits that evaluations get in one step: looking at them holds the thread, and takes memory on both sides. */
+const MAX_STEP_LOGITS = 2 ** 22;
+
+/** What limits a step. */
+export interface StepLimits {
+  readonly maxNumBatchedTokens: number;
+  readonly vocabSize: number;
+}
+
 /** Who was overtaken or pushed out so often goes before all who were not: nothing waits for good. */
 const SETBACKS_TO_SENIORITY = 4;
 
@@ -38,6 +47,8 @@ const SETBACKS_TO_SENIORITY = 4;
 export class Scheduler {
   readonly #states: StateManager;
   #maxNumBatchedTokens: number;
+  /** Of those whose logits are all looked at. */
+  readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
   /** In the order in which they get slots. */
   readonly #waiting: Sequence[] = [];
@@ -48,9 +59,10 @@ export class Scheduler {
   #turn = 0;
   #preemptions = 0;
 
-  constructor(states: StateManager, maxNumBatchedTokens: number, executorSamples: boolean) {
+  constructor(states: StateManager, { maxNumBatchedTokens, vocabSize }: StepLimits, executorSamples: boolean) {
     this.#states = states;
     this.#maxNumBatchedTokens = maxNumBatchedTokens;
+    this.#maxEvaluatedTokens = Math.max(1, Math.floor(MAX_STEP_LOGITS / vocabSize));
     this.#executorSamples = executorSamples;
   }
 
@@ -121,13 +133,16 @@ export class Scheduler {
     this.#growRunning();
     const work: ScheduledWork[] = [];
     let budget = this.#maxNumBatchedTokens;
+    let evaluated = this.#maxEvaluatedTokens;
     const take = (sequence: Sequence) => {
-      const numTokens = Math.min(this.#chunkOf(sequence), budget);
+      const { wantsPromptLogits } = sequence.request;
+      const numTokens = Math.min(this.#chunkOf(sequence), budget, wantsPromptLogits ? evaluated : budget);
       if (numTokens === 0 && !sequence.knownLogits) return;
       const isPrefill = sequence.numComputedTokens < sequence.numPromptTokens || numTokens > 1;
       const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor;
       work.push({ sequence, numTokens, isPrefill, isAhead: false, isSampled });
       budget -= numTokens;
+      if (wantsPromptLogits) evaluated -= numTokens;
     };
     const runnable = this.#running.filter(isRunnable);
     for (const sequence of runnable) if (isDecode(sequence)) take(sequence);
@@ -137,7 +152,7 @@ export class Scheduler {
       if (!sequence) break;
       take(sequence);
     }
-    if (budget === 0) this.#serveOthersNext(work);
+    if (budget === 0 || evaluated === 0) this.#serveOthersNext(work);
     return work;
   }
 

@@ -1,10 +1,11 @@
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { clientGone } from './http-error.ts';
 import { jsonPieces } from './json-pieces.ts';
 
 const HEADERS = { 'content-type': 'application/json' };
 
 /** Characters that are made at a time: others have a turn of the event loop in between. */
-const PIECE = 64 * 1024;
+const PIECE = 16 * 1024;
 
 /** What becomes of an answer. */
 export interface JsonResponseEvents {
@@ -25,26 +26,35 @@ export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEven
   }
   onOpen();
   const encoder = new TextEncoder();
+  let isOver = false;
+  const end = (error?: unknown) => {
+    if (isOver) return;
+    isOver = true;
+    onEnd(error);
+  };
   const body = new ReadableStream<Uint8Array>(
     {
       start(controller) {
         controller.enqueue(encoder.encode(first));
       },
-      pull(controller) {
+      async pull(controller) {
         try {
+          // A client that takes all at once would have all made at once.
+          await yieldToEventLoop();
+          if (isOver) return;
           if (next.done) {
             controller.close();
-            onEnd();
+            end();
             return;
           }
           controller.enqueue(encoder.encode(next.value));
           next = pieces.next();
         } catch (error) {
-          onEnd(error);
+          end(error);
           throw error;
         }
       },
-      cancel: () => onEnd(clientGone()),
+      cancel: () => end(clientGone()),
     },
     { highWaterMark: 1 },
   );

@@ -170,6 +170,21 @@ describe('an evaluation', () => {
     expect(rig.engine.stats()).toMatchObject({ preemptions: 1, prefixCache: { entries: 2 } });
   });
 
+  test('of a large vocabulary takes steps of few tokens, and lets others have theirs', async () => {
+    // The fake model has few tokens; the engine is told of so many that a step takes the logits of four.
+    const rig = new Rig({ vocabSize: 2 ** 20 });
+    const evaluation = { ...greedy(), maxTokens: 0 };
+    const onPromptLogits = () => {};
+    for (const requestId of ['e', 'f']) {
+      rig.engine.addRequest({ requestId, promptTokenIds: prompt(8), params: evaluation, onPromptLogits });
+    }
+    rig.engine.addRequest({ requestId: 'g', promptTokenIds: prompt(10, 1), params: evaluation });
+    for (let i = 0; i < 4; i++) await rig.step();
+    const sizes = rig.executor.batches.map(({ sequences }) => sequences.map(({ tokenIds }) => tokenIds.length));
+    expect(sizes.slice(0, 4).map((step) => Math.max(...step))).toEqual([4, 4, 4, 4]);
+    expect([...rig.ended.keys()].sort()).toEqual(['e', 'f', 'g']);
+  });
+
   test('whose receiver fails ends with that error, and nothing else does', async () => {
     const rig = new Rig();
     const onPromptLogits = () => {
@@ -267,13 +282,13 @@ describe('an executor that fails', () => {
     const reloadExecutor = async () => {
       throw new Error('no memory');
     };
-    const rig = new Rig({ maxNumSeqs: 1, reloadExecutor });
+    const rig = new Rig({ maxNumSeqs: 1, reloadExecutor, reloadPause: 0 });
     rig.add('a', [1]);
     rig.add('b', [1]);
     rig.executor.failure = new Error('a rank died');
     await rig.finish();
     expect(rig.ended.get('a')?.error?.message).toBe('a rank died');
-    expect(rig.ended.get('b')?.error?.message).toBe('no memory');
+    expect(rig.ended.get('b')?.error?.message).toContain('no memory');
     expect(() => rig.add('c', [1])).toThrow('no memory');
   });
 });

@@ -103,6 +103,8 @@ describe('a server', async () => {
     const large = { n: 4, max_tokens: 60, logprobs: 20 };
     for (let i = 0; i < 3; i++) {
       const responses = await Promise.all([ask({ ...large, max_tokens: 250 }), ask({ ...large, max_tokens: 250 })]);
+      // Until its answer was read to the end, a request has not ended.
+      for (const response of responses) await response.text();
       expect(responses.map(({ status }) => status).sort()).toEqual([200, 429]);
       expect(responses.find(({ status }) => status === 429)?.headers.get('retry-after')).toBe('1');
     }

@@ -20,7 +20,7 @@ export const inspect = defineCommand({
   positionals: ['model'],
   details: [
     'The model is a folder, a bundled name or a hub id; of a hub model that is not in the cache only configs and the headers of its weights are fetched, and nothing is stored.',
-    'When the weights contradict the config, the report ends with a warning and the exit code is 1.',
+    'Where its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',
   ].join(' '),
   options: {
     context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),

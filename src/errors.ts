@@ -48,7 +48,10 @@ export class JsonFileError extends Mamba2Error {
   readonly code = 'bad_json_file';
 }
 
-/** A value in config.json is missing, of the wrong type, or contradicts another. */
+/**
+ * A value in a config file is missing, of the wrong type, out of its range, or contradicts another; or it says that the
+ * weights are quantised in a way that is not read.
+ */
 export class ConfigError extends Mamba2Error {
   readonly code = 'bad_config';
 }

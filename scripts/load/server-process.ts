@@ -19,7 +19,7 @@ export class ServerProcess {
 
   /** Resolves when it listens. */
   static async start(args: readonly string[]): Promise<ServerProcess> {
-    const probe = ['--expose-gc', '--import', import.meta.resolve('./memory-probe.ts')];
+    const probe = ['--expose-gc', '--import', import.meta.resolve('./server-probe.ts')];
     const child = spawn(process.execPath, [...probe, MAIN, 'serve', '--port', '0', ...args], {
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     });
@@ -46,6 +46,13 @@ export class ServerProcess {
     this.#child.send('memory');
     const [usage] = await once(this.#child, 'message');
     return usage;
+  }
+
+  /** Milliseconds of its main thread that one turn of the event loop took at most, since this was asked before. */
+  async longestHold(): Promise<number> {
+    this.#child.send('hold');
+    const [milliseconds] = await once(this.#child, 'message');
+    return milliseconds;
   }
 
   /** → exit code */

@@ -63,6 +63,7 @@ export function engineOptions(values: ServeValues): LoadOptions {
     enablePrefixCaching: prefixCacheSize !== 0,
     prefixCacheBytes: prefixCacheSize === undefined ? undefined : prefixCacheSize * MIB,
     recover: !values.noRecover,
+    ownThread: true,
   };
 }
 

@@ -1,8 +1,8 @@
-import { ChatTemplateError, EmptyPromptError, TokenIdError, TokenizerError } from '../errors.ts';
+import { ChatTemplateError, EmptyPromptError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
 import type { TextThreads } from '../text/text-threads.ts';
-import type { EncodeOptions, TextTokenizer } from '../text/tokenizer.ts';
+import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { DeviceChoice } from './choose-device.ts';
 import { detached } from './detached.ts';
@@ -185,7 +185,7 @@ export class LLM {
     checkedSalt(options.cacheSalt);
     if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
     if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
-    for (const id of params.logitBias.keys()) this.assertTokenId(id);
+    for (const id of params.logitBias.keys()) assertTokenId(id, this.config.vocabSize, this.tokenizer);
     return params;
   }
 
@@ -211,17 +211,8 @@ export class LLM {
     const tokenIds =
       typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : [...prompt];
     if (tokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
-    for (const id of tokenIds) this.assertTokenId(id);
+    for (const id of tokenIds) assertTokenId(id, this.config.vocabSize, this.tokenizer);
     return tokenIds;
-  }
-
-  /** @throws TokenIdError where the model has no such token. */
-  assertTokenId(id: number): void {
-    const { vocabSize } = this.config;
-    if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
-    const text = this.tokenizer?.tokenText(id) ?? '';
-    const token = text === '' ? `Token id ${id}` : `Token id ${id}, ${JSON.stringify(text)},`;
-    throw new TokenIdError(`${token} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
   }
 
   /** Whether the model can chat. */

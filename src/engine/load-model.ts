@@ -37,6 +37,12 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
    */
   readonly tensorParallelSize?: number | 'auto' | undefined;
+  /**
+   * Compute on a thread of its own where one rank has the model on the processor, so that a step, which may take a second,
+   * does not hold the program's own thread: for servers. Several ranks always have threads of their own, and so has one in
+   * a browser. Default: false.
+   */
+  readonly ownThread?: boolean | undefined;
   /** Answers whose state is kept at once; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
   /** Tokens processed in one step. Default: 512. */
@@ -159,7 +165,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       reopened(async (again) => {
         // States would go on in another model.
         await identity.assertSame(again);
-        return startRanks(again, config, ranks, rankOptions, { signal });
+        return startRanks(again, config, ranks, rankOptions, { signal, ownThread: options.ownThread });
       });
     options.onProgress?.({ status: 'ready', name: source });
     return {
@@ -212,7 +218,8 @@ async function startRanks(
   options: RankOptions,
   watch: LoadOptions,
 ): Promise<Executor> {
-  if (size === 1 && !isPage()) return loadRank(checkpoint, singleProcess, options, watch);
+  const hasOwnThread = isPage() || (watch.ownThread && options.device !== 'webgpu');
+  if (size === 1 && !hasOwnThread) return loadRank(checkpoint, singleProcess, options, watch);
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,

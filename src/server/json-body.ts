@@ -1,10 +1,29 @@
-import type { Context } from 'hono';
 import type { z } from 'zod';
 import { closestNames } from '../checkpoint/closest-names.ts';
-import { bodyText } from './body-text.ts';
 import { badRequest, HttpError } from './http-error.ts';
+import type { RequestLimits } from './limits.ts';
+import { chatRequest } from './wire/chat-request.ts';
+import { completionRequest } from './wire/completion-request.ts';
+import { packedIds, promptList } from './wire/prompt-field.ts';
 import { exactSeed } from './wire/seed-field.ts';
+import { detokenizeRequest, tokenizeRequest } from './wire/tokenization.ts';
 import { withoutUnsupported } from './wire/unsupported-fields.ts';
+
+/** Forms of bodies by their names. */
+const FORMS = {
+  chat: chatRequest,
+  completion: completionRequest,
+  detokenize: detokenizeRequest,
+  tokenize: tokenizeRequest,
+} as const;
+
+export type BodyForm = keyof typeof FORMS;
+
+/** A body of a form, as its handler gets it. */
+export type Body<F extends BodyForm> = z.output<(typeof FORMS)[F]>;
+
+/** What a body may hold. */
+export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
 
 /** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
 const MAX_ELEMENTS = 65_536;
@@ -13,27 +32,48 @@ const MAX_DEPTH = 16;
 /** Lists that are long by right, and are checked without a message for each element. */
 const LONG_LISTS = new Set(['prompt', 'tokens']);
 
-/** Reads a JSON body of a known form. @throws HttpError 400, 413 or 415 that says what is wrong with it. */
-export async function readJsonBody<T extends z.ZodObject>(
-  c: Context,
-  schema: T,
-  maxBytes: number,
-): Promise<z.output<T>> {
-  // Nothing else: a page of another origin may send text or forms without asking the server first, but no JSON.
-  if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {
-    throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
-  }
-  const text = await bodyText(c, maxBytes);
+/** Lists that a request has few entries of. */
+const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
+
+/** What a client wrote is quoted so far. */
+const QUOTED_CHARACTERS = 100;
+
+/**
+ * The body of a known form that UTF-8 spells out. Token ids come packed, so that a body can go from one thread to another
+ * without being copied number by number.
+ *
+ * @throws HttpError 400 that says what is wrong with it.
+ */
+export function parseBody<F extends BodyForm>(form: F, bytes: Uint8Array, limits: BodyLimits): Body<F>;
+export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits): Body<BodyForm> {
+  const schema: z.ZodObject = FORMS[form];
+  const text = new TextDecoder().decode(bytes);
   const body = parseJson(text);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw badRequest('The body must be a JSON object.', undefined, 'invalid_json');
   }
   const fields = withoutUnsupported(body as Readonly<Record<string, unknown>>);
-  assertModest(fields);
+  const known = Object.keys(schema.shape);
+  for (const name of Object.keys(fields)) if (!Object.hasOwn(schema.shape, name)) throw unknownField(name, known);
+  assertModest(fields, limits);
   if ('seed' in fields) fields.seed = exactSeed(fields.seed, text);
   const parsed = schema.safeParse(fields);
-  if (parsed.success) return parsed.data;
-  throw describe(parsed.error, Object.keys(schema.shape));
+  if (!parsed.success) throw describe(parsed.error);
+  return packed(parsed.data as Body<BodyForm>, limits);
+}
+
+function packed(body: Body<BodyForm>, limits: BodyLimits): Body<BodyForm> {
+  if ('tokens' in body) return { ...body, tokens: packedIds(body.tokens) };
+  if (!('prompt' in body) || body.prompt === undefined) return body;
+  const prompts = promptList(body.prompt);
+  assertFewPrompts(prompts.length, limits);
+  if (typeof prompts[0] === 'string') return body;
+  return { ...body, prompt: prompts.map((prompt) => (typeof prompt === 'string' ? prompt : packedIds(prompt))) };
+}
+
+function assertFewPrompts(count: number, { maxAnswers }: BodyLimits): void {
+  if (count <= maxAnswers) return;
+  throw badRequest(`There are ${count} prompts; this server takes ${maxAnswers}.`, 'prompt', 'too_many');
 }
 
 function parseJson(text: string): unknown {
@@ -48,7 +88,13 @@ function parseJson(text: string): unknown {
 }
 
 /** What a validator would take long over is refused before. */
-function assertModest(body: Readonly<Record<string, unknown>>): void {
+function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }: BodyLimits): void {
+  for (const name of SHORT_LISTS) {
+    const value = body[name];
+    const size = typeof value === 'object' && value !== null ? Object.keys(value).length : 0;
+    if (size <= maxListLength) continue;
+    throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
+  }
   let elements = 0;
   const visit = (value: unknown, depth: number, path: string) => {
     if (typeof value !== 'object' || value === null) return;
@@ -61,16 +107,24 @@ function assertModest(body: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(body)) if (!LONG_LISTS.has(name)) visit(value, 1, name);
 }
 
+function unknownField(name: string, known: readonly string[]): HttpError {
+  const [closest] = closestNames(name, known, 1);
+  const message = `There is no field '${cut(name)}'. Did you mean '${closest}'?`;
+  return badRequest(message, cut(name), 'unknown_parameter');
+}
+
 /** The first thing that is wrong. */
-function describe(error: z.ZodError, known: readonly string[]): HttpError {
-  const [issue] = error.issues.map(mostSpecific);
-  const path = issue.path.map(String).join('.');
-  if (issue.code === 'unrecognized_keys' && path === '') {
-    const [key] = issue.keys;
-    const [closest] = closestNames(key, known, 1);
-    return badRequest(`There is no field '${key}'. Did you mean '${closest}'?`, key, 'unknown_parameter');
-  }
-  return badRequest(`${path}: ${issue.message}.`, path, 'invalid_value');
+function describe(error: z.ZodError): HttpError {
+  const issue = mostSpecific(error.issues[0]);
+  const path = cut(issue.path.map(String).join('.'));
+  // The message names all of them.
+  const message =
+    issue.code === 'unrecognized_keys' ? `Unrecognized key: "${cut(issue.keys[0])}"` : cut(issue.message, 1000);
+  return badRequest(`${path}: ${message}.`, path, 'invalid_value');
+}
+
+function cut(text: string, most = QUOTED_CHARACTERS): string {
+  return text.length <= most ? text : `${text.slice(0, most)}…`;
 }
 
 type Issue = z.core.$ZodIssue;

@@ -36,8 +36,9 @@ export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): 
       );
     });
     c.set('record', record);
-    c.header('x-request-id', record.id);
     await next();
+    // Answers that are streamed do not take headers that were set before.
+    c.res.headers.set('x-request-id', record.id);
     sent = c.res.status;
     metrics.httpRequest(c.req.method, routePath(c, -1), sent);
     record.handled();

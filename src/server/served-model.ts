@@ -4,8 +4,10 @@ import { type ChatMessage, ChatTemplate, type TemplateKind } from '../text/chat-
 import type { TextInput, TextJob, TextResults } from '../text/text-job.ts';
 import { sizeOf } from '../text/text-threads.ts';
 import { AnswerMemory } from './answer-memory.ts';
+import { BodyReader } from './body-reader.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import type { RequestLimits, SchedulingPolicy } from './limits.ts';
+import { packedIds, type TokenIds } from './wire/prompt-field.ts';
 
 /** What is served, and how. */
 export interface ServedModelOptions {
@@ -24,6 +26,7 @@ export class ServedModel {
   readonly llm: LLM;
   readonly names: readonly [string, ...string[]];
   readonly limits: RequestLimits;
+  readonly bodies: BodyReader;
   /** Of all requests that have not ended. */
   readonly memory: AnswerMemory;
   /** Seconds since 1970 when serving began. */
@@ -37,6 +40,7 @@ export class ServedModel {
     this.llm = llm;
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
+    this.bodies = new BodyReader(this.limits);
     this.memory = new AnswerMemory(this.limits);
     this.#chatTemplate = chatTemplate;
     this.#chatTemplateKind = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate).kind;
@@ -79,13 +83,6 @@ export class ServedModel {
     throw badRequest(message, 'priority', 'invalid_value');
   }
 
-  /** Before any of them is encoded. @throws HttpError 400 */
-  assertFewPrompts(count: number): void {
-    const { maxAnswers } = this.limits;
-    if (count <= maxAnswers) return;
-    throw badRequest(`There are ${count} prompts; this server takes ${maxAnswers}.`, 'prompt', 'too_many');
-  }
-
   /** Rejects with HttpError 400, TokenIdError, EmptyPromptError, TextLimitError, or the signal's reason. */
   async encode(
     prompt: string | ArrayLike<number>,
@@ -107,10 +104,10 @@ export class ServedModel {
   }
 
   /** The text of token ids as JSON, special tokens included. Rejects as `encode` does. */
-  async decodeAll(tokenIds: ArrayLike<number>, signal: AbortSignal): Promise<TextResults['decode']> {
+  async decodeAll(tokenIds: TokenIds, signal: AbortSignal): Promise<TextResults['decode']> {
     this.assertTokenizer();
-    for (let i = 0; i < tokenIds.length; i++) this.llm.assertTokenId(tokenIds[i]);
-    return this.#run({ type: 'decode', ids: Float64Array.from(tokenIds) }, signal);
+    const { vocabSize } = this.llm.config;
+    return this.#run({ type: 'decode', ids: packedIds(tokenIds), vocabSize }, signal);
   }
 
   /** @throws HttpError 400 */

@@ -2,7 +2,7 @@ import { ChatTemplateError, ContextLengthError, TokenizerError } from '../errors
 import { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from './chat-template.ts';
 import type { TextParts } from './text-source.ts';
 import { isShownIn, TokenTexts } from './token-texts.ts';
-import type { TextTokenizer } from './tokenizer.ts';
+import { assertTokenId, type TextTokenizer } from './tokenizer.ts';
 
 /** A text, or a conversation that a chat template makes one of. */
 export type TextInput =
@@ -20,8 +20,8 @@ export type TextJob =
   | { readonly type: 'encode'; readonly input: TextInput; readonly maxCharacters: number }
   /** The same as JSON lists: of ids, and where asked for of the tokens' texts. */
   | { readonly type: 'list'; readonly input: TextInput; readonly maxCharacters: number; readonly tokenTexts: boolean }
-  /** The text of token ids, special tokens included. */
-  | { readonly type: 'decode'; readonly ids: Float64Array<ArrayBuffer> };
+  /** The text of token ids below `vocabSize`, special tokens included. */
+  | { readonly type: 'decode'; readonly ids: Float64Array<ArrayBuffer>; readonly vocabSize: number };
 
 /** What comes of the jobs. JSON is UTF-8. */
 export interface TextResults {
@@ -47,7 +47,7 @@ export class TextWork {
     this.#parts = parts;
   }
 
-  /** @throws ChatTemplateError, ContextLengthError, TokenizerError */
+  /** @throws ChatTemplateError, ContextLengthError, TokenIdError, TokenizerError */
   run<T extends TextJob['type']>(job: Extract<TextJob, { type: T }>): TextResults[T];
   run(job: TextJob): TextResult {
     switch (job.type) {
@@ -60,6 +60,7 @@ export class TextWork {
         return { count: ids.length, ids: jsonBytes(ids), tokenTexts: texts && jsonBytes(texts) };
       }
       case 'decode':
+        for (const id of job.ids) assertTokenId(id, job.vocabSize, this.#tokenizer);
         return jsonBytes(this.#decode([...job.ids]));
     }
   }

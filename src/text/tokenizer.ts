@@ -1,6 +1,6 @@
 import type { JsonObject } from '../checkpoint/json.ts';
 import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
-import { TokenizerError } from '../errors.ts';
+import { TokenIdError, TokenizerError } from '../errors.ts';
 import { AddedTokenSplitter, type TextPart } from './added-token-splitter.ts';
 import { type AddedToken, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
 import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
@@ -201,4 +201,12 @@ const TEXT = '\0text';
 
 function known(id: number | undefined): number[] {
   return id === undefined ? [] : [id];
+}
+
+/** @throws TokenIdError where a vocabulary of `vocabSize` rows has no such token. */
+export function assertTokenId(id: number, vocabSize: number, tokenizer?: TextTokenizer): void {
+  if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+  const text = tokenizer?.tokenText(id) ?? '';
+  const token = text === '' ? `Token id ${id}` : `Token id ${id}, ${JSON.stringify(text)},`;
+  throw new TokenIdError(`${token} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
 }

@@ -3,6 +3,7 @@ import { LLM } from '../../src/engine/llm.ts';
 import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
 import { DisposedError } from '../../src/errors.ts';
 import type { DTypeChoice } from '../../src/tensor/dtype.ts';
+import { TINY_DTS } from '../cli/tiny-dts.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const PROMPT = 'export interface User {\n';
@@ -168,4 +169,23 @@ describe('evaluation and dtypes', () => {
     expect(Math.abs((await loss('int8')) / exact - 1)).toBeLessThan(0.005);
     expect(Math.abs((await loss('int4')) / exact - 1)).toBeLessThan(0.04);
   });
+});
+
+test('one rank on a thread of its own gives the same, and leaves the caller its turns meanwhile', async () => {
+  await using inline = await LLM.load(TINY_DTS, { device: 'cpu' });
+  await using own = await LLM.load(TINY_DTS, { device: 'cpu', ownThread: true });
+  const options = { maxTokens: 8, temperature: 0 };
+  const expected = await inline.complete('export interface User {', options);
+  expect(await own.complete('export interface User {', options)).toEqual(expected);
+  let turns = 0;
+  let isDone = false;
+  const count = () => {
+    turns++;
+    if (!isDone) setImmediate(count);
+  };
+  setImmediate(count);
+  await own.logits(Array.from({ length: 500 }, (_, i) => i));
+  isDone = true;
+  // The step itself is one turn where it holds the thread.
+  expect(turns).toBeGreaterThan(20);
 });

@@ -124,13 +124,13 @@ test('an upload that its sender breaks off is 499, whatever its encoding', async
 
 test('requests may bear the same id, at once too', async () => {
   const { url } = await start();
-  const ask = () =>
+  const ask = (stream: boolean) =>
     fetch(`${url}/v1/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-request-id': 'mine' },
-      body: JSON.stringify({ ...LONG, max_tokens: 50 }),
+      body: JSON.stringify({ ...LONG, max_tokens: 50, stream }),
     });
-  const answers = await Promise.all([ask(), ask(), ask()]);
+  const answers = await Promise.all([ask(false), ask(true), ask(false)]);
   expect(answers.map(({ status, headers }) => [status, headers.get('x-request-id')])).toEqual(
     Array.from({ length: 3 }, () => [200, 'mine']),
   );

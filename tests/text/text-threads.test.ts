@@ -54,7 +54,7 @@ describe('texts on threads of their own', () => {
     expect(list.count).toBe(expected.length);
     expect(parsed(list.ids)).toEqual(expected);
     expect(parsed(list.tokenTexts)).toHaveLength(expected.length);
-    const whole = await threads.run({ type: 'decode', ids: Float64Array.from(expected) });
+    const whole = await threads.run({ type: 'decode', ids: Float64Array.from(expected), vocabSize: 4096 });
     expect(parsed(whole)).toBe(tokenizer.decode(expected, { skipSpecialTokens: false }));
   });
 

@@ -7,10 +7,9 @@ import { CollectedAnswer } from '../collected-answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
 import { badRequest } from '../http-error.ts';
-import { readJsonBody } from '../json-body.ts';
 import { JsonList, type Written } from '../json-pieces.ts';
 import type { ServedModel } from '../served-model.ts';
-import { type ChatRequest, type ChatRequestMessage, chatRequest } from '../wire/chat-request.ts';
+import type { ChatRequest, ChatRequestMessage } from '../wire/chat-request.ts';
 import {
   type ChatChunk,
   type ChatChunkChoice,
@@ -25,7 +24,7 @@ import type { Usage } from '../wire/usage.ts';
 /** `POST /v1/chat/completions` */
 export function chatCompletions(model: ServedModel) {
   return async (c: Context<ServerEnv>): Promise<Response> => {
-    const body = await readJsonBody(c, chatRequest, model.limits.maxBodyBytes);
+    const body = await model.bodies.read(c, 'chat');
     model.assertName(body.model);
     if (body.top_logprobs !== undefined && !body.logprobs) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');

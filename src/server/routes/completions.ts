@@ -6,11 +6,10 @@ import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
 import { CollectedAnswer } from '../collected-answer.ts';
 import type { ServerEnv } from '../env.ts';
 import type { GenerationOutput } from '../generation.ts';
-import { readJsonBody } from '../json-body.ts';
 import { JsonList, type Written } from '../json-pieces.ts';
 import type { ServedModel } from '../served-model.ts';
 import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
-import { type CompletionRequest, completionRequest } from '../wire/completion-request.ts';
+import type { CompletionRequest } from '../wire/completion-request.ts';
 import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
 import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
 import { promptList } from '../wire/prompt-field.ts';
@@ -26,10 +25,9 @@ const ECHOED_TOKENS = 256;
 /** `POST /v1/completions` */
 export function completions(model: ServedModel) {
   return async (c: Context<ServerEnv>): Promise<Response> => {
-    const body = await readJsonBody(c, completionRequest, model.limits.maxBodyBytes);
+    const body = await model.bodies.read(c, 'completion');
     model.assertName(body.model);
     const sources = promptList(body.prompt);
-    model.assertFewPrompts(sources.length);
     const prompts: (readonly number[])[] = [];
     for (const source of sources) {
       // Others have a turn between two prompts: those of token ids are checked here.
@@ -38,7 +36,8 @@ export function completions(model: ServedModel) {
     }
     const options = { ...samplingOptions(body), logprobs: body.logprobs };
     const promptLogprobs = body.echo ? body.logprobs : undefined;
-    const writer = new CompletionWriter(model, body, sources, prompts);
+    const texts = sources.map((source) => (typeof source === 'string' ? source : undefined));
+    const writer = new CompletionWriter(model, body, texts, prompts);
     const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
     return answer(
       c,
@@ -53,7 +52,8 @@ export function completions(model: ServedModel) {
 class CompletionWriter implements AnswerWriter {
   readonly #model: ServedModel;
   readonly #body: CompletionRequest;
-  readonly #sources: readonly (string | readonly number[])[];
+  /** Of prompts that came as text. */
+  readonly #texts: readonly (string | undefined)[];
   readonly #prompts: readonly (readonly number[])[];
   readonly #promptLogprobs = new Map<number, GenerationOutput['promptLogprobs']>();
   readonly #logprobs = new Map<number, CompletionLogprobsWriter>();
@@ -62,12 +62,12 @@ class CompletionWriter implements AnswerWriter {
   constructor(
     model: ServedModel,
     body: CompletionRequest,
-    sources: readonly (string | readonly number[])[],
+    texts: readonly (string | undefined)[],
     prompts: readonly (readonly number[])[],
   ) {
     this.#model = model;
     this.#body = body;
-    this.#sources = sources;
+    this.#texts = texts;
     this.#prompts = prompts;
   }
 
@@ -201,8 +201,7 @@ class CompletionWriter implements AnswerWriter {
   }
 
   #promptText(promptIndex: number): string {
-    const source = this.#sources[promptIndex];
-    return typeof source === 'string' ? source : this.#model.decode(source);
+    return this.#texts[promptIndex] ?? this.#model.decode(this.#prompts[promptIndex]);
   }
 
   *#promptTokens(promptIndex: number): Generator<LoggedToken, void> {

@@ -1,19 +1,12 @@
 import type { Context } from 'hono';
 import { badRequest } from '../http-error.ts';
-import { readJsonBody } from '../json-body.ts';
 import type { ServedModel } from '../served-model.ts';
-import { detokenizeRequest, tokenizeRequest } from '../wire/tokenization.ts';
 import { plainMessages } from './chat-completions.ts';
 
 /** `POST /tokenize` */
 export function tokenize(model: ServedModel) {
   return async (c: Context): Promise<Response> => {
-    const {
-      model: name,
-      prompt,
-      messages,
-      ...options
-    } = await readJsonBody(c, tokenizeRequest, model.limits.maxBodyBytes);
+    const { model: name, prompt, messages, ...options } = await model.bodies.read(c, 'tokenize');
     model.assertName(name);
     if ((prompt === undefined) === (messages === undefined)) {
       throw badRequest("Give either 'prompt' or 'messages'.", 'prompt', 'invalid_value');
@@ -31,7 +24,7 @@ export function tokenize(model: ServedModel) {
 /** `POST /detokenize` */
 export function detokenize(model: ServedModel) {
   return async (c: Context): Promise<Response> => {
-    const { model: name, tokens } = await readJsonBody(c, detokenizeRequest, model.limits.maxBodyBytes);
+    const { model: name, tokens } = await model.bodies.read(c, 'detokenize');
     model.assertName(name);
     return json(c, ['{"prompt":', await model.decodeAll(tokens, c.req.raw.signal), '}']);
   };

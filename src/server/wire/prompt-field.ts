@@ -1,7 +1,10 @@
 import { z } from 'zod';
 
+/** Token ids: as a body has them, or packed. */
+export type TokenIds = readonly number[] | Float64Array<ArrayBuffer>;
+
 /** Texts or token ids. */
-export type PromptField = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+export type PromptField = string | TokenIds | readonly (string | TokenIds)[];
 
 /**
  * Checked by hand: prompts may have hundreds of thousands of token ids, and a union of schemas would try them four times
@@ -19,14 +22,18 @@ export const promptField = z.custom<PromptField>(isPrompt, 'expected a text, tok
 
 /** Token ids alone, for the same reason. */
 export const tokenIdsField = z
-  .custom<readonly number[]>(isTokenIds, 'expected a list of token ids')
+  .custom<TokenIds>(isTokenIds, 'expected a list of token ids')
   .meta({ description: 'Token ids.', type: 'array', items: { type: 'integer' } });
 
 /** One or several prompts as several. */
-export function promptList(prompt: PromptField): readonly (string | readonly number[])[] {
-  if (typeof prompt === 'string') return [prompt];
-  if (isTokenIds(prompt)) return [prompt];
-  return prompt;
+export function promptList(prompt: PromptField): readonly (string | TokenIds)[] {
+  if (typeof prompt === 'string' || prompt instanceof Float64Array) return [prompt];
+  return isTokenIds(prompt) ? [prompt] : prompt;
+}
+
+/** Token ids whose memory can go to another thread. Numbers of JSON are doubles: each stays what it is. */
+export function packedIds(ids: TokenIds): Float64Array<ArrayBuffer> {
+  return ids instanceof Float64Array ? ids : Float64Array.from(ids);
 }
 
 function isPrompt(value: unknown): value is PromptField {

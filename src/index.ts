@@ -1,18 +1,57 @@
+/// <reference path="../types/globals.d.ts" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * mamba2: Mamba-2 inference for TypeScript.
  *
  * Most programs need {@link LLM} alone. The layer and what it stands on are exported for those who build their own
  * models; the operations are in `mamba2/ops`.
  */
-export type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from './backends/backend.ts';
+
+export type {
+  AttentionOps,
+  PagedAttentionArgs,
+  PagedSequences,
+  ReshapeAndCacheArgs,
+} from './backends/attention-ops.ts';
+export type {
+  Backend,
+  GroupLayout,
+  LinearWeight,
+  LinearWeightWriter,
+  MemoryNeed,
+  PrepareWatch,
+} from './backends/backend.ts';
+export type { ExpertWeights, FeedForwardOps, MlpActivation, RoutingOptions } from './backends/feed-forward-ops.ts';
+export type { HostTensor } from './backends/reference/host-tensor.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
-export type { Activation, StateSpaceOps } from './backends/state-space-ops.ts';
+export type { SamplingOps } from './backends/sampling-ops.ts';
+export type { SavedSlot } from './backends/saved-slot.ts';
+export type {
+  Activation,
+  CausalConv1dArgs,
+  CausalConv1dUpdateArgs,
+  ChunkScanArgs,
+  LogDecayArgs,
+  SelectiveStateArgs,
+  SelectiveStateUpdateArgs,
+  StateSpaceOps,
+} from './backends/state-space-ops.ts';
 export { PAD_SLOT_ID } from './backends/state-space-ops.ts';
+export type { ByteSource } from './checkpoint/byte-source.ts';
+export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
+export type { HubOptions } from './checkpoint/hub-options.ts';
+export type { JsonObject, JsonValue } from './checkpoint/json-parser.ts';
+export type { ModelFiles } from './checkpoint/model-files.ts';
 export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
 export type { ProgressCallback, ProgressEvent } from './checkpoint/progress.ts';
+export type { ReadScratch, RowRange } from './checkpoint/safetensors.ts';
 export { SafetensorsFile } from './checkpoint/safetensors.ts';
+export type { SafetensorsDType, TensorInfo } from './checkpoint/safetensors-header.ts';
+export type { FileVersion } from './checkpoint/stored/file-version.ts';
 export { deleteStoredModel, type StoredModel, storedModels } from './checkpoint/stored/stored-models.ts';
+export type { Fetch } from './checkpoint/url-client.ts';
+export type { AddArrays } from './distributed/process-group.ts';
 export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
 export {
   createGroupMemory,
@@ -29,9 +68,11 @@ export type { EngineRequest } from './engine/engine-request.ts';
 export type { EngineStats, PrefixCacheStats } from './engine/engine-stats.ts';
 export type { GenerationChunk } from './engine/generation-chunk.ts';
 export type { HalfLives } from './engine/half-lives.ts';
+export type { PromptOptions } from './engine/llm.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { LoadOptions } from './engine/load-model.ts';
 export type { PromptLogprobs } from './engine/logprob-columns.ts';
+export type { PrefixNode } from './engine/prefix-tree.ts';
 export type { Prompt } from './engine/prompt.ts';
 export type {
   CompletionOutput,
@@ -43,12 +84,21 @@ export type {
 } from './engine/request-output.ts';
 export type { RequestStream } from './engine/request-stream.ts';
 export type { GenerateOptions, SamplingParams } from './engine/sampling-params.ts';
+export type { SavedStates } from './engine/saved-states.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session.ts';
+export type { CacheSalt, Snapshot } from './engine/snapshot.ts';
 export * from './errors.ts';
+export type { KvCacheParams } from './layers/attention.ts';
+export type { AttentionMetadata, BatchMetadata } from './layers/attention-metadata.ts';
+export type { ConvActivation } from './layers/depthwise-conv1d.ts';
+export type { KvCacheShape, KvCacheSize } from './layers/kv-cache-shape.ts';
+export type { WeightCheck } from './layers/layer-context.ts';
 export { LayerContext } from './layers/layer-context.ts';
+export type { LinearOptions } from './layers/linear.ts';
 export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';
 export { type MambaCacheParams, MambaMixer2 } from './layers/mamba-mixer2.ts';
 export type { MambaMixer2Options } from './layers/mamba-mixer2-options.ts';
+export type { MambaStateSize } from './layers/mamba-state-shape.ts';
 export { type MambaStateShape, mamba2StateShape } from './layers/mamba-state-shape.ts';
 export {
   type BatchOrder,
@@ -60,6 +110,7 @@ export {
 export { Mixer2RMSNormGated } from './layers/mixer2-rms-norm-gated.ts';
 export { type Module, type Parameter, ParameterTable } from './layers/parameter.ts';
 export { BlockwiseQuantization, type QuantizationConfig } from './layers/quantization.ts';
+export type { RankSum } from './layers/rank-sum.ts';
 export { linearWeightSink, type RowSink, tensorSink } from './layers/row-sink.ts';
 export {
   composedWeightLoader,
@@ -72,11 +123,22 @@ export {
   shardedWeightLoader,
   type WeightLoader,
 } from './layers/weight-loaders.ts';
-export type { ModelConfig } from './models/causal-lm.ts';
+export type { CausalLM, LayerPart, ModelConfig, ModelInput } from './models/causal-lm.ts';
+export type { DecoderLM } from './models/decoder-lm.ts';
 export { Mamba2ForCausalLM } from './models/mamba2.ts';
 export type { Mamba2Config } from './models/mamba2-config.ts';
 export { supportedArchitectures } from './models/registry.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
-export type { ChatMessage } from './text/chat-template.ts';
+export type {
+  ChatMessage,
+  ChatTemplate,
+  ChatTemplateOptions,
+  TemplateKind,
+  TemplateSources,
+} from './text/chat-template.ts';
+export type { TextInput, TextJob, TextResults } from './text/text-job.ts';
+export type { TextLimits, TextThreads } from './text/text-threads.ts';
+export type { TextPlace } from './text/token-decoder.ts';
+export type { DecodeOptions, EncodeOptions } from './text/tokenizer.ts';
 export { TextTokenizer } from './text/tokenizer.ts';

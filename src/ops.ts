@@ -1,3 +1,5 @@
+/// <reference path="../types/globals.d.ts" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The operations of Mamba-2 and of the layers beside it in hybrids, under the names that the field knows, as plain
  * functions over host tensors. Their contracts are those of {@link StateSpaceOps}, {@link AttentionOps} and

@@ -1,5 +1,6 @@
 import { ArgumentError, ModelNotFoundError } from '../errors.ts';
 import type { ProgressCallback } from './progress.ts';
+import type { Fetch } from './url-client.ts';
 
 /** How a model is fetched from the Hugging Face hub. */
 export interface HubOptions {
@@ -17,7 +18,7 @@ export interface HubOptions {
   /** Stops the download; what was received is kept, and the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Used in place of the global fetch, for proxies. */
-  readonly fetch?: typeof fetch | undefined;
+  readonly fetch?: Fetch | undefined;
   /** First wait between two tries, in milliseconds; it doubles with every try. 500 when absent. */
   readonly retryDelay?: number | undefined;
 }

@@ -1,5 +1,8 @@
 import { DownloadError, Mamba2Error } from '../errors.ts';
 
+/** As the global fetch, which not every program that uses this package has a type of. */
+export type Fetch = typeof globalThis extends { fetch: infer Global } ? Global : (url: string) => Promise<Response>;
+
 /** How a URL is read. */
 export interface UrlClientOptions {
   /** Sent as a bearer token. */
@@ -7,7 +10,7 @@ export interface UrlClientOptions {
   /** Ends every request; they reject with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Used in place of the global fetch. */
-  readonly fetch?: typeof fetch | undefined;
+  readonly fetch?: Fetch | undefined;
   /** First wait between two tries, in milliseconds; it doubles with every try. 500 when absent. */
   readonly retryDelay?: number | undefined;
   /** Tries without any progress after which a request is given up. 4 when absent. */

@@ -97,7 +97,7 @@ export function fileUrl(folder: string, file: string): string {
 }
 
 /** @throws DownloadError when it is not UTF-8. */
-export function decodeText(bytes: BufferSource, url: string): string {
+export function decodeText(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>, url: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {

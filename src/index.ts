@@ -130,6 +130,7 @@ export type { Mamba2Config } from './models/mamba2-config.ts';
 export { supportedArchitectures } from './models/registry.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
+export type { TextPart } from './text/chat-message.ts';
 export type {
   ChatMessage,
   ChatTemplate,

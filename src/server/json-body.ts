@@ -2,9 +2,11 @@ import type { z } from 'zod';
 import { closestNames } from '../checkpoint/closest-names.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import type { RequestLimits } from './limits.ts';
+import { withoutUnsupportedMembers } from './wire/chat-message.ts';
 import { chatRequest } from './wire/chat-request.ts';
 import { completionRequest } from './wire/completion-request.ts';
 import { packedIds, promptList } from './wire/prompt-field.ts';
+import { withoutEmptyFields, withoutEmptyMembers } from './wire/says-nothing.ts';
 import { exactSeed } from './wire/seed-field.ts';
 import { detokenizeRequest, tokenizeRequest } from './wire/tokenization.ts';
 import { withoutUnsupported } from './wire/unsupported-fields.ts';
@@ -52,10 +54,12 @@ export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits)
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw badRequest('The body must be a JSON object.', undefined, 'invalid_json');
   }
-  const fields = withoutUnsupported(body as Readonly<Record<string, unknown>>);
   const known = Object.keys(schema.shape);
-  for (const name of Object.keys(fields)) if (!Object.hasOwn(schema.shape, name)) throw unknownField(name, known);
-  assertModest(fields, limits);
+  const asked = withoutUnsupported(withoutEmptyFields(body as Readonly<Record<string, unknown>>), known);
+  for (const name of Object.keys(asked)) if (!Object.hasOwn(schema.shape, name)) throw unknownField(name, known);
+  assertModest(asked, limits);
+  const fields = withoutEmptyMembers(asked);
+  if ('messages' in fields) fields.messages = withoutUnsupportedMembers(fields.messages);
   if ('seed' in fields) fields.seed = exactSeed(fields.seed, text);
   const parsed = schema.safeParse(fields);
   if (!parsed.success) throw describe(parsed.error);

@@ -211,17 +211,115 @@ describe('completions', () => {
   });
 
   test('nulls and fields that say nothing are as if absent', async () => {
-    const nothing = { stop: null, n: null, stream: null, logit_bias: null, suffix: '', best_of: 1, user: 'me' };
-    await complete({ prompt: 'type', ...nothing });
-    const chat = {
-      tools: [],
-      tool_choice: 'none',
-      response_format: { type: 'text' },
-      modalities: ['text'],
-      metadata: {},
+    const nothing = {
+      stop: null,
+      n: null,
+      stream: null,
+      logit_bias: null,
+      suffix: '',
+      best_of: 1,
+      user: 'me',
+      stream_options: {},
+      bad_words: [],
+      seed: null,
+      whatever: null,
+      other: { a: [], b: { c: '' } },
     };
+    await complete({ prompt: 'type', ...nothing });
+    const chats = [
+      { tools: [], tool_choice: 'none', response_format: { type: 'text' }, modalities: ['text'], metadata: {} },
+      { tools: null, tool_choice: 'auto', functions: [], function_call: 'none', parallel_tool_calls: true },
+      { response_format: { type: 'text', json_schema: null }, stream_options: { include_usage: null }, audio: {} },
+      { response_format: {}, modalities: [], logprobs: false, top_logprobs: 0, prediction: null, stop: '' },
+      {
+        store: false,
+        service_tier: 'auto',
+        reasoning_effort: 'low',
+        verbosity: 'low',
+        metadata: { a: 'b' },
+        echo: false,
+      },
+      { function_call: { name: null, arguments: '' }, tool_choice: {}, web_search_options: null, model: '' },
+    ];
     const messages = [{ role: 'user', content: 'hi' }];
-    await ok(await post('/v1/chat/completions', { messages, ...GREEDY, ...chat }));
+    for (const chat of chats) await ok(await post('/v1/chat/completions', { messages, ...GREEDY, ...chat }));
+  });
+
+  describe('messages as clients replay and decorate them', () => {
+    const tokens = async (...messages: object[]): Promise<string> =>
+      (await ok(await post('/tokenize', { messages }))).tokens.join();
+    const user = { role: 'user', content: 'b' };
+    const answer = { role: 'assistant', content: 'x' };
+
+    test.each<[string, object, object]>([
+      [
+        'nulls of a dumped answer',
+        { refusal: null, annotations: null, audio: null, function_call: null, tool_calls: null },
+        {},
+      ],
+      [
+        'empty lists and objects',
+        { tool_calls: [], annotations: [], function_call: { name: null, arguments: '' } },
+        {},
+      ],
+      ['fields of other services', { provider_specific_fields: { refusal: null, citations: [] }, images: [] }, {}],
+      ['no reasoning', { reasoning: null, reasoning_content: '', reasoning_details: [], thinking_blocks: null }, {}],
+      [
+        'what it was called',
+        { id: 'msg_1', type: 'message', status: 'completed', index: 0, object: 'chat', created: 1 },
+        {},
+      ],
+      ['marks', { cache_control: { type: 'ephemeral' }, annotations: [{ type: 'url_citation' }], prefix: false }, {}],
+      ['a name that is none', {}, { name: null }],
+      ['an empty name', {}, { name: '' }],
+      ['one part', {}, { content: [{ type: 'text', text: 'b' }] }],
+      [
+        'a decorated part',
+        {},
+        { content: [{ type: 'text', text: 'b', cache_control: { type: 'ephemeral' }, annotations: [] }] },
+      ],
+      ['parts of other APIs', { content: [{ type: 'output_text', text: 'x', annotations: [] }] }, { content: ['b'] }],
+      ['a part that is a refusal', { content: [{ type: 'refusal', refusal: 'x' }] }, {}],
+      ['a refusal in place of the content', { content: null, refusal: 'x' }, {}],
+    ])('%s', async (_, decoratedAnswer, decoratedUser) => {
+      const plain = await tokens(user, answer, user);
+      expect(await tokens(user, { ...answer, ...decoratedAnswer }, { ...user, ...decoratedUser })).toBe(plain);
+    });
+
+    test('contents that are nothing are empty', async () => {
+      const empty = await tokens(user, { role: 'assistant', content: '' }, user);
+      for (const nothing of [{ content: null }, {}, { content: [] }, { content: [{ type: 'text', text: '' }] }]) {
+        expect(await tokens(user, { role: 'assistant', ...nothing }, user)).toBe(empty);
+      }
+      expect(await tokens({ role: 'user', content: null })).toBe(await tokens({ role: 'user', content: '' }));
+    });
+
+    test('parts are joined by line ends', async () => {
+      const parts = {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'a' },
+          { type: 'text', text: 'b' },
+        ],
+      };
+      expect(await tokens(parts)).toBe(await tokens({ role: 'user', content: 'a\nb' }));
+    });
+
+    test('a template gets what it may read', async () => {
+      const own = await startServer({
+        chatTemplate:
+          '{% for m in messages %}{{ m.role }}|{{ m.name }}|{{ m.reasoning_content }}|{{ m.tool_call_id }};{% endfor %}',
+      });
+      const messages = [
+        { ...user, name: 'Ann' },
+        { ...answer, reasoning: 'hm' },
+        { role: 'tool', content: '|', tool_call_id: 'c1' },
+      ];
+      const { tokens: ids } = await ok(await own.post('/tokenize', { messages }));
+      const { prompt } = await ok(await own.post('/detokenize', { tokens: ids }));
+      expect(prompt).toBe('user|Ann||;assistant||hm|;tool|||c1;');
+      await own.close();
+    });
   });
 });
 

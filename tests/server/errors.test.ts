@@ -83,7 +83,39 @@ describe('a chat is refused', () => {
       'messages.0.content.0.type',
       /text/,
     ],
-    [{ messages: [{ role: 'user', content: 'x', tool_calls: [] }] }, 'messages.0', /tool_calls/],
+    [{ messages: [{ role: 'user', content: 'x', colour: 'red' }] }, 'messages.0', /colour/],
+    [
+      { messages: [...messages, { role: 'assistant', content: '', tool_calls: [{ id: 'a' }] }] },
+      'messages.1.tool_calls',
+      /^'messages.1.tool_calls' is not supported/,
+    ],
+    [
+      { messages: [...messages, { role: 'assistant', content: null, function_call: { name: 'f' } }] },
+      'messages.1.function_call',
+      /not supported/,
+    ],
+    [
+      { messages: [...messages, { role: 'assistant', content: 'x', audio: { id: 'a' } }] },
+      'messages.1.audio',
+      /not supported/,
+    ],
+    [
+      { messages: [...messages, { role: 'assistant', content: 'x', prefix: true }] },
+      'messages.1.prefix',
+      /begins anew/,
+    ],
+    [
+      { messages: [...messages, { role: 'assistant', content: 'x', refusal: 'no' }] },
+      'messages.1.refusal',
+      /both a content and a refusal/,
+    ],
+    [{ messages: [{ role: null, content: 'x' }] }, 'messages.0.role', /expected string/],
+    [{ messages: [null] }, 'messages.0', /expected object/],
+    [{ messages: [{ role: 'user', content: [null] }] }, 'messages.0.content.0', /expected/],
+    [{ messages: [{ role: 'user', content: [{ type: 'text' }] }] }, 'messages.0.content.0.text', /expected string/],
+    [{ messages, tools: [{}], tool_choice: 'none' }, 'tools', /'tools' is not supported/],
+    [{ messages, tool_choice: 'required' }, 'tool_choice', /not supported/],
+    [{ messages, web_search_options: {} }, 'web_search_options', /not supported/],
     [{ messages, tools: [{}] }, 'tools', /'tools' is not supported/],
     [{ messages, response_format: { type: 'json_object' } }, 'response_format', /'json_object' is not supported/],
     [{ messages, response_format: { type: 'json_schema', json_schema: {} } }, 'response_format', /not supported/],
@@ -95,6 +127,20 @@ describe('a chat is refused', () => {
     const error = await refusal('/v1/chat/completions', body);
     expect(error).toMatchObject({ status: 400, param });
     expect(error.message).toMatch(message);
+  });
+
+  test('for a role that the template does not know', async () => {
+    const own = await startServer({
+      chatTemplate: '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}',
+    });
+    for (const path of ['/v1/chat/completions', '/tokenize']) {
+      const response = await own.post(path, { messages: [...messages, { role: 'asistant', content: 'x' }] });
+      expect(response.status).toBe(400);
+      const { error } = await response.json();
+      expect(error).toMatchObject({ param: 'messages', code: 'chat_template' });
+      expect(error.message).toMatch(/Message 2 has the role 'asistant'.*Use one of 'system', 'user', 'assistant'/);
+    }
+    await own.close();
   });
 
   test('by its template, in the words of the template', async () => {

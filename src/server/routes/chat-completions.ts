@@ -1,6 +1,5 @@
 import type { Context } from 'hono';
 import type { CompletionOutput } from '../../engine/request-output.ts';
-import type { ChatMessage } from '../../text/chat-template.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
 import { CollectedAnswer } from '../collected-answer.ts';
@@ -9,7 +8,8 @@ import type { GenerationOutput } from '../generation.ts';
 import { badRequest } from '../http-error.ts';
 import { JsonList, type Written } from '../json-pieces.ts';
 import type { ServedModel } from '../served-model.ts';
-import type { ChatRequest, ChatRequestMessage } from '../wire/chat-request.ts';
+import { templateMessages } from '../wire/chat-message.ts';
+import type { ChatRequest } from '../wire/chat-request.ts';
 import {
   type ChatChunk,
   type ChatChunkChoice,
@@ -26,27 +26,18 @@ export function chatCompletions(model: ServedModel) {
   return async (c: Context<ServerEnv>): Promise<Response> => {
     const body = await model.bodies.read(c, 'chat');
     model.assertName(body.model);
-    if (body.top_logprobs !== undefined && !body.logprobs) {
+    if (body.top_logprobs && !body.logprobs) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
     // As a completion, 0 would look at the prompt only; a message without tokens is none.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
-    const prompt = await model.encodeChat(plainMessages(body.messages), c.req.raw.signal);
+    const prompt = await model.encodeChat(templateMessages(body.messages), c.req.raw.signal);
     const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     return answer(c, model, request, new ChatWriter(model, body, prompt));
   };
-}
-
-/** Messages as templates read them: with a text. */
-export function plainMessages(messages: readonly ChatRequestMessage[]): ChatMessage[] {
-  return messages.map(({ role, content, name }) => ({
-    role,
-    content: typeof content === 'string' ? content : content.map(({ text }) => text).join('\n'),
-    ...(name !== undefined && { name }),
-  }));
 }
 
 /** Writes outputs as messages, or as parts of them. */

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { badRequest } from '../http-error.ts';
 import type { ServedModel } from '../served-model.ts';
-import { plainMessages } from './chat-completions.ts';
+import { templateMessages } from '../wire/chat-message.ts';
 
 /** `POST /tokenize` */
 export function tokenize(model: ServedModel) {
@@ -14,7 +14,7 @@ export function tokenize(model: ServedModel) {
     const input =
       messages === undefined
         ? model.textInput(prompt ?? '', options.add_special_tokens ?? true)
-        : model.chatInput(plainMessages(messages), options.add_generation_prompt);
+        : model.chatInput(templateMessages(messages), options.add_generation_prompt);
     const { count, ids, tokenTexts } = await model.list(input, options.return_token_strs ?? false, c.req.raw.signal);
     const head = `{"count":${count},"max_model_len":${model.limits.maxModelLen},"tokens":`;
     return json(c, [head, ids, ',"token_strs":', tokenTexts ?? 'null', '}']);

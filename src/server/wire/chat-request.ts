@@ -1,16 +1,6 @@
 import { z } from 'zod';
+import { chatMessage } from './chat-message.ts';
 import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
-
-const textPart = z.strictObject({ type: z.literal('text', 'only text parts are supported'), text: z.string() });
-
-export const chatMessage = z.strictObject({
-  role: z.string().describe("As the model's template has them: system, user, assistant."),
-  content: z
-    .union([z.string(), z.array(textPart)])
-    .describe('A text, or parts of text, which are joined by line ends.'),
-  name: z.string().optional(),
-  refusal: z.null().optional(),
-});
 
 /** `POST /v1/chat/completions` */
 export const chatRequest = z.strictObject({
@@ -30,4 +20,3 @@ export const chatRequest = z.strictObject({
 });
 
 export type ChatRequest = z.infer<typeof chatRequest>;
-export type ChatRequestMessage = z.infer<typeof chatMessage>;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { chatMessage } from './chat-request.ts';
+import { chatMessage } from './chat-message.ts';
 import { tokenIdsField } from './prompt-field.ts';
 
 /** `POST /tokenize`, in vLLM's form: a text or a conversation. */

@@ -19,25 +19,31 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['guided_grammar', 'Ask for the form in a message.'],
   ['structured_outputs', 'Ask for the form in a message.'],
   ['chat_template', "The server's owner sets it."],
+  ['chat_template_kwargs', 'The template gets messages only.'],
+  ['documents', 'Put them into a message.'],
+  ['continue_final_message', 'An answer begins anew; use /v1/completions to continue a text.'],
+  ['echo', 'Use /v1/completions.'],
 ]);
 
 /** Values with which a field says nothing. */
-const NOTHING = new Set<unknown>(['', 'none', 'auto', false]);
+const NOTHING = new Set<unknown>(['none', 'auto', false]);
 
 /**
- * The body without what says nothing: nulls, and unsupported fields that are turned off.
+ * A body without unsupported fields that are turned off.
+ * @param known the fields that its form has.
  * @throws HttpError about an unsupported field that asks for something.
  */
-export function withoutUnsupported(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function withoutUnsupported(
+  body: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): Record<string, unknown> {
   const entries = Object.entries(body).filter(([name, value]) => {
-    if (value === null) return false;
     if (name === 'best_of' && value === (body.n ?? 1)) return false;
     if (name === 'response_format') assertText(value);
     if (name === 'modalities') return !isTextOnly(value);
-    const hint = UNSUPPORTED.get(name);
+    const hint = known.includes(name) ? undefined : UNSUPPORTED.get(name);
     if (hint === undefined) return true;
-    const saysNothing = NOTHING.has(value) || (Array.isArray(value) && value.length === 0);
-    if (saysNothing) return false;
+    if (NOTHING.has(value)) return false;
     throw badRequest(`'${name}' is not supported. ${hint}`, name, 'unsupported_parameter');
   });
   return Object.fromEntries(entries);

@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import type { ChatMessage, TextPart } from '../../text/chat-message.ts';
+import { badRequest } from '../http-error.ts';
+
+const ONLY_TEXT = 'only text parts are supported';
+
+/** What clients add to messages and parts for themselves or for other services, and that changes no answer. */
+function ignored(...names: readonly string[]) {
+  const field = z.unknown().optional().describe('Accepted and ignored.');
+  return Object.fromEntries(names.map((name) => [name, field]));
+}
+
+const ignoredOfParts = ignored(
+  'id',
+  'index',
+  'status',
+  'annotations',
+  'logprobs',
+  'citations',
+  'cache_control',
+  'metadata',
+);
+
+const textPart = z.strictObject({
+  type: z.literal(['text', 'input_text', 'output_text'], ONLY_TEXT),
+  text: z.string().nullable(),
+  ...ignoredOfParts,
+});
+
+const refusalPart = z.strictObject({ type: z.literal('refusal', ONLY_TEXT), refusal: z.string(), ...ignoredOfParts });
+
+/** A message of a request, once members that say nothing are gone. */
+export const chatMessage = z.strictObject({
+  role: z
+    .string()
+    .describe("As the model's template has them: system, user, assistant. developer is system elsewhere."),
+  content: z
+    .union([z.string(), z.array(z.union([z.string(), textPart, refusalPart])), z.null()])
+    .optional()
+    .describe('A text, or parts of text, which are joined by line ends where the template takes no parts.'),
+  name: z.string().optional(),
+  refusal: z.string().optional().describe("What an assistant's message says in place of its content."),
+  reasoning_content: z.string().optional().describe('What an assistant thought before; templates may leave it out.'),
+  reasoning: z.string().optional().describe('The same, under another name.'),
+  tool_call_id: z.string().optional().describe('Of the call that a message is the result of.'),
+  ...ignored(
+    'id',
+    'object',
+    'type',
+    'index',
+    'status',
+    'model',
+    'created',
+    'created_at',
+    'createdAt',
+    'timestamp',
+    'finish_reason',
+    'stop_reason',
+    'usage',
+    'annotations',
+    'cache_control',
+    'metadata',
+    'response_metadata',
+  ),
+});
+
+export type ChatRequestMessage = z.infer<typeof chatMessage>;
+
+/** What would change the answer if it were heeded, and is not. */
+const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
+  ['tool_calls', 'Write earlier calls into the content of the message.'],
+  ['function_call', 'Write earlier calls into the content of the message.'],
+  ['audio', 'Text is all there is.'],
+  ['images', 'Text is all there is.'],
+  ['prefix', 'An answer begins anew; use /v1/completions to continue a text.'],
+  ['partial', 'An answer begins anew; use /v1/completions to continue a text.'],
+  ['reasoning_details', "Give 'reasoning_content'."],
+  ['thinking_blocks', "Give 'reasoning_content'."],
+]);
+
+/**
+ * Messages without unsupported members that are turned off, or that only repeat what another says.
+ * @throws HttpError about one that asks for something.
+ */
+export function withoutUnsupportedMembers(messages: unknown): unknown {
+  if (!Array.isArray(messages)) return messages;
+  return messages.map((message: unknown, i) => {
+    if (typeof message !== 'object' || message === null || Array.isArray(message)) return message;
+    const isThought = 'reasoning_content' in message || 'reasoning' in message;
+    const members = Object.entries(message).filter(([name, value]) => {
+      const hint = UNSUPPORTED.get(name);
+      if (hint === undefined) return true;
+      if (value === false || (isThought && hint.includes('reasoning_content'))) return false;
+      const path = `messages.${i}.${name}`;
+      throw badRequest(`'${path}' is not supported. ${hint}`, path, 'unsupported_parameter');
+    });
+    return Object.fromEntries(members);
+  });
+}
+
+/** Messages as templates read them. @throws HttpError about one that has nothing to say, where that is a mistake. */
+export function templateMessages(messages: readonly ChatRequestMessage[]): ChatMessage[] {
+  return messages.map((message, i) => {
+    const { role, name, tool_call_id: callId } = message;
+    const thought = message.reasoning_content ?? message.reasoning;
+    return {
+      role,
+      content: contentOf(message, i),
+      ...(name !== undefined && { name }),
+      ...(callId !== undefined && { tool_call_id: callId }),
+      // Templates know it by either name.
+      ...(thought !== undefined && { reasoning_content: thought, reasoning: thought }),
+    };
+  });
+}
+
+function contentOf({ role, content, refusal }: ChatRequestMessage, index: number): ChatMessage['content'] {
+  const path = `messages.${index}`;
+  if (refusal !== undefined) {
+    if (content === undefined || content === null || content.length === 0) return refusal;
+    throw badRequest(`${path} has both a content and a refusal; give one.`, `${path}.refusal`, 'invalid_value');
+  }
+  if (content === undefined && role !== 'assistant') {
+    throw badRequest(`${path}.content: Invalid input: expected string or array.`, `${path}.content`, 'invalid_value');
+  }
+  if (content === undefined || content === null) return '';
+  if (typeof content === 'string') return content;
+  const parts = content.map((part): TextPart => ({ type: 'text', text: textOf(part) }));
+  // Most clients send one part where they could send its text.
+  return parts.length === 1 ? parts[0].text : parts.length === 0 ? '' : parts;
+}
+
+function textOf(part: Exclude<ChatRequestMessage['content'], string | null | undefined>[number]): string {
+  if (typeof part === 'string') return part;
+  return ('refusal' in part ? part.refusal : part.text) ?? '';
+}

@@ -1,0 +1,43 @@
+/** Members whose emptiness may mean something: an empty message, or one that a client left blank by mistake. */
+const MEANT = new Set(['content', 'text']);
+/** Lists and texts that a request is about; they are also too long to be gone through. */
+const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
+/** Objects that ask for something although they are empty: a search without options, JSON of any form. */
+const WISHES = new Set(['web_search_options', 'guided_json']);
+
+/** Deeper, nothing is looked for. */
+const MAX_DEPTH = 8;
+
+/** Whether a value of a member says no more than its absence: null, and what is empty or holds only such. */
+function saysNothing(value: unknown, depth = 0): boolean {
+  if (value === null || value === '') return true;
+  if (Array.isArray(value)) return value.length === 0;
+  if (typeof value !== 'object' || depth === MAX_DEPTH) return false;
+  return Object.values(value as object).every((member) => saysNothing(member, depth + 1));
+}
+
+/**
+ * A body without the fields that say nothing: clients dump whole objects, with null or nothing in what they do not use.
+ * This looks at fields only; {@link withoutEmptyMembers} goes on inside of them.
+ */
+export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const fields = Object.entries(body).filter(([name, value]) => {
+    if (SUBJECTS.has(name)) return value !== null;
+    if (WISHES.has(name)) return value !== null && value !== '';
+    return !saysNothing(value);
+  });
+  return Object.fromEntries(fields);
+}
+
+/** The same at every level below. Elements of lists stay. What is large or deep has been refused before. */
+export function withoutEmptyMembers(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const isLong = (name: string) => SUBJECTS.has(name) && name !== 'messages';
+  return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, isLong(name) ? value : pruned(value)]));
+}
+
+function pruned(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(pruned);
+  if (typeof value !== 'object' || value === null) return value;
+  const members = Object.entries(value).filter(([name, member]) => MEANT.has(name) || !saysNothing(member));
+  return Object.fromEntries(members.map(([name, member]) => [name, pruned(member)]));
+}

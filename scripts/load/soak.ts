@@ -1,6 +1,7 @@
 // Keeps the server under mixed load and fails unless its memory stays flat. Writes docs/load.md.
 import { parseArgs } from 'node:util';
 import { writeSection } from './docs-section.ts';
+import { HOSTILE_BODIES } from './hostile-bodies.ts';
 import { runRound } from './load-round.ts';
 import { median } from './percentiles.ts';
 import { seededRandom } from './seeded-random.ts';
@@ -21,6 +22,10 @@ const PROGRESS_SAMPLES = 6;
 const MIB = 2 ** 20;
 /** Growth from the second quarter of the time to the last that counts as flat. */
 const FLAT = { rss: 24 * MIB, heapUsed: 4 * MIB, arrayBuffers: 8 * MIB };
+
+/** Between two requests that could hold the server's event loop, and how long that may be held. */
+const HOSTILE_SECONDS = 2;
+const MOST_HOLD_MILLISECONDS = 50;
 
 const seconds = Number(values.minutes) * 60;
 // A cache that is full soon: until then memory grows by right.
@@ -44,7 +49,21 @@ async function client(seed: number): Promise<void> {
   }
 }
 
+async function attack(): Promise<void> {
+  for (let i = 0; performance.now() < end; i++) {
+    const { path, body } = HOSTILE_BODIES[i % HOSTILE_BODIES.length];
+    const init = { method: 'POST', body, headers: { 'content-type': 'application/json' } };
+    const response = await fetch(`${server.url}${path}`, init);
+    await response.arrayBuffer();
+    const outcome = `hostile ${response.status}`;
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    await new Promise((resolve) => setTimeout(resolve, HOSTILE_SECONDS * 1000));
+  }
+}
+
 async function watch(): Promise<void> {
+  // What came before was loading.
+  await server.longestHold();
   while (performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, SAMPLE_SECONDS * 1000));
     const usage = await server.memory();
@@ -62,7 +81,8 @@ async function metric(name: string): Promise<number> {
   return Number(new RegExp(`^mamba2:${name}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1]);
 }
 
-await Promise.all([...Array.from({ length: Number(values.clients) }, (_, i) => client(i + 1)), watch()]);
+await Promise.all([...Array.from({ length: Number(values.clients) }, (_, i) => client(i + 1)), attack(), watch()]);
+const hold = await server.longestHold();
 // Who has left is noticed in the next turn.
 await new Promise((resolve) => setTimeout(resolve, 500));
 const problems: string[] = [];
@@ -76,7 +96,9 @@ if (running + waiting > 0 || free !== slots)
 if ((await fetch(`${server.url}/health`)).status !== 200) problems.push('the server is not healthy');
 const exitCode = await server.stop();
 if (exitCode !== 0) problems.push(`the server ended with code ${exitCode}`);
-for (const outcome of outcomes.keys()) if (/^5/.test(outcome)) problems.push(`requests ended with ${outcome}`);
+if (hold > MOST_HOLD_MILLISECONDS) problems.push(`the event loop was held for ${hold.toFixed(1)} ms`);
+for (const outcome of outcomes.keys())
+  if (/^(hostile )?5/.test(outcome)) problems.push(`requests ended with ${outcome}`);
 
 const quarter = Math.floor(samples.length / 4);
 const rows = (['rss', 'heapUsed', 'arrayBuffers'] as const).map((kind) => {
@@ -94,6 +116,8 @@ const report = [
   '| | second quarter, median | last quarter, median | greatest |',
   '| --- | ---: | ---: | ---: |',
   ...rows,
+  '',
+  `One turn of the event loop took at most ${hold.toFixed(1)} ms of its thread's time.`,
 ].join('\n');
 console.log(report);
 for (const problem of problems) console.error(`failed: ${problem}`);

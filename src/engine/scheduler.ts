@@ -23,7 +23,7 @@ export interface FailedSequence {
 }
 
 /** Logits that evaluations get in one step: looking at them holds the thread, and takes memory on both sides. */
-const MAX_STEP_LOGITS = 2 ** 22;
+const MAX_STEP_LOGITS = 2 ** 21;
 
 /** What limits a step. */
 export interface StepLimits {

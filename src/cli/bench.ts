@@ -17,6 +17,7 @@ import { Interrupt } from './interrupt.ts';
 import { modelName, modelOptions, threads, withModel } from './model-options.ts';
 import { choice, flag, text } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
+import { quietDevice } from './quiet-device.ts';
 import { print } from './standard-output.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -61,8 +62,8 @@ export const bench = defineCommand({
     if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
     // Before anything is loaded: the last of several names may be the wrong one.
     const dtypes = names.map(parseDTypeChoice);
-    const device = values.device ?? 'auto';
-    if (device === 'webgpu' && shape === undefined && model === undefined) {
+    if (values.device === 'webgpu' && shape === undefined && model === undefined) {
+      await quietDevice('webgpu', '');
       const { benchGpu } = await import('./bench-gpu-run.ts');
       return await benchGpu(values);
     }
@@ -75,6 +76,7 @@ export const bench = defineCommand({
       const source: BenchSource = shape
         ? { name, config: MODEL_SHAPES[shape] }
         : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
+      const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
       const ranks = tensorParallelSize === 'auto' ? await autoRanks(source) : tensorParallelSize;
       const slots = Math.max(...values.batchSizes);
       const maxModelLen = longestSequence(values);

@@ -124,9 +124,11 @@ async function converse(conversation: Conversation, lines: Interface, interrupte
   // A terminal in raw mode sends Ctrl-C here and no SIGINT.
   lines.on('SIGINT', () => {
     if (answering) return answering.abort(STOPPED);
-    if (lines.line !== '') lines.write(null, { ctrl: true, name: 'u' });
-    else if (wantsToLeave) return lines.close();
-    else {
+    const hadText = lines.line !== '';
+    if (hadText) lines.write(null, { ctrl: true, name: 'u' });
+    // A terminal that calls itself dumb clears nothing: there Ctrl-C means that it leaves, too.
+    if (!hadText || lines.line !== '') {
+      if (wantsToLeave) return lines.close();
       wantsToLeave = true;
       tell('\nCtrl-C again leaves, as Ctrl-D does.');
     }

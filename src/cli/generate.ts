@@ -24,7 +24,7 @@ interface AnswerResult {
   /** One entry per token, where --logprobs asked for it. */
   readonly logprobs?: Pick<GenerationChunk, 'tokenId' | 'text' | 'logprob' | 'topLogprobs'>[];
   /** Where --half-life-interval asked for it: at which tokens, and per layer and head. null: nothing is lost. */
-  readonly halfLives?: { readonly token: number; readonly halfLives: GenerationChunk['halfLives'] }[];
+  readonly halfLives?: { readonly token: number; readonly halfLives: number[][] }[];
 }
 
 /** What --json prints, with `timings`: the first answer's parts, and of several all. */
@@ -132,7 +132,10 @@ async function stream(
 
 function add(answer: AnswerResult, { tokenId, text, logprob, topLogprobs, halfLives, finishReason }: GenerationChunk) {
   answer.logprobs?.push({ tokenId, text, logprob, ...(topLogprobs && { topLogprobs }) });
-  if (halfLives) answer.halfLives?.push({ token: answer.tokenIds.length, halfLives });
+  if (halfLives) {
+    const layers = halfLives.map((heads) => Array.from(heads));
+    answer.halfLives?.push({ token: answer.tokenIds.length, halfLives: layers });
+  }
   answer.tokenIds.push(tokenId);
   answer.text += text;
   answer.finishReason = finishReason ?? answer.finishReason;

@@ -1,3 +1,4 @@
+import { isUrl } from '../checkpoint/model-files.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
 import { DEVICES } from '../engine/devices.ts';
 import { LLM } from '../engine/llm.ts';
@@ -7,6 +8,7 @@ import { adviseNode } from './node-advice.ts';
 import { warn } from './notes.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { ProgressDisplay } from './progress-display.ts';
+import { quietDevice } from './quiet-device.ts';
 import { UsageError } from './usage-error.ts';
 
 const DEFAULT_MODEL = 'tiny-dts';
@@ -48,7 +50,7 @@ export function withModel<V extends { readonly model: string | undefined }>(
 }
 
 /** Where the model is, once it is here. */
-export async function findModel(values: ModelValues, signal: AbortSignal): Promise<string> {
+export async function findModel(values: ModelValues, signal: AbortSignal | undefined): Promise<string> {
   const progress = new ProgressDisplay(values.quiet);
   const { onProgress } = progress;
   return resolveModel(modelName(values), { revision: values.revision, signal, onProgress }).finally(() =>
@@ -66,7 +68,9 @@ export async function loadModel(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, device, dtype, tensorParallelSize = 'auto', quiet } = values;
+  const { revision, dtype, tensorParallelSize = 'auto', quiet } = values;
+  const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
+  const device = await quietDevice(values.device, folder);
   const progress = new ProgressDisplay(quiet);
   const { onProgress } = progress;
   const load = {
@@ -79,7 +83,7 @@ export async function loadModel(
     onWarning: warn,
   };
   try {
-    const llm = await LLM.load(source, { ...contextLimits(values), ...engineOptions, ...load });
+    const llm = await LLM.load(folder, { ...contextLimits(values), ...engineOptions, ...load });
     progress.stop();
     if (llm.device.device === 'cpu') await adviseNode(quiet);
     return llm;

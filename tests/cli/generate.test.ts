@@ -137,6 +137,12 @@ describe('generate', () => {
 });
 
 describe('what can not be done ends with code 1 and one line', () => {
+  test('a GPU that is not there, without what its driver says about it', async () => {
+    const { code, stderr } = await runCli(['generate', 'x', '-n', '1', '--device', 'webgpu']);
+    expect([0, 1]).toContain(code);
+    expect(stderr).toMatch(code === 0 ? /^$/ : /^error: .*WebGPU.*\n$/);
+  });
+
   test('an unknown model', async () => {
     const { code, stdout, stderr } = await runCli(['generate', 'x', '--model', 'nope']);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });

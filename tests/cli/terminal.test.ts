@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { MAIN } from './run-cli.ts';
@@ -25,7 +26,7 @@ class Terminal {
   constructor(args: readonly string[], env: Record<string, string>) {
     const words = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ');
     this.#child = spawn('script', ['-qefc', words, '/dev/null'], {
-      env: { ...process.env, TERM: 'dumb', NO_COLOR: '1', ...env },
+      env: { ...process.env, TERM: 'xterm', NO_COLOR: '1', ...env },
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#shown += text;
@@ -40,8 +41,8 @@ class Terminal {
 
   /** Waits for what comes after all that was seen before. */
   async see(pattern: RegExp): Promise<void> {
-    await expect.poll(() => this.#shown.slice(this.#read), { timeout: 60_000 }).toMatch(pattern);
-    const found = pattern.exec(this.#shown.slice(this.#read));
+    await expect.poll(() => this.shown.slice(this.#read), { timeout: 60_000 }).toMatch(pattern);
+    const found = pattern.exec(this.shown.slice(this.#read));
     this.#read += (found?.index ?? 0) + (found?.[0].length ?? 0);
   }
 
@@ -49,8 +50,9 @@ class Terminal {
     return this.#ended;
   }
 
+  /** All that came, without colours and moves of the cursor. */
   get shown(): string {
-    return this.#shown;
+    return stripVTControlCharacters(this.#shown);
   }
 }
 
@@ -65,9 +67,9 @@ describe.runIf(hasScript)('on a terminal', { timeout: 180_000 }, () => {
     terminal.type('/nothing\r');
     await terminal.see(/There is no command \/nothing/);
     terminal.type('export interface User {\r');
-    await terminal.see(/User \{\r\n\s*\w+/);
+    await terminal.see(/User \{[\s\S]+name: string/);
     terminal.type(CTRL_C);
-    await terminal.see(/\n> $/);
+    await terminal.see(/> $/);
     terminal.type(`half a line${CTRL_C}`);
     await terminal.see(/half a line[\s\S]*> $/);
     terminal.type(CTRL_C);

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Template, TemplateError } from '../../../src/text/jinja/template.ts';
+import { TINY_DTS } from '../../cli/tiny-dts.ts';
+import { CONVERSATIONS } from './conversations.ts';
 import { generatedTemplates } from './fuzz.ts';
 import { hasPythonJinja, type PythonResult, renderInPython } from './python.ts';
 import { EXPRESSION_TEMPLATES, STATEMENT_TEMPLATES, VARIABLES } from './snippets.ts';
@@ -21,6 +23,57 @@ function render(template: string): PythonResult {
     throw error;
   }
 }
+
+/** In the manner of templates that take the thinking out of earlier answers. */
+const THINKING = `{%- set ns = namespace(last=messages|length - 1, open=true) %}
+{%- for m in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.open and m.role == "user" and m.content is string %}{%- set ns.open = false %}{%- set ns.last = index %}{%- endif %}
+{%- endfor %}
+{%- for m in messages %}
+    {%- if m.content is string %}{%- set content = m.content %}{%- else %}{%- set content = '' %}{%- endif %}
+    {%- if m.role == "assistant" %}
+        {%- set thought = '' %}
+        {%- if m.reasoning_content is string %}{%- set thought = m.reasoning_content %}
+        {%- elif '</think>' in content %}
+            {%- set thought = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {{- '<|' + m.role + '|>' + ('<think>' + thought.strip('\\n') + '</think>' if loop.index0 > ns.last or loop.last else '') + content }}
+    {%- else %}
+        {{- '<|' + m.role + '|>' + content }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think></think>' }}{%- endif %}{%- endif %}`;
+
+/** In the manner of templates that write tools and their calls as XML. */
+const CALLS = `{%- macro extra(dict, known) %}
+    {%- for key in dict | reject("in", known) %}
+<{{ key }}>{{ dict[key] | tojson if dict[key] is mapping or (dict[key] is sequence and dict[key] is not string) else dict[key] | string }}</{{ key }}>
+    {%- endfor %}
+{%- endmacro %}
+{%- if tools is iterable and tools | length > 0 %}
+    {%- for tool in tools %}
+        {%- set tool = tool.function if tool.function is defined else tool %}
+{{ tool.name }}{% if tool.description is defined %}: {{ tool.description | trim }}{% endif %}
+        {%- for name, field in tool.parameters.properties | items %}
+{{ name }} {{ field.type | string }}{{ extra(field, ['type']) }}
+        {%- endfor %}
+{{ extra(tool.parameters, ['type', 'properties']) }}
+    {%- endfor %}
+{%- endif %}
+{% for m in messages %}
+    {%- if m.tool_calls is defined and m.tool_calls is not none %}
+        {%- for call in m.tool_calls %}
+            {%- if call.function.arguments is not mapping %}{{ raise_exception('arguments: ' ~ call.function.arguments) }}{% endif %}
+            {%- for k, v in call.function.arguments | items %}
+<{{ k }}>{{ v | tojson | safe if v is mapping or v is sequence and v is not string else v | string }}</{{ k }}>
+            {%- endfor %}
+        {%- endfor %}
+    {%- else %}
+[{{ loop.previtem.role if not loop.first }}>{{ m.role }}|{{ m.name | default('-') }}]{{ m.content if m.content is string else m.content | map(attribute='text') | join('+') }}
+    {%- endif %}
+{% endfor %}`;
 
 /** Whether two texts agree but for what no two processes write alike. */
 function agrees(ours: PythonResult, python: PythonResult): boolean {
@@ -53,6 +106,20 @@ describe.skipIf(!inPython && !process.env.CI)('beside Python', () => {
       return now.text?.includes(' at 0x') ? !then.text?.includes(' at 0x') : now.text !== then.text;
     });
     expect(differing).toEqual([]);
+  });
+
+  test('conversations of all kinds give the same', () => {
+    const templates = [readFileSync(`${TINY_DTS}/chat_template.jinja`, 'utf8'), THINKING, CALLS];
+    const cases = templates.flatMap((template) => CONVERSATIONS.map((variables) => ({ template, variables })));
+    const results = renderInPython(
+      cases.map(({ template, variables }) => [template, JSON.stringify(variables)] as const),
+    );
+    expect(results.filter(({ text }) => text !== undefined).length).toBeGreaterThan(cases.length / 2);
+    for (const [i, { template, variables }] of cases.entries()) {
+      const { text, error } = results[i];
+      if (error === undefined) expect(new Template(template).render(variables)).toBe(text);
+      else expect(() => new Template(template).render(variables)).toThrow(TemplateError);
+    }
   });
 
   test('generated templates give the same', () => {

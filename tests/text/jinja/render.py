@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import datetime
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateError
@@ -34,6 +35,7 @@ environment = ImmutableSandboxedEnvironment(
 )
 environment.filters["tojson"] = tojson
 environment.globals["raise_exception"] = raise_exception
+environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
 
 
 def render(template, variables):

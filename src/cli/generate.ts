@@ -1,7 +1,7 @@
 import { type GenerationChunk, generationChunks } from '../engine/generation-chunk.ts';
 import type { LLM } from '../engine/llm.ts';
 import type { Prompt } from '../engine/prompt.ts';
-import type { FinishReason, RequestOutput } from '../engine/request-output.ts';
+import type { FinishReason, PromptTokenLogprob } from '../engine/request-output.ts';
 import type { GenerateOptions } from '../engine/sampling-params.ts';
 import { AnswerPrinter } from './answer-printer.ts';
 import { defineCommand } from './command.ts';
@@ -30,7 +30,8 @@ interface AnswerResult {
 /** What --json prints, with `timings`: the first answer's parts, and of several all. */
 interface Result extends AnswerResult {
   readonly promptTokenIds: readonly number[];
-  readonly promptLogprobs?: RequestOutput['promptLogprobs'];
+  /** One entry per prompt token, null for the first. */
+  readonly promptLogprobs?: readonly (PromptTokenLogprob | null)[];
   readonly choices?: readonly AnswerResult[];
 }
 
@@ -110,7 +111,7 @@ async function stream(
   let promptLogprobs: Result['promptLogprobs'];
   try {
     for await (const output of llm.engine.addRequest(request, signal)) {
-      promptLogprobs ??= output.promptLogprobs;
+      promptLogprobs ??= output.promptLogprobs && [...output.promptLogprobs];
       for (const chunk of generationChunks(output.outputs)) {
         timer.token();
         add(answers[chunk.index], chunk);

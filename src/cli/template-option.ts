@@ -25,7 +25,7 @@ export async function findTemplate(given: string, folder: string): Promise<strin
   if (source !== undefined) return source;
   const reason = problem.code === 'ENOENT' ? '' : ` (${problem.message})`;
   throw new UsageError(
-    `--chat-template is '${given}', which is no file that can be read${reason}, no Jinja, and no name of a template.`,
+    `--chat-template is '${given}', which can't be read as a file${reason}, and is neither Jinja nor the name of a template.`,
     `Names: ${[...named.keys()].join(', ')}.`,
   );
 }

@@ -2,11 +2,12 @@
 import { parseArgs } from 'node:util';
 import { writeSection } from './docs-section.ts';
 import { HOSTILE_BODIES } from './hostile-bodies.ts';
+import { HOSTILE_REQUESTS } from './hostile-requests.ts';
 import { runRound } from './load-round.ts';
 import { median } from './percentiles.ts';
 import { seededRandom } from './seeded-random.ts';
 import { ServerProcess } from './server-process.ts';
-import { unrulyRequest } from './unruly-client.ts';
+import { sendHostile, unrulyRequest } from './unruly-client.ts';
 import { mixedRequests } from './workload.ts';
 
 const { values } = parseArgs({
@@ -32,6 +33,7 @@ const seconds = Number(values.minutes) * 60;
 const server = await ServerProcess.start(['--prefix-cache-size', '48', '--max-num-seqs', '12', '--log-level', 'info']);
 // The model's memory grows by eighths to what its largest step needs, so the largest come first.
 await runRound(server.url, mixedRequests(120, 1), 60);
+for (const body of HOSTILE_REQUESTS) await sendHostile(server.url, body);
 const outcomes = new Map<string, number>();
 const samples: NodeJS.MemoryUsage[] = [];
 const end = performance.now() + seconds * 1000;

@@ -1,10 +1,11 @@
 import { request } from 'node:http';
+import { HOSTILE_REQUESTS } from './hostile-requests.ts';
 import type { CompletionBody } from './streamed-request.ts';
 
 /** How requests of the soak ended, by kind. */
 export type Outcomes = Map<string, number>;
 
-/** A client of the soak: most read to the end, some leave, some send nonsense, some are slow. */
+/** A client of the soak: most read to the end, some leave, some send nonsense, some are slow, some ask for all they can. */
 export async function unrulyRequest(url: string, body: CompletionBody, random: () => number): Promise<string> {
   const kind = random();
   if (kind < 0.05) return send(url, '{"prompt": [1, 2', () => 'go on');
@@ -16,7 +17,17 @@ export async function unrulyRequest(url: string, body: CompletionBody, random: (
     return send(url, text, (chunks) => (chunks > patience ? 'leave' : 'go on'));
   }
   if (kind < 0.4) return send(url, text, () => 'pause');
+  if (kind < 0.44) {
+    const hostile = JSON.stringify(HOSTILE_REQUESTS[Math.floor(random() * HOSTILE_REQUESTS.length)]);
+    const patience = random() < 0.5 ? 3 : Number.POSITIVE_INFINITY;
+    return send(url, hostile, (chunks) => (chunks > patience ? 'leave' : random() < 0.5 ? 'pause' : 'go on'));
+  }
   return send(url, text, () => 'go on');
+}
+
+/** Reads the answer to the end. */
+export function sendHostile(url: string, body: object): Promise<string> {
+  return send(url, JSON.stringify(body), () => 'go on');
 }
 
 /** → the status, or 'left'. */

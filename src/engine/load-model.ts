@@ -157,10 +157,12 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
     const dtype = quantConfig?.weightDType('') ?? weightDType;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
-    const identity = await identifyLoaded(checkpoint, config, dtype, reopened).catch(async (error: unknown) => {
-      await executor.dispose();
-      throw error;
-    });
+    const identity = await identifyLoaded(checkpoint, { config, untieHead, dtype }, reopened).catch(
+      async (error: unknown) => {
+        await executor.dispose();
+        throw error;
+      },
+    );
     const reloadExecutor = (signal: AbortSignal) =>
       reopened(async (again) => {
         // States would go on in another model.

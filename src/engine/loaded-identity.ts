@@ -8,6 +8,14 @@ import { assertSameModel, identifyModel, type ModelIdentity } from './model-iden
 /** Opens the model's files again, for as long as `use` takes. */
 export type Reopen = <T>(use: (again: Checkpoint) => Promise<T>) => Promise<T>;
 
+/** How it was loaded. */
+export interface LoadedAs {
+  readonly config: ModelConfig;
+  /** The head is one of its own, whatever config.json says. */
+  readonly untieHead: boolean;
+  readonly dtype: string;
+}
+
 /** What was loaded, although its files may have been replaced since. */
 export interface LoadedIdentity {
   /** Rejects with ModelChangedError where it was not read before the files were replaced. */
@@ -23,15 +31,14 @@ export interface LoadedIdentity {
  */
 export async function identifyLoaded(
   checkpoint: Checkpoint,
-  config: ModelConfig,
-  dtype: string,
+  { config, untieHead, dtype }: LoadedAs,
   reopen: Reopen,
 ): Promise<LoadedIdentity> {
   const { versions } = checkpoint;
   if (versions.length === 0 || !versions.every(isTelling)) {
     const identity = await identifyModel(checkpoint, config, dtype);
     const assertSame = async (again: Checkpoint) => {
-      const found = await identifyModel(again, defineModel(again.config).config, dtype);
+      const found = await identifyModel(again, defineModel(again.config, again.names(), { untieHead }).config, dtype);
       try {
         assertSameModel(found, identity);
       } catch (cause) {

@@ -5,7 +5,7 @@ import { parseLenientJson } from '../../src/checkpoint/json.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
-import type { LoadOptions } from '../../src/engine/load-model.ts';
+import { type LoadOptions, loadModel } from '../../src/engine/load-model.ts';
 import { MissingTensorError, WeightShapeError } from '../../src/errors.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { runCli } from '../cli/run-cli.ts';
@@ -142,6 +142,15 @@ describe('a tied head beside embeddings', () => {
       expect(two.warnings).toEqual(one.warnings);
       expect(Math.max(...two.logits.map((value, i) => Math.abs(value - one.logits[i])))).toBeLessThan(1e-4);
     }
+  });
+
+  test('that differs is the same model when it is loaded again', async () => {
+    const { config, tensors, other } = await partsOf('mamba2');
+    const folder = await folderOf(config, [...tensors, asHead(other)], true);
+    const { context, texts } = await loadModel(folder, { device: 'reference', recover: true, onWarning: () => {} });
+    const again = await context.reloadExecutor?.(new AbortController().signal);
+    expect(again).toBeDefined();
+    await Promise.all([again?.dispose(), context.executor.dispose(), texts.dispose()]);
   });
 
   test('in a shard of its own', async () => {

@@ -81,7 +81,7 @@ describe('a chat is refused', () => {
     [
       { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] },
       'messages.0.content.0.type',
-      /text/,
+      /'image_url'; only text parts are supported/,
     ],
     [{ messages: [{ role: 'user', content: 'x', colour: 'red' }] }, 'messages.0', /colour/],
     [

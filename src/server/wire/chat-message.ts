@@ -2,7 +2,11 @@ import { z } from 'zod';
 import type { ChatMessage, TextPart } from '../../text/chat-message.ts';
 import { badRequest } from '../http-error.ts';
 
-const ONLY_TEXT = 'only text parts are supported';
+/** What is said about a part of another type, which is named: a message may have many parts. */
+function onlyText({ input }: { readonly input?: unknown }): string {
+  const found = typeof input === 'string' ? `'${input.slice(0, 80)}'` : 'missing';
+  return `the type is ${found}; only text parts are supported`;
+}
 
 /** What clients add to messages and parts for themselves or for other services, and that changes no answer. */
 function ignored(...names: readonly string[]) {
@@ -22,12 +26,16 @@ const ignoredOfParts = ignored(
 );
 
 const textPart = z.strictObject({
-  type: z.literal(['text', 'input_text', 'output_text'], ONLY_TEXT),
+  type: z.literal(['text', 'input_text', 'output_text'], { error: onlyText }),
   text: z.string().nullable(),
   ...ignoredOfParts,
 });
 
-const refusalPart = z.strictObject({ type: z.literal('refusal', ONLY_TEXT), refusal: z.string(), ...ignoredOfParts });
+const refusalPart = z.strictObject({
+  type: z.literal('refusal', { error: onlyText }),
+  refusal: z.string(),
+  ...ignoredOfParts,
+});
 
 /** A message of a request, once members that say nothing are gone. */
 export const chatMessage = z.strictObject({

@@ -74,12 +74,11 @@ export class TokenTexts {
     const seen = new Map(others.map((other) => [other, detokenizer.peek(other)] as const));
     const own = detokenizer.peek(id);
     const isShown = asked ?? tokenizer.isVisible(id, this.#skipSpecialTokens);
-    let token = tokenizer.tokenText(id);
-    if (isShown) {
-      token = detokenizer.push(id, tokenizer.isVisible(id, false));
-      if (isLast) token += detokenizer.flush();
-      this.#offset += token.length;
-    }
+    const shown = isShown ? detokenizer.push(id, tokenizer.isVisible(id, false)) : '';
+    // Also what a token before a hidden one has left incomplete.
+    const rest = isLast ? detokenizer.flush() : '';
+    this.#offset += shown.length + rest.length;
+    const token = isShown ? shown + rest : rest + tokenizer.tokenText(id);
     const names = new Map([[token, id]]);
     const written = (other: number): WrittenToken => {
       const { text = '', bytes = EMPTY } = seen.get(other) ?? {};

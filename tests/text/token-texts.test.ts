@@ -122,6 +122,18 @@ describe('TokenTexts', () => {
     ]);
   });
 
+  it('writes what was left of a character before a hidden token that comes last', () => {
+    const ids = byteFallback.encode('語').slice(-3);
+    const tokens = written(byteFallback, [hello, ids[0], end, 9999, end]);
+    expect(tokens.map(({ token, offset }) => [token, offset])).toEqual([
+      ['Hello', 0],
+      ['', 5],
+      ['</s>', 5],
+      ['', 5],
+      ['\uFFFD</s>', 5],
+    ]);
+  });
+
   it('knows which special tokens a text has', () => {
     expect(isShownIn('<s>ab', 0, 0, byteFallback)).toBe(true);
     expect(isShownIn('ab', 0, 0, byteFallback)).toBe(false);

@@ -242,8 +242,7 @@ export class LLM {
   renderChat(messages: readonly ChatMessage[], options: Pick<ChatTemplateOptions, 'addGenerationPrompt'> = {}): string {
     return this.#requireChatTemplate().render(messages, {
       ...options,
-      bosToken: this.tokenizer?.bosToken,
-      eosToken: this.tokenizer?.eosToken,
+      namedTokens: this.tokenizer?.namedTokens,
     });
   }
 

@@ -20,6 +20,9 @@ export interface AddedToken {
 /** The tokens that tokenizer_config.json names by their part, in the order in which transformers adds them. */
 const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
+/** What names the end of a text or a turn. */
+export const END_NAMES = ['eos_token', 'eot_token'];
+
 /** A token as files write it, with the flags that they give it. */
 interface WrittenToken {
   readonly content: string;
@@ -67,36 +70,54 @@ export function readAddedTokens(
   return tokens;
 }
 
-/** The tokens that have a part in texts, by the part's name: `bos_token`, `eos_token`, and what a config names beside. */
-export function namedTokens(config: JsonObject): ReadonlyMap<string, string> {
-  const named = new Map<string, string>();
+/**
+ * The tokens that have a part in texts, by the part's name: `bos_token`, `eos_token`, and what a config names besides. Of
+ * several with one part, as files give them that contradict each other, the first counts most.
+ */
+export function namedTokens(config: JsonObject): ReadonlyMap<string, readonly string[]> {
+  const named = new Map<string, readonly string[]>();
   const extra = getOwn(config, 'extra_special_tokens');
   for (const source of [config, ...(isJsonObject(extra) ? [extra] : [])]) {
     for (const [name, value] of Object.entries(source)) {
-      const token = name.endsWith('_token') ? writtenToken(value) : undefined;
-      if (token) named.set(name, token.content);
+      const tokens = name.endsWith('_token') ? tokensOf(value) : [];
+      if (tokens.length > 0)
+        named.set(
+          name,
+          tokens.map(({ content }) => content),
+        );
     }
   }
   return named;
 }
 
 /**
- * What the files around tokenizer.json say, as one tokenizer_config.json: what that says itself counts most, and where it
- * lists the added tokens, added_tokens.json is older. @throws TokenizerError
+ * What the files around tokenizer.json say, as one tokenizer_config.json. Where that lists the added tokens, the others are
+ * older; else special_tokens_map.json counts more than it, as in transformers. Where the two name different ends of a
+ * text, both are kept. @throws TokenizerError
  */
 export function mergeTokenizerConfig(
   config: JsonObject,
   specialTokensMap: JsonObject = {},
   addedTokens?: JsonObject | undefined,
 ): JsonObject {
-  const merged = { ...specialTokensMap, ...config };
-  if (isJsonObject(getOwn(config, 'added_tokens_decoder'))) return merged;
-  if (!addedTokens) return merged;
+  const listsTokens = isJsonObject(getOwn(config, 'added_tokens_decoder'));
+  const sources = [specialTokensMap, config].map(withoutNulls);
+  const [less, more] = listsTokens ? sources : sources.reverse();
+  const ends = END_NAMES.flatMap((name): [string, JsonValue][] => {
+    const values = [more, less].map((source) => getOwn(source, name)).filter((value) => value !== undefined);
+    return values.length > 1 ? [[name, values.flat()]] : [];
+  });
+  const merged = { ...less, ...more, ...Object.fromEntries(ends) };
+  if (listsTokens || !addedTokens) return merged;
   const entries = Object.entries(addedTokens).map(([content, id]) => {
     assertTokenId(content, id, 'added_tokens.json');
     return [String(id), { content }] as const;
   });
   return { ...merged, added_tokens_decoder: Object.fromEntries(entries) };
+}
+
+function withoutNulls(json: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 }
 
 /** Of ids, of which there are too many for `Math.max`; -1 of none. */
@@ -134,20 +155,23 @@ function* tokensOfConfig(config: JsonObject): Iterable<[number, WrittenToken]> {
 }
 
 function* specialTokens(config: JsonObject): Iterable<WrittenToken> {
-  for (const name of NAMED) yield* tokenOrNone(getOwn(config, name));
+  for (const name of NAMED) yield* tokensOf(getOwn(config, name));
   for (const [name, value] of Object.entries(config)) {
-    if (name.endsWith('_token') && !NAMED.includes(name)) yield* tokenOrNone(value);
+    if (name.endsWith('_token') && !NAMED.includes(name)) yield* tokensOf(value);
   }
   for (const name of ['extra_special_tokens', 'additional_special_tokens']) {
     const extra = getOwn(config, name);
     const values = isJsonObject(extra) ? Object.values(extra) : Array.isArray(extra) ? extra : [];
-    for (const value of values) yield* tokenOrNone(value);
+    for (const value of values) yield* tokensOf(value);
   }
 }
 
-function tokenOrNone(value: JsonValue | undefined): WrittenToken[] {
-  const token = writtenToken(value);
-  return token && token.content !== '' ? [token] : [];
+/** One token, several in a list, or none. */
+function tokensOf(value: JsonValue | undefined): WrittenToken[] {
+  return (Array.isArray(value) ? value : [value]).flatMap((each) => {
+    const token = writtenToken(each);
+    return token && token.content !== '' ? [token] : [];
+  });
 }
 
 /** A token is written as a string, or as an object of its `content` and flags. */

@@ -14,6 +14,8 @@ export interface ChatTemplateOptions {
   readonly addGenerationPrompt?: boolean | undefined;
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
+  /** Further tokens by the variables that templates know them by, such as `pad_token`: `TextTokenizer.namedTokens`. */
+  readonly namedTokens?: ReadonlyMap<string, string> | undefined;
   /** Descriptions of tools, as OpenAI's API takes them. */
   readonly tools?: readonly unknown[] | undefined;
 }
@@ -135,6 +137,7 @@ class UsableTemplate {
 
   #run(messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
     const variables: Record<string, unknown> = {
+      ...Object.fromEntries(options.namedTokens ?? []),
       messages,
       add_generation_prompt: options.addGenerationPrompt ?? true,
       // Templates ask `tools is not none`, which an undefined variable would pass.

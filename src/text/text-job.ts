@@ -79,8 +79,8 @@ export class TextWork {
   }
 
   #render({ messages, template, options }: Extract<TextInput, { messages: unknown }>): string {
-    const { bosToken, eosToken } = this.#tokenizer;
-    return this.#templateOf(template).render(messages, { ...options, bosToken, eosToken });
+    const { namedTokens } = this.#tokenizer;
+    return this.#templateOf(template).render(messages, { ...options, namedTokens });
   }
 
   #templateOf(source: string | undefined): ChatTemplate {

@@ -2,7 +2,7 @@ import type { JsonObject } from '../checkpoint/json.ts';
 import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
 import { AddedTokenSplitter, type TextPart } from './added-token-splitter.ts';
-import { type AddedToken, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
+import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
 import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
 import { type TextPlace, TokenDecoder } from './token-decoder.ts';
 import { assertTokenizerJson, canText } from './tokenizer-json.ts';
@@ -53,7 +53,8 @@ export class TextTokenizer {
   constructor(json: JsonObject, config: JsonObject = {}, vocabSize = 0) {
     assertTokenizerJson(json);
     this.#json = json;
-    this.namedTokens = namedTokens(config);
+    const named = namedTokens(config);
+    this.namedTokens = new Map([...named].map(([name, [first]]) => [name, first]));
     this.#library = createLibraryTokenizer(json, this.namedTokens);
     const { model, normalizer } = this.#library;
     this.#model = model;
@@ -75,8 +76,8 @@ export class TextTokenizer {
     this.eosToken = this.namedTokens.get('eos_token');
     this.bosTokenId = this.#idOf(this.bosToken);
     this.eosTokenId = this.#idOf(this.eosToken);
-    const ends = [this.eosTokenId, this.#idOf(this.namedTokens.get('eot_token'))];
-    this.endTokenIds = [...new Set(ends.filter((id) => id !== undefined))];
+    const ends = END_NAMES.flatMap((name) => named.get(name) ?? []).flatMap((token) => known(this.#idOf(token)));
+    this.endTokenIds = [...new Set(ends)];
     this.specialTokenIds = new Set(added.filter(({ special }) => special).map(({ id }) => id));
   }
 

@@ -24,6 +24,14 @@ describe('render', () => {
     );
     expect(template.render([])).toBe('none');
     expect(template.render([], { bosToken: '<s>', eosToken: '</s>', tools: [{ name: 'f' }] })).toBe('<s>f</s>');
+    const namedTokens = new Map([
+      ['bos_token', '<b>'],
+      ['pad_token', '<p>'],
+      ['messages', 'x'],
+    ]);
+    const named = new ChatTemplate('{{ bos_token }}{{ pad_token }}{{ messages | length }}');
+    expect(named.render([], { namedTokens })).toBe('<b><p>0');
+    expect(named.render([], { namedTokens, bosToken: '<s>' })).toBe('<s><p>0');
   });
 
   it("fails with the template's own words", () => {

@@ -105,7 +105,32 @@ describe('folders', () => {
       'tokenizer_config.json': { bos_token: '<s>' },
     });
     const tokenizer = await TextTokenizer.fromFolder(folder);
-    expect([tokenizer?.bosTokenId, tokenizer?.eosTokenId]).toEqual([0, 1]);
+    expect([tokenizer?.bosToken, tokenizer?.eosToken]).toEqual(['x', '</s>']);
+  });
+
+  // What transformers 5.18 takes for eos_token, and all that end a text here.
+  it.each<[string, JsonObject, JsonObject, string | undefined, number[]]>([
+    ['the map counts more', { eos_token: '<s>' }, { eos_token: '</s>' }, '</s>', [1, 0]],
+    [
+      'unless the config lists tokens',
+      { eos_token: '<s>', added_tokens_decoder: {} },
+      { eos_token: '</s>' },
+      '<s>',
+      [0, 1],
+    ],
+    ['null says nothing', { eos_token: null }, { eos_token: { content: '</s>' } }, '</s>', [1]],
+    ['nor in the map', { eos_token: '<s>' }, { eos_token: null }, '<s>', [0]],
+    ['of either file', { eot_token: '<s>' }, { eos_token: '</s>' }, '</s>', [1, 0]],
+    ['in a list', { eos_token: ['<s>', { content: '</s>' }, 'none'] }, {}, '<s>', [0, 1]],
+    ['none', { eos_token: 5 }, {}, undefined, []],
+  ])('may name several ends of a text: %s', async (_, config, map, eosToken, endTokenIds) => {
+    const folder = await makeFolder({
+      'tokenizer.json': byteFallbackJson,
+      'special_tokens_map.json': map,
+      'tokenizer_config.json': config,
+    });
+    const tokenizer = await TextTokenizer.fromFolder(folder);
+    expect({ eosToken: tokenizer?.eosToken, ends: tokenizer?.endTokenIds }).toEqual({ eosToken, ends: endTokenIds });
   });
 
   it.each<[string, unknown, new (...args: never[]) => Error, RegExp]>([

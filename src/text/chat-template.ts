@@ -147,7 +147,7 @@ class UsableTemplate {
     if (options.bosToken !== undefined) variables.bos_token = options.bosToken;
     if (options.eosToken !== undefined) variables.eos_token = options.eosToken;
     try {
-      return this.#template.render(variables);
+      return this.#template.render(variables, stepsFor(messages));
     } catch (cause) {
       throw new ChatTemplateError(
         `The chat template fails on these messages: ${describe(cause)}.`,
@@ -156,6 +156,12 @@ class UsableTemplate {
       );
     }
   }
+}
+
+/** Several times what the longest templates in use take: about a quarter of a second, and more for long conversations. */
+function stepsFor(messages: readonly ChatMessage[]): number {
+  const characters = messages.reduce((sum, { content }) => sum + (textOf(content)?.length ?? 0), 0);
+  return 500_000 + messages.length * 1000 + characters;
 }
 
 const GET_AGAIN = 'Get the file again, give another template, or pass a plain prompt.';
@@ -168,7 +174,7 @@ async function readSources(files: ModelFiles): Promise<TemplateSources | undefin
   }
   for (const file of ['chat_template.json', 'tokenizer_config.json']) {
     const value = await readTemplateField(files, file);
-    if (value !== undefined && value !== null) return pickTemplates(value, files.nameOf(file));
+    if (value !== undefined && value !== null) return pickTemplates(value, file);
   }
   return undefined;
 }
@@ -178,7 +184,9 @@ async function readTemplateField(files: ModelFiles, file: string): Promise<JsonV
     const json = await readJsonFile(files, file);
     return json === undefined ? undefined : getOwn(json, 'chat_template');
   } catch (cause) {
-    if (cause instanceof JsonFileError) throw new ChatTemplateError(cause.message, '', { cause });
+    // Without the folder, which clients of a server need not know.
+    const message = cause instanceof JsonFileError ? cause.message.replaceAll(files.nameOf(file), file) : undefined;
+    if (message !== undefined) throw new ChatTemplateError(message, '', { cause });
     throw cause;
   }
 }
@@ -200,7 +208,7 @@ function pickTemplates(value: JsonValue, fileName: string): TemplateSources {
 
 /** In the template's words, with the line. */
 function describe(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
   const line = error instanceof TemplateError ? error.line : undefined;
-  return (line === undefined ? message : `${message} (line ${line} of the template)`).replace(/\.$/, '');
+  return line === undefined ? message : `${message} (line ${line} of the template)`;
 }

@@ -143,6 +143,16 @@ describe('a chat is refused', () => {
     await own.close();
   });
 
+  test('with a template that does not come to an end', async () => {
+    const chatTemplate = '{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}';
+    const own = await startServer({ chatTemplate });
+    const response = await own.post('/v1/chat/completions', { messages });
+    expect(response.status).toBe(400);
+    // Whichever ends it first: its steps, or on a slow machine its time.
+    expect((await response.json()).error.message).toMatch(/too many steps|took too long/);
+    await own.close();
+  });
+
   test('by its template, in the words of the template', async () => {
     const chatTemplate = "{{ raise_exception('roles must alternate') }}";
     const own = await startServer({ chatTemplate });

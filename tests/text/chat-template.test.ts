@@ -98,6 +98,7 @@ describe('fromFolder', () => {
     expect(template?.problem).toBeInstanceOf(ChatTemplateError);
     expect(() => template?.render(messages)).toThrow(ChatTemplateError);
     expect(() => template?.render(messages)).toThrow(problem);
+    expect(template?.problem?.message).not.toContain('/');
   });
 });
 

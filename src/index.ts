@@ -59,6 +59,7 @@ export {
   type GroupMemory,
   SharedMemoryGroup,
 } from './distributed/shared-memory-group.ts';
+export type { WorkerScript, WorkerScripts } from './distributed/worker-scripts.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
 export type { DeviceChoice } from './engine/choose-device.ts';
 export { type ChosenDevice, DEVICES, type Device } from './engine/devices.ts';

@@ -4,6 +4,8 @@
  */
 interface AbortSignal {}
 interface Response {}
+interface URL {}
+interface Worker {}
 declare namespace WebAssembly {
   interface Module {}
   interface Memory {}

@@ -1,3 +1,4 @@
+import type { WorkerScripts } from '../distributed/worker-scripts.ts';
 import { ModelNotFoundError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { asObject, type JsonObject, parseLenientJson } from './json.ts';
@@ -32,6 +33,8 @@ export function hasFileSystem(): boolean {
 export interface ModelFilesOptions extends UrlOptions {
   /** Keep what is fetched from a URL in the browser's private file system, where there is one. */
   readonly useBrowserStorage?: boolean | undefined;
+  /** Where the script of the worker is that does it. */
+  readonly workers?: WorkerScripts | undefined;
   /** Read only what is stored there. */
   readonly localFilesOnly?: boolean | undefined;
 }

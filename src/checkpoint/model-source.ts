@@ -1,3 +1,4 @@
+import { moduleFolder } from '../distributed/module-file.ts';
 import { ModelNotFoundError } from '../errors.ts';
 import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from './hub-options.ts';
 import { hasFileSystem, isUrl, type ModelFiles, openModelFiles } from './model-files.ts';
@@ -10,9 +11,9 @@ export function bundledModels(): string[] {
   if (!hasFileSystem()) return [];
   const { existsSync, readdirSync } = process.getBuiltinModule('node:fs');
   const folder = bundledFolder('');
-  if (!existsSync(folder)) return [];
+  if (!folder || !existsSync(folder)) return [];
   return readdirSync(folder)
-    .filter((name) => existsSync(new URL('config.json', bundledFolder(name))))
+    .filter((name) => existsSync(new URL(`${encodeURIComponent(name)}/config.json`, folder)))
     .sort();
 }
 
@@ -57,8 +58,8 @@ function localModel(source: string): string | undefined {
   const { existsSync, statSync } = process.getBuiltinModule('node:fs');
   const { resolve } = process.getBuiltinModule('node:path');
   if (existsSync(source) && statSync(source).isDirectory()) return resolve(source);
-  if (!bundledModels().includes(source)) return undefined;
-  return resolve(process.getBuiltinModule('node:url').fileURLToPath(bundledFolder(source)));
+  const folder = bundledModels().includes(source) ? bundledFolder(source) : undefined;
+  return folder && resolve(process.getBuiltinModule('node:url').fileURLToPath(folder));
 }
 
 /** @throws ModelNotFoundError */
@@ -93,9 +94,10 @@ function hubModel(source: string, options: HubOptions): { repoId: string; revisi
   return parts && { repoId: parts.repoId, revision: parts.revision ?? options.revision };
 }
 
-function bundledFolder(name: string): URL {
+/** Undefined in a bundle, which has no models beside it. */
+function bundledFolder(name: string): URL | undefined {
   const path = name === '' ? MODELS_FOLDER : `${MODELS_FOLDER}${encodeURIComponent(name)}/`;
-  return new URL(path, import.meta.url);
+  return moduleFolder(path, 'checkpoint/model-source', import.meta.url);
 }
 
 function folderUrl(url: URL): string {

@@ -1,6 +1,6 @@
 import { closestNames } from '../checkpoint/closest-names.ts';
 import { Mamba2Error } from '../errors.ts';
-import { version } from '../version.ts';
+import { VERSION } from '../version.generated.ts';
 import { bench } from './bench.ts';
 import { chat } from './chat.ts';
 import type { Command } from './command.ts';
@@ -45,7 +45,7 @@ async function dispatch(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (name === '--version' || name === '-v') {
-    await print(`${version()}\n`);
+    await print(`${VERSION}\n`);
     return 0;
   }
   const command = COMMANDS.find((known) => known.name === name);

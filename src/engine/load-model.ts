@@ -5,6 +5,7 @@ import { resolveModel } from '../checkpoint/model-source.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';
+import type { WorkerScripts } from '../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
@@ -64,6 +65,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly chatTemplate?: string | null | undefined;
   /** Told of what is wrong with a model that loads all the same. Default: `console.warn`. */
   readonly onWarning?: ((message: string) => void) | undefined;
+  /** Where the scripts of workers are, for programs whose bundler does not find them. Default: beside the package's own. */
+  readonly workers?: WorkerScripts | undefined;
   /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
   readonly recover?: boolean | undefined;
 }
@@ -119,7 +122,8 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
 
   const folder = await resolveModel(source, options);
   const { token, onProgress, localFilesOnly, useBrowserStorage = true } = options;
-  const access = { name: source, token, localFilesOnly, useBrowserStorage };
+  const { workers } = options;
+  const access = { name: source, token, localFilesOnly, useBrowserStorage, workers };
   const files = await openModelFiles(folder, { ...access, onProgress, signal });
   const checkpoint = await Checkpoint.open(files, { signal });
   try {
@@ -167,7 +171,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       reopened(async (again) => {
         // States would go on in another model.
         await identity.assertSame(again);
-        return startRanks(again, config, ranks, rankOptions, { signal, ownThread: options.ownThread });
+        return startRanks(again, config, ranks, rankOptions, { signal, ownThread: options.ownThread, workers });
       });
     options.onProgress?.({ status: 'ready', name: source });
     return {
@@ -175,7 +179,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       config,
       tokenizer,
       chatTemplate,
-      texts: new TextThreads({ tokenizer, chatTemplate }, textSource),
+      texts: new TextThreads({ tokenizer, chatTemplate }, textSource, workers?.text),
       context: {
         executor,
         reloadExecutor: options.recover ? reloadExecutor : undefined,

@@ -1,6 +1,7 @@
 import type { ProgressCallback } from '../checkpoint/progress.ts';
 import { reviveError } from '../distributed/serialized-error.ts';
 import { createGroupMemory, failGroup, type GroupMemory, resetGroup } from '../distributed/shared-memory-group.ts';
+import type { WorkerScript, WorkerScripts } from '../distributed/worker-scripts.ts';
 import { DisposedError, RankFailedError } from '../errors.ts';
 import { compileForDevice } from './devices.ts';
 import {
@@ -11,7 +12,7 @@ import {
   type StatePlace,
   type StepOutput,
 } from './executor.ts';
-import type { RankOptions } from './load-rank.ts';
+import type { LoadWatch, RankOptions } from './load-rank.ts';
 import { RankFileServer } from './rank-files.ts';
 import type { RankMessage, RankResult, RankStart, StepQuestion, WeightSource } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
@@ -24,6 +25,11 @@ type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 interface PendingReplies {
   readonly messages: RankReply[];
   readonly settle: (error?: Error) => void;
+}
+
+/** What loading is watched and ended with, and where the script of ranks is. */
+interface RankWatch extends LoadWatch {
+  readonly workers?: WorkerScripts | undefined;
 }
 
 /** The id of what ranks answer when they have loaded. */
@@ -52,6 +58,7 @@ export class RankExecutor implements Executor {
     size: number,
     options: RankOptions,
     onProgress: ProgressCallback | undefined,
+    script: WorkerScript | undefined,
   ) {
     this.failed = new Promise((resolve) => {
       this.#reportFailure = resolve;
@@ -61,11 +68,15 @@ export class RankExecutor implements Executor {
     this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
     this.#threads = Array.from({ length: size }, (_, rank) =>
-      startRankThread(rank, {
-        onMessage: (message) => this.#receive(message, rank),
-        onEnd: (problem, cause) =>
-          this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, 'Load the model again.', { cause })),
-      }),
+      startRankThread(
+        rank,
+        {
+          onMessage: (message) => this.#receive(message, rank),
+          onEnd: (problem, cause, hint = 'Load the model again.') =>
+            this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, hint, { cause })),
+        },
+        script,
+      ),
     );
     if (typeof source === 'object' && 'location' in source) {
       this.#fileServer = new RankFileServer(source, size, ({ rank, id }, answer, transfer) =>
@@ -83,10 +94,10 @@ export class RankExecutor implements Executor {
     source: WeightSource,
     size: number,
     options: RankOptions,
-    watch: { onProgress?: ProgressCallback | undefined; signal?: AbortSignal | undefined } = {},
+    watch: RankWatch = {},
   ): Promise<RankExecutor> {
     watch.signal?.throwIfAborted();
-    const executor = new RankExecutor(source, size, options, watch.onProgress);
+    const executor = new RankExecutor(source, size, options, watch.onProgress, watch.workers?.rank);
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {

@@ -1,5 +1,7 @@
+import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
-import { startModuleWorker } from '../distributed/web-worker.ts';
+import { startWebWorker } from '../distributed/web-worker.ts';
+import { existingNodeScript, missingScriptHint, type WorkerScript } from '../distributed/worker-scripts.ts';
 import type { HeldMessage, HoldMessage } from './rank-port.ts';
 import type { RankMessage, RankRequest } from './rank-protocol.ts';
 
@@ -13,7 +15,7 @@ export interface RankThread {
 export interface RankThreadEvents {
   readonly onMessage: (message: RankMessage) => void;
   /** The thread is gone, or no longer to be relied on. `problem` goes on with what happened to it. */
-  readonly onEnd: (problem: string, cause?: unknown) => void;
+  readonly onEnd: (problem: string, cause?: unknown, hint?: string) => void;
 }
 
 /** Whether threads can share memory: in Node always, in browsers only where the page is cross-origin isolated. */
@@ -26,20 +28,24 @@ export function isPage(): boolean {
   return globalThis.document !== undefined && typeof Worker === 'function';
 }
 
-/** Starts a thread with the script of ranks. */
-export function startRankThread(rank: number, events: RankThreadEvents): RankThread {
+/**
+ * Starts a thread with the script of ranks.
+ * @param script where it is, if it is not where it should be.
+ * @throws RankFailedError where there is no such script.
+ */
+export function startRankThread(rank: number, events: RankThreadEvents, script?: WorkerScript): RankThread {
   const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
-  return node === undefined ? startWebWorker(events) : startWorkerThread(node, rank, events);
+  return node === undefined ? startPageWorker(events, script) : startWorkerThread(node, rank, events, script);
 }
 
 function startWorkerThread(
   { Worker }: typeof import('node:worker_threads'),
   rank: number,
   { onMessage, onEnd }: RankThreadEvents,
+  script: WorkerScript | undefined,
 ): RankThread {
-  // A source tree runs its .ts files; the published package has .js only.
-  const file = import.meta.url.endsWith('.ts') ? './rank-worker.ts' : './rank-worker.js';
-  const worker = new Worker(new URL(file, import.meta.url), { ...nodeWorkerOptions(), name: `mamba2 rank ${rank}` });
+  const url = existingNodeScript('rank', script, () => moduleFile('./rank-worker', import.meta.url));
+  const worker = new Worker(url, { ...nodeWorkerOptions(), name: `mamba2 rank ${rank}` });
   worker.on('message', onMessage);
   worker.on('messageerror', (error) => onEnd(`sent what can't be read: ${error.message}`, error));
   worker.on('error', (error) => onEnd(`failed: ${error.message}`, error));
@@ -50,8 +56,13 @@ function startWorkerThread(
   };
 }
 
-function startWebWorker({ onMessage, onEnd }: RankThreadEvents): RankThread {
-  const worker = createWebWorker();
+function startPageWorker({ onMessage, onEnd }: RankThreadEvents, script: WorkerScript | undefined): RankThread {
+  const { worker, origin } = startWebWorker({
+    kind: 'rank',
+    given: script,
+    moduleUrl: import.meta.url,
+    start: () => new Worker(new URL('./rank-worker.js', import.meta.url), { type: 'module', name: 'mamba2 rank' }),
+  });
   const watching = new AbortController();
   worker.addEventListener('message', ({ data }: MessageEvent<RankMessage | HeldMessage>) => {
     if (!('held' in data)) return onMessage(data);
@@ -62,8 +73,9 @@ function startWebWorker({ onMessage, onEnd }: RankThreadEvents): RankThread {
   worker.addEventListener('error', (event) => {
     // Reported by the executor.
     event.preventDefault();
+    if (event.message) return onEnd(`failed: ${event.message}`, event.error);
     // Where the script can't be loaded, the event says nothing.
-    onEnd(event.message ? `failed: ${event.message}` : `can't be started: its script can't be loaded`, event.error);
+    onEnd(`can't be started: its script can't be loaded from ${origin}`, undefined, missingScriptHint('rank'));
   });
   // Browsers without locks, and pages without https, have to do without.
   if (navigator.locks !== undefined) {
@@ -77,13 +89,4 @@ function startWebWorker({ onMessage, onEnd }: RankThreadEvents): RankThread {
       worker.terminate();
     },
   };
-}
-
-function createWebWorker(): Worker {
-  const here = import.meta.url;
-  return startModuleWorker(
-    new URL('./rank-worker.js', here),
-    'mamba2 rank',
-    () => new Worker(new URL('./rank-worker.js', import.meta.url), { type: 'module', name: 'mamba2 rank' }),
-  );
 }

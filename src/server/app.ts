@@ -1,13 +1,13 @@
 import { type Context, type Handler, Hono } from 'hono';
 import { cors } from 'hono/cors';
 import { DisposedError, ShutdownError } from '../errors.ts';
-import { version } from '../version.ts';
+import { VERSION } from '../version.generated.ts';
 import { requireApiKey } from './api-key.ts';
 import { type AppOptions, servedModel } from './app-options.ts';
 import type { ServerEnv } from './env.ts';
 import { HttpError, toHttpError } from './http-error.ts';
 import { openApiDocument } from './openapi.ts';
-import { PAGE_FOLDER, readPage } from './page-files.ts';
+import { pageFolder, readPage } from './page-files.ts';
 import { playgroundFiles } from './playground-files.ts';
 import { requestLog } from './request-log.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
@@ -52,13 +52,13 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
     '/tokenize': { POST: tokenize(model) },
     '/detokenize': { POST: detokenize(model) },
     '/health': { GET: (c) => health(c, llm.engine.closed, metrics.failure) },
-    '/version': { GET: (c) => c.json({ version: version() }) },
+    '/version': { GET: (c) => c.json({ version: VERSION }) },
     '/metrics': { GET: async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }) },
-    '/openapi.json': { GET: (c) => c.json(openApiDocument(version())) },
+    '/openapi.json': { GET: (c) => c.json(openApiDocument(VERSION)) },
   };
   for (const [path, methods] of Object.entries(routes)) register(app, path, methods);
   if (options.page ?? true) {
-    for (const [path, file] of readPage(PAGE_FOLDER)) register(app, path, { GET: pageFile(file) });
+    for (const [path, file] of readPage(pageFolder())) register(app, path, { GET: pageFile(file) });
     // The page's URLs are relative to its folder.
     register(app, '/playground', { GET: (c) => c.redirect('playground/') });
     register(app, '/playground/:path{.*}', { GET: playgroundFile(playgroundFiles()) });

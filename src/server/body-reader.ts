@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Context } from 'hono';
 import { JobEndedError, JobThread } from '../distributed/job-thread.ts';
+import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { bodyBytes } from './body-bytes.ts';
 import type { BodyJob, BodyResult } from './body-job.ts';
@@ -79,9 +80,7 @@ export class BodyReader {
 }
 
 function startWorker(): Worker {
-  // A source tree runs its .ts files; the published package has .js only.
-  const file = import.meta.url.endsWith('.ts') ? './body-worker.ts' : './body-worker.js';
-  return new Worker(new URL(file, import.meta.url), {
+  return new Worker(moduleFile('./body-worker', import.meta.url), {
     ...nodeWorkerOptions(),
     name: 'mamba2 bodies',
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname } from 'node:path';
+import { moduleFolder } from '../distributed/module-file.ts';
 
 /** A file of the chat page, held in memory. */
 export interface PageFile {
@@ -9,8 +10,11 @@ export interface PageFile {
   readonly etag: string;
 }
 
-/** Beside this folder in the package. A source tree has the page's TypeScript here, and in its build what browsers run. */
-export const PAGE_FOLDER = new URL(import.meta.url.endsWith('.ts') ? '../../dist/page/' : '../page/', import.meta.url);
+/** The page that comes with the package, of whose build a source tree takes it. A bundle has none. */
+export function pageFolder(): URL | undefined {
+  const path = import.meta.url?.endsWith('.ts') ? '../../dist/page/' : '../page/';
+  return moduleFolder(path, 'server/page-files', import.meta.url);
+}
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -19,9 +23,10 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** The page's files by path. None in a source tree that was not built. */
-export function readPage(folder: URL): ReadonlyMap<string, PageFile> {
-  const names = existsSync(folder) ? readdirSync(folder) : [];
+/** The page's files by path. None where there is no folder, as in a source tree that was not built. */
+export function readPage(folder: URL | undefined): ReadonlyMap<string, PageFile> {
+  if (!folder || !existsSync(folder)) return new Map();
+  const names = readdirSync(folder);
   return new Map(
     names.flatMap((name) => {
       const contentType = CONTENT_TYPES[extname(name)];

@@ -1,5 +1,7 @@
 import { JobEndedError, JobThread } from '../distributed/job-thread.ts';
+import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
+import { missingScriptHint, nodeScript, type WorkerScript } from '../distributed/worker-scripts.ts';
 import { TextLimitError } from '../errors.ts';
 import { textOf } from './chat-message.ts';
 import { type TextInput, type TextJob, type TextResult, type TextResults, TextWork } from './text-job.ts';
@@ -36,19 +38,21 @@ export class TextThreads {
   readonly #long: JobThread<TextJob, TextResult> | undefined;
   #isUnavailable = false;
 
-  constructor(parts: TextParts, source: TextSource) {
+  /** @param script where the threads' script is, if it is not where it should be. */
+  constructor(parts: TextParts, source: TextSource, script?: WorkerScript) {
     this.#work = new TextWork(parts);
     const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
     if (!node) return;
     const startWorker = () => {
-      // A source tree runs its .ts files; the published package has .js only.
-      const file = import.meta.url.endsWith('.ts') ? './text-worker.ts' : './text-worker.js';
-      return new node.Worker(new URL(file, import.meta.url), {
-        ...nodeWorkerOptions(),
-        name: 'mamba2 text',
-        workerData: source,
-        resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
-      });
+      return new node.Worker(
+        nodeScript('text', script, () => moduleFile('./text-worker', import.meta.url)),
+        {
+          ...nodeWorkerOptions(),
+          name: 'mamba2 text',
+          workerData: source,
+          resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+        },
+      );
     };
     const options = { name: 'The thread for texts', startWorker, maxWaitingWeight: MAX_WAITING };
     this.#short = new JobThread(options);
@@ -83,7 +87,7 @@ export class TextThreads {
       this.#isUnavailable = true;
       // What is bundled into one file has no file to start. It would be worse to do nothing.
       process.emitWarning(
-        `${error.message} Texts are encoded on the main thread, which long ones hold.`,
+        `${error.message} Texts are encoded on the main thread, which long ones hold. ${missingScriptHint('text')}`,
         'Mamba2Warning',
       );
       return this.#work.run(job);

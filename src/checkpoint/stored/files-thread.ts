@@ -1,5 +1,6 @@
 import { reviveError } from '../../distributed/serialized-error.ts';
-import { startModuleWorker } from '../../distributed/web-worker.ts';
+import { startWebWorker } from '../../distributed/web-worker.ts';
+import { missingScriptHint } from '../../distributed/worker-scripts.ts';
 import { DisposedError, RankFailedError } from '../../errors.ts';
 import type { ByteSource } from '../byte-source.ts';
 import type { ModelFiles, ModelFilesOptions } from '../model-files.ts';
@@ -61,14 +62,25 @@ class StoredFilesThread implements ModelFiles {
     this.location = location;
     this.#options = options;
     this.#files = new RemoteFiles(location, (question) => this.#ask(question));
-    this.#worker = startFilesWorker();
+    const { worker, origin } = startWebWorker({
+      kind: 'files',
+      given: options.workers?.files,
+      moduleUrl: import.meta.url,
+      start: () => new Worker(new URL('./files-worker.js', import.meta.url), { type: 'module', name: 'mamba2 files' }),
+    });
+    this.#worker = worker;
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FilesMessage>) => this.#receive(data));
     this.#worker.addEventListener('error', (event) => {
       // Whoever waits for an answer is told.
       event.preventDefault();
-      const problem = event.message || "its script can't be loaded";
+      const name = `The worker that stores '${location}'`;
       this.#end(
-        new RankFailedError(`The worker that stores '${location}' failed: ${problem}.`, 'Load the model again.'),
+        event.message
+          ? new RankFailedError(`${name} failed: ${event.message}.`, 'Load the model again.')
+          : new RankFailedError(
+              `${name} can't be started: its script can't be loaded from ${origin}.`,
+              missingScriptHint('files'),
+            ),
       );
       this.#closed.resolve();
     });
@@ -155,13 +167,4 @@ class StoredFilesThread implements ModelFiles {
   #post(request: FilesRequest): void {
     this.#worker.postMessage(request);
   }
-}
-
-function startFilesWorker(): Worker {
-  const here = import.meta.url;
-  return startModuleWorker(
-    new URL('./files-worker.js', here),
-    'mamba2 files',
-    () => new Worker(new URL('./files-worker.js', import.meta.url), { type: 'module', name: 'mamba2 files' }),
-  );
 }

@@ -72,3 +72,24 @@ describe('in a browser', () => {
     expect(packages('engine/rank-worker.ts')).toEqual([]);
   });
 });
+
+/** What a module can come to import, its imports on need included. */
+function reachedFrom(entry: string, found = new Set<string>()): Set<string> {
+  if (found.has(entry)) return found;
+  found.add(entry);
+  const text = readFileSync(join(src, entry), 'utf8');
+  for (const [, whole, onNeed] of text.matchAll(
+    /^(?:import|export)\s(?!type\b)[^;]*?from '(\.[^']+)';|import\('(\.[^']+)'\)/gm,
+  )) {
+    reachedFrom(join(dirname(entry), whole ?? onNeed), found);
+  }
+  return found;
+}
+
+// A bundler that makes a bundle of each worker would come to no end: Turbopack did not.
+test.each([
+  ['engine/rank-worker.ts', 'engine/rank-thread.ts'],
+  ['checkpoint/stored/files-worker.ts', 'checkpoint/stored/files-thread.ts'],
+])('no worker can start itself: %s', (script, starter) => {
+  expect([...reachedFrom(script)]).not.toContain(starter);
+});

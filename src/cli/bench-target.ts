@@ -7,7 +7,7 @@ import { type Device, weightStorage } from '../engine/devices.ts';
 import type { EngineContext } from '../engine/engine-options.ts';
 import { loadModel } from '../engine/load-model.ts';
 import { checkpointDType } from '../engine/load-rank.ts';
-import { loadSynthetic } from '../engine/synthetic-model.ts';
+import { loadSynthetic } from '../engine/load-synthetic.ts';
 import { LayerContext } from '../layers/layer-context.ts';
 import { isMatrix, ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';

@@ -1,10 +1,9 @@
 import type { JsonObject } from '../checkpoint/json.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
-import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
+import type { ProcessGroup } from '../distributed/process-group.ts';
 import { ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import type { Executor } from './executor.ts';
 import { type LoadWatch, makeRank, type RankOptions, type RankWeights } from './load-rank.ts';
 import { BLOCK_VALUES } from './load-weights.ts';
 import type { ModelRunner } from './model-runner.ts';
@@ -15,18 +14,6 @@ export interface SyntheticSource {
   /** What config.json would hold. */
   readonly config: JsonObject;
   readonly seed: number;
-}
-
-/** Makes a model of random weights on `size` ranks. Any number of ranks makes the same model. */
-export async function loadSynthetic(
-  source: SyntheticSource,
-  size: number,
-  options: RankOptions,
-  watch: LoadWatch = {},
-): Promise<Executor> {
-  if (size === 1) return loadSyntheticRank(source, singleProcess, options, watch);
-  const { RankExecutor } = await import('./rank-executor.ts');
-  return RankExecutor.load(source, size, options, watch);
 }
 
 /** Makes one rank of such a model. `dtype` auto is float32. */

@@ -13,8 +13,8 @@ import { type ReadKernel, readKernelModule } from '../../src/cli/bench-read-kern
 import { type BenchMachine, type BenchReport, type BenchRun, withShares } from '../../src/cli/bench-report.ts';
 import { spreadOf } from '../../src/cli/bench-spread.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
+import { loadSynthetic } from '../../src/engine/load-synthetic.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
-import { loadSynthetic } from '../../src/engine/synthetic-model.ts';
 import { SyntheticWeight, syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameter.ts';

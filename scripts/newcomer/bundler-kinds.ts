@@ -51,7 +51,8 @@ function esbuildNode(format: 'esm' | 'cjs'): Kind {
       await project.write({
         'main.js': `import { LLM } from 'mamba2';\nimport { serve } from 'mamba2/server';\n${SERVE}`,
       });
-      const require = "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);";
+      const require =
+        "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);";
       await project.bin('esbuild', [
         ...['main.js', ...NODE_WORKERS, '--bundle', '--platform=node', `--format=${format}`, '--outdir=dist'],
         ...['--external:webgpu', '--log-level=error'],

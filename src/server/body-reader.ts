@@ -15,7 +15,7 @@ const LARGE_BYTES = 16_384;
 /** Of bodies that wait for the thread. */
 const MAX_WAITING_BYTES = 256 * 2 ** 20;
 
-const IDLE_MILLISECONDS = 60_000;
+const IDLE_MILLISECONDS = 20_000;
 
 /** For a body of 4 MiB several times over. */
 const MAX_HEAP_MIB = 1024;

@@ -70,10 +70,14 @@ export class ServedModel {
   /** @throws HttpError 404 */
   assertName(name: string | undefined): void {
     if (name === undefined || this.names.includes(name)) return;
-    throw new HttpError(404, `There is no model '${name}'. Here is ${this.names.map(quoted).join(', ')}.`, {
-      param: 'model',
-      code: 'model_not_found',
-    });
+    throw new HttpError(
+      404,
+      `There is no model '${name.slice(0, 100)}'. Here is ${this.names.map(quoted).join(', ')}.`,
+      {
+        param: 'model',
+        code: 'model_not_found',
+      },
+    );
   }
 
   /** As vLLM: without the owner's leave no request says that it goes before others. @throws HttpError 400 */

@@ -11,10 +11,10 @@ import type { TextParts, TextSource } from './text-source.ts';
 const LONG_CHARACTERS = 8192;
 
 /** In characters, of texts that wait for one thread. */
-const MAX_WAITING = 2 ** 25;
+const MAX_WAITING = 2 ** 23;
 
 /** Once long texts have not come for so long, their thread gives its memory back. */
-const IDLE_MILLISECONDS = 60_000;
+const IDLE_MILLISECONDS = 20_000;
 
 /** For a tokenizer of the largest vocabularies several times over. */
 const MAX_HEAP_MIB = 1024;

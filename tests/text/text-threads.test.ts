@@ -144,7 +144,7 @@ describe('what runs without end', () => {
 
   test('lets only so many characters wait', async () => {
     const { threads } = await open();
-    const text = 'a'.repeat(2 ** 24);
+    const text = 'a'.repeat(2 ** 22);
     const running = threads.run(encoding(text)).catch((error: unknown) => error);
     const waiting = [1, 2].map(() => threads.run(encoding(text)).catch((error: unknown) => error));
     await expect(threads.run(encoding(text))).rejects.toThrow(QueueFullError);

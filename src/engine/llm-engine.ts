@@ -11,7 +11,14 @@ import { OutputCollector } from './output-collector.ts';
 import { ReloadableExecutor } from './reloadable-executor.ts';
 import { type EngineRequestContext, Request } from './request.ts';
 import type { FinishReason, RequestOutput } from './request-output.ts';
-import { asError, isWatched, logitsRows, type SteppedSequence, sampleStep } from './sample-step.ts';
+import {
+  asError,
+  isWatched,
+  logitsRows,
+  receivePromptLogits,
+  type SteppedSequence,
+  sampleStep,
+} from './sample-step.ts';
 import { SavedStates } from './saved-states.ts';
 import { type ScheduledWork, Scheduler } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
@@ -218,7 +225,10 @@ export class LLMEngine {
       if (!(error instanceof OutOfMemoryError) || this.#executor.failure) throw error;
       return this.#outOfMemory(scheduled, error);
     }
-    const stepped = sampleStep(scheduled, output, this.#vocabSize);
+    const failures = scheduled.some(({ sequence }) => sequence.request.wantsPromptLogits)
+      ? await receivePromptLogits(scheduled, output, this.#vocabSize)
+      : new Map();
+    const stepped = sampleStep(scheduled, output, this.#vocabSize, failures);
     const outputs = this.#postprocess(stepped, failed);
     this.#metrics.step(scheduled, begin);
     if (output.logits.length > 0) this.#executor.recycle(output.logits);

@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import type { LogDecays, LogitsRows, StepOutput } from './executor.ts';
 import type { Request } from './request.ts';
 import type { Sample } from './sampler.ts';
@@ -23,22 +24,70 @@ export function isWatched({ params }: Request): boolean {
   return params.halfLifeInterval !== undefined;
 }
 
-/** Hands what a step gives to its sequences, and samples where a next token can be chosen. */
+/** Logits that are looked at in one turn of the event loop: some milliseconds' work. */
+const TURN_LOGITS = 2 ** 18;
+
+/**
+ * Hands the logits of prompts to the requests that look at all of them, with turns of the event loop in between.
+ * @returns sequences of which that failed.
+ */
+export async function receivePromptLogits(
+  scheduled: readonly ScheduledWork[],
+  { logits, sampled }: StepOutput,
+  vocabSize: number,
+): Promise<Map<Sequence, Error>> {
+  const failed = new Map<Sequence, Error>();
+  const turnRows = Math.max(1, Math.floor(TURN_LOGITS / vocabSize));
+  let first = 0;
+  for (const work of scheduled) {
+    const { sequence, numTokens, isSampled } = work;
+    if (isSampled && sampled) continue;
+    const numRows = numRowsOf(work);
+    if (sequence.request.wantsPromptLogits) {
+      const { numComputedTokens } = sequence;
+      for (let row = 0; row < numRows; row += turnRows) {
+        if (row > 0) await yieldToEventLoop();
+        // Without a slot it was aborted meanwhile.
+        if (sequence.slot === undefined) break;
+        const end = Math.min(row + turnRows, numTokens);
+        const rows = logits.subarray((first + row) * vocabSize, (first + end) * vocabSize);
+        try {
+          sequence.request.receivePromptLogits(rows, numComputedTokens + row, vocabSize);
+        } catch (error) {
+          failed.set(sequence, asError(error));
+          break;
+        }
+      }
+    }
+    first += numRows;
+  }
+  return failed;
+}
+
+function numRowsOf({ sequence, numTokens }: ScheduledWork): number {
+  return logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
+}
+
+/**
+ * Hands what else a step gives to its sequences, and samples where a next token can be chosen.
+ * @param failures sequences that have failed already.
+ */
 export function sampleStep(
   scheduled: readonly ScheduledWork[],
   { logits, sampled, logDecays }: StepOutput,
   vocabSize: number,
+  failures: ReadonlyMap<Sequence, Error>,
 ): SteppedSequence[] {
-  const failed = logDecays ? measureDecays(scheduled, logDecays) : new Map<Sequence, Error>();
+  const failed = new Map([...(logDecays ? measureDecays(scheduled, logDecays) : []), ...failures]);
   let begin = 0;
   let numSampled = 0;
-  return scheduled.flatMap(({ sequence, numTokens, isSampled }) => {
+  return scheduled.flatMap((work) => {
+    const { sequence, numTokens, isSampled } = work;
     if (isSampled && sampled) {
       const [tokenId, logprob] = sampled.subarray(2 * numSampled++);
       return sequence.slot === undefined ? [] : [acceptSampled(sequence, tokenId, logprob)];
     }
-    const numRows = logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
-    const rows = logits.subarray(begin, begin + numRows * vocabSize);
+    const rows = logits.subarray(begin, begin + numRowsOf(work) * vocabSize);
     begin += rows.length;
     // Without a slot it was aborted while the step ran.
     if (sequence.slot === undefined) return [];
@@ -80,11 +129,10 @@ function sampleSequence(
   rows: Float32Array,
   vocabSize: number,
 ): SteppedSequence[] {
-  const { request, knownLogits, numComputedTokens } = sequence;
+  const { request, knownLogits } = sequence;
   const logits = knownLogits ?? rows.subarray(rows.length - vocabSize);
   sequence.advance(numTokens);
   try {
-    if (request.wantsPromptLogits) request.receivePromptLogits(rows, numComputedTokens, vocabSize);
     if (sequence.numUncomputedTokens > 0 || request.isEvaluation) return [{ sequence, logits }];
     // Forks first: they copy a slot that the sequence gives back if it ends here.
     const answers = [...request.addForks(), sequence];

@@ -22,8 +22,8 @@ export interface FailedSequence {
   readonly error: Error;
 }
 
-/** Logits that evaluations get in one step: looking at them holds the thread, and takes memory on both sides. */
-const MAX_STEP_LOGITS = 2 ** 21;
+/** Logits that evaluations get in one step: they take memory on both sides. */
+const MAX_STEP_LOGITS = 2 ** 22;
 
 /** What limits a step. */
 export interface StepLimits {

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { Context } from 'hono';
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { JobEndedError, JobThread } from '../distributed/job-thread.ts';
 import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
@@ -72,6 +73,8 @@ export class BodyReader {
       );
       return parseBody(form, bytes, this.#limits);
     }
+    // Receiving a large body and working with it are a turn each.
+    await yieldToEventLoop();
     // The form of the answer is that of the question.
     if ('body' in result) return result.body as Body<F>;
     const { status, message, param, code } = result.refusal;

@@ -15,14 +15,21 @@ export type Written<T> = T extends readonly (infer Element)[]
     ? { readonly [Name in keyof T]: Written<T[Name]> }
     : T;
 
-/** The JSON of plain values and {@link JsonList}s, in pieces of about `size` characters. */
+/** What takes longer to make is a piece, if it is not very short: elements may be dear, such as a token's with logprobs. */
+const MOST_MILLISECONDS = 5;
+const FEWEST_CHARACTERS = 1024;
+
+/** The JSON of plain values and {@link JsonList}s, in pieces of about `size` characters, or of some milliseconds' work. */
 export function* jsonPieces(value: unknown, size: number): Generator<string, void> {
   let piece = '';
+  let begin = performance.now();
   for (const part of parts(value)) {
     piece += part;
-    if (piece.length < size) continue;
+    if (piece.length < FEWEST_CHARACTERS) continue;
+    if (piece.length < size && performance.now() - begin < MOST_MILLISECONDS) continue;
     yield piece;
     piece = '';
+    begin = performance.now();
   }
   yield piece;
 }

@@ -172,7 +172,7 @@ describe('an evaluation', () => {
 
   test('of a large vocabulary takes steps of few tokens, and lets others have theirs', async () => {
     // The fake model has few tokens; the engine is told of so many that a step takes the logits of four.
-    const rig = new Rig({ vocabSize: 2 ** 19 });
+    const rig = new Rig({ vocabSize: 2 ** 20 });
     const evaluation = { ...greedy(), maxTokens: 0 };
     const onPromptLogits = () => {};
     for (const requestId of ['e', 'f']) {

@@ -44,15 +44,15 @@ export class ChatTemplate {
   readonly kind: TemplateKind;
   readonly sources: TemplateSources;
   readonly #default: UsableTemplate | undefined;
-  readonly #toolUse: UsableTemplate | undefined;
+  /** Made when it is first used: that it can't be parsed concerns requests with tools only. */
+  #toolUse: UsableTemplate | undefined;
   #problem: ChatTemplateError | undefined;
 
-  /** @throws ChatTemplateError when a source is not valid Jinja. */
+  /** @throws ChatTemplateError when the default source is not valid Jinja. */
   constructor(source: string | TemplateSources) {
     this.sources = typeof source === 'string' ? { default: source } : source;
     this.kind = /^\s*\{#-?\s*completion(?![\w-])/.test(this.sources.default) ? 'completion' : 'chat';
     this.#default = new UsableTemplate(this.sources.default);
-    this.#toolUse = this.sources.toolUse === undefined ? undefined : new UsableTemplate(this.sources.toolUse);
   }
 
   /** One of a model whose files hold no template that can be used: all that it can do is say why. */
@@ -64,7 +64,7 @@ export class ChatTemplate {
 
   /**
    * The templates of a model, from chat_template.jinja (and additional_chat_templates/tool_use.jinja),
-   * chat_template.json or tokenizer_config.json, whichever comes first; undefined when the model has none. What can't be
+   * chat_template.json or tokenizer_config.json, whichever comes first; undefined when the model has none, or empty ones. What can't be
    * used is no reason not to load a model: see {@link problem}.
    */
   static async fromFiles(files: ModelFiles): Promise<ChatTemplate | undefined> {
@@ -93,9 +93,20 @@ export class ChatTemplate {
    */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
     if (this.#problem !== undefined) throw this.#problem;
-    const template = (options.tools === undefined ? undefined : this.#toolUse) ?? this.#default;
-    return template?.render(messages, options) ?? '';
+    return this.#templateFor(options)?.render(messages, options) ?? '';
   }
+
+  #templateFor({ tools }: ChatTemplateOptions): UsableTemplate | undefined {
+    const { toolUse } = this.sources;
+    if (tools === undefined || toolUse === undefined) return this.#default;
+    this.#toolUse ??= new UsableTemplate(toolUse);
+    return this.#toolUse;
+  }
+}
+
+/** Whether a file or a field holds no template, as where somebody emptied it. */
+function isBlank(source: JsonValue | undefined): boolean {
+  return source === undefined || source === null || (typeof source === 'string' && source.trim() === '');
 }
 
 /** One of a model's templates, with what is known of it. */
@@ -106,7 +117,8 @@ class UsableTemplate {
   /** @throws ChatTemplateError */
   constructor(source: string) {
     try {
-      this.#template = new Template(source);
+      // Editors on Windows put a byte order mark in front.
+      this.#template = new Template(source.replace(/^\uFEFF/, ''));
     } catch (cause) {
       throw new ChatTemplateError(`The chat template can't be parsed: ${describe(cause)}.`, GET_AGAIN, { cause });
     }
@@ -169,12 +181,13 @@ const GET_AGAIN = 'Get the file again, give another template, or pass a plain pr
 /** @throws ChatTemplateError */
 async function readSources(files: ModelFiles): Promise<TemplateSources | undefined> {
   const jinja = await files.readText('chat_template.jinja');
-  if (jinja !== undefined) {
-    return { default: jinja, toolUse: await files.readText('additional_chat_templates/tool_use.jinja') };
+  if (jinja !== undefined && !isBlank(jinja)) {
+    const toolUse = await files.readText('additional_chat_templates/tool_use.jinja');
+    return { default: jinja, toolUse: isBlank(toolUse) ? undefined : toolUse };
   }
   for (const file of ['chat_template.json', 'tokenizer_config.json']) {
     const value = await readTemplateField(files, file);
-    if (value !== undefined && value !== null) return pickTemplates(value, file);
+    if (value !== undefined && !isBlank(value)) return pickTemplates(value, file);
   }
   return undefined;
 }

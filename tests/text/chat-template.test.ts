@@ -62,12 +62,15 @@ describe('fromFolder', () => {
     expect((await ChatTemplate.fromFolder(await makeFolder(files)))?.render([])).toBe(text);
   });
 
-  it.each([{}, { 'tokenizer_config.json': {} }, { 'tokenizer_config.json': { chat_template: null } }])(
-    'finds none in %j',
-    async (files) => {
-      expect(await ChatTemplate.fromFolder(await makeFolder(files))).toBeUndefined();
-    },
-  );
+  it.each([
+    {},
+    { 'tokenizer_config.json': {} },
+    { 'tokenizer_config.json': { chat_template: null } },
+    { 'tokenizer_config.json': { chat_template: '' } },
+    { 'chat_template.jinja': '\n' },
+  ])('finds none in %j', async (files) => {
+    expect(await ChatTemplate.fromFolder(await makeFolder(files))).toBeUndefined();
+  });
 
   it('takes the template for tools where there is one', async () => {
     const inConfig = await makeFolder({ 'tokenizer_config.json': { chat_template: named } });
@@ -80,6 +83,17 @@ describe('fromFolder', () => {
       expect(template?.render([])).toBe('plain');
       expect(template?.render([], { tools: [{ name: 'f' }] })).toBe('tools');
     }
+  });
+
+  it('may have one for tools that can not be parsed, which concerns requests with tools only', async () => {
+    const folder = await makeFolder({
+      'chat_template.jinja': '\uFEFFplain',
+      'additional_chat_templates/tool_use.jinja': '{% for %}',
+    });
+    const template = await ChatTemplate.fromFolder(folder);
+    expect(template?.problem).toBeUndefined();
+    expect(template?.render([])).toBe('plain');
+    expect(() => template?.render([], { tools: [] })).toThrow(/can't be parsed/);
   });
 
   it.each<[string, Record<string, unknown>, RegExp]>([

@@ -27,6 +27,9 @@ export type Body<F extends BodyForm> = z.output<(typeof FORMS)[F]>;
 /** What a body may hold. */
 export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
 
+/** Of a body itself, most of which would have to be null. */
+const MAX_FIELDS = 10_000;
+
 /** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
 const MAX_ELEMENTS = 65_536;
 const MAX_DEPTH = 16;
@@ -53,6 +56,10 @@ export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits)
   const body = parseJson(text);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw badRequest('The body must be a JSON object.', undefined, 'invalid_json');
+  }
+  const numFields = Object.keys(body).length;
+  if (numFields > MAX_FIELDS) {
+    throw badRequest(`The body has ${numFields} fields; ${MAX_FIELDS} are taken.`, undefined, 'invalid_value');
   }
   const known = Object.keys(schema.shape);
   const asked = withoutUnsupported(withoutEmptyFields(body as Readonly<Record<string, unknown>>), known);

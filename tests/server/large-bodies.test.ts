@@ -67,9 +67,16 @@ describe('a large body is answered as a small one', () => {
 });
 
 describe('what is wrong is said briefly, however much of it there is', () => {
-  const fields = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, 1]));
+  const fields = (count: number, value: unknown = 1) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, value]));
   test.each<[string, string, object, RegExp]>([
     ['unknown fields', '/v1/completions', { ...COMPLETION, ...fields(5000) }, /There is no field 'k0'/],
+    [
+      'fields that are null',
+      '/v1/completions',
+      { ...COMPLETION, ...fields(20_000, null) },
+      /The body has 20004 fields/,
+    ],
     ['a long name', '/v1/completions', { ...COMPLETION, ['x'.repeat(1e5)]: 1 }, /There is no field 'x{100}…'/],
     [
       'fields of an option',

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
@@ -138,7 +139,34 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
     ]);
     const { page } = await visit({ isolated: false, extraPages: broken });
     const failure = await act(page, 'failure', MODEL, {});
-    expect(failure).toMatchObject({ code: 'rank_failed', message: expect.stringContaining("can't be started") });
+    expect(failure).toMatchObject({
+      code: 'rank_failed',
+      message: expect.stringMatching(
+        /can't be started: .* from 'http.*rank-worker\.js'\..*'mamba2\/rank-worker'.*bundlers\.md/,
+      ),
+    });
+  });
+
+  test('scripts of workers are taken from where they are said to be, and an error says where they were not', async () => {
+    const moved = new Map([
+      ['/moved/rank.js', { content: 'import "/dist/engine/rank-worker.js"', contentType: 'text/javascript' }],
+      ['/dist/engine/rank-thread.js', await withoutScript('engine/rank-thread.js', 'rank-worker.js')],
+      [
+        '/dist/checkpoint/stored/files-thread.js',
+        await withoutScript('checkpoint/stored/files-thread.js', 'files-worker.js'),
+      ],
+    ]);
+    const { page } = await visit({ isolated: true, extraPages: moved });
+    const files = '/dist/checkpoint/stored/files-worker.js';
+    const [{ prompt, greedy }] = await expectedCases();
+    const workers = { rank: './moved/rank.js', files };
+    const result = await act(page, 'greedy', MODEL, { tensorParallelSize: 2, workers }, [prompt], greedy.length);
+    expect(result.tokenIds).toEqual([greedy]);
+    const failure = (options: object) => act(page, 'failure', MODEL, options);
+    const rank = await failure({ workers: { files, rank: '/nowhere.js' } });
+    expect(rank.message).toMatch(/Rank 0 can't be started: .* from 'http:.*\/nowhere\.js'/);
+    const { message } = await failure({});
+    expect(message).toMatch(/The worker that stores .* can't be started: .* 'mamba2\/files-worker'/);
   });
 
   test.each([true, false])('an aborted load ends at once, ranges given: %s', async (ranges) => {
@@ -179,4 +207,10 @@ function mostFor(idleGap: number): number {
 
 function hubFolders(path: string): Record<string, string> {
   return { '/dist/': `${ROOT}dist/`, '/node_modules/': `${ROOT}node_modules/`, [path]: `${TINY_DTS}/` };
+}
+
+/** A file of the build that looks for a script where there is none. */
+async function withoutScript(file: string, script: string): Promise<{ content: string; contentType: string }> {
+  const text = await readFile(`${ROOT}dist/${file}`, 'utf8');
+  return { content: text.replaceAll(`./${script}`, `./none/${script}`), contentType: 'text/javascript' };
 }

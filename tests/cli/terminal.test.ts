@@ -1,22 +1,14 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
+import { need } from '../needs/needs.ts';
 import { MAIN } from './run-cli.ts';
-
-/** util-linux's `script` runs a program on a terminal of its own. macOS has another, with other options. */
-const hasScript = (() => {
-  try {
-    return String(execFileSync('script', ['--version'])).includes('util-linux');
-  } catch {
-    return false;
-  }
-})();
 
 const CTRL_C = '\u0003';
 const CTRL_D = '\u0004';
 
-/** The program on a terminal, as a person uses it. */
+/** The program on a terminal, as a person uses it: util-linux's `script` gives it one. */
 class Terminal {
   readonly #child;
   readonly #ended: Promise<number | null>;
@@ -56,7 +48,7 @@ class Terminal {
   }
 }
 
-describe.runIf(hasScript)('on a terminal', { timeout: 180_000 }, () => {
+describe.runIf(need('script'))('on a terminal', { timeout: 180_000 }, () => {
   test('chat: help, unknown commands, an answer that is stopped, and two ways out', async () => {
     const env = { XDG_CACHE_HOME: await makeFolder() };
     const terminal = new Terminal(['chat', '-n', '100000', '-t', '0', '--ignore-eos'], env);

@@ -17,7 +17,7 @@ interface Probe {
   find(): Promise<string>;
 }
 
-export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu';
+export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script';
 
 export const PROBES: Readonly<Record<Need, Probe>> = {
   chromium: {
@@ -47,6 +47,20 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
       const driver = findSoftwareDriver();
       await adapterInNode([], { VK_ICD_FILENAMES: driver });
       return driver;
+    },
+  },
+  jinja2: {
+    name: "Python's jinja2",
+    howToGet: 'install it (on Debian: apt-get install python3-jinja2)',
+    find: () => output('python3', ['-c', 'import jinja2; print(jinja2.__version__)']),
+  },
+  script: {
+    name: "util-linux's script, which gives a program a terminal",
+    howToGet: 'install it (on Debian: apt-get install bsdutils)',
+    find: async () => {
+      const version = await output('script', ['--version']);
+      if (!version.includes('util-linux')) throw new Error('it is another one');
+      return version;
     },
   },
 };
@@ -98,14 +112,18 @@ function findSoftwareDriver(): string {
   return driver;
 }
 
+/** → what a program printed. Rejects with what it complained of last. */
+async function output(program: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const options = { env: { ...process.env, ...env }, timeout: START_MILLISECONDS };
+  const { stdout } = await promisify(execFile)(program, [...args], options).catch(
+    (error: { readonly stderr?: string; readonly message: string }) => {
+      throw new Error(error.stderr?.trim().split('\n').at(-1) || error.message);
+    },
+  );
+  return stdout.trim();
+}
+
 /** In a process of its own: a driver that crashes should not take the tests along, nor one that is loaded stay. */
 async function adapterInNode(options: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
-  const script = fileURLToPath(new URL('adapter.mjs', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [script, ...options], {
-    env: { ...process.env, ...env },
-    timeout: START_MILLISECONDS,
-  }).catch((error: { readonly stderr?: string; readonly message: string }) => {
-    throw new Error(error.stderr?.trim().split('\n').at(-1) || error.message);
-  });
-  return stdout.trim();
+  return output(process.execPath, [fileURLToPath(new URL('adapter.mjs', import.meta.url)), ...options], env);
 }

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Template, TemplateError } from '../../../src/text/jinja/template.ts';
 import { TINY_DTS } from '../../cli/tiny-dts.ts';
+import { need } from '../../needs/needs.ts';
 import { CONVERSATIONS } from './conversations.ts';
 import { generatedTemplates } from './fuzz.ts';
-import { hasPythonJinja, type PythonResult, renderInPython } from './python.ts';
+import { type PythonResult, renderInPython } from './python.ts';
 import { EXPRESSION_TEMPLATES, STATEMENT_TEMPLATES, VARIABLES } from './snippets.ts';
 
 const TEMPLATES = [...new Set([...EXPRESSION_TEMPLATES, ...STATEMENT_TEMPLATES])];
@@ -90,15 +91,7 @@ test.each(TEMPLATES)('renders as Python: %j', (template) => {
   if (!agrees(ours, python)) expect(ours).toEqual(python);
 });
 
-const inPython = hasPythonJinja();
-if (!inPython) {
-  process.stderr.write(
-    'Python has no jinja2, so templates are not compared with it: apt-get install -y python3-jinja2\n',
-  );
-}
-
-// In CI it must be there.
-describe.skipIf(!inPython && !process.env.CI)('beside Python', () => {
+describe.runIf(need('jinja2'))('beside Python', () => {
   test('what is written down is what Python gives', () => {
     const results = renderInPython(TEMPLATES.map((template) => [template, JSON_VARIABLES] as const));
     const differing = TEMPLATES.filter((template, i) => {

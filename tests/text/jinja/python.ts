@@ -7,11 +7,6 @@ export interface PythonResult {
   readonly error?: string;
 }
 
-/** Whether there is a python3 with jinja2 here (Debian: python3-jinja2). In CI there must be. */
-export function hasPythonJinja(): boolean {
-  return spawnSync('python3', ['-c', 'import jinja2']).status === 0;
-}
-
 /** What transformers would make of the templates, each with the JSON text of its variables. */
 export function renderInPython(cases: readonly (readonly [template: string, variables: string])[]): PythonResult[] {
   const input = `[${cases.map(([template, variables]) => `[${JSON.stringify(template)},${variables}]`).join(',')}]`;

@@ -34,7 +34,10 @@ describe('the end of a text', () => {
     expect(sources({}, { eos_token_id: null }, [3, 1])).toEqual([3, 1]);
     expect(sources({ text_config: { eos_token_id: [5, 6] } }, { eos_token_id: [4, 3] }, [1])).toEqual([3, 5, 6, 4, 1]);
     expect(sources({ text_config: null }, {}, [10, 9])).toEqual([3, 9]);
-    expect(() => sources({}, { eos_token_id: 'x' })).toThrow(ConfigError);
+    expect(sources({ text_config: { eos_token_id: -1 } }, { eos_token_id: [-1, 4] })).toEqual([3, 4]);
+    for (const wrong of ['x', '4', -2, 1.5, [[4]], {}]) {
+      expect(() => sources({}, { eos_token_id: wrong })).toThrow(ConfigError);
+    }
   });
 
   const named = { 'tokenizer_config.json': { eos_token: '</s>', eot_token: { content: '<tool>' } } };

@@ -1,5 +1,6 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
 import { TokenizerError } from '../errors.ts';
+import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 import { libraryDecoder } from './library-tokenizer.ts';
 import { joinBytes, utf8Text } from './utf8-stream.ts';
 
@@ -256,19 +257,6 @@ function byteLevel(token: string): Piece {
     const byte = BYTES_OF_CHARACTERS.get(token.charCodeAt(i));
     if (byte === undefined) return token;
     bytes[i] = byte;
-  }
-  return bytes;
-}
-
-/** GPT-2's alphabet: printable Latin-1 stands for itself, and the other bytes follow from U+0100 on. */
-const BYTES_OF_CHARACTERS: ReadonlyMap<number, number> = byteAlphabet();
-
-function byteAlphabet(): Map<number, number> {
-  const bytes = new Map<number, number>();
-  let others = 0;
-  for (let byte = 0; byte < 256; byte++) {
-    const isPrintable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    bytes.set(isPrintable ? byte : 256 + others++, byte);
   }
   return bytes;
 }

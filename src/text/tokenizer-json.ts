@@ -1,5 +1,6 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
 import { TokenizerError } from '../errors.ts';
+import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 
 /** More than any vocabulary has. The tokenizer library makes an array up to the highest id, so one must not be huge. */
 const MAX_ID = 2 ** 22;
@@ -52,13 +53,34 @@ export function canText(json: JsonObject, tokens: readonly string[]): string | u
   const suffix = getOwn(model, 'end_of_word_suffix');
   const bare = (token: string) =>
     typeof suffix === 'string' && suffix !== '' && token.endsWith(suffix) ? token.slice(0, -suffix.length) : token;
+  const vocab = getOwn(model, 'vocab');
+  const known = new Set(isJsonObject(vocab) ? Object.keys(vocab) : []);
+  // All that texts are made of then are 256 characters, or what has none is written as 256 byte tokens.
+  const isByteLevel = [json.pre_tokenizer, json.normalizer].some((part) => writesBytes(part));
+  const fallsBack = getOwn(model, 'byte_fallback') === true;
+  const bytes = isByteLevel ? BYTE_CHARACTERS : fallsBack ? BYTE_TOKENS : undefined;
+  const hasUnknown = bytes === undefined || ![...bytes].every((byte) => known.has(byte));
   return tokens.find(
     (token) =>
       merged.has(token) ||
-      [...bare(token)].length === 1 ||
-      token === getOwn(model, 'unk_token') ||
-      (getOwn(model, 'byte_fallback') === true && /^<0x[0-9A-F]{2}>$/.test(token)),
+      (isByteLevel ? BYTE_CHARACTERS.has(bare(token)) : [...bare(token)].length === 1) ||
+      (hasUnknown && token === getOwn(model, 'unk_token')) ||
+      (fallsBack && BYTE_TOKENS.has(token)),
   );
+}
+
+const BYTE_CHARACTERS: ReadonlySet<string> = new Set(
+  [...BYTES_OF_CHARACTERS.keys()].map((character) => String.fromCharCode(character)),
+);
+const BYTE_TOKENS: ReadonlySet<string> = new Set(
+  Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+);
+
+/** Whether a part of a tokenizer, or one in its list, writes the bytes of texts as characters. */
+function writesBytes(part: JsonValue | undefined): boolean {
+  if (!isJsonObject(part)) return false;
+  const list = getOwn(part, 'pretokenizers') ?? getOwn(part, 'normalizers');
+  return getOwn(part, 'type') === 'ByteLevel' || (Array.isArray(list) && list.some(writesBytes));
 }
 
 function mergedToken(merge: JsonValue, prefix: string): string {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json.ts';
 import { TokenizerError } from '../../src/errors.ts';
+import { BYTES_OF_CHARACTERS } from '../../src/text/byte-alphabet.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { byteFallback, byteFallbackJson } from './tokenizers.ts';
@@ -132,6 +133,24 @@ describe('tokens that stand beside tokenizer.json', () => {
 describe('tokens outside of the model', () => {
   const bpe = (vocab: Record<string, number>, merges: string[] = [], parts: JsonObject = {}) =>
     new TextTokenizer({ model: { type: 'BPE', vocab, merges, ...parts } });
+
+  it('are no matter where a tokenizer writes bytes, and has all of them', () => {
+    const characters = [...BYTES_OF_CHARACTERS].map(
+      ([character, byte]) => [String.fromCharCode(character), byte] as const,
+    );
+    const alphabet: JsonObject = Object.fromEntries(characters);
+    const byteLevel = (vocab: JsonObject) =>
+      new TextTokenizer({
+        model: { type: 'BPE', vocab, merges: [], unk_token: '<unk>' },
+        pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+        decoder: { type: 'ByteLevel' },
+      });
+    expect(() => byteLevel({ ...alphabet, '<unk>': 256, 字: 257 }).assertFits(256)).not.toThrow();
+    // Without its NUL there is something unknown.
+    const { [String.fromCharCode(256)]: _, ...others } = alphabet;
+    expect(() => byteLevel({ ...others, '<unk>': 256 }).assertFits(256)).toThrow(/"<unk>"/);
+    expect(() => byteLevel({ ...others, '<unk>': 0, Ā: 256 }).assertFits(256)).toThrow(/"Ā"/);
+  });
 
   it('are no matter where no text becomes one', () => {
     expect(() => bpe({ a: 0, b: 1, '<unused>': 2 }).assertFits(2)).not.toThrow();

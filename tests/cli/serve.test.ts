@@ -174,7 +174,7 @@ describe('mamba2 serve', () => {
       [['--host', '300.1.1.1'], /^error: The server can't listen: .*300\.1\.1\.1.*\n$/],
       // An address of no interface here (TEST-NET-1).
       [['--host', '192.0.2.1'], /^error: The server can't listen: .*EADDRNOTAVAIL.*\n$/],
-      [['--chat-template', '/nowhere'], /no file that can be read/],
+      [['--chat-template', '/nowhere'], /can't be read as a file/],
       [['a', '--model', 'b'], /two models/],
       [['--log-level', 'loud'], /expected one of: silent/],
     ] as const) {

@@ -47,7 +47,7 @@ describe('defineModel', () => {
 });
 
 describe('parameterName', () => {
-  const names = (json: JsonObject) => defineModel(json).parameterName;
+  const names = (json: JsonObject, stored?: readonly string[]) => defineModel(json, stored).parameterName;
 
   it('keeps names as they are, and knows the singular of the original layout', () => {
     const parameterName = names({ ...sizes, model_type: 'mamba2' });
@@ -57,9 +57,14 @@ describe('parameterName', () => {
     expect(parameterName('lm_head.weight')).toBe('lm_head.weight');
   });
 
-  it('drops a tied head', () => {
-    expect(names({ ...sizes, model_type: 'mamba2', tie_word_embeddings: true })('lm_head.weight')).toBeUndefined();
-    expect(names(original)('lm_head.weight')).toBeUndefined();
+  it('drops a tied head beside the embeddings, and takes it for them where there are none', () => {
+    for (const [json, embeddings] of [
+      [{ ...sizes, model_type: 'mamba2', tie_word_embeddings: true }, 'backbone.embeddings.weight'],
+      [original, 'backbone.embedding.weight'],
+    ] as const) {
+      expect(names(json, [embeddings, 'lm_head.weight'])('lm_head.weight')).toBeUndefined();
+      expect(names(json, ['lm_head.weight'])('lm_head.weight')).toBe('backbone.embeddings.weight');
+    }
     expect(names({ ...original, tie_embeddings: false })('lm_head.weight')).toBe('lm_head.weight');
   });
 });

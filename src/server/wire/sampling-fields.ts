@@ -33,6 +33,7 @@ export const samplingFields = {
     .describe('Lower goes first when requests wait, where the server has --scheduling-policy priority. Default: 0.'),
   cache_salt: z
     .string()
+    .min(1)
     .optional()
     .describe('Prompts go on from states of requests with the same salt only, so it keeps secret what they say.'),
   half_life_interval: z

@@ -4,6 +4,8 @@ const MEANT = new Set(['content', 'text']);
 const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
+/** Texts that must not be empty: a salt that is left blank by mistake would share what it should keep apart. */
+const NEVER_EMPTY = new Set(['cache_salt']);
 
 /** Deeper, nothing is looked for. */
 const MAX_DEPTH = 8;
@@ -23,6 +25,7 @@ function saysNothing(value: unknown, depth = 0): boolean {
 export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const fields = Object.entries(body).filter(([name, value]) => {
     if (SUBJECTS.has(name)) return value !== null;
+    if (NEVER_EMPTY.has(name)) return value !== null;
     if (WISHES.has(name)) return value !== null && value !== '';
     return !saysNothing(value);
   });

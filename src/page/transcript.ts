@@ -1,9 +1,7 @@
 import { byId } from './element.ts';
+import { keepEndInSight } from './end-in-sight.ts';
 import { type Moment, MomentHistory } from './moment.ts';
 import { TurnView } from './turn-view.ts';
-
-/** From the bottom, in pixels: a reader who is that close wants to see what comes. */
-const NEAR = 80;
 
 /** The turns as they are seen. Tokens know how long the model remembered while it read them. */
 export class Transcript {
@@ -54,12 +52,11 @@ export class Transcript {
 
   /** Makes a change, and keeps the end in sight for a reader who is there. */
   grow(change: () => void): void {
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
-    change();
-    // Elements that were made anew may belong to what is marked.
-    if (this.#marked) this.mark(this.#marked);
-    if (isNear) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    keepEndInSight(this.#scroller, () => {
+      change();
+      // Elements that were made anew may belong to what is marked.
+      if (this.#marked) this.mark(this.#marked);
+    });
   }
 
   /** Marks the tokens whose moment is shown. */

@@ -2,10 +2,8 @@ import type { ChatMessage } from '../index.ts';
 import { Batcher } from '../page/batcher.ts';
 import { Conversation, type Turn } from '../page/conversation.ts';
 import { byId } from '../page/element.ts';
+import { keepEndInSight } from '../page/end-in-sight.ts';
 import { TurnView } from '../page/turn-view.ts';
-
-/** From the bottom, in pixels: a reader who is that close wants to see what comes. */
-const NEAR = 80;
 
 /** A conversation with the model, for models with a chat template. */
 export class ChatSheet {
@@ -56,10 +54,9 @@ export class ChatSheet {
   }
 
   #draw(texts: readonly string[]): void {
-    const { scrollTop, clientHeight, scrollHeight } = this.#scroller;
-    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
-    for (const text of texts) this.#view?.add({ text });
-    this.#view?.draw();
-    if (isNear) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    keepEndInSight(this.#scroller, () => {
+      for (const text of texts) this.#view?.add({ text });
+      this.#view?.draw();
+    });
   }
 }

@@ -2,7 +2,7 @@
 import { HOSTILE_BODIES } from './hostile-bodies.ts';
 import { ServerProcess } from './server-process.ts';
 
-/** Of the main thread's time. */
+/** CPU time of the main thread, in milliseconds, that one turn of its event loop may take. */
 const MOST_MILLISECONDS = 50;
 
 const server = await ServerProcess.start(['--max-queue-size', '256']);

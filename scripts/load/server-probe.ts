@@ -1,7 +1,7 @@
 // Loaded into the server's process: says what memory is left after a garbage collection, and how long the event loop was held.
 const TICK_MILLISECONDS = 5;
 
-/** Of the main thread's own time: on a busy machine it often waits for a core. */
+/** CPU time of the main thread, not the clock's: on a busy machine the thread often waits for a core. */
 let longest = 0;
 let before = process.threadCpuUsage();
 setInterval(() => {

@@ -9,7 +9,7 @@ export interface ByteSource {
   readonly size: number;
   /** Whether going back costs reading from the start again. Default: false. */
   readonly isSequential?: boolean;
-  /** Of what must be fetched for every read: what its server says that tells this content from another. */
+  /** Version that the server gives of content that is fetched for every read. Absent for files on disk. */
   readonly version?: FileVersion | undefined;
   /**
    * Reads `length` bytes from `offset` on. The result starts at offset 0 of a buffer of its own, so that any typed

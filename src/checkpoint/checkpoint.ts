@@ -40,7 +40,7 @@ export class Checkpoint {
   readonly generationConfig: JsonObject | undefined;
   /** Bytes of all tensors as stored. */
   readonly totalBytes: number;
-  /** Of the files of weights that a server is asked for at each read; none of those at hand. */
+  /** Versions of the weight files that are fetched for every read; files on disk have none. */
   readonly versions: readonly FileVersion[];
   readonly #entries: ReadonlyMap<string, Entry>;
 

@@ -43,7 +43,7 @@ export async function resolveHubModel(repoId: string, options: HubOptions = {}):
   const { client, layout, revision, commit, listed } = found;
   const files = new Map(listed.map((file) => [file.path, file]));
   const fetchFile = (file: HubFile) => fetchToSnapshot(client, layout, commit, file, options);
-  // Small files first: whoever finds the weights in a snapshot may rely on the rest being there.
+  // Small files first: a program that finds weights in a snapshot may rely on the rest being there.
   for (const name of SMALL_FILES) {
     const file = files.get(name);
     if (file !== undefined) await fetchFile(file);

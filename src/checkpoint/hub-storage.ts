@@ -10,9 +10,9 @@ export interface StoredHubModel {
   /** `org/name` */
   readonly id: string;
   readonly folder: string;
-  /** Of all files on disk, those of interrupted downloads included. */
+  /** Bytes of all files on disk, those of interrupted downloads included. */
   readonly bytes: number;
-  /** Of interrupted downloads. */
+  /** Bytes of interrupted downloads. */
   readonly incompleteBytes: number;
   /** When the last file was written. */
   readonly modified: Date;

@@ -100,7 +100,7 @@ function wrapped(text: string, width: number): string[] {
   });
 }
 
-/** Of the terminal, else what COLUMNS says, else 80 as for manual pages. Longer lines than 120 are hard to read. */
+/** Columns of the terminal, else what COLUMNS says, else 80 as for manual pages. Lines over 120 are hard to read. */
 function terminalWidth(): number {
   const columns = process.stdout.columns || Number(process.env.COLUMNS) || 80;
   return Math.min(120, Math.max(40, columns));

@@ -63,7 +63,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     await noting(problems, () => refuseQuantized(checkpoint));
     const isQuantized = problems.length > 0;
     const asWritten = defineModel(checkpoint.config, checkpoint.names());
-    // Of quantised weights neither values nor shapes say anything.
+    // Values and shapes of quantised weights say nothing about the head.
     const untieHead =
       !isQuantized && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
     const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });

@@ -77,7 +77,7 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
   assertCount('port', port, 0, 65535);
   assertCount('shutdownTimeout', values.shutdownTimeout, 0);
   const fromEnvironment = process.env.MAMBA2_API_KEY;
-  // Whoever sets one wants the server closed: a variable that came out empty must not open it.
+  // A key that is set means a closed server: a variable that came out empty must not open it.
   if (fromEnvironment?.trim() === '') throw new UsageError('MAMBA2_API_KEY is empty.', 'Unset it to need no key.');
   const apiKeys = [...apiKey, ...(fromEnvironment === undefined ? [] : [fromEnvironment])];
   if (apiKeys.some((key) => key.trim() === ''))

@@ -64,7 +64,7 @@ export const serve = defineCommand({
       if (!end.aborted) await once(end, 'abort');
       await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
       logger.info('shut down');
-      // For whoever watches over the server, to start it anew.
+      // A supervisor sees the exit code and starts the server again.
       if (death.signal.aborted) throw death.signal.reason;
       return 0;
     } finally {

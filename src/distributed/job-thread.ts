@@ -23,7 +23,7 @@ export interface JobThreadOptions {
   /** What messages call it. */
   readonly name: string;
   readonly startWorker: () => Worker;
-  /** Of jobs that wait; one more is refused. */
+  /** Sum of the weights of jobs that wait; a job that would exceed it is refused. */
   readonly maxWaitingWeight: number;
   /** Without a job for so long, the thread is ended; the next job starts it again. Default: it stays. */
   readonly idleMilliseconds?: number | undefined;

@@ -45,7 +45,7 @@ interface FailedRequest {
 /** Requests that came together. */
 interface RequestGroup {
   readonly unfinished: number;
-  /** Of the next request that joins it. */
+  /** Turn of the next request that joins the group. */
   readonly nextTurn: number;
 }
 
@@ -66,7 +66,7 @@ export class LLMEngine {
   readonly #scheduler: Scheduler;
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
-  /** Of unfinished requests. */
+  /** Groups that have unfinished requests, by their keys. */
   readonly #groups = new Map<symbol | string, RequestGroup>();
   #numAdded = 0;
   /** The executor's last failure that ended requests. */

@@ -13,7 +13,7 @@ import type { RequestLimits } from './limits.ts';
 /** Larger bodies are parsed on a thread of their own: JSON can be made to take a hundred times its usual time. */
 const LARGE_BYTES = 16_384;
 
-/** Of bodies that wait for the thread. */
+/** Bytes of the bodies that wait for the thread, together. */
 const MAX_WAITING_BYTES = 256 * 2 ** 20;
 
 const IDLE_MILLISECONDS = 20_000;

@@ -10,7 +10,7 @@ import type { TextParts, TextSource } from './text-source.ts';
 /** Above this a text is long: then it has a thread that short ones do not wait for. */
 const LONG_CHARACTERS = 8192;
 
-/** In characters, of texts that wait for one thread. */
+/** Characters of the texts that wait for one thread, together. */
 const MAX_WAITING = 2 ** 23;
 
 /** Once long texts have not come for so long, their thread gives its memory back. */

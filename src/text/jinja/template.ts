@@ -12,7 +12,7 @@ const MAX_STEPS = 2_000_000;
  * A Jinja template as transformers runs it: Python's values and their texts, jinja2's ImmutableSandboxedEnvironment with
  * trim_blocks, lstrip_blocks and loopcontrols, its own tojson, raise_exception, strftime_now and generation blocks.
  *
- * Left out, since no chat template has been seen to use them: escaping (`safe` and `escape` are there, as plain texts),
+ * Left out, since chat templates do without them: escaping (`safe` and `escape` are there, as plain texts),
  * other templates (extends, include, import), and the filters filesizeformat, pprint, striptags, urlize, wordwrap and
  * xmlattr.
  *

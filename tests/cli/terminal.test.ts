@@ -17,7 +17,8 @@ class Terminal {
 
   constructor(args: readonly string[], env: Record<string, string>) {
     const words = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ');
-    this.#child = spawn('script', ['-qefc', words, '/dev/null'], {
+    // `exec`: a shell that waited for the program would get Ctrl-C too, and some then end with 130 whatever it ends with.
+    this.#child = spawn('script', ['-qefc', `exec ${words}`, '/dev/null'], {
       env: { ...process.env, TERM: 'xterm', NO_COLOR: '1', ...env },
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { createNodeGpu } from '../src/backends/webgpu/node-gpu.ts';
+import { createNodeGpu } from '../src/backends/webgpu/device/node-gpu.ts';
 
 /** Dawn's device that computes nothing but checks everything, with every feature. */
 const NULL_DEVICE = ['backend=null', 'enable-dawn-features=allow_unsafe_apis'];

@@ -1,4 +1,4 @@
-import { createNodeGpu } from '../src/backends/webgpu/node-gpu.ts';
+import { createNodeGpu } from '../src/backends/webgpu/device/node-gpu.ts';
 
 /** A GPU as `navigator.gpu`, with what goes wrong on it in a test's hands. */
 export class FaultyGpu {

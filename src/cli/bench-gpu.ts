@@ -1,5 +1,5 @@
-import { requestGpuDevice } from '../backends/webgpu/gpu-device.ts';
-import { USAGE } from '../backends/webgpu/gpu-memory.ts';
+import { requestGpuDevice } from '../backends/webgpu/device/gpu-device.ts';
+import { USAGE } from '../backends/webgpu/device/gpu-memory.ts';
 import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import type { ModelShape } from '../engine/model-shapes.ts';
 import type { WeightDType } from '../tensor/dtype.ts';

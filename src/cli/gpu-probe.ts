@@ -1,4 +1,4 @@
-import { describeGpu } from '../backends/webgpu/find-gpu.ts';
+import { describeGpu } from '../backends/webgpu/device/find-gpu.ts';
 
 // Runs in a process of its own, whose standard error is thrown away: see quiet-device.ts.
 await describeGpu().catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import type { GpuInfo } from '../backends/webgpu/find-gpu.ts';
+import type { GpuInfo } from '../backends/webgpu/device/find-gpu.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { elementCount } from '../tensor/tensor.ts';
@@ -32,7 +32,7 @@ export async function chooseDevice(
   const small = smallModelReason(checkpoint, config);
   if (small) return { device: 'cpu', reason: small };
   try {
-    const { describeGpu } = await import('../backends/webgpu/find-gpu.ts');
+    const { describeGpu } = await import('../backends/webgpu/device/find-gpu.ts');
     return chooseBetween(await describeGpu());
   } catch (error) {
     return { device: 'cpu', reason: error instanceof Error ? error.message : String(error) };

@@ -1,4 +1,4 @@
-import { type GpuDeviceOptions, requestGpuDevice } from './gpu-device.ts';
+import { type GpuDeviceOptions, requestGpuDevice } from './device/gpu-device.ts';
 import { WebGpuBackend } from './webgpu-backend.ts';
 
 /** A backend on the machine's GPU. @throws UnsupportedDeviceError when there is none. */

@@ -6,23 +6,23 @@ import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter, MemoryNeed
 import type { SamplingOps } from '../sampling-ops.ts';
 import type { SavedSlot } from '../saved-slot.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../shape-check.ts';
-import { GpuArrays } from './arrays.ts';
-import { AttentionCalls } from './attention-calls.ts';
-import { decodesToPrepare } from './decodes-to-prepare.ts';
-import { expertWriters } from './expert-matrix.ts';
-import { FeedForwardCalls } from './feed-forward-calls.ts';
-import type { Fusion } from './fuse.ts';
-import { FUSIONS } from './fusions.ts';
-import type { GpuTime } from './gpu-clock.ts';
-import type { GpuDevice } from './gpu-device.ts';
-import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './gpu-tensor.ts';
-import { GpuWeightWriter } from './linear-weight.ts';
-import { matrixWords } from './pack-weights.ts';
-import { PendingWork } from './pending-work.ts';
-import { PlannedSteps } from './planned-steps.ts';
-import { RowCalls } from './row-calls.ts';
-import { SamplingCalls } from './sampling-calls.ts';
-import { StateSpaceCalls } from './state-space-calls.ts';
+import type { GpuTime } from './device/gpu-clock.ts';
+import type { GpuDevice } from './device/gpu-device.ts';
+import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './device/gpu-tensor.ts';
+import { GpuArrays } from './graph/arrays.ts';
+import type { Fusion } from './graph/fuse.ts';
+import { PendingWork } from './graph/pending-work.ts';
+import { PlannedSteps } from './graph/planned-steps.ts';
+import { decodesToPrepare } from './linear/decodes-to-prepare.ts';
+import { expertWriters } from './linear/expert-matrix.ts';
+import { GpuWeightWriter } from './linear/linear-weight.ts';
+import { matrixWords } from './linear/pack-weights.ts';
+import { AttentionCalls } from './ops/attention-calls.ts';
+import { FeedForwardCalls } from './ops/feed-forward-calls.ts';
+import { FUSIONS } from './ops/fusions.ts';
+import { RowCalls } from './ops/row-calls.ts';
+import { SamplingCalls } from './ops/sampling-calls.ts';
+import { StateSpaceCalls } from './ops/state-space-calls.ts';
 
 /**
  * WebGPU, in one rank. Operations are collected, fused with their neighbours where a kernel does several at once, and sent

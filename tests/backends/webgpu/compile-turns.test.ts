@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CompileTurns } from '../../../src/backends/webgpu/compile-turns.ts';
+import { CompileTurns } from '../../../src/backends/webgpu/device/compile-turns.ts';
 
 /** Work that ends when it is told to. */
 class Task {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
-import { Kernels } from '../../../src/backends/webgpu/kernel.ts';
+import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
+import { Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
 import { GpuError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu } from '../../null-gpu.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
-import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
+import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { ArgumentError } from '../../../src/errors.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { createNodeGpu } from '../../../src/backends/webgpu/node-gpu.ts';
+import { createNodeGpu } from '../../../src/backends/webgpu/device/node-gpu.ts';
 import { need } from '../../needs/needs.ts';
 
 describe.runIf(need('dawn'))('Dawn in Node', () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LAST_SAMPLED, type SampledRow, samplingVectors } from '../../../src/backends/sampling-ops.ts';
-import { requestGpuDevice } from '../../../src/backends/webgpu/gpu-device.ts';
+import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { Sampler } from '../../../src/engine/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sampling-params.ts';

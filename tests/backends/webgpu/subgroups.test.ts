@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
-import { describeGpu } from '../../../src/backends/webgpu/find-gpu.ts';
+import { describeGpu } from '../../../src/backends/webgpu/device/find-gpu.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';

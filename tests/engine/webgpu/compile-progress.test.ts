@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { GREEDY } from '../../../src/backends/sampling-ops.ts';
-import { CommandQueue } from '../../../src/backends/webgpu/command-queue.ts';
-import { type Kernel, Kernels } from '../../../src/backends/webgpu/kernel.ts';
+import { type Kernel, Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
+import { CommandQueue } from '../../../src/backends/webgpu/graph/command-queue.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { loadModel } from '../../../src/engine/load-model.ts';

@@ -1,4 +1,4 @@
-import type { GpuInfo } from '../find-gpu.ts';
+import type { GpuInfo } from '../device/find-gpu.ts';
 import { DEFAULT_LAUNCH } from './default.ts';
 import type { LaunchParameters } from './launch-parameters.ts';
 import { NVIDIA_LAUNCH } from './nvidia.ts';

@@ -1,0 +1,143 @@
+import { DeviceLostError, GpuError, OutOfDeviceMemoryError } from '../../../errors.ts';
+import { findGpu, type GpuInfo, gpuInfo, requestAdapter } from './find-gpu.ts';
+
+export type { GpuInfo } from './find-gpu.ts';
+
+/** Limits that the backend lives by. Names and meaning are WebGPU's. */
+export const LIMITS = [
+  'maxStorageBufferBindingSize',
+  'maxBufferSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupsPerDimension',
+] as const;
+export type GpuLimits = Readonly<Record<(typeof LIMITS)[number], number>>;
+
+/** Features that make something faster. The backend works without any of them. */
+const WANTED_FEATURES: readonly string[] = [
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'chromium-experimental-subgroup-matrix',
+  'timestamp-query',
+];
+
+/** What subgroup matrices of float16 need. */
+const MATRIX_FEATURES = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
+
+export interface GpuDeviceOptions {
+  /** Options of the `webgpu` package in Node. */
+  readonly nodeOptions?: readonly string[] | undefined;
+  /** Features not to use though the device has them. */
+  readonly withoutFeatures?: readonly string[] | undefined;
+  /** Ask for no more than every device gives: WebGPU's default limits. */
+  readonly defaultLimits?: boolean | undefined;
+  /** Limits to keep to though the device gives more. */
+  readonly limits?: Partial<GpuLimits> | undefined;
+}
+
+/** A device with what is known of it, and what has become of it. */
+export class GpuDevice {
+  readonly device: GPUDevice;
+  readonly limits: GpuLimits;
+  readonly features: ReadonlySet<string>;
+  readonly info: GpuInfo;
+  #isGivenBack = false;
+  #failure: Error | undefined;
+  readonly #onFailure = new Set<(error: Error) => void>();
+  /** Resolves when it can't be used any more, unless it was given back. */
+  readonly failed: Promise<Error>;
+
+  constructor(adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
+    const { withoutFeatures = [], limits = {} } = options;
+    this.device = device;
+    this.failed = new Promise((resolve) => this.#onFailure.add(resolve));
+    this.features = new Set([...device.features].filter((feature) => !withoutFeatures.includes(feature)));
+    this.limits = Object.fromEntries(
+      LIMITS.map((name) => [name, Math.min(device.limits[name], limits[name] ?? Number.POSITIVE_INFINITY)]),
+    ) as GpuLimits;
+    this.info = gpuInfo(adapter);
+    device.lost.then(({ reason, message }) => {
+      if (reason === 'destroyed' && this.#isGivenBack) return;
+      this.fail(new DeviceLostError(`The GPU was lost: ${message || reason}.`, 'Load the model again.'));
+    });
+    device.addEventListener('uncapturederror', (event) => this.fail(asGpuError(event.error)));
+  }
+
+  /** Whether there are subgroup matrices of the kind that kernels use: see {@link GpuInfo.hasMatrices}. */
+  get hasMatrices(): boolean {
+    return this.info.hasMatrices && MATRIX_FEATURES.every((feature) => this.features.has(feature));
+  }
+
+  /** Why it can't be used any more. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** @throws what made it fail. */
+  assertUsable(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** The first failure is the one that counts. */
+  fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    for (const listener of this.#onFailure) listener(error);
+    this.#onFailure.clear();
+  }
+
+  /** What `work` gives, or the device's failure if that comes first: a lost device may leave promises open for ever. */
+  async unlessItFails<T>(work: Promise<T>): Promise<T> {
+    this.assertUsable();
+    let listener: ((error: Error) => void) | undefined;
+    const failed = new Promise<never>((_, reject) => {
+      listener = reject;
+      this.#onFailure.add(reject);
+    });
+    try {
+      return await Promise.race([work, failed]);
+    } catch (error) {
+      // A loss shows up as some other error first.
+      await Promise.resolve();
+      throw this.#failure ?? error;
+    } finally {
+      if (listener) this.#onFailure.delete(listener);
+    }
+  }
+
+  /** Gives the device and all its memory back. */
+  destroy(): void {
+    this.#isGivenBack = true;
+    this.device.destroy();
+  }
+}
+
+/**
+ * Asks for the machine's GPU: of the browser (or runtime) or, in Node, of the `webgpu` package.
+ * @throws UnsupportedDeviceError when there is none.
+ */
+export async function requestGpuDevice(options: GpuDeviceOptions = {}): Promise<GpuDevice> {
+  const gpu = await findGpu(options.nodeOptions);
+  const adapter = await requestAdapter(gpu);
+  const requiredFeatures = WANTED_FEATURES.filter(
+    (feature) => adapter.features.has(feature) && !options.withoutFeatures?.includes(feature),
+  ) as GPUFeatureName[];
+  const requiredLimits = options.defaultLimits
+    ? {}
+    : Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
+  const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  return new GpuDevice(adapter, device, options);
+}
+
+function asGpuError(error: GPUError): Error {
+  if (error.constructor.name === 'GPUOutOfMemoryError') {
+    return new OutOfDeviceMemoryError(
+      `The GPU has no memory left: ${error.message}`,
+      'Use fewer slots or a smaller dtype.',
+    );
+  }
+  return new GpuError(`The GPU refused a command: ${error.message}`);
+}

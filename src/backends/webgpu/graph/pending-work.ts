@@ -1,0 +1,272 @@
+import { unlessAborted } from '../../../distributed/abortable.ts';
+import { yieldToEventLoop } from '../../../distributed/event-loop.ts';
+import { ArgumentError, DisposedError } from '../../../errors.ts';
+import type { PrepareWatch } from '../../backend.ts';
+import { GpuClock, type GpuTime } from '../device/gpu-clock.ts';
+import type { GpuDevice } from '../device/gpu-device.ts';
+import { type DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';
+import { GpuTensor, Storage } from '../device/gpu-tensor.ts';
+import { type Kernel, Kernels } from '../device/kernel.ts';
+import { CommandQueue } from './command-queue.ts';
+import { type Fusion, fuse } from './fuse.ts';
+import { Handover } from './handover.ts';
+import { lower } from './lower.ts';
+import { Lowering } from './lowering.ts';
+import type { Operation } from './operation.ts';
+import { type NewPlan, PlanMaker } from './plan.ts';
+import { splitRows } from './split-rows.ts';
+
+/** Operations outside of scopes that may wait for somebody to read. */
+const MAX_WAITING = 256;
+
+/** Operations and host data that are not planned yet. */
+interface Batch {
+  readonly operations: Operation[];
+  /** Values of temporary storages. */
+  readonly uploads: Map<Storage, Float32Array | Int32Array>;
+}
+
+/** A step that ran once, ready to run again. */
+export interface PlannedStep {
+  readonly plan: NewPlan;
+  /** Of the pool. */
+  readonly inputs: readonly DeviceBuffer[];
+  readonly results: readonly GpuTensor[];
+}
+
+/**
+ * Collects operations and makes plans of them: of all operations of a scope at its end, of others when somebody reads, and
+ * of a step once and for all.
+ */
+export class PendingWork {
+  readonly memory: GpuMemory;
+  readonly kernels: Kernels;
+  readonly #gpu: GpuDevice;
+  readonly #owner: object;
+  readonly #fusions: readonly Fusion[];
+  readonly #queue: CommandQueue;
+  readonly #plans: PlanMaker;
+  readonly #nothing: Storage;
+  #batch: Batch = emptyBatch();
+  #depth = 0;
+  #isPlanningStep = false;
+  /** Bytes of the largest storage so far: see {@link largestOf}. */
+  #largest = 0;
+  /** Set once there is a float32 weight: see Lowering. */
+  isExact = false;
+
+  constructor(owner: object, gpu: GpuDevice, fusions: readonly Fusion[]) {
+    this.#owner = owner;
+    this.#gpu = gpu;
+    this.#fusions = fusions;
+    this.memory = new GpuMemory(gpu);
+    this.kernels = new Kernels(gpu.device);
+    this.#queue = new CommandQueue(gpu);
+    this.#plans = new PlanMaker(gpu.device, this.memory);
+    this.#nothing = new Storage(owner, 16, this.memory.allocate(16));
+  }
+
+  get isInScope(): boolean {
+    return this.#depth > 0;
+  }
+
+  enqueue(operation: Operation): void {
+    this.#gpu.assertUsable();
+    this.#batch.operations.push(operation);
+    if (!this.isInScope && this.#batch.operations.length >= MAX_WAITING) this.flush();
+  }
+
+  /** Memory for `bytes`: for the scope, with values that a plan writes first, or for good. */
+  storage(bytes: number, data?: Float32Array | Int32Array): Storage {
+    this.#largest = Math.max(this.#largest, bytes);
+    if (this.isInScope) {
+      if (data && this.#isPlanningStep) {
+        throw new ArgumentError('A step makes a tensor of host data.', 'Pass what varies as an input of the step.');
+      }
+      const storage = new Storage(this.#owner, bytes);
+      // A copy: the caller may reuse the array before the scope ends.
+      if (data) this.#batch.uploads.set(storage, data.slice());
+      return storage;
+    }
+    const buffer = this.memory.allocate(bytes);
+    if (data) this.#gpu.device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>);
+    return new Storage(this.#owner, bytes, buffer);
+  }
+
+  scope<T>(run: () => T): T {
+    // What was enqueued outside is no part of the scope.
+    if (this.#depth === 0) this.#planBatch();
+    this.#depth++;
+    try {
+      return run();
+    } catch (error) {
+      if (this.#depth === 1) this.#batch = emptyBatch();
+      throw error;
+    } finally {
+      this.#depth--;
+      if (this.#depth === 0) {
+        this.flush();
+        // What nothing reads needs no upload.
+        this.#batch = emptyBatch();
+      }
+    }
+  }
+
+  /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
+  planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
+    this.#planBatch();
+    const buffers = inputs.map((values) => this.memory.acquire(values.byteLength));
+    this.#depth++;
+    this.#isPlanningStep = true;
+    try {
+      const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
+      const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
+      const plan = this.#makePlan(this.#batch, true, storages);
+      // Behind what waits: the params' buffer may be that of a forgotten step, which has yet to run.
+      this.#queue.add({ uploads: plan.uploads, commands: [] });
+      return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
+    } catch (error) {
+      for (const buffer of buffers) this.memory.release(buffer);
+      throw error;
+    } finally {
+      this.#depth--;
+      this.#isPlanningStep = false;
+      this.#batch = emptyBatch();
+    }
+  }
+
+  /** Runs a planned step with these inputs. */
+  runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): readonly GpuTensor[] {
+    this.#gpu.assertUsable();
+    this.#planBatch();
+    const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
+    this.#queue.add({ uploads, commands: plan.commands });
+    return results;
+  }
+
+  /** Gives back what a step held that will not run again. Where it still waits to run, it will: see {@link GpuMemory}. */
+  forgetStep({ plan, inputs }: PlannedStep): void {
+    for (const buffer of [...inputs, ...(plan.params ? [plan.params] : [])]) this.memory.release(buffer);
+  }
+
+  /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
+  async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch): Promise<void> {
+    this.#planBatch();
+    // Those of one run compile while the next is planned.
+    const kernels = new Set<Kernel>();
+    for (const run of runs) {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      for (const kernel of this.#kernelsOf(run)) kernels.add(kernel);
+    }
+    let compiled = 0;
+    const counted = Array.from(kernels, async ({ ready }) => {
+      await ready;
+      signal?.throwIfAborted();
+      onProgress?.(++compiled, kernels.size);
+    });
+    const done = this.#gpu.device.queue.onSubmittedWorkDone();
+    await this.#gpu.unlessItFails(unlessAborted(Promise.all([done, ...counted]), signal));
+  }
+
+  /** Bytes of the largest tensor that `run` makes. */
+  largestOf(run: () => void): number {
+    this.#planBatch();
+    this.#depth++;
+    this.#largest = 0;
+    try {
+      run();
+      return this.#largest;
+    } finally {
+      this.#depth--;
+      this.#batch = emptyBatch();
+    }
+  }
+
+  #kernelsOf(run: () => void): Kernel[] {
+    this.#depth++;
+    try {
+      run();
+      const { commands } = this.#makePlan(this.#batch, false, []);
+      return commands.flatMap((command) => (command.type === 'dispatch' ? [command.kernel] : []));
+    } finally {
+      this.#depth--;
+      this.#batch = emptyBatch();
+    }
+  }
+
+  /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */
+  async read<T>(x: GpuTensor, bytes: number, use: (mapped: ArrayBuffer) => T): Promise<T> {
+    const done = new Promise<T>((resolve, reject) => {
+      const read = { bytes, resolve: (mapped: ArrayBuffer) => resolve(use(mapped)), reject };
+      this.enqueue({ type: 'command', command: { type: 'read', storage: x.storage, offset: 4 * x.offset, read } });
+    });
+    if (!this.isInScope) this.flush();
+    return this.#gpu.unlessItFails(done);
+  }
+
+  /** Memory of the pool, for what others than plans keep for a while. */
+  borrow(bytes: number): DeviceBuffer {
+    return this.memory.acquire(bytes);
+  }
+
+  /** Gives it back. What was enqueued before may still use it; later plans come after that. */
+  giveBack(buffer: DeviceBuffer): void {
+    this.#planBatch();
+    this.memory.release(buffer);
+  }
+
+  /** Takes the device's time of what is enqueued from now on, until {@link stopClock}. */
+  startClock(perDispatch: boolean): void {
+    this.flush();
+    this.#queue.clock = new GpuClock(this.#gpu, perDispatch);
+  }
+
+  async stopClock(): Promise<GpuTime[]> {
+    this.flush();
+    const { clock } = this.#queue;
+    this.#queue.clock = undefined;
+    return clock ? clock.read() : [];
+  }
+
+  /** Sends off everything enqueued so far. */
+  flush(): void {
+    this.#planBatch();
+    this.#queue.flush();
+  }
+
+  destroy(): void {
+    const error = new DisposedError('The model was disposed of.', 'Load it again.');
+    this.#gpu.fail(error);
+    this.kernels.end(error, () => this.#gpu.destroy());
+  }
+
+  /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */
+  #keep(result: GpuTensor): GpuTensor {
+    const parts = result.parts.map(({ firstRow, tensor: { storage, shape, offset, stride } }) => {
+      const kept = new Storage(this.#owner, storage.bytes, storage.buffer);
+      return { firstRow, tensor: new GpuTensor(kept, shape, offset, stride) };
+    });
+    return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, result.shape, 0, result.stride);
+  }
+
+  #planBatch(): void {
+    if (this.#batch.operations.length === 0) return;
+    const batch = this.#batch;
+    this.#batch = emptyBatch();
+    this.#queue.add(this.#makePlan(batch, false, []));
+  }
+
+  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): NewPlan {
+    const fused = fuse(operations.flatMap(splitRows), this.#fusions, kept);
+    const { isExact } = this;
+    const handover = new Handover(fused);
+    const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, { isExact, handover });
+    for (const operation of fused) lower(lowering, operation);
+    return this.#plans.make(lowering.commands, uploads, { repeats, kept });
+  }
+}
+
+function emptyBatch(): Batch {
+  return { operations: [], uploads: new Map() };
+}

@@ -8,11 +8,14 @@ export interface JobAnswer<Result> {
   readonly transfer?: readonly TransferListItem[] | undefined;
 }
 
+type WithoutHeap<Message> = Message extends unknown ? Omit<Message, 'heap'> : never;
+
 /** Inside a worker thread: does the jobs that a `JobThread` sends, once `ready` is there. */
 export function answerJobs<Job, Result>(ready: Promise<(job: Job) => JobAnswer<Result>>): void {
   const parentPort = process.getBuiltinModule('node:worker_threads').parentPort;
-  const post = (message: JobMessage<Result>, transfer: readonly TransferListItem[] = []) =>
-    parentPort?.postMessage(message, [...transfer]);
+  const v8 = process.getBuiltinModule('node:v8');
+  const post = (message: WithoutHeap<JobMessage<Result>>, transfer: readonly TransferListItem[] = []) =>
+    parentPort?.postMessage({ ...message, heap: v8.getHeapStatistics().total_heap_size }, [...transfer]);
   ready.then(
     (answer) => {
       parentPort?.on('message', (job: Job) => {

@@ -2,11 +2,17 @@ import type { TransferListItem, Worker } from 'node:worker_threads';
 import { DisposedError, Mamba2Error, QueueFullError } from '../errors.ts';
 import { reviveError, type SerializedError } from './serialized-error.ts';
 
-/** From a thread: it can take jobs; or what came of the one that it has. */
+/** From a thread: it can take jobs; or what came of the one that it has. `heap`: bytes that its JavaScript heap takes then. */
 export type JobMessage<Result> =
-  | { readonly type: 'ready' }
-  | { readonly type: 'result'; readonly result: Result }
-  | { readonly type: 'error'; readonly error: SerializedError };
+  | { readonly type: 'ready'; readonly heap: number }
+  | { readonly type: 'result'; readonly result: Result; readonly heap: number }
+  | { readonly type: 'error'; readonly error: SerializedError; readonly heap: number };
+
+/**
+ * By so many bytes the heap of a thread without a job may be larger than when the thread was started. Above that the thread
+ * is ended: V8 collects garbage when a program allocates, so an idle heap keeps the size of its largest job for good.
+ */
+const MAX_IDLE_GROWTH = 64 * 2 ** 20;
 
 /** What a job may take. */
 export interface JobOptions {
@@ -19,10 +25,14 @@ export interface JobOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface JobThreadOptions {
+export interface JobThreadOptions<Job, Result> {
   /** What messages call it. */
   readonly name: string;
   readonly startWorker: () => Worker;
+  /** Does jobs on the caller's thread, where the worker can't be started: a bundle in one file has no script for it. */
+  readonly runHere: (job: Job) => Result;
+  /** What a warning adds in that case: what is slower now, and how to get the worker. */
+  readonly runHereHint: string;
   /** Sum of the weights of jobs that wait; a job that would exceed it is refused. */
   readonly maxWaitingWeight: number;
   /** Without a job for so long, the thread is ended; the next job starts it again. Default: it stays. */
@@ -32,8 +42,7 @@ export interface JobThreadOptions {
 /** Why a job came to no end: its thread was ended, or ended by itself. */
 export class JobEndedError extends Mamba2Error {
   readonly code = 'job_ended';
-  /** `start`: the thread could not even be started. */
-  readonly why: 'time' | 'memory' | 'start' | 'failure';
+  readonly why: 'time' | 'memory' | 'failure';
 
   constructor(why: JobEndedError['why'], problem: string, options?: { cause?: unknown }) {
     super(problem, '', options);
@@ -53,16 +62,19 @@ interface Waiting<Job, Result> {
  * and again after it was ended because a job took too long or too much. It does not keep the program running.
  */
 export class JobThread<Job, Result> {
-  readonly #options: JobThreadOptions;
+  readonly #options: JobThreadOptions<Job, Result>;
   readonly #waiting: Waiting<Job, Result>[] = [];
   #waitingWeight = 0;
   #current: Waiting<Job, Result> | undefined;
   #worker: Worker | undefined;
-  #isReady = false;
+  /** Bytes of the worker's heap before its first job. Undefined until it is ready. */
+  #emptyHeap: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isDisposed = false;
+  /** The worker can't be started. */
+  #isMissing = false;
 
-  constructor(options: JobThreadOptions) {
+  constructor(options: JobThreadOptions<Job, Result>) {
     this.#options = options;
   }
 
@@ -94,7 +106,7 @@ export class JobThread<Job, Result> {
 
   /** Starts the thread before there is a job. */
   warmUp(): void {
-    if (!this.#isDisposed) this.#worker ??= this.#start();
+    if (!this.#isDisposed && !this.#isMissing) this.#worker ??= this.#start();
     if (!this.#current) this.#worker?.unref();
   }
 
@@ -117,9 +129,22 @@ export class JobThread<Job, Result> {
       return;
     }
     this.#waitingWeight -= this.#current.options.weight ?? 0;
+    if (this.#isMissing) {
+      this.#runHere(this.#current);
+      return;
+    }
     this.#worker ??= this.#start();
     this.#worker.ref();
-    if (this.#isReady) this.#post(this.#worker, this.#current);
+    if (this.#emptyHeap !== undefined) this.#post(this.#worker, this.#current);
+  }
+
+  #runHere({ job, resolve, reject }: Waiting<Job, Result>): void {
+    try {
+      const result = this.#options.runHere(job);
+      this.#finish(() => resolve(result));
+    } catch (error) {
+      this.#finish(() => reject(error));
+    }
   }
 
   #rest(): void {
@@ -152,14 +177,17 @@ export class JobThread<Job, Result> {
     worker.on('message', (message: JobMessage<Result>) => {
       if (worker !== this.#worker) return;
       if (message.type === 'ready') {
-        this.#isReady = true;
+        this.#emptyHeap = message.heap;
         if (this.#current) this.#post(worker, this.#current);
         return;
       }
       const current = this.#current;
-      if (!this.#isReady && message.type === 'error') {
-        return this.#fail(new JobEndedError('start', `${name} can't be started: ${message.error.message}`));
+      if (this.#emptyHeap === undefined) {
+        if (message.type === 'error') this.#miss(`can't be started: ${message.error.message}`);
+        return;
       }
+      const isLast = this.#waiting.length === 0;
+      if (isLast && message.heap - this.#emptyHeap > MAX_IDLE_GROWTH) void this.#stop();
       this.#finish(() => {
         if (message.type === 'result') current?.resolve(message.result);
         else current?.reject(reviveError(message.error, name));
@@ -167,9 +195,9 @@ export class JobThread<Job, Result> {
     });
     const failed = (problem: string, cause: unknown) => {
       if (worker !== this.#worker) return;
+      if (this.#emptyHeap === undefined) return this.#miss(problem);
       const isMemory = cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY';
-      const why = isMemory ? 'memory' : this.#isReady ? 'failure' : 'start';
-      this.#fail(new JobEndedError(why, `${name} ${problem}`, { cause }));
+      this.#fail(new JobEndedError(isMemory ? 'memory' : 'failure', `${name} ${problem}`, { cause }));
     };
     worker.on('messageerror', (error) => failed(`sent what can't be read: ${error.message}`, error));
     worker.on('error', (error) => failed(`failed: ${error instanceof Error ? error.message : error}`, error));
@@ -191,6 +219,15 @@ export class JobThread<Job, Result> {
     this.#finish(() => current?.reject(error));
   }
 
+  /** The worker can't be started. Its jobs are done on the caller's thread from now on, rather than not at all. */
+  #miss(problem: string): void {
+    this.#isMissing = true;
+    void this.#stop();
+    const { name, runHereHint } = this.#options;
+    process.emitWarning(`${name} ${problem}. ${runHereHint}`, 'Mamba2Warning');
+    if (this.#current) this.#runHere(this.#current);
+  }
+
   #abort(waiting: Waiting<Job, Result>): void {
     const { options, reject } = waiting;
     reject(options.signal?.reason);
@@ -208,7 +245,7 @@ export class JobThread<Job, Result> {
     clearTimeout(this.#timer);
     const worker = this.#worker;
     this.#worker = undefined;
-    this.#isReady = false;
+    this.#emptyHeap = undefined;
     await worker?.terminate();
   }
 }

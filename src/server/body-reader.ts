@@ -5,7 +5,7 @@ import { JobEndedError, JobThread } from '../distributed/job-thread.ts';
 import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { bodyBytes } from './body-bytes.ts';
-import type { BodyJob, BodyResult } from './body-job.ts';
+import { type BodyJob, type BodyResult, runBodyJob } from './body-job.ts';
 import { badRequest, HttpError } from './http-error.ts';
 import { type Body, type BodyForm, parseBody } from './json-body.ts';
 import type { RequestLimits } from './limits.ts';
@@ -30,10 +30,11 @@ export class BodyReader {
   readonly #thread = new JobThread<BodyJob, BodyResult>({
     name: 'The thread for bodies',
     startWorker,
+    runHere: runBodyJob,
+    runHereHint: 'Bodies are parsed on the main thread, which large ones hold: see docs/bundlers.md.',
     maxWaitingWeight: MAX_WAITING_BYTES,
     idleMilliseconds: IDLE_MILLISECONDS,
   });
-  #isUnavailable = false;
 
   constructor(limits: RequestLimits) {
     this.#limits = limits;
@@ -46,7 +47,7 @@ export class BodyReader {
       throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
     }
     const bytes = await bodyBytes(c, this.#limits.maxBodyBytes);
-    if (bytes.length <= LARGE_BYTES || this.#isUnavailable) return parseBody(form, bytes, this.#limits);
+    if (bytes.length <= LARGE_BYTES) return parseBody(form, bytes, this.#limits);
     return this.#parseAside(form, bytes, c.req.raw.signal);
   }
 
@@ -63,15 +64,7 @@ export class BodyReader {
       result = await this.#thread.run(job, { milliseconds, weight: bytes.length, signal });
     } catch (error) {
       if (!(error instanceof JobEndedError)) throw error;
-      if (error.why !== 'start')
-        throw badRequest(`The body took too much: ${error.message}.`, undefined, 'invalid_json');
-      this.#isUnavailable = true;
-      // What is bundled into one file has no file to start. It would be worse to do nothing.
-      process.emitWarning(
-        `${error.message} Bodies are parsed on the main thread, which large ones hold.`,
-        'Mamba2Warning',
-      );
-      return parseBody(form, bytes, this.#limits);
+      throw badRequest(`The body took too much: ${error.message}.`, undefined, 'invalid_json');
     }
     // Receiving a large body and working with it are a turn each.
     await yieldToEventLoop();

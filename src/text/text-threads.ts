@@ -36,7 +36,6 @@ export class TextThreads {
   readonly #work: TextWork;
   readonly #short: JobThread<TextJob, TextResult> | undefined;
   readonly #long: JobThread<TextJob, TextResult> | undefined;
-  #isUnavailable = false;
 
   /** @param script where the threads' script is, if it is not where it should be. */
   constructor(parts: TextParts, source: TextSource, script?: WorkerScript) {
@@ -54,7 +53,13 @@ export class TextThreads {
         },
       );
     };
-    const options = { name: 'The thread for texts', startWorker, maxWaitingWeight: MAX_WAITING };
+    const options = {
+      name: 'The thread for texts',
+      startWorker,
+      runHere: (job: TextJob) => this.#work.run(job),
+      runHereHint: `Texts are encoded on the main thread, which long ones hold. ${missingScriptHint('text')}`,
+      maxWaitingWeight: MAX_WAITING,
+    };
     this.#short = new JobThread(options);
     this.#long = new JobThread({ ...options, idleMilliseconds: IDLE_MILLISECONDS });
   }
@@ -76,21 +81,13 @@ export class TextThreads {
     const characters = sizeOf(job);
     const thread = characters > LONG_CHARACTERS ? this.#long : this.#short;
     signal?.throwIfAborted();
-    if (!thread || this.#isUnavailable) return this.#work.run(job);
+    if (!thread) return this.#work.run(job);
     try {
       return await thread.run(job, { milliseconds, signal, weight: characters });
     } catch (error) {
       // Messages with what can't be copied, such as functions.
       if (error instanceof Error && error.name === 'DataCloneError') return this.#work.run(job);
-      if (!(error instanceof JobEndedError)) throw error;
-      if (error.why !== 'start') throw limitError(job, error);
-      this.#isUnavailable = true;
-      // What is bundled into one file has no file to start. It would be worse to do nothing.
-      process.emitWarning(
-        `${error.message} Texts are encoded on the main thread, which long ones hold. ${missingScriptHint('text')}`,
-        'Mamba2Warning',
-      );
-      return this.#work.run(job);
+      throw error instanceof JobEndedError ? limitError(job, error) : error;
     }
   }
 
@@ -127,9 +124,7 @@ function limitError(job: TextJob, error: JobEndedError): TextLimitError {
       : 'text' in job.input
         ? `Encoding a text of ${job.input.text.length} characters`
         : `Writing ${job.input.messages.length} messages with the chat template, and encoding them,`;
-  const problem = { time: 'took too long', memory: 'took too much memory', start: 'failed', failure: 'failed' }[
-    error.why
-  ];
+  const problem = { time: 'took too long', memory: 'took too much memory', failure: 'failed' }[error.why];
   const hint =
     'Shorten it; if it is short, the chat template or a regular expression of the tokenizer runs without end.';
   return new TextLimitError(`${what} ${problem}: ${error.message}.`, hint, { cause: error });

@@ -3,22 +3,27 @@ import { expect, onTestFinished, test } from 'vitest';
 import { JobThread, type JobThreadOptions } from '../../src/distributed/job-thread.ts';
 import { ArgumentError } from '../../src/errors.ts';
 
-/** Does what it is told: gives it back, fails, fills its memory, or ends. */
+/** Does what it is told: gives it back, fails, fills its memory, says that its heap grew, or ends. */
 const SCRIPT = `
 const { parentPort, threadId } = require('node:worker_threads');
+const heap = 2 ** 24;
 parentPort.on('message', (job) => {
-  if (job === 'fail') parentPort.postMessage({ type: 'error', error: { name: 'ArgumentError', message: 'no' } });
+  if (job === 'fail') parentPort.postMessage({ type: 'error', error: { name: 'ArgumentError', message: 'no' }, heap });
   else if (job === 'fill') for (const all = [];;) all.push(new Array(1000).fill({}));
   else if (job === 'leave') process.exit(3);
-  else if (job !== 'hang') parentPort.postMessage({ type: 'result', result: [job, threadId] });
+  else if (job !== 'hang') {
+    parentPort.postMessage({ type: 'result', result: [job, threadId], heap: job === 'grow' ? 2 ** 27 : heap });
+  }
 });
-parentPort.postMessage({ type: 'ready' });
+parentPort.postMessage({ type: 'ready', heap });
 `;
 
-function start(options: Partial<JobThreadOptions> = {}, script = SCRIPT) {
+function start(options: Partial<JobThreadOptions<string, [string, number]>> = {}, script = SCRIPT) {
   const thread = new JobThread<string, [string, number]>({
     name: 'A thread',
     startWorker: () => new Worker(script, { eval: true, resourceLimits: { maxOldGenerationSizeMb: 16 } }),
+    runHere: (job) => [job, 0],
+    runHereHint: 'Jobs are done here.',
     maxWaitingWeight: 10,
     ...options,
   });
@@ -51,11 +56,29 @@ test.each([
   expect(otherId).not.toBe(id);
 });
 
-test('a thread that can not be started says so', async () => {
-  await expect(start({}, 'throw new Error("nothing here")').run('a')).rejects.toMatchObject({
-    why: 'start',
-    message: expect.stringContaining('nothing here'),
-  });
+test('jobs of a thread that can not be started are done here, with a warning', async () => {
+  const warnings: string[] = [];
+  const warn = ({ message }: Error) => void warnings.push(message);
+  process.on('warning', warn);
+  onTestFinished(() => void process.off('warning', warn));
+  const thread = start({}, 'throw new Error("nothing here")');
+  expect(await Promise.all([thread.run('a'), thread.run('b')])).toEqual([
+    ['a', 0],
+    ['b', 0],
+  ]);
+  thread.warmUp();
+  expect(await thread.run('c')).toEqual(['c', 0]);
+  await new Promise(setImmediate);
+  expect(warnings).toEqual([expect.stringMatching(/A thread .*nothing here.*Jobs are done here/)]);
+});
+
+test('a thread whose heap has grown ends once there is nothing to do', async () => {
+  const thread = start();
+  const [[, first], [, second]] = await Promise.all([thread.run('grow'), thread.run('a')]);
+  expect(second).toBe(first);
+  const [, third] = await thread.run('grow');
+  expect(third).toBe(first);
+  expect((await thread.run('a'))[1]).not.toBe(first);
 });
 
 test('an idle thread ends, and the next job starts another', async () => {

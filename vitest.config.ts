@@ -1,11 +1,35 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
-export default defineConfig({
+/** Test files of each area; the rest are units. */
+const AREAS: Readonly<Record<string, string>> = {
+  webgpu: 'tests/{backends,engine}/webgpu/**/*.test.ts',
+  browser: 'tests/{browser,playground}/**/*.test.ts',
+  contract: 'tests/backends/*.test.ts',
+  engine: 'tests/{engine,models}/**/*.test.ts',
+  server: 'tests/server/**/*.test.ts',
+  cli: 'tests/cli/**/*.test.ts',
+  unit: 'tests/**/*.test.ts',
+};
+
+/** What takes long and seldom finds anything that the other tests do not: `npm run test:all`. */
+const EXHAUSTIVE = 'tests/**/*.exhaustive.test.ts';
+
+/** An area has the files of its pattern that no area before it has. */
+const areas = Object.entries(AREAS).map(([name, include], i, all) => ({
+  name,
+  include: [include],
+  exclude: [...configDefaults.exclude, EXHAUSTIVE, ...all.slice(0, i).map(([, earlier]) => earlier)],
+}));
+
+export default defineConfig(({ mode }) => ({
   test: {
     globalSetup: ['tests/needs/global-setup.ts'],
-    include: ['tests/**/*.test.ts'],
     // Ranks are worker threads, which vitest's own thread pool would nest.
     pool: 'forks',
+    maxWorkers: '100%',
     testTimeout: 60_000,
+    // What tests/runs.ts reads. `vitest --mode all` tries all generated cases.
+    env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.1') },
+    projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE] }].map((test) => ({ extends: true, test })),
   },
-});
+}));

@@ -2,6 +2,7 @@
 // Plain JavaScript, because it runs on whatever Node the machine has, before the project's own is installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
+import { isBuilt } from './build-record.mjs';
 
 const installed = 'node_modules/.package-lock.json';
 
@@ -17,6 +18,6 @@ function npm(...args) {
 if (isOlder(installed, 'package-lock.json')) {
   // Builds as well, by the `prepare` script.
   npm('ci', '--no-fund', '--no-audit', '--loglevel=error');
-} else {
+} else if (!isBuilt()) {
   npm('run', '--silent', 'build');
 }

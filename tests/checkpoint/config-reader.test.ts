@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigReader } from '../../src/checkpoint/config-reader.ts';
 import type { JsonObject } from '../../src/checkpoint/json.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 
 const reader = (json: JsonObject) => new ConfigReader(json, 'config.json');
 
@@ -97,7 +98,7 @@ describe('ConfigReader', () => {
           }
         }
       }),
-      { seed: 1, numRuns: 1000 },
+      { seed: 1, numRuns: runs(1000) },
     );
   });
 });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { asObject, parseLenientJson } from '../../src/checkpoint/json.ts';
 import { readJsonObject } from '../../src/checkpoint/json-file.ts';
 import { JsonFileError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 import { makeFolder } from './folders.ts';
 
 const parse = (text: string) => parseLenientJson(text, 'config.json');
@@ -56,7 +57,7 @@ describe('parseLenientJson', () => {
         const formatted = JSON.stringify(JSON.parse(text), null, indent);
         expect(parse(formatted)).toEqual(JSON.parse(formatted));
       }),
-      { seed: 1, numRuns: 1000 },
+      { seed: 1, numRuns: runs(1000) },
     );
   });
 
@@ -96,7 +97,7 @@ describe('parseLenientJson', () => {
           expect(value).toEqual(JSON.parse(text));
         },
       ),
-      { seed: 2, numRuns: 5000 },
+      { seed: 2, numRuns: runs(5000) },
     );
   });
 });

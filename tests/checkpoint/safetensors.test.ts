@@ -13,6 +13,7 @@ import {
   WeightDTypeError,
 } from '../../src/errors.ts';
 import { roundToBfloat16, roundToFloat16 } from '../../src/tensor/float16.ts';
+import { runs } from '../runs.ts';
 import { makeFolder } from './folders.ts';
 
 const values = Float32Array.of(0, -0, 1, -1.5, 0.1, 1e-7, 3e-5, 6.1e-5, 65504, 1e38, Infinity, NaN);
@@ -252,7 +253,7 @@ describe('any file', () => {
         for (const { at, byte } of edits) if (at < bytes.length) bytes[at] = byte;
         await readAll(bytes);
       }),
-      { seed: 1, numRuns: 3000 },
+      { seed: 1, numRuns: runs(3000) },
     );
   });
 
@@ -269,7 +270,7 @@ describe('any file', () => {
     const header = fc.dictionary(fc.string({ maxLength: 12 }), fc.oneof(entry, fc.jsonValue()), { maxKeys: 4 });
     await fc.assert(
       fc.asyncProperty(header, fc.nat(40), (json, dataBytes) => readAll(headerOf(json, dataBytes))),
-      { seed: 2, numRuns: 2000 },
+      { seed: 2, numRuns: runs(2000) },
     );
   });
 
@@ -298,7 +299,7 @@ describe('any file', () => {
           expect(await file.readFloat32(name)).toEqual(data.map(round[dtype]));
         }
       }),
-      { seed: 3, numRuns: 300 },
+      { seed: 3, numRuns: runs(300) },
     );
   });
 });

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BlockPool } from '../../src/engine/block-pool.ts';
 import { IntegrityError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 
 describe('BlockPool', () => {
   test('gives each block to one owner, who may share it, and takes it back from the last', () => {
@@ -29,7 +30,7 @@ describe('BlockPool', () => {
         expect(pool.numFree).toBe(count - new Set(held.flat()).size);
       }
     });
-    fc.assert(property, { numRuns: 300, seed: 6 });
+    fc.assert(property, { numRuns: runs(300), seed: 6 });
   });
 
   test('says which tokens take which number of blocks, none without attention', () => {

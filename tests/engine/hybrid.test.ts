@@ -14,6 +14,7 @@ import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sa
 import type { Session } from '../../src/engine/session.ts';
 import type { Snapshot } from '../../src/engine/snapshot.ts';
 import { ContextLengthError, ModelMismatchError, SessionFileError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 import { goldenOutputs, HYBRIDS, hybridFolder } from './hybrid-folders.ts';
 
 const GREEDY = { temperature: 0, maxTokens: 6, ignoreEos: true };
@@ -299,7 +300,7 @@ test('any traffic over few blocks gives the same tokens, and leaves the books in
       for (let index = 0; index < n; index++) expect(found.get(`${i}/${index}`)).toEqual(answer);
     }
   });
-  await fc.assert(property, { numRuns: 25, seed: 8 });
+  await fc.assert(property, { numRuns: runs(25), seed: 8 });
   await context.executor.dispose();
 }, 300_000);
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type PrefixNode, PrefixTree } from '../../src/engine/prefix-tree.ts';
+import { runs } from '../runs.ts';
 
 interface Value {
   readonly tokens: string;
@@ -37,7 +38,7 @@ describe('PrefixTree', () => {
         expect(new Set(tree.values())).toEqual(new Set(known.values()));
       }
     });
-    fc.assert(property, { numRuns: 500, seed: 2 });
+    fc.assert(property, { numRuns: runs(500), seed: 2 });
   });
 
   test('keeps nothing of what was removed', () => {

@@ -5,6 +5,7 @@ import type { ModelFiles } from '../../src/checkpoint/model-files.ts';
 import { RemoteFiles } from '../../src/checkpoint/remote-files.ts';
 import { RankFileServer } from '../../src/engine/rank-files.ts';
 import { DownloadError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 
 const SIZE = 1000;
 const byteAt = (file: string, offset: number) => (file.charCodeAt(0) * 31 + offset * 7) % 256;
@@ -86,7 +87,7 @@ describe('files that one thread reads for all ranks', () => {
         const places = files.reads.map(({ file, offset }) => `${file}${String(offset).padStart(4, '0')}`);
         expect(places).toEqual(places.toSorted());
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 

@@ -4,6 +4,7 @@ import type { LogitsConstraints } from '../../src/engine/logits-processor.ts';
 import { Sampler } from '../../src/engine/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
 import { NonFiniteLogitsError, SamplingParamsError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 
 function sampler(
   options: GenerateOptions,
@@ -111,7 +112,7 @@ describe('choosing a token', () => {
       const text = Array.from({ length: 30 }, () => drawing.sample(logits).tokenId).join('');
       expect(text).not.toMatch(/11|3|204/);
     });
-    fc.assert(property, { numRuns: 50, seed: 1 });
+    fc.assert(property, { numRuns: runs(50), seed: 1 });
   });
 
   test('top logprobs are the likeliest tokens of the raw logits, lower ids of equals first', () => {
@@ -167,7 +168,7 @@ describe('choosing a token', () => {
         expect(kept).toContain(tokenId);
       },
     );
-    fc.assert(property, { numRuns: 100, seed: 7 });
+    fc.assert(property, { numRuns: runs(100), seed: 7 });
   });
 
   test('logits that are not numbers are an error, not a token', () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import type { Session } from '../../src/engine/session.ts';
 import { ArgumentError, DisposedError, ModelMismatchError, SessionFileError } from '../../src/errors.ts';
+import { runs } from '../runs.ts';
 import { changedGolden, GOLDEN } from './golden-folder.ts';
 
 const GREEDY = { temperature: 0, maxTokens: 5, ignoreEos: true };
@@ -211,7 +212,7 @@ describe('a session file', () => {
           expect(error instanceof SessionFileError || error instanceof ModelMismatchError, String(error)).toBe(true);
         }
       }),
-      { numRuns: 200, seed: 5 },
+      { numRuns: runs(200), seed: 5 },
     );
     expect((await llm.complete([1], GREEDY)).tokenIds).toHaveLength(5);
   });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Snapshot } from '../../src/engine/snapshot.ts';
+import { runs } from '../runs.ts';
 import { prompt, Rig } from './engine-rig.ts';
 import { type FakeBlocks, fakeAnswer } from './fake-executor.ts';
 
@@ -109,6 +110,6 @@ describe.each([
       expect(rig.executor.snapshots).toBe(engine.stats().prefixCache.entries);
       expect(prefixCache.bytes).toBeLessThanOrEqual(prefixCache.maxBytes);
     });
-    await fc.assert(property, { numRuns: 400, seed: 4 });
+    await fc.assert(property, { numRuns: runs(400), seed: 4 });
   }, 120_000);
 });

@@ -1,5 +1,6 @@
-import * as fc from 'fast-check';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { runs } from '../runs.ts';
 import { anyMixerCase, anySchedule } from './mixer-arbitraries.ts';
 import { type MixerCase, mixerCase } from './mixer-case.ts';
 import { alone, MixerRig, type RigSequence, seededTokens } from './mixer-rig.ts';
@@ -62,7 +63,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
         await expectSlotToEqual(rig, 0, untouched[0]);
         await expectSlotToEqual(rig, slots - 1, untouched[1]);
       }),
-      { seed: 2, numRuns: 200 },
+      { seed: 2, numRuns: runs(200) },
     );
   });
 

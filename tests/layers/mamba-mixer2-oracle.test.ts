@@ -1,5 +1,6 @@
-import * as fc from 'fast-check';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { runs } from '../runs.ts';
 import { anyMixerCase } from './mixer-arbitraries.ts';
 import { mixerCase, mupVector } from './mixer-case.ts';
 import { mixerOracle } from './mixer-oracle.ts';
@@ -21,7 +22,7 @@ describe('MambaMixer2 against the float64 oracle', () => {
         expect(largestError(state.conv, expected.convState)).toBeLessThan(TOLERANCE);
         expect(largestError(state.ssm, expected.ssmState)).toBeLessThan(TOLERANCE);
       }),
-      { seed: 1, numRuns: 300 },
+      { seed: 1, numRuns: runs(300) },
     );
   });
 

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from 'fast-check';
 import type { BatchOrder } from '../../src/layers/mamba2-metadata.ts';
 import type { MixerCase } from './mixer-case.ts';
 

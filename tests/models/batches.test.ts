@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import * as fc from 'fast-check';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
@@ -10,6 +10,7 @@ import { DisposedError } from '../../src/errors.ts';
 import type { DTypeChoice } from '../../src/tensor/dtype.ts';
 import { anySchedule } from '../layers/mixer-arbitraries.ts';
 import { bits, concatenated, SeededRandom } from '../layers/seeded.ts';
+import { runs } from '../runs.ts';
 
 const GOLDEN = fileURLToPath(new URL('../goldens/mamba2/', import.meta.url));
 const VOCAB = 256;
@@ -74,7 +75,7 @@ describe.each([
           expect(bits(concatenated(found[b]))).toEqual(bits(await alone(runner, whole[b])));
         }
       }),
-      { seed: 3, numRuns: 12 },
+      { seed: 3, numRuns: runs(12) },
     );
   });
 });
@@ -124,7 +125,7 @@ describe.each([
           });
         }
       }),
-      { seed: 4, numRuns: 12 },
+      { seed: 4, numRuns: runs(12) },
     );
   });
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { eventData } from '../../src/page/event-stream.ts';
+import { runs } from '../runs.ts';
 
 /** A body that comes in pieces of these sizes. */
 function bodyInPieces(bytes: Uint8Array, sizes: readonly number[]): ReadableStream<Uint8Array> {
@@ -33,7 +34,7 @@ test('however the bytes are cut, the events are the same', async () => {
       expect(await read(bodyInPieces(body, sizes))).toEqual(events);
     },
   );
-  await fc.assert(property, { seed: 1, numRuns: 200 });
+  await fc.assert(property, { seed: 1, numRuns: runs(200) });
 });
 
 test('comments, other fields and either kind of line end', async () => {

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
+import { runs } from '../runs.ts';
 import { CHAT_TEMPLATE, sharedServer } from './test-server.ts';
 
 const server = await sharedServer(
@@ -168,14 +169,14 @@ afterEach(async () => {
 test('bodies with hostile fields are answered or refused', async () => {
   await fc.assert(
     fc.asyncProperty(changedBody, ([path, body]) => send(path, body)),
-    { numRuns: 1500 },
+    { numRuns: runs(1500) },
   );
 }, 300_000);
 
 test('broken bodies are refused', async () => {
   await fc.assert(
     fc.asyncProperty(brokenBody, ([path, bytes]) => send(path, bytes)),
-    { numRuns: 400 },
+    { numRuns: runs(400) },
   );
 }, 120_000);
 
@@ -215,7 +216,7 @@ test('hostile paths, methods and headers are answered or refused', async () => {
       await response.text();
       expect(response.status).toBeLessThan(500);
     }),
-    { numRuns: 400 },
+    { numRuns: runs(400) },
   );
 }, 120_000);
 
@@ -245,6 +246,6 @@ test('what is not HTTP is cut off', async () => {
       await new Promise((resolve) => socket.once('close', resolve));
       expect(received.join('')).not.toMatch(/^HTTP\/1.1 5/);
     }),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
 }, 120_000);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { IncrementalDetokenizer } from '../../src/text/incremental-detokenizer.ts';
 import type { TextTokenizer } from '../../src/text/tokenizer.ts';
+import { runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback, metaspace, suffix, wordPiece } from './tokenizers.ts';
 
 const bundled = await bundledTokenizer();
@@ -39,7 +40,7 @@ describe('IncrementalDetokenizer', () => {
         const pieces = stream(tokenizer, ids, skipSpecialTokens);
         expect(pieces.join('')).toBe(tokenizer.decode(ids, { skipSpecialTokens }));
       }),
-      { seed: 1, numRuns: 1000 },
+      { seed: 1, numRuns: runs(1000) },
     );
   });
 

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SamplingParamsError } from '../../src/errors.ts';
 import { StopStringMatcher } from '../../src/text/stop-strings.ts';
+import { runs } from '../runs.ts';
 
 /** Everything that is shown of these pieces, and after how many of them it stopped. */
 function run(stops: string[], pieces: string[]): { text: string; stoppedAt: number | undefined } {
@@ -61,7 +62,7 @@ describe('StopStringMatcher', () => {
         expect(result.text).toBe(text.slice(0, Math.min(text.length, ...starts)));
         expect(result.stoppedAt !== undefined).toBe(starts.length > 0);
       }),
-      { seed: 1, numRuns: 5000 },
+      { seed: 1, numRuns: runs(5000) },
     );
   });
 });
@@ -119,7 +120,7 @@ describe('hidden tokens', () => {
         expect(result.text).toBe(plain.slice(0, places.filter((place) => place < end).length));
         expect(result.stop !== undefined).toBe(starts.length > 0);
       }),
-      { seed: 5, numRuns: 5000 },
+      { seed: 5, numRuns: runs(5000) },
     );
   });
 });

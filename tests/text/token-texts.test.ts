@@ -5,6 +5,7 @@ import type { JsonObject } from '../../src/checkpoint/json.ts';
 import { IncrementalDetokenizer } from '../../src/text/incremental-detokenizer.ts';
 import { isShownIn, TokenTexts } from '../../src/text/token-texts.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
+import { runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback, metaspace, suffix, wordPiece } from './tokenizers.ts';
 
 const url = new URL('tokenizers-expected.json', import.meta.url);
@@ -39,7 +40,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
         expect(tokens.map(({ token }) => token).join('')).toBe(whole);
         for (const { token, offset } of tokens) expect(whole.startsWith(token, offset)).toBe(true);
       }),
-      { seed: 2, numRuns: 300 },
+      { seed: 2, numRuns: runs(300) },
     );
   });
 
@@ -57,7 +58,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
         const stream = new IncrementalDetokenizer(tokenizer, { skipSpecialTokens });
         expect(ids.map((each) => stream.push(each)).join('') + stream.flush()).toBe(text);
       }),
-      { seed: 3, numRuns: 300 },
+      { seed: 3, numRuns: runs(300) },
     );
   });
 
@@ -74,7 +75,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
           expect(others[0].token).toBe(token);
         },
       ),
-      { seed: 4, numRuns: 300 },
+      { seed: 4, numRuns: runs(300) },
     );
   });
 });

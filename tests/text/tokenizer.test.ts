@@ -5,6 +5,7 @@ import type { JsonObject } from '../../src/checkpoint/json.ts';
 import { JsonFileError, TokenizerError } from '../../src/errors.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
+import { runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback, byteFallbackJson, metaspaceJson } from './tokenizers.ts';
 
 const bundled = await bundledTokenizer();
@@ -41,7 +42,7 @@ describe('the bundled tokenizer', () => {
       fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
         expect(bundled.decode(bundled.encode(text))).toBe(text);
       }),
-      { seed: 1, numRuns: 500 },
+      { seed: 1, numRuns: runs(500) },
     );
   });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
+import { runs } from '../../runs.ts';
 import { stepSize } from '../oracle/state-space.ts';
 import {
   type Demands,
@@ -141,7 +142,7 @@ export function describeLogDecaySums(makeBackend: MakeBackend, demands: Demands)
           }
         },
       );
-      await fc.assert(property, { seed: 7, numRuns: 30 });
+      await fc.assert(property, { seed: 7, numRuns: runs(30) });
     });
 
     test('what the scan leaves of a state that nothing is added to', async () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, test } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import { runs } from '../../runs.ts';
 import { type Demands, expectAgreement, indices, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 import { batchTensors, type Sequence, spans, totalLength } from './sequences.ts';
@@ -49,7 +50,7 @@ export function describeSplitProperties(makeBackend: MakeBackend, demands: Deman
   describe('splitting and packing', () => {
     const backend = useBackend(makeBackend);
     const { convolution, stateSpace } = demands.tolerances;
-    const settings = { seed: 20240531, numRuns: 30 };
+    const settings = { seed: 20240531, numRuns: runs(30) };
 
     test('a prefill split at any point gives the unsplit one, also with its rest token by token', async () => {
       const property = fc.asyncProperty(

@@ -7,6 +7,7 @@ import type { ProgressEvent } from '../../../src/checkpoint/progress.ts';
 import { writeSafetensors } from '../../../src/checkpoint/safetensors-writer.ts';
 import { StoredFiles, type StoredFilesOptions } from '../../../src/checkpoint/stored/stored-files.ts';
 import { DisposedError, ModelChangedError, OfflineError, StorageQuotaError } from '../../../src/errors.ts';
+import { runs } from '../../runs.ts';
 import { StaticServer, type StaticServerOptions } from '../../static-server.ts';
 import { type Files, makeFolder } from '../folders.ts';
 import { MemoryFolder } from './memory-folder.ts';
@@ -113,7 +114,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
         );
         expect(await Promise.all(bytes)).toEqual(expected);
       }),
-      { numRuns: 20 },
+      { numRuns: runs(20) },
     );
   });
 

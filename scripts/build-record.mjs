@@ -8,9 +8,6 @@ const RECORD = 'node_modules/.cache/build-record.json';
 /** What a build reads: the code, the scripts that build it, their settings, and the installed packages' versions. */
 const SOURCES = ['src', 'kernels', 'scripts', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
 const INSTALLED = 'node_modules/.package-lock.json';
-/** What a build writes, generated modules among the sources included. */
-const OUTPUTS = ['dist', 'src', 'kernels'];
-
 const isGenerated = (path) => /\.generated\.[^/\\]+$/.test(path);
 
 export function sourcesDigest() {
@@ -30,7 +27,12 @@ export function isBuilt() {
 }
 
 function outputsDigest() {
-  return digest(OUTPUTS.flatMap(filesIn).filter((path) => path.startsWith('dist') || isGenerated(path)));
+  return digest([...filesIn('dist'), ...generatedModules()]);
+}
+
+/** Modules among the sources that scripts write. */
+export function generatedModules() {
+  return ['src', 'kernels'].flatMap(filesIn).filter(isGenerated);
 }
 
 /** The path itself, or the files of the folder that it is, however deep. */

@@ -2,7 +2,7 @@
 // made of, so that setup.mjs can tell whether another would make the same.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { recordBuild, sourcesDigest } from './build-record.mjs';
+import { generatedModules, recordBuild, sourcesDigest } from './build-record.mjs';
 
 function step(program, ...args) {
   const { status } = spawnSync(program, args, { stdio: 'inherit', shell: process.platform === 'win32' });
@@ -11,6 +11,8 @@ function step(program, ...args) {
 
 // Before anything is read: what changes during the build counts as changed after it.
 const sources = sourcesDigest();
+// One that no script makes any more would be compiled too.
+for (const path of generatedModules()) rmSync(path);
 step('npm', 'run', '--silent', 'kernels');
 rmSync('dist', { recursive: true, force: true });
 step('tsc', '-p', 'tsconfig.build.json');

@@ -1,5 +1,5 @@
 import { type Spread, spreadOf } from '../src/cli/bench-spread.ts';
-import { formatTable } from '../src/cli/table.ts';
+import { formatTable } from '../src/cli/terminal/table.ts';
 import type { Peer } from './peer.ts';
 import type { DType, Rates } from './workload.ts';
 

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../src/checkpoint/json.ts';
+import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { type FalconH1Config, readFalconH1Config } from '../src/models/falcon-h1.ts';
 import {
   attentionTensors,

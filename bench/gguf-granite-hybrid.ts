@@ -1,4 +1,4 @@
-import type { JsonObject } from '../src/checkpoint/json.ts';
+import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { type GraniteMoeHybridConfig, readGraniteMoeHybridConfig } from '../src/models/granite-moe-hybrid.ts';
 import {
   attentionTensors,

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../src/checkpoint/json.ts';
+import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { readMamba2Config } from '../src/models/mamba2-config.ts';
 import { exact, float32, type GgufModel, matrix, mixerMetadata, mixerTensors, uint32 } from './gguf-tensors.ts';
 import type { GgufDType, GgufTensor } from './gguf-writer.ts';

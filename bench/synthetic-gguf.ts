@@ -1,4 +1,4 @@
-import type { JsonObject } from '../src/checkpoint/json.ts';
+import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { MODEL_SHAPES, type ModelShape } from '../src/engine/model-shapes.ts';
 import { ggufFalconH1 } from './gguf-falcon-h1.ts';
 import { ggufGraniteHybrid } from './gguf-granite-hybrid.ts';

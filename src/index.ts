@@ -37,20 +37,20 @@ export type {
   StateSpaceOps,
 } from './backends/state-space-ops.ts';
 export { PAD_SLOT_ID } from './backends/state-space-ops.ts';
-export type { ByteSource } from './checkpoint/byte-source.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
-export type { HubOptions } from './checkpoint/hub-options.ts';
-export type { JsonObject, JsonValue } from './checkpoint/json-parser.ts';
-export type { ModelFiles } from './checkpoint/model-files.ts';
+export type { ByteSource } from './checkpoint/files/byte-source.ts';
+export type { ModelFiles } from './checkpoint/files/model-files.ts';
+export type { HubOptions } from './checkpoint/hub/hub-options.ts';
+export type { JsonObject, JsonValue } from './checkpoint/json/json-parser.ts';
 export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
-export type { ProgressCallback, ProgressEvent } from './checkpoint/progress.ts';
-export type { ReadScratch, RowRange } from './checkpoint/safetensors.ts';
-export { SafetensorsFile } from './checkpoint/safetensors.ts';
-export type { SafetensorsDType, TensorInfo } from './checkpoint/safetensors-header.ts';
-export type { FileVersion } from './checkpoint/stored/file-version.ts';
+export type { FileVersion } from './checkpoint/net/file-version.ts';
+export type { ProgressCallback, ProgressEvent } from './checkpoint/net/progress.ts';
+export type { Fetch } from './checkpoint/net/url-client.ts';
+export type { ReadScratch, RowRange } from './checkpoint/safetensors/safetensors.ts';
+export { SafetensorsFile } from './checkpoint/safetensors/safetensors.ts';
+export type { SafetensorsDType, TensorInfo } from './checkpoint/safetensors/safetensors-header.ts';
 export { deleteStoredModel, type StoredModel, storedModels } from './checkpoint/stored/stored-models.ts';
-export type { Fetch } from './checkpoint/url-client.ts';
 export type { AddArrays } from './distributed/process-group.ts';
 export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
 export {

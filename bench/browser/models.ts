@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
 import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { ReferenceBackend, singleProcess } from '../../src/index.ts';

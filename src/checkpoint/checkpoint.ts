@@ -1,11 +1,12 @@
 import { JsonFileError, MissingTensorError, ModelNotFoundError } from '../errors.ts';
-import type { ByteSource } from './byte-source.ts';
 import { closestNames } from './closest-names.ts';
-import type { JsonObject } from './json.ts';
-import { type ModelFiles, openModelFiles, readJsonFile } from './model-files.ts';
-import { type ReadScratch, type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors.ts';
-import type { FileVersion } from './stored/file-version.ts';
-import { parseWeightMap } from './weight-map.ts';
+import type { ByteSource } from './files/byte-source.ts';
+import { type ModelFiles, readJsonFile } from './files/model-files.ts';
+import type { JsonObject } from './json/json.ts';
+import type { FileVersion } from './net/file-version.ts';
+import { openModelFiles } from './open-model-files.ts';
+import { type ReadScratch, type RowRange, type SafetensorsDType, SafetensorsFile } from './safetensors/safetensors.ts';
+import { parseWeightMap } from './safetensors/weight-map.ts';
 
 /** A tensor of the checkpoint and the file that holds it. */
 export interface CheckpointTensor {

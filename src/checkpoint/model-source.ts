@@ -1,7 +1,9 @@
 import { moduleFolder } from '../distributed/module-file.ts';
 import { ModelNotFoundError } from '../errors.ts';
-import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from './hub-options.ts';
-import { hasFileSystem, isUrl, type ModelFiles, openModelFiles } from './model-files.ts';
+import type { ModelFiles } from './files/model-files.ts';
+import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from './hub/hub-options.ts';
+import { folderUrl, isUrl } from './net/urls.ts';
+import { hasFileSystem, openModelFiles } from './open-model-files.ts';
 
 /** The same distance from src/checkpoint and from dist/checkpoint. */
 const MODELS_FOLDER = '../../models/';
@@ -26,7 +28,7 @@ export function bundledModels(): string[] {
  */
 export async function resolveModel(source: string, options: HubOptions = {}): Promise<string> {
   options.signal?.throwIfAborted();
-  if (isUrl(source) && URL.canParse(source)) return folderUrl(new URL(source));
+  if (isUrl(source) && URL.canParse(source)) return folderUrl(source);
   return hasFileSystem() ? resolveHere(source, options) : resolveUrl(source, options);
 }
 
@@ -39,7 +41,7 @@ export async function openModelSource(source: string, options: HubOptions = {}):
     return openModelFiles(await resolveModel(source, options), { name: source, ...options });
   }
   const hub = hubModelOf(source, options);
-  const { openHubModel } = await import('./hub-cache.ts');
+  const { openHubModel } = await import('./hub/hub-cache.ts');
   return openHubModel(hub.repoId, { ...options, revision: hub.revision });
 }
 
@@ -49,7 +51,7 @@ async function resolveHere(source: string, options: HubOptions): Promise<string>
   if (folder !== undefined) return folder;
   const hub = hubModelOf(source, options);
   // Loaded on need: local models work without the hub's code.
-  const { resolveHubModel } = await import('./hub-cache.ts');
+  const { resolveHubModel } = await import('./hub/hub-cache.ts');
   return resolveHubModel(hub.repoId, { ...options, revision: hub.revision });
 }
 
@@ -98,9 +100,4 @@ function hubModel(source: string, options: HubOptions): { repoId: string; revisi
 function bundledFolder(name: string): URL | undefined {
   const path = name === '' ? MODELS_FOLDER : `${MODELS_FOLDER}${encodeURIComponent(name)}/`;
   return moduleFolder(path, 'checkpoint/model-source', import.meta.url);
-}
-
-function folderUrl(url: URL): string {
-  if (!url.pathname.endsWith('/')) url.pathname += '/';
-  return url.href;
 }

@@ -1,8 +1,8 @@
 import { ConfigError } from '../errors.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { isJsonObject, type JsonObject, type JsonValue } from './json.ts';
-import { readJsonFile } from './model-files.ts';
-import { isFloatDType } from './safetensors.ts';
+import { readJsonFile } from './files/model-files.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from './json/json.ts';
+import { isFloatDType } from './safetensors/safetensors.ts';
 
 /** Keys of config.json under which tools say how they quantised the weights; `quantization` is MLX's. */
 const CONFIG_KEYS = ['quantization_config', 'compression_config', 'quantization'] as const;

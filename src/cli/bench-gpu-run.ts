@@ -10,9 +10,9 @@ import {
 } from './bench-gpu.ts';
 import { longestSequence } from './bench-measure.ts';
 import { measureDType, STEP_TOKENS } from './bench-run.ts';
-import { Interrupt } from './interrupt.ts';
-import { ProgressDisplay } from './progress-display.ts';
-import { print } from './standard-output.ts';
+import { Interrupt } from './terminal/interrupt.ts';
+import { ProgressDisplay } from './terminal/progress-display.ts';
+import { print } from './terminal/standard-output.ts';
 
 const LAYERS = {
   shapes: ['mamba2-130m', 'mamba2-2.7b', 'codestral-7b'],

@@ -6,7 +6,7 @@ import type { WeightDType } from '../tensor/dtype.ts';
 import { GpuLayers, type LayerTime, WARM_UP_MS } from './bench-gpu-layers.ts';
 import type { BenchRun } from './bench-report.ts';
 import { median } from './bench-spread.ts';
-import { formatBytes, formatTable } from './table.ts';
+import { formatBytes, formatTable } from './terminal/table.ts';
 
 export interface GpuLayersReport {
   readonly device: string;

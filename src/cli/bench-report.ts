@@ -2,7 +2,7 @@ import type { WeightDType } from '../tensor/dtype.ts';
 import type { ArithmeticPeak } from './bench-arithmetic.ts';
 import type { Measurement } from './bench-measure.ts';
 import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
-import { formatBytes, formatTable } from './table.ts';
+import { formatBytes, formatTable } from './terminal/table.ts';
 
 /** What a run was made on. The limits are of as many threads as the model has ranks. */
 export interface BenchMachine {

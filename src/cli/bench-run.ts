@@ -1,7 +1,7 @@
 import { type BenchPlan, measure } from './bench-measure.ts';
 import type { BenchRun } from './bench-report.ts';
 import { type BenchLoad, type BenchSource, loadTarget, peakMemory } from './bench-target.ts';
-import type { ProgressDisplay } from './progress-display.ts';
+import type { ProgressDisplay } from './terminal/progress-display.ts';
 
 /** Of prefill: what the engine takes unless told otherwise. */
 export const STEP_TOKENS = 512;

@@ -1,7 +1,7 @@
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
-import type { ProgressCallback } from '../checkpoint/progress.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
+import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { type Device, weightStorage } from '../engine/devices.ts';
 import type { EngineContext } from '../engine/engine-options.ts';
@@ -15,7 +15,7 @@ import { defineModel } from '../models/registry.ts';
 import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { memoryByDType } from './parameter-kinds.ts';
+import { memoryByDType } from './reports/parameter-kinds.ts';
 
 /** What to measure: a model's folder, or a config whose weights are made up. */
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });

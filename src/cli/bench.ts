@@ -12,14 +12,14 @@ import { count, counts, words } from './bench-options.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, describeReport, withShares } from './bench-report.ts';
 import { measureDType, STEP_TOKENS } from './bench-run.ts';
 import type { BenchSource } from './bench-target.ts';
-import { defineCommand } from './command.ts';
-import { Interrupt } from './interrupt.ts';
-import { modelName, modelOptions, threads, withModel } from './model-options.ts';
-import { choice, flag, text } from './option.ts';
-import { ProgressDisplay } from './progress-display.ts';
-import { quietDevice } from './quiet-device.ts';
-import { print } from './standard-output.ts';
-import { UsageError } from './usage-error.ts';
+import { defineCommand } from './options/command.ts';
+import { modelName, modelOptions, threads, withModel } from './options/model-options.ts';
+import { choice, flag, text } from './options/option.ts';
+import { UsageError } from './options/usage-error.ts';
+import { Interrupt } from './terminal/interrupt.ts';
+import { ProgressDisplay } from './terminal/progress-display.ts';
+import { quietDevice } from './terminal/quiet-device.ts';
+import { print } from './terminal/standard-output.ts';
 
 const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 

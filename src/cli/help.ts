@@ -1,7 +1,7 @@
-import type { Command } from './command.ts';
-import { modelsBySize } from './models-by-size.ts';
-import { flagName } from './option.ts';
-import { styled } from './styled.ts';
+import type { Command } from './options/command.ts';
+import { flagName } from './options/option.ts';
+import { modelsBySize } from './reports/models-by-size.ts';
+import { styled } from './terminal/styled.ts';
 
 const MODELS = [
   'A model is a folder or its URL, the name of a bundled model, or a hub id such as org/name or org/name@revision.',

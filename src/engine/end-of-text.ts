@@ -1,4 +1,4 @@
-import { getOwn, isJsonObject, type JsonObject } from '../checkpoint/json.ts';
+import { getOwn, isJsonObject, type JsonObject } from '../checkpoint/json/json.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { readTokenIds } from '../models/token-ids.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';

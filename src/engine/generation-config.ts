@@ -1,5 +1,5 @@
-import { ConfigReader } from '../checkpoint/config-reader.ts';
-import type { JsonObject } from '../checkpoint/json.ts';
+import { ConfigReader } from '../checkpoint/json/config-reader.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
 import { SAMPLING_RANGES, type SamplingDefaults } from './sampling-params.ts';
 
 export const GENERATION_CONFIG = 'generation_config.json';

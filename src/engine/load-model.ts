@@ -1,7 +1,8 @@
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { HubOptions } from '../checkpoint/hub-options.ts';
-import { isUrl, openModelFiles } from '../checkpoint/model-files.ts';
+import type { HubOptions } from '../checkpoint/hub/hub-options.ts';
 import { resolveModel } from '../checkpoint/model-source.ts';
+import { isUrl } from '../checkpoint/net/urls.ts';
+import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { refuseQuantized } from '../checkpoint/quantized.ts';
 import { physicalCores } from '../distributed/physical-cores.ts';
 import { singleProcess } from '../distributed/process-group.ts';

@@ -1,6 +1,6 @@
 import type { CompiledKernels } from '../backends/cpu/kernels.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { ProgressCallback } from '../checkpoint/progress.ts';
+import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import { LayerContext, type WeightCheck } from '../layers/layer-context.ts';
 import { ParameterTable } from '../layers/parameter.ts';

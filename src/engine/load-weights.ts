@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { ProgressCallback } from '../checkpoint/progress.ts';
-import { isFloatDType, ReadScratch, unreadableDType } from '../checkpoint/safetensors.ts';
+import type { ProgressCallback } from '../checkpoint/net/progress.ts';
+import { isFloatDType, ReadScratch, unreadableDType } from '../checkpoint/safetensors/safetensors.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
 import { ParameterTable } from '../layers/parameter.ts';

@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { isSameVersion, isTelling } from '../checkpoint/stored/file-version.ts';
+import { isSameVersion, isTelling } from '../checkpoint/net/file-version.ts';
 import { ModelChangedError, ModelMismatchError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';

@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { isFloatDType } from '../checkpoint/safetensors.ts';
+import { isFloatDType } from '../checkpoint/safetensors/safetensors.ts';
 import { ModelMismatchError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { Hash } from './hash.ts';

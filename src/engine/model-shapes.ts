@@ -1,4 +1,4 @@
-import type { JsonObject } from '../checkpoint/json.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
 
 /** A layer of granite-4.0-h-tiny: six of 64 experts, and one that all tokens visit. */
 const TINY = {

@@ -1,4 +1,4 @@
-import type { ProgressCallback } from '../checkpoint/progress.ts';
+import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { reviveError } from '../distributed/serialized-error.ts';
 import { createGroupMemory, failGroup, type GroupMemory, resetGroup } from '../distributed/shared-memory-group.ts';
 import type { WorkerScript, WorkerScripts } from '../distributed/worker-scripts.ts';

@@ -1,5 +1,5 @@
-import type { ModelFiles } from '../checkpoint/model-files.ts';
-import { answerQuestion, type FileAnswer, type FileQuestion } from '../checkpoint/remote-files.ts';
+import type { ModelFiles } from '../checkpoint/files/model-files.ts';
+import { answerQuestion, type FileAnswer, type FileQuestion } from '../checkpoint/files/remote-files.ts';
 
 /** Who asked, to be answered under this number. */
 interface Asker {

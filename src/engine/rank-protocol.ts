@@ -1,6 +1,6 @@
-import type { ModelFiles } from '../checkpoint/model-files.ts';
-import type { ProgressEvent } from '../checkpoint/progress.ts';
-import type { FileAnswer, FileQuestion } from '../checkpoint/remote-files.ts';
+import type { ModelFiles } from '../checkpoint/files/model-files.ts';
+import type { FileAnswer, FileQuestion } from '../checkpoint/files/remote-files.ts';
+import type { ProgressEvent } from '../checkpoint/net/progress.ts';
 import type { SerializedError } from '../distributed/serialized-error.ts';
 import type { GroupMemory } from '../distributed/shared-memory-group.ts';
 import type { Batch, StateFootprint, StatePlace, StepOutput } from './executor.ts';

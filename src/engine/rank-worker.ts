@@ -1,6 +1,6 @@
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { ProgressEvent } from '../checkpoint/progress.ts';
-import { type FileAnswer, type FileQuestion, RemoteFiles } from '../checkpoint/remote-files.ts';
+import { type FileAnswer, type FileQuestion, RemoteFiles } from '../checkpoint/files/remote-files.ts';
+import type { ProgressEvent } from '../checkpoint/net/progress.ts';
 import { singleProcess } from '../distributed/process-group.ts';
 import { serializeError } from '../distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../distributed/shared-memory-group.ts';

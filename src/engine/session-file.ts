@@ -1,7 +1,7 @@
-import { memorySource } from '../checkpoint/byte-source.ts';
-import { getOwn, isJsonObject, type JsonValue } from '../checkpoint/json.ts';
-import { SafetensorsFile } from '../checkpoint/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../checkpoint/safetensors-writer.ts';
+import { memorySource } from '../checkpoint/files/byte-source.ts';
+import { getOwn, isJsonObject, type JsonValue } from '../checkpoint/json/json.ts';
+import { SafetensorsFile } from '../checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../checkpoint/safetensors/safetensors-writer.ts';
 import { SafetensorsError, SessionFileError } from '../errors.ts';
 import { Hash } from './hash.ts';
 import type { ModelIdentity } from './model-identity.ts';

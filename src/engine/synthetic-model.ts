@@ -1,4 +1,4 @@
-import type { JsonObject } from '../checkpoint/json.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import { ParameterTable } from '../layers/parameter.ts';

@@ -1,5 +1,5 @@
 import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/feed-forward-ops.ts';
-import type { ConfigReader } from '../checkpoint/config-reader.ts';
+import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
 
 /** Names of `transformers.activations.ACT2FN` beside our own. */
 const ACTIVATION_ALIASES: Readonly<Record<string, MlpActivation>> = {

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../checkpoint/json.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
 import type { KvCacheParams } from '../layers/attention.ts';
 import type { BatchMetadata } from '../layers/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/kv-cache-shape.ts';

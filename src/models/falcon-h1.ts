@@ -1,6 +1,6 @@
 import type { MlpActivation } from '../backends/feed-forward-ops.ts';
-import { ConfigReader } from '../checkpoint/config-reader.ts';
-import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { ConfigReader } from '../checkpoint/json/config-reader.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { Attention } from '../layers/attention.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import { MambaMixer2 } from '../layers/mamba-mixer2.ts';

@@ -1,4 +1,4 @@
-import type { ConfigKey, ConfigReader } from '../checkpoint/config-reader.ts';
+import type { ConfigKey, ConfigReader } from '../checkpoint/json/config-reader.ts';
 import { ConfigError } from '../errors.ts';
 import type { MambaMixer2Options } from '../layers/mamba-mixer2-options.ts';
 import { readActivation } from './activation-config.ts';

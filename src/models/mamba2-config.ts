@@ -1,6 +1,6 @@
 import type { MlpActivation } from '../backends/feed-forward-ops.ts';
-import { ConfigReader } from '../checkpoint/config-reader.ts';
-import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { ConfigReader } from '../checkpoint/json/config-reader.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
 import { readActivation } from './activation-config.ts';
 import type { ModelConfig } from './causal-lm.ts';

@@ -1,4 +1,4 @@
-import { getOwn } from '../checkpoint/json.ts';
+import { getOwn } from '../checkpoint/json/json.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
 import { type Parameter, prefixed } from '../layers/parameter.ts';

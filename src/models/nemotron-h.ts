@@ -1,4 +1,4 @@
-import { getOwn } from '../checkpoint/json.ts';
+import { getOwn } from '../checkpoint/json/json.ts';
 import { Attention } from '../layers/attention.ts';
 import { FusedMoe, type FusedMoeOptions } from '../layers/fused-moe.ts';
 import type { LayerContext } from '../layers/layer-context.ts';

@@ -1,4 +1,4 @@
-import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { UnsupportedArchitectureError } from '../errors.ts';
 import { bamba } from './bamba.ts';
 import type { Architecture, ModelDefinition } from './causal-lm.ts';

@@ -1,4 +1,4 @@
-import type { ConfigReader } from '../checkpoint/config-reader.ts';
+import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import { ConfigError } from '../errors.ts';
 import type { RopeParameters, RopeScaling } from '../layers/rotary-embedding.ts';
 

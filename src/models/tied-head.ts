@@ -1,4 +1,4 @@
-import type { JsonObject } from '../checkpoint/json.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
 import type { ModelDefinition } from './causal-lm.ts';
 
 /** The output head's name, in checkpoints and in models. */

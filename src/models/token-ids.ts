@@ -1,4 +1,4 @@
-import { getOwn, type JsonObject } from '../checkpoint/json.ts';
+import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
 
 /** A token id, a list of them, or none, which some writers put as -1. @throws ConfigError */

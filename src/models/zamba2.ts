@@ -1,4 +1,4 @@
-import { getOwn } from '../checkpoint/json.ts';
+import { getOwn } from '../checkpoint/json/json.ts';
 import { Attention } from '../layers/attention.ts';
 import type { LayerContext } from '../layers/layer-context.ts';
 import { LowRankAdapter } from '../layers/low-rank-adapter.ts';

@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import type { LLM } from '../engine/llm.ts';
-import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './limits.ts';
-import { ServedModel } from './served-model.ts';
+import { ServedModel } from './answer/served-model.ts';
+import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './request/limits.ts';
 
 /** What an app serves, and to whom. */
 export interface AppOptions {

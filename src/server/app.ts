@@ -2,21 +2,21 @@ import { type Context, type Handler, Hono } from 'hono';
 import { cors } from 'hono/cors';
 import { DisposedError, ShutdownError } from '../errors.ts';
 import { VERSION } from '../version.generated.ts';
-import { requireApiKey } from './api-key.ts';
 import { type AppOptions, servedModel } from './app-options.ts';
-import type { ServerEnv } from './env.ts';
-import { HttpError, toHttpError } from './http-error.ts';
 import { openApiDocument } from './openapi.ts';
-import { pageFolder, readPage } from './page-files.ts';
-import { playgroundFiles } from './playground-files.ts';
-import { requestLog } from './request-log.ts';
+import { pageFolder, readPage } from './pages/page-files.ts';
+import { playgroundFiles } from './pages/playground-files.ts';
+import { requireApiKey } from './request/api-key.ts';
+import type { ServerEnv } from './request/env.ts';
+import { requestLog } from './request/request-log.ts';
+import { ServerMetrics } from './request/server-metrics.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { completions } from './routes/completions.ts';
 import { getModel, listModels } from './routes/models.ts';
 import { pageFile } from './routes/page.ts';
 import { playgroundFile } from './routes/playground.ts';
 import { detokenize, tokenize } from './routes/tokenization.ts';
-import { ServerMetrics } from './server-metrics.ts';
+import { HttpError, toHttpError } from './wire/http-error.ts';
 
 /** A path's handlers by method. */
 type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;

@@ -5,10 +5,10 @@
  */
 export { createApp } from './app.ts';
 export type { AppOptions } from './app-options.ts';
-export type { ServerEnv } from './env.ts';
-export type { ErrorBody, ErrorStatus, HttpError } from './http-error.ts';
-export type { SchedulingPolicy } from './limits.ts';
-export { DEFAULT_LIMITS, type RequestLimits } from './limits.ts';
 export { type RunningServer, type ServeOptions, serve } from './node-server.ts';
-export type { RequestFacts, RequestRecord } from './request-record.ts';
+export type { ServerEnv } from './request/env.ts';
+export type { SchedulingPolicy } from './request/limits.ts';
+export { DEFAULT_LIMITS, type RequestLimits } from './request/limits.ts';
+export type { RequestFacts, RequestRecord } from './request/request-record.ts';
+export type { ErrorBody, ErrorStatus, HttpError } from './wire/http-error.ts';
 export type { Usage } from './wire/usage.ts';

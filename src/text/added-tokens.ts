@@ -1,4 +1,4 @@
-import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
 import { assertTokenId, malformedTokenizer } from './tokenizer-json.ts';
 
 /** A token that is found in a text before anything else looks at it. */

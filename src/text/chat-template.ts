@@ -1,5 +1,6 @@
-import { describeJson, getOwn, isJsonObject, type JsonValue } from '../checkpoint/json.ts';
-import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
+import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.ts';
+import { describeJson, getOwn, isJsonObject, type JsonValue } from '../checkpoint/json/json.ts';
+import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { ChatTemplateError, JsonFileError } from '../errors.ts';
 import { type ChatMessage, textOf } from './chat-message.ts';
 import { Template, TemplateError } from './jinja/template.ts';

@@ -1,5 +1,5 @@
 import { Tokenizer } from '@huggingface/tokenizers';
-import type { JsonObject, JsonValue } from '../checkpoint/json.ts';
+import type { JsonObject, JsonValue } from '../checkpoint/json/json.ts';
 import { TokenizerError } from '../errors.ts';
 import { withUnicodeSpaces } from './tokenizer-json.ts';
 

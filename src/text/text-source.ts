@@ -1,5 +1,5 @@
-import type { ByteSource } from '../checkpoint/byte-source.ts';
-import type { ModelFiles } from '../checkpoint/model-files.ts';
+import type { ByteSource } from '../checkpoint/files/byte-source.ts';
+import type { ModelFiles } from '../checkpoint/files/model-files.ts';
 import { ChatTemplate } from './chat-template.ts';
 import { TextTokenizer } from './tokenizer.ts';
 

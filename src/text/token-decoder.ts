@@ -1,4 +1,4 @@
-import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json.ts';
+import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
 import { TokenizerError } from '../errors.ts';
 import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 import { libraryDecoder } from './library-tokenizer.ts';

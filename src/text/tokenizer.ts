@@ -1,5 +1,6 @@
-import type { JsonObject } from '../checkpoint/json.ts';
-import { type ModelFiles, openModelFiles, readJsonFile } from '../checkpoint/model-files.ts';
+import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
+import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
 import { AddedTokenSplitter, type TextPart } from './added-token-splitter.ts';
 import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
-import { FilePool } from '../../src/checkpoint/file-pool.ts';
-import { writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
+import { writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import {
   ArgumentError,
   DisposedError,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ConfigReader } from '../../src/checkpoint/config-reader.ts';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { runs } from '../runs.ts';
 

@@ -3,9 +3,9 @@ import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
-import { type HubOptions, resolveHubModel } from '../../src/checkpoint/hub-cache.ts';
-import type { ProgressEvent } from '../../src/checkpoint/progress.ts';
-import { writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { type HubOptions, resolveHubModel } from '../../src/checkpoint/hub/hub-cache.ts';
+import type { ProgressEvent } from '../../src/checkpoint/net/progress.ts';
+import { writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { ArgumentError, DownloadError, JsonFileError, ModelNotFoundError, OfflineError } from '../../src/errors.ts';
 import { makeFolder } from './folders.ts';
 import { COMMIT, MockHub } from './mock-hub.ts';
@@ -164,7 +164,7 @@ describe('fetching', () => {
 
   it('copies where links are not allowed', async () => {
     const hub = await MockHub.start(MODEL);
-    const { HubLayout } = await import('../../src/checkpoint/hub-layout.ts');
+    const { HubLayout } = await import('../../src/checkpoint/hub/hub-layout.ts');
     await resolve(hub);
     const layout = new HubLayout('org/name', cacheDir);
     const fs = await import('node:fs/promises');

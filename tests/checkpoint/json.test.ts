@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { asObject, parseLenientJson } from '../../src/checkpoint/json.ts';
-import { readJsonObject } from '../../src/checkpoint/json-file.ts';
+import { asObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
+import { readJsonObject } from '../../src/checkpoint/json/json-file.ts';
 import { JsonFileError } from '../../src/errors.ts';
 import { runs } from '../runs.ts';
 import { makeFolder } from './folders.ts';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { memorySource } from '../../src/checkpoint/byte-source.ts';
-import { openFile } from '../../src/checkpoint/file-source.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { memorySource } from '../../src/checkpoint/files/byte-source.ts';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import {
   ArgumentError,
   DisposedError,

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
-import { openModelFiles } from '../../src/checkpoint/model-files.ts';
-import type { ProgressEvent } from '../../src/checkpoint/progress.ts';
-import { writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
-import type { UrlOptions } from '../../src/checkpoint/url-files.ts';
+import type { UrlOptions } from '../../src/checkpoint/files/url-files.ts';
+import type { ProgressEvent } from '../../src/checkpoint/net/progress.ts';
+import { openModelFiles } from '../../src/checkpoint/open-model-files.ts';
+import { writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { DisposedError, DownloadError, Mamba2Error, ModelNotFoundError } from '../../src/errors.ts';
 import { StaticServer, type StaticServerOptions } from '../static-server.ts';
 import { type Files, makeFolder } from './folders.ts';

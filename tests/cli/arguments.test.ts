@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { parseArguments } from '../../src/cli/arguments.ts';
-import { choice, flag, number, text, texts } from '../../src/cli/option.ts';
-import { UsageError } from '../../src/cli/usage-error.ts';
+import { parseArguments } from '../../src/cli/options/arguments.ts';
+import { choice, flag, number, text, texts } from '../../src/cli/options/option.ts';
+import { UsageError } from '../../src/cli/options/usage-error.ts';
 
 const OPTIONS = {
   prompt: text('text', '', 'p'),

@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
-import { inFlags } from '../../src/cli/flag-names.ts';
-import { modelOptions } from '../../src/cli/model-options.ts';
-import { modelsBySize } from '../../src/cli/models-by-size.ts';
 import { nodeProblem } from '../../src/cli/node-version.ts';
+import { inFlags } from '../../src/cli/options/flag-names.ts';
+import { modelOptions } from '../../src/cli/options/model-options.ts';
+import { modelsBySize } from '../../src/cli/reports/models-by-size.ts';
 import { MAIN, runCli } from './run-cli.ts';
 
 describe('help and version', () => {

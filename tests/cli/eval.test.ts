@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { beginOfText, bitsPerByte, perplexity, scoreText } from '../../src/cli/text-score.ts';
+import { beginOfText, bitsPerByte, perplexity, scoreText } from '../../src/cli/reports/text-score.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { runCli } from './run-cli.ts';

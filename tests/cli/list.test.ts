@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { removeHubModel, storedHubModels } from '../../src/checkpoint/hub-storage.ts';
+import { removeHubModel, storedHubModels } from '../../src/checkpoint/hub/hub-storage.ts';
 import { ArgumentError, ModelNotFoundError } from '../../src/errors.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { runCli } from './run-cli.ts';

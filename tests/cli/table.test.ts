@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { formatBytes, formatCount, formatTable } from '../../src/cli/table.ts';
+import { formatBytes, formatCount, formatTable } from '../../src/cli/terminal/table.ts';
 
 describe('tables', () => {
   test('names to the left, numbers to the right, no space at line ends', () => {

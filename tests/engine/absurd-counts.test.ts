@@ -1,7 +1,7 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parseLenientJson } from '../../src/checkpoint/json.ts';
+import { parseLenientJson } from '../../src/checkpoint/json/json.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { Mamba2Error, MissingTensorError } from '../../src/errors.ts';
 import { makeFolder } from '../checkpoint/folders.ts';

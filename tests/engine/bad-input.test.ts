@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import type { LoadOptions } from '../../src/engine/load-model.ts';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { endOfTextIds } from '../../src/engine/end-of-text.ts';
 import type { GenerationChunk } from '../../src/engine/generation-chunk.ts';
 import { LLM } from '../../src/engine/llm.ts';

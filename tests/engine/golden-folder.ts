@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { openFile } from '../../src/checkpoint/file-source.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { byteFallbackJson } from '../text/tokenizers.ts';
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { openFile } from '../../src/checkpoint/file-source.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 
 /** Tiny random hybrids whose outputs transformers computed. */
 export const HYBRIDS = ['bamba', 'granitemoehybrid', 'falcon_h1', 'nemotron_h', 'zamba2'];

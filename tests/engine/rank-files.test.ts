@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { assertRange, type ByteSource } from '../../src/checkpoint/byte-source.ts';
-import type { ModelFiles } from '../../src/checkpoint/model-files.ts';
-import { RemoteFiles } from '../../src/checkpoint/remote-files.ts';
+import { assertRange, type ByteSource } from '../../src/checkpoint/files/byte-source.ts';
+import type { ModelFiles } from '../../src/checkpoint/files/model-files.ts';
+import { RemoteFiles } from '../../src/checkpoint/files/remote-files.ts';
 import { RankFileServer } from '../../src/engine/rank-files.ts';
 import { DownloadError } from '../../src/errors.ts';
 import { runs } from '../runs.ts';

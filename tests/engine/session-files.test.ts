@@ -1,9 +1,9 @@
 import { copyFile, cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { memorySource } from '../../src/checkpoint/byte-source.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { memorySource } from '../../src/checkpoint/files/byte-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import type { LoadOptions } from '../../src/engine/load-model.ts';
 import type { Session } from '../../src/engine/session.ts';

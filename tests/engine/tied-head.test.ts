@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openFile } from '../../src/checkpoint/file-source.ts';
-import { parseLenientJson } from '../../src/checkpoint/json.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { parseLenientJson } from '../../src/checkpoint/json/json.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { type LoadOptions, loadModel } from '../../src/engine/load-model.ts';
 import { MissingTensorError, WeightShapeError } from '../../src/errors.ts';

@@ -5,8 +5,8 @@ import { createWebGpuBackend } from '../../src/backends/webgpu/create-backend.ts
 import { describeGpu } from '../../src/backends/webgpu/device/find-gpu.ts';
 import { type GpuDeviceOptions, requestGpuDevice } from '../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../src/backends/webgpu/webgpu-backend.ts';
-import { openFile } from '../../src/checkpoint/file-source.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import type { ScheduledSequence } from '../../src/layers/mamba2-metadata.ts';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';

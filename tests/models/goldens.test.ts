@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { FilePool } from '../../src/checkpoint/file-pool.ts';
-import { SafetensorsFile } from '../../src/checkpoint/safetensors.ts';
+import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
 
 /** What transformers computed for a model, in float32. */

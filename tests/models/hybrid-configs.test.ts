@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { RankPool } from '../distributed/run-ranks.ts';
 import { largestError } from '../layers/seeded.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { readMamba2Config } from '../../src/models/mamba2-config.ts';
 

@@ -1,6 +1,6 @@
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
-import { writeSafetensors } from '../../src/checkpoint/safetensors-writer.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
+import { writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { LayerContext } from '../../src/layers/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameter.ts';

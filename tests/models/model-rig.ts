@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Backend } from '../../src/backends/backend.ts';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
-import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json.ts';
+import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
 import { createBackend } from '../../src/engine/devices.ts';
 import { loadWeights, matchNames } from '../../src/engine/load-weights.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { MissingTensorError } from '../../src/errors.ts';
 import { bits } from '../layers/seeded.ts';

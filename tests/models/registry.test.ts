@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { UnsupportedArchitectureError } from '../../src/errors.ts';
 import { defineModel, supportedArchitectures } from '../../src/models/registry.ts';
 

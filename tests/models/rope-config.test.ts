@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigReader } from '../../src/checkpoint/config-reader.ts';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { inverseFrequencies } from '../../src/layers/rotary-embedding.ts';
 import { readRope } from '../../src/models/rope-config.ts';

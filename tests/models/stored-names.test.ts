@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { MissingTensorError, UnexpectedTensorError } from '../../src/errors.ts';
 import { modelFolder, type NamedTensor, seededCheckpoint } from './model-folders.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { resolveSamplingParams } from '../../src/engine/sampling-params.ts';
-import { AnswerMemory, answerBytes } from '../../src/server/answer-memory.ts';
-import { JsonList, jsonPieces } from '../../src/server/json-pieces.ts';
-import { jsonResponse } from '../../src/server/json-response.ts';
-import { DEFAULT_LIMITS } from '../../src/server/limits.ts';
+import { AnswerMemory, answerBytes } from '../../src/server/answer/answer-memory.ts';
+import { JsonList, jsonPieces } from '../../src/server/answer/json-pieces.ts';
+import { jsonResponse } from '../../src/server/answer/json-response.ts';
+import { DEFAULT_LIMITS } from '../../src/server/request/limits.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
 const MIB = 2 ** 20;

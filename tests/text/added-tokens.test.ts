@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { TokenizerError } from '../../src/errors.ts';
 import { BYTES_OF_CHARACTERS } from '../../src/text/byte-alphabet.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openModelFiles } from '../../src/checkpoint/model-files.ts';
+import { openModelFiles } from '../../src/checkpoint/open-model-files.ts';
 import {
   ChatTemplateError,
   ContextLengthError,

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { IncrementalDetokenizer } from '../../src/text/incremental-detokenizer.ts';
 import { isShownIn, TokenTexts } from '../../src/text/token-texts.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';

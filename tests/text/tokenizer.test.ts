@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { JsonFileError, TokenizerError } from '../../src/errors.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
 import { makeFolder } from '../checkpoint/folders.ts';

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../src/checkpoint/json.ts';
+import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
 
 const BYTES = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);

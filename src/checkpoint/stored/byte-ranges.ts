@@ -1,4 +1,4 @@
-import type { ByteRange } from '../url-client.ts';
+import type { ByteRange } from '../net/url-client.ts';
 
 /** A set of bytes of a file, as few ranges as can say it. */
 export class ByteRanges {

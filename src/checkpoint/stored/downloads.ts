@@ -1,6 +1,6 @@
 import { DownloadError, ModelChangedError } from '../../errors.ts';
-import { type ByteRange, discard, type UrlClient } from '../url-client.ts';
-import { isSameVersion, versionOf } from './file-version.ts';
+import { isSameVersion, versionOf } from '../net/file-version.ts';
+import { type ByteRange, discard, type UrlClient } from '../net/url-client.ts';
 import type { StoredFile } from './stored-file.ts';
 
 /** Bytes per request: its fixed costs do not show, and whoever reads elsewhere waits for no more than that. */

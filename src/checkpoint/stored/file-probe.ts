@@ -1,6 +1,6 @@
 import { DownloadError } from '../../errors.ts';
-import { discard, type UrlClient } from '../url-client.ts';
-import { type FileVersion, versionOf } from './file-version.ts';
+import { type FileVersion, versionOf } from '../net/file-version.ts';
+import { discard, type UrlClient } from '../net/url-client.ts';
 
 /**
  * What a server says about a file, without the content; undefined when there is none. Where its headers alone are not

@@ -1,6 +1,6 @@
 import type { SerializedError } from '../../distributed/serialized-error.ts';
-import type { ProgressEvent } from '../progress.ts';
-import type { FileAnswer, FileQuestion } from '../remote-files.ts';
+import type { FileAnswer, FileQuestion } from '../files/remote-files.ts';
+import type { ProgressEvent } from '../net/progress.ts';
 import type { StoredFilesOptions } from './stored-files.ts';
 
 /** To the worker that stores a model. It is opened once, asked any number of times, and closed. */

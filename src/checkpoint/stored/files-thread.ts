@@ -1,12 +1,21 @@
 import { reviveError } from '../../distributed/serialized-error.ts';
 import { startWebWorker } from '../../distributed/web-worker.ts';
-import { missingScriptHint } from '../../distributed/worker-scripts.ts';
+import { missingScriptHint, type WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { DisposedError, RankFailedError } from '../../errors.ts';
-import type { ByteSource } from '../byte-source.ts';
-import type { ModelFiles, ModelFilesOptions } from '../model-files.ts';
-import { type FileAnswer, type FileQuestion, RemoteFiles } from '../remote-files.ts';
-import { folderUrl } from '../url-files.ts';
+import type { ByteSource } from '../files/byte-source.ts';
+import type { ModelFiles } from '../files/model-files.ts';
+import { type FileAnswer, type FileQuestion, RemoteFiles } from '../files/remote-files.ts';
+import type { UrlOptions } from '../files/url-files.ts';
+import { folderUrl } from '../net/urls.ts';
 import type { FilesMessage, FilesRequest } from './files-protocol.ts';
+
+/** How a model that a browser stores is read. */
+export interface StoredModelOptions extends UrlOptions {
+  /** Where the workers' scripts are. */
+  readonly workers?: WorkerScripts | undefined;
+  /** Read only what is stored. */
+  readonly localFilesOnly?: boolean | undefined;
+}
 
 /** A worker that has a few small things to write down should not need longer. */
 const CLOSE_MILLISECONDS = 5000;
@@ -25,7 +34,7 @@ export function canStoreModels(): boolean {
  * same model. Undefined where the browser turns out to store nothing, as in some private windows. An aborted signal ends
  * it with the signal's reason.
  */
-export async function openStoredFiles(location: string, options: ModelFilesOptions): Promise<ModelFiles | undefined> {
+export async function openStoredFiles(location: string, options: StoredModelOptions): Promise<ModelFiles | undefined> {
   options.signal?.throwIfAborted();
   // May ask the user, who should not keep the model waiting.
   navigator.storage.persist?.().catch(() => {});
@@ -50,7 +59,7 @@ class StoredFilesThread implements ModelFiles {
   readonly location: string;
   readonly #worker: Worker;
   readonly #files: RemoteFiles;
-  readonly #options: ModelFilesOptions;
+  readonly #options: StoredModelOptions;
   readonly #waiting = new Map<number, Waiting>();
   readonly #opened = Promise.withResolvers<boolean>();
   readonly #closed = Promise.withResolvers<void>();
@@ -58,7 +67,7 @@ class StoredFilesThread implements ModelFiles {
   #asked = 0;
   #ended: { readonly reason: unknown } | undefined;
 
-  constructor(location: string, options: ModelFilesOptions) {
+  constructor(location: string, options: StoredModelOptions) {
     this.location = location;
     this.#options = options;
     this.#files = new RemoteFiles(location, (question) => this.#ask(question));

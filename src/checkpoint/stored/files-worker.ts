@@ -1,5 +1,5 @@
 import { serializeError } from '../../distributed/serialized-error.ts';
-import { answerQuestion } from '../remote-files.ts';
+import { answerQuestion } from '../files/remote-files.ts';
 import type { FilesMessage, FilesRequest } from './files-protocol.ts';
 import { modelFolder, modelLock, removeModelFolder, storedModelsFolder } from './model-folder.ts';
 import { OpfsFolder } from './storage-folder.ts';

@@ -1,8 +1,8 @@
 import { DisposedError } from '../../errors.ts';
-import { assertRange, type ByteSource, bytesFor } from '../byte-source.ts';
-import type { OnBytes } from '../file-progress.ts';
+import { assertRange, type ByteSource, bytesFor } from '../files/byte-source.ts';
+import type { OnBytes } from '../net/file-progress.ts';
+import type { FileVersion } from '../net/file-version.ts';
 import { ByteRanges } from './byte-ranges.ts';
-import type { FileVersion } from './file-version.ts';
 import { writeFully } from './quota.ts';
 import { readFully, type StorageFile } from './storage-folder.ts';
 import type { FileRecord } from './stored-record.ts';

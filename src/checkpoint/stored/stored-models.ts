@@ -1,5 +1,4 @@
-import { isUrl } from '../model-files.ts';
-import { folderUrl } from '../url-files.ts';
+import { folderUrl, isUrl } from '../net/urls.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { lockOf, storedModelsFolder } from './model-folder.ts';
 import { readRecord, type StoredRecord } from './stored-record.ts';

@@ -1,5 +1,5 @@
-import type { ByteRange } from '../url-client.ts';
-import type { FileVersion } from './file-version.ts';
+import type { FileVersion } from '../net/file-version.ts';
+import type { ByteRange } from '../net/url-client.ts';
 import { readAll, type StorageFile, type StorageFolder } from './storage-folder.ts';
 
 /** What is known of one file of a stored model. */

@@ -1,13 +1,12 @@
 import type { Context } from 'hono';
 import type { CompletionOutput } from '../../engine/request-output.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
-import { type AnswerHead, type AnswerWriter, answer } from '../answer.ts';
-import { CollectedAnswer } from '../collected-answer.ts';
-import type { ServerEnv } from '../env.ts';
-import type { GenerationOutput } from '../generation.ts';
-import { badRequest } from '../http-error.ts';
-import { JsonList, type Written } from '../json-pieces.ts';
-import type { ServedModel } from '../served-model.ts';
+import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
+import { CollectedAnswer } from '../answer/collected-answer.ts';
+import type { GenerationOutput } from '../answer/generation.ts';
+import { JsonList, type Written } from '../answer/json-pieces.ts';
+import type { ServedModel } from '../answer/served-model.ts';
+import type { ServerEnv } from '../request/env.ts';
 import { templateMessages } from '../wire/chat-message.ts';
 import type { ChatRequest } from '../wire/chat-request.ts';
 import {
@@ -18,6 +17,7 @@ import {
   chatLogprobs,
 } from '../wire/chat-response.ts';
 import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
+import { badRequest } from '../wire/http-error.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 

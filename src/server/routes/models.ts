@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import type { ServedModel } from '../served-model.ts';
+import type { ServedModel } from '../answer/served-model.ts';
 
 /** `GET /v1/models` */
 export function listModels(model: ServedModel) {

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
-import { importMapHash } from '../import-map.ts';
-import type { PageFile } from '../page-files.ts';
+import { importMapHash } from '../pages/import-map.ts';
+import type { PageFile } from '../pages/page-files.ts';
 
 /** `GET /` and what the page there is made of. */
 export function pageFile({ content, contentType, etag }: PageFile) {

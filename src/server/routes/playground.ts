@@ -3,8 +3,8 @@ import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Context } from 'hono';
-import { HttpError } from '../http-error.ts';
-import { importMapHash } from '../import-map.ts';
+import { importMapHash } from '../pages/import-map.ts';
+import { HttpError } from '../wire/http-error.ts';
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',

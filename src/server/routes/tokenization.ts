@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
-import { badRequest } from '../http-error.ts';
-import type { ServedModel } from '../served-model.ts';
+import type { ServedModel } from '../answer/served-model.ts';
 import { templateMessages } from '../wire/chat-message.ts';
+import { badRequest } from '../wire/http-error.ts';
 
 /** `POST /tokenize` */
 export function tokenize(model: ServedModel) {

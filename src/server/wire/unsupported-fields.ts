@@ -1,4 +1,4 @@
-import { badRequest } from '../http-error.ts';
+import { badRequest } from './http-error.ts';
 
 /** What other servers do and this one does not: better refused than ignored, because the answer would differ. */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([

@@ -8,7 +8,7 @@ import { expandShader, type ShaderConstants } from '../../../src/backends/webgpu
 import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
 import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
 import { SHADERS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
-import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json.ts';
+import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { StateCache } from '../../../src/engine/state-cache.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../../src/layers/attention-metadata.ts';

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { GREEDY } from '../../../src/backends/sampling-ops.ts';
 import { type Kernel, Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
 import { CommandQueue } from '../../../src/backends/webgpu/graph/command-queue.ts';
-import type { ProgressEvent } from '../../../src/checkpoint/progress.ts';
+import type { ProgressEvent } from '../../../src/checkpoint/net/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { loadModel } from '../../../src/engine/load-model.ts';
 import { need } from '../../needs/needs.ts';

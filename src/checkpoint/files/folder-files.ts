@@ -1,0 +1,38 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readText } from '../json/json-file.ts';
+import type { ByteSource } from './byte-source.ts';
+import { FilePool } from './file-pool.ts';
+import type { ModelFiles } from './model-files.ts';
+
+/** A model in a local folder. */
+export class FolderFiles implements ModelFiles {
+  readonly location: string;
+  readonly #pool = new FilePool();
+
+  constructor(folder: string) {
+    this.location = folder;
+  }
+
+  nameOf(file: string): string {
+    return join(this.location, file);
+  }
+
+  async readText(file: string): Promise<string | undefined> {
+    return readText(this.nameOf(file));
+  }
+
+  async open(file: string): Promise<ByteSource | undefined> {
+    const path = this.nameOf(file);
+    if ((await stat(path).catch(() => undefined)) === undefined) return undefined;
+    return this.#pool.source(path);
+  }
+
+  async list(): Promise<readonly string[]> {
+    return readdir(this.location);
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+}

@@ -1,0 +1,187 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DownloadError, Mamba2Error, ModelNotFoundError, OfflineError } from '../../errors.ts';
+import { FolderFiles } from '../files/folder-files.ts';
+import type { ModelFiles } from '../files/model-files.ts';
+import { UrlFiles } from '../files/url-files.ts';
+import { readJsonObject } from '../json/json-file.ts';
+import { QUANTIZATION_FILES } from '../quantized.ts';
+import { isShardName, parseWeightMap } from '../safetensors/weight-map.ts';
+import { HubClient, type HubFile } from './hub-client.ts';
+import { describeFailure, downloadBlob } from './hub-download.ts';
+import { HubLayout } from './hub-layout.ts';
+import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-options.ts';
+import { resolveToken } from './hub-token.ts';
+
+export type { HubOptions } from './hub-options.ts';
+
+/** The small files that a model needs besides its weights. */
+const SMALL_FILES: readonly string[] = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
+  'chat_template.json',
+  ...QUANTIZATION_FILES,
+];
+const SINGLE_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/**
+ * Finds a hub model in the local cache, fetches what is missing or has changed, and gives the snapshot folder.
+ *
+ * Without a network a complete snapshot of the last fetch is used. Rejects with ModelNotFoundError (no such
+ * repository or revision, or no safetensors in it), OfflineError (network needed but not there), DownloadError (the
+ * hub refuses, or a file can't be fetched whole), or the signal's reason.
+ */
+export async function resolveHubModel(repoId: string, options: HubOptions = {}): Promise<string> {
+  const found = await askHub(repoId, options);
+  if (typeof found === 'string') return found;
+  const { client, layout, revision, commit, listed } = found;
+  const files = new Map(listed.map((file) => [file.path, file]));
+  const fetchFile = (file: HubFile) => fetchToSnapshot(client, layout, commit, file, options);
+  // Small files first: a program that finds weights in a snapshot may rely on the rest being there.
+  for (const name of SMALL_FILES) {
+    const file = files.get(name);
+    if (file !== undefined) await fetchFile(file);
+  }
+  for (const file of await weightFiles(files, fetchFile, repoId)) await fetchFile(file);
+  await layout.writeRef(revision, commit);
+  return layout.snapshot(commit);
+}
+
+/**
+ * The files of a hub model: those of its snapshot, where that is complete, else the hub's own, of which only what is read
+ * is fetched and nothing is stored. Rejects as {@link resolveHubModel} does.
+ */
+export async function openHubModel(repoId: string, options: HubOptions = {}): Promise<ModelFiles> {
+  const found = await askHub(repoId, options);
+  if (typeof found === 'string') return new FolderFiles(found);
+  const { client, layout, commit, listed } = found;
+  if ((await layout.missing(commit)).length === 0) return new FolderFiles(layout.snapshot(commit));
+  return new UrlFiles(`${client.endpoint}/${repoId}/resolve/${commit}/`, {
+    token: await resolveToken(options.token),
+    signal: options.signal,
+    fetch: options.fetch,
+    retryDelay: options.retryDelay,
+    name: repoId,
+    onProgress: options.onProgress,
+    names: listed.map(({ path }) => path),
+  });
+}
+
+interface HubRevision {
+  readonly client: HubClient;
+  readonly layout: HubLayout;
+  readonly revision: string;
+  readonly commit: string;
+  readonly listed: readonly HubFile[];
+}
+
+/** What the hub has under a revision; where it may not or can't be asked, the snapshot of the last fetch. */
+async function askHub(repoId: string, options: HubOptions): Promise<HubRevision | string> {
+  const revision = options.revision ?? 'main';
+  assertRepoId(repoId);
+  assertRevision(revision);
+  options.signal?.throwIfAborted();
+  const layout = new HubLayout(repoId, options.cacheDir);
+  if (options.localFilesOnly || isOffline()) {
+    const why = options.localFilesOnly ? 'localFilesOnly is set' : 'HF_HUB_OFFLINE is set';
+    return cachedSnapshot(layout, repoId, revision, why);
+  }
+  const client = await HubClient.create(repoId, options);
+  try {
+    const commit = await client.commitOf(revision);
+    return { client, layout, revision, commit, listed: await client.files(commit) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    // The hub's own refusals stand; anything else means that it can't be reached.
+    if (error instanceof Mamba2Error) throw error;
+    const why = `${client.endpoint} can't be reached (${describeFailure(error)})`;
+    return cachedSnapshot(layout, repoId, revision, why, error);
+  }
+}
+
+/** The weight files to fetch. Repositories often hold the same weights twice, as shards and consolidated. */
+async function weightFiles(
+  files: ReadonlyMap<string, HubFile>,
+  fetchFile: (file: HubFile) => Promise<string>,
+  repoId: string,
+): Promise<HubFile[]> {
+  const single = files.get(SINGLE_FILE);
+  if (single !== undefined) return [single];
+  const index = files.get(INDEX_FILE);
+  if (index !== undefined) {
+    const json = (await readJsonObject(await fetchFile(index))) ?? {};
+    const shards = [...new Set(parseWeightMap(json, `${repoId}/${INDEX_FILE}`).values())].sort();
+    return shards.map((shard) => {
+      const file = files.get(shard);
+      if (file !== undefined) return file;
+      throw new DownloadError(`'${repoId}' lacks '${shard}', which ${INDEX_FILE} names.`, 'Try another revision.');
+    });
+  }
+  const others = [...files.values()].filter(({ path }) => isShardName(path));
+  if (others.length === 1) return others;
+  throw new ModelNotFoundError(
+    `'${repoId}' has ${others.length} safetensors files and no ${INDEX_FILE}, expected ${SINGLE_FILE}.`,
+    others.length === 0 ? 'Look for a conversion to safetensors, or convert the model in Python.' : '',
+  );
+}
+
+async function fetchToSnapshot(
+  client: HubClient,
+  layout: HubLayout,
+  commit: string,
+  file: HubFile,
+  { onProgress }: HubOptions,
+): Promise<string> {
+  const event = { name: client.repoId, file: file.path };
+  const total = file.size;
+  const path = join(layout.snapshot(commit), file.path);
+  onProgress?.({ status: 'initiate', ...event });
+  // A snapshot never changes: its name is the commit.
+  if ((await sizeOf(path)) !== total) {
+    const blob = layout.blob(file.etag);
+    if ((await sizeOf(blob)) !== total) {
+      await layout.prepare();
+      onProgress?.({ status: 'download', ...event });
+      let reported = Number.NEGATIVE_INFINITY;
+      const onBytes = (loaded: number) => {
+        // A callback per network chunk would be some hundred thousand for a large model.
+        if (loaded < total && loaded >= reported && loaded - reported < total / 1000) return;
+        reported = loaded;
+        onProgress?.({ status: 'progress', ...event, loaded, total, progress: (100 * loaded) / total });
+      };
+      const url = `${client.endpoint}/${client.repoId}/resolve/${commit}/${encodeURIComponent(file.path)}`;
+      await downloadBlob(client, url, file, blob, onBytes);
+    }
+    await layout.link(commit, file.path, file.etag);
+  }
+  onProgress?.({ status: 'done', ...event, loaded: total, total, progress: 100 });
+  return path;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.size;
+}
+
+async function cachedSnapshot(
+  layout: HubLayout,
+  repoId: string,
+  revision: string,
+  why: string,
+  cause?: unknown,
+): Promise<string> {
+  const commit = await layout.readRef(revision);
+  const missing = commit === undefined ? ['config.json'] : await layout.missing(commit);
+  if (commit !== undefined && missing.length === 0) return layout.snapshot(commit);
+  const what = missing.length > 1 ? `'${missing[0]}' and ${missing.length - 1} more files` : `'${missing[0]}'`;
+  throw new OfflineError(
+    `${why}, and the cache ${layout.folder} lacks ${what} of '${repoId}' (${revision}).`,
+    `Run once with network access, or copy the result of 'hf download ${repoId}' into the cache.`,
+    { cause },
+  );
+}

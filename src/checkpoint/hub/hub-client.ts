@@ -1,0 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
+import { DownloadError, Mamba2Error, ModelNotFoundError } from '../../errors.ts';
+import { type HubOptions, resolveEndpoint } from './hub-options.ts';
+import { resolveToken } from './hub-token.ts';
+
+/** A file of a repository, as the hub lists it. */
+export interface HubFile {
+  /** Relative to the repository, with '/'. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Name of the blob in the cache: SHA-256 of the content for LFS files, else the id of the git blob (SHA-1). */
+  readonly etag: string;
+}
+
+/** Tries without any progress after which a request is given up. */
+const MAX_TRIES = 4;
+
+/** The requests of one resolve: adds the token, honours the signal, retries, and turns failures into our errors. */
+export class HubClient {
+  readonly endpoint: string;
+  readonly repoId: string;
+  readonly signal: AbortSignal | undefined;
+  readonly #fetch: typeof fetch;
+  readonly #token: string | undefined;
+  readonly #retryDelay: number;
+
+  private constructor(repoId: string, options: HubOptions, token: string | undefined) {
+    this.repoId = repoId;
+    this.endpoint = resolveEndpoint(options.endpoint);
+    this.signal = options.signal;
+    this.#fetch = options.fetch ?? fetch;
+    this.#token = token;
+    this.#retryDelay = options.retryDelay ?? 500;
+  }
+
+  /** Throws ArgumentError on a bad endpoint. */
+  static async create(repoId: string, options: HubOptions): Promise<HubClient> {
+    return new HubClient(repoId, options, await resolveToken(options.token));
+  }
+
+  /** The commit id that a branch, tag or commit stands for. */
+  async commitOf(revision: string): Promise<string> {
+    const { sha } = await this.#api(`revision '${revision}'`, (fetch) =>
+      modelInfo({ name: this.repoId, revision, hubUrl: this.endpoint, additionalFields: ['sha'], fetch }),
+    );
+    if (/^[0-9a-f]{40,64}$/.test(sha)) return sha;
+    throw new DownloadError(`The hub gave '${sha}' as the commit of '${this.repoId}'.`, 'Check HF_ENDPOINT.');
+  }
+
+  /** The files at the top of the repository; sub-folders hold nothing that a model needs. */
+  async files(commit: string): Promise<HubFile[]> {
+    const repo = { type: 'model', name: this.repoId } as const;
+    return this.#api('its files', async (fetch) => {
+      const files: HubFile[] = [];
+      for await (const entry of listFiles({ repo, revision: commit, hubUrl: this.endpoint, fetch })) {
+        const etag = entry.lfs?.oid ?? entry.oid ?? '';
+        if (entry.type === 'file') files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, etag });
+      }
+      return files;
+    });
+  }
+
+  /**
+   * Runs `attempt` until it succeeds. Dropped connections and answers that say "later" are tried again, with growing
+   * waits; tries that made progress, which `attempt` reports, don't count.
+   */
+  async retry<T>(what: string, attempt: (onProgress: () => void) => Promise<T>): Promise<T> {
+    let failures = 0;
+    const onProgress = () => {
+      failures = 0;
+    };
+    for (;;) {
+      this.signal?.throwIfAborted();
+      try {
+        return await attempt(onProgress);
+      } catch (error) {
+        this.signal?.throwIfAborted();
+        if (error instanceof Mamba2Error) throw error;
+        const status = error instanceof HubApiError ? error.statusCode : undefined;
+        if (status !== undefined && !isTemporary(status)) throw this.#refused(status, what, error);
+        if (++failures >= MAX_TRIES) throw error;
+        await sleep(this.#retryDelay * 2 ** (failures - 1), undefined, { signal: this.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** GET of a file. Throws HubApiError unless the status is 200, 206 or 416. */
+  async download(url: string, offset: number): Promise<Response> {
+    const headers: Record<string, string> = { 'accept-encoding': 'identity' };
+    if (offset > 0) headers.range = `bytes=${offset}-`;
+    const response = await this.#request(url, { headers });
+    if (response.ok || response.status === 416) return response;
+    await response.body?.cancel();
+    throw new HubApiError(url, response.status, undefined, `HTTP status ${response.status}`);
+  }
+
+  #api<T>(what: string, call: (request: typeof fetch) => Promise<T>): Promise<T> {
+    return this.retry(what, () => call((input, init) => this.#request(input, init)));
+  }
+
+  async #request(input: Parameters<typeof fetch>[0], init: RequestInit = {}): Promise<Response> {
+    const headers = new Headers(init.headers);
+    const url = new URL(input instanceof Request ? input.url : input);
+    // A listing may link to its next page on another host, which must not get the token.
+    if (this.#token !== undefined && url.origin === new URL(this.endpoint).origin) {
+      headers.set('authorization', `Bearer ${this.#token}`);
+    }
+    return this.#fetch(input, { ...init, headers, signal: this.signal ?? null });
+  }
+
+  #refused(status: number, what: string, cause: unknown): Mamba2Error {
+    const answer = `The hub answered ${status} for ${what} of '${this.repoId}'`;
+    const page = `${this.endpoint}/${this.repoId}`;
+    if (status === 404) {
+      return new ModelNotFoundError(`${answer}: it does not exist.`, `Check the name at ${page}.`, { cause });
+    }
+    if (status === 401) {
+      return new DownloadError(
+        `${answer}: the repository is private, gated, or does not exist.`,
+        'Check the name; if it is right, set HF_TOKEN to a token that may read it (https://huggingface.co/settings/tokens).',
+        { cause },
+      );
+    }
+    if (status === 403) {
+      return new DownloadError(
+        `${answer}: this token may not read it.`,
+        `If the model is gated, accept its licence at ${page}; then set HF_TOKEN to a token of that account.`,
+        { cause },
+      );
+    }
+    return new DownloadError(`${answer}.`, 'Check HF_ENDPOINT.', { cause });
+  }
+}
+
+/** Whether the same request may succeed later. */
+function isTemporary(status: number): boolean {
+  return status >= 500 || status === 408 || status === 429;
+}

@@ -1,0 +1,103 @@
+import { randomUUID } from 'node:crypto';
+import { copyFile, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { getHFHubCachePath, getRepoFolderName } from '@huggingface/hub';
+import { DownloadError } from '../../errors.ts';
+import { readJsonObject } from '../json/json-file.ts';
+import { parseWeightMap } from '../safetensors/weight-map.ts';
+
+/**
+ * One repository in the Hugging Face cache, which the Python library shares:
+ * `models--ORG--NAME/{blobs/<etag>, snapshots/<commit>/<file> → ../../blobs/<etag>, refs/<revision>}`.
+ * https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+ */
+export class HubLayout {
+  readonly folder: string;
+
+  constructor(repoId: string, cacheDir = getHFHubCachePath()) {
+    this.folder = join(cacheDir, getRepoFolderName({ type: 'model', name: repoId }));
+  }
+
+  /** The folder with the files of one commit. */
+  snapshot(commit: string): string {
+    return join(this.folder, 'snapshots', commit);
+  }
+
+  /** Throws DownloadError when the etag, which a server chose, is no plain file name. */
+  blob(etag: string): string {
+    if (!/^[A-Za-z0-9_-]{1,128}$/.test(etag)) {
+      throw new DownloadError(`The hub gave the unusable etag '${etag}'.`, 'Check HF_ENDPOINT.');
+    }
+    return join(this.folder, 'blobs', etag);
+  }
+
+  /** Makes the folder for blobs. Throws DownloadError when the cache can't be written. */
+  async prepare(): Promise<void> {
+    try {
+      await mkdir(join(this.folder, 'blobs'), { recursive: true });
+    } catch (cause) {
+      throw new DownloadError(
+        `The cache can't be written: ${(cause as Error).message}.`,
+        'Set HF_HOME, or the cacheDir option, to a folder that can.',
+        { cause },
+      );
+    }
+  }
+
+  /** The commit that a revision stood for when it was fetched last; a commit id stands for itself. */
+  async readRef(revision: string): Promise<string | undefined> {
+    const ref = await readFile(join(this.folder, 'refs', revision), 'utf8').catch(() => undefined);
+    const commit = ref?.trim() ?? revision;
+    return /^[0-9a-f]{40,64}$/.test(commit) ? commit : undefined;
+  }
+
+  /** Remembers what a revision stands for, for use without a network. */
+  async writeRef(revision: string, commit: string): Promise<void> {
+    // A cache that holds everything may be read-only.
+    if ((await this.readRef(revision)) === commit) return;
+    const path = join(this.folder, 'refs', revision);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, commit);
+  }
+
+  /** Makes `snapshots/<commit>/<file>` show the blob: by a link, or a copy where links are not allowed. */
+  async link(commit: string, file: string, etag: string): Promise<void> {
+    const path = join(this.snapshot(commit), file);
+    const blob = this.blob(etag);
+    await mkdir(dirname(path), { recursive: true });
+    // Made under another name first: another process must never find the file absent or half copied.
+    const temporary = `${path}.${randomUUID()}.tmp`;
+    try {
+      await symlink(relative(dirname(path), blob), temporary);
+    } catch {
+      // Windows without developer mode.
+      await copyFile(blob, temporary);
+    }
+    await rename(temporary, path);
+  }
+
+  /** What a snapshot lacks to be loaded; empty when it is complete. */
+  async missing(commit: string): Promise<string[]> {
+    const folder = this.snapshot(commit);
+    const present: string[] = [];
+    for (const file of await readdir(folder).catch(() => [])) {
+      // A link whose blob is gone counts as missing.
+      if (await isFile(join(folder, file))) present.push(file);
+    }
+    const lacking = present.includes('config.json') ? [] : ['config.json'];
+    if (present.includes('model.safetensors')) return lacking;
+    const indexPath = join(folder, 'model.safetensors.index.json');
+    const index = await readJsonObject(indexPath);
+    if (index !== undefined) {
+      const shards = new Set(parseWeightMap(index, indexPath).values());
+      return [...lacking, ...[...shards].filter((shard) => !present.includes(shard))];
+    }
+    return present.some((file) => file.endsWith('.safetensors')) ? lacking : [...lacking, 'model.safetensors'];
+  }
+}
+
+/** Whether this is a file, or a link to one. */
+async function isFile(path: string): Promise<boolean> {
+  const stats = await stat(path).catch(() => undefined);
+  return stats?.isFile() ?? false;
+}

@@ -1,0 +1,132 @@
+import { lstat, readdir, readlink, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { getHFHubCachePath } from '@huggingface/hub';
+import { ModelNotFoundError } from '../../errors.ts';
+import { HubLayout } from './hub-layout.ts';
+import { assertRepoId, assertRevision } from './hub-options.ts';
+
+/** A hub model in the cache, whichever program has put it there. */
+export interface StoredHubModel {
+  /** `org/name` */
+  readonly id: string;
+  readonly folder: string;
+  /** Bytes of all files on disk, those of interrupted downloads included. */
+  readonly bytes: number;
+  /** Bytes of interrupted downloads. */
+  readonly incompleteBytes: number;
+  /** When the last file was written. */
+  readonly modified: Date;
+  readonly revisions: readonly StoredRevision[];
+}
+
+/** A commit of which files are there. */
+export interface StoredRevision {
+  readonly commit: string;
+  /** Branches and tags that stood for it when it was fetched. */
+  readonly refs: readonly string[];
+  /** Files that it lacks to be loaded. */
+  readonly missing: readonly string[];
+}
+
+/** Where hub models are kept: HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME decide, as in Python. */
+export function hubCacheFolder(): string {
+  return getHFHubCachePath();
+}
+
+/** The models of the cache by name; none where there is no cache. */
+export async function storedHubModels(cacheDir = hubCacheFolder()): Promise<StoredHubModel[]> {
+  const entries = await readdir(cacheDir, { withFileTypes: true }).catch(() => []);
+  const ids = entries.flatMap((entry) => {
+    const [, org, name] = entry.isDirectory() ? (/^models--([^-].*?)--(.+)$/.exec(entry.name) ?? []) : [];
+    return org === undefined ? [] : [`${org}/${name}`];
+  });
+  return Promise.all(ids.sort().map((id) => describe(id, new HubLayout(id, cacheDir))));
+}
+
+/**
+ * Removes a model from the cache, or one revision of it: its snapshot, and the blobs that no other snapshot shows.
+ * Nothing outside the model's own folder is touched, and no link is followed. → the bytes that are free now. Rejects with
+ * ModelNotFoundError where the cache has no such model or revision, with ArgumentError where the revision is no name.
+ */
+export async function removeHubModel(id: string, revision?: string, cacheDir = hubCacheFolder()): Promise<number> {
+  assertRepoId(id);
+  const layout = new HubLayout(id, cacheDir);
+  const isThere = (await lstat(layout.folder).catch(() => undefined))?.isDirectory() ?? false;
+  if (!isThere) {
+    throw new ModelNotFoundError(`'${id}' is not in the cache ${cacheDir}.`, "'mamba2 list' shows what is there.");
+  }
+  const before = await describe(id, layout);
+  if (revision !== undefined) {
+    assertRevision(revision);
+    const commit = await layout.readRef(revision);
+    const found = before.revisions.find((each) => each.commit === commit);
+    if (commit === undefined || found === undefined) {
+      const known = before.revisions.flatMap((each) => [...each.refs, each.commit]);
+      throw new ModelNotFoundError(
+        `The cache has no revision '${revision}' of '${id}'.`,
+        `It has ${known.join(', ') || 'none'}.`,
+      );
+    }
+    if (before.revisions.length > 1) {
+      await removeRevision(layout, commit, found.refs);
+      return before.bytes - (await describe(id, layout)).bytes;
+    }
+  }
+  await rm(layout.folder, { recursive: true, force: true });
+  // Python's.
+  await rm(join(cacheDir, '.locks', basename(layout.folder)), { recursive: true, force: true });
+  return before.bytes;
+}
+
+async function removeRevision(layout: HubLayout, commit: string, refs: readonly string[]): Promise<void> {
+  // What names it goes first: whatever breaks this off leaves files, and no name without files.
+  for (const ref of refs) await rm(join(layout.folder, 'refs', ref), { force: true });
+  await rm(layout.snapshot(commit), { recursive: true, force: true });
+  const shown = new Set<string>();
+  for (const path of await filesBelow(join(layout.folder, 'snapshots'))) {
+    const target = await readlink(path).catch(() => undefined);
+    if (target !== undefined) shown.add(basename(target));
+  }
+  for (const path of await filesBelow(join(layout.folder, 'blobs'))) {
+    if (!shown.has(basename(path)) && !path.endsWith('.incomplete')) await rm(path, { force: true });
+  }
+}
+
+async function describe(id: string, layout: HubLayout): Promise<StoredHubModel> {
+  const { folder } = layout;
+  const refsFolder = join(folder, 'refs');
+  const refs = await Promise.all(
+    (await filesBelow(refsFolder)).map(async (path) => {
+      const ref = path.slice(refsFolder.length + 1).replaceAll('\\', '/');
+      return { ref, commit: await layout.readRef(ref) };
+    }),
+  );
+  const commits = (await readdir(join(folder, 'snapshots'), { withFileTypes: true }).catch(() => [])).filter((entry) =>
+    entry.isDirectory(),
+  );
+  const revisions = await Promise.all(
+    commits.map(async ({ name: commit }) => ({
+      commit,
+      refs: refs.filter((each) => each.commit === commit).map(({ ref }) => ref),
+      // An index that can't be read is for loading to complain about.
+      missing: await layout.missing(commit).catch(() => ['model.safetensors.index.json']),
+    })),
+  );
+  let [bytes, incompleteBytes, modified] = [0, 0, 0];
+  // Snapshots hold links to blobs; copies where links are not allowed.
+  for (const path of [...(await filesBelow(join(folder, 'blobs'))), ...(await filesBelow(join(folder, 'snapshots')))]) {
+    const found = await lstat(path).catch(() => undefined);
+    if (found === undefined || found.isSymbolicLink()) continue;
+    bytes += found.size;
+    if (path.endsWith('.incomplete')) incompleteBytes += found.size;
+    modified = Math.max(modified, found.mtimeMs);
+  }
+  if (modified === 0) modified = (await stat(folder)).mtimeMs;
+  return { id, folder, bytes, incompleteBytes, modified: new Date(modified), revisions };
+}
+
+/** Paths of all files and links below a folder; none where there is no folder. Links to folders are not followed. */
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+}

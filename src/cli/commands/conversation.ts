@@ -1,0 +1,41 @@
+import type { LLM } from '../../engine/llm.ts';
+import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import type { ChatMessage } from '../../text/chat-template.ts';
+
+/** The messages so far, and the model that continues them. */
+export class Conversation {
+  readonly #llm: LLM;
+  readonly #opening: readonly ChatMessage[];
+  readonly #sampling: GenerateOptions;
+  #messages: readonly ChatMessage[];
+
+  /** @param opening messages that a reset keeps. */
+  constructor(llm: LLM, opening: readonly ChatMessage[], sampling: GenerateOptions) {
+    this.#llm = llm;
+    this.#opening = opening;
+    this.#sampling = sampling;
+    this.#messages = opening;
+  }
+
+  /**
+   * Hands the model's answer over piece by piece. An answer that ends early, by the signal or an error, is remembered
+   * as far as it came; with no answer at all the message is forgotten too, so that roles keep alternating.
+   */
+  async answer(content: string, signal: AbortSignal, write: (text: string) => Promise<void>): Promise<void> {
+    const asked = [...this.#messages, { role: 'user', content }];
+    let answer = '';
+    try {
+      for await (const { text } of this.#llm.chat(asked, { ...this.#sampling, signal })) {
+        answer += text;
+        await write(text);
+      }
+    } finally {
+      if (answer !== '') this.#messages = [...asked, { role: 'assistant', content: answer }];
+    }
+  }
+
+  /** Forgets everything but the opening. */
+  reset(): void {
+    this.#messages = this.#opening;
+  }
+}

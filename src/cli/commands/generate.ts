@@ -1,0 +1,154 @@
+import { type GenerationChunk, generationChunks } from '../../engine/generation-chunk.ts';
+import type { LLM } from '../../engine/llm.ts';
+import type { Prompt } from '../../engine/prompt.ts';
+import type { FinishReason, PromptTokenLogprob } from '../../engine/request-output.ts';
+import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import { defineCommand } from '../options/command.ts';
+import { contextOptions, loadModel, modelOptions } from '../options/model-options.ts';
+import { flag, flagName, text } from '../options/option.ts';
+import { readPrompt } from '../options/prompt.ts';
+import { answerOptions, readSampling, samplingOptions } from '../options/sampling-options.ts';
+import { UsageError } from '../options/usage-error.ts';
+import { INTERRUPTED, Interrupt, InterruptedError } from '../terminal/interrupt.ts';
+import { note } from '../terminal/notes.ts';
+import { print } from '../terminal/standard-output.ts';
+import { AnswerPrinter } from './answer-printer.ts';
+import { GenerationTimer, type Timings } from './generation-timer.ts';
+
+/** One answer, as --json prints it. */
+interface AnswerResult {
+  readonly tokenIds: number[];
+  text: string;
+  /** `abort`: ended by Ctrl-C. */
+  finishReason: FinishReason | 'abort';
+  /** One entry per token, where --logprobs asked for it. */
+  readonly logprobs?: Pick<GenerationChunk, 'tokenId' | 'text' | 'logprob' | 'topLogprobs'>[];
+  /** Where --half-life-interval asked for it: at which tokens, and per layer and head. null: nothing is lost. */
+  readonly halfLives?: { readonly token: number; readonly halfLives: number[][] }[];
+}
+
+/** What --json prints, with `timings`: the first answer's parts, and of several all. */
+interface Result extends AnswerResult {
+  readonly promptTokenIds: readonly number[];
+  /** One entry per prompt token, null for the first. */
+  readonly promptLogprobs?: readonly (PromptTokenLogprob | null)[];
+  readonly choices?: readonly AnswerResult[];
+}
+
+/** `mamba2 generate` */
+export const generate = defineCommand({
+  name: 'generate',
+  summary: 'Continue a prompt',
+  positionals: ['prompt?'],
+  details: [
+    'The text goes to standard output as it comes into being; notes and progress go to standard error.',
+    'Without a prompt, standard input is the prompt, line ends included. Values that begin with a dash need',
+    'an equals sign: --prompt=-x. For a model without a tokenizer, token ids are printed instead of text.',
+  ].join(' '),
+  options: {
+    prompt: text('text', 'What to continue; the same as [prompt]', 'p'),
+    tokenIds: text('ids', 'The prompt as token ids: 1,2,3'),
+    ...samplingOptions,
+    ...answerOptions,
+    echo: flag('Print the prompt as well'),
+    json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
+    ...modelOptions,
+    ...contextOptions,
+  },
+  examples: [
+    "generate 'export interface User {' --max-tokens 60",
+    "generate --prompt 'export declare class ' --temperature 0 --stop '}' --json",
+    'generate --model org/name --dtype int8 < prompt.txt',
+  ],
+  run: async (values, [positional]) => {
+    const sampling = readSampling(values);
+    for (const name of ['logprobs', 'promptLogprobs', 'halfLifeInterval'] as const) {
+      if (values[name] === undefined || values.json) continue;
+      throw new UsageError(`${flagName(name)} has nowhere to go without --json.`, 'Add --json.');
+    }
+    const prompt = await readPrompt({ positional, prompt: values.prompt, tokenIds: values.tokenIds });
+    const interrupt = new Interrupt();
+    try {
+      const timer = new GenerationTimer();
+      const { n = 1 } = sampling;
+      await using llm = await loadModel(values, interrupt.signal, undefined, { maxNumSeqs: n });
+      timer.loaded();
+      const promptTokenIds = llm.tokenize(prompt);
+      const { json } = values;
+      if (values.echo && !json) await print(echoed(llm, prompt));
+      const printer = json ? undefined : new AnswerPrinter(n, print);
+      const result = await stream(llm, promptTokenIds, { ...sampling, signal: interrupt.signal }, timer, printer);
+      await printer?.end();
+      const timings = timer.timings(promptTokenIds.length);
+      await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
+      if (!json) note(describe(timings), values.quiet);
+      return result.finishReason === 'abort' ? INTERRUPTED : 0;
+    } finally {
+      interrupt.close();
+    }
+  },
+});
+
+async function stream(
+  llm: LLM,
+  promptTokenIds: readonly number[],
+  options: GenerateOptions,
+  timer: GenerationTimer,
+  printer: AnswerPrinter | undefined,
+): Promise<Result> {
+  const { n = 1, logprobs, halfLifeInterval, priority, signal } = options;
+  const answers = Array.from(
+    { length: n },
+    (): AnswerResult => ({
+      tokenIds: [],
+      text: '',
+      finishReason: 'abort',
+      ...(logprobs !== undefined && { logprobs: [] }),
+      ...(halfLifeInterval !== undefined && { halfLives: [] }),
+    }),
+  );
+  const request = { promptTokenIds, params: llm.resolveSamplingParams(options), priority };
+  let promptLogprobs: Result['promptLogprobs'];
+  try {
+    for await (const output of llm.engine.addRequest(request, signal)) {
+      promptLogprobs ??= output.promptLogprobs && [...output.promptLogprobs];
+      for (const chunk of generationChunks(output.outputs)) {
+        timer.token();
+        add(answers[chunk.index], chunk);
+        const written = llm.tokenizer ? chunk.text : `${chunk.tokenId} `;
+        await printer?.write(chunk.index, written, chunk.finishReason !== null);
+      }
+    }
+  } catch (error) {
+    // What there is by then is a result as well.
+    if (!(error instanceof InterruptedError)) throw error;
+  }
+  return {
+    promptTokenIds,
+    ...(promptLogprobs && { promptLogprobs }),
+    ...answers[0],
+    ...(n > 1 && { choices: answers }),
+  };
+}
+
+function add(answer: AnswerResult, { tokenId, text, logprob, topLogprobs, halfLives, finishReason }: GenerationChunk) {
+  answer.logprobs?.push({ tokenId, text, logprob, ...(topLogprobs && { topLogprobs }) });
+  if (halfLives) {
+    const layers = halfLives.map((heads) => Array.from(heads));
+    answer.halfLives?.push({ token: answer.tokenIds.length, halfLives: layers });
+  }
+  answer.tokenIds.push(tokenId);
+  answer.text += text;
+  answer.finishReason = finishReason ?? answer.finishReason;
+}
+
+function echoed(llm: LLM, prompt: Prompt): string {
+  if (typeof prompt === 'string') return prompt;
+  return llm.tokenizer ? llm.tokenizer.decode(prompt) : `${prompt.join(' ')} `;
+}
+
+function describe({ promptTokens, promptSeconds, completionTokens, tokensPerSecond, loadSeconds }: Timings): string {
+  const speed = tokensPerSecond === null ? '' : `, ${tokensPerSecond.toFixed(1)} tokens/s`;
+  const prefill = `prompt of ${promptTokens} in ${promptSeconds.toFixed(2)} s`;
+  return `${completionTokens} tokens${speed}; ${prefill}; loaded in ${loadSeconds.toFixed(2)} s`;
+}

@@ -1,0 +1,178 @@
+import { openModelSource } from '../../checkpoint/model-source.ts';
+import { WEIGHT_DTYPES } from '../../tensor/dtype.ts';
+import { count } from '../bench-options.ts';
+import { defineCommand } from '../options/command.ts';
+import { flag, text } from '../options/option.ts';
+import { type ModelLoad, modelMemory } from '../reports/model-memory.ts';
+import { inspectModel, type ModelReport } from '../reports/model-report.ts';
+import { PARAMETER_KINDS, type ParameterKind } from '../reports/parameter-kinds.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { warn } from '../terminal/notes.ts';
+import { ProgressDisplay } from '../terminal/progress-display.ts';
+import { print } from '../terminal/standard-output.ts';
+import { styled } from '../terminal/styled.ts';
+import { formatBytes, formatCount, formatTable } from '../terminal/table.ts';
+
+/** `mamba2 inspect` */
+export const inspect = defineCommand({
+  name: 'inspect',
+  summary: 'Show what a model is and what it needs, without loading its weights',
+  positionals: ['model'],
+  details: [
+    'The model is a folder, a bundled name or a hub id; of a hub model that is not in the cache only configs and the headers of its weights are fetched, and nothing is stored.',
+    'Where its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',
+  ].join(' '),
+  options: {
+    context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
+    batch: count(1, 1, 'Sequences at once'),
+    json: flag('Print one JSON object'),
+    revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
+    quiet: flag('No progress', 'q'),
+  },
+  examples: ['inspect tiny-dts', 'inspect org/name --json'],
+  run: async ({ json, revision, quiet, context, batch }, [source]) => {
+    const progress = new ProgressDisplay(quiet);
+    const interrupt = new Interrupt();
+    const { onProgress } = progress;
+    const report = await openModelSource(source, { revision, signal: interrupt.signal, onProgress })
+      .then(inspectModel)
+      .finally(() => {
+        progress.stop();
+        interrupt.close();
+      });
+    const load = { context, batch };
+    const whole = { ...report, memory: modelMemory(report, load) };
+    await print(json ? `${JSON.stringify(whole, writeInfinity)}\n` : `${describe(report, load)}\n`);
+    for (const message of [...report.problems, ...report.warnings]) warn(message);
+    return report.problems.length > 0 ? 1 : 0;
+  },
+});
+
+/** JSON has no infinity, which time step limits are. */
+function writeInfinity(_key: string, value: unknown): unknown {
+  return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
+}
+
+const KIND_NAMES: Readonly<Record<ParameterKind, string>> = {
+  embeddings: 'embeddings',
+  inProj: 'in_proj',
+  conv: 'conv',
+  outProj: 'out_proj',
+  attention: 'attention',
+  feedForward: 'feed-forward',
+  experts: 'experts',
+  norms: 'norms',
+  other: 'other (A, D, dt)',
+};
+
+const TEMPLATE_KINDS = {
+  none: 'no',
+  chat: 'yes',
+  completion: 'completion: it goes on with what a message begins',
+} as const;
+
+function describe(report: ModelReport, load: ModelLoad): string {
+  const { config, parameters, stateBytes, weightBytes } = report;
+  const { architecture, ...sizes } = config;
+  const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
+  const kinds = present.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
+  return [
+    title(`${architecture} in ${report.folder}`),
+    formatTable(settings(sizes)),
+    '',
+    title('Layers'),
+    describeLayers(report.layerMap),
+    '',
+    title('Parameters'),
+    formatTable([...kinds, ['total', formatCount(parameters.total)]]),
+    '',
+    title('Weights in memory'),
+    formatTable(
+      WEIGHT_DTYPES.map((dtype) => [dtype, formatBytes(weightBytes[dtype]), `${formatCount(weightBytes[dtype])} B`]),
+    ),
+    '',
+    title('State per sequence, float32'),
+    formatTable([
+      ['conv', `${formatCount(stateBytes.conv)} B`],
+      ['ssm', `${formatCount(stateBytes.ssm)} B`],
+      ['total', `${formatCount(stateBytes.total)} B`],
+    ]),
+    '',
+    title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
+    describeMemory(report, load),
+    '',
+    title('Files'),
+    describeFiles(report),
+  ].join('\n');
+}
+
+function describeFiles({ files, tokenizer, chatTemplateKind }: ModelReport): string {
+  const dtypes = Object.entries(files.dtypes).map(([dtype, values]) => `${formatCount(values)} values in ${dtype}`);
+  const count = files.names.length === 1 ? files.names[0] : `${files.names.length} shards`;
+  const { vocabSize = 0, bosTokenId = null, eosTokenId = null } = tokenizer ?? {};
+  const tokens = `${formatCount(vocabSize)} tokens, bos ${bosTokenId ?? 'none'}, eos ${eosTokenId ?? 'none'}`;
+  return [
+    `weights        ${count}, ${formatBytes(files.bytes)} (${formatCount(files.bytes)} B): ${dtypes.join(', ')}`,
+    `tokenizer      ${tokenizer ? tokens : 'none'}`,
+    `chat template  ${TEMPLATE_KINDS[chatTemplateKind ?? 'none']}`,
+  ].join('\n');
+}
+
+/** Layers of each make, and which they are. */
+function describeLayers(layerMap: ModelReport['layerMap']): string {
+  const makes = new Map<string, number[]>();
+  for (const [i, parts] of layerMap.entries()) {
+    const make = parts.join(' + ');
+    makes.set(make, [...(makes.get(make) ?? []), i]);
+  }
+  return formatTable([...makes].map(([make, layers]) => [make, `${layers.length}:`, runs(layers)]));
+}
+
+/** [0, 1, 2, 5] → '0-2, 5' */
+function runs(numbers: readonly number[]): string {
+  const found: [first: number, last: number][] = [];
+  for (const number of numbers) {
+    const run = found.at(-1);
+    if (run?.[1] === number - 1) run[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(', ');
+}
+
+function describeMemory(report: ModelReport, load: ModelLoad): string {
+  const { kvBytesPerToken } = report;
+  const { states, keysAndValues, total } = modelMemory(report, load);
+  const growth =
+    kvBytesPerToken > 0
+      ? `Each further token of a sequence takes ${formatCount(kvBytesPerToken)} B of keys and values; the state does not grow.`
+      : 'The state does not grow with the context, so memory sets no limit to its length.';
+  return [
+    formatTable([
+      ['states', formatBytes(states)],
+      ['keys and values', formatBytes(keysAndValues)],
+      ...WEIGHT_DTYPES.map((dtype) => [`with ${dtype} weights`, formatBytes(total[dtype])]),
+    ]),
+    growth,
+  ].join('\n');
+}
+
+/** Names and values of a config; those of its parts behind the part's name. */
+function settings(config: object, prefix = ''): string[][] {
+  return Object.entries(config).flatMap(([name, value]) => {
+    // The map of layers says it better.
+    if (value === undefined || name === 'layerTypes') return [];
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return [[`${prefix}${words(name)}`, Array.isArray(value) ? value.join(', ') || 'none' : String(value)]];
+    }
+    return settings(value, `${prefix}${words(name)}: `);
+  });
+}
+
+function title(heading: string): string {
+  return styled('bold', heading, process.stdout);
+}
+
+/** numHiddenLayers → num hidden layers */
+function words(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}

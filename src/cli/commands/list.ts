@@ -1,0 +1,52 @@
+import { hubCacheFolder, type StoredHubModel, storedHubModels } from '../../checkpoint/hub/hub-storage.ts';
+import { bundledModels } from '../../checkpoint/model-source.ts';
+import { defineCommand } from '../options/command.ts';
+import { flag } from '../options/option.ts';
+import { print } from '../terminal/standard-output.ts';
+import { formatBytes, formatTable } from '../terminal/table.ts';
+
+/** `mamba2 list` */
+export const list = defineCommand({
+  name: 'list',
+  summary: 'List the models that are here: in the Hugging Face cache, and bundled',
+  positionals: [],
+  details: [
+    'The cache is that of Python as well (HF_HUB_CACHE, HF_HOME), so models of other kinds may be there. Dates are those',
+    "of the last file that was written. 'mamba2 rm' removes a model.",
+  ].join(' '),
+  options: { json: flag('Print one JSON object') },
+  examples: ['list', 'list --json'],
+  run: async ({ json }) => {
+    const folder = hubCacheFolder();
+    const models = await storedHubModels(folder);
+    const bundled = bundledModels();
+    await print(json ? `${JSON.stringify({ folder, models, bundled })}\n` : `${describe(folder, models, bundled)}\n`);
+    return 0;
+  },
+});
+
+function describe(folder: string, models: readonly StoredHubModel[], bundled: readonly string[]): string {
+  const total = models.reduce((sum, { bytes }) => sum + bytes, 0);
+  const rows = models.map((model) => [
+    model.id,
+    formatBytes(model.bytes),
+    model.modified.toISOString().slice(0, 10),
+    state(model),
+  ]);
+  const none = `No models are in ${folder}. 'mamba2 pull <id>' fetches one.`;
+  return [
+    ...(rows.length === 0 ? [none] : [formatTable([['model', 'size', 'written', 'revisions'], ...rows])]),
+    '',
+    ...(rows.length === 0 ? [] : [`${formatBytes(total)} in ${folder}`]),
+    `Bundled: ${bundled.join(', ') || 'none'}`,
+  ].join('\n');
+}
+
+function state({ revisions, incompleteBytes }: StoredHubModel): string {
+  const names = revisions.map(({ commit, refs, missing }) => {
+    const name = refs.length > 0 ? refs.join(' = ') : commit.slice(0, 8);
+    return missing.length > 0 ? `${name} (incomplete)` : name;
+  });
+  if (incompleteBytes > 0) names.push(`${formatBytes(incompleteBytes)} of an interrupted download`);
+  return names.join(', ') || 'none';
+}

@@ -1,0 +1,35 @@
+import { resolveModel } from '../../checkpoint/model-source.ts';
+import { defineCommand } from '../options/command.ts';
+import { flag, text } from '../options/option.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { ProgressDisplay } from '../terminal/progress-display.ts';
+import { print } from '../terminal/standard-output.ts';
+
+/** `mamba2 pull` */
+export const pull = defineCommand({
+  name: 'pull',
+  summary: 'Download a model from the Hugging Face hub and print its folder',
+  positionals: ['id'],
+  details: [
+    'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME); what is there already is not fetched',
+    'again, and an interrupted download resumes. HF_TOKEN gives access to gated models.',
+  ].join(' '),
+  options: {
+    revision: text('revision', 'Branch, tag or commit (default: main)'),
+    quiet: flag('No progress', 'q'),
+  },
+  examples: ['pull org/name', 'pull org/name --revision v1.0'],
+  run: async ({ revision, quiet }, [id]) => {
+    const interrupt = new Interrupt();
+    const progress = new ProgressDisplay(quiet);
+    try {
+      const folder = await resolveModel(id, { revision, signal: interrupt.signal, onProgress: progress.onProgress });
+      progress.stop();
+      await print(`${folder}\n`);
+      return 0;
+    } finally {
+      progress.stop();
+      interrupt.close();
+    }
+  },
+});

@@ -1,0 +1,97 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { pino } from 'pino';
+import { ListenError } from '../../errors.ts';
+import { type ServeOptions, serve as serveModel } from '../../server/node-server.ts';
+import { defineCommand } from '../options/command.ts';
+import { findModel, loadModel, modelName, modelOptions, withModel } from '../options/model-options.ts';
+import { appOptions, engineOptions, serveOptions } from '../options/serve-options.ts';
+import { findTemplate } from '../options/template-option.ts';
+import { UsageError } from '../options/usage-error.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { LogInWords } from '../terminal/log-in-words.ts';
+
+/** `mamba2 serve` */
+export const serve = defineCommand({
+  name: 'serve',
+  summary: "Serve a model behind OpenAI's API",
+  positionals: ['model?'],
+  details: [
+    'A page to chat is at /. Programs find /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
+    '/health, /version and /metrics; /openapi.json describes them.',
+    'The log goes to standard output and holds neither prompts nor answers.',
+    'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
+    'It ends by itself, with an exit code that is not 0, when the model fails and can not be loaded again.',
+  ].join(' '),
+  options: { ...serveOptions, ...modelOptions },
+  examples: [
+    'serve --port 8000',
+    'serve org/name --dtype int8 --host 0.0.0.0 --api-key "$KEY"',
+    "serve --model tiny-dts --cors 'https://example.org' --max-num-seqs 64",
+  ],
+  run: async (given, [positional]) => {
+    const values = withModel(given, positional);
+    const { shutdownTimeout = 30, logLevel = 'info', logFormat = process.stdout.isTTY ? 'text' : 'json' } = values;
+    const options = appOptions(values, modelName(values));
+    const engine = engineOptions(values);
+    await listening(checkPort(options));
+    const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
+    const { signal } = interrupt;
+    const death = new AbortController();
+    try {
+      const began = performance.now();
+      const folder = await findModel(values, signal);
+      const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
+      await using llm = await loadModel(values, signal, folder, { ...engine, chatTemplate });
+      const loadSeconds = (performance.now() - began) / 1000;
+      const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
+      const logger = pino({ level: logLevel, base: null }, destination);
+      llm.engine.onEvent((event) => {
+        if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
+        if (event.type === 'reloadFailed')
+          logger.error({ err: event.error, retrySeconds: event.retrySeconds }, 'loading it again failed');
+        if (event.type === 'died') death.abort(event.error);
+        if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
+      });
+      const server = await listening(serveModel({ ...options, llm, logger }));
+      const model = options.modelNames?.[0];
+      const { device } = llm.device;
+      const { url } = server;
+      const { page } = options;
+      const threads = llm.tensorParallelSize;
+      logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
+      const end = AbortSignal.any([signal, death.signal]);
+      if (!end.aborted) await once(end, 'abort');
+      await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
+      logger.info('shut down');
+      // A supervisor sees the exit code and starts the server again.
+      if (death.signal.aborted) throw death.signal.reason;
+      return 0;
+    } finally {
+      interrupt.close();
+    }
+  },
+});
+
+/** Takes the port for a moment: that it can't be had should not be known only once a large model is loaded. */
+async function checkPort({ port = 8000, host = '127.0.0.1' }: Pick<ServeOptions, 'host' | 'port'>): Promise<void> {
+  const probe = createServer();
+  probe.listen(port, host);
+  await once(probe, 'listening');
+  probe.close();
+  await once(probe, 'close');
+}
+
+/** @throws UsageError where host and port can't be had. */
+async function listening<T>(listen: Promise<T>): Promise<T> {
+  try {
+    return await listen;
+  } catch (error) {
+    if (error instanceof ListenError) throw new UsageError(error.message.replace(error.hint, '').trim(), GIVE_ANOTHER);
+    // The probe's own: a port in use fails in 'listen', an unknown host in 'getaddrinfo'.
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    throw new UsageError(`The server can't listen: ${error.message}.`, GIVE_ANOTHER);
+  }
+}
+
+const GIVE_ANOTHER = 'Give another --port or --host.';

@@ -1,0 +1,118 @@
+import { resolveModel } from '../../checkpoint/model-source.ts';
+import { isUrl } from '../../checkpoint/net/urls.ts';
+import { DEVICES } from '../../engine/devices.ts';
+import { LLM } from '../../engine/llm.ts';
+import type { LoadOptions } from '../../engine/load-model.ts';
+import { parseDTypeChoice } from '../../tensor/dtype.ts';
+import { adviseNode } from '../terminal/node-advice.ts';
+import { warn } from '../terminal/notes.ts';
+import { ProgressDisplay } from '../terminal/progress-display.ts';
+import { quietDevice } from '../terminal/quiet-device.ts';
+import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
+import { UsageError } from './usage-error.ts';
+
+const DEFAULT_MODEL = 'tiny-dts';
+const MIB = 2 ** 20;
+
+/** Options of the commands that run a model. */
+export const modelOptions = {
+  model: text('model', `Folder, bundled name or hub id (default: ${DEFAULT_MODEL})`, 'm'),
+  revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
+  device: choice(DEVICES, 'Where to run (default: auto)'),
+  dtype: text('dtype', 'Weights as auto, float32, bfloat16, float16, int8 or int4 (default: auto, as in the files)'),
+  tensorParallelSize: threads('Threads that share the model; auto: a core each, where the heads allow (default: auto)'),
+  quiet: flag('No progress and no notes', 'q'),
+};
+
+/** Options of the commands that run sequences of unknown length. */
+export const contextOptions = {
+  maxModelLen: number('Tokens of a prompt and its answer together (default: what memory allows)'),
+  kvCacheSize: number('Memory for keys and values of attention layers, in MiB (default: what fits, 1024 at most)'),
+};
+
+/** Values of {@link modelOptions}. */
+export type ModelValues = Values<typeof modelOptions> & Partial<Values<typeof contextOptions>>;
+
+/** The model that was asked for. @throws UsageError */
+export function modelName({ model = DEFAULT_MODEL }: Pick<ModelValues, 'model'>): string {
+  if (model === '') throw new UsageError('--model is empty.', 'Give a folder, a bundled name or a hub id.');
+  return model;
+}
+
+/** The values with a model that may have been given by position instead. @throws UsageError where it was given twice */
+export function withModel<V extends { readonly model: string | undefined }>(
+  values: V,
+  positional: string | undefined,
+): V {
+  if (positional === undefined) return values;
+  if (values.model === undefined) return { ...values, model: positional };
+  throw new UsageError(`There are two models: '${positional}' and --model '${values.model}'.`, 'Give one.');
+}
+
+/** Where the model is, once it is here. */
+export async function findModel(values: ModelValues, signal: AbortSignal | undefined): Promise<string> {
+  const progress = new ProgressDisplay(values.quiet);
+  const { onProgress } = progress;
+  return resolveModel(modelName(values), { revision: values.revision, signal, onProgress }).finally(() =>
+    progress.stop(),
+  );
+}
+
+/**
+ * Loads the model under a progress bar.
+ * @param source where it is, when that was found out already.
+ */
+export async function loadModel(
+  values: ModelValues,
+  signal?: AbortSignal,
+  source = modelName(values),
+  engineOptions: LoadOptions = {},
+): Promise<LLM> {
+  const { revision, dtype, tensorParallelSize = 'auto', quiet } = values;
+  const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
+  const device = await quietDevice(values.device, folder);
+  const progress = new ProgressDisplay(quiet);
+  const { onProgress } = progress;
+  const load = {
+    revision,
+    device,
+    dtype: dtype === undefined ? dtype : parseDTypeChoice(dtype),
+    tensorParallelSize,
+    signal,
+    onProgress,
+    onWarning: warn,
+  };
+  try {
+    const llm = await LLM.load(folder, { ...contextLimits(values), ...engineOptions, ...load });
+    progress.stop();
+    if (llm.device.device === 'cpu') await adviseNode(quiet);
+    return llm;
+  } finally {
+    progress.stop();
+  }
+}
+
+/** @throws UsageError */
+export function contextLimits({ maxModelLen, kvCacheSize }: Partial<Values<typeof contextOptions>>): LoadOptions {
+  assertCount('maxModelLen', maxModelLen, 1);
+  assertCount('kvCacheSize', kvCacheSize, 1);
+  return { maxModelLen, kvCacheMemoryBytes: kvCacheSize === undefined ? undefined : kvCacheSize * MIB };
+}
+
+/** @throws UsageError */
+export function assertCount(name: string, value: number | undefined, min: number, max = Number.MAX_SAFE_INTEGER): void {
+  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
+  const range = max === Number.MAX_SAFE_INTEGER ? `from ${min} on` : `from ${min} to ${max}`;
+  throw new UsageError(`${flagName(name)} is ${value}; expected a whole number ${range}.`);
+}
+
+/** A number of threads, or `auto`. */
+export function threads(description: string): Option<number | 'auto' | undefined> {
+  const read = (given: readonly string[], flag: string) => {
+    const raw = given.at(-1);
+    if (raw === undefined || raw === 'auto') return raw;
+    if (/^\d{1,9}$/.test(raw) && Number(raw) > 0) return Number(raw);
+    throw new UsageError(`${flag} is ${raw}; expected 'auto' or an integer at least 1.`);
+  };
+  return { placeholder: 'number', description, short: undefined, read };
+}

@@ -1,0 +1,107 @@
+import type { LoadOptions } from '../../engine/load-model.ts';
+import type { ServeOptions } from '../../server/node-server.ts';
+import { SCHEDULING_POLICIES } from '../../server/request/limits.ts';
+import { assertCount, contextLimits, contextOptions } from './model-options.ts';
+import { choice, flag, number, text, texts, type Values } from './option.ts';
+import { chatTemplateOption } from './template-option.ts';
+import { UsageError } from './usage-error.ts';
+
+const LOG_FORMATS = ['text', 'json'] as const;
+const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+const MIB = 2 ** 20;
+
+/** Where and to whom a model is served, and how much at once. Names are vLLM's where it has the option. */
+export const serveOptions = {
+  host: text('address', 'Address to listen on (default: 127.0.0.1, which only this machine reaches)'),
+  port: number('Port to listen on; 0 takes a free one (default: 8000)'),
+  apiKey: texts('key', 'Key that requests must bear; also from MAMBA2_API_KEY'),
+  sharePrefixCache: flag('Let API keys use what others have left in the prefix cache, which tells them what was asked'),
+  cors: texts('origin', "Origin whose pages may use the server, or '*'"),
+  servedModelName: texts('name', 'What clients call the model (default: its name here)'),
+  chatTemplate: chatTemplateOption,
+  maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)'),
+  maxNumSeqs: number('Answers whose state is kept at once; further ones wait (default: 32)'),
+  maxNumBatchedTokens: number('Tokens processed in one step (default: 512)'),
+  maxQueueSize: number('Requests that may wait; further ones get 429 (default: 256)'),
+  schedulingPolicy: choice(
+    SCHEDULING_POLICIES,
+    'Who goes first: fcfs, first come, first served; priority, as requests say by that field (default: fcfs)',
+  ),
+  maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
+  maxAnswerSize: number(
+    'Memory that prompts and answers of one request may take, logprobs included, in MiB; more gets 400 (default: 128)',
+  ),
+  maxPendingSize: number('The same of all requests together; further ones get 429 (default: 512)'),
+  maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
+  prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
+  kvCacheSize: contextOptions.kvCacheSize,
+  snapshotInterval: number('Tokens between two states that are kept of one text (default: 256)'),
+  noRecover: flag('End when a rank fails, in place of loading the model again'),
+  shutdownTimeout: number('Seconds for unfinished answers after SIGTERM or Ctrl-C (default: 30)'),
+  noPage: flag('Serve no page to chat at /'),
+  logLevel: choice(LOG_LEVELS, 'What is logged on standard output (default: info)'),
+  logFormat: choice(LOG_FORMATS, 'How (default: text on a terminal, else json, one object a line)'),
+};
+
+export type ServeValues = Values<typeof serveOptions>;
+
+/** What the engine is told. @throws UsageError */
+export function engineOptions(values: ServeValues): LoadOptions {
+  const { maxNumBatchedTokens, snapshotInterval, prefixCacheSize } = values;
+  const { maxNumSeqs = 32, maxQueueSize = 256 } = values;
+  for (const [name, value] of Object.entries({ maxNumSeqs, maxNumBatchedTokens, snapshotInterval })) {
+    assertCount(name, value, 1);
+  }
+  assertCount('maxQueueSize', maxQueueSize, 1);
+  assertCount('prefixCacheSize', prefixCacheSize, 0);
+  return {
+    ...contextLimits(values),
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxQueueSize,
+    snapshotInterval,
+    enablePrefixCaching: prefixCacheSize !== 0,
+    prefixCacheBytes: prefixCacheSize === undefined ? undefined : prefixCacheSize * MIB,
+    recover: !values.noRecover,
+    ownThread: true,
+  };
+}
+
+/** What the server is told beside its model. @throws UsageError */
+export function appOptions(values: ServeValues, modelName: string): Omit<ServeOptions, 'llm' | 'logger'> {
+  const { host, port, apiKey, cors, servedModelName, maxModelLen, maxAnswers, maxBodySize } = values;
+  const { maxAnswerSize, maxPendingSize } = values;
+  for (const [name, value] of Object.entries({ maxModelLen, maxAnswers, maxBodySize, maxAnswerSize, maxPendingSize })) {
+    assertCount(name, value, 1);
+  }
+  assertCount('port', port, 0, 65535);
+  assertCount('shutdownTimeout', values.shutdownTimeout, 0);
+  const fromEnvironment = process.env.MAMBA2_API_KEY;
+  // A key that is set means a closed server: a variable that came out empty must not open it.
+  if (fromEnvironment?.trim() === '') throw new UsageError('MAMBA2_API_KEY is empty.', 'Unset it to need no key.');
+  const apiKeys = [...apiKey, ...(fromEnvironment === undefined ? [] : [fromEnvironment])];
+  if (apiKeys.some((key) => key.trim() === ''))
+    throw new UsageError('--api-key is empty.', 'Leave it out to need none.');
+  if (host?.trim() === '') throw new UsageError('--host is empty.', "Say '0.0.0.0' for every interface.");
+  return {
+    host,
+    port,
+    apiKeys,
+    sharePrefixCache: values.sharePrefixCache,
+    corsOrigins: cors,
+    modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
+    page: !values.noPage,
+    schedulingPolicy: values.schedulingPolicy,
+    limits: {
+      maxModelLen,
+      maxAnswers,
+      maxBodyBytes: bytes(maxBodySize),
+      maxAnswerBytes: bytes(maxAnswerSize),
+      maxPendingBytes: bytes(maxPendingSize),
+    },
+  };
+}
+
+function bytes(mebibytes: number | undefined): number | undefined {
+  return mebibytes === undefined ? undefined : mebibytes * MIB;
+}

@@ -1,0 +1,29 @@
+import { KV_BLOCK_SIZE } from '../../layers/attention-metadata.ts';
+import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
+import type { ModelReport } from './model-report.ts';
+
+/** Sequences that run at once, and how long they get. */
+export interface ModelLoad {
+  /** Tokens of each sequence. */
+  readonly context: number;
+  readonly batch: number;
+}
+
+/** What a model takes under a load, in bytes, on one rank and beside what a step needs. */
+export interface ModelMemory extends ModelLoad {
+  readonly states: number;
+  /** In whole blocks of the paged cache. */
+  readonly keysAndValues: number;
+  /** With the weights in each dtype, states, keys and values included. */
+  readonly total: Readonly<Record<WeightDType, number>>;
+}
+
+export function modelMemory(
+  { stateBytes, kvBytesPerToken, weightBytes }: Pick<ModelReport, 'stateBytes' | 'kvBytesPerToken' | 'weightBytes'>,
+  { context, batch }: ModelLoad,
+): ModelMemory {
+  const states = batch * stateBytes.total;
+  const keysAndValues = batch * Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE * kvBytesPerToken;
+  const total = Object.fromEntries(WEIGHT_DTYPES.map((dtype) => [dtype, weightBytes[dtype] + states + keysAndValues]));
+  return { context, batch, states, keysAndValues, total: total as Record<WeightDType, number> };
+}

@@ -1,0 +1,146 @@
+import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
+import { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
+import { isUrl } from '../../checkpoint/net/urls.ts';
+import { refuseQuantized } from '../../checkpoint/quantized.ts';
+import { singleProcess } from '../../distributed/process-group.ts';
+import { endOfTextIds } from '../../engine/end-of-text.ts';
+import { readSamplingDefaults } from '../../engine/generation-config.ts';
+import { headerCheck } from '../../engine/header-check.ts';
+import { matchNames } from '../../engine/load-weights.ts';
+import { hasOwnHead, OWN_HEAD_WARNING } from '../../engine/stored-head.ts';
+import { Mamba2Error } from '../../errors.ts';
+import { LayerContext } from '../../layers/layer-context.ts';
+import { ParameterTable } from '../../layers/parameter.ts';
+import type { CausalLM, LayerPart, ModelConfig } from '../../models/causal-lm.ts';
+import { defineModel } from '../../models/registry.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import { elementCount } from '../../tensor/tensor.ts';
+import { ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
+import { TextTokenizer } from '../../text/tokenizer.ts';
+import { countParameters, memoryByDType, type ParameterKind } from './parameter-kinds.ts';
+
+/** What a model's files hold, as far as config and file headers tell. */
+export interface ModelReport {
+  /** The folder, or the URL of one. */
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
+  /** What each layer is made of. */
+  readonly layerMap: readonly (readonly LayerPart[])[];
+  /** Of one sequence, over all layers, in float32. */
+  readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
+  /** Keys and values of one token, over all attention layers, in float32. */
+  readonly kvBytesPerToken: number;
+  readonly weightBytes: Readonly<Record<WeightDType, number>>;
+  readonly files: {
+    readonly names: readonly string[];
+    readonly bytes: number;
+    /** Values per dtype of the files. */
+    readonly dtypes: Readonly<Record<string, number>>;
+  };
+  readonly tokenizer: TokenizerReport | null;
+  readonly chatTemplate: boolean;
+  /** `completion`: the model was not trained on conversations. null: it has no template. */
+  readonly chatTemplateKind: TemplateKind | null;
+  /** Why the model will not load. */
+  readonly problems: readonly string[];
+  /** What is wrong with it all the same. */
+  readonly warnings: readonly string[];
+}
+
+/** What a tokenizer's files say. */
+export interface TokenizerReport {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+}
+
+/** Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't be read. */
+export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
+  const checkpoint = await Checkpoint.open(files);
+  try {
+    const problems: string[] = [];
+    await noting(problems, () => refuseQuantized(checkpoint));
+    const isQuantized = problems.length > 0;
+    const asWritten = defineModel(checkpoint.config, checkpoint.names());
+    // Values and shapes of quantised weights say nothing about the head.
+    const untieHead =
+      !isQuantized && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
+    const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
+    const model = definition.create(
+      new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
+    );
+    const table = new ParameterTable(model);
+    const counts = countParameters(table);
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    if (!isQuantized) await noting(problems, () => matchNames(table, definition, checkpoint));
+    const tokenizer = await noting(problems, () =>
+      TextTokenizer.fromFiles(checkpoint.files, definition.config.vocabSize),
+    );
+    await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
+    const generationConfig = checkpoint.generationConfig ?? {};
+    const { config } = definition;
+    const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
+    const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
+    await noting(problems, () => readSamplingDefaults(generationConfig));
+    const template = await noting(problems, () => ChatTemplate.fromFiles(checkpoint.files));
+    if (template?.problem) problems.push(template.problem.message);
+    const isUsable = template !== undefined && template.problem === undefined;
+    return {
+      folder: files.location,
+      config: { ...config, eosTokenIds },
+      parameters: { total, ...counts },
+      layerMap: model.layerMap,
+      stateBytes: stateBytes(model),
+      kvBytesPerToken: kvBytesPerToken(model),
+      weightBytes: memoryByDType(table),
+      files: await describeFiles(checkpoint),
+      tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
+      chatTemplate: isUsable,
+      chatTemplateKind: isUsable ? template.kind : null,
+      problems,
+      warnings: untieHead ? [OWN_HEAD_WARNING] : [],
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Runs one check; what it finds wrong does not keep the rest from being reported. */
+async function noting<T>(problems: string[], check: () => T): Promise<Awaited<T> | undefined> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof Mamba2Error)) throw error;
+    problems.push(error.message);
+    return undefined;
+  }
+}
+
+function stateBytes({ stateShapes }: CausalLM): ModelReport['stateBytes'] {
+  const bytes = (kind: 'conv' | 'ssm') => stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * 4, 0);
+  const [conv, ssm] = [bytes('conv'), bytes('ssm')];
+  return { conv, ssm, total: conv + ssm };
+}
+
+function kvBytesPerToken({ kvCacheSizes }: CausalLM): number {
+  return kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * 4 * numKvHeads * headDim, 0);
+}
+
+async function describeFiles(checkpoint: Checkpoint): Promise<ModelReport['files']> {
+  const dtypes: Record<string, number> = {};
+  const names = new Set<string>();
+  for (const name of checkpoint.names()) {
+    const { dtype, shape, file } = checkpoint.info(name);
+    dtypes[dtype] = (dtypes[dtype] ?? 0) + elementCount(shape);
+    names.add(file);
+  }
+  let bytes = 0;
+  for (const name of names) bytes += (await checkpoint.files.open(name))?.size ?? 0;
+  return { names: [...names], bytes, dtypes };
+}
+
+function describeTokenizer({ vocabSize, bosTokenId, eosTokenId }: TextTokenizer): TokenizerReport {
+  return { vocabSize, bosTokenId: bosTokenId ?? null, eosTokenId: eosTokenId ?? null };
+}

@@ -1,0 +1,83 @@
+import { logprobBytes } from '../../engine/logprob-columns.ts';
+import type { SamplingParams } from '../../engine/sampling-params.ts';
+import type { RequestLimits } from '../request/limits.ts';
+import { badRequest, HttpError } from '../wire/http-error.ts';
+
+const MIB = 2 ** 20;
+
+/** A token id in a list of numbers, with what lists grow by. */
+const TOKEN_ID = 12;
+/** A token's share of a text: most have a few characters, of one byte or two. */
+const TOKEN_TEXT = 16;
+/** What lies unread of a stream, and what is on its way: per token without logprobs, which others are counted in. */
+const UNREAD_TOKEN = 256;
+/** A report of half-lives, of which an answer keeps the latest. */
+const HALF_LIVES = 64 * 1024;
+
+/** What decides how much memory an answer takes. */
+export interface AnswerSize {
+  readonly prompts: readonly (readonly number[])[];
+  /** One for each prompt. */
+  readonly params: readonly SamplingParams[];
+  /** Whether it is sent as it comes into being. */
+  readonly isStream: boolean;
+  /** Tokens that may lie unread of all its prompts: see `maxUnreadTokens`. */
+  readonly maxUnreadTokens: number;
+}
+
+/** Bytes that a request may take from its acceptance to its end, prompts included: as many as are likely, not fewer. */
+export function answerBytes({ prompts, params, isStream, maxUnreadTokens }: AnswerSize): number {
+  let total = isStream ? 2 * maxUnreadTokens * UNREAD_TOKEN : 0;
+  for (const [i, { length }] of prompts.entries()) {
+    const { n, maxTokens, logprobs, promptLogprobs, halfLifeInterval } = params[i];
+    // The request's own list, and one for each answer, which goes on from it.
+    total += TOKEN_ID * (length + n * (length + maxTokens));
+    if (promptLogprobs !== undefined) total += length * (logprobBytes(promptLogprobs) + TOKEN_TEXT);
+    if (isStream) continue;
+    const perToken = TOKEN_TEXT + logprobBytes(logprobs ?? 0);
+    total += n * (maxTokens * perToken + (halfLifeInterval === undefined ? 0 : HALF_LIVES));
+  }
+  return total;
+}
+
+/** How much memory requests may take: each, and all together. */
+export class AnswerMemory {
+  readonly #limits: Pick<RequestLimits, 'maxAnswerBytes' | 'maxPendingBytes'>;
+  #reserved = 0;
+
+  constructor(limits: Pick<RequestLimits, 'maxAnswerBytes' | 'maxPendingBytes'>) {
+    this.#limits = limits;
+  }
+
+  /** Of requests that have not ended. */
+  get reservedBytes(): number {
+    return this.#reserved;
+  }
+
+  /**
+   * Takes a request's share. @returns gives it back, once.
+   * @throws HttpError 400 where one request may not take so much, 429 where others have it.
+   */
+  reserve(bytes: number): () => void {
+    const { maxAnswerBytes, maxPendingBytes } = this.#limits;
+    const most = Math.min(maxAnswerBytes, maxPendingBytes);
+    if (bytes > most) {
+      const message = `Prompts and answers of this request may take ${mebibytes(bytes)} MiB; this server takes requests of up to ${mebibytes(most)} MiB. Ask for fewer prompts, answers (n), tokens (max_tokens) or logprobs.`;
+      throw badRequest(message, undefined, 'too_many');
+    }
+    if (this.#reserved + bytes > maxPendingBytes) {
+      const message = `The answers that are under way may take all ${mebibytes(maxPendingBytes)} MiB that there are for them. Try again later.`;
+      throw new HttpError(429, message, { code: 'queue_full', headers: { 'retry-after': '1' } });
+    }
+    this.#reserved += bytes;
+    let isReserved = true;
+    return () => {
+      if (isReserved) this.#reserved -= bytes;
+      isReserved = false;
+    };
+  }
+}
+
+function mebibytes(bytes: number): number {
+  return Math.ceil(bytes / MIB);
+}

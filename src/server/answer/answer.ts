@@ -1,0 +1,142 @@
+import { randomUUID } from 'node:crypto';
+import type { Context } from 'hono';
+import type { GenerateOptions, SamplingParams } from '../../engine/sampling-params.ts';
+import { cacheSaltOf } from '../request/cache-salt.ts';
+import type { ServerEnv } from '../request/env.ts';
+import { badRequest, toHttpError, unlessGone } from '../wire/http-error.ts';
+import type { Usage } from '../wire/usage.ts';
+import { answerBytes } from './answer-memory.ts';
+import { Generation, type GenerationOutput } from './generation.ts';
+import { jsonResponse } from './json-response.ts';
+import type { ServedModel } from './served-model.ts';
+import { eventStream } from './sse.ts';
+
+/** Fields of a request that say how its answer is sent. */
+interface AnswerFields {
+  readonly stream?: boolean | undefined;
+  readonly stream_options?:
+    | { readonly include_usage?: boolean | undefined; readonly continuous_usage_stats?: boolean | undefined }
+    | undefined;
+}
+
+/** What is generated. */
+export interface AnswerRequest {
+  /** `cmpl` or `chatcmpl`. */
+  readonly idPrefix: string;
+  readonly prompts: readonly (readonly number[])[];
+  readonly options: GenerateOptions;
+  /** Tokens to generate at most; 0 looks at the prompt only; undefined: all that fit. */
+  readonly maxTokens: number | undefined;
+  readonly fields: AnswerFields;
+}
+
+/** What every answer bears. */
+export interface AnswerHead {
+  readonly id: string;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly model: string;
+}
+
+/** Turns outputs into a form of answer. */
+export interface AnswerWriter {
+  /** Events for what is new; the usage goes into each where it is given. */
+  chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object>;
+  /** The event that gives the usage and nothing else. */
+  usageChunk(head: AnswerHead, usage: Usage): object;
+  /** Collects an output for the whole. */
+  add(output: GenerationOutput): void;
+  /** What was collected; lists that may be long are made when they are written. */
+  whole(head: AnswerHead, usage: Usage): object;
+}
+
+/** Starts generating, and answers with events or at the end, as was asked for. */
+export async function answer(
+  c: Context<ServerEnv>,
+  model: ServedModel,
+  request: AnswerRequest,
+  writer: AnswerWriter,
+): Promise<Response> {
+  const record = c.get('record');
+  const { prompts, options, fields } = request;
+  const { signal } = c.req.raw;
+  model.assertPriority(options.priority);
+  const head: AnswerHead = {
+    id: `${request.idPrefix}-${record.id}`,
+    created: Math.floor(Date.now() / 1000),
+    model: model.name,
+  };
+  const params = resolve(model, request);
+  const { maxUnreadTokens } = model.llm.engine;
+  const release = model.memory.reserve(
+    answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),
+  );
+  let generation: Generation;
+  try {
+    // A client may use an id of its own for several requests at once.
+    const id = `${head.id}-${randomUUID()}`;
+    const { priority } = options;
+    const cacheSalt = cacheSaltOf(c.get('tenant'), options.cacheSalt);
+    generation = new Generation(model.llm, { id, prompts, params, priority, cacheSalt, signal });
+  } catch (error) {
+    release();
+    throw error;
+  }
+  const finish = (error?: unknown) => {
+    generation.cancel();
+    release();
+    const failure = error === undefined ? undefined : toHttpError(unlessGone(error, signal));
+    record.add({ usage: generation.usage(), finishReason: generation.finishReason, error: failure });
+    if (record.isOpen) record.end();
+  };
+  if (fields.stream) {
+    record.keepOpen();
+    record.add({ stream: true });
+    return eventStream(events(generation, head, fields, writer), finish);
+  }
+  try {
+    for await (const output of generation.outputs()) writer.add(output);
+  } catch (error) {
+    release();
+    record.add({ usage: generation.usage(), finishReason: generation.finishReason });
+    throw unlessGone(error, signal);
+  }
+  const onOpen = () => record.keepOpen();
+  return jsonResponse(writer.whole(head, generation.usage()), { onOpen, onEnd: finish });
+}
+
+async function* events(
+  generation: Generation,
+  head: AnswerHead,
+  { stream_options: options }: AnswerFields,
+  writer: AnswerWriter,
+): AsyncGenerator<object, void> {
+  const includesUsage = options?.include_usage ?? false;
+  for await (const output of generation.outputs()) {
+    const usage = options?.continuous_usage_stats ? generation.usage() : null;
+    yield* writer.chunks(output, head, includesUsage ? { usage } : {});
+  }
+  if (includesUsage) yield writer.usageChunk(head, generation.usage());
+}
+
+/** Parameters of each prompt: how much is left for an answer depends on its length. */
+function resolve(model: ServedModel, { prompts, options, maxTokens }: AnswerRequest): SamplingParams[] {
+  assertFewAnswers(model, prompts.length, options.n ?? 1);
+  let first: SamplingParams | undefined;
+  return prompts.map(({ length }) => {
+    const tokens = model.answerTokens(length, maxTokens);
+    // The engine knows 0 as well, but not as an option: there it is usually a mistake.
+    const params = model.llm.resolveSamplingParams({ ...options, maxTokens: tokens === 0 ? 1 : tokens });
+    model.assertModest(params);
+    first ??= params;
+    // Shared, because they are made ready once for each list.
+    return { ...params, stop: first.stop, badWords: first.badWords, maxTokens: tokens };
+  });
+}
+
+function assertFewAnswers({ limits }: ServedModel, prompts: number, n: number): void {
+  const answers = prompts * n;
+  if (answers <= limits.maxAnswers) return;
+  const message = `${prompts} prompts with n = ${n} are ${answers} answers; this server takes ${limits.maxAnswers}.`;
+  throw badRequest(message, 'n', 'too_many');
+}

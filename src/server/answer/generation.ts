@@ -1,0 +1,152 @@
+import type { LLM } from '../../engine/llm.ts';
+import type { FinishReason, RequestOutput } from '../../engine/request-output.ts';
+import type { RequestStream } from '../../engine/request-stream.ts';
+import type { SamplingParams } from '../../engine/sampling-params.ts';
+import { badRequest } from '../wire/http-error.ts';
+import type { Usage } from '../wire/usage.ts';
+
+/** What a generation is made of. */
+export interface GenerationRequest {
+  /** Unique; a number is appended for each prompt. */
+  readonly id: string;
+  readonly prompts: readonly (readonly number[])[];
+  /** One for each prompt. */
+  readonly params: readonly SamplingParams[];
+  readonly priority: number | undefined;
+  /** Whose states the requests may go on from. */
+  readonly cacheSalt: string | undefined;
+  /** The client is gone. */
+  readonly signal: AbortSignal;
+}
+
+/** What is new for one of the prompts. */
+export interface GenerationOutput extends RequestOutput {
+  readonly promptIndex: number;
+}
+
+/** What a prompt's stream gave, or how it failed. */
+interface Arrival {
+  readonly promptIndex: number;
+  readonly result?: IteratorResult<RequestOutput, undefined>;
+  readonly failure?: { readonly error: unknown };
+}
+
+/** The engine's requests for one HTTP request: one per prompt, which are accepted together or not at all. */
+export class Generation {
+  readonly #prompts: GenerationRequest['prompts'];
+  readonly #streams: RequestStream[] = [];
+  readonly #cachedTokens: number[];
+  #completionTokens = 0;
+  #finishReason: FinishReason | undefined;
+
+  /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never fits. */
+  constructor(llm: LLM, { id, prompts, params, priority, cacheSalt, signal }: GenerationRequest) {
+    const { capacity } = llm.engine;
+    if (prompts.length > capacity) {
+      const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at once (--max-num-seqs and --max-queue-size).`;
+      throw badRequest(message, 'prompt', 'too_many');
+    }
+    this.#prompts = prompts;
+    this.#cachedTokens = prompts.map(() => 0);
+    const group = Symbol(id);
+    // One reader for all: what waits for it is as much as for one.
+    const maxUnreadTokens = Math.ceil(llm.engine.maxUnreadTokens / prompts.length);
+    try {
+      for (const [i, promptTokenIds] of prompts.entries()) {
+        const request = {
+          requestId: `${id}-${i}`,
+          promptTokenIds,
+          params: params[i],
+          priority,
+          cacheSalt,
+          group,
+          maxUnreadTokens,
+        };
+        this.#streams.push(llm.engine.addRequest(request, signal));
+      }
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
+  }
+
+  /** Outputs as they come. Nothing is asked of the engine while the reader is busy, so a slow one slows it down. */
+  async *outputs(): AsyncGenerator<GenerationOutput, void> {
+    try {
+      const [only, ...others] = this.#streams;
+      if (others.length === 0) {
+        for await (const output of only) yield this.#count(output, 0);
+      } else {
+        yield* this.#merged();
+      }
+    } finally {
+      this.cancel();
+    }
+  }
+
+  /** Of the answer that ended first, once one has. */
+  get finishReason(): FinishReason | undefined {
+    return this.#finishReason;
+  }
+
+  /** So far. */
+  usage(): Usage {
+    const promptTokens = this.#prompts.reduce((sum, { length }) => sum + length, 0);
+    return {
+      prompt_tokens: promptTokens,
+      completion_tokens: this.#completionTokens,
+      total_tokens: promptTokens + this.#completionTokens,
+      prompt_tokens_details: { cached_tokens: this.#cachedTokens.reduce((sum, count) => sum + count, 0) },
+    };
+  }
+
+  /** Drops what is unfinished. */
+  cancel(): void {
+    // Never rejects: it only tells the engine.
+    for (const stream of this.#streams) void stream.return();
+  }
+
+  /** One call a stream is open at a time, and what they give goes through one queue. */
+  async *#merged(): AsyncGenerator<GenerationOutput, void> {
+    const arrived: Arrival[] = [];
+    let wake = () => {};
+    const ask = (promptIndex: number) => {
+      const arrive = (arrival: Arrival) => {
+        arrived.push(arrival);
+        wake();
+      };
+      // An error that comes when another has ended the generation already is never looked at.
+      this.#streams[promptIndex].next().then(
+        (result) => arrive({ promptIndex, result }),
+        (error: unknown) => arrive({ promptIndex, failure: { error } }),
+      );
+    };
+    for (const promptIndex of this.#streams.keys()) ask(promptIndex);
+    for (let open = this.#streams.length; open > 0; ) {
+      const arrival = arrived.shift();
+      if (!arrival) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      const { promptIndex, result, failure } = arrival;
+      if (failure) throw failure.error;
+      if (!result || result.done) {
+        open--;
+        continue;
+      }
+      yield this.#count(result.value, promptIndex);
+      ask(promptIndex);
+    }
+  }
+
+  #count(output: RequestOutput, promptIndex: number): GenerationOutput {
+    this.#cachedTokens[promptIndex] = output.numCachedTokens;
+    for (const { tokens, finishReason } of output.outputs) {
+      this.#completionTokens += tokens.length;
+      this.#finishReason ??= finishReason ?? undefined;
+    }
+    return { ...output, promptIndex };
+  }
+}

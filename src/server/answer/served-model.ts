@@ -1,0 +1,206 @@
+import type { LLM } from '../../engine/llm.ts';
+import type { SamplingParams } from '../../engine/sampling-params.ts';
+import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
+import type { TextInput, TextJob, TextResults } from '../../text/text-job.ts';
+import { sizeOf } from '../../text/text-threads.ts';
+import { BodyReader } from '../request/body-reader.ts';
+import type { RequestLimits, SchedulingPolicy } from '../request/limits.ts';
+import { badRequest, HttpError } from '../wire/http-error.ts';
+import { packedIds, type TokenIds } from '../wire/prompt-field.ts';
+import { AnswerMemory } from './answer-memory.ts';
+
+/** What is served, and how. */
+export interface ServedModelOptions {
+  readonly llm: LLM;
+  /** At least one. Answers bear the first. */
+  readonly names: readonly [string, ...string[]];
+  /** Jinja source in place of the model's own template. */
+  readonly chatTemplate?: string | undefined;
+  /** Default: fcfs. */
+  readonly schedulingPolicy?: SchedulingPolicy | undefined;
+  readonly limits: RequestLimits;
+}
+
+/** The model under the names that clients know it by, within the limits that they are held to. */
+export class ServedModel {
+  readonly llm: LLM;
+  readonly names: readonly [string, ...string[]];
+  readonly limits: RequestLimits;
+  readonly bodies: BodyReader;
+  /** Of all requests that have not ended. */
+  readonly memory: AnswerMemory;
+  /** Seconds since 1970 when serving began. */
+  readonly created = Math.floor(Date.now() / 1000);
+  readonly #chatTemplate: string | undefined;
+  readonly #chatTemplateKind: TemplateKind | undefined;
+  readonly #schedulingPolicy: SchedulingPolicy;
+
+  /** @throws ChatTemplateError when the template is not valid. */
+  constructor({ llm, names, chatTemplate, schedulingPolicy = 'fcfs', limits }: ServedModelOptions) {
+    this.llm = llm;
+    this.names = names;
+    this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
+    this.bodies = new BodyReader(this.limits);
+    this.memory = new AnswerMemory(this.limits);
+    this.#chatTemplate = chatTemplate;
+    this.#chatTemplateKind = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate).kind;
+    this.#schedulingPolicy = schedulingPolicy;
+  }
+
+  get name(): string {
+    return this.names[0];
+  }
+
+  /** Whether it takes conversations, and not only texts. */
+  get hasChatTemplate(): boolean {
+    return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
+  }
+
+  /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it takes none. */
+  get chatTemplateKind(): TemplateKind | undefined {
+    return this.#chatTemplateKind ?? this.llm.chatTemplateKind;
+  }
+
+  /** @throws HttpError 400 */
+  assertTokenizer(): void {
+    if (this.llm.tokenizer) return;
+    throw badRequest('This model has no tokenizer: send token ids.', 'prompt', 'tokenizer');
+  }
+
+  /** @throws HttpError 404 */
+  assertName(name: string | undefined): void {
+    if (name === undefined || this.names.includes(name)) return;
+    throw new HttpError(
+      404,
+      `There is no model '${name.slice(0, 100)}'. Here is ${this.names.map(quoted).join(', ')}.`,
+      {
+        param: 'model',
+        code: 'model_not_found',
+      },
+    );
+  }
+
+  /** As vLLM: without the owner's leave no request says that it goes before others. @throws HttpError 400 */
+  assertPriority(priority: number | undefined): void {
+    if (this.#schedulingPolicy === 'priority' || priority === undefined || priority === 0) return;
+    const message = `priority is ${priority}, and this server takes requests in the order in which they come (--scheduling-policy fcfs).`;
+    throw badRequest(message, 'priority', 'invalid_value');
+  }
+
+  /** Rejects with HttpError 400, TokenIdError, EmptyPromptError, TextLimitError, or the signal's reason. */
+  async encode(
+    prompt: string | ArrayLike<number>,
+    addSpecialTokens: boolean,
+    signal: AbortSignal,
+  ): Promise<readonly number[]> {
+    if (typeof prompt !== 'string') return this.#promptOf(prompt);
+    return this.#promptOf(await this.#run(this.#encoding(this.textInput(prompt, addSpecialTokens)), signal));
+  }
+
+  /** A conversation as the model was trained on it. Rejects as `encode` does, and with ChatTemplateError. */
+  async encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<readonly number[]> {
+    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages)), signal));
+  }
+
+  /** Token ids of a text or conversation as JSON, and with `tokenTexts` their texts. Rejects as `encode` does. */
+  async list(input: TextInput, tokenTexts: boolean, signal: AbortSignal): Promise<TextResults['list']> {
+    return this.#run({ type: 'list', input, maxCharacters: this.#maxCharacters, tokenTexts }, signal);
+  }
+
+  /** The text of token ids as JSON, special tokens included. Rejects as `encode` does. */
+  async decodeAll(tokenIds: TokenIds, signal: AbortSignal): Promise<TextResults['decode']> {
+    this.assertTokenizer();
+    const { vocabSize } = this.llm.config;
+    return this.#run({ type: 'decode', ids: packedIds(tokenIds), vocabSize }, signal);
+  }
+
+  /** @throws HttpError 400 */
+  textInput(text: string, addSpecialTokens: boolean): TextInput {
+    this.assertTokenizer();
+    const most = this.#maxCharacters;
+    if (text.length <= most) return { text, addSpecialTokens };
+    const message = `The text has ${text.length} characters; this server takes ${most}.`;
+    throw badRequest(message, undefined, 'context_length_exceeded');
+  }
+
+  /** @throws HttpError 400 */
+  chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
+    this.assertTokenizer();
+    const template = this.#chatTemplate;
+    // One that can't be used says why.
+    if (template !== undefined || this.llm.chatTemplate)
+      return { messages, template, options: { addGenerationPrompt } };
+    throw badRequest(
+      `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
+      'messages',
+      'chat_template',
+    );
+  }
+
+  /** The text of token ids, special tokens included. */
+  decode(tokenIds: readonly number[]): string {
+    return this.llm.tokenizer?.decode(tokenIds, { skipSpecialTokens: false }) ?? '';
+  }
+
+  /** What is left for an answer. @throws HttpError 400 where that is less than `asked`, or nothing. */
+  answerTokens(promptTokens: number, asked: number | undefined): number {
+    const { maxModelLen } = this.limits;
+    const left = maxModelLen - promptTokens;
+    if (left >= Math.max(asked ?? 1, 0)) return asked ?? left;
+    const wanted = asked === undefined ? '' : ` and ${asked} for the answer`;
+    const message = `This server takes ${maxModelLen} tokens of prompt and answer together. You asked for ${promptTokens} in the prompt${wanted}.`;
+    throw badRequest(message, undefined, 'context_length_exceeded');
+  }
+
+  /** @throws HttpError 400 for lists that are too long. */
+  assertModest({ stop, stopTokenIds, badWords, logitBias }: SamplingParams): void {
+    const { maxListLength } = this.limits;
+    const sizes = { stop: stop.length, stop_token_ids: stopTokenIds.size, bad_words: badWords.length };
+    for (const [name, size] of Object.entries({ ...sizes, logit_bias: logitBias.size })) {
+      if (size <= maxListLength) continue;
+      throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
+    }
+    for (const [name, texts] of Object.entries({ stop, bad_words: badWords })) {
+      const characters = texts.reduce((sum, { length }) => sum + length, 0);
+      if (characters <= MAX_LIST_CHARACTERS) continue;
+      throw badRequest(`'${name}' has ${characters} characters; ${MAX_LIST_CHARACTERS} are taken.`, name, 'too_many');
+    }
+  }
+
+  /** Always on a thread for texts, however short: a template or an expression may run without end. */
+  async #run<T extends TextJob['type']>(
+    job: Extract<TextJob, { type: T }>,
+    signal: AbortSignal,
+  ): Promise<TextResults[T]> {
+    const milliseconds = this.limits.maxTextSeconds * 1000 + sizeOf(job) * MILLISECONDS_PER_CHARACTER;
+    return this.llm.texts.run(job, { milliseconds, signal });
+  }
+
+  #encoding(input: TextInput): Extract<TextJob, { type: 'encode' }> {
+    return { type: 'encode', input, maxCharacters: this.#maxCharacters };
+  }
+
+  /** Checked for its length before for each of its ids. */
+  #promptOf(tokenIds: ArrayLike<number>): readonly number[] {
+    if (tokenIds.length > this.limits.maxModelLen) this.answerTokens(tokenIds.length, undefined);
+    return this.llm.tokenize(Array.from(tokenIds));
+  }
+
+  /** Texts become tokens at some microseconds a character, so they have a bound of their own. */
+  get #maxCharacters(): number {
+    return this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
+  }
+}
+
+/** Four times as many as prose and code have. */
+const CHARACTERS_PER_TOKEN = 16;
+
+/** Several times what the slowest text took on a slow machine. */
+const MILLISECONDS_PER_CHARACTER = 0.06;
+
+/** Of stop strings together, and of bad words: each token's text is compared with them. */
+const MAX_LIST_CHARACTERS = 16_384;
+
+function quoted(name: string): string {
+  return `'${name}'`;
+}

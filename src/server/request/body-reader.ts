@@ -1,0 +1,84 @@
+import { Worker } from 'node:worker_threads';
+import type { Context } from 'hono';
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
+import { JobEndedError, JobThread } from '../../distributed/job-thread.ts';
+import { moduleFile } from '../../distributed/module-file.ts';
+import { nodeWorkerOptions } from '../../distributed/node-worker-options.ts';
+import { badRequest, HttpError } from '../wire/http-error.ts';
+import { bodyBytes } from './body-bytes.ts';
+import { type BodyJob, type BodyResult, runBodyJob } from './body-job.ts';
+import { type Body, type BodyForm, parseBody } from './json-body.ts';
+import type { RequestLimits } from './limits.ts';
+
+/** Larger bodies are parsed on a thread of their own: JSON can be made to take a hundred times its usual time. */
+const LARGE_BYTES = 16_384;
+
+/** Bytes of the bodies that wait for the thread, together. */
+const MAX_WAITING_BYTES = 256 * 2 ** 20;
+
+const IDLE_MILLISECONDS = 20_000;
+
+/** For a body of 4 MiB several times over. */
+const MAX_HEAP_MIB = 1024;
+
+/** Several times what the slowest bodies took on a slow machine. */
+const MILLISECONDS_PER_BYTE = 0.002;
+
+/** Reads the bodies of requests, without keeping others waiting for a large one. */
+export class BodyReader {
+  readonly #limits: RequestLimits;
+  readonly #thread = new JobThread<BodyJob, BodyResult>({
+    name: 'The thread for bodies',
+    startWorker,
+    runHere: runBodyJob,
+    runHereHint: 'Bodies are parsed on the main thread, which large ones hold: see docs/bundlers.md.',
+    maxWaitingWeight: MAX_WAITING_BYTES,
+    idleMilliseconds: IDLE_MILLISECONDS,
+  });
+
+  constructor(limits: RequestLimits) {
+    this.#limits = limits;
+  }
+
+  /** A JSON body of a form. Rejects with HttpError 400, 413 or 415 that says what is wrong with it, or QueueFullError. */
+  async read<F extends BodyForm>(c: Context, form: F): Promise<Body<F>> {
+    // Nothing else: a page of another origin may send text or forms without asking the server first, but no JSON.
+    if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {
+      throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
+    }
+    const bytes = await bodyBytes(c, this.#limits.maxBodyBytes);
+    if (bytes.length <= LARGE_BYTES) return parseBody(form, bytes, this.#limits);
+    return this.#parseAside(form, bytes, c.req.raw.signal);
+  }
+
+  async #parseAside<F extends BodyForm>(
+    form: F,
+    bytes: Uint8Array<ArrayBuffer>,
+    signal: AbortSignal,
+  ): Promise<Body<F>> {
+    const { maxAnswers, maxListLength, maxTextSeconds } = this.#limits;
+    const job = { form, bytes, limits: { maxAnswers, maxListLength } };
+    const milliseconds = maxTextSeconds * 1000 + bytes.length * MILLISECONDS_PER_BYTE;
+    let result: BodyResult;
+    try {
+      result = await this.#thread.run(job, { milliseconds, weight: bytes.length, signal });
+    } catch (error) {
+      if (!(error instanceof JobEndedError)) throw error;
+      throw badRequest(`The body took too much: ${error.message}.`, undefined, 'invalid_json');
+    }
+    // Receiving a large body and working with it are a turn each.
+    await yieldToEventLoop();
+    // The form of the answer is that of the question.
+    if ('body' in result) return result.body as Body<F>;
+    const { status, message, param, code } = result.refusal;
+    throw new HttpError(status, message, { param, code });
+  }
+}
+
+function startWorker(): Worker {
+  return new Worker(moduleFile('./body-worker', import.meta.url), {
+    ...nodeWorkerOptions(),
+    name: 'mamba2 bodies',
+    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+  });
+}

@@ -1,0 +1,154 @@
+import type { z } from 'zod';
+import { closestNames } from '../../checkpoint/closest-names.ts';
+import { withoutUnsupportedMembers } from '../wire/chat-message.ts';
+import { chatRequest } from '../wire/chat-request.ts';
+import { completionRequest } from '../wire/completion-request.ts';
+import { badRequest, HttpError } from '../wire/http-error.ts';
+import { packedIds, promptList } from '../wire/prompt-field.ts';
+import { withoutEmptyFields, withoutEmptyMembers } from '../wire/says-nothing.ts';
+import { exactSeed } from '../wire/seed-field.ts';
+import { detokenizeRequest, tokenizeRequest } from '../wire/tokenization.ts';
+import { withoutUnsupported } from '../wire/unsupported-fields.ts';
+import type { RequestLimits } from './limits.ts';
+
+/** Forms of bodies by their names. */
+const FORMS = {
+  chat: chatRequest,
+  completion: completionRequest,
+  detokenize: detokenizeRequest,
+  tokenize: tokenizeRequest,
+} as const;
+
+export type BodyForm = keyof typeof FORMS;
+
+/** A body of a form, as its handler gets it. */
+export type Body<F extends BodyForm> = z.output<(typeof FORMS)[F]>;
+
+/** What a body may hold. */
+export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
+
+/** Of a body itself, most of which would have to be null. */
+const MAX_FIELDS = 10_000;
+
+/** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
+const MAX_ELEMENTS = 65_536;
+const MAX_DEPTH = 16;
+
+/** Lists that are long by right, and are checked without a message for each element. */
+const LONG_LISTS = new Set(['prompt', 'tokens']);
+
+/** Lists that a request has few entries of. */
+const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
+
+/** What a client wrote is quoted so far. */
+const QUOTED_CHARACTERS = 100;
+
+/**
+ * The body of a known form that UTF-8 spells out. Token ids come packed, so that a body can go from one thread to another
+ * without being copied number by number.
+ *
+ * @throws HttpError 400 that says what is wrong with it.
+ */
+export function parseBody<F extends BodyForm>(form: F, bytes: Uint8Array, limits: BodyLimits): Body<F>;
+export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits): Body<BodyForm> {
+  const schema: z.ZodObject = FORMS[form];
+  const text = new TextDecoder().decode(bytes);
+  const body = parseJson(text);
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw badRequest('The body must be a JSON object.', undefined, 'invalid_json');
+  }
+  const numFields = Object.keys(body).length;
+  if (numFields > MAX_FIELDS) {
+    throw badRequest(`The body has ${numFields} fields; ${MAX_FIELDS} are taken.`, undefined, 'invalid_value');
+  }
+  const known = Object.keys(schema.shape);
+  const asked = withoutUnsupported(withoutEmptyFields(body as Readonly<Record<string, unknown>>), known);
+  for (const name of Object.keys(asked)) if (!Object.hasOwn(schema.shape, name)) throw unknownField(name, known);
+  assertModest(asked, limits);
+  const fields = withoutEmptyMembers(asked);
+  if ('messages' in fields) fields.messages = withoutUnsupportedMembers(fields.messages);
+  if ('seed' in fields) fields.seed = exactSeed(fields.seed, text);
+  const parsed = schema.safeParse(fields);
+  if (!parsed.success) throw describe(parsed.error);
+  return packed(parsed.data as Body<BodyForm>, limits);
+}
+
+function packed(body: Body<BodyForm>, limits: BodyLimits): Body<BodyForm> {
+  if ('tokens' in body) return { ...body, tokens: packedIds(body.tokens) };
+  if (!('prompt' in body) || body.prompt === undefined) return body;
+  const prompts = promptList(body.prompt);
+  assertFewPrompts(prompts.length, limits);
+  if (typeof prompts[0] === 'string') return body;
+  return { ...body, prompt: prompts.map((prompt) => (typeof prompt === 'string' ? prompt : packedIds(prompt))) };
+}
+
+function assertFewPrompts(count: number, { maxAnswers }: BodyLimits): void {
+  if (count <= maxAnswers) return;
+  throw badRequest(`There are ${count} prompts; this server takes ${maxAnswers}.`, 'prompt', 'too_many');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    // V8's message quotes the body, which may be somebody's prompt: it goes to no log.
+    const message =
+      text.trim() === '' ? 'The body is empty; a JSON object is expected.' : 'The body is not valid JSON.';
+    throw new HttpError(400, message, { code: 'invalid_json', cause: cause instanceof Error ? cause.name : undefined });
+  }
+}
+
+/** What a validator would take long over is refused before. */
+function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }: BodyLimits): void {
+  for (const name of SHORT_LISTS) {
+    const value = body[name];
+    const size = typeof value === 'object' && value !== null ? Object.keys(value).length : 0;
+    if (size <= maxListLength) continue;
+    throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
+  }
+  let elements = 0;
+  const visit = (value: unknown, depth: number, path: string) => {
+    if (typeof value !== 'object' || value === null) return;
+    if (depth > MAX_DEPTH) throw badRequest(`'${path}' is nested too deeply.`, path, 'invalid_value');
+    const parts = Array.isArray(value) ? value : Object.values(value);
+    elements += parts.length;
+    if (elements > MAX_ELEMENTS) throw badRequest(`'${path}' is too long.`, path, 'invalid_value');
+    for (const part of parts) visit(part, depth + 1, path);
+  };
+  for (const [name, value] of Object.entries(body)) if (!LONG_LISTS.has(name)) visit(value, 1, name);
+}
+
+function unknownField(name: string, known: readonly string[]): HttpError {
+  const [closest] = closestNames(name, known, 1);
+  const message = `There is no field '${cut(name)}'. Did you mean '${closest}'?`;
+  return badRequest(message, cut(name), 'unknown_parameter');
+}
+
+/** The first thing that is wrong. */
+function describe(error: z.ZodError): HttpError {
+  const issue = mostSpecific(error.issues[0]);
+  const path = cut(issue.path.map(String).join('.'));
+  // The message names all of them.
+  const message =
+    issue.code === 'unrecognized_keys' ? `Unrecognized key: "${cut(issue.keys[0])}"` : cut(issue.message, 1000);
+  return badRequest(`${path}: ${message}.`, path, 'invalid_value');
+}
+
+function cut(text: string, most = QUOTED_CHARACTERS): string {
+  return text.length <= most ? text : `${text.slice(0, most)}…`;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a union, what is wrong with the alternative that fits best: the one that is wrong furthest inside. */
+function mostSpecific(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union') return issue;
+  const alternatives = issue.errors.map(([first]) => first).filter((first) => first !== undefined);
+  const [deepest] = alternatives.toSorted((a, b) => b.path.length - a.path.length);
+  if (deepest === undefined || deepest.path.length === 0) {
+    const expected = alternatives.map((each) => ('expected' in each ? String(each.expected) : each.message));
+    return { ...issue, message: `Invalid input: expected ${expected.join(' or ')}` };
+  }
+  const inner = mostSpecific(deepest);
+  return { ...inner, path: [...issue.path, ...inner.path] };
+}

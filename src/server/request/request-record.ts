@@ -1,0 +1,55 @@
+import type { HttpError } from '../wire/http-error.ts';
+import type { Usage } from '../wire/usage.ts';
+
+/** What the log says of a request beside what HTTP says. */
+export interface RequestFacts {
+  readonly usage?: Usage;
+  readonly stream?: boolean;
+  readonly finishReason?: string | undefined;
+  /** Why there is no answer, or why a stream broke off. */
+  readonly error?: HttpError | undefined;
+}
+
+/** One HTTP request, for the log and the metrics. A stream ends later than its handler. */
+export class RequestRecord {
+  readonly id: string;
+  readonly #begin = performance.now();
+  readonly #onEnd: (record: RequestRecord) => void;
+  #facts: RequestFacts = {};
+  #isOpen = false;
+
+  constructor(id: string, onEnd: (record: RequestRecord) => void) {
+    this.id = id;
+    this.#onEnd = onEnd;
+  }
+
+  get facts(): RequestFacts {
+    return this.#facts;
+  }
+
+  /** Since the request came. */
+  get milliseconds(): number {
+    return performance.now() - this.#begin;
+  }
+
+  add(facts: RequestFacts): void {
+    this.#facts = { ...this.#facts, ...facts };
+  }
+
+  /** The answer goes on when its handler has returned; whoever sends it calls `end`. */
+  keepOpen(): void {
+    this.#isOpen = true;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  handled(): void {
+    if (!this.#isOpen) this.end();
+  }
+
+  end(): void {
+    this.#onEnd(this);
+  }
+}

@@ -1,0 +1,129 @@
+import {
+  ChatTemplateError,
+  ContextLengthError,
+  DisposedError,
+  EmptyPromptError,
+  EngineDeadError,
+  QueueFullError,
+  SamplingParamsError,
+  ShutdownError,
+  TextLimitError,
+  TokenIdError,
+  TokenizerError,
+} from '../../errors.ts';
+
+/** Statuses that the server answers errors with. 499: the client left, so nobody reads it. */
+export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 415 | 429 | 499 | 500 | 503;
+
+/** What an error says beside its message. */
+export interface HttpErrorDetails {
+  /** The field of the request that it is about. */
+  readonly param?: string | undefined;
+  /** Stable, for programs. */
+  readonly code?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly cause?: unknown;
+}
+
+/** A request that is answered with an error, in the form of OpenAI's. */
+export class HttpError extends Error {
+  readonly status: ErrorStatus;
+  readonly param: string | undefined;
+  readonly code: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(status: ErrorStatus, message: string, { param, code, headers = {}, cause }: HttpErrorDetails = {}) {
+    super(message, { cause });
+    this.name = 'HttpError';
+    this.status = status;
+    this.param = param;
+    this.code = code;
+    this.headers = headers;
+  }
+
+  /** The body of the answer, and of an event where a stream ends with the error. */
+  toJSON(): ErrorBody {
+    const { message, param = null, code = null } = this;
+    return { error: { message, type: typeOf(this.status), param, code } };
+  }
+}
+
+/** OpenAI's form. */
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string | null;
+  };
+}
+
+/** A request whose sender is at fault. */
+export function badRequest(message: string, param?: string, code?: string): HttpError {
+  return new HttpError(400, message, { param, code });
+}
+
+/**
+ * The answer to an error of the library, or to any other. What only the server's owner should know (paths, stacks) stays
+ * in `cause`, for the log.
+ */
+export function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error;
+  if (error instanceof SamplingParamsError) return samplingError(error);
+  if (error instanceof TokenIdError || error instanceof EmptyPromptError || error instanceof TextLimitError) {
+    return new HttpError(400, error.message, { code: error.code, cause: error });
+  }
+  if (error instanceof ContextLengthError) {
+    // OpenAI's name of it, which clients look for.
+    return new HttpError(400, error.message, { code: 'context_length_exceeded', cause: error });
+  }
+  if (error instanceof ChatTemplateError) {
+    return new HttpError(400, error.message, { param: 'messages', code: error.code, cause: error });
+  }
+  if (error instanceof TokenizerError) {
+    const message = 'This model has no tokenizer: send token ids, and neither stop strings nor bad words.';
+    return new HttpError(400, message, { code: error.code, cause: error });
+  }
+  if (error instanceof QueueFullError) {
+    return new HttpError(429, error.message, { code: error.code, headers: RETRY_SOON, cause: error });
+  }
+  if (error instanceof ShutdownError || error instanceof DisposedError) {
+    return new HttpError(503, 'The server is shutting down. Send the request elsewhere, or later.', {
+      code: 'shutdown',
+      headers: { ...RETRY_SOON, connection: 'close' },
+      cause: error,
+    });
+  }
+  if (error instanceof EngineDeadError) {
+    const message = 'The model failed and could not be loaded again; the log says why. Send the request elsewhere.';
+    return new HttpError(503, message, { code: error.code, cause: error });
+  }
+  return new HttpError(500, 'The server failed to answer; its log says why.', { code: 'internal', cause: error });
+}
+
+const RETRY_SOON = { 'retry-after': '1' };
+
+/** The engine names parameters as TypeScript does, the wire as Python does. */
+function samplingError(error: SamplingParamsError): HttpError {
+  const [name] = error.message.split(' ', 1);
+  const param = /^[a-z][A-Za-z]*$/.test(name)
+    ? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    : undefined;
+  const message = param === undefined ? error.message : error.message.replace(name, param);
+  return new HttpError(400, message, { param, code: error.code, cause: error });
+}
+
+/** What becomes of an error that happened because, or while, the client left. */
+export function unlessGone(error: unknown, signal: AbortSignal): unknown {
+  return signal.aborted ? clientGone(error) : error;
+}
+
+export function clientGone(cause?: unknown): HttpError {
+  return new HttpError(499, 'The client closed the connection.', { cause });
+}
+
+function typeOf(status: ErrorStatus): string {
+  if (status === 429) return 'rate_limit_error';
+  if (status === 401) return 'authentication_error';
+  return status >= 500 ? 'server_error' : 'invalid_request_error';
+}

@@ -2,7 +2,7 @@
 
 import { exp4, madd, ONE, silu4 } from './math';
 
-/** Numbers of the kinds, in the order of MLP_ACTIVATIONS in src/backends/feed-forward-ops.ts. */
+/** Numbers of the kinds, in the order of MLP_ACTIVATIONS in src/backends/contract/activations.ts. */
 const SILU: i32 = 0;
 const GELU: i32 = 1;
 const GELU_TANH: i32 = 2;

@@ -7,36 +7,32 @@
  * models; the operations are in `mamba2/ops`.
  */
 
+export type { MlpActivation } from './backends/contract/activations.ts';
 export type {
   AttentionOps,
   PagedAttentionArgs,
   PagedSequences,
   ReshapeAndCacheArgs,
-} from './backends/attention-ops.ts';
+} from './backends/contract/attention.ts';
+export type { Backend } from './backends/contract/backend.ts';
+export type { Activation, CausalConv1dArgs, CausalConv1dUpdateArgs } from './backends/contract/convolution.ts';
+export type { ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
+export type { FeedForwardOps } from './backends/contract/feed-forward.ts';
+export type { HostTensor } from './backends/contract/host-tensor.ts';
+export type { MemoryNeed, PrepareWatch } from './backends/contract/life-cycle.ts';
+export type { LinearWeight, LinearWeightWriter } from './backends/contract/linear.ts';
+export type { GroupLayout } from './backends/contract/norms.ts';
+export type { SamplingOps } from './backends/contract/sampling.ts';
+export { PAD_SLOT_ID } from './backends/contract/sequences.ts';
+export type { SavedSlot } from './backends/contract/slots.ts';
 export type {
-  Backend,
-  GroupLayout,
-  LinearWeight,
-  LinearWeightWriter,
-  MemoryNeed,
-  PrepareWatch,
-} from './backends/backend.ts';
-export type { ExpertWeights, FeedForwardOps, MlpActivation, RoutingOptions } from './backends/feed-forward-ops.ts';
-export type { HostTensor } from './backends/reference/host-tensor.ts';
-export { ReferenceBackend } from './backends/reference/reference-backend.ts';
-export type { SamplingOps } from './backends/sampling-ops.ts';
-export type { SavedSlot } from './backends/saved-slot.ts';
-export type {
-  Activation,
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
   ChunkScanArgs,
   LogDecayArgs,
   SelectiveStateArgs,
   SelectiveStateUpdateArgs,
   StateSpaceOps,
-} from './backends/state-space-ops.ts';
-export { PAD_SLOT_ID } from './backends/state-space-ops.ts';
+} from './backends/contract/state-space.ts';
+export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
 export type { ByteSource } from './checkpoint/files/byte-source.ts';

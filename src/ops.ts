@@ -5,41 +5,36 @@
  * functions over host tensors. Their contracts are those of {@link StateSpaceOps}, {@link AttentionOps} and
  * {@link FeedForwardOps}; these are the reference implementations.
  */
+
+export { MLP_ACTIVATIONS, type MlpActivation } from './backends/contract/activations.ts';
 export {
   type AttentionOps,
   PAD_CACHE_SLOT,
   type PagedAttentionArgs,
   type PagedSequences,
   type ReshapeAndCacheArgs,
-} from './backends/attention-ops.ts';
-export type { LinearWeight } from './backends/backend.ts';
-export {
-  type ExpertWeights,
-  type FeedForwardOps,
-  MLP_ACTIVATIONS,
-  type MlpActivation,
-  type RoutingOptions,
-} from './backends/feed-forward-ops.ts';
+} from './backends/contract/attention.ts';
+export type { Activation, CausalConv1dArgs, CausalConv1dUpdateArgs } from './backends/contract/convolution.ts';
+export type { ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
+export type { FeedForwardOps } from './backends/contract/feed-forward.ts';
+export { HostTensor, hostIndices, hostTensor, hostZeros } from './backends/contract/host-tensor.ts';
+export type { LinearWeight } from './backends/contract/linear.ts';
+export { PAD_SLOT_ID } from './backends/contract/sequences.ts';
+export type {
+  ChunkScanArgs,
+  LogDecayArgs,
+  SelectiveStateArgs,
+  SelectiveStateUpdateArgs,
+  StateSpaceOps,
+} from './backends/contract/state-space.ts';
 export { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './backends/reference/attention.ts';
 export { causalConv1dFn, causalConv1dUpdate } from './backends/reference/causal-conv1d.ts';
 export { hostLinearWeight, linear } from './backends/reference/dense.ts';
 export { activate, activateAndMul, fusedMoe, topKRouting } from './backends/reference/feed-forward.ts';
 export { type FlashAttnVarlenArgs, flashAttnVarlenFunc } from './backends/reference/flash-attn-varlen-func.ts';
-export { HostTensor, hostIndices, hostTensor, hostZeros } from './backends/reference/host-tensor.ts';
 export {
   type ChunkScanCombinedArgs,
   mambaChunkScanCombined,
 } from './backends/reference/mamba-chunk-scan-combined.ts';
 export { type RmsNormGatedOptions, rmsNorm, rmsNormGated } from './backends/reference/norms.ts';
 export { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
-export {
-  type Activation,
-  type CausalConv1dArgs,
-  type CausalConv1dUpdateArgs,
-  type ChunkScanArgs,
-  type LogDecayArgs,
-  PAD_SLOT_ID,
-  type SelectiveStateArgs,
-  type SelectiveStateUpdateArgs,
-  type StateSpaceOps,
-} from './backends/state-space-ops.ts';

@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.ts';
+import type { Backend } from '../backends/contract/backend.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
 import type { Tensor } from '../tensor/tensor.ts';

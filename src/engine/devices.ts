@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.ts';
+import type { Backend } from '../backends/contract/backend.ts';
 import { CpuBackend } from '../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../backends/cpu/kernels.ts';
 import { fastestKernels, loadKernels } from '../backends/cpu/load-kernels.ts';

@@ -1,4 +1,4 @@
-import type { TokenSampling } from '../backends/sampling-ops.ts';
+import type { TokenSampling } from '../backends/contract/sampling.ts';
 
 /** One sequence's part in a step. */
 export interface ScheduledTokens {

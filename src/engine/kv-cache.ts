@@ -1,5 +1,5 @@
-import type { Backend } from '../backends/backend.ts';
-import { HostSavedSlot } from '../backends/saved-slot.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import { HostSavedSlot } from '../backends/contract/slots.ts';
 import type { Shard } from '../distributed/shard-group.ts';
 import { MetadataError } from '../errors.ts';
 import type { KvCacheParams } from '../layers/attention.ts';

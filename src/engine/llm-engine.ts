@@ -1,4 +1,4 @@
-import { LAST_SAMPLED } from '../backends/sampling-ops.ts';
+import { LAST_SAMPLED } from '../backends/contract/sampling.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, OutOfMemoryError, QueueFullError } from '../errors.ts';
 import { BadWords } from './bad-words.ts';
 import type { EngineEventListener } from './engine-events.ts';

@@ -1,4 +1,4 @@
-import type { LogitEdit } from '../backends/sampling-ops.ts';
+import type { LogitEdit } from '../backends/contract/sampling.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
 /** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */

@@ -1,4 +1,4 @@
-import type { MemoryNeed } from '../backends/backend.ts';
+import type { MemoryNeed } from '../backends/contract/life-cycle.ts';
 import { KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import { isMatrix, ParameterTable } from '../layers/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';

@@ -1,5 +1,6 @@
-import type { Backend, PrepareWatch } from '../backends/backend.ts';
-import { LAST_SAMPLED, type SampledRow } from '../backends/sampling-ops.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import type { PrepareWatch } from '../backends/contract/life-cycle.ts';
+import { LAST_SAMPLED, type SampledRow } from '../backends/contract/sampling.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../errors.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';

@@ -1,6 +1,7 @@
-import type { Backend, PrepareWatch } from '../backends/backend.ts';
-import { GREEDY, samplingVectors } from '../backends/sampling-ops.ts';
-import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import type { PrepareWatch } from '../backends/contract/life-cycle.ts';
+import { GREEDY, samplingVectors } from '../backends/contract/sampling.ts';
+import { PAD_SLOT_ID } from '../backends/contract/sequences.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
 import { buildMamba2Metadata } from '../layers/mamba2-metadata.ts';
 import type { CausalLM } from '../models/causal-lm.ts';

@@ -1,4 +1,4 @@
-import type { TokenSampling } from '../backends/sampling-ops.ts';
+import type { TokenSampling } from '../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../errors.ts';
 import { exponential } from './exponential.ts';
 import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';

@@ -1,4 +1,4 @@
-import { MAX_END_TOKENS, type TokenSampling } from '../backends/sampling-ops.ts';
+import { MAX_END_TOKENS, type TokenSampling } from '../backends/contract/sampling.ts';
 import type { StopStrings } from '../text/stop-strings.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import { HalfLifeMeter } from './half-lives.ts';

@@ -1,5 +1,5 @@
-import type { Backend } from '../backends/backend.ts';
-import { HostSavedSlot, type SavedSlot } from '../backends/saved-slot.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import { HostSavedSlot, type SavedSlot } from '../backends/contract/slots.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import { ArgumentError, ShapeError } from '../errors.ts';
 import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';

@@ -1,5 +1,5 @@
-import type { Backend } from '../backends/backend.ts';
-import { type SampledRow, samplingVectors } from '../backends/sampling-ops.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import { type SampledRow, samplingVectors } from '../backends/contract/sampling.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** What becomes of a step's logits. */

@@ -1,7 +1,6 @@
-import type { PagedSequences } from '../backends/attention-ops.ts';
-import { PAD_CACHE_SLOT } from '../backends/attention-ops.ts';
-import type { Backend } from '../backends/backend.ts';
-import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
+import { PAD_CACHE_SLOT, type PagedSequences } from '../backends/contract/attention.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../backends/contract/sequences.ts';
 import { MetadataError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Mamba2Metadata, ScheduledSequence } from './mamba2-metadata.ts';

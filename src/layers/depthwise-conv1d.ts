@@ -1,5 +1,5 @@
-import type { MlpActivation } from '../backends/feed-forward-ops.ts';
-import type { Activation } from '../backends/state-space-ops.ts';
+import type { MlpActivation } from '../backends/contract/activations.ts';
+import type { Activation } from '../backends/contract/convolution.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';

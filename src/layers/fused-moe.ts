@@ -1,5 +1,5 @@
-import type { LinearWeight, LinearWeightWriter } from '../backends/backend.ts';
-import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import type { MlpActivation } from '../backends/contract/activations.ts';
+import type { LinearWeight, LinearWeightWriter } from '../backends/contract/linear.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { linearDType } from './linear.ts';

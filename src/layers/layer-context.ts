@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.ts';
+import type { Backend } from '../backends/contract/backend.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
 import { shardGroup } from '../distributed/shard-group.ts';
 import { DuplicateLayerError } from '../errors.ts';

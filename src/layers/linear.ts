@@ -1,4 +1,4 @@
-import type { LinearWeight } from '../backends/backend.ts';
+import type { LinearWeight } from '../backends/contract/linear.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type Module, type Parameter } from './parameter.ts';

@@ -1,5 +1,5 @@
-import type { Backend } from '../backends/backend.ts';
-import { PAD_SLOT_ID } from '../backends/state-space-ops.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../backends/contract/sequences.ts';
 import { MetadataError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 

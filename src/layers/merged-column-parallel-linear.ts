@@ -1,4 +1,4 @@
-import type { LinearWeight, LinearWeightWriter } from '../backends/backend.ts';
+import type { LinearWeight, LinearWeightWriter } from '../backends/contract/linear.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { type LinearOptions, linearDType } from './linear.ts';

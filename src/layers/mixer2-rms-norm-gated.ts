@@ -1,4 +1,4 @@
-import type { GroupLayout } from '../backends/backend.ts';
+import type { GroupLayout } from '../backends/contract/norms.ts';
 import { ArgumentError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';

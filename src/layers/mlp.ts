@@ -1,4 +1,4 @@
-import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import type { MlpActivation } from '../backends/contract/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { RowParallelLinear } from './linear.ts';

@@ -1,4 +1,5 @@
-import type { Backend, LinearWeight, LinearWeightWriter } from '../backends/backend.ts';
+import type { Backend } from '../backends/contract/backend.ts';
+import type { LinearWeight, LinearWeightWriter } from '../backends/contract/linear.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount, type Tensor } from '../tensor/tensor.ts';
 

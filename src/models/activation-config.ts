@@ -1,4 +1,4 @@
-import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/feed-forward-ops.ts';
+import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/contract/activations.ts';
 import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
 
 /** Names of `transformers.activations.ACT2FN` beside our own. */

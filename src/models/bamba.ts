@@ -1,4 +1,4 @@
-import type { MlpActivation } from '../backends/feed-forward-ops.ts';
+import type { MlpActivation } from '../backends/contract/activations.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';

@@ -1,4 +1,5 @@
-import type { MlpActivation, RoutingOptions } from '../backends/feed-forward-ops.ts';
+import type { MlpActivation } from '../backends/contract/activations.ts';
+import type { RoutingOptions } from '../backends/contract/experts.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import type { Backend } from '../../src/backends/backend.ts';
+import type { Backend } from '../../src/backends/contract/backend.ts';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
 import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';

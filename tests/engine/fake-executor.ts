@@ -1,4 +1,4 @@
-import { LAST_SAMPLED } from '../../src/backends/sampling-ops.ts';
+import { LAST_SAMPLED } from '../../src/backends/contract/sampling.ts';
 import type {
   Batch,
   Executor,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { LAST_SAMPLED } from '../../src/backends/sampling-ops.ts';
+import { LAST_SAMPLED } from '../../src/backends/contract/sampling.ts';
 import { ArgumentError, EmptyPromptError, QueueFullError } from '../../src/errors.ts';
 import { greedy, prompt, Rig } from './engine-rig.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { Backend } from '../../src/backends/backend.ts';
+import type { Backend } from '../../src/backends/contract/backend.ts';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';

@@ -1,8 +1,13 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { PagedAttentionArgs, ReshapeAndCacheArgs } from '../attention-ops.ts';
-import { checkCacheSlots, checkPagedSequences, checkRotary } from '../reference/attention.ts';
-import { ints } from '../reference/host-tensor.ts';
-import { headsPerGroup } from '../reference/indices.ts';
+import {
+  checkCacheSlots,
+  checkPagedSequences,
+  checkRotary,
+  type PagedAttentionArgs,
+  type ReshapeAndCacheArgs,
+} from '../contract/attention.ts';
+import { ints } from '../contract/host-tensor.ts';
+import { headsPerGroup } from '../contract/sequences.ts';
 import { indexAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';

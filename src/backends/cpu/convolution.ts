@@ -1,13 +1,13 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import { causalConv1dUpdate, checkStateWidth } from '../reference/causal-conv1d.ts';
-import { ints } from '../reference/host-tensor.ts';
-import { checkQueryStartLoc, checkSlots, slotsOrDefault } from '../reference/indices.ts';
 import {
   type Activation,
   type CausalConv1dArgs,
   type CausalConv1dUpdateArgs,
-  PAD_SLOT_ID,
-} from '../state-space-ops.ts';
+  checkStateWidth,
+} from '../contract/convolution.ts';
+import { ints } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc, checkSlots, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
+import { causalConv1dUpdate } from '../reference/causal-conv1d.ts';
 import { slotAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';

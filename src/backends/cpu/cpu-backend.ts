@@ -1,18 +1,15 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, GroupLayout, LinearWeight, LinearWeightWriter } from '../backend.ts';
-import { contiguous, ints } from '../reference/host-tensor.ts';
-import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
-import { checkColumnSizes, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
-import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
-  ChunkScanArgs,
-  LogDecayArgs,
-  SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
+import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
+import type { Backend } from '../contract/backend.ts';
+import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../contract/convolution.ts';
+import { contiguous, ints } from '../contract/host-tensor.ts';
+import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import type { GroupLayout } from '../contract/norms.ts';
+import { checkRowNumbers } from '../contract/rows.ts';
+import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
+import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../contract/state-space.ts';
 import { CpuAttention } from './attention.ts';
 import { CpuCollectives } from './collectives.ts';
 import { CpuConvolution } from './convolution.ts';
@@ -191,9 +188,7 @@ export class CpuBackend implements Backend {
     const indices = ints(rows, 'rows', null);
     const [T, C] = x.shape;
     const out = CpuTensor.allocate(this.#memory, [indices.length, C]);
-    for (const row of indices) {
-      if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
-    }
+    checkRowNumbers(indices, T);
     this.#kernels.gatherRows(
       from.address,
       from.byteStride,

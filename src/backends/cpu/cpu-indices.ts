@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import { HostTensor, ints } from '../reference/host-tensor.ts';
+import { HostTensor, ints } from '../contract/host-tensor.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 
 /** int32 values that both the host and the kernels read: slots, row starts, token ids. */

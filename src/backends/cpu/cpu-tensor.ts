@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
-import { HostTensor } from '../reference/host-tensor.ts';
-import { checkShape } from '../shape-check.ts';
+import { HostTensor } from '../contract/host-tensor.ts';
+import { checkShape } from '../contract/shapes.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 

@@ -1,6 +1,6 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import { checkQueryStartLoc } from '../reference/indices.ts';
-import type { LogDecayArgs } from '../state-space-ops.ts';
+import { checkQueryStartLoc } from '../contract/sequences.ts';
+import type { LogDecayArgs } from '../contract/state-space.ts';
 import { indexAddress } from './cpu-indices.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { cpuFloats, outputFor, vectorAddress, zeroVector } from './cpu-tensor.ts';

@@ -1,6 +1,6 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { ExpertWeights, MlpActivation } from '../feed-forward-ops.ts';
-import { checkExperts } from '../reference/feed-forward.ts';
+import type { MlpActivation } from '../contract/activations.ts';
+import { checkExperts, type ExpertWeights } from '../contract/experts.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './cpu-tensor.ts';

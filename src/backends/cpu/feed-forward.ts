@@ -1,6 +1,6 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import { MLP_ACTIVATIONS, type MlpActivation, type RoutingOptions } from '../feed-forward-ops.ts';
-import { checkRouting } from '../reference/feed-forward.ts';
+import { MLP_ACTIVATIONS, type MlpActivation } from '../contract/activations.ts';
+import { checkRouting, type RoutingOptions } from '../contract/experts.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { LinearWeight } from '../backend.ts';
+import type { LinearWeight } from '../contract/linear.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';

@@ -1,8 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
-import type { LinearWeight } from '../backend.ts';
-import { checkWeightRows } from '../shape-check.ts';
+import { checkWeightRows, type LinearWeight } from '../contract/linear.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';

@@ -1,7 +1,6 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { GroupLayout } from '../backend.ts';
-import { checkGroups } from '../group-check.ts';
-import { checkConcat } from '../shape-check.ts';
+import { checkConcat } from '../contract/arrays.ts';
+import { checkGroups, type GroupLayout } from '../contract/norms.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from './cpu-tensor.ts';

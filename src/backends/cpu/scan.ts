@@ -1,14 +1,13 @@
-import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { ints } from '../reference/host-tensor.ts';
-import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../reference/indices.ts';
-import { selectiveStateUpdate } from '../reference/state-space.ts';
+import { ints } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc, checkSlots, headsPerGroup, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import {
   type ChunkScanArgs,
-  PAD_SLOT_ID,
+  checkChunkSize,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
+} from '../contract/state-space.ts';
+import { selectiveStateUpdate } from '../reference/state-space.ts';
 import { slotAddress } from './cpu-indices.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
@@ -46,9 +45,7 @@ export class CpuScan {
   }
 
   sequences(args: ChunkScanArgs): Tensor {
-    if (!Number.isInteger(args.chunkSize) || args.chunkSize < 1) {
-      throw new ArgumentError(`chunkSize is ${args.chunkSize}.`, 'Use a whole number of tokens from 1 on.');
-    }
+    checkChunkSize(args.chunkSize);
     const rows = args.x.shape[0];
     const states = this.#states(args.ssmStates);
     const starts = checkQueryStartLoc(args.queryStartLoc, rows);

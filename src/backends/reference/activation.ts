@@ -1,4 +1,4 @@
-import type { Activation } from '../state-space-ops.ts';
+import type { Activation } from '../contract/convolution.ts';
 
 export function sigmoid(v: number): number {
   return 1 / (1 + Math.exp(-v));

@@ -1,8 +1,14 @@
-import { ArgumentError, MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { PAD_CACHE_SLOT, type PagedAttentionArgs, type ReshapeAndCacheArgs } from '../attention-ops.ts';
-import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
-import { checkQueryStartLoc, headsPerGroup } from './indices.ts';
+import {
+  checkCacheSlots,
+  checkPagedSequences,
+  checkRotary,
+  PAD_CACHE_SLOT,
+  type PagedAttentionArgs,
+  type ReshapeAndCacheArgs,
+} from '../contract/attention.ts';
+import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
+import { headsPerGroup } from '../contract/sequences.ts';
 
 /** Reference of {@link AttentionOps.rotaryTable}. */
 export function rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): HostTensor<Float32Array> {
@@ -46,15 +52,6 @@ export function rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): Host
   return out;
 }
 
-/** @throws ArgumentError unless C columns are whole heads of which R columns can be rotated. */
-export function checkRotary(C: number, R: number, headDim: number): void {
-  if (headDim > 0 && C % headDim === 0 && R % 2 === 0 && R <= headDim) return;
-  throw new ArgumentError(
-    `${R} columns of heads of ${headDim} can't be rotated in rows of ${C}.`,
-    'Rows are whole heads, and the rotated columns an even number of at most a head.',
-  );
-}
-
 /** Reference of {@link AttentionOps.reshapeAndCache}. */
 export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping }: ReshapeAndCacheArgs): void {
   const caches = [
@@ -72,19 +69,6 @@ export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping 
       const row = rows[i].data.subarray(begin, begin + H * D);
       cache.data.set(row, Math.floor(slot / blockSize) * cache.stride + (slot % blockSize) * H * D);
     });
-  }
-}
-
-/** @throws MetadataError on a cache slot that is not there, or that two tokens have. */
-export function checkCacheSlots(slots: Int32Array, count: number): void {
-  const used = new Set<number>();
-  for (const slot of slots) {
-    if (slot === PAD_CACHE_SLOT) continue;
-    if (slot < 0 || slot >= count) {
-      throw new MetadataError(`slotMapping names place ${slot} of a cache of ${count} tokens.`);
-    }
-    if (used.has(slot)) throw new MetadataError(`slotMapping names place ${slot} twice.`);
-    used.add(slot);
   }
 }
 
@@ -129,47 +113,4 @@ export function pagedAttention(args: PagedAttentionArgs): HostTensor<Float32Arra
     }
   }
   return out;
-}
-
-/**
- * The sequences of a batch of T rows, checked against a cache of this shape.
- * @throws ShapeError, MetadataError
- */
-export function checkPagedSequences(
-  {
-    queryStartLoc,
-    contextLens,
-    blockTables,
-  }: Pick<PagedAttentionArgs, 'queryStartLoc' | 'contextLens' | 'blockTables'>,
-  T: number,
-  [blocks, blockSize]: readonly number[],
-): {
-  readonly starts: Int32Array;
-  readonly contextLens: Int32Array;
-  readonly blockTables: Int32Array;
-  /** Entries of the table per sequence. */
-  readonly width: number;
-} {
-  const starts = checkQueryStartLoc(queryStartLoc, T);
-  const count = starts.length - 1;
-  const lengths = ints(contextLens, 'contextLens', count);
-  const tables = ints(blockTables, 'blockTables', null);
-  const width = count === 0 ? 0 : tables.length / count;
-  if (!Number.isInteger(width)) {
-    throw new MetadataError(`blockTables has ${tables.length} entries for ${count} sequences.`, 'Give each as many.');
-  }
-  for (const [s, length] of lengths.entries()) {
-    const rows = starts[s + 1] - starts[s];
-    const needed = Math.ceil(length / blockSize);
-    if (length < 0 || (length > 0 && length < rows) || needed > width) {
-      throw new MetadataError(
-        `A sequence has ${rows} rows, a context of ${length} tokens and ${width} blocks of ${blockSize}.`,
-        'The context holds the rows, and the blocks hold the context.',
-      );
-    }
-    const used = tables.subarray(s * width, s * width + needed);
-    const wrong = used.find((block) => block < 0 || block >= blocks);
-    if (wrong !== undefined) throw new MetadataError(`blockTables names block ${wrong} of a cache of ${blocks}.`);
-  }
-  return { starts, contextLens: lengths, blockTables: tables, width };
 }

@@ -1,9 +1,12 @@
-import { ArgumentError, MetadataError, ShapeError } from '../../errors.ts';
-import { formatShape, type Tensor } from '../../tensor/tensor.ts';
-import { type CausalConv1dArgs, type CausalConv1dUpdateArgs, PAD_SLOT_ID } from '../state-space-ops.ts';
+import {
+  type CausalConv1dArgs,
+  type CausalConv1dUpdateArgs,
+  checkSeenTokens,
+  checkStateWidth,
+} from '../contract/convolution.ts';
+import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc, checkSlots, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import { activate } from './activation.ts';
-import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
-import { checkQueryStartLoc, checkSlots, slotsOrDefault } from './indices.ts';
 
 /** Reference of {@link StateSpaceOps.causalConv1dFn}. */
 export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array> {
@@ -57,9 +60,7 @@ export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Flo
   const slots = slotsOrDefault(args.convStateIndices, 'convStateIndices', B);
   checkSlots(slots, states.shape[0], 'convStateIndices');
   const seen = args.cacheSeqlens && ints(args.cacheSeqlens, 'cacheSeqlens', B);
-  if (seen?.some((count) => count < 0)) {
-    throw new MetadataError(`cacheSeqlens is [${Array.from(seen).join(', ')}].`, 'It counts tokens, from 0 on.');
-  }
+  if (seen) checkSeenTokens(seen);
   const out = args.out ? floats(args.out, 'out', x.shape) : hostZeros(x.shape);
 
   for (let b = 0; b < B; b++) {
@@ -111,18 +112,4 @@ function copyRows(from: HostTensor<Float32Array>, to: HostTensor<Float32Array>, 
   for (let r = begin; r < end; r++) {
     to.data.set(from.data.subarray(r * from.stride, r * from.stride + from.rowSize), r * to.stride);
   }
-}
-
-/** The number of past inputs in a conv state, which must do for K taps. */
-export function checkStateWidth(states: Tensor, K: number): number {
-  if (!(K >= 1))
-    throw new ArgumentError(`The convolution has ${K} taps.`, 'weight is (channels, taps) with at least one tap.');
-  const W = states.shape[2];
-  if (W < K - 1) {
-    throw new ShapeError(
-      `The conv state has shape ${formatShape(states.shape)}, ${W} past inputs for ${K} taps.`,
-      `Keep at least ${K - 1}.`,
-    );
-  }
-  return W;
 }

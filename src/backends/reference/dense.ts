@@ -2,9 +2,10 @@ import { ArgumentError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { LinearWeight } from '../backend.ts';
-import { checkLength, checkWeightRows } from '../shape-check.ts';
-import { floats, type HostTensor, hostZeros, ints, vector } from './host-tensor.ts';
+import { checkLength } from '../contract/arrays.ts';
+import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
+import { checkWeightRows, type LinearWeight } from '../contract/linear.ts';
+import { checkRowNumbers } from '../contract/rows.ts';
 
 /** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
 export class HostLinearWeight implements LinearWeight {
@@ -98,9 +99,9 @@ export function gatherRows(x: Tensor, rows: Tensor): HostTensor<Float32Array> {
   const from = floats(x, 'x', [null, null]);
   const indices = ints(rows, 'rows', null);
   const [T, C] = x.shape;
+  checkRowNumbers(indices, T);
   const out = hostZeros([indices.length, C]);
   indices.forEach((row, r) => {
-    if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
     out.data.set(from.data.subarray(row * from.stride, row * from.stride + C), r * C);
   });
   return out;

@@ -1,9 +1,9 @@
-import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { ExpertWeights, MlpActivation, RoutingOptions } from '../feed-forward-ops.ts';
+import type { MlpActivation } from '../contract/activations.ts';
+import { checkExperts, checkRouting, type ExpertWeights, type RoutingOptions } from '../contract/experts.ts';
+import { floats, HostTensor, hostZeros, vector } from '../contract/host-tensor.ts';
 import { sigmoid, silu } from './activation.ts';
 import { linear } from './dense.ts';
-import { floats, HostTensor, hostZeros, vector } from './host-tensor.ts';
 
 /** Reference of {@link FeedForwardOps.activate}. */
 export function activate(x: Tensor, activation: MlpActivation): HostTensor<Float32Array> {
@@ -84,17 +84,6 @@ export function topKRouting(
   return out;
 }
 
-/** @throws ArgumentError unless so many experts can be chosen so. */
-export function checkRouting(E: number, { topK, numGroups = 1, topKGroups = numGroups }: RoutingOptions): void {
-  const groupSize = E / numGroups;
-  const whole = [topK, numGroups, topKGroups, groupSize].every((n) => Number.isInteger(n) && n >= 1);
-  if (whole && topKGroups <= numGroups && topK <= topKGroups * groupSize) return;
-  throw new ArgumentError(
-    `${topK} of ${E} experts can't be chosen from ${topKGroups} of ${numGroups} groups.`,
-    'Groups divide the experts, and hold as many as are chosen.',
-  );
-}
-
 /** The `count` candidates of the largest values, equal ones in their order. */
 function largest(values: readonly number[], candidates: readonly number[], count: number): number[] {
   return [...candidates].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
@@ -145,26 +134,4 @@ function runExpert(
   const half = up.outFeatures / 2;
   const [gate, value] = [0, half].map((begin) => new HostTensor(hidden.data.subarray(begin, begin + half), [1, half]));
   return linear(activateAndMul(gate, value, activation), down);
-}
-
-/**
- * Columns of the experts' outputs.
- * @throws ArgumentError unless all have the same shapes, which fit each other and rows of C columns.
- */
-export function checkExperts(experts: readonly ExpertWeights[], C: number, gated: boolean): number {
-  if (experts.length === 0) throw new ArgumentError('A mixture of no experts.', 'Give one at least.');
-  const [{ up, down }] = experts;
-  const fit = up.inFeatures === C && up.outFeatures === (gated ? 2 : 1) * down.inFeatures;
-  const alike = experts.every(
-    (expert) =>
-      expert.up.outFeatures === up.outFeatures &&
-      expert.up.inFeatures === C &&
-      expert.down.outFeatures === down.outFeatures &&
-      expert.down.inFeatures === down.inFeatures,
-  );
-  if (fit && alike) return down.outFeatures;
-  throw new ArgumentError(
-    `The experts' matrices do not fit rows of ${C} columns or each other.`,
-    `up is (${gated ? '2 I' : 'I'}, ${C}) and down (columns, I), with one I for all.`,
-  );
 }

@@ -1,8 +1,8 @@
 import { ArgumentError, MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { contiguous, floats, HostTensor, hostIndices, hostZeros } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc } from '../contract/sequences.ts';
 import { pagedAttention, reshapeAndCache } from './attention.ts';
-import { contiguous, floats, HostTensor, hostIndices, hostZeros } from './host-tensor.ts';
-import { checkQueryStartLoc } from './indices.ts';
 
 /** Arguments of {@link flashAttnVarlenFunc}. */
 export interface FlashAttnVarlenArgs {

@@ -1,8 +1,8 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { SelectiveStateArgs } from '../state-space-ops.ts';
-import { contiguous, floats, HostTensor, hostIndices, hostZeros } from './host-tensor.ts';
-import { checkQueryStartLoc } from './indices.ts';
+import { contiguous, floats, HostTensor, hostIndices, hostZeros } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc } from '../contract/sequences.ts';
+import type { SelectiveStateArgs } from '../contract/state-space.ts';
 import { mambaChunkScan } from './state-space.ts';
 
 /** Arguments of {@link mambaChunkScanCombined}. */

@@ -1,9 +1,8 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { GroupLayout } from '../backend.ts';
-import { checkGroups } from '../group-check.ts';
+import { floats, type HostTensor, hostZeros, vector } from '../contract/host-tensor.ts';
+import { checkGroups, type GroupLayout } from '../contract/norms.ts';
 import { silu } from './activation.ts';
-import { floats, type HostTensor, hostZeros, vector } from './host-tensor.ts';
 
 /** Reference of {@link Backend.rmsNorm}. */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): HostTensor<Float32Array> {

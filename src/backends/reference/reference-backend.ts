@@ -1,9 +1,11 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Backend, LinearWeight, LinearWeightWriter } from '../backend.ts';
-import { hostSlotValues, type SavedSlot, saveOnHost } from '../saved-slot.ts';
-import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange, checkSlot } from '../shape-check.ts';
+import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
+import type { Backend } from '../contract/backend.ts';
+import { contiguous, floats, HostTensor, hostZeros } from '../contract/host-tensor.ts';
+import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import {
@@ -17,7 +19,6 @@ import {
   mulScalar,
 } from './dense.ts';
 import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
-import { contiguous, floats, HostTensor, hostZeros } from './host-tensor.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
 import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 

@@ -1,24 +1,21 @@
-import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { floats, type HostTensor, hostZeros, ints } from '../contract/host-tensor.ts';
+import { checkQueryStartLoc, checkSlots, headsPerGroup, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import {
   type ChunkScanArgs,
+  checkChunkSize,
   type LogDecayArgs,
-  PAD_SLOT_ID,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
-} from '../state-space-ops.ts';
+} from '../contract/state-space.ts';
 import { silu, softplus } from './activation.ts';
-import { floats, type HostTensor, hostZeros, ints } from './host-tensor.ts';
-import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from './indices.ts';
 
 /**
  * Reference of {@link StateSpaceOps.mambaChunkScan}: the recurrence itself, token by token. Chunks are a way to get the
  * same numbers faster, so this form knows none, and splitting a prompt anywhere changes no bit.
  */
 export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
-  if (!Number.isInteger(args.chunkSize) || args.chunkSize < 1) {
-    throw new ArgumentError(`chunkSize is ${args.chunkSize}.`, 'Use a whole number of tokens from 1 on.');
-  }
+  checkChunkSize(args.chunkSize);
   const step = new StateSpaceStep(args, args.ssmStates);
   const starts = checkQueryStartLoc(args.queryStartLoc, step.rows);
   const sequences = starts.length - 1;

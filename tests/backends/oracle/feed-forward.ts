@@ -1,4 +1,5 @@
-import type { MlpActivation, RoutingOptions } from '../../../src/backends/feed-forward-ops.ts';
+import type { MlpActivation } from '../../../src/backends/contract/activations.ts';
+import type { RoutingOptions } from '../../../src/backends/contract/experts.ts';
 
 /** Φ(v) by Simpson's rule over the normal density. */
 function normalCdf(v: number): number {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { HostSavedSlot } from '../../../src/backends/saved-slot.ts';
+import { HostSavedSlot } from '../../../src/backends/contract/slots.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { PAD_CACHE_SLOT } from '../../../src/backends/attention-ops.ts';
-import type { Backend } from '../../../src/backends/backend.ts';
+import { PAD_CACHE_SLOT } from '../../../src/backends/contract/attention.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { ArgumentError, MetadataError, ShapeError } from '../../../src/errors.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import * as oracle from '../oracle/attention.ts';

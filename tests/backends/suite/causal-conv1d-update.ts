@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
-import { type Activation, PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import type { Activation } from '../../../src/backends/contract/convolution.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { convolveSequence } from '../oracle/convolution.ts';
 import { type Demands, expectClose, expectSame, indices, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';

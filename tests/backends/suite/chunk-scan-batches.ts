@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { type Demands, expectAgreement, expectClose, expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 import { type Sequence, spans, totalLength } from './sequences.ts';

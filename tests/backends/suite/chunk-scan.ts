@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import {
   type Demands,
   expectClose,

@@ -1,13 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
-import { HostSavedSlot } from '../../../src/backends/saved-slot.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../../../src/backends/contract/convolution.ts';
+import { HostSavedSlot } from '../../../src/backends/contract/slots.ts';
 import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
   ChunkScanArgs,
   LogDecayArgs,
   SelectiveStateUpdateArgs,
-} from '../../../src/backends/state-space-ops.ts';
+} from '../../../src/backends/contract/state-space.ts';
 import { ArgumentError, type Mamba2Error, MetadataError, ShapeError } from '../../../src/errors.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { indices, type MakeBackend, useBackend } from './harness.ts';

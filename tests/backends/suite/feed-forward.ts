@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend, LinearWeight } from '../../../src/backends/backend.ts';
-import { MLP_ACTIVATIONS, type RoutingOptions } from '../../../src/backends/feed-forward-ops.ts';
+import { MLP_ACTIVATIONS } from '../../../src/backends/contract/activations.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import type { RoutingOptions } from '../../../src/backends/contract/experts.ts';
+import type { LinearWeight } from '../../../src/backends/contract/linear.ts';
 import { ArgumentError, ShapeError } from '../../../src/errors.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
 import { roundWeight } from '../../../src/tensor/quantize.ts';

@@ -1,5 +1,5 @@
 import { afterAll, assert, beforeAll } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 
 export type MakeBackend = () => Promise<Backend> | Backend;

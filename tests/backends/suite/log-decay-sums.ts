@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { runs } from '../../runs.ts';
 import { stepSize } from '../oracle/state-space.ts';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { type GatedNormProblem, gatedNorm, silu } from '../oracle/norm.ts';
 import { type Demands, expectClose, expectSame, type MakeBackend, stridedView, useBackend } from './harness.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
-import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import {
   type Demands,
   expectClose,

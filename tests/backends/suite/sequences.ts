@@ -1,4 +1,4 @@
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { indices } from './harness.ts';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
-import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { runs } from '../../runs.ts';
 import { type Demands, expectAgreement, indices, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';

@@ -1,5 +1,6 @@
-import type { Backend } from '../../../src/backends/backend.ts';
-import { PAD_SLOT_ID, type SelectiveStateArgs } from '../../../src/backends/state-space-ops.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import type { SelectiveStateArgs } from '../../../src/backends/contract/state-space.ts';
 import { type RecurrenceResult, recurrence, stepSize } from '../oracle/state-space.ts';
 import type { Demands } from './harness.ts';
 import { expectClose, expectFinite, expectSame } from './harness.ts';

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { expectSame, indices, type MakeBackend, stridedView, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';

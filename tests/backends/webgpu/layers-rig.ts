@@ -1,4 +1,4 @@
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { LayerContext } from '../../../src/layers/layer-context.ts';
 import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';

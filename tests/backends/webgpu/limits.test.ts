@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';

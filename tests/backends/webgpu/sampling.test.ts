@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { LAST_SAMPLED, type SampledRow, samplingVectors } from '../../../src/backends/sampling-ops.ts';
+import { LAST_SAMPLED, type SampledRow, samplingVectors } from '../../../src/backends/contract/sampling.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { Sampler } from '../../../src/engine/sampler.ts';

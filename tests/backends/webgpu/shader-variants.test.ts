@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { MLP_ACTIVATIONS } from '../../../src/backends/feed-forward-ops.ts';
-import { GREEDY, samplingVectors } from '../../../src/backends/sampling-ops.ts';
-import { PAD_SLOT_ID } from '../../../src/backends/state-space-ops.ts';
+import { MLP_ACTIVATIONS } from '../../../src/backends/contract/activations.ts';
+import { GREEDY, samplingVectors } from '../../../src/backends/contract/sampling.ts';
+import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { expandShader, type ShaderConstants } from '../../../src/backends/webgpu/device/shader-template.ts';
 import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Backend } from '../../../src/backends/backend.ts';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { describeGpu } from '../../../src/backends/webgpu/device/find-gpu.ts';

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { GREEDY } from '../../../src/backends/sampling-ops.ts';
+import { GREEDY } from '../../../src/backends/contract/sampling.ts';
 import { type Kernel, Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
 import { CommandQueue } from '../../../src/backends/webgpu/graph/command-queue.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/net/progress.ts';

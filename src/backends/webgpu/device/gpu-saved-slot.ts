@@ -1,5 +1,5 @@
 import { DisposedError } from '../../../errors.ts';
-import type { SavedSlot } from '../../saved-slot.ts';
+import type { SavedSlot } from '../../contract/slots.ts';
 import type { DeviceBuffer } from './gpu-memory.ts';
 
 /** A saved slot in the device's memory. */

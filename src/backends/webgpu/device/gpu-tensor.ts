@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../../errors.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
-import { HostTensor } from '../../reference/host-tensor.ts';
-import { checkShape } from '../../shape-check.ts';
+import { HostTensor } from '../../contract/host-tensor.ts';
+import { checkShape } from '../../contract/shapes.ts';
 import type { DeviceBuffer } from './gpu-memory.ts';
 
 /** Memory behind tensors. Views share it. */

@@ -1,6 +1,5 @@
 import { elementCount } from '../../../tensor/tensor.ts';
-import { hostSlotValues, type SavedSlot } from '../../saved-slot.ts';
-import { checkSlot } from '../../shape-check.ts';
+import { checkSlot, hostSlotValues, type SavedSlot } from '../../contract/slots.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { GpuSavedSlot } from '../device/gpu-saved-slot.ts';
 import { GpuTensor, rowStride, Storage, type TensorPart } from '../device/gpu-tensor.ts';

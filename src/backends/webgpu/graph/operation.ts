@@ -1,6 +1,7 @@
-import type { GroupLayout } from '../../backend.ts';
-import type { MlpActivation, RoutingOptions } from '../../feed-forward-ops.ts';
-import type { Activation } from '../../state-space-ops.ts';
+import type { MlpActivation } from '../../contract/activations.ts';
+import type { Activation } from '../../contract/convolution.ts';
+import type { RoutingOptions } from '../../contract/experts.ts';
+import type { GroupLayout } from '../../contract/norms.ts';
 import type { GpuIndices, GpuTensor } from '../device/gpu-tensor.ts';
 import type { GpuLinearWeight } from '../linear/linear-weight.ts';
 import type { ExpertLinearOperation, ExpertSumOperation, ExpertTableOperation } from '../ops/expert-operation.ts';

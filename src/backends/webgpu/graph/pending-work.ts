@@ -1,7 +1,7 @@
 import { unlessAborted } from '../../../distributed/abortable.ts';
 import { yieldToEventLoop } from '../../../distributed/event-loop.ts';
 import { ArgumentError, DisposedError } from '../../../errors.ts';
-import type { PrepareWatch } from '../../backend.ts';
+import type { PrepareWatch } from '../../contract/life-cycle.ts';
 import { GpuClock, type GpuTime } from '../device/gpu-clock.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';

@@ -1,7 +1,6 @@
 import { ArgumentError } from '../../../errors.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
-import type { LinearWeight, LinearWeightWriter } from '../../backend.ts';
-import { checkWeightRows } from '../../shape-check.ts';
+import { checkWeightRows, type LinearWeight, type LinearWeightWriter } from '../../contract/linear.ts';
 import { GpuLinearWeight, gpuWeight, type WeightPart } from './linear-weight.ts';
 
 /** An expert's matrix that lies in one buffer with those of the others, so that one dispatch computes with all. */

@@ -1,7 +1,6 @@
 import { ArgumentError } from '../../../errors.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
-import type { LinearWeight, LinearWeightWriter } from '../../backend.ts';
-import { checkWeightRows } from '../../shape-check.ts';
+import { checkWeightRows, type LinearWeight, type LinearWeightWriter } from '../../contract/linear.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import type { GpuMemory } from '../device/gpu-memory.ts';
 import { Storage } from '../device/gpu-tensor.ts';

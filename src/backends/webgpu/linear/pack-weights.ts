@@ -1,7 +1,7 @@
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { packFloat16, roundToBfloat16 } from '../../../tensor/float16.ts';
 import { INT4_PART, QUANT_BLOCK, quantizeInt4Parts, quantizeInt8 } from '../../../tensor/quantize.ts';
-import type { LinearWeight } from '../../backend.ts';
+import type { LinearWeight } from '../../contract/linear.ts';
 
 const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);

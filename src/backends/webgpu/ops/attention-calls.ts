@@ -1,7 +1,12 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
-import type { PagedAttentionArgs, ReshapeAndCacheArgs } from '../../attention-ops.ts';
-import { checkCacheSlots, checkPagedSequences, checkRotary } from '../../reference/attention.ts';
-import { headsPerGroup } from '../../reference/indices.ts';
+import {
+  checkCacheSlots,
+  checkPagedSequences,
+  checkRotary,
+  type PagedAttentionArgs,
+  type ReshapeAndCacheArgs,
+} from '../../contract/attention.ts';
+import { headsPerGroup } from '../../contract/sequences.ts';
 import { type GpuIndices, type GpuTensor, gpuFloats, gpuIndices } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { PendingWork } from '../graph/pending-work.ts';

@@ -1,6 +1,6 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
-import type { ExpertWeights, MlpActivation, RoutingOptions } from '../../feed-forward-ops.ts';
-import { checkExperts, checkRouting } from '../../reference/feed-forward.ts';
+import type { MlpActivation } from '../../contract/activations.ts';
+import { checkExperts, checkRouting, type ExpertWeights, type RoutingOptions } from '../../contract/experts.ts';
 import { GpuTensor, gpuFloats, rowsOf } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { PendingWork } from '../graph/pending-work.ts';

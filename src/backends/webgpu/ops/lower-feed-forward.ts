@@ -1,4 +1,4 @@
-import { MLP_ACTIVATIONS } from '../../feed-forward-ops.ts';
+import { MLP_ACTIVATIONS } from '../../contract/activations.ts';
 import { elementGrid, type Lowering, place, rowGrid } from '../graph/lowering.ts';
 import type { ActivateOperation, TopKRoutingOperation } from '../graph/operation.ts';
 

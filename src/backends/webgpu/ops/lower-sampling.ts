@@ -1,4 +1,4 @@
-import { EDIT_FIELDS } from '../../sampling-ops.ts';
+import { EDIT_FIELDS } from '../../contract/sampling.ts';
 import { type Lowering, place, rowGrid, WORKGROUP } from '../graph/lowering.ts';
 import type { SampleTokensOperation, TakeSampledOperation } from '../graph/operation.ts';
 

@@ -1,4 +1,4 @@
-import type { Activation } from '../../state-space-ops.ts';
+import type { Activation } from '../../contract/convolution.ts';
 import { GpuTensor } from '../device/gpu-tensor.ts';
 import { elementGrid, type Lowering, place } from '../graph/lowering.ts';
 import type {

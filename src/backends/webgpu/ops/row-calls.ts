@@ -1,8 +1,8 @@
-import { ArgumentError } from '../../../errors.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
-import type { GroupLayout, LinearWeight } from '../../backend.ts';
-import { checkGroups } from '../../group-check.ts';
-import { checkConcat } from '../../shape-check.ts';
+import { checkConcat } from '../../contract/arrays.ts';
+import type { LinearWeight } from '../../contract/linear.ts';
+import { checkGroups, type GroupLayout } from '../../contract/norms.ts';
+import { checkRowNumbers } from '../../contract/rows.ts';
 import { GpuTensor, gpuFloats, gpuIndices } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { ElementwiseOperation, Operation } from '../graph/operation.ts';
@@ -53,9 +53,7 @@ export class RowCalls {
     const from = this.#floats(x, 'x', [null, null]);
     const indices = gpuIndices(this.#owner, rows, 'rows', null);
     const [T, C] = x.shape;
-    for (const row of indices.data) {
-      if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
-    }
+    checkRowNumbers(indices.data, T);
     return this.#make([indices.data.length, C], (out) => ({ type: 'gatherRows', x: from, rows: indices, out }));
   }
 

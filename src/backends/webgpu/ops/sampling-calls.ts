@@ -1,6 +1,6 @@
 import { ShapeError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { EDIT_FIELDS, ROW_FIELDS, type SamplingOps } from '../../sampling-ops.ts';
+import { EDIT_FIELDS, ROW_FIELDS, type SamplingOps } from '../../contract/sampling.ts';
 import { GpuIndices, type GpuTensor, gpuFloats, gpuIndices } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { PendingWork } from '../graph/pending-work.ts';

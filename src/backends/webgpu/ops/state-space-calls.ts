@@ -1,15 +1,18 @@
-import { ArgumentError, MetadataError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { checkStateWidth } from '../../reference/causal-conv1d.ts';
-import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../../reference/indices.ts';
-import type {
-  CausalConv1dArgs,
-  CausalConv1dUpdateArgs,
-  ChunkScanArgs,
-  LogDecayArgs,
-  SelectiveStateArgs,
-  SelectiveStateUpdateArgs,
-} from '../../state-space-ops.ts';
+import {
+  type CausalConv1dArgs,
+  type CausalConv1dUpdateArgs,
+  checkSeenTokens,
+  checkStateWidth,
+} from '../../contract/convolution.ts';
+import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../../contract/sequences.ts';
+import {
+  type ChunkScanArgs,
+  checkChunkSize,
+  type LogDecayArgs,
+  type SelectiveStateArgs,
+  type SelectiveStateUpdateArgs,
+} from '../../contract/state-space.ts';
 import { type GpuIndices, GpuTensor, gpuFloats, gpuIndices } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { SequenceTable, StateSpaceParts } from '../graph/operation.ts';
@@ -65,9 +68,7 @@ export class StateSpaceCalls {
     const slots = args.convStateIndices && gpuIndices(this.#owner, args.convStateIndices, 'convStateIndices', B);
     checkSlots(slotsOrDefault(slots, 'convStateIndices', B), states.shape[0], 'convStateIndices');
     const seen = args.cacheSeqlens && gpuIndices(this.#owner, args.cacheSeqlens, 'cacheSeqlens', B);
-    if (seen?.data.some((count) => count < 0)) {
-      throw new MetadataError(`cacheSeqlens is [${Array.from(seen.data).join(', ')}].`, 'It counts tokens, from 0 on.');
-    }
+    if (seen) checkSeenTokens(seen.data);
     const target = this.#target(args.out, x.shape, [x, weight, bias]);
     if (x.isEmpty) return target.finish();
     const cube = (tensor: GpuTensor) => new GpuTensor(tensor.storage, [B, L, C], tensor.offset, tensor.stride);
@@ -79,9 +80,7 @@ export class StateSpaceCalls {
 
   mambaChunkScan(args: ChunkScanArgs): GpuTensor {
     const { chunkSize } = args;
-    if (!Number.isInteger(chunkSize) || chunkSize < 1) {
-      throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number of tokens from 1 on.');
-    }
+    checkChunkSize(chunkSize);
     const states = this.#floats(args.ssmStates, 'state', [null, null, null, null]);
     const parts = this.#stateSpace(args, states);
     const sequences = this.#sequences(args, args.x.shape[0], states.shape[0]);

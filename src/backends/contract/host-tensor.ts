@@ -1,6 +1,6 @@
 import { ArgumentError, ShapeError } from '../../errors.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
-import { checkShape } from '../shape-check.ts';
+import { checkShape } from './shapes.ts';
 
 /** A tensor in JavaScript memory. Row r of the first dimension begins at `data[r * stride]`. */
 export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int32Array> implements Tensor {

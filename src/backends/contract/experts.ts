@@ -1,14 +1,9 @@
-import type { Tensor } from '../tensor/tensor.ts';
-import type { LinearWeight } from './backend.ts';
+import { ArgumentError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { MlpActivation } from './activations.ts';
+import type { LinearWeight } from './linear.ts';
 
-/**
- * Nonlinearities of feed-forward layers. `gelu` is the exact one, x Φ(x); `gelu_tanh` its approximation by tanh;
- * `relu2` is max(x, 0)².
- */
-export const MLP_ACTIVATIONS = ['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2', 'identity'] as const;
-export type MlpActivation = (typeof MLP_ACTIVATIONS)[number];
-
-/** How {@link FeedForwardOps.topKRouting} chooses experts and weighs them. */
+/** How {@link ExpertOps.topKRouting} chooses experts and weighs them. */
 export interface RoutingOptions {
   /** Experts per token. */
   readonly topK: number;
@@ -32,14 +27,8 @@ export interface ExpertWeights {
   readonly down: LinearWeight;
 }
 
-/** The operations of feed-forward layers and mixtures of experts. */
-export interface FeedForwardOps {
-  /** activation(x), element by element. x (T, C). */
-  activate(x: Tensor, activation: MlpActivation): Tensor;
-
-  /** activation(gate) * x, element by element. Both (T, C). */
-  activateAndMul(gate: Tensor, x: Tensor, activation: MlpActivation): Tensor;
-
+/** Mixtures of experts. */
+export interface ExpertOps {
   /**
    * Each token's weight for every expert, 0 for those that it does not visit:
    *
@@ -68,4 +57,37 @@ export interface FeedForwardOps {
     activation: MlpActivation,
     gated: boolean,
   ): Tensor;
+}
+
+/** @throws ArgumentError unless so many experts can be chosen so. */
+export function checkRouting(E: number, { topK, numGroups = 1, topKGroups = numGroups }: RoutingOptions): void {
+  const groupSize = E / numGroups;
+  const whole = [topK, numGroups, topKGroups, groupSize].every((n) => Number.isInteger(n) && n >= 1);
+  if (whole && topKGroups <= numGroups && topK <= topKGroups * groupSize) return;
+  throw new ArgumentError(
+    `${topK} of ${E} experts can't be chosen from ${topKGroups} of ${numGroups} groups.`,
+    'Groups divide the experts, and hold as many as are chosen.',
+  );
+}
+
+/**
+ * Columns of the experts' outputs.
+ * @throws ArgumentError unless all have the same shapes, which fit each other and rows of C columns.
+ */
+export function checkExperts(experts: readonly ExpertWeights[], C: number, gated: boolean): number {
+  if (experts.length === 0) throw new ArgumentError('A mixture of no experts.', 'Give one at least.');
+  const [{ up, down }] = experts;
+  const fit = up.inFeatures === C && up.outFeatures === (gated ? 2 : 1) * down.inFeatures;
+  const alike = experts.every(
+    (expert) =>
+      expert.up.outFeatures === up.outFeatures &&
+      expert.up.inFeatures === C &&
+      expert.down.outFeatures === down.outFeatures &&
+      expert.down.inFeatures === down.inFeatures,
+  );
+  if (fit && alike) return down.outFeatures;
+  throw new ArgumentError(
+    `The experts' matrices do not fit rows of ${C} columns or each other.`,
+    `up is (${gated ? '2 I' : 'I'}, ${C}) and down (columns, I), with one I for all.`,
+  );
 }

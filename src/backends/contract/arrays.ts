@@ -1,34 +1,40 @@
-import { ArgumentError, ShapeError } from '../errors.ts';
-import { elementCount, formatShape, type Tensor } from '../tensor/tensor.ts';
+import { ShapeError } from '../../errors.ts';
+import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 
-/** @throws ShapeError unless x has the expected shape; null accepts any extent. */
-export function checkShape(x: Tensor, name: string, expected: readonly (number | null)[]): void {
-  const fits =
-    x.shape.length === expected.length && expected.every((extent, i) => extent === null || extent === x.shape[i]);
-  if (!fits) {
-    const wanted = `(${expected.map((extent) => extent ?? 'any').join(', ')})`;
-    throw new ShapeError(`${name} has shape ${formatShape(x.shape)}; expected ${wanted}.`);
-  }
+/** Tensors made, read, and seen under other shapes. */
+export interface ArrayOps {
+  /** A copy of host data. */
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
+
+  /** float32 zeros. */
+  zeros(shape: readonly number[]): Tensor;
+
+  /** float32 values that nobody has set yet. */
+  empty(shape: readonly number[]): Tensor;
+
+  /**
+   * A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run.
+   * @param reuse an array that nobody needs any more: the copy may lie in its memory.
+   */
+  read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>;
+
+  /** Views of consecutive columns of x (T, C): sizes sum to C. */
+  splitColumns(x: Tensor, sizes: readonly number[]): Tensor[];
+
+  /** The columns of several tensors (T, Cᵢ) side by side: (T, ΣCᵢ). At least one. */
+  concatColumns(parts: readonly Tensor[]): Tensor;
+
+  /** A view of rows [begin, end) of x. */
+  sliceRows(x: Tensor, begin: number, end: number): Tensor;
+
+  /** The same elements under another shape with the same first extent. */
+  reshape(x: Tensor, shape: readonly number[]): Tensor;
 }
 
 /** @throws ShapeError unless as many values were given as the shape has elements. */
 export function checkLength(length: number, shape: readonly number[]): void {
   if (length === elementCount(shape)) return;
   throw new ShapeError(`${length} values are not a tensor of shape ${formatShape(shape)}.`);
-}
-
-/** @throws ShapeError unless the values are whole rows of an (outFeatures, inFeatures) matrix, from `firstRow` on. */
-export function checkWeightRows(
-  length: number,
-  firstRow: number,
-  { outFeatures, inFeatures }: { readonly outFeatures: number; readonly inFeatures: number },
-): void {
-  const rows = inFeatures === 0 ? 0 : length / inFeatures;
-  const areWhole = Number.isInteger(rows) && Number.isInteger(firstRow) && (inFeatures > 0 || length === 0);
-  if (areWhole && firstRow >= 0 && firstRow + rows <= outFeatures) return;
-  throw new ShapeError(
-    `${length} values from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])}.`,
-  );
 }
 
 /** @throws ShapeError unless the sizes sum to x's columns. */
@@ -66,10 +72,4 @@ export function checkReshape(x: Tensor, shape: readonly number[]): void {
     `A tensor of shape ${formatShape(x.shape)} can't be read as ${formatShape(shape)}.`,
     'Keep the first extent and the number of elements.',
   );
-}
-
-/** @throws ArgumentError unless the state has such a slot. */
-export function checkSlot(state: Tensor, slot: number): void {
-  if (Number.isInteger(slot) && slot >= 0 && slot < state.shape[0]) return;
-  throw new ArgumentError(`Slot ${slot} of a state of ${state.shape[0]} slots.`);
 }

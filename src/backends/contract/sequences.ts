@@ -1,7 +1,9 @@
 import { ArgumentError, MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { PAD_SLOT_ID } from '../state-space-ops.ts';
 import { ints } from './host-tensor.ts';
+
+/** The slot of a row or sequence that only pads a batch: it reads zeros, writes no state, and its output means nothing. */
+export const PAD_SLOT_ID = -1;
 
 /** The slots of `count` rows or sequences; without a tensor, number b uses slot b. */
 export function slotsOrDefault(slots: Tensor | undefined, name: string, count: number): Int32Array {

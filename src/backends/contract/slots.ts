@@ -1,4 +1,5 @@
-import { ArgumentError, DisposedError, ShapeError } from '../errors.ts';
+import { ArgumentError, DisposedError, ShapeError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 
 /**
  * A copy of one slot of a state, kept outside of the state. It belongs to the caller, who disposes of it. A backend may
@@ -9,6 +10,21 @@ export interface SavedSlot {
   /** The slot's values, row-major, for the host to keep. */
   read(): Promise<Float32Array<ArrayBuffer>>;
   dispose(): void;
+}
+
+/** Slots of states (slots, ...): copied, kept outside of their state, and put back. */
+export interface SlotOps {
+  /** Copies slot `from` of a state (slots, ...) over slot `to`. */
+  copySlot(state: Tensor, from: number, to: number): void;
+
+  /**
+   * A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run.
+   * @param reuse a saved slot of the same size that nobody needs any more: its memory may be taken.
+   */
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot;
+
+  /** Puts a saved slot, of this or any other slot of such a state, over slot `slot`. */
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void;
 }
 
 /** A saved slot in JavaScript memory. */
@@ -60,4 +76,10 @@ export function hostSlotValues(saved: SavedSlot, length: number): Float32Array {
   throw new ShapeError(
     `A saved slot of ${saved.values.length} values does not fit a state whose slots have ${length}.`,
   );
+}
+
+/** @throws ArgumentError unless the state has such a slot. */
+export function checkSlot(state: Tensor, slot: number): void {
+  if (Number.isInteger(slot) && slot >= 0 && slot < state.shape[0]) return;
+  throw new ArgumentError(`Slot ${slot} of a state of ${state.shape[0]} slots.`);
 }

@@ -1,4 +1,4 @@
-import type { Tensor } from '../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 
 /** Stands for the token that was sampled last for a sequence's slot. */
 export const LAST_SAMPLED = -1;

@@ -1,57 +1,6 @@
-import type { Tensor } from '../tensor/tensor.ts';
-
-/** What follows the convolution. `swish` is another name of `silu`. */
-export type Activation = 'silu' | 'swish' | 'identity';
-
-/** The slot of a row or sequence that only pads a batch: it reads zeros, writes no state, and its output means nothing. */
-export const PAD_SLOT_ID = -1;
-
-/**
- * Arguments of {@link StateSpaceOps.causalConv1dFn}. C channels, K taps, S slots, T tokens, B sequences.
- */
-export interface CausalConv1dArgs {
-  /** (T, C): the sequences' tokens one after another. */
-  readonly x: Tensor;
-  /** (C, K); tap K-1 multiplies the current token. */
-  readonly weight: Tensor;
-  /** (C) */
-  readonly bias?: Tensor | undefined;
-  /** Default: identity. */
-  readonly activation?: Activation | undefined;
-  /** (S, C, W), W >= K-1: the last W inputs of each slot's sequence, oldest first. Updated in place. */
-  readonly convStates: Tensor;
-  /** (B + 1) int32, ascending from 0 to T: sequence b has tokens [queryStartLoc[b], queryStartLoc[b+1]). */
-  readonly queryStartLoc: Tensor;
-  /** (B) int32: each sequence's slot; default b. No slot may appear twice, except {@link PAD_SLOT_ID}. */
-  readonly cacheIndices?: Tensor | undefined;
-  /** (B) int32, 0 or 1: whether the slot holds the sequence's past. Default: none does, and the past is zeros. */
-  readonly hasInitialState?: Tensor | undefined;
-  /** (T, C) */
-  readonly out?: Tensor | undefined;
-}
-
-/** Arguments of {@link StateSpaceOps.causalConv1dUpdate}. B sequences, L new tokens of each. */
-export interface CausalConv1dUpdateArgs {
-  /** (B, C), or (B, L, C) for several tokens a sequence. */
-  readonly x: Tensor;
-  /** (S, C, W), W >= K-1. Updated in place. */
-  readonly convState: Tensor;
-  /** (C, K) */
-  readonly weight: Tensor;
-  /** (C) */
-  readonly bias?: Tensor | undefined;
-  /** Default: identity. */
-  readonly activation?: Activation | undefined;
-  /** (B) int32: each row's slot; default b. */
-  readonly convStateIndices?: Tensor | undefined;
-  /**
-   * (B) int32: tokens each sequence has seen. With it the state is a ring buffer: token number n lies at n mod W.
-   * Without it the state is shifted, newest last, which is also how causalConv1dFn leaves it.
-   */
-  readonly cacheSeqlens?: Tensor | undefined;
-  /** Like x. */
-  readonly out?: Tensor | undefined;
-}
+import { ArgumentError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { ConvolutionOps } from './convolution.ts';
 
 /** How step sizes become decays. H heads. */
 export interface LogDecayArgs {
@@ -122,25 +71,7 @@ export interface SelectiveStateUpdateArgs extends SelectiveStateArgs {
 }
 
 /** The operations that make a state-space layer, under the names of the CUDA and Triton kernels that the field knows. */
-export interface StateSpaceOps {
-  /**
-   * Causal depthwise convolution over packed sequences (prefill), with their past from a cache:
-   *
-   *     xx = [past K-1 inputs | x[begin..end)]                 per sequence and channel
-   *     out[t] = activation(bias + Σ_w weight[w] * xx[t + w])
-   *     convStates[slot] = the last W entries of [past | x]
-   *
-   * A padded sequence's rows pass through unchanged. An empty sequence changes nothing.
-   * Source: Dao-AILab/causal-conv1d; vLLM `csrc/mamba/causal_conv1d`.
-   */
-  causalConv1dFn(args: CausalConv1dArgs): Tensor;
-
-  /**
-   * The same convolution for the next token, or few, of sequences that are all in the cache (decode). A padded row
-   * passes through unchanged.
-   */
-  causalConv1dUpdate(args: CausalConv1dUpdateArgs): Tensor;
-
+export interface StateSpaceOps extends ConvolutionOps {
   /**
    * The selective state-space recurrence over packed sequences (prefill), per sequence and head, h (P, N):
    *
@@ -166,4 +97,10 @@ export interface StateSpaceOps {
 
   /** One step of that recurrence for each row, from the row's slot and back into it (decode). Padded rows read zeros. */
   selectiveStateUpdate(args: SelectiveStateUpdateArgs): Tensor;
+}
+
+/** @throws ArgumentError unless it is a number of tokens. */
+export function checkChunkSize(chunkSize: number): void {
+  if (Number.isInteger(chunkSize) && chunkSize >= 1) return;
+  throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number of tokens from 1 on.');
 }

@@ -1,0 +1,65 @@
+import { ShapeError } from '../../errors.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import { formatShape, type Tensor } from '../../tensor/tensor.ts';
+
+/** The matrix of a linear layer or embedding in a backend's own layout. (outFeatures, inFeatures), as checkpoints have it. */
+export interface LinearWeight {
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  readonly dtype: WeightDType;
+}
+
+/** Takes a {@link LinearWeight} block of rows by block of rows, so that nobody has to hold the whole matrix as float32. */
+export interface LinearWeightWriter {
+  /**
+   * Rows from `firstRow` on. Blocks come in any order; a row comes once.
+   * @param values (n, inFeatures), row-major; may be reused after.
+   * @throws ShapeError when they are not whole rows of the matrix.
+   */
+  writeRows(firstRow: number, values: Float32Array): void;
+  /** The matrix; rows that never came are zeros. Nothing may be written after. */
+  finish(): LinearWeight;
+}
+
+/** Linear layers and embeddings. */
+export interface LinearOps {
+  /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
+
+  /**
+   * The same for the matrices of one kind of all experts of a mixture, which `fusedMoe` takes together, and nothing else.
+   * Absent: a backend for which it makes no difference how they are written.
+   */
+  expertWeightWriters?(
+    count: number,
+    outFeatures: number,
+    inFeatures: number,
+    dtype: WeightDType,
+  ): LinearWeightWriter[];
+
+  /** The same of all rows at once. `weight` may be reused after. */
+  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;
+
+  /** y = x Wᵀ + bias. x (T, in), W (out, in), bias (out) → (T, out). Each output sums over `in` in ascending order. */
+  linear(x: Tensor, weight: LinearWeight, bias?: Tensor): Tensor;
+
+  /**
+   * Rows of a table by id: ids (T) int32, table (rows, C) → (T, C). The table holds ids [firstRow, firstRow + rows);
+   * other ids give a row of zeros, so that ranks that hold parts of a vocabulary can sum their results.
+   */
+  embedding(ids: Tensor, table: LinearWeight, firstRow?: number): Tensor;
+}
+
+/** @throws ShapeError unless the values are whole rows of an (outFeatures, inFeatures) matrix, from `firstRow` on. */
+export function checkWeightRows(
+  length: number,
+  firstRow: number,
+  { outFeatures, inFeatures }: { readonly outFeatures: number; readonly inFeatures: number },
+): void {
+  const rows = inFeatures === 0 ? 0 : length / inFeatures;
+  const areWhole = Number.isInteger(rows) && Number.isInteger(firstRow) && (inFeatures > 0 || length === 0);
+  if (areWhole && firstRow >= 0 && firstRow + rows <= outFeatures) return;
+  throw new ShapeError(
+    `${length} values from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])}.`,
+  );
+}

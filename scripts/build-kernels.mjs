@@ -30,6 +30,6 @@ async function compile(name, features) {
 
 const modules = [await compile('SIMD', ['simd']), await compile('RELAXED_SIMD', ['simd', 'relaxed-simd'])];
 writeFileSync(
-  'src/backends/cpu/kernels.generated.ts',
+  'src/backends/cpu/kernels/kernels.generated.ts',
   `// Made by scripts/build-kernels.mjs from kernels/.\n${modules.join('')}`,
 );

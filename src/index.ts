@@ -85,30 +85,30 @@ export type { SavedStates } from './engine/saved-states.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session.ts';
 export type { CacheSalt, Snapshot } from './engine/snapshot.ts';
 export * from './errors.ts';
-export type { KvCacheParams } from './layers/attention.ts';
-export type { AttentionMetadata, BatchMetadata } from './layers/attention-metadata.ts';
-export type { ConvActivation } from './layers/depthwise-conv1d.ts';
-export type { KvCacheShape, KvCacheSize } from './layers/kv-cache-shape.ts';
-export type { WeightCheck } from './layers/layer-context.ts';
-export { LayerContext } from './layers/layer-context.ts';
-export type { LinearOptions } from './layers/linear.ts';
-export { ColumnParallelLinear, RowParallelLinear } from './layers/linear.ts';
-export { type MambaCacheParams, MambaMixer2 } from './layers/mamba-mixer2.ts';
-export type { MambaMixer2Options } from './layers/mamba-mixer2-options.ts';
-export type { MambaStateSize } from './layers/mamba-state-shape.ts';
-export { type MambaStateShape, mamba2StateShape } from './layers/mamba-state-shape.ts';
+export type { KvCacheParams } from './layers/attention/attention.ts';
+export type { AttentionMetadata, BatchMetadata } from './layers/attention/attention-metadata.ts';
+export type { KvCacheShape, KvCacheSize } from './layers/attention/kv-cache-shape.ts';
+export type { LinearOptions } from './layers/linear/linear.ts';
+export { ColumnParallelLinear, RowParallelLinear } from './layers/linear/linear.ts';
+export type { RankSum } from './layers/linear/rank-sum.ts';
+export type { ConvActivation } from './layers/mamba/depthwise-conv1d.ts';
+export { type MambaCacheParams, MambaMixer2 } from './layers/mamba/mamba-mixer2.ts';
+export type { MambaMixer2Options } from './layers/mamba/mamba-mixer2-options.ts';
+export type { MambaStateSize } from './layers/mamba/mamba-state-shape.ts';
+export { type MambaStateShape, mamba2StateShape } from './layers/mamba/mamba-state-shape.ts';
 export {
   type BatchOrder,
   buildMamba2Metadata,
   type Mamba2Metadata,
   reorderBatch,
   type ScheduledSequence,
-} from './layers/mamba2-metadata.ts';
-export { Mixer2RMSNormGated } from './layers/mixer2-rms-norm-gated.ts';
-export { type Module, type Parameter, ParameterTable } from './layers/parameter.ts';
-export { BlockwiseQuantization, type QuantizationConfig } from './layers/quantization.ts';
-export type { RankSum } from './layers/rank-sum.ts';
-export { linearWeightSink, type RowSink, tensorSink } from './layers/row-sink.ts';
+} from './layers/mamba/mamba2-metadata.ts';
+export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
+export type { WeightCheck } from './layers/parameters/layer-context.ts';
+export { LayerContext } from './layers/parameters/layer-context.ts';
+export { type Module, type Parameter, ParameterTable } from './layers/parameters/parameter.ts';
+export { BlockwiseQuantization, type QuantizationConfig } from './layers/parameters/quantization.ts';
+export { linearWeightSink, type RowSink, tensorSink } from './layers/parameters/row-sink.ts';
 export {
   composedWeightLoader,
   extraGroupsForHeadShards,
@@ -119,7 +119,7 @@ export {
   type ShardSpec,
   shardedWeightLoader,
   type WeightLoader,
-} from './layers/weight-loaders.ts';
+} from './layers/parameters/weight-loaders.ts';
 export type { CausalLM, LayerPart, ModelConfig, ModelInput } from './models/causal-lm.ts';
 export type { DecoderLM } from './models/decoder-lm.ts';
 export { Mamba2ForCausalLM } from './models/mamba2.ts';

@@ -5,8 +5,8 @@ import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safet
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
 import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { ReferenceBackend, singleProcess } from '../../src/index.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { ParameterTable } from '../../src/layers/parameter.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { say } from '../child-process.ts';
 import { writeSyntheticGguf } from '../synthetic-gguf.ts';

@@ -1,4 +1,4 @@
-import { compileWithFastSimd } from '../backends/cpu/engine-flags.ts';
+import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
 import { PRODUCT_INSTRUCTIONS, type ProductKind, productKernelModule, STEPS } from './bench-product-kernel.ts';
 import type { ProductReply, ProductRequest } from './bench-product-worker.ts';
 import { BenchThreads } from './bench-threads.ts';

@@ -5,7 +5,7 @@ import {
   bucketedWidth,
   KV_BLOCK_SIZE,
   type PagedSequence,
-} from '../layers/attention-metadata.ts';
+} from '../layers/attention/attention-metadata.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** What attention layers must know of a batch of decodes, as inputs of a step that a backend can repeat. */

@@ -1,10 +1,10 @@
 import type { Backend } from '../backends/contract/backend.ts';
 import { CpuBackend } from '../backends/cpu/cpu-backend.ts';
-import type { CompiledKernels } from '../backends/cpu/kernels.ts';
-import { fastestKernels, loadKernels } from '../backends/cpu/load-kernels.ts';
+import type { CompiledKernels } from '../backends/cpu/kernels/kernels.ts';
+import { fastestKernels, loadKernels } from '../backends/cpu/kernels/load-kernels.ts';
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { UnsupportedDeviceError } from '../errors.ts';
-import { BlockwiseQuantization, type QuantizationConfig } from '../layers/quantization.ts';
+import { BlockwiseQuantization, type QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { parseWeightDType, type WeightDType } from '../tensor/dtype.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { MissingTensorError, WeightShapeError } from '../errors.ts';
-import type { WeightCheck } from '../layers/layer-context.ts';
+import type { WeightCheck } from '../layers/parameters/layer-context.ts';
 import type { ModelDefinition } from '../models/causal-lm.ts';
 import { elementCount, formatShape } from '../tensor/tensor.ts';
 import { listed } from './load-weights.ts';

@@ -1,6 +1,6 @@
 import { ArgumentError } from '../errors.ts';
-import { KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
-import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
+import { KV_BLOCK_SIZE } from '../layers/attention/attention-metadata.ts';
+import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 
 /** How much memory a model's key-value cache may take. */
 export interface KvCacheLimits {

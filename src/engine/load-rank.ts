@@ -1,9 +1,9 @@
-import type { CompiledKernels } from '../backends/cpu/kernels.ts';
+import type { CompiledKernels } from '../backends/cpu/kernels/kernels.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
-import { LayerContext, type WeightCheck } from '../layers/layer-context.ts';
-import { ParameterTable } from '../layers/parameter.ts';
+import { LayerContext, type WeightCheck } from '../layers/parameters/layer-context.ts';
+import { ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';

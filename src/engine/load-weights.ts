@@ -3,7 +3,7 @@ import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { isFloatDType, ReadScratch, unreadableDType } from '../checkpoint/safetensors/safetensors.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../errors.ts';
-import { ParameterTable } from '../layers/parameter.ts';
+import { ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../models/causal-lm.ts';
 import { formatShape } from '../tensor/tensor.ts';
 

@@ -1,6 +1,6 @@
 import type { MemoryNeed } from '../backends/contract/life-cycle.ts';
-import { KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
-import { isMatrix, ParameterTable } from '../layers/parameter.ts';
+import { KV_BLOCK_SIZE } from '../layers/attention/attention-metadata.ts';
+import { isMatrix, ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';

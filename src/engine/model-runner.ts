@@ -3,7 +3,7 @@ import type { PrepareWatch } from '../backends/contract/life-cycle.ts';
 import { LAST_SAMPLED, type SampledRow } from '../backends/contract/sampling.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../errors.ts';
-import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention-metadata.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../layers/attention/attention-metadata.ts';
 import {
   buildMamba2Metadata,
   checkSequences,
@@ -11,7 +11,7 @@ import {
   isDecode,
   reorderBatch,
   type ScheduledSequence,
-} from '../layers/mamba2-metadata.ts';
+} from '../layers/mamba/mamba2-metadata.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import type { ProcessGroup } from '../distributed/process-group.ts';
-import { ParameterTable } from '../layers/parameter.ts';
+import { ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { type LoadWatch, makeRank, type RankOptions, type RankWeights } from './load-rank.ts';

@@ -1,4 +1,4 @@
-import { type RowRun, rowSize } from '../layers/weight-loaders.ts';
+import { type RowRun, rowSize } from '../layers/parameters/weight-loaders.ts';
 
 /**
  * Values for one weight as a fresh model has them (mamba_ssm's initialisation), so that states and logits stay finite

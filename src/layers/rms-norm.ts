@@ -1,8 +1,8 @@
 import type { Tensor } from '../tensor/tensor.ts';
-import type { LayerContext } from './layer-context.ts';
-import { Loaded, type Module, type Parameter } from './parameter.ts';
-import { tensorSink } from './row-sink.ts';
-import { replicatedWeightLoader } from './weight-loaders.ts';
+import type { LayerContext } from './parameters/layer-context.ts';
+import { Loaded, type Module, type Parameter } from './parameters/parameter.ts';
+import { tensorSink } from './parameters/row-sink.ts';
+import { replicatedWeightLoader } from './parameters/weight-loaders.ts';
 
 /** x / sqrt(mean(x²) + eps) * weight over whole rows, the same on every rank. */
 export class RMSNorm implements Module {

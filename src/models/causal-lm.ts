@@ -1,12 +1,12 @@
 import type { JsonObject } from '../checkpoint/json/json.ts';
-import type { KvCacheParams } from '../layers/attention.ts';
-import type { BatchMetadata } from '../layers/attention-metadata.ts';
-import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
-import type { LayerContext } from '../layers/layer-context.ts';
-import type { MambaCacheParams } from '../layers/mamba-mixer2.ts';
-import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
-import type { Module } from '../layers/parameter.ts';
-import type { QuantizationConfig } from '../layers/quantization.ts';
+import type { KvCacheParams } from '../layers/attention/attention.ts';
+import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
+import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
+import type { MambaCacheParams } from '../layers/mamba/mamba-mixer2.ts';
+import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
+import type { LayerContext } from '../layers/parameters/layer-context.ts';
+import type { Module } from '../layers/parameters/parameter.ts';
+import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** A batch's tokens and where they belong. */

@@ -1,14 +1,14 @@
-import type { Attention, KvCacheParams } from '../layers/attention.ts';
-import type { BatchMetadata } from '../layers/attention-metadata.ts';
-import type { KvCacheSize } from '../layers/kv-cache-shape.ts';
-import type { LayerContext } from '../layers/layer-context.ts';
-import type { MambaCacheParams, MambaMixer2 } from '../layers/mamba-mixer2.ts';
-import type { MambaStateShape, MambaStateSize } from '../layers/mamba-state-shape.ts';
-import { type Module, type Parameter, prefixed } from '../layers/parameter.ts';
-import type { QuantizationConfig } from '../layers/quantization.ts';
+import type { Attention, KvCacheParams } from '../layers/attention/attention.ts';
+import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
+import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
+import { type RopeParameters, RotaryEmbedding } from '../layers/attention/rotary-embedding.ts';
+import { VocabParallelEmbedding } from '../layers/linear/vocab-parallel-embedding.ts';
+import type { MambaCacheParams, MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
+import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
+import type { LayerContext } from '../layers/parameters/layer-context.ts';
+import { type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
+import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
-import { type RopeParameters, RotaryEmbedding } from '../layers/rotary-embedding.ts';
-import { VocabParallelEmbedding } from '../layers/vocab-parallel-embedding.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { CausalLM, LayerPart, ModelConfig, ModelInput } from './causal-lm.ts';
 

@@ -1,8 +1,8 @@
 import { getOwn } from '../checkpoint/json/json.ts';
-import type { LayerContext } from '../layers/layer-context.ts';
-import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
-import { type Parameter, prefixed } from '../layers/parameter.ts';
-import type { QuantizationConfig } from '../layers/quantization.ts';
+import { MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
+import type { LayerContext } from '../layers/parameters/layer-context.ts';
+import { type Parameter, prefixed } from '../layers/parameters/parameter.ts';
+import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';

@@ -1,8 +1,8 @@
-import { Attention } from '../layers/attention.ts';
-import type { LayerContext } from '../layers/layer-context.ts';
-import { MambaMixer2 } from '../layers/mamba-mixer2.ts';
-import { type Module, prefixed } from '../layers/parameter.ts';
-import type { QuantizationConfig } from '../layers/quantization.ts';
+import { Attention } from '../layers/attention/attention.ts';
+import { MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
+import type { LayerContext } from '../layers/parameters/layer-context.ts';
+import { type Module, prefixed } from '../layers/parameters/parameter.ts';
+import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerStep } from './decoder-lm.ts';
 import type { AttentionSizes, MixerConfig } from './hybrid-config.ts';

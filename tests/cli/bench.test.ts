@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { compileWithFastSimd } from '../../src/backends/cpu/engine-flags.ts';
+import { compileWithFastSimd } from '../../src/backends/cpu/kernels/engine-flags.ts';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import {
   PRODUCT_INSTRUCTIONS,
@@ -16,8 +16,8 @@ import { singleProcess } from '../../src/distributed/process-group.ts';
 import { loadSynthetic } from '../../src/engine/load-synthetic.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
 import { SyntheticWeight, syntheticWeight } from '../../src/engine/synthetic-weights.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { ParameterTable } from '../../src/layers/parameter.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 import { runCli } from './run-cli.ts';

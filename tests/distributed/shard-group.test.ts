@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type ProcessGroup, singleProcess } from '../../src/distributed/process-group.ts';
 import { shardGroup, shardOf } from '../../src/distributed/shard-group.ts';
-import { kvCacheShape, kvHeadsOfRank } from '../../src/layers/kv-cache-shape.ts';
+import { kvCacheShape, kvHeadsOfRank } from '../../src/layers/attention/kv-cache-shape.ts';
 
 /** A group whose sums are written down instead of made. */
 function recordingGroup(size: number, rank: number): ProcessGroup & { readonly sums: number[][] } {

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { CpuMemory } from '../../src/backends/cpu/cpu-memory.ts';
+import { CpuMemory } from '../../src/backends/cpu/memory/cpu-memory.ts';
 import {
   createGroupMemory,
   failGroup,

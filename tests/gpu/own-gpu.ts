@@ -8,7 +8,7 @@ import { WebGpuBackend } from '../../src/backends/webgpu/webgpu-backend.ts';
 import { openFile } from '../../src/checkpoint/files/file-source.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
-import type { ScheduledSequence } from '../../src/layers/mamba2-metadata.ts';
+import type { ScheduledSequence } from '../../src/layers/mamba/mamba2-metadata.ts';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';
 import type { Demands } from '../backends/suite/harness.ts';
 import { WEBGPU_DEMANDS } from '../backends/webgpu/demands.ts';

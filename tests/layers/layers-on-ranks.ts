@@ -1,10 +1,10 @@
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { ColumnParallelLinear, RowParallelLinear } from '../../src/layers/linear.ts';
-import { Mixer2RMSNormGated } from '../../src/layers/mixer2-rms-norm-gated.ts';
-import { BlockwiseQuantization } from '../../src/layers/quantization.ts';
-import { VocabParallelEmbedding } from '../../src/layers/vocab-parallel-embedding.ts';
+import { ColumnParallelLinear, RowParallelLinear } from '../../src/layers/linear/linear.ts';
+import { VocabParallelEmbedding } from '../../src/layers/linear/vocab-parallel-embedding.ts';
+import { Mixer2RMSNormGated } from '../../src/layers/mamba/mixer2-rms-norm-gated.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';
 import type { MixerCase } from './mixer-case.ts';
 import { loadSeeded, MixerRig, type RigStep } from './mixer-rig.ts';
 import { columns, SeededRandom } from './seeded.ts';

@@ -9,11 +9,11 @@ import {
   ShardingError,
   UnexpectedTensorError,
 } from '../../src/errors.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { MambaMixer2 } from '../../src/layers/mamba-mixer2.ts';
-import type { MambaMixer2Options } from '../../src/layers/mamba-mixer2-options.ts';
-import { buildMamba2Metadata, reorderBatch, type ScheduledSequence } from '../../src/layers/mamba2-metadata.ts';
-import { ParameterTable } from '../../src/layers/parameter.ts';
+import { MambaMixer2 } from '../../src/layers/mamba/mamba-mixer2.ts';
+import type { MambaMixer2Options } from '../../src/layers/mamba/mamba-mixer2-options.ts';
+import { buildMamba2Metadata, reorderBatch, type ScheduledSequence } from '../../src/layers/mamba/mamba2-metadata.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { mixerCase, mixerOptions } from './mixer-case.ts';
 import { MixerRig, seededTokens } from './mixer-rig.ts';
 import { bits } from './seeded.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba2-metadata.ts';
+import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba/mamba2-metadata.ts';
 import { mixerCase } from './mixer-case.ts';
 import { MixerRig, seededTokens } from './mixer-rig.ts';
 import { bits, concatenated } from './seeded.ts';

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../src/layers/mamba-state-shape.ts';
+import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../src/layers/mamba/mamba-state-shape.ts';
 import {
   extraGroupsForHeadShards,
   loadShard,
   mambaV2ShardedWeightLoader,
   shardedWeightLoader,
-} from '../../src/layers/weight-loaders.ts';
+} from '../../src/layers/parameters/weight-loaders.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 function take(whole: Float32Array, runs: readonly StateRun[], length: number): Float32Array {

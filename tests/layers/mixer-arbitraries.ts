@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { BatchOrder } from '../../src/layers/mamba2-metadata.ts';
+import type { BatchOrder } from '../../src/layers/mamba/mamba2-metadata.ts';
 import type { MixerCase } from './mixer-case.ts';
 
 /** Any small mixer. */

@@ -1,6 +1,6 @@
-import type { MambaMixer2Options } from '../../src/layers/mamba-mixer2-options.ts';
-import { BlockwiseQuantization } from '../../src/layers/quantization.ts';
-import { loadShard, mambaV2ShardedWeightLoader } from '../../src/layers/weight-loaders.ts';
+import type { MambaMixer2Options } from '../../src/layers/mamba/mamba-mixer2-options.ts';
+import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';
+import { loadShard, mambaV2ShardedWeightLoader } from '../../src/layers/parameters/weight-loaders.ts';
 import { SeededRandom } from './seeded.ts';
 
 /** A mixer to test, as plain data: threads get it as a clone and make the same weights from the seed. */

@@ -1,9 +1,9 @@
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { type ProcessGroup, singleProcess } from '../../src/distributed/process-group.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { type MambaCacheParams, MambaMixer2 } from '../../src/layers/mamba-mixer2.ts';
-import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba2-metadata.ts';
-import { type Module, ParameterTable } from '../../src/layers/parameter.ts';
+import { type MambaCacheParams, MambaMixer2 } from '../../src/layers/mamba/mamba-mixer2.ts';
+import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba/mamba2-metadata.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { type Module, ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 import { type MixerCase, mixerOptions, mupShard, seededWeights } from './mixer-case.ts';
 import { concatenated, SeededRandom } from './seeded.ts';

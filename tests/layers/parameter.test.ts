@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import { type Module, ParameterTable } from '../../src/layers/parameter.ts';
-import { valuesSink } from '../../src/layers/row-sink.ts';
+import { type Module, ParameterTable } from '../../src/layers/parameters/parameter.ts';
+import { valuesSink } from '../../src/layers/parameters/row-sink.ts';
 import {
   composedWeightLoader,
   loadShard,
@@ -11,7 +11,7 @@ import {
   replicatedWeightLoader,
   shardedWeightLoader,
   type WeightLoader,
-} from '../../src/layers/weight-loaders.ts';
+} from '../../src/layers/parameters/weight-loaders.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 interface Case {

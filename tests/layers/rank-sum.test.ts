@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { type ProcessGroup, singleProcess } from '../../src/distributed/process-group.ts';
-import { plainSum, sumOverRanks } from '../../src/layers/rank-sum.ts';
+import { plainSum, sumOverRanks } from '../../src/layers/linear/rank-sum.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 
 const backend = new ReferenceBackend();

@@ -8,7 +8,7 @@ import {
   mambaV2ShardedWeightLoader,
   replicatedWeightLoader,
   shardedWeightLoader,
-} from '../../src/layers/weight-loaders.ts';
+} from '../../src/layers/parameters/weight-loaders.ts';
 
 const counted = (count: number) => Float32Array.from({ length: count }, (_, i) => i);
 const ranks = (size: number) => Array.from({ length: size }, (_, rank) => rank);

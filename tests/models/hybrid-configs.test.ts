@@ -3,7 +3,7 @@ import { ReferenceBackend } from '../../src/backends/reference/reference-backend
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { ConfigError } from '../../src/errors.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { readBambaConfig } from '../../src/models/bamba.ts';
 import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { linear } from '../backends/oracle/dense.ts';
 import { route } from '../backends/oracle/feed-forward.ts';

@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
-import { LayerContext } from '../../src/layers/layer-context.ts';
-import { ParameterTable } from '../../src/layers/parameter.ts';
+import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
-import { inverseFrequencies } from '../../src/layers/rotary-embedding.ts';
+import { inverseFrequencies } from '../../src/layers/attention/rotary-embedding.ts';
 import { readRope } from '../../src/models/rope-config.ts';
 
 function rope(json: JsonObject, headDim = 8) {

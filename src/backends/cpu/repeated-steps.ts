@@ -1,8 +1,8 @@
 import type { Tensor } from '../../tensor/tensor.ts';
-import { CpuIndices } from './cpu-indices.ts';
-import type { CpuMemory } from './cpu-memory.ts';
-import { type CpuTensor, cpuFloats } from './cpu-tensor.ts';
-import type { KernelCalls, Recording } from './kernel-calls.ts';
+import type { KernelCalls, Recording } from './kernels/kernel-calls.ts';
+import { CpuIndices } from './memory/cpu-indices.ts';
+import type { CpuMemory } from './memory/cpu-memory.ts';
+import { type CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
 
 /** What a step does with its inputs. */
 export type Compute = (inputs: readonly Tensor[]) => readonly Tensor[];

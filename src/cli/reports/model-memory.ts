@@ -1,4 +1,4 @@
-import { KV_BLOCK_SIZE } from '../../layers/attention-metadata.ts';
+import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
 import type { ModelReport } from './model-report.ts';
 

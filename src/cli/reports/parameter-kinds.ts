@@ -1,4 +1,4 @@
-import { isMatrix, type ParameterTable } from '../../layers/parameter.ts';
+import { isMatrix, type ParameterTable } from '../../layers/parameters/parameter.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
 import { weightBytes } from '../../tensor/quantize.ts';
 import { elementCount } from '../../tensor/tensor.ts';

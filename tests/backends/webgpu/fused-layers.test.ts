@@ -3,7 +3,7 @@ import { ReferenceBackend } from '../../../src/backends/reference/reference-back
 import { type GpuDevice, requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { FUSIONS } from '../../../src/backends/webgpu/ops/fusions.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
-import type { ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';
+import type { ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
 import type { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
 import { need } from '../../needs/needs.ts';
 import { decode, LAYERS, makeLayers, prefill, runLayers, worst } from './layers-rig.ts';

@@ -1,9 +1,9 @@
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
-import { LayerContext } from '../../../src/layers/layer-context.ts';
-import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';
-import { ParameterTable } from '../../../src/layers/parameter.ts';
-import { rowSize } from '../../../src/layers/weight-loaders.ts';
+import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
+import { LayerContext } from '../../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../../src/layers/parameters/parameter.ts';
+import { rowSize } from '../../../src/layers/parameters/weight-loaders.ts';
 import { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
 import { readMamba2Config } from '../../../src/models/mamba2-config.ts';
 import type { WeightDType } from '../../../src/tensor/dtype.ts';

@@ -11,11 +11,11 @@ import { SHADERS } from '../../../src/backends/webgpu/shaders/shaders.generated.
 import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { StateCache } from '../../../src/engine/state-cache.ts';
-import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../../src/layers/attention-metadata.ts';
-import { LayerContext } from '../../../src/layers/layer-context.ts';
-import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba2-metadata.ts';
-import { ParameterTable } from '../../../src/layers/parameter.ts';
-import { rowSize } from '../../../src/layers/weight-loaders.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../../src/layers/attention/attention-metadata.ts';
+import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
+import { LayerContext } from '../../../src/layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../../src/layers/parameters/parameter.ts';
+import { rowSize } from '../../../src/layers/parameters/weight-loaders.ts';
 import { defineModel } from '../../../src/models/registry.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
 import { need } from '../../needs/needs.ts';

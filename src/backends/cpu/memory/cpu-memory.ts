@@ -1,0 +1,78 @@
+import { OutOfMemoryError } from '../../../errors.ts';
+
+const PAGE = 1 << 16;
+const ALIGNMENT = 64;
+/** Kernels may read a vector past the end of a row. */
+const SLACK = 64;
+/** Below this lie the kernels' own constants. */
+const HEAP_BASE = 1 << 16;
+/** What 32-bit addresses reach. */
+const MAX_PAGES = 1 << 16;
+
+/**
+ * A WebAssembly memory, handed out from the bottom. What is taken inside a scope goes back at its end; what is taken
+ * outside stays for good: weights and states are, and a step's intermediate results are not.
+ */
+export class CpuMemory {
+  readonly memory: WebAssembly.Memory;
+  #top = HEAP_BASE;
+  #floats: Float32Array;
+  #bytes: Uint8Array;
+
+  constructor() {
+    this.memory = new WebAssembly.Memory({ initial: 2 * (HEAP_BASE / PAGE), maximum: MAX_PAGES });
+    this.#floats = new Float32Array(this.memory.buffer);
+    this.#bytes = new Uint8Array(this.memory.buffer);
+  }
+
+  /** All of the memory as floats. Growing replaces it, so ask each time. */
+  get floats(): Float32Array {
+    return this.#floats;
+  }
+
+  /** All of the memory as bytes. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** Where the next allocation begins. */
+  get top(): number {
+    return this.#top;
+  }
+
+  /** Address of so many bytes, 64-byte aligned, with whatever was there before. */
+  allocate(bytes: number): number {
+    const address = this.#top;
+    const top = Math.ceil((address + bytes + SLACK) / ALIGNMENT) * ALIGNMENT;
+    if (top > this.memory.buffer.byteLength) this.#grow(top);
+    this.#top = top;
+    return address;
+  }
+
+  /** Runs `run`; what it allocates is free again afterwards. */
+  scope<T>(run: () => T): T {
+    const top = this.#top;
+    try {
+      return run();
+    } finally {
+      this.#top = top;
+    }
+  }
+
+  #grow(bytes: number): void {
+    const current = this.memory.buffer.byteLength / PAGE;
+    // Steps ask for a little more each time at first: growing by an eighth keeps the number of growths small.
+    const wanted = Math.max(Math.ceil(bytes / PAGE), Math.min(MAX_PAGES, Math.ceil(current * 1.125)));
+    try {
+      this.memory.grow(wanted - current);
+    } catch (cause) {
+      throw new OutOfMemoryError(
+        `The model needs ${(bytes / 2 ** 30).toFixed(1)} GiB in one thread, more than can be had.`,
+        'A thread holds 4 GiB: use a narrower dtype, more ranks (tensorParallelSize), fewer sequences (maxNumSeqs), or less kvCacheMemoryBytes.',
+        { cause },
+      );
+    }
+    this.#floats = new Float32Array(this.memory.buffer);
+    this.#bytes = new Uint8Array(this.memory.buffer);
+  }
+}

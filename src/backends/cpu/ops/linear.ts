@@ -1,0 +1,72 @@
+import type { Tensor } from '../../../tensor/tensor.ts';
+import type { LinearWeight } from '../../contract/linear.ts';
+import type { CpuRuntime } from '../cpu-runtime.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import type { CpuMemory } from '../memory/cpu-memory.ts';
+import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
+import { BLOCK, PANEL, type PackedWeight, packedWeight } from '../memory/packed-weight.ts';
+
+/** Linear layers over packed weights. */
+export class CpuLinear {
+  readonly #runtime: CpuRuntime;
+  readonly #memory: CpuMemory;
+  readonly #kernels: Kernels;
+
+  constructor(runtime: CpuRuntime) {
+    this.#runtime = runtime;
+    this.#memory = runtime.memory;
+    this.#kernels = runtime.kernels;
+  }
+
+  /** x Wᵀ + bias */
+  run(x: Tensor, weight: LinearWeight, bias: Tensor | undefined): CpuTensor {
+    const packed = packedWeight(this.#memory, weight);
+    const { inFeatures, outFeatures } = packed;
+    const input = cpuFloats(this.#memory, x, 'x', [null, inFeatures]);
+    const b = bias && vectorAddress(this.#runtime, bias, 'bias', outFeatures);
+    const T = x.shape[0];
+    const out = CpuTensor.allocate(this.#memory, [T, outFeatures], PANEL);
+    this.#memory.scope(() => {
+      this.multiply(input, packed, out, T, this.#memory.allocate(this.scratch(T, packed)));
+    });
+    const { add } = this.#kernels;
+    if (b !== undefined) add(out.address, out.byteStride, b, 0, out.address, out.byteStride, T, outFeatures);
+    return out;
+  }
+
+  /** Bytes of scratch memory for so many rows. */
+  scratch(rows: number, { packing, paddedInputs }: PackedWeight): number {
+    if (packing !== 'int8' && packing !== 'int4') return 0;
+    return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);
+  }
+
+  /** The first `rows` rows of out = x Wᵀ. Rows of out are whole panels. */
+  multiply(x: CpuTensor, weight: PackedWeight, out: CpuTensor, rows: number, scratch: number): void {
+    const { address: w, panels, inFeatures: K, paddedInputs, packing } = weight;
+    const kernels = this.#kernels;
+    switch (packing) {
+      case 'float32':
+        kernels.linearF32(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        return;
+      case 'bfloat16':
+        kernels.linearBF16(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        return;
+      case 'int8':
+      case 'int4': {
+        const scales = scratch + rows * paddedInputs;
+        kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, paddedInputs);
+        if (packing === 'int8') {
+          kernels.linearInt8(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs);
+          return;
+        }
+        const unpacked = scratch + quantizedBytes(rows, paddedInputs);
+        kernels.linearInt4(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs, unpacked);
+      }
+    }
+  }
+}
+
+/** Rows of bytes and the scales of their blocks. */
+function quantizedBytes(rows: number, paddedInputs: number): number {
+  return rows * paddedInputs + (4 * rows * paddedInputs) / BLOCK;
+}

@@ -1,0 +1,204 @@
+import type { Tensor } from '../../../tensor/tensor.ts';
+import { ints } from '../../contract/host-tensor.ts';
+import {
+  checkQueryStartLoc,
+  checkSlots,
+  headsPerGroup,
+  PAD_SLOT_ID,
+  slotsOrDefault,
+} from '../../contract/sequences.ts';
+import {
+  type ChunkScanArgs,
+  checkChunkSize,
+  type SelectiveStateArgs,
+  type SelectiveStateUpdateArgs,
+} from '../../contract/state-space.ts';
+import { selectiveStateUpdate } from '../../reference/state-space.ts';
+import type { CpuRuntime } from '../cpu-runtime.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import { slotAddress } from '../memory/cpu-indices.ts';
+import type { CpuMemory } from '../memory/cpu-memory.ts';
+import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
+
+/** Where a tensor's first row begins, and how far the next is, in bytes. */
+interface Column {
+  readonly address: number;
+  readonly stride: number;
+}
+
+/** A checked call's addresses and numbers, under the names of kernels/scan.ts. An absent z has address 0. */
+interface ScanCall extends Readonly<Record<'x' | 'dt' | 'B' | 'C' | 'z' | 'out', Column>> {
+  readonly A: number;
+  readonly dtBias: number;
+  readonly D: number;
+  readonly perGroup: number;
+  readonly softplus: number;
+  readonly low: number;
+  readonly high: number;
+  readonly scratch: number;
+}
+
+/** The state-space recurrence, for sequences and for single tokens: the same kernel for both. */
+export class CpuScan {
+  readonly #runtime: CpuRuntime;
+  readonly #memory: CpuMemory;
+  readonly #kernels: Kernels;
+
+  constructor(runtime: CpuRuntime) {
+    this.#runtime = runtime;
+    this.#memory = runtime.memory;
+    this.#kernels = runtime.kernels;
+  }
+
+  sequences(args: ChunkScanArgs): Tensor {
+    checkChunkSize(args.chunkSize);
+    const rows = args.x.shape[0];
+    const states = this.#states(args.ssmStates);
+    const starts = checkQueryStartLoc(args.queryStartLoc, rows);
+    const count = starts.length - 1;
+    const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', count);
+    checkSlots(slots, states.shape[0], 'cacheIndices');
+    const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
+    return this.#run(args, states, rows, (call) => {
+      const [, H, P, N] = states.shape;
+      const padding = this.#memory.allocate(4 * H * P * N);
+      for (let b = 0; b < count; b++) {
+        const tokens = starts[b + 1] - starts[b];
+        if (tokens === 0) continue;
+        const state = slots[b] === PAD_SLOT_ID ? padding : states.address + slots[b] * states.byteStride;
+        const isFresh = !hasInitialState?.[b] || slots[b] === PAD_SLOT_ID;
+        if (isFresh) this.#kernels.clear(state, 4 * H * P * N);
+        const at = (column: Column) => (column.address === 0 ? 0 : column.address + starts[b] * column.stride);
+        const { x, dt, B, C, z, out, A, dtBias, D } = call;
+        this.#kernels.scanSequence(
+          ...[
+            at(x),
+            x.stride,
+            at(dt),
+            dt.stride,
+            at(B),
+            B.stride,
+            at(C),
+            C.stride,
+            at(z),
+            z.stride,
+            at(out),
+            out.stride,
+          ],
+          ...[A, dtBias, D, state, tokens, H, P, N, call.perGroup, call.softplus, call.low, call.high, call.scratch],
+        );
+      }
+    });
+  }
+
+  update(args: SelectiveStateUpdateArgs): Tensor {
+    // Parameters per channel are Mamba-1's; the reference computes the same recurrence.
+    const perHead = [
+      args.dt.shape.length === 2,
+      ...[args.A, args.D, args.dtBias].map((p) => !p || p.shape.length === 1),
+    ];
+    if (perHead.includes(false)) return this.#referenceUpdate(args);
+    const rows = args.x.shape[0];
+    const states = this.#states(args.state);
+    const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', rows);
+    checkSlots(slots, states.shape[0], 'stateBatchIndices');
+    return this.#run(args, states, rows, (call) => {
+      const [, H, P, N] = states.shape;
+      const padding = this.#memory.allocate(4 * H * P * N);
+      const slotsAt = slotAddress(this.#memory, args.stateBatchIndices, slots);
+      const { x, dt, B, C, z, out, A, dtBias, D } = call;
+      this.#kernels.scanRows(
+        ...[x.address, x.stride, dt.address, dt.stride, B.address, B.stride, C.address, C.stride, z.address, z.stride],
+        ...[out.address, out.stride, A, dtBias, D, states.address, states.byteStride, slotsAt, rows, padding, H, P, N],
+        ...[call.perGroup, call.softplus, call.low, call.high, call.scratch],
+      );
+    });
+  }
+
+  #states(state: Tensor): CpuTensor {
+    return this.#floats(state, 'state', [null, null, null, null]);
+  }
+
+  /** Checks what both forms share, and runs `scan` with the addresses. */
+  #run(args: SelectiveStateArgs, states: CpuTensor, rows: number, scan: (call: ScanCall) => void): Tensor {
+    const memory = this.#memory;
+    const [, H, P, N] = states.shape;
+    const G = args.nGroups ?? args.B.shape[1] ?? 0;
+    const perGroup = headsPerGroup(H, G);
+    const xShape = args.x.shape.length === 2 ? [rows, H * P] : [rows, H, P];
+    const bcShape = args.B.shape.length === 2 ? [rows, G * N] : [rows, G, N];
+    const x = this.#floats(args.x, 'x', xShape);
+    const z = args.z && this.#floats(args.z, 'z', xShape);
+    const B = this.#floats(args.B, 'B', bcShape);
+    const C = this.#floats(args.C, 'C', bcShape);
+    const dt = this.#floats(args.dt, 'dt', [rows, H]);
+    const [low, high] = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
+    const D = args.D;
+    const perChannelD = D !== undefined && D.shape.length === 2;
+    const result = outputFor(this.#runtime, args.out, xShape);
+    memory.scope(() => {
+      const zeros = args.dtBias && D && !perChannelD ? 0 : zeroVector(this.#runtime, H);
+      scan({
+        x: column(x),
+        dt: column(dt),
+        B: column(B),
+        C: column(C),
+        z: z && !perChannelD ? column(z) : { address: 0, stride: 0 },
+        out: column(result.out),
+        A: vectorAddress(this.#runtime, args.A, 'A', H),
+        dtBias: args.dtBias ? vectorAddress(this.#runtime, args.dtBias, 'dtBias', H) : zeros,
+        D: D && !perChannelD ? vectorAddress(this.#runtime, D, 'D', H) : zeros,
+        perGroup,
+        softplus: args.dtSoftplus ? 1 : 0,
+        low,
+        high,
+        scratch: memory.allocate(this.#kernels.scanScratch(rows, H, P, N)),
+      });
+    });
+    if (D && perChannelD) addPerChannelSkip(result.out, x, this.#floats(D, 'D', [H, P]), z);
+    return result.finish();
+  }
+
+  #referenceUpdate(args: SelectiveStateUpdateArgs): Tensor {
+    const out = args.out ?? CpuTensor.allocate(this.#memory, args.x.shape);
+    const view = (x: Tensor, name: string) => this.#floats(x, name, x.shape).view();
+    const optional = (x: Tensor | undefined, name: string) => x && view(x, name);
+    selectiveStateUpdate({
+      ...args,
+      x: view(args.x, 'x'),
+      dt: view(args.dt, 'dt'),
+      A: view(args.A, 'A'),
+      B: view(args.B, 'B'),
+      C: view(args.C, 'C'),
+      D: optional(args.D, 'D'),
+      z: optional(args.z, 'z'),
+      dtBias: optional(args.dtBias, 'dtBias'),
+      state: view(args.state, 'state'),
+      out: view(out, 'out'),
+    });
+    return out;
+  }
+
+  #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
+    return cpuFloats(this.#memory, x, name, expected);
+  }
+}
+
+function column({ address, byteStride }: CpuTensor): Column {
+  return { address, stride: byteStride };
+}
+
+/** y = (y + D x) * silu(z) with D (H, P), which no published Mamba-2 model has. */
+function addPerChannelSkip(y: CpuTensor, x: CpuTensor, D: CpuTensor, z: CpuTensor | undefined): void {
+  const [H, P] = D.shape;
+  const { floats } = y.memory;
+  for (let t = 0; t < y.shape[0]; t++) {
+    for (let i = 0; i < H * P; i++) {
+      const skip = floats[D.address / 4 + Math.floor(i / P) * D.stride + (i % P)];
+      const at = y.address / 4 + t * y.stride + i;
+      const sum = floats[at] + skip * floats[x.address / 4 + t * x.stride + i];
+      const gate = z ? floats[z.address / 4 + t * z.stride + i] : undefined;
+      floats[at] = gate === undefined ? sum : (sum * gate) / (1 + Math.exp(-gate));
+    }
+  }
+}

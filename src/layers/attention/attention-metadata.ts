@@ -1,0 +1,118 @@
+import { PAD_CACHE_SLOT, type PagedSequences } from '../../backends/contract/attention.ts';
+import type { Backend } from '../../backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { MetadataError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { Mamba2Metadata, ScheduledSequence } from '../mamba/mamba2-metadata.ts';
+
+/** Tokens per block of the key-value cache. */
+export const KV_BLOCK_SIZE = 32;
+
+/** A sequence's part in a step of a model with attention. */
+export interface PagedSequence extends ScheduledSequence {
+  /** Its blocks of the key-value cache in order of position, for all tokens up to those of this step. */
+  readonly blocks?: readonly number[] | undefined;
+}
+
+/** What attention layers must know of a batch, built once per step and shared by all. T rows of S sequences. */
+export interface AttentionMetadata extends PagedSequences {
+  /** (T) int32: each token's position in its sequence. */
+  readonly positions: Tensor;
+  /** (T) int32: each token's place in the cache. */
+  readonly slotMapping: Tensor;
+}
+
+/** What a model's layers must know of a batch. */
+export interface BatchMetadata extends Mamba2Metadata {
+  /** There if the model has attention layers. */
+  readonly attention?: AttentionMetadata | undefined;
+}
+
+/** The vectors of {@link AttentionMetadata} as host data. */
+export interface AttentionInputs {
+  readonly positions: Int32Array;
+  readonly slotMapping: Int32Array;
+  readonly blockTables: Int32Array;
+  readonly contextLens: Int32Array;
+  readonly queryStartLoc: Int32Array;
+}
+
+/**
+ * Lays out a batch whose rows are the sequences' tokens, one after another.
+ * @param width entries of the block table per sequence; default: as many as the longest needs. See {@link bucketedWidth}.
+ * @throws MetadataError when a sequence's blocks do not hold its tokens.
+ */
+export function attentionInputs(
+  sequences: readonly PagedSequence[],
+  blockSize: number,
+  width = blockTableWidth(sequences, blockSize),
+): AttentionInputs {
+  const T = sequences.reduce((sum, { numTokens }) => sum + numTokens, 0);
+  const S = sequences.length;
+  const inputs = {
+    positions: new Int32Array(T),
+    slotMapping: new Int32Array(T).fill(PAD_CACHE_SLOT),
+    blockTables: new Int32Array(S * width),
+    contextLens: new Int32Array(S),
+    queryStartLoc: new Int32Array(S + 1),
+  };
+  let row = 0;
+  for (const [s, sequence] of sequences.entries()) {
+    const { slot, numComputedTokens, numTokens } = sequence;
+    const begin = row;
+    row += numTokens;
+    inputs.queryStartLoc[s + 1] = row;
+    if (slot === PAD_SLOT_ID) continue;
+    const blocks = blocksOf(sequence, blockSize);
+    inputs.contextLens[s] = numComputedTokens + numTokens;
+    inputs.blockTables.set(blocks, s * width);
+    for (let i = 0; i < numTokens; i++) {
+      const position = numComputedTokens + i;
+      inputs.positions[begin + i] = position;
+      inputs.slotMapping[begin + i] = blocks[Math.floor(position / blockSize)] * blockSize + (position % blockSize);
+    }
+  }
+  return inputs;
+}
+
+/** Blocks of the longest sequence. */
+export function blockTableWidth(sequences: readonly PagedSequence[], blockSize: number): number {
+  return sequences.reduce((most, sequence) => Math.max(most, blocksNeeded(sequence, blockSize)), 0);
+}
+
+/** The next power of two: a step that is repeated may depend on the width, which so changes rarely. */
+export function bucketedWidth(width: number): number {
+  return width <= 1 ? width : 2 ** Math.ceil(Math.log2(width));
+}
+
+/** Metadata of a batch from host data. */
+export function buildAttentionMetadata(
+  backend: Backend,
+  sequences: readonly PagedSequence[],
+  blockSize: number,
+): AttentionMetadata {
+  const inputs = attentionInputs(sequences, blockSize);
+  const tensor = (values: Int32Array) => backend.tensor(values, [values.length]);
+  return {
+    positions: tensor(inputs.positions),
+    slotMapping: tensor(inputs.slotMapping),
+    blockTables: tensor(inputs.blockTables),
+    contextLens: tensor(inputs.contextLens),
+    queryStartLoc: tensor(inputs.queryStartLoc),
+  };
+}
+
+/** The blocks that hold a sequence's tokens, without any beyond. */
+function blocksOf(sequence: PagedSequence, blockSize: number): readonly number[] {
+  const needed = blocksNeeded(sequence, blockSize);
+  const blocks = (sequence.blocks ?? []).slice(0, needed);
+  if (blocks.length === needed && blocks.every((block) => Number.isInteger(block) && block >= 0)) return blocks;
+  throw new MetadataError(
+    `A sequence of ${sequence.numComputedTokens} + ${sequence.numTokens} tokens has the blocks [${blocks.join(', ')}].`,
+    `It needs ${needed} of ${blockSize} tokens each.`,
+  );
+}
+
+function blocksNeeded({ slot, numComputedTokens, numTokens }: PagedSequence, blockSize: number): number {
+  return slot === PAD_SLOT_ID ? 0 : Math.ceil((numComputedTokens + numTokens) / blockSize);
+}

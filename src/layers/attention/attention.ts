@@ -1,0 +1,133 @@
+import { ArgumentError, MetadataError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { RowParallelLinear } from '../linear/linear.ts';
+import { MergedColumnParallelLinear } from '../linear/merged-column-parallel-linear.ts';
+import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
+import type { LayerContext } from '../parameters/layer-context.ts';
+import { type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import type { QuantizationConfig } from '../parameters/quantization.ts';
+import type { ShardSpec } from '../parameters/weight-loaders.ts';
+import type { AttentionMetadata, BatchMetadata } from './attention-metadata.ts';
+import { type KvCacheSize, kvCacheShape } from './kv-cache-shape.ts';
+
+/** One layer's key-value cache on one rank: (blocks, blockSize, heads, head dim) each. */
+export interface KvCacheParams {
+  readonly keyCache: Tensor;
+  readonly valueCache: Tensor;
+}
+
+/** Sizes are those of the whole layer, over all ranks. */
+export interface AttentionOptions {
+  readonly hiddenSize: number;
+  /** Columns of the input. Default: hiddenSize. */
+  readonly inputSize?: number | undefined;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  /** Factor of the products of queries and keys. Default: 1 / sqrt(headDim). */
+  readonly scale?: number | undefined;
+  /** Of all four projections. */
+  readonly bias: boolean;
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
+
+/** What one call of an attention layer needs beside its input. */
+export interface AttentionStep {
+  readonly kvCache?: KvCacheParams | undefined;
+  /** None: a profile run, which skips the cache and serves for its shapes only. */
+  readonly metadata?: BatchMetadata | undefined;
+  /** Angles of this step's positions; none: a layer without rotary embedding. */
+  readonly rotary?: Tensor | undefined;
+  /** (T, this rank's columns) each: added to the projected queries, keys and values, as adapters do. */
+  readonly qkvDeltas?: readonly Tensor[] | undefined;
+}
+
+/**
+ * Causal grouped-query attention over a paged cache. Query heads are divided among as many ranks as divide them;
+ * key-value heads follow theirs and are repeated where ranks share one.
+ */
+export class Attention implements Module {
+  /** What decides this layer's cache, over all ranks. */
+  readonly cacheSize: KvCacheSize;
+  /** How the columns of queries, keys and values are divided among the ranks. */
+  readonly qkvSpecs: readonly ShardSpec[];
+  readonly #context: LayerContext;
+  readonly #headDim: number;
+  readonly #scale: number;
+  readonly #qkvProj: MergedColumnParallelLinear;
+  readonly #outProj: RowParallelLinear;
+
+  /** @throws ArgumentError when the heads do not fit each other. */
+  constructor(parent: LayerContext, options: AttentionOptions) {
+    const { hiddenSize, inputSize = hiddenSize, numHeads, numKvHeads, headDim, bias, prefix, quantConfig } = options;
+    const context = parent.sharing(numHeads);
+    const { size } = context.group;
+    if (numHeads % numKvHeads !== 0) {
+      throw new ArgumentError(`${numHeads} query heads can't share ${numKvHeads} key-value heads evenly.`);
+    }
+    this.#context = context;
+    this.#headDim = headDim;
+    this.#scale = options.scale ?? headDim ** -0.5;
+    this.cacheSize = { numHeads, numKvHeads, headDim };
+    const onAllRanks = kvCacheShape(this.cacheSize, size).numKvHeads * size;
+    const queries = { fullDim: numHeads * headDim, extra: 0, blockSize: headDim };
+    const keys = { fullDim: onAllRanks * headDim, extra: (onAllRanks - numKvHeads) * headDim, blockSize: headDim };
+    this.qkvSpecs = [queries, keys, keys];
+    const parts = ['q_proj', 'k_proj', 'v_proj'].map((name, i) => ({ name, specs: [this.qkvSpecs[i]] }));
+    this.#qkvProj = new MergedColumnParallelLinear(context, inputSize, parts, {
+      bias,
+      prefix: `${prefix}.qkv_proj`,
+      quantConfig,
+    });
+    this.#outProj = new RowParallelLinear(context, numHeads * headDim, hiddenSize, {
+      bias,
+      prefix: `${prefix}.o_proj`,
+      quantConfig,
+    });
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    yield* this.#qkvProj.parameters();
+    yield* prefixed('o_proj', this.#outProj);
+  }
+
+  /** (T, inputSize) → (T, hiddenSize), the same on all ranks. */
+  forward(x: Tensor, step: AttentionStep): Tensor {
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(x, step)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, step: AttentionStep): RankSum {
+    return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#attend(x, step)));
+  }
+
+  #attend(x: Tensor, { kvCache, metadata, rotary, qkvDeltas }: AttentionStep): Tensor {
+    const { backend } = this.#context;
+    const projected = this.#qkvProj.forward(x);
+    const parts = backend.splitColumns(projected, this.#qkvProj.sizesPerRank);
+    const [q, k, value] = qkvDeltas ? parts.map((part, i) => backend.add(part, qkvDeltas[i])) : parts;
+    if (!metadata) return q;
+    const { keyCache, valueCache } = requireCache(kvCache);
+    const batch = requireAttention(metadata);
+    const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
+    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping: batch.slotMapping });
+    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, scale: this.#scale });
+  }
+}
+
+function requireAttention({ attention }: BatchMetadata): AttentionMetadata {
+  if (attention) return attention;
+  throw new MetadataError(
+    "The batch's metadata has no part for attention layers.",
+    'Build it with buildAttentionMetadata from sequences that name their blocks.',
+  );
+}
+
+function requireCache(cache: KvCacheParams | undefined): KvCacheParams {
+  if (cache) return cache;
+  throw new ArgumentError(
+    'An attention layer was given metadata but no key-value cache.',
+    'Pass both, or neither for a profile run.',
+  );
+}

@@ -1,0 +1,164 @@
+import type { MlpActivation } from '../../backends/contract/activations.ts';
+import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { linearDType } from '../linear/linear.ts';
+import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
+import type { LayerContext } from '../parameters/layer-context.ts';
+import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
+import type { QuantizationConfig } from '../parameters/quantization.ts';
+import { type RowSink, writerSink } from '../parameters/row-sink.ts';
+import {
+  loadShard,
+  mambaV2ShardedWeightLoader,
+  shardedWeightLoader,
+  type WeightLoader,
+} from '../parameters/weight-loaders.ts';
+
+export interface FusedMoeOptions {
+  readonly numExperts: number;
+  /** Columns of input and output. */
+  readonly hiddenSize: number;
+  /** Of one expert. */
+  readonly intermediateSize: number;
+  readonly activation: MlpActivation;
+  /** Whether an expert's input projection stacks a gate on what it gates. */
+  readonly gated: boolean;
+  /**
+   * How the checkpoint holds the experts' matrices: stacked in one tensor (experts, rows, columns) of these names each, or
+   * in matrices of their own named `experts.<number>.<name>.weight`.
+   */
+  readonly layout: 'stacked' | 'separate';
+  readonly inputName: string;
+  readonly outputName: string;
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
+
+/** A mixture of experts without its router. Every rank holds its part of each expert's columns. */
+export class FusedMoe implements Module {
+  readonly #context: LayerContext;
+  readonly #options: FusedMoeOptions;
+  /** Grows as experts are loaded: how many there are is only known to be true once the checkpoint was looked at. */
+  readonly #up: Loaded<LinearWeight>[] = [];
+  readonly #down: Loaded<LinearWeight>[] = [];
+  /** Where all experts' matrices of a kind are written together. */
+  readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
+
+  constructor(parent: LayerContext, options: FusedMoeOptions) {
+    this.#context = parent.sharing(options.intermediateSize);
+    this.#options = options;
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { group } = this.#context;
+    const { hiddenSize, intermediateSize, gated, inputName, outputName } = this.#options;
+    const spec = { fullDim: intermediateSize, extra: 0, blockSize: 1 };
+    const specs = gated ? [spec, spec] : [spec];
+    const own = intermediateSize / group.size;
+    const input = {
+      name: inputName,
+      shape: [specs.length * intermediateSize, hiddenSize],
+      ownShape: [specs.length * own, hiddenSize],
+      loader: mambaV2ShardedWeightLoader(specs, group.size, group.rank),
+      experts: this.#up,
+    } as const;
+    const output = {
+      name: outputName,
+      shape: [hiddenSize, intermediateSize],
+      ownShape: [hiddenSize, own],
+      loader: shardedWeightLoader(1, group.size, group.rank),
+      experts: this.#down,
+    } as const;
+    for (const matrices of [input, output]) {
+      if (this.#options.layout === 'stacked') yield this.#stacked(matrices);
+      else yield* this.#separate(matrices);
+    }
+  }
+
+  /**
+   * @param routing (T, numExperts): each token's weight for every expert.
+   * @returns (T, hiddenSize), the same on all ranks.
+   */
+  forward(x: Tensor, routing: Tensor): Tensor {
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(x, routing)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, routing: Tensor): RankSum {
+    const { backend, group } = this.#context;
+    const { numExperts, activation, gated } = this.#options;
+    const expert = (_: unknown, e: number) => ({ up: nth(this.#up, e).get(), down: nth(this.#down, e).get() });
+    const experts = Array.from({ length: numExperts }, expert);
+    return plainSum(group, backend.fusedMoe(x, routing, experts, activation, gated));
+  }
+
+  *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
+    const { name, shape, loader } = matrices;
+    for (let e = 0; e < this.#options.numExperts; e++) {
+      yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(matrices, e) }];
+    }
+  }
+
+  #stacked(matrices: ExpertMatrices): readonly [string, Parameter] {
+    const { name, shape, ownShape, loader } = matrices;
+    const place = (): RowSink => {
+      let next = 0;
+      // A row of the stacked tensor is an expert's whole matrix.
+      const write = (values: Float32Array) => {
+        const size = ownShape[0] * ownShape[1];
+        for (let begin = 0; begin < values.length; begin += size) {
+          const sink = this.#sink(matrices, next);
+          sink.write(values.subarray(begin, begin + size));
+          sink.finish();
+          next++;
+        }
+      };
+      return { write, finish: () => {} };
+    };
+    return [`${name}.weight`, { shape: [this.#options.numExperts, ...shape], loader: eachOf(loader), place }];
+  }
+
+  #sink({ ownShape: [rows, columns], experts }: ExpertMatrices, expert: number): RowSink {
+    const { numExperts, prefix, quantConfig } = this.#options;
+    const { backend } = this.#context;
+    const dtype = linearDType(this.#context, { bias: false, prefix: `${prefix}.experts`, quantConfig });
+    const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(numExperts, rows, columns, dtype);
+    if (together) this.#writers.set(experts, together);
+    const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);
+    return writerSink(writer, columns, (weight) => nth(experts, expert).set(weight));
+  }
+}
+
+/** All experts' matrices of one kind: as the checkpoint has them, and this rank's part. */
+interface ExpertMatrices {
+  readonly name: string;
+  readonly shape: readonly [number, number];
+  readonly ownShape: readonly [number, number];
+  readonly loader: WeightLoader;
+  readonly experts: Loaded<LinearWeight>[];
+}
+
+function nth(experts: Loaded<LinearWeight>[], e: number): Loaded<LinearWeight> {
+  experts[e] ??= new Loaded<LinearWeight>('A FusedMoe');
+  return experts[e];
+}
+
+/** Takes the same part of every matrix of a stack. */
+function eachOf(loader: WeightLoader): WeightLoader {
+  return {
+    rows: ([count]) => [{ firstRow: 0, rows: count }],
+    part: (matrices, [, rows, columns]) => {
+      const size = rows * columns;
+      const parts: Float32Array[] = [];
+      for (let begin = 0; begin < matrices.length; begin += size) {
+        parts.push(loadShard(loader, matrices.subarray(begin, begin + size), [rows, columns]));
+      }
+      const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+      parts.reduce((filled, part) => {
+        all.set(part, filled);
+        return filled + part.length;
+      }, 0);
+      return all;
+    },
+  };
+}

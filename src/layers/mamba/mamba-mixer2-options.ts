@@ -1,0 +1,71 @@
+import { ArgumentError } from '../../errors.ts';
+import type { QuantizationConfig } from '../parameters/quantization.ts';
+import type { ConvActivation } from './depthwise-conv1d.ts';
+
+/** Sizes are those of the whole layer, over all ranks. */
+export interface MambaMixer2Options {
+  readonly hiddenSize: number;
+  /** N */
+  readonly ssmStateSize: number;
+  /** K */
+  readonly convKernelSize: number;
+  /** numHeads * headDim */
+  readonly intermediateSize: number;
+  readonly useConvBias: boolean;
+  /** Whether the in- and out-projection have biases. */
+  readonly useBias: boolean;
+  /** Whether the out-projection has one. Default: useBias. */
+  readonly useOutBias?: boolean | undefined;
+  /** G. Default: 1. */
+  readonly nGroups?: number | undefined;
+  /** H. Default: 128. */
+  readonly numHeads?: number | undefined;
+  /** P. Default: 64. */
+  readonly headDim?: number | undefined;
+  /** Default: 1e-5. */
+  readonly rmsNormEps?: number | undefined;
+  /** Of the convolution. Default: silu, which is all that vLLM knows. */
+  readonly activation?: ConvActivation | undefined;
+  /** false: the output is gated but not normalised. Default: true. */
+  readonly useRmsNorm?: boolean | undefined;
+  /** Groups of the gated norm. Default: nGroups. */
+  readonly normGroups?: number | undefined;
+  /** Normalise first, then gate. Default: false, which is all that vLLM knows. */
+  readonly normBeforeGate?: boolean | undefined;
+  readonly quantConfig?: QuantizationConfig | undefined;
+  /** The layer's name in the model, unique there. Default: ''. */
+  readonly prefix?: string | undefined;
+  /** Tokens per block of the scan, for metadata that is made for this layer. -1: whatever the metadata says. */
+  readonly chunkSize?: number | undefined;
+  /** Range of Δ after softplus; Hugging Face's `time_step_limit`. Default: [0, Infinity], all that vLLM knows. */
+  readonly timeStepLimit?: readonly [number, number] | undefined;
+}
+
+/** The options whose defaults the sizes are checked with. */
+type SizedOptions = MambaMixer2Options & {
+  readonly nGroups: number;
+  readonly numHeads: number;
+  readonly headDim: number;
+};
+
+/** @throws ArgumentError when a size is no whole number from 1 on, or the sizes contradict each other. */
+export function checkMixerOptions(options: SizedOptions): void {
+  const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, nGroups, numHeads, headDim } = options;
+  const { chunkSize = -1 } = options;
+  const sizes = { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, nGroups, numHeads, headDim };
+  for (const [name, size] of Object.entries(sizes)) {
+    if (!Number.isInteger(size) || size < 1)
+      throw new ArgumentError(`${name} is ${size}.`, 'Use a whole number from 1 on.');
+  }
+  if (numHeads * headDim !== intermediateSize) {
+    throw new ArgumentError(
+      `intermediateSize is ${intermediateSize}, but ${numHeads} heads of ${headDim} make ${numHeads * headDim}.`,
+    );
+  }
+  if (numHeads % nGroups !== 0) {
+    throw new ArgumentError(`${numHeads} heads can't share ${nGroups} groups.`, 'The groups divide the heads.');
+  }
+  if (chunkSize !== -1 && !(Number.isInteger(chunkSize) && chunkSize > 0)) {
+    throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number from 1 on, or -1.');
+  }
+}

@@ -1,0 +1,298 @@
+import { ArgumentError, MetadataError, ShardingError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { ColumnParallelLinear, RowParallelLinear } from '../linear/linear.ts';
+import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
+import type { LayerContext } from '../parameters/layer-context.ts';
+import { Loaded, type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import { tensorSink } from '../parameters/row-sink.ts';
+import {
+  composedWeightLoader,
+  extraGroupsForHeadShards,
+  mambaV2ShardedWeightLoader,
+  type ShardSpec,
+  shardedWeightLoader,
+} from '../parameters/weight-loaders.ts';
+import { DepthwiseConv1d } from './depthwise-conv1d.ts';
+import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
+import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
+import type { Mamba2Metadata } from './mamba2-metadata.ts';
+import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
+
+/** One layer's state for all slots, on one rank. */
+export interface MambaCacheParams {
+  /** (slots, channels, K - 1) */
+  readonly convState: Tensor;
+  /** (slots, heads, P, N) */
+  readonly ssmState: Tensor;
+  /** (sequences, heads), in the order of the rows: gets how much each state decays in the step, see `logDecaySums`. */
+  readonly logDecays?: Tensor | undefined;
+}
+
+/**
+ * The Mamba-2 mixer: Δ, A, B, C and D of the state-space model, applied to a batch that mixes prefill and decode.
+ * A and D do not depend on the input; Δ, B and C do, which is what makes the model selective (arXiv:2312.00752, 3.5.2).
+ *
+ * Implements vLLM 0.9.2's `MambaMixer2` (`vllm/model_executor/layers/mamba/mamba_mixer2.py`). Heads are divided among
+ * the ranks; groups follow their heads and are repeated where ranks share one, see {@link extraGroupsForHeadShards}.
+ */
+export class MambaMixer2 implements Module {
+  readonly prefix: string;
+  readonly chunkSize: number;
+  /** What decides this layer's state, over all ranks. */
+  readonly stateSize: MambaStateSize;
+  readonly #context: LayerContext;
+  readonly #timeStepLimit: readonly [number, number];
+  readonly #stateShape: MambaStateShape;
+  readonly #useOutBias: boolean;
+  /** On this rank. */
+  readonly #intermediateSize: number;
+  readonly #convDim: number;
+  readonly #numHeads: number;
+  readonly #nGroups: number;
+  readonly #groupStateSize: number;
+  readonly #inProj: ColumnParallelLinear;
+  readonly #conv1d: DepthwiseConv1d;
+  readonly #norm: Mixer2RMSNormGated;
+  readonly #outProj: RowParallelLinear;
+  readonly #A = new Loaded<Tensor>('A MambaMixer2');
+  readonly #D = new Loaded<Tensor>('A MambaMixer2');
+  readonly #dtBias = new Loaded<Tensor>('A MambaMixer2');
+
+  /**
+   * @throws ArgumentError when the sizes contradict each other, ShardingError when the ranks can't share the heads,
+   * DuplicateLayerError when the prefix is taken.
+   */
+  constructor(context: LayerContext, options: MambaMixer2Options) {
+    const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, useConvBias, useBias, quantConfig } = options;
+    const { nGroups = 1, numHeads = 128, headDim = 64, rmsNormEps = 1e-5, useRmsNorm = true } = options;
+    const { size, rank } = context.group;
+    checkMixerOptions({ ...options, nGroups, numHeads, headDim });
+    if (numHeads % size !== 0) {
+      throw new ShardingError(`${numHeads} heads can't be divided among ${size} ranks.`, 'The ranks divide the heads.');
+    }
+    this.prefix = options.prefix ?? '';
+    this.chunkSize = options.chunkSize ?? -1;
+    context.register(this.prefix, this);
+
+    this.#context = context;
+    this.#timeStepLimit = options.timeStepLimit ?? [0, Number.POSITIVE_INFINITY];
+    this.stateSize = {
+      intermediateSize,
+      nGroups,
+      numHeads,
+      headDim,
+      stateSize: ssmStateSize,
+      convKernel: convKernelSize,
+    };
+    this.#stateShape = mamba2StateShape(this.stateSize, size);
+
+    const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, size);
+    this.#intermediateSize = intermediateSize / size;
+    this.#convDim = this.#stateShape.conv[0];
+    this.#numHeads = numHeads / size;
+    this.#nGroups = fullGroups / size;
+    this.#groupStateSize = this.#nGroups * ssmStateSize;
+
+    // Both fused tensors stack parts that are sharded each on its own.
+    const intermediate: ShardSpec = { fullDim: intermediateSize, extra: 0, blockSize: 1 };
+    const groups: ShardSpec = {
+      fullDim: fullGroups * ssmStateSize,
+      extra: (fullGroups - nGroups) * ssmStateSize,
+      blockSize: ssmStateSize,
+    };
+    const heads: ShardSpec = { fullDim: numHeads, extra: 0, blockSize: 1 };
+    const convDim = intermediateSize + 2 * nGroups * ssmStateSize;
+    const fullConvDim = intermediateSize + 2 * fullGroups * ssmStateSize;
+
+    this.#inProj = new ColumnParallelLinear(
+      context,
+      hiddenSize,
+      intermediateSize + fullConvDim + numHeads,
+      { bias: useBias, prefix: `${this.prefix}.in_proj`, quantConfig },
+      mambaV2ShardedWeightLoader([intermediate, intermediate, groups, groups, heads], size, rank),
+      intermediateSize + convDim + numHeads,
+    );
+    this.#conv1d = new DepthwiseConv1d(
+      context,
+      convDim,
+      this.#convDim,
+      convKernelSize,
+      useConvBias,
+      options.activation ?? 'silu',
+      mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
+    );
+    const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
+    this.#useOutBias = useOutBias;
+    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, normGroups, useRmsNorm, rmsNormEps, normBeforeGate);
+    const outOptions = { bias: useOutBias, prefix: `${this.prefix}.out_proj`, quantConfig };
+    this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
+  }
+
+  /** Shapes of one sequence's state in this layer, on this rank. */
+  getStateShape(): MambaStateShape {
+    return this.#stateShape;
+  }
+
+  /** Columns of the in-projection on this rank: gate, x, B, C and dt. */
+  get projectionSizes(): readonly number[] {
+    return [this.#intermediateSize, this.#intermediateSize, this.#groupStateSize, this.#groupStateSize, this.#numHeads];
+  }
+
+  *parameters(): Iterable<readonly [string, Parameter]> {
+    const { backend, group } = this.#context;
+    const loader = shardedWeightLoader(0, group.size, group.rank);
+    const perHead = (target: Loaded<Tensor>, headLoader = loader): Parameter => ({
+      shape: [this.#numHeads * group.size],
+      loader: headLoader,
+      place: () => tensorSink(backend, [this.#numHeads], (tensor) => target.set(tensor)),
+    });
+    yield* prefixed('in_proj', this.#inProj);
+    yield* prefixed('conv1d', this.#conv1d);
+    yield [
+      'A_log',
+      perHead(
+        this.#A,
+        composedWeightLoader(loader, (logA) => -Math.exp(logA)),
+      ),
+    ];
+    yield ['D', perHead(this.#D)];
+    yield ['dt_bias', perHead(this.#dtBias)];
+    yield* prefixed('norm', this.#norm);
+    yield* prefixed('out_proj', this.#outProj);
+  }
+
+  /**
+   * @param hiddenStates (T, hiddenSize), rows in the metadata's order.
+   * @param cache this layer's state; updated in place.
+   * @param metadata none: a profile run, which skips convolution and scan and serves for its shapes only.
+   * @param mupVector (this rank's in-projection columns): factors for them (Falcon-H1).
+   * @returns (T, hiddenSize), the same on all ranks. Rows of padding sequences mean nothing.
+   */
+  forward(hiddenStates: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): Tensor {
+    return sumOverRanks(this.#context.backend, [this.forwardPartial(hiddenStates, cache, metadata, mupVector)])[0];
+  }
+
+  /** All of {@link forward} but the sum over the ranks. */
+  forwardPartial(x: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): RankSum {
+    const { backend, group } = this.#context;
+
+    // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
+    const projected = this.#inProj.forward(x);
+    const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
+
+    // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
+    const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
+
+    // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
+    if (this.#norm.sharesOneGroup && !this.#useOutBias) return this.#projectShared(y, gate);
+    return plainSum(group, this.#outProj.forwardPartial(this.#norm.forward(y, gate)));
+  }
+
+  /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */
+  #projectShared(y: Tensor, gate: Tensor): RankSum {
+    const { rows, squareSums } = this.#norm.forwardPartial(y, gate);
+    return {
+      group: this.#context.group,
+      summands: [this.#outProj.forwardPartial(rows), squareSums],
+      finish: ([projected, sums]) => this.#norm.scale(projected, sums),
+    };
+  }
+
+  /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
+  #mix(xBC: Tensor, dt: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Tensor {
+    const { backend } = this.#context;
+    const { order, numDecodes, numPrefills, numPrefillTokens } = metadata;
+    const T = xBC.shape[0];
+    if (numDecodes + numPrefillTokens !== T) {
+      throw new MetadataError(
+        `The metadata describes ${numDecodes} decode and ${numPrefillTokens} prefill tokens; the hidden states have ${T} rows.`,
+        'Build the metadata from the sequences whose tokens the rows are.',
+      );
+    }
+    const y = backend.empty([T, this.#intermediateSize]);
+    const decodesFirst = order === 'decode-first';
+    const decodeBegin = decodesFirst ? 0 : numPrefillTokens;
+    const prefillBegin = decodesFirst ? numDecodes : 0;
+
+    if (numPrefills > 0) {
+      const rows = (t: Tensor) => backend.sliceRows(t, prefillBegin, prefillBegin + numPrefillTokens);
+      this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, prefillBegin, numPrefills, metadata.prefillStartLoc);
+    }
+    if (numDecodes > 0) {
+      const rows = (t: Tensor) => backend.sliceRows(t, decodeBegin, decodeBegin + numDecodes);
+      this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#watch(rows(dt), cache.logDecays, decodesFirst ? 0 : numPrefills, numDecodes);
+    }
+    return y;
+  }
+
+  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
+    const { backend } = this.#context;
+    const sequences = {
+      queryStartLoc: metadata.prefillStartLoc,
+      cacheIndices: metadata.prefillSlots,
+      hasInitialState: metadata.hasInitialStates,
+    };
+    const convolved = backend.causalConv1dFn({
+      ...sequences,
+      ...this.#conv1d.kernelArgs,
+      x: xBC,
+      convStates: cache.convState,
+    });
+    backend.mambaChunkScan({
+      ...sequences,
+      ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
+      ssmStates: cache.ssmState,
+      chunkSize: metadata.chunkSize,
+    });
+  }
+
+  #decode(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
+    const { backend } = this.#context;
+    const convolved = backend.causalConv1dUpdate({
+      ...this.#conv1d.kernelArgs,
+      x: xBC,
+      convState: cache.convState,
+      convStateIndices: metadata.decodeSlots,
+    });
+    backend.selectiveStateUpdate({
+      ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
+      state: cache.ssmState,
+      stateBatchIndices: metadata.decodeSlots,
+    });
+  }
+
+  /** Fills the rows of `logDecays`, where somebody wants them, of `count` sequences from `first` on. */
+  #watch(dt: Tensor, logDecays: Tensor | undefined, first: number, count: number, queryStartLoc?: Tensor): void {
+    if (!logDecays) return;
+    const { backend } = this.#context;
+    const out = backend.sliceRows(logDecays, first, first + count);
+    backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
+  }
+
+  #stateSpaceArgs(xBC: Tensor, dt: Tensor, out: Tensor) {
+    const [x, B, C] = this.#splitXBC(xBC);
+    return { ...this.#decayArgs(dt), x, B, C, nGroups: this.#nGroups, D: this.#D.get(), out };
+  }
+
+  #decayArgs(dt: Tensor) {
+    const [A, dtBias] = [this.#A.get(), this.#dtBias.get()];
+    return { dt, A, dtBias, dtSoftplus: true, dtLimit: this.#timeStepLimit };
+  }
+
+  /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */
+  #splitXBC(xBC: Tensor): Tensor[] {
+    return this.#context.backend.splitColumns(xBC, [
+      this.#intermediateSize,
+      this.#groupStateSize,
+      this.#groupStateSize,
+    ]);
+  }
+}
+
+function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
+  if (cache) return cache;
+  throw new ArgumentError('There is metadata but no state cache.', 'Pass both, or neither for a profile run.');
+}

@@ -1,0 +1,127 @@
+import type { Backend } from '../../backends/contract/backend.ts';
+import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { MetadataError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+
+/** One sequence's part in a step. */
+export interface ScheduledSequence {
+  /** Its slot in the state cache, or -1 for a sequence that only pads the batch. */
+  readonly slot: number;
+  /** Tokens whose effect is already in the slot. */
+  readonly numComputedTokens: number;
+  /** Tokens to process now; 0 is legal. */
+  readonly numTokens: number;
+}
+
+/** Row order of a batch: vLLM V1 puts decodes first, V0 prefills. */
+export type BatchOrder = 'decode-first' | 'prefill-first';
+
+/**
+ * What the mixer must know of a batch, built once per step and shared by all layers.
+ * Rows are the tokens of all decodes and all prefills, one kind after the other as `order` says.
+ */
+export interface Mamba2Metadata {
+  readonly order: BatchOrder;
+  /** Sequences with one token and prior state. */
+  readonly numDecodes: number;
+  /** All other sequences. */
+  readonly numPrefills: number;
+  readonly numPrefillTokens: number;
+  /** (numDecodes) int32 */
+  readonly decodeSlots: Tensor;
+  /** (numPrefills) int32 */
+  readonly prefillSlots: Tensor;
+  /** (numPrefills) int32, 0 or 1. */
+  readonly hasInitialStates: Tensor;
+  /** (numPrefills + 1) int32, counted from the first prefill row. */
+  readonly prefillStartLoc: Tensor;
+  readonly chunkSize: number;
+}
+
+/**
+ * Whether a sequence takes the one-step path. Prior state decides, never the number of tokens alone: a new prompt of
+ * one token has nothing in its slot, and must not read what the last owner left there.
+ */
+export function isDecode(sequence: ScheduledSequence): boolean {
+  return sequence.numTokens === 1 && sequence.numComputedTokens > 0;
+}
+
+/** The sequences in the row order that {@link buildMamba2Metadata} asks for; otherwise their order stays. */
+export function reorderBatch<S extends ScheduledSequence>(sequences: readonly S[], order: BatchOrder): S[] {
+  const decodes = sequences.filter(isDecode);
+  const prefills = sequences.filter((sequence) => !isDecode(sequence));
+  return order === 'decode-first' ? [...decodes, ...prefills] : [...prefills, ...decodes];
+}
+
+/**
+ * The same for a batch of decodes alone, from slots that are tensors already.
+ * @param none an int32 tensor of no elements.
+ */
+export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): Mamba2Metadata {
+  return {
+    order: 'decode-first',
+    numDecodes: slots.shape[0],
+    numPrefills: 0,
+    numPrefillTokens: 0,
+    decodeSlots: slots,
+    prefillSlots: none,
+    hasInitialStates: none,
+    prefillStartLoc: none,
+    chunkSize,
+  };
+}
+
+/** @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts. */
+export function buildMamba2Metadata(
+  backend: Backend,
+  sequences: readonly ScheduledSequence[],
+  options: { readonly order?: BatchOrder; readonly chunkSize: number },
+): Mamba2Metadata {
+  const { order = 'decode-first', chunkSize } = options;
+  checkSequences(sequences, Number.POSITIVE_INFINITY);
+  const ordered = reorderBatch(sequences, order);
+  if (ordered.some((sequence, i) => sequence !== sequences[i])) {
+    throw new MetadataError(`The batch is not ${order}.`, 'Arrange it with reorderBatch before its rows are laid out.');
+  }
+  const decodes = sequences.filter(isDecode);
+  const prefills = sequences.filter((sequence) => !isDecode(sequence));
+  const startLoc = new Int32Array(prefills.length + 1);
+  prefills.forEach(({ numTokens }, b) => {
+    startLoc[b + 1] = startLoc[b] + numTokens;
+  });
+  const indices = (values: readonly number[] | Int32Array) => backend.tensor(Int32Array.from(values), [values.length]);
+  return {
+    order,
+    numDecodes: decodes.length,
+    numPrefills: prefills.length,
+    numPrefillTokens: startLoc[prefills.length],
+    decodeSlots: indices(decodes.map(({ slot }) => slot)),
+    prefillSlots: indices(prefills.map(({ slot }) => slot)),
+    hasInitialStates: indices(prefills.map(({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
+    prefillStartLoc: indices(startLoc),
+    chunkSize,
+  };
+}
+
+/**
+ * @param slots of the state cache.
+ * @throws MetadataError when sequences share a slot, name one that is not there, or have impossible counts.
+ */
+export function checkSequences(sequences: readonly ScheduledSequence[], slots: number): void {
+  const used = new Set<number>();
+  for (const { slot, numComputedTokens, numTokens } of sequences) {
+    const counts = [numComputedTokens, numTokens];
+    if (!Number.isInteger(slot) || slot < PAD_SLOT_ID || !counts.every((n) => Number.isInteger(n) && n >= 0)) {
+      throw new MetadataError(
+        `A sequence has slot ${slot}, ${numComputedTokens} computed tokens and ${numTokens} tokens to process.`,
+        'All are whole numbers from 0 on; a padding sequence has slot -1.',
+      );
+    }
+    if (slot === PAD_SLOT_ID) continue;
+    if (slot >= slots) {
+      throw new MetadataError(`A sequence has slot ${slot} of a cache of ${slots}.`, `Pad with ${PAD_SLOT_ID}.`);
+    }
+    if (used.has(slot)) throw new MetadataError(`Two sequences of the batch use slot ${slot}.`, 'Give each its own.');
+    used.add(slot);
+  }
+}

@@ -1,0 +1,157 @@
+import { ShapeError, ShardingError } from '../../errors.ts';
+import { elementCount, formatShape } from '../../tensor/tensor.ts';
+
+/** Consecutive rows of a tensor's first axis. A tensor without axes has one row. */
+export interface RowRun {
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
+/**
+ * Which part of a checkpoint tensor one rank holds. It names rows and cuts columns, so that a tensor can pass a block of
+ * rows at a time, and rows that a rank does not hold are never read. Pure.
+ */
+export interface WeightLoader {
+  /**
+   * The rows that hold something of the rank's part, in its own order; some may come twice.
+   * @param shape of the whole tensor.
+   */
+  rows(shape: readonly number[]): readonly RowRun[];
+  /**
+   * The rank's part of some of these rows.
+   * @param rows whole ones, row-major. They may be overwritten, and the result may lie where they did.
+   */
+  part(rows: Float32Array, shape: readonly number[]): Float32Array;
+}
+
+/** This rank's part of a whole tensor, as a copy. Row-major. */
+export function loadShard(loader: WeightLoader, whole: Float32Array, shape: readonly number[]): Float32Array {
+  const size = rowSize(shape);
+  const parts = loader
+    .rows(shape)
+    .map(({ firstRow, rows }) => loader.part(whole.slice(firstRow * size, (firstRow + rows) * size), shape));
+  const shard = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let filled = 0;
+  for (const part of parts) {
+    shard.set(part, filled);
+    filled += part.length;
+  }
+  return shard;
+}
+
+/** Every rank holds the whole tensor. */
+export const replicatedWeightLoader: WeightLoader = {
+  rows: ([rows = 1]) => [{ firstRow: 0, rows }],
+  part: (rows) => rows,
+};
+
+/** Rank r holds the r-th of `tpSize` equal parts along `axis`. */
+export function shardedWeightLoader(axis: number, tpSize: number, tpRank: number): WeightLoader {
+  const shardExtent = (shape: readonly number[]) =>
+    divide(shape[axis], tpSize, `Axis ${axis} of a tensor of shape ${formatShape(shape)}`);
+  return {
+    rows: (shape) => {
+      const extent = shardExtent(shape);
+      return axis === 0 ? [{ firstRow: tpRank * extent, rows: extent }] : [{ firstRow: 0, rows: shape[0] }];
+    },
+    part: (rows, shape) => {
+      if (axis === 0) return rows;
+      const inner = elementCount(shape.slice(axis + 1));
+      const [whole, part] = [shape[axis] * inner, shardExtent(shape) * inner];
+      const outer = rows.length / whole;
+      for (let o = 0; o < outer; o++) {
+        const begin = o * whole + tpRank * part;
+        rows.copyWithin(o * part, begin, begin + part);
+      }
+      return rows.subarray(0, outer * part);
+    },
+  };
+}
+
+/** Loads, then maps every value: `A = -exp(A_log)`. */
+export function composedWeightLoader(loader: WeightLoader, map: (value: number) => number): WeightLoader {
+  return {
+    rows: (shape) => loader.rows(shape),
+    part: (rows, shape) => loader.part(rows, shape).map(map),
+  };
+}
+
+/** One of the parts that are stacked along the first axis of a fused tensor. */
+export interface ShardSpec {
+  /** Rows over all ranks, replicated rows included. */
+  readonly fullDim: number;
+  /** Rows of `fullDim` that the checkpoint lacks, because they repeat others. */
+  readonly extra: number;
+  /** Rows that are repeated together: a group's state size. Matters only where `extra` is not 0. */
+  readonly blockSize: number;
+}
+
+/**
+ * Shards a tensor whose first axis stacks several parts (z, x, B, C, dt of the in-projection; x, B, C of the
+ * convolution): each rank gets its piece of every part. Blocks of a part with `extra` rows are repeated
+ * fullDim / (fullDim - extra) times each, so that every rank has the groups that its heads use.
+ */
+export function mambaV2ShardedWeightLoader(specs: readonly ShardSpec[], tpSize: number, tpRank: number): WeightLoader {
+  return {
+    rows: (shape) => {
+      const total = specs.reduce((sum, spec) => sum + spec.fullDim - spec.extra, 0);
+      if (total !== shape[0]) {
+        throw new ShapeError(`A fused tensor of shape ${formatShape(shape)} came for parts of ${total} rows in total.`);
+      }
+      const sources: number[] = [];
+      let begin = 0;
+      for (const { fullDim, extra, blockSize } of specs) {
+        const shard = divide(fullDim, tpSize, 'A part of a fused tensor');
+        const copies = divide(fullDim, fullDim - extra, 'A part with repeated groups');
+        for (let row = tpRank * shard; row < (tpRank + 1) * shard; row++) {
+          const block = Math.floor(row / blockSize);
+          sources.push(begin + Math.floor(block / copies) * blockSize + (row % blockSize));
+        }
+        begin += fullDim - extra;
+      }
+      return runsOf(sources);
+    },
+    part: (rows) => rows,
+  };
+}
+
+/** Rows as runs of consecutive ones. */
+function runsOf(rows: readonly number[]): RowRun[] {
+  const runs: { firstRow: number; rows: number }[] = [];
+  for (const row of rows) {
+    const last = runs.at(-1);
+    if (last && last.firstRow + last.rows === row) last.rows++;
+    else runs.push({ firstRow: row, rows: 1 });
+  }
+  return runs;
+}
+
+/**
+ * Groups to add so that ranks can share them: with lcm(nGroups, tpSize) groups every rank has a whole number, each
+ * group serves the same number of heads, and no group's heads lie on two ranks.
+ *
+ * The seed knows tpSize | nGroups and nGroups = 1, and gives the same there; this covers every tpSize that divides the
+ * heads, because nGroups and tpSize both divide the heads and so does their least common multiple.
+ */
+export function extraGroupsForHeadShards(nGroups: number, tpSize: number): number {
+  return leastCommonMultiple(nGroups, tpSize) - nGroups;
+}
+
+/** value / parts, which must be whole. */
+export function divide(value: number, parts: number, what: string): number {
+  if (value % parts !== 0) {
+    throw new ShardingError(`${what} has ${value} rows, which ${parts} ranks can't share evenly.`, 'Use fewer ranks.');
+  }
+  return value / parts;
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let [x, y] = [a, b];
+  while (y !== 0) [x, y] = [y, x % y];
+  return (a / x) * b;
+}
+
+/** Elements of one row. */
+export function rowSize(shape: readonly number[]): number {
+  return elementCount(shape.slice(1));
+}

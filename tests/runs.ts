@@ -13,26 +13,20 @@ export function runs(all: number): number {
 }
 
 /**
- * Cases of a grid that this run tries: all of them in a full run, and otherwise as few as have each pair of values of two
- * entries in one of them, so that what depends on one entry, or on two together, is still tried.
- * @param cases records, or tuples, that each have the same entries
+ * Cases of a grid that this run tries: all of them in a full run, and otherwise as few as have each value of each entry in
+ * one of them.
+ * @param cases records that each have the same entries
  */
 export function grid<T extends object>(cases: readonly T[]): readonly T[] {
   if (SHARE >= 1) return cases;
-  const pairs = cases.map(pairsOf);
-  const missing = new Set(pairs.flat());
+  const values = cases.map((item) => Object.entries(item).map(([key, value]) => `${key}: ${JSON.stringify(value)}`));
+  const missing = new Set(values.flat());
   const chosen = new Set<number>();
   while (missing.size > 0) {
-    const gains = pairs.map((own) => own.filter((pair) => missing.has(pair)).length);
+    const gains = values.map((own) => own.filter((value) => missing.has(value)).length);
     const best = gains.indexOf(Math.max(...gains));
     chosen.add(best);
-    for (const pair of pairs[best]) missing.delete(pair);
+    for (const value of values[best]) missing.delete(value);
   }
   return cases.filter((_, i) => chosen.has(i));
-}
-
-/** Values of any two entries of a case, as keys. */
-function pairsOf(item: object): string[] {
-  const entries = Object.entries(item).map(([key, value]) => `${key}:${JSON.stringify(value)}`);
-  return entries.flatMap((one, i) => entries.slice(i).map((other) => `${one} ${other}`));
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Activation } from '../../../src/backends/contract/convolution.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { grid } from '../../runs.ts';
 import { convolveSequence } from '../oracle/convolution.ts';
 import {
   type Demands,
@@ -35,7 +36,7 @@ export function describeCausalConv1dFn(makeBackend: MakeBackend, demands: Demand
     const check = (convCase: ConvCase) => checkPrefill(backend(), convCase, demands);
 
     const lengths = [1, 8, 16, 32, 64, 128, 256, 512, 784, 1024, 1025, 2048, 4096];
-    test.each(lengths.flatMap((length) => [false, true].map((initial) => ({ length, initial }))))(
+    test.each(grid(lengths.flatMap((length) => [false, true].map((initial) => ({ length, initial })))))(
       'one sequence of $length tokens, initial state: $initial',
       ({ length, initial }) =>
         check({
@@ -53,7 +54,7 @@ export function describeCausalConv1dFn(makeBackend: MakeBackend, demands: Demand
     const variants = [1, 2, 3, 4, 5].flatMap((taps) =>
       activations.flatMap((activation) => [false, true].map((bias) => ({ taps, activation, bias }))),
     );
-    test.each(variants)('$taps taps, $activation, bias: $bias', ({ taps, activation, bias }) =>
+    test.each(grid(variants))('$taps taps, $activation, bias: $bias', ({ taps, activation, bias }) =>
       check({
         seed: taps,
         channels: 37,
@@ -75,7 +76,7 @@ export function describeCausalConv1dFn(makeBackend: MakeBackend, demands: Demand
       { length: 8, channels: 4096 },
       { length: 249, channels: 4096 },
     ].flatMap((size) => [0, 3].map((padding) => ({ ...size, padding })));
-    test.each(packed)(
+    test.each(grid(packed))(
       '$length tokens of $channels channels in 4 sequences and $padding padded ones, from a strided view',
       ({ length, channels, padding }) => {
         const inputs = new Inputs(length + padding);

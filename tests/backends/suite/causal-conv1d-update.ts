@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Activation } from '../../../src/backends/contract/convolution.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { grid } from '../../runs.ts';
 import { convolveSequence } from '../oracle/convolution.ts';
 import { type Demands, expectClose, expectSame, indices, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
@@ -33,11 +34,11 @@ export function describeCausalConv1dUpdate(makeBackend: MakeBackend, demands: De
     const plain = [2048, 2064, 4096].flatMap((channels) =>
       activations.flatMap((activation) => [false, true].map((bias) => ({ channels, activation, bias }))),
     );
-    test.each(plain)('$channels channels, $activation, bias: $bias', ({ channels, activation, bias }) =>
+    test.each(grid(plain))('$channels channels, $activation, bias: $bias', ({ channels, activation, bias }) =>
       check({ seed: 0, channels, taps: 4, rows: 2, slotCount: 2, activation, bias }),
     );
 
-    test.each([1, 2, 3, 4, 5].flatMap((taps) => [undefined, 1, 2, 3, 4, 5].map((tokens) => ({ taps, tokens }))))(
+    test.each(grid([1, 2, 3, 4, 5].flatMap((taps) => [undefined, 1, 2, 3, 4, 5].map((tokens) => ({ taps, tokens })))))(
       '$taps taps, $tokens new tokens a row',
       ({ taps, tokens }) => check({ seed: 1, channels: 65, taps, tokens, rows: 3, slotCount: 3, activation: 'swish' }),
     );
@@ -47,7 +48,7 @@ export function describeCausalConv1dUpdate(makeBackend: MakeBackend, demands: De
         [2, 3, 4].flatMap((taps) => [1, 3, 4, 5].map((tokens) => ({ padding, channels, taps, tokens }))),
       ),
     );
-    test.each(gathers)(
+    test.each(grid(gathers))(
       '3 of 30 slots and $padding padded rows, $channels channels, $taps taps, $tokens new tokens',
       ({ padding, channels, taps, tokens }) => {
         const slots = [...new Inputs(tokens).distinct(3, 30), ...Array.from({ length: padding }, () => PAD_SLOT_ID)];
@@ -68,7 +69,7 @@ export function describeCausalConv1dUpdate(makeBackend: MakeBackend, demands: De
         [undefined, 1, 3, 11].map((tokens) => ({ taps, stateWidth, tokens })),
       ),
     );
-    test.each(rings)(
+    test.each(grid(rings))(
       'ring of $stateWidth past inputs, $taps taps, $tokens new tokens',
       ({ taps, stateWidth, tokens }) =>
         check({

@@ -1,5 +1,6 @@
 import { describe, test } from 'vitest';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { grid } from '../../runs.ts';
 import { type Demands, expectAgreement, expectClose, expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 import { type Sequence, spans, totalLength } from './sequences.ts';
@@ -63,7 +64,7 @@ export function describeChunkScanBatches(makeBackend: MakeBackend, demands: Dema
       { fullLength: 768, chunkSize: 128, steps: repeated([138, 225], 2) },
     ];
     const continuousSizes = [4, 8, 13].flatMap((heads) => [5, 16, 21, 32].map((dim) => ({ heads, dim })));
-    test.each(continuous.flatMap((batch) => continuousSizes.map((size) => ({ ...batch, ...size }))))(
+    test.each(grid(continuous.flatMap((batch) => continuousSizes.map((size) => ({ ...batch, ...size })))))(
       'steps $steps of $fullLength tokens by $chunkSize, $heads heads of $dim',
       async ({ fullLength, chunkSize, steps, heads, dim }) => {
         const inputs = new Inputs(0);
@@ -93,11 +94,13 @@ export function describeChunkScanBatches(makeBackend: MakeBackend, demands: Dema
     );
 
     test.each(
-      [8, 256].flatMap((chunkSize) =>
-        [
-          [16, 20],
-          [270, 88, 212, 203],
-        ].map((lengths) => ({ chunkSize, lengths })),
+      grid(
+        [8, 256].flatMap((chunkSize) =>
+          [
+            [16, 20],
+            [270, 88, 212, 203],
+          ].map((lengths) => ({ chunkSize, lengths })),
+        ),
       ),
     )('prompts of $lengths tokens, each split in two, by $chunkSize', async ({ chunkSize, lengths }) => {
       const [H, P] = [16, 64];
@@ -125,7 +128,7 @@ export function describeChunkScanBatches(makeBackend: MakeBackend, demands: Dema
       }
     });
 
-    test.each([64, 128].flatMap((chunkSize) => [1, 2, 8, 16].map((groups) => ({ chunkSize, groups }))))(
+    test.each(grid([64, 128].flatMap((chunkSize) => [1, 2, 8, 16].map((groups) => ({ chunkSize, groups })))))(
       'states of 300 sequences of 1 to 199 tokens by $chunkSize, 16 heads in $groups groups',
       async ({ chunkSize, groups }) => {
         const size = { heads: 16, headDim: 3, stateSize: 4, groups };

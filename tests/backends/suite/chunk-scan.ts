@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { grid } from '../../runs.ts';
 import {
   type Demands,
   expectClose,
@@ -50,7 +51,7 @@ export function describeChunkScan(makeBackend: MakeBackend, demands: Demands): v
         ].map(([rows, chunkSize]) => ({ heads, dim, rows, chunkSize })),
       ),
     );
-    test.each(sizes)('$heads heads of $dim with $dim states, $rows tokens by $chunkSize', async (size) => {
+    test.each(grid(sizes))('$heads heads of $dim with $dim states, $rows tokens by $chunkSize', async (size) => {
       const { heads, dim, rows, chunkSize } = size;
       const inputs = randomInputs(new Inputs(0), { heads, headDim: dim, stateSize: dim, groups: heads }, rows);
       const states = new Float32Array(heads * dim * dim).fill(STALE);

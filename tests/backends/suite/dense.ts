@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
 import { QUANT_BLOCK, roundWeight } from '../../../src/tensor/quantize.ts';
+import { grid } from '../../runs.ts';
 import * as oracle from '../oracle/dense.ts';
 import {
   type Demands,
@@ -33,7 +34,7 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
     const layers = sizes.flatMap(([T, inFeatures, outFeatures]) =>
       [false, true].map((bias) => ({ T, inFeatures, outFeatures, bias })),
     );
-    test.each(layers)('linear, $T rows of $inFeatures to $outFeatures, bias: $bias', async (layer) => {
+    test.each(grid(layers))('linear, $T rows of $inFeatures to $outFeatures, bias: $bias', async (layer) => {
       const { T, inFeatures, outFeatures } = layer;
       const inputs = new Inputs(inFeatures);
       const x = inputs.normal(T * inFeatures);
@@ -49,7 +50,7 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
       expectClose(await backend().read(strided), expected, tolerance, 'strided');
     });
 
-    test.each(WEIGHT_DTYPES.flatMap((dtype) => [32, 64, 100, 7].map((inFeatures) => ({ dtype, inFeatures }))))(
+    test.each(grid(WEIGHT_DTYPES.flatMap((dtype) => [32, 64, 100, 7].map((inFeatures) => ({ dtype, inFeatures })))))(
       '$dtype weights of $inFeatures columns act as their rounded values',
       async ({ dtype, inFeatures }) => {
         const [T, outFeatures] = [4, 21];
@@ -74,7 +75,7 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
     // One-hot inputs read single weights. int8 is within half a step of max/127; int4 may clip, but over a block it
     // loses no more than steps of max/7 would.
     // Kernels may take another way for one row, for a few and for many, and for outputs that are left over.
-    test.each(WEIGHT_DTYPES.flatMap((dtype) => [40, 150].map((outFeatures) => ({ dtype, outFeatures }))))(
+    test.each(grid(WEIGHT_DTYPES.flatMap((dtype) => [40, 150].map((outFeatures) => ({ dtype, outFeatures })))))(
       '$dtype, $outFeatures outputs: a row gives the same alone, among a few and among many',
       async ({ dtype, outFeatures }) => {
         const [T, inFeatures] = [70, 300];

@@ -6,6 +6,7 @@ import type { LinearWeight } from '../../../src/backends/contract/linear.ts';
 import { ArgumentError, ShapeError } from '../../../src/errors.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../../src/tensor/dtype.ts';
 import { roundWeight } from '../../../src/tensor/quantize.ts';
+import { grid } from '../../runs.ts';
 import { linear } from '../oracle/dense.ts';
 import * as oracle from '../oracle/feed-forward.ts';
 import {
@@ -109,7 +110,7 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
       { T: 90, C: 72, I: 136, E: 5, dtype, gated: true },
       { T: 40, C: 20, I: 12, E: 7, dtype, gated: false },
     ]);
-    test.each(mixtures)('a mixture of $E experts, $T rows, $dtype weights, gated: $gated', async (sizes) => {
+    test.each(grid(mixtures))('a mixture of $E experts, $T rows, $dtype weights, gated: $gated', async (sizes) => {
       const { dtype, gated } = sizes;
       const { x, routing, experts, expected } = mixture(sizes);
       const quantized = dtype === 'int8' || dtype === 'int4';

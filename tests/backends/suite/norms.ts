@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
+import { grid } from '../../runs.ts';
 import { type GatedNormProblem, gatedNorm, silu } from '../oracle/norm.ts';
 import { type Demands, expectClose, expectSame, type MakeBackend, stridedView, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
@@ -32,7 +33,7 @@ export function describeNorms(makeBackend: MakeBackend, demands: Demands): void 
         ),
       ),
     );
-    test.each(variants)(
+    test.each(grid(variants))(
       'gated norm of $columns columns in groups of $groupSize, eps $eps, norm before gate: $normBeforeGate, gate: $gated',
       async ({ columns, groupSize, eps, normBeforeGate, gated }) => {
         const problem = randomProblem(new Inputs(columns), columns, groupSize, eps, normBeforeGate, gated);
@@ -54,13 +55,16 @@ export function describeNorms(makeBackend: MakeBackend, demands: Demands): void 
     ].flatMap((size) =>
       [2, 3, 4, 5].filter((ranks) => size.columns % ranks === 0).map((ranks) => ({ ...size, ranks })),
     );
-    test.each(shards)('$ranks parts of $columns columns in groups of $groupSize make the whole', async (shard) => {
-      const { columns, groupSize, ranks } = shard;
-      const problem = randomProblem(new Inputs(ranks), columns, groupSize, 1e-5, false, true);
-      const whole = await backend().read(composedNorm(backend(), problem));
-      expectClose(await shardedNorm(backend(), problem, ranks), gatedNorm(problem), tolerance, 'parts');
-      expectClose(await shardedNorm(backend(), problem, ranks), whole, tolerance, 'parts against the whole');
-    });
+    test.each(grid(shards))(
+      '$ranks parts of $columns columns in groups of $groupSize make the whole',
+      async (shard) => {
+        const { columns, groupSize, ranks } = shard;
+        const problem = randomProblem(new Inputs(ranks), columns, groupSize, 1e-5, false, true);
+        const whole = await backend().read(composedNorm(backend(), problem));
+        expectClose(await shardedNorm(backend(), problem, ranks), gatedNorm(problem), tolerance, 'parts');
+        expectClose(await shardedNorm(backend(), problem, ranks), whole, tolerance, 'parts against the whole');
+      },
+    );
 
     test('square sums of groups that a part does not hold are 0', async () => {
       const v = backend().tensor(Float32Array.from([1, 2, 3, 4, 5, 6]), [2, 3]);

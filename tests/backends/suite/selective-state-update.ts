@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { grid } from '../../runs.ts';
 import {
   type Demands,
   expectClose,
@@ -29,18 +30,17 @@ export function describeSelectiveStateUpdate(makeBackend: MakeBackend, demands: 
     const backend = useBackend(makeBackend);
     const dims = [2048, 2064, 4096];
 
-    test.each(dims.flatMap((dim) => [16, 32, 64].flatMap((N) => [false, true].map((gated) => ({ dim, N, gated })))))(
-      'Mamba-1: $dim channels, $N states, gate: $gated',
-      async ({ dim, N, gated }) => {
-        const inputs = new Inputs(dim);
-        const size = { heads: 1, headDim: dim, stateSize: N, groups: 1 };
-        const states = inputs.normal(dim * N);
-        await checkUpdate(backend(), stepInputs(inputs, size, 1, false, gated), states, undefined, demands);
-      },
-    );
+    test.each(
+      grid(dims.flatMap((dim) => [16, 32, 64].flatMap((N) => [false, true].map((gated) => ({ dim, N, gated }))))),
+    )('Mamba-1: $dim channels, $N states, gate: $gated', async ({ dim, N, gated }) => {
+      const inputs = new Inputs(dim);
+      const size = { heads: 1, headDim: dim, stateSize: N, groups: 1 };
+      const states = inputs.normal(dim * N);
+      await checkUpdate(backend(), stepInputs(inputs, size, 1, false, gated), states, undefined, demands);
+    });
 
     test.each(
-      dims.flatMap((dim) => [0, 5].flatMap((padding) => [false, true].map((gated) => ({ dim, padding, gated })))),
+      grid(dims.flatMap((dim) => [0, 5].flatMap((padding) => [false, true].map((gated) => ({ dim, padding, gated }))))),
     )(
       'Mamba-1: 3 of 30 slots and $padding padded rows, $dim channels, gate: $gated',
       async ({ dim, padding, gated }) => {
@@ -59,7 +59,7 @@ export function describeSelectiveStateUpdate(makeBackend: MakeBackend, demands: 
         ),
       ),
     );
-    test.each(multiHead)(
+    test.each(grid(multiHead))(
       '$dim channels in heads of 64, $N states, $groups groups, one rate a head: $tied, gate: $gated',
       async ({ dim, N, groups, tied, gated }) => {
         const inputs = new Inputs(dim + N);

@@ -1,0 +1,118 @@
+import { readdirSync } from 'node:fs';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { expandShader, type ShaderConstants } from '../../../src/backends/webgpu/device/shader-template.ts';
+import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
+import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
+import { SHADERS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
+import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
+import { need } from '../../needs/needs.ts';
+import { NullGpu, NVIDIA } from '../../null-gpu.ts';
+import { CONFIGS, DEVICES, prepareModel, prepareOperations, wide } from './shader-plans.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+/** What the backend is told to lay kernels out by. */
+const launch = vi.hoisted(() => ({ current: undefined as LaunchParameters | undefined }));
+vi.mock('../../../src/backends/webgpu/launch/choose-launch.ts', () => ({
+  launchParametersFor: () => launch.current,
+}));
+
+/** Every kernel that any of these tests has compiled. */
+const compiled = new Set<string>();
+let gpu: NullGpu | undefined;
+
+const LAUNCH_FILES = await launchFiles();
+
+describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
+  afterEach(() => {
+    for (const kernel of gpu?.kernels ?? []) compiled.add(kernel);
+    gpu?.uninstall();
+    gpu = undefined;
+  });
+
+  describe.each(Object.entries(DEVICES))('on a device %s', (_, pretence) => {
+    test.each(Object.keys(CONFIGS))('%s', async (model) => {
+      gpu = await NullGpu.install(pretence);
+      launch.current = DEFAULT_LAUNCH;
+      // Two have linear layers of every kind; the others are there for their own operations.
+      const dtypes = ['mamba2', 'wide'].includes(model) ? WEIGHT_DTYPES : (['float32', 'float16'] as const);
+      for (const dtype of dtypes) await prepareModel(CONFIGS[model], dtype);
+    });
+
+    test('what no model does', async () => {
+      gpu = await NullGpu.install(pretence);
+      launch.current = DEFAULT_LAUNCH;
+      for (const dtype of WEIGHT_DTYPES) await prepareOperations(dtype);
+    });
+  });
+
+  describe.each(LAUNCH_FILES)('laid out by launch/%s', (_, parameters) => {
+    test.each(WEIGHT_DTYPES)('%s', async (dtype) => {
+      gpu = await NullGpu.install(NVIDIA);
+      for (const variation of oneEntryEach(parameters)) {
+        launch.current = variation;
+        for (const groups of [1, 2, 8]) await prepareModel(wide(groups), dtype);
+        await prepareOperations(dtype);
+        gpu.collect();
+      }
+      expect([...gpu.kernels].some((kernel) => kernel.startsWith('linear-matrix '))).toBe(dtype !== 'float32');
+    });
+  });
+});
+
+describe.runIf(need('dawn'))('what these tests cover', () => {
+  test('is every line of every shader', () => {
+    const uncovered = new Set(Object.entries(SHADERS).flatMap(([name, text]) => taggedLines(name, text)));
+    const tagged = Object.fromEntries(Object.entries(SHADERS).map(([name, text]) => [name, tag(name, text)]));
+    for (const kernel of compiled) {
+      const [shader, ...constants] = kernel.split(' ');
+      const code = expandShader(shader, tagged, Object.fromEntries(constants.map(readConstant)));
+      for (const [line] of code.matchAll(/@\S+:\d+$/gm)) uncovered.delete(line);
+    }
+    expect([...uncovered]).toEqual([]);
+  });
+});
+
+/** Every set of launch parameters in launch/, by file. */
+async function launchFiles(): Promise<[file: string, parameters: LaunchParameters][]> {
+  const folder = new URL('../../../src/backends/webgpu/launch/', import.meta.url);
+  const files = readdirSync(folder).filter((file) => file !== 'choose-launch.ts' && file !== 'launch-parameters.ts');
+  const modules = await Promise.all(files.map((file) => import(/* @vite-ignore */ new URL(file, folder).href)));
+  return files.flatMap((file, i) =>
+    Object.values(modules[i]).map((parameters) => [file, parameters as LaunchParameters]),
+  );
+}
+
+/** The parameters, and for each entry of their lists the parameters with that one alone, for whatever sizes. */
+function oneEntryEach(parameters: LaunchParameters): LaunchParameters[] {
+  const variations = Object.entries(parameters).flatMap(([key, value]) => {
+    if (!Array.isArray(value)) return [];
+    return value.map((entry) => ({ ...parameters, [key]: [withoutMinimums(entry)] }));
+  });
+  return [parameters, ...variations];
+}
+
+function withoutMinimums(entry: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, name.startsWith('min') ? 0 : value]));
+}
+
+function isCode(line: string): boolean {
+  return line.trim() !== '' && !/^\s*(#|\/\/)/.test(line);
+}
+
+function tag(name: string, text: string): string {
+  return text
+    .split('\n')
+    .map((line, i) => (isCode(line) ? `${line} // @${name}:${i + 1}` : line))
+    .join('\n');
+}
+
+function taggedLines(name: string, text: string): string[] {
+  return text.split('\n').flatMap((line, i) => (isCode(line) ? [`@${name}:${i + 1}`] : []));
+}
+
+function readConstant(text: string): [string, ShaderConstants[string]] {
+  const [name, value] = text.split('=');
+  if (value === 'true' || value === 'false') return [name, value === 'true'];
+  return [name, /^\d+$/.test(value) ? Number(value) : value];
+}

@@ -1,6 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { MODEL_SHAPES } from '../src/engine/model-shapes.ts';
+import { MODEL_SHAPES } from '../src/bench/model-shapes.ts';
 import { say } from './child-process.ts';
 import { compare, describeComparison, type Round } from './comparison.ts';
 import { llamaCpp, removeModels } from './llama-cpp.ts';

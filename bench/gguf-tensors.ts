@@ -1,4 +1,4 @@
-import { syntheticWeight } from '../src/engine/synthetic-weights.ts';
+import { syntheticWeight } from '../src/bench/synthetic-weights.ts';
 import type { GgufDType, GgufTensor, GgufValue } from './gguf-writer.ts';
 
 /** The seed of `mamba2 bench`, so that both sides run the same model. */

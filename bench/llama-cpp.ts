@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { arch, availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import type { ModelShape } from '../src/engine/model-shapes.ts';
+import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { run, say } from './child-process.ts';
 import type { Peer } from './peer.ts';
 import { writeSyntheticGguf } from './synthetic-gguf.ts';

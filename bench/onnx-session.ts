@@ -1,5 +1,5 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import type { ModelShape } from '../src/engine/model-shapes.ts';
+import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { encodeOnnx } from './onnx-writer.ts';
 import { type OnnxDType, type OnnxState, syntheticOnnx } from './synthetic-onnx.ts';
 

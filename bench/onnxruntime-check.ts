@@ -1,8 +1,8 @@
 // Compares logits of the graph that onnxruntime runs with our own, so that the graph is known to be the model.
 // node onnxruntime-check.ts [shape] [threads]
 
-import { loadSynthetic } from '../src/engine/load-synthetic.ts';
-import { MODEL_SHAPES, type ModelShape } from '../src/engine/model-shapes.ts';
+import { loadSynthetic } from '../src/bench/load-synthetic.ts';
+import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import { OnnxSession } from './onnx-session.ts';
 
 const PROMPT = 40;

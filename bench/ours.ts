@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BenchReport } from '../src/cli/bench-report.ts';
+import type { BenchReport } from '../src/bench/bench-report.ts';
 import { run } from './child-process.ts';
 import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
 

@@ -1,4 +1,4 @@
-import type { ModelShape } from '../src/engine/model-shapes.ts';
+import type { ModelShape } from '../src/bench/model-shapes.ts';
 import type { DType, Rates, Workload } from './workload.ts';
 
 /** Another program that runs the same work. */

@@ -1,5 +1,5 @@
+import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import type { JsonObject } from '../src/checkpoint/json/json.ts';
-import { MODEL_SHAPES, type ModelShape } from '../src/engine/model-shapes.ts';
 import { ggufFalconH1 } from './gguf-falcon-h1.ts';
 import { ggufGraniteHybrid } from './gguf-granite-hybrid.ts';
 import { ggufMamba2 } from './gguf-mamba2.ts';

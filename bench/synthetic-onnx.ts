@@ -1,5 +1,5 @@
-import { MODEL_SHAPES, type ModelShape } from '../src/engine/model-shapes.ts';
-import { syntheticWeight } from '../src/engine/synthetic-weights.ts';
+import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
+import { syntheticWeight } from '../src/bench/synthetic-weights.ts';
 import { type Mamba2Config, readMamba2Config } from '../src/models/mamba2-config.ts';
 import type { OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor, OnnxValue } from './onnx-writer.ts';
 

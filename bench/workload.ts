@@ -1,4 +1,4 @@
-import type { ModelShape } from '../src/engine/model-shapes.ts';
+import type { ModelShape } from '../src/bench/model-shapes.ts';
 
 /** What both sides run. */
 export interface Workload {

@@ -57,33 +57,33 @@ export {
 } from './distributed/shared-memory-group.ts';
 export type { WorkerScript, WorkerScripts } from './distributed/worker-scripts.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
-export type { DeviceChoice } from './engine/choose-device.ts';
-export { type ChosenDevice, DEVICES, type Device } from './engine/devices.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
-export type { EngineLimits } from './engine/engine-options.ts';
-export type { EngineRequest } from './engine/engine-request.ts';
-export type { EngineStats, PrefixCacheStats } from './engine/engine-stats.ts';
-export type { GenerationChunk } from './engine/generation-chunk.ts';
-export type { HalfLives } from './engine/half-lives.ts';
+export type { EngineStats } from './engine/engine-stats.ts';
 export type { PromptOptions } from './engine/llm.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
-export type { LoadOptions } from './engine/load-model.ts';
-export type { PromptLogprobs } from './engine/logprob-columns.ts';
-export type { PrefixNode } from './engine/prefix-tree.ts';
-export type { Prompt } from './engine/prompt.ts';
+export type { DeviceChoice } from './engine/load/choose-device.ts';
+export type { EngineLimits } from './engine/load/engine-options.ts';
+export type { LoadOptions } from './engine/load/load-model.ts';
+export { type ChosenDevice, DEVICES, type Device } from './engine/ranks/devices.ts';
+export type { EngineRequest } from './engine/request/engine-request.ts';
+export type { GenerationChunk } from './engine/request/generation-chunk.ts';
+export type { HalfLives } from './engine/request/half-lives.ts';
+export type { PromptLogprobs } from './engine/request/logprob-columns.ts';
+export type { Prompt } from './engine/request/prompt.ts';
 export type {
   CompletionOutput,
   FinishReason,
   OutputToken,
-  PromptTokenLogprob,
   RequestOutput,
-  TokenLogprob,
-} from './engine/request-output.ts';
-export type { RequestStream } from './engine/request-stream.ts';
-export type { GenerateOptions, SamplingParams } from './engine/sampling-params.ts';
-export type { SavedStates } from './engine/saved-states.ts';
-export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session.ts';
-export type { CacheSalt, Snapshot } from './engine/snapshot.ts';
+} from './engine/request/request-output.ts';
+export type { RequestStream } from './engine/request/request-stream.ts';
+export type { GenerateOptions, SamplingParams } from './engine/sample/sampling-params.ts';
+export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
+export type { SavedStates } from './engine/schedule/saved-states.ts';
+export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';
+export type { PrefixCacheStats } from './engine/state/prefix-cache.ts';
+export type { PrefixNode } from './engine/state/prefix-tree.ts';
+export type { CacheSalt, Snapshot } from './engine/state/snapshot.ts';
 export * from './errors.ts';
 export type { KvCacheParams } from './layers/attention/attention.ts';
 export type { AttentionMetadata, BatchMetadata } from './layers/attention/attention-metadata.ts';

@@ -1,6 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
+import { MODEL_SHAPES, type ModelShape } from '../../src/bench/model-shapes.ts';
 import { say } from '../child-process.ts';
 import { Contest } from './contest.ts';
 import { prepareModels, removeModels } from './models.ts';

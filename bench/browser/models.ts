@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { MODEL_SHAPES, type ModelShape } from '../../src/bench/model-shapes.ts';
+import { syntheticWeight } from '../../src/bench/synthetic-weights.ts';
 import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
-import { MODEL_SHAPES, type ModelShape } from '../../src/engine/model-shapes.ts';
-import { syntheticWeight } from '../../src/engine/synthetic-weights.ts';
 import { ReferenceBackend, singleProcess } from '../../src/index.ts';
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameters/parameter.ts';

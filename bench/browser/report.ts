@@ -1,4 +1,4 @@
-import { type Spread, spreadOf } from '../../src/cli/bench-spread.ts';
+import { type Spread, spreadOf } from '../../src/bench/spread.ts';
 import { formatTable } from '../../src/cli/terminal/table.ts';
 import { type Contender, type Rates, WORKS } from './workload.ts';
 

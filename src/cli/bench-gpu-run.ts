@@ -1,15 +1,10 @@
 import { writeFileSync } from 'node:fs';
-import { weightStorage } from '../engine/devices.ts';
-import { MODEL_SHAPES } from '../engine/model-shapes.ts';
-import {
-  describeGpuReport,
-  type GpuLayersPlan,
-  type GpuReport,
-  measureGpuBandwidth,
-  measureGpuLayers,
-} from './bench-gpu.ts';
-import { longestSequence } from './bench-measure.ts';
-import { measureDType, STEP_TOKENS } from './bench-run.ts';
+import { measureDType, STEP_TOKENS } from '../bench/bench-run.ts';
+import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLayers } from '../bench/gpu-bench.ts';
+import { longestSequence } from '../bench/measure.ts';
+import { MODEL_SHAPES } from '../bench/model-shapes.ts';
+import { weightStorage } from '../engine/ranks/devices.ts';
+import { describeGpuReport } from './bench-gpu-tables.ts';
 import { Interrupt } from './terminal/interrupt.ts';
 import { ProgressDisplay } from './terminal/progress-display.ts';
 import { print } from './terminal/standard-output.ts';

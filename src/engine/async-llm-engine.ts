@@ -1,14 +1,14 @@
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { DisposedError, ShutdownError } from '../errors.ts';
+import { asError } from '../util/as-error.ts';
 import type { EngineEventListener } from './engine-events.ts';
-import type { EngineContext } from './engine-options.ts';
-import type { EngineRequest } from './engine-request.ts';
 import type { EngineStats } from './engine-stats.ts';
 import { LLMEngine } from './llm-engine.ts';
-import type { RequestOutput } from './request-output.ts';
-import { RequestStream } from './request-stream.ts';
-import { asError } from './sample-step.ts';
-import type { SavedStates } from './saved-states.ts';
+import type { EngineContext } from './load/engine-options.ts';
+import type { EngineRequest } from './request/engine-request.ts';
+import type { RequestOutput } from './request/request-output.ts';
+import { RequestStream } from './request/request-stream.ts';
+import type { SavedStates } from './schedule/saved-states.ts';
 
 const DEFAULT_MAX_UNREAD_TOKENS = 4096;
 

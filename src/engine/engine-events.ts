@@ -1,4 +1,4 @@
-import type { FinishReason } from './request-output.ts';
+import type { FinishReason } from './request/request-output.ts';
 
 /** What the engine did, as it happens. Times are in seconds. */
 export type EngineEvent =

@@ -1,18 +1,5 @@
-import type { FinishReason } from './request-output.ts';
-
-/** What is in the prefix cache and how much it has helped. */
-export interface PrefixCacheStats {
-  readonly entries: number;
-  readonly bytes: number;
-  readonly maxBytes: number;
-  /** Lookups, and those that found a prefix. */
-  readonly queries: number;
-  readonly hits: number;
-  /** Tokens that were looked up, and those that needed no processing. */
-  readonly queriedTokens: number;
-  readonly hitTokens: number;
-  readonly evictions: number;
-}
+import type { FinishReason } from './request/request-output.ts';
+import type { PrefixCacheStats } from './state/prefix-cache.ts';
 
 /** The engine at this moment, and totals since it started. */
 export interface EngineStats {

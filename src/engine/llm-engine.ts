@@ -1,28 +1,28 @@
 import { LAST_SAMPLED } from '../backends/contract/sampling.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, OutOfMemoryError, QueueFullError } from '../errors.ts';
-import { BadWords } from './bad-words.ts';
+import { asError } from '../util/as-error.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
-import type { EngineContext } from './engine-options.ts';
-import type { EngineRequest } from './engine-request.ts';
 import type { EngineStats } from './engine-stats.ts';
-import type { ScheduledTokens, StepOutput } from './executor.ts';
-import { OutputCollector } from './output-collector.ts';
-import { ReloadableExecutor } from './reloadable-executor.ts';
-import { type EngineRequestContext, Request } from './request.ts';
-import type { FinishReason, RequestOutput } from './request-output.ts';
+import type { EngineContext } from './load/engine-options.ts';
+import type { EngineRequest } from './request/engine-request.ts';
+import { OutputCollector } from './request/output-collector.ts';
+import { type EngineRequestContext, Request } from './request/request.ts';
+import type { FinishReason, RequestOutput } from './request/request-output.ts';
+import type { Sequence } from './request/sequence.ts';
+import type { ScheduledTokens, StepOutput } from './run/executor.ts';
+import { ReloadableExecutor } from './run/reloadable-executor.ts';
+import { BadWords } from './sample/bad-words.ts';
 import {
-  asError,
   isWatched,
   logitsRows,
   receivePromptLogits,
   type SteppedSequence,
   sampleStep,
-} from './sample-step.ts';
-import { SavedStates } from './saved-states.ts';
-import { type ScheduledWork, Scheduler } from './scheduler.ts';
-import type { Sequence } from './sequence.ts';
-import { StateManager } from './state-manager.ts';
+} from './schedule/sample-step.ts';
+import { SavedStates } from './schedule/saved-states.ts';
+import { type ScheduledWork, Scheduler } from './schedule/scheduler.ts';
+import { StateManager } from './schedule/state-manager.ts';
 
 const MIB = 2 ** 20;
 

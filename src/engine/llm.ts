@@ -3,24 +3,24 @@ import type { ModelConfig } from '../models/causal-lm.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
 import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
+import { detached } from '../util/detached.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
-import type { DeviceChoice } from './choose-device.ts';
-import { detached } from './detached.ts';
-import { type GenerationChunk, generationChunks } from './generation-chunk.ts';
-import { type LoadedModel, type LoadOptions, loadModel } from './load-model.ts';
-import { assertSameModel, type ModelIdentity } from './model-identity.ts';
-import { detachedPrompt, type Prompt } from './prompt.ts';
-import type { FinishReason } from './request-output.ts';
-import { logSumExp } from './sampler.ts';
+import type { DeviceChoice } from './load/choose-device.ts';
+import { type LoadedModel, type LoadOptions, loadModel } from './load/load-model.ts';
+import { assertSameModel, type ModelIdentity } from './load/model-identity.ts';
+import { type GenerationChunk, generationChunks } from './request/generation-chunk.ts';
+import { detachedPrompt, type Prompt } from './request/prompt.ts';
+import type { FinishReason } from './request/request-output.ts';
+import { logSumExp } from './sample/sampler.ts';
 import {
   checkedSalt,
   type GenerateOptions,
   resolveSamplingParams,
   type SamplingDefaults,
   type SamplingParams,
-} from './sampling-params.ts';
-import { restoreSession, Session, type SessionHost, type SessionOptions } from './session.ts';
-import { readSession } from './session-file.ts';
+} from './sample/sampling-params.ts';
+import { restoreSession, Session, type SessionHost, type SessionOptions } from './session/session.ts';
+import { readSession } from './session/session-file.ts';
 
 /** What evaluating a prompt may be watched and ended with. */
 export interface EvaluationOptions {

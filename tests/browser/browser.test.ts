@@ -135,7 +135,7 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
 
   test("a worker's script that can't be loaded ends the load", async () => {
     const broken = new Map([
-      ['/dist/engine/rank-worker.js', { content: 'import "./none.js"', contentType: 'text/javascript' }],
+      ['/dist/engine/ranks/rank-worker.js', { content: 'import "./none.js"', contentType: 'text/javascript' }],
     ]);
     const { page } = await visit({ isolated: false, extraPages: broken });
     const failure = await act(page, 'failure', MODEL, {});
@@ -149,8 +149,8 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
 
   test('scripts of workers are taken from where they are said to be, and an error says where they were not', async () => {
     const moved = new Map([
-      ['/moved/rank.js', { content: 'import "/dist/engine/rank-worker.js"', contentType: 'text/javascript' }],
-      ['/dist/engine/rank-thread.js', await withoutScript('engine/rank-thread.js', 'rank-worker.js')],
+      ['/moved/rank.js', { content: 'import "/dist/engine/ranks/rank-worker.js"', contentType: 'text/javascript' }],
+      ['/dist/engine/ranks/rank-thread.js', await withoutScript('engine/ranks/rank-thread.js', 'rank-worker.js')],
       [
         '/dist/checkpoint/stored/files-thread.js',
         await withoutScript('checkpoint/stored/files-thread.js', 'files-worker.js'),

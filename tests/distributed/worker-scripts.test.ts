@@ -6,7 +6,7 @@ import { existingNodeScript, nodeScript } from '../../src/distributed/worker-scr
 import { LLM } from '../../src/engine/llm.ts';
 import { RankFailedError } from '../../src/errors.ts';
 
-const RANK_WORKER = fileURLToPath(new URL('../../src/engine/rank-worker.ts', import.meta.url));
+const RANK_WORKER = fileURLToPath(new URL('../../src/engine/ranks/rank-worker.ts', import.meta.url));
 const own = () => new URL('file:///own.js');
 
 describe('scripts of workers in Node', () => {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { AsyncLLMEngine } from '../../src/engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../src/engine/engine-events.ts';
-import type { EngineContext } from '../../src/engine/engine-options.ts';
-import type { RequestStream } from '../../src/engine/request-stream.ts';
-import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import type { EngineContext } from '../../src/engine/load/engine-options.ts';
+import type { RequestStream } from '../../src/engine/request/request-stream.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sample/sampling-params.ts';
 import { DisposedError, QueueFullError, ShutdownError } from '../../src/errors.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import type { GenerationChunk } from '../../src/engine/generation-chunk.ts';
 import { LLM } from '../../src/engine/llm.ts';
-import type { Prompt } from '../../src/engine/prompt.ts';
-import type { PromptTokenLogprob } from '../../src/engine/request-output.ts';
-import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
+import type { GenerationChunk } from '../../src/engine/request/generation-chunk.ts';
+import type { Prompt } from '../../src/engine/request/prompt.ts';
+import type { GenerateOptions } from '../../src/engine/sample/sampling-params.ts';
+import type { PromptTokenLogprob } from '../../src/engine/sample/token-logprob.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const TEXT = [

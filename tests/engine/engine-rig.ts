@@ -1,8 +1,8 @@
-import type { EngineContext } from '../../src/engine/engine-options.ts';
-import type { EngineRequest } from '../../src/engine/engine-request.ts';
 import { LLMEngine } from '../../src/engine/llm-engine.ts';
-import type { RequestOutput } from '../../src/engine/request-output.ts';
-import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import type { EngineContext } from '../../src/engine/load/engine-options.ts';
+import type { EngineRequest } from '../../src/engine/request/engine-request.ts';
+import type { RequestOutput } from '../../src/engine/request/request-output.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sample/sampling-params.ts';
 import { FAKE_VOCAB, type FakeBlocks, FakeExecutor } from './fake-executor.ts';
 
 export const greedy = (options: GenerateOptions = {}) => resolveSamplingParams({ temperature: 0, ...options }, {});

@@ -7,7 +7,7 @@ import type {
   StateFootprint,
   StatePlace,
   StepOutput,
-} from '../../src/engine/executor.ts';
+} from '../../src/engine/run/executor.ts';
 import { OutOfMemoryError } from '../../src/errors.ts';
 
 export const FAKE_VOCAB = 16;

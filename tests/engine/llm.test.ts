@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import type { GenerateOptions } from '../../src/engine/sampling-params.ts';
+import type { GenerateOptions } from '../../src/engine/sample/sampling-params.ts';
 import { DisposedError } from '../../src/errors.ts';
 import type { DTypeChoice } from '../../src/tensor/dtype.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AsyncLLMEngine } from '../../src/engine/async-llm-engine.ts';
-import type { EngineRequest } from '../../src/engine/engine-request.ts';
-import type { StepOutput } from '../../src/engine/executor.ts';
-import { TextOutput } from '../../src/engine/text-output.ts';
+import type { EngineRequest } from '../../src/engine/request/engine-request.ts';
+import { TextOutput } from '../../src/engine/request/text-output.ts';
+import type { StepOutput } from '../../src/engine/run/executor.ts';
 import { SamplingParamsError } from '../../src/errors.ts';
 import { greedy, prompt, Rig } from './engine-rig.ts';
 import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { resolveSamplingParams } from '../../src/engine/sampling-params.ts';
+import { resolveSamplingParams } from '../../src/engine/sample/sampling-params.ts';
 import { AnswerMemory, answerBytes } from '../../src/server/answer/answer-memory.ts';
 import { JsonList, jsonPieces } from '../../src/server/answer/json-pieces.ts';
 import { jsonResponse } from '../../src/server/answer/json-response.ts';

@@ -1,5 +1,5 @@
 import type { LLM } from '../../engine/llm.ts';
-import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import type { ChatMessage } from '../../text/chat-template.ts';
 
 /** The messages so far, and the model that continues them. */

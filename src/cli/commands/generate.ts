@@ -1,8 +1,9 @@
-import { type GenerationChunk, generationChunks } from '../../engine/generation-chunk.ts';
 import type { LLM } from '../../engine/llm.ts';
-import type { Prompt } from '../../engine/prompt.ts';
-import type { FinishReason, PromptTokenLogprob } from '../../engine/request-output.ts';
-import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import { type GenerationChunk, generationChunks } from '../../engine/request/generation-chunk.ts';
+import type { Prompt } from '../../engine/request/prompt.ts';
+import type { FinishReason } from '../../engine/request/request-output.ts';
+import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
+import type { PromptTokenLogprob } from '../../engine/sample/token-logprob.ts';
 import { defineCommand } from '../options/command.ts';
 import { contextOptions, loadModel, modelOptions } from '../options/model-options.ts';
 import { flag, flagName, text } from '../options/option.ts';

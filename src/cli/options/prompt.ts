@@ -1,5 +1,5 @@
 import { text as readAll } from 'node:stream/consumers';
-import type { Prompt } from '../../engine/prompt.ts';
+import type { Prompt } from '../../engine/request/prompt.ts';
 import { parseIds } from './option.ts';
 import { UsageError } from './usage-error.ts';
 

@@ -1,4 +1,4 @@
-import { type GenerateOptions, resolveSamplingParams } from '../../engine/sampling-params.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../engine/sample/sampling-params.ts';
 import { SamplingParamsError } from '../../errors.ts';
 import { inFlags } from './flag-names.ts';
 import { flag, ids, integer, number, type Option, texts, type Values } from './option.ts';

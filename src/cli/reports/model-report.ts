@@ -4,11 +4,12 @@ import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { refuseQuantized } from '../../checkpoint/quantized.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
-import { endOfTextIds } from '../../engine/end-of-text.ts';
-import { readSamplingDefaults } from '../../engine/generation-config.ts';
-import { headerCheck } from '../../engine/header-check.ts';
-import { matchNames } from '../../engine/load-weights.ts';
-import { hasOwnHead, OWN_HEAD_WARNING } from '../../engine/stored-head.ts';
+import { endOfTextIds } from '../../engine/load/end-of-text.ts';
+import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
+import { headerCheck } from '../../engine/weights/header-check.ts';
+import { matchNames } from '../../engine/weights/load-weights.ts';
+import { hasOwnHead, OWN_HEAD_WARNING } from '../../engine/weights/stored-head.ts';
+import { memoryByDType } from '../../engine/weights/weight-memory.ts';
 import { Mamba2Error } from '../../errors.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
@@ -18,7 +19,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
-import { countParameters, memoryByDType, type ParameterKind } from './parameter-kinds.ts';
+import { countParameters, type ParameterKind } from './parameter-kinds.ts';
 
 /** What a model's files hold, as far as config and file headers tell. */
 export interface ModelReport {

@@ -1,6 +1,4 @@
-import { isMatrix, type ParameterTable } from '../../layers/parameters/parameter.ts';
-import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
-import { weightBytes } from '../../tensor/quantize.ts';
+import type { ParameterTable } from '../../layers/parameters/parameter.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 
 /** What a parameter is for, in the order of a report. */
@@ -37,20 +35,4 @@ export function countParameters(table: ParameterTable): Record<ParameterKind, nu
     counts[kind] += elementCount(table.shape(name));
   }
   return counts;
-}
-
-/** Memory of all weights in each dtype. Matrices of embeddings and linear layers take it; the rest stays float32. */
-export function memoryByDType(table: ParameterTable): Record<WeightDType, number> {
-  const bytes = WEIGHT_DTYPES.map((dtype) => [
-    dtype,
-    table.names().reduce((sum, name) => sum + bytesOf(table, name, dtype), 0),
-  ]);
-  return Object.fromEntries(bytes);
-}
-
-function bytesOf(table: ParameterTable, name: string, dtype: WeightDType): number {
-  const shape = table.shape(name);
-  if (!isMatrix(name, shape)) return elementCount(shape) * 4;
-  const columns = shape[shape.length - 1];
-  return weightBytes(elementCount(shape) / columns, columns, dtype);
 }

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Device } from '../../engine/devices.ts';
+import type { Device } from '../../engine/ranks/devices.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 
 /** Smaller models do not take a GPU by themselves: see choose-device.ts. */

@@ -1,5 +1,5 @@
-import { logprobBytes } from '../../engine/logprob-columns.ts';
-import type { SamplingParams } from '../../engine/sampling-params.ts';
+import { logprobBytes } from '../../engine/request/logprob-columns.ts';
+import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import type { RequestLimits } from '../request/limits.ts';
 import { badRequest, HttpError } from '../wire/http-error.ts';
 

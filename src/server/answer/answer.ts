@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
-import type { GenerateOptions, SamplingParams } from '../../engine/sampling-params.ts';
+import type { GenerateOptions, SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { cacheSaltOf } from '../request/cache-salt.ts';
 import type { ServerEnv } from '../request/env.ts';
 import { badRequest, toHttpError, unlessGone } from '../wire/http-error.ts';

@@ -1,6 +1,6 @@
-import type { HalfLives } from '../../engine/half-lives.ts';
-import { LogprobColumns } from '../../engine/logprob-columns.ts';
-import type { CompletionOutput } from '../../engine/request-output.ts';
+import type { HalfLives } from '../../engine/request/half-lives.ts';
+import { LogprobColumns } from '../../engine/request/logprob-columns.ts';
+import type { CompletionOutput } from '../../engine/request/request-output.ts';
 
 /** So many pieces of text are joined at a time: V8 keeps each piece that is only added, not its characters alone. */
 const PIECES = 512;

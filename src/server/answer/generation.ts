@@ -1,7 +1,7 @@
 import type { LLM } from '../../engine/llm.ts';
-import type { FinishReason, RequestOutput } from '../../engine/request-output.ts';
-import type { RequestStream } from '../../engine/request-stream.ts';
-import type { SamplingParams } from '../../engine/sampling-params.ts';
+import type { FinishReason, RequestOutput } from '../../engine/request/request-output.ts';
+import type { RequestStream } from '../../engine/request/request-stream.ts';
+import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { badRequest } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 

@@ -1,5 +1,5 @@
 import type { LLM } from '../../engine/llm.ts';
-import type { SamplingParams } from '../../engine/sampling-params.ts';
+import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
 import type { TextInput, TextJob, TextResults } from '../../text/text-job.ts';
 import { sizeOf } from '../../text/text-threads.ts';

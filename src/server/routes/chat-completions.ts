@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import type { CompletionOutput } from '../../engine/request-output.ts';
+import type { CompletionOutput } from '../../engine/request/request-output.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
 import { CollectedAnswer } from '../answer/collected-answer.ts';

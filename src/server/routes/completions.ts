@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
-import type { CompletionOutput } from '../../engine/request-output.ts';
+import type { CompletionOutput } from '../../engine/request/request-output.ts';
 import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
 import { CollectedAnswer } from '../answer/collected-answer.ts';

@@ -1,4 +1,4 @@
-import type { FinishReason, OutputToken } from '../../engine/request-output.ts';
+import type { FinishReason, OutputToken } from '../../engine/request/request-output.ts';
 import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
 import type { HalfLivesField } from './half-lives.ts';
 import type { Usage } from './usage.ts';

@@ -1,4 +1,4 @@
-import type { TokenLogprob } from '../../engine/request-output.ts';
+import type { TokenLogprob } from '../../engine/sample/token-logprob.ts';
 import type { TokenTexts } from '../../text/token-texts.ts';
 
 /** `logprobs` of a choice of /v1/completions. */

@@ -1,4 +1,4 @@
-import type { FinishReason } from '../../engine/request-output.ts';
+import type { FinishReason } from '../../engine/request/request-output.ts';
 import type { CompletionLogprobs } from './completion-logprobs.ts';
 import type { HalfLivesField } from './half-lives.ts';
 import type { Usage } from './usage.ts';

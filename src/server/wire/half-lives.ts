@@ -1,5 +1,5 @@
-import type { HalfLives } from '../../engine/half-lives.ts';
-import type { OutputToken } from '../../engine/request-output.ts';
+import type { HalfLives } from '../../engine/request/half-lives.ts';
+import type { OutputToken } from '../../engine/request/request-output.ts';
 
 /** Per layer with a state and head, in tokens, to four digits; null where nothing is lost. */
 export type HalfLivesField = readonly (readonly (number | null)[])[];

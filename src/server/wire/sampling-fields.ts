@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { GenerateOptions } from '../../engine/sampling-params.ts';
+import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import { seedField } from './seed-field.ts';
 
 /** How an answer is chosen: OpenAI's fields, and vLLM's under their names. Ranges are the engine's to check. */

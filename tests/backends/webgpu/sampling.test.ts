@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LAST_SAMPLED, type SampledRow, samplingVectors } from '../../../src/backends/contract/sampling.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
-import { Sampler } from '../../../src/engine/sampler.ts';
-import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sampling-params.ts';
+import { Sampler } from '../../../src/engine/sample/sampler.ts';
+import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sample/sampling-params.ts';
 import { need } from '../../needs/needs.ts';
 
 const SLOTS = 40;

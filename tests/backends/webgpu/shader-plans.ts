@@ -5,7 +5,7 @@ import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
-import { StateCache } from '../../../src/engine/state-cache.ts';
+import { StateCache } from '../../../src/engine/run/state-cache.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../../src/layers/attention/attention-metadata.ts';
 import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
 import { LayerContext } from '../../../src/layers/parameters/layer-context.ts';

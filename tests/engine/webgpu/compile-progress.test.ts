@@ -5,7 +5,7 @@ import { type Kernel, Kernels } from '../../../src/backends/webgpu/device/kernel
 import { CommandQueue } from '../../../src/backends/webgpu/graph/command-queue.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/net/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
-import { loadModel } from '../../../src/engine/load-model.ts';
+import { loadModel } from '../../../src/engine/load/load-model.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA, type Pretence } from '../../null-gpu.ts';
 import { FaultyGpu } from '../../software-gpu.ts';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
-import type { GenerateOptions } from '../../../src/engine/sampling-params.ts';
+import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, ShardingError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';

@@ -1,4 +1,4 @@
-import { asError } from '../device/as-error.ts';
+import { asError } from '../../../util/as-error.ts';
 import type { GpuClock } from '../device/gpu-clock.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { USAGE } from '../device/gpu-memory.ts';

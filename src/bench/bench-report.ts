@@ -1,0 +1,87 @@
+import type { WeightDType } from '../tensor/dtype.ts';
+import type { ArithmeticPeak } from './arithmetic-peak.ts';
+import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
+import type { Measurement } from './measure.ts';
+
+/** What a run was made on. The limits are of as many threads as the model has ranks. */
+export interface BenchMachine {
+  readonly cpu: string;
+  readonly node: string;
+  readonly readBytesPerSecond: number;
+  readonly operationsPerSecond: ArithmeticPeak;
+}
+
+/** A measurement with the memory traffic and the arithmetic behind it. */
+export interface BenchMeasurement extends Measurement {
+  /** Weights once and states twice (read, written) per step; null for prefill, which arithmetic bounds. */
+  readonly bytesPerSecond: number | null;
+  /** Of what the machine reads per second. */
+  readonly bandwidthShare: number | null;
+  /** Of products with weights, two per product. */
+  readonly productsPerSecond: number;
+  /** Of the scan. */
+  readonly scanPerSecond: number;
+  /** The part of the time that products and scan alone would take, both at their peaks one after the other. */
+  readonly arithmeticShare: number;
+}
+
+/** What one dtype's run gave. */
+export interface BenchRun {
+  readonly dtype: WeightDType;
+  readonly loadSeconds: number;
+  readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
+  readonly operations: ModelOperations;
+  /** Largest resident size of the process until the end of this result. */
+  readonly peakMemoryBytes: number;
+  readonly measurements: readonly Measurement[];
+}
+
+/** The same, related to the machine's limits. */
+export interface BenchResult extends BenchRun {
+  readonly measurements: readonly BenchMeasurement[];
+}
+
+/** Everything that one command line measured. */
+export interface BenchReport {
+  readonly model: string;
+  readonly device: string;
+  readonly ranks: number;
+  readonly machine: BenchMachine;
+  readonly results: readonly BenchResult[];
+}
+
+/** Relates what was measured to the machine's limits. */
+export function withShares(run: BenchRun, machine: BenchMachine): BenchResult {
+  const measurements = run.measurements.map((measurement) => ({
+    ...measurement,
+    ...traffic(measurement, run.bytes, machine),
+    ...arithmetic(measurement, run, machine),
+  }));
+  return { ...run, measurements };
+}
+
+function traffic(
+  { work, batchSize, tokensPerSecond }: Measurement,
+  { weightsRead, experts, state }: ModelBytes,
+  { readBytesPerSecond }: BenchMachine,
+): Pick<BenchMeasurement, 'bytesPerSecond' | 'bandwidthShare'> {
+  if (work === 'prefill') return { bytesPerSecond: null, bandwidthShare: null };
+  // As many experts as the tokens of a step visit on average, where they choose them independently.
+  const visited = experts.weights * (1 - (1 - experts.visited) ** batchSize);
+  const bytesPerSecond = (tokensPerSecond.median / batchSize) * (weightsRead + visited + 2 * batchSize * state);
+  return { bytesPerSecond, bandwidthShare: bytesPerSecond / readBytesPerSecond };
+}
+
+function arithmetic(
+  { tokens, logitRows, tokensPerSecond }: Measurement,
+  { dtype, operations }: BenchRun,
+  { operationsPerSecond: peak }: BenchMachine,
+): Pick<BenchMeasurement, 'productsPerSecond' | 'scanPerSecond' | 'arithmeticShare'> {
+  const { products, head, scan } = operations;
+  const productsPerSecond = tokensPerSecond.median * (products + (head * logitRows) / tokens);
+  const scanPerSecond = tokensPerSecond.median * scan;
+  const productPeak = dtype === 'int8' || dtype === 'int4' ? peak.int8 : peak.float32;
+  const arithmeticShare = productsPerSecond / productPeak + scanPerSecond / peak.float32;
+  return { productsPerSecond, scanPerSecond, arithmeticShare };
+}

@@ -1,0 +1,206 @@
+import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
+import { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { JsonObject } from '../checkpoint/json/json.ts';
+import type { ProgressCallback } from '../checkpoint/net/progress.ts';
+import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
+import type { EngineContext } from '../engine/load/engine-options.ts';
+import { loadModel } from '../engine/load/load-model.ts';
+import { type Device, weightStorage } from '../engine/ranks/devices.ts';
+import { checkpointDType } from '../engine/ranks/load-rank.ts';
+import { memoryByDType } from '../engine/weights/weight-memory.ts';
+import { LayerContext } from '../layers/parameters/layer-context.ts';
+import { isMatrix, ParameterTable } from '../layers/parameters/parameter.ts';
+import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
+import { defineModel } from '../models/registry.ts';
+import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
+import { weightBytes } from '../tensor/quantize.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import { loadSynthetic } from './load-synthetic.ts';
+
+/** What to measure: a model's folder, or a config whose weights are made up. */
+export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });
+
+/** How to load it. */
+export interface BenchLoad {
+  readonly dtype: DTypeChoice;
+  readonly device: Device;
+  readonly tensorParallelSize: number;
+  /** Sequences that run at once. */
+  readonly slots: number;
+  readonly stepTokens: number;
+  /** Tokens of the longest sequence. */
+  readonly maxModelLen: number;
+  readonly onProgress: ProgressCallback;
+  readonly signal: AbortSignal;
+}
+
+/** What a model moves through memory, as its shapes tell. */
+export interface ModelBytes {
+  /** Of all weights in storage. */
+  readonly weights: number;
+  /** Of the weights that every decode step reads: an embedding table that is not the head as well gives a row only. */
+  readonly weightsRead: number;
+  /** Of all experts, which are not among these, and the part of them that a token visits. */
+  readonly experts: { readonly weights: number; readonly visited: number };
+  /** Of one sequence's state. */
+  readonly state: number;
+  /** The same on all ranks together: a group that several ranks need is held by each. */
+  readonly held: { readonly weights: number; readonly state: number };
+}
+
+/**
+ * What a model computes, as its shapes tell. A product and its addition are two operations. Convolution, norms, gates
+ * and collectives are not counted: together they are some percent.
+ */
+export interface ModelOperations {
+  /** Of the layers' matrices, per token; of experts, those that it visits. */
+  readonly products: number;
+  /** Of the head, per row of logits. */
+  readonly head: number;
+  /** Of the scan, per token: 5 P N per head and layer (h decays, x B is made and added, h C is made and added). */
+  readonly scan: number;
+}
+
+/** Resident size of the whole process, in bytes. */
+export interface MemoryUse {
+  /** Before the model was loaded. */
+  readonly before: number;
+  /** Once it was loaded. */
+  readonly loaded: number;
+  /** The largest until then, other models before it included. */
+  readonly peakWhileLoading: number;
+  /** What the model costs beyond its weights, and the states, keys and values of all sequences that can run at once. */
+  readonly overhead: number;
+}
+
+/** A loaded model, ready to be measured. */
+export interface BenchTarget {
+  readonly config: ModelConfig;
+  readonly context: EngineContext;
+  readonly loadSeconds: number;
+  /** What the matrices are stored as; of `auto`, what that meant. */
+  readonly dtype: WeightDType;
+  readonly bytes: ModelBytes;
+  readonly memory: MemoryUse;
+  readonly operations: ModelOperations;
+}
+
+/** Loads the model under the clock. */
+export async function loadTarget(source: BenchSource, load: BenchLoad): Promise<BenchTarget> {
+  const before = process.memoryUsage.rss();
+  const target = await ('folder' in source
+    ? loadFolder(source.folder, load)
+    : loadMadeUp(source.name, source.config, load));
+  const loaded = process.memoryUsage.rss();
+  const { weights, state } = target.bytes.held;
+  const { kvCache } = target.context.executor.stateFootprint;
+  const keys = kvCache ? kvCache.numBlocks * kvCache.blockBytes : 0;
+  const overhead = loaded - before - weights - load.slots * state - keys;
+  return { ...target, memory: { before, loaded, peakWhileLoading: peakMemory(), overhead } };
+}
+
+/** Largest resident size of the process so far, in bytes. */
+export function peakMemory(): number {
+  // Node counts it in KiB.
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+type Loaded = Omit<BenchTarget, 'memory'>;
+
+async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
+  const checkpoint = await Checkpoint.open(folder);
+  const stored = storage(checkpoint.config, load, checkpointDType(checkpoint));
+  await checkpoint.close();
+  const begin = performance.now();
+  const { slots: maxNumSeqs, stepTokens: maxNumBatchedTokens, ...options } = load;
+  const { config, context } = await loadModel(folder, { ...options, maxNumSeqs, maxNumBatchedTokens });
+  return { config, context, ...stored, loadSeconds: secondsSince(begin) };
+}
+
+async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
+  const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
+  const stored = storage(json, load, 'float32');
+  const begin = performance.now();
+  const options = { name, device, dtype, slots, maxModelLen, checkFinite: false };
+  const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
+  const { config } = defineModel(json);
+  const context = {
+    executor,
+    tokenizer: undefined,
+    eosTokenIds: [],
+    vocabSize: config.vocabSize,
+    maxNumSeqs: slots,
+    maxNumBatchedTokens: stepTokens,
+  };
+  return { config, context, ...stored, loadSeconds: secondsSince(begin) };
+}
+
+function storage(
+  json: JsonObject,
+  { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
+  autoDType: WeightDType,
+): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
+  const { weightDType, quantConfig } = weightStorage(asked, autoDType);
+  const modelOn = (group: ProcessGroup) =>
+    defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType));
+  const model = modelOn(singleProcess);
+  const table = new ParameterTable(model);
+  // Every matrix follows the config or none does.
+  const dtype = quantConfig?.weightDType('') ?? weightDType;
+  // The processor widens float16; a GPU keeps its two bytes.
+  const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
+  const weights = memoryByDType(table)[kept];
+  const names = table.names();
+  const lookups = names.includes('lm_head.weight')
+    ? names.filter((name) => /(^|\.)(embeddings|embed_tokens)\./.test(name))
+    : [];
+  const isExpert = (name: string) => /(^|\.)(block_sparse_moe\.(input|output)_linear|experts)\./.test(name);
+  const bytesOf = (some: readonly string[]) =>
+    some.reduce((sum, name) => sum + matrixBytes(table.shape(name), kept), 0);
+  const experts = { weights: bytesOf(names.filter(isExpert)), visited: visitedExperts(json) };
+  const state = stateBytes(model);
+  const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
+  const held = {
+    weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), kept), 0),
+    state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
+  };
+  const matrices = names.filter((name) => isMatrix(name, table.shape(name)));
+  const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
+  const isEmbedding = (name: string) => /(^|\.)(embeddings|embed_tokens|lm_head)\./.test(name);
+  const operations = {
+    products:
+      2 * count(matrices.filter((name) => !isEmbedding(name) && !isExpert(name))) +
+      2 * experts.visited * count(matrices.filter(isExpert)),
+    head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
+    scan: 5 * model.stateShapes.reduce((sum, { ssm }) => sum + elementCount(ssm), 0),
+  };
+  const weightsRead = weights - bytesOf(lookups) - experts.weights;
+  return { dtype, bytes: { weights, weightsRead, experts, state, held }, operations };
+}
+
+/** The part of a config's experts that a token visits. */
+function visitedExperts(json: JsonObject): number {
+  const count = Number(json.num_local_experts ?? json.n_routed_experts ?? 0);
+  return count === 0 ? 0 : Number(json.num_experts_per_tok) / count;
+}
+
+function stateBytes({ stateShapes }: CausalLM): number {
+  return stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
+}
+
+function shardBytes(table: ParameterTable, dtype: WeightDType): number {
+  return table.names().reduce((sum, name) => {
+    const { rows, columns } = table.shardSize(name);
+    return sum + (isMatrix(name, table.shape(name)) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
+  }, 0);
+}
+
+/** Of a matrix, or a stack of them. */
+function matrixBytes(shape: readonly number[], dtype: WeightDType): number {
+  const columns = shape[shape.length - 1];
+  return weightBytes(elementCount(shape) / columns, columns, dtype);
+}
+
+function secondsSince(begin: number): number {
+  return (performance.now() - begin) / 1000;
+}

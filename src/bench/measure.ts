@@ -1,0 +1,184 @@
+import { yieldToEventLoop } from '../distributed/event-loop.ts';
+import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
+import type { ScheduledTokens } from '../engine/run/executor.ts';
+import { uniform } from '../engine/sample/random.ts';
+import { resolveSamplingParams } from '../engine/sample/sampling-params.ts';
+import type { BenchTarget } from './bench-target.ts';
+import { type Spread, spreadOf } from './spread.ts';
+
+/** How much to run, and how often. */
+export interface BenchPlan {
+  readonly promptTokens: readonly number[];
+  readonly batchSizes: readonly number[];
+  readonly generateTokens: number;
+  /** Requests at once of `generate`; one unless said. */
+  readonly requests?: readonly number[];
+  readonly repetitions: number;
+}
+
+/** One kind of work and how quickly it went. */
+export interface Measurement {
+  /** `generate` is all of it from a request's first token to its last: steps, greedy sampling, text. */
+  readonly work: 'prefill' | 'decode' | 'generate';
+  readonly batchSize: number;
+  /** Per sequence and run. */
+  readonly tokens: number;
+  /** Of these tokens, those that the head is computed for: the last of each step. */
+  readonly logitRows: number;
+  /** Of all sequences together. */
+  readonly tokensPerSecond: Spread;
+}
+
+/** Before the first decode step: enough to leave the state of a fresh sequence. */
+const SHORT_PROMPT = 8;
+
+/** Tokens of the longest sequence of a plan. */
+export function longestSequence({ promptTokens, generateTokens }: BenchPlan): number {
+  return Math.max(...promptTokens, SHORT_PROMPT + generateTokens + 1);
+}
+
+/** Measures all of a plan, one after the other, each after a run for warming up. */
+export async function measure(
+  target: BenchTarget,
+  plan: BenchPlan,
+  signal: AbortSignal,
+  onProgress: (done: number, total: number) => void,
+): Promise<Measurement[]> {
+  const { promptTokens, batchSizes, generateTokens, requests = [1], repetitions } = plan;
+  const bench = new Bench(target, signal);
+  type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
+  const works: readonly Work[] = [
+    ...promptTokens.map(
+      (tokens): Work => ({
+        work: 'prefill',
+        batchSize: 1,
+        tokens,
+        logitRows: Math.ceil(tokens / target.context.maxNumBatchedTokens),
+        run: () => bench.prefill(tokens),
+      }),
+    ),
+    ...batchSizes.map(
+      (size): Work => ({
+        work: 'decode',
+        batchSize: size,
+        tokens: generateTokens,
+        logitRows: generateTokens,
+        run: () => bench.decode(size, generateTokens),
+      }),
+    ),
+    ...requests.map(
+      (size): Work => ({
+        work: 'generate',
+        batchSize: size,
+        tokens: generateTokens,
+        logitRows: generateTokens,
+        run: () => bench.generate(size, generateTokens),
+      }),
+    ),
+  ];
+  const measurements: Measurement[] = [];
+  for (const [i, { run, ...work }] of works.entries()) {
+    const rates: number[] = [];
+    for (let repetition = 0; repetition <= repetitions; repetition++) {
+      onProgress(i * (repetitions + 1) + repetition, works.length * (repetitions + 1));
+      const rate = await run();
+      if (repetition > 0) rates.push(rate);
+    }
+    measurements.push({ ...work, tokensPerSecond: spreadOf(rates) });
+  }
+  return measurements;
+}
+
+/** Runs of single kinds of work. Each → tokens per second */
+class Bench {
+  readonly #target: BenchTarget;
+  readonly #signal: AbortSignal;
+
+  constructor(target: BenchTarget, signal: AbortSignal) {
+    this.#target = target;
+    this.#signal = signal;
+  }
+
+  /** One prompt in steps of the engine's size, with the logits of each step's last row, as `generate` asks for them. */
+  async prefill(tokens: number): Promise<number> {
+    const tokenIds = this.#tokenIds(tokens);
+    return tokens / (await this.#seconds(() => this.#prefill([0], tokenIds)));
+  }
+
+  /** Steps of one row per sequence. */
+  async decode(batchSize: number, tokens: number): Promise<number> {
+    const slots = Array.from({ length: batchSize }, (_, slot) => slot);
+    const tokenIds = this.#tokenIds(tokens);
+    await this.#prefill(slots, this.#tokenIds(SHORT_PROMPT));
+    const seconds = await this.#seconds(async () => {
+      for (const [i, tokenId] of tokenIds.entries()) {
+        const numComputedTokens = SHORT_PROMPT + i;
+        await this.#step(slots.map((slot) => ({ slot, numComputedTokens, tokenIds: [tokenId] })));
+      }
+    });
+    return (batchSize * tokens) / seconds;
+  }
+
+  /** Whole requests at once; the prompts' part, which prefill measures, is left out. */
+  async generate(requests: number, tokens: number): Promise<number> {
+    const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
+    const engine = new AsyncLLMEngine({ ...this.#target.context, enablePrefixCaching: false });
+    const request = { promptTokenIds: this.#tokenIds(SHORT_PROMPT), params };
+    let begun = 0;
+    let begin = 0;
+    let made = 0;
+    let end = 0;
+    const follow = async () => {
+      let isFirst = true;
+      for await (const _ of engine.addRequest(request, this.#signal)) {
+        end = performance.now();
+        if (begun === requests) made++;
+        else if (isFirst && ++begun === requests) begin = end;
+        isFirst = false;
+      }
+    };
+    await Promise.all(Array.from({ length: requests }, follow));
+    return (made * 1000) / (end - begin);
+  }
+
+  async #prefill(slots: readonly number[], tokenIds: readonly number[]): Promise<void> {
+    const { maxNumBatchedTokens } = this.#target.context;
+    for (const slot of slots) {
+      for (let begin = 0; begin < tokenIds.length; begin += maxNumBatchedTokens) {
+        const part = tokenIds.slice(begin, begin + maxNumBatchedTokens);
+        await this.#step([{ slot, numComputedTokens: begin, tokenIds: part }]);
+      }
+    }
+  }
+
+  /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
+  async #step(sequences: readonly ScheduledTokens[]): Promise<void> {
+    this.#signal.throwIfAborted();
+    const { executor } = this.#target.context;
+    const placed = sequences.map((sequence) => ({ ...sequence, blocks: this.#blocks(sequence) }));
+    const { logits } = await executor.execute({ sequences: placed, logits: 'last' });
+    await yieldToEventLoop();
+    executor.recycle?.(logits);
+  }
+
+  /** Blocks for the keys and values of a sequence: each slot has its own. None without attention. */
+  #blocks({ slot, numComputedTokens, tokenIds }: ScheduledTokens): number[] | undefined {
+    const { executor, maxNumSeqs } = this.#target.context;
+    const { numBlocks = 0, blockSize = 1 } = executor.stateFootprint.kvCache ?? {};
+    if (numBlocks === 0) return undefined;
+    const first = slot * Math.floor(numBlocks / maxNumSeqs);
+    const count = Math.ceil((numComputedTokens + tokenIds.length) / blockSize);
+    return Array.from({ length: count }, (_, i) => first + i);
+  }
+
+  async #seconds(run: () => Promise<void>): Promise<number> {
+    const begin = performance.now();
+    await run();
+    return (performance.now() - begin) / 1000;
+  }
+
+  #tokenIds(count: number): number[] {
+    const { vocabSize } = this.#target.config;
+    return Array.from({ length: count }, (_, i) => Math.floor(uniform(0, i) * vocabSize));
+  }
+}

@@ -1,0 +1,58 @@
+import type { GpuInfo } from '../../backends/webgpu/device/find-gpu.ts';
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { ModelConfig } from '../../models/causal-lm.ts';
+import { elementCount } from '../../tensor/tensor.ts';
+import type { ChosenDevice, Device } from '../ranks/devices.ts';
+
+/** Where a model runs. */
+export interface DeviceChoice {
+  readonly device: ChosenDevice;
+  /** A sentence for people. */
+  readonly reason: string;
+}
+
+/** Bytes per second that a processor core and a modest GPU read. */
+const CPU_BANDWIDTH = 30e9;
+const GPU_BANDWIDTH = 200e9;
+/** Seconds of a round trip to a GPU, and of the small dispatches of one layer. */
+const GPU_ROUND_TRIP = 3e-4;
+const GPU_LAYER = 4e-5;
+
+/** Decides what `auto` means for a model; what was asked for by name stays. */
+export async function chooseDevice(
+  asked: Device,
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  tensorParallelSize: number | 'auto',
+): Promise<DeviceChoice> {
+  if (asked !== 'auto') return { device: asked, reason: 'It was asked for.' };
+  if (typeof tensorParallelSize === 'number' && tensorParallelSize > 1) {
+    return { device: 'cpu', reason: `tensorParallelSize ${tensorParallelSize} shares the model among threads.` };
+  }
+  const small = smallModelReason(checkpoint, config);
+  if (small) return { device: 'cpu', reason: small };
+  try {
+    const { describeGpu } = await import('../../backends/webgpu/device/find-gpu.ts');
+    return chooseBetween(await describeGpu());
+  } catch (error) {
+    return { device: 'cpu', reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function chooseBetween(gpu: GpuInfo): DeviceChoice {
+  const name = gpu.description || `${gpu.vendor} ${gpu.architecture}`;
+  if (gpu.isSoftware) return { device: 'cpu', reason: `The only GPU, ${name}, is software, slower than WebAssembly.` };
+  return { device: 'webgpu', reason: `${name} reads weights faster than the processor.` };
+}
+
+/** Decoding reads every weight once a token. A small model's are read before a GPU has answered. */
+function smallModelReason(checkpoint: Checkpoint, { numHiddenLayers }: ModelConfig): string | undefined {
+  const bytes = checkpoint.names().reduce((sum, name) => {
+    const { dtype, shape } = checkpoint.info(name);
+    return sum + elementCount(shape) * (dtype === 'F32' || dtype === 'F64' ? 4 : 2);
+  }, 0);
+  const cpu = bytes / CPU_BANDWIDTH;
+  const gpu = GPU_ROUND_TRIP + numHiddenLayers * GPU_LAYER + bytes / GPU_BANDWIDTH;
+  if (cpu > gpu) return undefined;
+  return `A model of ${(bytes / 1e6).toFixed(0)} MB takes the processor less time than the way to a GPU and back.`;
+}

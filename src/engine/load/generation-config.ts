@@ -1,0 +1,30 @@
+import { ConfigReader } from '../../checkpoint/json/config-reader.ts';
+import type { JsonObject } from '../../checkpoint/json/json.ts';
+import { SAMPLING_RANGES, type SamplingDefaults } from '../sample/sampling-params.ts';
+
+export const GENERATION_CONFIG = 'generation_config.json';
+
+/** What the file calls them. */
+const KEYS: Readonly<Record<keyof SamplingDefaults, string>> = {
+  temperature: 'temperature',
+  topP: 'top_p',
+  topK: 'top_k',
+  minP: 'min_p',
+  repetitionPenalty: 'repetition_penalty',
+};
+
+/**
+ * The sampling values that a model's authors recommend.
+ * @throws ConfigError on a value that no request could have: a caller who leaves it out is not to blame for it.
+ */
+export function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
+  const config = new ConfigReader(generationConfig, GENERATION_CONFIG);
+  const read = (name: keyof SamplingDefaults) => {
+    const range = SAMPLING_RANGES[name];
+    return 'integer' in range ? config.optionalInteger(KEYS[name], range) : config.optionalNumber(KEYS[name], range);
+  };
+  const names = Object.keys(KEYS) as (keyof SamplingDefaults)[];
+  return Object.fromEntries(
+    names.map((name) => [name, read(name)] as const).filter(([, value]) => value !== undefined),
+  );
+}

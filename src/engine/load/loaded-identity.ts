@@ -1,0 +1,66 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { isSameVersion, isTelling } from '../../checkpoint/net/file-version.ts';
+import { ModelChangedError, ModelMismatchError } from '../../errors.ts';
+import type { ModelConfig } from '../../models/causal-lm.ts';
+import { defineModel } from '../../models/registry.ts';
+import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
+
+/** Opens the model's files again, for as long as `use` takes. */
+export type Reopen = <T>(use: (again: Checkpoint) => Promise<T>) => Promise<T>;
+
+/** How it was loaded. */
+export interface LoadedAs {
+  readonly config: ModelConfig;
+  /** The head is one of its own, whatever config.json says. */
+  readonly untieHead: boolean;
+  readonly dtype: string;
+}
+
+/** What was loaded, although its files may have been replaced since. */
+export interface LoadedIdentity {
+  /** Rejects with ModelChangedError where it was not read before the files were replaced. */
+  readonly identify: () => Promise<ModelIdentity>;
+  /** Rejects with ModelChangedError where files that were opened again are not those that were loaded. */
+  readonly assertSame: (again: Checkpoint) => Promise<void>;
+}
+
+/**
+ * Identifies a model that was loaded from an open checkpoint. That reads some rows, at once where they are at hand. A server
+ * would have to be asked for each, so there it waits until it is needed; what the server says of its files then tells
+ * whether they are still the same.
+ */
+export async function identifyLoaded(
+  checkpoint: Checkpoint,
+  { config, untieHead, dtype }: LoadedAs,
+  reopen: Reopen,
+): Promise<LoadedIdentity> {
+  const { versions } = checkpoint;
+  if (versions.length === 0 || !versions.every(isTelling)) {
+    const identity = await identifyModel(checkpoint, config, dtype);
+    const assertSame = async (again: Checkpoint) => {
+      const found = await identifyModel(again, defineModel(again.config, again.names(), { untieHead }).config, dtype);
+      try {
+        assertSameModel(found, identity);
+      } catch (cause) {
+        if (!(cause instanceof ModelMismatchError)) throw cause;
+        throw changed(again.folder, cause);
+      }
+    };
+    return { identify: async () => identity, assertSame };
+  }
+  const assertSame = async ({ folder, versions: found }: Checkpoint) => {
+    const isSame = found.length === versions.length && found.every((version, i) => isSameVersion(version, versions[i]));
+    if (!isSame) throw changed(folder);
+  };
+  const identify = () =>
+    reopen(async (again) => {
+      await assertSame(again);
+      return identifyModel(again, config, dtype);
+    });
+  return { identify, assertSame };
+}
+
+function changed(folder: string, cause?: unknown): ModelChangedError {
+  const problem = `The files of '${folder}' were replaced since the model was loaded.`;
+  return new ModelChangedError(problem, 'Load the model anew, or put the files back.', { cause });
+}

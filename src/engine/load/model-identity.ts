@@ -1,0 +1,68 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { isFloatDType } from '../../checkpoint/safetensors/safetensors.ts';
+import { ModelMismatchError } from '../../errors.ts';
+import type { ModelConfig } from '../../models/causal-lm.ts';
+import { Hash } from '../../util/hash.ts';
+
+/** What tells one loaded model from another: a state means something in the model that made it only. */
+export interface ModelIdentity {
+  readonly architecture: string;
+  /** Of all sizes and options. */
+  readonly configHash: string;
+  /** Of the names, shapes and dtypes of all weights, and of some of their values. */
+  readonly weightsHash: string;
+  /** What the matrices are stored as in memory: other roundings make other states. */
+  readonly dtype: string;
+}
+
+/** Tensors of which some values are read. Another training changes all, so a few tell. */
+const SAMPLED_TENSORS = 16;
+
+/** Reads a row each of some tensors of an open checkpoint. */
+export async function identifyModel(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  dtype: string,
+): Promise<ModelIdentity> {
+  const names = checkpoint.names().sort();
+  const hash = new Hash();
+  for (const name of names) {
+    const { shape, dtype: stored } = checkpoint.info(name);
+    hash.addText(`${name}:${stored}:${shape.join(',')};`);
+  }
+  const readable = names.filter((name) => isFloatDType(checkpoint.info(name).dtype));
+  const stride = Math.max(1, Math.ceil(readable.length / SAMPLED_TENSORS));
+  const sampled = readable.filter((_, i) => i % stride === 0);
+  const rows = await Promise.all(
+    sampled.map((name) => {
+      const [count = 1] = checkpoint.info(name).shape;
+      return checkpoint.readFloat32(name, { firstRow: Math.floor(count / 2), rows: Math.min(count, 1) });
+    }),
+  );
+  for (const row of rows) hash.addBytes(new Uint8Array(row.buffer, row.byteOffset, row.byteLength));
+  const configHash = new Hash();
+  configHash.addText(JSON.stringify(config));
+  return { architecture: config.architecture, configHash: `${configHash}`, weightsHash: `${hash}`, dtype };
+}
+
+/** @throws ModelMismatchError that says what differs. */
+export function assertSameModel(found: ModelIdentity, expected: ModelIdentity): void {
+  const complain = (difference: string, hint: string) => {
+    throw new ModelMismatchError(`The session belongs to another model: ${difference}.`, hint);
+  };
+  if (found.architecture !== expected.architecture) {
+    complain(`it is of a ${found.architecture}, this is a ${expected.architecture}`, 'Load the model that made it.');
+  }
+  if (found.configHash !== expected.configHash) {
+    complain('its config has other sizes or options', 'Load the model that made it.');
+  }
+  if (found.weightsHash !== expected.weightsHash) {
+    complain('its weights are not the same', 'Load the very checkpoint that made it.');
+  }
+  if (found.dtype !== expected.dtype) {
+    complain(
+      `its weights were loaded as ${found.dtype}, here they are ${expected.dtype}`,
+      `Load this one with dtype '${found.dtype}'.`,
+    );
+  }
+}

@@ -1,0 +1,114 @@
+import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
+import type { ProcessGroup } from '../../distributed/process-group.ts';
+import { LayerContext, type WeightCheck } from '../../layers/parameters/layer-context.ts';
+import { ParameterTable } from '../../layers/parameters/parameter.ts';
+import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
+import { defineModel } from '../../models/registry.ts';
+import type { DTypeChoice, WeightDType } from '../../tensor/dtype.ts';
+import { elementCount } from '../../tensor/tensor.ts';
+import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
+import { ModelRunner } from '../run/model-runner.ts';
+import { headerCheck } from '../weights/header-check.ts';
+import { loadWeights, matchNames } from '../weights/load-weights.ts';
+import { memoryNeed } from '../weights/memory-need.ts';
+import { createBackend, type Device, weightStorage } from './devices.ts';
+
+/** What all ranks of a model agree on. It can be posted to a worker. */
+export interface RankOptions extends KvCacheLimits {
+  readonly name: string;
+  readonly device: Device;
+  readonly dtype: DTypeChoice;
+  readonly checkFinite: boolean;
+  /** The output head is a tensor of its own, whatever the config says. Default: false. */
+  readonly untieHead?: boolean | undefined;
+  /** Of the device, where somebody compiled them for several ranks. */
+  readonly kernels?: CompiledKernels | undefined;
+}
+
+/** Who watches the loading of a rank. */
+export interface LoadWatch {
+  readonly onProgress?: ProgressCallback | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Makes one rank of a checkpoint's model and loads its shard. */
+export async function loadRank(
+  checkpoint: Checkpoint,
+  group: ProcessGroup,
+  options: RankOptions,
+  watch: LoadWatch = {},
+): Promise<ModelRunner> {
+  const definition = defineModel(checkpoint.config, checkpoint.names(), options);
+  const weights: RankWeights = {
+    autoDType: checkpointDType(checkpoint),
+    check: headerCheck(definition, checkpoint),
+    match: (model) => {
+      const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
+      return () => loadWeights(model, pairs, checkpoint, { ...options, ...watch });
+    },
+  };
+  return makeRank(definition, group, options, weights, watch);
+}
+
+/** Where a rank's weights come from. */
+export interface RankWeights {
+  /** How weights are stored where `dtype` is auto, and what blockwise dtypes leave alone. */
+  readonly autoDType: WeightDType;
+  readonly check?: WeightCheck;
+  /** Sees to it that there is every weight, before memory is reserved. → loads this rank's shard of each */
+  match(model: CausalLM): () => Promise<void>;
+}
+
+/**
+ * Makes one rank of a model, wherever its weights come from.
+ * @param watch is told of what comes after the weights: their loading tells of itself.
+ */
+export async function makeRank(
+  definition: ModelDefinition,
+  group: ProcessGroup,
+  options: RankOptions,
+  weights: RankWeights,
+  { onProgress, signal }: LoadWatch,
+): Promise<ModelRunner> {
+  const backend = await createBackend(options.device, options.kernels);
+  try {
+    const { weightDType, quantConfig } = weightStorage(options.dtype, weights.autoDType);
+    const context = new LayerContext(backend, group, weightDType, weights.check);
+    const model = definition.create(context, quantConfig);
+    const fill = weights.match(model);
+    const { slots } = options;
+    const numBlocks = numKvBlocks(model.kvCacheSizes, options);
+    await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots, numBlocks));
+    await fill();
+    const runner = new ModelRunner(backend, model, {
+      slots,
+      numBlocks,
+      chunkSize: definition.config.chunkSize,
+      group,
+    });
+    const onCompiled = (loaded: number, total: number) => {
+      onProgress?.({ status: 'compile', name: options.name, loaded, total, progress: (100 * loaded) / total });
+    };
+    await runner.prepare({ onProgress: onCompiled, signal });
+    signal?.throwIfAborted();
+    return runner;
+  } catch (error) {
+    backend.dispose?.();
+    throw error;
+  }
+}
+
+/** The dtype that most of the checkpoint's values are stored in. */
+export function checkpointDType(checkpoint: Checkpoint): WeightDType {
+  const byDType = { F32: 0, BF16: 0, F16: 0 };
+  for (const name of checkpoint.names()) {
+    const { dtype, shape } = checkpoint.info(name);
+    const values = elementCount(shape);
+    if (dtype === 'BF16' || dtype === 'F16') byDType[dtype] += values;
+    else byDType.F32 += values;
+  }
+  if (byDType.BF16 > byDType.F32 && byDType.BF16 >= byDType.F16) return 'bfloat16';
+  return byDType.F16 > byDType.F32 ? 'float16' : 'float32';
+}

@@ -1,0 +1,23 @@
+import type { ModelRunner } from '../run/model-runner.ts';
+import type { RankResult, StepRequest } from './rank-protocol.ts';
+
+/** Does what a rank was asked for. */
+export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
+  switch (request.type) {
+    case 'execute': {
+      const step = await runner.execute(request.batch);
+      return rank === 0 ? { step } : {};
+    }
+    case 'exportState':
+      return { stateParts: await runner.exportStateParts(request.place) };
+    case 'importState':
+      await runner.importState(request.place, request.state);
+      return {};
+  }
+}
+
+/** What a result holds that can change threads without a copy. */
+export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
+  const arrays = [step?.logits, step?.sampled, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
+  return arrays.flatMap((array) => (array ? [array.buffer] : []));
+}

@@ -1,0 +1,104 @@
+import type { FileAnswer, FileQuestion } from '../../checkpoint/files/remote-files.ts';
+import type { ProgressCallback, ProgressEvent } from '../../checkpoint/net/progress.ts';
+import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
+import { serializeError } from '../../distributed/serialized-error.ts';
+import { failGroup, SharedMemoryGroup } from '../../distributed/shared-memory-group.ts';
+import { OutOfMemoryError } from '../../errors.ts';
+import type { ModelRunner } from '../run/model-runner.ts';
+import { answer, buffersOf } from './rank-answer.ts';
+import { openRankPort, type RankPort } from './rank-port.ts';
+import type { RankRequest, RankStart, StepRequest } from './rank-protocol.ts';
+
+/** What a rank loads with, besides what it was started with. */
+export interface RankSurroundings {
+  readonly group: ProcessGroup;
+  /** Absent where another rank reports the progress of all. */
+  readonly onProgress: ProgressCallback | undefined;
+  /** Has the executor's thread read a file. */
+  readonly ask: (question: FileQuestion) => Promise<FileAnswer>;
+}
+
+/** Loads a rank's shard. */
+export type RankLoader<Source> = (start: RankStart<Source>, surroundings: RankSurroundings) => Promise<ModelRunner>;
+
+/** Makes this thread a rank, which loads its shard and then runs every step that it is sent. */
+export function serveRank<Source>(load: RankLoader<Source>): void {
+  new RankHost(load);
+}
+
+class RankHost<Source> {
+  readonly #loader: RankLoader<Source>;
+  readonly #port: RankPort;
+  readonly #questions = new Map<number, (answer: FileAnswer) => void>();
+  #asked = 0;
+  #started: { readonly start: RankStart<Source>; readonly runner: Promise<ModelRunner> } | undefined;
+
+  constructor(loader: RankLoader<Source>) {
+    this.#loader = loader;
+    this.#port = openRankPort<Source>((request) => this.#receive(request));
+  }
+
+  #receive(request: RankRequest<Source>): void {
+    switch (request.type) {
+      case 'start':
+        this.#start(request.start).catch((error: unknown) => this.#fail(error));
+        break;
+      case 'recycle':
+        this.#started?.runner.then((runner) => runner.recycle(request.logits)).catch(() => {});
+        break;
+      case 'answer':
+        this.#questions.get(request.id)?.(request.answer);
+        this.#questions.delete(request.id);
+        break;
+      default:
+        this.#step(request).catch((error: unknown) => this.#fail(error));
+    }
+  }
+
+  async #start(start: RankStart<Source>): Promise<void> {
+    const runner = this.#load(start);
+    this.#started = { start, runner };
+    const { stateFootprint, samplesTokens, maxBatchedTokens, failed } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens });
+    failed?.then((error) => this.#fail(error));
+  }
+
+  #load(start: RankStart<Source>): Promise<ModelRunner> {
+    const { memory, rank } = start;
+    const report = (event: ProgressEvent) => this.#port.post({ type: 'progress', event });
+    return this.#loader(start, {
+      group: memory ? new SharedMemoryGroup(memory, rank) : singleProcess,
+      onProgress: rank === 0 ? report : undefined,
+      ask: (question) => this.#ask(question),
+    });
+  }
+
+  async #step(request: StepRequest): Promise<void> {
+    if (this.#started === undefined) return;
+    const { start, runner } = this.#started;
+    const { id } = request;
+    try {
+      const result = await answer(await runner, request, start.rank);
+      this.#port.post({ type: 'result', id, result }, buffersOf(result));
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError)) throw error;
+      // The others must not wait for what it does not give.
+      if (start.memory) failGroup(start.memory);
+      this.#port.post({ type: 'result', id, result: { outOfMemory: serializeError(error) } });
+    }
+  }
+
+  #ask(question: FileQuestion): Promise<FileAnswer> {
+    return new Promise((resolve) => {
+      const id = this.#asked++;
+      this.#questions.set(id, resolve);
+      this.#port.post({ type: 'question', id, question });
+    });
+  }
+
+  /** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
+  #fail(error: unknown): void {
+    this.#port.post({ type: 'error', error: serializeError(error) });
+    if (this.#started?.start.memory) failGroup(this.#started.start.memory);
+  }
+}

@@ -1,0 +1,38 @@
+import type { RankMessage, RankRequest } from './rank-protocol.ts';
+
+/** To a Web Worker: hold the lock of this name for as long as you live. */
+export interface HoldMessage {
+  readonly hold: string;
+}
+
+/** From a Web Worker: it holds the lock. */
+export interface HeldMessage {
+  readonly held: string;
+}
+
+/** A rank's way to the thread that started it. */
+export interface RankPort {
+  post(message: RankMessage, transfer?: readonly ArrayBuffer[]): void;
+}
+
+/** Inside a thread of a rank. Call it before anything is awaited: a Web Worker does not keep messages for later. */
+export function openRankPort<Source>(receive: (request: RankRequest<Source>) => void): RankPort {
+  const parentPort = globalThis.process?.getBuiltinModule?.('node:worker_threads').parentPort;
+  if (parentPort) {
+    parentPort.on('message', receive);
+    return { post: (message, transfer = []) => parentPort.postMessage(message, transfer) };
+  }
+  globalThis.addEventListener('message', ({ data }: MessageEvent<RankRequest<Source> | HoldMessage>) => {
+    if ('hold' in data) holdLock(data.hold);
+    else receive(data);
+  });
+  return { post: (message, transfer = []) => globalThis.postMessage(message, { transfer: [...transfer] }) };
+}
+
+function holdLock(name: string): void {
+  const held: HeldMessage = { held: name };
+  navigator.locks.request(name, () => {
+    globalThis.postMessage(held);
+    return new Promise(() => {});
+  });
+}

@@ -1,0 +1,60 @@
+import type { FileAnswer, FileQuestion } from '../../checkpoint/files/remote-files.ts';
+import type { ProgressEvent } from '../../checkpoint/net/progress.ts';
+import type { SerializedError } from '../../distributed/serialized-error.ts';
+import type { GroupMemory } from '../../distributed/shared-memory-group.ts';
+import type { Batch, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
+import type { StatePart } from '../run/state-part.ts';
+import type { RankOptions } from './load-rank.ts';
+
+/** A checkpoint, as ranks are told of it: a folder to read, or the location of files that one thread reads for all ranks. */
+export type CheckpointSource = { readonly folder: string } | { readonly files: string };
+
+/** Start of a rank. */
+export interface RankStart<Source> {
+  /** What the rank loads its weights from: plain data that the script of its thread understands. */
+  readonly source: Source;
+  readonly rank: number;
+  /** Shared by all ranks; absent where there is one. */
+  readonly memory: GroupMemory | undefined;
+  readonly options: RankOptions;
+}
+
+/** Message to a rank. */
+export type RankRequest<Source = unknown> =
+  /** Logits that come back, for their memory. Not answered. */
+  | { readonly type: 'recycle'; readonly logits: Float32Array<ArrayBuffer> }
+  | { readonly type: 'start'; readonly start: RankStart<Source> }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
+  | StepRequest;
+
+/** A step, or a state to give or take. */
+export type StepQuestion =
+  | { readonly type: 'execute'; readonly batch: Batch }
+  | { readonly type: 'exportState'; readonly place: StatePlace }
+  | { readonly type: 'importState'; readonly place: StatePlace; readonly state: Float32Array };
+
+/** Every rank answers each with a result under the same id. */
+export type StepRequest = StepQuestion & { readonly id: number };
+
+/** What a rank returns. */
+export interface RankResult {
+  /** Of rank 0 only, because all ranks have the same. */
+  readonly step?: StepOutput;
+  /** In place of all else: there was no memory, and the rank goes on without its states. */
+  readonly outOfMemory?: SerializedError;
+  /** Of an exported state, this rank's. */
+  readonly stateParts?: readonly StatePart[];
+}
+
+/** From a rank. Only rank 0 reports loading. */
+export type RankMessage =
+  | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
+  | { readonly type: 'progress'; readonly event: ProgressEvent }
+  | {
+      readonly type: 'ready';
+      readonly stateFootprint: StateFootprint;
+      readonly samplesTokens: boolean;
+      readonly maxBatchedTokens: number;
+    }
+  | { readonly type: 'result'; readonly id: number; readonly result: RankResult }
+  | { readonly type: 'error'; readonly error: SerializedError };

@@ -1,0 +1,94 @@
+import type { PromptTokenLogprob, TokenLogprob } from '../sample/token-logprob.ts';
+
+/** Rows of the first block, and of the last: short lists take little, long ones grow without being copied. */
+const FIRST_BLOCK = 16;
+const LARGEST_BLOCK = 1024;
+
+/** What a token with `topCount` of the likeliest in its place takes here, in bytes. */
+export function logprobBytes(topCount: number): number {
+  return (Int32Array.BYTES_PER_ELEMENT + Float64Array.BYTES_PER_ELEMENT) * (topCount + 1);
+}
+
+interface Block {
+  readonly tokenIds: Int32Array;
+  readonly logprobs: Float64Array;
+}
+
+/**
+ * Tokens with their logprobs and those of the likeliest in their place, in a fifth of the memory that objects take: for
+ * lists that may be long. Each look at a token makes its object anew.
+ */
+export class LogprobColumns implements Iterable<PromptTokenLogprob> {
+  /** The token itself, then the likeliest. */
+  readonly #width: number;
+  readonly #blocks: Block[] = [];
+  /** Rows left in the last block. */
+  #room = 0;
+  #length = 0;
+
+  /** @param topCount of the likeliest, at most. */
+  constructor(topCount: number) {
+    this.#width = topCount + 1;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<PromptTokenLogprob>): void {
+    const { tokenIds, logprobs } = this.#lastBlock();
+    let at = tokenIds.length - this.#room * this.#width;
+    tokenIds[at] = tokenId;
+    logprobs[at] = logprob;
+    for (let i = 0; i < this.#width - 1; i++) {
+      at++;
+      tokenIds[at] = topLogprobs[i]?.tokenId ?? -1;
+      logprobs[at] = topLogprobs[i]?.logprob ?? 0;
+    }
+    this.#room--;
+    this.#length++;
+  }
+
+  *[Symbol.iterator](): Generator<PromptTokenLogprob, void> {
+    let left = this.#length;
+    for (const { tokenIds, logprobs } of this.#blocks) {
+      for (let at = 0; at < tokenIds.length && left > 0; at += this.#width, left--) {
+        const topLogprobs: TokenLogprob[] = [];
+        for (let i = at + 1; i < at + this.#width && tokenIds[i] >= 0; i++) {
+          topLogprobs.push({ tokenId: tokenIds[i], logprob: logprobs[i] });
+        }
+        yield { tokenId: tokenIds[at], logprob: logprobs[at], topLogprobs };
+      }
+    }
+  }
+
+  #lastBlock(): Block {
+    const last = this.#blocks.at(-1);
+    if (last && this.#room > 0) return last;
+    const rows = last ? Math.min(2 * (last.tokenIds.length / this.#width), LARGEST_BLOCK) : FIRST_BLOCK;
+    const length = rows * this.#width;
+    const block = { tokenIds: new Int32Array(length), logprobs: new Float64Array(length) };
+    this.#blocks.push(block);
+    this.#room = rows;
+    return block;
+  }
+}
+
+/** One entry per prompt token, null for the first: there is nothing before it. */
+export class PromptLogprobs implements Iterable<PromptTokenLogprob | null> {
+  readonly #columns: LogprobColumns;
+
+  /** @param columns of the tokens after the first. */
+  constructor(columns: LogprobColumns) {
+    this.#columns = columns;
+  }
+
+  get length(): number {
+    return this.#columns.length + 1;
+  }
+
+  *[Symbol.iterator](): Generator<PromptTokenLogprob | null, void> {
+    yield null;
+    yield* this.#columns;
+  }
+}

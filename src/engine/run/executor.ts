@@ -1,0 +1,126 @@
+import type { TokenSampling } from '../../backends/contract/sampling.ts';
+
+/** One sequence's part in a step. */
+export interface ScheduledTokens {
+  readonly slot: number;
+  /** Tokens whose effect is already in the slot. */
+  readonly numComputedTokens: number;
+  /** Tokens to process now. LAST_SAMPLED, alone: the one that the executor chose in the step before. */
+  readonly tokenIds: readonly number[];
+  /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
+  readonly blocks?: readonly number[] | undefined;
+  /** Which of its rows get logits. Default: as the batch says. */
+  readonly logits?: LogitsRows | undefined;
+  /** Where the executor samples: choose the token after its last one, instead of giving logits. */
+  readonly sampling?: TokenSampling | undefined;
+  /** Whether to tell how much its state decays over these tokens. Default: false. */
+  readonly watch?: boolean | undefined;
+}
+
+/** A sequence's last row, or all. None for a sequence without tokens. */
+export type LogitsRows = 'last' | 'all';
+
+/**
+ * Something to do with whole states or blocks. A snapshot is a copy of a slot that the ranks keep beside the slots, under
+ * a number that the caller chose and uses once. The blocks of its tokens stay where they are: the caller sees to that.
+ */
+export type StateCommand =
+  | { readonly type: 'copy'; readonly from: number; readonly to: number }
+  | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
+  | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
+  | { readonly type: 'release'; readonly snapshot: number }
+  | { readonly type: 'copyBlock'; readonly from: number; readonly to: number }
+  /** Drops all snapshots, and goes on after an OutOfMemoryError: comes first. No slot holds a state after it. */
+  | { readonly type: 'reset' };
+
+/** One step of the model over some sequences. */
+export interface Batch {
+  /** Carried out first, in this order. */
+  readonly commands?: readonly StateCommand[] | undefined;
+  /** None: the step carries out its commands and gives no logits. */
+  readonly sequences: readonly ScheduledTokens[];
+  /** Which rows get logits; in the order of the sequences. */
+  readonly logits: LogitsRows;
+}
+
+/**
+ * How much states decay over a step, as a logarithm: per sequence that is watched, layer and head Σ A Δ over its tokens,
+ * see `logDecaySums`.
+ */
+export interface LogDecays {
+  /** Heads of each layer with such a state. */
+  readonly heads: readonly number[];
+  /** Per watched sequence, in their order, the heads of all layers. */
+  readonly sums: Float32Array<ArrayBuffer>;
+}
+
+/** What a step gives. */
+export interface StepOutput {
+  /** (rows, vocabSize), row-major: of the sequences without `sampling`. */
+  readonly logits: Float32Array<ArrayBuffer>;
+  /** (sequences, 2), of those with `sampling`: see SamplingOps.sampleTokens. */
+  readonly sampled?: Float32Array<ArrayBuffer> | undefined;
+  /** Where a sequence is watched. */
+  readonly logDecays?: LogDecays | undefined;
+}
+
+/** How large one sequence's state is. */
+export interface StateFootprint {
+  /** Over all ranks, with what several ranks hold. */
+  readonly bytes: number;
+  /** Numbers in a state that {@link Executor.exportState} gives, without keys and values. */
+  readonly length: number;
+  /** Absent where no layer has attention. */
+  readonly kvCache?: KvCacheFootprint | undefined;
+}
+
+/** The blocks that keys and values lie in. */
+export interface KvCacheFootprint {
+  readonly numBlocks: number;
+  /** Tokens per block. */
+  readonly blockSize: number;
+  /** Of one block, over all ranks, with what several ranks hold. */
+  readonly blockBytes: number;
+  /** Numbers per token in a state that {@link Executor.exportState} gives. */
+  readonly tokenLength: number;
+}
+
+/** Where the ranks keep the state after some tokens. */
+export interface StatePlace {
+  /** Of the snapshot. */
+  readonly id: number;
+  /** Tokens whose keys and values lie in the blocks. */
+  readonly length: number;
+  readonly blocks: readonly number[];
+}
+
+/** Numbers in the exported state after so many tokens. */
+export function exportedLength({ length, kvCache }: StateFootprint, numTokens: number): number {
+  return length + numTokens * (kvCache?.tokenLength ?? 0);
+}
+
+/** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
+export interface Executor {
+  readonly stateFootprint: StateFootprint;
+  /** Tokens that a step takes at most. */
+  readonly maxBatchedTokens?: number | undefined;
+  /** Whether it chooses tokens itself where it is asked to; then steps may be begun before the last one's output is there. */
+  readonly samplesTokens?: boolean | undefined;
+  /** Resolves, with the reason, when it can run no step any more and was not disposed of. Absent: a step would tell. */
+  readonly failed?: Promise<Error> | undefined;
+  /**
+   * Rejects with OutOfMemoryError where memory is missing. It can be used again then, but its states are lost: until a batch
+   * begins with a `reset`, all that it is asked for rejects in the same way.
+   */
+  execute(batch: Batch): Promise<StepOutput>;
+  /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
+  recycle?(logits: Float32Array<ArrayBuffer>): void;
+  /**
+   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; behind it the keys of its
+   * tokens and their values, layer by layer.
+   */
+  exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>>;
+  /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */
+  importState(place: StatePlace, state: Float32Array): Promise<void>;
+  dispose(): Promise<void>;
+}

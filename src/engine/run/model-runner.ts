@@ -1,0 +1,280 @@
+import type { Backend } from '../../backends/contract/backend.ts';
+import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
+import { LAST_SAMPLED, type SampledRow } from '../../backends/contract/sampling.ts';
+import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
+import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../../errors.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
+import {
+  buildMamba2Metadata,
+  checkSequences,
+  decodeMetadata,
+  isDecode,
+  reorderBatch,
+  type ScheduledSequence,
+} from '../../layers/mamba/mamba2-metadata.ts';
+import type { CausalLM } from '../../models/causal-lm.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { DecayWatch, selectLogDecays } from './decay-watch.ts';
+import { decodeAttention, decodeAttentionMetadata } from './decode-attention.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type LogitsRows,
+  type ScheduledTokens,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from './executor.ts';
+import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
+import { StateCache, type StateCacheSize } from './state-cache.ts';
+import { joinStateParts, type StatePart } from './state-part.ts';
+import { type SampledLogits, StepSampling } from './step-sampling.ts';
+
+export interface ModelRunnerOptions extends StateCacheSize {
+  readonly chunkSize: number;
+  /** Default: one rank. */
+  readonly group?: ProcessGroup | undefined;
+}
+
+/** A model with its states. */
+interface Loaded {
+  readonly model: CausalLM;
+  readonly states: StateCache;
+  /** An int32 tensor of no elements. */
+  readonly none: Tensor;
+  /** (slots): the token that was sampled last for each, where the backend samples. */
+  readonly sampled: Tensor | undefined;
+}
+
+/** What a step gives, in this order when it is a list. */
+interface StepResults extends SampledLogits {
+  readonly logDecays: Tensor | undefined;
+}
+
+type Sequence = ScheduledTokens & ScheduledSequence;
+
+/** Runs a model's steps on one rank: lays the batch out in rows, keeps the state cache, and picks rows for the head. */
+export class ModelRunner implements Executor {
+  /** `bytes` are those of this rank. */
+  readonly stateFootprint: StateFootprint;
+  readonly #backend: Backend;
+  readonly #chunkSize: number;
+  readonly #slots: number;
+  readonly #group: ProcessGroup;
+  #maxBatchedTokens = Number.POSITIVE_INFINITY;
+  /** Memory for the next logits. */
+  #spare: Float32Array<ArrayBuffer> | undefined;
+  /** Why it has no states, until it is reset. */
+  #lost: OutOfMemoryError | undefined;
+  /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
+  #loaded: Loaded | undefined;
+
+  constructor(
+    backend: Backend,
+    model: CausalLM,
+    { slots, numBlocks, chunkSize, group = singleProcess }: ModelRunnerOptions,
+  ) {
+    this.#backend = backend;
+    this.#chunkSize = chunkSize;
+    this.#slots = slots;
+    this.#group = group;
+    const states = new StateCache(backend, model, { slots, numBlocks }, group);
+    this.stateFootprint = states.footprint;
+    const sampled = this.samplesTokens ? backend.zeros([slots]) : undefined;
+    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
+  }
+
+  /** What several ranks have in parts is joined on the host, or by a backend that does not sample. */
+  get failed(): Promise<Error> | undefined {
+    return this.#backend.failed;
+  }
+
+  get samplesTokens(): boolean {
+    return this.#backend.sampling !== undefined && this.#group.size === 1;
+  }
+
+  get maxBatchedTokens(): number {
+    return this.#maxBatchedTokens;
+  }
+
+  /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
+  async prepare(watch?: PrepareWatch): Promise<void> {
+    const { model, states, sampled } = this.#usable();
+    const parts = { backend: this.#backend, model, states, sampled, slots: this.#slots, chunkSize: this.#chunkSize };
+    this.#maxBatchedTokens = maxBatchedTokens(parts);
+    await prepareSteps(parts, this.#maxBatchedTokens, watch);
+  }
+
+  async execute(batch: Batch): Promise<StepOutput> {
+    const loaded = this.#usable();
+    if (batch.commands?.[0]?.type === 'reset') {
+      this.#lost = undefined;
+      this.#group.reset?.();
+    }
+    this.#assertStates();
+    try {
+      return await this.#execute(loaded, batch);
+    } catch (error) {
+      // A rank of a group is told that another has failed. If that one has ended, so will all.
+      const isLost =
+        error instanceof RangeError || error instanceof OutOfMemoryError || error instanceof RankFailedError;
+      if (!isLost) throw error;
+      this.#lost = new OutOfMemoryError(`There was no memory for a step: ${error.message}`, '', { cause: error });
+      throw this.#lost;
+    }
+  }
+
+  async #execute(loaded: Loaded, batch: Batch): Promise<StepOutput> {
+    loaded.states.run(batch.commands ?? []);
+    if (batch.sequences.length === 0) return { logits: new Float32Array() };
+    const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
+    checkSequences(sequences, this.#slots);
+    for (const { blocks = [] } of sequences) loaded.states.kvCache?.check(blocks);
+    return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
+  }
+
+  recycle(logits: Float32Array<ArrayBuffer>): void {
+    if (logits.buffer.byteLength > (this.#spare?.buffer.byteLength ?? 0)) this.#spare = logits;
+  }
+
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const length = exportedLength(this.stateFootprint, place.length);
+    return joinStateParts(await this.exportStateParts(place), length);
+  }
+
+  /** This rank's parts of a snapshot's state. */
+  async exportStateParts(place: StatePlace): Promise<StatePart[]> {
+    this.#assertStates();
+    return this.#usable().states.exportParts(place);
+  }
+
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    this.#assertStates();
+    this.#usable().states.importWhole(place, state);
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#loaded) this.#backend.dispose?.();
+    this.#loaded = undefined;
+  }
+
+  /** @throws OutOfMemoryError after a step for which memory was missing. */
+  #assertStates(): void {
+    if (this.#lost) throw this.#lost;
+  }
+
+  #usable(): Loaded {
+    if (this.#loaded) return this.#loaded;
+    throw new DisposedError('The model was disposed of.', 'Load it again.');
+  }
+
+  /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
+  #decode({ model, states, none, sampled }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
+    const sampling = new StepSampling(sequences.map(sampledRow));
+    const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
+    const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
+    const slots = Int32Array.from(sequences, ({ slot }) => slot);
+    const paged = states.kvCache && decodeAttention(sequences);
+    const isWatched = sequences.some(({ watch }) => watch);
+    const blocks = paged ? ` in ${paged.width} blocks` : '';
+    const key = `decode ${sequences.length}${blocks}${isWatched ? ' watched' : ''}${isAhead ? ' ahead' : ''}${sampling.key}`;
+    const inputs = [ids, slots, ...sampling.vectors, ...(paged?.vectors ?? [])];
+    const results = this.#backend.step(key, inputs, ([tokenIds, givenSlots, ...vectors]) => {
+      const given = { tokenIds, slots: givenSlots };
+      const { tokenIds: inputIds, slots: decodeSlots } = isAhead ? this.#takeSampled(given, sampled) : given;
+      const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
+      const attention = paged && decodeAttentionMetadata(vectors.slice(sampling.vectors.length));
+      const metadata = { ...decodeMetadata(decodeSlots, none, this.#chunkSize), attention };
+      const cache = watch?.cache ?? states.layers;
+      const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
+      const chosen = sampling.run(this.#backend, model.computeLogits(hiddenStates), vectors, sampled);
+      return listOf({ ...chosen, logDecays: watch?.gather(this.#group) });
+    });
+    return this.#read(resultsOf(results, sampling), sequences, sequences, states);
+  }
+
+  #mixed({ model, states, sampled }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
+    const backend = this.#backend;
+    const ordered = reorderBatch(sequences, 'decode-first');
+    const firstRow = new Map<object, number>();
+    const tokenIds: number[] = [];
+    for (const sequence of ordered) {
+      firstRow.set(sequence, tokenIds.length);
+      for (const tokenId of sequence.tokenIds) tokenIds.push(tokenId);
+    }
+    const rows = sequences.flatMap((sequence) => {
+      const first = firstRow.get(sequence) ?? 0;
+      const all = Array.from({ length: sequence.numTokens }, (_, i) => ({ row: first + i, sequence }));
+      return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
+    });
+    const sampling = new StepSampling(rows.map(({ sequence }) => sampledRow(sequence)));
+    return backend.scope(() => {
+      const isWatched = sequences.some(({ watch }) => watch);
+      const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
+      const hiddenStates = model.forward({
+        inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
+        cache: watch?.cache ?? states.layers,
+        kvCache: states.kvCache?.layers,
+        metadata: {
+          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+          attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
+        },
+      });
+      const wanted = Int32Array.from(rows, ({ row }) => row);
+      const selected = backend.gatherRows(hiddenStates, backend.tensor(wanted, [rows.length]));
+      const vectors = sampling.vectors.map((vector) => backend.tensor(vector, [vector.length]));
+      const chosen = sampling.run(backend, model.computeLogits(selected), vectors, sampled);
+      return this.#read({ ...chosen, logDecays: watch?.gather(this.#group) }, sequences, ordered, states);
+    });
+  }
+
+  /** All ranks have the same results, and those of rank 0 are asked for. */
+  async #read(
+    { logits, sampled, logDecays }: StepResults,
+    sequences: readonly Sequence[],
+    ordered: readonly Sequence[],
+    { layers }: StateCache,
+  ): Promise<StepOutput> {
+    const { rank, size } = this.#group;
+    if (rank !== 0) return { logits: new Float32Array() };
+    const [values = new Float32Array(), tokens, sums] = await Promise.all([
+      logits && this.#backend.read(logits, this.#takeSpare()),
+      sampled && this.#backend.read(sampled),
+      logDecays && this.#backend.read(logDecays),
+    ]);
+    const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
+    return { logits: values, sampled: tokens, logDecays: sums && selectLogDecays(sums, rows, layers, size) };
+  }
+
+  #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {
+    const taken = sampled && this.#backend.sampling?.takeSampled(given.tokenIds, given.slots, sampled);
+    if (!taken) throw new ArgumentError('A step goes on from a token that nobody sampled.', 'Pass its id.');
+    return taken;
+  }
+
+  #takeSpare(): Float32Array<ArrayBuffer> | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare;
+  }
+}
+
+function sampledRow({ sampling, slot }: Sequence): SampledRow | undefined {
+  return sampling && { ...sampling, slot };
+}
+
+function listOf({ sampled, logits, logDecays }: StepResults): Tensor[] {
+  return [sampled, logits, logDecays].flatMap((tensor) => tensor ?? []);
+}
+
+/** The results that a list of them has. */
+function resultsOf(list: readonly Tensor[], { hasSampled, hasLogits }: StepSampling): StepResults {
+  const numSampled = hasSampled ? 1 : 0;
+  const numLogits = hasLogits ? 1 : 0;
+  return {
+    sampled: hasSampled ? list[0] : undefined,
+    logits: hasLogits ? list[numSampled] : undefined,
+    logDecays: list[numSampled + numLogits],
+  };
+}

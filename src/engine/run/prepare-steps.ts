@@ -1,0 +1,82 @@
+import type { Backend } from '../../backends/contract/backend.ts';
+import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
+import { GREEDY, samplingVectors } from '../../backends/contract/sampling.ts';
+import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
+import { buildMamba2Metadata } from '../../layers/mamba/mamba2-metadata.ts';
+import type { CausalLM } from '../../models/causal-lm.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { StateCache } from './state-cache.ts';
+
+/** Tokens of prompts in steps that are made ready before the first. */
+const PROMPTS = [8, 512];
+
+/** What steps are made of. */
+export interface StepParts {
+  readonly backend: Backend;
+  readonly model: CausalLM;
+  readonly states: StateCache;
+  /** The token that was sampled last for each slot, where the backend samples. */
+  readonly sampled: Tensor | undefined;
+  readonly slots: number;
+  readonly chunkSize: number;
+}
+
+/**
+ * Readies the kernels of steps of usual sizes, so that no request waits for them.
+ * @param maxTokens that a step takes.
+ */
+export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: PrepareWatch): Promise<void> {
+  const { backend, slots } = parts;
+  const decodes = backend.decodesToPrepare?.(Math.min(slots, maxTokens)) ?? [];
+  const prompts = new Set(PROMPTS.map((numTokens) => Math.min(numTokens, maxTokens)));
+  const steps = [
+    ...decodes.map((rows) => () => planStep(parts, new Array<number>(rows).fill(1), 1)),
+    ...[...prompts].map((numTokens) => () => planStep(parts, [numTokens], 0)),
+  ];
+  await backend.prepare?.(steps, watch);
+}
+
+/** Tokens that a step takes at most, for no activation to be larger than what the backend's operations take. */
+export function maxBatchedTokens(parts: StepParts): number {
+  return parts.backend.maxRows?.(() => forward(parts, [1], 0)) ?? Number.POSITIVE_INFINITY;
+}
+
+/** Enqueues a step of sequences that are padding: of the right sizes, and without effect if it ran. */
+function planStep(parts: StepParts, lengths: readonly number[], computed: number): void {
+  const { backend, model, sampled } = parts;
+  const hiddenStates = forward(parts, lengths, computed);
+  const last = lengths.map((_, i) => lengths.slice(0, i + 1).reduce((sum, numTokens) => sum + numTokens, -1));
+  const isAll = last.length === hiddenStates.shape[0];
+  const selected = isAll
+    ? hiddenStates
+    : backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(last), [last.length]));
+  const logits = model.computeLogits(selected);
+  if (sampled) planSampling(backend, logits, sampled);
+}
+
+function planSampling(backend: Backend, logits: Tensor, sampled: Tensor): void {
+  const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
+  const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
+  backend.sampling?.sampleTokens(logits, vectors, sampled);
+  const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
+  backend.sampling?.takeSampled(indices, indices, sampled);
+}
+
+function forward(
+  { backend, model, states, chunkSize }: StepParts,
+  lengths: readonly number[],
+  computed: number,
+): Tensor {
+  const sequences = lengths.map((numTokens) => ({ slot: PAD_SLOT_ID, numComputedTokens: computed, numTokens }));
+  const rows = lengths.reduce((sum, numTokens) => sum + numTokens, 0);
+  return model.forward({
+    inputIds: backend.tensor(new Int32Array(rows), [rows]),
+    cache: states.layers,
+    kvCache: states.kvCache?.layers,
+    metadata: {
+      ...buildMamba2Metadata(backend, sequences, { chunkSize }),
+      attention: states.kvCache && buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE),
+    },
+  });
+}

@@ -1,0 +1,158 @@
+import type { Backend } from '../../backends/contract/backend.ts';
+import { HostSavedSlot, type SavedSlot } from '../../backends/contract/slots.ts';
+import type { ProcessGroup } from '../../distributed/process-group.ts';
+import { ArgumentError, ShapeError } from '../../errors.ts';
+import type { MambaCacheParams } from '../../layers/mamba/mamba-mixer2.ts';
+import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../layers/mamba/mamba-state-shape.ts';
+import type { CausalLM } from '../../models/causal-lm.ts';
+import { elementCount, type Tensor } from '../../tensor/tensor.ts';
+import { exportedLength, type StateCommand, type StateFootprint, type StatePlace } from './executor.ts';
+import { KvCache } from './kv-cache.ts';
+import type { StatePart } from './state-part.ts';
+
+/** Of a full prefix cache, each new snapshot releases an old one in the same step. */
+const MAX_SPARE = 4;
+
+/** One state of a layer, with the runs of its values in the whole of all layers. */
+interface LayerState {
+  readonly tensor: Tensor;
+  readonly slotLength: number;
+  readonly runs: readonly StateRun[];
+}
+
+/** How many sequences a cache holds the states of, and in how many blocks their keys and values. */
+export interface StateCacheSize {
+  readonly slots: number;
+  /** 0 without attention. */
+  readonly numBlocks: number;
+}
+
+/** The states of all layers on one rank: slots and blocks that steps work in, and snapshots of slots. */
+export class StateCache {
+  /** One entry per mixer, for the model. */
+  readonly layers: readonly MambaCacheParams[];
+  /** Absent where no layer has attention. */
+  readonly kvCache: KvCache | undefined;
+  /** `bytes` are those of this rank. */
+  readonly footprint: StateFootprint;
+  readonly #backend: Backend;
+  readonly #states: readonly LayerState[];
+  readonly #snapshots = new Map<number, readonly SavedSlot[]>();
+  /** Released ones, whose memory the next take. */
+  readonly #spare: (readonly SavedSlot[])[] = [];
+
+  constructor(
+    backend: Backend,
+    model: CausalLM,
+    { slots, numBlocks }: StateCacheSize,
+    group: Pick<ProcessGroup, 'size' | 'rank'>,
+  ) {
+    this.#backend = backend;
+    const states: LayerState[] = [];
+    let wholeLength = 0;
+    const add = (shape: readonly number[], wholeShape: readonly number[], runs: readonly StateRun[]): Tensor => {
+      const tensor = backend.zeros([slots, ...shape]);
+      const offset = wholeLength;
+      const placed = runs.map((run) => ({ ...run, wholeOffset: run.wholeOffset + offset }));
+      states.push({ tensor, slotLength: elementCount(shape), runs: placed });
+      wholeLength += elementCount(wholeShape);
+      return tensor;
+    };
+    this.layers = model.stateShapes.map(({ conv, ssm }, layer) => {
+      const size = model.stateSizes[layer];
+      const whole = mamba2StateShape(size, 1);
+      const runs = mamba2StateRuns(size, group.size, group.rank);
+      return { convState: add(conv, whole.conv, runs.conv), ssmState: add(ssm, whole.ssm, runs.ssm) };
+    });
+    this.#states = states;
+    const bytes = 4 * states.reduce((sum, { slotLength }) => sum + slotLength, 0);
+    const { kvCacheSizes } = model;
+    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group) : undefined;
+    this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
+  }
+
+  /** @throws ArgumentError on a slot or snapshot that is not there. */
+  run(commands: readonly StateCommand[]): void {
+    for (const command of commands) this.#run(command);
+  }
+
+  async exportParts(place: StatePlace): Promise<StatePart[]> {
+    const saved = this.#saved(place.id);
+    const keysAndValues = this.kvCache?.exportParts(place, this.footprint.length) ?? [];
+    const parts = this.#states.map(async ({ runs }, i) => {
+      const values = await saved[i].read();
+      return runs.map(({ shardOffset, wholeOffset, length }) => ({
+        offset: wholeOffset,
+        values: values.slice(shardOffset, shardOffset + length),
+      }));
+    });
+    return [...(await Promise.all(parts)).flat(), ...(await keysAndValues)];
+  }
+
+  /** Takes this rank's part of a whole state as a snapshot. */
+  importWhole(place: StatePlace, whole: Float32Array): void {
+    checkStateLength(whole, this.footprint, place.length);
+    const saved = this.#states.map(({ runs, slotLength }) => {
+      const values = new Float32Array(slotLength);
+      for (const { shardOffset, wholeOffset, length } of runs) {
+        values.set(whole.subarray(wholeOffset, wholeOffset + length), shardOffset);
+      }
+      return new HostSavedSlot(values);
+    });
+    this.#snapshots.set(place.id, saved);
+    this.kvCache?.importWhole(place, whole, this.footprint.length);
+  }
+
+  #run(command: StateCommand): void {
+    switch (command.type) {
+      case 'copy':
+        for (const { tensor } of this.#states) this.#backend.copySlot(tensor, command.from, command.to);
+        break;
+      case 'save': {
+        const spare = this.#spare.pop();
+        const saved = this.#states.map(({ tensor }, i) => this.#backend.saveSlot(tensor, command.slot, spare?.[i]));
+        this.#snapshots.set(command.snapshot, saved);
+        break;
+      }
+      case 'load': {
+        const saved = this.#saved(command.snapshot);
+        for (const [i, { tensor }] of this.#states.entries()) this.#backend.loadSlot(tensor, command.slot, saved[i]);
+        break;
+      }
+      case 'release':
+        this.#release(command.snapshot);
+        break;
+      case 'reset':
+        // Memory that is kept for later may be just what is missing.
+        for (const saved of [...this.#snapshots.values(), ...this.#spare]) for (const slot of saved) slot.dispose();
+        this.#snapshots.clear();
+        this.#spare.length = 0;
+        break;
+      case 'copyBlock':
+        if (!this.kvCache) throw new ArgumentError('A block was to be copied, and this model has no key-value cache.');
+        this.kvCache.copyBlock(command.from, command.to);
+    }
+  }
+
+  #release(snapshot: number): void {
+    const saved = this.#saved(snapshot);
+    this.#snapshots.delete(snapshot);
+    if (this.#spare.length < MAX_SPARE) this.#spare.push(saved);
+    else for (const slot of saved) slot.dispose();
+  }
+
+  #saved(snapshot: number): readonly SavedSlot[] {
+    const saved = this.#snapshots.get(snapshot);
+    if (saved) return saved;
+    throw new ArgumentError(`There is no snapshot ${snapshot}.`, 'It was released, or never taken.');
+  }
+}
+
+/** @param numTokens that led to the state. @throws ShapeError */
+export function checkStateLength(state: Float32Array, footprint: StateFootprint, numTokens: number): void {
+  const length = exportedLength(footprint, numTokens);
+  if (state.length === length) return;
+  throw new ShapeError(
+    `A state of ${state.length} numbers was given; this model's, after ${numTokens} tokens, have ${length}.`,
+  );
+}

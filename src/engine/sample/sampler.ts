@@ -1,0 +1,196 @@
+import type { TokenSampling } from '../../backends/contract/sampling.ts';
+import { NonFiniteLogitsError } from '../../errors.ts';
+import { exponential } from './exponential.ts';
+import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
+import { uniform } from './random.ts';
+import type { SamplingParams } from './sampling-params.ts';
+import type { TokenLogprob } from './token-logprob.ts';
+
+/** As in vLLM: dividing by less would overflow, and leaves the likeliest token alone anyway. */
+const GREEDY_BELOW = 1e-5;
+
+/** A chosen token. Its logprob is under the model's own distribution, before penalties and temperature. */
+export interface Sample extends TokenLogprob {
+  /** The likeliest tokens in its place, where params ask for them. */
+  readonly topLogprobs?: readonly TokenLogprob[];
+}
+
+/**
+ * Chooses the tokens of one answer, in vLLM's order: what {@link LogitsProcessor} does, temperature, min-p, top-k, top-p,
+ * draw. Ties go to the lower token id. Draws depend on the seed and on how many there were, so on nothing else that runs.
+ */
+export class Sampler {
+  readonly #params: SamplingParams;
+  readonly #processor: LogitsProcessor;
+  readonly #endTokenIds: readonly number[];
+  readonly #seed: bigint;
+  #draws = 0;
+  /** Kept from draw to draw: making it anew takes as long as filling it. */
+  #weights = new Float64Array();
+
+  /** @param index which of the `n` answers. */
+  constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0) {
+    this.#params = params;
+    this.#processor = new LogitsProcessor(params, constraints);
+    this.#endTokenIds = [...constraints.endTokenIds];
+    this.#seed = params.seed + BigInt(index);
+  }
+
+  /** @param logits (vocabSize), left as they are. */
+  sample(logits: Float32Array): Sample {
+    const { logprobs } = this.#params;
+    const scores = this.#processor.process(logits);
+    const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
+    this.#processor.accept(tokenId);
+    const total = logSumExp(logits);
+    const logprob = logits[tokenId] - total;
+    return logprobs === undefined
+      ? { tokenId, logprob }
+      : { tokenId, logprob, topLogprobs: topLogprobs(logits, logprobs, total) };
+  }
+
+  /** How the next token is to be chosen elsewhere. This counts as a draw: {@link accept} takes what came of it. */
+  tokenSampling(): TokenSampling {
+    const { temperature, topK, topP, minP, repetitionPenalty } = this.#params;
+    return {
+      temperature: this.#isGreedy ? 0 : temperature,
+      topK,
+      topP,
+      minP,
+      u: this.#isGreedy ? 0 : uniform(this.#seed, this.#draws++),
+      repetitionPenalty,
+      edits: this.#processor.edits(),
+      endTokenIds: this.#endTokenIds,
+    };
+  }
+
+  /** Takes a token that was chosen elsewhere. @param tokenId -1: there were no finite logits. @throws NonFiniteLogitsError */
+  accept(tokenId: number, logprob: number): Sample {
+    if (tokenId < 0) throw nonFiniteLogits();
+    this.#processor.accept(tokenId);
+    return { tokenId, logprob };
+  }
+
+  get numEndTokens(): number {
+    return this.#endTokenIds.length;
+  }
+
+  /** Whether how the next token is chosen depends on the answer so far. */
+  get dependsOnAnswer(): boolean {
+    return this.#processor.isActive;
+  }
+
+  get #isGreedy(): boolean {
+    return this.#params.temperature < GREEDY_BELOW;
+  }
+
+  #draw(scores: Float32Array): number {
+    const { temperature, topK, topP, minP } = this.#params;
+    const largest = scores[argmax(scores)];
+    if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
+    const weights = this.#weights;
+    const inverse = 1 / temperature;
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const weight = exponential((scores[id] - largest) * inverse);
+      weights[id] = weight >= minP ? weight : 0;
+      total += weights[id];
+    }
+    const u = uniform(this.#seed, this.#draws++);
+    if (topK === 0 && topP === 1) return pick(weights, total * u);
+    const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP).sort((a, b) => a - b);
+    const keptWeights = Float64Array.from(kept, (id) => weights[id]);
+    return kept[pick(keptWeights, keptWeights.reduce((sum, weight) => sum + weight, 0) * u)];
+  }
+}
+
+/** The `count` likeliest tokens, likeliest first, the lower id of equals. @param total logSumExp of the logits. */
+export function topLogprobs(logits: Float32Array, count: number, total = logSumExp(logits)): TokenLogprob[] {
+  const top: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (top.length === count && !(logits[id] > logits[top[count - 1]])) continue;
+    let place = top.length;
+    while (place > 0 && logits[id] > logits[top[place - 1]]) place--;
+    top.splice(place, 0, id);
+    if (top.length > count) top.pop();
+  }
+  return top.map((tokenId) => ({ tokenId, logprob: logits[tokenId] - total }));
+}
+
+/** log Σ exp(logits) */
+export function logSumExp(logits: Float32Array): number {
+  const largest = logits[argmax(logits)];
+  let sum = 0;
+  // By index: iterators would take as long as the exponentials.
+  for (let id = 0; id < logits.length; id++) sum += exponential(logits[id] - largest);
+  return largest + Math.log(sum);
+}
+
+/** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
+export function argmax(logits: Float32Array): number {
+  let best = 0;
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id];
+    if (logit > largest) {
+      largest = logit;
+      best = id;
+    } else if (Number.isNaN(logit)) {
+      largest = Number.NaN;
+      break;
+    }
+  }
+  if (!Number.isFinite(largest)) throw nonFiniteLogits();
+  return best;
+}
+
+function nonFiniteLogits(): NonFiniteLogitsError {
+  return new NonFiniteLogitsError(
+    'The model computed logits that are not finite numbers.',
+    'Load it with checkFinite: true to learn whether a weight is to blame.',
+  );
+}
+
+/** Where the running sum of weights passes `target`. */
+function pick(weights: Float64Array, target: number): number {
+  let sum = 0;
+  let last = 0;
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue;
+    sum += weights[i];
+    last = i;
+    if (sum > target) return i;
+  }
+  return last;
+}
+
+/**
+ * Ids by falling weight: at most topK, and no more than it takes to hold the share topP of those topK.
+ * Only the top of the vocabulary is sorted, and more of it only when that was not enough.
+ */
+function mostLikely(weights: Float64Array, topK: number, topP: number): number[] {
+  for (const floor of [1e-3, 1e-6, Number.MIN_VALUE]) {
+    const sorted: number[] = [];
+    let below = 0;
+    for (let id = 0; id < weights.length; id++) {
+      if (weights[id] >= floor) sorted.push(id);
+      else below += weights[id];
+    }
+    sorted.sort((a, b) => weights[b] - weights[a] || a - b);
+    const enough = sorted.length >= topK;
+    if (enough) sorted.length = topK;
+    const inSorted = sorted.reduce((sum, id) => sum + weights[id], 0);
+    const target = topP * (enough ? inSorted : inSorted + below);
+    if (enough || inSorted >= target || floor === Number.MIN_VALUE) return prefixOfMass(weights, sorted, target);
+  }
+  return [];
+}
+
+function prefixOfMass(weights: Float64Array, sorted: number[], target: number): number[] {
+  let sum = 0;
+  for (const [i, id] of sorted.entries()) {
+    sum += weights[id];
+    if (sum >= target) return sorted.slice(0, i + 1);
+  }
+  return sorted;
+}

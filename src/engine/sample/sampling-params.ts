@@ -1,0 +1,231 @@
+import { SamplingParamsError } from '../../errors.ts';
+
+/** What a caller may say about one generation. Everything is optional; names and meanings are vLLM's. */
+export interface GenerateOptions {
+  /** Tokens to generate at most. Default: 256. */
+  readonly maxTokens?: number | undefined;
+  /** 0 takes the likeliest token. Default: the model's generation_config, else 1. */
+  readonly temperature?: number | undefined;
+  /** Likeliest tokens that together have this probability; 1 keeps all. */
+  readonly topP?: number | undefined;
+  /** Number of likeliest tokens; 0 or -1 keeps all. */
+  readonly topK?: number | undefined;
+  /** Least probability of a token, relative to the likeliest one's; 0 keeps all. */
+  readonly minP?: number | undefined;
+  /** Above 1, tokens of the prompt and the answer so far become less likely. */
+  readonly repetitionPenalty?: number | undefined;
+  /** Above 0, tokens that the answer has already become less likely. */
+  readonly presencePenalty?: number | undefined;
+  /** Above 0, tokens become less likely with each time that the answer has them. */
+  readonly frequencyPenalty?: number | undefined;
+  /** Added to the logits of these token ids: from -100 to 100. */
+  readonly logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined;
+  /**
+   * A whole number of 64 bits with a sign; above 2^53 as a bigint, which alone is exact there. The same seed gives the
+   * same text. Answer `index` of several is what `seed + index` gives alone. -1, as when absent: a random one.
+   */
+  readonly seed?: number | bigint | undefined;
+  /** Answers to generate: up to 128. Default: 1. */
+  readonly n?: number | undefined;
+  /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
+  readonly minTokens?: number | undefined;
+  /** Strings that end the text; they are not part of it. At most 1024, of 65,536 characters together. */
+  readonly stop?: string | readonly string[] | undefined;
+  /** Keeps the stop string that ended the text as part of it. Default: false. */
+  readonly includeStopStrInOutput?: boolean | undefined;
+  /** Tokens that end the text, beside the model's own end of text. */
+  readonly stopTokenIds?: readonly number[] | undefined;
+  /** Goes on past the model's end-of-text token. */
+  readonly ignoreEos?: boolean | undefined;
+  /** Leaves tokens such as `<|endoftext|>` out of the text. Default: true. */
+  readonly skipSpecialTokens?: boolean | undefined;
+  /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
+  readonly badWords?: readonly string[] | undefined;
+  /** Gives the likeliest tokens beside each chosen one, this many: up to 20. */
+  readonly logprobs?: number | undefined;
+  /** Gives every prompt token's probability, with this many of the likeliest in its place. */
+  readonly promptLogprobs?: number | undefined;
+  /** Tells with an answer's first token, and every this many tokens, how long each head remembers: `halfLives`. */
+  readonly halfLifeInterval?: number | undefined;
+  /** Lower goes first when requests wait. Default: 0. */
+  readonly priority?: number | undefined;
+  /**
+   * Keeps the states of this prompt and answer apart from those of other salts, and of requests without any: neither
+   * `numCachedTokens` nor time then tells one user what another has asked. Default: none.
+   */
+  readonly cacheSalt?: string | undefined;
+  /** Ends the generation; the iterator throws the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The same, complete and checked. */
+export interface SamplingParams {
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  /** 0: all. */
+  readonly topK: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly logitBias: ReadonlyMap<number, number>;
+  /** Of 64 bits, with a sign. */
+  readonly seed: bigint;
+  readonly n: number;
+  readonly minTokens: number;
+  readonly stop: readonly string[];
+  readonly includeStopStrInOutput: boolean;
+  readonly stopTokenIds: ReadonlySet<number>;
+  readonly ignoreEos: boolean;
+  readonly skipSpecialTokens: boolean;
+  readonly badWords: readonly string[];
+  /** undefined: none are given. */
+  readonly logprobs: number | undefined;
+  readonly promptLogprobs: number | undefined;
+  /** undefined: half-lives are not asked for. */
+  readonly halfLifeInterval: number | undefined;
+}
+
+/** Values that hold where a caller says nothing; a model's generation_config.json may bring its own. */
+export type SamplingDefaults = Partial<
+  Pick<SamplingParams, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>
+>;
+
+/** What those values may be, of a caller and of a model's file alike. */
+export const SAMPLING_RANGES = {
+  temperature: { min: 0 },
+  topP: { above: 0, max: 1 },
+  topK: { min: -1, integer: true },
+  minP: { min: 0, max: 1 },
+  repetitionPenalty: { above: 0 },
+} as const satisfies Readonly<Record<keyof SamplingDefaults, Range>>;
+
+/** As OpenAI has them. A request's cost grows with both. */
+const MAX_ANSWERS = 128;
+const MAX_LOGPROBS = 20;
+
+/** Stop strings and bad words: so many of each, and so many characters together. Each token's text is compared with them. */
+export const MAX_TEXTS = 1024;
+export const MAX_TEXT_CHARACTERS = 65_536;
+
+/** @throws SamplingParamsError that names the parameter, its value and its range. */
+export function resolveSamplingParams(options: GenerateOptions, defaults: SamplingDefaults): SamplingParams {
+  const maxTokens = checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true });
+  const repetitionPenalty = options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1;
+  const topK = options.topK ?? defaults.topK ?? 0;
+  return {
+    maxTokens,
+    temperature: checked('temperature', options.temperature ?? defaults.temperature ?? 1, SAMPLING_RANGES.temperature),
+    topP: checked('topP', options.topP ?? defaults.topP ?? 1, SAMPLING_RANGES.topP),
+    topK: Math.max(0, checked('topK', topK, SAMPLING_RANGES.topK)),
+    minP: checked('minP', options.minP ?? defaults.minP ?? 0, SAMPLING_RANGES.minP),
+    repetitionPenalty: checked('repetitionPenalty', repetitionPenalty, SAMPLING_RANGES.repetitionPenalty),
+    presencePenalty: checked('presencePenalty', options.presencePenalty ?? 0, { min: -2, max: 2 }),
+    frequencyPenalty: checked('frequencyPenalty', options.frequencyPenalty ?? 0, { min: -2, max: 2 }),
+    logitBias: checkedBias(options.logitBias ?? {}),
+    seed: checkedSeed(options.seed ?? RANDOM),
+    n: checked('n', options.n ?? 1, { min: 1, max: MAX_ANSWERS, integer: true }),
+    minTokens: checked('minTokens', options.minTokens ?? 0, { min: 0, max: maxTokens, integer: true }),
+    stop: checkedTexts('stop', typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
+    includeStopStrInOutput: options.includeStopStrInOutput ?? false,
+    stopTokenIds: checkedIds(options.stopTokenIds ?? []),
+    ignoreEos: options.ignoreEos ?? false,
+    skipSpecialTokens: options.skipSpecialTokens ?? true,
+    badWords: checkedTexts('badWords', options.badWords ?? []),
+    logprobs: checkedCount('logprobs', options.logprobs),
+    promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
+    halfLifeInterval: checkedInterval(options.halfLifeInterval),
+  };
+}
+
+/** @throws SamplingParamsError */
+export function checkedSalt(salt: string | undefined): string | undefined {
+  if (salt === undefined || (typeof salt === 'string' && salt !== '')) return salt;
+  throw new SamplingParamsError(`cacheSalt is ${JSON.stringify(salt)}; expected a text of at least one character.`);
+}
+
+function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {
+  if (texts.length > MAX_TEXTS) {
+    throw new SamplingParamsError(`${name} has ${texts.length} strings; expected at most ${MAX_TEXTS}.`);
+  }
+  if (!texts.every((text) => typeof text === 'string' && text !== '')) {
+    const what = name === 'stop' ? 'A stop string' : 'A bad word';
+    throw new SamplingParamsError(`${what} is empty.`, 'Leave it out, or give at least one character.');
+  }
+  const characters = texts.reduce((sum, { length }) => sum + length, 0);
+  if (characters > MAX_TEXT_CHARACTERS) {
+    throw new SamplingParamsError(`${name} has ${characters} characters; expected at most ${MAX_TEXT_CHARACTERS}.`);
+  }
+  return [...texts];
+}
+
+function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
+  const ids = new Set(tokenIds);
+  for (const id of ids) checked("stopTokenIds's token id", id, { min: 0, integer: true });
+  return ids;
+}
+
+function checkedCount(name: string, count: number | undefined): number | undefined {
+  return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
+}
+
+function checkedInterval(interval: number | undefined): number | undefined {
+  return interval === undefined ? undefined : checked('halfLifeInterval', interval, { min: 1, integer: true });
+}
+
+function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {
+  // Callers without types may have texts in a map as well.
+  const entries: readonly (readonly [number | string, number])[] =
+    bias instanceof Map ? [...bias] : Object.entries(bias);
+  return new Map(entries.map(([id, value]) => [checkedId(id), checked('logitBias', value, { min: -100, max: 100 })]));
+}
+
+/** Not Number() of any text: that takes '', ' 1', '0x10' and '1e3' for numbers. */
+function checkedId(id: number | string): number {
+  const number = typeof id === 'string' && !WHOLE_NUMBER.test(id) ? Number.NaN : Number(id);
+  if (Number.isSafeInteger(number) && number >= 0) return number;
+  throw new SamplingParamsError(
+    `logitBias has the key ${typeof id === 'string' ? `'${id}'` : id}; expected token ids: whole decimal numbers such as 42.`,
+  );
+}
+
+const WHOLE_NUMBER = /^(0|[1-9]\d*)$/;
+
+function checkedSeed(seed: number | bigint): bigint {
+  const isWhole = typeof seed === 'bigint' || Number.isInteger(seed);
+  const exact = isWhole ? BigInt(seed) : undefined;
+  if (exact === undefined || BigInt.asIntN(64, exact) !== exact) {
+    throw new SamplingParamsError(
+      `seed is ${exact ?? seed}; expected an integer of 64 bits: -9223372036854775808 to 9223372036854775807.`,
+    );
+  }
+  return exact === BigInt(RANDOM) ? randomSeed() : exact;
+}
+
+/** What clients that can't leave the seed out send to have none, as vLLM and llama.cpp take it. */
+const RANDOM = -1;
+
+interface Range {
+  readonly min?: number;
+  readonly max?: number;
+  readonly above?: number;
+  readonly integer?: boolean;
+}
+
+function checked(name: string, value: number, range: Range): number {
+  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above = Number.NEGATIVE_INFINITY } = range;
+  const isNumber = range.integer ? Number.isSafeInteger(value) : Number.isFinite(value);
+  if (isNumber && value >= min && value <= max && value > above) return value;
+  const bounds = [
+    range.above === undefined ? [] : `above ${range.above}`,
+    range.min === undefined ? [] : `at least ${range.min}`,
+    range.max === undefined ? [] : `at most ${range.max}`,
+  ].flat();
+  const expected = [range.integer ? 'an integer' : 'a number', bounds.join(' and ')].join(' ').trim();
+  throw new SamplingParamsError(`${name} is ${value}; expected ${expected}.`);
+}
+
+function randomSeed(): bigint {
+  return crypto.getRandomValues(new BigInt64Array(1))[0];
+}

@@ -1,0 +1,11 @@
+/** A token and the natural log of its probability under the model, before penalties and temperature. */
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
+
+/** A token of the prompt, given those before it. */
+export interface PromptTokenLogprob extends TokenLogprob {
+  /** As many as `promptLogprobs` asked for, likeliest first. */
+  readonly topLogprobs: readonly TokenLogprob[];
+}

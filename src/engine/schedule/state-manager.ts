@@ -1,0 +1,261 @@
+import type { Request } from '../request/request.ts';
+import type { Sequence } from '../request/sequence.ts';
+import type { StateCommand, StateFootprint } from '../run/executor.ts';
+import { BlockPool } from '../state/block-pool.ts';
+import { PrefixCache, type PrefixCacheStats } from '../state/prefix-cache.ts';
+import type { AddedSnapshot, CachedPrefix, CacheSalt, Snapshot } from '../state/snapshot.ts';
+import { StateSlots } from '../state/state-slots.ts';
+
+export interface StateManagerOptions {
+  readonly slots: number;
+  readonly footprint: StateFootprint;
+  readonly enablePrefixCaching: boolean;
+  readonly prefixCacheBytes: number;
+  readonly snapshotInterval: number;
+}
+
+/** Some first tokens whose keys and values are known. */
+type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
+
+const NOTHING: KnownPrefix = { length: 0, blocks: [] };
+
+/**
+ * Who has which slot and which blocks, and which states are kept beside them. It decides; the commands that it collects
+ * go to the executor with the next step and are carried out in the order of the decisions.
+ *
+ * A block is written by one sequence only, which goes on behind what it has written. So others may share what lies
+ * before, and who goes on from the middle of a block does so in a copy.
+ */
+export class StateManager {
+  readonly #slots: StateSlots<Sequence>;
+  readonly #pool: BlockPool;
+  readonly #cache: PrefixCache;
+  readonly #isCaching: boolean;
+  readonly #interval: number;
+  #commands: StateCommand[] = [];
+
+  constructor({ slots, footprint, enablePrefixCaching, prefixCacheBytes, snapshotInterval }: StateManagerOptions) {
+    const { numBlocks = 0, blockSize = 1, blockBytes = 0 } = footprint.kvCache ?? {};
+    this.#slots = new StateSlots(slots);
+    this.#pool = new BlockPool(numBlocks, blockSize);
+    this.#isCaching = enablePrefixCaching;
+    this.#interval = snapshotInterval;
+    this.#cache = new PrefixCache({
+      stateBytes: footprint.bytes,
+      blockBytes,
+      maxBytes: enablePrefixCaching ? prefixCacheBytes : 0,
+      pool: this.#pool,
+      onRelease: (snapshot) => this.#commands.push({ type: 'release', snapshot }),
+    });
+  }
+
+  get numSlots(): number {
+    return this.#slots.count;
+  }
+
+  get numFreeSlots(): number {
+    return this.#slots.numFree;
+  }
+
+  get numBlocks(): number {
+    return this.#pool.count;
+  }
+
+  get numFreeBlocks(): number {
+    return this.#pool.numFree;
+  }
+
+  /** Blocks that sequences could have: free ones, and those that only snapshots hold. */
+  get numAvailableBlocks(): number {
+    return this.#pool.numFree + this.#cache.numReclaimableBlocks;
+  }
+
+  /** Tokens that a sequence may have. One block more is for copying the last one that it shares. */
+  get maxSequenceTokens(): number {
+    const { count, blockSize } = this.#pool;
+    return count === 0 ? Number.POSITIVE_INFINITY : (count - 1) * blockSize;
+  }
+
+  /** What the executor has to do first, since the last call. */
+  takeCommands(): StateCommand[] {
+    const commands = this.#commands;
+    this.#commands = [];
+    return commands;
+  }
+
+  /** How many of the available blocks a waiting sequence would take. */
+  blocksToStart({ tokenIds, request }: Sequence): number {
+    if (this.#pool.count === 0) return 0;
+    const known = this.#find(tokenIds, request) ?? NOTHING;
+    const own = this.#pool.blocksFor(tokenIds.length) - this.#numFullBlocks(known);
+    return own + known.blocks.filter((block) => this.#cache.isReclaimable(block)).length;
+  }
+
+  /**
+   * Gives a sequence a slot, in it the state of as many of its tokens as are known, and blocks for all of them. False:
+   * there is no slot for it, or not enough blocks.
+   */
+  acquire(sequence: Sequence): boolean {
+    const { tokenIds, request } = sequence;
+    if (this.#slots.numFree === 0) return false;
+    const snapshot = this.#find(tokenIds, request);
+    const blocks = this.#blocksBehind(snapshot ?? NOTHING, tokenIds.length);
+    if (!blocks) return false;
+    const slot = this.#slots.acquire(sequence);
+    if (slot === undefined) return false;
+    if (!request.wantsPromptLogits) this.#cache.use(snapshot, tokenIds.length);
+    if (snapshot) this.#commands.push({ type: 'load', snapshot: snapshot.id, slot });
+    sequence.start({ slot, blocks }, snapshot);
+    return true;
+  }
+
+  /** Gives a sequence a slot with a copy of another's state, and blocks of which it shares those that are full. */
+  fork(from: Sequence, to: Sequence): boolean {
+    if (from.slot === undefined || this.#slots.numFree === 0) return false;
+    const known = this.#prefixOf(from);
+    const blocks = this.#blocksBehind(known, to.tokenIds.length);
+    if (!blocks) return false;
+    const slot = this.#slots.acquire(to);
+    if (slot === undefined) return false;
+    this.#commands.push({ type: 'copy', from: from.slot, to: slot });
+    to.start({ slot, blocks }, known);
+    return true;
+  }
+
+  /** Sees that a running sequence has blocks for all of its tokens, and for more to come. False: there is none left. */
+  grow(sequence: Sequence, numMore = 0): boolean {
+    const missing = this.#pool.blocksFor(sequence.tokenIds.length + numMore) - sequence.blocks.length;
+    if (missing <= 0) return true;
+    const blocks = this.#take(missing);
+    if (blocks) sequence.blocks = [...sequence.blocks, ...blocks];
+    return blocks !== undefined;
+  }
+
+  release(sequence: Sequence): void {
+    if (sequence.slot === undefined) return;
+    this.#slots.release(sequence.slot, sequence);
+    this.#pool.release(sequence.blocks);
+    sequence.stop();
+  }
+
+  /** Tokens that a sequence may process before the next place where its state is kept. */
+  tokensToSnapshot({ request, numComputedTokens }: Sequence): number {
+    if (!this.#isCaching || !request.isCached) return Number.POSITIVE_INFINITY;
+    return this.#interval - (numComputedTokens % this.#interval);
+  }
+
+  /** Keeps a sequence's state if this is a place for it. @param logits those after its last computed token, where they are known. */
+  saveInPassing(sequence: Sequence, logits: Float32Array | undefined): void {
+    const { numComputedTokens, numPromptTokens } = sequence;
+    if (numComputedTokens % this.#interval === 0 || numComputedTokens === numPromptTokens) this.save(sequence, logits);
+  }
+
+  /** Keeps a sequence's state for requests to come. */
+  save(sequence: Sequence, logits?: Float32Array): void {
+    const { slot, numComputedTokens, request } = sequence;
+    if (!this.#isCaching || !request.isCached || slot === undefined || numComputedTokens === 0) return;
+    this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits)));
+  }
+
+  /** The same, for an owner who gives it back by `unpin`. */
+  savePinned(sequence: Sequence, logits: Float32Array | undefined): Snapshot | undefined {
+    const { slot } = sequence;
+    if (slot === undefined) return undefined;
+    return this.#takeSnapshot(slot, this.#cache.addPinned(this.#prefixOf(sequence, logits)));
+  }
+
+  /**
+   * A place for a state that comes from elsewhere. isNew: the caller imports it under the snapshot's id, behind the
+   * commands so far. undefined: there are no blocks for it.
+   */
+  addPinned(
+    tokenIds: readonly number[],
+    logits: Float32Array | undefined,
+    salt?: CacheSalt,
+  ): AddedSnapshot | undefined {
+    const { length } = tokenIds;
+    const blocks = this.#take(this.#pool.blocksFor(length));
+    if (!blocks) return undefined;
+    const added = this.#cache.addPinned({ salt, tokenIds, length, blocks, logits });
+    this.#pool.release(blocks);
+    return added;
+  }
+
+  pin(snapshot: Snapshot): void {
+    this.#cache.pin(snapshot);
+  }
+
+  unpin(snapshot: Snapshot): void {
+    this.#cache.unpin(snapshot);
+  }
+
+  has(snapshot: Snapshot): boolean {
+    return this.#cache.has(snapshot);
+  }
+
+  /** The executor is gone, with all its states. Slots and blocks stay with the sequences that have them. */
+  forgetSnapshots(): void {
+    this.#commands = [];
+    this.#cache.clear();
+  }
+
+  /** The executor has lost all states for want of memory, and is told to begin anew. @returns whether that frees some. */
+  resetStates(): boolean {
+    const hadSnapshots = this.#cache.stats().entries > 0;
+    this.#cache.clear();
+    this.#commands = [{ type: 'reset' }];
+    return hadSnapshots;
+  }
+
+  cacheStats(): PrefixCacheStats {
+    return this.#cache.stats();
+  }
+
+  /** @throws IntegrityError */
+  checkIntegrity(running: readonly Sequence[]): void {
+    const claims = new Map<Sequence, number>();
+    for (const sequence of running) claims.set(sequence, sequence.slot ?? -1);
+    this.#slots.checkIntegrity(claims);
+    this.#cache.checkIntegrity();
+    this.#pool.checkIntegrity([...running.map(({ blocks }) => blocks), ...this.#cache.heldBlocks()]);
+  }
+
+  /** What the request may go on from. */
+  #find(tokenIds: readonly number[], { wantsPromptLogits, cacheSalt }: Request): Snapshot | undefined {
+    return wantsPromptLogits ? undefined : this.#cache.find(tokenIds, cacheSalt);
+  }
+
+  #prefixOf({ request, tokenIds, numComputedTokens: length, blocks }: Sequence, logits?: Float32Array): CachedPrefix {
+    return { salt: request.cacheSalt, tokenIds, length, blocks: blocks.slice(0, this.#pool.blocksFor(length)), logits };
+  }
+
+  #takeSnapshot(slot: number, added: AddedSnapshot | undefined): Snapshot | undefined {
+    if (added?.isNew) this.#commands.push({ type: 'save', slot, snapshot: added.snapshot.id });
+    return added?.snapshot;
+  }
+
+  /** Blocks for so many tokens, the first of which are known: their full blocks are shared, the rest is copied. */
+  #blocksBehind(known: KnownPrefix, numTokens: number): number[] | undefined {
+    // Shared before any is taken: what is taken may come from a snapshot.
+    this.#pool.retain(known.blocks);
+    const numShared = this.#numFullBlocks(known);
+    const own = this.#take(this.#pool.blocksFor(numTokens) - numShared);
+    if (!own) {
+      this.#pool.release(known.blocks);
+      return undefined;
+    }
+    const partial = known.blocks.slice(numShared);
+    for (const [i, from] of partial.entries()) this.#commands.push({ type: 'copyBlock', from, to: own[i] });
+    this.#pool.release(partial);
+    return [...known.blocks.slice(0, numShared), ...own];
+  }
+
+  #numFullBlocks({ length, blocks }: KnownPrefix): number {
+    return Math.min(blocks.length, Math.floor(length / this.#pool.blockSize));
+  }
+
+  /** Free blocks, at the cost of snapshots where there are none. */
+  #take(count: number): number[] | undefined {
+    return this.#cache.reclaim(count) ? this.#pool.take(count) : undefined;
+  }
+}

@@ -1,0 +1,41 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { MissingTensorError, WeightShapeError } from '../../errors.ts';
+import type { WeightCheck } from '../../layers/parameters/layer-context.ts';
+import type { ModelDefinition } from '../../models/causal-lm.ts';
+import { elementCount, formatShape } from '../../tensor/tensor.ts';
+import { listed } from './load-weights.ts';
+
+/** So many weights may be missing before no more layers are made; `matchNames` says all about fewer. */
+const MAX_MISSING = 1000;
+
+/**
+ * Ends the making of a model whose config asks for more than the checkpoint can hold: more layers or experts, or a weight
+ * of more values than there are in all files. What `matchNames` finds later may be wrong, but is never large.
+ */
+export function headerCheck(definition: ModelDefinition, checkpoint: Checkpoint): WeightCheck {
+  const stored = new Set<string>();
+  let total = 0;
+  for (const name of checkpoint.names()) {
+    const parameterName = definition.parameterName(name);
+    if (parameterName !== undefined) stored.add(parameterName);
+    total += elementCount(checkpoint.info(name).shape);
+  }
+  const missing: string[] = [];
+  return (prefix, part) => {
+    for (const [name, { shape }] of part.parameters()) {
+      const whole = `${prefix}.${name}`;
+      if (elementCount(shape) > total) {
+        throw new WeightShapeError(
+          `config.json implies '${whole}' of shape ${formatShape(shape)}, but all weights in '${checkpoint.folder}' have ${total} values.`,
+          'config.json and the weights belong to different models.',
+        );
+      }
+      if (!stored.has(whole)) missing.push(whole);
+      if (missing.length < MAX_MISSING) continue;
+      throw new MissingTensorError(
+        `The checkpoint in '${checkpoint.folder}' lacks ${listed(missing)}, and what else the config asks for.`,
+        'config.json and the weights belong to different models, or a shard is missing.',
+      );
+    }
+  };
+}

@@ -1,0 +1,119 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
+import { isFloatDType, ReadScratch, unreadableDType } from '../../checkpoint/safetensors/safetensors.ts';
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
+import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../../errors.ts';
+import { ParameterTable } from '../../layers/parameters/parameter.ts';
+import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
+import { formatShape } from '../../tensor/tensor.ts';
+
+export interface LoadWeightsOptions {
+  /** Name of the model in progress events. */
+  readonly name: string;
+  /** Refuse NaN and infinities. */
+  readonly checkFinite: boolean;
+  readonly onProgress?: ProgressCallback | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Float32 values that are in memory at a time: 1 MB, in which the fixed costs of a read do not show. */
+export const BLOCK_VALUES = 2 ** 18;
+
+/**
+ * Fills a model from a checkpoint, block of rows by block of rows, and reads only rows that this rank holds something
+ * of.
+ * @param pairs of {@link matchNames}.
+ */
+export async function loadWeights(
+  model: CausalLM,
+  pairs: readonly (readonly [parameterName: string, checkpointName: string])[],
+  checkpoint: Checkpoint,
+  options: LoadWeightsOptions,
+): Promise<void> {
+  const { name, checkFinite, onProgress, signal } = options;
+  const table = new ParameterTable(model);
+  const total = pairs.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
+  const scratch = new ReadScratch(BLOCK_VALUES);
+  let loaded = 0;
+  for (const [parameterName, checkpointName] of pairs) {
+    await table.stream(parameterName, BLOCK_VALUES, async (block) => {
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      const values = await checkpoint.readFloat32(checkpointName, block, scratch);
+      if (checkFinite) refuseNonFinite(checkpointName, values, block.firstRow * (values.length / block.rows));
+      loaded += values.length;
+      return values;
+    });
+    onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
+  }
+}
+
+/**
+ * Pairs the model's parameters with the checkpoint's tensors: (parameter name, checkpoint name).
+ * @throws WeightDTypeError, MissingTensorError, UnexpectedTensorError, WeightShapeError
+ */
+export function matchNames(
+  table: ParameterTable,
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+): [string, string][] {
+  const expected = new Set(table.names());
+  const pairs: [string, string][] = [];
+  const unexpected: string[] = [];
+  for (const checkpointName of checkpoint.names()) {
+    const parameterName = definition.parameterName(checkpointName);
+    if (parameterName === undefined) continue;
+    if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
+    else unexpected.push(checkpointName);
+  }
+  // Quantised weights have companions that nothing asks for, and other shapes: their dtype says more than those.
+  for (const [, checkpointName] of pairs) {
+    const { dtype, file } = checkpoint.info(checkpointName);
+    if (!isFloatDType(dtype)) throw unreadableDType(checkpoint.files.nameOf(file), checkpointName, dtype);
+  }
+  const where = `the checkpoint in '${checkpoint.folder}'`;
+  if (expected.size > 0) {
+    throw new MissingTensorError(
+      `${capitalized(where)} lacks ${listed([...expected])}.`,
+      unexpected.length > 0
+        ? `It holds ${listed(unexpected)} instead, which the config does not ask for.`
+        : 'config.json and the weights belong to different models, or a shard is missing.',
+    );
+  }
+  if (unexpected.length > 0) {
+    throw new UnexpectedTensorError(
+      `${capitalized(where)} holds ${listed(unexpected)}, which the config does not ask for.`,
+      'config.json and the weights belong to different models.',
+    );
+  }
+  for (const [parameterName, checkpointName] of pairs) {
+    const found = checkpoint.info(checkpointName).shape;
+    const implied = table.shape(parameterName);
+    if (formatShape(found) !== formatShape(implied)) {
+      throw new WeightShapeError(
+        `'${checkpointName}' has shape ${formatShape(found)}; config.json implies ${formatShape(implied)}.`,
+        'config.json and the weights belong to different models.',
+      );
+    }
+  }
+  return pairs;
+}
+
+/** @param begin index of the first of the values in the tensor. */
+function refuseNonFinite(name: string, values: Float32Array, begin: number): void {
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at === -1) return;
+  throw new NonFiniteWeightError(
+    `'${name}' holds ${values[at]} at element ${begin + at}.`,
+    'The checkpoint is damaged, or was saved from a run that diverged.',
+  );
+}
+
+export function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 3).map((name) => `'${name}'`);
+  return names.length > 3 ? `${shown.join(', ')} and ${names.length - 3} more` : shown.join(', ');
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,234 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { type TensorToWrite, writeSafetensors } from '../../../src/checkpoint/safetensors/safetensors-writer.ts';
+import { LLM } from '../../../src/engine/llm.ts';
+import type { LoadOptions } from '../../../src/engine/load/load-model.ts';
+import {
+  ArgumentError,
+  ConfigError,
+  EmptyPromptError,
+  MissingTensorError,
+  ModelNotFoundError,
+  NonFiniteWeightError,
+  SafetensorsError,
+  SamplingParamsError,
+  ShardingError,
+  TokenIdError,
+  TokenizerError,
+  UnexpectedTensorError,
+  UnsupportedArchitectureError,
+  UnsupportedDeviceError,
+  UnsupportedDTypeError,
+  WeightDTypeError,
+  WeightShapeError,
+} from '../../../src/errors.ts';
+import { makeFolder } from '../../checkpoint/folders.ts';
+import { changedGolden, GOLDEN, goldenConfig, goldenTensors } from '../golden-folder.ts';
+
+type ErrorClass = abstract new (...args: never[]) => Error;
+
+async function expectLoadError(source: string, kind: ErrorClass, message: RegExp, options: LoadOptions = {}) {
+  const failure = await LLM.load(source, options).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  expect(failure).toBeInstanceOf(kind);
+  expect(String(failure)).toMatch(message);
+}
+
+const A_LOG = 'backbone.layers.1.mixer.A_log';
+
+describe('a checkpoint that does not hold together', () => {
+  test('no such model', async () => {
+    await expectLoadError('no-such-model', ModelNotFoundError, /Bundled models: tiny-dts/);
+  });
+
+  test('an unknown architecture', async () => {
+    const folder = await changedGolden({ config: { architectures: ['LlamaForCausalLM'] } });
+    await expectLoadError(folder, UnsupportedArchitectureError, /LlamaForCausalLM.*Supported: Mamba2ForCausalLM/);
+  });
+
+  test('a missing tensor', async () => {
+    const folder = await changedGolden({ tensors: (tensors) => tensors.delete(A_LOG) });
+    await expectLoadError(folder, MissingTensorError, /lacks 'backbone.layers.1.mixer.A_log'/);
+  });
+
+  test('fewer layers in the config than in the weights', async () => {
+    const folder = await changedGolden({ config: { num_hidden_layers: 2 } });
+    await expectLoadError(folder, UnexpectedTensorError, /backbone.layers.2.*does not ask for/);
+  });
+
+  test('more layers in the config than in the weights', async () => {
+    const folder = await changedGolden({ config: { num_hidden_layers: 4 } });
+    await expectLoadError(folder, MissingTensorError, /backbone.layers.3/);
+  });
+
+  test('another vocabulary in the config than in the weights', async () => {
+    const folder = await changedGolden({ config: { vocab_size: 512 } });
+    await expectLoadError(folder, WeightShapeError, /backbone.embeddings.weight.*\(256, 64\).*\(512, 64\)/);
+  });
+
+  test('heads that do not make the intermediate size', async () => {
+    const folder = await changedGolden({ config: { num_heads: 7 } });
+    await expectLoadError(folder, ConfigError, /7 heads of 16 make 112.*128/);
+  });
+
+  test.each([7, 8, 100, 5000, 400_000])('safetensors cut off after %d bytes', async (length) => {
+    const whole = await readFile(`${GOLDEN}/model.safetensors`);
+    const folder = await makeFolder({
+      'config.json': await goldenConfig(),
+      'model.safetensors': whole.subarray(0, length),
+    });
+    await expectLoadError(folder, SafetensorsError, /model\.safetensors/);
+  });
+
+  test('NaN in a weight, on request', async () => {
+    const folder = await changedGolden({
+      tensors: (tensors) => {
+        const weight = tensors.get(A_LOG);
+        if (weight) weight.data[3] = Number.NaN;
+      },
+    });
+    await expectLoadError(folder, NonFiniteWeightError, /A_log' holds NaN at element 3/, { checkFinite: true });
+    await (await LLM.load(folder)).dispose();
+  });
+
+  test('a tokenizer larger than the vocabulary', async () => {
+    const tokenizer = await readFile(new URL('../../../models/tiny-dts/tokenizer.json', import.meta.url));
+    const folder = await changedGolden({ files: { 'tokenizer.json': tokenizer } });
+    await expectLoadError(folder, TokenizerError, /up to 4095.*256 rows/);
+  });
+
+  test('the same errors come out of ranks', async () => {
+    const folder = await changedGolden({ tensors: (tensors) => tensors.delete(A_LOG) });
+    await expectLoadError(folder, MissingTensorError, /A_log/, { tensorParallelSize: 2 });
+  });
+});
+
+describe('generation_config.json', () => {
+  const load = (values: Record<string, unknown>) => changedGolden({ files: { 'generation_config.json': values } });
+
+  test.each<[string, unknown]>([
+    ['temperature', -5],
+    ['temperature', '0.7'],
+    ['temperature', [0.7]],
+    ['top_p', 5],
+    ['top_p', 0],
+    ['top_p', true],
+    ['top_k', -7],
+    ['top_k', 1.5],
+    ['min_p', -1],
+    ['min_p', 1.1],
+    ['repetition_penalty', 0],
+    ['repetition_penalty', {}],
+    ['eos_token_id', '2'],
+    ['eos_token_id', [1, -2]],
+  ])('with %s %j is refused, not every request', async (key, value) => {
+    const message = new RegExp(`generation_config\\.json.*'${key}'`);
+    await expectLoadError(await load({ [key]: value }), ConfigError, message);
+  });
+
+  test('with values at the ends of their ranges, or null, is read', async () => {
+    const ends = { temperature: 0, top_p: 1, top_k: -1, min_p: 0, repetition_penalty: 0.5 };
+    for (const values of [
+      ends,
+      { temperature: null, top_p: null, top_k: null, min_p: null, repetition_penalty: null },
+    ]) {
+      await using llm = await LLM.load(await load(values));
+      expect((await llm.complete([1], { maxTokens: 1 })).tokenIds).toHaveLength(1);
+    }
+  });
+});
+
+describe('quantised weights', () => {
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['FP8', { quantization_config: { quant_method: 'fp8' } }, /quantization_config 'fp8' is not read.*unquantized/],
+    ['ModelOpt', { quantization_config: { quant_algo: 'NVFP4' } }, /quantization_config 'NVFP4'/],
+    ['bitsandbytes', { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } }, /'bitsandbytes'/],
+    ['MLX', { quantization: { group_size: 64, bits: 4 } }, /config\.json: quantization of 4 bits is not read/],
+    ['compressed-tensors of old', { compression_config: { format: 'pack-quantized' } }, /compression_config 'pack-qu/],
+  ])('%s: the key is named', async (_, config, message) => {
+    await expectLoadError(await changedGolden({ config }), ConfigError, message);
+  });
+
+  const withInt8 = async (files: Record<string, unknown>) => {
+    const tensors = await goldenTensors();
+    const name = 'backbone.layers.0.mixer.in_proj.weight';
+    const file = writeSafetensors(
+      [...tensors].map(([name, { shape, data }]): TensorToWrite => ({ name, dtype: 'F32', shape, data })),
+    );
+    // The same bytes under another dtype: four columns of 8 bits for each of 32.
+    const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+    const [rows, columns] = header[name].shape;
+    header[name] = { ...header[name], dtype: 'I8', shape: [rows, 4 * columns] };
+    const json = new TextEncoder().encode(JSON.stringify(header));
+    const changed = new Uint8Array(8 + json.length + file.length - 8 - length);
+    new DataView(changed.buffer).setBigUint64(0, BigInt(json.length), true);
+    changed.set(json, 8);
+    changed.set(file.subarray(8 + length), 8 + json.length);
+    return makeFolder({ 'config.json': await goldenConfig(), 'model.safetensors': changed, ...files });
+  };
+
+  test('a file beside the weights says so', async () => {
+    const files = { 'hf_quant_config.json': { quantization: { quant_algo: 'FP8' } } };
+    await expectLoadError(await withInt8(files), ConfigError, /hf_quant_config\.json 'FP8' is not read/);
+  });
+
+  test('nothing says so but the dtype', async () => {
+    await expectLoadError(await withInt8({}), WeightDTypeError, /in_proj\.weight' is stored as I8.*unquantized/);
+  });
+
+  test('keys that say nothing, and a file beside weights as they are, are no obstacle', async () => {
+    const config = { quantization_config: null, quantization: {} };
+    const folder = await changedGolden({ config, files: { 'hf_quant_config.json': { quantization: {} } } });
+    await (await LLM.load(folder)).dispose();
+  });
+});
+
+describe('load options out of range', () => {
+  test.each<[LoadOptions | Record<string, unknown>, ErrorClass, RegExp]>([
+    [{ dtype: 'int3' }, UnsupportedDTypeError, /int3.*float32, bfloat16/],
+    [{ tensorParallelSize: 3 }, ShardingError, /3, which does not divide the model's 8 heads/],
+    [{ tensorParallelSize: 0 }, ArgumentError, /tensorParallelSize is 0/],
+    [{ maxNumSeqs: 0 }, ArgumentError, /maxNumSeqs is 0/],
+    [{ maxNumBatchedTokens: 1.5 }, ArgumentError, /maxNumBatchedTokens is 1.5/],
+  ])('%j', async (options, kind, message) => {
+    await expectLoadError(GOLDEN, kind, message, options);
+  });
+
+  test('an unknown device', async () => {
+    const options = JSON.parse('{"device":"tpu"}');
+    await expectLoadError(GOLDEN, UnsupportedDeviceError, /tpu.*auto, cpu, webgpu, reference/, options);
+  });
+});
+
+describe('prompts', () => {
+  test('that the model can not take', async () => {
+    await using llm = await LLM.load(GOLDEN);
+    await expect(llm.complete([])).rejects.toThrow(EmptyPromptError);
+    await expect(llm.complete([1, 256])).rejects.toThrow(TokenIdError);
+    await expect(llm.complete([-1])).rejects.toThrow(/Ids run from 0 to 255/);
+    await expect(llm.logits([1.5])).rejects.toThrow(TokenIdError);
+    await expect(llm.complete('text')).rejects.toThrow(TokenizerError);
+    await expect(llm.complete([1], { stop: 'x' })).rejects.toThrow(TokenizerError);
+    await expect(llm.complete([1], { temperature: -1 })).rejects.toThrow(SamplingParamsError);
+    expect((await llm.complete([1], { maxTokens: 2 })).tokenIds.length).toBeGreaterThan(0);
+  });
+
+  test('of text that is empty', async () => {
+    const tokenizer = await readFile(new URL('../../../models/tiny-dts/tokenizer.json', import.meta.url), 'utf8');
+    const json = JSON.parse(tokenizer);
+    // Without its post-processor the tokenizer adds nothing to an empty text.
+    json.post_processor = null;
+    const folder = await changedGolden({ files: { 'tokenizer.json': shrunk(json, 256) } });
+    await using llm = await LLM.load(folder);
+    await expect(llm.complete('')).rejects.toThrow(EmptyPromptError);
+  });
+});
+
+/** The tokenizer with only its first tokens: the bytes. */
+function shrunk(json: { model: { vocab: Record<string, number>; merges: unknown[] } }, size: number): object {
+  const vocab = Object.fromEntries(Object.entries(json.model.vocab).filter(([, id]) => id < size));
+  return { ...json, model: { ...json.model, vocab, merges: [] } };
+}

@@ -1,0 +1,40 @@
+import { afterEach, expect, test } from 'vitest';
+import type { Checkpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { chooseDevice } from '../../../src/engine/load/choose-device.ts';
+import type { ModelConfig } from '../../../src/models/causal-lm.ts';
+
+const config = { numHiddenLayers: 24 } as ModelConfig;
+
+/** A checkpoint of so many bfloat16 weights. */
+function checkpointOf(weights: number): Checkpoint {
+  return { names: () => ['w'], info: () => ({ dtype: 'BF16', shape: [weights] }) } as unknown as Checkpoint;
+}
+
+function useGpu(info: object | undefined): void {
+  const requestAdapter = async () => (info ? { info } : null);
+  Object.defineProperty(globalThis.navigator, 'gpu', { value: { requestAdapter }, configurable: true });
+}
+
+afterEach(() => void Reflect.deleteProperty(globalThis.navigator, 'gpu'));
+
+test('auto takes the GPU for a model whose weights it reads faster', async () => {
+  useGpu({ vendor: 'nvidia', architecture: 'hopper', description: 'H100', isFallbackAdapter: false });
+  const choice = await chooseDevice('auto', checkpointOf(130e6), config, 'auto');
+  expect(choice).toEqual({ device: 'webgpu', reason: expect.stringContaining('H100') });
+});
+
+test.each([
+  ['several ranks', 130e6, 2, {}, /tensorParallelSize 2/],
+  ['a small model', 1e6, 1, {}, /2 MB/],
+  ['a GPU that is software', 130e6, 1, { description: 'llvmpipe (LLVM 15)' }, /software/],
+  ['no GPU', 130e6, 1, undefined, /finds no GPU/],
+] as const)('auto takes the processor with %s', async (_, weights, ranks, info, reason) => {
+  useGpu(info && { vendor: '', architecture: '', description: '', isFallbackAdapter: false, ...info });
+  const choice = await chooseDevice('auto', checkpointOf(weights), config, ranks);
+  expect(choice).toEqual({ device: 'cpu', reason: expect.stringMatching(reason) });
+});
+
+test('what was asked for stays', async () => {
+  useGpu(undefined);
+  expect(await chooseDevice('webgpu', checkpointOf(1), config, 1)).toMatchObject({ device: 'webgpu' });
+});

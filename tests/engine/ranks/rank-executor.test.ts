@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest';
+import type { RankOptions } from '../../../src/engine/ranks/load-rank.ts';
+import { RankExecutor } from '../../../src/engine/ranks/rank-executor.ts';
+import { DisposedError, MetadataError } from '../../../src/errors.ts';
+import { GOLDEN } from '../golden-folder.ts';
+
+const OPTIONS: RankOptions = { name: 'golden', device: 'reference', dtype: 'auto', slots: 2, checkFinite: false };
+const batch = (slot: number) => ({
+  sequences: [{ slot, numComputedTokens: 0, tokenIds: [1, 2, 3] }],
+  logits: 'last' as const,
+});
+
+describe('ranks in threads', () => {
+  test('return the logits of one rank', async () => {
+    const two = await RankExecutor.load(GOLDEN, 2, OPTIONS);
+    expect((await two.execute(batch(0))).logits.length).toBe(256);
+    await two.dispose();
+  });
+
+  test('take steps that come at once in turn, and give each its own logits', async () => {
+    const two = await RankExecutor.load(GOLDEN, 2, OPTIONS);
+    const other = { sequences: [{ slot: 1, numComputedTokens: 0, tokenIds: [9, 8] }], logits: 'all' as const };
+    const expected = [await two.execute(batch(0)), await two.execute(other)];
+    expect(await Promise.all([two.execute(batch(0)), two.execute(other)])).toEqual(expected);
+    await two.dispose();
+  });
+
+  test('fail together, with the error of the rank that failed, and stay failed', async () => {
+    const executor = await RankExecutor.load(GOLDEN, 2, OPTIONS);
+    await expect(executor.execute(batch(7))).rejects.toThrow(MetadataError);
+    await expect(executor.execute(batch(0))).rejects.toThrow(/slot 7/);
+    await executor.dispose();
+  });
+
+  test('end a step that runs when they are disposed of', async () => {
+    const executor = await RankExecutor.load(GOLDEN, 2, OPTIONS);
+    const running = executor.execute(batch(0));
+    const ended = expect(running).rejects.toThrow(DisposedError);
+    await executor.dispose();
+    await ended;
+  });
+});

@@ -1,26 +1,9 @@
-import { describe, expect, test } from 'vitest';
-import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
+import { expect, test } from 'vitest';
 import { KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
-import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/kernels/load-kernels.ts';
-import { describeBackend } from './suite/backend-suite.ts';
+import { describeCpu } from './cpu-suite.ts';
 
-describe.each(KERNEL_VARIANTS)('cpu backend, %s', (variant) => {
-  const compiled = compileFastestKernels([variant]);
+describeCpu('relaxed-simd');
 
-  test('runs these kernels here', () => {
-    expect(compiled.variant).toBe(variant);
-  });
-
-  // float32 throughout: errors grow with the length of sums.
-  describeBackend(() => new CpuBackend(loadKernels(compiled)), {
-    tolerances: {
-      convolution: { relative: 1e-5, absolute: 1e-5 },
-      stateSpace: { relative: 1e-4, absolute: 1e-4 },
-      dense: { relative: 1e-5, absolute: 1e-4 },
-      norm: { relative: 1e-5, absolute: 1e-5 },
-      // Activations keep 7 or 8 bits of a block's largest magnitude, about 3 here; outputs are about 1.
-      quantized: { relative: 0, absolute: 0.06 },
-    },
-    bitExact: true,
-  });
+test('the other variant has tests too', () => {
+  expect(KERNEL_VARIANTS).toEqual(['relaxed-simd', 'simd']);
 });

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
+import { largestDifference } from '../numbers.ts';
 
 /** What transformers computed for a model, in float32. */
 interface Golden {
@@ -25,11 +26,6 @@ async function readTensor(path: string, name: string): Promise<Float32Array> {
   } finally {
     await pool.close();
   }
-}
-
-function largestDifference(a: Float32Array, b: ArrayLike<number>): number {
-  expect(a).toHaveLength(b.length);
-  return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i])), 0);
 }
 
 describe.each(['reference', 'auto'] as const)('the Mamba-2 golden model on %s', (device) => {

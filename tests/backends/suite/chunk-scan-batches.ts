@@ -97,8 +97,8 @@ export function describeChunkScanBatches(makeBackend: MakeBackend, demands: Dema
       grid(
         [8, 256].flatMap((chunkSize) =>
           [
-            [16, 20],
             [270, 88, 212, 203],
+            [16, 20],
           ].map((lengths) => ({ chunkSize, lengths })),
         ),
       ),

@@ -1,0 +1,3 @@
+import { describeCpu } from './cpu-suite.ts';
+
+describeCpu('simd');

@@ -1,0 +1,3 @@
+import { describeMixerOnRanks } from './mixer-on-ranks.ts';
+
+describeMixerOnRanks([4, 5, 6, 8]);

@@ -1,7 +1,7 @@
-import { RELAXED_SIMD, SIMD } from '../kernels.generated.ts';
 import type { AttentionKernels } from './attention-kernels.ts';
 import { compileWithFastSimd } from './engine-flags.ts';
 import type { FeedForwardKernels } from './feed-forward-kernels.ts';
+import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 /** What `kernels/index.ts` exports. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
 export interface Kernels extends AttentionKernels, FeedForwardKernels {

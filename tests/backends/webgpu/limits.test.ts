@@ -1,17 +1,14 @@
 import { describe, expect, test, vi } from 'vitest';
-import type { Backend } from '../../../src/backends/contract/backend.ts';
-import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { ArgumentError } from '../../../src/errors.ts';
-import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
-import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { need } from '../../needs/needs.ts';
 import { describeCausalConv1dUpdate } from '../suite/causal-conv1d-update.ts';
 import { expectClose, indices } from '../suite/harness.ts';
 import { Inputs } from '../suite/inputs.ts';
 import { describeNorms } from '../suite/norms.ts';
 import { describeSelectiveStateUpdate } from '../suite/selective-state-update.ts';
+import { onBoth } from './small-bindings.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -50,40 +47,7 @@ describe.runIf(need('software-gpu'))('a device of the least limits and no featur
   describeNorms(() => createWebGpuBackend(least), demands);
 });
 
-/** Runs the same on a device that can bind 4 KiB at most and on the reference; → both results. */
-async function onBoth(
-  compute: (backend: Backend) => Tensor | Promise<Float32Array>,
-): Promise<[Float32Array, Float32Array]> {
-  const small = await createWebGpuBackend({ limits: { maxStorageBufferBindingSize: 4096, maxBufferSize: 4096 } });
-  const run = async (backend: Backend) => {
-    const result = await compute(backend);
-    return result instanceof Float32Array ? result : backend.read(result);
-  };
-  const results = [await run(small), await run(new ReferenceBackend())] as [Float32Array, Float32Array];
-  small.dispose();
-  return results;
-}
-
 describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
-  test.each(WEIGHT_DTYPES)('weights of %s lie in parts of some outputs', async (dtype) => {
-    const [T, inFeatures, outFeatures] = [3, 200, 90];
-    const [actual, expected] = await onBoth((backend) => {
-      const inputs = new Inputs(1);
-      const x = backend.tensor(inputs.normal(T * inFeatures), [T, inFeatures]);
-      const weight = inputs.normal(outFeatures * inFeatures, 0, 0.1);
-      const writer = backend.linearWeightWriter(outFeatures, inFeatures, dtype);
-      // In blocks that do not end where parts do.
-      for (let row = 0; row < outFeatures; row += 7) {
-        writer.writeRows(row, weight.subarray(row * inFeatures, Math.min(row + 7, outFeatures) * inFeatures));
-      }
-      const w = writer.finish();
-      const y = backend.linear(x, w, backend.tensor(inputs.normal(outFeatures), [outFeatures]));
-      const rows = backend.embedding(indices(backend, [0, 89, 44, 90, -1]), w);
-      return backend.read(y).then(async (values) => Float32Array.of(...values, ...(await backend.read(rows))));
-    });
-    expectClose(actual, expected, tolerance, 'y and rows');
-  });
-
   test('states lie in parts of some slots: they are updated, scanned, copied, saved and loaded', async () => {
     const [slots, H, P, N, C, W] = [9, 2, 8, 16, 48, 3];
     const [actual, expected] = await onBoth(async (backend) => {
@@ -142,46 +106,6 @@ describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
       return Float32Array.from(values);
     });
     expectClose(actual, expected, tolerance, 'results and states');
-  });
-
-  test('activations lie in parts of some rows, where operations treat every row for itself', async () => {
-    // Rows of different sizes: parts of one begin where those of the other do not.
-    const [T, C, wide] = [21, 64, 250];
-    const [actual, expected] = await onBoth(async (backend) => {
-      const inputs = new Inputs(3);
-      const normal = (...shape: number[]) => {
-        return backend.tensor(inputs.normal(shape.reduce((a, b) => a * b, 1)), shape);
-      };
-      const matrix = (outFeatures: number, inFeatures: number) => {
-        return backend.linearWeight(
-          inputs.normal(outFeatures * inFeatures, 0, 0.1),
-          outFeatures,
-          inFeatures,
-          'float32',
-        );
-      };
-      const x = normal(T, C);
-      const y = backend.linear(backend.rmsNorm(x, normal(C), 1e-5), matrix(wide, C), normal(wide));
-      const gated = backend.activateAndMul(backend.mulColumns(y, normal(wide)), backend.mulScalar(y, 0.5), 'silu');
-      const layout = { firstColumn: 0, groupSize: 125 };
-      const sums = backend.groupSquareSums(gated, 2, layout);
-      const normed = backend.scaleByGroupNorm(gated, sums, normal(wide), 1e-5, layout);
-      const sum = backend.siluGate(backend.add(normed, y), backend.activate(gated, 'gelu'));
-      const scaled = backend.scaleRows(
-        sum,
-        backend.groupSquareSums(sum, 1, { firstColumn: 0, groupSize: wide }),
-        wide,
-        1e-5,
-      );
-      const back = backend.linear(scaled, matrix(C, wide));
-      const routed = backend.topKRouting(y, { topK: 3, scoring: 'softmax', renormalize: true });
-      const values: number[] = [];
-      for (const result of [scaled, backend.add(back, x), routed, backend.sliceRows(scaled, 3, 9)]) {
-        values.push(...(await backend.read(result)));
-      }
-      return Float32Array.from(values);
-    });
-    expectClose(actual, expected, tolerance, 'results');
   });
 
   test('activations that sequences go through are refused with what to do', async () => {

@@ -5,6 +5,8 @@
  *
  * Most programs need {@link LLM} alone. The layer and what it stands on are exported for those who build their own
  * models; the operations are in `mamba2/ops`.
+ *
+ * @module mamba2
  */
 
 export type { MlpActivation } from './backends/contract/activations.ts';

@@ -4,6 +4,8 @@
  * The operations of Mamba-2 and of the layers beside it in hybrids, under the names that the field knows, as plain
  * functions over host tensors. Their contracts are those of {@link StateSpaceOps}, {@link AttentionOps} and
  * {@link FeedForwardOps}; these are the reference implementations.
+ *
+ * @module mamba2/ops
  */
 
 export { MLP_ACTIVATIONS, type MlpActivation } from './backends/contract/activations.ts';

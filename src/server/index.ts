@@ -2,6 +2,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
  * mamba2/server: an OpenAI-compatible server over a loaded model, as a Hono app and as a server on Node.
+ *
+ * @module mamba2/server
  */
 export { createApp } from './app.ts';
 export type { AppOptions } from './app-options.ts';

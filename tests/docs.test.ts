@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import * as errors from '../src/errors.ts';
 
@@ -29,4 +29,14 @@ describe('docs/library.md', () => {
     const listed = firstCells(library.slice(0, library.indexOf('## Errors')));
     expect(listed.toSorted()).toEqual(declared.toSorted());
   });
+});
+
+test('docs/glossary.md names what is in the code', () => {
+  const glossary = readFileSync(new URL('../docs/glossary.md', import.meta.url), 'utf8');
+  const src = new URL('../src/', import.meta.url);
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  const words = new Set(files.flatMap((file) => readFileSync(new URL(file, src), 'utf8').match(/\w+/g) ?? []));
+  const named = [...glossary.matchAll(/^\|.*\|(.*)\|$/gm)].flatMap(([, cell]) => cell.match(/(?<=`)\w+(?=`)/g) ?? []);
+  expect(named.length).toBeGreaterThan(30);
+  expect(named.filter((name) => !words.has(name))).toEqual([]);
 });

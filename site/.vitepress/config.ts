@@ -8,7 +8,15 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Pages of the repository, by groups of the sidebar. Each lies where it lies in a clone, so links hold in both. */
 const GUIDE: Readonly<Record<string, readonly string[]>> = {
-  'Use it': ['README', 'docs/library', 'docs/server', 'docs/browser', 'docs/bundlers', 'docs/webgpu', 'examples/README'],
+  'Use it': [
+    'README',
+    'docs/library',
+    'docs/server',
+    'docs/browser',
+    'docs/bundlers',
+    'docs/webgpu',
+    'examples/README',
+  ],
   Models: ['docs/configs', 'docs/adding-a-model', 'models/tiny-dts/README', 'training/README'],
   'How it works': ['docs/architecture', 'docs/glossary'],
   Measured: ['docs/performance', 'docs/webgpu-performance', 'docs/load', 'bench/README'],

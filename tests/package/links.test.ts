@@ -8,7 +8,10 @@ import { describe, expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-const PAGES = ['README.md', 'bench/README.md', 'training/README.md', 'models/tiny-dts/README.md'].concat(
+const PAGES = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'examples/README.md'],
+  ...['bench/README.md', 'training/README.md', 'models/tiny-dts/README.md'],
+].concat(
   readdirSync(join(ROOT, 'docs'), { encoding: 'utf8' }).flatMap((name) =>
     name.endsWith('.md') ? [`docs/${name}`] : [],
   ),

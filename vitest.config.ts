@@ -7,7 +7,7 @@ const AREAS: Readonly<Record<string, string>> = {
   contract: 'tests/backends/*.test.ts',
   engine: 'tests/{engine,models}/**/*.test.ts',
   server: 'tests/server/**/*.test.ts',
-  cli: 'tests/cli/**/*.test.ts',
+  cli: 'tests/{cli,bench}/**/*.test.ts',
   unit: 'tests/**/*.test.ts',
 };
 

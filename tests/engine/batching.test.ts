@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import type { GenerationChunk } from '../../src/engine/request/generation-chunk.ts';
-import type { Prompt } from '../../src/engine/request/prompt.ts';
 import type { GenerateOptions } from '../../src/engine/sample/sampling-params.ts';
 import type { PromptTokenLogprob } from '../../src/engine/sample/token-logprob.ts';
+import { chunksOf } from './chunks-of.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 const TEXT = [
@@ -11,12 +10,6 @@ const TEXT = [
   'declare module "fs" {\n  export function readFile(path: string, ',
   '/** Options of a server. */\nexport interface ServerOptions {\n  port?: number;\n',
 ];
-
-async function chunksOf(llm: LLM, prompt: Prompt, options: GenerateOptions): Promise<GenerationChunk[]> {
-  const chunks: GenerationChunk[] = [];
-  for await (const chunk of llm.generate(prompt, options)) chunks.push(chunk);
-  return chunks;
-}
 
 /** Requests of all kinds. Several share prompts, or beginnings of them. */
 const REQUESTS: readonly (readonly [prompt: string, options: GenerateOptions])[] = [

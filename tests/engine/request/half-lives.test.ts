@@ -7,16 +7,15 @@ import type { OutputToken } from '../../../src/engine/request/request-output.ts'
 import { RequestStream } from '../../../src/engine/request/request-stream.ts';
 import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
 import { SamplingParamsError } from '../../../src/errors.ts';
+import { chunksOf as allChunksOf } from '../chunks-of.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
 const PROMPT = Array.from({ length: 30 }, (_, i) => (i * 37 + 5) % 256);
 
-async function chunksOf(llm: LLM, prompt: readonly number[] | string, options: GenerateOptions) {
-  const chunks: GenerationChunk[] = [];
-  const defaults = { temperature: 0, ignoreEos: true, maxTokens: 10 };
-  for await (const chunk of llm.generate(prompt, { ...defaults, ...options })) chunks.push(chunk);
-  return chunks;
-}
+const defaults = { temperature: 0, ignoreEos: true, maxTokens: 10 };
+
+const chunksOf = (llm: LLM, prompt: readonly number[] | string, options: GenerateOptions) =>
+  allChunksOf(llm, prompt, { ...defaults, ...options });
 
 const flat = (chunk: GenerationChunk | undefined) => (chunk?.halfLives ?? []).flatMap((layer) => [...layer]);
 

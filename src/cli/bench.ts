@@ -26,9 +26,6 @@ const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 
 /** `mamba2 bench` */
 export const bench = defineCommand({
-  name: 'bench',
-  summary: 'Measure how quickly a model runs, and how close to what the machine allows',
-  positionals: ['model?'],
   details: [
     'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
     'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',

@@ -13,7 +13,7 @@ describe('help and version', () => {
     for (const argument of ['--help', '-h']) {
       const { code, stdout, stderr } = await runCli([argument]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])
+      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench', 'completion'])
         expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
     expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
@@ -24,7 +24,7 @@ describe('help and version', () => {
     async (name) => {
       const { code, stdout } = await runCli([name, '--json', '--help']);
       expect(code).toBe(0);
-      expect(stdout).toContain(`Usage:\n  mamba2 ${name}`);
+      expect(stdout).toContain(`Usage: mamba2 ${name}`);
       expect(stdout).toContain('Examples:\n  mamba2');
       // No colours where nobody watches.
       expect(stdout).not.toContain('\u001b');
@@ -43,20 +43,20 @@ describe('help and version', () => {
 
 describe('a wrong command line ends with code 2 and one line', () => {
   test.concurrent.each([
-    [['generat'], /Unknown command 'generat'\. Did you mean 'generate'\?/],
+    [['generat'], /Unknown command 'generat'\. Did you mean generate\?/],
     [['--foo'], /Unknown option '--foo'/],
     [['generate', 'x', '--max-tokns', '3'], /Unknown option '--max-tokns'\. Did you mean --max-tokens\?/],
     [['generate', 'x', '--max-tokens', 'abc'], /--max-tokens is 'abc'; expected a number/],
     [['generate', 'x', '--max-tokens', '0'], /--max-tokens is 0; expected an integer at least 1/],
     [['generate', 'x', '--top-p=1.5'], /--top-p is 1.5; expected a number above 0 and at most 1/],
     [['generate', 'x', '--stop='], /A stop string is empty/],
-    [['generate', 'two', 'words'], /'words'.*quotes/],
+    [['generate', 'two', 'words'], /Too many arguments for 'generate'.*quotes/],
     [['generate', 'x', '--prompt', 'y'], /several prompts/],
     [['generate', '--token-ids', '1,b'], /--token-ids holds 'b'/],
     [['generate'], /There is no prompt/],
     [['generate', 'x', '--device', 'tpu'], /expected one of: auto/],
-    [['inspect'], /'inspect' needs <model>/],
-    [['pull'], /'pull' needs <id>/],
+    [['inspect'], /required argument 'model'/],
+    [['pull'], /required argument 'id'/],
     [['eval'], /at least one --file/],
     [['eval', '--file', 'x', '--max-tokens', '1.5'], /--max-tokens is 1.5/],
     [['chat', 'a', '--model', 'b'], /two models: 'a' and --model 'b'/],

@@ -40,9 +40,6 @@ const OTHER_NAMES: Readonly<Record<string, keyof typeof COMMANDS>> = {
 
 /** `mamba2 chat` */
 export const chat = defineCommand({
-  name: 'chat',
-  summary: 'Talk with a chat model',
-  positionals: ['model?'],
   details: [
     HELP,
     'From a pipe, every line is a message, and the answers alone go to standard output.',

@@ -20,9 +20,6 @@ interface TextFile {
 
 /** `mamba2 eval` */
 export const evaluate = defineCommand({
-  name: 'eval',
-  summary: 'Measure how well a model predicts text files',
-  positionals: ['file*'],
   details: [
     "Bits per byte is the sum of -log2 p over the text's tokens, divided by its UTF-8 bytes; perplexity is exp of",
     'the mean loss per token. Every file is one text of its own, preceded by the begin-of-text token. With a',

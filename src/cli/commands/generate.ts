@@ -38,9 +38,6 @@ interface Result extends AnswerResult {
 
 /** `mamba2 generate` */
 export const generate = defineCommand({
-  name: 'generate',
-  summary: 'Continue a prompt',
-  positionals: ['prompt?'],
   details: [
     'The text goes to standard output as it comes into being; notes and progress go to standard error.',
     'Without a prompt, standard input is the prompt, line ends included. Values that begin with a dash need',

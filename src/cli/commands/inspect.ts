@@ -15,9 +15,6 @@ import { formatBytes, formatCount, formatTable } from '../terminal/table.ts';
 
 /** `mamba2 inspect` */
 export const inspect = defineCommand({
-  name: 'inspect',
-  summary: 'Show what a model is and what it needs, without loading its weights',
-  positionals: ['model'],
   details: [
     'The model is a folder, a bundled name or a hub id; of a hub model that is not in the cache only configs and the headers of its weights are fetched, and nothing is stored.',
     'Where its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',

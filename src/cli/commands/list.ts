@@ -7,9 +7,6 @@ import { formatBytes, formatTable } from '../terminal/table.ts';
 
 /** `mamba2 list` */
 export const list = defineCommand({
-  name: 'list',
-  summary: 'List the models that are here: in the Hugging Face cache, and bundled',
-  positionals: [],
   details: [
     'The cache is that of Python as well (HF_HUB_CACHE, HF_HOME), so models of other kinds may be there. Dates are those',
     "of the last file that was written. 'mamba2 rm' removes a model.",

@@ -7,9 +7,6 @@ import { print } from '../terminal/standard-output.ts';
 
 /** `mamba2 pull` */
 export const pull = defineCommand({
-  name: 'pull',
-  summary: 'Download a model from the Hugging Face hub and print its folder',
-  positionals: ['id'],
   details: [
     'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME); what is there already is not fetched',
     'again, and an interrupted download resumes. HF_TOKEN gives access to gated models.',

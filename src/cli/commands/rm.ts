@@ -8,9 +8,6 @@ import { formatBytes } from '../terminal/table.ts';
 
 /** `mamba2 rm` */
 export const remove = defineCommand({
-  name: 'rm',
-  summary: 'Remove a model from the Hugging Face cache',
-  positionals: ['id'],
   details: [
     'The id is org/name for all of a model, or org/name@revision for one revision and the files that no other one has.',
     'Folders elsewhere are never touched. It asks first, on a terminal.',

@@ -13,9 +13,6 @@ import { LogInWords } from '../terminal/log-in-words.ts';
 
 /** `mamba2 serve` */
 export const serve = defineCommand({
-  name: 'serve',
-  summary: "Serve a model behind OpenAI's API",
-  positionals: ['model?'],
   details: [
     'A page to chat is at /. Programs find /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
     '/health, /version and /metrics; /openapi.json describes them.',

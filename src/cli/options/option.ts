@@ -7,6 +7,8 @@ export interface Option<T> {
   readonly description: string;
   /** One letter. */
   readonly short: string | undefined;
+  /** All values that it may have, where they are few. */
+  readonly choices?: readonly string[];
   /**
    * @param given the values in the order of the command line, as typed; one empty text per use of a flag.
    * @param flag the option's name with its dashes.
@@ -86,7 +88,7 @@ export function choice<T extends string>(choices: readonly T[], description: str
       throw new UsageError(`${flag} is '${raw}'; expected one of: ${listed}.`);
     return chosen;
   };
-  return { placeholder: 'name', description: `${description}: ${listed}`, short: undefined, read };
+  return { placeholder: 'name', description: `${description}: ${listed}`, short: undefined, choices, read };
 }
 
 /** `maxTokens` → `--max-tokens` */

@@ -1,6 +1,7 @@
 import { JsonFileError, MissingTensorError, ModelNotFoundError } from '../errors.ts';
 import { closestNames } from './closest-names.ts';
 import type { ByteSource } from './files/byte-source.ts';
+import { CONFIG_FILE, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from './files/file-names.ts';
 import { type ModelFiles, readJsonFile } from './files/model-files.ts';
 import type { JsonObject } from './json/json.ts';
 import type { FileVersion } from './net/file-version.ts';
@@ -28,9 +29,6 @@ interface Contents {
   readonly totalBytes: number;
   readonly versions: readonly FileVersion[];
 }
-
-const SINGLE_FILE = 'model.safetensors';
-const INDEX_FILE = 'model.safetensors.index.json';
 
 /** A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files. */
 export class Checkpoint {
@@ -122,10 +120,10 @@ export class Checkpoint {
 
 async function readContents(files: ModelFiles, signal: AbortSignal | undefined): Promise<Contents> {
   signal?.throwIfAborted();
-  const config = await readJsonFile(files, 'config.json');
+  const config = await readJsonFile(files, CONFIG_FILE);
   if (config === undefined) {
     throw new ModelNotFoundError(
-      `'${files.location}' holds no config.json.`,
+      `'${files.location}' holds no ${CONFIG_FILE}.`,
       'Give the folder of a Hugging Face checkpoint.',
     );
   }
@@ -152,7 +150,7 @@ async function readContents(files: ModelFiles, signal: AbortSignal | undefined):
     const found = entries.get(name)?.info.file;
     if (found !== file) {
       throw new MissingTensorError(
-        `'${files.location}': ${INDEX_FILE} puts tensor '${name}' in '${file}', but it is in ${found ? `'${found}'` : 'no shard'}.`,
+        `'${files.location}': ${WEIGHTS_INDEX_FILE} puts tensor '${name}' in '${file}', but it is in ${found ? `'${found}'` : 'no shard'}.`,
         'The shards do not belong to this index; download or convert the model again.',
       );
     }
@@ -168,18 +166,18 @@ interface Weights {
 }
 
 async function findWeights(files: ModelFiles): Promise<Weights> {
-  const single = await files.open(SINGLE_FILE);
-  if (single !== undefined) return { sources: new Map([[SINGLE_FILE, single]]), weightMap: new Map() };
-  const index = await readJsonFile(files, INDEX_FILE);
-  if (index !== undefined) return openShards(files, parseWeightMap(index, files.nameOf(INDEX_FILE)));
+  const single = await files.open(WEIGHTS_FILE);
+  if (single !== undefined) return { sources: new Map([[WEIGHTS_FILE, single]]), weightMap: new Map() };
+  const index = await readJsonFile(files, WEIGHTS_INDEX_FILE);
+  if (index !== undefined) return openShards(files, parseWeightMap(index, files.nameOf(WEIGHTS_INDEX_FILE)));
   const present = await files.list();
   const others = present.filter((file) => file.endsWith('.safetensors'));
   const only = others.length === 1 ? await files.open(others[0]) : undefined;
   if (only !== undefined) return { sources: new Map([[others[0], only]]), weightMap: new Map() };
   if (others.length > 1) {
     throw new ModelNotFoundError(
-      `'${files.location}' holds ${others.length} safetensors files (${others.slice(0, 3).join(', ')}…) but no ${INDEX_FILE}.`,
-      `Add the index, or rename the file to use to ${SINGLE_FILE}.`,
+      `'${files.location}' holds ${others.length} safetensors files (${others.slice(0, 3).join(', ')}…) but no ${WEIGHTS_INDEX_FILE}.`,
+      `Add the index, or rename the file to use to ${WEIGHTS_FILE}.`,
     );
   }
   if (present.some((file) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(file))) {
@@ -190,7 +188,7 @@ async function findWeights(files: ModelFiles): Promise<Weights> {
   }
   throw new ModelNotFoundError(
     `'${files.location}' holds no weights.`,
-    `Expected ${SINGLE_FILE} or ${INDEX_FILE} with shards.`,
+    `Expected ${WEIGHTS_FILE} or ${WEIGHTS_INDEX_FILE} with shards.`,
   );
 }
 

@@ -1,13 +1,12 @@
 import { ConfigError } from '../errors.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { QUANTIZATION_FILES } from './files/file-names.ts';
 import { readJsonFile } from './files/model-files.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from './json/json.ts';
 import { isFloatDType } from './safetensors/safetensors.ts';
 
 /** Keys of config.json under which tools say how they quantised the weights; `quantization` is MLX's. */
 const CONFIG_KEYS = ['quantization_config', 'compression_config', 'quantization'] as const;
-/** Files in which others say it: ModelOpt, AutoGPTQ and AutoAWQ. */
-export const QUANTIZATION_FILES = ['hf_quant_config.json', 'quantize_config.json', 'quant_config.json'] as const;
 
 /**
  * Refuses weights that a tool has quantised, by the key or file that says so: without its scales they mean nothing.

@@ -63,7 +63,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'bench',
     summary: 'Measure how quickly a model runs, and how close to what the machine allows',
     positionals: ['[model]'],
-    load: async () => (await import('./bench.ts')).bench,
+    load: async () => (await import('./commands/bench.ts')).bench,
   },
   {
     name: 'completion',

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DownloadError, Mamba2Error, ModelNotFoundError, OfflineError } from '../../errors.ts';
+import { CONFIG_FILE, SMALL_FILES, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
 import { FolderFiles } from '../files/folder-files.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import { UrlFiles } from '../files/url-files.ts';
 import { readJsonObject } from '../json/json-file.ts';
-import { QUANTIZATION_FILES } from '../quantized.ts';
 import { isShardName, parseWeightMap } from '../safetensors/weight-map.ts';
 import { HubClient, type HubFile } from './hub-client.ts';
 import { describeFailure, downloadBlob } from './hub-download.ts';
@@ -14,21 +14,6 @@ import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-
 import { resolveToken } from './hub-token.ts';
 
 export type { HubOptions } from './hub-options.ts';
-
-/** The small files that a model needs besides its weights. */
-const SMALL_FILES: readonly string[] = [
-  'config.json',
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'chat_template.jinja',
-  'additional_chat_templates/tool_use.jinja',
-  'chat_template.json',
-  ...QUANTIZATION_FILES,
-];
-const SINGLE_FILE = 'model.safetensors';
-const INDEX_FILE = 'model.safetensors.index.json';
 
 /**
  * Finds a hub model in the local cache, fetches what is missing or has changed, and gives the snapshot folder.
@@ -111,22 +96,25 @@ async function weightFiles(
   fetchFile: (file: HubFile) => Promise<string>,
   repoId: string,
 ): Promise<HubFile[]> {
-  const single = files.get(SINGLE_FILE);
+  const single = files.get(WEIGHTS_FILE);
   if (single !== undefined) return [single];
-  const index = files.get(INDEX_FILE);
+  const index = files.get(WEIGHTS_INDEX_FILE);
   if (index !== undefined) {
     const json = (await readJsonObject(await fetchFile(index))) ?? {};
-    const shards = [...new Set(parseWeightMap(json, `${repoId}/${INDEX_FILE}`).values())].sort();
+    const shards = [...new Set(parseWeightMap(json, `${repoId}/${WEIGHTS_INDEX_FILE}`).values())].sort();
     return shards.map((shard) => {
       const file = files.get(shard);
       if (file !== undefined) return file;
-      throw new DownloadError(`'${repoId}' lacks '${shard}', which ${INDEX_FILE} names.`, 'Try another revision.');
+      throw new DownloadError(
+        `'${repoId}' lacks '${shard}', which ${WEIGHTS_INDEX_FILE} names.`,
+        'Try another revision.',
+      );
     });
   }
   const others = [...files.values()].filter(({ path }) => isShardName(path));
   if (others.length === 1) return others;
   throw new ModelNotFoundError(
-    `'${repoId}' has ${others.length} safetensors files and no ${INDEX_FILE}, expected ${SINGLE_FILE}.`,
+    `'${repoId}' has ${others.length} safetensors files and no ${WEIGHTS_INDEX_FILE}, expected ${WEIGHTS_FILE}.`,
     others.length === 0 ? 'Look for a conversion to safetensors, or convert the model in Python.' : '',
   );
 }
@@ -176,7 +164,7 @@ async function cachedSnapshot(
   cause?: unknown,
 ): Promise<string> {
   const commit = await layout.readRef(revision);
-  const missing = commit === undefined ? ['config.json'] : await layout.missing(commit);
+  const missing = commit === undefined ? [CONFIG_FILE] : await layout.missing(commit);
   if (commit !== undefined && missing.length === 0) return layout.snapshot(commit);
   const what = missing.length > 1 ? `'${missing[0]}' and ${missing.length - 1} more files` : `'${missing[0]}'`;
   throw new OfflineError(

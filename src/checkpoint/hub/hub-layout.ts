@@ -3,6 +3,7 @@ import { copyFile, mkdir, readdir, readFile, rename, stat, symlink, writeFile } 
 import { dirname, join, relative } from 'node:path';
 import { getHFHubCachePath, getRepoFolderName } from '@huggingface/hub';
 import { DownloadError } from '../../errors.ts';
+import { CONFIG_FILE, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
 import { readJsonObject } from '../json/json-file.ts';
 import { parseWeightMap } from '../safetensors/weight-map.ts';
 
@@ -84,15 +85,15 @@ export class HubLayout {
       // A link whose blob is gone counts as missing.
       if (await isFile(join(folder, file))) present.push(file);
     }
-    const lacking = present.includes('config.json') ? [] : ['config.json'];
-    if (present.includes('model.safetensors')) return lacking;
-    const indexPath = join(folder, 'model.safetensors.index.json');
+    const lacking = present.includes(CONFIG_FILE) ? [] : [CONFIG_FILE];
+    if (present.includes(WEIGHTS_FILE)) return lacking;
+    const indexPath = join(folder, WEIGHTS_INDEX_FILE);
     const index = await readJsonObject(indexPath);
     if (index !== undefined) {
       const shards = new Set(parseWeightMap(index, indexPath).values());
       return [...lacking, ...[...shards].filter((shard) => !present.includes(shard))];
     }
-    return present.some((file) => file.endsWith('.safetensors')) ? lacking : [...lacking, 'model.safetensors'];
+    return present.some((file) => file.endsWith('.safetensors')) ? lacking : [...lacking, WEIGHTS_FILE];
   }
 }
 

@@ -2,6 +2,7 @@ import { lstat, readdir, readlink, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { getHFHubCachePath } from '@huggingface/hub';
 import { ModelNotFoundError } from '../../errors.ts';
+import { WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision } from './hub-options.ts';
 
@@ -109,7 +110,7 @@ async function describe(id: string, layout: HubLayout): Promise<StoredHubModel> 
       commit,
       refs: refs.filter((each) => each.commit === commit).map(({ ref }) => ref),
       // An index that can't be read is for loading to complain about.
-      missing: await layout.missing(commit).catch(() => ['model.safetensors.index.json']),
+      missing: await layout.missing(commit).catch(() => [WEIGHTS_INDEX_FILE]),
     })),
   );
   let [bytes, incompleteBytes, modified] = [0, 0, 0];

@@ -1,6 +1,6 @@
 import { type DTypeChoice, parseDTypeChoice } from '../../tensor/dtype.ts';
-import { words } from '../bench-options.ts';
 import { defineCommand } from '../options/command.ts';
+import { words } from '../options/list-options.ts';
 import { assertCount, contextOptions, loadModel, type ModelValues, modelOptions } from '../options/model-options.ts';
 import { flag, number, texts } from '../options/option.ts';
 import { UsageError } from '../options/usage-error.ts';

@@ -1,7 +1,7 @@
 import { openModelSource } from '../../checkpoint/model-source.ts';
 import { WEIGHT_DTYPES } from '../../tensor/dtype.ts';
-import { count } from '../bench-options.ts';
 import { defineCommand } from '../options/command.ts';
+import { count } from '../options/list-options.ts';
 import { flag, text } from '../options/option.ts';
 import { type ModelLoad, modelMemory } from '../reports/model-memory.ts';
 import { inspectModel, type ModelReport } from '../reports/model-report.ts';

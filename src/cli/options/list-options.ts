@@ -1,5 +1,5 @@
-import type { Option } from './options/option.ts';
-import { UsageError } from './options/usage-error.ts';
+import type { Option } from './option.ts';
+import { UsageError } from './usage-error.ts';
 
 /** Words between commas, in one use of the option or several. None given: `standard`. */
 export function words(placeholder: string, standard: readonly string[], description: string): Option<string[]> {

@@ -1,13 +1,13 @@
 import { writeFileSync } from 'node:fs';
-import { measureDType, STEP_TOKENS } from '../bench/bench-run.ts';
-import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLayers } from '../bench/gpu-bench.ts';
-import { longestSequence } from '../bench/measure.ts';
-import { MODEL_SHAPES } from '../bench/model-shapes.ts';
-import { weightStorage } from '../engine/ranks/devices.ts';
-import { describeGpuReport } from './bench-gpu-tables.ts';
-import { Interrupt } from './terminal/interrupt.ts';
-import { ProgressDisplay } from './terminal/progress-display.ts';
-import { print } from './terminal/standard-output.ts';
+import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
+import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLayers } from '../../bench/gpu-bench.ts';
+import { longestSequence } from '../../bench/measure.ts';
+import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
+import { weightStorage } from '../../engine/ranks/devices.ts';
+import { describeGpuReport } from '../reports/bench-gpu-tables.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { ProgressDisplay } from '../terminal/progress-display.ts';
+import { print } from '../terminal/standard-output.ts';
 
 const LAYERS = {
   shapes: ['mamba2-130m', 'mamba2-2.7b', 'codestral-7b'],

@@ -1,5 +1,5 @@
-import type { BenchReport, BenchResult } from '../bench/bench-report.ts';
-import { formatBytes, formatTable } from './terminal/table.ts';
+import type { BenchReport, BenchResult } from '../../bench/bench-report.ts';
+import { formatBytes, formatTable } from '../terminal/table.ts';
 
 /** The report for people. */
 export function describeReport({ model, device, ranks, machine, results }: BenchReport): string {

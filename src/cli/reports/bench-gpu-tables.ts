@@ -1,5 +1,5 @@
-import { type GpuLayersReport, type GpuReport, micros } from '../bench/gpu-bench.ts';
-import { formatBytes, formatTable } from './terminal/table.ts';
+import { type GpuLayersReport, type GpuReport, micros } from '../../bench/gpu-bench.ts';
+import { formatBytes, formatTable } from '../terminal/table.ts';
 
 /** The report for people. */
 export function describeGpuReport({ layers, models, copyBytesPerSecond }: GpuReport): string {

@@ -1,0 +1,24 @@
+/** The model's shape, and whose form it has. */
+export const CONFIG_FILE = 'config.json';
+
+/** Weights in one file. */
+export const WEIGHTS_FILE = 'model.safetensors';
+
+/** Which tensor is in which file, where there are several. */
+export const WEIGHTS_INDEX_FILE = 'model.safetensors.index.json';
+
+/** Files in which tools say how they quantised the weights: ModelOpt, AutoGPTQ and AutoAWQ. */
+export const QUANTIZATION_FILES = ['hf_quant_config.json', 'quantize_config.json', 'quant_config.json'] as const;
+
+/** The small files that a model needs besides its weights. */
+export const SMALL_FILES: readonly string[] = [
+  CONFIG_FILE,
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
+  'chat_template.json',
+  ...QUANTIZATION_FILES,
+];

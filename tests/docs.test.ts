@@ -22,7 +22,7 @@ describe('docs/library.md', () => {
 
   test("lists a chunk's fields", () => {
     const declared = ['request-output', 'generation-chunk'].flatMap((file) => {
-      const source = readFileSync(new URL(`../src/engine/${file}.ts`, import.meta.url), 'utf8');
+      const source = readFileSync(new URL(`../src/engine/request/${file}.ts`, import.meta.url), 'utf8');
       const interfaces = [...source.matchAll(/interface (TokenLogprob|OutputToken|GenerationChunk)\b.*?\n\}/gs)];
       return interfaces.flatMap(([text]) => [...text.matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name));
     });

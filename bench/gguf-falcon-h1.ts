@@ -31,7 +31,7 @@ export function ggufFalconH1(json: JsonObject, dtype: GgufDType): GgufModel {
       matrix('token_embd.weight', 'model.embed_tokens.weight', [vocabSize, hiddenSize], dtype),
       embeddingMultiplier,
     ),
-    exact('output_norm.weight', 'model.final_layernorm.weight', [hiddenSize]),
+    exact('output_norm.weight', 'model.final_layernorm.weight', 'norm', [hiddenSize]),
     times(matrix('output.weight', 'lm_head.weight', [vocabSize, hiddenSize], dtype), logitsMultiplier),
   ];
   for (let i = 0; i < numHiddenLayers; i++) {
@@ -43,14 +43,14 @@ export function ggufFalconH1(json: JsonObject, dtype: GgufDType): GgufModel {
     const mlp = (name: string, ourName: string, shape: readonly number[]) =>
       matrix(`${theirs}.${name}.weight`, `${ours}.feed_forward.${ourName}.weight`, shape, dtype);
     tensors.push(
-      exact(`${theirs}.attn_norm.weight`, `${ours}.input_layernorm.weight`, [hiddenSize]),
+      exact(`${theirs}.attn_norm.weight`, `${ours}.input_layernorm.weight`, 'norm', [hiddenSize]),
       ...mixerTensors(theirs, `${ours}.mamba`, mixer, dtype, { norm }).map((tensor) => scaledMixer(tensor, config)),
       times(q, attentionInMultiplier),
       times(k, attentionInMultiplier * keyMultiplier),
       times(v, attentionInMultiplier),
       times(o, attentionOutMultiplier),
       // The loader asks for this one without '.weight'.
-      exact(`${theirs}.ffn_norm`, `${ours}.pre_ff_layernorm.weight`, [hiddenSize]),
+      exact(`${theirs}.ffn_norm`, `${ours}.pre_ff_layernorm.weight`, 'norm', [hiddenSize]),
       times(mlp('ffn_gate', 'gate_proj', [intermediateSize, hiddenSize]), gateMultiplier),
       mlp('ffn_up', 'up_proj', [intermediateSize, hiddenSize]),
       times(mlp('ffn_down', 'down_proj', [hiddenSize, intermediateSize]), downMultiplier),

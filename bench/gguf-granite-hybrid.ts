@@ -23,17 +23,17 @@ export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel
   const mixer = { ...config.mixer, hiddenSize };
   const tensors: GgufTensor[] = [
     matrix('token_embd.weight', 'model.embed_tokens.weight', [vocabSize, hiddenSize], dtype),
-    exact('output_norm.weight', 'model.norm.weight', [hiddenSize]),
+    exact('output_norm.weight', 'model.norm.weight', 'norm', [hiddenSize]),
   ];
   for (const [i, type] of layerTypes.entries()) {
     const [ours, theirs] = [`model.layers.${i}`, `blk.${i}`];
     const gateUp = matrix('', `${ours}.shared_mlp.input_linear.weight`, [2 * I, hiddenSize], dtype);
     tensors.push(
-      exact(`${theirs}.attn_norm.weight`, `${ours}.input_layernorm.weight`, [hiddenSize]),
+      exact(`${theirs}.attn_norm.weight`, `${ours}.input_layernorm.weight`, 'norm', [hiddenSize]),
       ...(type === 'full_attention'
         ? attentionTensors(theirs, `${ours}.self_attn`, config, dtype)
         : mixerTensors(theirs, `${ours}.mamba`, mixer, dtype)),
-      exact(`${theirs}.ffn_norm.weight`, `${ours}.post_attention_layernorm.weight`, [hiddenSize]),
+      exact(`${theirs}.ffn_norm.weight`, `${ours}.post_attention_layernorm.weight`, 'norm', [hiddenSize]),
       rowsOf(`${theirs}.ffn_gate${shared}.weight`, gateUp, 0, I),
       rowsOf(`${theirs}.ffn_up${shared}.weight`, gateUp, I, 2 * I),
       matrix(`${theirs}.ffn_down${shared}.weight`, `${ours}.shared_mlp.output_linear.weight`, [hiddenSize, I], dtype),
@@ -81,7 +81,7 @@ function expertTensors(
 ): GgufTensor[] {
   const gateUp = matrix('', `${ours}.input_linear.weight`, [E, 2 * I, hiddenSize], dtype);
   return [
-    exact(`${theirs}.ffn_gate_inp.weight`, `${ours}.router.layer.weight`, [E, hiddenSize]),
+    exact(`${theirs}.ffn_gate_inp.weight`, `${ours}.router.layer.weight`, 'router', [E, hiddenSize]),
     rowsOfEach(`${theirs}.ffn_gate_exps.weight`, gateUp, 0, I),
     rowsOfEach(`${theirs}.ffn_up_exps.weight`, gateUp, I, 2 * I),
     matrix(`${theirs}.ffn_down_exps.weight`, `${ours}.output_linear.weight`, [E, hiddenSize, I], dtype),

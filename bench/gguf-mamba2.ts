@@ -10,14 +10,14 @@ export function ggufMamba2(json: JsonObject, dtype: GgufDType): GgufModel {
   const mixer = { ...config, ssmStateSize: config.stateSize, convKernelSize: config.convKernel };
   const tensors: GgufTensor[] = [
     matrix('token_embd.weight', 'backbone.embeddings.weight', [vocabSize, hiddenSize], dtype),
-    exact('output_norm.weight', 'backbone.norm_f.weight', [hiddenSize]),
+    exact('output_norm.weight', 'backbone.norm_f.weight', 'norm', [hiddenSize]),
   ];
   if (!config.tieWordEmbeddings) {
     tensors.push(matrix('output.weight', 'lm_head.weight', [vocabSize, hiddenSize], dtype));
   }
   for (let i = 0; i < numHiddenLayers; i++) {
     const [ours, theirs] = [`backbone.layers.${i}`, `blk.${i}`];
-    tensors.push(exact(`${theirs}.attn_norm.weight`, `${ours}.norm.weight`, [hiddenSize]));
+    tensors.push(exact(`${theirs}.attn_norm.weight`, `${ours}.norm.weight`, 'norm', [hiddenSize]));
     tensors.push(...mixerTensors(theirs, `${ours}.mixer`, mixer, dtype));
   }
   return {

@@ -1,4 +1,5 @@
 import { syntheticWeight } from '../src/bench/synthetic-weights.ts';
+import type { ParameterRole } from '../src/layers/parameters/parameter.ts';
 import type { GgufDType, GgufTensor, GgufValue } from './gguf-writer.ts';
 
 /** The seed of `mamba2 bench`, so that both sides run the same model. */
@@ -27,17 +28,23 @@ export const float32 = (value: number): GgufValue => ({ float32: value });
 
 /** A matrix of ours in the file's dtype. */
 export function matrix(name: string, ourName: string, shape: readonly number[], dtype: GgufDType): GgufTensor {
-  return { name, shape, dtype, values: () => syntheticWeight(ourName, shape, SEED) };
+  return { name, shape, dtype, values: () => syntheticWeight(ourName, 'projection', shape, SEED) };
 }
 
 /**
  * A weight that stays float32.
  * @param ourShape where a checkpoint has it otherwise.
  */
-export function exact(name: string, ourName: string, shape: readonly number[], ourShape = shape): GgufTensor {
+export function exact(
+  name: string,
+  ourName: string,
+  role: ParameterRole,
+  shape: readonly number[],
+  ourShape = shape,
+): GgufTensor {
   // A column of one is a vector to us.
   const whole = ourShape.length === 2 && ourShape[1] === 1 ? [ourShape[0]] : ourShape;
-  return { name, shape, dtype: 'F32', values: () => syntheticWeight(ourName, whole, SEED) };
+  return { name, shape, dtype: 'F32', values: () => syntheticWeight(ourName, role, whole, SEED) };
 }
 
 /** The tensor with each row times a number: llama.cpp's converters put a model's multipliers into its weights. */
@@ -94,7 +101,7 @@ export function mixerTensors(
   { norm = true } = {},
 ): GgufTensor[] {
   const convDim = intermediateSize + 2 * nGroups * ssmStateSize;
-  const decay = exact(`${theirs}.ssm_a`, `${ours}.A_log`, [numHeads, 1]);
+  const decay = exact(`${theirs}.ssm_a`, `${ours}.A_log`, 'logDecay', [numHeads, 1]);
   const perGroup = [nGroups, intermediateSize / nGroups];
   return [
     matrix(
@@ -109,11 +116,11 @@ export function mixerTensors(
       [convDim, convKernelSize],
       [convDim, 1, convKernelSize],
     ),
-    exact(`${theirs}.ssm_conv1d.bias`, `${ours}.conv1d.bias`, [convDim]),
-    exact(`${theirs}.ssm_dt.bias`, `${ours}.dt_bias`, [numHeads]),
+    exact(`${theirs}.ssm_conv1d.bias`, `${ours}.conv1d.bias`, 'bias', [convDim]),
+    exact(`${theirs}.ssm_dt.bias`, `${ours}.dt_bias`, 'stepBias', [numHeads]),
     { ...decay, values: () => decay.values().map((logA) => -Math.exp(logA)) },
-    exact(`${theirs}.ssm_d`, `${ours}.D`, [numHeads, 1]),
-    ...(norm ? [exact(`${theirs}.ssm_norm.weight`, `${ours}.norm.weight`, perGroup, [intermediateSize])] : []),
+    exact(`${theirs}.ssm_d`, `${ours}.D`, 'skip', [numHeads, 1]),
+    ...(norm ? [exact(`${theirs}.ssm_norm.weight`, `${ours}.norm.weight`, 'norm', perGroup, [intermediateSize])] : []),
     matrix(`${theirs}.ssm_out.weight`, `${ours}.out_proj.weight`, [hiddenSize, intermediateSize], dtype),
   ];
 }

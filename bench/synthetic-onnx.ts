@@ -1,5 +1,6 @@
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import { syntheticWeight } from '../src/bench/synthetic-weights.ts';
+import type { ParameterRole } from '../src/layers/parameters/parameter.ts';
 import { type Mamba2Config, readMamba2Config } from '../src/models/mamba2-config.ts';
 import type { OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor, OnnxValue } from './onnx-writer.ts';
 
@@ -51,7 +52,7 @@ class ModelBuilder {
 
   build(): OnnxModel {
     const { vocabSize, hiddenSize, numHiddenLayers, tieWordEmbeddings } = this.#config;
-    const embeddings = this.#weight('backbone.embeddings.weight', [vocabSize, hiddenSize]);
+    const embeddings = this.#weight('backbone.embeddings.weight', 'embedding', [vocabSize, hiddenSize]);
     let hidden = this.#node('Gather', [embeddings, 'ids']);
     for (let layer = 0; layer < numHiddenLayers; layer++) {
       const prefix = `backbone.layers.${layer}`;
@@ -94,8 +95,8 @@ class ModelBuilder {
     const channelsFirst = this.#node('Transpose', [xBC], { perm: { ints: [0, 2, 1] } });
     const convInputs = [
       channelsFirst,
-      this.#weight(`${prefix}.conv1d.weight`, [convDim, 1, convKernel]),
-      this.#weight(`${prefix}.conv1d.bias`, [convDim]),
+      this.#weight(`${prefix}.conv1d.weight`, 'conv', [convDim, 1, convKernel]),
+      this.#weight(`${prefix}.conv1d.bias`, 'bias', [convDim]),
       convState.input,
     ];
     const convolved = this.#name();
@@ -104,9 +105,9 @@ class ModelBuilder {
     const tokensFirst = this.#node('Transpose', [convolved], { perm: { ints: [0, 2, 1] } });
     const [x, B, C] = this.#split(tokensFirst, [intermediateSize, stateSize, stateSize]);
 
-    const dtBias = this.#weight(`${prefix}.dt_bias`, [numHeads]);
+    const dtBias = this.#weight(`${prefix}.dt_bias`, 'stepBias', [numHeads]);
     const dt = this.#node('Softplus', [this.#node('Add', [rawDt, dtBias])]);
-    const A = this.#mapped(`${prefix}.A_log`, [numHeads], (logA) => -Math.exp(logA));
+    const A = this.#mapped(`${prefix}.A_log`, 'logDecay', [numHeads], (logA) => -Math.exp(logA));
     const decay = this.#node('Mul', [dt, A]);
     const perHead = this.#node('Reshape', [x, this.#integers('heads', [0, 0, numHeads, headDim])]);
     const dtPerHead = this.#node('Unsqueeze', [dt, this.#integers('minusOne', [-1])]);
@@ -133,13 +134,13 @@ class ModelBuilder {
 
   #rmsNorm(x: string, weight: string, columns: number): string {
     const epsilon = { float: this.#config.layerNormEpsilon };
-    const inputs = [x, this.#weight(weight, [columns])];
+    const inputs = [x, this.#weight(weight, 'norm', [columns])];
     return this.#node('SimplifiedLayerNormalization', inputs, { axis: { int: -1 }, epsilon });
   }
 
   /** x Wᵀ; the weight is stored as (inputs, outputs), as ONNX's products take it. */
   #linear(x: string, name: string, outputs: number, inputs: number): string {
-    const rows = () => syntheticWeight(name, [outputs, inputs], SEED);
+    const rows = () => syntheticWeight(name, 'projection', [outputs, inputs], SEED);
     if (this.#dtype === 'float32') {
       const values = () => transposed(rows(), outputs, inputs);
       return this.#node('MatMul', [x, this.#tensor(`${name}.transposed`, [inputs, outputs], values)]);
@@ -164,12 +165,12 @@ class ModelBuilder {
     return state;
   }
 
-  #weight(name: string, dims: readonly number[]): string {
-    return this.#tensor(name, dims, () => syntheticWeight(name, dims, SEED));
+  #weight(name: string, role: ParameterRole, dims: readonly number[]): string {
+    return this.#tensor(name, dims, () => syntheticWeight(name, role, dims, SEED));
   }
 
-  #mapped(name: string, dims: readonly number[], map: (value: number) => number): string {
-    return this.#tensor(`${name}.mapped`, dims, () => syntheticWeight(name, dims, SEED).map(map));
+  #mapped(name: string, role: ParameterRole, dims: readonly number[], map: (value: number) => number): string {
+    return this.#tensor(`${name}.mapped`, dims, () => syntheticWeight(name, role, dims, SEED).map(map));
   }
 
   #integers(name: string, values: readonly number[]): string {

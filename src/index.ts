@@ -106,20 +106,28 @@ export {
   type ScheduledSequence,
 } from './layers/mamba/mamba2-metadata.ts';
 export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
+export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/mamba/vllm-names.ts';
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
 export { LayerContext } from './layers/parameters/layer-context.ts';
-export { type Module, type Parameter, ParameterTable } from './layers/parameters/parameter.ts';
+export {
+  type MatrixRole,
+  type Module,
+  type Parameter,
+  type ParameterPart,
+  type ParameterRole,
+  ParameterTable,
+} from './layers/parameters/parameter.ts';
 export { BlockwiseQuantization, type QuantizationConfig } from './layers/parameters/quantization.ts';
 export { linearWeightSink, type RowSink, tensorSink } from './layers/parameters/row-sink.ts';
 export {
   composedWeightLoader,
-  extraGroupsForHeadShards,
+  extraReplicasForShards,
   loadShard,
-  mambaV2ShardedWeightLoader,
   type RowRun,
   replicatedWeightLoader,
   type ShardSpec,
   shardedWeightLoader,
+  stackedWeightLoader,
   type WeightLoader,
 } from './layers/parameters/weight-loaders.ts';
 export type { CausalLM, LayerPart, ModelConfig, ModelInput } from './models/causal-lm.ts';

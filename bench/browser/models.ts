@@ -50,7 +50,7 @@ async function writeCheckpoint(folder: string, shape: ModelShape): Promise<void>
   const table = new ParameterTable(model);
   const tensors = table.names().map((name): TensorToWrite => {
     const extents = table.shape(name);
-    return { name, dtype: 'F32', shape: extents, data: syntheticWeight(name, extents, SEED) };
+    return { name, dtype: 'F32', shape: extents, data: syntheticWeight(name, table.role(name), extents, SEED) };
   });
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));

@@ -9,7 +9,7 @@ import { type Device, weightStorage } from '../engine/ranks/devices.ts';
 import { checkpointDType } from '../engine/ranks/load-rank.ts';
 import { memoryByDType } from '../engine/weights/weight-memory.ts';
 import { LayerContext } from '../layers/parameters/layer-context.ts';
-import { isMatrix, ParameterTable } from '../layers/parameters/parameter.ts';
+import { isMatrixRole, type ParameterRole, ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
@@ -145,36 +145,28 @@ function storage(
     defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType));
   const model = modelOn(singleProcess);
   const table = new ParameterTable(model);
-  // Every matrix follows the config or none does.
-  const dtype = quantConfig?.weightDType('') ?? weightDType;
+  const dtype = quantConfig?.weightDType('', 'projection') ?? weightDType;
   // The processor widens float16; a GPU keeps its two bytes.
   const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
   const weights = memoryByDType(table)[kept];
-  const names = table.names();
-  const lookups = names.includes('lm_head.weight')
-    ? names.filter((name) => /(^|\.)(embeddings|embed_tokens)\./.test(name))
-    : [];
-  const isExpert = (name: string) => /(^|\.)(block_sparse_moe\.(input|output)_linear|experts)\./.test(name);
+  const having = (...roles: readonly ParameterRole[]) =>
+    table.names().filter((name) => roles.includes(table.role(name)));
   const bytesOf = (some: readonly string[]) =>
     some.reduce((sum, name) => sum + matrixBytes(table.shape(name), kept), 0);
-  const experts = { weights: bytesOf(names.filter(isExpert)), visited: visitedExperts(json) };
+  const experts = { weights: bytesOf(having('expert')), visited: visitedExperts(json) };
   const state = stateBytes(model);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
   const held = {
     weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), kept), 0),
     state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
   };
-  const matrices = names.filter((name) => isMatrix(name, table.shape(name)));
   const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
-  const isEmbedding = (name: string) => /(^|\.)(embeddings|embed_tokens|lm_head)\./.test(name);
   const operations = {
-    products:
-      2 * count(matrices.filter((name) => !isEmbedding(name) && !isExpert(name))) +
-      2 * experts.visited * count(matrices.filter(isExpert)),
-    head: 2 * count(matrices.filter((name) => isEmbedding(name) && !lookups.includes(name))),
+    products: 2 * count(having('projection', 'router')) + 2 * experts.visited * count(having('expert')),
+    head: 2 * count(having('head')),
     scan: 5 * model.stateShapes.reduce((sum, { ssm }) => sum + elementCount(ssm), 0),
   };
-  const weightsRead = weights - bytesOf(lookups) - experts.weights;
+  const weightsRead = weights - bytesOf(having('embedding')) - experts.weights;
   return { dtype, bytes: { weights, weightsRead, experts, state, held }, operations };
 }
 
@@ -191,7 +183,7 @@ function stateBytes({ stateShapes }: CausalLM): number {
 function shardBytes(table: ParameterTable, dtype: WeightDType): number {
   return table.names().reduce((sum, name) => {
     const { rows, columns } = table.shardSize(name);
-    return sum + (isMatrix(name, table.shape(name)) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
+    return sum + (isMatrixRole(table.role(name)) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
   }, 0);
 }
 

@@ -98,7 +98,7 @@ export class GpuLayers {
         },
       });
       for (const name of table.names()) {
-        const weight = new SyntheticWeight(name, table.shape(name), 1);
+        const weight = new SyntheticWeight(name, table.role(name), table.shape(name), 1);
         await table.stream(name, VALUES_AT_ONCE, async (block) => weight.read(block, scratch));
       }
     }

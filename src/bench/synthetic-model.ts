@@ -42,7 +42,7 @@ async function fillWeights(
   const scratch = new Float32Array(BLOCK_VALUES);
   let loaded = 0;
   for (const parameter of table.names()) {
-    const weight = new SyntheticWeight(parameter, table.shape(parameter), seed);
+    const weight = new SyntheticWeight(parameter, table.role(parameter), table.shape(parameter), seed);
     await table.stream(parameter, BLOCK_VALUES, async (block) => {
       await yieldToEventLoop();
       signal?.throwIfAborted();

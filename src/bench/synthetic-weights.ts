@@ -1,3 +1,4 @@
+import type { ParameterRole } from '../layers/parameters/parameter.ts';
 import { type RowRun, rowSize } from '../layers/parameters/weight-loaders.ts';
 
 /**
@@ -5,7 +6,7 @@ import { type RowRun, rowSize } from '../layers/parameters/weight-loaders.ts';
  * over any number of tokens. They depend on seed and name alone: every rank makes the same.
  */
 export class SyntheticWeight {
-  readonly #kind: string;
+  readonly #role: ParameterRole;
   readonly #shape: readonly number[];
   readonly #seed: number;
   /** Where in the tensor the generator stands, and in which state. */
@@ -16,8 +17,8 @@ export class SyntheticWeight {
    * @param name the model's own name of the weight.
    * @param shape whole, as in a checkpoint.
    */
-  constructor(name: string, shape: readonly number[], seed: number) {
-    this.#kind = name.slice(name.lastIndexOf('.') + 1);
+  constructor(name: string, role: ParameterRole, shape: readonly number[], seed: number) {
+    this.#role = role;
     this.#shape = shape;
     this.#seed = hash(name, seed);
     this.#state = this.#seed;
@@ -29,23 +30,26 @@ export class SyntheticWeight {
     const count = rows * size;
     const values = count <= scratch.length ? scratch.subarray(0, count) : new Float32Array(count);
     this.#seek(firstRow * size);
-    switch (this.#kind) {
-      case 'A_log':
+    switch (this.#role) {
+      case 'logDecay':
         return replaceAll(this.#fillUniform(values, 1, 16), Math.log);
-      case 'dt_bias':
+      case 'stepBias':
         // Δ between 0.001 and 0.1, evenly in its logarithm, and the bias whose softplus it is.
         return replaceAll(this.#fillUniform(values, Math.log(0.001), Math.log(0.1)), (logDt) =>
           Math.log(Math.expm1(Math.exp(logDt))),
         );
-      case 'D':
+      case 'skip':
+      case 'norm':
+      // The same for all experts, it changes no choice.
+      case 'correctionBias':
         return values.fill(1);
       case 'bias':
         return values.fill(0);
+      default: {
+        const limit = 1 / Math.sqrt(this.#shape[this.#shape.length - 1]);
+        return this.#fillUniform(values, -limit, limit);
+      }
     }
-    // A norm's weight has one axis; a convolution's is (channels, 1, taps).
-    if (this.#shape.length === 1) return values.fill(1);
-    const limit = 1 / Math.sqrt(this.#shape[this.#shape.length - 1]);
-    return this.#fillUniform(values, -limit, limit);
   }
 
   #fillUniform(values: Float32Array, low: number, high: number): Float32Array {
@@ -74,8 +78,13 @@ export class SyntheticWeight {
 }
 
 /** All values of such a weight. */
-export function syntheticWeight(name: string, shape: readonly number[], seed: number): Float32Array {
-  return new SyntheticWeight(name, shape, seed).read({ firstRow: 0, rows: shape[0] ?? 1 });
+export function syntheticWeight(
+  name: string,
+  role: ParameterRole,
+  shape: readonly number[],
+  seed: number,
+): Float32Array {
+  return new SyntheticWeight(name, role, shape, seed).read({ firstRow: 0, rows: shape[0] ?? 1 });
 }
 
 /** Marsaglia's, with 32 bits: random enough for weights, and quick enough for billions of them. */

@@ -1,32 +1,22 @@
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerContext } from './parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter } from './parameters/parameter.ts';
-import { tensorSink } from './parameters/row-sink.ts';
-import { replicatedWeightLoader } from './parameters/weight-loaders.ts';
+import type { Module, Parameter } from './parameters/parameter.ts';
+import { tensorWeight, type Weight } from './parameters/weight.ts';
 
 /** x / sqrt(mean(x²) + eps) * weight over whole rows, the same on every rank. */
 export class RMSNorm implements Module {
   readonly #context: LayerContext;
-  readonly #hiddenSize: number;
   readonly #eps: number;
-  readonly #weight = new Loaded<Tensor>('An RMSNorm');
+  readonly #weight: Weight<Tensor>;
 
   constructor(context: LayerContext, hiddenSize: number, eps: number) {
     this.#context = context;
-    this.#hiddenSize = hiddenSize;
     this.#eps = eps;
+    this.#weight = tensorWeight(context, 'norm', { owner: 'An RMSNorm', shape: [hiddenSize] });
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const shape = [this.#hiddenSize];
-    yield [
-      'weight',
-      {
-        shape,
-        loader: replicatedWeightLoader,
-        place: () => tensorSink(this.#context.backend, shape, (weight) => this.#weight.set(weight)),
-      },
-    ];
+    yield ['weight', this.#weight.parameter];
   }
 
   /** (T, hiddenSize) → (T, hiddenSize) */

@@ -75,11 +75,16 @@ export class DecoderLM implements CausalLM {
     makeLayer: (i: number, prefix: string) => DecoderLayer,
     quantConfig?: QuantizationConfig,
   ) {
-    const { vocabSize, hiddenSize } = config;
+    const { vocabSize, hiddenSize, tieWordEmbeddings } = config;
+    const table = { vocabSize, hiddenSize, quantConfig };
     this.#context = context;
     this.#config = config;
     this.#names = names;
-    this.#embeddings = new VocabParallelEmbedding(context, vocabSize, hiddenSize, names.embeddings, quantConfig);
+    this.#embeddings = new VocabParallelEmbedding(context, {
+      ...table,
+      role: tieWordEmbeddings ? 'head' : 'embedding',
+      prefix: names.embeddings,
+    });
     context.checkWeights(names.embeddings, this.#embeddings);
     const layers: DecoderLayer[] = [];
     while (layers.length < config.numHiddenLayers) {
@@ -90,9 +95,9 @@ export class DecoderLM implements CausalLM {
     }
     this.#layers = layers;
     this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
-    this.#lmHead = config.tieWordEmbeddings
+    this.#lmHead = tieWordEmbeddings
       ? this.#embeddings
-      : new VocabParallelEmbedding(context, vocabSize, hiddenSize, 'lm_head', quantConfig);
+      : new VocabParallelEmbedding(context, { ...table, role: 'head', prefix: 'lm_head' });
     // Only keys that are stored show that heads are as wide as the config says.
     const rotates = this.#layers.some(({ attention }) => attention !== undefined);
     this.#rotary = rotates && config.rope ? new RotaryEmbedding(context, config.rope) : undefined;

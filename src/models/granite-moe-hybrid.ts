@@ -177,10 +177,8 @@ class GraniteMoe implements Module {
     const { hiddenSize, numLocalExperts } = config;
     this.#context = context;
     this.#topK = config.numExpertsPerTok;
-    this.#router = new ReplicatedLinear(context, hiddenSize, numLocalExperts, {
-      bias: false,
-      prefix: `${prefix}.router.layer`,
-    });
+    const router = { bias: false, prefix: `${prefix}.router.layer`, quantConfig };
+    this.#router = new ReplicatedLinear(context, hiddenSize, numLocalExperts, router, 'router');
     this.#experts = new FusedMoe(context, {
       numExperts: numLocalExperts,
       hiddenSize,
@@ -196,7 +194,7 @@ class GraniteMoe implements Module {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    yield* prefixed('router.layer', this.#router);
+    yield* prefixed('router.layer', this.#router, 'experts');
     yield* this.#experts.parameters();
   }
 

@@ -6,10 +6,9 @@ import { sumOverRanks } from '../layers/linear/rank-sum.ts';
 import { ReplicatedLinear } from '../layers/linear/replicated-linear.ts';
 import { MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
+import { type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
-import { tensorSink } from '../layers/parameters/row-sink.ts';
-import { replicatedWeightLoader } from '../layers/parameters/weight-loaders.ts';
+import { tensorWeight, type Weight } from '../layers/parameters/weight.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
@@ -104,7 +103,7 @@ class NemotronHMoe implements Module {
   readonly #context: LayerContext;
   readonly #config: StoredConfig;
   readonly #gate: ReplicatedLinear;
-  readonly #correctionBias = new Loaded<Tensor>('A NemotronHMoe');
+  readonly #correctionBias: Weight<Tensor>;
   readonly #experts: FusedMoe;
   readonly #sharedExperts: Mlp;
   readonly #latent: { readonly into: ReplicatedLinear; readonly out: ReplicatedLinear } | undefined;
@@ -113,7 +112,12 @@ class NemotronHMoe implements Module {
     const { hiddenSize, mlpHiddenAct, mlpBias, moe, expertLayout } = config;
     this.#context = context;
     this.#config = config;
-    this.#gate = new ReplicatedLinear(context, hiddenSize, moe.numExperts, { bias: false, prefix: `${prefix}.gate` });
+    const gate = { bias: false, prefix: `${prefix}.gate`, quantConfig };
+    this.#gate = new ReplicatedLinear(context, hiddenSize, moe.numExperts, gate, 'router');
+    this.#correctionBias = tensorWeight(context, 'correctionBias', {
+      owner: 'A NemotronHMoe',
+      shape: [moe.numExperts],
+    });
     this.#experts = new FusedMoe(context, {
       numExperts: moe.numExperts,
       hiddenSize: moe.latentSize ?? hiddenSize,
@@ -144,21 +148,13 @@ class NemotronHMoe implements Module {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const shape = [this.#config.moe.numExperts];
-    yield* prefixed('gate', this.#gate);
-    yield [
-      'gate.e_score_correction_bias',
-      {
-        shape,
-        loader: replicatedWeightLoader,
-        place: () => tensorSink(this.#context.backend, shape, (bias) => this.#correctionBias.set(bias)),
-      },
-    ];
+    yield* prefixed('gate', this.#gate, 'experts');
+    yield ['gate.e_score_correction_bias', { ...this.#correctionBias.parameter, part: 'experts' }];
     yield* this.#experts.parameters();
     yield* prefixed('shared_experts', this.#sharedExperts);
     if (!this.#latent) return;
-    yield* prefixed('fc1_latent_proj', this.#latent.into);
-    yield* prefixed('fc2_latent_proj', this.#latent.out);
+    yield* prefixed('fc1_latent_proj', this.#latent.into, 'experts');
+    yield* prefixed('fc2_latent_proj', this.#latent.out, 'experts');
   }
 
   forward(x: Tensor): Tensor {

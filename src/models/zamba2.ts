@@ -81,9 +81,9 @@ class SharedTransformer implements Module {
     yield* prefixed('pre_ff_layernorm', this.#preFeedForwardNorm);
     yield* prefixed('feed_forward', this.#feedForward);
     for (const [use, { gateUp, qkv }] of this.#uses) {
-      yield* prefixed(`feed_forward.gate_up_proj_adapter_list.${use}`, gateUp);
+      yield* prefixed(`feed_forward.gate_up_proj_adapter_list.${use}`, gateUp, 'feedForward');
       for (const [i, letter] of ['q', 'k', 'v'].entries()) {
-        if (qkv) yield* prefixed(`self_attn.linear_${letter}_adapter_list.${use}`, qkv[i]);
+        if (qkv) yield* prefixed(`self_attn.linear_${letter}_adapter_list.${use}`, qkv[i], 'attention');
       }
     }
   }
@@ -150,7 +150,7 @@ class Zamba2Layer implements DecoderLayer {
     yield* prefixed(`${decoder}input_layernorm`, this.#inputNorm);
     yield* prefixed(`${decoder}mamba`, this.mixer);
     if (!this.#shared) return;
-    yield* prefixed('linear', this.#shared.linear);
+    yield* prefixed('linear', this.#shared.linear, 'feedForward');
     if (this.#shared.owns) yield* prefixed('shared_transformer', this.#shared.transformer);
   }
 

@@ -133,40 +133,41 @@ describe('what bench is made of', () => {
   });
 
   test('made-up weights depend on name and seed, and lie where a fresh model has them', () => {
-    const weight = syntheticWeight('layers.0.in_proj.weight', [100, 64], 0);
-    expect(syntheticWeight('layers.0.in_proj.weight', [100, 64], 0)).toEqual(weight);
-    expect(syntheticWeight('layers.1.in_proj.weight', [100, 64], 0)).not.toEqual(weight);
-    expect(syntheticWeight('layers.0.in_proj.weight', [100, 64], 1)).not.toEqual(weight);
+    const weight = syntheticWeight('layers.0.in_proj.weight', 'projection', [100, 64], 0);
+    expect(syntheticWeight('layers.0.in_proj.weight', 'projection', [100, 64], 0)).toEqual(weight);
+    expect(syntheticWeight('layers.1.in_proj.weight', 'projection', [100, 64], 0)).not.toEqual(weight);
+    expect(syntheticWeight('layers.0.in_proj.weight', 'projection', [100, 64], 1)).not.toEqual(weight);
     const mean = weight.reduce((sum, value) => sum + value, 0) / weight.length;
     expect(Math.abs(mean)).toBeLessThan(0.01);
     expect(Math.max(...weight.map(Math.abs))).toBeCloseTo(1 / 8, 3);
-    const decay = syntheticWeight('a.A_log', [1000], 0);
+    const decay = syntheticWeight('a.A_log', 'logDecay', [1000], 0);
     expect([Math.min(...decay) >= 0, Math.max(...decay) <= Math.fround(Math.log(16))]).toEqual([true, true]);
-    const dt = syntheticWeight('a.dt_bias', [1000], 0).map((bias) => Math.log1p(Math.exp(bias)));
+    const dt = syntheticWeight('a.dt_bias', 'stepBias', [1000], 0).map((bias) => Math.log1p(Math.exp(bias)));
     expect(Math.min(...dt)).toBeCloseTo(0.001, 3);
     expect(Math.max(...dt)).toBeCloseTo(0.1, 2);
   });
 
-  test.each(['in_proj.weight', 'A_log', 'dt_bias', 'conv1d.weight'])(
-    'made-up rows of %s are those of the whole, in any order',
-    (name) => {
-      const shape = { 'in_proj.weight': [20, 6], 'conv1d.weight': [20, 1, 4] }[name] ?? [20];
-      const size = elementCount(shape.slice(1));
-      const whole = syntheticWeight(name, shape, 3);
-      const weight = new SyntheticWeight(name, shape, 3);
-      const scratch = new Float32Array(5 * size).fill(9);
-      for (const [firstRow, rows] of [
-        [4, 5],
-        [9, 1],
-        [15, 5],
-        [2, 3],
-        [0, 20],
-      ]) {
-        const part = whole.slice(firstRow * size, (firstRow + rows) * size);
-        expect(weight.read({ firstRow, rows }, scratch)).toEqual(part);
-      }
-    },
-  );
+  test.each([
+    ['projection', [20, 6]],
+    ['logDecay', [20]],
+    ['stepBias', [20]],
+    ['conv', [20, 1, 4]],
+  ] as const)('synthetic rows of a weight that is a %s are those of the whole, in any order', (role, shape) => {
+    const size = elementCount(shape.slice(1));
+    const whole = syntheticWeight('some.weight', role, shape, 3);
+    const weight = new SyntheticWeight('some.weight', role, shape, 3);
+    const scratch = new Float32Array(5 * size).fill(9);
+    for (const [firstRow, rows] of [
+      [4, 5],
+      [9, 1],
+      [15, 5],
+      [2, 3],
+      [0, 20],
+    ]) {
+      const part = whole.slice(firstRow * size, (firstRow + rows) * size);
+      expect(weight.read({ firstRow, rows }, scratch)).toEqual(part);
+    }
+  });
 
   test('any number of ranks makes the same model', async () => {
     const sizes = { hidden_size: 32, num_hidden_layers: 2, num_heads: 4, head_dim: 16, n_groups: 1, state_size: 8 };

@@ -119,13 +119,13 @@ export async function runTiedVocabulary(
   { vocabSize, hiddenSize, ids, quant, seed }: VocabInput,
 ): Promise<{ embedded: Float32Array; logits: Float32Array }> {
   const backend = new ReferenceBackend();
-  const table = new VocabParallelEmbedding(
-    new LayerContext(backend, group, 'float32'),
+  const table = new VocabParallelEmbedding(new LayerContext(backend, group, 'float32'), {
+    role: 'head',
     vocabSize,
     hiddenSize,
-    'embeddings',
-    quant && new BlockwiseQuantization(quant),
-  );
+    prefix: 'embeddings',
+    quantConfig: quant && new BlockwiseQuantization(quant),
+  });
   loadSeeded(table, seed);
   const embedded = table.embed(backend.tensor(Int32Array.from(ids), [ids.length]));
   return { embedded: await backend.read(embedded), logits: await backend.read(table.logits(embedded)) };

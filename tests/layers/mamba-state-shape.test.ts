@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../src/layers/mamba/mamba-state-shape.ts';
 import {
-  extraGroupsForHeadShards,
+  extraReplicasForShards,
   loadShard,
-  mambaV2ShardedWeightLoader,
   shardedWeightLoader,
+  stackedWeightLoader,
 } from '../../src/layers/parameters/weight-loaders.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
@@ -31,14 +31,14 @@ describe.each([
   const shape = mamba2StateShape(size, tpSize);
 
   test('is divided as the weights that make it', () => {
-    const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, tpSize);
+    const fullGroups = nGroups + extraReplicasForShards(nGroups, tpSize);
     const group = { fullDim: fullGroups * 5, extra: (fullGroups - nGroups) * 5, blockSize: 5 };
     const conv = Float32Array.from({ length: elementCount(whole.conv) }, (_, i) => i);
     const ssm = Float32Array.from({ length: elementCount(whole.ssm) }, (_, i) => i);
     for (let rank = 0; rank < tpSize; rank++) {
       const runs = mamba2StateRuns(size, tpSize, rank);
       const channels = { fullDim: 36, extra: 0, blockSize: 1 };
-      const byChannels = mambaV2ShardedWeightLoader([channels, group, group], tpSize, rank);
+      const byChannels = stackedWeightLoader([channels, group, group], tpSize, rank);
       expect(take(conv, runs.conv, elementCount(shape.conv))).toEqual(loadShard(byChannels, conv, whole.conv));
       expect(take(ssm, runs.ssm, elementCount(shape.ssm))).toEqual(
         loadShard(shardedWeightLoader(0, tpSize, rank), ssm, whole.ssm),

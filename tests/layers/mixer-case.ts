@@ -1,6 +1,6 @@
 import type { MambaMixer2Options } from '../../src/layers/mamba/mamba-mixer2-options.ts';
 import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';
-import { loadShard, mambaV2ShardedWeightLoader } from '../../src/layers/parameters/weight-loaders.ts';
+import { loadShard, stackedWeightLoader } from '../../src/layers/parameters/weight-loaders.ts';
 import { SeededRandom } from './seeded.ts';
 
 /** A mixer to test, as plain data: threads get it as a clone and make the same weights from the seed. */
@@ -100,6 +100,6 @@ export function mupShard(config: MixerCase, size: number, rank: number): Float32
   const state = { fullDim: groups * N, extra: (groups - G) * N, blockSize: N };
   const heads = { fullDim: H, extra: 0, blockSize: 1 };
   const whole = mupVector(config);
-  const loader = mambaV2ShardedWeightLoader([intermediate, intermediate, state, state, heads], size, rank);
+  const loader = stackedWeightLoader([intermediate, intermediate, state, state, heads], size, rank);
   return loadShard(loader, whole, [whole.length]);
 }

@@ -6,10 +6,10 @@ import { valuesSink } from '../../src/layers/parameters/row-sink.ts';
 import {
   composedWeightLoader,
   loadShard,
-  mambaV2ShardedWeightLoader,
   type RowRun,
   replicatedWeightLoader,
   shardedWeightLoader,
+  stackedWeightLoader,
   type WeightLoader,
 } from '../../src/layers/parameters/weight-loaders.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
@@ -45,7 +45,7 @@ const cases: fc.Arbitrary<Case> = fc
         // One group that every rank repeats, between parts that are divided.
         const divided = { fullDim: units * ranks, extra: 0, blockSize: 1 };
         const group = { fullDim: 3 * ranks, extra: 3 * (ranks - 1), blockSize: 3 };
-        const loader = mambaV2ShardedWeightLoader([divided, group, divided], ranks, own);
+        const loader = stackedWeightLoader([divided, group, divided], ranks, own);
         return { shape: [2 * units * ranks + 3, ...inner], loader };
       }
     }
@@ -55,7 +55,7 @@ function tableOf({ shape, loader }: Case): { table: ParameterTable; placed: Floa
   const placed: Float32Array[] = [];
   const held = loadShard(loader, new Float32Array(elementCount(shape)), shape).length;
   const place = () => valuesSink(held, (values) => placed.push(values));
-  const module: Module = { parameters: () => [['weight', { shape, loader, place }]] };
+  const module: Module = { parameters: () => [['weight', { role: 'projection', shape, loader, place }]] };
   return { table: new ParameterTable(module), placed };
 }
 

@@ -3,11 +3,11 @@ import { ShapeError, ShardingError } from '../../src/errors.ts';
 import {
   composedWeightLoader,
   divide,
-  extraGroupsForHeadShards,
+  extraReplicasForShards,
   loadShard,
-  mambaV2ShardedWeightLoader,
   replicatedWeightLoader,
   shardedWeightLoader,
+  stackedWeightLoader,
 } from '../../src/layers/parameters/weight-loaders.ts';
 
 const counted = (count: number) => Float32Array.from({ length: count }, (_, i) => i);
@@ -86,27 +86,27 @@ describe('composedWeightLoader', () => {
   });
 });
 
-describe('extraGroupsForHeadShards', () => {
+describe('extraReplicasForShards', () => {
   test('is what vLLM adds where vLLM knows an answer', () => {
     for (const { G, R } of layouts) {
-      if (G % R === 0) expect(extraGroupsForHeadShards(G, R)).toBe(0);
-      else if (G === 1) expect(extraGroupsForHeadShards(G, R)).toBe(R - 1);
+      if (G % R === 0) expect(extraReplicasForShards(G, R)).toBe(0);
+      else if (G === 1) expect(extraReplicasForShards(G, R)).toBe(R - 1);
     }
   });
 
   test('gives the fewest groups that ranks and heads can share', () => {
     for (const { H, G, R } of layouts) {
-      const total = G + extraGroupsForHeadShards(G, R);
+      const total = G + extraReplicasForShards(G, R);
       const fits = (groups: number) => groups % G === 0 && groups % R === 0;
       expect([total, H % total]).toEqual([ranks(H + 1).find((groups) => groups > 0 && fits(groups)), 0]);
     }
   });
 });
 
-describe('mambaV2ShardedWeightLoader', () => {
+describe('stackedWeightLoader', () => {
   test.each(layouts)('$H heads, $G groups, $R ranks: each head finds its own rows', ({ H, G, R }) => {
     const [P, N, columns] = [2, 3, 2];
-    const extended = G + extraGroupsForHeadShards(G, R);
+    const extended = G + extraReplicasForShards(G, R);
     const heads = { fullDim: H * P, extra: 0, blockSize: 1 };
     const groups = { fullDim: extended * N, extra: (extended - G) * N, blockSize: N };
     const steps = { fullDim: H, extra: 0, blockSize: 1 };
@@ -120,7 +120,7 @@ describe('mambaV2ShardedWeightLoader', () => {
 
     const [localHeads, localGroups] = [H / R, extended / R];
     for (const rank of ranks(R)) {
-      const loader = mambaV2ShardedWeightLoader([heads, heads, groups, groups, steps], R, rank);
+      const loader = stackedWeightLoader([heads, heads, groups, groups, steps], R, rank);
       const shard = loadShard(loader, whole, [fused.length, columns]);
       const held = ranks(shard.length / columns).map((i) => fused[shard[i * columns]]);
       expect(held.length).toBe(2 * localHeads * P + 2 * localGroups * N + localHeads);
@@ -155,18 +155,18 @@ describe('mambaV2ShardedWeightLoader', () => {
 
   test('with one rank gives the tensor as it is', () => {
     const specs = [4, 6].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect(loadShard(mambaV2ShardedWeightLoader(specs, 1, 0), counted(30), [10, 3])).toEqual(counted(30));
+    expect(loadShard(stackedWeightLoader(specs, 1, 0), counted(30), [10, 3])).toEqual(counted(30));
   });
 
   test('takes tensors of one and of three dimensions', () => {
     const specs = [4, 2].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect([...loadShard(mambaV2ShardedWeightLoader(specs, 2, 1), counted(6), [6])]).toEqual([2, 3, 5]);
-    expect([...loadShard(mambaV2ShardedWeightLoader(specs, 2, 0), counted(12), [6, 1, 2])]).toEqual([0, 1, 2, 3, 8, 9]);
+    expect([...loadShard(stackedWeightLoader(specs, 2, 1), counted(6), [6])]).toEqual([2, 3, 5]);
+    expect([...loadShard(stackedWeightLoader(specs, 2, 0), counted(12), [6, 1, 2])]).toEqual([0, 1, 2, 3, 8, 9]);
   });
 
   test('refuses a tensor of other rows, and ranks that do not divide a part', () => {
     const specs = [4, 6].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
-    expect(() => loadShard(mambaV2ShardedWeightLoader(specs, 2, 0), counted(11), [11])).toThrow(ShapeError);
-    expect(() => loadShard(mambaV2ShardedWeightLoader(specs, 4, 0), counted(10), [10])).toThrow(ShardingError);
+    expect(() => loadShard(stackedWeightLoader(specs, 2, 0), counted(11), [11])).toThrow(ShapeError);
+    expect(() => loadShard(stackedWeightLoader(specs, 4, 0), counted(10), [10])).toThrow(ShardingError);
   });
 });

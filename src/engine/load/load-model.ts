@@ -159,7 +159,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
       }
     };
     const { weightDType, quantConfig } = weightStorage(rankOptions.dtype, checkpointDType(checkpoint));
-    const dtype = quantConfig?.weightDType('') ?? weightDType;
+    const dtype = quantConfig?.weightDType('', 'projection') ?? weightDType;
     const executor = await startRanks(checkpoint, config, ranks, rankOptions, options);
     const identity = await identifyLoaded(checkpoint, { config, untieHead, dtype }, reopened).catch(
       async (error: unknown) => {

@@ -80,7 +80,7 @@ export async function makeRank(
     const fill = weights.match(model);
     const { slots } = options;
     const numBlocks = numKvBlocks(model.kvCacheSizes, options);
-    await backend.reserve?.(memoryNeed(model, quantConfig?.weightDType('') ?? weightDType, slots, numBlocks));
+    await backend.reserve?.(memoryNeed(model, slots, numBlocks));
     await fill();
     const runner = new ModelRunner(backend, model, {
       slots,

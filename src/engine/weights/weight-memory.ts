@@ -1,4 +1,4 @@
-import { isMatrix, type ParameterTable } from '../../layers/parameters/parameter.ts';
+import { isMatrixRole, type ParameterTable } from '../../layers/parameters/parameter.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
 import { weightBytes } from '../../tensor/quantize.ts';
 import { elementCount } from '../../tensor/tensor.ts';
@@ -14,7 +14,7 @@ export function memoryByDType(table: ParameterTable): Record<WeightDType, number
 
 function bytesOf(table: ParameterTable, name: string, dtype: WeightDType): number {
   const shape = table.shape(name);
-  if (!isMatrix(name, shape)) return elementCount(shape) * 4;
+  if (!isMatrixRole(table.role(name))) return elementCount(shape) * 4;
   const columns = shape[shape.length - 1];
   return weightBytes(elementCount(shape) / columns, columns, dtype);
 }

@@ -4,7 +4,7 @@ import { RowParallelLinear } from '../linear/linear.ts';
 import { MergedColumnParallelLinear } from '../linear/merged-column-parallel-linear.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import { type Module, type Parameter, partOf, prefixed } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import type { ShardSpec } from '../parameters/weight-loaders.ts';
 import type { AttentionMetadata, BatchMetadata } from './attention-metadata.ts';
@@ -88,8 +88,8 @@ export class Attention implements Module {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    yield* this.#qkvProj.parameters();
-    yield* prefixed('o_proj', this.#outProj);
+    yield* partOf('attention', this.#qkvProj);
+    yield* prefixed('o_proj', this.#outProj, 'attention');
   }
 
   /** (T, inputSize) → (T, hiddenSize), the same on all ranks. */

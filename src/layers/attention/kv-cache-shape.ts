@@ -1,5 +1,5 @@
 import { type Shard, shardOf } from '../../distributed/shard-group.ts';
-import { divide, extraGroupsForHeadShards } from '../parameters/weight-loaders.ts';
+import { divide, extraReplicasForShards } from '../parameters/weight-loaders.ts';
 
 /** Key-value heads on one rank. */
 export interface KvCacheShape {
@@ -16,7 +16,7 @@ export interface KvCacheSize extends KvCacheShape {
 /** Heads follow the query heads and are repeated where ranks share one, as a mixer's groups are. */
 export function kvCacheShape({ numHeads, numKvHeads, headDim }: KvCacheSize, ranks: number): KvCacheShape {
   const { size } = shardOf(numHeads, { size: ranks, rank: 0 });
-  const repeated = numKvHeads + extraGroupsForHeadShards(numKvHeads, size);
+  const repeated = numKvHeads + extraReplicasForShards(numKvHeads, size);
   return { numKvHeads: divide(repeated, size, 'The key-value cache'), headDim };
 }
 

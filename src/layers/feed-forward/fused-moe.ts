@@ -1,16 +1,17 @@
 import type { MlpActivation } from '../../backends/contract/activations.ts';
 import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { linearDType } from '../linear/linear.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import { type RowSink, writerSink } from '../parameters/row-sink.ts';
+import { matrixDType } from '../parameters/weight.ts';
 import {
   loadShard,
-  mambaV2ShardedWeightLoader,
   shardedWeightLoader,
+  stackedWeightLoader,
   type WeightLoader,
 } from '../parameters/weight-loaders.ts';
 
@@ -38,6 +39,7 @@ export interface FusedMoeOptions {
 export class FusedMoe implements Module {
   readonly #context: LayerContext;
   readonly #options: FusedMoeOptions;
+  readonly #dtype: WeightDType;
   /** Grows as experts are loaded: how many there are is only known to be true once the checkpoint was looked at. */
   readonly #up: Loaded<LinearWeight>[] = [];
   readonly #down: Loaded<LinearWeight>[] = [];
@@ -45,8 +47,10 @@ export class FusedMoe implements Module {
   readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
+    const { prefix, quantConfig } = options;
     this.#context = parent.sharing(options.intermediateSize);
     this.#options = options;
+    this.#dtype = matrixDType(parent, 'expert', { prefix: `${prefix}.experts`, quantConfig });
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -59,7 +63,7 @@ export class FusedMoe implements Module {
       name: inputName,
       shape: [specs.length * intermediateSize, hiddenSize],
       ownShape: [specs.length * own, hiddenSize],
-      loader: mambaV2ShardedWeightLoader(specs, group.size, group.rank),
+      loader: stackedWeightLoader(specs, group.size, group.rank),
       experts: this.#up,
     } as const;
     const output = {
@@ -95,7 +99,11 @@ export class FusedMoe implements Module {
   *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
     const { name, shape, loader } = matrices;
     for (let e = 0; e < this.#options.numExperts; e++) {
-      yield [`experts.${e}.${name}.weight`, { shape, loader, place: () => this.#sink(matrices, e) }];
+      const place = () => this.#sink(matrices, e);
+      yield [
+        `experts.${e}.${name}.weight`,
+        { role: 'expert', part: 'experts', dtype: this.#dtype, shape, loader, place },
+      ];
     }
   }
 
@@ -115,13 +123,23 @@ export class FusedMoe implements Module {
       };
       return { write, finish: () => {} };
     };
-    return [`${name}.weight`, { shape: [this.#options.numExperts, ...shape], loader: eachOf(loader), place }];
+    return [
+      `${name}.weight`,
+      {
+        role: 'expert',
+        part: 'experts',
+        dtype: this.#dtype,
+        shape: [this.#options.numExperts, ...shape],
+        loader: eachOf(loader),
+        place,
+      },
+    ];
   }
 
   #sink({ ownShape: [rows, columns], experts }: ExpertMatrices, expert: number): RowSink {
-    const { numExperts, prefix, quantConfig } = this.#options;
+    const { numExperts } = this.#options;
     const { backend } = this.#context;
-    const dtype = linearDType(this.#context, { bias: false, prefix: `${prefix}.experts`, quantConfig });
+    const dtype = this.#dtype;
     const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(numExperts, rows, columns, dtype);
     if (together) this.#writers.set(experts, together);
     const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);

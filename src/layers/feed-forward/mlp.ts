@@ -4,7 +4,7 @@ import { RowParallelLinear } from '../linear/linear.ts';
 import { MergedColumnParallelLinear } from '../linear/merged-column-parallel-linear.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import { type Module, type Parameter, partOf, prefixed } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import type { ShardSpec } from '../parameters/weight-loaders.ts';
 
@@ -75,8 +75,8 @@ export class Mlp implements Module {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    yield* this.#inputProj.parameters();
-    yield* prefixed(this.#outputName, this.#outputProj);
+    yield* partOf('feedForward', this.#inputProj);
+    yield* prefixed(this.#outputName, this.#outputProj, 'feedForward');
   }
 
   /**

@@ -1,15 +1,10 @@
 import type { LinearWeight } from '../../backends/contract/linear.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
+import type { Module, Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
-import { linearWeightSink, tensorSink, valuesSink } from '../parameters/row-sink.ts';
-import {
-  divide,
-  replicatedWeightLoader,
-  shardedWeightLoader,
-  type WeightLoader,
-} from '../parameters/weight-loaders.ts';
+import { matrixWeight, tensorWeight, type Weight } from '../parameters/weight.ts';
+import { divide, shardedWeightLoader, type WeightLoader } from '../parameters/weight-loaders.ts';
 
 /** How a linear layer is made, whichever way it is sharded. */
 export interface LinearOptions {
@@ -24,12 +19,8 @@ export interface LinearOptions {
 export class ColumnParallelLinear implements Module {
   readonly outputSizePerRank: number;
   readonly #context: LayerContext;
-  readonly #inputSize: number;
-  readonly #checkpointRows: number;
-  readonly #options: LinearOptions;
-  readonly #loader: WeightLoader;
-  readonly #weight = new Loaded<LinearWeight>('A ColumnParallelLinear');
-  #bias: Tensor | undefined;
+  readonly #weight: Weight<LinearWeight>;
+  readonly #bias: Weight<Tensor> | undefined;
 
   /**
    * @param outputSize rows over all ranks.
@@ -45,43 +36,29 @@ export class ColumnParallelLinear implements Module {
     checkpointRows: number = outputSize,
   ) {
     this.outputSizePerRank = divide(outputSize, context.group.size, `The layer '${options.prefix}'`);
+    const rows = this.outputSizePerRank;
+    const owner = 'A ColumnParallelLinear';
     this.#context = context;
-    this.#inputSize = inputSize;
-    this.#checkpointRows = checkpointRows;
-    this.#options = options;
-    this.#loader = loader;
+    this.#weight = matrixWeight(context, 'projection', {
+      ...options,
+      owner,
+      shape: [checkpointRows, inputSize],
+      ownShape: [rows, inputSize],
+      loader,
+    });
+    this.#bias = options.bias
+      ? tensorWeight(context, 'bias', { owner, shape: [checkpointRows], ownShape: [rows], loader })
+      : undefined;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const { backend } = this.#context;
-    const [rows, columns] = [this.outputSizePerRank, this.#inputSize];
-    const dtype = linearDType(this.#context, this.#options);
-    yield [
-      'weight',
-      {
-        shape: [this.#checkpointRows, columns],
-        loader: this.#loader,
-        place: () => linearWeightSink(backend, [rows, columns], dtype, (weight) => this.#weight.set(weight)),
-      },
-    ];
-    if (this.#options.bias) {
-      yield [
-        'bias',
-        {
-          shape: [this.#checkpointRows],
-          loader: this.#loader,
-          place: () =>
-            tensorSink(backend, [rows], (bias) => {
-              this.#bias = bias;
-            }),
-        },
-      ];
-    }
+    yield ['weight', this.#weight.parameter];
+    if (this.#bias) yield ['bias', this.#bias.parameter];
   }
 
   /** (T, inputSize) → (T, outputSize / ranks) */
   forward(x: Tensor): Tensor {
-    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
+    return this.#context.backend.linear(x, this.#weight.get(), this.#bias?.get());
   }
 }
 
@@ -91,46 +68,26 @@ export class ColumnParallelLinear implements Module {
  */
 export class RowParallelLinear implements Module {
   readonly #context: LayerContext;
-  readonly #inputSize: number;
-  readonly #inputSizePerRank: number;
-  readonly #outputSize: number;
-  readonly #options: LinearOptions;
-  readonly #weight = new Loaded<LinearWeight>('A RowParallelLinear');
-  #bias: Tensor | undefined;
+  readonly #weight: Weight<LinearWeight>;
+  readonly #bias: Weight<Tensor> | undefined;
 
   constructor(context: LayerContext, inputSize: number, outputSize: number, options: LinearOptions) {
+    const { size, rank } = context.group;
+    const owner = 'A RowParallelLinear';
     this.#context = context;
-    this.#inputSize = inputSize;
-    this.#inputSizePerRank = divide(inputSize, context.group.size, `The layer '${options.prefix}'`);
-    this.#outputSize = outputSize;
-    this.#options = options;
+    this.#weight = matrixWeight(context, 'projection', {
+      ...options,
+      owner,
+      shape: [outputSize, inputSize],
+      ownShape: [outputSize, divide(inputSize, size, `The layer '${options.prefix}'`)],
+      loader: shardedWeightLoader(1, size, rank),
+    });
+    this.#bias = options.bias ? tensorWeight(context, 'bias', { owner, shape: [outputSize] }) : undefined;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const { backend, group } = this.#context;
-    const [rows, columns] = [this.#outputSize, this.#inputSizePerRank];
-    const dtype = linearDType(this.#context, this.#options);
-    yield [
-      'weight',
-      {
-        shape: [rows, this.#inputSize],
-        loader: shardedWeightLoader(1, group.size, group.rank),
-        place: () => linearWeightSink(backend, [rows, columns], dtype, (weight) => this.#weight.set(weight)),
-      },
-    ];
-    if (this.#options.bias) {
-      yield [
-        'bias',
-        {
-          shape: [rows],
-          loader: replicatedWeightLoader,
-          place: () =>
-            valuesSink(rows, (values) => {
-              if (group.rank === 0) this.#bias = backend.tensor(values, [rows]);
-            }),
-        },
-      ];
-    }
+    yield ['weight', this.#weight.parameter];
+    if (this.#bias) yield ['bias', this.#bias.parameter];
   }
 
   /** (T, inputSize / ranks) → (T, outputSize), the same on all ranks. */
@@ -140,11 +97,7 @@ export class RowParallelLinear implements Module {
 
   /** The rank's own summand of {@link forward}, for a caller that has more to sum over the ranks. */
   forwardPartial(x: Tensor): Tensor {
-    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
+    const { backend, group } = this.#context;
+    return backend.linear(x, this.#weight.get(), group.rank === 0 ? this.#bias?.get() : undefined);
   }
-}
-
-/** Storage of such a layer's weight. */
-export function linearDType(context: LayerContext, options: LinearOptions) {
-  return options.quantConfig?.weightDType(options.prefix) ?? context.weightDType;
 }

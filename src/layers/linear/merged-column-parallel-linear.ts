@@ -3,8 +3,9 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
 import type { RowSink } from '../parameters/row-sink.ts';
-import { divide, mambaV2ShardedWeightLoader, type ShardSpec } from '../parameters/weight-loaders.ts';
-import { type LinearOptions, linearDType } from './linear.ts';
+import { matrixDType } from '../parameters/weight.ts';
+import { divide, type ShardSpec, stackedWeightLoader } from '../parameters/weight-loaders.ts';
+import type { LinearOptions } from './linear.ts';
 
 /** A tensor of the checkpoint that is one piece of a merged layer. */
 export interface MergedPart {
@@ -43,7 +44,7 @@ export class MergedColumnParallelLinear implements Module {
     const { backend, group } = this.#context;
     const rows = this.#parts.map(({ specs }) => specs.reduce((sum, { fullDim }) => sum + fullDim / group.size, 0));
     const total = rows.reduce((sum, count) => sum + count, 0);
-    const dtype = linearDType(this.#context, this.#options);
+    const dtype = matrixDType(this.#context, 'projection', this.#options);
     const weight = new PartSinks(rows, this.#inputSize, {
       begin: () => backend.linearWeightWriter(total, this.#inputSize, dtype),
       finish: (writer: LinearWeightWriter) => this.#weight.set(writer.finish()),
@@ -55,10 +56,12 @@ export class MergedColumnParallelLinear implements Module {
       },
     });
     for (const [i, { name, specs }] of this.#parts.entries()) {
-      const loader = mambaV2ShardedWeightLoader(specs, group.size, group.rank);
+      const loader = stackedWeightLoader(specs, group.size, group.rank);
       const checkpointRows = specs.reduce((sum, { fullDim, extra }) => sum + fullDim - extra, 0);
-      yield [`${name}.weight`, { shape: [checkpointRows, this.#inputSize], loader, place: () => weight.sink(i) }];
-      if (this.#options.bias) yield [`${name}.bias`, { shape: [checkpointRows], loader, place: () => bias.sink(i) }];
+      const shape = [checkpointRows, this.#inputSize];
+      yield [`${name}.weight`, { role: 'projection', dtype, shape, loader, place: () => weight.sink(i) }];
+      if (!this.#options.bias) continue;
+      yield [`${name}.bias`, { role: 'bias', shape: [checkpointRows], loader, place: () => bias.sink(i) }];
     }
   }
 

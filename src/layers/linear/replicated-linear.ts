@@ -1,55 +1,37 @@
 import type { LinearWeight } from '../../backends/contract/linear.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
-import { linearWeightSink, tensorSink } from '../parameters/row-sink.ts';
-import { replicatedWeightLoader } from '../parameters/weight-loaders.ts';
-import { type LinearOptions, linearDType } from './linear.ts';
+import type { MatrixRole, Module, Parameter } from '../parameters/parameter.ts';
+import { matrixWeight, tensorWeight, type Weight } from '../parameters/weight.ts';
+import type { LinearOptions } from './linear.ts';
 
 /** y = x Wᵀ + b, the same on every rank: for layers too small to share. */
 export class ReplicatedLinear implements Module {
   readonly #context: LayerContext;
-  readonly #inputSize: number;
-  readonly #outputSize: number;
-  readonly #options: LinearOptions;
-  readonly #weight = new Loaded<LinearWeight>('A ReplicatedLinear');
-  #bias: Tensor | undefined;
+  readonly #weight: Weight<LinearWeight>;
+  readonly #bias: Weight<Tensor> | undefined;
 
-  constructor(context: LayerContext, inputSize: number, outputSize: number, options: LinearOptions) {
+  /** @param role Default: projection. */
+  constructor(
+    context: LayerContext,
+    inputSize: number,
+    outputSize: number,
+    options: LinearOptions,
+    role: MatrixRole = 'projection',
+  ) {
+    const owner = 'A ReplicatedLinear';
     this.#context = context;
-    this.#inputSize = inputSize;
-    this.#outputSize = outputSize;
-    this.#options = options;
+    this.#weight = matrixWeight(context, role, { ...options, owner, shape: [outputSize, inputSize] });
+    this.#bias = options.bias ? tensorWeight(context, 'bias', { owner, shape: [outputSize] }) : undefined;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const { backend } = this.#context;
-    const shape = [this.#outputSize, this.#inputSize] as const;
-    const dtype = linearDType(this.#context, this.#options);
-    yield [
-      'weight',
-      {
-        shape,
-        loader: replicatedWeightLoader,
-        place: () => linearWeightSink(backend, shape, dtype, (weight) => this.#weight.set(weight)),
-      },
-    ];
-    if (!this.#options.bias) return;
-    yield [
-      'bias',
-      {
-        shape: [this.#outputSize],
-        loader: replicatedWeightLoader,
-        place: () =>
-          tensorSink(backend, [this.#outputSize], (bias) => {
-            this.#bias = bias;
-          }),
-      },
-    ];
+    yield ['weight', this.#weight.parameter];
+    if (this.#bias) yield ['bias', this.#bias.parameter];
   }
 
   /** (T, inputSize) → (T, outputSize) */
   forward(x: Tensor): Tensor {
-    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
+    return this.#context.backend.linear(x, this.#weight.get(), this.#bias?.get());
   }
 }

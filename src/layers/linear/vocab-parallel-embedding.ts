@@ -1,10 +1,19 @@
 import type { LinearWeight } from '../../backends/contract/linear.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
+import type { Module, Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
-import { linearWeightSink } from '../parameters/row-sink.ts';
+import { matrixWeight, type Weight } from '../parameters/weight.ts';
 import type { WeightLoader } from '../parameters/weight-loaders.ts';
+
+export interface VocabParallelEmbeddingOptions {
+  /** A table that serves as both is the head. */
+  readonly role: 'embedding' | 'head';
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
 
 /**
  * A table (vocabSize, hiddenSize) whose rows are divided among the ranks: the input embedding, the output head, or
@@ -13,39 +22,29 @@ import type { WeightLoader } from '../parameters/weight-loaders.ts';
 export class VocabParallelEmbedding implements Module {
   readonly #context: LayerContext;
   readonly #vocabSize: number;
-  readonly #hiddenSize: number;
   readonly #rowsPerRank: number;
-  readonly #prefix: string;
-  readonly #quantConfig: QuantizationConfig | undefined;
-  readonly #table = new Loaded<LinearWeight>('A VocabParallelEmbedding');
+  readonly #table: Weight<LinearWeight>;
 
   constructor(
     context: LayerContext,
-    vocabSize: number,
-    hiddenSize: number,
-    prefix: string,
-    quantConfig?: QuantizationConfig,
+    { role, vocabSize, hiddenSize, prefix, quantConfig }: VocabParallelEmbeddingOptions,
   ) {
+    const { size, rank } = context.group;
     this.#context = context;
     this.#vocabSize = vocabSize;
-    this.#hiddenSize = hiddenSize;
-    this.#rowsPerRank = Math.ceil(vocabSize / context.group.size);
-    this.#prefix = prefix;
-    this.#quantConfig = quantConfig;
+    this.#rowsPerRank = Math.ceil(vocabSize / size);
+    this.#table = matrixWeight(context, role, {
+      owner: 'A VocabParallelEmbedding',
+      shape: [vocabSize, hiddenSize],
+      ownShape: [this.#rowsPerRank, hiddenSize],
+      loader: rowsOfRankLoader(this.#rowsPerRank, rank),
+      prefix,
+      quantConfig,
+    });
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const { backend, group, weightDType } = this.#context;
-    const [rows, columns] = [this.#rowsPerRank, this.#hiddenSize];
-    const dtype = this.#quantConfig?.weightDType(this.#prefix) ?? weightDType;
-    yield [
-      'weight',
-      {
-        shape: [this.#vocabSize, columns],
-        loader: rowsOfRankLoader(rows, group.rank),
-        place: () => linearWeightSink(backend, [rows, columns], dtype, (table) => this.#table.set(table)),
-      },
-    ];
+    yield ['weight', this.#table.parameter];
   }
 
   /** ids (T) int32 → (T, hiddenSize), the same on all ranks. */

@@ -1,22 +1,22 @@
 import { ArgumentError, MetadataError, ShardingError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { ColumnParallelLinear, RowParallelLinear } from '../linear/linear.ts';
-import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
+import { ColumnParallelLinear } from '../linear/linear.ts';
+import { type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
-import { tensorSink } from '../parameters/row-sink.ts';
+import { type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import { tensorWeight, type Weight } from '../parameters/weight.ts';
 import {
   composedWeightLoader,
-  extraGroupsForHeadShards,
-  mambaV2ShardedWeightLoader,
+  extraReplicasForShards,
   type ShardSpec,
   shardedWeightLoader,
+  stackedWeightLoader,
 } from '../parameters/weight-loaders.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
+import { GatedOutProjection } from './gated-out-projection.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
-import { Mixer2RMSNormGated } from './mixer2-rms-norm-gated.ts';
 
 /** One layer's state for all slots, on one rank. */
 export interface MambaCacheParams {
@@ -33,7 +33,7 @@ export interface MambaCacheParams {
  * A and D do not depend on the input; Δ, B and C do, which is what makes the model selective (arXiv:2312.00752, 3.5.2).
  *
  * Implements vLLM 0.9.2's `MambaMixer2` (`vllm/model_executor/layers/mamba/mamba_mixer2.py`). Heads are divided among
- * the ranks; groups follow their heads and are repeated where ranks share one, see {@link extraGroupsForHeadShards}.
+ * the ranks; groups follow their heads and are repeated where ranks share one, see {@link extraReplicasForShards}.
  */
 export class MambaMixer2 implements Module {
   readonly prefix: string;
@@ -43,7 +43,6 @@ export class MambaMixer2 implements Module {
   readonly #context: LayerContext;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  readonly #useOutBias: boolean;
   /** On this rank. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -52,11 +51,10 @@ export class MambaMixer2 implements Module {
   readonly #groupStateSize: number;
   readonly #inProj: ColumnParallelLinear;
   readonly #conv1d: DepthwiseConv1d;
-  readonly #norm: Mixer2RMSNormGated;
-  readonly #outProj: RowParallelLinear;
-  readonly #A = new Loaded<Tensor>('A MambaMixer2');
-  readonly #D = new Loaded<Tensor>('A MambaMixer2');
-  readonly #dtBias = new Loaded<Tensor>('A MambaMixer2');
+  readonly #A: Weight<Tensor>;
+  readonly #D: Weight<Tensor>;
+  readonly #dtBias: Weight<Tensor>;
+  readonly #outProj: GatedOutProjection;
 
   /**
    * @throws ArgumentError when the sizes contradict each other, ShardingError when the ranks can't share the heads,
@@ -64,7 +62,7 @@ export class MambaMixer2 implements Module {
    */
   constructor(context: LayerContext, options: MambaMixer2Options) {
     const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, useConvBias, useBias, quantConfig } = options;
-    const { nGroups = 1, numHeads = 128, headDim = 64, rmsNormEps = 1e-5, useRmsNorm = true } = options;
+    const { nGroups = 1, numHeads = 128, headDim = 64 } = options;
     const { size, rank } = context.group;
     checkMixerOptions({ ...options, nGroups, numHeads, headDim });
     if (numHeads % size !== 0) {
@@ -86,7 +84,7 @@ export class MambaMixer2 implements Module {
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
 
-    const fullGroups = nGroups + extraGroupsForHeadShards(nGroups, size);
+    const fullGroups = nGroups + extraReplicasForShards(nGroups, size);
     this.#intermediateSize = intermediateSize / size;
     this.#convDim = this.#stateShape.conv[0];
     this.#numHeads = numHeads / size;
@@ -109,23 +107,34 @@ export class MambaMixer2 implements Module {
       hiddenSize,
       intermediateSize + fullConvDim + numHeads,
       { bias: useBias, prefix: `${this.prefix}.in_proj`, quantConfig },
-      mambaV2ShardedWeightLoader([intermediate, intermediate, groups, groups, heads], size, rank),
+      stackedWeightLoader([intermediate, intermediate, groups, groups, heads], size, rank),
       intermediateSize + convDim + numHeads,
     );
-    this.#conv1d = new DepthwiseConv1d(
-      context,
-      convDim,
-      this.#convDim,
-      convKernelSize,
-      useConvBias,
-      options.activation ?? 'silu',
-      mambaV2ShardedWeightLoader([intermediate, groups, groups], size, rank),
-    );
-    const { normGroups = nGroups, normBeforeGate = false, useOutBias = useBias } = options;
-    this.#useOutBias = useOutBias;
-    this.#norm = new Mixer2RMSNormGated(context, intermediateSize, normGroups, useRmsNorm, rmsNormEps, normBeforeGate);
-    const outOptions = { bias: useOutBias, prefix: `${this.prefix}.out_proj`, quantConfig };
-    this.#outProj = new RowParallelLinear(context, intermediateSize, hiddenSize, outOptions);
+    this.#conv1d = new DepthwiseConv1d(context, {
+      checkpointDim: convDim,
+      dim: this.#convDim,
+      taps: convKernelSize,
+      useBias: useConvBias,
+      activation: options.activation ?? 'silu',
+      loader: stackedWeightLoader([intermediate, groups, groups], size, rank),
+    });
+    const ofHeads = shardedWeightLoader(0, size, rank);
+    const perHead = { owner: 'A MambaMixer2', shape: [numHeads], ownShape: [this.#numHeads], loader: ofHeads };
+    const toA = composedWeightLoader(ofHeads, (logA) => -Math.exp(logA));
+    this.#A = tensorWeight(context, 'logDecay', { ...perHead, loader: toA });
+    this.#D = tensorWeight(context, 'skip', perHead);
+    this.#dtBias = tensorWeight(context, 'stepBias', perHead);
+    this.#outProj = new GatedOutProjection(context, {
+      intermediateSize,
+      hiddenSize,
+      normGroups: options.normGroups ?? nGroups,
+      useRmsNorm: options.useRmsNorm ?? true,
+      rmsNormEps: options.rmsNormEps ?? 1e-5,
+      normBeforeGate: options.normBeforeGate ?? false,
+      bias: options.useOutBias ?? useBias,
+      prefix: `${this.prefix}.out_proj`,
+      quantConfig,
+    });
   }
 
   /** Shapes of one sequence's state in this layer, on this rank. */
@@ -139,26 +148,12 @@ export class MambaMixer2 implements Module {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    const { backend, group } = this.#context;
-    const loader = shardedWeightLoader(0, group.size, group.rank);
-    const perHead = (target: Loaded<Tensor>, headLoader = loader): Parameter => ({
-      shape: [this.#numHeads * group.size],
-      loader: headLoader,
-      place: () => tensorSink(backend, [this.#numHeads], (tensor) => target.set(tensor)),
-    });
-    yield* prefixed('in_proj', this.#inProj);
-    yield* prefixed('conv1d', this.#conv1d);
-    yield [
-      'A_log',
-      perHead(
-        this.#A,
-        composedWeightLoader(loader, (logA) => -Math.exp(logA)),
-      ),
-    ];
-    yield ['D', perHead(this.#D)];
-    yield ['dt_bias', perHead(this.#dtBias)];
-    yield* prefixed('norm', this.#norm);
-    yield* prefixed('out_proj', this.#outProj);
+    yield* prefixed('in_proj', this.#inProj, 'inProj');
+    yield* prefixed('conv1d', this.#conv1d, 'conv');
+    yield ['A_log', this.#A.parameter];
+    yield ['D', this.#D.parameter];
+    yield ['dt_bias', this.#dtBias.parameter];
+    yield* this.#outProj.parameters();
   }
 
   /**
@@ -174,29 +169,18 @@ export class MambaMixer2 implements Module {
 
   /** All of {@link forward} but the sum over the ranks. */
   forwardPartial(x: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): RankSum {
-    const { backend, group } = this.#context;
+    const { backend } = this.#context;
 
     // 1. In-projection: (T, hidden) → (T, [gate | x B C | dt])
     const projected = this.#inProj.forward(x);
-    const states = mupVector ? backend.mulColumns(projected, mupVector) : projected;
-    const [gate, xBC, dt] = backend.splitColumns(states, [this.#intermediateSize, this.#convDim, this.#numHeads]);
+    const scaled = mupVector ? backend.mulColumns(projected, mupVector) : projected;
+    const [gate, xBC, dt] = backend.splitColumns(scaled, [this.#intermediateSize, this.#convDim, this.#numHeads]);
 
     // 2. and 3. Convolution and state-space model: (T, convDim), (T, H) → (T, intermediate)
     const y = metadata ? this.#mix(xBC, dt, requireCache(cache), metadata) : this.#splitXBC(xBC)[0];
 
-    // 4. Gated norm: (T, intermediate), and 5. out-projection: (T, intermediate) → (T, hidden)
-    if (this.#norm.sharesOneGroup && !this.#useOutBias) return this.#projectShared(y, gate);
-    return plainSum(group, this.#outProj.forwardPartial(this.#norm.forward(y, gate)));
-  }
-
-  /** The same with one exchange between the ranks instead of two: sums of squares travel with the projected rows. */
-  #projectShared(y: Tensor, gate: Tensor): RankSum {
-    const { rows, squareSums } = this.#norm.forwardPartial(y, gate);
-    return {
-      group: this.#context.group,
-      summands: [this.#outProj.forwardPartial(rows), squareSums],
-      finish: ([projected, sums]) => this.#norm.scale(projected, sums),
-    };
+    // 4. Gated norm, and 5. out-projection: (T, intermediate) → (T, hidden)
+    return this.#outProj.forwardPartial(y, gate);
   }
 
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */

@@ -1,5 +1,5 @@
 import { shardOf } from '../../distributed/shard-group.ts';
-import { divide, extraGroupsForHeadShards } from '../parameters/weight-loaders.ts';
+import { divide, extraReplicasForShards } from '../parameters/weight-loaders.ts';
 
 /** What decides the size of a mixer's state. */
 export interface MambaStateSize {
@@ -23,7 +23,7 @@ export interface MambaStateShape {
 /** Where ranks do not divide the heads, as many share them as do; see `shardOf`. */
 export function mamba2StateShape(size: MambaStateSize, ranks: number): MambaStateShape {
   const tpSize = shardOf(size.numHeads, { size: ranks, rank: 0 }).size;
-  const nGroups = size.nGroups + extraGroupsForHeadShards(size.nGroups, tpSize);
+  const nGroups = size.nGroups + extraReplicasForShards(size.nGroups, tpSize);
   const convDim = size.intermediateSize + 2 * nGroups * size.stateSize;
   return {
     conv: [divide(convDim, tpSize, 'The conv state'), size.convKernel - 1],
@@ -49,7 +49,7 @@ export function mamba2StateRuns(
 ): { readonly conv: readonly StateRun[]; readonly ssm: readonly StateRun[] } {
   const { size: tpSize, rank: tpRank } = shardOf(size.numHeads, { size: ranks, rank });
   const taps = size.convKernel - 1;
-  const copies = 1 + extraGroupsForHeadShards(size.nGroups, tpSize) / size.nGroups;
+  const copies = 1 + extraReplicasForShards(size.nGroups, tpSize) / size.nGroups;
   const groups = (size.nGroups * copies) / tpSize;
   const channels = size.intermediateSize / tpSize;
   const run = (shardRow: number, wholeRow: number, rows: number, columns: number): StateRun => ({

@@ -2,8 +2,8 @@ import type { GroupLayout } from '../../backends/contract/norms.ts';
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
-import { tensorSink } from '../parameters/row-sink.ts';
+import type { Module, Parameter } from '../parameters/parameter.ts';
+import { tensorWeight, type Weight } from '../parameters/weight.ts';
 import { divide, shardedWeightLoader } from '../parameters/weight-loaders.ts';
 
 /**
@@ -22,8 +22,7 @@ export class Mixer2RMSNormGated implements Module {
   readonly #isLocal: boolean;
   readonly #groups: number;
   readonly #layout: GroupLayout;
-  readonly #perRankHiddenSize: number;
-  readonly #weight = new Loaded<Tensor>('A Mixer2RMSNormGated');
+  readonly #weight: Weight<Tensor>;
 
   /**
    * @param fullHiddenSize columns over all ranks.
@@ -50,24 +49,21 @@ export class Mixer2RMSNormGated implements Module {
     this.#useRmsNorm = useRmsNorm;
     this.#eps = eps;
     this.#normBeforeGate = normBeforeGate;
-    this.#perRankHiddenSize = divide(fullHiddenSize, size, 'The gated norm');
+    const ownSize = divide(fullHiddenSize, size, 'The gated norm');
     const groupSize = fullHiddenSize / fullNGroups;
     this.#isLocal = fullNGroups % size === 0;
     this.#groups = this.#isLocal ? fullNGroups / size : fullNGroups;
-    this.#layout = { firstColumn: this.#isLocal ? 0 : rank * this.#perRankHiddenSize, groupSize };
+    this.#layout = { firstColumn: this.#isLocal ? 0 : rank * ownSize, groupSize };
+    this.#weight = tensorWeight(context, 'norm', {
+      owner: 'A Mixer2RMSNormGated',
+      shape: [fullHiddenSize],
+      ownShape: [ownSize],
+      loader: shardedWeightLoader(0, size, rank),
+    });
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    if (!this.#useRmsNorm) return;
-    const { backend, group } = this.#context;
-    yield [
-      'weight',
-      {
-        shape: [this.#perRankHiddenSize * group.size],
-        loader: shardedWeightLoader(0, group.size, group.rank),
-        place: () => tensorSink(backend, [this.#perRankHiddenSize], (weight) => this.#weight.set(weight)),
-      },
-    ];
+    if (this.#useRmsNorm) yield ['weight', this.#weight.parameter];
   }
 
   /** Whether the ranks exchange squares of rows that are one group each. */

@@ -1,10 +1,48 @@
 import { DuplicateLayerError, ShapeError, UnexpectedTensorError } from '../../errors.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
 import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import type { RowSink } from './row-sink.ts';
 import { loadShard, type RowRun, rowSize, type WeightLoader } from './weight-loaders.ts';
 
+/** What a weight that is kept in a weight dtype is to its layer. */
+export type MatrixRole =
+  /** Table whose rows are looked up by token id. */
+  | 'embedding'
+  /** Matrix that makes logits: a model's output head, or the table that serves as head and embeddings. */
+  | 'head'
+  /** Matrix of a linear layer. */
+  | 'projection'
+  /** Matrix that scores a token's experts. */
+  | 'router'
+  /** Matrix of one expert, (outputs, inputs), or those of all stacked: (experts, outputs, inputs). */
+  | 'expert';
+
+/** What a weight is to its layer. Storage, counts and synthetic values go by it, whatever the weight's name and shape. */
+export type ParameterRole =
+  | MatrixRole
+  /** Taps of a convolution. */
+  | 'conv'
+  | 'norm'
+  | 'bias'
+  /** Bias of the choice of experts, which their weights do not see. */
+  | 'correctionBias'
+  /** `A_log` of a mixer: log(-A). */
+  | 'logDecay'
+  /** `dt_bias` of a mixer. */
+  | 'stepBias'
+  /** `D` of a mixer: how much of x passes the state-space model by. */
+  | 'skip';
+
+/** Part of a layer that a weight belongs to, for reports. Norms, embeddings and head are told by their roles. */
+export type ParameterPart = 'inProj' | 'conv' | 'outProj' | 'attention' | 'feedForward' | 'experts';
+
 /** One weight of a layer: what the checkpoint must hold, what this rank takes of it, and where that goes. */
 export interface Parameter {
+  readonly role: ParameterRole;
+  /** Absent: in none of them. */
+  readonly part?: ParameterPart | undefined;
+  /** What a matrix is kept as. Absent: float32. */
+  readonly dtype?: WeightDType | undefined;
   /** Shape in the checkpoint. */
   readonly shape: readonly number[];
   readonly loader: WeightLoader;
@@ -17,9 +55,18 @@ export interface Module {
   parameters(): Iterable<readonly [name: string, parameter: Parameter]>;
 }
 
-/** A part's parameters under the part's name. */
-export function* prefixed(prefix: string, module: Module): Iterable<readonly [string, Parameter]> {
-  for (const [name, parameter] of module.parameters()) yield [`${prefix}.${name}`, parameter];
+/** A module's parameters under the module's name. */
+export function* prefixed(
+  prefix: string,
+  module: Module,
+  part?: ParameterPart,
+): Iterable<readonly [string, Parameter]> {
+  for (const [name, parameter] of partOf(part, module)) yield [`${prefix}.${name}`, parameter];
+}
+
+/** A module's parameters as those of a part of a layer, unless a module inside has said more. */
+export function* partOf(part: ParameterPart | undefined, module: Module): Iterable<readonly [string, Parameter]> {
+  for (const [name, parameter] of module.parameters()) yield [name, { ...parameter, part: parameter.part ?? part }];
 }
 
 /** The parameters of a whole model by the names that the model itself gives them. */
@@ -35,6 +82,19 @@ export class ParameterTable {
 
   names(): string[] {
     return [...this.#parameters.keys()];
+  }
+
+  role(name: string): ParameterRole {
+    return this.#get(name).role;
+  }
+
+  part(name: string): ParameterPart | undefined {
+    return this.#get(name).part;
+  }
+
+  /** What this rank keeps the weight as. */
+  dtype(name: string): WeightDType {
+    return this.#get(name).dtype ?? 'float32';
   }
 
   /** Shape that the checkpoint must hold under this name. */
@@ -97,9 +157,17 @@ export class ParameterTable {
   }
 }
 
-/** Whether a weight is a matrix, or a stack of them as experts' are; a convolution's has three axes, too. */
-export function isMatrix(name: string, { length }: readonly number[]): boolean {
-  return name.endsWith('.weight') && (length === 2 || (length === 3 && !name.includes('conv1d.')));
+const MATRIX_ROLES: ReadonlySet<ParameterRole> = new Set<MatrixRole>([
+  'embedding',
+  'head',
+  'projection',
+  'router',
+  'expert',
+]);
+
+/** Whether weights of a role are matrices, or stacks of them. They are kept in a weight dtype, others as float32. */
+export function isMatrixRole(role: ParameterRole): role is MatrixRole {
+  return MATRIX_ROLES.has(role);
 }
 
 /** A value that is there only once its weights have been loaded. */

@@ -1,10 +1,15 @@
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { MatrixRole } from './parameter.ts';
 
 /** Decides how linear layers store their weights; passed to layers as `quantConfig`, as in vLLM. */
 export interface QuantizationConfig {
   readonly name: string;
-  /** The dtype for the linear layer with this prefix. */
-  weightDType(prefix: string): WeightDType;
+  /**
+   * What a matrix is kept as; undefined: as models are that nothing quantises.
+   * @param prefix the layer's name in the model.
+   * @param role what the matrix is to the layer.
+   */
+  weightDType(prefix: string, role: MatrixRole): WeightDType | undefined;
 }
 
 /**
@@ -20,7 +25,8 @@ export class BlockwiseQuantization implements QuantizationConfig {
     this.#dtype = dtype;
   }
 
-  weightDType(_prefix: string): WeightDType {
-    return this.#dtype;
+  /** Routers stay as they are: they are small, and a rounding can choose another expert. */
+  weightDType(_prefix: string, role: MatrixRole): WeightDType | undefined {
+    return role === 'router' ? undefined : this.#dtype;
   }
 }

@@ -87,11 +87,11 @@ export interface ShardSpec {
 }
 
 /**
- * Shards a tensor whose first axis stacks several parts (z, x, B, C, dt of the in-projection; x, B, C of the
- * convolution): each rank gets its piece of every part. Blocks of a part with `extra` rows are repeated
- * fullDim / (fullDim - extra) times each, so that every rank has the groups that its heads use.
+ * Shards a tensor whose first axis stacks several parts (z, x, B, C, dt of a mixer's in-projection; gate and up of a
+ * feed-forward layer): each rank gets its piece of every part. Blocks of a part with `extra` rows are repeated
+ * fullDim / (fullDim - extra) times each, so that every rank has the groups or key-value heads that its heads use.
  */
-export function mambaV2ShardedWeightLoader(specs: readonly ShardSpec[], tpSize: number, tpRank: number): WeightLoader {
+export function stackedWeightLoader(specs: readonly ShardSpec[], tpSize: number, tpRank: number): WeightLoader {
   return {
     rows: (shape) => {
       const total = specs.reduce((sum, spec) => sum + spec.fullDim - spec.extra, 0);
@@ -127,14 +127,15 @@ function runsOf(rows: readonly number[]): RowRun[] {
 }
 
 /**
- * Groups to add so that ranks can share them: with lcm(nGroups, tpSize) groups every rank has a whole number, each
- * group serves the same number of heads, and no group's heads lie on two ranks.
+ * Copies to add to what heads share (groups of a mixer, key-value heads of attention), so that ranks can divide the
+ * heads: with lcm(units, tpSize) of them every rank has a whole number, each serves the same number of heads, and no
+ * one's heads lie on two ranks.
  *
- * The seed knows tpSize | nGroups and nGroups = 1, and gives the same there; this covers every tpSize that divides the
- * heads, because nGroups and tpSize both divide the heads and so does their least common multiple.
+ * vLLM supports tpSize | units and units = 1, and gives the same there; this covers every tpSize that divides the
+ * heads, because units and tpSize both divide the heads and so does their least common multiple.
  */
-export function extraGroupsForHeadShards(nGroups: number, tpSize: number): number {
-  return leastCommonMultiple(nGroups, tpSize) - nGroups;
+export function extraReplicasForShards(units: number, tpSize: number): number {
+  return leastCommonMultiple(units, tpSize) - units;
 }
 
 /** value / parts, which must be whole. */

@@ -1,0 +1,76 @@
+import type { LinearWeight } from '../../backends/contract/linear.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { LayerContext } from './layer-context.ts';
+import { Loaded, type MatrixRole, type Parameter, type ParameterRole } from './parameter.ts';
+import type { QuantizationConfig } from './quantization.ts';
+import { linearWeightSink, tensorSink } from './row-sink.ts';
+import { replicatedWeightLoader, type WeightLoader } from './weight-loaders.ts';
+
+/** One weight of a layer: the parameter to list, and the value once it has been loaded. */
+export class Weight<T> extends Loaded<T> {
+  readonly parameter: Parameter;
+
+  /** @param owner names the layer in an error, as in 'An RMSNorm'. */
+  constructor(owner: string, parameter: (place: (value: T) => void) => Parameter) {
+    super(owner);
+    this.parameter = parameter((value) => this.set(value));
+  }
+}
+
+/** How a weight is declared, whatever it is kept as. */
+export interface WeightSpec {
+  /** Names the layer in an error, as in 'An RMSNorm'. */
+  readonly owner: string;
+  /** In the checkpoint. */
+  readonly shape: readonly number[];
+  /** This rank's part of it. Default: shape. */
+  readonly ownShape?: readonly number[] | undefined;
+  /** Default: every rank holds the whole. */
+  readonly loader?: WeightLoader | undefined;
+}
+
+/** Declares a small weight, which stays float32. */
+export function tensorWeight(
+  { backend }: LayerContext,
+  role: Exclude<ParameterRole, MatrixRole>,
+  { owner, shape, ownShape = shape, loader = replicatedWeightLoader }: WeightSpec,
+): Weight<Tensor> {
+  return new Weight<Tensor>(owner, (place) => ({
+    role,
+    shape,
+    loader,
+    place: () => tensorSink(backend, ownShape, place),
+  }));
+}
+
+/** How a matrix is declared. */
+export interface MatrixSpec extends WeightSpec {
+  /** (outputs, inputs) */
+  readonly shape: readonly [number, number];
+  readonly ownShape?: readonly [number, number] | undefined;
+  /** The layer's name in the model, which `quantConfig` goes by. */
+  readonly prefix: string;
+  readonly quantConfig?: QuantizationConfig | undefined;
+}
+
+/** Declares a matrix, kept as {@link matrixDType} says. */
+export function matrixWeight(context: LayerContext, role: MatrixRole, spec: MatrixSpec): Weight<LinearWeight> {
+  const { owner, shape, ownShape = shape, loader = replicatedWeightLoader } = spec;
+  const dtype = matrixDType(context, role, spec);
+  return new Weight<LinearWeight>(owner, (place) => ({
+    role,
+    dtype,
+    shape,
+    loader,
+    place: () => linearWeightSink(context.backend, ownShape, dtype, place),
+  }));
+}
+
+/** Storage of a layer's matrix: what its quantisation config says, or else what its context says. */
+export function matrixDType(
+  context: LayerContext,
+  role: MatrixRole,
+  { prefix, quantConfig }: Pick<MatrixSpec, 'prefix' | 'quantConfig'>,
+) {
+  return quantConfig?.weightDType(prefix, role) ?? context.weightDType;
+}

@@ -10,6 +10,7 @@
  */
 
 export type { MlpActivation } from './backends/contract/activations.ts';
+export type { ArrayOps } from './backends/contract/arrays.ts';
 export type {
   AttentionOps,
   PagedAttentionArgs,
@@ -17,16 +18,23 @@ export type {
   ReshapeAndCacheArgs,
 } from './backends/contract/attention.ts';
 export type { Backend } from './backends/contract/backend.ts';
-export type { Activation, CausalConv1dArgs, CausalConv1dUpdateArgs } from './backends/contract/convolution.ts';
-export type { ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
+export type { CollectiveOps } from './backends/contract/collectives.ts';
+export type {
+  Activation,
+  CausalConv1dArgs,
+  CausalConv1dUpdateArgs,
+  ConvolutionOps,
+} from './backends/contract/convolution.ts';
+export type { ExpertOps, ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
 export type { FeedForwardOps } from './backends/contract/feed-forward.ts';
 export type { HostTensor } from './backends/contract/host-tensor.ts';
-export type { MemoryNeed, PrepareWatch } from './backends/contract/life-cycle.ts';
-export type { LinearWeight, LinearWeightWriter } from './backends/contract/linear.ts';
-export type { GroupLayout } from './backends/contract/norms.ts';
+export type { BackendLifeCycle, MemoryNeed, PrepareWatch } from './backends/contract/life-cycle.ts';
+export type { LinearOps, LinearWeight, LinearWeightWriter } from './backends/contract/linear.ts';
+export type { GroupLayout, NormOps } from './backends/contract/norms.ts';
+export type { RowOps } from './backends/contract/rows.ts';
 export type { SamplingOps } from './backends/contract/sampling.ts';
 export { PAD_SLOT_ID } from './backends/contract/sequences.ts';
-export type { SavedSlot } from './backends/contract/slots.ts';
+export type { SavedSlot, SlotOps } from './backends/contract/slots.ts';
 export type {
   ChunkScanArgs,
   LogDecayArgs,
@@ -34,6 +42,7 @@ export type {
   SelectiveStateUpdateArgs,
   StateSpaceOps,
 } from './backends/contract/state-space.ts';
+export type { StepOps } from './backends/contract/steps.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';

@@ -16,8 +16,13 @@ export {
   type PagedSequences,
   type ReshapeAndCacheArgs,
 } from './backends/contract/attention.ts';
-export type { Activation, CausalConv1dArgs, CausalConv1dUpdateArgs } from './backends/contract/convolution.ts';
-export type { ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
+export type {
+  Activation,
+  CausalConv1dArgs,
+  CausalConv1dUpdateArgs,
+  ConvolutionOps,
+} from './backends/contract/convolution.ts';
+export type { ExpertOps, ExpertWeights, RoutingOptions } from './backends/contract/experts.ts';
 export type { FeedForwardOps } from './backends/contract/feed-forward.ts';
 export { HostTensor, hostIndices, hostTensor, hostZeros } from './backends/contract/host-tensor.ts';
 export type { LinearWeight } from './backends/contract/linear.ts';

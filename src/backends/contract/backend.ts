@@ -2,7 +2,7 @@ import type { ArrayOps } from './arrays.ts';
 import type { AttentionOps } from './attention.ts';
 import type { CollectiveOps } from './collectives.ts';
 import type { FeedForwardOps } from './feed-forward.ts';
-import type { LifeCycle } from './life-cycle.ts';
+import type { BackendLifeCycle } from './life-cycle.ts';
 import type { LinearOps } from './linear.ts';
 import type { NormOps } from './norms.ts';
 import type { RowOps } from './rows.ts';
@@ -26,7 +26,7 @@ import type { StepOps } from './steps.ts';
  * - T = 0 is legal everywhere and does nothing.
  */
 export interface Backend
-  extends LifeCycle,
+  extends BackendLifeCycle,
     StepOps,
     ArrayOps,
     SlotOps,

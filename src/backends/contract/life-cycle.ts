@@ -15,7 +15,7 @@ export interface PrepareWatch {
 }
 
 /** What backends that hold more than memory of their process can do besides. */
-export interface LifeCycle {
+export interface BackendLifeCycle {
   /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 

@@ -4,6 +4,12 @@ import * as errors from '../src/errors.ts';
 
 const library = readFileSync(new URL('../docs/library.md', import.meta.url), 'utf8');
 
+const src = new URL('../src/', import.meta.url);
+const sources = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => readFileSync(new URL(file, src), 'utf8'))
+  .join('\n');
+
 /** The first cells of the tables' rows, as far as they are code. */
 function firstCells(text: string): string[] {
   return [...text.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
@@ -21,11 +27,8 @@ describe('docs/library.md', () => {
   });
 
   test("lists a chunk's fields", () => {
-    const declared = ['request-output', 'generation-chunk'].flatMap((file) => {
-      const source = readFileSync(new URL(`../src/engine/request/${file}.ts`, import.meta.url), 'utf8');
-      const interfaces = [...source.matchAll(/interface (TokenLogprob|OutputToken|GenerationChunk)\b.*?\n\}/gs)];
-      return interfaces.flatMap(([text]) => [...text.matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name));
-    });
+    const interfaces = [...sources.matchAll(/interface (TokenLogprob|OutputToken|GenerationChunk)\b.*?\n\}/gs)];
+    const declared = interfaces.flatMap(([text]) => [...text.matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name));
     const listed = firstCells(library.slice(0, library.indexOf('## Errors')));
     expect(listed.toSorted()).toEqual(declared.toSorted());
   });
@@ -33,9 +36,7 @@ describe('docs/library.md', () => {
 
 test('docs/glossary.md names what is in the code', () => {
   const glossary = readFileSync(new URL('../docs/glossary.md', import.meta.url), 'utf8');
-  const src = new URL('../src/', import.meta.url);
-  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
-  const words = new Set(files.flatMap((file) => readFileSync(new URL(file, src), 'utf8').match(/\w+/g) ?? []));
+  const words = new Set(sources.match(/\w+/g));
   const named = [...glossary.matchAll(/^\|.*\|(.*)\|$/gm)].flatMap(([, cell]) => cell.match(/(?<=`)\w+(?=`)/g) ?? []);
   expect(named.length).toBeGreaterThan(30);
   expect(named.filter((name) => !words.has(name))).toEqual([]);

@@ -74,7 +74,7 @@ export type { PromptOptions } from './engine/llm.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { DeviceChoice } from './engine/load/choose-device.ts';
 export type { EngineLimits } from './engine/load/engine-options.ts';
-export type { LoadOptions } from './engine/load/load-model.ts';
+export type { LoadOptions } from './engine/load/load-options.ts';
 export { type ChosenDevice, DEVICES, type Device } from './engine/ranks/devices.ts';
 export type { EngineRequest } from './engine/request/engine-request.ts';
 export type { GenerationChunk } from './engine/request/generation-chunk.ts';

@@ -5,14 +5,15 @@ import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
-import { type Device, weightStorage } from '../engine/ranks/devices.ts';
+import type { Device } from '../engine/ranks/devices.ts';
 import { checkpointDType } from '../engine/ranks/load-rank.ts';
 import { memoryByDType } from '../engine/weights/weight-memory.ts';
+import { weightStorage } from '../engine/weights/weight-storage.ts';
 import { LayerContext } from '../layers/parameters/layer-context.ts';
 import { isMatrixRole, type ParameterRole, ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import type { DTypeChoice, WeightDType } from '../tensor/dtype.ts';
+import type { DTypeSetting, WeightDType } from '../tensor/dtype.ts';
 import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
@@ -22,7 +23,7 @@ export type BenchSource = { readonly name: string } & ({ readonly folder: string
 
 /** How to load it. */
 export interface BenchLoad {
-  readonly dtype: DTypeChoice;
+  readonly dtype: DTypeSetting;
   readonly device: Device;
   readonly tensorParallelSize: number;
   /** Sequences that run at once. */
@@ -121,7 +122,9 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
   const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   const stored = storage(json, load, 'float32');
   const begin = performance.now();
-  const options = { name, device, dtype, slots, maxModelLen, checkFinite: false };
+  // There are no files from which `auto` could tell how large the model is.
+  const chosen = device === 'auto' ? 'cpu' : device;
+  const options = { name, device: chosen, dtype, slots, maxModelLen, checkFinite: false };
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);
   const context = {
@@ -140,12 +143,11 @@ function storage(
   { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
   autoDType: WeightDType,
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
-  const { weightDType, quantConfig } = weightStorage(asked, autoDType);
+  const { weightDType, matrixDType: dtype } = weightStorage(asked, autoDType);
   const modelOn = (group: ProcessGroup) =>
     defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType));
   const model = modelOn(singleProcess);
   const table = new ParameterTable(model);
-  const dtype = quantConfig?.weightDType('', 'projection') ?? weightDType;
   // The processor widens float16; a GPU keeps its two bytes.
   const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
   const weights = memoryByDType(table)[kept];

@@ -6,7 +6,8 @@ import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/t
 import { detached } from '../util/detached.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import type { DeviceChoice } from './load/choose-device.ts';
-import { type LoadedModel, type LoadOptions, loadModel } from './load/load-model.ts';
+import { type LoadedModel, loadModel } from './load/load-model.ts';
+import type { LoadOptions } from './load/load-options.ts';
 import { assertSameModel, type ModelIdentity } from './load/model-identity.ts';
 import { type GenerationChunk, generationChunks } from './request/generation-chunk.ts';
 import { detachedPrompt, type Prompt } from './request/prompt.ts';

@@ -31,7 +31,10 @@ export function parseWeightDType(name: string): WeightDType {
   return dtype;
 }
 
-/** Reads what was asked for in words. @throws UnsupportedDTypeError */
-export function parseDTypeChoice(name: string): DTypeChoice {
+/** A choice without its short names. */
+export type DTypeSetting = 'auto' | WeightDType;
+
+/** The dtype that was asked for. @throws UnsupportedDTypeError */
+export function parseDTypeChoice(name: string): DTypeSetting {
   return name === 'auto' ? name : parseWeightDType(name);
 }

@@ -1,7 +1,7 @@
 import OpenAI from 'openai';
 import { afterAll } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import type { LoadOptions } from '../../src/engine/load/load-model.ts';
+import type { LoadOptions } from '../../src/engine/load/load-options.ts';
 import type { AppOptions } from '../../src/server/app-options.ts';
 import { serve } from '../../src/server/node-server.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';

@@ -3,7 +3,8 @@ import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
 import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLayers } from '../../bench/gpu-bench.ts';
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
-import { weightStorage } from '../../engine/ranks/devices.ts';
+import { weightStorage } from '../../engine/weights/weight-storage.ts';
+import { parseWeightDType } from '../../tensor/dtype.ts';
 import { describeGpuReport } from '../reports/bench-gpu-tables.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -52,7 +53,7 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     if (output !== undefined) writeFileSync(output, `${JSON.stringify(soFar)}\n`);
   };
   try {
-    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
+    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : parseWeightDType(asked), 'float16');
     const copyBytesPerSecond = await measureGpuBandwidth();
     say(`copying a buffer: ${(copyBytesPerSecond / 1e12).toFixed(2)} TB/s`, { copyBytesPerSecond });
     const layers = await measureGpuLayers({ ...LAYERS, dtype }, signal, (what, soFar) =>

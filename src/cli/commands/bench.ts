@@ -8,7 +8,7 @@ import { MODEL_SHAPES, type ModelShape } from '../../bench/model-shapes.ts';
 import { measureReadBandwidth } from '../../bench/read-bandwidth.ts';
 import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
-import { mostRanks } from '../../engine/load/load-model.ts';
+import { mostRanks } from '../../engine/load/choose-ranks.ts';
 import { defineModel } from '../../models/registry.ts';
 import { parseDTypeChoice } from '../../tensor/dtype.ts';
 import { defineCommand } from '../options/command.ts';

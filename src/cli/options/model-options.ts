@@ -1,7 +1,7 @@
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
-import type { LoadOptions } from '../../engine/load/load-model.ts';
+import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
 import { parseDTypeChoice } from '../../tensor/dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';

@@ -1,4 +1,4 @@
-import type { LoadOptions } from '../../engine/load/load-model.ts';
+import type { LoadOptions } from '../../engine/load/load-options.ts';
 import type { ServeOptions } from '../../server/node-server.ts';
 import { SCHEDULING_POLICIES } from '../../server/request/limits.ts';
 import { assertCount, contextLimits, contextOptions } from './model-options.ts';

@@ -3,17 +3,16 @@ import { isSameVersion, isTelling } from '../../checkpoint/net/file-version.ts';
 import { ModelChangedError, ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import type { Reopen } from './locate-model.ts';
 import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
-
-/** Opens the model's files again, for as long as `use` takes. */
-export type Reopen = <T>(use: (again: Checkpoint) => Promise<T>) => Promise<T>;
 
 /** How it was loaded. */
 export interface LoadedAs {
   readonly config: ModelConfig;
   /** The head is one of its own, whatever config.json says. */
   readonly untieHead: boolean;
-  readonly dtype: string;
+  readonly dtype: WeightDType;
 }
 
 /** What was loaded, although its files may have been replaced since. */

@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { isFloatDType } from '../../checkpoint/safetensors/safetensors.ts';
 import { ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
 import { Hash } from '../../util/hash.ts';
 
 /** What tells one loaded model from another: a state means something in the model that made it only. */
@@ -12,8 +13,11 @@ export interface ModelIdentity {
   /** Of the names, shapes and dtypes of all weights, and of some of their values. */
   readonly weightsHash: string;
   /** What the matrices are stored as in memory: other roundings make other states. */
-  readonly dtype: string;
+  readonly dtype: WeightDType;
 }
+
+/** An identity as a file states it: its dtype may be one that this version does not know. */
+export type StatedIdentity = { readonly [Fact in keyof ModelIdentity]: string };
 
 /** Tensors of which some values are read. Another training changes all, so a few tell. */
 const SAMPLED_TENSORS = 16;
@@ -22,7 +26,7 @@ const SAMPLED_TENSORS = 16;
 export async function identifyModel(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  dtype: string,
+  dtype: WeightDType,
 ): Promise<ModelIdentity> {
   const names = checkpoint.names().sort();
   const hash = new Hash();
@@ -46,7 +50,7 @@ export async function identifyModel(
 }
 
 /** @throws ModelMismatchError that says what differs. */
-export function assertSameModel(found: ModelIdentity, expected: ModelIdentity): void {
+export function assertSameModel(found: StatedIdentity, expected: ModelIdentity): void {
   const complain = (difference: string, hint: string) => {
     throw new ModelMismatchError(`The session belongs to another model: ${difference}.`, hint);
   };

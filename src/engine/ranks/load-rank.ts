@@ -6,20 +6,21 @@ import { LayerContext, type WeightCheck } from '../../layers/parameters/layer-co
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
-import type { DTypeChoice, WeightDType } from '../../tensor/dtype.ts';
+import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { ModelRunner } from '../run/model-runner.ts';
 import { headerCheck } from '../weights/header-check.ts';
 import { loadWeights, matchNames } from '../weights/load-weights.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
-import { createBackend, type Device, weightStorage } from './devices.ts';
+import { weightStorage } from '../weights/weight-storage.ts';
+import { type ChosenDevice, createBackend } from './devices.ts';
 
 /** What all ranks of a model agree on. It can be posted to a worker. */
 export interface RankOptions extends KvCacheLimits {
   readonly name: string;
-  readonly device: Device;
-  readonly dtype: DTypeChoice;
+  readonly device: ChosenDevice;
+  readonly dtype: DTypeSetting;
   readonly checkFinite: boolean;
   /** The output head is a tensor of its own, whatever the config says. Default: false. */
   readonly untieHead?: boolean | undefined;

@@ -4,11 +4,11 @@ import { SafetensorsFile } from '../../checkpoint/safetensors/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../../checkpoint/safetensors/safetensors-writer.ts';
 import { SafetensorsError, SessionFileError } from '../../errors.ts';
 import { Hash } from '../../util/hash.ts';
-import type { ModelIdentity } from '../load/model-identity.ts';
+import type { StatedIdentity } from '../load/model-identity.ts';
 
 /** What a session's file holds. It is a safetensors file: other tools can look into it. */
 export interface SessionContents {
-  readonly model: ModelIdentity;
+  readonly model: StatedIdentity;
   readonly tokenIds: readonly number[];
   /** After the first `length` tokens; absent where there were none. */
   readonly state?: {
@@ -91,7 +91,7 @@ async function readVector(file: SafetensorsFile, name: string): Promise<Float32A
   return file.readFloat32(name);
 }
 
-function readIdentity(text: string | undefined): ModelIdentity {
+function readIdentity(text: string | undefined): StatedIdentity {
   let json: JsonValue = null;
   try {
     json = JSON.parse(text ?? 'null');

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { type TensorToWrite, writeSafetensors } from '../../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../../src/engine/llm.ts';
-import type { LoadOptions } from '../../../src/engine/load/load-model.ts';
+import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import {
   ArgumentError,
   ConfigError,

@@ -5,7 +5,7 @@ import { memorySource } from '../../../src/checkpoint/files/byte-source.ts';
 import { SafetensorsFile } from '../../../src/checkpoint/safetensors/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../../src/engine/llm.ts';
-import type { LoadOptions } from '../../../src/engine/load/load-model.ts';
+import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import type { Session } from '../../../src/engine/session/session.ts';
 import { readSession, writeSession } from '../../../src/engine/session/session-file.ts';
 import { ModelChangedError, ModelMismatchError, SessionFileError } from '../../../src/errors.ts';

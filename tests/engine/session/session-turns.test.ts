@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
-import type { LoadOptions } from '../../../src/engine/load/load-model.ts';
+import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import type { EngineRequest } from '../../../src/engine/request/engine-request.ts';
 import type { Session } from '../../../src/engine/session/session.ts';
 import {

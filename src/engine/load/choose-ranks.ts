@@ -1,0 +1,35 @@
+import { physicalCores } from '../../distributed/physical-cores.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import { checkpointDType } from '../ranks/load-rank.ts';
+import { canShareMemory } from '../ranks/rank-thread.ts';
+import { weightStorage } from '../weights/weight-storage.ts';
+import { chooseDevice, type DeviceChoice } from './choose-device.ts';
+import type { DescribedModel } from './describe-model.ts';
+import type { LoadSettings } from './load-options.ts';
+
+/** A described model, and where and how it is to run. */
+export interface PlacedModel extends DescribedModel {
+  readonly device: DeviceChoice;
+  /** Ranks that share the model. */
+  readonly tensorParallelSize: number;
+  /** Storage of the weight matrices. */
+  readonly dtype: WeightDType;
+}
+
+/** Decides on the device, the number of ranks and the storage of weights, where settings leave that open. */
+export async function chooseRanks(described: DescribedModel, settings: LoadSettings): Promise<PlacedModel> {
+  const { name, checkpoint, config } = described;
+  const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
+  settings.onProgress?.({ status: 'device', name, ...device });
+  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
+  const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
+  const { matrixDType: dtype } = weightStorage(settings.dtype, checkpointDType(checkpoint));
+  return { ...described, device, tensorParallelSize, dtype };
+}
+
+/** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */
+export function mostRanks(numHeads = 0): number {
+  let ranks = canShareMemory() ? physicalCores() : 1;
+  while (numHeads % ranks !== 0) ranks--;
+  return ranks;
+}

@@ -1,0 +1,118 @@
+import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
+import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
+import { ArgumentError, ShardingError } from '../../errors.ts';
+import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
+import { type Device, parseDevice } from '../ranks/devices.ts';
+import { canShareMemory } from '../ranks/rank-thread.ts';
+import type { EngineLimits } from './engine-options.ts';
+
+/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
+export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
+  /** Default: auto. */
+  readonly device?: Device | undefined;
+  /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
+  readonly dtype?: DTypeChoice | undefined;
+  /**
+   * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
+   * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
+   */
+  readonly tensorParallelSize?: number | 'auto' | undefined;
+  /**
+   * Compute on a thread of its own where one rank has the model on the processor, so that a step, which may take a second,
+   * does not hold the program's own thread: for servers. Several ranks always have threads of their own, and so has one in
+   * a browser. Default: false.
+   */
+  readonly ownThread?: boolean | undefined;
+  /** Answers whose state is kept at once; further ones wait. Default: 16. */
+  readonly maxNumSeqs?: number | undefined;
+  /** Tokens processed in one step. Default: 512. */
+  readonly maxNumBatchedTokens?: number | undefined;
+  /**
+   * Memory for keys and values of attention layers, as one rank alone would hold them. Default: for `maxNumSeqs` sequences
+   * of 4096 tokens, or one of 32768 (of `maxModelLen`, where that is given), but at most 1 GiB unless `maxModelLen` takes
+   * more.
+   */
+  readonly kvCacheMemoryBytes?: number | undefined;
+  /** Refuse weights that are NaN or infinite. Default: false. */
+  readonly checkFinite?: boolean | undefined;
+  /**
+   * In a browser: keep the model's files in the private file system, where the browser has one, so that the next load
+   * fetches nothing that has not changed, and an interrupted one goes on. Default: true.
+   */
+  readonly useBrowserStorage?: boolean | undefined;
+  /** Jinja source in place of the model's own chat template; null: none. Default: the model's own. */
+  readonly chatTemplate?: string | null | undefined;
+  /** Told of what is wrong with a model that loads all the same. Default: `console.warn`. */
+  readonly onWarning?: ((message: string) => void) | undefined;
+  /** Where the scripts of workers are, for programs whose bundler does not find them. Default: beside the package's own. */
+  readonly workers?: WorkerScripts | undefined;
+  /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
+  readonly recover?: boolean | undefined;
+}
+
+const DEFAULTS = {
+  device: 'auto',
+  dtype: 'auto',
+  tensorParallelSize: 1,
+  ownThread: false,
+  maxNumSeqs: 16,
+  maxNumBatchedTokens: 512,
+  checkFinite: false,
+  useBrowserStorage: true,
+  recover: false,
+  onWarning: printWarning,
+} as const satisfies LoadOptions;
+
+type Defaulted = keyof typeof DEFAULTS;
+type WithDefaults = Omit<LoadOptions, Defaulted> & { readonly [Name in Defaulted]: NonNullable<LoadOptions[Name]> };
+
+/** Load options with their defaults, all checked. */
+export type LoadSettings = WithDefaults & { readonly dtype: DTypeSetting };
+
+/** Options that are whole numbers from 1 on. */
+const COUNTS = [
+  'tensorParallelSize',
+  'maxNumSeqs',
+  'maxNumBatchedTokens',
+  'maxModelLen',
+  'snapshotInterval',
+  'maxUnreadTokens',
+] as const satisfies (keyof LoadOptions)[];
+
+/**
+ * Fills in defaults, and refuses what no model could be loaded with, before anything is fetched.
+ * @throws ArgumentError, UnsupportedDeviceError, UnsupportedDTypeError, ShardingError
+ */
+export function checkLoadOptions(options: LoadOptions): LoadSettings {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const settings: WithDefaults = Object.assign({}, DEFAULTS, Object.fromEntries(given));
+  for (const name of COUNTS) {
+    const value = settings[name];
+    if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
+      throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
+    }
+  }
+  checkRanksCanRun(settings.tensorParallelSize);
+  const device = parseDevice(settings.device);
+  const dtype = parseDTypeChoice(settings.dtype);
+  if (device === 'webgpu') checkAlone(settings.tensorParallelSize);
+  return { ...settings, device, dtype };
+}
+
+function checkAlone(tensorParallelSize: number | 'auto'): void {
+  if (tensorParallelSize === 'auto' || tensorParallelSize === 1) return;
+  throw new ShardingError(`The device 'webgpu' runs one rank; tensorParallelSize is ${tensorParallelSize}.`, 'Use 1.');
+}
+
+function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
+  if (tensorParallelSize === 'auto' || tensorParallelSize === 1 || canShareMemory()) return;
+  throw new ShardingError(
+    `tensorParallelSize is ${tensorParallelSize}, but this page is not cross-origin isolated, so workers can't share memory.`,
+    "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
+  );
+}
+
+function printWarning(message: string): void {
+  // biome-ignore lint/suspicious/noConsole: what makes other answers than expected must not pass in silence.
+  console.warn(`mamba2: ${message}`);
+}

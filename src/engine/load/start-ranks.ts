@@ -1,0 +1,58 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { singleProcess } from '../../distributed/process-group.ts';
+import { ShardingError } from '../../errors.ts';
+import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
+import { isPage } from '../ranks/rank-thread.ts';
+import type { Executor } from '../run/executor.ts';
+import type { PlacedModel } from './choose-ranks.ts';
+import type { LoadSettings } from './load-options.ts';
+import { identifyLoaded } from './loaded-identity.ts';
+import type { ModelIdentity } from './model-identity.ts';
+
+/** A placed model whose ranks have their weights and can run steps. */
+export interface StartedModel extends PlacedModel {
+  readonly executor: Executor;
+  /** Loads the same files again, once the executor has failed. Rejects with ModelChangedError where they were replaced. */
+  readonly reloadExecutor: (signal: AbortSignal) => Promise<Executor>;
+  /** What tells it from others. Rejects with ModelChangedError where that is not known and the files were replaced. */
+  readonly identify: () => Promise<ModelIdentity>;
+}
+
+/** Loads a model's weights onto its ranks. */
+export async function startRanks(placed: PlacedModel, settings: LoadSettings): Promise<StartedModel> {
+  const { checkpoint, reopen } = placed;
+  const executor = await start(placed, settings, checkpoint, settings);
+  try {
+    const { identify, assertSame } = await identifyLoaded(checkpoint, placed, reopen);
+    const reloadExecutor = (signal: AbortSignal) =>
+      reopen(async (again) => {
+        // States would go on in another model.
+        await assertSame(again);
+        return start(placed, settings, again, { signal });
+      });
+    return { ...placed, executor, reloadExecutor, identify };
+  } catch (error) {
+    await executor.dispose();
+    throw error;
+  }
+}
+
+async function start(
+  { name, config, untieHead, device: { device }, tensorParallelSize: size }: PlacedModel,
+  { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers }: LoadSettings,
+  checkpoint: Checkpoint,
+  { onProgress, signal }: LoadWatch,
+): Promise<Executor> {
+  const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead };
+  const hasOwnThread = isPage() || (ownThread && device !== 'webgpu');
+  if (size === 1 && !hasOwnThread) return loadRank(checkpoint, singleProcess, options, { onProgress, signal });
+  if (config.numHeads !== undefined && config.numHeads % size !== 0) {
+    throw new ShardingError(
+      `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
+      'Use a divisor of the heads.',
+    );
+  }
+  // Loaded on need: one rank works where there are no threads.
+  const { RankExecutor } = await import('../ranks/rank-executor.ts');
+  return RankExecutor.load(checkpoint.files, size, options, { onProgress, signal, workers });
+}

@@ -10,7 +10,7 @@ export class JsonList<T> {
 
 /** A form of answer any of whose lists may be a {@link JsonList}. */
 export type Written<T> = T extends readonly (infer Element)[]
-  ? readonly Written<Element>[] | JsonList<Element>
+  ? readonly Written<Element>[] | JsonList<Written<Element>>
   : T extends object
     ? { readonly [Name in keyof T]: Written<T[Name]> }
     : T;

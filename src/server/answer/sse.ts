@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { clientGone, toHttpError } from '../wire/http-error.ts';
 
 const HEADERS = {
@@ -25,6 +26,9 @@ export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unkno
     async pull(controller) {
       const send = (text: string) => controller.enqueue(encoder.encode(text));
       try {
+        // Where several events are there at once, a client that takes all of them would have all made in one turn.
+        await yieldToEventLoop();
+        if (isOver) return;
         const { done, value } = await events.next();
         if (isOver) return;
         if (!done) return send(event(value));

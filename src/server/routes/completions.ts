@@ -19,8 +19,8 @@ import type { Usage } from '../wire/usage.ts';
 /** OpenAI's. */
 const DEFAULT_MAX_TOKENS = 16;
 
-/** Tokens of a prompt that one event of a stream has with their logprobs: writing them holds the thread. */
-const ECHOED_TOKENS = 256;
+/** Tokens that one event of a stream has with their logprobs: writing them holds the thread. */
+const EVENT_TOKENS = 64;
 
 /** `POST /v1/completions` */
 export function completions(model: ServedModel) {
@@ -58,6 +58,8 @@ class CompletionWriter implements AnswerWriter {
   readonly #promptLogprobs = new Map<number, GenerationOutput['promptLogprobs']>();
   readonly #logprobs = new Map<number, CompletionLogprobsWriter>();
   readonly #collected = new Map<number, CollectedAnswer>();
+  /** Of token ids. The answers to a prompt are written one after the other. */
+  #lastText: { readonly promptIndex: number; readonly text: string } | undefined;
 
   constructor(
     model: ServedModel,
@@ -95,24 +97,25 @@ class CompletionWriter implements AnswerWriter {
   }
 
   whole(head: AnswerHead, usage: Usage): Written<CompletionResponse> {
+    return { ...response(head, [], { usage }), choices: new JsonList(() => this.#wholeChoices()) };
+  }
+
+  /** One is made when the one before it is written: an echo may be long, and so may be what is kept of an answer. */
+  *#wholeChoices(): Generator<Written<CompletionChoice>, void> {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
-    const choices = [...this.#collected].sort(([a], [b]) => a - b);
-    return {
-      ...response(head, [], { usage }),
-      choices: choices.map(([index, answer]) => {
-        const promptIndex = Math.floor(index / n);
-        return {
-          index,
-          text: echo ? this.#promptText(promptIndex) + answer.text : answer.text,
-          logprobs: logprobs === undefined ? null : this.#wholeLogprobs(promptIndex, answer),
-          finish_reason: answer.finishReason,
-          stop_reason: answer.stopReason,
-          ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
-          ...(givesIds && { prompt_token_ids: this.#prompts[promptIndex] }),
-          ...halfLivesField(answer.halfLives),
-        };
-      }),
-    };
+    for (const [index, answer] of [...this.#collected].sort(([a], [b]) => a - b)) {
+      const promptIndex = Math.floor(index / n);
+      yield {
+        index,
+        text: echo ? this.#promptText(promptIndex) + answer.text : answer.text,
+        logprobs: logprobs === undefined ? null : this.#wholeLogprobs(promptIndex, answer),
+        finish_reason: answer.finishReason,
+        stop_reason: answer.stopReason,
+        ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
+        ...(givesIds && { prompt_token_ids: this.#prompts[promptIndex] }),
+        ...halfLivesField(answer.halfLives),
+      };
+    }
   }
 
   /** Each field has a pass of its own over the tokens: nothing is kept of what is written. */
@@ -146,10 +149,10 @@ class CompletionWriter implements AnswerWriter {
     if (last) yield* writer.write([needed(last)], true)[name];
   }
 
-  /** What is new of a choice: in one piece, but for a long echo with its logprobs. */
+  /** What is new of a choice: in one piece, but for many tokens with their logprobs. */
   *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionChoice, void> {
     const { echo = false, logprobs, return_token_ids: givesIds } = this.#body;
-    const { text, tokens, finishReason, stopReason } = output;
+    const { tokens, finishReason, stopReason } = output;
     const index = this.#indexOf(promptIndex, output.index);
     const isFirst = !this.#logprobs.has(index);
     const writer = this.#logprobsOf(index, promptIndex);
@@ -168,11 +171,14 @@ class CompletionWriter implements AnswerWriter {
       return choice;
     };
     for (const token of echoes && logprobs !== undefined ? this.#promptTokens(promptIndex) : []) {
-      if (pending.length === ECHOED_TOKENS) yield piece(false);
+      if (pending.length === EVENT_TOKENS) yield piece(false);
       pending.push(token);
     }
-    for (const token of tokens) pending.push(token);
-    given += text;
+    for (const token of tokens) {
+      if (logprobs !== undefined && pending.length === EVENT_TOKENS) yield piece(false);
+      pending.push(token);
+      given += token.text;
+    }
     yield {
       ...piece(finishReason !== null),
       finish_reason: finishReason,
@@ -201,7 +207,12 @@ class CompletionWriter implements AnswerWriter {
   }
 
   #promptText(promptIndex: number): string {
-    return this.#texts[promptIndex] ?? this.#model.decode(this.#prompts[promptIndex]);
+    const given = this.#texts[promptIndex];
+    if (given !== undefined) return given;
+    if (this.#lastText?.promptIndex !== promptIndex) {
+      this.#lastText = { promptIndex, text: this.#model.decode(this.#prompts[promptIndex]) };
+    }
+    return this.#lastText.text;
   }
 
   *#promptTokens(promptIndex: number): Generator<LoggedToken, void> {

@@ -13,3 +13,20 @@ export function yieldToEventLoop(): Promise<void> {
     port2.postMessage(undefined);
   });
 }
+
+/** Turns of the event loop for long work in small parts: one whenever parts have taken some milliseconds since the last. */
+export class Turns {
+  readonly #milliseconds: number;
+  #begin = performance.now();
+
+  constructor(milliseconds: number) {
+    this.#milliseconds = milliseconds;
+  }
+
+  /** To be awaited between two parts. */
+  async next(): Promise<void> {
+    if (performance.now() - this.#begin < this.#milliseconds) return;
+    await yieldToEventLoop();
+    this.#begin = performance.now();
+  }
+}

@@ -12,7 +12,6 @@ import type { FinishReason, RequestOutput } from './request/request-output.ts';
 import type { Sequence } from './request/sequence.ts';
 import type { ScheduledTokens, StepOutput } from './run/executor.ts';
 import { ReloadableExecutor } from './run/reloadable-executor.ts';
-import { BadWords } from './sample/bad-words.ts';
 import {
   isWatched,
   logitsRows,
@@ -97,8 +96,7 @@ export class LLMEngine {
     });
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
-    const badWords = new BadWords(tokenizer);
-    this.#requestContext = { tokenizer, badWords, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
+    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
     const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
     const limits = { maxNumBatchedTokens: mostTokens, vocabSize: context.vocabSize };
     this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
@@ -228,7 +226,7 @@ export class LLMEngine {
     const failures = scheduled.some(({ sequence }) => sequence.request.wantsPromptLogits)
       ? await receivePromptLogits(scheduled, output, this.#vocabSize)
       : new Map();
-    const stepped = sampleStep(scheduled, output, this.#vocabSize, failures);
+    const stepped = await sampleStep(scheduled, output, this.#vocabSize, failures);
     const outputs = this.#postprocess(stepped, failed);
     this.#metrics.step(scheduled, begin);
     if (output.logits.length > 0) this.#executor.recycle(output.logits);

@@ -1,5 +1,7 @@
+import { Turns } from '../distributed/event-loop.ts';
 import { ChatTemplateError, EmptyPromptError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
+import { encodeBadWords } from '../text/bad-words.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
 import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
@@ -109,7 +111,9 @@ export class LLM {
     this.#assertUsable();
     const params = this.resolveSamplingParams(options);
     const { priority, cacheSalt, signal } = options;
-    const request = { promptTokenIds: await this.encode(prompt, { signal }), params, priority, cacheSalt };
+    const promptTokenIds = await this.encode(prompt, { signal });
+    const badWordsTokenIds = await this.#encodeBadWords(params, signal);
+    const request = { promptTokenIds, params, badWordsTokenIds, priority, cacheSalt };
     for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
   }
 
@@ -271,11 +275,26 @@ export class LLM {
     for await (const _ of this.engine.addRequest({ promptTokenIds, params, onPromptLogits }, signal));
   }
 
+  /** As prompts: long ones on the thread for texts, and others have a turn between short ones. */
+  async #encodeBadWords(
+    { badWords }: SamplingParams,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly (readonly number[])[]> {
+    const turns = new Turns(TURN_MILLISECONDS);
+    return encodeBadWords(badWords, async (text) => {
+      await turns.next();
+      signal?.throwIfAborted();
+      const input = { text, addSpecialTokens: false };
+      return this.texts.runUnlessShort({ type: 'encode', input, maxCharacters: Number.POSITIVE_INFINITY }, { signal });
+    });
+  }
+
   #sessionHost(): SessionHost {
     return {
       engine: this.engine,
       identity: () => this.#getIdentity(),
       encode: (prompt, options) => this.encode(prompt, options),
+      encodeBadWords: (params, signal) => this.#encodeBadWords(params, signal),
       resolve: (options) => this.resolveSamplingParams(options),
     };
   }
@@ -306,6 +325,9 @@ export class LLM {
     );
   }
 }
+
+/** What takes longer to make ready lets others have a turn of the event loop. */
+const TURN_MILLISECONDS = 5;
 
 /** Gathers the chunks of one answer. */
 class Answer {

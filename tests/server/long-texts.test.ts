@@ -29,6 +29,8 @@ describe('a text that does not come to an end with the tokenizer', () => {
     ['/v1/completions', { prompt: ['type A', ENDLESS], max_tokens: 1 }],
     ['/v1/chat/completions', { messages: [{ role: 'user', content: ENDLESS }], max_tokens: 1 }],
     ['/tokenize', { prompt: ENDLESS }],
+    // Bad words become tokens, too.
+    ['/v1/completions', { prompt: 'type A', bad_words: ['any', ENDLESS], max_tokens: 1 }],
   ])('is a 400 on %s, and others are answered', async (path, body) => {
     const app = { limits: { maxTextSeconds: 0.3 }, chatTemplate: CHAT_TEMPLATE };
     const { llm, post, get } = await server(app, {}, await endlessModel());

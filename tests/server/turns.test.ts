@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { eventStream } from '../../src/server/sse.ts';
+import { eventStream } from '../../src/server/answer/sse.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
 /** Turns of the event loop while something runs. */

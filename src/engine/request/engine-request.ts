@@ -9,6 +9,8 @@ export interface EngineRequest {
   readonly promptTokenIds: readonly number[];
   /** `maxTokens` 0 evaluates the prompt and generates nothing. */
   readonly params: SamplingParams;
+  /** Of the params' bad words, where they are encoded already: that takes long. Stays as it is. */
+  readonly badWordsTokenIds?: readonly (readonly number[])[] | undefined;
   /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
   readonly priority?: number | undefined;
   /** The request uses states that requests with the same salt have left in the prefix cache, and leaves its own to them. */

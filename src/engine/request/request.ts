@@ -1,6 +1,6 @@
+import { badWordIds } from '../../text/bad-words.ts';
 import { StopStrings } from '../../text/stop-strings.ts';
 import { detached } from '../../util/detached.ts';
-import type { BadWords } from '../sample/bad-words.ts';
 import { logSumExp, topLogprobs } from '../sample/sampler.ts';
 import type { SamplingParams } from '../sample/sampling-params.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
@@ -53,9 +53,11 @@ export class Request {
     this.group = source.group ?? id;
     this.turn = turn;
     this.#source = source;
-    const { tokenizer, badWords, eosTokenIds, maxModelLen } = context;
+    const { tokenizer, eosTokenIds, maxModelLen } = context;
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
-    const constraints = { promptTokenIds, endTokenIds, badWordsTokenIds: badWords.tokenIds(params.badWords) };
+    const badWordsTokenIds = source.badWordsTokenIds ?? badWordIds(params.badWords, tokenizer);
+    const repeatableIds = new Set(params.repetitionPenalty === 1 ? [] : promptTokenIds);
+    const constraints = { promptTokenIds: repeatableIds, endTokenIds, badWordsTokenIds };
     const stops = new StopStrings(params.stop);
     this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops };
     const { promptLogprobs } = params;
@@ -149,6 +151,4 @@ export class Request {
 export type RequestPlace = Pick<Request, 'id' | 'order' | 'turn'>;
 
 /** What requests take from their engine. */
-export interface EngineRequestContext extends Omit<SequenceContext, 'constraints' | 'stops'> {
-  readonly badWords: BadWords;
-}
+export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops'>;

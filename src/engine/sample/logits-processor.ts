@@ -6,7 +6,8 @@ const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
 
 /** What changes a request's logits before a token is drawn, beside its params. */
 export interface LogitsConstraints {
-  readonly promptTokenIds: readonly number[];
+  /** Of the prompt, where they count as repeated; answers to one prompt share them. */
+  readonly promptTokenIds: ReadonlySet<number>;
   /** Tokens that end the answer: not before `minTokens`. */
   readonly endTokenIds: ReadonlySet<number>;
   /** Sequences of tokens that the answer must not have. */
@@ -37,7 +38,7 @@ export class LogitsProcessor {
       logitBias.size > 0 ||
       minTokens > 0 ||
       constraints.badWordsTokenIds.length > 0;
-    this.#promptIds = new Set(repetitionPenalty === 1 ? [] : constraints.promptTokenIds);
+    this.#promptIds = repetitionPenalty === 1 ? new Set() : constraints.promptTokenIds;
   }
 
   /** Whether what it does depends on the answer so far. */

@@ -1,4 +1,4 @@
-import { yieldToEventLoop } from '../../distributed/event-loop.ts';
+import { Turns, yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { asError } from '../../util/as-error.ts';
 import type { Request } from '../request/request.ts';
 import type { Sequence } from '../request/sequence.ts';
@@ -69,34 +69,44 @@ function numRowsOf({ sequence, numTokens }: ScheduledWork): number {
   return logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
 }
 
+/** What takes longer to choose than this waits for the next turn of the event loop: large vocabularies, many answers. */
+const TURN_MILLISECONDS = 5;
+
 /**
- * Hands what else a step gives to its sequences, and samples where a next token can be chosen.
+ * Hands what else a step gives to its sequences, and samples where a next token can be chosen, with turns of the event loop
+ * in between.
  * @param failures sequences that have failed already.
  */
-export function sampleStep(
+export async function sampleStep(
   scheduled: readonly ScheduledWork[],
   { logits, sampled, logDecays }: StepOutput,
   vocabSize: number,
   failures: ReadonlyMap<Sequence, Error>,
-): SteppedSequence[] {
+): Promise<SteppedSequence[]> {
   const failed = new Map([...(logDecays ? measureDecays(scheduled, logDecays) : []), ...failures]);
+  const stepped: SteppedSequence[] = [];
+  const turns = new Turns(TURN_MILLISECONDS);
   let begin = 0;
   let numSampled = 0;
-  return scheduled.flatMap((work) => {
+  for (const work of scheduled) {
     const { sequence, numTokens, isSampled } = work;
     if (isSampled && sampled) {
       const [tokenId, logprob] = sampled.subarray(2 * numSampled++);
-      return sequence.slot === undefined ? [] : [acceptSampled(sequence, tokenId, logprob)];
+      if (sequence.slot !== undefined) stepped.push(acceptSampled(sequence, tokenId, logprob));
+      continue;
     }
     const rows = logits.subarray(begin, begin + numRowsOf(work) * vocabSize);
     begin += rows.length;
-    // Without a slot it was aborted while the step ran.
-    if (sequence.slot === undefined) return [];
+    await turns.next();
+    // Without a slot it was aborted while the step ran, or while others were sampled.
+    if (sequence.slot === undefined) continue;
     const error = failed.get(sequence);
-    return error
-      ? [{ sequence, logits: undefined, sample: error }]
-      : sampleSequence(sequence, numTokens, rows, vocabSize);
-  });
+    if (error) stepped.push({ sequence, logits: undefined, sample: error });
+    else
+      for (const each of await sampleSequence(sequence, numTokens, rows.subarray(rows.length - vocabSize), turns))
+        stepped.push(each);
+  }
+  return stepped;
 }
 
 /** @returns sequences of which that failed. */
@@ -124,20 +134,25 @@ function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): St
 }
 
 /** The sequence, and at a prompt's end all answers that go on from it. */
-function sampleSequence(
+async function sampleSequence(
   sequence: Sequence,
   numTokens: number,
-  rows: Float32Array,
-  vocabSize: number,
-): SteppedSequence[] {
+  lastRow: Float32Array,
+  turns: Turns,
+): Promise<SteppedSequence[]> {
   const { request, knownLogits } = sequence;
-  const logits = knownLogits ?? rows.subarray(rows.length - vocabSize);
+  const logits = knownLogits ?? lastRow;
   sequence.advance(numTokens);
   try {
     if (sequence.numUncomputedTokens > 0 || request.isEvaluation) return [{ sequence, logits }];
+    const sampled: SteppedSequence[] = [];
     // Forks first: they copy a slot that the sequence gives back if it ends here.
-    const answers = [...request.addForks(), sequence];
-    return answers.map((answer) => ({ sequence: answer, logits, sample: answer.sample(logits) }));
+    for (const answer of [...request.addForks(), sequence]) {
+      await turns.next();
+      if (request.isEnded) return [];
+      sampled.push({ sequence: answer, logits, sample: answer.sample(logits) });
+    }
+    return sampled;
   } catch (error) {
     return [{ sequence, logits, sample: asError(error) }];
   }

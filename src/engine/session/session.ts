@@ -28,6 +28,11 @@ export interface SessionHost {
     prompt: Prompt,
     options: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
   ): Promise<readonly number[]>;
+  /** Token ids of the params' bad words. */
+  encodeBadWords(
+    params: SamplingParams,
+    signal: AbortSignal | undefined,
+  ): Promise<NonNullable<EngineRequest['badWordsTokenIds']>>;
   resolve(options: GenerateOptions): SamplingParams;
 }
 
@@ -162,8 +167,11 @@ export class Session {
       const params = this.#host.resolve(options);
       if (params.n !== 1) throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer: fork it for others.');
       const promptTokenIds = prompt === undefined ? this.#position.tokenIds : await this.#with(prompt, options.signal);
+      const badWordsTokenIds = await this.#host.encodeBadWords(params, options.signal);
+      if (this.#isDisposed) throw disposed();
       const generated: number[] = [];
-      const turn = this.#request({ promptTokenIds, params, priority: options.priority }, options.signal);
+      const request = { promptTokenIds, params, badWordsTokenIds, priority: options.priority };
+      const turn = this.#request(request, options.signal);
       let hasFailed = false;
       try {
         for await (const { outputs } of turn.outputs) {

@@ -67,6 +67,7 @@ export async function answer(
     model: model.name,
   };
   const params = resolve(model, request);
+  const badWordsTokenIds = await model.encodeBadWords(params[0].badWords, signal);
   const { maxUnreadTokens } = model.llm.engine;
   const release = model.memory.reserve(
     answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),
@@ -77,7 +78,7 @@ export async function answer(
     const id = `${head.id}-${randomUUID()}`;
     const { priority } = options;
     const cacheSalt = cacheSaltOf(c.get('tenant'), options.cacheSalt);
-    generation = new Generation(model.llm, { id, prompts, params, priority, cacheSalt, signal });
+    generation = new Generation(model.llm, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal });
   } catch (error) {
     release();
     throw error;
@@ -129,7 +130,7 @@ function resolve(model: ServedModel, { prompts, options, maxTokens }: AnswerRequ
     const params = model.llm.resolveSamplingParams({ ...options, maxTokens: tokens === 0 ? 1 : tokens });
     model.assertModest(params);
     first ??= params;
-    // Shared, because they are made ready once for each list.
+    // Shared: there may be many prompts.
     return { ...params, stop: first.stop, badWords: first.badWords, maxTokens: tokens };
   });
 }

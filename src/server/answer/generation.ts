@@ -12,6 +12,8 @@ export interface GenerationRequest {
   readonly prompts: readonly (readonly number[])[];
   /** One for each prompt. */
   readonly params: readonly SamplingParams[];
+  /** Of all of them. */
+  readonly badWordsTokenIds: readonly (readonly number[])[];
   readonly priority: number | undefined;
   /** Whose states the requests may go on from. */
   readonly cacheSalt: string | undefined;
@@ -40,7 +42,7 @@ export class Generation {
   #finishReason: FinishReason | undefined;
 
   /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never fits. */
-  constructor(llm: LLM, { id, prompts, params, priority, cacheSalt, signal }: GenerationRequest) {
+  constructor(llm: LLM, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal }: GenerationRequest) {
     const { capacity } = llm.engine;
     if (prompts.length > capacity) {
       const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at once (--max-num-seqs and --max-queue-size).`;
@@ -57,6 +59,7 @@ export class Generation {
           requestId: `${id}-${i}`,
           promptTokenIds,
           params: params[i],
+          badWordsTokenIds,
           priority,
           cacheSalt,
           group,

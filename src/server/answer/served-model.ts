@@ -1,5 +1,6 @@
 import type { LLM } from '../../engine/llm.ts';
 import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
+import { encodeBadWords } from '../../text/bad-words.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
 import type { TextInput, TextJob, TextResults } from '../../text/text-job.ts';
 import { sizeOf } from '../../text/text-threads.ts';
@@ -102,6 +103,11 @@ export class ServedModel {
     return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages)), signal));
   }
 
+  /** Token ids of bad words. Rejects as `encode` does. */
+  async encodeBadWords(words: readonly string[], signal: AbortSignal): Promise<readonly (readonly number[])[]> {
+    return encodeBadWords(words, (text) => this.#run(this.#encoding({ text, addSpecialTokens: false }), signal));
+  }
+
   /** Token ids of a text or conversation as JSON, and with `tokenTexts` their texts. Rejects as `encode` does. */
   async list(input: TextInput, tokenTexts: boolean, signal: AbortSignal): Promise<TextResults['list']> {
     return this.#run({ type: 'list', input, maxCharacters: this.#maxCharacters, tokenTexts }, signal);
@@ -173,7 +179,7 @@ export class ServedModel {
     signal: AbortSignal,
   ): Promise<TextResults[T]> {
     const milliseconds = this.limits.maxTextSeconds * 1000 + sizeOf(job) * MILLISECONDS_PER_CHARACTER;
-    return this.llm.texts.run(job, { milliseconds, signal });
+    return this.llm.texts.run(job, { milliseconds: Math.min(milliseconds, MOST_MILLISECONDS), signal });
   }
 
   #encoding(input: TextInput): Extract<TextJob, { type: 'encode' }> {
@@ -197,6 +203,9 @@ const CHARACTERS_PER_TOKEN = 16;
 
 /** Several times what the slowest text took on a slow machine. */
 const MILLISECONDS_PER_CHARACTER = 0.06;
+
+/** Timers know 32 bits. */
+const MOST_MILLISECONDS = 2 ** 31 - 1;
 
 /** Of stop strings together, and of bad words: each token's text is compared with them. */
 const MAX_LIST_CHARACTERS = 16_384;

@@ -36,7 +36,11 @@ describe.runIf(need('software-gpu'))('choosing tokens on a GPU', () => {
   }
 
   function sampler(options: GenerateOptions, endTokenIds: readonly number[] = []): Sampler {
-    const constraints = { promptTokenIds: [0, 3, 3, 1], endTokenIds: new Set(endTokenIds), badWordsTokenIds: [[2]] };
+    const constraints = {
+      promptTokenIds: new Set([0, 3, 3, 1]),
+      endTokenIds: new Set(endTokenIds),
+      badWordsTokenIds: [[2]],
+    };
     return new Sampler(resolveSamplingParams(options, {}), constraints);
   }
 

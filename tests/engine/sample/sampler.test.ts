@@ -11,7 +11,7 @@ function sampler(
   promptTokenIds: readonly number[] = [],
   constraints: Partial<LogitsConstraints> = {},
 ): Sampler {
-  const none = { promptTokenIds, endTokenIds: new Set<number>(), badWordsTokenIds: [] };
+  const none = { promptTokenIds: new Set(promptTokenIds), endTokenIds: new Set<number>(), badWordsTokenIds: [] };
   return new Sampler(resolveSamplingParams({ seed: 1, ...options }, {}), { ...none, ...constraints });
 }
 

@@ -44,6 +44,7 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
   const keepsApart = new Set(apiKeys).size > 1 && !options.sharePrefixCache;
   for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys, keepsApart));
 
+  const document = JSON.stringify(openApiDocument(VERSION));
   const routes: Readonly<Record<string, Methods>> = {
     '/v1/models': { GET: listModels(model) },
     '/v1/models/:model{.+}': { GET: getModel(model) },
@@ -54,7 +55,7 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
     '/health': { GET: (c) => health(c, llm.engine.closed, metrics.failure) },
     '/version': { GET: (c) => c.json({ version: VERSION }) },
     '/metrics': { GET: async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }) },
-    '/openapi.json': { GET: (c) => c.json(openApiDocument(VERSION)) },
+    '/openapi.json': { GET: (c) => c.body(document, 200, { 'content-type': 'application/json' }) },
   };
   for (const [path, methods] of Object.entries(routes)) register(app, path, methods);
   if (options.page ?? true) {

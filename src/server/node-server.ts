@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { ArgumentError, ListenError } from '../errors.ts';
@@ -45,12 +45,14 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     throw new ArgumentError('host is empty.', "Leave it out, or say '0.0.0.0' for every interface.");
   }
   const app = createApp(options);
-  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  const listener = getRequestListener(
+    (request, { incoming }) => app.fetch(request, incoming instanceof IncomingMessage ? { source: incoming } : {}),
+    { overrideGlobalObjects: false },
+  );
   const server = createServer();
   const connections = new Connections(server);
   server.on('request', (incoming, outgoing) => {
-    connections.watch(incoming, outgoing);
-    void listener(incoming, outgoing);
+    connections.add(incoming, outgoing, () => void listener(incoming, outgoing));
   });
   await listen(server, port, host);
   llm.texts.warmUp();

@@ -106,6 +106,16 @@ describe('mamba2 serve', () => {
     expect(await ended).toBe(0);
   }, 60_000);
 
+  test('takes a timeout that is longer than timers are', async () => {
+    const { child, ended, post, stderr } = await start(['--shutdown-timeout', '99999999999']);
+    const stream = await post('/v1/completions', { ...LONG, max_tokens: 40, stream: true });
+    child.kill('SIGTERM');
+    const { events } = await readEvents(stream);
+    expect(events.at(-1)).toMatchObject({ choices: [{ finish_reason: 'length' }] });
+    expect(await ended).toBe(0);
+    expect(stderr()).toBe('');
+  }, 60_000);
+
   test('takes names, keys, limits and a template', async () => {
     const folder = await makeFolder({ 'chat.jinja': '{{ messages[0].content }}' });
     const args = [

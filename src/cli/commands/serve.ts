@@ -59,7 +59,7 @@ export const serve = defineCommand({
       logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
       const end = AbortSignal.any([signal, death.signal]);
       if (!end.aborted) await once(end, 'abort');
-      await server.shutdown(AbortSignal.timeout(shutdownTimeout * 1000));
+      await server.shutdown(timeout(shutdownTimeout));
       logger.info('shut down');
       // A supervisor sees the exit code and starts the server again.
       if (death.signal.aborted) throw death.signal.reason;
@@ -69,6 +69,14 @@ export const serve = defineCommand({
     }
   },
 });
+
+/** Timers know 32 bits. What is longer is no limit. */
+const MOST_MILLISECONDS = 2 ** 31 - 1;
+
+function timeout(seconds: number): AbortSignal | undefined {
+  const milliseconds = seconds * 1000;
+  return milliseconds > MOST_MILLISECONDS ? undefined : AbortSignal.timeout(milliseconds);
+}
 
 /** Takes the port for a moment: that it can't be had should not be known only once a large model is loaded. */
 async function checkPort({ port = 8000, host = '127.0.0.1' }: Pick<ServeOptions, 'host' | 'port'>): Promise<void> {

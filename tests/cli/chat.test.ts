@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
-import { runCli } from './run-cli.ts';
+import { runCli, runOnOneRank, spawnCli } from './run-cli.ts';
 import { changedTiny, tinyFile } from './tiny-dts.ts';
 
 const TEMPLATE = '{{ bos_token }}{% for m in messages %}// {{ m.role }}: {{ m.content }}\n{% endfor %}';
@@ -11,7 +11,7 @@ describe('chat', () => {
   test('answers every line of a pipe, remembers, resets and exits', async () => {
     const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
     const stdin = 'export one\n\n  export two \n/reset\nexport one\n/exit\nexport three\n';
-    const { code, stdout, stderr } = await runCli(['chat', '-m', folder, '--system', 'Be brief.', ...OPTIONS], {
+    const { code, stdout, stderr } = await runOnOneRank(['chat', '-m', folder, '--system', 'Be brief.', ...OPTIONS], {
       stdin,
     });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -31,7 +31,7 @@ describe('chat', () => {
 
   test('a last line without a line end counts, and the end of the input ends it', async () => {
     const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
-    const { code, stdout } = await runCli(['chat', '-m', folder, ...OPTIONS], { stdin: 'export one' });
+    const { code, stdout } = await runOnOneRank(['chat', '-m', folder, ...OPTIONS], { stdin: 'export one' });
     expect(code).toBe(0);
     expect(stdout.length).toBeGreaterThan(1);
   });
@@ -39,14 +39,14 @@ describe('chat', () => {
   test('Ctrl-C ends it with code 130', async () => {
     const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
     const args = ['chat', '-m', folder, '--ignore-eos', '--max-tokens', '100000'];
-    const { code, stderr } = await runCli(args, { stdin: 'export one\n', onOutput: (interrupt) => interrupt() });
+    const { code, stderr } = await spawnCli(args, { stdin: 'export one\n', onOutput: (interrupt) => interrupt() });
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
   });
 
   test('commands that there are not are answered, and not sent; paths and comments are messages', async () => {
     const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
     const args = ['chat', folder, ...OPTIONS];
-    const { code, stdout, stderr } = await runCli(args, {
+    const { code, stdout, stderr } = await runOnOneRank(args, {
       stdin: '/help\n/foo\n/** x */\n/usr/bin\n /foo\n/quit\nexport one\n',
     });
     expect(code).toBe(0);
@@ -63,13 +63,13 @@ describe('chat', () => {
     const folder = await changedTiny({ 'tokenizer_config.json': tokenizer, 'own.jinja': list[1].template });
     const ask = async (template: string) => {
       const args = ['chat', folder, '--chat-template', template, '--temperature', '0', '-n', '6'];
-      return runCli(args, { stdin: 'interface A {' });
+      return runOnOneRank(args, { stdin: 'interface A {' });
     };
     const { stdout, code } = await ask(`${folder}/own.jinja`);
     expect(code).toBe(0);
     expect(stdout).not.toBe('\n');
     for (const same of ['other', list[1].template]) expect((await ask(same)).stdout).toBe(stdout);
-    const plain = await runCli(['generate', 'interface A {', '-m', folder, '--temperature', '0', '-n', '6']);
+    const plain = await runOnOneRank(['generate', 'interface A {', '-m', folder, '--temperature', '0', '-n', '6']);
     expect((await ask('completion')).stdout).toBe(plain.stdout);
     const unknown = await ask('nonsense');
     expect(unknown.code).toBe(2);
@@ -80,9 +80,9 @@ describe('chat', () => {
 
   test('the bundled model continues what a message begins', async () => {
     const args = ['chat', '--temperature', '0', '-n', '8'];
-    const { code, stdout, stderr } = await runCli(args, { stdin: 'export interface User {' });
+    const { code, stdout, stderr } = await runOnOneRank(args, { stdin: 'export interface User {' });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const plain = await runCli(['generate', 'export interface User {', '--temperature', '0', '-n', '8']);
+    const plain = await runOnOneRank(['generate', 'export interface User {', '--temperature', '0', '-n', '8']);
     expect(stdout).toBe(plain.stdout);
   });
 

@@ -6,7 +6,7 @@ import { nodeProblem } from '../../src/cli/node-version.ts';
 import { inFlags } from '../../src/cli/options/flag-names.ts';
 import { modelOptions } from '../../src/cli/options/model-options.ts';
 import { modelsBySize } from '../../src/cli/reports/models-by-size.ts';
-import { MAIN, runCli } from './run-cli.ts';
+import { MAIN, runCli, spawnCli } from './run-cli.ts';
 
 describe('help and version', () => {
   test('the program', async () => {
@@ -16,10 +16,11 @@ describe('help and version', () => {
       for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench', 'completion'])
         expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
-    expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
+    for (const runIt of [runCli, spawnCli])
+      expect(await runIt(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
   });
 
-  test.concurrent.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])(
+  test.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])(
     '%s --help',
     async (name) => {
       const { code, stdout } = await runCli([name, '--json', '--help']);
@@ -42,7 +43,7 @@ describe('help and version', () => {
 });
 
 describe('a wrong command line ends with code 2 and one line', () => {
-  test.concurrent.each([
+  test.each([
     [['generat'], /Unknown command 'generat'\. Did you mean generate\?/],
     [['--foo'], /Unknown option '--foo'/],
     [['generate', 'x', '--max-tokns', '3'], /Unknown option '--max-tokns'\. Did you mean --max-tokens\?/],

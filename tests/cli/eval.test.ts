@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { beginOfText, bitsPerByte, perplexity, scoreText } from '../../src/cli/reports/text-score.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
-import { runCli } from './run-cli.ts';
+import { runCli, runOnOneRank } from './run-cli.ts';
 import { changedTiny, tinyFile } from './tiny-dts.ts';
 
 const TEXT =
@@ -26,7 +26,7 @@ describe('eval', () => {
   test('bits per byte and perplexity are those of the logits, per file and over all', async () => {
     const folder = await makeFolder({ 'a.txt': TEXT, 'b.txt': 'export {};\n' });
     const files = [join(folder, 'a.txt'), join(folder, 'b.txt')];
-    const { code, stdout, stderr } = await runCli(['eval', '--json', files[0], '--file', files[1]]);
+    const { code, stdout, stderr } = await runOnOneRank(['eval', '--json', files[0], '--file', files[1]]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const { results } = JSON.parse(stdout);
     expect(results).toHaveLength(1);
@@ -50,7 +50,7 @@ describe('eval', () => {
   test('the table, for the first tokens of each file', async () => {
     const folder = await makeFolder({ 'a.txt': TEXT, 'b.txt': TEXT });
     const paths = ['--file', join(folder, 'a.txt'), '--file', join(folder, 'b.txt')];
-    const { code, stdout } = await runCli(['eval', ...paths, '-n', '5']);
+    const { code, stdout } = await runOnOneRank(['eval', ...paths, '-n', '5']);
     expect(code).toBe(0);
     expect(stdout).toMatch(
       /^file +tokens +bytes +bits per byte +perplexity\n\S+a\.txt +5 +\d+ +\d+\.\d{4} .*\n.*\ntotal +10 /,
@@ -61,12 +61,12 @@ describe('eval', () => {
     const folder = await makeFolder({ 'a.txt': TEXT, 'b.txt': TEXT });
     const paths = ['--file', join(folder, 'a.txt'), '--file', join(folder, 'b.txt')];
     const dtypes = ['--dtype', 'float32,int8', '--dtype', 'int4'];
-    const table = await runCli(['eval', ...paths, ...dtypes]);
+    const table = await runOnOneRank(['eval', ...paths, ...dtypes]);
     expect(table).toMatchObject({ code: 0, stderr: '' });
     expect(table.stdout).toMatch(
       /^dtype +tokens +bytes +bits per byte +perplexity +loss +tokens\/s\nfloat32 +\d+ .* \+0\.00% .*\nint8 .*%.*\nint4 .*%.*\n$/,
     );
-    const { results } = JSON.parse((await runCli(['eval', ...paths, ...dtypes, '--json'])).stdout);
+    const { results } = JSON.parse((await runOnOneRank(['eval', ...paths, ...dtypes, '--json'])).stdout);
     expect(results.map(({ dtype }: { dtype: string }) => dtype)).toEqual(['float32', 'int8', 'int4']);
     for (const { total, files, loss } of results) {
       expect(files).toHaveLength(2);
@@ -129,7 +129,7 @@ describe('scoring a text', () => {
     const first = llm.tokenizer?.decode([ids[0]]) ?? '';
     expect(score).toMatchObject({ tokens: ids.length - 1, bytes: Buffer.byteLength(TEXT) - Buffer.byteLength(first) });
     expect(score.bits).toBeCloseTo(await bitsOf(llm, ids), 3);
-    const { code, stderr } = await runCli(['eval', '-m', folder, '--file', join(folder, 'a.txt'), '-n', '3']);
+    const { code, stderr } = await runOnOneRank(['eval', '-m', folder, '--file', join(folder, 'a.txt'), '-n', '3']);
     expect(code).toBe(0);
     expect(stderr).toMatch(/^warning: .*first token of each file is not scored/);
   });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import { GOLDEN } from '../engine/golden-folder.ts';
-import { offline, runCli } from './run-cli.ts';
+import { offline, runCli, runOnOneRank, spawnCli } from './run-cli.ts';
 import { changedTiny, expectedCases, tinyFile } from './tiny-dts.ts';
 
 const GREEDY = ['--temperature', '0', '--ignore-eos'];
@@ -9,7 +9,15 @@ const GREEDY = ['--temperature', '0', '--ignore-eos'];
 describe('generate', () => {
   test('--json is one object with the tokens that transformers computes', async () => {
     for (const { prompt, input_ids, greedy } of await expectedCases()) {
-      const { code, stdout, stderr } = await runCli(['generate', '--prompt', prompt, '--json', '-n', '30', ...GREEDY]);
+      const { code, stdout, stderr } = await runOnOneRank([
+        'generate',
+        '--prompt',
+        prompt,
+        '--json',
+        '-n',
+        '30',
+        ...GREEDY,
+      ]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       const result = JSON.parse(stdout);
       expect(result).toEqual({
@@ -36,28 +44,28 @@ describe('generate', () => {
     await using llm = await LLM.load('tiny-dts');
     const text = llm.tokenizer?.decode(greedy) ?? '';
     const options = ['--max-tokens', String(greedy.length), ...GREEDY];
-    const plain = await runCli(['generate', prompt, ...options]);
+    const plain = await spawnCli(['generate', prompt, ...options]);
     expect(plain).toMatchObject({ code: 0, stdout: `${text}\n`, stderr: '' });
     // Sixty tokens take long enough that not all of them share one read.
     expect(plain.chunks.length).toBeGreaterThan(5);
-    const echoed = await runCli(['generate', '--echo', ...options], { stdin: prompt });
+    const echoed = await runOnOneRank(['generate', '--echo', ...options], { stdin: prompt });
     expect(echoed.stdout).toBe(`${prompt}${text}\n`);
   });
 
   test('token ids in, also for a model without a tokenizer', async () => {
     const [{ input_ids, greedy }] = await expectedCases();
     const options = ['--json', '--max-tokens', '5', ...GREEDY];
-    const byIds = await runCli(['generate', '--token-ids', input_ids.join(','), ...options]);
+    const byIds = await runOnOneRank(['generate', '--token-ids', input_ids.join(','), ...options]);
     expect(JSON.parse(byIds.stdout)).toMatchObject({ promptTokenIds: input_ids, tokenIds: greedy.slice(0, 5) });
     await using llm = await LLM.load(GOLDEN);
     const { tokenIds } = await llm.complete([1, 2, 3], { maxTokens: 4, temperature: 0, ignoreEos: true });
     const golden = ['generate', '-m', GOLDEN, '--token-ids', '1 2, 3', '-n', '4', ...GREEDY];
-    expect((await runCli([...golden, '--echo'])).stdout).toBe(`1 2 3 ${tokenIds.join(' ')} \n`);
+    expect((await runOnOneRank([...golden, '--echo'])).stdout).toBe(`1 2 3 ${tokenIds.join(' ')} \n`);
   });
 
   test('stop strings, of which there may be several', async () => {
     const args = ['generate', 'export interface User {\n', '--json', ...GREEDY];
-    const { stdout } = await runCli([...args, '--stop', 'no such text', '--stop', 'name: string']);
+    const { stdout } = await runOnOneRank([...args, '--stop', 'no such text', '--stop', 'name: string']);
     const { text, finishReason } = JSON.parse(stdout);
     expect(finishReason).toBe('stop');
     expect(text).toMatch(/\t$/);
@@ -66,9 +74,9 @@ describe('generate', () => {
 
   test('--n, in words and as JSON with logprobs, half-lives and the prompt', async () => {
     const args = ['generate', 'export interface User {', '--n', '2', '-n', '4', '--seed', '5', '--ignore-eos'];
-    const words = await runCli(args);
+    const words = await runOnOneRank(args);
     const asked = ['--logprobs', '1', '--prompt-logprobs', '0', '--half-life-interval', '2', '--json'];
-    const json = JSON.parse((await runCli([...args, ...asked])).stdout);
+    const json = JSON.parse((await runOnOneRank([...args, ...asked])).stdout);
     const [first, second] = json.choices;
     expect(json).toMatchObject(first);
     expect(words.stdout).toBe(`--- answer 1 of 2 ---\n${first.text}\n\n--- answer 2 of 2 ---\n${second.text}\n`);
@@ -83,7 +91,7 @@ describe('generate', () => {
 
   test('flags reach the sampler: a bias, stop tokens, bad words, special tokens', async () => {
     const run = async (...args: string[]) =>
-      (await runCli(['generate', 'export ', '-t', '0', '-n', '6', ...args, '--json'])).stdout;
+      (await runOnOneRank(['generate', 'export ', '-t', '0', '-n', '6', ...args, '--json'])).stdout;
     const plain = JSON.parse(await run());
     const [, second] = plain.tokenIds;
     expect(JSON.parse(await run('--stop-token-ids', `${second}`))).toMatchObject({ finishReason: 'stop' });
@@ -96,7 +104,8 @@ describe('generate', () => {
   });
 
   test('a seed repeats, another differs', async () => {
-    const run = async (seed: string) => (await runCli(['generate', 'export ', '-n', '12', '--seed', seed])).stdout;
+    const run = async (seed: string) =>
+      (await runOnOneRank(['generate', 'export ', '-n', '12', '--seed', seed])).stdout;
     const [first, second, other] = [await run('007'), await run('7'), await run('8')];
     expect(second).toBe(first);
     expect(other).not.toBe(first);
@@ -105,20 +114,20 @@ describe('generate', () => {
   test('several threads and another dtype', async () => {
     const [{ prompt, greedy }] = await expectedCases();
     const args = ['generate', prompt, '--json', '-n', '8', ...GREEDY];
-    const ranks = await runCli([...args, '--tensor-parallel-size', '2']);
+    const ranks = await spawnCli([...args, '--tensor-parallel-size', '2']);
     expect(JSON.parse(ranks.stdout).tokenIds).toEqual(greedy.slice(0, 8));
     expect(ranks.code).toBe(0);
-    expect((await runCli([...args, '--dtype', 'int8'])).code).toBe(0);
+    expect((await runOnOneRank([...args, '--dtype', 'int8'])).code).toBe(0);
   });
 
   test('Ctrl-C keeps what there is and ends with code 130', async () => {
     const args = ['generate', 'export ', '-n', '100000', '--seed', '1', '--ignore-eos'];
     const onOutput = (interrupt: () => void) => setTimeout(interrupt, 300);
-    const { code, stdout, stderr } = await runCli(args, { onOutput });
+    const { code, stdout, stderr } = await spawnCli(args, { onOutput });
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
     expect(stdout.length).toBeGreaterThan(5);
     expect(stdout.endsWith('\n')).toBe(true);
-    const again = await runCli([...args.slice(0, 2), '-n', '10', ...args.slice(4)]);
+    const again = await runOnOneRank([...args.slice(0, 2), '-n', '10', ...args.slice(4)]);
     expect(again.stdout.slice(0, 5)).toBe(stdout.slice(0, 5));
   });
 
@@ -163,13 +172,13 @@ describe('what can not be done ends with code 1 and one line', () => {
   test('truncated weights', async () => {
     const weights = await tinyFile('model.safetensors');
     const folder = await changedTiny({ 'model.safetensors': weights.subarray(0, 1_000_000) });
-    const { code, stdout, stderr } = await runCli(['generate', 'x', '-m', folder]);
+    const { code, stdout, stderr } = await runOnOneRank(['generate', 'x', '-m', folder]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(/^error: .*model\.safetensors.*\n$/);
   });
 
   test('token ids outside the vocabulary', async () => {
-    const { code, stderr } = await runCli(['generate', '--token-ids', '4096']);
+    const { code, stderr } = await runOnOneRank(['generate', '--token-ids', '4096']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/Token id 4096 is outside/);
   });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { COMMIT, MockHub } from '../checkpoint/mock-hub.ts';
-import { offline, runCli } from './run-cli.ts';
+import { offline, runCli, runOnOneRank } from './run-cli.ts';
 import { tinyFile } from './tiny-dts.ts';
 
 describe('pull', () => {
@@ -22,7 +22,7 @@ describe('pull', () => {
     const inspected = await runCli(['inspect', 'org/name@v1', '--json'], later);
     expect(inspected.code).toBe(0);
     expect(JSON.parse(inspected.stdout).parameters.total).toBe(7_564_880);
-    const generated = await runCli(['generate', 'x', '-m', 'org/name', '--revision', 'v1', '-n', '2'], later);
+    const generated = await runOnOneRank(['generate', 'x', '-m', 'org/name', '--revision', 'v1', '-n', '2'], later);
     expect(generated.code).toBe(0);
   });
 

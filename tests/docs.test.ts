@@ -4,10 +4,15 @@ import * as errors from '../src/errors.ts';
 
 const library = readFileSync(new URL('../docs/library.md', import.meta.url), 'utf8');
 
-const src = new URL('../src/', import.meta.url);
-const sources = readdirSync(src, { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts'))
-  .map((file) => readFileSync(new URL(file, src), 'utf8'))
+/** Files of the project's own folders, from the root. */
+const files = ['src', 'kernels', 'scripts', 'tests'].flatMap((folder) =>
+  readdirSync(new URL(`../${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' }).map(
+    (file) => `${folder}/${file.replaceAll('\\', '/')}`,
+  ),
+);
+const sources = files
+  .filter((file) => /^src\/.*\.ts$/.test(file))
+  .map((file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8'))
   .join('\n');
 
 /** The first cells of the tables' rows, as far as they are code. */
@@ -41,3 +46,22 @@ test('docs/glossary.md names what is in the code', () => {
   expect(named.length).toBeGreaterThan(30);
   expect(named.filter((name) => !words.has(name))).toEqual([]);
 });
+
+const ROOT = new URL('../', import.meta.url);
+const pages = readdirSync(new URL('docs/', ROOT), 'utf8').flatMap((file) =>
+  file.endsWith('.md') ? [`docs/${file}`] : [],
+);
+
+test.each(['README.md', 'CONTRIBUTING.md', ...pages])('%s names files that exist', (page) => {
+  const text = readFileSync(new URL(page, ROOT), 'utf8').replace(/^```.*?^```/gms, '');
+  const named = [...text.matchAll(/`((?:[\w-]+\/)*[\w-]+\.(?:ts|mjs|wgsl))`/g)].map(([, path]) => path);
+  expect(named.filter((path) => !files.some((file) => `/${file}`.endsWith(`/${path}`)))).toEqual([]);
+});
+
+test.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...pages])(
+  'lines of %s end at 120 columns, tables aside',
+  (page) => {
+    const lines = readFileSync(new URL(page, ROOT), 'utf8').split('\n');
+    expect(lines.filter((line) => [...line].length > 120 && !line.trimStart().startsWith('|'))).toEqual([]);
+  },
+);

@@ -113,9 +113,14 @@ export class GpuLayers {
     // As many as the model has, the same ones taking turns, where a step is short: so what a step costs is not a layer's.
     const depth = rows > MANY_ROWS ? Math.max(this.count, MANY_LAYERS) : this.config.numHiddenLayers;
     return this.#time('decode', rows, minSteps, depth, () => {
-      backend.step(`${this.config.hiddenSize} ${rows}`, [slots], ([decodeSlots]) => [
-        this.#forward(x, states, decodeMetadata(decodeSlots, this.#none, this.config.chunkSize), depth),
-      ]);
+      const { hiddenSize, chunkSize } = this.config;
+      backend.step({
+        variant: { hiddenSize },
+        inputs: { slots },
+        compute: (inputs) => ({
+          hiddenStates: this.#forward(x, states, decodeMetadata(inputs.slots, this.#none, chunkSize), depth),
+        }),
+      });
       backend.flush();
     });
   }

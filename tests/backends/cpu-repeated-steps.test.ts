@@ -2,6 +2,7 @@ import { describe, test } from 'vitest';
 import type { Backend } from '../../src/backends/contract/backend.ts';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
 import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/kernels/load-kernels.ts';
+import type { AttentionMetadata } from '../../src/layers/attention/attention-metadata.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 import { expectSame } from './suite/harness.ts';
 import { Inputs } from './suite/inputs.ts';
@@ -67,22 +68,32 @@ class Layer {
   }
 
   run(key: string, { ids, positions, tables }: Step): Promise<Float32Array> {
-    const inputs = [
-      ids,
-      positions,
-      positions.map(
-        (position, s) => tables[s][Math.floor(position / BLOCK_SIZE)] * BLOCK_SIZE + (position % BLOCK_SIZE),
-      ),
-      positions.map((position) => position + 1),
-      tables.flatMap((blocks) => Array.from({ length: WIDTH }, (_, i) => blocks[i] ?? 0)),
-      Array.from({ length: ROWS + 1 }, (_, s) => s),
-    ].map((values) => Int32Array.from(values));
-    const [result] = this.#backend.step(key, inputs, (tensors) => [this.#forward(tensors)]);
-    return this.#backend.read(result);
+    const slotMapping = positions.map(
+      (position, s) => tables[s][Math.floor(position / BLOCK_SIZE)] * BLOCK_SIZE + (position % BLOCK_SIZE),
+    );
+    const inputs = {
+      ids: Int32Array.from(ids),
+      attention: {
+        positions: Int32Array.from(positions),
+        slotMapping: Int32Array.from(slotMapping),
+        contextLens: Int32Array.from(positions, (position) => position + 1),
+        blockTables: Int32Array.from(
+          tables.flatMap((blocks) => Array.from({ length: WIDTH }, (_, i) => blocks[i] ?? 0)),
+        ),
+        queryStartLoc: Int32Array.from({ length: ROWS + 1 }, (_, s) => s),
+      },
+    };
+    const { y } = this.#backend.step({
+      variant: { key },
+      inputs,
+      compute: (tensors) => ({ y: this.#forward(tensors) }),
+    });
+    return this.#backend.read(y);
   }
 
-  #forward([ids, positions, slotMapping, contextLens, blockTables, queryStartLoc]: readonly Tensor[]): Tensor {
+  #forward({ ids, attention }: { readonly ids: Tensor; readonly attention: AttentionMetadata }): Tensor {
     const backend = this.#backend;
+    const { positions, slotMapping, contextLens, blockTables, queryStartLoc } = attention;
     const { embedding, qkv, out, router } = this.#matrices;
     const [keyCache, valueCache] = [this.#keyCache, this.#valueCache];
     const x = backend.mulScalar(backend.embedding(ids, embedding), 3);

@@ -1,4 +1,5 @@
 import type { Tensor } from '../../tensor/tensor.ts';
+import type { StepTensors } from './steps.ts';
 
 /** Stands for the token that was sampled last for a sequence's slot. */
 export const LAST_SAMPLED = -1;
@@ -57,11 +58,11 @@ export interface SampledRow extends TokenSampling {
 export interface SamplingOps {
   /**
    * Chooses a token for each row of logits (B, vocabSize), which are changed as the rows' edits say.
-   * @param vectors int32, of {@link samplingVectors} for these rows.
+   * @param rows {@link samplingInputs} of these rows, as tensors.
    * @param sampled (slots): a row's token is also kept at its slot, or -1 when it ended the sequence.
    * @returns (B, 2): token id and its logprob under the logits as they were; -1 and 0 when those are no finite numbers.
    */
-  sampleTokens(logits: Tensor, vectors: readonly Tensor[], sampled: Tensor): Tensor;
+  sampleTokens(logits: Tensor, rows: SamplingTensors, sampled: Tensor): Tensor;
 
   /**
    * Puts in place of {@link LAST_SAMPLED} in tokenIds (B) what `sampled` holds at the row's slot. A sequence that ended
@@ -82,8 +83,18 @@ const IS_FORBIDDEN = 2;
 /** Edits are padded to powers of two from here on, so that steps with other edits have the same shapes. */
 const FEWEST_EDITS = 64;
 
-/** Rows for {@link SamplingOps.sampleTokens} as int32 vectors: of a step that is repeated, inputs of few lengths. */
-export function samplingVectors(rows: readonly SampledRow[]): Int32Array<ArrayBuffer>[] {
+/** How rows are sampled, as int32 vectors of few lengths: inputs of a step that can be repeated. */
+export type SamplingInputs = {
+  /** {@link ROW_FIELDS} values per row. */
+  readonly rows: Int32Array;
+  /** {@link EDIT_FIELDS} values per edit. */
+  readonly edits: Int32Array;
+};
+
+export type SamplingTensors = StepTensors<SamplingInputs>;
+
+/** Rows for {@link SamplingOps.sampleTokens}. */
+export function samplingInputs(rows: readonly SampledRow[]): SamplingInputs {
   const numEdits = rows.reduce((sum, { edits }) => sum + edits.length, 0);
   const capacity = 2 ** Math.ceil(Math.log2(Math.max(FEWEST_EDITS, numEdits)));
   const table = new Packer(rows.length * ROW_FIELDS);
@@ -99,7 +110,7 @@ export function samplingVectors(rows: readonly SampledRow[]): Int32Array<ArrayBu
       edits.floats(isForbidden ? 0 : bias, penalty);
     }
   }
-  return [table.values, edits.values];
+  return { rows: table.values, edits: edits.values };
 }
 
 /** Writes numbers one after another. */

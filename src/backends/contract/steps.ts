@@ -1,22 +1,70 @@
 import type { Tensor } from '../../tensor/tensor.ts';
 
+/** int32 vectors of a step by name, in groups where they have any. An absent group may be undefined. */
+export type StepInputs = { readonly [name: string]: Int32Array | StepInputs | undefined };
+
+/** Inputs with a tensor in place of each vector. */
+export type StepTensors<I> = { readonly [K in keyof I]: TensorsFor<I[K]> };
+type TensorsFor<V> = V extends Int32Array ? Tensor : V extends StepInputs ? StepTensors<V> : V;
+
+/** What a step gives, by name. */
+export type StepResults = Readonly<Record<string, Tensor | undefined>>;
+
+/** A step whose commands a backend may keep. */
+export interface RepeatableStep<I extends StepInputs, R extends StepResults> {
+  /** What the step depends on besides the names and lengths of its inputs. */
+  readonly variant: Readonly<Record<string, string | number | boolean>>;
+  readonly inputs: I;
+  readonly compute: (inputs: StepTensors<I>) => R;
+}
+
 /** Steps, whose intermediate results need not outlive them. */
 export interface StepOps {
   /**
-   * Runs `run`, whose intermediate results need not outlive it: what is made inside is gone at its end. Results are read
-   * inside. What is made outside of any scope (weights, states) stays.
+   * Runs `run`. What is made inside is gone at its end, so results are read inside. What is made outside of any scope
+   * (weights, states) stays.
    */
   scope<T>(run: () => T): T;
 
   /**
-   * Runs `compute` on int32 vectors in a scope; its results live until something else is made. A backend may repeat what
-   * was enqueued the last time under the same key instead of running `compute` again, as CUDA graphs do for vLLM: so what
-   * `compute` does may depend on the key and on the lengths of the inputs, but not on their values, and it must not bring
-   * host data of its own (no `tensor`). Values are checked when `compute` runs; who repeats a step checks them first.
+   * Runs a step's `compute` on its inputs in a scope; its results live until something else is made. A backend may repeat
+   * what was enqueued the last time for the same variant and inputs of the same names and lengths instead of running
+   * `compute` again, as CUDA graphs do for vLLM: so what `compute` does must not depend on the inputs' values, and it
+   * must not bring host data of its own (no `tensor`). Values are checked when `compute` runs; a caller that repeats a
+   * step checks them first.
    */
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
-  ): readonly Tensor[];
+  step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R;
+}
+
+/** Equal for steps that do the same with their inputs. */
+export function stepKey({
+  variant,
+  inputs,
+}: Pick<RepeatableStep<StepInputs, StepResults>, 'variant' | 'inputs'>): string {
+  return JSON.stringify([variant, inputs], (_, value) => (value instanceof Int32Array ? value.length : value));
+}
+
+/** The vectors of a step's inputs, in their order. */
+export function stepVectors(inputs: StepInputs): Int32Array[] {
+  return Object.values(inputs).flatMap((value) => {
+    if (value === undefined) return [];
+    return value instanceof Int32Array ? [value] : stepVectors(value);
+  });
+}
+
+/** The inputs as tensors. @param make is called for each vector, in their order. */
+export function stepTensors<I extends StepInputs>(inputs: I, make: (values: Int32Array) => Tensor): StepTensors<I> {
+  const tensors = Object.entries(inputs).map(([name, value]) => {
+    return [name, value instanceof Int32Array ? make(value) : value && stepTensors(value, make)];
+  });
+  return Object.fromEntries(tensors) as StepTensors<I>;
+}
+
+/** Results with each tensor mapped; absent ones stay absent. */
+export function mapResults<T, U>(
+  results: Readonly<Record<string, T | undefined>>,
+  map: (tensor: T) => U,
+): Record<string, U | undefined> {
+  const mapped = Object.entries(results).map(([name, tensor]) => [name, tensor && map(tensor)] as const);
+  return Object.fromEntries(mapped);
 }

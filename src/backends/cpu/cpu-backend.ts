@@ -10,6 +10,7 @@ import type { GroupLayout } from '../contract/norms.ts';
 import { checkRowNumbers } from '../contract/rows.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
 import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../contract/state-space.ts';
+import type { RepeatableStep, StepInputs, StepResults } from '../contract/steps.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { KernelCalls } from './kernels/kernel-calls.ts';
 import type { Kernels } from './kernels/kernels.ts';
@@ -26,7 +27,7 @@ import { CpuFeedForward } from './ops/feed-forward.ts';
 import { CpuLinear } from './ops/linear.ts';
 import { CpuRows } from './ops/rows.ts';
 import { CpuScan } from './ops/scan.ts';
-import { type Compute, RepeatedSteps } from './repeated-steps.ts';
+import { RepeatedSteps } from './repeated-steps.ts';
 
 /** What kernels/pack.ts calls the layouts of a table. */
 const EMBEDDING_KINDS: Readonly<Record<Packing, number>> = { float32: 0, bfloat16: 1, int8: 2, int4: 3 };
@@ -73,8 +74,8 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
-  step(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
-    return this.#steps.run(key, inputs, compute);
+  step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
+    return this.#steps.run(step);
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {

@@ -1,22 +1,27 @@
-import type { Tensor } from '../../tensor/tensor.ts';
+import {
+  type RepeatableStep,
+  type StepInputs,
+  type StepResults,
+  stepKey,
+  stepTensors,
+  stepVectors,
+} from '../contract/steps.ts';
 import type { KernelCalls, Recording } from './kernels/kernel-calls.ts';
 import { CpuIndices } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
-import { type CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
-
-/** What a step does with its inputs. */
-export type Compute = (inputs: readonly Tensor[]) => readonly Tensor[];
+import { cpuFloats } from './memory/cpu-tensor.ts';
 
 /** A step that ran once, ready to run again. */
 interface RecordedStep {
   /** Where its memory begins: everything in it lies at the same addresses as long as this does. */
   readonly base: number;
+  /** In the order of the step's vectors. */
   readonly inputs: readonly CpuIndices[];
   readonly recording: Recording;
-  readonly results: readonly CpuTensor[];
+  readonly results: StepResults;
 }
 
-/** Steps by key; see {@link Backend.step}. */
+/** Steps that were recorded, by key; see {@link StepOps.step}. */
 export class RepeatedSteps {
   readonly #memory: CpuMemory;
   readonly #calls: KernelCalls;
@@ -28,29 +33,31 @@ export class RepeatedSteps {
   }
 
   /** Runs or repeats a step. Its results live until something else is allocated. */
-  run(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
+  run<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
+    const key = stepKey(step);
     const known = this.#steps.get(key);
-    if (known?.base !== this.#memory.top) return this.#record(key, inputs, compute);
-    known.inputs.forEach((tensor, i) => {
-      tensor.write(inputs[i]);
-    });
+    if (known?.base !== this.#memory.top) return this.#record(key, step);
+    for (const [i, values] of stepVectors(step.inputs).entries()) known.inputs[i].write(values);
     for (const call of known.recording) call();
-    return known.results;
+    // Steps of one key give the same results.
+    return known.results as R;
   }
 
-  #record(key: string, inputs: readonly Int32Array[], compute: Compute): readonly CpuTensor[] {
+  #record<I extends StepInputs, R extends StepResults>(key: string, { inputs, compute }: RepeatableStep<I, R>): R {
     const base = this.#memory.top;
     return this.#memory.scope(() => {
-      const tensors = inputs.map((values) => new CpuIndices(this.#memory, values, [values.length]));
-      const { result, recording } = this.#calls.record(() => compute(tensors));
-      const step = {
-        base,
-        inputs: tensors,
-        recording,
-        results: result.map((tensor) => cpuFloats(this.#memory, tensor, 'result', tensor.shape)),
-      };
-      this.#steps.set(key, step);
-      return step.results;
+      const indices: CpuIndices[] = [];
+      const tensors = stepTensors(inputs, (values) => {
+        const tensor = new CpuIndices(this.#memory, values, [values.length]);
+        indices.push(tensor);
+        return tensor;
+      });
+      const { result: results, recording } = this.#calls.record(() => compute(tensors));
+      for (const [name, tensor] of Object.entries(results)) {
+        if (tensor) cpuFloats(this.#memory, tensor, name, tensor.shape);
+      }
+      this.#steps.set(key, { base, inputs: indices, recording, results });
+      return results;
     });
   }
 }

@@ -6,6 +6,7 @@ import type { Backend } from '../contract/backend.ts';
 import { contiguous, floats, HostTensor, hostZeros } from '../contract/host-tensor.ts';
 import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
+import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './causal-conv1d.ts';
 import {
@@ -55,12 +56,8 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
-  step(
-    _key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
-  ): readonly Tensor[] {
-    return compute(inputs.map((values) => this.tensor(values, [values.length])));
+  step<I extends StepInputs, R extends StepResults>({ inputs, compute }: RepeatableStep<I, R>): R {
+    return compute(stepTensors(inputs, (values) => this.tensor(values, [values.length])));
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): HostTensor {

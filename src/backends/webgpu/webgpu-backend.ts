@@ -9,6 +9,15 @@ import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
 import type { SavedSlot } from '../contract/slots.ts';
+import {
+  mapResults,
+  type RepeatableStep,
+  type StepInputs,
+  type StepResults,
+  stepKey,
+  stepTensors,
+  stepVectors,
+} from '../contract/steps.ts';
 import type { GpuTime } from './device/gpu-clock.ts';
 import type { GpuDevice } from './device/gpu-device.ts';
 import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './device/gpu-tensor.ts';
@@ -126,20 +135,21 @@ export class WebGpuBackend implements Backend {
     return this.#work.scope(run);
   }
 
-  step(
-    key: string,
-    inputs: readonly Int32Array[],
-    compute: (inputs: readonly Tensor[]) => readonly Tensor[],
-  ): readonly GpuTensor[] {
-    const run = (tensors: readonly Tensor[]) =>
-      compute(tensors).map((result) => this.#floats(result, 'result', result.shape));
-    if (this.#work.isInScope) return run(inputs.map((values) => this.#indices(values, [values.length])));
-    const step = this.#steps.get(key, () =>
-      this.#work.planStep(inputs, (storages) =>
-        run(storages.map((storage, i) => new GpuIndices(storage, inputs[i], [inputs[i].length]))),
-      ),
+  step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
+    const { inputs, compute } = step;
+    if (this.#work.isInScope) {
+      return compute(stepTensors(inputs, (values) => this.#indices(values, [values.length])));
+    }
+    const planned = this.#steps.get(stepKey(step), () =>
+      this.#work.planStep((place) => {
+        const tensors = stepTensors(inputs, (values) => new GpuIndices(place(values), values, [values.length]));
+        return mapResults<Tensor, GpuTensor>(compute(tensors), (result) =>
+          this.#floats(result, 'result', result.shape),
+        );
+      }),
     );
-    return this.#work.runStep(step, inputs);
+    // Steps of one key give the same results.
+    return this.#work.runStep(planned, stepVectors(inputs)) as R;
   }
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {

@@ -1,9 +1,14 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
 import { LAST_SAMPLED, type SampledRow } from '../../backends/contract/sampling.ts';
+import { stepTensors } from '../../backends/contract/steps.ts';
 import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
 import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../../errors.ts';
-import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
+import {
+  buildAttentionMetadata,
+  decodeAttentionInputs,
+  KV_BLOCK_SIZE,
+} from '../../layers/attention/attention-metadata.ts';
 import {
   buildMamba2Metadata,
   checkSequences,
@@ -15,7 +20,6 @@ import {
 import type { CausalLM } from '../../models/causal-lm.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';
-import { decodeAttention, decodeAttentionMetadata } from './decode-attention.ts';
 import {
   type Batch,
   type Executor,
@@ -47,8 +51,8 @@ interface Loaded {
   readonly sampled: Tensor | undefined;
 }
 
-/** What a step gives, in this order when it is a list. */
-interface StepResults extends SampledLogits {
+/** What a step gives. */
+interface StepOutputs extends SampledLogits {
   readonly logDecays: Tensor | undefined;
 }
 
@@ -169,29 +173,32 @@ export class ModelRunner implements Executor {
     throw new DisposedError('The model was disposed of.', 'Load it again.');
   }
 
-  /** One token of each sequence. The same for the same number of sequences, so that a backend can repeat it. */
+  /** One token of each sequence, in a step that a backend can repeat for the same number of sequences. */
   #decode({ model, states, none, sampled }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
     const sampling = new StepSampling(sequences.map(sampledRow));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
-    const ids = Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]);
-    const slots = Int32Array.from(sequences, ({ slot }) => slot);
-    const paged = states.kvCache && decodeAttention(sequences);
     const isWatched = sequences.some(({ watch }) => watch);
-    const blocks = paged ? ` in ${paged.width} blocks` : '';
-    const key = `decode ${sequences.length}${blocks}${isWatched ? ' watched' : ''}${isAhead ? ' ahead' : ''}${sampling.key}`;
-    const inputs = [ids, slots, ...sampling.vectors, ...(paged?.vectors ?? [])];
-    const results = this.#backend.step(key, inputs, ([tokenIds, givenSlots, ...vectors]) => {
-      const given = { tokenIds, slots: givenSlots };
-      const { tokenIds: inputIds, slots: decodeSlots } = isAhead ? this.#takeSampled(given, sampled) : given;
-      const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-      const attention = paged && decodeAttentionMetadata(vectors.slice(sampling.vectors.length));
-      const metadata = { ...decodeMetadata(decodeSlots, none, this.#chunkSize), attention };
-      const cache = watch?.cache ?? states.layers;
-      const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
-      const chosen = sampling.run(this.#backend, model.computeLogits(hiddenStates), vectors, sampled);
-      return listOf({ ...chosen, logDecays: watch?.gather(this.#group) });
+    const results: StepOutputs = this.#backend.step({
+      variant: { isAhead, isWatched },
+      inputs: {
+        batch: {
+          tokenIds: Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]),
+          slots: Int32Array.from(sequences, ({ slot }) => slot),
+        },
+        sampling: sampling.inputs,
+        attention: states.kvCache && decodeAttentionInputs(sequences, KV_BLOCK_SIZE),
+      },
+      compute: ({ batch, sampling: rows, attention }) => {
+        const { tokenIds: inputIds, slots } = isAhead ? this.#takeSampled(batch, sampled) : batch;
+        const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
+        const metadata = { ...decodeMetadata(slots, none, this.#chunkSize), attention };
+        const cache = watch?.cache ?? states.layers;
+        const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
+        const chosen = sampling.run(this.#backend, model.computeLogits(hiddenStates), rows, sampled);
+        return { ...chosen, logDecays: watch?.gather(this.#group) };
+      },
     });
-    return this.#read(resultsOf(results, sampling), sequences, sequences, states);
+    return this.#read(results, sequences, sequences, states);
   }
 
   #mixed({ model, states, sampled }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
@@ -223,15 +230,16 @@ export class ModelRunner implements Executor {
       });
       const wanted = Int32Array.from(rows, ({ row }) => row);
       const selected = backend.gatherRows(hiddenStates, backend.tensor(wanted, [rows.length]));
-      const vectors = sampling.vectors.map((vector) => backend.tensor(vector, [vector.length]));
-      const chosen = sampling.run(backend, model.computeLogits(selected), vectors, sampled);
+      const sampledRows =
+        sampling.inputs && stepTensors(sampling.inputs, (values) => backend.tensor(values, [values.length]));
+      const chosen = sampling.run(backend, model.computeLogits(selected), sampledRows, sampled);
       return this.#read({ ...chosen, logDecays: watch?.gather(this.#group) }, sequences, ordered, states);
     });
   }
 
   /** All ranks have the same results, and those of rank 0 are asked for. */
   async #read(
-    { logits, sampled, logDecays }: StepResults,
+    { logits, sampled, logDecays }: StepOutputs,
     sequences: readonly Sequence[],
     ordered: readonly Sequence[],
     { layers }: StateCache,
@@ -262,19 +270,4 @@ export class ModelRunner implements Executor {
 
 function sampledRow({ sampling, slot }: Sequence): SampledRow | undefined {
   return sampling && { ...sampling, slot };
-}
-
-function listOf({ sampled, logits, logDecays }: StepResults): Tensor[] {
-  return [sampled, logits, logDecays].flatMap((tensor) => tensor ?? []);
-}
-
-/** The results that a list of them has. */
-function resultsOf(list: readonly Tensor[], { hasSampled, hasLogits }: StepSampling): StepResults {
-  const numSampled = hasSampled ? 1 : 0;
-  const numLogits = hasLogits ? 1 : 0;
-  return {
-    sampled: hasSampled ? list[0] : undefined,
-    logits: hasLogits ? list[numSampled] : undefined,
-    logDecays: list[numSampled + numLogits],
-  };
 }

@@ -1,7 +1,8 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
-import { GREEDY, samplingVectors } from '../../backends/contract/sampling.ts';
+import { GREEDY, samplingInputs } from '../../backends/contract/sampling.ts';
 import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { stepTensors } from '../../backends/contract/steps.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { buildMamba2Metadata } from '../../layers/mamba/mamba2-metadata.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
@@ -57,8 +58,8 @@ function planStep(parts: StepParts, lengths: readonly number[], computed: number
 
 function planSampling(backend: Backend, logits: Tensor, sampled: Tensor): void {
   const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
-  const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
-  backend.sampling?.sampleTokens(logits, vectors, sampled);
+  const inputs = stepTensors(samplingInputs(rows), (values) => backend.tensor(values, [values.length]));
+  backend.sampling?.sampleTokens(logits, inputs, sampled);
   const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
   backend.sampling?.takeSampled(indices, indices, sampled);
 }

@@ -1,6 +1,7 @@
 import { PAD_CACHE_SLOT, type PagedSequences } from '../../backends/contract/attention.ts';
 import type { Backend } from '../../backends/contract/backend.ts';
 import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { stepTensors } from '../../backends/contract/steps.ts';
 import { MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Mamba2Metadata, ScheduledSequence } from '../mamba/mamba2-metadata.ts';
@@ -29,17 +30,17 @@ export interface BatchMetadata extends Mamba2Metadata {
 }
 
 /** The vectors of {@link AttentionMetadata} as host data. */
-export interface AttentionInputs {
+export type AttentionInputs = {
   readonly positions: Int32Array;
   readonly slotMapping: Int32Array;
   readonly blockTables: Int32Array;
   readonly contextLens: Int32Array;
   readonly queryStartLoc: Int32Array;
-}
+};
 
 /**
  * Lays out a batch whose rows are the sequences' tokens, one after another.
- * @param width entries of the block table per sequence; default: as many as the longest needs. See {@link bucketedWidth}.
+ * @param width entries of the block table per sequence; default: as many as the longest needs.
  * @throws MetadataError when a sequence's blocks do not hold its tokens.
  */
 export function attentionInputs(
@@ -80,9 +81,14 @@ export function blockTableWidth(sequences: readonly PagedSequence[], blockSize: 
   return sequences.reduce((most, sequence) => Math.max(most, blocksNeeded(sequence, blockSize)), 0);
 }
 
-/** The next power of two: a step that is repeated may depend on the width, which so changes rarely. */
-export function bucketedWidth(width: number): number {
-  return width <= 1 ? width : 2 ** Math.ceil(Math.log2(width));
+/**
+ * Lays out a batch of decodes for a step that a backend can repeat: the block table's width, on which the step depends, is
+ * a power of two, so that it rarely changes.
+ * @throws MetadataError when a sequence's blocks do not hold its tokens.
+ */
+export function decodeAttentionInputs(sequences: readonly PagedSequence[], blockSize: number): AttentionInputs {
+  const width = blockTableWidth(sequences, blockSize);
+  return attentionInputs(sequences, blockSize, width <= 1 ? width : 2 ** Math.ceil(Math.log2(width)));
 }
 
 /** Metadata of a batch from host data. */
@@ -91,15 +97,7 @@ export function buildAttentionMetadata(
   sequences: readonly PagedSequence[],
   blockSize: number,
 ): AttentionMetadata {
-  const inputs = attentionInputs(sequences, blockSize);
-  const tensor = (values: Int32Array) => backend.tensor(values, [values.length]);
-  return {
-    positions: tensor(inputs.positions),
-    slotMapping: tensor(inputs.slotMapping),
-    blockTables: tensor(inputs.blockTables),
-    contextLens: tensor(inputs.contextLens),
-    queryStartLoc: tensor(inputs.queryStartLoc),
-  };
+  return stepTensors(attentionInputs(sequences, blockSize), (values) => backend.tensor(values, [values.length]));
 }
 
 /** The blocks that hold a sequence's tokens, without any beyond. */

@@ -48,10 +48,12 @@ describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => 
   test('give what they should, in memory that does not grow', async () => {
     const table = countingTable();
     const run = (key: number, ids: readonly number[]) => {
-      const [result] = backend.step(`${key}`, [Int32Array.from(ids)], ([rows]) => {
-        return [backend.mulScalar(backend.embedding(rows, table), key)];
+      const { rows } = backend.step({
+        variant: { key },
+        inputs: { ids: Int32Array.from(ids) },
+        compute: (inputs) => ({ rows: backend.mulScalar(backend.embedding(inputs.ids, table), key) }),
       });
-      return backend.read(result);
+      return backend.read(rows);
     };
     const usedAfter: number[] = [];
     for (let round = 0; round < 3; round++) {
@@ -73,10 +75,14 @@ describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => 
     const cache = (): Tensor => backend.zeros([1, IDS, 1, COLUMNS]);
     const [keyCache, valueCache] = [cache(), cache()];
     for (let key = 1; key <= KEYS; key++) {
-      backend.step(`${key}`, [Int32Array.of(key), Int32Array.of(IDS - key)], ([ids, slotMapping]) => {
-        const rows = backend.mulScalar(backend.embedding(ids, table), key);
-        backend.reshapeAndCache({ key: rows, value: rows, keyCache, valueCache, slotMapping });
-        return [rows];
+      backend.step({
+        variant: { key },
+        inputs: { ids: Int32Array.of(key), slotMapping: Int32Array.of(IDS - key) },
+        compute: ({ ids, slotMapping }) => {
+          const rows = backend.mulScalar(backend.embedding(ids, table), key);
+          backend.reshapeAndCache({ key: rows, value: rows, keyCache, valueCache, slotMapping });
+          return { rows };
+        },
       });
     }
     const values = await backend.read(keyCache);

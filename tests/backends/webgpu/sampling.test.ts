@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { LAST_SAMPLED, type SampledRow, samplingVectors } from '../../../src/backends/contract/sampling.ts';
+import { LAST_SAMPLED, type SampledRow, samplingInputs } from '../../../src/backends/contract/sampling.ts';
+import { stepTensors } from '../../../src/backends/contract/steps.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { Sampler } from '../../../src/engine/sample/sampler.ts';
@@ -22,9 +23,9 @@ describe.runIf(need('software-gpu'))('choosing tokens on a GPU', () => {
     for (const [i, row] of logits.entries()) flat.set(row, i * width);
     const sampled = backend.zeros([SLOTS]);
     const read = backend.scope(() => {
-      const vectors = samplingVectors(rows).map((vector) => backend.tensor(vector, [vector.length]));
+      const inputs = stepTensors(samplingInputs(rows), (values) => backend.tensor(values, [values.length]));
       const x = backend.tensor(flat, [logits.length, width]);
-      return backend.read(backend.sampling.sampleTokens(x, vectors, sampled));
+      return backend.read(backend.sampling.sampleTokens(x, inputs, sampled));
     });
     const values = await read;
     const kept = await backend.read(sampled);

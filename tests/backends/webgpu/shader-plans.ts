@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { MLP_ACTIVATIONS } from '../../../src/backends/contract/activations.ts';
-import { GREEDY, samplingVectors } from '../../../src/backends/contract/sampling.ts';
+import { GREEDY, samplingInputs } from '../../../src/backends/contract/sampling.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
+import { stepTensors } from '../../../src/backends/contract/steps.ts';
 import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend.ts';
 import { asObject, type JsonObject, parseLenientJson } from '../../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
@@ -119,10 +120,10 @@ export async function prepareOperations(dtype: WeightDType): Promise<void> {
       }
       backend.gatherRows(zeros(T, 8), indices(0));
       backend.scaleRows(zeros(T, 8), zeros(T, 1), 8, 1e-5);
-      const sampled = samplingVectors(Array.from({ length: T }, (_, slot) => ({ ...GREEDY, slot })));
+      const sampled = samplingInputs(Array.from({ length: T }, (_, slot) => ({ ...GREEDY, slot })));
       backend.sampling?.sampleTokens(
         zeros(T, 48),
-        sampled.map((vector) => indices(...vector)),
+        stepTensors(sampled, (values) => indices(...values)),
         zeros(T),
       );
       const row = indices(...new Int32Array(T));

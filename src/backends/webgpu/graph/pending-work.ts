@@ -2,6 +2,7 @@ import { unlessAborted } from '../../../distributed/abortable.ts';
 import { yieldToEventLoop } from '../../../distributed/event-loop.ts';
 import { ArgumentError, DisposedError } from '../../../errors.ts';
 import type { PrepareWatch } from '../../contract/life-cycle.ts';
+import { mapResults } from '../../contract/steps.ts';
 import { GpuClock, type GpuTime } from '../device/gpu-clock.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';
@@ -26,12 +27,15 @@ interface Batch {
   readonly uploads: Map<Storage, Float32Array | Int32Array>;
 }
 
+/** A step's results by name. */
+export type GpuResults = Readonly<Record<string, GpuTensor | undefined>>;
+
 /** A step that ran once, ready to run again. */
 export interface PlannedStep {
   readonly plan: NewPlan;
   /** Of the pool. */
   readonly inputs: readonly DeviceBuffer[];
-  readonly results: readonly GpuTensor[];
+  readonly results: GpuResults;
 }
 
 /**
@@ -113,20 +117,26 @@ export class PendingWork {
   }
 
   /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
-  planStep(inputs: readonly Int32Array[], compute: (inputs: readonly Storage[]) => readonly GpuTensor[]): PlannedStep {
+  planStep(compute: (place: (input: Int32Array) => Storage) => GpuResults): PlannedStep {
     this.#planBatch();
-    const buffers = inputs.map((values) => this.memory.acquire(values.byteLength));
+    const inputs: DeviceBuffer[] = [];
+    const place = ({ byteLength }: Int32Array) => {
+      const buffer = this.memory.acquire(byteLength);
+      inputs.push(buffer);
+      return new Storage(this.#owner, buffer.bytes, buffer);
+    };
     this.#depth++;
     this.#isPlanningStep = true;
     try {
-      const results = compute(buffers.map((buffer) => new Storage(this.#owner, buffer.bytes, buffer)));
-      const storages = results.flatMap(({ parts }) => parts.map(({ tensor }) => tensor.storage));
+      const results = compute(place);
+      const tensors = Object.values(results).flatMap((result) => result?.parts ?? []);
+      const storages = tensors.map(({ tensor }) => tensor.storage);
       const plan = this.#makePlan(this.#batch, true, storages);
-      // Behind what waits: the params' buffer may be that of a forgotten step, which has yet to run.
+      // After what waits: the params' buffer may be that of a forgotten step, which has yet to run.
       this.#queue.add({ uploads: plan.uploads, commands: [] });
-      return { plan, inputs: buffers, results: results.map((result) => this.#keep(result)) };
+      return { plan, inputs, results: mapResults(results, (result) => this.#keep(result)) };
     } catch (error) {
-      for (const buffer of buffers) this.memory.release(buffer);
+      for (const buffer of inputs) this.memory.release(buffer);
       throw error;
     } finally {
       this.#depth--;
@@ -136,7 +146,7 @@ export class PendingWork {
   }
 
   /** Runs a planned step with these inputs. */
-  runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): readonly GpuTensor[] {
+  runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): GpuResults {
     this.#gpu.assertUsable();
     this.#planBatch();
     const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));

@@ -1,6 +1,6 @@
 import { ShapeError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { EDIT_FIELDS, ROW_FIELDS, type SamplingOps } from '../../contract/sampling.ts';
+import { EDIT_FIELDS, ROW_FIELDS, type SamplingOps, type SamplingTensors } from '../../contract/sampling.ts';
 import { GpuIndices, type GpuTensor, gpuFloats, gpuIndices } from '../device/gpu-tensor.ts';
 import type { GpuArrays } from '../graph/arrays.ts';
 import type { PendingWork } from '../graph/pending-work.ts';
@@ -17,13 +17,13 @@ export class SamplingCalls implements SamplingOps {
     this.#arrays = arrays;
   }
 
-  sampleTokens(logits: Tensor, [rows, edits]: readonly Tensor[], sampled: Tensor): GpuTensor {
+  sampleTokens(logits: Tensor, { rows, edits }: SamplingTensors, sampled: Tensor): GpuTensor {
     const scores = gpuFloats(this.#owner, logits, 'logits', [null, null]);
     const [B] = scores.shape;
     const table = gpuIndices(this.#owner, rows, 'rows', B * ROW_FIELDS);
     const edited = gpuIndices(this.#owner, edits, 'edits', null);
     if (edited.data.length === 0 || edited.data.length % EDIT_FIELDS !== 0) {
-      throw new ShapeError(`edits has ${edited.data.length} values.`, 'Pass what samplingVectors gives.');
+      throw new ShapeError(`edits has ${edited.data.length} values.`, 'Pass what samplingInputs gives.');
     }
     const kept = gpuFloats(this.#owner, sampled, 'sampled', [null]);
     const out = this.#arrays.make([B, 2]);

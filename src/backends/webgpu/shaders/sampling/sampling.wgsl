@@ -1,4 +1,4 @@
-// A row's sampling parameters and its edits of logits, as samplingVectors in contract/sampling.ts lays them out.
+// A row's sampling parameters and its edits of logits, as samplingInputs in contract/sampling.ts lays them out.
 const THREADS = 256u;
 /// Tokens that are summed up at once.
 const CHUNK = 2048u;

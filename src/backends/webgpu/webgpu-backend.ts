@@ -6,7 +6,6 @@ import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../c
 import type { Backend } from '../contract/backend.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
-import type { GroupLayout } from '../contract/norms.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
 import type { SavedSlot } from '../contract/slots.ts';
 import {
@@ -20,7 +19,7 @@ import {
 } from '../contract/steps.ts';
 import type { GpuTime } from './device/gpu-clock.ts';
 import type { GpuDevice } from './device/gpu-device.ts';
-import { GpuIndices, GpuTensor, gpuFloats, rowsOf } from './device/gpu-tensor.ts';
+import { GpuIndices, GpuTensor, rowsOf } from './device/gpu-tensor.ts';
 import { GpuArrays } from './graph/arrays.ts';
 import type { Fusion } from './graph/fuse.ts';
 import { PendingWork } from './graph/pending-work.ts';
@@ -29,67 +28,36 @@ import { decodesToPrepare } from './linear/decodes-to-prepare.ts';
 import { expertWriters } from './linear/expert-matrix.ts';
 import { GpuWeightWriter } from './linear/linear-weight.ts';
 import { matrixWords } from './linear/pack-weights.ts';
-import { AttentionCalls } from './ops/attention-calls.ts';
-import { FeedForwardCalls } from './ops/feed-forward-calls.ts';
-import { FUSIONS } from './ops/fusions.ts';
-import { RowCalls } from './ops/row-calls.ts';
-import { SamplingCalls } from './ops/sampling-calls.ts';
-import { StateSpaceCalls } from './ops/state-space-calls.ts';
+import { Calls } from './ops/calls.ts';
+import { FUSIONS, OperationMethods, samplingMethods } from './ops/registry.ts';
 
 /**
  * WebGPU, in one rank. Operations are collected, fused with their neighbours where a kernel does several at once, and sent
  * to the device in as few command buffers as possible: docs/webgpu.md says how.
  */
-export class WebGpuBackend implements Backend {
+export class WebGpuBackend extends OperationMethods implements Backend {
   readonly name = 'webgpu';
-  readonly causalConv1dFn: Backend['causalConv1dFn'];
-  readonly causalConv1dUpdate: Backend['causalConv1dUpdate'];
-  readonly mambaChunkScan: Backend['mambaChunkScan'];
-  readonly selectiveStateUpdate: Backend['selectiveStateUpdate'];
-  readonly logDecaySums: Backend['logDecaySums'];
-  readonly rotaryTable: Backend['rotaryTable'];
-  readonly rotaryEmbedding: Backend['rotaryEmbedding'];
-  readonly reshapeAndCache: Backend['reshapeAndCache'];
-  readonly pagedAttention: Backend['pagedAttention'];
-  readonly activate: Backend['activate'];
-  readonly activateAndMul: Backend['activateAndMul'];
-  readonly topKRouting: Backend['topKRouting'];
-  readonly fusedMoe: Backend['fusedMoe'];
   readonly sampling: SamplingOps;
   readonly failed: Promise<Error>;
   readonly #gpu: GpuDevice;
+  readonly #calls: Calls;
   readonly #work: PendingWork;
   readonly #arrays: GpuArrays;
-  readonly #rows: RowCalls;
   readonly #steps: PlannedSteps;
 
   /** @param fusions none: every operation runs in its plain form. */
   constructor(gpu: GpuDevice, fusions: readonly Fusion[] = FUSIONS) {
+    const owner = {};
+    const work = new PendingWork(owner, gpu, fusions);
+    const calls = new Calls(owner, work, new GpuArrays(owner, work, gpu));
+    super(calls);
     this.#gpu = gpu;
+    this.#calls = calls;
+    this.#work = work;
+    this.#arrays = calls.arrays;
+    this.#steps = new PlannedSteps((step) => work.forgetStep(step));
     this.failed = gpu.failed;
-    this.#work = new PendingWork(this, gpu, fusions);
-    this.#steps = new PlannedSteps((step) => this.#work.forgetStep(step));
-    this.#arrays = new GpuArrays(this, this.#work, gpu);
-    this.#rows = new RowCalls(this, this.#work, this.#arrays);
-    const attention = new AttentionCalls(this, this.#work, this.#arrays);
-    const feedForward = new FeedForwardCalls(this, this.#work, this.#arrays);
-    const stateSpace = new StateSpaceCalls(this, this.#work, this.#arrays, (values) =>
-      this.#indices(values, [values.length]),
-    );
-    this.sampling = new SamplingCalls(this, this.#work, this.#arrays);
-    this.causalConv1dFn = stateSpace.causalConv1dFn.bind(stateSpace);
-    this.causalConv1dUpdate = stateSpace.causalConv1dUpdate.bind(stateSpace);
-    this.mambaChunkScan = stateSpace.mambaChunkScan.bind(stateSpace);
-    this.selectiveStateUpdate = stateSpace.selectiveStateUpdate.bind(stateSpace);
-    this.logDecaySums = stateSpace.logDecaySums.bind(stateSpace);
-    this.rotaryTable = attention.rotaryTable.bind(attention);
-    this.rotaryEmbedding = attention.rotaryEmbedding.bind(attention);
-    this.reshapeAndCache = attention.reshapeAndCache.bind(attention);
-    this.pagedAttention = attention.pagedAttention.bind(attention);
-    this.activate = feedForward.activate.bind(feedForward);
-    this.activateAndMul = feedForward.activateAndMul.bind(feedForward);
-    this.topKRouting = feedForward.topKRouting.bind(feedForward);
-    this.fusedMoe = feedForward.fusedMoe.bind(feedForward);
+    this.sampling = samplingMethods(calls);
   }
 
   // --- life -------------------------------------------------------------------------------------------------------
@@ -138,13 +106,13 @@ export class WebGpuBackend implements Backend {
   step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
     const { inputs, compute } = step;
     if (this.#work.isInScope) {
-      return compute(stepTensors(inputs, (values) => this.#indices(values, [values.length])));
+      return compute(stepTensors(inputs, (values) => this.#calls.newIndices(values)));
     }
     const planned = this.#steps.get(stepKey(step), () =>
       this.#work.planStep((place) => {
         const tensors = stepTensors(inputs, (values) => new GpuIndices(place(values), values, [values.length]));
         return mapResults<Tensor, GpuTensor>(compute(tensors), (result) =>
-          this.#floats(result, 'result', result.shape),
+          this.#calls.floats(result, 'result', result.shape),
         );
       }),
     );
@@ -154,7 +122,7 @@ export class WebGpuBackend implements Backend {
 
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
     checkLength(data.length, shape);
-    return data instanceof Int32Array ? this.#indices(data, shape) : this.#arrays.make(shape, data);
+    return data instanceof Int32Array ? this.#calls.newIndices(data, shape) : this.#arrays.make(shape, data);
   }
 
   zeros(shape: readonly number[]): GpuTensor {
@@ -169,11 +137,11 @@ export class WebGpuBackend implements Backend {
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    return this.#arrays.read(this.#floats(x, 'x', x.shape), reuse);
+    return this.#arrays.read(this.#calls.floats(x, 'x', x.shape), reuse);
   }
 
   splitColumns(x: Tensor, sizes: readonly number[]): GpuTensor[] {
-    const from = this.#floats(x, 'x', [null, null]);
+    const from = this.#calls.floats(x, 'x', [null, null]);
     checkColumnSizes(x, sizes);
     let begin = 0;
     return sizes.map((size) => {
@@ -186,13 +154,13 @@ export class WebGpuBackend implements Backend {
   }
 
   sliceRows(x: Tensor, begin: number, end: number): GpuTensor {
-    const from = this.#floats(x, 'x', x.shape);
+    const from = this.#calls.floats(x, 'x', x.shape);
     checkRowRange(x, begin, end);
     return rowsOf(from, begin, end);
   }
 
   reshape(x: Tensor, shape: readonly number[]): GpuTensor {
-    const from = this.#floats(x, 'x', x.shape);
+    const from = this.#calls.floats(x, 'x', x.shape);
     checkReshape(x, shape);
     return this.#arrays.view(from, ({ storage, shape: [rows], offset, stride }) => {
       return new GpuTensor(storage, [rows, ...shape.slice(1)], offset, stride);
@@ -200,22 +168,22 @@ export class WebGpuBackend implements Backend {
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    this.#arrays.copySlot(this.#floats(state, 'state', state.shape), from, to);
+    this.#arrays.copySlot(this.#calls.floats(state, 'state', state.shape), from, to);
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    return this.#arrays.saveSlot(this.#floats(state, 'state', state.shape), slot, reuse);
+    return this.#arrays.saveSlot(this.#calls.floats(state, 'state', state.shape), slot, reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
-    this.#arrays.loadSlot(this.#floats(state, 'state', state.shape), slot, saved);
+    this.#arrays.loadSlot(this.#calls.floats(state, 'state', state.shape), slot, saved);
   }
 
-  // --- dense layers -----------------------------------------------------------------------------------------------
+  // --- weights ----------------------------------------------------------------------------------------------------
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
     if (dtype === 'float32') this.#work.isExact = true;
-    return new GpuWeightWriter(this, this.#gpu, this.#work.memory, outFeatures, inFeatures, dtype);
+    return new GpuWeightWriter(this.#calls.owner, this.#gpu, this.#work.memory, outFeatures, inFeatures, dtype);
   }
 
   expertWeightWriters(
@@ -235,54 +203,6 @@ export class WebGpuBackend implements Backend {
     return writer.finish();
   }
 
-  linear(x: Tensor, weight: LinearWeight, bias?: Tensor): GpuTensor {
-    return this.#rows.linear(x, weight, bias);
-  }
-
-  embedding(ids: Tensor, table: LinearWeight, firstRow?: number): GpuTensor {
-    return this.#rows.embedding(ids, table, firstRow);
-  }
-
-  gatherRows(x: Tensor, rows: Tensor): GpuTensor {
-    return this.#rows.gatherRows(x, rows);
-  }
-
-  concatColumns(parts: readonly Tensor[]): GpuTensor {
-    return this.#rows.concatColumns(parts);
-  }
-
-  add(x: Tensor, y: Tensor): GpuTensor {
-    return this.#rows.add(x, y);
-  }
-
-  mulScalar(x: Tensor, factor: number): GpuTensor {
-    return this.#rows.mulScalar(x, factor);
-  }
-
-  mulColumns(x: Tensor, v: Tensor): GpuTensor {
-    return this.#rows.mulColumns(x, v);
-  }
-
-  rmsNorm(x: Tensor, weight: Tensor, eps: number): GpuTensor {
-    return this.#rows.rmsNorm(x, weight, eps);
-  }
-
-  siluGate(x: Tensor, z: Tensor): GpuTensor {
-    return this.#rows.siluGate(x, z);
-  }
-
-  groupSquareSums(v: Tensor, groups: number, layout: GroupLayout): GpuTensor {
-    return this.#rows.groupSquareSums(v, groups, layout);
-  }
-
-  scaleByGroupNorm(v: Tensor, squareSums: Tensor, weight: Tensor, eps: number, layout: GroupLayout): GpuTensor {
-    return this.#rows.scaleByGroupNorm(v, squareSums, weight, eps, layout);
-  }
-
-  scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: number): GpuTensor {
-    return this.#rows.scaleRows(x, squareSums, count, eps);
-  }
-
   // --- collectives ------------------------------------------------------------------------------------------------
 
   allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
@@ -293,14 +213,6 @@ export class WebGpuBackend implements Backend {
   allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
     checkAlone(group);
     return x;
-  }
-
-  #indices(data: Int32Array, shape: readonly number[]): GpuIndices {
-    return new GpuIndices(this.#work.storage(4 * data.length, data), data, shape);
-  }
-
-  #floats(x: Tensor, name: string, expected: readonly (number | null)[]): GpuTensor {
-    return gpuFloats(this, x, name, expected);
   }
 }
 

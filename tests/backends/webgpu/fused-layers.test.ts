@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { type GpuDevice, requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
-import { FUSIONS } from '../../../src/backends/webgpu/ops/fusions.ts';
+import { FUSIONS } from '../../../src/backends/webgpu/ops/registry.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import type { ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
 import type { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';

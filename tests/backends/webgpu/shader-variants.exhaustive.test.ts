@@ -1,9 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { expandShader, type ShaderConstants } from '../../../src/backends/webgpu/device/shader-template.ts';
 import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
 import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
-import { SHADERS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
+import {
+  expandShader,
+  type ShaderConstants,
+  type ShaderText,
+} from '../../../src/backends/webgpu/shaders/shader-text.ts';
+import { SHADER_TEXTS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
@@ -62,8 +66,10 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
 
 describe.runIf(need('dawn'))('what these tests cover', () => {
   test('is every line of every shader', () => {
-    const uncovered = new Set(Object.entries(SHADERS).flatMap(([name, text]) => taggedLines(name, text)));
-    const tagged = Object.fromEntries(Object.entries(SHADERS).map(([name, text]) => [name, tag(name, text)]));
+    const uncovered = new Set<string>();
+    const tagged = Object.fromEntries(
+      Object.entries(SHADER_TEXTS).map(([name, text]) => [name, tag(text, lineNames(name, uncovered))]),
+    );
     for (const kernel of compiled) {
       const [shader, ...constants] = kernel.split(' ');
       const code = expandShader(shader, tagged, Object.fromEntries(constants.map(readConstant)));
@@ -97,18 +103,32 @@ function withoutMinimums(entry: Readonly<Record<string, unknown>>): Record<strin
 }
 
 function isCode(line: string): boolean {
-  return line.trim() !== '' && !/^\s*(#|\/\/)/.test(line);
+  return line.trim() !== '' && !/^\s*\/\//.test(line);
 }
 
-function tag(name: string, text: string): string {
-  return text
-    .split('\n')
-    .map((line, i) => (isCode(line) ? `${line} // @${name}:${i + 1}` : line))
-    .join('\n');
+/** Gives each line of a text a name of its own, and notes it in `all`. */
+function lineNames(name: string, all: Set<string>): () => string {
+  let count = 0;
+  return () => {
+    const line = `@${name}:${++count}`;
+    all.add(line);
+    return line;
+  };
 }
 
-function taggedLines(name: string, text: string): string[] {
-  return text.split('\n').flatMap((line, i) => (isCode(line) ? [`@${name}:${i + 1}`] : []));
+/** The text with a name behind each line of code. */
+function tag(text: ShaderText, next: () => string): ShaderText {
+  return text.map((node) => {
+    if (typeof node === 'string') return isCode(node) ? `${node} // ${next()}` : node;
+    if ('parts' in node) {
+      return isCode(node.parts.join(''))
+        ? { parts: [...node.parts.slice(0, -1), `${node.parts.at(-1)} // ${next()}`] }
+        : node;
+    }
+    if ('include' in node) return node;
+    if ('for' in node) return { ...node, lines: tag(node.lines, next) };
+    return { ...node, lines: tag(node.lines, next), otherwise: tag(node.otherwise, next) };
+  });
 }
 
 function readConstant(text: string): [string, ShaderConstants[string]] {

@@ -1,39 +1,38 @@
 import { GpuError } from '../../../errors.ts';
-import { SHADERS } from '../shaders/shaders.generated.ts';
+import {
+  declared,
+  expandShader,
+  type ShaderBinding,
+  type ShaderConstants,
+  type ShaderField,
+} from '../shaders/shader-text.ts';
+import { SHADER_TEXTS, SHADERS, type ShaderArguments } from '../shaders/shaders.generated.ts';
 import { CompileTurns } from './compile-turns.ts';
-import { expandShader, type ShaderConstants } from './shader-template.ts';
 
-export type ShaderName = keyof typeof SHADERS;
-export type BindingAccess = 'read' | 'read_write';
-export type ParamType = 'u32' | 'i32' | 'f32';
+export type ShaderName = keyof ShaderArguments;
 
 const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
 
-/** A structure's fields, in order, as a shader's text declares them. */
-type Fields = readonly { readonly name: string; readonly type: ParamType }[];
-
-/**
- * A shader of one operation, made for some constants. Its text says what it is bound to: `params`, a uniform structure of
- * numbers, at binding 0 (unless there are none), and storage buffers from binding 1 on.
- */
+/** A shader made for some constants and fixed numbers. */
 export class Kernel {
+  /** The shader's name and what it is made for. */
   readonly name: string;
   readonly layout: KernelLayout;
-  /** Of `params`. */
-  readonly fields: Fields;
-  readonly bindings: readonly KernelBinding[];
+  /** Fields of `Params`, which lies at binding 0 unless it has none. */
+  readonly params: readonly ShaderField[];
+  readonly bindings: readonly ShaderBinding[];
   /** undefined until it is compiled. */
   pipeline: GPUComputePipeline | undefined;
-  /** Settles when it is. */
+  /** Settles when the kernel is compiled, or failed to. */
   readonly ready: Promise<void>;
 
-  constructor(device: GPUDevice, name: string, code: string, { layouts, turns }: KernelMakers) {
+  constructor(device: GPUDevice, name: string, { code, params, bindings }: KernelText, makers: KernelMakers) {
     this.name = name;
-    this.fields = readFields(code, 'Params');
-    this.bindings = readBindings(code);
-    this.layout = layouts.get(this.bindings, this.fields.length > 0);
-    this.ready = turns.take(() => this.#compile(device, code));
-    // Whoever needs it awaits it; until then a failure is nobody's.
+    this.params = params;
+    this.bindings = bindings;
+    this.layout = makers.layouts.get(bindings, params.length > 0);
+    this.ready = makers.turns.take(() => this.#compile(device, code));
+    // A failure concerns only those that await the kernel: without this it would be an unhandled rejection.
     this.ready.catch(() => {});
   }
 
@@ -55,13 +54,6 @@ export class Kernel {
 interface KernelMakers {
   readonly layouts: KernelLayouts;
   readonly turns: CompileTurns;
-}
-
-/** A storage buffer that a shader is bound to. */
-export interface KernelBinding {
-  readonly binding: number;
-  readonly name: string;
-  readonly access: BindingAccess;
 }
 
 /** What kernels with the same kinds of bindings share. */
@@ -86,7 +78,7 @@ export class KernelLayouts {
     this.#device = device;
   }
 
-  get(bindings: readonly KernelBinding[], hasParams: boolean): KernelLayout {
+  get(bindings: readonly ShaderBinding[], hasParams: boolean): KernelLayout {
     const key = `${hasParams} ${bindings.map(({ binding, access }) => `${binding} ${access}`).join()}`;
     const known = this.#layouts.get(key);
     if (known) return known;
@@ -106,10 +98,12 @@ export class KernelLayouts {
   }
 }
 
-/** A shader's text for some constants, but for its `fixed`. */
+/** WGSL with what it declares. */
 interface KernelText {
   readonly code: string;
-  readonly fields: Fields;
+  readonly params: readonly ShaderField[];
+  readonly fixed: readonly ShaderField[];
+  readonly bindings: readonly ShaderBinding[];
 }
 
 /** Kernels by shader, constants and fixed numbers: each is compiled once. */
@@ -117,6 +111,7 @@ export class Kernels {
   readonly #device: GPUDevice;
   readonly #layouts: KernelLayouts;
   readonly #turns = new CompileTurns();
+  /** Texts by shader and constants: their fixed numbers are not filled in. */
   readonly #texts = new Map<string, KernelText>();
   readonly #kernels = new Map<string, Kernel>();
 
@@ -126,19 +121,21 @@ export class Kernels {
   }
 
   /**
-   * @param fixed by the names in the shader's `Fixed`: numbers that are the same whenever a model runs it, for which nothing
-   * that it begins with must wait.
+   * The kernel of a shader for these constants. `Lowering.dispatch` sees to it that the shader's arguments are complete.
+   * @param fixed numbers that are the same whenever a model runs the kernel, which is therefore compiled for them and need
+   * not wait for them when it begins. Numbers that the shader does not declare for these constants are ignored.
    */
-  get(shader: ShaderName, constants: ShaderConstants = {}, fixed: Readonly<Record<string, number>> = {}): Kernel {
-    const variant = [shader, ...Object.keys(constants).map((name) => `${name}=${constants[name]}`)].join(' ');
-    const text = this.#texts.get(variant) ?? readText(expandShader(shader, SHADERS, constants));
+  get(shader: ShaderName, constants: ShaderConstants, fixed: Readonly<Record<string, number>>): Kernel {
+    const variant = [shader, ...Object.entries(constants).map(([name, value]) => `${name}=${value}`)].join(' ');
+    const text = this.#texts.get(variant) ?? readText(shader, constants);
     this.#texts.set(variant, text);
-    const numbers = text.fields.map(({ name, type }) => literal(variant, name, type, fixed[name]));
-    const key = numbers.length === 0 ? variant : `${variant} FIXED=${numbers}`;
+    const literals = text.fixed.map(({ name, type }) => literal(type, fixed[name]));
+    const key = literals.length === 0 ? variant : `${variant} FIXED=${literals}`;
     const known = this.#kernels.get(key);
     if (known) return known;
+    const code = text.code.replace('Fixed()', `Fixed(${literals})`);
     const makers = { layouts: this.#layouts, turns: this.#turns };
-    const kernel = new Kernel(this.#device, key, text.code.replace('Fixed()', `Fixed(${numbers})`), makers);
+    const kernel = new Kernel(this.#device, key, { ...text, code }, makers);
     this.#kernels.set(key, kernel);
     return kernel;
   }
@@ -149,26 +146,18 @@ export class Kernels {
   }
 }
 
-function readText(code: string): KernelText {
-  return { code, fields: readFields(code, 'Fixed') };
+function readText(shader: ShaderName, constants: ShaderConstants): KernelText {
+  const { params, fixed, bindings } = SHADERS[shader];
+  return {
+    code: expandShader(shader, SHADER_TEXTS, constants),
+    params: declared(params, constants),
+    fixed: declared(fixed, constants),
+    bindings: declared(bindings, constants),
+  };
 }
 
 /** A number as WGSL has it, which knows no infinity. */
-function literal(kernel: string, name: string, type: ParamType, value: number | undefined): string {
-  if (value === undefined) throw new GpuError(`The shader '${kernel}' was given no number '${name}'.`);
+function literal(type: ShaderField['type'], value: number): string {
   if (type === 'f32') return `${Math.fround(Math.min(Math.max(value, -MAX_FLOAT32), MAX_FLOAT32))}f`;
   return type === 'u32' ? `${value}u` : `${value}i`;
-}
-
-function readFields(code: string, structure: 'Params' | 'Fixed'): Fields {
-  const [, body = ''] = code.match(new RegExp(`struct ${structure} \\{([^}]*)\\}`)) ?? [];
-  const fields = body.replaceAll(/\/\/.*/g, '').matchAll(/(\w+)\s*:\s*(u32|i32|f32)/g);
-  return [...fields].map(([, name, type]) => ({ name, type: type as ParamType }));
-}
-
-function readBindings(code: string): Kernel['bindings'] {
-  const declarations = code.matchAll(/@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>\s*(\w+)/g);
-  return [...declarations].map(([, binding, access, name]) => ({
-    ...{ binding: Number(binding), name, access: access as BindingAccess },
-  }));
 }

@@ -42,8 +42,7 @@ export class GpuArrays {
   clear(x: GpuTensor): void {
     for (const { tensor } of x.parts) {
       const bytes = 4 * tensor.span;
-      const command = { type: 'clear', storage: tensor.storage, offset: 4 * tensor.offset, bytes } as const;
-      if (bytes > 0) this.#work.enqueue({ type: 'command', command });
+      if (bytes > 0) this.#work.command({ type: 'clear', storage: tensor.storage, offset: 4 * tensor.offset, bytes });
     }
   }
 
@@ -112,7 +111,7 @@ export class GpuArrays {
       return;
     }
     const data = hostSlotValues(saved, bytes / 4).slice();
-    this.#work.enqueue({ type: 'command', command: { type: 'write', storage, offset, data } });
+    this.#work.command({ type: 'write', storage, offset, data });
   }
 
   #makePart(shape: readonly number[], stride: number, data: Float32Array | undefined): GpuTensor {
@@ -133,7 +132,7 @@ export class GpuArrays {
 
   #copy(from: Storage, fromOffset: number, to: Storage, toOffset: number, bytes: number): void {
     if (bytes === 0) return;
-    this.#work.enqueue({ type: 'command', command: { type: 'copy', from, fromOffset, to, toOffset, bytes } });
+    this.#work.command({ type: 'copy', from, fromOffset, to, toOffset, bytes });
   }
 }
 

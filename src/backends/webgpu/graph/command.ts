@@ -5,9 +5,9 @@ import type { Kernel } from '../device/kernel.ts';
 export interface Dispatch {
   readonly type: 'dispatch';
   readonly kernel: Kernel;
-  /** By the names in the shader. */
+  /** Storages by the names in the shader; `Lowering.dispatch` sees to it that none is missing. */
   readonly bindings: Readonly<Record<string, Storage>>;
-  /** By the names in the shader's `Params`, if it has any. */
+  /** Numbers by the names in the shader's `Params`, likewise. */
   readonly params: Readonly<Record<string, number>>;
   readonly workgroups: readonly [x: number, y: number, z: number];
 }

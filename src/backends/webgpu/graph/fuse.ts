@@ -1,26 +1,24 @@
-import { GpuIndices, GpuTensor, type Storage } from '../device/gpu-tensor.ts';
-import type { FusedOperation } from '../ops/fused-operation.ts';
-import { storagesOf } from './command.ts';
-import type { Operation } from './operation.ts';
+import type { GpuTensor, Storage } from '../device/gpu-tensor.ts';
+import type { Operation, Read } from './operation.ts';
 
 /**
- * Several operations as one. `at` is the place of the first; → what takes the place of how many operations from there on, or
- * undefined where it does not apply.
+ * Several operations as one. `at` is the place of the first. Returns what takes the place of how many operations from there
+ * on, or undefined where the fusion does not apply.
  */
 export type Fusion = (
   operations: readonly Operation[],
   at: number,
   uses: TensorUses,
-) => { readonly operation: Operation | FusedOperation; readonly count: number } | undefined;
+) => { readonly operation: Operation; readonly count: number } | undefined;
 
 /** Replaces neighbours by what computes the same at once. The first fusion that applies is taken. */
 export function fuse(
   operations: readonly Operation[],
   fusions: readonly Fusion[],
   kept: readonly Storage[],
-): (Operation | FusedOperation)[] {
+): Operation[] {
   const uses = new TensorUses(operations, kept);
-  const fused: (Operation | FusedOperation)[] = [];
+  const fused: Operation[] = [];
   for (let at = 0; at < operations.length; ) {
     const found = firstThatApplies(fusions, operations, at, uses);
     fused.push(found?.operation ?? operations[at]);
@@ -37,7 +35,7 @@ function firstThatApplies(fusions: readonly Fusion[], operations: readonly Opera
   return undefined;
 }
 
-/** Who reads what in a list of operations. */
+/** Which operations of a list read what. */
 export class TensorUses {
   readonly #readers = new Map<Storage, Reader[]>();
   readonly #kept: ReadonlySet<Storage>;
@@ -45,21 +43,21 @@ export class TensorUses {
   constructor(operations: readonly Operation[], kept: readonly Storage[]) {
     this.#kept = new Set(kept);
     for (const operation of operations) {
-      for (const { storage, tensor } of readBy(operation)) {
-        const readers = this.#readers.get(storage) ?? [];
-        readers.push({ operation, tensor });
-        this.#readers.set(storage, readers);
+      for (const read of operation.kind.readBy(operation)) {
+        const readers = this.#readers.get(read.storage) ?? [];
+        readers.push({ ...read, operation });
+        this.#readers.set(read.storage, readers);
       }
     }
   }
 
-  /** Whether nobody but these operations ever reads the tensor's memory: then it need not be written. */
+  /** Whether no operation but these ever reads the tensor's memory: then the tensor need not be written. */
   isOnlyReadBy({ storage }: GpuTensor, ...readers: readonly Operation[]): boolean {
     if (!storage.isTemporary || this.#kept.has(storage)) return false;
     return (this.#readers.get(storage) ?? []).every(({ operation }) => readers.includes(operation));
   }
 
-  /** The same of the columns that a tensor covers of larger rows, `columns` of them. */
+  /** Whether no other operation reads the `columns` columns of larger rows that a tensor covers. */
   isColumnsOnlyReadBy({ storage, offset, stride }: GpuTensor, columns: number, reader: Operation): boolean {
     if (!storage.isTemporary || this.#kept.has(storage)) return false;
     const begin = offset % stride;
@@ -72,25 +70,6 @@ export class TensorUses {
   }
 }
 
-interface Reader {
+interface Reader extends Read {
   readonly operation: Operation;
-  /** Where it reads in the storage, if that is known. */
-  readonly tensor: GpuTensor | undefined;
-}
-
-/** A place that is read. */
-interface Read {
-  readonly storage: Storage;
-  readonly tensor: GpuTensor | undefined;
-}
-
-function readBy(operation: Operation): Read[] {
-  if (operation.type === 'command') {
-    return storagesOf(operation.command).map((storage) => ({ storage, tensor: undefined }));
-  }
-  const { out, ...inputs } = operation;
-  return Object.values(inputs).flatMap((input): Read[] => {
-    if (input instanceof GpuTensor) return input.parts.map(({ tensor }) => ({ storage: tensor.storage, tensor }));
-    return input instanceof GpuIndices ? [{ storage: input.storage, tensor: undefined }] : [];
-  });
 }

@@ -1,24 +1,44 @@
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { GpuTensor, rowStride, Storage } from '../device/gpu-tensor.ts';
 import type { Kernels, ShaderName } from '../device/kernel.ts';
-import type { ShaderConstants } from '../device/shader-template.ts';
 import { launchParametersFor } from '../launch/choose-launch.ts';
 import type { LaunchParameters } from '../launch/launch-parameters.ts';
+import type { ShaderArguments } from '../shaders/shaders.generated.ts';
 import type { Command, Dispatch } from './command.ts';
 import type { Handover } from './handover.ts';
 
 /** Invocations in the first dimension of a workgroup, where a shader's header says nothing else. */
 export const WORKGROUP = 64;
+/** Invocations that share a row's sum, in the kernels of plain norms. */
+export const ROW_THREADS = 64;
 /** Workgroups in one dimension of a grid, on every device: see grid.wgsl. */
 export const MAX_GROUPS = 65535;
 
-/** What a kernel runs on. */
-interface Run extends Pick<Dispatch, 'bindings' | 'workgroups'>, Partial<Pick<Dispatch, 'params'>> {
-  /** By the names in the shader's `Fixed`, if it has any. */
+/** A number for each of these names. */
+export type Numbers<Name extends string> = Readonly<Record<Name, number>>;
+
+/** What a dispatch gives a shader: everything that the shader's text declares for any constants. */
+export type Run<Name extends ShaderName> = {
+  readonly bindings: Readonly<Record<ShaderArguments[Name]['bindings'], Storage>>;
+  readonly workgroups: Dispatch['workgroups'];
+} & Given<'constants', ShaderArguments[Name]['constants']> &
+  /** Numbers that are written when the commands run. */
+  Given<'params', Numbers<ShaderArguments[Name]['params']>> &
+  /** Numbers that the kernel is compiled for. */
+  Given<'fixed', Numbers<ShaderArguments[Name]['fixed']>>;
+
+/** A member that is absent where the shader declares nothing of its kind. */
+type Given<Key extends string, Value> = keyof Value extends never
+  ? { readonly [Absent in Key]?: never }
+  : { readonly [Present in Key]: Value };
+
+/** The same whatever the shader. */
+interface AnyRun extends Pick<Dispatch, 'bindings' | 'workgroups'>, Partial<Pick<Dispatch, 'params'>> {
+  readonly constants?: ShaderArguments[ShaderName]['constants'];
   readonly fixed?: Readonly<Record<string, number>>;
 }
 
-/** Where operations become commands. */
+/** Where operations become commands: what they are told of the device, and where they put their commands. */
 export class Lowering {
   readonly gpu: GpuDevice;
   readonly owner: object;
@@ -50,8 +70,9 @@ export class Lowering {
     this.usesMatrices = gpu.hasMatrices;
   }
 
-  /** Runs a shader, made for these constants and fixed numbers: see {@link Kernels.get}. */
-  dispatch(shader: ShaderName, constants: ShaderConstants, { bindings, params = {}, fixed, workgroups }: Run): void {
+  /** Adds a run of a shader. */
+  dispatch<Name extends ShaderName>(shader: Name, run: Run<Name>): void {
+    const { constants = {}, fixed = {}, params = {}, bindings, workgroups }: AnyRun = run;
     const kernel = this.#kernels.get(shader, constants, fixed);
     this.commands.push({ type: 'dispatch', kernel, bindings, params, workgroups });
   }
@@ -82,7 +103,7 @@ export function rowGrid(perRow: number, rows: number): [number, number, number] 
 export function place<Name extends string>(
   name: Name,
   x: GpuTensor | undefined,
-): Record<`${Name}Offset` | `${Name}Stride`, number> {
+): Numbers<`${Name}Offset` | `${Name}Stride`> {
   const places = { [`${name}Offset`]: x?.offset ?? 0, [`${name}Stride`]: x?.stride ?? 0 };
-  return places as Record<`${Name}Offset` | `${Name}Stride`, number>;
+  return places as Numbers<`${Name}Offset` | `${Name}Stride`>;
 }

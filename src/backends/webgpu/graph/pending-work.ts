@@ -8,12 +8,12 @@ import type { GpuDevice } from '../device/gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';
 import { GpuTensor, Storage } from '../device/gpu-tensor.ts';
 import { type Kernel, Kernels } from '../device/kernel.ts';
+import type { Command } from './command.ts';
 import { CommandQueue } from './command-queue.ts';
 import { type Fusion, fuse } from './fuse.ts';
 import { Handover } from './handover.ts';
-import { lower } from './lower.ts';
 import { Lowering } from './lowering.ts';
-import type { Operation } from './operation.ts';
+import { COMMAND, lower, type Operation } from './operation.ts';
 import { type NewPlan, PlanMaker } from './plan.ts';
 import { splitRows } from './split-rows.ts';
 
@@ -78,6 +78,11 @@ export class PendingWork {
     this.#gpu.assertUsable();
     this.#batch.operations.push(operation);
     if (!this.isInScope && this.#batch.operations.length >= MAX_WAITING) this.flush();
+  }
+
+  /** Enqueues a command as it is. */
+  command(command: Command): void {
+    this.enqueue(COMMAND.of({ command }));
   }
 
   /** Memory for `bytes`: for the scope, with values that a plan writes first, or for good. */
@@ -209,7 +214,7 @@ export class PendingWork {
   async read<T>(x: GpuTensor, bytes: number, use: (mapped: ArrayBuffer) => T): Promise<T> {
     const done = new Promise<T>((resolve, reject) => {
       const read = { bytes, resolve: (mapped: ArrayBuffer) => resolve(use(mapped)), reject };
-      this.enqueue({ type: 'command', command: { type: 'read', storage: x.storage, offset: 4 * x.offset, read } });
+      this.command({ type: 'read', storage: x.storage, offset: 4 * x.offset, read });
     });
     if (!this.isInScope) this.flush();
     return this.#gpu.unlessItFails(done);

@@ -133,12 +133,8 @@ export class PlanMaker {
   }
 
   #group({ kernel, bindings }: Dispatch, params: DeviceBuffer | undefined): GPUBindGroup {
-    const buffers = kernel.bindings.map(({ name }) => {
-      const storage = bindings[name];
-      if (!storage) throw new GpuError(`The shader '${kernel.name}' was given no '${name}'.`);
-      return this.#bufferOf(storage);
-    });
-    const size = Math.ceil(kernel.fields.length / 4) * 16;
+    const buffers = kernel.bindings.map(({ name }) => this.#bufferOf(bindings[name]));
+    const size = Math.ceil(kernel.params.length / 4) * 16;
     const key = `${kernel.layout.id} ${params?.id ?? ''} ${size} ${buffers.map(({ id }) => id).join(' ')}`;
     const known = this.#groups.get(key);
     if (known) return known;
@@ -165,10 +161,10 @@ export class PlanMaker {
 }
 
 function hasParams(command: Command): boolean {
-  return command.type === 'dispatch' && command.kernel.fields.length > 0;
+  return command.type === 'dispatch' && command.kernel.params.length > 0;
 }
 
-/** Lays out the params of a plan's dispatches, one behind the other. */
+/** Lays out the params of a plan's dispatches, one after the other. */
 class ParamsWriter {
   readonly data: ArrayBuffer;
   readonly #view: DataView;
@@ -183,16 +179,14 @@ class ParamsWriter {
     return this.data.byteLength;
   }
 
-  /** → where they begin. */
+  /** Adds a dispatch's params and returns where they begin. */
   add({ kernel, params }: Dispatch): number {
     const begin = this.#used;
     this.#used += PARAMS_ALIGNMENT;
-    kernel.fields.forEach(({ name, type }, i) => {
-      const value = params[name];
-      if (value === undefined) throw new GpuError(`The shader '${kernel.name}' was given no number '${name}'.`);
+    kernel.params.forEach(({ name, type }, i) => {
       const at = begin + 4 * i;
-      if (type === 'f32') this.#view.setFloat32(at, value, true);
-      else this.#view.setInt32(at, value, true);
+      if (type === 'f32') this.#view.setFloat32(at, params[name], true);
+      else this.#view.setInt32(at, params[name], true);
     });
     return begin;
   }

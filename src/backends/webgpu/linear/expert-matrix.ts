@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../../errors.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { checkWeightRows, type LinearWeight, type LinearWeightWriter } from '../../contract/linear.ts';
-import { GpuLinearWeight, gpuWeight, type WeightPart } from './linear-weight.ts';
+import { GpuLinearWeight, gpuWeight, type WeightFormat, type WeightPart } from './linear-weight.ts';
 
 /** An expert's matrix that lies in one buffer with those of the others, so that one dispatch computes with all. */
 export class GpuExpertWeight implements LinearWeight {
@@ -59,7 +59,7 @@ export interface ExpertMatrix {
   readonly inFeatures: number;
   readonly dtype: WeightDType;
   readonly layout: GpuLinearWeight['layout'];
-  readonly format: string;
+  readonly format: WeightFormat;
   readonly rowWords: number;
   /** One, if they were written together and a binding holds them; at most one for each expert and binding. */
   readonly parts: readonly WeightPart[];

@@ -1,12 +1,12 @@
 import type { GpuDevice } from '../device/gpu-device.ts';
-import type { ShaderConstants } from '../device/shader-template.ts';
 import type { Lowering } from '../graph/lowering.ts';
 import type { LayerSizes, MatrixFewShape, MatrixShape, VectorLaunch } from '../launch/launch-parameters.ts';
+import type { ShaderArguments } from '../shaders/shaders.generated.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 
 // How the kernels of linear layers are laid out for some rows and a weight: their constants, in capitals as there.
 
-/** Of linear-vector. */
+/** Constants of linear-vector. */
 export interface VectorShape {
   readonly ROWS: number;
   readonly BLOCKING: number;
@@ -60,17 +60,22 @@ function vectorParts(
   return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) };
 }
 
-/** A product of rows of float16: the kernel, its constants, and its grid. */
-export interface ProductShape {
-  readonly shader: 'linear-matrix-few' | 'linear-matrix';
-  readonly constants: ShaderConstants & { readonly SLICES: number };
-  readonly workgroups: readonly [x: number, y: number, z: number];
-}
+/** The constants of a product that do not follow from the layer. */
+type Layout<Shader extends 'linear-matrix-few' | 'linear-matrix'> = Omit<
+  ShaderArguments[Shader]['constants'],
+  'K' | 'OUTPUTS' | 'BIAS' | 'RESIDUAL' | 'CONV' | 'SILU' | 'DTYPE' | 'TILES' | 'ROW_WORDS'
+>;
 
-/** linear-matrix's constants, and its block. */
+/** A product by subgroup matrices: the kernel, its constants, and its grid. */
+export type ProductShape = { readonly workgroups: readonly [x: number, y: number, z: number] } & (
+  | { readonly shader: 'linear-matrix-few'; readonly constants: Layout<'linear-matrix-few'> }
+  | { readonly shader: 'linear-matrix'; readonly constants: Layout<'linear-matrix'> }
+);
+
+/** Constants of linear-matrix that say how its outputs are divided, and its block. */
 export interface BlockShape {
   readonly block: readonly [rows: number, columns: number];
-  readonly constants: ShaderConstants;
+  readonly constants: ReturnType<typeof matrixConstants>;
 }
 
 /** How some rows are multiplied with `outputs` of a weight's outputs. */
@@ -226,9 +231,20 @@ function matrixConstants(
   const SPLIT = dividing(inputs / BK, split);
   const ofPart = 32 * subgroups;
   return {
-    ...{ BM, BN, BK, WM, WN, BAND: band, SPLIT, STAGES: stages, THREADS: SPLIT * ofPart },
-    ...{ FRAGMENTS_DOWN: WM / 16, FRAGMENTS_ACROSS: WN / 16, STEPS: BK / 16 },
-    ...{ A_LOADS: (BM * BK) / 8 / ofPart, W_LOADS: (BN * BK) / 8 / ofPart },
+    BM,
+    BN,
+    BK,
+    WM,
+    WN,
+    BAND: band,
+    SPLIT,
+    STAGES: stages,
+    THREADS: SPLIT * ofPart,
+    FRAGMENTS_DOWN: WM / 16,
+    FRAGMENTS_ACROSS: WN / 16,
+    STEPS: BK / 16,
+    A_LOADS: (BM * BK) / 8 / ofPart,
+    W_LOADS: (BN * BK) / 8 / ofPart,
     SHARED: SPLIT * Math.max((BM + BN) * (BK / 8 + 1), 4 * subgroups * WN),
   };
 }

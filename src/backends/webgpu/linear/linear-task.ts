@@ -1,26 +1,32 @@
 import type { GpuTensor } from '../device/gpu-tensor.ts';
-import type { ConvolutionUpdateOperation, LinearOperation } from '../graph/operation.ts';
-import type { NormLinearOperation, RowNorm } from '../ops/fused-operation.ts';
+import type { Convolution } from './convolved-columns.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 
-/** A linear layer with what comes before and behind it. */
-export interface LinearTask {
+/** y = x Wᵀ + bias */
+export interface Linear {
   readonly x: GpuTensor;
-  readonly norm: RowNorm | undefined;
   readonly weight: GpuLinearWeight;
   readonly bias: GpuTensor | undefined;
-  readonly residual: GpuTensor | undefined;
-  readonly convolution: ConvolutionUpdateOperation | undefined;
   readonly out: GpuTensor;
 }
 
-export function linearTask(operation: LinearOperation | NormLinearOperation): LinearTask {
-  if (operation.type === 'linear') {
-    const { x, weight, bias, out } = operation;
-    return { x, norm: undefined, weight, bias, residual: undefined, convolution: undefined, out };
-  }
-  const { x, norm, linear, residual, convolution, out } = operation;
-  return { x, norm, weight: linear.weight, bias: linear.bias, residual, convolution, out };
+/** x / sqrt(mean(x²) + eps) * weight, over groups of columns. */
+export interface RowNorm {
+  readonly weight: GpuTensor;
+  readonly eps: number;
+  readonly groups: number;
+}
+
+/** A linear layer of normalised rows, to which a residual is added, or of which some columns are convolved. */
+export interface LinearTask extends Linear {
+  readonly norm: RowNorm | undefined;
+  readonly residual: GpuTensor | undefined;
+  readonly convolution: Convolution | undefined;
+}
+
+/** A linear layer alone. */
+export function plainTask({ x, weight, bias, out }: Linear): LinearTask {
+  return { x, norm: undefined, weight, bias, residual: undefined, convolution: undefined, out };
 }
 
 /** Whether rows can be read in vectors of eight, and results written in vectors of four. */
@@ -35,10 +41,4 @@ export function isEvenlyPlaced({ x, norm, weight, residual, convolution, out }: 
     [x, out, residual].every((tensor) => !tensor || tensor.stride % 4 === 0) &&
     (!convolution || (convolution.weight.stride === 4 && (convolution.x.offset - out.offset) % 4 === 0))
   );
-}
-
-/** Whether four channels can be convolved at once. */
-export function isConvolvedInFours({ x, states, out }: ConvolutionUpdateOperation): boolean {
-  const channels = x.shape[2];
-  return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
 }

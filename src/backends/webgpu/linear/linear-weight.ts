@@ -36,11 +36,14 @@ export class GpuLinearWeight implements LinearWeight {
     this.parts = parts;
   }
 
-  /** How shaders call it that read single weights. */
-  get format(): string {
-    return this.layout === 'tiles' ? `${this.dtype}-tiles` : this.dtype;
+  /** The name of this layout in shaders that read single weights. */
+  get format(): WeightFormat {
+    return this.layout === 'tiles' ? 'float16-tiles' : this.dtype;
   }
 }
+
+/** How a row of weights lies in memory. */
+export type WeightFormat = WeightDType | 'float16-tiles';
 
 /** Some rows of a matrix in one buffer. */
 export interface WeightPart {

@@ -1,7 +1,47 @@
+import type { Tensor } from '../../../tensor/tensor.ts';
 import type { GpuIndices } from '../device/gpu-tensor.ts';
-import { CHUNK, type SequenceTable } from '../graph/operation.ts';
 
-/** What kernels over packed sequences look up: see {@link SequenceTable}. */
+/** Tokens that the scan takes at once. */
+export const CHUNK = 128;
+
+/**
+ * The sequences of a packed batch, for the host and the device: `count` times (begin, end, slot, whether it starts from
+ * the slot's state), then the sequence of each row, then `chunks` times (begin, end, sequence, 0) of at most {@link CHUNK}
+ * tokens, then each sequence's first chunk and how many it has.
+ */
+export interface SequenceTable {
+  readonly count: number;
+  readonly rows: number;
+  readonly chunks: number;
+  /** Where the chunks begin in the table. */
+  readonly chunks0: number;
+  /** Where the sequences' chunks begin in it. */
+  readonly ranges0: number;
+  /** Tokens of the longest sequence. */
+  readonly longest: number;
+  readonly table: GpuIndices;
+}
+
+/** The sequence table that was made last in a scope. */
+export class LastSequences {
+  readonly #isInScope: () => boolean;
+  #last: { readonly key: readonly (Tensor | undefined)[]; readonly made: SequenceTable } | undefined;
+
+  constructor(isInScope: () => boolean) {
+    this.#isInScope = isInScope;
+  }
+
+  /** The table for these tensors. In a scope they do not change, and what was made for them is there until its end. */
+  get(key: readonly (Tensor | undefined)[], make: () => SequenceTable): SequenceTable {
+    const last = this.#last;
+    const isLast = last?.key.every((tensor, i) => tensor === key[i]) && !last.made.table.storage.isGone;
+    if (this.#isInScope() && last && isLast) return last.made;
+    const made = make();
+    this.#last = this.#isInScope() ? { key, made } : undefined;
+    return made;
+  }
+}
+
 export function makeSequenceTable(
   starts: Int32Array,
   slots: Int32Array,

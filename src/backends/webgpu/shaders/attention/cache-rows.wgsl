@@ -16,13 +16,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> places: array<i32>;
 @group(0) @binding(3) var<storage, read_write> cache: array<u32>;
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T || places[t] < 0) { return; }
+fn element(t: u32, c: u32) {
+  if (places[t] < 0) { return; }
   let place = u32(places[t]);
   let at = params.cacheOffset + place / params.blockSize * params.cacheStride + place % params.blockSize * params.C;
   cache[at + c] = x[params.xOffset + t * params.xStride + c];

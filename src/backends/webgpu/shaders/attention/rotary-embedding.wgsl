@@ -20,13 +20,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> angles: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T) { return; }
+fn element(t: u32, c: u32) {
   let i = c % params.headDim;
   let row = params.xOffset + t * params.xStride;
   var value = x[row + c];

@@ -8,7 +8,7 @@ struct Params {
   C: u32,
   W: u32,
   firstSlot: i32,
-  slots: i32,
+  slotCount: i32,
   xOffset: u32,
   xStride: u32,
   statesOffset: u32,
@@ -20,19 +20,16 @@ struct Params {
 @group(0) @binding(2) var<storage, read> sequences: array<i32>;
 @group(0) @binding(3) var<storage, read_write> states: array<f32>;
 
-#include "grid"
+#include "element"
+#include "slots"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let b = rowOf(id);
-  if (c >= params.C || b >= params.T) { return; }
+fn element(b: u32, c: u32) {
   let begin = sequences[4 * b];
   let end = sequences[4 * b + 1];
-  let slot = sequences[4 * b + 2] - params.firstSlot;
-  if (sequences[4 * b + 2] < 0 || slot < 0 || slot >= params.slots || begin == end) { return; }
+  let slot = sequences[4 * b + 2];
+  if (slot < 0 || isElsewhere(slot) || begin == end) { return; }
   let hasPast = sequences[4 * b + 3] != 0;
-  let state = params.statesOffset + u32(slot) * params.statesStride + c * params.W;
+  let state = params.statesOffset + rowOfSlot(slot) * params.statesStride + c * params.W;
   // Ascending: an entry is read before it is overwritten.
   for (var i = 0u; i < params.W; i++) {
     let source = end - i32(params.W) + i32(i);

@@ -21,13 +21,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> table: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T) { return; }
+fn element(t: u32, c: u32) {
   var sum = 0.0;
   for (var e = 0u; e < params.E; e++) {
     let weight = routing[params.routingOffset + t * params.routingStride + e];

@@ -4,11 +4,7 @@
 // outputs, K) as $DTYPE → out (visits, outputs). Grid: (outputs / 64, tiles).
 
 #if MATRIX
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-
+#include "matrix-features"
 #endif
 #include "expert-product"
 

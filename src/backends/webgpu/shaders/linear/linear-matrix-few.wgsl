@@ -12,45 +12,18 @@
 #endif
 // Grid: (outputs / (16 * N16), SLICES).
 
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-
 #include "linear-matrix-params"
 
-@group(0) @binding(0) var<uniform> params: Params;
-const fixed = Fixed();
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
-@group(0) @binding(2) var<storage, read> weight: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
-#if BIAS
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-#endif
-#if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
-#endif
-#if CONV
-@group(0) @binding(4) var<storage, read> convWeight: array<vec4f>;
-@group(0) @binding(5) var<storage, read> convBias: array<f32>;
-@group(0) @binding(6) var<storage, read> slots: array<i32>;
-@group(0) @binding(7) var<storage, read_write> convStates: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> convolved: array<vec4f>;
-#endif
 
 const TILES = $K / 16u;             // of a row of W
 const SHARE = TILES / ${SLICES}u;   // of a workgroup
-const OUTPUTS = ${OUTPUTS}u;        // of this buffer
 const PARTS = ${PARTS}u;
 const N16 = ${N16}u;
 const M16 = ${M16}u;
 const AHEAD = ${AHEAD}u;
 const THREADS = PARTS * 32;
 const SIZE = 256 * M16 * N16;
-
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 var<workgroup> partial: array<vec4f, PARTS * SIZE / 4>;
 

@@ -21,41 +21,18 @@
 // Grid: (outputs / BN * T / BM, SLICES), $BAND rows of blocks after another, so that those that run at the same time share what
 // they read.
 
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-
 #include "linear-matrix-params"
 
-@group(0) @binding(0) var<uniform> params: Params;
-const fixed = Fixed();
 #if NORM
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 #else
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
 #endif
-@group(0) @binding(2) var<storage, read> weight: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 #if NORM
 @group(0) @binding(4) var<storage, read> normWeight: array<vec4f>;
 #endif
-#if BIAS
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-#endif
-#if RESIDUAL
-@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
-#endif
-#if CONV
-@group(0) @binding(5) var<storage, read> convWeight: array<vec4f>;
-@group(0) @binding(6) var<storage, read> convBias: array<f32>;
-@group(0) @binding(7) var<storage, read> slots: array<i32>;
-@group(0) @binding(8) var<storage, read_write> convStates: array<vec4f>;
-@group(0) @binding(9) var<storage, read_write> convolved: array<vec4f>;
-#endif
 
 const EIGHTS = $K / 8u;
-const OUTPUTS = ${OUTPUTS}u;         // of this buffer
 const BM = ${BM}u;
 const BN = ${BN}u;
 const WM = ${WM}u;
@@ -72,10 +49,6 @@ const PART_THREADS = 32 * SUBGROUPS;
 const THREADS = SPLIT * PART_THREADS;
 const LEAP = PART_THREADS / DEPTH;   // rows that one load of a part's invocations covers
 const BLOCK = (BM + BN) * STRIDE;
-
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 var<workgroup> block: array<vec4u, ${SHARED}>;
 

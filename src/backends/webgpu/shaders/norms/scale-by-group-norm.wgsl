@@ -23,13 +23,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T) { return; }
+fn element(t: u32, c: u32) {
   let g = (params.firstColumn + c) / params.groupSize;
   let meanSquare = squareSums[params.sumsOffset + t * params.sumsStride + g] / f32(params.groupSize);
   let scaled = v[params.vOffset + t * params.vStride + c] / sqrt(meanSquare + params.eps);

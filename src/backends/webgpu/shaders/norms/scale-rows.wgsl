@@ -18,13 +18,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> squareSums: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T) { return; }
+fn element(t: u32, c: u32) {
   let root = sqrt(squareSums[params.sumsOffset + t * params.sumsStride] / params.count + params.eps);
   out[params.outOffset + t * params.outStride + c] = x[params.xOffset + t * params.xStride + c] / root;
 }

@@ -1,4 +1,5 @@
-// out (T, C) = x (T, C), either strided. As bits, so that no value changes. Grid: (C / 64, T).
+// out (T, C) = x (T, C), or with GATHER the rows of x that `rows` (T) names. As bits, so that no value changes.
+// Grid: (C / 64, T).
 
 struct Params {
   T: u32,
@@ -12,13 +13,17 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
+#if GATHER
+@group(0) @binding(3) var<storage, read> rows: array<i32>;
+#endif
 
-#include "grid"
+#include "element"
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x;
-  let t = rowOf(id);
-  if (c >= params.C || t >= params.T) { return; }
-  out[params.outOffset + t * params.outStride + c] = x[params.xOffset + t * params.xStride + c];
+fn element(t: u32, c: u32) {
+#if GATHER
+  let source = u32(rows[t]);
+#else
+  let source = t;
+#endif
+  out[params.outOffset + t * params.outStride + c] = x[params.xOffset + source * params.xStride + c];
 }

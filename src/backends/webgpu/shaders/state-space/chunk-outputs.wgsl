@@ -4,25 +4,14 @@
 //
 // times silu(z_t[p]) with GATE. One product: k counts n first, then s.
 //
-// x (T, H*P) and C (T, G*N) in one buffer with a common stride, products: see chunk-products.wgsl, steps: see
-// chunk-decays.wgsl, chunkStates: see chunk-pass.wgsl, D (H), sequences: see SequenceTable, z (T, H*P) → out (T, H*P).
-// Grid: (tiles of 64 x 64, H, chunks).
+// x (T, H*P) and C (T, G*N), products: see chunk-products.wgsl, steps: see chunk-decays.wgsl, chunkStates: see
+// chunk-pass.wgsl, D (H), sequences: see SequenceTable, z (T, H*P) → out (T, H*P). Grid: (tiles of 64 x 64, H, chunks).
 
 #if MATRIX
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-
+#include "matrix-features"
 #endif
 struct Params {
-  H: u32,
-  headsPerGroup: u32,
-  rows: u32,
-  chunks0: u32,
-  xOffset: u32,
-  cOffset: u32,
-  rowStride: u32,
+#include "chunk-places"
   hasD: u32,
   dOffset: u32,
   dHead: u32,
@@ -32,26 +21,20 @@ struct Params {
   outStride: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> xBC: array<vec4f>;
-@group(0) @binding(2) var<storage, read> products: array<vec4f>;
-@group(0) @binding(3) var<storage, read> steps: array<f32>;
-@group(0) @binding(4) var<storage, read> chunkStates: array<vec4f>;
-@group(0) @binding(5) var<storage, read> D: array<f32>;
-@group(0) @binding(6) var<storage, read> sequences: array<i32>;
+@group(0) @binding(3) var<storage, read> products: array<vec4f>;
+@group(0) @binding(4) var<storage, read> steps: array<f32>;
+@group(0) @binding(5) var<storage, read> chunkStates: array<vec4f>;
+@group(0) @binding(6) var<storage, read> D: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4f>;
 #if GATE
 @group(0) @binding(8) var<storage, read> z: array<vec4f>;
 #endif
 
-const N = ${N}u;
-const P = ${P}u;
-const CHUNK = ${CHUNK}u;
+#include "chunk-product"
+
 const TILES = (P + 63) / 64;
 // k that both halves of the product can be cut at.
 const STATES = (N + 31) / 32 * 32;
-var<private> begin: u32;
-var<private> length: u32;
 var<private> cColumn: u32;
 var<private> xColumn: u32;
 var<private> head: u32;
@@ -68,7 +51,7 @@ fn leftFour(outer: u32, k: u32) -> vec4f {
   if (t >= length) { return vec4f(); }
   if (k < STATES) {
     if (k >= N) { return vec4f(); }
-    return exp(decays[t]) * xBC[(cColumn + (begin + t) * params.rowStride + k) / 4];
+    return exp(decays[t]) * xBCOf(t, cColumn + k);
   }
   let s = k - STATES;
   if (s > t) { return vec4f(); }
@@ -86,13 +69,13 @@ fn rightFour(outer: u32, k: u32) -> vec4f {
   }
   let s = k - STATES;
   if (s >= length) { return vec4f(); }
-  return xBC[(xColumn + (begin + s) * params.rowStride + p0 + outer) / 4];
+  return xBCOf(s, xColumn + p0 + outer);
 }
 fn put(row: u32, column: u32, sums: vec4f) {
   let p = p0 + column;
   if (t0 + row >= length || p >= P) { return; }
   let t = begin + t0 + row;
-  var y = sums + skip * xBC[(xColumn + t * params.rowStride + p) / 4];
+  var y = sums + skip * xBCOf(t0 + row, xColumn + p);
 #if GATE
   let gate = z[(params.zOffset + t * params.zStride + head * P + p) / 4];
   y *= gate / (1 + exp(-gate));
@@ -100,31 +83,23 @@ fn put(row: u32, column: u32, sums: vec4f) {
   out[(params.outOffset + t * params.outStride + head * P + p) / 4] = y;
 }
 
-#include "tile-product"
-#include "tile-main"
-
-fn computeTile(group: vec3u, i: u32, subgroup: u32, lane: u32) {
-  let chunk = group.z;
-  head = group.y;
-  let first = u32(sequences[params.chunks0 + 4 * chunk]);
-  let count = u32(sequences[params.chunks0 + 4 * chunk + 1]) - first;
-  let token0 = group.x / TILES * 64;
-  if (token0 >= count) { return; }
-  begin = first;
-  length = count;
+fn prepare(tile: u32, h: u32, chunk: u32, first: u32, count: u32, i: u32) -> u32 {
+  let token0 = tile / TILES * 64;
+  if (token0 >= count) { return 0; }
+  head = h;
   t0 = token0;
-  p0 = group.x % TILES * 64;
-  cColumn = params.cOffset + head / params.headsPerGroup * N;
-  xColumn = params.xOffset + head * P;
-  states0 = (chunk * params.H + head) * N * P;
-  products0 = (chunk * (params.H / params.headsPerGroup) + head / params.headsPerGroup) * CHUNK * CHUNK;
+  p0 = tile % TILES * 64;
+  cColumn = params.cOffset + h / params.headsPerGroup * N;
+  xColumn = params.xOffset + h * P;
+  states0 = (chunk * params.H + h) * N * P;
+  products0 = (chunk * (params.H / params.headsPerGroup) + h / params.headsPerGroup) * CHUNK * CHUNK;
   skip = 0.0;
-  if (params.hasD == 1) { skip = D[params.dOffset + head * params.dHead]; }
+  if (params.hasD == 1) { skip = D[params.dOffset + h * params.dHead]; }
   for (var t = i; t < CHUNK; t += THREADS) {
-    let isInside = t < length;
-    deltas[t] = select(0.0, steps[head * params.rows + begin + min(t, length - 1)], isInside);
-    decays[t] = select(0.0, steps[(params.H + head) * params.rows + begin + min(t, length - 1)], isInside);
+    let isInside = t < count;
+    deltas[t] = select(0.0, steps[h * params.rows + first + min(t, count - 1)], isInside);
+    decays[t] = select(0.0, steps[(params.H + h) * params.rows + first + min(t, count - 1)], isInside);
   }
   workgroupBarrier();
-  multiply(STATES + min(token0 + 64, count), i, subgroup, lane);
+  return STATES + min(token0 + 64, count);
 }

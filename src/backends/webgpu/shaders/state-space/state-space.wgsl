@@ -1,5 +1,17 @@
-// What the scan and the one-step update share: parameters of one head and channel, from tensors that have a value per head
-// or per channel (and, for A, per state): dimensions that they lack have stride 0.
+// What the scan and the one-step update share: what they are bound to, and the parameters of one head and channel, from
+// tensors that have a value per head or per channel (and, for A, per state): dimensions that they lack have stride 0.
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> xBC: array<f32>;
+@group(0) @binding(2) var<storage, read> dt: array<f32>;
+@group(0) @binding(3) var<storage, read> A: array<f32>;
+@group(0) @binding(4) var<storage, read> D: array<f32>;
+@group(0) @binding(5) var<storage, read> dtBias: array<f32>;
+@group(0) @binding(7) var<storage, read_write> states: array<f32>;
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;
+
+#include "grid"
+#include "activation"
+#include "slots"
 
 fn deltaOf(t: u32, h: u32, p: u32) -> f32 {
   var raw = dt[params.dtOffset + t * params.dtStride + h * params.dtHead + p * params.dtChannel];

@@ -1,0 +1,74 @@
+import { checkPagedSequences, type PagedAttentionArgs } from '../../../contract/attention.ts';
+import { headsPerGroup } from '../../../contract/sequences.ts';
+import type { GpuIndices, GpuTensor } from '../../device/gpu-tensor.ts';
+import { place, rowGrid, WORKGROUP } from '../../graph/lowering.ts';
+import { defineOperation } from '../../graph/operation.ts';
+import type { Calls } from '../calls.ts';
+
+const PAGED_ATTENTION = defineOperation<{
+  readonly query: GpuTensor;
+  readonly keyCache: GpuTensor;
+  readonly valueCache: GpuTensor;
+  readonly queryStartLoc: GpuIndices;
+  readonly contextLens: GpuIndices;
+  readonly blockTables: GpuIndices;
+  readonly tableWidth: number;
+  readonly scale: number;
+  readonly out: GpuTensor;
+}>({
+  name: 'pagedAttention',
+  lower: (lowering, operation) => {
+    const { query, keyCache, valueCache, queryStartLoc, contextLens, blockTables, tableWidth, scale, out } = operation;
+    const [T, C] = query.shape;
+    const [, blockSize, kvHeads, D] = keyCache.shape;
+    lowering.dispatch('paged-attention', {
+      constants: { D, COLUMNS: Math.ceil(D / WORKGROUP) },
+      bindings: {
+        query: query.storage,
+        keyCache: keyCache.storage,
+        valueCache: valueCache.storage,
+        queryStartLoc: queryStartLoc.storage,
+        contextLens: contextLens.storage,
+        blockTables: blockTables.storage,
+        out: out.storage,
+      },
+      params: {
+        T,
+        sequences: contextLens.data.length,
+        headsPerGroup: C / D / kvHeads,
+        kvColumns: kvHeads * D,
+        blockSize,
+        tableWidth,
+        scale,
+        ...place('query', query),
+        ...place('keys', keyCache),
+        ...place('values', valueCache),
+        ...place('out', out),
+      },
+      workgroups: rowGrid(C / D, T),
+    });
+  },
+});
+
+export function pagedAttention(calls: Calls, args: PagedAttentionArgs): GpuTensor {
+  const keyCache = calls.floats(args.keyCache, 'keyCache', [null, null, null, null]);
+  const valueCache = calls.floats(args.valueCache, 'valueCache', keyCache.shape);
+  const query = calls.floats(args.query, 'query', [null, null]);
+  const [T, C] = query.shape;
+  const [, , kvHeads, D] = keyCache.shape;
+  headsPerGroup(C / D, kvHeads);
+  const queryStartLoc = calls.indices(args.queryStartLoc, 'queryStartLoc', null);
+  const contextLens = calls.indices(args.contextLens, 'contextLens', null);
+  const blockTables = calls.indices(args.blockTables, 'blockTables', null);
+  const { width } = checkPagedSequences({ queryStartLoc, contextLens, blockTables }, T, keyCache.shape);
+  return calls.make(PAGED_ATTENTION, query.shape, {
+    query,
+    keyCache,
+    valueCache,
+    queryStartLoc,
+    contextLens,
+    blockTables,
+    tableWidth: width,
+    scale: args.scale,
+  });
+}

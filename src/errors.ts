@@ -2,6 +2,16 @@
  * One class per kind of failure. A message says what was found and what was expected; `hint` says what to do about it.
  *
  * `name` is set per class so that logs stay readable after minification, and `code` is stable for programs.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await LLM.load('no-such-model');
+ * } catch (error) {
+ *   if (!(error instanceof Mamba2Error)) throw error;
+ *   console.error(error.code, error.hint); // 'model_not_found', and what to do
+ * }
+ * ```
  */
 export abstract class Mamba2Error extends Error {
   abstract readonly code: string;

@@ -31,8 +31,8 @@ async function load(name) {
   loaded = undefined;
   const llm = await LLM.load(name, {
     tensorParallelSize: 'auto',
-    onProgress: (event) => {
-      status.textContent = `Loading: ${event.type}`;
+    onProgress: ({ progress }) => {
+      if (progress !== undefined) status.textContent = `Loading: ${Math.round(progress)} %`;
     },
   });
   loaded = { name, llm };

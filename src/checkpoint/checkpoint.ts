@@ -30,7 +30,17 @@ interface Contents {
   readonly versions: readonly FileVersion[];
 }
 
-/** A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files. */
+/**
+ * A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files.
+ *
+ * @example
+ * ```ts
+ * const checkpoint = await Checkpoint.open(await resolveModel('tiny-dts'));
+ * for (const name of checkpoint.names()) console.log(name, checkpoint.info(name).shape);
+ * const norm = await checkpoint.readFloat32('backbone.norm_f.weight');
+ * await checkpoint.close();
+ * ```
+ */
 export class Checkpoint {
   /** The folder, or its URL. */
   readonly folder: string;

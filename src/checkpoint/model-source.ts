@@ -8,7 +8,14 @@ import { hasFileSystem, openModelFiles } from './open-model-files.ts';
 /** The same distance from src/checkpoint and from dist/checkpoint. */
 const MODELS_FOLDER = '../../models/';
 
-/** Names of the models that come with the package, sorted; none in a browser. */
+/**
+ * Names of the models that come with the package, sorted; none in a browser.
+ *
+ * @example
+ * ```ts
+ * const [name] = bundledModels(); // 'tiny-dts'
+ * ```
+ */
 export function bundledModels(): string[] {
   if (!hasFileSystem()) return [];
   const { existsSync, readdirSync } = process.getBuiltinModule('node:fs');
@@ -25,6 +32,11 @@ export function bundledModels(): string[] {
  * the cache where that lacks them; a browser has no folders, reads the hub by its URL, and takes relative URLs that start
  * with '/', './' or '../'. Rejects with ModelNotFoundError when it is none of these, and with the errors of
  * resolveHubModel.
+ *
+ * @example
+ * ```ts
+ * const folder = await resolveModel('AntonV/mamba2-130m-hf', { localFilesOnly: true });
+ * ```
  */
 export async function resolveModel(source: string, options: HubOptions = {}): Promise<string> {
   options.signal?.throwIfAborted();

@@ -22,6 +22,14 @@ export interface GroupMemory {
   readonly buffer: SharedArrayBuffer;
 }
 
+/**
+ * @example
+ * ```ts
+ * const memory = createGroupMemory(2);
+ * const worker = new Worker('rank.js', { type: 'module' });
+ * worker.postMessage(memory); // there: new SharedMemoryGroup(memory, 1)
+ * ```
+ */
 export function createGroupMemory(size: number): GroupMemory {
   if (!Number.isInteger(size) || size < 1) {
     throw new ArgumentError(`A process group of ${size} ranks was asked for.`, 'Use a whole number from 1 on.');
@@ -31,7 +39,16 @@ export function createGroupMemory(size: number): GroupMemory {
   return { size, spins, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + 2 * size * WINDOW)) };
 }
 
-/** Releases every rank that waits, now and later: each throws {@link RankFailedError} instead of hanging. */
+/**
+ * Releases every rank that waits, now and later: each throws {@link RankFailedError} instead of hanging.
+ *
+ * @example
+ * ```ts
+ * const memory = createGroupMemory(2);
+ * const worker = new Worker('rank.js', { type: 'module' });
+ * worker.onerror = () => failGroup(memory); // the other rank must not wait for it
+ * ```
+ */
 export function failGroup(memory: GroupMemory): void {
   const control = new Int32Array(memory.buffer, 0, CONTROL_WORDS);
   Atomics.store(control, FAILED, 1);
@@ -46,7 +63,16 @@ export function resetGroup(memory: GroupMemory): void {
   Atomics.store(control, FAILED, 0);
 }
 
-/** A process group of threads: each rank writes a window, all meet at a barrier, each reads all windows. */
+/**
+ * A process group of threads: each rank writes a window, all meet at a barrier, each reads all windows.
+ *
+ * @example
+ * ```ts
+ * const group = new SharedMemoryGroup(createGroupMemory(1), 0);
+ * const values = new Float32Array([1, 2]);
+ * group.allReduce([values]); // the sum over all ranks: here there is one
+ * ```
+ */
 export class SharedMemoryGroup implements ProcessGroup {
   readonly rank: number;
   readonly size: number;

@@ -31,6 +31,13 @@ interface Reader {
 /**
  * Runs an {@link LLMEngine} for many callers: steps as long as there is work, with a turn of the event loop between two
  * steps, and gives every request a stream of its own.
+ *
+ * @example
+ * ```ts
+ * const stopListening = llm.engine.onEvent((event) => console.warn(event.type));
+ * console.log(llm.engine.stats().runningRequests);
+ * await llm.engine.shutdown({ signal: AbortSignal.timeout(30_000) });
+ * ```
  */
 export class AsyncLLMEngine {
   readonly #engine: LLMEngine;

@@ -54,6 +54,13 @@ export interface Completion extends CompletionChoice {
 /**
  * A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. Arrays, maps and
  * options are copied when a call is made: what the caller does with them afterwards changes nothing.
+ *
+ * @example
+ * ```ts
+ * const llm = await LLM.load('tiny-dts');
+ * for await (const { text } of llm.generate('export interface User {', { maxTokens: 40 })) console.log(text);
+ * await llm.dispose();
+ * ```
  */
 export class LLM {
   /** The folder, or its URL, that the model was loaded from. */
@@ -93,6 +100,11 @@ export class LLM {
   /**
    * Loads a model from a local folder, by the name of a bundled model, from the URL of a folder, or by a hub id
    * (`org/name`, `org/name@revision`). A browser has URLs and hub ids only. Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
+   *
+   * @example
+   * ```ts
+   * const llm = await LLM.load('ibm-granite/granite-4.0-h-350m', { dtype: 'int8', tensorParallelSize: 'auto' });
+   * ```
    */
   static async load(source: string, options: LoadOptions = {}): Promise<LLM> {
     return new LLM(await loadModel(source, { ...options }));
@@ -102,6 +114,12 @@ export class LLM {
    * Generates token by token. The iterator throws EmptyPromptError, TokenIdError, TokenizerError, SamplingParamsError or
    * QueueFullError before the first token, and the signal's reason when it is aborted. Leaving the loop early frees what
    * the generation held.
+   *
+   * @example
+   * ```ts
+   * const options = { maxTokens: 100, temperature: 0.7, seed: 1, stop: ['\n\n'] };
+   * for await (const { text } of llm.generate('export interface User {', options)) console.log(text);
+   * ```
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
     return this.#generate(detachedPrompt(prompt), detached(options));
@@ -117,7 +135,15 @@ export class LLM {
     for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
   }
 
-  /** Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`. */
+  /**
+   * Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`.
+   *
+   * @example
+   * ```ts
+   * const question = [{ role: 'user', content: 'What is a state-space model?' }];
+   * for await (const { text } of llm.chat(question, { maxTokens: 200 })) console.log(text);
+   * ```
+   */
   chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
     return this.#chat(detached(messages), detached(options));
   }
@@ -130,7 +156,14 @@ export class LLM {
     yield* this.#generate(promptTokenIds, options);
   }
 
-  /** Generates to the end and returns everything at once. */
+  /**
+   * Generates to the end and returns everything at once.
+   *
+   * @example
+   * ```ts
+   * const { text, finishReason, choices } = await llm.complete('export declare class ', { n: 2, maxTokens: 40 });
+   * ```
+   */
   async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<Completion> {
     const promptTokenIds = await this.encode(prompt, options);
     const answers: Answer[] = [];
@@ -200,6 +233,7 @@ export class LLM {
    *
    * @example
    * ```ts
+   * import { readFile } from 'node:fs/promises';
    * const tokenIds = await llm.encode(await readFile('book.txt', 'utf8'), { signal: AbortSignal.timeout(10_000) });
    * ```
    */

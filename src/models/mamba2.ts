@@ -54,7 +54,15 @@ class Mamba2Block implements DecoderLayer {
 
 const NAMES = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
 
-/** A stack of mixers between an embedding and a head: transformers' `Mamba2ForCausalLM`. */
+/**
+ * A stack of mixers between an embedding and a head: transformers' `Mamba2ForCausalLM`.
+ *
+ * @example
+ * ```ts
+ * const model = new Mamba2ForCausalLM(context, config);
+ * console.log(model.layerMap.length, new ParameterTable(model).names());
+ * ```
+ */
 export class Mamba2ForCausalLM extends DecoderLM {
   constructor(context: LayerContext, config: Mamba2Config, quantConfig?: QuantizationConfig) {
     const layer = (_: number, prefix: string) => new Mamba2Block(context, config, prefix, quantConfig);

@@ -12,7 +12,14 @@ import { zamba2 } from './zamba2.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2];
 
-/** Names that config.json's `architectures` may hold. */
+/**
+ * Names that config.json's `architectures` may hold.
+ *
+ * @example
+ * ```ts
+ * console.log(supportedArchitectures().includes('FalconH1ForCausalLM')); // true
+ * ```
+ */
 export function supportedArchitectures(): string[] {
   return ARCHITECTURES.flatMap(({ names }) => names);
 }

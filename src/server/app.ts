@@ -26,6 +26,12 @@ type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;
  * the model: shut its engine down and dispose of it when the app is served no more.
  *
  * @throws ChatTemplateError when the chat template is not valid, ArgumentError when an API key is empty.
+ *
+ * @example
+ * ```ts
+ * const app = createApp({ llm, modelNames: ['tiny-dts'], apiKeys: ['secret'] });
+ * const response = await app.request('/v1/models', { headers: { authorization: 'Bearer secret' } });
+ * ```
  */
 export function createApp(options: AppOptions): Hono<ServerEnv> {
   const { llm, apiKeys = [], corsOrigins = [], logger } = options;

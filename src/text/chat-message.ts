@@ -8,7 +8,10 @@ export interface TextPart {
 /**
  * One turn of a conversation. Templates may read further fields.
  *
- * @example { role: 'user', content: 'Hello' }
+ * @example
+ * ```ts
+ * const message: ChatMessage = { role: 'user', content: 'Hello' };
+ * ```
  */
 export interface ChatMessage {
   readonly role: string;

@@ -39,7 +39,10 @@ export interface TemplateSources {
  * The Jinja template that turns messages into the text that a chat model was trained on, as transformers renders it.
  * https://huggingface.co/docs/transformers/chat_templating
  *
- * @example new ChatTemplate('{% for m in messages %}{{ m.content }}{% endfor %}').render([{ role: 'user', content: 'Hi' }])
+ * @example
+ * ```ts
+ * if (llm.chatTemplate) console.log(llm.chatTemplate.render([{ role: 'user', content: 'Hi' }]));
+ * ```
  */
 export class ChatTemplate {
   readonly kind: TemplateKind;

@@ -130,8 +130,10 @@ export class TextTokenizer {
    * text's tokens together are its UTF-8, but for what decoders strip from its beginning, such as a space.
    *
    * @example
-   * const last = tokenizer.encode('é').at(-1); // where 'é' is two tokens
+   * ```ts
+   * const [first, last] = tokenizer.encode('é', { addSpecialTokens: false }); // if 'é' is two tokens
    * tokenizer.tokenBytes(last); // Uint8Array [0xa9]
+   * ```
    */
   tokenBytes(id: number): Uint8Array {
     return this.placeToken(id, this.#decoder.inside).bytes;

@@ -38,12 +38,12 @@ export function problems(program: ts.Program): string[] {
 /** Types of ours that what an entry point exports names, but neither it nor `mamba2` exports: 'Type, named by Export'. */
 export function unexportedTypes(program: ts.Program, entry: Entry): string[] {
   const checker = program.getTypeChecker();
-  const own = exportsOf(program, checker, entry);
-  const known = new Set([...own.keys(), ...exportsOf(program, checker, 'mamba2').keys()]);
+  const own = exportsOf(program, entry);
+  const known = new Set([...own, ...exportsOf(program, 'mamba2')].map(({ symbol }) => symbol));
   const missing = new Set<string>();
-  for (const [symbol, typeOnly] of own) {
+  for (const { symbol, isTypeOnly } of own) {
     for (const declaration of symbol.declarations ?? []) {
-      for (const named of namedTypes(declaration, typeOnly, checker)) {
+      for (const named of namedTypes(declaration, isTypeOnly, checker)) {
         if (!known.has(named)) missing.add(`${named.name}, named by ${symbol.name}`);
       }
     }
@@ -51,19 +51,27 @@ export function unexportedTypes(program: ts.Program, entry: Entry): string[] {
   return [...missing].sort();
 }
 
-/** What an entry point exports → whether as a type only: then nobody can call a class's constructor. */
-function exportsOf(program: ts.Program, checker: ts.TypeChecker, entry: Entry): Map<ts.Symbol, boolean> {
+/** What an entry point exports. */
+export interface Exported {
+  /** Under which it is exported. */
+  readonly name: string;
+  /** Of its declaration. */
+  readonly symbol: ts.Symbol;
+  /** Whether it is exported as a type only: then programs can't call a class's constructor. */
+  readonly isTypeOnly: boolean;
+}
+
+export function exportsOf(program: ts.Program, entry: Entry): Exported[] {
+  const checker = program.getTypeChecker();
   const file = program.getSourceFile(DIST + ENTRIES[entry]);
   const module = file && checker.getSymbolAtLocation(file);
   if (!module) throw new Error(`${DIST}${ENTRIES[entry]} is no module: build first.`);
-  return new Map(
-    checker.getExportsOfModule(module).map((symbol) => {
-      const typeOnly = symbol.declarations?.some(
-        (each) => ts.isExportSpecifier(each) && ts.isTypeOnlyExportDeclaration(each),
-      );
-      return [resolved(symbol, checker), typeOnly === true];
-    }),
-  );
+  return checker.getExportsOfModule(module).map((symbol) => ({
+    name: symbol.name,
+    symbol: resolved(symbol, checker),
+    isTypeOnly:
+      symbol.declarations?.some((each) => ts.isExportSpecifier(each) && ts.isTypeOnlyExportDeclaration(each)) === true,
+  }));
 }
 
 /** Our own types that a declaration names. */

@@ -2,7 +2,14 @@ import { ArgumentError, ShapeError } from '../../errors.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 import { checkShape } from './shapes.ts';
 
-/** A tensor in JavaScript memory. Row r of the first dimension begins at `data[r * stride]`. */
+/**
+ * A tensor in JavaScript memory. Row r of the first dimension begins at `data[r * stride]`.
+ *
+ * @example
+ * ```ts
+ * const column = new HostTensor(new Float32Array([1, 2, 3, 4]), [2, 1], 2); // (2, 1): 1 and 3
+ * ```
+ */
 export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int32Array> implements Tensor {
   readonly data: A;
   readonly shape: readonly number[];
@@ -33,16 +40,36 @@ export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int
   }
 }
 
-/** A float32 tensor on the host, for calling the operations directly. */
+/**
+ * A float32 tensor on the host, for calling the operations directly.
+ *
+ * @example
+ * ```ts
+ * const x = hostTensor([1, 2, 3, 4, 5, 6], [2, 3]); // two rows of three
+ * ```
+ */
 export function hostTensor(data: Float32Array | readonly number[], shape: readonly number[]): HostTensor<Float32Array> {
   return new HostTensor(data instanceof Float32Array ? data : Float32Array.from(data), shape);
 }
 
-/** An int32 tensor on the host: slots, row starts and flags. */
+/**
+ * An int32 tensor on the host: slots, row starts and flags.
+ *
+ * @example
+ * ```ts
+ * const queryStartLoc = hostIndices([0, 5, 8]); // two sequences, of 5 and 3 tokens
+ * ```
+ */
 export function hostIndices(data: Int32Array | readonly number[]): HostTensor<Int32Array> {
   return new HostTensor(data instanceof Int32Array ? data : Int32Array.from(data), [data.length]);
 }
 
+/**
+ * @example
+ * ```ts
+ * const ssmStates = hostZeros([4, 8, 64, 128]); // (slots, H, P, N)
+ * ```
+ */
 export function hostZeros(shape: readonly number[]): HostTensor<Float32Array> {
   return new HostTensor(new Float32Array(elementCount(shape)), shape);
 }

@@ -10,7 +10,15 @@ import {
 import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
 import { headsPerGroup } from '../contract/sequences.ts';
 
-/** Reference of {@link AttentionOps.rotaryTable}. */
+/**
+ * Reference of {@link AttentionOps.rotaryTable}.
+ *
+ * @example
+ * ```ts
+ * // The angles of positions 0 to 2 for heads of 4 columns, with base 10000.
+ * const table = rotaryTable(hostIndices([0, 1, 2]), hostTensor([1, 10000 ** -0.5], [2]), 1);
+ * ```
+ */
 export function rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): HostTensor<Float32Array> {
   const rows = ints(positions, 'positions', null);
   const frequencies = vector(inverseFrequencies, 'inverseFrequencies', null);
@@ -27,7 +35,15 @@ export function rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale
   return out;
 }
 
-/** Reference of {@link AttentionOps.rotaryEmbedding}. */
+/**
+ * Reference of {@link AttentionOps.rotaryEmbedding}.
+ *
+ * @example
+ * ```ts
+ * const table = rotaryTable(hostIndices([0, 1]), hostTensor([1, 0.01], [2]), 1);
+ * const rotated = rotaryEmbedding(hostTensor(new Float32Array(16).fill(1), [2, 8]), table, 4); // two heads of 4
+ * ```
+ */
 export function rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): HostTensor<Float32Array> {
   const [T, C] = x.shape;
   const values = floats(x, 'x', [null, null]);
@@ -52,7 +68,17 @@ export function rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): Host
   return out;
 }
 
-/** Reference of {@link AttentionOps.reshapeAndCache}. */
+/**
+ * Reference of {@link AttentionOps.reshapeAndCache}.
+ *
+ * @example
+ * ```ts
+ * const keyCache = hostZeros([2, 32, 1, 4]); // (blocks, blockSize, H, D)
+ * const valueCache = hostZeros([2, 32, 1, 4]);
+ * const [key, value] = [hostTensor([1, 2, 3, 4], [1, 4]), hostTensor([5, 6, 7, 8], [1, 4])];
+ * reshapeAndCache({ key, value, keyCache, valueCache, slotMapping: hostIndices([32]) }); // starts block 1
+ * ```
+ */
 export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping }: ReshapeAndCacheArgs): void {
   const caches = [
     floats(keyCache, 'keyCache', [null, null, null, null]),
@@ -72,7 +98,23 @@ export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping 
   }
 }
 
-/** Reference of {@link AttentionOps.pagedAttention}. */
+/**
+ * Reference of {@link AttentionOps.pagedAttention}.
+ *
+ * @example
+ * ```ts
+ * // One sequence of one token, whose key and value are the first ones of block 0.
+ * const out = pagedAttention({
+ *   query: hostTensor([1, 0, 0, 0], [1, 4]),
+ *   keyCache: hostZeros([1, 32, 1, 4]),
+ *   valueCache: hostZeros([1, 32, 1, 4]),
+ *   queryStartLoc: hostIndices([0, 1]),
+ *   contextLens: hostIndices([1]),
+ *   blockTables: hostIndices([0]),
+ *   scale: 0.5,
+ * });
+ * ```
+ */
 export function pagedAttention(args: PagedAttentionArgs): HostTensor<Float32Array> {
   const { scale } = args;
   const keys = floats(args.keyCache, 'keyCache', [null, null, null, null]);

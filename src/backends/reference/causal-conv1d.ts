@@ -8,7 +8,22 @@ import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/ho
 import { checkQueryStartLoc, checkSlots, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import { activate } from './activation.ts';
 
-/** Reference of {@link StateSpaceOps.causalConv1dFn}. */
+/**
+ * Reference of {@link StateSpaceOps.causalConv1dFn}.
+ *
+ * @example
+ * ```ts
+ * // Three tokens of one sequence, two channels, four taps.
+ * const convStates = hostZeros([1, 2, 3]);
+ * const out = causalConv1dFn({
+ *   x: hostTensor([1, 2, 3, 4, 5, 6], [3, 2]),
+ *   weight: hostTensor([0, 0, 0, 1, 0, 0, 0.5, 0.5], [2, 4]),
+ *   activation: 'silu',
+ *   convStates,
+ *   queryStartLoc: hostIndices([0, 3]),
+ * });
+ * ```
+ */
 export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array> {
   const { activation } = args;
   const [C, K] = args.weight.shape;
@@ -46,7 +61,16 @@ export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array>
   return out;
 }
 
-/** Reference of {@link StateSpaceOps.causalConv1dUpdate}. */
+/**
+ * Reference of {@link StateSpaceOps.causalConv1dUpdate}.
+ *
+ * @example
+ * ```ts
+ * const convState = hostZeros([1, 2, 3]);
+ * const weight = hostTensor([0, 0, 0, 1, 0, 0, 0.5, 0.5], [2, 4]);
+ * const out = causalConv1dUpdate({ x: hostTensor([1, 2], [1, 2]), convState, weight }); // (1, 2)
+ * ```
+ */
 export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Float32Array> {
   const { activation } = args;
   const [C, K] = args.weight.shape;

@@ -34,6 +34,11 @@ export class HostLinearWeight implements LinearWeight {
 /**
  * A matrix (outFeatures, inFeatures) on the host, for calling the operations directly.
  * @param dtype what its values are rounded to.
+ *
+ * @example
+ * ```ts
+ * const weight = hostLinearWeight([1, 2, 3, 4, 5, 6], 2, 3, 'bfloat16'); // (2, 3), rounded to bfloat16
+ * ```
  */
 export function hostLinearWeight(
   weight: Float32Array | readonly number[],
@@ -47,7 +52,14 @@ export function hostLinearWeight(
   return host;
 }
 
-/** Reference of {@link Backend.linear}. */
+/**
+ * Reference of {@link Backend.linear}.
+ *
+ * @example
+ * ```ts
+ * const y = linear(hostTensor([1, 1, 1], [1, 3]), hostLinearWeight([1, 2, 3, 4, 5, 6], 2, 3)); // 6 and 15
+ * ```
+ */
 export function linear(x: Tensor, weight: LinearWeight, bias?: Tensor): HostTensor<Float32Array> {
   const w = hostWeight(weight);
   const { outFeatures, inFeatures } = w;

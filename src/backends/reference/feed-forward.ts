@@ -5,7 +5,14 @@ import { floats, HostTensor, hostZeros, vector } from '../contract/host-tensor.t
 import { sigmoid, silu } from './activation.ts';
 import { linear } from './dense.ts';
 
-/** Reference of {@link FeedForwardOps.activate}. */
+/**
+ * Reference of {@link FeedForwardOps.activate}.
+ *
+ * @example
+ * ```ts
+ * const y = activate(hostTensor([-1, 2], [1, 2]), 'relu2'); // 0 and 4
+ * ```
+ */
 export function activate(x: Tensor, activation: MlpActivation): HostTensor<Float32Array> {
   const [T, C] = x.shape;
   const values = floats(x, 'x', [null, null]);
@@ -15,7 +22,14 @@ export function activate(x: Tensor, activation: MlpActivation): HostTensor<Float
   return out;
 }
 
-/** Reference of {@link FeedForwardOps.activateAndMul}. */
+/**
+ * Reference of {@link FeedForwardOps.activateAndMul}.
+ *
+ * @example
+ * ```ts
+ * const y = activateAndMul(hostTensor([-1, 2], [1, 2]), hostTensor([10, 10], [1, 2]), 'relu2'); // 0 and 40
+ * ```
+ */
 export function activateAndMul(gate: Tensor, x: Tensor, activation: MlpActivation): HostTensor<Float32Array> {
   const [T, C] = x.shape;
   const values = floats(x, 'x', [null, null]);
@@ -51,7 +65,15 @@ function erf(v: number): number {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-v * v) * sum;
 }
 
-/** Reference of {@link FeedForwardOps.topKRouting}. */
+/**
+ * Reference of {@link FeedForwardOps.topKRouting}.
+ *
+ * @example
+ * ```ts
+ * // One token, three experts: it visits the two with the highest logits.
+ * const routing = topKRouting(hostTensor([0, 1, 2], [1, 3]), { topK: 2, scoring: 'softmax', renormalize: true });
+ * ```
+ */
 export function topKRouting(
   logits: Tensor,
   options: RoutingOptions,
@@ -96,7 +118,16 @@ function softmax(row: readonly number[]): number[] {
   return weights.map((weight) => weight / total);
 }
 
-/** Reference of {@link FeedForwardOps.fusedMoe}. */
+/**
+ * Reference of {@link FeedForwardOps.fusedMoe}.
+ *
+ * @example
+ * ```ts
+ * const expert = { up: hostLinearWeight([1, 0, 0, 1], 2, 2), down: hostLinearWeight([1, 0, 0, 1], 2, 2) };
+ * const routing = hostTensor([0.25, 0.75], [1, 2]); // one token, two experts
+ * const y = fusedMoe(hostTensor([1, 2], [1, 2]), routing, [expert, expert], 'relu2', false); // 1 and 4
+ * ```
+ */
 export function fusedMoe(
   x: Tensor,
   routing: Tensor,

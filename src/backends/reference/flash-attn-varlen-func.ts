@@ -24,6 +24,13 @@ export interface FlashAttnVarlenArgs {
  * {@link AttentionOps.pagedAttention} as a function of its inputs, without a cache: causal attention within each sequence.
  * Where it has fewer queries than keys, the queries are its last tokens'.
  * @returns (T, H, D)
+ *
+ * @example
+ * ```ts
+ * // Two tokens, four query heads that share two key-value heads of 8 columns.
+ * const ones = (heads: number) => hostTensor(new Float32Array(2 * heads * 8).fill(1), [2, heads, 8]);
+ * const out = flashAttnVarlenFunc({ q: ones(4), k: ones(2), v: ones(2) }); // (2, 4, 8)
+ * ```
  */
 export function flashAttnVarlenFunc(args: FlashAttnVarlenArgs): HostTensor<Float32Array> {
   const { q, k, v } = args;

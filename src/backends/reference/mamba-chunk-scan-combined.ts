@@ -22,6 +22,19 @@ export interface ChunkScanCombinedArgs extends SelectiveStateArgs {
 /**
  * {@link StateSpaceOps.mambaChunkScan} as a function of its inputs: states come as `initialStates` and go out as
  * `finalStates` (sequences, H, P, N) instead of living in a cache. An empty sequence keeps its initial state.
+ *
+ * @example
+ * ```ts
+ * // Three tokens, one head of two columns, a state of two.
+ * const { out, finalStates } = mambaChunkScanCombined({
+ *   x: hostTensor([1, 2, 3, 4, 5, 6], [3, 1, 2]),
+ *   dt: hostTensor([0.1, 0.2, 0.3], [3, 1]),
+ *   A: hostTensor([-1], [1]),
+ *   B: hostTensor([1, 0, 0, 1, 1, 1], [3, 1, 2]),
+ *   C: hostTensor([1, 1, 1, 1, 1, 1], [3, 1, 2]),
+ *   chunkSize: 256,
+ * }); // (3, 1, 2) and (1, 1, 2, 2)
+ * ```
  */
 export function mambaChunkScanCombined(args: ChunkScanCombinedArgs): { out: HostTensor; finalStates: HostTensor } {
   const { x, B, cuSeqlens, initialStates, ...rest } = args;

@@ -4,7 +4,14 @@ import { floats, type HostTensor, hostZeros, vector } from '../contract/host-ten
 import { checkGroups, type GroupLayout } from '../contract/norms.ts';
 import { silu } from './activation.ts';
 
-/** Reference of {@link Backend.rmsNorm}. */
+/**
+ * Reference of {@link Backend.rmsNorm}.
+ *
+ * @example
+ * ```ts
+ * const y = rmsNorm(hostTensor([3, 4], [1, 2]), hostTensor([1, 1], [2]), 1e-5); // 0.849 and 1.131
+ * ```
+ */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): HostTensor<Float32Array> {
   const C = x.shape[1];
   return scaleByGroupNorm(x, groupSquareSums(x, 1, wholeRow(C)), weight, eps, wholeRow(C));
@@ -89,7 +96,16 @@ export interface RmsNormGatedOptions {
   readonly normBeforeGate?: boolean | undefined;
 }
 
-/** The gated norm of Mamba-2 in one piece: norm(x * silu(z)) * weight over groups of columns. x (T, C) → (T, C). */
+/**
+ * The gated norm of Mamba-2 in one piece: norm(x * silu(z)) * weight over groups of columns. x (T, C) → (T, C).
+ *
+ * @example
+ * ```ts
+ * const x = hostTensor([3, 4, 1, 1], [1, 4]);
+ * const z = hostTensor([1, 1, 1, 1], [1, 4]);
+ * const y = rmsNormGated(x, { weight: hostTensor([1, 1, 1, 1], [4]), z, groupSize: 2 });
+ * ```
+ */
 export function rmsNormGated(x: Tensor, options: RmsNormGatedOptions): HostTensor<Float32Array> {
   const C = x.shape[1];
   const { weight, z, eps = 1e-6, groupSize = C, normBeforeGate = false } = options;

@@ -23,7 +23,16 @@ import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
 import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
-/** The contract in plain TypeScript: slow, obvious, and what every other backend is measured against. */
+/**
+ * The contract in plain TypeScript: slow, obvious, and what every other backend is measured against.
+ *
+ * @example
+ * ```ts
+ * const backend = new ReferenceBackend();
+ * const x = backend.tensor(new Float32Array([1, 2, 3]), [1, 3]);
+ * const values = await backend.read(backend.mulScalar(x, 2)); // 2, 4, 6
+ * ```
+ */
 export class ReferenceBackend implements Backend {
   readonly name = 'reference';
 

@@ -13,6 +13,22 @@ import { silu, softplus } from './activation.ts';
 /**
  * Reference of {@link StateSpaceOps.mambaChunkScan}: the recurrence itself, token by token. Chunks are a way to get the
  * same numbers faster, so this form knows none, and splitting a prompt anywhere changes no bit.
+ *
+ * @example
+ * ```ts
+ * // Three tokens of one sequence in slot 0, one head of two columns, a state of two.
+ * const ssmStates = hostZeros([1, 1, 2, 2]);
+ * const y = mambaChunkScan({
+ *   x: hostTensor([1, 2, 3, 4, 5, 6], [3, 1, 2]),
+ *   dt: hostTensor([0.1, 0.2, 0.3], [3, 1]),
+ *   A: hostTensor([-1], [1]),
+ *   B: hostTensor([1, 0, 0, 1, 1, 1], [3, 1, 2]),
+ *   C: hostTensor([1, 1, 1, 1, 1, 1], [3, 1, 2]),
+ *   chunkSize: 256,
+ *   ssmStates,
+ *   queryStartLoc: hostIndices([0, 3]),
+ * }); // (3, 1, 2)
+ * ```
  */
 export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
   checkChunkSize(args.chunkSize);
@@ -33,7 +49,22 @@ export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
   return step.out;
 }
 
-/** Reference of {@link StateSpaceOps.selectiveStateUpdate}. */
+/**
+ * Reference of {@link StateSpaceOps.selectiveStateUpdate}.
+ *
+ * @example
+ * ```ts
+ * const state = hostZeros([1, 1, 2, 2]); // (slots, H, P, N)
+ * const y = selectiveStateUpdate({
+ *   state,
+ *   x: hostTensor([1, 2], [1, 1, 2]),
+ *   dt: hostTensor([0.1], [1, 1]),
+ *   A: hostTensor([-1], [1]),
+ *   B: hostTensor([1, 0], [1, 1, 2]),
+ *   C: hostTensor([1, 1], [1, 1, 2]),
+ * }); // (1, 1, 2): 0.1 and 0.2
+ * ```
+ */
 export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor<Float32Array> {
   const step = new StateSpaceStep(args, args.state);
   const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', step.rows);
@@ -42,7 +73,16 @@ export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor
   return step.out;
 }
 
-/** Reference of {@link StateSpaceOps.logDecaySums}. */
+/**
+ * Reference of {@link StateSpaceOps.logDecaySums}.
+ *
+ * @example
+ * ```ts
+ * const dt = hostTensor([0.1, 0.2], [2, 1]); // two tokens, one head
+ * const sums = logDecaySums({ dt, A: hostTensor([-1], [1]), queryStartLoc: hostIndices([0, 2]) }); // -0.3
+ * const halfLife = (2 * Math.LN2) / 0.3; // tokens
+ * ```
+ */
 export function logDecaySums(args: LogDecayArgs): HostTensor<Float32Array> {
   const [rows, H] = floats(args.dt, 'dt', [null, null]).shape;
   const starts = args.queryStartLoc

@@ -68,7 +68,17 @@ export function unreadableDType(fileName: string, tensor: string, dtype: Safeten
   );
 }
 
-/** One safetensors file: its header in memory, its tensors read on request. */
+/**
+ * One safetensors file: its header in memory, its tensors read on request.
+ *
+ * @example
+ * ```ts
+ * const file = await SafetensorsFile.open(source);
+ * for (const [name, { dtype, shape }] of file.tensors) console.log(name, dtype, shape);
+ * const firstRows = await file.readFloat32('weight', { rows: 8 });
+ * await file.close();
+ * ```
+ */
 export class SafetensorsFile {
   readonly name: string;
   /** In the order of the data. */

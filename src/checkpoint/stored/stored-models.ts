@@ -16,7 +16,14 @@ export interface StoredModel {
   readonly lastUsed: Date;
 }
 
-/** The models in this browser's private file system, the one used last first. None in Node, which has the hub's cache. */
+/**
+ * The models in this browser's private file system, the one used last first. None in Node, which has the hub's cache.
+ *
+ * @example
+ * ```ts
+ * for (const { name, storedBytes, lastUsed } of await storedModels()) console.log(name, storedBytes, lastUsed);
+ * ```
+ */
 export async function storedModels(): Promise<StoredModel[]> {
   const models: StoredModel[] = [];
   for (const { folder } of await folders()) {
@@ -29,6 +36,11 @@ export async function storedModels(): Promise<StoredModel[]> {
 /**
  * Deletes a model by the name that it was loaded as, or its location. Waits while it is being loaded; models that have
  * loaded go on without their files. → whether there was one
+ *
+ * @example
+ * ```ts
+ * const wasStored = await deleteStoredModel('AntonV/mamba2-130m-hf');
+ * ```
  */
 export async function deleteStoredModel(name: string): Promise<boolean> {
   const location = isUrl(name) ? folderUrl(name) : name;

@@ -23,6 +23,15 @@ export interface StreamCallbacks {
 /**
  * The outputs of one request, for one reader. A reader that comes late finds all that it missed as one output, so what
  * is kept does not grow with the number of steps.
+ *
+ * @example
+ * ```ts
+ * const params = llm.resolveSamplingParams({ maxTokens: 20 });
+ * const promptTokenIds = await llm.encode('Once upon');
+ * for await (const { outputs, finished } of llm.engine.addRequest({ promptTokenIds, params })) {
+ *   console.log(outputs.map(({ text }) => text), finished);
+ * }
+ * ```
  */
 export class RequestStream implements AsyncIterableIterator<RequestOutput, undefined> {
   readonly requestId: string;

@@ -58,6 +58,16 @@ interface Position {
  *
  * A call that is refused, fails or is aborted leaves the session as it was. One call at a time: the next is refused with
  * ArgumentError until the one before has ended. Disposing of the session ends it, with DisposedError.
+ *
+ * @example
+ * ```ts
+ * const session = llm.createSession();
+ * await session.append('A long document. ');
+ * const fork = session.fork();
+ * for await (const { text } of fork.generate('In short:', { maxTokens: 50 })) console.log(text);
+ * session.rewind(2); // tokens
+ * const file = await session.save(); // llm.loadSession(file)
+ * ```
  */
 export class Session {
   readonly #host: SessionHost;

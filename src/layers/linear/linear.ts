@@ -15,6 +15,13 @@ export interface LinearOptions {
 
 /**
  * y = x Wᵀ + b with W's rows divided among the ranks: each holds outputSize / ranks columns of y.
+ *
+ * @example
+ * ```ts
+ * const layer = new ColumnParallelLinear(context, 256, 1024, { bias: false, prefix: 'mlp.up_proj' });
+ * new ParameterTable(layer).load('weight', new Float32Array(1024 * 256));
+ * const y = layer.forward(hiddenStates); // (T, 1024 / ranks)
+ * ```
  */
 export class ColumnParallelLinear implements Module {
   readonly outputSizePerRank: number;
@@ -65,6 +72,12 @@ export class ColumnParallelLinear implements Module {
 /**
  * y = x Wᵀ + b with W's columns divided among the ranks: each multiplies its part of x, and the products are summed
  * over the ranks. The bias belongs to rank 0, so that the sum holds it once.
+ *
+ * @example
+ * ```ts
+ * const layer = new RowParallelLinear(context, 1024, 256, { bias: true, prefix: 'mlp.down_proj' });
+ * const y = layer.forward(hiddenStates); // (T, 1024 / ranks) → (T, 256)
+ * ```
  */
 export class RowParallelLinear implements Module {
   readonly #context: LayerContext;

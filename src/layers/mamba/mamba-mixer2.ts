@@ -34,6 +34,25 @@ export interface MambaCacheParams {
  *
  * Implements vLLM 0.9.2's `MambaMixer2` (`vllm/model_executor/layers/mamba/mamba_mixer2.py`). Heads are divided among
  * the ranks; groups follow their heads and are repeated where ranks share one, see {@link extraReplicasForShards}.
+ *
+ * @example
+ * ```ts
+ * const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
+ * const mixer = new MambaMixer2(context, {
+ *   hiddenSize: 256,
+ *   ssmStateSize: 128,
+ *   convKernelSize: 4,
+ *   intermediateSize: 512,
+ *   numHeads: 8,
+ *   headDim: 64,
+ *   useConvBias: true,
+ *   useBias: false,
+ * });
+ * const table = new ParameterTable(mixer);
+ * for (const name of table.names()) {
+ *   table.load(name, new Float32Array(table.shape(name).reduce((product, n) => product * n, 1)));
+ * }
+ * ```
  */
 export class MambaMixer2 implements Module {
   readonly prefix: string;

@@ -20,7 +20,15 @@ export interface MambaStateShape {
   readonly ssm: readonly [number, number, number];
 }
 
-/** Where ranks do not divide the heads, as many share them as do; see `shardOf`. */
+/**
+ * Where ranks do not divide the heads, as many share them as do; see `shardOf`.
+ *
+ * @example
+ * ```ts
+ * const size = { intermediateSize: 512, nGroups: 1, numHeads: 8, headDim: 64, stateSize: 128, convKernel: 4 };
+ * const { conv, ssm } = mamba2StateShape(size, 2); // [512, 3] and [4, 64, 128] on each of two ranks
+ * ```
+ */
 export function mamba2StateShape(size: MambaStateSize, ranks: number): MambaStateShape {
   const tpSize = shardOf(size.numHeads, { size: ranks, rank: 0 }).size;
   const nGroups = size.nGroups + extraReplicasForShards(size.nGroups, tpSize);

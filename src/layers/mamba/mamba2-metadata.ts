@@ -46,7 +46,16 @@ export function isDecode(sequence: ScheduledSequence): boolean {
   return sequence.numTokens === 1 && sequence.numComputedTokens > 0;
 }
 
-/** The sequences in the row order that {@link buildMamba2Metadata} asks for; otherwise their order stays. */
+/**
+ * The sequences in the row order that {@link buildMamba2Metadata} asks for; otherwise their order stays.
+ *
+ * @example
+ * ```ts
+ * const prompt = { slot: 1, numComputedTokens: 0, numTokens: 5 };
+ * const decode = { slot: 0, numComputedTokens: 12, numTokens: 1 };
+ * const ordered = reorderBatch([prompt, decode], 'decode-first'); // [decode, prompt]
+ * ```
+ */
 export function reorderBatch<S extends ScheduledSequence>(sequences: readonly S[], order: BatchOrder): S[] {
   const decodes = sequences.filter(isDecode);
   const prefills = sequences.filter((sequence) => !isDecode(sequence));
@@ -71,7 +80,16 @@ export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): 
   };
 }
 
-/** @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts. */
+/**
+ * @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts.
+ *
+ * @example
+ * ```ts
+ * const decode = { slot: 0, numComputedTokens: 12, numTokens: 1 };
+ * const prompt = { slot: 1, numComputedTokens: 0, numTokens: 5 };
+ * const metadata = buildMamba2Metadata(backend, [decode, prompt], { chunkSize: 256 }); // six rows
+ * ```
+ */
 export function buildMamba2Metadata(
   backend: Backend,
   sequences: readonly ScheduledSequence[],

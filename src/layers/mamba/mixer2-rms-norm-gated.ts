@@ -13,6 +13,13 @@ import { divide, shardedWeightLoader } from '../parameters/weight-loaders.ts';
  * Otherwise (one group, or groups that straddle ranks) the ranks sum their squares per group, which is a (T, groups)
  * exchange instead of the whole row. With one group even that needs no exchange of its own: the norm only scales a row,
  * so it can follow the projection behind it, see {@link forwardPartial}.
+ *
+ * @example
+ * ```ts
+ * const norm = new Mixer2RMSNormGated(context, 512, 1);
+ * new ParameterTable(norm).load('weight', new Float32Array(512).fill(1));
+ * const y = norm.forward(hiddenStates, hiddenStates); // x and its gate
+ * ```
  */
 export class Mixer2RMSNormGated implements Module {
   readonly #context: LayerContext;

@@ -11,7 +11,14 @@ import type { Module } from './parameter.ts';
  */
 export type WeightCheck = (prefix: string, part: Module) => void;
 
-/** What all layers of one model on one rank share. */
+/**
+ * What all layers of one model on one rank share.
+ *
+ * @example
+ * ```ts
+ * const context = new LayerContext(new ReferenceBackend(), singleProcess, 'bfloat16');
+ * ```
+ */
 export class LayerContext {
   readonly backend: Backend;
   readonly group: ProcessGroup;

@@ -69,7 +69,16 @@ export function* partOf(part: ParameterPart | undefined, module: Module): Iterab
   for (const [name, parameter] of module.parameters()) yield [name, { ...parameter, part: parameter.part ?? part }];
 }
 
-/** The parameters of a whole model by the names that the model itself gives them. */
+/**
+ * The parameters of a whole model by the names that the model itself gives them.
+ *
+ * @example
+ * ```ts
+ * const table = new ParameterTable(new Mixer2RMSNormGated(context, 512, 1));
+ * console.log(table.names(), table.shape('weight')); // ['weight'] and [512]
+ * table.load('weight', new Float32Array(512).fill(1));
+ * ```
+ */
 export class ParameterTable {
   readonly #parameters = new Map<string, Parameter>();
 

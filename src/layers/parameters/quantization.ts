@@ -15,6 +15,12 @@ export interface QuantizationConfig {
 /**
  * Quantises linear layers on load, in blocks along the input dimension. A rank quantises its own shard, so ranks hold
  * the same weights as one rank where shards are whole blocks; elsewhere they differ by a rounding.
+ *
+ * @example
+ * ```ts
+ * const quantConfig = new BlockwiseQuantization('int4');
+ * const layer = new ColumnParallelLinear(context, 256, 1024, { bias: false, prefix: 'up_proj', quantConfig });
+ * ```
  */
 export class BlockwiseQuantization implements QuantizationConfig {
   readonly name: string;

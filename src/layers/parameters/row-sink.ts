@@ -24,7 +24,16 @@ export function valuesSink(count: number, place: (values: Float32Array) => void)
   };
 }
 
-/** Makes a small weight a tensor. */
+/**
+ * Makes a small weight a tensor.
+ *
+ * @example
+ * ```ts
+ * const sink = tensorSink(backend, [512], (weight) => console.log(weight.shape));
+ * sink.write(new Float32Array(512));
+ * sink.finish(); // [512]
+ * ```
+ */
 export function tensorSink(backend: Backend, shape: readonly number[], place: (tensor: Tensor) => void): RowSink {
   return valuesSink(elementCount(shape), (values) => place(backend.tensor(values, shape)));
 }
@@ -32,6 +41,13 @@ export function tensorSink(backend: Backend, shape: readonly number[], place: (t
 /**
  * Makes a matrix that is never there as a whole in float32.
  * @param shape (outFeatures, inFeatures) on this rank. Rows that do not come are zeros.
+ *
+ * @example
+ * ```ts
+ * const sink = linearWeightSink(backend, [1024, 256], 'int8', (weight) => console.log(weight));
+ * for (let row = 0; row < 1024; row += 128) sink.write(new Float32Array(128 * 256)); // 128 rows at a time
+ * sink.finish();
+ * ```
  */
 export function linearWeightSink(
   backend: Backend,

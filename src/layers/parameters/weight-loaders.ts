@@ -24,7 +24,15 @@ export interface WeightLoader {
   part(rows: Float32Array, shape: readonly number[]): Float32Array;
 }
 
-/** This rank's part of a whole tensor, as a copy. Row-major. */
+/**
+ * This rank's part of a whole tensor, as a copy. Row-major.
+ *
+ * @example
+ * ```ts
+ * const whole = new Float32Array([1, 2, 3, 4]);
+ * const shard = loadShard(shardedWeightLoader(0, 2, 1), whole, [2, 2]); // 3, 4: the second of two ranks
+ * ```
+ */
 export function loadShard(loader: WeightLoader, whole: Float32Array, shape: readonly number[]): Float32Array {
   const size = rowSize(shape);
   const parts = loader
@@ -45,7 +53,15 @@ export const replicatedWeightLoader: WeightLoader = {
   part: (rows) => rows,
 };
 
-/** Rank r holds the r-th of `tpSize` equal parts along `axis`. */
+/**
+ * Rank r holds the r-th of `tpSize` equal parts along `axis`.
+ *
+ * @example
+ * ```ts
+ * const rows = shardedWeightLoader(0, 2, 0); // the first half of the rows
+ * const columns = shardedWeightLoader(1, 2, 0); // the first half of the columns
+ * ```
+ */
 export function shardedWeightLoader(axis: number, tpSize: number, tpRank: number): WeightLoader {
   const shardExtent = (shape: readonly number[]) =>
     divide(shape[axis], tpSize, `Axis ${axis} of a tensor of shape ${formatShape(shape)}`);
@@ -68,7 +84,14 @@ export function shardedWeightLoader(axis: number, tpSize: number, tpRank: number
   };
 }
 
-/** Loads, then maps every value: `A = -exp(A_log)`. */
+/**
+ * Loads, then maps every value: `A = -exp(A_log)`.
+ *
+ * @example
+ * ```ts
+ * const A = composedWeightLoader(shardedWeightLoader(0, 2, 0), (aLog) => -Math.exp(aLog));
+ * ```
+ */
 export function composedWeightLoader(loader: WeightLoader, map: (value: number) => number): WeightLoader {
   return {
     rows: (shape) => loader.rows(shape),
@@ -90,6 +113,13 @@ export interface ShardSpec {
  * Shards a tensor whose first axis stacks several parts (z, x, B, C, dt of a mixer's in-projection; gate and up of a
  * feed-forward layer): each rank gets its piece of every part. Blocks of a part with `extra` rows are repeated
  * fullDim / (fullDim - extra) times each, so that every rank has the groups or key-value heads that its heads use.
+ *
+ * @example
+ * ```ts
+ * // Gate and up, 1024 rows each, in one tensor: rank 0 of 2 takes the first 512 rows of either.
+ * const part = { fullDim: 1024, extra: 0, blockSize: 1 };
+ * const loader = mambaV2ShardedWeightLoader([part, part], 2, 0);
+ * ```
  */
 export function stackedWeightLoader(specs: readonly ShardSpec[], tpSize: number, tpRank: number): WeightLoader {
   return {
@@ -133,6 +163,11 @@ function runsOf(rows: readonly number[]): RowRun[] {
  *
  * vLLM supports tpSize | units and units = 1, and gives the same there; this covers every tpSize that divides the
  * heads, because units and tpSize both divide the heads and so does their least common multiple.
+ *
+ * @example
+ * ```ts
+ * const extra = extraGroupsForHeadShards(2, 4); // 2: with four groups each of four ranks has one
+ * ```
  */
 export function extraReplicasForShards(units: number, tpSize: number): number {
   return leastCommonMultiple(units, tpSize) - units;

@@ -19,20 +19,14 @@ export interface PageActions {
   readonly logits: (model: string, options: LoadOptions, tokenIds: readonly number[]) => Promise<number[]>;
   /** → what the load failed with. */
   readonly failure: (model: string, options: LoadOptions) => Promise<Failure>;
-  /** Aborts a load after some milliseconds, or when so many bytes of one file are there. */
-  readonly abortedLoad: (
-    model: string,
-    after: { milliseconds: number } | { bytes: number },
-  ) => Promise<{ reason: unknown; milliseconds: number }>;
+  /** Aborts a load when so many bytes of one file are there. → what it failed with, and how many were there in the end */
+  readonly abortedLoad: (model: string, bytes: number) => Promise<{ reason: unknown; loadedBytes: number }>;
   /** Ends one rank's worker while it generates. */
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
   /** The models that are stored, before one is deleted by its name, and after. */
   readonly storedAndDeleted: (name: string) => Promise<{ before: StoredModel[]; found: boolean; after: StoredModel[] }>;
-  /** What the page does while one step of so many tokens runs, and for about as long before and behind it. */
-  readonly pageDuringStep: (
-    model: string,
-    tokens: number,
-  ) => Promise<{ idle: readonly PageActivity[]; busy: PageActivity }>;
+  /** What the page does while one step of so many tokens runs. */
+  readonly pageDuringStep: (model: string, tokens: number) => Promise<PageActivity>;
 }
 
 export interface GreedyResult {
@@ -101,19 +95,16 @@ globalThis.pageActions = {
     throw new Error('It loaded.');
   },
 
-  async abortedLoad(model, after) {
+  async abortedLoad(model, bytes) {
     const aborting = new AbortController();
-    let aborted = 0;
-    const abort = () => {
-      aborted ||= performance.now();
-      aborting.abort('enough');
-    };
-    if ('milliseconds' in after) setTimeout(abort, after.milliseconds);
+    let loadedBytes = 0;
     const onProgress = ({ status, loaded = 0 }: ProgressEvent) => {
-      if ('bytes' in after && status === 'progress' && loaded > after.bytes) abort();
+      if (status !== 'progress') return;
+      loadedBytes = Math.max(loadedBytes, loaded);
+      if (loaded > bytes) aborting.abort('enough');
     };
     const reason = await LLM.load(model, { signal: aborting.signal, onProgress }).catch((error: unknown) => error);
-    return { reason, milliseconds: performance.now() - aborted };
+    return { reason, loadedBytes };
   },
 
   async killedRank(model, ranks, victim) {
@@ -137,13 +128,9 @@ globalThis.pageActions = {
   async pageDuringStep(model, tokens) {
     const llm = await LLM.load(model, { maxNumBatchedTokens: tokens });
     const prompt = Array.from({ length: tokens }, (_, i) => i % 4096);
-    const pause = (milliseconds: number) =>
-      activityDuring(() => new Promise((resolve) => setTimeout(resolve, milliseconds)));
-    const before = await pause(1000);
-    const busy = await activityDuring(() => llm.complete(prompt, { maxTokens: 1 }));
-    const idle = [before, await pause(busy.milliseconds)];
+    const activity = await activityDuring(() => llm.complete(prompt, { maxTokens: 1 }));
     await llm.dispose();
-    return { idle, busy };
+    return activity;
   },
 };
 

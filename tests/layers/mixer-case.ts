@@ -1,7 +1,6 @@
 import type { MambaMixer2Options } from '../../src/layers/mamba/mamba-mixer2-options.ts';
 import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';
-import { loadShard, stackedWeightLoader } from '../../src/layers/parameters/weight-loaders.ts';
-import { SeededRandom } from './seeded.ts';
+import { concatenated, SeededRandom } from './seeded.ts';
 
 /** A mixer to test, as plain data: threads get it as a clone and make the same weights from the seed. */
 export interface MixerCase {
@@ -91,15 +90,31 @@ export function mupVector(config: MixerCase): Float32Array {
   return new SeededRandom(config.seed + 1).floats(2 * H * P + 2 * G * N + H, 0.5, 1.5);
 }
 
-/** One rank's part of the mup vector: sharded like the in-projection's columns. */
+/**
+ * One rank's part of the mup vector. Its columns are those of its heads: their gates, inputs and time steps, and B and C of
+ * each group that they read, once for as many heads in a row as no rank divides.
+ */
 export function mupShard(config: MixerCase, size: number, rank: number): Float32Array {
   const { numHeads: H, headDim: P, nGroups: G, stateSize: N } = config;
-  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
-  const groups = (G / gcd(G, size)) * size;
-  const intermediate = { fullDim: H * P, extra: 0, blockSize: 1 };
-  const state = { fullDim: groups * N, extra: (groups - G) * N, blockSize: N };
-  const heads = { fullDim: H, extra: 0, blockSize: 1 };
   const whole = mupVector(config);
-  const loader = stackedWeightLoader([intermediate, intermediate, state, state, heads], size, rank);
-  return loadShard(loader, whole, [whole.length]);
+  const [gate, x, B, C, dt] = [0, H * P, 2 * H * P, 2 * H * P + G * N, 2 * H * P + 2 * G * N];
+  const heads = Array.from({ length: H / size }, (_, i) => (rank * H) / size + i);
+  // Heads that share a group on one rank are as many on each.
+  const headsPerGroup = H / leastCommonMultiple(G, size);
+  const groups = heads.filter((_, i) => i % headsPerGroup === 0).map((head) => Math.floor((head * G) / H));
+  const columns = (begin: number, width: number, units: readonly number[]) =>
+    units.map((unit) => whole.subarray(begin + unit * width, begin + (unit + 1) * width));
+  return concatenated([
+    ...columns(gate, P, heads),
+    ...columns(x, P, heads),
+    ...columns(B, N, groups),
+    ...columns(C, N, groups),
+    ...columns(dt, 1, heads),
+  ]);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let multiple = a;
+  while (multiple % b !== 0) multiple += a;
+  return multiple;
 }

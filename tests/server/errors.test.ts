@@ -212,16 +212,20 @@ describe('HTTP', () => {
 
   test('what is nested or long is refused before it is looked at', async () => {
     const own = await startServer();
-    const begin = performance.now();
+    // Messages of what counts; those of the schema, which would look at every entry, are others.
+    const refused = async (body: string) => {
+      const response = await own.post('/v1/completions', body);
+      expect(response.status).toBe(400);
+      return (await response.json()).error.message;
+    };
     const deep = `{"prompt": "x", "metadata": ${'['.repeat(1e6)}${']'.repeat(1e6)}}`;
-    expect((await own.post('/v1/completions', deep)).status).toBe(400);
-    for (const field of ['stop', 'messages', 'metadata']) {
-      const long = `{"prompt": "x", "${field}": [${'1,'.repeat(1e6)}1]}`;
-      expect((await own.post('/v1/completions', long)).status).toBe(400);
-    }
+    expect(await refused(deep)).toBe("'metadata' is nested too deeply.");
+    const long = (field: string) => `{"prompt": "x", "${field}": [${'1,'.repeat(1e6)}1]}`;
+    expect(await refused(long('stop'))).toMatch(/^'stop' has 1000001 entries/);
+    expect(await refused(long('messages'))).toBe("'messages' is too long.");
+    expect(await refused(long('metadata'))).toBe("'metadata' is too long.");
     const ids = `{"prompt": [${'1,'.repeat(1e6)}"x"]}`;
     expect((await own.post('/v1/completions', ids)).status).toBe(400);
-    expect(performance.now() - begin).toBeLessThan(10_000);
     await own.close();
   });
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { RankOptions } from '../../../src/engine/ranks/load-rank.ts';
 import { RankExecutor } from '../../../src/engine/ranks/rank-executor.ts';
 import { DisposedError, MetadataError } from '../../../src/errors.ts';
+import { largestDifference } from '../../numbers.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
 const OPTIONS: RankOptions = { name: 'golden', device: 'reference', dtype: 'auto', slots: 2, checkFinite: false };
@@ -12,9 +13,17 @@ const batch = (slot: number) => ({
 
 describe('ranks in threads', () => {
   test('return the logits of one rank', async () => {
-    const two = await RankExecutor.load(GOLDEN, 2, OPTIONS);
-    expect((await two.execute(batch(0))).logits.length).toBe(256);
-    await two.dispose();
+    const logits = async (ranks: number) => {
+      const executor = await RankExecutor.load(GOLDEN, ranks, OPTIONS);
+      const result = await executor.execute(batch(0));
+      await executor.dispose();
+      return result.logits;
+    };
+    const [one, two] = [await logits(1), await logits(2)];
+    expect(one).toHaveLength(256);
+    expect(Math.max(...one.map(Math.abs))).toBeGreaterThan(0.01);
+    // Sums over ranks round once more.
+    expect(largestDifference(two, one)).toBeLessThan(1e-5);
   });
 
   test('take steps that come at once in turn, and give each its own logits', async () => {

@@ -98,20 +98,17 @@ describe.runIf(need('dawn'))('kernels are compiled while a model loads', () => {
       software.onDevice = (device) => {
         const createComputePipelineAsync = device.createComputePipelineAsync.bind(device);
         device.createComputePipelineAsync = (descriptor) => {
-          // Nothing of what takes seconds has been compiled then.
-          if (begun++ === 0) setTimeout(() => aborting.abort(new Error('enough')), 100);
-          return createComputePipelineAsync(descriptor);
+          const pipeline = createComputePipelineAsync(descriptor);
+          if (begun++ > 0) return pipeline;
+          // The load can't end by itself: one kernel never comes.
+          setTimeout(() => aborting.abort(new Error('enough')), 100);
+          return new Promise(() => undefined);
         };
       };
       const compiled: ProgressEvent[] = [];
       const onProgress = (event: ProgressEvent) => event.status === 'compile' && compiled.push(event);
-      let abortedAt = 0;
-      aborting.signal.addEventListener('abort', () => {
-        abortedAt = performance.now();
-      });
       const loading = LLM.load(BUNDLED, { device: 'webgpu', onProgress, signal: aborting.signal });
       await expect(loading).rejects.toThrow('enough');
-      expect(performance.now() - abortedAt).toBeLessThan(1000);
       const known = { begun, compiled: compiled.length };
       expect(await software.devices[0].lost).toMatchObject({ reason: 'destroyed' });
       expect({ begun, compiled: compiled.length }).toEqual(known);

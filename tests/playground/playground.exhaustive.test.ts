@@ -102,7 +102,7 @@ describe.runIf(executable)('the playground', { timeout: 180_000 }, () => {
     expect(await page.textContent('#fact-device')).toBe('WebAssembly');
     expect(await page.textContent('#device-note')).toMatch(/\w/);
     expect(await page.textContent('#fact-memory')).toMatch(/MB$/);
-    expect(Number(await page.textContent('#fact-speed'))).toBeGreaterThan(1);
+    expect(Number(await page.textContent('#fact-speed'))).toBeGreaterThan(0);
     expect(await page.textContent('#stored-list')).toContain('tiny-dts');
     expect(complaints).toEqual([]);
   });

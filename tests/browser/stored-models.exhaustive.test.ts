@@ -94,9 +94,8 @@ describe.runIf(executable)('models in Chromium', { timeout: 180_000 }, () => {
   test('a load goes on where an aborted one ended', async () => {
     const { tab, fetched, folder } = await rig({ pieceBytes: 100_000 });
     const { size } = await stat(join(folder, 'model.safetensors'));
-    const { reason, milliseconds } = await act(await tab(), 'abortedLoad', MODEL, { bytes: size / 3 });
+    const { reason } = await act(await tab(), 'abortedLoad', MODEL, size / 3);
     expect(reason).toBe('enough');
-    expect(milliseconds).toBeLessThan(2000);
     const page = await tab();
     const [model] = (await act(page, 'storedAndDeleted', 'none')).before;
     expect(model.storedBytes).toBeLessThan(model.totalBytes);
@@ -152,7 +151,7 @@ describe.runIf(executable)('models in Chromium', { timeout: 180_000 }, () => {
   test('a tab that is closed in the middle leaves the rest to another', async () => {
     const { tab, fetched } = await rig({ pieceBytes: 50_000 });
     const [first, second] = [await tab(), await tab()];
-    act(first, 'abortedLoad', MODEL, { milliseconds: 60_000 }).catch(() => {});
+    act(first, 'abortedLoad', MODEL, 1e12).catch(() => {});
     await expect.poll(() => fetched().some(({ path }) => path === WEIGHTS), { timeout: 20_000 }).toBe(true);
     const loaded = check(second);
     await first.close();

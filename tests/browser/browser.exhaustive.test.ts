@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
@@ -169,11 +169,12 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
     expect(message).toMatch(/The worker that stores .* can't be started: .* 'mamba2\/files-worker'/);
   });
 
-  test.each([true, false])('an aborted load ends at once, ranges given: %s', async (ranges) => {
+  test.each([true, false])('an aborted load ends before its weights are there, ranges given: %s', async (ranges) => {
     const { page } = await visit({ isolated: true, ranges, pieceBytes: 20_000 });
-    const { reason, milliseconds } = await act(page, 'abortedLoad', MODEL, { milliseconds: 300 });
+    const { reason, loadedBytes } = await act(page, 'abortedLoad', MODEL, 1_000_000);
     expect(reason).toBe('enough');
-    expect(milliseconds).toBeLessThan(2000);
+    expect(loadedBytes).toBeGreaterThan(1_000_000);
+    expect(loadedBytes).toBeLessThan((await stat(`${TINY_DTS}/model.safetensors`)).size);
   });
 
   test.each([
@@ -191,19 +192,13 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
 
   test('the page goes on within a step', async () => {
     const { page } = await visit({ isolated: false });
-    const { idle, busy } = await act(page, 'pageDuringStep', MODEL, 2048);
-    // A step that held the page would leave one gap of its whole length.
-    const longest = (gap: 'frameGap' | 'tickGap') => Math.max(...idle.map((activity) => activity[gap]));
-    expect(busy.frames).toBeGreaterThan(3);
-    expect(busy.frameGap).toBeLessThan(mostFor(longest('frameGap')));
-    expect(busy.tickGap).toBeLessThan(mostFor(longest('tickGap')));
+    const { milliseconds, frames, frameGap, tickGap } = await act(page, 'pageDuringStep', MODEL, 2048);
+    // A step that held the page would leave one gap of its whole length, on whatever machine.
+    expect(frames).toBeGreaterThan(3);
+    expect(frameGap).toBeLessThan(milliseconds / 2);
+    expect(tickGap).toBeLessThan(milliseconds / 2);
   });
 });
-
-/** What the page may be held up, given how long it is when it does nothing: machines differ, and have other work. */
-function mostFor(idleGap: number): number {
-  return 50 + 3 * idleGap;
-}
 
 function hubFolders(path: string): Record<string, string> {
   return { '/dist/': `${ROOT}dist/`, '/node_modules/': `${ROOT}node_modules/`, [path]: `${TINY_DTS}/` };

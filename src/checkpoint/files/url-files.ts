@@ -1,6 +1,6 @@
 import { DisposedError, DownloadError } from '../../errors.ts';
-import { fileProgress } from '../net/file-progress.ts';
 import type { ProgressCallback } from '../net/progress.ts';
+import { fileProgress } from '../net/progress.ts';
 import { UrlClient, type UrlClientOptions } from '../net/url-client.ts';
 import { fileUrl, folderUrl } from '../net/urls.ts';
 import type { ByteSource } from './byte-source.ts';

@@ -1,6 +1,6 @@
 import { DisposedError, ModelChangedError } from '../../errors.ts';
-import type { OnBytes } from '../net/file-progress.ts';
 import { type FileVersion, versionOf } from '../net/file-version.ts';
+import type { OnBytes } from '../net/progress.ts';
 import { discard, type UrlClient } from '../net/url-client.ts';
 import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-source.ts';
 

@@ -6,9 +6,11 @@ import { FolderFiles } from '../files/folder-files.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import { UrlFiles } from '../files/url-files.ts';
 import { readJsonObject } from '../json/json-file.ts';
+import { fileProgress } from '../net/progress.ts';
+import { describeFailure } from '../net/retry.ts';
 import { isShardName, parseWeightMap } from '../safetensors/weight-map.ts';
 import { HubClient, type HubFile } from './hub-client.ts';
-import { describeFailure, downloadBlob } from './hub-download.ts';
+import { downloadBlob } from './hub-download.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision, type HubOptions, isOffline } from './hub-options.ts';
 import { resolveToken } from './hub-token.ts';
@@ -126,29 +128,22 @@ async function fetchToSnapshot(
   file: HubFile,
   { onProgress }: HubOptions,
 ): Promise<string> {
-  const event = { name: client.repoId, file: file.path };
+  const onBytes = fileProgress(client.repoId, file.path, onProgress);
   const total = file.size;
   const path = join(layout.snapshot(commit), file.path);
-  onProgress?.({ status: 'initiate', ...event });
   // A snapshot never changes: its name is the commit.
   if ((await sizeOf(path)) !== total) {
     const blob = layout.blob(file.etag);
     if ((await sizeOf(blob)) !== total) {
       await layout.prepare();
-      onProgress?.({ status: 'download', ...event });
-      let reported = Number.NEGATIVE_INFINITY;
-      const onBytes = (loaded: number) => {
-        // A callback per network chunk would be some hundred thousand for a large model.
-        if (loaded < total && loaded >= reported && loaded - reported < total / 1000) return;
-        reported = loaded;
-        onProgress?.({ status: 'progress', ...event, loaded, total, progress: (100 * loaded) / total });
-      };
+      onBytes(0, total, false);
       const url = `${client.endpoint}/${client.repoId}/resolve/${commit}/${encodeURIComponent(file.path)}`;
-      await downloadBlob(client, url, file, blob, onBytes);
+      // Whole is not done: the checksum comes last.
+      await downloadBlob(client, url, file, blob, (loaded) => onBytes(loaded, total, false));
     }
     await layout.link(commit, file.path, file.etag);
   }
-  onProgress?.({ status: 'done', ...event, loaded: total, total, progress: 100 });
+  onBytes(total, total);
   return path;
 }
 

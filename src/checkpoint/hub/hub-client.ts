@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
-import { DownloadError, Mamba2Error, ModelNotFoundError } from '../../errors.ts';
+import { DownloadError, type Mamba2Error, ModelNotFoundError } from '../../errors.ts';
+import { isTemporary, retry } from '../net/retry.ts';
 import { type HubOptions, resolveEndpoint } from './hub-options.ts';
 import { resolveToken } from './hub-token.ts';
 
@@ -14,9 +14,6 @@ export interface HubFile {
   readonly etag: string;
 }
 
-/** Tries without any progress after which a request is given up. */
-const MAX_TRIES = 4;
-
 /** The requests of one resolve: adds the token, honours the signal, retries, and turns failures into our errors. */
 export class HubClient {
   readonly endpoint: string;
@@ -24,7 +21,7 @@ export class HubClient {
   readonly signal: AbortSignal | undefined;
   readonly #fetch: typeof fetch;
   readonly #token: string | undefined;
-  readonly #retryDelay: number;
+  readonly #retryDelay: number | undefined;
 
   private constructor(repoId: string, options: HubOptions, token: string | undefined) {
     this.repoId = repoId;
@@ -32,7 +29,7 @@ export class HubClient {
     this.signal = options.signal;
     this.#fetch = options.fetch ?? fetch;
     this.#token = token;
-    this.#retryDelay = options.retryDelay ?? 500;
+    this.#retryDelay = options.retryDelay;
   }
 
   /** Throws ArgumentError on a bad endpoint. */
@@ -62,28 +59,14 @@ export class HubClient {
     });
   }
 
-  /**
-   * Runs `attempt` until it succeeds. Dropped connections and answers that say "later" are tried again, with growing
-   * waits; tries that made progress, which `attempt` reports, don't count.
-   */
+  /** Repeats an attempt as {@link retry} does; `what` is what it asks for. Refusals become this library's errors. */
   async retry<T>(what: string, attempt: (onProgress: () => void) => Promise<T>): Promise<T> {
-    let failures = 0;
-    const onProgress = () => {
-      failures = 0;
-    };
-    for (;;) {
-      this.signal?.throwIfAborted();
-      try {
-        return await attempt(onProgress);
-      } catch (error) {
-        this.signal?.throwIfAborted();
-        if (error instanceof Mamba2Error) throw error;
-        const status = error instanceof HubApiError ? error.statusCode : undefined;
-        if (status !== undefined && !isTemporary(status)) throw this.#refused(status, what, error);
-        if (++failures >= MAX_TRIES) throw error;
-        await sleep(this.#retryDelay * 2 ** (failures - 1), undefined, { signal: this.signal }).catch(() => undefined);
-      }
-    }
+    const refusing = (onProgress: () => void) =>
+      attempt(onProgress).catch((error: unknown) => {
+        const isRefusal = error instanceof HubApiError && !isTemporary(error.statusCode);
+        throw isRefusal ? this.#refused(error.statusCode, what, error) : error;
+      });
+    return retry(refusing, { signal: this.signal, retryDelay: this.#retryDelay });
   }
 
   /** GET of a file. Throws HubApiError unless the status is 200, 206 or 416. */
@@ -132,9 +115,4 @@ export class HubClient {
     }
     return new DownloadError(`${answer}.`, 'Check HF_ENDPOINT.', { cause });
   }
-}
-
-/** Whether the same request may succeed later. */
-function isTemporary(status: number): boolean {
-  return status >= 500 || status === 408 || status === 429;
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { DownloadError, Mamba2Error } from '../../errors.ts';
+import { describeFailure } from '../net/retry.ts';
 import type { HubClient, HubFile } from './hub-client.ts';
 
 /** Called with the bytes that are on disk so far. */
@@ -155,10 +156,4 @@ async function publish(handle: FileHandle, partial: string, path: string): Promi
     () => true,
     () => false,
   );
-}
-
-/** An error and its cause: what fetch throws tells the reason in its cause only. */
-export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
 }

@@ -1,20 +1,15 @@
 import { DownloadError, Mamba2Error } from '../../errors.ts';
+import { describeFailure, isTemporary, type RetryOptions, retry } from './retry.ts';
 
 /** As the global fetch, which not every program that uses this package has a type of. */
 export type Fetch = typeof globalThis extends { fetch: infer Global } ? Global : (url: string) => Promise<Response>;
 
 /** How a URL is read. */
-export interface UrlClientOptions {
+export interface UrlClientOptions extends RetryOptions {
   /** Sent as a bearer token. */
   readonly token?: string | undefined;
-  /** Ends every request; they reject with the signal's reason. */
-  readonly signal?: AbortSignal | undefined;
   /** Used in place of the global fetch. */
   readonly fetch?: Fetch | undefined;
-  /** First wait between two tries, in milliseconds; it doubles with every try. 500 when absent. */
-  readonly retryDelay?: number | undefined;
-  /** Tries without any progress after which a request is given up. 4 when absent. */
-  readonly maxTries?: number | undefined;
 }
 
 /** Bytes from `begin` to `end`, which is not included. */
@@ -58,32 +53,18 @@ export class UrlClient {
     if (response.ok || response.status === 416) return response;
     discard(response);
     const problem = `The server answered ${response.status} for '${url}'.`;
-    if (response.status >= 500 || response.status === 408 || response.status === 429)
-      throw new TemporaryAnswer(problem);
+    if (isTemporary(response.status)) throw new TemporaryAnswer(problem);
     const isRefusal = response.status === 401 || response.status === 403;
     throw new DownloadError(problem, isRefusal ? 'It may need a token, or be private.' : '');
   }
 
-  /**
-   * Runs `attempt` until it succeeds. Dropped connections and answers that say "later" are tried again, with growing
-   * waits; tries that made progress, which `attempt` reports, don't count. Rejects with DownloadError.
-   */
+  /** Repeats an attempt as {@link retry} does. Rejects with DownloadError, or the signal's reason. */
   async retry<T>(url: string, attempt: (onProgress: () => void) => Promise<T>): Promise<T> {
-    const { signal, retryDelay = 500, maxTries = 4 } = this.#options;
-    let failures = 0;
-    const onProgress = () => {
-      failures = 0;
-    };
-    for (;;) {
-      signal?.throwIfAborted();
-      try {
-        return await attempt(onProgress);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (error instanceof Mamba2Error) throw error;
-        if (++failures >= maxTries) throw failed(url, error);
-        await sleep(retryDelay * 2 ** (failures - 1), signal);
-      }
+    try {
+      return await retry(attempt, this.#options);
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      throw error instanceof Mamba2Error ? error : failed(url, error);
     }
   }
 
@@ -108,23 +89,9 @@ export function discard(response: Response | undefined): void {
 
 function failed(url: string, cause: unknown): DownloadError {
   if (cause instanceof TemporaryAnswer) return new DownloadError(cause.message, 'Try again later.', { cause });
-  const isError = cause instanceof Error;
-  const reason = isError && cause.cause instanceof Error ? `${cause.message} (${cause.cause.message})` : String(cause);
   return new DownloadError(
-    `'${url}' could not be fetched: ${isError && !cause.cause ? cause.message : reason}.`,
+    `'${url}' could not be fetched: ${describeFailure(cause)}.`,
     'Check address and network. In a browser, a server of another origin must allow this one (CORS).',
     { cause },
   );
-}
-
-function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, milliseconds);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
-      resolve();
-    }
-    signal?.addEventListener('abort', done);
-  });
 }

@@ -1,7 +1,7 @@
 import { DisposedError } from '../../errors.ts';
 import { assertRange, type ByteSource, bytesFor } from '../files/byte-source.ts';
-import type { OnBytes } from '../net/file-progress.ts';
 import type { FileVersion } from '../net/file-version.ts';
+import type { OnBytes } from '../net/progress.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { writeFully } from './quota.ts';
 import { readFully, type StorageFile } from './storage-folder.ts';

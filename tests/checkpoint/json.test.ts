@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { FolderFiles } from '../../src/checkpoint/files/folder-files.ts';
+import { readJsonFile } from '../../src/checkpoint/files/model-files.ts';
 import { asObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
-import { readJsonObject } from '../../src/checkpoint/json/json-file.ts';
 import { JsonFileError } from '../../src/errors.ts';
 import { runs } from '../runs.ts';
 import { makeFolder } from './folders.ts';
@@ -105,9 +106,9 @@ describe('parseLenientJson', () => {
 describe('files', () => {
   it('tells absent from unreadable', async () => {
     const folder = await makeFolder({ 'a.json': { x: 1 }, 'list.json': [1], 'dir/file': '' });
-    expect(await readJsonObject(`${folder}/a.json`)).toEqual({ x: 1 });
-    expect(await readJsonObject(`${folder}/none.json`)).toBeUndefined();
-    await expect(readJsonObject(`${folder}/list.json`)).rejects.toThrow(/holds \[1\] where an object/);
-    await expect(readJsonObject(`${folder}/dir`)).rejects.toThrow(JsonFileError);
+    expect(await readJsonFile(new FolderFiles(folder), 'a.json')).toEqual({ x: 1 });
+    expect(await readJsonFile(new FolderFiles(folder), 'none.json')).toBeUndefined();
+    await expect(readJsonFile(new FolderFiles(folder), 'list.json')).rejects.toThrow(/holds \[1\] where an object/);
+    await expect(readJsonFile(new FolderFiles(folder), 'dir')).rejects.toThrow(JsonFileError);
   });
 });

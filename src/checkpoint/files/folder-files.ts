@@ -1,6 +1,6 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readText } from '../json/json-file.ts';
+import { JsonFileError } from '../../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { FilePool } from './file-pool.ts';
 import type { ModelFiles } from './model-files.ts';
@@ -19,7 +19,14 @@ export class FolderFiles implements ModelFiles {
   }
 
   async readText(file: string): Promise<string | undefined> {
-    return readText(this.nameOf(file));
+    const path = this.nameOf(file);
+    try {
+      return await readFile(path, 'utf8');
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+      throw new JsonFileError(`Can't read ${path}: ${message}.`, 'Check the permissions.', { cause });
+    }
   }
 
   async open(file: string): Promise<ByteSource | undefined> {

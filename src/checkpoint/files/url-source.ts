@@ -19,7 +19,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
     const response = await client.get(url, { begin: 0, end: HEAD_BYTES });
     if (response === undefined) return undefined;
     if (response.status === 416) return memorySource(url, new Uint8Array());
-    const total = response.status === 206 ? rangeTotal(response) : undefined;
+    const total = response.status === 206 ? versionOf(response).size : undefined;
     if (total !== undefined) {
       const head = new Uint8Array(Math.min(HEAD_BYTES, total));
       await receive(readerOf(response), head, (filled) => onBytes(filled, total));
@@ -29,7 +29,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
     if (response.status === 206) discard(response);
     const whole = response.status === 206 ? await client.get(url) : response;
     if (whole === undefined) return undefined;
-    const size = wholeSize(whole);
+    const { size } = versionOf(whole);
     if (size === undefined) return memorySource(url, new Uint8Array(await whole.arrayBuffer()));
     const head = new Uint8Array(Math.min(HEAD_BYTES, size));
     const stream = new FileStream(readerOf(whole));
@@ -168,7 +168,7 @@ class StreamSource extends AheadSource {
     if (this.#stream !== undefined && this.#stream.position <= begin) return this.#stream;
     this.#end();
     const response = await this.client.get(this.name);
-    if (response === undefined || wholeSize(response) !== this.size) {
+    if (response === undefined || versionOf(response).size !== this.size) {
       discard(response);
       throw new ModelChangedError(`'${this.name}' is not the same file any more.`, 'Load again.');
     }
@@ -260,17 +260,4 @@ async function receive(
     if (taken < value.length) return new Uint8Array(value.subarray(taken));
   }
   return new Uint8Array();
-}
-
-/** Size of the file that an answer holds a range of. */
-function rangeTotal(response: Response): number | undefined {
-  const total = /^bytes \d+-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
-  return total === undefined ? undefined : Number(total);
-}
-
-/** Size of the file that is the answer; undefined when it is not said, or is that of a compressed form. */
-function wholeSize(response: Response): number | undefined {
-  const encoding = response.headers.get('content-encoding') ?? 'identity';
-  const length = response.headers.get('content-length');
-  return length === null || encoding !== 'identity' ? undefined : Number(length);
 }

@@ -1,11 +1,10 @@
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DownloadError, Mamba2Error, ModelNotFoundError, OfflineError } from '../../errors.ts';
 import { CONFIG_FILE, SMALL_FILES, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
 import { FolderFiles } from '../files/folder-files.ts';
-import type { ModelFiles } from '../files/model-files.ts';
+import { type ModelFiles, readJsonFile } from '../files/model-files.ts';
 import { UrlFiles } from '../files/url-files.ts';
-import { readJsonObject } from '../json/json-file.ts';
 import { fileProgress } from '../net/progress.ts';
 import { describeFailure } from '../net/retry.ts';
 import { isShardName, parseWeightMap } from '../safetensors/weight-map.ts';
@@ -102,7 +101,8 @@ async function weightFiles(
   if (single !== undefined) return [single];
   const index = files.get(WEIGHTS_INDEX_FILE);
   if (index !== undefined) {
-    const json = (await readJsonObject(await fetchFile(index))) ?? {};
+    const folder = new FolderFiles(dirname(await fetchFile(index)));
+    const json = (await readJsonFile(folder, WEIGHTS_INDEX_FILE)) ?? {};
     const shards = [...new Set(parseWeightMap(json, `${repoId}/${WEIGHTS_INDEX_FILE}`).values())].sort();
     return shards.map((shard) => {
       const file = files.get(shard);

@@ -4,7 +4,8 @@ import { dirname, join, relative } from 'node:path';
 import { getHFHubCachePath, getRepoFolderName } from '@huggingface/hub';
 import { DownloadError } from '../../errors.ts';
 import { CONFIG_FILE, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
-import { readJsonObject } from '../json/json-file.ts';
+import { FolderFiles } from '../files/folder-files.ts';
+import { readJsonFile } from '../files/model-files.ts';
 import { parseWeightMap } from '../safetensors/weight-map.ts';
 
 /**
@@ -87,10 +88,9 @@ export class HubLayout {
     }
     const lacking = present.includes(CONFIG_FILE) ? [] : [CONFIG_FILE];
     if (present.includes(WEIGHTS_FILE)) return lacking;
-    const indexPath = join(folder, WEIGHTS_INDEX_FILE);
-    const index = await readJsonObject(indexPath);
+    const index = await readJsonFile(new FolderFiles(folder), WEIGHTS_INDEX_FILE);
     if (index !== undefined) {
-      const shards = new Set(parseWeightMap(index, indexPath).values());
+      const shards = new Set(parseWeightMap(index, join(folder, WEIGHTS_INDEX_FILE)).values());
       return [...lacking, ...[...shards].filter((shard) => !present.includes(shard))];
     }
     return present.some((file) => file.endsWith('.safetensors')) ? lacking : [...lacking, WEIGHTS_FILE];

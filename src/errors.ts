@@ -15,11 +15,14 @@
  */
 export abstract class Mamba2Error extends Error {
   abstract readonly code: string;
+  /** The message without its hint. */
+  readonly problem: string;
   readonly hint: string;
 
   constructor(problem: string, hint = '', options?: { cause?: unknown }) {
     super(hint ? `${problem} ${hint}` : problem, options);
     this.name = new.target.name;
+    this.problem = problem;
     this.hint = hint;
   }
 }
@@ -149,6 +152,19 @@ export class TokenIdError extends Mamba2Error {
 /** A sampling parameter is out of range. */
 export class SamplingParamsError extends Mamba2Error {
   readonly code = 'sampling_params';
+  /** Name of the parameter in the options; undefined where the error came from another thread. */
+  readonly param: string | undefined;
+
+  /** @param problem begins with the parameter's name where `param` is given. */
+  constructor(problem: string, hint = '', options?: { cause?: unknown; param?: string }) {
+    super(problem, hint, options);
+    this.param = options?.param;
+  }
+
+  /** The message with another name for the parameter: programs of other languages, and flags, spell it otherwise. */
+  messageFor(name: string): string {
+    return this.param === undefined ? this.message : `${name}${this.message.slice(this.param.length)}`;
+  }
 }
 
 /** The model's logits are NaN, so no token can be chosen. */

@@ -17,7 +17,7 @@ export class StopStrings {
   /** @throws SamplingParamsError on an empty stop string, which would stop everywhere. */
   constructor(strings: readonly string[]) {
     if (strings.includes('')) {
-      throw new SamplingParamsError('A stop string is empty, expected at least one character.');
+      throw new SamplingParamsError('stop has an empty text; expected at least one character.', '', { param: 'stop' });
     }
     this.strings = strings;
     this.#fallbacks = strings.map(fallbacksOf);

@@ -50,7 +50,7 @@ describe('a wrong command line ends with code 2 and one line', () => {
     [['generate', 'x', '--max-tokens', 'abc'], /--max-tokens is 'abc'; expected a number/],
     [['generate', 'x', '--max-tokens', '0'], /--max-tokens is 0; expected an integer at least 1/],
     [['generate', 'x', '--top-p=1.5'], /--top-p is 1.5; expected a number above 0 and at most 1/],
-    [['generate', 'x', '--stop='], /A stop string is empty/],
+    [['generate', 'x', '--stop='], /^error: --stop has an empty text/],
     [['generate', 'two', 'words'], /Too many arguments for 'generate'.*quotes/],
     [['generate', 'x', '--prompt', 'y'], /several prompts/],
     [['generate', '--token-ids', '1,b'], /--token-ids holds 'b'/],

@@ -131,7 +131,7 @@ describe('stop strings and their like have a limit', () => {
     [{ stop: 'e'.repeat(70_000) }, /stop has 70000 characters; expected at most 65536/],
     [{ badWords: new Array(2000).fill('e') }, /badWords has 2000 strings/],
     [{ badWords: ['e'.repeat(70_000)] }, /badWords has 70000 characters/],
-    [{ stopTokenIds: [0.5] }, /stopTokenIds's token id is 0.5/],
+    [{ stopTokenIds: [0.5] }, /^stopTokenIds has the id 0.5/],
   ])('%#', (options, message) => {
     expect(() => greedy(options)).toThrow(SamplingParamsError);
     expect(() => greedy(options)).toThrow(message);

@@ -38,9 +38,10 @@ describe('a completion is refused', () => {
     [{ ...COMPLETION, stop: ['a', 'b', 'c', 'd'] }, 400, 'stop', /'stop' has 4 entries; this server takes 3/],
     [{ prompt: 'x'.repeat(4000) }, 400, null, /4000 characters; this server takes 3200/],
     [{ ...COMPLETION, bad_words: ['x'.repeat(17_000)] }, 400, 'bad_words', /17000 characters/],
-    [{ ...COMPLETION, stop: [''] }, 400, null, /stop string is empty/],
+    [{ ...COMPLETION, stop: [''] }, 400, 'stop', /^stop has an empty text/],
     [{ ...COMPLETION, stop: [1] }, 400, 'stop.0', /expected string/],
     [{ ...COMPLETION, stop_token_ids: [1, 2, 3, 4] }, 400, 'stop_token_ids', /4 entries/],
+    [{ ...COMPLETION, stop_token_ids: [-1] }, 400, 'stop_token_ids', /^stop_token_ids has the id -1/],
     ...(['a', '1.5', ' 1', '0x10', '1e3', '-1', '١', ''].map((id) => [
       { ...COMPLETION, logit_bias: { [id]: 1 } },
       400,

@@ -4,7 +4,7 @@ import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLaye
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
 import { weightStorage } from '../../engine/weights/weight-storage.ts';
-import { parseWeightDType } from '../../tensor/dtype.ts';
+import type { DTypeSetting } from '../../tensor/dtype.ts';
 import { describeGpuReport } from '../reports/bench-gpu-tables.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -25,7 +25,7 @@ const PROMPT_TOKENS = [STEP_TOKENS];
 const LEAST_TOKENS = 256;
 
 interface GpuValues {
-  readonly dtype: readonly string[];
+  readonly dtype: readonly DTypeSetting[];
   readonly json: boolean;
   readonly quiet: boolean;
   readonly output: string | undefined;
@@ -53,7 +53,7 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     if (output !== undefined) writeFileSync(output, `${JSON.stringify(soFar)}\n`);
   };
   try {
-    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : parseWeightDType(asked), 'float16');
+    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
     const copyBytesPerSecond = await measureGpuBandwidth();
     say(`copying a buffer: ${(copyBytesPerSecond / 1e12).toFixed(2)} TB/s`, { copyBytesPerSecond });
     const layers = await measureGpuLayers({ ...LAYERS, dtype }, signal, (what, soFar) =>

@@ -10,10 +10,9 @@ import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
 import { defineModel } from '../../models/registry.ts';
-import { parseDTypeChoice } from '../../tensor/dtype.ts';
 import { defineCommand } from '../options/command.ts';
-import { count, counts, words } from '../options/list-options.ts';
-import { modelName, modelOptions, threads, withModel } from '../options/model-options.ts';
+import { count, counts } from '../options/list-options.ts';
+import { dtypesOption, modelName, modelOptions, threads, withModel } from '../options/model-options.ts';
 import { choice, flag, text } from '../options/option.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { describeReport } from '../reports/bench-tables.ts';
@@ -42,7 +41,7 @@ export const bench = defineCommand({
     ...modelOptions,
     // Figures of one thread are what others compare with.
     tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1)'),
-    dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
+    dtype: dtypesOption(),
     promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
     batchSizes: counts([1, 16], 'Sequences to decode at once'),
     generateTokens: count(32, 1, 'Tokens to decode per sequence'),
@@ -56,10 +55,8 @@ export const bench = defineCommand({
   ],
   run: async (given, [positional]) => {
     const values = withModel(given, positional);
-    const { shape, model, dtype: names, json, quiet, revision, tensorParallelSize = 1 } = values;
+    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize = 1 } = values;
     if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
-    // Before anything is loaded: the last of several names may be the wrong one.
-    const dtypes = names.map(parseDTypeChoice);
     if (values.device === 'webgpu' && shape === undefined && model === undefined) {
       await quietDevice('webgpu', '');
       const { benchGpu } = await import('./bench-gpu-run.ts');

@@ -1,7 +1,13 @@
-import { type DTypeChoice, parseDTypeChoice } from '../../tensor/dtype.ts';
+import type { DTypeSetting } from '../../tensor/dtype.ts';
 import { defineCommand } from '../options/command.ts';
-import { words } from '../options/list-options.ts';
-import { assertCount, contextOptions, loadModel, type ModelValues, modelOptions } from '../options/model-options.ts';
+import {
+  assertCount,
+  contextOptions,
+  dtypesOption,
+  loadModel,
+  type ModelValues,
+  modelOptions,
+} from '../options/model-options.ts';
 import { flag, number, texts } from '../options/option.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { describeEvaluation, type Evaluation, withMeasures } from '../reports/eval-report.ts';
@@ -32,16 +38,15 @@ export const evaluate = defineCommand({
     json: flag('Print one JSON object'),
     ...modelOptions,
     ...contextOptions,
-    dtype: words('dtypes', ['auto'], 'Weights as auto, float32, bfloat16, float16, int8 or int4'),
+    dtype: dtypesOption(),
   },
   examples: ['eval notes.txt', 'eval a.txt b.txt --model org/name --dtype float32,int8,int4'],
   run: async (values, positionals) => {
     const paths = [...positionals, ...values.file];
-    const { maxTokens, dtype: names, json, quiet } = values;
+    const { maxTokens, dtype: dtypes, json, quiet } = values;
     if (paths.length === 0) throw new UsageError("'eval' needs a file to score: a path, or at least one --file.");
     assertCount('maxTokens', maxTokens, 1);
-    // Before the model: a wrong name or path should not wait for a download.
-    const dtypes = names.map(parseDTypeChoice);
+    // Before the model: a wrong path should not wait for a download.
     const files = await Promise.all(paths.map(async (path) => ({ path, text: await readTextFile(path) })));
     const interrupt = new Interrupt();
     const progress = new ProgressDisplay(quiet);
@@ -62,7 +67,7 @@ export const evaluate = defineCommand({
 
 /** Scores all files with the model in one dtype. */
 async function scoreFiles(
-  values: ModelValues & { readonly dtype: DTypeChoice },
+  values: Omit<ModelValues, 'dtype'> & { readonly dtype: DTypeSetting },
   files: readonly TextFile[],
   maxTokens: number | undefined,
   progress: ProgressDisplay,

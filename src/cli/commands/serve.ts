@@ -92,7 +92,7 @@ async function listening<T>(listen: Promise<T>): Promise<T> {
   try {
     return await listen;
   } catch (error) {
-    if (error instanceof ListenError) throw new UsageError(error.message.replace(error.hint, '').trim(), GIVE_ANOTHER);
+    if (error instanceof ListenError) throw new UsageError(error.problem, GIVE_ANOTHER);
     // The probe's own: a port in use fails in 'listen', an unknown host in 'getaddrinfo'.
     if (!(error instanceof Error && 'syscall' in error)) throw error;
     throw new UsageError(`The server can't listen: ${error.message}.`, GIVE_ANOTHER);

@@ -3,23 +3,25 @@ import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
 import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
-import { parseDTypeChoice } from '../../tensor/dtype.ts';
+import { type DTypeSetting, parseDTypeChoice, WEIGHT_DTYPES } from '../../tensor/dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
 import { warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
 import { quietDevice } from '../terminal/quiet-device.ts';
+import { words } from './list-options.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
 const DEFAULT_MODEL = 'tiny-dts';
 const MIB = 2 ** 20;
+const DTYPES = ['auto', ...WEIGHT_DTYPES];
 
 /** Options of the commands that run a model. */
 export const modelOptions = {
   model: text('model', `Folder, bundled name or hub id (default: ${DEFAULT_MODEL})`, 'm'),
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
-  dtype: text('dtype', 'Weights as auto, float32, bfloat16, float16, int8 or int4 (default: auto, as in the files)'),
+  dtype: dtypeOption(),
   tensorParallelSize: threads('Threads that share the model; auto: a core each, where the heads allow (default: auto)'),
   quiet: flag('No progress and no notes', 'q'),
 };
@@ -76,7 +78,7 @@ export async function loadModel(
   const load = {
     revision,
     device,
-    dtype: dtype === undefined ? dtype : parseDTypeChoice(dtype),
+    dtype,
     tensorParallelSize,
     signal,
     onProgress,
@@ -104,6 +106,19 @@ export function assertCount(name: string, value: number | undefined, min: number
   if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
   const range = max === Number.MAX_SAFE_INTEGER ? `from ${min} on` : `from ${min} to ${max}`;
   throw new UsageError(`${flagName(name)} is ${value}; expected a whole number ${range}.`);
+}
+
+/** What weights are kept as. Reading it throws UnsupportedDTypeError. */
+function dtypeOption(): Option<DTypeSetting | undefined> {
+  const read = (given: readonly string[]) => given.map(parseDTypeChoice).at(-1);
+  const description = `What weights are kept as: ${DTYPES.join(', ')} (default: auto, as in the files)`;
+  return { placeholder: 'dtype', description, short: undefined, choices: DTYPES, read };
+}
+
+/** Several of them, to be compared. */
+export function dtypesOption(): Option<DTypeSetting[]> {
+  const list = words('dtypes', ['auto'], `What weights are kept as: ${DTYPES.join(', ')}`);
+  return { ...list, choices: DTYPES, read: (given, flag) => list.read(given, flag).map(parseDTypeChoice) };
 }
 
 /** A number of threads, or `auto`. */

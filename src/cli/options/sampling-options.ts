@@ -1,7 +1,6 @@
 import { type GenerateOptions, resolveSamplingParams } from '../../engine/sample/sampling-params.ts';
 import { SamplingParamsError } from '../../errors.ts';
-import { inFlags } from './flag-names.ts';
-import { flag, ids, integer, number, type Option, texts, type Values } from './option.ts';
+import { flag, flagName, ids, integer, number, type Option, texts, type Values } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
 /** How text is generated. Values that are not given come from the model's generation_config.json. */
@@ -69,7 +68,7 @@ export function readSampling(values: SamplingValues): GenerateOptions {
     resolveSamplingParams(options, {});
   } catch (error) {
     if (!(error instanceof SamplingParamsError)) throw error;
-    throw new UsageError(inFlags(error.message, { ...samplingOptions, ...answerOptions }));
+    throw new UsageError(error.param === undefined ? error.message : error.messageFor(flagName(error.param)));
   }
   return options;
 }

@@ -142,31 +142,30 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
 /** @throws SamplingParamsError */
 export function checkedSalt(salt: string | undefined): string | undefined {
   if (salt === undefined || (typeof salt === 'string' && salt !== '')) return salt;
-  throw new SamplingParamsError(`cacheSalt is ${JSON.stringify(salt)}; expected a text of at least one character.`);
+  throw refusal('cacheSalt', `is ${JSON.stringify(salt)}; expected a text of at least one character.`);
 }
 
 function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {
   if (texts.length > MAX_TEXTS) {
-    throw new SamplingParamsError(`${name} has ${texts.length} strings; expected at most ${MAX_TEXTS}.`);
+    throw refusal(name, `has ${texts.length} strings; expected at most ${MAX_TEXTS}.`);
   }
   if (!texts.every((text) => typeof text === 'string' && text !== '')) {
-    const what = name === 'stop' ? 'A stop string' : 'A bad word';
-    throw new SamplingParamsError(`${what} is empty.`, 'Leave it out, or give at least one character.');
+    throw refusal(name, 'has an empty text.', 'Leave it out, or give at least one character.');
   }
   const characters = texts.reduce((sum, { length }) => sum + length, 0);
   if (characters > MAX_TEXT_CHARACTERS) {
-    throw new SamplingParamsError(`${name} has ${characters} characters; expected at most ${MAX_TEXT_CHARACTERS}.`);
+    throw refusal(name, `has ${characters} characters; expected at most ${MAX_TEXT_CHARACTERS}.`);
   }
   return [...texts];
 }
 
 function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
   const ids = new Set(tokenIds);
-  for (const id of ids) checked("stopTokenIds's token id", id, { min: 0, integer: true });
+  for (const id of ids) checked('stopTokenIds', id, { min: 0, integer: true }, 'has the id');
   return ids;
 }
 
-function checkedCount(name: string, count: number | undefined): number | undefined {
+function checkedCount(name: 'logprobs' | 'promptLogprobs', count: number | undefined): number | undefined {
   return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
 }
 
@@ -185,9 +184,8 @@ function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyM
 function checkedId(id: number | string): number {
   const number = typeof id === 'string' && !WHOLE_NUMBER.test(id) ? Number.NaN : Number(id);
   if (Number.isSafeInteger(number) && number >= 0) return number;
-  throw new SamplingParamsError(
-    `logitBias has the key ${typeof id === 'string' ? `'${id}'` : id}; expected token ids: whole decimal numbers such as 42.`,
-  );
+  const key = typeof id === 'string' ? `'${id}'` : id;
+  throw refusal('logitBias', `has the key ${key}; expected token ids: whole decimal numbers such as 42.`);
 }
 
 const WHOLE_NUMBER = /^(0|[1-9]\d*)$/;
@@ -196,9 +194,8 @@ function checkedSeed(seed: number | bigint): bigint {
   const isWhole = typeof seed === 'bigint' || Number.isInteger(seed);
   const exact = isWhole ? BigInt(seed) : undefined;
   if (exact === undefined || BigInt.asIntN(64, exact) !== exact) {
-    throw new SamplingParamsError(
-      `seed is ${exact ?? seed}; expected an integer of 64 bits: -9223372036854775808 to 9223372036854775807.`,
-    );
+    const range = '-9223372036854775808 to 9223372036854775807';
+    throw refusal('seed', `is ${exact ?? seed}; expected an integer of 64 bits: ${range}.`);
   }
   return exact === BigInt(RANDOM) ? randomSeed() : exact;
 }
@@ -213,7 +210,7 @@ interface Range {
   readonly integer?: boolean;
 }
 
-function checked(name: string, value: number, range: Range): number {
+function checked(name: keyof GenerateOptions, value: number, range: Range, verb = 'is'): number {
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above = Number.NEGATIVE_INFINITY } = range;
   const isNumber = range.integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   if (isNumber && value >= min && value <= max && value > above) return value;
@@ -223,7 +220,11 @@ function checked(name: string, value: number, range: Range): number {
     range.max === undefined ? [] : `at most ${range.max}`,
   ].flat();
   const expected = [range.integer ? 'an integer' : 'a number', bounds.join(' and ')].join(' ').trim();
-  throw new SamplingParamsError(`${name} is ${value}; expected ${expected}.`);
+  throw refusal(name, `${verb} ${value}; expected ${expected}.`);
+}
+
+function refusal(param: keyof GenerateOptions, problem: string, hint = ''): SamplingParamsError {
+  return new SamplingParamsError(`${param} ${problem}`, hint, { param });
 }
 
 function randomSeed(): bigint {

@@ -105,11 +105,8 @@ const RETRY_SOON = { 'retry-after': '1' };
 
 /** The engine names parameters as TypeScript does, the wire as Python does. */
 function samplingError(error: SamplingParamsError): HttpError {
-  const [name] = error.message.split(' ', 1);
-  const param = /^[a-z][A-Za-z]*$/.test(name)
-    ? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-    : undefined;
-  const message = param === undefined ? error.message : error.message.replace(name, param);
+  const param = error.param?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const message = param === undefined ? error.message : error.messageFor(param);
   return new HttpError(400, message, { param, code: error.code, cause: error });
 }
 

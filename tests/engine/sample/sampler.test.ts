@@ -216,12 +216,14 @@ describe('sampling parameters', () => {
     [{ minTokens: 5, maxTokens: 4 }, /minTokens is 5; expected an integer at least 0 and at most 4/],
     [{ logprobs: -1 }, /logprobs is -1/],
     [{ promptLogprobs: 1.5 }, /promptLogprobs/],
-    [{ badWords: [''] }, /bad word is empty/],
-    [{ stop: '' }, /stop string is empty/],
-    [{ stop: ['a', ''] }, /stop string is empty/],
+    [{ badWords: [''] }, /^badWords has an empty text/],
+    [{ stop: '' }, /^stop has an empty text/],
+    [{ stop: ['a', ''] }, /^stop has an empty text/],
   ])('$0 is refused', (options, message) => {
     expect(() => resolveSamplingParams(options, {})).toThrow(SamplingParamsError);
     expect(() => resolveSamplingParams(options, {})).toThrow(message);
+    const [param] = Object.keys(options);
+    expect(() => resolveSamplingParams(options, {})).toThrow(expect.objectContaining({ param }));
   });
 
   test("a caller's values go before the model's, and those before vLLM's", () => {

@@ -1,21 +1,16 @@
 import { type Context, type Handler, Hono } from 'hono';
 import { cors } from 'hono/cors';
-import { DisposedError, ShutdownError } from '../errors.ts';
-import { VERSION } from '../version.generated.ts';
 import { type AppOptions, servedModel } from './app-options.ts';
-import { openApiDocument } from './openapi.ts';
 import { pageFolder, readPage } from './pages/page-files.ts';
 import { playgroundFiles } from './pages/playground-files.ts';
 import { requireApiKey } from './request/api-key.ts';
 import type { ServerEnv } from './request/env.ts';
 import { requestLog } from './request/request-log.ts';
 import { ServerMetrics } from './request/server-metrics.ts';
-import { chatCompletions } from './routes/chat-completions.ts';
-import { completions } from './routes/completions.ts';
-import { getModel, listModels } from './routes/models.ts';
+import { apiRoutes } from './routes/api-routes.ts';
 import { pageFile } from './routes/page.ts';
 import { playgroundFile } from './routes/playground.ts';
-import { detokenize, tokenize } from './routes/tokenization.ts';
+import { GUARDED_PATHS } from './routes/route.ts';
 import { HttpError, toHttpError } from './wire/http-error.ts';
 
 /** A path's handlers by method. */
@@ -48,22 +43,9 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
       }),
     );
   const keepsApart = new Set(apiKeys).size > 1 && !options.sharePrefixCache;
-  for (const path of ['/v1/*', '/tokenize', '/detokenize']) app.use(path, requireApiKey(apiKeys, keepsApart));
+  for (const path of GUARDED_PATHS) app.use(path, requireApiKey(apiKeys, keepsApart));
 
-  const document = JSON.stringify(openApiDocument(VERSION));
-  const routes: Readonly<Record<string, Methods>> = {
-    '/v1/models': { GET: listModels(model) },
-    '/v1/models/:model{.+}': { GET: getModel(model) },
-    '/v1/completions': { POST: completions(model) },
-    '/v1/chat/completions': { POST: chatCompletions(model) },
-    '/tokenize': { POST: tokenize(model) },
-    '/detokenize': { POST: detokenize(model) },
-    '/health': { GET: (c) => health(c, llm.engine.closed, metrics.failure) },
-    '/version': { GET: (c) => c.json({ version: VERSION }) },
-    '/metrics': { GET: async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }) },
-    '/openapi.json': { GET: (c) => c.body(document, 200, { 'content-type': 'application/json' }) },
-  };
-  for (const [path, methods] of Object.entries(routes)) register(app, path, methods);
+  for (const { path, method, handler } of apiRoutes(model, metrics)) register(app, path, { [method]: handler });
   if (options.page ?? true) {
     for (const [path, file] of readPage(pageFolder())) register(app, path, { GET: pageFile(file) });
     // The page's URLs are relative to its folder.
@@ -90,16 +72,6 @@ function register(app: Hono<ServerEnv>, path: string, methods: Methods): void {
       headers: { allow },
     });
   });
-}
-
-/** What failed, and where, is for the log. */
-function health(c: Context, closed: Error | undefined, failure: Error | undefined): Response {
-  const unavailable = (reason: string) => c.json({ status: 'unavailable', reason }, 503);
-  if (closed instanceof ShutdownError || closed instanceof DisposedError) {
-    return unavailable('The server is shutting down.');
-  }
-  if (closed) return unavailable('The model failed and is not loaded again; the log says why.');
-  return failure ? unavailable('The model failed and is being loaded again.') : c.json({ status: 'ok' });
 }
 
 function errorResponse(c: Context<ServerEnv>, error: unknown): Response {

@@ -12,17 +12,17 @@ import { withoutUnsupported } from '../wire/unsupported-fields.ts';
 import type { RequestLimits } from './limits.ts';
 
 /** Forms of bodies by their names. */
-const FORMS = {
+export const BODY_FORMS = {
   chat: chatRequest,
   completion: completionRequest,
   detokenize: detokenizeRequest,
   tokenize: tokenizeRequest,
 } as const;
 
-export type BodyForm = keyof typeof FORMS;
+export type BodyForm = keyof typeof BODY_FORMS;
 
 /** A body of a form, as its handler gets it. */
-export type Body<F extends BodyForm> = z.output<(typeof FORMS)[F]>;
+export type Body<F extends BodyForm> = z.output<(typeof BODY_FORMS)[F]>;
 
 /** What a body may hold. */
 export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
@@ -51,7 +51,7 @@ const QUOTED_CHARACTERS = 100;
  */
 export function parseBody<F extends BodyForm>(form: F, bytes: Uint8Array, limits: BodyLimits): Body<F>;
 export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits): Body<BodyForm> {
-  const schema: z.ZodObject = FORMS[form];
+  const schema: z.ZodObject = BODY_FORMS[form];
   const text = new TextDecoder().decode(bytes);
   const body = parseJson(text);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {

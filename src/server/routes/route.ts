@@ -1,0 +1,26 @@
+import type { Handler } from 'hono';
+import type { ServerEnv } from '../request/env.ts';
+import type { BodyForm } from '../request/json-body.ts';
+
+/** A method of a path: the app serves it, and /openapi.json describes it. */
+export interface Route {
+  readonly method: 'GET' | 'POST';
+  /** As Hono writes paths. */
+  readonly path: string;
+  readonly summary: string;
+  /** Form of the body, whose schema checks and describes it. */
+  readonly body?: BodyForm;
+  /** Media types of the answer. */
+  readonly answers: readonly string[];
+  readonly handler: Handler<ServerEnv>;
+}
+
+/** Paths that ask for an API key where the server has some; so does all that lies below those that end with '*'. */
+export const GUARDED_PATHS: readonly string[] = ['/v1/*', '/tokenize', '/detokenize'];
+
+/** Whether a path asks for an API key. */
+export function isGuarded(path: string): boolean {
+  return GUARDED_PATHS.some((guarded) =>
+    guarded.endsWith('*') ? path.startsWith(guarded.slice(0, -1)) : path === guarded,
+  );
+}

@@ -29,7 +29,7 @@ interface Reader {
 }
 
 /**
- * Runs an {@link LLMEngine} for many callers: steps as long as there is work, with a turn of the event loop between two
+ * Runs an `LLMEngine` for many callers: steps as long as there is work, with a turn of the event loop between two
  * steps, and gives every request a stream of its own.
  *
  * @example

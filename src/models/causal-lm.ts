@@ -29,7 +29,7 @@ export interface CausalLM extends Module {
   readonly stateShapes: readonly MambaStateShape[];
   /** The same over all ranks. */
   readonly stateSizes: readonly MambaStateSize[];
-  /** Key-value cache over all ranks, per attention layer; {@link kvCacheShape} is a rank's. */
+  /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. */
   readonly kvCacheSizes: readonly KvCacheSize[];
   /** What each layer is made of. */
   readonly layerMap: readonly (readonly LayerPart[])[];

@@ -58,14 +58,14 @@ export interface SampledRow extends TokenSampling {
 export interface SamplingOps {
   /**
    * Chooses a token for each row of logits (B, vocabSize), which are changed as the rows' edits say.
-   * @param rows {@link samplingInputs} of these rows, as tensors.
+   * @param rows `samplingInputs` of these rows, as tensors.
    * @param sampled (slots): a row's token is also kept at its slot, or -1 when it ended the sequence.
    * @returns (B, 2): token id and its logprob under the logits as they were; -1 and 0 when those are no finite numbers.
    */
   sampleTokens(logits: Tensor, rows: SamplingTensors, sampled: Tensor): Tensor;
 
   /**
-   * Puts in place of {@link LAST_SAMPLED} in tokenIds (B) what `sampled` holds at the row's slot. A sequence that ended
+   * Puts in place of `LAST_SAMPLED` in tokenIds (B) what `sampled` holds at the row's slot. A sequence that ended
    * gets the slot PAD_SLOT_ID, so that nothing is computed for it.
    */
   takeSampled(tokenIds: Tensor, slots: Tensor, sampled: Tensor): { readonly tokenIds: Tensor; readonly slots: Tensor };

@@ -3,7 +3,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 
 /**
  * A copy of one slot of a state, kept outside of the state. It belongs to the caller, who disposes of it. A backend may
- * keep it in memory of its own; every backend also takes a {@link HostSavedSlot}.
+ * keep it in memory of its own; every backend also takes a `HostSavedSlot`.
  */
 export interface SavedSlot {
   readonly byteLength: number;

@@ -53,7 +53,7 @@ export function hostLinearWeight(
 }
 
 /**
- * Reference of {@link Backend.linear}.
+ * Reference of `Backend.linear`.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@ import { checkGroups, type GroupLayout } from '../contract/norms.ts';
 import { silu } from './activation.ts';
 
 /**
- * Reference of {@link Backend.rmsNorm}.
+ * Reference of `Backend.rmsNorm`.
  *
  * @example
  * ```ts

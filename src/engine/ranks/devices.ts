@@ -7,7 +7,7 @@ import { UnsupportedDeviceError } from '../../errors.ts';
 
 /**
  * Where a model runs: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes what should be
- * fastest: see {@link chooseDevice}.
+ * fastest: see `chooseDevice`.
  */
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
 export type Device = (typeof DEVICES)[number];

@@ -14,7 +14,7 @@ export class SavedStates {
     this.#states = states;
   }
 
-  /** A snapshot's state in one piece: see {@link Executor.exportState}. */
+  /** A snapshot's state in one piece: see `Executor.exportState`. */
   async read(snapshot: Snapshot): Promise<Float32Array<ArrayBuffer>> {
     const commands = this.#states.takeCommands();
     // Sent without waiting in between: what is sent first is done first.

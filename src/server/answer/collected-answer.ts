@@ -1,6 +1,9 @@
 import type { HalfLives } from '../../engine/request/half-lives.ts';
 import { LogprobColumns } from '../../engine/request/logprob-columns.ts';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
+import type { ChoiceEnd } from '../wire/choice-end.ts';
+import { halfLivesField } from '../wire/half-lives.ts';
+import { JsonList, type Written } from './json-pieces.ts';
 
 /** So many pieces of text are joined at a time: V8 keeps each piece that is only added, not its characters alone. */
 const PIECES = 512;
@@ -36,8 +39,39 @@ export class CollectedAnswer {
     return [...this.#texts, ...this.#pieces].join('');
   }
 
-  /** A list of the ids, made when it is written. */
-  *tokenIds(): Generator<number, void> {
+  /** The end of the choice; the list of ids is made when it is written. */
+  end(givesIds = false): Written<ChoiceEnd> {
+    return {
+      finish_reason: this.finishReason,
+      stop_reason: this.stopReason,
+      ...(givesIds && { token_ids: new JsonList(() => this.#tokenIds()) }),
+      ...halfLivesField(this.halfLives),
+    };
+  }
+
+  *#tokenIds(): Generator<number, void> {
     for (const { tokenId } of this.tokens ?? []) yield tokenId;
+  }
+}
+
+/** The answers of a request by their indices. */
+export class CollectedAnswers {
+  readonly #answers = new Map<number, CollectedAnswer>();
+  readonly #topLogprobs: number | undefined;
+
+  /** @param topLogprobs as for a {@link CollectedAnswer}. */
+  constructor(topLogprobs: number | undefined) {
+    this.#topLogprobs = topLogprobs;
+  }
+
+  add(index: number, output: CompletionOutput): void {
+    const answer = this.#answers.get(index) ?? new CollectedAnswer(this.#topLogprobs);
+    this.#answers.set(index, answer);
+    answer.add(output);
+  }
+
+  /** Indices and answers, in order. */
+  sorted(): [number, CollectedAnswer][] {
+    return [...this.#answers].sort(([a], [b]) => a - b);
   }
 }

@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
-import { CollectedAnswer } from '../answer/collected-answer.ts';
+import { type CollectedAnswer, CollectedAnswers } from '../answer/collected-answer.ts';
 import type { GenerationOutput } from '../answer/generation.ts';
 import { JsonList, type Written } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
@@ -16,7 +16,7 @@ import {
   type ChatTokenLogprobs,
   chatLogprobs,
 } from '../wire/chat-response.ts';
-import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
+import { choiceEnd } from '../wire/choice-end.ts';
 import { badRequest } from '../wire/http-error.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
@@ -47,12 +47,14 @@ class ChatWriter implements AnswerWriter {
   readonly #prompt: readonly number[];
   readonly #begun = new Set<number>();
   readonly #texts = new Map<number, TokenTexts>();
-  readonly #collected = new Map<number, CollectedAnswer>();
+  readonly #collected: CollectedAnswers;
 
   constructor(model: ServedModel, body: ChatRequest, prompt: readonly number[]) {
     this.#model = model;
     this.#body = body;
     this.#prompt = prompt;
+    const { logprobs, top_logprobs: topLogprobs = 0, return_token_ids: givesIds } = body;
+    this.#collected = new CollectedAnswers(logprobs ? topLogprobs : givesIds ? 0 : undefined);
   }
 
   *chunks(
@@ -77,30 +79,20 @@ class ChatWriter implements AnswerWriter {
   }
 
   add({ outputs }: GenerationOutput): void {
-    const { logprobs, top_logprobs: topLogprobs = 0, return_token_ids: givesIds } = this.#body;
-    for (const output of outputs) {
-      const known = this.#collected.get(output.index);
-      const collected = known ?? new CollectedAnswer(logprobs ? topLogprobs : givesIds ? 0 : undefined);
-      this.#collected.set(output.index, collected);
-      collected.add(output);
-    }
+    for (const output of outputs) this.#collected.add(output.index, output);
   }
 
   whole({ id, created, model }: AnswerHead, usage: Usage): Written<ChatResponse> {
     const { logprobs, return_token_ids: givesIds } = this.#body;
-    const choices = [...this.#collected].sort(([a], [b]) => a - b);
     return {
       id,
       object: 'chat.completion',
       created,
       model,
-      choices: choices.map(([index, answer]) => ({
+      choices: this.#collected.sorted().map(([index, answer]) => ({
         index,
         logprobs: logprobs ? { content: new JsonList(() => this.#writtenLogprobs(answer)), refusal: null } : null,
-        finish_reason: answer.finishReason,
-        stop_reason: answer.stopReason,
-        ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
-        ...halfLivesField(answer.halfLives),
+        ...answer.end(givesIds),
         message: { role: 'assistant', content: answer.text, refusal: null },
       })),
       usage,
@@ -128,14 +120,12 @@ class ChatWriter implements AnswerWriter {
     return { id, object: 'chat.completion.chunk', created, model, choices, ...usage };
   }
 
-  #end({ index, tokens, finishReason, stopReason }: CompletionOutput): Omit<ChatChunkChoice, 'delta'> {
+  #end(output: CompletionOutput): Omit<ChatChunkChoice, 'delta'> {
+    const { index, tokens, finishReason } = output;
     return {
       index,
       logprobs: this.#body.logprobs ? chatLogprobs(tokens, this.#textsOf(index), finishReason !== null) : null,
-      finish_reason: finishReason,
-      stop_reason: stopReason,
-      ...(this.#body.return_token_ids && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
-      ...halfLivesField(latestHalfLives(tokens)),
+      ...choiceEnd(output, this.#body.return_token_ids),
     };
   }
 

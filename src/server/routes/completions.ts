@@ -3,15 +3,15 @@ import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
 import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
-import { CollectedAnswer } from '../answer/collected-answer.ts';
+import { type CollectedAnswer, CollectedAnswers } from '../answer/collected-answer.ts';
 import type { GenerationOutput } from '../answer/generation.ts';
 import { JsonList, type Written } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import type { ServerEnv } from '../request/env.ts';
+import { choiceEnd } from '../wire/choice-end.ts';
 import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
 import type { CompletionRequest } from '../wire/completion-request.ts';
 import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
-import { halfLivesField, latestHalfLives } from '../wire/half-lives.ts';
 import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
@@ -57,7 +57,7 @@ class CompletionWriter implements AnswerWriter {
   readonly #prompts: readonly (readonly number[])[];
   readonly #promptLogprobs = new Map<number, GenerationOutput['promptLogprobs']>();
   readonly #logprobs = new Map<number, CompletionLogprobsWriter>();
-  readonly #collected = new Map<number, CollectedAnswer>();
+  readonly #collected: CollectedAnswers;
   /** Of token ids. The answers to a prompt are written one after the other. */
   #lastText: { readonly promptIndex: number; readonly text: string } | undefined;
 
@@ -71,6 +71,7 @@ class CompletionWriter implements AnswerWriter {
     this.#body = body;
     this.#texts = texts;
     this.#prompts = prompts;
+    this.#collected = new CollectedAnswers(body.logprobs ?? (body.return_token_ids ? 0 : undefined));
   }
 
   *chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object> {
@@ -86,14 +87,8 @@ class CompletionWriter implements AnswerWriter {
   }
 
   add({ promptIndex, promptLogprobs, outputs }: GenerationOutput): void {
-    const { logprobs, return_token_ids: givesIds } = this.#body;
     if (promptLogprobs) this.#promptLogprobs.set(promptIndex, promptLogprobs);
-    for (const output of outputs) {
-      const index = this.#indexOf(promptIndex, output.index);
-      const collected = this.#collected.get(index) ?? new CollectedAnswer(logprobs ?? (givesIds ? 0 : undefined));
-      this.#collected.set(index, collected);
-      collected.add(output);
-    }
+    for (const output of outputs) this.#collected.add(this.#indexOf(promptIndex, output.index), output);
   }
 
   whole(head: AnswerHead, usage: Usage): Written<CompletionResponse> {
@@ -103,17 +98,14 @@ class CompletionWriter implements AnswerWriter {
   /** One is made when the one before it is written: an echo may be long, and so may be what is kept of an answer. */
   *#wholeChoices(): Generator<Written<CompletionChoice>, void> {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
-    for (const [index, answer] of [...this.#collected].sort(([a], [b]) => a - b)) {
+    for (const [index, answer] of this.#collected.sorted()) {
       const promptIndex = Math.floor(index / n);
       yield {
         index,
         text: echo ? this.#promptText(promptIndex) + answer.text : answer.text,
         logprobs: logprobs === undefined ? null : this.#wholeLogprobs(promptIndex, answer),
-        finish_reason: answer.finishReason,
-        stop_reason: answer.stopReason,
-        ...(givesIds && { token_ids: new JsonList(() => answer.tokenIds()) }),
+        ...answer.end(givesIds),
         ...(givesIds && { prompt_token_ids: this.#prompts[promptIndex] }),
-        ...halfLivesField(answer.halfLives),
       };
     }
   }
@@ -152,7 +144,7 @@ class CompletionWriter implements AnswerWriter {
   /** What is new of a choice: in one piece, but for many tokens with their logprobs. */
   *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionChoice, void> {
     const { echo = false, logprobs, return_token_ids: givesIds } = this.#body;
-    const { tokens, finishReason, stopReason } = output;
+    const { tokens, finishReason } = output;
     const index = this.#indexOf(promptIndex, output.index);
     const isFirst = !this.#logprobs.has(index);
     const writer = this.#logprobsOf(index, promptIndex);
@@ -181,11 +173,8 @@ class CompletionWriter implements AnswerWriter {
     }
     yield {
       ...piece(finishReason !== null),
-      finish_reason: finishReason,
-      stop_reason: stopReason,
-      ...(givesIds && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
+      ...choiceEnd(output, givesIds),
       ...(givesIds && isFirst && { prompt_token_ids: this.#prompts[promptIndex] }),
-      ...halfLivesField(latestHalfLives(tokens)),
     };
   }
 

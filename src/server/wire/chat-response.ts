@@ -1,6 +1,6 @@
-import type { FinishReason, OutputToken } from '../../engine/request/request-output.ts';
+import type { OutputToken } from '../../engine/request/request-output.ts';
 import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
-import type { HalfLivesField } from './half-lives.ts';
+import type { ChoiceEnd } from './choice-end.ts';
 import type { Usage } from './usage.ts';
 
 /** A token of an answer. */
@@ -21,24 +21,17 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-/** What choices have in common, streamed or not. */
-interface ChoiceEnd {
+/** What a message and a part of one have in common. */
+interface ChatChoiceEnd extends ChoiceEnd {
   readonly index: number;
   readonly logprobs: ChatLogprobs | null;
-  readonly finish_reason: FinishReason | null;
-  /** vLLM's: the stop string or token; null for the model's own end of text. */
-  readonly stop_reason: string | number | null;
-  /** vLLM's, with `return_token_ids`. */
-  readonly token_ids?: readonly number[];
-  /** With `half_life_interval`, the latest report. */
-  readonly half_lives?: HalfLivesField;
 }
 
-export interface ChatChoice extends ChoiceEnd {
+export interface ChatChoice extends ChatChoiceEnd {
   readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
 }
 
-export interface ChatChunkChoice extends ChoiceEnd {
+export interface ChatChunkChoice extends ChatChoiceEnd {
   readonly delta: { readonly role?: 'assistant'; readonly content?: string };
 }
 

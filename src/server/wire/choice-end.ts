@@ -1,0 +1,23 @@
+import type { CompletionOutput, FinishReason } from '../../engine/request/request-output.ts';
+import { type HalfLivesField, halfLivesField, latestHalfLives } from './half-lives.ts';
+
+/** What choices of completions and of chats have in common, streamed or not. */
+export interface ChoiceEnd {
+  readonly finish_reason: FinishReason | null;
+  /** vLLM's: the stop string or token; null for the model's own end of text. */
+  readonly stop_reason: string | number | null;
+  /** vLLM's, with `return_token_ids`. */
+  readonly token_ids?: readonly number[];
+  /** With `half_life_interval`, the latest report. */
+  readonly half_lives?: HalfLivesField;
+}
+
+/** The end of a streamed choice: what these tokens add. */
+export function choiceEnd({ tokens, finishReason, stopReason }: CompletionOutput, givesIds = false): ChoiceEnd {
+  return {
+    finish_reason: finishReason,
+    stop_reason: stopReason,
+    ...(givesIds && { token_ids: tokens.map(({ tokenId }) => tokenId) }),
+    ...halfLivesField(latestHalfLives(tokens)),
+  };
+}

@@ -1,8 +1,7 @@
 import type { EngineEvent, EngineEventListener } from './engine-events.ts';
 import type { EngineStats } from './engine-stats.ts';
-import type { Request } from './request/request.ts';
+import type { Request, Sequence } from './request/request.ts';
 import type { FinishReason } from './request/request-output.ts';
-import type { Sequence } from './request/sequence.ts';
 import type { ScheduledWork } from './schedule/scheduler.ts';
 
 type Counted = Pick<

@@ -7,9 +7,8 @@ import type { EngineStats } from './engine-stats.ts';
 import type { EngineContext } from './load/engine-options.ts';
 import type { EngineRequest } from './request/engine-request.ts';
 import { OutputCollector } from './request/output-collector.ts';
-import { type EngineRequestContext, Request } from './request/request.ts';
+import { type EngineRequestContext, Request, type Sequence } from './request/request.ts';
 import type { FinishReason, RequestOutput } from './request/request-output.ts';
-import type { Sequence } from './request/sequence.ts';
 import type { ScheduledTokens, StepOutput } from './run/executor.ts';
 import { ReloadableExecutor } from './run/reloadable-executor.ts';
 import {

@@ -1,7 +1,6 @@
 import { Turns, yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { asError } from '../../util/as-error.ts';
-import type { Request } from '../request/request.ts';
-import type { Sequence } from '../request/sequence.ts';
+import type { Request, Sequence } from '../request/request.ts';
 import type { LogDecays, LogitsRows, StepOutput } from '../run/executor.ts';
 import type { Sample } from '../sample/sampler.ts';
 import type { ScheduledWork } from './scheduler.ts';

@@ -1,7 +1,6 @@
 import { IntegrityError } from '../../errors.ts';
 import { asError } from '../../util/as-error.ts';
-import type { Request } from '../request/request.ts';
-import type { Sequence } from '../request/sequence.ts';
+import type { Request, Sequence } from '../request/request.ts';
 import type { StateManager } from './state-manager.ts';
 
 /** A sequence's part in the next step. No tokens: the logits that follow it are known already. */

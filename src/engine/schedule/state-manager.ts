@@ -1,5 +1,4 @@
-import type { Request } from '../request/request.ts';
-import type { Sequence } from '../request/sequence.ts';
+import type { Request, Sequence } from '../request/request.ts';
 import type { StateCommand, StateFootprint } from '../run/executor.ts';
 import { BlockPool } from '../state/block-pool.ts';
 import { PrefixCache, type PrefixCacheStats } from '../state/prefix-cache.ts';

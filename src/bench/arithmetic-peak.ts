@@ -1,6 +1,5 @@
-import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
+import { compileProducts, PRODUCTS, type ProductKind, ROWS, STEPS, VECTORS } from './bench-kernels.ts';
 import { BenchThreads } from './bench-threads.ts';
-import { PRODUCT_INSTRUCTIONS, type ProductKind, productKernelModule, STEPS } from './product-kernel.ts';
 import type { ProductReply, ProductRequest } from './product-worker.ts';
 
 /** Operations per second, where a product and its addition are two. */
@@ -11,16 +10,6 @@ export interface ArithmeticPeak {
   readonly int8: number;
 }
 
-/**
- * Rows and vectors per step. More sums at once hide how long an instruction takes, but they must fit the registers:
- * which number is best depends on the processor, and on whether the engine widens instructions.
- */
-const TILES = [
-  [2, 4],
-  [3, 4],
-  [4, 4],
-  [6, 4],
-] as const;
 const MILLISECONDS = 10;
 const REPETITIONS = 10;
 
@@ -40,18 +29,20 @@ export async function measureArithmeticPeak(threads: number): Promise<Arithmetic
   }
 }
 
-/** Of those kinds that the engine has. */
+/** The greatest rate of any of these kinds that the JavaScript engine has, with any number of rows. */
 async function fastest(multipliers: BenchThreads, kinds: readonly ProductKind[]): Promise<number> {
   let best = 0;
-  for (const [kind, [rows, vectors]] of kinds.flatMap((kind) => TILES.map((tile) => [kind, tile] as const))) {
-    const module = compileWithFastSimd(productKernelModule(kind, rows, vectors));
+  for (const kind of kinds) {
+    const module = compileProducts(kind);
     if (!module) continue;
-    const request: ProductRequest = { module, rows, vectors, milliseconds: MILLISECONDS };
-    const operations = 2 * PRODUCT_INSTRUCTIONS[kind].products * rows * vectors * STEPS;
-    for (let i = 0; i < REPETITIONS; i++) {
-      const { replies, seconds } = await multipliers.run<ProductReply>(request);
-      const times = replies.reduce((sum, reply) => sum + reply.times, 0);
-      best = Math.max(best, (times * operations) / seconds);
+    for (const rows of ROWS) {
+      const request: ProductRequest = { kind, module, rows, milliseconds: MILLISECONDS };
+      const operations = 2 * PRODUCTS[kind].perInstruction * rows * VECTORS * STEPS;
+      for (let i = 0; i < REPETITIONS; i++) {
+        const { replies, seconds } = await multipliers.run<ProductReply>(request);
+        const times = replies.reduce((sum, reply) => sum + reply.times, 0);
+        best = Math.max(best, (times * operations) / seconds);
+      }
     }
   }
   return best;

@@ -1,12 +1,20 @@
 import { parentPort } from 'node:worker_threads';
+import {
+  instantiateBenchKernels,
+  type ProductKind,
+  productKernel,
+  type Rows,
+  STEPS,
+  VECTORS,
+} from './bench-kernels.ts';
 import { sharedNow, type WorkTimes } from './bench-threads.ts';
-import { type ProductKernel, STEPS } from './product-kernel.ts';
 
 /** What a multiplying thread is asked to do. */
 export interface ProductRequest {
+  readonly kind: ProductKind;
+  /** The kernels of that kind. */
   readonly module: WebAssembly.Module;
-  readonly rows: number;
-  readonly vectors: number;
+  readonly rows: Rows;
   readonly milliseconds: number;
 }
 
@@ -25,10 +33,10 @@ const ones = new Float32Array(memory.buffer);
 // 1.0, whose bytes are integers that products of bytes may have too.
 ones.fill(1);
 
-parentPort?.on('message', ({ module, rows, vectors, milliseconds }: ProductRequest) => {
-  const { multiply } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as ProductKernel;
+parentPort?.on('message', ({ kind, module, rows, milliseconds }: ProductRequest) => {
+  const multiply = instantiateBenchKernels(module, memory)[productKernel(kind, rows)];
   const w = 4 * STEPS * rows;
-  const out = w + 16 * STEPS * vectors;
+  const out = w + 16 * STEPS * VECTORS;
   let times = 0;
   const begin = sharedNow();
   let end = begin;

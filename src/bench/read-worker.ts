@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { compileReadKernel, instantiateBenchKernels } from './bench-kernels.ts';
 import { sharedNow, type WorkTimes } from './bench-threads.ts';
-import { type ReadKernel, readKernelModule } from './read-kernel.ts';
 
 /** What a reading thread is started with. */
 export interface ReadWorkerData {
@@ -15,8 +15,7 @@ const { bytes, sweeps } = workerData as ReadWorkerData;
 const memory = new WebAssembly.Memory({ initial: bytes / 65536 });
 // Pages that were never written are one and the same page of zeros, which would stay in the cache.
 new Uint8Array(memory.buffer).fill(1);
-const instance = new WebAssembly.Instance(new WebAssembly.Module(readKernelModule()), { env: { memory } });
-const { read } = instance.exports as unknown as ReadKernel;
+const { read } = instantiateBenchKernels(compileReadKernel(), memory);
 // The engine compiles quickly first and well later, when it has seen that this runs.
 for (let i = 0; i < 2; i++) readAll();
 

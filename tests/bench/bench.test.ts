@@ -1,17 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import { compileWithFastSimd } from '../../src/backends/cpu/kernels/engine-flags.ts';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
+import {
+  compileProducts,
+  compileReadKernel,
+  instantiateBenchKernels,
+  PRODUCTS,
+  type ProductKind,
+  productKernel,
+  type Rows,
+  STEPS,
+  VECTORS,
+} from '../../src/bench/bench-kernels.ts';
 import { type BenchMachine, type BenchRun, withShares } from '../../src/bench/bench-report.ts';
 import { loadSynthetic } from '../../src/bench/load-synthetic.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../src/bench/model-shapes.ts';
-import {
-  PRODUCT_INSTRUCTIONS,
-  type ProductKernel,
-  type ProductKind,
-  productKernelModule,
-  STEPS,
-} from '../../src/bench/product-kernel.ts';
-import { type ReadKernel, readKernelModule } from '../../src/bench/read-kernel.ts';
 import { spreadOf } from '../../src/bench/spread.ts';
 import { SyntheticWeight, syntheticWeight } from '../../src/bench/synthetic-weights.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
@@ -21,10 +23,9 @@ import { defineModel } from '../../src/models/registry.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 describe('what bench is made of', () => {
-  test('the kernel that measures memory reads all of two regions, and nothing beside them', async () => {
+  test('the kernel that measures memory reads all of two regions, and nothing beside them', () => {
     const memory = new WebAssembly.Memory({ initial: 1 });
-    const { instance } = await WebAssembly.instantiate(readKernelModule(), { env: { memory } });
-    const { read } = instance.exports as unknown as ReadKernel;
+    const { read } = instantiateBenchKernels(compileReadKernel(), memory);
     const words = new Int32Array(memory.buffer).map((_, i) => Math.imul(i + 1, 0x9e3779b9));
     new Int32Array(memory.buffer).set(words);
     // The checksum is over each vector's first lane.
@@ -40,32 +41,34 @@ describe('what bench is made of', () => {
     }
   });
 
-  test.each<[ProductKind, number, number]>([
-    ['float32', 3, 4],
-    ['fusedFloat32', 2, 4],
-    ['int16', 2, 2],
-    ['int8', 6, 4],
-    ['int8', 1, 1],
-  ])('the kernel that measures arithmetic sums products of %s, %i rows by %i vectors', (kind, rows, vectors) => {
+  test.each<[ProductKind, Rows]>([
+    ['float32', 3],
+    ['fusedFloat32', 2],
+    ['fusedFloat32', 6],
+    ['int16', 2],
+    ['int16', 4],
+    ['int8', 6],
+    ['int8', 3],
+  ])('the kernel that measures arithmetic sums products of %s by %i rows', (kind, rows) => {
     const memory = new WebAssembly.Memory({ initial: 2 });
-    const module = compileWithFastSimd(productKernelModule(kind, rows, vectors));
+    const module = compileProducts(kind);
     if (!module) throw new Error('This engine has no such instructions.');
-    const { multiply } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as ProductKernel;
+    const multiply = instantiateBenchKernels(module, memory)[productKernel(kind, rows)];
     const View = { float32: Float32Array, fusedFloat32: Float32Array, int8: Int8Array, int16: Int16Array }[kind];
     const Sums = View === Float32Array ? Float32Array : Int32Array;
-    const perLane = PRODUCT_INSTRUCTIONS[kind].products / 4;
+    const perLane = PRODUCTS[kind].perInstruction / 4;
     const w = 4 * STEPS * rows;
-    const out = w + 16 * STEPS * vectors;
+    const out = w + 16 * STEPS * VECTORS;
     const xs = new View(memory.buffer, 0, rows * STEPS * perLane).map((_, i) => (i * 7) % 128);
     new View(memory.buffer, 0).set(xs);
-    const ws = new View(memory.buffer, w, 4 * vectors * STEPS * perLane).map((_, i) => ((i * 5) % 255) - 127);
+    const ws = new View(memory.buffer, w, 4 * VECTORS * STEPS * perLane).map((_, i) => ((i * 5) % 255) - 127);
     new View(memory.buffer, w).set(ws);
-    const expected = Array.from({ length: rows * vectors * 4 }, (_, i) => {
-      const [row, lane] = [Math.floor(i / (4 * vectors)), i % (4 * vectors)];
+    const expected = Array.from({ length: rows * VECTORS * 4 }, (_, i) => {
+      const [row, lane] = [Math.floor(i / (4 * VECTORS)), i % (4 * VECTORS)];
       let sum = 0;
       for (let k = 0; k < STEPS; k++) {
         for (let j = 0; j < perLane; j++) {
-          sum += xs[(row * STEPS + k) * perLane + j] * ws[(k * 4 * vectors + lane) * perLane + j];
+          sum += xs[(row * STEPS + k) * perLane + j] * ws[(k * 4 * VECTORS + lane) * perLane + j];
         }
       }
       return sum;

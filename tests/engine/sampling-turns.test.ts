@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { Turns } from '../../src/distributed/event-loop.ts';
-import { Sequence } from '../../src/engine/request/sequence.ts';
+import { Sequence } from '../../src/engine/request/request.ts';
 import { prompt, Rig } from './engine-rig.ts';
 import { fakeAnswer } from './fake-executor.ts';
 

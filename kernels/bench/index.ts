@@ -1,0 +1,5 @@
+// What `mamba2 bench` measures a machine's limits with.
+export {
+  floatRows2, floatRows3, floatRows4, floatRows6, integerRows2, integerRows3, integerRows4, integerRows6,
+} from './product';
+export { read } from './read';

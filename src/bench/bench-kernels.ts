@@ -1,0 +1,64 @@
+import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
+import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
+
+/** Steps of a product kernel's inner loop. */
+export const STEPS = 256;
+/** Vectors of weights that each step multiplies. */
+export const VECTORS = 4;
+/** Rows that each step multiplies them by: one kernel for each number. */
+export const ROWS = [2, 3, 4, 6] as const;
+export type Rows = (typeof ROWS)[number];
+
+/**
+ * Sums products.
+ * @param x rows of {@link STEPS} * 4 bytes, one after another. @param w {@link STEPS} * {@link VECTORS} * 16 bytes.
+ * @param out rows * {@link VECTORS} * 16 bytes for the sums.
+ * @param times rounds over the same rows and weights, at least 1.
+ */
+export type ProductKernel = (x: number, w: number, out: number, times: number) => void;
+
+/** Exports of `kernels/bench/index.ts`, whose modules are built together with this file. */
+export interface BenchKernels extends Readonly<Record<`${'float' | 'integer'}Rows${Rows}`, ProductKernel>> {
+  /**
+   * Reads two regions of one size, a multiple of 64 bytes, side by side.
+   * @param end of the first. @returns a checksum that means nothing.
+   */
+  read(first: number, second: number, end: number): number;
+}
+
+/** Kinds of products: the kernels that make them, and the products that one instruction makes. */
+export const PRODUCTS = {
+  /** `f32x4.relaxed_madd`, which is fused where the processor can. */
+  fusedFloat32: { source: RELAXED_SIMD, operand: 'float', perInstruction: 4 },
+  /** `f32x4.mul` and `f32x4.add`: some processors make as many of these as of fused ones. */
+  float32: { source: SIMD, operand: 'float', perInstruction: 4 },
+  /** `i32x4.relaxed_dot_i8x16_i7x16_add_s` */
+  int8: { source: RELAXED_SIMD, operand: 'integer', perInstruction: 16 },
+  /** `i32x4.dot_i16x8_s` and `i32x4.add`: the quickest products of integers without relaxed SIMD. */
+  int16: { source: SIMD, operand: 'integer', perInstruction: 8 },
+} as const;
+
+export type ProductKind = keyof typeof PRODUCTS;
+
+/** The module with the kernels of a kind; undefined where the JavaScript engine does not know its instructions. */
+export function compileProducts(kind: ProductKind): WebAssembly.Module | undefined {
+  return compileWithFastSimd(bytesOf(PRODUCTS[kind].source));
+}
+
+/** Without V8's options for fast code: its compiler gets there by itself while the kernel runs. */
+export function compileReadKernel(): WebAssembly.Module {
+  return new WebAssembly.Module(bytesOf(SIMD));
+}
+
+export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): BenchKernels {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as BenchKernels;
+}
+
+/** The name of the kernel that makes products of a kind for so many rows. */
+export function productKernel(kind: ProductKind, rows: Rows): `${'float' | 'integer'}Rows${Rows}` {
+  return `${PRODUCTS[kind].operand}Rows${rows}`;
+}
+
+function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+}

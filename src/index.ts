@@ -146,14 +146,14 @@ export type { Mamba2Config } from './models/mamba2-config.ts';
 export { supportedArchitectures } from './models/registry.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
-export type { TextPart } from './text/chat-message.ts';
+export type { TextPart } from './text/chat/chat-message.ts';
 export type {
   ChatMessage,
   ChatTemplate,
   ChatTemplateOptions,
   TemplateKind,
   TemplateSources,
-} from './text/chat-template.ts';
+} from './text/chat/chat-template.ts';
 export type { TextInput, TextJob, TextResults } from './text/text-job.ts';
 export type { TextLimits, TextThreads } from './text/text-threads.ts';
 export type { TextPlace } from './text/token-decoder.ts';

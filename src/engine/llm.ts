@@ -2,7 +2,7 @@ import { Turns } from '../distributed/event-loop.ts';
 import { ChatTemplateError, EmptyPromptError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { encodeBadWords } from '../text/bad-words.ts';
-import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat-template.ts';
+import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat/chat-template.ts';
 import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
 import { detached } from '../util/detached.ts';

@@ -1,5 +1,5 @@
 import { ChatTemplateError, ContextLengthError, TokenizerError } from '../errors.ts';
-import { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from './chat-template.ts';
+import { type ChatMessage, ChatTemplate, type ChatTemplateOptions } from './chat/chat-template.ts';
 import type { TextParts } from './text-source.ts';
 import { isShownIn, TokenTexts } from './token-texts.ts';
 import { assertTokenId, type TextTokenizer } from './tokenizer.ts';

@@ -1,6 +1,6 @@
 import type { ByteSource } from '../checkpoint/files/byte-source.ts';
 import type { ModelFiles } from '../checkpoint/files/model-files.ts';
-import { ChatTemplate } from './chat-template.ts';
+import { ChatTemplate } from './chat/chat-template.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
 /** What a tokenizer and a chat template are made of: plain data, so that another thread can make the same ones. */

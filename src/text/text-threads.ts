@@ -3,7 +3,7 @@ import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { missingScriptHint, nodeScript, type WorkerScript } from '../distributed/worker-scripts.ts';
 import { TextLimitError } from '../errors.ts';
-import { textOf } from './chat-message.ts';
+import { textOf } from './chat/chat-message.ts';
 import { type TextInput, type TextJob, type TextResult, type TextResults, TextWork } from './text-job.ts';
 import type { TextParts, TextSource } from './text-source.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ChatTemplateError } from '../../src/errors.ts';
-import { ChatTemplate } from '../../src/text/chat-template.ts';
+import { ChatTemplate } from '../../src/text/chat/chat-template.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 
 const CHATML = `{%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{%- endfor %}

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { ChatTemplate } from '../../src/text/chat-template.ts';
+import { ChatTemplate } from '../../src/text/chat/chat-template.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
 
 const template = new ChatTemplate(readFileSync(`${TINY_DTS}/chat_template.jinja`, 'utf8'));

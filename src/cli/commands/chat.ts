@@ -1,6 +1,6 @@
 import { createInterface, type Interface } from 'node:readline';
 import { ChatTemplateError } from '../../errors.ts';
-import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
+import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { defineCommand } from '../options/command.ts';
 import {
   contextOptions,

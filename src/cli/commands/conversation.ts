@@ -1,6 +1,6 @@
 import type { LLM } from '../../engine/llm.ts';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
-import type { ChatMessage } from '../../text/chat-template.ts';
+import type { ChatMessage } from '../../text/chat/chat-template.ts';
 
 /** The messages so far, and the model that continues them. */
 export class Conversation {

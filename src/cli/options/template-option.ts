@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { readJsonFile } from '../../checkpoint/files/model-files.ts';
 import { getOwn, isJsonObject } from '../../checkpoint/json/json.ts';
 import { openModelFiles } from '../../checkpoint/open-model-files.ts';
-import { NAMED_TEMPLATES } from '../../text/named-templates.ts';
+import { NAMED_TEMPLATES } from '../../text/chat/named-templates.ts';
 import { text } from './option.ts';
 import { UsageError } from './usage-error.ts';
 

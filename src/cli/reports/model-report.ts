@@ -17,7 +17,7 @@ import type { CausalLM, LayerPart, ModelConfig } from '../../models/causal-lm.ts
 import { defineModel } from '../../models/registry.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
+import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
 

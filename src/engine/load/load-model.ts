@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../../models/causal-lm.ts';
-import type { ChatTemplate } from '../../text/chat-template.ts';
+import type { ChatTemplate } from '../../text/chat/chat-template.ts';
 import { TextThreads } from '../../text/text-threads.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { SamplingDefaults } from '../sample/sampling-params.ts';

@@ -1,7 +1,7 @@
 import type { LLM } from '../../engine/llm.ts';
 import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { encodeBadWords } from '../../text/bad-words.ts';
-import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat-template.ts';
+import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import type { TextInput, TextJob, TextResults } from '../../text/text-job.ts';
 import { sizeOf } from '../../text/text-threads.ts';
 import { BodyReader } from '../request/body-reader.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ChatMessage, TextPart } from '../../text/chat-message.ts';
+import type { ChatMessage, TextPart } from '../../text/chat/chat-message.ts';
 import { badRequest } from './http-error.ts';
 
 /** What is said about a part of another type, which is named: a message may have many parts. */

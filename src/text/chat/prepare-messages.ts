@@ -1,7 +1,7 @@
-import { ChatTemplateError } from '../errors.ts';
+import { ChatTemplateError } from '../../errors.ts';
+import { fromJson } from '../jinja/json.ts';
+import { Dict } from '../jinja/values.ts';
 import { type ChatMessage, isTextParts, textOf } from './chat-message.ts';
-import { fromJson } from './jinja/json.ts';
-import { Dict } from './jinja/values.ts';
 import type { TemplateTraits } from './template-traits.ts';
 
 /** Roles that conversations have everywhere. */

@@ -1,4 +1,4 @@
-import type { Template } from './jinja/template.ts';
+import type { Template } from '../jinja/template.ts';
 
 const NEEDLE = 'needle_3b1c';
 const OTHER_NEEDLE = 'needle_7f2e';

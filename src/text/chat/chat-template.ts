@@ -1,9 +1,9 @@
-import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.ts';
-import { describeJson, getOwn, isJsonObject, type JsonValue } from '../checkpoint/json/json.ts';
-import { openModelFiles } from '../checkpoint/open-model-files.ts';
-import { ChatTemplateError, JsonFileError } from '../errors.ts';
+import { type ModelFiles, readJsonFile } from '../../checkpoint/files/model-files.ts';
+import { describeJson, getOwn, isJsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { openModelFiles } from '../../checkpoint/open-model-files.ts';
+import { ChatTemplateError, JsonFileError } from '../../errors.ts';
+import { Template, TemplateError } from '../jinja/template.ts';
 import { type ChatMessage, textOf } from './chat-message.ts';
-import { Template, TemplateError } from './jinja/template.ts';
 import { prepareMessages } from './prepare-messages.ts';
 import { TemplateTraits } from './template-traits.ts';
 

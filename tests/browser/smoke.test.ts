@@ -44,7 +44,10 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
     const context = await browser.newContext();
     onTestFinished(() => context.close());
     const [{ prompt, greedy }] = await expectedCases();
-    const weights = () => site.requests.splice(0).filter(({ path }) => path.endsWith('.safetensors')).length;
+    const weights = () => {
+      const asked = site.requests.splice(0).filter(({ method }) => method === 'GET');
+      return asked.filter(({ path }) => path.endsWith('.safetensors')).length;
+    };
     for (const isFirst of [true, false]) {
       const options = { tensorParallelSize: 2 };
       const asked = [MODEL, options, [prompt], greedy.length];

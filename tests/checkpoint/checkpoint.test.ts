@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
 import { writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
@@ -23,7 +23,7 @@ async function open(files: Record<string, unknown>): Promise<Checkpoint> {
 }
 
 describe('Checkpoint', () => {
-  it('reads a single file', async () => {
+  test('reads a single file', async () => {
     const checkpoint = await open({
       'model.safetensors': shard('backbone.a', 'backbone.b'),
       'other.safetensors': shard('z'),
@@ -42,7 +42,7 @@ describe('Checkpoint', () => {
     await expect(checkpoint.readFloat32('backbone.b')).rejects.toThrow(DisposedError);
   });
 
-  it('reads many shards at once', async () => {
+  test('reads many shards at once', async () => {
     const files: Record<string, unknown> = {};
     const weight_map: Record<string, string> = {};
     for (let i = 0; i < 20; i++) {
@@ -57,13 +57,13 @@ describe('Checkpoint', () => {
     await checkpoint.close();
   });
 
-  it('takes any single safetensors file', async () => {
+  test('takes any single safetensors file', async () => {
     const checkpoint = await open({ 'consolidated.safetensors': shard('a') });
     expect(checkpoint.info('a').file).toBe('consolidated.safetensors');
     await checkpoint.close();
   });
 
-  it('suggests names', async () => {
+  test('suggests names', async () => {
     const checkpoint = await open({ 'model.safetensors': shard('backbone.norm_f.weight', 'backbone.layers.0.D', 'x') });
     expect(() => checkpoint.info('backbone.norm.weight')).toThrow(MissingTensorError);
     expect(() => checkpoint.info('backbone.norm.weight')).toThrow(/Closest: 'backbone\.norm_f\.weight'/);
@@ -71,7 +71,7 @@ describe('Checkpoint', () => {
     await checkpoint.close();
   });
 
-  it.each<[string, Record<string, unknown>, new (...args: never[]) => Error, RegExp]>([
+  test.each<[string, Record<string, unknown>, new (...args: never[]) => Error, RegExp]>([
     ['no weights', {}, ModelNotFoundError, /no weights/],
     ['pickled weights', { 'pytorch_model-00001-of-00002.bin': '' }, ModelNotFoundError, /onvert it to safetensors/],
     ['a pickled index', { 'pytorch_model.bin.index.json': '{}' }, ModelNotFoundError, /pickle/],
@@ -137,19 +137,19 @@ describe('Checkpoint', () => {
     expect((error as Error).message).toMatch(message);
   });
 
-  it('rejects a folder without a config, and one that is not there', async () => {
+  test('rejects a folder without a config, and one that is not there', async () => {
     await expect(Checkpoint.open(await makeFolder())).rejects.toThrow(ModelNotFoundError);
     await expect(Checkpoint.open('/nowhere')).rejects.toThrow(ModelNotFoundError);
   });
 
-  it('honours the signal', async () => {
+  test('honours the signal', async () => {
     const folder = await makeFolder({ ...config, 'model.safetensors': shard('a') });
     await expect(Checkpoint.open(folder, { signal: AbortSignal.abort('enough') })).rejects.toBe('enough');
   });
 });
 
 describe('FilePool', () => {
-  it('keeps few files open and lets a failed open be tried again', async () => {
+  test('keeps few files open and lets a failed open be tried again', async () => {
     const files = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`${i}`, Uint8Array.of(i)]));
     const folder = await makeFolder(files);
     const pool = new FilePool(2);

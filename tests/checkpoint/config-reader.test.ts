@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
@@ -23,7 +23,7 @@ describe('ConfigReader', () => {
     nested: { d_state: 64 },
   });
 
-  it('reads typed values', () => {
+  test('reads typed values', () => {
     expect(config.integer('hidden_size', { min: 1 })).toBe(256);
     expect(config.integer('expand')).toBe(2);
     expect(config.number('eps', { min: 0, max: 1 })).toBe(1e-5);
@@ -35,7 +35,7 @@ describe('ConfigReader', () => {
     expect(config.section('nested')?.integer('d_state')).toBe(64);
   });
 
-  it('takes the default for absent and null keys', () => {
+  test('takes the default for absent and null keys', () => {
     for (const key of ['unset', 'absent', 'constructor', '__proto__']) {
       expect(config.has(key)).toBe(false);
       expect(config.integer(key, { default: 0 })).toBe(0);
@@ -52,12 +52,12 @@ describe('ConfigReader', () => {
     }
   });
 
-  it('takes the first name that is present', () => {
+  test('takes the first name that is present', () => {
     expect(config.integer(['unset', 'd_model', 'hidden_size', 'expand'])).toBe(256);
     expect(() => config.integer(['d_model', 'unset'])).toThrow(/'d_model' or 'unset' is missing, expected an integer/);
   });
 
-  it.each<[string, (config: ConfigReader) => unknown, RegExp]>([
+  test.each<[string, (config: ConfigReader) => unknown, RegExp]>([
     ['a fraction', (c) => c.integer('half'), /'half' is 0.5, expected an integer/],
     ['too small', (c) => c.integer('hidden_size', { min: 300 }), /256, expected an integer of at least 300/],
     ['too large', (c) => c.integer('hidden_size', { max: 3 }), /of at most 3/],
@@ -77,7 +77,7 @@ describe('ConfigReader', () => {
     expect(() => read(config)).toThrow(message);
   });
 
-  it('fails with ConfigError only, whatever the file holds', () => {
+  test('fails with ConfigError only, whatever the file holds', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.option(fc.double(), { nil: undefined }), (value, bound) => {
         const any = reader({ x: value as JsonObject });

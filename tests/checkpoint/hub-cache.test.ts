@@ -1,7 +1,7 @@
 import { lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type HubOptions, resolveHubModel } from '../../src/checkpoint/hub/hub-cache.ts';
 import type { ProgressEvent } from '../../src/checkpoint/net/progress.ts';
@@ -51,7 +51,7 @@ async function failure(promise: Promise<unknown>): Promise<Error> {
 }
 
 describe('fetching', () => {
-  it('lays the cache out as Python does and fetches only what is needed', async () => {
+  test('lays the cache out as Python does and fetches only what is needed', async () => {
     const hub = await MockHub.start(MODEL);
     const folder = await resolve(hub);
     expect(folder).toBe(join(repo, 'snapshots', COMMIT));
@@ -65,7 +65,7 @@ describe('fetching', () => {
     await checkpoint.close();
   });
 
-  it('fetches nothing twice, and only what changed', async () => {
+  test('fetches nothing twice, and only what changed', async () => {
     const hub = await MockHub.start(MODEL);
     await resolve(hub);
     const count = hub.requests.length;
@@ -82,7 +82,7 @@ describe('fetching', () => {
     expect(await readFile(join(folder, WEIGHTS))).toEqual(hub.files.get(WEIGHTS));
   });
 
-  it('fetches the shards of an index, without consolidated duplicates', async () => {
+  test('fetches the shards of an index, without consolidated duplicates', async () => {
     const hub = await MockHub.start({
       ...MODEL,
       's1.safetensors': weights('a', 3),
@@ -101,14 +101,14 @@ describe('fetching', () => {
     });
   });
 
-  it('takes a single safetensors file of another name', async () => {
+  test('takes a single safetensors file of another name', async () => {
     const hub = await MockHub.start({ 'config.json': '{}', 'consolidated.safetensors': weights('a', 2) });
     expect(await readdir(await resolve(hub))).toContain('consolidated.safetensors');
     hub.files.delete('consolidated.safetensors');
     expect(await failure(resolve(hub))).toBeInstanceOf(ModelNotFoundError);
   });
 
-  it('never leaves its folder', async () => {
+  test('never leaves its folder', async () => {
     const outside = { weight_map: { a: '../../../x.safetensors' } };
     const hub = await MockHub.start({ 'config.json': '{}', [INDEX]: JSON.stringify(outside) });
     hub.add('../../../x.safetensors', 'evil');
@@ -118,7 +118,7 @@ describe('fetching', () => {
     expect(hub.requestsOf('../../../x.safetensors')).toEqual([]);
   });
 
-  it('resolves revisions', async () => {
+  test('resolves revisions', async () => {
     const hub = await MockHub.start(MODEL);
     for (const revision of ['v1', 'refs/pr/1']) {
       await resolve(hub, { revision });
@@ -135,7 +135,7 @@ describe('fetching', () => {
     }
   });
 
-  it('reports progress', async () => {
+  test('reports progress', async () => {
     const hub = await MockHub.start(MODEL);
     const events: ProgressEvent[] = [];
     await resolve(hub, { onProgress: (event) => events.push(event) });
@@ -162,7 +162,7 @@ describe('fetching', () => {
     expect(new Set(events.map(({ status }) => status))).toEqual(new Set(['initiate', 'done']));
   });
 
-  it('copies where links are not allowed', async () => {
+  test('copies where links are not allowed', async () => {
     const hub = await MockHub.start(MODEL);
     const { HubLayout } = await import('../../src/checkpoint/hub/hub-layout.ts');
     await resolve(hub);
@@ -180,7 +180,7 @@ describe('fetching', () => {
 });
 
 describe('tokens', () => {
-  it('come from the option, HF_TOKEN or the saved file', async () => {
+  test('come from the option, HF_TOKEN or the saved file', async () => {
     const hub = await MockHub.start(MODEL);
     await mkdir(join(cacheDir, 'home'));
     await writeFile(join(cacheDir, 'home', 'token'), 'saved\n');
@@ -197,7 +197,7 @@ describe('tokens', () => {
     expect(await tokenOf()).toBe('Bearer saved');
   });
 
-  it.each([
+  test.each([
     [401, /private, gated, or does not exist.*HF_TOKEN/],
     [403, /accept its licence at http:.*org\/name.*HF_TOKEN/],
   ])('are asked for on status %i', async (status, message) => {
@@ -216,7 +216,7 @@ describe('tokens', () => {
   });
 });
 
-it('sends no token to another host', async () => {
+test('sends no token to another host', async () => {
   const hub = await MockHub.start(MODEL);
   const seen: (string | null)[] = [];
   const proxy: typeof fetch = async (input, init) => {
@@ -236,7 +236,7 @@ it('sends no token to another host', async () => {
 });
 
 describe('names', () => {
-  it('must be org/name', async () => {
+  test('must be org/name', async () => {
     const hub = await MockHub.start(MODEL);
     const names = ['name', 'a/b/c', '../x', 'a/..', 'a/.b', 'a/b.git', 'a b/c', '', '/x', 'a/b--c', 'a\\b/c'];
     for (const name of names) {
@@ -254,7 +254,7 @@ describe('names', () => {
 describe('broken downloads', () => {
   const partialOf = (hub: MockHub) => join(repo, 'blobs', `${hub.etag(WEIGHTS)}.incomplete`);
 
-  it('resume after dropped connections', async () => {
+  test('resume after dropped connections', async () => {
     const hub = await MockHub.start(MODEL);
     hub.faults.set(WEIGHTS, [{ dropAfter: 70_000 }, { status: 503 }, { dropAfter: 60_000 }, { status: 429 }]);
     const folder = await resolve(hub);
@@ -263,7 +263,7 @@ describe('broken downloads', () => {
     expect(ranges).toEqual([undefined, 'bytes=70000-', 'bytes=70000-', 'bytes=130000-', 'bytes=130000-']);
   });
 
-  it('resume what an earlier process left', async () => {
+  test('resume what an earlier process left', async () => {
     const hub = await MockHub.start(MODEL);
     await mkdir(dirname(partialOf(hub)), { recursive: true });
     await writeFile(partialOf(hub), MODEL[WEIGHTS].slice(0, 1234));
@@ -271,7 +271,7 @@ describe('broken downloads', () => {
     expect(hub.requestsOf(WEIGHTS).map(({ range }) => range)).toEqual(['bytes=1234-']);
   });
 
-  it.each([
+  test.each([
     ['ignores ranges', { ignoreRange: true }, 1],
     ['sends another range', { wrongRange: true }, 2],
     ['can not satisfy the range', { status: 416 }, 2],
@@ -285,7 +285,7 @@ describe('broken downloads', () => {
     expect(hub.requestsOf(WEIGHTS)).toHaveLength(requests);
   });
 
-  it.each([
+  test.each([
     ['of other content', (size: number) => Buffer.alloc(Math.floor(size / 2), 1)],
     ['of the right size', (size: number) => Buffer.alloc(size, 1)],
     ['that is too long', (size: number) => Buffer.alloc(size + 9, 1)],
@@ -297,7 +297,7 @@ describe('broken downloads', () => {
     expect(await readFile(join(folder, WEIGHTS))).toEqual(hub.files.get(WEIGHTS));
   });
 
-  it.each([WEIGHTS, 'config.json'])('never publish wrong content of %s', async (file) => {
+  test.each([WEIGHTS, 'config.json'])('never publish wrong content of %s', async (file) => {
     const hub = await MockHub.start(MODEL);
     const content = Buffer.from(hub.files.get(file) ?? '').fill(7, 3);
     hub.faults.set(file, [{ content }, { content }]);
@@ -310,7 +310,7 @@ describe('broken downloads', () => {
     await resolve(hub);
   });
 
-  it.each([
+  test.each([
     ['longer', Buffer.alloc(300_000), /sent more than/],
     ['shorter', Buffer.alloc(10), /ended after 10 of/],
   ])('reject content that is %s', async (_, content, message) => {
@@ -322,7 +322,7 @@ describe('broken downloads', () => {
     });
   });
 
-  it('are given up after some tries, and what was received is kept', async () => {
+  test('are given up after some tries, and what was received is kept', async () => {
     const hub = await MockHub.start(MODEL);
     hub.faults.set(WEIGHTS, [{ dropAfter: 90_000 }, ...Array(9).fill({ status: 500 })]);
     const error = await failure(resolve(hub));
@@ -335,13 +335,13 @@ describe('broken downloads', () => {
     expect(hub.requestsOf(WEIGHTS).at(-1)?.range).toBe('bytes=90000-');
   });
 
-  it('report a file that the repository lost', async () => {
+  test('report a file that the repository lost', async () => {
     const hub = await MockHub.start(MODEL);
     hub.faults.set(WEIGHTS, [{ status: 404 }]);
     expect(await failure(resolve(hub))).toBeInstanceOf(ModelNotFoundError);
   });
 
-  it('do no harm to each other', async () => {
+  test('do no harm to each other', async () => {
     const hub = await MockHub.start(MODEL);
     const folders = await Promise.all([resolve(hub), resolve(hub), resolve(hub)]);
     expect(new Set(folders).size).toBe(1);
@@ -350,7 +350,7 @@ describe('broken downloads', () => {
 });
 
 describe('aborting', () => {
-  it('keeps the part and rejects with the reason', async () => {
+  test('keeps the part and rejects with the reason', async () => {
     const hub = await MockHub.start(MODEL);
     hub.faults.set(WEIGHTS, [{ dropAfter: 80_000 }]);
     const controller = new AbortController();
@@ -364,7 +364,7 @@ describe('aborting', () => {
     expect(hub.requestsOf(WEIGHTS).at(-1)?.range).toMatch(/^bytes=[1-9]/);
   });
 
-  it('ends the wait between tries', async () => {
+  test('ends the wait between tries', async () => {
     const hub = await MockHub.start(MODEL);
     hub.apiStatuses.push(500, 500);
     const controller = new AbortController();
@@ -377,7 +377,7 @@ describe('aborting', () => {
 describe('offline', () => {
   const dead = { endpoint: 'http://127.0.0.1:1' };
 
-  it('uses a complete snapshot', async () => {
+  test('uses a complete snapshot', async () => {
     const hub = await MockHub.start(MODEL);
     const folder = await resolve(hub);
     const count = hub.requests.length;
@@ -391,13 +391,13 @@ describe('offline', () => {
     expect(hub.requests).toHaveLength(count);
   });
 
-  it('tries the hub again before it counts as unreachable', async () => {
+  test('tries the hub again before it counts as unreachable', async () => {
     const hub = await MockHub.start(MODEL);
     hub.apiStatuses.push(500, 502, 503);
     await resolve(hub);
   });
 
-  it('needs no write access when all is there', async () => {
+  test('needs no write access when all is there', async () => {
     const hub = await MockHub.start(MODEL);
     const folder = await resolve(hub);
     const fs = await import('node:fs/promises');
@@ -417,7 +417,7 @@ describe('offline', () => {
     }
   });
 
-  it('says what is missing', async () => {
+  test('says what is missing', async () => {
     const hub = await MockHub.start(MODEL);
     const message = /localFilesOnly is set.*lacks 'config\.json' of 'org\/name' \(main\).*hf download org\/name/;
     expect(await failure(resolve(hub, { localFilesOnly: true }))).toMatchObject({
@@ -433,7 +433,7 @@ describe('offline', () => {
     expect(hub.requests).toHaveLength(0);
   });
 
-  it('finds incomplete snapshots', async () => {
+  test('finds incomplete snapshots', async () => {
     const hub = await MockHub.start({
       'config.json': '{}',
       's1.safetensors': weights('a', 3),

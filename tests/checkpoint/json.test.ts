@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FolderFiles } from '../../src/checkpoint/files/folder-files.ts';
 import { readJsonFile } from '../../src/checkpoint/files/model-files.ts';
 import { asObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
@@ -10,7 +10,7 @@ import { makeFolder } from './folders.ts';
 const parse = (text: string) => parseLenientJson(text, 'config.json');
 
 describe('parseLenientJson', () => {
-  it('reads what Python writes', () => {
+  test('reads what Python writes', () => {
     const text = `\uFEFF{"a": [Infinity, -Infinity, NaN, 0.0, -1e-5], "b": "Infinity, NaN", "c": {"__float__": "-Infinity"},
       "d": [{"__float__": "NaN"}, {"__float__": "Infinity"}], "e": {"__float__": 1}, "f": {"__float__": "NaN", "x": null}}`;
     expect(parse(text)).toEqual({
@@ -23,14 +23,14 @@ describe('parseLenientJson', () => {
     });
   });
 
-  it('keeps hostile keys as plain keys', () => {
+  test('keeps hostile keys as plain keys', () => {
     const value = asObject(parse('{"__proto__": {"polluted": 1}, "constructor": 2}'), 'x');
     expect(Object.keys(value)).toEqual(['__proto__', 'constructor']);
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
     expect('polluted' in {}).toBe(false);
   });
 
-  it.each([
+  test.each([
     ['', /ends where a value was expected at line 1, column 1/],
     ['{\n  "a": 1,\n  "b": tru\n}', /expected a value at line 3, column 8, near "tru"/],
     ['{"a" 1}', /expected ':' after the key at line 1, column 6/],
@@ -52,7 +52,7 @@ describe('parseLenientJson', () => {
     expect(() => parse(text)).toThrow(/^config\.json/);
   });
 
-  it('agrees with JSON.parse on all JSON', () => {
+  test('agrees with JSON.parse on all JSON', () => {
     fc.assert(
       fc.property(fc.json(), fc.constantFrom(undefined, 2, '\t'), (text, indent) => {
         const formatted = JSON.stringify(JSON.parse(text), null, indent);
@@ -62,7 +62,7 @@ describe('parseLenientJson', () => {
     );
   });
 
-  it('accepts no text that JSON.parse rejects, and fails with its own error only', () => {
+  test('accepts no text that JSON.parse rejects, and fails with its own error only', () => {
     const pieces = fc.constantFrom(
       '{',
       '}',
@@ -104,7 +104,7 @@ describe('parseLenientJson', () => {
 });
 
 describe('files', () => {
-  it('tells absent from unreadable', async () => {
+  test('tells absent from unreadable', async () => {
     const folder = await makeFolder({ 'a.json': { x: 1 }, 'list.json': [1], 'dir/file': '' });
     expect(await readJsonFile(new FolderFiles(folder), 'a.json')).toEqual({ x: 1 });
     expect(await readJsonFile(new FolderFiles(folder), 'none.json')).toBeUndefined();

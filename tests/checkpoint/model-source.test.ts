@@ -1,29 +1,29 @@
 import { basename } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { bundledModels, resolveModel } from '../../src/checkpoint/model-source.ts';
 import { ModelNotFoundError, OfflineError } from '../../src/errors.ts';
 import { makeFolder } from './folders.ts';
 
 describe('resolveModel', () => {
-  it('takes an existing folder', async () => {
+  test('takes an existing folder', async () => {
     const folder = await makeFolder({ 'a/config.json': '{}' });
     expect(await resolveModel(folder)).toBe(folder);
     expect(await resolveModel(`${folder}/a/../a`)).toBe(`${folder}/a`);
     expect(await resolveModel('src')).toBe(`${process.cwd()}/src`);
   });
 
-  it('takes a bundled model', async () => {
+  test('takes a bundled model', async () => {
     expect(bundledModels()).toContain('tiny-dts');
     const folder = await resolveModel('tiny-dts');
     expect(basename(folder)).toBe('tiny-dts');
   });
 
-  it('takes URLs of folders', async () => {
+  test('takes URLs of folders', async () => {
     expect(await resolveModel('https://example.com/models/a')).toBe('https://example.com/models/a/');
     expect(await resolveModel('http://example.com/a/?key=1')).toBe('http://example.com/a/?key=1');
   });
 
-  it('takes hub names, with a revision', async () => {
+  test('takes hub names, with a revision', async () => {
     const options = { localFilesOnly: true, cacheDir: await makeFolder() };
     await expect(resolveModel('org/name', options)).rejects.toThrow(/'org\/name' \(main\)/);
     await expect(resolveModel('org/name', { ...options, revision: 'v1' })).rejects.toThrow(/\(v1\)/);
@@ -31,7 +31,7 @@ describe('resolveModel', () => {
     await expect(resolveModel('org/name@v2', { ...options, revision: 'v1' })).rejects.toThrow(OfflineError);
   });
 
-  it.each([
+  test.each([
     '',
     'nothing',
     './nothing',
@@ -48,7 +48,7 @@ describe('resolveModel', () => {
     expect((error as Error).message).toMatch(/no such folder.*Bundled models: .*tiny-dts/);
   });
 
-  it('honours the signal', async () => {
+  test('honours the signal', async () => {
     await expect(resolveModel('tiny-dts', { signal: AbortSignal.abort('stop') })).rejects.toBe('stop');
   });
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { memorySource } from '../../src/checkpoint/files/byte-source.ts';
 import { openFile } from '../../src/checkpoint/files/file-source.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
@@ -42,7 +42,7 @@ const tensor = (begin: number, end: number, shape: unknown = [(end - begin) / 4]
 });
 
 describe('reading', () => {
-  it.each([
+  test.each([
     ['F32', (value: number) => Math.fround(value)],
     ['BF16', roundToBfloat16],
     ['F16', roundToFloat16],
@@ -52,7 +52,7 @@ describe('reading', () => {
     expect(file.tensors.get('x')).toMatchObject({ name: 'x', dtype, shape: [3, 4], begin: 0 });
   });
 
-  it('round-trips every float16 number', async () => {
+  test('round-trips every float16 number', async () => {
     const numbers = Float32Array.from({ length: 0x7c00 }, (_, bits) =>
       bits < 1024 ? bits * 2 ** -24 : (1 + (bits % 1024) / 1024) * 2 ** ((bits >> 10) - 15),
     );
@@ -60,13 +60,13 @@ describe('reading', () => {
     expect(await file.readFloat32('x')).toEqual(numbers);
   });
 
-  it('reads F64, rounded', async () => {
+  test('reads F64, rounded', async () => {
     const bytes = headerOf({ x: tensor(0, 16, [2], 'F64') }, 16);
     new DataView(bytes.buffer).setFloat64(bytes.length - 8, 0.1, true);
     expect(await (await open(bytes)).readFloat32('x')).toEqual(Float32Array.of(0, 0.1));
   });
 
-  it('reads rows, and only their bytes', async () => {
+  test('reads rows, and only their bytes', async () => {
     const data = Float32Array.from({ length: 12 }, (_, i) => i);
     const source = memorySource('rows', writeSafetensors([{ name: 'x', dtype: 'F32', shape: [4, 3], data }]));
     const lengths: number[] = [];
@@ -86,7 +86,7 @@ describe('reading', () => {
     }
   });
 
-  it('reads scalars and empty tensors, in any order of names', async () => {
+  test('reads scalars and empty tensors, in any order of names', async () => {
     const bytes = headerOf({ b: tensor(4, 4, [0, 5]), a: tensor(0, 4, []), __metadata__: { format: 'pt' } }, 4);
     const file = await open(bytes);
     expect([...file.tensors.keys()]).toEqual(['a', 'b']);
@@ -95,7 +95,7 @@ describe('reading', () => {
     expect(await file.readFloat32('b')).toHaveLength(0);
   });
 
-  it('lists dtypes that it can not read as floats', async () => {
+  test('lists dtypes that it can not read as floats', async () => {
     const file = await open(headerOf({ i: tensor(0, 8, [1], 'I64'), p: tensor(8, 11, [4], 'F6_E2M3') }, 11));
     expect(file.tensors.get('i')?.dtype).toBe('I64');
     await expect(file.readFloat32('i')).rejects.toThrow(WeightDTypeError);
@@ -103,7 +103,7 @@ describe('reading', () => {
     await expect(file.readFloat32('q')).rejects.toThrow(MissingTensorError);
   });
 
-  it('takes any string as a name', async () => {
+  test('takes any string as a name', async () => {
     const names = ['__proto__', 'constructor', '12', '', 'ключ'];
     const tensors = names.map((name, i) => ({ name, dtype: 'F32' as const, shape: [1], data: Float32Array.of(i) }));
     const file = await open(writeSafetensors(tensors, { ['__proto__']: 'kept' }));
@@ -113,7 +113,7 @@ describe('reading', () => {
     expect(Object.getPrototypeOf(file.metadata)).toBe(Object.prototype);
   });
 
-  it('reads the bundled model from disk', async () => {
+  test('reads the bundled model from disk', async () => {
     const path = new URL('../../models/tiny-dts/model.safetensors', import.meta.url).pathname;
     const file = await SafetensorsFile.open(await openFile(path));
     const name = [...file.tensors.keys()][0];
@@ -127,7 +127,7 @@ describe('reading', () => {
 });
 
 describe('files', () => {
-  it('gives aligned bytes and checks ranges', async () => {
+  test('gives aligned bytes and checks ranges', async () => {
     const folder = await makeFolder({ data: Uint8Array.of(1, 2, 3, 4) });
     const source = await openFile(`${folder}/data`);
     const bytes = await source.read(1, 3);
@@ -146,7 +146,7 @@ describe('files', () => {
     await expect(openFile(folder)).rejects.toThrow(ModelNotFoundError);
   });
 
-  it('notices that a file becomes shorter', async () => {
+  test('notices that a file becomes shorter', async () => {
     const folder = await makeFolder({ data: new Uint8Array(100) });
     const source = await openFile(`${folder}/data`);
     const { truncate } = await import('node:fs/promises');
@@ -201,14 +201,14 @@ describe('malformed files', () => {
     ['metadata with a number', headerOf({ __metadata__: { a: 1 } }, 0), /under 'a'/],
   ];
 
-  it.each(cases)('%s', async (_, bytes, message) => {
+  test.each(cases)('%s', async (_, bytes, message) => {
     const error = await open(bytes).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(SafetensorsError);
     expect((error as Error).message).toMatch(/^test\.safetensors: /);
     expect((error as Error).message).toMatch(message);
   });
 
-  it('opens what only looks odd: no metadata as null, and eight-bit floats of any make', async () => {
+  test('opens what only looks odd: no metadata as null, and eight-bit floats of any make', async () => {
     const dtypes = ['F8_E4M3', 'F8_E5M2', 'F8_E8M0', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'];
     const entries = dtypes.map((dtype, i) => [dtype, tensor(4 * i, 4 * i + 4, [4], dtype)]);
     const file = await open(headerOf({ __metadata__: null, ...Object.fromEntries(entries) }, 4 * dtypes.length));
@@ -217,11 +217,11 @@ describe('malformed files', () => {
     await expect(file.readFloat32('F8_E4M3FNUZ')).rejects.toThrow(WeightDTypeError);
   });
 
-  it('does not call a file damaged whose dtype may be of a newer version', async () => {
+  test('does not call a file damaged whose dtype may be of a newer version', async () => {
     await expect(open(headerOf({ w: tensor(0, 4, [1], 'F128') }, 4))).rejects.not.toThrow(/damaged/);
   });
 
-  it('accepts an empty file of tensors', async () => {
+  test('accepts an empty file of tensors', async () => {
     expect((await open(fileOf('{}  '))).tensors.size).toBe(0);
   });
 });
@@ -244,7 +244,7 @@ describe('any file', () => {
     }
   };
 
-  it('fails with its own errors only, whatever bytes are changed', async () => {
+  test('fails with its own errors only, whatever bytes are changed', async () => {
     const edit = fc.record({ at: fc.nat(valid.length - 1), byte: fc.nat(255) });
     const mutation = fc.record({ edits: fc.array(edit, { maxLength: 4 }), cut: fc.nat(valid.length) });
     await fc.assert(
@@ -257,7 +257,7 @@ describe('any file', () => {
     );
   });
 
-  it('fails with its own errors only, whatever the header says', async () => {
+  test('fails with its own errors only, whatever the header says', async () => {
     const size = fc.oneof(fc.nat(8), fc.constantFrom(-1, 0.5, 2 ** 53, 2 ** 31, null, '4'));
     const entry = fc.record(
       {
@@ -274,7 +274,7 @@ describe('any file', () => {
     );
   });
 
-  it('is read back as it was written', async () => {
+  test('is read back as it was written', async () => {
     const item: fc.Arbitrary<TensorToWrite> = fc
       .record({
         name: fc.string().filter((name) => name !== '__metadata__'),
@@ -305,7 +305,7 @@ describe('any file', () => {
 });
 
 describe('writing', () => {
-  it('refuses what can not be a file', () => {
+  test('refuses what can not be a file', () => {
     const x = { name: 'x', dtype: 'F32', shape: [2], data: new Float32Array(2) } as const;
     expect(() => writeSafetensors([x, x])).toThrow(ArgumentError);
     expect(() => writeSafetensors([{ ...x, shape: [3] }])).toThrow(ArgumentError);

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import type { UrlOptions } from '../../src/checkpoint/files/url-files.ts';
 import type { ProgressEvent } from '../../src/checkpoint/net/progress.ts';
@@ -41,7 +41,7 @@ function bytesAskedFor(server: StaticServer): number {
 }
 
 describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
-  it('reads the same tensors as from a folder, forwards and backwards', async () => {
+  test('reads the same tensors as from a folder, forwards and backwards', async () => {
     const checkpoint = await open(await serve(MODEL, { ranges }));
     expect(checkpoint.names()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
     for (const { name, data } of [...TENSORS, ...TENSORS.toReversed()]) {
@@ -50,13 +50,13 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     expect(await checkpoint.readFloat32('d', { firstRow: 5, rows: 3 })).toEqual(Float32Array.of(8, 9, 10));
   });
 
-  it('reads tensors asked for at once', async () => {
+  test('reads tensors asked for at once', async () => {
     const checkpoint = await open(await serve(MODEL, { ranges }));
     const read = await Promise.all(TENSORS.map(({ name }) => checkpoint.readFloat32(name)));
     expect(read).toEqual(TENSORS.map(({ data }) => data));
   });
 
-  it('asks for every byte once, and reports them', async () => {
+  test('asks for every byte once, and reports them', async () => {
     const server = await serve(MODEL, { ranges });
     const events: ProgressEvent[] = [];
     const checkpoint = await open(server, { name: 'mine', onProgress: (event) => events.push(event) });
@@ -80,7 +80,7 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     expect(loaded).toEqual(loaded.toSorted((a, b) => a - b));
   });
 
-  it('goes on after lost connections and answers that say "later"', async () => {
+  test('goes on after lost connections and answers that say "later"', async () => {
     const server = await serve(MODEL, { ranges });
     server.faults.set('/m/config.json', [503, 429]);
     server.faults.set(WEIGHTS, [500]);
@@ -92,7 +92,7 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     }
   });
 
-  it('takes more shards than a host takes connections', async () => {
+  test('takes more shards than a host takes connections', async () => {
     const files: Record<string, unknown> = { 'config.json': {} };
     const weight_map: Record<string, string> = {};
     for (let i = 0; i < 10; i++) {
@@ -105,7 +105,7 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     for (const name of checkpoint.names()) expect((await checkpoint.readFloat32(name))[1]).toBe(Number(name[1]) + 1);
   });
 
-  it('ends with the reason of the signal', async () => {
+  test('ends with the reason of the signal', async () => {
     const server = await serve(MODEL, { ranges, pieceBytes: 10_000 });
     const abort = new AbortController();
     const checkpoint = await open(server, { signal: abort.signal });
@@ -114,7 +114,7 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     await expect(read).rejects.toBe('enough');
   });
 
-  it('reads nothing after it was closed', async () => {
+  test('reads nothing after it was closed', async () => {
     const checkpoint = await open(await serve(MODEL, { ranges }));
     await checkpoint.close();
     await expect(checkpoint.readFloat32('a')).rejects.toThrow(DisposedError);
@@ -126,13 +126,13 @@ describe('a URL without a model', () => {
   const failure = (server: StaticServer, path = '/m/') =>
     Checkpoint.open(`${server.origin}${path}`).catch((error: unknown) => error as Mamba2Error);
 
-  it('is named', async () => {
+  test('is named', async () => {
     const error = await failure(await serve({}), '/nowhere');
     expect(error).toBeInstanceOf(ModelNotFoundError);
     expect((error as Error).message).toMatch(/127\.0\.0\.1:\d+\/nowhere\/' holds no config\.json/);
   });
 
-  it('is recognised where the server answers every path with its page', async () => {
+  test('is recognised where the server answers every path with its page', async () => {
     const fallback = { content: '<!doctype html>', contentType: 'text/html' };
     expect(await failure(await serve({}, { fallback }))).toBeInstanceOf(ModelNotFoundError);
     const optional = await Checkpoint.open(`${(await serve(MODEL, { fallback })).origin}/m/`);
@@ -140,19 +140,19 @@ describe('a URL without a model', () => {
     await optional.close();
   });
 
-  it('has no weights', async () => {
+  test('has no weights', async () => {
     expect(await failure(await serve({ 'config.json': {} }))).toMatchObject({ message: /holds no weights/ });
     const files = { 'config.json': {}, [INDEX]: { weight_map: { t: 'model-1.safetensors' } } };
     expect(await failure(await serve(files))).toMatchObject({ message: /lacks 1 of 1 shards: model-1/ });
   });
 
-  it('is refused', async () => {
+  test('is refused', async () => {
     const server = await serve(MODEL);
     server.faults.set('/m/config.json', [403]);
     expect(await failure(server)).toMatchObject({ code: 'download_failed', message: /answered 403 .*token/ });
   });
 
-  it("can't be reached", async () => {
+  test("can't be reached", async () => {
     const server = await serve(MODEL);
     const { origin } = server;
     await server.close();
@@ -163,14 +163,14 @@ describe('a URL without a model', () => {
     expect((error as Error).message).toMatch(/could not be fetched: .*ECONNREFUSED/);
   });
 
-  it('holds an empty weights file', async () => {
+  test('holds an empty weights file', async () => {
     const error = await failure(await serve({ ...MODEL, 'model.safetensors': new Uint8Array() }));
     expect(error).toBeInstanceOf(Mamba2Error);
     expect((error as Mamba2Error).code).toBe('bad_safetensors');
   });
 });
 
-it('a token and the query go with every request', async () => {
+test('a token and the query go with every request', async () => {
   const server = await serve(MODEL);
   const files = await openModelFiles(`${server.origin}/m/?key=1`, { token: 'secret' });
   expect(files.nameOf('a b.json')).toBe(`${server.origin}/m/a%20b.json?key=1`);

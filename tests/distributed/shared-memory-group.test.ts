@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { createGroupMemory, failGroup, SharedMemoryGroup } from '../../src/distributed/shared-memory-group.ts';
 import { ArgumentError, RankFailedError } from '../../src/errors.ts';
@@ -27,7 +27,7 @@ function sumInRankOrder(data: readonly Float32Array[]): Float32Array {
 }
 
 describe.each(SIZES)('%i ranks', (size) => {
-  it.each(LENGTHS)(
+  test.each(LENGTHS)(
     'allReduce sums %i values in rank order, rounded once, with the same bits everywhere',
     async (length) => {
       const data = rankData(size, length);
@@ -38,14 +38,14 @@ describe.each(SIZES)('%i ranks', (size) => {
     },
   );
 
-  it.each(LENGTHS)('allGather puts %i values of each rank in rank order', async (length) => {
+  test.each(LENGTHS)('allGather puts %i values of each rank in rank order', async (length) => {
     const data = rankData(size, length);
     const expected = concatenated(data);
     for (const result of await pool.run('allGather', size, { data }))
       expect(firstDifference(result, expected)).toBe(-1);
   });
 
-  it('broadcast gives every rank the array of the source, whichever rank that is', async () => {
+  test('broadcast gives every rank the array of the source, whichever rank that is', async () => {
     for (const length of [0, 3, WINDOW + 1]) {
       const data = rankData(size, length);
       for (let source = 0; source < size; source++) {
@@ -55,7 +55,7 @@ describe.each(SIZES)('%i ranks', (size) => {
     }
   });
 
-  it('keeps thousands of collectives of changing lengths apart', async () => {
+  test('keeps thousands of collectives of changing lengths apart', async () => {
     const rounds = 3000;
     const results = await pool.run('manyCollectives', size, { rounds });
     const expected = Float32Array.from({ length: rounds }, (_, i) => {
@@ -71,7 +71,7 @@ describe.each(SIZES)('%i ranks', (size) => {
     for (const result of results) expect(firstDifference(result, expected)).toBe(-1);
   });
 
-  it('carries NaN and infinities through', async () => {
+  test('carries NaN and infinities through', async () => {
     const data = Array.from({ length: size }, (_, r) =>
       Float32Array.of(Number.NaN, r === 0 ? Number.POSITIVE_INFINITY : 1, 2),
     );
@@ -82,7 +82,7 @@ describe.each(SIZES)('%i ranks', (size) => {
 });
 
 describe('a failing rank', () => {
-  it.each([2, 3, 5])('of %i releases the others with RankFailedError', async (size) => {
+  test.each([2, 3, 5])('of %i releases the others with RankFailedError', async (size) => {
     for (let failing = 0; failing < size; failing++) {
       const outcomes = await pool.outcomes('failAfter', size, { failing, rounds: failing });
       outcomes.forEach((outcome, rank) => {
@@ -93,23 +93,23 @@ describe('a failing rank', () => {
     }
   });
 
-  it('is the one whose error the harness reports', async () => {
+  test('is the one whose error the harness reports', async () => {
     await expect(pool.run('failAfter', 3, { failing: 2, rounds: 1 })).rejects.toThrow('Rank 2 gives up.');
   });
 
-  it('leaves the threads usable for a new group', async () => {
+  test('leaves the threads usable for a new group', async () => {
     await expect(pool.run('failAfter', 4, { failing: 1, rounds: 0 })).rejects.toThrow('Rank 1 gives up.');
     expect(await pool.run('manyCollectives', 4, { rounds: 10 })).toHaveLength(4);
   });
 
-  it('releases the others when its thread dies uncaught', async () => {
+  test('releases the others when its thread dies uncaught', async () => {
     await expect(pool.run('die', 3, { failing: 1 })).rejects.toThrow('Nobody catches this.');
     expect(await pool.run('manyCollectives', 3, { rounds: 10 })).toHaveLength(3);
   });
 });
 
 describe('a failed group', () => {
-  it('throws RankFailedError at every later collective, on every rank, instead of hanging', async () => {
+  test('throws RankFailedError at every later collective, on every rank, instead of hanging', async () => {
     const memory = createGroupMemory(2);
     failGroup(memory);
     for (const rank of [0, 1]) {
@@ -120,7 +120,7 @@ describe('a failed group', () => {
     }
   });
 
-  it('stays failed when it is failed again', () => {
+  test('stays failed when it is failed again', () => {
     const memory = createGroupMemory(1);
     const group = new SharedMemoryGroup(memory, 0);
     group.allReduce([Float32Array.of(1)]);
@@ -131,22 +131,22 @@ describe('a failed group', () => {
 });
 
 describe('bad arguments', () => {
-  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('a group of %d ranks', (size) => {
+  test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('a group of %d ranks', (size) => {
     expect(() => createGroupMemory(size)).toThrow(ArgumentError);
   });
 
-  it.each([-1, 3, 0.5, Number.NaN])('rank %d of 3', (rank) => {
+  test.each([-1, 3, 0.5, Number.NaN])('rank %d of 3', (rank) => {
     expect(() => new SharedMemoryGroup(createGroupMemory(3), rank)).toThrow(ArgumentError);
   });
 
-  it.each([-1, 1, 0.5, Number.NaN])('broadcast from rank %d of 1', (source) => {
+  test.each([-1, 1, 0.5, Number.NaN])('broadcast from rank %d of 1', (source) => {
     const group = new SharedMemoryGroup(createGroupMemory(1), 0);
     expect(() => group.broadcast(Float32Array.of(1), source)).toThrow(ArgumentError);
   });
 });
 
 describe('singleProcess', () => {
-  it('changes nothing and gathers a copy', () => {
+  test('changes nothing and gathers a copy', () => {
     const data = Float32Array.of(1, 2, 3);
     singleProcess.allReduce([data]);
     singleProcess.broadcast(data, 0);
@@ -156,7 +156,7 @@ describe('singleProcess', () => {
     expect([...data]).toEqual([1, 2, 3]);
   });
 
-  it('agrees with a shared-memory group of one', () => {
+  test('agrees with a shared-memory group of one', () => {
     const group = new SharedMemoryGroup(createGroupMemory(1), 0);
     const data = new SeededRandom(1).floats(70_000);
     const reduced = data.slice();

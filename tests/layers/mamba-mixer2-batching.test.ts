@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { runs } from '../runs.ts';
 import { anyMixerCase, anySchedule } from './mixer-arbitraries.ts';
 import { type MixerCase, mixerCase } from './mixer-case.ts';
@@ -26,7 +26,7 @@ async function expectSlotToEqual(rig: MixerRig, slot: number, state: { conv: Flo
 }
 
 describe('MambaMixer2 on batches, bit for bit', () => {
-  it('any schedule of any sequences gives each what it gets alone, and leaves other slots as they were', async () => {
+  test('any schedule of any sequences gives each what it gets alone, and leaves other slots as they were', async () => {
     await fc.assert(
       fc.asyncProperty(anyQuantisedCase, anySchedule, async (config, { prompts: scheduled, orders, padded, seed }) => {
         const random = new SeededRandom(seed);
@@ -67,7 +67,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     );
   });
 
-  it('decode-first and prefill-first give the same outputs and states', async () => {
+  test('decode-first and prefill-first give the same outputs and states', async () => {
     const config = mixerCase({ useMup: true });
     const run = async (order: 'decode-first' | 'prefill-first') => {
       const rig = new MixerRig(config, 5);
@@ -87,7 +87,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     expect(await run('prefill-first')).toEqual(await run('decode-first'));
   });
 
-  it.each([
+  test.each([
     ['prefill only', [5, 2, 1], [0, 0, 0]],
     ['decode only', [1, 1, 1], [4, 2, 9]],
     ['mixed', [1, 5, 1], [3, 2, 0]],
@@ -113,7 +113,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     }
   });
 
-  it('a sequence shorter than the convolution leaves zeros before its tokens', async () => {
+  test('a sequence shorter than the convolution leaves zeros before its tokens', async () => {
     const config = mixerCase({ convKernel: 5 });
     for (const length of [1, 2, 3]) {
       const rig = new MixerRig(config, 1, undefined, 7);
@@ -126,7 +126,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     }
   });
 
-  it.each([0, 1, 5])('a padded prefill of %i tokens changes nothing for others and no state', async (length) => {
+  test.each([0, 1, 5])('a padded prefill of %i tokens changes nothing for others and no state', async (length) => {
     const config = mixerCase();
     const plain = new MixerRig(config, 3, undefined, 0.5);
     const padded = new MixerRig(config, 3, undefined, 0.5);
@@ -138,7 +138,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     for (const slot of [0, 1, 2]) await expectSlotToEqual(padded, slot, await plain.slot(slot));
   });
 
-  it('padded decodes change nothing for others and no state', async () => {
+  test('padded decodes change nothing for others and no state', async () => {
     const config = mixerCase();
     const rigs = [new MixerRig(config, 3, undefined, 0.5), new MixerRig(config, 3, undefined, 0.5)];
     const padding = { slot: -1, numComputedTokens: 1, tokens: seededTokens(config, 1, 9) };
@@ -149,7 +149,7 @@ describe('MambaMixer2 on batches, bit for bit', () => {
     for (const slot of [0, 1, 2]) await expectSlotToEqual(rigs[1], slot, await rigs[0].slot(slot));
   });
 
-  it('every order of the sequences in a batch gives each the same', async () => {
+  test('every order of the sequences in a batch gives each the same', async () => {
     const config = mixerCase({ quant: 'int4', hiddenSize: 40 });
     const sequences = prompts(config, [3, 0, 1, 6]);
     const expected = await new MixerRig(config, 4).step({ sequences });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { type ProcessGroup, singleProcess } from '../../src/distributed/process-group.ts';
 import {
@@ -30,7 +30,7 @@ function makeMixer(changes: Partial<MambaMixer2Options> = {}, group = singleProc
 }
 
 describe('MambaMixer2 construction', () => {
-  it.each<[string, Partial<MambaMixer2Options>]>([
+  test.each<[string, Partial<MambaMixer2Options>]>([
     ['intermediateSize is not numHeads * headDim', { intermediateSize: 13 }],
     ['headDim does not fit', { headDim: 4 }],
     ['numHeads does not fit', { numHeads: 3 }],
@@ -46,7 +46,7 @@ describe('MambaMixer2 construction', () => {
     expect(() => makeMixer(changes)).toThrow(ArgumentError);
   });
 
-  it('defaults are those of the original: 128 heads of 64, one group, chunk size -1', () => {
+  test('defaults are those of the original: 128 heads of 64, one group, chunk size -1', () => {
     const mixer = new MambaMixer2(new LayerContext(backend, singleProcess, 'float32'), {
       hiddenSize: 8,
       ssmStateSize: 2,
@@ -61,11 +61,11 @@ describe('MambaMixer2 construction', () => {
     expect(new ParameterTable(mixer).names()).not.toContain('in_proj.bias');
   });
 
-  it.each([3, 5, 8])('%i ranks for 4 heads: ShardingError', (size) => {
+  test.each([3, 5, 8])('%i ranks for 4 heads: ShardingError', (size) => {
     expect(() => makeMixer({}, rankOf(size))).toThrow(ShardingError);
   });
 
-  it('two layers with one prefix in one context: DuplicateLayerError; in two contexts: fine', () => {
+  test('two layers with one prefix in one context: DuplicateLayerError; in two contexts: fine', () => {
     const context = new LayerContext(backend, singleProcess, 'float32');
     const options = mixerOptions(mixerCase(), 'layers.0.mixer');
     new MambaMixer2(context, options);
@@ -75,12 +75,12 @@ describe('MambaMixer2 construction', () => {
     new MambaMixer2(new LayerContext(backend, singleProcess, 'float32'), options);
   });
 
-  it('a mixer without weights says so', () => {
+  test('a mixer without weights says so', () => {
     const { hiddenSize } = mixerCase();
     expect(() => makeMixer().forward(backend.zeros([1, hiddenSize]))).toThrow(UnexpectedTensorError);
   });
 
-  it('asks for exactly the checkpoint tensors that its switches imply', () => {
+  test('asks for exactly the checkpoint tensors that its switches imply', () => {
     const names = (changes: Partial<MambaMixer2Options>) => new ParameterTable(makeMixer(changes)).names().sort();
     const always = ['A_log', 'D', 'conv1d.weight', 'dt_bias', 'in_proj.weight', 'out_proj.weight'];
     const off = { useBias: false, useConvBias: false, useRmsNorm: false };
@@ -90,7 +90,7 @@ describe('MambaMixer2 construction', () => {
     expect(names({ ...off, useRmsNorm: true })).toEqual([...always, 'norm.weight'].sort());
   });
 
-  it('checkpoint shapes are the same on every number of ranks', () => {
+  test('checkpoint shapes are the same on every number of ranks', () => {
     const shapes = (size: number) => {
       const table = new ParameterTable(makeMixer({}, rankOf(size)));
       return table.names().map((name) => [name, table.shape(name)]);
@@ -110,7 +110,7 @@ describe('getStateShape', () => {
     return { conv: [convDim / ranks, K - 1], ssm: [H / ranks, P, N] };
   }
 
-  it('equals the formula of the original', () => {
+  test('equals the formula of the original', () => {
     let compared = 0;
     for (const H of [1, 2, 4, 6, 8, 12]) {
       for (const ranks of [1, 2, 3, 4, 6, 8].filter((size) => H % size === 0)) {
@@ -132,7 +132,7 @@ describe('getStateShape', () => {
     expect(compared).toBeGreaterThan(30);
   });
 
-  it('of published models', () => {
+  test('of published models', () => {
     const shape = (H: number, P: number, N: number, G: number, ranks: number) =>
       makeMixer(
         { numHeads: H, headDim: P, intermediateSize: H * P, nGroups: G, ssmStateSize: N },
@@ -143,7 +143,7 @@ describe('getStateShape', () => {
     expect(shape(128, 64, 128, 1, 8)).toEqual({ conv: [1024 + 2 * 128, 3], ssm: [16, 64, 128] });
   });
 
-  it('is what one rank of a mixer can run on, also for one tap', () => {
+  test('is what one rank of a mixer can run on, also for one tap', () => {
     expect(makeMixer({ convKernelSize: 1 }).getStateShape().conv).toEqual([32, 0]);
   });
 });
@@ -157,7 +157,7 @@ describe('MambaMixer2.forward', () => {
   const metadata = buildMamba2Metadata(backend, sequences, { chunkSize: 4 });
   const hidden = (count: number) => backend.tensor(seededTokens(config, count, 1), [count, config.hiddenSize]);
 
-  it.each([0, 1, 7])(
+  test.each([0, 1, 7])(
     'without metadata profiles %i rows: finite, of the right shape, and touching nothing',
     async (count) => {
       const rig = new MixerRig(config, 2, singleProcess, Number.NaN);
@@ -173,28 +173,28 @@ describe('MambaMixer2.forward', () => {
     },
   );
 
-  it('leaves the hidden states as they were', async () => {
+  test('leaves the hidden states as they were', async () => {
     const rig = new MixerRig(config, 2);
     const input = hidden(4);
     rig.mixer.forward(input, rig.cache, metadata);
     expect(await backend.read(input)).toEqual(seededTokens(config, 4, 1));
   });
 
-  it('metadata without a cache: ArgumentError', () => {
+  test('metadata without a cache: ArgumentError', () => {
     expect(() => new MixerRig(config, 2).mixer.forward(hidden(4), undefined, metadata)).toThrow(ArgumentError);
   });
 
-  it.each([0, 3, 5])('metadata of 4 tokens for %i rows: MetadataError', (count) => {
+  test.each([0, 3, 5])('metadata of 4 tokens for %i rows: MetadataError', (count) => {
     const rig = new MixerRig(config, 2);
     expect(() => rig.mixer.forward(hidden(count), rig.cache, metadata)).toThrow(MetadataError);
   });
 
-  it('a slot that the cache lacks: MetadataError', () => {
+  test('a slot that the cache lacks: MetadataError', () => {
     const rig = new MixerRig(config, 1);
     expect(() => rig.mixer.forward(hidden(4), rig.cache, metadata)).toThrow(MetadataError);
   });
 
-  it('hidden states or a mup vector of the wrong width: ShapeError', () => {
+  test('hidden states or a mup vector of the wrong width: ShapeError', () => {
     const rig = new MixerRig(config, 2);
     expect(() => rig.mixer.forward(backend.zeros([4, config.hiddenSize + 1]), rig.cache, metadata)).toThrow(ShapeError);
     expect(() => rig.mixer.forward(hidden(4), rig.cache, metadata, backend.zeros([3]))).toThrow(ShapeError);
@@ -209,7 +209,7 @@ describe('buildMamba2Metadata', () => {
   const build = (batch: readonly ScheduledSequence[], order?: 'decode-first' | 'prefill-first') =>
     buildMamba2Metadata(backend, batch, { chunkSize: 4, ...(order && { order }) });
 
-  it.each([
+  test.each([
     ['decode-first', [prefill, decode]],
     ['decode-first', [decode, newOneToken, { ...decode, slot: 4 }]],
     ['prefill-first', [decode, prefill]],
@@ -219,7 +219,7 @@ describe('buildMamba2Metadata', () => {
     build(reorderBatch(batch, order), order);
   });
 
-  it('prior state decides what a decode is, never the number of tokens alone', async () => {
+  test('prior state decides what a decode is, never the number of tokens alone', async () => {
     const metadata = build([decode, newOneToken, prefill, resumed]);
     expect(metadata).toMatchObject({
       numDecodes: 1,
@@ -234,7 +234,7 @@ describe('buildMamba2Metadata', () => {
     expect(metadata.decodeSlots).toMatchObject({ data: Int32Array.of(0) });
   });
 
-  it.each<[string, readonly ScheduledSequence[]]>([
+  test.each<[string, readonly ScheduledSequence[]]>([
     ['a slot below -1', [{ ...decode, slot: -2 }]],
     ['a fractional slot', [{ ...decode, slot: 0.5 }]],
     ['a negative count', [{ ...prefill, numTokens: -1 }]],
@@ -244,7 +244,7 @@ describe('buildMamba2Metadata', () => {
     expect(() => build(batch)).toThrow(MetadataError);
   });
 
-  it('takes any number of padding sequences', () => {
+  test('takes any number of padding sequences', () => {
     const metadata = build([
       { ...decode, slot: -1 },
       { ...decode, slot: -1 },

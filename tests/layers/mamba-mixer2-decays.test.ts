@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba/mamba2-metadata.ts';
 import { mixerCase } from './mixer-case.ts';
 import { MixerRig, seededTokens } from './mixer-rig.ts';
@@ -35,7 +35,7 @@ async function run(sequences: typeof SEQUENCES, order: BatchOrder) {
   return { decays, output };
 }
 
-it('log decays of every sequence are what it has alone, in either order of rows', async () => {
+test('log decays of every sequence are what it has alone, in either order of rows', async () => {
   const expected = [];
   for (const sequence of SEQUENCES) expected.push(...(await run([sequence], 'decode-first')).decays);
   expect((await run(SEQUENCES, 'decode-first')).decays).toEqual(expected);

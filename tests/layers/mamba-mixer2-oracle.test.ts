@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { runs } from '../runs.ts';
 import { anyMixerCase } from './mixer-arbitraries.ts';
 import { mixerCase, mupVector } from './mixer-case.ts';
@@ -11,7 +11,7 @@ import { largestError } from './seeded.ts';
 const TOLERANCE = 5e-5;
 
 describe('MambaMixer2 against the float64 oracle', () => {
-  it('any configuration, any length: outputs and states', async () => {
+  test('any configuration, any length: outputs and states', async () => {
     await fc.assert(
       fc.asyncProperty(anyMixerCase, fc.integer({ min: 0, max: 14 }), async (config, length) => {
         const tokens = seededTokens(config, length, config.seed);
@@ -26,7 +26,7 @@ describe('MambaMixer2 against the float64 oracle', () => {
     );
   });
 
-  it('a mixed batch of sequences with past, alone each from scratch', async () => {
+  test('a mixed batch of sequences with past, alone each from scratch', async () => {
     for (let seed = 0; seed < 20; seed++) {
       const config = mixerCase({ seed, useMup: seed % 2 === 0, convKernel: 1 + (seed % 5) });
       const rig = new MixerRig(config, 4, undefined, Number.NaN);
@@ -55,7 +55,7 @@ describe('MambaMixer2 against the float64 oracle', () => {
     }
   });
 
-  it('a state size beyond 128, as Falcon-H1 has', async () => {
+  test('a state size beyond 128, as Falcon-H1 has', async () => {
     const config = mixerCase({ stateSize: 256, headDim: 2, numHeads: 2, nGroups: 1 });
     const tokens = seededTokens(config, 6, 3);
     const { output, state } = await alone(config, tokens);
@@ -64,7 +64,7 @@ describe('MambaMixer2 against the float64 oracle', () => {
     expect(largestError(state.ssm, expected.ssmState)).toBeLessThan(TOLERANCE);
   });
 
-  it('the time-step limit holds in prefill and decode', async () => {
+  test('the time-step limit holds in prefill and decode', async () => {
     const config = mixerCase({ timeStepLimit: [0.3, 0.300001] });
     const free = mixerCase();
     const tokens = seededTokens(config, 5, 3);
@@ -79,7 +79,7 @@ describe('MambaMixer2 against the float64 oracle', () => {
     }
   });
 
-  it('quantised weights stay near the exact ones, and int4 loses more than int8', async () => {
+  test('quantised weights stay near the exact ones, and int4 loses more than int8', async () => {
     const exact = mixerCase({ hiddenSize: 64, headDim: 16 });
     const tokens = seededTokens(exact, 8, 3);
     const { output } = await alone(exact, tokens);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type MixerCase, mixerCase } from './mixer-case.ts';
 import { alone, MixerRig, seededTokens } from './mixer-rig.ts';
 import { bits, concatenated } from './seeded.ts';
@@ -43,25 +43,25 @@ const CASES: readonly MixerCase[] = [
 describe.each(CASES.map((config, i) => [i, config] as const))('MambaMixer2 on a split prompt, case %i', (_, config) => {
   const tokens = seededTokens(config, LENGTH, 5);
 
-  it('split at every point, bit for bit', async () => {
+  test('split at every point, bit for bit', async () => {
     const whole = await alone(config, tokens);
     for (let at = 0; at <= LENGTH; at++) expectSame(await inPieces(config, tokens, [at, LENGTH - at]), whole);
   });
 
-  it('split at every pair of points, bit for bit', async () => {
+  test('split at every pair of points, bit for bit', async () => {
     const whole = await alone(config, tokens);
     for (let a = 0; a <= LENGTH; a += 2) {
       for (let b = a; b <= LENGTH; b++) expectSame(await inPieces(config, tokens, [a, b - a, LENGTH - b]), whole);
     }
   });
 
-  it('token by token, bit for bit', async () => {
+  test('token by token, bit for bit', async () => {
     expectSame(await inPieces(config, tokens, new Array(LENGTH).fill(1)), await alone(config, tokens));
   });
 });
 
 describe('MambaMixer2 and what a slot held before', () => {
-  it.each([Number.NaN, Number.POSITIVE_INFINITY, -1e30, 3])(
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, -1e30, 3])(
     'a new one-token prompt does not read a slot full of %d',
     async (fill) => {
       for (const convKernel of [1, 2, 4]) {
@@ -75,7 +75,7 @@ describe('MambaMixer2 and what a slot held before', () => {
     },
   );
 
-  it('new one-token prompts beside decodes are not taken for decodes', async () => {
+  test('new one-token prompts beside decodes are not taken for decodes', async () => {
     const config = mixerCase();
     const rig = new MixerRig(config, 3);
     const old = seededTokens(config, 9, 1);
@@ -103,7 +103,7 @@ describe('MambaMixer2 and what a slot held before', () => {
     expect(await rig.slot(1)).toEqual(fresh.state);
   });
 
-  it('a slot serves one sequence after another', async () => {
+  test('a slot serves one sequence after another', async () => {
     const config = mixerCase({ useMup: true });
     const rig = new MixerRig(config, 2);
     for (let owner = 0; owner < 12; owner++) {
@@ -113,7 +113,7 @@ describe('MambaMixer2 and what a slot held before', () => {
     }
   });
 
-  it('an empty continuation keeps the state, and so does an empty new prompt', async () => {
+  test('an empty continuation keeps the state, and so does an empty new prompt', async () => {
     const config = mixerCase();
     const rig = new MixerRig(config, 2);
     const tokens = seededTokens(config, 4, 1);

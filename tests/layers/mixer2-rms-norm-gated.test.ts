@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { ArgumentError, ShardingError } from '../../src/errors.ts';
@@ -32,12 +32,15 @@ async function onRanks(ranks: number, input: GatedNormInput): Promise<Float32Arr
 }
 
 describe('Mixer2RMSNormGated', () => {
-  it.each([1, 2, 3, 4, 6, 12, 24])('%i groups of 24 columns on one rank equal the float64 oracle', async (nGroups) => {
-    const input = { hiddenSize: 24, nGroups, useRmsNorm: true, rows: 9, seed: nGroups };
-    expect(largestError(await runGatedNorm(singleProcess, input), oracle(input))).toBeLessThan(1e-5);
-  });
+  test.each([1, 2, 3, 4, 6, 12, 24])(
+    '%i groups of 24 columns on one rank equal the float64 oracle',
+    async (nGroups) => {
+      const input = { hiddenSize: 24, nGroups, useRmsNorm: true, rows: 9, seed: nGroups };
+      expect(largestError(await runGatedNorm(singleProcess, input), oracle(input))).toBeLessThan(1e-5);
+    },
+  );
 
-  it('without a norm only gates, and owns no weight', async () => {
+  test('without a norm only gates, and owns no weight', async () => {
     const input = { hiddenSize: 24, nGroups: 3, useRmsNorm: false, rows: 4, seed: 3 };
     for (const ranks of [1, 2, 4]) expect(largestError(await onRanks(ranks, input), oracle(input))).toBeLessThan(1e-6);
     const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
@@ -45,7 +48,7 @@ describe('Mixer2RMSNormGated', () => {
   });
 
   // Whole groups per rank, one group over all ranks, and groups that straddle ranks.
-  it.each([2, 3, 4, 6, 8])('%i ranks equal one rank for every number of groups', async (ranks) => {
+  test.each([2, 3, 4, 6, 8])('%i ranks equal one rank for every number of groups', async (ranks) => {
     for (const nGroups of [1, 2, 3, 4, 6, 8, 12, 24]) {
       const input = { hiddenSize: 24, nGroups, useRmsNorm: true, rows: 5, seed: 10 * ranks + nGroups };
       const single = await runGatedNorm(singleProcess, input);
@@ -54,7 +57,7 @@ describe('Mixer2RMSNormGated', () => {
   });
 
   // The cases of vLLM's test of this layer, two ranks against one.
-  it.each([
+  test.each([
     [64, 1],
     [64, 2],
     [64, 4],
@@ -67,7 +70,7 @@ describe('Mixer2RMSNormGated', () => {
     expect(largestError(double, oracle(input))).toBeLessThan(1e-5);
   });
 
-  it('takes no rows, and a row of zeros', async () => {
+  test('takes no rows, and a row of zeros', async () => {
     const empty = { hiddenSize: 8, nGroups: 2, useRmsNorm: true, rows: 0, seed: 1 };
     for (const ranks of [1, 4]) expect(await onRanks(ranks, empty)).toHaveLength(0);
     const backend = new ReferenceBackend();
@@ -76,7 +79,7 @@ describe('Mixer2RMSNormGated', () => {
     expect(await backend.read(norm.forward(backend.zeros([1, 8]), backend.zeros([1, 8])))).toEqual(new Float32Array(8));
   });
 
-  it('refuses groups that do not divide the columns, and ranks that do not', () => {
+  test('refuses groups that do not divide the columns, and ranks that do not', () => {
     const context = (size: number) => new LayerContext(new ReferenceBackend(), { ...singleProcess, size }, 'float32');
     expect(() => new Mixer2RMSNormGated(context(1), 64, 3)).toThrow(ArgumentError);
     expect(() => new Mixer2RMSNormGated(context(3), 64, 1)).toThrow(ShardingError);

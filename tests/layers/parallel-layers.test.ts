@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import { ShardingError } from '../../src/errors.ts';
@@ -25,7 +25,7 @@ function contextOf(size: number): LayerContext {
 describe.each([true, false])('linear layers, bias %s', (bias) => {
   const input = { inputSize: 24, outputSize: 36, bias, rows: 5, seed: 3 };
 
-  it('on one rank equal the float64 product', async () => {
+  test('on one rank equal the float64 product', async () => {
     const shapes = bias
       ? ([
           ['weight', [36, 24]],
@@ -40,12 +40,12 @@ describe.each([true, false])('linear layers, bias %s', (bias) => {
     expect(largestError(await runRowParallel(singleProcess, input), expected)).toBeLessThan(1e-6);
   });
 
-  it.each(RANKS)('columns of %i ranks side by side are the bits of one rank', async (ranks) => {
+  test.each(RANKS)('columns of %i ranks side by side are the bits of one rank', async (ranks) => {
     const parts = await pool.run('runColumnParallel', ranks, input);
     expect(bits(sideBySide(parts, input.rows))).toEqual(bits(await runColumnParallel(singleProcess, input)));
   });
 
-  it.each(RANKS)(
+  test.each(RANKS)(
     'rows of %i ranks sum to those of one rank, with the bias once and the same bits on all',
     async (ranks) => {
       const results = await pool.run('runRowParallel', ranks, input);
@@ -57,7 +57,7 @@ describe.each([true, false])('linear layers, bias %s', (bias) => {
     },
   );
 
-  it.each(['int8', 'int4'] as const)('%s shards of whole blocks equal one rank', async (quant) => {
+  test.each(['int8', 'int4'] as const)('%s shards of whole blocks equal one rank', async (quant) => {
     const wide = { ...input, inputSize: 6 * QUANT_BLOCK, quant };
     for (const ranks of [2, 3, 6]) {
       const columns = sideBySide(await pool.run('runColumnParallel', ranks, wide), wide.rows);
@@ -69,12 +69,12 @@ describe.each([true, false])('linear layers, bias %s', (bias) => {
 });
 
 describe('linear layers that ranks do not divide', () => {
-  it('are refused with ShardingError, columns and rows alike', () => {
+  test('are refused with ShardingError, columns and rows alike', () => {
     expect(() => new ColumnParallelLinear(contextOf(4), 8, 6, OPTIONS)).toThrow(ShardingError);
     expect(() => new ParameterTable(new RowParallelLinear(contextOf(4), 6, 8, OPTIONS))).toThrow(ShardingError);
   });
 
-  it('name the layer', () => {
+  test('name the layer', () => {
     expect(() => new ColumnParallelLinear(contextOf(4), 8, 6, { bias: true, prefix: 'mixer.in_proj' })).toThrow(
       'mixer.in_proj',
     );
@@ -89,7 +89,7 @@ describe.each([
   // First and last id, and every boundary between ranks.
   const input = { vocabSize, hiddenSize: 5, ids: [...Array(vocabSize).keys(), 0, vocabSize - 1], seed: 4 };
 
-  it('embeds ids as the rows of the table, and its logits are the products with all rows', async () => {
+  test('embeds ids as the rows of the table, and its logits are the products with all rows', async () => {
     const table = seededWeights([['weight', [vocabSize, 5]]], 4).weight;
     const { embedded, logits } = await runTiedVocabulary(singleProcess, input);
     expect(bits(embedded.slice(0, table.length))).toEqual(bits(table));
@@ -99,7 +99,7 @@ describe.each([
     expect(largestError(logits, expected)).toBeLessThan(1e-6);
   });
 
-  it.each([2, 3, 4, 5, 8])('is the same bits on %i ranks as on one, tied', async (ranks) => {
+  test.each([2, 3, 4, 5, 8])('is the same bits on %i ranks as on one, tied', async (ranks) => {
     const single = await runTiedVocabulary(singleProcess, input);
     for (const { embedded, logits } of await pool.run('runTiedVocabulary', ranks, input)) {
       // Sums with zeros of other ranks lose the sign of a zero.
@@ -108,7 +108,7 @@ describe.each([
     }
   });
 
-  it.each(['int8', 'int4'] as const)('is the same bits on ranks with %s rows', async (quant) => {
+  test.each(['int8', 'int4'] as const)('is the same bits on ranks with %s rows', async (quant) => {
     const quantised = { ...input, hiddenSize: 40, quant };
     const single = await runTiedVocabulary(singleProcess, quantised);
     for (const { embedded, logits } of await pool.run('runTiedVocabulary', 3, quantised)) {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
 import type { ChosenDevice } from '../../src/engine/ranks/devices.ts';
@@ -46,7 +46,7 @@ describe.each([
   ['cpu', 'int8'],
   ['cpu', 'int4'],
 ] as const)('ModelRunner on %s with %s weights', (device, dtype) => {
-  it('gives each sequence of any mixed batch what it gets alone, bit for bit', async () => {
+  test('gives each sequence of any mixed batch what it gets alone, bit for bit', async () => {
     const runner = await loadRunner(device, dtype);
     await fc.assert(
       fc.asyncProperty(anySchedule, async ({ prompts, orders, seed }) => {
@@ -84,7 +84,7 @@ describe.each([
   ['reference', 'float32'],
   ['cpu', 'int8'],
 ] as const)('watched on %s with %s weights', (device, dtype) => {
-  it('the logits keep their bits, and decays do not depend on the batch or on how a prompt is cut', async () => {
+  test('the logits keep their bits, and decays do not depend on the batch or on how a prompt is cut', async () => {
     const runner = await loadRunner(device, dtype);
     await fc.assert(
       fc.asyncProperty(anySchedule, async ({ prompts, orders, seed }) => {
@@ -131,7 +131,7 @@ describe.each([
 });
 
 describe('ModelRunner', () => {
-  it("returns each sequence's last row in the order given, whatever the row order", async () => {
+  test("returns each sequence's last row in the order given, whatever the row order", async () => {
     const runner = await loadRunner();
     const long = seededIds(9, 1);
     const next = seededIds(1, 2);
@@ -150,7 +150,7 @@ describe('ModelRunner', () => {
     expect(bits(last)).toEqual(bits(concatenated(expected.map((logits) => logits.slice(-VOCAB)))));
   });
 
-  it('gives no row to a sequence without tokens', async () => {
+  test('gives no row to a sequence without tokens', async () => {
     const runner = await loadRunner();
     const ids = seededIds(3, 1);
     const sequences = [
@@ -163,7 +163,7 @@ describe('ModelRunner', () => {
     }
   });
 
-  it('throws DisposedError after disposal', async () => {
+  test('throws DisposedError after disposal', async () => {
     const runner = await loadRunner();
     await runner.dispose();
     await expect(alone(runner, [1])).rejects.toThrow(DisposedError);

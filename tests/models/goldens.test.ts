@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
@@ -30,7 +30,7 @@ async function readTensor(path: string, name: string): Promise<Float32Array> {
 
 describe.each(['reference', 'auto'] as const)('the Mamba-2 golden model on %s', (device) => {
   describe.each([1, 2, 4])('with %i ranks', (tensorParallelSize) => {
-    it.each([7, 512])('and %i prompt tokens a step', async (maxNumBatchedTokens) => {
+    test.each([7, 512])('and %i prompt tokens a step', async (maxNumBatchedTokens) => {
       const { input_ids, greedy } = await readJson<Golden>(`${GOLDEN}expected.json`);
       const expected = await readTensor(`${GOLDEN}expected.safetensors`, 'logits');
       await using llm = await LLM.load(GOLDEN, { device, tensorParallelSize, maxNumBatchedTokens, checkFinite: true });
@@ -42,7 +42,7 @@ describe.each(['reference', 'auto'] as const)('the Mamba-2 golden model on %s', 
 });
 
 describe('the bundled model', () => {
-  it('gives the logits and the greedy text that transformers gives', async () => {
+  test('gives the logits and the greedy text that transformers gives', async () => {
     const { cases } = await readJson<{ cases: (Golden & { prompt: string; last_logits: number[] })[] }>(
       `${BUNDLED}expected.json`,
     );
@@ -56,7 +56,7 @@ describe('the bundled model', () => {
     }
   });
 
-  it('gives them on two ranks', async () => {
+  test('gives them on two ranks', async () => {
     const { cases } = await readJson<{ cases: (Golden & { last_logits: number[] })[] }>(`${BUNDLED}expected.json`);
     const [{ input_ids, last_logits }] = cases;
     await using llm = await LLM.load(BUNDLED, { tensorParallelSize: 2 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
@@ -28,34 +28,34 @@ describe.each([
   ['Granite', readGraniteMoeHybridConfig],
   ['Falcon-H1', (json: JsonObject) => readFalconH1Config({ mamba_d_ssm: null, ...json })],
 ])('configs with mamba_ keys: %s', (_, read) => {
-  it('mamba_d_head: "auto", null or absent divides the expanded size', () => {
+  test('mamba_d_head: "auto", null or absent divides the expanded size', () => {
     for (const change of [{ mamba_d_head: 'auto' }, { mamba_d_head: null }]) {
       expect(read({ ...PREFIXED, ...change }).mixer).toMatchObject({ headDim: 16, intermediateSize: 128 });
     }
   });
 
-  it('a fractional mamba_expand', () => {
+  test('a fractional mamba_expand', () => {
     const { mixer } = read({ ...PREFIXED, mamba_expand: 1.5, mamba_n_heads: 6 });
     expect(mixer).toMatchObject({ intermediateSize: 96, numHeads: 6 });
   });
 
-  it('num_key_value_heads null means as many as query heads', () => {
+  test('num_key_value_heads null means as many as query heads', () => {
     expect(read({ ...PREFIXED, num_key_value_heads: null }).numKeyValueHeads).toBe(4);
   });
 
-  it('a head dim of its own', () => {
+  test('a head dim of its own', () => {
     expect(read(PREFIXED).attentionHeadDim).toBe(16);
     expect(read({ ...PREFIXED, head_dim: 32 }).attentionHeadDim).toBe(32);
   });
 
-  it('time_step_limit, as JSON can and cannot write infinity, and null', () => {
+  test('time_step_limit, as JSON can and cannot write infinity, and null', () => {
     const all = [0, Number.POSITIVE_INFINITY];
     expect(read(PREFIXED).mixer.timeStepLimit).toEqual(all);
     expect(read({ ...PREFIXED, time_step_limit: null }).mixer.timeStepLimit).toEqual(all);
     expect(read({ ...PREFIXED, time_step_limit: [0.1, 2] }).mixer.timeStepLimit).toEqual([0.1, 2]);
   });
 
-  it('the activation is that of the convolution, too, under any of its names', () => {
+  test('the activation is that of the convolution, too, under any of its names', () => {
     const activations = (hidden_act: string) => {
       const { hiddenAct, mixer } = read({ ...PREFIXED, hidden_act });
       return [hiddenAct, mixer.activation];
@@ -64,7 +64,7 @@ describe.each([
     expect(activations('gelu_pytorch_tanh')).toEqual(['gelu_tanh', 'gelu_tanh']);
   });
 
-  it.each<[string, JsonObject, RegExp]>([
+  test.each<[string, JsonObject, RegExp]>([
     ['heads that make another size', { mamba_n_heads: 7 }, /7 mixer heads of 16/],
     ['groups that do not divide the heads', { mamba_n_groups: 3 }, /3 groups/],
     ['key-value heads that do not divide the heads', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
@@ -78,7 +78,7 @@ describe.each([
 });
 
 describe('Bamba', () => {
-  it("fills in transformers' defaults", () => {
+  test("fills in transformers' defaults", () => {
     expect(readBambaConfig({})).toMatchObject({
       vocabSize: 128000,
       hiddenSize: 4096,
@@ -95,7 +95,7 @@ describe('Bamba', () => {
     });
   });
 
-  it('rotates half of a head, unless rope_parameters say otherwise', () => {
+  test('rotates half of a head, unless rope_parameters say otherwise', () => {
     const rotated = (change: JsonObject) => readBambaConfig({ ...PREFIXED, ...change }).rope;
     expect(rotated({})).toMatchObject({ rotaryDim: 8, theta: 10000 });
     expect(rotated({ partial_rotary_factor: 1 })).toMatchObject({ rotaryDim: 8 });
@@ -108,7 +108,7 @@ describe('Bamba', () => {
 });
 
 describe("Bamba's layers", () => {
-  it('by numbers, or by a list, but not by two that differ', () => {
+  test('by numbers, or by a list, but not by two that differ', () => {
     const layers = (change: JsonObject) => readBambaConfig({ ...PREFIXED, ...change }).attnLayerIndices;
     const layer_types = ['mamba', 'attention', 'linear_attention'];
     expect(layers({ attn_layer_indices: [1] })).toEqual([1]);
@@ -119,7 +119,7 @@ describe("Bamba's layers", () => {
 });
 
 describe('Granite', () => {
-  it('old and new names of layers, under either key', () => {
+  test('old and new names of layers, under either key', () => {
     const types = ['linear_attention', 'full_attention', 'linear_attention'];
     const old = ['mamba', 'attention', 'mamba'];
     for (const change of [{ layer_types: types }, { layer_types: old }, { layers_block_type: old }]) {
@@ -128,13 +128,13 @@ describe('Granite', () => {
     expect(readGraniteMoeHybridConfig(PREFIXED).layerTypes).toEqual(Array(3).fill('linear_attention'));
   });
 
-  it('layers of another kind or number: ConfigError', () => {
+  test('layers of another kind or number: ConfigError', () => {
     for (const layer_types of [['mamba'], ['mamba', 'mlp', 'mamba'], 'mamba']) {
       expect(() => readGraniteMoeHybridConfig({ ...PREFIXED, layer_types })).toThrow(ConfigError);
     }
   });
 
-  it('with and without rotary embedding', () => {
+  test('with and without rotary embedding', () => {
     const rope = (change: JsonObject) => readGraniteMoeHybridConfig({ ...PREFIXED, ...change }).rope;
     expect(rope({})).toBeUndefined();
     expect(rope({ position_embedding_type: null })).toBeUndefined();
@@ -143,7 +143,7 @@ describe('Granite', () => {
     expect(() => rope({ position_embedding_type: 'alibi' })).toThrow(ConfigError);
   });
 
-  it('without experts, however many a token would visit', () => {
+  test('without experts, however many a token would visit', () => {
     const config = readGraniteMoeHybridConfig({ ...PREFIXED, num_local_experts: 0, num_experts_per_tok: 0 });
     expect(config).toMatchObject({ numLocalExperts: 0 });
     expect(() => readGraniteMoeHybridConfig({ ...PREFIXED, num_local_experts: 2, num_experts_per_tok: 3 })).toThrow(
@@ -151,7 +151,7 @@ describe('Granite', () => {
     );
   });
 
-  it('every multiplier; logits are divided by theirs', () => {
+  test('every multiplier; logits are divided by theirs', () => {
     const multipliers = {
       embedding_multiplier: 12,
       attention_multiplier: 0.015625,
@@ -171,7 +171,7 @@ describe('Granite', () => {
 describe('Falcon-H1', () => {
   const json = { ...PREFIXED, mamba_d_ssm: 128 };
 
-  it('mamba_d_ssm given, null, or absent', () => {
+  test('mamba_d_ssm given, null, or absent', () => {
     const size = (change: JsonObject) => readFalconH1Config({ ...PREFIXED, ...change }).mixer;
     expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6 })).toMatchObject({ intermediateSize: 96, numHeads: 6 });
     expect(size({ mamba_d_ssm: 96, mamba_n_heads: 6, mamba_d_head: 'auto' })).toMatchObject({ headDim: 16 });
@@ -180,13 +180,13 @@ describe('Falcon-H1', () => {
     expect(size({ mamba_n_heads: 64 })).toMatchObject({ intermediateSize: 1024 });
   });
 
-  it('with and without the norm, and on which side of the gate', () => {
+  test('with and without the norm, and on which side of the gate', () => {
     expect(readFalconH1Config(json).mixer).toMatchObject({ useRmsNorm: false, normBeforeGate: true });
     const change = { mamba_rms_norm: true, mamba_norm_before_gate: false };
     expect(readFalconH1Config({ ...json, ...change }).mixer).toMatchObject({ useRmsNorm: true, normBeforeGate: false });
   });
 
-  it('biases of in-projection, out-projection, attention and feed-forward are four switches', () => {
+  test('biases of in-projection, out-projection, attention and feed-forward are four switches', () => {
     const biases = (change: JsonObject) => {
       const { mixer, attentionBias, mlpBias } = readFalconH1Config({ ...json, ...change });
       return [mixer.useBias, mixer.useOutBias, attentionBias, mlpBias];
@@ -198,7 +198,7 @@ describe('Falcon-H1', () => {
     expect(biases({ mlp_bias: true })).toEqual([false, false, false, true]);
   });
 
-  it('every multiplier is 1 unless given', () => {
+  test('every multiplier is 1 unless given', () => {
     expect(readFalconH1Config({ ...json, ssm_multipliers: null, mlp_multipliers: null })).toMatchObject({
       embeddingMultiplier: 1,
       logitsMultiplier: 1,
@@ -217,17 +217,17 @@ describe('Falcon-H1', () => {
 describe('Nemotron-H', () => {
   const read = (change: JsonObject = {}) => readNemotronHConfig({ vocab_size: 50, hidden_size: 64, ...change });
 
-  it('the intermediate size is heads times head dim, whatever expand says', () => {
+  test('the intermediate size is heads times head dim, whatever expand says', () => {
     const { mixer } = read({ mamba_num_heads: 12, mamba_head_dim: 80, n_groups: 4, expand: 2 });
     expect(mixer).toMatchObject({ intermediateSize: 960, numHeads: 12, headDim: 80, nGroups: 4 });
   });
 
-  it('8 groups, of the norm as well', () => {
+  test('8 groups, of the norm as well', () => {
     expect(read().mixer.nGroups).toBe(8);
     expect(read().mixer.normGroups).toBeUndefined();
   });
 
-  it('layers as a pattern, or as a list of new or old names; the list wins, and num_hidden_layers never does', () => {
+  test('layers as a pattern, or as a list of new or old names; the list wins, and num_hidden_layers never does', () => {
     const types = ['linear_attention', 'mlp', 'full_attention', 'moe'];
     const list = ['mamba', 'mlp', 'attention', 'moe'];
     for (const change of [
@@ -242,26 +242,26 @@ describe('Nemotron-H', () => {
     expect(() => read({ layers_block_type: ['hybrid'] })).toThrow(ConfigError);
   });
 
-  it('attention has no biases, whatever attention_bias says', () => {
+  test('attention has no biases, whatever attention_bias says', () => {
     const json = { architectures: ['NemotronHForCausalLM'], vocab_size: 9, hidden_size: 8, head_dim: 4 };
     const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
     const model = defineModel({ ...json, hybrid_override_pattern: '*', attention_bias: true }).create(context);
     expect([...model.parameters()].filter(([name]) => name.endsWith('.bias'))).toEqual([]);
   });
 
-  it("older names of the mixer's keys come first, as in transformers", () => {
+  test("older names of the mixer's keys come first, as in transformers", () => {
     const old = { mamba_d_conv: 3, mamba_n_groups: 2, mamba_chunk_size: 64, mamba_conv_bias: false };
     const { mixer } = read({ ...old, conv_kernel: 4, n_groups: 8, chunk_size: 128, use_conv_bias: true });
     expect(mixer).toMatchObject({ convKernelSize: 3, nGroups: 2, chunkSize: 64, useConvBias: false });
   });
 
-  it("an attention head dim of its own, under today's name and the first one", () => {
+  test("an attention head dim of its own, under today's name and the first one", () => {
     expect(read().attentionHeadDim).toBe(128);
     expect(read({ head_dim: 16 }).attentionHeadDim).toBe(16);
     expect(read({ attention_head_dim: 32 }).attentionHeadDim).toBe(32);
   });
 
-  it('one intermediate size, or one for each feed-forward layer', () => {
+  test('one intermediate size, or one for each feed-forward layer', () => {
     const sizes = (intermediate_size: number | number[]) =>
       read({ hybrid_override_pattern: '-M-', intermediate_size }).intermediateSizes;
     expect(sizes(96)).toEqual([96, 96]);
@@ -270,7 +270,7 @@ describe('Nemotron-H', () => {
     expect(() => sizes([1, 2, 3])).toThrow(ConfigError);
   });
 
-  it('experts', () => {
+  test('experts', () => {
     const { moe } = read({
       hybrid_override_pattern: 'ME',
       n_routed_experts: 128,
@@ -306,13 +306,13 @@ describe('Zamba2', () => {
       ...change,
     });
 
-  it('time-step fields that are null', () => {
+  test('time-step fields that are null', () => {
     const nulls = { time_step_limit: null, time_step_min: null, time_step_max: null, time_step_floor: null };
     expect(read(nulls).mixer.timeStepLimit).toEqual([0, Number.POSITIVE_INFINITY]);
     expect(read({ time_step_limit: [0.1, 3] }).mixer.timeStepLimit).toEqual([0.1, 3]);
   });
 
-  it('sizes follow from others, whatever the keys that repeat them say', () => {
+  test('sizes follow from others, whatever the keys that repeat them say', () => {
     const config = read({ mamba_headdim: 99, attention_head_dim: 99, kv_channels: 99, n_mamba_heads: 4 });
     expect(config).toMatchObject({ attentionHeadDim: 32, mixer: { headDim: 32, intermediateSize: 128 } });
     expect(read()).toMatchObject({ intermediateSize: 256, numKeyValueHeads: 4 });
@@ -322,14 +322,14 @@ describe('Zamba2', () => {
     });
   });
 
-  it("the mixers' norm has an epsilon of its own, and the convolution its bias", () => {
+  test("the mixers' norm has an epsilon of its own, and the convolution its bias", () => {
     expect(read({ rms_norm_eps: 1e-3, use_conv_bias: false })).toMatchObject({
       normEps: 1e-3,
       mixer: { rmsNormEps: 1e-5, useConvBias: true },
     });
   });
 
-  it('with and without rotary embedding, but not with the long context that versions disagree about', () => {
+  test('with and without rotary embedding, but not with the long context that versions disagree about', () => {
     expect(read().rope).toBeUndefined();
     expect(read({ use_mem_rope: true, rope_theta: 5 }).rope).toMatchObject({ theta: 5, rotaryDim: 32 });
     expect(read({ use_long_context: true }).rope).toBeUndefined();
@@ -341,7 +341,7 @@ describe('Zamba2', () => {
     });
   });
 
-  it("the first layout's keys, where their successors are absent", () => {
+  test("the first layout's keys, where their successors are absent", () => {
     const old = {
       ffn_hidden_size: 96,
       state_size: 16,
@@ -373,7 +373,7 @@ describe('Zamba2', () => {
     expect(read({ mamba_headdim: 32 }).mixer).toMatchObject({ numHeads: 4, headDim: 32 });
   });
 
-  it.each([
+  test.each([
     ['gated_linear_unit', false],
     ['use_shared_block_lora', false],
     ['use_low_rank_mamba_proj', true],
@@ -384,18 +384,18 @@ describe('Zamba2', () => {
     expect(() => read({ [key]: value })).toThrow(new RegExp(key));
   });
 
-  it("the first layout's weights are refused by a key of its config", () => {
+  test("the first layout's weights are refused by a key of its config", () => {
     const stored = ['model.embed_tokens.weight', 'model.mamba_layers.0.mamba.in_proj.0.weight'];
     expect(() => readZamba2Config({ ffn_hidden_size: 96 }, stored)).toThrow(/'ffn_hidden_size'.*model\.mamba_layers/);
   });
 
-  it('layers by the numbers of the hybrid ones, where no list names all', () => {
+  test('layers by the numbers of the hybrid ones, where no list names all', () => {
     const hybrids = (change: JsonObject) => read({ layers_block_type: null, ...change }).layerTypes;
     expect(hybrids({ hybrid_layer_ids: [1] })).toEqual(['linear_attention', 'hybrid', 'linear_attention']);
     expect(() => hybrids({ hybrid_layer_ids: [3] })).toThrow(ConfigError);
   });
 
-  it("the layers of Zamba2-2.7B are transformers' default", () => {
+  test("the layers of Zamba2-2.7B are transformers' default", () => {
     const { layerTypes } = readZamba2Config({ n_mamba_heads: 80 });
     expect(layerTypes).toHaveLength(54);
     expect(layerTypes.filter((type) => type === 'hybrid')).toHaveLength(9);

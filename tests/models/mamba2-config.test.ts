@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { readMamba2Config } from '../../src/models/mamba2-config.ts';
@@ -47,7 +47,7 @@ function without(json: JsonObject, ...keys: string[]): JsonObject {
 }
 
 describe("Hugging Face's layout", () => {
-  it('is read whole', () => {
+  test('is read whole', () => {
     expect(readMamba2Config(huggingFace)).toEqual({
       architecture: 'Mamba2ForCausalLM',
       vocabSize: 50,
@@ -71,7 +71,7 @@ describe("Hugging Face's layout", () => {
     });
   });
 
-  it("fills in transformers' defaults", () => {
+  test("fills in transformers' defaults", () => {
     const config = readMamba2Config({ hidden_size: 4096, num_hidden_layers: 64, vocab_size: 32768 });
     expect(config).toMatchObject({
       stateSize: 128,
@@ -91,7 +91,7 @@ describe("Hugging Face's layout", () => {
     });
   });
 
-  it('takes null for absent, as Python writes unset options', () => {
+  test('takes null for absent, as Python writes unset options', () => {
     const nulls = Object.fromEntries(
       ['time_step_limit', 'eos_token_id', 'use_bias', 'intermediate_size', 'chunk_size', 'hidden_act', 'ssm_cfg'].map(
         (key) => [key, null],
@@ -101,7 +101,7 @@ describe("Hugging Face's layout", () => {
     expect(readMamba2Config({ ...huggingFace, ...nulls })).toEqual(readMamba2Config(without(huggingFace, ...keys)));
   });
 
-  it('a fractional expand', () => {
+  test('a fractional expand', () => {
     const config = readMamba2Config({
       ...huggingFace,
       hidden_size: 512,
@@ -113,16 +113,16 @@ describe("Hugging Face's layout", () => {
     expect(config.intermediateSize).toBe(768);
   });
 
-  it('intermediate_size, where given, instead of expand', () => {
+  test('intermediate_size, where given, instead of expand', () => {
     const config = readMamba2Config({ ...huggingFace, expand: 7, intermediate_size: 64 });
     expect(config.intermediateSize).toBe(64);
   });
 
-  it('no architectures', () => {
+  test('no architectures', () => {
     expect(readMamba2Config(without(huggingFace, 'architectures'))).toEqual(readMamba2Config(huggingFace));
   });
 
-  it.each([
+  test.each([
     [
       [7, 9],
       [7, 9],
@@ -134,7 +134,7 @@ describe("Hugging Face's layout", () => {
     expect(readMamba2Config({ ...huggingFace, eos_token_id: eos }).eosTokenIds).toEqual(expected);
   });
 
-  it('norm_before_gate and rms_norm are carried by configs but change nothing', () => {
+  test('norm_before_gate and rms_norm are carried by configs but change nothing', () => {
     const plain = readMamba2Config(huggingFace);
     for (const value of [true, false]) {
       expect(readMamba2Config({ ...huggingFace, norm_before_gate: value })).toEqual(plain);
@@ -142,7 +142,7 @@ describe("Hugging Face's layout", () => {
     }
   });
 
-  it.each([
+  test.each([
     ['silu', 'silu'],
     ['swish', 'silu'],
     ['identity', 'identity'],
@@ -152,7 +152,7 @@ describe("Hugging Face's layout", () => {
     expect(readMamba2Config({ ...huggingFace, hidden_act: name }).hiddenAct).toBe(activation);
   });
 
-  it.each<[string, JsonObject, RegExp]>([
+  test.each<[string, JsonObject, RegExp]>([
     ['heads and head dim that make another size', { num_heads: 7, n_groups: 1 }, /7 heads of 8/],
     ['an expand that does', { expand: 3 }, /96/],
     ['an intermediate size that does', { intermediate_size: 72 }, /72/],
@@ -178,7 +178,7 @@ describe("Hugging Face's layout", () => {
 });
 
 describe('the original layout', () => {
-  it('is read as state-spaces/mamba2-130m means it', () => {
+  test('is read as state-spaces/mamba2-130m means it', () => {
     expect(readMamba2Config(original)).toEqual({
       architecture: 'Mamba2ForCausalLM',
       vocabSize: 50288,
@@ -202,7 +202,7 @@ describe('the original layout', () => {
     });
   });
 
-  it.each([
+  test.each([
     [50277, 16, 50288],
     [50277, 8, 50280],
     [50277, 1, 50277],
@@ -211,13 +211,13 @@ describe('the original layout', () => {
     expect(readMamba2Config({ ...original, vocab_size, pad_vocab_size_multiple }).vocabSize).toBe(padded);
   });
 
-  it('its norm may come before its gate, unlike that of the other layout', () => {
+  test('its norm may come before its gate, unlike that of the other layout', () => {
     const before = { ...original, ssm_cfg: { layer: 'Mamba2', norm_before_gate: true } };
     expect(readMamba2Config(before).normBeforeGate).toBe(true);
     expect(readMamba2Config(original).normBeforeGate).toBeUndefined();
   });
 
-  it('ssm_cfg decides the mixer', () => {
+  test('ssm_cfg decides the mixer', () => {
     const ssm_cfg = { layer: 'Mamba2', headdim: 32, d_state: 64, d_conv: 3, ngroups: 4, expand: 1.5, chunk_size: 128 };
     const flags = { bias: true, conv_bias: false, rmsnorm: false, dt_limit: [0.001, 0.1] };
     expect(readMamba2Config({ ...original, ssm_cfg: { ...ssm_cfg, ...flags }, tie_embeddings: false })).toMatchObject({
@@ -236,7 +236,7 @@ describe('the original layout', () => {
     });
   });
 
-  it.each<[string, JsonObject]>([
+  test.each<[string, JsonObject]>([
     ['Mamba-1 layers', { ssm_cfg: { layer: 'Mamba1' } }],
     ['a D for each column of a head', { ssm_cfg: { layer: 'Mamba2', D_has_hdim: true } }],
     ['channels without state', { ssm_cfg: { layer: 'Mamba2', d_ssm: 768 } }],

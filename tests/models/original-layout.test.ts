@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { MissingTensorError } from '../../src/errors.ts';
@@ -65,7 +65,7 @@ function withTiedHead(tensors: readonly NamedTensor[]): NamedTensor[] {
 }
 
 describe('a model in the original layout', () => {
-  it('gives the logits of the same model in the other layout, tied, with the head stored or left out', async () => {
+  test('gives the logits of the same model in the other layout, tied, with the head stored or left out', async () => {
     const { huggingFace, original } = configs(true);
     const tensors = seededCheckpoint(huggingFace, 5);
     expect(tensors.map(({ name }) => name)).not.toContain('lm_head.weight');
@@ -76,13 +76,13 @@ describe('a model in the original layout', () => {
     expect(bits(await logitsOf(huggingFace, withTiedHead(tensors)))).toEqual(expected);
   });
 
-  it('uses a head of its own that the config does not tell of', async () => {
+  test('uses a head of its own that the config does not tell of', async () => {
     const tensors = originalNames(seededCheckpoint(configs(false).huggingFace, 5));
     const found = bits(await logitsOf(configs(true).original, tensors));
     expect(found).toEqual(bits(await logitsOf(configs(false).original, tensors)));
   });
 
-  it('gives them with a head of its own as well', async () => {
+  test('gives them with a head of its own as well', async () => {
     const { huggingFace, original } = configs(false);
     const tensors = seededCheckpoint(huggingFace, 5);
     expect(tensors.map(({ name }) => name)).toContain('lm_head.weight');
@@ -92,14 +92,14 @@ describe('a model in the original layout', () => {
     expect(untied).not.toEqual(bits(await logitsOf(configs(true).original, originalNames(tied))));
   });
 
-  it('runs on two ranks as on one', async () => {
+  test('runs on two ranks as on one', async () => {
     const { original } = configs(false);
     const tensors = originalNames(seededCheckpoint(original, 6));
     const [single, double] = [await logitsOf(original, tensors), await logitsOf(original, tensors, 2)];
     expect(Math.max(...double.map((value, i) => Math.abs(value - single[i])))).toBeLessThan(1e-5);
   });
 
-  it('lacks a tensor where the head is not tied but left out', async () => {
+  test('lacks a tensor where the head is not tied but left out', async () => {
     const tensors = originalNames(seededCheckpoint(configs(true).original, 5));
     await expect(logitsOf(configs(false).original, tensors)).rejects.toThrow(MissingTensorError);
   });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { UnsupportedArchitectureError } from '../../src/errors.ts';
 import { defineModel, supportedArchitectures } from '../../src/models/registry.ts';
@@ -14,7 +14,7 @@ const sizes: JsonObject = {
 const original: JsonObject = { d_model: 32, n_layer: 1, vocab_size: 50, ssm_cfg: { layer: 'Mamba2', headdim: 8 } };
 
 describe('defineModel', () => {
-  it.each<[string, JsonObject]>([
+  test.each<[string, JsonObject]>([
     ['by its architectures', { ...sizes, architectures: ['Mamba2ForCausalLM'] }],
     ['by one of several', { ...sizes, architectures: ['Unknown', 'Mamba2ForCausalLM'] }],
     ['by model_type alone', { ...sizes, model_type: 'mamba2' }],
@@ -25,7 +25,7 @@ describe('defineModel', () => {
     expect(defineModel(json).config.architecture).toBe('Mamba2ForCausalLM');
   });
 
-  it.each<[string, JsonObject, string]>([
+  test.each<[string, JsonObject, string]>([
     ['an unknown architecture', { ...sizes, architectures: ['LlamaForCausalLM'] }, 'LlamaForCausalLM'],
     [
       'an unknown architecture, whatever model_type says',
@@ -41,7 +41,7 @@ describe('defineModel', () => {
     for (const name of supportedArchitectures()) expect(define).toThrow(name);
   });
 
-  it('supports Mamba2ForCausalLM', () => {
+  test('supports Mamba2ForCausalLM', () => {
     expect(supportedArchitectures()).toContain('Mamba2ForCausalLM');
   });
 });
@@ -49,7 +49,7 @@ describe('defineModel', () => {
 describe('parameterName', () => {
   const names = (json: JsonObject, stored?: readonly string[]) => defineModel(json, stored).parameterName;
 
-  it('keeps names as they are, and knows the singular of the original layout', () => {
+  test('keeps names as they are, and knows the singular of the original layout', () => {
     const parameterName = names({ ...sizes, model_type: 'mamba2' });
     expect(parameterName('backbone.layers.0.mixer.in_proj.weight')).toBe('backbone.layers.0.mixer.in_proj.weight');
     expect(parameterName('backbone.embeddings.weight')).toBe('backbone.embeddings.weight');
@@ -57,7 +57,7 @@ describe('parameterName', () => {
     expect(parameterName('lm_head.weight')).toBe('lm_head.weight');
   });
 
-  it('drops a tied head beside the embeddings, and takes it for them where there are none', () => {
+  test('drops a tied head beside the embeddings, and takes it for them where there are none', () => {
     for (const [json, embeddings] of [
       [{ ...sizes, model_type: 'mamba2', tie_word_embeddings: true }, 'backbone.embeddings.weight'],
       [original, 'backbone.embedding.weight'],

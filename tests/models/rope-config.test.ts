@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
@@ -10,7 +10,7 @@ function rope(json: JsonObject, headDim = 8) {
 }
 
 describe('rotary embeddings of a config', () => {
-  it('old keys and new ones', () => {
+  test('old keys and new ones', () => {
     const plain = { theta: 500, rotaryDim: 4, scaling: { type: 'default' } };
     expect(rope({ rope_theta: 500, partial_rotary_factor: 0.5 })).toEqual(plain);
     expect(rope({ rope_parameters: { rope_type: 'default', rope_theta: 500, partial_rotary_factor: 0.5 } })).toEqual(
@@ -22,7 +22,7 @@ describe('rotary embeddings of a config', () => {
     expect(rope({ rope_parameters: { rope_type: 'linear', factor: 4 } }).scaling).toEqual(linear);
   });
 
-  it.each<[JsonObject, RegExp]>([
+  test.each<[JsonObject, RegExp]>([
     [{ rope_scaling: { type: 'dynamic', factor: 2 } }, /dynamic/],
     [{ rope_parameters: { rope_type: 'longrope', long_factor: [], short_factor: [] } }, /longrope/],
     [{ rope_scaling: { type: 'linear' } }, /factor/],
@@ -33,7 +33,7 @@ describe('rotary embeddings of a config', () => {
     expect(() => rope(json)).toThrow(message);
   });
 
-  it('frequencies fall from 1 to 1/θ, or by a factor', () => {
+  test('frequencies fall from 1 to 1/θ, or by a factor', () => {
     expect(inverseFrequencies(rope({ rope_theta: 10000 }))).toEqual(
       [1, 0.1, 0.01, 0.001].map((f) => expect.closeTo(f, 12)),
     );
@@ -41,7 +41,7 @@ describe('rotary embeddings of a config', () => {
     expect(inverseFrequencies(linear)[1]).toBeCloseTo(0.025, 12);
   });
 
-  it('llama3 stretches long waves alone', () => {
+  test('llama3 stretches long waves alone', () => {
     const scaling = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
     const json = { rope_parameters: { ...scaling, rope_theta: 500000, original_max_position_embeddings: 8192 } };
     const plain = inverseFrequencies(rope({ rope_theta: 500000 }, 128));
@@ -57,7 +57,7 @@ describe('rotary embeddings of a config', () => {
     expect(found.every((frequency, i) => i === 0 || frequency < found[i - 1])).toBe(true);
   });
 
-  it('yarn keeps short waves, stretches long ones, and sharpens attention', () => {
+  test('yarn keeps short waves, stretches long ones, and sharpens attention', () => {
     const scaling = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 4096 };
     const found = rope({ rope_parameters: { ...scaling, rope_theta: 10000 } }, 64);
     expect(found.scaling).toMatchObject({
@@ -74,7 +74,7 @@ describe('rotary embeddings of a config', () => {
     expect(frequencies[16]).toBeCloseTo(plain[16] * (part / 4 + 1 - part), 12);
   });
 
-  it('the old context and the factor: from the scaling first, or from the config', () => {
+  test('the old context and the factor: from the scaling first, or from the config', () => {
     const scaling = { rope_type: 'yarn', rope_theta: 10000, factor: 4 };
     const found = (json: JsonObject, change: JsonObject = {}) =>
       rope({ rope_parameters: { ...scaling, ...change }, ...json }).scaling;
@@ -90,7 +90,7 @@ describe('rotary embeddings of a config', () => {
     expect(found({ max_position_embeddings: 512 }, { ...own, factor: null })).toMatchObject({ factor: 8 });
   });
 
-  it("yarn's factor given, or from DeepSeek's weights", () => {
+  test("yarn's factor given, or from DeepSeek's weights", () => {
     const scaling = { rope_type: 'yarn', factor: 4, max_position_embeddings: 4096 };
     const factor = (change: JsonObject) =>
       rope({ max_position_embeddings: 4096, rope_parameters: { ...scaling, ...change } }).scaling;

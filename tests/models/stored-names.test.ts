@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { MissingTensorError, UnexpectedTensorError } from '../../src/errors.ts';
@@ -52,7 +52,7 @@ function moved(name: string, from: number, to: number): string {
 describe("Zamba2's shared blocks", () => {
   const tensors = seededCheckpoint(ZAMBA2, 3);
 
-  it.each<[string, (name: string) => readonly string[]]>([
+  test.each<[string, (name: string) => readonly string[]]>([
     ['the last layers that use them', (name) => [moved(moved(name, 2, 9), 4, 11)]],
     ['all layers that use them', (name) => [...new Set([name, moved(name, 2, 9), moved(name, 4, 11)])]],
     ['one the first, one the last', (name) => [moved(name, 4, 11)]],
@@ -62,7 +62,7 @@ describe("Zamba2's shared blocks", () => {
     expect(await logitsOf(ZAMBA2, stored)).toEqual(await logitsOf(ZAMBA2, tensors));
   });
 
-  it("under the first layout's keys", async () => {
+  test("under the first layout's keys", async () => {
     const { intermediate_size, n_mamba_heads, mamba_d_state, adapter_rank, use_shared_attention_adapter, ...rest } =
       ZAMBA2;
     const first: JsonObject = {
@@ -77,7 +77,7 @@ describe("Zamba2's shared blocks", () => {
     expect(await logitsOf(first, tensors)).toEqual(await logitsOf(ZAMBA2, tensors));
   });
 
-  it('stored with a layer of another block, or of none: refused', async () => {
+  test('stored with a layer of another block, or of none: refused', async () => {
     const misplaced = renamed(tensors, (name) => [moved(name, 4, 9)]);
     await expect(logitsOf(ZAMBA2, misplaced)).rejects.toThrow(MissingTensorError);
     const stray = renamed(tensors, (name) => [...new Set([name, moved(name, 2, 3)])]);
@@ -89,7 +89,7 @@ describe('Nemotron-H', () => {
   const tensors = seededCheckpoint(NEMOTRON_H, 3);
   const extra = (name: string): NamedTensor => ({ name, shape: [2], data: Float32Array.of(1, 2) });
 
-  it('under the names of any generation, with layers for drafts and angles beside them', async () => {
+  test('under the names of any generation, with layers for drafts and angles beside them', async () => {
     const expected = await logitsOf(NEMOTRON_H, tensors);
     const model = renamed(tensors, (name) => [name.replace('backbone.', 'model.')]);
     expect(await logitsOf(NEMOTRON_H, model)).toEqual(expected);
@@ -98,7 +98,7 @@ describe('Nemotron-H', () => {
     expect(await logitsOf(NEMOTRON_H, [...old, ...spare.map(extra)])).toEqual(expected);
   });
 
-  it('experts stacked in one tensor, as transformers 5 has them in memory', async () => {
+  test('experts stacked in one tensor, as transformers 5 has them in memory', async () => {
     const isExpert = ({ name }: NamedTensor) => name.includes('.mixer.experts.');
     const stack = (matrix: string): NamedTensor => {
       const experts = tensors.filter(({ name }) => name.endsWith(`.${matrix}.weight`) && name.includes('.experts.'));
@@ -115,7 +115,7 @@ describe('Nemotron-H', () => {
     expect(await logitsOf(NEMOTRON_H, stored)).toEqual(await logitsOf(NEMOTRON_H, tensors));
   });
 
-  it('with a tensor that nobody knows: refused', async () => {
+  test('with a tensor that nobody knows: refused', async () => {
     const stray = [...tensors, extra('backbone.layers.1.mixer.q_proj.bias')];
     await expect(logitsOf(NEMOTRON_H, stray)).rejects.toThrow(UnexpectedTensorError);
   });

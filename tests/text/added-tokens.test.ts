@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { TokenizerError } from '../../src/errors.ts';
 import { BYTES_OF_CHARACTERS } from '../../src/text/byte-alphabet.ts';
@@ -21,11 +21,11 @@ const expected: Expected = JSON.parse(await readFile(new URL('tokenizers-expecte
 describe.each(expected.kinds)('$name', ({ json, cases }) => {
   const tokenizer = new TextTokenizer(json);
 
-  it('finds added tokens, and takes white space for them, as the Rust library does', () => {
+  test('finds added tokens, and takes white space for them, as the Rust library does', () => {
     for (const [text, ids] of cases) expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids);
   });
 
-  it('decodes as the Rust library does', () => {
+  test('decodes as the Rust library does', () => {
     for (const [, ids, whole, plain] of cases) {
       expect(tokenizer.decode(ids, { skipSpecialTokens: false })).toBe(whole);
       expect(tokenizer.decode(ids)).toBe(plain);
@@ -51,7 +51,7 @@ async function withFiles(files: Record<string, JsonObject>, vocabSize?: number) 
 }
 
 describe('tokens that stand beside tokenizer.json', () => {
-  it('come from added_tokens_decoder', async () => {
+  test('come from added_tokens_decoder', async () => {
     const added_tokens_decoder = { 300: START, 301: END };
     const { tokenizer, ids } = await withFiles({
       'tokenizer_config.json': { eos_token: '<|im_end|>', added_tokens_decoder },
@@ -64,7 +64,7 @@ describe('tokens that stand beside tokenizer.json', () => {
     expect(tokenizer.decode([300, 301])).toBe('');
   });
 
-  it('come from added_tokens.json, unless the config lists them', async () => {
+  test('come from added_tokens.json, unless the config lists them', async () => {
     const added = { 'added_tokens.json': { '<|im_start|>': 300, '<|im_end|>': 301 } };
     expect((await withFiles(added)).ids).toEqual([300, 301]);
     const named = await withFiles({ ...added, 'special_tokens_map.json': { eos_token: END } });
@@ -73,7 +73,7 @@ describe('tokens that stand beside tokenizer.json', () => {
     expect((await withFiles({ ...added, ...listed })).ids).toEqual([400, 401]);
   });
 
-  it.each<[string, JsonObject]>([
+  test.each<[string, JsonObject]>([
     ['named ones', { bos_token: '<|im_start|>', eos_token: END }],
     ['named ones of other parts', { turn_token: '<|im_start|>', eot_token: '<|im_end|>' }],
     ['extra_special_tokens in a list', { extra_special_tokens: ['<|im_start|>', END] }],
@@ -88,7 +88,7 @@ describe('tokens that stand beside tokenizer.json', () => {
     expect((await withFiles(files)).ids).toBe('letters');
   });
 
-  it('override the flags of tokenizer.json', () => {
+  test('override the flags of tokenizer.json', () => {
     const flags = (entry: JsonObject) => new TextTokenizer(byteFallbackJson, { added_tokens_decoder: { 2: entry } });
     const { specialTokenIds } = flags({ content: '<tool>', special: true });
     expect([...specialTokenIds]).toEqual([0, 1, 2]);
@@ -103,13 +103,13 @@ describe('tokens that stand beside tokenizer.json', () => {
     ]).toEqual([1]);
   });
 
-  it('may give a reserved id another text', () => {
+  test('may give a reserved id another text', () => {
     const tokenizer = new TextTokenizer(byteFallbackJson, { added_tokens_decoder: { 2: START } });
     expect(tokenizer.encode('<|im_start|>')).toEqual([2]);
     expect(tokenizer.decode([2], { skipSpecialTokens: false })).toBe('<|im_start|>');
   });
 
-  it('name what ends a text', () => {
+  test('name what ends a text', () => {
     const ends = (config: JsonObject) => new TextTokenizer(byteFallbackJson, config).endTokenIds;
     expect(ends({})).toEqual([]);
     expect(ends({ eos_token: null })).toEqual([]);
@@ -119,7 +119,7 @@ describe('tokens that stand beside tokenizer.json', () => {
     expect(ends({ eos_token: '<none>' })).toEqual([]);
   });
 
-  it.each<[JsonObject, RegExp]>([
+  test.each<[JsonObject, RegExp]>([
     [{ added_tokens_decoder: [] }, /tokenizer_config\.json is malformed: 'added_tokens_decoder' is \[\]/],
     [{ added_tokens_decoder: { 3: 5 } }, /'added_tokens_decoder' holds 5, expected \{content, …\}/],
     [{ added_tokens_decoder: { x: START } }, /has the id "x"/],
@@ -134,7 +134,7 @@ describe('tokens outside of the model', () => {
   const bpe = (vocab: Record<string, number>, merges: string[] = [], parts: JsonObject = {}) =>
     new TextTokenizer({ model: { type: 'BPE', vocab, merges, ...parts } });
 
-  it('are no matter where a tokenizer writes bytes, and has all of them', () => {
+  test('are no matter where a tokenizer writes bytes, and has all of them', () => {
     const characters = [...BYTES_OF_CHARACTERS].map(
       ([character, byte]) => [String.fromCharCode(character), byte] as const,
     );
@@ -152,7 +152,7 @@ describe('tokens outside of the model', () => {
     expect(() => byteLevel({ ...others, '<unk>': 0, Ā: 256 }).assertFits(256)).toThrow(/"Ā"/);
   });
 
-  it('are no matter where no text becomes one', () => {
+  test('are no matter where no text becomes one', () => {
     expect(() => bpe({ a: 0, b: 1, '<unused>': 2 }).assertFits(2)).not.toThrow();
     const added = [{ id: 2, content: '<pad>', special: true }];
     const padded = new TextTokenizer({
@@ -162,7 +162,7 @@ describe('tokens outside of the model', () => {
     expect(() => padded.assertFits(2)).not.toThrow();
   });
 
-  it.each<[string, TextTokenizer]>([
+  test.each<[string, TextTokenizer]>([
     ['a character', bpe({ a: 0, b: 1, c: 2 })],
     ['what a merge makes', bpe({ a: 0, b: 1, ab: 2 }, ['a b'])],
     ['a byte', bpe({ a: 0, b: 1, '<0x41>': 2 }, [], { byte_fallback: true })],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ChatTemplateError } from '../../src/errors.ts';
 import { ChatTemplate } from '../../src/text/chat/chat-template.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
@@ -11,14 +11,14 @@ const messages = [
 ];
 
 describe('render', () => {
-  it('writes ChatML', () => {
+  test('writes ChatML', () => {
     const turns = '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n';
     const template = new ChatTemplate(CHATML);
     expect(template.render(messages)).toBe(`${turns}<|im_start|>assistant\n`);
     expect(template.render(messages, { addGenerationPrompt: false })).toBe(turns);
   });
 
-  it('passes tokens and tools', () => {
+  test('passes tokens and tools', () => {
     const template = new ChatTemplate(
       '{{ bos_token }}{% if tools is not none %}{{ tools[0].name }}{% else %}none{% endif %}{{ eos_token }}',
     );
@@ -34,7 +34,7 @@ describe('render', () => {
     expect(named.render([], { namedTokens, bosToken: '<s>' })).toBe('<s><p>0');
   });
 
-  it("fails with the template's own words", () => {
+  test("fails with the template's own words", () => {
     const template = new ChatTemplate("{{ raise_exception('Roles must alternate!') }}");
     expect(() => template.render(messages)).toThrow(ChatTemplateError);
     expect(() => template.render(messages)).toThrow(/Roles must alternate!.*order/);
@@ -49,7 +49,7 @@ describe('fromFolder', () => {
     { name: 'default', template: 'plain' },
   ];
 
-  it.each<[string, Record<string, unknown>, string]>([
+  test.each<[string, Record<string, unknown>, string]>([
     ['chat_template.jinja', { 'chat_template.jinja': 'a', 'chat_template.json': { chat_template: 'b' } }, 'a'],
     [
       'chat_template.json',
@@ -62,7 +62,7 @@ describe('fromFolder', () => {
     expect((await ChatTemplate.fromFolder(await makeFolder(files)))?.render([])).toBe(text);
   });
 
-  it.each([
+  test.each([
     {},
     { 'tokenizer_config.json': {} },
     { 'tokenizer_config.json': { chat_template: null } },
@@ -72,7 +72,7 @@ describe('fromFolder', () => {
     expect(await ChatTemplate.fromFolder(await makeFolder(files))).toBeUndefined();
   });
 
-  it('takes the template for tools where there is one', async () => {
+  test('takes the template for tools where there is one', async () => {
     const inConfig = await makeFolder({ 'tokenizer_config.json': { chat_template: named } });
     const inFiles = await makeFolder({
       'chat_template.jinja': 'plain',
@@ -85,7 +85,7 @@ describe('fromFolder', () => {
     }
   });
 
-  it('may have one for tools that can not be parsed, which concerns requests with tools only', async () => {
+  test('may have one for tools that can not be parsed, which concerns requests with tools only', async () => {
     const folder = await makeFolder({
       'chat_template.jinja': '\uFEFFplain',
       'additional_chat_templates/tool_use.jinja': '{% for %}',
@@ -96,7 +96,7 @@ describe('fromFolder', () => {
     expect(() => template?.render([], { tools: [] })).toThrow(/can't be parsed/);
   });
 
-  it.each<[string, Record<string, unknown>, RegExp]>([
+  test.each<[string, Record<string, unknown>, RegExp]>([
     ['a number', { 'tokenizer_config.json': { chat_template: 3 } }, /is 3, expected a string or a list/],
     ['an empty list', { 'tokenizer_config.json': { chat_template: [] } }, /with the template 'default'/],
     ['no default', { 'tokenizer_config.json': { chat_template: named.slice(0, 1) } }, /with the template 'default'/],
@@ -124,7 +124,7 @@ describe('roles', () => {
   const any = new ChatTemplate('{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}');
   const user = { role: 'user', content: 'hi' };
 
-  it('developer becomes system where the template does not know it', () => {
+  test('developer becomes system where the template does not know it', () => {
     const developer = { role: 'developer', content: 'In French.' };
     expect(few.render([developer, user])).toBe('[S]In French.[U]hi');
     expect(any.render([developer, user])).toBe('[system]In French.[user]hi');
@@ -139,7 +139,7 @@ describe('roles', () => {
     expect(other.render([developer])).toBe('system In French.');
   });
 
-  it('what a template would leave out is refused', () => {
+  test('what a template would leave out is refused', () => {
     const late = [user, { role: 'developer', content: 'In French.' }];
     expect(() => few.render(late)).toThrow(/leaves out message 2, whose role is 'developer'/);
     expect(() => few.render([user, { role: 'tool', content: '21 °C' }])).toThrow(
@@ -149,7 +149,7 @@ describe('roles', () => {
     expect(few.render([user, { role: 'tool', content: '' }])).toBe('[U]hi');
   });
 
-  it.each(['User', 'asistant', '', 'ipython', 'content'])('%j is refused', (role) => {
+  test.each(['User', 'asistant', '', 'ipython', 'content'])('%j is refused', (role) => {
     for (const template of [few, any]) {
       expect(() => template.render([user, { role, content: 'x' }])).toThrow(ChatTemplateError);
       expect(() => template.render([user, { role, content: 'x' }])).toThrow(
@@ -158,13 +158,13 @@ describe('roles', () => {
     }
   });
 
-  it('no role at all is refused', () => {
+  test('no role at all is refused', () => {
     const broken = [{ content: 'x' }, { role: null, content: 'x' }, null] as never[];
     for (const message of broken)
       expect(() => any.render([message])).toThrow(/Message 1 has the role (undefined|null)/);
   });
 
-  it("a template's own roles are taken", () => {
+  test("a template's own roles are taken", () => {
     const own = new ChatTemplate(
       "{% for m in messages %}{% if m.role in ['ipython', 'context'] %}[I]{% endif %}{{ m.content }}{% endfor %}",
     );
@@ -178,7 +178,7 @@ describe('parts of text', () => {
     { type: 'text', text: 'b' },
   ] as const;
 
-  it('are joined by line ends where a template knows no parts', () => {
+  test('are joined by line ends where a template knows no parts', () => {
     for (const source of [
       '{% for m in messages %}{{ m.content }}{% endfor %}',
       '{% for m in messages %}{{ m.content | trim }}{% endfor %}',
@@ -188,7 +188,7 @@ describe('parts of text', () => {
     }
   });
 
-  it('are handed over where it does', () => {
+  test('are handed over where it does', () => {
     const both = new ChatTemplate(
       '{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}<{{ p.text }}>{% endfor %}{% endif %}{% endfor %}',
     );
@@ -209,7 +209,7 @@ describe('arguments of earlier calls', () => {
   const TEXT = '{"b": 1, "10": 2.0, "2": null}';
   const each = (body: string) => `{% for m in messages %}{% for c in m.tool_calls %}${body}{% endfor %}{% endfor %}`;
 
-  it('are a mapping in their order where the template takes one', () => {
+  test('are a mapping in their order where the template takes one', () => {
     const items = new ChatTemplate(
       each('{% for k, v in c.function.arguments | items %}{{ k }}={{ v | string }};{% endfor %}'),
     );
@@ -227,7 +227,7 @@ describe('arguments of earlier calls', () => {
     expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call(TEXT))).toBe(TEXT);
   });
 
-  it('stay the text that they are where it does not', () => {
+  test('stay the text that they are where it does not', () => {
     expect(new ChatTemplate(each('{{ c.function.arguments }}')).render(call(TEXT))).toBe(TEXT);
     expect(new ChatTemplate(each("{{ '' + c.function.arguments }}")).render(call(TEXT))).toBe(TEXT);
     expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call('no JSON'))).toBe('"no JSON"');

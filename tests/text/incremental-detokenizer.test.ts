@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IncrementalDetokenizer } from '../../src/text/incremental-detokenizer.ts';
 import type { TextTokenizer } from '../../src/text/tokenizer.ts';
 import { runs } from '../runs.ts';
@@ -16,7 +16,7 @@ function stream(tokenizer: TextTokenizer, ids: readonly number[], skipSpecialTok
 const byteIds = Array.from({ length: 188 }, (_, i) => i + 1);
 
 describe('IncrementalDetokenizer', () => {
-  it.each([
+  test.each([
     ['byte-level BPE', bundled, fc.nat(4200)],
     ['byte-level BPE, single bytes', bundled, fc.constantFrom(...byteIds)],
     [
@@ -44,12 +44,12 @@ describe('IncrementalDetokenizer', () => {
     );
   });
 
-  it('gives text as soon as it is certain', () => {
+  test('gives text as soon as it is certain', () => {
     const ids = bundled.encode('const x');
     expect(stream(bundled, ids)).toEqual([...ids.map((id) => bundled.decode([id])), '']);
   });
 
-  it('holds incomplete characters back', () => {
+  test('holds incomplete characters back', () => {
     const ids = bundled.encode('😀');
     expect(ids.length).toBeGreaterThan(1);
     const pieces = stream(bundled, ids);
@@ -58,14 +58,14 @@ describe('IncrementalDetokenizer', () => {
     expect(stream(bundled, ids.slice(0, -1)).at(-1)).toBe('\uFFFD');
   });
 
-  it('flushes once', () => {
+  test('flushes once', () => {
     const detokenizer = new IncrementalDetokenizer(bundled);
     expect(detokenizer.push(bundled.encode('😀', { addSpecialTokens: false })[0])).toBe('');
     expect(detokenizer.flush()).toBe('\uFFFD');
     expect(detokenizer.flush()).toBe('');
   });
 
-  it('continues a prompt', () => {
+  test('continues a prompt', () => {
     const [hello, world] = [5, 6];
     expect(byteFallback.decode([hello, world])).toBe('Hello world');
     const push = (prompt: number[], ids: number[]) => {
@@ -79,7 +79,7 @@ describe('IncrementalDetokenizer', () => {
     expect(push([hello, bytes[0]], bytes.slice(1))).toEqual(['', '語']);
   });
 
-  it('looks at each token once, however long the text is', () => {
+  test('looks at each token once, however long the text is', () => {
     let placed = 0;
     const detokenizer = new IncrementalDetokenizer({
       isVisible: (id) => bundled.isVisible(id),
@@ -97,7 +97,7 @@ describe('IncrementalDetokenizer', () => {
     expect(placed).toBe(500);
   });
 
-  it('says what another token would have given', () => {
+  test('says what another token would have given', () => {
     const detokenizer = new IncrementalDetokenizer(byteFallback);
     expect(detokenizer.peek(6)).toEqual({ text: 'world', bytes: new TextEncoder().encode('world') });
     detokenizer.push(5);

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { SamplingParamsError } from '../../src/errors.ts';
 import { StopStringMatcher } from '../../src/text/stop-strings.ts';
 import { runs } from '../runs.ts';
@@ -18,7 +18,7 @@ function run(stops: string[], pieces: string[]): { text: string; stoppedAt: numb
 }
 
 describe('StopStringMatcher', () => {
-  it.each<[string[], string[], string, number | undefined]>([
+  test.each<[string[], string[], string, number | undefined]>([
     [['END'], ['a EN', 'D b'], 'a ', 1],
     [['END'], ['a EN', 'd b'], 'a ENd b', undefined],
     [['END'], ['a EN'], 'a EN', undefined],
@@ -34,24 +34,24 @@ describe('StopStringMatcher', () => {
     expect(run(stops, pieces)).toEqual({ text, stoppedAt });
   });
 
-  it('shows text that can not become a stop string at once', () => {
+  test('shows text that can not become a stop string at once', () => {
     const matcher = new StopStringMatcher(['END']);
     expect(matcher.push('abc E')).toEqual({ text: 'abc ', stopped: false });
     expect(matcher.push('x')).toEqual({ text: 'Ex', stopped: false });
   });
 
-  it('stays stopped', () => {
+  test('stays stopped', () => {
     const matcher = new StopStringMatcher(['x']);
     expect(matcher.push('axb')).toEqual({ text: 'a', stopped: true, stop: 'x' });
     expect(matcher.push('more')).toEqual({ text: '', stopped: true, stop: 'x' });
     expect(matcher.flush()).toEqual({ text: '', stopped: true, stop: 'x' });
   });
 
-  it('rejects an empty stop string', () => {
+  test('rejects an empty stop string', () => {
     expect(() => new StopStringMatcher(['a', ''])).toThrow(SamplingParamsError);
   });
 
-  it('does not depend on how the text is cut', () => {
+  test('does not depend on how the text is cut', () => {
     const word = (maxLength: number, minLength = 0) =>
       fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength, maxLength });
     fc.assert(
@@ -84,7 +84,7 @@ describe('hidden tokens', () => {
     return { text: text + rest.text, stop: rest.stop };
   }
 
-  it.each<[string[], Unit[], string, string | undefined]>([
+  test.each<[string[], Unit[], string, string | undefined]>([
     [['<x>'], ['a', '<x>', 'b'], 'a', '<x>'],
     [['<x>'], ['a', '<y>', 'b'], 'ab', undefined],
     [['a<x>'], ['ba', '<x>'], 'b', 'a<x>'],
@@ -101,7 +101,7 @@ describe('hidden tokens', () => {
     expect(runMixed(stops, units)).toEqual({ text, stop });
   });
 
-  it('stop as a search of the whole would', () => {
+  test('stop as a search of the whole would', () => {
     const units = fc.array(fc.constantFrom('a', 'b', 'ab', '<x>', '<y>'), { maxLength: 10 });
     const stop = fc.array(fc.constantFrom('a', 'b', '<x>', '<y>'), { minLength: 1, maxLength: 3 });
     fc.assert(

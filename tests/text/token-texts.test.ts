@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { IncrementalDetokenizer } from '../../src/text/incremental-detokenizer.ts';
 import { isShownIn, TokenTexts } from '../../src/text/token-texts.ts';
@@ -31,7 +31,7 @@ function written(tokenizer: TextTokenizer, ids: readonly number[], skipSpecialTo
 }
 
 describe.each(tokenizers)('%s', (_, tokenizer) => {
-  it('writes tokens that together are the text, each where it begins', () => {
+  test('writes tokens that together are the text, each where it begins', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         const ids = tokenizer.encode(text, { addSpecialTokens: false });
@@ -44,7 +44,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
     );
   });
 
-  it('does so for any ids, and gives the bytes that they are made of', () => {
+  test('does so for any ids, and gives the bytes that they are made of', () => {
     const id = fc.nat(tokenizer.vocabSize + 3);
     fc.assert(
       fc.property(fc.array(id, { maxLength: 30 }), fc.boolean(), (ids, skipSpecialTokens) => {
@@ -62,7 +62,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
     );
   });
 
-  it('never writes two tokens of one place alike', () => {
+  test('never writes two tokens of one place alike', () => {
     const id = fc.nat(tokenizer.vocabSize + 3);
     fc.assert(
       fc.property(
@@ -83,7 +83,7 @@ describe.each(tokenizers)('%s', (_, tokenizer) => {
 describe('TokenTexts', () => {
   const [hello, world, end] = [5, 6, 1];
 
-  it('keeps the spaces that a decoder strips from a beginning only', () => {
+  test('keeps the spaces that a decoder strips from a beginning only', () => {
     expect(written(byteFallback, [hello, world]).map(({ token }) => token)).toEqual(['Hello', ' world']);
     const next = new TokenTexts(byteFallback, { prompt: [hello] }).next({ id: world, others: [hello] });
     expect(next.token).toBe(' world');
@@ -91,7 +91,7 @@ describe('TokenTexts', () => {
     expect(next.others[0].token).toBe(' Hello');
   });
 
-  it('writes parts of a character as their bytes, and the character with the last', () => {
+  test('writes parts of a character as their bytes, and the character with the last', () => {
     const ids = byteFallback.encode('語').slice(-3);
     const texts = new TokenTexts(byteFallback, { prompt: [hello] });
     const places = ids.map((id) => texts.next({ id, others: [ids[0], ids[1]] }));
@@ -103,7 +103,7 @@ describe('TokenTexts', () => {
     expect(cut.next({ id: ids[0], others: [ids[1], ids[2]], isLast: true }).token).toBe('\uFFFD');
   });
 
-  it('names tokens alike by their bytes, and then by their id', () => {
+  test('names tokens alike by their bytes, and then by their id', () => {
     const letter = byteFallback.encode('a').at(-1) ?? -1;
     const byte = [...Array(byteFallback.vocabSize).keys()].find(
       (id) => id !== letter && byteFallback.tokenText(id) === 'a',
@@ -114,7 +114,7 @@ describe('TokenTexts', () => {
     expect(others.map(({ bytes }) => bytes)).toEqual([[97], [97], []]);
   });
 
-  it('writes a hidden token as what it stands for, without a place', () => {
+  test('writes a hidden token as what it stands for, without a place', () => {
     const tokens = written(byteFallback, [0, hello, end]);
     expect(tokens.map(({ token, offset }) => [token, offset])).toEqual([
       ['<s>', 0],
@@ -123,7 +123,7 @@ describe('TokenTexts', () => {
     ]);
   });
 
-  it('writes what was left of a character before a hidden token that comes last', () => {
+  test('writes what was left of a character before a hidden token that comes last', () => {
     const ids = byteFallback.encode('語').slice(-3);
     const tokens = written(byteFallback, [hello, ids[0], end, 9999, end]);
     expect(tokens.map(({ token, offset }) => [token, offset])).toEqual([
@@ -135,13 +135,13 @@ describe('TokenTexts', () => {
     ]);
   });
 
-  it('knows which special tokens a text has', () => {
+  test('knows which special tokens a text has', () => {
     expect(isShownIn('<s>ab', 0, 0, byteFallback)).toBe(true);
     expect(isShownIn('ab', 0, 0, byteFallback)).toBe(false);
     expect(isShownIn('ab', 0, hello, byteFallback)).toBe(true);
   });
 
-  it('has ids to show where there is no tokenizer', () => {
+  test('has ids to show where there is no tokenizer', () => {
     expect(new TokenTexts(undefined).next({ id: 7, others: [8] })).toEqual({
       token: 'token_id:7',
       bytes: [],

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { JsonFileError, TokenizerError } from '../../src/errors.ts';
 import { TextTokenizer } from '../../src/text/tokenizer.ts';
@@ -15,7 +15,7 @@ interface Expected {
 }
 
 describe('the bundled tokenizer', () => {
-  it('encodes and decodes as transformers does', async () => {
+  test('encodes and decodes as transformers does', async () => {
     const path = new URL('../../models/tiny-dts/expected.json', import.meta.url);
     const { cases } = JSON.parse(await readFile(path, 'utf8')) as Expected;
     for (const { prompt, input_ids } of cases) {
@@ -26,7 +26,7 @@ describe('the bundled tokenizer', () => {
     }
   });
 
-  it('knows its tokens', () => {
+  test('knows its tokens', () => {
     expect(bundled.vocabSize).toBe(4096);
     expect([bundled.bosToken, bundled.eosToken]).toEqual(['<|endoftext|>', '<|endoftext|>']);
     expect([bundled.bosTokenId, bundled.eosTokenId]).toEqual([0, 0]);
@@ -37,7 +37,7 @@ describe('the bundled tokenizer', () => {
     expect(() => bundled.assertFits(4000)).toThrow(/ids up to 4095.*4000 rows/);
   });
 
-  it('gives back any text', () => {
+  test('gives back any text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
         expect(bundled.decode(bundled.encode(text))).toBe(text);
@@ -46,7 +46,7 @@ describe('the bundled tokenizer', () => {
     );
   });
 
-  it('keeps spaces that clean-up would drop, and ignores unknown ids', () => {
+  test('keeps spaces that clean-up would drop, and ignores unknown ids', () => {
     expect(bundled.decode(bundled.encode("a . b 's ?"))).toBe("a . b 's ?");
     expect(bundled.decode([])).toBe('');
     expect(bundled.decode([0])).toBe('');
@@ -64,7 +64,7 @@ describe('beginning of text', () => {
     special_tokens: { '<s>': { id: '<s>', ids: [0], tokens: ['<s>'] } },
   };
 
-  it('is what the post-processor says, whatever the flags of the config', () => {
+  test('is what the post-processor says, whatever the flags of the config', () => {
     for (const tokenizer_class of ['PreTrainedTokenizerFast', 'GPTNeoXTokenizerFast', 'LlamaTokenizer', null]) {
       for (const flag of [true, false]) {
         const config = { ...bos, eos_token: '</s>', add_bos_token: flag, add_eos_token: flag, tokenizer_class };
@@ -79,12 +79,12 @@ describe('beginning of text', () => {
 });
 
 describe('odd vocabularies', () => {
-  it('leave out what they can not express', () => {
+  test('leave out what they can not express', () => {
     const tokenizer = new TextTokenizer(metaspaceJson);
     expect(tokenizer.decode(tokenizer.encode('aЖb'))).toBe('ab');
   });
 
-  it('may have gaps and special tokens in the config only', () => {
+  test('may have gaps and special tokens in the config only', () => {
     const json = { model: { type: 'BPE', vocab: { a: 0, b: 9 }, merges: [] } };
     const tokenizer = new TextTokenizer(json, { additional_special_tokens: ['b', { content: 'none' }] });
     expect(tokenizer.vocabSize).toBe(10);
@@ -95,11 +95,11 @@ describe('odd vocabularies', () => {
 });
 
 describe('folders', () => {
-  it('may hold no tokenizer', async () => {
+  test('may hold no tokenizer', async () => {
     expect(await TextTokenizer.fromFolder(await makeFolder())).toBeUndefined();
   });
 
-  it('may name special tokens in the map', async () => {
+  test('may name special tokens in the map', async () => {
     const folder = await makeFolder({
       'tokenizer.json': byteFallbackJson,
       'special_tokens_map.json': { eos_token: '</s>', bos_token: 'x' },
@@ -110,7 +110,7 @@ describe('folders', () => {
   });
 
   // What transformers 5.18 takes for eos_token, and all that end a text here.
-  it.each<[string, JsonObject, JsonObject, string | undefined, number[]]>([
+  test.each<[string, JsonObject, JsonObject, string | undefined, number[]]>([
     ['the map counts more', { eos_token: '<s>' }, { eos_token: '</s>' }, '</s>', [1, 0]],
     [
       'unless the config lists tokens',
@@ -134,7 +134,7 @@ describe('folders', () => {
     expect({ eosToken: tokenizer?.eosToken, ends: tokenizer?.endTokenIds }).toEqual({ eosToken, ends: endTokenIds });
   });
 
-  it.each<[string, unknown, new (...args: never[]) => Error, RegExp]>([
+  test.each<[string, unknown, new (...args: never[]) => Error, RegExp]>([
     ['no JSON', '{', JsonFileError, /tokenizer\.json is not valid JSON/],
     ['a list', '[]', JsonFileError, /object/],
     ['no model', {}, TokenizerError, /'model' is nothing/],

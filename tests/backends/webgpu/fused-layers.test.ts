@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { type GpuDevice, requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { FUSIONS } from '../../../src/backends/webgpu/ops/registry.ts';
@@ -42,14 +42,14 @@ describe.runIf(need('software-gpu'))('fused layers', () => {
     });
     afterAll(() => backend.dispose());
 
-    it.each(batches)('do with %s what their operations do', async (name) => {
+    test.each(batches)('do with %s what their operations do', async (name) => {
       const reference = new ReferenceBackend();
       const expected = await runLayers(reference, await makeLayers(reference, { groups, dtype }), BATCHES[name], SLOTS);
       expect(worst(await runLayers(backend, model, BATCHES[name], SLOTS), expected)).toBeLessThan(2e-4);
     });
   });
 
-  it('take three dispatches to decode few rows', async () => {
+  test('take three dispatches to decode few rows', async () => {
     const gpu = await requestGpuDevice();
     const count = countDispatches(gpu);
     const backend = new WebGpuBackend(gpu, FUSIONS);

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { Checkpoint } from '../../../src/checkpoint/checkpoint.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/net/progress.ts';
 import { writeSafetensors } from '../../../src/checkpoint/safetensors/safetensors-writer.ts';
@@ -64,7 +64,7 @@ async function load(files: StoredFiles): Promise<Checkpoint> {
 }
 
 describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
-  it('is fetched once', async () => {
+  test('is fetched once', async () => {
     const { open, fetched, store } = await rig(MODEL, { ranges });
     await (await load(await open())).close();
     const first = fetched().filter(({ path }) => path.endsWith(WEIGHTS));
@@ -74,7 +74,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     expect(store.openFiles).toEqual([]);
   });
 
-  it('is fetched again where it has changed, and only that', async () => {
+  test('is fetched again where it has changed, and only that', async () => {
     const { open, fetched, path } = await rig(MODEL, { ranges });
     await (await load(await open())).close();
     fetched();
@@ -86,7 +86,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     expect(new Set(fetched().map((request) => request.path))).toEqual(new Set([`/m/${WEIGHTS}`]));
   });
 
-  it('refuses to become a mixture of two', async () => {
+  test('refuses to become a mixture of two', async () => {
     const { open, path } = await rig(MODEL, { ranges, pieceBytes: 2 ** 20 });
     const files = await open();
     const weights = await files.open(WEIGHTS);
@@ -94,7 +94,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     await expect(weights?.read(SIZE - 10, 10)).rejects.toThrow(ModelChangedError);
   });
 
-  it('goes on after lost connections and answers that say "later"', async () => {
+  test('goes on after lost connections and answers that say "later"', async () => {
     const { open, server } = await rig(MODEL, { ranges });
     server.faults.set('/m/config.json', [503]);
     server.faults.set(`/m/${WEIGHTS}`, [500]);
@@ -102,7 +102,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     await load(await open());
   });
 
-  it('has any bytes that are asked for, in any order', async () => {
+  test('has any bytes that are asked for, in any order', async () => {
     const { open } = await rig(MODEL, { ranges });
     const weights = await (await open()).open(WEIGHTS);
     const read = fc.record({ offset: fc.nat(SIZE - 1), length: fc.nat(1000) });
@@ -118,7 +118,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     );
   });
 
-  it('is not stored where there is no room for it, and not fetched', async () => {
+  test('is not stored where there is no room for it, and not fetched', async () => {
     const { open, fetched, store } = await rig(MODEL, { ranges });
     store.capacity = SIZE;
     const error = await Checkpoint.open(await open()).catch((thrown: unknown) => thrown);
@@ -127,7 +127,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     expect(fetched().map(({ path }) => path)).not.toContain(`/m/${WEIGHTS}`);
   });
 
-  it('says when the room is gone in the middle', async () => {
+  test('says when the room is gone in the middle', async () => {
     const { open, store } = await rig(MODEL, { ranges });
     const files = await open();
     const weights = await files.open(WEIGHTS);
@@ -135,7 +135,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     await expect(weights?.read(SIZE - 1, 1)).rejects.toThrow(StorageQuotaError);
   });
 
-  it('ends its downloads when it is closed', async () => {
+  test('ends its downloads when it is closed', async () => {
     const { open, store } = await rig(MODEL, { ranges, pieceBytes: 100_000 });
     const files = await open();
     const read = (await files.open(WEIGHTS))?.read(0, SIZE);
@@ -148,7 +148,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
 });
 
 describe('an interrupted download', () => {
-  it('goes on where it ended', async () => {
+  test('goes on where it ended', async () => {
     const { open, fetched, server } = await rig(MODEL, { pieceBytes: 400_000 });
     const files = await open();
     const checkpoint = await Checkpoint.open(files);
@@ -167,7 +167,7 @@ describe('an interrupted download', () => {
     expect(again.reduce((sum, { range }) => sum + lengthOf(range), 0)).toBe(SIZE - stored);
   });
 
-  it('begins again where the file has changed', async () => {
+  test('begins again where the file has changed', async () => {
     const { open, path } = await rig(MODEL, { pieceBytes: 400_000 });
     const files = await open();
     const weights = await files.open(WEIGHTS);
@@ -178,14 +178,14 @@ describe('an interrupted download', () => {
     expect(await (await (await open()).open(WEIGHTS))?.read(0, 1000)).toEqual(reversed.slice(0, 1000));
   });
 
-  it('begins again where its record was not written to its end', async () => {
+  test('begins again where its record was not written to its end', async () => {
     const { open, store } = await rig();
     await (await load(await open())).close();
     for (const name of ['record-0.json', 'record-1.json']) store.spoil(name, '{"form":1,');
     await load(await open());
   });
 
-  it('needs one of two records only', async () => {
+  test('needs one of two records only', async () => {
     const { open, store, fetched } = await rig();
     await (await load(await open())).close();
     fetched();
@@ -198,14 +198,14 @@ describe('an interrupted download', () => {
 });
 
 describe('a server', () => {
-  it('that is gone is not needed for a model that is stored', async () => {
+  test('that is gone is not needed for a model that is stored', async () => {
     const { open, server } = await rig();
     await (await load(await open())).close();
     await server.close();
     await load(await open());
   });
 
-  it('is not asked for a commit of the hub, nor where only what is stored may be used', async () => {
+  test('is not asked for a commit of the hub, nor where only what is stored may be used', async () => {
     const location = `/org/name/resolve/${'0123456789'.repeat(4)}/`;
     const path = await makeFolder(MODEL);
     const commit = await rig(MODEL, { folders: { [location]: path } }, location);
@@ -222,14 +222,14 @@ describe('a server', () => {
     expect(local.server.requests).toEqual([]);
   });
 
-  it('that refuses now is not got round', async () => {
+  test('that refuses now is not got round', async () => {
     const { open, server } = await rig();
     await (await load(await open())).close();
     server.faults.set('/m/config.json', [403, 403]);
     await expect((await open()).readText('config.json')).rejects.toMatchObject({ code: 'download_failed' });
   });
 
-  it('that does not answer without content is asked for a byte', async () => {
+  test('that does not answer without content is asked for a byte', async () => {
     const { open, server, fetched } = await rig();
     await (await load(await open())).close();
     fetched();
@@ -238,7 +238,7 @@ describe('a server', () => {
     expect(fetched().map(({ range }) => range)).toEqual(['bytes=0-0']);
   });
 
-  it('that says no more than sizes is believed about weights, not about texts', async () => {
+  test('that says no more than sizes is believed about weights, not about texts', async () => {
     const { open, fetched } = await rig(MODEL, { validators: false });
     await (await load(await open())).close();
     fetched();
@@ -246,7 +246,7 @@ describe('a server', () => {
     expect(fetched().map(({ path }) => path)).toEqual(['/m/config.json']);
   });
 
-  it('may get and lose files', async () => {
+  test('may get and lose files', async () => {
     const { open, path } = await rig();
     const first = await open();
     expect(await first.readText('chat_template.jinja')).toBeUndefined();

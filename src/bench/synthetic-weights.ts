@@ -1,5 +1,6 @@
 import type { ParameterRole } from '../layers/parameters/parameter.ts';
 import { type RowRun, rowSize } from '../layers/parameters/weight-loaders.ts';
+import { hashOf, xorshift } from '../util/hash.ts';
 
 /**
  * Values for one weight as a fresh model has them (mamba_ssm's initialisation), so that states and logits stay finite
@@ -20,7 +21,8 @@ export class SyntheticWeight {
   constructor(name: string, role: ParameterRole, shape: readonly number[], seed: number) {
     this.#role = role;
     this.#shape = shape;
-    this.#seed = hash(name, seed);
+    // xorshift stays at 0.
+    this.#seed = hashOf(name, seed) || 1;
     this.#state = this.#seed;
   }
 
@@ -87,21 +89,7 @@ export function syntheticWeight(
   return new SyntheticWeight(name, role, shape, seed).read({ firstRow: 0, rows: shape[0] ?? 1 });
 }
 
-/** Marsaglia's, with 32 bits: random enough for weights, and quick enough for billions of them. */
-function xorshift(state: number): number {
-  let next = state ^ (state << 13);
-  next ^= next >>> 17;
-  return next ^ (next << 5);
-}
-
 function replaceAll(values: Float32Array, map: (value: number) => number): Float32Array {
   for (let i = 0; i < values.length; i++) values[i] = map(values[i]);
   return values;
-}
-
-/** FNV-1a; never 0, where xorshift would stay. */
-function hash(name: string, seed: number): number {
-  let state = 0x811c9dc5 ^ seed;
-  for (let i = 0; i < name.length; i++) state = Math.imul(state ^ name.charCodeAt(i), 0x01000193);
-  return state || 1;
 }

@@ -26,3 +26,25 @@ export class Hash {
     this.#high ^= this.#low >>> 15;
   }
 }
+
+/** FNV-1a over the UTF-16 units of a text. */
+export function hashOf(text: string, seed: number): number {
+  let state = 0x811c9dc5 ^ seed;
+  for (let i = 0; i < text.length; i++) state = Math.imul(state ^ text.charCodeAt(i), 0x01000193);
+  return state;
+}
+
+/** The finaliser of MurmurHash3 (Austin Appleby, public domain): every bit of the word changes about half of the result's. */
+export function mix(word: number): number {
+  let h = word | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/** The next state of Marsaglia's xorshift with 32 bits, which stays at 0: random enough for weights, and very quick. */
+export function xorshift(state: number): number {
+  let next = state ^ (state << 13);
+  next ^= next >>> 17;
+  return next ^ (next << 5);
+}

@@ -1,8 +1,10 @@
+import { mix } from '../../util/hash.ts';
+
 /**
  * Number `counter` of a random sequence, uniform in [0, 1). It is a function of its arguments alone, so a request's
  * draws do not depend on what else runs, and a rewound request draws the same again. A seed counts as its 64 bits.
  *
- * Mixing: the finaliser of MurmurHash3 (Austin Appleby, public domain), chained over the inputs' 32-bit words.
+ * The inputs' 32-bit words are mixed one after the other.
  */
 export function uniform(seed: number | bigint, counter: number): number {
   const [low, high] = typeof seed === 'bigint' ? wordsOf(seed) : [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
@@ -13,11 +15,4 @@ export function uniform(seed: number | bigint, counter: number): number {
 
 function wordsOf(seed: bigint): readonly [low: number, high: number] {
   return [Number(BigInt.asUintN(32, seed)), Number(BigInt.asUintN(32, seed >> 32n))];
-}
-
-function mix(word: number): number {
-  let h = word | 0;
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
 }

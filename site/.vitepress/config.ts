@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type DefaultTheme, defineConfig } from 'vitepress';
@@ -38,17 +38,16 @@ function guide(): DefaultTheme.SidebarItem[] {
   }));
 }
 
-/** The API reference by entry points, and in each by kinds: classes, functions and so on. */
-function api(folder = ''): DefaultTheme.SidebarItem[] {
-  const entries = readdirSync(join(ROOT, API, folder), { withFileTypes: true });
-  return entries.flatMap((entry): DefaultTheme.SidebarItem[] => {
-    const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory()) {
-      const collapsed = folder !== '';
-      return [{ text: entry.name.replaceAll('-', ' '), collapsed, link: `/api${path}/`, items: api(path) }];
-    }
-    const name = entry.name.replace(/\.md$/, '');
-    return name === 'index' ? [] : [{ text: name, link: `/api${folder}/${name}` }];
+/** The API reference by entry points, and in each by kinds: its page lists what there is of each kind. */
+function api(): DefaultTheme.SidebarItem[] {
+  return ['mamba2', 'mamba2/ops', 'mamba2/server'].map((entry) => {
+    const page = readFileSync(join(ROOT, API, entry, 'index.md'), 'utf8');
+    const kinds = [...page.matchAll(/^## (.+)$/gm)].map(([, kind]) => kind);
+    const items = kinds.map((text) => ({
+      text,
+      link: `/api/${entry}/#${text.toLowerCase().replaceAll(' ', '-')}`,
+    }));
+    return { text: entry, link: `/api/${entry}/`, items };
   });
 }
 

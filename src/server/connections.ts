@@ -23,7 +23,9 @@ export class Connections {
   readonly #sockets = new Map<Socket, Set<Exchange>>();
   #refusesFurther = false;
 
-  constructor(server: Server) {
+  /** @param stallMilliseconds after which a client that takes nothing of its answer, or sends nothing of its request, is cut off. */
+  constructor(server: Server, stallMilliseconds: number) {
+    server.setTimeout(stallMilliseconds, (socket: Socket) => this.#still(socket, stallMilliseconds));
     server.on('connection', (socket: Socket) => {
       this.#sockets.set(socket, new Set());
       socket.once('close', () => this.#sockets.delete(socket));
@@ -64,6 +66,14 @@ export class Connections {
     for (const [socket, exchanges] of this.#sockets) {
       if ([...exchanges].every(({ incoming }) => !incoming.complete)) socket.destroy();
     }
+  }
+
+  /** Nothing has come or gone for a while: an answer that is not taken would hold its memory for good. */
+  #still(socket: Socket, stallMilliseconds: number): void {
+    const [current] = this.#sockets.get(socket) ?? [];
+    const isWaiting = current?.incoming.complete && socket.writableLength === 0 && !current.outgoing.writableNeedDrain;
+    if (isWaiting) socket.setTimeout(stallMilliseconds);
+    else socket.destroy();
   }
 
   #forget(socket: Socket, exchange: Exchange): void {

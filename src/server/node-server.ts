@@ -50,7 +50,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     { overrideGlobalObjects: false },
   );
   const server = createServer();
-  const connections = new Connections(server);
+  const connections = new Connections(server, STALL_MILLISECONDS);
   server.on('request', (incoming, outgoing) => {
     connections.add(incoming, outgoing, () => void listener(incoming, outgoing));
   });
@@ -91,6 +91,9 @@ async function listen(server: Server, port: number, host: string): Promise<void>
     throw new ListenError(`The server can't listen: ${problem}.`, 'Give another host or port.', { cause });
   }
 }
+
+/** As long as a client may take nothing of its answer. A proxy that buffers, or a browser's page in the background, takes all. */
+const STALL_MILLISECONDS = 120_000;
 
 /** For those whose answer was broken off to read why, and for requests that are still being sent. */
 const GRACE_MILLISECONDS = 1000;

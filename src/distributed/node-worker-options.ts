@@ -9,7 +9,8 @@ const WITH_VALUE = /^--allow-fs-(?:read|write)$/;
  * What every worker of this library is started with in Node, besides its name and data. A worker inherits the flags of
  * its program and NODE_OPTIONS otherwise: some keep it from starting (`--input-type`), others have it load and run what is
  * the program's alone (`--import`, `--require`, `--test`). No worker needs any. Flags of V8 are the process's and hold in
- * workers without being named. Permissions are named, so that a worker may do no more than its program.
+ * workers without being named. Under `--watch` a variable has workers send their program the names of files that they load,
+ * between their own messages: it is left out. Permissions are named, so that a worker may do no more than its program.
  *
  * @param program whose worker it will be. Default: this one.
  */
@@ -19,9 +20,10 @@ export function nodeWorkerOptions(
   // Deno's workers inherit no flags, and Deno asks its user before a program may read the environment.
   if (program.versions.deno !== undefined) return {};
   const execArgv = permissionsOf(program.execArgv);
-  const { NODE_OPTIONS, ...env } = program.env;
-  if (NODE_OPTIONS === undefined) return { execArgv };
-  return { execArgv, env: { ...env, NODE_OPTIONS: permissionsOf(splitOptions(NODE_OPTIONS)).join(' ') } };
+  const { NODE_OPTIONS, WATCH_REPORT_DEPENDENCIES: watch, ...env } = program.env;
+  if (NODE_OPTIONS === undefined && watch === undefined) return { execArgv };
+  const options = permissionsOf(splitOptions(NODE_OPTIONS ?? '')).join(' ');
+  return { execArgv, env: { ...env, NODE_OPTIONS: options } };
 }
 
 function permissionsOf(flags: readonly string[]): string[] {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { nodeWorkerOptions } from '../../../src/distributed/node-worker-options.ts';
+import { TINY_DTS } from '../../cli/tiny-dts.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
 const LLM_MODULE = new URL('../../../src/engine/llm.ts', import.meta.url).href;
@@ -100,6 +101,21 @@ describe('two ranks start in a program', () => {
     await expectTokens(runNode([file('thread.mjs')]));
   }, 60_000);
 });
+
+test('under --watch a long text is encoded on its thread', async () => {
+  const program = `
+    const { LLM } = await import(${JSON.stringify(LLM_MODULE)});
+    const llm = await LLM.load(${JSON.stringify(TINY_DTS)}, { device: 'cpu', tensorParallelSize: 1 });
+    const { length } = await llm.encode('a b '.repeat(5000));
+    await llm.dispose();
+    console.log('long: ' + (length > 5000));
+  `;
+  // What the watcher sets for its program.
+  const args = ['--input-type=module', '-e', program];
+  const { code, output } = await runNode(args, { env: { WATCH_REPORT_DEPENDENCIES: '1' } });
+  expect(output).toContain('long: true');
+  expect(code).toBe(0);
+}, 60_000);
 
 describe('nodeWorkerOptions', () => {
   const program = (execArgv: string[], env = {}) => ({ execArgv, env, versions: { ...process.versions } });

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { resolveSamplingParams } from '../../src/engine/sample/sampling-params.ts';
 import { AnswerMemory, answerBytes } from '../../src/server/answer/answer-memory.ts';
@@ -156,5 +158,43 @@ describe('an echo with logprobs', async () => {
     for (const name of ['tokens', 'token_logprobs', 'top_logprobs', 'text_offset'] as const) {
       expect(parts.flatMap(({ logprobs }) => logprobs[name] as unknown[])).toEqual(whole.logprobs[name]);
     }
+  });
+});
+
+describe('answers of /tokenize and /detokenize', async () => {
+  const limits = { maxAnswerBytes: 1_500_000, maxPendingBytes: 1_500_000 };
+  const { llm, post, url } = await sharedServer({ limits });
+  const [space] = llm.tokenize(' '.repeat(32)).slice(-1);
+  const tokens = (count: number) => ({ tokens: new Array<number>(count).fill(space) });
+  const width = llm.tokenizer?.decode([space]).length ?? 0;
+  const most = Math.floor(1_400_000 / width);
+
+  test('count until they are sent, and no longer', async () => {
+    for (let i = 0; i < 3; i++) {
+      const response = await post('/detokenize', tokens(most));
+      expect(response.status).toBe(200);
+      expect((await response.json()).prompt).toBe(' '.repeat(width * most));
+    }
+    expect((await post('/v1/completions', { prompt: 'a', max_tokens: 1 })).status).toBe(200);
+  });
+
+  test('are refused where one is too large', async () => {
+    const response = await post('/detokenize', tokens(2 * most));
+    expect(response.status).toBe(400);
+    expect((await response.json()).error).toMatchObject({ code: 'too_many' });
+  });
+
+  test('let go of their memory when the client leaves', async () => {
+    const { hostname, port } = new URL(url);
+    const body = JSON.stringify(tokens(most));
+    const head = `POST /detokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+    const socket = connect({ host: hostname, port: Number(port) });
+    socket.write(`${head}\r\n\r\n${body}`);
+    await once(socket, 'data');
+    socket.destroy();
+    let last = await post('/detokenize', tokens(most));
+    // The end of a connection takes a moment to come through.
+    while (last.status === 429) last = await post('/detokenize', tokens(most));
+    expect(last.status).toBe(200);
   });
 });

@@ -62,7 +62,7 @@ export class AnswerMemory {
     const { maxAnswerBytes, maxPendingBytes } = this.#limits;
     const most = Math.min(maxAnswerBytes, maxPendingBytes);
     if (bytes > most) {
-      const message = `Prompts and answers of this request may take ${mebibytes(bytes)} MiB; this server takes requests of up to ${mebibytes(most)} MiB. Ask for fewer prompts, answers (n), tokens (max_tokens) or logprobs.`;
+      const message = `Prompts and answers of this request may take ${mebibytes(bytes)} MiB; this server takes requests of up to ${mebibytes(most)} MiB. Ask for fewer prompts, answers (n), tokens or logprobs.`;
       throw badRequest(message, undefined, 'too_many');
     }
     if (this.#reserved + bytes > maxPendingBytes) {

@@ -6,6 +6,8 @@ const HEADERS = { 'content-type': 'application/json' };
 
 /** Characters that are made at a time: others have a turn of the event loop in between. */
 const PIECE = 16 * 1024;
+/** Bytes of what is only sent. */
+const WRITTEN_PIECE = 256 * 1024;
 
 /** What becomes of an answer. */
 export interface JsonResponseEvents {
@@ -26,29 +28,53 @@ export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEven
   }
   onOpen();
   const encoder = new TextEncoder();
+  function* rest(): Generator<Uint8Array, void> {
+    yield encoder.encode(first);
+    for (; !next.done; next = pieces.next()) yield encoder.encode(next.value);
+  }
+  return new Response(piecewise(rest(), onEnd), { headers: HEADERS });
+}
+
+/** JSON that is written already: in one piece where it is short, else as fast as the client takes it. */
+export function writtenResponse(
+  parts: readonly Uint8Array<ArrayBuffer>[],
+  { onOpen, onEnd }: JsonResponseEvents,
+): Response {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length <= WRITTEN_PIECE) {
+    onEnd();
+    return new Response(Buffer.concat(parts), { headers: HEADERS });
+  }
+  onOpen();
+  function* pieces(): Generator<Uint8Array, void> {
+    for (const part of parts) {
+      for (let begin = 0; begin < part.length; begin += WRITTEN_PIECE) {
+        yield part.subarray(begin, begin + WRITTEN_PIECE);
+      }
+    }
+  }
+  return new Response(piecewise(pieces(), onEnd), { headers: { ...HEADERS, 'content-length': `${length}` } });
+}
+
+/** A piece is made when the client has taken the one before it. */
+function piecewise(pieces: Iterator<Uint8Array, void>, onEnd: JsonResponseEvents['onEnd']): ReadableStream<Uint8Array> {
   let isOver = false;
   const end = (error?: unknown) => {
     if (isOver) return;
     isOver = true;
     onEnd(error);
   };
-  const body = new ReadableStream<Uint8Array>(
+  return new ReadableStream<Uint8Array>(
     {
-      start(controller) {
-        controller.enqueue(encoder.encode(first));
-      },
       async pull(controller) {
         try {
           // A client that takes all at once would have all made at once.
           await yieldToEventLoop();
           if (isOver) return;
-          if (next.done) {
-            controller.close();
-            end();
-            return;
-          }
-          controller.enqueue(encoder.encode(next.value));
-          next = pieces.next();
+          const { done, value } = pieces.next();
+          if (!done) return controller.enqueue(value);
+          controller.close();
+          end();
         } catch (error) {
           end(error);
           throw error;
@@ -58,5 +84,4 @@ export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEven
     },
     { highWaterMark: 1 },
   );
-  return new Response(body, { headers: HEADERS });
 }

@@ -1,11 +1,13 @@
 import type { Context } from 'hono';
+import { writtenResponse } from '../answer/json-response.ts';
 import type { ServedModel } from '../answer/served-model.ts';
+import type { ServerEnv } from '../request/env.ts';
 import { templateMessages } from '../wire/chat-message.ts';
-import { badRequest } from '../wire/http-error.ts';
+import { badRequest, toHttpError, unlessGone } from '../wire/http-error.ts';
 
 /** `POST /tokenize` */
 export function tokenize(model: ServedModel) {
-  return async (c: Context): Promise<Response> => {
+  return async (c: Context<ServerEnv>): Promise<Response> => {
     const { model: name, prompt, messages, ...options } = await model.bodies.read(c, 'tokenize');
     model.assertName(name);
     if ((prompt === undefined) === (messages === undefined)) {
@@ -17,21 +19,36 @@ export function tokenize(model: ServedModel) {
         : model.chatInput(templateMessages(messages), options.add_generation_prompt);
     const { count, ids, tokenTexts } = await model.list(input, options.return_token_strs ?? false, c.req.raw.signal);
     const head = `{"count":${count},"max_model_len":${model.limits.maxModelLen},"tokens":`;
-    return json(c, [head, ids, ',"token_strs":', tokenTexts ?? 'null', '}']);
+    return json(c, model, [head, ids, ',"token_strs":', tokenTexts ?? 'null', '}']);
   };
 }
 
 /** `POST /detokenize` */
 export function detokenize(model: ServedModel) {
-  return async (c: Context): Promise<Response> => {
+  return async (c: Context<ServerEnv>): Promise<Response> => {
     const { model: name, tokens } = await model.bodies.read(c, 'detokenize');
     model.assertName(name);
-    return json(c, ['{"prompt":', await model.decodeAll(tokens, c.req.raw.signal), '}']);
+    return json(c, model, ['{"prompt":', await model.decodeAll(tokens, c.req.raw.signal), '}']);
   };
 }
 
-/** An answer of which the large parts were written as JSON elsewhere: doing so here would keep all others waiting. */
-async function json(c: Context, parts: readonly (string | Uint8Array<ArrayBuffer>)[]): Promise<Response> {
-  const body = await new Blob([...parts]).arrayBuffer();
-  return c.body(body, 200, { 'content-type': 'application/json' });
+/**
+ * An answer of which the large parts were written as JSON elsewhere: doing so here would keep all others waiting. It counts
+ * as long as it is not sent: a few bytes of a question may make a hundred times as many.
+ */
+function json(
+  c: Context<ServerEnv>,
+  model: ServedModel,
+  parts: readonly (string | Uint8Array<ArrayBuffer>)[],
+): Response {
+  const encoder = new TextEncoder();
+  const encoded = parts.map((part) => (typeof part === 'string' ? encoder.encode(part) : part));
+  const release = model.memory.reserve(encoded.reduce((sum, { length }) => sum + length, 0));
+  const record = c.get('record');
+  const onEnd = (error?: unknown) => {
+    release();
+    record.add({ error: error === undefined ? undefined : toHttpError(unlessGone(error, c.req.raw.signal)) });
+    if (record.isOpen) record.end();
+  };
+  return writtenResponse(encoded, { onOpen: () => record.keepOpen(), onEnd });
 }

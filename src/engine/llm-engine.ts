@@ -14,7 +14,6 @@ import { ReloadableExecutor } from './run/reloadable-executor.ts';
 import {
   isWatched,
   logitsRows,
-  receivePromptLogits,
   type SteppedSequence,
   sampleStep,
 } from './schedule/sample-step.ts';
@@ -24,13 +23,14 @@ import { StateManager } from './schedule/state-manager.ts';
 
 const MIB = 2 ** 20;
 
-/** Where memory was missing twice in so many steps, it was not only the snapshots that took it. */
+/** If memory is missing twice within this many steps, dropping the snapshots was not enough. */
 const STEPS_BETWEEN_LOSSES = 1000;
 
-/** A step that the executor has been told of. */
+/** A step that the executor has received. */
 interface BegunStep {
   readonly scheduled: readonly ScheduledWork[];
-  readonly output: Promise<StepOutput>;
+  /** Resolves to an OutOfMemoryError where memory was missing and the executor can continue without its states. */
+  readonly output: Promise<StepOutput | OutOfMemoryError>;
   /** Requests that could not take part. */
   readonly failed: readonly FailedRequest[];
 }
@@ -40,21 +40,21 @@ interface FailedRequest {
   readonly error: Error;
 }
 
-/** Requests that came together. */
+/** Requests that came in one call. */
 interface RequestGroup {
   readonly unfinished: number;
-  /** Turn of the next request that joins the group. */
+  /** Turn of the group's next request. */
   readonly nextTurn: number;
 }
 
 /**
- * Requests in, outputs out, one step at a time: continuous batching over an executor. Nothing here waits for anything
- * but the executor. Requests may be added, aborted, paused and resumed between two steps, and during one.
+ * Continuous batching over an executor: requests in, outputs out, one step at a time. It waits for the executor only.
+ * Requests may be added, aborted, paused and resumed between two steps, and during one.
  */
 export class LLMEngine {
-  /** For those who hold on to states, such as sessions. */
+  /** States that outlive their requests: those of sessions. */
   readonly savedStates: SavedStates;
-  /** Tokens of a prompt and its answer together. */
+  /** Limit for the tokens of a prompt and its answer together. */
   readonly maxModelLen: number;
   readonly #vocabSize: number;
   readonly #maxQueueSize: number;
@@ -64,18 +64,19 @@ export class LLMEngine {
   readonly #scheduler: Scheduler;
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
-  /** Groups that have unfinished requests, by their keys. */
+  /** Groups with unfinished requests, by their keys. */
   readonly #groups = new Map<symbol | string, RequestGroup>();
   #numAdded = 0;
   /** The executor's last failure that ended requests. */
   #knownFailure: Error | undefined;
-  /** When memory was missing the last time, and whether snapshots had some of it. */
+  /** Number of the last step for which memory was missing. */
   #lostAtStep = Number.NEGATIVE_INFINITY;
+  /** Whether snapshots held some of that memory. */
   #hasFreedSnapshots = false;
-  /** Begun while the step before was running. */
+  /** The next step, if it was begun while the current one is still running. */
   #ahead: BegunStep | undefined;
 
-  /** @param onWork is called when there is work although nobody has asked for any. */
+  /** @param onWork called when the executor has failed between two steps: a step is needed. */
   constructor(context: EngineContext, onWork: () => void = () => {}) {
     const { executor, tokenizer, maxNumSeqs, maxNumBatchedTokens } = context;
     this.#vocabSize = context.vocabSize;
@@ -103,14 +104,24 @@ export class LLMEngine {
   }
 
   /**
-   * Processes some tokens of some requests; → what is new of them. Does not reject: a request that fails ends alone, with
-   * its error in its output. All that run end so when the executor fails, or the engine itself.
+   * Processes some tokens of some requests, and returns what is new of them. Does not reject: a request that fails ends
+   * alone, with the error in its output. If the executor fails, or the engine itself, all running requests end so.
    */
   async step(): Promise<RequestOutput[]> {
-    const { failure } = this.#executor;
-    if (failure) return failure === this.#knownFailure ? this.#recover() : this.#executorFailed(failure);
+    if (this.#executor.failure) return this.#afterFailure(this.#executor.failure);
     try {
-      return await this.#step();
+      const begin = performance.now();
+      const step = this.#ahead ?? this.#begin(this.#scheduler.schedule());
+      this.#ahead = this.#beginAfter(step);
+      const output = await step.output;
+      if (output instanceof OutOfMemoryError) return this.#outOfMemory(step.scheduled, output);
+      const stepped = await sampleStep(step.scheduled, output, this.#vocabSize);
+      const outputs = this.#postprocess(stepped, step.failed);
+      this.#metrics.step(step.scheduled, begin);
+      if (output.logits.length > 0) this.#executor.recycle(output.logits);
+      // All sequences of the step that runs ahead have ended: drop it.
+      if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
+      return outputs;
     } catch (error) {
       return this.#executorFailed(asError(error));
     }
@@ -139,20 +150,20 @@ export class LLMEngine {
     return id;
   }
 
-  /** Drops a request; its slots are free at once. False: there is no such unfinished request. */
+  /** Drops a request and frees its slots at once. Returns false if there is no such unfinished request. */
   abortRequest(id: string): boolean {
     const request = this.#requests.get(id);
     if (request) this.#end(request, 'abort');
     return request !== undefined;
   }
 
-  /** A paused request takes part in no step, and keeps its slots only while nobody else needs them. */
+  /** A paused request takes part in no step, and keeps its slots only while no other request needs them. */
   setPaused(id: string, isPaused: boolean): void {
     const request = this.#requests.get(id);
     if (request) request.isPaused = isPaused;
   }
 
-  /** Sequences that can run and requests that can wait, together. */
+  /** Number of sequences that can run plus requests that can wait. */
   get capacity(): number {
     return this.#states.numSlots + this.#maxQueueSize;
   }
@@ -161,7 +172,7 @@ export class LLMEngine {
     return this.#requests.size > 0;
   }
 
-  /** Whether a step would do something; not if all requests are paused. */
+  /** Whether a step would do something; false if all requests are paused. */
   hasWork(): boolean {
     const { failure, canReload } = this.#executor;
     return canReload || failure !== this.#knownFailure || this.#ahead !== undefined || this.#scheduler.hasWork;
@@ -187,53 +198,35 @@ export class LLMEngine {
     return this.#metrics.listen(listener);
   }
 
-  /** Why it can run no request any more, once all have ended for it. */
+  /** The failure for which no request can run any more, once it has ended all requests. */
   get dead(): Error | undefined {
     const { failure, canReload } = this.#executor;
     return failure === this.#knownFailure && !canReload ? failure : undefined;
   }
 
-  /** Tells those who listen that the engine can't be trusted any more. */
+  /** Tells listeners that the engine can't be trusted any more. */
   reportDeath(error: Error): void {
     this.#metrics.died(error);
   }
 
-  /** @throws IntegrityError when the books contradict each other. */
+  /** @throws IntegrityError if slots, blocks, counts and requests contradict each other. */
   checkIntegrity(): void {
     this.#scheduler.checkIntegrity(this.#requests.values());
   }
 
-  /** Drops what is unfinished, and the executor with it. */
+  /** Drops unfinished requests and disposes of the executor. */
   async dispose(): Promise<void> {
     for (const request of [...this.#requests.values()]) this.#end(request, 'abort');
     await this.#executor.dispose();
   }
 
-  async #step(): Promise<RequestOutput[]> {
-    const begin = performance.now();
-    const { scheduled, output: pending, failed } = this.#ahead ?? this.#begin(this.#scheduler.schedule());
-    // The next step waits behind this one where this one can't change it: the executor is never idle then.
+  /** Begins the step after one that is still running, if that one can't change it: so the executor is never idle. */
+  #beginAfter({ scheduled, failed }: BegunStep): BegunStep | undefined {
     const next = failed.length === 0 ? this.#scheduler.scheduleAhead(scheduled) : undefined;
-    this.#ahead = next && this.#begin(next);
-    let output: StepOutput;
-    try {
-      output = await pending;
-    } catch (error) {
-      if (!(error instanceof OutOfMemoryError) || this.#executor.failure) throw error;
-      return this.#outOfMemory(scheduled, error);
-    }
-    const failures = scheduled.some(({ sequence }) => sequence.request.wantsPromptLogits)
-      ? await receivePromptLogits(scheduled, output, this.#vocabSize)
-      : new Map();
-    const stepped = await sampleStep(scheduled, output, this.#vocabSize, failures);
-    const outputs = this.#postprocess(stepped, failed);
-    this.#metrics.step(scheduled, begin);
-    if (output.logits.length > 0) this.#executor.recycle(output.logits);
-    // Nobody is left who wants to know.
-    if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
-    return outputs;
+    return next && this.#begin(next);
   }
 
+  /** Sends a step to the executor. */
   #begin(planned: readonly ScheduledWork[]): BegunStep {
     const failed: FailedRequest[] = this.#scheduler
       .takeFailures()
@@ -249,17 +242,23 @@ export class LLMEngine {
       }
     }
     const output = this.#execute(sequences);
-    // A step that nobody waits for any more may fail unheard.
+    // Its error is ignored if no one awaits this step any more.
     output.catch(() => {});
     return { scheduled, output, failed };
   }
 
-  async #execute(sequences: readonly ScheduledTokens[]): Promise<StepOutput> {
+  async #execute(sequences: readonly ScheduledTokens[]): Promise<StepOutput | OutOfMemoryError> {
     const commands = this.#states.takeCommands();
     if (sequences.length === 0 && commands.length === 0) return { logits: new Float32Array() };
-    return this.#executor.execute({ commands, sequences, logits: 'last' });
+    try {
+      return await this.#executor.execute({ commands, sequences, logits: 'last' });
+    } catch (error) {
+      if (error instanceof OutOfMemoryError && !this.#executor.failure) return error;
+      throw error;
+    }
   }
 
+  /** Turns what a step has given into outputs, and settles where each sequence's state goes. */
   #postprocess(stepped: readonly SteppedSequence[], failed: readonly FailedRequest[]): RequestOutput[] {
     const collector = new OutputCollector();
     for (const { request, error } of failed) if (!request.isEnded) this.#fail(request, error, collector);
@@ -269,14 +268,14 @@ export class LLMEngine {
       try {
         this.#accept(each, collector);
       } catch (error) {
-        // Whatever it is (text, logprobs, a snapshot, a receiver), it is this request's.
+        // Text, logprobs, snapshots and receivers belong to this request alone, so their errors do too.
         if (!request.isEnded) this.#fail(request, asError(error), collector);
       }
     }
     return collector.outputs();
   }
 
-  /** Turns a sequence's next token into what is new of its request. @throws what ends the request. */
+  /** Adds a sequence's next token to the outputs. @throws any error, which ends the request. */
   #accept({ sequence, logits, sample }: SteppedSequence, collector: OutputCollector): void {
     const { request } = sequence;
     if (sample instanceof Error) throw sample;
@@ -287,7 +286,7 @@ export class LLMEngine {
     if (request.isFinished) this.#end(request, request.sequences[0].finishReason ?? 'length');
   }
 
-  /** Keeps a sequence's state where others may go on from it, and takes its slot back when it is over. */
+  /** Saves a sequence's state where other requests may continue from it, and frees the slot of one that has ended. */
   #settle(sequence: Sequence, logits: Float32Array | undefined): void {
     const { request, slot, finishReason } = sequence;
     if (finishReason) {
@@ -305,8 +304,8 @@ export class LLMEngine {
   }
 
   /**
-   * What runs is computed again, first with the memory of the snapshots, then in smaller steps. Only what asks for too much
-   * even token by token ends.
+   * Lets the running sequences be computed again: first with the memory of the snapshots, then in smaller steps. Fails
+   * requests only if memory is missing for a step of one token.
    */
   #outOfMemory(scheduled: readonly ScheduledWork[], error: Error): RequestOutput[] {
     const { steps } = this.#metrics.counts();
@@ -324,6 +323,11 @@ export class LLMEngine {
     this.#scheduler.restart();
   }
 
+  /** Loads a failed executor again, after a step that tells of its failure. */
+  async #afterFailure(failure: Error): Promise<RequestOutput[]> {
+    return failure === this.#knownFailure ? this.#recover() : this.#executorFailed(failure);
+  }
+
   #executorFailed(error: Error): RequestOutput[] {
     this.#ahead = undefined;
     if (this.#executor.isDisposed) return [];
@@ -336,7 +340,7 @@ export class LLMEngine {
     return this.#failAll(this.#executor.canReload ? running : this.#requests.values(), error);
   }
 
-  /** Loads the executor again. What waits has lost nothing: states are computed again from their tokens. */
+  /** Loads the executor again. Waiting requests have lost nothing: states are computed again from their tokens. */
   async #recover(): Promise<RequestOutput[]> {
     if (!this.#executor.canReload) return [];
     const begin = performance.now();
@@ -378,14 +382,17 @@ export class LLMEngine {
     if (this.#maxQueueSize === Number.POSITIVE_INFINITY) return;
     const { waiting } = this.#scheduler;
     const free = this.#states.numFreeSlots;
-    // Those that could begin now do not wait for anything but the next step.
+    // Sequences that have a free slot wait for the next step only.
     if (waiting.length < free) return;
     const begun = new Set(waiting.slice(0, free).map(({ request }) => request.group));
     for (const request of this.#requests.values()) if (request.startedAt !== undefined) begun.add(request.group);
     const queued = new Set(waiting.map(({ request }) => request.group).filter((group) => !begun.has(group)));
     if (queued.size < this.#maxQueueSize) return;
     this.#metrics.refused();
-    throw new QueueFullError(`${queued.size} requests wait already, as many as may.`, 'Try again later.');
+    throw new QueueFullError(
+      `${queued.size} requests are waiting, which is the limit (maxQueueSize).`,
+      'Try again later.',
+    );
   }
 
   #newId(): string {
@@ -413,10 +420,10 @@ function scheduledTokens({ sequence, numTokens, isAhead, isSampled }: ScheduledW
 function checkRequest({ promptTokenIds, params, priority = 0 }: EngineRequest, maxModelLen: number): void {
   const { length } = promptTokenIds;
   if (length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
-  // Whatever is generated, there must be room for its first token.
+  // An answer needs room for one token at least.
   if (length + Math.min(params.maxTokens, 1) > maxModelLen) {
     throw new ContextLengthError(
-      `The prompt has ${length} tokens; prompt and answer may have ${maxModelLen} here.`,
+      `The prompt has ${length} tokens; prompt and answer may have ${maxModelLen} together.`,
       'Shorten it, or load the model with more kvCacheMemoryBytes or another maxModelLen.',
     );
   }

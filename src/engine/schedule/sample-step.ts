@@ -5,33 +5,33 @@ import type { LogDecays, LogitsRows, StepOutput } from '../run/executor.ts';
 import type { Sample } from '../sample/sampler.ts';
 import type { ScheduledWork } from './scheduler.ts';
 
-/** Where a step left a sequence. */
+/** A sequence after a step. */
 export interface SteppedSequence {
   readonly sequence: Sequence;
-  /** (vocabSize), after its last processed token; undefined where the executor sampled. */
+  /** Logits (vocabSize) after the last processed token; undefined if the executor sampled. */
   readonly logits: Float32Array | undefined;
-  /** The next token, once all before it are processed, or why there is none. */
+  /** The next token, or the error that prevented it. Absent while tokens are left to process. */
   readonly sample?: Sample | Error;
 }
 
-/** The rows whose logits a request's sequences need: evaluations look at all. */
+/** Rows whose logits a request needs: all for an evaluation that reads them, else the last. */
 export function logitsRows({ wantsPromptLogits }: Request): LogitsRows {
   return wantsPromptLogits ? 'all' : 'last';
 }
 
-/** Whether a request wants to know how long its sequences' states last. */
+/** Whether a request asks for half-lives. */
 export function isWatched({ params }: Request): boolean {
   return params.halfLifeInterval !== undefined;
 }
 
-/** Logits that are looked at in one turn of the event loop: some milliseconds' work. */
+/** Number of logits that are read in one turn of the event loop: some milliseconds' work. */
 const TURN_LOGITS = 2 ** 18;
 
 /**
- * Hands the logits of prompts to the requests that look at all of them, with turns of the event loop in between.
- * @returns sequences of which that failed.
+ * Gives the logits of prompts to the requests that read all of them, with turns of the event loop in between.
+ * @returns sequences whose receiver failed, with its error.
  */
-export async function receivePromptLogits(
+async function receivePromptLogits(
   scheduled: readonly ScheduledWork[],
   { logits, sampled }: StepOutput,
   vocabSize: number,
@@ -47,7 +47,7 @@ export async function receivePromptLogits(
       const { numComputedTokens } = sequence;
       for (let row = 0; row < numRows; row += turnRows) {
         if (row > 0) await yieldToEventLoop();
-        // Without a slot it was aborted meanwhile.
+        // A sequence without a slot was aborted meanwhile.
         if (sequence.slot === undefined) break;
         const end = Math.min(row + turnRows, numTokens);
         const rows = logits.subarray((first + row) * vocabSize, (first + end) * vocabSize);
@@ -68,21 +68,24 @@ function numRowsOf({ sequence, numTokens }: ScheduledWork): number {
   return logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
 }
 
-/** What takes longer to choose than this waits for the next turn of the event loop: large vocabularies, many answers. */
+/** Time after which sampling waits for the next turn of the event loop: large vocabularies and many answers take long. */
 const TURN_MILLISECONDS = 5;
 
 /**
- * Hands what else a step gives to its sequences, and samples where a next token can be chosen, with turns of the event loop
- * in between.
- * @param failures sequences that have failed already.
+ * Gives a step's output to its sequences, and samples the next token of each that has no more tokens to process. Turns of
+ * the event loop come in between.
  */
 export async function sampleStep(
   scheduled: readonly ScheduledWork[],
-  { logits, sampled, logDecays }: StepOutput,
+  output: StepOutput,
   vocabSize: number,
-  failures: ReadonlyMap<Sequence, Error>,
 ): Promise<SteppedSequence[]> {
-  const failed = new Map([...(logDecays ? measureDecays(scheduled, logDecays) : []), ...failures]);
+  const { logits, sampled, logDecays } = output;
+  const failed = logDecays ? measureDecays(scheduled, logDecays) : new Map<Sequence, Error>();
+  if (scheduled.some(({ sequence }) => sequence.request.wantsPromptLogits)) {
+    for (const [sequence, error] of await receivePromptLogits(scheduled, output, vocabSize))
+      failed.set(sequence, error);
+  }
   const stepped: SteppedSequence[] = [];
   const turns = new Turns(TURN_MILLISECONDS);
   let begin = 0;
@@ -97,7 +100,7 @@ export async function sampleStep(
     const rows = logits.subarray(begin, begin + numRowsOf(work) * vocabSize);
     begin += rows.length;
     await turns.next();
-    // Without a slot it was aborted while the step ran, or while others were sampled.
+    // A sequence without a slot was aborted while the step ran, or while others were sampled.
     if (sequence.slot === undefined) continue;
     const error = failed.get(sequence);
     if (error) stepped.push({ sequence, logits: undefined, sample: error });
@@ -108,7 +111,7 @@ export async function sampleStep(
   return stepped;
 }
 
-/** @returns sequences of which that failed. */
+/** Adds a step's decays to the meters of watched sequences. @returns sequences whose meter failed, with its error. */
 function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: LogDecays): Map<Sequence, Error> {
   const width = heads.reduce((sum, count) => sum + count, 0);
   const watched = scheduled.filter(({ sequence, numTokens }) => numTokens > 0 && isWatched(sequence.request));
@@ -132,7 +135,7 @@ function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): St
   }
 }
 
-/** The sequence, and at a prompt's end all answers that go on from it. */
+/** Samples for a sequence, and at a prompt's end for all answers that continue from it. */
 async function sampleSequence(
   sequence: Sequence,
   numTokens: number,

@@ -156,7 +156,7 @@ describe('what can never fit', () => {
   test('is refused: a prompt longer than one sequence may be', () => {
     const rig = hybrid(6);
     expect(() => rig.add('a', prompt(20), { maxTokens: 1 })).toThrow(ContextLengthError);
-    expect(() => rig.add('a', prompt(20), { maxTokens: 1 })).toThrow(/20 tokens.* 20 here.*kvCacheMemoryBytes/s);
+    expect(() => rig.add('a', prompt(20), { maxTokens: 1 })).toThrow(/20 tokens.* 20 together.*kvCacheMemoryBytes/s);
     rig.add('b', prompt(19), { maxTokens: 1 });
     const limited = hybrid(100, { maxModelLen: 10 });
     expect(() => limited.add('a', prompt(10), { maxTokens: 1 })).toThrow(ContextLengthError);

@@ -26,7 +26,7 @@ export class KernelCalls {
     };
     const recorders = Object.entries(this.#originals).map(([name, kernel]) => [name, recorder(kernel)] as const);
     // The same names with the same signatures.
-    this.#recorders = Object.fromEntries(recorders) as unknown as Kernels;
+    this.#recorders = Object.fromEntries(recorders) as Kernels;
   }
 
   /** Runs what an operation does on the host, so that it is repeated too. Kernels that it calls belong to it. */

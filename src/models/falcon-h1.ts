@@ -19,8 +19,8 @@ import {
   type MixerConfig,
   readAttentionSizes,
   readPrefixedMixer,
-  SIZE,
 } from './hybrid-config.ts';
+import { SIZE } from './mixer-config.ts';
 import { readRope } from './rope-config.ts';
 import { readTokenIds } from './token-ids.ts';
 

@@ -16,14 +16,8 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
-import {
-  isSpare,
-  type LayerType,
-  readAttentionSizes,
-  readLayerTypes,
-  readPrefixedMixer,
-  SIZE,
-} from './hybrid-config.ts';
+import { isSpare, type LayerType, readAttentionSizes, readLayerTypes, readPrefixedMixer } from './hybrid-config.ts';
+import { SIZE } from './mixer-config.ts';
 import { readRope } from './rope-config.ts';
 import { assertLayersStored } from './stored-layers.ts';
 import { readTokenIds } from './token-ids.ts';

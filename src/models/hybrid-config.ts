@@ -2,8 +2,7 @@ import type { ConfigKey, ConfigReader } from '../checkpoint/json/config-reader.t
 import { ConfigError } from '../errors.ts';
 import type { MambaMixer2Options } from '../layers/mamba/mamba-mixer2-options.ts';
 import { readActivation } from './activation-config.ts';
-
-export const SIZE = { min: 1 };
+import { checkedMixer, SIZE } from './mixer-config.ts';
 
 /** Kinds of layers under transformers' names of today. */
 export type LayerType = 'linear_attention' | 'full_attention' | 'mlp' | 'moe' | 'hybrid';
@@ -88,7 +87,7 @@ export function readPrefixedMixer(
   const numHeads = config.integer('mamba_n_heads', { default: 128, ...SIZE });
   const isAuto = config.isString('mamba_d_head') || !config.has('mamba_d_head');
   const headDim = isAuto ? autoHeadDim(config, intermediateSize, numHeads) : config.integer('mamba_d_head', SIZE);
-  return checkedMixer(config, {
+  return checkedMixer(config.fileName, {
     intermediateSize,
     numHeads,
     headDim,
@@ -106,25 +105,6 @@ export function readPrefixedMixer(
 function autoHeadDim(config: ConfigReader, intermediateSize: number, numHeads: number): number {
   if (config.has('mamba_d_head')) config.oneOf('mamba_d_head', ['auto']);
   return Math.floor(intermediateSize / numHeads);
-}
-
-/** @throws ConfigError when sizes contradict each other. */
-export function checkedMixer(config: ConfigReader, mixer: MixerConfig): MixerConfig {
-  const { numHeads, headDim, intermediateSize, nGroups, timeStepLimit = [0, Number.POSITIVE_INFINITY] } = mixer;
-  if (numHeads * headDim !== intermediateSize) {
-    throw new ConfigError(
-      `${config.fileName}: ${numHeads} mixer heads of ${headDim} make ${numHeads * headDim}, but the intermediate size is ${intermediateSize}.`,
-    );
-  }
-  if (numHeads % nGroups !== 0) {
-    throw new ConfigError(`${config.fileName}: ${nGroups} groups do not divide ${numHeads} mixer heads.`);
-  }
-  if (!(timeStepLimit[0] >= 0 && timeStepLimit[0] <= timeStepLimit[1])) {
-    throw new ConfigError(
-      `${config.fileName}: time_step_limit is [${timeStepLimit.join(', ')}], expected 0 <= low <= high.`,
-    );
-  }
-  return mixer;
 }
 
 /** A tensor that is stored although others say the same: the angles that older writers kept. */

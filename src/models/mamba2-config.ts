@@ -4,6 +4,7 @@ import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
 import { readActivation } from './activation-config.ts';
 import type { ModelConfig } from './causal-lm.ts';
+import { checkedMixer, SIZE } from './mixer-config.ts';
 import { readTokenIds } from './token-ids.ts';
 
 /** config.json of a Mamba2ForCausalLM, with what it leaves open filled in. Names are Hugging Face's. */
@@ -25,7 +26,6 @@ export interface Mamba2Config extends ModelConfig {
 }
 
 const FILE = 'config.json';
-const SIZE = { min: 1 };
 
 /** Reads either layout: Hugging Face's, or that of the original `state-spaces/mamba2-*` repositories (`ssm_cfg`). */
 export function readMamba2Config(json: JsonObject): Mamba2Config {
@@ -40,7 +40,7 @@ function readHuggingFaceConfig(config: ConfigReader, json: JsonObject): Mamba2Co
   const intermediateSize =
     config.optionalInteger('intermediate_size', SIZE) ?? wholeProduct(expand, hiddenSize, 'expand');
   const headDim = config.integer('head_dim', { default: 64, ...SIZE });
-  return checked({
+  return checkedMixer(FILE, {
     architecture: 'Mamba2ForCausalLM',
     vocabSize: config.integer('vocab_size', SIZE),
     hiddenSize,
@@ -83,7 +83,7 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
   if (ssmSize !== intermediateSize) unsupported('ssm_cfg.d_ssm', ssmSize, `${intermediateSize} (expand times d_model)`);
   const headDim = ssm.integer('headdim', { default: 64, ...SIZE });
   const multiple = config.integer('pad_vocab_size_multiple', { default: 8, ...SIZE });
-  return checked({
+  return checkedMixer(FILE, {
     architecture: 'Mamba2ForCausalLM',
     vocabSize: Math.ceil(config.integer('vocab_size', SIZE) / multiple) * multiple,
     hiddenSize,
@@ -105,23 +105,6 @@ function readOriginalConfig(config: ConfigReader, json: JsonObject): Mamba2Confi
     tieWordEmbeddings: config.boolean('tie_embeddings', { default: true }),
     eosTokenIds: readTokenIds(json, 'eos_token_id', FILE),
   });
-}
-
-function checked(config: Mamba2Config): Mamba2Config {
-  const { numHeads, headDim, intermediateSize, nGroups, timeStepLimit } = config;
-  if (numHeads * headDim !== intermediateSize) {
-    throw new ConfigError(
-      `${FILE}: ${numHeads} heads of ${headDim} make ${numHeads * headDim}, but the intermediate size is ${intermediateSize}.`,
-      'num_heads * head_dim equals intermediate_size, or expand * hidden_size.',
-    );
-  }
-  if (numHeads % nGroups !== 0) {
-    throw new ConfigError(`${FILE}: n_groups ${nGroups} does not divide num_heads ${numHeads}.`);
-  }
-  if (!(timeStepLimit[0] >= 0 && timeStepLimit[0] <= timeStepLimit[1])) {
-    throw new ConfigError(`${FILE}: time_step_limit is [${timeStepLimit.join(', ')}], expected 0 <= low <= high.`);
-  }
-  return config;
 }
 
 function wholeProduct(factor: number, size: number, key: string): number {

@@ -7,13 +7,12 @@ import { readActivation } from './activation-config.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
 import {
   type AttentionSizes,
-  checkedMixer,
   type LayerType,
   type MixerConfig,
   readAttentionSizes,
   readLayerTypes,
-  SIZE,
 } from './hybrid-config.ts';
+import { checkedMixer, SIZE } from './mixer-config.ts';
 import { readTokenIds } from './token-ids.ts';
 
 /** config.json of a NemotronHForCausalLM. */
@@ -90,7 +89,7 @@ function readLayers(config: ConfigReader): LayerType[] {
 function readMixer(config: ConfigReader): MixerConfig {
   const numHeads = config.integer('mamba_num_heads', { default: 128, ...SIZE });
   const headDim = config.integer('mamba_head_dim', { default: 64, ...SIZE });
-  return checkedMixer(config, {
+  return checkedMixer(config.fileName, {
     // `expand` is a leftover: the heads decide.
     intermediateSize: numHeads * headDim,
     numHeads,

@@ -4,14 +4,8 @@ import type { JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
 import { readActivation } from './activation-config.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
-import {
-  type AttentionSizes,
-  checkedMixer,
-  type LayerType,
-  type MixerConfig,
-  readLayerTypes,
-  SIZE,
-} from './hybrid-config.ts';
+import { type AttentionSizes, type LayerType, type MixerConfig, readLayerTypes } from './hybrid-config.ts';
+import { checkedMixer, SIZE } from './mixer-config.ts';
 import { readRope } from './rope-config.ts';
 import { assertLayersStored } from './stored-layers.ts';
 import { readTokenIds } from './token-ids.ts';
@@ -106,7 +100,7 @@ function readMixer(config: ConfigReader, hiddenSize: number, useBias: boolean): 
   const expand = config.number(['mamba_expand', 'expansion_factor'], { default: 2, min: 0 });
   const intermediateSize = Math.floor(expand * hiddenSize);
   const numHeads = config.optionalInteger('n_mamba_heads', SIZE) ?? headsOfFirstLayout(config, intermediateSize);
-  return checkedMixer(config, {
+  return checkedMixer(config.fileName, {
     intermediateSize,
     numHeads,
     headDim: Math.floor(intermediateSize / numHeads),

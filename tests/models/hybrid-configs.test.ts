@@ -65,7 +65,7 @@ describe.each([
   });
 
   test.each<[string, JsonObject, RegExp]>([
-    ['heads that make another size', { mamba_n_heads: 7 }, /7 mixer heads of 16/],
+    ['heads that make another size', { mamba_n_heads: 7 }, /7 heads of 16/],
     ['groups that do not divide the heads', { mamba_n_groups: 3 }, /3 groups/],
     ['key-value heads that do not divide the heads', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
     ['an unknown head dim', { mamba_d_head: 'automatic' }, /mamba_d_head/],

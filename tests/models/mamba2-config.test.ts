@@ -156,7 +156,7 @@ describe("Hugging Face's layout", () => {
     ['heads and head dim that make another size', { num_heads: 7, n_groups: 1 }, /7 heads of 8/],
     ['an expand that does', { expand: 3 }, /96/],
     ['an intermediate size that does', { intermediate_size: 72 }, /72/],
-    ['groups that do not divide the heads', { n_groups: 3 }, /n_groups 3/],
+    ['groups that do not divide the heads', { n_groups: 3 }, /3 groups/],
     ['no groups', { n_groups: 0 }, /n_groups/],
     ['an expand that makes no whole size', { expand: 1.03 }, /expand/],
     ['a time-step limit upside down', { time_step_limit: [1, 0.5] }, /time_step_limit/],

@@ -1,9 +1,12 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import type { MlpActivation } from '../contract/activations.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
+import type { PagedAttentionArgs, ReshapeAndCacheArgs } from '../contract/attention.ts';
 import type { Backend } from '../contract/backend.ts';
 import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../contract/convolution.ts';
+import type { ExpertWeights, RoutingOptions } from '../contract/experts.ts';
 import { contiguous, ints } from '../contract/host-tensor.ts';
 import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
@@ -254,18 +257,51 @@ export class CpuBackend implements Backend {
     return this.#scan.update(args);
   }
 
-  readonly logDecaySums = (args: LogDecayArgs): Tensor => logDecaySums(this.#runtime, args);
+  logDecaySums(args: LogDecayArgs): Tensor {
+    return logDecaySums(this.#runtime, args);
+  }
 
-  // --- attention and feed-forward layers ---------------------------------------------------------------------------
+  // --- attention --------------------------------------------------------------------------------------------------
 
-  readonly rotaryTable: Backend['rotaryTable'] = (...args) => this.#attention.rotaryTable(...args);
-  readonly rotaryEmbedding: Backend['rotaryEmbedding'] = (...args) => this.#attention.rotaryEmbedding(...args);
-  readonly reshapeAndCache: Backend['reshapeAndCache'] = (args) => this.#attention.reshapeAndCache(args);
-  readonly pagedAttention: Backend['pagedAttention'] = (args) => this.#attention.pagedAttention(args);
-  readonly activate: Backend['activate'] = (...args) => this.#feedForward.activate(...args);
-  readonly activateAndMul: Backend['activateAndMul'] = (...args) => this.#feedForward.activateAndMul(...args);
-  readonly topKRouting: Backend['topKRouting'] = (...args) => this.#feedForward.topKRouting(...args);
-  readonly fusedMoe: Backend['fusedMoe'] = (...args) => this.#experts.fusedMoe(...args);
+  rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): CpuTensor {
+    return this.#attention.rotaryTable(positions, inverseFrequencies, scale);
+  }
+
+  rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): CpuTensor {
+    return this.#attention.rotaryEmbedding(x, table, headDim);
+  }
+
+  reshapeAndCache(args: ReshapeAndCacheArgs): void {
+    this.#attention.reshapeAndCache(args);
+  }
+
+  pagedAttention(args: PagedAttentionArgs): CpuTensor {
+    return this.#attention.pagedAttention(args);
+  }
+
+  // --- feed-forward layers and experts ----------------------------------------------------------------------------
+
+  activate(x: Tensor, activation: MlpActivation): CpuTensor {
+    return this.#feedForward.activate(x, activation);
+  }
+
+  activateAndMul(gate: Tensor, x: Tensor, activation: MlpActivation): CpuTensor {
+    return this.#feedForward.activateAndMul(gate, x, activation);
+  }
+
+  topKRouting(logits: Tensor, options: RoutingOptions, correctionBias?: Tensor): CpuTensor {
+    return this.#feedForward.topKRouting(logits, options, correctionBias);
+  }
+
+  fusedMoe(
+    x: Tensor,
+    routing: Tensor,
+    experts: readonly ExpertWeights[],
+    activation: MlpActivation,
+    gated: boolean,
+  ): CpuTensor {
+    return this.#experts.fusedMoe(x, routing, experts, activation, gated);
+  }
 
   // --- collectives ------------------------------------------------------------------------------------------------
 

@@ -41,15 +41,25 @@ export interface MambaMixer2Options {
   readonly timeStepLimit?: readonly [number, number] | undefined;
 }
 
-/** The options whose defaults the sizes are checked with. */
-type SizedOptions = MambaMixer2Options & {
-  readonly nGroups: number;
+/** Sizes of a mixer that depend on each other. */
+export interface MixerSizes {
+  readonly intermediateSize: number;
   readonly numHeads: number;
   readonly headDim: number;
-};
+  readonly nGroups: number;
+}
+
+/** What contradicts what among a mixer's sizes; undefined where they fit each other. */
+export function mixerContradiction({ intermediateSize, numHeads, headDim, nGroups }: MixerSizes): string | undefined {
+  if (numHeads * headDim !== intermediateSize) {
+    const made = numHeads * headDim;
+    return `The mixer's ${numHeads} heads of ${headDim} make ${made}, but its intermediate size is ${intermediateSize}.`;
+  }
+  return numHeads % nGroups === 0 ? undefined : `${nGroups} groups do not divide the mixer's ${numHeads} heads.`;
+}
 
 /** @throws ArgumentError when a size is no whole number from 1 on, or the sizes contradict each other. */
-export function checkMixerOptions(options: SizedOptions): void {
+export function checkMixerOptions(options: MambaMixer2Options & MixerSizes): void {
   const { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, nGroups, numHeads, headDim } = options;
   const { chunkSize = -1 } = options;
   const sizes = { hiddenSize, ssmStateSize, convKernelSize, intermediateSize, nGroups, numHeads, headDim };
@@ -57,14 +67,8 @@ export function checkMixerOptions(options: SizedOptions): void {
     if (!Number.isInteger(size) || size < 1)
       throw new ArgumentError(`${name} is ${size}.`, 'Use a whole number from 1 on.');
   }
-  if (numHeads * headDim !== intermediateSize) {
-    throw new ArgumentError(
-      `intermediateSize is ${intermediateSize}, but ${numHeads} heads of ${headDim} make ${numHeads * headDim}.`,
-    );
-  }
-  if (numHeads % nGroups !== 0) {
-    throw new ArgumentError(`${numHeads} heads can't share ${nGroups} groups.`, 'The groups divide the heads.');
-  }
+  const contradiction = mixerContradiction({ intermediateSize, numHeads, headDim, nGroups });
+  if (contradiction !== undefined) throw new ArgumentError(contradiction);
   if (chunkSize !== -1 && !(Number.isInteger(chunkSize) && chunkSize > 0)) {
     throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number from 1 on, or -1.');
   }

@@ -18,8 +18,10 @@ export function logDecaySums(runtime: CpuRuntime, args: LogDecayArgs): Tensor {
     const dtBias = args.dtBias ? vectorAddress(runtime, args.dtBias, 'dtBias', H) : zeroVector(runtime, H);
     const starts = args.queryStartLoc ? indexAddress(memory, args.queryStartLoc, 'queryStartLoc', sequences + 1) : 0;
     const softplus = args.dtSoftplus ? 1 : 0;
-    const sums = [out.address, out.byteStride, H, softplus, low, high] as const;
-    kernels.logDecaySums(dt.address, dt.byteStride, A, dtBias, starts, sequences, ...sums);
+    // biome-ignore format: addresses with their strides, as the kernel takes them
+    kernels.logDecaySums(
+      dt.address, dt.byteStride, A, dtBias, starts, sequences, out.address, out.byteStride, H, softplus, low, high,
+    );
   });
   return finish();
 }

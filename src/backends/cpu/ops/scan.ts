@@ -70,22 +70,10 @@ export class CpuScan {
         if (isFresh) this.#kernels.clear(state, 4 * H * P * N);
         const at = (column: Column) => (column.address === 0 ? 0 : column.address + starts[b] * column.stride);
         const { x, dt, B, C, z, out, A, dtBias, D } = call;
+        // biome-ignore format: addresses with their strides, as the kernel takes them
         this.#kernels.scanSequence(
-          ...[
-            at(x),
-            x.stride,
-            at(dt),
-            dt.stride,
-            at(B),
-            B.stride,
-            at(C),
-            C.stride,
-            at(z),
-            z.stride,
-            at(out),
-            out.stride,
-          ],
-          ...[A, dtBias, D, state, tokens, H, P, N, call.perGroup, call.softplus, call.low, call.high, call.scratch],
+          at(x), x.stride, at(dt), dt.stride, at(B), B.stride, at(C), C.stride, at(z), z.stride, at(out), out.stride,
+          A, dtBias, D, state, tokens, H, P, N, call.perGroup, call.softplus, call.low, call.high, call.scratch,
         );
       }
     });
@@ -93,11 +81,8 @@ export class CpuScan {
 
   update(args: SelectiveStateUpdateArgs): Tensor {
     // Parameters per channel are Mamba-1's; the reference computes the same recurrence.
-    const perHead = [
-      args.dt.shape.length === 2,
-      ...[args.A, args.D, args.dtBias].map((p) => !p || p.shape.length === 1),
-    ];
-    if (perHead.includes(false)) return this.#referenceUpdate(args);
+    const arePerHead = [args.A, args.D, args.dtBias].every((p) => !p || p.shape.length === 1);
+    if (args.dt.shape.length !== 2 || !arePerHead) return this.#referenceUpdate(args);
     const rows = args.x.shape[0];
     const states = this.#states(args.state);
     const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', rows);
@@ -107,10 +92,11 @@ export class CpuScan {
       const padding = this.#memory.allocate(4 * H * P * N);
       const slotsAt = slotAddress(this.#memory, args.stateBatchIndices, slots);
       const { x, dt, B, C, z, out, A, dtBias, D } = call;
+      // biome-ignore format: addresses with their strides, as the kernel takes them
       this.#kernels.scanRows(
-        ...[x.address, x.stride, dt.address, dt.stride, B.address, B.stride, C.address, C.stride, z.address, z.stride],
-        ...[out.address, out.stride, A, dtBias, D, states.address, states.byteStride, slotsAt, rows, padding, H, P, N],
-        ...[call.perGroup, call.softplus, call.low, call.high, call.scratch],
+        x.address, x.stride, dt.address, dt.stride, B.address, B.stride, C.address, C.stride, z.address, z.stride,
+        out.address, out.stride, A, dtBias, D, states.address, states.byteStride, slotsAt, rows, padding, H, P, N,
+        call.perGroup, call.softplus, call.low, call.high, call.scratch,
       );
     });
   }

@@ -1,5 +1,5 @@
 import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
-import { RELAXED_SIMD, SIMD } from './kernels.generated.ts';
+import { type Kernels, RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 /** Steps of a product kernel's inner loop. */
 export const STEPS = 256;
@@ -51,7 +51,7 @@ export function compileReadKernel(): WebAssembly.Module {
 }
 
 export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): BenchKernels {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as BenchKernels;
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as Kernels;
 }
 
 /** The name of the kernel that makes products of a kind for so many rows. */

@@ -1,7 +1,7 @@
 import { describe, test } from 'vitest';
 import type { Backend } from '../../src/backends/contract/backend.ts';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
-import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/kernels/load-kernels.ts';
+import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import type { AttentionMetadata } from '../../src/layers/attention/attention-metadata.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 import { expectSame } from './suite/harness.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
 import type { KernelVariant } from '../../src/backends/cpu/kernels/kernels.ts';
-import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/kernels/load-kernels.ts';
+import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import { describeBackend } from './suite/backend-suite.ts';
 
 /** Tests the backend on kernels of one variant. */

@@ -1,7 +1,7 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import { CpuBackend } from '../../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
-import { fastestKernels, loadKernels } from '../../backends/cpu/kernels/load-kernels.ts';
+import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 

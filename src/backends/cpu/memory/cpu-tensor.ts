@@ -2,8 +2,8 @@ import { ArgumentError } from '../../../errors.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 
 /** float32 values in a backend's WebAssembly memory. Row r of the first dimension begins `r * stride` floats in. */
 export class CpuTensor implements Tensor {

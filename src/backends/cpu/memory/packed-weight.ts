@@ -2,9 +2,9 @@ import { ArgumentError } from '../../../errors.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { roundWeight } from '../../../tensor/quantize.ts';
 import { checkWeightRows, type LinearWeight } from '../../contract/linear.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
 
 /** Outputs per panel: lanes are outputs, so that a sum never runs across lanes. */

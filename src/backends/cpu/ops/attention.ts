@@ -8,11 +8,11 @@ import {
 } from '../../contract/attention.ts';
 import { ints } from '../../contract/host-tensor.ts';
 import { headsPerGroup } from '../../contract/sequences.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { KernelCalls } from '../kernels/kernel-calls.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { indexAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
 
 /** Rotary embeddings, the key-value cache, and attention over it. */

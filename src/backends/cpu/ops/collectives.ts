@@ -1,8 +1,8 @@
 import type { AddArrays, ProcessGroup } from '../../../distributed/process-group.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { KernelCalls } from '../kernels/kernel-calls.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
 
 /** What ranks exchange. It happens on the host, between memories, so it is recorded as a piece of work of its own. */

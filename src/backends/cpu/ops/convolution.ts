@@ -8,10 +8,10 @@ import {
 import { ints } from '../../contract/host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, PAD_SLOT_ID, slotsOrDefault } from '../../contract/sequences.ts';
 import { causalConv1dUpdate } from '../../reference/causal-conv1d.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { slotAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, outputFor, roundUp, vectorAddress } from '../memory/cpu-tensor.ts';
 
 /** The causal convolution, for sequences and for single tokens. */

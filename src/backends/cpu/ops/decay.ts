@@ -1,8 +1,8 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkQueryStartLoc } from '../../contract/sequences.ts';
 import type { LogDecayArgs } from '../../contract/state-space.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import { indexAddress } from '../memory/cpu-indices.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
 
 /** See {@link StateSpaceOps.logDecaySums}. */

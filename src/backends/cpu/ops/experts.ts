@@ -1,10 +1,10 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import type { MlpActivation } from '../../contract/activations.ts';
 import { checkExperts, type ExpertWeights } from '../../contract/experts.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { KernelCalls } from '../kernels/kernel-calls.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
 import { PANEL, type PackedWeight, packedWeight } from '../memory/packed-weight.ts';
 import { activationKind } from './feed-forward.ts';

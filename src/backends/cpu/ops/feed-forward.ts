@@ -1,9 +1,9 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { MLP_ACTIVATIONS, type MlpActivation } from '../../contract/activations.ts';
 import { checkRouting, type RoutingOptions } from '../../contract/experts.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
 
 /** Activations, and the choice of experts. */

@@ -1,8 +1,8 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
 import { BLOCK, PANEL, type PackedWeight, packedWeight } from '../memory/packed-weight.ts';
 

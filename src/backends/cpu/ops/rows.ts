@@ -1,9 +1,9 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkConcat } from '../../contract/arrays.ts';
 import { checkGroups, type GroupLayout } from '../../contract/norms.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
 
 /** What happens to rows one by one: sums, products, gates, norms. */

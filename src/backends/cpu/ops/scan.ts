@@ -14,10 +14,10 @@ import {
   type SelectiveStateUpdateArgs,
 } from '../../contract/state-space.ts';
 import { selectiveStateUpdate } from '../../reference/state-space.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { slotAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
+import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
 
 /** Where a tensor's first row begins, and how far the next is, in bytes. */

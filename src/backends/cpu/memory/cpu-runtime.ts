@@ -1,5 +1,5 @@
-import type { Kernels } from './kernels/kernels.ts';
-import type { CpuMemory } from './memory/cpu-memory.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import type { CpuMemory } from './cpu-memory.ts';
 
 /** Kernels with the memory that they work on. */
 export interface CpuRuntime {

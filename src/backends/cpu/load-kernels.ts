@@ -1,13 +1,13 @@
-import { UnsupportedDeviceError } from '../../../errors.ts';
-import type { CpuRuntime } from '../cpu-runtime.ts';
-import { CpuMemory } from '../memory/cpu-memory.ts';
+import { UnsupportedDeviceError } from '../../errors.ts';
 import {
   type CompiledKernels,
   compileKernels,
   instantiateKernels,
   KERNEL_VARIANTS,
   type KernelVariant,
-} from './kernels.ts';
+} from './kernels/kernels.ts';
+import { CpuMemory } from './memory/cpu-memory.ts';
+import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { kernelsAreRight } from './self-check.ts';
 
 /**

@@ -1,7 +1,7 @@
-import type { CpuRuntime } from '../cpu-runtime.ts';
-import { CpuTensor } from '../memory/cpu-tensor.ts';
-import { PackedWeight } from '../memory/packed-weight.ts';
-import { CpuLinear } from '../ops/linear.ts';
+import type { CpuRuntime } from './memory/cpu-runtime.ts';
+import { CpuTensor } from './memory/cpu-tensor.ts';
+import { PackedWeight } from './memory/packed-weight.ts';
+import { CpuLinear } from './ops/linear.ts';
 
 const ROWS = 5;
 const INPUTS = 160;

@@ -38,7 +38,7 @@ describe('chat', () => {
 
   test('Ctrl-C ends it with code 130', async () => {
     const folder = await changedTiny({ 'chat_template.jinja': TEMPLATE });
-    const args = ['chat', '-m', folder, '--ignore-eos', '--max-tokens', '100000'];
+    const args = ['chat', '-m', folder, '--ignore-eos', '--max-tokens', '100000', '--tensor-parallel-size', '1'];
     const { code, stderr } = await spawnCli(args, { stdin: 'export one\n', onOutput: (interrupt) => interrupt() });
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
   });

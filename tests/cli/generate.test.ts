@@ -4,6 +4,7 @@ import { GOLDEN } from '../engine/golden-folder.ts';
 import { offline, runCli, runOnOneRank, spawnCli } from './run-cli.ts';
 import { changedTiny, expectedCases, tinyFile } from './tiny-dts.ts';
 
+const ONE_RANK = ['--tensor-parallel-size', '1'];
 const GREEDY = ['--temperature', '0', '--ignore-eos'];
 
 describe('generate', () => {
@@ -44,7 +45,7 @@ describe('generate', () => {
     await using llm = await LLM.load('tiny-dts');
     const text = llm.tokenizer?.decode(greedy) ?? '';
     const options = ['--max-tokens', String(greedy.length), ...GREEDY];
-    const plain = await spawnCli(['generate', prompt, ...options]);
+    const plain = await spawnCli(['generate', prompt, ...options, ...ONE_RANK]);
     expect(plain).toMatchObject({ code: 0, stdout: `${text}\n`, stderr: '' });
     // Sixty tokens take long enough that not all of them share one read.
     expect(plain.chunks.length).toBeGreaterThan(5);
@@ -121,20 +122,20 @@ describe('generate', () => {
   });
 
   test('Ctrl-C keeps what there is and ends with code 130', async () => {
-    const args = ['generate', 'export ', '-n', '100000', '--seed', '1', '--ignore-eos'];
+    const args = ['generate', 'export ', '-n', '100000', '--seed', '1', '--ignore-eos', ...ONE_RANK];
     const onOutput = (interrupt: () => void) => setTimeout(interrupt, 300);
     const { code, stdout, stderr } = await spawnCli(args, { onOutput });
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
     expect(stdout.length).toBeGreaterThan(5);
     expect(stdout.endsWith('\n')).toBe(true);
-    const again = await runOnOneRank([...args.slice(0, 2), '-n', '10', ...args.slice(4)]);
+    const again = await runCli([...args.slice(0, 2), '-n', '10', ...args.slice(4)]);
     expect(again.stdout.slice(0, 5)).toBe(stdout.slice(0, 5));
   });
 
   test('a reader that goes away ends it in silence', async () => {
     const { spawn } = await import('node:child_process');
     const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
-    const child = spawn(process.execPath, [main, 'generate', 'export ', '-n', '100000', '--ignore-eos']);
+    const child = spawn(process.execPath, [main, 'generate', 'export ', '-n', '100000', '--ignore-eos', ...ONE_RANK]);
     let stderr = '';
     child.stderr.on('data', (chunk) => {
       stderr += String(chunk);

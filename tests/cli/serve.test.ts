@@ -15,9 +15,10 @@ interface LogLine {
   readonly status?: number;
 }
 
-/** `mamba2 serve` on a free port, once it listens. */
+/** `mamba2 serve` on a free port, once it listens: on one thread, unless the arguments say how many. */
 async function start(args: readonly string[] = [], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [MAIN, 'serve', '--port', '0', ...args], { env: { ...process.env, ...env } });
+  const all = ['serve', '--port', '0', '--tensor-parallel-size', '1', ...args];
+  const child = spawn(process.execPath, [MAIN, ...all], { env: { ...process.env, ...env } });
   onTestFinished(() => void child.kill('SIGKILL'));
   const log: LogLine[] = [];
   let stderr = '';

@@ -52,7 +52,10 @@ class Terminal {
 describe.runIf(need('script'))('on a terminal', { timeout: 180_000 }, () => {
   test('chat: help, unknown commands, an answer that is stopped, and two ways out', async () => {
     const env = { XDG_CACHE_HOME: await makeFolder() };
-    const terminal = new Terminal(['chat', '-n', '100000', '-t', '0', '--ignore-eos'], env);
+    const terminal = new Terminal(
+      ['chat', '--tensor-parallel-size', '1', '-n', '100000', '-t', '0', '--ignore-eos'],
+      env,
+    );
     await terminal.see(/was not trained on conversations/);
     await terminal.see(/> /);
     terminal.type('/help\r');
@@ -77,7 +80,7 @@ describe.runIf(need('script'))('on a terminal', { timeout: 180_000 }, () => {
   });
 
   test('serve says in words where it is, how quickly it was loaded, and what it answers', async () => {
-    const terminal = new Terminal(['serve', '--port', '0'], {});
+    const terminal = new Terminal(['serve', '--port', '0', '--tensor-parallel-size', '1'], {});
     await terminal.see(/tiny-dts was loaded in [\d.]+ s, and runs on the processor/);
     await terminal.see(/OpenAI's API +http:\/\/127\.0\.0\.1:\d+\/v1/);
     const [, url] = /OpenAI's API +(\S+)\/v1/.exec(terminal.shown) ?? [];
@@ -89,7 +92,7 @@ describe.runIf(need('script'))('on a terminal', { timeout: 180_000 }, () => {
   });
 
   test('serve --log-format json stays JSON', async () => {
-    const terminal = new Terminal(['serve', '--port', '0', '--log-format', 'json'], {});
+    const terminal = new Terminal(['serve', '--port', '0', '--tensor-parallel-size', '1', '--log-format', 'json'], {});
     await terminal.see(/"msg":"listening"/);
     terminal.type(CTRL_C);
     expect(await terminal.ended()).toBe(0);

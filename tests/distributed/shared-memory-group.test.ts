@@ -3,6 +3,7 @@ import { singleProcess } from '../../src/distributed/process-group.ts';
 import { createGroupMemory, failGroup, SharedMemoryGroup } from '../../src/distributed/shared-memory-group.ts';
 import { ArgumentError, RankFailedError } from '../../src/errors.ts';
 import { concatenated, firstDifference, SeededRandom } from '../layers/seeded.ts';
+import { grid, runs } from '../runs.ts';
 import { gathered } from './collectives-on-ranks.ts';
 import { RankPool } from './run-ranks.ts';
 
@@ -26,25 +27,27 @@ function sumInRankOrder(data: readonly Float32Array[]): Float32Array {
   return data[0].map((_, i) => data.reduce((sum, own) => sum + own[i], 0));
 }
 
-describe.each(SIZES)('%i ranks', (size) => {
-  test.each(LENGTHS)(
-    'allReduce sums %i values in rank order, rounded once, with the same bits everywhere',
-    async (length) => {
+describe.each(grid(SIZES.flatMap((size) => LENGTHS.map((length) => ({ size, length })))))(
+  '$size ranks',
+  ({ size, length }) => {
+    test(`allReduce sums ${length} values in rank order, rounded once, with the same bits everywhere`, async () => {
       const data = rankData(size, length);
       const results = await pool.run('allReduce', size, { data });
       expect(results).toHaveLength(size);
       const expected = sumInRankOrder(data);
       for (const result of results) expect(firstDifference(result, expected)).toBe(-1);
-    },
-  );
+    });
 
-  test.each(LENGTHS)('allGather puts %i values of each rank in rank order', async (length) => {
-    const data = rankData(size, length);
-    const expected = concatenated(data);
-    for (const result of await pool.run('allGather', size, { data }))
-      expect(firstDifference(result, expected)).toBe(-1);
-  });
+    test(`allGather puts ${length} values of each rank in rank order`, async () => {
+      const data = rankData(size, length);
+      const expected = concatenated(data);
+      for (const result of await pool.run('allGather', size, { data }))
+        expect(firstDifference(result, expected)).toBe(-1);
+    });
+  },
+);
 
+describe.each(SIZES)('%i ranks', (size) => {
   test('broadcast gives every rank the array of the source, whichever rank that is', async () => {
     for (const length of [0, 3, WINDOW + 1]) {
       const data = rankData(size, length);
@@ -56,7 +59,7 @@ describe.each(SIZES)('%i ranks', (size) => {
   });
 
   test('keeps thousands of collectives of changing lengths apart', async () => {
-    const rounds = 3000;
+    const rounds = runs(3000);
     const results = await pool.run('manyCollectives', size, { rounds });
     const expected = Float32Array.from({ length: rounds }, (_, i) => {
       const length = 1 + (i % 7);

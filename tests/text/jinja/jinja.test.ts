@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Template, TemplateError } from '../../../src/text/jinja/template.ts';
 import { TINY_DTS } from '../../cli/tiny-dts.ts';
 import { need } from '../../needs/needs.ts';
+import { runs } from '../../runs.ts';
 import { CONVERSATIONS } from './conversations.ts';
 import { generatedTemplates } from './fuzz.ts';
 import { type PythonResult, renderInPython } from './python.ts';
@@ -116,7 +117,8 @@ describe.runIf(need('jinja2'))('beside Python', () => {
   });
 
   test('generated templates give the same', () => {
-    const templates = [...new Set(generatedTemplates(1500, 11))];
+    const count = runs(1500);
+    const templates = [...new Set(generatedTemplates(count, 11))];
     const results = renderInPython(templates.map((template) => [template, JSON_VARIABLES] as const));
     const differing = templates.flatMap((template, i) => {
       const ours = render(template);
@@ -124,7 +126,7 @@ describe.runIf(need('jinja2'))('beside Python', () => {
     });
     expect(differing).toEqual([]);
     // Most of what is generated fails in both; what does not has to be many.
-    expect(results.filter(({ text }) => text !== undefined).length).toBeGreaterThan(500);
+    expect(results.filter(({ text }) => text !== undefined).length).toBeGreaterThan(count / 3);
   });
 });
 

@@ -14,7 +14,7 @@ interface Block {
 }
 
 /**
- * An answer that grows, as Markdown or as it is. Each token's text stands in elements of class `token` whose `data-token`
+ * An answer that grows, as Markdown or as plain text. Each token's text is in elements of class `token` whose `data-token`
  * is the token's key, so that readers can point at what they see.
  */
 export class AnswerView {
@@ -23,7 +23,7 @@ export class AnswerView {
   #pieces: Piece[] = [];
   #source = '';
   #blocks: Block[] = [];
-  /** Pieces of a plain answer that are drawn. */
+  /** Number of pieces of a plain answer that have been drawn. */
   #drawn = 0;
 
   constructor({ isMarkdown }: { readonly isMarkdown: boolean }) {
@@ -40,14 +40,14 @@ export class AnswerView {
     return this.#source;
   }
 
-  /** Takes a token's text; `draw` shows it. */
+  /** Adds a token's text; `draw` shows it. */
   add(text: string, key: string): void {
     const begin = this.#source.length;
     this.#source += text;
     this.#pieces.push({ key, begin, end: this.#source.length });
   }
 
-  /** Keeps the first pieces only. */
+  /** Removes all pieces except the first ones. */
   truncate(length: number): void {
     this.#source = this.#source.slice(0, this.#pieces[length]?.begin ?? this.#source.length);
     this.#pieces = this.#pieces.slice(0, length);
@@ -57,7 +57,7 @@ export class AnswerView {
     this.draw();
   }
 
-  /** Shows what was added. Only Markdown blocks that changed are made anew, mostly the last one. */
+  /** Shows what was added. Only Markdown blocks that changed are rendered again, mostly the last one. */
   draw(): void {
     if (!this.#isMarkdown) {
       for (; this.#drawn < this.#pieces.length; this.#drawn++) {
@@ -82,7 +82,7 @@ export class AnswerView {
 
   /**
    * Finds the texts of a block in the source, from its beginning on, and so the tokens that they came from. Markdown may
-   * have changed a text (escapes, indents); what is not found as it is belongs to no token.
+   * have changed a text (escapes, indents); a text that is not found unchanged belongs to no token.
    */
   #textMaker(begin: number, end: number): (text: string) => Node[] {
     let from = begin;
@@ -105,7 +105,7 @@ export class AnswerView {
     return made;
   }
 
-  /** The piece that holds a place of the source. */
+  /** The piece that contains a position of the source. */
   #pieceAt(place: number): number {
     let [low, high] = [0, this.#pieces.length - 1];
     while (low < high) {

@@ -1,9 +1,9 @@
-/** In milliseconds: about a frame, and as long as a reader would wait. */
+/** Least and greatest pause in milliseconds: about a frame, and as long as a reader would wait. */
 const [SHORTEST, LONGEST] = [16, 500];
 
 /**
- * Collects items and hands them over together. Between two hand-overs it rests twice as long as the last one took: laying
- * out a long text takes its time, and a quick model must not keep the page from answering its reader.
+ * Collects items and hands them over together. Between two hand-overs it rests twice as long as the last one took: layout
+ * of a long text takes time, and a fast model must not keep the page from answering its reader.
  */
 export class Batcher<Item> {
   readonly #deliver: (items: readonly Item[]) => void;
@@ -20,7 +20,7 @@ export class Batcher<Item> {
     this.#timer ??= setTimeout(() => this.flush(), this.#pause);
   }
 
-  /** Hands over what there is, now. */
+  /** Hands over all collected items immediately. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -17,12 +17,12 @@ const SUGGESTIONS = {
 
 const WELCOME = {
   completion:
-    'This model was not trained on conversations: its completion template makes the beginning of a text of what you write, and it goes on. Watch how long it remembers.',
+    'This model was not trained on conversations: its completion template turns what you write into the beginning of a text, and the model continues it. Watch how long it remembers.',
   chat: 'Ask something, and watch how long the model remembers.',
-  text: 'This model has no chat template: it goes on with texts. Begin one, and watch how long the model remembers.',
+  text: 'This model has no chat template: it continues texts. Begin one, and watch how long the model remembers.',
 } as const;
 
-/** The page: a conversation, and a picture of memory beside it. */
+/** The page: a conversation, and a picture of the model's memory next to it. */
 export class ChatPage {
   readonly #client: ServerClient;
   readonly #settings: SettingsForm;
@@ -31,7 +31,7 @@ export class ChatPage {
   readonly #composer = new Composer();
   readonly #memory = new MemoryPanel();
   #model: ModelCard | undefined;
-  /** Of the last turn. */
+  /** View of the last turn. */
   #view: TurnView | undefined;
   #running: AbortController | undefined;
 
@@ -46,7 +46,7 @@ export class ChatPage {
     byId('new-conversation', HTMLButtonElement).addEventListener('click', () => this.#clear());
   }
 
-  /** Asks which model there is. */
+  /** Asks the server for its model. */
   async start(): Promise<void> {
     const welcome = byId('welcome-text', HTMLElement);
     const suggestions = byId('suggestions', HTMLElement);
@@ -89,10 +89,12 @@ export class ChatPage {
       return;
     }
     const { last, mode } = this.#conversation;
-    const goesOn = text.trim() === '' && last !== undefined;
-    const turn = goesOn ? last : this.#conversation.begin(text);
+    const continues = text.trim() === '' && last !== undefined;
+    const turn = continues ? last : this.#conversation.begin(text);
     const view =
-      goesOn && this.#view ? this.#view : this.#transcript.add(text, mode, this.#model.chat_template_kind === 'chat');
+      continues && this.#view
+        ? this.#view
+        : this.#transcript.add(text, mode, this.#model.chat_template_kind === 'chat');
     this.#view = view;
     byId('welcome', HTMLElement).hidden = true;
     await this.#run(this.#model, turn, view);
@@ -154,7 +156,7 @@ export class ChatPage {
     return button;
   }
 
-  /** In plain words; opens the settings where they can help. */
+  /** Describes an error in plain words; opens the settings if they can help. */
   #explain(error: unknown): string {
     if (!(error instanceof ServerError)) return `The page failed: ${error instanceof Error ? error.message : error}`;
     if (error.needsKey) this.#settings.open('apiKey');
@@ -174,7 +176,7 @@ export class ChatPage {
   }
 }
 
-/** What is said under an answer. */
+/** The note under an answer. */
 class Progress {
   readonly #begun = performance.now();
   #first: number | undefined;

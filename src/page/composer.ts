@@ -1,6 +1,6 @@
 import { byId } from './element.ts';
 
-/** Where the reader writes, and what starts and stops an answer. */
+/** The field in which the reader writes, and the buttons that start and stop an answer. */
 export class Composer {
   onSubmit: (text: string) => void = () => {};
   onStop: () => void = () => {};
@@ -8,7 +8,7 @@ export class Composer {
   readonly #send = byId('send', HTMLButtonElement);
   readonly #stop = byId('stop', HTMLButtonElement);
   #mode: 'chat' | 'text' = 'chat';
-  #canGoOn = false;
+  #canContinue = false;
   #isBusy = false;
 
   constructor() {
@@ -18,7 +18,7 @@ export class Composer {
       this.#submit();
     });
     this.#input.addEventListener('keydown', (event) => {
-      // Writing by an input method uses Enter, too.
+      // Input methods use Enter as well.
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       this.#submit();
@@ -33,16 +33,16 @@ export class Composer {
 
   setMode(mode: 'chat' | 'text'): void {
     this.#mode = mode;
-    this.#input.placeholder = mode === 'chat' ? 'Ask something' : 'A text to go on with';
+    this.#input.placeholder = mode === 'chat' ? 'Ask something' : 'A text to continue';
     this.#input.classList.toggle('code', mode === 'text');
     this.#update();
   }
 
-  /** @param canGoOn whether an empty text goes on with the last one. */
-  setBusy(isBusy: boolean, canGoOn: boolean): void {
+  /** @param canContinue whether an empty text continues the last one. */
+  setBusy(isBusy: boolean, canContinue: boolean): void {
     const hadFocus = document.activeElement === this.#send || document.activeElement === this.#stop;
     this.#isBusy = isBusy;
-    this.#canGoOn = canGoOn;
+    this.#canContinue = canContinue;
     this.#send.hidden = isBusy;
     this.#stop.hidden = !isBusy;
     this.#update();
@@ -65,10 +65,10 @@ export class Composer {
 
   #update(): void {
     const isEmpty = this.#input.value.trim() === '';
-    const goesOn = this.#mode === 'text' && this.#canGoOn && isEmpty;
-    this.#send.disabled = isEmpty && !goesOn;
-    this.#send.textContent = this.#mode === 'chat' ? 'Send' : goesOn ? 'Go on' : 'Write';
-    // As high as its text, within what the style allows.
+    const continues = this.#mode === 'text' && this.#canContinue && isEmpty;
+    this.#send.disabled = isEmpty && !continues;
+    this.#send.textContent = this.#mode === 'chat' ? 'Send' : continues ? 'Continue' : 'Write';
+    // The field is as high as its text, within the limits of the style.
     this.#input.style.height = 'auto';
     this.#input.style.height = `${this.#input.scrollHeight + 2}px`;
   }

@@ -1,12 +1,12 @@
 import type { Message, Question } from './server-client.ts';
 
-/** A question and its answer; or a text, and how the model went on with it. */
+/** A question and its answer; or a text and the model's continuation. */
 export interface Turn {
   readonly question: string;
   answer: string;
 }
 
-/** What was said so far. Models without a chat template go on with texts, each for itself. */
+/** The turns so far. Models without a chat template continue texts, each separately. */
 export class Conversation {
   mode: 'chat' | 'text' = 'chat';
   #turns: Turn[] = [];
@@ -25,7 +25,7 @@ export class Conversation {
     this.#turns = [];
   }
 
-  /** What the server is asked for the last turn. */
+  /** The request to the server for the last turn. */
   question(systemPrompt: string): Question {
     const { last } = this;
     if (this.mode === 'text') return { prompt: last ? last.question + last.answer : '' };

@@ -1,4 +1,4 @@
-/** The data of server-sent events, one after another. Comments and other fields are passed over. */
+/** The data of server-sent events, one after another. Comments and other fields are skipped. */
 export async function* eventData(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
   const decoder = new TextDecoder();
   const reader = body.getReader();

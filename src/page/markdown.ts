@@ -1,7 +1,7 @@
 import { Lexer, type Token, type Tokens } from 'marked';
 import { element } from './element.ts';
 
-/** Text of an answer as nodes; the caller decides what stands for it, so that readers can point at parts of it. */
+/** Makes nodes of an answer's text; the caller decides which, so that readers can point at parts of it. */
 export type MakeText = (text: string) => readonly Node[];
 
 /** Markdown's blocks, in order. `raw` is the source that a block came from: joined, they are the source. */
@@ -10,8 +10,8 @@ export function markdownBlocks(source: string): readonly Token[] {
 }
 
 /**
- * One block as elements. Nothing becomes markup by itself: a model's HTML is shown as text, images are links, and links
- * lead to web pages and mail addresses only.
+ * One block as elements. HTML from a model never becomes markup: it is shown as text, images are links, and links
+ * lead only to web pages and mail addresses.
  */
 export function renderBlock(block: Token, makeText: MakeText): readonly Node[] {
   switch (block.type) {
@@ -21,7 +21,7 @@ export function renderBlock(block: Token, makeText: MakeText): readonly Node[] {
     case 'hr':
       return [element('hr')];
     case 'heading':
-      // The page has its own two levels above.
+      // The page itself has two levels of headings above.
       return [element(headingName((block as Tokens.Heading).depth), {}, ...inline(block, makeText))];
     case 'code':
       return [codeBlock(block as Tokens.Code, makeText)];
@@ -73,7 +73,7 @@ function table({ header, rows }: Tokens.Table, makeText: MakeText): HTMLElement 
   );
 }
 
-/** What stands in a line. Kinds without parts of their own are text. */
+/** The content of a line. Kinds of tokens without parts are text. */
 function inline(token: Token | Tokens.TableCell, makeText: MakeText): Node[] {
   const { tokens } = token as { readonly tokens?: readonly Token[] };
   if (tokens) return tokens.flatMap((part) => span(part, makeText));
@@ -119,10 +119,10 @@ function plainText(text: string): string {
   return text.replace(/&(?:amp|lt|gt|quot|#39|nbsp);/g, (entity) => ENTITIES[entity]);
 }
 
-/** Milliseconds for which a button says what it did. */
+/** Milliseconds for which a button shows the result of a click. */
 const SAID = 1500;
 
-/** Puts a text on the clipboard; the button says whether that worked. */
+/** Copies a text to the clipboard; the button shows whether that worked. */
 export async function copyText(text: string, button: HTMLButtonElement): Promise<void> {
   const label = button.textContent;
   try {

@@ -2,10 +2,10 @@ import type { MemoryReport } from './memory-report.ts';
 import { scaleColor, scalePosition } from './scale.ts';
 
 const BINS = 24;
-/** Of the canvas's height: the band of the scale's colours. */
+/** Share of the canvas's height that the band of colours takes. */
 const BAND = 10;
 
-/** How many heads have which half-life, above the scale of colours. */
+/** A histogram of the heads' half-lives, above the colours of the scale. */
 export class MemoryHistogram {
   readonly #canvas: HTMLCanvasElement;
   #counts: readonly number[] = new Array<number>(BINS).fill(0);

@@ -1,7 +1,7 @@
 import type { MemoryReport } from './memory-report.ts';
 import { scaleColor, scalePosition } from './scale.ts';
 
-/** A head of a layer, both from 0 on. */
+/** A head of a layer, both counted from 0. */
 export interface Cell {
   readonly layer: number;
   readonly head: number;
@@ -16,12 +16,12 @@ const KEYS: Readonly<Record<string, readonly [layers: number, heads: number]>> =
 
 /** Layers from top to bottom, heads from left to right, each in the colour of its half-life. */
 export class MemoryMap {
-  /** Told which cell the reader looks at. */
+  /** Called with the cell that the reader looks at. */
   onLook: (cell: Cell | undefined) => void = () => {};
   readonly #canvas: HTMLCanvasElement;
   readonly #isCalm = matchMedia('(prefers-reduced-motion: reduce)');
   #report: MemoryReport | undefined;
-  /** Positions on the scale as they are drawn, on their way to the report's. */
+  /** Positions on the scale as drawn, while they move towards those of the report. */
   #shown = new Float32Array();
   #looked: Cell | undefined;
   #isDrawing = false;
@@ -44,7 +44,7 @@ export class MemoryMap {
     if (!this.#isDrawing) this.#frame();
   }
 
-  /** Goes on until all cells have the colours that they should have. */
+  /** Draws frames until all cells have reached their colours. */
   #frame(): void {
     const { values = new Float32Array() } = this.#report ?? {};
     let isMoving = false;
@@ -69,7 +69,7 @@ export class MemoryMap {
     if (!context || !this.#report) return;
     const { layers, heads, values } = this.#report;
     context.clearRect(0, 0, width, height);
-    // Few cells stand apart; many need every pixel.
+    // Few cells have gaps between them; many need every pixel.
     const gap = Math.min(width / heads, height / layers) >= 8 * scale ? 2 * scale : 0;
     for (let i = 0; i < values.length; i++) {
       if (Number.isNaN(values[i])) continue;
@@ -82,7 +82,7 @@ export class MemoryMap {
 
   #outline(context: CanvasRenderingContext2D, cell: Cell, gap: number, scale: number): void {
     const [left, top, right, bottom] = this.#box(cell);
-    // Two lines, because one of them shows on any colour.
+    // Two lines, of which at least one is visible on any colour.
     for (const [color, inset] of [
       ['#fff', 0],
       ['#000', 1.5],
@@ -94,7 +94,7 @@ export class MemoryMap {
     }
   }
 
-  /** In pixels of the canvas. */
+  /** The box of a cell in pixels of the canvas. */
   #box({ layer, head }: Cell): readonly [left: number, top: number, right: number, bottom: number] {
     const { layers = 1, heads = 1 } = this.#report ?? {};
     const { width, height } = this.#canvas;

@@ -5,16 +5,16 @@ import { averageReport, layerSummaries, longestHead, type MemoryReport, summary 
 import { type Moment, MomentHistory, momentLabel } from './moment.ts';
 import { tokensInWords } from './scale.ts';
 
-/** Reports that the live picture is an average of: single tokens differ much. */
+/** Number of reports that the live picture averages, because single tokens differ much. */
 const LIVE_REPORTS = 8;
-/** Where the style has the picture above the conversation. */
+/** The media query with which the style puts the picture above the conversation. */
 const NARROW = '(max-width: 52rem)';
-/** Between two updates of what is read and not seen, in milliseconds. */
+/** Milliseconds between two updates of the texts for screen readers. */
 const TABLE_PAUSE = 400;
 
-/** The picture of the model's memory, and what it says in words and numbers. */
+/** The picture of the model's memory, with a summary in words and numbers. */
 export class MemoryPanel {
-  /** Told which moment is shown; undefined: the last ones. */
+  /** Called with the moment that is shown; undefined: the latest ones. */
   onMoment: (moment: Moment | undefined) => void = () => {};
   readonly #root = byId('memory', HTMLElement);
   readonly #title = byId('memory-title', HTMLElement);
@@ -27,11 +27,11 @@ export class MemoryPanel {
   readonly #map = new MemoryMap(this.#canvas);
   readonly #toggle = byId('memory-toggle', HTMLButtonElement);
   readonly #histogram = new MemoryHistogram(byId('memory-histogram', HTMLCanvasElement));
-  /** Of the answer that comes or came last. */
+  /** Reports of the current or last answer. */
   readonly #history = new MomentHistory();
-  /** Chosen by the reader; stays until another is, or none. */
+  /** The moment that the reader chose; stays until the reader chooses another, or none. */
   #chosen: Moment | undefined;
-  /** The reader points at it. */
+  /** The moment that the reader points at. */
   #pointed: Moment | undefined;
   #report: MemoryReport | undefined;
   #looked: Cell | undefined;
@@ -45,7 +45,7 @@ export class MemoryPanel {
     this.#slider.addEventListener('input', () => this.choose(this.#history.moments[this.#slider.valueAsNumber]));
     this.#details.addEventListener('toggle', () => this.#fillTable());
     this.#toggle.addEventListener('click', () => this.#fold(!this.#isFolded));
-    // A narrow page has the picture above the conversation, which needs the room more.
+    // On a narrow page the picture is above the conversation, which needs the space more.
     this.#fold(matchMedia(NARROW).matches);
   }
 
@@ -55,7 +55,7 @@ export class MemoryPanel {
     this.choose(undefined);
   }
 
-  /** Takes what comes; `update` shows it. */
+  /** Adds a moment; `update` shows it. */
   add(moment: Moment): void {
     this.#history.add(moment);
   }
@@ -74,7 +74,7 @@ export class MemoryPanel {
     this.onMoment(shown);
   }
 
-  /** Shows a moment until another is chosen; undefined: the last ones again. */
+  /** Shows a moment until another is chosen; undefined: the latest ones again. */
   choose(moment: Moment | undefined): void {
     this.#chosen = moment;
     const { moments } = this.#history;
@@ -92,7 +92,7 @@ export class MemoryPanel {
     return this.#root.dataset.folded === 'true';
   }
 
-  /** Only a narrow page folds: see the style. */
+  /** Folds or unfolds the picture. Only narrow pages do: see the style. */
   #fold(isFolded: boolean): void {
     this.#root.dataset.folded = `${isFolded}`;
     this.#toggle.setAttribute('aria-expanded', `${!isFolded}`);
@@ -102,7 +102,7 @@ export class MemoryPanel {
   #showLive(): void {
     const last = this.#history.moments.slice(-LIVE_REPORTS);
     this.#slider.value = this.#slider.max;
-    // The prompt's report speaks for many tokens, and would drown the first few of the answer.
+    // The prompt's report covers many tokens, and would outweigh the first few of the answer.
     const alike = last.length > 1 && last[0].tokens.length === 0 ? last.slice(1) : last;
     const report = averageReport(alike.map((moment) => moment.report));
     if (!report) return;
@@ -120,8 +120,8 @@ export class MemoryPanel {
     const { shortest, median, longest } = summary(report.values);
     const { layer, head } = longestHead(report);
     this.#words.textContent =
-      `Half of the heads forget half within ${tokensInWords(median)}, the quickest within ${tokensInWords(shortest)}. ` +
-      `The most patient remembers for ${tokensInWords(longest)}: layer ${layer + 1}, head ${head + 1}.`;
+      `Half of the heads lose half of their state within ${tokensInWords(median)}, the fastest within ${tokensInWords(shortest)}. ` +
+      `The slowest keeps half for ${tokensInWords(longest)}: layer ${layer + 1}, head ${head + 1}.`;
     this.#describeCell();
     byId('memory-last-layer', HTMLElement).textContent = `${report.layers}`;
     byId('memory-last-head', HTMLElement).textContent = `${report.heads}`;
@@ -144,7 +144,7 @@ export class MemoryPanel {
     const { shortest, median, longest } = summary(this.#report.values);
     this.#canvas.setAttribute(
       'aria-label',
-      `Half-lives of ${this.#report.layers} layers with ${this.#report.heads} heads each: from ${tokensInWords(shortest)} to ${tokensInWords(longest)}, median ${tokensInWords(median)}. Arrow keys go from head to head.`,
+      `Half-lives of ${this.#report.layers} layers with ${this.#report.heads} heads each: from ${tokensInWords(shortest)} to ${tokensInWords(longest)}, median ${tokensInWords(median)}. Arrow keys move from head to head.`,
     );
     if (!this.#details.open) return;
     const rows = layerSummaries(this.#report).map((layer, i) => {

@@ -1,11 +1,11 @@
 import type { HalfLives } from './server-client.ts';
 
-/** Half-lives of all heads, layer by layer, in tokens; Infinity where nothing is lost. */
+/** Half-lives of all heads, layer by layer, in tokens; Infinity for heads that lose nothing. */
 export interface MemoryReport {
   readonly layers: number;
-  /** Of the layer that has most. */
+  /** Number of heads of the layer that has most. */
   readonly heads: number;
-  /** (layers, heads); NaN where a layer has fewer. */
+  /** (layers, heads); NaN for heads that a layer lacks. */
   readonly values: Float32Array;
 }
 
@@ -29,7 +29,7 @@ export function memoryReport(halfLives: HalfLives): MemoryReport {
   return { layers, heads, values };
 }
 
-/** Over several equal stretches of text: decays multiply, so it is the rates that are averaged. */
+/** Average over several equally long stretches of text. Decays multiply, so the rates are averaged. */
 export function averageReport(reports: readonly MemoryReport[]): MemoryReport | undefined {
   const last = reports.at(-1);
   if (!last) return undefined;
@@ -49,7 +49,7 @@ export function summary(values: Float32Array): LayerSummary {
   return { shortest: sorted[0], median: sorted[Math.floor(sorted.length / 2)], longest: sorted[sorted.length - 1] };
 }
 
-/** Where the longest half-life is. */
+/** Layer and head with the longest half-life. */
 export function longestHead({ heads, values }: MemoryReport): { readonly layer: number; readonly head: number } {
   let at = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[at] || Number.isNaN(values[at])) at = i;

@@ -6,7 +6,7 @@ export function shortModelName(name: string): string {
   return parts.at(-1) ?? name;
 }
 
-/** Names the model in the bar and in the tab; all of its path shows when the reader points at it. */
+/** Shows the model's name in the bar and in the tab, and its whole path when the reader points at it. */
 export function showModelName(name: string): void {
   const place = byId('model-name', HTMLElement);
   place.textContent = shortModelName(name);

@@ -3,23 +3,23 @@ import type { MemoryReport } from './memory-report.ts';
 /** Some text that was read, and how long the model remembered while it read it. */
 export interface Moment {
   readonly report: MemoryReport;
-  /** Empty for a prompt. */
+  /** The text; empty for a prompt. */
   readonly text: string;
   /** Keys of the text's tokens, which their elements have as `data-token`; none for a prompt. */
   readonly tokens: readonly string[];
 }
 
-/** What a moment is called. */
+/** The caption of a moment. */
 export function momentLabel({ tokens, text }: Moment): string {
   if (tokens.length === 0) return 'Reading the prompt';
   const shown = text.replaceAll('\n', '⏎').replaceAll('\t', '⇥').replaceAll(' ', '␣');
   return `Reading “${shown.length > 24 ? `${shown.slice(0, 23)}…` : shown}”`;
 }
 
-/** Numbers that a history holds at most: 32 MB. */
+/** The most numbers that a history holds: 32 MB. */
 const MAX_VALUES = 8 * 2 ** 20;
 
-/** Moments in their order. Of a long text with a large model the oldest are dropped. */
+/** Moments in their order. With a long text and a large model the oldest are dropped. */
 export class MomentHistory {
   #moments: Moment[] = [];
   #values = 0;
@@ -33,7 +33,7 @@ export class MomentHistory {
     return this.#moments;
   }
 
-  /** → what it drops. */
+  /** @returns the moments that it drops */
   add(moment: Moment): readonly Moment[] {
     this.#moments.push(moment);
     this.#values += moment.report.values.length;

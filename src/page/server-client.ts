@@ -5,7 +5,7 @@ export interface ModelCard {
   readonly id: string;
   readonly max_model_len: number;
   readonly has_chat_template: boolean;
-  /** 'completion': the model was not trained on conversations, and goes on with what they begin. */
+  /** 'completion': the model was not trained on conversations, and continues what they begin. */
   readonly chat_template_kind: 'chat' | 'completion' | null;
 }
 
@@ -14,10 +14,10 @@ export interface Message {
   readonly content: string;
 }
 
-/** What to answer: a conversation, or a text to go on with. */
+/** The input: a conversation, or a text to continue. */
 export type Question = { readonly messages: readonly Message[] } | { readonly prompt: string };
 
-/** How to answer, under the names of the server's fields. */
+/** Options of the answer, under the names of the server's fields. */
 export interface AnswerFields {
   readonly temperature: number;
   readonly top_p: number;
@@ -26,7 +26,7 @@ export interface AnswerFields {
   readonly half_life_interval?: number;
 }
 
-/** Per layer and head, in tokens; null where nothing is lost. */
+/** Half-lives per layer and head, in tokens; null for heads that lose nothing. */
 export type HalfLives = readonly (readonly (number | null)[])[];
 
 export interface Usage {
@@ -35,7 +35,7 @@ export interface Usage {
   readonly prompt_tokens_details: { readonly cached_tokens: number };
 }
 
-/** What is new of an answer. */
+/** The new part of an answer. */
 export interface AnswerPiece {
   readonly text: string;
   readonly halfLives?: HalfLives | undefined;
@@ -54,7 +54,7 @@ interface StreamEvent {
   readonly usage?: Usage | null;
 }
 
-/** The server said no, or nothing. The message is for people. */
+/** The server refused, or did not answer. The message is for the reader. */
 export class ServerError extends Error {
   /** Whether a key would help. */
   readonly needsKey: boolean;
@@ -109,7 +109,7 @@ export class ServerClient {
       if (signal.aborted || error instanceof ServerError) throw error;
       throw new ServerError('The connection to the server broke.');
     }
-    throw new ServerError('The server broke off in the middle of the answer.');
+    throw new ServerError('The server stopped in the middle of the answer.');
   }
 
   async #fetch(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
@@ -145,9 +145,9 @@ async function refusal(response: Response): Promise<ServerError> {
     .catch(() => undefined);
   switch (response.status) {
     case 401:
-      return new ServerError('This server wants an API key. Enter it in the settings.', true);
+      return new ServerError('This server requires an API key. Enter it in the settings.', true);
     case 429:
-      return new ServerError('The server has all the requests that it can take. Try again in a moment.');
+      return new ServerError('The server has as many requests as it can take. Try again in a moment.');
     case 503:
       return new ServerError('The server is shutting down and takes no more requests.');
     default:

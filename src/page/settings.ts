@@ -7,9 +7,9 @@ export interface Settings {
   readonly temperature: number;
   readonly topP: number;
   readonly maxTokens: number;
-  /** undefined: another with every answer. */
+  /** undefined: a different seed for every answer. */
   readonly seed: number | undefined;
-  /** Tokens from one picture of memory to the next; 0: none. */
+  /** Tokens between two pictures of memory; 0: no pictures. */
   readonly pictureInterval: number;
   readonly apiKey: string;
 }
@@ -17,7 +17,7 @@ export interface Settings {
 const STORED = 'mamba2 settings';
 const NUMBERS = ['temperature', 'topP', 'maxTokens', 'seed'] as const;
 
-/** The dialog of settings. They are kept for the next visit, but for the key, which is kept for this one. */
+/** The dialog of settings. They are kept for the next visit, except the key, which is kept only for this one. */
 export class SettingsForm {
   readonly #dialog = byId('settings', HTMLDialogElement);
   readonly #form = byId('settings-form', HTMLFormElement);
@@ -30,7 +30,7 @@ export class SettingsForm {
       this.#changed();
     });
     this.#form.addEventListener('input', () => this.#changed());
-    // A click beside the dialog is one on its backdrop.
+    // A click outside the dialog is a click on its backdrop.
     this.#dialog.addEventListener('click', (event) => {
       if (event.target === this.#dialog) this.#dialog.close();
     });
@@ -49,13 +49,13 @@ export class SettingsForm {
     };
   }
 
-  /** @param field the one to begin with. */
+  /** @param field the field that gets the focus. */
   open(field?: keyof Settings): void {
     if (!this.#dialog.open) this.#dialog.showModal();
     if (field) this.#control(field).focus();
   }
 
-  /** Models that only go on with texts have no use for some of it. */
+  /** Hides fields that have no meaning for models that only continue texts. */
   setMode(mode: 'chat' | 'text'): void {
     byId('system-prompt-field', HTMLElement).hidden = mode === 'text';
   }
@@ -84,7 +84,7 @@ export class SettingsForm {
     return this.#control(name).value;
   }
 
-  /** undefined where there is none in the field's range. */
+  /** The field's number; undefined if it is empty or outside the field's range. */
   #number(name: (typeof NUMBERS)[number]): number | undefined {
     const control = this.#control(name);
     return control.value === '' || !control.validity.valid ? undefined : Number(control.value);
@@ -114,7 +114,7 @@ export function answerFields({ temperature, topP, maxTokens, seed, pictureInterv
   };
 }
 
-/** Pages may be denied storage, and do without. */
+/** The page's storage; undefined if the browser denies it. */
 function store(use: () => void): void {
   try {
     use();

@@ -3,18 +3,18 @@ import { keepEndInSight } from './end-in-sight.ts';
 import { type Moment, MomentHistory } from './moment.ts';
 import { TurnView } from './turn-view.ts';
 
-/** The turns as they are seen. Tokens know how long the model remembered while it read them. */
+/** The turns on the page. Each token leads to the moment when the model read it. */
 export class Transcript {
-  /** The reader points at a token; undefined: no longer. */
+  /** Called when the reader points at a token; undefined: no longer. */
   onPoint: (moment: Moment | undefined) => void = () => {};
-  /** The reader chose a token. */
+  /** Called when the reader chooses a token. */
   onChoose: (moment: Moment) => void = () => {};
   readonly #root = byId('transcript', HTMLElement);
   readonly #scroller = byId('scroller', HTMLElement);
   readonly #history = new MomentHistory();
-  /** By the keys of tokens. */
+  /** Moments by the keys of tokens. */
   readonly #momentOf = new Map<string, Moment>();
-  /** Turns that there have been. */
+  /** Number of turns so far. */
   #numTurns = 0;
   #marked: Moment | undefined;
 
@@ -37,7 +37,7 @@ export class Transcript {
     return view;
   }
 
-  /** From now on its tokens lead to it. */
+  /** Makes a moment's tokens lead to it. */
   remember(moment: Moment): void {
     for (const token of moment.tokens) this.#momentOf.set(token, moment);
     for (const { tokens } of this.#history.add(moment)) for (const token of tokens) this.#momentOf.delete(token);
@@ -54,7 +54,7 @@ export class Transcript {
   grow(change: () => void): void {
     keepEndInSight(this.#scroller, () => {
       change();
-      // Elements that were made anew may belong to what is marked.
+      // Elements that were rendered again may belong to the marked tokens.
       if (this.#marked) this.mark(this.#marked);
     });
   }

@@ -14,17 +14,17 @@ export class TurnView {
   /** Tokens since the last report, which belong to the next one. */
   #pending: { readonly key: string; readonly text: string }[] = [];
   #numTokens = 0;
-  /** Pieces of the answer that were there before it was continued. */
+  /** Number of pieces that the answer had before it was continued. */
   #kept = 0;
 
-  /** @param name tells the turn's tokens from those of other turns. */
+  /** @param name distinguishes the turn's tokens from those of other turns. */
   constructor(name: string, question: string, mode: 'chat' | 'text', isMarkdown: boolean) {
     this.#name = name;
     this.#answer = new AnswerView({ isMarkdown });
     const asked = element('div', { class: 'question' }, question);
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
     this.root = element('article', { class: `turn ${mode}`, 'aria-label': label });
-    // A text and what follows are one.
+    // A text and its continuation are one.
     if (mode === 'chat') this.root.append(asked, this.#answer.root, this.#footer);
     else this.root.append(element('div', { class: 'text' }, asked, this.#answer.root), this.#footer);
   }
@@ -36,7 +36,7 @@ export class TurnView {
     this.#kept = this.#answer.length;
   }
 
-  /** → the moment that it completes. A report is about the tokens before the piece that it comes with. */
+  /** @returns the moment that it completes. A report is about the tokens before the piece that it comes with. */
   add({ text, halfLives }: AnswerPiece): Moment | undefined {
     const moment = halfLives && this.#moment(memoryReport(halfLives));
     if (text !== '') {
@@ -63,7 +63,7 @@ export class TurnView {
     this.#footer.replaceChildren(alert, ...actions);
   }
 
-  /** Takes back what came since it began. */
+  /** Removes what was added since the answer began. */
   takeBack(): void {
     this.#answer.truncate(this.#kept);
   }

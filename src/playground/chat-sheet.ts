@@ -16,7 +16,7 @@ export class ChatSheet {
   #numTurns = 0;
   #isMarkdown = true;
 
-  /** Begins a turn. → the conversation so far, for the model to answer */
+  /** Begins a turn. @returns the conversation so far, for the model to answer */
   ask(question: string): readonly ChatMessage[] {
     this.#turn = this.#conversation.begin(question);
     this.#view = new TurnView(`${this.#numTurns++}`, question, 'chat', this.#isMarkdown);
@@ -27,7 +27,7 @@ export class ChatSheet {
     return 'messages' in asked ? asked.messages.map((message) => ({ ...message })) : [];
   }
 
-  /** Text of the answer as it comes. */
+  /** Adds text of the answer as it comes. */
   add(text: string): void {
     if (this.#turn) this.#turn.answer += text;
     this.#batcher.add(text);
@@ -43,7 +43,7 @@ export class ChatSheet {
     this.#view?.fail(message);
   }
 
-  /** Begins anew. @param isMarkdown whether answers are Markdown. */
+  /** Begins a new conversation. @param isMarkdown whether answers are Markdown. */
   clear(isMarkdown = this.#isMarkdown): void {
     this.#isMarkdown = isMarkdown;
     this.#batcher.flush();

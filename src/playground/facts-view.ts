@@ -11,7 +11,7 @@ const DEVICE_NAMES: Readonly<Record<string, string>> = {
   reference: 'TypeScript',
 };
 
-/** Where the model runs, what it takes, and how fast it is. */
+/** The model's device, memory and speed. */
 export class FactsView {
   readonly #device = byId('fact-device', HTMLElement);
   readonly #memory = byId('fact-memory', HTMLElement);
@@ -28,12 +28,12 @@ export class FactsView {
   showModel({ llm, fallbackReason }: LoadedWithFallback, progress: LoadProgress, dtype: string): void {
     const { device, reason } = llm.device;
     this.#device.textContent = DEVICE_NAMES[device] ?? device;
-    this.#note.textContent = fallbackReason === undefined ? reason : `Not where it was asked for: ${fallbackReason}`;
+    this.#note.textContent = fallbackReason === undefined ? reason : `Not on the requested device: ${fallbackReason}`;
     this.#weightBytes = progress.weightBytes(dtype);
     this.showMemory(llm);
   }
 
-  /** Weights, and the states that are kept of texts. */
+  /** Memory of the weights, and of saved states of texts. */
   showMemory(llm: LoadedWithFallback['llm']): void {
     this.#memory.textContent = formatBytes(this.#weightBytes + llm.engine.stats().prefixCache.bytes);
   }

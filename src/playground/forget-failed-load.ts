@@ -13,7 +13,7 @@ import {
   WeightShapeError,
 } from '../index.ts';
 
-/** What no second try mends: the files themselves are of no use. */
+/** Errors that another attempt would repeat, because the files themselves are unusable. */
 const FAULTS_OF_FILES = [
   ChatTemplateError,
   ConfigError,
@@ -28,7 +28,7 @@ const FAULTS_OF_FILES = [
   WeightShapeError,
 ];
 
-/** Deletes what a load stored before it failed, unless another try could use it: after an abort or a lost connection. */
+/** Deletes what a failed load has stored, unless another attempt can use it, as after an abort or a lost connection. */
 export async function forgetFailedLoad(source: string, error: unknown): Promise<void> {
   if (FAULTS_OF_FILES.some((Fault) => error instanceof Fault)) await deleteStoredModel(source);
 }

@@ -5,7 +5,7 @@ export function control(form: HTMLFormElement, name: string): HTMLInputElement |
   throw new Error(`The form has no field '${name}'.`);
 }
 
-/** undefined where the field is empty, or what it holds is not in its range. */
+/** The field's number; undefined if it is empty or outside the field's range. */
 export function numberIn(form: HTMLFormElement, name: string): number | undefined {
   const { value, validity } = control(form, name);
   return value === '' || !validity.valid ? undefined : Number(value);

@@ -10,8 +10,8 @@ export interface RunningModel extends LoadedWithFallback {
 type Watch = Parameters<typeof loadWithFallback>[1];
 
 /**
- * Loads a model while another still runs, so that a load that fails takes nothing away. Where memory does not hold both,
- * the other is freed first, and loaded again if the new one does not fit even then.
+ * Loads a model while another still runs, so that a failed load changes nothing. If memory does not hold both, the other
+ * is freed first, and loaded again if the new one does not fit even then.
  *
  * @param watch progress and signal.
  * @param onFreed called when `current` is disposed of, or with the model that took its place.
@@ -43,7 +43,7 @@ export async function loadBeside(
   }
 }
 
-/** WebAssembly and typed arrays throw a RangeError where memory does not suffice. */
+/** Whether memory ran out: WebAssembly and typed arrays throw a RangeError then. */
 function isWantOfMemory(error: unknown): boolean {
   return error instanceof OutOfDeviceMemoryError || error instanceof RangeError;
 }

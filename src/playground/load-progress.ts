@@ -6,12 +6,12 @@ interface Count {
   readonly total: number;
 }
 
-/** Bytes per weight; `auto` is as stored. */
+/** Bytes per weight; `auto` means as stored. */
 const WEIGHT_BYTES: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2, int8: 1.03, int4: 0.55 };
 
-/** What all events of a load together say. */
+/** The state of a load, from all of its events. */
 export class LoadProgress {
-  /** By file: what is fetched or stored. */
+  /** Bytes that are fetched or stored, by file. */
   readonly #files = new Map<string, Count>();
   #weights: Count | undefined;
   #kernels: Count | undefined;
@@ -25,18 +25,18 @@ export class LoadProgress {
     else if (file !== undefined) this.#files.set(file, { loaded, total });
   }
 
-  /** 0 to 1. Weights are read as they come, so whichever is further back tells. Kernels, after them, begin anew. */
+  /** 0 to 1. Weights are read as they arrive, so the lower of the two counts. Kernels are compiled afterwards, from 0 again. */
   get fraction(): number {
     if (this.#isReady) return 1;
     if (this.#kernels) return this.#kernels.loaded / this.#kernels.total;
     const { loaded, total } = this.#fetched;
     const fetched = total === 0 ? 0 : loaded / total;
     const read = this.#weights ? this.#weights.loaded / this.#weights.total : 0;
-    // Until the weights are begun, what is fetched is small files.
+    // Before the weights, only small files are fetched.
     return this.#weights ? Math.min(fetched, read) : Math.min(fetched, 0.05);
   }
 
-  /** A line for people. */
+  /** The state as a line of text. */
   get text(): string {
     if (this.#isReady) return 'Ready.';
     if (this.#kernels) return `Compiling for the GPU: ${this.#kernels.loaded} of ${this.#kernels.total} …`;
@@ -46,7 +46,7 @@ export class LoadProgress {
     return `Reading ${formatBytes(total)} …`;
   }
 
-  /** What the weights take in memory, about. */
+  /** Approximate memory of the weights. */
   weightBytes(dtype: string): number {
     const perWeight = WEIGHT_BYTES[dtype];
     if (perWeight !== undefined) return (this.#weights?.total ?? 0) * perWeight;

@@ -1,13 +1,13 @@
 import { LLM, type LoadOptions, UnsupportedDeviceError } from '../index.ts';
 
-/** A model, and where it did not run though it was asked to. */
+/** A loaded model, and why it does not run on the requested device. */
 export interface LoadedWithFallback {
   readonly llm: LLM;
-  /** Why it runs on the processor after all; undefined where it runs where it should. */
+  /** Why it runs on the processor instead; undefined if it runs on the requested device. */
   readonly fallbackReason: string | undefined;
 }
 
-/** Loads a model where it should run; on the processor where this browser has no such device. */
+/** Loads a model on the requested device, or on the processor if this browser has no such device. */
 export async function loadWithFallback(source: string, options: LoadOptions): Promise<LoadedWithFallback> {
   try {
     return { llm: await LLM.load(source, options), fallbackReason: undefined };

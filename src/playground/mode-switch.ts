@@ -4,7 +4,7 @@ import { byId } from '../page/element.ts';
 type Mode = 'chat' | 'text';
 
 const HINTS = {
-  chat: 'Enter sends, Shift+Enter begins a line, Escape stops. Nothing that you write leaves this page.',
+  chat: 'Enter sends, Shift+Enter starts a new line, Escape stops. Nothing that you write leaves this page.',
   text: 'Ctrl+Enter generates, Escape stops. Nothing that you write leaves this page.',
 } as const;
 
@@ -16,7 +16,7 @@ export class ModeSwitch {
   readonly #text = byId('mode-text', HTMLInputElement);
   readonly #prompt = byId('prompt', HTMLTextAreaElement);
   readonly #new = byId('new-conversation', HTMLButtonElement);
-  /** What each mode's prompt was when the other was chosen. */
+  /** Each mode's prompt, from when the other was chosen. */
   readonly #prompts = { chat: '', text: this.#prompt.value };
   #mode: Mode = 'text';
 
@@ -30,12 +30,12 @@ export class ModeSwitch {
     return this.#mode;
   }
 
-  /** Whether Enter, with what is pressed besides, sends. */
+  /** Whether Enter sends, given the modifier keys that are pressed. */
   sends({ ctrlKey, metaKey, shiftKey }: KeyboardEvent): boolean {
     return this.#mode === 'chat' ? !shiftKey : ctrlKey || metaKey;
   }
 
-  /** Begins with what suits the model best. A completion template lets a model chat that was not trained to. */
+  /** Selects the mode that suits the model best. A completion template lets a model chat that was not trained to. */
   setModel(kind: LLM['chatTemplateKind']): void {
     this.#switch.hidden = kind === undefined;
     (kind === 'chat' ? this.#chat : this.#text).checked = true;

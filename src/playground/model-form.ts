@@ -2,13 +2,13 @@ import type { LoadOptions } from '../index.ts';
 import { byId } from '../page/element.ts';
 import { control } from './form-values.ts';
 
-/** What to load. */
+/** The model to load, and how. */
 export interface ModelChoice {
   readonly source: string;
   readonly options: Pick<LoadOptions, 'device' | 'dtype' | 'tensorParallelSize'>;
 }
 
-/** Which model to load, and how. A link to the page can say it, too: `#model=org/name&dtype=int8`. */
+/** The form for the model to load. A link to the page can fill it: `#model=org/name&dtype=int8`. */
 export class ModelForm {
   onLoad: (choice: ModelChoice) => void = () => {};
   onCancel: () => void = () => {};
@@ -68,7 +68,7 @@ export class ModelForm {
       const field = this.#control(name);
       const before = field.value;
       field.value = value;
-      // A select takes only what it offers.
+      // A select accepts only its own options.
       if (field.value === '') field.value = before;
     }
   }

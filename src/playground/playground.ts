@@ -56,12 +56,12 @@ export class Playground {
     });
   }
 
-  /** Loads what the page begins with. */
+  /** Loads the first model. */
   async start(): Promise<void> {
     await Promise.all([this.#stored.refresh(), this.#load(this.#model.choice)]);
   }
 
-  /** The model that runs stays until another has loaded. */
+  /** Loads the chosen model. The running one stays until the new one has loaded. */
   async #load(choice: ModelChoice): Promise<void> {
     if (this.#loading) return;
     const loading = new AbortController();
@@ -84,7 +84,7 @@ export class Playground {
     } catch (error) {
       const isCancelled = loading.signal.aborted;
       this.#loadText.classList.toggle('failure', !isCancelled);
-      this.#loadText.textContent = isCancelled ? 'Cancelled; what was fetched is kept.' : messageOf(error);
+      this.#loadText.textContent = isCancelled ? 'Cancelled. The fetched part is kept.' : messageOf(error);
       if (!wasStored.has(choice.source)) await forgetFailedLoad(choice.source, error);
     }
     this.#loading = undefined;
@@ -93,7 +93,7 @@ export class Playground {
     await this.#stored.refresh();
   }
 
-  /** @param model what runs from now on; undefined: nothing does. */
+  /** @param model the model that runs from now on; undefined: none. */
   #begin(model: RunningModel | undefined): void {
     this.#answering?.abort();
     this.#running = model;

@@ -2,7 +2,7 @@ import type { GenerateOptions } from '../index.ts';
 import { byId } from '../page/element.ts';
 import { control, numberIn } from './form-values.ts';
 
-/** How tokens are chosen. */
+/** The form for the sampling parameters. */
 export class SamplingForm {
   readonly #form = byId('sampling', HTMLFormElement);
 

@@ -1,4 +1,4 @@
-/** How fast tokens come. */
+/** Measures how fast tokens arrive. */
 export class Speed {
   readonly #begin: number;
   #first: number | undefined;
@@ -16,18 +16,18 @@ export class Speed {
     this.#count++;
   }
 
-  /** Of the tokens after the first; undefined before there is a second. */
+  /** Tokens per second after the first token; undefined before the second. */
   get tokensPerSecond(): number | undefined {
     if (this.#first === undefined || this.#last === this.#first) return undefined;
     return ((this.#count - 1) * 1000) / (this.#last - this.#first);
   }
 
-  /** Milliseconds from the beginning to the first token. */
+  /** Milliseconds from the start to the first token. */
   get firstToken(): number | undefined {
     return this.#first === undefined ? undefined : this.#first - this.#begin;
   }
 
-  /** A line for people. */
+  /** The speed as a line of text. */
   note(): string {
     const perSecond = this.tokensPerSecond;
     const count = `${this.#count} ${this.#count === 1 ? 'token' : 'tokens'}`;

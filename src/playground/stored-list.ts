@@ -9,14 +9,14 @@ export class StoredList {
   readonly #section = byId('stored', HTMLElement);
   readonly #list = byId('stored-list', HTMLUListElement);
 
-  /** Asks the browser what is there now. */
+  /** Updates the list from the browser's storage. */
   async refresh(): Promise<void> {
     const models = await storedModels();
     this.#section.hidden = models.length === 0;
     this.#list.replaceChildren(...models.map((model) => this.#item(model)));
   }
 
-  /** What the stored models were loaded as. */
+  /** The names under which the stored models were loaded. */
   async names(): Promise<ReadonlySet<string>> {
     return new Set((await storedModels()).map(({ name }) => name));
   }

@@ -1,13 +1,13 @@
 import { byId } from '../page/element.ts';
 
-/** The text: what was given, and what the model made of it. */
+/** The text: the prompt and the model's continuation. */
 export class TextSheet {
   readonly #scroller = byId('scroller', HTMLElement);
   readonly #prompt = byId('prompt-text', HTMLElement);
   readonly #answer = byId('answer-text', HTMLElement);
   readonly #failure = byId('failure', HTMLElement);
   readonly #note = byId('text-note', HTMLElement);
-  /** Came since the last frame. */
+  /** Text that arrived since the last frame. */
   #pending = '';
   #isDrawing = false;
 
@@ -23,7 +23,7 @@ export class TextSheet {
     this.#pending += text;
     if (this.#isDrawing) return;
     this.#isDrawing = true;
-    // Tokens may come faster than frames.
+    // Tokens may arrive faster than frames.
     requestAnimationFrame(() => this.#draw());
   }
 

@@ -29,20 +29,22 @@ describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, ()
     return page;
   }
 
-  test('goes on with a text as the library does, and draws how long the model remembers', async () => {
+  test('continues a text as the library does, and draws how long the model remembers', async () => {
     const page = await visit();
     await page.set({ seed: 7, temperature: 0.8, topP: 0.9, maxTokens: 40 });
     const answer = await page.write(PROMPT);
     const options = { seed: 7, temperature: 0.8, topP: 0.9, maxTokens: 40 };
     expect(answer).toBe((await server.llm.complete(PROMPT, options)).text);
     expect(await page.text('.turn .question')).toBe(PROMPT);
-    expect(await page.text('#memory-words')).toMatch(/^Half of the heads forget half within [\d.,]+ tokens/);
+    expect(await page.text('#memory-words')).toMatch(
+      /^Half of the heads lose half of their state within [\d.,]+ tokens/,
+    );
     await page.page.waitForSelector('#memory-map[aria-label*="14 layers with 8 heads each"]');
     expect(await page.screenshotColors()).toBeGreaterThan(200);
     expect(page.complaints).toEqual([]);
   });
 
-  test('goes on with its own text when nothing is written', async () => {
+  test('continues its own text when nothing is written', async () => {
     const page = await visit();
     await page.set({ temperature: 0, maxTokens: 12 });
     await page.write(PROMPT);
@@ -162,12 +164,12 @@ describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, ()
     const page = await visit();
     await page.set({ maxTokens: 5, temperature: 0 });
     const answers = [
-      { status: 429, body: '{}', says: 'The server has all the requests that it can take.' },
+      { status: 429, body: '{}', says: 'The server has as many requests as it can take.' },
       { status: 503, body: '{}', says: 'The server is shutting down' },
       { status: 400, body: '{"error":{"message":"Too long."}}', says: 'Too long.' },
       { status: 502, body: '<html>', says: 'The server answered with status 502' },
       { status: 200, body: 'data: {"error":{"message":"It broke."}}\n\n', says: 'It broke.' },
-      { status: 200, body: 'data: {"choices":[]}\n\n', says: 'The server broke off in the middle of the answer.' },
+      { status: 200, body: 'data: {"choices":[]}\n\n', says: 'The server stopped in the middle of the answer.' },
     ];
     for (const { says, ...answer } of answers) {
       await page.page.route('**/v1/completions', (route) => route.fulfill(answer), { times: 1 });
@@ -339,7 +341,7 @@ describe.runIf(executable)('with a chat template and a key', { timeout: 180_000 
     onTestFinished(() => server.close());
     const page = await PageUnderTest.open(browser, `${server.url}/`);
     await page.page.waitForSelector('#settings[open]');
-    expect(await page.text('#welcome-text')).toContain('wants an API key');
+    expect(await page.text('#welcome-text')).toContain('requires an API key');
     await page.page.fill('[name="apiKey"]', 'secret');
     await page.page.fill('[name="maxTokens"]', '6');
     await page.page.fill('[name="temperature"]', '0');

@@ -111,7 +111,7 @@ describe.runIf(executable)('the playground', { timeout: 180_000 }, () => {
     const { page } = await visit(`${server.url}/playground/#device=webgpu&dtype=int8`);
     await loaded(page);
     expect(await page.textContent('#fact-device')).toBe('WebAssembly');
-    expect(await page.textContent('#device-note')).toMatch(/Not where it was asked for: .*GPU/i);
+    expect(await page.textContent('#device-note')).toMatch(/Not on the requested device: .*GPU/i);
   });
 
   test('stops, and says what can not be loaded', async () => {

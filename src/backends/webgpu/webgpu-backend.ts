@@ -32,7 +32,7 @@ import { Calls } from './ops/calls.ts';
 import { FUSIONS, OperationMethods, samplingMethods } from './ops/registry.ts';
 
 /**
- * WebGPU, in one rank. Operations are collected, fused with their neighbours where a kernel does several at once, and sent
+ * WebGPU, in one rank. Operations are collected, fused with their neighbours where one kernel computes several, and sent
  * to the device in as few command buffers as possible: docs/webgpu.md says how.
  */
 export class WebGpuBackend extends OperationMethods implements Backend {
@@ -45,7 +45,7 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   readonly #arrays: GpuArrays;
   readonly #steps: PlannedSteps;
 
-  /** @param fusions none: every operation runs in its plain form. */
+  /** @param fusions if there are none, every operation runs in its plain form. */
   constructor(gpu: GpuDevice, fusions: readonly Fusion[] = FUSIONS) {
     const owner = {};
     const work = new PendingWork(owner, gpu, fusions);
@@ -127,7 +127,7 @@ export class WebGpuBackend extends OperationMethods implements Backend {
 
   zeros(shape: readonly number[]): GpuTensor {
     const out = this.#arrays.make(shape);
-    // New buffers are zeros; those of scopes were somebody's before.
+    // New buffers are zeros; scopes reuse buffers.
     if (this.#work.isInScope) this.#arrays.clear(out);
     return out;
   }

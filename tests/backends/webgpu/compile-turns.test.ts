@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CompileTurns } from '../../../src/backends/webgpu/device/compile-turns.ts';
 
-/** Work that ends when it is told to. */
+/** Work that ends when the test says so. */
 class Task {
   hasBegun = false;
   readonly #done = Promise.withResolvers<string>();

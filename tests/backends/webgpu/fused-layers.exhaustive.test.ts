@@ -55,7 +55,7 @@ describe.runIf(need('software-gpu'))('fused layers', () => {
     const backend = new WebGpuBackend(gpu, FUSIONS);
     try {
       await runLayers(backend, await makeLayers(backend, { groups: 1, dtype: 'float16' }), BATCHES['one row'], SLOTS);
-      // The embedding and the norm behind the layers.
+      // The embedding and the norm after the layers.
       expect(count()).toBe(3 * LAYERS + 2);
     } finally {
       backend.dispose();

@@ -9,8 +9,15 @@ import { NullGpu } from '../../null-gpu.ts';
 
 const CONSTANTS = { SILU: true, ROWS: 1 };
 const FIXED = {
-  ...{ C: 64, xOffset: 0, xStride: 64, statesOffset: 0, statesStride: 192 },
-  ...{ convWeightOffset: 0, convBiasOffset: 0, convolvedOffset: 0, convolvedStride: 64 },
+  C: 64,
+  xOffset: 0,
+  xStride: 64,
+  statesOffset: 0,
+  statesStride: 192,
+  convWeightOffset: 0,
+  convBiasOffset: 0,
+  convolvedOffset: 0,
+  convolvedStride: 64,
 };
 
 describe.runIf(need('dawn'))('fixed numbers of kernels', () => {

@@ -27,7 +27,7 @@ export function prefill(slot: number, numTokens: number, numComputedTokens: numb
   return { slot, numTokens, numComputedTokens };
 }
 
-/** What a small model makes of a batch: its rows, and the states behind it. Padded rows mean nothing and are left out. */
+/** Runs a small model on a batch: its rows, and the states after it. Padded rows mean nothing and are left out. */
 export async function runLayers(
   backend: Backend,
   model: Mamba2ForCausalLM,
@@ -88,7 +88,7 @@ export async function makeLayers(
   return model;
 }
 
-/** Of the name's own, from -scale to scale. */
+/** Random values from -scale to scale, which depend on the name. */
 function noise(name: string, length: number, scale: number): Float32Array {
   let state = [...name].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619), 2166136261);
   return Float32Array.from({ length }, () => {
@@ -97,7 +97,7 @@ function noise(name: string, length: number, scale: number): Float32Array {
   });
 }
 
-/** The largest difference, relative to what is more than 1. */
+/** The largest difference, relative to values above 1. */
 export function worst(actual: readonly Float32Array[], expected: readonly Float32Array[]): number {
   let difference = 0;
   for (const [i, values] of expected.entries()) {

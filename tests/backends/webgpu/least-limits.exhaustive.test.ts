@@ -69,7 +69,10 @@ describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
       const results = [
         backend.selectiveStateUpdate({
           ...scan(),
-          ...{ x: normal(4, H * P), dt: normal(4, H), B: normal(4, N), C: normal(4, N) },
+          x: normal(4, H * P),
+          dt: normal(4, H),
+          B: normal(4, N),
+          C: normal(4, N),
           state: states,
           stateBatchIndices: few,
         }),
@@ -84,7 +87,10 @@ describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
         backend.mambaChunkScan({
           ...scan(),
           ...sequences,
-          ...{ x: normal(9, H * P), dt: normal(9, H), B: normal(9, N), C: normal(9, N) },
+          x: normal(9, H * P),
+          dt: normal(9, H),
+          B: normal(9, N),
+          C: normal(9, N),
           ssmStates: states,
           chunkSize: 4,
         }),
@@ -112,7 +118,9 @@ describe.runIf(need('software-gpu'))('what is larger than a binding', () => {
     const backend = await createWebGpuBackend({ limits: { maxStorageBufferBindingSize: 4096 } });
     const convolve = () => {
       return backend.causalConv1dFn({
-        ...{ x: backend.zeros([64, 64]), weight: backend.zeros([64, 4]), convStates: backend.zeros([1, 64, 3]) },
+        x: backend.zeros([64, 64]),
+        weight: backend.zeros([64, 4]),
+        convStates: backend.zeros([1, 64, 3]),
         queryStartLoc: indices(backend, [0, 64]),
       });
     };

@@ -54,8 +54,14 @@ export const CONFIGS: Readonly<Record<string, JsonObject>> = {
 export function wide(groups: number): JsonObject {
   return {
     model_type: 'mamba2',
-    ...{ vocab_size: 48, hidden_size: 256, num_hidden_layers: 1, num_heads: 8, head_dim: 64, n_groups: groups },
-    ...{ state_size: 128, chunk_size: 64 },
+    vocab_size: 48,
+    hidden_size: 256,
+    num_hidden_layers: 1,
+    num_heads: 8,
+    head_dim: 64,
+    n_groups: groups,
+    state_size: 128,
+    chunk_size: 64,
   };
 }
 
@@ -132,8 +138,16 @@ export async function prepareOperations(dtype: WeightDType): Promise<void> {
       const [x, B, C] = backend.splitColumns(zeros(T, 8 * 64 + 2 * 128), [8 * 64, 128, 128]);
       const [z, dt] = backend.splitColumns(zeros(T, 8 * 64 + 8), [8 * 64, 8]);
       const y = backend.selectiveStateUpdate({
-        ...{ x, dt, B, C, A: zeros(8), D: zeros(8), dtBias: zeros(8), nGroups: 1 },
-        ...{ state: zeros(40, 8, 64, 128), stateBatchIndices: indices(...Array(T).fill(-1)) },
+        x,
+        dt,
+        B,
+        C,
+        A: zeros(8),
+        D: zeros(8),
+        dtBias: zeros(8),
+        nGroups: 1,
+        state: zeros(40, 8, 64, 128),
+        stateBatchIndices: indices(...Array(T).fill(-1)),
       });
       backend.siluGate(y, z);
       const decay = { dt: zeros(T, 4), A: zeros(4), dtBias: zeros(4), dtSoftplus: true };

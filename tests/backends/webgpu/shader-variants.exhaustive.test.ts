@@ -119,7 +119,7 @@ function lineNames(name: string, all: Set<string>): () => string {
   };
 }
 
-/** The text with a name behind each line of code. */
+/** The text with a name after each line of code. */
 function tag(text: ShaderText, next: () => string): ShaderText {
   return text.map((node) => {
     if (typeof node === 'string') return isCode(node) ? `${node} // ${next()}` : node;

@@ -60,15 +60,24 @@ describe.runIf(need('dawn'))('subgroups', () => {
   });
 });
 
-/** One step of some channels of N states, and the gate behind it, as a mixer calls them. */
+/** One step of some channels of N states, and the gate that follows, as a mixer calls them. */
 function gatedUpdate(backend: Backend, N: number): Tensor {
   const inputs = new Inputs(N);
   const normal = (...shape: number[]) => backend.tensor(inputs.normal(shape.reduce((a, b) => a * b, 1)), shape);
   const [x, B, C] = backend.splitColumns(normal(ROWS, H * P + 2 * N), [H * P, N, N]);
   const [z, dt] = backend.splitColumns(normal(ROWS, H * P + H), [H * P, H]);
   const y = backend.selectiveStateUpdate({
-    ...{ x, dt, B, C, A: backend.tensor(inputs.decayRates(H), [H]), D: normal(H), dtBias: normal(H) },
-    ...{ dtSoftplus: true, nGroups: 1, state: normal(SLOTS, H, P, N), stateBatchIndices: indices(backend, [2, 0, 3]) },
+    x,
+    dt,
+    B,
+    C,
+    A: backend.tensor(inputs.decayRates(H), [H]),
+    D: normal(H),
+    dtBias: normal(H),
+    dtSoftplus: true,
+    nGroups: 1,
+    state: normal(SLOTS, H, P, N),
+    stateBatchIndices: indices(backend, [2, 0, 3]),
   });
   return backend.siluGate(y, z);
 }

@@ -1,6 +1,6 @@
 /**
- * Lets so many kernels compile at a time. Each compiles in a thread of the runtime's, and a device can't be given back
- * before those that were begun are done: it would keep our thread until then.
+ * Limits how many kernels compile at the same time. Each compiles in a thread of the runtime, and giving a device back
+ * blocks our thread until those that were begun are done.
  */
 export class CompileTurns {
   readonly #atOnce: number;
@@ -13,7 +13,7 @@ export class CompileTurns {
     this.#atOnce = atOnce;
   }
 
-  /** Rejects when none is begun any more. */
+  /** Runs `compile` when its turn comes. Rejects after {@link end}. */
   async take<T>(compile: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#atOnce && !this.#ended) {
       await new Promise<void>((begin, refuse) => this.#waiting.push({ begin, refuse }));
@@ -30,9 +30,9 @@ export class CompileTurns {
   }
 
   /**
-   * Begins none any more.
-   * @param error what those get that wait.
-   * @param onIdle called when those that were begun have ended: now, or later.
+   * Begins no further compilation.
+   * @param error the reason that waiting compilations are rejected with.
+   * @param onIdle called when all compilations that were begun have ended, which may be now.
    */
   end(error: Error, onIdle: () => void): void {
     this.#ended = { error, onIdle };

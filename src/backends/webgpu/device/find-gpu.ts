@@ -1,7 +1,7 @@
 import { UnsupportedDeviceError } from '../../../errors.ts';
 
 /**
- * Dawn's options where nobody gives others. On NVIDIA's cards shader-f16 and subgroup matrices hide behind the first two.
+ * Dawn's default options here. On NVIDIA's cards shader-f16 and subgroup matrices need the first two.
  * Shaders are our own and keep to their buffers, as browsers can't know: checking that again takes a quarter of a matrix
  * product's time. Timestamps, otherwise rounded to 65 µs, are for measuring.
  */
@@ -10,22 +10,22 @@ const NODE_OPTIONS = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-/** What tells one GPU from another. */
+/** Facts that tell one GPU from another. */
 export interface GpuInfo {
   readonly vendor: string;
   readonly architecture: string;
-  /** Its name, where the runtime says it. */
+  /** The GPU's name, if the runtime says it. */
   readonly device: string;
   readonly description: string;
-  /** It computes on the processor. */
+  /** Whether it computes on the processor. */
   readonly isSoftware: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
-  /** Whether it multiplies float16 matrices of 16 x 16 in subgroups of 32, summing up in float32. */
+  /** Whether subgroups of 32 multiply float16 matrices of 16 x 16, with float32 sums. */
   readonly hasMatrices: boolean;
 }
 
-/** What the machine's GPU is, without taking it. @throws UnsupportedDeviceError when there is none. */
+/** Describes the machine's GPU without taking it. @throws UnsupportedDeviceError when there is none. */
 export async function describeGpu(): Promise<GpuInfo> {
   return gpuInfo(await requestAdapter(await findGpu()));
 }

@@ -2,7 +2,7 @@ import { ArgumentError, UnsupportedDeviceError } from '../../../errors.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { USAGE } from './gpu-memory.ts';
 
-/** How long the device took over something. */
+/** How long the device worked on something. */
 export interface GpuTime {
   /** The kernel, or `pass` for all of a command buffer's dispatches between copies. */
   readonly name: string;
@@ -12,7 +12,7 @@ export interface GpuTime {
 /** WebGPU allows 4096 timestamps in a set. */
 const MAX_SPANS = 2048;
 
-/** Takes the device's own time of compute passes. */
+/** Measures compute passes by the device's own clock. */
 export class GpuClock {
   /** Whether every dispatch gets a pass of its own, and so a time. */
   readonly perDispatch: boolean;
@@ -32,7 +32,7 @@ export class GpuClock {
     this.#buffer = gpu.device.createBuffer({ size: 16 * MAX_SPANS, usage: USAGE.queryResolve | USAGE.copySource });
   }
 
-  /** For the next pass. */
+  /** Descriptor of the next pass, with timestamps. */
   begin(name: string): GPUComputePassDescriptor {
     const span = this.#names.push(name) - 1;
     if (span >= MAX_SPANS) throw new ArgumentError(`The clock took ${MAX_SPANS} times already.`, 'Read them before.');

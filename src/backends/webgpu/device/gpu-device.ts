@@ -3,7 +3,7 @@ import { findGpu, type GpuInfo, gpuInfo, requestAdapter } from './find-gpu.ts';
 
 export type { GpuInfo } from './find-gpu.ts';
 
-/** Limits that the backend lives by. Names and meaning are WebGPU's. */
+/** Limits that the backend keeps to, with WebGPU's names and meanings. */
 export const LIMITS = [
   'maxStorageBufferBindingSize',
   'maxBufferSize',
@@ -24,7 +24,7 @@ const WANTED_FEATURES: readonly string[] = [
   'timestamp-query',
 ];
 
-/** What subgroup matrices of float16 need. */
+/** Features that subgroup matrices of float16 need. */
 const MATRIX_FEATURES = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
 
 export interface GpuDeviceOptions {
@@ -38,7 +38,7 @@ export interface GpuDeviceOptions {
   readonly limits?: Partial<GpuLimits> | undefined;
 }
 
-/** A device with what is known of it, and what has become of it. */
+/** A device, what is known of it, and whether it still works. */
 export class GpuDevice {
   readonly device: GPUDevice;
   readonly limits: GpuLimits;
@@ -47,7 +47,7 @@ export class GpuDevice {
   #isGivenBack = false;
   #failure: Error | undefined;
   readonly #onFailure = new Set<(error: Error) => void>();
-  /** Resolves when it can't be used any more, unless it was given back. */
+  /** Resolves when the device can't be used any more, unless it was given back. */
   readonly failed: Promise<Error>;
 
   constructor(adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
@@ -71,12 +71,12 @@ export class GpuDevice {
     return this.info.hasMatrices && MATRIX_FEATURES.every((feature) => this.features.has(feature));
   }
 
-  /** Why it can't be used any more. */
+  /** Why the device can't be used any more. */
   get failure(): Error | undefined {
     return this.#failure;
   }
 
-  /** @throws what made it fail. */
+  /** @throws the reason if the device failed. */
   assertUsable(): void {
     if (this.#failure) throw this.#failure;
   }
@@ -89,7 +89,9 @@ export class GpuDevice {
     this.#onFailure.clear();
   }
 
-  /** What `work` gives, or the device's failure if that comes first: a lost device may leave promises open for ever. */
+  /**
+   * The result of `work`, or the device's failure if that comes first: a lost device may leave promises open for ever.
+   */
   async unlessItFails<T>(work: Promise<T>): Promise<T> {
     this.assertUsable();
     let listener: ((error: Error) => void) | undefined;

@@ -35,7 +35,7 @@ export class DeviceBuffer {
  */
 export class GpuMemory {
   readonly #device: GpuDevice;
-  /** By usage and size. */
+  /** Free buffers by usage and size. */
   readonly #free = new Map<string, DeviceBuffer[]>();
   #count = 0;
   #bytes = 0;
@@ -91,11 +91,13 @@ export class GpuMemory {
     const size = sizeClass(bytes);
     const { maxBufferSize } = this.#device.limits;
     const free = this.#free.get(`${usage} ${size}`)?.pop();
-    // Whether there can be a buffer that large is the device's to say; to round up must not be why there is none.
+    // A size that fits before it is rounded up must fit after. Larger ones are for the device to refuse.
     return free ?? this.allocate(bytes > maxBufferSize ? size : Math.min(size, maxBufferSize), usage);
   }
 
-  /** No plan needs it that is made from now on; those made before may, as they run before. */
+  /**
+   * Returns a buffer to the pool. Plans that were made before may still use it: they run before those made from now on.
+   */
   release(buffer: DeviceBuffer): void {
     const key = `${buffer.usage} ${sizeClass(buffer.bytes)}`;
     const free = this.#free.get(key);

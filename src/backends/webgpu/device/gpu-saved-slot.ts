@@ -39,7 +39,7 @@ export class GpuSavedSlot implements SavedSlot {
     return this.#read(this.buffer);
   }
 
-  /** Its memory, for another slot of the same size. */
+  /** Gives the memory away, for another slot of the same size. */
   take(): DeviceBuffer {
     const { buffer } = this;
     this.#buffer = undefined;

@@ -4,16 +4,16 @@ import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
 import type { DeviceBuffer } from './gpu-memory.ts';
 
-/** Memory behind tensors. Views share it. */
+/** Memory of tensors. Views share it. */
 export class Storage {
-  /** Whose it is: the backend's. */
+  /** The backend that the storage belongs to. */
   readonly owner: object;
   readonly bytes: number;
-  /** Made in a scope and gone after it: whatever reads it is known when the scope is planned. */
+  /** Whether it was made in a scope and is gone after it: everything that reads it is known when the scope is planned. */
   readonly isTemporary: boolean;
-  /** What stays has one from the start; a temporary one only while a plan is made. */
+  /** A lasting storage has a buffer from the start, a temporary one only while a plan is made. */
   buffer: DeviceBuffer | undefined;
-  /** A temporary one whose last use is planned: its buffer is another's now. */
+  /** Whether the last use of a temporary storage is planned: its buffer serves others now. */
   isGone = false;
 
   constructor(owner: object, bytes: number, buffer?: DeviceBuffer) {
@@ -25,19 +25,19 @@ export class Storage {
 }
 
 /**
- * float32 values on the device. Row r of the first dimension begins `offset + r * stride` floats into the storage. What is
- * too large for one binding lies in several parts, each a tensor of some of the rows.
+ * float32 values on the device. Row r of the first dimension begins `offset + r * stride` floats into the storage. What
+ * is too large for one binding lies in several parts, each a tensor of some of the rows.
  */
 export class GpuTensor implements Tensor {
   readonly dtype = 'float32';
   readonly shape: readonly number[];
   readonly offset: number;
   readonly stride: number;
-  /** Itself, unless it is split. */
+  /** The tensor itself, unless it is split. */
   readonly parts: readonly TensorPart[];
   readonly #storage: Storage | undefined;
 
-  /** @param storage or, of a split tensor, its parts. */
+  /** @param storage of the tensor, or the parts of a split tensor. */
   constructor(storage: Storage | readonly TensorPart[], shape: readonly number[], offset: number, stride: number) {
     this.#storage = storage instanceof Storage ? storage : undefined;
     this.parts = storage instanceof Storage ? [{ firstRow: 0, tensor: this }] : storage;
@@ -54,7 +54,7 @@ export class GpuTensor implements Tensor {
   get storage(): Storage {
     if (this.#storage) return this.#storage;
     throw new ArgumentError(
-      `A tensor of shape (${this.shape.join(', ')}) is larger than what the GPU can bind at once.`,
+      `A tensor of shape (${this.shape.join(', ')}) is larger than what the GPU can bind.`,
       'Use fewer rows at a time.',
     );
   }
@@ -64,7 +64,7 @@ export class GpuTensor implements Tensor {
     return elementCount(this.shape.slice(1));
   }
 
-  /** Floats from the first element to behind the last. */
+  /** Floats from the first element to the last, both included. */
   get span(): number {
     const [rows = 1] = this.shape;
     return rows === 0 || this.rowSize === 0 ? 0 : (rows - 1) * this.stride + this.rowSize;
@@ -113,7 +113,10 @@ export function rowStride(shape: readonly number[]): number {
   return shape.length < 2 ? 1 : Math.ceil(rowSize / 4) * 4;
 }
 
-/** int32 values that both the host and the device read: slots, row starts, token ids. The device's lie one after another. */
+/**
+ * int32 values that both the host and the device read: slots, row starts, token ids. The device's lie one after
+ * another.
+ */
 export class GpuIndices extends HostTensor<Int32Array> {
   readonly storage: Storage;
 
@@ -131,7 +134,7 @@ export function gpuFloats(owner: object, x: Tensor, name: string, expected: read
   throw new ArgumentError(`${name} is ${found}.`, 'Pass a float32 tensor that this backend made.');
 }
 
-/** The same for int32 vectors of this length. */
+/** The int32 vector as one of this backend, with the expected length; null accepts any. */
 export function gpuIndices(owner: object, x: Tensor, name: string, length: number | null): GpuIndices {
   checkShape(x, name, [length]);
   if (x instanceof GpuIndices && x.storage.owner === owner) return x;

@@ -56,7 +56,7 @@ interface KernelMakers {
   readonly turns: CompileTurns;
 }
 
-/** What kernels with the same kinds of bindings share. */
+/** The layout that kernels with the same kinds of bindings share. */
 export interface KernelLayout {
   readonly id: number;
   readonly group: GPUBindGroupLayout;
@@ -121,9 +121,10 @@ export class Kernels {
   }
 
   /**
-   * The kernel of a shader for these constants. `Lowering.dispatch` sees to it that the shader's arguments are complete.
-   * @param fixed numbers that are the same whenever a model runs the kernel, which is therefore compiled for them and need
-   * not wait for them when it begins. Numbers that the shader does not declare for these constants are ignored.
+   * The kernel of a shader for these constants. `Lowering.dispatch` sees to it that the shader's arguments are
+   * complete.
+   * @param fixed numbers that are the same whenever a model runs the kernel, which is therefore compiled for them and
+   * need not wait for them when it begins. Numbers that the shader does not declare for these constants are ignored.
    */
   get(shader: ShaderName, constants: ShaderConstants, fixed: Readonly<Record<string, number>>): Kernel {
     const variant = [shader, ...Object.entries(constants).map(([name, value]) => `${name}=${value}`)].join(' ');

@@ -1,8 +1,8 @@
 import { UnsupportedDeviceError } from '../../../errors.ts';
 
 /**
- * Dawn, by its options: each serves the process to its end. Collected while a device that came of it is still compiling or
- * answering, even one that was destroyed, it takes the process with it.
+ * Dawn, by its options: each serves the process to its end. Collected while a device that came of it is still compiling
+ * or answering, even one that was destroyed, it takes the process with it.
  */
 const instances = new Map<string, GPU>();
 
@@ -21,7 +21,7 @@ export async function createNodeGpu(options: readonly string[]): Promise<GPU> {
   } catch (cause) {
     throw new UnsupportedDeviceError(
       `The 'webgpu' package can't be loaded: ${cause instanceof Error ? cause.message : cause}.`,
-      "Install it beside mamba2 ('npm install webgpu'), or use the device 'cpu'.",
+      "Install it as well ('npm install webgpu'), or use the device 'cpu'.",
       { cause },
     );
   }

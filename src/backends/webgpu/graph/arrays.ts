@@ -9,7 +9,7 @@ import type { PendingWork } from './pending-work.ts';
 export class GpuArrays {
   readonly #owner: object;
   readonly #work: PendingWork;
-  /** Of one buffer, and of one binding. */
+  /** Bytes that one buffer, and one binding, can have. */
   readonly #maxBytes: number;
 
   constructor(owner: object, work: PendingWork, { limits }: GpuDevice) {
@@ -46,7 +46,7 @@ export class GpuArrays {
     }
   }
 
-  /** The same view of every part. */
+  /** A view of x that is made of a view of every part. */
   view(x: GpuTensor, of: (part: GpuTensor) => GpuTensor): GpuTensor {
     if (x.parts.length === 1) return of(x.parts[0].tensor);
     const parts = x.parts.map(({ firstRow, tensor }) => ({ firstRow, tensor: of(tensor) }));
@@ -136,7 +136,7 @@ export class GpuArrays {
   }
 }
 
-/** Rows moved apart. */
+/** The rows, moved apart. */
 function withStride(data: Float32Array, shape: readonly number[], stride: number): Float32Array {
   const [rows = 1] = shape;
   const rowSize = elementCount(shape.slice(1));

@@ -5,7 +5,7 @@ import { USAGE } from '../device/gpu-memory.ts';
 import type { ReadBack } from './command.ts';
 import type { Plan, PlannedCommand, Write } from './plan.ts';
 
-/** Copies on their way to the host. */
+/** A copy on its way to the host. */
 interface PendingRead {
   readonly staging: GPUBuffer;
   readonly read: ReadBack;
@@ -15,8 +15,8 @@ interface PendingRead {
 const MAX_SPARE = 8;
 
 /**
- * Encodes plans and hands them to the device, in the order in which they came. Plans whose kernels are still compiled hold
- * those behind them up.
+ * Encodes plans and hands them to the device, in the order in which they came. A plan whose kernels are
+ * not compiled yet delays those after it.
  */
 export class CommandQueue {
   readonly #gpu: GpuDevice;
@@ -26,7 +26,7 @@ export class CommandQueue {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #reads: PendingRead[] = [];
-  /** Takes the time of everything that is encoded. */
+  /** Measures the time of everything that is encoded. */
   clock: GpuClock | undefined;
 
   constructor(gpu: GpuDevice) {

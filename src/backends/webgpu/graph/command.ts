@@ -12,7 +12,7 @@ export interface Dispatch {
   readonly workgroups: readonly [x: number, y: number, z: number];
 }
 
-/** What the device is told to do, with storages that have no buffers yet. Offsets and lengths are in bytes. */
+/** A command to the device, whose storages have no buffers yet. Offsets and lengths are in bytes. */
 export type Command =
   | Dispatch
   | {

@@ -2,8 +2,8 @@ import type { GpuTensor, Storage } from '../device/gpu-tensor.ts';
 import type { Operation, Read } from './operation.ts';
 
 /**
- * Several operations as one. `at` is the place of the first. Returns what takes the place of how many operations from there
- * on, or undefined where the fusion does not apply.
+ * Several operations as one. `at` is the place of the first. Returns what takes the place of how many operations from
+ * there on, or undefined where the fusion does not apply.
  */
 export type Fusion = (
   operations: readonly Operation[],
@@ -11,7 +11,7 @@ export type Fusion = (
   uses: TensorUses,
 ) => { readonly operation: Operation; readonly count: number } | undefined;
 
-/** Replaces neighbours by what computes the same at once. The first fusion that applies is taken. */
+/** Replaces neighbours by one operation that computes the same. The first fusion that applies is taken. */
 export function fuse(
   operations: readonly Operation[],
   fusions: readonly Fusion[],

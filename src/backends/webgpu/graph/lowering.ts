@@ -17,7 +17,7 @@ export const MAX_GROUPS = 65535;
 /** A number for each of these names. */
 export type Numbers<Name extends string> = Readonly<Record<Name, number>>;
 
-/** What a dispatch gives a shader: everything that the shader's text declares for any constants. */
+/** What a dispatch gives a shader: a value for everything that the shader's text declares for any constants. */
 export type Run<Name extends ShaderName> = {
   readonly bindings: Readonly<Record<ShaderArguments[Name]['bindings'], Storage>>;
   readonly workgroups: Dispatch['workgroups'];
@@ -32,13 +32,13 @@ type Given<Key extends string, Value> = keyof Value extends never
   ? { readonly [Absent in Key]?: never }
   : { readonly [Present in Key]: Value };
 
-/** The same whatever the shader. */
+/** A {@link Run} of any shader. */
 interface AnyRun extends Pick<Dispatch, 'bindings' | 'workgroups'>, Partial<Pick<Dispatch, 'params'>> {
   readonly constants?: ShaderArguments[ShaderName]['constants'];
   readonly fixed?: Readonly<Record<string, number>>;
 }
 
-/** Where operations become commands: what they are told of the device, and where they put their commands. */
+/** The place where operations become commands: what they need to know of the device, and the commands so far. */
 export class Lowering {
   readonly gpu: GpuDevice;
   readonly owner: object;

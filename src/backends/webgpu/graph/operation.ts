@@ -70,7 +70,7 @@ export function lower(lowering: Lowering, operation: Operation): void {
 }
 
 /**
- * Adds the commands of the operations that a fused one stands for, because no kernel does them at once here.
+ * Adds the commands of the operations that a fused one stands for, because no kernel computes them together here.
  * @throws GpuError when another operation counts on such a kernel: then its results would be wrong.
  */
 export function lowerParts(lowering: Lowering, fused: Operation, parts: readonly Operation[]): void {

@@ -17,7 +17,7 @@ import { COMMAND, lower, type Operation } from './operation.ts';
 import { type NewPlan, PlanMaker } from './plan.ts';
 import { splitRows } from './split-rows.ts';
 
-/** Operations outside of scopes that may wait for somebody to read. */
+/** Operations outside of scopes that may wait until a result is read. */
 const MAX_WAITING = 256;
 
 /** Operations and host data that are not planned yet. */
@@ -33,14 +33,14 @@ export type GpuResults = Readonly<Record<string, GpuTensor | undefined>>;
 /** A step that ran once, ready to run again. */
 export interface PlannedStep {
   readonly plan: NewPlan;
-  /** Of the pool. */
+  /** Buffers of the pool that the inputs are written to. */
   readonly inputs: readonly DeviceBuffer[];
   readonly results: GpuResults;
 }
 
 /**
- * Collects operations and makes plans of them: of all operations of a scope at its end, of others when somebody reads, and
- * of a step once and for all.
+ * Collects operations and makes plans of them: of all operations of a scope at its end, of others when a result is
+ * read, and of a step once and for all.
  */
 export class PendingWork {
   readonly memory: GpuMemory;
@@ -56,7 +56,7 @@ export class PendingWork {
   #isPlanningStep = false;
   /** Bytes of the largest storage so far: see {@link largestOf}. */
   #largest = 0;
-  /** Set once there is a float32 weight: see Lowering. */
+  /** Whether there is a float32 weight: see Lowering. */
   isExact = false;
 
   constructor(owner: object, gpu: GpuDevice, fusions: readonly Fusion[]) {
@@ -103,7 +103,7 @@ export class PendingWork {
   }
 
   scope<T>(run: () => T): T {
-    // What was enqueued outside is no part of the scope.
+    // Operations that were enqueued outside are no part of the scope.
     if (this.#depth === 0) this.#planBatch();
     this.#depth++;
     try {
@@ -115,7 +115,7 @@ export class PendingWork {
       this.#depth--;
       if (this.#depth === 0) {
         this.flush();
-        // What nothing reads needs no upload.
+        // Values that no command reads need no upload.
         this.#batch = emptyBatch();
       }
     }
@@ -137,7 +137,7 @@ export class PendingWork {
       const tensors = Object.values(results).flatMap((result) => result?.parts ?? []);
       const storages = tensors.map(({ tensor }) => tensor.storage);
       const plan = this.#makePlan(this.#batch, true, storages);
-      // After what waits: the params' buffer may be that of a forgotten step, which has yet to run.
+      // After the waiting plans: the params' buffer may be that of a forgotten step, which has yet to run.
       this.#queue.add({ uploads: plan.uploads, commands: [] });
       return { plan, inputs, results: mapResults(results, (result) => this.#keep(result)) };
     } catch (error) {
@@ -159,7 +159,9 @@ export class PendingWork {
     return results;
   }
 
-  /** Gives back what a step held that will not run again. Where it still waits to run, it will: see {@link GpuMemory}. */
+  /**
+   * Gives back what a step held that will not be asked for again. Runs that still wait will run: see {@link GpuMemory}.
+   */
   forgetStep({ plan, inputs }: PlannedStep): void {
     for (const buffer of [...inputs, ...(plan.params ? [plan.params] : [])]) this.memory.release(buffer);
   }
@@ -167,7 +169,7 @@ export class PendingWork {
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
   async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch): Promise<void> {
     this.#planBatch();
-    // Those of one run compile while the next is planned.
+    // Kernels of one run compile while the next is planned.
     const kernels = new Set<Kernel>();
     for (const run of runs) {
       await yieldToEventLoop();
@@ -210,7 +212,9 @@ export class PendingWork {
     }
   }
 
-  /** The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call. */
+  /**
+   * The first `bytes` of what a tensor covers, once everything before has run. `use` gets memory valid during the call.
+   */
   async read<T>(x: GpuTensor, bytes: number, use: (mapped: ArrayBuffer) => T): Promise<T> {
     const done = new Promise<T>((resolve, reject) => {
       const read = { bytes, resolve: (mapped: ArrayBuffer) => resolve(use(mapped)), reject };
@@ -220,12 +224,12 @@ export class PendingWork {
     return this.#gpu.unlessItFails(done);
   }
 
-  /** Memory of the pool, for what others than plans keep for a while. */
+  /** Memory of the pool for something that is kept across plans. */
   borrow(bytes: number): DeviceBuffer {
     return this.memory.acquire(bytes);
   }
 
-  /** Gives it back. What was enqueued before may still use it; later plans come after that. */
+  /** Gives such memory back. Operations that are already enqueued may still use it; later plans run after them. */
   giveBack(buffer: DeviceBuffer): void {
     this.#planBatch();
     this.memory.release(buffer);
@@ -256,7 +260,7 @@ export class PendingWork {
     this.kernels.end(error, () => this.#gpu.destroy());
   }
 
-  /** A step's result. Its memory is other plans' too, but holds the result until one of them runs. */
+  /** A step's result. Other plans use its memory too, but it holds the result until one of them runs. */
   #keep(result: GpuTensor): GpuTensor {
     const parts = result.parts.map(({ firstRow, tensor: { storage, shape, offset, stride } }) => {
       const kept = new Storage(this.#owner, storage.bytes, storage.buffer);

@@ -5,13 +5,13 @@ import type { Storage } from '../device/gpu-tensor.ts';
 import type { Kernel } from '../device/kernel.ts';
 import { type Command, type Dispatch, type ReadBack, storagesOf } from './command.ts';
 
-/** A command with all that it needs to be encoded. */
+/** A command with everything that is needed to encode it. */
 export type PlannedCommand =
   | {
       readonly type: 'dispatch';
       readonly kernel: Kernel;
       readonly group: GPUBindGroup;
-      /** Where its params lie in the plan's, if it has any. */
+      /** The offset of the kernel's params in the plan's, if the kernel has any. */
       readonly params: readonly number[];
       readonly workgroups: Dispatch['workgroups'];
     }
@@ -43,7 +43,7 @@ export interface Plan {
 }
 
 export interface NewPlan extends Plan {
-  /** Where its params are, if it has any: a buffer of the pool, its own if it repeats. */
+  /** The buffer of the params, if there are any: of the pool, and the plan's own if the plan repeats. */
   readonly params: DeviceBuffer | undefined;
 }
 
@@ -58,7 +58,7 @@ export class PlanMaker {
   readonly #device: GPUDevice;
   readonly #memory: GpuMemory;
   readonly #groups = new Map<string, GPUBindGroup>();
-  /** Params of plans that run once. */
+  /** Buffer for the params of plans that run once. */
   #params: DeviceBuffer | undefined;
 
   constructor(device: GPUDevice, memory: GpuMemory) {

@@ -1,6 +1,6 @@
 import type { PlannedStep } from './pending-work.ts';
 
-/** Kinds of steps that are kept: of a model without attention, two for each number of sequences that decode at once. */
+/** Kinds of steps that are kept. A model without attention has two for each number of sequences that decode together. */
 const MAX_STEPS = 128;
 
 /** Planned steps by key. Beyond their number the one that ran least recently goes. */

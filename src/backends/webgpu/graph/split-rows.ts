@@ -2,9 +2,9 @@ import { GpuTensor, rowsOf } from '../device/gpu-tensor.ts';
 import type { Operation } from './operation.ts';
 
 /**
- * An operation on tensors that lie in several parts, because one binding would be too small, as operations on the parts.
- * An operation that does not treat each row for itself stays as it is, and is refused when it is lowered if it can't do with
- * parts.
+ * An operation on tensors that lie in several parts, because one binding would be too small, as operations on the
+ * parts. An operation that does not treat each row for itself stays as it is, and is refused when it is lowered if it
+ * can't do with parts.
  */
 export function splitRows(operation: Operation): readonly Operation[] {
   const { rowOperands } = operation.kind;

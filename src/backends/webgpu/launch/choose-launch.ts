@@ -5,7 +5,7 @@ import { NVIDIA_LAUNCH } from './nvidia.ts';
 
 const BY_VENDOR: Readonly<Record<string, LaunchParameters>> = { nvidia: NVIDIA_LAUNCH };
 
-/** What was measured for a device like this one, or what runs everywhere. */
+/** The parameters that were measured for a device like this one, or those that run everywhere. */
 export function launchParametersFor({ vendor, isSoftware }: Pick<GpuInfo, 'vendor' | 'isSoftware'>): LaunchParameters {
   return isSoftware ? DEFAULT_LAUNCH : (BY_VENDOR[vendor] ?? DEFAULT_LAUNCH);
 }

@@ -1,19 +1,21 @@
 /**
- * How kernels are laid out on a device. What is right depends on the device; every value gives the same results. Data files
- * beside this one hold what was measured, default.ts what runs everywhere.
+ * How kernels are laid out on a device. Every value gives the same results; which is fastest depends on the device. The
+ * data files of this folder hold what was measured, default.ts what runs everywhere.
  */
 export interface LaunchParameters {
   /** linear-vector: the first entry that fits. None: other kernels. */
   readonly vector: readonly VectorLaunch[];
   /** linear-matrix-few: the first entry that fits. None: linear-matrix from the first row on. */
   readonly matrixFew: readonly MatrixFewShape[];
-  /** The same where several workgroups share the inputs: the first entry that fits. None: see slicedMatrix. */
+  /** linear-matrix-few if several workgroups share the inputs: the first entry that fits. None: see slicedMatrix. */
   readonly slicedFew: readonly (MatrixFewShape & Sliced)[];
-  /** linear-matrix for rows that it normalises itself: the first entry that fits. None: another kernel does before. */
+  /**
+   * linear-matrix for rows that it normalises itself: the first entry that fits. None: another kernel normalises them.
+   */
   readonly matrixNormalising: readonly NormalisingMatrixShape[];
   /** linear-matrix: the first entry that makes enough workgroups, or the last. */
   readonly matrix: readonly MatrixShape[];
-  /** The same where several workgroups share the inputs: the first entry that fits. None: they don't. */
+  /** linear-matrix if several workgroups share the inputs: the first entry that fits. None: they don't. */
   readonly slicedMatrix: readonly (MatrixShape & Sliced)[];
   /** Rows from which on the convolution is a dispatch of its own, rather than the in-projection's. */
   readonly convolvedApartFrom: number;
@@ -33,7 +35,7 @@ export interface LayerSizes {
 }
 
 export interface VectorLaunch extends LayerSizes {
-  /** Rows that it takes at once at most. */
+  /** Rows that it takes together, at most. */
   readonly maxRows: number;
   /** Rows of W in a patch of 32 invocations: a divisor of 32. */
   readonly rows: number;
@@ -42,7 +44,7 @@ export interface VectorLaunch extends LayerSizes {
   /** Groups of 32 invocations that keep the device busy. */
   readonly busy: number;
   readonly maxParts: number;
-  /** Patches that are asked for at once, at most. */
+  /** Patches that are loaded together, at most. */
   readonly ahead: number;
 }
 
@@ -52,7 +54,7 @@ export interface MatrixFewShape extends LayerSizes {
   readonly panels: number;
   /** Subgroups that share the inputs. */
   readonly parts: number;
-  /** Tiles of weights that are asked for at once, at most. */
+  /** Tiles of weights that are loaded together, at most. */
   readonly ahead: number;
 }
 
@@ -82,7 +84,7 @@ export interface UpdateShape {
   /** Channels that an invocation updates, one after another. */
   readonly channels: number;
   readonly threads: number;
-  /** Weights of the layer behind that are no larger are read ahead by the way. */
+  /** The next layer's weights are read ahead if they are no larger than this. */
   readonly prefetchedBytes: number;
 }
 

@@ -29,15 +29,10 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     { maxRows: 16, ...ALL, panels: 2, parts: 4, ahead: 10, slices: 8 },
     { maxRows: 64, ...ALL, maxOutputs: 1024, panels: 1, parts: 4, ahead: 6, slices: 4 },
   ],
+  // biome-ignore format: one line for each entry
   matrixNormalising: [
-    {
-      ...{ maxRows: 16, minWorkgroups: 100, maxInputs: 1024 },
-      ...{ block: [16, 32], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 2 },
-    },
-    {
-      ...{ maxRows: 16, minWorkgroups: 0, maxInputs: 2048 },
-      ...{ block: [16, 16], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 3 },
-    },
+    { maxRows: 16, minWorkgroups: 100, maxInputs: 1024, block: [16, 32], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 2 },
+    { maxRows: 16, minWorkgroups: 0, maxInputs: 2048, block: [16, 16], depth: 64, piece: [16, 16], band: 8, split: 8, stages: 3 },
   ],
   matrix: [
     { maxRows: 64, minWorkgroups: 100, block: [64, 160], depth: 32, piece: [32, 80], band: 8, split: 2, stages: 1 },
@@ -51,31 +46,14 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     { maxRows: ANY, minWorkgroups: 100, block: [64, 96], depth: 32, piece: [32, 48], band: 8, split: 2, stages: 2 },
     { maxRows: ANY, minWorkgroups: 0, block: [64, 64], depth: 32, piece: [32, 32], band: 8, split: 4, stages: 1 },
   ],
+  // biome-ignore format: one line for each entry
   slicedMatrix: [
-    {
-      ...{ maxRows: 64, minWorkgroups: 250, slices: 8 },
-      ...{ block: [64, 128], depth: 32, piece: [32, 64], band: 8, split: 1, stages: 2 },
-    },
-    {
-      ...{ maxRows: 64, minWorkgroups: 0, slices: 8 },
-      ...{ block: [64, 96], depth: 64, piece: [16, 48], band: 8, split: 1, stages: 2 },
-    },
-    {
-      ...{ maxRows: 256, minWorkgroups: 500, slices: 8 },
-      ...{ block: [128, 128], depth: 32, piece: [64, 64], band: 8, split: 1, stages: 1 },
-    },
-    {
-      ...{ maxRows: 256, minWorkgroups: 120, slices: 4 },
-      ...{ block: [128, 160], depth: 64, piece: [32, 80], band: 8, split: 1, stages: 1 },
-    },
-    {
-      ...{ maxRows: 256, minWorkgroups: 100, slices: 2 },
-      ...{ block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
-    },
-    {
-      ...{ maxRows: 256, minWorkgroups: 0, slices: 8 },
-      ...{ block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
-    },
+    { maxRows: 64, minWorkgroups: 250, slices: 8, block: [64, 128], depth: 32, piece: [32, 64], band: 8, split: 1, stages: 2 },
+    { maxRows: 64, minWorkgroups: 0, slices: 8, block: [64, 96], depth: 64, piece: [16, 48], band: 8, split: 1, stages: 2 },
+    { maxRows: 256, minWorkgroups: 500, slices: 8, block: [128, 128], depth: 32, piece: [64, 64], band: 8, split: 1, stages: 1 },
+    { maxRows: 256, minWorkgroups: 120, slices: 4, block: [128, 160], depth: 64, piece: [32, 80], band: 8, split: 1, stages: 1 },
+    { maxRows: 256, minWorkgroups: 100, slices: 2, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
+    { maxRows: 256, minWorkgroups: 0, slices: 8, block: [128, 96], depth: 32, piece: [32, 96], band: 8, split: 2, stages: 1 },
   ],
   convolvedApartFrom: 33,
   convolvedTogetherFrom: 128,

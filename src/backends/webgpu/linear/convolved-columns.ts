@@ -18,13 +18,13 @@ export function isSilu(activation: Activation | undefined): boolean {
   return activation === 'silu' || activation === 'swish';
 }
 
-/** Whether four channels can be convolved at once. */
+/** Whether four channels can be convolved together. */
 export function isConvolvedInFours({ x, states, out }: Convolution): boolean {
   const channels = x.shape[2];
   return [channels, states.offset, states.stride, out.offset, out.stride].every((number) => number % 4 === 0);
 }
 
-/** Convolves four channels at once, in a dispatch of its own: see {@link isConvolvedInFours}. */
+/** Convolves four channels together, in a dispatch of its own: see {@link isConvolvedInFours}. */
 export function convolveInFours(lowering: Lowering, convolution: Convolution): void {
   const { x, activation } = convolution;
   const [T, , C] = x.shape;
@@ -38,7 +38,7 @@ export function convolveInFours(lowering: Lowering, convolution: Convolution): v
   });
 }
 
-/** What kernels that convolve their results are bound to, by the names in convolve.wgsl; nothing, if they do not. */
+/** Buffers of kernels that convolve their results, by the names in convolve.wgsl; `nothing` if they do not. */
 export function convolutionBindings({ nothing }: Lowering, convolution: Convolution | undefined) {
   return {
     convWeight: convolution?.weight.storage ?? nothing,
@@ -49,7 +49,7 @@ export function convolutionBindings({ nothing }: Lowering, convolution: Convolut
   };
 }
 
-/** Where a convolution's operands lie, by the names in convolution-places.wgsl. */
+/** Places of a convolution's operands, by the names in convolution-places.wgsl. */
 export function convolutionPlaces(convolution: Convolution | undefined) {
   return {
     C: convolution?.x.shape[2] ?? 0,

@@ -3,9 +3,9 @@ import { launchParametersFor } from '../launch/choose-launch.ts';
 import { TILE_SIDE } from './weight-tiles.ts';
 
 /**
- * Numbers of rows, ascending, such that a step of any other number up to `most` runs the kernels of the next one here.
- * Kernels for few rows are made for their very number; software devices, for which one takes up to seconds to compile, get
- * those of the greatest numbers only.
+ * Numbers of rows, ascending, such that a step of any other number up to `most` runs the kernels of the next listed
+ * one. Kernels for few rows are made for their very number; software devices, for which one takes up to seconds to
+ * compile, get those of the greatest numbers only.
  */
 export function decodesToPrepare(gpu: Pick<GpuDevice, 'info' | 'hasMatrices'>, most: number): readonly number[] {
   const launch = launchParametersFor(gpu.info);

@@ -20,7 +20,7 @@ export class GpuExpertWeight implements LinearWeight {
     this.#stack = stack;
   }
 
-  /** All experts' rows, one below the other. @throws ArgumentError while some are missing. */
+  /** All experts' rows, one expert after another. @throws ArgumentError while some are missing. */
   get stack(): GpuLinearWeight {
     const stack = this.#stack();
     if (stack) return stack;
@@ -28,7 +28,7 @@ export class GpuExpertWeight implements LinearWeight {
   }
 }
 
-/** Writers of `count` matrices (outFeatures, inFeatures), whose rows `writer` takes one below the other. */
+/** Writers of `count` matrices (outFeatures, inFeatures), whose rows `writer` takes one after another. */
 export function expertWriters(
   writer: LinearWeightWriter,
   count: number,
@@ -52,9 +52,9 @@ export function expertWriters(
   }));
 }
 
-/** All experts' matrices of one kind as one, of rows one below the other. */
+/** All experts' matrices of one kind as one, one expert after another. */
 export interface ExpertMatrix {
-  /** Of one expert. */
+  /** Outputs of one expert. */
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly dtype: WeightDType;
@@ -73,7 +73,7 @@ export function expertMatrix(owner: object, weights: readonly LinearWeight[]): E
     const isWhole = weights.every((weight) => weight instanceof GpuExpertWeight && weight.stack === first.stack);
     if (theirs !== owner || !isWhole || first.stack.outFeatures !== weights.length * first.outFeatures) {
       throw new ArgumentError(
-        'Experts that were not written together.',
+        'The experts were not written together.',
         'Pass all of expertWeightWriters, in their order.',
       );
     }

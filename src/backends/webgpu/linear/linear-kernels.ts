@@ -67,7 +67,7 @@ export function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): v
   }
 }
 
-/** As {@link lowerMatrix}; with very many rows the convolution is a dispatch of its own, which reads states better. */
+/** As {@link lowerMatrix}, but with many rows the convolution is a dispatch of its own, which reads states faster. */
 export function lowerProductAndConvolution(lowering: Lowering, task: LinearTask, a: Storage): void {
   const { convolution, x } = task;
   const isApart = convolution && x.shape[0] >= lowering.launch.convolvedApartFrom;
@@ -114,7 +114,7 @@ export function dispatchProduct(
 
 // --- what the kernels share -----------------------------------------------------------------------------------------
 
-/** What becomes of sums. */
+/** Constants that say what is done with sums. */
 function epilogue({ bias, residual, convolution }: LinearTask) {
   const SILU = convolution !== undefined && isSilu(convolution.activation);
   return { BIAS: Boolean(bias), RESIDUAL: Boolean(residual), CONV: Boolean(convolution), SILU };
@@ -140,7 +140,7 @@ function bindingsOf(
   };
 }
 
-/** Where in their buffers operands lie, and what else a layer's kernels are told once and for all. */
+/** Places of operands in their buffers, and the other numbers that a layer's kernels are compiled for. */
 function placesOf({ x, norm, bias, residual, convolution, out }: LinearTask, { firstRow }: WeightPart) {
   return {
     firstOutput: firstRow,
@@ -157,7 +157,7 @@ function placesOf({ x, norm, bias, residual, convolution, out }: LinearTask, { f
 
 // --- without subgroup matrices --------------------------------------------------------------------------------------
 
-/** In float32, 64 x 64 outputs at a time, of rows and weights that are evenly placed. */
+/** Multiplies in float32, 64 x 64 outputs at a time; rows and weights are evenly placed. */
 export function lowerTiles(lowering: Lowering, { x, weight, bias, out }: LinearTask): void {
   const T = x.shape[0];
   for (const { firstRow, rows, storage } of weight.parts) {
@@ -184,7 +184,7 @@ export function lowerTiles(lowering: Lowering, { x, weight, bias, out }: LinearT
   }
 }
 
-/** Output by output, wherever operands lie. */
+/** Multiplies output by output, wherever operands lie. */
 export function lowerPlain(lowering: Lowering, { x, weight, bias, out }: LinearTask): void {
   const T = x.shape[0];
   for (const { firstRow, rows, storage } of weight.parts) {

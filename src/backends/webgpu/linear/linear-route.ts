@@ -6,7 +6,7 @@ import { isEvenlyPlaced, type LinearTask } from './linear-task.ts';
 /** Which kernels compute a linear layer, and how they are laid out. */
 export type LinearRoute =
   | { readonly kernel: 'vector'; readonly shape: VectorShape }
-  /** By subgroup matrices. */
+  /** Multiplies by subgroup matrices. */
   | { readonly kernel: 'matrix' };
 
 /** Invocations that share a row's sum in to-float16. */

@@ -32,7 +32,7 @@ export function vectorShape(
   return undefined;
 }
 
-/** With as few parts as keep the device busy. */
+/** The layout with as few parts as keep the device busy. */
 function vectorParts(
   { gpu }: Lowering,
   { rows, busy, maxParts, ahead }: VectorLaunch,
@@ -55,7 +55,7 @@ function vectorParts(
   const candidates = whole.length > 0 ? whole : possible;
   const PARTS = candidates.find((parts) => parts * workgroups >= busy) ?? candidates.at(-1);
   if (PARTS === undefined) return undefined;
-  // As many at once as leave no rest, which would be asked for in vain.
+  // A number of loads that leaves no rest: the rest would be loaded in vain.
   const AHEAD = dividing(Math.ceil(eights / (PARTS * across)), ahead);
   return { ROWS: rows, BLOCKING: patches, PARTS, AHEAD, PARTIAL: !isWhole(PARTS) };
 }
@@ -89,8 +89,8 @@ export function productShape(lowering: Lowering, T: number, weight: GpuLinearWei
 }
 
 /**
- * The same with all outputs where workgroups share the inputs, or undefined where none is laid out for it. A slice's inputs
- * are one of the norm's `groups`.
+ * How all outputs are multiplied if workgroups share the inputs, or undefined if no layout fits. A slice's inputs lie
+ * in one of the norm's `groups`.
  */
 export function slicedShape(
   lowering: Lowering,
@@ -143,7 +143,7 @@ function fewProduct(
   SLICES = 1,
 ): ProductShape {
   const M16 = Math.ceil(T / 16);
-  // As many at once as leave no rest, which would wait for each by itself.
+  // A number of loads that leaves no rest, whose loads would wait for each other.
   const steps = Math.floor(inFeatures / 16 / SLICES / parts);
   const AHEAD = dividing(Math.max(1, steps), ahead);
   return {
@@ -176,7 +176,7 @@ function matrixProduct(
   };
 }
 
-/** Constants of kernels whose workgroups share the inputs, or do not: 1. */
+/** Constants that say how many workgroups share the inputs; 1 if none do. */
 export function sliced(SLICES: number) {
   return { SLICES, SLICED: SLICES > 1 };
 }
@@ -188,7 +188,7 @@ function dividing(value: number, most: number): number {
   return divisor;
 }
 
-/** How linear-matrix is laid out where it normalises its rows itself, or undefined where another kernel does before. */
+/** How linear-matrix is laid out where it normalises its rows itself, or undefined if another kernel must do that. */
 export function normalisingShape(
   { launch, gpu }: Lowering,
   T: number,

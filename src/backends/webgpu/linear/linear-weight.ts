@@ -13,9 +13,9 @@ export class GpuLinearWeight implements LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly dtype: WeightDType;
-  /** `tiles`: of 16 rows and 16 inputs, in the order in which subgroup matrices are read at their best. */
+  /** `tiles`: tiles of 16 rows and 16 inputs, in the order in which subgroup matrices are read fastest. */
   readonly layout: 'rows' | 'tiles';
-  /** u32 words of a row. */
+  /** u32 words in a row. */
   readonly rowWords: number;
   readonly parts: readonly WeightPart[];
 
@@ -52,7 +52,7 @@ export interface WeightPart {
   readonly storage: Storage;
 }
 
-/** Packs rows as they come and sends them to the device at once. */
+/** Packs rows as they come and sends them to the device immediately. */
 export class GpuWeightWriter implements LinearWeightWriter {
   readonly #device: GpuDevice;
   readonly #weight: GpuLinearWeight;

@@ -7,13 +7,13 @@ const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);
 
 /**
- * u32 words of a row of `columns` weights, a multiple of 4, so that rows begin at 16 bytes. What is behind the last
+ * u32 words of a row of `columns` weights, a multiple of 4, so that rows begin at 16 bytes. What follows the last
  * weight is 0.
  *
  * - float32: one a word.
  * - bfloat16, float16: two a word, the first in the lower half.
- * - int8: per block of 128 weights 32 words of four, the first lowest; behind the last block one float32 scale per block.
- * - int4: per block 16 words of eight levels, the first lowest; behind the last block one word per block:
+ * - int8: per block of 128 weights 32 words of four, the first lowest; after the last block one float32 scale per block.
+ * - int4: per block 16 words of eight levels, the first lowest; after the last block one word per block:
  *   the scale as bfloat16 in the upper half, and in the lower a factor of 4 bits for each 32 weights, the first lowest.
  */
 export function rowWords(columns: number, dtype: WeightDType): number {

@@ -4,7 +4,7 @@ export const TILE_SIDE = 16;
 const TILE_ROW_WORDS = 8;
 
 /**
- * Puts rows of float16 in the order in which subgroup matrices are read at their best: tiles of 16 rows and 16 columns, one
+ * Puts rows of float16 in the order in which subgroup matrices are read fastest: tiles of 16 rows and 16 columns, one
  * row of a tile after another, tiles of the same 16 rows (a panel) side by side. Rows come in any order; a panel is sent
  * off when it is whole.
  */

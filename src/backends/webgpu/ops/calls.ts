@@ -8,7 +8,7 @@ import type { PendingWork } from '../graph/pending-work.ts';
 import { COPY_ROWS } from './rows/copy-rows.ts';
 import { LastSequences, makeSequenceTable, type SequenceTable } from './sequence-table.ts';
 
-/** What the operations of one backend check and enqueue their calls with. */
+/** The context in which the operations of one backend check and enqueue calls. */
 export class Calls {
   readonly owner: object;
   readonly work: PendingWork;
@@ -76,8 +76,8 @@ export class Calls {
   }
 
   /**
-   * Where an operation writes: into the caller's tensor, or where that shares memory with what the operation reads, which
-   * the device can't bind both ways, into memory of its own that `finish` copies over.
+   * The tensor that an operation writes: the caller's, or if that shares memory with what the operation reads, which the
+   * device can't bind both ways, a new one that `finish` copies over.
    */
   target(out: Tensor | undefined, shape: readonly number[], inputs: readonly (GpuTensor | undefined)[]) {
     const given = this.optional(out, 'out', shape);

@@ -42,7 +42,7 @@ export type Operations = Pick<ArrayOps, 'concatColumns'> &
   AttentionOps &
   FeedForwardOps;
 
-/** What checks calls of an operation and enqueues them. */
+/** A function that checks a call of an operation and enqueues it. */
 type Call<Method> = Method extends (...args: infer Args) => infer Result
   ? (calls: Calls, ...args: Args) => Result
   : never;
@@ -78,10 +78,10 @@ const OPERATIONS: { readonly [Name in keyof Operations]: Call<Operations[Name]> 
 
 const SAMPLING: { readonly [Name in keyof SamplingOps]: Call<SamplingOps[Name]> } = { sampleTokens, takeSampled };
 
-/** Neighbours that one kernel computes at once. */
+/** Neighbours that one kernel computes together. */
 export const FUSIONS: readonly Fusion[] = [fuseNormLinear, fuseGatedNormLinear, fuseGatedStateSpace];
 
-/** What a backend inherits its operations from. */
+/** The class that a backend inherits its operations from. */
 export const OperationMethods = class {
   constructor(calls: Calls) {
     Object.assign(this, bound<Operations>(OPERATIONS, calls));

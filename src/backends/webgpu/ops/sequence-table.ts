@@ -1,21 +1,21 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import type { GpuIndices } from '../device/gpu-tensor.ts';
 
-/** Tokens that the scan takes at once. */
+/** Tokens in a chunk of the scan. */
 export const CHUNK = 128;
 
 /**
  * The sequences of a packed batch, for the host and the device: `count` times (begin, end, slot, whether it starts from
- * the slot's state), then the sequence of each row, then `chunks` times (begin, end, sequence, 0) of at most {@link CHUNK}
- * tokens, then each sequence's first chunk and how many it has.
+ * the slot's state), then the sequence of each row, then `chunks` times (begin, end, sequence, 0) of at most {@link
+ * CHUNK} tokens, then each sequence's first chunk and how many it has.
  */
 export interface SequenceTable {
   readonly count: number;
   readonly rows: number;
   readonly chunks: number;
-  /** Where the chunks begin in the table. */
+  /** Index of the first chunk in the table. */
   readonly chunks0: number;
-  /** Where the sequences' chunks begin in it. */
+  /** Index in the table of the first sequence's range of chunks. */
   readonly ranges0: number;
   /** Tokens of the longest sequence. */
   readonly longest: number;

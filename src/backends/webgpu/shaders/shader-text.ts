@@ -10,7 +10,7 @@ export type ShaderNode =
   | string
   /** A line with constants: text and constants' names in turn. */
   | { readonly parts: readonly string[] }
-  /** Another text, whose name may have a constant in it, likewise. */
+  /** Another text: parts of its name, which may have a constant in it. */
   | { readonly include: readonly string[] }
   | ({ readonly lines: ShaderText; readonly otherwise: ShaderText } & ShaderCondition)
   /** Lines repeated with a constant from 0 to `count` - 1. */

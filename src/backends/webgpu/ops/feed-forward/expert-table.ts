@@ -2,10 +2,10 @@
 const TILE = 64;
 
 /**
- * Where things lie in the table of a mixture of experts, which the device makes of the routing (u32 words): how many rows
- * visit each of E experts; how many tiles there are, and visits; the tiles (expert, first visit, visits); each visit's row,
- * and its expert; and each row's visit to each expert (T, E), where it has a weight for it. Visits are in order of experts,
- * those to one expert in order of rows.
+ * Layout of the table of a mixture of experts, which the device makes of the routing (u32 words): how many rows visit
+ * each of E experts; how many tiles there are, and visits; the tiles (expert, first visit, visits); each visit's row,
+ * and its expert; and each row's visit to each expert (T, E), where it has a weight for it. Visits are in order of
+ * experts, those to one expert in order of rows.
  */
 export class ExpertTable {
   readonly T: number;

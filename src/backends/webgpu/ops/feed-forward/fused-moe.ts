@@ -15,7 +15,7 @@ const THREADS = 256;
 /** Visits up to which outputs are made one by one: beyond, experts' matrices are read once for up to 64 of them. */
 const FEW_VISITS = 64;
 
-/** Which rows visit which experts: `out` is the table, of u32 words. */
+/** Finds which rows visit which experts: `out` is the table, of u32 words. */
 const EXPERT_TABLE = defineOperation<{
   /** (T, E) */
   readonly routing: GpuTensor;
@@ -33,7 +33,7 @@ const EXPERT_TABLE = defineOperation<{
   },
 });
 
-/** For each visit, its row times its expert's matrix. */
+/** Multiplies each visit's row with its expert's matrix. */
 const EXPERT_LINEAR = defineOperation<{
   /** The visits' rows, or if they are routed the batch's. */
   readonly x: GpuTensor;
@@ -89,7 +89,7 @@ const EXPERT_LINEAR = defineOperation<{
   },
 });
 
-/** Each row's visits, weighted and summed up. */
+/** Adds up each row's visits, weighted. */
 const EXPERT_SUM = defineOperation<{
   /** (visits, C) */
   readonly y: GpuTensor;
@@ -161,7 +161,7 @@ interface Visits {
   readonly table: ExpertTable;
 }
 
-/** Enqueues what becomes of some rows. */
+/** Enqueues the experts' work on some rows. */
 function visit(calls: Calls, { up, down, activation, gated }: Mixture, { x, routing, out, table }: Visits): void {
   const words = calls.arrays.make([table.words]);
   const hidden = calls.arrays.make([table.visits, up.outFeatures]);

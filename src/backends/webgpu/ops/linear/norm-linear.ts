@@ -51,7 +51,7 @@ export const NORM_LINEAR = defineOperation<NormLinear>({
   },
 });
 
-/** How workgroups share the inputs of a layer that is given rows of float16, or undefined where they don't. */
+/** How workgroups share the inputs of a layer that is given rows of float16, or undefined if they don't. */
 export function slicedProduct(lowering: Lowering, operation: Operation<NormLinear>): ProductShape | undefined {
   const { x, norm, weight, bias, residual, convolution, out } = operation;
   const next = lowering.handover.after(operation);
@@ -124,7 +124,7 @@ function lowerSlices(
 
 // --- fusions --------------------------------------------------------------------------------------------------------
 
-/** rmsNorm, linear and, when decoding, the convolution of some of the columns. */
+/** Fuses rmsNorm, linear and, when decoding, the convolution of some of the columns. */
 export const fuseNormLinear: Fusion = (operations, at, uses) => {
   const [norm, linear, convolution] = operations.slice(at, at + 3);
   if (!RMS_NORM.matches(norm) || !LINEAR.matches(linear)) return undefined;
@@ -145,7 +145,7 @@ export const fuseNormLinear: Fusion = (operations, at, uses) => {
   return { operation, count: parts.length };
 };
 
-/** groupSquareSums, scaleByGroupNorm, linear, add: the gated norm, the out-projection and the residual. */
+/** Fuses groupSquareSums, scaleByGroupNorm, linear, add: the gated norm, the out-projection and the residual. */
 export const fuseGatedNormLinear: Fusion = (operations, at, uses) => {
   const [sums, scale, linear, add] = operations.slice(at, at + 4);
   if (!GROUP_SQUARE_SUMS.matches(sums) || !SCALE_BY_GROUP_NORM.matches(scale) || !LINEAR.matches(linear)) {
@@ -157,7 +157,7 @@ export const fuseGatedNormLinear: Fusion = (operations, at, uses) => {
   if (!covers(scale.out, linear.x) || !uses.isOnlyReadBy(scale.out, linear)) return undefined;
   const { groupSize, firstColumn } = scale.layout;
   if (firstColumn !== 0 || sums.out.shape[1] * groupSize !== sums.v.shape[1]) return undefined;
-  // A bias and what is added to it would be one too many for kernels.
+  // With both a bias and a residual, kernels would have one buffer too many.
   const added = ADD.matches(add) && !linear.bias ? add : undefined;
   const residual = added && residualOf(linear, added, uses);
   const parts = added && residual ? [sums, scale, linear, added] : [sums, scale, linear];
@@ -175,7 +175,7 @@ export const fuseGatedNormLinear: Fusion = (operations, at, uses) => {
   return { operation, count: parts.length };
 };
 
-/** What is added to a linear layer's result, if that is all that becomes of the result. */
+/** The tensor that is added to a linear layer's result, if the result is used for nothing else. */
 function residualOf(
   linear: Linear,
   add: Operation<{ readonly x: GpuTensor; readonly y: GpuTensor; readonly out: GpuTensor }>,
@@ -186,7 +186,7 @@ function residualOf(
   return covers(linear.out, add.x) && !covers(linear.out, add.y) ? add.y : undefined;
 }
 
-/** Whether all that becomes of some columns of a linear layer's result is that they are convolved, one token a row. */
+/** Whether some columns of a linear layer's result are convolved, one token a row, and used for nothing else. */
 function isConvolvedAtOnce(linear: Linear, convolution: Operation<ConvolutionUpdate>, uses: TensorUses): boolean {
   const { x, weight, bias, states, slots, seen } = convolution;
   const [rows, tokens, channels] = x.shape;

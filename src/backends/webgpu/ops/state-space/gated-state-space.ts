@@ -9,7 +9,7 @@ import { SILU_GATE } from '../rows/elementwise.ts';
 import { lowerChunkedScan, MAMBA_CHUNK_SCAN, type Scan } from './mamba-chunk-scan.ts';
 import { SELECTIVE_STATE_UPDATE, type StateUpdate } from './selective-state-update.ts';
 
-/** What a recurrence and the gate that follows it have in common. */
+/** A recurrence and the gate that follows it. */
 interface Gated {
   /** Multiplies the result by silu(z). */
   readonly z: GpuTensor;
@@ -41,7 +41,7 @@ const GATED_STATE_UPDATE = defineOperation<GatedUpdate>({
   },
 });
 
-/** How state-update-gate is laid out, or undefined where it does not fit. */
+/** How state-update-gate is laid out, or undefined if no layout fits. */
 function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShape | undefined {
   const { x, dt, A, B, C, D, dtBias, states, slots } = update;
   const T = x.shape[0];
@@ -149,8 +149,8 @@ function lowerGatedStateUpdate(
 }
 
 /**
- * The layer that follows, if it takes its rows as float16 that are not divided by their norm; the dispatch that adds up the
- * layer's slices then divides by the norm.
+ * The layer that follows, if it takes its rows as float16 that are not divided by their norm; the dispatch that adds up
+ * the layer's slices then divides by the norm.
  */
 function consumerOfHalves(lowering: Lowering, operation: Operation<GatedUpdate>): Operation<NormLinear> | undefined {
   const next = lowering.handover.after(operation);

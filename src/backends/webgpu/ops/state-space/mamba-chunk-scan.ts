@@ -31,7 +31,7 @@ export function mambaChunkScan(calls: Calls, args: ChunkScanArgs): GpuTensor {
   );
 }
 
-/** Token by token. */
+/** Scans token by token. */
 function lowerPlainScan(lowering: Lowering, operation: Scan): void {
   const [, H, P, N] = operation.states.shape;
   const { bindings, params } = stateSpaceRun(lowering, operation);
@@ -53,10 +53,10 @@ function lowerPlainScan(lowering: Lowering, operation: Scan): void {
 }
 
 /**
- * The scan in chunks, as matrix products (arXiv:2405.21060, section 6): decays, what tokens of a chunk ask of each other,
+ * Scans in chunks, as matrix products (arXiv:2405.21060, section 6): decays, what tokens of a chunk ask of each other,
  * what chunks leave, the states between them, and the outputs.
  * @param z gates the outputs.
- * @returns false where the plain form must do.
+ * @returns false if the plain form must do.
  */
 export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTensor): boolean {
   const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups: G, states, sequences, out } = operation;

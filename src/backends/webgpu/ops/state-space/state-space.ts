@@ -55,8 +55,8 @@ export function checkStateSpace(calls: Calls, args: SelectiveStateArgs, states: 
 }
 
 /**
- * Enqueues the recurrence with `enqueue`, which is given x and out as (rows, H*P), and the gate. The gate is an operation of
- * its own: with it there would be more buffers than every device can bind.
+ * Enqueues the recurrence with `enqueue`, which is given x and out as (rows, H*P), and the gate. The gate is an
+ * operation of its own: with it there would be more buffers than every device can bind.
  */
 export function enqueueGated(
   calls: Calls,
@@ -78,7 +78,7 @@ export function enqueueGated(
   return target.finish();
 }
 
-/** What the plain forms of the scan and the one-step update are bound to and told, but for states and rows. */
+/** Buffers and params of the plain forms of the scan and the one-step update, without those for states and rows. */
 export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
   const { dt, A, D, dtBias, dtSoftplus, dtLimit, nGroups, states, out } = operands;
   const [, H, P, N] = states.shape;
@@ -125,8 +125,8 @@ export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
 }
 
 /**
- * x, B and C as columns of one buffer with a common stride, as a mixer has them: together with the rest they would be more
- * buffers than every device can bind. What lies elsewhere is copied.
+ * x, B and C as columns of one buffer with a common stride, as a mixer has them: as separate buffers they would be more
+ * than every device can bind. Tensors that lie elsewhere are copied.
  */
 function inOneBuffer(lowering: Lowering, { x, B, C }: Pick<StateSpace, 'x' | 'B' | 'C'>) {
   const isShared = [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride);

@@ -6,6 +6,6 @@
 fn prefetch(workgroup: u32, i: u32) {
   var seen = vec4u();
   for (var j = 0u; j < 8; j++) { seen ^= ahead[min((workgroup * 8 + j) * THREADS + i, ${PREFETCHED}u - 1)]; }
-  // A compiler leaves out loads whose values nobody needs. What is written here nobody reads.
+  // A compiler leaves out loads whose values are not used. What is written here is never read.
   if (all(seen == vec4u(0x9e3779b9))) { sink[0] = seen; }
 }

@@ -1,5 +1,5 @@
-// Visits in order of experts, and of rows for each: who visits whom, and in which tiles of 64 visits the products are made.
-// One workgroup per expert, behind expert-counts.
+// Visits in order of experts, and of rows for each: which row visits which expert, and the tiles of 64 visits whose products
+// are made together. One workgroup per expert, after expert-counts.
 //
 // routing (T, E) → table: see expert-table.ts. Grid: (E).
 

@@ -42,7 +42,7 @@ fn put(row: u32, column: u32, sums: vec4f) {
 
 fn computeTile(group: vec3u, i: u32, subgroup: u32, lane: u32) {
   let tile = rowOf(group);
-  // Looked up once for all, who go on, or not, together.
+  // Looked up once for all invocations, which continue or end together.
   if (i < 3) { tileEntry[i] = select(0u, table[params.tiles0 + 3 * tile + i], tile < table[params.E]); }
   let found = workgroupUniformLoad(&tileEntry);
   if (found[2] == 0) { return; }

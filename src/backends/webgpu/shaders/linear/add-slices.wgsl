@@ -1,4 +1,4 @@
-// Adds up what workgroups made of a share of a product's inputs each, and makes the rows of the layer behind:
+// Adds up what workgroups made of a share of a product's inputs each, and makes the rows of the next layer:
 //
 //   h = residual + Σ_s partial_s / sqrt(mean(v²) + eps);  normed = h / sqrt(mean(h²) + normEps) * normWeight
 //

@@ -1,6 +1,6 @@
-// What becomes of four neighbouring sums of a row: bias, residual or convolution, and where they go.
+// What is done with four neighbouring sums of a row: bias, residual or convolution, and where they are written.
 //
-// What is read for it is read before, for several results at once, so that they wait together or while sums are made.
+// Values for that are read in advance, for several results together, so that the loads overlap with each other or with sums.
 #if CONV
 #include "convolve-fours"
 

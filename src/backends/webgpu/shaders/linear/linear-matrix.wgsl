@@ -5,7 +5,7 @@
 // while one is multiplied.
 //
 #if NORM
-// a: x (T, K) float32, times normWeight (K), rounded to float16 by the way. The norm's division follows the product:
+// a: x (T, K) float32, times normWeight (K), rounded to float16 on loading. The norm's division follows the product:
 // y = Σ_groups (Σ_k x normWeight W) / sqrt(mean(x²) + eps); all inputs of a part lie in one of $GROUPS groups.
 #else
 // a: rows of float16 in tiles (see float16-tiles.wgsl).

@@ -1,4 +1,4 @@
-// y = norm(x) Wᵀ for $B rows at once: what one row costs is what reading W costs.
+// y = norm(x) Wᵀ for $B rows together: the cost of one row is that of reading W.
 //
 // A workgroup makes $BLOCKING * $ROWS outputs of each row. 32 invocations read a patch of $ROWS rows of W, 8 neighbouring
 // inputs each; $PARTS such patches side by side share the inputs, in order, and their sums are added at the end.

@@ -1,4 +1,4 @@
-// Rows as float16 in tiles, as matrix products want them (see float16-tiles.wgsl). Normalised by the way:
+// Rows as float16 in tiles, as matrix products want them (see float16-tiles.wgsl), normalised:
 //
 #if NORM
 //   x / sqrt(mean(x²) + eps) * weight, with the mean over each of $GROUPS groups of columns

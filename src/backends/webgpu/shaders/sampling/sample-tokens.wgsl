@@ -34,10 +34,10 @@ struct Params {
 
 const ONE = 1073741824.0;
 const BINS = 1024u;
-/// Loads in flight at once.
+/// Loads in flight at the same time.
 const UNROLL = 8u;
 
-/// Of a row, or of some of its chunks.
+/// A summary of a row, or of some of its chunks.
 struct Summary {
   most: f32,
   total: f32,
@@ -138,7 +138,7 @@ fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numChunks: u32) -> 
   }
   let chunk = workgroupUniformLoad(&choice);
 
-  // The same in that chunk, eight tokens to an invocation.
+  // Then the place in that chunk, eight tokens to an invocation.
   let begin = CHUNK * chunk.x + UNROLL * i;
   own = 0;
   for (var k = 0u; k < UNROLL; k++) {

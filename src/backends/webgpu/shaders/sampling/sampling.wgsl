@@ -1,6 +1,6 @@
 // A row's sampling parameters and its edits of logits, as samplingInputs in contract/sampling.ts lays them out.
 const THREADS = 256u;
-/// Tokens that are summed up at once.
+/// Tokens that are summed up together.
 const CHUNK = 2048u;
 
 const ROW_FIELDS = 16u;

@@ -3,7 +3,7 @@
 //
 //   Δ_t = clamp(softplus(dt_t + dtBias));  decay_t = Σ_{chunk begin <= s <= t} min(0, A Δ_s)
 //
-// dt (T, H), A and dtBias (H), sequences: see SequenceTable → steps: Δ as (H, T), behind it decay as (H, T), behind that
+// dt (T, H), A and dtBias (H), sequences: see SequenceTable → steps: Δ as (H, T), then decay as (H, T), then
 // the decay of whole chunks as (H, chunks).
 // Grid: (H, chunks).
 

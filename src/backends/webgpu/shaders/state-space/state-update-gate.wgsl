@@ -1,4 +1,4 @@
-// One step of the state-space recurrence, and the gate behind it:
+// One step of the state-space recurrence, and the gate that follows it:
 //
 //   Δ = clamp(softplus(dt + dtBias));  h = exp(A Δ) h + Δ x ⊗ B;  y = (h C + D x) silu(z)
 //
@@ -12,7 +12,7 @@
 // Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's.
 #endif
 // N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
-// Grid: (H*P / channels of a workgroup, T, 1), and behind that workgroups that prefetch.
+// Grid: (H*P / channels of a workgroup, T, 1), then workgroups that prefetch.
 
 #if SUBGROUPS
 enable subgroups;

@@ -1,4 +1,4 @@
-// Weights as levels of 4 bits, eight a word, behind them one word per block of 128 weights: a bfloat16 scale, and below it
+// Weights as levels of 4 bits, eight a word, then one word per block of 128 weights: a bfloat16 scale, and below it
 // a whole factor for each 32 weights: see pack-weights.ts.
 fn weightAt(row: u32, k: u32) -> f32 {
   let begin = row * params.rowWords;

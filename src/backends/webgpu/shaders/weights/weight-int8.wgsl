@@ -1,4 +1,4 @@
-// Weights as int8, four a word, behind them one float32 scale per block of 128: see pack-weights.ts.
+// Weights as int8, four a word, then one float32 scale per block of 128: see pack-weights.ts.
 fn weightAt(row: u32, k: u32) -> f32 {
   let begin = row * params.rowWords;
   let blocks = (params.K + 127) / 128;

@@ -17,6 +17,8 @@ async function bundleSuite(): Promise<ReadonlyMap<string, ServedPage>> {
     configFile: false,
     logLevel: 'error',
     resolve: { alias: { vitest: inSuite('vitest-in-page.ts') } },
+    // What tests/runs.ts reads: pages have no environment.
+    define: { 'process.env.MAMBA2_RUNS': JSON.stringify(process.env.MAMBA2_RUNS ?? '1') },
     build: {
       write: false,
       target: 'esnext',

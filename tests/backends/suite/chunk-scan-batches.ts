@@ -1,6 +1,6 @@
 import { describe, test } from 'vitest';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
-import { grid } from '../../runs.ts';
+import { grid, runs } from '../../runs.ts';
 import { type Demands, expectAgreement, expectClose, expectSame, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 import { type Sequence, spans, totalLength } from './sequences.ts';
@@ -128,14 +128,15 @@ export function describeChunkScanBatches(makeBackend: MakeBackend, demands: Dema
       }
     });
 
+    const numSequences = runs(300);
     test.each(grid([64, 128].flatMap((chunkSize) => [1, 2, 8, 16].map((groups) => ({ chunkSize, groups })))))(
-      'states of 300 sequences of 1 to 199 tokens by $chunkSize, 16 heads in $groups groups',
+      `states of ${numSequences} sequences of 1 to 199 tokens by $chunkSize, 16 heads in $groups groups`,
       async ({ chunkSize, groups }) => {
         const size = { heads: 16, headDim: 3, stateSize: 4, groups };
         const inputs = new Inputs(groups);
-        const slots = inputs.distinct(300, 310);
+        const slots = inputs.distinct(numSequences, numSequences + 10);
         const sequences = slots.map((slot) => ({ length: inputs.integer(1, 199), slot, hasInitialState: false }));
-        const states = inputs.normal(310 * 16 * 3 * 4);
+        const states = inputs.normal((numSequences + 10) * 16 * 3 * 4);
         spoilUnread(states, 16 * 3 * 4, sequences);
         const problem = randomInputs(inputs, size, totalLength(sequences));
         await checkScan(backend(), problem, sequences, states, chunkSize, demands);

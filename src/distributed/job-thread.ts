@@ -14,6 +14,9 @@ export type JobMessage<Result> =
  */
 const MAX_IDLE_GROWTH = 64 * 2 ** 20;
 
+/** Longest time that a timer can wait, in milliseconds. */
+const MAX_DELAY = 2 ** 31 - 1;
+
 /** What a job may take. */
 export interface JobOptions {
   /** Time of the thread after which it is ended, with this job and no other. Default: no limit. */
@@ -165,7 +168,7 @@ export class JobThread<Job, Result> {
       return;
     }
     const { milliseconds = Number.POSITIVE_INFINITY } = options;
-    if (milliseconds === Number.POSITIVE_INFINITY) return;
+    if (milliseconds > MAX_DELAY) return;
     const seconds = (milliseconds / 1000).toFixed(1);
     const late = () => this.#fail(new JobEndedError('time', `${this.#options.name} had ${seconds} s for it`));
     this.#timer = setTimeout(late, milliseconds);
@@ -186,6 +189,8 @@ export class JobThread<Job, Result> {
         if (message.type === 'error') this.#miss(`can't be started: ${message.error.message}`);
         return;
       }
+      // Node's own, such as those of `--watch`.
+      if (message.type !== 'result' && message.type !== 'error') return;
       const isLast = this.#waiting.length === 0;
       if (isLast && message.heap - this.#emptyHeap > MAX_IDLE_GROWTH) void this.#stop();
       this.#finish(() => {

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import type { LLM } from '../engine/llm.ts';
+import { ArgumentError } from '../errors.ts';
 import { ServedModel } from './answer/served-model.ts';
 import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './request/limits.ts';
 
@@ -32,11 +33,15 @@ export interface AppOptions {
   readonly logger?: Logger | undefined;
 }
 
-/** The model as the options describe it. @throws ChatTemplateError */
+/** The model as the options describe it. @throws ChatTemplateError, ArgumentError */
 export function servedModel(options: AppOptions): ServedModel {
   const { llm, modelNames = [], chatTemplate, schedulingPolicy, limits = {} } = options;
   const [name = basename(llm.folder), ...others] = modelNames;
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
+  for (const [name, value] of Object.entries(given)) {
+    // NaN would be a limit that nothing reaches.
+    if (!(Number(value) > 0)) throw new ArgumentError(`limits.${name} is ${value}.`, 'Give a number above 0.');
+  }
   const names = [name, ...others] as const;
   return new ServedModel({ llm, names, chatTemplate, schedulingPolicy, limits: { ...DEFAULT_LIMITS, ...given } });
 }

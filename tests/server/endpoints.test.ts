@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
+import { createApp } from '../../src/server/app.ts';
 import { expectedCases } from '../cli/tiny-dts.ts';
 import { CHAT_TEMPLATE, readEvents, sharedServer, startServer } from './test-server.ts';
 
@@ -30,6 +31,13 @@ describe('what needs no model', () => {
     ]);
     expect(await ok(await get('/v1/models/org/other'))).toEqual(data[1]);
     expect(await ok(await get(`/v1/models/${encodeURIComponent('org/other')}`))).toEqual(data[1]);
+  });
+
+  test('limits that limit nothing are refused', () => {
+    for (const limits of [{ maxBodyBytes: Number.NaN }, { maxModelLen: -1 }, { maxAnswers: 0 }]) {
+      const [name] = Object.keys(limits);
+      expect(() => createApp({ llm, limits })).toThrow(`limits.${name} is`);
+    }
   });
 
   test('HEAD answers as GET, without a body', async () => {

@@ -5,7 +5,7 @@ import { JobEndedError, JobThread } from '../../distributed/job-thread.ts';
 import { moduleFile } from '../../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../../distributed/node-worker-options.ts';
 import { badRequest, HttpError } from '../wire/http-error.ts';
-import { bodyBytes } from './body-bytes.ts';
+import { bodyBytes, UploadMemory } from './body-bytes.ts';
 import { type BodyJob, type BodyResult, runBodyJob } from './body-job.ts';
 import { type Body, type BodyForm, parseBody } from './json-body.ts';
 import type { RequestLimits } from './limits.ts';
@@ -13,7 +13,7 @@ import type { RequestLimits } from './limits.ts';
 /** Larger bodies are parsed on a thread of their own: JSON can be made to take a hundred times its usual time. */
 const LARGE_BYTES = 16_384;
 
-/** Bytes of the bodies that wait for the thread, together. */
+/** Bytes of the bodies that wait for the thread, together, and as many of those that are being received. */
 const MAX_WAITING_BYTES = 256 * 2 ** 20;
 
 const IDLE_MILLISECONDS = 20_000;
@@ -36,6 +36,8 @@ export class BodyReader {
     idleMilliseconds: IDLE_MILLISECONDS,
   });
 
+  readonly #uploads = new UploadMemory(MAX_WAITING_BYTES);
+
   constructor(limits: RequestLimits) {
     this.#limits = limits;
   }
@@ -46,7 +48,7 @@ export class BodyReader {
     if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {
       throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
     }
-    const bytes = await bodyBytes(c, this.#limits.maxBodyBytes);
+    const bytes = await bodyBytes(c, this.#limits.maxBodyBytes, this.#uploads);
     if (bytes.length <= LARGE_BYTES) return parseBody(form, bytes, this.#limits);
     return this.#parseAside(form, bytes, c.req.raw.signal);
   }

@@ -1,7 +1,7 @@
 import type { AddedToken } from './added-tokens.ts';
 
-/** A part of a text: an added token, or what lies between two. */
-export type TextPart = { readonly token: AddedToken } | { readonly text: string };
+/** A piece of a text: an added token, or the text between two. */
+export type TextPiece = { readonly token: AddedToken } | { readonly text: string };
 
 /** A node of the tree of tokens: what may follow, and the token that ends here. */
 interface Node {
@@ -10,8 +10,8 @@ interface Node {
 }
 
 /**
- * Finds added tokens in texts: the first one, and of those that begin at the same place the longest, as the Rust library
- * does. White space is what Unicode calls so: U+FEFF, which JavaScript trims, is none.
+ * Finds added tokens in texts: the first one, and of those that begin at the same place the longest, as the Rust
+ * library does. White space is Unicode's: U+FEFF, which JavaScript trims, is not white space.
  */
 export class AddedTokenSplitter {
   readonly #root: Node = { next: new Map() };
@@ -30,9 +30,9 @@ export class AddedTokenSplitter {
     }
   }
 
-  /** The parts of a text, none of which is empty. White space that a token takes is in none of them. */
-  split(text: string): TextPart[] {
-    const parts: TextPart[] = [];
+  /** The pieces of a text, none of which is empty. White space that a token takes is in none of them. */
+  split(text: string): TextPiece[] {
+    const parts: TextPiece[] = [];
     let begin = 0;
     const addText = (end: number) => {
       if (end > begin) parts.push({ text: text.slice(begin, end) });
@@ -77,7 +77,7 @@ function spaceAfter(text: string, begin: number): number {
   return begin;
 }
 
-/** Whether no character of a word touches this part of the text. */
+/** Whether no word character touches this part of the text. */
 function isWord(text: string, begin: number, end: number): boolean {
   const [before] = /.$/su.exec(text.slice(Math.max(0, begin - 2), begin)) ?? [''];
   const after = text.codePointAt(end);

@@ -1,29 +1,29 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
 import { assertTokenId, malformedTokenizer } from './tokenizer-json.ts';
 
-/** A token that is found in a text before anything else looks at it. */
+/** A token that is searched for in a text before the text is split otherwise. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
-  /** It has a meaning beside its text, and is left out of texts unless they are asked for with it. */
+  /** Whether it has a meaning besides its text; decoded texts leave it out unless asked otherwise. */
   readonly special: boolean;
-  /** It is looked for in the normalised text. */
+  /** Whether it is searched for in the normalised text. */
   readonly normalized: boolean;
-  /** It takes the white space before it. */
+  /** Whether it takes the white space before it. */
   readonly lstrip: boolean;
-  /** It takes the white space after it. */
+  /** Whether it takes the white space after it. */
   readonly rstrip: boolean;
-  /** It counts only where no letter, digit or underscore touches it. */
+  /** Whether it counts only if no letter, digit or underscore touches it. */
   readonly singleWord: boolean;
 }
 
-/** The tokens that tokenizer_config.json names by their part, in the order in which transformers adds them. */
+/** The tokens that tokenizer_config.json names by their role, in the order in which transformers adds them. */
 const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
-/** What names the end of a text or a turn. */
+/** Roles of tokens that end a text or a turn. */
 export const END_NAMES = ['eos_token', 'eot_token'];
 
-/** A token as files write it, with the flags that they give it. */
+/** A token as files store it, with its flags. */
 interface WrittenToken {
   readonly content: string;
   readonly flags: { readonly [flag in keyof Omit<AddedToken, 'id' | 'content'>]?: boolean | undefined };
@@ -31,8 +31,9 @@ interface WrittenToken {
 
 /**
  * All added tokens of a tokenizer, by id. tokenizer.json's come first; the config's `added_tokens_decoder` adds others
- * and overrides flags; named and extra special tokens are special whatever else says. One of those that no file gives an
- * id gets the next free one, as in transformers, but only below `vocabSize`: one without a row in the model stays text.
+ * and overrides flags; named and extra special tokens are special whatever else says. One of those that no file gives
+ * an id gets the next free one, as in transformers, but only below `vocabSize`: one without a row in the model stays
+ * text.
  * @throws TokenizerError
  */
 export function readAddedTokens(
@@ -45,7 +46,7 @@ export function readAddedTokens(
   const ids = new Map(vocabulary);
   const put = (id: number, { content, flags }: WrittenToken) => {
     const known = tokens.get(id);
-    // A reserved token that was given another text.
+    // A reserved token whose text was changed.
     if (known && known.content !== content && ids.get(known.content) === id) ids.delete(known.content);
     const basis = known?.content === content ? known : undefined;
     tokens.set(id, {
@@ -71,8 +72,8 @@ export function readAddedTokens(
 }
 
 /**
- * The tokens that have a part in texts, by the part's name: `bos_token`, `eos_token`, and what a config names besides. Of
- * several with one part, as files give them that contradict each other, the first counts most.
+ * The tokens that have a role in texts, by the role's name: `bos_token`, `eos_token`, and others that a config names.
+ * If files contradict each other and name several tokens for one role, the first takes precedence.
  */
 export function namedTokens(config: JsonObject): ReadonlyMap<string, readonly string[]> {
   const named = new Map<string, readonly string[]>();
@@ -91,9 +92,9 @@ export function namedTokens(config: JsonObject): ReadonlyMap<string, readonly st
 }
 
 /**
- * What the files around tokenizer.json say, as one tokenizer_config.json. Where that lists the added tokens, the others are
- * older; else special_tokens_map.json counts more than it, as in transformers. Where the two name different ends of a
- * text, both are kept. @throws TokenizerError
+ * The files around tokenizer.json, merged into one tokenizer_config.json. If that file lists the added tokens, it takes
+ * precedence; otherwise special_tokens_map.json does, as in transformers. If the two name different ends of a text,
+ * both are kept. @throws TokenizerError
  */
 export function mergeTokenizerConfig(
   config: JsonObject,
@@ -120,7 +121,7 @@ function withoutNulls(json: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 }
 
-/** Of ids, of which there are too many for `Math.max`; -1 of none. */
+/** The greatest of ids, which are too many for `Math.max`; -1 without ids. */
 function greatest(ids: Iterable<number>): number {
   let most = -1;
   for (const id of ids) most = Math.max(most, id);

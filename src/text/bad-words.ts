@@ -4,8 +4,8 @@ import type { TextTokenizer } from './tokenizer.ts';
 type Encode = (text: string) => Promise<ArrayLike<number>>;
 
 /**
- * The sequences of tokens that bad words are. As vLLM does: each word as it begins a text, and as it follows a space, where
- * that is as many tokens.
+ * The token sequences of bad words. As in vLLM: each word as it begins a text, and as it follows a space if that has
+ * the same number of tokens.
  */
 export function badWordIds(words: readonly string[], tokenizer: TextTokenizer | undefined): number[][] {
   if (!tokenizer) return [];
@@ -15,7 +15,9 @@ export function badWordIds(words: readonly string[], tokenizer: TextTokenizer | 
   });
 }
 
-/** The same by an encoder that does not keep others waiting. One word after the other: there may be many. */
+/**
+ * Like `badWordIds`, with an asynchronous encoder. Words are encoded one after the other, since there may be many.
+ */
 export async function encodeBadWords(words: readonly string[], encode: Encode): Promise<number[][]> {
   const sequences: number[][] = [];
   for (const word of words) {

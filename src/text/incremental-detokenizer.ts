@@ -2,19 +2,19 @@ import type { TextPlace } from './token-decoder.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 import { Utf8Stream } from './utf8-stream.ts';
 
-/** What belongs to the text, and what comes before it. */
+/** Which tokens belong to the text, and which come before it. */
 export interface DetokenizerOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;
-  /** Ids before the first one pushed. Their text is not given again, but decides whether a space follows it. */
+  /** Ids before the first one pushed. Their text is not returned again, but decides whether a space follows it. */
   readonly prompt?: readonly number[] | undefined;
 }
 
-/** What a token adds to a text. */
+/** A token's contribution to a text. */
 export interface TokenText {
-  /** What it makes certain: '' while a character is incomplete, and then the whole character. */
+  /** Text that the token makes certain: '' while a character is incomplete, and then the whole character. */
   readonly text: string;
-  /** Its own bytes, which may be parts of characters. */
+  /** The token's own bytes, which may be parts of characters. */
   readonly bytes: Uint8Array;
 }
 
@@ -45,7 +45,7 @@ export class IncrementalDetokenizer {
     for (const id of context) this.push(id);
   }
 
-  /** The text that this id makes certain; '' while a character is incomplete, and for one that is left out. */
+  /** The text that this id makes certain; '' while a character is incomplete, and for a token that is left out. */
   push(id: number, isShown = this.#tokenizer.isVisible(id, this.#skipSpecialTokens)): string {
     if (!isShown) return '';
     const { bytes, next } = this.#tokenizer.placeToken(id, this.#place);
@@ -53,7 +53,9 @@ export class IncrementalDetokenizer {
     return this.#characters.push(bytes);
   }
 
-  /** What `push` would give, and the token's own bytes; of a token that is left out of the text, as if it were not. */
+  /**
+   * What `push` would return, and the token's own bytes; for a token that is left out of the text, as if it were not.
+   */
   peek(id: number): TokenText {
     const { bytes } = this.#tokenizer.placeToken(id, this.#place);
     return { text: this.#characters.peek(bytes), bytes };

@@ -3,7 +3,9 @@ import type { JsonObject, JsonValue } from '../checkpoint/json/json.ts';
 import { TokenizerError } from '../errors.ts';
 import { withUnicodeSpaces } from './tokenizer-json.ts';
 
-/** What is used of the library's tokenizer: its parts. The library's own declarations do not resolve in Node's modules. */
+/**
+ * The parts of the library's tokenizer that are used. The library's own declarations do not resolve in Node's modules.
+ */
 export interface LibraryTokenizer {
   readonly normalizer: ((text: string) => string) | null;
   readonly pre_tokenizer: ((text: string, options: { readonly section_index: number }) => string[]) | null;
@@ -23,12 +25,12 @@ export interface LibraryModel {
   readonly unk_token_id?: number | undefined;
 }
 
-// Rust takes an absent part as null; this library asks for every key.
+// In Rust an absent part is null; this library needs every key.
 const NO_PARTS = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
 
 /**
  * The library's tokenizer, without added tokens and without a decoder: those are ours.
- * @param named some of its models want to know `eos_token` and others
+ * @param named some of its models need `eos_token` and others
  * @throws TokenizerError
  */
 export function createLibraryTokenizer(json: JsonObject, named: ReadonlyMap<string, string>): LibraryTokenizer {
@@ -38,7 +40,7 @@ export function createLibraryTokenizer(json: JsonObject, named: ReadonlyMap<stri
   );
 }
 
-/** What one of the library's decoders makes of a list of tokens. @throws TokenizerError */
+/** Decodes a list of tokens with one of the library's decoders. @throws TokenizerError */
 export function libraryDecoder(json: JsonObject): (tokens: string[]) => string[] {
   const model = { type: 'BPE', vocab: {}, merges: [] };
   const { decoder } = create({ ...NO_PARTS, model, decoder: json });

@@ -4,14 +4,14 @@ import { SamplingParamsError } from '../errors.ts';
 export interface StopResult {
   readonly text: string;
   readonly stopped: boolean;
-  /** The stop string, once one was found. */
+  /** The stop string that was found. */
   readonly stop?: string | undefined;
 }
 
-/** Stop strings, made ready to be looked for. Answers to one request share them. */
+/** Stop strings, prepared for the search. Answers to one request share them. */
 export class StopStrings {
   readonly strings: readonly string[];
-  /** Per string and length of a beginning of it: the longest shorter beginning that this one ends with. */
+  /** Per string and length of a prefix of it: the longest shorter prefix that the prefix ends with. */
   readonly #fallbacks: readonly Int32Array[];
 
   /** @throws SamplingParamsError on an empty stop string, which would stop everywhere. */
@@ -23,7 +23,7 @@ export class StopStrings {
     this.#fallbacks = strings.map(fallbacksOf);
   }
 
-  /** How much of string `i` the text ends with, after one more character. @param length how much it was before. */
+  /** How much of string `i` the text ends with after one more character. @param length how much it was before. */
   next(i: number, length: number, character: number): number {
     const string = this.strings[i];
     const fallbacks = this.#fallbacks[i];
@@ -32,7 +32,7 @@ export class StopStrings {
     return string.charCodeAt(known) === character ? known + 1 : 0;
   }
 
-  /** The same without the whole string: how much could still become one. */
+  /** How much of string `i` the text ends with, the whole string excluded: what could still become one. */
   open(i: number, length: number): number {
     return length === this.strings[i].length ? this.#fallbacks[i][length] : length;
   }
@@ -47,8 +47,8 @@ interface HiddenToken {
 
 /**
  * Ends a stream of text before the first stop string. Of several the one that starts first counts, however the text is
- * cut into pieces, so what could still become one is held back. Each character is looked at once per string (Knuth,
- * Morris and Pratt's search), so that neither long strings nor texts that almost are one cost more.
+ * cut into pieces, so text that could still become one is held back. Each character is examined once per string (the
+ * search of Knuth, Morris and Pratt), so that neither long strings nor texts that almost match cost more.
  *
  * Tokens that are left out of the text, such as `<|im_end|>`, count too: as a stop string, and as a part of one. A stop
  * string takes such a token whole or not at all, and is also found in the text as it is without them.
@@ -57,13 +57,13 @@ export class StopStringMatcher {
   readonly #stops: StopStrings;
   /** How much of each string the text ends with. */
   readonly #lengths: Int32Array;
-  /** The same of the text with hidden tokens, as long as any is held. */
+  /** How much of each string the text with hidden tokens ends with, as long as any is held. */
   #mixedLengths: Int32Array | undefined;
   #held = '';
   #hidden: readonly HiddenToken[] = [];
   #stopped = false;
   #stop: string | undefined;
-  /** The stop string that starts first, and its place in what is held. Of several the one named first. */
+  /** The stop string that starts first, and its place in the held text. Of several the one named first. */
   #found: { readonly index: number; readonly start: number } | undefined;
 
   /** @throws SamplingParamsError on an empty stop string. */
@@ -89,13 +89,13 @@ export class StopStringMatcher {
     if (!isSearched) return { text: '', stopped: this.#stopped, stop: this.#stop };
     const place = this.#placeOf(this.#held.length);
     this.#hidden = [...this.#hidden, { text, at: this.#held.length }];
-    // Without hidden tokens the two are the same.
+    // Without hidden tokens the two texts are the same.
     this.#mixedLengths ??= this.#lengths.slice();
     this.#searchMixed(this.#mixedLengths, text, place);
     return this.#release();
   }
 
-  /** What was held back, when no more text follows. It may hold a stop string that waited for a longer one. */
+  /** The held text, when no more text follows. It may contain a stop string that waited for a longer one. */
   flush(): StopResult {
     if (this.#found) return this.#end(this.#found);
     const text = this.#held;
@@ -104,7 +104,7 @@ export class StopStringMatcher {
     return { text, stopped: this.#stopped, stop: this.#stop };
   }
 
-  /** Gives out what no stop string begins in, or could begin in with more text. */
+  /** Returns the text in which no stop string begins, nor could begin with more text. */
   #release(): StopResult {
     const open = this.#firstOpen();
     const found = this.#found;
@@ -130,7 +130,7 @@ export class StopStringMatcher {
     return { text, stopped: true, stop: this.#stop };
   }
 
-  /** Goes through text that begins at `begin`, and tells of each stop string that is complete where it starts. */
+  /** Scans text that begins at `begin`, and reports the start of each complete stop string. */
   #search(lengths: Int32Array, text: string, begin: number, found: (index: number, start: number) => void): void {
     for (const [i, { length }] of this.#stops.strings.entries()) {
       let known = lengths[i];

@@ -4,7 +4,7 @@ import type { TextParts } from './text-source.ts';
 import { isShownIn, TokenTexts } from './token-texts.ts';
 import { assertTokenId, type TextTokenizer } from './tokenizer.ts';
 
-/** A text, or a conversation that a chat template makes one of. */
+/** A text, or a conversation that a chat template turns into one. */
 export type TextInput =
   | { readonly text: string; readonly addSpecialTokens: boolean }
   | {
@@ -14,16 +14,16 @@ export type TextInput =
       readonly options: Pick<ChatTemplateOptions, 'addGenerationPrompt' | 'tools'>;
     };
 
-/** What can be long work with texts: plain data, so that another thread can do it. */
+/** Work with texts that can take long: plain data, so that another thread can do it. */
 export type TextJob =
   /** Token ids of a text. */
   | { readonly type: 'encode'; readonly input: TextInput; readonly maxCharacters: number }
-  /** The same as JSON lists: of ids, and where asked for of the tokens' texts. */
+  /** Token ids of a text as a JSON list, and on request the tokens' texts. */
   | { readonly type: 'list'; readonly input: TextInput; readonly maxCharacters: number; readonly tokenTexts: boolean }
   /** The text of token ids below `vocabSize`, special tokens included. */
   | { readonly type: 'decode'; readonly ids: Float64Array<ArrayBuffer>; readonly vocabSize: number };
 
-/** What comes of the jobs. JSON is UTF-8. */
+/** Results of the jobs. JSON is UTF-8. */
 export interface TextResults {
   readonly encode: Int32Array<ArrayBuffer>;
   readonly list: {
@@ -37,7 +37,7 @@ export interface TextResults {
 
 export type TextResult = TextResults[TextJob['type']];
 
-/** Does such work on the thread that it is called on. */
+/** Does text jobs on the calling thread. */
 export class TextWork {
   readonly #parts: TextParts;
   /** The last template that came with a job. */
@@ -93,7 +93,10 @@ export class TextWork {
     return this.#template.template;
   }
 
-  /** Each token as it is written in the text; together they are the text. A conversation's has all its special tokens. */
+  /**
+   * Each token as it is written in the text; joined, they are the text. A conversation's text has all its special
+   * tokens.
+   */
   #tokenTexts(ids: readonly number[], text: string | undefined): string[] {
     const tokenizer = this.#tokenizer;
     const texts = new TokenTexts(tokenizer, { skipSpecialTokens: false });

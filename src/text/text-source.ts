@@ -3,15 +3,15 @@ import type { ModelFiles } from '../checkpoint/files/model-files.ts';
 import { ChatTemplate } from './chat/chat-template.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
-/** What a tokenizer and a chat template are made of: plain data, so that another thread can make the same ones. */
+/** The sources of a tokenizer and a chat template: plain data, so that another thread can make the same ones. */
 export interface TextSource {
   readonly location: string;
-  /** Contents of the files that were looked for, in memory that threads share; undefined where there is none. */
+  /** Contents of the files by name, in memory that threads share; undefined for a missing file. */
   readonly files: ReadonlyMap<string, Uint8Array | undefined>;
   readonly options: TextOptions;
 }
 
-/** What the files alone do not say. */
+/** Settings besides the files. */
 export interface TextOptions {
   /** Rows of the model's embedding. */
   readonly vocabSize?: number | undefined;
@@ -19,7 +19,7 @@ export interface TextOptions {
   readonly chatTemplate?: string | null | undefined;
 }
 
-/** How a model reads and writes text. */
+/** A model's tokenizer and chat template. */
 export interface TextParts {
   /** Absent where there is no tokenizer.json. */
   readonly tokenizer: TextTokenizer | undefined;
@@ -27,8 +27,8 @@ export interface TextParts {
 }
 
 /**
- * The tokenizer and the chat template of a model, and what they were made of: files may be replaced later, and two threads
- * must not read different ones. Rejects with JsonFileError, TokenizerError or ChatTemplateError where they are malformed.
+ * The tokenizer and the chat template of a model, and their sources: files may be replaced later, and two threads must
+ * not read different ones. Rejects with JsonFileError, TokenizerError or ChatTemplateError if the files are malformed.
  */
 export async function openText(
   files: ModelFiles,
@@ -39,7 +39,7 @@ export async function openText(
   return { ...parts, source: { location: files.location, files: kept.contents, options } };
 }
 
-/** The same in another thread. */
+/** The tokenizer and the chat template in another thread, from their sources. */
 export async function textFrom({ location, files, options }: TextSource): Promise<TextParts> {
   return makeText(new FilesInMemory(location, files), options);
 }
@@ -53,7 +53,7 @@ async function makeText(files: ModelFiles, { vocabSize, chatTemplate: asked }: T
   };
 }
 
-/** Files whose texts are kept as they are read. */
+/** Files whose texts are kept when they are read. */
 class KeptFiles implements ModelFiles {
   readonly contents = new Map<string, Uint8Array | undefined>();
   readonly #files: ModelFiles;
@@ -103,7 +103,7 @@ class FilesInMemory implements ModelFiles {
 
   async readText(file: string): Promise<string | undefined> {
     const bytes = this.#contents.get(file);
-    // A decoder takes no shared memory.
+    // A decoder does not accept shared memory.
     return bytes && new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.slice());
   }
 

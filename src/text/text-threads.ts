@@ -7,19 +7,19 @@ import { textOf } from './chat/chat-message.ts';
 import { type TextInput, type TextJob, type TextResult, type TextResults, TextWork } from './text-job.ts';
 import type { TextParts, TextSource } from './text-source.ts';
 
-/** Above this a text is long: then it has a thread that short ones do not wait for. */
+/** Characters above which a text counts as long, and goes to the thread for long texts. */
 const LONG_CHARACTERS = 8192;
 
-/** Characters of the texts that wait for one thread, together. */
+/** Limit for the characters of all texts that wait for one thread. */
 const MAX_WAITING = 2 ** 23;
 
 /** Once long texts have not come for so long, their thread gives its memory back. */
 const IDLE_MILLISECONDS = 20_000;
 
-/** For a tokenizer of the largest vocabularies several times over. */
+/** Memory limit of a thread: several times what a tokenizer with the largest vocabulary needs. */
 const MAX_HEAP_MIB = 1024;
 
-/** What long work with a text may take. */
+/** Limits for long work with a text. */
 export interface TextLimits {
   /** Time of a thread. Default: no limit. */
   readonly milliseconds?: number | undefined;
@@ -27,9 +27,9 @@ export interface TextLimits {
 }
 
 /**
- * Encodes and decodes texts on threads of their own, so that nothing else waits for a long text, or for a chat template or
- * regular expression that does not come to an end: such a thread is ended and started again, and that text alone fails. One
- * thread is for short texts, one for long ones; each is started when it is needed. Where there are no worker threads, as in
+ * Encodes and decodes texts on separate threads, so that nothing else waits for a long text, or for a chat template or
+ * regular expression that does not terminate: such a thread is ended and started again, and only that text fails. One
+ * thread is for short texts, one for long ones; each is started when it is needed. Without worker threads, as in
  * browsers, texts are encoded on the caller's thread.
  */
 export class TextThreads {
@@ -37,7 +37,7 @@ export class TextThreads {
   readonly #short: JobThread<TextJob, TextResult> | undefined;
   readonly #long: JobThread<TextJob, TextResult> | undefined;
 
-  /** @param script where the threads' script is, if it is not where it should be. */
+  /** @param script where the threads' script is, if it is not in its usual place. */
   constructor(parts: TextParts, source: TextSource, script?: WorkerScript) {
     this.#work = new TextWork(parts);
     const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
@@ -64,13 +64,13 @@ export class TextThreads {
     this.#long = new JobThread({ ...options, idleMilliseconds: IDLE_MILLISECONDS });
   }
 
-  /** Starts the thread for short texts, so that the first one need not wait for that. */
+  /** Starts the thread for short texts, so that the first text does not wait for it. */
   warmUp(): void {
     this.#short?.warmUp();
   }
 
   /**
-   * Does a job on a thread of its own. Rejects with what the job throws, TextLimitError, QueueFullError, DisposedError, or
+   * Does a job on another thread. Rejects with the job's error, TextLimitError, QueueFullError, DisposedError, or
    * the signal's reason.
    */
   async run<T extends TextJob['type']>(
@@ -85,13 +85,16 @@ export class TextThreads {
     try {
       return await thread.run(job, { milliseconds, signal, weight: characters });
     } catch (error) {
-      // Messages with what can't be copied, such as functions.
+      // Messages with values that can't be copied, such as functions.
       if (error instanceof Error && error.name === 'DataCloneError') return this.#work.run(job);
       throw error instanceof JobEndedError ? limitError(job, error) : error;
     }
   }
 
-  /** The same, but at once where the text is short and the caller trusts the model's template and expressions. */
+  /**
+   * Like `run`, but on the calling thread if the text is short; for callers that trust the model's template and
+   * expressions.
+   */
   async runUnlessShort<T extends TextJob['type']>(
     job: Extract<TextJob, { type: T }>,
     limits: TextLimits = {},
@@ -104,7 +107,7 @@ export class TextThreads {
   }
 }
 
-/** Of what a job works with, in characters; a token counts as one. */
+/** The size of a job's input in characters; a token counts as one. */
 export function sizeOf(job: TextJob): number {
   return job.type === 'decode' ? job.ids.length : inputSize(job.input);
 }
@@ -114,7 +117,7 @@ function inputSize(input: TextInput): number {
   return input.messages.reduce((sum, { content }) => sum + MESSAGE_CHARACTERS + (textOf(content)?.length ?? 0), 0);
 }
 
-/** What a message costs besides its text, in characters. */
+/** Characters that a message counts besides its text. */
 const MESSAGE_CHARACTERS = 32;
 
 function limitError(job: TextJob, error: JobEndedError): TextLimitError {

@@ -3,7 +3,7 @@ import { answerJobs, type JobAnswer } from '../distributed/job-port.ts';
 import { type TextJob, type TextResult, TextWork } from './text-job.ts';
 import { type TextSource, textFrom } from './text-source.ts';
 
-/** Works with texts on a thread of its own, for a `TextThreads`. Node only. */
+/** The script of a thread that does text jobs for `TextThreads`. Node only. */
 async function open(source: TextSource): Promise<(job: TextJob) => JobAnswer<TextResult>> {
   const work = new TextWork(await textFrom(source));
   return (job) => {

@@ -4,13 +4,13 @@ import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 import { libraryDecoder } from './library-tokenizer.ts';
 import { joinBytes, utf8Text } from './utf8-stream.ts';
 
-/** Where a token stands, as far as its bytes depend on that. */
+/** The position of a token, as far as its bytes depend on it. */
 export interface TextPlace {
-  /** No token comes before it. */
+  /** Whether no token comes before it. */
   readonly isFirst: boolean;
   /** How many characters may yet be stripped from the text's beginning. */
   readonly strips: number;
-  /** Bytes of earlier tokens that the next token shows to be no end of the text, which would go without them. */
+  /** Bytes of earlier tokens that belong to the text only if another token follows. */
   readonly held: Uint8Array;
 }
 
@@ -23,30 +23,30 @@ export interface PlacedToken {
 /** A token on its way to bytes. */
 type Piece = string | Uint8Array;
 
-/** Turns one token at the beginning of a text, or after others, into what the next step takes. */
+/** Transforms one token, at the beginning of a text or after others, for the next step. */
 type Step = (piece: Piece, isFirst: boolean) => Piece;
 
 const NOTHING = new Uint8Array();
 const encoder = new TextEncoder();
 
 /**
- * A tokenizer.json's `decoder` as a function of single tokens: which bytes a token adds to a text, by its place. A text is
- * the bytes of its tokens, one after the other, read as UTF-8; so that single tokens, streams and whole texts agree.
+ * A tokenizer.json's `decoder` as a function of single tokens: which bytes a token adds to a text, by its place. A text
+ * is the bytes of its tokens, one after the other, read as UTF-8; so that single tokens, streams and whole texts agree.
  * https://huggingface.co/docs/tokenizers/api/decoders
  */
 export class TokenDecoder {
   readonly #steps: readonly Step[];
   readonly #stripStart: Strip;
   readonly #stripEnd: Strip;
-  /** What a token ends with that is a space unless the text ends there. */
+  /** The end of a token that is a space unless the text ends there. */
   readonly #suffix: Uint8Array;
   readonly #cache = new Map<string, { readonly first: Uint8Array; readonly later: PlacedToken }>();
-  /** Where most tokens stand. */
+  /** The position of most tokens. */
   readonly #inside: TextPlace = { isFirst: false, strips: 0, held: NOTHING };
 
   /**
    * @param json the value of `decoder`; null joins tokens with spaces
-   * @param isAdded whether a token is text as it is, and not in the vocabulary's own alphabet
+   * @param isAdded whether a token is plain text, and not in the vocabulary's own alphabet
    * @throws TokenizerError for a decoder that is malformed or unknown
    */
   constructor(json: JsonValue | undefined, isAdded: (token: string) => boolean) {
@@ -59,17 +59,17 @@ export class TokenDecoder {
     this.#suffix = encoder.encode(plan.suffix);
   }
 
-  /** Where a text begins. */
+  /** The position at the beginning of a text. */
   begin(): TextPlace {
     return { isFirst: true, strips: this.#stripStart.count, held: NOTHING };
   }
 
-  /** A place after others where nothing is held back. */
+  /** A position after other tokens where nothing is held back. */
   get inside(): TextPlace {
     return this.#inside;
   }
 
-  /** The bytes that a token adds at a place. */
+  /** The bytes that a token adds at a position. */
   decode(token: string, place: TextPlace): PlacedToken {
     const known = this.#known(token);
     if (place === this.#inside) return known.later;
@@ -85,7 +85,7 @@ export class TokenDecoder {
     return { bytes: whole.subarray(0, cut.shown), next };
   }
 
-  /** What of these bytes is certain, and what the next token will show to be a part of the text. */
+  /** The bytes that are certain, and those that belong to the text only if another token follows. */
   #heldFrom(bytes: Uint8Array): { readonly shown: number; readonly held: Uint8Array } {
     if (this.#suffix.length > 0 && endsWith(bytes, bytes.length, this.#suffix)) {
       return { shown: bytes.length - this.#suffix.length, held: encoder.encode(' ') };
@@ -110,19 +110,19 @@ export class TokenDecoder {
   }
 }
 
-/** So many of a character that a text loses at one end. */
+/** A character, and how many of it a text loses at one end. */
 interface Strip {
   readonly content: Uint8Array;
   readonly count: number;
 }
 
-/** Collects the steps of a decoder and those that it holds. */
+/** Collects the steps of a decoder and of the decoders inside it. */
 class DecoderPlan {
   readonly steps: Step[] = [];
   stripStart: Strip = { content: NOTHING, count: 0 };
   stripEnd: Strip = { content: NOTHING, count: 0 };
   suffix = '';
-  /** Whether the tokens were put together: what strips then strips the text, and not each token. */
+  /** Whether the tokens were joined: stripping then applies to the text, and not to each token. */
   #isFused = false;
   readonly #isAdded: (token: string) => boolean;
 
@@ -180,7 +180,7 @@ class DecoderPlan {
     this.steps.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
   }
 
-  /** A word's end is a space, unless the text ends there: at a token's end it waits for the next one. */
+  /** A word's end is a space unless the text ends there, so at a token's end it waits for the next token. */
   #addSuffix(suffix: string): void {
     if (suffix === '') return;
     this.suffix = suffix;
@@ -231,7 +231,7 @@ function stripped(
   return { bytes: bytes.subarray(begin), strips };
 }
 
-/** Whether `end` stands at the end of the first `length` bytes. */
+/** Whether the first `length` bytes end with `end`. */
 function endsWith(bytes: Uint8Array, length: number, end: Uint8Array): boolean {
   const begin = length - end.length;
   return end.length > 0 && begin >= 0 && length <= bytes.length && end.every((byte, i) => bytes[begin + i] === byte);
@@ -250,7 +250,7 @@ function byteFallback(token: string): Piece {
   return /^<0x[0-9A-Fa-f]{2}>$/.test(token) ? Uint8Array.of(Number.parseInt(token.slice(3, 5), 16)) : token;
 }
 
-/** Byte-level vocabularies write each byte as a character; a token with other characters is text as it is. */
+/** Byte-level vocabularies write each byte as a character; a token with other characters is plain text. */
 function byteLevel(token: string): Piece {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {

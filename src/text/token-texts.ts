@@ -4,33 +4,33 @@ import type { TextTokenizer } from './tokenizer.ts';
 /** A token as people and clients read it. */
 export interface WrittenToken {
   /**
-   * The text that it adds: '' for the first parts of a character, and the whole character with its last part. Of tokens
-   * that only might have come it is as in {@link TokenTexts.next}.
+   * The text that it adds: '' for the first parts of a character, and the whole character with its last part. For
+   * alternatives see {@link TokenTexts.next}.
    */
   readonly token: string;
-  /** Its own bytes, which may be parts of a character only. */
+  /** The token's own bytes, which may be only part of a character. */
   readonly bytes: readonly number[];
 }
 
-/** A token in its place, and others that might have come there. */
+/** A token in its place, and its alternatives. */
 export interface WrittenPlace extends WrittenToken {
-  /** Where it begins in the text, in UTF-16 units. */
+  /** The token's start in the text, in UTF-16 units. */
   readonly offset: number;
   readonly others: readonly WrittenToken[];
 }
 
-/** What comes next. */
+/** The next token. */
 export interface NextToken {
   readonly id: number;
-  /** Others that might have come. */
+  /** Alternative tokens. */
   readonly others?: readonly number[] | undefined;
-  /** Whether it is a part of the text. Default: whether it is no special token, or those are shown. */
+  /** Whether it is a part of the text. Default: true, except for special tokens that are not shown. */
   readonly isShown?: boolean | undefined;
-  /** No further token follows: what is left of a character belongs to this one. */
+  /** Whether no further token follows, so that the rest of a character belongs to this one. */
   readonly isLast?: boolean | undefined;
 }
 
-/** What the text of a text's tokens depends on. */
+/** Options that decide the text of tokens. */
 export interface TokenTextsOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;
@@ -39,8 +39,8 @@ export interface TokenTextsOptions {
 }
 
 /**
- * Writes the tokens of one text, one after the other: together those that are shown are the text. A token that is left out
- * of the text is written as what it stands for, `<|endoftext|>`, and takes no place.
+ * Writes the tokens of one text, one after the other: joined, those that are shown are the text. A token that is left
+ * out of the text is written as its name, `<|endoftext|>`, and has no length in the text.
  */
 export class TokenTexts {
   readonly #tokenizer: TextTokenizer | undefined;
@@ -55,14 +55,15 @@ export class TokenTexts {
     this.#skipSpecialTokens = options.skipSpecialTokens ?? true;
   }
 
-  /** How long the text is so far, in UTF-16 units. */
+  /** The text's length so far, in UTF-16 units. */
   get offset(): number {
     return this.#offset;
   }
 
   /**
-   * Writes the next token. No two of it and the others are written alike: where their texts are the same, or one is a part
-   * of a character, the other is written as `bytes:\xe2\x96`, and as `token_id:7` where that is the same as well.
+   * Writes the next token. It and its alternatives are all written differently: an alternative whose text is the same
+   * as another's, or is part of a character, is written as `bytes:\xe2\x96`, and if that is not unique either as
+   * `token_id:7`.
    */
   next({ id, others = [], isShown: asked, isLast = false }: NextToken): WrittenPlace {
     const { offset } = this;
@@ -75,7 +76,7 @@ export class TokenTexts {
     const own = detokenizer.peek(id);
     const isShown = asked ?? tokenizer.isVisible(id, this.#skipSpecialTokens);
     const shown = isShown ? detokenizer.push(id, tokenizer.isVisible(id, false)) : '';
-    // Also what a token before a hidden one has left incomplete.
+    // Also a character that a token before a hidden one has left incomplete.
     const rest = isLast ? detokenizer.flush() : '';
     this.#offset += shown.length + rest.length;
     const token = isShown ? shown + rest : rest + tokenizer.tokenText(id);
@@ -93,8 +94,8 @@ export class TokenTexts {
 }
 
 /**
- * The tokens of a known text, each as it is written there. Special tokens that the text does not have, as one that a
- * tokenizer puts at the beginning, are written, but are no part of it.
+ * The tokens of a known text, each as it is written there. Special tokens that the text does not contain, such as one
+ * that a tokenizer adds at the beginning, are written, but are not a part of it.
  */
 export function isShownIn(text: string, offset: number, id: number, tokenizer: TextTokenizer | undefined): boolean {
   if (!tokenizer?.specialTokenIds.has(id)) return true;
@@ -103,7 +104,7 @@ export function isShownIn(text: string, offset: number, id: number, tokenizer: T
 
 const EMPTY = new Uint8Array();
 
-/** As OpenAI writes tokens that are no whole characters. */
+/** OpenAI's notation for tokens that are not whole characters. */
 function bytesName(bytes: Uint8Array): string {
   return `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
 }

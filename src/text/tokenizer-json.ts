@@ -2,10 +2,10 @@ import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } f
 import { TokenizerError } from '../errors.ts';
 import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 
-/** More than any vocabulary has. The tokenizer library makes an array up to the highest id, so one must not be huge. */
+/** Limit for ids, higher than any vocabulary's. The tokenizer library makes an array up to the highest id. */
 const MAX_ID = 2 ** 22;
 
-/** Checks what the tokenizer library takes for granted about a tokenizer.json. Throws TokenizerError. */
+/** Checks what the tokenizer library assumes about a tokenizer.json. Throws TokenizerError. */
 export function assertTokenizerJson(json: JsonObject): void {
   const model = getOwn(json, 'model');
   if (!isJsonObject(model)) {
@@ -28,7 +28,7 @@ export function assertTokenizerJson(json: JsonObject): void {
   }
 }
 
-/** @throws TokenizerError for what is no token id. */
+/** @throws TokenizerError for a value that is not a token id. */
 export function assertTokenId(token: string, id: JsonValue | undefined, file = 'tokenizer.json'): void {
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < MAX_ID) return;
   const found = `token ${JSON.stringify(token)} has the id ${describeJson(id)}`;
@@ -40,8 +40,8 @@ export function malformedTokenizer(problem: string, file = 'tokenizer.json'): To
 }
 
 /**
- * The first of these entries of the vocabulary that a text can become a token of; undefined for none. Of byte-pair
- * encodings those are characters, bytes and what merges make; others take any entry.
+ * The first of these entries of the vocabulary that can be a token of a text; undefined if none can. With byte-pair
+ * encoding those are characters, bytes and results of merges; other models take any entry.
  */
 export function canText(json: JsonObject, tokens: readonly string[]): string | undefined {
   const model = json.model;
@@ -93,8 +93,8 @@ function mergedToken(merge: JsonValue, prefix: string): string {
 const BYTE_LEVEL_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /**
- * The same tokenizer, with the patterns that the library compiles itself written out. JavaScript takes U+FEFF for white
- * space, and U+0085 for none; patterns of a tokenizer.json are translated, but those that their types imply are not.
+ * A tokenizer.json with the patterns that the library compiles itself written out. In JavaScript U+FEFF is white space
+ * and U+0085 is not. The library translates patterns of a tokenizer.json, but not those that their types imply.
  */
 export function withUnicodeSpaces(json: JsonObject): JsonObject {
   const { normalizer, pre_tokenizer } = json;

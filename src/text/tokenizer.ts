@@ -2,7 +2,7 @@ import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.t
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
-import { AddedTokenSplitter, type TextPart } from './added-token-splitter.ts';
+import { AddedTokenSplitter, type TextPiece } from './added-token-splitter.ts';
 import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
 import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
 import { type TextPlace, TokenDecoder } from './token-decoder.ts';
@@ -21,7 +21,7 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean | undefined;
 }
 
-/** Text to token ids and back, from a Hugging Face tokenizer.json and the files around it. */
+/** Converts text to token ids and back, by a Hugging Face tokenizer.json and the files around it. */
 export class TextTokenizer {
   /** Highest token id + 1. Models often have more rows in their embedding. */
   readonly vocabSize: number;
@@ -32,21 +32,21 @@ export class TextTokenizer {
   /** Tokens that end a text or a turn, as the files around the tokenizer name them: `eos_token` and `eot_token`. */
   readonly endTokenIds: readonly number[];
   readonly specialTokenIds: ReadonlySet<number>;
-  /** Tokens by their part in texts: `bos_token`, `eos_token`, `pad_token` and others. */
+  /** Tokens by their role in texts: `bos_token`, `eos_token`, `pad_token` and others. */
   readonly namedTokens: ReadonlyMap<string, string>;
   readonly #json: JsonObject;
   readonly #library: LibraryTokenizer;
   readonly #model: LibraryModel;
   readonly #added: ReadonlyMap<number, AddedToken>;
   readonly #addedIds: ReadonlyMap<string, number>;
-  /** Finds added tokens in a text as it is, and in a normalised one. */
+  /** Finds added tokens in an unchanged text, and in a normalised one. */
   readonly #splitters: readonly [AddedTokenSplitter, AddedTokenSplitter];
   readonly #decoder: TokenDecoder;
 
   /**
    * @param json content of tokenizer.json
    * @param config content of tokenizer_config.json. Of its flags `add_bos_token` and `add_eos_token` are ignored, as in
-   * transformers 5: the post-processor of tokenizer.json says what stands around a text.
+   * transformers 5: the post-processor of tokenizer.json says which tokens surround a text.
    * @param vocabSize rows of the model's embedding: special tokens that the files name without an id get the next free
    * one, as in transformers, where it is below this number
    * @throws TokenizerError when the files contradict the format
@@ -91,7 +91,7 @@ export class TextTokenizer {
     const json = await readJsonFile(files, 'tokenizer.json');
     if (json === undefined) return undefined;
     const config = (await readJsonFile(files, 'tokenizer_config.json')) ?? {};
-    // Older checkpoints say there what newer ones say in the config.
+    // Older checkpoints store there what newer ones store in the config.
     const map = await readJsonFile(files, 'special_tokens_map.json');
     const added = await readJsonFile(files, 'added_tokens.json');
     return new TextTokenizer(json, mergeTokenizerConfig(config, map, added), vocabSize);
@@ -110,8 +110,8 @@ export class TextTokenizer {
   }
 
   /**
-   * The text of token ids; ids without a token add nothing. `clean_up_tokenization_spaces` is ignored, as transformers 5
-   * does for BPE: dropping the space in ' .' corrupts code.
+   * The text of token ids; ids without a token add nothing. `clean_up_tokenization_spaces` is ignored, as transformers
+   * 5 does for BPE: dropping the space in ' .' corrupts code.
    */
   decode(ids: readonly number[], { skipSpecialTokens = true }: DecodeOptions = {}): string {
     const parts: Uint8Array[] = [];
@@ -126,8 +126,9 @@ export class TextTokenizer {
   }
 
   /**
-   * The bytes of a token after others, which may be parts of a character only; empty for an id without a token. Those of a
-   * text's tokens together are its UTF-8, but for what decoders strip from its beginning, such as a space.
+   * The bytes of a token after others, which may be only part of a character; empty for an id without a token. The
+   * bytes of a text's tokens, joined, are its UTF-8, except for what decoders strip from its beginning, such as a
+   * space.
    *
    * @example
    * ```ts
@@ -139,7 +140,7 @@ export class TextTokenizer {
     return this.placeToken(id, this.#decoder.inside).bytes;
   }
 
-  /** A token's text after others, also of a special one; U+FFFD for what is no whole character. */
+  /** A token's text after others, also of a special token; U+FFFD in place of incomplete characters. */
   tokenText(id: number): string {
     return utf8Text(this.tokenBytes(id));
   }
@@ -163,8 +164,8 @@ export class TextTokenizer {
 
   /**
    * Throws TokenizerError when ordinary texts have tokens outside of the model's vocabulary of `vocabSize` rows. Added
-   * tokens may lie outside, as a padding token that was never trained does: they are refused where a text has them. So may
-   * entries of the vocabulary that no text becomes.
+   * tokens may lie outside, such as a padding token that was never trained: texts that contain them are refused.
+   * Entries of the vocabulary that no text can contain may lie outside as well.
    */
   assertFits(vocabSize: number): void {
     if (this.vocabSize <= vocabSize) return;
@@ -177,7 +178,7 @@ export class TextTokenizer {
     );
   }
 
-  #idsOfPart(part: TextPart, index: number): number[] {
+  #idsOfPart(part: TextPiece, index: number): number[] {
     if ('token' in part) return [part.token.id];
     const { tokens_to_ids: idsOf, unk_token_id: unknown } = this.#model;
     return this.#splitters[1].split(this.#normalize(part.text)).flatMap((each) => {
@@ -200,14 +201,14 @@ export class TextTokenizer {
   }
 }
 
-/** Stands for a text's tokens while the post-processor puts others around them. */
+/** Stands for a text's tokens while the post-processor adds others around them. */
 const TEXT = '\0text';
 
 function known(id: number | undefined): number[] {
   return id === undefined ? [] : [id];
 }
 
-/** @throws TokenIdError where a vocabulary of `vocabSize` rows has no such token. */
+/** @throws TokenIdError if a vocabulary of `vocabSize` rows has no such token. */
 export function assertTokenId(id: number, vocabSize: number, tokenizer?: TextTokenizer): void {
   if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
   const text = tokenizer?.tokenText(id) ?? '';

@@ -1,13 +1,13 @@
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** The text of UTF-8, in which U+FFFD stands for what is no character. A byte order mark is a character like others. */
+/** The text of UTF-8, with U+FFFD in place of invalid bytes. A byte order mark is a character like others. */
 export function utf8Text(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
 /**
- * Text of UTF-8 that comes in pieces: a character whose bytes are spread over several comes with the last of them. The
- * pieces together are the text of all bytes together.
+ * Decodes UTF-8 that comes in pieces: a character whose bytes are spread over several pieces comes with the last of
+ * them. The results, joined, are the text of all bytes.
  */
 export class Utf8Stream {
   /** The bytes of a character that is incomplete: at most three. */
@@ -21,7 +21,7 @@ export class Utf8Stream {
     return utf8Text(end === all.length ? all : all.subarray(0, end));
   }
 
-  /** What `push` would give. */
+  /** What `push` would return. */
   peek(bytes: Uint8Array): string {
     const all = this.#with(bytes);
     const end = completeLength(all);
@@ -33,7 +33,7 @@ export class Utf8Stream {
     return this.#pending.length > 0;
   }
 
-  /** What stands for an incomplete character, when no more bytes follow. */
+  /** The replacement for an incomplete character, when no more bytes follow. */
   flush(): string {
     const text = utf8Text(this.#pending);
     this.#pending = EMPTY;
@@ -47,7 +47,7 @@ export class Utf8Stream {
 
 const EMPTY = new Uint8Array();
 
-/** Byte arrays as one; the only one that is not empty is not copied. */
+/** Joins byte arrays. If only one of them is not empty, it is returned without a copy. */
 export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   const filled = parts.filter(({ length }) => length > 0);
   if (filled.length <= 1) return filled[0] ?? EMPTY;
@@ -60,7 +60,7 @@ export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-/** The bytes before the start of a character at the end that wants more bytes than there are. */
+/** The number of bytes before an incomplete character at the end. */
 function completeLength(bytes: Uint8Array): number {
   const { length } = bytes;
   for (let back = 1; back <= Math.min(3, length); back++) {

@@ -15,12 +15,12 @@ export interface TextPart {
  */
 export interface ChatMessage {
   readonly role: string;
-  /** A text, or parts of one: a template that knows no parts gets them joined by line ends. */
+  /** A text, or parts of one: for a template that does not handle parts they are joined by line ends. */
   readonly content: string | readonly TextPart[];
   readonly [field: string]: unknown;
 }
 
-/** Whether it is parts of text and nothing else. */
+/** Whether the content is a list of text parts. */
 export function isTextParts(content: unknown): content is readonly TextPart[] {
   return Array.isArray(content) && content.every(isTextPart);
 }
@@ -31,7 +31,7 @@ function isTextPart(part: unknown): boolean {
   return type === 'text' && typeof text === 'string';
 }
 
-/** The text of a message; undefined where it is something else. */
+/** The text of a message's content; undefined if the content is not text. */
 export function textOf(content: unknown): string | undefined {
   if (typeof content === 'string') return content;
   return isTextParts(content) ? content.map(({ text }) => text).join('\n') : undefined;

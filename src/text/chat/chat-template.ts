@@ -9,29 +9,29 @@ import { TemplateTraits } from './template-traits.ts';
 
 export type { ChatMessage, TextPart } from './chat-message.ts';
 
-/** What a template gets besides the messages. */
+/** What a template receives besides the messages. */
 export interface ChatTemplateOptions {
   /** End with the header of an assistant turn, for the model to continue. True when absent. */
   readonly addGenerationPrompt?: boolean | undefined;
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
-  /** Further tokens by the variables that templates know them by, such as `pad_token`: `TextTokenizer.namedTokens`. */
+  /** More tokens by the variables under which templates use them, such as `pad_token`: `TextTokenizer.namedTokens`. */
   readonly namedTokens?: ReadonlyMap<string, string> | undefined;
   /** Descriptions of tools, as OpenAI's API takes them. */
   readonly tools?: readonly unknown[] | undefined;
 }
 
 /**
- * What a model makes of messages. `completion`: it was not trained on conversations, and goes on with what the last
- * message begins. A template says so by the word `completion` at the beginning of a comment that comes first:
+ * How a model treats messages. `completion`: it was not trained on conversations, and continues what the last message
+ * begins. A template declares that by the word `completion` at the beginning of a comment that comes first:
  * `{#- completion: … -#}`.
  */
 export type TemplateKind = 'chat' | 'completion';
 
-/** The sources of a model's templates. A worker can make the template of them again. */
+/** The sources of a model's templates. A worker can make the same template from them. */
 export interface TemplateSources {
   readonly default: string;
-  /** The one for requests with tools, where there is another. */
+  /** The template for requests with tools, if it is a different one. */
   readonly toolUse?: string | undefined;
 }
 
@@ -48,7 +48,7 @@ export class ChatTemplate {
   readonly kind: TemplateKind;
   readonly sources: TemplateSources;
   readonly #default: UsableTemplate | undefined;
-  /** Made when it is first used: that it can't be parsed concerns requests with tools only. */
+  /** Made at its first use, so that a template that can't be parsed affects only requests with tools. */
   #toolUse: UsableTemplate | undefined;
   #problem: ChatTemplateError | undefined;
 
@@ -59,7 +59,7 @@ export class ChatTemplate {
     this.#default = new UsableTemplate(this.sources.default);
   }
 
-  /** One of a model whose files hold no template that can be used: all that it can do is say why. */
+  /** The template of a model without a usable one: all that it can do is say why. */
   static unusable(problem: ChatTemplateError): ChatTemplate {
     const template = new ChatTemplate('');
     template.#problem = problem;
@@ -68,8 +68,8 @@ export class ChatTemplate {
 
   /**
    * The templates of a model, from chat_template.jinja (and additional_chat_templates/tool_use.jinja),
-   * chat_template.json or tokenizer_config.json, whichever comes first; undefined when the model has none, or empty ones. What can't be
-   * used is no reason not to load a model: see {@link problem}.
+   * chat_template.json or tokenizer_config.json, whichever comes first; undefined if the model has none, or only empty
+   * ones. An unusable template does not prevent a model from loading: see {@link problem}.
    */
   static async fromFiles(files: ModelFiles): Promise<ChatTemplate | undefined> {
     try {
@@ -81,12 +81,12 @@ export class ChatTemplate {
     }
   }
 
-  /** The same for a folder or a URL. */
+  /** The template of the model in a folder or at a URL. */
   static async fromFolder(folder: string): Promise<ChatTemplate | undefined> {
     return ChatTemplate.fromFiles(await openModelFiles(folder));
   }
 
-  /** Why it can't be used; undefined: it can. */
+  /** Why the template can't be used; undefined if it can. */
   get problem(): ChatTemplateError | undefined {
     return this.#problem;
   }
@@ -108,12 +108,12 @@ export class ChatTemplate {
   }
 }
 
-/** Whether a file or a field holds no template, as where somebody emptied it. */
+/** Whether a file or a field holds no template, for example because it was emptied. */
 function isBlank(source: JsonValue | undefined): boolean {
   return source === undefined || source === null || (typeof source === 'string' && source.trim() === '');
 }
 
-/** One of a model's templates, with what is known of it. */
+/** One of a model's templates, with its traits. */
 class UsableTemplate {
   readonly #template: Template;
   readonly #traits: TemplateTraits;
@@ -121,7 +121,7 @@ class UsableTemplate {
   /** @throws ChatTemplateError */
   constructor(source: string) {
     try {
-      // Editors on Windows put a byte order mark in front.
+      // Editors on Windows begin files with a byte order mark.
       this.#template = new Template(source.replace(/^\uFEFF/, ''));
     } catch (cause) {
       throw new ChatTemplateError(`The chat template can't be parsed: ${describe(cause)}.`, GET_AGAIN, { cause });
@@ -141,7 +141,7 @@ class UsableTemplate {
     );
   }
 
-  /** Whether what a message says makes a difference to the text. */
+  /** Whether the content of a message makes a difference to the text. */
   #arrives(text: string, messages: readonly ChatMessage[], index: number, options: ChatTemplateOptions): boolean {
     const content = textOf(messages[index].content)?.trim() ?? '';
     if (content === '' || text.includes(content)) return true;
@@ -174,7 +174,9 @@ class UsableTemplate {
   }
 }
 
-/** Several times what the longest templates in use take: about a quarter of a second, and more for long conversations. */
+/**
+ * Several times what the longest templates in use take: about a quarter of a second, and more for long conversations.
+ */
 function stepsFor(messages: readonly ChatMessage[]): number {
   const characters = messages.reduce((sum, { content }) => sum + (textOf(content)?.length ?? 0), 0);
   return 500_000 + messages.length * 1000 + characters;
@@ -201,7 +203,7 @@ async function readTemplateField(files: ModelFiles, file: string): Promise<JsonV
     const json = await readJsonFile(files, file);
     return json === undefined ? undefined : getOwn(json, 'chat_template');
   } catch (cause) {
-    // Without the folder, which clients of a server need not know.
+    // Without the folder, which clients of a server should not see.
     const message = cause instanceof JsonFileError ? cause.message.replaceAll(files.nameOf(file), file) : undefined;
     if (message !== undefined) throw new ChatTemplateError(message, '', { cause });
     throw cause;
@@ -223,7 +225,7 @@ function pickTemplates(value: JsonValue, fileName: string): TemplateSources {
   );
 }
 
-/** In the template's words, with the line. */
+/** The template's own message, with the line. */
 function describe(error: unknown): string {
   const message = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
   const line = error instanceof TemplateError ? error.line : undefined;

@@ -1,6 +1,6 @@
-/** Templates that can be had by name where a model brings none, or another one is wanted. */
+/** Templates that can be selected by name, for models without one or in place of their own. */
 export const NAMED_TEMPLATES: Readonly<Record<string, string>> = {
-  /** For models that were not trained on conversations: what was said is one text, and the answer goes on from its end. */
+  /** For models that were not trained on conversations: the messages are one text, and the answer continues it. */
   completion: [
     '{#- completion: the messages are one text, and the model continues it. -#}',
     '{{- bos_token }}',

@@ -4,21 +4,21 @@ import { Dict } from '../jinja/values.ts';
 import { type ChatMessage, isTextParts, textOf } from './chat-message.ts';
 import type { TemplateTraits } from './template-traits.ts';
 
-/** Roles that conversations have everywhere. */
+/** Roles that every conversation may have. */
 const COMMON_ROLES = ['system', 'user', 'assistant'];
 /** Roles of results. A template that never names them may still write every message alike. */
 const RESULT_ROLES = ['tool', 'function'];
 
-/** Messages as a template knows them, and which of them it might drop without a word. */
+/** Messages in the form that a template takes, and which of them it might drop silently. */
 export interface PreparedMessages {
   readonly messages: readonly ChatMessage[];
-  /** Positions of messages that should be looked for in the text. */
+  /** Positions of messages whose presence in the text must be checked. */
   readonly uncertain: readonly number[];
 }
 
 /**
- * Messages in the forms that a template takes: a developer is the system where it knows none, parts are joined where it
- * knows none, and arguments of calls that are JSON become mappings where it writes those.
+ * Messages in the forms that a template takes: the role developer becomes system if it does not know it, parts are
+ * joined if it does not handle parts, and arguments of calls that are JSON become mappings if it writes mappings.
  * @throws ChatTemplateError about a role that the template does not know.
  */
 export function prepareMessages(messages: readonly ChatMessage[], traits: TemplateTraits): PreparedMessages {
@@ -56,7 +56,7 @@ function contentOf(content: ChatMessage['content'], role: string, traits: Templa
   return content;
 }
 
-/** Calls with their arguments as mappings, which keep the order of the JSON that they come in. */
+/** Calls with their arguments as mappings, which keep the order of keys in the JSON. */
 function callsOf(calls: unknown, traits: TemplateTraits): unknown {
   if (!Array.isArray(calls) || !calls.some(hasJsonArguments) || !traits.takesArgumentMappings) return calls;
   return calls.map((call) => {

@@ -3,12 +3,12 @@ import type { Template } from '../jinja/template.ts';
 const NEEDLE = 'needle_3b1c';
 const OTHER_NEEDLE = 'needle_7f2e';
 
-/** A try of a template may take this many steps. */
+/** Limit of steps for one trial of a template. */
 const MAX_STEPS = 200_000;
 
 type ProbeMessage = Readonly<Record<string, unknown>>;
 
-/** What a template can do, found by trying it. Nothing is tried before it is asked for, and nothing twice. */
+/** The abilities of a template, found by rendering trial messages, each at its first use and only once. */
 export class TemplateTraits {
   readonly #template: Template;
   readonly #roles: ReadonlySet<string>;
@@ -19,27 +19,27 @@ export class TemplateTraits {
     this.#roles = template.constants;
   }
 
-  /** Whether it has this role's name anywhere, to compare with. */
+  /** Whether this role's name is anywhere in the template, to compare with. */
   mentions(role: string): boolean {
     return this.#roles.has(role);
   }
 
-  /** Whether it writes the texts of a list of parts. */
+  /** Whether the template writes the texts of a list of parts. */
   takesParts(role: string): boolean {
     return this.#known(`parts ${role}`, () => {
       const parts = [NEEDLE, OTHER_NEEDLE].map((text) => ({ type: 'text', text }));
       const text = this.#tryContent(role, parts);
-      // A list that is printed as such has its keys in it.
+      // A list that is printed as a whole shows its keys.
       return text.includes(NEEDLE) && text.includes(OTHER_NEEDLE) && !/['"](type|text)['"]/.test(text);
     });
   }
 
-  /** Whether it loses a content that is a plain text, and writes it as a part. */
+  /** Whether the template drops content that is a plain text, but writes it as a part. */
   needsParts(role: string): boolean {
     return this.#known(`text ${role}`, () => !this.#tryContent(role, NEEDLE).includes(NEEDLE)) && this.takesParts(role);
   }
 
-  /** Whether it writes the arguments of a call that are a mapping, and not as Python prints one. */
+  /** Whether the template writes the arguments of a call that are a mapping, other than as Python prints it. */
   get takesArgumentMappings(): boolean {
     return this.#known('arguments', () => {
       const call = { name: 'f', arguments: { [NEEDLE]: OTHER_NEEDLE } };

@@ -22,25 +22,25 @@ import {
   type Value,
 } from './values.ts';
 
-/** Methods that change what they are called on, which transformers' sandbox forbids. */
+/** Methods that change their object, which transformers' sandbox forbids. */
 const MUTATORS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['list', new Set(['append', 'clear', 'pop', 'reverse', 'insert', 'sort', 'extend', 'remove'])],
   ['dict', new Set(['clear', 'pop', 'popitem', 'setdefault', 'update'])],
 ]);
 
-/** `value.name`: an attribute, else an item of this name. */
+/** `value.name`: an attribute, or else an item with this name. */
 export function attributeOf(value: Value, name: string): Value {
   const found = orElse(ownAttribute(value, name), () => item(value, name));
   return orElse(found, () => missing(value, name));
 }
 
-/** `value[key]`: an item, else an attribute of this name. */
+/** `value[key]`: an item, or else an attribute with this name. */
 export function itemOf(value: Value, key: Value): Value {
   const found = orElse(item(value, key), () => (typeof key === 'string' ? ownAttribute(value, key) : undefined));
   return orElse(found, () => missing(value, key));
 }
 
-/** An attribute, and no item; undefined: there is none. */
+/** An attribute, never an item; undefined if there is none. */
 export function ownAttribute(value: Value, name: string): Value | undefined {
   if (value instanceof Undefined) value.fail();
   const type = typeName(value);

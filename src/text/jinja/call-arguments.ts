@@ -7,8 +7,8 @@ export class CallArguments {
   readonly #bound = new Map<string, Value>();
 
   /**
-   * @param parameters their names; a `?` at the end of one: it may be left out.
-   * @throws TemplateError about arguments that are missing, given twice, or not known.
+   * @param parameters their names; one that ends with `?` is optional.
+   * @throws TemplateError for arguments that are missing, given twice, or unknown.
    */
   constructor(name: string, parameters: readonly string[], args: readonly Value[], kwargs: Kwargs) {
     this.#name = name;
@@ -30,7 +30,7 @@ export class CallArguments {
     return this.#bound.get(parameter);
   }
 
-  /** A parameter that has to be there, or has a default. */
+  /** A parameter that is required, or has a default. */
   value(parameter: string, otherwise: Value = null): Value {
     return orElse(this.#bound.get(parameter), () => otherwise);
   }

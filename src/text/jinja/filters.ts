@@ -29,17 +29,17 @@ import {
   type Value,
 } from './values.ts';
 
-/** What filters need of what runs them. */
+/** The functions that filters need from the interpreter. */
 export interface FilterContext {
   filter(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): Value;
   test(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): boolean;
-  /** Counts work. @throws TemplateError when there was too much of it. */
+  /** Counts work. @throws TemplateError if there was too much of it. */
   spend(steps: number): void;
 }
 
 type Filter = (value: Value, args: CallArguments, context: FilterContext) => Value;
 
-/** Parameters and meaning by name. */
+/** Parameters and function by name. */
 const FILTERS = new Map<string, readonly [parameters: readonly string[], filter: Filter]>([
   ['abs', [[], (value) => ((asNumber(posited(value)) ?? 0) < 0 ? negated(value) : posited(value))]],
   ['attr', [['name'], attribute]],
@@ -63,7 +63,7 @@ const FILTERS = new Map<string, readonly [parameters: readonly string[], filter:
   ['replace', [['old', 'new', 'count?'], replaced]],
   ['reverse', [[], reversed]],
   ['round', [['precision?', 'method?'], round]],
-  // Escaping is off, so nothing is to be kept from it.
+  // Escaping is off, so nothing must be protected from it.
   ['safe', [[], str]],
   ['slice', [['slices', 'fill_with?'], slices]],
   ['sort', [['reverse?', 'case_sensitive?', 'attribute?'], sort]],
@@ -82,7 +82,7 @@ const FILTERS = new Map<string, readonly [parameters: readonly string[], filter:
   ...['e', 'escape', 'forceescape'].map((name) => [name, [[], escaped]] as const),
 ]);
 
-/** `value|name(…)`. @throws TemplateError where there is no such filter. */
+/** `value|name(…)`. @throws TemplateError if there is no such filter. */
 export function runFilter(
   name: string,
   value: Value,
@@ -127,7 +127,7 @@ function withoutCase(value: Value): Value {
   return typeof value === 'string' ? value.toLowerCase() : value;
 }
 
-/** How items are compared: by an attribute, and without case unless that is asked for. */
+/** The key by which items are compared: an attribute, and without case unless requested. */
 function keyOf(args: CallArguments, otherwise: Value = null): (item: Value) => Value {
   const get = getter(args.value('attribute'), otherwise);
   return truthy(args.value('case_sensitive', false)) ? get : (item) => withoutCase(get(item));
@@ -383,7 +383,7 @@ function indent(value: Value, args: CallArguments): Value {
   return truthy(args.value('first', false)) ? by + text : text;
 }
 
-/** Where Python adds a text to it, so that nothing else will do. */
+/** A value that must be a text, because Python adds a text to it. */
 function strictText(value: Value): string {
   if (typeof value === 'string') return value;
   if (value instanceof Undefined) return value.fail();
@@ -438,7 +438,7 @@ function formatted(value: Value, args: readonly Value[], kwargs: Kwargs): Value 
   return formatPercent(str(value), kwargs.size > 0 ? new Dict(kwargs) : new Tuple(args));
 }
 
-/** As transformers has it: characters beyond ASCII stay, and so does the order of keys. */
+/** `tojson` of transformers: characters beyond ASCII stay, and so does the order of keys. */
 function json(value: Value, args: CallArguments): Value {
   const given = args.value('indent');
   const indentation =

@@ -21,7 +21,7 @@ import {
 const PERCENT =
   /%(?:\((?<key>[^)]*)\))?(?<flags>[-#0 +]*)(?<width>\*|\d*)(?:\.(?<precision>\*|\d*))?[hlL]?(?<type>.)?/gsu;
 
-/** `text % values`, in the manner of printf. */
+/** `text % values`, like printf. */
 export function formatPercent(text: string, values: Value): string {
   const items = values instanceof Tuple ? [...values.items] : [values];
   let next = 0;
@@ -52,7 +52,7 @@ export function formatPercent(text: string, values: Value): string {
   return written;
 }
 
-/** What `%` takes for a mapping, and so does not miss when nothing of it is used. */
+/** Whether `%` treats a value as a mapping, which need not be used. */
 function isContainer(value: Value): boolean {
   return value instanceof Dict || Array.isArray(value);
 }
@@ -133,12 +133,12 @@ function lowerFloatText(size: number, type: string, precision: number, alternati
   return power === undefined ? short : withExponent(`${short}e${power}`);
 }
 
-/** Two digits at least. */
+/** At least two digits. */
 function withExponent(text: string): string {
   return text.replace(/e([+-])(\d)$/, 'e$10$2');
 }
 
-/** What a field such as `{0.name[key]}` reads. */
+/** The value that a field such as `{0.name[key]}` reads. */
 export interface FieldReader {
   attribute(value: Value, name: string): Value;
   item(value: Value, key: Value): Value;
@@ -153,7 +153,7 @@ class BraceFormatter {
   readonly #args: readonly Value[];
   readonly #kwargs: Kwargs;
   readonly #reader: FieldReader;
-  /** undefined: fields have said their numbers. */
+  /** The next automatic number; undefined once fields have explicit numbers. */
   #next: number | undefined = 0;
 
   constructor(args: readonly Value[], kwargs: Kwargs, reader: FieldReader) {

@@ -4,10 +4,10 @@ import { toIndex } from './numbers.ts';
 import { strftime } from './strftime.ts';
 import { Dict, Func, iterate, type Kwargs, Namespace, Range, str, TemplateError, type Value } from './values.ts';
 
-/** The longest range that Jinja's sandbox makes. */
+/** The longest range that Jinja's sandbox allows. */
 const MAX_RANGE = 100_000;
 
-/** What every template can call: Jinja's own functions, and those of transformers. */
+/** Functions that every template can call: those of Jinja and of transformers. */
 export const GLOBALS: ReadonlyMap<string, Value> = new Map<string, Value>(
   Object.entries({
     range,
@@ -46,7 +46,7 @@ function dict(args: readonly Value[], kwargs: Kwargs): Dict {
   return made;
 }
 
-/** How templates refuse a conversation. */
+/** `raise_exception`, with which templates refuse a conversation. */
 function raise(args: readonly Value[], kwargs: Kwargs): never {
   throw new TemplateError(str(new CallArguments('raise_exception', ['message'], args, kwargs).value('message')));
 }

@@ -31,7 +31,7 @@ import {
   weightOf,
 } from './values.ts';
 
-/** Names and what they stand for, inside of other such. */
+/** A scope: names and their values, inside an outer scope. */
 class Scope {
   readonly #names = new Map<string, Value>();
   readonly #outer: Scope | undefined;
@@ -49,7 +49,7 @@ class Scope {
   }
 }
 
-/** Whether a body ended early, and how. */
+/** How a body ended: to its end, or early. */
 type Ending = 'break' | 'continue' | undefined;
 
 class Macro extends Func {
@@ -73,10 +73,13 @@ class Macro extends Func {
 
 /** Characters that count as one step. */
 const CHARACTERS_PER_STEP = 64;
-/** Items of a list that do. */
+/** Items of a list that count as one step. */
 const ITEMS_PER_STEP = 2;
 
-/** Filters that look at no more of a value than its items, or not at all of them: the others may go through all that is inside. */
+/**
+ * Filters that look at no more of a value than its items, or not at all of them: the others may go through all that is
+ * inside.
+ */
 const SHALLOW_FILTERS: ReadonlySet<string> = new Set(
   (
     'abs attr batch count d default first float int items last length list map random reject rejectattr reverse round ' +
@@ -87,12 +90,12 @@ const SHALLOW_FILTERS: ReadonlySet<string> = new Set(
 /** Runs a template once. */
 export class Interpreter implements FilterContext {
   readonly #root = new Scope();
-  /** What the template sets outside of loops and macros, which is all that a block sees unless it is scoped. */
+  /** Names that the template sets outside loops and macros: all that a block sees unless it is scoped. */
   readonly #top = new Scope(this.#root);
   #output: string[] = [];
   #stepsLeft: number;
 
-  /** @param steps what it may take at most: an expression, an item of a loop or some characters are one. */
+  /** @param steps the most steps that it may take: an expression, an item of a loop or some characters are one step. */
   constructor(variables: Iterable<readonly [string, Value]>, steps: number) {
     this.#stepsLeft = steps;
     for (const [name, value] of variables) this.#root.set(name, value);
@@ -191,7 +194,7 @@ export class Interpreter implements FilterContext {
     this.#output.push(text);
   }
 
-  /** What is written meanwhile. */
+  /** The output of a body. */
   #captured(write: () => void): string {
     const outer = this.#output;
     this.#output = [];
@@ -213,7 +216,7 @@ export class Interpreter implements FilterContext {
     const recurse = (inner: Value, at: number) => this.#captured(() => this.#for(loop, inner, scope, at));
     const items = test === undefined ? iterate(over) : this.#filtered(iterate(over), target, test, scope);
     const context = new Loop(test === undefined ? over : null, items, depth, recursive ? recurse : undefined);
-    // As compiled by Jinja: a first item that the body leaves early does not count.
+    // As Jinja compiles it: a first item that the body leaves early does not count.
     let isEmpty = true;
     for (let next = context.next(); next !== undefined; next = context.next()) {
       this.spend(1);
@@ -298,7 +301,7 @@ export class Interpreter implements FilterContext {
 
   // --- Expressions ------------------------------------------------------------------------------------------------
 
-  /** @param body what a filter of a block is applied to. */
+  /** @param body the text to which a block's filter is applied. */
   #evaluate(expression: Expression, scope: Scope, body?: string): Value {
     this.spend(1);
     switch (expression.kind) {
@@ -318,7 +321,7 @@ export class Interpreter implements FilterContext {
         );
       case 'attribute': {
         const value = this.#evaluate(expression.of, scope);
-        // A method goes through the text, mostly.
+        // Most methods process the whole text.
         if (typeof value === 'string') this.spend(value.length / CHARACTERS_PER_STEP);
         return attributeOf(value, expression.name);
       }
@@ -387,7 +390,7 @@ export class Interpreter implements FilterContext {
     if (called instanceof Undefined) return called.fail();
     if (!(called instanceof Func)) throw new TemplateError(`'${typeName(called)}' object is not callable`);
     const [positional, named] = this.#arguments(args, scope);
-    // A macro's body counts what it does itself.
+    // A macro's body counts its own steps.
     if (!(called instanceof Macro)) for (const arg of positional) this.#weigh(arg);
     return this.#counted(called.call(positional, more.length === 0 ? named : new Map([...named, ...more])));
   }
@@ -442,7 +445,7 @@ export class Interpreter implements FilterContext {
     return new Undefined('the inline if-expression evaluated to false and no else section was defined.');
   }
 
-  /** A value that was made, which costs by its size. */
+  /** Counts a new value by its size, and returns it. */
   #counted(value: Value): Value {
     if (typeof value === 'string') {
       if (value.length > MAX_LENGTH) throw new TemplateError('The template makes a text that is too long.');
@@ -457,7 +460,7 @@ export class Interpreter implements FilterContext {
     return str(value);
   }
 
-  /** Counts what goes through all that is inside of a value, before it does. */
+  /** Counts the work of going through everything inside a value, before it is done. */
   #weigh(value: Value): void {
     if (value !== null && typeof value === 'object') this.spend(weightOf(value, this.#stepsLeft));
   }

@@ -1,15 +1,15 @@
 import { Dict, Float, floatRepr, isInt, isList, normal, TemplateError, Tuple, typeName, type Value } from './values.ts';
 
-/** How json.dumps writes. */
+/** Options of json.dumps. */
 export interface JsonOptions {
   readonly ensureAscii: boolean;
-  /** What a level is moved by; undefined: all is one line. */
+  /** Indentation per level; undefined: everything on one line. */
   readonly indent: string | undefined;
   readonly separators: readonly [item: string, key: string];
   readonly sortKeys: boolean;
 }
 
-/** A value as Python's json.dumps writes it. @throws TemplateError about what JSON has no form for. */
+/** A value as Python's json.dumps writes it. @throws TemplateError for values that JSON cannot express. */
 export function toJson(value: Value, options: JsonOptions, newline = '\n'): string {
   if (value === null) return 'null';
   if (typeof value === 'string') return quoted(value, options.ensureAscii);
@@ -55,7 +55,7 @@ function floatText(value: number): string {
 }
 
 function quoted(text: string, ensureAscii: boolean): string {
-  // JavaScript writes halves of pairs as escapes, Python as they are. Other escapes are passed over whole.
+  // JavaScript writes lone surrogates as escapes, Python writes them unchanged. Other escapes are skipped as a whole.
   const json = JSON.stringify(text).replace(/\\(?:u(d[89a-f][0-9a-f]{2})|.)/g, (whole, hex?: string) =>
     hex === undefined ? whole : String.fromCharCode(Number.parseInt(hex, 16)),
   );
@@ -67,11 +67,11 @@ function quoted(text: string, ensureAscii: boolean): string {
 
 /**
  * The value of a JSON text as Python's json.loads reads it: keys keep their order, whatever they look like, 1.0 is a
- * float, and integers are exact. undefined: it is no JSON.
+ * float, and integers are exact. Undefined if the text is not JSON.
  */
 export function fromJson(text: string): Value | undefined {
   try {
-    // What is no JSON, or nested without end, is found by the native parser first.
+    // The native parser first finds texts that are not JSON, or nested too deeply.
     JSON.parse(text);
   } catch {
     return undefined;
@@ -83,7 +83,7 @@ const NUMBER = /-?\d+(\.\d+)?([eE][-+]?\d+)?/y;
 const STRING = /"(?:[^"\\]|\\.)*"/y;
 const GAP = /[\s,:]*/y;
 
-/** Goes through JSON that is known to be valid. */
+/** Reads JSON that is known to be valid. */
 class Reader {
   readonly #text: string;
   #at = 0;

@@ -1,10 +1,10 @@
 import { SPACE, strip } from './strings.ts';
 import { Float, normal, TemplateError, type Value } from './values.ts';
 
-/** A piece of a template. */
+/** A token of a template. */
 export interface Token {
   readonly type: TokenType;
-  /** A text, name or operator as it is meant; the source of a number. */
+  /** The value of a text, name or operator; the source of a number. */
   readonly value: string;
   /** Of a number. */
   readonly number?: Value;
@@ -51,7 +51,8 @@ const CLOSES: Readonly<Record<string, string>> = { '{': '}', '(': ')', '[': ']' 
 
 /**
  * The tokens of a template, with white space as transformers sets it up: a line end after a block is dropped
- * (trim_blocks), spaces before a block that begins its line are (lstrip_blocks), and so is the last line end of all.
+ * (trim_blocks), and so are spaces before a block that begins its line (lstrip_blocks), and the template's last line
+ * end.
  * @throws TemplateError with the line.
  */
 export function tokenize(template: string): Token[] {
@@ -64,7 +65,7 @@ class Lexer {
   #position = 0;
   #counted = 0;
   #line = 1;
-  /** Whether what comes begins a line of the template. */
+  /** Whether the current position begins a line of the template. */
   #lineStarts = true;
 
   constructor(template: string) {
@@ -128,7 +129,7 @@ class Lexer {
       }
       if (this.#take(WHITESPACE) === undefined) this.#codeToken(open);
     }
-    // The parser says what was expected.
+    // The parser reports what was expected.
   }
 
   #codeToken(open: string[]): void {
@@ -172,7 +173,7 @@ class Lexer {
     });
   }
 
-  /** What matches here, which is passed over. */
+  /** The text that matches here; the position moves past it. */
   #take(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.#position;
     const match = pattern.exec(this.#source)?.[0];

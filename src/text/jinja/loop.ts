@@ -1,7 +1,7 @@
 import { CallArguments } from './call-arguments.ts';
 import { equals, Func, type Kwargs, lengthOf, PyObject, TemplateError, Undefined, type Value } from './values.ts';
 
-/** `loop` inside of a for. It looks one item ahead only where it is asked to. */
+/** `loop` inside a for. It looks one item ahead only on request. */
 export class Loop extends Func {
   override readonly typeName = 'LoopContext';
   readonly #over: Value;
@@ -32,7 +32,7 @@ export class Loop extends Func {
     this.#iterator = items[Symbol.iterator]();
   }
 
-  /** The next item; undefined: there is none. */
+  /** The next item; undefined if there is none. */
   next(): { readonly item: Value } | undefined {
     const result = this.#peek();
     this.#ahead = undefined;
@@ -115,7 +115,7 @@ export class Loop extends Func {
   }
 }
 
-/** `cycler(…)`: goes round its items, wherever it is asked. */
+/** `cycler(…)`: cycles through its items, one at each call. */
 export class Cycler extends PyObject {
   readonly typeName = 'Cycler';
   readonly #items: readonly Value[];

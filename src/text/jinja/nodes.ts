@@ -1,6 +1,6 @@
 import type { Value } from './values.ts';
 
-/** What gives a value. */
+/** An expression: it has a value. */
 export type Expression =
   | { readonly kind: 'constant'; readonly value: Value }
   | { readonly kind: 'name'; readonly name: string }
@@ -29,7 +29,7 @@ export type Expression =
       readonly value: Expression;
       readonly otherwise: Expression | undefined;
     }
-  /** What a filter of a block is applied to. */
+  /** The text to which a block's filter is applied. */
   | { readonly kind: 'body' };
 
 export interface Comparison {
@@ -46,7 +46,7 @@ export interface Arguments {
   readonly namedRest: Expression | undefined;
 }
 
-/** What is assigned to. */
+/** The target of an assignment. */
 export type Target =
   | { readonly kind: 'name'; readonly name: string }
   | { readonly kind: 'namespace'; readonly name: string; readonly attribute: string }
@@ -57,7 +57,7 @@ export interface Parameter {
   readonly default: Expression | undefined;
 }
 
-/** A macro, or the block that a call hands over. */
+/** A macro, or the block that a call passes. */
 export interface MacroNode {
   readonly name: string;
   readonly parameters: readonly Parameter[];
@@ -66,7 +66,7 @@ export interface MacroNode {
   readonly reads: ReadonlySet<string>;
 }
 
-/** What a template does, with the line where it begins. */
+/** A statement, with the line where it begins. */
 export type Statement = { readonly line: number } & (
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'output'; readonly value: Expression }

@@ -13,12 +13,12 @@ import {
   type Value,
 } from './values.ts';
 
-/** Decimal digits of the largest int, about: Python refuses to print longer ones, too. */
+/** Approximate decimal digits of the largest int: Python refuses to print longer ones as well. */
 const MAX_BITS = 2 ** 14;
 
 export type BinaryOperator = '+' | '-' | '*' | '/' | '//' | '%' | '**';
 
-/** What an operator gives, as in Python; `%` on a text is the caller's. */
+/** The result of an operator, as in Python; the caller handles `%` on a text. */
 export function arithmetic(operator: BinaryOperator, left: Value, right: Value): Value {
   for (const operand of [left, right]) if (operand instanceof Undefined) operand.fail();
   const [x, y] = [asNumber(left), asNumber(right)];
@@ -69,7 +69,7 @@ function integers(operator: BinaryOperator, x: number | bigint, y: number | bigi
   if (operator === '**') return power(x, y);
   if (typeof x === 'number' && typeof y === 'number') {
     const small = smallIntegers(operator, x, y);
-    // Without the sign of a zero, which ints have not.
+    // Without the sign of a zero, which ints do not have.
     if (Number.isSafeInteger(small)) return small + 0;
   }
   return bounded(largeIntegers(operator, BigInt(x), BigInt(y)));
@@ -149,7 +149,7 @@ export function posited(value: Value): Value {
   return number;
 }
 
-/** A value that stands for an index or a count. */
+/** A value that is used as an index or a count. */
 export function toIndex(value: Value): number {
   if (value instanceof Undefined) value.fail();
   if (isInt(value) || typeof value === 'boolean') return Number(value);
@@ -180,7 +180,7 @@ function integerFromText(text: string, base: number): number | bigint | undefine
   const digits = (isPrefix ? rest : prefix + rest).replaceAll('_', '').toLowerCase();
   if (!isPrefix && (prefix + rest).startsWith('_')) return undefined;
   if (base === 0 && !isPrefix && /^0+[1-9]/.test(digits)) return undefined;
-  // Python's own bound: more would take time by their square.
+  // Python's own limit: the time grows with the square of the digits.
   if (digits.length > 4300) return undefined;
   let value = 0n;
   for (const digit of digits) {

@@ -23,7 +23,7 @@ class Parser {
   readonly #tokens: readonly Token[];
   #at = 0;
   #depth = 0;
-  /** Names that each macro around here reads. */
+  /** Names that each surrounding macro reads. */
   readonly #reads: Set<string>[] = [];
   #loops = 0;
 
@@ -174,7 +174,7 @@ class Parser {
     const [body] = this.#body(end);
     this.#loops = loops;
     const reads = this.#reads.pop() ?? new Set();
-    // What a macro inside reads is its own.
+    // Names that an inner macro reads are its own.
     return { name, parameters, body, reads };
   }
 
@@ -389,7 +389,7 @@ class Parser {
     return [key, this.#expression()];
   }
 
-  /** What stands between commas up to a closing bracket, which may follow a comma. */
+  /** A list separated by commas, up to a closing bracket, which may follow a comma. */
   #list<T>(end: string, parse: () => T): T[] {
     const items: T[] = [];
     while (!this.#is(end)) {
@@ -444,7 +444,7 @@ class Parser {
     }
   }
 
-  /** @param isFirst a filter stands here without its `|`. */
+  /** @param isFirst whether the first filter has no `|`. */
   #filters(start: Expression, isFirst = false): Expression {
     let value = start;
     let first = isFirst;

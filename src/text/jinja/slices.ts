@@ -1,14 +1,14 @@
 import { toIndex } from './numbers.ts';
 import { codePoints, isList, Range, TemplateError, Tuple, type Value } from './values.ts';
 
-/** An end of a slice within a length, counted from the end where it is negative. */
+/** An end of a slice within a length; negative ones count from the end. */
 export function adjusted(index: Value, otherwise: number, length: number, least = 0, most = length): number {
   if (index === null) return otherwise;
   const number = toIndex(index);
   return Math.min(Math.max(number < 0 ? number + length : number, least), most);
 }
 
-/** `value[start:stop:step]`; undefined: it has no items by number. */
+/** `value[start:stop:step]`; undefined if the value has no items by number. */
 export function slice(value: Value, start: Value, stop: Value, step: Value): Value | undefined {
   if (typeof value === 'string') {
     const units = codePoints(value);

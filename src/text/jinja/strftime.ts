@@ -17,7 +17,7 @@ const MONTHS = [
 const two = (number: number) => String(number).padStart(2, '0');
 const hour12 = (date: Date) => date.getHours() % 12 || 12;
 
-/** What each letter stands for, in Python's "C" locale. */
+/** The meaning of each letter, in Python's "C" locale. */
 const DIRECTIVES: Readonly<Record<string, (date: Date) => string>> = {
   a: (date) => DAYS[date.getDay()].slice(0, 3),
   A: (date) => DAYS[date.getDay()],
@@ -54,13 +54,13 @@ const DIRECTIVES: Readonly<Record<string, (date: Date) => string>> = {
   X: (date) => strftime(date, '%H:%M:%S'),
   y: (date) => two(date.getFullYear() % 100),
   Y: (date) => String(date.getFullYear()),
-  // A time without a zone, as datetime.now() is.
+  // A time without a zone, like datetime.now().
   z: () => '',
   Z: () => '',
   '%': () => '%',
 };
 
-/** A local time in the manner of C. `%-d` and the like leave zeros and spaces out; unknown letters stay. */
+/** Formats a local time as C does. `%-d` and the like omit zeros and spaces; unknown letters stay. */
 export function strftime(date: Date, format: string): string {
   return format.replace(/%(-?)([a-zA-Z%])/g, (directive, bare: string, letter: string) => {
     const text = DIRECTIVES[letter]?.(date);

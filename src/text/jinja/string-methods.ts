@@ -21,7 +21,7 @@ import { codePoints, Func, isList, iterate, MAX_LENGTH, TemplateError, Tuple, ty
 
 type Method = (text: string, args: CallArguments) => Value;
 
-/** Parameters and meaning by name. */
+/** Parameters and function by name. */
 const METHODS = new Map<string, readonly [parameters: readonly string[], method: Method]>([
   ['capitalize', [[], capitalize]],
   ['casefold', [[], (text) => text.replaceAll('ß', 'ss').replaceAll('ẞ', 'ss').toLowerCase()]],
@@ -67,7 +67,7 @@ const METHODS = new Map<string, readonly [parameters: readonly string[], method:
   ['zfill', [['width'], zeroFilled]],
 ]);
 
-/** A method of a text, bound to it; undefined: there is none of this name. Those that format are elsewhere. */
+/** A method of a text, bound to it; undefined if there is none with this name. Methods that format are elsewhere. */
 export function stringMethod(text: string, name: string): Func | undefined {
   const entry = METHODS.get(name);
   if (entry === undefined) return undefined;
@@ -96,7 +96,7 @@ function part(text: string, args: CallArguments): readonly [part: string, start:
   const units = codePoints(text);
   const from = adjusted(start, 0, units.length);
   const to = adjusted(end, units.length, units.length);
-  // Beyond the end not even the empty text is found.
+  // After the end not even the empty text is found.
   if (from > to || (typeof start === 'number' && start > units.length)) return ['', -1];
   return [typeof units === 'string' ? units.slice(from, to) : units.slice(from, to).join(''), from];
 }

@@ -1,14 +1,16 @@
 import { codePoints, MAX_LENGTH, TemplateError } from './values.ts';
 
-/** What Python's str.isspace knows, as the inside of a character class; JavaScript's \s lacks some and has U+FEFF. */
+/**
+ * White space of Python's str.isspace, as the inside of a character class; JavaScript's \s lacks some and has U+FEFF.
+ */
 export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const ALL_SPACE = new RegExp(`^[${SPACE}]+$`);
 const WORDS = new RegExp(`[^${SPACE}]+`, 'g');
-/** Ends of lines as str.splitlines has them. */
+/** Line ends of str.splitlines. */
 const LINE_END = '\\n-\\r\\x1c-\\x1e\\x85\\u2028\\u2029';
 const LINE_ENDS = new RegExp(`\\r\\n|[${LINE_END}]`, 'g');
 
-/** `strip`, `lstrip` and `rstrip`. @param characters each of which is taken off; null: white space. */
+/** `strip`, `lstrip` and `rstrip`. @param characters each of which is removed; null: white space. */
 export function strip(text: string, characters: string | null, left = true, right = true): string {
   const units = codePoints(text);
   const taken = characters === null ? undefined : new Set(characters);
@@ -92,13 +94,13 @@ export function capitalize(text: string): string {
   return titled(first) + text.slice(first.length).toLowerCase();
 }
 
-/** As the first letter of a word: 'ß' becomes 'Ss'. */
+/** Title case of a letter: 'ß' becomes 'Ss'. */
 function titled(character: string): string {
   const [first = '', ...rest] = character.toUpperCase();
   return first + rest.join('').toLowerCase();
 }
 
-/** Words begin after whatever has no case. */
+/** Words begin after characters without case. */
 export function titleCase(text: string): string {
   let after = false;
   let out = '';
@@ -139,11 +141,11 @@ export function isTitle(text: string): boolean {
   return any;
 }
 
-/** Fills a text up to a width on either side. */
+/** Pads a text to a width on both sides. */
 export function pad(text: string, width: number, where: 'left' | 'right' | 'both', fill = ' '): string {
   const missing = width - codePoints(text).length;
   if (missing <= 0) return text;
-  // As CPython: an odd one goes left where the width is odd.
+  // As in CPython: an odd character goes left if the width is odd.
   const left = where === 'left' ? missing : where === 'right' ? 0 : (missing >> 1) + (missing & width & 1);
   return fill.repeat(left) + text + fill.repeat(missing - left);
 }

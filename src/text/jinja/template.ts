@@ -5,16 +5,17 @@ import { fromJs, TemplateError, type Value } from './values.ts';
 
 export { TemplateError } from './values.ts';
 
-/** A second of work, about. A conversation of a thousand messages takes a twentieth. */
+/** About a second of work. A conversation of a thousand messages takes a twentieth of it. */
 const MAX_STEPS = 2_000_000;
 
 /**
- * A Jinja template as transformers runs it: Python's values and their texts, jinja2's ImmutableSandboxedEnvironment with
- * trim_blocks, lstrip_blocks and loopcontrols, its own tojson, raise_exception, strftime_now and generation blocks.
+ * A Jinja template as transformers runs it: Python's values and their texts, jinja2's ImmutableSandboxedEnvironment
+ * with trim_blocks, lstrip_blocks and loopcontrols, its own tojson, raise_exception, strftime_now and generation
+ * blocks.
  *
  * Left out, since hardly a chat template uses them: escaping (`safe` and `escape` give plain text; of the published
- * templates that were compared, functionary-medium-v3.1 alone prints otherwise for it), other templates (extends, include, import), and the filters filesizeformat, pprint, striptags, urlize, wordwrap and
- * xmlattr.
+ * templates that were compared, functionary-medium-v3.1 alone prints otherwise for it), other templates (extends,
+ * include, import), and the filters filesizeformat, pprint, striptags, urlize, wordwrap and xmlattr.
  *
  * @example new Template('Hello {{ name }}!').render({ name: 'you' }); // 'Hello you!'
  */
@@ -27,7 +28,7 @@ export class Template {
   }
 
   /**
-   * @param variables JavaScript's values; a Map in place of an object keeps the order of keys such as '10'.
+   * @param variables JavaScript values; a Map in place of an object keeps the order of keys such as '10'.
    * @throws TemplateError with the line: the template's own words, where it refuses; what an operation takes; or that it
    *   takes more than `maxSteps`, which is how one without an end ends.
    */
@@ -38,7 +39,7 @@ export class Template {
     });
   }
 
-  /** The texts that stand in its expressions, but for those that only name a field: what it could compare with. */
+  /** The texts in its expressions that it could compare with: all except those that only name a field. */
   get constants(): ReadonlySet<string> {
     const found = new Set<string>();
     collect(this.#statements, found);
@@ -46,7 +47,7 @@ export class Template {
   }
 }
 
-/** What overflows here is the template's doing. */
+/** Turns an overflow of the stack, which the template causes, into a TemplateError. */
 function guarded<T>(run: () => T): T {
   try {
     return run();

@@ -50,7 +50,7 @@ const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['sequence', isSequence],
   ['iterable', (value) => isIterable(value) || value instanceof Loop],
   ['callable', (value) => value instanceof Func || value instanceof Undefined],
-  // Nothing is: transformers turns escaping off.
+  // No value is: transformers turns escaping off.
   ['escaped', () => false],
   ['filter', (value) => typeof value === 'string' && FILTER_NAMES.has(value)],
   ['test', (value) => typeof value === 'string' && hasTest(value)],
@@ -68,7 +68,7 @@ const TESTS_OF_TWO: ReadonlyMap<string, Test> = new Map<string, Test>([
   ...['>=', 'ge'].map((name) => [name, atLeast] as const),
 ]);
 
-/** What Jinja's own filters are called; the test 'filter' looks among them. */
+/** Names of Jinja's own filters, for the test 'filter'. */
 const FILTER_NAMES: ReadonlySet<string> = new Set(
   (
     'abs attr batch capitalize center count d default dictsort e escape first float forceescape format groupby indent ' +
@@ -77,7 +77,7 @@ const FILTER_NAMES: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-/** Whether `value is name(…)`. @throws TemplateError where there is no such test. */
+/** Whether `value is name(…)`. @throws TemplateError if there is no such test. */
 export function runTest(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): boolean {
   const test = TESTS.get(name);
   if (test !== undefined) {
@@ -94,7 +94,7 @@ function hasTest(name: string): boolean {
   return TESTS.has(name) || TESTS_OF_TWO.has(name);
 }
 
-/** What has a length and items by key. */
+/** Whether a value has a length and items by key. */
 function isSequence(value: Value): boolean {
   return (
     typeof value === 'string' || isList(value) || [Tuple, Dict, Range, Undefined].some((type) => value instanceof type)

@@ -1,16 +1,16 @@
 /**
- * Values as templates have them: Python's. None is null, an int a number (a bigint where a double is not exact), a float
- * a {@link Float}, since 1.0 and 1 print differently; a list is an array.
+ * Values as templates have them: Python's. None is null, an int a number (a bigint where a double is not exact), a
+ * float a {@link Float}, since 1.0 and 1 print differently; a list is an array.
  */
 export type Value = null | boolean | number | bigint | string | readonly Value[] | PyObject;
 
-/** Longer texts and lists than prompts have; what makes them at a stroke is refused before it does. */
+/** Limit for texts and lists, longer than any prompt's. Operations that would exceed it are refused before they run. */
 export const MAX_LENGTH = 2 ** 23;
 
 export type Kwargs = ReadonlyMap<string, Value>;
 export const NO_KWARGS: Kwargs = new Map();
 
-/** What went wrong in a template, in the words of Python and its Jinja. */
+/** A failure in a template, in the words of Python and its Jinja. */
 export class TemplateError extends Error {
   /** The line of the template, from 1. */
   line: number | undefined;
@@ -22,7 +22,7 @@ export class TemplateError extends Error {
   }
 }
 
-/** Whatever is no value of JavaScript. */
+/** A value without a JavaScript counterpart. */
 export abstract class PyObject {
   /** Python's name of its type. */
   abstract readonly typeName: string;
@@ -39,7 +39,7 @@ export abstract class PyObject {
     return this.repr();
   }
 
-  /** undefined: there is no such attribute. */
+  /** An attribute; undefined if there is none with this name. */
   attribute(_name: string): Value | undefined {
     return undefined;
   }
@@ -67,7 +67,7 @@ export class Float extends PyObject {
   }
 }
 
-/** What a name, attribute or item that is not there gives: it prints as nothing, and most other uses of it fail. */
+/** The value of a missing name, attribute or item: it prints as nothing, and most other uses of it fail. */
 export class Undefined extends PyObject {
   readonly typeName = 'Undefined';
   readonly problem: string;
@@ -112,7 +112,7 @@ export class Tuple extends PyObject {
   }
 }
 
-/** What groupby gives for each group. */
+/** A group of `groupby`: its key and its items. */
 export class Group extends Tuple {
   override attribute(name: string): Value | undefined {
     return name === 'grouper' ? this.items[0] : name === 'list' ? this.items[1] : undefined;
@@ -165,7 +165,9 @@ export class Dict extends PyObject {
   }
 }
 
-/** What items(), keys() and values() give: it has a length and can be gone through again, but has no items by number. */
+/**
+ * The result of items(), keys() and values(): it has a length and can be iterated again, but has no items by number.
+ */
 export class DictView extends PyObject {
   readonly typeName: string;
   readonly items: readonly Value[];
@@ -217,7 +219,7 @@ export class Range extends PyObject {
   }
 }
 
-/** A generator: it can be gone through once, is true whatever comes, and has no length. */
+/** A generator: it can be iterated once, is always true, and has no length. */
 export class Iter extends PyObject implements Iterable<Value> {
   readonly typeName: string;
   readonly #iterator: Iterator<Value>;
@@ -250,7 +252,7 @@ export class Func extends PyObject {
   }
 }
 
-/** What `{% set ns.name = … %}` can change. */
+/** A namespace, which `{% set ns.name = … %}` can change. */
 export class Namespace extends PyObject {
   readonly typeName = 'Namespace';
   readonly attributes: Dict;
@@ -269,7 +271,7 @@ export class Namespace extends PyObject {
   }
 }
 
-/** A value, or what stands for it where there is none. None is a value, so `??` would not do. */
+/** A value, or a substitute if there is none. None is a value, so `??` would be wrong. */
 export function orElse<T>(value: Value | undefined, otherwise: () => T): Value | T {
   return value === undefined ? otherwise() : value;
 }
@@ -350,7 +352,7 @@ function escaped(code: number): string {
   return code < 0x10000 ? `\\u${hex.padStart(4, '0')}` : `\\U${hex.padStart(8, '0')}`;
 }
 
-/** What a Map may have as a key in place of the value: equal for equal values. */
+/** The key for a value in a Map: equal for equal values. */
 function hash(value: Value): unknown {
   if (typeof value === 'boolean') return Number(value);
   if (value instanceof Float) {
@@ -362,7 +364,7 @@ function hash(value: Value): unknown {
   return value;
 }
 
-/** Goes through a value as `for` does. */
+/** Iterates over a value as `for` does. */
 export function iterate(value: Value): Iterable<Value> {
   if (typeof value === 'string' || isList(value) || value instanceof Iter) return value;
   if (value instanceof Tuple || value instanceof DictView) return value.items;
@@ -384,7 +386,7 @@ function* rangeValues(range: Range): Iterable<Value> {
   for (let i = 0; i < range.length; i++) yield range.at(i);
 }
 
-/** undefined: it has none. */
+/** The length of a value; undefined if it has none. */
 export function lengthOf(value: Value): number | undefined {
   if (typeof value === 'string') return codePoints(value).length;
   if (isList(value)) return value.length;
@@ -394,7 +396,7 @@ export function lengthOf(value: Value): number | undefined {
   return value instanceof Undefined ? 0 : undefined;
 }
 
-/** A text by its characters, as Python counts them; the text itself where it has none of two units. */
+/** A text by its characters, as Python counts them; the text itself if each character is one unit. */
 export function codePoints(text: string): string | string[] {
   return /[\ud800-\udbff]/.test(text) ? [...text] : text;
 }
@@ -426,7 +428,7 @@ export function asNumber(value: Value): number | bigint | undefined {
   return value instanceof Float ? value.value : isInt(value) ? value : undefined;
 }
 
-/** a < b. @param sign what Python calls the comparison. */
+/** a < b. @param sign the operator, for messages. */
 export function lessThan(a: Value, b: Value, sign = '<'): boolean {
   const [x, y] = [asNumber(a), asNumber(b)];
   if (x !== undefined && y !== undefined) return x < y;
@@ -443,7 +445,7 @@ function listBefore(a: readonly Value[], b: readonly Value[], sign: string): boo
   return at < b.length && lessThan(a[at], b[at], sign);
 }
 
-/** By code points: JavaScript's own order puts those above U+FFFF before U+E000. */
+/** Compares texts by code points: JavaScript's own order puts those above U+FFFF before U+E000. */
 function textBefore(a: string, b: string): boolean {
   let i = 0;
   while (i < a.length && i < b.length && a.charCodeAt(i) === b.charCodeAt(i)) i++;
@@ -473,7 +475,7 @@ function iterateIn(container: Value): Iterable<Value> {
 }
 
 /**
- * How many values are inside of a value, those that it has twice counted twice, as what goes through all of it does.
+ * The number of values inside a value; values that occur twice count twice, as for code that visits all of them.
  * @param most where counting ends.
  */
 export function weightOf(value: Value, most: number): number {
@@ -497,12 +499,12 @@ function* valuesOf(dict: Dict): Iterable<Value> {
   for (const [, value] of dict.entries()) yield value;
 }
 
-/** Deeper than any conversation; one that contains itself has no end. */
+/** Limit for nesting, deeper than any conversation; a value that contains itself has no end. */
 const MAX_DEPTH = 256;
 
 /**
- * A value of JavaScript as Python has it after a way through JSON: whole numbers are ints, what JSON leaves out is left
- * out. Maps become dicts in their order, which objects do not keep for keys such as '10'.
+ * A JavaScript value as Python has it after a round trip through JSON: whole numbers are ints, and what JSON omits is
+ * omitted. Maps become dicts in their order, which objects do not keep for keys such as '10'.
  */
 export function fromJs(value: unknown, depth = 0): Value {
   if (depth > MAX_DEPTH) throw new TemplateError(`The values are nested deeper than ${MAX_DEPTH} levels.`);
@@ -524,19 +526,19 @@ function* entriesFromJs(entries: Iterable<readonly [unknown, unknown]>, depth: n
   }
 }
 
-/** JSON.stringify writes a point or an exponent from 1e21 on, where Python reads a float. */
+/** From 1e21 on JSON.stringify writes an exponent, which Python reads as a float. */
 function fromNumber(value: number): Value {
   if (!Number.isInteger(value) || Math.abs(value) >= 1e21) return new Float(value);
   return Number.isSafeInteger(value) ? value + 0 : BigInt(value);
 }
 
-/** An int as it is kept: a number where that is exact. */
+/** An int in its stored form: a number if that is exact. */
 export function normal(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** Whether a comparison of order holds. */
+/** The result of a comparison of order. */
 export function ordered(a: Value, sign: '<' | '<=' | '>' | '>=', b: Value): boolean {
   const [x, y] = [asNumber(a), asNumber(b)];
   if (x !== undefined && y !== undefined) return { '<': x < y, '<=': x <= y, '>': x > y, '>=': x >= y }[sign];

@@ -14,7 +14,7 @@ const MILLISECONDS = 10;
 const REPETITIONS = 10;
 
 /**
- * What this JavaScript engine can multiply and add on this machine at most, when `threads` threads do nothing else and
+ * Most operations per second that this JavaScript engine can do on this machine, when `threads` threads do nothing else and
  * find every operand in the first-level cache: the ceiling for work that uses every weight many times, as prefill does.
  * → the greatest of several tries of several kernels: the first tries run code that the engine has yet to optimise.
  */

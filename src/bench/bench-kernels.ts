@@ -45,7 +45,7 @@ export function compileProducts(kind: ProductKind): WebAssembly.Module | undefin
   return compileWithFastSimd(bytesOf(PRODUCTS[kind].source));
 }
 
-/** Without V8's options for fast code: its compiler gets there by itself while the kernel runs. */
+/** The module with the read kernel. It needs no options of V8: memory is slower than any code of the loop. */
 export function compileReadKernel(): WebAssembly.Module {
   return new WebAssembly.Module(bytesOf(SIMD));
 }

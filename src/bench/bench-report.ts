@@ -3,7 +3,7 @@ import type { ArithmeticPeak } from './arithmetic-peak.ts';
 import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
 import type { Measurement } from './measure.ts';
 
-/** What a run was made on. The limits are of as many threads as the model has ranks. */
+/** The machine, and its limits for as many threads as the model has ranks. */
 export interface BenchMachine {
   readonly cpu: string;
   readonly node: string;
@@ -15,17 +15,17 @@ export interface BenchMachine {
 export interface BenchMeasurement extends Measurement {
   /** Weights once and states twice (read, written) per step; null for prefill, which arithmetic bounds. */
   readonly bytesPerSecond: number | null;
-  /** Of what the machine reads per second. */
+  /** Share of the machine's read bandwidth. */
   readonly bandwidthShare: number | null;
-  /** Of products with weights, two per product. */
+  /** Operations of products with weights, two per product. */
   readonly productsPerSecond: number;
-  /** Of the scan. */
+  /** Operations of the scan. */
   readonly scanPerSecond: number;
   /** The part of the time that products and scan alone would take, both at their peaks one after the other. */
   readonly arithmeticShare: number;
 }
 
-/** What one dtype's run gave. */
+/** Results of one dtype. */
 export interface BenchRun {
   readonly dtype: WeightDType;
   readonly loadSeconds: number;
@@ -37,7 +37,7 @@ export interface BenchRun {
   readonly measurements: readonly Measurement[];
 }
 
-/** The same, related to the machine's limits. */
+/** Results of one dtype, related to the machine's limits. */
 export interface BenchResult extends BenchRun {
   readonly measurements: readonly BenchMeasurement[];
 }

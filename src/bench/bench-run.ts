@@ -8,7 +8,7 @@ export interface BenchProgress {
   stop(): void;
 }
 
-/** Of prefill: what the engine takes unless told otherwise. */
+/** Tokens of a prefill step: the engine's default. */
 export const STEP_TOKENS = 512;
 
 /** Loads the model in one dtype, measures it, and lets go of it. */

@@ -18,7 +18,7 @@ import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
 
-/** What to measure: a model's folder, or a config whose weights are made up. */
+/** A model to measure: its folder, or a config that gets synthetic weights. */
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });
 
 /** How to load it. */
@@ -26,7 +26,7 @@ export interface BenchLoad {
   readonly dtype: DTypeSetting;
   readonly device: Device;
   readonly tensorParallelSize: number;
-  /** Sequences that run at once. */
+  /** Number of sequences that run at the same time. */
   readonly slots: number;
   readonly stepTokens: number;
   /** Tokens of the longest sequence. */
@@ -35,30 +35,30 @@ export interface BenchLoad {
   readonly signal: AbortSignal;
 }
 
-/** What a model moves through memory, as its shapes tell. */
+/** Bytes that a model moves through memory, by its shapes. */
 export interface ModelBytes {
-  /** Of all weights in storage. */
+  /** Bytes of all weights in storage. */
   readonly weights: number;
-  /** Of the weights that every decode step reads: an embedding table that is not the head as well gives a row only. */
+  /** Bytes of the weights that every decode step reads. Of an embedding table that is not also the head, it reads a row. */
   readonly weightsRead: number;
-  /** Of all experts, which are not among these, and the part of them that a token visits. */
+  /** Bytes of all experts, which are not among these, and the share of them that a token visits. */
   readonly experts: { readonly weights: number; readonly visited: number };
-  /** Of one sequence's state. */
+  /** Bytes of one sequence's state. */
   readonly state: number;
-  /** The same on all ranks together: a group that several ranks need is held by each. */
+  /** Bytes on all ranks together: a group that several ranks need is held by each. */
   readonly held: { readonly weights: number; readonly state: number };
 }
 
 /**
- * What a model computes, as its shapes tell. A product and its addition are two operations. Convolution, norms, gates
+ * Operations of a model, by its shapes. A product and its addition are two operations. Convolution, norms, gates
  * and collectives are not counted: together they are some percent.
  */
 export interface ModelOperations {
-  /** Of the layers' matrices, per token; of experts, those that it visits. */
+  /** Products with the layers' matrices, per token; of experts, those that the token visits. */
   readonly products: number;
-  /** Of the head, per row of logits. */
+  /** Products with the head, per row of logits. */
   readonly head: number;
-  /** Of the scan, per token: 5 P N per head and layer (h decays, x B is made and added, h C is made and added). */
+  /** Operations of the scan per token: 5 P N per head and layer (h decays; x B and h C are multiplied and added). */
   readonly scan: number;
 }
 
@@ -70,7 +70,7 @@ export interface MemoryUse {
   readonly loaded: number;
   /** The largest until then, other models before it included. */
   readonly peakWhileLoading: number;
-  /** What the model costs beyond its weights, and the states, keys and values of all sequences that can run at once. */
+  /** Bytes beyond the weights and the states, keys and values of all sequences that can run at the same time. */
   readonly overhead: number;
 }
 
@@ -79,7 +79,7 @@ export interface BenchTarget {
   readonly config: ModelConfig;
   readonly context: EngineContext;
   readonly loadSeconds: number;
-  /** What the matrices are stored as; of `auto`, what that meant. */
+  /** Dtype of the matrices; for `auto`, the one that was taken. */
   readonly dtype: WeightDType;
   readonly bytes: ModelBytes;
   readonly memory: MemoryUse;
@@ -189,7 +189,7 @@ function shardBytes(table: ParameterTable, dtype: WeightDType): number {
   }, 0);
 }
 
-/** Of a matrix, or a stack of them. */
+/** Bytes of a matrix, or of a stack of them. */
 function matrixBytes(shape: readonly number[], dtype: WeightDType): number {
   const columns = shape[shape.length - 1];
   return weightBytes(elementCount(shape) / columns, columns, dtype);

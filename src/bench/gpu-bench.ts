@@ -90,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
 const COPIED_BY_WORKGROUP = 4 * 256 * 16;
 const COPIES = 50;
 
-/** What the GPU's memory gives when a kernel copies a large buffer to another, read and written bytes together. */
+/** Bytes per second, read and written together, of a kernel that copies a large buffer to another on the GPU. */
 export async function measureGpuBandwidth(): Promise<number> {
   const gpu = await requestGpuDevice();
   const { device, limits } = gpu;

@@ -17,7 +17,7 @@ import { SyntheticWeight } from './synthetic-weights.ts';
 const BYTES_IN_TURN = 120e6;
 /** Steps are timed when the device has been busy for so long: it idles at low clocks. */
 export const WARM_UP_MS = 1500;
-/** Of all steps, by the wall clock, unless they take longer than that. */
+/** Rounds of all steps by the wall clock, and the time after which no further round begins. */
 const ROUNDS = 5;
 const MAX_WALL_MS = 1500;
 /** From more rows on steps have fewer layers. */
@@ -25,7 +25,7 @@ const MANY_ROWS = 16;
 const MANY_LAYERS = 16;
 const VALUES_AT_ONCE = 1 << 22;
 
-/** What one mixer layer (norm, mixer, residual) takes, in microseconds. */
+/** Times of one mixer layer (norm, mixer, residual), in microseconds. */
 export interface LayerTime {
   readonly work: 'decode' | 'prefill';
   /** Sequences to decode, or tokens of one prompt. */
@@ -35,7 +35,7 @@ export interface LayerTime {
   readonly gpu: Spread;
   /** By the wall clock: rounds of all steps, submitted ahead. */
   readonly wall: Spread;
-  /** The dispatches of a layer, each timed by itself, which adds some microseconds to each. */
+  /** The dispatches of a layer, timed one by one, which adds some microseconds to each. */
   readonly dispatches: readonly { readonly name: string; readonly microseconds: number }[];
 }
 
@@ -44,11 +44,11 @@ interface Layer {
   readonly mixer: MambaMixer2;
 }
 
-/** Mixer layers of a published shape with made-up weights, on a GPU. */
+/** Mixer layers of a published shape with synthetic weights, on a GPU. */
 export class GpuLayers {
   readonly config: Mamba2Config;
   readonly count: number;
-  /** Of a layer's linear weights. */
+  /** Bytes of a layer's linear weights. */
   readonly weightBytes: number;
   readonly #backend: WebGpuBackend;
   readonly #layers: readonly Layer[];

@@ -11,7 +11,7 @@ export interface BenchPlan {
   readonly promptTokens: readonly number[];
   readonly batchSizes: readonly number[];
   readonly generateTokens: number;
-  /** Requests at once of `generate`; one unless said. */
+  /** Numbers of concurrent requests to `generate`. Default: one request. */
   readonly requests?: readonly number[];
   readonly repetitions: number;
 }
@@ -23,9 +23,9 @@ export interface Measurement {
   readonly batchSize: number;
   /** Per sequence and run. */
   readonly tokens: number;
-  /** Of these tokens, those that the head is computed for: the last of each step. */
+  /** Number of these tokens that the head is computed for: the last of each step. */
   readonly logitRows: number;
-  /** Of all sequences together. */
+  /** Tokens per second of all sequences together. */
   readonly tokensPerSecond: Spread;
 }
 
@@ -119,7 +119,7 @@ class Bench {
     return (batchSize * tokens) / seconds;
   }
 
-  /** Whole requests at once; the prompts' part, which prefill measures, is left out. */
+  /** Concurrent whole requests, without their prompts, which prefill measures. */
   async generate(requests: number, tokens: number): Promise<number> {
     const params = resolveSamplingParams({ maxTokens: tokens + 1, temperature: 0, ignoreEos: true }, {});
     const engine = new AsyncLLMEngine({ ...this.#target.context, enablePrefixCaching: false });

@@ -9,7 +9,7 @@ import {
 } from './bench-kernels.ts';
 import { sharedNow, type WorkTimes } from './bench-threads.ts';
 
-/** What a multiplying thread is asked to do. */
+/** Request to a multiplying thread. */
 export interface ProductRequest {
   readonly kind: ProductKind;
   /** The kernels of that kind. */
@@ -18,13 +18,13 @@ export interface ProductRequest {
   readonly milliseconds: number;
 }
 
-/** What it did. */
+/** Answer of a multiplying thread. */
 export interface ProductReply extends WorkTimes {
   /** Times that it went over its rows. */
   readonly times: number;
 }
 
-/** Some 0.1 ms: the clock costs nothing beside it. */
+/** Some 0.1 ms, which makes the cost of reading the clock negligible. */
 const TIMES_PER_CALL = 100;
 
 /** Multiplies for as long as it is asked to, over operands of its own. */

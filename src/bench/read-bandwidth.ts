@@ -8,7 +8,7 @@ const SWEEPS = 4;
 const REPETITIONS = 7;
 
 /**
- * What the machine's memory gives when `threads` threads read large buffers at the same time: the ceiling for work that
+ * Read bandwidth of the memory when `threads` threads read large buffers at the same time: the ceiling for work that
  * reads every weight once, as decoding does. → bytes per second, the median of several tries
  */
 export async function measureReadBandwidth(threads: number): Promise<number> {

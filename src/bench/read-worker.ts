@@ -2,9 +2,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { compileReadKernel, instantiateBenchKernels } from './bench-kernels.ts';
 import { sharedNow, type WorkTimes } from './bench-threads.ts';
 
-/** What a reading thread is started with. */
+/** Data that a reading thread is started with. */
 export interface ReadWorkerData {
-  /** Of its own buffer: whole 64 KiB pages. */
+  /** Size of its own buffer: whole 64 KiB pages. */
   readonly bytes: number;
   /** Times that it reads the buffer per request. */
   readonly sweeps: number;

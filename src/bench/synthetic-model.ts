@@ -9,9 +9,9 @@ import type { CausalLM } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { SyntheticWeight } from './synthetic-weights.ts';
 
-/** A model whose weights are made up: what it costs to run can be measured without its files. Plain data. */
+/** A model with synthetic weights, whose speed can be measured without its files. Plain data. */
 export interface SyntheticSource {
-  /** What config.json would hold. */
+  /** Contents of its config.json. */
   readonly config: JsonObject;
   readonly seed: number;
 }

@@ -10,7 +10,7 @@ export class SyntheticWeight {
   readonly #role: ParameterRole;
   readonly #shape: readonly number[];
   readonly #seed: number;
-  /** Where in the tensor the generator stands, and in which state. */
+  /** Position of the generator in the tensor, and its state. */
   #position = 0;
   #state: number;
 

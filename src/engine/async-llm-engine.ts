@@ -54,7 +54,7 @@ export class AsyncLLMEngine {
     this.#maxUnreadTokens = context.maxUnreadTokens ?? DEFAULT_MAX_UNREAD_TOKENS;
   }
 
-  /** For those who hold on to states, such as sessions. */
+  /** States that outlive their requests: those of sessions. */
   get savedStates(): SavedStates {
     return this.#engine.savedStates;
   }
@@ -117,7 +117,7 @@ export class AsyncLLMEngine {
     return this.#engine.onEvent(listener);
   }
 
-  /** @throws IntegrityError when the engine's books contradict each other. It also looks by itself whenever it is idle. */
+  /** @throws IntegrityError if slots, blocks, counts and requests contradict each other; checked when it is idle, too. */
   checkIntegrity(): void {
     this.#engine.checkIntegrity();
   }
@@ -127,7 +127,7 @@ export class AsyncLLMEngine {
    * again, to end the waiting as well.
    */
   async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
-    this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request elsewhere, or later.');
+    this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request to another server, or later.');
     if (drain && this.#readers.size > 0 && !signal?.aborted) {
       await new Promise<void>((resolve) => {
         const done = () => {
@@ -141,7 +141,7 @@ export class AsyncLLMEngine {
     }
     for (const requestId of [...this.#readers.keys()]) {
       const problem = `Request '${requestId}' was not finished before the engine shut down.`;
-      this.#drop(requestId, { reason: new ShutdownError(problem, 'Send it again elsewhere, or later.') });
+      this.#drop(requestId, { reason: new ShutdownError(problem, 'Send it again to another server, or later.') });
     }
   }
 
@@ -194,7 +194,7 @@ export class AsyncLLMEngine {
     if (this.#engine.hasWork()) this.#start();
   }
 
-  /** @param failure what the stream rejects with; none: nobody reads it. */
+  /** @param failure error that the stream rejects with; absent if it is not read any more. */
   #drop(requestId: string, failure?: { readonly reason: unknown }): boolean {
     const reader = this.#readers.get(requestId);
     if (!reader) return false;

@@ -1,6 +1,6 @@
 import type { FinishReason } from './request/request-output.ts';
 
-/** What the engine did, as it happens. Times are in seconds. */
+/** Events of the engine. Times are in seconds. */
 export type EngineEvent =
   | {
       readonly type: 'step';
@@ -25,11 +25,11 @@ export type EngineEvent =
   | {
       readonly type: 'finished';
       readonly requestId: string;
-      /** Of the first answer; how the request ended where its answers did not. */
+      /** Reason of the first answer; how the request ended if its answers did not. */
       readonly reason: FinishReason | 'abort' | 'error';
       readonly promptTokens: number;
       readonly cachedTokens: number;
-      /** Of all answers. */
+      /** Tokens of all answers. */
       readonly completionTokens: number;
       /** Since the request was added. */
       readonly seconds: number;
@@ -37,7 +37,7 @@ export type EngineEvent =
       readonly queueSeconds: number;
     }
   | {
-      /** The executor failed. What ran has ended with the error; what waited goes on if the engine recovers. */
+      /** The executor failed. Running requests have ended with the error; waiting ones continue if the engine recovers. */
       readonly type: 'executorFailed';
       readonly error: Error;
     }

@@ -15,7 +15,7 @@ type Counted = Pick<
   | 'refusedRequests'
 >;
 
-/** Counts what happens, and tells who listens. */
+/** Counts events and tells listeners of them. */
 export class EngineMetrics {
   readonly #listeners = new Set<EngineEventListener>();
   #steps = 0;

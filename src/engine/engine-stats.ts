@@ -8,7 +8,7 @@ export interface EngineStats {
   readonly runningRequests: number;
   readonly slots: number;
   readonly freeSlots: number;
-  /** Of the key-value cache; none without attention. What the prefix cache holds is not free, but may become so. */
+  /** Blocks of the key-value cache; 0 without attention. Blocks of the prefix cache are not free, but can be reclaimed. */
   readonly blocks: number;
   readonly freeBlocks: number;
   readonly steps: number;

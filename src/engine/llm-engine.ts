@@ -11,12 +11,7 @@ import { type EngineRequestContext, Request, type Sequence } from './request/req
 import type { FinishReason, RequestOutput } from './request/request-output.ts';
 import type { ScheduledTokens, StepOutput } from './run/executor.ts';
 import { ReloadableExecutor } from './run/reloadable-executor.ts';
-import {
-  isWatched,
-  logitsRows,
-  type SteppedSequence,
-  sampleStep,
-} from './schedule/sample-step.ts';
+import { isWatched, logitsRows, type SteppedSequence, sampleStep } from './schedule/sample-step.ts';
 import { SavedStates } from './schedule/saved-states.ts';
 import { type ScheduledWork, Scheduler } from './schedule/scheduler.ts';
 import { StateManager } from './schedule/state-manager.ts';

@@ -25,7 +25,7 @@ import {
 import { restoreSession, Session, type SessionHost, type SessionOptions } from './session/session.ts';
 import { readSession } from './session/session-file.ts';
 
-/** What evaluating a prompt may be watched and ended with. */
+/** Callback and signal of an evaluation. */
 export interface EvaluationOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the number of tokens processed so far. */
@@ -44,7 +44,7 @@ export interface CompletionChoice {
   readonly finishReason: FinishReason;
 }
 
-/** A whole generation at once: the first answer's parts, and all answers. */
+/** A whole generation: the parts of the first answer, and all answers. */
 export interface Completion extends CompletionChoice {
   readonly promptTokenIds: readonly number[];
   /** One for each of `n`. */
@@ -52,8 +52,8 @@ export interface Completion extends CompletionChoice {
 }
 
 /**
- * A loaded model: text or token ids in, text and tokens out. Calls that come at once are processed together. Arrays, maps and
- * options are copied when a call is made: what the caller does with them afterwards changes nothing.
+ * A loaded model: text or token ids in, text and tokens out. Concurrent calls are processed together. Arrays, maps and
+ * options are copied when a call is made, so the caller may change them afterwards.
  *
  * @example
  * ```ts
@@ -70,13 +70,13 @@ export class LLM {
   readonly tokenizer: TextTokenizer | undefined;
   /** Tokens that end a text, by config.json, generation_config.json and the tokenizer together. */
   readonly eosTokenIds: readonly number[];
-  /** What runs the requests: for servers, and others who want its statistics, events and graceful shutdown. */
+  /** Runs the requests. Gives servers statistics, events and a graceful shutdown. */
   readonly engine: AsyncLLMEngine;
-  /** Where it runs, and why there. */
+  /** Device that the model runs on, and why. */
   readonly device: DeviceChoice;
   /** Threads that share the model: what was asked for, or what `auto` came to. */
   readonly tensorParallelSize: number;
-  /** Encodes long texts away from this thread: for servers, and others who must not wait for one. */
+  /** Encodes long texts on other threads, for servers that must not wait for one. */
   readonly texts: TextThreads;
   readonly #chatTemplate: ChatTemplate | undefined;
   readonly #identify: () => Promise<ModelIdentity>;
@@ -99,7 +99,8 @@ export class LLM {
 
   /**
    * Loads a model from a local folder, by the name of a bundled model, from the URL of a folder, or by a hub id
-   * (`org/name`, `org/name@revision`). A browser has URLs and hub ids only. Rejects with the error class of what is wrong: see `errors.ts`. An aborted load rejects with the signal's reason.
+   * (`org/name`, `org/name@revision`). A browser has URLs and hub ids only. Rejects with an error class of its own for
+   * each kind of problem: see `errors.ts`. An aborted load rejects with the signal's reason.
    *
    * @example
    * ```ts
@@ -206,7 +207,7 @@ export class LLM {
 
   /**
    * A session from what `session.save()` returned, in this or another process, with as many ranks as you like. Its states
-   * come from outside, so no other request goes on from them, nor from what follows from them.
+   * come from outside, so no other request continues from them, nor from states that follow from them.
    * @throws SessionFileError when the bytes are no whole session, or were changed; ModelMismatchError when it is another
    * model's.
    */
@@ -228,7 +229,7 @@ export class LLM {
   }
 
   /**
-   * Token ids of a prompt, checked. In Node a long text is encoded on a thread of its own, so that this one goes on.
+   * Token ids of a prompt, checked. In Node a long text is encoded on a separate thread, so that this one is not blocked.
    * Rejects with TokenizerError, EmptyPromptError, TokenIdError, or the signal's reason.
    *
    * @example
@@ -245,7 +246,10 @@ export class LLM {
     return this.tokenize([...(await this.texts.runUnlessShort(job, { signal }))]);
   }
 
-  /** The same at once, on this thread, which a long text holds. @throws TokenizerError, EmptyPromptError, TokenIdError */
+  /**
+   * Token ids of a prompt, encoded on this thread, which a long text blocks.
+   * @throws TokenizerError, EmptyPromptError, TokenIdError
+   */
   tokenize(prompt: Prompt, options: EncodeOptions = {}): readonly number[] {
     const tokenIds =
       typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : [...prompt];
@@ -259,7 +263,7 @@ export class LLM {
     return this.#chatTemplate !== undefined && this.#chatTemplate.problem === undefined;
   }
 
-  /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it can't chat. */
+  /** Whether the model was trained on conversations or only continues texts; undefined if it can't chat. */
   get chatTemplateKind(): TemplateKind | undefined {
     return this.hasChatTemplate ? this.#chatTemplate?.kind : undefined;
   }
@@ -348,7 +352,7 @@ export class LLM {
 
   #requireChatTemplate(): ChatTemplate {
     if (this.#chatTemplate) return this.#chatTemplate;
-    throw new ChatTemplateError(`'${this.folder}' has no chat template.`, 'Use generate() with a text prompt instead.');
+    throw new ChatTemplateError(`'${this.folder}' has no chat template.`, 'Use generate() with a text prompt.');
   }
 
   #requireTokenizer(what: string): TextTokenizer {
@@ -360,7 +364,7 @@ export class LLM {
   }
 }
 
-/** What takes longer to make ready lets others have a turn of the event loop. */
+/** Preparation that takes longer than this gives others a turn of the event loop. */
 const TURN_MILLISECONDS = 5;
 
 /** Gathers the chunks of one answer. */

@@ -4,10 +4,10 @@ import type { ModelConfig } from '../../models/causal-lm.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import type { ChosenDevice, Device } from '../ranks/devices.ts';
 
-/** Where a model runs. */
+/** Device that a model runs on. */
 export interface DeviceChoice {
   readonly device: ChosenDevice;
-  /** A sentence for people. */
+  /** Why it was chosen, in a sentence. */
   readonly reason: string;
 }
 

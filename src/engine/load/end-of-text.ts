@@ -4,7 +4,7 @@ import { readTokenIds } from '../../models/token-ids.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { GENERATION_CONFIG } from './generation-config.ts';
 
-/** What says where a model ends. */
+/** Files and parts that name the tokens at which a model ends. */
 export interface EndOfTextSources {
   readonly config: Pick<ModelConfig, 'eosTokenIds' | 'vocabSize'>;
   /** config.json, whose language model may stand in a `text_config`. */

@@ -12,7 +12,7 @@ export interface EngineLimits {
   readonly maxModelLen?: number | undefined;
   /** Keep states of token prefixes for later requests. Default: true. */
   readonly enablePrefixCaching?: boolean | undefined;
-  /** Memory for those states, and for the blocks that they share with nobody but each other. Default: 512 MiB. */
+  /** Memory for those states, and for blocks that only they hold. Default: 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
   /** Tokens between two states that are kept of one sequence. Default: 256. */
   readonly snapshotInterval?: number | undefined;
@@ -23,9 +23,9 @@ export interface EngineLimits {
   readonly maxUnreadTokens?: number | undefined;
 }
 
-/** What an engine runs on. */
+/** Parts and limits of an engine. */
 export interface EngineContext extends EngineLimits {
-  /** Answers whose state is kept at once: the executor's slots. */
+  /** Number of answers that run at the same time: the executor's slots. */
   readonly maxNumSeqs: number;
   /** Tokens processed in one step. Decodes come first; prompts get what is left. */
   readonly maxNumBatchedTokens: number;

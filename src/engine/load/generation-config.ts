@@ -4,7 +4,7 @@ import { SAMPLING_RANGES, type SamplingDefaults } from '../sample/sampling-param
 
 export const GENERATION_CONFIG = 'generation_config.json';
 
-/** What the file calls them. */
+/** Names of the values in the file. */
 const KEYS: Readonly<Record<keyof SamplingDefaults, string>> = {
   temperature: 'temperature',
   topP: 'top_p',
@@ -15,7 +15,7 @@ const KEYS: Readonly<Record<keyof SamplingDefaults, string>> = {
 
 /**
  * The sampling values that a model's authors recommend.
- * @throws ConfigError on a value that no request could have: a caller who leaves it out is not to blame for it.
+ * @throws ConfigError on a value that no request could have.
  */
 export function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
   const config = new ConfigReader(generationConfig, GENERATION_CONFIG);

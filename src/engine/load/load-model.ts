@@ -12,7 +12,7 @@ import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { type StartedModel, startRanks } from './start-ranks.ts';
 
-/** A model that can run, and what a program needs beside it. */
+/** A model that can run, with its tokenizer, template and defaults. */
 export interface LoadedModel {
   readonly folder: string;
   readonly config: ModelConfig;
@@ -20,7 +20,7 @@ export interface LoadedModel {
   readonly chatTemplate: ChatTemplate | undefined;
   readonly texts: TextThreads;
   readonly context: EngineContext;
-  /** What tells it from others. Rejects with ModelChangedError where that is not known and the files were replaced. */
+  /** The model's identity. Rejects with ModelChangedError if it was not read before the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
   readonly device: DeviceChoice;

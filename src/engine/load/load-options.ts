@@ -23,7 +23,7 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * a browser. Default: false.
    */
   readonly ownThread?: boolean | undefined;
-  /** Answers whose state is kept at once; further ones wait. Default: 16. */
+  /** Number of answers that run at the same time; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
   /** Tokens processed in one step. Default: 512. */
   readonly maxNumBatchedTokens?: number | undefined;
@@ -37,16 +37,16 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly checkFinite?: boolean | undefined;
   /**
    * In a browser: keep the model's files in the private file system, where the browser has one, so that the next load
-   * fetches nothing that has not changed, and an interrupted one goes on. Default: true.
+   * fetches only files that have changed, and an interrupted one continues. Default: true.
    */
   readonly useBrowserStorage?: boolean | undefined;
   /** Jinja source in place of the model's own chat template; null: none. Default: the model's own. */
   readonly chatTemplate?: string | null | undefined;
-  /** Told of what is wrong with a model that loads all the same. Default: `console.warn`. */
+  /** Called with problems of a model that loads nevertheless. Default: `console.warn`. */
   readonly onWarning?: ((message: string) => void) | undefined;
-  /** Where the scripts of workers are, for programs whose bundler does not find them. Default: beside the package's own. */
+  /** Places of the workers' scripts, for programs whose bundler does not find them. Default: next to the package's own. */
   readonly workers?: WorkerScripts | undefined;
-  /** Load the model again when a rank fails: requests that ran end with the error, others go on. Default: false. */
+  /** Load the model again when a rank fails: running requests end with the error, others continue. Default: false. */
   readonly recover?: boolean | undefined;
 }
 

@@ -15,7 +15,7 @@ export interface LoadedAs {
   readonly dtype: WeightDType;
 }
 
-/** What was loaded, although its files may have been replaced since. */
+/** Identity of a loaded model, whose files may have been replaced since. */
 export interface LoadedIdentity {
   /** Rejects with ModelChangedError where it was not read before the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;

@@ -9,7 +9,7 @@ export interface LocatedModel {
   readonly name: string;
   /** The folder, or its URL. */
   readonly folder: string;
-  /** Configs and weight headers. Whoever located the model closes it. */
+  /** Configs and weight headers. The caller of `locateModel` closes it. */
   readonly checkpoint: Checkpoint;
   readonly reopen: Reopen;
 }

@@ -5,14 +5,14 @@ import type { ModelConfig } from '../../models/causal-lm.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { Hash } from '../../util/hash.ts';
 
-/** What tells one loaded model from another: a state means something in the model that made it only. */
+/** Distinguishes loaded models: a state has a meaning only in the model that made it. */
 export interface ModelIdentity {
   readonly architecture: string;
-  /** Of all sizes and options. */
+  /** Hash of all sizes and options. */
   readonly configHash: string;
-  /** Of the names, shapes and dtypes of all weights, and of some of their values. */
+  /** Hash of the names, shapes and dtypes of all weights, and of some of their values. */
   readonly weightsHash: string;
-  /** What the matrices are stored as in memory: other roundings make other states. */
+  /** Dtype of the projections in memory: other roundings make other states. */
   readonly dtype: WeightDType;
 }
 
@@ -55,18 +55,21 @@ export function assertSameModel(found: StatedIdentity, expected: ModelIdentity):
     throw new ModelMismatchError(`The session belongs to another model: ${difference}.`, hint);
   };
   if (found.architecture !== expected.architecture) {
-    complain(`it is of a ${found.architecture}, this is a ${expected.architecture}`, 'Load the model that made it.');
+    complain(
+      `its architecture is ${found.architecture}, this model's is ${expected.architecture}`,
+      'Load the model that made it.',
+    );
   }
   if (found.configHash !== expected.configHash) {
     complain('its config has other sizes or options', 'Load the model that made it.');
   }
   if (found.weightsHash !== expected.weightsHash) {
-    complain('its weights are not the same', 'Load the very checkpoint that made it.');
+    complain('its weights are not the same', 'Load the checkpoint that made it.');
   }
   if (found.dtype !== expected.dtype) {
     complain(
-      `its weights were loaded as ${found.dtype}, here they are ${expected.dtype}`,
-      `Load this one with dtype '${found.dtype}'.`,
+      `its weights were loaded as ${found.dtype}, this model's as ${expected.dtype}`,
+      `Load this model with dtype '${found.dtype}'.`,
     );
   }
 }

@@ -14,7 +14,7 @@ export interface StartedModel extends PlacedModel {
   readonly executor: Executor;
   /** Loads the same files again, once the executor has failed. Rejects with ModelChangedError where they were replaced. */
   readonly reloadExecutor: (signal: AbortSignal) => Promise<Executor>;
-  /** What tells it from others. Rejects with ModelChangedError where that is not known and the files were replaced. */
+  /** The model's identity. Rejects with ModelChangedError if it was not read before the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;
 }
 
@@ -26,7 +26,7 @@ export async function startRanks(placed: PlacedModel, settings: LoadSettings): P
     const { identify, assertSame } = await identifyLoaded(checkpoint, placed, reopen);
     const reloadExecutor = (signal: AbortSignal) =>
       reopen(async (again) => {
-        // States would go on in another model.
+        // Sequences would continue in another model.
         await assertSame(again);
         return start(placed, settings, again, { signal });
       });

@@ -6,7 +6,7 @@ import { ReferenceBackend } from '../../backends/reference/reference-backend.ts'
 import { UnsupportedDeviceError } from '../../errors.ts';
 
 /**
- * Where a model runs: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes what should be
+ * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes what should be
  * fastest: see `chooseDevice`.
  */
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
@@ -22,7 +22,7 @@ export function parseDevice(name: string): Device {
 }
 
 /**
- * What a device needs compiled: once for all ranks, in the thread that starts them.
+ * Kernels that a device needs, compiled once for all ranks in the thread that starts them.
  * @throws UnsupportedDeviceError where the device can't run here.
  */
 export function compileForDevice(device: ChosenDevice): CompiledKernels | undefined {

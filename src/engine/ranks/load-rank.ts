@@ -16,7 +16,7 @@ import { memoryNeed } from '../weights/memory-need.ts';
 import { weightStorage } from '../weights/weight-storage.ts';
 import { type ChosenDevice, createBackend } from './devices.ts';
 
-/** What all ranks of a model agree on. It can be posted to a worker. */
+/** Settings that all ranks of a model share. They can be posted to a worker. */
 export interface RankOptions extends KvCacheLimits {
   readonly name: string;
   readonly device: ChosenDevice;
@@ -24,11 +24,11 @@ export interface RankOptions extends KvCacheLimits {
   readonly checkFinite: boolean;
   /** The output head is a tensor of its own, whatever the config says. Default: false. */
   readonly untieHead?: boolean | undefined;
-  /** Of the device, where somebody compiled them for several ranks. */
+  /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }
 
-/** Who watches the loading of a rank. */
+/** Callback and signal for the loading of a rank. */
 export interface LoadWatch {
   readonly onProgress?: ProgressCallback | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -53,12 +53,12 @@ export async function loadRank(
   return makeRank(definition, group, options, weights, watch);
 }
 
-/** Where a rank's weights come from. */
+/** Source of a rank's weights. */
 export interface RankWeights {
   /** How weights are stored where `dtype` is auto, and what blockwise dtypes leave alone. */
   readonly autoDType: WeightDType;
   readonly check?: WeightCheck;
-  /** Sees to it that there is every weight, before memory is reserved. → loads this rank's shard of each */
+  /** Checks that every weight is there, before memory is reserved. Returns a function that loads this rank's shards. */
   match(model: CausalLM): () => Promise<void>;
 }
 

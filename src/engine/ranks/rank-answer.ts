@@ -1,7 +1,7 @@
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { RankResult, StepRequest } from './rank-protocol.ts';
 
-/** Does what a rank was asked for. */
+/** Carries out a request to a rank. */
 export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
   switch (request.type) {
     case 'execute': {
@@ -16,7 +16,7 @@ export async function answer(runner: ModelRunner, request: StepRequest, rank: nu
   }
 }
 
-/** What a result holds that can change threads without a copy. */
+/** Buffers of a result that can be transferred to another thread. */
 export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
   const arrays = [step?.logits, step?.sampled, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
   return arrays.flatMap((array) => (array ? [array.buffer] : []));

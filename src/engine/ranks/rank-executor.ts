@@ -23,21 +23,21 @@ import { type RankThread, startRankThread } from './rank-thread.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 
-/** What the ranks have answered to one question. */
+/** Answers of the ranks to one question. */
 interface PendingReplies {
   readonly messages: RankReply[];
   readonly settle: (error?: Error) => void;
 }
 
-/** Where the ranks' weights come from. */
+/** Source of the ranks' weights. */
 export interface RankSource {
-  /** What each rank is told of them: plain data that the script of the ranks understands. */
+  /** Sent to each rank: plain data that the script of the ranks understands. */
   readonly source: unknown;
   /** Files that this thread reads for all ranks. */
   readonly files?: ModelFiles;
 }
 
-/** What loading is watched and ended with, and where the script of ranks is. */
+/** Callback and signal for loading, and the place of the ranks' script. */
 interface RankWatch extends LoadWatch {
   readonly workers?: WorkerScripts | undefined;
 }
@@ -48,7 +48,7 @@ const LOADING = -1;
 /** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
 export class RankExecutor implements Executor {
   readonly #threads: readonly RankThread[];
-  /** Absent with one rank: it has nobody to share with. */
+  /** Memory for collectives; absent with one rank. */
   readonly #memory: GroupMemory | undefined;
   readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
@@ -73,7 +73,7 @@ export class RankExecutor implements Executor {
     this.failed = new Promise((resolve) => {
       this.#reportFailure = resolve;
     });
-    // Before threads are started, which nobody would end if this failed.
+    // Before threads are started: if compiling failed, they would be left running.
     const shared = { ...options, kernels: compileForDevice(options.device) };
     this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
@@ -175,7 +175,7 @@ export class RankExecutor implements Executor {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  /** What every rank returns. */
+  /** Asks every rank, and returns their answers. */
   #step(question: StepQuestion): Promise<RankResult[]> {
     const ask = async () => {
       const id = this.#asked++;
@@ -243,7 +243,7 @@ export class RankExecutor implements Executor {
   }
 }
 
-/** Ranks can read a folder at once, but should not fetch a URL once each. */
+/** All ranks can read a folder themselves. A URL is read here for all of them, so that it is fetched once. */
 function checkpointSource(files: ModelFiles | string): RankSource {
   const location = typeof files === 'string' ? files : files.location;
   const source: CheckpointSource =

@@ -1,7 +1,7 @@
 import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import { answerQuestion, type FileAnswer, type FileQuestion } from '../../checkpoint/files/remote-files.ts';
 
-/** Who asked, to be answered under this number. */
+/** The rank that asked, and the number under which it expects the answer. */
 interface Asker {
   readonly rank: number;
   readonly id: number;
@@ -23,7 +23,7 @@ interface Place {
 export class RankFileServer {
   readonly #files: ModelFiles;
   readonly #answer: (asker: Asker, answer: FileAnswer, transfer: ArrayBuffer[]) => void;
-  /** Where each rank that still loads will go on reading, at the earliest. */
+  /** For each rank that still loads, the earliest place at which it can read next. */
   readonly #reached: Map<number, Place>;
   readonly #waiting = new Map<number, { readonly asker: Asker; readonly question: BytesQuestion }>();
   #isReading = false;

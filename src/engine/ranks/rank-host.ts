@@ -9,7 +9,7 @@ import { answer, buffersOf } from './rank-answer.ts';
 import { openRankPort, type RankPort } from './rank-port.ts';
 import type { RankRequest, RankStart, StepRequest } from './rank-protocol.ts';
 
-/** What a rank loads with, besides what it was started with. */
+/** Connections of a rank to the others, for loading. */
 export interface RankSurroundings {
   readonly group: ProcessGroup;
   /** Absent where another rank reports the progress of all. */
@@ -96,7 +96,7 @@ class RankHost<Source> {
     });
   }
 
-  /** A rank that can't go on must not leave the others waiting for it. Its own error goes first: theirs follow from it. */
+  /** Reports an error, then releases the ranks that wait for this one: their errors follow from the first. */
   #fail(error: unknown): void {
     this.#port.post({ type: 'error', error: serializeError(error) });
     if (this.#started?.start.memory) failGroup(this.#started.start.memory);

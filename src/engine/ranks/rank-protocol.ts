@@ -11,7 +11,7 @@ export type CheckpointSource = { readonly folder: string } | { readonly files: s
 
 /** Start of a rank. */
 export interface RankStart<Source> {
-  /** What the rank loads its weights from: plain data that the script of its thread understands. */
+  /** Source of the rank's weights: plain data that the script of its thread understands. */
   readonly source: Source;
   readonly rank: number;
   /** Shared by all ranks; absent where there is one. */
@@ -36,13 +36,13 @@ export type StepQuestion =
 /** Every rank answers each with a result under the same id. */
 export type StepRequest = StepQuestion & { readonly id: number };
 
-/** What a rank returns. */
+/** A rank's answer to a step. */
 export interface RankResult {
-  /** Of rank 0 only, because all ranks have the same. */
+  /** From rank 0 only, because all ranks have the same. */
   readonly step?: StepOutput;
-  /** In place of all else: there was no memory, and the rank goes on without its states. */
+  /** Instead of the others: memory was missing, and the rank continues without its states. */
   readonly outOfMemory?: SerializedError;
-  /** Of an exported state, this rank's. */
+  /** This rank's parts of an exported state. */
   readonly stateParts?: readonly StatePart[];
 }
 

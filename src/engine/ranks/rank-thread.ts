@@ -8,13 +8,13 @@ import type { RankMessage, RankRequest } from './rank-protocol.ts';
 /** A thread that runs one rank: a worker thread of Node, or a Web Worker. */
 export interface RankThread {
   post(request: RankRequest, transfer?: readonly ArrayBuffer[]): void;
-  /** Ends it at once, whatever it is doing. */
+  /** Ends the thread immediately, whatever it is doing. */
   terminate(): Promise<void>;
 }
 
 export interface RankThreadEvents {
   readonly onMessage: (message: RankMessage) => void;
-  /** The thread is gone, or no longer to be relied on. `problem` goes on with what happened to it. */
+  /** Called when the thread is gone or can no longer be relied on. `problem` completes a sentence: 'Rank 0 …'. */
   readonly onEnd: (problem: string, cause?: unknown, hint?: string) => void;
 }
 
@@ -66,7 +66,7 @@ function startPageWorker({ onMessage, onEnd }: RankThreadEvents, script: WorkerS
   const watching = new AbortController();
   worker.addEventListener('message', ({ data }: MessageEvent<RankMessage | HeldMessage>) => {
     if (!('held' in data)) return onMessage(data);
-    // Granted when the worker is gone: nothing else tells that a browser, or somebody, has ended it.
+    // The lock is granted when the worker is gone: nothing else tells that the browser has ended it.
     navigator.locks.request(data.held, { signal: watching.signal }, () => onEnd('was ended')).catch(() => {});
   });
   worker.addEventListener('messageerror', () => onEnd("sent what can't be read"));
@@ -74,7 +74,7 @@ function startPageWorker({ onMessage, onEnd }: RankThreadEvents, script: WorkerS
     // Reported by the executor.
     event.preventDefault();
     if (event.message) return onEnd(`failed: ${event.message}`, event.error);
-    // Where the script can't be loaded, the event says nothing.
+    // If the script can't be loaded, the event says nothing.
     onEnd(`can't be started: its script can't be loaded from ${origin}`, undefined, missingScriptHint('rank'));
   });
   // Browsers without locks, and pages without https, have to do without.

@@ -9,14 +9,14 @@ export interface EngineRequest {
   readonly promptTokenIds: readonly number[];
   /** `maxTokens` 0 evaluates the prompt and generates nothing. */
   readonly params: SamplingParams;
-  /** Of the params' bad words, where they are encoded already: that takes long. Stays as it is. */
+  /** Token ids of the params' bad words, if they are encoded already, which takes long. The engine does not copy them. */
   readonly badWordsTokenIds?: readonly (readonly number[])[] | undefined;
   /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
   readonly priority?: number | undefined;
   /** The request uses states that requests with the same salt have left in the prefix cache, and leaves its own to them. */
   readonly cacheSalt?: CacheSalt;
   /**
-   * What requests share that belong together, such as the prompts of one call: they count as one in the queue, and take
+   * Key of requests that belong together, such as the prompts of one call: they count as one in the queue, and take
    * turns with others. Default: it stands alone.
    */
   readonly group?: symbol | undefined;

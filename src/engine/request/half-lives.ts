@@ -12,7 +12,7 @@ export class HalfLifeMeter {
   /** Tokens of the answer before the next report. */
   #nextAt = 1;
   #heads: readonly number[] = [];
-  /** Of all layers: Σ A Δ over the tokens since the last report. */
+  /** Σ A Δ over the tokens since the last report, for the heads of all layers. */
   #sums = new Float64Array();
   #numTokens = 0;
 

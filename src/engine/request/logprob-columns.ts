@@ -4,7 +4,7 @@ import type { PromptTokenLogprob, TokenLogprob } from '../sample/token-logprob.t
 const FIRST_BLOCK = 16;
 const LARGEST_BLOCK = 1024;
 
-/** What a token with `topCount` of the likeliest in its place takes here, in bytes. */
+/** Bytes that a token takes here with `topCount` of the likeliest in its place. */
 export function logprobBytes(topCount: number): number {
   return (Int32Array.BYTES_PER_ELEMENT + Float64Array.BYTES_PER_ELEMENT) * (topCount + 1);
 }

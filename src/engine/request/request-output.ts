@@ -18,7 +18,7 @@ export interface OutputToken extends TokenLogprob {
   readonly halfLives?: HalfLives;
 }
 
-/** What is new in one of a request's answers. */
+/** News of one of a request's answers. */
 export interface CompletionOutput {
   /** Which of the `n` answers, from 0 on. */
   readonly index: number;
@@ -31,7 +31,7 @@ export interface CompletionOutput {
   readonly stopReason: string | number | null;
 }
 
-/** What is new in a request since its last output. */
+/** News of a request since its last output. */
 export interface RequestOutput {
   readonly requestId: string;
   /** Prompt tokens whose state came from the prefix cache. */

@@ -1,6 +1,6 @@
 import type { CompletionOutput, OutputToken, RequestOutput } from './request-output.ts';
 
-/** So many half-lives, and so many logprobs, weigh as much as a token: what waits for a slow reader stays as small with them. */
+/** Numbers of half-lives and of logprobs that count as one unread token: so they are bounded for slow readers as well. */
 const HALF_LIVES_PER_TOKEN = 256;
 const LOGPROBS_PER_TOKEN = 2;
 
@@ -12,7 +12,7 @@ interface UnreadCompletion {
   stopReason: CompletionOutput['stopReason'];
 }
 
-/** What a stream tells those who fill it. */
+/** Calls from a stream to the engine that fills it. */
 export interface StreamCallbacks {
   /** The reader took what there was. */
   readonly onRead: () => void;
@@ -42,7 +42,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   #latest: RequestOutput | undefined;
   #promptLogprobs: RequestOutput['promptLogprobs'];
   #finished = false;
-  /** What the reader gets after the tokens. */
+  /** Error that the reader gets after the tokens. */
   #failure: { readonly reason: unknown } | undefined;
   #wake: (() => void) | undefined;
 
@@ -66,7 +66,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#wake?.();
   }
 
-  /** Ends the stream with an error at once: what was not read is dropped. */
+  /** Ends the stream with an error. Unread tokens are dropped. */
   fail(reason: unknown): void {
     if (this.#finished && this.#latest === undefined) return;
     this.#finished = true;
@@ -76,7 +76,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
     this.#wake?.();
   }
 
-  /** What came since the last call; waits for it where nothing did. Rejects with the request's error after its tokens. */
+  /** All that came since the last call; waits if there is nothing. Rejects with the request's error after its tokens. */
   async next(): Promise<IteratorResult<RequestOutput, undefined>> {
     while (this.#latest === undefined && !this.#finished) {
       await new Promise<void>((resolve) => {

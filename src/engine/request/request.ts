@@ -22,7 +22,7 @@ export class Request {
   readonly cacheSalt: CacheSalt;
   /** How many requests were added before it. */
   readonly order: number;
-  /** What it shares with those that came together with it; its id where it stands alone. */
+  /** Key of the request group; the id of a request that stands alone. */
   readonly group: symbol | string;
   /** Its place among those of the same priority: see {@link Scheduler}. */
   readonly turn: number;
@@ -34,7 +34,7 @@ export class Request {
   startedAt: number | undefined;
   firstTokenAt: number | undefined;
   numCachedTokens = 0;
-  /** Its reader lags behind: no step processes it. */
+  /** Whether its reader is too far behind: no step processes it then. */
   isPaused = false;
   /** Finished, aborted or failed. */
   isEnded = false;
@@ -46,7 +46,7 @@ export class Request {
 
   constructor(source: EngineRequest, { id, order, turn }: RequestPlace, context: EngineRequestContext) {
     const { priority = 0 } = source;
-    // Whoever asks may go on with what was given.
+    // The caller may change its objects later.
     const params = detached(source.params);
     const promptTokenIds = [...source.promptTokenIds];
     this.id = id;
@@ -80,7 +80,7 @@ export class Request {
     return this.params.maxTokens === 0;
   }
 
-  /** Whether others may want to go on from its states. What is looked at once, as in an evaluation, is not kept. */
+  /** Whether later requests may want to continue from its states. Those of evaluations are not cached. */
   get isCached(): boolean {
     return !(this.isEvaluation && this.wantsPromptLogits);
   }
@@ -93,7 +93,7 @@ export class Request {
     return this.sequences.reduce((sum, { numOutputTokens }) => sum + numOutputTokens, 0);
   }
 
-  /** The answers beside the first, once the prompt is processed. */
+  /** Adds the answers besides the first, once the prompt is processed. */
   addForks(): Sequence[] {
     const forks: Sequence[] = [];
     for (let index = this.sequences.length; index < this.#numAnswers; index++) {
@@ -114,7 +114,7 @@ export class Request {
     this.#addPromptLogprobs(logits, begin, vocabSize);
   }
 
-  /** Hands the state at the end of the answer to who asked for it. Where the receiver fails, it is released again. */
+  /** Passes the state at the end of the answer to its receiver, if there is one. Releases it again if the receiver fails. */
   receiveFinalState(save: () => Snapshot | undefined, release: (snapshot: Snapshot) => void): void {
     if (!this.#source.onFinalState) return;
     const snapshot = save();
@@ -152,13 +152,13 @@ export class Request {
   }
 }
 
-/** What the engine calls a request, and where it stands among others. */
+/** A request's name in the engine, and its place among others. */
 export type RequestPlace = Pick<Request, 'id' | 'order' | 'turn'>;
 
-/** What requests take from their engine. */
+/** Parts that requests take from their engine. */
 export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops'>;
 
-/** What a request's sequences share. */
+/** Parts that a request's sequences share. */
 export interface SequenceContext {
   readonly tokenizer: TextTokenizer | undefined;
   readonly constraints: LogitsConstraints;
@@ -175,13 +175,13 @@ export class Sequence {
   /** Prompt and answer. */
   readonly tokenIds: number[];
   readonly numPromptTokens: number;
-  /** Tokens whose effect is in the slot. */
+  /** Number of tokens whose effect is in the slot. */
   numComputedTokens = 0;
-  /** undefined: it waits, or is over. */
+  /** Undefined while it waits, and once it has ended. */
   slot: number | undefined;
-  /** Of the key-value cache, for all of its tokens as long as it has a slot. */
+  /** KV-cache blocks that hold this sequence's tokens. Empty while it has no slot. */
   blocks: readonly number[] = [];
-  /** Those after all of its tokens, where they are known before a step. */
+  /** Logits that follow the last token, if the prefix cache already has them. */
   knownLogits: Float32Array | undefined;
   /** How often others were served before it though they came later, or took its place. */
   setbacks = 0;
@@ -189,7 +189,7 @@ export class Sequence {
   stopReason: string | number | null = null;
   /** When its last token came, in milliseconds. */
   lastTokenAt: number | undefined;
-  /** Where the request asks for them. */
+  /** Present if the request asks for half-lives. */
   readonly halfLives: HalfLifeMeter | undefined;
   readonly #eosTokenIds: ReadonlySet<number>;
   readonly #maxModelLen: number;
@@ -242,7 +242,7 @@ export class Sequence {
     this.knownLogits = undefined;
   }
 
-  /** Whether the executor may choose its next token: nobody wants to see the logits, and they are not to be kept. */
+  /** Whether the executor may choose the next token: its logits are neither reported nor saved. */
   get canBeSampledByExecutor(): boolean {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
     const { logprobs, halfLifeInterval } = request.params;

@@ -51,7 +51,7 @@ export class TextOutput {
     return isSearched ? this.#shown(this.#stops.pushHidden(this.#tokenizer.tokenText(tokenId))) : { text: '' };
   }
 
-  /** What was held back, once no token follows. */
+  /** The text that was held back, once no token follows. */
   flush(): TextPiece {
     if (!this.#detokenizer) return { text: '' };
     const rest = this.#stops.push(this.#detokenizer.flush());

@@ -4,7 +4,7 @@ import type { MambaCacheParams } from '../../layers/mamba/mamba-mixer2.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LogDecays } from './executor.ts';
 
-/** Where the layers of one step put how much states decay: in columns of one tensor, which takes one exchange and one read. */
+/** Tensor into whose columns the layers of one step write how much states decay: one exchange and one read for all. */
 export class DecayWatch {
   /** The states, with a place for each layer. */
   readonly cache: readonly MambaCacheParams[];

@@ -11,7 +11,7 @@ export interface ScheduledTokens {
   readonly blocks?: readonly number[] | undefined;
   /** Which of its rows get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
-  /** Where the executor samples: choose the token after its last one, instead of giving logits. */
+  /** How to choose the token after its last one, instead of giving logits. Only for an executor that samples. */
   readonly sampling?: TokenSampling | undefined;
   /** Whether to tell how much its state decays over these tokens. Default: false. */
   readonly watch?: boolean | undefined;
@@ -21,7 +21,7 @@ export interface ScheduledTokens {
 export type LogitsRows = 'last' | 'all';
 
 /**
- * Something to do with whole states or blocks. A snapshot is a copy of a slot that the ranks keep beside the slots, under
+ * An operation on whole states or blocks. A snapshot is a copy of a slot that the ranks keep besides the slots, under
  * a number that the caller chose and uses once. The blocks of its tokens stay where they are: the caller sees to that.
  */
 export type StateCommand =
@@ -30,7 +30,7 @@ export type StateCommand =
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
   | { readonly type: 'release'; readonly snapshot: number }
   | { readonly type: 'copyBlock'; readonly from: number; readonly to: number }
-  /** Drops all snapshots, and goes on after an OutOfMemoryError: comes first. No slot holds a state after it. */
+  /** Drops all snapshots after an OutOfMemoryError, before all other commands. No slot holds a state after it. */
   | { readonly type: 'reset' };
 
 /** One step of the model over some sequences. */
@@ -54,13 +54,13 @@ export interface LogDecays {
   readonly sums: Float32Array<ArrayBuffer>;
 }
 
-/** What a step gives. */
+/** Results of a step. */
 export interface StepOutput {
   /** (rows, vocabSize), row-major: of the sequences without `sampling`. */
   readonly logits: Float32Array<ArrayBuffer>;
   /** (sequences, 2), of those with `sampling`: see SamplingOps.sampleTokens. */
   readonly sampled?: Float32Array<ArrayBuffer> | undefined;
-  /** Where a sequence is watched. */
+  /** Present if a sequence is watched. */
   readonly logDecays?: LogDecays | undefined;
 }
 
@@ -79,15 +79,15 @@ export interface KvCacheFootprint {
   readonly numBlocks: number;
   /** Tokens per block. */
   readonly blockSize: number;
-  /** Of one block, over all ranks, with what several ranks hold. */
+  /** Bytes of one block on all ranks together. */
   readonly blockBytes: number;
   /** Numbers per token in a state that {@link Executor.exportState} gives. */
   readonly tokenLength: number;
 }
 
-/** Where the ranks keep the state after some tokens. */
+/** Place at which the ranks keep the state after some tokens. */
 export interface StatePlace {
-  /** Of the snapshot. */
+  /** Number of the snapshot. */
   readonly id: number;
   /** Tokens whose keys and values lie in the blocks. */
   readonly length: number;
@@ -104,7 +104,7 @@ export interface Executor {
   readonly stateFootprint: StateFootprint;
   /** Tokens that a step takes at most. */
   readonly maxBatchedTokens?: number | undefined;
-  /** Whether it chooses tokens itself where it is asked to; then steps may be begun before the last one's output is there. */
+  /** Whether it can choose tokens itself. Then a step may be begun before the output of the last one is there. */
   readonly samplesTokens?: boolean | undefined;
   /** Resolves, with the reason, when it can run no step any more and was not disposed of. Absent: a step would tell. */
   readonly failed?: Promise<Error> | undefined;
@@ -113,10 +113,10 @@ export interface Executor {
    * begins with a `reset`, all that it is asked for rejects in the same way.
    */
   execute(batch: Batch): Promise<StepOutput>;
-  /** Takes logits back that nobody needs any more: a later step may return others in their memory. Never necessary. */
+  /** Takes back logits that are no longer needed: a later step may return others in their memory. Optional. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
   /**
-   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; behind it the keys of its
+   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; after it the keys of its
    * tokens and their values, layer by layer.
    */
   exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>>;

@@ -11,7 +11,7 @@ export interface KvCacheLimits {
   readonly kvCacheMemoryBytes?: number | undefined;
 }
 
-/** Where nobody says more. */
+/** Defaults. */
 const DEFAULT_BYTES = 2 ** 30;
 const DEFAULT_TOKENS = 2 ** 12;
 const DEFAULT_MODEL_LEN = 2 ** 15;

@@ -37,7 +37,7 @@ export class KvCache {
     let blockBytes = 0;
     const add = (size: KvCacheSize): Tensor => {
       const { numKvHeads, headDim } = kvCacheShape(size, ranks.size);
-      // Not zeros: pages that nobody has written cost no memory, and what is beyond a sequence's tokens is not read.
+      // Not zeros: unwritten pages cost no memory, and nothing beyond a sequence's tokens is read.
       const tensor = backend.empty([numBlocks, KV_BLOCK_SIZE, numKvHeads, headDim]);
       const wholeLength = size.numKvHeads * headDim;
       const heads = kvHeadsOfRank(size, ranks);
@@ -59,13 +59,14 @@ export class KvCache {
   check(blocks: readonly number[]): void {
     const { numBlocks } = this.footprint;
     const wrong = blocks.find((block) => !(Number.isInteger(block) && block >= 0 && block < numBlocks));
-    if (wrong !== undefined) throw new MetadataError(`A sequence has block ${wrong} of a cache of ${numBlocks}.`);
+    if (wrong !== undefined)
+      throw new MetadataError(`A sequence names block ${wrong}; the key-value cache has ${numBlocks}.`);
   }
 
   /** This rank's keys and values of some tokens. @param begin where the first layer's keys lie in the whole. */
   async exportParts({ blocks, length }: StatePlace, begin: number): Promise<StatePart[]> {
     const parts = this.#cached.map(async ({ tensor, headDim, heads, tokenLength, before }) => {
-      // All at once: a later step may give the blocks to others.
+      // All reads begin now: a later step may give the blocks to others.
       const saved = blocks.map((block) => this.#backend.saveSlot(tensor, block));
       const rows = heads.map(() => new Float32Array(length * headDim));
       for (const [b, block] of saved.entries()) {

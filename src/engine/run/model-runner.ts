@@ -51,7 +51,7 @@ interface Loaded {
   readonly sampled: Tensor | undefined;
 }
 
-/** What a step gives. */
+/** Results of a step. */
 interface StepOutputs extends SampledLogits {
   readonly logDecays: Tensor | undefined;
 }
@@ -71,7 +71,7 @@ export class ModelRunner implements Executor {
   #spare: Float32Array<ArrayBuffer> | undefined;
   /** Why it has no states, until it is reset. */
   #lost: OutOfMemoryError | undefined;
-  /** Dropped on disposal, so that the memory goes even while somebody holds the runner. */
+  /** Dropped on disposal, so that memory is freed even if the runner is still referenced. */
   #loaded: Loaded | undefined;
 
   constructor(
@@ -89,7 +89,7 @@ export class ModelRunner implements Executor {
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
   }
 
-  /** What several ranks have in parts is joined on the host, or by a backend that does not sample. */
+  /** False for several ranks: their parts of the logits are joined on the host. */
   get failed(): Promise<Error> | undefined {
     return this.#backend.failed;
   }
@@ -124,7 +124,7 @@ export class ModelRunner implements Executor {
       const isLost =
         error instanceof RangeError || error instanceof OutOfMemoryError || error instanceof RankFailedError;
       if (!isLost) throw error;
-      this.#lost = new OutOfMemoryError(`There was no memory for a step: ${error.message}`, '', { cause: error });
+      this.#lost = new OutOfMemoryError(`Memory is missing for a step: ${error.message}`, '', { cause: error });
       throw this.#lost;
     }
   }
@@ -257,7 +257,7 @@ export class ModelRunner implements Executor {
 
   #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {
     const taken = sampled && this.#backend.sampling?.takeSampled(given.tokenIds, given.slots, sampled);
-    if (!taken) throw new ArgumentError('A step goes on from a token that nobody sampled.', 'Pass its id.');
+    if (!taken) throw new ArgumentError('A step continues from a token that was not sampled.', 'Pass its id.');
     return taken;
   }
 

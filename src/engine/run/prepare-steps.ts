@@ -12,7 +12,7 @@ import type { StateCache } from './state-cache.ts';
 /** Tokens of prompts in steps that are made ready before the first. */
 const PROMPTS = [8, 512];
 
-/** What steps are made of. */
+/** Parts that steps consist of. */
 export interface StepParts {
   readonly backend: Backend;
   readonly model: CausalLM;

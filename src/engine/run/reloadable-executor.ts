@@ -5,7 +5,7 @@ import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './
 /** Tries in a row after which a model is given up. */
 const MAX_TRIES = 7;
 const DEFAULT_PAUSE = 500;
-/** What has run so long, in milliseconds, was loaded with success even if nobody asked it for anything. */
+/** Milliseconds after which loading counts as a success, even if no step was run. */
 const PROVEN_MILLISECONDS = 60_000;
 
 export interface ReloadOptions {
@@ -13,7 +13,7 @@ export interface ReloadOptions {
   readonly load: ((signal: AbortSignal) => Promise<Executor>) | undefined;
   /** Milliseconds before the second try in a row; doubled before each further one. Default: 500. */
   readonly pause?: number | undefined;
-  /** The executor has failed by itself: `failure` says why. */
+  /** Called when the executor has failed between steps: `failure` says why. */
   readonly onFailure: () => void;
   /** There was no memory for what it was asked: its states are lost. */
   readonly onLostStates: () => void;
@@ -110,7 +110,7 @@ export class ReloadableExecutor implements Executor {
     const { signal } = this.#disposal;
     if (!load) return;
     if (performance.now() - this.#loadedAt > PROVEN_MILLISECONDS) this.#tries = 0;
-    // What is left of the old one may hold memory; that it can't even end properly is no news.
+    // The old executor may still hold memory. An error while it ends adds nothing to its failure.
     await this.#executor.dispose().catch(() => {});
     for (;;) {
       if (this.#tries >= MAX_TRIES) throw this.#giveUp();
@@ -137,7 +137,9 @@ export class ReloadableExecutor implements Executor {
     this.#hasEnded = true;
     const cause = this.#failure;
     const problem = `The model failed, and loading it again has failed ${this.#tries} times: ${cause?.message}`;
-    const error = new EngineDeadError(problem, 'See to that and load the model anew.', { cause });
+    const error = new EngineDeadError(problem, 'Remove the cause of these failures, then load the model again.', {
+      cause,
+    });
     this.#failure = error;
     return error;
   }

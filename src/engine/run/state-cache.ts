@@ -10,7 +10,7 @@ import { exportedLength, type StateCommand, type StateFootprint, type StatePlace
 import { KvCache } from './kv-cache.ts';
 import type { StatePart } from './state-part.ts';
 
-/** Of a full prefix cache, each new snapshot releases an old one in the same step. */
+/** Released buffers to keep: with a full prefix cache, each new snapshot releases an old one in the same step. */
 const MAX_SPARE = 4;
 
 /** One state of a layer, with the runs of its values in the whole of all layers. */
@@ -129,7 +129,7 @@ export class StateCache {
         this.#spare.length = 0;
         break;
       case 'copyBlock':
-        if (!this.kvCache) throw new ArgumentError('A block was to be copied, and this model has no key-value cache.');
+        if (!this.kvCache) throw new ArgumentError('The batch copies a block, but this model has no key-value cache.');
         this.kvCache.copyBlock(command.from, command.to);
     }
   }
@@ -153,6 +153,6 @@ export function checkStateLength(state: Float32Array, footprint: StateFootprint,
   const length = exportedLength(footprint, numTokens);
   if (state.length === length) return;
   throw new ShapeError(
-    `A state of ${state.length} numbers was given; this model's, after ${numTokens} tokens, have ${length}.`,
+    `The state has ${state.length} numbers; a state of this model after ${numTokens} tokens has ${length}.`,
   );
 }

@@ -2,7 +2,7 @@
 export interface StatePart {
   readonly offset: number;
   readonly values: Float32Array<ArrayBuffer>;
-  /** Where they lie in rows that begin `stride` numbers after each other. Default: all in one. */
+  /** Distance between the starts of two rows, in numbers. Default: the values are one run. */
   readonly rows?: { readonly length: number; readonly stride: number } | undefined;
 }
 

@@ -3,7 +3,7 @@ import { type SampledRow, type SamplingInputs, samplingInputs } from '../../back
 import type { StepTensors } from '../../backends/contract/steps.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
-/** What becomes of a step's logits. */
+/** Sampling of a step's logits. */
 export interface SampledLogits {
   /** Rows that the host wants. */
   readonly logits: Tensor | undefined;

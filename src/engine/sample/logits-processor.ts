@@ -4,9 +4,9 @@ import type { SamplingParams } from './sampling-params.ts';
 /** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
 const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
 
-/** What changes a request's logits before a token is drawn, beside its params. */
+/** Tokens that a request's logits are changed by, besides its params. */
 export interface LogitsConstraints {
-  /** Of the prompt, where they count as repeated; answers to one prompt share them. */
+  /** Tokens of the prompt, if they count as repeated. Answers to one prompt share them. */
   readonly promptTokenIds: ReadonlySet<number>;
   /** Tokens that end the answer: not before `minTokens`. */
   readonly endTokenIds: ReadonlySet<number>;
@@ -58,7 +58,7 @@ export class LogitsProcessor {
     return scores;
   }
 
-  /** What it does to the logits of the next token: one edit per token id. */
+  /** Changes of the next token's logits: one edit per token id. */
   edits(): LogitEdit[] {
     if (!this.#isActive) return [];
     const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
@@ -84,7 +84,7 @@ export class LogitsProcessor {
 
   #edited(logit: number, { bias, isRepeated, penalty }: LogitEdit): number {
     const score = logit + bias;
-    // What is forbidden stays so.
+    // A forbidden token stays forbidden.
     if (!isRepeated || score === Number.NEGATIVE_INFINITY) return score - penalty;
     const { repetitionPenalty } = this.#params;
     const penalized = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;

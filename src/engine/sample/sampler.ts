@@ -64,7 +64,7 @@ export class Sampler {
     };
   }
 
-  /** Takes a token that was chosen elsewhere. @param tokenId -1: there were no finite logits. @throws NonFiniteLogitsError */
+  /** Takes a token that the executor chose. @param tokenId -1 if no logits were finite. @throws NonFiniteLogitsError */
   accept(tokenId: number, logprob: number): Sample {
     if (tokenId < 0) throw nonFiniteLogits();
     this.#processor.accept(tokenId);
@@ -147,11 +147,11 @@ export function argmax(logits: Float32Array): number {
 function nonFiniteLogits(): NonFiniteLogitsError {
   return new NonFiniteLogitsError(
     'The model computed logits that are not finite numbers.',
-    'Load it with checkFinite: true to learn whether a weight is to blame.',
+    'Load it with checkFinite: true to find out whether a weight is the cause.',
   );
 }
 
-/** Where the running sum of weights passes `target`. */
+/** Index at which the running sum of weights passes `target`. */
 function pick(weights: Float64Array, target: number): number {
   let sum = 0;
   let last = 0;

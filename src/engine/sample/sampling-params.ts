@@ -1,6 +1,6 @@
 import { SamplingParamsError } from '../../errors.ts';
 
-/** What a caller may say about one generation. Everything is optional; names and meanings are vLLM's. */
+/** Options of one generation. All are optional; names and meanings are vLLM's. */
 export interface GenerateOptions {
   /** Tokens to generate at most. Default: 256. */
   readonly maxTokens?: number | undefined;
@@ -33,7 +33,7 @@ export interface GenerateOptions {
   readonly stop?: string | readonly string[] | undefined;
   /** Keeps the stop string that ended the text as part of it. Default: false. */
   readonly includeStopStrInOutput?: boolean | undefined;
-  /** Tokens that end the text, beside the model's own end of text. */
+  /** Tokens that end the text, besides the model's own end of text. */
   readonly stopTokenIds?: readonly number[] | undefined;
   /** Goes on past the model's end-of-text token. */
   readonly ignoreEos?: boolean | undefined;
@@ -41,7 +41,7 @@ export interface GenerateOptions {
   readonly skipSpecialTokens?: boolean | undefined;
   /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
   readonly badWords?: readonly string[] | undefined;
-  /** Gives the likeliest tokens beside each chosen one, this many: up to 20. */
+  /** Number of the likeliest tokens to give with each chosen one, up to 20. */
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
@@ -58,7 +58,7 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The same, complete and checked. */
+/** Options of one generation, complete and checked. */
 export interface SamplingParams {
   readonly maxTokens: number;
   readonly temperature: number;
@@ -70,7 +70,7 @@ export interface SamplingParams {
   readonly presencePenalty: number;
   readonly frequencyPenalty: number;
   readonly logitBias: ReadonlyMap<number, number>;
-  /** Of 64 bits, with a sign. */
+  /** Whole number of 64 bits with a sign. */
   readonly seed: bigint;
   readonly n: number;
   readonly minTokens: number;
@@ -92,7 +92,7 @@ export type SamplingDefaults = Partial<
   Pick<SamplingParams, 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>
 >;
 
-/** What those values may be, of a caller and of a model's file alike. */
+/** Ranges of those values, in requests as in a model's file. */
 export const SAMPLING_RANGES = {
   temperature: { min: 0 },
   topP: { above: 0, max: 1 },
@@ -200,7 +200,7 @@ function checkedSeed(seed: number | bigint): bigint {
   return exact === BigInt(RANDOM) ? randomSeed() : exact;
 }
 
-/** What clients that can't leave the seed out send to have none, as vLLM and llama.cpp take it. */
+/** Value for no seed, from clients that can't leave it out; vLLM and llama.cpp read it so. */
 const RANDOM = -1;
 
 interface Range {

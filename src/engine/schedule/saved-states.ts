@@ -4,7 +4,7 @@ import { checkStateLength } from '../run/state-cache.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 import type { StateManager } from './state-manager.ts';
 
-/** States that somebody outside of the engine holds on to. They stay until their owners release them. */
+/** States with owners outside of the engine, such as sessions. They stay until their owners release them. */
 export class SavedStates {
   readonly #executor: ReloadableExecutor;
   readonly #states: StateManager;
@@ -27,7 +27,7 @@ export class SavedStates {
    * Takes a state as that after these tokens. The caller owns the snapshot. Undefined: other sequences need all blocks, or
    * the executor has failed.
    * @param logits (vocabSize), those that follow.
-   * @param salt of the requests that may go on from it.
+   * @param salt salt of the requests that may continue from it.
    * @throws ShapeError when the state has another length than the model's.
    */
   async write(
@@ -40,7 +40,7 @@ export class SavedStates {
     if (this.#executor.failure) return undefined;
     const added = this.#states.addPinned(tokenIds, logits, salt);
     if (!added?.isNew) return added?.snapshot;
-    // What is decided already may still read the blocks that the state gets.
+    // Commands that were given before may still read the blocks that the state gets.
     const commands = added.snapshot.blocks.length > 0 ? this.#states.takeCommands() : [];
     const before = commands.length > 0 && this.#executor.execute({ commands, sequences: [], logits: 'last' });
     try {
@@ -69,7 +69,7 @@ export class SavedStates {
   }
 }
 
-/** What the executor has to know of a snapshot. */
+/** A snapshot as the executor knows it. */
 function placeOf({ id, length, blocks }: Snapshot): StatePlace {
   return { id, length, blocks };
 }

@@ -9,7 +9,7 @@ export interface ScheduledWork {
   readonly numTokens: number;
   /** Whether they are tokens of a prompt, or of an answer that is computed again. */
   readonly isPrefill: boolean;
-  /** Whether it goes on from the token of the step before, which is still running. */
+  /** Whether it continues from the token of the step before, which is still running. */
   readonly isAhead: boolean;
   /** Whether the executor chooses the next token. */
   readonly isSampled: boolean;
@@ -24,29 +24,28 @@ export interface FailedSequence {
 /** Logits that evaluations get in one step: they take memory on both sides. */
 const MAX_STEP_LOGITS = 2 ** 22;
 
-/** What limits a step. */
+/** Limits of a step. */
 export interface StepLimits {
   readonly maxNumBatchedTokens: number;
   readonly vocabSize: number;
 }
 
-/** Who was overtaken or pushed out so often goes before all who were not: nothing waits for good. */
+/** A sequence that was overtaken or pre-empted this often precedes all others, so that nothing waits forever. */
 const SETBACKS_TO_SENIORITY = 4;
 
 /**
  * Decides which sequences run and what each does in the next step: decodes first, then prompts that have begun, then
- * those that wait, as long as there are slots, blocks and tokens left. Who begins gets blocks for all tokens that it has,
- * so that no prompt stops half-way for want of one.
+ * those that wait, as long as there are slots, blocks and tokens left. A sequence that starts gets blocks for all its
+ * tokens, so that no prompt stops half-way because blocks ran out.
  *
- * Who waits goes by priority, then by turn: each group of requests gets one sequence in before any gets its second, and
- * first come is first served. The oldest that waits becomes a senior when others were served before it, or took its
- * place, {@link SETBACKS_TO_SENIORITY} times: seniors go first, in their order, whatever the priorities are, and do not
- * give way to them.
+ * Waiting sequences are ordered by priority, then by turn: each group of requests gets one sequence in before any gets
+ * its second, first come, first served. The oldest waiting sequence becomes a senior when others were served before it,
+ * or took its place, {@link SETBACKS_TO_SENIORITY} times. Seniors go first, in their order: no priority passes them.
  */
 export class Scheduler {
   readonly #states: StateManager;
   #maxNumBatchedTokens: number;
-  /** Of those whose logits are all looked at. */
+  /** Limit for the tokens of a step whose logits are all read. */
   readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
   /** In the order in which they get slots. */
@@ -54,7 +53,7 @@ export class Scheduler {
   /** In the order in which they are served. */
   #running: Sequence[] = [];
   #failures: FailedSequence[] = [];
-  /** The latest turn that came: who arrives now gets its first turn with it. */
+  /** The latest turn that came. A new request starts with it. */
   #turn = 0;
   #preemptions = 0;
 
@@ -77,7 +76,7 @@ export class Scheduler {
     return this.#preemptions;
   }
 
-  /** The turn of who arrives now. */
+  /** First turn of a request that arrives now. */
   get turn(): number {
     return this.#turn;
   }
@@ -156,9 +155,9 @@ export class Scheduler {
   }
 
   /**
-   * The step behind one that is still running, where that one can't change it: all who run are in it with one token each,
-   * and go on with the next unless that ends them. undefined: it has to wait, because others could begin, or a state is
-   * to be kept first.
+   * Schedules the step after one that is still running. Each running sequence is in that step with one token, and
+   * continues with the next unless that token ends it. Returns undefined if the running step could change the next one:
+   * because waiting sequences could begin, or a state must be saved first.
    */
   scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
     const isAll = current.length === this.#running.filter(isRunnable).length;
@@ -170,7 +169,7 @@ export class Scheduler {
     return next.length > 0 && hasBlocks ? next.map((work) => ({ ...work, isAhead: true })) : undefined;
   }
 
-  /** @throws IntegrityError unless slots, books and requests agree. */
+  /** @throws IntegrityError unless slots, queues and requests agree. */
   checkIntegrity(requests: Iterable<Request>): void {
     this.#states.checkIntegrity(this.#running);
     const known = new Set([...this.#running, ...this.#waiting]);
@@ -197,13 +196,13 @@ export class Scheduler {
     return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
   }
 
-  /** Whether the first who waits could get a slot, be it another's. */
+  /** Whether the first waiting sequence could get a slot, if need be that of another one. */
   #couldAdmit(): boolean {
     const next = this.#waiting.find(isRunnable);
     return next !== undefined && (this.#states.numFreeSlots > 0 || this.#victimFor(next) !== undefined);
   }
 
-  /** Gives the first who waits a slot. */
+  /** Gives the first waiting sequence a slot. */
   #admitNext(): Sequence | undefined {
     for (;;) {
       const next = this.#waiting.find(isRunnable);
@@ -211,7 +210,7 @@ export class Scheduler {
       try {
         if (!this.#states.acquire(next)) return undefined;
       } catch (error) {
-        // What its state or its blocks take may not be there: that is no other sequence's trouble.
+        // Memory for its state or its blocks may be missing, which concerns no other sequence.
         removeFrom(this.#waiting, next);
         this.#failures.push({ sequence: next, error: asError(error) });
         continue;
@@ -246,8 +245,8 @@ export class Scheduler {
   }
 
   /**
-   * Takes slots and blocks from paused sequences, and from those of a lower priority, for those who would wait for them.
-   * What a sequence loses is kept as a snapshot, or computed again where there is no memory for it.
+   * Takes slots and blocks from paused sequences, and from those of a lower priority, for sequences that wait for them.
+   * A state that is lost so is saved as a snapshot, or computed again if there is no memory for one.
    */
   #makeRoom(): void {
     let [planned, plannedBlocks] = [0, 0];
@@ -267,11 +266,11 @@ export class Scheduler {
     }
   }
 
-  /** Sees that those who run have blocks for their next tokens: where none is left, who is last in turn gives way. */
+  /** Gives running sequences blocks for their next tokens. If none is left, the sequence that is last in turn gives way. */
   #growRunning(): void {
     if (this.#states.numBlocks === 0) return;
     for (const sequence of this.#running.filter(isRunnable).toSorted(compareTurns)) {
-      // Nothing is kept of what gives way: it would be dropped again for the block.
+      // No snapshot of the sequence that gives way: it would be dropped again for the block.
       while (sequence.slot !== undefined && !this.#states.grow(sequence)) this.#preempt(this.#lastInTurn() ?? sequence);
     }
   }
@@ -283,7 +282,7 @@ export class Scheduler {
     return last.request.isPaused || givesWay ? last : undefined;
   }
 
-  /** Who has to give way first: paused sequences, then who came last. */
+  /** The sequence that gives way first: a paused one, else the one that came last. */
   #lastInTurn(): Sequence | undefined {
     const paused = this.#running.find(({ request }) => request.isPaused);
     return paused ?? this.#running.toSorted((a, b) => compareTurns(b, a))[0];
@@ -303,7 +302,7 @@ export class Scheduler {
     this.#preemptions++;
   }
 
-  /** Where a step could not take everybody, those whom it left out come first in the next. */
+  /** If a step could not take all running sequences, those that it left out come first in the next. */
   #serveOthersNext(work: readonly ScheduledWork[]): void {
     const served = new Set(work.map(({ sequence }) => sequence));
     const rank = (sequence: Sequence) => (served.has(sequence) ? 1 : 0);

@@ -19,11 +19,11 @@ type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
 const NOTHING: KnownPrefix = { length: 0, blocks: [] };
 
 /**
- * Who has which slot and which blocks, and which states are kept beside them. It decides; the commands that it collects
- * go to the executor with the next step and are carried out in the order of the decisions.
+ * Assigns slots and blocks to sequences, and decides which states are saved. The commands that it collects go to the
+ * executor with the next step, which carries them out in the order of the decisions.
  *
- * A block is written by one sequence only, which goes on behind what it has written. So others may share what lies
- * before, and who goes on from the middle of a block does so in a copy.
+ * A block is written by one sequence only, which appends to it. So others may share what was written before, and a
+ * sequence that continues from the middle of a block does so in a copy.
  */
 export class StateManager {
   readonly #slots: StateSlots<Sequence>;
@@ -75,7 +75,7 @@ export class StateManager {
     return count === 0 ? Number.POSITIVE_INFINITY : (count - 1) * blockSize;
   }
 
-  /** What the executor has to do first, since the last call. */
+  /** Commands since the last call, which the executor carries out before its next step. */
   takeCommands(): StateCommand[] {
     const commands = this.#commands;
     this.#commands = [];
@@ -121,7 +121,7 @@ export class StateManager {
     return true;
   }
 
-  /** Sees that a running sequence has blocks for all of its tokens, and for more to come. False: there is none left. */
+  /** Gives a running sequence blocks for its tokens and `numMore` further ones. Returns false if there are not enough. */
   grow(sequence: Sequence, numMore = 0): boolean {
     const missing = this.#pool.blocksFor(sequence.tokenIds.length + numMore) - sequence.blocks.length;
     if (missing <= 0) return true;
@@ -137,26 +137,29 @@ export class StateManager {
     sequence.stop();
   }
 
-  /** Tokens that a sequence may process before the next place where its state is kept. */
+  /** Number of tokens that a sequence may process before its state is saved next. */
   tokensToSnapshot({ request, numComputedTokens }: Sequence): number {
     if (!this.#isCaching || !request.isCached) return Number.POSITIVE_INFINITY;
     return this.#interval - (numComputedTokens % this.#interval);
   }
 
-  /** Keeps a sequence's state if this is a place for it. @param logits those after its last computed token, where they are known. */
+  /**
+   * Saves a sequence's state if this is a place for a snapshot.
+   * @param logits logits after its last computed token, if they are known.
+   */
   saveInPassing(sequence: Sequence, logits: Float32Array | undefined): void {
     const { numComputedTokens, numPromptTokens } = sequence;
     if (numComputedTokens % this.#interval === 0 || numComputedTokens === numPromptTokens) this.save(sequence, logits);
   }
 
-  /** Keeps a sequence's state for requests to come. */
+  /** Saves a sequence's state for later requests. */
   save(sequence: Sequence, logits?: Float32Array): void {
     const { slot, numComputedTokens, request } = sequence;
     if (!this.#isCaching || !request.isCached || slot === undefined || numComputedTokens === 0) return;
     this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits)));
   }
 
-  /** The same, for an owner who gives it back by `unpin`. */
+  /** Saves a sequence's state for an owner that releases it with `unpin`. */
   savePinned(sequence: Sequence, logits: Float32Array | undefined): Snapshot | undefined {
     const { slot } = sequence;
     if (slot === undefined) return undefined;
@@ -164,8 +167,8 @@ export class StateManager {
   }
 
   /**
-   * A place for a state that comes from elsewhere. isNew: the caller imports it under the snapshot's id, behind the
-   * commands so far. undefined: there are no blocks for it.
+   * Makes a place for a state that comes from outside. If `isNew`, the caller imports the state under the snapshot's id,
+   * after the commands so far. Returns undefined if there are no blocks for it.
    */
   addPinned(
     tokenIds: readonly number[],
@@ -198,7 +201,7 @@ export class StateManager {
     this.#cache.clear();
   }
 
-  /** The executor has lost all states for want of memory, and is told to begin anew. @returns whether that frees some. */
+  /** Tells an executor that ran out of memory to drop all states. @returns whether that frees snapshots. */
   resetStates(): boolean {
     const hadSnapshots = this.#cache.stats().entries > 0;
     this.#cache.clear();
@@ -219,7 +222,7 @@ export class StateManager {
     this.#pool.checkIntegrity([...running.map(({ blocks }) => blocks), ...this.#cache.heldBlocks()]);
   }
 
-  /** What the request may go on from. */
+  /** The snapshot that a request may continue from. */
   #find(tokenIds: readonly number[], { wantsPromptLogits, cacheSalt }: Request): Snapshot | undefined {
     return wantsPromptLogits ? undefined : this.#cache.find(tokenIds, cacheSalt);
   }

@@ -6,7 +6,7 @@ import { SafetensorsError, SessionFileError } from '../../errors.ts';
 import { Hash } from '../../util/hash.ts';
 import type { StatedIdentity } from '../load/model-identity.ts';
 
-/** What a session's file holds. It is a safetensors file: other tools can look into it. */
+/** Contents of a session's file. It is a safetensors file, which other tools can read. */
 export interface SessionContents {
   readonly model: StatedIdentity;
   readonly tokenIds: readonly number[];
@@ -44,7 +44,7 @@ export async function readSession(bytes: Uint8Array, vocabSize: number): Promise
   if (metadata.version !== VERSION) {
     throw new SessionFileError(
       `The session file is of version '${metadata.version}'; this library reads version ${VERSION}.`,
-      'Use the library that wrote it, or start the session anew.',
+      'Read it with the version of the library that wrote it, or start a new session.',
     );
   }
   const tokens = (await readVector(file, 'token_ids')) ?? fail('it has no tokens');
@@ -56,7 +56,7 @@ export async function readSession(bytes: Uint8Array, vocabSize: number): Promise
       metadata,
       vectors.flatMap(([name, data]) => (data ? [{ name, data }] : [])),
     );
-    if (found !== metadata.checksum) fail('its contents are not those that its checksum was made of');
+    if (found !== metadata.checksum) fail('its contents do not match its checksum');
   }
   const model = readIdentity(metadata.model);
   const tokenIds = Array.from(tokens);
@@ -65,7 +65,7 @@ export async function readSession(bytes: Uint8Array, vocabSize: number): Promise
   if (!values || metadata.checksum === undefined) return { model, tokenIds };
   const length = Number(metadata.length);
   if (!Number.isInteger(length) || length < 1 || length > tokenIds.length) {
-    fail(`its state is that after ${metadata.length} of ${tokenIds.length} tokens`);
+    fail(`it claims a state after ${metadata.length} of ${tokenIds.length} tokens`);
   }
   for (const [name, vector] of Object.entries({ state: values, logits })) {
     const at = vector?.findIndex((value) => !Number.isFinite(value)) ?? -1;
@@ -87,7 +87,7 @@ async function openFile(bytes: Uint8Array): Promise<SafetensorsFile> {
 async function readVector(file: SafetensorsFile, name: string): Promise<Float32Array | undefined> {
   const info = file.tensors.get(name);
   if (!info) return undefined;
-  if (info.dtype !== 'F32' || info.shape.length !== 1) fail(`'${name}' is no vector of F32`);
+  if (info.dtype !== 'F32' || info.shape.length !== 1) fail(`'${name}' is not a vector of F32`);
   return file.readFloat32(name);
 }
 
@@ -100,7 +100,7 @@ function readIdentity(text: string | undefined): StatedIdentity {
   }
   const field = (key: string): string => {
     const value = isJsonObject(json) ? getOwn(json, key) : undefined;
-    return typeof value === 'string' ? value : fail(`it does not say which model's it is ('${key}')`);
+    return typeof value === 'string' ? value : fail(`its model's '${key}' is missing`);
   };
   return {
     architecture: field('architecture'),
@@ -110,7 +110,7 @@ function readIdentity(text: string | undefined): StatedIdentity {
   };
 }
 
-/** Of all that a file says. */
+/** Checksum of all contents of a file. */
 function checksumOf(
   { model, length }: Readonly<Record<string, string>>,
   vectors: readonly Pick<TensorToWrite, 'name' | 'data'>[],

@@ -10,7 +10,7 @@ import type { SavedStates } from '../schedule/saved-states.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 import { type SessionContents, writeSession } from './session-file.ts';
 
-/** What a session takes from the engine that runs its requests. */
+/** Parts that a session needs of the engine that runs its requests. */
 export interface SessionEngine {
   readonly savedStates: SavedStates;
   /** Why it takes no requests any more. */
@@ -19,11 +19,11 @@ export interface SessionEngine {
   abortRequest(id: string, reason: Error): void;
 }
 
-/** What a session takes from its model. */
+/** Parts that a session needs of its model. */
 export interface SessionHost {
   readonly engine: SessionEngine;
   readonly identity: () => Promise<ModelIdentity>;
-  /** Token ids of what is added, checked; special tokens go in front of a first text only. */
+  /** Token ids of an added prompt, checked. Only a first text gets special tokens before it. */
   encode(
     prompt: Prompt,
     options: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
@@ -38,21 +38,21 @@ export interface SessionHost {
 
 /** How a session begins. */
 export interface SessionOptions {
-  /** Of all of the session's requests: see `GenerateOptions`. Default: none. */
+  /** Salt of all of the session's requests: see `GenerateOptions`. Default: none. */
   readonly cacheSalt?: string | undefined;
 }
 
 /** How a session's requests are made: its own salt holds for all. */
 export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt'>;
 
-/** Where a session is: its tokens, and the state after some of them, which it owns. */
+/** A session's tokens, and the state after some of them, which it owns. */
 interface Position {
   readonly tokenIds: readonly number[];
   readonly snapshot: Snapshot | undefined;
 }
 
 /**
- * A text that grows, and the model's state after it: going on from there costs only what is new. The state is held until
+ * A growing text and the model's state after it: continuing costs only the new tokens. The state is held until
  * the session is disposed of, or until other sequences need the blocks of its keys and values; whatever is lost of it is
  * computed again from the tokens.
  *
@@ -102,13 +102,13 @@ export class Session {
   /**
    * Generates from where the session is, after adding a prompt if one is given. What is generated becomes part of the
    * session when the generation ends. Leaving the loop early ends it, too: the session keeps the prompt and what was read,
-   * and goes on from the last token that was seen. A generation that throws is undone, the prompt included.
+   * and continues from the last token that was read. A generation that throws is undone, the prompt included.
    */
   generate(prompt?: Prompt, options: SessionGenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
     return this.#generate(detachedPrompt(prompt), detached(options));
   }
 
-  /** A session of its own that begins where this one is. Costs no processing and no memory until it goes on. */
+  /** A new session that begins where this one is. It costs no processing and no memory until it continues. */
   fork(): Session {
     this.#assertUsable();
     const { tokenIds } = this.#position;
@@ -117,7 +117,7 @@ export class Session {
     return new Session(this.#host, this.#salt, { tokenIds, snapshot });
   }
 
-  /** Forgets the last `count` tokens. What follows goes on from the nearest state that the prefix cache still has. */
+  /** Forgets the last `count` tokens. Later calls continue from the nearest state that the prefix cache still has. */
   rewind(count: number): void {
     this.#assertUsable();
     const { tokenIds, snapshot } = this.#position;
@@ -172,10 +172,11 @@ export class Session {
     const release = this.#acquire();
     try {
       if ('cacheSalt' in options && options.cacheSalt !== undefined) {
-        throw new ArgumentError('A session has one cacheSalt for all that it does.', 'Give it to createSession().');
+        throw new ArgumentError('A session has one cacheSalt for all its requests.', 'Give it to createSession().');
       }
       const params = this.#host.resolve(options);
-      if (params.n !== 1) throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer: fork it for others.');
+      if (params.n !== 1)
+        throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer. Fork it to get others.');
       const promptTokenIds = prompt === undefined ? this.#position.tokenIds : await this.#with(prompt, options.signal);
       const badWordsTokenIds = await this.#host.encodeBadWords(params, options.signal);
       if (this.#isDisposed) throw disposed();
@@ -210,7 +211,7 @@ export class Session {
     return [...tokenIds, ...added];
   }
 
-  /** Has the engine compute the state after these tokens, and goes on from it. */
+  /** Has the engine compute the state after these tokens, and continues from it. */
   async #process(
     promptTokenIds: readonly number[],
     { priority, signal }: Pick<GenerateOptions, 'priority' | 'signal'>,
@@ -226,7 +227,7 @@ export class Session {
     turn.commit(promptTokenIds);
   }
 
-  /** A request whose final state becomes the session's with `commit`, and nobody's with `undo`. */
+  /** A request whose final state the session takes with `commit` and drops with `undo`. */
   #request(request: EngineRequest, signal: AbortSignal | undefined) {
     let final: Snapshot | undefined;
     const onFinalState = (state: Snapshot) => {
@@ -279,14 +280,14 @@ export class Session {
     if (this.#isDisposed) throw disposed();
     if (!this.#isBusy) return;
     throw new ArgumentError(
-      'The session is still busy with a call before this one.',
-      'Await that call, or end its loop; for calls at the same time fork the session before them.',
+      'The session is still busy with an earlier call.',
+      'Await that call, or leave its loop. For concurrent calls, fork the session first.',
     );
   }
 }
 
 function disposed(): DisposedError {
-  return new DisposedError('The session was disposed of.', 'Create another.');
+  return new DisposedError('The session was disposed of.', 'Create a new session.');
 }
 
 /**

@@ -2,7 +2,7 @@ import { IntegrityError } from '../../errors.ts';
 
 /**
  * The blocks of the key-value cache. A block holds the keys and values of `blockSize` consecutive tokens of every
- * attention layer. Who shares a block counts it; it is free again when the last one releases it.
+ * attention layer. The pool counts the owners of each block; a block is free again when the last one releases it.
  */
 export class BlockPool {
   readonly count: number;
@@ -44,7 +44,7 @@ export class BlockPool {
   /** One more owner for each. @throws IntegrityError when one of them is free. */
   retain(blocks: readonly number[]): void {
     for (const block of blocks) {
-      if (this.#references[block] === 0) throw new IntegrityError(`Block ${block} is free and was to be shared.`);
+      if (this.#references[block] === 0) throw new IntegrityError(`Block ${block} is free and can't be shared.`);
       this.#references[block]++;
     }
   }

@@ -4,7 +4,7 @@ import type { BlockPool } from './block-pool.ts';
 import { PrefixTree } from './prefix-tree.ts';
 import type { AddedSnapshot, CachedPrefix, CacheSalt, Snapshot } from './snapshot.ts';
 
-/** What is in the prefix cache and how much it has helped. */
+/** Contents of the prefix cache, and how much processing it has saved. */
 export interface PrefixCacheStats {
   readonly entries: number;
   readonly bytes: number;
@@ -19,12 +19,12 @@ export interface PrefixCacheStats {
 }
 
 export interface PrefixCacheOptions {
-  /** Of one state. */
+  /** Bytes of one saved state. */
   readonly stateBytes: number;
   readonly blockBytes: number;
-  /** Of all snapshots that nobody has pinned, with each of their blocks once. */
+  /** Limit for unpinned snapshots; a shared block counts once. */
   readonly maxBytes: number;
-  /** Where snapshots share blocks with sequences and with each other. */
+  /** Pool whose blocks snapshots share with sequences and with each other. */
   readonly pool: BlockPool;
   /** The executor may drop this snapshot. */
   readonly onRelease: (id: number) => void;
@@ -32,7 +32,8 @@ export interface PrefixCacheOptions {
 
 /**
  * Snapshots by the tokens that led to them, least recently used first out. Whether a snapshot fits a sequence is decided
- * by comparing tokens, and their salts: what one salt has cached no other finds. What is pinned does not count against the limit, and goes only when there are no other blocks.
+ * by comparing tokens and salts: no salt finds what another one has cached. Pinned snapshots do not count against the
+ * limit, and are dropped only if no other blocks are left.
  */
 export class PrefixCache {
   readonly #options: PrefixCacheOptions;
@@ -44,7 +45,7 @@ export class PrefixCache {
   readonly #pinned = new Set<Snapshot>();
   readonly #pinnedBlocks = new BlockCounts();
   #nextId = 0;
-  /** Of what may be evicted, but for its blocks. */
+  /** Bytes of evictable snapshots without their blocks. */
   #ownBytes = 0;
   #queries = 0;
   #hits = 0;
@@ -57,15 +58,15 @@ export class PrefixCache {
   }
 
   /**
-   * The snapshot of the longest beginning of these tokens. Of all of them only one that knows its logits is of use:
-   * they are what a sequence goes on from.
+   * The snapshot of the longest beginning of these tokens. A snapshot of all of them needs its logits, from which a
+   * sequence continues.
    */
   find(tokenIds: readonly number[], salt?: CacheSalt): Snapshot | undefined {
     const usable = ({ length, logits }: Snapshot) => length < tokenIds.length || logits !== undefined;
     return this.#trees.get(salt)?.longest(tokenIds, usable);
   }
 
-  /** Counts that somebody goes on with so many tokens from what was found. */
+  /** Records a cache query: a hit reuses `found`, out of `numTokens` that were looked up. */
   use(found: Snapshot | undefined, numTokens: number): void {
     this.#queries++;
     this.#queriedTokens += numTokens;
@@ -93,7 +94,7 @@ export class PrefixCache {
     return added;
   }
 
-  /** The same whatever the limit says. The snapshot stays until it is unpinned. */
+  /** Adds a snapshot whatever the limit is. It stays until it is unpinned. */
   addPinned(prefix: CachedPrefix): AddedSnapshot {
     const added = this.#insert(prefix);
     const { snapshot, isNew } = added;
@@ -110,7 +111,7 @@ export class PrefixCache {
   }
 
   unpin(snapshot: Snapshot): void {
-    // What was dropped has no pins to take.
+    // A snapshot that was dropped has no pins.
     if (!this.#pinned.has(snapshot)) return;
     snapshot.pins--;
     if (snapshot.pins > 0) return;
@@ -119,7 +120,7 @@ export class PrefixCache {
     this.#evict();
   }
 
-  /** Whether nobody but snapshots holds a block. */
+  /** Whether only snapshots hold a block. */
   isReclaimable(block: number): boolean {
     const { pool } = this.#options;
     return pool.references(block) === this.#evictableBlocks.of(block) + this.#pinnedBlocks.of(block);
@@ -281,8 +282,9 @@ export class PrefixCache {
   }
 
   /**
-   * What to drop for blocks: where one becomes free at once, which leaves the shorter snapshots that it shares others
-   * with; else any that holds some back together with others. Least recently used first, pinned ones last.
+   * Snapshot to evict when blocks run out. Prefers one that is the sole owner of a block, since that spares the shorter
+   * snapshots that share its others; else takes one whose blocks only snapshots share. Least recently used first, pinned
+   * ones last.
    */
   #nextToReclaim(): Snapshot | undefined {
     const { pool } = this.#options;

@@ -1,4 +1,4 @@
-/** Where a value lies in a `PrefixTree`. */
+/** Node of a `PrefixTree`. */
 export interface PrefixNode<V> {
   /** Tokens from the parent to here. */
   edge: Int32Array;

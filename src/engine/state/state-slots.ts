@@ -24,7 +24,8 @@ export class StateSlots<Owner extends object> {
 
   /** @throws IntegrityError when the slot is not the owner's. */
   release(slot: number, owner: Owner): void {
-    if (this.#owners.get(slot) !== owner) throw new IntegrityError(`Slot ${slot} was released by who does not own it.`);
+    if (this.#owners.get(slot) !== owner)
+      throw new IntegrityError(`Slot ${slot} was released by a sequence that does not own it.`);
     this.#owners.delete(slot);
     this.#free.push(slot);
   }
@@ -38,7 +39,8 @@ export class StateSlots<Owner extends object> {
     }
     for (const [slot, owner] of this.#owners) {
       if (free.has(slot)) throw new IntegrityError(`Slot ${slot} is free and owned.`);
-      if (claims.get(owner) !== slot) throw new IntegrityError(`Slot ${slot} is owned by who does not run.`);
+      if (claims.get(owner) !== slot)
+        throw new IntegrityError(`Slot ${slot} is owned by a sequence that does not run.`);
     }
     if (claims.size !== this.#owners.size) {
       throw new IntegrityError(`${claims.size} sequences run in ${this.#owners.size} slots.`);

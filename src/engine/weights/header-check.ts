@@ -10,7 +10,7 @@ const MAX_MISSING = 1000;
 
 /**
  * Ends the making of a model whose config asks for more than the checkpoint can hold: more layers or experts, or a weight
- * of more values than there are in all files. What `matchNames` finds later may be wrong, but is never large.
+ * of more values than there are in all files. So a model that only `matchNames` refuses is never large.
  */
 export function headerCheck(definition: ModelDefinition, checkpoint: Checkpoint): WeightCheck {
   const stored = new Set<string>();
@@ -33,7 +33,7 @@ export function headerCheck(definition: ModelDefinition, checkpoint: Checkpoint)
       if (!stored.has(whole)) missing.push(whole);
       if (missing.length < MAX_MISSING) continue;
       throw new MissingTensorError(
-        `The checkpoint in '${checkpoint.folder}' lacks ${listed(missing)}, and what else the config asks for.`,
+        `The checkpoint in '${checkpoint.folder}' lacks ${listed(missing)} and more that the config asks for.`,
         'config.json and the weights belong to different models, or a shard is missing.',
       );
     }

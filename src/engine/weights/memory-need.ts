@@ -4,7 +4,7 @@ import { isMatrixRole, ParameterTable } from '../../layers/parameters/parameter.
 import type { CausalLM } from '../../models/causal-lm.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 
-/** What a rank's weights and states take, in numbers. */
+/** Memory that a rank's weights and states take, in numbers. */
 export function memoryNeed(model: CausalLM, slots: number, numBlocks: number): MemoryNeed {
   const table = new ParameterTable(model);
   const weights = table.names().map((name) => {

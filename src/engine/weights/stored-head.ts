@@ -3,7 +3,7 @@ import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
 import { HEAD } from '../../models/tied-head.ts';
 
-/** What is compared at once. From a URL so much is fetched with one request, and no more than that. */
+/** Bytes that are compared at a time. A URL gives as much with one request. */
 const BLOCK_BYTES = 2 ** 24;
 
 export interface ComparisonOptions {
@@ -12,7 +12,7 @@ export interface ComparisonOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What the owner of a model hears whose config is wrong about its head. */
+/** Warning about a config that is wrong about the model's head. */
 export const OWN_HEAD_WARNING =
   "config.json ties the output head to the embeddings, but the weights hold an 'lm_head.weight' with other values. " +
   'That head is used. Set tie_word_embeddings to false in config.json to say so.';
@@ -49,7 +49,7 @@ async function areEqual(
     const range = { firstRow, rows: Math.min(blockRows, end - firstRow) };
     return a.dtype === b.dtype ? checkpoint.readBytes(name, range) : valueBytes(checkpoint, name, range);
   };
-  // Where going back is dear the first table is kept until the second comes.
+  // If going back in the file is expensive, the first table is kept until the second comes.
   const window = a.file === b.file && checkpoint.isSequential(first) ? end : blockRows;
   for (let begin = 0; begin < end; begin += window) {
     const held: Uint8Array[] = [];

@@ -170,7 +170,7 @@ describe('a session file', () => {
     for (const [found, message] of [
       [await refusal(retrained), /weights are not the same/],
       [await refusal(other), /config has other sizes or options/],
-      [await refusal(GOLDEN, { dtype: 'int8' }), /loaded as float32, here they are int8/],
+      [await refusal(GOLDEN, { dtype: 'int8' }), /loaded as float32, this model's as int8/],
     ] as const) {
       expect(found).toBeInstanceOf(ModelMismatchError);
       expect(String(found)).toMatch(message);

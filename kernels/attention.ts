@@ -205,7 +205,7 @@ function attendRows(
   }
 }
 
-/** Of two rows and all keys the eight sums of products, columns d with the same d mod 8. Keys are taken by fours. */
+/** Eight sums of products for each of two rows and all keys, of columns d with the same d mod 8. Takes four keys at a time. */
 function scorePair(q: usize, headBytes: usize, k: usize, stride: usize, count: i32, to: usize, rowBytes: usize): void {
   const zero = f32x4.splat(0);
   for (let j = 0; j < count; j += 4) {

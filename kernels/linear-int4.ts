@@ -21,7 +21,7 @@ const UPPER_HALVES = memory.data<i32>([0xf0f0f0f0]);
 /** Turns q as a half byte into q + 8. */
 const SIGNS = memory.data<i32>([0x88888888]);
 const FOUR_BITS = memory.data<i32>([15]);
-/** What copies an m to the two 16-bit halves of a word, and what makes four bytes of 8 m of it. */
+/** Factors that copy an m to the two 16-bit halves of a word, and that make four bytes of 8 m of it. */
 const HALVES = memory.data<i32>([0x00010001]);
 const EIGHTS = memory.data<i32>([0x08080808]);
 
@@ -155,14 +155,14 @@ function sumOf(products: v128, header: v128): v128 {
   return i32x4.add(i32x4.shr_s(products, 4), startOf(header));
 }
 
-/** Of words whose lowest four bits are an m, that m. */
+/** The m in the lowest four bits of each word. */
 // @ts-ignore: decorator
 @inline
 function factorOf(words: v128): v128 {
   return v128.and(words, v128.load32_splat(FOUR_BITS));
 }
 
-/** The same in both halves of each word. */
+/** An m in both halves of each word. */
 // @ts-ignore: decorator
 @inline
 function factorsOf(words: v128): v128 {

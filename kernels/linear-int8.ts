@@ -31,7 +31,7 @@ export function linearInt8(
   }
 }
 
-/** Rows whose sums of a panel fit the first cache beside a block of it and what it meets of them. */
+/** Rows whose sums of a panel fit the first cache together with a block of the panel and the rows' part of it. */
 export const FEW_ROWS: i32 = 32;
 
 /**

@@ -28,7 +28,7 @@ function unpackF32(w: usize, row: i32, K: i32, out: usize): void {
   for (let k: usize = 0; k < <usize>K; k++) store<f32>(out + (k << 2), load<f32>(from + (k << 6)));
 }
 
-/** Where an output's 16 bits stand among the 32 bytes of a k: outputs 0-7 are low halves, 8-15 high halves. */
+/** Place of an output's 16 bits among the 32 bytes of a k: outputs 0-7 are low halves, 8-15 high halves. */
 // @ts-ignore: decorator
 @inline
 function halfOf(row: i32): usize {
@@ -48,7 +48,7 @@ function unpackBF16(w: usize, row: i32, K: i32, out: usize): void {
   for (let k: usize = 0; k < <usize>K; k++) store<u32>(out + (k << 2), <u32>load<u16>(from + (k << 5)) << 16);
 }
 
-/** To nearest even; NaN stays NaN. */
+/** Rounds to nearest even; NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
 function roundBF16(bits: u32): u32 {
@@ -156,14 +156,14 @@ function unpackInt4(w: usize, row: i32, K: i32, out: usize): void {
   }
 }
 
-/** Of an output's four factors, four bits each. */
+/** An output's four factors, four bits each. */
 // @ts-ignore: decorator
 @inline
 function factorsOf(block: usize, lane: i32): usize {
   return block + HEADER + <usize>(((lane & 7) << 2) + ((lane & 8) >> 2));
 }
 
-/** Of the byte that holds input k of an output, in its lower half where k & 4 is 0. */
+/** Address of the byte that holds input k of an output, in its lower half where k & 4 is 0. */
 // @ts-ignore: decorator
 @inline
 function byteOf(block: usize, lane: i32, k: i32): usize {
@@ -221,7 +221,7 @@ function int4Error(values: usize, length: i32, scale: f64): f64 {
   return error;
 }
 
-/** What {@link int4PartError} chose. */
+/** The choice of {@link int4PartError}. */
 let bestFactor: f64 = 0;
 
 /** Tries four factors, each in a lane of its own. */
@@ -244,7 +244,7 @@ function int4PartError(part: usize, count: i32, scale: f64): f64 {
   return keepLess(least, f64x2.extract_lane(errors2, 1), wanted + 1);
 }
 
-/** What rounding and clamping need; see CONSTANTS in ./math. */
+/** Constants for rounding and clamping; see CONSTANTS in ./math. */
 const INT4_LIMITS: usize = memory.data<f64>([0.5, 7, -8]);
 
 /** A step of 0 leaves the value as its error, whatever the level: one that is not a number counts as -8. */

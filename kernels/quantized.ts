@@ -16,7 +16,7 @@ export const BLOCK: i32 = 128;
 /** Bytes of a block's header. */
 export const HEADER: usize = 64;
 
-/** What the rounding of activations needs: 1.5 * 2^23 as a float, and what its bits must have added to become bytes. */
+/** Constants for the rounding of activations: 1.5 * 2^23 as a float, and what is added to its bits to make bytes. */
 const ROUNDING = memory.data<f32>([12582912.0]);
 const UPPER_HALF = memory.data<i32>([0xffff0000]);
 
@@ -24,13 +24,13 @@ const UPPER_HALF = memory.data<i32>([0xffff0000]);
 const LIMIT: f32 = 63;
 const OFFSET: i32 = 64;
 
-/** Where what was fetched goes, so that it is fetched at all. */
+/** Sink of fetched values, so that the fetches are not optimised away. */
 const FETCHED = memory.data<i32>([0]);
 const PAGE: usize = 4096;
 
 /**
  * Reads where the next page of memory begins, if the next `bytes` reach it: processors fetch ahead only to a page's end, so
- * this is done before work that leaves time for it. Scratch memory lies behind all weights, so there is something to read.
+ * this is done before work that leaves time for it. Scratch memory follows all weights, so there is something to read.
  */
 // @ts-ignore: decorator
 @inline
@@ -52,14 +52,14 @@ export function dot4(a: v128, b: v128, sum: v128): v128 {
   return i32x4.add(sum, i32x4.add(even, odd));
 }
 
-/** Of four outputs' header words, what their sums start from: -64 Σ w. */
+/** Start of four outputs' sums, -64 Σ w, from their header words. */
 // @ts-ignore: decorator
 @inline
 export function startOf(header: v128): v128 {
   return i32x4.shr_s(i32x4.shl(header, 16), 10);
 }
 
-/** Of four outputs' header words, the weights' scales. */
+/** Scales of four outputs' weights, from their header words. */
 // @ts-ignore: decorator
 @inline
 export function scaleOf(header: v128): v128 {

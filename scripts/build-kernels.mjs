@@ -6,7 +6,17 @@ import { writeFileSync } from 'node:fs';
 import asc from 'assemblyscript/asc';
 
 // Bindings are asked for because of the declarations among them.
-const OPTIONS = ['-O3', '--runtime', 'stub', '--importMemory', '--noAssert', '--memoryBase', '1024', '--bindings', 'raw'];
+const OPTIONS = [
+  '-O3',
+  '--runtime',
+  'stub',
+  '--importMemory',
+  '--noAssert',
+  '--memoryBase',
+  '1024',
+  '--bindings',
+  'raw',
+];
 
 /** Compiled modules, by the source file that exports their kernels. */
 const MODULES = {

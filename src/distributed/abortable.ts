@@ -1,4 +1,4 @@
-/** What `work` gives, or the signal's reason if that comes first: the work goes on then, and nobody hears of it. */
+/** The result of `work`, or the signal's reason if that comes first: then the work continues, and its result is dropped. */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;
   let abort: (() => void) | undefined;

@@ -2,7 +2,7 @@ import type { TransferListItem } from 'node:worker_threads';
 import type { JobMessage } from './job-thread.ts';
 import { serializeError } from './serialized-error.ts';
 
-/** What came of a job, and what of it is moved, not copied. */
+/** Result of a job, and the parts of it that are moved rather than copied. */
 export interface JobAnswer<Result> {
   readonly result: Result;
   readonly transfer?: readonly TransferListItem[] | undefined;

@@ -17,7 +17,7 @@ const MAX_IDLE_GROWTH = 64 * 2 ** 20;
 /** Longest time that a timer can wait, in milliseconds. */
 const MAX_DELAY = 2 ** 31 - 1;
 
-/** What a job may take. */
+/** Limits of a job. */
 export interface JobOptions {
   /** Time of the thread after which it is ended, with this job and no other. Default: no limit. */
   readonly milliseconds?: number | undefined;
@@ -29,7 +29,7 @@ export interface JobOptions {
 }
 
 export interface JobThreadOptions<Job, Result> {
-  /** What messages call it. */
+  /** Its name in messages. */
   readonly name: string;
   readonly startWorker: () => Worker;
   /** Does jobs on the caller's thread, where the worker can't be started: a bundle in one file has no script for it. */
@@ -42,7 +42,7 @@ export interface JobThreadOptions<Job, Result> {
   readonly idleMilliseconds?: number | undefined;
 }
 
-/** Why a job came to no end: its thread was ended, or ended by itself. */
+/** Why a job was not finished: its thread was ended, or it ended on its own. */
 export class JobEndedError extends Mamba2Error {
   readonly code = 'job_ended';
   readonly why: 'time' | 'memory' | 'failure';

@@ -2,11 +2,11 @@ import type { WorkerOptions } from 'node:worker_threads';
 
 /** Flags that limit what a program may do. A worker without them could do all. */
 const PERMISSION_FLAG = /^--(?:(?:no-)?allow-|permission|experimental-permission)/;
-/** Of those, the ones whose value may be an argument of its own. */
+/** Those of them whose value may be an argument of its own. */
 const WITH_VALUE = /^--allow-fs-(?:read|write)$/;
 
 /**
- * What every worker of this library is started with in Node, besides its name and data. A worker inherits the flags of
+ * Options that every worker of this library is started with in Node, besides its name and data. A worker inherits the flags of
  * its program and NODE_OPTIONS otherwise: some keep it from starting (`--input-type`), others have it load and run what is
  * the program's alone (`--import`, `--require`, `--test`). No worker needs any. Flags of V8 are the process's and hold in
  * workers without being named. Under `--watch` a variable has workers send their program the names of files that they load,
@@ -30,7 +30,7 @@ function permissionsOf(flags: readonly string[]): string[] {
   return flags.filter((flag, i) => PERMISSION_FLAG.test(flag) || (i > 0 && WITH_VALUE.test(flags[i - 1])));
 }
 
-/** As Node splits them: at spaces outside of double quotes, in which a backslash takes the next character as it is. */
+/** Splits options as Node does: at spaces outside of double quotes, in which a backslash takes the next character as it is. */
 function splitOptions(options: string): string[] {
   return options.match(/(?:"(?:\\.|[^"\\])*"|[^\s"])+/g) ?? [];
 }

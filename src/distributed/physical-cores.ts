@@ -1,6 +1,6 @@
 import { hardwareThreads } from './hardware-threads.ts';
 
-/** What {@link physicalCores} asks of a machine. Tests pass one of their own. */
+/** The machine, as far as {@link physicalCores} asks about it. Tests pass one of their own. */
 export interface Machine {
   /** As Node names it; 'browser' where there is none. */
   readonly platform: string;
@@ -19,7 +19,7 @@ export interface Machine {
  * - Linux: cores that have a thread in this process's affinity, and only performance cores where the kernel tells Intel's
  *   two kinds apart; never more than the threads that the control group allows.
  * - macOS: performance cores, or all cores where there is one kind.
- * - Elsewhere nobody says, and it is the number of threads: in browsers `navigator.hardwareConcurrency`, which some limit
+ * - Elsewhere it is unknown, and the number of threads is taken: in browsers `navigator.hardwareConcurrency`, which some limit
  *   (Safari to 8) and some make up; on Windows logical processors.
  */
 export function physicalCores(machine: Machine = thisMachine()): number {

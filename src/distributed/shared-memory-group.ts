@@ -78,7 +78,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   readonly size: number;
   readonly #control: Int32Array;
   readonly #spins: number;
-  /** Two windows a rank, used in turn: who is still reading one is not disturbed by who already writes the other. */
+  /** Two windows per rank, used in turn: a rank that still reads one is not disturbed by a rank that writes the other. */
   readonly #windows: readonly [Float32Array[], Float32Array[]];
   #turn: 0 | 1 = 0;
 
@@ -175,7 +175,7 @@ export class SharedMemoryGroup implements ProcessGroup {
 /** Part of an array, and where in a window it goes. */
 interface Piece {
   readonly array: Float32Array;
-  /** Of the array among those that are exchanged. */
+  /** Number of the array among those that are exchanged. */
   readonly index: number;
   readonly begin: number;
   readonly length: number;

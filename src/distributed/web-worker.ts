@@ -9,9 +9,9 @@ export interface StartedWorker {
 
 export interface WebWorkerOptions {
   readonly kind: WorkerKind;
-  /** Where the application says that the script is. */
+  /** Location of the script, if the application gave one. */
   readonly given: WorkerScript | undefined;
-  /** `import.meta.url` of the module that starts it, beside which the script lies unless it was bundled. */
+  /** `import.meta.url` of the module that starts it, next to which the script lies unless it was bundled. */
   readonly moduleUrl: string | undefined;
   /** Starts it with the very expression that bundlers look for. */
   readonly start: () => Worker;

@@ -1,6 +1,6 @@
 import { RankFailedError } from '../errors.ts';
 
-/** Where a worker's script is: a URL or, in Node, a path; in browsers also a function that starts the worker. */
+/** Location of a worker's script: a URL or, in Node, a path; in browsers also a function that starts the worker. */
 export type WorkerScript = string | URL | (() => Worker);
 
 /** The scripts of workers, for programs whose bundler does not find them: see docs/bundlers.md. */
@@ -15,7 +15,7 @@ export interface WorkerScripts {
 
 export type WorkerKind = keyof WorkerScripts;
 
-/** What to do where a worker's script is missing. */
+/** Advice for when a worker's script is missing. */
 export function missingScriptHint(kind: WorkerKind): string {
   return `Have your bundler emit 'mamba2/${kind}-worker', or say where it is by the option 'workers': { ${kind}: … } (docs/bundlers.md).`;
 }

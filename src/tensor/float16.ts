@@ -75,7 +75,7 @@ export function packFloat16(values: Float32Array, words: Uint32Array): void {
   if (values.length & 1) words[pairs] = float16BitsOf(bits[2 * pairs]);
 }
 
-/** The same of a float32's bits, by integers alone: models have billions of weights. */
+/** Rounds a float32, given by its bits, with integers alone: models have billions of weights. */
 function float16BitsOf(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;

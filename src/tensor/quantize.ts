@@ -89,7 +89,7 @@ export function quantizeInt4(block: Float32Array, products: Int8Array): number {
 }
 
 /**
- * The same with the two factors apart.
+ * Quantises as above, and gives the two factors apart.
  * @param levels q
  * @param factors m of each part
  */

@@ -9,12 +9,12 @@ export interface ArrayOps {
   /** float32 zeros. */
   zeros(shape: readonly number[]): Tensor;
 
-  /** float32 values that nobody has set yet. */
+  /** float32 values that are not set yet: whatever the memory held. */
   empty(shape: readonly number[]): Tensor;
 
   /**
    * A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run.
-   * @param reuse an array that nobody needs any more: the copy may lie in its memory.
+   * @param reuse an array that is no longer needed: the copy may lie in its memory.
    */
   read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>;
 
@@ -27,7 +27,7 @@ export interface ArrayOps {
   /** A view of rows [begin, end) of x. */
   sliceRows(x: Tensor, begin: number, end: number): Tensor;
 
-  /** The same elements under another shape with the same first extent. */
+  /** A view of x's elements under another shape with the same first extent. */
   reshape(x: Tensor, shape: readonly number[]): Tensor;
 }
 
@@ -41,7 +41,9 @@ export function checkLength(length: number, shape: readonly number[]): void {
 export function checkColumnSizes(x: Tensor, sizes: readonly number[]): void {
   const total = sizes.reduce((sum, size) => sum + size, 0);
   if (total === x.shape[1]) return;
-  throw new ShapeError(`Columns of ${sizes.join(' + ')} = ${total} can't be split off ${formatShape(x.shape)}.`);
+  throw new ShapeError(
+    `Columns of ${sizes.join(' + ')} = ${total} do not make up a tensor of shape ${formatShape(x.shape)}.`,
+  );
 }
 
 /**
@@ -53,8 +55,8 @@ export function checkConcat(parts: readonly Tensor[]): readonly number[] {
     return parts[0].shape;
   }
   throw new ShapeError(
-    `Tensors of shapes ${parts.map(({ shape }) => formatShape(shape)).join(', ') || 'none'} were put side by side.`,
-    'They have two dimensions and as many rows as each other.',
+    `Tensors of shapes ${parts.map(({ shape }) => formatShape(shape)).join(', ') || 'none'} can't be put side by side.`,
+    'Pass tensors of two dimensions with the same number of rows.',
   );
 }
 
@@ -62,7 +64,7 @@ export function checkConcat(parts: readonly Tensor[]): readonly number[] {
 export function checkRowRange(x: Tensor, begin: number, end: number): void {
   const areWhole = Number.isInteger(begin) && Number.isInteger(end);
   if (areWhole && begin >= 0 && begin <= end && end <= x.shape[0]) return;
-  throw new ShapeError(`Rows ${begin} to ${end} of a tensor of shape ${formatShape(x.shape)} were asked for.`);
+  throw new ShapeError(`Rows ${begin} to ${end} are not rows of a tensor of shape ${formatShape(x.shape)}.`);
 }
 
 /** @throws ShapeError unless x's elements can be read under the shape. */

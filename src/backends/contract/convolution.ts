@@ -1,7 +1,7 @@
 import { ArgumentError, MetadataError, ShapeError } from '../../errors.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 
-/** What follows the convolution. `swish` is another name of `silu`. */
+/** Activation after the convolution. `swish` is another name of `silu`. */
 export type Activation = 'silu' | 'swish' | 'identity';
 
 /**
@@ -66,7 +66,7 @@ export interface ConvolutionOps {
   causalConv1dFn(args: CausalConv1dArgs): Tensor;
 
   /**
-   * The same convolution for the next token, or few, of sequences that are all in the cache (decode). A padded row
+   * That convolution for the next token or tokens of sequences that are all in the cache (decode). A padded row
    * passes through unchanged.
    */
   causalConv1dUpdate(args: CausalConv1dUpdateArgs): Tensor;
@@ -78,7 +78,7 @@ export function checkSeenTokens(cacheSeqlens: Int32Array): void {
   throw new MetadataError(`cacheSeqlens is [${Array.from(cacheSeqlens).join(', ')}].`, 'It counts tokens, from 0 on.');
 }
 
-/** The number of past inputs in a conv state, which must do for K taps. */
+/** Number of past inputs in a conv state. @throws ArgumentError, ShapeError unless K taps find enough of them. */
 export function checkStateWidth(states: Tensor, K: number): number {
   if (!(K >= 1))
     throw new ArgumentError(`The convolution has ${K} taps.`, 'weight is (channels, taps) with at least one tap.');

@@ -7,9 +7,9 @@ import type { LinearWeight } from './linear.ts';
 export interface RoutingOptions {
   /** Experts per token. */
   readonly topK: number;
-  /** What makes scores of logits. */
+  /** Function that turns logits into scores. */
   readonly scoring: 'softmax' | 'sigmoid';
-  /** Experts are divided into so many groups of equal size. Default: 1. */
+  /** Number of groups of equal size into which experts are divided. Default: 1. */
   readonly numGroups?: number | undefined;
   /** Only experts of this many groups are chosen: those whose best two choices sum highest. Default: all groups. */
   readonly topKGroups?: number | undefined;
@@ -27,7 +27,7 @@ export interface ExpertWeights {
   readonly down: LinearWeight;
 }
 
-/** Mixtures of experts. */
+/** Operations of mixtures of experts. */
 export interface ExpertOps {
   /**
    * Each token's weight for every expert, 0 for those that it does not visit:
@@ -59,7 +59,7 @@ export interface ExpertOps {
   ): Tensor;
 }
 
-/** @throws ArgumentError unless so many experts can be chosen so. */
+/** @throws ArgumentError unless E experts have such groups, with enough experts to choose from. */
 export function checkRouting(E: number, { topK, numGroups = 1, topKGroups = numGroups }: RoutingOptions): void {
   const groupSize = E / numGroups;
   const whole = [topK, numGroups, topKGroups, groupSize].every((n) => Number.isInteger(n) && n >= 1);
@@ -75,7 +75,7 @@ export function checkRouting(E: number, { topK, numGroups = 1, topKGroups = numG
  * @throws ArgumentError unless all have the same shapes, which fit each other and rows of C columns.
  */
 export function checkExperts(experts: readonly ExpertWeights[], C: number, gated: boolean): number {
-  if (experts.length === 0) throw new ArgumentError('A mixture of no experts.', 'Give one at least.');
+  if (experts.length === 0) throw new ArgumentError('The mixture has no experts.', 'Pass at least one.');
   const [{ up, down }] = experts;
   const fit = up.inFeatures === C && up.outFeatures === (gated ? 2 : 1) * down.inFeatures;
   const alike = experts.every(

@@ -74,7 +74,7 @@ export function hostZeros(shape: readonly number[]): HostTensor<Float32Array> {
   return new HostTensor(new Float32Array(elementCount(shape)), shape);
 }
 
-/** The float32 host tensor behind `x`, whose shape must be `expected` (null accepts any extent). */
+/** x as a float32 host tensor, whose shape must be `expected` (null accepts any extent). */
 export function floats(x: Tensor, name: string, expected: readonly (number | null)[]): HostTensor<Float32Array> {
   checkShape(x, name, expected);
   if (!(x instanceof HostTensor) || !(x.data instanceof Float32Array)) throw notHere(x, name, 'float32');
@@ -86,7 +86,7 @@ export function vector(x: Tensor, name: string, length: number | null): Float32A
   return dense(floats(x, name, [length]));
 }
 
-/** The int32 values behind `x`, of shape (length). */
+/** The int32 values of `x`, of shape (length). */
 export function ints(x: Tensor, name: string, length: number | null): Int32Array {
   checkShape(x, name, [length]);
   if (!(x instanceof HostTensor) || !(x.data instanceof Int32Array)) throw notHere(x, name, 'int32');

@@ -1,42 +1,42 @@
 import type { LinearWeight } from './linear.ts';
 
-/** What a model keeps in a backend's memory. */
+/** Memory that a model keeps on a backend. */
 export interface MemoryNeed {
   readonly matrices: readonly LinearWeight[];
-  /** float32 values beside. */
+  /** Number of other values, which are float32. */
   readonly floats: number;
 }
 
-/** Who watches what is prepared. */
+/** Progress and cancellation of {@link BackendLifeCycle.prepare}. */
 export interface PrepareWatch {
-  /** Is told how many of how many kernels are compiled. */
+  /** Called with the number of kernels that are compiled, and of all. */
   readonly onProgress?: ((compiled: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What backends that hold more than memory of their process can do besides. */
+/** Members of backends that hold more than memory of their process. */
 export interface BackendLifeCycle {
-  /** Makes sure that a model will find its memory, before anything of it is loaded. @throws OutOfDeviceMemoryError */
+  /** Checks, before a model is loaded, that there is memory for it. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 
-  /** Resolves, with the reason, when it can't compute any more although it was not disposed of. Absent: it does not happen. */
+  /** Resolves with the reason when the backend can no longer compute, unless it was disposed of. Absent: never. */
   readonly failed?: Promise<Error> | undefined;
 
-  /** Readies what each of `runs` enqueues without running it. Rejects with the signal's reason once it is aborted. */
+  /** Compiles what each of `runs` enqueues, without running it. Rejects with the signal's reason once that is aborted. */
   prepare?(runs: readonly (() => void)[], watch?: PrepareWatch): Promise<void>;
 
   /**
-   * Numbers of rows, `most` among them, such that where steps of as many decodes are readied, those of any other number
-   * up to `most` usually need nothing else.
+   * Numbers of rows, `most` among them: once steps of these numbers of decodes are prepared, those of any other number up
+   * to `most` usually need no further kernel.
    */
   decodesToPrepare?(most: number): readonly number[];
 
   /**
-   * How many rows may take the place of one in what `run` enqueues, for no tensor to become larger than every operation
-   * takes. Nothing runs. Absent: any number.
+   * How many rows may replace one row in what `run` enqueues without any tensor becoming too large for an operation.
+   * Nothing runs. Absent: any number.
    */
   maxRows?(run: () => void): number;
 
-  /** Gives back what garbage collection does not. The backend can't be used any more. */
+  /** Frees what garbage collection does not. The backend can't be used afterwards. */
   dispose?(): void;
 }

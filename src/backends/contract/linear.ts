@@ -2,14 +2,14 @@ import { ShapeError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 
-/** The matrix of a linear layer or embedding in a backend's own layout. (outFeatures, inFeatures), as checkpoints have it. */
+/** Matrix of a linear layer or embedding in a backend's own layout: (outFeatures, inFeatures), as checkpoints have it. */
 export interface LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly dtype: WeightDType;
 }
 
-/** Takes a {@link LinearWeight} block of rows by block of rows, so that nobody has to hold the whole matrix as float32. */
+/** Takes a {@link LinearWeight} block of rows by block of rows, so that the whole matrix is never held as float32. */
 export interface LinearWeightWriter {
   /**
    * Rows from `firstRow` on. Blocks come in any order; a row comes once.
@@ -17,7 +17,7 @@ export interface LinearWeightWriter {
    * @throws ShapeError when they are not whole rows of the matrix.
    */
   writeRows(firstRow: number, values: Float32Array): void;
-  /** The matrix; rows that never came are zeros. Nothing may be written after. */
+  /** The matrix; rows that were not written are zeros. Nothing may be written afterwards. */
   finish(): LinearWeight;
 }
 
@@ -27,8 +27,8 @@ export interface LinearOps {
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
 
   /**
-   * The same for the matrices of one kind of all experts of a mixture, which `fusedMoe` takes together, and nothing else.
-   * Absent: a backend for which it makes no difference how they are written.
+   * Makes the matrices of one kind of all experts of a mixture, which only `fusedMoe` takes, all together. Absent: the
+   * backend gains nothing from writing them together.
    */
   expertWeightWriters?(
     count: number,
@@ -37,7 +37,7 @@ export interface LinearOps {
     dtype: WeightDType,
   ): LinearWeightWriter[];
 
-  /** The same of all rows at once. `weight` may be reused after. */
+  /** A matrix whose rows are all there. `weight` may be reused after. */
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight;
 
   /** y = x Wᵀ + bias. x (T, in), W (out, in), bias (out) → (T, out). Each output sums over `in` in ascending order. */

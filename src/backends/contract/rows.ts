@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
-/** Rows picked, added and scaled. */
+/** Operations on whole rows: picked, added, scaled. */
 export interface RowOps {
   /** The rows of x (T, C) that rows (R) int32 names, in that order → (R, C). */
   gatherRows(x: Tensor, rows: Tensor): Tensor;
@@ -19,6 +19,6 @@ export interface RowOps {
 /** @throws ArgumentError on a row that a tensor of T rows does not have. */
 export function checkRowNumbers(rows: Int32Array, T: number): void {
   for (const row of rows) {
-    if (row < 0 || row >= T) throw new ArgumentError(`Row ${row} of a tensor of ${T} rows was asked for.`);
+    if (row < 0 || row >= T) throw new ArgumentError(`There is no row ${row} in a tensor of ${T} rows.`);
   }
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { StepTensors } from './steps.ts';
 
-/** Stands for the token that was sampled last for a sequence's slot. */
+/** Token id that stands for the token that was sampled last for a sequence's slot. */
 export const LAST_SAMPLED = -1;
 
 /** How one logit is changed before a token is chosen: bias first, then the repetition penalty, then the penalty. */
@@ -26,9 +26,9 @@ export interface TokenSampling {
   /** The draw, in [0, 1): where in the running sum of probabilities, by token id, the chosen token lies. */
   readonly u: number;
   readonly repetitionPenalty: number;
-  /** One per token id. */
+  /** At most one per token id. */
   readonly edits: readonly LogitEdit[];
-  /** After these the sequence is over. At most {@link MAX_END_TOKENS}: of further ones the backend knows nothing. */
+  /** Tokens that end the sequence, at most {@link MAX_END_TOKENS}: the backend does not look at further ones. */
   readonly endTokenIds: readonly number[];
 }
 
@@ -44,7 +44,7 @@ export const GREEDY: TokenSampling = {
   endTokenIds: [],
 };
 
-/** The same with the place where the chosen token is kept. */
+/** A row's sampling, with the slot where the chosen token is kept. */
 export interface SampledRow extends TokenSampling {
   readonly slot: number;
 }
@@ -75,7 +75,7 @@ export const MAX_END_TOKENS = 7;
 
 /** int32 values per row, float32 ones by their bits; see sampling.wgsl. */
 export const ROW_FIELDS = 9 + MAX_END_TOKENS;
-/** The same per edit. */
+/** int32 values per edit, float32 ones by their bits. */
 export const EDIT_FIELDS = 4;
 
 const IS_REPEATED = 1;

@@ -2,7 +2,7 @@ import { ArgumentError, DisposedError, ShapeError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
 /**
- * A copy of one slot of a state, kept outside of the state. It belongs to the caller, who disposes of it. A backend may
+ * A copy of one slot of a state, kept outside of the state. The caller owns it and disposes of it. A backend may
  * keep it in memory of its own; every backend also takes a `HostSavedSlot`.
  */
 export interface SavedSlot {
@@ -19,7 +19,7 @@ export interface SlotOps {
 
   /**
    * A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run.
-   * @param reuse a saved slot of the same size that nobody needs any more: its memory may be taken.
+   * @param reuse a saved slot of the same size that is no longer needed: its memory may be taken.
    */
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot;
 
@@ -53,7 +53,7 @@ export class HostSavedSlot implements SavedSlot {
   }
 }
 
-/** Saves values on the host. Memory that was used before is quicker: fresh pages cost far more than the copy. */
+/** Saves values on the host, in memory of `reuse` where it fits: fresh pages cost far more than the copy. */
 export function saveOnHost(values: Float32Array, reuse: SavedSlot | undefined): HostSavedSlot {
   if (!(reuse instanceof HostSavedSlot) || reuse.byteLength !== values.byteLength) {
     return new HostSavedSlot(new Float32Array(values));
@@ -64,12 +64,12 @@ export function saveOnHost(values: Float32Array, reuse: SavedSlot | undefined): 
   return new HostSavedSlot(memory);
 }
 
-/** The values of a slot that was saved on the host. @throws ArgumentError, ShapeError, DisposedError */
+/** Values of a slot that was saved on the host. @throws ArgumentError, ShapeError, DisposedError */
 export function hostSlotValues(saved: SavedSlot, length: number): Float32Array {
   if (!(saved instanceof HostSavedSlot)) {
     throw new ArgumentError(
-      'A slot that another backend saved was to be loaded.',
-      'Read it, and load a HostSavedSlot.',
+      'The saved slot belongs to another backend.',
+      'Read its values there, and load them here as a HostSavedSlot.',
     );
   }
   if (saved.values.length === length) return saved.values;

@@ -20,7 +20,7 @@ export interface LogDecayArgs {
   readonly out?: Tensor | undefined;
 }
 
-/** What the scan and the one-step update share. H heads, P head dim, N state size, G groups; head h uses group h / (H/G). */
+/** Arguments that the scan and the one-step update share. H heads, P head dim, N state size, G groups; head h uses group h / (H/G). */
 export interface SelectiveStateArgs {
   /** (rows, H, P), or (rows, H*P). */
   readonly x: Tensor;
@@ -86,7 +86,7 @@ export interface StateSpaceOps extends ConvolutionOps {
   mambaChunkScan(args: ChunkScanArgs): Tensor;
 
   /**
-   * How much the states of packed sequences decay over their tokens, as a logarithm: per sequence and head
+   * Decay of the states of packed sequences over their tokens, as a logarithm: per sequence and head
    *
    *     out = Σ_t min(A Δ_t, 0)
    *

@@ -7,18 +7,18 @@ export type StepInputs = { readonly [name: string]: Int32Array | StepInputs | un
 export type StepTensors<I> = { readonly [K in keyof I]: TensorsFor<I[K]> };
 type TensorsFor<V> = V extends Int32Array ? Tensor : V extends StepInputs ? StepTensors<V> : V;
 
-/** What a step gives, by name. */
+/** Results of a step by name. */
 export type StepResults = Readonly<Record<string, Tensor | undefined>>;
 
 /** A step whose commands a backend may keep. */
 export interface RepeatableStep<I extends StepInputs, R extends StepResults> {
-  /** What the step depends on besides the names and lengths of its inputs. */
+  /** Everything that the step depends on, except for the names and lengths of its inputs. */
   readonly variant: Readonly<Record<string, string | number | boolean>>;
   readonly inputs: I;
   readonly compute: (inputs: StepTensors<I>) => R;
 }
 
-/** Steps, whose intermediate results need not outlive them. */
+/** Steps and scopes, whose intermediate results need not outlive them. */
 export interface StepOps {
   /**
    * Runs `run`. What is made inside is gone at its end, so results are read inside. What is made outside of any scope

@@ -32,7 +32,7 @@ import { CpuRows } from './ops/rows.ts';
 import { CpuScan } from './ops/scan.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
-/** What kernels/pack.ts calls the layouts of a table. */
+/** Numbers of a table's layouts in kernels/pack.ts. */
 const EMBEDDING_KINDS: Readonly<Record<Packing, number>> = { float32: 0, bfloat16: 1, int8: 2, int4: 3 };
 
 /**

@@ -13,9 +13,9 @@ import { cpuFloats } from './memory/cpu-tensor.ts';
 
 /** A step that ran once, ready to run again. */
 interface RecordedStep {
-  /** Where its memory begins: everything in it lies at the same addresses as long as this does. */
+  /** Start of its memory: while steps begin here, everything in them lies at the same addresses. */
   readonly base: number;
-  /** In the order of the step's vectors. */
+  /** Inputs in the order of the step's vectors. */
   readonly inputs: readonly CpuIndices[];
   readonly recording: Recording;
   readonly results: StepResults;

@@ -82,7 +82,7 @@ export function scaleRows(x: Tensor, squareSums: Tensor, count: number, eps: num
   return out;
 }
 
-/** What {@link rmsNormGated} takes beside x. */
+/** Arguments of {@link rmsNormGated} besides x. */
 export interface RmsNormGatedOptions {
   /** (C) */
   readonly weight: Tensor;

@@ -67,7 +67,7 @@ export class ModelRunner implements Executor {
   readonly #slots: number;
   readonly #group: ProcessGroup;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
-  /** Memory for the next logits. */
+  /** Memory that the next logits may take. */
   #spare: Float32Array<ArrayBuffer> | undefined;
   /** Why it has no states, until it is reset. */
   #lost: OutOfMemoryError | undefined;
@@ -89,11 +89,11 @@ export class ModelRunner implements Executor {
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
   }
 
-  /** False for several ranks: their parts of the logits are joined on the host. */
   get failed(): Promise<Error> | undefined {
     return this.#backend.failed;
   }
 
+  /** Not with several ranks: each has a part of the logits, which are joined on the host. */
   get samplesTokens(): boolean {
     return this.#backend.sampling !== undefined && this.#group.size === 1;
   }

@@ -15,7 +15,7 @@ export interface PagedSequence extends ScheduledSequence {
   readonly blocks?: readonly number[] | undefined;
 }
 
-/** What attention layers must know of a batch, built once per step and shared by all. T rows of S sequences. */
+/** A batch as attention layers need to know it, built once per step for all of them. T rows of S sequences. */
 export interface AttentionMetadata extends PagedSequences {
   /** (T) int32: each token's position in its sequence. */
   readonly positions: Tensor;
@@ -23,13 +23,13 @@ export interface AttentionMetadata extends PagedSequences {
   readonly slotMapping: Tensor;
 }
 
-/** What a model's layers must know of a batch. */
+/** A batch as a model's layers need to know it. */
 export interface BatchMetadata extends Mamba2Metadata {
-  /** There if the model has attention layers. */
+  /** Present if the model has attention layers. */
   readonly attention?: AttentionMetadata | undefined;
 }
 
-/** The vectors of {@link AttentionMetadata} as host data. */
+/** Vectors of {@link AttentionMetadata} as host data. */
 export type AttentionInputs = {
   readonly positions: Int32Array;
   readonly slotMapping: Int32Array;

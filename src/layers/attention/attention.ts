@@ -26,13 +26,13 @@ export interface AttentionOptions {
   readonly headDim: number;
   /** Factor of the products of queries and keys. Default: 1 / sqrt(headDim). */
   readonly scale?: number | undefined;
-  /** Of all four projections. */
+  /** Whether all four projections have biases. */
   readonly bias: boolean;
   readonly prefix: string;
   readonly quantConfig?: QuantizationConfig | undefined;
 }
 
-/** What one call of an attention layer needs beside its input. */
+/** Arguments of an attention layer's call besides its input. */
 export interface AttentionStep {
   readonly kvCache?: KvCacheParams | undefined;
   /** None: a profile run, which skips the cache and serves for its shapes only. */
@@ -48,7 +48,7 @@ export interface AttentionStep {
  * key-value heads follow theirs and are repeated where ranks share one.
  */
 export class Attention implements Module {
-  /** What decides this layer's cache, over all ranks. */
+  /** Sizes that decide this layer's cache, over all ranks. */
   readonly cacheSize: KvCacheSize;
   /** How the columns of queries, keys and values are divided among the ranks. */
   readonly qkvSpecs: readonly ShardSpec[];
@@ -97,7 +97,7 @@ export class Attention implements Module {
     return sumOverRanks(this.#context.backend, [this.forwardPartial(x, step)])[0];
   }
 
-  /** All of {@link forward} but the sum over the ranks. */
+  /** {@link forward} without the sum over the ranks. */
   forwardPartial(x: Tensor, step: AttentionStep): RankSum {
     return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#attend(x, step)));
   }

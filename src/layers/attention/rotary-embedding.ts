@@ -81,7 +81,7 @@ function llama3Frequency(frequency: number, scaling: RopeScaling & { readonly ty
   return ((1 - smooth) * frequency) / factor + smooth * frequency;
 }
 
-/** Of each pair of columns, how much it is interpolated: none of those that turn often in the old context (arXiv:2309.00071). */
+/** How much each pair of columns is interpolated: not at all where it turns often in the old context (arXiv:2309.00071). */
 function yarnRamp(theta: number, rotaryDim: number, scaling: RopeScaling & { readonly type: 'yarn' }): number[] {
   const { betaFast, betaSlow, truncate, originalMaxPositionEmbeddings } = scaling;
   const columnOf = (turns: number) =>

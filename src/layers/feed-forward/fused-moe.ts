@@ -19,7 +19,7 @@ export interface FusedMoeOptions {
   readonly numExperts: number;
   /** Columns of input and output. */
   readonly hiddenSize: number;
-  /** Of one expert. */
+  /** Columns between an expert's two projections. */
   readonly intermediateSize: number;
   readonly activation: MlpActivation;
   /** Whether an expert's input projection stacks a gate on what it gates. */
@@ -40,10 +40,10 @@ export class FusedMoe implements Module {
   readonly #context: LayerContext;
   readonly #options: FusedMoeOptions;
   readonly #dtype: WeightDType;
-  /** Grows as experts are loaded: how many there are is only known to be true once the checkpoint was looked at. */
+  /** Grows as experts are loaded: a config's number of experts is not believed before the checkpoint was looked at. */
   readonly #up: Loaded<LinearWeight>[] = [];
   readonly #down: Loaded<LinearWeight>[] = [];
-  /** Where all experts' matrices of a kind are written together. */
+  /** Writers of all experts' matrices of a kind, where the backend writes them together. */
   readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
@@ -87,7 +87,7 @@ export class FusedMoe implements Module {
     return sumOverRanks(this.#context.backend, [this.forwardPartial(x, routing)])[0];
   }
 
-  /** All of {@link forward} but the sum over the ranks. */
+  /** {@link forward} without the sum over the ranks. */
   forwardPartial(x: Tensor, routing: Tensor): RankSum {
     const { backend, group } = this.#context;
     const { numExperts, activation, gated } = this.#options;

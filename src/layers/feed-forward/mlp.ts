@@ -87,7 +87,7 @@ export class Mlp implements Module {
     return sumOverRanks(this.#context.backend, [this.forwardPartial(x, inputDelta)])[0];
   }
 
-  /** All of {@link forward} but the sum over the ranks. */
+  /** {@link forward} without the sum over the ranks. */
   forwardPartial(x: Tensor, inputDelta?: Tensor): RankSum {
     const { backend, group } = this.#context;
     const projected = this.#inputProj.forward(x);

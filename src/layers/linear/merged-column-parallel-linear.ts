@@ -9,9 +9,9 @@ import type { LinearOptions } from './linear.ts';
 
 /** A tensor of the checkpoint that is one piece of a merged layer. */
 export interface MergedPart {
-  /** Its name, with `.weight` and `.bias` behind it. */
+  /** Its name, which `.weight` and `.bias` are appended to. */
   readonly name: string;
-  /** What is stacked in it, each sharded on its own. */
+  /** The pieces that are stacked in it, each sharded on its own. */
   readonly specs: readonly ShardSpec[];
 }
 
@@ -71,7 +71,7 @@ export class MergedColumnParallelLinear implements Module {
   }
 }
 
-/** Where rows of several tensors meet. */
+/** A writer for the rows of several tensors. */
 interface RowWriter {
   writeRows(firstRow: number, values: Float32Array): void;
 }

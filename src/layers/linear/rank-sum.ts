@@ -2,10 +2,10 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
-/** What a layer has computed when only a sum over its ranks is missing. */
+/** A layer's output before the sum over its ranks. */
 export interface RankSum {
   readonly group: ProcessGroup;
-  /** This rank's. */
+  /** This rank's summands. */
   readonly summands: readonly Tensor[];
   /** Makes the layer's output of their sums over the ranks. */
   readonly finish: (sums: readonly Tensor[]) => Tensor;
@@ -17,8 +17,8 @@ export function plainSum(group: ProcessGroup, summand: Tensor): RankSum {
 }
 
 /**
- * Outputs of layers that do not need each other's. What the same ranks share takes one exchange: at each of them all
- * ranks wait for the slowest.
+ * Sums the outputs of layers that do not depend on each other. Layers of the same ranks take one exchange together: at each
+ * exchange all ranks wait for the slowest.
  */
 export function sumOverRanks(backend: Backend, parts: readonly RankSum[]): Tensor[] {
   const groups = [...new Set(parts.map(({ group }) => group))];

@@ -50,13 +50,13 @@ export class DepthwiseConv1d implements Module {
     if (this.#bias) yield ['bias', this.#bias.parameter];
   }
 
-  /** What every call of a convolution kernel is given. */
+  /** Arguments of every call of a convolution kernel. */
   get kernelArgs() {
     const activation: Activation = isFused(this.#activation) ? this.#activation : 'identity';
     return { weight: this.#weight.get(), bias: this.#bias?.get(), activation };
   }
 
-  /** What follows the kernel: the activation, if the kernel did not apply it. */
+  /** Applies the activation, unless the kernel did. */
   activate(convolved: Tensor): Tensor {
     const activation = this.#activation;
     return isFused(activation) ? convolved : this.#context.backend.activate(convolved, activation);

@@ -24,20 +24,20 @@ export interface MambaMixer2Options {
   readonly headDim?: number | undefined;
   /** Default: 1e-5. */
   readonly rmsNormEps?: number | undefined;
-  /** Of the convolution. Default: silu, which is all that vLLM knows. */
+  /** Activation after the convolution. Default: silu, the only one in vLLM. */
   readonly activation?: ConvActivation | undefined;
   /** false: the output is gated but not normalised. Default: true. */
   readonly useRmsNorm?: boolean | undefined;
   /** Groups of the gated norm. Default: nGroups. */
   readonly normGroups?: number | undefined;
-  /** Normalise first, then gate. Default: false, which is all that vLLM knows. */
+  /** Normalise first, then gate. Default: false, as always in vLLM. */
   readonly normBeforeGate?: boolean | undefined;
   readonly quantConfig?: QuantizationConfig | undefined;
   /** The layer's name in the model, unique there. Default: ''. */
   readonly prefix?: string | undefined;
   /** Tokens per block of the scan, for metadata that is made for this layer. -1: whatever the metadata says. */
   readonly chunkSize?: number | undefined;
-  /** Range of Δ after softplus; Hugging Face's `time_step_limit`. Default: [0, Infinity], all that vLLM knows. */
+  /** Range of Δ after softplus; Hugging Face's `time_step_limit`. Default: [0, Infinity], as always in vLLM. */
   readonly timeStepLimit?: readonly [number, number] | undefined;
 }
 
@@ -49,7 +49,7 @@ export interface MixerSizes {
   readonly nGroups: number;
 }
 
-/** What contradicts what among a mixer's sizes; undefined where they fit each other. */
+/** A contradiction among a mixer's sizes, in words; undefined where they fit each other. */
 export function mixerContradiction({ intermediateSize, numHeads, headDim, nGroups }: MixerSizes): string | undefined {
   if (numHeads * headDim !== intermediateSize) {
     const made = numHeads * headDim;

@@ -57,12 +57,12 @@ export interface MambaCacheParams {
 export class MambaMixer2 implements Module {
   readonly prefix: string;
   readonly chunkSize: number;
-  /** What decides this layer's state, over all ranks. */
+  /** Sizes that decide this layer's state, over all ranks. */
   readonly stateSize: MambaStateSize;
   readonly #context: LayerContext;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  /** On this rank. */
+  /** This rank's columns of the gate and of x; so are all sizes that follow. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
   readonly #numHeads: number;
@@ -186,7 +186,7 @@ export class MambaMixer2 implements Module {
     return sumOverRanks(this.#context.backend, [this.forwardPartial(hiddenStates, cache, metadata, mupVector)])[0];
   }
 
-  /** All of {@link forward} but the sum over the ranks. */
+  /** {@link forward} without the sum over the ranks. */
   forwardPartial(x: Tensor, cache?: MambaCacheParams, metadata?: Mamba2Metadata, mupVector?: Tensor): RankSum {
     const { backend } = this.#context;
 
@@ -267,7 +267,7 @@ export class MambaMixer2 implements Module {
     });
   }
 
-  /** Fills the rows of `logDecays`, where somebody wants them, of `count` sequences from `first` on. */
+  /** Fills the rows of `logDecays`, if it was given, of `count` sequences from `first` on. */
   #watch(dt: Tensor, logDecays: Tensor | undefined, first: number, count: number, queryStartLoc?: Tensor): void {
     if (!logDecays) return;
     const { backend } = this.#context;

@@ -1,7 +1,7 @@
 import { shardOf } from '../../distributed/shard-group.ts';
 import { divide, extraReplicasForShards } from '../parameters/weight-loaders.ts';
 
-/** What decides the size of a mixer's state. */
+/** Sizes that decide a mixer's state. */
 export interface MambaStateSize {
   readonly intermediateSize: number;
   /** The model's own, without those that sharding repeats. */
@@ -21,7 +21,7 @@ export interface MambaStateShape {
 }
 
 /**
- * Where ranks do not divide the heads, as many share them as do; see `shardOf`.
+ * State of one sequence on one rank. Where the ranks do not divide the heads, fewer share them; see `shardOf`.
  *
  * @example
  * ```ts
@@ -47,7 +47,7 @@ export interface StateRun {
 }
 
 /**
- * Which parts of the whole state (that of one rank alone) a rank holds. Groups that several ranks hold appear with each.
+ * Parts of the whole state (that of one rank alone) that a rank holds. Groups that several ranks hold appear with each.
  * The convolution's channels are divided as its weights are, the heads in order.
  */
 export function mamba2StateRuns(

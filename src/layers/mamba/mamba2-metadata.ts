@@ -3,7 +3,7 @@ import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
 import { MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
-/** One sequence's part in a step. */
+/** A sequence's part in a step. */
 export interface ScheduledSequence {
   /** Its slot in the state cache, or -1 for a sequence that only pads the batch. */
   readonly slot: number;
@@ -17,7 +17,7 @@ export interface ScheduledSequence {
 export type BatchOrder = 'decode-first' | 'prefill-first';
 
 /**
- * What the mixer must know of a batch, built once per step and shared by all layers.
+ * A batch as the mixer needs to know it, built once per step and shared by all layers.
  * Rows are the tokens of all decodes and all prefills, one kind after the other as `order` says.
  */
 export interface Mamba2Metadata {
@@ -63,7 +63,7 @@ export function reorderBatch<S extends ScheduledSequence>(sequences: readonly S[
 }
 
 /**
- * The same for a batch of decodes alone, from slots that are tensors already.
+ * Metadata of a batch of decodes alone, from slots that are tensors already.
  * @param none an int32 tensor of no elements.
  */
 export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): Mamba2Metadata {

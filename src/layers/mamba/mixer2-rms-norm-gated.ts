@@ -12,7 +12,7 @@ import { divide, shardedWeightLoader } from '../parameters/weight-loaders.ts';
  * With several ranks each holds fullHiddenSize / ranks columns. Where whole groups lie on a rank, the norm is local.
  * Otherwise (one group, or groups that straddle ranks) the ranks sum their squares per group, which is a (T, groups)
  * exchange instead of the whole row. With one group even that needs no exchange of its own: the norm only scales a row,
- * so it can follow the projection behind it, see {@link forwardPartial}.
+ * so it can follow the projection that comes next, see {@link forwardPartial}.
  *
  * @example
  * ```ts
@@ -79,8 +79,8 @@ export class Mixer2RMSNormGated implements Module {
   }
 
   /**
-   * Where ranks share one group: all but the division by the root of the row's mean square. Its sums of squares (T, 1),
-   * once they are summed over the ranks, go to {@link scale} with whatever linear function of the rows was computed.
+   * The norm without its division by the root of the row's mean square, where ranks share one group. The sums of squares
+   * (T, 1), once they are summed over the ranks, go to {@link scale} with any linear function of the rows.
    */
   forwardPartial(x: Tensor, gate: Tensor): { readonly rows: Tensor; readonly squareSums: Tensor } {
     const { backend } = this.#context;

@@ -6,13 +6,13 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Module } from './parameter.ts';
 
 /**
- * Looks a part's weights up in the checkpoint, as soon as there is the part and before there is anything of their size.
+ * Looks a part's weights up in the checkpoint once the part is made, before anything of the weights' size is.
  * @param prefix of their names.
  */
 export type WeightCheck = (prefix: string, part: Module) => void;
 
 /**
- * What all layers of one model on one rank share.
+ * Backend, group and storage that all layers of one model on one rank share.
  *
  * @example
  * ```ts
@@ -22,9 +22,9 @@ export type WeightCheck = (prefix: string, part: Module) => void;
 export class LayerContext {
   readonly backend: Backend;
   readonly group: ProcessGroup;
-  /** Storage of linear weights that no quantisation config decides. */
+  /** Storage of matrices that no quantisation config decides. */
   readonly weightDType: WeightDType;
-  /** Absent where there is no checkpoint: then sizes are as large as the config says. */
+  /** Absent where there is no checkpoint to compare the config with. */
   readonly #check: WeightCheck | undefined;
   readonly #layers: Map<string, object>;
 
@@ -48,7 +48,7 @@ export class LayerContext {
   }
 
   /**
-   * The same for a layer of so many units (heads, or columns) that as many ranks share as divide them. The others
+   * The context of a layer whose units (heads, or columns) are shared by as many ranks as divide them. The other ranks
    * repeat the last shard and add nothing to sums.
    */
   sharing(units: number): LayerContext {

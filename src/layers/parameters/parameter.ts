@@ -4,7 +4,7 @@ import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import type { RowSink } from './row-sink.ts';
 import { loadShard, type RowRun, rowSize, type WeightLoader } from './weight-loaders.ts';
 
-/** What a weight that is kept in a weight dtype is to its layer. */
+/** Role of a matrix, which is kept in a weight dtype. */
 export type MatrixRole =
   /** Table whose rows are looked up by token id. */
   | 'embedding'
@@ -17,7 +17,7 @@ export type MatrixRole =
   /** Matrix of one expert, (outputs, inputs), or those of all stacked: (experts, outputs, inputs). */
   | 'expert';
 
-/** What a weight is to its layer. Storage, counts and synthetic values go by it, whatever the weight's name and shape. */
+/** Role of a weight in its layer. Storage, counts and synthetic values depend on it, never on a weight's name. */
 export type ParameterRole =
   | MatrixRole
   /** Taps of a convolution. */
@@ -36,12 +36,12 @@ export type ParameterRole =
 /** Part of a layer that a weight belongs to, for reports. Norms, embeddings and head are told by their roles. */
 export type ParameterPart = 'inProj' | 'conv' | 'outProj' | 'attention' | 'feedForward' | 'experts';
 
-/** One weight of a layer: what the checkpoint must hold, what this rank takes of it, and where that goes. */
+/** A weight of a layer: what the checkpoint must hold, what this rank takes of it, and where that goes. */
 export interface Parameter {
   readonly role: ParameterRole;
   /** Absent: in none of them. */
   readonly part?: ParameterPart | undefined;
-  /** What a matrix is kept as. Absent: float32. */
+  /** Storage of a matrix on this rank. Absent: float32. */
   readonly dtype?: WeightDType | undefined;
   /** Shape in the checkpoint. */
   readonly shape: readonly number[];
@@ -101,7 +101,7 @@ export class ParameterTable {
     return this.#get(name).part;
   }
 
-  /** What this rank keeps the weight as. */
+  /** Storage of the weight on this rank. */
   dtype(name: string): WeightDType {
     return this.#get(name).dtype ?? 'float32';
   }
@@ -116,7 +116,7 @@ export class ParameterTable {
     return this.shardSize(name).rows * rowSize(this.shape(name));
   }
 
-  /** What this rank holds: so many rows with so many values each. */
+  /** Rows that this rank holds, and values in each. */
   shardSize(name: string): { readonly rows: number; readonly columns: number } {
     const { loader, shape } = this.#get(name);
     const rows = loader.rows(shape).reduce((sum, run) => sum + run.rows, 0);
@@ -127,7 +127,7 @@ export class ParameterTable {
   load(name: string, values: Float32Array): void {
     const { loader, shape, place } = this.#get(name);
     if (values.length !== elementCount(shape)) {
-      throw new ShapeError(`${values.length} values came for the weight '${name}' of shape ${formatShape(shape)}.`);
+      throw new ShapeError(`The weight '${name}' of shape ${formatShape(shape)} was given ${values.length} values.`);
     }
     const sink = place();
     sink.write(loadShard(loader, values, shape));

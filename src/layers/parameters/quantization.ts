@@ -5,7 +5,7 @@ import type { MatrixRole } from './parameter.ts';
 export interface QuantizationConfig {
   readonly name: string;
   /**
-   * What a matrix is kept as; undefined: as models are that nothing quantises.
+   * Storage of a matrix; undefined: as in models without quantisation.
    * @param prefix the layer's name in the model.
    * @param role what the matrix is to the layer.
    */

@@ -7,7 +7,7 @@ import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 export interface RowSink {
   /** @param rows whole ones, row-major; may be reused after. */
   write(rows: Float32Array): void;
-  /** All have come. */
+  /** Ends the weight: all rows have come. */
   finish(): void;
 }
 

@@ -6,7 +6,7 @@ import type { QuantizationConfig } from './quantization.ts';
 import { linearWeightSink, tensorSink } from './row-sink.ts';
 import { replicatedWeightLoader, type WeightLoader } from './weight-loaders.ts';
 
-/** One weight of a layer: the parameter to list, and the value once it has been loaded. */
+/** A weight of a layer: the parameter to list, and the value once it has been loaded. */
 export class Weight<T> extends Loaded<T> {
   readonly parameter: Parameter;
 
@@ -17,13 +17,13 @@ export class Weight<T> extends Loaded<T> {
   }
 }
 
-/** How a weight is declared, whatever it is kept as. */
+/** Declaration of a weight, whatever it is kept as. */
 export interface WeightSpec {
   /** Names the layer in an error, as in 'An RMSNorm'. */
   readonly owner: string;
-  /** In the checkpoint. */
+  /** Shape in the checkpoint. */
   readonly shape: readonly number[];
-  /** This rank's part of it. Default: shape. */
+  /** Shape of this rank's part. Default: shape. */
   readonly ownShape?: readonly number[] | undefined;
   /** Default: every rank holds the whole. */
   readonly loader?: WeightLoader | undefined;
@@ -43,7 +43,7 @@ export function tensorWeight(
   }));
 }
 
-/** How a matrix is declared. */
+/** Declaration of a matrix. */
 export interface MatrixSpec extends WeightSpec {
   /** (outputs, inputs) */
   readonly shape: readonly [number, number];

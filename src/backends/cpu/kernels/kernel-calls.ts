@@ -9,7 +9,7 @@ export type Recording = readonly (() => void)[];
  * addresses each time, so it can be repeated without the code that decided on them.
  */
 export class KernelCalls {
-  /** What operations call. */
+  /** The kernels that operations call. */
   readonly kernels: Kernels;
   readonly #originals: Kernels;
   readonly #recorders: Kernels;

@@ -5,7 +5,7 @@ import type { CpuMemory } from './cpu-memory.ts';
 /** int32 values that both the host and the kernels read: slots, row starts, token ids. */
 export class CpuIndices extends HostTensor<Int32Array> {
   readonly memory: CpuMemory;
-  /** In bytes. */
+  /** Address of the first value, in bytes. */
   readonly address: number;
 
   constructor(memory: CpuMemory, data: Int32Array, shape: readonly number[]) {
@@ -15,7 +15,7 @@ export class CpuIndices extends HostTensor<Int32Array> {
     this.write(data);
   }
 
-  /** Other values in the same place. */
+  /** Replaces the values. */
   write(values: Int32Array): void {
     this.data.set(values);
     new Int32Array(this.memory.memory.buffer, this.address, values.length).set(values);
@@ -28,7 +28,7 @@ export function indexAddress(memory: CpuMemory, x: Tensor, name: string, length:
   return x instanceof CpuIndices && x.memory === memory ? x.address : new CpuIndices(memory, values, x.shape).address;
 }
 
-/** Address of the rows' slots: of the tensor that was given, or of new memory for what stands in for it. */
+/** Address of the rows' slots: of the given tensor, or of new memory for the default slots. */
 export function slotAddress(memory: CpuMemory, given: Tensor | undefined, slots: Int32Array): number {
   if (given) return indexAddress(memory, given, 'slots', slots.length);
   return new CpuIndices(memory, slots, [slots.length]).address;

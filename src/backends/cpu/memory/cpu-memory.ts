@@ -6,7 +6,7 @@ const ALIGNMENT = 64;
 const SLACK = 64;
 /** Below this lie the kernels' own constants. */
 const HEAP_BASE = 1 << 16;
-/** What 32-bit addresses reach. */
+/** Bytes that 32-bit addresses reach. */
 const MAX_PAGES = 1 << 16;
 
 /**
@@ -35,7 +35,7 @@ export class CpuMemory {
     return this.#bytes;
   }
 
-  /** Where the next allocation begins. */
+  /** Address of the next allocation. */
   get top(): number {
     return this.#top;
   }

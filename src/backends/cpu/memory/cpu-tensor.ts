@@ -9,10 +9,10 @@ import type { CpuRuntime } from './cpu-runtime.ts';
 export class CpuTensor implements Tensor {
   readonly dtype = 'float32';
   readonly memory: CpuMemory;
-  /** In bytes. */
+  /** Address of the first value, in bytes. */
   readonly address: number;
   readonly shape: readonly number[];
-  /** In floats. */
+  /** Floats from row to row. */
   readonly stride: number;
 
   constructor(memory: CpuMemory, address: number, shape: readonly number[], stride: number) {
@@ -40,12 +40,12 @@ export class CpuTensor implements Tensor {
     return this.memory.floats.subarray(begin, begin + this.rowSize);
   }
 
-  /** In bytes. */
+  /** Bytes from row to row. */
   get byteStride(): number {
     return 4 * this.stride;
   }
 
-  /** The same values for code that works on host tensors. Valid until the memory grows. */
+  /** These values as a host tensor. Valid until the memory grows. */
   view(): HostTensor<Float32Array> {
     return new HostTensor(this.memory.floats.subarray(this.address / 4), this.shape, this.stride);
   }
@@ -68,7 +68,7 @@ export function vectorAddress({ memory, kernels }: CpuRuntime, x: Tensor, name: 
   return copy;
 }
 
-/** Address of so many zeros. */
+/** Address of `count` zeros. */
 export function zeroVector({ memory, kernels }: CpuRuntime, count: number): number {
   const address = memory.allocate(4 * count);
   kernels.clear(address, 4 * count);
@@ -76,8 +76,8 @@ export function zeroVector({ memory, kernels }: CpuRuntime, count: number): numb
 }
 
 /**
- * Where an operation writes: into the caller's tensor, if whole vectors fit its rows, or else into new rows that
- * `finish` copies over.
+ * The tensor that an operation writes: the caller's, if whole vectors fit its rows, or else new rows that `finish` copies
+ * into the caller's.
  */
 export function outputFor({ memory, kernels }: CpuRuntime, out: Tensor | undefined, shape: readonly number[]) {
   if (!out) {

@@ -27,7 +27,7 @@ export class CpuAttention {
     this.#calls = calls;
   }
 
-  /** On the host, once per step: angles of large positions need more than float32 to be reduced. */
+  /** Computed on the host, once per step: angles of large positions need more than float32 to be reduced. */
   rotaryTable(positions: Tensor, inverseFrequencies: Tensor, scale: number): CpuTensor {
     const rows = ints(positions, 'positions', null);
     const frequencies = cpuFloats(this.#memory, inverseFrequencies, 'inverseFrequencies', [null]);

@@ -5,7 +5,7 @@ import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
 
-/** What ranks exchange. It happens on the host, between memories, so it is recorded as a piece of work of its own. */
+/** Exchanges between ranks. They happen on the host, between memories, so each is recorded as work of its own. */
 export class CpuCollectives {
   readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;

@@ -85,7 +85,7 @@ export class CpuFeedForward {
   }
 }
 
-/** What kernels/activation.ts calls it. */
+/** Number of an activation in kernels/activation.ts. */
 export function activationKind(activation: MlpActivation): number {
   return MLP_ACTIVATIONS.indexOf(activation);
 }

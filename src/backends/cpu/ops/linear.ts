@@ -34,7 +34,7 @@ export class CpuLinear {
     return out;
   }
 
-  /** Bytes of scratch memory for so many rows. */
+  /** Bytes of scratch memory for a number of rows. */
   scratch(rows: number, { packing, paddedInputs }: PackedWeight): number {
     if (packing !== 'int8' && packing !== 'int4') return 0;
     return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);

@@ -6,7 +6,7 @@ import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
 
-/** What happens to rows one by one: sums, products, gates, norms. */
+/** Operations on rows one by one: sums, products, gates, norms. */
 export class CpuRows {
   readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;

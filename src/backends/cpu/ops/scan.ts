@@ -20,7 +20,7 @@ import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
 
-/** Where a tensor's first row begins, and how far the next is, in bytes. */
+/** Address of a tensor's first row, and bytes from row to row. */
 interface Column {
   readonly address: number;
   readonly stride: number;
@@ -105,7 +105,7 @@ export class CpuScan {
     return this.#floats(state, 'state', [null, null, null, null]);
   }
 
-  /** Checks what both forms share, and runs `scan` with the addresses. */
+  /** Checks the arguments that both forms share, and runs `scan` with their addresses. */
   #run(args: SelectiveStateArgs, states: CpuTensor, rows: number, scan: (call: ScanCall) => void): Tensor {
     const memory = this.#memory;
     const [, H, P, N] = states.shape;

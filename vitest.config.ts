@@ -27,7 +27,9 @@ export default defineConfig(({ mode }) => ({
     // Ranks are worker threads, which vitest's own thread pool would nest.
     pool: 'forks',
     maxWorkers: '100%',
-    testTimeout: 60_000,
+    // Against what hangs: a machine with other work takes its time.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // What tests/runs.ts reads. `vitest --mode all` tries all generated cases.
     env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.1') },
     projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE] }].map((test) => ({ extends: true, test })),

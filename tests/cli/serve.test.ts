@@ -59,7 +59,7 @@ describe('mamba2 serve', () => {
     expect(await ended).toBe(1);
     expect(stderr()).toMatch(/error: Rank 0 exited with code 1/);
     expect(log.map(({ msg }) => msg)).toContain('the model failed');
-  }, 120_000);
+  }, 300_000);
 
   test.each(['SIGTERM', 'SIGINT'] as const)(
     'under load ends in order on %s',
@@ -95,7 +95,7 @@ describe('mamba2 serve', () => {
         expect.arrayContaining(['listening', 'request', 'shutting down', 'shut down']),
       );
     },
-    120_000,
+    300_000,
   );
 
   test('cuts what is unfinished when its time is up', async () => {
@@ -105,7 +105,7 @@ describe('mamba2 serve', () => {
     const { events } = await readEvents(stream);
     expect(events.at(-1)).toMatchObject({ error: { code: 'shutdown' } });
     expect(await ended).toBe(0);
-  }, 60_000);
+  }, 180_000);
 
   test('takes a timeout that is longer than timers are', async () => {
     const { child, ended, post, stderr } = await start(['--shutdown-timeout', '99999999999']);
@@ -115,7 +115,7 @@ describe('mamba2 serve', () => {
     expect(events.at(-1)).toMatchObject({ choices: [{ finish_reason: 'length' }] });
     expect(await ended).toBe(0);
     expect(stderr()).toBe('');
-  }, 60_000);
+  }, 180_000);
 
   test('takes names, keys, limits and a template', async () => {
     const folder = await makeFolder({ 'chat.jinja': '{{ messages[0].content }}' });
@@ -143,7 +143,7 @@ describe('mamba2 serve', () => {
     const answer = await (await post('/v1/chat/completions', chat, { authorization: 'Bearer k1' })).json();
     expect(answer.model).toBe('a');
     expect(answer.usage.total_tokens).toBeLessThanOrEqual(64);
-  }, 60_000);
+  }, 180_000);
 
   test('works with curl, streaming and not', async (context) => {
     const curl = promisify(execFile);
@@ -168,7 +168,7 @@ describe('mamba2 serve', () => {
     expect(stream).toMatch(/^data: \{.*\}\n\ndata: \{[\s\S]*\n\ndata: \[DONE\]\n\n$/);
     const { events } = await readEvents(new Response(stream));
     expect(events.map(({ choices }) => (choices as { text: string }[])[0].text).join('')).toBe(text);
-  }, 60_000);
+  }, 180_000);
 
   test('a port that is taken, and values that make no sense, end it with one line', async () => {
     const { url } = await start();

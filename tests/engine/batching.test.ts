@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import type { GenerateOptions } from '../../src/engine/sample/sampling-params.ts';
 import type { PromptTokenLogprob } from '../../src/engine/sample/token-logprob.ts';
+import { grid } from '../runs.ts';
 import { chunksOf } from './chunks-of.ts';
 import { GOLDEN } from './golden-folder.ts';
 
@@ -23,12 +24,14 @@ const REQUESTS: readonly (readonly [prompt: string, options: GenerateOptions])[]
   ['e', { temperature: 1, seed: 2, maxTokens: 6 }],
 ];
 
-describe.each([
-  ['float32', 1],
-  ['float32', 2],
-  ['int8', 1],
-  ['int8', 2],
-] as const)('under load, with %s weights on %d ranks', (dtype, tensorParallelSize) => {
+describe.each(
+  grid([
+    ['float32', 1],
+    ['float32', 2],
+    ['int8', 1],
+    ['int8', 2],
+  ] as const),
+)('under load, with %s weights on %d ranks', (dtype, tensorParallelSize) => {
   test('every answer is what the request gets alone, to the last bit of its logprobs', async () => {
     const common = { device: 'cpu', dtype, tensorParallelSize } as const;
     await using single = await LLM.load('tiny-dts', { ...common, enablePrefixCaching: false });

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import type { GenerationChunk } from '../../../src/engine/request/generation-chunk.ts';
@@ -9,6 +8,7 @@ import type { GenerateOptions } from '../../../src/engine/sample/sampling-params
 import { SamplingParamsError } from '../../../src/errors.ts';
 import { chunksOf as allChunksOf } from '../chunks-of.ts';
 import { GOLDEN } from '../golden-folder.ts';
+import { HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
 const PROMPT = Array.from({ length: 30 }, (_, i) => (i * 37 + 5) % 256);
 
@@ -94,19 +94,16 @@ test('one rank and several say the same', async () => {
   }
 });
 
-test.each(['bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'])(
-  'hybrids have them for their mixers: %s',
-  async (name) => {
-    const folder = fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
-    await using one = await LLM.load(folder);
-    await using two = await LLM.load(folder, { tensorParallelSize: 2, maxNumBatchedTokens: 8 });
-    const expected = await chunksOf(one, PROMPT, { halfLifeInterval: 2 });
-    const found = await chunksOf(two, PROMPT, { halfLifeInterval: 2 });
-    expect(found.map(({ tokenId }) => tokenId)).toEqual(expected.map(({ tokenId }) => tokenId));
-    expect(expected[0].halfLives?.length).toBeGreaterThan(0);
-    for (const [i, chunk] of expected.entries()) if (chunk.halfLives) expectClose(flat(found[i]), flat(chunk));
-  },
-);
+test.each(HYBRIDS)('hybrids have them for their mixers: %s', async (name) => {
+  const folder = hybridFolder(name);
+  await using one = await LLM.load(folder);
+  await using two = await LLM.load(folder, { tensorParallelSize: 2, maxNumBatchedTokens: 8 });
+  const expected = await chunksOf(one, PROMPT, { halfLifeInterval: 2 });
+  const found = await chunksOf(two, PROMPT, { halfLifeInterval: 2 });
+  expect(found.map(({ tokenId }) => tokenId)).toEqual(expected.map(({ tokenId }) => tokenId));
+  expect(expected[0].halfLives?.length).toBeGreaterThan(0);
+  for (const [i, chunk] of expected.entries()) if (chunk.halfLives) expectClose(flat(found[i]), flat(chunk));
+});
 
 test('what the cache knows is not read, and several answers each have their own', async () => {
   await using llm = await LLM.load(GOLDEN);

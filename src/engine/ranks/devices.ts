@@ -6,8 +6,8 @@ import { ReferenceBackend } from '../../backends/reference/reference-backend.ts'
 import { UnsupportedDeviceError } from '../../errors.ts';
 
 /**
- * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes what should be
- * fastest: see `chooseDevice`.
+ * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes
+ * the one that should be fastest: see `chooseDevice`.
  */
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
 export type Device = (typeof DEVICES)[number];

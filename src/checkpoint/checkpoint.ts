@@ -66,8 +66,8 @@ export class Checkpoint {
   /**
    * Reads the configs and the headers of all shards; no weights. `model` is a folder, a URL, or the files themselves,
    * which then belong to the checkpoint. Rejects with ModelNotFoundError when there is no config or no safetensors
-   * weights, with JsonFileError or SafetensorsError when a file is malformed, with MissingTensorError when a shard lacks
-   * a tensor that the index puts there, and with DownloadError when a URL can't be read.
+   * weights, with JsonFileError or SafetensorsError when a file is malformed, with MissingTensorError when a shard
+   * lacks a tensor that the index puts there, and with DownloadError when a URL can't be read.
    */
   static async open(
     model: string | ModelFiles,

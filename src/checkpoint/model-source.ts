@@ -5,7 +5,7 @@ import { assertRepoId, assertRevision, type HubOptions, resolveEndpoint } from '
 import { folderUrl, isUrl } from './net/urls.ts';
 import { hasFileSystem, openModelFiles } from './open-model-files.ts';
 
-/** The same distance from src/checkpoint and from dist/checkpoint. */
+/** Relative to src/checkpoint and to dist/checkpoint alike. */
 const MODELS_FOLDER = '../../models/';
 
 /**
@@ -27,11 +27,11 @@ export function bundledModels(): string[] {
 }
 
 /**
- * Where a model lies: a local folder, or a URL that ends with '/'. `source` is an existing folder, a bundled model by its
- * name, an http(s) URL, or a hub repository as `org/name` or `org/name@revision`. In Node the hub's files are fetched into
- * the cache where that lacks them; a browser has no folders, reads the hub by its URL, and takes relative URLs that start
- * with '/', './' or '../'. Rejects with ModelNotFoundError when it is none of these, and with the errors of
- * resolveHubModel.
+ * Location of a model: a local folder, or a URL that ends with '/'. `source` is an existing folder, a bundled model by
+ * its name, an http(s) URL, or a hub repository as `org/name` or `org/name@revision`. In Node the hub's files are
+ * fetched into the cache where that lacks them; a browser has no folders, reads the hub by its URL, and takes relative
+ * URLs that start with '/', './' or '../'. Rejects with ModelNotFoundError when it is none of these, and with the
+ * errors of resolveHubModel.
  *
  * @example
  * ```ts
@@ -45,8 +45,8 @@ export async function resolveModel(source: string, options: HubOptions = {}): Pr
 }
 
 /**
- * A model's files, to look at rather than to load: of a hub model that is not in the cache nothing is stored, and what is
- * read of it is fetched by ranges. Sources and errors are those of {@link resolveModel}.
+ * A model's files, to look at rather than to load: of a hub model that is not in the cache nothing is stored, and what
+ * is read of it is fetched by ranges. Sources and errors are those of {@link resolveModel}.
  */
 export async function openModelSource(source: string, options: HubOptions = {}): Promise<ModelFiles> {
   if (!hasFileSystem() || isUrl(source) || localModel(source) !== undefined) {
@@ -57,7 +57,7 @@ export async function openModelSource(source: string, options: HubOptions = {}):
   return openHubModel(hub.repoId, { ...options, revision: hub.revision });
 }
 
-/** In Node. */
+/** {@link resolveModel} in Node. */
 async function resolveHere(source: string, options: HubOptions): Promise<string> {
   const folder = localModel(source);
   if (folder !== undefined) return folder;
@@ -86,7 +86,7 @@ function hubModelOf(source: string, options: HubOptions): NonNullable<ReturnType
   );
 }
 
-/** In a browser. */
+/** {@link resolveModel} in a browser. */
 function resolveUrl(source: string, options: HubOptions): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   if (/^\.{0,2}\//.test(source) && URL.canParse(source, base)) return folderUrl(new URL(source, base));
@@ -108,7 +108,7 @@ function hubModel(source: string, options: HubOptions): { repoId: string; revisi
   return parts && { repoId: parts.repoId, revision: parts.revision ?? options.revision };
 }
 
-/** Undefined in a bundle, which has no models beside it. */
+/** Undefined in a bundle, which comes without the bundled models. */
 function bundledFolder(name: string): URL | undefined {
   const path = name === '' ? MODELS_FOLDER : `${MODELS_FOLDER}${encodeURIComponent(name)}/`;
   return moduleFolder(path, 'checkpoint/model-source', import.meta.url);

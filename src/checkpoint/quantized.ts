@@ -37,7 +37,7 @@ function refuse(where: string, value: JsonObject | string): never {
   );
 }
 
-/** What it calls its method, as far as it does. */
+/** Name of the quantisation method, if the entry has one. */
 function method(value: JsonObject | string): string {
   if (typeof value === 'string') return ` '${value}'`;
   const names = ['quant_method', 'quant_algo', 'format', 'mode'].map((key) => value[key]);

@@ -1,6 +1,9 @@
 import type { Command } from './options/command.ts';
 
-/** A command in the list of commands. Its code is loaded when it is called, so that the others cost no time at the start. */
+/**
+ * A command in the list of commands. Its code is loaded when it is called, so that the others cost no time at the
+ * start.
+ */
 export interface CommandEntry {
   readonly name: string;
   /** One line for the list. */

@@ -13,8 +13,8 @@ export interface AppOptions {
   /** Keys of which a request must bear one. Default: none is needed. */
   readonly apiKeys?: readonly string[] | undefined;
   /**
-   * Lets requests with different keys use each other's states in the prefix cache. Then `cached_tokens`, and the time to the
-   * first token, tell one key whether another has sent a prompt. Default: false.
+   * Lets requests with different keys use each other's states in the prefix cache. Then `cached_tokens`, and the time
+   * to the first token, tell one key whether another has sent a prompt. Default: false.
    */
   readonly sharePrefixCache?: boolean | undefined;
   /** Origins whose pages may use the server, or '*'. Default: none but its own. */

@@ -16,8 +16,8 @@ const MOST_WAITING = 64;
  * The connections of a server, and what happens on each: so that those on which nothing was asked can be closed when it
  * ends. Node's own list has only those that have sent a whole request before.
  *
- * Requests that were sent behind one another on a connection are answered one by one. Node hands all over at once that a
- * packet holds, which can be thousands.
+ * Requests that were sent behind one another on a connection are answered one by one. Node hands all over at once that
+ * a packet holds, which can be thousands.
  */
 export class Connections {
   readonly #sockets = new Map<Socket, Set<Exchange>>();

@@ -127,7 +127,7 @@ describe.runIf(executable)('models in Chromium', { timeout: 180_000 }, () => {
     await inFilesWorker(page, 'StorageManager.prototype.estimate = async () => ({ usage: 0, quota: 5_000_000 });');
     await open(page, site);
     const failure = await act(page, 'failure', MODEL, {});
-    const message = expect.stringMatching(/needs 15 MB, and the browser stores 5.0 MB more/);
+    const message = expect.stringMatching(/needs 15 MB, but the browser can store only 5.0 MB more/);
     expect(failure).toMatchObject({ code: 'storage_quota', message });
     expect(fetched().map(({ path }) => path)).not.toContain(WEIGHTS);
   });

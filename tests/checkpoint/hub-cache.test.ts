@@ -304,7 +304,7 @@ describe('broken downloads', () => {
     const error = await failure(resolve(hub));
     expect(error).toMatchObject({
       name: 'DownloadError',
-      message: expect.stringMatching(/received damaged: its hash is/),
+      message: expect.stringMatching(/arrived damaged: its hash is/),
     });
     expect(await lstat(join(repo, 'snapshots', COMMIT, file)).catch(() => 'none')).toBe('none');
     await resolve(hub);

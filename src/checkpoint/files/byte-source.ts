@@ -3,7 +3,7 @@ import type { FileVersion } from '../net/file-version.ts';
 
 /** A place to read ranges of bytes from: a file, a buffer, a URL. */
 export interface ByteSource {
-  /** What error messages call it: a path or a URL. */
+  /** Name in error messages: a path or a URL. */
   readonly name: string;
   /** Bytes in total. */
   readonly size: number;
@@ -14,7 +14,7 @@ export interface ByteSource {
   /**
    * Reads `length` bytes from `offset` on. The result starts at offset 0 of a buffer of its own, so that any typed
    * array can view it. Rejects with ArgumentError when the range is not inside the source.
-   * @param scratch memory for the result, which it begins where it is large enough. A source may do without.
+   * @param scratch memory to put the result at the start of, if it is large enough. A source may ignore it.
    */
   read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>>;
   /** Releases what the source holds. Later reads reject; closing twice is harmless. */
@@ -29,7 +29,7 @@ export function assertRange(source: Pick<ByteSource, 'name' | 'size'>, offset: n
   }
 }
 
-/** Where a read's result goes: into the scratch memory if there is enough. */
+/** Memory for a read's result: the scratch memory if it is large enough. */
 export function bytesFor(length: number, scratch: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {
   return scratch && scratch.byteLength >= length ? new Uint8Array(scratch, 0, length) : new Uint8Array(length);
 }

@@ -1,10 +1,10 @@
-/** The model's shape, and whose form it has. */
+/** The model's architecture and sizes. */
 export const CONFIG_FILE = 'config.json';
 
 /** Weights in one file. */
 export const WEIGHTS_FILE = 'model.safetensors';
 
-/** Which tensor is in which file, where there are several. */
+/** Names the file of each tensor, where weights are in several files. */
 export const WEIGHTS_INDEX_FILE = 'model.safetensors.index.json';
 
 /** Files in which tools say how they quantised the weights: ModelOpt, AutoGPTQ and AutoAWQ. */

@@ -3,7 +3,7 @@ import { fileUrl } from '../net/urls.ts';
 import type { ByteSource } from './byte-source.ts';
 import type { ModelFiles } from './model-files.ts';
 
-/** What is asked about files that another thread reads. */
+/** A question about files that another thread reads. */
 export type FileQuestion =
   | { readonly about: 'text'; readonly file: string }
   | { readonly about: 'size'; readonly file: string }
@@ -12,7 +12,7 @@ export type FileQuestion =
 /** Text, a size, or bytes; undefined where there is no such file. */
 export type FileAnswer = string | number | Uint8Array<ArrayBuffer> | undefined;
 
-/** Files that are asked for. */
+/** Files that another thread reads: each read is a question. */
 export class RemoteFiles implements ModelFiles {
   readonly location: string;
   readonly #ask: (question: FileQuestion) => Promise<FileAnswer>;
@@ -39,7 +39,7 @@ export class RemoteFiles implements ModelFiles {
     const read = async (offset: number, length: number) => {
       const bytes = await this.#ask({ about: 'bytes', file, offset, length });
       if (bytes instanceof Uint8Array) return bytes;
-      throw new IntegrityError(`Bytes of '${name}' were asked for, and none came.`);
+      throw new IntegrityError(`The thread that reads '${name}' returned no bytes.`);
     };
     return { name, size, read, close: async () => {} };
   }

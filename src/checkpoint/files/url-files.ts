@@ -10,10 +10,10 @@ import { openUrl } from './url-source.ts';
 
 /** How a model at a URL is read. */
 export interface UrlOptions extends UrlClientOptions {
-  /** What progress events call the model; its URL when absent. */
+  /** Name of the model in progress events; its URL when absent. */
   readonly name?: string | undefined;
   readonly onProgress?: ProgressCallback | undefined;
-  /** Names of all files, where something else than the URL tells them. */
+  /** Names of all files, if they are known: a URL can't be listed. */
   readonly names?: readonly string[] | undefined;
 }
 

@@ -7,7 +7,9 @@ import { assertRange, type ByteSource, bytesFor, memorySource } from './byte-sou
 /** The first request asks for this much: enough for the header of most files. */
 const HEAD_BYTES = 2 ** 18;
 
-/** A small read fetches as much, because the next one asks for what follows: a request costs as much as some megabytes. */
+/**
+ * Bytes that a small read fetches: the next read asks for what follows, and a request costs as much as some megabytes.
+ */
 const READ_AHEAD = 2 ** 24;
 
 /**
@@ -103,7 +105,7 @@ abstract class AheadSource implements ByteSource {
 
 /** A file of which the server gives any range. */
 class RangeSource extends AheadSource {
-  /** A second try goes on where the first one ended. */
+  /** A second attempt continues where the first one ended. */
   protected async fetch(begin: number, into: Uint8Array): Promise<void> {
     let filled = 0;
     await this.client.retry(this.name, async (onProgress) => {
@@ -114,7 +116,7 @@ class RangeSource extends AheadSource {
         discard(response);
         throw new ModelChangedError(
           `The server answered ${response?.status ?? 404} (${given ?? 'no range'}) for a range of '${this.name}'.`,
-          'The file was changed or removed meanwhile; load again.',
+          'The file was changed or removed while it was read; load the model again.',
         );
       }
       const before = filled;
@@ -170,7 +172,7 @@ class StreamSource extends AheadSource {
     const response = await this.client.get(this.name);
     if (response === undefined || versionOf(response).size !== this.size) {
       discard(response);
-      throw new ModelChangedError(`'${this.name}' is not the same file any more.`, 'Load again.');
+      throw new ModelChangedError(`'${this.name}' was changed while it was read.`, 'Load the model again.');
     }
     return this.#follow(new FileStream(readerOf(response)));
   }

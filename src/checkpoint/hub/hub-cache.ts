@@ -40,8 +40,8 @@ export async function resolveHubModel(repoId: string, options: HubOptions = {}):
 }
 
 /**
- * The files of a hub model: those of its snapshot, where that is complete, else the hub's own, of which only what is read
- * is fetched and nothing is stored. Rejects as {@link resolveHubModel} does.
+ * The files of a hub model: those of its snapshot, where that is complete, else the hub's own, of which only what is
+ * read is fetched and nothing is stored. Rejects as {@link resolveHubModel} does.
  */
 export async function openHubModel(repoId: string, options: HubOptions = {}): Promise<ModelFiles> {
   const found = await askHub(repoId, options);
@@ -67,7 +67,7 @@ interface HubRevision {
   readonly listed: readonly HubFile[];
 }
 
-/** What the hub has under a revision; where it may not or can't be asked, the snapshot of the last fetch. */
+/** A revision as the hub lists it; without network access, the snapshot of the last fetch. */
 async function askHub(repoId: string, options: HubOptions): Promise<HubRevision | string> {
   const revision = options.revision ?? 'main';
   assertRepoId(repoId);

@@ -39,8 +39,8 @@ export async function downloadBlob(
     if (problem !== '') await rm(partial, { force: true });
   }
   throw new DownloadError(
-    `'${file.path}' of '${client.repoId}' was received damaged: ${problem || 'it was replaced meanwhile'}.`,
-    'Check the connection and HF_ENDPOINT; what was received is deleted.',
+    `'${file.path}' of '${client.repoId}' arrived damaged: ${problem || 'it was replaced during the download'}.`,
+    'The damaged part was deleted. Check the connection and HF_ENDPOINT, then try again.',
   );
 }
 
@@ -56,7 +56,7 @@ async function fetchPartial(
   try {
     return await client.retry(file.path, (onProgress) =>
       downloadRest(client, url, file, partial, (loaded) => {
-        // Receiving the same bytes again, from a server without ranges, is no progress: it could go on forever.
+        // Receiving the same bytes again, from a server without ranges, is no progress: it could continue forever.
         if (loaded > furthest) onProgress();
         furthest = Math.max(furthest, loaded);
         onBytes(loaded);
@@ -127,7 +127,7 @@ async function writeAll(handle: FileHandle, chunk: Uint8Array, position: number)
   }
 }
 
-/** What is wrong with a received file, by its size and by the hash that its etag is. */
+/** Damage of a received file, found by its size and by its etag, which is a hash. */
 async function findDamage(
   handle: FileHandle,
   file: HubFile,

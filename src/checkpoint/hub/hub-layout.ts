@@ -9,7 +9,7 @@ import { readJsonFile } from '../files/model-files.ts';
 import { parseWeightMap } from '../safetensors/weight-map.ts';
 
 /**
- * One repository in the Hugging Face cache, which the Python library shares:
+ * One repository in the Hugging Face cache, which is shared with the Python library:
  * `models--ORG--NAME/{blobs/<etag>, snapshots/<commit>/<file> → ../../blobs/<etag>, refs/<revision>}`.
  * https://huggingface.co/docs/huggingface_hub/guides/manage-cache
  */
@@ -78,7 +78,7 @@ export class HubLayout {
     await rename(temporary, path);
   }
 
-  /** What a snapshot lacks to be loaded; empty when it is complete. */
+  /** Files that a snapshot still needs to be loadable; empty when it is complete. */
   async missing(commit: string): Promise<string[]> {
     const folder = this.snapshot(commit);
     const present: string[] = [];

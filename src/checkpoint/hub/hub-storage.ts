@@ -29,7 +29,7 @@ export interface StoredRevision {
   readonly missing: readonly string[];
 }
 
-/** Where hub models are kept: HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME decide, as in Python. */
+/** Folder of the hub cache: HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME decide, as in Python. */
 export function hubCacheFolder(): string {
   return getHFHubCachePath();
 }
@@ -46,8 +46,9 @@ export async function storedHubModels(cacheDir = hubCacheFolder()): Promise<Stor
 
 /**
  * Removes a model from the cache, or one revision of it: its snapshot, and the blobs that no other snapshot shows.
- * Nothing outside the model's own folder is touched, and no link is followed. → the bytes that are free now. Rejects with
- * ModelNotFoundError where the cache has no such model or revision, with ArgumentError where the revision is no name.
+ * Nothing outside the model's own folder is touched, and no link is followed. → the bytes that are free now. Rejects
+ * with ModelNotFoundError where the cache has no such model or revision, with ArgumentError where the revision is no
+ * name.
  */
 export async function removeHubModel(id: string, revision?: string, cacheDir = hubCacheFolder()): Promise<number> {
   assertRepoId(id);
@@ -74,13 +75,13 @@ export async function removeHubModel(id: string, revision?: string, cacheDir = h
     }
   }
   await rm(layout.folder, { recursive: true, force: true });
-  // Python's.
+  // Left by the Python library.
   await rm(join(cacheDir, '.locks', basename(layout.folder)), { recursive: true, force: true });
   return before.bytes;
 }
 
 async function removeRevision(layout: HubLayout, commit: string, refs: readonly string[]): Promise<void> {
-  // What names it goes first: whatever breaks this off leaves files, and no name without files.
+  // References first: an interruption may leave files without a name, but no name without files.
   for (const ref of refs) await rm(join(layout.folder, 'refs', ref), { force: true });
   await rm(layout.snapshot(commit), { recursive: true, force: true });
   const shown = new Set<string>();

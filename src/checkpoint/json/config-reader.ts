@@ -11,7 +11,7 @@ export interface NumberRange {
   readonly above?: number | undefined;
 }
 
-/** What holds when the key is absent or null. Without a default the key is required. */
+/** Value of a key that is absent or null. Without a default the key is required. */
 export interface Default<T> {
   readonly default?: T | undefined;
 }
@@ -95,13 +95,13 @@ export class ConfigReader {
     return pair ? [asNumber(pair[0]), asNumber(pair[1])] : this.#default(key, fallback, expected);
   }
 
-  /** So many finite numbers. */
+  /** A list of `count` finite numbers. */
   numbers(key: ConfigKey, count: number, fallback: readonly number[]): readonly number[] {
     const isList = (value: JsonValue) => Array.isArray(value) && value.length === count && value.every(Number.isFinite);
     return this.#read<JsonValue & number[]>(key, isList, `a list of ${count} numbers`) ?? fallback;
   }
 
-  /** A list whose elements all are as they should be, or undefined when the key is absent. */
+  /** A list of which `accepts` takes every element, or undefined when the key is absent. */
   optionalList<T extends JsonValue>(
     key: ConfigKey,
     accepts: (value: JsonValue) => boolean,

@@ -5,7 +5,7 @@ export interface JsonObject {
   [key: string]: JsonValue;
 }
 
-/** What is wrong with a JSON text, and at which UTF-16 index. */
+/** A mistake in a JSON text, and its UTF-16 index. */
 export class JsonSyntaxError extends SyntaxError {
   readonly index: number;
 
@@ -15,7 +15,7 @@ export class JsonSyntaxError extends SyntaxError {
   }
 }
 
-/** Where the parser is more lenient, or stricter, than JSON.parse. */
+/** Differences of the parser from JSON.parse. */
 export interface JsonParserOptions {
   /** Accept the bare words Infinity, -Infinity and NaN, as Python's json module writes them. */
   readonly allowNonFinite: boolean;

@@ -1,4 +1,4 @@
-/** What a server says that tells one content of a URL from the next. Servers of other origins may hide some of it. */
+/** Headers that tell one content of a URL from the next. Servers of other origins may hide some of them. */
 export interface FileVersion {
   /** Bytes. */
   readonly size?: number | undefined;
@@ -6,7 +6,7 @@ export interface FileVersion {
   readonly lastModified?: string | undefined;
 }
 
-/** Of an answer with the whole file, a range of it, or its headers alone. */
+/** The version in an answer with the whole file, a range of it, or its headers alone. */
 export function versionOf(response: Response): FileVersion {
   const { headers } = response;
   return {

@@ -1,14 +1,16 @@
 /**
  * What happens while a model is fetched and loaded, in the form that users of transformers.js know:
- * per file `initiate`, `download`, any number of `progress`, `done`; `device` once it is chosen; `load` while weights are
- * read; `compile` while a GPU's kernels are compiled; `ready` at the end.
+ * per file `initiate`, `download`, any number of `progress`, `done`; `device` once it is chosen; `load` while weights
+ * are read; `compile` while a GPU's kernels are compiled; `ready` at the end.
  */
 export type ProgressEvent = {
   readonly status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'load' | 'compile' | 'device';
   /** The model: a hub id, a folder or a URL. */
   readonly name: string;
   readonly file?: string;
-  /** Amount so far: bytes, including those of an earlier, interrupted try; weights for `load`; kernels for `compile`. */
+  /**
+   * Amount so far: bytes, including those of an earlier, interrupted try; weights for `load`; kernels for `compile`.
+   */
   readonly loaded?: number;
   /** Amount in all, in the same unit. */
   readonly total?: number;
@@ -23,10 +25,14 @@ export type ProgressEvent = {
 /** Called synchronously, so it must be quick and must not throw. */
 export type ProgressCallback = (event: ProgressEvent) => void;
 
-/** Called with the bytes of a file that are there, and its size. A file may be complete and still have to be checked. */
+/**
+ * Called with the bytes of a file that are there, and its size. A file may be complete and still have to be checked.
+ */
 export type OnBytes = (loaded: number, total: number, isDone?: boolean) => void;
 
-/** Reports a file from `initiate` to `done`. `download` is left out for a file of which all bytes are there at first. */
+/**
+ * Reports a file from `initiate` to `done`. `download` is left out for a file of which all bytes are there at first.
+ */
 export function fileProgress(name: string, file: string, onProgress: ProgressCallback | undefined): OnBytes {
   const event = { name, file };
   let reported: number | undefined;

@@ -11,8 +11,8 @@ export interface RetryOptions {
 }
 
 /**
- * Runs `attempt` until it succeeds. Failures are tried again with growing waits, except for this library's own errors, which
- * say that another attempt is of no use. Attempts that made progress, which they report, don't count.
+ * Runs `attempt` until it succeeds. Failures are tried again with growing waits, except for this library's own errors,
+ * which say that another attempt is of no use. Attempts that made progress, which they report, don't count.
  */
 export async function retry<T>(
   attempt: (onProgress: () => void) => Promise<T>,

@@ -1,7 +1,7 @@
 import { DownloadError, Mamba2Error } from '../../errors.ts';
 import { describeFailure, isTemporary, type RetryOptions, retry } from './retry.ts';
 
-/** As the global fetch, which not every program that uses this package has a type of. */
+/** Type of the global fetch, which is not declared in every program that uses this package. */
 export type Fetch = typeof globalThis extends { fetch: infer Global } ? Global : (url: string) => Promise<Response>;
 
 /** How a URL is read. */
@@ -18,10 +18,10 @@ export interface ByteRange {
   readonly end: number;
 }
 
-/** An answer that may be another one later. */
+/** An answer that may be different later. */
 class TemporaryAnswer extends Error {}
 
-/** GETs and their second tries. It works alike in Node and in browsers. */
+/** GET and HEAD requests, and their repetition. It works alike in Node and in browsers. */
 export class UrlClient {
   readonly #options: UrlClientOptions;
   #endStream: () => void = () => {};
@@ -38,7 +38,7 @@ export class UrlClient {
     return this.#answer(url, 'GET', range && { range: `bytes=${range.begin}-${range.end - 1}` });
   }
 
-  /** What {@link get} would answer, without the content. Not every server that answers the one answers the other. */
+  /** Like {@link get}, but without the content. Some servers refuse it for files that they give. */
   async head(url: string): Promise<Response | undefined> {
     return this.#answer(url, 'HEAD');
   }
@@ -82,7 +82,7 @@ export class UrlClient {
   }
 }
 
-/** Ends an answer that nobody reads. Nothing waits for that, and what it says about it is of no use. */
+/** Cancels an answer that is not read. Nothing waits for the end, and errors in it do not matter. */
 export function discard(response: Response | undefined): void {
   response?.body?.cancel().catch(() => {});
 }

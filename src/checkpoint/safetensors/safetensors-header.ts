@@ -36,7 +36,7 @@ const DTYPE_BITS = {
 /** A dtype by its name in the format. */
 export type SafetensorsDType = keyof typeof DTYPE_BITS;
 
-/** Where a tensor lies. */
+/** Dtype, shape and place of a tensor. */
 export interface TensorInfo {
   readonly name: string;
   readonly dtype: SafetensorsDType;
@@ -55,7 +55,7 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Bytes in front of the header that hold its length. */
+/** Bytes before the header that hold its length. */
 export const LENGTH_BYTES = 8;
 /** The limit of the reference implementation: a header of this size would already name a million tensors. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -162,7 +162,7 @@ function checkLayout(sorted: readonly TensorInfo[], dataBytes: number, fail: Fai
   let previous = '';
   for (const { name, begin, end } of sorted) {
     if (begin < covered) fail(`tensor '${name}' starts at byte ${begin}, inside tensor '${previous}'.`);
-    if (begin > covered) fail(`${begin - covered} bytes in front of tensor '${name}' belong to no tensor.`);
+    if (begin > covered) fail(`${begin - covered} bytes before tensor '${name}' belong to no tensor.`);
     covered = end;
     previous = name;
   }

@@ -3,13 +3,13 @@ import { isSameVersion, versionOf } from '../net/file-version.ts';
 import { type ByteRange, discard, type UrlClient } from '../net/url-client.ts';
 import type { StoredFile } from './stored-file.ts';
 
-/** Bytes per request: its fixed costs do not show, and whoever reads elsewhere waits for no more than that. */
+/** Bytes per request: enough to hide its fixed costs, and few enough for a read elsewhere that waits for its end. */
 const PIECE_BYTES = 2 ** 24;
 
 /** Requests at a time. Hosts with HTTP/1.1 take six of a browser, and the page wants some, too. */
 const CONNECTIONS = 3;
 
-/** Somebody who waits for bytes. */
+/** A read that waits for bytes. */
 interface Reader extends ByteRange {
   readonly file: StoredFile;
   readonly resolve: () => void;
@@ -22,18 +22,18 @@ interface Piece extends ByteRange {
 }
 
 /**
- * Fetches what is not stored of files: first what somebody waits for, then what follows it, then all the rest. Bytes are
- * stored as they come.
+ * Fetches the missing bytes of files: first those that a read waits for, then those that follow, then the rest. Bytes
+ * are stored as they arrive.
  */
 export class Downloads {
   readonly #client: UrlClient;
-  /** Called when more of a file should be remembered as stored. */
+  /** Called when the record of a file should be written again. */
   readonly #onStored: (file: StoredFile) => void;
   readonly #files: StoredFile[] = [];
   readonly #readers = new Set<Reader>();
   readonly #running = new Map<Promise<void>, StoredFile>();
   #last: Piece | undefined;
-  /** Why nothing more is fetched. */
+  /** The error that ended all downloads. */
   #ended: { readonly reason: unknown } | undefined;
 
   constructor(client: UrlClient, onStored: (file: StoredFile) => void) {
@@ -41,7 +41,7 @@ export class Downloads {
     this.#onStored = onStored;
   }
 
-  /** A file of the model. Nothing is fetched before somebody waits for something. */
+  /** Adds a file of the model. Nothing is fetched before the first read. */
   add(file: StoredFile): void {
     this.#files.push(file);
   }
@@ -92,7 +92,7 @@ export class Downloads {
     return undefined;
   }
 
-  /** The first bytes of a range that nobody fetches, and what follows them. */
+  /** The first bytes of a range that are neither stored nor being fetched, and those that follow. */
   #pieceOf(file: StoredFile, begin: number, end: number): Piece | undefined {
     const gap = file.claimed.firstGap({ begin, end });
     if (gap === undefined) return undefined;
@@ -157,7 +157,7 @@ function assertUnchanged(file: StoredFile, response: Response | undefined): asse
   discard(response);
   throw new ModelChangedError(
     `'${file.name}' was changed or removed while it was fetched.`,
-    'Load the model again: what was stored of the old file will be replaced.',
+    'Load the model again: the stored bytes of the old file will be replaced.',
   );
 }
 

@@ -3,8 +3,8 @@ import { type FileVersion, versionOf } from '../net/file-version.ts';
 import { discard, type UrlClient } from '../net/url-client.ts';
 
 /**
- * What a server says about a file, without the content; undefined when there is none. Where its headers alone are not
- * enough the first byte is asked for. Rejects as {@link UrlClient.get} does.
+ * The version of a file on its server, without the content; undefined when there is no file. Where its headers alone
+ * are not enough the first byte is asked for. Rejects as {@link UrlClient.get} does.
  */
 export async function probeFile(
   client: UrlClient,

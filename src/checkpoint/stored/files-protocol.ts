@@ -3,7 +3,7 @@ import type { FileAnswer, FileQuestion } from '../files/remote-files.ts';
 import type { ProgressEvent } from '../net/progress.ts';
 import type { StoredFilesOptions } from './stored-files.ts';
 
-/** To the worker that stores a model. It is opened once, asked any number of times, and closed. */
+/** Message to the worker that stores a model: it is opened once, asked any number of times, and closed. */
 export type FilesRequest =
   | { readonly type: 'open'; readonly location: string; readonly options: PlainOptions }
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
@@ -12,7 +12,7 @@ export type FilesRequest =
 /** Options as they can be posted. */
 export type PlainOptions = Omit<StoredFilesOptions, 'fetch' | 'onProgress'>;
 
-/** From it. */
+/** Message from the worker. */
 export type FilesMessage =
   /** Questions will be answered. */
   | { readonly type: 'opened' }

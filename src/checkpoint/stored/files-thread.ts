@@ -30,13 +30,13 @@ export function canStoreModels(): boolean {
 }
 
 /**
- * The files of a model at a URL, kept in the browser's private file system by a worker. Waits while another tab loads the
- * same model. Undefined where the browser turns out to store nothing, as in some private windows. An aborted signal ends
- * it with the signal's reason.
+ * The files of a model at a URL, kept in the browser's private file system by a worker. Waits while another tab loads
+ * the same model. Undefined where the browser turns out to store nothing, as in some private windows. An aborted signal
+ * ends it with the signal's reason.
  */
 export async function openStoredFiles(location: string, options: StoredModelOptions): Promise<ModelFiles | undefined> {
   options.signal?.throwIfAborted();
-  // May ask the user, who should not keep the model waiting.
+  // The browser may ask the user; loading does not wait for the answer.
   navigator.storage.persist?.().catch(() => {});
   const files = new StoredFilesThread(folderUrl(location), options);
   try {
@@ -80,7 +80,7 @@ class StoredFilesThread implements ModelFiles {
     this.#worker = worker;
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FilesMessage>) => this.#receive(data));
     this.#worker.addEventListener('error', (event) => {
-      // Whoever waits for an answer is told.
+      // Pending questions get the error instead.
       event.preventDefault();
       const name = `The worker that stores '${location}'`;
       this.#end(

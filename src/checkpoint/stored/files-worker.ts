@@ -32,7 +32,7 @@ class FilesHost {
     }
   }
 
-  /** Waits until no other tab loads the model. Undefined when it was closed meanwhile. */
+  /** Waits until no other tab loads the model. Undefined when this worker was closed before. */
   async #open({ location, options }: Extract<FilesRequest, { type: 'open' }>): Promise<StoredFiles | undefined> {
     const root = await storedModelsFolder({ create: true });
     const { signal } = this.#closing;

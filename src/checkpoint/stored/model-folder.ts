@@ -1,7 +1,9 @@
-/** Where models are stored in the private file system of an origin. */
+/** Folder for models in the private file system of an origin. */
 const FOLDER = 'mamba2-models';
 
-/** The folder with one folder for each stored model. Rejects where there is no private file system, or none may be used. */
+/**
+ * The folder with one folder for each stored model. Rejects where there is no private file system, or none may be used.
+ */
 export async function storedModelsFolder(options: { create: boolean }): Promise<FileSystemDirectoryHandle> {
   return (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, options);
 }
@@ -21,7 +23,7 @@ export async function removeModelFolder(location: string): Promise<void> {
   await root.removeEntry(await folderName(location), { recursive: true });
 }
 
-/** The Web Lock that whoever reads, writes or deletes a stored model holds. */
+/** Name of the Web Lock that is held while a stored model is read, written or deleted. */
 export async function modelLock(location: string): Promise<string> {
   return lockOf(await folderName(location));
 }

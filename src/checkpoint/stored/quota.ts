@@ -11,7 +11,7 @@ export async function assertQuota(estimate: StorageEstimator, name: string, byte
   const { usage = 0, quota } = await estimate();
   if (quota === undefined || bytes <= quota - usage) return;
   const free = megabytes(Math.max(0, quota - usage));
-  throw new StorageQuotaError(`'${name}' needs ${megabytes(bytes)}, and the browser stores ${free} more.`, HINT);
+  throw new StorageQuotaError(`'${name}' needs ${megabytes(bytes)}, but the browser can store only ${free} more.`, HINT);
 }
 
 /**
@@ -25,7 +25,7 @@ export function reserve(file: StorageFile, name: string, size: number): void {
   } catch (error) {
     if (!isQuotaError(error)) throw error;
     file.truncate(Math.min(before, size));
-    throw new StorageQuotaError(`'${name}' needs ${megabytes(size)}, which the browser does not store.`, HINT);
+    throw new StorageQuotaError(`'${name}' needs ${megabytes(size)}, more than the browser can store.`, HINT);
   }
 }
 
@@ -37,13 +37,13 @@ export function writeFully(file: StorageFile, name: string, bytes: Uint8Array, a
   } catch (error) {
     if (!isQuotaError(error)) throw error;
   }
-  if (written < bytes.length) throw new StorageQuotaError(`The browser stores no more of '${name}'.`, HINT);
+  if (written < bytes.length) throw new StorageQuotaError(`The browser has no room for the rest of '${name}'.`, HINT);
 }
 
-/** What a browser says when an origin stores too much already; undefined for other errors. */
+/** The error for a browser's refusal to store more; undefined for other errors. */
 export function quotaErrorOf(error: unknown, name: string): StorageQuotaError | undefined {
   if (!isQuotaError(error)) return undefined;
-  return new StorageQuotaError(`The browser stores no more of '${name}'.`, HINT, { cause: error });
+  return new StorageQuotaError(`The browser has no room for the rest of '${name}'.`, HINT, { cause: error });
 }
 
 function isQuotaError(error: unknown): boolean {

@@ -10,7 +10,7 @@ export interface StorageFile {
 
 /** A folder of a browser's private file system. */
 export interface StorageFolder {
-  /** Opens a file, which is made where there is none. Until it is closed nobody else can. */
+  /** Opens a file, or makes it. It can't be opened a second time until it is closed. */
   open(name: string): Promise<StorageFile>;
 }
 
@@ -19,7 +19,7 @@ interface WorkerFileHandle {
   createSyncAccessHandle(): Promise<StorageFile>;
 }
 
-/** In a worker of a browser: synchronous access, which pages do not have. */
+/** A folder in a browser's worker: pages have no synchronous access. */
 export class OpfsFolder implements StorageFolder {
   readonly #folder: FileSystemDirectoryHandle;
 

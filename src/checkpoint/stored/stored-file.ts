@@ -7,18 +7,18 @@ import { writeFully } from './quota.ts';
 import { readFully, type StorageFile } from './storage-folder.ts';
 import type { FileRecord } from './stored-record.ts';
 
-/** Fetches what of a file is not stored. Resolves when it is. */
+/** Fetches a range of a file. Resolves when it is stored. */
 type Fetch = (file: StoredFile, begin: number, end: number) => Promise<void>;
 
-/** A file of which some ranges are stored and the others are fetched, by somebody else, on need. */
+/** A file of which some ranges are stored; the owner fetches the others on demand. */
 export class StoredFile implements ByteSource {
   /** Its URL. */
   readonly name: string;
   readonly size: number;
   readonly version: FileVersion;
-  /** What is stored. */
+  /** Ranges that are stored. */
   readonly stored: ByteRanges;
-  /** What is stored or on its way. */
+  /** Ranges that are stored or being fetched. */
   readonly claimed: ByteRanges;
   /** Whether the server gives ranges of it; undefined as long as that is not known. */
   givesRanges: boolean | undefined;
@@ -62,7 +62,7 @@ export class StoredFile implements ByteSource {
     this.#onBytes(this.stored.count, this.size);
   }
 
-  /** What of it will be there the next time, now that it is on disk. */
+  /** Writes to disk. → the record of what will be there at the next load */
   flush(): FileRecord {
     if (!this.#isClosed) this.#bytes.flush();
     return { ...this.version, size: this.size, ranges: [...this.stored] };

@@ -23,9 +23,9 @@ export interface StoredFilesOptions extends Omit<UrlOptions, 'signal'> {
 type PresentRecord = Extract<FileRecord, { size: number }>;
 
 /**
- * A model at a URL whose files are kept in a folder. What is stored is used as long as the server's version is the same,
- * which one request per file without content tells, and where the server can't be reached; the rest is fetched, and
- * stored as it comes. Nobody else may use the folder meanwhile.
+ * A model at a URL whose files are kept in a folder. What is stored is used as long as the server's version is the
+ * same, which one request per file without content tells, and where the server can't be reached; the rest is fetched,
+ * and stored as it arrives. No other object may use the folder until this one is closed.
  */
 export class StoredFiles implements ModelFiles {
   readonly location: string;
@@ -35,7 +35,7 @@ export class StoredFiles implements ModelFiles {
   readonly #name: string;
   readonly #ending = new AbortController();
   readonly #client: UrlClient;
-  /** Asks once only: where a stored file will do, nobody should wait for a network that is not there. */
+  /** Asks only once: where a stored file will do, a missing network should cost no wait. */
   readonly #hasty: UrlClient;
   readonly #downloads: Downloads;
   readonly #recordFile: RecordFile;
@@ -187,7 +187,7 @@ export class StoredFiles implements ModelFiles {
     return source;
   }
 
-  /** A file whose size the server does not say: compressed on the way, mostly. */
+  /** Opens a file whose size the server does not tell, mostly because it is compressed on the way. */
   async #openWhole(file: string, version: FileVersion): Promise<StoredFile | undefined> {
     const url = this.nameOf(file);
     const bytes = await this.#client.retry(url, async () => (await this.#client.get(url))?.arrayBuffer());
@@ -199,7 +199,7 @@ export class StoredFiles implements ModelFiles {
   }
 
   /**
-   * What is known of a file, where that still holds: where the server says the same, or can't be asked.
+   * The record of a file, if it is still valid: the server tells the same version, or can't be asked.
    * @param suffices whether what the server says would show every change.
    */
   async #validRecord(
@@ -275,7 +275,7 @@ export class StoredFiles implements ModelFiles {
   #assertAllowed(file: string): void {
     if (!this.#options.localFilesOnly) return;
     throw new OfflineError(
-      `localFilesOnly is set, and this browser does not store all of '${file}' of '${this.#name}'.`,
+      `localFilesOnly is set, but this browser has not stored all of '${file}' of '${this.#name}'.`,
       'Load the model once without it.',
     );
   }
@@ -294,7 +294,7 @@ function isImmutable(location: string): boolean {
   return /\/resolve\/[0-9a-f]{40}\/$/.test(new URL(location).pathname);
 }
 
-/** Apart from the folder's own files. */
+/** Name of a file in the folder, different from those of the folder's own files. */
 function storedName(file: string): string {
   return `file ${encodeURIComponent(file)}`;
 }

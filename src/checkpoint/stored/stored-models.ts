@@ -5,7 +5,7 @@ import { readRecord, type StoredRecord } from './stored-record.ts';
 
 /** A model that this browser stores for this site. */
 export interface StoredModel {
-  /** What it was loaded as: a hub id, or a URL. */
+  /** Name that it was loaded by: a hub id, or a URL. */
   readonly name: string;
   /** URL of its folder. */
   readonly location: string;
@@ -35,7 +35,7 @@ export async function storedModels(): Promise<StoredModel[]> {
 
 /**
  * Deletes a model by the name that it was loaded as, or its location. Waits while it is being loaded; models that have
- * loaded go on without their files. → whether there was one
+ * are loaded keep working without their files. → whether there was one
  *
  * @example
  * ```ts

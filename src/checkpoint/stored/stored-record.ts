@@ -2,22 +2,22 @@ import type { FileVersion } from '../net/file-version.ts';
 import type { ByteRange } from '../net/url-client.ts';
 import { readAll, type StorageFile, type StorageFolder } from './storage-folder.ts';
 
-/** What is known of one file of a stored model. */
+/** Record of one file of a stored model. */
 export type FileRecord =
   | (FileVersion & {
       /** Bytes in total. */
       readonly size: number;
-      /** What of it is stored. */
+      /** Ranges that are stored. */
       readonly ranges: readonly ByteRange[];
     })
   /** The server had none of that name. */
   | { readonly isAbsent: true };
 
-/** What is known of a stored model. */
+/** Record of a stored model. */
 export interface StoredRecord {
   /** URL of the folder. */
   readonly location: string;
-  /** What it was loaded as: a hub id, or a URL. */
+  /** Name that it was loaded by: a hub id, or a URL. */
   readonly name: string;
   /** When it was loaded last: milliseconds since 1970. */
   readonly lastUsed: number;

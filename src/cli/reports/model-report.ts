@@ -57,7 +57,10 @@ export interface TokenizerReport {
   readonly eosTokenId: number | null;
 }
 
-/** Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't be read. */
+/**
+ * Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't
+ * be read.
+ */
 export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {

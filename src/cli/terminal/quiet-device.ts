@@ -9,8 +9,9 @@ import { UnsupportedDeviceError } from '../../errors.ts';
 const LEAST_GPU_BYTES = 40e6;
 
 /**
- * The device to load a model on. Where there is no GPU, Dawn writes pages of Vulkan's complaints to standard error, past
- * JavaScript. So a process of its own looks for one first, and where it finds none Dawn is never started in this one.
+ * The device to load a model on. Where there is no GPU, Dawn writes pages of Vulkan's complaints to standard error,
+ * past JavaScript. So a process of its own looks for one first, and where it finds none Dawn is never started in this
+ * one.
  * @param folder of the model, or its URL.
  * @throws UnsupportedDeviceError where a GPU was asked for and there is none.
  */

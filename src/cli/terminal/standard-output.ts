@@ -5,7 +5,10 @@ export async function print(text: string): Promise<void> {
   if (text !== '' && !process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
-/** Ends the process in silence when the reader goes away, as `| head` does, and with one line where nothing can be written. */
+/**
+ * Ends the process in silence when the reader goes away, as `| head` does, and with one line where nothing can be
+ * written.
+ */
 export function endWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);

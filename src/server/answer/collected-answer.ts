@@ -8,7 +8,10 @@ import { JsonList, type Written } from './json-pieces.ts';
 /** So many pieces of text are joined at a time: V8 keeps each piece that is only added, not its characters alone. */
 const PIECES = 512;
 
-/** One answer that comes bit by bit and is sent as a whole: kept in little memory, because there may be many and long ones. */
+/**
+ * One answer that comes bit by bit and is sent as a whole: kept in little memory, because there may be many and long
+ * ones.
+ */
 export class CollectedAnswer {
   /** Where the writer needs them. */
   readonly tokens: LogprobColumns | undefined;

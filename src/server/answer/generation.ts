@@ -41,7 +41,10 @@ export class Generation {
   #completionTokens = 0;
   #finishReason: FinishReason | undefined;
 
-  /** @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never fits. */
+  /**
+   * @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never
+   * fits.
+   */
   constructor(llm: LLM, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal }: GenerationRequest) {
     const { capacity } = llm.engine;
     if (prompts.length > capacity) {

@@ -15,11 +15,15 @@ export type Written<T> = T extends readonly (infer Element)[]
     ? { readonly [Name in keyof T]: Written<T[Name]> }
     : T;
 
-/** What takes longer to make is a piece, if it is not very short: elements may be dear, such as a token's with logprobs. */
+/**
+ * What takes longer to make is a piece, if it is not very short: elements may be dear, such as a token's with logprobs.
+ */
 const MOST_MILLISECONDS = 5;
 const FEWEST_CHARACTERS = 1024;
 
-/** The JSON of plain values and {@link JsonList}s, in pieces of about `size` characters, or of some milliseconds' work. */
+/**
+ * The JSON of plain values and {@link JsonList}s, in pieces of about `size` characters, or of some milliseconds' work.
+ */
 export function* jsonPieces(value: unknown, size: number): Generator<string, void> {
   let piece = '';
   let begin = performance.now();

@@ -9,8 +9,9 @@ const HEADERS = {
 };
 
 /**
- * Server-sent events: each object as JSON, then `[DONE]`. An error becomes an event, because the status is sent already.
- * An event is asked for when the one before it went to the client's connection, so a slow client makes the iterator wait.
+ * Server-sent events: each object as JSON, then `[DONE]`. An error becomes an event, because the status is sent
+ * already. An event is asked for when the one before it went to the client's connection, so a slow client makes the
+ * iterator wait.
  *
  * @param onEnd called once, when everything was sent, an error too, or the client has left.
  */

@@ -12,8 +12,8 @@ const OTHERS = /^(cli|server)\//;
 
 /**
  * The files of the playground by their paths below its own: the page ('' is its HTML), the library, the packages of its
- * import map, and the bundled model. Pages at any static host need just these. None in a source tree that was not built, and
- * none in a bundle, which has no such files beside it.
+ * import map, and the bundled model. Pages at any static host need just these. None in a source tree that was not
+ * built, and none in a bundle, which has no such files beside it.
  */
 export function playgroundFiles(): ReadonlyMap<string, URL> {
   // The built package: a source tree has it beside itself.

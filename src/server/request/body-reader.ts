@@ -42,7 +42,9 @@ export class BodyReader {
     this.#limits = limits;
   }
 
-  /** A JSON body of a form. Rejects with HttpError 400, 413 or 415 that says what is wrong with it, or QueueFullError. */
+  /**
+   * A JSON body of a form. Rejects with HttpError 400, 413 or 415 that says what is wrong with it, or QueueFullError.
+   */
   async read<F extends BodyForm>(c: Context, form: F): Promise<Body<F>> {
     // Nothing else: a page of another origin may send text or forms without asking the server first, but no JSON.
     if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {

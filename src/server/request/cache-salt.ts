@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /**
- * Under which the engine keeps a request's states apart: of the tenant, where tenants are kept apart, and of the salt that
- * the request brings. Undefined: they are shared by all who have neither.
+ * Under which the engine keeps a request's states apart: of the tenant, where tenants are kept apart, and of the salt
+ * that the request brings. Undefined: they are shared by all who have neither.
  */
 export function cacheSaltOf(tenant: string | undefined, salt: string | undefined): string | undefined {
   if (tenant === undefined && salt === undefined) return undefined;

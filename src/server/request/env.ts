@@ -4,7 +4,10 @@ import type { RequestRecord } from './request-record.ts';
 /** What handlers find in Hono's context. */
 export interface ServerEnv {
   readonly Bindings: {
-    /** What a body can be read from: where nothing stands between the app and Node's server, which might have changed it. */
+    /**
+     * What a body can be read from: where nothing stands between the app and Node's server, which might have changed
+     * it.
+     */
     readonly source?: IncomingMessage;
   };
   readonly Variables: {

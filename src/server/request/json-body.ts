@@ -44,8 +44,8 @@ const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
 const QUOTED_CHARACTERS = 100;
 
 /**
- * The body of a known form that UTF-8 spells out. Token ids come packed, so that a body can go from one thread to another
- * without being copied number by number.
+ * The body of a known form that UTF-8 spells out. Token ids come packed, so that a body can go from one thread to
+ * another without being copied number by number.
  *
  * @throws HttpError 400 that says what is wrong with it.
  */

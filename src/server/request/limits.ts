@@ -2,7 +2,10 @@
 export interface RequestLimits {
   /** Default: 4 MiB. */
   readonly maxBodyBytes: number;
-  /** Tokens of a prompt and its answer together. The server's time has a limit, and so has attention. Default: 16384, or less. */
+  /**
+   * Tokens of a prompt and its answer together. The server's time has a limit, and so has attention. Default: 16384, or
+   * less.
+   */
   readonly maxModelLen: number;
   /** Answers of one request: prompts times `n`. Default: 128. */
   readonly maxAnswers: number;
@@ -16,8 +19,8 @@ export interface RequestLimits {
   /** The same of all requests together; further ones get 429. Default: 512 MiB. */
   readonly maxPendingBytes: number;
   /**
-   * Seconds in which a short text must have become tokens, or a conversation a text; long ones have 60 microseconds more
-   * for each character. Default: 5.
+   * Seconds in which a short text must have become tokens, or a conversation a text; long ones have 60 microseconds
+   * more for each character. Default: 5.
    */
   readonly maxTextSeconds: number;
 }

@@ -35,7 +35,9 @@ function policy(html: string): string {
   ].join('; ');
 }
 
-/** An app that is mounted at `/llm` has its page there and all else below `/llm/`, where relative URLs would not look. */
+/**
+ * An app that is mounted at `/llm` has its page there and all else below `/llm/`, where relative URLs would not look.
+ */
 function withBase(html: Uint8Array<ArrayBuffer>, path: string): Uint8Array<ArrayBuffer> | string {
   if (path.endsWith('/')) return html;
   const folder = path.slice(path.lastIndexOf('/') + 1);

@@ -64,8 +64,8 @@ export function badRequest(message: string, param?: string, code?: string): Http
 }
 
 /**
- * The answer to an error of the library, or to any other. What only the server's owner should know (paths, stacks) stays
- * in `cause`, for the log.
+ * The answer to an error of the library, or to any other. What only the server's owner should know (paths, stacks)
+ * stays in `cause`, for the log.
  */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;

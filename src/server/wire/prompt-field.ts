@@ -7,8 +7,8 @@ export type TokenIds = readonly number[] | Float64Array<ArrayBuffer>;
 export type PromptField = string | TokenIds | readonly (string | TokenIds)[];
 
 /**
- * Checked by hand: prompts may have hundreds of thousands of token ids, and a union of schemas would try them four times
- * and list every one that does not fit.
+ * Checked by hand: prompts may have hundreds of thousands of token ids, and a union of schemas would try them four
+ * times and list every one that does not fit.
  */
 export const promptField = z.custom<PromptField>(isPrompt, 'expected a text, token ids, or a list of either').meta({
   description: 'A text, token ids, or several of either.',

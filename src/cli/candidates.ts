@@ -4,8 +4,8 @@ import type { CommandEntry } from './commands.ts';
 import { flagName } from './options/option.ts';
 
 /**
- * What may stand in the place of the last word of a command line, of which the program's name is left out. None where
- * the names of files may stand.
+ * Words that may replace the last word of a command line, which comes without the program's name. Empty where names of
+ * files are expected.
  */
 export async function candidates(entries: readonly CommandEntry[], words: readonly string[]): Promise<string[]> {
   const known = await knownWords(entries, words);

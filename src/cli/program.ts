@@ -82,8 +82,8 @@ function readValues(options: Options, command: Program): Record<string, unknown>
 }
 
 /**
- * Refuses what commander would take without a word: an option in place of another one's value, most likely a value that
- * was forgotten, and a value of an option that takes none. @throws UsageError
+ * Refuses two mistakes that commander accepts: an option in place of another one's value, which was most likely
+ * forgotten, and a value for an option that takes none. @throws UsageError
  */
 function assertValues(options: Options, argv: readonly string[]): void {
   const known = new Map<string, Option<unknown>>();
@@ -111,7 +111,7 @@ function longName(options: Options, flag: string): string {
   return name === undefined ? flag : flagName(name);
 }
 
-/** What to do about some of commander's errors. */
+/** Hints for some of commander's errors. */
 const HINTS: Readonly<Record<string, string>> = {
   'commander.excessArguments': 'Put quotes around text with spaces.',
   'commander.missingArgument': '--help shows what the command takes.',

@@ -41,7 +41,7 @@ async function report(error: unknown, argv: readonly string[]): Promise<number> 
   return isExpected ? FAILURE : SOFTWARE;
 }
 
-/** What follows '--' is text, whatever it looks like. */
+/** Arguments before '--'; those after it are text, even if they look like options. */
 function beforeDashes(argv: readonly string[]): readonly string[] {
   const end = argv.indexOf('--');
   return end === -1 ? argv : argv.slice(0, end);

@@ -5,12 +5,12 @@ import { ArgumentError } from '../errors.ts';
 import { ServedModel } from './answer/served-model.ts';
 import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './request/limits.ts';
 
-/** What an app serves, and to whom. */
+/** Options of an app: its model, its clients, its limits. */
 export interface AppOptions {
   readonly llm: LLM;
-  /** What clients call the model. Answers bear the first name. Default: the name of the model's folder. */
+  /** Names of the model for clients. Answers have the first one. Default: the name of the model's folder. */
   readonly modelNames?: readonly string[] | undefined;
-  /** Keys of which a request must bear one. Default: none is needed. */
+  /** API keys, one of which a request must send. Default: none is needed. */
   readonly apiKeys?: readonly string[] | undefined;
   /**
    * Lets requests with different keys use each other's states in the prefix cache. Then `cached_tokens`, and the time
@@ -23,7 +23,7 @@ export interface AppOptions {
   readonly chatTemplate?: string | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
   /**
-   * What decides which request goes first. `fcfs`: first come, first served; a `priority` other than 0 is refused.
+   * Order of requests. `fcfs`: first come, first served; a `priority` other than 0 is refused.
    * `priority`: the requests themselves, as far as others do not wait for good. Default: fcfs.
    */
   readonly schedulingPolicy?: SchedulingPolicy | undefined;

@@ -61,7 +61,7 @@ export class Connections {
     for (const [socket, exchanges] of this.#sockets) if (exchanges.size === 0) socket.destroy();
   }
 
-  /** Closes those whose request has not come whole, for it was never accepted. */
+  /** Closes connections with an incomplete request, which was never accepted. */
   closeUnfinishedRequests(): void {
     for (const [socket, exchanges] of this.#sockets) {
       if ([...exchanges].every(({ incoming }) => !incoming.complete)) socket.destroy();

@@ -6,7 +6,7 @@ import { createApp } from './app.ts';
 import type { AppOptions } from './app-options.ts';
 import { Connections } from './connections.ts';
 
-/** Where an app is served. */
+/** Address of an app. */
 export interface ServeOptions extends AppOptions {
   /** 0 takes a free one. Default: 8000. */
   readonly port?: number | undefined;
@@ -92,10 +92,13 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   }
 }
 
-/** As long as a client may take nothing of its answer. A proxy that buffers, or a browser's page in the background, takes all. */
+/**
+ * Time in which a client must take some of its answer. Proxies that buffer, and pages in the background of a browser, take
+ * all of it.
+ */
 const STALL_MILLISECONDS = 120_000;
 
-/** For those whose answer was broken off to read why, and for requests that are still being sent. */
+/** Time for clients to read why an answer was broken off, and to finish requests that they are sending. */
 const GRACE_MILLISECONDS = 1000;
 
 /** Waits until the last answers have gone out; where the time is up, no longer than the errors need. */

@@ -71,7 +71,7 @@ describe('a wrong command line ends with code 2 and one line', () => {
     [['generate', 'x', '--logit-bias', '5'], /--logit-bias holds '5'; expected pairs/],
     [['generate', 'x', '--logit-bias', '5=101'], /^error: --logit-bias is 101/],
     [['generate', 'x', '--stop-token-ids', '1,x'], /--stop-token-ids holds 'x'/],
-    [['generate', 'x', '--logprobs', '3'], /--logprobs has nowhere to go without --json/],
+    [['generate', 'x', '--logprobs', '3'], /--logprobs has no effect without --json/],
     [['generate', 'x', '--logprobs', '30', '--json'], /--logprobs is 30/],
     [['generate', 'x', '--tensor-parallel-size', '0'], /^error: --tensor-parallel-size is 0; expected 'auto'/],
     [['generate', 'x', '--kv-cache-size', '0'], /^error: --kv-cache-size is 0/],
@@ -91,7 +91,10 @@ describe("flags in place of the library's names", () => {
     ],
     ['Use tensorParallelSize 1.', 'Use --tensor-parallel-size 1.'],
     ['Set HF_HOME, or the cacheDir option, to a folder that can.', 'Set HF_HOME to a folder that can.'],
-    ['Use a smaller dtype, fewer slots (maxNumSeqs).', 'Use a smaller dtype, fewer slots (sequences at once).'],
+    [
+      'Use a smaller dtype, fewer slots (maxNumSeqs).',
+      'Use a smaller dtype, fewer slots (sequences at the same time).',
+    ],
     ['The model of the tensor myTensorParallelSize.', 'The model of the tensor myTensorParallelSize.'],
     ["There is no model 'x'.", "There is no model 'x'."],
   ])('%s', (message, said) => {

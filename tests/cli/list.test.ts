@@ -72,7 +72,7 @@ test('rm asks first, and takes the model with its locks', async () => {
   const { home, cache } = await makeCache();
   const env = { HF_HOME: home };
   const asked = await runCli(['rm', 'org/name'], { env });
-  expect(asked).toMatchObject({ code: 2, stderr: expect.stringMatching(/no terminal.*--yes/) });
+  expect(asked).toMatchObject({ code: 2, stderr: expect.stringMatching(/without a terminal.*--yes/) });
   expect(await runCli(['rm', 'org/name', '--yes'], { env })).toMatchObject({
     code: 0,
     stdout: 'Removed org/name: 1.1 kB.\n',

@@ -1,4 +1,7 @@
-/** Several answers that come at once, printed one after the other: the one whose turn it is as it comes. */
+/**
+ * Prints several answers that are generated at the same time: the first as it comes, each other after the one before
+ * it.
+ */
 export class AnswerPrinter {
   readonly #count: number;
   readonly #print: (text: string) => Promise<void>;

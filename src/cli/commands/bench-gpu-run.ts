@@ -18,10 +18,10 @@ const LAYERS = {
 } as const satisfies Partial<GpuLayersPlan>;
 
 const MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
-/** What whole models are asked for. */
+/** Numbers of requests to whole models. */
 const REQUESTS = [1, 64];
 const PROMPT_TOKENS = [STEP_TOKENS];
-/** Of each request: a step takes a millisecond or less, and the card needs some to get up to speed. */
+/** Tokens of each request at least: a step takes a millisecond or less, and the card needs some to get up to speed. */
 const LEAST_TOKENS = 256;
 
 interface GpuValues {

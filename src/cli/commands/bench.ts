@@ -28,7 +28,7 @@ export const bench = defineCommand({
   details: [
     'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
     'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',
-    'medians with the least and the greatest after a run for warming up. With --shape, weights of that size are made up.',
+    'medians with the least and the greatest after a run for warming up. With --shape, weights of that size are random.',
     "Shares are of the machine's limits, measured with as many threads: bandwidth is reading of large buffers; peak is",
     'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
     'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
@@ -43,7 +43,7 @@ export const bench = defineCommand({
     tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1)'),
     dtype: dtypesOption(),
     promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
-    batchSizes: counts([1, 16], 'Sequences to decode at once'),
+    batchSizes: counts([1, 16], 'Sequences to decode at the same time'),
     generateTokens: count(32, 1, 'Tokens to decode per sequence'),
     repetitions: count(5, 1, 'Times to measure each'),
     json: flag('Print one JSON object'),

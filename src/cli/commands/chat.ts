@@ -161,7 +161,7 @@ async function converse(conversation: Conversation, lines: Interface, interrupte
   interrupted.throwIfAborted();
 }
 
-/** What a line that begins with a slash asks for. Paths and comments are messages. */
+/** The command of a line that begins with a slash. Paths and comments are messages. */
 function commandOf(line: string): keyof typeof COMMANDS | 'unknown' | undefined {
   const word = /^\/([a-z?]+)\s*$/i.exec(line)?.[1]?.toLowerCase();
   if (word === undefined) return undefined;
@@ -169,7 +169,7 @@ function commandOf(line: string): keyof typeof COMMANDS | 'unknown' | undefined 
   return Object.hasOwn(OTHER_NAMES, word) ? OTHER_NAMES[word] : 'unknown';
 }
 
-/** Not on standard output, which has answers alone. */
+/** Prints to standard error: standard output has only the answers. */
 function tell(text: string): void {
   process.stderr.write(`${styled('dim', text, process.stderr)}\n`);
 }

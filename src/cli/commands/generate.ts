@@ -16,7 +16,7 @@ import { print } from '../terminal/standard-output.ts';
 import { AnswerPrinter } from './answer-printer.ts';
 import { GenerationTimer, type Timings } from './generation-timer.ts';
 
-/** One answer, as --json prints it. */
+/** An answer in the output of --json. */
 interface AnswerResult {
   readonly tokenIds: number[];
   text: string;
@@ -28,7 +28,7 @@ interface AnswerResult {
   readonly halfLives?: { readonly token: number; readonly halfLives: number[][] }[];
 }
 
-/** What --json prints, with `timings`: the first answer's parts, and of several all. */
+/** Output of --json, with `timings`: the fields of the first answer, and `choices` where there are several. */
 interface Result extends AnswerResult {
   readonly promptTokenIds: readonly number[];
   /** One entry per prompt token, null for the first. */
@@ -39,7 +39,7 @@ interface Result extends AnswerResult {
 /** `mamba2 generate` */
 export const generate = defineCommand({
   details: [
-    'The text goes to standard output as it comes into being; notes and progress go to standard error.',
+    'The text is written to standard output as it is generated; notes and progress go to standard error.',
     'Without a prompt, standard input is the prompt, line ends included. Values that begin with a dash need',
     'an equals sign: --prompt=-x. For a model without a tokenizer, token ids are printed instead of text.',
   ].join(' '),
@@ -62,7 +62,7 @@ export const generate = defineCommand({
     const sampling = readSampling(values);
     for (const name of ['logprobs', 'promptLogprobs', 'halfLifeInterval'] as const) {
       if (values[name] === undefined || values.json) continue;
-      throw new UsageError(`${flagName(name)} has nowhere to go without --json.`, 'Add --json.');
+      throw new UsageError(`${flagName(name)} has no effect without --json.`, 'Add --json.');
     }
     const prompt = await readPrompt({ positional, prompt: values.prompt, tokenIds: values.tokenIds });
     const interrupt = new Interrupt();
@@ -118,7 +118,7 @@ async function stream(
       }
     }
   } catch (error) {
-    // What there is by then is a result as well.
+    // The part that was generated is a result as well.
     if (!(error instanceof InterruptedError)) throw error;
   }
   return {

@@ -2,12 +2,12 @@
 export interface Timings {
   readonly loadSeconds: number;
   readonly promptTokens: number;
-  /** To the first token. */
+  /** Time to the first token. */
   readonly promptSeconds: number;
   readonly completionTokens: number;
-  /** From the first token to the last. */
+  /** Time from the first token to the last. */
   readonly completionSeconds: number;
-  /** Of the tokens after the first; null where there are none. */
+  /** Rate of the tokens after the first; null if there is only one. */
   readonly tokensPerSecond: number | null;
 }
 

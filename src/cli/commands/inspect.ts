@@ -16,12 +16,12 @@ import { formatBytes, formatCount, formatTable } from '../terminal/table.ts';
 /** `mamba2 inspect` */
 export const inspect = defineCommand({
   details: [
-    'The model is a folder, a bundled name or a hub id; of a hub model that is not in the cache only configs and the headers of its weights are fetched, and nothing is stored.',
-    'Where its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',
+    'The model is a folder, a bundled name or a hub id. A hub model that is not in the cache is not downloaded: only its configs and the headers of its weights are fetched.',
+    'If its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',
   ].join(' '),
   options: {
     context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
-    batch: count(1, 1, 'Sequences at once'),
+    batch: count(1, 1, 'Sequences at the same time'),
     json: flag('Print one JSON object'),
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
@@ -65,7 +65,7 @@ const KIND_NAMES: Readonly<Record<ParameterKind, string>> = {
 const TEMPLATE_KINDS = {
   none: 'no',
   chat: 'yes',
-  completion: 'completion: it goes on with what a message begins',
+  completion: 'completion: it continues the text of a message',
 } as const;
 
 function describe(report: ModelReport, load: ModelLoad): string {
@@ -153,7 +153,7 @@ function describeMemory(report: ModelReport, load: ModelLoad): string {
   ].join('\n');
 }
 
-/** Names and values of a config; those of its parts behind the part's name. */
+/** Names and values of a config; those of its parts begin with the part's name. */
 function settings(config: object, prefix = ''): string[][] {
   return Object.entries(config).flatMap(([name, value]) => {
     // The map of layers says it better.

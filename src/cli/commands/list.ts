@@ -8,8 +8,8 @@ import { formatBytes, formatTable } from '../terminal/table.ts';
 /** `mamba2 list` */
 export const list = defineCommand({
   details: [
-    'The cache is that of Python as well (HF_HUB_CACHE, HF_HOME), so models of other kinds may be there. Dates are those',
-    "of the last file that was written. 'mamba2 rm' removes a model.",
+    'The cache is shared with Python (HF_HUB_CACHE, HF_HOME), so other kinds of models may be in it. The date of a model is',
+    "that of its newest file. 'mamba2 rm' removes a model.",
   ].join(' '),
   options: { json: flag('Print one JSON object') },
   examples: ['list', 'list --json'],

@@ -8,8 +8,8 @@ import { print } from '../terminal/standard-output.ts';
 /** `mamba2 pull` */
 export const pull = defineCommand({
   details: [
-    'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME); what is there already is not fetched',
-    'again, and an interrupted download resumes. HF_TOKEN gives access to gated models.',
+    'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME). Files that are there are not fetched again,',
+    'and an interrupted download resumes. HF_TOKEN gives access to gated models.',
   ].join(' '),
   options: {
     revision: text('revision', 'Branch, tag or commit (default: main)'),

@@ -10,7 +10,7 @@ import { formatBytes } from '../terminal/table.ts';
 export const remove = defineCommand({
   details: [
     'The id is org/name for all of a model, or org/name@revision for one revision and the files that no other one has.',
-    'Folders elsewhere are never touched. It asks first, on a terminal.',
+    'Other folders are never touched. On a terminal it asks for confirmation.',
   ].join(' '),
   options: { yes: flag('Do not ask', 'y') },
   examples: ['rm org/name', 'rm org/name@v1.0 --yes'],
@@ -31,7 +31,7 @@ async function confirm(id: string, given: string): Promise<boolean> {
   const found = (await storedHubModels()).find((model) => model.id === id);
   // Removing says what is wrong.
   if (found === undefined) return true;
-  if (!process.stdin.isTTY) throw new UsageError("'rm' asks first, and there is no terminal.", 'Add --yes.');
+  if (!process.stdin.isTTY) throw new UsageError("'rm' can't ask for confirmation without a terminal.", 'Add --yes.');
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const what = id === given ? `${given}, ${formatBytes(found.bytes)}` : given;

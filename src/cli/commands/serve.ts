@@ -14,11 +14,11 @@ import { LogInWords } from '../terminal/log-in-words.ts';
 /** `mamba2 serve` */
 export const serve = defineCommand({
   details: [
-    'A page to chat is at /. Programs find /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
-    '/health, /version and /metrics; /openapi.json describes them.',
+    'The chat page is at /. The API is at /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
+    '/health, /version and /metrics; /openapi.json describes it.',
     'The log goes to standard output and holds neither prompts nor answers.',
-    'SIGTERM and Ctrl-C end the server in order: what was accepted is finished, what comes is answered with 503.',
-    'It ends by itself, with an exit code that is not 0, when the model fails and can not be loaded again.',
+    'SIGTERM and Ctrl-C end the server in order: accepted requests are finished, new ones get 503.',
+    'When the model fails and cannot be loaded again, it exits with a code other than 0.',
   ].join(' '),
   options: { ...serveOptions, ...modelOptions },
   examples: [
@@ -78,7 +78,7 @@ function timeout(seconds: number): AbortSignal | undefined {
   return milliseconds > MOST_MILLISECONDS ? undefined : AbortSignal.timeout(milliseconds);
 }
 
-/** Takes the port for a moment: that it can't be had should not be known only once a large model is loaded. */
+/** Opens the port for a moment: an error should come before a large model is loaded. */
 async function checkPort({ port = 8000, host = '127.0.0.1' }: Pick<ServeOptions, 'host' | 'port'>): Promise<void> {
   const probe = createServer();
   probe.listen(port, host);
@@ -87,7 +87,7 @@ async function checkPort({ port = 8000, host = '127.0.0.1' }: Pick<ServeOptions,
   await once(probe, 'close');
 }
 
-/** @throws UsageError where host and port can't be had. */
+/** @throws UsageError when the server can't listen on host and port. */
 async function listening<T>(listen: Promise<T>): Promise<T> {
   try {
     return await listen;

@@ -1,12 +1,12 @@
 import { flagName, type Options } from './option.ts';
 
-/** What the library's messages call things that have another name on the command line, or none. */
+/** Names in the library's messages whose counterpart on the command line is spelt differently, or is missing. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   kvCacheMemoryBytes: '--kv-cache-size',
   prefixCacheBytes: '--prefix-cache-size',
   skipSpecialTokens: '--no-skip-special-tokens',
   localFilesOnly: 'HF_HUB_OFFLINE',
-  maxNumSeqs: 'sequences at once',
+  maxNumSeqs: 'sequences at the same time',
   'generate()': "'mamba2 generate'",
   "device: 'reference'": '--device reference',
   ', or the cacheDir option,': '',

@@ -6,7 +6,7 @@ export function words(placeholder: string, standard: readonly string[], descript
   const read = (given: readonly string[], flag: string) => {
     const found = given.flatMap((text) => text.split(',')).map((word) => word.trim());
     if (found.includes(''))
-      throw new UsageError(`${flag} is '${given.join(',')}', with nothing where a value belongs.`);
+      throw new UsageError(`${flag} is '${given.join(',')}'; a value between two commas is missing.`);
     return found.length > 0 ? [...new Set(found)] : [...standard];
   };
   const text = `${description} (a list with commas, repeatable; default: ${standard.join(',')})`;

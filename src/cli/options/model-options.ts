@@ -22,14 +22,18 @@ export const modelOptions = {
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: dtypeOption(),
-  tensorParallelSize: threads('Threads that share the model; auto: a core each, where the heads allow (default: auto)'),
+  tensorParallelSize: threads(
+    'Threads that share the model; auto: one per core, as far as the heads allow (default: auto)',
+  ),
   quiet: flag('No progress and no notes', 'q'),
 };
 
 /** Options of the commands that run sequences of unknown length. */
 export const contextOptions = {
   maxModelLen: number('Tokens of a prompt and its answer together (default: what memory allows)'),
-  kvCacheSize: number('Memory for keys and values of attention layers, in MiB (default: what fits, 1024 at most)'),
+  kvCacheSize: number(
+    'Memory for keys and values of attention layers, in MiB (default: as much as fits, at most 1024)',
+  ),
 };
 
 /** Values of {@link modelOptions}. */
@@ -51,7 +55,7 @@ export function withModel<V extends { readonly model: string | undefined }>(
   throw new UsageError(`There are two models: '${positional}' and --model '${values.model}'.`, 'Give one.');
 }
 
-/** Where the model is, once it is here. */
+/** Fetches the model if needed. → its folder or URL */
 export async function findModel(values: ModelValues, signal: AbortSignal | undefined): Promise<string> {
   const progress = new ProgressDisplay(values.quiet);
   const { onProgress } = progress;
@@ -108,16 +112,16 @@ export function assertCount(name: string, value: number | undefined, min: number
   throw new UsageError(`${flagName(name)} is ${value}; expected a whole number ${range}.`);
 }
 
-/** What weights are kept as. Reading it throws UnsupportedDTypeError. */
+/** Dtype of the weights in memory. Reading it throws UnsupportedDTypeError. */
 function dtypeOption(): Option<DTypeSetting | undefined> {
   const read = (given: readonly string[]) => given.map(parseDTypeChoice).at(-1);
-  const description = `What weights are kept as: ${DTYPES.join(', ')} (default: auto, as in the files)`;
+  const description = `Dtype of the weights in memory: ${DTYPES.join(', ')} (default: auto, as in the files)`;
   return { placeholder: 'dtype', description, short: undefined, choices: DTYPES, read };
 }
 
-/** Several of them, to be compared. */
+/** Several dtypes, to compare them. */
 export function dtypesOption(): Option<DTypeSetting[]> {
-  const list = words('dtypes', ['auto'], `What weights are kept as: ${DTYPES.join(', ')}`);
+  const list = words('dtypes', ['auto'], `Dtype of the weights in memory: ${DTYPES.join(', ')}`);
   return { ...list, choices: DTYPES, read: (given, flag) => list.read(given, flag).map(parseDTypeChoice) };
 }
 

@@ -1,13 +1,13 @@
 import { UsageError } from './usage-error.ts';
 
-/** One option of a command: how help describes it, and how its values are read. */
+/** An option of a command: its description in help, and how its values are read. */
 export interface Option<T> {
-  /** What help calls the value; undefined for a flag, which takes none. */
+  /** Name of the value in help; undefined for a flag, which takes none. */
   readonly placeholder: string | undefined;
   readonly description: string;
   /** One letter. */
   readonly short: string | undefined;
-  /** All values that it may have, where they are few. */
+  /** All possible values, where they are few. */
   readonly choices?: readonly string[];
   /**
    * @param given the values in the order of the command line, as typed; one empty text per use of a flag.
@@ -20,7 +20,7 @@ export interface Option<T> {
 /** The options of a command by their names in code: `maxTokens` is `--max-tokens`. */
 export type Options = Readonly<Record<string, Option<unknown>>>;
 
-/** What a command receives for its options. */
+/** Values that a command receives for its options. */
 export type Values<O extends Options> = { readonly [K in keyof O]: O[K] extends Option<infer T> ? T : never };
 
 /** True when given. */

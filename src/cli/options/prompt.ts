@@ -3,7 +3,7 @@ import type { Prompt } from '../../engine/request/prompt.ts';
 import { parseIds } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
-/** Where a prompt may come from, in the order of preference; at most one of the first three. */
+/** Sources of a prompt, of which at most one may be given. */
 export interface PromptSources {
   readonly positional: string | undefined;
   readonly prompt: string | undefined;
@@ -17,11 +17,11 @@ export interface PromptSources {
 export async function readPrompt({ positional, prompt, tokenIds }: PromptSources): Promise<Prompt> {
   const given = [positional, prompt, tokenIds].filter((source) => source !== undefined);
   if (given.length > 1)
-    throw new UsageError('There are several prompts.', 'Give one: [prompt], --prompt or --token-ids.');
+    throw new UsageError('There are several prompts.', 'Give only one of [prompt], --prompt and --token-ids.');
   if (tokenIds !== undefined) return parseIds(tokenIds, '--token-ids');
   if (given.length === 1) return given[0];
   const piped = process.stdin.isTTY ? '' : await readAll(process.stdin);
   if (piped === '')
-    throw new UsageError('There is no prompt.', 'Give one as [prompt], --prompt, --token-ids or through a pipe.');
+    throw new UsageError('There is no prompt.', 'Give one with [prompt], --prompt, --token-ids or through a pipe.');
   return piped;
 }

@@ -6,31 +6,31 @@ import { UsageError } from './usage-error.ts';
 /** How text is generated. Values that are not given come from the model's generation_config.json. */
 export const samplingOptions = {
   maxTokens: number('Tokens to generate at most (default: 256)', 'n'),
-  minTokens: number('Nothing ends the text before this many tokens'),
+  minTokens: number('Do not end the text before this many tokens'),
   temperature: number("0 takes the likeliest token (default: the model's, else 1)", 't'),
   topP: number('Keep the likeliest tokens that together have this probability'),
   topK: number('Keep this many of the likeliest tokens; 0 keeps all'),
   minP: number("Least probability of a token, relative to the likeliest one's"),
-  repetitionPenalty: number('Above 1, tokens that were there before become less likely'),
-  presencePenalty: number('Above 0, tokens that the answer has already become less likely'),
-  frequencyPenalty: number('Above 0, tokens become less likely with each time that the answer has them'),
+  repetitionPenalty: number('Above 1, tokens of the prompt and the answer become less likely'),
+  presencePenalty: number('Above 0, tokens of the answer become less likely'),
+  frequencyPenalty: number('Above 0, tokens become less likely each time that the answer repeats them'),
   logitBias: bias("Add to a token's logit, from -100 to 100"),
-  badWords: texts('text', 'Never write this'),
-  seed: integer('The same seed gives the same text; -1 is a random one'),
-  stop: texts('text', 'End the text before this'),
-  stopTokenIds: ids('End the text at these tokens'),
-  includeStopStrInOutput: flag('Keep the --stop text that ended it'),
+  badWords: texts('text', 'Text that the answer must not have'),
+  seed: integer('The same seed gives the same text; -1 takes a random seed'),
+  stop: texts('text', 'Text that ends the answer; it is left out'),
+  stopTokenIds: ids('Tokens that end the answer'),
+  includeStopStrInOutput: flag('Keep the --stop text that ended the answer'),
   ignoreEos: flag("Continue past the model's end of text"),
   noSkipSpecialTokens: flag('Show tokens such as <|endoftext|>'),
 };
 
-/** What else may be asked of an answer where a program reads it. */
+/** Further options of an answer, for programs that read it. */
 export const answerOptions = {
-  n: number('Answers to generate (-n is --max-tokens); answer i has the seed plus i'),
+  n: number('Answers to generate (-n is --max-tokens); answer i uses the seed plus i'),
   logprobs: number('With --json: log probabilities of the tokens, and this many of the likeliest in place of each'),
   promptLogprobs: number("With --json: the same for the prompt's tokens"),
   halfLifeInterval: number('With --json: every so many tokens, how long each head remembers'),
-  priority: number('Lower goes first where requests wait'),
+  priority: number('Requests with a lower number start first'),
 };
 
 type SamplingValues = Values<typeof samplingOptions> & Partial<Values<typeof answerOptions>>;

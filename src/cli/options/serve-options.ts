@@ -10,42 +10,42 @@ const LOG_FORMATS = ['text', 'json'] as const;
 const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 const MIB = 2 ** 20;
 
-/** Where and to whom a model is served, and how much at once. Names are vLLM's where it has the option. */
+/** Address, access and limits of a server. Names are vLLM's where it has the option. */
 export const serveOptions = {
   host: text('address', 'Address to listen on (default: 127.0.0.1, which only this machine reaches)'),
   port: number('Port to listen on; 0 takes a free one (default: 8000)'),
-  apiKey: texts('key', 'Key that requests must bear; also from MAMBA2_API_KEY'),
-  sharePrefixCache: flag('Let API keys use what others have left in the prefix cache, which tells them what was asked'),
+  apiKey: texts('key', 'Key that requests must send; also read from MAMBA2_API_KEY'),
+  sharePrefixCache: flag('Share the prefix cache among API keys; timing then shows one key what others have sent'),
   cors: texts('origin', "Origin whose pages may use the server, or '*'"),
   servedModelName: texts('name', 'What clients call the model (default: its name here)'),
   chatTemplate: chatTemplateOption,
   maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)'),
-  maxNumSeqs: number('Answers whose state is kept at once; further ones wait (default: 32)'),
+  maxNumSeqs: number('Answers that run at the same time; further ones wait (default: 32)'),
   maxNumBatchedTokens: number('Tokens processed in one step (default: 512)'),
   maxQueueSize: number('Requests that may wait; further ones get 429 (default: 256)'),
   schedulingPolicy: choice(
     SCHEDULING_POLICIES,
-    'Who goes first: fcfs, first come, first served; priority, as requests say by that field (default: fcfs)',
+    'Order of requests: fcfs, first come, first served; priority, by the field of that name (default: fcfs)',
   ),
   maxAnswers: number('Answers of one request: prompts times n (default: 128)'),
   maxAnswerSize: number(
-    'Memory that prompts and answers of one request may take, logprobs included, in MiB; more gets 400 (default: 128)',
+    'Memory for prompts, answers and logprobs of one request, in MiB; larger requests get 400 (default: 128)',
   ),
-  maxPendingSize: number('The same of all requests together; further ones get 429 (default: 512)'),
+  maxPendingSize: number('Memory for those of all requests together, in MiB; further requests get 429 (default: 512)'),
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
-  prefixCacheSize: number('Memory for states of earlier prompts, in MiB; 0 keeps none (default: 512)'),
+  prefixCacheSize: number('Memory for the states of earlier prompts, in MiB; 0 turns it off (default: 512)'),
   kvCacheSize: contextOptions.kvCacheSize,
-  snapshotInterval: number('Tokens between two states that are kept of one text (default: 256)'),
-  noRecover: flag('End when a rank fails, in place of loading the model again'),
-  shutdownTimeout: number('Seconds for unfinished answers after SIGTERM or Ctrl-C (default: 30)'),
-  noPage: flag('Serve no page to chat at /'),
-  logLevel: choice(LOG_LEVELS, 'What is logged on standard output (default: info)'),
-  logFormat: choice(LOG_FORMATS, 'How (default: text on a terminal, else json, one object a line)'),
+  snapshotInterval: number('Tokens between two kept states of one text (default: 256)'),
+  noRecover: flag('Exit when a rank fails, instead of loading the model again'),
+  shutdownTimeout: number('Seconds that unfinished answers get after SIGTERM or Ctrl-C (default: 30)'),
+  noPage: flag('Do not serve the chat page at /'),
+  logLevel: choice(LOG_LEVELS, 'Least level that is logged to standard output (default: info)'),
+  logFormat: choice(LOG_FORMATS, 'Format of the log (default: text on a terminal, else json, one object a line)'),
 };
 
 export type ServeValues = Values<typeof serveOptions>;
 
-/** What the engine is told. @throws UsageError */
+/** Options of the engine. @throws UsageError */
 export function engineOptions(values: ServeValues): LoadOptions {
   const { maxNumBatchedTokens, snapshotInterval, prefixCacheSize } = values;
   const { maxNumSeqs = 32, maxQueueSize = 256 } = values;
@@ -67,7 +67,7 @@ export function engineOptions(values: ServeValues): LoadOptions {
   };
 }
 
-/** What the server is told beside its model. @throws UsageError */
+/** Options of the server besides its model. @throws UsageError */
 export function appOptions(values: ServeValues, modelName: string): Omit<ServeOptions, 'llm' | 'logger'> {
   const { host, port, apiKey, cors, servedModelName, maxModelLen, maxAnswers, maxBodySize } = values;
   const { maxAnswerSize, maxPendingSize } = values;

@@ -44,7 +44,7 @@ function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): string {
     `Mixer layers (norm, mixer, residual) on ${device}, ${dtype} weights, microseconds per layer:`,
     formatTable([['shape', 'work', 'gpu', 'least-greatest', 'wall', 'least-greatest'], ...layers]),
     '',
-    'Dispatches of a layer, each timed by itself:',
+    'Dispatches of a layer, each timed alone:',
     formatTable([['shape', 'work', 'dispatches'], ...dispatches]),
   ].join('\n');
 }

@@ -2,14 +2,14 @@ import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
 import type { ModelReport } from './model-report.ts';
 
-/** Sequences that run at once, and how long they get. */
+/** Number of sequences that run at the same time, and their length. */
 export interface ModelLoad {
   /** Tokens of each sequence. */
   readonly context: number;
   readonly batch: number;
 }
 
-/** What a model takes under a load, in bytes, on one rank and beside what a step needs. */
+/** Bytes of a model under a load, on one rank; the memory of a step is not included. */
 export interface ModelMemory extends ModelLoad {
   readonly states: number;
   /** In whole blocks of the paged cache. */

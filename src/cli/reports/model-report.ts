@@ -21,13 +21,13 @@ import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.t
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
 
-/** What a model's files hold, as far as config and file headers tell. */
+/** Contents of a model's files, as told by its config and the headers of its weights. */
 export interface ModelReport {
   /** The folder, or the URL of one. */
   readonly folder: string;
   readonly config: ModelConfig;
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
-  /** What each layer is made of. */
+  /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
   /** Of one sequence, over all layers, in float32. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
@@ -46,11 +46,11 @@ export interface ModelReport {
   readonly chatTemplateKind: TemplateKind | null;
   /** Why the model will not load. */
   readonly problems: readonly string[];
-  /** What is wrong with it all the same. */
+  /** Problems that do not keep it from loading. */
   readonly warnings: readonly string[];
 }
 
-/** What a tokenizer's files say. */
+/** Facts from a tokenizer's files. */
 export interface TokenizerReport {
   readonly vocabSize: number;
   readonly bosTokenId: number | null;

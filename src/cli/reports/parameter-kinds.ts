@@ -1,7 +1,7 @@
 import type { ParameterTable } from '../../layers/parameters/parameter.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 
-/** What a parameter is for, in the order of a report. */
+/** Kinds of parameters, in the order of a report. */
 export const PARAMETER_KINDS = [
   'embeddings',
   'inProj',

@@ -1,7 +1,7 @@
 import type { DestinationStream } from 'pino';
 import { styled } from './styled.ts';
 
-/** What lines of the server's log hold, as far as words are made of it. */
+/** Fields of the server's log that are turned into words. */
 interface LogEntry {
   readonly level: number;
   readonly time: number;

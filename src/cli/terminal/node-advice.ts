@@ -19,7 +19,7 @@ export async function adviseNode(quiet: boolean): Promise<void> {
     `Node ${FAST_NODE} runs models up to twice as quickly as this Node ${process.versions.node}: npx -p node@${FAST_NODE} mamba2 ...`,
     quiet,
   );
-  // Where that can't be kept it is said again: no reason to fail.
+  // If the file can't be written the advice is repeated: no reason to fail.
   await mkdir(folder, { recursive: true })
     .then(() => writeFile(told, ''))
     .catch(() => undefined);

@@ -1,6 +1,6 @@
 import { styled } from './styled.ts';
 
-/** A remark for a person at the terminal; kept from logs and from those who asked for quiet. */
+/** Prints a remark for a person at the terminal; logs do not get it, nor do runs with --quiet. */
 export function note(message: string, quiet: boolean): void {
   if (process.stderr.isTTY && !quiet) process.stderr.write(`${styled('dim', message, process.stderr)}\n`);
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 
-/** Writes to standard output and waits while its reader is behind, so that a slow pipe does not fill the memory. */
+/** Writes to standard output and waits for a slow reader, so that unread output does not fill the memory. */
 export async function print(text: string): Promise<void> {
   if (text !== '' && !process.stdout.write(text)) await once(process.stdout, 'drain');
 }
@@ -15,6 +15,6 @@ export function endWithReader(): void {
     process.stderr.write(`error: Standard output can't be written: ${error.message}.\n`);
     process.exit(1);
   });
-  // What can't be said is left unsaid; the exit code still tells.
+  // An error that can't be written is dropped; the exit code remains.
   process.stderr.on('error', () => undefined);
 }

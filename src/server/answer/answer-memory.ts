@@ -14,10 +14,10 @@ const UNREAD_TOKEN = 256;
 /** A report of half-lives, of which an answer keeps the latest. */
 const HALF_LIVES = 64 * 1024;
 
-/** What decides how much memory an answer takes. */
+/** Facts that decide how much memory an answer takes. */
 export interface AnswerSize {
   readonly prompts: readonly (readonly number[])[];
-  /** One for each prompt. */
+  /** Parameters of each prompt. */
   readonly params: readonly SamplingParams[];
   /** Whether it is sent as it comes into being. */
   readonly isStream: boolean;
@@ -30,7 +30,7 @@ export function answerBytes({ prompts, params, isStream, maxUnreadTokens }: Answ
   let total = isStream ? 2 * maxUnreadTokens * UNREAD_TOKEN : 0;
   for (const [i, { length }] of prompts.entries()) {
     const { n, maxTokens, logprobs, promptLogprobs, halfLifeInterval } = params[i];
-    // The request's own list, and one for each answer, which goes on from it.
+    // The request's own list, and one for each answer, which continues it.
     total += TOKEN_ID * (length + n * (length + maxTokens));
     if (promptLogprobs !== undefined) total += length * (logprobBytes(promptLogprobs) + TOKEN_TEXT);
     if (isStream) continue;
@@ -49,7 +49,7 @@ export class AnswerMemory {
     this.#limits = limits;
   }
 
-  /** Of requests that have not ended. */
+  /** Bytes of requests that have not ended. */
   get reservedBytes(): number {
     return this.#reserved;
   }

@@ -19,7 +19,7 @@ interface AnswerFields {
     | undefined;
 }
 
-/** What is generated. */
+/** A request for answers. */
 export interface AnswerRequest {
   /** `cmpl` or `chatcmpl`. */
   readonly idPrefix: string;
@@ -30,7 +30,7 @@ export interface AnswerRequest {
   readonly fields: AnswerFields;
 }
 
-/** What every answer bears. */
+/** Fields at the head of every answer. */
 export interface AnswerHead {
   readonly id: string;
   /** Seconds since 1970. */
@@ -46,7 +46,7 @@ export interface AnswerWriter {
   usageChunk(head: AnswerHead, usage: Usage): object;
   /** Collects an output for the whole. */
   add(output: GenerationOutput): void;
-  /** What was collected; lists that may be long are made when they are written. */
+  /** The collected answer; lists that may be long are made when they are written. */
   whole(head: AnswerHead, usage: Usage): object;
 }
 

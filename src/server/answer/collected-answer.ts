@@ -5,15 +5,12 @@ import type { ChoiceEnd } from '../wire/choice-end.ts';
 import { halfLivesField } from '../wire/half-lives.ts';
 import { JsonList, type Written } from './json-pieces.ts';
 
-/** So many pieces of text are joined at a time: V8 keeps each piece that is only added, not its characters alone. */
+/** Pieces of text that are joined at a time: V8 keeps every piece of a text that was only added to. */
 const PIECES = 512;
 
-/**
- * One answer that comes bit by bit and is sent as a whole: kept in little memory, because there may be many and long
- * ones.
- */
+/** An answer that arrives in parts and is sent whole. It takes little memory, because answers may be many and long. */
 export class CollectedAnswer {
-  /** Where the writer needs them. */
+  /** Tokens with their logprobs, if the writer needs them. */
   readonly tokens: LogprobColumns | undefined;
   finishReason: CompletionOutput['finishReason'] = null;
   stopReason: CompletionOutput['stopReason'] = null;

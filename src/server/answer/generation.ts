@@ -5,28 +5,28 @@ import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { badRequest } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 
-/** What a generation is made of. */
+/** Parts of a generation. */
 export interface GenerationRequest {
   /** Unique; a number is appended for each prompt. */
   readonly id: string;
   readonly prompts: readonly (readonly number[])[];
-  /** One for each prompt. */
+  /** Parameters of each prompt. */
   readonly params: readonly SamplingParams[];
   /** Of all of them. */
   readonly badWordsTokenIds: readonly (readonly number[])[];
   readonly priority: number | undefined;
-  /** Whose states the requests may go on from. */
+  /** Salt of the states that the requests may reuse. */
   readonly cacheSalt: string | undefined;
   /** The client is gone. */
   readonly signal: AbortSignal;
 }
 
-/** What is new for one of the prompts. */
+/** New output for one of the prompts. */
 export interface GenerationOutput extends RequestOutput {
   readonly promptIndex: number;
 }
 
-/** What a prompt's stream gave, or how it failed. */
+/** A result of a prompt's stream, or its failure. */
 interface Arrival {
   readonly promptIndex: number;
   readonly result?: IteratorResult<RequestOutput, undefined>;
@@ -48,13 +48,13 @@ export class Generation {
   constructor(llm: LLM, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal }: GenerationRequest) {
     const { capacity } = llm.engine;
     if (prompts.length > capacity) {
-      const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at once (--max-num-seqs and --max-queue-size).`;
+      const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at the same time (--max-num-seqs and --max-queue-size).`;
       throw badRequest(message, 'prompt', 'too_many');
     }
     this.#prompts = prompts;
     this.#cachedTokens = prompts.map(() => 0);
     const group = Symbol(id);
-    // One reader for all: what waits for it is as much as for one.
+    // All streams have one reader, so the outputs that wait for it are limited as for one stream.
     const maxUnreadTokens = Math.ceil(llm.engine.maxUnreadTokens / prompts.length);
     try {
       for (const [i, promptTokenIds] of prompts.entries()) {
@@ -90,12 +90,12 @@ export class Generation {
     }
   }
 
-  /** Of the answer that ended first, once one has. */
+  /** Finish reason of the answer that ended first, once one has. */
   get finishReason(): FinishReason | undefined {
     return this.#finishReason;
   }
 
-  /** So far. */
+  /** Tokens so far. */
   usage(): Usage {
     const promptTokens = this.#prompts.reduce((sum, { length }) => sum + length, 0);
     return {
@@ -112,7 +112,7 @@ export class Generation {
     for (const stream of this.#streams) void stream.return();
   }
 
-  /** One call a stream is open at a time, and what they give goes through one queue. */
+  /** Outputs of all streams through one queue. Each stream has one open call at a time. */
   async *#merged(): AsyncGenerator<GenerationOutput, void> {
     const arrived: Arrival[] = [];
     let wake = () => {};

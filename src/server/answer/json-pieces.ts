@@ -15,9 +15,7 @@ export type Written<T> = T extends readonly (infer Element)[]
     ? { readonly [Name in keyof T]: Written<T[Name]> }
     : T;
 
-/**
- * What takes longer to make is a piece, if it is not very short: elements may be dear, such as a token's with logprobs.
- */
+/** Time after which a piece ends, unless it is very short: elements may be expensive, such as a token's logprobs. */
 const MOST_MILLISECONDS = 5;
 const FEWEST_CHARACTERS = 1024;
 

@@ -9,11 +9,11 @@ const PIECE = 16 * 1024;
 /** Bytes of what is only sent. */
 const WRITTEN_PIECE = 256 * 1024;
 
-/** What becomes of an answer. */
+/** Events of an answer. */
 export interface JsonResponseEvents {
-  /** It is long, and goes on when it has been returned. */
+  /** The answer is long, and is still being sent after the response was returned. */
   readonly onOpen: () => void;
-  /** Called once: everything was sent, or is about to be; or it broke off. */
+  /** Called once, when all was handed over or the answer broke off. */
   readonly onEnd: (error?: unknown) => void;
 }
 
@@ -68,7 +68,7 @@ function piecewise(pieces: Iterator<Uint8Array, void>, onEnd: JsonResponseEvents
     {
       async pull(controller) {
         try {
-          // A client that takes all at once would have all made at once.
+          // Otherwise a quick client would have all pieces made in one turn of the event loop.
           await yieldToEventLoop();
           if (isOver) return;
           const { done, value } = pieces.next();

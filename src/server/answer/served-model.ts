@@ -10,7 +10,7 @@ import { badRequest, HttpError } from '../wire/http-error.ts';
 import { packedIds, type TokenIds } from '../wire/prompt-field.ts';
 import { AnswerMemory } from './answer-memory.ts';
 
-/** What is served, and how. */
+/** A model and how it is served. */
 export interface ServedModelOptions {
   readonly llm: LLM;
   /** At least one. Answers bear the first. */
@@ -28,7 +28,7 @@ export class ServedModel {
   readonly names: readonly [string, ...string[]];
   readonly limits: RequestLimits;
   readonly bodies: BodyReader;
-  /** Of all requests that have not ended. */
+  /** Memory of all requests that have not ended. */
   readonly memory: AnswerMemory;
   /** Seconds since 1970 when serving began. */
   readonly created = Math.floor(Date.now() / 1000);
@@ -57,7 +57,7 @@ export class ServedModel {
     return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
   }
 
-  /** Whether the model was trained on conversations, or goes on with what they begin; undefined where it takes none. */
+  /** Whether the model was trained on conversations, or continues their text; undefined if it takes none. */
   get chatTemplateKind(): TemplateKind | undefined {
     return this.#chatTemplateKind ?? this.llm.chatTemplateKind;
   }
@@ -81,7 +81,7 @@ export class ServedModel {
     );
   }
 
-  /** As vLLM: without the owner's leave no request says that it goes before others. @throws HttpError 400 */
+  /** Refuses a priority unless the server's owner allows it, as vLLM does. @throws HttpError 400 */
   assertPriority(priority: number | undefined): void {
     if (this.#schedulingPolicy === 'priority' || priority === undefined || priority === 0) return;
     const message = `priority is ${priority}, and this server takes requests in the order in which they come (--scheduling-policy fcfs).`;
@@ -133,7 +133,7 @@ export class ServedModel {
   chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
     this.assertTokenizer();
     const template = this.#chatTemplate;
-    // One that can't be used says why.
+    // The error of an invalid template says why.
     if (template !== undefined || this.llm.chatTemplate)
       return { messages, template, options: { addGenerationPrompt } };
     throw badRequest(
@@ -148,7 +148,7 @@ export class ServedModel {
     return this.llm.tokenizer?.decode(tokenIds, { skipSpecialTokens: false }) ?? '';
   }
 
-  /** What is left for an answer. @throws HttpError 400 where that is less than `asked`, or nothing. */
+  /** Tokens that are left for an answer. @throws HttpError 400 if they are fewer than `asked`, or none. */
   answerTokens(promptTokens: number, asked: number | undefined): number {
     const { maxModelLen } = this.limits;
     const left = maxModelLen - promptTokens;
@@ -207,7 +207,7 @@ const MILLISECONDS_PER_CHARACTER = 0.06;
 /** Timers know 32 bits. */
 const MOST_MILLISECONDS = 2 ** 31 - 1;
 
-/** Of stop strings together, and of bad words: each token's text is compared with them. */
+/** Characters of all stop strings together, and of all bad words: each token's text is compared with them. */
 const MAX_LIST_CHARACTERS = 16_384;
 
 function quoted(name: string): string {

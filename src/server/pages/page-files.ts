@@ -10,7 +10,7 @@ export interface PageFile {
   readonly etag: string;
 }
 
-/** The page that comes with the package, of whose build a source tree takes it. A bundle has none. */
+/** Folder of the built page; a source tree takes that of its build. A bundle has none. */
 export function pageFolder(): URL | undefined {
   const path = import.meta.url?.endsWith('.ts') ? '../../../dist/page/' : '../../page/';
   return moduleFolder(path, 'server/pages/page-files', import.meta.url);

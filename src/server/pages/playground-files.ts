@@ -7,13 +7,13 @@ import { moduleFolder } from '../../distributed/module-file.ts';
 const OWN_PATH = 'server/pages/playground-files';
 
 const SERVED = ['.js', '.css', '.svg'];
-/** What no page loads. */
+/** Folders that no page loads. */
 const OTHERS = /^(cli|server)\//;
 
 /**
  * The files of the playground by their paths below its own: the page ('' is its HTML), the library, the packages of its
  * import map, and the bundled model. Pages at any static host need just these. None in a source tree that was not
- * built, and none in a bundle, which has no such files beside it.
+ * built, and none in a bundle, which comes without such files.
  */
 export function playgroundFiles(): ReadonlyMap<string, URL> {
   // The built package: a source tree has it beside itself.

@@ -7,7 +7,7 @@ function answer(job: BodyJob): JobAnswer<BodyResult> {
   return { result, transfer: 'body' in result ? buffersOf(result.body) : [] };
 }
 
-/** Of packed token ids. */
+/** Memory of packed token ids. */
 function buffersOf(body: object): ArrayBuffer[] {
   const lists = Object.values(body).flatMap((value) => (Array.isArray(value) ? value : [value]));
   return lists.flatMap((list) => (list instanceof Float64Array ? [list.buffer as ArrayBuffer] : []));

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 
 /**
- * Under which the engine keeps a request's states apart: of the tenant, where tenants are kept apart, and of the salt
- * that the request brings. Undefined: they are shared by all who have neither.
+ * Salt of a request's states in the prefix cache: made of the tenant, if tenants are kept apart, and of the request's
+ * own salt. Undefined without either: such requests share their states.
  */
 export function cacheSaltOf(tenant: string | undefined, salt: string | undefined): string | undefined {
   if (tenant === undefined && salt === undefined) return undefined;
-  // Of one length, however long the salt is; and no tenant's salt can be that of another.
+  // A digest has one length, however long the salt is, and no tenant's digest can be that of another.
   return createHash('sha256')
     .update(JSON.stringify([tenant ?? null, salt ?? null]))
     .digest('hex');

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestRecord } from './request-record.ts';
 
-/** What handlers find in Hono's context. */
+/** Variables that handlers find in Hono's context. */
 export interface ServerEnv {
   readonly Bindings: {
     /**

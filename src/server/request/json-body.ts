@@ -24,10 +24,10 @@ export type BodyForm = keyof typeof BODY_FORMS;
 /** A body of a form, as its handler gets it. */
 export type Body<F extends BodyForm> = z.output<(typeof BODY_FORMS)[F]>;
 
-/** What a body may hold. */
+/** Limits that hold for the contents of a body. */
 export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
 
-/** Of a body itself, most of which would have to be null. */
+/** Fields of a body at most; a body that is not hostile has far fewer. */
 const MAX_FIELDS = 10_000;
 
 /** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
@@ -40,7 +40,7 @@ const LONG_LISTS = new Set(['prompt', 'tokens']);
 /** Lists that a request has few entries of. */
 const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
 
-/** What a client wrote is quoted so far. */
+/** Characters of a client's text that messages quote. */
 const QUOTED_CHARACTERS = 100;
 
 /**
@@ -91,14 +91,14 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    // V8's message quotes the body, which may be somebody's prompt: it goes to no log.
+    // V8's message quotes the body, which may be a prompt: it goes to no log.
     const message =
       text.trim() === '' ? 'The body is empty; a JSON object is expected.' : 'The body is not valid JSON.';
     throw new HttpError(400, message, { code: 'invalid_json', cause: cause instanceof Error ? cause.name : undefined });
   }
 }
 
-/** What a validator would take long over is refused before. */
+/** Refuses bodies that the schema would take long to check. */
 function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }: BodyLimits): void {
   for (const name of SHORT_LISTS) {
     const value = body[name];
@@ -140,7 +140,7 @@ function cut(text: string, most = QUOTED_CHARACTERS): string {
 
 type Issue = z.core.$ZodIssue;
 
-/** Of a union, what is wrong with the alternative that fits best: the one that is wrong furthest inside. */
+/** The issue of the alternative of a union that fits best: the one whose mistake lies deepest. */
 function mostSpecific(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const alternatives = issue.errors.map(([first]) => first).filter((first) => first !== undefined);

@@ -1,4 +1,4 @@
-/** What one request may ask for. More is refused with 400, a larger body with 413. */
+/** Limits of one request. More is refused with 400, a larger body with 413. */
 export interface RequestLimits {
   /** Default: 4 MiB. */
   readonly maxBodyBytes: number;
@@ -16,7 +16,7 @@ export interface RequestLimits {
    * Default: 128 MiB, enough for 128 answers of 16384 tokens without logprobs.
    */
   readonly maxAnswerBytes: number;
-  /** The same of all requests together; further ones get 429. Default: 512 MiB. */
+  /** Memory for prompts and answers of all requests together; further ones get 429. Default: 512 MiB. */
   readonly maxPendingBytes: number;
   /**
    * Seconds in which a short text must have become tokens, or a conversation a text; long ones have 60 microseconds
@@ -35,6 +35,6 @@ export const DEFAULT_LIMITS: RequestLimits = {
   maxTextSeconds: 5,
 };
 
-/** What decides which request goes first: when it came, or its `priority`. As vLLM names them. */
+/** Order of requests, under vLLM's names: by arrival, or by `priority`. */
 export const SCHEDULING_POLICIES = ['fcfs', 'priority'] as const;
 export type SchedulingPolicy = (typeof SCHEDULING_POLICIES)[number];

@@ -1,7 +1,7 @@
 import type { HttpError } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 
-/** What the log says of a request beside what HTTP says. */
+/** Facts about a request for the log, besides those of HTTP. */
 export interface RequestFacts {
   readonly usage?: Usage;
   readonly stream?: boolean;
@@ -27,7 +27,7 @@ export class RequestRecord {
     return this.#facts;
   }
 
-  /** Since the request came. */
+  /** Time since the request arrived. */
   get milliseconds(): number {
     return performance.now() - this.#begin;
   }
@@ -36,7 +36,7 @@ export class RequestRecord {
     this.#facts = { ...this.#facts, ...facts };
   }
 
-  /** The answer goes on when its handler has returned; whoever sends it calls `end`. */
+  /** The answer continues after its handler has returned; the code that sends it calls `end`. */
   keepOpen(): void {
     this.#isOpen = true;
   }

@@ -3,7 +3,7 @@ import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../engine/engine-events.ts';
 import type { EngineStats } from '../../engine/engine-stats.ts';
 
-/** From a token of a small model to a long prompt on a slow machine. */
+/** Bounds of latencies: from a token of a small model to a long prompt on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
 
@@ -14,7 +14,7 @@ const GAUGES: readonly Reading[] = [
   ['num_requests_running', 'Requests that have a state slot.', (s) => s.runningRequests],
   ['num_requests_waiting', 'Requests that wait for a state slot.', (s) => s.waitingRequests],
   ['state_slots', 'State slots.', (s) => s.slots],
-  ['state_slots_free', 'State slots that nobody has.', (s) => s.freeSlots],
+  ['state_slots_free', 'State slots that are free.', (s) => s.freeSlots],
   ['kv_cache_blocks', 'Blocks of the key-value cache.', (s) => s.blocks],
   ['kv_cache_blocks_free', 'Blocks that neither requests nor the prefix cache hold.', (s) => s.freeBlocks],
   ['prefix_cache_entries', 'States in the prefix cache.', (s) => s.prefixCache.entries],
@@ -30,11 +30,11 @@ const COUNTERS: readonly Reading[] = [
   ['requests_refused_total', 'Requests refused because the queue was full.', (s) => s.refusedRequests],
   ['recoveries_total', 'Times that the model was loaded again after a failure.', (s) => s.recoveries],
   ['prefix_cache_queries_total', 'Prompt tokens looked up in the prefix cache.', (s) => s.prefixCache.queriedTokens],
-  ['prefix_cache_hits_total', 'Prompt tokens whose state came from there.', (s) => s.prefixCache.hitTokens],
+  ['prefix_cache_hits_total', 'Prompt tokens whose state came from the prefix cache.', (s) => s.prefixCache.hitTokens],
   ['prefix_cache_evictions_total', 'States that made room for others.', (s) => s.prefixCache.evictions],
 ];
 
-/** What Prometheus reads: the engine's counts and times, under vLLM's names with `mamba2:` in front. */
+/** Metrics for Prometheus: the engine's counts and times, under vLLM's names with the prefix `mamba2:`. */
 export class ServerMetrics {
   readonly #registry = new Registry();
   readonly #firstToken = this.#histogram('time_to_first_token_seconds', 'Seconds to the first token.', SECONDS);
@@ -86,7 +86,7 @@ export class ServerMetrics {
     return this.#registry.contentType;
   }
 
-  /** In Prometheus's text format. */
+  /** All metrics in Prometheus's text format. */
   text(): Promise<string> {
     return this.#registry.metrics();
   }

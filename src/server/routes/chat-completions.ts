@@ -30,7 +30,7 @@ export function chatCompletions(model: ServedModel) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
-    // As a completion, 0 would look at the prompt only; a message without tokens is none.
+    // For a completion 0 means to look at the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
     const prompt = await model.encodeChat(templateMessages(body.messages), c.req.raw.signal);
@@ -129,7 +129,7 @@ class ChatWriter implements AnswerWriter {
     };
   }
 
-  /** One per answer, which goes on after the tokens that were written. */
+  /** The texts of an answer's tokens, which continue after those that were written. */
   #textsOf(index: number): TokenTexts {
     const known = this.#texts.get(index) ?? this.#newTexts();
     this.#texts.set(index, known);

@@ -16,7 +16,7 @@ import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
-/** OpenAI's. */
+/** Tokens to generate unless the request says: OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Tokens that one event of a stream has with their logprobs: writing them holds the thread. */
@@ -52,13 +52,13 @@ export function completions(model: ServedModel) {
 class CompletionWriter implements AnswerWriter {
   readonly #model: ServedModel;
   readonly #body: CompletionRequest;
-  /** Of prompts that came as text. */
+  /** Texts of the prompts that came as text. */
   readonly #texts: readonly (string | undefined)[];
   readonly #prompts: readonly (readonly number[])[];
   readonly #promptLogprobs = new Map<number, GenerationOutput['promptLogprobs']>();
   readonly #logprobs = new Map<number, CompletionLogprobsWriter>();
   readonly #collected: CollectedAnswers;
-  /** Of token ids. The answers to a prompt are written one after the other. */
+  /** Text of the last prompt that came as token ids. The answers to a prompt are written one after the other. */
   #lastText: { readonly promptIndex: number; readonly text: string } | undefined;
 
   constructor(
@@ -95,7 +95,7 @@ class CompletionWriter implements AnswerWriter {
     return { ...response(head, [], { usage }), choices: new JsonList(() => this.#wholeChoices()) };
   }
 
-  /** One is made when the one before it is written: an echo may be long, and so may be what is kept of an answer. */
+  /** Choices, each made after the one before it was written, because an echo and an answer may be long. */
   *#wholeChoices(): Generator<Written<CompletionChoice>, void> {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
     for (const [index, answer] of this.#collected.sorted()) {
@@ -110,7 +110,7 @@ class CompletionWriter implements AnswerWriter {
     }
   }
 
-  /** Each field has a pass of its own over the tokens: nothing is kept of what is written. */
+  /** Logprobs of a choice. Each field has its own pass over the tokens, so that no written element is kept. */
   #wholeLogprobs(promptIndex: number, { tokens }: CollectedAnswer): Written<CompletionLogprobs> {
     const prompt = () => (this.#body.echo ? this.#promptTokens(promptIndex) : []);
     const written = <Name extends keyof CompletionLogprobs>(name: Name) =>
@@ -141,7 +141,7 @@ class CompletionWriter implements AnswerWriter {
     if (last) yield* writer.write([needed(last)], true)[name];
   }
 
-  /** What is new of a choice: in one piece, but for many tokens with their logprobs. */
+  /** The new part of a choice: in one piece, except for many tokens with logprobs. */
   *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionChoice, void> {
     const { echo = false, logprobs, return_token_ids: givesIds } = this.#body;
     const { tokens, finishReason } = output;
@@ -182,7 +182,7 @@ class CompletionWriter implements AnswerWriter {
     return promptIndex * (this.#body.n ?? 1) + answer;
   }
 
-  /** One per choice, which counts the text that went before. */
+  /** The writer of a choice's logprobs, which counts the text before them. */
   #logprobsOf(index: number, promptIndex: number): CompletionLogprobsWriter {
     const known = this.#logprobs.get(index) ?? this.#newLogprobs(promptIndex);
     this.#logprobs.set(index, known);

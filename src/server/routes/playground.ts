@@ -54,7 +54,9 @@ export function playgroundFile(files: ReadonlyMap<string, URL>) {
   };
 }
 
-/** One range of bytes; undefined where all are asked for, or several ranges; `none` where there are no such bytes. */
+/**
+ * The range of bytes that is asked for; undefined for all bytes or several ranges; `none` for bytes that do not exist.
+ */
 function rangeOf(header: string | undefined, size: number): { begin: number; end: number } | 'none' | undefined {
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header ?? '') ?? [];
   if (first === undefined) return undefined;

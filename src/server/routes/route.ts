@@ -5,7 +5,7 @@ import type { BodyForm } from '../request/json-body.ts';
 /** A method of a path: the app serves it, and /openapi.json describes it. */
 export interface Route {
   readonly method: 'GET' | 'POST';
-  /** As Hono writes paths. */
+  /** Path in Hono's form. */
   readonly path: string;
   readonly summary: string;
   /** Form of the body, whose schema checks and describes it. */
@@ -15,10 +15,10 @@ export interface Route {
   readonly handler: Handler<ServerEnv>;
 }
 
-/** Paths that ask for an API key where the server has some; so does all that lies below those that end with '*'. */
+/** Paths that need an API key if the server has some; '*' stands for every path below. */
 export const GUARDED_PATHS: readonly string[] = ['/v1/*', '/tokenize', '/detokenize'];
 
-/** Whether a path asks for an API key. */
+/** Whether a path needs an API key. */
 export function isGuarded(path: string): boolean {
   return GUARDED_PATHS.some((guarded) =>
     guarded.endsWith('*') ? path.startsWith(guarded.slice(0, -1)) : path === guarded,

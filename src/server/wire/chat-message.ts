@@ -2,13 +2,13 @@ import { z } from 'zod';
 import type { ChatMessage, TextPart } from '../../text/chat/chat-message.ts';
 import { badRequest } from './http-error.ts';
 
-/** What is said about a part of another type, which is named: a message may have many parts. */
+/** Message about a part of another type. It names the type, because a message may have many parts. */
 function onlyText({ input }: { readonly input?: unknown }): string {
   const found = typeof input === 'string' ? `'${input.slice(0, 80)}'` : 'missing';
   return `the type is ${found}; only text parts are supported`;
 }
 
-/** What clients add to messages and parts for themselves or for other services, and that changes no answer. */
+/** Fields that clients add to messages and parts for themselves or for other services, and that change no answer. */
 function ignored(...names: readonly string[]) {
   const field = z.unknown().optional().describe('Accepted and ignored.');
   return Object.fromEntries(names.map((name) => [name, field]));
@@ -50,7 +50,7 @@ export const chatMessage = z.strictObject({
   refusal: z.string().optional().describe("What an assistant's message says in place of its content."),
   reasoning_content: z.string().optional().describe('What an assistant thought before; templates may leave it out.'),
   reasoning: z.string().optional().describe('The same, under another name.'),
-  tool_call_id: z.string().optional().describe('Of the call that a message is the result of.'),
+  tool_call_id: z.string().optional().describe('Id of the call whose result the message is.'),
   ...ignored(
     'id',
     'object',
@@ -74,7 +74,7 @@ export const chatMessage = z.strictObject({
 
 export type ChatRequestMessage = z.infer<typeof chatMessage>;
 
-/** What would change the answer if it were heeded, and is not. */
+/** Members that ask for something that this server does not do. */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['tool_calls', 'Write earlier calls into the content of the message.'],
   ['function_call', 'Write earlier calls into the content of the message.'],

@@ -10,9 +10,9 @@ export const chatRequest = z.strictObject({
     .int()
     .optional()
     .describe('Tokens to generate at most. Default: all that the server allows.'),
-  max_tokens: z.int().optional().describe('The same, under its older name.'),
+  max_tokens: z.int().optional().describe('Older name of max_completion_tokens.'),
   logprobs: z.boolean().optional().describe("Gives every token's probability."),
-  top_logprobs: z.int().optional().describe('With logprobs: this many of the likeliest tokens beside each, up to 20.'),
+  top_logprobs: z.int().optional().describe('With logprobs: this many of the likeliest tokens in place of each, up to 20.'),
   response_format: z.strictObject({ type: z.literal('text', 'only text is supported') }).optional(),
   ...samplingFields,
   ...streamFields,

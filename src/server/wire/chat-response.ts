@@ -21,7 +21,7 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-/** What a message and a part of one have in common. */
+/** Fields that a message and a part of one have in common. */
 interface ChatChoiceEnd extends ChoiceEnd {
   readonly index: number;
   readonly logprobs: ChatLogprobs | null;

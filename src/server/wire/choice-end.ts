@@ -1,7 +1,7 @@
 import type { CompletionOutput, FinishReason } from '../../engine/request/request-output.ts';
 import { type HalfLivesField, halfLivesField, latestHalfLives } from './half-lives.ts';
 
-/** What choices of completions and of chats have in common, streamed or not. */
+/** Fields that choices of completions and of chats have in common, streamed or not. */
 export interface ChoiceEnd {
   readonly finish_reason: FinishReason | null;
   /** vLLM's: the stop string or token; null for the model's own end of text. */

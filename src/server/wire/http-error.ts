@@ -12,10 +12,10 @@ import {
   TokenizerError,
 } from '../../errors.ts';
 
-/** Statuses that the server answers errors with. 499: the client left, so nobody reads it. */
+/** Statuses of errors. 499 is for the log only: the client has left. */
 export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 415 | 429 | 499 | 500 | 503;
 
-/** What an error says beside its message. */
+/** Details of an error besides its message. */
 export interface HttpErrorDetails {
   /** The field of the request that it is about. */
   readonly param?: string | undefined;
@@ -48,7 +48,7 @@ export class HttpError extends Error {
   }
 }
 
-/** OpenAI's form. */
+/** An error in OpenAI's form. */
 export interface ErrorBody {
   readonly error: {
     readonly message: string;
@@ -58,7 +58,7 @@ export interface ErrorBody {
   };
 }
 
-/** A request whose sender is at fault. */
+/** The answer to a mistake in the request. */
 export function badRequest(message: string, param?: string, code?: string): HttpError {
   return new HttpError(400, message, { param, code });
 }
@@ -74,7 +74,7 @@ export function toHttpError(error: unknown): HttpError {
     return new HttpError(400, error.message, { code: error.code, cause: error });
   }
   if (error instanceof ContextLengthError) {
-    // OpenAI's name of it, which clients look for.
+    // OpenAI's code, which clients look for.
     return new HttpError(400, error.message, { code: 'context_length_exceeded', cause: error });
   }
   if (error instanceof ChatTemplateError) {
@@ -110,7 +110,7 @@ function samplingError(error: SamplingParamsError): HttpError {
   return new HttpError(400, message, { param, code: error.code, cause: error });
 }
 
-/** What becomes of an error that happened because, or while, the client left. */
+/** The error itself, or one that says that the client left, if it did. */
 export function unlessGone(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? clientGone(error) : error;
 }

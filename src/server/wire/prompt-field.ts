@@ -25,13 +25,13 @@ export const tokenIdsField = z
   .custom<TokenIds>(isTokenIds, 'expected a list of token ids')
   .meta({ description: 'Token ids.', type: 'array', items: { type: 'integer' } });
 
-/** One or several prompts as several. */
+/** The prompts of a field as a list. */
 export function promptList(prompt: PromptField): readonly (string | TokenIds)[] {
   if (typeof prompt === 'string' || prompt instanceof Float64Array) return [prompt];
   return isTokenIds(prompt) ? [prompt] : prompt;
 }
 
-/** Token ids whose memory can go to another thread. Numbers of JSON are doubles: each stays what it is. */
+/** Token ids in memory that can be moved to another thread. JSON's numbers are doubles, which keep their value. */
 export function packedIds(ids: TokenIds): Float64Array<ArrayBuffer> {
   return ids instanceof Float64Array ? ids : Float64Array.from(ids);
 }

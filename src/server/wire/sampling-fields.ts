@@ -20,12 +20,12 @@ export const samplingFields = {
   stop: z
     .union([z.string(), z.array(z.string())])
     .optional()
-    .describe('Ends the answer in front of any of these.'),
+    .describe('Ends the answer before any of these.'),
   include_stop_str_in_output: z.boolean().optional().describe('Keeps the stop string in the answer.'),
-  stop_token_ids: z.array(z.int()).optional().describe("Tokens that end the answer, beside the model's own."),
+  stop_token_ids: z.array(z.int()).optional().describe("Tokens that end the answer, besides the model's own."),
   ignore_eos: z.boolean().optional().describe("Goes on past the model's end of text."),
   min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
-  bad_words: z.array(z.string()).optional().describe('Strings whose tokens never come in this order.'),
+  bad_words: z.array(z.string()).optional().describe('Texts that the answer does not have.'),
   skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
   priority: z
     .int()
@@ -35,7 +35,7 @@ export const samplingFields = {
     .string()
     .min(1)
     .optional()
-    .describe('Prompts go on from states of requests with the same salt only, so it keeps secret what they say.'),
+    .describe('Prompts reuse only states of requests with the same salt, so that others can not tell what they say.'),
   half_life_interval: z
     .int()
     .optional()

@@ -20,7 +20,7 @@ function saysNothing(value: unknown, depth = 0): boolean {
 
 /**
  * A body without the fields that say nothing: clients dump whole objects, with null or nothing in what they do not use.
- * This looks at fields only; {@link withoutEmptyMembers} goes on inside of them.
+ * This looks at fields only; {@link withoutEmptyMembers} looks inside them.
  */
 export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const fields = Object.entries(body).filter(([name, value]) => {
@@ -32,7 +32,7 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
   return Object.fromEntries(fields);
 }
 
-/** The same at every level below. Elements of lists stay. What is large or deep has been refused before. */
+/** A body without empty members below its fields. Elements of lists stay. Large or deep bodies were refused before. */
 export function withoutEmptyMembers(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const isLong = (name: string) => SUBJECTS.has(name) && name !== 'messages';
   return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, isLong(name) ? value : pruned(value)]));

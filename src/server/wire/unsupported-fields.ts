@@ -1,6 +1,8 @@
 import { badRequest } from './http-error.ts';
 
-/** What other servers do and this one does not: better refused than ignored, because the answer would differ. */
+/**
+ * Fields of other servers that this one does not support. Ignoring them would give another answer than was asked for.
+ */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['suffix', 'The model only continues texts.'],
   ['best_of', "Use 'n', and choose by 'logprobs'."],

@@ -1,9 +1,9 @@
 /** Tokens of a request, as OpenAI counts them. */
 export interface Usage {
   readonly prompt_tokens: number;
-  /** Of all answers. */
+  /** Tokens of all answers. */
   readonly completion_tokens: number;
   readonly total_tokens: number;
-  /** Those whose state came from the prefix cache. */
+  /** Prompt tokens whose state came from the prefix cache. */
   readonly prompt_tokens_details: { readonly cached_tokens: number };
 }

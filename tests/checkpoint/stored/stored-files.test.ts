@@ -123,7 +123,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     store.capacity = SIZE;
     const error = await Checkpoint.open(await open()).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(StorageQuotaError);
-    expect((error as Error).message).toMatch(/needs 21 MB.*stores 21 MB more.*useBrowserStorage/);
+    expect((error as Error).message).toMatch(/needs 21 MB.*can store only 21 MB more.*useBrowserStorage/);
     expect(fetched().map(({ path }) => path)).not.toContain(`/m/${WEIGHTS}`);
   });
 

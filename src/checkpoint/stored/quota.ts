@@ -11,7 +11,10 @@ export async function assertQuota(estimate: StorageEstimator, name: string, byte
   const { usage = 0, quota } = await estimate();
   if (quota === undefined || bytes <= quota - usage) return;
   const free = megabytes(Math.max(0, quota - usage));
-  throw new StorageQuotaError(`'${name}' needs ${megabytes(bytes)}, but the browser can store only ${free} more.`, HINT);
+  throw new StorageQuotaError(
+    `'${name}' needs ${megabytes(bytes)}, but the browser can store only ${free} more.`,
+    HINT,
+  );
 }
 
 /**

@@ -12,7 +12,10 @@ export const chatRequest = z.strictObject({
     .describe('Tokens to generate at most. Default: all that the server allows.'),
   max_tokens: z.int().optional().describe('Older name of max_completion_tokens.'),
   logprobs: z.boolean().optional().describe("Gives every token's probability."),
-  top_logprobs: z.int().optional().describe('With logprobs: this many of the likeliest tokens in place of each, up to 20.'),
+  top_logprobs: z
+    .int()
+    .optional()
+    .describe('With logprobs: this many of the likeliest tokens in place of each, up to 20.'),
   response_format: z.strictObject({ type: z.literal('text', 'only text is supported') }).optional(),
   ...samplingFields,
   ...streamFields,

@@ -11,7 +11,10 @@ export const completionRequest = z.strictObject({
     .optional()
     .describe('Tokens to generate at most; 0 with echo looks at the prompt only. Default: 16.'),
   echo: z.boolean().optional().describe('Begins the answer with the prompt.'),
-  logprobs: z.int().optional().describe('Gives the log probability of each token, and this many of the likeliest in its place, up to 20.'),
+  logprobs: z
+    .int()
+    .optional()
+    .describe('Gives the log probability of each token, and this many of the likeliest in its place, up to 20.'),
   add_special_tokens: z.boolean().optional().describe('Adds what the model expects around a text. Default: true.'),
   ...samplingFields,
   ...streamFields,

@@ -23,8 +23,8 @@ export interface PlacedToken {
 /** A token on its way to bytes. */
 type Piece = string | Uint8Array;
 
-/** Transforms one token, at the beginning of a text or after others, for the next step. */
-type Step = (piece: Piece, isFirst: boolean) => Piece;
+/** Transforms one token, at the beginning of a text or after others, for the next change. */
+type Change = (piece: Piece, isFirst: boolean) => Piece;
 
 const NOTHING = new Uint8Array();
 const encoder = new TextEncoder();
@@ -35,7 +35,7 @@ const encoder = new TextEncoder();
  * https://huggingface.co/docs/tokenizers/api/decoders
  */
 export class TokenDecoder {
-  readonly #steps: readonly Step[];
+  readonly #changes: readonly Change[];
   readonly #stripStart: Strip;
   readonly #stripEnd: Strip;
   /** The end of a token that is a space unless the text ends there. */
@@ -51,9 +51,9 @@ export class TokenDecoder {
    */
   constructor(json: JsonValue | undefined, isAdded: (token: string) => boolean) {
     const plan = new DecoderPlan(isAdded);
-    if (json === undefined || json === null) plan.steps.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
+    if (json === undefined || json === null) plan.changes.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
     else plan.add(json);
-    this.#steps = plan.steps;
+    this.#changes = plan.changes;
     this.#stripStart = plan.stripStart;
     this.#stripEnd = plan.stripEnd;
     this.#suffix = encoder.encode(plan.suffix);
@@ -106,7 +106,7 @@ export class TokenDecoder {
   }
 
   #bytesOf(token: string, isFirst: boolean): Uint8Array {
-    return bytesOfPiece(this.#steps.reduce<Piece>((piece, step) => step(piece, isFirst), token));
+    return bytesOfPiece(this.#changes.reduce<Piece>((piece, change) => change(piece, isFirst), token));
   }
 }
 
@@ -116,9 +116,9 @@ interface Strip {
   readonly count: number;
 }
 
-/** Collects the steps of a decoder and of the decoders inside it. */
+/** Collects the changes of a decoder and of the decoders inside it. */
 class DecoderPlan {
-  readonly steps: Step[] = [];
+  readonly changes: Change[] = [];
   stripStart: Strip = { content: NOTHING, count: 0 };
   stripEnd: Strip = { content: NOTHING, count: 0 };
   suffix = '';
@@ -139,10 +139,10 @@ class DecoderPlan {
         break;
       case 'ByteLevel':
         this.#isFused = true;
-        this.steps.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
+        this.changes.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
         break;
       case 'ByteFallback':
-        this.steps.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
+        this.changes.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
         break;
       case 'Fuse':
         this.#isFused = true;
@@ -177,7 +177,7 @@ class DecoderPlan {
   }
 
   #addText(change: (token: string, isFirst: boolean) => string): void {
-    this.steps.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
+    this.changes.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
   }
 
   /** A word's end is a space unless the text ends there, so at a token's end it waits for the next token. */

@@ -50,13 +50,13 @@ export class TokenDecoder {
    * @throws TokenizerError for a decoder that is malformed or unknown
    */
   constructor(json: JsonValue | undefined, isAdded: (token: string) => boolean) {
-    const plan = new DecoderPlan(isAdded);
-    if (json === undefined || json === null) plan.changes.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
-    else plan.add(json);
-    this.#changes = plan.changes;
-    this.#stripStart = plan.stripStart;
-    this.#stripEnd = plan.stripEnd;
-    this.#suffix = encoder.encode(plan.suffix);
+    const all = new DecoderChanges(isAdded);
+    if (json === undefined || json === null) all.list.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
+    else all.add(json);
+    this.#changes = all.list;
+    this.#stripStart = all.stripStart;
+    this.#stripEnd = all.stripEnd;
+    this.#suffix = encoder.encode(all.suffix);
   }
 
   /** The position at the beginning of a text. */
@@ -117,8 +117,8 @@ interface Strip {
 }
 
 /** Collects the changes of a decoder and of the decoders inside it. */
-class DecoderPlan {
-  readonly changes: Change[] = [];
+class DecoderChanges {
+  readonly list: Change[] = [];
   stripStart: Strip = { content: NOTHING, count: 0 };
   stripEnd: Strip = { content: NOTHING, count: 0 };
   suffix = '';
@@ -139,10 +139,10 @@ class DecoderPlan {
         break;
       case 'ByteLevel':
         this.#isFused = true;
-        this.changes.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
+        this.list.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
         break;
       case 'ByteFallback':
-        this.changes.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
+        this.list.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
         break;
       case 'Fuse':
         this.#isFused = true;
@@ -177,7 +177,7 @@ class DecoderPlan {
   }
 
   #addText(change: (token: string, isFirst: boolean) => string): void {
-    this.changes.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
+    this.list.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
   }
 
   /** A word's end is a space unless the text ends there, so at a token's end it waits for the next token. */

@@ -5,6 +5,7 @@ import { FilePool } from '../../src/checkpoint/files/file-pool.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { largestDifference } from '../numbers.ts';
+import { grid } from '../runs.ts';
 
 /** What transformers computed for a model, in float32. */
 interface Golden {
@@ -28,17 +29,23 @@ async function readTensor(path: string, name: string): Promise<Float32Array> {
   }
 }
 
-describe.each(['reference', 'auto'] as const)('the Mamba-2 golden model on %s', (device) => {
-  describe.each([1, 2, 4])('with %i ranks', (tensorParallelSize) => {
-    test.each([7, 512])('and %i prompt tokens a step', async (maxNumBatchedTokens) => {
+const RUNS = (['reference', 'auto'] as const).flatMap((device) =>
+  [1, 2, 4].flatMap((ranks) => [7, 512].map((stepTokens) => ({ device, ranks, stepTokens }))),
+);
+
+describe('the Mamba-2 golden model', () => {
+  test.each(grid(RUNS))(
+    'on $device with $ranks ranks and $stepTokens prompt tokens a step',
+    async ({ device, ranks, stepTokens }) => {
       const { input_ids, greedy } = await readJson<Golden>(`${GOLDEN}expected.json`);
       const expected = await readTensor(`${GOLDEN}expected.safetensors`, 'logits');
-      await using llm = await LLM.load(GOLDEN, { device, tensorParallelSize, maxNumBatchedTokens, checkFinite: true });
+      const limits = { tensorParallelSize: ranks, maxNumBatchedTokens: stepTokens };
+      await using llm = await LLM.load(GOLDEN, { device, ...limits, checkFinite: true });
       expect(largestDifference(await llm.logits(input_ids), expected)).toBeLessThan(1e-4);
       const completion = await llm.complete(input_ids, { temperature: 0, maxTokens: greedy.length, ignoreEos: true });
       expect(completion.tokenIds).toEqual(greedy);
-    });
-  });
+    },
+  );
 });
 
 describe('the bundled model', () => {

@@ -32,7 +32,7 @@ export type { BackendLifeCycle, MemoryNeed, PrepareWatch } from './backends/cont
 export type { LinearOps, LinearWeight, LinearWeightWriter } from './backends/contract/linear.ts';
 export type { GroupLayout, NormOps } from './backends/contract/norms.ts';
 export type { RowOps } from './backends/contract/rows.ts';
-export type { SamplingOps } from './backends/contract/sampling.ts';
+export type { SamplingInputs, SamplingOps, SamplingTensors } from './backends/contract/sampling.ts';
 export { PAD_SLOT_ID } from './backends/contract/sequences.ts';
 export type { SavedSlot, SlotOps } from './backends/contract/slots.ts';
 export type {
@@ -42,7 +42,13 @@ export type {
   SelectiveStateUpdateArgs,
   StateSpaceOps,
 } from './backends/contract/state-space.ts';
-export type { StepOps } from './backends/contract/steps.ts';
+export type {
+  RepeatableStep,
+  StepInputs,
+  StepOps,
+  StepResults,
+  StepTensors,
+} from './backends/contract/steps.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
@@ -128,6 +134,7 @@ export {
 } from './layers/parameters/parameter.ts';
 export { BlockwiseQuantization, type QuantizationConfig } from './layers/parameters/quantization.ts';
 export { linearWeightSink, type RowSink, tensorSink } from './layers/parameters/row-sink.ts';
+export { type MatrixSpec, matrixWeight, tensorWeight, Weight, type WeightSpec } from './layers/parameters/weight.ts';
 export {
   composedWeightLoader,
   extraReplicasForShards,

@@ -48,6 +48,7 @@ export type {
   StepOps,
   StepResults,
   StepTensors,
+  TensorsFor,
 } from './backends/contract/steps.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
@@ -125,6 +126,7 @@ export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/m
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
 export { LayerContext } from './layers/parameters/layer-context.ts';
 export {
+  Loaded,
   type MatrixRole,
   type Module,
   type Parameter,

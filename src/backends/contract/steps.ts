@@ -5,7 +5,8 @@ export type StepInputs = { readonly [name: string]: Int32Array | StepInputs | un
 
 /** Inputs with a tensor in place of each vector. */
 export type StepTensors<I> = { readonly [K in keyof I]: TensorsFor<I[K]> };
-type TensorsFor<V> = V extends Int32Array ? Tensor : V extends StepInputs ? StepTensors<V> : V;
+/** One input of a step as a tensor, or a group of inputs as tensors. */
+export type TensorsFor<V> = V extends Int32Array ? Tensor : V extends StepInputs ? StepTensors<V> : V;
 
 /** Results of a step by name. */
 export type StepResults = Readonly<Record<string, Tensor | undefined>>;

@@ -85,9 +85,9 @@ const FEWEST_EDITS = 64;
 
 /** How rows are sampled, as int32 vectors of few lengths: inputs of a step that can be repeated. */
 export type SamplingInputs = {
-  /** {@link ROW_FIELDS} values per row. */
+  /** `ROW_FIELDS` values per row. */
   readonly rows: Int32Array;
-  /** {@link EDIT_FIELDS} values per edit. */
+  /** `EDIT_FIELDS` values per edit. */
   readonly edits: Int32Array;
 };
 

@@ -6,7 +6,16 @@ import type { QuantizationConfig } from './quantization.ts';
 import { linearWeightSink, tensorSink } from './row-sink.ts';
 import { replicatedWeightLoader, type WeightLoader } from './weight-loaders.ts';
 
-/** A weight of a layer: the parameter to list, and the value once it has been loaded. */
+/**
+ * A weight of a layer: the parameter to list, and the value once it has been loaded.
+ *
+ * @example
+ * ```ts
+ * const weight = tensorWeight(context, 'norm', { owner: 'A norm', shape: [512] });
+ * const parameters = [['weight', weight.parameter]] as const; // what the layer's `parameters()` yields
+ * // Once the parameters have been loaded: weight.get()
+ * ```
+ */
 export class Weight<T> extends Loaded<T> {
   readonly parameter: Parameter;
 
@@ -29,7 +38,14 @@ export interface WeightSpec {
   readonly loader?: WeightLoader | undefined;
 }
 
-/** Declares a small weight, which stays float32. */
+/**
+ * Declares a small weight, which stays float32.
+ *
+ * @example
+ * ```ts
+ * const weight = tensorWeight(context, 'norm', { owner: 'A norm', shape: [512] });
+ * ```
+ */
 export function tensorWeight(
   { backend }: LayerContext,
   role: Exclude<ParameterRole, MatrixRole>,
@@ -53,7 +69,15 @@ export interface MatrixSpec extends WeightSpec {
   readonly quantConfig?: QuantizationConfig | undefined;
 }
 
-/** Declares a matrix, kept as {@link matrixDType} says. */
+/**
+ * Declares a matrix, stored in the dtype that its quantisation config says, or else its context.
+ *
+ * @example
+ * ```ts
+ * const spec = { owner: 'A projection', shape: [1024, 256], prefix: 'mlp.up_proj' } as const;
+ * const weight = matrixWeight(context, 'projection', spec);
+ * ```
+ */
 export function matrixWeight(context: LayerContext, role: MatrixRole, spec: MatrixSpec): Weight<LinearWeight> {
   const { owner, shape, ownShape = shape, loader = replicatedWeightLoader } = spec;
   const dtype = matrixDType(context, role, spec);

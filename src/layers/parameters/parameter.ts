@@ -179,7 +179,16 @@ export function isMatrixRole(role: ParameterRole): role is MatrixRole {
   return MATRIX_ROLES.has(role);
 }
 
-/** A value that is there only once its weights have been loaded. */
+/**
+ * A value that exists only once its weights have been loaded; reading it earlier throws.
+ *
+ * @example
+ * ```ts
+ * const scale = new Loaded<number>('A layer');
+ * scale.set(2); // when the weights come
+ * console.log(scale.get()); // 2
+ * ```
+ */
 export class Loaded<T> {
   readonly #what: string;
   #value: T | undefined;

@@ -2,7 +2,7 @@
 // node scripts/build-playground.mjs [folder]
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { playgroundFiles } from '../dist/server/playground-files.js';
+import { playgroundFiles } from '../dist/server/pages/playground-files.js';
 
 const folder = process.argv[2] ?? 'playground';
 rmSync(folder, { recursive: true, force: true });

@@ -42,7 +42,7 @@ async function bundleSuite(): Promise<ReadonlyMap<string, ServedPage>> {
   return pages;
 }
 
-describe.runIf(executable)('webgpu backend in Chromium', { timeout: 300_000 }, () => {
+describe.runIf(executable)('webgpu backend in Chromium', { timeout: 900_000 }, () => {
   let browser: Browser;
   let site: StaticServer;
   let page: Page;

@@ -13,7 +13,7 @@ const MODEL = './models/tiny-dts';
 const executable = need('chromium');
 
 // Pages and models load anew for each test, which takes long on a machine with other work.
-describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
+describe.runIf(executable)('in Chromium', { timeout: 900_000 }, () => {
   let browser: Browser;
 
   beforeAll(async () => {

@@ -15,7 +15,7 @@ const WEIGHTS = '/m/model.safetensors';
 const executable = need('chromium');
 
 // Pages and models load anew for each test, which takes long on a machine with other work.
-describe.runIf(executable)('models in Chromium', { timeout: 180_000 }, () => {
+describe.runIf(executable)('models in Chromium', { timeout: 900_000 }, () => {
   let browser: Browser;
 
   beforeAll(async () => {

@@ -11,7 +11,7 @@ const executable = need('chromium');
 const withWebGpu = need('chromium-webgpu');
 
 // Software computes what a GPU should, and kernels are compiled anew for each page.
-describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 300_000 }, () => {
+describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
   let browser: Browser;
 
   beforeAll(async () => {
@@ -51,7 +51,7 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 300_000 }, () => {
 });
 
 describe.runIf(executable)('a browser without WebGPU', () => {
-  test('says so', { timeout: 180_000 }, async () => {
+  test('says so', { timeout: 900_000 }, async () => {
     const browser = await startChromium(executable ?? '');
     onTestFinished(() => browser.close());
     const site = await startSite({ isolated: false });

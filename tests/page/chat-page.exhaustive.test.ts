@@ -9,7 +9,7 @@ import { PageUnderTest } from './page-under-test.ts';
 const PROMPT = 'export interface User {\n';
 const executable = need('chromium');
 
-describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, () => {
+describe.runIf(executable)('the chat page in Chromium', { timeout: 900_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 
@@ -214,7 +214,7 @@ describe.runIf(executable)('the chat page in Chromium', { timeout: 180_000 }, ()
   });
 });
 
-describe.runIf(executable)('answers in Markdown', { timeout: 180_000 }, () => {
+describe.runIf(executable)('answers in Markdown', { timeout: 900_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 
@@ -333,7 +333,7 @@ describe.runIf(executable)('answers in Markdown', { timeout: 180_000 }, () => {
   });
 });
 
-describe.runIf(executable)('with a chat template and a key', { timeout: 180_000 }, () => {
+describe.runIf(executable)('with a chat template and a key', { timeout: 900_000 }, () => {
   test('the page holds a conversation, once it has the key', async () => {
     const browser = await startChromium(executable ?? '');
     onTestFinished(() => browser.close());

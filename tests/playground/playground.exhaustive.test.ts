@@ -31,7 +31,7 @@ const COUNT_FRAMES = `
   };
   requestAnimationFrame(frame);`;
 
-describe.runIf(executable)('the playground', { timeout: 180_000 }, () => {
+describe.runIf(executable)('the playground', { timeout: 900_000 }, () => {
   let browser: Browser;
   let server: TestServer;
 

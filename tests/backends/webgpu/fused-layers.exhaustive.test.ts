@@ -8,7 +8,7 @@ import type { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
 import { need } from '../../needs/needs.ts';
 import { decode, LAYERS, makeLayers, prefill, runLayers, worst } from './layers-rig.ts';
 
-vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000, hookTimeout: 900_000 });
 
 const SLOTS = 12;
 

@@ -10,7 +10,7 @@ import { describeNorms } from '../suite/norms.ts';
 import { describeSelectiveStateUpdate } from '../suite/selective-state-update.ts';
 import { onBoth } from './small-bindings.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const tolerance = { relative: 1e-4, absolute: 1e-4 };
 const demands = {

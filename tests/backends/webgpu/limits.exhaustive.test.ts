@@ -5,7 +5,7 @@ import { expectClose, indices } from '../suite/harness.ts';
 import { Inputs } from '../suite/inputs.ts';
 import { onBoth } from './small-bindings.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const tolerance = { relative: 1e-4, absolute: 1e-4 };
 

@@ -13,7 +13,7 @@ import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
 import { CONFIGS, DEVICES, prepareModel, prepareOperations, wide } from './shader-plans.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 /** What the backend is told to lay kernels out by. */
 const launch = vi.hoisted(() => ({ current: undefined as LaunchParameters | undefined }));

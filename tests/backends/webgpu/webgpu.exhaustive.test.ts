@@ -5,7 +5,7 @@ import { SECTIONS } from '../suite/backend-suite.ts';
 import { WEBGPU_DEMANDS } from './demands.ts';
 import { LARGE_SECTIONS } from './large-sections.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 describe.runIf(need('software-gpu'))('webgpu backend', () => {
   for (const section of LARGE_SECTIONS) SECTIONS[section](() => createWebGpuBackend(), WEBGPU_DEMANDS);

@@ -8,7 +8,7 @@ import { need } from '../../needs/needs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
 const greedy = { temperature: 0, ignoreEos: true } as const;

@@ -4,7 +4,7 @@ import { need } from '../../needs/needs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 import { goldenOutputs, HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 /** What logits may differ from those of transformers at float32 weights. */
 const TOLERANCE = 5e-3;

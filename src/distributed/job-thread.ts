@@ -21,7 +21,7 @@ const MAX_DELAY = 2 ** 31 - 1;
 export interface JobOptions {
   /** Time of the thread after which it is ended, with this job and no other. Default: no limit. */
   readonly milliseconds?: number | undefined;
-  /** What the job holds of memory while it waits, in a unit of the caller's. Default: 0. */
+  /** Memory that the job holds while it waits, in a unit of the caller's. Default: 0. */
   readonly weight?: number | undefined;
   /** Moved to the thread, not copied. */
   readonly transfer?: readonly TransferListItem[] | undefined;
@@ -34,7 +34,7 @@ export interface JobThreadOptions<Job, Result> {
   readonly startWorker: () => Worker;
   /** Does jobs on the caller's thread, where the worker can't be started: a bundle in one file has no script for it. */
   readonly runHere: (job: Job) => Result;
-  /** What a warning adds in that case: what is slower now, and how to get the worker. */
+  /** Rest of the warning in that case: what is slower now, and how to get the worker. */
   readonly runHereHint: string;
   /** Sum of the weights of jobs that wait; a job that would exceed it is refused. */
   readonly maxWaitingWeight: number;

@@ -2,7 +2,7 @@ import type { WorkerOptions } from 'node:worker_threads';
 
 /** Flags that limit what a program may do. A worker without them could do all. */
 const PERMISSION_FLAG = /^--(?:(?:no-)?allow-|permission|experimental-permission)/;
-/** Those of them whose value may be an argument of its own. */
+/** Permission flags whose value may be a separate argument. */
 const WITH_VALUE = /^--allow-fs-(?:read|write)$/;
 
 /**

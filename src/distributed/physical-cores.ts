@@ -8,7 +8,7 @@ export interface Machine {
   readonly threads: number;
   /** A small file; undefined where there is none. */
   readText(path: string): string | undefined;
-  /** What a program prints; undefined where it fails. */
+  /** Output of a program; undefined if it fails. */
   run(program: string, args: readonly string[]): string | undefined;
 }
 

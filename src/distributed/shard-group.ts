@@ -7,7 +7,7 @@ export interface Shard {
 }
 
 /**
- * Who shares a layer of so many equal units (heads, or columns): the largest number of ranks that divides them. A rank
+ * Shard of a layer of so many equal units (heads, or columns): the largest number of ranks that divides them. A rank
  * that is left over repeats the last shard.
  */
 export function shardOf(units: number, { size, rank }: Shard): Shard {

@@ -33,7 +33,7 @@ export function nodeScript(kind: WorkerKind, given: WorkerScript | undefined, ow
   return isPath ? process.getBuiltinModule('node:url').pathToFileURL(given) : new URL(given);
 }
 
-/** The same. @throws RankFailedError also where there is no such file. */
+/** The URL of a worker's script that exists. @throws RankFailedError if it does not, or as `nodeScript`. */
 export function existingNodeScript(kind: WorkerKind, given: WorkerScript | undefined, own: () => URL): URL {
   const script = nodeScript(kind, given, own);
   if (script.protocol === 'file:' && !process.getBuiltinModule('node:fs').existsSync(script)) {

@@ -20,18 +20,18 @@ export interface ModelInput {
   readonly metadata?: BatchMetadata;
 }
 
-/** What a layer is made of. */
+/** Part that a layer is made of. */
 export type LayerPart = 'mixer' | 'attention' | 'feed-forward' | 'experts';
 
 /** A language model on one rank: token ids to hidden states, hidden states to logits. */
 export interface CausalLM extends Module {
   /** State of one sequence on this rank, per mixer. */
   readonly stateShapes: readonly MambaStateShape[];
-  /** The same over all ranks. */
+  /** State of one sequence over all ranks, per mixer. */
   readonly stateSizes: readonly MambaStateSize[];
   /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. */
   readonly kvCacheSizes: readonly KvCacheSize[];
-  /** What each layer is made of. */
+  /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
   /** → (T, hiddenSize), after the final norm. */
   forward(input: ModelInput): Tensor;
@@ -51,7 +51,7 @@ export interface ModelConfig {
   readonly tieWordEmbeddings: boolean;
   /** Heads that a number of ranks must divide. Absent: any number of ranks shares the model. */
   readonly numHeads?: number | undefined;
-  /** Those that config.json names; `LLM.eosTokenIds` has all that end a text. */
+  /** End-of-text tokens that config.json names; `LLM.eosTokenIds` has all tokens that end a text. */
   readonly eosTokenIds: readonly number[];
 }
 

@@ -12,7 +12,7 @@ import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { CausalLM, LayerPart, ModelConfig, ModelInput } from './causal-lm.ts';
 
-/** What a layer needs of a step beside the hidden states. */
+/** Inputs of a layer in a step, besides the hidden states. */
 export interface LayerStep {
   /** State of the layer's mixer. Absent in a profile run. */
   readonly cache?: MambaCacheParams | undefined;
@@ -33,7 +33,7 @@ export interface DecoderLayer extends Module {
   forward(hiddenStates: Tensor, step: LayerStep): Tensor;
 }
 
-/** What a decoder's config says beside its layers. */
+/** Config of a decoder, except for its layers. */
 export interface DecoderConfig extends ModelConfig {
   readonly normEps: number;
   /** Factor of the embeddings. Default: 1. */
@@ -44,7 +44,7 @@ export interface DecoderConfig extends ModelConfig {
   readonly rope?: RopeParameters | undefined;
 }
 
-/** Where the weights lie in a checkpoint. */
+/** Names of the weights in a checkpoint. */
 export interface DecoderNames {
   readonly embeddings: string;
   /** Layer i's weights begin with `<layers>.<i>.`. */

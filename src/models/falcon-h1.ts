@@ -36,9 +36,9 @@ export interface FalconH1Config extends DecoderConfig, AttentionSizes {
   readonly attentionOutMultiplier: number;
   readonly ssmInMultiplier: number;
   readonly ssmOutMultiplier: number;
-  /** Of the in-projection's parts: gate, x, B, C and dt. */
+  /** Multipliers of the in-projection's parts: gate, x, B, C and dt. */
   readonly ssmMultipliers: readonly number[];
-  /** Of the gate before its activation, and of the output. */
+  /** Multipliers of the gate before its activation, and of the output. */
   readonly mlpMultipliers: readonly number[];
 }
 

@@ -28,12 +28,12 @@ export interface GraniteMoeHybridConfig extends DecoderConfig, TokenMixingConfig
   readonly layerTypes: readonly LayerType[];
   readonly residualMultiplier: number;
   readonly hiddenAct: MlpActivation;
-  /** Of the feed-forward layer that every token visits. */
+  /** Inner size of the feed-forward layer that every token visits. */
   readonly sharedIntermediateSize: number;
   /** 0: a model without experts. */
   readonly numLocalExperts: number;
   readonly numExpertsPerTok: number;
-  /** Of one expert. */
+  /** Inner size of one expert. */
   readonly intermediateSize: number;
 }
 

@@ -62,7 +62,7 @@ export function readAttentionSizes(
   return { numAttentionHeads, numKeyValueHeads, attentionHeadDim: headDim };
 }
 
-/** What configs say of a mixer. */
+/** Sizes and options of a mixer, as configs give them. */
 export type MixerConfig = Omit<MambaMixer2Options, 'hiddenSize' | 'prefix' | 'quantConfig'> & {
   readonly numHeads: number;
   readonly headDim: number;

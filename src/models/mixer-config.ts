@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.ts';
 import { type MixerSizes, mixerContradiction } from '../layers/mamba/mamba-mixer2-options.ts';
 
-/** What every size in a config is at least. */
+/** Least value of a size in a config. */
 export const SIZE = { min: 1 };
 
 /** A mixer's config, once its sizes were found to fit each other. @throws ConfigError */

@@ -21,15 +21,15 @@ export interface NemotronHConfig extends DecoderConfig, AttentionSizes {
   readonly mixer: MixerConfig;
   readonly mlpHiddenAct: MlpActivation;
   readonly mlpBias: boolean;
-  /** Of each feed-forward layer, in their order. */
+  /** Inner sizes of the feed-forward layers, in their order. */
   readonly intermediateSizes: readonly number[];
   readonly moe: NemotronHMoeConfig;
 }
 
-/** What the config says of its mixtures of experts. */
+/** Sizes and routing of the mixtures of experts. */
 export interface NemotronHMoeConfig {
   readonly numExperts: number;
-  /** Of one expert. */
+  /** Inner size of one expert. */
   readonly intermediateSize: number;
   readonly sharedIntermediateSize: number;
   /** Columns that the experts see; undefined: all hidden ones. */
@@ -37,7 +37,7 @@ export interface NemotronHMoeConfig {
   readonly routing: RoutingOptions;
 }
 
-/** What a letter of `hybrid_override_pattern` means. */
+/** Kinds of layers by their letter in `hybrid_override_pattern`. */
 const PATTERN: Readonly<Record<string, LayerType>> = {
   M: 'linear_attention',
   '*': 'full_attention',

@@ -16,7 +16,7 @@ export interface TokenMixing extends Module {
   forward(normed: Tensor, step: LayerStep): Tensor;
 }
 
-/** What a config says of both kinds. */
+/** Sizes and options of mixers and of attention, as configs give them. */
 export interface TokenMixingConfig extends AttentionSizes {
   readonly hiddenSize: number;
   readonly normEps: number;

@@ -16,7 +16,7 @@ export interface Zamba2Config extends DecoderConfig, AttentionSizes {
   readonly mixer: MixerConfig;
   readonly intermediateSize: number;
   readonly hiddenAct: MlpActivation;
-  /** Of mixers and feed-forward layers; attention has no biases. */
+  /** Whether mixers and feed-forward layers have biases; attention has none. */
   readonly addBiasLinear: boolean;
   /** Transformer blocks, which the hybrid layers share in turn. */
   readonly numMemBlocks: number;

@@ -99,13 +99,13 @@ class SharedTransformer implements Module {
   }
 }
 
-/** What one use of a shared block adds to its projections. */
+/** Low-rank additions to a shared block's projections in one of its uses. */
 interface Adapters {
   readonly gateUp: LowRankAdapter;
   readonly qkv: readonly LowRankAdapter[] | undefined;
 }
 
-/** Where a hybrid layer gets a shared transformer from. */
+/** Source of a hybrid layer's shared transformer. */
 interface SharedUse {
   readonly transformer: SharedTransformer;
   readonly use: number;

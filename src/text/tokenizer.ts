@@ -97,7 +97,7 @@ export class TextTokenizer {
     return new TextTokenizer(json, mergeTokenizerConfig(config, map, added), vocabSize);
   }
 
-  /** The same for a folder or a URL. */
+  /** The tokenizer of a model in a folder or at a URL; undefined if the model has none. */
   static async fromFolder(folder: string): Promise<TextTokenizer | undefined> {
     return TextTokenizer.fromFiles(await openModelFiles(folder));
   }

@@ -11,7 +11,7 @@ import type { FilesMessage, FilesRequest } from './files-protocol.ts';
 
 /** How a model that a browser stores is read. */
 export interface StoredModelOptions extends UrlOptions {
-  /** Where the workers' scripts are. */
+  /** Places of the workers' scripts. */
   readonly workers?: WorkerScripts | undefined;
   /** Read only what is stored. */
   readonly localFilesOnly?: boolean | undefined;
@@ -167,7 +167,7 @@ class StoredFilesThread implements ModelFiles {
     this.#ended = { reason };
     this.#post({ type: 'close' });
     this.#opened.reject(reason);
-    // Nobody may wait for it any more.
+    // Nothing may await it any more.
     this.#opened.promise.catch(() => {});
     for (const { reject } of this.#waiting.values()) reject(reason);
     this.#waiting.clear();

@@ -24,7 +24,7 @@ interface AnswerResult {
   finishReason: FinishReason | 'abort';
   /** One entry per token, where --logprobs asked for it. */
   readonly logprobs?: Pick<GenerationChunk, 'tokenId' | 'text' | 'logprob' | 'topLogprobs'>[];
-  /** Where --half-life-interval asked for it: at which tokens, and per layer and head. null: nothing is lost. */
+  /** Half-lives by token, layer and head, if --half-life-interval asked for them. null: nothing is lost. */
   readonly halfLives?: { readonly token: number; readonly halfLives: number[][] }[];
 }
 

@@ -29,7 +29,7 @@ export interface ModelReport {
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
-  /** Of one sequence, over all layers, in float32. */
+  /** Bytes of one sequence's state, over all layers, in float32. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
   /** Keys and values of one token, over all attention layers, in float32. */
   readonly kvBytesPerToken: number;

@@ -14,7 +14,7 @@ export class Interrupt {
   readonly #controller = new AbortController();
   readonly #names: readonly NodeJS.Signals[];
   readonly #listener = () => {
-    // Whoever presses it again does not want to wait.
+    // A second Ctrl-C does not wait for the end in order.
     if (this.signal.aborted) process.exit(INTERRUPTED);
     this.#controller.abort(new InterruptedError());
   };

@@ -12,7 +12,7 @@ export interface GenerationRequest {
   readonly prompts: readonly (readonly number[])[];
   /** Parameters of each prompt. */
   readonly params: readonly SamplingParams[];
-  /** Of all of them. */
+  /** Token ids of the bad words of all prompts. */
   readonly badWordsTokenIds: readonly (readonly number[])[];
   readonly priority: number | undefined;
   /** Salt of the states that the requests may reuse. */

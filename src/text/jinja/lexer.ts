@@ -6,7 +6,7 @@ export interface Token {
   readonly type: TokenType;
   /** The value of a text, name or operator; the source of a number. */
   readonly value: string;
-  /** Of a number. */
+  /** Value of a number token. */
   readonly number?: Value;
   readonly line: number;
 }

@@ -42,7 +42,7 @@ export class SyntheticWeight {
         );
       case 'skip':
       case 'norm':
-      // The same for all experts, it changes no choice.
+      // An equal correction for all experts changes no choice.
       case 'correctionBias':
         return values.fill(1);
       case 'bias':

@@ -14,12 +14,15 @@ export function yieldToEventLoop(): Promise<void> {
   });
 }
 
+/** Time that the parts of long work may take before others have a turn of the event loop. */
+const TURN_MILLISECONDS = 5;
+
 /** Turns of the event loop for long work in small parts: one whenever parts have taken some milliseconds since the last. */
 export class Turns {
   readonly #milliseconds: number;
   #begin = performance.now();
 
-  constructor(milliseconds: number) {
+  constructor(milliseconds = TURN_MILLISECONDS) {
     this.#milliseconds = milliseconds;
   }
 

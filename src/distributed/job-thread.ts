@@ -1,5 +1,6 @@
 import type { TransferListItem, Worker } from 'node:worker_threads';
 import { DisposedError, Mamba2Error, QueueFullError } from '../errors.ts';
+import { MAX_DELAY } from '../util/max-delay.ts';
 import { reviveError, type SerializedError } from './serialized-error.ts';
 
 /** From a thread: it can take jobs; or what came of the one that it has. `heap`: bytes that its JavaScript heap takes then. */
@@ -13,9 +14,6 @@ export type JobMessage<Result> =
  * is ended: V8 collects garbage when a program allocates, so an idle heap keeps the size of its largest job for good.
  */
 const MAX_IDLE_GROWTH = 64 * 2 ** 20;
-
-/** Longest time that a timer can wait, in milliseconds. */
-const MAX_DELAY = 2 ** 31 - 1;
 
 /** Limits of a job. */
 export interface JobOptions {

@@ -318,7 +318,7 @@ export class LLM {
     { badWords }: SamplingParams,
     signal: AbortSignal | undefined,
   ): Promise<readonly (readonly number[])[]> {
-    const turns = new Turns(TURN_MILLISECONDS);
+    const turns = new Turns();
     return encodeBadWords(badWords, async (text) => {
       await turns.next();
       signal?.throwIfAborted();
@@ -363,9 +363,6 @@ export class LLM {
     );
   }
 }
-
-/** Preparation that takes longer than this gives others a turn of the event loop. */
-const TURN_MILLISECONDS = 5;
 
 /** Gathers the chunks of one answer. */
 class Answer {

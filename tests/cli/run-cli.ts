@@ -47,12 +47,12 @@ export async function runCli(args: readonly string[], { stdin = '', env = {} }: 
   }
 }
 
-/** The same, of a command that loads a model, on one thread: starting others takes longer than most tests. */
+/** Runs a command that loads a model on one rank: starting further threads takes longer than most tests. */
 export function runOnOneRank([command, ...args]: readonly string[], options?: RunOptions): Promise<Outcome> {
   return runCli([command, '--tensor-parallel-size', '1', ...args], options);
 }
 
-/** What is written to a standard stream, kept from whoever reads it. */
+/** Collects what is written to a standard stream, in place of writing it. */
 class Capture {
   readonly chunks: string[] = [];
   readonly #stream: NodeJS.WriteStream;

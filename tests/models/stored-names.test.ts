@@ -115,7 +115,7 @@ describe('Nemotron-H', () => {
     expect(await logitsOf(NEMOTRON_H, stored)).toEqual(await logitsOf(NEMOTRON_H, tensors));
   });
 
-  test('with a tensor that nobody knows: refused', async () => {
+  test('with a tensor that no layer takes: refused', async () => {
     const stray = [...tensors, extra('backbone.layers.1.mixer.q_proj.bias')];
     await expect(logitsOf(NEMOTRON_H, stray)).rejects.toThrow(UnexpectedTensorError);
   });

@@ -53,9 +53,9 @@ export function unexportedTypes(program: ts.Program, entry: Entry): string[] {
 
 /** What an entry point exports. */
 export interface Exported {
-  /** Under which it is exported. */
+  /** Name under which the entry point exports it. */
   readonly name: string;
-  /** Of its declaration. */
+  /** Symbol of its declaration. */
   readonly symbol: ts.Symbol;
   /** Whether it is exported as a type only: then programs can't call a class's constructor. */
   readonly isTypeOnly: boolean;

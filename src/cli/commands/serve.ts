@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { pino } from 'pino';
 import { ListenError } from '../../errors.ts';
 import { type ServeOptions, serve as serveModel } from '../../server/node-server.ts';
+import { MAX_DELAY } from '../../util/max-delay.ts';
 import { defineCommand } from '../options/command.ts';
 import { findModel, loadModel, modelName, modelOptions, withModel } from '../options/model-options.ts';
 import { appOptions, engineOptions, serveOptions } from '../options/serve-options.ts';
@@ -70,12 +71,10 @@ export const serve = defineCommand({
   },
 });
 
-/** Timers know 32 bits. What is longer is no limit. */
-const MOST_MILLISECONDS = 2 ** 31 - 1;
-
+/** What is longer than a timer can wait is no limit. */
 function timeout(seconds: number): AbortSignal | undefined {
   const milliseconds = seconds * 1000;
-  return milliseconds > MOST_MILLISECONDS ? undefined : AbortSignal.timeout(milliseconds);
+  return milliseconds > MAX_DELAY ? undefined : AbortSignal.timeout(milliseconds);
 }
 
 /** Opens the port for a moment: an error should come before a large model is loaded. */

@@ -68,9 +68,6 @@ function numRowsOf({ sequence, numTokens }: ScheduledWork): number {
   return logitsRows(sequence.request) === 'all' ? numTokens : Math.min(numTokens, 1);
 }
 
-/** Time after which sampling waits for the next turn of the event loop: large vocabularies and many answers take long. */
-const TURN_MILLISECONDS = 5;
-
 /**
  * Gives a step's output to its sequences, and samples the next token of each that has no more tokens to process. Turns of
  * the event loop come in between.
@@ -87,7 +84,8 @@ export async function sampleStep(
       failed.set(sequence, error);
   }
   const stepped: SteppedSequence[] = [];
-  const turns = new Turns(TURN_MILLISECONDS);
+  // Large vocabularies and many answers take long.
+  const turns = new Turns();
   let begin = 0;
   let numSampled = 0;
   for (const work of scheduled) {

@@ -179,7 +179,7 @@ export class ServedModel {
     signal: AbortSignal,
   ): Promise<TextResults[T]> {
     const milliseconds = this.limits.maxTextSeconds * 1000 + sizeOf(job) * MILLISECONDS_PER_CHARACTER;
-    return this.llm.texts.run(job, { milliseconds: Math.min(milliseconds, MOST_MILLISECONDS), signal });
+    return this.llm.texts.run(job, { milliseconds, signal });
   }
 
   #encoding(input: TextInput): Extract<TextJob, { type: 'encode' }> {
@@ -203,9 +203,6 @@ const CHARACTERS_PER_TOKEN = 16;
 
 /** Several times what the slowest text took on a slow machine. */
 const MILLISECONDS_PER_CHARACTER = 0.06;
-
-/** Timers know 32 bits. */
-const MOST_MILLISECONDS = 2 ** 31 - 1;
 
 /** Characters of all stop strings together, and of all bad words: each token's text is compared with them. */
 const MAX_LIST_CHARACTERS = 16_384;

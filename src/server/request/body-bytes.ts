@@ -99,7 +99,7 @@ class GrowingBytes {
 /** Rejects with what `bytes` throws; then the rest is not read. */
 function receive(source: IncomingMessage, bytes: GrowingBytes): Promise<void> {
   return new Promise<void>((resolve, reject) => {
-    if (source.destroyed) reject(new Error('The connection was closed.'));
+    if (source.destroyed) return void reject(new Error('The connection was closed.'));
     const fail = (error: unknown) => {
       source.pause().removeAllListeners('data');
       reject(error);

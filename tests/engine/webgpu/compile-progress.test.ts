@@ -113,7 +113,7 @@ describe.runIf(need('dawn'))('kernels are compiled while a model loads', () => {
       });
       const loading = LLM.load(BUNDLED, { device: 'webgpu', onProgress, signal: aborting.signal });
       await expect(loading).rejects.toThrow('enough');
-      // Of the many kernels that waited none was begun, but for those whose turn had come.
+      // Only kernels whose turn had come before the abort were begun, and none of the many that waited.
       expect(begun).toBeLessThanOrEqual(begunBefore + 2);
       const known = { begun, compiled: compiled.length };
       expect(await software.devices[0].lost).toMatchObject({ reason: 'destroyed' });

@@ -1,7 +1,7 @@
 // Keeps the server under mixed load and fails unless its memory stays flat. Writes docs/load.md.
 import { parseArgs } from 'node:util';
 import { writeSection } from './docs-section.ts';
-import { HOSTILE_BODIES } from './hostile-bodies.ts';
+import { HOSTILE_BODIES, type HostileBody } from './hostile-bodies.ts';
 import { HOSTILE_REQUESTS } from './hostile-requests.ts';
 import { runRound } from './load-round.ts';
 import { median } from './percentiles.ts';
@@ -21,7 +21,7 @@ const SAMPLE_SECONDS = 5;
 /** So many between two lines on standard error. */
 const PROGRESS_SAMPLES = 6;
 const MIB = 2 ** 20;
-/** Growth from the second quarter of the time to the last that counts as flat. */
+/** Growth of the median from the second quarter of the time to the last that counts as flat. */
 const FLAT = { rss: 24 * MIB, heapUsed: 4 * MIB, arrayBuffers: 8 * MIB };
 
 /** Between two requests that could hold the server's event loop, and how long that may be held. */
@@ -34,6 +34,7 @@ const server = await ServerProcess.start(['--prefix-cache-size', '48', '--max-nu
 // The model's memory grows by eighths to what its largest step needs, so the largest come first.
 await runRound(server.url, mixedRequests(120, 1), 60);
 for (const body of HOSTILE_REQUESTS) await sendHostile(server.url, body);
+for (const hostile of HOSTILE_BODIES) await sendHostileBody(hostile);
 const outcomes = new Map<string, number>();
 const samples: NodeJS.MemoryUsage[] = [];
 const end = performance.now() + seconds * 1000;
@@ -51,13 +52,17 @@ async function client(seed: number): Promise<void> {
   }
 }
 
+/** → the status of the answer, which is read to its end */
+async function sendHostileBody({ path, body }: HostileBody): Promise<number> {
+  const init = { method: 'POST', body, headers: { 'content-type': 'application/json' } };
+  const response = await fetch(`${server.url}${path}`, init);
+  await response.arrayBuffer();
+  return response.status;
+}
+
 async function attack(): Promise<void> {
   for (let i = 0; performance.now() < end; i++) {
-    const { path, body } = HOSTILE_BODIES[i % HOSTILE_BODIES.length];
-    const init = { method: 'POST', body, headers: { 'content-type': 'application/json' } };
-    const response = await fetch(`${server.url}${path}`, init);
-    await response.arrayBuffer();
-    const outcome = `hostile ${response.status}`;
+    const outcome = `hostile ${await sendHostileBody(HOSTILE_BODIES[i % HOSTILE_BODIES.length])}`;
     outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     await new Promise((resolve) => setTimeout(resolve, HOSTILE_SECONDS * 1000));
   }
@@ -104,19 +109,20 @@ for (const outcome of outcomes.keys())
 
 const quarter = Math.floor(samples.length / 4);
 const rows = (['rss', 'heapUsed', 'arrayBuffers'] as const).map((kind) => {
-  const of = (part: readonly NodeJS.MemoryUsage[]) => median(part.map((usage) => usage[kind]));
+  const of = (part: readonly NodeJS.MemoryUsage[]) => part.map((usage) => usage[kind]);
   const [early, late] = [of(samples.slice(quarter, 2 * quarter)), of(samples.slice(-quarter))];
-  if (late - early > FLAT[kind]) problems.push(`${kind} grew by ${mebibytes(late - early)} MiB`);
-  const most = Math.max(...samples.map((usage) => usage[kind]));
-  return `| ${[kind, mebibytes(early), mebibytes(late), mebibytes(most)].join(' | ')} |`;
+  const growth = median(late) - median(early);
+  if (growth > FLAT[kind]) problems.push(`${kind} grew by ${mebibytes(growth)} MiB`);
+  const cells = [...[early, late].flatMap((part) => [Math.min(...part), median(part)]), Math.max(...of(samples))];
+  return `| ${[kind, ...cells.map(mebibytes)].join(' | ')} |`;
 });
 const counts = [...outcomes].sort().map(([outcome, count]) => `${count} × ${outcome}`);
 const report = [
   `${values.minutes} minutes, ${values.clients} clients, ${requests} requests (${counts.join(', ')}), ${tokens} tokens generated;`,
   `Node ${process.versions.node}. Memory of the server in MiB after a garbage collection, every ${SAMPLE_SECONDS} s:`,
   '',
-  '| | second quarter, median | last quarter, median | greatest |',
-  '| --- | ---: | ---: | ---: |',
+  '| | second quarter: least | median | last quarter: least | median | greatest |',
+  '| --- | ---: | ---: | ---: | ---: | ---: |',
   ...rows,
   '',
   `One turn of the event loop took at most ${hold.toFixed(1)} ms of its thread's time.`,

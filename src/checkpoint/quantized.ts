@@ -3,7 +3,6 @@ import type { Checkpoint } from './checkpoint.ts';
 import { QUANTIZATION_FILES } from './files/file-names.ts';
 import { readJsonFile } from './files/model-files.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from './json/json.ts';
-import { isFloatDType } from './safetensors/safetensors.ts';
 
 /** Keys of config.json under which tools say how they quantised the weights; `quantization` is MLX's. */
 const CONFIG_KEYS = ['quantization_config', 'compression_config', 'quantization'] as const;
@@ -18,7 +17,7 @@ export async function refuseQuantized(checkpoint: Checkpoint): Promise<void> {
     if (isSaid(value)) refuse(`config.json: ${key}`, value);
   }
   // A file alone says nothing of weights that can be read as they are.
-  if (checkpoint.names().every((name) => isFloatDType(checkpoint.info(name).dtype))) return;
+  if (checkpoint.names().every((name) => checkpoint.tensor(name).problem === undefined)) return;
   for (const file of QUANTIZATION_FILES) {
     const json = await readJsonFile(checkpoint.files, file);
     if (json !== undefined) refuse(file, isJsonObject(json.quantization) ? json.quantization : json);

@@ -1,6 +1,8 @@
-import { ArgumentError, MissingTensorError, WeightDTypeError } from '../../errors.ts';
+import { MissingTensorError, WeightDTypeError } from '../../errors.ts';
 import { bfloat16ToFloat32, float16ToFloat32 } from '../../tensor/float16.ts';
 import type { ByteSource } from '../files/byte-source.ts';
+import type { ReadScratch } from '../files/read-scratch.ts';
+import { bytesOfRows, type RowRange } from '../files/row-range.ts';
 import {
   failIn,
   LENGTH_BYTES,
@@ -12,33 +14,6 @@ import {
 } from './safetensors-header.ts';
 
 export type { SafetensorsDType, TensorInfo } from './safetensors-header.ts';
-
-/** A range of rows of the first dimension. */
-export interface RowRange {
-  /** 0 when absent. */
-  readonly firstRow?: number | undefined;
-  /** All rows from `firstRow` on when absent. */
-  readonly rows?: number | undefined;
-}
-
-/**
- * Memory for reading block after block without leaving each to the garbage collector. What a read returns may lie in
- * it, until the next read.
- */
-export class ReadScratch {
-  readonly bytes: ArrayBuffer;
-  readonly #floats: Float32Array;
-
-  /** @param maxValues in a block; larger ones get memory of their own. */
-  constructor(maxValues: number) {
-    this.bytes = new ArrayBuffer(4 * maxValues);
-    this.#floats = new Float32Array(maxValues);
-  }
-
-  floats(count: number): Float32Array {
-    return count <= this.#floats.length ? this.#floats.subarray(0, count) : new Float32Array(count);
-  }
-}
 
 /** Reads bytes that begin their buffer. The result may lie where they do, or in what `floats` gives. */
 type ToFloat32 = (bytes: Uint8Array<ArrayBuffer>, floats: (count: number) => Float32Array) => Float32Array;
@@ -133,23 +108,8 @@ export class SafetensorsFile {
    * @param scratch for reading many blocks: the result may lie in it.
    */
   async readBytes(name: string, range: RowRange = {}, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
-    const { shape, begin, end } = this.#tensor(name);
-    const rowCount = shape.length === 0 ? 1 : shape[0];
-    const firstRow = range.firstRow ?? 0;
-    const rows = range.rows ?? rowCount - firstRow;
-    if (
-      !Number.isSafeInteger(firstRow) ||
-      !Number.isSafeInteger(rows) ||
-      firstRow < 0 ||
-      rows < 0 ||
-      firstRow + rows > rowCount
-    ) {
-      throw new ArgumentError(
-        `Can't read ${rows} rows from row ${firstRow} of '${name}', which has the shape [${shape}].`,
-      );
-    }
-    const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
-    return this.#source.read(this.#dataStart + begin + firstRow * rowBytes, rows * rowBytes, scratch);
+    const { offset, length } = bytesOfRows(this.#tensor(name), range);
+    return this.#source.read(this.#dataStart + offset, length, scratch);
   }
 
   /** Whether going back in the file costs reading it from the start again. */

@@ -1,5 +1,4 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
-import { isFloatDType } from '../../checkpoint/safetensors/safetensors.ts';
 import { ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
@@ -34,7 +33,7 @@ export async function identifyModel(
     const { shape, dtype: stored } = checkpoint.info(name);
     hash.addText(`${name}:${stored}:${shape.join(',')};`);
   }
-  const readable = names.filter((name) => isFloatDType(checkpoint.info(name).dtype));
+  const readable = names.filter((name) => checkpoint.tensor(name).problem === undefined);
   const stride = Math.max(1, Math.ceil(readable.length / SAMPLED_TENSORS));
   const sampled = readable.filter((_, i) => i % stride === 0);
   const rows = await Promise.all(

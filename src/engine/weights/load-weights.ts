@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { ReadScratch } from '../../checkpoint/files/read-scratch.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
-import { isFloatDType, ReadScratch, unreadableDType } from '../../checkpoint/safetensors/safetensors.ts';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../../errors.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
@@ -68,8 +68,8 @@ export function matchNames(
   }
   // Quantised weights have companions that nothing asks for, and other shapes: their dtype says more than those.
   for (const [, checkpointName] of pairs) {
-    const { dtype, file } = checkpoint.info(checkpointName);
-    if (!isFloatDType(dtype)) throw unreadableDType(checkpoint.files.nameOf(file), checkpointName, dtype);
+    const { problem } = checkpoint.tensor(checkpointName);
+    if (problem !== undefined) throw problem;
   }
   const where = `the checkpoint in '${checkpoint.folder}'`;
   if (expected.size > 0) {

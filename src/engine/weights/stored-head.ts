@@ -41,7 +41,7 @@ async function areEqual(
   [first, second]: readonly [string, string],
   { firstBlockOnly = false, signal }: ComparisonOptions,
 ): Promise<boolean> {
-  const [a, b] = [checkpoint.info(first), checkpoint.info(second)];
+  const [a, b] = [checkpoint.tensor(first), checkpoint.tensor(second)];
   if (a.shape.length !== 2 || b.shape.length !== 2 || a.shape[1] !== b.shape[1]) return false;
   const blockRows = Math.max(1, Math.ceil(BLOCK_BYTES / (2 * a.shape[1])));
   const end = Math.min(a.shape[0], b.shape[0], firstBlockOnly ? blockRows : Number.POSITIVE_INFINITY);
@@ -50,7 +50,7 @@ async function areEqual(
     return a.dtype === b.dtype ? checkpoint.readBytes(name, range) : valueBytes(checkpoint, name, range);
   };
   // If going back in the file is expensive, the first table is kept until the second comes.
-  const window = a.file === b.file && checkpoint.isSequential(first) ? end : blockRows;
+  const window = a.file === b.file && a.isSequential ? end : blockRows;
   for (let begin = 0; begin < end; begin += window) {
     const held: Uint8Array[] = [];
     const windowEnd = Math.min(begin + window, end);

@@ -79,6 +79,11 @@ export class SafetensorsError extends Mamba2Error {
   readonly code = 'bad_safetensors';
 }
 
+/** A GGUF file is truncated, malformed or big-endian, lacks metadata that are needed, or parts of it are missing. */
+export class GgufError extends Mamba2Error {
+  readonly code = 'bad_gguf';
+}
+
 /** The model needs a tensor that no file of the checkpoint holds. */
 export class MissingTensorError extends Mamba2Error {
   readonly code = 'missing_tensor';

@@ -20,6 +20,8 @@ const FLOORS = [
   'checkpoint/net/',
   'checkpoint/files/',
   'checkpoint/safetensors/',
+  'checkpoint/gguf/types/',
+  'checkpoint/gguf/',
   'checkpoint/hub/',
   'checkpoint/stored/',
   'checkpoint/',

@@ -2,6 +2,7 @@ import {
   ChatTemplateError,
   ConfigError,
   deleteStoredModel,
+  GgufError,
   JsonFileError,
   MissingTensorError,
   ModelNotFoundError,
@@ -17,6 +18,7 @@ import {
 const FAULTS_OF_FILES = [
   ChatTemplateError,
   ConfigError,
+  GgufError,
   JsonFileError,
   MissingTensorError,
   ModelNotFoundError,

@@ -1,0 +1,52 @@
+import { BF16, F16, F32, F64 } from './floats.ts';
+import type { TensorType } from './tensor-type.ts';
+
+/**
+ * All types by their number in a file (`enum ggml_type` in llama.cpp's ggml/include/ggml.h). Those without `dequantize`
+ * are known by their size alone; the numbers that are absent were given up.
+ */
+const TENSOR_TYPES: ReadonlyMap<number, TensorType> = new Map<number, TensorType>([
+  [0, F32],
+  [1, F16],
+  [2, { name: 'Q4_0', blockValues: 32, blockBytes: 18 }],
+  [3, { name: 'Q4_1', blockValues: 32, blockBytes: 20 }],
+  [6, { name: 'Q5_0', blockValues: 32, blockBytes: 22 }],
+  [7, { name: 'Q5_1', blockValues: 32, blockBytes: 24 }],
+  [8, { name: 'Q8_0', blockValues: 32, blockBytes: 34 }],
+  [9, { name: 'Q8_1', blockValues: 32, blockBytes: 36 }],
+  [10, { name: 'Q2_K', blockValues: 256, blockBytes: 84 }],
+  [11, { name: 'Q3_K', blockValues: 256, blockBytes: 110 }],
+  [12, { name: 'Q4_K', blockValues: 256, blockBytes: 144 }],
+  [13, { name: 'Q5_K', blockValues: 256, blockBytes: 176 }],
+  [14, { name: 'Q6_K', blockValues: 256, blockBytes: 210 }],
+  [15, { name: 'Q8_K', blockValues: 256, blockBytes: 292 }],
+  [16, { name: 'IQ2_XXS', blockValues: 256, blockBytes: 66 }],
+  [17, { name: 'IQ2_XS', blockValues: 256, blockBytes: 74 }],
+  [18, { name: 'IQ3_XXS', blockValues: 256, blockBytes: 98 }],
+  [19, { name: 'IQ1_S', blockValues: 256, blockBytes: 50 }],
+  [20, { name: 'IQ4_NL', blockValues: 32, blockBytes: 18 }],
+  [21, { name: 'IQ3_S', blockValues: 256, blockBytes: 110 }],
+  [22, { name: 'IQ2_S', blockValues: 256, blockBytes: 82 }],
+  [23, { name: 'IQ4_XS', blockValues: 256, blockBytes: 136 }],
+  [24, { name: 'I8', blockValues: 1, blockBytes: 1 }],
+  [25, { name: 'I16', blockValues: 1, blockBytes: 2 }],
+  [26, { name: 'I32', blockValues: 1, blockBytes: 4 }],
+  [27, { name: 'I64', blockValues: 1, blockBytes: 8 }],
+  [28, F64],
+  [29, { name: 'IQ1_M', blockValues: 256, blockBytes: 56 }],
+  [30, BF16],
+  [34, { name: 'TQ1_0', blockValues: 256, blockBytes: 54 }],
+  [35, { name: 'TQ2_0', blockValues: 256, blockBytes: 66 }],
+  [39, { name: 'MXFP4', blockValues: 32, blockBytes: 17 }],
+  [40, { name: 'NVFP4', blockValues: 64, blockBytes: 36 }],
+]);
+
+/** A type by its number; undefined where no version of the format that is known here has it. */
+export function tensorType(id: number): TensorType | undefined {
+  return TENSOR_TYPES.get(id);
+}
+
+/** Names of the types whose values can be read. */
+export function readableTypes(): string[] {
+  return [...TENSOR_TYPES.values()].filter(({ dequantize }) => dequantize !== undefined).map(({ name }) => name);
+}

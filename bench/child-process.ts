@@ -19,7 +19,7 @@ export function run(command: string, args: readonly string[], cwd?: string): Pro
   });
 }
 
-/** Says on standard error what is going on. */
+/** Reports progress on standard error. */
 export function say(message: string): void {
   process.stderr.write(`${message}\n`);
 }

@@ -19,7 +19,7 @@ const HELP = `Runs mamba2 and another program in turns on models of the same sha
   --threads <n>          on both sides (default: all of the machine)
   --rounds <n>           (default: 5)
   --prompt-tokens <list> to prefill (default: 512,2048)
-  --sequences <n>        to decode at once, beside one alone (default: 16)
+  --sequences <n>        to decode at once, besides one alone (default: 16)
   --quick                one round of little work, to see that everything runs
   --json                 the figures as one JSON object
   --clean                remove the models' files and end`;
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
   print(describeComparison(works, peer));
 }
 
-/** In turns, so that whatever else the machine does meets both alike; who begins alternates. */
+/** Measures both sides in turns, so that other work of the machine meets both alike; each begins every other round. */
 async function runRounds(peer: Peer, workload: Workload, dtypes: readonly DType[], rounds: number): Promise<Round[]> {
   const results: Round[] = [];
   for (let round = 0; round < rounds; round++) {

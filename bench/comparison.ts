@@ -16,9 +16,9 @@ export interface ComparedWork {
   readonly work: string;
   readonly ours: Spread;
   readonly theirs: Spread;
-  /** Of the medians; above 1 we are quicker. */
+  /** Ratio of the medians; above 1 this library is quicker. */
   readonly ratio: number;
-  /** Of the two figures of a round, which were taken within a minute of each other. */
+  /** Ratios of the two figures of a round, which were taken within a minute of each other. */
   readonly ratioPerRound: Spread;
 }
 

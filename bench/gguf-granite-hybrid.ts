@@ -18,7 +18,7 @@ import type { GgufDType, GgufTensor } from './gguf-writer.ts';
 export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel {
   const config = readGraniteMoeHybridConfig(json);
   const { vocabSize, hiddenSize, numHiddenLayers, layerTypes, numLocalExperts, sharedIntermediateSize: I } = config;
-  // Beside experts, the layer that all tokens visit goes by another name.
+  // In models with experts, the layer that all tokens visit has another name.
   const shared = numLocalExperts > 0 ? '_shexp' : '';
   const mixer = { ...config.mixer, hiddenSize };
   const tensors: GgufTensor[] = [

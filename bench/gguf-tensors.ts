@@ -5,7 +5,7 @@ import type { GgufDType, GgufTensor, GgufValue } from './gguf-writer.ts';
 /** The seed of `mamba2 bench`, so that both sides run the same model. */
 const SEED = 0;
 
-/** What a model's file holds beside the vocabulary. */
+/** Contents of a model's file besides the vocabulary. */
 export interface GgufModel {
   readonly architecture: string;
   /** Under the architecture's name. */

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { float16Bits } from '../src/tensor/float16.ts';
 
-/** What a metadata value may be; numbers say how they are stored. */
+/** Types of metadata values; numbers name the type that stores them. */
 export type GgufValue =
   | string
   | boolean
@@ -38,7 +38,7 @@ const BOOL = 7;
 const STRING = 8;
 const ARRAY = 9;
 const VERSION = 3;
-/** Where the file does not say otherwise, tensors begin at multiples of this. */
+/** Default alignment: tensors begin at multiples of this. */
 const ALIGNMENT = 32;
 
 /** Writes a GGUF file (version 3): metadata, the tensors' descriptions, then their values. */
@@ -96,7 +96,7 @@ function encode(tensor: GgufTensor): Buffer {
   return Buffer.from(halves.buffer);
 }
 
-/** As ggml does: a block is a float16 scale, then 32 int8, of which the largest is 127 or -127. */
+/** Quantises as ggml does: a block is a float16 scale, then 32 int8, of which the largest is 127 or -127. */
 function encodeQ8(values: Float32Array): Buffer {
   const blockBytes = 2 + Q8_BLOCK;
   const out = Buffer.alloc((values.length / Q8_BLOCK) * blockBytes);

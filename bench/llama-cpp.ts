@@ -13,7 +13,7 @@ const MODELS = join(BUILD, 'models');
 const PACKAGE = join(import.meta.dirname, 'node_modules', 'node-llama-cpp', 'llama');
 const PROGRAMS = ['llama-bench', 'llama-batched-bench', 'llama-quantize'];
 const NO_AMX = '-mno-amx-tile -mno-amx-int8 -mno-amx-bf16';
-/** For this machine's processor, linked into one file, and without what only downloads need. */
+/** Settings of the build: for this machine's processor, in one file, without libraries that only downloads need. */
 const CMAKE_OPTIONS = [
   '-DCMAKE_BUILD_TYPE=Release',
   '-DGGML_NATIVE=ON',

@@ -4,7 +4,7 @@ import { OnnxSession } from './onnx-session.ts';
 import type { OnnxDType } from './synthetic-onnx.ts';
 import { decodeName, prefillName, type Workload } from './workload.ts';
 
-/** As `mamba2 bench` has them. */
+/** Numbers of tokens that `mamba2 bench` also uses. */
 const STEP_TOKENS = 512;
 const SHORT_PROMPT = 8;
 
@@ -42,7 +42,7 @@ async function decode(sequences: number, steps: number): Promise<number> {
   return (sequences * steps * 1000) / (performance.now() - begin);
 }
 
-/** Which ones does not matter to the speed, as long as rows of the table are far apart. */
+/** Token ids. Their values do not matter for the speed, as long as rows of the table are far apart. */
 function tokenIds(count: number): number[] {
   return Array.from({ length: count }, (_, i) => (i * 7919) % session.vocabSize);
 }

@@ -17,7 +17,7 @@ const WRITERS: Readonly<Record<string, (json: JsonObject, dtype: GgufDType) => G
  * Writes a model of random weights as llama.cpp reads it, as its own converter would from a checkpoint.
  *
  * @param dtype of the matrices; everything else is F32, as llama.cpp wants it.
- * @param vocabulary none where token ids are made up and nobody reads the text; made up where the program insists on text.
+ * @param vocabulary none if token ids are made up and the text is never read; made up if the program needs a text.
  */
 export async function writeSyntheticGguf(
   path: string,

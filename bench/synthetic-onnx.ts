@@ -10,7 +10,7 @@ const MICROSOFT = 'com.microsoft';
 
 export type OnnxDType = 'float32' | 'int8';
 
-/** One sequence's state in a layer, as the graph's inputs and outputs have it behind the sequences. */
+/** One sequence's state in a layer, as the graph's inputs and outputs have it after the dimension of sequences. */
 export interface OnnxState {
   readonly input: string;
   readonly output: string;

@@ -1,12 +1,12 @@
 import type { ModelShape } from '../src/bench/model-shapes.ts';
 
-/** What both sides run. */
+/** Work that both sides do. */
 export interface Workload {
   readonly shape: ModelShape;
   readonly threads: number;
   readonly promptTokens: readonly number[];
   readonly generateTokens: number;
-  /** Sequences decoded at once, beside one alone. */
+  /** Sequences decoded at once, besides one alone. */
   readonly sequences: number;
 }
 

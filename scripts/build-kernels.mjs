@@ -53,7 +53,7 @@ for (const [source, target] of Object.entries(MODULES)) {
 export const SIMD = '${simd.base64}';
 export const RELAXED_SIMD = '${relaxed.base64}';
 
-/** What ${source} exports. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
+/** Exports of ${source}. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
 export type Kernels = {
 ${members(simd.declarations)}};
 `,

@@ -29,11 +29,11 @@ writeFileSync(
   `// Made by scripts/build-shaders.mjs from ${folder}.
 import type { ShaderInterface, ShaderText } from './shader-text.ts';
 
-/** What a dispatch gives each shader. */
+/** Arguments that each shader takes from a dispatch. */
 export interface ShaderArguments {
 ${interfaces.map(([name, found]) => `  readonly '${name}': ${typeOf(found)};\n`).join('')}}
 
-/** Of each shader what its text declares. */
+/** Declarations of each shader's text. */
 export const SHADERS: Readonly<Record<keyof ShaderArguments, ShaderInterface>> = {
 ${interfaces.map(([name, { params, fixed, bindings }]) => `  '${name}': ${JSON.stringify({ params, fixed, bindings })},\n`).join('')}};
 

@@ -1,4 +1,4 @@
-// Writes the package's version into a module: a bundle has no package.json beside it, or another's.
+// Writes the package's version into a module: next to a bundle there is no package.json, or another package's.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));

@@ -16,7 +16,7 @@ function npm(...args) {
 }
 
 if (isOlder(installed, 'package-lock.json')) {
-  // Builds as well, by the `prepare` script.
+  // This also builds, by the `prepare` script.
   npm('ci', '--no-fund', '--no-audit', '--loglevel=error');
 } else if (!isBuilt()) {
   npm('run', '--silent', 'build');

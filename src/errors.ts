@@ -234,7 +234,7 @@ export class MetadataError extends Mamba2Error {
   readonly code = 'metadata';
 }
 
-/** The engine's books contradict each other: a slot with two owners, or with none. A defect of this library. */
+/** The engine's records contradict each other: a slot has two owners, or none. This is a defect of this library. */
 export class IntegrityError extends Mamba2Error {
   readonly code = 'integrity';
 }

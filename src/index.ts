@@ -3,8 +3,8 @@
 /**
  * mamba2: Mamba-2 inference for TypeScript.
  *
- * Most programs need {@link LLM} alone. The layer and what it stands on are exported for those who build their own
- * models; the operations are in `mamba2/ops`.
+ * Most programs need {@link LLM} alone. The layer and its foundations are exported for programs with models of
+ * their own; the operations are in `mamba2/ops`.
  *
  * @module mamba2
  */

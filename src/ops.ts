@@ -1,7 +1,7 @@
 /// <reference path="../types/globals.d.ts" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The operations of Mamba-2 and of the layers beside it in hybrids, under the names that the field knows, as plain
+ * The operations of Mamba-2 and of hybrids' other layers, under the names that the field knows, as plain
  * functions over host tensors. Their contracts are those of {@link StateSpaceOps}, {@link AttentionOps} and
  * {@link FeedForwardOps}; these are the reference implementations.
  *

@@ -66,7 +66,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** In turns, so that whatever else the machine does meets all alike; every other round goes backwards. */
+/** Measures all in turns, so that other work of the machine meets all alike; every other round runs backwards. */
 async function runRounds(
   contest: Contest,
   workload: Workload,

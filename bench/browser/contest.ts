@@ -77,7 +77,7 @@ export class Contest {
     return `Chromium ${version}`;
   }
 
-  /** Of wllama's package. */
+  /** Version of wllama's package. */
   async wllamaVersion(): Promise<string> {
     return JSON.parse(await readFile(join(WLLAMA, 'package.json'), 'utf8')).version;
   }

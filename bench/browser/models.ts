@@ -12,7 +12,7 @@ import { say } from '../child-process.ts';
 import { writeSyntheticGguf } from '../synthetic-gguf.ts';
 import { THEIR_DTYPES } from './workload.ts';
 
-/** Where the models lie that browsers load. */
+/** Folder of the models that browsers load. */
 export const MODELS = join(import.meta.dirname, '..', '.build', 'browser-models');
 
 /** The seed of `mamba2 bench`. */

@@ -10,9 +10,9 @@ export interface ContenderWork {
   readonly contender: Contender;
   readonly work: (typeof WORKS)[number];
   readonly rate: Spread;
-  /** To wllama's best format at this work, by medians; above 1 it is quicker. */
+  /** Ratio to wllama's best format at this work, by medians; above 1 this library is quicker. */
   readonly ratio: number;
-  /** Of the two figures of a round. */
+  /** Ratios of the two figures of a round. */
   readonly ratioPerRound: Spread;
 }
 

@@ -1,4 +1,4 @@
-/** What is used of wllama, whose own declarations the compiler can't follow. */
+/** The part of wllama's interface that is used; the compiler can't follow wllama's own declarations. */
 export interface WllamaModule {
   readonly Wllama: new (
     assets: { readonly default: string },
@@ -27,7 +27,7 @@ export interface Wllama {
   exit(): Promise<void>;
 }
 
-/** What its engine measured itself. */
+/** Times that wllama's engine measured itself. */
 export interface WllamaTimings {
   readonly prompt_n: number;
   readonly prompt_ms: number;

@@ -1,6 +1,6 @@
 import type { ModelShape } from '../../src/bench/model-shapes.ts';
 
-/** What every contender runs. */
+/** Work that every contender does. */
 export interface Workload {
   readonly shape: ModelShape;
   readonly threads: number;

@@ -9,7 +9,7 @@ const COMPLETIONS = '/v1/completions';
 const CHAT = '/v1/chat/completions';
 const TOKENIZE = '/tokenize';
 
-/** As many characters as the server takes of a text by default. */
+/** Limit of the server for a text's characters, by default. */
 const MOST_CHARACTERS = 262_144;
 
 function filled(part: string, length = MOST_CHARACTERS): string {

@@ -12,7 +12,7 @@ export interface Plot {
   readonly title: string;
   readonly xLabel: string;
   readonly lines: readonly Line[];
-  /** Where y grows by factors too. */
+  /** Whether the y axis is logarithmic too. */
   readonly logarithmic?: boolean;
 }
 

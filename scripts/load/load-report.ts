@@ -6,7 +6,7 @@ import { median, percentile } from './percentiles.ts';
 /** Everything that was measured with so many threads. */
 export interface LoadResult {
   readonly threads: number;
-  /** Of every concurrency several, taken in turns. */
+  /** Several rounds of each concurrency, taken in turns. */
   readonly rounds: readonly LoadRound[];
 }
 

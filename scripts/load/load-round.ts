@@ -8,7 +8,7 @@ export interface LoadRound {
   readonly requests: readonly Measured[];
 }
 
-/** As many requests at once as `concurrency` says; when one ends, the next begins. */
+/** Keeps `concurrency` requests running: when one ends, the next begins. */
 export async function runRound(
   url: string,
   bodies: readonly CompletionBody[],

@@ -21,5 +21,5 @@ process.on('message', (question) => {
   // That was ours.
   before = process.threadCpuUsage();
 });
-// Nobody waits for this alone.
+// This alone does not keep the process running.
 process.channel?.unref();

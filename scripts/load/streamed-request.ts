@@ -2,18 +2,18 @@ import { type Agent, request } from 'node:http';
 
 /** One streamed request as its client saw it. Times are in milliseconds. */
 export interface Measured {
-  /** From sending the request to the first event with text. */
+  /** Time from sending the request to the first event with text. */
   readonly firstToken: number;
   /** Between two events, each of which brings a token. */
   readonly gaps: readonly number[];
   readonly promptTokens: number;
   readonly cachedTokens: number;
   readonly completionTokens: number;
-  /** Where `return_token_ids` asked for them; else empty. */
+  /** Token ids, if `return_token_ids` asked for them; else empty. */
   readonly tokenIds: readonly number[];
 }
 
-/** What is sent, beside `stream`. */
+/** Fields of the request besides `stream`. */
 export interface CompletionBody {
   readonly prompt: string | readonly number[];
   readonly max_tokens: number;

@@ -76,7 +76,7 @@ export default function Page() {
 }
 `;
 const LAYOUT = 'export default ({ children }) => <html><body>{children}</body></html>;\n';
-/** On the server: the package is not bundled. */
+/** A route on the server, where the package is not bundled. */
 const ROUTE = `import { LLM } from 'mamba2';
 ${SAY}
 export const dynamic = 'force-static';

@@ -1,6 +1,6 @@
 import type { Project } from './project.ts';
 
-/** What every project makes the bundled model say, on two ranks. */
+/** Answer of the bundled model that every project must get, on two ranks. */
 export const PROMPT = 'export interface User {';
 export const MAX_TOKENS = 12;
 
@@ -13,11 +13,13 @@ export const SAY = `async function say(LLM, model, options = {}) {
 }
 `;
 
-/** What a kind of project is tried with. */
+/** Tools for trying a kind of project. */
 export interface Bench {
   /** A fresh project in which the packed library is installed, besides these packages. */
   project(manifest: Readonly<Record<string, unknown>>, ...packages: readonly string[]): Promise<Project>;
-  /** Opens a page of a folder in a browser, isolated and beside /models, and calls its global function `complete`. */
+  /**
+   * Opens a page of a folder in a browser, isolated, with models at /models, and calls its global function `complete`.
+   */
   inBrowser(folder: string, page?: string): Promise<string>;
 }
 

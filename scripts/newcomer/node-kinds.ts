@@ -2,7 +2,7 @@ import { type Kind, MAX_TOKENS, PROMPT, SAY } from './kind.ts';
 
 const PRINT = `${SAY}say(LLM, 'tiny-dts').then((text) => console.log(JSON.stringify(text)));\n`;
 
-/** What a program printed last. */
+/** Last line that a program printed. */
 export function printed(output: string): string {
   return JSON.parse(output.trim().split('\n').at(-1) ?? '');
 }

@@ -3,13 +3,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 
-/** What a program that failed said. */
+/** Failure of a program, with its output. */
 export class CommandError extends Error {}
 
 /** Nothing that a project runs takes as long, on a machine with much other work. */
 const MOST_MILLISECONDS = 600_000;
 
-/** What a newcomer has: not what npm puts before it for this project's own scripts, so that `node` is the machine's. */
+/** Environment of a newcomer, without what npm adds for this project's scripts: so `node` is the machine's. */
 function newcomersEnv(): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !/^npm_|^NODE_OPTIONS$/i.test(name));
   const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'));

@@ -4,9 +4,9 @@ import type { ProductReply, ProductRequest } from './product-worker.ts';
 
 /** Operations per second, where a product and its addition are two. */
 export interface ArithmeticPeak {
-  /** For float32, bfloat16 and float16 weights, and for the scan with any. */
+  /** Peak for float32, bfloat16 and float16 weights, and for the scan with any weights. */
   readonly float32: number;
-  /** The relaxed dot product of bytes, or that of 16-bit integers where the engine has none: for int8 and int4 weights. */
+  /** Peak for int8 and int4 weights: of the relaxed dot product of bytes, or of 16-bit integers where V8 has none. */
   readonly int8: number;
 }
 

@@ -11,7 +11,7 @@ export interface BenchMachine {
   readonly operationsPerSecond: ArithmeticPeak;
 }
 
-/** A measurement with the memory traffic and the arithmetic behind it. */
+/** A measurement with its memory traffic and its arithmetic. */
 export interface BenchMeasurement extends Measurement {
   /** Weights once and states twice (read, written) per step; null for prefill, which arithmetic bounds. */
   readonly bytesPerSecond: number | null;

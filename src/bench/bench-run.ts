@@ -1,6 +1,6 @@
 import type { BenchRun } from './bench-report.ts';
 import { type BenchLoad, type BenchSource, loadTarget, peakMemory } from './bench-target.ts';
-import { type BenchPlan, measure } from './measure.ts';
+import { type BenchSettings, measure } from './measure.ts';
 
 /** Display of how far measuring has come. */
 export interface BenchProgress {
@@ -15,7 +15,7 @@ export const STEP_TOKENS = 512;
 export async function measureDType(
   source: BenchSource,
   load: BenchLoad,
-  plan: BenchPlan,
+  settings: BenchSettings,
   progress: BenchProgress,
 ): Promise<BenchRun> {
   const { dtype: asked, signal } = load;
@@ -23,7 +23,7 @@ export async function measureDType(
   const target = await loadTarget(source, load);
   try {
     const onProgress = (done: number, total: number) => progress.show(`Measuring ${asked}`, done, total);
-    const measurements = await measure(target, plan, signal, onProgress);
+    const measurements = await measure(target, settings, signal, onProgress);
     const { dtype, loadSeconds, bytes, memory, operations } = target;
     return { dtype, loadSeconds, bytes, memory, operations, peakMemoryBytes: peakMemory(), measurements };
   } finally {

@@ -106,9 +106,9 @@ export function peakMemory(): number {
   return process.resourceUsage().maxRSS * 1024;
 }
 
-type Loaded = Omit<BenchTarget, 'memory'>;
+type LoadedTarget = Omit<BenchTarget, 'memory'>;
 
-async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
+async function loadFolder(folder: string, load: BenchLoad): Promise<LoadedTarget> {
   const checkpoint = await Checkpoint.open(folder);
   const stored = storage(checkpoint.config, load, checkpointDType(checkpoint));
   await checkpoint.close();
@@ -118,7 +118,7 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<Loaded> {
   return { config, context, ...stored, loadSeconds: secondsSince(begin) };
 }
 
-async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<Loaded> {
+async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<LoadedTarget> {
   const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   const stored = storage(json, load, 'float32');
   const begin = performance.now();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 
-/** When a thread's work began and ended, in milliseconds on a clock that all threads share. */
+/** Times at which a thread's work began and ended, in milliseconds on a clock that all threads share. */
 export interface WorkTimes {
   readonly begin: number;
   readonly end: number;

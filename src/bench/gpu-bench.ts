@@ -25,7 +25,7 @@ export interface GpuReport {
   readonly copyBytesPerSecond: number;
 }
 
-export interface GpuLayersPlan {
+export interface GpuLayersSettings {
   readonly shapes: readonly ModelShape[];
   readonly dtype: WeightDType;
   readonly batchSizes: readonly number[];
@@ -39,7 +39,7 @@ export interface GpuLayersPlan {
  * @param onTime is told of each figure as it comes, with all so far. @throws UnsupportedDeviceError when there is no GPU.
  */
 export async function measureGpuLayers(
-  { shapes, dtype, batchSizes, promptTokens, steps }: GpuLayersPlan,
+  { shapes, dtype, batchSizes, promptTokens, steps }: GpuLayersSettings,
   signal: AbortSignal,
   onTime: (what: string, soFar: GpuLayersReport) => void = () => {},
 ): Promise<GpuLayersReport> {

@@ -20,7 +20,7 @@ export const WARM_UP_MS = 1500;
 /** Rounds of all steps by the wall clock, and the time after which no further round begins. */
 const ROUNDS = 5;
 const MAX_WALL_MS = 1500;
-/** From more rows on steps have fewer layers. */
+/** Number of rows above which steps have fewer layers. */
 const MANY_ROWS = 16;
 const MANY_LAYERS = 16;
 const VALUES_AT_ONCE = 1 << 22;
@@ -31,9 +31,9 @@ export interface LayerTime {
   /** Sequences to decode, or tokens of one prompt. */
   readonly rows: number;
   readonly steps: number;
-  /** By the device's clock: each step. */
+  /** Times of steps by the device's clock. */
   readonly gpu: Spread;
-  /** By the wall clock: rounds of all steps, submitted ahead. */
+  /** Times by the wall clock, of rounds of all steps that were submitted ahead. */
   readonly wall: Spread;
   /** The dispatches of a layer, timed one by one, which adds some microseconds to each. */
   readonly dispatches: readonly { readonly name: string; readonly microseconds: number }[];

@@ -7,7 +7,7 @@ import type { BenchTarget } from './bench-target.ts';
 import { type Spread, spreadOf } from './spread.ts';
 
 /** How much to run, and how often. */
-export interface BenchPlan {
+export interface BenchSettings {
   readonly promptTokens: readonly number[];
   readonly batchSizes: readonly number[];
   readonly generateTokens: number;
@@ -32,19 +32,19 @@ export interface Measurement {
 /** Before the first decode step: enough to leave the state of a fresh sequence. */
 const SHORT_PROMPT = 8;
 
-/** Tokens of the longest sequence of a plan. */
-export function longestSequence({ promptTokens, generateTokens }: BenchPlan): number {
+/** Tokens of the longest sequence that is measured. */
+export function longestSequence({ promptTokens, generateTokens }: BenchSettings): number {
   return Math.max(...promptTokens, SHORT_PROMPT + generateTokens + 1);
 }
 
-/** Measures all of a plan, one after the other, each after a run for warming up. */
+/** Measures all that the settings ask for, one after the other, each after a run for warming up. */
 export async function measure(
   target: BenchTarget,
-  plan: BenchPlan,
+  settings: BenchSettings,
   signal: AbortSignal,
   onProgress: (done: number, total: number) => void,
 ): Promise<Measurement[]> {
-  const { promptTokens, batchSizes, generateTokens, requests = [1], repetitions } = plan;
+  const { promptTokens, batchSizes, generateTokens, requests = [1], repetitions } = settings;
   const bench = new Bench(target, signal);
   type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
   const works: readonly Work[] = [
@@ -151,7 +151,7 @@ class Bench {
     }
   }
 
-  /** With the turn of the event loop that `generate` takes, so that Ctrl-C is heard. */
+  /** Runs a step, with the turn of the event loop that `generate` takes, so that Ctrl-C works. */
   async #step(sequences: readonly ScheduledTokens[]): Promise<void> {
     this.#signal.throwIfAborted();
     const { executor } = this.#target.context;

@@ -1,4 +1,4 @@
-import type { Command } from './options/command.ts';
+import type { CliCommand } from './options/command.ts';
 
 /**
  * A command in the list of commands. Its code is loaded when it is called, so that the others cost no time at the
@@ -10,7 +10,7 @@ export interface CommandEntry {
   readonly summary: string;
   /** `<needed>`, `[optional]`, `[several...]`. */
   readonly positionals: readonly string[];
-  load(): Promise<Command>;
+  load(): Promise<CliCommand>;
 }
 
 export const COMMANDS: readonly CommandEntry[] = [
@@ -28,7 +28,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'serve',
-    summary: "Serve a model behind OpenAI's API",
+    summary: "Serve a model with OpenAI's API",
     positionals: ['[model]'],
     load: async () => (await import('./commands/serve.ts')).serve,
   },

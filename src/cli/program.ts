@@ -1,7 +1,7 @@
 import { CommanderError, Option as Flag, Help, Command as Program } from 'commander';
 import { VERSION } from '../version.generated.ts';
 import type { CommandEntry } from './commands.ts';
-import type { Command } from './options/command.ts';
+import type { CliCommand } from './options/command.ts';
 import { flagName, type Option, type Options } from './options/option.ts';
 import { UsageError } from './options/usage-error.ts';
 import { modelsBySize } from './reports/models-by-size.ts';
@@ -56,7 +56,7 @@ export async function runProgram(entries: readonly CommandEntry[], argv: readonl
   return code;
 }
 
-function describe(command: Program, { options, details, examples }: Command): void {
+function describe(command: Program, { options, details, examples }: CliCommand): void {
   command
     .description([`${command.summary()}.`, details].filter((text) => text !== '').join('\n\n'))
     .helpOption('-h, --help', 'Show this help')

@@ -26,7 +26,7 @@ export class Turns {
     this.#milliseconds = milliseconds;
   }
 
-  /** To be awaited between two parts. */
+  /** Gives the event loop a turn if the last was long ago. To be awaited between two parts of the work. */
   async next(): Promise<void> {
     if (performance.now() - this.#begin < this.#milliseconds) return;
     await yieldToEventLoop();

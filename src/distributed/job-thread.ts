@@ -3,15 +3,15 @@ import { DisposedError, Mamba2Error, QueueFullError } from '../errors.ts';
 import { MAX_DELAY } from '../util/max-delay.ts';
 import { reviveError, type SerializedError } from './serialized-error.ts';
 
-/** From a thread: it can take jobs; or what came of the one that it has. `heap`: bytes that its JavaScript heap takes then. */
+/** Message from a thread: it can take jobs, or its job has ended. `heap`: bytes of its JavaScript heap at that time. */
 export type JobMessage<Result> =
   | { readonly type: 'ready'; readonly heap: number }
   | { readonly type: 'result'; readonly result: Result; readonly heap: number }
   | { readonly type: 'error'; readonly error: SerializedError; readonly heap: number };
 
 /**
- * By so many bytes the heap of a thread without a job may be larger than when the thread was started. Above that the thread
- * is ended: V8 collects garbage when a program allocates, so an idle heap keeps the size of its largest job for good.
+ * Bytes by which the heap of an idle thread may have grown since its start. Above that the thread is ended: V8 collects
+ * garbage when a program allocates, so an idle heap would keep the size of its largest job.
  */
 const MAX_IDLE_GROWTH = 64 * 2 ** 20;
 
@@ -51,7 +51,7 @@ export class JobEndedError extends Mamba2Error {
   }
 }
 
-interface Waiting<Job, Result> {
+interface WaitingJob<Job, Result> {
   readonly job: Job;
   readonly options: JobOptions;
   readonly resolve: (result: Result) => void;
@@ -64,9 +64,9 @@ interface Waiting<Job, Result> {
  */
 export class JobThread<Job, Result> {
   readonly #options: JobThreadOptions<Job, Result>;
-  readonly #waiting: Waiting<Job, Result>[] = [];
+  readonly #waiting: WaitingJob<Job, Result>[] = [];
   #waitingWeight = 0;
-  #current: Waiting<Job, Result> | undefined;
+  #current: WaitingJob<Job, Result> | undefined;
   #worker: Worker | undefined;
   /** Bytes of the worker's heap before its first job. Undefined until it is ready. */
   #emptyHeap: number | undefined;
@@ -139,7 +139,7 @@ export class JobThread<Job, Result> {
     if (this.#emptyHeap !== undefined) this.#post(this.#worker, this.#current);
   }
 
-  #runHere({ job, resolve, reject }: Waiting<Job, Result>): void {
+  #runHere({ job, resolve, reject }: WaitingJob<Job, Result>): void {
     try {
       const result = this.#options.runHere(job);
       this.#finish(() => resolve(result));
@@ -157,7 +157,7 @@ export class JobThread<Job, Result> {
     }
   }
 
-  #post(worker: Worker, { job, options, reject }: Waiting<Job, Result>): void {
+  #post(worker: Worker, { job, options, reject }: WaitingJob<Job, Result>): void {
     try {
       worker.postMessage(job, [...(options.transfer ?? [])]);
     } catch (error) {
@@ -231,7 +231,7 @@ export class JobThread<Job, Result> {
     if (this.#current) this.#runHere(this.#current);
   }
 
-  #abort(waiting: Waiting<Job, Result>): void {
+  #abort(waiting: WaitingJob<Job, Result>): void {
     const { options, reject } = waiting;
     reject(options.signal?.reason);
     const place = this.#waiting.indexOf(waiting);

@@ -2,11 +2,11 @@ import { hardwareThreads } from './hardware-threads.ts';
 
 /** The machine, as far as {@link physicalCores} asks about it. Tests pass one of their own. */
 export interface Machine {
-  /** As Node names it; 'browser' where there is none. */
+  /** Node's name of the platform; 'browser' outside of Node. */
   readonly platform: string;
-  /** Threads that it runs at once, as far as this process may. */
+  /** Threads that the machine runs at once, as far as this process may use them. */
   readonly threads: number;
-  /** A small file; undefined where there is none. */
+  /** Text of a small file; undefined if it is missing. */
   readText(path: string): string | undefined;
   /** Output of a program; undefined if it fails. */
   run(program: string, args: readonly string[]): string | undefined;

@@ -99,8 +99,8 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 
   allReduce(data: readonly Float32Array[], add: AddArrays = addInOrder): void {
-    this.#exchange(data, (pieces, windows) => {
-      for (const { array, begin, at, length } of pieces) {
+    this.#exchange(data, (parts, windows) => {
+      for (const { array, begin, at, length } of parts) {
         const shown = windows.map((window) => window.subarray(at, at + length));
         add(shown, array.subarray(begin, begin + length), this.rank);
       }
@@ -111,8 +111,8 @@ export class SharedMemoryGroup implements ProcessGroup {
     data.forEach((array, i) => {
       out[this.rank][i].set(array);
     });
-    this.#exchange(data, (pieces, windows) => {
-      for (const { index, begin, at, length } of pieces) {
+    this.#exchange(data, (parts, windows) => {
+      for (const { index, begin, at, length } of parts) {
         windows.forEach((window, r) => {
           if (r !== this.rank) out[r][index].set(window.subarray(at, at + length), begin);
         });
@@ -122,25 +122,25 @@ export class SharedMemoryGroup implements ProcessGroup {
 
   broadcast(data: Float32Array, source: number): void {
     checkRank(source, this.size);
-    this.#exchange([data], (pieces, windows) => {
-      for (const { begin, at, length } of pieces) data.set(windows[source].subarray(at, at + length), begin);
+    this.#exchange([data], (parts, windows) => {
+      for (const { begin, at, length } of parts) data.set(windows[source].subarray(at, at + length), begin);
     });
   }
 
   /** Shows arrays to all ranks, a window full at a time, and lets `receive` read what every rank showed. */
   #exchange(
     data: readonly Float32Array[],
-    receive: (pieces: readonly Piece[], windows: readonly Float32Array[]) => void,
+    receive: (parts: readonly WindowPart[], windows: readonly Float32Array[]) => void,
   ): void {
-    for (const pieces of windowsFull(data)) {
+    for (const parts of windowsFull(data)) {
       const windows = this.#windows[this.#turn];
       this.#turn = this.#turn === 0 ? 1 : 0;
-      for (const { array, begin, at, length } of pieces) {
+      for (const { array, begin, at, length } of parts) {
         windows[this.rank].set(length === array.length ? array : array.subarray(begin, begin + length), at);
       }
       // A rank writes this window again only after the next barrier, which all pass after they have read it.
       this.#barrier();
-      receive(pieces, windows);
+      receive(parts, windows);
     }
   }
 
@@ -173,7 +173,7 @@ export class SharedMemoryGroup implements ProcessGroup {
 }
 
 /** Part of an array, and where in a window it goes. */
-interface Piece {
+interface WindowPart {
   readonly array: Float32Array;
   /** Number of the array among those that are exchanged. */
   readonly index: number;
@@ -182,24 +182,24 @@ interface Piece {
   readonly at: number;
 }
 
-/** The arrays in pieces, as many at a time as fit a window. */
-function windowsFull(data: readonly Float32Array[]): Piece[][] {
-  const all: Piece[][] = [];
-  let pieces: Piece[] = [];
+/** The arrays in parts, as many at a time as fit a window. */
+function windowsFull(data: readonly Float32Array[]): WindowPart[][] {
+  const all: WindowPart[][] = [];
+  let parts: WindowPart[] = [];
   let at = 0;
   data.forEach((array, index) => {
     for (let begin = 0; begin < array.length; ) {
       const length = Math.min(WINDOW - at, array.length - begin);
-      pieces.push({ array, index, begin, length, at });
+      parts.push({ array, index, begin, length, at });
       begin += length;
       at += length;
       if (at < WINDOW) continue;
-      all.push(pieces);
-      pieces = [];
+      all.push(parts);
+      parts = [];
       at = 0;
     }
   });
-  if (pieces.length > 0) all.push(pieces);
+  if (parts.length > 0) all.push(parts);
   return all;
 }
 

@@ -124,7 +124,7 @@ export class AsyncLLMEngine {
 
   /**
    * Takes no more requests, and resolves when all that were accepted have ended. The model stays loaded. May be called
-   * again, to end the waiting as well.
+   * again, also to end the waiting.
    */
   async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
     this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request to another server, or later.');

@@ -18,7 +18,7 @@ import { StateManager } from './schedule/state-manager.ts';
 
 const MIB = 2 ** 20;
 
-/** If memory is missing twice within this many steps, dropping the snapshots was not enough. */
+/** Number of steps between two losses of memory. Below it, dropping the snapshots was not enough. */
 const STEPS_BETWEEN_LOSSES = 1000;
 
 /** A step that the executor has received. */
@@ -222,13 +222,13 @@ export class LLMEngine {
   }
 
   /** Sends a step to the executor. */
-  #begin(planned: readonly ScheduledWork[]): BegunStep {
+  #begin(chosen: readonly ScheduledWork[]): BegunStep {
     const failed: FailedRequest[] = this.#scheduler
       .takeFailures()
       .map(({ sequence, error }) => ({ request: sequence.request, error }));
     const scheduled: ScheduledWork[] = [];
     const sequences: ScheduledTokens[] = [];
-    for (const work of planned) {
+    for (const work of chosen) {
       try {
         if (work.numTokens > 0) sequences.push(scheduledTokens(work));
         scheduled.push(work);
@@ -237,7 +237,7 @@ export class LLMEngine {
       }
     }
     const output = this.#execute(sequences);
-    // Its error is ignored if no one awaits this step any more.
+    // Otherwise an error would end the process if this step is never awaited.
     output.catch(() => {});
     return { scheduled, output, failed };
   }

@@ -181,7 +181,7 @@ export class LLM {
     const tokenIds = await this.encode(prompt, options);
     const { vocabSize } = this.config;
     const all = new Float32Array(tokenIds.length * vocabSize);
-    await this.#forEachChunk(tokenIds, options, (logits, begin) => all.set(logits, begin * vocabSize));
+    await this.#forEachStep(tokenIds, options, (logits, begin) => all.set(logits, begin * vocabSize));
     return all;
   }
 
@@ -190,7 +190,7 @@ export class LLM {
     const tokenIds = await this.encode(prompt, options);
     const { vocabSize } = this.config;
     const logprobs = new Float64Array(tokenIds.length - 1);
-    await this.#forEachChunk(tokenIds, options, (logits, begin) => {
+    await this.#forEachStep(tokenIds, options, (logits, begin) => {
       for (let t = begin; t < Math.min(begin + logits.length / vocabSize, logprobs.length); t++) {
         const row = logits.subarray((t - begin) * vocabSize, (t - begin + 1) * vocabSize);
         logprobs[t] = row[tokenIds[t + 1]] - logSumExp(row);
@@ -298,8 +298,10 @@ export class LLM {
     await this.dispose();
   }
 
-  /** Runs all tokens through the model and hands over the logits of each chunk with its first position. */
-  async #forEachChunk(
+  /**
+   * Runs all tokens through the model and hands over the logits of each step with the first position of their tokens.
+   */
+  async #forEachStep(
     promptTokenIds: readonly number[],
     { signal, onTokens }: EvaluationOptions,
     receive: (logits: Float32Array, begin: number) => void,
@@ -313,7 +315,7 @@ export class LLM {
     for await (const _ of this.engine.addRequest({ promptTokenIds, params, onPromptLogits }, signal));
   }
 
-  /** As prompts: long ones on the thread for texts, and others have a turn between short ones. */
+  /** Token ids of bad words. Long texts go to the thread for texts; between short ones the event loop gets a turn. */
   async #encodeBadWords(
     { badWords }: SamplingParams,
     signal: AbortSignal | undefined,

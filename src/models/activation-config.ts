@@ -1,7 +1,7 @@
 import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/contract/activations.ts';
 import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
 
-/** Names of `transformers.activations.ACT2FN` beside our own. */
+/** Names of `transformers.activations.ACT2FN` besides our own. */
 const ACTIVATION_ALIASES: Readonly<Record<string, MlpActivation>> = {
   swish: 'silu',
   gelu_new: 'gelu_tanh',

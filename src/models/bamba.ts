@@ -53,7 +53,7 @@ export function readBambaConfig(json: JsonObject): BambaConfig {
   };
 }
 
-/** By their numbers, or by a list of all layers. */
+/** Numbers of the attention layers, which a config lists alone or gives as a list of all layers' types. */
 function readAttentionLayers(config: ConfigReader): readonly number[] {
   const isIndex = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 0;
   const indices = config.optionalList<number>('attn_layer_indices', isIndex, 'a list of layer numbers');

@@ -39,7 +39,7 @@ export interface CausalLM extends Module {
   computeLogits(hiddenStates: Tensor): Tensor;
 }
 
-/** What every architecture's config tells the engine. */
+/** Properties of every architecture's config that the engine uses. */
 export interface ModelConfig {
   readonly architecture: string;
   readonly vocabSize: number;

@@ -22,7 +22,7 @@ interface StoredConfig extends NemotronHConfig {
   readonly expertLayout: FusedMoeOptions['layout'];
 }
 
-/** The tensors of a layer's experts where they are stacked; they have no `.weight` behind their names. */
+/** Tensors of a layer's experts where they are stacked; their names have no `.weight` at the end. */
 const STACKED_EXPERTS = /^(model|backbone)\.layers\.\d+\.mixer\.experts\.(up|down)_proj$/;
 
 /** Norm, one of four kinds of layers, residual. */
@@ -98,7 +98,9 @@ class NemotronHBlock implements DecoderLayer {
   }
 }
 
-/** Experts chosen by sigmoids and a correction bias, in fewer columns if the config says so, beside a shared expert. */
+/**
+ * Experts chosen by sigmoids and a correction bias, in fewer columns if the config says so, besides a shared expert.
+ */
 class NemotronHMoe implements Module {
   readonly #context: LayerContext;
   readonly #config: StoredConfig;

@@ -4,14 +4,14 @@ import type { ModelDefinition } from './causal-lm.ts';
 /** The output head's name, in checkpoints and in models. */
 export const HEAD = 'lm_head.weight';
 
-/** A config whose head is its own, whatever it says: either layout's key. */
+/** The config with a head of its own, in either layout's key. */
 export function untied(json: JsonObject): JsonObject {
   return { ...json, tie_word_embeddings: false, tie_embeddings: false };
 }
 
 /**
- * The definition with what a tied table is stored as: under the embeddings' name; under the head's as well, which then says
- * the same; or under the head's alone.
+ * The definition for a checkpoint's name of a tied table: the embeddings' name; both names, for the same values; or the
+ * head's name alone.
  * @param stored names of the checkpoint's tensors.
  */
 export function withTiedHead(definition: ModelDefinition, stored: Iterable<string>): ModelDefinition {

@@ -2,13 +2,13 @@ import { element } from './element.ts';
 import { markdownBlocks, renderBlock } from './markdown.ts';
 
 /** A token's text, and its place in the answer. */
-interface Piece {
+interface TokenSpan {
   readonly key: string;
   readonly begin: number;
   readonly end: number;
 }
 
-interface Block {
+interface DrawnBlock {
   readonly raw: string;
   readonly nodes: readonly Node[];
 }
@@ -20,10 +20,10 @@ interface Block {
 export class AnswerView {
   readonly root = element('div', { class: 'answer' });
   readonly #isMarkdown: boolean;
-  #pieces: Piece[] = [];
+  #spans: TokenSpan[] = [];
   #source = '';
-  #blocks: Block[] = [];
-  /** Number of pieces of a plain answer that have been drawn. */
+  #blocks: DrawnBlock[] = [];
+  /** Number of tokens of a plain answer that have been drawn. */
   #drawn = 0;
 
   constructor({ isMarkdown }: { readonly isMarkdown: boolean }) {
@@ -32,7 +32,7 @@ export class AnswerView {
   }
 
   get length(): number {
-    return this.#pieces.length;
+    return this.#spans.length;
   }
 
   /** The text as the model wrote it. */
@@ -44,13 +44,13 @@ export class AnswerView {
   add(text: string, key: string): void {
     const begin = this.#source.length;
     this.#source += text;
-    this.#pieces.push({ key, begin, end: this.#source.length });
+    this.#spans.push({ key, begin, end: this.#source.length });
   }
 
-  /** Removes all pieces except the first ones. */
+  /** Removes all tokens except the first ones. */
   truncate(length: number): void {
-    this.#source = this.#source.slice(0, this.#pieces[length]?.begin ?? this.#source.length);
-    this.#pieces = this.#pieces.slice(0, length);
+    this.#source = this.#source.slice(0, this.#spans[length]?.begin ?? this.#source.length);
+    this.#spans = this.#spans.slice(0, length);
     this.#blocks = [];
     this.#drawn = 0;
     this.root.replaceChildren();
@@ -60,8 +60,8 @@ export class AnswerView {
   /** Shows what was added. Only Markdown blocks that changed are rendered again, mostly the last one. */
   draw(): void {
     if (!this.#isMarkdown) {
-      for (; this.#drawn < this.#pieces.length; this.#drawn++) {
-        const { key, begin, end } = this.#pieces[this.#drawn];
+      for (; this.#drawn < this.#spans.length; this.#drawn++) {
+        const { key, begin, end } = this.#spans[this.#drawn];
         this.root.append(tokenElement(this.#source.slice(begin, end), key));
       }
       return;
@@ -97,20 +97,20 @@ export class AnswerView {
 
   #tokenElements(begin: number, end: number): Node[] {
     const made: Node[] = [];
-    for (let i = this.#pieceAt(begin); i < this.#pieces.length && this.#pieces[i].begin < end; i++) {
-      const piece = this.#pieces[i];
-      const text = this.#source.slice(Math.max(begin, piece.begin), Math.min(end, piece.end));
-      if (text !== '') made.push(tokenElement(text, piece.key));
+    for (let i = this.#spanAt(begin); i < this.#spans.length && this.#spans[i].begin < end; i++) {
+      const span = this.#spans[i];
+      const text = this.#source.slice(Math.max(begin, span.begin), Math.min(end, span.end));
+      if (text !== '') made.push(tokenElement(text, span.key));
     }
     return made;
   }
 
-  /** The piece that contains a position of the source. */
-  #pieceAt(place: number): number {
-    let [low, high] = [0, this.#pieces.length - 1];
+  /** The span that contains a position of the source. */
+  #spanAt(place: number): number {
+    let [low, high] = [0, this.#spans.length - 1];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#pieces[middle].end <= place) low = middle + 1;
+      if (this.#spans[middle].end <= place) low = middle + 1;
       else high = middle;
     }
     return low;

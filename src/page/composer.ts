@@ -18,7 +18,7 @@ export class Composer {
       this.#submit();
     });
     this.#input.addEventListener('keydown', (event) => {
-      // Input methods use Enter as well.
+      // Input methods use Enter too.
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       this.#submit();

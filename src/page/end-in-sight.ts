@@ -1,7 +1,7 @@
-/** Distance from the bottom, in pixels: a reader who is this close wants to see what comes next. */
+/** Distance from the bottom, in pixels, up to which the end counts as in sight. */
 const NEAR = 80;
 
-/** Makes a change inside a scrolling element, and keeps its end in sight for a reader who is there. */
+/** Makes a change inside a scrolling element, and keeps its end in sight if it was in sight before. */
 export function keepEndInSight(scroller: HTMLElement, change: () => void): void {
   const { scrollTop, scrollHeight, clientHeight } = scroller;
   const isNear = scrollHeight - scrollTop - clientHeight < NEAR;

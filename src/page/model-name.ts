@@ -1,6 +1,6 @@
 import { byId } from './element.ts';
 
-/** What people call a model: the last part of its path, URL or hub id. */
+/** Short name of a model: the last part of its path, URL or hub id. */
 export function shortModelName(name: string): string {
   const parts = name.split(/[\\/]/).filter((part) => part !== '' && part !== '.' && part !== '..');
   return parts.at(-1) ?? name;

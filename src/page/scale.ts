@@ -2,7 +2,7 @@
 export const SCALE_MAX = 10_000;
 const DECADES = Math.log10(SCALE_MAX);
 
-/** Viridis: steps of even brightness that colour-blind readers can distinguish as well. */
+/** Viridis: steps of even brightness that colour-blind readers can also distinguish. */
 const STOPS = ['#440154', '#482878', '#3e4a89', '#31688e', '#26828e', '#1f9e89', '#35b779', '#6ece58', '#b5de2b', '#fde725']; // biome-ignore format: one ramp
 
 type Rgb = readonly [number, number, number];

@@ -1,7 +1,7 @@
 import { byId } from './element.ts';
 import type { AnswerFields } from './server-client.ts';
 
-/** What the reader of the page has chosen. */
+/** Settings that the page's reader has chosen. */
 export interface Settings {
   readonly systemPrompt: string;
   readonly temperature: number;

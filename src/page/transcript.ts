@@ -50,7 +50,7 @@ export class Transcript {
     this.#marked = undefined;
   }
 
-  /** Makes a change, and keeps the end in sight for a reader who is there. */
+  /** Makes a change, and keeps the end in sight if it was in sight before. */
   grow(change: () => void): void {
     keepEndInSight(this.#scroller, () => {
       change();

@@ -8,28 +8,28 @@ import { DEFAULT_LIMITS, type RequestLimits, type SchedulingPolicy } from './req
 /** Options of an app: its model, its clients, its limits. */
 export interface AppOptions {
   readonly llm: LLM;
-  /** Names of the model for clients. Answers have the first one. Default: the name of the model's folder. */
+  /** Names of the model for clients; answers carry the first. Default: the name of the model's folder. */
   readonly modelNames?: readonly string[] | undefined;
   /** API keys, one of which a request must send. Default: none is needed. */
   readonly apiKeys?: readonly string[] | undefined;
   /**
-   * Lets requests with different keys use each other's states in the prefix cache. Then `cached_tokens`, and the time
-   * to the first token, tell one key whether another has sent a prompt. Default: false.
+   * Lets requests with different keys use each other's states in the prefix cache. Then `cached_tokens` and the time to
+   * the first token tell the owner of one key whether another key has sent a prompt. Default: false.
    */
   readonly sharePrefixCache?: boolean | undefined;
-  /** Origins whose pages may use the server, or '*'. Default: none but its own. */
+  /** Origins whose pages may use the server, or '*' for all. Default: the server's own. */
   readonly corsOrigins?: readonly string[] | undefined;
   /** Jinja source in place of the model's own chat template. */
   readonly chatTemplate?: string | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
   /**
-   * Order of requests. `fcfs`: first come, first served; a `priority` other than 0 is refused.
-   * `priority`: the requests themselves, as far as others do not wait for good. Default: fcfs.
+   * Order of requests. `fcfs`: first come, first served; a `priority` other than 0 is refused. `priority`: by the
+   * requests' own priorities, except that each request has its turn in the end. Default: fcfs.
    */
   readonly schedulingPolicy?: SchedulingPolicy | undefined;
-  /** Whether there is a page to chat at `/`. Default: true. */
+  /** Whether `/` shows a chat page. Default: true. */
   readonly page?: boolean | undefined;
-  /** Gets a line per request. Default: nothing is logged. */
+  /** Logger, which gets a line for each request. Default: none. */
   readonly logger?: Logger | undefined;
 }
 
@@ -39,7 +39,7 @@ export function servedModel(options: AppOptions): ServedModel {
   const [name = basename(llm.folder), ...others] = modelNames;
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
   for (const [name, value] of Object.entries(given)) {
-    // NaN would be a limit that nothing reaches.
+    // No number is above NaN, so NaN would be no limit at all.
     if (!(Number(value) > 0)) throw new ArgumentError(`limits.${name} is ${value}.`, 'Give a number above 0.');
   }
   const names = [name, ...others] as const;

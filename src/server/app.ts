@@ -17,8 +17,8 @@ import { HttpError, toHttpError } from './wire/http-error.ts';
 type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;
 
 /**
- * The server as a Hono app, which can be mounted in another or served by whatever serves web requests. It does not own
- * the model: shut its engine down and dispose of it when the app is served no more.
+ * The server as a Hono app, which can be mounted in another app, or served by anything that takes web requests. The app
+ * does not own the model: when it is no longer served, shut the engine down and dispose of the model.
  *
  * @throws ChatTemplateError when the chat template is not valid, ArgumentError when an API key is empty.
  *
@@ -77,7 +77,7 @@ function register(app: Hono<ServerEnv>, path: string, methods: Methods): void {
 function errorResponse(c: Context<ServerEnv>, error: unknown): Response {
   const failure = toHttpError(error);
   c.get('record').add({ error: failure });
-  // 499 is the log's: a client that has gone reads none.
+  // Status 499 is for the log only: the client has gone and reads no answer.
   return c.body(JSON.stringify(failure), failure.status as 400, {
     ...failure.headers,
     'content-type': 'application/json',

@@ -1,29 +1,31 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** A request that is being answered, or waits for its turn. */
+/** A request with its response, which has begun or waits for its turn. */
 interface Exchange {
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
-  /** Until it has begun. */
+  /** Starts the response; undefined once it has begun. */
   begin: (() => void) | undefined;
 }
 
-/** A client that sends more requests ahead of their answers is cut off: Node would keep any number of them. */
+/** Limit for unanswered requests on one connection. Above it the connection is closed, since Node has no limit. */
 const MOST_WAITING = 64;
 
 /**
- * The connections of a server, and what happens on each: so that those on which nothing was asked can be closed when it
- * ends. Node's own list has only those that have sent a whole request before.
+ * Connections of a server with their unanswered requests. When the server ends, connections without any can be closed;
+ * Node's own `closeIdleConnections` misses those that have never sent a whole request.
  *
- * Requests that were sent behind one another on a connection are answered one by one. Node hands all over at once that
- * a packet holds, which can be thousands.
+ * Pipelined requests of a connection are answered one by one: Node starts all requests of a packet at once, and a
+ * packet can hold thousands.
  */
 export class Connections {
   readonly #sockets = new Map<Socket, Set<Exchange>>();
   #refusesFurther = false;
 
-  /** @param stallMilliseconds after which a client that takes nothing of its answer, or sends nothing of its request, is cut off. */
+  /**
+   * @param stallMilliseconds time after which a client that neither reads its answer nor sends its request is cut off.
+   */
   constructor(server: Server, stallMilliseconds: number) {
     server.setTimeout(stallMilliseconds, (socket: Socket) => this.#still(socket, stallMilliseconds));
     server.on('connection', (socket: Socket) => {
@@ -32,11 +34,11 @@ export class Connections {
     });
   }
 
-  /** To be called with each request. @param begin answers it, once those before it on its connection are answered. */
+  /** Adds a request. @param begin starts the answer; called when earlier requests of the connection are answered. */
   add(incoming: IncomingMessage, outgoing: ServerResponse, begin: () => void): void {
     const { socket } = incoming;
     const exchanges = this.#sockets.get(socket);
-    // The rest of a packet whose connection is gone.
+    // A further request of a packet after its connection was closed.
     if (!exchanges || socket.destroyed) return;
     const isFirst = exchanges.size === 0;
     const exchange: Exchange = { incoming, outgoing, begin: isFirst ? undefined : begin };
@@ -50,13 +52,13 @@ export class Connections {
     if (isFirst) begin();
   }
 
-  /** From now on a connection is closed after the answer that is due on it, which says so. */
+  /** Closes each connection after its next answer; the answer's headers announce that. */
   refuseFurther(): void {
     this.#refusesFurther = true;
     for (const exchanges of this.#sockets.values()) for (const exchange of exchanges) closeAfter(exchange);
   }
 
-  /** Closes those on which no answer is due. */
+  /** Closes connections without an unanswered request. */
   closeIdle(): void {
     for (const [socket, exchanges] of this.#sockets) if (exchanges.size === 0) socket.destroy();
   }
@@ -68,7 +70,9 @@ export class Connections {
     }
   }
 
-  /** Nothing has come or gone for a while: an answer that is not taken would hold its memory for good. */
+  /**
+   * Cuts off a connection that stands still, unless its client waits for us: an unread answer would keep its memory.
+   */
   #still(socket: Socket, stallMilliseconds: number): void {
     const [current] = this.#sockets.get(socket) ?? [];
     const isWaiting = current?.incoming.complete && socket.writableLength === 0 && !current.outgoing.writableNeedDrain;
@@ -79,11 +83,11 @@ export class Connections {
   #forget(socket: Socket, exchange: Exchange): void {
     const exchanges = this.#sockets.get(socket);
     exchanges?.delete(exchange);
-    // An answer whose head had gone out promised to keep the connection.
+    // Headers that were sent before the refusal have promised to keep the connection open.
     if (this.#refusesFurther && exchanges?.size === 0) socket.end();
     if (!exchanges || socket.destroyed) return;
     const [next] = exchanges;
-    // Others have a turn in between.
+    // Other connections get a turn of the event loop in between.
     if (next?.begin) setImmediate(() => this.#begin(socket, next));
   }
 

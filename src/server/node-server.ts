@@ -8,29 +8,29 @@ import { Connections } from './connections.ts';
 
 /** Address of an app. */
 export interface ServeOptions extends AppOptions {
-  /** 0 takes a free one. Default: 8000. */
+  /** Port; 0 takes a free one. Default: 8000. */
   readonly port?: number | undefined;
-  /** Default: 127.0.0.1, which only this machine reaches. */
+  /** Host name or address. Default: 127.0.0.1, which only this machine reaches. */
   readonly host?: string | undefined;
 }
 
 /** A server that is listening. */
 export interface RunningServer {
-  /** Such as http://127.0.0.1:8000 */
+  /** URL of the server, such as http://127.0.0.1:8000 */
   readonly url: string;
   readonly server: Server;
   /**
-   * Ends in order: what was accepted is finished, what comes is answered with 503, and when all answers have gone out
-   * the port is closed. Connections on which nothing was asked do not delay it. The model stays loaded. A second call
-   * waits for the same end.
-   * @param signal ends the waiting, whichever call it came with: what is unfinished by then is cut.
+   * Ends in order: accepted requests are finished, new ones are answered with 503, and after the last answer the port
+   * is closed. Connections without a request do not delay that. The model stays loaded. A second call waits for the
+   * same end.
+   * @param signal ends the waiting, whichever call it was given to: unfinished answers are then broken off.
    */
   shutdown(signal?: AbortSignal): Promise<void>;
 }
 
 /**
- * Serves a model on Node. Rejects with ListenError where the address can't be had, with
- * ArgumentError where the host is empty; see `createApp` for other errors.
+ * Serves a model on Node. Rejects with ListenError when the address is taken or not allowed, with ArgumentError when
+ * the host is empty; see `createApp` for other errors.
  *
  * @example
  * ```ts
@@ -40,7 +40,7 @@ export interface RunningServer {
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { llm, logger, port = 8000, host = '127.0.0.1' } = options;
-  // Node would take it for every interface.
+  // Node would listen on every interface.
   if (host.trim() === '') {
     throw new ArgumentError('host is empty.', "Leave it out, or say '0.0.0.0' for every interface.");
   }
@@ -93,15 +93,15 @@ async function listen(server: Server, port: number, host: string): Promise<void>
 }
 
 /**
- * Time in which a client must take some of its answer. Proxies that buffer, and pages in the background of a browser, take
- * all of it.
+ * Time in which a client must read some of its answer. Proxies that buffer, and pages in the background of a browser,
+ * still read all of it.
  */
 const STALL_MILLISECONDS = 120_000;
 
 /** Time for clients to read why an answer was broken off, and to finish requests that they are sending. */
 const GRACE_MILLISECONDS = 1000;
 
-/** Waits until the last answers have gone out; where the time is up, no longer than the errors need. */
+/** Waits for the last answers; after the signal, only as long as the errors in their place take. */
 async function closed(server: Server, connections: Connections, signal: AbortSignal): Promise<void> {
   const timers: NodeJS.Timeout[] = [];
   const cut = () => {

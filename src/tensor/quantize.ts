@@ -106,7 +106,7 @@ export function quantizeInt4Parts(block: Float32Array, levels: Int8Array, factor
   return scale;
 }
 
-/** With 15 times this scale no value of the block lies outside of -8..7. */
+/** Scale of a block of int4 weights. No value divided by 15 times the scale lies outside of -8..7. */
 function int4Scale(block: Float32Array, sign: number): number {
   return sign * roundToBfloat16(int4Step(block, sign) / 15);
 }

@@ -1,7 +1,7 @@
 import type { AddedToken } from './added-tokens.ts';
 
-/** A piece of a text: an added token, or the text between two. */
-export type TextPiece = { readonly token: AddedToken } | { readonly text: string };
+/** A part of a text: an added token, or the text between two. */
+export type SplitPart = { readonly token: AddedToken } | { readonly text: string };
 
 /** A node of the tree of tokens: what may follow, and the token that ends here. */
 interface Node {
@@ -30,9 +30,9 @@ export class AddedTokenSplitter {
     }
   }
 
-  /** The pieces of a text, none of which is empty. White space that a token takes is in none of them. */
-  split(text: string): TextPiece[] {
-    const parts: TextPiece[] = [];
+  /** The parts of a text, none of which is empty. White space that a token takes is in none of them. */
+  split(text: string): SplitPart[] {
+    const parts: SplitPart[] = [];
     let begin = 0;
     const addText = (end: number) => {
       if (end > begin) parts.push({ text: text.slice(begin, end) });
@@ -66,7 +66,7 @@ export class AddedTokenSplitter {
 const WHITE_SPACE = /\p{White_Space}/u;
 const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
 
-/** Where the white space that ends at `end` begins, not before `least`. */
+/** Beginning of the white space that ends at `end`, but not before `least`. */
 function spaceBefore(text: string, end: number, least: number): number {
   while (end > least && WHITE_SPACE.test(text[end - 1])) end--;
   return end;

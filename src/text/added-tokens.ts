@@ -1,5 +1,5 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
-import { assertTokenId, malformedTokenizer } from './tokenizer-json.ts';
+import { assertStoredId, malformedTokenizer } from './tokenizer-json.ts';
 
 /** A token that is searched for in a text before the text is split otherwise. */
 export interface AddedToken {
@@ -24,7 +24,7 @@ const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 
 export const END_NAMES = ['eos_token', 'eot_token'];
 
 /** A token as files store it, with its flags. */
-interface WrittenToken {
+interface StoredToken {
   readonly content: string;
   readonly flags: { readonly [flag in keyof Omit<AddedToken, 'id' | 'content'>]?: boolean | undefined };
 }
@@ -44,7 +44,7 @@ export function readAddedTokens(
 ): ReadonlyMap<number, AddedToken> {
   const tokens = new Map<number, AddedToken>();
   const ids = new Map(vocabulary);
-  const put = (id: number, { content, flags }: WrittenToken) => {
+  const put = (id: number, { content, flags }: StoredToken) => {
     const known = tokens.get(id);
     // A reserved token whose text was changed.
     if (known && known.content !== content && ids.get(known.content) === id) ids.delete(known.content);
@@ -111,7 +111,7 @@ export function mergeTokenizerConfig(
   const merged = { ...less, ...more, ...Object.fromEntries(ends) };
   if (listsTokens || !addedTokens) return merged;
   const entries = Object.entries(addedTokens).map(([content, id]) => {
-    assertTokenId(content, id, 'added_tokens.json');
+    assertStoredId(content, id, 'added_tokens.json');
     return [String(id), { content }] as const;
   });
   return { ...merged, added_tokens_decoder: Object.fromEntries(entries) };
@@ -128,16 +128,16 @@ function greatest(ids: Iterable<number>): number {
   return most;
 }
 
-function* tokensOfJson(json: JsonObject): Iterable<[number, WrittenToken]> {
+function* tokensOfJson(json: JsonObject): Iterable<[number, StoredToken]> {
   const list = getOwn(json, 'added_tokens');
   for (const entry of Array.isArray(list) ? list : []) {
-    const token = writtenToken(entry);
+    const token = storedToken(entry);
     const id = isJsonObject(entry) ? getOwn(entry, 'id') : undefined;
     if (token && typeof id === 'number') yield [id, token];
   }
 }
 
-function* tokensOfConfig(config: JsonObject): Iterable<[number, WrittenToken]> {
+function* tokensOfConfig(config: JsonObject): Iterable<[number, StoredToken]> {
   const decoder = getOwn(config, 'added_tokens_decoder');
   if (decoder === undefined || decoder === null) return;
   const file = 'tokenizer_config.json';
@@ -145,17 +145,17 @@ function* tokensOfConfig(config: JsonObject): Iterable<[number, WrittenToken]> {
     throw malformedTokenizer(`'added_tokens_decoder' is ${describeJson(decoder)}, expected an object`, file);
   }
   for (const [key, entry] of Object.entries(decoder)) {
-    const token = writtenToken(entry);
+    const token = storedToken(entry);
     if (!token) {
       throw malformedTokenizer(`'added_tokens_decoder' holds ${describeJson(entry)}, expected {content, …}`, file);
     }
     const id = /^\d+$/.test(key) ? Number(key) : key;
-    assertTokenId(token.content, id, file);
+    assertStoredId(token.content, id, file);
     yield [Number(id), token];
   }
 }
 
-function* specialTokens(config: JsonObject): Iterable<WrittenToken> {
+function* specialTokens(config: JsonObject): Iterable<StoredToken> {
   for (const name of NAMED) yield* tokensOf(getOwn(config, name));
   for (const [name, value] of Object.entries(config)) {
     if (name.endsWith('_token') && !NAMED.includes(name)) yield* tokensOf(value);
@@ -168,15 +168,15 @@ function* specialTokens(config: JsonObject): Iterable<WrittenToken> {
 }
 
 /** One token, several in a list, or none. */
-function tokensOf(value: JsonValue | undefined): WrittenToken[] {
+function tokensOf(value: JsonValue | undefined): StoredToken[] {
   return (Array.isArray(value) ? value : [value]).flatMap((each) => {
-    const token = writtenToken(each);
+    const token = storedToken(each);
     return token && token.content !== '' ? [token] : [];
   });
 }
 
 /** A token is written as a string, or as an object of its `content` and flags. */
-function writtenToken(value: JsonValue | undefined): WrittenToken | undefined {
+function storedToken(value: JsonValue | undefined): StoredToken | undefined {
   if (typeof value === 'string') return { content: value, flags: {} };
   const content = isJsonObject(value) ? getOwn(value, 'content') : undefined;
   if (!isJsonObject(value) || typeof content !== 'string') return undefined;

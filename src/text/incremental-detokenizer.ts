@@ -2,7 +2,7 @@ import type { TextPlace } from './token-decoder.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 import { Utf8Stream } from './utf8-stream.ts';
 
-/** Which tokens belong to the text, and which come before it. */
+/** Options that say which tokens belong to the text, and which come before it. */
 export interface DetokenizerOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;
@@ -54,7 +54,8 @@ export class IncrementalDetokenizer {
   }
 
   /**
-   * What `push` would return, and the token's own bytes; for a token that is left out of the text, as if it were not.
+   * Returns what `push` would return, and the token's own bytes. A token that the text leaves out is treated like
+   * others.
    */
   peek(id: number): TokenText {
     const { bytes } = this.#tokenizer.placeToken(id, this.#place);

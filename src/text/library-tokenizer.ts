@@ -19,7 +19,7 @@ export interface LibraryTokenizer {
 /** Words to tokens. */
 export interface LibraryModel {
   (words: string[]): string[];
-  /** By id, with gaps. */
+  /** Tokens by id, with gaps. */
   readonly vocab: readonly (string | undefined)[];
   readonly tokens_to_ids: ReadonlyMap<string, number>;
   readonly unk_token_id?: number | undefined;

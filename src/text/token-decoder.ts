@@ -21,10 +21,10 @@ export interface PlacedToken {
 }
 
 /** A token on its way to bytes. */
-type Piece = string | Uint8Array;
+type TokenForm = string | Uint8Array;
 
 /** Transforms one token, at the beginning of a text or after others, for the next change. */
-type Change = (piece: Piece, isFirst: boolean) => Piece;
+type Change = (form: TokenForm, isFirst: boolean) => TokenForm;
 
 const NOTHING = new Uint8Array();
 const encoder = new TextEncoder();
@@ -51,7 +51,7 @@ export class TokenDecoder {
    */
   constructor(json: JsonValue | undefined, isAdded: (token: string) => boolean) {
     const all = new DecoderChanges(isAdded);
-    if (json === undefined || json === null) all.list.push((piece, isFirst) => (isFirst ? piece : ` ${text(piece)}`));
+    if (json === undefined || json === null) all.list.push((form, isFirst) => (isFirst ? form : ` ${text(form)}`));
     else all.add(json);
     this.#changes = all.list;
     this.#stripStart = all.stripStart;
@@ -106,7 +106,7 @@ export class TokenDecoder {
   }
 
   #bytesOf(token: string, isFirst: boolean): Uint8Array {
-    return bytesOfPiece(this.#changes.reduce<Piece>((piece, change) => change(piece, isFirst), token));
+    return bytesOfForm(this.#changes.reduce<TokenForm>((form, change) => change(form, isFirst), token));
   }
 }
 
@@ -139,10 +139,10 @@ class DecoderChanges {
         break;
       case 'ByteLevel':
         this.#isFused = true;
-        this.list.push((piece) => (typeof piece === 'string' && !this.#isAdded(piece) ? byteLevel(piece) : piece));
+        this.list.push((form) => (typeof form === 'string' && !this.#isAdded(form) ? byteLevel(form) : form));
         break;
       case 'ByteFallback':
-        this.list.push((piece) => (typeof piece === 'string' ? byteFallback(piece) : piece));
+        this.list.push((form) => (typeof form === 'string' ? byteFallback(form) : form));
         break;
       case 'Fuse':
         this.#isFused = true;
@@ -177,7 +177,7 @@ class DecoderChanges {
   }
 
   #addText(change: (token: string, isFirst: boolean) => string): void {
-    this.list.push((piece, isFirst) => (typeof piece === 'string' ? change(piece, isFirst) : piece));
+    this.list.push((form, isFirst) => (typeof form === 'string' ? change(form, isFirst) : form));
   }
 
   /** A word's end is a space unless the text ends there, so at a token's end it waits for the next token. */
@@ -237,21 +237,21 @@ function endsWith(bytes: Uint8Array, length: number, end: Uint8Array): boolean {
   return end.length > 0 && begin >= 0 && length <= bytes.length && end.every((byte, i) => bytes[begin + i] === byte);
 }
 
-function bytesOfPiece(piece: Piece): Uint8Array {
-  return typeof piece === 'string' ? encoder.encode(piece) : piece;
+function bytesOfForm(form: TokenForm): Uint8Array {
+  return typeof form === 'string' ? encoder.encode(form) : form;
 }
 
-function text(piece: Piece): string {
-  return typeof piece === 'string' ? piece : utf8Text(piece);
+function text(form: TokenForm): string {
+  return typeof form === 'string' ? form : utf8Text(form);
 }
 
 /** `<0xE2>` is the byte E2. */
-function byteFallback(token: string): Piece {
+function byteFallback(token: string): TokenForm {
   return /^<0x[0-9A-Fa-f]{2}>$/.test(token) ? Uint8Array.of(Number.parseInt(token.slice(3, 5), 16)) : token;
 }
 
 /** Byte-level vocabularies write each byte as a character; a token with other characters is plain text. */
-function byteLevel(token: string): Piece {
+function byteLevel(token: string): TokenForm {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {
     const byte = BYTES_OF_CHARACTERS.get(token.charCodeAt(i));

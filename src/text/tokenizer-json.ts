@@ -13,7 +13,7 @@ export function assertTokenizerJson(json: JsonObject): void {
   }
   const vocab = getOwn(model, 'vocab');
   if (isJsonObject(vocab)) {
-    for (const [token, id] of Object.entries(vocab)) assertTokenId(token, id);
+    for (const [token, id] of Object.entries(vocab)) assertStoredId(token, id);
   } else if (!Array.isArray(vocab)) {
     throw malformedTokenizer(`'model.vocab' is ${describeJson(vocab)}, expected an object or a list`);
   }
@@ -24,12 +24,12 @@ export function assertTokenizerJson(json: JsonObject): void {
     if (!isJsonObject(token) || typeof content !== 'string') {
       throw malformedTokenizer(`'added_tokens' holds ${describeJson(token)}, expected {id, content, …}`);
     }
-    assertTokenId(content, getOwn(token, 'id'));
+    assertStoredId(content, getOwn(token, 'id'));
   }
 }
 
 /** @throws TokenizerError for a value that is not a token id. */
-export function assertTokenId(token: string, id: JsonValue | undefined, file = 'tokenizer.json'): void {
+export function assertStoredId(token: string, id: JsonValue | undefined, file = 'tokenizer.json'): void {
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < MAX_ID) return;
   const found = `token ${JSON.stringify(token)} has the id ${describeJson(id)}`;
   throw malformedTokenizer(`${found}, expected an integer from 0 to ${MAX_ID - 1}`, file);

@@ -21,7 +21,7 @@ export class Utf8Stream {
     return utf8Text(end === all.length ? all : all.subarray(0, end));
   }
 
-  /** What `push` would return. */
+  /** Returns what `push` would return, and changes nothing. */
   peek(bytes: Uint8Array): string {
     const all = this.#with(bytes);
     const end = completeLength(all);

@@ -1,6 +1,6 @@
 /**
- * What a caller gives, as it is now: arrays, maps, sets and plain objects are copied at every depth, so that the caller may
- * change them as soon as a call has returned. Anything else (signals, functions, objects of classes) is shared.
+ * Copies a caller's value: arrays, maps, sets and plain objects at every depth, so that the caller may change them as
+ * soon as the call has returned. Anything else (signals, functions, objects of classes) is shared.
  */
 export function detached<T>(value: T): T;
 export function detached(value: unknown): unknown {

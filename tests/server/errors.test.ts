@@ -25,7 +25,7 @@ describe('a completion is refused', () => {
     [{ prompt: [[]] }, 400, null, /no tokens/],
     [{ prompt: [99999] }, 400, null, /Token id 99999 is outside the vocabulary/],
     [{ prompt: [-1] }, 400, null, /Token id -1/],
-    [{ ...COMPLETION, model: 'gpt-4' }, 404, 'model', /There is no model 'gpt-4'. Here is 'tiny-dts'/],
+    [{ ...COMPLETION, model: 'gpt-4' }, 404, 'model', /There is no model 'gpt-4'. This server has 'tiny-dts'/],
     [{ ...COMPLETION, max_token: 4 }, 400, 'max_token', /no field 'max_token'. Did you mean 'max_tokens'/],
     [{ ...COMPLETION, temperature: 'hot' }, 400, 'temperature', /temperature: .*expected number/],
     [{ ...COMPLETION, temperature: -1 }, 400, 'temperature', /temperature is -1; expected a number at least 0/],

@@ -23,7 +23,7 @@ export interface ReshapeAndCacheArgs {
   readonly slotMapping: Tensor;
 }
 
-/** Which tokens of a batch see which keys. S sequences, whose rows lie one after another. */
+/** The keys that each token of a batch sees. The batch has S sequences, whose rows lie one after another. */
 export interface PagedSequences {
   /** (S + 1) int32, ascending from 0 to T: sequence s has rows [queryStartLoc[s], queryStartLoc[s + 1]). */
   readonly queryStartLoc: Tensor;

@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
-/** Which columns of the whole row a rank holds, and how the row is divided into groups for a grouped norm. */
+/** The columns of a whole row that a rank holds, and the row's groups for a grouped norm. */
 export interface GroupLayout {
   /** Position of the rank's first column in the whole row. */
   readonly firstColumn: number;

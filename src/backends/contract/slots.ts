@@ -2,7 +2,7 @@ import { ArgumentError, DisposedError, ShapeError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
 /**
- * A copy of one slot of a state, kept outside of the state. The caller owns it and disposes of it. A backend may
+ * A copy of one slot of a tensor, kept outside of the tensor. The caller owns it and disposes of it. A backend may
  * keep it in memory of its own; every backend also takes a `HostSavedSlot`.
  */
 export interface SavedSlot {
@@ -12,18 +12,21 @@ export interface SavedSlot {
   dispose(): void;
 }
 
-/** Slots of states (slots, ...): copied, kept outside of their state, and put back. */
+/**
+ * Copies of a tensor's slots: its entries along the first dimension. A slot of a mixer's state (slots, ...) is a
+ * sequence's place in it; a slot of a key or value cache (blocks, ...) is a block.
+ */
 export interface SlotOps {
-  /** Copies slot `from` of a state (slots, ...) over slot `to`. */
+  /** Copies slot `from` of a tensor (slots, ...) over slot `to`. */
   copySlot(state: Tensor, from: number, to: number): void;
 
   /**
-   * A copy of a slot of a state (slots, ...) as it is once everything enqueued before has run.
+   * Copies a slot of a tensor (slots, ...) as it is once everything that was enqueued before has run.
    * @param reuse a saved slot of the same size that is no longer needed: its memory may be taken.
    */
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot;
 
-  /** Puts a saved slot, of this or any other slot of such a state, over slot `slot`. */
+  /** Writes a saved slot, of this tensor or of another whose slots have the same size, over slot `slot`. */
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void;
 }
 

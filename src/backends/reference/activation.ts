@@ -13,6 +13,6 @@ export function softplus(v: number): number {
   return v > 20 ? v : Math.log1p(Math.exp(v));
 }
 
-export function activate(v: number, activation: Activation | undefined): number {
+export function activateValue(v: number, activation: Activation | undefined): number {
   return activation === 'silu' || activation === 'swish' ? silu(v) : v;
 }

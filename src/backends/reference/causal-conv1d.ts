@@ -6,7 +6,7 @@ import {
 } from '../contract/convolution.ts';
 import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
-import { activate } from './activation.ts';
+import { activateValue } from './activation.ts';
 
 /**
  * Reference of {@link StateSpaceOps.causalConv1dFn}.
@@ -52,7 +52,7 @@ export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array>
       if (!hasInitialState?.[b]) state.fill(0);
       for (let t = begin; t < end; t++) {
         const input = x.data[t * x.stride + c];
-        out.data[t * out.stride + c] = activate(convolve(state, input, weight, c, bias?.[c] ?? 0), activation);
+        out.data[t * out.stride + c] = activateValue(convolve(state, input, weight, c, bias?.[c] ?? 0), activation);
         state.copyWithin(0, 1);
         if (W > 0) state[W - 1] = input;
       }
@@ -100,7 +100,7 @@ export function causalConv1dUpdate(args: CausalConv1dUpdateArgs): HostTensor<Flo
       for (let i = 0; i < L; i++) {
         const input = x.data[b * x.stride + i * C + c];
         const value = convolve(state, input, weight, c, bias?.[c] ?? 0);
-        out.data[b * out.stride + i * C + c] = activate(value, activation);
+        out.data[b * out.stride + i * C + c] = activateValue(value, activation);
         state.copyWithin(0, 1);
         if (W > 0) state[W - 1] = input;
       }

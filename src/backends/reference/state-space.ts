@@ -89,13 +89,13 @@ export function logDecaySums(args: LogDecayArgs): HostTensor<Float32Array> {
     ? checkQueryStartLoc(args.queryStartLoc, rows)
     : Int32Array.from({ length: rows + 1 }, (_, b) => b);
   const sequences = starts.length - 1;
-  const steps = new StepSizes(args, rows, H, 1);
+  const deltas = new Deltas(args, rows, H, 1);
   const A = floats(args.A, 'A', [H]);
   const out = args.out ? floats(args.out, 'out', [sequences, H]) : hostZeros([sequences, H]);
   for (let b = 0; b < sequences; b++) {
     for (let h = 0; h < H; h++) {
       let sum = 0;
-      for (let t = starts[b]; t < starts[b + 1]; t++) sum += logDecay(A.data[h * A.stride], steps.delta(t, h, 0));
+      for (let t = starts[b]; t < starts[b + 1]; t++) sum += logDecay(A.data[h * A.stride], deltas.at(t, h, 0));
       out.data[b * out.stride + h] = sum;
     }
   }
@@ -115,7 +115,7 @@ class StateSpaceStep {
   readonly #z: HostTensor<Float32Array> | undefined;
   readonly #B: HostTensor<Float32Array>;
   readonly #C: HostTensor<Float32Array>;
-  readonly #steps: StepSizes;
+  readonly #deltas: Deltas;
   readonly #A: Broadcast;
   readonly #D: Broadcast | undefined;
 
@@ -136,7 +136,7 @@ class StateSpaceStep {
     this.#z = args.z && floats(args.z, 'z', xShape);
     this.#B = floats(args.B, 'B', bcShape);
     this.#C = floats(args.C, 'C', bcShape);
-    this.#steps = new StepSizes(args, rows, H, P);
+    this.#deltas = new Deltas(args, rows, H, P);
     this.#A = perHead(args.A, 'A', [H, P, N]);
     this.#D = args.D && perHead(args.D, 'D', [H, P]);
     this.out = args.out ? floats(args.out, 'out', xShape) : hostZeros(xShape);
@@ -158,7 +158,7 @@ class StateSpaceStep {
       const C = this.#C.data.subarray(t * this.#C.stride + g * N, t * this.#C.stride + (g + 1) * N);
       for (let p = 0; p < P; p++) {
         const x = this.#x.data[t * this.#x.stride + h * P + p];
-        const delta = this.#steps.delta(t, h, p);
+        const delta = this.#deltas.at(t, h, p);
         const hState = state.subarray((h * P + p) * N, (h * P + p + 1) * N);
         const sharedDecay = this.#A.state === 0 ? decay(valueAt(this.#A, 0, h, p, 0), delta) : undefined;
         let y = 0;
@@ -176,7 +176,7 @@ class StateSpaceStep {
 }
 
 /** Δ = clamp(softplus(dt + bias)) */
-class StepSizes {
+class Deltas {
   readonly #dt: Broadcast;
   readonly #bias: Broadcast | undefined;
   readonly #softplus: boolean;
@@ -194,7 +194,7 @@ class StepSizes {
     this.#limit = args.dtLimit ?? [0, Number.POSITIVE_INFINITY];
   }
 
-  delta(t: number, h: number, p: number): number {
+  at(t: number, h: number, p: number): number {
     const raw = valueAt(this.#dt, t, h, p, 0) + (this.#bias ? valueAt(this.#bias, 0, h, p, 0) : 0);
     const [low, high] = this.#limit;
     return Math.min(high, Math.max(low, this.#softplus ? softplus(raw) : raw));

@@ -100,10 +100,10 @@ async function downloadRest(
         throw new Error(`the server answered ${response.status} with a range that was not asked for`);
       }
     }
-    for await (const chunk of response.body ?? []) {
-      if (offset + chunk.length > file.size) throw new Error(`the server sent more than ${file.size} bytes`);
-      await writeAll(handle, chunk, offset);
-      offset += chunk.length;
+    for await (const bytes of response.body ?? []) {
+      if (offset + bytes.length > file.size) throw new Error(`the server sent more than ${file.size} bytes`);
+      await writeAll(handle, bytes, offset);
+      offset += bytes.length;
       onBytes(offset);
     }
     if (offset < file.size) throw new Error(`the connection ended after ${offset} of ${file.size} bytes`);
@@ -120,10 +120,10 @@ function continuesAt(response: Response, offset: number, size: number): boolean 
   return response.status === 206 && response.headers.get('content-range') === `bytes ${offset}-${size - 1}/${size}`;
 }
 
-async function writeAll(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   let written = 0;
-  while (written < chunk.length) {
-    written += (await handle.write(chunk, written, chunk.length - written, position + written)).bytesWritten;
+  while (written < bytes.length) {
+    written += (await handle.write(bytes, written, bytes.length - written, position + written)).bytesWritten;
   }
 }
 
@@ -140,9 +140,9 @@ async function findDamage(
   if (!isSha256 && !/^[0-9a-f]{40}$/.test(file.etag)) return undefined;
   const hash = createHash(isSha256 ? 'sha256' : 'sha1');
   if (!isSha256) hash.update(`blob ${size}\0`);
-  for await (const chunk of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 2 ** 20 })) {
+  for await (const bytes of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 2 ** 20 })) {
     signal?.throwIfAborted();
-    hash.update(chunk as Buffer);
+    hash.update(bytes as Buffer);
   }
   const digest = hash.digest('hex');
   return digest === file.etag ? undefined : `its hash is ${digest}, expected ${file.etag}`;

@@ -15,12 +15,12 @@ export interface StoredHubModel {
   readonly bytes: number;
   /** Bytes of interrupted downloads. */
   readonly incompleteBytes: number;
-  /** When the last file was written. */
+  /** Time at which the last file was written. */
   readonly modified: Date;
   readonly revisions: readonly StoredRevision[];
 }
 
-/** A commit of which files are there. */
+/** A commit with stored files. */
 export interface StoredRevision {
   readonly commit: string;
   /** Branches and tags that stood for it when it was fetched. */

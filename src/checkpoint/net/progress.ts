@@ -1,7 +1,7 @@
 /**
- * What happens while a model is fetched and loaded, in the form that users of transformers.js know:
- * per file `initiate`, `download`, any number of `progress`, `done`; `device` once it is chosen; `load` while weights
- * are read; `compile` while a GPU's kernels are compiled; `ready` at the end.
+ * Event while a model is fetched and loaded, in transformers.js's form: for each file `initiate`, `download`, any
+ * number of `progress`, `done`; `device` once it is chosen; `load` while weights are read; `compile` while a GPU's
+ * kernels are compiled; `ready` at the end.
  */
 export type ProgressEvent = {
   readonly status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'load' | 'compile' | 'device';
@@ -16,9 +16,9 @@ export type ProgressEvent = {
   readonly total?: number;
   /** 0 to 100. */
   readonly progress?: number;
-  /** Where the model will run. */
+  /** Device that the model will run on. */
   readonly device?: string;
-  /** Why it will run there. */
+  /** Reason for the choice of the device. */
   readonly reason?: string;
 };
 
@@ -43,7 +43,7 @@ export function fileProgress(name: string, file: string, onProgress: ProgressCal
       if (loaded < total) onProgress?.({ status: 'download', ...event });
       reported = loaded < total ? 0 : -1;
     }
-    // Streams may start again, and a callback per network chunk would be some hundred thousand for a large model.
+    // Streams may start again, and a callback for each packet would be some hundred thousand for a large model.
     const isSmall = loaded < total && reported > 0 && loaded - reported < total / 1000;
     if (isOver || (!isDone && (loaded <= reported || isSmall))) return;
     reported = loaded;

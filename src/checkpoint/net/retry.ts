@@ -1,6 +1,6 @@
 import { Mamba2Error } from '../../errors.ts';
 
-/** When an attempt that failed is repeated. */
+/** Options of attempts that are repeated when they fail. */
 export interface RetryOptions {
   /** Ends all waiting; attempts reject with the signal's reason. */
   readonly signal?: AbortSignal | undefined;

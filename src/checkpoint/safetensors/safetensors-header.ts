@@ -50,7 +50,7 @@ export interface TensorInfo {
 
 /** A checked header. */
 export interface SafetensorsHeader {
-  /** In the order of the data. */
+  /** Tensors by name, in the order of their data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
 }

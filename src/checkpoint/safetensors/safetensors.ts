@@ -56,7 +56,7 @@ export function unreadableDType(fileName: string, tensor: string, dtype: Safeten
  */
 export class SafetensorsFile {
   readonly name: string;
-  /** In the order of the data. */
+  /** Tensors by name, in the order of their data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly #source: ByteSource;

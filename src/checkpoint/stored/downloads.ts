@@ -4,20 +4,20 @@ import { type ByteRange, discard, type UrlClient } from '../net/url-client.ts';
 import type { StoredFile } from './stored-file.ts';
 
 /** Bytes per request: enough to hide its fixed costs, and few enough for a read elsewhere that waits for its end. */
-const PIECE_BYTES = 2 ** 24;
+const REQUEST_BYTES = 2 ** 24;
 
 /** Requests at a time. Hosts with HTTP/1.1 take six of a browser, and the page wants some, too. */
 const CONNECTIONS = 3;
 
 /** A read that waits for bytes. */
-interface Reader extends ByteRange {
+interface WaitingRead extends ByteRange {
   readonly file: StoredFile;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
 
 /** A range that is to be fetched with one request. */
-interface Piece extends ByteRange {
+interface RequestRange extends ByteRange {
   readonly file: StoredFile;
 }
 
@@ -30,9 +30,9 @@ export class Downloads {
   /** Called when the record of a file should be written again. */
   readonly #onStored: (file: StoredFile) => void;
   readonly #files: StoredFile[] = [];
-  readonly #readers = new Set<Reader>();
+  readonly #readers = new Set<WaitingRead>();
   readonly #running = new Map<Promise<void>, StoredFile>();
-  #last: Piece | undefined;
+  #last: RequestRange | undefined;
   /** The error that ended all downloads. */
   #ended: { readonly reason: unknown } | undefined;
 
@@ -51,7 +51,7 @@ export class Downloads {
     if (this.#ended) throw this.#ended.reason;
     await new Promise<void>((resolve, reject) => {
       this.#readers.add({ file, begin, end, resolve, reject });
-      this.#startPieces();
+      this.#startRequests();
     });
   }
 
@@ -61,49 +61,49 @@ export class Downloads {
     await Promise.allSettled(this.#running.keys());
   }
 
-  #startPieces(): void {
+  #startRequests(): void {
     while (!this.#ended && this.#running.size < CONNECTIONS) {
-      const piece = this.#nextPiece();
-      if (piece === undefined) return;
-      piece.file.claimed.add(piece);
-      this.#last = piece;
-      const running = this.#run(piece).catch((error: unknown) => this.#fail(error));
-      this.#running.set(running, piece.file);
+      const range = this.#nextRange();
+      if (range === undefined) return;
+      range.file.claimed.add(range);
+      this.#last = range;
+      const running = this.#run(range).catch((error: unknown) => this.#fail(error));
+      this.#running.set(running, range.file);
       running.finally(() => {
         this.#running.delete(running);
-        this.#startPieces();
+        this.#startRequests();
       });
     }
   }
 
-  #nextPiece(): Piece | undefined {
+  #nextRange(): RequestRange | undefined {
     for (const { file, begin, end } of this.#readers) {
-      const piece = this.#pieceOf(file, begin, end);
-      if (piece) return piece;
+      const range = this.#rangeToFetch(file, begin, end);
+      if (range) return range;
     }
     const { file: lastFile, end: lastEnd } = this.#last ?? {};
     const first = lastFile ? this.#files.indexOf(lastFile) : 0;
-    const following = lastFile && this.#pieceOf(lastFile, lastEnd ?? 0, lastFile.size);
+    const following = lastFile && this.#rangeToFetch(lastFile, lastEnd ?? 0, lastFile.size);
     if (following) return following;
     for (const file of [...this.#files.slice(first + 1), ...this.#files.slice(0, first + 1)]) {
-      const piece = this.#pieceOf(file, 0, file.size);
-      if (piece) return piece;
+      const range = this.#rangeToFetch(file, 0, file.size);
+      if (range) return range;
     }
     return undefined;
   }
 
   /** The first bytes of a range that are neither stored nor being fetched, and those that follow. */
-  #pieceOf(file: StoredFile, begin: number, end: number): Piece | undefined {
+  #rangeToFetch(file: StoredFile, begin: number, end: number): RequestRange | undefined {
     const gap = file.claimed.firstGap({ begin, end });
     if (gap === undefined) return undefined;
     // One request shows whether the server gives ranges; from one that does not, several would be of the whole each.
     if (file.givesRanges === undefined && [...this.#running.values()].includes(file)) return undefined;
     if (file.givesRanges === false) return { file, begin: 0, end: file.size };
-    const piece = file.claimed.firstGap({ begin: gap.begin, end: Math.min(gap.begin + PIECE_BYTES, file.size) });
-    return piece && { file, ...piece };
+    const range = file.claimed.firstGap({ begin: gap.begin, end: Math.min(gap.begin + REQUEST_BYTES, file.size) });
+    return range && { file, ...range };
   }
 
-  async #run({ file, begin, end }: Piece): Promise<void> {
+  async #run({ file, begin, end }: RequestRange): Promise<void> {
     let position = begin;
     let last = end;
     let furthest = begin;
@@ -117,7 +117,7 @@ export class Downloads {
         last = file.size;
         file.claimed.add({ begin: position, end: last });
       }
-      for await (const bytes of chunks(response)) {
+      for await (const bytes of partsOf(response)) {
         const taken = bytes.subarray(0, last - position);
         file.write(position, taken);
         position += taken.length;
@@ -169,7 +169,7 @@ function assertBeginsAt(position: number, { name }: StoredFile, response: Respon
   throw new DownloadError(`The server gave '${given}' of '${name}', not what was asked for from byte ${position} on.`);
 }
 
-async function* chunks(response: Response): AsyncGenerator<Uint8Array> {
+async function* partsOf(response: Response): AsyncGenerator<Uint8Array> {
   if (response.body === null) throw new Error('the answer has no content');
   const reader = response.body.getReader();
   try {

@@ -49,7 +49,7 @@ export async function openStoredFiles(location: string, options: StoredModelOpti
   return undefined;
 }
 
-interface Waiting {
+interface WaitingCall {
   readonly resolve: (answer: FileAnswer) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -60,7 +60,7 @@ class StoredFilesThread implements ModelFiles {
   readonly #worker: Worker;
   readonly #files: RemoteFiles;
   readonly #options: StoredModelOptions;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #waiting = new Map<number, WaitingCall>();
   readonly #opened = Promise.withResolvers<boolean>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #onAbort = () => this.#end(this.#options.signal?.reason);
@@ -156,7 +156,7 @@ class StoredFilesThread implements ModelFiles {
     }
   }
 
-  #take(id: number): Waiting | undefined {
+  #take(id: number): WaitingCall | undefined {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
     return waiting;

@@ -19,7 +19,7 @@ export interface StoredRecord {
   readonly location: string;
   /** Name that it was loaded by: a hub id, or a URL. */
   readonly name: string;
-  /** When it was loaded last: milliseconds since 1970. */
+  /** Time of the last load, in milliseconds since 1970. */
   readonly lastUsed: number;
   readonly files: Readonly<Record<string, FileRecord>>;
 }
@@ -66,7 +66,9 @@ export class RecordFile {
   }
 }
 
-/** For a page, which can only read: the record in a folder of the private file system. */
+/**
+ * Record in a folder of the private file system, read asynchronously: pages cannot read synchronously, as workers do.
+ */
 export async function readRecord(folder: FileSystemDirectoryHandle): Promise<StoredRecord | undefined> {
   const texts = await Promise.all(
     SLOTS.map(async (slot) => {

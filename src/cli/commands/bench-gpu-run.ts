@@ -1,6 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
-import { type GpuLayersPlan, type GpuReport, measureGpuBandwidth, measureGpuLayers } from '../../bench/gpu-bench.ts';
+import {
+  type GpuLayersSettings,
+  type GpuReport,
+  measureGpuBandwidth,
+  measureGpuLayers,
+} from '../../bench/gpu-bench.ts';
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
 import { weightStorage } from '../../engine/weights/weight-storage.ts';
@@ -15,7 +20,7 @@ const LAYERS = {
   batchSizes: [1, 8, 64, 256],
   promptTokens: [2048, 8192],
   steps: 100,
-} as const satisfies Partial<GpuLayersPlan>;
+} as const satisfies Partial<GpuLayersSettings>;
 
 const MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
 /** Numbers of requests to whole models. */
@@ -63,15 +68,15 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     for (const shape of MODELS) {
       const source = { name: shape, config: MODEL_SHAPES[shape] };
       const tokens = { promptTokens: PROMPT_TOKENS, generateTokens: Math.max(LEAST_TOKENS, generateTokens) };
-      const plan = { ...tokens, batchSizes: [], requests: REQUESTS, repetitions };
+      const settings = { ...tokens, batchSizes: [], requests: REQUESTS, repetitions };
       const limits = {
         slots: Math.max(...REQUESTS),
         stepTokens: STEP_TOKENS,
-        maxModelLen: longestSequence(plan),
+        maxModelLen: longestSequence(settings),
       };
       const { onProgress } = progress;
       const load = { device: 'webgpu' as const, dtype, tensorParallelSize: 1, ...limits, signal, onProgress };
-      const run = await measureDType(source, load, plan, progress);
+      const run = await measureDType(source, load, settings, progress);
       models.push({ shape, run });
       for (const { work, batchSize, tokens, tokensPerSecond } of run.measurements) {
         const what = `${shape} ${work} ${work === 'prefill' ? tokens : batchSize}`;

@@ -5,7 +5,7 @@ import { defineCommand } from '../options/command.ts';
 import {
   contextOptions,
   findModel,
-  loadModel,
+  loadWithProgress,
   type ModelValues,
   modelName,
   modelOptions,
@@ -64,7 +64,7 @@ export const chat = defineCommand({
     const interrupt = new Interrupt();
     try {
       const { folder, chatTemplate, kind } = await findChatModel(values, values.chatTemplate, interrupt.signal);
-      await using llm = await loadModel(values, interrupt.signal, folder, { maxNumSeqs: 1, chatTemplate });
+      await using llm = await loadWithProgress(values, interrupt.signal, folder, { maxNumSeqs: 1, chatTemplate });
       const system: ChatMessage[] = values.system === undefined ? [] : [{ role: 'system', content: values.system }];
       const conversation = new Conversation(llm, system, sampling);
       if (kind === 'completion') {
@@ -82,7 +82,7 @@ export const chat = defineCommand({
 
 interface ChatModel {
   readonly folder: string;
-  /** In place of the model's own. */
+  /** Template in place of the model's own. */
   readonly chatTemplate: string | undefined;
   readonly kind: TemplateKind;
 }

@@ -3,8 +3,8 @@ import { UsageError } from '../options/usage-error.ts';
 import { print } from '../terminal/standard-output.ts';
 
 /**
- * What each shell runs when Tab is pressed: it asks `mamba2 complete` for candidates, the words so far as arguments,
- * and takes names of files where there are none.
+ * Scripts that shells run when Tab is pressed. They ask `mamba2 complete` for candidates, with the words so far as its
+ * arguments, and complete file names if there are none.
  */
 const SCRIPTS: ReadonlyMap<string, string> = new Map([
   [

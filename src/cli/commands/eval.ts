@@ -4,7 +4,7 @@ import {
   assertCount,
   contextOptions,
   dtypesOption,
-  loadModel,
+  loadWithProgress,
   type ModelValues,
   modelOptions,
 } from '../options/model-options.ts';
@@ -74,7 +74,7 @@ async function scoreFiles(
   signal: AbortSignal,
 ): Promise<Evaluation> {
   const { dtype } = values;
-  await using llm = await loadModel(values, signal, undefined, { maxNumSeqs: 1 });
+  await using llm = await loadWithProgress(values, signal, undefined, { maxNumSeqs: 1 });
   if (llm.tokenizer && beginOfText(llm.tokenizer) === undefined) {
     warn('the tokenizer has no begin-of-text token; the first token of each file is not scored.');
   }

@@ -5,7 +5,7 @@ import type { FinishReason } from '../../engine/request/request-output.ts';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import type { PromptTokenLogprob } from '../../engine/sample/token-logprob.ts';
 import { defineCommand } from '../options/command.ts';
-import { contextOptions, loadModel, modelOptions } from '../options/model-options.ts';
+import { contextOptions, loadWithProgress, modelOptions } from '../options/model-options.ts';
 import { flag, flagName, text } from '../options/option.ts';
 import { readPrompt } from '../options/prompt.ts';
 import { answerOptions, readSampling, samplingOptions } from '../options/sampling-options.ts';
@@ -48,7 +48,7 @@ export const generate = defineCommand({
     tokenIds: text('ids', 'The prompt as token ids: 1,2,3'),
     ...samplingOptions,
     ...answerOptions,
-    echo: flag('Print the prompt as well'),
+    echo: flag('Print the prompt too'),
     json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
     ...modelOptions,
     ...contextOptions,
@@ -69,7 +69,7 @@ export const generate = defineCommand({
     try {
       const timer = new GenerationTimer();
       const { n = 1 } = sampling;
-      await using llm = await loadModel(values, interrupt.signal, undefined, { maxNumSeqs: n });
+      await using llm = await loadWithProgress(values, interrupt.signal, undefined, { maxNumSeqs: n });
       timer.loaded();
       const promptTokenIds = llm.tokenize(prompt);
       const { json } = values;

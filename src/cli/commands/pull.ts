@@ -8,7 +8,7 @@ import { print } from '../terminal/standard-output.ts';
 /** `mamba2 pull` */
 export const pull = defineCommand({
   details: [
-    'Files go to the cache that Python uses as well (HF_HUB_CACHE, HF_HOME). Files that are there are not fetched again,',
+    'Files go to the cache that Python uses too (HF_HUB_CACHE, HF_HOME). Files that are there are not fetched again,',
     'and an interrupted download resumes. HF_TOKEN gives access to gated models.',
   ].join(' '),
   options: {

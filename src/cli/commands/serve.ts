@@ -5,7 +5,7 @@ import { ListenError } from '../../errors.ts';
 import { type ServeOptions, serve as serveModel } from '../../server/node-server.ts';
 import { MAX_DELAY } from '../../util/max-delay.ts';
 import { defineCommand } from '../options/command.ts';
-import { findModel, loadModel, modelName, modelOptions, withModel } from '../options/model-options.ts';
+import { findModel, loadWithProgress, modelName, modelOptions, withModel } from '../options/model-options.ts';
 import { appOptions, engineOptions, serveOptions } from '../options/serve-options.ts';
 import { findTemplate } from '../options/template-option.ts';
 import { UsageError } from '../options/usage-error.ts';
@@ -40,7 +40,7 @@ export const serve = defineCommand({
       const began = performance.now();
       const folder = await findModel(values, signal);
       const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
-      await using llm = await loadModel(values, signal, folder, { ...engine, chatTemplate });
+      await using llm = await loadWithProgress(values, signal, folder, { ...engine, chatTemplate });
       const loadSeconds = (performance.now() - began) / 1000;
       const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
       const logger = pino({ level: logLevel, base: null }, destination);
@@ -71,7 +71,7 @@ export const serve = defineCommand({
   },
 });
 
-/** What is longer than a timer can wait is no limit. */
+/** Signal after some seconds; undefined if they are more than a timer can wait. */
 function timeout(seconds: number): AbortSignal | undefined {
   const milliseconds = seconds * 1000;
   return milliseconds > MAX_DELAY ? undefined : AbortSignal.timeout(milliseconds);

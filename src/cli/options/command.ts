@@ -1,6 +1,6 @@
 import { flag, type Options, type Values } from './option.ts';
 
-/** What a command takes and does. */
+/** Definition of a command: its options, its help, and its function. */
 interface Definition<O extends Options> {
   readonly options: O;
   /** Paragraphs for the command's help. */
@@ -12,7 +12,7 @@ interface Definition<O extends Options> {
 }
 
 /** A command whose options may be any. */
-export interface Command extends Omit<Definition<Options>, 'run'> {
+export interface CliCommand extends Omit<Definition<Options>, 'run'> {
   run(values: Values<Options>, positionals: readonly string[]): Promise<number>;
 }
 
@@ -20,6 +20,6 @@ export interface Command extends Omit<Definition<Options>, 'run'> {
 const commonOptions = { verbose: flag('Show the stack of errors') };
 
 /** Makes a command of its definition; the types of the values that `run` gets follow from `options`. */
-export function defineCommand<const O extends Options>(definition: Definition<O>): Command {
+export function defineCommand<const O extends Options>(definition: Definition<O>): CliCommand {
   return { ...definition, options: { ...definition.options, ...commonOptions } };
 }

@@ -20,7 +20,7 @@ export function inFlags(message: string, options: Options): string {
   ]);
   let translated = message;
   for (const [name, flag] of names) {
-    // A name of one word is a word of English as well: it is the name only where a message begins with it.
+    // A name of one word is also an English word: it is the name only where a message begins with it.
     const isWord = /^[a-z]+$/.test(name);
     const whole = isWord ? `^${name}(?= is )` : `${/^\w/.test(name) ? '(?<![\\w-])' : ''}${escaped(name)}(?!\\w)`;
     const pattern = new RegExp(whole, 'g');

@@ -68,7 +68,7 @@ export async function findModel(values: ModelValues, signal: AbortSignal | undef
  * Loads the model under a progress bar.
  * @param source where it is, when that was found out already.
  */
-export async function loadModel(
+export async function loadWithProgress(
   values: ModelValues,
   signal?: AbortSignal,
   source = modelName(values),

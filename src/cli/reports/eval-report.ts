@@ -23,7 +23,7 @@ export function withMeasures(evaluations: readonly Evaluation[]) {
   }));
 }
 
-/** For people: of one dtype a table of its files, of several one that compares them. */
+/** The evaluations as a table: one dtype's files, or a comparison of several dtypes. */
 export function describeEvaluation(evaluations: readonly Evaluation[]): string {
   const [first] = evaluations;
   return evaluations.length === 1 ? describeFiles(first) : describeDTypes(evaluations);

@@ -12,9 +12,9 @@ export interface ModelLoad {
 /** Bytes of a model under a load, on one rank; the memory of a step is not included. */
 export interface ModelMemory extends ModelLoad {
   readonly states: number;
-  /** In whole blocks of the paged cache. */
+  /** Bytes of whole blocks of the paged cache. */
   readonly keysAndValues: number;
-  /** With the weights in each dtype, states, keys and values included. */
+  /** Bytes with the weights in each dtype; states, keys and values included. */
   readonly total: Readonly<Record<WeightDType, number>>;
 }
 

@@ -45,7 +45,7 @@ export class LogInWords implements DestinationStream {
     this.#stream.write(`${text}\n`);
   }
 
-  /** From 40 on pino counts warnings, from 50 on errors. */
+  /** A message with its kind: pino's levels are 40 for warnings and 50 for errors. */
   #remark({ level, msg }: LogEntry): string {
     if (level < 40) return msg;
     return level < 50

@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { note } from './notes.ts';
 
-/** From this version on V8 can widen pairs of 128-bit instructions. */
+/** First major version with a V8 that can widen pairs of 128-bit instructions. */
 const FAST_NODE = 24;
 
 /** Says once per version, to a person at the terminal, that a newer Node computes faster. */

@@ -11,7 +11,7 @@ export class ProgressDisplay {
     this.#visible = process.stderr.isTTY && !quiet;
   }
 
-  /** For `onProgress`; keeps its `this`. */
+  /** Listener for `onProgress`, bound to this display. */
   readonly onProgress = ({ status, file = '', loaded, total }: ProgressEvent): void => {
     if (status === 'ready' || status === 'done') this.stop();
     if (loaded === undefined || total === undefined) return;

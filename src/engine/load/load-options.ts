@@ -36,8 +36,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /**
-   * In a browser: keep the model's files in the private file system, where the browser has one, so that the next load
-   * fetches only files that have changed, and an interrupted one continues. Default: true.
+   * Keeps the model's files in the browser's private file system, if it has one: then the next load fetches only files
+   * that have changed, and continues an interrupted one. Elsewhere without effect. Default: true.
    */
   readonly useBrowserStorage?: boolean | undefined;
   /** Jinja source in place of the model's own chat template; null: none. Default: the model's own. */

@@ -2,7 +2,7 @@ import type { ModelRunner } from '../run/model-runner.ts';
 import type { RankResult, StepRequest } from './rank-protocol.ts';
 
 /** Carries out a request to a rank. */
-export async function answer(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
+export async function carryOut(runner: ModelRunner, request: StepRequest, rank: number): Promise<RankResult> {
   switch (request.type) {
     case 'execute': {
       const step = await runner.execute(request.batch);

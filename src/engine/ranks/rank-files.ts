@@ -16,14 +16,14 @@ interface Place {
 }
 
 /**
- * In the thread of the executor: reads what ranks ask for. Each rank wants other rows, some of them the same as others,
- * in the order of the files; merged into one such order the reads go through every file once, forwards, which is what
- * fetching ahead and servers without ranges need.
+ * Reads the files for all ranks, in the executor's thread. Each rank asks for its own rows, some of which other ranks
+ * ask for too, in the order of the files. The reads are merged into that order, so that they go through each file once,
+ * forwards, as fetching ahead and servers without ranges need it.
  */
 export class RankFileServer {
   readonly #files: ModelFiles;
   readonly #answer: (asker: Asker, answer: FileAnswer, transfer: ArrayBuffer[]) => void;
-  /** For each rank that still loads, the earliest place at which it can read next. */
+  /** The earliest place at which each rank that still loads can read next. */
   readonly #reached: Map<number, Place>;
   readonly #waiting = new Map<number, { readonly asker: Asker; readonly question: BytesQuestion }>();
   #isReading = false;

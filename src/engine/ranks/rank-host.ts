@@ -5,7 +5,7 @@ import { serializeError } from '../../distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../../distributed/shared-memory-group.ts';
 import { OutOfMemoryError } from '../../errors.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
-import { answer, buffersOf } from './rank-answer.ts';
+import { buffersOf, carryOut } from './rank-answer.ts';
 import { openRankPort, type RankPort } from './rank-port.ts';
 import type { RankRequest, RankStart, StepRequest } from './rank-protocol.ts';
 
@@ -78,7 +78,7 @@ class RankHost<Source> {
     const { start, runner } = this.#started;
     const { id } = request;
     try {
-      const result = await answer(await runner, request, start.rank);
+      const result = await carryOut(await runner, request, start.rank);
       this.#port.post({ type: 'result', id, result }, buffersOf(result));
     } catch (error) {
       if (!(error instanceof OutOfMemoryError)) throw error;

@@ -1,11 +1,11 @@
 import type { RankMessage, RankRequest } from './rank-protocol.ts';
 
-/** To a Web Worker: hold the lock of this name for as long as you live. */
+/** Request to a Web Worker to hold the lock of this name until it ends. */
 export interface HoldMessage {
   readonly hold: string;
 }
 
-/** From a Web Worker: it holds the lock. */
+/** Answer of a Web Worker that holds the lock. */
 export interface HeldMessage {
   readonly held: string;
 }

@@ -38,7 +38,7 @@ export type StepRequest = StepQuestion & { readonly id: number };
 
 /** A rank's answer to a step. */
 export interface RankResult {
-  /** From rank 0 only, because all ranks have the same. */
+  /** The step's output, sent by rank 0 only, because all ranks have the same. */
   readonly step?: StepOutput;
   /** Instead of the others: memory was missing, and the rank continues without its states. */
   readonly outOfMemory?: SerializedError;
@@ -46,7 +46,7 @@ export interface RankResult {
   readonly stateParts?: readonly StatePart[];
 }
 
-/** From a rank. Only rank 0 reports loading. */
+/** Message from a rank to the executor. Only rank 0 reports loading. */
 export type RankMessage =
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }

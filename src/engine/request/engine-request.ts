@@ -23,7 +23,7 @@ export interface EngineRequest {
   /** Tokens that may lie unread; then the request waits for its reader. Default: the engine's `maxUnreadTokens`. */
   readonly maxUnreadTokens?: number | undefined;
   /**
-   * Receives the logits of every prompt position, chunk by chunk: rows (tokens, vocabSize) and the position of the
+   * Receives the logits of every prompt position, step by step: rows (tokens, vocabSize) and the position of the
    * first. The array is the receiver's only until it returns. Such a request takes nothing from the prefix cache.
    */
   readonly onPromptLogits?: ((logits: Float32Array, firstPosition: number) => void) | undefined;

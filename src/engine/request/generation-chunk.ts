@@ -2,7 +2,7 @@ import type { CompletionOutput, FinishReason, OutputToken } from './request-outp
 
 /** One generated token. */
 export interface GenerationChunk extends OutputToken {
-  /** Which of the `n` answers it belongs to. */
+  /** Number of its answer among the `n`, from 0 on. */
   readonly index: number;
   /** Set on an answer's last chunk. */
   readonly finishReason: FinishReason | null;

@@ -1,15 +1,15 @@
 import type { PromptTokenLogprob, TokenLogprob } from '../sample/token-logprob.ts';
 
-/** Rows of the first block, and of the last: short lists take little, long ones grow without being copied. */
-const FIRST_BLOCK = 16;
-const LARGEST_BLOCK = 1024;
+/** Rows of the first arrays, and of the last: short lists take little, long ones grow without being copied. */
+const FIRST_ROWS = 16;
+const MOST_ROWS = 1024;
 
 /** Bytes that a token takes here with `topCount` of the likeliest in its place. */
 export function logprobBytes(topCount: number): number {
   return (Int32Array.BYTES_PER_ELEMENT + Float64Array.BYTES_PER_ELEMENT) * (topCount + 1);
 }
 
-interface Block {
+interface ColumnArrays {
   readonly tokenIds: Int32Array;
   readonly logprobs: Float64Array;
 }
@@ -21,8 +21,8 @@ interface Block {
 export class LogprobColumns implements Iterable<PromptTokenLogprob> {
   /** The token itself, then the likeliest. */
   readonly #width: number;
-  readonly #blocks: Block[] = [];
-  /** Rows left in the last block. */
+  readonly #arrays: ColumnArrays[] = [];
+  /** Rows left in the last arrays. */
   #room = 0;
   #length = 0;
 
@@ -36,7 +36,7 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
   }
 
   push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<PromptTokenLogprob>): void {
-    const { tokenIds, logprobs } = this.#lastBlock();
+    const { tokenIds, logprobs } = this.#lastArrays();
     let at = tokenIds.length - this.#room * this.#width;
     tokenIds[at] = tokenId;
     logprobs[at] = logprob;
@@ -51,7 +51,7 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
 
   *[Symbol.iterator](): Generator<PromptTokenLogprob, void> {
     let left = this.#length;
-    for (const { tokenIds, logprobs } of this.#blocks) {
+    for (const { tokenIds, logprobs } of this.#arrays) {
       for (let at = 0; at < tokenIds.length && left > 0; at += this.#width, left--) {
         const topLogprobs: TokenLogprob[] = [];
         for (let i = at + 1; i < at + this.#width && tokenIds[i] >= 0; i++) {
@@ -62,15 +62,15 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
     }
   }
 
-  #lastBlock(): Block {
-    const last = this.#blocks.at(-1);
+  #lastArrays(): ColumnArrays {
+    const last = this.#arrays.at(-1);
     if (last && this.#room > 0) return last;
-    const rows = last ? Math.min(2 * (last.tokenIds.length / this.#width), LARGEST_BLOCK) : FIRST_BLOCK;
+    const rows = last ? Math.min(2 * (last.tokenIds.length / this.#width), MOST_ROWS) : FIRST_ROWS;
     const length = rows * this.#width;
-    const block = { tokenIds: new Int32Array(length), logprobs: new Float64Array(length) };
-    this.#blocks.push(block);
+    const arrays = { tokenIds: new Int32Array(length), logprobs: new Float64Array(length) };
+    this.#arrays.push(arrays);
     this.#room = rows;
-    return block;
+    return arrays;
   }
 }
 

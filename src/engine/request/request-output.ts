@@ -20,7 +20,7 @@ export interface OutputToken extends TokenLogprob {
 
 /** News of one of a request's answers. */
 export interface CompletionOutput {
-  /** Which of the `n` answers, from 0 on. */
+  /** Number of the answer among the `n`, from 0 on. */
   readonly index: number;
   /** The tokens' text, joined. */
   readonly text: string;

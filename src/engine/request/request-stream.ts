@@ -1,6 +1,6 @@
 import type { CompletionOutput, OutputToken, RequestOutput } from './request-output.ts';
 
-/** Numbers of half-lives and of logprobs that count as one unread token: so they are bounded for slow readers as well. */
+/** Numbers of half-lives and of logprobs that count as one unread token: so they too are bounded for slow readers. */
 const HALF_LIVES_PER_TOKEN = 256;
 const LOGPROBS_PER_TOKEN = 2;
 
@@ -109,7 +109,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
 
   #merge({ index, text, tokens, finishReason, stopReason }: CompletionOutput): void {
     const unread = this.#unread.get(index);
-    for (const token of tokens) this.#unreadTokens += weightOf(token);
+    for (const token of tokens) this.#unreadTokens += unreadTokensOf(token);
     if (!unread) {
       this.#unread.set(index, { text, tokens: [...tokens], finishReason, stopReason });
       return;
@@ -143,7 +143,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   }
 }
 
-function weightOf({ halfLives = [], topLogprobs = [] }: OutputToken): number {
+function unreadTokensOf({ halfLives = [], topLogprobs = [] }: OutputToken): number {
   const numHalfLives = halfLives.reduce((sum, { length }) => sum + length, 0);
   return 1 + numHalfLives / HALF_LIVES_PER_TOKEN + topLogprobs.length / LOGPROBS_PER_TOKEN;
 }

@@ -28,13 +28,13 @@ export class Request {
   readonly turn: number;
   /** The first until the prompt is processed, then all. */
   readonly sequences: Sequence[];
-  /** In milliseconds, as all times here. */
+  /** Time of arrival, in milliseconds like all times here. */
   readonly addedAt = performance.now();
-  /** When it first got a slot. */
+  /** Time at which it first got a slot. */
   startedAt: number | undefined;
   firstTokenAt: number | undefined;
   numCachedTokens = 0;
-  /** Whether its reader is too far behind: no step processes it then. */
+  /** Whether too much of its output is unread. Then no step processes it. */
   isPaused = false;
   /** Finished, aborted or failed. */
   isEnded = false;
@@ -187,7 +187,7 @@ export class Sequence {
   setbacks = 0;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
-  /** When its last token came, in milliseconds. */
+  /** Time of the last token, in milliseconds. */
   lastTokenAt: number | undefined;
   /** Present if the request asks for half-lives. */
   readonly halfLives: HalfLifeMeter | undefined;

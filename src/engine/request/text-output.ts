@@ -4,7 +4,7 @@ import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { SamplingParams } from '../sample/sampling-params.ts';
 
 /** Text that is certain, and the stop string that ended it, if one did. */
-export interface TextPiece {
+export interface CertainText {
   readonly text: string;
   readonly stop?: string | undefined;
 }
@@ -39,7 +39,7 @@ export class TextOutput {
   }
 
   /** The text that this token makes certain. One that ends the answer is usually no part of the text: `isShown` false. */
-  push(tokenId: number, isShown = true): TextPiece {
+  push(tokenId: number, isShown = true): CertainText {
     this.#tokens++;
     if (!this.#tokenizer || !this.#detokenizer) return { text: '' };
     // As in vLLM, text that comes before the minimum is not searched.
@@ -52,7 +52,7 @@ export class TextOutput {
   }
 
   /** The text that was held back, once no token follows. */
-  flush(): TextPiece {
+  flush(): CertainText {
     if (!this.#detokenizer) return { text: '' };
     const rest = this.#stops.push(this.#detokenizer.flush());
     if (rest.stopped) return this.#shown(rest);
@@ -60,7 +60,7 @@ export class TextOutput {
     return this.#shown({ text: rest.text + held.text, stop: held.stop });
   }
 
-  #shown({ text, stop }: TextPiece): TextPiece {
+  #shown({ text, stop }: CertainText): CertainText {
     return { text: this.#includeStop && stop !== undefined ? text + stop : text, stop };
   }
 }

@@ -9,7 +9,7 @@ export interface ScheduledTokens {
   readonly tokenIds: readonly number[];
   /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
   readonly blocks?: readonly number[] | undefined;
-  /** Which of its rows get logits. Default: as the batch says. */
+  /** The sequence's rows that get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
   /** How to choose the token after its last one, instead of giving logits. Only for an executor that samples. */
   readonly sampling?: TokenSampling | undefined;
@@ -39,7 +39,7 @@ export interface Batch {
   readonly commands?: readonly StateCommand[] | undefined;
   /** None: the step carries out its commands and gives no logits. */
   readonly sequences: readonly ScheduledTokens[];
-  /** Which rows get logits; in the order of the sequences. */
+  /** The rows that get logits, in the order of the sequences. */
   readonly logits: LogitsRows;
 }
 

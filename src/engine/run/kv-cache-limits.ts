@@ -7,7 +7,7 @@ export interface KvCacheLimits {
   /** Sequences that run at once. */
   readonly slots: number;
   readonly maxModelLen?: number | undefined;
-  /** As one rank alone would hold it. */
+  /** Memory of the whole cache, as one rank alone would hold it. */
   readonly kvCacheMemoryBytes?: number | undefined;
 }
 

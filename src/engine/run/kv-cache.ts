@@ -14,7 +14,7 @@ interface CachedHeads {
   /** (blocks, blockSize, heads, headDim) */
   readonly tensor: Tensor;
   readonly headDim: number;
-  /** Which of the layer's heads are the rank's, in its order. */
+  /** Numbers of the layer's heads that the rank holds, in its order. */
   readonly heads: readonly number[];
   /** Numbers per token in an exported state, and in those that lie before. */
   readonly tokenLength: number;

@@ -42,7 +42,7 @@ export interface ModelRunnerOptions extends StateCacheSize {
 }
 
 /** A model with its states. */
-interface Loaded {
+interface ModelWithStates {
   readonly model: CausalLM;
   readonly states: StateCache;
   /** An int32 tensor of no elements. */
@@ -56,7 +56,7 @@ interface StepOutputs extends SampledLogits {
   readonly logDecays: Tensor | undefined;
 }
 
-type Sequence = ScheduledTokens & ScheduledSequence;
+type BatchSequence = ScheduledTokens & ScheduledSequence;
 
 /** Runs a model's steps on one rank: lays the batch out in rows, keeps the state cache, and picks rows for the head. */
 export class ModelRunner implements Executor {
@@ -72,7 +72,7 @@ export class ModelRunner implements Executor {
   /** Why it has no states, until it is reset. */
   #lost: OutOfMemoryError | undefined;
   /** Dropped on disposal, so that memory is freed even if the runner is still referenced. */
-  #loaded: Loaded | undefined;
+  #loaded: ModelWithStates | undefined;
 
   constructor(
     backend: Backend,
@@ -129,7 +129,7 @@ export class ModelRunner implements Executor {
     }
   }
 
-  async #execute(loaded: Loaded, batch: Batch): Promise<StepOutput> {
+  async #execute(loaded: ModelWithStates, batch: Batch): Promise<StepOutput> {
     loaded.states.run(batch.commands ?? []);
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
@@ -168,13 +168,13 @@ export class ModelRunner implements Executor {
     if (this.#lost) throw this.#lost;
   }
 
-  #usable(): Loaded {
+  #usable(): ModelWithStates {
     if (this.#loaded) return this.#loaded;
     throw new DisposedError('The model was disposed of.', 'Load it again.');
   }
 
   /** One token of each sequence, in a step that a backend can repeat for the same number of sequences. */
-  #decode({ model, states, none, sampled }: Loaded, sequences: readonly Sequence[]): Promise<StepOutput> {
+  #decode({ model, states, none, sampled }: ModelWithStates, sequences: readonly BatchSequence[]): Promise<StepOutput> {
     const sampling = new StepSampling(sequences.map(sampledRow));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
     const isWatched = sequences.some(({ watch }) => watch);
@@ -201,7 +201,11 @@ export class ModelRunner implements Executor {
     return this.#read(results, sequences, sequences, states);
   }
 
-  #mixed({ model, states, sampled }: Loaded, sequences: readonly Sequence[], logits: LogitsRows): Promise<StepOutput> {
+  #mixed(
+    { model, states, sampled }: ModelWithStates,
+    sequences: readonly BatchSequence[],
+    logits: LogitsRows,
+  ): Promise<StepOutput> {
     const backend = this.#backend;
     const ordered = reorderBatch(sequences, 'decode-first');
     const firstRow = new Map<object, number>();
@@ -240,8 +244,8 @@ export class ModelRunner implements Executor {
   /** All ranks have the same results, and those of rank 0 are asked for. */
   async #read(
     { logits, sampled, logDecays }: StepOutputs,
-    sequences: readonly Sequence[],
-    ordered: readonly Sequence[],
+    sequences: readonly BatchSequence[],
+    ordered: readonly BatchSequence[],
     { layers }: StateCache,
   ): Promise<StepOutput> {
     const { rank, size } = this.#group;
@@ -268,6 +272,6 @@ export class ModelRunner implements Executor {
   }
 }
 
-function sampledRow({ sampling, slot }: Sequence): SampledRow | undefined {
+function sampledRow({ sampling, slot }: BatchSequence): SampledRow | undefined {
   return sampling && { ...sampling, slot };
 }

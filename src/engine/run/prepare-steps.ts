@@ -32,8 +32,8 @@ export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: 
   const decodes = backend.decodesToPrepare?.(Math.min(slots, maxTokens)) ?? [];
   const prompts = new Set(PROMPTS.map((numTokens) => Math.min(numTokens, maxTokens)));
   const steps = [
-    ...decodes.map((rows) => () => planStep(parts, new Array<number>(rows).fill(1), 1)),
-    ...[...prompts].map((numTokens) => () => planStep(parts, [numTokens], 0)),
+    ...decodes.map((rows) => () => prepareStep(parts, new Array<number>(rows).fill(1), 1)),
+    ...[...prompts].map((numTokens) => () => prepareStep(parts, [numTokens], 0)),
   ];
   await backend.prepare?.(steps, watch);
 }
@@ -44,7 +44,7 @@ export function maxBatchedTokens(parts: StepParts): number {
 }
 
 /** Enqueues a step of sequences that are padding: of the right sizes, and without effect if it ran. */
-function planStep(parts: StepParts, lengths: readonly number[], computed: number): void {
+function prepareStep(parts: StepParts, lengths: readonly number[], computed: number): void {
   const { backend, model, sampled } = parts;
   const hiddenStates = forward(parts, lengths, computed);
   const last = lengths.map((_, i) => lengths.slice(0, i + 1).reduce((sum, numTokens) => sum + numTokens, -1));
@@ -53,10 +53,10 @@ function planStep(parts: StepParts, lengths: readonly number[], computed: number
     ? hiddenStates
     : backend.gatherRows(hiddenStates, backend.tensor(Int32Array.from(last), [last.length]));
   const logits = model.computeLogits(selected);
-  if (sampled) planSampling(backend, logits, sampled);
+  if (sampled) prepareSampling(backend, logits, sampled);
 }
 
-function planSampling(backend: Backend, logits: Tensor, sampled: Tensor): void {
+function prepareSampling(backend: Backend, logits: Tensor, sampled: Tensor): void {
   const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
   const inputs = stepTensors(samplingInputs(rows), (values) => backend.tensor(values, [values.length]));
   backend.sampling?.sampleTokens(logits, inputs, sampled);

@@ -13,11 +13,11 @@ export interface SampledLogits {
 
 /** How a step samples, as inputs of the step. */
 type StepSamplingInputs = SamplingInputs & {
-  /** Which rows of logits are sampled, and which go to the host. Absent where all are sampled. */
+  /** Numbers of the rows of logits that are sampled, and of those that go to the host. Absent when all are sampled. */
   readonly rowNumbers: { readonly sampled: Int32Array; readonly host: Int32Array } | undefined;
 };
 
-/** Which rows of a step's logits become tokens where they are; the host gets the others. */
+/** The rows of a step's logits that the backend samples; the host gets the others. */
 export class StepSampling {
   /** Undefined where nothing is sampled. */
   readonly inputs: StepSamplingInputs | undefined;

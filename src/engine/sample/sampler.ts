@@ -6,7 +6,7 @@ import { uniform } from './random.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import type { TokenLogprob } from './token-logprob.ts';
 
-/** As in vLLM: dividing by less would overflow, and leaves the likeliest token alone anyway. */
+/** Temperature below which the likeliest token is taken, as in vLLM: dividing by less would overflow. */
 const GREEDY_BELOW = 1e-5;
 
 /** A chosen token. Its logprob is under the model's own distribution, before penalties and temperature. */

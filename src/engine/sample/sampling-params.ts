@@ -35,7 +35,7 @@ export interface GenerateOptions {
   readonly includeStopStrInOutput?: boolean | undefined;
   /** Tokens that end the text, besides the model's own end of text. */
   readonly stopTokenIds?: readonly number[] | undefined;
-  /** Goes on past the model's end-of-text token. */
+  /** Continues after the model's end-of-text token. */
   readonly ignoreEos?: boolean | undefined;
   /** Leaves tokens such as `<|endoftext|>` out of the text. Default: true. */
   readonly skipSpecialTokens?: boolean | undefined;
@@ -99,9 +99,9 @@ export const SAMPLING_RANGES = {
   topK: { min: -1, integer: true },
   minP: { min: 0, max: 1 },
   repetitionPenalty: { above: 0 },
-} as const satisfies Readonly<Record<keyof SamplingDefaults, Range>>;
+} as const satisfies Readonly<Record<keyof SamplingDefaults, Bounds>>;
 
-/** As OpenAI has them. A request's cost grows with both. */
+/** Limits of OpenAI's API. A request's cost grows with both numbers. */
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
 
@@ -174,7 +174,7 @@ function checkedInterval(interval: number | undefined): number | undefined {
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {
-  // Callers without types may have texts in a map as well.
+  // Callers without types may also have texts in a map.
   const entries: readonly (readonly [number | string, number])[] =
     bias instanceof Map ? [...bias] : Object.entries(bias);
   return new Map(entries.map(([id, value]) => [checkedId(id), checked('logitBias', value, { min: -100, max: 100 })]));
@@ -203,14 +203,14 @@ function checkedSeed(seed: number | bigint): bigint {
 /** Value for no seed, from clients that can't leave it out; vLLM and llama.cpp read it so. */
 const RANDOM = -1;
 
-interface Range {
+interface Bounds {
   readonly min?: number;
   readonly max?: number;
   readonly above?: number;
   readonly integer?: boolean;
 }
 
-function checked(name: keyof GenerateOptions, value: number, range: Range, verb = 'is'): number {
+function checked(name: keyof GenerateOptions, value: number, range: Bounds, verb = 'is'): number {
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above = Number.NEGATIVE_INFINITY } = range;
   const isNumber = range.integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   if (isNumber && value >= min && value <= max && value > above) return value;

@@ -6,6 +6,6 @@ export interface TokenLogprob {
 
 /** A token of the prompt, given those before it. */
 export interface PromptTokenLogprob extends TokenLogprob {
-  /** As many as `promptLogprobs` asked for, likeliest first. */
+  /** The likeliest tokens in this one's place, as many as `promptLogprobs` says, likeliest first. */
   readonly topLogprobs: readonly TokenLogprob[];
 }

@@ -48,9 +48,9 @@ export class Scheduler {
   /** Limit for the tokens of a step whose logits are all read. */
   readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
-  /** In the order in which they get slots. */
+  /** Sequences without a slot, in the order in which they get one. */
   readonly #waiting: Sequence[] = [];
-  /** In the order in which they are served. */
+  /** Sequences with a slot, in the order in which they are served. */
   #running: Sequence[] = [];
   #failures: FailedSequence[] = [];
   /** The latest turn that came. A new request starts with it. */
@@ -111,7 +111,7 @@ export class Scheduler {
     removeFrom(this.#waiting, sequence);
   }
 
-  /** From now on steps have fewer tokens than this one, for which there was no memory. False: it has one. */
+  /** Limits further steps to half the tokens of a step that ran out of memory. @returns false if that had one token. */
   shrinkSteps(numTokens: number): boolean {
     if (numTokens <= 1) return false;
     this.#maxNumBatchedTokens = Math.min(this.#maxNumBatchedTokens, Math.ceil(numTokens / 2));
@@ -134,7 +134,7 @@ export class Scheduler {
     let evaluated = this.#maxEvaluatedTokens;
     const take = (sequence: Sequence) => {
       const { wantsPromptLogits } = sequence.request;
-      const numTokens = Math.min(this.#chunkOf(sequence), budget, wantsPromptLogits ? evaluated : budget);
+      const numTokens = Math.min(this.#tokensReady(sequence), budget, wantsPromptLogits ? evaluated : budget);
       if (numTokens === 0 && !sequence.knownLogits) return;
       const isPrefill = sequence.numComputedTokens < sequence.numPromptTokens || numTokens > 1;
       const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor;
@@ -143,8 +143,8 @@ export class Scheduler {
       if (wantsPromptLogits) evaluated -= numTokens;
     };
     const runnable = this.#running.filter(isRunnable);
-    for (const sequence of runnable) if (isDecode(sequence)) take(sequence);
-    for (const sequence of runnable) if (!isDecode(sequence)) take(sequence);
+    for (const sequence of runnable) if (isOneToken(sequence)) take(sequence);
+    for (const sequence of runnable) if (!isOneToken(sequence)) take(sequence);
     while (budget > 0) {
       const sequence = this.#admitNext();
       if (!sequence) break;
@@ -192,7 +192,7 @@ export class Scheduler {
   }
 
   /** Tokens that the sequence could process now: up to the next place for a snapshot. */
-  #chunkOf(sequence: Sequence): number {
+  #tokensReady(sequence: Sequence): number {
     return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
   }
 
@@ -249,20 +249,20 @@ export class Scheduler {
    * A state that is lost so is saved as a snapshot, or computed again if there is no memory for one.
    */
   #makeRoom(): void {
-    let [planned, plannedBlocks] = [0, 0];
+    let [promisedSlots, promisedBlocks] = [0, 0];
     const wanting = this.#waiting.filter(isRunnable).slice(0, this.#states.numSlots);
     for (const next of wanting) {
       const blocks = this.#states.blocksToStart(next);
       const fits = () =>
-        this.#states.numFreeSlots > planned && this.#states.numAvailableBlocks >= plannedBlocks + blocks;
+        this.#states.numFreeSlots > promisedSlots && this.#states.numAvailableBlocks >= promisedBlocks + blocks;
       while (!fits()) {
         const victim = this.#victimFor(next);
         if (!victim) return;
         this.#states.save(victim);
         this.#preempt(victim);
       }
-      planned++;
-      plannedBlocks += blocks;
+      promisedSlots++;
+      promisedBlocks += blocks;
     }
   }
 
@@ -302,7 +302,7 @@ export class Scheduler {
     this.#preemptions++;
   }
 
-  /** If a step could not take all running sequences, those that it left out come first in the next. */
+  /** Puts the sequences that a step had no room for first in the next step. */
   #serveOthersNext(work: readonly ScheduledWork[]): void {
     const served = new Set(work.map(({ sequence }) => sequence));
     const rank = (sequence: Sequence) => (served.has(sequence) ? 1 : 0);
@@ -315,7 +315,7 @@ function isRunnable({ request }: Sequence): boolean {
 }
 
 /** One token to process, as in every step of an answer; the end of a prompt may look the same and costs the same. */
-function isDecode({ numUncomputedTokens }: Sequence): boolean {
+function isOneToken({ numUncomputedTokens }: Sequence): boolean {
   return numUncomputedTokens === 1;
 }
 
@@ -323,7 +323,7 @@ function isSenior({ setbacks }: Sequence): boolean {
   return setbacks >= SETBACKS_TO_SENIORITY;
 }
 
-/** When a sequence's turn comes: later ones of its group and further answers to its prompt have later ones. */
+/** A sequence's turn. Later requests of a group, and further answers to a prompt, have later turns. */
 function turnOf({ request, index }: Sequence): number {
   return request.turn + index;
 }

@@ -98,7 +98,7 @@ export class StateManager {
     const { tokenIds, request } = sequence;
     if (this.#slots.numFree === 0) return false;
     const snapshot = this.#find(tokenIds, request);
-    const blocks = this.#blocksBehind(snapshot ?? NOTHING, tokenIds.length);
+    const blocks = this.#blocksAfter(snapshot ?? NOTHING, tokenIds.length);
     if (!blocks) return false;
     const slot = this.#slots.acquire(sequence);
     if (slot === undefined) return false;
@@ -112,7 +112,7 @@ export class StateManager {
   fork(from: Sequence, to: Sequence): boolean {
     if (from.slot === undefined || this.#slots.numFree === 0) return false;
     const known = this.#prefixOf(from);
-    const blocks = this.#blocksBehind(known, to.tokenIds.length);
+    const blocks = this.#blocksAfter(known, to.tokenIds.length);
     if (!blocks) return false;
     const slot = this.#slots.acquire(to);
     if (slot === undefined) return false;
@@ -237,7 +237,7 @@ export class StateManager {
   }
 
   /** Blocks for so many tokens, the first of which are known: their full blocks are shared, the rest is copied. */
-  #blocksBehind(known: KnownPrefix, numTokens: number): number[] | undefined {
+  #blocksAfter(known: KnownPrefix, numTokens: number): number[] | undefined {
     // Shared before any is taken: what is taken may come from a snapshot.
     this.#pool.retain(known.blocks);
     const numShared = this.#numFullBlocks(known);

@@ -1,4 +1,4 @@
-/** Which blocks some owners hold, and how many of them each. */
+/** Number of owners of each block that some owners hold. */
 export class BlockCounts {
   readonly #counts = new Map<number, number>();
 

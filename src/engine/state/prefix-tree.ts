@@ -3,7 +3,7 @@ export interface PrefixNode<V> {
   /** Tokens from the parent to here. */
   edge: Int32Array;
   parent: PrefixNode<V> | undefined;
-  /** By the first token of the edge. */
+  /** Children by the first token of their edge. */
   readonly children: Map<number, PrefixNode<V>>;
   value: V | undefined;
 }

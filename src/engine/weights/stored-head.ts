@@ -7,7 +7,7 @@ import { HEAD } from '../../models/tied-head.ts';
 const BLOCK_BYTES = 2 ** 24;
 
 export interface ComparisonOptions {
-  /** For a look at a model far away: a table that was trained differs from its first rows on. Default: false. */
+  /** Compares the first rows only, for a remote model: trained tables differ from the first row on. Default: false. */
   readonly firstBlockOnly?: boolean;
   readonly signal?: AbortSignal | undefined;
 }

@@ -20,7 +20,7 @@ export function kvCacheShape({ numHeads, numKvHeads, headDim }: KvCacheSize, ran
   return { numKvHeads: divide(repeated, size, 'The key-value cache'), headDim };
 }
 
-/** Which of the whole layer's key-value heads a rank holds, in its order. */
+/** Numbers of the whole layer's key-value heads that a rank holds, in its order. */
 export function kvHeadsOfRank(cache: KvCacheSize, ranks: Shard): number[] {
   const { size, rank } = shardOf(cache.numHeads, ranks);
   const { numKvHeads } = kvCacheShape(cache, ranks.size);

@@ -1,4 +1,4 @@
-/** vLLM's names (`mamba_mixer2.py`) of functions that serve other layers as well here. */
+/** vLLM's names (`mamba_mixer2.py`) of functions that here serve other layers too. */
 export {
   extraReplicasForShards as extraGroupsForHeadShards,
   stackedWeightLoader as mambaV2ShardedWeightLoader,

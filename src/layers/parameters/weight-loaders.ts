@@ -8,8 +8,8 @@ export interface RowRun {
 }
 
 /**
- * Which part of a checkpoint tensor one rank holds. It names rows and cuts columns, so that a tensor can pass a block of
- * rows at a time, and rows that a rank does not hold are never read. Pure.
+ * The part of a checkpoint tensor that one rank holds. A loader names rows and cuts columns, so that a tensor can be
+ * read a block of rows at a time, and rows that a rank does not hold are never read. Pure.
  */
 export interface WeightLoader {
   /**

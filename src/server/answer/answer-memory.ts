@@ -5,13 +5,13 @@ import { badRequest, HttpError } from '../wire/http-error.ts';
 
 const MIB = 2 ** 20;
 
-/** A token id in a list of numbers, with what lists grow by. */
+/** Bytes of a token id in a list of numbers, spare room included. */
 const TOKEN_ID = 12;
-/** A token's share of a text: most have a few characters, of one byte or two. */
+/** Bytes of a token's text: most have a few characters of one or two bytes. */
 const TOKEN_TEXT = 16;
-/** What lies unread of a stream, and what is on its way: per token without logprobs, which others are counted in. */
+/** Bytes of a token of a stream that waits to be read or sent; logprobs are counted separately. */
 const UNREAD_TOKEN = 256;
-/** A report of half-lives, of which an answer keeps the latest. */
+/** Bytes of a report of half-lives; an answer keeps the latest. */
 const HALF_LIVES = 64 * 1024;
 
 /** Facts that decide how much memory an answer takes. */
@@ -19,18 +19,18 @@ export interface AnswerSize {
   readonly prompts: readonly (readonly number[])[];
   /** Parameters of each prompt. */
   readonly params: readonly SamplingParams[];
-  /** Whether it is sent as it comes into being. */
+  /** Whether the answer is sent while it grows. */
   readonly isStream: boolean;
-  /** Tokens that may lie unread of all its prompts: see `maxUnreadTokens`. */
+  /** Tokens of all answers that may wait for the reader: see `maxUnreadTokens`. */
   readonly maxUnreadTokens: number;
 }
 
-/** Bytes that a request may take from its acceptance to its end, prompts included: as many as are likely, not fewer. */
+/** Bytes that a request may take from its acceptance to its end, prompts included: rather too many than too few. */
 export function answerBytes({ prompts, params, isStream, maxUnreadTokens }: AnswerSize): number {
   let total = isStream ? 2 * maxUnreadTokens * UNREAD_TOKEN : 0;
   for (const [i, { length }] of prompts.entries()) {
     const { n, maxTokens, logprobs, promptLogprobs, halfLifeInterval } = params[i];
-    // The request's own list, and one for each answer, which continues it.
+    // A list of the prompt's tokens for the request, and one for each answer, which continues it.
     total += TOKEN_ID * (length + n * (length + maxTokens));
     if (promptLogprobs !== undefined) total += length * (logprobBytes(promptLogprobs) + TOKEN_TEXT);
     if (isStream) continue;
@@ -40,7 +40,7 @@ export function answerBytes({ prompts, params, isStream, maxUnreadTokens }: Answ
   return total;
 }
 
-/** How much memory requests may take: each, and all together. */
+/** Limits for the memory of one request, and of all together. */
 export class AnswerMemory {
   readonly #limits: Pick<RequestLimits, 'maxAnswerBytes' | 'maxPendingBytes'>;
   #reserved = 0;
@@ -55,8 +55,8 @@ export class AnswerMemory {
   }
 
   /**
-   * Takes a request's share. @returns gives it back, once.
-   * @throws HttpError 400 where one request may not take so much, 429 where others have it.
+   * Takes a request's share. @returns a function that gives it back, once.
+   * @throws HttpError 400 when one request may not take so much, 429 when other requests have taken it.
    */
   reserve(bytes: number): () => void {
     const { maxAnswerBytes, maxPendingBytes } = this.#limits;

@@ -38,19 +38,19 @@ export interface AnswerHead {
   readonly model: string;
 }
 
-/** Turns outputs into a form of answer. */
+/** Writer of answers in one of OpenAI's forms. */
 export interface AnswerWriter {
-  /** Events for what is new; the usage goes into each where it is given. */
+  /** Events for an output; each has the usage if it is given. */
   chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object>;
   /** The event that gives the usage and nothing else. */
   usageChunk(head: AnswerHead, usage: Usage): object;
-  /** Collects an output for the whole. */
+  /** Adds an output to the collected answer. */
   add(output: GenerationOutput): void;
   /** The collected answer; lists that may be long are made when they are written. */
   whole(head: AnswerHead, usage: Usage): object;
 }
 
-/** Starts generating, and answers with events or at the end, as was asked for. */
+/** Starts generating, and answers as the request says: with events, or with the whole answer at the end. */
 export async function answer(
   c: Context<ServerEnv>,
   model: ServedModel,
@@ -74,7 +74,7 @@ export async function answer(
   );
   let generation: Generation;
   try {
-    // A client may use an id of its own for several requests at once.
+    // A client may give the same id to several requests at once.
     const id = `${head.id}-${randomUUID()}`;
     const { priority } = options;
     const cacheSalt = cacheSaltOf(c.get('tenant'), options.cacheSalt);
@@ -120,17 +120,17 @@ async function* events(
   if (includesUsage) yield writer.usageChunk(head, generation.usage());
 }
 
-/** Parameters of each prompt: how much is left for an answer depends on its length. */
+/** Parameters of each prompt: the tokens that are left for an answer depend on the prompt's length. */
 function resolve(model: ServedModel, { prompts, options, maxTokens }: AnswerRequest): SamplingParams[] {
   assertFewAnswers(model, prompts.length, options.n ?? 1);
   let first: SamplingParams | undefined;
   return prompts.map(({ length }) => {
     const tokens = model.answerTokens(length, maxTokens);
-    // The engine knows 0 as well, but not as an option: there it is usually a mistake.
+    // The engine takes 0 too, but as an option it is refused, since there it is usually a mistake.
     const params = model.llm.resolveSamplingParams({ ...options, maxTokens: tokens === 0 ? 1 : tokens });
     model.assertModest(params);
     first ??= params;
-    // Shared: there may be many prompts.
+    // One object for all prompts, of which there may be many.
     return { ...params, stop: first.stop, badWords: first.badWords, maxTokens: tokens };
   });
 }

@@ -5,16 +5,16 @@ import type { ChoiceEnd } from '../wire/choice-end.ts';
 import { halfLivesField } from '../wire/half-lives.ts';
 import { JsonList, type Written } from './json-pieces.ts';
 
-/** Pieces of text that are joined at a time: V8 keeps every piece of a text that was only added to. */
+/** Number of parts of a text that are joined at a time: V8 keeps each part of a text that only grows by `+=`. */
 const PIECES = 512;
 
-/** An answer that arrives in parts and is sent whole. It takes little memory, because answers may be many and long. */
+/** Answer that arrives in parts and is sent whole. It takes little memory, because there may be many long answers. */
 export class CollectedAnswer {
   /** Tokens with their logprobs, if the writer needs them. */
   readonly tokens: LogprobColumns | undefined;
   finishReason: CompletionOutput['finishReason'] = null;
   stopReason: CompletionOutput['stopReason'] = null;
-  /** The latest report. */
+  /** Latest report of half-lives. */
   halfLives: HalfLives | undefined;
   readonly #texts: string[] = [];
   readonly #pieces: string[] = [];
@@ -39,7 +39,7 @@ export class CollectedAnswer {
     return [...this.#texts, ...this.#pieces].join('');
   }
 
-  /** The end of the choice; the list of ids is made when it is written. */
+  /** Last fields of the choice; the list of token ids is made when it is written. */
   end(givesIds = false): Written<ChoiceEnd> {
     return {
       finish_reason: this.finishReason,

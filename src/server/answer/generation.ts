@@ -5,9 +5,9 @@ import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { badRequest } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 
-/** Parts of a generation. */
+/** Arguments of a generation. */
 export interface GenerationRequest {
-  /** Unique; a number is appended for each prompt. */
+  /** Unique id; each prompt's request appends a number. */
   readonly id: string;
   readonly prompts: readonly (readonly number[])[];
   /** Parameters of each prompt. */
@@ -17,7 +17,7 @@ export interface GenerationRequest {
   readonly priority: number | undefined;
   /** Salt of the states that the requests may reuse. */
   readonly cacheSalt: string | undefined;
-  /** The client is gone. */
+  /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
 }
 
@@ -42,8 +42,8 @@ export class Generation {
   #finishReason: FinishReason | undefined;
 
   /**
-   * @throws what the engine refuses a request with: QueueFullError, ShutdownError, …; HttpError 400 where it never
-   * fits.
+   * @throws the engine's reason for refusing a request: QueueFullError, ShutdownError, …; HttpError 400 when there are
+   * more prompts than ever fit.
    */
   constructor(llm: LLM, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal }: GenerationRequest) {
     const { capacity } = llm.engine;
@@ -76,7 +76,9 @@ export class Generation {
     }
   }
 
-  /** Outputs as they come. Nothing is asked of the engine while the reader is busy, so a slow one slows it down. */
+  /**
+   * Outputs as they come. No output is asked for while the reader is busy, so a slow reader slows its requests down.
+   */
   async *outputs(): AsyncGenerator<GenerationOutput, void> {
     try {
       const [only, ...others] = this.#streams;
@@ -106,9 +108,9 @@ export class Generation {
     };
   }
 
-  /** Drops what is unfinished. */
+  /** Aborts the unfinished requests. */
   cancel(): void {
-    // Never rejects: it only tells the engine.
+    // Never rejects: returning from a stream only tells the engine.
     for (const stream of this.#streams) void stream.return();
   }
 
@@ -121,7 +123,7 @@ export class Generation {
         arrived.push(arrival);
         wake();
       };
-      // An error that comes when another has ended the generation already is never looked at.
+      // An error that comes after another has ended the generation is ignored.
       this.#streams[promptIndex].next().then(
         (result) => arrive({ promptIndex, result }),
         (error: unknown) => arrive({ promptIndex, failure: { error } }),

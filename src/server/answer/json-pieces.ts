@@ -1,6 +1,6 @@
-/** A list in an answer whose elements are made when they are written: it may be far longer than what fits in memory. */
+/** List whose elements are made when they are written, because all together may not fit in memory. */
 export class JsonList<T> {
-  /** A new pass over the elements. */
+  /** Starts a new pass over the elements. */
   readonly elements: () => Iterable<T>;
 
   constructor(elements: () => Iterable<T>) {
@@ -8,19 +8,19 @@ export class JsonList<T> {
   }
 }
 
-/** A form of answer any of whose lists may be a {@link JsonList}. */
+/** An answer's type, with a {@link JsonList} allowed in place of any list. */
 export type Written<T> = T extends readonly (infer Element)[]
   ? readonly Written<Element>[] | JsonList<Written<Element>>
   : T extends object
     ? { readonly [Name in keyof T]: Written<T[Name]> }
     : T;
 
-/** Time after which a piece ends, unless it is very short: elements may be expensive, such as a token's logprobs. */
+/** Time after which a part ends, unless it is very short: elements such as a token's logprobs may be expensive. */
 const MOST_MILLISECONDS = 5;
 const FEWEST_CHARACTERS = 1024;
 
 /**
- * The JSON of plain values and {@link JsonList}s, in pieces of about `size` characters, or of some milliseconds' work.
+ * JSON of plain values and {@link JsonList}s, in parts of about `size` characters, or of some milliseconds' work.
  */
 export function* jsonPieces(value: unknown, size: number): Generator<string, void> {
   let piece = '';

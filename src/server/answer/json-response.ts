@@ -4,20 +4,20 @@ import { jsonPieces } from './json-pieces.ts';
 
 const HEADERS = { 'content-type': 'application/json' };
 
-/** Characters that are made at a time: others have a turn of the event loop in between. */
+/** Characters that are written at a time: other requests get a turn of the event loop in between. */
 const PIECE = 16 * 1024;
 /** Bytes of what is only sent. */
 const WRITTEN_PIECE = 256 * 1024;
 
-/** Events of an answer. */
+/** Listeners to the end of an answer. */
 export interface JsonResponseEvents {
-  /** The answer is long, and is still being sent after the response was returned. */
+  /** Called when the answer is long, so that sending continues after the response was returned. */
   readonly onOpen: () => void;
   /** Called once, when all was handed over or the answer broke off. */
   readonly onEnd: (error?: unknown) => void;
 }
 
-/** A value as JSON: in one piece where it is short, else as fast as the client takes it. */
+/** Response with a value as JSON: in one part if it is short, else as fast as the client reads. */
 export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEvents): Response {
   const pieces = jsonPieces(value, PIECE);
   const first = pieces.next().value ?? '';
@@ -35,7 +35,7 @@ export function jsonResponse(value: unknown, { onOpen, onEnd }: JsonResponseEven
   return new Response(piecewise(rest(), onEnd), { headers: HEADERS });
 }
 
-/** JSON that is written already: in one piece where it is short, else as fast as the client takes it. */
+/** Response with written JSON: in one part if it is short, else as fast as the client reads. */
 export function writtenResponse(
   parts: readonly Uint8Array<ArrayBuffer>[],
   { onOpen, onEnd }: JsonResponseEvents,
@@ -56,7 +56,7 @@ export function writtenResponse(
   return new Response(piecewise(pieces(), onEnd), { headers: { ...HEADERS, 'content-length': `${length}` } });
 }
 
-/** A piece is made when the client has taken the one before it. */
+/** Stream that asks for the next part when the client has read the last. */
 function piecewise(pieces: Iterator<Uint8Array, void>, onEnd: JsonResponseEvents['onEnd']): ReadableStream<Uint8Array> {
   let isOver = false;
   const end = (error?: unknown) => {
@@ -68,7 +68,7 @@ function piecewise(pieces: Iterator<Uint8Array, void>, onEnd: JsonResponseEvents
     {
       async pull(controller) {
         try {
-          // Otherwise a quick client would have all pieces made in one turn of the event loop.
+          // Otherwise a quick client would have all parts written in one turn of the event loop.
           await yieldToEventLoop();
           if (isOver) return;
           const { done, value } = pieces.next();

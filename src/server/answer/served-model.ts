@@ -10,10 +10,10 @@ import { badRequest, HttpError } from '../wire/http-error.ts';
 import { packedIds, type TokenIds } from '../wire/prompt-field.ts';
 import { AnswerMemory } from './answer-memory.ts';
 
-/** A model and how it is served. */
+/** Model, its names, and the limits of requests to it. */
 export interface ServedModelOptions {
   readonly llm: LLM;
-  /** At least one. Answers bear the first. */
+  /** At least one; answers carry the first. */
   readonly names: readonly [string, ...string[]];
   /** Jinja source in place of the model's own template. */
   readonly chatTemplate?: string | undefined;
@@ -22,15 +22,15 @@ export interface ServedModelOptions {
   readonly limits: RequestLimits;
 }
 
-/** The model under the names that clients know it by, within the limits that they are held to. */
+/** The served model: checks requests against its limits, and turns texts and conversations into tokens. */
 export class ServedModel {
   readonly llm: LLM;
   readonly names: readonly [string, ...string[]];
   readonly limits: RequestLimits;
   readonly bodies: BodyReader;
-  /** Memory of all requests that have not ended. */
+  /** Memory that the unfinished requests may take. */
   readonly memory: AnswerMemory;
-  /** Seconds since 1970 when serving began. */
+  /** Time at which serving began, in seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
   readonly #chatTemplate: string | undefined;
   readonly #chatTemplateKind: TemplateKind | undefined;
@@ -52,12 +52,15 @@ export class ServedModel {
     return this.names[0];
   }
 
-  /** Whether it takes conversations, and not only texts. */
+  /** Whether the model takes conversations besides texts. */
   get hasChatTemplate(): boolean {
     return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
   }
 
-  /** Whether the model was trained on conversations, or continues their text; undefined if it takes none. */
+  /**
+   * Kind of the chat template: of a model trained on conversations, or of one that continues their text. Undefined
+   * without one.
+   */
   get chatTemplateKind(): TemplateKind | undefined {
     return this.#chatTemplateKind ?? this.llm.chatTemplateKind;
   }
@@ -73,7 +76,7 @@ export class ServedModel {
     if (name === undefined || this.names.includes(name)) return;
     throw new HttpError(
       404,
-      `There is no model '${name.slice(0, 100)}'. Here is ${this.names.map(quoted).join(', ')}.`,
+      `There is no model '${name.slice(0, 100)}'. This server has ${this.names.map(quoted).join(', ')}.`,
       {
         param: 'model',
         code: 'model_not_found',
@@ -81,14 +84,20 @@ export class ServedModel {
     );
   }
 
-  /** Refuses a priority unless the server's owner allows it, as vLLM does. @throws HttpError 400 */
+  /**
+   * Refuses a priority unless the server runs with `--scheduling-policy priority`, as in vLLM.
+   * @throws HttpError 400
+   */
   assertPriority(priority: number | undefined): void {
     if (this.#schedulingPolicy === 'priority' || priority === undefined || priority === 0) return;
     const message = `priority is ${priority}, and this server takes requests in the order in which they come (--scheduling-policy fcfs).`;
     throw badRequest(message, 'priority', 'invalid_value');
   }
 
-  /** Rejects with HttpError 400, TokenIdError, EmptyPromptError, TextLimitError, or the signal's reason. */
+  /**
+   * Token ids of a prompt. Rejects with HttpError 400, TokenIdError, EmptyPromptError, TextLimitError, or the signal's
+   * reason.
+   */
   async encode(
     prompt: string | ArrayLike<number>,
     addSpecialTokens: boolean,
@@ -98,7 +107,7 @@ export class ServedModel {
     return this.#promptOf(await this.#run(this.#encoding(this.textInput(prompt, addSpecialTokens)), signal));
   }
 
-  /** A conversation as the model was trained on it. Rejects as `encode` does, and with ChatTemplateError. */
+  /** Token ids of a conversation, in the chat template's form. Rejects as `encode` does, and with ChatTemplateError. */
   async encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<readonly number[]> {
     return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages)), signal));
   }
@@ -108,19 +117,19 @@ export class ServedModel {
     return encodeBadWords(words, (text) => this.#run(this.#encoding({ text, addSpecialTokens: false }), signal));
   }
 
-  /** Token ids of a text or conversation as JSON, and with `tokenTexts` their texts. Rejects as `encode` does. */
+  /** JSON of the token ids of a text or conversation; `tokenTexts` adds their texts. Rejects as `encode` does. */
   async list(input: TextInput, tokenTexts: boolean, signal: AbortSignal): Promise<TextResults['list']> {
     return this.#run({ type: 'list', input, maxCharacters: this.#maxCharacters, tokenTexts }, signal);
   }
 
-  /** The text of token ids as JSON, special tokens included. Rejects as `encode` does. */
+  /** JSON of the text of token ids, special tokens included. Rejects as `encode` does. */
   async decodeAll(tokenIds: TokenIds, signal: AbortSignal): Promise<TextResults['decode']> {
     this.assertTokenizer();
     const { vocabSize } = this.llm.config;
     return this.#run({ type: 'decode', ids: packedIds(tokenIds), vocabSize }, signal);
   }
 
-  /** @throws HttpError 400 */
+  /** A text as the tokenizer's input. @throws HttpError 400 when there is no tokenizer, or the text is too long */
   textInput(text: string, addSpecialTokens: boolean): TextInput {
     this.assertTokenizer();
     const most = this.#maxCharacters;
@@ -129,11 +138,11 @@ export class ServedModel {
     throw badRequest(message, undefined, 'context_length_exceeded');
   }
 
-  /** @throws HttpError 400 */
+  /** A conversation as the tokenizer's input. @throws HttpError 400 when the model takes no conversations */
   chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
     this.assertTokenizer();
     const template = this.#chatTemplate;
-    // The error of an invalid template says why.
+    // Also where the model's template turned out to be invalid: the error of rendering it says why.
     if (template !== undefined || this.llm.chatTemplate)
       return { messages, template, options: { addGenerationPrompt } };
     throw badRequest(
@@ -143,12 +152,15 @@ export class ServedModel {
     );
   }
 
-  /** The text of token ids, special tokens included. */
+  /** Text of token ids, special tokens included. */
   decode(tokenIds: readonly number[]): string {
     return this.llm.tokenizer?.decode(tokenIds, { skipSpecialTokens: false }) ?? '';
   }
 
-  /** Tokens that are left for an answer. @throws HttpError 400 if they are fewer than `asked`, or none. */
+  /**
+   * Tokens that an answer may have: `asked`, or all that are left.
+   * @throws HttpError 400 if fewer are left, or none.
+   */
   answerTokens(promptTokens: number, asked: number | undefined): number {
     const { maxModelLen } = this.limits;
     const left = maxModelLen - promptTokens;
@@ -158,7 +170,7 @@ export class ServedModel {
     throw badRequest(message, undefined, 'context_length_exceeded');
   }
 
-  /** @throws HttpError 400 for lists that are too long. */
+  /** Refuses long lists, which cost time at every token. @throws HttpError 400 */
   assertModest({ stop, stopTokenIds, badWords, logitBias }: SamplingParams): void {
     const { maxListLength } = this.limits;
     const sizes = { stop: stop.length, stop_token_ids: stopTokenIds.size, bad_words: badWords.length };
@@ -173,7 +185,7 @@ export class ServedModel {
     }
   }
 
-  /** Always on a thread for texts, however short: a template or an expression may run without end. */
+  /** Runs a job on a thread for texts, even a short one: a template or a regular expression may run without end. */
   async #run<T extends TextJob['type']>(
     job: Extract<TextJob, { type: T }>,
     signal: AbortSignal,
@@ -186,25 +198,27 @@ export class ServedModel {
     return { type: 'encode', input, maxCharacters: this.#maxCharacters };
   }
 
-  /** Checked for its length before for each of its ids. */
+  /** Checks a prompt's length, and only then each of its ids. */
   #promptOf(tokenIds: ArrayLike<number>): readonly number[] {
     if (tokenIds.length > this.limits.maxModelLen) this.answerTokens(tokenIds.length, undefined);
     return this.llm.tokenize(Array.from(tokenIds));
   }
 
-  /** Texts become tokens at some microseconds a character, so they have a bound of their own. */
+  /**
+   * Limit for the length of texts. Tokenizing takes microseconds a character, so it comes before the limit of tokens.
+   */
   get #maxCharacters(): number {
     return this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
   }
 }
 
-/** Four times as many as prose and code have. */
+/** Characters of a text for each token of the limit: four times as many as prose and code have. */
 const CHARACTERS_PER_TOKEN = 16;
 
-/** Several times what the slowest text took on a slow machine. */
+/** Time allowed for each character: several times what the slowest text took on a slow machine. */
 const MILLISECONDS_PER_CHARACTER = 0.06;
 
-/** Characters of all stop strings together, and of all bad words: each token's text is compared with them. */
+/** Limit for the characters of all stop strings, and of all bad words: each token's text is compared with them. */
 const MAX_LIST_CHARACTERS = 16_384;
 
 function quoted(name: string): string {

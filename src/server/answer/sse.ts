@@ -9,11 +9,11 @@ const HEADERS = {
 };
 
 /**
- * Server-sent events: each object as JSON, then `[DONE]`. An error becomes an event, because the status is sent
- * already. An event is asked for when the one before it went to the client's connection, so a slow client makes the
- * iterator wait.
+ * Server-sent events: each object as JSON, then `[DONE]`. An error becomes an event, because the status has been sent
+ * before. The next event is made when the last has gone to the client's connection, so a slow client makes the iterator
+ * wait.
  *
- * @param onEnd called once, when everything was sent, an error too, or the client has left.
+ * @param onEnd called once, when everything was sent, an error included, or the client has left.
  */
 export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unknown) => void): Response {
   const encoder = new TextEncoder();
@@ -27,7 +27,7 @@ export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unkno
     async pull(controller) {
       const send = (text: string) => controller.enqueue(encoder.encode(text));
       try {
-        // Where several events are there at once, a client that takes all of them would have all made in one turn.
+        // Otherwise a quick client would have all events that are ready written in one turn of the event loop.
         await yieldToEventLoop();
         if (isOver) return;
         const { done, value } = await events.next();

@@ -10,7 +10,7 @@ export interface PageFile {
   readonly etag: string;
 }
 
-/** Folder of the built page; a source tree takes that of its build. A bundle has none. */
+/** Folder of the built page, also for a source tree, which has its build in `dist`. A bundle has none. */
 export function pageFolder(): URL | undefined {
   const path = import.meta.url?.endsWith('.ts') ? '../../../dist/page/' : '../../page/';
   return moduleFolder(path, 'server/pages/page-files', import.meta.url);
@@ -23,7 +23,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** The page's files by path. None where there is no folder, as in a source tree that was not built. */
+/** Files of the page by path. Empty without the folder, as in a source tree that was not built. */
 export function readPage(folder: URL | undefined): ReadonlyMap<string, PageFile> {
   if (!folder || !existsSync(folder)) return new Map();
   const names = readdirSync(folder);

@@ -7,7 +7,7 @@ import { moduleFolder } from '../../distributed/module-file.ts';
 const OWN_PATH = 'server/pages/playground-files';
 
 const SERVED = ['.js', '.css', '.svg'];
-/** Folders that no page loads. */
+/** Folders of the package that no page loads from. */
 const OTHERS = /^(cli|server)\//;
 
 /**
@@ -16,7 +16,7 @@ const OTHERS = /^(cli|server)\//;
  * built, and none in a bundle, which comes without such files.
  */
 export function playgroundFiles(): ReadonlyMap<string, URL> {
-  // The built package: a source tree has it beside itself.
+  // The built package, which in a source tree is in `dist`.
   const build = moduleFolder(import.meta.url?.endsWith('.ts') ? '../../../dist/' : '../../', OWN_PATH, import.meta.url);
   const models = moduleFolder('../../../models/tiny-dts/', OWN_PATH, import.meta.url);
   const page = build && new URL('playground/index.html', build);
@@ -28,7 +28,7 @@ export function playgroundFiles(): ReadonlyMap<string, URL> {
     if (SERVED.includes(extname(path)) && !OTHERS.test(path)) files.set(`lib/${path}`, new URL(path, build));
   }
   const { resolve } = createRequire(import.meta.url);
-  // Beside what Node's own `require` would take.
+  // Next to the file that Node's own `require` would take.
   const packageFile = (name: string, file: string) => new URL(file, pathToFileURL(resolve(name)));
   files.set('vendor/tokenizers.js', packageFile('@huggingface/tokenizers', 'tokenizers.mjs'));
   for (const name of readdirSync(models)) {

@@ -5,7 +5,7 @@ import { HttpError } from '../wire/http-error.ts';
 import type { ServerEnv } from './env.ts';
 
 /**
- * Lets requests pass that bear one of the keys: `Authorization: Bearer …`. Without keys all pass.
+ * Middleware that requires one of the keys: `Authorization: Bearer …`. Without keys every request passes.
  * @param keepsApart whether each key is a tenant of its own.
  * @throws ArgumentError for an empty key.
  */
@@ -17,7 +17,7 @@ export function requireApiKey(keys: readonly string[], keepsApart: boolean): Mid
   return async (c, next) => {
     if (digests.length > 0) {
       const [, given] = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '') ?? [];
-      // Digests are of one length, and the time to compare them says nothing about the key.
+      // Digests have one length, and the time to compare them reveals nothing about the key.
       const own = given === undefined ? undefined : digest(given);
       const found = own !== undefined && digests.filter((each) => timingSafeEqual(each, own)).length > 0;
       if (!found) throw unauthorized(given !== undefined);

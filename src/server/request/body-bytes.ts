@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import { HttpError, unlessGone } from '../wire/http-error.ts';
 import type { ServerEnv } from './env.ts';
 
-/** Memory for bodies that are being received, all requests together. Small bodies always have some. */
+/** Memory for the bodies that all requests are sending. Small bodies need none of it. */
 export class UploadMemory {
   readonly #most: number;
   #taken = 0;
@@ -12,7 +12,7 @@ export class UploadMemory {
     this.#most = most;
   }
 
-  /** @throws HttpError 429 if others have it. */
+  /** @throws HttpError 429 if other requests have taken it. */
   take(bytes: number): void {
     if (this.#taken + bytes > this.#most) {
       throw new HttpError(429, 'Other requests are sending large bodies. Try again later.', {
@@ -42,13 +42,13 @@ export async function bodyBytes(
     throw new HttpError(415, `Content-Encoding '${encoding}' is not supported.`, { code: 'unsupported_media_type' });
   }
   const length = Number(c.req.header('content-length') ?? 0);
-  // The HTTP parser holds the sender to it.
+  // The HTTP parser rejects bodies of another length.
   if (length > maxBytes) throw tooLarge(maxBytes);
   const body = new GrowingBytes(maxBytes, memory);
   try {
-    // A stream of the web takes ten times as long for each chunk, and one packet may hold thousands.
+    // A web stream takes ten times as long for each part of a body, and one packet may hold thousands of parts.
     if (c.env?.source) await receive(c.env.source, body);
-    else for await (const chunk of c.req.raw.body ?? []) body.push(chunk);
+    else for await (const part of c.req.raw.body ?? []) body.push(part);
     return body.bytes();
   } catch (error) {
     throw error instanceof HttpError ? error : unlessGone(error, c.req.raw.signal);
@@ -57,10 +57,10 @@ export async function bodyBytes(
   }
 }
 
-/** Bytes for a body at first, since what a sender says of its length is not there yet. */
+/** Size of the first array for a body: the sender may announce far more bytes than it will send. */
 const FIRST_BYTES = 16_384;
 
-/** Puts a body together in one piece of memory: of chunks there may be as many as bytes. */
+/** A body in one array, put together as its parts arrive: there may be as many parts as bytes. */
 class GrowingBytes {
   readonly #most: number;
   readonly #memory: UploadMemory;
@@ -73,8 +73,8 @@ class GrowingBytes {
   }
 
   /** @throws HttpError 413, 429 */
-  push(chunk: Uint8Array): void {
-    const length = this.#length + chunk.length;
+  push(part: Uint8Array): void {
+    const length = this.#length + part.length;
     if (length > this.#most) throw tooLarge(this.#most);
     if (length > this.#bytes.length) {
       const size = Math.min(this.#most, Math.max(length, 2 * this.#bytes.length));
@@ -83,7 +83,7 @@ class GrowingBytes {
       grown.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = grown;
     }
-    this.#bytes.set(chunk, this.#length);
+    this.#bytes.set(part, this.#length);
     this.#length = length;
   }
 
@@ -96,7 +96,7 @@ class GrowingBytes {
   }
 }
 
-/** Rejects with what `bytes` throws; then the rest is not read. */
+/** Reads the request into `bytes`. Rejects with what `bytes` throws, without reading the rest. */
 function receive(source: IncomingMessage, bytes: GrowingBytes): Promise<void> {
   return new Promise<void>((resolve, reject) => {
     if (source.destroyed) return void reject(new Error('The connection was closed.'));
@@ -104,9 +104,9 @@ function receive(source: IncomingMessage, bytes: GrowingBytes): Promise<void> {
       source.pause().removeAllListeners('data');
       reject(error);
     };
-    source.on('data', (chunk: Uint8Array) => {
+    source.on('data', (part: Uint8Array) => {
       try {
-        bytes.push(chunk);
+        bytes.push(part);
       } catch (error) {
         fail(error);
       }

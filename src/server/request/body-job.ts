@@ -8,7 +8,7 @@ export interface BodyJob {
   readonly limits: BodyLimits;
 }
 
-/** The body, or why it is refused: of errors between threads only the message would be left. */
+/** The body, or the fields of the error that refuses it: an error itself would lose them between threads. */
 export type BodyResult =
   | { readonly body: Body<BodyForm> }
   | {

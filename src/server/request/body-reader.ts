@@ -18,13 +18,13 @@ const MAX_WAITING_BYTES = 256 * 2 ** 20;
 
 const IDLE_MILLISECONDS = 20_000;
 
-/** For a body of 4 MiB several times over. */
+/** Heap of the thread for bodies, in MiB: several times what a body of 4 MiB takes. */
 const MAX_HEAP_MIB = 1024;
 
-/** Several times what the slowest bodies took on a slow machine. */
+/** Time for each byte of a body: several times what the slowest bodies took on a slow machine. */
 const MILLISECONDS_PER_BYTE = 0.002;
 
-/** Reads the bodies of requests, without keeping others waiting for a large one. */
+/** Reads and parses the bodies of requests. A large one does not hold up other requests. */
 export class BodyReader {
   readonly #limits: RequestLimits;
   readonly #thread = new JobThread<BodyJob, BodyResult>({
@@ -46,7 +46,7 @@ export class BodyReader {
    * A JSON body of a form. Rejects with HttpError 400, 413 or 415 that says what is wrong with it, or QueueFullError.
    */
   async read<F extends BodyForm>(c: Context, form: F): Promise<Body<F>> {
-    // Nothing else: a page of another origin may send text or forms without asking the server first, but no JSON.
+    // JSON only: a page of another origin can send text and forms, but not JSON, without asking the server first.
     if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? '')) {
       throw new HttpError(415, "Send 'Content-Type: application/json'.", { code: 'unsupported_media_type' });
     }
@@ -72,7 +72,7 @@ export class BodyReader {
     }
     // Receiving a large body and working with it are a turn each.
     await yieldToEventLoop();
-    // The form of the answer is that of the question.
+    // The result has the form that the job asked for.
     if ('body' in result) return result.body as Body<F>;
     const { status, message, param, code } = result.refusal;
     throw new HttpError(status, message, { param, code });

@@ -5,8 +5,8 @@ import type { RequestRecord } from './request-record.ts';
 export interface ServerEnv {
   readonly Bindings: {
     /**
-     * What a body can be read from: where nothing stands between the app and Node's server, which might have changed
-     * it.
+     * Node's request, to read the body from. Absent where the app runs inside another app, which may have changed the
+     * body.
      */
     readonly source?: IncomingMessage;
   };

@@ -11,7 +11,7 @@ import { detokenizeRequest, tokenizeRequest } from '../wire/tokenization.ts';
 import { withoutUnsupported } from '../wire/unsupported-fields.ts';
 import type { RequestLimits } from './limits.ts';
 
-/** Forms of bodies by their names. */
+/** Schemas of request bodies by the name of their form. */
 export const BODY_FORMS = {
   chat: chatRequest,
   completion: completionRequest,
@@ -21,33 +21,34 @@ export const BODY_FORMS = {
 
 export type BodyForm = keyof typeof BODY_FORMS;
 
-/** A body of a form, as its handler gets it. */
+/** Body of a form, as its handler gets it. */
 export type Body<F extends BodyForm> = z.output<(typeof BODY_FORMS)[F]>;
 
 /** Limits that hold for the contents of a body. */
 export type BodyLimits = Pick<RequestLimits, 'maxAnswers' | 'maxListLength'>;
 
-/** Fields of a body at most; a body that is not hostile has far fewer. */
+/** Limit for a body's fields; a body that is not hostile has far fewer. */
 const MAX_FIELDS = 10_000;
 
-/** Elements of lists in a body, without those of prompts; and how deep it may be nested. */
+/** Limits for the elements of all lists except prompts, and for the depth of nesting. */
 const MAX_ELEMENTS = 65_536;
 const MAX_DEPTH = 16;
 
-/** Lists that are long by right, and are checked without a message for each element. */
+/** Lists that may be long: their schemas make no message for each element. */
 const LONG_LISTS = new Set(['prompt', 'tokens']);
 
-/** Lists that a request has few entries of. */
+/** Lists with `maxListLength` entries at most. */
 const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
 
-/** Characters of a client's text that messages quote. */
+/** Limit for the characters of a client's text that an error message quotes. */
 const QUOTED_CHARACTERS = 100;
 
 /**
- * The body of a known form that UTF-8 spells out. Token ids come packed, so that a body can go from one thread to
- * another without being copied number by number.
+ * Parses and checks a body of a form. Token ids are packed into typed arrays, so that a body can be moved to another
+ * thread without copying each number.
  *
- * @throws HttpError 400 that says what is wrong with it.
+ * @param bytes JSON in UTF-8
+ * @throws HttpError 400 that says what is wrong with the body.
  */
 export function parseBody<F extends BodyForm>(form: F, bytes: Uint8Array, limits: BodyLimits): Body<F>;
 export function parseBody(form: BodyForm, bytes: Uint8Array, limits: BodyLimits): Body<BodyForm> {
@@ -91,14 +92,14 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    // V8's message quotes the body, which may be a prompt: it goes to no log.
+    // V8's message quotes the body, which may hold a prompt: so it is not logged.
     const message =
       text.trim() === '' ? 'The body is empty; a JSON object is expected.' : 'The body is not valid JSON.';
     throw new HttpError(400, message, { code: 'invalid_json', cause: cause instanceof Error ? cause.name : undefined });
   }
 }
 
-/** Refuses bodies that the schema would take long to check. */
+/** Refuses bodies that take the schema long to check. */
 function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }: BodyLimits): void {
   for (const name of SHORT_LISTS) {
     const value = body[name];
@@ -124,11 +125,11 @@ function unknownField(name: string, known: readonly string[]): HttpError {
   return badRequest(message, cut(name), 'unknown_parameter');
 }
 
-/** The first thing that is wrong. */
+/** Error that names the first mistake. */
 function describe(error: z.ZodError): HttpError {
   const issue = mostSpecific(error.issues[0]);
   const path = cut(issue.path.map(String).join('.'));
-  // The message names all of them.
+  // zod's message would name all unknown keys, however many.
   const message =
     issue.code === 'unrecognized_keys' ? `Unrecognized key: "${cut(issue.keys[0])}"` : cut(issue.message, 1000);
   return badRequest(`${path}: ${message}.`, path, 'invalid_value');
@@ -140,7 +141,7 @@ function cut(text: string, most = QUOTED_CHARACTERS): string {
 
 type Issue = z.core.$ZodIssue;
 
-/** The issue of the alternative of a union that fits best: the one whose mistake lies deepest. */
+/** The issue of a union's best fitting alternative: the one with the mistake deepest inside. */
 function mostSpecific(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const alternatives = issue.errors.map(([first]) => first).filter((first) => first !== undefined);

@@ -1,15 +1,15 @@
-/** Limits of one request. More is refused with 400, a larger body with 413. */
+/** Limits of one request. A request beyond them is refused with 400, a larger body with 413. */
 export interface RequestLimits {
   /** Default: 4 MiB. */
   readonly maxBodyBytes: number;
   /**
-   * Tokens of a prompt and its answer together. The server's time has a limit, and so has attention. Default: 16384, or
-   * less.
+   * Tokens of a prompt and its answer together. Default: 16384, or the engine's limit where that is lower (models with
+   * attention have one).
    */
   readonly maxModelLen: number;
   /** Answers of one request: prompts times `n`. Default: 128. */
   readonly maxAnswers: number;
-  /** Stop strings, stop tokens, bad words and biased tokens: so many of each. Default: 256. */
+  /** Entries of each list: stop strings, stop tokens, bad words, biased tokens. Default: 256. */
   readonly maxListLength: number;
   /**
    * Memory that prompts and answers of one request may take until it has ended, logprobs included: see `answerBytes`.

@@ -6,7 +6,7 @@ import type { ServerEnv } from './env.ts';
 import { RequestRecord } from './request-record.ts';
 import type { ServerMetrics } from './server-metrics.ts';
 
-/** Gives each request an id and a line in the log when its answer has ended. Neither prompts nor answers are logged. */
+/** Middleware that gives each request an id, and logs a line when its answer has ended: never prompts or answers. */
 export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): MiddlewareHandler<ServerEnv> {
   return async (c, next) => {
     let sent = 0;
@@ -29,7 +29,7 @@ export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): 
           }),
           ...(finishReason && { finishReason }),
           ...(error && { code: error.code }),
-          // The sender's mistakes are said in the answer; the server's own want their stack.
+          // The answer explains a client's mistake; for an error of the server the log needs the stack.
           ...(error && status >= 500 && { err: error.cause ?? error }),
         },
         'request',
@@ -37,7 +37,7 @@ export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): 
     });
     c.set('record', record);
     await next();
-    // Answers that are streamed do not take headers that were set before.
+    // Streamed answers do not take over headers that were set before.
     c.res.headers.set('x-request-id', record.id);
     sent = c.res.status;
     metrics.httpRequest(c.req.method, routePath(c, -1), sent);
@@ -45,7 +45,7 @@ export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): 
   };
 }
 
-/** The client's own, where it is one that may stand in logs and headers. */
+/** Id that the client sent, if its characters are safe in logs and headers. */
 function requestId(given: string | undefined): string {
   return given !== undefined && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
 }

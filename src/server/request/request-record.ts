@@ -6,7 +6,7 @@ export interface RequestFacts {
   readonly usage?: Usage;
   readonly stream?: boolean;
   readonly finishReason?: string | undefined;
-  /** Why there is no answer, or why a stream broke off. */
+  /** Error because of which there is no answer, or a stream broke off. */
   readonly error?: HttpError | undefined;
 }
 

@@ -7,7 +7,7 @@ import type { EngineStats } from '../../engine/engine-stats.ts';
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
 
-/** Values that the engine knows at any time: name, help, where from. */
+/** Metrics that are read from the engine's statistics: name, help, value. */
 type Reading = readonly [name: string, help: string, read: (stats: EngineStats) => number];
 
 const GAUGES: readonly Reading[] = [
@@ -62,7 +62,8 @@ export class ServerMetrics {
   constructor(engine: AsyncLLMEngine, modelName: string) {
     this.#registry.setDefaultLabels({ model_name: modelName });
     const registers = [this.#registry];
-    // Read when they are asked for. A counter is only ever added to, so it is set to what the engine has counted.
+    // Read for each report. The library's counters can only be increased, so this is reset and set to the engine's
+    // count.
     for (const [name, help, read] of GAUGES) {
       const collect = (gauge: Gauge) => gauge.set(read(engine.stats()));
       new Gauge({ name: `mamba2:${name}`, help, registers, collect: collecting(collect) });

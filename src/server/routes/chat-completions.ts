@@ -30,7 +30,7 @@ export function chatCompletions(model: ServedModel) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
-    // For a completion 0 means to look at the prompt only; a message needs a token.
+    // In a completion 0 means to evaluate the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
     const prompt = await model.encodeChat(templateMessages(body.messages), c.req.raw.signal);
@@ -106,7 +106,7 @@ class ChatWriter implements AnswerWriter {
     for (const token of tokens ?? []) yield* chatLogprobs([token], texts, --left === 0).content;
   }
 
-  /** Whether events say more than the text. */
+  /** Whether events have more fields than the text. */
   get #givesTokens(): boolean {
     const { logprobs, return_token_ids: tokenIds, half_life_interval: interval } = this.#body;
     return logprobs === true || tokenIds === true || interval !== undefined;
@@ -129,7 +129,7 @@ class ChatWriter implements AnswerWriter {
     };
   }
 
-  /** The texts of an answer's tokens, which continue after those that were written. */
+  /** Texts of an answer's tokens, after those that were written before. */
   #textsOf(index: number): TokenTexts {
     const known = this.#texts.get(index) ?? this.#newTexts();
     this.#texts.set(index, known);

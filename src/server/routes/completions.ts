@@ -11,15 +11,15 @@ import type { ServerEnv } from '../request/env.ts';
 import { choiceEnd } from '../wire/choice-end.ts';
 import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
 import type { CompletionRequest } from '../wire/completion-request.ts';
-import type { CompletionChoice, CompletionResponse } from '../wire/completion-response.ts';
+import type { CompletionResponse, CompletionResponseChoice } from '../wire/completion-response.ts';
 import { promptList } from '../wire/prompt-field.ts';
 import { samplingOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
-/** Tokens to generate unless the request says: OpenAI's default. */
+/** Default for the tokens to generate, which is OpenAI's. */
 const DEFAULT_MAX_TOKENS = 16;
 
-/** Tokens that one event of a stream has with their logprobs: writing them holds the thread. */
+/** Limit for the tokens with logprobs of one event: writing an event blocks the thread. */
 const EVENT_TOKENS = 64;
 
 /** `POST /v1/completions` */
@@ -30,7 +30,7 @@ export function completions(model: ServedModel) {
     const sources = promptList(body.prompt);
     const prompts: (readonly number[])[] = [];
     for (const source of sources) {
-      // Others have a turn between two prompts: those of token ids are checked here.
+      // Other requests get a turn of the event loop between two prompts: token ids are checked on this thread.
       if (prompts.length > 0) await yieldToEventLoop();
       prompts.push(await model.encode(source, body.add_special_tokens ?? true, c.req.raw.signal));
     }
@@ -48,7 +48,7 @@ export function completions(model: ServedModel) {
   };
 }
 
-/** Writes outputs as choices: those of a prompt stand together, in the order of the prompts. */
+/** Writes outputs as choices, ordered by prompt and then by answer. */
 class CompletionWriter implements AnswerWriter {
   readonly #model: ServedModel;
   readonly #body: CompletionRequest;
@@ -96,7 +96,7 @@ class CompletionWriter implements AnswerWriter {
   }
 
   /** Choices, each made after the one before it was written, because an echo and an answer may be long. */
-  *#wholeChoices(): Generator<Written<CompletionChoice>, void> {
+  *#wholeChoices(): Generator<Written<CompletionResponseChoice>, void> {
     const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
     for (const [index, answer] of this.#collected.sorted()) {
       const promptIndex = Math.floor(index / n);
@@ -129,7 +129,7 @@ class CompletionWriter implements AnswerWriter {
     lists: readonly Iterable<LoggedToken>[],
   ): Generator<CompletionLogprobs[Name][number], void> {
     const writer = this.#newLogprobs(promptIndex);
-    // The likeliest take most of the time, and one field has them.
+    // Finding the texts of the likeliest tokens takes most of the time, and only one field needs them.
     const needed = (token: LoggedToken) => (name === 'top_logprobs' ? token : { ...token, topLogprobs: [] });
     let last: LoggedToken | undefined;
     for (const tokens of lists) {
@@ -141,8 +141,8 @@ class CompletionWriter implements AnswerWriter {
     if (last) yield* writer.write([needed(last)], true)[name];
   }
 
-  /** The new part of a choice: in one piece, except for many tokens with logprobs. */
-  *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionChoice, void> {
+  /** New part of a choice: one event, or several if it has many tokens with logprobs. */
+  *#choices(promptIndex: number, output: CompletionOutput): Generator<CompletionResponseChoice, void> {
     const { echo = false, logprobs, return_token_ids: givesIds } = this.#body;
     const { tokens, finishReason } = output;
     const index = this.#indexOf(promptIndex, output.index);
@@ -151,7 +151,7 @@ class CompletionWriter implements AnswerWriter {
     const echoes = echo && isFirst;
     let given = echoes ? this.#promptText(promptIndex) : '';
     const pending: LoggedToken[] = [];
-    const piece = (isEnd: boolean): CompletionChoice => {
+    const piece = (isEnd: boolean): CompletionResponseChoice => {
       const choice = {
         index,
         text: given,
@@ -182,7 +182,7 @@ class CompletionWriter implements AnswerWriter {
     return promptIndex * (this.#body.n ?? 1) + answer;
   }
 
-  /** The writer of a choice's logprobs, which counts the text before them. */
+  /** Writer of a choice's logprobs, which counts the characters before them. */
   #logprobsOf(index: number, promptIndex: number): CompletionLogprobsWriter {
     const known = this.#logprobs.get(index) ?? this.#newLogprobs(promptIndex);
     this.#logprobs.set(index, known);
@@ -217,7 +217,7 @@ class CompletionWriter implements AnswerWriter {
 
 function response(
   head: AnswerHead,
-  choices: readonly CompletionChoice[],
+  choices: readonly CompletionResponseChoice[],
   usage: { readonly usage?: Usage | null },
 ): CompletionResponse {
   const { id, created, model } = head;

@@ -3,7 +3,7 @@ import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import { DisposedError, ShutdownError } from '../../errors.ts';
 import type { ServerMetrics } from '../request/server-metrics.ts';
 
-/** `GET /health`. What failed, and where, is for the log. */
+/** `GET /health`. The answer leaves the failure's details to the log. */
 export function health(engine: AsyncLLMEngine, metrics: ServerMetrics) {
   return (c: Context): Response => {
     const unavailable = (reason: string) => c.json({ status: 'unavailable', reason }, 503);

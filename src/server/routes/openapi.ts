@@ -13,7 +13,7 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
   }
   return {
     openapi: '3.1.0',
-    info: { title: 'mamba2', version, description: "Mamba-2 inference behind OpenAI's API." },
+    info: { title: 'mamba2', version, description: "Mamba-2 inference with OpenAI's API." },
     paths,
     components: {
       schemas: { Error: ERROR_SCHEMA },
@@ -51,7 +51,7 @@ function operation(path: string, { summary, body, answers }: Route): object {
 }
 
 function jsonSchema(schema: z.ZodType): object {
-  // Parts that are checked by code describe themselves by their metadata.
+  // Schemas that check by code have metadata that describes them.
   const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
   return rest;
 }

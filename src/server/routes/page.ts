@@ -2,14 +2,14 @@ import type { Context } from 'hono';
 import { importMapHash } from '../pages/import-map.ts';
 import type { PageFile } from '../pages/page-files.ts';
 
-/** `GET /` and what the page there is made of. */
+/** `GET /` and the files of the page there. */
 export function pageFile({ content, contentType, etag }: PageFile) {
   const isPage = contentType.startsWith('text/html');
   const contentSecurityPolicy = isPage ? policy(new TextDecoder().decode(content)) : "default-src 'none'";
   return (c: Context): Response => {
     const headers = {
       etag,
-      // Asked for anew each time, and sent only where it changed.
+      // Browsers ask each time, and get the file only if it has changed.
       'cache-control': 'no-cache',
       'content-security-policy': contentSecurityPolicy,
       'referrer-policy': 'no-referrer',
@@ -21,7 +21,7 @@ export function pageFile({ content, contentType, etag }: PageFile) {
   };
 }
 
-/** The page runs its own scripts and talks to its own server, and nothing else. */
+/** Content security policy: the page runs its own scripts and talks to its own server only. */
 function policy(html: string): string {
   return [
     "default-src 'none'",
@@ -36,7 +36,8 @@ function policy(html: string): string {
 }
 
 /**
- * An app that is mounted at `/llm` has its page there and all else below `/llm/`, where relative URLs would not look.
+ * Page with a `<base>` for an app that is mounted at a path such as `/llm`: its files are below `/llm/`, and without a
+ * `<base>` relative URLs would miss them.
  */
 function withBase(html: Uint8Array<ArrayBuffer>, path: string): Uint8Array<ArrayBuffer> | string {
   if (path.endsWith('/')) return html;

@@ -55,7 +55,8 @@ export function playgroundFile(files: ReadonlyMap<string, URL>) {
 }
 
 /**
- * The range of bytes that is asked for; undefined for all bytes or several ranges; `none` for bytes that do not exist.
+ * Range of bytes that a request asks for; undefined for all bytes or several ranges; `none` for bytes that do not
+ * exist.
  */
 function rangeOf(header: string | undefined, size: number): { begin: number; end: number } | 'none' | undefined {
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header ?? '') ?? [];
@@ -65,7 +66,7 @@ function rangeOf(header: string | undefined, size: number): { begin: number; end
   return begin < end ? { begin, end } : 'none';
 }
 
-/** Scripts of its own and the page's import map; models from anywhere. */
+/** Content security policy: scripts of the server and the page's import map; models from anywhere. */
 function policy(html: string): string {
   return [
     "default-src 'none'",

@@ -33,8 +33,8 @@ export function detokenize(model: ServedModel) {
 }
 
 /**
- * An answer of which the large parts were written as JSON elsewhere: doing so here would keep all others waiting. It counts
- * as long as it is not sent: a few bytes of a question may make a hundred times as many.
+ * Answer with large parts that another thread has written as JSON: doing that here would hold up all other requests.
+ * Its memory counts until it is sent: a short request can have an answer a hundred times as long.
  */
 function json(
   c: Context<ServerEnv>,

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import type { ChatMessage, TextPart } from '../../text/chat/chat-message.ts';
 import { badRequest } from './http-error.ts';
 
-/** Message about a part of another type. It names the type, because a message may have many parts. */
+/** Error message for a part of an unsupported type. It names the type, because a message may have many parts. */
 function onlyText({ input }: { readonly input?: unknown }): string {
   const found = typeof input === 'string' ? `'${input.slice(0, 80)}'` : 'missing';
   return `the type is ${found}; only text parts are supported`;
 }
 
-/** Fields that clients add to messages and parts for themselves or for other services, and that change no answer. */
+/** Fields that clients add for themselves or for other services. They change no answer. */
 function ignored(...names: readonly string[]) {
   const field = z.unknown().optional().describe('Accepted and ignored.');
   return Object.fromEntries(names.map((name) => [name, field]));
@@ -37,19 +37,24 @@ const refusalPart = z.strictObject({
   ...ignoredOfParts,
 });
 
-/** A message of a request, once members that say nothing are gone. */
+/** Message of a request, after members that say nothing were removed. */
 export const chatMessage = z.strictObject({
   role: z
     .string()
-    .describe("As the model's template has them: system, user, assistant. developer is system elsewhere."),
+    .describe(
+      "Roles that the model's template knows: system, user, assistant. developer is taken for system if it is unknown.",
+    ),
   content: z
     .union([z.string(), z.array(z.union([z.string(), textPart, refusalPart])), z.null()])
     .optional()
-    .describe('A text, or parts of text, which are joined by line ends where the template takes no parts.'),
+    .describe('A text, or parts of text, which are joined by line ends if the template takes no parts.'),
   name: z.string().optional(),
-  refusal: z.string().optional().describe("What an assistant's message says in place of its content."),
-  reasoning_content: z.string().optional().describe('What an assistant thought before; templates may leave it out.'),
-  reasoning: z.string().optional().describe('The same, under another name.'),
+  refusal: z.string().optional().describe("An assistant's refusal, which takes the place of the content."),
+  reasoning_content: z
+    .string()
+    .optional()
+    .describe('Thoughts of an assistant before its content; templates may leave them out.'),
+  reasoning: z.string().optional().describe('Other name of reasoning_content.'),
   tool_call_id: z.string().optional().describe('Id of the call whose result the message is.'),
   ...ignored(
     'id',
@@ -74,7 +79,7 @@ export const chatMessage = z.strictObject({
 
 export type ChatRequestMessage = z.infer<typeof chatMessage>;
 
-/** Members that ask for something that this server does not do. */
+/** Members that are not supported here. */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['tool_calls', 'Write earlier calls into the content of the message.'],
   ['function_call', 'Write earlier calls into the content of the message.'],
@@ -87,8 +92,8 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Messages without unsupported members that are turned off, or that only repeat what another says.
- * @throws HttpError about one that asks for something.
+ * Messages without unsupported members that are turned off, or that only repeat another.
+ * @throws HttpError about an unsupported member that asks for something.
  */
 export function withoutUnsupportedMembers(messages: unknown): unknown {
   if (!Array.isArray(messages)) return messages;
@@ -106,7 +111,7 @@ export function withoutUnsupportedMembers(messages: unknown): unknown {
   });
 }
 
-/** Messages as templates read them. @throws HttpError about one that has nothing to say, where that is a mistake. */
+/** Messages as templates read them. @throws HttpError about a message without content that must have some. */
 export function templateMessages(messages: readonly ChatRequestMessage[]): ChatMessage[] {
   return messages.map((message, i) => {
     const { role, name, tool_call_id: callId } = message;
@@ -116,7 +121,7 @@ export function templateMessages(messages: readonly ChatRequestMessage[]): ChatM
       content: contentOf(message, i),
       ...(name !== undefined && { name }),
       ...(callId !== undefined && { tool_call_id: callId }),
-      // Templates know it by either name.
+      // Some templates read one name, some the other.
       ...(thought !== undefined && { reasoning_content: thought, reasoning: thought }),
     };
   });
@@ -134,7 +139,7 @@ function contentOf({ role, content, refusal }: ChatRequestMessage, index: number
   if (content === undefined || content === null) return '';
   if (typeof content === 'string') return content;
   const parts = content.map((part): TextPart => ({ type: 'text', text: textOf(part) }));
-  // Most clients send one part where they could send its text.
+  // Many clients send one part in place of its text.
   return parts.length === 1 ? parts[0].text : parts.length === 0 ? '' : parts;
 }
 

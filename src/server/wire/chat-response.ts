@@ -3,11 +3,11 @@ import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
 import type { ChoiceEnd } from './choice-end.ts';
 import type { Usage } from './usage.ts';
 
-/** A token of an answer. */
+/** Token of an answer with its logprob. */
 export interface ChatTokenLogprob {
   readonly token: string;
   readonly logprob: number;
-  /** The token's own bytes, which may be parts of a character. */
+  /** Bytes of the token, which may be only part of a character. */
   readonly bytes: readonly number[];
 }
 
@@ -21,7 +21,7 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-/** Fields that a message and a part of one have in common. */
+/** Fields that a message and a delta have in common. */
 interface ChatChoiceEnd extends ChoiceEnd {
   readonly index: number;
   readonly logprobs: ChatLogprobs | null;
@@ -39,7 +39,7 @@ interface Envelope {
   readonly id: string;
   readonly created: number;
   readonly model: string;
-  /** vLLM's, with `return_token_ids`. */
+  /** Field of vLLM, present with `return_token_ids`. */
   readonly prompt_token_ids?: readonly number[];
 }
 
@@ -50,11 +50,11 @@ export interface ChatResponse extends Envelope {
   readonly usage: Usage;
 }
 
-/** An event of its stream. */
+/** An event of the stream of /v1/chat/completions. */
 export interface ChatChunk extends Envelope {
   readonly object: 'chat.completion.chunk';
   readonly choices: readonly ChatChunkChoice[];
-  /** With `include_usage` null until the last event; without it absent. */
+  /** Token counts; absent, or with `include_usage` null until the last event. */
   readonly usage?: Usage | null;
 }
 

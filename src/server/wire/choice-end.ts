@@ -4,11 +4,11 @@ import { type HalfLivesField, halfLivesField, latestHalfLives } from './half-liv
 /** Fields that choices of completions and of chats have in common, streamed or not. */
 export interface ChoiceEnd {
   readonly finish_reason: FinishReason | null;
-  /** vLLM's: the stop string or token; null for the model's own end of text. */
+  /** Field of vLLM: the stop string or token; null for the model's own end of text. */
   readonly stop_reason: string | number | null;
-  /** vLLM's, with `return_token_ids`. */
+  /** Field of vLLM, present with `return_token_ids`. */
   readonly token_ids?: readonly number[];
-  /** With `half_life_interval`, the latest report. */
+  /** Latest report of half-lives, present with `half_life_interval`. */
   readonly half_lives?: HalfLivesField;
 }
 

@@ -4,24 +4,24 @@ import type { TokenTexts } from '../../text/token-texts.ts';
 /** `logprobs` of a choice of /v1/completions. */
 export interface CompletionLogprobs {
   readonly tokens: string[];
-  /** null where nothing stands before the token. */
+  /** Null for a token with nothing before it. */
   readonly token_logprobs: (number | null)[];
   /** The token itself and the likeliest in its place. */
   readonly top_logprobs: (Record<string, number> | null)[];
-  /** Where the token begins in the choice's text, in UTF-16 units. */
+  /** Position of each token in the choice's text, in UTF-16 units. */
   readonly text_offset: number[];
 }
 
-/** A token and the likeliest in its place; without a logprob the first of a prompt. */
+/** A token and the likeliest ones in its place. A prompt's first token has no logprob. */
 export interface LoggedToken {
   readonly tokenId: number;
   readonly logprob: number | null;
   readonly topLogprobs?: readonly TokenLogprob[];
-  /** Whether the text has it. Default: as the request shows special tokens. */
+  /** Whether the text shows the token. Default: as the request says for special tokens. */
   readonly isShown?: ((offset: number) => boolean) | undefined;
 }
 
-/** Writes the logprobs of one choice; in a stream, piece by piece. */
+/** Writes the logprobs of one choice; in a stream, part by part. */
 export class CompletionLogprobsWriter {
   readonly #texts: TokenTexts;
 

@@ -2,12 +2,12 @@ import type { ChoiceEnd } from './choice-end.ts';
 import type { CompletionLogprobs } from './completion-logprobs.ts';
 import type { Usage } from './usage.ts';
 
-/** One answer of /v1/completions, or what is new of it. */
-export interface CompletionChoice extends ChoiceEnd {
+/** One answer of /v1/completions, or the new part of one. */
+export interface CompletionResponseChoice extends ChoiceEnd {
   readonly index: number;
   readonly text: string;
   readonly logprobs: CompletionLogprobs | null;
-  /** vLLM's, with `return_token_ids`. */
+  /** Field of vLLM, present with `return_token_ids`. */
   readonly prompt_token_ids?: readonly number[];
 }
 
@@ -17,7 +17,7 @@ export interface CompletionResponse {
   readonly object: 'text_completion';
   readonly created: number;
   readonly model: string;
-  readonly choices: readonly CompletionChoice[];
-  /** In a stream with `include_usage` null until the last event; without it absent. */
+  readonly choices: readonly CompletionResponseChoice[];
+  /** Token counts. In a stream absent, or with `include_usage` null until the last event. */
   readonly usage?: Usage | null;
 }

@@ -1,10 +1,10 @@
 import type { HalfLives } from '../../engine/request/half-lives.ts';
 import type { OutputToken } from '../../engine/request/request-output.ts';
 
-/** Per layer with a state and head, in tokens, to four digits; null where nothing is lost. */
+/** Half-lives for each layer with a state and each head, in tokens, to four digits; null where nothing is lost. */
 export type HalfLivesField = readonly (readonly (number | null)[])[];
 
-/** `half_lives` of a choice, where there is a report. */
+/** Field `half_lives` of a choice; absent without a report. */
 export function halfLivesField(latest: HalfLives | undefined): { readonly half_lives?: HalfLivesField } {
   return latest ? { half_lives: written(latest) } : {};
 }

@@ -17,15 +17,15 @@ export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 415 | 429 | 499 | 500 | 
 
 /** Details of an error besides its message. */
 export interface HttpErrorDetails {
-  /** The field of the request that it is about. */
+  /** Field of the request that the error is about. */
   readonly param?: string | undefined;
-  /** Stable, for programs. */
+  /** Code for programs, which stays the same between versions. */
   readonly code?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly cause?: unknown;
 }
 
-/** A request that is answered with an error, in the form of OpenAI's. */
+/** Error that a request is answered with, in OpenAI's form. */
 export class HttpError extends Error {
   readonly status: ErrorStatus;
   readonly param: string | undefined;
@@ -41,7 +41,7 @@ export class HttpError extends Error {
     this.headers = headers;
   }
 
-  /** The body of the answer, and of an event where a stream ends with the error. */
+  /** Body of the answer, or of the event that ends a stream. */
   toJSON(): ErrorBody {
     const { message, param = null, code = null } = this;
     return { error: { message, type: typeOf(this.status), param, code } };
@@ -58,14 +58,14 @@ export interface ErrorBody {
   };
 }
 
-/** The answer to a mistake in the request. */
+/** Error for a mistake in the request. */
 export function badRequest(message: string, param?: string, code?: string): HttpError {
   return new HttpError(400, message, { param, code });
 }
 
 /**
- * The answer to an error of the library, or to any other. What only the server's owner should know (paths, stacks)
- * stays in `cause`, for the log.
+ * Answer to any error, of the library or not. Details that clients should not see, such as paths and stacks, stay in
+ * `cause`, for the log.
  */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
@@ -74,7 +74,7 @@ export function toHttpError(error: unknown): HttpError {
     return new HttpError(400, error.message, { code: error.code, cause: error });
   }
   if (error instanceof ContextLengthError) {
-    // OpenAI's code, which clients look for.
+    // OpenAI's code, which clients compare with.
     return new HttpError(400, error.message, { code: 'context_length_exceeded', cause: error });
   }
   if (error instanceof ChatTemplateError) {
@@ -103,14 +103,14 @@ export function toHttpError(error: unknown): HttpError {
 
 const RETRY_SOON = { 'retry-after': '1' };
 
-/** The engine names parameters as TypeScript does, the wire as Python does. */
+/** A parameter's name in requests (snake_case) from its name in the engine (camelCase). */
 function samplingError(error: SamplingParamsError): HttpError {
   const param = error.param?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   const message = param === undefined ? error.message : error.messageFor(param);
   return new HttpError(400, message, { param, code: error.code, cause: error });
 }
 
-/** The error itself, or one that says that the client left, if it did. */
+/** The error itself; or, if the client has left, one that says so. */
 export function unlessGone(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? clientGone(error) : error;
 }

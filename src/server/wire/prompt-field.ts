@@ -1,14 +1,14 @@
 import { z } from 'zod';
 
-/** Token ids: as a body has them, or packed. */
+/** Token ids, as a list of numbers or packed into a typed array. */
 export type TokenIds = readonly number[] | Float64Array<ArrayBuffer>;
 
 /** Texts or token ids. */
 export type PromptField = string | TokenIds | readonly (string | TokenIds)[];
 
 /**
- * Checked by hand: prompts may have hundreds of thousands of token ids, and a union of schemas would try them four
- * times and list every one that does not fit.
+ * Schema of a prompt, checked without a union of schemas: prompts may have hundreds of thousands of token ids, and a
+ * union would try them four times and list each one that does not fit.
  */
 export const promptField = z.custom<PromptField>(isPrompt, 'expected a text, token ids, or a list of either').meta({
   description: 'A text, token ids, or several of either.',
@@ -20,7 +20,7 @@ export const promptField = z.custom<PromptField>(isPrompt, 'expected a text, tok
   ],
 });
 
-/** Token ids alone, for the same reason. */
+/** Schema of token ids alone, for the same reason. */
 export const tokenIdsField = z
   .custom<TokenIds>(isTokenIds, 'expected a list of token ids')
   .meta({ description: 'Token ids.', type: 'array', items: { type: 'integer' } });
@@ -31,7 +31,7 @@ export function promptList(prompt: PromptField): readonly (string | TokenIds)[] 
   return isTokenIds(prompt) ? [prompt] : prompt;
 }
 
-/** Token ids in memory that can be moved to another thread. JSON's numbers are doubles, which keep their value. */
+/** Token ids in an array that can be moved to another thread. Doubles keep every number that JSON has. */
 export function packedIds(ids: TokenIds): Float64Array<ArrayBuffer> {
   return ids instanceof Float64Array ? ids : Float64Array.from(ids);
 }

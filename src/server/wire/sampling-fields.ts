@@ -2,20 +2,23 @@ import { z } from 'zod';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import { seedField } from './seed-field.ts';
 
-/** How an answer is chosen: OpenAI's fields, and vLLM's under their names. Ranges are the engine's to check. */
+/** Fields that say how tokens are chosen, under the names of OpenAI and vLLM. The engine checks their ranges. */
 export const samplingFields = {
   n: z.int().optional().describe('Answers to each prompt. Default: 1.'),
   temperature: z.number().optional().describe('0 takes the likeliest token. Default: the model’s, else 1.'),
   top_p: z.number().optional().describe('Keeps the likeliest tokens that together have this probability.'),
   top_k: z.int().optional().describe('Keeps this many of the likeliest tokens; 0 and -1 keep all.'),
   min_p: z.number().optional().describe("Least probability of a token, relative to the likeliest one's."),
-  repetition_penalty: z.number().optional().describe('Above 1, tokens that were there before become less likely.'),
+  repetition_penalty: z
+    .number()
+    .optional()
+    .describe('Above 1, tokens of the prompt and the answer become less likely.'),
   presence_penalty: z.number().optional().describe('From -2 to 2: above 0, tokens of the answer become less likely.'),
   frequency_penalty: z.number().optional().describe('From -2 to 2: the same, with each time they occur.'),
   logit_bias: z
     .record(z.string(), z.number())
     .optional()
-    .describe('Token id → what is added to its logit, -100 to 100.'),
+    .describe('Token id → number to add to its logit, from -100 to 100.'),
   seed: seedField.optional(),
   stop: z
     .union([z.string(), z.array(z.string())])
@@ -23,19 +26,19 @@ export const samplingFields = {
     .describe('Ends the answer before any of these.'),
   include_stop_str_in_output: z.boolean().optional().describe('Keeps the stop string in the answer.'),
   stop_token_ids: z.array(z.int()).optional().describe("Tokens that end the answer, besides the model's own."),
-  ignore_eos: z.boolean().optional().describe("Goes on past the model's end of text."),
+  ignore_eos: z.boolean().optional().describe("Continues after the model's end of text."),
   min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
-  bad_words: z.array(z.string()).optional().describe('Texts that the answer does not have.'),
+  bad_words: z.array(z.string()).optional().describe('Texts that the answer must not contain.'),
   skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
   priority: z
     .int()
     .optional()
-    .describe('Lower goes first when requests wait, where the server has --scheduling-policy priority. Default: 0.'),
+    .describe('Of waiting requests the lowest goes first; for servers with --scheduling-policy priority. Default: 0.'),
   cache_salt: z
     .string()
     .min(1)
     .optional()
-    .describe('Prompts reuse only states of requests with the same salt, so that others can not tell what they say.'),
+    .describe('Prompts reuse only states of requests with the same salt, so that other clients can not guess them.'),
   half_life_interval: z
     .int()
     .optional()
@@ -44,9 +47,9 @@ export const samplingFields = {
     ),
 } as const;
 
-/** Fields that hold for a stream. */
+/** Fields that say how an answer is sent. */
 export const streamFields = {
-  stream: z.boolean().optional().describe('Sends the answer as server-sent events while it comes into being.'),
+  stream: z.boolean().optional().describe('Sends the answer as server-sent events while it is generated.'),
   stream_options: z
     .strictObject({
       include_usage: z.boolean().optional().describe('Ends with an event that counts the tokens.'),
@@ -54,10 +57,10 @@ export const streamFields = {
       include_obfuscation: z.boolean().optional().describe('Accepted and ignored.'),
     })
     .optional(),
-  return_token_ids: z.boolean().optional().describe('Gives the token ids of prompts and answers as well.'),
+  return_token_ids: z.boolean().optional().describe('Also gives the token ids of prompts and answers.'),
 } as const;
 
-/** Fields that change nothing here, and that clients send. */
+/** Fields that clients send, and that change nothing here. */
 export const ignoredFields = {
   user: ignored(),
   metadata: ignored(),

@@ -1,16 +1,16 @@
-/** Members whose emptiness may mean something: an empty message, or one that a client left blank by mistake. */
+/** Members that stay although they are empty: the message may be meant to be empty, or its error helps the client. */
 const MEANT = new Set(['content', 'text']);
-/** Lists and texts that a request is about; they are also too long to be gone through. */
+/** Lists and texts that are the subject of a request; they are also too long to be searched. */
 const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
 /** Texts that must not be empty: a salt that is left blank by mistake would share what it should keep apart. */
 const NEVER_EMPTY = new Set(['cache_salt']);
 
-/** Deeper, nothing is looked for. */
+/** Depth below which nothing is searched. */
 const MAX_DEPTH = 8;
 
-/** Whether a value of a member says no more than its absence: null, and what is empty or holds only such. */
+/** Whether a value says no more than its absence: null, an empty value, or one that holds only such values. */
 function saysNothing(value: unknown, depth = 0): boolean {
   if (value === null || value === '') return true;
   if (Array.isArray(value)) return value.length === 0;
@@ -19,8 +19,8 @@ function saysNothing(value: unknown, depth = 0): boolean {
 }
 
 /**
- * A body without the fields that say nothing: clients dump whole objects, with null or nothing in what they do not use.
- * This looks at fields only; {@link withoutEmptyMembers} looks inside them.
+ * A body without the fields that say nothing: clients send whole objects, with null or an empty value for what they do
+ * not use. This looks at fields only; {@link withoutEmptyMembers} looks inside them.
  */
 export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const fields = Object.entries(body).filter(([name, value]) => {
@@ -32,7 +32,9 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
   return Object.fromEntries(fields);
 }
 
-/** A body without empty members below its fields. Elements of lists stay. Large or deep bodies were refused before. */
+/**
+ * A body without empty members below its fields. Elements of lists stay. Bodies that are large or deep never get here.
+ */
 export function withoutEmptyMembers(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const isLong = (name: string) => SUBJECTS.has(name) && name !== 'messages';
   return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, isLong(name) ? value : pruned(value)]));

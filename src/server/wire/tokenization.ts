@@ -12,7 +12,7 @@ export const tokenizeRequest = z.strictObject({
     .boolean()
     .optional()
     .describe('Ends a conversation with the head of an answer. Default: true.'),
-  return_token_strs: z.boolean().optional().describe("Gives each token's text as well."),
+  return_token_strs: z.boolean().optional().describe("Also gives each token's text."),
 });
 
 /** `POST /detokenize` */

@@ -1,7 +1,8 @@
 import { badRequest } from './http-error.ts';
 
 /**
- * Fields of other servers that this one does not support. Ignoring them would give another answer than was asked for.
+ * Fields of other servers that are not supported here, with a hint. A request that uses one is refused, because without
+ * the field the answer would not be what was asked for.
  */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['suffix', 'The model only continues texts.'],

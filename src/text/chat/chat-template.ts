@@ -9,7 +9,7 @@ import { TemplateTraits } from './template-traits.ts';
 
 export type { ChatMessage, TextPart } from './chat-message.ts';
 
-/** What a template receives besides the messages. */
+/** Variables that a template receives besides the messages. */
 export interface ChatTemplateOptions {
   /** End with the header of an assistant turn, for the model to continue. True when absent. */
   readonly addGenerationPrompt?: boolean | undefined;

@@ -1,6 +1,8 @@
 /** Templates that can be selected by name, for models without one or in place of their own. */
 export const NAMED_TEMPLATES: Readonly<Record<string, string>> = {
-  /** For models that were not trained on conversations: the messages are one text, and the answer continues it. */
+  /**
+   * Template of models that were not trained on conversations: the messages are one text, which the answer continues.
+   */
   completion: [
     '{#- completion: the messages are one text, and the model continues it. -#}',
     '{{- bos_token }}',

@@ -9,6 +9,7 @@ import { slice } from './slices.ts';
 import { runTest } from './tests.ts';
 import {
   contains,
+  countValues,
   Dict,
   equals,
   Func,
@@ -28,7 +29,6 @@ import {
   typeName,
   Undefined,
   type Value,
-  weightOf,
 } from './values.ts';
 
 /** A scope: names and their values, inside an outer scope. */
@@ -462,7 +462,7 @@ export class Interpreter implements FilterContext {
 
   /** Counts the work of going through everything inside a value, before it is done. */
   #weigh(value: Value): void {
-    if (value !== null && typeof value === 'object') this.spend(weightOf(value, this.#stepsLeft));
+    if (value !== null && typeof value === 'object') this.spend(countValues(value, this.#stepsLeft));
   }
 
   #weighComparison(left: Value, operator: Comparison['operator'], right: Value): void {

@@ -76,7 +76,7 @@ export function fromJson(text: string): Value | undefined {
   } catch {
     return undefined;
   }
-  return new Reader(text).read(0);
+  return new JsonReader(text).read(0);
 }
 
 const NUMBER = /-?\d+(\.\d+)?([eE][-+]?\d+)?/y;
@@ -84,7 +84,7 @@ const STRING = /"(?:[^"\\]|\\.)*"/y;
 const GAP = /[\s,:]*/y;
 
 /** Reads JSON that is known to be valid. */
-class Reader {
+class JsonReader {
   readonly #text: string;
   #at = 0;
 

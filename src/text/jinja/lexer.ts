@@ -55,7 +55,7 @@ const CLOSES: Readonly<Record<string, string>> = { '{': '}', '(': ')', '[': ']' 
  * end.
  * @throws TemplateError with the line.
  */
-export function tokenize(template: string): Token[] {
+export function lex(template: string): Token[] {
   return new Lexer(template).tokens();
 }
 

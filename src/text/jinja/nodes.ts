@@ -52,7 +52,7 @@ export type Target =
   | { readonly kind: 'namespace'; readonly name: string; readonly attribute: string }
   | { readonly kind: 'tuple'; readonly items: readonly Target[] };
 
-export interface Parameter {
+export interface MacroParameter {
   readonly name: string;
   readonly default: Expression | undefined;
 }
@@ -60,9 +60,9 @@ export interface Parameter {
 /** A macro, or the block that a call passes. */
 export interface MacroNode {
   readonly name: string;
-  readonly parameters: readonly Parameter[];
+  readonly parameters: readonly MacroParameter[];
   readonly body: readonly Statement[];
-  /** Which of `varargs`, `kwargs` and `caller` its body reads. */
+  /** Those of `varargs`, `kwargs` and `caller` that the body reads. */
   readonly reads: ReadonlySet<string>;
 }
 

@@ -13,7 +13,7 @@ import {
   type Value,
 } from './values.ts';
 
-/** Approximate decimal digits of the largest int: Python refuses to print longer ones as well. */
+/** Approximate decimal digits of the largest int: Python also refuses to print longer ones. */
 const MAX_BITS = 2 ** 14;
 
 export type BinaryOperator = '+' | '-' | '*' | '/' | '//' | '%' | '**';
@@ -174,7 +174,7 @@ function integerFromText(text: string, base: number): number | bigint | undefine
   if (match === null) return undefined;
   const [, sign, prefix = '', rest] = match;
   const named = PREFIXES[prefix.toLowerCase()];
-  // '0b1' is a number of base 16 as well, with the digits 0, b and 1.
+  // '0b1' is also a number of base 16, with the digits 0, b and 1.
   const isPrefix = prefix !== '' && (named === base || base === 0);
   const radix = isPrefix ? named : base === 0 ? 10 : base;
   const digits = (isPrefix ? rest : prefix + rest).replaceAll('_', '').toLowerCase();
@@ -268,7 +268,7 @@ function exactFixed(value: number, digits: number): string {
   return digits === 0 ? whole : `${whole}.${'0'.repeat(digits)}`;
 }
 
-/** For messages. */
+/** A value as error messages quote it: 80 characters at most. */
 export function shown(value: Value): string {
   const text = repr(value);
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;

@@ -1,10 +1,10 @@
-import { type Token, tokenize } from './lexer.ts';
-import type { Arguments, Comparison, Expression, MacroNode, Parameter, Statement, Target } from './nodes.ts';
+import { lex, type Token } from './lexer.ts';
+import type { Arguments, Comparison, Expression, MacroNode, MacroParameter, Statement, Target } from './nodes.ts';
 import { TemplateError } from './values.ts';
 
 /** The statements of a template. @throws TemplateError with the line. */
 export function parse(template: string): readonly Statement[] {
-  return new Parser(tokenize(template)).template();
+  return new Parser(lex(template)).template();
 }
 
 const CONSTANTS = new Map<string, null | boolean>([
@@ -168,7 +168,7 @@ class Parser {
     return this.#macroBody(name, this.#parameters(), end);
   }
 
-  #macroBody(name: string, parameters: readonly Parameter[], end: string): MacroNode {
+  #macroBody(name: string, parameters: readonly MacroParameter[], end: string): MacroNode {
     const loops = this.#loops;
     this.#loops = 0;
     const [body] = this.#body(end);
@@ -178,8 +178,8 @@ class Parser {
     return { name, parameters, body, reads };
   }
 
-  #parameters(): Parameter[] {
-    const parameters: Parameter[] = [];
+  #parameters(): MacroParameter[] {
+    const parameters: MacroParameter[] = [];
     this.#expect('operator', '(');
     while (!this.#is(')')) {
       if (parameters.length > 0) this.#expect('operator', ',');

@@ -69,7 +69,7 @@ export function strftime(date: Date, format: string): string {
   });
 }
 
-/** From 0. */
+/** Number of the day in its year, from 0. */
 function dayOfYear(date: Date): number {
   const day = Date.UTC(date.getFullYear(), date.getMonth(), date.getDate());
   return Math.round((day - Date.UTC(date.getFullYear(), 0, 1)) / 86_400_000);

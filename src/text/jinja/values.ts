@@ -478,14 +478,14 @@ function iterateIn(container: Value): Iterable<Value> {
  * The number of values inside a value; values that occur twice count twice, as for code that visits all of them.
  * @param most where counting ends.
  */
-export function weightOf(value: Value, most: number): number {
+export function countValues(value: Value, most: number): number {
   const items = itemsInside(value);
-  let weight = 0;
+  let count = 0;
   for (const item of items) {
-    weight += 1 + weightOf(item, most - weight);
-    if (weight > most) return weight;
+    count += 1 + countValues(item, most - count);
+    if (count > most) return count;
   }
-  return weight;
+  return count;
 }
 
 function itemsInside(value: Value): Iterable<Value> {
@@ -526,7 +526,7 @@ function* entriesFromJs(entries: Iterable<readonly [unknown, unknown]>, depth: n
   }
 }
 
-/** From 1e21 on JSON.stringify writes an exponent, which Python reads as a float. */
+/** The int or float that Python reads. From 1e21 on JSON.stringify writes an exponent, which makes it a float. */
 function fromNumber(value: number): Value {
   if (!Number.isInteger(value) || Math.abs(value) >= 1e21) return new Float(value);
   return Number.isSafeInteger(value) ? value + 0 : BigInt(value);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test } from 'vitest';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { Storage } from '../../../src/backends/webgpu/device/gpu-tensor.ts';
-import { Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
+import { GpuKernels } from '../../../src/backends/webgpu/device/kernel.ts';
 import { Handover } from '../../../src/backends/webgpu/graph/handover.ts';
 import { Lowering } from '../../../src/backends/webgpu/graph/lowering.ts';
 import { need } from '../../needs/needs.ts';
@@ -22,11 +22,11 @@ const FIXED = {
 
 describe.runIf(need('dawn'))('fixed numbers of kernels', () => {
   let gpu: NullGpu;
-  let kernels: Kernels;
+  let kernels: GpuKernels;
 
   beforeEach(async () => {
     gpu = await NullGpu.install();
-    kernels = new Kernels((await requestGpuDevice()).device);
+    kernels = new GpuKernels((await requestGpuDevice()).device);
   });
   afterEach(() => gpu.uninstall());
 
@@ -62,7 +62,7 @@ describe.runIf(need('dawn'))('what a dispatch gives a shader', () => {
       params: { T: 1, C: 1, xOffset: 0, xStride: 1, outOffset: 0, outStride: 1 },
       workgroups: [1, 1, 1],
     } as const;
-    const lowering = new Lowering(owner, device, new Kernels(device.device), nothing, {
+    const lowering = new Lowering(owner, device, new GpuKernels(device.device), nothing, {
       isExact: false,
       handover: new Handover([]),
     });

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { GREEDY } from '../../../src/backends/contract/sampling.ts';
-import { type Kernel, Kernels } from '../../../src/backends/webgpu/device/kernel.ts';
+import { GpuKernels, type Kernel } from '../../../src/backends/webgpu/device/kernel.ts';
 import { CommandQueue } from '../../../src/backends/webgpu/graph/command-queue.ts';
 import type { ProgressEvent } from '../../../src/checkpoint/net/progress.ts';
 import { LLM } from '../../../src/engine/llm.ts';
@@ -49,7 +49,7 @@ describe.runIf(need('dawn'))('kernels are compiled while a model loads', () => {
   };
   test.each(Object.keys(devices))('none is left for decodes of any number of sequences: %s', async (name) => {
     gpu = await NullGpu.install(devices[name]);
-    const asked = vi.spyOn(Kernels.prototype, 'get');
+    const asked = vi.spyOn(GpuKernels.prototype, 'get');
     // What pretends to be another device can't run: steps are planned only.
     const flushed = vi.spyOn(CommandQueue.prototype, 'flush').mockReturnValue();
     onTestFinished(() => {

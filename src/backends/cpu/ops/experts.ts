@@ -18,7 +18,7 @@ interface PackedExpert {
 
 /** Memory for the rows of any one expert: all rows of the batch at most. */
 interface ExpertRows {
-  /** Which rows of the batch they are, and with what weights. */
+  /** Addresses of two lists: the visits' row numbers in the batch, and their weights. */
   readonly indices: number;
   readonly weights: number;
   readonly input: CpuTensor;

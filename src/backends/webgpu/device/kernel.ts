@@ -107,7 +107,7 @@ interface KernelText {
 }
 
 /** Kernels by shader, constants and fixed numbers: each is compiled once. */
-export class Kernels {
+export class GpuKernels {
   readonly #device: GPUDevice;
   readonly #layouts: KernelLayouts;
   readonly #turns = new CompileTurns();

@@ -21,7 +21,7 @@ export async function createNodeGpu(options: readonly string[]): Promise<GPU> {
   } catch (cause) {
     throw new UnsupportedDeviceError(
       `The 'webgpu' package can't be loaded: ${cause instanceof Error ? cause.message : cause}.`,
-      "Install it as well ('npm install webgpu'), or use the device 'cpu'.",
+      "Install it ('npm install webgpu'), or use the device 'cpu'.",
       { cause },
     );
   }

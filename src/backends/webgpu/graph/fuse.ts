@@ -35,9 +35,9 @@ function firstThatApplies(fusions: readonly Fusion[], operations: readonly Opera
   return undefined;
 }
 
-/** Which operations of a list read what. */
+/** Operations of a list by the tensors that they read. */
 export class TensorUses {
-  readonly #readers = new Map<Storage, Reader[]>();
+  readonly #readers = new Map<Storage, ReadingOperation[]>();
   readonly #kept: ReadonlySet<Storage>;
 
   constructor(operations: readonly Operation[], kept: readonly Storage[]) {
@@ -70,6 +70,6 @@ export class TensorUses {
   }
 }
 
-interface Reader extends Read {
+interface ReadingOperation extends Read {
   readonly operation: Operation;
 }

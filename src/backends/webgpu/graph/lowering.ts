@@ -1,6 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { GpuTensor, rowStride, Storage } from '../device/gpu-tensor.ts';
-import type { Kernels, ShaderName } from '../device/kernel.ts';
+import type { GpuKernels, ShaderName } from '../device/kernel.ts';
 import { launchParametersFor } from '../launch/choose-launch.ts';
 import type { LaunchParameters } from '../launch/launch-parameters.ts';
 import type { ShaderArguments } from '../shaders/shaders.generated.ts';
@@ -17,7 +17,7 @@ export const MAX_GROUPS = 65535;
 /** A number for each of these names. */
 export type Numbers<Name extends string> = Readonly<Record<Name, number>>;
 
-/** What a dispatch gives a shader: a value for everything that the shader's text declares for any constants. */
+/** Arguments of a dispatch: a value for everything that the shader's text declares for any constants. */
 export type Run<Name extends ShaderName> = {
   readonly bindings: Readonly<Record<ShaderArguments[Name]['bindings'], Storage>>;
   readonly workgroups: Dispatch['workgroups'];
@@ -51,12 +51,12 @@ export class Lowering {
   readonly handover: Handover;
   /** Bound where an operand is absent. */
   readonly nothing: Storage;
-  readonly #kernels: Kernels;
+  readonly #kernels: GpuKernels;
 
   constructor(
     owner: object,
     gpu: GpuDevice,
-    kernels: Kernels,
+    kernels: GpuKernels,
     nothing: Storage,
     { isExact, handover }: { isExact: boolean; handover: Handover },
   ) {

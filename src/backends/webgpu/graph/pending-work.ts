@@ -7,7 +7,7 @@ import { GpuClock, type GpuTime } from '../device/gpu-clock.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
 import { type DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';
 import { GpuTensor, Storage } from '../device/gpu-tensor.ts';
-import { type Kernel, Kernels } from '../device/kernel.ts';
+import { GpuKernels, type Kernel } from '../device/kernel.ts';
 import type { Command } from './command.ts';
 import { CommandQueue } from './command-queue.ts';
 import { type Fusion, fuse } from './fuse.ts';
@@ -21,7 +21,7 @@ import { splitRows } from './split-rows.ts';
 const MAX_WAITING = 256;
 
 /** Operations and host data that are not planned yet. */
-interface Batch {
+interface Unplanned {
   readonly operations: Operation[];
   /** Values of temporary storages. */
   readonly uploads: Map<Storage, Float32Array | Int32Array>;
@@ -44,14 +44,14 @@ export interface PlannedStep {
  */
 export class PendingWork {
   readonly memory: GpuMemory;
-  readonly kernels: Kernels;
+  readonly kernels: GpuKernels;
   readonly #gpu: GpuDevice;
   readonly #owner: object;
   readonly #fusions: readonly Fusion[];
   readonly #queue: CommandQueue;
   readonly #plans: PlanMaker;
   readonly #nothing: Storage;
-  #batch: Batch = emptyBatch();
+  #unplanned: Unplanned = newUnplanned();
   #depth = 0;
   #isPlanningStep = false;
   /** Bytes of the largest storage so far: see {@link largestOf}. */
@@ -64,7 +64,7 @@ export class PendingWork {
     this.#gpu = gpu;
     this.#fusions = fusions;
     this.memory = new GpuMemory(gpu);
-    this.kernels = new Kernels(gpu.device);
+    this.kernels = new GpuKernels(gpu.device);
     this.#queue = new CommandQueue(gpu);
     this.#plans = new PlanMaker(gpu.device, this.memory);
     this.#nothing = new Storage(owner, 16, this.memory.allocate(16));
@@ -76,8 +76,8 @@ export class PendingWork {
 
   enqueue(operation: Operation): void {
     this.#gpu.assertUsable();
-    this.#batch.operations.push(operation);
-    if (!this.isInScope && this.#batch.operations.length >= MAX_WAITING) this.flush();
+    this.#unplanned.operations.push(operation);
+    if (!this.isInScope && this.#unplanned.operations.length >= MAX_WAITING) this.flush();
   }
 
   /** Enqueues a command as it is. */
@@ -94,7 +94,7 @@ export class PendingWork {
       }
       const storage = new Storage(this.#owner, bytes);
       // A copy: the caller may reuse the array before the scope ends.
-      if (data) this.#batch.uploads.set(storage, data.slice());
+      if (data) this.#unplanned.uploads.set(storage, data.slice());
       return storage;
     }
     const buffer = this.memory.allocate(bytes);
@@ -104,26 +104,26 @@ export class PendingWork {
 
   scope<T>(run: () => T): T {
     // Operations that were enqueued outside are no part of the scope.
-    if (this.#depth === 0) this.#planBatch();
+    if (this.#depth === 0) this.#planAll();
     this.#depth++;
     try {
       return run();
     } catch (error) {
-      if (this.#depth === 1) this.#batch = emptyBatch();
+      if (this.#depth === 1) this.#unplanned = newUnplanned();
       throw error;
     } finally {
       this.#depth--;
       if (this.#depth === 0) {
         this.flush();
         // Values that no command reads need no upload.
-        this.#batch = emptyBatch();
+        this.#unplanned = newUnplanned();
       }
     }
   }
 
   /** Plans a step, whose inputs are `compute`'s to read, and whose results are its results. */
   planStep(compute: (place: (input: Int32Array) => Storage) => GpuResults): PlannedStep {
-    this.#planBatch();
+    this.#planAll();
     const inputs: DeviceBuffer[] = [];
     const place = ({ byteLength }: Int32Array) => {
       const buffer = this.memory.acquire(byteLength);
@@ -136,7 +136,7 @@ export class PendingWork {
       const results = compute(place);
       const tensors = Object.values(results).flatMap((result) => result?.parts ?? []);
       const storages = tensors.map(({ tensor }) => tensor.storage);
-      const plan = this.#makePlan(this.#batch, true, storages);
+      const plan = this.#makePlan(this.#unplanned, true, storages);
       // After the waiting plans: the params' buffer may be that of a forgotten step, which has yet to run.
       this.#queue.add({ uploads: plan.uploads, commands: [] });
       return { plan, inputs, results: mapResults(results, (result) => this.#keep(result)) };
@@ -146,14 +146,14 @@ export class PendingWork {
     } finally {
       this.#depth--;
       this.#isPlanningStep = false;
-      this.#batch = emptyBatch();
+      this.#unplanned = newUnplanned();
     }
   }
 
   /** Runs a planned step with these inputs. */
   runStep({ plan, inputs, results }: PlannedStep, values: readonly Int32Array[]): GpuResults {
     this.#gpu.assertUsable();
-    this.#planBatch();
+    this.#planAll();
     const uploads = inputs.map(({ gpu }, i) => ({ type: 'write' as const, buffer: gpu, offset: 0, data: values[i] }));
     this.#queue.add({ uploads, commands: plan.commands });
     return results;
@@ -168,7 +168,7 @@ export class PendingWork {
 
   /** Plans what each run enqueues and compiles its kernels, but does not run it. Rejects when memory or kernels fail. */
   async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch): Promise<void> {
-    this.#planBatch();
+    this.#planAll();
     // Kernels of one run compile while the next is planned.
     const kernels = new Set<Kernel>();
     for (const run of runs) {
@@ -188,7 +188,7 @@ export class PendingWork {
 
   /** Bytes of the largest tensor that `run` makes. */
   largestOf(run: () => void): number {
-    this.#planBatch();
+    this.#planAll();
     this.#depth++;
     this.#largest = 0;
     try {
@@ -196,7 +196,7 @@ export class PendingWork {
       return this.#largest;
     } finally {
       this.#depth--;
-      this.#batch = emptyBatch();
+      this.#unplanned = newUnplanned();
     }
   }
 
@@ -204,11 +204,11 @@ export class PendingWork {
     this.#depth++;
     try {
       run();
-      const { commands } = this.#makePlan(this.#batch, false, []);
+      const { commands } = this.#makePlan(this.#unplanned, false, []);
       return commands.flatMap((command) => (command.type === 'dispatch' ? [command.kernel] : []));
     } finally {
       this.#depth--;
-      this.#batch = emptyBatch();
+      this.#unplanned = newUnplanned();
     }
   }
 
@@ -231,7 +231,7 @@ export class PendingWork {
 
   /** Gives such memory back. Operations that are already enqueued may still use it; later plans run after them. */
   giveBack(buffer: DeviceBuffer): void {
-    this.#planBatch();
+    this.#planAll();
     this.memory.release(buffer);
   }
 
@@ -250,7 +250,7 @@ export class PendingWork {
 
   /** Sends off everything enqueued so far. */
   flush(): void {
-    this.#planBatch();
+    this.#planAll();
     this.#queue.flush();
   }
 
@@ -269,14 +269,14 @@ export class PendingWork {
     return parts.length === 1 ? parts[0].tensor : new GpuTensor(parts, result.shape, 0, result.stride);
   }
 
-  #planBatch(): void {
-    if (this.#batch.operations.length === 0) return;
-    const batch = this.#batch;
-    this.#batch = emptyBatch();
-    this.#queue.add(this.#makePlan(batch, false, []));
+  #planAll(): void {
+    if (this.#unplanned.operations.length === 0) return;
+    const unplanned = this.#unplanned;
+    this.#unplanned = newUnplanned();
+    this.#queue.add(this.#makePlan(unplanned, false, []));
   }
 
-  #makePlan({ operations, uploads }: Batch, repeats: boolean, kept: readonly Storage[]): NewPlan {
+  #makePlan({ operations, uploads }: Unplanned, repeats: boolean, kept: readonly Storage[]): NewPlan {
     const fused = fuse(operations.flatMap(splitRows), this.#fusions, kept);
     const { isExact } = this;
     const handover = new Handover(fused);
@@ -286,6 +286,6 @@ export class PendingWork {
   }
 }
 
-function emptyBatch(): Batch {
+function newUnplanned(): Unplanned {
   return { operations: [], uploads: new Map() };
 }

@@ -67,7 +67,7 @@ export function lowerMatrix(lowering: Lowering, task: LinearTask, a: Storage): v
   }
 }
 
-/** As {@link lowerMatrix}, but with many rows the convolution is a dispatch of its own, which reads states faster. */
+/** Lowers like {@link lowerMatrix}, but convolves many rows in a dispatch of its own, which reads states faster. */
 export function lowerProductAndConvolution(lowering: Lowering, task: LinearTask, a: Storage): void {
   const { convolution, x } = task;
   const isApart = convolution && x.shape[0] >= lowering.launch.convolvedApartFrom;

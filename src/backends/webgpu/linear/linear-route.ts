@@ -3,7 +3,7 @@ import { isConvolvedInFours } from './convolved-columns.ts';
 import { type VectorShape, vectorShape } from './linear-shapes.ts';
 import { isEvenlyPlaced, type LinearTask } from './linear-task.ts';
 
-/** Which kernels compute a linear layer, and how they are laid out. */
+/** The kernel that computes a linear layer, and its layout. */
 export type LinearRoute =
   | { readonly kernel: 'vector'; readonly shape: VectorShape }
   /** Multiplies by subgroup matrices. */

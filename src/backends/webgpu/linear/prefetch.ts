@@ -2,7 +2,7 @@ import type { Storage } from '../device/gpu-tensor.ts';
 import type { Lowering } from '../graph/lowering.ts';
 import type { GpuLinearWeight } from './linear-weight.ts';
 
-/** What a kernel reads ahead for the next one: see prefetch.wgsl. */
+/** Weights that a kernel reads ahead for the next one: see prefetch.wgsl. */
 export interface Prefetch {
   readonly vectors: number;
   readonly workgroups: number;

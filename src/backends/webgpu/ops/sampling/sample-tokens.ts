@@ -6,9 +6,9 @@ import { place, rowGrid } from '../../graph/lowering.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { Calls } from '../calls.ts';
 
-/** Tokens that a workgroup of sample-chunks sums up, and numbers that it leaves. */
-const CHUNK = 2048;
-const CHUNK_FIELDS = 8;
+/** Tokens that a workgroup of sample-spans sums up, and numbers that it leaves. */
+const SPAN = 2048;
+const SPAN_FIELDS = 8;
 
 /** Chooses a token for each row of logits, which are changed in place. */
 const SAMPLE_TOKENS = defineOperation<{
@@ -21,18 +21,18 @@ const SAMPLE_TOKENS = defineOperation<{
   name: 'sampleTokens',
   lower: (lowering, { logits, rows, edits, sampled, out }) => {
     const [T, V] = logits.shape;
-    const numChunks = Math.ceil(V / CHUNK);
+    const numSpans = Math.ceil(V / SPAN);
     const shared = {
       rows: rows.storage,
       edits: edits.storage,
       originals: lowering.scratch([edits.data.length / EDIT_FIELDS]).storage,
-      chunks: lowering.scratch([T * numChunks, CHUNK_FIELDS]).storage,
+      spans: lowering.scratch([T * numSpans, SPAN_FIELDS]).storage,
     };
     for (const { firstRow, tensor } of logits.parts) {
       const B = tensor.shape[0];
       const bindings = { ...shared, logits: tensor.storage };
       const params = { B, V, firstRow, ...place('logits', tensor) };
-      lowering.dispatch('sample-chunks', { bindings, params, workgroups: rowGrid(numChunks, B) });
+      lowering.dispatch('sample-spans', { bindings, params, workgroups: rowGrid(numSpans, B) });
       lowering.dispatch('sample-tokens', {
         bindings: { ...bindings, out: out.storage, sampled: sampled.storage },
         params: { ...params, ...place('out', out) },

@@ -1,4 +1,4 @@
-// What causal-conv1d-fn leaves behind: per sequence and channel the last W inputs, oldest first.
+// States after causal-conv1d-fn: for each sequence and channel the last W inputs, oldest first.
 //
 // x (T, C), sequences: see SequenceTable → states (S, C, W), in place. Padded and empty sequences change nothing.
 // Grid: (C / 64, sequences).

@@ -46,7 +46,7 @@ fn largestThatKeeps(i: u32, at: u32, scale: Scale, least: u32, count: u32, topP:
     // Most tokens are unlikely: each invocation adds up those of digit 0 by itself.
     var rareCount = 0u;
     var rareMass = 0u;
-    for (var begin = 0u; begin < params.V; begin += CHUNK) {
+    for (var begin = 0u; begin < params.V; begin += SPAN) {
       var scores: array<f32, UNROLL>;
 #for k 8
       scores[$k] = logits[at + min(begin + THREADS * $k + i, params.V - 1)];

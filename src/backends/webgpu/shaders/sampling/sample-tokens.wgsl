@@ -1,4 +1,4 @@
-// Chooses each row's token from the edited logits and what sample-chunks made of them: one workgroup per row.
+// Chooses each row's token from the edited logits and what sample-spans made of them: one workgroup per row.
 //
 // Probabilities are whole numbers of 2⁻³⁰, so sums do not depend on their order:
 //   q = round(2³⁰ exp((s - max) / temperature) / Σ exp((s - max) / temperature))
@@ -7,7 +7,7 @@
 //
 // least is found digit by digit, of 10 bits each, from counts and sums of q by digit.
 //
-// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), chunks (B * V / 2048, 8)
+// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), spans (B * V / 2048, 8)
 // → out (B, 2): token, logprob; sampled (slots): the token, -1 if it ends the sequence. Grid: (1, B).
 
 struct Params {
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> rows: array<i32>;
 @group(0) @binding(3) var<storage, read> edits: array<i32>;
 @group(0) @binding(4) var<storage, read> originals: array<f32>;
-@group(0) @binding(5) var<storage, read> chunks: array<f32>;
+@group(0) @binding(5) var<storage, read> spans: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sampled: array<f32>;
 
@@ -37,7 +37,7 @@ const BINS = 1024u;
 /// Loads in flight at the same time.
 const UNROLL = 8u;
 
-/// A summary of a row, or of some of its chunks.
+/// A summary of a row, or of some of its spans.
 struct Summary {
   most: f32,
   total: f32,
@@ -56,12 +56,12 @@ var<workgroup> logitBefore: f32;
 
 #include "sample-kept"
 
-/// What sample-chunks found, of the whole row.
-fn summarize(i: u32, first: u32, numChunks: u32, inverse: f32) -> Summary {
+/// What sample-spans found, of the whole row.
+fn summarize(i: u32, first: u32, numSpans: u32, inverse: f32) -> Summary {
   var own = Summary(LOWEST, 0, LOWEST, 0, 0, 0);
-  for (var c = i; c < numChunks; c += THREADS) {
+  for (var c = i; c < numSpans; c += THREADS) {
     let at = first + 8 * c;
-    let mass = Summary(chunks[at + 2], chunks[at + 4], chunks[at], chunks[at + 1], u32(chunks[at + 3]), u32(chunks[at + 5]));
+    let mass = Summary(spans[at + 2], spans[at + 4], spans[at], spans[at + 1], u32(spans[at + 3]), u32(spans[at + 5]));
     own = joined(own, mass, inverse);
   }
   summaries[i] = own;
@@ -87,8 +87,8 @@ fn joined(a: Summary, b: Summary, inverse: f32) -> Summary {
   );
 }
 
-/// The token where the running sum of kept q exceeds u times their sum: first its chunk, then its place in there.
-fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numChunks: u32) -> u32 {
+/// The token where the running sum of kept q exceeds u times their sum: first its span, then its place in there.
+fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numSpans: u32) -> u32 {
   let isFiltered = row.topK > 0 || row.topP < 1 || row.minP > 0;
   var least = 1u;
   if (isFiltered) {
@@ -97,22 +97,22 @@ fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numChunks: u32) -> 
     if (row.topP < 1) { least = largestThatKeeps(i, at, scale, least, 0, row.topP); }
   }
 
-  // The sum of each chunk, then of each invocation's chunks.
+  // The sum of each span, then of each invocation's spans.
   workgroupBarrier();
   for (var c = i; c < BINS; c += THREADS) {
     var mass = 0u;
-    if (c < numChunks && !isFiltered) {
+    if (c < numSpans && !isFiltered) {
       let record = first + 8 * c;
-      mass = u32(chunks[record + 4] * exp((chunks[record + 2] - scale.most) * scale.inverse) * scale.factor + 0.5);
+      mass = u32(spans[record + 4] * exp((spans[record + 2] - scale.most) * scale.inverse) * scale.factor + 0.5);
     }
     atomicStore(&counts[c], mass);
   }
   workgroupBarrier();
   if (isFiltered) {
-    for (var c = 0u; c < numChunks; c++) {
+    for (var c = 0u; c < numSpans; c++) {
       var mass = 0u;
       for (var k = 0u; k < UNROLL; k++) {
-        let token = CHUNK * c + THREADS * k + i;
+        let token = SPAN * c + THREADS * k + i;
         if (token < params.V) { mass += kept(quantum(logits[at + token], scale), least); }
       }
       if (mass > 0) { atomicAdd(&counts[c], mass); }
@@ -128,32 +128,32 @@ fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numChunks: u32) -> 
   if (upTo > aim && upTo - own <= aim) {
     var before = upTo - own;
     for (var d = 0u; d < perInvocation; d++) {
-      let chunkMass = atomicLoad(&counts[perInvocation * i + d]);
-      if (before + chunkMass > aim) {
+      let spanMass = atomicLoad(&counts[perInvocation * i + d]);
+      if (before + spanMass > aim) {
         choice = vec2u(perInvocation * i + d, aim - before);
         break;
       }
-      before += chunkMass;
+      before += spanMass;
     }
   }
-  let chunk = workgroupUniformLoad(&choice);
+  let span = workgroupUniformLoad(&choice);
 
-  // Then the place in that chunk, eight tokens to an invocation.
-  let begin = CHUNK * chunk.x + UNROLL * i;
+  // Then the place in that span, eight tokens to an invocation.
+  let begin = SPAN * span.x + UNROLL * i;
   own = 0;
   for (var k = 0u; k < UNROLL; k++) {
     if (begin + k < params.V) { own += kept(quantum(logits[at + begin + k], scale), least); }
   }
   upTo = sumUpTo(i, own);
-  let massInChunk = workgroupUniformLoad(&sums[THREADS - 1]);
-  // A chunk of tokens that are all rounded to nothing.
-  if (massInChunk == 0) { return u32(chunks[first + 8 * chunk.x + 3]); }
-  let aimInChunk = min(chunk.y, massInChunk - 1);
-  if (upTo > aimInChunk && upTo - own <= aimInChunk) {
+  let massInSpan = workgroupUniformLoad(&sums[THREADS - 1]);
+  // A span of tokens that are all rounded to nothing.
+  if (massInSpan == 0) { return u32(spans[first + 8 * span.x + 3]); }
+  let aimInSpan = min(span.y, massInSpan - 1);
+  if (upTo > aimInSpan && upTo - own <= aimInSpan) {
     var before = upTo - own;
     for (var k = 0u; k < UNROLL; k++) {
       let q = kept(quantum(logits[at + begin + k], scale), least);
-      if (before + q > aimInChunk) {
+      if (before + q > aimInSpan) {
         choice.x = begin + k;
         break;
       }
@@ -175,10 +175,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let row = rowAt(t);
   let at = params.logitsOffset + local * params.logitsStride;
   let to = params.outOffset + t * params.outStride;
-  let numChunks = (params.V + CHUNK - 1) / CHUNK;
-  let first = 8 * t * numChunks;
+  let numSpans = (params.V + SPAN - 1) / SPAN;
+  let first = 8 * t * numSpans;
   let inverse = 1.0 / max(row.temperature, 1e-6);
-  let summary = summarize(i, first, numChunks, inverse);
+  let summary = summarize(i, first, numSpans, inverse);
   if (summary.isBad != 0 || summary.most <= LOWEST) {
     if (i == 0) {
       out[to] = -1;
@@ -189,7 +189,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   }
   var token = summary.likeliest;
   if (row.temperature > 0) {
-    token = draw(i, at, row, Scale(summary.most, inverse, ONE / summary.total), first, numChunks);
+    token = draw(i, at, row, Scale(summary.most, inverse, ONE / summary.total), first, numSpans);
   }
 
   if (i == 0) { logitBefore = logits[at + token]; }

@@ -1,7 +1,7 @@
 // A row's sampling parameters and its edits of logits, as samplingInputs in contract/sampling.ts lays them out.
 const THREADS = 256u;
 /// Tokens that are summed up together.
-const CHUNK = 2048u;
+const SPAN = 2048u;
 
 const ROW_FIELDS = 16u;
 const MAX_END_TOKENS = 7u;

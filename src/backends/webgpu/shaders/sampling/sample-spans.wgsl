@@ -1,11 +1,11 @@
-// Edits logits, and sums up each chunk of 2048 tokens: one workgroup per chunk and row.
+// Edits logits, and sums up each span of 2048 tokens: one workgroup per span and row.
 //
 //   logits = edited(logits)                                     in place; what they were goes to originals
-//   chunks = (max, Σ exp(l - max)) of the logits l as they were
+//   spans = (max, Σ exp(l - max)) of the logits l as they were
 //            (max, its token, Σ exp((s - max) / temperature)) of the edited ones s
 //            1 if a logit is NaN or +infinity
 //
-// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), chunks (B * V / 2048, 8). Grid: (V / 2048, B).
+// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), spans (B * V / 2048, 8). Grid: (V / 2048, B).
 
 struct Params {
   B: u32,
@@ -20,12 +20,12 @@ struct Params {
 @group(0) @binding(2) var<storage, read> rows: array<i32>;
 @group(0) @binding(3) var<storage, read> edits: array<i32>;
 @group(0) @binding(4) var<storage, read_write> originals: array<f32>;
-@group(0) @binding(5) var<storage, read_write> chunks: array<f32>;
+@group(0) @binding(5) var<storage, read_write> spans: array<f32>;
 
 #include "grid"
 #include "sampling"
 
-var<workgroup> scores: array<f32, CHUNK>;
+var<workgroup> scores: array<f32, SPAN>;
 var<workgroup> maxima: array<vec2f, THREADS>;
 var<workgroup> likeliest: array<u32, THREADS>;
 var<workgroup> isBad: atomic<u32>;
@@ -50,8 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let t = params.firstRow + local;
   let row = rowAt(t);
   let at = params.logitsOffset + local * params.logitsStride;
-  let begin = group.x * CHUNK;
-  let count = min(CHUNK, params.V - begin);
+  let begin = group.x * SPAN;
+  let count = min(SPAN, params.V - begin);
 
   var most = LOWEST;
   for (var c = i; c < count; c += THREADS) {
@@ -119,12 +119,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     workgroupBarrier();
   }
   if (i == 0) {
-    let to = 8 * (t * ((params.V + CHUNK - 1) / CHUNK) + group.x);
-    chunks[to] = mostBefore;
-    chunks[to + 1] = maxima[0].x;
-    chunks[to + 2] = mostAfter;
-    chunks[to + 3] = f32(begin + likeliest[0]);
-    chunks[to + 4] = maxima[0].y;
-    chunks[to + 5] = f32(atomicLoad(&isBad));
+    let to = 8 * (t * ((params.V + SPAN - 1) / SPAN) + group.x);
+    spans[to] = mostBefore;
+    spans[to + 1] = maxima[0].x;
+    spans[to + 2] = mostAfter;
+    spans[to + 3] = f32(begin + likeliest[0]);
+    spans[to + 4] = maxima[0].y;
+    spans[to + 5] = f32(atomicLoad(&isBad));
   }
 }

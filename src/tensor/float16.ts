@@ -22,10 +22,10 @@ export function roundToBfloat16(value: number): number {
   return scratchF32[0];
 }
 
-/** All 65536 float16 values: a table lookup is several times faster than decoding each. */
 let float16Values: Float32Array | undefined;
 
-function float16Table(): Float32Array {
+/** All 65536 float16 values: a table lookup is several times faster than decoding each. */
+export function float16Table(): Float32Array {
   if (float16Values !== undefined) return float16Values;
   const table = new Float32Array(0x10000);
   for (let bits = 0; bits < 0x10000; bits++) {

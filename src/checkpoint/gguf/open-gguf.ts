@@ -5,6 +5,7 @@ import type { StoredTensor } from '../files/stored-tensor.ts';
 import type { Gguf } from './gguf.ts';
 import { ggufTensor, readGgufHeader } from './gguf-file.ts';
 import type { GgufHeader } from './gguf-header.ts';
+import { applyScales } from './scaled-tensor.ts';
 import { splitName, splitPart } from './split-name.ts';
 
 interface Part {
@@ -42,7 +43,8 @@ export async function openGguf(files: ModelFiles, file: string, signal?: AbortSi
     );
   }
   const versions = parts.flatMap((part) => part.source.version ?? []);
-  return { name: source.name, metadata: header.metadata, tensors, versions };
+  const { name } = source;
+  return { name, metadata: header.metadata, tensors: applyScales(tensors, name), versions };
 }
 
 /** The parts in their order: those after the first lie next to it, and say which ones they are. */

@@ -1,4 +1,7 @@
 import { BF16, F16, F32, F64 } from './floats.ts';
+import { Q2_K, Q3_K, Q4_K, Q5_K, Q6_K } from './k-quants.ts';
+import { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 } from './simple-quants.ts';
+import { IQ4_NL, IQ4_XS, MXFP4, NVFP4 } from './table-quants.ts';
 import type { TensorType } from './tensor-type.ts';
 
 /**
@@ -8,26 +11,26 @@ import type { TensorType } from './tensor-type.ts';
 const TENSOR_TYPES: ReadonlyMap<number, TensorType> = new Map<number, TensorType>([
   [0, F32],
   [1, F16],
-  [2, { name: 'Q4_0', blockValues: 32, blockBytes: 18 }],
-  [3, { name: 'Q4_1', blockValues: 32, blockBytes: 20 }],
-  [6, { name: 'Q5_0', blockValues: 32, blockBytes: 22 }],
-  [7, { name: 'Q5_1', blockValues: 32, blockBytes: 24 }],
-  [8, { name: 'Q8_0', blockValues: 32, blockBytes: 34 }],
+  [2, Q4_0],
+  [3, Q4_1],
+  [6, Q5_0],
+  [7, Q5_1],
+  [8, Q8_0],
   [9, { name: 'Q8_1', blockValues: 32, blockBytes: 36 }],
-  [10, { name: 'Q2_K', blockValues: 256, blockBytes: 84 }],
-  [11, { name: 'Q3_K', blockValues: 256, blockBytes: 110 }],
-  [12, { name: 'Q4_K', blockValues: 256, blockBytes: 144 }],
-  [13, { name: 'Q5_K', blockValues: 256, blockBytes: 176 }],
-  [14, { name: 'Q6_K', blockValues: 256, blockBytes: 210 }],
+  [10, Q2_K],
+  [11, Q3_K],
+  [12, Q4_K],
+  [13, Q5_K],
+  [14, Q6_K],
   [15, { name: 'Q8_K', blockValues: 256, blockBytes: 292 }],
   [16, { name: 'IQ2_XXS', blockValues: 256, blockBytes: 66 }],
   [17, { name: 'IQ2_XS', blockValues: 256, blockBytes: 74 }],
   [18, { name: 'IQ3_XXS', blockValues: 256, blockBytes: 98 }],
   [19, { name: 'IQ1_S', blockValues: 256, blockBytes: 50 }],
-  [20, { name: 'IQ4_NL', blockValues: 32, blockBytes: 18 }],
+  [20, IQ4_NL],
   [21, { name: 'IQ3_S', blockValues: 256, blockBytes: 110 }],
   [22, { name: 'IQ2_S', blockValues: 256, blockBytes: 82 }],
-  [23, { name: 'IQ4_XS', blockValues: 256, blockBytes: 136 }],
+  [23, IQ4_XS],
   [24, { name: 'I8', blockValues: 1, blockBytes: 1 }],
   [25, { name: 'I16', blockValues: 1, blockBytes: 2 }],
   [26, { name: 'I32', blockValues: 1, blockBytes: 4 }],
@@ -37,8 +40,8 @@ const TENSOR_TYPES: ReadonlyMap<number, TensorType> = new Map<number, TensorType
   [30, BF16],
   [34, { name: 'TQ1_0', blockValues: 256, blockBytes: 54 }],
   [35, { name: 'TQ2_0', blockValues: 256, blockBytes: 66 }],
-  [39, { name: 'MXFP4', blockValues: 32, blockBytes: 17 }],
-  [40, { name: 'NVFP4', blockValues: 64, blockBytes: 36 }],
+  [39, MXFP4],
+  [40, NVFP4],
 ]);
 
 /** A type by its number; undefined where no version of the format that is known here has it. */

@@ -3,7 +3,7 @@ import type { Turn } from './chat-turns.ts';
 import { type LoadRound, throughput } from './load-round.ts';
 import { median, percentile } from './percentiles.ts';
 
-/** Everything that was measured with so many threads. */
+/** Measurements with a number of threads. */
 export interface LoadResult {
   readonly threads: number;
   /** Several rounds of each concurrency, taken in turns. */
@@ -27,10 +27,10 @@ export function loadReport(results: readonly LoadResult[], chat: ChatResult): st
   const rounds = byConcurrency(results[0].rounds).values().next().value?.length ?? 0;
   const tokens = (of: 'promptTokens' | 'completionTokens') => requests.map((request) => request[of]);
   return [
-    `Node ${process.versions.node}, ${cpus().length} × ${cpu.model.trim()}; client and server share them.`,
-    `${requests.length} requests a round, prompts of ${range(tokens('promptTokens'))} tokens, answers of ${range(tokens('completionTokens'))};`,
-    `${rounds} rounds, the concurrencies in turns. Throughput is the median of the rounds (least – greatest); latencies are`,
-    'of all rounds together, as the client saw them.',
+    `Node ${process.versions.node}, ${cpus().length} × ${cpu.model.trim()}; shared by client and server.`,
+    `${requests.length} requests a round; prompts of ${range(tokens('promptTokens'))} tokens, answers of ${range(tokens('completionTokens'))} tokens;`,
+    `${rounds} rounds of each concurrency, in turns. Throughput is the median of the rounds (least – greatest); latencies`,
+    'are of all rounds together, measured by the client.',
     ...results.flatMap((result) => ['', ...resultTable(result)]),
     '',
     '![Throughput and latencies by concurrency](load.svg)',
@@ -54,7 +54,7 @@ function resultTable({ threads, rounds }: LoadResult): string[] {
   return [
     `With ${threads} thread${threads === 1 ? '' : 's'} for the model:`,
     '',
-    '| at once | tokens/s | to one at once | first token, ms: p50 | p95 | p99 | between tokens, ms: p50 | p95 | p99 |',
+    '| requests at once | tokens/s | ratio to one request | first token, ms: p50 | p95 | p99 | between tokens, ms: p50 | p95 | p99 |',
     '| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
     ...rows,
   ];
@@ -74,8 +74,9 @@ function chatTable({ withCache, withoutCache }: ChatResult): string[] {
   });
   return [
     `Each turn sends the whole conversation again; medians of ${withCache.length} conversations.`,
+    'The cache saves the tokens that were processed before.',
     '',
-    '| turn | tokens of the prompt | of them processed | first token, ms | without the cache |',
+    '| turn | prompt tokens | processed | first token, ms | first token without the cache, ms |',
     '| ---: | ---: | ---: | ---: | ---: |',
     ...rows,
   ];

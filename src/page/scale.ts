@@ -25,7 +25,7 @@ export function scaleColor(position: number): string {
 
 /** A number of tokens in words. */
 export function tokensInWords(count: number): string {
-  if (count === Number.POSITIVE_INFINITY) return 'no end of tokens';
+  if (count === Number.POSITIVE_INFINITY) return 'infinitely many tokens';
   const rounded = count < 10 ? Number(count.toPrecision(2)) : Number(count.toPrecision(3));
   return `${rounded.toLocaleString('en')} ${rounded === 1 ? 'token' : 'tokens'}`;
 }

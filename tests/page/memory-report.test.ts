@@ -41,6 +41,6 @@ test('numbers of tokens in words', () => {
     '1 token',
     '11.9 tokens',
     '4,320 tokens',
-    'no end of tokens',
+    'infinitely many tokens',
   ]);
 });

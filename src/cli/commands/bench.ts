@@ -26,15 +26,18 @@ const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 /** `mamba2 bench` */
 export const bench = defineCommand({
   details: [
-    'Prefill is one prompt in steps of at most 512 tokens; decode is steps of one token for each of some sequences, in',
-    'tokens of all of them per second; generate is a request as a program makes it, with greedy sampling. Figures are',
-    'medians with the least and the greatest after a run for warming up. With --shape, weights of that size are random.',
-    "Shares are of the machine's limits, measured with as many threads: bandwidth is reading of large buffers; peak is",
-    'multiplying and adding in a loop that finds everything in the first-level cache, for int8 and int4 in bytes. A',
-    'product and its addition are two operations; a token costs the scan 5 P N per head and layer, always in float32.',
-    'With --device webgpu and no model, mixer layers of three published shapes are timed by the clocks of GPU and wall,',
-    'and two whole models with embedding, head and sampling: figures go to standard error as they come.',
-    'Memory is the resident size of the process, peaks are the largest so far: for figures of one dtype, give one.',
+    'Prefill is one prompt, in steps of at most 512 tokens. Decode is steps of one token for each of some sequences; its',
+    'figure counts the tokens of all of them. Generate is a whole request as programs make it, with greedy sampling.',
+    'Each figure is the median of the repetitions, with the least and the greatest; a run for warming up comes first.',
+    'With --shape, the model has a published size and random weights.',
+    "Shares are relative to the machine's limits, measured with the same number of threads. Bandwidth is that of reading",
+    'large buffers. Peak is that of multiplying and adding in a loop with all operands in the first-level cache: in',
+    'float32, or in bytes for int8 and int4. A product and its addition count as two operations. The scan of a token takes',
+    '5 P N operations per head and layer, always in float32.',
+    'With --device webgpu and no model, mixer layers of three published shapes are timed by the clock of the GPU and by',
+    'the wall clock, and two whole models with embedding, head and sampling. Figures go to standard error as they come.',
+    'Memory is the resident size of the process. Its peak counts from the start of the process, so it belongs to one',
+    'dtype only if one is given.',
   ].join(' '),
   options: {
     shape: choice(SHAPES, 'Random weights of a published size instead of a model'),

@@ -23,7 +23,7 @@ import { defineModel } from '../../src/models/registry.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 describe('what bench is made of', () => {
-  test('the kernel that measures memory reads all of two regions, and nothing beside them', () => {
+  test('the kernel that measures memory reads all of two regions, and nothing besides', () => {
     const memory = new WebAssembly.Memory({ initial: 1 });
     const { read } = instantiateBenchKernels(compileReadKernel(), memory);
     const words = new Int32Array(memory.buffer).map((_, i) => Math.imul(i + 1, 0x9e3779b9));

@@ -190,7 +190,7 @@ describe.runIf(executable)('in Chromium', { timeout: 900_000 }, () => {
     });
   });
 
-  test('the page goes on within a step', async () => {
+  test('the page stays responsive within a step', async () => {
     const { page } = await visit({ isolated: false });
     const { milliseconds, frames, frameGap, tickGap } = await act(page, 'pageDuringStep', MODEL, 2048);
     // A step that held the page would leave one gap of its whole length, on whatever machine.

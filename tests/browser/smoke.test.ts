@@ -58,7 +58,7 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
     }
   });
 
-  test("the server's page goes on with a text as the library does, and its playground loads the model", async () => {
+  test("the server's page continues a text as the library does, and its playground loads the model", async () => {
     const server = await startServer({}, { chatTemplate: null });
     onTestFinished(() => server.close());
     const chat = await PageUnderTest.open(browser, `${server.url}/`);

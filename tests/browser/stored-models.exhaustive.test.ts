@@ -91,7 +91,7 @@ describe.runIf(executable)('models in Chromium', { timeout: 900_000 }, () => {
     expect((await act(await tab(), 'storedAndDeleted', MODEL)).before).toEqual([]);
   });
 
-  test('a load goes on where an aborted one ended', async () => {
+  test('a load continues where an aborted one ended', async () => {
     const { tab, fetched, folder } = await rig({ pieceBytes: 100_000 });
     const { size } = await stat(join(folder, 'model.safetensors'));
     const { reason } = await act(await tab(), 'abortedLoad', MODEL, size / 3);

@@ -80,7 +80,7 @@ describe.each([true, false])('a model at a URL, ranges given: %s', (ranges) => {
     expect(loaded).toEqual(loaded.toSorted((a, b) => a - b));
   });
 
-  test('goes on after lost connections and answers that say "later"', async () => {
+  test('continues after lost connections and answers that say "later"', async () => {
     const server = await serve(MODEL, { ranges });
     server.faults.set('/m/config.json', [503, 429]);
     server.faults.set(WEIGHTS, [500]);

@@ -48,7 +48,7 @@ describe('bench', () => {
     }
   });
 
-  test('a hybrid, whose sequences have blocks as well', async () => {
+  test('a hybrid, whose sequences also have blocks', async () => {
     const folder = fileURLToPath(new URL('../goldens/bamba', import.meta.url));
     const sizes = ['--prompt-tokens', '40', '--batch-sizes', '2', '--generate-tokens', '30', '--repetitions', '1'];
     const { code, stdout, stderr } = await runCli(['bench', '--model', folder, ...sizes, '--json']);

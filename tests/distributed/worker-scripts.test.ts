@@ -10,7 +10,7 @@ const RANK_WORKER = fileURLToPath(new URL('../../src/engine/ranks/rank-worker.ts
 const own = () => new URL('file:///own.js');
 
 describe('scripts of workers in Node', () => {
-  test('are where they are said to be: a path, a URL, or beside the module', () => {
+  test('are where they are said to be: a path, a URL, or next to the module', () => {
     expect(nodeScript('rank', undefined, own).href).toBe('file:///own.js');
     expect(nodeScript('rank', 'folder/rank.js', own)).toEqual(pathToFileURL(join(process.cwd(), 'folder/rank.js')));
     expect(nodeScript('rank', 'file:///x/rank.js', own).href).toBe('file:///x/rank.js');
@@ -35,13 +35,13 @@ describe('scripts of workers in Node', () => {
 });
 
 describe('files of the package', () => {
-  test('lie beside the module, as what it is itself', () => {
+  test('lie next to the module, as source or as build', () => {
     expect(moduleFile('./a', 'file:///src/b.ts').href).toBe('file:///src/a.ts');
     expect(moduleFile('./a', 'file:///dist/b.js').href).toBe('file:///dist/a.js');
     expect(moduleFile('./a', 'file:///bundle/main.mjs').href).toBe('file:///bundle/a.mjs');
   });
 
-  test('do not lie beside a bundle', () => {
+  test('do not lie next to a bundle', () => {
     expect(moduleFolder('../page/', 'server/files', 'file:///p/dist/server/files.js')?.href).toBe(
       'file:///p/dist/page/',
     );

@@ -62,7 +62,7 @@ describe('streams', () => {
     expect(await stream.next()).toEqual({ done: true, value: undefined });
   });
 
-  test('of slow readers stay bounded: the request waits, and goes on when it is read', async () => {
+  test('of slow readers stay bounded: the request waits, and continues when it is read', async () => {
     const { engine, add } = makeEngine({ maxUnreadTokens: 5, maxNumSeqs: 1 });
     const slow = add([1], { maxTokens: 40 });
     await turns(200);

@@ -123,7 +123,7 @@ describe('the prefix cache', () => {
 });
 
 describe('aborts', () => {
-  test('in any step free the slot and disturb nobody', async () => {
+  test('in any step free the slot and disturb no other request', async () => {
     await using llm = await LLM.load(GOLDEN, { maxNumSeqs: 4, maxNumBatchedTokens: 8 });
     const options = { temperature: 0, maxTokens: 12, ignoreEos: true };
     const prompts = [0, 1, 2, 3].map((i) => Array.from({ length: 20 + i }, (_, t) => (t * 31 + i * 7) % 256));
@@ -144,7 +144,7 @@ describe('aborts', () => {
 });
 
 describe('what a request may ask for', () => {
-  test('logprobs: the likeliest tokens beside the chosen one, from the same distribution', async () => {
+  test('logprobs: the likeliest tokens besides the chosen one, from the same distribution', async () => {
     await using llm = await LLM.load(GOLDEN);
     const prompt = [1, 2, 3, 4];
     const chunks = await chunksOf(llm, prompt, { temperature: 0, maxTokens: 3, ignoreEos: true, logprobs: 4 });

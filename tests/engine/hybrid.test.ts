@@ -47,7 +47,7 @@ describe('a session file of a hybrid', () => {
     }
   }, 300_000);
 
-  test('goes on in another process', async () => {
+  test('continues in another process', async () => {
     await using llm = await LLM.load(folder);
     const session = llm.createSession();
     await session.append(prompt(70, 2));
@@ -103,7 +103,7 @@ describe('memory for keys and values', () => {
   });
 });
 
-test('any traffic over few blocks gives the same tokens, and leaves the books in order', async () => {
+test('any traffic over few blocks gives the same tokens, and leaves consistent records', async () => {
   const { context } = await loadModel(hybridFolder('granitemoehybrid'), { maxNumSeqs: 4, dtype: 'int8' });
   const params = (maxTokens: number, n = 1) => resolveSamplingParams({ ...GREEDY, maxTokens, n }, {});
   const alone = new LLMEngine({ ...context, enablePrefixCaching: false });

@@ -123,7 +123,7 @@ describe('the queue', () => {
     expect(() => rig.add('b', [1], { priority: Number.NaN })).toThrow(ArgumentError);
   });
 
-  test('gives a slot to a higher priority, and the one that lost it goes on where it was', async () => {
+  test('gives a slot to a higher priority, and the one that lost it continues where it was', async () => {
     const rig = new Rig({ maxNumSeqs: 1 });
     rig.add('low', prompt(9), { maxTokens: 8, priority: 5 });
     for (let i = 0; i < 6; i++) await rig.step();
@@ -257,7 +257,7 @@ describe('an executor that fails', () => {
     expect(rig.engine.hasWork()).toBe(false);
   });
 
-  test('ends what runs with its error; what waits goes on with the next one', async () => {
+  test('ends running requests with its error; waiting ones continue with the next', async () => {
     const second = new FakeExecutor(1);
     let loads = 0;
     const reloadExecutor = async () => {

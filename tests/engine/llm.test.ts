@@ -27,7 +27,7 @@ describe('generate', () => {
     });
   });
 
-  test('ends in front of a stop string, and after a stop token', async () => {
+  test('ends before a stop string, and after a stop token', async () => {
     await using llm = await LLM.load('tiny-dts');
     const free = await collect(llm, { temperature: 0, maxTokens: 40, ignoreEos: true });
     const stop = free.text.slice(20, 24);

@@ -31,7 +31,7 @@ describe('a step for which there is no memory', () => {
     expect(rig.executor.batches.length - before).toBeLessThan(6);
   });
 
-  test('not even of one token ends the request that needs it, and the engine goes on', async () => {
+  test('not even of one token ends the request that needs it, and the engine continues', async () => {
     const rig = new Rig();
     rig.executor.mostTokens = 0;
     rig.add('a', prompt(4), { maxTokens: 2 });

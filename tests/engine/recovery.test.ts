@@ -15,7 +15,7 @@ import { FAKE_VOCAB, FakeExecutor, fakeAnswer } from './fake-executor.ts';
 import { GOLDEN } from './golden-folder.ts';
 
 describe('an engine whose ranks fail', () => {
-  test('ends what runs, loads the ranks again, and goes on with what waits', async () => {
+  test('ends what runs, loads the ranks again, and continues with the waiting requests', async () => {
     const options = { tensorParallelSize: 2, maxNumSeqs: 1, recover: true };
     const { context } = await loadModel(GOLDEN, options);
     const engine = new AsyncLLMEngine(context);
@@ -130,7 +130,7 @@ describe('an executor that fails while nothing runs', () => {
 });
 
 describe('a model that can not be loaded again', () => {
-  test('is tried again with growing pauses, and what waits goes on', async () => {
+  test('is tried again with growing pauses, and waiting requests continue', async () => {
     const { engine, first, events } = fakeEngine(async (tries) => {
       if (tries < 4) throw new Error(`try ${tries}`);
       return new FakeExecutor(2);

@@ -17,7 +17,7 @@ function slowClock(): void {
   });
 }
 
-test('short work goes on at once, long work lets others have a turn', async () => {
+test('short work continues at once, long work gives the event loop a turn', async () => {
   let turns = 0;
   setImmediate(() => turns++);
   const short = new Turns(1e9);

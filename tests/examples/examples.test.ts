@@ -29,7 +29,7 @@ describe('examples', () => {
     });
   });
 
-  test('session.js gives the same answer after a rewind, and goes on from a saved session', async () => {
+  test('session.js gives the same answer after a rewind, and continues from a saved session', async () => {
     const lines = (await printed('session.js')).trimEnd().split('\n');
     const [fork, session, again, restored] = lines.map((line) => line.replace(/^[^"]*/, ''));
     expect(fork).toMatch(/^"export declare function distance\(\w/);

@@ -75,7 +75,7 @@ describe('MambaMixer2 and what a slot held before', () => {
     },
   );
 
-  test('new one-token prompts beside decodes are not taken for decodes', async () => {
+  test('new one-token prompts in a batch with decodes are not taken for decodes', async () => {
     const config = mixerCase();
     const rig = new MixerRig(config, 3);
     const old = seededTokens(config, 9, 1);

@@ -222,7 +222,7 @@ describe('Nemotron-H', () => {
     expect(mixer).toMatchObject({ intermediateSize: 960, numHeads: 12, headDim: 80, nGroups: 4 });
   });
 
-  test('8 groups, of the norm as well', () => {
+  test('8 groups, also of the norm', () => {
     expect(read().mixer.nGroups).toBe(8);
     expect(read().mixer.normGroups).toBeUndefined();
   });

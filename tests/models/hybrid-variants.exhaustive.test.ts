@@ -58,7 +58,7 @@ const VARIANTS: Record<string, JsonObject> = {
     attention_bias: true,
     embedding_multiplier: 2,
   },
-  'Falcon-H1 with a norm behind the gate, in groups, and biases': {
+  'Falcon-H1 with a norm after the gate, in groups, and biases': {
     architectures: ['FalconH1ForCausalLM'],
     ...PREFIXED,
     mamba_d_ssm: null,

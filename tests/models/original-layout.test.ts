@@ -82,7 +82,7 @@ describe('a model in the original layout', () => {
     expect(found).toEqual(bits(await logitsOf(configs(false).original, tensors)));
   });
 
-  test('gives them with a head of its own as well', async () => {
+  test('also gives them with a head of its own', async () => {
     const { huggingFace, original } = configs(false);
     const tensors = seededCheckpoint(huggingFace, 5);
     expect(tensors.map(({ name }) => name)).toContain('lm_head.weight');

@@ -57,7 +57,7 @@ describe('parameterName', () => {
     expect(parameterName('lm_head.weight')).toBe('lm_head.weight');
   });
 
-  test('drops a tied head beside the embeddings, and takes it for them where there are none', () => {
+  test('drops a tied head besides the embeddings, and takes it for the embeddings where there are none', () => {
     for (const [json, embeddings] of [
       [{ ...sizes, model_type: 'mamba2', tie_word_embeddings: true }, 'backbone.embeddings.weight'],
       [original, 'backbone.embedding.weight'],

@@ -89,7 +89,7 @@ describe('Nemotron-H', () => {
   const tensors = seededCheckpoint(NEMOTRON_H, 3);
   const extra = (name: string): NamedTensor => ({ name, shape: [2], data: Float32Array.of(1, 2) });
 
-  test('under the names of any generation, with layers for drafts and angles beside them', async () => {
+  test('under the names of any generation, with layers for drafts and angles besides them', async () => {
     const expected = await logitsOf(NEMOTRON_H, tensors);
     const model = renamed(tensors, (name) => [name.replace('backbone.', 'model.')]);
     expect(await logitsOf(NEMOTRON_H, model)).toEqual(expected);

@@ -88,7 +88,7 @@ describe.runIf(executable)('the playground', { timeout: 900_000 }, () => {
     return (await page.textContent('#answer-text')) ?? '';
   }
 
-  test('loads the bundled model, generates what the library does, and goes on drawing meanwhile', async () => {
+  test('loads the bundled model, generates what the library does, and draws meanwhile', async () => {
     const { page, complaints } = await visit(`${server.url}/playground`);
     await loaded(page);
     expect(await page.evaluate(() => globalThis.crossOriginIsolated)).toBe(true);

@@ -94,7 +94,7 @@ describe('clients that vanish', () => {
 });
 
 describe('slow readers', () => {
-  test('make their request wait, not the memory grow; others go on, and nothing is lost', async () => {
+  test('make their request wait, not the memory grow; other requests continue, and nothing is lost', async () => {
     const { llm, url, post } = await server({}, { maxNumSeqs: 2, maxUnreadTokens: 32 });
     // Twenty alternatives per token make the kernel's buffers full soon.
     const body = { ...LONG, max_tokens: 4000, stream: true, logprobs: 20 };
@@ -148,7 +148,7 @@ describe('a full queue', () => {
 });
 
 describe('ranks', () => {
-  test('that die end what runs with an error event, and the server goes on', async () => {
+  test('that die end running requests with an error event, and the server continues', async () => {
     const workers: Worker[] = [];
     const collect = (worker: Worker) => workers.push(worker);
     process.on('worker', collect);

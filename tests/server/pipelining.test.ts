@@ -27,7 +27,7 @@ function completion(maxTokens: number): string {
   return `POST /v1/completions HTTP/1.1\r\n${HEAD}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-test('requests that were sent behind one another are answered one by one, in their order', async () => {
+test('pipelined requests are answered one by one, in their order', async () => {
   const running: number[] = [];
   const stop = llm.engine.onEvent(() => running.push(llm.engine.stats().runningRequests));
   onTestFinished(stop);

@@ -50,7 +50,7 @@ async function withFiles(files: Record<string, JsonObject>, vocabSize?: number) 
   return { tokenizer, ids: ids.length < 4 ? ids : 'letters' };
 }
 
-describe('tokens that stand beside tokenizer.json', () => {
+describe('tokens of files next to tokenizer.json', () => {
   test('come from added_tokens_decoder', async () => {
     const added_tokens_decoder = { 300: START, 301: END };
     const { tokenizer, ids } = await withFiles({

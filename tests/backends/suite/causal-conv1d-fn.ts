@@ -120,7 +120,7 @@ export function describeCausalConv1dFn(makeBackend: MakeBackend, demands: Demand
       }),
     );
 
-    test('empty sequences change nothing, also at the ends and beside padding', () =>
+    test('empty sequences change nothing, also at the ends and next to padding', () =>
       check({
         seed: 5,
         channels: 5,

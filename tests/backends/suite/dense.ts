@@ -187,7 +187,7 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
       expectSame(await backend().read(sum), await backend().read(whole), 'sum');
     });
 
-    test('gatherRows, add and mulColumns, from strided views as well', async () => {
+    test('gatherRows, add and mulColumns, also from strided views', async () => {
       const [T, C] = [6, 9];
       const inputs = new Inputs(8);
       const [x, y, v] = [inputs.normal(T * C), inputs.normal(T * C), inputs.normal(C)];

@@ -26,7 +26,7 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
     const backend = useBackend(makeBackend);
     const tolerance = demands.tolerances.dense;
 
-    test.each(MLP_ACTIVATIONS)('%s, alone and as a gate, from strided views as well', async (activation) => {
+    test.each(MLP_ACTIVATIONS)('%s, alone and as a gate, also from strided views', async (activation) => {
       const [T, C] = [3, 21];
       const inputs = new Inputs(1);
       const z = inputs.normal(T * C, 0, 3);
@@ -62,7 +62,7 @@ export function describeFeedForward(makeBackend: MakeBackend, demands: Demands):
       expect(() => backend().concatColumns([])).toThrow(ShapeError);
     });
 
-    test('mulScalar, from strided views as well', async () => {
+    test('mulScalar, also from strided views', async () => {
       const x = new Inputs(2).normal(4 * 7);
       const expected = x.map((value) => value * Math.fround(0.22));
       for (const rows of [backend().tensor(x, [4, 7]), stridedView(backend(), x, 4, 7)]) {

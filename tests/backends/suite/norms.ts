@@ -92,7 +92,7 @@ export function describeNorms(makeBackend: MakeBackend, demands: Demands): void 
       expectClose(await backend().read(out), gatedNorm(problem), tolerance, 'out');
     });
 
-    test('siluGate, from strided views as well', async () => {
+    test('siluGate, also from strided views', async () => {
       const inputs = new Inputs(3);
       const [x, z] = [inputs.normal(9 * 31), inputs.normal(9 * 31, 0, 3)];
       const expected = x.map((value, i) => value * silu(z[i]));

@@ -94,7 +94,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
     await expect(weights?.read(SIZE - 10, 10)).rejects.toThrow(ModelChangedError);
   });
 
-  test('goes on after lost connections and answers that say "later"', async () => {
+  test('continues after lost connections and answers that say "later"', async () => {
     const { open, server } = await rig(MODEL, { ranges });
     server.faults.set('/m/config.json', [503]);
     server.faults.set(`/m/${WEIGHTS}`, [500]);
@@ -148,7 +148,7 @@ describe.each([true, false])('a stored model, ranges given: %s', (ranges) => {
 });
 
 describe('an interrupted download', () => {
-  test('goes on where it ended', async () => {
+  test('continues where it ended', async () => {
     const { open, fetched, server } = await rig(MODEL, { pieceBytes: 400_000 });
     const files = await open();
     const checkpoint = await Checkpoint.open(files);

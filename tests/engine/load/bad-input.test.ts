@@ -170,7 +170,7 @@ describe('quantised weights', () => {
     return makeFolder({ 'config.json': await goldenConfig(), 'model.safetensors': changed, ...files });
   };
 
-  test('a file beside the weights says so', async () => {
+  test('a file next to the weights says so', async () => {
     const files = { 'hf_quant_config.json': { quantization: { quant_algo: 'FP8' } } };
     await expectLoadError(await withInt8(files), ConfigError, /hf_quant_config\.json 'FP8' is not read/);
   });
@@ -179,7 +179,7 @@ describe('quantised weights', () => {
     await expectLoadError(await withInt8({}), WeightDTypeError, /in_proj\.weight' is stored as I8.*unquantized/);
   });
 
-  test('keys that say nothing, and a file beside weights as they are, are no obstacle', async () => {
+  test('keys that say nothing, and a file next to weights that are not quantised, are no obstacle', async () => {
     const config = { quantization_config: null, quantization: {} };
     const folder = await changedGolden({ config, files: { 'hf_quant_config.json': { quantization: {} } } });
     await (await LLM.load(folder)).dispose();

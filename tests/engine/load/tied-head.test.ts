@@ -94,7 +94,7 @@ describe.each(MODELS)('%s, whose config ties the head to the embeddings', (name)
   });
 });
 
-describe('a tied head beside embeddings', () => {
+describe('a tied head besides embeddings', () => {
   test.each(['F16', 'BF16'] as const)('stored as %s', async (dtype) => {
     const { config, tensors, embeddings, other } = await partsOf('mamba2', dtype);
     const same = await run(await folderOf(config, [...tensors, asHead(embeddings)], true));

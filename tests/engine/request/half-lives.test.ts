@@ -67,7 +67,7 @@ describe.each([
     expectClose(flat(some[4]), together(each.slice(1, 5).map(flat)));
   });
 
-  test('cost those who do not ask nothing, and change no bit', async () => {
+  test('cost requests without them nothing, and change no bit', async () => {
     await using llm = await LLM.load(GOLDEN, { device, tensorParallelSize, enablePrefixCaching: false });
     const alone = await chunksOf(llm, PROMPT, {});
     const [plain, watched, other] = await Promise.all([
@@ -120,7 +120,7 @@ test('an interval is a whole number from 1 on', async () => {
   await expect(chunksOf(llm, PROMPT, { halfLifeInterval: 1.5 })).rejects.toThrow(/halfLifeInterval is 1.5/);
 });
 
-test('reports that nobody reads weigh as tokens, so that slow readers cost no more with them', () => {
+test('unread reports count as tokens, so that slow readers cost no more with them', () => {
   const stream = new RequestStream('1', { onRead: () => {}, onReturn: () => {} });
   const token = { tokenId: 1, logprob: -1, text: 'a' };
   const halfLives = Array.from({ length: 20 }, () => new Float32Array(128));

@@ -19,7 +19,7 @@ describe('blocks of the key-value cache', () => {
     expect(numKvBlocks(SIZES, { slots: 2, maxModelLen: 100_000 })).toBe(1 + 3125);
   });
 
-  test('take no more memory than is given: 1 GiB where nobody says, but for one sequence that was asked for', () => {
+  test('take no more memory than is given: 1 GiB by default, unless one sequence needs more', () => {
     expect(numKvBlocks(SIZES, { slots: 1000 })).toBe(2 ** 30 / BLOCK_BYTES);
     expect(numKvBlocks(SIZES, { slots: 1, maxModelLen: 2 ** 21 })).toBe(1 + 2 ** 16);
     expect(numKvBlocks(SIZES, { slots: 1, kvCacheMemoryBytes: 7.5 * BLOCK_BYTES })).toBe(7);

@@ -34,7 +34,7 @@ describe.each([
   ['cpu', 'int8', 1],
   ['cpu', 'int8', 2],
 ] as const)('snapshots on %s, %s, %d ranks', (device, dtype, ranks) => {
-  test('a sequence goes on from one in any slot with the same bits', async () => {
+  test('a sequence continues from one in any slot with the same bits', async () => {
     await withExecutor({ device, dtype, ranks }, async (executor) => {
       const tokenIds = ids(40);
       const whole = await prefill(executor, 0, tokenIds);

@@ -53,7 +53,7 @@ describe('blocks', () => {
     expect(rig.tokens.get('a')).toEqual([...answer(prompt(10), 3), ...answer(prompt(10), 3), ...answer(prompt(10), 3)]);
   });
 
-  test('are shared with the prefix cache, and copied only for who goes on from the middle of one', async () => {
+  test('are shared with the prefix cache, and copied only to continue from the middle of one', async () => {
     const rig = hybrid(40);
     const tokenIds = prompt(30);
     rig.add('a', tokenIds, { maxTokens: 1 });
@@ -80,7 +80,7 @@ describe('blocks', () => {
 });
 
 describe('where blocks run out', () => {
-  test('who came last gives way, and gets the same answer', async () => {
+  test('the last to come is pre-empted, and gets the same answer', async () => {
     const rig = hybrid(9, { enablePrefixCaching: false });
     for (const id of ['a', 'b', 'c']) rig.add(id, prompt(8, id.charCodeAt(0)), { maxTokens: 12 });
     await rig.finish();
@@ -90,7 +90,7 @@ describe('where blocks run out', () => {
     expect(rig.engine.stats().freeBlocks).toBe(9);
   });
 
-  test('nobody begins who lacks them, and nobody overtakes', async () => {
+  test('no sequence begins without them, and none overtakes', async () => {
     const rig = hybrid(9, { enablePrefixCaching: false });
     rig.add('long', prompt(20), { maxTokens: 3 });
     rig.add('longer', prompt(24, 1), { maxTokens: 3 });
@@ -102,7 +102,7 @@ describe('where blocks run out', () => {
     expect(rig.engine.stats().preemptions).toBe(0);
   });
 
-  test('a higher priority takes them, and so does who waits behind a paused request', async () => {
+  test('a higher priority takes them, and so does a sequence that waits for a paused request', async () => {
     for (const victim of ['low', 'paused']) {
       const rig = hybrid(9);
       rig.add(victim, prompt(20), { maxTokens: 6, priority: victim === 'low' ? 2 : 1 });
@@ -137,7 +137,7 @@ describe('where blocks run out', () => {
     expect(rig.engine.stats().prefillTokens - before).toBe(4);
   });
 
-  test('states that somebody holds go last, and are computed again', async () => {
+  test('states that have an owner are evicted last, and are computed again', async () => {
     const rig = hybrid(11);
     const state = await held(rig, prompt(16));
     rig.add('b', prompt(18, 1), { maxTokens: 2 });
@@ -172,7 +172,7 @@ describe('what can never fit', () => {
 });
 
 describe('states in files', () => {
-  test('hold the keys and values of their tokens, and go on elsewhere with the same tokens', async () => {
+  test('hold the keys and values of their tokens, and continue elsewhere with the same tokens', async () => {
     for (const length of [7, 8, 13]) {
       const tokenIds = prompt(length, 3);
       const rig = hybrid(20);
@@ -219,7 +219,7 @@ describe('states in files', () => {
 });
 
 describe('an executor that fails', () => {
-  test('leaves no block behind', async () => {
+  test('leaves no block taken', async () => {
     const rig = hybrid(20, { maxNumSeqs: 2 });
     const state = await held(rig, prompt(9));
     rig.add('a', prompt(12), { maxTokens: 9, n: 2 });

@@ -46,7 +46,7 @@ describe.each([
   { model: 'one that samples by itself', blocksToUse: fc.constant(undefined), samplesTokens: true },
   { model: 'a hybrid that does', blocksToUse: anyBlocks, samplesTokens: true },
 ])('any traffic to $model', ({ blocksToUse, samplesTokens }) => {
-  test('ends every request with the tokens that it gets alone, leaks nothing, starves nobody', async () => {
+  test('ends every request with the tokens that it gets alone, leaks nothing, starves no request', async () => {
     let emptyCaches = 0;
     const anyTraffic = [fc.array(anyRequest, { maxLength: 14 }), anyLimits, blocksToUse] as const;
     const property = fc.asyncProperty(...anyTraffic, async (requests, limits, blocks) => {

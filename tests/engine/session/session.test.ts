@@ -21,7 +21,7 @@ describe.each([
 ] as const)('a session on %s with %s weights and %d ranks', (device, dtype, tensorParallelSize) => {
   const load = (folder = GOLDEN) => LLM.load(folder, { device, dtype, tensorParallelSize });
 
-  test('goes on with the same tokens as its whole text, and processes only what is new', async () => {
+  test('continues with the same tokens as its whole text, and processes only what is new', async () => {
     await using llm = await load();
     const session = llm.createSession();
     await session.append([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -71,7 +71,7 @@ describe('a session', () => {
     expect(llm.engine.stats().prefixCache.entries).toBe(0);
   });
 
-  test('rewinds to any token, and goes on from the nearest state', async () => {
+  test('rewinds to any token, and continues from the nearest state', async () => {
     await using llm = await LLM.load(GOLDEN, { snapshotInterval: 8 });
     const session = llm.createSession();
     const ids = Array.from({ length: 50 }, (_, i) => (i * 11) % 256);

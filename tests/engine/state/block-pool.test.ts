@@ -5,7 +5,7 @@ import { IntegrityError } from '../../../src/errors.ts';
 import { runs } from '../../runs.ts';
 
 describe('BlockPool', () => {
-  test('gives each block to one owner, who may share it, and takes it back from the last', () => {
+  test('gives each block to one owner, which may share it, and takes it back from the last', () => {
     const operation = fc.record({ kind: fc.constantFrom('take', 'share', 'release'), at: fc.nat(), count: fc.nat(5) });
     const property = fc.property(fc.array(operation, { maxLength: 80 }), fc.nat(12), (operations, count) => {
       const pool = new BlockPool(count, 4);
@@ -38,7 +38,7 @@ describe('BlockPool', () => {
     expect(new BlockPool(0, 4).blocksFor(100)).toBe(0);
   });
 
-  test('notices who shares or releases what is free, and owners that are not counted', () => {
+  test('notices when a free block is shared or released, and owners that are not counted', () => {
     const pool = new BlockPool(3, 4);
     const blocks = pool.take(2) ?? [];
     expect(() => pool.retain([2])).toThrow(IntegrityError);

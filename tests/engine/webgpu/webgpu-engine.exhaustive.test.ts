@@ -78,7 +78,7 @@ describe.runIf(need('software-gpu'))('a model on webgpu', () => {
     expect(found.map(({ finishReason }) => finishReason)).toEqual(expected.map(({ finishReason }) => finishReason));
   });
 
-  test('a lost device ends what runs with its error, and the engine goes on with another', async () => {
+  test('a lost device ends running requests with its error, and the engine continues with another', async () => {
     await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumSeqs: 1, recover: true });
     const expected = await llm.complete([1, 2, 3], { ...greedy, maxTokens: 4 });
     const running = llm.generate([4, 5], { ...greedy, maxTokens: 1000 });

@@ -92,7 +92,7 @@ test.each(TEMPLATES)('renders as Python: %j', (template) => {
   if (!agrees(ours, python)) expect(ours).toEqual(python);
 });
 
-describe.runIf(need('jinja2'))('beside Python', () => {
+describe.runIf(need('jinja2'))('compared with Python', () => {
   test('what is written down is what Python gives', () => {
     const results = renderInPython(TEMPLATES.map((template) => [template, JSON_VARIABLES] as const));
     const differing = TEMPLATES.filter((template, i) => {

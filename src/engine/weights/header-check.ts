@@ -1,6 +1,7 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { MissingTensorError, WeightShapeError } from '../../errors.ts';
 import type { WeightCheck } from '../../layers/parameters/layer-context.ts';
+import type { Module } from '../../layers/parameters/parameter.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
 import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import { listed } from './load-weights.ts';
@@ -21,7 +22,7 @@ export function headerCheck(definition: ModelDefinition, checkpoint: Checkpoint)
     total += elementCount(checkpoint.info(name).shape);
   }
   const missing: string[] = [];
-  return (prefix, part) => {
+  const check = (prefix: string, part: Module) => {
     for (const [name, { shape }] of part.parameters()) {
       const whole = `${prefix}.${name}`;
       if (elementCount(shape) > total) {
@@ -38,4 +39,5 @@ export function headerCheck(definition: ModelDefinition, checkpoint: Checkpoint)
       );
     }
   };
+  return Object.assign(check, { stored });
 }

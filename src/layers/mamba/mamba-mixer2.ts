@@ -70,6 +70,7 @@ export class MambaMixer2 implements Module {
   readonly #groupStateSize: number;
   readonly #inProj: ColumnParallelLinear;
   readonly #conv1d: DepthwiseConv1d;
+  readonly #nameOfA: 'A' | 'A_log';
   readonly #A: Weight<Tensor>;
   readonly #D: Weight<Tensor>;
   readonly #dtBias: Weight<Tensor>;
@@ -139,8 +140,11 @@ export class MambaMixer2 implements Module {
     });
     const ofHeads = shardedWeightLoader(0, size, rank);
     const perHead = { owner: 'A MambaMixer2', shape: [numHeads], ownShape: [this.#numHeads], loader: ofHeads };
+    // GGUF has A itself, of which a float32 logarithm would lose the last bits.
+    const storesA = context.isStored(`${this.prefix}.A`);
     const toA = composedWeightLoader(ofHeads, (logA) => -Math.exp(logA));
-    this.#A = tensorWeight(context, 'logDecay', { ...perHead, loader: toA });
+    this.#nameOfA = storesA ? 'A' : 'A_log';
+    this.#A = tensorWeight(context, 'logDecay', { ...perHead, loader: storesA ? ofHeads : toA });
     this.#D = tensorWeight(context, 'skip', perHead);
     this.#dtBias = tensorWeight(context, 'stepBias', perHead);
     this.#outProj = new GatedOutProjection(context, {
@@ -169,7 +173,7 @@ export class MambaMixer2 implements Module {
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* prefixed('in_proj', this.#inProj, 'inProj');
     yield* prefixed('conv1d', this.#conv1d, 'conv');
-    yield ['A_log', this.#A.parameter];
+    yield [this.#nameOfA, this.#A.parameter];
     yield ['D', this.#D.parameter];
     yield ['dt_bias', this.#dtBias.parameter];
     yield* this.#outProj.parameters();

@@ -5,11 +5,16 @@ import { DuplicateLayerError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Module } from './parameter.ts';
 
-/**
- * Looks a part's weights up in the checkpoint once the part is made, before anything of the weights' size is.
- * @param prefix of their names.
- */
-export type WeightCheck = (prefix: string, part: Module) => void;
+/** What is known of the checkpoint while layers are made. */
+export interface WeightCheck {
+  /**
+   * Looks a part's weights up in the checkpoint once the part is made, before anything of the weights' size is.
+   * @param prefix of their names.
+   */
+  (prefix: string, part: Module): void;
+  /** The model's own names of the weights that are stored. */
+  readonly stored?: ReadonlySet<string>;
+}
 
 /**
  * Backend, group and storage that all layers of one model on one rank share.
@@ -45,6 +50,11 @@ export class LayerContext {
   /** @throws MissingTensorError, WeightShapeError where the checkpoint can't hold what the config asks for. */
   checkWeights(prefix: string, part: Module): void {
     this.#check?.(prefix, part);
+  }
+
+  /** Whether the checkpoint is known to hold a weight: writers store some in several ways. */
+  isStored(name: string): boolean {
+    return this.#check?.stored?.has(name) ?? false;
   }
 
   /**

@@ -26,7 +26,7 @@ export type ParameterRole =
   | 'bias'
   /** Bias of the choice of experts, which their weights do not see. */
   | 'correctionBias'
-  /** `A_log` of a mixer: log(-A). */
+  /** `A_log` of a mixer, log(-A), or `A` itself. */
   | 'logDecay'
   /** `dt_bias` of a mixer. */
   | 'stepBias'

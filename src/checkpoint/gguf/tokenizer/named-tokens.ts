@@ -1,0 +1,67 @@
+import { TokenizerError } from '../../../errors.ts';
+import type { GgufMetadata } from '../gguf-metadata.ts';
+
+/** Keys of the tokens with a role. `seperator` is llama.cpp's spelling. */
+const KEYS = {
+  bos: 'bos',
+  eos: 'eos',
+  eot: 'eot',
+  eom: 'eom',
+  unk: 'unknown',
+  sep: 'seperator',
+  pad: 'padding',
+  mask: 'mask',
+} as const;
+
+/** A role of a token: beginning and end of a text, end of a turn, end of a message, and others. */
+export type TokenRole = keyof typeof KEYS;
+
+/** The ids that SentencePiece gives tokens unless told otherwise. */
+const SENTENCE_PIECE_IDS = { bos: 1, eos: 2, unk: 0 } as const;
+
+/** Ids of the tokens that have a role. */
+export function namedTokenIds(metadata: GgufMetadata): { readonly [role in TokenRole]?: number } {
+  const roles = Object.entries(KEYS).flatMap(([role, key]): [string, number][] => {
+    const id = metadata.optionalInteger(`tokenizer.ggml.${key}_token_id`);
+    // Writers put 2^32 - 1 for none.
+    return id === undefined || id > 2 ** 31 ? [] : [[role, id]];
+  });
+  const isSentencePiece = metadata.optionalString('tokenizer.ggml.model') === 'llama';
+  return { ...(isSentencePiece ? SENTENCE_PIECE_IDS : {}), ...Object.fromEntries(roles) };
+}
+
+/** Kinds of tokens, by their number in the file. */
+export const TOKEN_TYPES = {
+  normal: 1,
+  unknown: 2,
+  control: 3,
+  userDefined: 4,
+  unused: 5,
+  byte: 6,
+} as const;
+
+/** A token of the vocabulary. */
+export interface VocabularyToken {
+  readonly id: number;
+  readonly text: string;
+  /** One of TOKEN_TYPES; others count as normal. */
+  readonly type: number;
+}
+
+/**
+ * The tokens of the vocabulary, without those that fill it up to its size.
+ * @throws GgufError, TokenizerError
+ */
+export function vocabularyTokens(metadata: GgufMetadata): VocabularyToken[] {
+  const texts = metadata.strings('tokenizer.ggml.tokens');
+  const types = metadata.optionalIntegers('tokenizer.ggml.token_type') ?? texts.map(() => TOKEN_TYPES.normal);
+  if (types.length < texts.length) {
+    throw new TokenizerError(
+      `${metadata.fileName}: 'tokenizer.ggml.token_type' has ${types.length} entries for ${texts.length} tokens.`,
+      'The file is damaged or was converted wrongly; get another one.',
+    );
+  }
+  return texts.flatMap((text, id) =>
+    text === '' || types[id] === TOKEN_TYPES.unused ? [] : [{ id, text, type: types[id] }],
+  );
+}

@@ -1,0 +1,202 @@
+import { TokenizerError } from '../../../errors.ts';
+import type { JsonObject, JsonValue } from '../../json/json.ts';
+import type { GgufMetadata } from '../gguf-metadata.ts';
+import { mergesOfScores, splitMerges } from './merges.ts';
+import { namedTokenIds, TOKEN_TYPES, type TokenRole, type VocabularyToken, vocabularyTokens } from './named-tokens.ts';
+import { preTokenizer, preTokenizerJson } from './pre-tokenizers.ts';
+
+/** Values of `tokenizer.ggml.model` that are read, and what they are. */
+const MODELS = {
+  gpt2: 'byte-pair encoding of bytes',
+  llama: "SentencePiece's byte-pair encoding with byte fallback",
+  gemma4: 'byte-pair encoding of characters with byte fallback',
+} as const;
+
+type TokenizerModel = keyof typeof MODELS;
+
+/** What SentencePiece writes for a space. */
+const SPACE = '▁';
+
+/** Texts of tokens that end a turn or a text in models whose files name only one of them. */
+const END_TEXTS: ReadonlySet<string> = new Set([
+  ...['<|im_end|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|endoftext|>', '<|end|>', '<|return|>'],
+  ...['<end_of_turn>', '<turn|>', '<eos>', '</s>', '<EOT>', '[EOT]', '[EOS]'],
+]);
+
+/**
+ * The tokenizer's files and the chat templates, made when they are asked for. A model without a vocabulary has none of
+ * the first.
+ */
+export function tokenizerFiles(metadata: GgufMetadata): ReadonlyMap<string, () => string> {
+  const files = new Map<string, () => string>();
+  const model = metadata.optionalString('tokenizer.ggml.model') ?? 'none';
+  if (model !== 'none' && model !== 'no_vocab') {
+    files.set('tokenizer.json', () => JSON.stringify(tokenizerJson(metadata, model)));
+    files.set('tokenizer_config.json', () => JSON.stringify(tokenizerConfig(metadata)));
+  }
+  const template = metadata.optionalString('tokenizer.chat_template');
+  if (template !== undefined) files.set('chat_template.jinja', () => template);
+  for (const key of metadata.keys()) {
+    const [, name] = /^tokenizer\.chat_template\.([\w-]+)$/.exec(key) ?? [];
+    if (name !== undefined) files.set(`additional_chat_templates/${name}.jinja`, () => metadata.string(key));
+  }
+  return files;
+}
+
+/** @throws TokenizerError, GgufError */
+function tokenizerJson(metadata: GgufMetadata, model: string): JsonObject {
+  if (!isKnown(model)) {
+    throw new TokenizerError(
+      `${metadata.fileName}: 'tokenizer.ggml.model' is '${model}', which is not supported.`,
+      `Supported: ${Object.entries(MODELS)
+        .map(([name, what]) => `${name} (${what})`)
+        .join(', ')}.`,
+    );
+  }
+  const tokens = vocabularyTokens(metadata);
+  const isAdded = ({ type }: VocabularyToken) =>
+    type === TOKEN_TYPES.control || type === TOKEN_TYPES.userDefined || type === TOKEN_TYPES.unknown;
+  const added = tokens.filter(isAdded).map(({ id, text, type }) => ({
+    id,
+    content: text,
+    special: type !== TOKEN_TYPES.userDefined,
+    normalized: false,
+    lstrip: false,
+    rstrip: false,
+    single_word: false,
+  }));
+  // With byte-level encoding an added token's text is not in the alphabet of the others.
+  const inModel = model === 'gpt2' ? tokens.filter((token) => !isAdded(token)) : tokens;
+  const vocab = Object.fromEntries(inModel.map(({ text, id }) => [text, id]));
+  const parts = model === 'gpt2' ? byteLevelParts(metadata) : sentencePieceParts(metadata, model, tokens);
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: added,
+    normalizer: parts.normalizer,
+    pre_tokenizer: parts.pre_tokenizer,
+    post_processor: postProcessor(metadata, model),
+    decoder: parts.decoder,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      ...parts.model,
+      vocab,
+    },
+  };
+}
+
+function isKnown(model: string): model is TokenizerModel {
+  return Object.hasOwn(MODELS, model);
+}
+
+/** What the kinds of tokenizers differ in. */
+interface TokenizerParts {
+  readonly normalizer: JsonValue;
+  readonly pre_tokenizer: JsonValue;
+  readonly decoder: JsonValue;
+  readonly model: JsonObject;
+}
+
+function byteLevelParts(metadata: GgufMetadata): TokenizerParts {
+  const { patterns, ignoreMerges = false } = preTokenizer(metadata);
+  const merges = splitMerges(metadata.strings('tokenizer.ggml.merges'));
+  return {
+    normalizer: null,
+    pre_tokenizer: preTokenizerJson(patterns),
+    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: {
+      unk_token: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: ignoreMerges,
+      merges: merges.map(([left, right]) => [left, right]),
+    },
+  };
+}
+
+function sentencePieceParts(
+  metadata: GgufMetadata,
+  model: Exclude<TokenizerModel, 'gpt2'>,
+  tokens: readonly VocabularyToken[],
+): TokenizerParts {
+  const addsSpace = metadata.optionalBoolean('tokenizer.ggml.add_space_prefix') ?? model === 'llama';
+  const merges =
+    model === 'llama'
+      ? mergesOfScores(tokens, metadata.numbers('tokenizer.ggml.scores'))
+      : splitMerges(metadata.strings('tokenizer.ggml.merges'));
+  const escaped = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };
+  const spaced = { type: 'Replace', pattern: { String: SPACE }, content: ' ' };
+  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 };
+  return {
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [...(addsSpace ? [{ type: 'Prepend', prepend: SPACE }] : []), escaped],
+    },
+    pre_tokenizer: null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [spaced, { type: 'ByteFallback' }, { type: 'Fuse' }, ...(addsSpace ? [strip] : [])],
+    },
+    model: {
+      unk_token: tokens.find(({ id }) => id === namedTokenIds(metadata).unk)?.text ?? null,
+      fuse_unk: true,
+      byte_fallback: true,
+      ignore_merges: false,
+      merges: merges.map(([left, right]) => [left, right]),
+    },
+  };
+}
+
+/** Tokens around a text: the flags of the file, or what is usual for the kind of tokenizer. */
+function postProcessor(metadata: GgufMetadata, model: TokenizerModel): JsonValue {
+  const ids = namedTokenIds(metadata);
+  const usuallyBegins = model === 'gpt2' ? (preTokenizer(metadata).addsBos ?? false) : true;
+  const begins = metadata.optionalBoolean('tokenizer.ggml.add_bos_token') ?? usuallyBegins;
+  const ends = metadata.optionalBoolean('tokenizer.ggml.add_eos_token') ?? false;
+  const texts = tokenTexts(metadata);
+  const special = (asked: boolean, role: 'bos' | 'eos') => {
+    const text = texts[role];
+    const id = ids[role];
+    return asked && text !== undefined && id !== undefined ? [{ text, id }] : [];
+  };
+  const [before, after] = [special(begins, 'bos'), special(ends, 'eos')];
+  if (before.length + after.length === 0) return null;
+  const token = ({ text }: { readonly text: string }) => ({ SpecialToken: { id: text, type_id: 0 } });
+  const sequence = (id: string) => [...before.map(token), { Sequence: { id, type_id: 0 } }, ...after.map(token)];
+  return {
+    type: 'TemplateProcessing',
+    single: sequence('A'),
+    pair: [...sequence('A'), ...sequence('B')],
+    special_tokens: Object.fromEntries(
+      [...before, ...after].map(({ text, id }) => [text, { id: text, ids: [id], tokens: [text] }]),
+    ),
+  };
+}
+
+/** Texts of the tokens that have a role. */
+function tokenTexts(metadata: GgufMetadata): { readonly [role in TokenRole]?: string } {
+  const texts = metadata.strings('tokenizer.ggml.tokens');
+  return Object.fromEntries(
+    Object.entries(namedTokenIds(metadata)).flatMap(([role, id]) => (texts[id] ? [[role, texts[id]]] : [])),
+  );
+}
+
+/** tokenizer_config.json: the tokens by their roles. */
+function tokenizerConfig(metadata: GgufMetadata): JsonObject {
+  const { bos, eos, eot, unk, sep, pad, mask } = tokenTexts(metadata);
+  const ends = vocabularyTokens(metadata)
+    .filter(({ type, text }) => type === TOKEN_TYPES.control && END_TEXTS.has(text))
+    .map(({ text }) => text);
+  const turnEnds = [...new Set([...(eot === undefined ? [] : [eot]), ...ends])];
+  const named = { bos, eos, unk, sep, pad, mask };
+  return {
+    ...Object.fromEntries(
+      Object.entries(named).flatMap(([role, text]) => (text === undefined ? [] : [[`${role}_token`, text]])),
+    ),
+    ...(turnEnds.length > 0 ? { eot_token: turnEnds } : {}),
+  };
+}

@@ -1,7 +1,7 @@
 import type { AddedToken } from './added-tokens.ts';
 
 /** A part of a text: an added token, or the text between two. */
-export type SplitPart = { readonly token: AddedToken } | { readonly text: string };
+export type TextOrToken = { readonly token: AddedToken } | { readonly text: string };
 
 /** A node of the tree of tokens: what may follow, and the token that ends here. */
 interface Node {
@@ -31,8 +31,8 @@ export class AddedTokenSplitter {
   }
 
   /** The parts of a text, none of which is empty. White space that a token takes is in none of them. */
-  split(text: string): SplitPart[] {
-    const parts: SplitPart[] = [];
+  split(text: string): TextOrToken[] {
+    const parts: TextOrToken[] = [];
     let begin = 0;
     const addText = (end: number) => {
       if (end > begin) parts.push({ text: text.slice(begin, end) });

@@ -2,7 +2,7 @@ import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.t
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
-import { AddedTokenSplitter, type SplitPart } from './added-token-splitter.ts';
+import { AddedTokenSplitter, type TextOrToken } from './added-token-splitter.ts';
 import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
 import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
 import { type TextPlace, TokenDecoder } from './token-decoder.ts';
@@ -178,7 +178,7 @@ export class TextTokenizer {
     );
   }
 
-  #idsOfPart(part: SplitPart, index: number): number[] {
+  #idsOfPart(part: TextOrToken, index: number): number[] {
     if ('token' in part) return [part.token.id];
     const { tokens_to_ids: idsOf, unk_token_id: unknown } = this.#model;
     return this.#splitters[1].split(this.#normalize(part.text)).flatMap((each) => {

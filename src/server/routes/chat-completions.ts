@@ -18,7 +18,7 @@ import {
 } from '../wire/chat-response.ts';
 import { choiceEnd } from '../wire/choice-end.ts';
 import { badRequest } from '../wire/http-error.ts';
-import { samplingOptions } from '../wire/sampling-fields.ts';
+import { toGenerateOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
 /** `POST /v1/chat/completions` */
@@ -34,7 +34,7 @@ export function chatCompletions(model: ServedModel) {
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
     const prompt = await model.encodeChat(templateMessages(body.messages), c.req.raw.signal);
-    const options = { ...samplingOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
+    const options = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     return answer(c, model, request, new ChatWriter(model, body, prompt));
   };

@@ -13,7 +13,7 @@ import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } f
 import type { CompletionRequest } from '../wire/completion-request.ts';
 import type { CompletionResponse, CompletionResponseChoice } from '../wire/completion-response.ts';
 import { promptList } from '../wire/prompt-field.ts';
-import { samplingOptions } from '../wire/sampling-fields.ts';
+import { toGenerateOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
 /** Default for the tokens to generate, which is OpenAI's. */
@@ -34,7 +34,7 @@ export function completions(model: ServedModel) {
       if (prompts.length > 0) await yieldToEventLoop();
       prompts.push(await model.encode(source, body.add_special_tokens ?? true, c.req.raw.signal));
     }
-    const options = { ...samplingOptions(body), logprobs: body.logprobs };
+    const options = { ...toGenerateOptions(body), logprobs: body.logprobs };
     const promptLogprobs = body.echo ? body.logprobs : undefined;
     const texts = sources.map((source) => (typeof source === 'string' ? source : undefined));
     const writer = new CompletionWriter(model, body, texts, prompts);

@@ -81,7 +81,7 @@ function ignored() {
 type SamplingBody = z.infer<z.ZodObject<typeof samplingFields>>;
 
 /** The fields as options of the engine. */
-export function samplingOptions(body: SamplingBody): GenerateOptions {
+export function toGenerateOptions(body: SamplingBody): GenerateOptions {
   return {
     n: body.n,
     temperature: body.temperature,

@@ -10,11 +10,11 @@ import {
   pad,
   replace,
   split,
+  splitAtSpaces,
   splitFromRight,
   splitLines,
   strip,
   titleCase,
-  words,
   wordsFromRight,
 } from './strings.ts';
 import { codePoints, Func, isList, iterate, MAX_LENGTH, TemplateError, Tuple, typeName, type Value } from './values.ts';
@@ -57,7 +57,7 @@ const METHODS = new Map<string, readonly [parameters: readonly string[], method:
   ['rpartition', [['sep'], partitionFromRight]],
   ['rsplit', [['sep?', 'maxsplit?'], (text, args) => splitBy(text, args, wordsFromRight, splitFromRight)]],
   ['rstrip', [['chars?'], (text, args) => strip(text, args.textOrNone('chars'), false, true)]],
-  ['split', [['sep?', 'maxsplit?'], (text, args) => splitBy(text, args, words, split)]],
+  ['split', [['sep?', 'maxsplit?'], (text, args) => splitBy(text, args, splitAtSpaces, split)]],
   ['splitlines', [['keepends?'], (text, args) => splitLines(text, Boolean(args.value('keepends', false)))]],
   ['startswith', [['prefix', 'start?', 'end?'], affixed('startswith', (text, affix) => text.startsWith(affix))]],
   ['strip', [['chars?'], (text, args) => strip(text, args.textOrNone('chars'))]],

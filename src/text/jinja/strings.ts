@@ -23,7 +23,7 @@ export function strip(text: string, characters: string | null, left = true, righ
 }
 
 /** `split` at white space. @param most splits; below 0: all. */
-export function words(text: string, most: number): string[] {
+export function splitAtSpaces(text: string, most: number): string[] {
   const found: string[] = [];
   for (const match of text.matchAll(WORDS)) {
     if (found.length === most) return [...found, text.slice(match.index)];

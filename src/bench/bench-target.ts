@@ -21,7 +21,7 @@ import { loadSynthetic } from './load-synthetic.ts';
 /** A model to measure: its folder, or a config that gets synthetic weights. */
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });
 
-/** How to load it. */
+/** Options of loading it. */
 export interface BenchLoad {
   readonly dtype: DTypeSetting;
   readonly device: Device;
@@ -64,9 +64,9 @@ export interface ModelOperations {
 
 /** Resident size of the whole process, in bytes. */
 export interface MemoryUse {
-  /** Before the model was loaded. */
+  /** Bytes before the model was loaded. */
   readonly before: number;
-  /** Once it was loaded. */
+  /** Bytes after it was loaded. */
   readonly loaded: number;
   /** The largest until then, other models before it included. */
   readonly peakWhileLoading: number;

@@ -6,7 +6,7 @@ import { resolveSamplingParams } from '../engine/sample/sampling-params.ts';
 import type { BenchTarget } from './bench-target.ts';
 import { type Spread, spreadOf } from './spread.ts';
 
-/** How much to run, and how often. */
+/** Work to measure, and the number of repetitions. */
 export interface BenchSettings {
   readonly promptTokens: readonly number[];
   readonly batchSizes: readonly number[];
@@ -29,7 +29,7 @@ export interface Measurement {
   readonly tokensPerSecond: Spread;
 }
 
-/** Before the first decode step: enough to leave the state of a fresh sequence. */
+/** Tokens before the first decode step: enough to leave the state of a fresh sequence. */
 const SHORT_PROMPT = 8;
 
 /** Tokens of the longest sequence that is measured. */

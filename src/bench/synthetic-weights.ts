@@ -26,7 +26,7 @@ export class SyntheticWeight {
     this.#state = this.#seed;
   }
 
-  /** Some rows. They lie in `scratch` where it is large enough. Rows in ascending order cost least. */
+  /** Returns some rows, in `scratch` if it is large enough. Rows in ascending order cost least. */
   read({ firstRow, rows }: RowRun, scratch = new Float32Array()): Float32Array {
     const size = rowSize(this.#shape);
     const count = rows * size;

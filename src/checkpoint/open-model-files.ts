@@ -4,7 +4,7 @@ import { UrlFiles } from './files/url-files.ts';
 import { isUrl } from './net/urls.ts';
 import type { StoredModelOptions } from './stored/files-thread.ts';
 
-/** How a model's files are opened. */
+/** Options of opening a model's files. */
 export interface ModelFilesOptions extends StoredModelOptions {
   /** Keeps what is fetched from a URL in the browser's private file system, where there is one. */
   readonly useBrowserStorage?: boolean | undefined;

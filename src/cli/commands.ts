@@ -6,7 +6,7 @@ import type { CliCommand } from './options/command.ts';
  */
 export interface CommandEntry {
   readonly name: string;
-  /** One line for the list. */
+  /** Line in the list of commands. */
   readonly summary: string;
   /** `<needed>`, `[optional]`, `[several...]`. */
   readonly positionals: readonly string[];

@@ -27,7 +27,7 @@ export interface JobOptions {
 }
 
 export interface JobThreadOptions<Job, Result> {
-  /** Its name in messages. */
+  /** Name of the thread in messages. */
   readonly name: string;
   readonly startWorker: () => Worker;
   /** Does jobs on the caller's thread, where the worker can't be started: a bundle in one file has no script for it. */
@@ -36,7 +36,7 @@ export interface JobThreadOptions<Job, Result> {
   readonly runHereHint: string;
   /** Sum of the weights of jobs that wait; a job that would exceed it is refused. */
   readonly maxWaitingWeight: number;
-  /** Without a job for so long, the thread is ended; the next job starts it again. Default: it stays. */
+  /** Time without a job after which the thread is ended; the next job starts it again. Default: it stays. */
   readonly idleMilliseconds?: number | undefined;
 }
 

@@ -11,7 +11,7 @@ const CONTROL_WORDS = 16;
 /** Floats that one rank can pass in one round; longer arrays go in several. */
 const WINDOW = 1 << 18;
 
-/** Some 100 µs: waking takes longer than the others usually need. */
+/** Spins before a rank sleeps, some 100 µs: waking up takes longer than the other ranks usually need. */
 const SPINS = 20_000;
 
 /** Memory that the ranks of a {@link SharedMemoryGroup} exchange through. Post it to every worker. */

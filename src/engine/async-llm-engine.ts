@@ -12,11 +12,11 @@ import type { SavedStates } from './schedule/saved-states.ts';
 
 const DEFAULT_MAX_UNREAD_TOKENS = 4096;
 
-/** How a shutdown treats what was accepted. */
+/** Options of a shutdown: what becomes of accepted requests. */
 export interface ShutdownOptions {
-  /** Finish what was accepted, or end it with ShutdownError now. Default: true. */
+  /** Whether accepted requests are finished; otherwise they end with ShutdownError now. Default: true. */
   readonly drain?: boolean | undefined;
-  /** Ends the draining: what is unfinished by then ends with ShutdownError. */
+  /** Ends the draining: unfinished requests then end with ShutdownError. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -12,14 +12,14 @@ export type EngineEvent =
   | {
       readonly type: 'firstToken';
       readonly requestId: string;
-      /** Since the request was added. */
+      /** Time since the request was added. */
       readonly seconds: number;
     }
   | {
       /** A further token of one answer. */
       readonly type: 'nextToken';
       readonly requestId: string;
-      /** Since the token before it. */
+      /** Time since the last token. */
       readonly seconds: number;
     }
   | {
@@ -31,7 +31,7 @@ export type EngineEvent =
       readonly cachedTokens: number;
       /** Tokens of all answers. */
       readonly completionTokens: number;
-      /** Since the request was added. */
+      /** Time since the request was added. */
       readonly seconds: number;
       /** Part of `seconds` before its first step; all of it, if there was none. */
       readonly queueSeconds: number;
@@ -45,7 +45,7 @@ export type EngineEvent =
       /** Loading the executor again failed. */
       readonly type: 'reloadFailed';
       readonly error: Error;
-      /** Before the next try; undefined: there is none. */
+      /** Time before the next try; undefined if there is none. */
       readonly retrySeconds: number | undefined;
     }
   | { readonly type: 'recovered'; readonly seconds: number }

@@ -32,7 +32,7 @@ export interface EvaluationOptions {
   readonly onTokens?: ((count: number) => void) | undefined;
 }
 
-/** How a prompt is encoded, and what ends that. */
+/** Options of encoding a prompt. */
 export interface PromptOptions extends EncodeOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,7 +47,7 @@ export interface CompletionChoice {
 /** A whole generation: the parts of the first answer, and all answers. */
 export interface Completion extends CompletionChoice {
   readonly promptTokenIds: readonly number[];
-  /** One for each of `n`. */
+  /** The `n` answers. */
   readonly choices: readonly CompletionChoice[];
 }
 

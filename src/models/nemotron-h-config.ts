@@ -105,7 +105,7 @@ function readMixer(config: ConfigReader): MixerConfig {
   });
 }
 
-/** One size for all feed-forward layers, or, in pruned models, one for each. */
+/** Sizes of the feed-forward layers: one for all or, in pruned models, one for each. */
 function readIntermediateSizes(config: ConfigReader, layers: number): readonly number[] {
   const isSize = (value: unknown) => typeof value === 'number' && Number.isInteger(value) && value >= 1;
   const sizes = config.isList('intermediate_size')
@@ -118,7 +118,7 @@ function readIntermediateSizes(config: ConfigReader, layers: number): readonly n
   );
 }
 
-/** Only a model with experts must have possible numbers of them. */
+/** Options of experts. Their numbers are checked only in a model with experts. */
 function readMoe(config: ConfigReader, isUsed: boolean): NemotronHMoeConfig {
   const least = isUsed ? 1 : 0;
   const numExperts = config.integer(['n_routed_experts', 'num_local_experts'], { default: 8, min: least });

@@ -69,7 +69,7 @@ function readScaling(rope: ConfigReader, config: ConfigReader): RopeScaling {
   }
 }
 
-/** How much YaRN sharpens attention: 0.1 ln(factor) + 1, weighed by what DeepSeek's models add. */
+/** Factor by which YaRN sharpens attention: 0.1 ln(factor) + 1, weighted by options of DeepSeek's models. */
 function yarnAttentionFactor(rope: ConfigReader, factor: number): number {
   const of = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
   const [mscale, all] = [rope.optionalNumber('mscale') ?? 0, rope.optionalNumber('mscale_all_dim') ?? 0];

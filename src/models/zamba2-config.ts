@@ -38,7 +38,7 @@ const FIRST_LAYOUT = [
   'use_shared_attention_lora',
   'gated_linear_unit',
 ] as const;
-/** Its options that make another model, and the only value that is computed here. */
+/** Options that would make another model, with the only value that is supported. */
 const FIRST_LAYOUT_OPTIONS = {
   gated_linear_unit: true,
   use_shared_block_lora: true,

@@ -1,7 +1,7 @@
 import { UnsupportedDTypeError } from '../errors.ts';
 
 /**
- * How weights are stored. State and every accumulation are float32 whatever the weight dtype.
+ * Dtypes in which weights are stored. State and every accumulation are float32 whatever the weight dtype.
  * `int8` and `int4` are blocks of values along the input dimension with one float32 scale each.
  */
 export const WEIGHT_DTYPES = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;

@@ -167,7 +167,7 @@ function* specialTokens(config: JsonObject): Iterable<StoredToken> {
   }
 }
 
-/** One token, several in a list, or none. */
+/** Tokens of a value: one token, a list, or none. */
 function tokensOf(value: JsonValue | undefined): StoredToken[] {
   return (Array.isArray(value) ? value : [value]).flatMap((each) => {
     const token = storedToken(each);

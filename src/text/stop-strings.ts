@@ -23,7 +23,10 @@ export class StopStrings {
     this.#fallbacks = strings.map(fallbacksOf);
   }
 
-  /** How much of string `i` the text ends with after one more character. @param length how much it was before. */
+  /**
+   * Length of string `i`'s beginning that the text ends with after one more character.
+   * @param length the same before it.
+   */
   next(i: number, length: number, character: number): number {
     const string = this.strings[i];
     const fallbacks = this.#fallbacks[i];
@@ -32,7 +35,7 @@ export class StopStrings {
     return string.charCodeAt(known) === character ? known + 1 : 0;
   }
 
-  /** How much of string `i` the text ends with, the whole string excluded: what could still become one. */
+  /** Length of string `i`'s beginning that the text ends with, and that may become the whole string. */
   open(i: number, length: number): number {
     return length === this.strings[i].length ? this.#fallbacks[i][length] : length;
   }
@@ -41,7 +44,7 @@ export class StopStrings {
 /** A token that is left out of the text. */
 interface HiddenToken {
   readonly text: string;
-  /** How much of the held text comes before it. */
+  /** Length of the held text before it. */
   readonly at: number;
 }
 
@@ -55,9 +58,9 @@ interface HiddenToken {
  */
 export class StopStringMatcher {
   readonly #stops: StopStrings;
-  /** How much of each string the text ends with. */
+  /** Length of each string's beginning that the text ends with. */
   readonly #lengths: Int32Array;
-  /** How much of each string the text with hidden tokens ends with, as long as any is held. */
+  /** The same for the text with hidden tokens, as long as any is held. */
   #mixedLengths: Int32Array | undefined;
   #held = '';
   #hidden: readonly HiddenToken[] = [];
@@ -184,7 +187,7 @@ export class StopStringMatcher {
     return this.#hidden.slice(0, i).reduce((place, { text }) => place + text.length, this.#hidden[i].at);
   }
 
-  /** How much of the text comes before a place. */
+  /** Length of the text before a place. */
   #textBefore(place: number): number {
     let hidden = 0;
     for (const [i, { text, at }] of this.#hidden.entries()) {

@@ -13,7 +13,7 @@ const LONG_CHARACTERS = 8192;
 /** Limit for the characters of all texts that wait for one thread. */
 const MAX_WAITING = 2 ** 23;
 
-/** Once long texts have not come for so long, their thread gives its memory back. */
+/** Time without long texts after which their thread ends, to give its memory back. */
 const IDLE_MILLISECONDS = 20_000;
 
 /** Memory limit of a thread: several times what a tokenizer with the largest vocabulary needs. */

@@ -8,7 +8,7 @@ import { joinBytes, utf8Text } from './utf8-stream.ts';
 export interface TextPlace {
   /** Whether no token comes before it. */
   readonly isFirst: boolean;
-  /** How many characters may yet be stripped from the text's beginning. */
+  /** Number of characters that may yet be stripped from the text's beginning. */
   readonly strips: number;
   /** Bytes of earlier tokens that belong to the text only if another token follows. */
   readonly held: Uint8Array;

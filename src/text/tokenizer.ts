@@ -9,13 +9,13 @@ import { type TextPlace, TokenDecoder } from './token-decoder.ts';
 import { assertTokenizerJson, canText } from './tokenizer-json.ts';
 import { joinBytes, utf8Text } from './utf8-stream.ts';
 
-/** How a text is encoded. */
+/** Options of encoding a text. */
 export interface EncodeOptions {
   /** Add what the model expects around a text, such as a beginning-of-text token. True when absent. */
   readonly addSpecialTokens?: boolean | undefined;
 }
 
-/** How ids are decoded. */
+/** Options of decoding ids. */
 export interface DecodeOptions {
   /** Leave out tokens such as `<|endoftext|>`. True when absent. */
   readonly skipSpecialTokens?: boolean | undefined;

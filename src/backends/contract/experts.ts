@@ -3,7 +3,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from './activations.ts';
 import type { LinearWeight } from './linear.ts';
 
-/** How {@link ExpertOps.topKRouting} chooses experts and weighs them. */
+/** Options of {@link ExpertOps.topKRouting}: which experts it chooses, and how it weights them. */
 export interface RoutingOptions {
   /** Experts per token. */
   readonly topK: number;

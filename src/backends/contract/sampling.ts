@@ -4,7 +4,7 @@ import type { StepTensors } from './steps.ts';
 /** Token id that stands for the token that was sampled last for a sequence's slot. */
 export const LAST_SAMPLED = -1;
 
-/** How one logit is changed before a token is chosen: bias first, then the repetition penalty, then the penalty. */
+/** Change of one logit before a token is chosen: bias first, then the repetition penalty, then the penalty. */
 export interface LogitEdit {
   readonly tokenId: number;
   /** Added to the logit; -Infinity forbids the token. */
@@ -15,7 +15,7 @@ export interface LogitEdit {
   readonly penalty: number;
 }
 
-/** How a row's token is chosen: temperature, min-p, top-k, top-p, draw, in this order. */
+/** Choice of a row's token: temperature, min-p, top-k, top-p, draw, in this order. */
 export interface TokenSampling {
   /** 0: the likeliest token. */
   readonly temperature: number;
@@ -83,7 +83,7 @@ const IS_FORBIDDEN = 2;
 /** Edits are padded to powers of two from here on, so that steps with other edits have the same shapes. */
 const FEWEST_EDITS = 64;
 
-/** How rows are sampled, as int32 vectors of few lengths: inputs of a step that can be repeated. */
+/** Instructions for sampling rows, as int32 vectors of few lengths: inputs of a step that can be repeated. */
 export type SamplingInputs = {
   /** `ROW_FIELDS` values per row. */
   readonly rows: Int32Array;

@@ -37,7 +37,7 @@ export function checkQueryStartLoc(queryStartLoc: Tensor, T: number): Int32Array
   return starts;
 }
 
-/** How many heads share one group. */
+/** Number of heads that share one group. */
 export function headsPerGroup(H: number, G: number): number {
   if (G < 1 || H % G !== 0) {
     throw new ArgumentError(

@@ -2,7 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { ConvolutionOps } from './convolution.ts';
 
-/** How step sizes become decays. H heads. */
+/** Arguments that turn step sizes into decays, for H heads. */
 export interface LogDecayArgs {
   /** Step sizes before bias and softplus: (rows, H). */
   readonly dt: Tensor;

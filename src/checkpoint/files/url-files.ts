@@ -8,7 +8,7 @@ import type { ModelFiles } from './model-files.ts';
 import { once } from './once.ts';
 import { openUrl } from './url-source.ts';
 
-/** How a model at a URL is read. */
+/** Options of reading a model at a URL. */
 export interface UrlOptions extends UrlClientOptions {
   /** Name of the model in progress events; its URL when absent. */
   readonly name?: string | undefined;

@@ -2,7 +2,7 @@ import { ArgumentError, ModelNotFoundError } from '../../errors.ts';
 import type { ProgressCallback } from '../net/progress.ts';
 import type { Fetch } from '../net/url-client.ts';
 
-/** How a model is fetched from the Hugging Face hub. */
+/** Options of fetching a model from the Hugging Face hub. */
 export interface HubOptions {
   /** Branch, tag or commit id; 'main' when absent. */
   readonly revision?: string | undefined;

@@ -23,7 +23,7 @@ export interface JsonParserOptions {
   readonly rejectDuplicateKeys: boolean;
 }
 
-/** Deeper nesting than any real file has; a hostile one must not overflow the stack. */
+/** Limit for nesting, above that of any real file: a hostile file must not overflow the stack. */
 const MAX_DEPTH = 200;
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;

@@ -4,7 +4,7 @@ import { describeFailure, isTemporary, type RetryOptions, retry } from './retry.
 /** Type of the global fetch, which is not declared in every program that uses this package. */
 export type Fetch = typeof globalThis extends { fetch: infer Global } ? Global : (url: string) => Promise<Response>;
 
-/** How a URL is read. */
+/** Options of reading a URL. */
 export interface UrlClientOptions extends RetryOptions {
   /** Sent as a bearer token. */
   readonly token?: string | undefined;

@@ -9,7 +9,7 @@ import type { UrlOptions } from '../files/url-files.ts';
 import { folderUrl } from '../net/urls.ts';
 import type { FilesMessage, FilesRequest } from './files-protocol.ts';
 
-/** How a model that a browser stores is read. */
+/** Options of reading a model that a browser stores. */
 export interface StoredModelOptions extends UrlOptions {
   /** Places of the workers' scripts. */
   readonly workers?: WorkerScripts | undefined;

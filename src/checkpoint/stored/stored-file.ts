@@ -12,7 +12,7 @@ type Fetch = (file: StoredFile, begin: number, end: number) => Promise<void>;
 
 /** A file of which some ranges are stored; the owner fetches the others on demand. */
 export class StoredFile implements ByteSource {
-  /** Its URL. */
+  /** URL of the file. */
   readonly name: string;
   readonly size: number;
   readonly version: FileVersion;

@@ -22,7 +22,7 @@ interface AnswerResult {
   text: string;
   /** `abort`: ended by Ctrl-C. */
   finishReason: FinishReason | 'abort';
-  /** One entry per token, where --logprobs asked for it. */
+  /** One entry per token, if --logprobs asked for them. */
   readonly logprobs?: Pick<GenerationChunk, 'tokenId' | 'text' | 'logprob' | 'topLogprobs'>[];
   /** Half-lives by token, layer and head, if --half-life-interval asked for them. null: nothing is lost. */
   readonly halfLives?: { readonly token: number; readonly halfLives: number[][] }[];

@@ -1,4 +1,4 @@
-/** How long the parts of a run took. */
+/** Times of the parts of a run. */
 export interface Timings {
   readonly loadSeconds: number;
   readonly promptTokens: number;

@@ -21,7 +21,7 @@ export function counts(standard: readonly number[], description: string): Option
   return { ...asWords, read };
 }
 
-/** One whole number. The last one given wins. */
+/** Option with a whole number. If it is given twice, the last number counts. */
 export function count(standard: number, least: number, description: string): Option<number> {
   const read = (given: readonly string[], flag: string) => whole(given.at(-1) ?? `${standard}`, flag, least);
   return { placeholder: 'number', description: `${description} (default: ${standard})`, short: undefined, read };

@@ -5,7 +5,7 @@ export interface Option<T> {
   /** Name of the value in help; undefined for a flag, which takes none. */
   readonly placeholder: string | undefined;
   readonly description: string;
-  /** One letter. */
+  /** Short name of one letter. */
   readonly short: string | undefined;
   /** All possible values, where they are few. */
   readonly choices?: readonly string[];
@@ -78,7 +78,7 @@ export function parseIds(list: string, flag: string): number[] {
   return words.map(Number);
 }
 
-/** One of a few words. */
+/** Option with one of a few words. */
 export function choice<T extends string>(choices: readonly T[], description: string): Option<T | undefined> {
   const listed = choices.join(', ');
   const read = (given: readonly string[], flag: string) => {

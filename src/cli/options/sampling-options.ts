@@ -3,7 +3,7 @@ import { SamplingParamsError } from '../../errors.ts';
 import { flag, flagName, ids, integer, number, type Option, texts, type Values } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
-/** How text is generated. Values that are not given come from the model's generation_config.json. */
+/** Options of generation. Values that are not given come from the model's generation_config.json. */
 export const samplingOptions = {
   maxTokens: number('Tokens to generate at most (default: 256)', 'n'),
   minTokens: number('Do not end the text before this many tokens'),

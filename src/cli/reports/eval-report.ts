@@ -1,7 +1,7 @@
 import { formatTable } from '../terminal/table.ts';
 import { bitsPerByte, perplexity, type TextScore } from './text-score.ts';
 
-/** How well a model in one dtype predicts some files. */
+/** Measure of how well a model in one dtype predicts some files. */
 export interface Evaluation {
   readonly dtype: string;
   readonly files: readonly { readonly file: string; readonly score: TextScore }[];

@@ -2,7 +2,7 @@ import type { LLM } from '../../engine/llm.ts';
 import { TokenizerError } from '../../errors.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 
-/** How well a model predicts a text. */
+/** Measure of how well a model predicts a text. */
 export interface TextScore {
   /** Scored tokens. */
   readonly tokens: number;

@@ -1,7 +1,7 @@
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { Executor } from '../run/executor.ts';
 
-/** How much an engine takes on. */
+/** Limits of an engine. */
 export interface EngineLimits {
   /** Requests that may wait for a slot; one more is refused with QueueFullError. Default: no limit. */
   readonly maxQueueSize?: number | undefined;

@@ -6,11 +6,14 @@ import { type Device, parseDevice } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { EngineLimits } from './engine-options.ts';
 
-/** How `LLM.load` finds and holds a model. Hub options apply where the source is a hub id; `token` with a URL, too. */
+/** Options of `LLM.load`. Those of the hub apply if the source is a hub id; `token` also applies to a URL. */
 export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
-  /** How weights are stored: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default: auto. */
+  /**
+   * Dtype of the weights in memory: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default:
+   * auto.
+   */
   readonly dtype?: DTypeChoice | undefined;
   /**
    * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.

@@ -7,7 +7,7 @@ import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Reopen } from './locate-model.ts';
 import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
 
-/** How it was loaded. */
+/** Form in which a model was loaded. */
 export interface LoadedAs {
   readonly config: ModelConfig;
   /** The head is one of its own, whatever config.json says. */

@@ -55,7 +55,7 @@ export async function loadRank(
 
 /** Source of a rank's weights. */
 export interface RankWeights {
-  /** How weights are stored where `dtype` is auto, and what blockwise dtypes leave alone. */
+  /** Dtype of weights where `dtype` is auto, and of weights that blockwise dtypes leave alone. */
   readonly autoDType: WeightDType;
   readonly check?: WeightCheck;
   /** Checks that every weight is there, before memory is reserved. Returns a function that loads this rank's shards. */

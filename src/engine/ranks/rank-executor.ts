@@ -52,7 +52,7 @@ export class RankExecutor implements Executor {
   readonly #memory: GroupMemory | undefined;
   readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
-  /** Set once a rank has failed or the executor is disposed of: why no further step can run. */
+  /** Why no further step can run: set when a rank has failed, or the executor is disposed of. */
   #ended: Error | undefined;
   #lastStep: Promise<unknown> = Promise.resolve();
   readonly #pending = new Map<number, PendingReplies>();

@@ -78,7 +78,7 @@ export class RankFileServer {
   }
 }
 
-/** Below 0 where `a` is before `b`. */
+/** Compares two places for sorting: below 0 if `a` is before `b`. */
 function comparePlaces(a: Place, b: Place): number {
   if (a.file !== b.file) return a.file < b.file ? -1 : 1;
   return a.offset - b.offset;

@@ -14,7 +14,7 @@ export interface RankSurroundings {
   readonly group: ProcessGroup;
   /** Absent where another rank reports the progress of all. */
   readonly onProgress: ProgressCallback | undefined;
-  /** Has the executor's thread read a file. */
+  /** Asks the executor's thread to read a file. */
   readonly ask: (question: FileQuestion) => Promise<FileAnswer>;
 }
 

@@ -4,7 +4,7 @@ import type { CompletionOutput, FinishReason, OutputToken } from './request-outp
 export interface GenerationChunk extends OutputToken {
   /** Number of its answer among the `n`, from 0 on. */
   readonly index: number;
-  /** Set on an answer's last chunk. */
+  /** Reason why the answer ended; null before its last chunk. */
   readonly finishReason: FinishReason | null;
   /** The stop string or token that ended the answer; null for the model's own end of text. */
   readonly stopReason: string | number | null;

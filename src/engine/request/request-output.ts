@@ -25,7 +25,7 @@ export interface CompletionOutput {
   /** The tokens' text, joined. */
   readonly text: string;
   readonly tokens: readonly OutputToken[];
-  /** Set once, with the last token. */
+  /** Reason why the answer ended, set with its last token. */
   readonly finishReason: FinishReason | null;
   /** The stop string or token that ended the answer; null for the model's own end of text. */
   readonly stopReason: string | number | null;

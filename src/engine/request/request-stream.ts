@@ -4,7 +4,7 @@ import type { CompletionOutput, OutputToken, RequestOutput } from './request-out
 const HALF_LIVES_PER_TOKEN = 256;
 const LOGPROBS_PER_TOKEN = 2;
 
-/** One answer's tokens that were not read yet. */
+/** Unread tokens of one answer. */
 interface UnreadCompletion {
   text: string;
   readonly tokens: OutputToken[];

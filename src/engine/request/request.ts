@@ -20,11 +20,11 @@ export class Request {
   readonly params: SamplingParams;
   readonly priority: number;
   readonly cacheSalt: CacheSalt;
-  /** How many requests were added before it. */
+  /** Number of requests that were added before it. */
   readonly order: number;
   /** Key of the request group; the id of a request that stands alone. */
   readonly group: symbol | string;
-  /** Its place among those of the same priority: see {@link Scheduler}. */
+  /** Place among the requests of the same priority: see {@link Scheduler}. */
   readonly turn: number;
   /** The first until the prompt is processed, then all. */
   readonly sequences: Sequence[];
@@ -127,7 +127,7 @@ export class Request {
     }
   }
 
-  /** Once: for the first output. */
+  /** Takes the prompt's logprobs, which only the first output has. */
   takePromptLogprobs(): PromptLogprobs | undefined {
     const taken = this.#promptLogprobs;
     this.#promptLogprobs = undefined;
@@ -183,7 +183,7 @@ export class Sequence {
   blocks: readonly number[] = [];
   /** Logits that follow the last token, if the prefix cache already has them. */
   knownLogits: Float32Array | undefined;
-  /** How often others were served before it though they came later, or took its place. */
+  /** Number of times that a later request was served first, or took its place. */
   setbacks = 0;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
@@ -230,13 +230,13 @@ export class Sequence {
     this.knownLogits = this.numUncomputedTokens === 0 ? state?.logits : undefined;
   }
 
-  /** Its slot and blocks are others'. */
+  /** Takes note that its slot and blocks were given away. */
   stop(): void {
     this.slot = undefined;
     this.blocks = [];
   }
 
-  /** Some more of its tokens are in the slot. */
+  /** Takes note that the slot has seen more of its tokens. */
   advance(numTokens: number): void {
     this.numComputedTokens += numTokens;
     this.knownLogits = undefined;
@@ -265,7 +265,7 @@ export class Sequence {
     return this.numOutputTokens + 1 >= this.request.params.maxTokens || this.tokenIds.length + 1 >= this.#maxModelLen;
   }
 
-  /** How the executor is to choose the next token. It counts as a draw. */
+  /** Instructions for the executor to choose the next token. They count as a draw. */
   tokenSampling(): TokenSampling {
     return this.#sampler.tokenSampling();
   }

@@ -11,7 +11,7 @@ export interface ScheduledTokens {
   readonly blocks?: readonly number[] | undefined;
   /** The sequence's rows that get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
-  /** How to choose the token after its last one, instead of giving logits. Only for an executor that samples. */
+  /** Instructions for choosing the next token, instead of giving logits. Only for an executor that samples. */
   readonly sampling?: TokenSampling | undefined;
   /** Whether to tell how much its state decays over these tokens. Default: false. */
   readonly watch?: boolean | undefined;
@@ -44,7 +44,7 @@ export interface Batch {
 }
 
 /**
- * How much states decay over a step, as a logarithm: per sequence that is watched, layer and head Σ A Δ over its tokens,
+ * Decay of states over a step, as a logarithm: for each watched sequence, layer and head Σ A Δ over its tokens,
  * see `logDecaySums`.
  */
 export interface LogDecays {
@@ -64,7 +64,7 @@ export interface StepOutput {
   readonly logDecays?: LogDecays | undefined;
 }
 
-/** How large one sequence's state is. */
+/** Size of one sequence's state. */
 export interface StateFootprint {
   /** Over all ranks, with what several ranks hold. */
   readonly bytes: number;

@@ -2,7 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../../layers/attention/kv-cache-shape.ts';
 
-/** How much memory a model's key-value cache may take. */
+/** Limits of a model's key-value cache. */
 export interface KvCacheLimits {
   /** Sequences that run at once. */
   readonly slots: number;

@@ -63,7 +63,7 @@ export class KvCache {
       throw new MetadataError(`A sequence names block ${wrong}; the key-value cache has ${numBlocks}.`);
   }
 
-  /** This rank's keys and values of some tokens. @param begin where the first layer's keys lie in the whole. */
+  /** Keys and values of some tokens on this rank. @param begin where the first layer's keys lie in the whole. */
   async exportParts({ blocks, length }: StatePlace, begin: number): Promise<StatePart[]> {
     const parts = this.#cached.map(async ({ tensor, headDim, heads, tokenLength, before }) => {
       // All reads begin now: a later step may give the blocks to others.

@@ -71,7 +71,7 @@ export class ModelRunner implements Executor {
   #spare: Float32Array<ArrayBuffer> | undefined;
   /** Why it has no states, until it is reset. */
   #lost: OutOfMemoryError | undefined;
-  /** Dropped on disposal, so that memory is freed even if the runner is still referenced. */
+  /** The model, until the runner is disposed of: then memory is freed even if the runner is still referenced. */
   #loaded: ModelWithStates | undefined;
 
   constructor(
@@ -93,7 +93,7 @@ export class ModelRunner implements Executor {
     return this.#backend.failed;
   }
 
-  /** Not with several ranks: each has a part of the logits, which are joined on the host. */
+  /** Whether the backend chooses tokens. With several ranks it cannot: each has only a part of the logits. */
   get samplesTokens(): boolean {
     return this.#backend.sampling !== undefined && this.#group.size === 1;
   }
@@ -173,7 +173,7 @@ export class ModelRunner implements Executor {
     throw new DisposedError('The model was disposed of.', 'Load it again.');
   }
 
-  /** One token of each sequence, in a step that a backend can repeat for the same number of sequences. */
+  /** Runs one token of each sequence, in a step that a backend can repeat for the same number of sequences. */
   #decode({ model, states, none, sampled }: ModelWithStates, sequences: readonly BatchSequence[]): Promise<StepOutput> {
     const sampling = new StepSampling(sequences.map(sampledRow));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);

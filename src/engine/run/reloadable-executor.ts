@@ -15,7 +15,7 @@ export interface ReloadOptions {
   readonly pause?: number | undefined;
   /** Called when the executor has failed between steps: `failure` says why. */
   readonly onFailure: () => void;
-  /** There was no memory for what it was asked: its states are lost. */
+  /** Called when memory was missing for a step, so that the states are lost. */
   readonly onLostStates: () => void;
 }
 
@@ -25,7 +25,7 @@ export class ReloadableExecutor implements Executor {
   readonly #options: ReloadOptions;
   #executor: Executor;
   #failure: Error | undefined;
-  /** Since the last step that was run. */
+  /** Tries to load since the last step that ran. */
   #tries = 0;
   #loadedAt = performance.now();
   #hasEnded = false;

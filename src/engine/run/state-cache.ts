@@ -20,7 +20,7 @@ interface LayerState {
   readonly runs: readonly StateRun[];
 }
 
-/** How many sequences a cache holds the states of, and in how many blocks their keys and values. */
+/** Number of sequences with a state in the cache, and of blocks for their keys and values. */
 export interface StateCacheSize {
   readonly slots: number;
   /** 0 without attention. */

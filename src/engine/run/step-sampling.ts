@@ -11,7 +11,7 @@ export interface SampledLogits {
   readonly sampled: Tensor | undefined;
 }
 
-/** How a step samples, as inputs of the step. */
+/** Inputs of a step that say how it samples. */
 type StepSamplingInputs = SamplingInputs & {
   /** Numbers of the rows of logits that are sampled, and of those that go to the host. Absent when all are sampled. */
   readonly rowNumbers: { readonly sampled: Int32Array; readonly host: Int32Array } | undefined;

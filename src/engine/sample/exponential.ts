@@ -1,6 +1,6 @@
 /** Steps of the table per unit. */
 const STEPS = 32;
-/** Below this exp is less than double precision can add to 1. */
+/** Exponent below which exp is too small to change a 1 in double precision. */
 const LOWEST = -40;
 /** exp(-i / STEPS), by products: the same in every JavaScript engine. */
 const TABLE = makeTable();

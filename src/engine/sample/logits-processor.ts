@@ -23,7 +23,7 @@ export class LogitsProcessor {
   readonly #constraints: LogitsConstraints;
   readonly #isActive: boolean;
   readonly #promptIds: ReadonlySet<number>;
-  /** How often the answer has each token, and the answer itself: kept only where something needs them. */
+  /** Counts of the answer's tokens, and the answer itself: kept only if a parameter needs them. */
   readonly #counts = new Map<number, number>();
   readonly #answer: number[] = [];
 

@@ -49,7 +49,9 @@ export class Sampler {
       : { tokenId, logprob, topLogprobs: topLogprobs(logits, logprobs, total) };
   }
 
-  /** How the next token is to be chosen elsewhere. This counts as a draw: {@link accept} takes what came of it. */
+  /**
+   * Instructions for choosing the next token elsewhere. They count as a draw; {@link accept} takes the chosen token.
+   */
   tokenSampling(): TokenSampling {
     const { temperature, topK, topP, minP, repetitionPenalty } = this.#params;
     return {

@@ -27,7 +27,7 @@ export interface GenerateOptions {
   readonly seed?: number | bigint | undefined;
   /** Answers to generate: up to 128. Default: 1. */
   readonly n?: number | undefined;
-  /** Before this many tokens, neither the end-of-text token nor anything that stops ends the text. Default: 0. */
+  /** Number of tokens before which nothing ends the text, neither stops nor its end-of-text token. Default: 0. */
   readonly minTokens?: number | undefined;
   /** Strings that end the text; they are not part of it. At most 1024, of 65,536 characters together. */
   readonly stop?: string | readonly string[] | undefined;
@@ -45,7 +45,7 @@ export interface GenerateOptions {
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
-  /** Tells with an answer's first token, and every this many tokens, how long each head remembers: `halfLives`. */
+  /** Tokens from one report of `halfLives` (how long each head remembers) to the next; the first token has one. */
   readonly halfLifeInterval?: number | undefined;
   /** Lower goes first when requests wait. Default: 0. */
   readonly priority?: number | undefined;
@@ -180,7 +180,7 @@ function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyM
   return new Map(entries.map(([id, value]) => [checkedId(id), checked('logitBias', value, { min: -100, max: 100 })]));
 }
 
-/** Not Number() of any text: that takes '', ' 1', '0x10' and '1e3' for numbers. */
+/** The token id that a text spells. `Number()` would take '', ' 1', '0x10' and '1e3' for numbers. */
 function checkedId(id: number | string): number {
   const number = typeof id === 'string' && !WHOLE_NUMBER.test(id) ? Number.NaN : Number(id);
   if (Number.isSafeInteger(number) && number >= 0) return number;

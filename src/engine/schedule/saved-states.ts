@@ -58,12 +58,12 @@ export class SavedStates {
     return this.#executor.failure === undefined && this.#states.has(snapshot);
   }
 
-  /** One more owner. */
+  /** Adds an owner. */
   retain(snapshot: Snapshot): void {
     this.#states.pin(snapshot);
   }
 
-  /** One owner less. Without any it is a snapshot of the prefix cache as others are. */
+  /** Removes an owner. Without owners, the snapshot belongs to the prefix cache like others. */
   release(snapshot: Snapshot): void {
     this.#states.unpin(snapshot);
   }

@@ -314,7 +314,9 @@ function isRunnable({ request }: Sequence): boolean {
   return !request.isPaused;
 }
 
-/** One token to process, as in every step of an answer; the end of a prompt may look the same and costs the same. */
+/**
+ * Whether one token is to be processed, as in each step of an answer. The end of a prompt may look and cost the same.
+ */
 function isOneToken({ numUncomputedTokens }: Sequence): boolean {
   return numUncomputedTokens === 1;
 }
@@ -328,14 +330,14 @@ function turnOf({ request, index }: Sequence): number {
   return request.turn + index;
 }
 
-/** Below 0: a has its turn before b. */
+/** Compares two sequences for sorting: below 0 if a has its turn before b. */
 function compareTurns(a: Sequence, b: Sequence): number {
   const seniority = Number(isSenior(b)) - Number(isSenior(a));
   if (seniority !== 0 || isSenior(a)) return seniority || compareAges(a, b);
   return a.request.priority - b.request.priority || turnOf(a) - turnOf(b) || compareAges(a, b);
 }
 
-/** Below 0: a came before b. */
+/** Compares two sequences for sorting: below 0 if a came before b. */
 function compareAges(a: Sequence, b: Sequence): number {
   return a.request.order - b.request.order || a.index - b.index;
 }

@@ -13,7 +13,7 @@ export interface StateManagerOptions {
   readonly snapshotInterval: number;
 }
 
-/** Some first tokens whose keys and values are known. */
+/** A sequence's first tokens, as far as their keys and values are known. */
 type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
 
 const NOTHING: KnownPrefix = { length: 0, blocks: [] };
@@ -82,7 +82,7 @@ export class StateManager {
     return commands;
   }
 
-  /** How many of the available blocks a waiting sequence would take. */
+  /** Number of the available blocks that a waiting sequence would take. */
   blocksToStart({ tokenIds, request }: Sequence): number {
     if (this.#pool.count === 0) return 0;
     const known = this.#find(tokenIds, request) ?? NOTHING;

@@ -10,7 +10,7 @@ import type { StatedIdentity } from '../load/model-identity.ts';
 export interface SessionContents {
   readonly model: StatedIdentity;
   readonly tokenIds: readonly number[];
-  /** After the first `length` tokens; absent where there were none. */
+  /** State after the first `length` tokens; absent if the session had none. */
   readonly state?: {
     readonly length: number;
     readonly values: Float32Array;

@@ -36,13 +36,13 @@ export interface SessionHost {
   resolve(options: GenerateOptions): SamplingParams;
 }
 
-/** How a session begins. */
+/** Options of a new session. */
 export interface SessionOptions {
   /** Salt of all of the session's requests: see `GenerateOptions`. Default: none. */
   readonly cacheSalt?: string | undefined;
 }
 
-/** How a session's requests are made: its own salt holds for all. */
+/** Options of a session's requests. The salt is the session's own. */
 export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt'>;
 
 /** A session's tokens, and the state after some of them, which it owns. */
@@ -211,7 +211,7 @@ export class Session {
     return [...tokenIds, ...added];
   }
 
-  /** Has the engine compute the state after these tokens, and continues from it. */
+  /** Lets the engine compute the state after these tokens, and continues from it. */
   async #process(
     promptTokenIds: readonly number[],
     { priority, signal }: Pick<GenerateOptions, 'priority' | 'signal'>,

@@ -41,7 +41,7 @@ export class BlockPool {
     return blocks;
   }
 
-  /** One more owner for each. @throws IntegrityError when one of them is free. */
+  /** Adds an owner to each block. @throws IntegrityError when one of them is free. */
   retain(blocks: readonly number[]): void {
     for (const block of blocks) {
       if (this.#references[block] === 0) throw new IntegrityError(`Block ${block} is free and can't be shared.`);
@@ -49,7 +49,7 @@ export class BlockPool {
     }
   }
 
-  /** One owner less for each. @throws IntegrityError when one of them has none. */
+  /** Removes an owner of each block. @throws IntegrityError when one of them has none. */
   release(blocks: readonly number[]): void {
     // The first is taken again first.
     for (const block of blocks.toReversed()) {

@@ -37,9 +37,9 @@ export interface PrefixCacheOptions {
  */
 export class PrefixCache {
   readonly #options: PrefixCacheOptions;
-  /** One for each salt that has a snapshot. */
+  /** Trees by salt; one for each salt with a snapshot. */
   readonly #trees = new Map<CacheSalt, PrefixTree<Snapshot>>();
-  /** Not pinned, least recently used first. */
+  /** Snapshots that are not pinned, least recently used first. */
   readonly #evictable = new Map<number, Snapshot>();
   readonly #evictableBlocks = new BlockCounts();
   readonly #pinned = new Set<Snapshot>();
@@ -126,7 +126,7 @@ export class PrefixCache {
     return pool.references(block) === this.#evictableBlocks.of(block) + this.#pinnedBlocks.of(block);
   }
 
-  /** How many such blocks there are. */
+  /** Number of such blocks. */
   get numReclaimableBlocks(): number {
     let count = 0;
     for (const block of this.#evictableBlocks.blocks()) if (this.isReclaimable(block)) count++;

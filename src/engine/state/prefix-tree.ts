@@ -92,7 +92,7 @@ function split<V>(node: PrefixNode<V>, at: number): PrefixNode<V> {
   return middle;
 }
 
-/** How many tokens of the edge are those from `begin` on. */
+/** Number of the edge's first tokens that are the same as those from `begin` on. */
 function sharedLength(edge: Int32Array, tokenIds: readonly number[], begin: number, end: number): number {
   const most = Math.min(edge.length, end - begin);
   let shared = 0;

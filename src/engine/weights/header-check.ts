@@ -6,7 +6,7 @@ import type { ModelDefinition } from '../../models/causal-lm.ts';
 import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import { listed } from './load-weights.ts';
 
-/** So many weights may be missing before no more layers are made; `matchNames` says all about fewer. */
+/** Number of missing weights at which no more layers are made; `matchNames` reports fewer missing weights in full. */
 const MAX_MISSING = 1000;
 
 /**

@@ -1,7 +1,7 @@
 import { BlockwiseQuantization, type QuantizationConfig } from '../../layers/parameters/quantization.ts';
 import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
 
-/** How a model's weights are stored in memory. */
+/** Storage of a model's weights in memory. */
 export interface WeightStorage {
   /** Dtype of matrices that `quantConfig` leaves alone. */
   readonly weightDType: WeightDType;

@@ -11,7 +11,7 @@ export const KV_BLOCK_SIZE = 32;
 
 /** A sequence's part in a step of a model with attention. */
 export interface PagedSequence extends ScheduledSequence {
-  /** Its blocks of the key-value cache in order of position, for all tokens up to those of this step. */
+  /** Blocks of the key-value cache in order of position, for all tokens up to those of this step. */
   readonly blocks?: readonly number[] | undefined;
 }
 

@@ -50,7 +50,7 @@ export interface AttentionStep {
 export class Attention implements Module {
   /** Sizes that decide this layer's cache, over all ranks. */
   readonly cacheSize: KvCacheSize;
-  /** How the columns of queries, keys and values are divided among the ranks. */
+  /** Division of the columns of queries, keys and values among the ranks. */
   readonly qkvSpecs: readonly ShardSpec[];
   readonly #context: LayerContext;
   readonly #headDim: number;

@@ -1,7 +1,7 @@
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 
-/** How a model rotates queries and keys. Names are Hugging Face's (`rope_parameters`). */
+/** Rotation of queries and keys. Names are Hugging Face's (`rope_parameters`). */
 export interface RopeParameters {
   readonly theta: number;
   /** Rotated columns of a head. */
@@ -9,7 +9,7 @@ export interface RopeParameters {
   readonly scaling: RopeScaling;
 }
 
-/** How frequencies change for contexts longer than those of the first training. */
+/** Change of frequencies for contexts longer than those of the first training. */
 export type RopeScaling =
   | { readonly type: 'default' }
   | { readonly type: 'linear'; readonly factor: number }
@@ -81,7 +81,7 @@ function llama3Frequency(frequency: number, scaling: RopeScaling & { readonly ty
   return ((1 - smooth) * frequency) / factor + smooth * frequency;
 }
 
-/** How much each pair of columns is interpolated: not at all where it turns often in the old context (arXiv:2309.00071). */
+/** Interpolation of each pair of columns: none if the pair turns often in the old context (arXiv:2309.00071). */
 function yarnRamp(theta: number, rotaryDim: number, scaling: RopeScaling & { readonly type: 'yarn' }): number[] {
   const { betaFast, betaSlow, truncate, originalMaxPositionEmbeddings } = scaling;
   const columnOf = (turns: number) =>

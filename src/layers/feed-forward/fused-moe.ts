@@ -25,8 +25,8 @@ export interface FusedMoeOptions {
   /** Whether an expert's input projection stacks a gate on what it gates. */
   readonly gated: boolean;
   /**
-   * How the checkpoint holds the experts' matrices: stacked in one tensor (experts, rows, columns) of these names each, or
-   * in matrices of their own named `experts.<number>.<name>.weight`.
+   * Names of the experts' matrices in the checkpoint: stacked in one tensor (experts, rows, columns) of these names
+   * each, or in matrices of their own named `experts.<number>.<name>.weight`.
    */
   readonly layout: 'stacked' | 'separate';
   readonly inputName: string;

@@ -31,7 +31,7 @@ export interface MlpOptions {
 
 /** A feed-forward layer: down(activation(gate x) * up x), or down(activation(up x)). Columns are divided among the ranks. */
 export class Mlp implements Module {
-  /** How the columns of the input projection are divided among the ranks. */
+  /** Division of the input projection's columns among the ranks. */
   readonly inputSpecs: readonly ShardSpec[];
   readonly #context: LayerContext;
   readonly #activation: MlpActivation;

@@ -6,7 +6,7 @@ import type { QuantizationConfig } from '../parameters/quantization.ts';
 import { matrixWeight, tensorWeight, type Weight } from '../parameters/weight.ts';
 import { divide, shardedWeightLoader, type WeightLoader } from '../parameters/weight-loaders.ts';
 
-/** How a linear layer is made, whichever way it is sharded. */
+/** Options of a linear layer, whichever way it is sharded. */
 export interface LinearOptions {
   readonly bias: boolean;
   readonly prefix: string;

@@ -9,7 +9,7 @@ import { ReplicatedLinear } from './replicated-linear.ts';
 export interface LowRankAdapterOptions {
   readonly inputSize: number;
   readonly rank: number;
-  /** How the columns of what it adds to are divided among the ranks. */
+  /** Division among the ranks of the columns that the adapter adds to. */
   readonly specs: readonly ShardSpec[];
   readonly prefix: string;
   readonly quantConfig?: QuantizationConfig | undefined;

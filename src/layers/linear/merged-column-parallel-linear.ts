@@ -9,7 +9,7 @@ import type { LinearOptions } from './linear.ts';
 
 /** A tensor of the checkpoint that is one piece of a merged layer. */
 export interface MergedPart {
-  /** Its name, which `.weight` and `.bias` are appended to. */
+  /** Name to which `.weight` and `.bias` are appended. */
   readonly name: string;
   /** The pieces that are stacked in it, each sharded on its own. */
   readonly specs: readonly ShardSpec[];

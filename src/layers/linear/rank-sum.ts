@@ -5,7 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 /** A layer's output before the sum over its ranks. */
 export interface RankSum {
   readonly group: ProcessGroup;
-  /** This rank's summands. */
+  /** Summands of this rank. */
   readonly summands: readonly Tensor[];
   /** Makes the layer's output of their sums over the ranks. */
   readonly finish: (sums: readonly Tensor[]) => Tensor;

@@ -62,7 +62,7 @@ export class MambaMixer2 implements Module {
   readonly #context: LayerContext;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  /** This rank's columns of the gate and of x; so are all sizes that follow. */
+  /** Columns of the gate and of x on this rank. All sizes below are those of this rank, too. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
   readonly #numHeads: number;

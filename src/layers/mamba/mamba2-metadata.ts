@@ -5,7 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 
 /** A sequence's part in a step. */
 export interface ScheduledSequence {
-  /** Its slot in the state cache, or -1 for a sequence that only pads the batch. */
+  /** Slot in the state cache, or -1 for a sequence that only pads the batch. */
   readonly slot: number;
   /** Tokens whose effect is already in the slot. */
   readonly numComputedTokens: number;

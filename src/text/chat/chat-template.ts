@@ -15,16 +15,16 @@ export interface ChatTemplateOptions {
   readonly addGenerationPrompt?: boolean | undefined;
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
-  /** More tokens by the variables under which templates use them, such as `pad_token`: `TextTokenizer.namedTokens`. */
+  /** Further tokens by the names of their variables, such as `pad_token`: see `TextTokenizer.namedTokens`. */
   readonly namedTokens?: ReadonlyMap<string, string> | undefined;
   /** Descriptions of tools, as OpenAI's API takes them. */
   readonly tools?: readonly unknown[] | undefined;
 }
 
 /**
- * How a model treats messages. `completion`: it was not trained on conversations, and continues what the last message
- * begins. A template declares that by the word `completion` at the beginning of a comment that comes first:
- * `{#- completion: … -#}`.
+ * Kind of a template, by how its model treats messages. `completion`: it was not trained on conversations, and
+ * continues what the last message begins. A template declares that by the word `completion` at the beginning of a
+ * comment that comes first: `{#- completion: … -#}`.
  */
 export type TemplateKind = 'chat' | 'completion';
 

@@ -49,7 +49,7 @@ class Scope {
   }
 }
 
-/** How a body ended: to its end, or early. */
+/** End of a body: regular, or early. */
 type Ending = 'break' | 'continue' | undefined;
 
 class Macro extends Func {

@@ -4,7 +4,7 @@ const PAGE = 1 << 16;
 const ALIGNMENT = 64;
 /** Kernels may read a vector past the end of a row. */
 const SLACK = 64;
-/** Below this lie the kernels' own constants. */
+/** First free address: the kernels' own constants lie below. */
 const HEAP_BASE = 1 << 16;
 /** Bytes that 32-bit addresses reach. */
 const MAX_PAGES = 1 << 16;

@@ -14,7 +14,7 @@ export const BLOCK = 128;
 /** Bytes that rows may take on their way into panels. */
 const STAGING_BYTES = 1 << 20;
 
-/** How the kernels keep a dtype. float16 is rounded on the way in and kept as float32. */
+/** Dtype in which kernels keep weights. float16 is rounded on the way in and kept as float32. */
 export type Packing = 'float32' | 'bfloat16' | 'int8' | 'int4';
 
 /** Bytes of a panel over the inputs of one block, or over one input: see kernels/linear-*.ts. */

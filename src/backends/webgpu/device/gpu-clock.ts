@@ -2,7 +2,7 @@ import { ArgumentError, UnsupportedDeviceError } from '../../../errors.ts';
 import type { GpuDevice } from './gpu-device.ts';
 import { USAGE } from './gpu-memory.ts';
 
-/** How long the device worked on something. */
+/** Time that the device worked on something. */
 export interface GpuTime {
   /** The kernel, or `pass` for all of a command buffer's dispatches between copies. */
   readonly name: string;

@@ -49,7 +49,7 @@ export class Lowering {
   /** Whether weights are float32: then activations are not rounded to less. */
   readonly isExact: boolean;
   readonly handover: Handover;
-  /** Bound where an operand is absent. */
+  /** Storage that is bound in place of an absent operand. */
   readonly nothing: Storage;
   readonly #kernels: GpuKernels;
 

@@ -1,5 +1,5 @@
 /**
- * How kernels are laid out on a device. Every value gives the same results; which is fastest depends on the device. The
+ * Layout of kernels on a device. Every value gives the same results; which is fastest depends on the device. The
  * data files of this folder hold what was measured, default.ts what runs everywhere.
  */
 export interface LaunchParameters {

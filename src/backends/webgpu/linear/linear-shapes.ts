@@ -15,7 +15,7 @@ export interface VectorShape {
   readonly PARTIAL: boolean;
 }
 
-/** How linear-vector is laid out for these rows, or undefined where it does not fit. */
+/** Layout of linear-vector for these rows, or undefined if none fits. */
 export function vectorShape(
   lowering: Lowering,
   B: number,
@@ -78,7 +78,7 @@ export interface BlockShape {
   readonly constants: ReturnType<typeof matrixConstants>;
 }
 
-/** How some rows are multiplied with `outputs` of a weight's outputs. */
+/** Layout of the product of some rows and `outputs` of a weight's outputs. */
 export function productShape(lowering: Lowering, T: number, weight: GpuLinearWeight, outputs: number): ProductShape {
   const { launch, gpu } = lowering;
   const few = launch.matrixFew.find((shape) => isForFew(lowering, shape, T, weight));
@@ -89,7 +89,7 @@ export function productShape(lowering: Lowering, T: number, weight: GpuLinearWei
 }
 
 /**
- * How all outputs are multiplied if workgroups share the inputs, or undefined if no layout fits. A slice's inputs lie
+ * Layout of the product of all outputs if workgroups share the inputs, or undefined if none fits. A slice's inputs lie
  * in one of the norm's `groups`.
  */
 export function slicedShape(
@@ -188,7 +188,7 @@ function dividing(value: number, most: number): number {
   return divisor;
 }
 
-/** How linear-matrix is laid out where it normalises its rows itself, or undefined if another kernel must do that. */
+/** Layout of linear-matrix that normalises its rows itself, or undefined if another kernel must do that. */
 export function normalisingShape(
   { launch, gpu }: Lowering,
   T: number,

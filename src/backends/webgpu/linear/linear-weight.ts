@@ -42,7 +42,7 @@ export class GpuLinearWeight implements LinearWeight {
   }
 }
 
-/** How a row of weights lies in memory. */
+/** Format of a row of weights in memory. */
 export type WeightFormat = WeightDType | 'float16-tiles';
 
 /** Some rows of a matrix in one buffer. */

@@ -51,7 +51,7 @@ export const NORM_LINEAR = defineOperation<NormLinear>({
   },
 });
 
-/** How workgroups share the inputs of a layer that is given rows of float16, or undefined if they don't. */
+/** Division of a layer's inputs among workgroups when rows are float16; undefined if they are not divided. */
 export function slicedProduct(lowering: Lowering, operation: Operation<NormLinear>): ProductShape | undefined {
   const { x, norm, weight, bias, residual, convolution, out } = operation;
   const next = lowering.handover.after(operation);

@@ -41,7 +41,7 @@ const GATED_STATE_UPDATE = defineOperation<GatedUpdate>({
   },
 });
 
-/** How state-update-gate is laid out, or undefined if no layout fits. */
+/** Layout of state-update-gate, or undefined if none fits. */
 function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShape | undefined {
   const { x, dt, A, B, C, D, dtBias, states, slots } = update;
   const T = x.shape[0];

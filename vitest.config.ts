@@ -1,4 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import { configDefaults, defineConfig } from 'vitest/config';
+
+// Threads and processes that tests start compile the sources anew, unless Node keeps what it has compiled.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/mamba2-tests', import.meta.url));
 
 /** Test files of each area; the rest are units. */
 const AREAS: Readonly<Record<string, string>> = {
@@ -11,6 +15,9 @@ const AREAS: Readonly<Record<string, string>> = {
   unit: 'tests/**/*.test.ts',
 };
 
+/** Areas whose tests replace modules, and have drivers crash. */
+const ISOLATED = ['webgpu'];
+
 /** What takes long and seldom finds anything that the other tests do not: `npm run test:all`. */
 const EXHAUSTIVE = 'tests/**/*.exhaustive.test.ts';
 
@@ -18,6 +25,8 @@ const EXHAUSTIVE = 'tests/**/*.exhaustive.test.ts';
 const areas = Object.entries(AREAS).map(([name, include], i, all) => ({
   name,
   include: [include],
+  // The other files of an area share the modules that a worker has loaded.
+  isolate: ISOLATED.includes(name),
   exclude: [...configDefaults.exclude, EXHAUSTIVE, ...all.slice(0, i).map(([, earlier]) => earlier)],
 }));
 
@@ -32,6 +41,9 @@ export default defineConfig(({ mode }) => ({
     hookTimeout: 180_000,
     // What tests/runs.ts reads. `vitest --mode all` tries all generated cases.
     env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.1') },
-    projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE] }].map((test) => ({ extends: true, test })),
+    projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE], isolate: true }].map((test) => ({
+      extends: true,
+      test,
+    })),
   },
 }));

@@ -2,12 +2,12 @@ import { afterEach, expect, test, vi } from 'vitest';
 
 afterEach(() => {
   vi.unstubAllEnvs();
-  vi.resetModules();
 });
 
 /** The helpers as a run with this share of generated cases has them. */
 async function withShare(share: string | undefined): Promise<typeof import('./runs.ts')> {
   vi.stubEnv('MAMBA2_RUNS', share);
+  vi.resetModules();
   return import('./runs.ts');
 }
 
@@ -20,13 +20,18 @@ test('a full run tries everything', async () => {
     const { grid, runs } = await withShare(share);
     expect(runs(300)).toBe(300);
     expect(grid(CASES)).toEqual(CASES);
-    vi.resetModules();
   }
 });
 
 test('a quick run tries a share of the runs, but some of each', async () => {
   const { runs } = await withShare('0.1');
   expect([3000, 300, 12, 3].map(runs)).toEqual([300, 30, 5, 3]);
+});
+
+test('a quick run tries the first of few cases', async () => {
+  expect((await withShare('0.1')).few([1, 2, 3])).toEqual([1]);
+  expect((await withShare('0.1')).few([1, 2, 3], 2)).toEqual([1, 2]);
+  expect((await withShare('1')).few([1, 2, 3])).toEqual([1, 2, 3]);
 });
 
 test('a quick run tries each value of each entry', async () => {

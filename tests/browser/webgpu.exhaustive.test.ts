@@ -1,10 +1,13 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { expectedCases } from '../cli/tiny-dts.ts';
+import { GOLDEN } from '../engine/golden-folder.ts';
+import { goldenOutputs } from '../engine/hybrid-folders.ts';
 import { need } from '../needs/needs.ts';
+import { largestDifference } from '../numbers.ts';
 import { startChromium } from './chromium.ts';
 import type { Failure, GreedyResult } from './page.ts';
-import { startSite } from './site.ts';
+import { ROOT, startSite } from './site.ts';
 
 const MODEL = './models/tiny-dts';
 const executable = need('chromium');
@@ -21,7 +24,12 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
   afterAll(() => browser?.close());
 
   async function act<Result>(name: string, ...parameters: readonly unknown[]): Promise<Result> {
-    const site = await startSite({ isolated: false });
+    const folders = {
+      '/dist/': `${ROOT}dist/`,
+      '/node_modules/': `${ROOT}node_modules/`,
+      '/models/': `${ROOT}models/`,
+    };
+    const site = await startSite({ isolated: false, folders: { ...folders, '/golden/': GOLDEN } });
     onTestFinished(() => site.close());
     const page = await browser.newPage();
     onTestFinished(() => page.close());
@@ -42,6 +50,12 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
       else expect(result.tokenIds[0]).toHaveLength(greedy.length);
     },
   );
+
+  test('the golden model has the logits of transformers', async () => {
+    const { inputIds, logits } = await goldenOutputs(GOLDEN);
+    const found = await act<number[]>('logits', './golden', { device: 'webgpu' }, inputIds);
+    expect(largestDifference(found, logits)).toBeLessThan(5e-3);
+  });
 
   test('auto does not take a GPU that is software', async () => {
     const [{ prompt }] = await expectedCases();

@@ -147,11 +147,16 @@ describe('generate', () => {
 });
 
 describe('what can not be done ends with code 1 and one line', () => {
-  test('a GPU that is not there, without what its driver says about it', async () => {
-    const { code, stderr } = await runCli(['generate', 'x', '-n', '1', '--device', 'webgpu']);
-    expect([0, 1]).toContain(code);
-    expect(stderr).toMatch(code === 0 ? /^$/ : /^error: .*WebGPU.*\n$/);
-  });
+  // Elsewhere drivers are not found by the Vulkan loader, which these variables point to nothing.
+  test.runIf(process.platform === 'linux')(
+    'a GPU that is not there, without what its driver says about it',
+    async () => {
+      const env = { VK_ICD_FILENAMES: '/nowhere.json', VK_DRIVER_FILES: '/nowhere.json' };
+      const { code, stdout, stderr } = await spawnCli(['generate', 'x', '-n', '1', '--device', 'webgpu'], { env });
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(/^error: .*WebGPU.*\n$/);
+    },
+  );
 
   test('an unknown model', async () => {
     const { code, stdout, stderr } = await runCli(['generate', 'x', '--model', 'nope']);

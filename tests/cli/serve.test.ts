@@ -70,12 +70,13 @@ describe('mamba2 serve', () => {
         '--shutdown-timeout',
         '600',
       ]);
-      // Two of them wait for a slot: they were accepted as well.
-      const streams = await Promise.all(
-        Array.from({ length: 6 }, () => post('/v1/completions', { ...LONG, stream: true })),
-      );
+      // One that the server waits for, and six that end soon. The last wait for a slot: they were accepted as well.
+      const short = { ...LONG, max_tokens: 30 };
       const whole = post('/v1/completions', LONG);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      while (!/requests_running\S* 1$/m.test(await (await fetch(`${url}/metrics`)).text()));
+      const streams = await Promise.all(
+        Array.from({ length: 6 }, () => post('/v1/completions', { ...short, stream: true })),
+      );
       child.kill(signal);
       let refused = await post('/v1/completions', { ...LONG, max_tokens: 1 });
       while (refused.status === 200) refused = await post('/v1/completions', { ...LONG, max_tokens: 1 });

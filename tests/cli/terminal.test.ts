@@ -73,7 +73,7 @@ describe.runIf(need('script'))('on a terminal', { timeout: 180_000 }, () => {
     terminal.type(CTRL_C);
     expect(await terminal.ended()).toBe(0);
 
-    const other = new Terminal(['chat'], env);
+    const other = new Terminal(['chat', '--tensor-parallel-size', '1'], env);
     await other.see(/> /);
     other.type(CTRL_D);
     expect(await other.ended()).toBe(0);

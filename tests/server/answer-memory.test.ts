@@ -6,6 +6,7 @@ import { AnswerMemory, answerBytes } from '../../src/server/answer/answer-memory
 import { JsonList, jsonPieces } from '../../src/server/answer/json-pieces.ts';
 import { jsonResponse } from '../../src/server/answer/json-response.ts';
 import { DEFAULT_LIMITS } from '../../src/server/request/limits.ts';
+import { few } from '../runs.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
 const MIB = 2 ** 20;
@@ -103,7 +104,7 @@ describe('a server', async () => {
 
   test('has others wait while all memory for answers is taken, and gives it back', async () => {
     const large = { n: 4, max_tokens: 60, logprobs: 20 };
-    for (let i = 0; i < 3; i++) {
+    for (const _ of few([1, 2, 3])) {
       const responses = await Promise.all([ask({ ...large, max_tokens: 250 }), ask({ ...large, max_tokens: 250 })]);
       // Until its answer was read to the end, a request has not ended.
       for (const response of responses) await response.text();

@@ -8,7 +8,7 @@ const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
 
 /** A server that cuts off who takes nothing for a moment, and a client that has written a text to it. */
 async function client(text: string, respond: (outgoing: ServerResponse) => void): Promise<Socket> {
-  const server = createServer();
+  const server = createServer({ keepAliveTimeout: 200 });
   const connections = new Connections(server, 200);
   server.on('request', (incoming, outgoing) => connections.add(incoming, outgoing, () => respond(outgoing)));
   server.listen(0, '127.0.0.1');

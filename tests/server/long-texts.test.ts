@@ -1,21 +1,14 @@
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
 import { ENDLESS, endlessTokenizer } from '../text/endless-tokenizer.ts';
-import { CHAT_TEMPLATE, startServer, type TestServer } from './test-server.ts';
-
-async function server(...args: Parameters<typeof startServer>): Promise<TestServer> {
-  const started = await startServer(...args);
-  onTestFinished(() => started.close());
-  return started;
-}
+import { CHAT_TEMPLATE, sharedServer, startServer, type TestServer } from './test-server.ts';
 
 /** The bundled model with a tokenizer that does not come to an end with `ENDLESS`. */
 async function endlessModel(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mamba2-endless-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
   for (const file of ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer_config.json']) {
     await symlink(join(TINY_DTS, file), join(folder, file));
   }
@@ -24,6 +17,18 @@ async function endlessModel(): Promise<string> {
 }
 
 describe('a text that does not come to an end with the tokenizer', () => {
+  let folder: string;
+  let server: TestServer;
+  beforeAll(async () => {
+    const app = { limits: { maxTextSeconds: 0.3 }, chatTemplate: CHAT_TEMPLATE };
+    folder = await endlessModel();
+    server = await startServer(app, {}, folder);
+  });
+  afterAll(async () => {
+    await server.close();
+    await rm(folder, { recursive: true });
+  });
+
   test.each([
     ['/v1/completions', { prompt: ENDLESS, max_tokens: 1 }],
     ['/v1/completions', { prompt: ['type A', ENDLESS], max_tokens: 1 }],
@@ -32,8 +37,7 @@ describe('a text that does not come to an end with the tokenizer', () => {
     // Bad words become tokens, too.
     ['/v1/completions', { prompt: 'type A', bad_words: ['any', ENDLESS], max_tokens: 1 }],
   ])('is a 400 on %s, and others are answered', async (path, body) => {
-    const app = { limits: { maxTextSeconds: 0.3 }, chatTemplate: CHAT_TEMPLATE };
-    const { llm, post, get } = await server(app, {}, await endlessModel());
+    const { llm, post, get } = server;
     const waiting = post(path, body);
     expect((await get('/health')).status).toBe(200);
     const refused = await waiting;
@@ -46,8 +50,9 @@ describe('a text that does not come to an end with the tokenizer', () => {
   });
 });
 
+const { llm, post } = await sharedServer({ chatTemplate: CHAT_TEMPLATE });
+
 test('long texts and lists of tokens are answered as the library has them', async () => {
-  const { llm, post } = await server({ chatTemplate: CHAT_TEMPLATE });
   const prompt = 'export interface User { name: string; }\n'.repeat(300);
   const tokens = llm.tokenize(prompt);
   const listed = await (await post('/tokenize', { prompt, return_token_strs: true })).json();
@@ -67,7 +72,6 @@ test.each([
   ['/tokenize', { prompt: '' }, { count: 0, tokens: [], token_strs: null }],
   ['/detokenize', { tokens: [] }, { prompt: '' }],
 ])('nothing is nothing: %s', async (path, body, expected) => {
-  const { post } = await server();
   const fields = path === '/tokenize' ? { ...body, add_special_tokens: false } : body;
   expect(await (await post(path, fields)).json()).toMatchObject(expected);
 });

@@ -1,11 +1,12 @@
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { pino } from 'pino';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import { ListenError } from '../../src/errors.ts';
 import { type RunningServer, type ServeOptions, serve } from '../../src/server/node-server.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
+import { GOLDEN } from '../engine/golden-folder.ts';
 
 const LONG = { prompt: 'export interface User {', max_tokens: 5000, temperature: 0, ignore_eos: true };
 const HEAD = 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
@@ -137,6 +138,12 @@ test('requests may bear the same id, at once too', async () => {
 });
 
 describe('an address that can not be had', () => {
+  let llm: LLM;
+  beforeAll(async () => {
+    llm = await LLM.load(GOLDEN, { device: 'cpu' });
+  });
+  afterAll(() => llm.dispose());
+
   test.each([
     ['a port that is taken', {}],
     ['a host of another machine', { host: '192.0.2.1', port: 0 }],
@@ -147,8 +154,6 @@ describe('an address that can not be had', () => {
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void taken.close());
     const { port } = taken.address() as AddressInfo;
-    const llm = await LLM.load(TINY_DTS, { device: 'cpu' });
-    onTestFinished(() => llm.dispose());
     await expect(serve({ llm, port, ...address })).rejects.toThrow(ListenError);
   });
 });

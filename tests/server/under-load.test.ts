@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { isFullRun } from '../runs.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
 // Fewer slots than requests, short steps and a small cache: requests wait, are cut into chunks, and meet evictions.
@@ -10,7 +11,7 @@ const { llm, post } = await sharedServer(
 const TEXT = 'export interface User { name: string; email: string; } export declare function find(id: number): User;\n';
 
 /** Requests of all kinds: greedy and seeded, short and long, some with a common beginning. */
-const REQUESTS = Array.from({ length: 48 }, (_, i) => ({
+const REQUESTS = Array.from({ length: isFullRun ? 48 : 18 }, (_, i) => ({
   prompt:
     i % 3 === 0 ? TEXT.repeat(1 + (i % 4)) : `declare module '${'x'.repeat(i % 7)}${i}' {\n${TEXT.slice(0, i * 2)}`,
   max_tokens: 5 + ((i * 13) % 40),

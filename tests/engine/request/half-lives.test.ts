@@ -6,6 +6,7 @@ import type { OutputToken } from '../../../src/engine/request/request-output.ts'
 import { RequestStream } from '../../../src/engine/request/request-stream.ts';
 import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
 import { SamplingParamsError } from '../../../src/errors.ts';
+import { few, grid } from '../../runs.ts';
 import { chunksOf as allChunksOf } from '../chunks-of.ts';
 import { GOLDEN } from '../golden-folder.ts';
 import { HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
@@ -47,11 +48,13 @@ describe('HalfLifeMeter', () => {
   });
 });
 
-describe.each([
-  ['reference', 1],
-  ['cpu', 1],
-  ['cpu', 2],
-] as const)('half-lives on %s with %d ranks', (device, tensorParallelSize) => {
+describe.each(
+  grid([
+    ['reference', 1],
+    ['cpu', 1],
+    ['cpu', 2],
+  ] as const),
+)('half-lives on %s with %d ranks', (device, tensorParallelSize) => {
   test('are per layer and head, of the tokens read since the last, however prompts are cut', async () => {
     await using whole = await LLM.load(GOLDEN, { device, tensorParallelSize, enablePrefixCaching: false });
     await using cut = await LLM.load(GOLDEN, { device, tensorParallelSize, maxNumBatchedTokens: 7 });
@@ -85,16 +88,16 @@ describe.each([
 
 test('one rank and several say the same', async () => {
   const found = [];
-  for (const tensorParallelSize of [1, 2, 4]) {
-    await using llm = await LLM.load('tiny-dts', { dtype: 'float32', tensorParallelSize });
-    found.push((await chunksOf(llm, 'export interface User {', { halfLifeInterval: 3 })).filter((c) => c.halfLives));
+  for (const tensorParallelSize of few([1, 2, 4], 2)) {
+    await using llm = await LLM.load(GOLDEN, { dtype: 'float32', tensorParallelSize });
+    found.push((await chunksOf(llm, PROMPT, { halfLifeInterval: 3 })).filter((c) => c.halfLives));
   }
   for (const chunks of found.slice(1)) {
     for (const [i, chunk] of chunks.entries()) expectClose(flat(chunk), flat(found[0][i]));
   }
 });
 
-test.each(HYBRIDS)('hybrids have them for their mixers: %s', async (name) => {
+test.each(few(HYBRIDS))('hybrids have them for their mixers: %s', async (name) => {
   const folder = hybridFolder(name);
   await using one = await LLM.load(folder);
   await using two = await LLM.load(folder, { tensorParallelSize: 2, maxNumBatchedTokens: 8 });

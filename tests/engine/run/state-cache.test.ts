@@ -1,21 +1,20 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { loadModel } from '../../../src/engine/load/load-model.ts';
 import type { Executor } from '../../../src/engine/run/executor.ts';
 import { ShapeError } from '../../../src/errors.ts';
 import type { DTypeChoice } from '../../../src/tensor/dtype.ts';
+import { few, grid } from '../../runs.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
-const TINY_DTS = fileURLToPath(new URL('../../../models/tiny-dts', import.meta.url));
 const place = (id: number) => ({ id, length: 30, blocks: [] });
 const ids = (count: number, seed = 1) => Array.from({ length: count }, (_, i) => (i * 37 + seed * 101) % 256);
 
 async function withExecutor<T>(
-  options: { folder?: string; dtype?: DTypeChoice; device?: 'cpu' | 'reference'; ranks?: number },
+  options: { dtype?: DTypeChoice; device?: 'cpu' | 'reference'; ranks?: number },
   run: (executor: Executor) => Promise<T>,
 ): Promise<T> {
-  const { folder = GOLDEN, dtype = 'auto', device = 'cpu', ranks = 1 } = options;
-  const { context } = await loadModel(folder, { dtype, device, tensorParallelSize: ranks, maxNumSeqs: 4 });
+  const { dtype = 'auto', device = 'cpu', ranks = 1 } = options;
+  const { context } = await loadModel(GOLDEN, { dtype, device, tensorParallelSize: ranks, maxNumSeqs: 4 });
   try {
     return await run(context.executor);
   } finally {
@@ -27,13 +26,15 @@ async function prefill(executor: Executor, slot: number, tokenIds: number[], num
   return (await executor.execute({ sequences: [{ slot, numComputedTokens, tokenIds }], logits: 'all' })).logits;
 }
 
-describe.each([
-  ['reference', 'float32', 1],
-  ['cpu', 'float32', 1],
-  ['cpu', 'float32', 2],
-  ['cpu', 'int8', 1],
-  ['cpu', 'int8', 2],
-] as const)('snapshots on %s, %s, %d ranks', (device, dtype, ranks) => {
+describe.each(
+  grid([
+    ['reference', 'float32', 1],
+    ['cpu', 'float32', 1],
+    ['cpu', 'float32', 2],
+    ['cpu', 'int8', 1],
+    ['cpu', 'int8', 2],
+  ] as const),
+)('snapshots on %s, %s, %d ranks', (device, dtype, ranks) => {
   test('a sequence continues from one in any slot with the same bits', async () => {
     await withExecutor({ device, dtype, ranks }, async (executor) => {
       const tokenIds = ids(40);
@@ -81,9 +82,9 @@ describe('states', () => {
   test('go from any number of ranks to any other', async () => {
     const tokenIds = ids(30);
     const states: Float32Array[] = [];
-    for (const ranks of [1, 2, 4]) {
+    for (const ranks of few([1, 2, 4], 2)) {
       states.push(
-        await withExecutor({ folder: TINY_DTS, dtype: 'float32', ranks }, async (executor) => {
+        await withExecutor({ dtype: 'float32', ranks }, async (executor) => {
           await prefill(executor, 0, tokenIds);
           await executor.execute({ commands: [{ type: 'save', slot: 0, snapshot: 1 }], sequences: [], logits: 'last' });
           const state = await executor.exportState(place(1));

@@ -1,11 +1,12 @@
 import { MissingTensorError, ModelNotFoundError } from '../errors.ts';
 import { closestNames } from './closest-names.ts';
-import { CONFIG_FILE } from './files/file-names.ts';
+import { CONFIG_FILE, GENERATION_CONFIG_FILE } from './files/file-names.ts';
 import { type ModelFiles, readJsonFile } from './files/model-files.ts';
 import type { ReadScratch } from './files/read-scratch.ts';
 import type { RowRange } from './files/row-range.ts';
 import type { StoredTensor } from './files/stored-tensor.ts';
 import type { StoredWeights } from './files/stored-weights.ts';
+import { GgufFiles, presentGguf } from './gguf/gguf-files.ts';
 import type { JsonObject } from './json/json.ts';
 import type { FileVersion } from './net/file-version.ts';
 import { openModelFiles } from './open-model-files.ts';
@@ -27,7 +28,8 @@ interface Contents {
 }
 
 /**
- * A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files.
+ * A model as Hugging Face lays it out, in a folder or at a URL: config.json and one or more safetensors files. A model in
+ * GGUF is presented as such a one: its metadata as config, its tensors under their original names.
  *
  * @example
  * ```ts
@@ -38,7 +40,7 @@ interface Contents {
  * ```
  */
 export class Checkpoint {
-  /** The folder, or its URL. */
+  /** The folder or the GGUF file: a path or a URL. */
   readonly folder: string;
   readonly files: ModelFiles;
   readonly config: JsonObject;
@@ -61,16 +63,17 @@ export class Checkpoint {
   }
 
   /**
-   * Reads the configs and the headers of all shards; no weights. `model` is a folder, a URL, or the files themselves,
-   * which then belong to the checkpoint. Rejects with ModelNotFoundError when there is no config or no safetensors
-   * weights, with JsonFileError or SafetensorsError when a file is malformed, with MissingTensorError when a shard
-   * lacks a tensor that the index puts there, and with DownloadError when a URL can't be read.
+   * Reads the configs and the headers of all shards; no weights. `model` is a folder, a GGUF file, a URL of either, or
+   * the files themselves, which then belong to the checkpoint. Rejects with ModelNotFoundError when there is no config or
+   * no weights, with JsonFileError, SafetensorsError or GgufError when a file is malformed, with MissingTensorError when
+   * a shard lacks a tensor that the index puts there, with UnsupportedArchitectureError when a GGUF file has an
+   * architecture that is not known, and with DownloadError when a URL can't be read.
    */
   static async open(
     model: string | ModelFiles,
     options: { signal?: AbortSignal | undefined } = {},
   ): Promise<Checkpoint> {
-    const files = typeof model === 'string' ? await openModelFiles(model, options) : model;
+    const files = typeof model === 'string' ? await openModelFiles(model, options) : presentGguf(model);
     try {
       return new Checkpoint(files, await readContents(files, options.signal));
     } catch (error) {
@@ -124,13 +127,14 @@ export class Checkpoint {
 
 async function readContents(files: ModelFiles, signal: AbortSignal | undefined): Promise<Contents> {
   signal?.throwIfAborted();
+  const ggufWeights = files instanceof GgufFiles ? await files.weights(signal) : undefined;
   const config = await readJsonFile(files, CONFIG_FILE);
   if (config === undefined) {
     throw new ModelNotFoundError(
       `'${files.location}' holds no ${CONFIG_FILE}.`,
-      'Give the folder of a Hugging Face checkpoint.',
+      'Give the folder of a Hugging Face checkpoint, or a GGUF file.',
     );
   }
-  const generationConfig = await readJsonFile(files, 'generation_config.json');
-  return { config, generationConfig, weights: await openSafetensors(files, signal) };
+  const generationConfig = await readJsonFile(files, GENERATION_CONFIG_FILE);
+  return { config, generationConfig, weights: ggufWeights ?? (await openSafetensors(files, signal)) };
 }

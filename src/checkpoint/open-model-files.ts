@@ -1,6 +1,7 @@
 import { ModelNotFoundError } from '../errors.ts';
 import type { ModelFiles } from './files/model-files.ts';
 import { UrlFiles } from './files/url-files.ts';
+import { presentGguf } from './gguf/gguf-files.ts';
 import { isUrl } from './net/urls.ts';
 import type { StoredModelOptions } from './stored/files-thread.ts';
 
@@ -15,8 +16,15 @@ export function hasFileSystem(): boolean {
   return globalThis.process?.getBuiltinModule?.('node:fs') !== undefined;
 }
 
-/** The files in a local folder, or below an http(s) URL. Reads nothing of the model yet. */
+/**
+ * The files in a local folder, or below an http(s) URL; where the location is a GGUF file, those that it stands for.
+ * Reads nothing of the model yet.
+ */
 export async function openModelFiles(location: string, options: ModelFilesOptions = {}): Promise<ModelFiles> {
+  return presentGguf(await openFiles(location, options));
+}
+
+async function openFiles(location: string, options: ModelFilesOptions): Promise<ModelFiles> {
   if (isUrl(location)) return (await openStored(location, options)) ?? new UrlFiles(location, options);
   if (!hasFileSystem()) {
     throw new ModelNotFoundError(`'${location}' is no URL, and there are no folders here.`, 'Give an http(s) URL.');

@@ -1,6 +1,9 @@
 /** The model's architecture and sizes. */
 export const CONFIG_FILE = 'config.json';
 
+/** Settings of sampling, and the tokens that end an answer. */
+export const GENERATION_CONFIG_FILE = 'generation_config.json';
+
 /** Weights in one file. */
 export const WEIGHTS_FILE = 'model.safetensors';
 
@@ -13,7 +16,7 @@ export const QUANTIZATION_FILES = ['hf_quant_config.json', 'quantize_config.json
 /** The small files that a model needs besides its weights. */
 export const SMALL_FILES: readonly string[] = [
   CONFIG_FILE,
-  'generation_config.json',
+  GENERATION_CONFIG_FILE,
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',

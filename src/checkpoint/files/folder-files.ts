@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { JsonFileError } from '../../errors.ts';
+import { isGguf } from '../net/urls.ts';
 import type { ByteSource } from './byte-source.ts';
 import { FilePool } from './file-pool.ts';
 import type { ModelFiles } from './model-files.ts';
@@ -8,14 +9,17 @@ import type { ModelFiles } from './model-files.ts';
 /** A model in a local folder. */
 export class FolderFiles implements ModelFiles {
   readonly location: string;
+  readonly #folder: string;
   readonly #pool = new FilePool();
 
-  constructor(folder: string) {
-    this.location = folder;
+  /** @param location path of the folder, or of a GGUF file in it. */
+  constructor(location: string) {
+    this.location = location;
+    this.#folder = isGguf(location) ? dirname(location) : location;
   }
 
   nameOf(file: string): string {
-    return join(this.location, file);
+    return join(this.#folder, file);
   }
 
   async readText(file: string): Promise<string | undefined> {
@@ -36,7 +40,7 @@ export class FolderFiles implements ModelFiles {
   }
 
   async list(): Promise<readonly string[]> {
-    return readdir(this.location);
+    return readdir(this.#folder);
   }
 
   async close(): Promise<void> {

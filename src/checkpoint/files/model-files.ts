@@ -3,7 +3,7 @@ import type { ByteSource } from './byte-source.ts';
 
 /** The files of one model, wherever they lie, by their names in Hugging Face's layout. */
 export interface ModelFiles {
-  /** The folder, or the URL of one. */
+  /** The folder, or a GGUF file: a path or a URL. */
   readonly location: string;
   /** Name of a file in messages: its path or URL. */
   nameOf(file: string): string;

@@ -17,7 +17,7 @@ export class RemoteFiles implements ModelFiles {
   readonly location: string;
   readonly #ask: (question: FileQuestion) => Promise<FileAnswer>;
 
-  /** @param location URL of the folder. */
+  /** @param location URL of the folder, or of a GGUF file. */
   constructor(location: string, ask: (question: FileQuestion) => Promise<FileAnswer>) {
     this.location = location;
     this.#ask = ask;

@@ -2,7 +2,7 @@ import { DisposedError, DownloadError } from '../../errors.ts';
 import type { ProgressCallback } from '../net/progress.ts';
 import { fileProgress } from '../net/progress.ts';
 import { UrlClient, type UrlClientOptions } from '../net/url-client.ts';
-import { fileUrl, folderUrl } from '../net/urls.ts';
+import { fileUrl, modelUrl } from '../net/urls.ts';
 import type { ByteSource } from './byte-source.ts';
 import type { ModelFiles } from './model-files.ts';
 import { once } from './once.ts';
@@ -29,9 +29,9 @@ export class UrlFiles implements ModelFiles {
   readonly #sources = new Map<string, Promise<ByteSource | undefined>>();
   #closed = false;
 
-  /** @param location http(s) URL of the folder; a query is sent with every file. */
+  /** @param location http(s) URL of the folder, or of a GGUF file in it; a query is sent with every file. */
   constructor(location: string, options: UrlOptions = {}) {
-    this.location = folderUrl(location);
+    this.location = modelUrl(location);
     this.#client = new UrlClient(options);
     this.#name = options.name ?? this.location;
     this.#names = options.names ?? [];

@@ -46,12 +46,17 @@ export class HubClient {
     throw new DownloadError(`The hub gave '${sha}' as the commit of '${this.repoId}'.`, 'Check HF_ENDPOINT.');
   }
 
-  /** The files at the top of the repository; sub-folders hold nothing that a model needs. */
+  /** URL of a file of a commit. */
+  fileUrl(commit: string, path: string): string {
+    return `${this.endpoint}/${this.repoId}/resolve/${commit}/${path.split('/').map(encodeURIComponent).join('/')}`;
+  }
+
+  /** The files of the repository: some keep each quantisation in a sub-folder. */
   async files(commit: string): Promise<HubFile[]> {
     const repo = { type: 'model', name: this.repoId } as const;
     return this.#api('its files', async (fetch) => {
       const files: HubFile[] = [];
-      for await (const entry of listFiles({ repo, revision: commit, hubUrl: this.endpoint, fetch })) {
+      for await (const entry of listFiles({ repo, revision: commit, recursive: true, hubUrl: this.endpoint, fetch })) {
         const etag = entry.lfs?.oid ?? entry.oid ?? '';
         if (entry.type === 'file') files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, etag });
       }

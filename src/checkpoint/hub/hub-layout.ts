@@ -6,6 +6,8 @@ import { DownloadError } from '../../errors.ts';
 import { CONFIG_FILE, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
 import { FolderFiles } from '../files/folder-files.ts';
 import { readJsonFile } from '../files/model-files.ts';
+import { ggufParts } from '../gguf/choose-gguf.ts';
+import { isGguf } from '../net/urls.ts';
 import { parseWeightMap } from '../safetensors/weight-map.ts';
 
 /**
@@ -93,7 +95,26 @@ export class HubLayout {
       const shards = new Set(parseWeightMap(index, join(folder, WEIGHTS_INDEX_FILE)).values());
       return [...lacking, ...[...shards].filter((shard) => !present.includes(shard))];
     }
-    return present.some((file) => file.endsWith('.safetensors')) ? lacking : [...lacking, WEIGHTS_FILE];
+    if (present.some((file) => file.endsWith('.safetensors'))) return lacking;
+    const ggufs = await this.ggufFiles(commit);
+    const lackingParts = ggufParts(ggufs).map((parts) => parts.filter((part) => !ggufs.includes(part)));
+    // One whole model in GGUF needs no other file.
+    return lackingParts.toSorted((a, b) => a.length - b.length).at(0) ?? [...lacking, WEIGHTS_FILE];
+  }
+
+  /** Whether a snapshot holds safetensors. */
+  async hasSafetensors(commit: string): Promise<boolean> {
+    const files = await readdir(this.snapshot(commit)).catch(() => []);
+    return files.some((file) => file.endsWith('.safetensors'));
+  }
+
+  /** GGUF files of a snapshot, with their sub-folders. */
+  async ggufFiles(commit: string): Promise<string[]> {
+    const folder = this.snapshot(commit);
+    const files = await readdir(folder, { recursive: true }).catch(() => []);
+    const found: string[] = [];
+    for (const file of files) if (isGguf(file) && (await isFile(join(folder, file)))) found.push(file);
+    return found.map((file) => file.replaceAll('\\', '/'));
   }
 }
 

@@ -6,7 +6,7 @@ import type { ByteSource } from '../files/byte-source.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import { type FileAnswer, type FileQuestion, RemoteFiles } from '../files/remote-files.ts';
 import type { UrlOptions } from '../files/url-files.ts';
-import { folderUrl } from '../net/urls.ts';
+import { modelUrl } from '../net/urls.ts';
 import type { FilesMessage, FilesRequest } from './files-protocol.ts';
 
 /** Options of reading a model that a browser stores. */
@@ -38,7 +38,7 @@ export async function openStoredFiles(location: string, options: StoredModelOpti
   options.signal?.throwIfAborted();
   // The browser may ask the user; loading does not wait for the answer.
   navigator.storage.persist?.().catch(() => {});
-  const files = new StoredFilesThread(folderUrl(location), options);
+  const files = new StoredFilesThread(modelUrl(location), options);
   try {
     if (await files.opened()) return files;
   } catch (error) {

@@ -6,7 +6,7 @@ import { decodeText, type UrlOptions } from '../files/url-files.ts';
 import { type FileVersion, isSameVersion, isTelling, versionOf } from '../net/file-version.ts';
 import { fileProgress } from '../net/progress.ts';
 import { UrlClient } from '../net/url-client.ts';
-import { fileUrl, folderUrl } from '../net/urls.ts';
+import { fileUrl, modelUrl } from '../net/urls.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { Downloads } from './downloads.ts';
 import { probeFile } from './file-probe.ts';
@@ -70,14 +70,14 @@ export class StoredFiles implements ModelFiles {
     this.#isServerAsked = !options.localFilesOnly && !(isImmutable(location) && this.#records.size > 0);
   }
 
-  /** @param location http(s) URL of the model's folder. */
+  /** @param location http(s) URL of the model's folder, or of its GGUF file. */
   static async open(
     location: string,
     folder: StorageFolder,
     estimate: StorageEstimator,
     options: StoredFilesOptions = {},
   ): Promise<StoredFiles> {
-    const url = folderUrl(location);
+    const url = modelUrl(location);
     const { file, record } = await RecordFile.open(folder);
     return new StoredFiles(url, folder, estimate, options, file, record?.location === url ? record : undefined);
   }
@@ -291,7 +291,7 @@ function isWhole({ size, ranges }: PresentRecord): boolean {
 
 /** Whether the hub promises that nothing at this URL ever changes: it names a commit. */
 function isImmutable(location: string): boolean {
-  return /\/resolve\/[0-9a-f]{40}\/$/.test(new URL(location).pathname);
+  return /\/resolve\/[0-9a-f]{40}\/(.*\.gguf)?$/i.test(new URL(location).pathname);
 }
 
 /** Name of a file in the folder, different from those of the folder's own files. */

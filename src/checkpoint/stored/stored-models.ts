@@ -1,4 +1,4 @@
-import { folderUrl, isUrl } from '../net/urls.ts';
+import { isUrl, modelUrl } from '../net/urls.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import { lockOf, storedModelsFolder } from './model-folder.ts';
 import { readRecord, type StoredRecord } from './stored-record.ts';
@@ -7,7 +7,7 @@ import { readRecord, type StoredRecord } from './stored-record.ts';
 export interface StoredModel {
   /** Name that it was loaded by: a hub id, or a URL. */
   readonly name: string;
-  /** URL of its folder. */
+  /** URL of its folder, or of its GGUF file. */
   readonly location: string;
   /** Bytes that are stored. */
   readonly storedBytes: number;
@@ -43,7 +43,7 @@ export async function storedModels(): Promise<StoredModel[]> {
  * ```
  */
 export async function deleteStoredModel(name: string): Promise<boolean> {
-  const location = isUrl(name) ? folderUrl(name) : name;
+  const location = isUrl(name) ? modelUrl(name) : name;
   let isFound = false;
   for (const { root, folder } of await folders()) {
     const record = await readRecord(folder);

@@ -15,7 +15,7 @@ export type FileRecord =
 
 /** Record of a stored model. */
 export interface StoredRecord {
-  /** URL of the folder. */
+  /** URL of the folder, or of the GGUF file. */
   readonly location: string;
   /** Name that it was loaded by: a hub id, or a URL. */
   readonly name: string;

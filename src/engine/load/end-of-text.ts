@@ -1,8 +1,8 @@
+import { GENERATION_CONFIG_FILE } from '../../checkpoint/files/file-names.ts';
 import { getOwn, isJsonObject, type JsonObject } from '../../checkpoint/json/json.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { readTokenIds } from '../../models/token-ids.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
-import { GENERATION_CONFIG } from './generation-config.ts';
 
 /** Files and parts that name the tokens at which a model ends. */
 export interface EndOfTextSources {
@@ -23,7 +23,7 @@ export function endOfTextIds({ config, json, generationConfig, tokenizer }: EndO
   const ids = [
     ...config.eosTokenIds,
     ...(isJsonObject(textConfig) ? readTokenIds(textConfig, 'eos_token_id', 'config.json, text_config') : []),
-    ...readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG),
+    ...readTokenIds(generationConfig, 'eos_token_id', GENERATION_CONFIG_FILE),
     ...(tokenizer?.endTokenIds ?? []),
   ];
   // A token without a row never comes.

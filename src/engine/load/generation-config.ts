@@ -1,8 +1,7 @@
+import { GENERATION_CONFIG_FILE } from '../../checkpoint/files/file-names.ts';
 import { ConfigReader } from '../../checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../../checkpoint/json/json.ts';
 import { SAMPLING_RANGES, type SamplingDefaults } from '../sample/sampling-params.ts';
-
-export const GENERATION_CONFIG = 'generation_config.json';
 
 /** Names of the values in the file. */
 const KEYS: Readonly<Record<keyof SamplingDefaults, string>> = {
@@ -18,7 +17,7 @@ const KEYS: Readonly<Record<keyof SamplingDefaults, string>> = {
  * @throws ConfigError on a value that no request could have.
  */
 export function readSamplingDefaults(generationConfig: JsonObject): SamplingDefaults {
-  const config = new ConfigReader(generationConfig, GENERATION_CONFIG);
+  const config = new ConfigReader(generationConfig, GENERATION_CONFIG_FILE);
   const read = (name: keyof SamplingDefaults) => {
     const range = SAMPLING_RANGES[name];
     return 'integer' in range ? config.optionalInteger(KEYS[name], range) : config.optionalNumber(KEYS[name], range);

@@ -250,7 +250,7 @@ export class RankFailedError extends Mamba2Error {
 }
 
 /**
- * A rank found no memory for a step, or for a copy of a state. The states that it had are lost, but it goes on: the engine
+ * A rank found no memory for a step, or for a copy of a state. Its states are lost, but it continues: the engine
  * computes them again in smaller steps, or with a smaller prefix cache.
  */
 export class OutOfMemoryError extends Mamba2Error {

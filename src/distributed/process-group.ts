@@ -11,7 +11,7 @@ export interface ProcessGroup {
   readonly size: number;
 
   /**
-   * Replaces each array by its sum over all ranks. What is passed together takes one exchange.
+   * Replaces each array by its sum over all ranks. Arrays that are passed together take one exchange.
    * @param add how to sum, for callers that know a quicker way than a loop.
    */
   allReduce(data: readonly Float32Array[], add?: AddArrays): void;

@@ -7,7 +7,7 @@ export interface Shard {
 }
 
 /**
- * Shard of a layer of so many equal units (heads, or columns): the largest number of ranks that divides them. A rank
+ * Shard of a layer of equal units (heads, or columns): the largest number of ranks that divides them. A rank
  * that is left over repeats the last shard.
  */
 export function shardOf(units: number, { size, rank }: Shard): Shard {
@@ -16,7 +16,7 @@ export function shardOf(units: number, { size, rank }: Shard): Shard {
   return { size: shards, rank: Math.min(rank, shards - 1) };
 }
 
-/** The group as a layer of so many units sees it: `group` itself where the ranks divide them. */
+/** The group of a layer with a number of units: `group` itself if the ranks divide them. */
 export function shardGroup(units: number, group: ProcessGroup): ProcessGroup {
   const shard = shardOf(units, group);
   return shard.size === group.size ? group : new ShardGroup(shard, group);

@@ -78,7 +78,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   readonly size: number;
   readonly #control: Int32Array;
   readonly #spins: number;
-  /** Two windows per rank, used in turn: a rank that still reads one is not disturbed by a rank that writes the other. */
+  /** Two windows per rank, used alternately: a rank may still read one while another rank writes the other. */
   readonly #windows: readonly [Float32Array[], Float32Array[]];
   #turn: 0 | 1 = 0;
 

@@ -50,7 +50,7 @@ export type EngineEvent =
     }
   | { readonly type: 'recovered'; readonly seconds: number }
   | {
-      /** The engine takes no requests any more, because the executor failed for good or the engine itself did. */
+      /** The engine takes no requests any more: the executor could not be loaded again, or the engine itself failed. */
       readonly type: 'died';
       readonly error: Error;
     };

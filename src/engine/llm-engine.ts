@@ -99,7 +99,7 @@ export class LLMEngine {
   }
 
   /**
-   * Processes some tokens of some requests, and returns what is new of them. Does not reject: a request that fails ends
+   * Processes some tokens of some requests, and returns their new outputs. Does not reject: a request that fails ends
    * alone, with the error in its output. If the executor fails, or the engine itself, all running requests end so.
    */
   async step(): Promise<RequestOutput[]> {
@@ -253,7 +253,7 @@ export class LLMEngine {
     }
   }
 
-  /** Turns what a step has given into outputs, and settles where each sequence's state goes. */
+  /** Turns a step's results into outputs, and saves or frees each sequence's state. */
   #postprocess(stepped: readonly SteppedSequence[], failed: readonly FailedRequest[]): RequestOutput[] {
     const collector = new OutputCollector();
     for (const { request, error } of failed) if (!request.isEnded) this.#fail(request, error, collector);

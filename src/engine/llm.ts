@@ -74,7 +74,7 @@ export class LLM {
   readonly engine: AsyncLLMEngine;
   /** Device that the model runs on, and why. */
   readonly device: DeviceChoice;
-  /** Threads that share the model: what was asked for, or what `auto` came to. */
+  /** Threads that share the model: the requested number, or the one that `auto` chose. */
   readonly tensorParallelSize: number;
   /** Encodes long texts on other threads, for servers that must not wait for one. */
   readonly texts: TextThreads;

@@ -65,7 +65,7 @@ export interface ModelDefinition {
   parameterName(checkpointName: string): string | undefined;
 }
 
-/** One architecture: which configs are its own, and what they describe. */
+/** One architecture: it recognises its configs, and defines the models that they describe. */
 export interface Architecture {
   /** Names in config.json's `architectures`. */
   readonly names: readonly string[];

@@ -21,7 +21,7 @@ export interface LayerStep {
   readonly metadata?: BatchMetadata | undefined;
   /** Angles of this step's positions, for models that rotate. */
   readonly rotary?: Tensor | undefined;
-  /** (T, hiddenSize): what the first layer got. */
+  /** Input of the first layer: (T, hiddenSize). */
   readonly embedded: Tensor;
 }
 

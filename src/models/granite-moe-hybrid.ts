@@ -42,7 +42,7 @@ export function readGraniteMoeHybridConfig(json: JsonObject, stored?: ReadonlySe
   const config = new ConfigReader(json, 'config.json');
   const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
   const numHiddenLayers = config.integer('num_hidden_layers', { default: 32, ...SIZE });
-  // Before a list of so many is made.
+  // Checked before a list of that length is made.
   assertLayersStored(numHiddenLayers, stored);
   const mixer = readPrefixedMixer(config, hiddenSize);
   const attention = readAttentionSizes(config, hiddenSize, { heads: 32 });

@@ -7,7 +7,7 @@ import type { ModelConfig } from './causal-lm.ts';
 import { checkedMixer, SIZE } from './mixer-config.ts';
 import { readTokenIds } from './token-ids.ts';
 
-/** config.json of a Mamba2ForCausalLM, with what it leaves open filled in. Names are Hugging Face's. */
+/** config.json of a Mamba2ForCausalLM, with defaults filled in. Names are Hugging Face's. */
 export interface Mamba2Config extends ModelConfig {
   readonly numHeads: number;
   readonly stateSize: number;

@@ -27,7 +27,7 @@ export function supportedArchitectures(): string[] {
 /**
  * The model that a config.json describes; found by `architectures`, or by its other fields where that is missing.
  * @param stored names of the checkpoint's tensors, where there is one.
- * @param options.untieHead the output head is a tensor of its own, although the config ties it to the embeddings.
+ * @param options.untieHead whether the output head is a separate tensor, although the config ties it.
  */
 export function defineModel(
   json: JsonObject,

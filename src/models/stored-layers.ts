@@ -1,7 +1,7 @@
 import { MissingTensorError } from '../errors.ts';
 
 /**
- * Refuses more layers than there are tensors: each has some of its own.
+ * Refuses more layers than there are tensors: each layer has at least one.
  * @param stored names of the checkpoint's tensors; none where there is no checkpoint.
  * @throws MissingTensorError
  */

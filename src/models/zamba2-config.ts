@@ -58,7 +58,7 @@ export function readZamba2Config(json: JsonObject, stored: Iterable<string> = []
   refuseOfFirstLayout(config, names);
   const hiddenSize = config.integer('hidden_size', { default: 2560, ...SIZE });
   const numHiddenLayers = config.integer('num_hidden_layers', { default: 54, ...SIZE });
-  // Before a list of so many is made.
+  // Checked before a list of that length is made.
   assertLayersStored(numHiddenLayers, names);
   const layerTypes =
     readLayerTypes(config, ['layers_block_type', 'layer_types'], ['linear_attention', 'hybrid']) ??
@@ -128,7 +128,7 @@ function headsOfFirstLayout(config: ConfigReader, intermediateSize: number): num
   );
 }
 
-/** @throws ConfigError that names the key of what is not computed or read. */
+/** @throws ConfigError that names the key of an option that is not supported. */
 function refuseOfFirstLayout(config: ConfigReader, stored: Iterable<string>): void {
   for (const [key, known] of Object.entries(FIRST_LAYOUT_OPTIONS)) {
     const found = config.optionalBoolean(key);

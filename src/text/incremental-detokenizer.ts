@@ -18,7 +18,7 @@ export interface TokenText {
   readonly bytes: Uint8Array;
 }
 
-/** Tokens kept as context: a character has at most four bytes, and what a decoder does depends on the token before. */
+/** Tokens kept as context: a character has at most four bytes, and a decoder looks at the token before. */
 const CONTEXT_TOKENS = 8;
 
 /**

@@ -178,7 +178,7 @@ export class StopStringMatcher {
     return longest;
   }
 
-  /** The place of a character of the text in what is held: after the hidden tokens that stand before it. */
+  /** Place of a character of the text among the held characters: after the hidden tokens before it. */
   #placeOf(index: number): number {
     return this.#hidden.reduce((place, { text, at }) => (at <= index ? place + text.length : place), index);
   }

@@ -17,7 +17,7 @@ export interface ByteSource {
    * @param scratch memory to put the result at the start of, if it is large enough. A source may ignore it.
    */
   read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>>;
-  /** Releases what the source holds. Later reads reject; closing twice is harmless. */
+  /** Releases the source's resources. Later reads reject; closing twice is harmless. */
   close(): Promise<void>;
 }
 

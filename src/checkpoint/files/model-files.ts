@@ -13,7 +13,7 @@ export interface ModelFiles {
   open(file: string): Promise<ByteSource | undefined>;
   /** Names of all files; none where they can't be listed, as on a static host. */
   list(): Promise<readonly string[]>;
-  /** Releases what is open. Later reads reject with DisposedError. */
+  /** Closes open files. Later reads reject with DisposedError. */
   close(): Promise<void>;
 }
 

@@ -27,7 +27,7 @@ export async function openUrl(client: UrlClient, url: string, onBytes: OnBytes):
       await receive(readerOf(response), head, (filled) => onBytes(filled, total));
       return new RangeSource(client, url, { ...versionOf(response), size: total }, head, onBytes);
     }
-    // Servers of other origins may hide the size of what they give a range of.
+    // Servers of other origins may hide the size of a file that they give a range of.
     if (response.status === 206) discard(response);
     const whole = response.status === 206 ? await client.get(url) : response;
     if (whole === undefined) return undefined;
@@ -69,7 +69,7 @@ abstract class AheadSource implements ByteSource {
 
   async read(offset: number, length: number, scratch?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
     assertRange(this, offset, length);
-    // One after another: they share what was fetched ahead.
+    // One after another, because they share the bytes that were fetched ahead.
     const read = this.#lastRead.then(() => this.#read(offset, length, scratch));
     this.#lastRead = read.catch(() => {});
     return read;
@@ -222,12 +222,12 @@ class FileStream {
   }
 
   cancel(): void {
-    // What a cancelled stream says about it is of no use.
+    // An error of a cancelled stream does not matter.
     this.#reader.cancel().catch(() => {});
   }
 }
 
-/** Copies what is held of the bytes from `offset` on. → how many those are */
+/** Copies the held bytes from `offset` on. @returns their number */
 function copyHeld(
   held: { readonly begin: number; readonly bytes: Uint8Array },
   offset: number,
@@ -245,7 +245,7 @@ function readerOf(response: Response): Reader {
   return response.body.getReader();
 }
 
-/** Fills `into` from a stream. → what came in the last piece beyond that */
+/** Fills `into` from a stream. @returns the rest of the last part, which did not fit */
 async function receive(
   reader: Reader,
   into: Uint8Array,

@@ -64,7 +64,7 @@ export class HubClient {
     });
   }
 
-  /** Repeats an attempt as {@link retry} does; `what` is what it asks for. Refusals become this library's errors. */
+  /** Repeats an attempt as {@link retry} does; `what` names its subject. Refusals become this library's errors. */
   async retry<T>(what: string, attempt: (onProgress: () => void) => Promise<T>): Promise<T> {
     const refusing = (onProgress: () => void) =>
       attempt(onProgress).catch((error: unknown) => {

@@ -55,7 +55,7 @@ export class HubLayout {
     return /^[0-9a-f]{40,64}$/.test(commit) ? commit : undefined;
   }
 
-  /** Remembers what a revision stands for, for use without a network. */
+  /** Stores the commit of a revision, for use without a network. */
   async writeRef(revision: string, commit: string): Promise<void> {
     // A cache that holds everything may be read-only.
     if ((await this.readRef(revision)) === commit) return;

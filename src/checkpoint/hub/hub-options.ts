@@ -15,7 +15,7 @@ export interface HubOptions {
   /** Use the cache only, as HF_HUB_OFFLINE=1 does. */
   readonly localFilesOnly?: boolean | undefined;
   readonly onProgress?: ProgressCallback | undefined;
-  /** Stops the download; what was received is kept, and the promise rejects with the signal's reason. */
+  /** Stops the download; received bytes are kept, and the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Used in place of the global fetch, for proxies. */
   readonly fetch?: Fetch | undefined;

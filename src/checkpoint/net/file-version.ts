@@ -17,7 +17,7 @@ export function versionOf(response: Response): FileVersion {
 }
 
 /**
- * Whether both may be of the same content. What one of them lacks is not compared: see {@link isTelling}.
+ * Whether both may be of the same content. Fields that one of them lacks are not compared: see {@link isTelling}.
  */
 export function isSameVersion(a: FileVersion, b: FileVersion): boolean {
   const pairs = [
@@ -43,7 +43,7 @@ function sizeOf({ status, headers }: Response): number | undefined {
   return length === null || encoding !== 'identity' ? undefined : Number(length);
 }
 
-/** Servers mark tags of what they compress on the way, which they do not do with ranges. */
+/** A tag without the mark that servers add when they compress a file on the way, which they never do with ranges. */
 function plainEtag(etag: string | undefined): string | undefined {
   return etag?.replace(/^W\//, '').replace(/-gzip"$/, '"');
 }

@@ -175,7 +175,7 @@ async function* partsOf(response: Response): AsyncGenerator<Uint8Array> {
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
   } finally {
-    // What a cancelled stream says about it is of no use.
+    // An error of a cancelled stream does not matter.
     reader.cancel().catch(() => {});
   }
 }

@@ -13,7 +13,7 @@ import type { FilesMessage, FilesRequest } from './files-protocol.ts';
 export interface StoredModelOptions extends UrlOptions {
   /** Places of the workers' scripts. */
   readonly workers?: WorkerScripts | undefined;
-  /** Read only what is stored. */
+  /** Whether only stored files are read. */
   readonly localFilesOnly?: boolean | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** A file that is open for reading and writing: what a FileSystemSyncAccessHandle of a worker can do. */
+/** A file that is open for reading and writing, such as a worker's FileSystemSyncAccessHandle. */
 export interface StorageFile {
   read(into: Uint8Array, options: { at: number }): number;
   write(bytes: Uint8Array, options: { at: number }): number;

@@ -200,7 +200,7 @@ export class StoredFiles implements ModelFiles {
 
   /**
    * The record of a file, if it is still valid: the server tells the same version, or can't be asked.
-   * @param suffices whether what the server says would show every change.
+   * @param suffices whether the server's headers would show every change.
    */
   async #validRecord(
     file: string,
@@ -217,7 +217,7 @@ export class StoredFiles implements ModelFiles {
       );
     } catch (error) {
       this.#ending.signal.throwIfAborted();
-      // A refusal, which has no cause, stands: what was allowed once may not be used any more.
+      // A refusal, which has no cause, stands: access may have been withdrawn.
       if (!(error instanceof DownloadError) || error.cause === undefined) throw error;
       this.#isServerAsked = false;
       return { record };
@@ -260,7 +260,7 @@ export class StoredFiles implements ModelFiles {
     }
   }
 
-  /** Writes down what is stored, after what it is about is on disk. */
+  /** Writes the record, after the data that it describes is on disk. */
   #remember(): void {
     const write = async () => {
       if (this.isEmpty) return;

@@ -10,7 +10,7 @@ export type FileRecord =
       /** Ranges that are stored. */
       readonly ranges: readonly ByteRange[];
     })
-  /** The server had none of that name. */
+  /** The server has no file of that name. */
   | { readonly isAbsent: true };
 
 /** Record of a stored model. */
@@ -24,10 +24,10 @@ export interface StoredRecord {
   readonly files: Readonly<Record<string, FileRecord>>;
 }
 
-/** Written in turn, so that a browser that ends in the middle of one leaves the other whole. */
+/** Two files, written alternately: if the browser ends while it writes one, the other is whole. */
 const SLOTS = ['record-0.json', 'record-1.json'] as const;
 
-/** Changes with the form of records: of others nothing is kept. */
+/** Version of the form of records. Records of other forms are ignored. */
 const FORM = 1;
 
 interface SlotContent {

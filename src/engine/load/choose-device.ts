@@ -18,7 +18,7 @@ const GPU_BANDWIDTH = 200e9;
 const GPU_ROUND_TRIP = 3e-4;
 const GPU_LAYER = 4e-5;
 
-/** Decides what `auto` means for a model; what was asked for by name stays. */
+/** Chooses the device of a model for `auto`; any other device stays as it is. */
 export async function chooseDevice(
   asked: Device,
   checkpoint: Checkpoint,

@@ -27,7 +27,7 @@ export interface EngineLimits {
 export interface EngineContext extends EngineLimits {
   /** Number of answers that run at the same time: the executor's slots. */
   readonly maxNumSeqs: number;
-  /** Tokens processed in one step. Decodes come first; prompts get what is left. */
+  /** Tokens processed in one step. Decodes come first; prompts get the rest. */
   readonly maxNumBatchedTokens: number;
   readonly executor: Executor;
   /** Loads the executor again after it has failed. Without it a failure ends the engine. */

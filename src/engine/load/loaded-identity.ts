@@ -10,7 +10,7 @@ import { assertSameModel, identifyModel, type ModelIdentity } from './model-iden
 /** Form in which a model was loaded. */
 export interface LoadedAs {
   readonly config: ModelConfig;
-  /** The head is one of its own, whatever config.json says. */
+  /** Whether the head is a separate tensor, although config.json ties it. */
   readonly untieHead: boolean;
   readonly dtype: WeightDType;
 }
@@ -24,8 +24,8 @@ export interface LoadedIdentity {
 }
 
 /**
- * Identifies a model that was loaded from an open checkpoint. That reads some rows, at once where they are at hand. A server
- * would have to be asked for each, so there it waits until it is needed; what the server says of its files then tells
+ * Identifies a model that was loaded from an open checkpoint. That reads some rows: immediately from a disk, but from a
+ * server only when the identity is needed, because each row is a request. Then the versions of the server's files show
  * whether they are still the same.
  */
 export async function identifyLoaded(

@@ -22,7 +22,7 @@ export interface RankOptions extends KvCacheLimits {
   readonly device: ChosenDevice;
   readonly dtype: DTypeSetting;
   readonly checkFinite: boolean;
-  /** The output head is a tensor of its own, whatever the config says. Default: false. */
+  /** Whether the output head is a separate tensor, although the config ties it. Default: false. */
   readonly untieHead?: boolean | undefined;
   /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
@@ -64,7 +64,7 @@ export interface RankWeights {
 
 /**
  * Makes one rank of a model, wherever its weights come from.
- * @param watch is told of what comes after the weights: their loading tells of itself.
+ * @param watch is told about the steps after the weights; the function that loads weights reports its own progress.
  */
 export async function makeRank(
   definition: ModelDefinition,

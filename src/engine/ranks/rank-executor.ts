@@ -164,7 +164,7 @@ export class RankExecutor implements Executor {
   }
 
   async importState(place: StatePlace, state: Float32Array): Promise<void> {
-    // A rank that refused it would take the others down with it.
+    // A rank that refused it would end all ranks.
     checkStateLength(state, this.#stateFootprint, place.length);
     await this.#step({ type: 'importState', place, state });
   }

@@ -82,7 +82,7 @@ class RankHost<Source> {
       this.#port.post({ type: 'result', id, result }, buffersOf(result));
     } catch (error) {
       if (!(error instanceof OutOfMemoryError)) throw error;
-      // The others must not wait for what it does not give.
+      // Otherwise the other ranks would wait for its part forever.
       if (start.memory) failGroup(start.memory);
       this.#port.post({ type: 'result', id, result: { outOfMemory: serializeError(error) } });
     }

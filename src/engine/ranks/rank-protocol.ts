@@ -40,7 +40,7 @@ export type StepRequest = StepQuestion & { readonly id: number };
 export interface RankResult {
   /** The step's output, sent by rank 0 only, because all ranks have the same. */
   readonly step?: StepOutput;
-  /** Instead of the others: memory was missing, and the rank continues without its states. */
+  /** Set instead of the other fields: memory was missing, and the rank continues without its states. */
   readonly outOfMemory?: SerializedError;
   /** This rank's parts of an exported state. */
   readonly stateParts?: readonly StatePart[];

@@ -1,7 +1,7 @@
 import type { Request } from './request.ts';
 import type { CompletionOutput, RequestOutput } from './request-output.ts';
 
-/** Gathers what a step brought, request by request. */
+/** Gathers a step's results by request. */
 export class OutputCollector {
   readonly #completions = new Map<Request, CompletionOutput[]>();
   readonly #errors = new Map<Request, Error>();

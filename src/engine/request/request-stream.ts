@@ -38,7 +38,7 @@ export class RequestStream implements AsyncIterableIterator<RequestOutput, undef
   readonly #callbacks: StreamCallbacks;
   readonly #unread = new Map<number, UnreadCompletion>();
   #unreadTokens = 0;
-  /** The last output that came, for what is not merged. */
+  /** The last output, for the fields that are not merged. */
   #latest: RequestOutput | undefined;
   #promptLogprobs: RequestOutput['promptLogprobs'];
   #finished = false;

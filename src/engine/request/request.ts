@@ -13,7 +13,7 @@ import { LogprobColumns, PromptLogprobs } from './logprob-columns.ts';
 import type { CompletionOutput, FinishReason } from './request-output.ts';
 import { TextOutput } from './text-output.ts';
 
-/** A request in the engine: its answers and what is known of it. */
+/** A request in the engine, with its answers. */
 export class Request {
   readonly id: string;
   readonly promptTokenIds: readonly number[];
@@ -287,7 +287,7 @@ export class Sequence {
     return { index: this.index, text: '', tokens: [], finishReason: 'length', stopReason: null };
   }
 
-  /** Adds a token, and says what is new by it: text, and whether the answer ends. */
+  /** Adds a token. @returns the new text, and whether the answer ends. */
   append(sample: Sample): CompletionOutput {
     const { params } = this.request;
     const { tokenId } = sample;

@@ -28,7 +28,7 @@ export class DecayWatch {
 }
 
 /**
- * Some sequences' rows of what was gathered, with each layer's heads side by side.
+ * Rows of some sequences from the gathered columns, with the heads of a layer next to each other.
  * @param rows the sequences, in the order in which they are wanted.
  */
 export function selectLogDecays(

@@ -94,7 +94,7 @@ export interface StatePlace {
   readonly blocks: readonly number[];
 }
 
-/** Numbers in the exported state after so many tokens. */
+/** Number of values in the exported state after a number of tokens. */
 export function exportedLength({ length, kvCache }: StateFootprint, numTokens: number): number {
   return length + numTokens * (kvCache?.tokenLength ?? 0);
 }

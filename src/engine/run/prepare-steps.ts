@@ -38,7 +38,7 @@ export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: 
   await backend.prepare?.(steps, watch);
 }
 
-/** Tokens that a step takes at most, for no activation to be larger than what the backend's operations take. */
+/** Limit for the tokens of a step, so that every activation is small enough for the backend's operations. */
 export function maxBatchedTokens(parts: StepParts): number {
   return parts.backend.maxRows?.(() => forward(parts, [1], 0)) ?? Number.POSITIVE_INFINITY;
 }

@@ -9,7 +9,7 @@ const DEFAULT_PAUSE = 500;
 const PROVEN_MILLISECONDS = 60_000;
 
 export interface ReloadOptions {
-  /** Makes the next executor; undefined: a failure is for good. The signal ends it. */
+  /** Makes the next executor; undefined if failures are final. The signal ends it. */
   readonly load: ((signal: AbortSignal) => Promise<Executor>) | undefined;
   /** Milliseconds before the second try in a row; doubled before each further one. Default: 500. */
   readonly pause?: number | undefined;

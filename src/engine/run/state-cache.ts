@@ -123,7 +123,7 @@ export class StateCache {
         this.#release(command.snapshot);
         break;
       case 'reset':
-        // Memory that is kept for later may be just what is missing.
+        // The memory that is kept for later may be enough.
         for (const saved of [...this.#snapshots.values(), ...this.#spare]) for (const slot of saved) slot.dispose();
         this.#snapshots.clear();
         this.#spare.length = 0;

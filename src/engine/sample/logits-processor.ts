@@ -41,7 +41,7 @@ export class LogitsProcessor {
     this.#promptIds = repetitionPenalty === 1 ? new Set() : constraints.promptTokenIds;
   }
 
-  /** Whether what it does depends on the answer so far. */
+  /** Whether the changes depend on the answer so far. */
   get isActive(): boolean {
     return this.#isActive;
   }

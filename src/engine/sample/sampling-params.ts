@@ -105,7 +105,10 @@ export const SAMPLING_RANGES = {
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
 
-/** Stop strings and bad words: so many of each, and so many characters together. Each token's text is compared with them. */
+/**
+ * Limits for stop strings and for bad words: their number, and their characters. Each token's text is compared with
+ * them.
+ */
 export const MAX_TEXTS = 1024;
 export const MAX_TEXT_CHARACTERS = 65_536;
 

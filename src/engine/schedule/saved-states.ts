@@ -17,7 +17,7 @@ export class SavedStates {
   /** A snapshot's state in one piece: see `Executor.exportState`. */
   async read(snapshot: Snapshot): Promise<Float32Array<ArrayBuffer>> {
     const commands = this.#states.takeCommands();
-    // Sent without waiting in between: what is sent first is done first.
+    // Sent without waiting in between: the executor keeps their order.
     const taken = this.#executor.execute({ commands, sequences: [], logits: 'last' });
     const [state] = await Promise.all([this.#executor.exportState(placeOf(snapshot)), taken]);
     return state;

@@ -22,7 +22,7 @@ const NOTHING: KnownPrefix = { length: 0, blocks: [] };
  * Assigns slots and blocks to sequences, and decides which states are saved. The commands that it collects go to the
  * executor with the next step, which carries them out in the order of the decisions.
  *
- * A block is written by one sequence only, which appends to it. So others may share what was written before, and a
+ * A block is written by one sequence only, which appends to it. So others may share its earlier entries, and a
  * sequence that continues from the middle of a block does so in a copy.
  */
 export class StateManager {
@@ -236,9 +236,11 @@ export class StateManager {
     return added?.snapshot;
   }
 
-  /** Blocks for so many tokens, the first of which are known: their full blocks are shared, the rest is copied. */
+  /**
+   * Blocks for `numTokens` tokens, the first of which are known: full blocks of those are shared, the rest is copied.
+   */
   #blocksAfter(known: KnownPrefix, numTokens: number): number[] | undefined {
-    // Shared before any is taken: what is taken may come from a snapshot.
+    // Shared before others are taken, because those may be taken from a snapshot.
     this.#pool.retain(known.blocks);
     const numShared = this.#numFullBlocks(known);
     const own = this.#take(this.#pool.blocksFor(numTokens) - numShared);

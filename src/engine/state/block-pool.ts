@@ -23,7 +23,7 @@ export class BlockPool {
     return this.#free.length;
   }
 
-  /** Blocks that so many tokens take. */
+  /** Number of blocks that a number of tokens takes. */
   blocksFor(numTokens: number): number {
     return this.count === 0 ? 0 : Math.ceil(numTokens / this.blockSize);
   }
@@ -33,7 +33,7 @@ export class BlockPool {
     return this.#references[block];
   }
 
-  /** Free blocks, for one owner. undefined: there are not so many. */
+  /** Takes free blocks for one owner. @returns undefined if there are not enough. */
   take(count: number): number[] | undefined {
     if (count > this.#free.length) return undefined;
     const blocks = this.#free.splice(this.#free.length - count).reverse();

@@ -136,7 +136,7 @@ export class PrefixCache {
     return count;
   }
 
-  /** Drops snapshots for their blocks until so many are free. False, and nothing dropped: there are not so many. */
+  /** Drops snapshots until that many blocks are free. @returns false, with nothing dropped, if there are not enough. */
   reclaim(count: number): boolean {
     const { pool } = this.#options;
     if (pool.numFree >= count) return true;
@@ -176,7 +176,7 @@ export class PrefixCache {
     for (const { blocks } of this.#snapshots()) yield blocks;
   }
 
-  /** @throws IntegrityError when the counts are not those of what is kept. */
+  /** @throws IntegrityError when the counts contradict the kept snapshots. */
   checkIntegrity(): void {
     const kept = [...this.#snapshots()];
     const evictable = [...this.#evictable.values()];

@@ -35,7 +35,7 @@ export async function hasOwnHead(
   return tables.length === 2 && !(await areEqual(checkpoint, [tables[0], tables[1]], options));
 }
 
-/** Whether two tables have the same values, as far as both have rows: what one has beyond that is padding. */
+/** Whether two tables have the same values in the rows that both have. Further rows of one table are padding. */
 async function areEqual(
   checkpoint: Checkpoint,
   [first, second]: readonly [string, string],

@@ -22,7 +22,7 @@ export interface FusedMoeOptions {
   /** Columns between an expert's two projections. */
   readonly intermediateSize: number;
   readonly activation: MlpActivation;
-  /** Whether an expert's input projection stacks a gate on what it gates. */
+  /** Whether an expert's input projection is a gate stacked on the projection that it gates. */
   readonly gated: boolean;
   /**
    * Names of the experts' matrices in the checkpoint: stacked in one tensor (experts, rows, columns) of these names

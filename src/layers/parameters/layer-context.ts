@@ -5,7 +5,7 @@ import { DuplicateLayerError } from '../../errors.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Module } from './parameter.ts';
 
-/** What is known of the checkpoint while layers are made. */
+/** Check of a layer's weights against the checkpoint while layers are made. */
 export interface WeightCheck {
   /**
    * Looks a part's weights up in the checkpoint once the part is made, before anything of the weights' size is.

@@ -36,7 +36,7 @@ export type ParameterRole =
 /** Part of a layer that a weight belongs to, for reports. Norms, embeddings and head are told by their roles. */
 export type ParameterPart = 'inProj' | 'conv' | 'outProj' | 'attention' | 'feedForward' | 'experts';
 
-/** A weight of a layer: what the checkpoint must hold, what this rank takes of it, and where that goes. */
+/** A weight of a layer: the shape that the checkpoint must hold, the part that this rank takes, and the sink for it. */
 export interface Parameter {
   readonly role: ParameterRole;
   /** Absent: in none of them. */

@@ -7,7 +7,7 @@ export interface QuantizationConfig {
   /**
    * Storage of a matrix; undefined: as in models without quantisation.
    * @param prefix the layer's name in the model.
-   * @param role what the matrix is to the layer.
+   * @param role role of the matrix in the layer.
    */
   weightDType(prefix: string, role: MatrixRole): WeightDType | undefined;
 }

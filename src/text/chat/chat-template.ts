@@ -175,7 +175,8 @@ class UsableTemplate {
 }
 
 /**
- * Several times what the longest templates in use take: about a quarter of a second, and more for long conversations.
+ * Several times as many steps as the longest templates in use take: about a quarter of a second, and more for long
+ * conversations.
  */
 function stepsFor(messages: readonly ChatMessage[]): number {
   const characters = messages.reduce((sum, { content }) => sum + (textOf(content)?.length ?? 0), 0);

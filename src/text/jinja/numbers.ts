@@ -238,7 +238,7 @@ function roundedFloat(value: number, digits: number): number {
   return Number(fixed(value, digits));
 }
 
-/** `value` with so many decimals, of its exact binary value, halves to the even neighbour. */
+/** `value` with a number of decimals, rounded from its exact binary value, halves to the even neighbour. */
 export function fixed(value: number, digits: number): string {
   if (Math.abs(value) >= 1e21 || digits > 100) return exactFixed(value, digits);
   // toFixed takes the exact value; exact halves, which it rounds up, end in …5 after few digits.

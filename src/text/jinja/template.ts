@@ -29,8 +29,8 @@ export class Template {
 
   /**
    * @param variables JavaScript values; a Map in place of an object keeps the order of keys such as '10'.
-   * @throws TemplateError with the line: the template's own words, where it refuses; what an operation takes; or that it
-   *   takes more than `maxSteps`, which is how one without an end ends.
+   * @throws TemplateError with the line: in the template's own words, if it refuses; about an operation; or because the
+   *   template takes more than `maxSteps`, as one without an end does.
    */
   render(variables: Readonly<Record<string, unknown>>, maxSteps = MAX_STEPS): string {
     return guarded(() => {

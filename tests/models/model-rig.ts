@@ -4,6 +4,7 @@ import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { type JsonObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
 import type { ProcessGroup } from '../../src/distributed/process-group.ts';
 import { createBackend } from '../../src/engine/ranks/devices.ts';
+import { headerCheck } from '../../src/engine/weights/header-check.ts';
 import { loadWeights, matchNames } from '../../src/engine/weights/load-weights.ts';
 import type { KvCacheParams } from '../../src/layers/attention/attention.ts';
 import { buildAttentionMetadata } from '../../src/layers/attention/attention-metadata.ts';
@@ -68,17 +69,18 @@ export class ModelRig {
   static async load({ source, device, dtype = 'float32' }: RigModel, group: ProcessGroup): Promise<ModelRig> {
     const backend = await createBackend(device);
     const quantised = dtype === 'int8' || dtype === 'int4';
-    const context = new LayerContext(backend, group, quantised ? 'float32' : dtype);
+    const weightDType = quantised ? 'float32' : dtype;
     const quantConfig = quantised ? new BlockwiseQuantization(dtype) : undefined;
     if ('config' in source) {
       const definition = defineModel(source.config);
-      const model = definition.create(context, quantConfig);
+      const model = definition.create(new LayerContext(backend, group, weightDType), quantConfig);
       loadSeeded(model, source.seed);
       return new ModelRig(backend, definition, model, group.size);
     }
     const checkpoint = await Checkpoint.open(source.folder);
     try {
       const definition = defineModel(checkpoint.config, checkpoint.names());
+      const context = new LayerContext(backend, group, weightDType, headerCheck(definition, checkpoint));
       const model = definition.create(context, quantConfig);
       const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
       await loadWeights(model, pairs, checkpoint, { name: 'rig', checkFinite: true });

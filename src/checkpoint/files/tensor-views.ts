@@ -55,6 +55,21 @@ export function reshaped(tensor: StoredTensor, shape: readonly number[]): Stored
   };
 }
 
+/** Some of the rows, as a tensor of their own. */
+export function rowsOf(tensor: StoredTensor, firstRow: number, rows: number): StoredTensor {
+  const shape = [rows, ...tensor.shape.slice(1)];
+  const source = (range: RowRange) => {
+    const taken = resolveRows('a tensor', shape, range);
+    return { firstRow: firstRow + taken.firstRow, rows: taken.rows };
+  };
+  return {
+    ...made(shape, [tensor]),
+    byteLength: (tensor.byteLength / tensor.shape[0]) * rows,
+    readFloat32: async (range = {}, scratch) => tensor.readFloat32(source(range), scratch),
+    readBytes: async (range = {}) => tensor.readBytes(source(range)),
+  };
+}
+
 /**
  * The rows of several tensors, those of one after those of the other: gate and up of a feed-forward layer.
  * @throws WeightShapeError when their rows have different shapes.

@@ -22,7 +22,7 @@ export const falconH1: GgufArchitecture = {
       model.add(`${name}.input_layernorm.weight`, `${from}.attn_norm.weight`);
       addMixer(model, `${name}.mamba`, from);
       addAttention(model, `${name}.self_attn`, from, attention);
-      // The file's name of it has no suffix.
+      // Without the suffix that all other weights have.
       model.add(`${name}.pre_ff_layernorm.weight`, `${from}.ffn_norm`);
       for (const part of ['gate', 'up', 'down'])
         model.addLinear(`${name}.feed_forward.${part}_proj`, `${from}.ffn_${part}`);
@@ -38,7 +38,7 @@ export const falconH1: GgufArchitecture = {
       mamba_norm_before_gate: false,
       ...attentionConfig(model, attention, layers),
       ...ropeConfig(model, attention.headDim),
-      intermediate_size: model.integer('feed_forward_length'),
+      intermediate_size: model.shape('blk.0.ffn_up.weight')[0],
       mlp_bias: model.has('blk.0.ffn_up.bias'),
       rms_norm_eps: model.number('attention.layer_norm_rms_epsilon'),
     };

@@ -63,9 +63,10 @@ function granite(
     model.addLinear(`${name}.shared_mlp.output_linear`, `${from}.ffn_down${shared}`);
     if (!hasExperts(model)) continue;
     model.addLinear(`${name}.block_sparse_moe.router.layer`, `${from}.ffn_gate_inp`);
+    const isFused = model.has(`${from}.ffn_gate_up_exps.weight`);
     model.addLinear(
       `${name}.block_sparse_moe.input_linear`,
-      ['gate', 'up'].map((part) => `${from}.ffn_${part}_exps`),
+      (isFused ? ['gate_up'] : ['gate', 'up']).map((part) => `${from}.ffn_${part}_exps`),
       stackedPerMatrix,
     );
     model.addLinear(`${name}.block_sparse_moe.output_linear`, `${from}.ffn_down_exps`);
@@ -82,10 +83,8 @@ function granite(
     logits_scaling: model.factor('logit_scale') ?? 1,
     num_local_experts: model.optionalInteger('expert_count') ?? 0,
     num_experts_per_tok: model.optionalInteger('expert_used_count') ?? 0,
-    // Of an expert, or in a model without experts of the layer that every token visits.
-    intermediate_size: model.integer('feed_forward_length'),
-    shared_intermediate_size:
-      model.optionalInteger('expert_shared_feed_forward_length') ?? model.integer('feed_forward_length'),
+    intermediate_size: hasExperts(model) ? model.shape('blk.0.ffn_down_exps.weight')[2] : 0,
+    shared_intermediate_size: model.shape(`blk.0.ffn_up${shared}.weight`)[0],
   };
 }
 
@@ -103,7 +102,7 @@ function bamba(model: GgufModel, kinds: readonly LayerKind[], attention: Attenti
     model_type: 'bamba',
     ...ends,
     attn_layer_indices: layersOf(kinds, 'attention'),
-    intermediate_size: model.integer('feed_forward_length'),
+    intermediate_size: model.shape('blk.0.ffn_up.weight')[0],
     mlp_bias: model.has('blk.0.ffn_up.bias'),
   };
 }
@@ -114,7 +113,7 @@ function addMixing(
   name: string,
   from: string,
   kind: LayerKind,
-  { headDim }: AttentionSizes,
+  attention: AttentionSizes,
   isRotated: boolean,
 ): void {
   model.add(`${name}.input_layernorm.weight`, `${from}.attn_norm.weight`);
@@ -123,6 +122,6 @@ function addMixing(
     return;
   }
   // Without positions, an order of columns that queries and keys share means nothing.
-  const pairs = isRotated ? (model.optionalInteger('rope.dimension_count') ?? headDim) / 2 : undefined;
-  addAttention(model, `${name}.self_attn`, from, { pairs, headDim });
+  const pairs = isRotated ? (model.optionalInteger('rope.dimension_count') ?? attention.headDim) / 2 : undefined;
+  addAttention(model, `${name}.self_attn`, from, attention, pairs);
 }

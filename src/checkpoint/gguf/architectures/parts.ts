@@ -1,5 +1,5 @@
 import { ConfigError, MissingTensorError } from '../../../errors.ts';
-import { reordered, reshaped } from '../../files/tensor-views.ts';
+import { reordered, reshaped, rowsOf } from '../../files/tensor-views.ts';
 import type { JsonObject } from '../../json/json.ts';
 import type { GgufModel } from './gguf-model.ts';
 
@@ -124,12 +124,12 @@ export function attentionConfig(
     num_attention_heads: numHeads,
     num_key_value_heads: numKvHeads,
     head_dim: headDim,
-    attention_bias: model.has(`blk.${layers[0]}.attn_q.bias`),
+    attention_bias: ['q', 'qkv'].some((letters) => model.has(`blk.${layers[0]}.attn_${letters}.bias`)),
   };
 }
 
 /**
- * An attention layer.
+ * An attention layer. The converter stacks queries, keys and values if it is asked to.
  * @param pairs of columns that are rotated together, if the file has them next to each other: half a head apart is where
  * Hugging Face has them, and where they are looked for here.
  */
@@ -137,13 +137,22 @@ export function addAttention(
   model: GgufModel,
   name: string,
   from: string,
-  { pairs, headDim }: { readonly pairs?: number | undefined; readonly headDim: number },
+  { numHeads, numKvHeads, headDim }: AttentionSizes,
+  pairs?: number,
 ): void {
-  for (const letter of ['q', 'k', 'v']) {
-    const isRotated = pairs !== undefined && letter !== 'v';
-    model.addLinear(`${name}.${letter}_proj`, `${from}.attn_${letter}`, ([tensor]) =>
-      isRotated ? reordered(tensor, (row) => pairedRow(row, headDim, pairs)) : tensor,
-    );
+  const isStacked = model.has(`${from}.attn_qkv.weight`);
+  let before = 0;
+  for (const [letter, heads] of [
+    ['q', numHeads],
+    ['k', numKvHeads],
+    ['v', numKvHeads],
+  ] as const) {
+    const [firstRow, rows] = [before, heads * headDim];
+    before += rows;
+    model.addLinear(`${name}.${letter}_proj`, `${from}.attn_${isStacked ? 'qkv' : letter}`, ([tensor]) => {
+      const own = isStacked ? rowsOf(tensor, firstRow, rows) : tensor;
+      return pairs === undefined || letter === 'v' ? own : reordered(own, (row) => pairedRow(row, headDim, pairs));
+    });
   }
   model.addLinear(`${name}.o_proj`, `${from}.attn_output`);
 }
@@ -177,7 +186,7 @@ export function ropeConfig(model: GgufModel, headDim: number): JsonObject {
 /** Kinds of layers and a tensor that only one kind has. */
 const KIND_BY_TENSOR = [
   ['mamba', 'ssm_in'],
-  ['attention', 'attn_q'],
+  ['attention', 'attn_output'],
   ['moe', 'ffn_gate_inp'],
   ['mlp', 'ffn_up'],
 ] as const;

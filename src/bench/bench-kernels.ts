@@ -54,7 +54,7 @@ export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebA
   return new WebAssembly.Instance(module, { env: { memory } }).exports as Kernels;
 }
 
-/** The name of the kernel that makes products of a kind for so many rows. */
+/** Name of the kernel that makes products of a kind for a number of rows. */
 export function productKernel(kind: ProductKind, rows: Rows): `${'float' | 'integer'}Rows${Rows}` {
   return `${PRODUCTS[kind].operand}Rows${rows}`;
 }

@@ -51,7 +51,7 @@ export interface BenchReport {
   readonly results: readonly BenchResult[];
 }
 
-/** Relates what was measured to the machine's limits. */
+/** Relates measurements to the machine's limits. */
 export function withShares(run: BenchRun, machine: BenchMachine): BenchResult {
   const measurements = run.measurements.map((measurement) => ({
     ...measurement,

@@ -13,7 +13,7 @@ import { MODEL_SHAPES } from './model-shapes.ts';
 import { median, type Spread, spreadOf } from './spread.ts';
 import { SyntheticWeight } from './synthetic-weights.ts';
 
-/** Bytes of weights that no cache holds: so many layers take turns. */
+/** Bytes of weights that no cache holds: enough layers for that take turns. */
 const BYTES_IN_TURN = 120e6;
 /** Steps are timed when the device has been busy for so long: it idles at low clocks. */
 export const WARM_UP_MS = 1500;
@@ -110,7 +110,7 @@ export class GpuLayers {
     const states = this.#states(rows);
     const x = this.#rows(rows);
     const slots = Int32Array.from({ length: rows }, (_, slot) => slot);
-    // As many as the model has, the same ones taking turns, where a step is short: so what a step costs is not a layer's.
+    // Short steps have as many layers as the model, so that a layer's time does not include the cost of a step.
     const depth = rows > MANY_ROWS ? Math.max(this.count, MANY_LAYERS) : this.config.numHiddenLayers;
     return this.#time('decode', rows, minSteps, depth, () => {
       const { hiddenSize, chunkSize } = this.config;
@@ -187,7 +187,7 @@ export class GpuLayers {
       { perDispatch: true },
     );
     const inLayer = Math.round(dispatches.length / depth);
-    // The first layer makes its own rows, those of others come with what is before them.
+    // The first layer needs a dispatch for its rows, which other layers get from the layer before.
     const ofLayers = dispatches.slice(Math.max(0, dispatches.length - inLayer * depth));
     return {
       work,

@@ -8,9 +8,9 @@ import { INTERRUPTED, InterruptedError } from './terminal/interrupt.ts';
 import { endWithReader } from './terminal/standard-output.ts';
 import { styled } from './terminal/styled.ts';
 
-/** 1: what was asked for can't be done. */
+/** Exit code when a command fails. */
 const FAILURE = 1;
-/** 2: the command line is wrong. */
+/** Exit code when the command line is wrong. */
 const USAGE = 2;
 /** 70: a fault of this program; EX_SOFTWARE of sysexits.h. */
 const SOFTWARE = 70;

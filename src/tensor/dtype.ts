@@ -18,7 +18,7 @@ const ALIASES = {
   q4: 'int4',
 } as const satisfies Readonly<Record<string, WeightDType>>;
 
-/** A dtype to load as: its name, or a short one, or `auto`, which keeps what the checkpoint holds. */
+/** Dtype to load weights as: its name, a short name, or `auto` for the checkpoint's own dtype. */
 export type DTypeChoice = 'auto' | WeightDType | keyof typeof ALIASES;
 
 /** Reads a dtype by its Hugging Face name or one of the short names that other runtimes use. */

@@ -11,7 +11,7 @@ export const QUANT_BLOCK = 128;
 export const INT4_PART = 32;
 
 /**
- * Rounds a weight matrix to what a storage dtype can hold, in place, still as float32.
+ * Rounds a weight matrix to the values of a storage dtype, in place, still as float32.
  *
  * float32 changes nothing; bfloat16 and float16 round each value to nearest even. int8 and int4 are symmetric and
  * blockwise along a row: see {@link quantizeInt8} and {@link quantizeInt4}.

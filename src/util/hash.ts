@@ -1,4 +1,4 @@
-/** FNV-1a in two lanes of 32 bits: tells apart what is different by accident, not what is forged. */
+/** FNV-1a in two lanes of 32 bits: it detects accidental differences, but not forgeries. */
 export class Hash {
   #low = 0x811c9dc5;
   #high = 0x9747b28c;

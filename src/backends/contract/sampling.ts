@@ -50,10 +50,10 @@ export interface SampledRow extends TokenSampling {
 }
 
 /**
- * Choosing tokens where the logits are: for backends that would have to carry them to the host. What they choose is what
- * the engine's Sampler chooses with the same draw, up to float32 rounding of probabilities; tokens less likely than 2⁻³¹
- * are never drawn, and of tokens that are equally likely to within 2⁻³⁰, at the
- * edge of top-k or top-p, all are kept.
+ * Choice of tokens on the device that has the logits, for backends that would otherwise copy them to the host. With the
+ * same draw the choice is that of the engine's Sampler, up to float32 rounding of probabilities. Tokens less likely
+ * than 2⁻³¹ are never drawn; of tokens at the edge of top-k or top-p that are equally likely to within 2⁻³⁰, all are
+ * kept.
  */
 export interface SamplingOps {
   /**

@@ -22,17 +22,17 @@ export interface RepeatableStep<I extends StepInputs, R extends StepResults> {
 /** Steps and scopes, whose intermediate results need not outlive them. */
 export interface StepOps {
   /**
-   * Runs `run`. What is made inside is gone at its end, so results are read inside. What is made outside of any scope
-   * (weights, states) stays.
+   * Runs `run`. Tensors that are made inside are released at its end, so results are read inside. Tensors that are made
+   * outside of any scope (weights, states) stay.
    */
   scope<T>(run: () => T): T;
 
   /**
-   * Runs a step's `compute` on its inputs in a scope; its results live until something else is made. A backend may repeat
-   * what was enqueued the last time for the same variant and inputs of the same names and lengths instead of running
-   * `compute` again, as CUDA graphs do for vLLM: so what `compute` does must not depend on the inputs' values, and it
-   * must not bring host data of its own (no `tensor`). Values are checked when `compute` runs; a caller that repeats a
-   * step checks them first.
+   * Runs a step's `compute` on its inputs in a scope; its results live until another tensor is made. For the same
+   * variant and inputs of the same names and lengths, a backend may repeat the operations of the last time instead of
+   * running `compute` again, as CUDA graphs do for vLLM. So the operations must not depend on the inputs' values, and
+   * `compute` must not bring host data of its own (no `tensor`). Values are checked when `compute` runs; a caller that
+   * repeats a step checks them first.
    */
   step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R;
 }

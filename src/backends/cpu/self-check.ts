@@ -6,7 +6,7 @@ import { CpuLinear } from './ops/linear.ts';
 const ROWS = 5;
 const INPUTS = 160;
 const OUTPUTS = 32;
-/** Enough calls for V8 to replace its quick code by optimised code, which is what the check is about. */
+/** Number of calls after which V8 has optimised a kernel: the check is of the optimised code. */
 const WARM_UP = 400;
 
 /**

@@ -78,7 +78,7 @@ export class WebGpuBackend extends OperationMethods implements Backend {
     return this.#arrays.rowsAtOnce(this.#work.largestOf(run) / 4);
   }
 
-  /** Sends off what was enqueued, without waiting for anything. */
+  /** Submits what was enqueued, without waiting for results. */
   flush(): void {
     this.#work.flush();
   }

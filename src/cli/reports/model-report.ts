@@ -111,7 +111,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
   }
 }
 
-/** Runs one check; what it finds wrong does not keep the rest from being reported. */
+/** Runs one check, whose failure does not prevent the rest of the report. */
 async function noting<T>(problems: string[], check: () => T): Promise<Awaited<T> | undefined> {
   try {
     return await check();

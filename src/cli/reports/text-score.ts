@@ -51,7 +51,7 @@ export function perplexity({ bits, tokens }: TextScore): number {
   return 2 ** (bits / tokens);
 }
 
-/** The token that gives a text's first token its context: what the tokenizer adds in front, else its bos token. */
+/** Token before a text's first token, as its context: the one that the tokenizer adds, else its bos token. */
 export function beginOfText(tokenizer: TextTokenizer): number | undefined {
   const [withSpecial] = tokenizer.encode('a');
   const [plain] = tokenizer.encode('a', { addSpecialTokens: false });

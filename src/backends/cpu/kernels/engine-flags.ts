@@ -1,4 +1,4 @@
-/** V8 options while a kernel is compiled, and afterwards: what they are by default. */
+/** V8 options while a kernel is compiled; their defaults are restored afterwards. */
 const FLAGS = {
   /** Optimised code at once, instead of quick code that is replaced when it has run for a while. */
   during: ['--no-liftoff', '--no-wasm-lazy-compilation'],

@@ -5,7 +5,7 @@ import type { Kernels } from './kernels.ts';
 export type Recording = readonly (() => void)[];
 
 /**
- * The kernels, with a memory of what was called. A step whose shapes stay the same calls the same kernels with the same
+ * The kernels, and a record of their calls. A step whose shapes stay the same calls the same kernels with the same
  * addresses each time, so it can be repeated without the code that decided on them.
  */
 export class KernelCalls {

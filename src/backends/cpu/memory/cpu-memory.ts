@@ -10,8 +10,8 @@ const HEAP_BASE = 1 << 16;
 const MAX_PAGES = 1 << 16;
 
 /**
- * A WebAssembly memory, handed out from the bottom. What is taken inside a scope goes back at its end; what is taken
- * outside stays for good: weights and states are, and a step's intermediate results are not.
+ * A WebAssembly memory, allocated from the bottom. Memory that is taken inside a scope, for intermediate results of a
+ * step, is free at its end; memory that is taken outside, for weights and states, stays.
  */
 export class CpuMemory {
   readonly memory: WebAssembly.Memory;
@@ -40,7 +40,7 @@ export class CpuMemory {
     return this.#top;
   }
 
-  /** Address of so many bytes, 64-byte aligned, with whatever was there before. */
+  /** Address of a number of free bytes, 64-byte aligned, which are not cleared. */
   allocate(bytes: number): number {
     const address = this.#top;
     const top = Math.ceil((address + bytes + SLACK) / ALIGNMENT) * ALIGNMENT;

@@ -38,7 +38,7 @@ export interface GpuDeviceOptions {
   readonly limits?: Partial<GpuLimits> | undefined;
 }
 
-/** A device, what is known of it, and whether it still works. */
+/** A device, with its features and limits, and whether it still works. */
 export class GpuDevice {
   readonly device: GPUDevice;
   readonly limits: GpuLimits;

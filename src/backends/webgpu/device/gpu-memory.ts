@@ -29,9 +29,9 @@ export class DeviceBuffer {
 }
 
 /**
- * The device's memory. What stays (weights, states) gets a buffer of its own. What a plan needs while it runs is taken
+ * The device's memory. Weights and states get buffers of their own. Buffers that a plan needs while it runs are taken
  * from a pool and given back while the plan is made, not while it runs: plans run one after another, so the next may
- * have the same buffers. The pool grows to what the largest plan needs; after that nothing is allocated.
+ * have the same buffers. The pool grows to the needs of the largest plan; after that nothing is allocated.
  */
 export class GpuMemory {
   readonly #device: GpuDevice;
@@ -49,7 +49,7 @@ export class GpuMemory {
     return this.#bytes;
   }
 
-  /** A new buffer of zeros, for good. */
+  /** A new buffer of zeros, which is never given back. */
   allocate(bytes: number, usage = STORAGE): DeviceBuffer {
     this.#device.assertUsable();
     // Bindings are never empty.
@@ -60,8 +60,8 @@ export class GpuMemory {
   }
 
   /**
-   * Allocates so many bytes and gives them back.
-   * @throws OutOfDeviceMemoryError when they are not there.
+   * Tries to allocate a number of bytes, and frees them again.
+   * @throws OutOfDeviceMemoryError when there is too little memory.
    */
   async tryOut(bytes: number): Promise<void> {
     this.#device.assertUsable();

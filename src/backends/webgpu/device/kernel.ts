@@ -15,7 +15,7 @@ const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
 
 /** A shader made for some constants and fixed numbers. */
 export class Kernel {
-  /** The shader's name and what it is made for. */
+  /** Name of the shader, with its constants. */
   readonly name: string;
   readonly layout: KernelLayout;
   /** Fields of `Params`, which lies at binding 0 unless it has none. */
@@ -98,7 +98,7 @@ export class KernelLayouts {
   }
 }
 
-/** WGSL with what it declares. */
+/** WGSL with its declarations. */
 interface KernelText {
   readonly code: string;
   readonly params: readonly ShaderField[];

@@ -37,7 +37,7 @@ export class CommandQueue {
     this.#plans.push(plan);
   }
 
-  /** Sends off what was added, now or as soon as its kernels are there. */
+  /** Submits the added plans, now or as soon as their kernels are compiled. */
   flush(): void {
     if (this.#isWaiting) return;
     for (let plan = this.#plans.shift(); plan; plan = this.#plans.shift()) {

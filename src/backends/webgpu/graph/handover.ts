@@ -11,8 +11,8 @@ export interface HalfRows {
 type AnyOperation = object;
 
 /**
- * Work that an operation takes over from its successor inside its own kernel: an operation that is lowered looks at those
- * that follow, does what they let it do, and leaves a note for them.
+ * Work that an operation takes over from its successor inside its own kernel. While an operation is lowered, it looks
+ * at its successors, does the work that they allow, and leaves a note for them.
  */
 export class Handover {
   readonly #next = new Map<AnyOperation, AnyOperation>();
@@ -36,7 +36,7 @@ export class Handover {
     return this.#rows.get(operation);
   }
 
-  /** Whether the operation counts on a kernel that uses what was done for it. */
+  /** Whether rows were made for the operation, so that it needs a kernel that uses them. */
   hasRowsFor(operation: AnyOperation): boolean {
     return this.#rows.has(operation);
   }

@@ -38,7 +38,7 @@ interface AnyRun extends Pick<Dispatch, 'bindings' | 'workgroups'>, Partial<Pick
   readonly fixed?: Readonly<Record<string, number>>;
 }
 
-/** The place where operations become commands: what they need to know of the device, and the commands so far. */
+/** Context in which operations become commands: facts about the device, and the commands so far. */
 export class Lowering {
   readonly gpu: GpuDevice;
   readonly owner: object;
@@ -77,7 +77,7 @@ export class Lowering {
     this.commands.push({ type: 'dispatch', kernel, bindings, params, workgroups });
   }
 
-  /** A tensor for what one command leaves to the next. */
+  /** A tensor that one command writes for the next. */
   scratch(shape: readonly number[]): GpuTensor {
     const stride = rowStride(shape);
     return new GpuTensor(new Storage(this.owner, 4 * (shape[0] ?? 1) * stride), shape, 0, stride);

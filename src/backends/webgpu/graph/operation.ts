@@ -5,7 +5,7 @@ import type { Lowering } from './lowering.ts';
 
 /**
  * A checked call as data: its kind and its operands. Calls are kept as data so that neighbours can be looked at together
- * before they become dispatches. The operand `out` is what an operation writes, all others are what it reads.
+ * before they become dispatches. An operation writes the operand `out`, and reads all others.
  */
 export type Operation<Operands extends object = object> = Operands & { readonly kind: OperationKind<Operands> };
 

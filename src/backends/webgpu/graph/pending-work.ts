@@ -85,7 +85,7 @@ export class PendingWork {
     this.enqueue(COMMAND.of({ command }));
   }
 
-  /** Memory for `bytes`: for the scope, with values that a plan writes first, or for good. */
+  /** Memory for `bytes`: inside a scope until its end, with `data` written by the plan; outside of scopes for ever. */
   storage(bytes: number, data?: Float32Array | Int32Array): Storage {
     this.#largest = Math.max(this.#largest, bytes);
     if (this.isInScope) {
@@ -160,7 +160,7 @@ export class PendingWork {
   }
 
   /**
-   * Gives back what a step held that will not be asked for again. Runs that still wait will run: see {@link GpuMemory}.
+   * Gives back the buffers of a step that will not run again. Runs that still wait can use them: see {@link GpuMemory}.
    */
   forgetStep({ plan, inputs }: PlannedStep): void {
     for (const buffer of [...inputs, ...(plan.params ? [plan.params] : [])]) this.memory.release(buffer);
@@ -235,7 +235,7 @@ export class PendingWork {
     this.memory.release(buffer);
   }
 
-  /** Takes the device's time of what is enqueued from now on, until {@link stopClock}. */
+  /** Measures the device's time of later commands, until {@link stopClock}. */
   startClock(perDispatch: boolean): void {
     this.flush();
     this.#queue.clock = new GpuClock(this.#gpu, perDispatch);

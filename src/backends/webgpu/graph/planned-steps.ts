@@ -8,7 +8,7 @@ export class PlannedSteps {
   readonly #steps = new Map<string, PlannedStep>();
   readonly #forget: (step: PlannedStep) => void;
 
-  /** @param forget gives back what a step holds. */
+  /** @param forget gives back a step's buffers. */
   constructor(forget: (step: PlannedStep) => void) {
     this.#forget = forget;
   }

@@ -37,7 +37,7 @@ export class WeightTiles {
     this.#send(panel * TILE_SIDE, words);
   }
 
-  /** Sends what is left: rows that never came are zeros. */
+  /** Sends the remaining rows; missing rows are zeros. */
   finish(): void {
     for (const [panel, { words }] of this.#open) this.#send(panel * TILE_SIDE, words);
     this.#open.clear();

@@ -30,7 +30,7 @@ export interface NormLinear extends LinearTask {
   readonly parts: readonly Operation[];
 }
 
-/** Subgroups of add-slices at least: so many groups' squares are summed up there at most. */
+/** Least number of subgroups in add-slices, and so the largest number of groups with squares that it sums. */
 export const ADDING_SUBGROUPS = 8;
 
 export const NORM_LINEAR = defineOperation<NormLinear>({
@@ -68,7 +68,7 @@ function takesRows(lowering: Lowering, operation: NormLinear, x: GpuTensor): boo
   return norm.groups === 1 && covers(x, operation.x) && linearRoute(lowering, operation)?.kernel === 'matrix';
 }
 
-/** Workgroups share the inputs; the dispatch that adds up what they make also makes the next layer's rows. */
+/** Lowers a product that workgroups share; the dispatch that adds their results also makes the next layer's rows. */
 function lowerSlices(
   lowering: Lowering,
   operation: Operation<NormLinear>,

@@ -10,6 +10,7 @@ import { GgufFiles, presentGguf } from './gguf/gguf-files.ts';
 import type { JsonObject } from './json/json.ts';
 import type { FileVersion } from './net/file-version.ts';
 import { openModelFiles } from './open-model-files.ts';
+import { type CheckpointQuantization, openQuantized } from './quantization/open-quantized.ts';
 import { openSafetensors } from './safetensors/safetensors-weights.ts';
 
 /** A tensor of the checkpoint and the file that holds it. */
@@ -25,6 +26,7 @@ interface Contents {
   readonly config: JsonObject;
   readonly generationConfig: JsonObject | undefined;
   readonly weights: StoredWeights;
+  readonly quantization: CheckpointQuantization | undefined;
 }
 
 /**
@@ -49,6 +51,8 @@ export class Checkpoint {
   readonly totalBytes: number;
   /** Versions of the weight files that are fetched for every read; files on disk have none. */
   readonly versions: readonly FileVersion[];
+  /** How a tool has quantised the weights, which are then read as the floats that they stand for. */
+  readonly quantization: CheckpointQuantization | undefined;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
 
   private constructor(files: ModelFiles, contents: Contents) {
@@ -59,6 +63,7 @@ export class Checkpoint {
     const { tensors, versions } = contents.weights;
     this.totalBytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.versions = versions;
+    this.quantization = contents.quantization;
     this.#tensors = tensors;
   }
 
@@ -136,5 +141,6 @@ async function readContents(files: ModelFiles, signal: AbortSignal | undefined):
     );
   }
   const generationConfig = await readJsonFile(files, GENERATION_CONFIG_FILE);
-  return { config, generationConfig, weights: ggufWeights ?? (await openSafetensors(files, signal)) };
+  if (ggufWeights !== undefined) return { config, generationConfig, weights: ggufWeights, quantization: undefined };
+  return { config, generationConfig, ...(await openQuantized(files, config, await openSafetensors(files, signal))) };
 }

@@ -140,7 +140,7 @@ describe('inspect', () => {
   });
 
   test.each<[string, Parameters<typeof changedGolden>[0], RegExp]>([
-    ['quantised weights', { config: { quantization_config: { quant_method: 'fp8' } } }, /quantization_config 'fp8'/],
+    ['quantised weights', { config: { quantization_config: { quant_method: 'hqq' } } }, /quantization_config 'hqq'/],
     [
       'a sampling default',
       { files: { 'generation_config.json': { top_p: 5 } } },

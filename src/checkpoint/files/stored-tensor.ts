@@ -24,4 +24,6 @@ export interface StoredTensor {
   readFloat32(range?: RowRange, scratch?: ReadScratch): Promise<Float32Array>;
   /** The tensor, or some of its rows, as it is stored. Rejects with ArgumentError when the rows are not in the tensor. */
   readBytes(range?: RowRange): Promise<Uint8Array<ArrayBuffer>>;
+  /** Drops what reads have kept for the next ones. Absent: they keep nothing. */
+  release?(): void;
 }

@@ -111,6 +111,11 @@ export class ConfigReader {
     return this.#read<JsonValue & T[]>(key, areAll, expected);
   }
 
+  /** Names of all keys. */
+  keys(): string[] {
+    return Object.keys(this.#json);
+  }
+
   /** Whether the key is there and null. */
   isNull(key: string): boolean {
     return getOwn(this.#json, key) === null;
@@ -119,6 +124,11 @@ export class ConfigReader {
   /** Whether the key holds a list. */
   isList(key: string): boolean {
     return Array.isArray(getOwn(this.#json, key));
+  }
+
+  /** Whether the key holds true or false. */
+  isBoolean(key: string): boolean {
+    return typeof getOwn(this.#json, key) === 'boolean';
   }
 
   /** Whether the key holds a string. */

@@ -2,7 +2,6 @@ import { ReferenceBackend } from '../../backends/reference/reference-backend.ts'
 import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
-import { refuseQuantized } from '../../checkpoint/quantized.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { endOfTextIds } from '../../engine/load/end-of-text.ts';
 import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
@@ -64,13 +63,13 @@ export interface TokenizerReport {
 export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {
-    const problems: string[] = [];
-    await noting(problems, () => refuseQuantized(checkpoint));
-    const isQuantized = problems.length > 0;
+    const { quantization } = checkpoint;
+    const problems = quantization?.problem === undefined ? [] : [quantization.problem.message];
+    const isUnreadable = problems.length > 0;
     const asWritten = defineModel(checkpoint.config, checkpoint.names());
-    // Values and shapes of quantised weights say nothing about the head.
+    // Codes without their scales say nothing about the head.
     const untieHead =
-      !isQuantized && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
+      !isUnreadable && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
     const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
     const model = definition.create(
       new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
@@ -78,7 +77,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     const table = new ParameterTable(model);
     const counts = countParameters(table);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    if (!isQuantized) await noting(problems, () => matchNames(table, definition, checkpoint));
+    if (!isUnreadable) await noting(problems, () => matchNames(table, definition, checkpoint));
     const tokenizer = await noting(problems, () =>
       TextTokenizer.fromFiles(checkpoint.files, definition.config.vocabSize),
     );
@@ -104,7 +103,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       chatTemplate: isUsable,
       chatTemplateKind: isUsable ? template.kind : null,
       problems,
-      warnings: untieHead ? [OWN_HEAD_WARNING] : [],
+      warnings: [...(quantization?.warnings ?? []), ...(untieHead ? [OWN_HEAD_WARNING] : [])],
     };
   } finally {
     await checkpoint.close();

@@ -1,4 +1,3 @@
-import { refuseQuantized } from '../../checkpoint/quantized.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import { openText, type TextParts, type TextSource } from '../../text/text-source.ts';
@@ -22,7 +21,8 @@ export interface DescribedModel extends LocatedModel {
 /** Reads a model's configs, tokenizer and chat template, and checks that they fit each other and the weights' names. */
 export async function describeModel(located: LocatedModel, settings: LoadSettings): Promise<DescribedModel> {
   const { checkpoint } = located;
-  await refuseQuantized(checkpoint);
+  if (checkpoint.quantization?.problem !== undefined) throw checkpoint.quantization.problem;
+  for (const warning of checkpoint.quantization?.warnings ?? []) settings.onWarning(warning);
   const asWritten = defineModel(checkpoint.config, checkpoint.names());
   const untieHead = await hasOwnHead(asWritten, checkpoint, settings);
   if (untieHead) settings.onWarning(OWN_HEAD_WARNING);

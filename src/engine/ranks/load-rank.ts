@@ -101,14 +101,18 @@ export async function makeRank(
   }
 }
 
-/** The dtype that most of the checkpoint's values are stored in. */
+/**
+ * The dtype that most of the checkpoint's values are stored in; float32 if any of them are quantised, so that all values are
+ * those of the files.
+ */
 export function checkpointDType(checkpoint: Checkpoint): WeightDType {
   const byDType = { F32: 0, BF16: 0, F16: 0 };
   for (const name of checkpoint.names()) {
     const { dtype, shape } = checkpoint.info(name);
     const values = elementCount(shape);
     if (dtype === 'BF16' || dtype === 'F16') byDType[dtype] += values;
-    else byDType.F32 += values;
+    else if (dtype === 'F32' || dtype === 'F64') byDType.F32 += values;
+    else return 'float32';
   }
   if (byDType.BF16 > byDType.F32 && byDType.BF16 >= byDType.F16) return 'bfloat16';
   return byDType.F16 > byDType.F32 ? 'float16' : 'float32';

@@ -44,6 +44,7 @@ export async function loadWeights(
       loaded += values.length;
       return values;
     });
+    checkpoint.tensor(checkpointName).release?.();
     onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
   }
 }

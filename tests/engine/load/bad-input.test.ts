@@ -142,12 +142,20 @@ describe('generation_config.json', () => {
 
 describe('quantised weights', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
-    ['FP8', { quantization_config: { quant_method: 'fp8' } }, /quantization_config 'fp8' is not read.*unquantized/],
-    ['ModelOpt', { quantization_config: { quant_algo: 'NVFP4' } }, /quantization_config 'NVFP4'/],
-    ['bitsandbytes', { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } }, /'bitsandbytes'/],
-    ['MLX', { quantization: { group_size: 64, bits: 4 } }, /config\.json: quantization of 4 bits is not read/],
-    ['compressed-tensors of old', { compression_config: { format: 'pack-quantized' } }, /compression_config 'pack-qu/],
-  ])('%s: the key is named', async (_, config, message) => {
+    [
+      'a method',
+      { quantization_config: { quant_method: 'hqq' } },
+      /quantization_config 'hqq' is not read.*unquantized/,
+    ],
+    ['ModelOpt', { quantization_config: { quant_algo: 'INT4_AWQ' } }, /quantization_config 'INT4_AWQ' is not read/],
+    ['a word', { quantization_config: 'some_method' }, /quantization_config 'some_method' is not read/],
+    ['MLX', { quantization: { group_size: 64, bits: 7 } }, /config\.json: quantization: MLX has no 7 bits/],
+    [
+      'compressed-tensors of old',
+      { compression_config: { format: 'marlin-24' } },
+      /compression_config: 'format' is "marlin-24"/,
+    ],
+  ])('%s that is not supported: the key is named', async (_, config, message) => {
     await expectLoadError(await changedGolden({ config }), ConfigError, message);
   });
 
@@ -171,8 +179,8 @@ describe('quantised weights', () => {
   };
 
   test('a file next to the weights says so', async () => {
-    const files = { 'hf_quant_config.json': { quantization: { quant_algo: 'FP8' } } };
-    await expectLoadError(await withInt8(files), ConfigError, /hf_quant_config\.json 'FP8' is not read/);
+    const files = { 'hf_quant_config.json': { quantization: { quant_algo: 'INT8_SQ' } } };
+    await expectLoadError(await withInt8(files), ConfigError, /hf_quant_config\.json 'INT8_SQ' is not read/);
   });
 
   test('nothing says so but the dtype', async () => {
@@ -183,6 +191,13 @@ describe('quantised weights', () => {
     const config = { quantization_config: null, quantization: {} };
     const folder = await changedGolden({ config, files: { 'hf_quant_config.json': { quantization: {} } } });
     await (await LLM.load(folder)).dispose();
+  });
+
+  test('a key that says something of weights that are floats is a warning', async () => {
+    const folder = await changedGolden({ config: { quantization_config: { quant_method: 'fp8' } } });
+    const warnings: string[] = [];
+    await (await LLM.load(folder, { onWarning: (message) => warnings.push(message) })).dispose();
+    expect(warnings).toEqual([expect.stringMatching(/quantization_config speaks of quantized weights/)]);
   });
 });
 

@@ -1,0 +1,33 @@
+import type { StoredTensor } from '../../files/stored-tensor.ts';
+import type { Exclusions } from './exclusions.ts';
+import type { CodesPlace, QuantizedModule } from './quantized-module.ts';
+import type { QuantizedTensor } from './quantized-tensor.ts';
+
+/** How one tool stores quantised weights, as its config says. */
+export interface QuantizationMethod {
+  /** Name of the method in reports. */
+  readonly name: string;
+  readonly exclusions?: Exclusions | undefined;
+  /** The weight that this tensor holds the codes of; undefined: it is not one of codes. */
+  place(name: string, tensor: StoredTensor): CodesPlace | undefined;
+  /**
+   * Makes a weight of its codes and what belongs to them. Throws what is wrong about them: MissingTensorError,
+   * WeightShapeError, WeightDTypeError, ConfigError.
+   */
+  open(module: QuantizedModule): QuantizedTensor | Promise<QuantizedTensor>;
+}
+
+/** Scales, zero points and the like: they are named after the weight that they belong to. */
+const COMPANION = /[._](?:scales?|scale_inv|scale_2|global_scale|zero_point|g_idx|packed|shape)$/;
+
+/** The weight whose codes are in a tensor of its own name. Stacks of experts may have no `.weight` in theirs. */
+export function samePlace(name: string): CodesPlace | undefined {
+  return COMPANION.test(name) ? undefined : { prefix: name.replace(/\.weight$/, ''), weight: name };
+}
+
+/** The weight whose codes are in a tensor that ends with another word than `weight`. */
+export function renamedPlace(name: string, suffix: string): CodesPlace | undefined {
+  if (!name.endsWith(`.${suffix}`)) return undefined;
+  const prefix = name.slice(0, -suffix.length - 1);
+  return { prefix, weight: `${prefix}.weight` };
+}

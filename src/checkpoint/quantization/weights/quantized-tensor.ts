@@ -1,0 +1,69 @@
+import type { ReadScratch } from '../../files/read-scratch.ts';
+import { type RowRange, resolveRows } from '../../files/row-range.ts';
+import type { StoredTensor } from '../../files/stored-tensor.ts';
+import type { MatrixReader } from '../decode/matrix-reader.ts';
+import type { WeightLayout } from './weight-layout.ts';
+
+/** What a quantised weight is made of. */
+export interface QuantizedParts {
+  readonly name: string;
+  /** (outputs, inputs), or a stack of these. */
+  readonly shape: readonly number[];
+  readonly layout: WeightLayout;
+  readonly codes: StoredTensor;
+  /** All tensors that the weight is made of, the codes included. */
+  readonly stored: readonly StoredTensor[];
+  readonly reader: MatrixReader;
+}
+
+/** A weight that a tool has quantised, as the tensor of floats that it stands for. */
+export class QuantizedTensor implements StoredTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly file: string;
+  readonly byteLength: number;
+  readonly isSequential: boolean;
+  readonly problem = undefined;
+  readonly layout: WeightLayout;
+  readonly #name: string;
+  readonly #reader: MatrixReader;
+
+  constructor({ name, shape, layout, codes, stored, reader }: QuantizedParts) {
+    this.dtype = layout.format;
+    this.shape = shape;
+    this.file = codes.file;
+    this.byteLength = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.isSequential = codes.isSequential;
+    this.layout = layout;
+    this.#name = name;
+    this.#reader = reader;
+  }
+
+  async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
+    const { firstRow, rows } = resolveRows(this.#name, this.shape, range);
+    const [matrixRows, columns] = this.shape.slice(-2);
+    const isStack = this.shape.length === 3;
+    const matrixSize = matrixRows * columns;
+    const count = rows * (isStack ? matrixSize : columns);
+    const out = scratch?.floats(count) ?? new Float32Array(count);
+    if (!isStack) {
+      if (rows > 0) await this.#reader.readRows(0, firstRow, rows, out);
+      return out;
+    }
+    for (let i = 0; i < rows; i++) {
+      const matrix = out.subarray(i * matrixSize, (i + 1) * matrixSize);
+      await this.#reader.readRows(firstRow + i, 0, matrixRows, matrix);
+    }
+    return out;
+  }
+
+  /** The bytes of its values: the codes alone mean nothing, and lie in several tensors with their scales. */
+  async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const { buffer } = Float32Array.from(await this.readFloat32(range));
+    return new Uint8Array(buffer);
+  }
+
+  release(): void {
+    this.#reader.release();
+  }
+}

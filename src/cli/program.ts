@@ -126,7 +126,7 @@ function usageErrorOf({ code, message }: CommanderError): UsageError {
 
 function modelsHelp(): string {
   const explained = [
-    'A model is a folder or its URL, the name of a bundled model, or a hub id such as org/name or org/name@revision.',
+    'A model is a folder or a GGUF file, the URL of either, the name of a bundled model, or a hub id such as org/name, org/name@revision or org/name-GGUF:Q4_K_M.',
     'The environment variables of the Hugging Face hub hold: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.',
   ].join('\n');
   const table = modelsBySize().replaceAll(/^/gm, '  ');

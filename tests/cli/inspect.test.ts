@@ -70,7 +70,17 @@ describe('inspect', () => {
           Object.entries(weightBytes).map(([dtype, bytes]) => [dtype, bytes + stateBytes.total]),
         ),
       },
-      files: { names: ['model.safetensors'], bytes: size, dtypes: { BF16: parameters.total } },
+      files: {
+        names: ['model.safetensors'],
+        bytes: size,
+        dtypes: { BF16: parameters.total },
+        kinds: Object.fromEntries(
+          ['embeddings', 'inProj', 'conv', 'outProj', 'norms', 'other'].map((kind) => {
+            const values = parameters[kind as keyof typeof parameters];
+            return [kind, { bytes: 2 * values, dtypes: { BF16: values } }];
+          }),
+        ),
+      },
       tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
       chatTemplate: true,
       chatTemplateKind: 'completion',

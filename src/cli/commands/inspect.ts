@@ -16,7 +16,7 @@ import { formatBytes, formatCount, formatTable } from '../terminal/table.ts';
 /** `mamba2 inspect` */
 export const inspect = defineCommand({
   details: [
-    'The model is a folder, a bundled name or a hub id. A hub model that is not in the cache is not downloaded: only its configs and the headers of its weights are fetched.',
+    'The model is a folder, a GGUF file, a URL of either, a bundled name or a hub id. A hub model that is not in the cache is not downloaded: only its configs and the headers of its weights are fetched.',
     'If its files would keep the model from loading, the report ends with a warning that says why, and the exit code is 1.',
   ].join(' '),
   options: {
@@ -26,7 +26,7 @@ export const inspect = defineCommand({
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
   },
-  examples: ['inspect tiny-dts', 'inspect org/name --json'],
+  examples: ['inspect tiny-dts', 'inspect org/name --json', 'inspect org/name-GGUF:Q4_K_M'],
   run: async ({ json, revision, quiet, context, batch }, [source]) => {
     const progress = new ProgressDisplay(quiet);
     const interrupt = new Interrupt();
@@ -98,6 +98,9 @@ function describe(report: ModelReport, load: ModelLoad): string {
     title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
     describeMemory(report, load),
     '',
+    title('Weights in files'),
+    describeStoredKinds(report.files.kinds),
+    '',
     title('Files'),
     describeFiles(report),
   ].join('\n');
@@ -113,6 +116,18 @@ function describeFiles({ files, tokenizer, chatTemplateKind }: ModelReport): str
     `tokenizer      ${tokenizer ? tokens : 'none'}`,
     `chat template  ${TEMPLATE_KINDS[chatTemplateKind ?? 'none']}`,
   ].join('\n');
+}
+
+/** Dtypes, bits per value and bytes of each kind of parameters. */
+function describeStoredKinds(kinds: ModelReport['files']['kinds']): string {
+  const rows = PARAMETER_KINDS.flatMap((kind) => {
+    const { bytes, dtypes } = kinds[kind] ?? {};
+    if (bytes === undefined || dtypes === undefined) return [];
+    const values = Object.values(dtypes).reduce((sum, count) => sum + count, 0);
+    const bits = (8 * bytes) / values;
+    return [[KIND_NAMES[kind], Object.keys(dtypes).join(', '), `${bits.toFixed(2)} bits`, `${formatCount(bytes)} B`]];
+  });
+  return rows.length === 0 ? 'none' : formatTable(rows);
 }
 
 /** Layers of each make, and which they are. */

@@ -18,7 +18,7 @@ const DTYPES = ['auto', ...WEIGHT_DTYPES];
 
 /** Options of the commands that run a model. */
 export const modelOptions = {
-  model: text('model', `Folder, bundled name or hub id (default: ${DEFAULT_MODEL})`, 'm'),
+  model: text('model', `Folder, GGUF file, bundled name or hub id (default: ${DEFAULT_MODEL})`, 'm'),
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: dtypeOption(),
@@ -41,7 +41,8 @@ export type ModelValues = Values<typeof modelOptions> & Partial<Values<typeof co
 
 /** The model that was asked for. @throws UsageError */
 export function modelName({ model = DEFAULT_MODEL }: Pick<ModelValues, 'model'>): string {
-  if (model === '') throw new UsageError('--model is empty.', 'Give a folder, a bundled name or a hub id.');
+  if (model === '')
+    throw new UsageError('--model is empty.', 'Give a folder, a GGUF file, a bundled name or a hub id.');
   return model;
 }
 

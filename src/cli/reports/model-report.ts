@@ -19,10 +19,11 @@ import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
+import { type StoredKind, storedKinds } from './stored-kinds.ts';
 
 /** Contents of a model's files, as told by its config and the headers of its weights. */
 export interface ModelReport {
-  /** The folder, or the URL of one. */
+  /** The folder or the GGUF file: a path or a URL. */
   readonly folder: string;
   readonly config: ModelConfig;
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
@@ -38,6 +39,8 @@ export interface ModelReport {
     readonly bytes: number;
     /** Values per dtype of the files. */
     readonly dtypes: Readonly<Record<string, number>>;
+    /** The same for each kind of parameters, and their bytes. */
+    readonly kinds: Readonly<Partial<Record<ParameterKind, StoredKind>>>;
   };
   readonly tokenizer: TokenizerReport | null;
   readonly chatTemplate: boolean;
@@ -98,7 +101,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       stateBytes: stateBytes(model),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
-      files: await describeFiles(checkpoint),
+      files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
       chatTemplate: isUsable,
       chatTemplateKind: isUsable ? template.kind : null,
@@ -131,7 +134,7 @@ function kvBytesPerToken({ kvCacheSizes }: CausalLM): number {
   return kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * 4 * numKvHeads * headDim, 0);
 }
 
-async function describeFiles(checkpoint: Checkpoint): Promise<ModelReport['files']> {
+async function describeFiles(checkpoint: Checkpoint): Promise<Omit<ModelReport['files'], 'kinds'>> {
   const dtypes: Record<string, number> = {};
   const names = new Set<string>();
   for (const name of checkpoint.names()) {

@@ -24,8 +24,8 @@ export function countParameters(table: ParameterTable): Record<ParameterKind, nu
   return counts;
 }
 
-/** A mixer's norm is a norm; biases belong to the layer that adds them. */
-function kindOf(table: ParameterTable, name: string): ParameterKind {
+/** The kind of a parameter. A mixer's norm is a norm; biases belong to the layer that adds them. */
+export function kindOf(table: ParameterTable, name: string): ParameterKind {
   switch (table.role(name)) {
     case 'embedding':
     case 'head':

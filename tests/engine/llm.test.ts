@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import type { GenerateOptions } from '../../src/engine/sample/sampling-params.ts';
 import { DisposedError } from '../../src/errors.ts';
@@ -15,8 +15,13 @@ async function collect(llm: LLM, options: GenerateOptions, prompt: string | numb
 }
 
 describe('generate', () => {
+  let llm: LLM;
+  beforeAll(async () => {
+    llm = await LLM.load('tiny-dts', { maxNumSeqs: 2 });
+  });
+  afterAll(() => llm.dispose());
+
   test('streams text whose pieces are the whole, with a reason on the last chunk only', async () => {
-    await using llm = await LLM.load('tiny-dts');
     const { chunks, text, tokenIds } = await collect(llm, { temperature: 0, maxTokens: 20, ignoreEos: true });
     expect(chunks.map(({ finishReason }) => finishReason)).toEqual([...new Array(19).fill(null), 'length']);
     expect(text).toBe(llm.tokenizer?.decode(tokenIds));
@@ -28,7 +33,6 @@ describe('generate', () => {
   });
 
   test('ends before a stop string, and after a stop token', async () => {
-    await using llm = await LLM.load('tiny-dts');
     const free = await collect(llm, { temperature: 0, maxTokens: 40, ignoreEos: true });
     const stop = free.text.slice(20, 24);
     const stopped = await collect(llm, { temperature: 0, maxTokens: 40, ignoreEos: true, stop });
@@ -42,7 +46,6 @@ describe('generate', () => {
   });
 
   test('a seed repeats; concurrent generations do not disturb each other', async () => {
-    await using llm = await LLM.load('tiny-dts', { maxNumSeqs: 2 });
     const options = { seed: 11, temperature: 1, maxTokens: 12, ignoreEos: true };
     const alone = await collect(llm, options);
     // Three at once on two slots: the third waits for one.

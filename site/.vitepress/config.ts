@@ -17,7 +17,7 @@ const GUIDE: Readonly<Record<string, readonly string[]>> = {
     'docs/webgpu',
     'examples/README',
   ],
-  Models: ['docs/configs', 'docs/adding-a-model', 'models/tiny-dts/README', 'training/README'],
+  Models: ['docs/formats', 'docs/configs', 'docs/adding-a-model', 'models/tiny-dts/README', 'training/README'],
   'How it works': ['docs/architecture', 'docs/glossary'],
   Measured: ['docs/performance', 'docs/webgpu-performance', 'docs/load', 'bench/README'],
   Project: ['CONTRIBUTING', 'CHANGELOG', 'SECURITY'],

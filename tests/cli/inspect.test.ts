@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { CASES } from '../checkpoint/quantization/cases.ts';
+import { quantizedGolden } from '../checkpoint/quantization/quantized-golden.ts';
 import { changedGolden } from '../engine/golden-folder.ts';
 import { runCli } from './run-cli.ts';
 import { TINY_DTS, tinyFile } from './tiny-dts.ts';
@@ -81,6 +83,7 @@ describe('inspect', () => {
           }),
         ),
       },
+      quantization: null,
       tokenizer: { vocabSize: 4096, bosTokenId: 0, eosTokenId: 0 },
       chatTemplate: true,
       chatTemplateKind: 'completion',
@@ -166,6 +169,18 @@ describe('inspect', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(message);
     expect(stdout).toMatch(/^Mamba2ForCausalLM in /);
+  });
+
+  test('a quantised model: method, bits and bytes of each kind of layer', async () => {
+    const mxfp4 = CASES.find(({ name }) => name === 'MLX mxfp4');
+    if (mxfp4 === undefined) throw new Error('no such case');
+    const { quantized } = await quantizedGolden(mxfp4);
+    const { code, stdout, stderr } = await runCli(['inspect', quantized]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Weights in files: MLX mxfp4 4 bits$/m);
+    // 3 layers of 296 x 64 codes of 4 bits, and a byte for each 32.
+    expect(stdout).toMatch(/^in_proj +MLX mxfp4 \(groups of 32\) +4\.25 bits +30,192 B$/m);
+    expect(stdout).toMatch(/^conv +F32 +32\.00 bits /m);
   });
 
   test('a config that makes no model is an error', async () => {

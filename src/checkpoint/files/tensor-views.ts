@@ -24,6 +24,9 @@ function made(shape: readonly number[], parts: readonly StoredTensor[]) {
     byteLength: parts.reduce((sum, { byteLength }) => sum + byteLength, 0),
     isSequential: parts.some(({ isSequential }) => isSequential),
     problem,
+    release: () => {
+      for (const part of parts) part.release?.();
+    },
   };
 }
 

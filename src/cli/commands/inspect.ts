@@ -98,7 +98,7 @@ function describe(report: ModelReport, load: ModelLoad): string {
     title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
     describeMemory(report, load),
     '',
-    title('Weights in files'),
+    title(`Weights in files${report.quantization ? `: ${report.quantization.method}` : ''}`),
     describeStoredKinds(report.files.kinds),
     '',
     title('Files'),

@@ -42,6 +42,8 @@ export interface ModelReport {
     /** The same for each kind of parameters, and their bytes. */
     readonly kinds: Readonly<Partial<Record<ParameterKind, StoredKind>>>;
   };
+  /** How a tool has quantised the weights. null: none has. */
+  readonly quantization: { readonly method: string } | null;
   readonly tokenizer: TokenizerReport | null;
   readonly chatTemplate: boolean;
   /** `completion`: the model was not trained on conversations. null: it has no template. */
@@ -102,6 +104,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
+      quantization: quantization ? { method: quantization.method } : null,
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
       chatTemplate: isUsable,
       chatTemplateKind: isUsable ? template.kind : null,

@@ -2,7 +2,7 @@ import type { ReadScratch } from '../../files/read-scratch.ts';
 import { type RowRange, resolveRows } from '../../files/row-range.ts';
 import type { StoredTensor } from '../../files/stored-tensor.ts';
 import type { MatrixReader } from '../decode/matrix-reader.ts';
-import type { WeightLayout } from './weight-layout.ts';
+import { scaleCoverage, type WeightLayout } from './weight-layout.ts';
 
 /** What a quantised weight is made of. */
 export interface QuantizedParts {
@@ -29,7 +29,7 @@ export class QuantizedTensor implements StoredTensor {
   readonly #reader: MatrixReader;
 
   constructor({ name, shape, layout, codes, stored, reader }: QuantizedParts) {
-    this.dtype = layout.format;
+    this.dtype = `${layout.format} (${scaleCoverage(layout)})`;
     this.shape = shape;
     this.file = codes.file;
     this.byteLength = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);

@@ -23,8 +23,8 @@ export interface WeightLayout {
   readonly order: 'rows' | 'columns';
 }
 
-/** What scales cover, in words: `128x128`, `group 64`, `channel`, `tensor`. */
+/** What scales cover, in words: `128x128`, `groups of 64`, `a scale a row`, `one scale`. */
 export function scaleCoverage({ rowsPerScale, columnsPerScale }: WeightLayout): string {
-  if (columnsPerScale === Infinity) return rowsPerScale === Infinity ? 'tensor' : 'channel';
-  return rowsPerScale === 1 ? `group ${columnsPerScale}` : `${rowsPerScale}x${columnsPerScale}`;
+  if (columnsPerScale === Infinity) return rowsPerScale === Infinity ? 'one scale' : 'a scale a row';
+  return rowsPerScale === 1 ? `groups of ${columnsPerScale}` : `${rowsPerScale}x${columnsPerScale}`;
 }

@@ -41,7 +41,9 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
   test.each(['float32', 'bfloat16'])(
     'the bundled model says what transformers says, in a worker: %s',
     async (dtype) => {
-      const [{ prompt, greedy }] = await expectedCases();
+      const [{ prompt, greedy: all }] = await expectedCases();
+      // Software takes seconds for a token.
+      const greedy = all.slice(0, 12);
       const options = { device: 'webgpu', dtype };
       const result = await act<GreedyResult>('greedy', MODEL, options, [prompt], greedy.length);
       expect(result.device.device).toBe('webgpu');

@@ -87,7 +87,7 @@ describe('JSON in pieces', () => {
 });
 
 describe('a server', async () => {
-  const limits = { maxAnswerBytes: 400_000, maxPendingBytes: 500_000 };
+  const limits = { maxAnswerBytes: 200_000, maxPendingBytes: 250_000 };
   const { post, llm } = await sharedServer({ limits });
   const ask = (body: object) =>
     post('/v1/completions', { prompt: 'export interface', temperature: 0, ignore_eos: true, ...body });
@@ -105,25 +105,25 @@ describe('a server', async () => {
   test('has others wait while all memory for answers is taken, and gives it back', async () => {
     const large = { n: 4, max_tokens: 60, logprobs: 20 };
     for (const _ of few([1, 2, 3])) {
-      const responses = await Promise.all([ask({ ...large, max_tokens: 250 }), ask({ ...large, max_tokens: 250 })]);
+      const responses = await Promise.all([ask({ ...large, max_tokens: 125 }), ask({ ...large, max_tokens: 125 })]);
       // Until its answer was read to the end, a request has not ended.
       for (const response of responses) await response.text();
       expect(responses.map(({ status }) => status).sort()).toEqual([200, 429]);
       expect(responses.find(({ status }) => status === 429)?.headers.get('retry-after')).toBe('1');
     }
     // Refused before they reach the engine, aborted, and ended: all have given it back.
-    expect((await ask({ ...large, max_tokens: 250 })).status).toBe(200);
+    expect((await ask({ ...large, max_tokens: 125 })).status).toBe(200);
     expect(llm.engine.stats()).toMatchObject({ waitingRequests: 0, runningRequests: 0 });
   });
 
   test('writes a long answer whole', async () => {
-    const body = { n: 2, max_tokens: 200, logprobs: 20, echo: true, return_token_ids: true };
+    const body = { n: 2, max_tokens: 150, logprobs: 20, echo: true, return_token_ids: true };
     const whole = await (await ask(body)).json();
     for (const index of [0, 1]) {
       const { choices } = whole as { choices: Choice[] };
       const { text, token_ids, logprobs, finish_reason } = choices[index];
       expect(finish_reason).toBe('length');
-      expect(token_ids).toHaveLength(200);
+      expect(token_ids).toHaveLength(150);
       // The first begins the text, and is no part of it.
       expect(logprobs.tokens.slice(1).join('')).toBe(text);
       for (const list of Object.values(logprobs)) expect(list).toHaveLength(logprobs.tokens.length);

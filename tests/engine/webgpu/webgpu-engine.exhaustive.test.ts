@@ -36,7 +36,9 @@ describe.runIf(need('software-gpu'))('a model on webgpu', () => {
   test('gives the logits and the greedy text of the bundled model', async () => {
     const { cases } = JSON.parse(await readFile(`${BUNDLED}expected.json`, 'utf8'));
     await using llm = await LLM.load(BUNDLED, { device: 'webgpu' });
-    for (const { input_ids, greedy: expected, last_logits } of cases) {
+    // Software takes seconds for a token.
+    for (const { input_ids, greedy: all, last_logits } of cases.slice(0, 2)) {
+      const expected = all.slice(0, 12);
       const logits = (await llm.logits(input_ids)).slice(-last_logits.length);
       expect(Math.max(...logits.map((value, i) => Math.abs(value - last_logits[i])))).toBeLessThan(5e-3);
       const { tokenIds } = await llm.complete(input_ids, { ...greedy, maxTokens: expected.length });

@@ -45,10 +45,11 @@ function describe(model: GgufModel): JsonObject {
     ssm_state_size: sizes.stateSize,
     conv_kernel: sizes.convKernel,
     n_groups: sizes.numGroups,
+    use_bias: model.has(`blk.${Math.max(kinds.indexOf('mamba'), 0)}.ssm_in.bias`),
     use_conv_bias: model.has(`blk.${Math.max(kinds.indexOf('mamba'), 0)}.ssm_conv1d.bias`),
     ...attentionConfig(model, attention, layersOf(kinds, 'attention')),
     ...(mlp.length > 0 ? { intermediate_size: mlp.map((i) => model.shape(`blk.${i}.ffn_up.weight`)[0]) } : {}),
-    mlp_bias: mlp.some((i) => model.has(`blk.${i}.ffn_up.bias`)),
+    mlp_bias: kinds.some((_, i) => model.has(`blk.${i}.ffn_up.bias`) || model.has(`blk.${i}.ffn_up_shexp.bias`)),
     ...expertsConfig(model, layersOf(kinds, 'moe')),
     layer_norm_epsilon:
       model.factor('attention.layer_norm_rms_epsilon') ?? model.number('attention.layer_norm_epsilon'),

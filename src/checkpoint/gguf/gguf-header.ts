@@ -6,6 +6,7 @@ import {
   GgufMetadata,
   type GgufValue,
   readFixed,
+  readLength,
   VALUE_TYPES,
   type ValueType,
 } from './gguf-metadata.ts';
@@ -256,7 +257,7 @@ class HeaderParser {
 
   /** Rounded from 2^53 on, where no bound is met. */
   #uint64(): number {
-    return Number(this.#view.getBigUint64(this.#take(8), true));
+    return readLength(this.#view, this.#take(8));
   }
 
   /** Goes on by so many bytes. → where they begin */

@@ -237,6 +237,11 @@ export function readFixed(view: DataView, offset: number, type: FixedType): numb
   }
 }
 
+/** A count or a length of 64 bits, rounded from 2^53 on. Arrays have hundreds of thousands, and bigints are slow. */
+export function readLength(view: DataView, offset: number): number {
+  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
+}
+
 /** Bytes as UTF-8 text. @throws GgufError that begins with `where` */
 export function decodeUtf8(bytes: Uint8Array, where: () => string): string {
   try {
@@ -249,15 +254,54 @@ export function decodeUtf8(bytes: Uint8Array, where: () => string): string {
 /** A byte order mark is a character of a token like any other. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** Strings of an array: their bytes are decoded at once, because a call of the decoder costs more than a short string. */
 function decodeStrings({ elements, count, bytes }: PackedArray, where: string): string[] {
   if (elements !== 'string') return [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = new Uint8Array(bytes.length - 8 * count);
+  /** End of each string in UTF-16 units. */
+  const ends = new Uint32Array(count);
+  let [offset, filled, units] = [0, 0, 0];
+  let isCut = false;
+  for (let i = 0; i < count; i++) {
+    const begin = offset + 8;
+    offset = begin + readLength(view, offset);
+    isCut ||= begin < offset && isContinuation(bytes[begin]);
+    for (let at = begin; at < offset; at++) {
+      const byte = bytes[at];
+      text[filled++] = byte;
+      // A character takes one unit, and one beyond U+FFFF, which has four bytes, takes two.
+      if (!isContinuation(byte)) units += byte >= 0xf0 ? 2 : 1;
+    }
+    ends[i] = units;
+  }
+  const decoded = isCut ? undefined : tryDecode(text);
+  if (decoded === undefined) return decodeEach(bytes, count, where);
+  return Array.from({ length: count }, (_, i) => decoded.slice(i === 0 ? 0 : ends[i - 1], ends[i]));
+}
+
+/** Strings one by one, to name the one that is not UTF-8. @throws GgufError */
+function decodeEach(bytes: Uint8Array, count: number, where: string): string[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let offset = 0;
   return Array.from({ length: count }, (_, i) => {
     const begin = offset + 8;
-    offset = begin + Number(view.getBigUint64(offset, true));
+    offset = begin + readLength(view, offset);
     return decodeUtf8(bytes.subarray(begin, offset), () => `${where}, element ${i},`);
   });
+}
+
+function tryDecode(bytes: Uint8Array): string | undefined {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a byte of UTF-8 continues a character. */
+function isContinuation(byte: number): boolean {
+  return (byte & 0xc0) === 0x80;
 }
 
 function exactInteger(value: bigint): number | bigint {

@@ -39,6 +39,8 @@ function tensorOf(gguf: Gguf, name: string) {
   return tensor;
 }
 
+/** Of one to four bytes a character, in UTF-16 of one and two units. */
+const TOKENS = ['a', '\uFEFF', 'ü', '', '🐍x', '語'];
 const vector = { name: 'v', shape: [2], data: floats(1, 2) };
 
 describe('metadata', () => {
@@ -48,7 +50,7 @@ describe('metadata', () => {
     count: value.u32(7),
     ratio: value.f32(0.5),
     flag: value.bool(true),
-    tokens: value.strings(['a', '\uFEFF', 'ü', '']),
+    tokens: value.strings(TOKENS),
     sizes: value.u32s([3, 0]),
     none: value.u32s([]),
   };
@@ -61,7 +63,7 @@ describe('metadata', () => {
     expect(found.string('general.architecture')).toBe('mamba2');
     expect([found.integer('count'), found.number('count'), found.number('ratio')]).toEqual([7, 7, 0.5]);
     expect(found.boolean('flag')).toBe(true);
-    expect(found.strings('tokens')).toEqual(['a', '\uFEFF', 'ü', '']);
+    expect(found.strings('tokens')).toEqual(TOKENS);
     expect([found.integers('sizes'), found.numbers('sizes')]).toEqual([
       [3, 0],
       [3, 0],
@@ -81,7 +83,7 @@ describe('metadata', () => {
     expect(() => found.string('count')).toThrow(/^a\.gguf: 'count' is 7 of type uint32, expected a string/);
     expect(() => found.integer('ratio')).toThrow(/'ratio' is 0.5 of type float32, expected an integer/);
     expect(() => found.integer('big')).toThrow(/'big' is 1152921504606846976 of type uint64/);
-    expect(() => found.number('tokens')).toThrow(/'tokens' is an array of 4 values of type string/);
+    expect(() => found.number('tokens')).toThrow(/'tokens' is an array of 6 values of type string/);
     expect(() => found.numbers('tokens')).toThrow(GgufError);
     expect(() => found.integers('missing')).toThrow(/lack 'missing', expected an array of integers/);
   });
@@ -94,6 +96,11 @@ describe('metadata', () => {
     const list = new Bytes().u32(TYPES.array).u32(TYPES.string).u64(1).string(broken);
     const { metadata: found } = await open(writeGguf({ metadata: { list } }));
     expect(() => found.strings('list')).toThrow(/'list', element 0, is not UTF-8/);
+    // Halves of one character, which are text together.
+    const [first, second] = [Uint8Array.of(0xc3), Uint8Array.of(0xbc)];
+    const halves = new Bytes().u32(TYPES.array).u32(TYPES.string).u64(2).string(first).string(second);
+    const { metadata: cut } = await open(writeGguf({ metadata: { halves } }));
+    expect(() => cut.strings('halves')).toThrow(/'halves', element 0, is not UTF-8/);
   });
 });
 

@@ -28,5 +28,9 @@ async function knownWords(entries: readonly CommandEntry[], words: readonly stri
 
 async function models(): Promise<readonly string[]> {
   const stored = await storedHubModels();
-  return [...bundledModels(), ...stored.map(({ id }) => id)];
+  const ids = stored.flatMap(({ id, revisions }) => {
+    const quantizations = new Set(revisions.flatMap((revision) => revision.quantizations));
+    return [id, ...[...quantizations].map((quantization) => `${id}:${quantization}`)];
+  });
+  return [...bundledModels(), ...ids];
 }

@@ -1,6 +1,10 @@
 import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { makeFolder } from '../checkpoint/folders.ts';
+import { TENSOR_TYPES } from '../checkpoint/gguf/gguf-writer.ts';
+import { tinyGguf } from '../checkpoint/gguf/tiny-gguf.ts';
 import { CASES } from '../checkpoint/quantization/cases.ts';
 import { quantizedGolden } from '../checkpoint/quantization/quantized-golden.ts';
 import { changedGolden } from '../engine/golden-folder.ts';
@@ -188,5 +192,33 @@ describe('inspect', () => {
     const { code, stdout, stderr } = await runCli(['inspect', folder]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(/^error: .*7 heads of 16/);
+  });
+
+  test('a GGUF file: what each kind of parameters takes in it', async () => {
+    const path = join(await makeFolder({ 'm.gguf': tinyGguf() }), 'm.gguf');
+    const { code, stdout, stderr } = await runCli(['inspect', path]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Mamba2ForCausalLM in .*m\.gguf$/m);
+    expect(stdout).toMatch(/^in_proj +F32 +32\.00 bits +20,992 B$/m);
+    expect(stdout).toMatch(/^weights +m\.gguf, /m);
+  });
+
+  test('a GGUF file with a type that is not read: which tensor, and exit code 1', async () => {
+    const types = { 'blk.0.ssm_in.weight': TENSOR_TYPES.I32 };
+    const path = join(await makeFolder({ 'm.gguf': tinyGguf('m', types) }), 'm.gguf');
+    const { code, stdout, stderr } = await runCli(['inspect', path]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^in_proj +I32 +32\.00 bits/m);
+    expect(stderr).toMatch(
+      /^warning: .*m\.gguf: tensor 'blk\.0\.ssm_in\.weight' is stored as I32, expected one of F32/,
+    );
+  });
+
+  test('a file that is no GGUF, and a quantization that is not there: exit code 1', async () => {
+    const folder = await makeFolder({ 'a-Q8_0.gguf': 'no', 'a-Q6_K.gguf': tinyGguf() });
+    const broken = await runCli(['inspect', `${folder}:q8_0`]);
+    expect(broken).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error: .*fewer than any header/) });
+    const absent = await runCli(['inspect', `${folder}:Q4_0`]);
+    expect(absent).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error: .*There are Q6_K, Q8_0/) });
   });
 });

@@ -59,8 +59,8 @@ test('list: what is in the cache, in words and as JSON', async () => {
       bytes: 1110,
       incompleteBytes: 0,
       revisions: [
-        { commit: FIRST, refs: ['refs/pr/1'], missing: [] },
-        { commit: SECOND, refs: ['main'], missing: [] },
+        { commit: FIRST, refs: ['refs/pr/1'], missing: [], quantizations: [] },
+        { commit: SECOND, refs: ['main'], missing: [], quantizations: [] },
       ],
     },
   ]);
@@ -88,26 +88,52 @@ test('rm asks first, and takes the model with its locks', async () => {
 
 test('one revision goes with the files that no other has; the last one takes the model', async () => {
   const { cache } = await makeCache();
-  expect(await removeHubModel('org/name', 'main', cache)).toBe(1000);
+  expect(await removeHubModel('org/name', { revision: 'main' }, cache)).toBe(1000);
   const [, model] = await storedHubModels(cache);
   expect(model).toMatchObject({ bytes: 110, revisions: [{ commit: FIRST }] });
   expect(await readFile(join(model.folder, 'snapshots', FIRST, 'config.json'), 'utf8')).toHaveLength(10);
   expect(await readdir(join(model.folder, 'refs'))).toEqual(['refs']);
-  await expect(removeHubModel('org/name', 'main', cache)).rejects.toThrow(ModelNotFoundError);
-  expect(await removeHubModel('org/name', FIRST, cache)).toBe(110);
+  await expect(removeHubModel('org/name', { revision: 'main' }, cache)).rejects.toThrow(ModelNotFoundError);
+  expect(await removeHubModel('org/name', { revision: FIRST }, cache)).toBe(110);
   expect(existsSync(model.folder)).toBe(false);
 });
 
 test('nothing outside the cache can be named', async () => {
   const { home, cache } = await makeCache();
   for (const id of ['..', '../x', 'a/../b', '/etc', '.', 'org', 'org/name/blobs', '']) {
-    await expect(removeHubModel(id, undefined, cache)).rejects.toThrow(ModelNotFoundError);
+    await expect(removeHubModel(id, {}, cache)).rejects.toThrow(ModelNotFoundError);
   }
   for (const revision of ['..', '../../x', ''])
-    await expect(removeHubModel('org/name', revision, cache)).rejects.toThrow(ArgumentError);
+    await expect(removeHubModel('org/name', { revision }, cache)).rejects.toThrow(ArgumentError);
   const outside = join(home, 'precious');
   await mkdir(outside);
   await symlink(outside, join(cache, 'models--org--link'));
-  await expect(removeHubModel('org/link', undefined, cache)).rejects.toThrow(ModelNotFoundError);
+  await expect(removeHubModel('org/link', {}, cache)).rejects.toThrow(ModelNotFoundError);
   expect(existsSync(outside)).toBe(true);
+});
+
+test('models in GGUF are listed by their quantizations, and can go one by one', async () => {
+  const home = await makeFolder();
+  const folder = join(home, 'hub', 'models--org--gguf');
+  const put = async (file: string, size: number) => {
+    const [blob, shown] = [join(folder, 'blobs', `${size}`), join(folder, 'snapshots', FIRST, file)];
+    for (const path of [blob, shown]) await mkdir(dirname(path), { recursive: true });
+    await writeFile(blob, 'x'.repeat(size));
+    await symlink(blob, shown);
+  };
+  await put('m-Q4_K_M.gguf', 100);
+  await put('BF16/m-BF16-00001-of-00002.gguf', 200);
+  await put('BF16/m-BF16-00002-of-00002.gguf', 300);
+  await mkdir(join(folder, 'refs'));
+  await writeFile(join(folder, 'refs', 'main'), FIRST);
+  const env = { HF_HOME: home };
+  expect((await runCli(['list'], { env })).stdout).toMatch(/^org\/gguf +600 B +\S+ +main \(BF16, Q4_K_M\)$/m);
+  expect(await runCli(['rm', 'org/gguf:Q8_0', '-y'], { env })).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/no model in GGUF of the quantization 'Q8_0'.*It has BF16, Q4_K_M/),
+  });
+  expect((await runCli(['rm', 'org/gguf:bf16', '-y'], { env })).stdout).toBe('Removed org/gguf:bf16: 500 B.\n');
+  expect(await readdir(join(folder, 'blobs'))).toEqual(['100']);
+  expect((await runCli(['rm', 'org/gguf:Q4_K_M', '-y'], { env })).stdout).toBe('Removed org/gguf:Q4_K_M: 100 B.\n');
+  expect(existsSync(folder)).toBe(false);
 });

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { getHFHubCachePath } from '@huggingface/hub';
 import { ModelNotFoundError } from '../../errors.ts';
 import { WEIGHTS_INDEX_FILE } from '../files/file-names.ts';
+import { findGguf, ggufParts, partsOf, quantizationsIn } from '../gguf/choose-gguf.ts';
 import { HubLayout } from './hub-layout.ts';
 import { assertRepoId, assertRevision } from './hub-options.ts';
 
@@ -27,6 +28,16 @@ export interface StoredRevision {
   readonly refs: readonly string[];
   /** Files that it lacks to be loaded. */
   readonly missing: readonly string[];
+  /** Quantisations of its models in GGUF. */
+  readonly quantizations: readonly string[];
+}
+
+/** A part of a model in the cache. */
+export interface RemovedPart {
+  /** Branch, tag or commit. */
+  readonly revision?: string | undefined;
+  /** Quantisation of a model in GGUF, or the name of its file. */
+  readonly quantization?: string | undefined;
 }
 
 /** Folder of the hub cache: HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME decide, as in Python. */
@@ -45,12 +56,16 @@ export async function storedHubModels(cacheDir = hubCacheFolder()): Promise<Stor
 }
 
 /**
- * Removes a model from the cache, or one revision of it: its snapshot, and the blobs that no other snapshot shows.
- * Nothing outside the model's own folder is touched, and no link is followed. → the bytes that are free now. Rejects
- * with ModelNotFoundError where the cache has no such model or revision, with ArgumentError where the revision is no
- * name.
+ * Removes a model from the cache, or one revision of it, or one of its models in GGUF: the snapshot or its files, and the
+ * blobs that no other snapshot shows. Nothing outside the model's own folder is touched, and no link is followed. → the
+ * bytes that are free now. Rejects with ModelNotFoundError where the cache has no such model, revision or quantisation,
+ * with ArgumentError where the revision is no name.
  */
-export async function removeHubModel(id: string, revision?: string, cacheDir = hubCacheFolder()): Promise<number> {
+export async function removeHubModel(
+  id: string,
+  { revision, quantization }: RemovedPart = {},
+  cacheDir = hubCacheFolder(),
+): Promise<number> {
   assertRepoId(id);
   const layout = new HubLayout(id, cacheDir);
   const isThere = (await lstat(layout.folder).catch(() => undefined))?.isDirectory() ?? false;
@@ -58,21 +73,11 @@ export async function removeHubModel(id: string, revision?: string, cacheDir = h
     throw new ModelNotFoundError(`'${id}' is not in the cache ${cacheDir}.`, "'mamba2 list' shows what is there.");
   }
   const before = await describe(id, layout);
-  if (revision !== undefined) {
-    assertRevision(revision);
-    const commit = await layout.readRef(revision);
-    const found = before.revisions.find((each) => each.commit === commit);
-    if (commit === undefined || found === undefined) {
-      const known = before.revisions.flatMap((each) => [...each.refs, each.commit]);
-      throw new ModelNotFoundError(
-        `The cache has no revision '${revision}' of '${id}'.`,
-        `It has ${known.join(', ') || 'none'}.`,
-      );
-    }
-    if (before.revisions.length > 1) {
-      await removeRevision(layout, commit, found.refs);
-      return before.bytes - (await describe(id, layout)).bytes;
-    }
+  const found = revision === undefined ? before.revisions : [await revisionOf(revision, before, layout)];
+  const isOther = quantization !== undefined && (await removeGguf(quantization, found, id, layout));
+  if (isOther || found.length < before.revisions.length) {
+    if (!isOther) for (const { commit, refs } of found) await removeRevision(layout, commit, refs);
+    return before.bytes - (await describe(id, layout)).bytes;
   }
   await rm(layout.folder, { recursive: true, force: true });
   // Left by the Python library.
@@ -80,10 +85,59 @@ export async function removeHubModel(id: string, revision?: string, cacheDir = h
   return before.bytes;
 }
 
+/** @throws ModelNotFoundError, ArgumentError */
+async function revisionOf(revision: string, { id, revisions }: StoredHubModel, layout: HubLayout) {
+  assertRevision(revision);
+  const commit = await layout.readRef(revision);
+  const found = revisions.find((each) => each.commit === commit);
+  if (found !== undefined) return found;
+  const known = revisions.flatMap((each) => [...each.refs, each.commit]);
+  throw new ModelNotFoundError(
+    `The cache has no revision '${revision}' of '${id}'.`,
+    `It has ${known.join(', ') || 'none'}.`,
+  );
+}
+
+/**
+ * Removes the files of a model in GGUF from snapshots. → whether these hold other models; if not, nothing was removed.
+ * @throws ModelNotFoundError
+ */
+async function removeGguf(
+  quantization: string,
+  revisions: readonly StoredRevision[],
+  id: string,
+  layout: HubLayout,
+): Promise<boolean> {
+  const paths: string[] = [];
+  let isOther = false;
+  for (const { commit } of revisions) {
+    const files = await layout.ggufFiles(commit);
+    const found = findGguf(files, quantization);
+    if (found !== undefined) paths.push(...partsOf(found).map((part) => join(layout.snapshot(commit), part)));
+    isOther ||= ggufParts(files).some(([first]) => first !== found) || (await layout.hasSafetensors(commit));
+  }
+  if (paths.length === 0) {
+    const known = [...new Set(revisions.flatMap((each) => each.quantizations))];
+    throw new ModelNotFoundError(
+      `The cache has no model in GGUF of the quantization '${quantization}' of '${id}'.`,
+      `It has ${known.join(', ') || 'none'}.`,
+    );
+  }
+  if (!isOther) return false;
+  for (const path of paths) await rm(path, { force: true });
+  await removeUnshown(layout);
+  return true;
+}
+
 async function removeRevision(layout: HubLayout, commit: string, refs: readonly string[]): Promise<void> {
   // References first: an interruption may leave files without a name, but no name without files.
   for (const ref of refs) await rm(join(layout.folder, 'refs', ref), { force: true });
   await rm(layout.snapshot(commit), { recursive: true, force: true });
+  await removeUnshown(layout);
+}
+
+/** Removes the blobs that no snapshot shows. */
+async function removeUnshown(layout: HubLayout): Promise<void> {
   const shown = new Set<string>();
   for (const path of await filesBelow(join(layout.folder, 'snapshots'))) {
     const target = await readlink(path).catch(() => undefined);
@@ -112,6 +166,7 @@ async function describe(id: string, layout: HubLayout): Promise<StoredHubModel> 
       refs: refs.filter((each) => each.commit === commit).map(({ ref }) => ref),
       // An index that can't be read is for loading to complain about.
       missing: await layout.missing(commit).catch(() => [WEIGHTS_INDEX_FILE]),
+      quantizations: quantizationsIn(await layout.ggufFiles(commit)),
     })),
   );
   let [bytes, incompleteBytes, modified] = [0, 0, 0];

@@ -40,9 +40,10 @@ function describe(folder: string, models: readonly StoredHubModel[], bundled: re
 }
 
 function state({ revisions, incompleteBytes }: StoredHubModel): string {
-  const names = revisions.map(({ commit, refs, missing }) => {
+  const names = revisions.map(({ commit, refs, missing, quantizations }) => {
     const name = refs.length > 0 ? refs.join(' = ') : commit.slice(0, 8);
-    return missing.length > 0 ? `${name} (incomplete)` : name;
+    const notes = [...quantizations, ...(missing.length > 0 ? ['incomplete'] : [])];
+    return notes.length > 0 ? `${name} (${notes.join(', ')})` : name;
   });
   if (incompleteBytes > 0) names.push(`${formatBytes(incompleteBytes)} of an interrupted download`);
   return names.join(', ') || 'none';

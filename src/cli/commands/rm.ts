@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline/promises';
+import { parseHubName } from '../../checkpoint/hub/hub-name.ts';
 import { removeHubModel, storedHubModels } from '../../checkpoint/hub/hub-storage.ts';
 import { defineCommand } from '../options/command.ts';
 import { flag } from '../options/option.ts';
@@ -9,18 +10,20 @@ import { formatBytes } from '../terminal/table.ts';
 /** `mamba2 rm` */
 export const remove = defineCommand({
   details: [
-    'The id is org/name for all of a model, or org/name@revision for one revision and the files that no other one has.',
+    'The id is org/name for all of a model, org/name@revision for one revision and the files that no other one has, or',
+    'org/name:Q4_K_M for one of its models in GGUF.',
     'Other folders are never touched. On a terminal it asks for confirmation.',
   ].join(' '),
   options: { yes: flag('Do not ask', 'y') },
-  examples: ['rm org/name', 'rm org/name@v1.0 --yes'],
+  examples: ['rm org/name', 'rm org/name@v1.0 --yes', 'rm org/name-GGUF:Q4_K_M'],
   run: async ({ yes }, [given]) => {
-    const [id, revision] = given.split(/@(.*)/s, 2);
+    // A name of another form is refused with the words of the hub.
+    const { repoId: id, ...part } = parseHubName(given) ?? { repoId: given };
     if (!yes && !(await confirm(id, given))) {
       await print('Nothing was removed.\n');
       return 1;
     }
-    const freed = await removeHubModel(id, revision);
+    const freed = await removeHubModel(id, part);
     await print(`Removed ${given}: ${formatBytes(freed)}.\n`);
     return 0;
   },

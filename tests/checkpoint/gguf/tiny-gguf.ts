@@ -1,4 +1,4 @@
-import { type Bytes, floats, type TensorToWrite, value, writeGguf } from './gguf-writer.ts';
+import { type Bytes, floats, TENSOR_TYPES, type TensorToWrite, value, writeGguf } from './gguf-writer.ts';
 
 const HIDDEN = 32;
 const INNER = 64;
@@ -47,9 +47,15 @@ const tensors: readonly TensorToWrite[] = shapes.map(([name, shape], seed) => {
   return { name, shape, data: floats(...numbers) };
 });
 
-/** A model of one layer in F32, without a tokenizer. */
-export function tinyGguf(name = 'tiny'): Uint8Array<ArrayBuffer> {
-  return writeGguf({ metadata: { ...metadata, 'general.name': value.string(name) }, tensors });
+/**
+ * A model of one layer in F32, without a tokenizer.
+ * @param types numbers of other types for some of the tensors, of which a value takes 4 bytes too.
+ */
+export function tinyGguf(name = 'tiny', types: Readonly<Record<string, number>> = {}): Uint8Array<ArrayBuffer> {
+  return writeGguf({
+    metadata: { ...metadata, 'general.name': value.string(name) },
+    tensors: tensors.map((tensor) => ({ ...tensor, type: types[tensor.name] ?? TENSOR_TYPES.F32 })),
+  });
 }
 
 /** The same model in two parts, of which the first has the metadata and no tensors. */

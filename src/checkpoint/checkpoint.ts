@@ -142,5 +142,5 @@ async function readContents(files: ModelFiles, signal: AbortSignal | undefined):
   }
   const generationConfig = await readJsonFile(files, GENERATION_CONFIG_FILE);
   if (ggufWeights !== undefined) return { config, generationConfig, weights: ggufWeights, quantization: undefined };
-  return { config, generationConfig, ...(await openQuantized(files, config, await openSafetensors(files, signal))) };
+  return { generationConfig, ...(await openQuantized(files, config, await openSafetensors(files, signal))) };
 }

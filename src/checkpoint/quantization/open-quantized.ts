@@ -27,22 +27,35 @@ const UNUSED =
 /** Weights that are opened at a time: a few methods read a little of each. */
 const OPENED_TOGETHER = 16;
 
+/** Weights and config of a model whose weights a tool may have quantised. */
+export interface QuantizedContents {
+  readonly weights: StoredWeights;
+  /** config.json, without what the tool has put into the weights. */
+  readonly config: JsonObject;
+  readonly quantization: CheckpointQuantization | undefined;
+}
+
 /** The weights of a model with those that a tool has quantised as the floats that they stand for. */
 export async function openQuantized(
   files: ModelFiles,
   config: JsonObject,
   weights: StoredWeights,
-): Promise<{ weights: StoredWeights; quantization: CheckpointQuantization | undefined }> {
+): Promise<QuantizedContents> {
   const isReadable = [...weights.tensors.values()].every(({ problem }) => problem === undefined);
   const settings = await findSettings(files, config, isReadable);
-  if (settings === undefined) return { weights, quantization: undefined };
+  if (settings === undefined) return { weights, config, quantization: undefined };
   try {
     const method = createMethod(settings);
     const { tensors, warnings } = await openAll(method, settings, weights.tensors);
-    return { weights: { ...weights, tensors }, quantization: { method: method.name, problem: undefined, warnings } };
+    const restored = method.restore?.(tensors, config) ?? { tensors, config };
+    return {
+      weights: { ...weights, tensors: restored.tensors },
+      config: restored.config,
+      quantization: { method: method.name, problem: undefined, warnings },
+    };
   } catch (error) {
     if (!(error instanceof Mamba2Error)) throw error;
-    return { weights, quantization: { method: settings.method, problem: error, warnings: [] } };
+    return { weights, config, quantization: { method: settings.method, problem: error, warnings: [] } };
   }
 }
 

@@ -12,7 +12,7 @@ import { memoryByDType } from '../../engine/weights/weight-memory.ts';
 import { Mamba2Error } from '../../errors.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
-import type { CausalLM, LayerPart, ModelConfig } from '../../models/causal-lm.ts';
+import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
@@ -76,9 +76,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     const untieHead =
       !isUnreadable && (await hasOwnHead(asWritten, checkpoint, { firstBlockOnly: isUrl(files.location) }));
     const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
-    const model = definition.create(
-      new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
-    );
+    const model = createModel(definition, checkpoint);
     const table = new ParameterTable(model);
     const counts = countParameters(table);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -113,6 +111,17 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
     };
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Makes the model without its weights. Where these can't be read, that is why they seem not to be the config's. */
+function createModel(definition: ModelDefinition, checkpoint: Checkpoint): CausalLM {
+  try {
+    return definition.create(
+      new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
+    );
+  } catch (error) {
+    throw checkpoint.quantization?.problem ?? error;
   }
 }
 

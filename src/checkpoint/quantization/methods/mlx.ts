@@ -6,6 +6,7 @@ import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { type QuantizationMethod, samePlace } from '../weights/quantization-method.ts';
 import { perGroup, type QuantizedModule } from '../weights/quantized-module.ts';
 import type { QuantizedTensor } from '../weights/quantized-tensor.ts';
+import { restoreMlxModel } from './mlx-models.ts';
 
 const MODES = ['affine', 'mxfp4', 'nvfp4', 'mxfp8'] as const;
 
@@ -32,6 +33,7 @@ export function mlxMethod(config: ConfigReader): QuantizationMethod {
     name: `MLX ${common.mode} ${common.bits} bits`,
     place: (name, tensor) => (tensor.dtype === 'U32' && name.endsWith('.weight') ? samePlace(name) : undefined),
     open: (module) => openLayer(module, settingsOf(module, config, common)),
+    restore: restoreMlxModel,
   };
 }
 

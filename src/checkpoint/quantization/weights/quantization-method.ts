@@ -1,4 +1,5 @@
 import type { StoredTensor } from '../../files/stored-tensor.ts';
+import type { JsonObject } from '../../json/json.ts';
 import type { Exclusions } from './exclusions.ts';
 import type { CodesPlace, QuantizedModule } from './quantized-module.ts';
 import type { QuantizedTensor } from './quantized-tensor.ts';
@@ -15,6 +16,14 @@ export interface QuantizationMethod {
    * WeightShapeError, WeightDTypeError, ConfigError.
    */
   open(module: QuantizedModule): QuantizedTensor | Promise<QuantizedTensor>;
+  /** Undoes what the tool changes about a model besides its weights' numbers. @throws ConfigError */
+  restore?(tensors: ReadonlyMap<string, StoredTensor>, config: JsonObject): Restored;
+}
+
+/** A model as it was before a tool changed names, shapes or factors. */
+export interface Restored {
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly config: JsonObject;
 }
 
 /** Scales, zero points and the like: they are named after the weight that they belong to. */

@@ -45,12 +45,20 @@ export async function llamaCpp(): Promise<Peer> {
   };
 }
 
-/** Once per release. → it and the folder of its programs */
-async function build(): Promise<{ release: string; bin: string }> {
+/** llama.cpp's source, which node-llama-cpp carries as a bundle of git. → its release and folder */
+export async function llamaCppSource(): Promise<{ release: string; source: string }> {
   const bundle = join(PACKAGE, 'gitRelease.bundle');
   if (!existsSync(bundle)) throw new Error(`There is no '${bundle}'. Run 'npm install' in bench/ first.`);
   const { tag: release } = JSON.parse(await readFile(join(PACKAGE, 'llama.cpp.info.json'), 'utf8'));
   const source = join(BUILD, `llama.cpp-${release}`);
+  await mkdir(BUILD, { recursive: true });
+  if (!existsSync(source)) await run('git', ['clone', '--quiet', bundle, source]);
+  return { release, source };
+}
+
+/** Once per release. → it and the folder of its programs */
+async function build(): Promise<{ release: string; bin: string }> {
+  const { release, source } = await llamaCppSource();
   const folder = join(source, 'build');
   const bin = join(folder, 'bin');
   if (PROGRAMS.every((program) => existsSync(join(bin, program)))) return { release, bin };
@@ -60,8 +68,6 @@ async function build(): Promise<{ release: string; bin: string }> {
     });
   }
   say(`building llama.cpp ${release}, which takes some minutes`);
-  await mkdir(BUILD, { recursive: true });
-  if (!existsSync(source)) await run('git', ['clone', '--quiet', bundle, source]);
   await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS]);
   await run('cmake', ['--build', folder, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
   return { release, bin };

@@ -41,7 +41,7 @@ export async function openQuantized(
   config: JsonObject,
   weights: StoredWeights,
 ): Promise<QuantizedContents> {
-  const isReadable = [...weights.tensors.values()].every(({ problem }) => problem === undefined);
+  const isReadable = [...weights.tensors].every(([name, { problem }]) => problem === undefined && !UNUSED.test(name));
   const settings = await findSettings(files, config, isReadable);
   if (settings === undefined) return { weights, config, quantization: undefined };
   try {
@@ -74,7 +74,8 @@ async function openAll(
     return place === undefined ? [] : [new QuantizedModule(place, { name, tensor }, stored)];
   });
   if (modules.length === 0) {
-    return { tensors: stored, warnings: [`${where} speaks of quantized weights, but all of them are floats.`] };
+    const warning = `${where} speaks of quantized weights, but none of them is stored as codes; they are read as they are.`;
+    return { tensors: replaced(stored, modules, new Map()), warnings: [warning] };
   }
   for (const { prefix, codesName } of modules) method.exclusions?.assertIncluded(prefix, codesName);
   const opened = new Map<string, QuantizedTensor>();

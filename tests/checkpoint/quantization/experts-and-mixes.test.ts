@@ -130,6 +130,30 @@ describe('experts', () => {
   });
 });
 
+test.each([
+  {
+    quantization_config: {
+      quant_method: 'modelopt',
+      quant_algo: null,
+      kv_cache_scheme: { type: 'float', num_bits: 8 },
+    },
+  },
+  { quantization_config: { quant_method: 'compressed-tensors', config_groups: {}, kv_cache_scheme: { num_bits: 8 } } },
+  {},
+])('keys and values alone were quantised, which is of no account: %j', async (config) => {
+  const scale = { dtype: 'F32', shape: [1], bytes: bytesOf(Float32Array.of(2)) };
+  const weight = { name: 'layer.k_proj.weight', dtype: 'F32', shape: [1, 2], bytes: bytesOf(Float32Array.of(1, 2)) };
+  const folder = await makeFolder({
+    'config.json': config,
+    'hf_quant_config.json': { quantization: { quant_algo: null, kv_cache_quant_algo: 'FP8' } },
+    'model.safetensors': rawSafetensors([weight, { ...scale, name: 'layer.k_proj.k_scale' }]),
+  });
+  const checkpoint = await Checkpoint.open(folder);
+  expect(checkpoint.quantization?.problem).toBeUndefined();
+  expect(checkpoint.names()).toEqual([weight.name]);
+  await checkpoint.close();
+});
+
 describe('mixed precision', () => {
   const nv = nvfp4({ names: ['weight', 'weight_scale', 'weight_scale_2'] });
   const eight = fp8({ block: [Infinity, Infinity], scaleName: 'weight_scale', shape: () => [] });

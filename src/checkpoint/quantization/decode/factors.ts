@@ -37,10 +37,7 @@ export interface GlobalFactor {
   readonly isReciprocal: boolean;
 }
 
-/**
- * Factors that lie in a tensor (rows of factors, groups), or in one more dimension for a stack of matrices. Of the dimensions
- * those of one value may be missing.
- */
+/** Factors that lie in a tensor (rows of factors, groups), or in one more dimension for a stack of matrices. */
 export class TensorFactors implements FactorReader {
   readonly rowsPerFactor: number;
   readonly groups: number;
@@ -52,9 +49,7 @@ export class TensorFactors implements FactorReader {
   #kept: Promise<Float64Array> | undefined;
   #keptGlobal: Promise<Float32Array> | undefined;
 
-  /**
-   * @param isPerMatrix the first dimension counts matrices of a stack.
-   */
+  /** @param options.isPerMatrix the first dimension counts matrices of a stack. */
   constructor(
     tensor: StoredTensor,
     values: FactorValues,
@@ -97,23 +92,18 @@ export class TensorFactors implements FactorReader {
   }
 
   async #factors(index: number, first: number, end: number): Promise<Float64Array> {
-    const { shape } = this.#tensor;
-    if (this.#isPerMatrix && shape.length > 1) {
+    if (this.#isPerMatrix) {
       const whole = await this.#read(index, 1);
       return whole.subarray(first * this.groups, end * this.groups);
     }
-    if (this.#isPerMatrix || this.rowsPerFactor === Infinity || shape.length > 2) {
-      // Small enough to keep: every block of the weight needs it.
-      this.#kept ??= this.#read(0, shape[0] ?? 1);
-      const whole = await this.#kept;
-      const begin = this.#isPerMatrix ? index : first * this.groups;
-      return whole.subarray(begin, begin + (end - first) * this.groups);
-    }
-    return this.#read(first, end - first);
+    if (this.rowsPerFactor !== Infinity) return this.#read(first, end - first);
+    // Few: every block of the weight needs them.
+    this.#kept ??= this.#read(0, 1);
+    return this.#kept;
   }
 
   async #read(firstRow: number, rows: number): Promise<Float64Array> {
-    const range = this.#tensor.shape.length === 0 ? {} : { firstRow, rows };
+    const range = { firstRow, rows };
     if (this.#values === 'float') return Float64Array.from(await this.#tensor.readFloat32(range));
     const bytes = await this.#tensor.readBytes(range);
     const table = this.#values;

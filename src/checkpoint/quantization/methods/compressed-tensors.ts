@@ -83,7 +83,8 @@ function readGroups(config: ConfigReader): Group[] {
       },
     ];
   });
-  if (groups.length > 0) return groups;
+  // Caches alone may have been quantised.
+  if (groups.length > 0 || config.has('kv_cache_scheme')) return groups;
   throw new ConfigError(
     `${config.fileName}: 'config_groups' says of no layer how its weights are quantized.`,
     'Compare with the file of the original model.',

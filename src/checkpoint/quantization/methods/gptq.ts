@@ -72,6 +72,8 @@ function openLayer(
   module.checkMatrix();
   const [words, outputs] = module.codes.shape;
   const inputs = (words * 32) / bits;
+  if (!Number.isInteger(inputs))
+    throw module.damaged(`'${codes.name}' has ${words} rows, which codes of ${bits} bits do not fill.`);
   const size = Math.min(groupSize, inputs);
   const [scales, zeros, order] = [module.require('scales'), module.require('qzeros'), module.find('g_idx')];
   module.checkGroups(inputs, size);

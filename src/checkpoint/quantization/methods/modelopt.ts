@@ -23,6 +23,8 @@ const SCHEMES = [...Object.keys(FP8_COVERAGE), ...NVFP4_SCHEMES, 'MXFP8', 'MIXED
  * in pairs, the first in the lower half; their scales are E4M3, and `weight_scale_2` multiplies those of a matrix.
  */
 export function modelOptMethod(config: ConfigReader): QuantizationMethod {
+  // Caches alone may have been quantised.
+  if (!config.has('quant_algo') && config.has(['kv_cache_quant_algo', 'kv_cache_scheme'])) return onlyCaches;
   const algorithm = readScheme(config);
   const layers = algorithm === 'MIXED_PRECISION' ? layerSchemes(config) : undefined;
   const common: Scheme = { algorithm, groupSize: config.optionalInteger('group_size', { min: 1 }) };
@@ -41,6 +43,14 @@ export function modelOptMethod(config: ConfigReader): QuantizationMethod {
     },
   };
 }
+
+const onlyCaches: QuantizationMethod = {
+  name: 'ModelOpt, keys and values alone',
+  place: () => undefined,
+  open: (module) => {
+    throw module.damaged(`'${module.codesName}' is quantized, which the config does not say.`);
+  },
+};
 
 interface Scheme {
   readonly algorithm: string;

@@ -1,6 +1,7 @@
 import { ConfigError, MissingTensorError, WeightDTypeError, WeightShapeError } from '../../../errors.ts';
 import { elementCount, formatShape } from '../../../tensor/tensor.ts';
 import type { StoredTensor } from '../../files/stored-tensor.ts';
+import { reshaped } from '../../files/tensor-views.ts';
 import { type FactorValues, type GlobalFactor, isFloat, scaleValues, TensorFactors } from '../decode/factors.ts';
 import type { MatrixReader } from '../decode/matrix-reader.ts';
 import { QuantizedTensor } from './quantized-tensor.ts';
@@ -144,11 +145,9 @@ export class QuantizedModule implements CodesPlace {
     const groups = columnsPerScale === Infinity ? 1 : Math.ceil(columns / columnsPerScale);
     const expected = [...shape.slice(0, -2), factorRows, groups];
     // One value for a stack is that of each of its matrices.
-    const isShared = elementCount(tensor.shape) === 1;
-    if (!isShared || factorRows * groups !== 1) {
-      if (squeezed(tensor.shape) !== squeezed(expected)) this.checkShape({ name, tensor }, expected);
-    }
-    return new TensorFactors(tensor, read ?? 'float', {
+    const isShared = factorRows * groups === 1 && elementCount(tensor.shape) === 1;
+    if (!isShared && squeezed(tensor.shape) !== squeezed(expected)) this.checkShape({ name, tensor }, expected);
+    return new TensorFactors(reshaped(tensor, isShared ? [1, 1] : expected), read ?? 'float', {
       rowsPerFactor: rowsPerScale,
       groups,
       isPerMatrix: shape.length === 3 && !isShared,

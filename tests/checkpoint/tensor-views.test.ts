@@ -85,5 +85,6 @@ test('reordered: rows from where they lie, and only what lies between them is re
 test('rowsOf: a part of the rows', async () => {
   const view = rowsOf(new MadeTensor([6, 2]), 2, 3);
   expect(view.byteLength).toBe(24);
+  expect(() => rowsOf(new MadeTensor([6, 2]), 4, 3)).toThrow(WeightShapeError);
   await expectRows(view, [4, 5, 6, 7, 8, 9]);
 });

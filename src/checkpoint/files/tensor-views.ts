@@ -8,6 +8,8 @@ import type { StoredTensor } from './stored-tensor.ts';
  * copied before it is read, and only rows that are asked for are read, with at most their neighbours in a block.
  */
 
+const CONVERTED_WRONGLY = 'The file is damaged or was converted wrongly; get another one.';
+
 /** Size of one row in values. */
 function rowValues(shape: readonly number[]): number {
   return shape.slice(1).reduce((product, size) => product * size, 1);
@@ -58,8 +60,17 @@ export function reshaped(tensor: StoredTensor, shape: readonly number[]): Stored
   };
 }
 
-/** Some of the rows, as a tensor of their own. */
+/**
+ * Some of the rows, as a tensor of their own.
+ * @throws WeightShapeError when the tensor does not have them.
+ */
 export function rowsOf(tensor: StoredTensor, firstRow: number, rows: number): StoredTensor {
+  if (!(firstRow + rows <= tensor.shape[0])) {
+    throw new WeightShapeError(
+      `A tensor of the shape [${tensor.shape}] in '${tensor.file}' should have ${firstRow + rows} rows.`,
+      CONVERTED_WRONGLY,
+    );
+  }
   const shape = [rows, ...tensor.shape.slice(1)];
   const source = (range: RowRange) => {
     const taken = resolveRows('a tensor', shape, range);
@@ -191,7 +202,7 @@ function assertAlike(parts: readonly StoredTensor[], aspect: (part: StoredTensor
   const shapes = parts.map(({ shape }) => `[${shape}]`).join(' and ');
   throw new WeightShapeError(
     `Tensors of the shapes ${shapes} in '${parts[0].file}' make one weight, but do not fit each other.`,
-    'The file is damaged or was converted wrongly; get another one.',
+    CONVERTED_WRONGLY,
   );
 }
 

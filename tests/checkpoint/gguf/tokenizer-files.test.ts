@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ModelFiles } from '../../../src/checkpoint/files/model-files.ts';
-import { mergesOfScores, splitMerges } from '../../../src/checkpoint/gguf/tokenizer/merges.ts';
+import { mergesOfScores } from '../../../src/checkpoint/gguf/tokenizer/merges.ts';
 import { TOKEN_TYPES } from '../../../src/checkpoint/gguf/tokenizer/named-tokens.ts';
 import { tokenizerFiles } from '../../../src/checkpoint/gguf/tokenizer/tokenizer-files.ts';
 import { GgufError, TokenizerError } from '../../../src/errors.ts';
@@ -147,20 +147,8 @@ describe("SentencePiece's byte-pair encoding", () => {
 
   test('scores as merges: any two parts of a token, in the order of the scores', () => {
     const tokens = ['a', 'b', 'ab', 'abb', 'bb'].map((text, index) => ({ id: index, text, type: normal }));
-    expect(mergesOfScores(tokens, [-1, -2, -3, -5, -4])).toEqual([
-      ['a', 'b'],
-      ['b', 'b'],
-      ['a', 'bb'],
-      ['ab', 'b'],
-    ]);
+    expect(mergesOfScores(tokens, [-1, -2, -3, -5, -4])).toEqual(['a b', 'b b', 'a bb', 'ab b']);
   });
-});
-
-test('the first token of a merge may begin with a space', () => {
-  expect(splitMerges(['a b', '  b', 'x'])).toEqual([
-    ['a', 'b'],
-    [' ', 'b'],
-  ]);
 });
 
 describe('a vocabulary is refused', () => {
@@ -174,6 +162,7 @@ describe('a vocabulary is refused', () => {
     const { 'tokenizer.ggml.merges': _, ...lacking } = byteLevel(merges);
     expect(() => tokenizer(lacking)).toThrow(GgufError);
     expect(() => tokenizer(byteLevel(merges, { 'tokenizer.ggml.token_type': [1, 1] }))).toThrow(/2 entries for 104/);
+    expect(() => tokenizer(sentencePiece({}, { 'tokenizer.ggml.scores': [0] }))).toThrow(/1 entries for 259/);
   });
 });
 

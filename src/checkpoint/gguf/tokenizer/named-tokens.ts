@@ -54,14 +54,26 @@ export interface VocabularyToken {
  */
 export function vocabularyTokens(metadata: GgufMetadata): VocabularyToken[] {
   const texts = metadata.strings('tokenizer.ggml.tokens');
-  const types = metadata.optionalIntegers('tokenizer.ggml.token_type') ?? texts.map(() => TOKEN_TYPES.normal);
-  if (types.length < texts.length) {
-    throw new TokenizerError(
-      `${metadata.fileName}: 'tokenizer.ggml.token_type' has ${types.length} entries for ${texts.length} tokens.`,
-      'The file is damaged or was converted wrongly; get another one.',
-    );
-  }
+  const key = 'tokenizer.ggml.token_type';
+  const types = metadata.optionalIntegers(key) ?? texts.map(() => TOKEN_TYPES.normal);
+  assertForEachToken(metadata, key, types, texts.length);
   return texts.flatMap((text, id) =>
     text === '' || types[id] === TOKEN_TYPES.unused ? [] : [{ id, text, type: types[id] }],
+  );
+}
+
+/** Scores of all tokens, by id. @throws GgufError, TokenizerError */
+export function tokenScores(metadata: GgufMetadata): readonly number[] {
+  const key = 'tokenizer.ggml.scores';
+  const scores = metadata.numbers(key);
+  assertForEachToken(metadata, key, scores, metadata.strings('tokenizer.ggml.tokens').length);
+  return scores;
+}
+
+function assertForEachToken(metadata: GgufMetadata, key: string, entries: readonly number[], tokens: number): void {
+  if (entries.length >= tokens) return;
+  throw new TokenizerError(
+    `${metadata.fileName}: '${key}' has ${entries.length} entries for ${tokens} tokens.`,
+    'The file is damaged or was converted wrongly; get another one.',
   );
 }

@@ -1,8 +1,15 @@
 import { TokenizerError } from '../../../errors.ts';
 import type { JsonObject, JsonValue } from '../../json/json.ts';
 import type { GgufMetadata } from '../gguf-metadata.ts';
-import { mergesOfScores, splitMerges } from './merges.ts';
-import { namedTokenIds, TOKEN_TYPES, type TokenRole, type VocabularyToken, vocabularyTokens } from './named-tokens.ts';
+import { mergesOfScores } from './merges.ts';
+import {
+  namedTokenIds,
+  TOKEN_TYPES,
+  type TokenRole,
+  tokenScores,
+  type VocabularyToken,
+  vocabularyTokens,
+} from './named-tokens.ts';
 import { preTokenizer, preTokenizerJson } from './pre-tokenizers.ts';
 
 /** Values of `tokenizer.ggml.model` that are read, and what they are. */
@@ -103,7 +110,6 @@ interface TokenizerParts {
 
 function byteLevelParts(metadata: GgufMetadata): TokenizerParts {
   const { patterns, ignoreMerges = false } = preTokenizer(metadata);
-  const merges = splitMerges(metadata.strings('tokenizer.ggml.merges'));
   return {
     normalizer: null,
     pre_tokenizer: preTokenizerJson(patterns),
@@ -113,7 +119,7 @@ function byteLevelParts(metadata: GgufMetadata): TokenizerParts {
       fuse_unk: false,
       byte_fallback: false,
       ignore_merges: ignoreMerges,
-      merges: merges.map(([left, right]) => [left, right]),
+      merges: metadata.strings('tokenizer.ggml.merges'),
     },
   };
 }
@@ -125,9 +131,7 @@ function sentencePieceParts(
 ): TokenizerParts {
   const addsSpace = metadata.optionalBoolean('tokenizer.ggml.add_space_prefix') ?? model === 'llama';
   const merges =
-    model === 'llama'
-      ? mergesOfScores(tokens, metadata.numbers('tokenizer.ggml.scores'))
-      : splitMerges(metadata.strings('tokenizer.ggml.merges'));
+    model === 'llama' ? mergesOfScores(tokens, tokenScores(metadata)) : metadata.strings('tokenizer.ggml.merges');
   const escaped = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };
   const spaced = { type: 'Replace', pattern: { String: SPACE }, content: ' ' };
   const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 };
@@ -146,7 +150,7 @@ function sentencePieceParts(
       fuse_unk: true,
       byte_fallback: true,
       ignore_merges: false,
-      merges: merges.map(([left, right]) => [left, right]),
+      merges,
     },
   };
 }

@@ -1,6 +1,8 @@
 // Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
 export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
+export { blocksScratch, linearQ40, linearQ4K, linearQ5K, linearQ6K, linearQ80 } from './blocks/product';
+export { embeddingBlocks } from './blocks/rows';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
 export { linearBF16, linearF32 } from './linear-float';
@@ -8,7 +10,7 @@ export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
 export { logDecaySums } from './decay';
 export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';
-export { quantizeRows } from './quantized';
+export { quantizeRows, quantizeSignedRows } from './quantized';
 export { addWeightedRows, expertRows, routingScratch, topKRouting } from './routing';
 export {
   add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, mulScalar, rmsNorm, scaleByGroupNorm, scaleRows, siluGate,

@@ -45,3 +45,4 @@ export {
 } from './backends/reference/mamba-chunk-scan-combined.ts';
 export { type RmsNormGatedOptions, rmsNorm, rmsNormGated } from './backends/reference/norms.ts';
 export { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
+export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';

@@ -1,4 +1,4 @@
-import type { WeightDType } from '../tensor/dtype.ts';
+import { isQuantized, type MatrixDType } from '../tensor/block-formats.ts';
 import type { ArithmeticPeak } from './arithmetic-peak.ts';
 import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
 import type { Measurement } from './measure.ts';
@@ -27,7 +27,7 @@ export interface BenchMeasurement extends Measurement {
 
 /** Results of one dtype. */
 export interface BenchRun {
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
   readonly loadSeconds: number;
   readonly bytes: ModelBytes;
   readonly memory: MemoryUse;
@@ -81,7 +81,7 @@ function arithmetic(
   const { products, head, scan } = operations;
   const productsPerSecond = tokensPerSecond.median * (products + (head * logitRows) / tokens);
   const scanPerSecond = tokensPerSecond.median * scan;
-  const productPeak = dtype === 'int8' || dtype === 'int4' ? peak.int8 : peak.float32;
+  const productPeak = isQuantized(dtype) ? peak.int8 : peak.float32;
   const arithmeticShare = productsPerSecond / productPeak + scanPerSecond / peak.float32;
   return { productsPerSecond, scanPerSecond, arithmeticShare };
 }

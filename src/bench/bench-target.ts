@@ -6,15 +6,16 @@ import { type ProcessGroup, singleProcess } from '../distributed/process-group.t
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
 import type { Device } from '../engine/ranks/devices.ts';
+import { keptFormats } from '../engine/ranks/devices.ts';
 import { checkpointDType } from '../engine/ranks/load-rank.ts';
-import { memoryByDType } from '../engine/weights/weight-memory.ts';
-import { weightStorage } from '../engine/weights/weight-storage.ts';
+import { storedFormats } from '../engine/weights/stored-formats.ts';
+import { storageInBlocks } from '../engine/weights/weight-storage.ts';
 import { LayerContext } from '../layers/parameters/layer-context.ts';
 import { isMatrixRole, type ParameterRole, ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
+import { type BlockFormat, type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../tensor/dtype.ts';
-import { weightBytes } from '../tensor/quantize.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
 
@@ -80,7 +81,7 @@ export interface BenchTarget {
   readonly context: EngineContext;
   readonly loadSeconds: number;
   /** Dtype of the matrices; for `auto`, the one that was taken. */
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
   readonly bytes: ModelBytes;
   readonly memory: MemoryUse;
   readonly operations: ModelOperations;
@@ -110,7 +111,9 @@ type LoadedTarget = Omit<BenchTarget, 'memory'>;
 
 async function loadFolder(folder: string, load: BenchLoad): Promise<LoadedTarget> {
   const checkpoint = await Checkpoint.open(folder);
-  const stored = storage(checkpoint.config, load, checkpointDType(checkpoint));
+  const kept = load.device === 'auto' ? undefined : keptFormats(load.device);
+  const formats = storedFormats(checkpoint, defineModel(checkpoint.config, checkpoint.names()), kept);
+  const stored = storage(checkpoint.config, load, checkpointDType(checkpoint), formats);
   await checkpoint.close();
   const begin = performance.now();
   const { slots: maxNumSeqs, stepTokens: maxNumBatchedTokens, ...options } = load;
@@ -142,24 +145,24 @@ function storage(
   json: JsonObject,
   { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
   autoDType: WeightDType,
+  formats: ReadonlyMap<string, BlockFormat> = new Map(),
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
-  const { weightDType, matrixDType: dtype } = weightStorage(asked, autoDType);
+  const { weightDType, matrixDType: dtype, quantConfig } = storageInBlocks(asked, autoDType, formats);
   const modelOn = (group: ProcessGroup) =>
-    defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType));
+    defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType), quantConfig);
   const model = modelOn(singleProcess);
   const table = new ParameterTable(model);
-  // The processor widens float16; a GPU keeps its two bytes.
-  const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
-  const weights = memoryByDType(table)[kept];
+  const heldBytes = (part: ParameterTable) =>
+    part.names().reduce((sum, name) => sum + weightBytesOf(part, name, device), 0);
   const having = (...roles: readonly ParameterRole[]) =>
     table.names().filter((name) => roles.includes(table.role(name)));
-  const bytesOf = (some: readonly string[]) =>
-    some.reduce((sum, name) => sum + matrixBytes(table.shape(name), kept), 0);
+  const bytesOf = (some: readonly string[]) => some.reduce((sum, name) => sum + weightBytesOf(table, name, device), 0);
+  const weights = heldBytes(table);
   const experts = { weights: bytesOf(having('expert')), visited: visitedExperts(json) };
   const state = stateBytes(model);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
   const held = {
-    weights: ranks.reduce((sum, rank) => sum + shardBytes(new ParameterTable(rank), kept), 0),
+    weights: ranks.map((rank) => new ParameterTable(rank)).reduce((sum, part) => sum + heldBytes(part), 0),
     state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
   };
   const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
@@ -182,17 +185,16 @@ function stateBytes({ stateShapes }: CausalLM): number {
   return stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
 }
 
-function shardBytes(table: ParameterTable, dtype: WeightDType): number {
-  return table.names().reduce((sum, name) => {
-    const { rows, columns } = table.shardSize(name);
-    return sum + (isMatrixRole(table.role(name)) ? weightBytes(rows, columns, dtype) : 4 * rows * columns);
-  }, 0);
-}
-
-/** Bytes of a matrix, or of a stack of them. */
-function matrixBytes(shape: readonly number[], dtype: WeightDType): number {
-  const columns = shape[shape.length - 1];
-  return weightBytes(elementCount(shape) / columns, columns, dtype);
+/** Bytes of this rank's part of a weight. */
+function weightBytesOf(table: ParameterTable, name: string, device: BenchLoad['device']): number {
+  const { rows, columns } = table.shardSize(name);
+  if (!isMatrixRole(table.role(name))) return 4 * rows * columns;
+  const dtype = table.dtype(name);
+  // A row of a stack is a whole matrix.
+  const inFeatures = Math.min(columns, table.shape(name).at(-1) ?? columns);
+  // The processor widens float16; a GPU keeps its two bytes.
+  const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
+  return ((rows * columns) / inFeatures) * matrixRowBytes(kept, inFeatures);
 }
 
 function secondsSince(begin: number): number {

@@ -1,4 +1,5 @@
 import { ShapeError } from '../../errors.ts';
+import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 
@@ -6,7 +7,7 @@ import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 export interface LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
 }
 
 /** Takes a {@link LinearWeight} block of rows by block of rows, so that the whole matrix is never held as float32. */
@@ -21,8 +22,26 @@ export interface LinearWeightWriter {
   finish(): LinearWeight;
 }
 
+/** Takes the blocks of a {@link LinearWeight} as a file holds them. */
+export interface BlockWeightWriter {
+  /**
+   * Rows from `firstRow` on. Pieces come in any order; a row comes once.
+   * @param blocks whole rows; may be reused after.
+   * @throws ShapeError when they are not whole rows of the matrix.
+   */
+  writeBlocks(firstRow: number, blocks: Uint8Array): void;
+  /** The matrix; rows that were not written are zeros. Nothing may be written afterwards. */
+  finish(): LinearWeight;
+}
+
 /** Linear layers and embeddings. */
 export interface LinearOps {
+  /** Formats whose blocks the backend keeps as a file holds them. Absent: none. */
+  readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
+
+  /** Makes a matrix (outFeatures, inFeatures) of blocks that are yet to come, in one of {@link blockFormats}. */
+  blockWeightWriter?(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter;
+
   /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
 

@@ -1,4 +1,5 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
@@ -8,7 +9,7 @@ import type { Backend } from '../contract/backend.ts';
 import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../contract/convolution.ts';
 import type { ExpertWeights, RoutingOptions } from '../contract/experts.ts';
 import { contiguous, ints } from '../contract/host-tensor.ts';
-import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
 import { checkRowNumbers } from '../contract/rows.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
@@ -16,11 +17,12 @@ import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../c
 import type { RepeatableStep, StepInputs, StepResults } from '../contract/steps.ts';
 import { KernelCalls } from './kernels/kernel-calls.ts';
 import type { Kernels } from './kernels/kernels.ts';
+import { BlockWeight, CPU_BLOCK_FORMATS } from './memory/block-weight.ts';
 import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
-import { PackedWeight, type Packing, packedWeight } from './memory/packed-weight.ts';
+import { cpuWeight, PackedWeight, type Packing } from './memory/packed-weight.ts';
 import { CpuAttention } from './ops/attention.ts';
 import { CpuCollectives } from './ops/collectives.ts';
 import { CpuConvolution } from './ops/convolution.ts';
@@ -41,6 +43,7 @@ const EMBEDDING_KINDS: Readonly<Record<Packing, number>> = { float32: 0, bfloat1
  */
 export class CpuBackend implements Backend {
   readonly name = 'cpu';
+  readonly blockFormats = CPU_BLOCK_FORMATS;
   readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;
   readonly #kernels: Kernels;
@@ -166,24 +169,24 @@ export class CpuBackend implements Backend {
     return writer.finish();
   }
 
+  blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
+    const weight = new BlockWeight(this.#memory, outFeatures, inFeatures, format);
+    return { writeBlocks: (firstRow, blocks) => weight.writeBlocks(firstRow, blocks), finish: () => weight };
+  }
+
   linear(x: Tensor, weight: LinearWeight, bias?: Tensor): CpuTensor {
     return this.#linear.run(x, weight, bias);
   }
 
   embedding(ids: Tensor, table: LinearWeight, firstRow = 0): CpuTensor {
-    const weight = packedWeight(this.#memory, table);
+    const weight = cpuWeight(this.#memory, table);
     const out = CpuTensor.allocate(this.#memory, [ids.shape[0], weight.inFeatures]);
-    this.#kernels.embeddingRows(
-      indexAddress(this.#memory, ids, 'ids', null),
-      ids.shape[0],
-      firstRow,
-      weight.outFeatures,
-      weight.address,
-      weight.inFeatures,
-      EMBEDDING_KINDS[weight.packing],
-      out.address,
-      out.byteStride,
-    );
+    const { outFeatures, inFeatures, address } = weight;
+    const rows = [indexAddress(this.#memory, ids, 'ids', null), ids.shape[0], firstRow, outFeatures, address] as const;
+    const to = [out.address, out.byteStride] as const;
+    if (weight instanceof BlockWeight) {
+      this.#kernels.embeddingBlocks(weight.format, ...rows, weight.rowBytes, inFeatures, ...to);
+    } else this.#kernels.embeddingRows(...rows, inFeatures, EMBEDDING_KINDS[weight.packing], ...to);
     return out;
   }
 

@@ -1,3 +1,5 @@
+import { BLOCK_FORMATS, type BlockFormat } from '../../tensor/block-formats.ts';
+import { BlockWeight, CPU_BLOCK_FORMATS } from './memory/block-weight.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { CpuTensor } from './memory/cpu-tensor.ts';
 import { PackedWeight } from './memory/packed-weight.ts';
@@ -5,34 +7,78 @@ import { CpuLinear } from './ops/linear.ts';
 
 const ROWS = 5;
 const INPUTS = 160;
+/** Rows of blocks are longer. */
+const BLOCK_INPUTS = 256;
 const OUTPUTS = 32;
-/** Number of calls after which V8 has optimised a kernel: the check is of the optimised code. */
+/** Enough calls for V8 to replace its quick code by optimised code, which is what the check is about. */
 const WARM_UP = 400;
+/** Error of a product with quantised activations, as a share of the sum of its magnitudes. */
+const QUANTIZED_TOLERANCE = 0.05;
 
 /**
  * Whether the kernels that depend on relaxed or experimental instructions compute what they should, optimised code
- * included. Products of small integers make every order of summation exact, so the comparison is too.
+ * included. Products of small integers make every order of summation exact, so the comparison is too; products with
+ * weights in blocks are compared with the values that the same blocks have as rows of a table.
  */
 export function kernelsAreRight(runtime: CpuRuntime): boolean {
   const { memory } = runtime;
   return memory.scope(() => {
     const linear = new CpuLinear(runtime);
-    const x = CpuTensor.allocate(memory, [ROWS, INPUTS]);
-    for (let i = 0; i < ROWS; i++) {
-      for (let k = 0; k < INPUTS; k++) memory.floats[x.address / 4 + i * x.stride + k] = activation(i, k);
-    }
+    const multiply = (rows: number, weight: PackedWeight | BlockWeight) => {
+      const x = activations(runtime, rows, weight.inFeatures);
+      for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, weight, undefined));
+      return linear.run(x, weight, undefined);
+    };
     const weights = Float32Array.from({ length: OUTPUTS * INPUTS }, (_, i) =>
-      weight(Math.floor(i / INPUTS), i % INPUTS),
+      weightAt(Math.floor(i / INPUTS), i % INPUTS),
     );
-    return (['float32', 'bfloat16', 'int8', 'int4'] as const).every((dtype) => {
-      const packed = new PackedWeight(runtime, OUTPUTS, INPUTS, dtype);
-      packed.writeRows(0, weights);
-      for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, packed, undefined));
-      return memory.scope(() =>
-        isProduct(linear.run(x, packed, undefined), dtype === 'int8' || dtype === 'int4' ? 0.05 : 0),
-      );
-    });
+    const valuesAreRight = (['float32', 'bfloat16', 'int8', 'int4'] as const).every((dtype) =>
+      memory.scope(() => {
+        const packed = new PackedWeight(runtime, OUTPUTS, INPUTS, dtype);
+        packed.writeRows(0, weights);
+        const tolerance = dtype === 'int8' || dtype === 'int4' ? QUANTIZED_TOLERANCE : 0;
+        return isProduct(multiply(ROWS, packed), INPUTS, weightAt, tolerance);
+      }),
+    );
+    const blocksAreRight = [...CPU_BLOCK_FORMATS].every((format) =>
+      memory.scope(() => {
+        const weight = new BlockWeight(memory, OUTPUTS, BLOCK_INPUTS, format);
+        weight.writeBlocks(0, someBlocks(format));
+        const table = valuesOf(runtime, weight);
+        const at = (output: number, k: number) => table[output * BLOCK_INPUTS + k];
+        return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), BLOCK_INPUTS, at, QUANTIZED_TOLERANCE));
+      }),
+    );
+    return valuesAreRight && blocksAreRight;
   });
+}
+
+function activations({ memory }: CpuRuntime, rows: number, inputs: number): CpuTensor {
+  const x = CpuTensor.allocate(memory, [rows, inputs]);
+  for (let i = 0; i < rows; i++) {
+    for (let k = 0; k < inputs; k++) memory.floats[x.address / 4 + i * x.stride + k] = activation(i, k);
+  }
+  return x;
+}
+
+/** Bytes of all kinds, with scales of 1. */
+function someBlocks(format: BlockFormat): Uint8Array {
+  const { blockValues, blockBytes, scales } = BLOCK_FORMATS[format];
+  const count = (OUTPUTS * BLOCK_INPUTS) / blockValues;
+  const bytes = Uint8Array.from({ length: count * blockBytes }, (_, i) => i * 37 + (i >> 5));
+  for (let block = 0; block < count; block++) {
+    for (const scale of scales) bytes.set([0x00, 0x3c], block * blockBytes + scale);
+  }
+  return bytes;
+}
+
+/** The values of a matrix, as an embedding reads them. */
+function valuesOf({ memory, kernels }: CpuRuntime, { format, address, rowBytes }: BlockWeight): Float32Array {
+  const ids = memory.allocate(4 * OUTPUTS);
+  const out = memory.allocate(4 * OUTPUTS * BLOCK_INPUTS);
+  new Int32Array(memory.bytes.buffer, ids, OUTPUTS).set(Array.from({ length: OUTPUTS }, (_, i) => i));
+  kernels.embeddingBlocks(format, ids, OUTPUTS, 0, OUTPUTS, address, rowBytes, BLOCK_INPUTS, out, 4 * BLOCK_INPUTS);
+  return memory.floats.slice(out / 4, out / 4 + OUTPUTS * BLOCK_INPUTS);
 }
 
 /** Small integers, of which each block holds the largest, so that quantised activations are nearly exact. */
@@ -41,19 +87,26 @@ function activation(row: number, k: number): number {
 }
 
 /** Integers from -7 to 7, exact in every dtype. */
-function weight(output: number, k: number): number {
+function weightAt(output: number, k: number): number {
   return k % 32 === 0 ? 7 : ((output * 13 + k * 5) % 15) - 7;
 }
 
-function isProduct(y: CpuTensor, tolerance: number): boolean {
+/** Whether rows of y are products of the activations with weights, but for a share of the sum of their magnitudes. */
+function isProduct(
+  y: CpuTensor,
+  inputs: number,
+  weight: (output: number, k: number) => number,
+  tolerance: number,
+): boolean {
   const { floats } = y.memory;
-  for (let i = 0; i < ROWS; i++) {
+  for (let i = 0; i < y.shape[0]; i++) {
     for (let o = 0; o < OUTPUTS; o++) {
       let expected = 0;
       let size = 0;
-      for (let k = 0; k < INPUTS; k++) {
-        expected += activation(i, k) * weight(o, k);
-        size += Math.abs(activation(i, k) * weight(o, k));
+      for (let k = 0; k < inputs; k++) {
+        const product = activation(i, k) * weight(o, k);
+        expected += product;
+        size += Math.abs(product);
       }
       if (!(Math.abs(floats[y.address / 4 + i * y.stride + o] - expected) <= tolerance * size)) return false;
     }

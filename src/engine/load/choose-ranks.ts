@@ -1,8 +1,10 @@
 import { physicalCores } from '../../distributed/physical-cores.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import type { MatrixDType } from '../../tensor/block-formats.ts';
+import { keptFormats } from '../ranks/devices.ts';
 import { checkpointDType } from '../ranks/load-rank.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
-import { weightStorage } from '../weights/weight-storage.ts';
+import { storedFormats } from '../weights/stored-formats.ts';
+import { storageInBlocks } from '../weights/weight-storage.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import type { DescribedModel } from './describe-model.ts';
 import type { LoadSettings } from './load-options.ts';
@@ -13,17 +15,18 @@ export interface PlacedModel extends DescribedModel {
   /** Ranks that share the model. */
   readonly tensorParallelSize: number;
   /** Storage of the weight matrices. */
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
 }
 
 /** Decides on the device, the number of ranks and the storage of weights, where settings leave that open. */
 export async function chooseRanks(described: DescribedModel, settings: LoadSettings): Promise<PlacedModel> {
-  const { name, checkpoint, config } = described;
+  const { name, checkpoint, config, definition } = described;
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
   settings.onProgress?.({ status: 'device', name, ...device });
   const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
-  const { matrixDType: dtype } = weightStorage(settings.dtype, checkpointDType(checkpoint));
+  const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
+  const { matrixDType: dtype } = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
   return { ...described, device, tensorParallelSize, dtype };
 }
 

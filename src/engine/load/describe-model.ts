@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../../models/causal-lm.ts';
+import type { ModelConfig, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import { openText, type TextParts, type TextSource } from '../../text/text-source.ts';
 import type { SamplingDefaults } from '../sample/sampling-params.ts';
@@ -11,6 +11,7 @@ import type { LocatedModel } from './locate-model.ts';
 /** A located model and what its files say of it. */
 export interface DescribedModel extends LocatedModel {
   readonly config: ModelConfig;
+  readonly definition: ModelDefinition;
   /** The output head is a tensor of its own, although config.json ties it to the embeddings. */
   readonly untieHead: boolean;
   readonly text: TextParts & { readonly source: TextSource };
@@ -26,7 +27,8 @@ export async function describeModel(located: LocatedModel, settings: LoadSetting
   const asWritten = defineModel(checkpoint.config, checkpoint.names());
   const untieHead = await hasOwnHead(asWritten, checkpoint, settings);
   if (untieHead) settings.onWarning(OWN_HEAD_WARNING);
-  const { config } = untieHead ? defineModel(checkpoint.config, checkpoint.names(), { untieHead }) : asWritten;
+  const definition = untieHead ? defineModel(checkpoint.config, checkpoint.names(), { untieHead }) : asWritten;
+  const { config } = definition;
   const { vocabSize } = config;
   const text = await openText(checkpoint.files, { vocabSize, chatTemplate: settings.chatTemplate });
   const { tokenizer } = text;
@@ -34,5 +36,5 @@ export async function describeModel(located: LocatedModel, settings: LoadSetting
   const generationConfig = checkpoint.generationConfig ?? {};
   const eosTokenIds = endOfTextIds({ config, json: checkpoint.config, generationConfig, tokenizer });
   const samplingDefaults = readSamplingDefaults(generationConfig);
-  return { ...located, config, untieHead, text, eosTokenIds, samplingDefaults };
+  return { ...located, config, definition, untieHead, text, eosTokenIds, samplingDefaults };
 }

@@ -3,7 +3,7 @@ import { isSameVersion, isTelling } from '../../checkpoint/net/file-version.ts';
 import { ModelChangedError, ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { Reopen } from './locate-model.ts';
 import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
 
@@ -12,7 +12,7 @@ export interface LoadedAs {
   readonly config: ModelConfig;
   /** Whether the head is a separate tensor, although config.json ties it. */
   readonly untieHead: boolean;
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
 }
 
 /** Identity of a loaded model, whose files may have been replaced since. */

@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import { isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { Hash } from '../../util/hash.ts';
 
 /** Distinguishes loaded models: a state has a meaning only in the model that made it. */
@@ -12,7 +12,7 @@ export interface ModelIdentity {
   /** Hash of the names, shapes and dtypes of all weights, and of some of their values. */
   readonly weightsHash: string;
   /** Dtype of the projections in memory: other roundings make other states. */
-  readonly dtype: WeightDType;
+  readonly dtype: MatrixDType;
 }
 
 /** An identity as a file states it: its dtype may be one that this version does not know. */
@@ -25,7 +25,7 @@ const SAMPLED_TENSORS = 16;
 export async function identifyModel(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  dtype: WeightDType,
+  dtype: MatrixDType,
 ): Promise<ModelIdentity> {
   const names = checkpoint.names().sort();
   const hash = new Hash();
@@ -68,7 +68,9 @@ export function assertSameModel(found: StatedIdentity, expected: ModelIdentity):
   if (found.dtype !== expected.dtype) {
     complain(
       `its weights were loaded as ${found.dtype}, this model's as ${expected.dtype}`,
-      `Load this model with dtype '${found.dtype}'.`,
+      isBlockFormat(found.dtype)
+        ? "Load the file with dtype 'auto' on the device that made the session."
+        : `Load this model with dtype '${found.dtype}'.`,
     );
   }
 }

@@ -2,8 +2,10 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import { CpuBackend } from '../../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
+import { CPU_BLOCK_FORMATS } from '../../backends/cpu/memory/block-weight.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
 
 /**
  * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes
@@ -27,6 +29,11 @@ export function parseDevice(name: string): Device {
  */
 export function compileForDevice(device: ChosenDevice): CompiledKernels | undefined {
   return device === 'cpu' ? fastestKernels() : undefined;
+}
+
+/** Formats whose blocks a device keeps as a file holds them. */
+export function keptFormats(device: ChosenDevice): ReadonlySet<BlockFormat> | undefined {
+  return device === 'cpu' ? CPU_BLOCK_FORMATS : undefined;
 }
 
 /**

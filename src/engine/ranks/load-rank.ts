@@ -6,6 +6,7 @@ import { LayerContext, type WeightCheck } from '../../layers/parameters/layer-co
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
@@ -13,7 +14,8 @@ import { ModelRunner } from '../run/model-runner.ts';
 import { headerCheck } from '../weights/header-check.ts';
 import { loadWeights, matchNames } from '../weights/load-weights.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
-import { weightStorage } from '../weights/weight-storage.ts';
+import { storedFormats } from '../weights/stored-formats.ts';
+import { storageInBlocks } from '../weights/weight-storage.ts';
 import { type ChosenDevice, createBackend } from './devices.ts';
 
 /** Settings that all ranks of a model share. They can be posted to a worker. */
@@ -45,6 +47,7 @@ export async function loadRank(
   const weights: RankWeights = {
     autoDType: checkpointDType(checkpoint),
     check: headerCheck(definition, checkpoint),
+    formats: (kept) => storedFormats(checkpoint, definition, kept),
     match: (model) => {
       const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
       return () => loadWeights(model, pairs, checkpoint, { ...options, ...watch });
@@ -58,6 +61,8 @@ export interface RankWeights {
   /** Dtype of weights where `dtype` is auto, and of weights that blockwise dtypes leave alone. */
   readonly autoDType: WeightDType;
   readonly check?: WeightCheck;
+  /** Formats of matrices whose blocks may be kept, of those that the backend keeps, by the model's own names. */
+  formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, BlockFormat>;
   /** Checks that every weight is there, before memory is reserved. Returns a function that loads this rank's shards. */
   match(model: CausalLM): () => Promise<void>;
 }
@@ -75,7 +80,8 @@ export async function makeRank(
 ): Promise<ModelRunner> {
   const backend = await createBackend(options.device, options.kernels);
   try {
-    const { weightDType, quantConfig } = weightStorage(options.dtype, weights.autoDType);
+    const formats = weights.formats?.(backend.blockFormats) ?? new Map();
+    const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.autoDType, formats);
     const context = new LayerContext(backend, group, weightDType, weights.check);
     const model = definition.create(context, quantConfig);
     const fill = weights.match(model);

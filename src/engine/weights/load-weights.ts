@@ -5,6 +5,7 @@ import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../../errors.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
+import { BLOCK_FORMATS, type BlockFormat, isBlockFormat, nonFiniteBlock } from '../../tensor/block-formats.ts';
 import { formatShape } from '../../tensor/tensor.ts';
 
 export interface LoadWeightsOptions {
@@ -18,6 +19,9 @@ export interface LoadWeightsOptions {
 
 /** Float32 values that are in memory at a time: 1 MB, in which the fixed costs of a read do not show. */
 export const BLOCK_VALUES = 2 ** 18;
+
+/** Bytes of stored blocks that are in memory at a time. */
+const BLOCK_BYTES = 2 ** 20;
 
 /**
  * Fills a model from a checkpoint, block of rows by block of rows, and reads only rows that this rank holds something
@@ -36,15 +40,31 @@ export async function loadWeights(
   const scratch = new ReadScratch(BLOCK_VALUES);
   let loaded = 0;
   for (const [parameterName, checkpointName] of pairs) {
-    await table.stream(parameterName, BLOCK_VALUES, async (block) => {
+    const tensor = checkpoint.tensor(checkpointName);
+    const next = async () => {
       await yieldToEventLoop();
       signal?.throwIfAborted();
-      const values = await checkpoint.readFloat32(checkpointName, block, scratch);
-      if (checkFinite) refuseNonFinite(checkpointName, values, block.firstRow * (values.length / block.rows));
-      loaded += values.length;
-      return values;
-    });
-    checkpoint.tensor(checkpointName).release?.();
+    };
+    const format = table.dtype(parameterName);
+    if (isBlockFormat(format)) {
+      const [, columns] = tensor.shape;
+      await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {
+        await next();
+        const bytes = await tensor.readBytes(block);
+        if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * columns);
+        loaded += block.rows * columns;
+        return bytes;
+      });
+    } else {
+      await table.stream(parameterName, BLOCK_VALUES, async (block) => {
+        await next();
+        const values = await tensor.readFloat32(block, scratch);
+        if (checkFinite) refuseNonFinite(checkpointName, values, block.firstRow * (values.length / block.rows));
+        loaded += values.length;
+        return values;
+      });
+    }
+    tensor.release?.();
     onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
   }
 }
@@ -106,6 +126,15 @@ function refuseNonFinite(name: string, values: Float32Array, begin: number): voi
   if (at === -1) return;
   throw new NonFiniteWeightError(
     `'${name}' holds ${values[at]} at element ${begin + at}.`,
+    'The checkpoint is damaged, or was saved from a run that diverged.',
+  );
+}
+
+function refuseNonFiniteBlocks(name: string, format: BlockFormat, bytes: Uint8Array, begin: number): void {
+  const block = nonFiniteBlock(format, bytes);
+  if (block === -1) return;
+  throw new NonFiniteWeightError(
+    `'${name}' has a scale that is not finite in the ${format} block at element ${begin + block * BLOCK_FORMATS[format].blockValues}.`,
     'The checkpoint is damaged, or was saved from a run that diverged.',
   );
 }

@@ -1,20 +1,41 @@
 import { BlockwiseQuantization, type QuantizationConfig } from '../../layers/parameters/quantization.ts';
+import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
+import { StoredFormats } from './stored-formats.ts';
 
 /** Storage of a model's weights in memory. */
-export interface WeightStorage {
+export interface WeightStorage<D extends MatrixDType = MatrixDType> {
   /** Dtype of matrices that `quantConfig` leaves alone. */
   readonly weightDType: WeightDType;
   readonly quantConfig: QuantizationConfig | undefined;
   /** Dtype of the projections, which are nearly all of a model's weights. */
-  readonly matrixDType: WeightDType;
+  readonly matrixDType: D;
 }
 
 /** @param stored dtype of the weights in their files, which `auto` keeps. */
-export function weightStorage(dtype: DTypeSetting, stored: WeightDType): WeightStorage {
+export function weightStorage(dtype: DTypeSetting, stored: WeightDType): WeightStorage<WeightDType> {
   const matrixDType = dtype === 'auto' ? stored : dtype;
   if (matrixDType === 'int8' || matrixDType === 'int4') {
     return { weightDType: stored, quantConfig: new BlockwiseQuantization(matrixDType), matrixDType };
   }
   return { weightDType: matrixDType, quantConfig: undefined, matrixDType };
+}
+
+/**
+ * {@link weightStorage} of a checkpoint that has matrices in blocks, which `auto` keeps.
+ * @param formats of the matrices by the model's own names.
+ */
+export function storageInBlocks(
+  dtype: DTypeSetting,
+  stored: WeightDType,
+  formats: ReadonlyMap<string, BlockFormat>,
+): WeightStorage {
+  if (dtype !== 'auto' || formats.size === 0) return weightStorage(dtype, stored);
+  return { weightDType: stored, quantConfig: new StoredFormats(formats), matrixDType: mostFrequent(formats.values()) };
+}
+
+function mostFrequent(formats: Iterable<BlockFormat>): BlockFormat {
+  const counts = new Map<BlockFormat, number>();
+  for (const format of formats) counts.set(format, (counts.get(format) ?? 0) + 1);
+  return [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best))[0];
 }

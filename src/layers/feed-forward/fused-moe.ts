@@ -1,5 +1,6 @@
 import type { MlpActivation } from '../../backends/contract/activations.ts';
 import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import { isBlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
@@ -7,7 +8,6 @@ import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import { type RowSink, writerSink } from '../parameters/row-sink.ts';
-import { matrixDType } from '../parameters/weight.ts';
 import {
   loadShard,
   shardedWeightLoader,
@@ -50,7 +50,9 @@ export class FusedMoe implements Module {
     const { prefix, quantConfig } = options;
     this.#context = parent.sharing(options.intermediateSize);
     this.#options = options;
-    this.#dtype = matrixDType(parent, 'expert', { prefix: `${prefix}.experts`, quantConfig });
+    const dtype = quantConfig?.weightDType(`${prefix}.experts`, 'expert') ?? parent.weightDType;
+    // Experts are packed together, which blocks are not.
+    this.#dtype = isBlockFormat(dtype) ? parent.weightDType : dtype;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {

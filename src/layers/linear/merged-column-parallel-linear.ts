@@ -1,8 +1,9 @@
-import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import type { LinearWeight } from '../../backends/contract/linear.ts';
+import { isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
-import type { RowSink } from '../parameters/row-sink.ts';
+import { type MatrixWriter, matrixWriter, type RowSink, rowsFrom } from '../parameters/row-sink.ts';
 import { matrixDType } from '../parameters/weight.ts';
 import { divide, type ShardSpec, stackedWeightLoader } from '../parameters/weight-loaders.ts';
 import type { LinearOptions } from './linear.ts';
@@ -15,9 +16,18 @@ export interface MergedPart {
   readonly specs: readonly ShardSpec[];
 }
 
+/** Consecutive parts that are one matrix: those of one dtype. */
+interface Matrix {
+  readonly begin: number;
+  readonly end: number;
+  readonly dtype: MatrixDType;
+  readonly weight: Loaded<LinearWeight>;
+}
+
 /**
  * Several column-parallel layers of one input as one product: query, key and value, or gate and up. Each keeps its own
- * name in the checkpoint. A rank's columns are its shards of the parts, one after another.
+ * name in the checkpoint. A rank's columns are its shards of the parts, one after another. Where a file holds parts in
+ * blocks of different formats, each format has a product of its own.
  */
 export class MergedColumnParallelLinear implements Module {
   /** Columns of each stacked piece on this rank, in order. */
@@ -26,7 +36,7 @@ export class MergedColumnParallelLinear implements Module {
   readonly #inputSize: number;
   readonly #parts: readonly MergedPart[];
   readonly #options: LinearOptions;
-  readonly #weight = new Loaded<LinearWeight>('A MergedColumnParallelLinear');
+  readonly #matrices: readonly Matrix[];
   #bias: Tensor | undefined;
 
   constructor(context: LayerContext, inputSize: number, parts: readonly MergedPart[], options: LinearOptions) {
@@ -38,18 +48,21 @@ export class MergedColumnParallelLinear implements Module {
     this.#inputSize = inputSize;
     this.#parts = parts;
     this.#options = options;
+    this.#matrices = runsOf(parts.map(({ name }) => this.#dtypeOf(name)));
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     const { backend, group } = this.#context;
     const rows = this.#parts.map(({ specs }) => specs.reduce((sum, { fullDim }) => sum + fullDim / group.size, 0));
     const total = rows.reduce((sum, count) => sum + count, 0);
-    const dtype = matrixDType(this.#context, 'projection', this.#options);
-    const weight = new PartSinks(rows, this.#inputSize, {
-      begin: () => backend.linearWeightWriter(total, this.#inputSize, dtype),
-      finish: (writer: LinearWeightWriter) => this.#weight.set(writer.finish()),
+    const matrices = this.#matrices.map(({ begin, end, dtype, weight }) => {
+      const own = rows.slice(begin, end);
+      return new PartSinks(begin, own, {
+        begin: () => matrixWriter(backend, [own.reduce((sum, count) => sum + count, 0), this.#inputSize], dtype),
+        finish: (writer: MatrixWriter) => weight.set(writer.finish()),
+      });
     });
-    const bias = new PartSinks(rows, 1, {
+    const bias = new PartSinks(0, rows, {
       begin: () => new VectorWriter(total),
       finish: ({ values }: VectorWriter) => {
         this.#bias = backend.tensor(values, [total]);
@@ -59,7 +72,9 @@ export class MergedColumnParallelLinear implements Module {
       const loader = stackedWeightLoader(specs, group.size, group.rank);
       const checkpointRows = specs.reduce((sum, { fullDim, extra }) => sum + fullDim - extra, 0);
       const shape = [checkpointRows, this.#inputSize];
-      yield [`${name}.weight`, { role: 'projection', dtype, shape, loader, place: () => weight.sink(i) }];
+      const of = this.#matrices.findIndex(({ end }) => i < end);
+      const { dtype } = this.#matrices[of];
+      yield [`${name}.weight`, { role: 'projection', dtype, shape, loader, place: () => matrices[of].sink(i) }];
       if (!this.#options.bias) continue;
       yield [`${name}.bias`, { role: 'bias', shape: [checkpointRows], loader, place: () => bias.sink(i) }];
     }
@@ -67,38 +82,55 @@ export class MergedColumnParallelLinear implements Module {
 
   /** (T, inputSize) → (T, sum of {@link sizesPerRank}) */
   forward(x: Tensor): Tensor {
-    return this.#context.backend.linear(x, this.#weight.get(), this.#bias);
+    const { backend } = this.#context;
+    const [first, ...others] = this.#matrices.map(({ weight }) => weight.get());
+    if (others.length === 0) return backend.linear(x, first, this.#bias);
+    const y = backend.concatColumns([first, ...others].map((weight) => backend.linear(x, weight)));
+    return this.#bias ? backend.add(y, this.#bias) : y;
+  }
+
+  /** What is said of the whole layer, or else of the part. */
+  #dtypeOf(name: string): MatrixDType {
+    const { prefix, quantConfig } = this.#options;
+    const said = quantConfig?.weightDType(prefix, 'projection');
+    if (said !== undefined && !isBlockFormat(said)) return said;
+    const parent = prefix.slice(0, prefix.lastIndexOf('.') + 1);
+    return matrixDType(this.#context, 'projection', { prefix: `${parent}${name}`, quantConfig }, this.#inputSize);
   }
 }
 
-/** A writer for the rows of several tensors. */
-interface RowWriter {
-  writeRows(firstRow: number, values: Float32Array): void;
+/** Runs of parts of one dtype. */
+function runsOf(dtypes: readonly MatrixDType[]): Matrix[] {
+  const begins = [...dtypes.keys()].filter((i) => i === 0 || dtypes[i] !== dtypes[i - 1]);
+  return begins.map((begin, i) => ({
+    begin,
+    end: begins[i + 1] ?? dtypes.length,
+    dtype: dtypes[begin],
+    weight: new Loaded<LinearWeight>('A MergedColumnParallelLinear'),
+  }));
 }
 
 /** Sinks that fill one writer, each its own rows. The last to finish finishes the writer. */
-class PartSinks<W extends RowWriter> {
+class PartSinks<W extends Omit<MatrixWriter, 'finish'>> {
+  readonly #firstPart: number;
   readonly #rows: readonly number[];
-  readonly #columns: number;
   readonly #make: { begin(): W; finish(writer: W): void };
   #writer: W | undefined;
   #finished = 0;
 
-  constructor(rows: readonly number[], columns: number, make: { begin(): W; finish(writer: W): void }) {
+  /** @param rows of each part, from number `firstPart` on. */
+  constructor(firstPart: number, rows: readonly number[], make: { begin(): W; finish(writer: W): void }) {
+    this.#firstPart = firstPart;
     this.#rows = rows;
-    this.#columns = columns;
     this.#make = make;
   }
 
   sink(part: number): RowSink {
     this.#writer ??= this.#make.begin();
     const writer = this.#writer;
-    let nextRow = this.#rows.slice(0, part).reduce((sum, rows) => sum + rows, 0);
+    const firstRow = this.#rows.slice(0, part - this.#firstPart).reduce((sum, rows) => sum + rows, 0);
     return {
-      write: (values) => {
-        writer.writeRows(nextRow, values);
-        nextRow += values.length / this.#columns;
-      },
+      ...rowsFrom(writer, firstRow),
       finish: () => {
         this.#finished++;
         if (this.#finished === this.#rows.length) this.#make.finish(writer);
@@ -107,14 +139,15 @@ class PartSinks<W extends RowWriter> {
   }
 }
 
-class VectorWriter implements RowWriter {
+class VectorWriter {
   readonly values: Float32Array;
 
   constructor(length: number) {
     this.values = new Float32Array(length);
   }
 
-  writeRows(firstRow: number, values: Float32Array): void {
+  writeRows(firstRow: number, values: Float32Array): number {
     this.values.set(values, firstRow);
+    return values.length;
   }
 }

@@ -1,5 +1,5 @@
 import { DuplicateLayerError, ShapeError, UnexpectedTensorError } from '../../errors.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import type { RowSink } from './row-sink.ts';
 import { loadShard, type RowRun, rowSize, type WeightLoader } from './weight-loaders.ts';
@@ -42,7 +42,7 @@ export interface Parameter {
   /** Absent: in none of them. */
   readonly part?: ParameterPart | undefined;
   /** Storage of a matrix on this rank. Absent: float32. */
-  readonly dtype?: WeightDType | undefined;
+  readonly dtype?: MatrixDType | undefined;
   /** Shape in the checkpoint. */
   readonly shape: readonly number[];
   readonly loader: WeightLoader;
@@ -102,7 +102,7 @@ export class ParameterTable {
   }
 
   /** Storage of the weight on this rank. */
-  dtype(name: string): WeightDType {
+  dtype(name: string): MatrixDType {
     return this.#get(name).dtype ?? 'float32';
   }
 
@@ -152,6 +152,32 @@ export class ParameterTable {
       for (let firstRow = run.firstRow; firstRow < end; firstRow += maxRows) {
         const rows = Math.min(maxRows, end - firstRow);
         sink.write(loader.part(await read({ firstRow, rows }), shape));
+      }
+    }
+    sink.finish();
+  }
+
+  /**
+   * Loads a checkpoint tensor whose blocks the backend keeps: one whose `dtype` is a block format.
+   * @param maxBytes in memory at a time; a row may be more.
+   * @param read gives whole rows as they are stored.
+   */
+  async streamBlocks(name: string, maxBytes: number, read: (block: RowRun) => Promise<Uint8Array>): Promise<void> {
+    const { loader, shape, place } = this.#get(name);
+    const dtype = this.dtype(name);
+    const sink = place();
+    if (!isBlockFormat(dtype) || sink.writeBlocks === undefined) {
+      throw new UnexpectedTensorError(`The weight '${name}' is not kept in blocks.`);
+    }
+    const rowBytes = blockRowBytes(dtype, shape[1]);
+    const maxRows = Math.max(1, Math.floor(maxBytes / rowBytes));
+    for (const run of loader.rows(shape)) {
+      const end = run.firstRow + run.rows;
+      for (let firstRow = run.firstRow; firstRow < end; firstRow += maxRows) {
+        const rows = Math.min(maxRows, end - firstRow);
+        const blocks = await read({ firstRow, rows });
+        // Columns of a rank are whole blocks, so bytes are cut as values are.
+        sink.writeBlocks(loader.partOfBytes?.(blocks, [shape[0], rowBytes]) ?? blocks);
       }
     }
     sink.finish();

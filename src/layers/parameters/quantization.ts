@@ -1,3 +1,4 @@
+import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { MatrixRole } from './parameter.ts';
 
@@ -9,7 +10,7 @@ export interface QuantizationConfig {
    * @param prefix the layer's name in the model.
    * @param role role of the matrix in the layer.
    */
-  weightDType(prefix: string, role: MatrixRole): WeightDType | undefined;
+  weightDType(prefix: string, role: MatrixRole): MatrixDType | undefined;
 }
 
 /**

@@ -1,12 +1,15 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import { UnsupportedDTypeError } from '../../errors.ts';
+import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 
 /** Takes one rank's values of a weight, block of rows by block of rows, in ascending order. */
 export interface RowSink {
   /** @param rows whole ones, row-major; may be reused after. */
   write(rows: Float32Array): void;
+  /** The same for a matrix that is kept in blocks. Absent: it is not. */
+  writeBlocks?(rows: Uint8Array): void;
   /** Ends the weight: all rows have come. */
   finish(): void;
 }
@@ -41,6 +44,7 @@ export function tensorSink(backend: Backend, shape: readonly number[], place: (t
 /**
  * Makes a matrix that is never there as a whole in float32.
  * @param shape (outFeatures, inFeatures) on this rank. Rows that do not come are zeros.
+ * @param dtype of values, or the format of blocks that come in their place.
  *
  * @example
  * ```ts
@@ -51,11 +55,12 @@ export function tensorSink(backend: Backend, shape: readonly number[], place: (t
  */
 export function linearWeightSink(
   backend: Backend,
-  [outFeatures, inFeatures]: readonly [number, number],
-  dtype: WeightDType,
+  shape: readonly [number, number],
+  dtype: MatrixDType,
   place: (weight: LinearWeight) => void,
 ): RowSink {
-  return writerSink(backend.linearWeightWriter(outFeatures, inFeatures, dtype), inFeatures, place);
+  const writer = matrixWriter(backend, shape, dtype);
+  return { ...rowsFrom(writer, 0), finish: () => place(writer.finish()) };
 }
 
 /** Writes a matrix from its first row on. */
@@ -64,12 +69,67 @@ export function writerSink(
   inFeatures: number,
   place: (weight: LinearWeight) => void,
 ): RowSink {
-  let nextRow = 0;
+  return { ...rowsFrom(valuesWriter(writer, inFeatures), 0), finish: () => place(writer.finish()) };
+}
+
+/** Takes rows of a matrix wherever they belong: values, or blocks as a file holds them. */
+export interface MatrixWriter {
+  /** Returns the number of rows. */
+  writeRows(firstRow: number, values: Float32Array): number;
+  /** The same for a matrix that is kept in blocks. Absent: it is not. */
+  writeBlocks?(firstRow: number, blocks: Uint8Array): number;
+  finish(): LinearWeight;
+}
+
+/** @throws UnsupportedDTypeError when `dtype` is a format whose blocks the backend does not keep. */
+export function matrixWriter(
+  backend: Backend,
+  [outFeatures, inFeatures]: readonly [number, number],
+  dtype: MatrixDType,
+): MatrixWriter {
+  if (!isBlockFormat(dtype)) {
+    return valuesWriter(backend.linearWeightWriter(outFeatures, inFeatures, dtype), inFeatures);
+  }
+  const isKept = backend.blockFormats?.has(dtype) ?? false;
+  const writer = isKept ? backend.blockWeightWriter?.(outFeatures, inFeatures, dtype) : undefined;
+  if (writer === undefined) {
+    throw new UnsupportedDTypeError(`The backend '${backend.name}' does not keep weights as ${dtype}.`);
+  }
+  const rowBytes = blockRowBytes(dtype, inFeatures);
   return {
-    write: (rows) => {
-      writer.writeRows(nextRow, rows);
-      nextRow += rows.length / inFeatures;
+    writeRows: () => {
+      throw new UnsupportedDTypeError(`A matrix of ${dtype} blocks was given values.`);
     },
-    finish: () => place(writer.finish()),
+    writeBlocks: (firstRow, blocks) => {
+      writer.writeBlocks(firstRow, blocks);
+      return blocks.length / rowBytes;
+    },
+    finish: () => writer.finish(),
+  };
+}
+
+function valuesWriter(writer: LinearWeightWriter, inFeatures: number): MatrixWriter {
+  return {
+    writeRows: (firstRow, values) => {
+      writer.writeRows(firstRow, values);
+      return values.length / inFeatures;
+    },
+    finish: () => writer.finish(),
+  };
+}
+
+/** Sink of rows that follow each other from `firstRow` on. The writer's owner ends it. */
+export function rowsFrom(writer: Omit<MatrixWriter, 'finish'>, firstRow: number): Omit<RowSink, 'finish'> {
+  let nextRow = firstRow;
+  const { writeBlocks } = writer;
+  return {
+    write: (values) => {
+      nextRow += writer.writeRows(nextRow, values);
+    },
+    ...(writeBlocks && {
+      writeBlocks: (blocks: Uint8Array) => {
+        nextRow += writeBlocks(nextRow, blocks);
+      },
+    }),
   };
 }

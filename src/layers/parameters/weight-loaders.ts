@@ -22,6 +22,8 @@ export interface WeightLoader {
    * @param rows whole ones, row-major. They may be overwritten, and the result may lie where they did.
    */
   part(rows: Float32Array, shape: readonly number[]): Float32Array;
+  /** `part` of rows as a file holds them, a number of bytes for each value. Absent: rows are not cut. */
+  partOfBytes?(rows: Uint8Array, shape: readonly number[]): Uint8Array;
 }
 
 /**
@@ -65,22 +67,25 @@ export const replicatedWeightLoader: WeightLoader = {
 export function shardedWeightLoader(axis: number, tpSize: number, tpRank: number): WeightLoader {
   const shardExtent = (shape: readonly number[]) =>
     divide(shape[axis], tpSize, `Axis ${axis} of a tensor of shape ${formatShape(shape)}`);
+  /** Moves the rank's part of the rows to their beginning. Returns its length. */
+  const cut = (rows: Float32Array | Uint8Array, shape: readonly number[]) => {
+    if (axis === 0) return rows.length;
+    const inner = elementCount(shape.slice(axis + 1));
+    const [whole, part] = [shape[axis] * inner, shardExtent(shape) * inner];
+    const outer = rows.length / whole;
+    for (let o = 0; o < outer; o++) {
+      const begin = o * whole + tpRank * part;
+      rows.copyWithin(o * part, begin, begin + part);
+    }
+    return outer * part;
+  };
   return {
     rows: (shape) => {
       const extent = shardExtent(shape);
       return axis === 0 ? [{ firstRow: tpRank * extent, rows: extent }] : [{ firstRow: 0, rows: shape[0] }];
     },
-    part: (rows, shape) => {
-      if (axis === 0) return rows;
-      const inner = elementCount(shape.slice(axis + 1));
-      const [whole, part] = [shape[axis] * inner, shardExtent(shape) * inner];
-      const outer = rows.length / whole;
-      for (let o = 0; o < outer; o++) {
-        const begin = o * whole + tpRank * part;
-        rows.copyWithin(o * part, begin, begin + part);
-      }
-      return rows.subarray(0, outer * part);
-    },
+    part: (rows, shape) => rows.subarray(0, cut(rows, shape)),
+    partOfBytes: (rows, shape) => rows.subarray(0, cut(rows, shape)),
   };
 }
 

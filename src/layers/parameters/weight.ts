@@ -1,4 +1,5 @@
 import type { LinearWeight } from '../../backends/contract/linear.ts';
+import { fitsBlocks, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LayerContext } from './layer-context.ts';
 import { Loaded, type MatrixRole, type Parameter, type ParameterRole } from './parameter.ts';
@@ -80,7 +81,7 @@ export interface MatrixSpec extends WeightSpec {
  */
 export function matrixWeight(context: LayerContext, role: MatrixRole, spec: MatrixSpec): Weight<LinearWeight> {
   const { owner, shape, ownShape = shape, loader = replicatedWeightLoader } = spec;
-  const dtype = matrixDType(context, role, spec);
+  const dtype = matrixDType(context, role, spec, ownShape[1]);
   return new Weight<LinearWeight>(owner, (place) => ({
     role,
     dtype,
@@ -90,11 +91,17 @@ export function matrixWeight(context: LayerContext, role: MatrixRole, spec: Matr
   }));
 }
 
-/** Storage of a layer's matrix: what its quantisation config says, or else what its context says. */
+/**
+ * Storage of a layer's matrix: what its quantisation config says, or else what its context says. Blocks of a file are
+ * kept where the rank's columns are whole blocks.
+ * @param columns of the matrix on this rank.
+ */
 export function matrixDType(
   context: LayerContext,
   role: MatrixRole,
   { prefix, quantConfig }: Pick<MatrixSpec, 'prefix' | 'quantConfig'>,
-) {
-  return quantConfig?.weightDType(prefix, role) ?? context.weightDType;
+  columns: number,
+): MatrixDType {
+  const dtype = quantConfig?.weightDType(prefix, role) ?? context.weightDType;
+  return isBlockFormat(dtype) && !fitsBlocks(dtype, columns) ? context.weightDType : dtype;
 }

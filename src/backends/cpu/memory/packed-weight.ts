@@ -3,6 +3,7 @@ import type { WeightDType } from '../../../tensor/dtype.ts';
 import { roundWeight } from '../../../tensor/quantize.ts';
 import { checkWeightRows, type LinearWeight } from '../../contract/linear.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { BlockWeight } from './block-weight.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
@@ -78,8 +79,12 @@ export class PackedWeight implements LinearWeight {
   }
 }
 
-/** The packed form of a weight that a backend with this memory made. */
-export function packedWeight(memory: CpuMemory, weight: LinearWeight): PackedWeight {
-  if (weight instanceof PackedWeight && weight.memory === memory) return weight;
+/** A weight matrix as the kernels read it. */
+export type CpuWeight = PackedWeight | BlockWeight;
+
+/** The form that a weight has in the backend with this memory, which made it. */
+export function cpuWeight(memory: CpuMemory, weight: LinearWeight): CpuWeight {
+  const isOwn = weight instanceof PackedWeight || weight instanceof BlockWeight;
+  if (isOwn && weight.memory === memory) return weight;
   throw new ArgumentError('The weight belongs to another backend.', 'Make it with linearWeight of this backend.');
 }

@@ -6,14 +6,14 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
-import { PANEL, type PackedWeight, packedWeight } from '../memory/packed-weight.ts';
+import { type CpuWeight, cpuWeight, PANEL } from '../memory/packed-weight.ts';
 import { activationKind } from './feed-forward.ts';
 import type { CpuLinear } from './linear.ts';
 
 /** An expert's matrices as this backend packs them. */
 interface PackedExpert {
-  readonly up: PackedWeight;
-  readonly down: PackedWeight;
+  readonly up: CpuWeight;
+  readonly down: CpuWeight;
 }
 
 /** Memory for the rows of any one expert: all rows of the batch at most. */
@@ -57,8 +57,8 @@ export class CpuExperts {
     const weights = cpuFloats(this.#memory, routing, 'routing', [T, experts.length]);
     const out = CpuTensor.allocate(this.#memory, [T, checkExperts(experts, C, gated)]);
     const packed = experts.map(({ up, down }) => ({
-      up: packedWeight(this.#memory, up),
-      down: packedWeight(this.#memory, down),
+      up: cpuWeight(this.#memory, up),
+      down: cpuWeight(this.#memory, down),
     }));
     this.#memory.scope(() => {
       const rows = this.#allocate(T, packed[0]);

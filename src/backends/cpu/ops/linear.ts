@@ -1,12 +1,17 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { BlockWeight } from '../memory/block-weight.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
-import { CpuTensor, cpuFloats, vectorAddress } from '../memory/cpu-tensor.ts';
-import { BLOCK, PANEL, type PackedWeight, packedWeight } from '../memory/packed-weight.ts';
+import { CpuTensor, cpuFloats, roundUp, vectorAddress } from '../memory/cpu-tensor.ts';
+import { BLOCK, type CpuWeight, cpuWeight, PANEL, type PackedWeight } from '../memory/packed-weight.ts';
 
-/** Linear layers over packed weights. */
+/** Inputs whose quantised activations have a sum of their own, of two bytes: see kernels/quantized.ts. */
+const SUMMED = 16;
+const VECTOR_BYTES = 16;
+
+/** Linear layers over weights in any of the kernels' layouts. */
 export class CpuLinear {
   readonly #runtime: CpuRuntime;
   readonly #memory: CpuMemory;
@@ -20,7 +25,7 @@ export class CpuLinear {
 
   /** x Wᵀ + bias */
   run(x: Tensor, weight: LinearWeight, bias: Tensor | undefined): CpuTensor {
-    const packed = packedWeight(this.#memory, weight);
+    const packed = cpuWeight(this.#memory, weight);
     const { inFeatures, outFeatures } = packed;
     const input = cpuFloats(this.#memory, x, 'x', [null, inFeatures]);
     const b = bias && vectorAddress(this.#runtime, bias, 'bias', outFeatures);
@@ -35,13 +40,23 @@ export class CpuLinear {
   }
 
   /** Bytes of scratch memory for a number of rows. */
-  scratch(rows: number, { packing, paddedInputs }: PackedWeight): number {
+  scratch(rows: number, weight: CpuWeight): number {
+    if (weight instanceof BlockWeight) {
+      const K = weight.inFeatures;
+      return rows * (K + (4 * K) / BLOCK + (2 * K) / SUMMED) + this.#kernels.blocksScratch(K) + 2 * VECTOR_BYTES;
+    }
+    const { packing, paddedInputs } = weight;
     if (packing !== 'int8' && packing !== 'int4') return 0;
     return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);
   }
 
   /** The first `rows` rows of out = x Wᵀ. Rows of out are whole panels. */
-  multiply(x: CpuTensor, weight: PackedWeight, out: CpuTensor, rows: number, scratch: number): void {
+  multiply(x: CpuTensor, weight: CpuWeight, out: CpuTensor, rows: number, scratch: number): void {
+    if (weight instanceof BlockWeight) this.#multiplyBlocks(x, weight, out, rows, scratch);
+    else this.#multiplyPacked(x, weight, out, rows, scratch);
+  }
+
+  #multiplyPacked(x: CpuTensor, weight: PackedWeight, out: CpuTensor, rows: number, scratch: number): void {
     const { address: w, panels, inFeatures: K, paddedInputs, packing } = weight;
     const kernels = this.#kernels;
     switch (packing) {
@@ -63,6 +78,24 @@ export class CpuLinear {
         kernels.linearInt4(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs, unpacked);
       }
     }
+  }
+
+  #multiplyBlocks(x: CpuTensor, weight: BlockWeight, out: CpuTensor, rows: number, scratch: number): void {
+    const { address: w, inFeatures: K, outFeatures, rowBytes, dtype } = weight;
+    const kernels = this.#kernels;
+    const scales = scratch + rows * K;
+    const sums = roundUp(scales + (4 * rows * K) / BLOCK, VECTOR_BYTES);
+    const spelled = roundUp(sums + (2 * rows * K) / SUMMED, VECTOR_BYTES);
+    if (dtype === 'Q8_0') kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, K);
+    else kernels.quantizeSignedRows(x.address, x.byteStride, scratch, scales, sums, rows, K);
+    const multiply = {
+      Q8_0: kernels.linearQ80,
+      Q4_0: kernels.linearQ40,
+      Q4_K: kernels.linearQ4K,
+      Q5_K: kernels.linearQ5K,
+      Q6_K: kernels.linearQ6K,
+    }[dtype];
+    multiply(scratch, scales, sums, w, rowBytes, outFeatures, out.address, out.byteStride, rows, K, spelled);
   }
 }
 

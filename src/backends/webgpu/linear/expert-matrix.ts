@@ -1,4 +1,5 @@
 import { ArgumentError } from '../../../errors.ts';
+import { valueDType } from '../../../tensor/block-formats.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { checkWeightRows, type LinearWeight, type LinearWeightWriter } from '../../contract/linear.ts';
 import { GpuLinearWeight, gpuWeight, type WeightFormat, type WeightPart } from './linear-weight.ts';
@@ -16,7 +17,7 @@ export class GpuExpertWeight implements LinearWeight {
   ) {
     this.outFeatures = shape.outFeatures;
     this.inFeatures = shape.inFeatures;
-    this.dtype = shape.dtype;
+    this.dtype = valueDType(shape.dtype);
     this.#stack = stack;
   }
 

@@ -1,3 +1,4 @@
+import { valueDType } from '../../../tensor/block-formats.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { packFloat16, roundToBfloat16 } from '../../../tensor/float16.ts';
 import { INT4_PART, QUANT_BLOCK, quantizeInt4Parts, quantizeInt8 } from '../../../tensor/quantize.ts';
@@ -33,7 +34,7 @@ export function rowWords(columns: number, dtype: WeightDType): number {
 
 /** u32 words of a whole matrix. */
 export function matrixWords({ outFeatures, inFeatures, dtype }: LinearWeight): number {
-  return outFeatures * rowWords(inFeatures, dtype);
+  return outFeatures * rowWords(inFeatures, valueDType(dtype));
 }
 
 /** Packs one row; `out` has {@link rowWords} words, all 0. The values are those of roundWeight. */

@@ -1,0 +1,111 @@
+// Weights in blocks as a file holds them: row after row, each a run of blocks with scales of their own. What a block's
+// bits stand for is defined by ggml (ggml-common.h); src/tensor holds the same definitions in TypeScript.
+//
+// A chunk is 16 inputs of one row: the values q of a block as bytes, without their scales. A part is the inputs that share
+// a scale: 16 or 32.
+
+/** The formats, as type parameters: code for one holds nothing of the others. */
+export class Q8_0 {}
+export class Q4_0 {}
+export class Q4_K {}
+export class Q5_K {}
+export class Q6_K {}
+
+/** Whether two formats are the same, known when the code is compiled. */
+// @ts-ignore: decorator
+@inline
+export function is<F, G>(): bool {
+  return idof<F>() == idof<G>();
+}
+
+/** Whether parts have a float of 16 bits each, not an integer of a block's scale. */
+// @ts-ignore: decorator
+@inline
+export function hasFloatScales<F>(): bool {
+  return is<F, Q8_0>() || is<F, Q4_0>();
+}
+
+const LOW_BITS = memory.data<i32>([0x0f0f0f0f]);
+const ONES = memory.data<i32>([0x01010101]);
+const TWO_BITS = memory.data<i32>([0x03030303]);
+
+/** Bytes that 128 inputs of a row take, as a multiple of which rows have blocks. */
+export function blockBytes<F>(): i32 {
+  if (is<F, Q8_0>()) return 4 * 34;
+  if (is<F, Q4_0>()) return 4 * 18;
+  if (is<F, Q4_K>()) return 144;
+  if (is<F, Q5_K>()) return 176;
+  return 210;
+}
+
+/** Inputs of a block of {@link blockBytes}. */
+export function blockInputs<F>(): i32 {
+  return hasFloatScales<F>() ? 128 : 256;
+}
+
+/** Inputs that share a scale. */
+export function partInputs<F>(): i32 {
+  return is<F, Q6_K>() ? 16 : 32;
+}
+
+/** What is taken from q to make it the value that the scale multiplies. */
+export function zeroPoint<F>(): i32 {
+  if (is<F, Q4_0>()) return 8;
+  return is<F, Q6_K>() ? 32 : 0;
+}
+
+/** Chunk number c of the 128 inputs from `half` on (0 or 1, of a block with 256). */
+// @ts-ignore: decorator
+@inline
+export function chunkOf<F>(block: usize, half: usize, c: usize): v128 {
+  if (is<F, Q8_0>()) return v128.load(block + (c >> 1) * 34 + 2 + ((c & 1) << 4));
+  const low = v128.load32_splat(LOW_BITS);
+  if (is<F, Q4_0>()) {
+    // Lower halves are inputs 0-15, upper halves 16-31.
+    const bytes = v128.load(block + (c >> 1) * 18 + 2);
+    return c & 1 ? v128.and(i16x8.shr_u(bytes, 4), low) : v128.and(bytes, low);
+  }
+  if (is<F, Q6_K>()) {
+    // 64 bytes of lower bits, 32 of upper ones: see block_q6_K.
+    const ql = v128.load(block + (half << 6) + ((c & 3) << 4));
+    const qh = v128.load(block + 128 + (half << 5) + ((c & 1) << 4));
+    const upper = v128.and(i16x8.shr_u(qh, <i32>(c >> 1) << 1), v128.load32_splat(TWO_BITS));
+    return v128.or(c & 4 ? v128.and(i16x8.shr_u(ql, 4), low) : v128.and(ql, low), i16x8.shl(upper, 4));
+  }
+  // Of 32 bytes the lower halves are one part, the upper halves the next.
+  const part = c >> 1;
+  const at = ((part >> 1) << 5) + ((c & 1) << 4) + (half << 6);
+  const bytes = v128.load(block + (is<F, Q5_K>() ? 48 : 16) + at);
+  const q = part & 1 ? v128.and(i16x8.shr_u(bytes, 4), low) : v128.and(bytes, low);
+  if (is<F, Q4_K>()) return q;
+  const qh = v128.load(block + 16 + ((c & 1) << 4));
+  const bit = v128.and(i16x8.shr_u(qh, <i32>((half << 2) + part)), v128.load32_splat(ONES));
+  return v128.or(q, i16x8.shl(bit, 4));
+}
+
+/** A float of 16 bits. Infinities and NaN are not told apart from large numbers: a check refuses them on loading. */
+// @ts-ignore: decorator
+@inline
+export function halfAt(address: usize): f32 {
+  const bits = <u32>load<u16>(address);
+  const magnitude = reinterpret<f32>((bits & 0x7fff) << 13) * reinterpret<f32>(0x77800000);
+  return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+/** The 6-bit scale of part j (0..7) of a Q4_K or Q5_K block. */
+// @ts-ignore: decorator
+@inline
+export function scaleOfK(block: usize, j: usize): i32 {
+  const s = block + 4;
+  if (j < 4) return load<u8>(s + j) & 63;
+  return (load<u8>(s + j + 4) & 15) | ((load<u8>(s + j - 4) >> 6) << 4);
+}
+
+/** Its 6-bit minimum. */
+// @ts-ignore: decorator
+@inline
+export function minimumOfK(block: usize, j: usize): i32 {
+  const s = block + 4;
+  if (j < 4) return load<u8>(s + j + 4) & 63;
+  return (load<u8>(s + j + 4) >> 4) | ((load<u8>(s + j) >> 6) << 4);
+}

@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest';
+import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
+import { compileKernels, KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
+import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
+import { tensorType } from '../../src/checkpoint/gguf/types/registry.ts';
+import { ShapeError } from '../../src/errors.ts';
+import { BLOCK_FORMATS, type BlockFormat, blockRowBytes } from '../../src/tensor/block-formats.ts';
+import { SeededRandom } from '../layers/seeded.ts';
+
+/** Numbers of the types in a GGUF file. */
+const TYPE_IDS: Readonly<Record<BlockFormat, number>> = { Q4_0: 2, Q8_0: 8, Q4_K: 12, Q5_K: 13, Q6_K: 14 };
+const FORMATS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
+/** Largest quantised activation: of 7 bits where weights have a sign. */
+const levels = (format: BlockFormat) => (format === 'Q8_0' ? 63 : 127);
+
+/** Rows of blocks with any bits, and scales around 0.01. */
+function someRows(format: BlockFormat, rows: number, columns: number, seed: number): Uint8Array<ArrayBuffer> {
+  const random = new SeededRandom(seed);
+  const { blockBytes, scales } = BLOCK_FORMATS[format];
+  const bytes = Uint8Array.from({ length: rows * blockRowBytes(format, columns) }, () => 256 * random.next());
+  for (let block = 0; block < bytes.length; block += blockBytes) {
+    for (const scale of scales)
+      bytes[block + scale + 1] = (random.next() < 0.5 ? 0x80 : 0) | random.integer(0x20, 0x22);
+  }
+  return bytes;
+}
+
+function valuesOf(format: BlockFormat, bytes: Uint8Array<ArrayBuffer>): Float32Array {
+  const { blockBytes, blockValues } = BLOCK_FORMATS[format];
+  const blocks = bytes.length / blockBytes;
+  const values = new Float32Array(blocks * blockValues);
+  tensorType(TYPE_IDS[format])?.dequantize?.(bytes, blocks, values);
+  return values;
+}
+
+describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
+  const compiled = compileKernels(variant);
+  if (compiled === undefined) throw new Error(`The engine does not compile ${variant}.`);
+  const backend = new CpuBackend(loadKernels(compiled));
+
+  function weightOf(format: BlockFormat, bytes: Uint8Array, rows: number, columns: number) {
+    const writer = backend.blockWeightWriter(rows, columns, format);
+    const rowBytes = bytes.length / rows;
+    // Later rows first.
+    const half = Math.floor(rows / 2);
+    writer.writeBlocks(half, bytes.subarray(half * rowBytes));
+    writer.writeBlocks(0, bytes.subarray(0, half * rowBytes));
+    return writer.finish();
+  }
+
+  const product = (x: Float32Array, rows: number, weight: ReturnType<typeof weightOf>) =>
+    backend.read(backend.linear(backend.tensor(x, [rows, weight.inFeatures]), weight));
+
+  describe.each(FORMATS)('%s', (format) => {
+    test.each([
+      [256, 16, 1],
+      [256, 5, 2],
+      [768, 35, 7],
+      [512, 20, 40],
+    ])('products of %d inputs, %d outputs and %d rows are as near as their activations', async (K, N, T) => {
+      const bytes = someRows(format, N, K, K + N + T);
+      const values = valuesOf(format, bytes);
+      const x = new SeededRandom(T).floats(T * K);
+      const found = await product(x, T, weightOf(format, bytes, N, K));
+      for (let t = 0; t < T; t++) {
+        for (let n = 0; n < N; n++) {
+          let exact = 0;
+          let bound = 0;
+          for (let begin = 0; begin < K; begin += 128) {
+            const block = x.subarray(t * K + begin, t * K + begin + 128);
+            const step = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / levels(format);
+            for (const [k, value] of block.entries()) {
+              const weight = values[n * K + begin + k];
+              exact += value * weight;
+              // Half a step of the activation, and the roundings of float32.
+              bound += Math.abs(weight) * (step / 2 + 1e-5 * Math.abs(value));
+            }
+          }
+          expect(Math.abs(found[t * N + n] - exact)).toBeLessThanOrEqual(bound + 1e-6);
+        }
+      }
+    });
+
+    test('a row has the same bits alone as among others', async () => {
+      const [K, N, T] = [512, 37, 38];
+      const weight = weightOf(format, someRows(format, N, K, 1), N, K);
+      const x = new SeededRandom(2).floats(T * K);
+      const together = await product(x, T, weight);
+      for (const count of [1, 2, 5]) {
+        for (let t = 0; t + count <= T; t += count) {
+          const apart = await product(x.slice(t * K, (t + count) * K), count, weight);
+          expect(apart).toEqual(together.slice(t * N, (t + count) * N));
+        }
+      }
+    });
+
+    test('rows of a table are the values that the format defines', async () => {
+      const [K, N] = [512, 9];
+      const bytes = someRows(format, N, K, 3);
+      const table = weightOf(format, bytes, N, K);
+      const rows = backend.embedding(backend.tensor(Int32Array.of(12, 18, 2, 10), [4]), table, 10);
+      const values = valuesOf(format, bytes);
+      const expected = [2, 8, undefined, 0].flatMap((row) =>
+        row === undefined ? new Array<number>(K).fill(0) : [...values.subarray(row * K, (row + 1) * K)],
+      );
+      // A zero has no sign that matters.
+      expect([...(await backend.read(rows))].map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
+    });
+
+    test('rows that are none are refused', () => {
+      const writer = backend.blockWeightWriter(4, 256, format);
+      const row = someRows(format, 1, 256, 1);
+      expect(() => writer.writeBlocks(0, row.subarray(1))).toThrow(ShapeError);
+      expect(() => writer.writeBlocks(4, row)).toThrow(ShapeError);
+    });
+  });
+});

@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
+import { tinyGguf, tinySplit } from '../checkpoint/gguf/tiny-gguf.ts';
 import { expectedCases, TINY_DTS } from '../cli/tiny-dts.ts';
 import { need } from '../needs/needs.ts';
+import { largestDifference } from '../numbers.ts';
 import type { StaticServer } from '../static-server.ts';
 import { startChromium } from './chromium.ts';
 import type { PageActions } from './page.ts';
@@ -80,6 +82,31 @@ describe.runIf(executable)('models in Chromium', { timeout: 900_000 }, () => {
     site.requests.length = 0;
     await check(page, { localFilesOnly: true });
     expect(site.requests.filter(({ path }) => path.startsWith('/m/'))).toEqual([]);
+  });
+
+  test('a GGUF file is a model of its own, next to others of its folder', async () => {
+    const { tab, fetched, folder, site } = await rig({ isolated: true });
+    await writeFile(join(folder, 'a-Q8_0.gguf'), tinyGguf());
+    const [part1, part2] = tinySplit();
+    await writeFile(join(folder, 'b-00001-of-00002.gguf'), part1);
+    await writeFile(join(folder, 'b-00002-of-00002.gguf'), part2);
+    const load = async (file: string, tensorParallelSize: number) =>
+      act(await tab(), 'logits', `${MODEL}/${file}`, { dtype: 'float32', tensorParallelSize }, [1, 2, 3]);
+    const logits = await load('a-Q8_0.gguf', 1);
+    expect(fetched().map(({ path }) => path)).toEqual(['/m/a-Q8_0.gguf']);
+    expect(largestDifference(await load('a-Q8_0.gguf', 2), logits)).toBeLessThan(1e-4);
+    expect(fetched()).toEqual([]);
+    expect(await load('b-00001-of-00002.gguf', 1)).toEqual(logits);
+    expect(new Set(fetched().map(({ path }) => path))).toEqual(
+      new Set(['/m/b-00001-of-00002.gguf', '/m/b-00002-of-00002.gguf']),
+    );
+    const page = await tab();
+    const { before, found, after } = await act(page, 'storedAndDeleted', `${site.origin}/m/a-Q8_0.gguf`);
+    expect(before.map(({ location }) => location).sort()).toEqual([
+      `${site.origin}/m/a-Q8_0.gguf`,
+      `${site.origin}/m/b-00001-of-00002.gguf`,
+    ]);
+    expect({ found, left: after.length }).toEqual({ found: true, left: 1 });
   });
 
   test('nothing is stored where that is not wanted', async () => {

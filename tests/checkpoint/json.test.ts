@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { FolderFiles } from '../../src/checkpoint/files/folder-files.ts';
 import { readJsonFile } from '../../src/checkpoint/files/model-files.ts';
 import { asObject, parseLenientJson } from '../../src/checkpoint/json/json.ts';
+import { JsonParser } from '../../src/checkpoint/json/json-parser.ts';
 import { JsonFileError } from '../../src/errors.ts';
 import { runs } from '../runs.ts';
 import { makeFolder } from './folders.ts';
@@ -57,9 +58,20 @@ describe('parseLenientJson', () => {
       fc.property(fc.json(), fc.constantFrom(undefined, 2, '\t'), (text, indent) => {
         const formatted = JSON.stringify(JSON.parse(text), null, indent);
         expect(parse(formatted)).toEqual(JSON.parse(formatted));
+        // The parser itself, of which only texts that JSON.parse refuses need more.
+        const parser = new JsonParser(formatted, { allowNonFinite: true, rejectDuplicateKeys: false });
+        expect(parser.parse()).toEqual(JSON.parse(formatted));
       }),
       { seed: 1, numRuns: runs(1000) },
     );
+  });
+
+  test('counts levels, not brackets in texts', () => {
+    const nested = (levels: number) => `${'[{"a":'.repeat(levels / 2)}1${'}]'.repeat(levels / 2)}`;
+    expect(() => parse(nested(202))).toThrow(/deeper than 200/);
+    expect(parse(nested(200))).toEqual(JSON.parse(nested(200)));
+    const brackets = JSON.stringify(Array(300).fill('[{"\\'));
+    expect(parse(brackets)).toEqual(JSON.parse(brackets));
   });
 
   test('accepts no text that JSON.parse rejects, and fails with its own error only', () => {

@@ -33,6 +33,38 @@ const NON_FINITE: Readonly<Record<string, number>> = {
   '-Infinity': Number.NEGATIVE_INFINITY,
 };
 
+/** Whether a valid JSON text nests no deeper than the parser allows. JSON.parse has no limit, but what reads values has. */
+export function isShallow(text: string): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case 0x22: // "
+        i = endOfString(text, i);
+        break;
+      case 0x5b: // [
+      case 0x7b: // {
+        if (++depth > MAX_DEPTH) return false;
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        depth--;
+    }
+  }
+  return true;
+}
+
+/** Index of the quote that closes the string which begins at `start`; -1 where none does. */
+function endOfString(text: string, start: number): number {
+  let end = start;
+  for (;;) {
+    end = text.indexOf('"', end + 1);
+    if (end < 0) return end;
+    let backslashes = 0;
+    while (text[end - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return end;
+  }
+}
+
 /** Recursive descent over RFC 8259, because JSON.parse knows neither Python's numbers nor duplicate keys. */
 export class JsonParser {
   readonly #text: string;
@@ -119,15 +151,8 @@ export class JsonParser {
 
   #string(): string {
     const start = this.#index;
-    let end = start;
-    let escaped = false;
-    do {
-      end = this.#text.indexOf('"', end + 1);
-      if (end < 0) this.#fail('this string has no closing quote');
-      let backslashes = 0;
-      while (this.#text[end - 1 - backslashes] === '\\') backslashes++;
-      escaped = backslashes % 2 === 1;
-    } while (escaped);
+    const end = endOfString(this.#text, start);
+    if (end < 0) this.#fail('this string has no closing quote');
     this.#index = end + 1;
     try {
       return JSON.parse(this.#text.slice(start, end + 1)) as string;

@@ -129,7 +129,7 @@ function sentencePieceParts(
   model: Exclude<TokenizerModel, 'gpt2'>,
   tokens: readonly VocabularyToken[],
 ): TokenizerParts {
-  const addsSpace = metadata.optionalBoolean('tokenizer.ggml.add_space_prefix') ?? model === 'llama';
+  const addsSpace = model === 'llama' && (metadata.optionalBoolean('tokenizer.ggml.add_space_prefix') ?? true);
   const merges =
     model === 'llama' ? mergesOfScores(tokens, tokenScores(metadata)) : metadata.strings('tokenizer.ggml.merges');
   const escaped = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };

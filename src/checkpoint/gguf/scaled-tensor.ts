@@ -50,6 +50,8 @@ function scaledTensor(weight: StoredTensor, scale: StoredTensor): StoredTensor {
   };
   return {
     ...weight,
+    // Its blocks alone are not its values.
+    dtype: `${weight.dtype} × ${scale.dtype}`,
     byteLength: weight.byteLength + scale.byteLength,
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
       const { firstRow, rows } = resolveRows(weight.file, weight.shape, range);

@@ -165,6 +165,8 @@ describe('tensors', () => {
     ];
     const gguf = await open(writeGguf({ tensors }));
     expect([...gguf.tensors.keys()]).toEqual(['a.weight', 'e.weight']);
+    // What multiplies blocks of F32 must not take it for such.
+    expect(tensorOf(gguf, 'a.weight')).toMatchObject({ dtype: 'F32 × F32', byteLength: 20 });
     expect(await tensorOf(gguf, 'a.weight').readFloat32({ firstRow: 1 })).toEqual(Float32Array.of(1.5, 2));
     const scratch = new ReadScratch(4);
     expect(await tensorOf(gguf, 'e.weight').readFloat32({}, scratch)).toEqual(Float32Array.of(10, 20, 300, 400));

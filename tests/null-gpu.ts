@@ -1,5 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { USAGE } from '../src/backends/webgpu/device/gpu-memory.ts';
 import { createNodeGpu } from '../src/backends/webgpu/device/node-gpu.ts';
 
 /** Dawn's device that computes nothing but checks everything, with every feature. */
@@ -79,6 +80,7 @@ export class NullGpu {
   /** What only exceeds the null device's own limits is let through if it keeps to those that it pretends to have. */
   #watch(device: GPUDevice, realBuffers: number): void {
     const large = new Set<object>();
+    const createBuffer = device.createBuffer.bind(device);
     const createBindGroupLayout = device.createBindGroupLayout.bind(device);
     const createPipelineLayout = device.createPipelineLayout.bind(device);
     const createBindGroup = device.createBindGroup.bind(device);
@@ -87,6 +89,18 @@ export class NullGpu {
       const object = {} as T;
       large.add(object);
       return object;
+    };
+    device.createBuffer = (descriptor) => {
+      const buffer = createBuffer(descriptor);
+      if ((descriptor.usage & USAGE.mapRead) === 0) return buffer;
+      // Nothing is computed, so what would be read is whatever the memory held before: NaN at times.
+      const getMappedRange = buffer.getMappedRange.bind(buffer);
+      buffer.getMappedRange = (...range) => {
+        const bytes = getMappedRange(...range);
+        new Uint8Array(bytes).fill(0);
+        return bytes;
+      };
+      return buffer;
     };
     device.createBindGroupLayout = (descriptor) => {
       const storages = [...descriptor.entries].filter(({ buffer }) => buffer?.type !== 'uniform').length;

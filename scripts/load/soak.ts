@@ -118,7 +118,8 @@ const rows = (['rss', 'heapUsed', 'arrayBuffers'] as const).map((kind) => {
 });
 const counts = [...outcomes].sort().map(([outcome, count]) => `${count} × ${outcome}`);
 const report = [
-  `${values.minutes} minutes, ${values.clients} clients, ${requests} requests (${counts.join(', ')}), ${tokens} tokens generated;`,
+  `${values.minutes} minutes, ${values.clients} clients, ${tokens} tokens generated, ${requests} requests:`,
+  `${counts.join(', ')}.`,
   `Node ${process.versions.node}. Memory of the server in MiB after a garbage collection, every ${SAMPLE_SECONDS} s:`,
   '',
   '| | second quarter: least | median | last quarter: least | median | greatest |',

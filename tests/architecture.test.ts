@@ -73,6 +73,7 @@ const FLOORS = [
   'cli/terminal/',
   'cli/options/',
   'cli/reports/',
+  'cli/conversion/',
   'cli/commands/',
   'cli/',
 ];

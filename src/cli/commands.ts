@@ -45,6 +45,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/pull.ts')).pull,
   },
   {
+    name: 'convert',
+    summary: 'Write a model with int8, int4 or bfloat16 weights as a folder',
+    positionals: ['<model>'],
+    load: async () => (await import('./commands/convert.ts')).convert,
+  },
+  {
     name: 'list',
     summary: 'List the local models: those of the Hugging Face cache, and the bundled one',
     positionals: [],

@@ -13,14 +13,26 @@ describe('help and version', () => {
     for (const argument of ['--help', '-h']) {
       const { code, stdout, stderr } = await runCli([argument]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      for (const name of ['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench', 'completion'])
+      for (const name of [
+        'generate',
+        'chat',
+        'serve',
+        'inspect',
+        'pull',
+        'convert',
+        'list',
+        'rm',
+        'eval',
+        'bench',
+        'completion',
+      ])
         expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
     for (const runIt of [runCli, spawnCli])
       expect(await runIt(['--version'])).toMatchObject({ code: 0, stdout: `${packageJson.version}\n` });
   });
 
-  test.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'list', 'rm', 'eval', 'bench'])(
+  test.each(['generate', 'chat', 'serve', 'inspect', 'pull', 'convert', 'list', 'rm', 'eval', 'bench'])(
     '%s --help',
     async (name) => {
       const { code, stdout } = await runCli([name, '--json', '--help']);
@@ -58,6 +70,9 @@ describe('a wrong command line ends with code 2 and one line', () => {
     [['generate', 'x', '--device', 'tpu'], /expected one of: auto/],
     [['inspect'], /required argument 'model'/],
     [['pull'], /required argument 'id'/],
+    [['convert'], /required argument 'model'/],
+    [['convert', 'tiny-dts', '--dtype', 'int3'], /expected one of: int8, int4, bfloat16/],
+    [['convert', 'tiny-dts', '--out', 'src'], /--out '.*src' is not empty/],
     [['eval'], /at least one --file/],
     [['eval', '--file', 'x', '--max-tokens', '1.5'], /--max-tokens is 1.5/],
     [['chat', 'a', '--model', 'b'], /two models: 'a' and --model 'b'/],

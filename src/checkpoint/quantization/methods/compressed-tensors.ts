@@ -8,7 +8,14 @@ import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { LayerPatterns } from '../weights/layer-patterns.ts';
 import { type QuantizationMethod, renamedPlace, samePlace } from '../weights/quantization-method.ts';
-import { type Coverage, PER_CHANNEL, PER_TENSOR, perGroup, type QuantizedModule } from '../weights/quantized-module.ts';
+import {
+  type CodesPlace,
+  type Coverage,
+  PER_CHANNEL,
+  PER_TENSOR,
+  perGroup,
+  type QuantizedModule,
+} from '../weights/quantized-module.ts';
 import type { QuantizedTensor } from '../weights/quantized-tensor.ts';
 import { openFp4 } from './fp4.ts';
 import { isFp8, openFp8 } from './fp8.ts';
@@ -52,9 +59,16 @@ export function compressedTensorsMethod(config: ConfigReader): QuantizationMetho
     name: `compressed-tensors ${config.string('format', { default: 'dense' })}`,
     exclusions: exclusionsOf(config, ['ignore'], { isStrict: true }),
     place: (name, tensor) =>
-      renamedPlace(name, 'weight_packed') ?? (isFp8(tensor) || tensor.dtype === 'I8' ? samePlace(name) : undefined),
+      packedPlace(name) ?? (isFp8(tensor) || tensor.dtype === 'I8' ? samePlace(name) : undefined),
     open: (module) => openLayer(module, schemeOf(module, groups, config)),
   };
+}
+
+/** Stacks of experts without `.weight` in their names have companions that go on with `_`. */
+function packedPlace(name: string): CodesPlace | undefined {
+  if (name.endsWith('.weight_packed') || !name.endsWith('_packed')) return renamedPlace(name, 'weight_packed');
+  const prefix = name.slice(0, -'_packed'.length);
+  return { prefix, weight: prefix };
 }
 
 /** Refuses what changes weights in other ways than to round them. @throws ConfigError */
@@ -152,7 +166,7 @@ function schemeOf({ prefix, codesName }: QuantizedModule, groups: readonly Group
 }
 
 async function openLayer(module: QuantizedModule, scheme: Scheme): Promise<QuantizedTensor> {
-  const isPacked = module.codesName.endsWith('.weight_packed');
+  const isPacked = module.codesName.endsWith('_packed');
   if (scheme.type === 'float') return isPacked ? openPackedFp4(module, scheme) : openFloats(module, scheme);
   return isPacked ? openPackedIntegers(module, scheme) : openIntegers(module, scheme);
 }

@@ -104,12 +104,23 @@ async function planWeights(
     // As in memory: a rounding of a router could choose another expert.
     const isRouter = role === 'router' && dtype !== 'bfloat16';
     if (isRouter) routers.push(name);
+    if (role === 'logDecay' && name.endsWith('.A')) {
+      weights.push(planWeight(`${name}_log`, logDecays(checkpoint.tensor(name)), undefined));
+      continue;
+    }
     weights.push(planWeight(name, checkpoint.tensor(name), isMatrixRole(role) && !isRouter ? dtype : undefined));
   }
   const { quantization: _, quantization_config: __, compression_config: ___, ...plain } = checkpoint.config;
   const config = { ...plain, ...(untieHead && { tie_word_embeddings: false }) };
   if (dtype === 'bfloat16') return { weights, config: { ...config, dtype } };
   return { weights, config: { ...config, quantization_config: quantizationConfig(weights, routers) } };
+}
+
+/** GGUF has A itself. Hugging Face's layout has log(-A), in float32 and so without A's last bits. */
+function logDecays(tensor: StoredTensor): StoredTensor {
+  const readFloat32: StoredTensor['readFloat32'] = async (range, scratch) =>
+    (await tensor.readFloat32(range, scratch)).map((A) => Math.log(-A));
+  return { ...tensor, readFloat32 };
 }
 
 function planWeight(name: string, tensor: StoredTensor, rounded: ConvertedDType | undefined): PlannedWeight {

@@ -1,8 +1,9 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
 import { TokenizerError } from '../errors.ts';
+import { joinBytes } from '../util/join-bytes.ts';
 import { BYTES_OF_CHARACTERS } from './byte-alphabet.ts';
 import { libraryDecoder } from './library-tokenizer.ts';
-import { joinBytes, utf8Text } from './utf8-stream.ts';
+import { utf8Text } from './utf8-stream.ts';
 
 /** The position of a token, as far as its bytes depend on it. */
 export interface TextPlace {

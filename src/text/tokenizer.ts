@@ -2,12 +2,13 @@ import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.t
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
+import { joinBytes } from '../util/join-bytes.ts';
 import { AddedTokenSplitter, type TextOrToken } from './added-token-splitter.ts';
 import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
 import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
 import { type TextPlace, TokenDecoder } from './token-decoder.ts';
 import { assertTokenizerJson, canText } from './tokenizer-json.ts';
-import { joinBytes, utf8Text } from './utf8-stream.ts';
+import { utf8Text } from './utf8-stream.ts';
 
 /** Options of encoding a text. */
 export interface EncodeOptions {

@@ -1,3 +1,5 @@
+import { joinBytes } from '../util/join-bytes.ts';
+
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** The text of UTF-8, with U+FFFD in place of invalid bytes. A byte order mark is a character like others. */
@@ -46,19 +48,6 @@ export class Utf8Stream {
 }
 
 const EMPTY = new Uint8Array();
-
-/** Joins byte arrays. If only one of them is not empty, it is returned without a copy. */
-export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
-  const filled = parts.filter(({ length }) => length > 0);
-  if (filled.length <= 1) return filled[0] ?? EMPTY;
-  const all = new Uint8Array(filled.reduce((sum, { length }) => sum + length, 0));
-  let offset = 0;
-  for (const part of filled) {
-    all.set(part, offset);
-    offset += part.length;
-  }
-  return all;
-}
 
 /** The number of bytes before an incomplete character at the end. */
 function completeLength(bytes: Uint8Array): number {

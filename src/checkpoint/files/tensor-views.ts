@@ -1,4 +1,5 @@
 import { type Mamba2Error, WeightShapeError } from '../../errors.ts';
+import { joinBytes } from '../../util/join-bytes.ts';
 import type { ReadScratch } from './read-scratch.ts';
 import { type RowRange, resolveRows } from './row-range.ts';
 import type { StoredTensor } from './stored-tensor.ts';
@@ -121,7 +122,7 @@ export function stacked(parts: readonly StoredTensor[]): StoredTensor {
     async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
       const pieces: Uint8Array[] = [];
       for (const run of runs(range)) pieces.push(await run.part.readBytes(run.range));
-      return joined(pieces);
+      return joinBytes(pieces);
     },
   };
 }
@@ -158,7 +159,7 @@ export function stackedPerMatrix(parts: readonly StoredTensor[]): StoredTensor {
       for (let n = firstRow; n < firstRow + rows; n++) {
         for (const part of parts) pieces.push(await part.readBytes({ firstRow: n, rows: 1 }));
       }
-      return joined(pieces);
+      return joinBytes(pieces);
     },
   };
 }
@@ -192,7 +193,7 @@ export function reordered(tensor: StoredTensor, sourceRow: (row: number) => numb
       const { places, range: stored } = source(range);
       const bytes = await tensor.readBytes(stored);
       const size = stored.rows === 0 ? 0 : bytes.length / stored.rows;
-      return joined(places.map((place) => bytes.subarray(place * size, (place + 1) * size)));
+      return joinBytes(places.map((place) => bytes.subarray(place * size, (place + 1) * size)));
     },
   };
 }
@@ -204,14 +205,4 @@ function assertAlike(parts: readonly StoredTensor[], aspect: (part: StoredTensor
     `Tensors of the shapes ${shapes} in '${parts[0].file}' make one weight, but do not fit each other.`,
     CONVERTED_WRONGLY,
   );
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let filled = 0;
-  for (const piece of pieces) {
-    out.set(piece, filled);
-    filled += piece.length;
-  }
-  return out;
 }

@@ -4,6 +4,7 @@ import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../../errors.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
+import { rowSize } from '../../layers/parameters/weight-loaders.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { BLOCK_FORMATS, type BlockFormat, isBlockFormat, nonFiniteBlock } from '../../tensor/block-formats.ts';
 import { formatShape } from '../../tensor/tensor.ts';
@@ -47,12 +48,11 @@ export async function loadWeights(
     };
     const format = table.dtype(parameterName);
     if (isBlockFormat(format)) {
-      const [, columns] = tensor.shape;
       await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {
         await next();
         const bytes = await tensor.readBytes(block);
-        if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * columns);
-        loaded += block.rows * columns;
+        if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * rowSize(tensor.shape));
+        loaded += block.rows * rowSize(tensor.shape);
         return bytes;
       });
     } else {

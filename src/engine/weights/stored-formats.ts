@@ -34,8 +34,9 @@ export function storedFormats(
   for (const name of checkpoint.names()) {
     const { dtype, shape } = checkpoint.info(name);
     const parameterName = definition.parameterName(name);
-    if (parameterName === undefined || shape.length !== 2) continue;
-    if (isBlockFormat(dtype) && kept.has(dtype) && fitsBlocks(dtype, shape[1])) formats.set(parameterName, dtype);
+    const columns = shape[shape.length - 1];
+    if (parameterName === undefined || !isBlockFormat(dtype)) continue;
+    if (kept.has(dtype) && fitsBlocks(dtype, columns)) formats.set(parameterName, dtype);
   }
   return formats;
 }

@@ -1,13 +1,14 @@
 import type { MlpActivation } from '../../backends/contract/activations.ts';
 import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
-import { isBlockFormat } from '../../tensor/block-formats.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { joinBytes } from '../../util/join-bytes.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
-import { type RowSink, writerSink } from '../parameters/row-sink.ts';
+import { linearWeightSink, type RowSink, writerSink } from '../parameters/row-sink.ts';
+import { matrixDType } from '../parameters/weight.ts';
 import {
   loadShard,
   shardedWeightLoader,
@@ -39,7 +40,6 @@ export interface FusedMoeOptions {
 export class FusedMoe implements Module {
   readonly #context: LayerContext;
   readonly #options: FusedMoeOptions;
-  readonly #dtype: WeightDType;
   /** Grows as experts are loaded: a config's number of experts is not believed before the checkpoint was looked at. */
   readonly #up: Loaded<LinearWeight>[] = [];
   readonly #down: Loaded<LinearWeight>[] = [];
@@ -47,12 +47,8 @@ export class FusedMoe implements Module {
   readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
-    const { prefix, quantConfig } = options;
     this.#context = parent.sharing(options.intermediateSize);
     this.#options = options;
-    const dtype = quantConfig?.weightDType(`${prefix}.experts`, 'expert') ?? parent.weightDType;
-    // Experts are packed together, which blocks are not.
-    this.#dtype = isBlockFormat(dtype) ? parent.weightDType : dtype;
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -99,38 +95,50 @@ export class FusedMoe implements Module {
   }
 
   *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
-    const { name, shape, loader } = matrices;
+    const { shape, loader } = matrices;
     for (let e = 0; e < this.#options.numExperts; e++) {
-      const place = () => this.#sink(matrices, e);
-      yield [
-        `experts.${e}.${name}.weight`,
-        { role: 'expert', part: 'experts', dtype: this.#dtype, shape, loader, place },
-      ];
+      const name = `experts.${e}.${matrices.name}`;
+      const dtype = this.#dtypeOf(name, matrices);
+      const place = () => this.#sink(matrices, e, dtype);
+      yield [`${name}.weight`, { role: 'expert', part: 'experts', dtype, shape, loader, place }];
     }
   }
 
   #stacked(matrices: ExpertMatrices): readonly [string, Parameter] {
     const { name, shape, ownShape, loader } = matrices;
+    const [rows, columns] = ownShape;
+    const dtype = this.#dtypeOf(name, matrices);
     const place = (): RowSink => {
       let next = 0;
       // A row of the stacked tensor is an expert's whole matrix.
+      const toNext = (fill: (sink: RowSink) => void) => {
+        const sink = this.#sink(matrices, next, dtype);
+        fill(sink);
+        sink.finish();
+        next++;
+      };
       const write = (values: Float32Array) => {
-        const size = ownShape[0] * ownShape[1];
+        const size = rows * columns;
         for (let begin = 0; begin < values.length; begin += size) {
-          const sink = this.#sink(matrices, next);
-          sink.write(values.subarray(begin, begin + size));
-          sink.finish();
-          next++;
+          toNext((sink) => sink.write(values.subarray(begin, begin + size)));
         }
       };
-      return { write, finish: () => {} };
+      const finish = () => {};
+      if (!isBlockFormat(dtype)) return { write, finish };
+      const writeBlocks = (blocks: Uint8Array) => {
+        const size = rows * blockRowBytes(dtype, columns);
+        for (let begin = 0; begin < blocks.length; begin += size) {
+          toNext((sink) => sink.writeBlocks?.(blocks.subarray(begin, begin + size)));
+        }
+      };
+      return { write, writeBlocks, finish };
     };
     return [
       `${name}.weight`,
       {
         role: 'expert',
         part: 'experts',
-        dtype: this.#dtype,
+        dtype,
         shape: [this.#options.numExperts, ...shape],
         loader: eachOf(loader),
         place,
@@ -138,10 +146,22 @@ export class FusedMoe implements Module {
     ];
   }
 
-  #sink({ ownShape: [rows, columns], experts }: ExpertMatrices, expert: number): RowSink {
+  /** Storage of an expert's matrix, or of a stack: what is said of all experts, or else of this tensor. */
+  #dtypeOf(name: string, { ownShape: [, columns] }: ExpertMatrices): MatrixDType {
+    const { prefix, quantConfig } = this.#options;
+    const all = `${prefix}.experts`;
+    const isForAll = quantConfig?.weightDType(all, 'expert') !== undefined;
+    const spec = { prefix: isForAll ? all : `${prefix}.${name}`, quantConfig };
+    return matrixDType(this.#context, 'expert', spec, columns);
+  }
+
+  #sink({ ownShape, experts }: ExpertMatrices, expert: number, dtype: MatrixDType): RowSink {
     const { numExperts } = this.#options;
     const { backend } = this.#context;
-    const dtype = this.#dtype;
+    const [rows, columns] = ownShape;
+    if (isBlockFormat(dtype)) {
+      return linearWeightSink(backend, ownShape, dtype, (weight) => nth(experts, expert).set(weight));
+    }
     const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(numExperts, rows, columns, dtype);
     if (together) this.#writers.set(experts, together);
     const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);
@@ -179,6 +199,19 @@ function eachOf(loader: WeightLoader): WeightLoader {
         return filled + part.length;
       }, 0);
       return all;
+    },
+    partOfBytes: (matrices, [, rows, rowBytes]) => {
+      const size = rows * rowBytes;
+      const own = loader.rows([rows, rowBytes]);
+      const parts: Uint8Array[] = [];
+      for (let begin = 0; begin < matrices.length; begin += size) {
+        for (const run of own) {
+          const first = begin + run.firstRow * rowBytes;
+          const taken = matrices.slice(first, first + run.rows * rowBytes);
+          parts.push(loader.partOfBytes?.(taken, [rows, rowBytes]) ?? taken);
+        }
+      }
+      return joinBytes(parts);
     },
   };
 }

@@ -169,7 +169,8 @@ export class ParameterTable {
     if (!isBlockFormat(dtype) || sink.writeBlocks === undefined) {
       throw new UnexpectedTensorError(`The weight '${name}' is not kept in blocks.`);
     }
-    const rowBytes = blockRowBytes(dtype, shape[1]);
+    const rowBytes = blockRowBytes(dtype, rowSize(shape));
+    const stored = [...shape.slice(0, -1), blockRowBytes(dtype, shape[shape.length - 1])];
     const maxRows = Math.max(1, Math.floor(maxBytes / rowBytes));
     for (const run of loader.rows(shape)) {
       const end = run.firstRow + run.rows;
@@ -177,7 +178,7 @@ export class ParameterTable {
         const rows = Math.min(maxRows, end - firstRow);
         const blocks = await read({ firstRow, rows });
         // Columns of a rank are whole blocks, so bytes are cut as values are.
-        sink.writeBlocks(loader.partOfBytes?.(blocks, [shape[0], rowBytes]) ?? blocks);
+        sink.writeBlocks(loader.partOfBytes?.(blocks, stored) ?? blocks);
       }
     }
     sink.finish();

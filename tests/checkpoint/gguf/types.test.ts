@@ -1,4 +1,13 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import {
+  IQ1_GRID,
+  IQ2_S_GRID,
+  IQ2_XS_GRID,
+  IQ2_XXS_GRID,
+  IQ3_S_GRID,
+  IQ3_XXS_GRID,
+} from '../../../src/checkpoint/gguf/types/codebooks.ts';
 import { readableTypes, tensorType } from '../../../src/checkpoint/gguf/types/registry.ts';
 
 /**
@@ -57,6 +66,20 @@ function sixBits(block: Bits, at: number, kind: 'scale' | 'minimum', g: number):
 
 const IQ4_LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 const E2M1_VALUES = [0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6];
+
+const CODEBOOKS = { IQ1_GRID, IQ2_S_GRID, IQ2_XS_GRID, IQ2_XXS_GRID, IQ3_S_GRID, IQ3_XXS_GRID };
+
+/** `count` bits of a bit field from bit `from` on, lowest first. */
+function field(block: Bits, at: number, from: number, count: number): number {
+  return Array.from({ length: count }, (_, i) => bit(block, at, from + i) * 2 ** i).reduce((sum, value) => sum + value);
+}
+
+/** Sign of value i of eight, of which the last has what makes the number of negative ones even. */
+function evenSign(seven: number, i: number): number {
+  const bits = Array.from({ length: 7 }, (_, j) => Math.floor(seven / 2 ** j) % 2);
+  const last = bits.reduce((sum, value) => sum + value) % 2;
+  return [...bits, last][i] === 1 ? -1 : 1;
+}
 
 const DEFINITIONS: Readonly<Record<string, Definition>> = {
   Q4_0: { id: 2, values: 32, bytes: 18, valueAt: (b, i) => (nibble(b, 2, i) - 8) * b.half(0) },
@@ -157,6 +180,86 @@ const DEFINITIONS: Readonly<Record<string, Definition>> = {
       return E2M1_VALUES[code] * (isNone && b.bits(group, 7, 1) === 0 ? 0 : scale);
     },
   },
+  IQ2_XXS: {
+    id: 16,
+    values: 256,
+    bytes: 66,
+    valueAt: (b, i) => {
+      const [at, eight] = [2 + 8 * Math.floor(i / 32), Math.floor(i / 8) % 4];
+      const scale = (field(b, at + 4, 28, 4) + 0.5) / 4;
+      const sign = evenSign(field(b, at + 4, 7 * eight, 7), i % 8);
+      return b.half(0) * scale * IQ2_XXS_GRID[8 * b.byte(at + eight) + (i % 8)] * sign;
+    },
+  },
+  IQ2_XS: {
+    id: 17,
+    values: 256,
+    bytes: 74,
+    valueAt: (b, i) => {
+      const eight = Math.floor(i / 8);
+      const scale = (field(b, 66, 4 * Math.floor(i / 16), 4) + 0.5) / 4;
+      const sign = evenSign(field(b, 2, 16 * eight + 9, 7), i % 8);
+      return b.half(0) * scale * IQ2_XS_GRID[8 * field(b, 2, 16 * eight, 9) + (i % 8)] * sign;
+    },
+  },
+  IQ3_XXS: {
+    id: 18,
+    values: 256,
+    bytes: 98,
+    valueAt: (b, i) => {
+      const at = 66 + 4 * Math.floor(i / 32);
+      const scale = (field(b, at, 28, 4) + 0.5) / 2;
+      const sign = evenSign(field(b, at, 7 * (Math.floor(i / 8) % 4), 7), i % 8);
+      return b.half(0) * scale * IQ3_XXS_GRID[4 * b.byte(2 + Math.floor(i / 4)) + (i % 4)] * sign;
+    },
+  },
+  IQ1_S: {
+    id: 19,
+    values: 256,
+    bytes: 50,
+    valueAt: (b, i) => {
+      const [eight, at] = [Math.floor(i / 8), 34 + 2 * Math.floor(i / 32)];
+      const point = b.byte(2 + eight) + 256 * field(b, at, 3 * (eight % 4), 3);
+      const delta = bit(b, at, 15) === 1 ? -1 / 8 : 1 / 8;
+      return b.half(0) * (2 * field(b, at, 12, 3) + 1) * (IQ1_GRID[8 * point + (i % 8)] + delta);
+    },
+  },
+  IQ3_S: {
+    id: 21,
+    values: 256,
+    bytes: 110,
+    valueAt: (b, i) => {
+      const four = Math.floor(i / 4);
+      const scale = 2 * field(b, 106, 4 * Math.floor(i / 32), 4) + 1;
+      const point = b.byte(2 + four) + 256 * bit(b, 66, four);
+      return b.half(0) * scale * IQ3_S_GRID[4 * point + (i % 4)] * (bit(b, 74, i) === 1 ? -1 : 1);
+    },
+  },
+  IQ2_S: {
+    id: 22,
+    values: 256,
+    bytes: 82,
+    valueAt: (b, i) => {
+      const eight = Math.floor(i / 8);
+      const scale = (field(b, 74, 4 * Math.floor(i / 16), 4) + 0.5) / 4;
+      const point = b.byte(2 + eight) + 256 * field(b, 66, 2 * eight, 2);
+      return b.half(0) * scale * IQ2_S_GRID[8 * point + (i % 8)] * (bit(b, 34, i) === 1 ? -1 : 1);
+    },
+  },
+  IQ1_M: {
+    id: 29,
+    values: 256,
+    bytes: 56,
+    valueAt: (b, i) => {
+      const eight = Math.floor(i / 8);
+      const bits = [0, 1, 2, 3].map((word) => field(b, 48, 16 * word + 12, 4));
+      const d = new Bits(Uint8Array.of(bits[0] + 16 * bits[1], bits[2] + 16 * bits[3])).half(0);
+      const scale = 2 * field(b, 48, 16 * Math.floor(i / 64) + 3 * (Math.floor(i / 16) % 4), 3) + 1;
+      const point = b.byte(eight) + 256 * field(b, 32, 4 * eight, 3);
+      const delta = bit(b, 32, 4 * eight + 3) === 1 ? -1 / 8 : 1 / 8;
+      return d * scale * (IQ1_GRID[8 * point + (i % 8)] + delta);
+    },
+  },
   F32: { id: 0, values: 1, bytes: 4, valueAt: () => 0 },
   F16: { id: 1, values: 1, bytes: 2, valueAt: (b) => b.half(0) },
   BF16: { id: 30, values: 1, bytes: 2, valueAt: () => 0 },
@@ -201,6 +304,17 @@ describe('values of a block', () => {
     const out = new Float32Array(3);
     tensorType(DEFINITIONS[name].id)?.dequantize?.(new Uint8Array(data.buffer), 3, out);
     expect(out).toEqual(Float32Array.from(expected));
+  });
+
+  test.each([
+    ['IQ2_XXS_GRID', '05826b5d3e472a3a78f196be62ac78acf81df0f909626e12ab9fa2a5d490dd54'],
+    ['IQ2_XS_GRID', '06e47aaca60b4dc1d9b5a3f34540437058a6b142b4d7a59d5ded769b4d1bf1de'],
+    ['IQ2_S_GRID', 'e1aa1473412b0552c2174c30ef22ab4073f6a181b85a17056e8249bd2932fd88'],
+    ['IQ3_XXS_GRID', '46e35f5a997efdee6c99ce57854c8a0d4f0ff8ca57e5e8a60c0793ea580acf5d'],
+    ['IQ3_S_GRID', 'bd1af4945a1717c65610b0284e4628b9a1ba3b306fae3a06f6e5f597356e349f'],
+    ['IQ1_GRID', '07540ffc1aeaf6ad4d97e96b0fcc765aae39671d4ae4a27bbd0e796fde167c6a'],
+  ] as const)('use the codebook %s as gguf-py 0.19 has it', (name, hash) => {
+    expect(createHash('sha256').update(CODEBOOKS[name]).digest('hex')).toBe(hash);
   });
 
   test('are defined for each type that can be read', () => {

@@ -1,3 +1,4 @@
+import { IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS } from './codebook-quants.ts';
 import { BF16, F16, F32, F64 } from './floats.ts';
 import { Q2_K, Q3_K, Q4_K, Q5_K, Q6_K } from './k-quants.ts';
 import { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 } from './simple-quants.ts';
@@ -23,20 +24,20 @@ const TENSOR_TYPES: ReadonlyMap<number, TensorType> = new Map<number, TensorType
   [13, Q5_K],
   [14, Q6_K],
   [15, { name: 'Q8_K', blockValues: 256, blockBytes: 292 }],
-  [16, { name: 'IQ2_XXS', blockValues: 256, blockBytes: 66 }],
-  [17, { name: 'IQ2_XS', blockValues: 256, blockBytes: 74 }],
-  [18, { name: 'IQ3_XXS', blockValues: 256, blockBytes: 98 }],
-  [19, { name: 'IQ1_S', blockValues: 256, blockBytes: 50 }],
+  [16, IQ2_XXS],
+  [17, IQ2_XS],
+  [18, IQ3_XXS],
+  [19, IQ1_S],
   [20, IQ4_NL],
-  [21, { name: 'IQ3_S', blockValues: 256, blockBytes: 110 }],
-  [22, { name: 'IQ2_S', blockValues: 256, blockBytes: 82 }],
+  [21, IQ3_S],
+  [22, IQ2_S],
   [23, IQ4_XS],
   [24, { name: 'I8', blockValues: 1, blockBytes: 1 }],
   [25, { name: 'I16', blockValues: 1, blockBytes: 2 }],
   [26, { name: 'I32', blockValues: 1, blockBytes: 4 }],
   [27, { name: 'I64', blockValues: 1, blockBytes: 8 }],
   [28, F64],
-  [29, { name: 'IQ1_M', blockValues: 256, blockBytes: 56 }],
+  [29, IQ1_M],
   [30, BF16],
   [34, { name: 'TQ1_0', blockValues: 256, blockBytes: 54 }],
   [35, { name: 'TQ2_0', blockValues: 256, blockBytes: 66 }],

@@ -37,9 +37,12 @@ export async function identifyModel(
   const stride = Math.max(1, Math.ceil(readable.length / SAMPLED_TENSORS));
   const sampled = readable.filter((_, i) => i % stride === 0);
   const rows = await Promise.all(
-    sampled.map((name) => {
-      const [count = 1] = checkpoint.info(name).shape;
-      return checkpoint.readFloat32(name, { firstRow: Math.floor(count / 2), rows: Math.min(count, 1) });
+    sampled.map(async (name) => {
+      const tensor = checkpoint.tensor(name);
+      const [count = 1] = tensor.shape;
+      const row = await tensor.readFloat32({ firstRow: Math.floor(count / 2), rows: Math.min(count, 1) });
+      tensor.release?.();
+      return row;
     }),
   );
   for (const row of rows) hash.addBytes(new Uint8Array(row.buffer, row.byteOffset, row.byteLength));

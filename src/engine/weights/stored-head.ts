@@ -32,7 +32,9 @@ export async function hasOwnHead(
     .names()
     .filter((name) => name === HEAD || definition.parameterName(name) === definition.embeddings);
   // One alone is both.
-  return tables.length === 2 && !(await areEqual(checkpoint, [tables[0], tables[1]], options));
+  const isOwn = tables.length === 2 && !(await areEqual(checkpoint, [tables[0], tables[1]], options));
+  for (const name of tables) checkpoint.tensor(name).release?.();
+  return isOwn;
 }
 
 /** Whether two tables have the same values in the rows that both have. Further rows of one table are padding. */

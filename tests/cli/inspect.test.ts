@@ -67,6 +67,7 @@ describe('inspect', () => {
       stateBytes,
       kvBytesPerToken: 0,
       weightBytes,
+      autoWeightBytes: weightBytes.bfloat16,
       memory: {
         context: 4096,
         batch: 1,

@@ -69,7 +69,7 @@ const TEMPLATE_KINDS = {
 } as const;
 
 function describe(report: ModelReport, load: ModelLoad): string {
-  const { config, parameters, stateBytes, weightBytes } = report;
+  const { config, parameters, stateBytes, weightBytes, autoWeightBytes } = report;
   const { architecture, ...sizes } = config;
   const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
   const kinds = present.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
@@ -85,7 +85,10 @@ function describe(report: ModelReport, load: ModelLoad): string {
     '',
     title('Weights in memory'),
     formatTable(
-      WEIGHT_DTYPES.map((dtype) => [dtype, formatBytes(weightBytes[dtype]), `${formatCount(weightBytes[dtype])} B`]),
+      [
+        ['auto, on cpu', autoWeightBytes] as const,
+        ...WEIGHT_DTYPES.map((dtype) => [dtype, weightBytes[dtype]] as const),
+      ].map(([dtype, bytes]) => [dtype, formatBytes(bytes), `${formatCount(bytes)} B`]),
     ),
     '',
     title('State per sequence, float32'),

@@ -5,10 +5,14 @@ import { isUrl } from '../../checkpoint/net/urls.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { endOfTextIds } from '../../engine/load/end-of-text.ts';
 import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
+import { keptFormats } from '../../engine/ranks/devices.ts';
+import { checkpointDType } from '../../engine/ranks/load-rank.ts';
 import { headerCheck } from '../../engine/weights/header-check.ts';
 import { matchNames } from '../../engine/weights/load-weights.ts';
+import { storedFormats } from '../../engine/weights/stored-formats.ts';
 import { hasOwnHead, OWN_HEAD_WARNING } from '../../engine/weights/stored-head.ts';
-import { memoryByDType } from '../../engine/weights/weight-memory.ts';
+import { memoryByDType, memoryInStorage } from '../../engine/weights/weight-memory.ts';
+import { storageInBlocks } from '../../engine/weights/weight-storage.ts';
 import { Mamba2Error } from '../../errors.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
@@ -34,6 +38,8 @@ export interface ModelReport {
   /** Keys and values of one token, over all attention layers, in float32. */
   readonly kvBytesPerToken: number;
   readonly weightBytes: Readonly<Record<WeightDType, number>>;
+  /** Bytes of weights in memory with dtype `auto` on the processor, which keeps blocks of GGUF files. */
+  readonly autoWeightBytes: number;
   readonly files: {
     readonly names: readonly string[];
     readonly bytes: number;
@@ -101,6 +107,7 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       stateBytes: stateBytes(model),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
+      autoWeightBytes: memoryInStorage(new ParameterTable(createModel(definition, checkpoint, 'auto'))),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       quantization: quantization ? { method: quantization.method } : null,
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
@@ -115,10 +122,17 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
 }
 
 /** Makes the model without its weights. Where these can't be read, that is why they seem not to be the config's. */
-function createModel(definition: ModelDefinition, checkpoint: Checkpoint): CausalLM {
+function createModel(
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+  dtype: 'auto' | 'float32' = 'float32',
+): CausalLM {
+  const formats = storedFormats(checkpoint, definition, keptFormats('cpu'));
+  const { weightDType, quantConfig } = storageInBlocks(dtype, checkpointDType(checkpoint), formats);
   try {
     return definition.create(
-      new LayerContext(new ReferenceBackend(), singleProcess, 'float32', headerCheck(definition, checkpoint)),
+      new LayerContext(new ReferenceBackend(), singleProcess, weightDType, headerCheck(definition, checkpoint)),
+      quantConfig,
     );
   } catch (error) {
     throw checkpoint.quantization?.problem ?? error;

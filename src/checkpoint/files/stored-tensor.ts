@@ -22,8 +22,11 @@ export interface StoredTensor {
    * @param scratch for reading many blocks: the result may lie in it.
    */
   readFloat32(range?: RowRange, scratch?: ReadScratch): Promise<Float32Array>;
-  /** The tensor, or some of its rows, as it is stored. Rejects with ArgumentError when the rows are not in the tensor. */
-  readBytes(range?: RowRange): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * The tensor, or some of its rows, as it is stored. Rejects with ArgumentError when the rows are not in the tensor.
+   * @param scratch for reading many blocks: the result may lie in it.
+   */
+  readBytes(range?: RowRange, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>>;
   /** Drops what reads have kept for the next ones. Absent: they keep nothing. */
   release?(): void;
 }

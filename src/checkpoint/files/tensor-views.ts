@@ -81,7 +81,7 @@ export function rowsOf(tensor: StoredTensor, firstRow: number, rows: number): St
     ...made(shape, [tensor]),
     byteLength: (tensor.byteLength / tensor.shape[0]) * rows,
     readFloat32: async (range = {}, scratch) => tensor.readFloat32(source(range), scratch),
-    readBytes: async (range = {}) => tensor.readBytes(source(range)),
+    readBytes: async (range = {}, scratch) => tensor.readBytes(source(range), scratch),
   };
 }
 

@@ -62,10 +62,10 @@ export function ggufTensor(source: ByteSource, info: GgufTensorInfo, file: strin
       const skipped = firstRow * rowValues - firstBlock * blockValues;
       return values.subarray(skipped, skipped + rows * rowValues);
     },
-    async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
+    async readBytes(range: RowRange = {}, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>> {
       const { firstRow, rows } = resolveRows(name, shape, range);
       const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
-      return source.read(begin + firstRow * rowBytes, rows * rowBytes);
+      return source.read(begin + firstRow * rowBytes, rows * rowBytes, scratch?.bytes);
     },
   };
 }

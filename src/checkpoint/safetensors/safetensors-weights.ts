@@ -55,7 +55,7 @@ function storedTensor(
     isSequential: shard.isSequential,
     problem: isFloatDType(dtype) ? undefined : unreadableDType(shard.name, name, dtype),
     readFloat32: (range, scratch) => shard.readFloat32(name, range, scratch),
-    readBytes: (range) => shard.readBytes(name, range),
+    readBytes: (range, scratch) => shard.readBytes(name, range, scratch?.bytes),
   };
 }
 

@@ -50,7 +50,7 @@ export async function loadWeights(
     if (isBlockFormat(format)) {
       await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {
         await next();
-        const bytes = await tensor.readBytes(block);
+        const bytes = await tensor.readBytes(block, scratch);
         if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * rowSize(tensor.shape));
         loaded += block.rows * rowSize(tensor.shape);
         return bytes;

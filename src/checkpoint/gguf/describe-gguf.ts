@@ -25,8 +25,8 @@ export interface GgufCheckpoint {
 
 /**
  * What a GGUF holds, under the names of Hugging Face: configs, tokenizer and chat templates, tensors.
- * @throws UnsupportedArchitectureError, GgufError, ConfigError, MissingTensorError, UnexpectedTensorError. What is wrong
- * with the tokenizer is thrown when its file is made.
+ * @throws UnsupportedArchitectureError, GgufError, ConfigError, MissingTensorError, UnexpectedTensorError,
+ * WeightShapeError. What is wrong with the tokenizer is thrown when its file is made.
  */
 export function describeGguf(gguf: Gguf): GgufCheckpoint {
   const name = gguf.metadata.string('general.architecture');

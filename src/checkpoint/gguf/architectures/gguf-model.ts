@@ -118,9 +118,10 @@ export class GgufModel {
   tensors(): ReadonlyMap<string, StoredTensor> {
     const left = [...this.#positions.keys()].filter((name) => !this.#taken.has(name));
     if (left.length > 0) {
+      const more = left.length > 1 ? ` and ${left.length - 1} more` : '';
       throw new UnexpectedTensorError(
-        `${this.name} has the tensor '${left[0]}'${left.length > 1 ? ` and ${left.length - 1} more` : ''}, which models of the architecture '${this.#architecture}' do not have here.`,
-        'It was converted from a variant of the model that is not supported; use the original repository if there is one.',
+        `${this.name} has the tensor '${left[0]}'${more}, which models of '${this.#architecture}' do not have here.`,
+        'It was converted from a variant of the model that is not supported; use the original repository.',
       );
     }
     return new Map(

@@ -130,8 +130,8 @@ export function attentionConfig(
 
 /**
  * An attention layer. The converter stacks queries, keys and values if it is asked to.
- * @param pairs of columns that are rotated together, if the file has them next to each other: half a head apart is where
- * Hugging Face has them, and where they are looked for here.
+ * @param pairs of columns that are rotated together, if they lie next to each other in the file. Hugging Face has them
+ * half of the rotated columns apart, and that is where they are looked for here.
  */
 export function addAttention(
   model: GgufModel,

@@ -145,7 +145,9 @@ async function storedLocation(source: string): Promise<string | undefined> {
 
 function hubModel(source: string, options: HubOptions): HubName | undefined {
   const hub = parseHubName(source);
-  return hub && { ...hub, revision: hub.revision ?? options.revision };
+  // A path such as 'models/a.gguf' has the form of a repository, too: its user means a file.
+  const isFile = hub !== undefined && hub.quantization === undefined && isGguf(hub.repoId);
+  return hub && !isFile ? { ...hub, revision: hub.revision ?? options.revision } : undefined;
 }
 
 /** Undefined in a bundle, which comes without the bundled models. */

@@ -142,6 +142,12 @@ describe('local models', () => {
     expect(await failure(resolveModel(`${folder}:Q2_K`))).toBeInstanceOf(ModelNotFoundError);
   });
 
+  test('that are not there are not looked for on the hub', async () => {
+    const error = await failure(resolveModel('models/none.gguf', { localFilesOnly: true }));
+    expect(error).toBeInstanceOf(ModelNotFoundError);
+    expect(error.message).toMatch(/no model 'models\/none\.gguf': no such folder or GGUF file/);
+  });
+
   test('in safetensors stay what they are', async () => {
     const folder = await makeFolder({ 'model.safetensors': 'x', 'm.gguf': tiny });
     expect(await resolveModel(folder)).toBe(folder);

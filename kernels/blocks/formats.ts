@@ -92,20 +92,40 @@ export function halfAt(address: usize): f32 {
   return bits & 0x8000 ? -magnitude : magnitude;
 }
 
-/** The 6-bit scale of part j (0..7) of a Q4_K or Q5_K block. */
+/** A float of 16 bits of each of four blocks. Infinities and NaN as in {@link halfAt}. */
 // @ts-ignore: decorator
 @inline
-export function scaleOfK(block: usize, j: usize): i32 {
-  const s = block + 4;
-  if (j < 4) return load<u8>(s + j) & 63;
-  return (load<u8>(s + j + 4) & 15) | ((load<u8>(s + j - 4) >> 6) << 4);
+export function halves(at: usize, a: usize, b: usize, c: usize, d: usize): v128 {
+  const bits = fourWords(load<u16>(a + at), load<u16>(b + at), load<u16>(c + at), load<u16>(d + at));
+  const magnitude = f32x4.mul(i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13), i32x4.splat(0x77800000));
+  return v128.or(magnitude, i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16));
 }
 
-/** Its 6-bit minimum. */
+/** A word of each of four blocks. */
 // @ts-ignore: decorator
 @inline
-export function minimumOfK(block: usize, j: usize): i32 {
-  const s = block + 4;
-  if (j < 4) return load<u8>(s + j + 4) & 63;
-  return (load<u8>(s + j + 4) >> 4) | ((load<u8>(s + j) >> 6) << 4);
+export function words(at: usize, a: usize, b: usize, c: usize, d: usize): v128 {
+  return fourWords(load<u32>(a + at), load<u32>(b + at), load<u32>(c + at), load<u32>(d + at));
+}
+
+// @ts-ignore: decorator
+@inline
+export function fourWords(a: u32, b: u32, c: u32, d: u32): v128 {
+  return i32x4.replace_lane(i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(a), 1, b), 2, c), 3, d);
+}
+
+/** The four scales of half a Q4_K or Q5_K block, a byte each. */
+// @ts-ignore: decorator
+@inline
+export function scalesOfK(block: usize, half: usize): u32 {
+  if (half == 0) return load<u32>(block, 4) & 0x3f3f3f3f;
+  return (load<u32>(block, 12) & 0x0f0f0f0f) | ((load<u32>(block, 4) >> 2) & 0x30303030);
+}
+
+/** Its four minima. */
+// @ts-ignore: decorator
+@inline
+export function minimaOfK(block: usize, half: usize): u32 {
+  if (half == 0) return load<u32>(block, 8) & 0x3f3f3f3f;
+  return ((load<u32>(block, 12) >> 4) & 0x0f0f0f0f) | ((load<u32>(block, 8) >> 2) & 0x30303030);
 }

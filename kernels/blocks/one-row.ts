@@ -4,7 +4,7 @@
 
 import { madd } from '../math';
 import { BLOCK, dot4 } from '../quantized';
-import { blockBytes, chunkOf, halfAt, hasFloatScales, is, Q4_0, Q6_K, Q8_0 } from './formats';
+import { blockBytes, chunkOf, halves, hasFloatScales, is, minimaOfK, Q4_0, Q6_K, Q8_0, scalesOfK } from './formats';
 
 /** Arguments as those of linearBlocks. */
 export function oneRow<F>(
@@ -35,11 +35,7 @@ function floatScales<F>(q: usize, scales: usize, sums: usize, a: usize, b: usize
       const sum = across(
         partSum<F>(x0, x1, a, 0), partSum<F>(x0, x1, b, 0), partSum<F>(x0, x1, c, 0), partSum<F>(x0, x1, d, 0),
       );
-      let scale = f32x4.splat(halfAt(a));
-      scale = f32x4.replace_lane(scale, 1, halfAt(b));
-      scale = f32x4.replace_lane(scale, 2, halfAt(c));
-      scale = f32x4.replace_lane(scale, 3, halfAt(d));
-      total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(i32x4.add(start, sum)), scale));
+      total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(i32x4.add(start, sum)), halves(0, a, b, c, d)));
       a += bytes;
       b += bytes;
       c += bytes;
@@ -73,8 +69,8 @@ function integerScales<F>(q: usize, scales: usize, sums: usize, a: usize, b: usi
   const end = q + <usize>K;
   const bytes = <usize>blockBytes<F>();
   while (q < end) {
-    const factor = factors(is<F, Q6_K>() ? 208 : 0, a, b, c, d);
-    const minimumFactor = is<F, Q6_K>() ? factor : f32x4.neg(factors(2, a, b, c, d));
+    const factor = halves(is<F, Q6_K>() ? 208 : 0, a, b, c, d);
+    const minimumFactor = is<F, Q6_K>() ? factor : f32x4.neg(halves(2, a, b, c, d));
     for (let half: usize = 0; half < 2; half++) {
       const xScale = v128.load32_splat(scales);
       const sum = across(
@@ -130,38 +126,12 @@ function blockSum<F>(q: usize, sums: usize, block: usize, half: usize): v128 {
   return i32x4.add(even, odd);
 }
 
-/** The four scales of half a Q4_K or Q5_K block, a byte each. */
-// @ts-ignore: decorator
-@inline
-function scalesOfK(block: usize, half: usize): u32 {
-  if (half == 0) return load<u32>(block, 4) & 0x3f3f3f3f;
-  return (load<u32>(block, 12) & 0x0f0f0f0f) | ((load<u32>(block, 4) >> 2) & 0x30303030);
-}
-
-/** Its four minima. */
-// @ts-ignore: decorator
-@inline
-function minimaOfK(block: usize, half: usize): u32 {
-  if (half == 0) return load<u32>(block, 8) & 0x3f3f3f3f;
-  return ((load<u32>(block, 12) >> 4) & 0x0f0f0f0f) | ((load<u32>(block, 8) >> 2) & 0x30303030);
-}
-
 /** Four sums that make that of the minima times Σ x of their parts. */
 // @ts-ignore: decorator
 @inline
 function minimumSum(sums: usize, block: usize, half: usize): v128 {
   const m = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(i32x4.splat(minimaOfK(block, half))));
   return i32x4.mul(m, i32x4.extadd_pairwise_i16x8_s(v128.load(sums)));
-}
-
-/** A float of 16 bits of each row's block. */
-// @ts-ignore: decorator
-@inline
-function factors(at: usize, a: usize, b: usize, c: usize, d: usize): v128 {
-  let out = f32x4.splat(halfAt(a + at));
-  out = f32x4.replace_lane(out, 1, halfAt(b + at));
-  out = f32x4.replace_lane(out, 2, halfAt(c + at));
-  return f32x4.replace_lane(out, 3, halfAt(d + at));
 }
 
 /** The sums of the lanes of four vectors. */

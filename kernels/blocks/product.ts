@@ -11,10 +11,10 @@
 
 import { store16 } from '../linear-float';
 import { madd } from '../math';
-import { BLOCK, dot4 } from '../quantized';
+import { addScaled, BLOCK, dot4 } from '../quantized';
 import {
-  blockBytes, blockInputs, chunkOf, halfAt, hasFloatScales, is, minimumOfK, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOfK,
-  zeroPoint,
+  blockBytes, blockInputs, chunkOf, fourWords, halves, hasFloatScales, is, minimaOfK, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0,
+  scalesOfK, words, zeroPoint,
 } from './formats';
 import { oneRow } from './one-row';
 
@@ -72,17 +72,14 @@ function linearBlocks<F>(
 function spellOut<F>(w: usize, rowBytes: usize, count: i32, block: i32, to: usize): void {
   const perBlock = blockInputs<F>() / BLOCK;
   const half = <usize>(block % perBlock);
+  const last = <usize>count - 1;
   w += <usize>(block / perBlock) * <usize>blockBytes<F>();
   for (let quad: usize = 0; quad < 4; quad++) {
     const first = quad << 2;
-    const a = w + min(first, <usize>count - 1) * rowBytes, b = w + min(first + 1, <usize>count - 1) * rowBytes;
-    const c = w + min(first + 2, <usize>count - 1) * rowBytes, d = w + min(first + 3, <usize>count - 1) * rowBytes;
-    const bytes = to + BYTES + (quad << 4);
-    spellBytes<F>(a, b, c, d, half, bytes);
-    for (let i: usize = 0; i < 4; i++) {
-      const row = i == 0 ? a : i == 1 ? b : i == 2 ? c : d;
-      spellScales<F>(row, half, to + ((first + i) << 2));
-    }
+    const a = w + min(first, last) * rowBytes, b = w + min(first + 1, last) * rowBytes;
+    const c = w + min(first + 2, last) * rowBytes, d = w + min(first + 3, last) * rowBytes;
+    spellBytes<F>(a, b, c, d, half, to + BYTES + (quad << 4));
+    spellScales<F>(a, b, c, d, half, to + (quad << 4));
   }
   if (is<F, Q8_0>()) spellStarts(to);
 }
@@ -104,28 +101,43 @@ function spellBytes<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to: 
   }
 }
 
-/** One row's scales. `to` is its word of each 16. */
-function spellScales<F>(block: usize, half: usize, to: usize): void {
+/** The scales of four rows. `to` is their words of each 16. */
+// @ts-ignore: decorator
+@inline
+function spellScales<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to: usize): void {
   if (hasFloatScales<F>()) {
-    const bytes: usize = is<F, Q8_0>() ? 34 : 18;
-    for (let part: usize = 0; part < 4; part++) store<f32>(to + SCALES + (part << 6), halfAt(block + part * bytes));
-    store<f32>(to + FACTOR, 1);
+    const bytes = <usize>blockBytes<F>() >> 2;
+    for (let part: usize = 0; part < 4; part++) {
+      v128.store(to + (part << 6), halves(part * bytes, a, b, c, d), SCALES);
+    }
     return;
   }
   if (is<F, Q6_K>()) {
-    for (let part: usize = 0; part < 8; part++) {
-      store<i32>(to + SCALES + (part << 6), load<i8>(block + 192 + (half << 3) + part));
+    // Two words of four signed bytes.
+    for (let word: usize = 0; word < 2; word++) {
+      const scales = words(192 + (half << 3) + (word << 2), a, b, c, d);
+      const at = to + (word << 8);
+      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 24), 24), SCALES);
+      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 16), 24), SCALES + 64);
+      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 8), 24), SCALES + 128);
+      v128.store(at, i32x4.shr_s(scales, 24), SCALES + 192);
     }
-    store<f32>(to + FACTOR, halfAt(block + 208));
+    v128.store(to, halves(208, a, b, c, d), FACTOR);
     return;
   }
-  for (let part: usize = 0; part < 4; part++) store<i32>(to + SCALES + (part << 6), scaleOfK(block, (half << 2) + part));
-  for (let pair: usize = 0; pair < 2; pair++) {
-    const j = (half << 2) + (pair << 1);
-    store<i32>(to + MINIMA + (pair << 6), minimumOfK(block, j) | (minimumOfK(block, j + 1) << 16));
-  }
-  store<f32>(to + FACTOR, halfAt(block));
-  store<f32>(to + MINIMUM_FACTOR, -halfAt(block + 2));
+  const low = i32x4.splat(255);
+  const scales = fourWords(scalesOfK(a, half), scalesOfK(b, half), scalesOfK(c, half), scalesOfK(d, half));
+  v128.store(to, v128.and(scales, low), SCALES);
+  v128.store(to, v128.and(i32x4.shr_u(scales, 8), low), SCALES + 64);
+  v128.store(to, v128.and(i32x4.shr_u(scales, 16), low), SCALES + 128);
+  v128.store(to, i32x4.shr_u(scales, 24), SCALES + 192);
+  // Bytes 0 and 1 of a word of minima become the halves of a word, 2 and 3 those of another.
+  const minima = fourWords(minimaOfK(a, half), minimaOfK(b, half), minimaOfK(c, half), minimaOfK(d, half));
+  const even = v128.and(minima, i32x4.splat(0x00ff00ff)), odd = v128.and(i32x4.shr_u(minima, 8), i32x4.splat(0x00ff00ff));
+  v128.store(to, v128.or(v128.and(even, i32x4.splat(0xffff)), i32x4.shl(odd, 16)), MINIMA);
+  v128.store(to, v128.or(i32x4.shr_u(even, 16), v128.and(odd, i32x4.splat(0xffff0000))), MINIMA + 64);
+  v128.store(to, halves(0, a, b, c, d), FACTOR);
+  v128.store(to, f32x4.neg(halves(2, a, b, c, d)), MINIMUM_FACTOR);
 }
 
 /** -64 Σ w of the four parts of signed weights. */
@@ -326,22 +338,33 @@ function addPart<F>(isFirst: bool, scale: usize, to: usize, a: v128, b: v128, c:
 @inline
 function finish<F>(from: usize, w: usize, scale: usize, sums: usize, out: usize): void {
   const xScale = v128.load32_splat(scale);
-  for (let i: usize = 0; i < 64; i += 16) {
-    let y = v128.load(out + i);
-    if (hasFloatScales<F>()) y = madd(v128.load(from + i), xScale, y);
-    else y = madd(f32x4.convert_i32x4_s(v128.load(from + i)), f32x4.mul(v128.load(w + FACTOR + i), xScale), y);
-    if (!hasFloatScales<F>() && !is<F, Q6_K>()) {
-      // Sums of the four parts of x in pairs.
-      const pairs = i32x4.extadd_pairwise_i16x8_s(v128.load(sums));
-      const halves = i16x8.narrow_i32x4_s(pairs, pairs);
-      const first = v128.shuffle<i32>(halves, halves, 0, 0, 0, 0), second = v128.shuffle<i32>(halves, halves, 1, 1, 1, 1);
-      const minima = i32x4.add(
-        i32x4.dot_i16x8_s(v128.load(w + MINIMA + i), first), i32x4.dot_i16x8_s(v128.load(w + MINIMA + 64 + i), second),
-      );
-      y = madd(f32x4.convert_i32x4_s(minima), f32x4.mul(v128.load(w + MINIMUM_FACTOR + i), xScale), y);
-    }
-    v128.store(out + i, y);
+  let y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
+  const s0 = v128.load(from), s1 = v128.load(from, 16), s2 = v128.load(from, 32), s3 = v128.load(from, 48);
+  if (hasFloatScales<F>()) {
+    return store16(out, madd(s0, xScale, y0), madd(s1, xScale, y1), madd(s2, xScale, y2), madd(s3, xScale, y3));
   }
+  y0 = addScaled(y0, s0, v128.load(w, FACTOR), xScale);
+  y1 = addScaled(y1, s1, v128.load(w, FACTOR + 16), xScale);
+  y2 = addScaled(y2, s2, v128.load(w, FACTOR + 32), xScale);
+  y3 = addScaled(y3, s3, v128.load(w, FACTOR + 48), xScale);
+  if (!is<F, Q6_K>()) {
+    // Sums of the four parts of x in pairs.
+    const parts = i32x4.extadd_pairwise_i16x8_s(v128.load(sums));
+    const pairs = i16x8.narrow_i32x4_s(parts, parts);
+    const first = v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0), second = v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1);
+    y0 = addMinima(y0, w, first, second, xScale);
+    y1 = addMinima(y1, w + 16, first, second, xScale);
+    y2 = addMinima(y2, w + 32, first, second, xScale);
+    y3 = addMinima(y3, w + 48, first, second, xScale);
+  }
+  store16(out, y0, y1, y2, y3);
+}
+
+// @ts-ignore: decorator
+@inline
+function addMinima(y: v128, w: usize, first: v128, second: v128, xScale: v128): v128 {
+  const low = i32x4.dot_i16x8_s(v128.load(w, MINIMA), first), high = i32x4.dot_i16x8_s(v128.load(w, MINIMA + 64), second);
+  return addScaled(y, i32x4.add(low, high), v128.load(w, MINIMUM_FACTOR), xScale);
 }
 
 export function linearQ80(

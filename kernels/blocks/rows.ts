@@ -2,7 +2,7 @@
 
 import { BLOCK } from '../quantized';
 import {
-  blockBytes, blockInputs, chunkOf, halfAt, hasFloatScales, is, minimumOfK, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOfK,
+  blockBytes, blockInputs, chunkOf, halfAt, hasFloatScales, is, minimaOfK, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesOfK,
   zeroPoint,
 } from './formats';
 
@@ -44,14 +44,14 @@ function unpack<F>(block: usize, K: i32, out: usize): void {
 function scaleOf<F>(block: usize, half: usize, part: usize): f32 {
   if (hasFloatScales<F>()) return halfAt(block + part * <usize>(blockBytes<F>() >> 2));
   if (is<F, Q6_K>()) return halfAt(block + 208) * <f32>load<i8>(block + 192 + (half << 3) + part);
-  return halfAt(block) * <f32>scaleOfK(block, (half << 2) + part);
+  return halfAt(block) * <f32>((scalesOfK(block, half) >> (<u32>part << 3)) & 63);
 }
 
 // @ts-ignore: decorator
 @inline
 function minimumOf<F>(block: usize, half: usize, part: usize): f32 {
   if (hasFloatScales<F>() || is<F, Q6_K>()) return 0;
-  return halfAt(block + 2) * <f32>minimumOfK(block, (half << 2) + part);
+  return halfAt(block + 2) * <f32>((minimaOfK(block, half) >> (<u32>part << 3)) & 63);
 }
 
 /** (q - zero) scale - minimum */

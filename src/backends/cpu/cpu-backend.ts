@@ -97,7 +97,10 @@ export class CpuBackend implements Backend {
   }
 
   zeros(shape: readonly number[]): CpuTensor {
+    const { used } = this.#memory;
     const out = CpuTensor.allocate(this.#memory, shape);
+    // Memory that nothing has used yet is left untouched: states of slots that are never taken cost none.
+    if (out.address >= used && !this.#calls.isRecording) return out;
     this.#kernels.clear(out.address, (shape[0] ?? 1) * out.byteStride);
     return out;
   }

@@ -38,6 +38,11 @@ export class KernelCalls {
     this.#recording = recording;
   }
 
+  /** Whether calls are being recorded: what is left out now is left out of all repetitions. */
+  get isRecording(): boolean {
+    return this.#recording !== undefined;
+  }
+
   /** @throws ArgumentError while calls are being recorded: host data would not be brought again. */
   assertNotRecording(): void {
     if (this.#recording === undefined) return;

@@ -26,9 +26,7 @@ export class BlockWeight implements LinearWeight {
     this.inFeatures = inFeatures;
     this.dtype = format;
     this.rowBytes = blockRowBytes(format, inFeatures);
-    const bytes = outFeatures * this.rowBytes;
-    this.address = memory.allocate(bytes);
-    memory.bytes.fill(0, this.address, this.address + bytes);
+    this.address = memory.allocateZeros(outFeatures * this.rowBytes);
   }
 
   /** Number of the format for kernels. */

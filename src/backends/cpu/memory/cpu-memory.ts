@@ -16,6 +16,7 @@ const MAX_PAGES = 1 << 16;
 export class CpuMemory {
   readonly memory: WebAssembly.Memory;
   #top = HEAP_BASE;
+  #used = HEAP_BASE;
   #floats: Float32Array;
   #bytes: Uint8Array;
 
@@ -35,6 +36,11 @@ export class CpuMemory {
     return this.#bytes;
   }
 
+  /** End of what was ever handed out. Memory beyond it is zeros. */
+  get used(): number {
+    return this.#used;
+  }
+
   /** Address of the next allocation. */
   get top(): number {
     return this.#top;
@@ -46,6 +52,15 @@ export class CpuMemory {
     const top = Math.ceil((address + bytes + SLACK) / ALIGNMENT) * ALIGNMENT;
     if (top > this.memory.buffer.byteLength) this.#grow(top);
     this.#top = top;
+    this.#used = Math.max(this.#used, top);
+    return address;
+  }
+
+  /** {@link allocate} with zeros in it. Memory that nothing has used yet has them, and stays untouched. */
+  allocateZeros(bytes: number): number {
+    const used = this.#used;
+    const address = this.allocate(bytes);
+    this.#bytes.fill(0, address, Math.min(address + bytes, Math.max(used, address)));
     return address;
   }
 

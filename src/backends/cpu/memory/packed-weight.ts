@@ -52,8 +52,7 @@ export class PackedWeight implements LinearWeight {
     this.paddedInputs = isBlockwise ? roundUp(inFeatures, BLOCK) : inFeatures;
     const units = isBlockwise ? this.paddedInputs / BLOCK : inFeatures;
     const bytes = this.panels * units * UNIT_BYTES[this.packing];
-    this.address = memory.allocate(bytes);
-    memory.bytes.fill(0, this.address, this.address + bytes);
+    this.address = memory.allocateZeros(bytes);
   }
 
   /** Packs whole rows. A row comes once. */

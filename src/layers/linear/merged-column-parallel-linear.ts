@@ -22,6 +22,8 @@ interface Matrix {
   readonly end: number;
   readonly dtype: MatrixDType;
   readonly weight: Loaded<LinearWeight>;
+  /** Absent: the layer has none. */
+  bias?: Tensor;
 }
 
 /**
@@ -37,7 +39,6 @@ export class MergedColumnParallelLinear implements Module {
   readonly #parts: readonly MergedPart[];
   readonly #options: LinearOptions;
   readonly #matrices: readonly Matrix[];
-  #bias: Tensor | undefined;
 
   constructor(context: LayerContext, inputSize: number, parts: readonly MergedPart[], options: LinearOptions) {
     const { size } = context.group;
@@ -54,19 +55,22 @@ export class MergedColumnParallelLinear implements Module {
   *parameters(): Iterable<readonly [string, Parameter]> {
     const { backend, group } = this.#context;
     const rows = this.#parts.map(({ specs }) => specs.reduce((sum, { fullDim }) => sum + fullDim / group.size, 0));
-    const total = rows.reduce((sum, count) => sum + count, 0);
-    const matrices = this.#matrices.map(({ begin, end, dtype, weight }) => {
+    const sinks = this.#matrices.map((matrix) => {
+      const { begin, end, dtype, weight } = matrix;
       const own = rows.slice(begin, end);
-      return new PartSinks(begin, own, {
-        begin: () => matrixWriter(backend, [own.reduce((sum, count) => sum + count, 0), this.#inputSize], dtype),
-        finish: (writer: MatrixWriter) => weight.set(writer.finish()),
-      });
-    });
-    const bias = new PartSinks(0, rows, {
-      begin: () => new VectorWriter(total),
-      finish: ({ values }: VectorWriter) => {
-        this.#bias = backend.tensor(values, [total]);
-      },
+      const total = own.reduce((sum, count) => sum + count, 0);
+      return {
+        weight: new PartSinks(begin, own, {
+          begin: () => matrixWriter(backend, [total, this.#inputSize], dtype),
+          finish: (writer: MatrixWriter) => weight.set(writer.finish()),
+        }),
+        bias: new PartSinks(begin, own, {
+          begin: () => new VectorWriter(total),
+          finish: ({ values }: VectorWriter) => {
+            matrix.bias = backend.tensor(values, [total]);
+          },
+        }),
+      };
     });
     for (const [i, { name, specs }] of this.#parts.entries()) {
       const loader = stackedWeightLoader(specs, group.size, group.rank);
@@ -74,19 +78,17 @@ export class MergedColumnParallelLinear implements Module {
       const shape = [checkpointRows, this.#inputSize];
       const of = this.#matrices.findIndex(({ end }) => i < end);
       const { dtype } = this.#matrices[of];
-      yield [`${name}.weight`, { role: 'projection', dtype, shape, loader, place: () => matrices[of].sink(i) }];
+      yield [`${name}.weight`, { role: 'projection', dtype, shape, loader, place: () => sinks[of].weight.sink(i) }];
       if (!this.#options.bias) continue;
-      yield [`${name}.bias`, { role: 'bias', shape: [checkpointRows], loader, place: () => bias.sink(i) }];
+      yield [`${name}.bias`, { role: 'bias', shape: [checkpointRows], loader, place: () => sinks[of].bias.sink(i) }];
     }
   }
 
   /** (T, inputSize) → (T, sum of {@link sizesPerRank}) */
   forward(x: Tensor): Tensor {
     const { backend } = this.#context;
-    const [first, ...others] = this.#matrices.map(({ weight }) => weight.get());
-    if (others.length === 0) return backend.linear(x, first, this.#bias);
-    const y = backend.concatColumns([first, ...others].map((weight) => backend.linear(x, weight)));
-    return this.#bias ? backend.add(y, this.#bias) : y;
+    const products = this.#matrices.map(({ weight, bias }) => backend.linear(x, weight.get(), bias));
+    return products.length === 1 ? products[0] : backend.concatColumns(products);
   }
 
   /** What is said of the whole layer, or else of the part. */

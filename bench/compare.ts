@@ -7,7 +7,7 @@ import { llamaCpp, removeModels } from './llama-cpp.ts';
 import { onnxruntime } from './onnxruntime.ts';
 import { requireOurs, runOurs } from './ours.ts';
 import type { Peer } from './peer.ts';
-import { DTYPES, type DType, type Workload } from './workload.ts';
+import { DTYPES, type DType, QUANTIZATIONS, type Workload } from './workload.ts';
 
 const PEERS = { 'llama.cpp': llamaCpp, onnxruntime } as const;
 
@@ -15,7 +15,8 @@ const HELP = `Runs mamba2 and another program in turns on models of the same sha
 
   --peer <name>          ${Object.keys(PEERS).join(', ')} (default: llama.cpp)
   --shape <name>         ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
-  --dtypes <names>       of ${DTYPES.join(',')} (default: all that the other has)
+  --dtypes <names>       of ${DTYPES.join(',')} (default: all that the other has),
+                         or of ${QUANTIZATIONS.join(',')}: the same GGUF file on both sides
   --threads <n>          on both sides (default: all of the machine)
   --rounds <n>           (default: 5)
   --prompt-tokens <list> to prefill (default: 512,2048)
@@ -79,11 +80,11 @@ async function runRounds(peer: Peer, workload: Workload, dtypes: readonly DType[
   const results: Round[] = [];
   for (let round = 0; round < rounds; round++) {
     for (const dtype of dtypes) {
-      await peer.prepare(workload.shape, dtype);
+      const file = await peer.prepare(workload.shape, dtype);
       say(`round ${round + 1} of ${rounds}: ${dtype}`);
-      const first = round % 2 === 0 ? await runOurs(dtype, workload) : undefined;
+      const first = round % 2 === 0 ? await runOurs(dtype, workload, file) : undefined;
       const theirs = await peer.run(dtype, workload);
-      results.push({ dtype, theirs, ours: first ?? (await runOurs(dtype, workload)) });
+      results.push({ dtype, theirs, ours: first ?? (await runOurs(dtype, workload, file)) });
     }
   }
   return results;

@@ -59,7 +59,7 @@ export function ggufGraniteHybrid(json: JsonObject, dtype: GgufDType): GgufModel
       ['attention.key_length', uint32(config.attentionHeadDim)],
       ['attention.value_length', uint32(config.attentionHeadDim)],
       ['attention.layer_norm_rms_epsilon', float32(config.normEps)],
-      ['attention.scale', float32(config.attentionMultiplier)],
+      ['attention.scale', float32(config.attentionMultiplier ?? config.attentionHeadDim ** -0.5)],
       ['embedding_scale', float32(config.embeddingMultiplier ?? 1)],
       ['residual_scale', float32(config.residualMultiplier)],
       ['logit_scale', float32(1 / (config.logitsMultiplier ?? 1))],

@@ -113,6 +113,7 @@ export function mixerTensors(
     exact(
       `${theirs}.ssm_conv1d.weight`,
       `${ours}.conv1d.weight`,
+      'conv',
       [convDim, convKernelSize],
       [convDim, 1, convKernelSize],
     ),

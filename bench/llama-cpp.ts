@@ -6,7 +6,7 @@ import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { run, say } from './child-process.ts';
 import type { Peer } from './peer.ts';
 import { writeSyntheticGguf } from './synthetic-gguf.ts';
-import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
+import { type DType, decodeName, isQuantization, prefillName, type Rates, type Workload } from './workload.ts';
 
 const BUILD = join(import.meta.dirname, '.build');
 const MODELS = join(BUILD, 'models');
@@ -29,7 +29,17 @@ const CMAKE_OPTIONS = [
 /** Before the steps of several sequences that are measured. */
 const SHORT_PROMPT = 8;
 
-const FORMATS = { float32: 'F32', bfloat16: 'BF16', int8: 'Q8_0', int4: 'Q4_0' } as const;
+const FORMATS = {
+  float32: 'F32',
+  bfloat16: 'BF16',
+  int8: 'Q8_0',
+  int4: 'Q4_0',
+  Q4_K_M: 'Q4_K_M',
+  Q8_0: 'Q8_0',
+  Q6_K: 'Q6_K',
+  Q5_K_M: 'Q5_K_M',
+  Q4_0: 'Q4_0',
+} as const satisfies Record<DType, string>;
 
 /** llama.cpp's own benchmarks, built from the source that node-llama-cpp carries. */
 export async function llamaCpp(): Promise<Peer> {
@@ -39,7 +49,8 @@ export async function llamaCpp(): Promise<Peer> {
     version: release,
     formats: FORMATS,
     prepare: async (shape, dtype) => {
-      await prepareModel(bin, shape, dtype);
+      const path = await prepareModel(bin, shape, dtype);
+      return isQuantization(dtype) ? path : undefined;
     },
     run: async (dtype, workload) => runBenchmarks(bin, await prepareModel(bin, workload.shape, dtype), workload),
   };

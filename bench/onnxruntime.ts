@@ -16,7 +16,7 @@ export async function onnxruntime(): Promise<Peer> {
     name: 'onnxruntime',
     version,
     formats: { float32: 'MatMul', int8: 'DynamicQuantizeMatMul' },
-    prepare: async () => {},
+    prepare: async () => undefined,
     run: async (dtype, workload): Promise<Rates> => {
       const rates = await run(process.execPath, [PROGRAM, JSON.stringify({ ...workload, dtype })]);
       return new Map(Object.entries<number>(JSON.parse(rates)));

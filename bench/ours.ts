@@ -16,11 +16,15 @@ export async function requireOurs(): Promise<string> {
   return (await run(NODE, ['--version'])).trim();
 }
 
-/** One run of everything with the built package, each work after a run for warming up. */
-export async function runOurs(dtype: DType, workload: Workload): Promise<Rates> {
+/**
+ * One run of everything with the built package, each work after a run for warming up.
+ * @param file to run as it is, in place of the shape in a dtype
+ */
+export async function runOurs(dtype: DType, workload: Workload, file?: string): Promise<Rates> {
   const { shape, threads, promptTokens, generateTokens, sequences } = workload;
   const output = await run(NODE, [
-    ...[MAIN, 'bench', '--json', '--shape', shape, '--dtype', dtype, '--tensor-parallel-size', `${threads}`],
+    ...[MAIN, 'bench', '--json', '--device', 'cpu', '--tensor-parallel-size', `${threads}`],
+    ...(file === undefined ? ['--shape', shape, '--dtype', dtype] : ['--model', file]),
     ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
     ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1'],
   ]);

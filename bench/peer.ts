@@ -7,8 +7,8 @@ export interface Peer {
   readonly version: string;
   /** The type that stores about as many bits per weight, as the peer calls it; dtypes that it lacks are absent. */
   readonly formats: Partial<Record<DType, string>>;
-  /** Makes what a run needs, unless it is there. */
-  prepare(shape: ModelShape, dtype: DType): Promise<void>;
+  /** Makes what a run needs, unless it is there. → the file that both sides run, if they run the same one */
+  prepare(shape: ModelShape, dtype: DType): Promise<string | undefined>;
   /** One run of everything; the program warms up before it measures. */
   run(dtype: DType, workload: Workload): Promise<Rates>;
 }

@@ -13,8 +13,16 @@ export interface Workload {
 /** Tokens per second by the work's name; see {@link prefillName} and {@link decodeName}. */
 export type Rates = ReadonlyMap<string, number>;
 
+/** Storage that each side makes of the same weights in its own format. */
 export const DTYPES = ['float32', 'bfloat16', 'int8', 'int4'] as const;
-export type DType = (typeof DTYPES)[number];
+/** Quantizations of a GGUF file that both sides run as it is. */
+export const QUANTIZATIONS = ['Q4_K_M', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q4_0'] as const;
+export type Quantization = (typeof QUANTIZATIONS)[number];
+export type DType = (typeof DTYPES)[number] | Quantization;
+
+export function isQuantization(dtype: DType): dtype is Quantization {
+  return QUANTIZATIONS.some((known) => known === dtype);
+}
 
 export function prefillName(tokens: number): string {
   return `prefill ${tokens}`;

@@ -1,10 +1,10 @@
-import { LLM } from '../../src/index.ts';
+import { type DTypeChoice, LLM } from '../../src/index.ts';
 import type { WllamaModule } from './wllama.ts';
 import type { Rates, Workload } from './workload.ts';
 
 /** Measures one contender in this page: loads its model, warms up with the whole workload, then runs it once more. */
 export interface PageMeasurements {
-  readonly mamba2: (dtype: string, workload: Workload) => Promise<Rates>;
+  readonly mamba2: (dtype: DTypeChoice, workload: Workload) => Promise<Rates>;
   readonly wllama: (dtype: string, workload: Workload) => Promise<Rates>;
 }
 

@@ -25,9 +25,24 @@ export function hasFloatScales<F>(): bool {
   return is<F, Q8_0>() || is<F, Q4_0>();
 }
 
-const LOW_BITS = memory.data<i32>([0x0f0f0f0f]);
-const ONES = memory.data<i32>([0x01010101]);
-const TWO_BITS = memory.data<i32>([0x03030303]);
+/** Masks, and the factor of {@link halfAt}. V8 builds a constant vector of some seven instructions; a load is one. */
+const CONSTANTS = memory.data<i32>([
+  0x0f0f0f0f, 0x01010101, 0x03030303, 0x3f3f3f3f, 0x30303030, 0x7fff, 0x8000, 0x77800000, 0x00ff00ff, 0xffff, 0xffff0000, 255,
+]);
+export const LOW_BITS: usize = CONSTANTS;
+const ONES = CONSTANTS + 4, TWO_BITS = CONSTANTS + 8;
+/** The lower six bits of bytes, and bits 4 and 5. */
+export const SIX_BITS: usize = CONSTANTS + 12, UPPER_TWO: usize = CONSTANTS + 16;
+const MAGNITUDE = CONSTANTS + 20, SIGN = CONSTANTS + 24, HALF_FACTOR = CONSTANTS + 28;
+/** Every other byte, either half, and the lowest byte of words. */
+export const EVEN_BYTES: usize = CONSTANTS + 32, LOWER_HALF: usize = CONSTANTS + 36, UPPER_HALF: usize = CONSTANTS + 40, LOW_BYTE: usize = CONSTANTS + 44;
+
+/** A number in all lanes. */
+// @ts-ignore: decorator
+@inline
+export function constant(address: usize): v128 {
+  return v128.load32_splat(address);
+}
 
 /** Bytes that 128 inputs of a row take, as a multiple of which rows have blocks. */
 export function blockBytes<F>(): i32 {
@@ -59,7 +74,7 @@ export function zeroPoint<F>(): i32 {
 @inline
 export function chunkOf<F>(block: usize, half: usize, c: usize): v128 {
   if (is<F, Q8_0>()) return v128.load(block + (c >> 1) * 34 + 2 + ((c & 1) << 4));
-  const low = v128.load32_splat(LOW_BITS);
+  const low = constant(LOW_BITS);
   if (is<F, Q4_0>()) {
     // Lower halves are inputs 0-15, upper halves 16-31.
     const bytes = v128.load(block + (c >> 1) * 18 + 2);
@@ -69,7 +84,7 @@ export function chunkOf<F>(block: usize, half: usize, c: usize): v128 {
     // 64 bytes of lower bits, 32 of upper ones: see block_q6_K.
     const ql = v128.load(block + (half << 6) + ((c & 3) << 4));
     const qh = v128.load(block + 128 + (half << 5) + ((c & 1) << 4));
-    const upper = v128.and(i16x8.shr_u(qh, <i32>(c >> 1) << 1), v128.load32_splat(TWO_BITS));
+    const upper = v128.and(i16x8.shr_u(qh, <i32>(c >> 1) << 1), constant(TWO_BITS));
     return v128.or(c & 4 ? v128.and(i16x8.shr_u(ql, 4), low) : v128.and(ql, low), i16x8.shl(upper, 4));
   }
   // Of 32 bytes the lower halves are one part, the upper halves the next.
@@ -79,7 +94,7 @@ export function chunkOf<F>(block: usize, half: usize, c: usize): v128 {
   const q = part & 1 ? v128.and(i16x8.shr_u(bytes, 4), low) : v128.and(bytes, low);
   if (is<F, Q4_K>()) return q;
   const qh = v128.load(block + 16 + ((c & 1) << 4));
-  const bit = v128.and(i16x8.shr_u(qh, <i32>((half << 2) + part)), v128.load32_splat(ONES));
+  const bit = v128.and(i16x8.shr_u(qh, <i32>((half << 2) + part)), constant(ONES));
   return v128.or(q, i16x8.shl(bit, 4));
 }
 
@@ -97,8 +112,8 @@ export function halfAt(address: usize): f32 {
 @inline
 export function halves(at: usize, a: usize, b: usize, c: usize, d: usize): v128 {
   const bits = fourWords(load<u16>(a + at), load<u16>(b + at), load<u16>(c + at), load<u16>(d + at));
-  const magnitude = f32x4.mul(i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13), i32x4.splat(0x77800000));
-  return v128.or(magnitude, i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16));
+  const magnitude = f32x4.mul(i32x4.shl(v128.and(bits, constant(MAGNITUDE)), 13), constant(HALF_FACTOR));
+  return v128.or(magnitude, i32x4.shl(v128.and(bits, constant(SIGN)), 16));
 }
 
 /** A word of each of four blocks. */

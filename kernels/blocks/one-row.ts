@@ -3,8 +3,8 @@
 // part). Integer sums are the same in any order, so the result has the bits that product.ts gives.
 
 import { madd } from '../math';
-import { BLOCK, dot4 } from '../quantized';
-import { blockBytes, chunkOf, halves, hasFloatScales, is, minimaOfK, Q4_0, Q6_K, Q8_0, scalesOfK } from './formats';
+import { addScaled, BLOCK, dot4 } from '../quantized';
+import { blockBytes, chunkOf, constant, halves, hasFloatScales, is, LOW_BITS, LOWER_HALF, Q4_0, Q6_K, Q8_0, SIX_BITS, UPPER_TWO } from './formats';
 
 /** Arguments as those of linearBlocks. */
 export function oneRow<F>(
@@ -69,25 +69,31 @@ function integerScales<F>(q: usize, scales: usize, sums: usize, a: usize, b: usi
   const end = q + <usize>K;
   const bytes = <usize>blockBytes<F>();
   while (q < end) {
+    const xScale0 = v128.load32_splat(scales), xScale1 = v128.load32_splat(scales, 4);
+    const ia = integersOf<F>(a), ib = integersOf<F>(b), ic = integersOf<F>(c), id = integersOf<F>(d);
+    const sum0 = halfSums<F>(q, sums, a, b, c, d, ia, ib, ic, id, 0);
+    const sum1 = halfSums<F>(q + BLOCK, sums + 16, a, b, c, d, ia, ib, ic, id, 1);
     const factor = halves(is<F, Q6_K>() ? 208 : 0, a, b, c, d);
-    const minimumFactor = is<F, Q6_K>() ? factor : f32x4.neg(halves(2, a, b, c, d));
-    for (let half: usize = 0; half < 2; half++) {
-      const xScale = v128.load32_splat(scales);
-      const sum = across(
-        blockSum<F>(q, sums, a, half), blockSum<F>(q, sums, b, half), blockSum<F>(q, sums, c, half),
-        blockSum<F>(q, sums, d, half),
+    if (is<F, Q6_K>()) {
+      y = addScaled(y, sum0, factor, xScale0);
+      y = addScaled(y, sum1, factor, xScale1);
+    } else {
+      // Σ x of the eight parts, times their minima: two lanes for each half of a block.
+      const x = i16x8.narrow_i32x4_s(
+        i32x4.extadd_pairwise_i16x8_s(v128.load(sums)), i32x4.extadd_pairwise_i16x8_s(v128.load(sums, 16)),
       );
-      y = madd(f32x4.convert_i32x4_s(sum), f32x4.mul(factor, xScale), y);
-      if (!is<F, Q6_K>()) {
-        const minima = across(
-          minimumSum(sums, a, half), minimumSum(sums, b, half), minimumSum(sums, c, half), minimumSum(sums, d, half),
-        );
-        y = madd(f32x4.convert_i32x4_s(minima), f32x4.mul(minimumFactor, xScale), y);
-      }
-      q += BLOCK;
-      sums += 16;
-      scales += 4;
+      const ma = minimumSums(ia, x), mb = minimumSums(ib, x), mc = minimumSums(ic, x), md = minimumSums(id, x);
+      const ab = i32x4.add(v128.shuffle<i32>(ma, mb, 0, 4, 2, 6), v128.shuffle<i32>(ma, mb, 1, 5, 3, 7));
+      const cd = i32x4.add(v128.shuffle<i32>(mc, md, 0, 4, 2, 6), v128.shuffle<i32>(mc, md, 1, 5, 3, 7));
+      const minimumFactor = f32x4.neg(halves(2, a, b, c, d));
+      y = addScaled(y, sum0, factor, xScale0);
+      y = addScaled(y, v128.shuffle<i64>(ab, cd, 0, 2), minimumFactor, xScale0);
+      y = addScaled(y, sum1, factor, xScale1);
+      y = addScaled(y, v128.shuffle<i64>(ab, cd, 1, 3), minimumFactor, xScale1);
     }
+    q += 2 * BLOCK;
+    sums += 32;
+    scales += 8;
     a += bytes;
     b += bytes;
     c += bytes;
@@ -96,42 +102,82 @@ function integerScales<F>(q: usize, scales: usize, sums: usize, a: usize, b: usi
   return y;
 }
 
-/** Four sums that make that of 128 inputs, parts times their scales. */
+/** Bytes of a block's integers: eight scales and eight minima of Q4_K and Q5_K, sixteen scales of Q6_K. */
 // @ts-ignore: decorator
 @inline
-function blockSum<F>(q: usize, sums: usize, block: usize, half: usize): v128 {
-  const none = i32x4.splat(0);
-  if (is<F, Q6_K>()) {
-    // Eight scales, and -32 Σ x of each part.
-    const s = v128.load8x8_s(block + 192 + (half << 3));
-    let total = i32x4.dot_i16x8_s(s, i16x8.neg(v128.load(sums)));
-    total = i32x4.shl(total, 5);
-    const low = i32x4.extend_low_i16x8_s(s), high = i32x4.extend_high_i16x8_s(s);
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q), chunkOf<F>(block, half, 0), none), v128.shuffle<i32>(low, low, 0, 0, 0, 0)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 16), chunkOf<F>(block, half, 1), none), v128.shuffle<i32>(low, low, 1, 1, 1, 1)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 32), chunkOf<F>(block, half, 2), none), v128.shuffle<i32>(low, low, 2, 2, 2, 2)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 48), chunkOf<F>(block, half, 3), none), v128.shuffle<i32>(low, low, 3, 3, 3, 3)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 64), chunkOf<F>(block, half, 4), none), v128.shuffle<i32>(high, high, 0, 0, 0, 0)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 80), chunkOf<F>(block, half, 5), none), v128.shuffle<i32>(high, high, 1, 1, 1, 1)));
-    total = i32x4.add(total, i32x4.mul(dot4(v128.load(q, 96), chunkOf<F>(block, half, 6), none), v128.shuffle<i32>(high, high, 2, 2, 2, 2)));
-    return i32x4.add(total, i32x4.mul(dot4(v128.load(q, 112), chunkOf<F>(block, half, 7), none), v128.shuffle<i32>(high, high, 3, 3, 3, 3)));
-  }
-  const s = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(i32x4.splat(scalesOfK(block, half))));
-  const p0 = dot4(v128.load(q, 16), chunkOf<F>(block, half, 1), dot4(v128.load(q), chunkOf<F>(block, half, 0), none));
-  const p1 = dot4(v128.load(q, 48), chunkOf<F>(block, half, 3), dot4(v128.load(q, 32), chunkOf<F>(block, half, 2), none));
-  const p2 = dot4(v128.load(q, 80), chunkOf<F>(block, half, 5), dot4(v128.load(q, 64), chunkOf<F>(block, half, 4), none));
-  const p3 = dot4(v128.load(q, 112), chunkOf<F>(block, half, 7), dot4(v128.load(q, 96), chunkOf<F>(block, half, 6), none));
-  const even = i32x4.add(i32x4.mul(p0, v128.shuffle<i32>(s, s, 0, 0, 0, 0)), i32x4.mul(p2, v128.shuffle<i32>(s, s, 2, 2, 2, 2)));
-  const odd = i32x4.add(i32x4.mul(p1, v128.shuffle<i32>(s, s, 1, 1, 1, 1)), i32x4.mul(p3, v128.shuffle<i32>(s, s, 3, 3, 3, 3)));
-  return i32x4.add(even, odd);
+function integersOf<F>(block: usize): v128 {
+  if (is<F, Q6_K>()) return v128.load(block + 192);
+  // Words of scales and minima 0 to 3, and one with four bits each of scales and minima 4 to 7.
+  const packed = v128.load(block, 4);
+  const first = v128.and(packed, constant(SIX_BITS));
+  const low = v128.and(v128.shuffle<i32>(packed, i32x4.shr_u(packed, 4), 2, 6, 2, 6), constant(LOW_BITS));
+  const second = v128.or(low, v128.and(i32x4.shr_u(packed, 2), constant(UPPER_TWO)));
+  return v128.shuffle<i32>(first, second, 0, 4, 1, 5);
 }
 
-/** Four sums that make that of the minima times Σ x of their parts. */
+/** Σ of minima times Σ x of their parts, in pairs of parts. */
 // @ts-ignore: decorator
 @inline
-function minimumSum(sums: usize, block: usize, half: usize): v128 {
-  const m = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(i32x4.splat(minimaOfK(block, half))));
-  return i32x4.mul(m, i32x4.extadd_pairwise_i16x8_s(v128.load(sums)));
+function minimumSums(integers: v128, x: v128): v128 {
+  return i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_u(integers), x);
+}
+
+/** Four rows' sums over 128 inputs, parts times their scales. */
+// @ts-ignore: decorator
+@inline
+function halfSums<F>(
+  q: usize, sums: usize, a: usize, b: usize, c: usize, d: usize, ia: v128, ib: v128, ic: v128, id: v128, half: usize,
+): v128 {
+  const x0 = v128.load(q), x1 = v128.load(q, 16), x2 = v128.load(q, 32), x3 = v128.load(q, 48);
+  const x4 = v128.load(q, 64), x5 = v128.load(q, 80), x6 = v128.load(q, 96), x7 = v128.load(q, 112);
+  return across(
+    blockSum<F>(x0, x1, x2, x3, x4, x5, x6, x7, sums, a, ia, half), blockSum<F>(x0, x1, x2, x3, x4, x5, x6, x7, sums, b, ib, half),
+    blockSum<F>(x0, x1, x2, x3, x4, x5, x6, x7, sums, c, ic, half), blockSum<F>(x0, x1, x2, x3, x4, x5, x6, x7, sums, d, id, half),
+  );
+}
+
+/**
+ * Four sums that make that of 128 inputs, parts times their scales. A lane's sum over a part fits 16 bits: eight products
+ * of at most 31 * 127, or four of 63 * 127. So the sums of two parts meet in a vector, and one instruction multiplies and
+ * adds them.
+ */
+// @ts-ignore: decorator
+@inline
+function blockSum<F>(
+  x0: v128, x1: v128, x2: v128, x3: v128, x4: v128, x5: v128, x6: v128, x7: v128, sums: usize, block: usize, integers: v128,
+  half: usize,
+): v128 {
+  const none = i32x4.splat(0);
+  const w0 = chunkOf<F>(block, half, 0), w1 = chunkOf<F>(block, half, 1), w2 = chunkOf<F>(block, half, 2), w3 = chunkOf<F>(block, half, 3);
+  const w4 = chunkOf<F>(block, half, 4), w5 = chunkOf<F>(block, half, 5), w6 = chunkOf<F>(block, half, 6), w7 = chunkOf<F>(block, half, 7);
+  if (is<F, Q6_K>()) {
+    const s = half == 0 ? i16x8.extend_low_i8x16_s(integers) : i16x8.extend_high_i8x16_s(integers);
+    const zero = i32x4.shl(i32x4.dot_i16x8_s(s, v128.load(sums)), 5);
+    const low = doubled(i32x4.extend_low_i16x8_s(s)), high = doubled(i32x4.extend_high_i16x8_s(s));
+    const p0 = i16x8.narrow_i32x4_s(dot4(x0, w0, none), dot4(x1, w1, none)), p1 = i16x8.narrow_i32x4_s(dot4(x2, w2, none), dot4(x3, w3, none));
+    const p2 = i16x8.narrow_i32x4_s(dot4(x4, w4, none), dot4(x5, w5, none)), p3 = i16x8.narrow_i32x4_s(dot4(x6, w6, none), dot4(x7, w7, none));
+    return i32x4.sub(i32x4.add(pairs(p0, p1, low), pairs(p2, p3, high)), zero);
+  }
+  const s = i16x8.extend_low_i8x16_u(integers);
+  const p0 = i16x8.narrow_i32x4_s(dot4(x1, w1, dot4(x0, w0, none)), dot4(x3, w3, dot4(x2, w2, none)));
+  const p1 = i16x8.narrow_i32x4_s(dot4(x5, w5, dot4(x4, w4, none)), dot4(x7, w7, dot4(x6, w6, none)));
+  return pairs(p0, p1, doubled(half == 0 ? i32x4.extend_low_i16x8_u(s) : i32x4.extend_high_i16x8_u(s)));
+}
+
+/** Integers of 16 bits in both halves of words. */
+// @ts-ignore: decorator
+@inline
+function doubled(words: v128): v128 {
+  return v128.or(v128.and(words, constant(LOWER_HALF)), i32x4.shl(words, 16));
+}
+
+/** Σ of p, the sums of two parts each, times the parts' scales. */
+// @ts-ignore: decorator
+@inline
+function pairs(p0: v128, p1: v128, scales: v128): v128 {
+  return i32x4.add(
+    i32x4.dot_i16x8_s(p0, v128.shuffle<i32>(scales, scales, 0, 0, 1, 1)), i32x4.dot_i16x8_s(p1, v128.shuffle<i32>(scales, scales, 2, 2, 3, 3)),
+  );
 }
 
 /** The sums of the lanes of four vectors. */

@@ -13,8 +13,8 @@ import { store16 } from '../linear-float';
 import { madd } from '../math';
 import { addScaled, BLOCK, dot4 } from '../quantized';
 import {
-  blockBytes, blockInputs, chunkOf, fourWords, halves, hasFloatScales, is, minimaOfK, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0,
-  scalesOfK, words, zeroPoint,
+  blockBytes, blockInputs, chunkOf, constant, EVEN_BYTES, fourWords, halves, hasFloatScales, is, LOW_BYTE, LOWER_HALF, minimaOfK,
+  partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesOfK, UPPER_HALF, words, zeroPoint,
 } from './formats';
 import { oneRow } from './one-row';
 
@@ -125,7 +125,7 @@ function spellScales<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to:
     v128.store(to, halves(208, a, b, c, d), FACTOR);
     return;
   }
-  const low = i32x4.splat(255);
+  const low = constant(LOW_BYTE);
   const scales = fourWords(scalesOfK(a, half), scalesOfK(b, half), scalesOfK(c, half), scalesOfK(d, half));
   v128.store(to, v128.and(scales, low), SCALES);
   v128.store(to, v128.and(i32x4.shr_u(scales, 8), low), SCALES + 64);
@@ -133,9 +133,9 @@ function spellScales<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to:
   v128.store(to, i32x4.shr_u(scales, 24), SCALES + 192);
   // Bytes 0 and 1 of a word of minima become the halves of a word, 2 and 3 those of another.
   const minima = fourWords(minimaOfK(a, half), minimaOfK(b, half), minimaOfK(c, half), minimaOfK(d, half));
-  const even = v128.and(minima, i32x4.splat(0x00ff00ff)), odd = v128.and(i32x4.shr_u(minima, 8), i32x4.splat(0x00ff00ff));
-  v128.store(to, v128.or(v128.and(even, i32x4.splat(0xffff)), i32x4.shl(odd, 16)), MINIMA);
-  v128.store(to, v128.or(i32x4.shr_u(even, 16), v128.and(odd, i32x4.splat(0xffff0000))), MINIMA + 64);
+  const even = v128.and(minima, constant(EVEN_BYTES)), odd = v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES));
+  v128.store(to, v128.or(v128.and(even, constant(LOWER_HALF)), i32x4.shl(odd, 16)), MINIMA);
+  v128.store(to, v128.or(i32x4.shr_u(even, 16), v128.and(odd, constant(UPPER_HALF))), MINIMA + 64);
   v128.store(to, halves(0, a, b, c, d), FACTOR);
   v128.store(to, f32x4.neg(halves(2, a, b, c, d)), MINIMUM_FACTOR);
 }

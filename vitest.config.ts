@@ -40,7 +40,7 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 180_000,
     hookTimeout: 180_000,
     // What tests/runs.ts reads. `vitest --mode all` tries all generated cases.
-    env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.1') },
+    env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.05') },
     projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE], isolate: true }].map((test) => ({
       extends: true,
       test,

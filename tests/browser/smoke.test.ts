@@ -6,6 +6,7 @@ import { expectedCases } from '../cli/tiny-dts.ts';
 import { need } from '../needs/needs.ts';
 import { largestDifference } from '../numbers.ts';
 import { PageUnderTest } from '../page/page-under-test.ts';
+import { few } from '../runs.ts';
 import { startServer } from '../server/test-server.ts';
 import { startChromium } from './chromium.ts';
 import type { GreedyResult } from './page.ts';
@@ -47,7 +48,7 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
       const asked = site.requests.splice(0).filter(({ method }) => method === 'GET');
       return asked.filter(({ path }) => path.endsWith('.safetensors')).length;
     };
-    for (const isFirst of [true, false]) {
+    for (const isFirst of few([true, false])) {
       const options = { tensorParallelSize: 2 };
       const asked = [MODEL, options, [prompt], greedy.length];
       const result = await act<GreedyResult>(context, site.origin, 'greedy', ...asked);

@@ -7,6 +7,7 @@ import { roundWeight } from '../../src/tensor/quantize.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 import { hybridFolder } from '../engine/hybrid-folders.ts';
 import { largestDifference } from '../numbers.ts';
+import { few } from '../runs.ts';
 import { runCli } from './run-cli.ts';
 import { TINY_DTS } from './tiny-dts.ts';
 
@@ -44,11 +45,13 @@ async function firstDifference(source: string, folder: string, dtype: Converted)
 }
 
 describe('convert', () => {
-  test.each<[Converted, number]>([
-    ['int8', 0.53],
-    ['int4', 0.33],
-    ['bfloat16', 1.01],
-  ])('the bundled model in %s has the values bit for bit', async (dtype, share) => {
+  test.each<[Converted, number]>(
+    few([
+      ['int8', 0.53],
+      ['int4', 0.33],
+      ['bfloat16', 1.01],
+    ]),
+  )('the bundled model in %s has the values bit for bit', async (dtype, share) => {
     const { folder, stderr } = await convert('tiny-dts', dtype);
     expect(stderr).toBe('');
     expect(await firstDifference(TINY_DTS, folder, dtype)).toBeUndefined();

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { makeFolder } from '../checkpoint/folders.ts';
+import { few } from '../runs.ts';
 import { readEvents } from '../server/test-server.ts';
 import { runCli } from './run-cli.ts';
 
@@ -62,11 +63,13 @@ describe('mamba2 serve', () => {
     expect(log.map(({ msg }) => msg)).toContain('the model failed');
   }, 300_000);
 
-  test.each([
-    ['SIGTERM', '600'],
-    // Longer than timers are.
-    ['SIGINT', '99999999999'],
-  ] as const)(
+  test.each(
+    few([
+      // Longer than timers are.
+      ['SIGINT', '99999999999'],
+      ['SIGTERM', '600'],
+    ] as const),
+  )(
     'under load ends in order on %s, with a timeout of %s s',
     async (signal, timeout) => {
       const { child, url, log, ended, post, stderr } = await start([

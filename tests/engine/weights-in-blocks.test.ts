@@ -8,13 +8,14 @@ import { storedFormats } from '../../src/engine/weights/stored-formats.ts';
 import { ModelMismatchError } from '../../src/errors.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { largestDifference } from '../numbers.ts';
+import { few } from '../runs.ts';
 import { chunksOf } from './chunks-of.ts';
 
 const file = (name: string) => fileURLToPath(new URL(`../goldens/gguf/${name}.gguf`, import.meta.url));
 const promptOf = async (name: string): Promise<number[]> =>
   JSON.parse(await readFile(file(name).replace('.gguf', '.json'), 'utf8')).input_ids;
 
-describe.each(['falcon-h1-Q4_K_M', 'bamba-Q4_K_M', 'nemotron-h-Q4_K_M'])('%s on cpu', (name) => {
+describe.each(few(['bamba-Q4_K_M', 'falcon-h1-Q4_K_M', 'nemotron-h-Q4_K_M']))('%s on cpu', (name) => {
   test('keeps the blocks of all matrices whose rows are whole ones', async () => {
     const checkpoint = await Checkpoint.open(file(name));
     const definition = defineModel(checkpoint.config, checkpoint.names());

@@ -9,6 +9,7 @@ import type { QuantizationConfig } from '../../src/layers/parameters/quantizatio
 import { blockRowBytes } from '../../src/tensor/block-formats.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 import { largestDifference } from '../numbers.ts';
+import { few } from '../runs.ts';
 import { SeededRandom } from './seeded.ts';
 
 const [EXPERTS, HIDDEN, INNER, ROWS] = [3, 256, 512, 5];
@@ -22,11 +23,13 @@ function options(layout: FusedMoeOptions['layout'], gated: boolean): FusedMoeOpt
   return { ...sizes, ...names, activation: 'silu', layout, gated };
 }
 
-describe.each([
-  ['stacked', true],
-  ['stacked', false],
-  ['separate', true],
-] as const)('%s experts, gated: %s', (layout, gated) => {
+describe.each(
+  few([
+    ['stacked', true],
+    ['stacked', false],
+    ['separate', true],
+  ] as const),
+)('%s experts, gated: %s', (layout, gated) => {
   test.each([1, 2])('in blocks give what their values give, over %d ranks', async (size) => {
     const backend = new CpuBackend(loadKernels(fastestKernels()));
     const x = backend.tensor(new SeededRandom(1).floats(ROWS * HIDDEN), [ROWS, HIDDEN]);

@@ -3,6 +3,7 @@ import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
 import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu } from '../../null-gpu.ts';
+import { few } from '../../runs.ts';
 import { CONFIGS, DEVICES, prepareModel, prepareOperations } from './shader-plans.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -20,7 +21,10 @@ describe.runIf(need('dawn'))('shaders compile', () => {
 
   const models = Object.keys(CONFIGS);
   test.each(
-    Object.entries(DEVICES).map(([device, pretence], i) => [device, models[i % models.length], pretence] as const),
+    few(
+      Object.entries(DEVICES).map(([device, pretence], i) => [device, models[i % models.length], pretence] as const),
+      5,
+    ),
   )('on a device %s, for %s', async (_, model, pretence) => {
     gpu = await NullGpu.install(pretence);
     launch.current = DEFAULT_LAUNCH;

@@ -4,6 +4,7 @@ import { Checkpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { hybridFolder } from '../../engine/hybrid-folders.ts';
 import { largestDifference } from '../../numbers.ts';
+import { few } from '../../runs.ts';
 import { makeFolder } from '../folders.ts';
 import { CASES } from './cases.ts';
 import { fp8, mlxAffine, nvfp4, type Packer } from './packers.ts';
@@ -76,18 +77,23 @@ const caseOf = (name: string) => {
 };
 
 describe('experts', () => {
-  test.each([
-    ['granitemoehybrid', 'FP8, one scale', 1],
-    ['granitemoehybrid', 'FP8, blocks of 32x16', 1],
-    ['granitemoehybrid', 'compressed-tensors float-quantized, a scale a row', 1],
-    ['granitemoehybrid', 'compressed-tensors int-quantized', 1],
-    ['granitemoehybrid', 'compressed-tensors pack-quantized, 4 bits', 2],
-    ['granitemoehybrid', 'compressed-tensors mxfp4-pack-quantized', 1],
-    ['granitemoehybrid', 'ModelOpt NVFP4', 1],
-    ['variants/nemotron-experts', 'FP8, one scale', 2],
-    ['variants/nemotron-experts', 'compressed-tensors int-quantized', 1],
-    ['variants/nemotron-experts', 'bitsandbytes nf4', 1],
-  ])('%s: %s, %d ranks', async (name, method, ranks) => {
+  test.each(
+    few(
+      [
+        ['granitemoehybrid', 'FP8, one scale', 1],
+        ['granitemoehybrid', 'FP8, blocks of 32x16', 1],
+        ['granitemoehybrid', 'compressed-tensors float-quantized, a scale a row', 1],
+        ['granitemoehybrid', 'compressed-tensors int-quantized', 1],
+        ['granitemoehybrid', 'compressed-tensors pack-quantized, 4 bits', 2],
+        ['granitemoehybrid', 'compressed-tensors mxfp4-pack-quantized', 1],
+        ['granitemoehybrid', 'ModelOpt NVFP4', 1],
+        ['variants/nemotron-experts', 'FP8, one scale', 2],
+        ['variants/nemotron-experts', 'compressed-tensors int-quantized', 1],
+        ['variants/nemotron-experts', 'bitsandbytes nf4', 1],
+      ] as [string, string, number][],
+      3,
+    ),
+  )('%s: %s, %d ranks', async (name, method, ranks) => {
     const { config, weights } = await golden(name);
     const { pack, config: settings } = caseOf(method);
     const tensors: RawTensor[] = [];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
-import { grid, runs } from '../../runs.ts';
+import { few, grid } from '../../runs.ts';
 import { CASES } from './cases.ts';
 import { quantizedGolden } from './quantized-golden.ts';
 
@@ -11,7 +11,7 @@ describe('a model with quantised projections gives the logits of that with the f
   // Layers are tried for all of them: here every number of ranks, and in a full run everything on each.
   const tried = grid(names.flatMap((name) => [1, 2, 4].map((ranks) => ({ name, ranks }))));
 
-  test.each(tried.slice(0, runs(60)))('$name, $ranks ranks', async ({ name, ranks }) => {
+  test.each(few(tried, 3))('$name, $ranks ranks', async ({ name, ranks }) => {
     const quantization = CASES.find((entry) => entry.name === name);
     if (quantization === undefined) throw new Error(name);
     const { quantized, floats } = await quantizedGolden(quantization);

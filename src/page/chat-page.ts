@@ -2,7 +2,7 @@ import { Batcher } from './batcher.ts';
 import { Composer } from './composer.ts';
 import { Conversation, type Turn } from './conversation.ts';
 import { byId, element } from './element.ts';
-import { MemoryPanel } from './memory-panel.ts';
+import { MemoryPanel } from './memory/memory-panel.ts';
 import { showModelName } from './model-name.ts';
 import { type AnswerPiece, type ModelCard, type ServerClient, ServerError, type Usage } from './server-client.ts';
 import { answerFields, type SettingsForm } from './settings.ts';

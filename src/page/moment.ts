@@ -1,4 +1,4 @@
-import type { MemoryReport } from './memory-report.ts';
+import type { MemoryReport } from './memory/memory-report.ts';
 
 /** Some text that was read, and how long the model remembered while it read it. */
 export interface Moment {

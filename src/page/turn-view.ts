@@ -1,7 +1,7 @@
 import { AnswerView } from './answer-view.ts';
 import { element } from './element.ts';
 import { copyText } from './markdown.ts';
-import { type MemoryReport, memoryReport } from './memory-report.ts';
+import { type MemoryReport, memoryReport } from './memory/memory-report.ts';
 import type { Moment } from './moment.ts';
 import type { AnswerPiece } from './server-client.ts';
 

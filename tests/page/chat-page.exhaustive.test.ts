@@ -1,6 +1,6 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { scaleColor, scalePosition } from '../../src/page/scale.ts';
+import { scaleColor, scalePosition } from '../../src/page/memory/scale.ts';
 import { startChromium } from '../browser/chromium.ts';
 import { need } from '../needs/needs.ts';
 import { CHAT_TEMPLATE, startServer, type TestServer } from '../server/test-server.ts';

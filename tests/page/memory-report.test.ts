@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
-import { averageReport, layerSummaries, longestHead, memoryReport, summary } from '../../src/page/memory-report.ts';
-import { scaleColor, scalePosition, tokensInWords } from '../../src/page/scale.ts';
+import {
+  averageReport,
+  layerSummaries,
+  longestHead,
+  memoryReport,
+  summary,
+} from '../../src/page/memory/memory-report.ts';
+import { scaleColor, scalePosition, tokensInWords } from '../../src/page/memory/scale.ts';
 
 test('nothing lost is Infinity, and a layer with fewer heads leaves room', () => {
   const report = memoryReport([[1, 2, null], [4]]);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { memoryReport } from '../../src/page/memory-report.ts';
+import { memoryReport } from '../../src/page/memory/memory-report.ts';
 import { MomentHistory } from '../../src/page/moment.ts';
 
 const moment = (heads: number) => ({ report: memoryReport([new Array<number>(heads).fill(1)]), text: '', tokens: [] });

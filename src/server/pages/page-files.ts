@@ -26,7 +26,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 /** Files of the page by path. Empty without the folder, as in a source tree that was not built. */
 export function readPage(folder: URL | undefined): ReadonlyMap<string, PageFile> {
   if (!folder || !existsSync(folder)) return new Map();
-  const names = readdirSync(folder);
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => name.replaceAll('\\', '/'));
   return new Map(
     names.flatMap((name) => {
       const contentType = CONTENT_TYPES[extname(name)];

@@ -1,4 +1,4 @@
-import type { HalfLives } from './server-client.ts';
+import type { HalfLives } from '../server-client.ts';
 
 /** Half-lives of all heads, layer by layer, in tokens; Infinity for heads that lose nothing. */
 export interface MemoryReport {

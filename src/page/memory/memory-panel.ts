@@ -1,8 +1,8 @@
-import { byId, element } from './element.ts';
+import { byId, element } from '../element.ts';
+import { type Moment, MomentHistory, momentLabel } from '../moment.ts';
 import { MemoryHistogram } from './memory-histogram.ts';
 import { type Cell, MemoryMap } from './memory-map.ts';
 import { averageReport, layerSummaries, longestHead, type MemoryReport, summary } from './memory-report.ts';
-import { type Moment, MomentHistory, momentLabel } from './moment.ts';
 import { tokensInWords } from './scale.ts';
 
 /** Number of reports that the live picture averages, because single tokens differ much. */

@@ -1,7 +1,7 @@
 // Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
 export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
-export { blocksScratch, linearQ40, linearQ4K, linearQ5K, linearQ6K, linearQ80 } from './blocks/product';
+export { blocksScratch, linearBlocks } from './blocks/product';
 export { embeddingBlocks } from './blocks/rows';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';

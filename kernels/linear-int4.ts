@@ -49,7 +49,7 @@ export function linearInt4(
   }
 }
 
-/** The same for int4 as {@link panelInt8}. */
+/** {@link panelInt8} for int4. */
 function someRows(
   q: usize, scales: usize, w: usize, out: usize, outStride: usize, rows: i32, Kpad: i32, scratch: usize,
 ): void {

@@ -1,5 +1,5 @@
 // Weights in blocks as a file holds them: row after row, each a run of blocks with scales of their own. What a block's
-// bits stand for is defined by ggml (ggml-common.h); src/tensor holds the same definitions in TypeScript.
+// bits stand for is defined by ggml (ggml-common.h); src/checkpoint/gguf/types holds the same definitions in TypeScript.
 //
 // A chunk is 16 inputs of one row: the values q of a block as bytes, without their scales. A part is the inputs that share
 // a scale: 16 or 32.
@@ -29,6 +29,7 @@ export function hasFloatScales<F>(): bool {
 const CONSTANTS = memory.data<i32>([
   0x0f0f0f0f, 0x01010101, 0x03030303, 0x3f3f3f3f, 0x30303030, 0x7fff, 0x8000, 0x77800000, 0x00ff00ff, 0xffff, 0xffff0000, 255,
 ]);
+/** The lower halves of bytes. */
 export const LOW_BITS: usize = CONSTANTS;
 const ONES = CONSTANTS + 4, TWO_BITS = CONSTANTS + 8;
 /** The lower six bits of bytes, and bits 4 and 5. */
@@ -87,7 +88,7 @@ export function chunkOf<F>(block: usize, half: usize, c: usize): v128 {
     const upper = v128.and(i16x8.shr_u(qh, <i32>(c >> 1) << 1), constant(TWO_BITS));
     return v128.or(c & 4 ? v128.and(i16x8.shr_u(ql, 4), low) : v128.and(ql, low), i16x8.shl(upper, 4));
   }
-  // Of 32 bytes the lower halves are one part, the upper halves the next.
+  // The lower halves of 32 bytes are one part, their upper halves the next.
   const part = c >> 1;
   const at = ((part >> 1) << 5) + ((c & 1) << 4) + (half << 6);
   const bytes = v128.load(block + (is<F, Q5_K>() ? 48 : 16) + at);

@@ -46,13 +46,23 @@ export function blocksScratch(K: i32): usize {
 
 /**
  * q, scales and sums of x are of quantizeRows (Q8_0) or quantizeSignedRows; K is a multiple of the format's block.
+ * @param format 0 Q8_0, 1 Q4_0, 2 Q4_K, 3 Q5_K, 4 Q6_K
  * @param w rows of rowBytes
  */
-// @ts-ignore: decorator
-@inline
-function linearBlocks<F>(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize,
+export function linearBlocks(
+  format: i32, q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize,
   outStride: usize, rows: i32, K: i32, scratch: usize,
+): void {
+  if (format == 0) linear<Q8_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+  else if (format == 1) linear<Q4_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+  else if (format == 2) linear<Q4_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+  else if (format == 3) linear<Q5_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+  else linear<Q6_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+}
+
+function linear<F>(
+  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
+  rows: i32, K: i32, scratch: usize,
 ): void {
   if (rows == 1) return oneRow<F>(q, scales, sums, w, rowBytes, outFeatures, out, K);
   const blocks = K / BLOCK;
@@ -365,39 +375,4 @@ function finish<F>(from: usize, w: usize, scale: usize, sums: usize, out: usize)
 function addMinima(y: v128, w: usize, first: v128, second: v128, xScale: v128): v128 {
   const low = i32x4.dot_i16x8_s(v128.load(w, MINIMA), first), high = i32x4.dot_i16x8_s(v128.load(w, MINIMA + 64), second);
   return addScaled(y, i32x4.add(low, high), v128.load(w, MINIMUM_FACTOR), xScale);
-}
-
-export function linearQ80(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
-): void {
-  linearBlocks<Q8_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-}
-
-export function linearQ40(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
-): void {
-  linearBlocks<Q4_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-}
-
-export function linearQ4K(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
-): void {
-  linearBlocks<Q4_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-}
-
-export function linearQ5K(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
-): void {
-  linearBlocks<Q5_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-}
-
-export function linearQ6K(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
-): void {
-  linearBlocks<Q6_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
 }

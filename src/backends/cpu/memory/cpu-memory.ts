@@ -60,7 +60,7 @@ export class CpuMemory {
   allocateZeros(bytes: number): number {
     const used = this.#used;
     const address = this.allocate(bytes);
-    this.#bytes.fill(0, address, Math.min(address + bytes, Math.max(used, address)));
+    this.#bytes.fill(0, address, Math.min(address + bytes, used));
     return address;
   }
 

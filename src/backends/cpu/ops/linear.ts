@@ -81,21 +81,15 @@ export class CpuLinear {
   }
 
   #multiplyBlocks(x: CpuTensor, weight: BlockWeight, out: CpuTensor, rows: number, scratch: number): void {
-    const { address: w, inFeatures: K, outFeatures, rowBytes, dtype } = weight;
+    const { address: w, inFeatures: K, outFeatures, rowBytes, dtype, format } = weight;
     const kernels = this.#kernels;
     const scales = scratch + rows * K;
     const sums = roundUp(scales + (4 * rows * K) / BLOCK, VECTOR_BYTES);
     const spelled = roundUp(sums + (2 * rows * K) / SUMMED, VECTOR_BYTES);
     if (dtype === 'Q8_0') kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, K);
     else kernels.quantizeSignedRows(x.address, x.byteStride, scratch, scales, sums, rows, K);
-    const multiply = {
-      Q8_0: kernels.linearQ80,
-      Q4_0: kernels.linearQ40,
-      Q4_K: kernels.linearQ4K,
-      Q5_K: kernels.linearQ5K,
-      Q6_K: kernels.linearQ6K,
-    }[dtype];
-    multiply(scratch, scales, sums, w, rowBytes, outFeatures, out.address, out.byteStride, rows, K, spelled);
+    const to = [out.address, out.byteStride] as const;
+    kernels.linearBlocks(format, scratch, scales, sums, w, rowBytes, outFeatures, ...to, rows, K, spelled);
   }
 }
 

@@ -60,7 +60,7 @@ export class StopStringMatcher {
   readonly #stops: StopStrings;
   /** Length of each string's beginning that the text ends with. */
   readonly #lengths: Int32Array;
-  /** The same for the text with hidden tokens, as long as any is held. */
+  /** Lengths of the beginnings that the text with hidden tokens ends with, as long as any is held. */
   #mixedLengths: Int32Array | undefined;
   #held = '';
   #hidden: readonly HiddenToken[] = [];

@@ -33,7 +33,7 @@ function made(shape: readonly number[], parts: readonly StoredTensor[]) {
   };
 }
 
-/** The same values, row-major, under another shape. */
+/** A tensor's values, row-major, under another shape. */
 export function reshaped(tensor: StoredTensor, shape: readonly number[]): StoredTensor {
   const [from, to] = [rowValues(tensor.shape), rowValues(shape)];
   const source = (range: RowRange) => {

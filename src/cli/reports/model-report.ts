@@ -45,7 +45,7 @@ export interface ModelReport {
     readonly bytes: number;
     /** Values per dtype of the files. */
     readonly dtypes: Readonly<Record<string, number>>;
-    /** The same for each kind of parameters, and their bytes. */
+    /** Values per dtype, and bytes, for each kind of parameters. */
     readonly kinds: Readonly<Partial<Record<ParameterKind, StoredKind>>>;
   };
   /** How a tool has quantised the weights. null: none has. */

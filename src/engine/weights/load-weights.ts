@@ -40,12 +40,12 @@ export async function loadWeights(
   const total = pairs.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
   const scratch = new ReadScratch(BLOCK_VALUES);
   let loaded = 0;
+  const next = async () => {
+    await yieldToEventLoop();
+    signal?.throwIfAborted();
+  };
   for (const [parameterName, checkpointName] of pairs) {
     const tensor = checkpoint.tensor(checkpointName);
-    const next = async () => {
-      await yieldToEventLoop();
-      signal?.throwIfAborted();
-    };
     const format = table.dtype(parameterName);
     if (isBlockFormat(format)) {
       await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {

@@ -8,7 +8,7 @@ import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 export interface RowSink {
   /** @param rows whole ones, row-major; may be reused after. */
   write(rows: Float32Array): void;
-  /** The same for a matrix that is kept in blocks. Absent: it is not. */
+  /** Takes rows of a matrix that is kept in the blocks of its file. Absent: the matrix is kept as values. */
   writeBlocks?(rows: Uint8Array): void;
   /** Ends the weight: all rows have come. */
   finish(): void;
@@ -76,7 +76,7 @@ export function writerSink(
 export interface MatrixWriter {
   /** Returns the number of rows. */
   writeRows(firstRow: number, values: Float32Array): number;
-  /** The same for a matrix that is kept in blocks. Absent: it is not. */
+  /** Takes rows in the blocks of their file, and returns their number. Absent: the matrix is kept as values. */
   writeBlocks?(firstRow: number, blocks: Uint8Array): number;
   finish(): LinearWeight;
 }

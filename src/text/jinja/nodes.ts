@@ -62,7 +62,7 @@ export interface MacroNode {
   readonly name: string;
   readonly parameters: readonly MacroParameter[];
   readonly body: readonly Statement[];
-  /** Those of `varargs`, `kwargs` and `caller` that the body reads. */
+  /** Names among `varargs`, `kwargs` and `caller` that the body reads. */
   readonly reads: ReadonlySet<string>;
 }
 

@@ -3,12 +3,9 @@ import { createWebGpuBackend } from '../../../src/backends/webgpu/create-backend
 import type { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { need } from '../../needs/needs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
+import { COLUMNS, countingTable, IDS, KEYS } from './counting-table.ts';
 
 vi.setConfig({ testTimeout: 900_000 });
-
-/** More than are kept. */
-const KEYS = 300;
-const [IDS, COLUMNS] = [400, 4];
 
 describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => {
   let gpu: FaultyGpu;
@@ -38,14 +35,8 @@ describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => 
     gpu.uninstall();
   });
 
-  /** A table whose row i is (i, i, ...). */
-  function countingTable() {
-    const values = Float32Array.from({ length: IDS * COLUMNS }, (_, i) => Math.floor(i / COLUMNS));
-    return backend.linearWeight(values, IDS, COLUMNS, 'float32');
-  }
-
   test('give what they should, in memory that does not grow', async () => {
-    const table = countingTable();
+    const table = countingTable(backend);
     const run = (key: number, ids: readonly number[]) => {
       const { rows } = backend.step({
         variant: { key },

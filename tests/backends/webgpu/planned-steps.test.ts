@@ -4,12 +4,9 @@ import type { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { need } from '../../needs/needs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
+import { COLUMNS, countingTable, IDS, KEYS } from './counting-table.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
-
-/** More than are kept. */
-const KEYS = 300;
-const [IDS, COLUMNS] = [400, 4];
 
 describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => {
   let gpu: FaultyGpu;
@@ -24,14 +21,8 @@ describe.runIf(need('software-gpu'))('steps of more kinds than are kept', () => 
     gpu.uninstall();
   });
 
-  /** A table whose row i is (i, i, ...). */
-  function countingTable() {
-    const values = Float32Array.from({ length: IDS * COLUMNS }, (_, i) => Math.floor(i / COLUMNS));
-    return backend.linearWeight(values, IDS, COLUMNS, 'float32');
-  }
-
   test('all run, though many are forgotten before the first is sent off', async () => {
-    const table = countingTable();
+    const table = countingTable(backend);
     const cache = (): Tensor => backend.zeros([1, IDS, 1, COLUMNS]);
     const [keyCache, valueCache] = [cache(), cache()];
     for (let key = 1; key <= KEYS; key++) {

@@ -130,8 +130,8 @@ export const Q6_K: TensorType = {
     const signed = new Int8Array(bytes.buffer);
     for (let block = 0, at = 0; block < blocks; block++, at += 210) {
       const d = half[bytes[at + 208] | (bytes[at + 209] << 8)];
-      // Of each half of the block the first and the other 16 values of four groups of 32: a byte of `ql` holds values that
-      // are 64 apart, one of `qh` a value of each group.
+      // A pass takes the first or the last 16 values of the four groups of 32 in one half of the block: a byte of `ql`
+      // holds two values that are 64 apart, a byte of `qh` one value of each group.
       for (let part = 0; part < 4; part++) {
         const upper = part >> 1;
         const odd = part & 1;

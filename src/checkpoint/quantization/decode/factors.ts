@@ -32,7 +32,7 @@ export function isFloat(dtype: string): boolean {
 
 /** What multiplies or divides all factors of a matrix. */
 export interface GlobalFactor {
-  /** Of one value, or of one for each matrix in a stack. */
+  /** Tensor with one value, or with one for each matrix in a stack. */
   readonly tensor: StoredTensor;
   readonly isReciprocal: boolean;
 }
@@ -58,7 +58,7 @@ export class TensorFactors implements FactorReader {
       readonly groups: number;
       readonly isPerMatrix: boolean;
       readonly global?: GlobalFactor | undefined;
-      /** Of every factor. Default: 1. */
+      /** Number that every factor is divided by. Default: 1. */
       readonly divisor?: number | undefined;
     },
   ) {
@@ -80,7 +80,7 @@ export class TensorFactors implements FactorReader {
     this.#keptGlobal ??= this.#global.tensor.readFloat32();
     const all = await this.#keptGlobal;
     const global = all[all.length === 1 ? 0 : index];
-    // Of 8 bits and 24: the product is exact.
+    // A factor has 8 bits and the global one 24, so their product is exact.
     return this.#global.isReciprocal
       ? factors.map((factor) => factor / global)
       : factors.map((factor) => factor * global);

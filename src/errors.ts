@@ -172,6 +172,19 @@ export class SamplingParamsError extends Mamba2Error {
   }
 }
 
+/**
+ * An answer can't have the form that `structuredOutputs` asks for: its schema or grammar is malformed, unsupported or
+ * too large, or no token of the model continues it.
+ */
+export class StructuredOutputsError extends Mamba2Error {
+  readonly code = 'structured_outputs';
+}
+
+/** An optional package is needed for this, and is not installed. */
+export class MissingPackageError extends Mamba2Error {
+  readonly code = 'missing_package';
+}
+
 /** The model's logits are NaN, so no token can be chosen. */
 export class NonFiniteLogitsError extends Mamba2Error {
   readonly code = 'non_finite_logits';

@@ -106,6 +106,7 @@ export type { PrefixCacheStats } from './engine/state/prefix-cache.ts';
 export type { PrefixNode } from './engine/state/prefix-tree.ts';
 export type { CacheSalt, Snapshot } from './engine/state/snapshot.ts';
 export * from './errors.ts';
+export type { StructuredOutputs } from './grammar/structured-outputs.ts';
 export type { KvCacheParams } from './layers/attention/attention.ts';
 export type { AttentionMetadata, BatchMetadata } from './layers/attention/attention-metadata.ts';
 export type { KvCacheShape, KvCacheSize } from './layers/attention/kv-cache-shape.ts';

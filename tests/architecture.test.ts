@@ -30,6 +30,7 @@ const FLOORS = [
   'checkpoint/quantization/',
   'checkpoint/',
   'text/',
+  'grammar/',
   'backends/contract/',
   'backends/reference/',
   'backends/cpu/kernels/',

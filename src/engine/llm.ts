@@ -1,5 +1,5 @@
 import { Turns } from '../distributed/event-loop.ts';
-import { ChatTemplateError, EmptyPromptError, TokenizerError } from '../errors.ts';
+import { ChatTemplateError, EmptyPromptError, StructuredOutputsError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { encodeBadWords } from '../text/bad-words.ts';
 import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat/chat-template.ts';
@@ -224,6 +224,7 @@ export class LLM {
     checkedSalt(options.cacheSalt);
     if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
     if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
+    if (params.structuredOutputs) throw new StructuredOutputsError('This version has no structured outputs.');
     for (const id of params.logitBias.keys()) assertTokenId(id, this.config.vocabSize, this.tokenizer);
     return params;
   }

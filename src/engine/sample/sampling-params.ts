@@ -1,4 +1,5 @@
 import { SamplingParamsError } from '../../errors.ts';
+import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/structured-outputs.ts';
 
 /** Options of one generation. All are optional; names and meanings are vLLM's. */
 export interface GenerateOptions {
@@ -41,6 +42,8 @@ export interface GenerateOptions {
   readonly skipSpecialTokens?: boolean | undefined;
   /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
   readonly badWords?: readonly string[] | undefined;
+  /** Form that the answer must have. Needs the package `@mlc-ai/web-xgrammar`. */
+  readonly structuredOutputs?: StructuredOutputs | undefined;
   /** Number of the likeliest tokens to give with each chosen one, up to 20. */
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
@@ -80,6 +83,8 @@ export interface SamplingParams {
   readonly ignoreEos: boolean;
   readonly skipSpecialTokens: boolean;
   readonly badWords: readonly string[];
+  /** undefined: any text. */
+  readonly structuredOutputs: StructuredOutputs | undefined;
   /** undefined: none are given. */
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
@@ -136,6 +141,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     ignoreEos: options.ignoreEos ?? false,
     skipSpecialTokens: options.skipSpecialTokens ?? true,
     badWords: checkedTexts('badWords', options.badWords ?? []),
+    structuredOutputs: checkedStructuredOutputs(options.structuredOutputs),
     logprobs: checkedCount('logprobs', options.logprobs),
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
     halfLifeInterval: checkedInterval(options.halfLifeInterval),

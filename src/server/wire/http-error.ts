@@ -4,9 +4,11 @@ import {
   DisposedError,
   EmptyPromptError,
   EngineDeadError,
+  MissingPackageError,
   QueueFullError,
   SamplingParamsError,
   ShutdownError,
+  StructuredOutputsError,
   TextLimitError,
   TokenIdError,
   TokenizerError,
@@ -71,6 +73,9 @@ export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof SamplingParamsError) return samplingError(error);
   if (error instanceof TokenIdError || error instanceof EmptyPromptError || error instanceof TextLimitError) {
+    return new HttpError(400, error.message, { code: error.code, cause: error });
+  }
+  if (error instanceof StructuredOutputsError || error instanceof MissingPackageError) {
     return new HttpError(400, error.message, { code: error.code, cause: error });
   }
   if (error instanceof ContextLengthError) {

@@ -1,10 +1,23 @@
 import { UnsupportedDTypeError } from '../errors.ts';
 import { WEIGHT_DTYPES, type WeightDType } from './dtype.ts';
 import { weightBytes } from './quantize.ts';
+import { E2M1, E4M3, E8M0 } from './small-floats.ts';
 
 /**
- * Formats of llama.cpp whose blocks a backend may keep as a file holds them (ggml-common.h): values of a block, its bytes,
- * where its scales of 16 bits lie, and the values that a row must have a multiple of.
+ * Blocks in which a backend may keep the rows of a matrix: values of a block, its bytes, offsets of its float16 scales,
+ * and the values that a row must have a multiple of. All numbers are little-endian.
+ *
+ * `Q8_0` to `Q6_K` and `MXFP4` are llama.cpp's own blocks (ggml-common.h). MXFP4 is a byte of E8M0, then 16 bytes of
+ * E2M1: lower halves are the inputs 0 to 15, upper halves 16 to 31.
+ *
+ * The others hold what several tools write. Their codes of 4 bits lie in 16 bytes for 32 inputs, halves as in MXFP4.
+ * - `NVFP4`: a float32 factor; 8 scales of E4M3, one for 16 inputs; 64 bytes of E2M1. value = factor * (scale * E2M1).
+ * - `INT4_G32`, `INT4_G64`, `INT4_G128`: a word for each group of so many inputs, whose upper 24 bits are a float32 scale
+ *   (its low byte is 0) and whose low byte is a zero point from 0 to 16; 64 bytes of codes. value = scale * (code - zero).
+ * - `INT8_G128`: a float32 scale; 128 signed bytes from -127 on. value = scale * code.
+ * - `F8_E4M3`: a float32 scale; 128 bytes of E4M3. value = scale * E4M3.
+ *
+ * A value is that product, rounded to float32 once.
  */
 export const BLOCK_FORMATS = {
   Q8_0: { blockValues: 32, blockBytes: 34, scales: [0], rowMultiple: 128 },
@@ -12,11 +25,18 @@ export const BLOCK_FORMATS = {
   Q4_K: { blockValues: 256, blockBytes: 144, scales: [0, 2], rowMultiple: 256 },
   Q5_K: { blockValues: 256, blockBytes: 176, scales: [0, 2], rowMultiple: 256 },
   Q6_K: { blockValues: 256, blockBytes: 210, scales: [208], rowMultiple: 256 },
+  MXFP4: { blockValues: 32, blockBytes: 17, scales: [], rowMultiple: 128 },
+  NVFP4: { blockValues: 128, blockBytes: 76, scales: [], rowMultiple: 128 },
+  INT4_G32: { blockValues: 128, blockBytes: 80, scales: [], rowMultiple: 128 },
+  INT4_G64: { blockValues: 128, blockBytes: 72, scales: [], rowMultiple: 128 },
+  INT4_G128: { blockValues: 128, blockBytes: 68, scales: [], rowMultiple: 128 },
+  INT8_G128: { blockValues: 128, blockBytes: 132, scales: [], rowMultiple: 128 },
+  F8_E4M3: { blockValues: 128, blockBytes: 132, scales: [], rowMultiple: 128 },
 } as const;
 
 export type BlockFormat = keyof typeof BLOCK_FORMATS;
 
-/** Storage of a matrix: values of a dtype, or blocks as a file holds them. */
+/** Storage of a matrix: values of a dtype, or blocks. */
 export type MatrixDType = WeightDType | BlockFormat;
 
 export function isBlockFormat(dtype: string): dtype is BlockFormat {
@@ -25,7 +45,7 @@ export function isBlockFormat(dtype: string): dtype is BlockFormat {
 
 /** Whether products with such weights quantise activations, too. */
 export function isQuantized(dtype: MatrixDType): boolean {
-  return isBlockFormat(dtype) || dtype === 'int8' || dtype === 'int4';
+  return (isBlockFormat(dtype) && dtype !== 'F8_E4M3') || dtype === 'int8' || dtype === 'int4';
 }
 
 /** A dtype of values. @throws UnsupportedDTypeError for a format of blocks, which not every backend keeps. */
@@ -50,12 +70,75 @@ export function fitsBlocks(format: BlockFormat, columns: number): boolean {
   return columns % BLOCK_FORMATS[format].rowMultiple === 0;
 }
 
-/** Index of the first block whose scales are not finite; -1: all are. */
+/** Index of the first block with a value that is not finite, or that kernels can't read; -1: there is none. */
 export function nonFiniteBlock(format: BlockFormat, bytes: Uint8Array): number {
-  const { blockBytes, scales } = BLOCK_FORMATS[format];
-  for (let block = 0; block * blockBytes < bytes.length; block++) {
-    // The exponent of a float16 is in its upper byte.
-    for (const scale of scales) if ((bytes[block * blockBytes + scale + 1] & 0x7c) === 0x7c) return block;
-  }
+  const { blockBytes } = BLOCK_FORMATS[format];
+  const isSound = blockCheck(format, bytes);
+  for (let begin = 0; begin < bytes.length; begin += blockBytes) if (!isSound(begin)) return begin / blockBytes;
   return -1;
+}
+
+/** Tells of a block of a format, by the place where it begins, whether kernels can read it and all its values are finite. */
+function blockCheck(format: BlockFormat, bytes: Uint8Array): (begin: number) => boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  switch (format) {
+    case 'MXFP4':
+      return (begin) => isFiniteProduct(E8M0[bytes[begin]], 6, () => largestE2M1(bytes, begin + 1, 16));
+    case 'NVFP4':
+      return (begin) => {
+        const factor = view.getFloat32(begin, true);
+        for (let group = 0; group < 8; group++) {
+          const codes = begin + 12 + 16 * (group >> 1);
+          const largest = () => largestE2M1(bytes, codes, 16, 4 * (group & 1));
+          if (!isFiniteProduct(factor * E4M3[bytes[begin + 4 + group]], 6, largest)) return false;
+        }
+        return true;
+      };
+    case 'INT4_G32':
+    case 'INT4_G64':
+    case 'INT4_G128': {
+      const words = BLOCK_FORMATS[format].blockBytes - 64;
+      return (begin) => {
+        for (let at = begin; at < begin + words; at += 4) {
+          if (bytes[at] > 16 || (view.getUint32(at, true) & 0x7f800000) === 0x7f800000) return false;
+        }
+        return true;
+      };
+    }
+    case 'INT8_G128':
+      return (begin) =>
+        Number.isFinite(view.getFloat32(begin, true)) && !includes(bytes, begin + 4, 128, (code) => code === 0x80);
+    case 'F8_E4M3':
+      return (begin) =>
+        Number.isFinite(view.getFloat32(begin, true)) &&
+        !includes(bytes, begin + 4, 128, (code) => (code & 0x7f) === 0x7f);
+    default: {
+      const { scales } = BLOCK_FORMATS[format];
+      return (begin) => {
+        // The exponent of a float16 is in its upper byte.
+        for (const scale of scales) if ((bytes[begin + scale + 1] & 0x7c) === 0x7c) return false;
+        return true;
+      };
+    }
+  }
+}
+
+/** Whether `scale` times the largest of some values is finite in float32. They are looked at only if it matters. */
+function isFiniteProduct(scale: number, bound: number, largest: () => number): boolean {
+  return Number.isFinite(Math.fround(scale * bound)) || Number.isFinite(Math.fround(scale * largest()));
+}
+
+/** Largest magnitude in the lower (shift 0) or upper (4) halves of some bytes, or in both. */
+function largestE2M1(bytes: Uint8Array, begin: number, count: number, shift?: number): number {
+  let largest = 0;
+  for (let i = begin; i < begin + count; i++) {
+    if (shift !== 4) largest = Math.max(largest, E2M1[bytes[i] & 7]);
+    if (shift !== 0) largest = Math.max(largest, E2M1[(bytes[i] >> 4) & 7]);
+  }
+  return largest;
+}
+
+function includes(bytes: Uint8Array, begin: number, count: number, isWrong: (code: number) => boolean): boolean {
+  for (let i = begin; i < begin + count; i++) if (isWrong(bytes[i])) return true;
+  return false;
 }

@@ -2,36 +2,15 @@ import { describe, expect, test } from 'vitest';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
 import { compileKernels, KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
 import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
-import { tensorType } from '../../src/checkpoint/gguf/types/registry.ts';
+import { CPU_BLOCK_FORMATS } from '../../src/backends/cpu/memory/block-weight.ts';
 import { ShapeError } from '../../src/errors.ts';
-import { BLOCK_FORMATS, type BlockFormat, blockRowBytes } from '../../src/tensor/block-formats.ts';
+import type { BlockFormat } from '../../src/tensor/block-formats.ts';
 import { SeededRandom } from '../layers/seeded.ts';
+import { blockValues, someBlocks } from '../tensor/blocks.ts';
 
-/** Numbers of the types in a GGUF file. */
-const TYPE_IDS: Readonly<Record<BlockFormat, number>> = { Q4_0: 2, Q8_0: 8, Q4_K: 12, Q5_K: 13, Q6_K: 14 };
-const FORMATS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
+const FORMATS = [...CPU_BLOCK_FORMATS];
 /** Largest quantised activation: of 7 bits where weights have a sign. */
 const levels = (format: BlockFormat) => (format === 'Q8_0' ? 63 : 127);
-
-/** Rows of blocks with any bits, and scales around 0.01. */
-function someRows(format: BlockFormat, rows: number, columns: number, seed: number): Uint8Array<ArrayBuffer> {
-  const random = new SeededRandom(seed);
-  const { blockBytes, scales } = BLOCK_FORMATS[format];
-  const bytes = Uint8Array.from({ length: rows * blockRowBytes(format, columns) }, () => 256 * random.next());
-  for (let block = 0; block < bytes.length; block += blockBytes) {
-    for (const scale of scales)
-      bytes[block + scale + 1] = (random.next() < 0.5 ? 0x80 : 0) | random.integer(0x20, 0x22);
-  }
-  return bytes;
-}
-
-function valuesOf(format: BlockFormat, bytes: Uint8Array<ArrayBuffer>): Float32Array {
-  const { blockBytes, blockValues } = BLOCK_FORMATS[format];
-  const blocks = bytes.length / blockBytes;
-  const values = new Float32Array(blocks * blockValues);
-  tensorType(TYPE_IDS[format])?.dequantize?.(bytes, blocks, values);
-  return values;
-}
 
 describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
   const compiled = compileKernels(variant);
@@ -58,8 +37,8 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
       [768, 35, 7],
       [512, 20, 40],
     ])('products of %d inputs, %d outputs and %d rows are as near as their activations', async (K, N, T) => {
-      const bytes = someRows(format, N, K, K + N + T);
-      const values = valuesOf(format, bytes);
+      const bytes = someBlocks(format, N, K, K + N + T);
+      const values = blockValues(format, bytes);
       const x = new SeededRandom(T).floats(T * K);
       const found = await product(x, T, weightOf(format, bytes, N, K));
       for (let t = 0; t < T; t++) {
@@ -83,7 +62,7 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
 
     test('a row has the same bits alone as among others', async () => {
       const [K, N, T] = [512, 37, 38];
-      const weight = weightOf(format, someRows(format, N, K, 1), N, K);
+      const weight = weightOf(format, someBlocks(format, N, K, 1), N, K);
       const x = new SeededRandom(2).floats(T * K);
       const together = await product(x, T, weight);
       for (const count of [1, 2, 5]) {
@@ -96,10 +75,10 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
 
     test('rows of a table are the values that the format defines', async () => {
       const [K, N] = [512, 9];
-      const bytes = someRows(format, N, K, 3);
+      const bytes = someBlocks(format, N, K, 3);
       const table = weightOf(format, bytes, N, K);
       const rows = backend.embedding(backend.tensor(Int32Array.of(12, 18, 2, 10), [4]), table, 10);
-      const values = valuesOf(format, bytes);
+      const values = blockValues(format, bytes);
       const expected = [2, 8, undefined, 0].flatMap((row) =>
         row === undefined ? new Array<number>(K).fill(0) : [...values.subarray(row * K, (row + 1) * K)],
       );
@@ -109,7 +88,7 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
 
     test('rows that are none are refused', () => {
       const writer = backend.blockWeightWriter(4, 256, format);
-      const row = someRows(format, 1, 256, 1);
+      const row = someBlocks(format, 1, 256, 1);
       expect(() => writer.writeBlocks(0, row.subarray(1))).toThrow(ShapeError);
       expect(() => writer.writeBlocks(4, row)).toThrow(ShapeError);
     });

@@ -5,7 +5,7 @@ import type { LinearWeight } from '../../contract/linear.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 
 /** Formats that the kernels read, and their numbers in kernels/blocks. */
-const FORMAT_NUMBERS: Readonly<Record<BlockFormat, number>> = { Q8_0: 0, Q4_0: 1, Q4_K: 2, Q5_K: 3, Q6_K: 4 };
+const FORMAT_NUMBERS: Readonly<Partial<Record<BlockFormat, number>>> = { Q8_0: 0, Q4_0: 1, Q4_K: 2, Q5_K: 3, Q6_K: 4 };
 
 /** Formats whose blocks the backend keeps as a file holds them. */
 export const CPU_BLOCK_FORMATS: ReadonlySet<BlockFormat> = new Set(Object.keys(FORMAT_NUMBERS) as BlockFormat[]);
@@ -31,7 +31,7 @@ export class BlockWeight implements LinearWeight {
 
   /** Number of the format for kernels. */
   get format(): number {
-    return FORMAT_NUMBERS[this.dtype];
+    return FORMAT_NUMBERS[this.dtype] ?? 0;
   }
 
   writeBlocks(firstRow: number, blocks: Uint8Array): void {

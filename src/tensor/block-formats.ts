@@ -14,7 +14,7 @@ import { E2M1, E4M3, E8M0 } from './small-floats.ts';
  * - `NVFP4`: a float32 factor; 8 scales of E4M3, one for 16 inputs; 64 bytes of E2M1. value = factor * (scale * E2M1).
  * - `INT4_G32`, `INT4_G64`, `INT4_G128`: a word for each group of so many inputs, whose upper 24 bits are a float32 scale
  *   (its low byte is 0) and whose low byte is a zero point from 0 to 16; 64 bytes of codes. value = scale * (code - zero).
- * - `INT8_G128`: a float32 scale; 128 signed bytes from -127 on. value = scale * code.
+ * - `INT8_G128`: a float32 scale; 128 signed bytes, -128 among them. value = scale * code.
  * - `F8_E4M3`: a float32 scale; 128 bytes of E4M3. value = scale * E4M3.
  *
  * A value is that product, rounded to float32 once.
@@ -70,7 +70,7 @@ export function fitsBlocks(format: BlockFormat, columns: number): boolean {
   return columns % BLOCK_FORMATS[format].rowMultiple === 0;
 }
 
-/** Index of the first block with a value that is not finite, or that kernels can't read; -1: there is none. */
+/** Index of the first block that is not finite: a scale, a code, or their product; or that kernels can't read. -1: none. */
 export function nonFiniteBlock(format: BlockFormat, bytes: Uint8Array): number {
   const { blockBytes } = BLOCK_FORMATS[format];
   const isSound = blockCheck(format, bytes);
@@ -100,18 +100,22 @@ function blockCheck(format: BlockFormat, bytes: Uint8Array): (begin: number) => 
       const words = BLOCK_FORMATS[format].blockBytes - 64;
       return (begin) => {
         for (let at = begin; at < begin + words; at += 4) {
-          if (bytes[at] > 16 || (view.getUint32(at, true) & 0x7f800000) === 0x7f800000) return false;
+          if (bytes[at] > 16 || !isFiniteScale(view.getFloat32(at, true), 16)) return false;
         }
         return true;
       };
     }
     case 'INT8_G128':
-      return (begin) =>
-        Number.isFinite(view.getFloat32(begin, true)) && !includes(bytes, begin + 4, 128, (code) => code === 0x80);
+      return (begin) => isFiniteScale(view.getFloat32(begin, true), 128);
     case 'F8_E4M3':
-      return (begin) =>
-        Number.isFinite(view.getFloat32(begin, true)) &&
-        !includes(bytes, begin + 4, 128, (code) => (code & 0x7f) === 0x7f);
+      return (begin) => {
+        if (!isFiniteScale(view.getFloat32(begin, true), 448)) return false;
+        for (let at = begin + 4; at < begin + 132; at += 4) {
+          // The lower seven bits of NaN are ones, and the only ones to which 1 can be added with a carry.
+          if ((((view.getUint32(at, true) & 0x7f7f7f7f) + 0x01010101) & 0x80808080) !== 0) return false;
+        }
+        return true;
+      };
     default: {
       const { scales } = BLOCK_FORMATS[format];
       return (begin) => {
@@ -123,9 +127,14 @@ function blockCheck(format: BlockFormat, bytes: Uint8Array): (begin: number) => 
   }
 }
 
-/** Whether `scale` times the largest of some values is finite in float32. They are looked at only if it matters. */
+/** Whether a scale is finite in float32 times the largest value that codes can have. */
+function isFiniteScale(scale: number, bound: number): boolean {
+  return Number.isFinite(Math.fround(scale * bound));
+}
+
+/** Whether a scale is finite times the largest of some values, which are looked at only if it matters. */
 function isFiniteProduct(scale: number, bound: number, largest: () => number): boolean {
-  return Number.isFinite(Math.fround(scale * bound)) || Number.isFinite(Math.fround(scale * largest()));
+  return isFiniteScale(scale, bound) || isFiniteScale(scale, largest());
 }
 
 /** Largest magnitude in the lower (shift 0) or upper (4) halves of some bytes, or in both. */
@@ -136,9 +145,4 @@ function largestE2M1(bytes: Uint8Array, begin: number, count: number, shift?: nu
     if (shift !== 0) largest = Math.max(largest, E2M1[(bytes[i] >> 4) & 7]);
   }
   return largest;
-}
-
-function includes(bytes: Uint8Array, begin: number, count: number, isWrong: (code: number) => boolean): boolean {
-  for (let i = begin; i < begin + count; i++) if (isWrong(bytes[i])) return true;
-  return false;
 }

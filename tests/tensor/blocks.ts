@@ -83,7 +83,7 @@ export function someBlocks(format: BlockFormat, rows: number, columns: number, s
       view.setFloat32(begin, format === 'INT8_G128' ? scale() : scale() / 16, true);
       const [codes, end] = format === 'NVFP4' ? [4, 12] : [4, 132];
       for (let at = begin + codes; at < begin + end; at++) {
-        if (format === 'INT8_G128' ? bytes[at] === 0x80 : (bytes[at] & 0x7f) === 0x7f) bytes[at] = 1;
+        if (format !== 'INT8_G128' && (bytes[at] & 0x7f) === 0x7f) bytes[at] = 1;
       }
     }
   }

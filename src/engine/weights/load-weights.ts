@@ -134,7 +134,7 @@ function refuseNonFiniteBlocks(name: string, format: BlockFormat, bytes: Uint8Ar
   const block = nonFiniteBlock(format, bytes);
   if (block === -1) return;
   throw new NonFiniteWeightError(
-    `'${name}' has a scale that is not finite in the ${format} block at element ${begin + block * BLOCK_FORMATS[format].blockValues}.`,
+    `'${name}' has a scale or a code that is not finite in the ${format} block at element ${begin + block * BLOCK_FORMATS[format].blockValues}.`,
     'The checkpoint is damaged, or was saved from a run that diverged.',
   );
 }

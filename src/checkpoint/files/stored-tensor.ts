@@ -1,6 +1,17 @@
 import type { Mamba2Error } from '../../errors.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { ReadScratch } from './read-scratch.ts';
 import type { RowRange } from './row-range.ts';
+
+/** Rows of a matrix, or whole matrices of a stack, in a format of blocks: exactly the values that `readFloat32` gives. */
+export interface StoredBlocks {
+  readonly format: BlockFormat;
+  /**
+   * Some of the rows; without a range, all of them. Rejects as `readFloat32` does. The result may be overwritten.
+   * @param scratch for reading many blocks: the result may lie in it.
+   */
+  read(range?: RowRange, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>>;
+}
 
 /** A tensor of a checkpoint: where it lies, and how its values are read, whatever the format of the files. */
 export interface StoredTensor {
@@ -27,6 +38,8 @@ export interface StoredTensor {
    * @param scratch for reading many blocks: the result may lie in it.
    */
   readBytes(range?: RowRange, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>>;
+  /** The tensor in a format of blocks, which backends may keep. Absent: no format has exactly its values. */
+  readonly blocks?: StoredBlocks | undefined;
   /** Drops what reads have kept for the next ones. Absent: they keep nothing. */
   release?(): void;
 }

@@ -2,7 +2,7 @@ import { type Mamba2Error, WeightShapeError } from '../../errors.ts';
 import { joinBytes } from '../../util/join-bytes.ts';
 import type { ReadScratch } from './read-scratch.ts';
 import { type RowRange, resolveRows } from './row-range.ts';
-import type { StoredTensor } from './stored-tensor.ts';
+import type { StoredBlocks, StoredTensor } from './stored-tensor.ts';
 
 /**
  * Tensors that are made of stored ones: under another shape, one after the other, in another order of rows. Nothing is
@@ -33,6 +33,14 @@ function made(shape: readonly number[], parts: readonly StoredTensor[]) {
   };
 }
 
+/** The format that all parts have their blocks in, if they have one. */
+function sameBlocks(parts: readonly StoredTensor[]): readonly StoredBlocks[] | undefined {
+  const blocks = parts.flatMap((part) => part.blocks ?? []);
+  return blocks.length === parts.length && blocks.every(({ format }) => format === blocks[0].format)
+    ? blocks
+    : undefined;
+}
+
 /** A tensor's values, row-major, under another shape. */
 export function reshaped(tensor: StoredTensor, shape: readonly number[]): StoredTensor {
   const [from, to] = [rowValues(tensor.shape), rowValues(shape)];
@@ -46,18 +54,23 @@ export function reshaped(tensor: StoredTensor, shape: readonly number[]): Stored
       end: end - first * from,
     };
   };
+  const bytesOf = async (read: StoredTensor['readBytes'], range: RowRange) => {
+    const { range: stored, begin, end } = source(range);
+    const bytes = await read(stored);
+    const perValue = bytes.length / (stored.rows * from);
+    return bytes.slice(begin * perValue, end * perValue);
+  };
+  const { blocks } = tensor;
+  // Blocks do not go beyond the end of a row of their own.
+  const areKept = shape.length > 1 && shape[shape.length - 1] === tensor.shape[tensor.shape.length - 1];
   return {
     ...made(shape, [tensor]),
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
       const { range: stored, begin, end } = source(range);
       return (await tensor.readFloat32(stored, scratch)).subarray(begin, end);
     },
-    async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
-      const { range: stored, begin, end } = source(range);
-      const bytes = await tensor.readBytes(stored);
-      const perValue = bytes.length / (stored.rows * from);
-      return bytes.slice(begin * perValue, end * perValue);
-    },
+    readBytes: async (range = {}) => bytesOf(async (own) => tensor.readBytes(own), range),
+    blocks: areKept ? blocks && { ...blocks, read: async (range = {}) => bytesOf(blocks.read, range) } : undefined,
   };
 }
 
@@ -77,9 +90,11 @@ export function rowsOf(tensor: StoredTensor, firstRow: number, rows: number): St
     const taken = resolveRows('a tensor', shape, range);
     return { firstRow: firstRow + taken.firstRow, rows: taken.rows };
   };
+  const { blocks } = tensor;
   return {
     ...made(shape, [tensor]),
     byteLength: (tensor.byteLength / tensor.shape[0]) * rows,
+    blocks: blocks && { ...blocks, read: async (range = {}, scratch) => blocks.read(source(range), scratch) },
     readFloat32: async (range = {}, scratch) => tensor.readFloat32(source(range), scratch),
     readBytes: async (range = {}, scratch) => tensor.readBytes(source(range), scratch),
   };
@@ -98,31 +113,37 @@ export function stacked(parts: readonly StoredTensor[]): StoredTensor {
   const runs = (range: RowRange) => {
     const { firstRow, rows } = resolveRows('a tensor', shape, range);
     let before = 0;
-    return parts.flatMap((part, i) => {
+    return parts.flatMap((_, i) => {
       const begin = Math.max(firstRow - before, 0);
       const end = Math.min(firstRow + rows - before, counts[i]);
       before += counts[i];
-      return end > begin ? [{ part, range: { firstRow: begin, rows: end - begin } }] : [];
+      return end > begin ? [{ part: i, range: { firstRow: begin, rows: end - begin } }] : [];
     });
   };
+  const bytesOf = async (range: RowRange, read: (part: number, range: RowRange) => Promise<Uint8Array>) => {
+    const pieces: Uint8Array[] = [];
+    for (const run of runs(range)) pieces.push(await read(run.part, run.range));
+    return joinBytes(pieces);
+  };
+  const blocks = sameBlocks(parts);
   return {
     ...made(shape, parts),
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
       const taken = runs(range);
-      if (taken.length === 1) return taken[0].part.readFloat32(taken[0].range, scratch);
+      if (taken.length === 1) return parts[taken[0].part].readFloat32(taken[0].range, scratch);
       const size = rowValues(shape);
       const out = new Float32Array(taken.reduce((sum, run) => sum + run.range.rows, 0) * size);
       let filled = 0;
       for (const run of taken) {
-        out.set(await run.part.readFloat32(run.range, scratch), filled);
+        out.set(await parts[run.part].readFloat32(run.range, scratch), filled);
         filled += run.range.rows * size;
       }
       return out;
     },
-    async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
-      const pieces: Uint8Array[] = [];
-      for (const run of runs(range)) pieces.push(await run.part.readBytes(run.range));
-      return joinBytes(pieces);
+    readBytes: async (range = {}) => bytesOf(range, async (part, own) => parts[part].readBytes(own)),
+    blocks: blocks && {
+      format: blocks[0].format,
+      read: async (range = {}) => bytesOf(range, async (part, own) => blocks[part].read(own)),
     },
   };
 }
@@ -138,6 +159,15 @@ export function stackedPerMatrix(parts: readonly StoredTensor[]): StoredTensor {
   const shape = [count, parts.reduce((sum, part) => sum + part.shape[1], 0), ...inner];
   const sizes = parts.map((part) => rowValues(part.shape));
   const size = rowValues(shape);
+  const bytesOf = async (range: RowRange, reads: readonly ((range: RowRange) => Promise<Uint8Array>)[]) => {
+    const { firstRow, rows } = resolveRows('a tensor', shape, range);
+    const pieces: Uint8Array[] = [];
+    for (let n = firstRow; n < firstRow + rows; n++) {
+      for (const read of reads) pieces.push(await read({ firstRow: n, rows: 1 }));
+    }
+    return joinBytes(pieces);
+  };
+  const blocks = sameBlocks(parts);
   return {
     ...made(shape, parts),
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
@@ -153,13 +183,18 @@ export function stackedPerMatrix(parts: readonly StoredTensor[]): StoredTensor {
       }
       return out;
     },
-    async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
-      const { firstRow, rows } = resolveRows('a tensor', shape, range);
-      const pieces: Uint8Array[] = [];
-      for (let n = firstRow; n < firstRow + rows; n++) {
-        for (const part of parts) pieces.push(await part.readBytes({ firstRow: n, rows: 1 }));
-      }
-      return joinBytes(pieces);
+    readBytes: async (range = {}) =>
+      bytesOf(
+        range,
+        parts.map((part) => async (own) => part.readBytes(own)),
+      ),
+    blocks: blocks && {
+      format: blocks[0].format,
+      read: async (range = {}) =>
+        bytesOf(
+          range,
+          blocks.map(({ read }) => read),
+        ),
     },
   };
 }
@@ -177,6 +212,13 @@ export function reordered(tensor: StoredTensor, sourceRow: (row: number) => numb
     const end = taken.reduce((most, row) => Math.max(most, row + 1), begin);
     return { places: taken.map((row) => row - begin), range: { firstRow: begin, rows: end - begin } };
   };
+  const bytesOf = async (range: RowRange, read: (range: RowRange) => Promise<Uint8Array>) => {
+    const { places, range: stored } = source(range);
+    const bytes = await read(stored);
+    const size = stored.rows === 0 ? 0 : bytes.length / stored.rows;
+    return joinBytes(places.map((place) => bytes.subarray(place * size, (place + 1) * size)));
+  };
+  const { blocks } = tensor;
   return {
     ...made(tensor.shape, [tensor]),
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
@@ -189,12 +231,8 @@ export function reordered(tensor: StoredTensor, sourceRow: (row: number) => numb
       }
       return out;
     },
-    async readBytes(range: RowRange = {}): Promise<Uint8Array<ArrayBuffer>> {
-      const { places, range: stored } = source(range);
-      const bytes = await tensor.readBytes(stored);
-      const size = stored.rows === 0 ? 0 : bytes.length / stored.rows;
-      return joinBytes(places.map((place) => bytes.subarray(place * size, (place + 1) * size)));
-    },
+    readBytes: async (range = {}) => bytesOf(range, async (own) => tensor.readBytes(own)),
+    blocks: blocks && { ...blocks, read: async (range = {}) => bytesOf(range, blocks.read) },
   };
 }
 

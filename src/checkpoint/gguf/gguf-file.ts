@@ -3,6 +3,7 @@ import type { ByteSource } from '../files/byte-source.ts';
 import type { ReadScratch } from '../files/read-scratch.ts';
 import { type RowRange, resolveRows } from '../files/row-range.ts';
 import type { StoredTensor } from '../files/stored-tensor.ts';
+import { ggufBlocks } from './gguf-blocks.ts';
 import { type GgufHeader, type GgufTensorInfo, parseGgufHeader } from './gguf-header.ts';
 import { readableTypes } from './types/registry.ts';
 
@@ -41,6 +42,11 @@ export function ggufTensor(source: ByteSource, info: GgufTensorInfo, file: strin
   const rowCount = shape[0] ?? 1;
   const rowValues = shape.slice(1).reduce((product, size) => product * size, 1);
   const problem = dequantize === undefined ? unreadableType(source.name, info) : undefined;
+  const readBytes: StoredTensor['readBytes'] = async (range = {}, scratch) => {
+    const { firstRow, rows } = resolveRows(name, shape, range);
+    const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
+    return source.read(begin + firstRow * rowBytes, rows * rowBytes, scratch?.bytes);
+  };
   return {
     dtype: type.name,
     shape,
@@ -62,11 +68,8 @@ export function ggufTensor(source: ByteSource, info: GgufTensorInfo, file: strin
       const skipped = firstRow * rowValues - firstBlock * blockValues;
       return values.subarray(skipped, skipped + rows * rowValues);
     },
-    async readBytes(range: RowRange = {}, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>> {
-      const { firstRow, rows } = resolveRows(name, shape, range);
-      const rowBytes = rowCount === 0 ? 0 : (end - begin) / rowCount;
-      return source.read(begin + firstRow * rowBytes, rows * rowBytes, scratch?.bytes);
-    },
+    readBytes,
+    blocks: ggufBlocks(type.name, shape, readBytes),
   };
 }
 

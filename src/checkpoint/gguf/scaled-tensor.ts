@@ -2,6 +2,7 @@ import { GgufError } from '../../errors.ts';
 import type { ReadScratch } from '../files/read-scratch.ts';
 import { type RowRange, resolveRows } from '../files/row-range.ts';
 import type { StoredTensor } from '../files/stored-tensor.ts';
+import { withFactors } from './gguf-blocks.ts';
 
 const WEIGHT = '.weight';
 
@@ -53,6 +54,7 @@ function scaledTensor(weight: StoredTensor, scale: StoredTensor): StoredTensor {
     // Its blocks alone are not its values.
     dtype: `${weight.dtype} × ${scale.dtype}`,
     byteLength: weight.byteLength + scale.byteLength,
+    blocks: withFactors(weight.blocks, readScales, (range = {}) => resolveRows(weight.file, weight.shape, range)),
     async readFloat32(range: RowRange = {}, scratch?: ReadScratch): Promise<Float32Array> {
       const { firstRow, rows } = resolveRows(weight.file, weight.shape, range);
       // First, because a read may use the scratch memory.

@@ -47,10 +47,11 @@ export async function loadWeights(
   for (const [parameterName, checkpointName] of pairs) {
     const tensor = checkpoint.tensor(checkpointName);
     const format = table.dtype(parameterName);
-    if (isBlockFormat(format)) {
+    const { blocks } = tensor;
+    if (isBlockFormat(format) && blocks?.format === format) {
       await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {
         await next();
-        const bytes = await tensor.readBytes(block, scratch);
+        const bytes = await blocks.read(block, scratch);
         if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * rowSize(tensor.shape));
         loaded += block.rows * rowSize(tensor.shape);
         return bytes;

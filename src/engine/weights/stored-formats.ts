@@ -2,7 +2,7 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { MatrixRole } from '../../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../../layers/parameters/quantization.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
-import { type BlockFormat, fitsBlocks, isBlockFormat } from '../../tensor/block-formats.ts';
+import { type BlockFormat, fitsBlocks } from '../../tensor/block-formats.ts';
 
 /** Keeps matrices in the blocks that the checkpoint holds, by the names of their layers. */
 export class StoredFormats implements QuantizationConfig {
@@ -32,11 +32,10 @@ export function storedFormats(
 ): ReadonlyMap<string, BlockFormat> {
   const formats = new Map<string, BlockFormat>();
   for (const name of checkpoint.names()) {
-    const { dtype, shape } = checkpoint.info(name);
+    const { shape, blocks } = checkpoint.tensor(name);
     const parameterName = definition.parameterName(name);
-    const columns = shape[shape.length - 1];
-    if (parameterName === undefined || !isBlockFormat(dtype)) continue;
-    if (kept.has(dtype) && fitsBlocks(dtype, columns)) formats.set(parameterName, dtype);
+    if (parameterName === undefined || blocks === undefined || !kept.has(blocks.format)) continue;
+    if (fitsBlocks(blocks.format, shape[shape.length - 1])) formats.set(parameterName, blocks.format);
   }
   return formats;
 }

@@ -202,12 +202,10 @@ export function nvfp4(options: {
     const found = extremes(matrix, grid);
     const whole = Math.max(...found.map(({ magnitude }) => magnitude));
     const global = names[2] === undefined ? 1 : encode(isReciprocal ? 2688 / whole : whole / 2688, 'F32').value;
-    const factor = isReciprocal ? 1 / global : global;
+    // A scale that divides becomes a float32 that multiplies, as in vLLM.
+    const factor = isReciprocal ? Math.fround(1 / global) : global;
     const scaleCodes = found.map(({ magnitude }) => nearestCode(e4m3Values, magnitude / 6 / factor) & 127);
-    const scaleOf = (row: number, column: number) => {
-      const scale = e4m3Values[scaleCodes[grid.of(row, column)]];
-      return isReciprocal ? scale / global : scale * global;
-    };
+    const scaleOf = (row: number, column: number) => e4m3Values[scaleCodes[grid.of(row, column)]] * factor;
     const codes = fill(matrix, (row, column) =>
       nearestCode(e2m1Values, matrix.data[row * matrix.columns + column] / (scaleOf(row, column) || 1)),
     );

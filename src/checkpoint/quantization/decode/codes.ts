@@ -1,8 +1,11 @@
 import type { StoredTensor } from '../../files/stored-tensor.ts';
+import { type BlockCodes, roundabout, wordCodes } from './block-codes.ts';
 
 /** Reads the codes of quantised matrices, as the exact numbers that they stand for before they are scaled. */
 export interface CodeReader {
   readRows(index: number, firstRow: number, rows: number, out: Float32Array): Promise<void>;
+  /** The codes for blocks. Absent: no format has such codes. */
+  readonly blocks?: BlockCodes | undefined;
   /** Drops what was kept between reads. */
   release?(): void;
 }
@@ -23,9 +26,10 @@ export async function readMatrixBytes(
   return whole.slice(firstRow * rowBytes, (firstRow + rows) * rowBytes);
 }
 
-/** Codes of one byte each. Numbers are signed bytes. */
+/** Codes of one byte each: signed bytes, or those of a table. Blocks take them as they are. */
 export function byteCodes(tensor: StoredTensor, values: Float32Array | 'signed'): CodeReader {
   return {
+    blocks: { bits: 8, base: 0, read: async (...rows) => readMatrixBytes(tensor, ...rows) },
     async readRows(index, firstRow, rows, out) {
       const bytes = await readMatrixBytes(tensor, index, firstRow, rows);
       if (values === 'signed') out.set(new Int8Array(bytes.buffer, 0, bytes.length));
@@ -49,7 +53,7 @@ export function packedCodes(
   }: { bits: number; columns: number; values: CodeValues; perWord?: number | undefined },
 ): CodeReader {
   const table = codeTable(bits, values);
-  return {
+  const codes: CodeReader = {
     async readRows(index, firstRow, rows, out) {
       const bytes = await readMatrixBytes(tensor, index, firstRow, rows);
       const rowBytes = bytes.length / rows;
@@ -59,6 +63,12 @@ export function packedCodes(
       }
     },
   };
+  const offset = typeof values === 'number' ? values : 0;
+  const blocks =
+    bits === 4 || (bits === 8 && typeof values === 'number')
+      ? wordCodes(bits, offset, async (...rows) => readMatrixBytes(tensor, ...rows))
+      : roundabout(codes, columns, bits < 4 ? { bits: 4, base: -offset } : { bits: 8, base: 0 });
+  return { ...codes, blocks };
 }
 
 /** Values of all codes of so many bits. */

@@ -1,4 +1,5 @@
 import type { StoredTensor } from '../../files/stored-tensor.ts';
+import { type BlockCodes, roundabout, wordCodes } from './block-codes.ts';
 import type { CodeReader } from './codes.ts';
 import type { FactorReader } from './factors.ts';
 
@@ -34,7 +35,7 @@ export function inputPackedCodes(tensor: StoredTensor, bits: number, columns: nu
   const kept = new KeptWords(tensor);
   const [, outputs] = tensor.shape;
   const mask = 2 ** bits - 1;
-  return {
+  const codes: CodeReader = {
     async readRows(_, firstRow, rows, out) {
       const words = await kept.get();
       for (let column = 0; column < columns; column++) {
@@ -54,6 +55,23 @@ export function inputPackedCodes(tensor: StoredTensor, bits: number, columns: nu
     },
     release: () => kept.release(),
   };
+  /** The words of some outputs, one output after another. */
+  const gathered: BlockCodes['read'] = async (_, firstRow, rows) => {
+    const words = await kept.get();
+    const perRow = words.length / outputs;
+    const out = new Uint32Array(rows * perRow);
+    for (let word = 0; word < perRow; word++) {
+      const begin = word * outputs + firstRow;
+      for (let row = 0; row < rows; row++) out[row * perRow + word] = words[begin + row];
+    }
+    if (firstRow + rows === outputs) kept.release();
+    return new Uint8Array(out.buffer);
+  };
+  const isWhole = bits === 4 || bits === 8;
+  return {
+    ...codes,
+    blocks: isWhole ? wordCodes(bits, 0, gathered) : roundabout(codes, columns, { bits: 4, base: 0 }),
+  };
 }
 
 /**
@@ -63,7 +81,24 @@ export function inputPackedCodes(tensor: StoredTensor, bits: number, columns: nu
 export function outputPackedCodes(tensor: StoredTensor, positions: readonly number[], columns: number): CodeReader {
   const kept = new KeptWords(tensor);
   const perRow = tensor.shape[1];
+  /** Codes of some outputs in halves of bytes. */
+  const halves: BlockCodes['read'] = async (_, firstRow, rows) => {
+    const words = await kept.get();
+    const rowBytes = columns / 2;
+    const out = new Uint8Array(rows * rowBytes);
+    for (let column = 0; column < columns; column++) {
+      const [at, upper] = [16 * (column >> 5) + (column & 15), (column & 16) >> 2];
+      for (let row = 0; row < rows; row++) {
+        const output = firstRow + row;
+        const code = (words[column * perRow + (output >> 3)] >>> (4 * positions[output & 7])) & 15;
+        out[row * rowBytes + at] |= code << upper;
+      }
+    }
+    if (firstRow + rows === 8 * perRow) kept.release();
+    return out;
+  };
   return {
+    blocks: { bits: 4, base: 0, read: halves },
     async readRows(_, firstRow, rows, out) {
       const words = await kept.get();
       for (let row = 0; row < rows; row++) {

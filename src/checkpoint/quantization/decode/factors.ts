@@ -41,10 +41,11 @@ export interface GlobalFactor {
 export class TensorFactors implements FactorReader {
   readonly rowsPerFactor: number;
   readonly groups: number;
-  readonly #tensor: StoredTensor;
-  readonly #values: FactorValues;
+  readonly tensor: StoredTensor;
+  readonly values: FactorValues;
   readonly #global: GlobalFactor | undefined;
-  readonly #divisor: number;
+  /** Number that every factor is divided by. */
+  readonly divisor: number;
   readonly #isPerMatrix: boolean;
   #kept: Promise<Float64Array> | undefined;
   #keptGlobal: Promise<Float32Array> | undefined;
@@ -64,10 +65,10 @@ export class TensorFactors implements FactorReader {
   ) {
     this.rowsPerFactor = options.rowsPerFactor;
     this.groups = options.groups;
-    this.#tensor = tensor;
-    this.#values = values;
+    this.tensor = tensor;
+    this.values = values;
     this.#global = options.global;
-    this.#divisor = options.divisor ?? 1;
+    this.divisor = options.divisor ?? 1;
     this.#isPerMatrix = options.isPerMatrix;
   }
 
@@ -75,15 +76,32 @@ export class TensorFactors implements FactorReader {
     const first = Math.floor(firstRow / this.rowsPerFactor);
     const end = Math.floor((firstRow + rows - 1) / this.rowsPerFactor) + 1;
     const stored = await this.#factors(index, first, end);
-    const factors = this.#divisor === 1 ? stored : stored.map((factor) => factor / this.#divisor);
+    const factors = this.divisor === 1 ? stored : stored.map((factor) => factor / this.divisor);
     if (this.#global === undefined) return factors;
+    const global = await this.readGlobal(index);
+    // A factor has 8 bits and the global one 24, so their product is exact.
+    return factors.map((factor) => factor * global);
+  }
+
+  /** What multiplies all factors of a matrix. One that divides them is turned into a float32 that multiplies, as in vLLM. */
+  async readGlobal(index: number): Promise<number> {
+    if (this.#global === undefined) return 1;
     this.#keptGlobal ??= this.#global.tensor.readFloat32();
     const all = await this.#keptGlobal;
     const global = all[all.length === 1 ? 0 : index];
-    // A factor has 8 bits and the global one 24, so their product is exact.
-    return this.#global.isReciprocal
-      ? factors.map((factor) => factor / global)
-      : factors.map((factor) => factor * global);
+    return this.#global.isReciprocal ? Math.fround(1 / global) : global;
+  }
+
+  /** Whether all factors of a matrix, or a stack, are multiplied by one more. */
+  get isScaled(): boolean {
+    return this.#global !== undefined;
+  }
+
+  /** The bytes of the factors of some rows of the matrix, where each row has its own. */
+  async readCodes(index: number, firstRow: number, rows: number): Promise<Uint8Array> {
+    if (!this.#isPerMatrix) return this.tensor.readBytes({ firstRow, rows });
+    const whole = await this.tensor.readBytes({ firstRow: index, rows: 1 });
+    return whole.subarray(firstRow * this.groups, (firstRow + rows) * this.groups);
   }
 
   release(): void {
@@ -104,9 +122,9 @@ export class TensorFactors implements FactorReader {
 
   async #read(firstRow: number, rows: number): Promise<Float64Array> {
     const range = { firstRow, rows };
-    if (this.#values === 'float') return Float64Array.from(await this.#tensor.readFloat32(range));
-    const bytes = await this.#tensor.readBytes(range);
-    const table = this.#values;
+    if (this.values === 'float') return Float64Array.from(await this.tensor.readFloat32(range));
+    const bytes = await this.tensor.readBytes(range);
+    const table = this.values;
     return table === 'signed'
       ? Float64Array.from(new Int8Array(bytes.buffer))
       : Float64Array.from(bytes, (b) => table[b]);

@@ -1,7 +1,6 @@
 import { ConfigError } from '../../../errors.ts';
 import type { ConfigReader } from '../../json/config-reader.ts';
 import { outputPackedCodes, outputPackedZeros, transposedScales } from '../decode/column-words.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { type QuantizationMethod, renamedPlace } from '../weights/quantization-method.ts';
 import type { QuantizedModule } from '../weights/quantized-module.ts';
@@ -29,7 +28,7 @@ export function awqMethod(config: ConfigReader): QuantizationMethod {
   };
 }
 
-function openLayer(module: QuantizedModule, groupSize: number): QuantizedTensor {
+function openLayer(module: QuantizedModule, groupSize: number): Promise<QuantizedTensor> {
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['I32', 'U32']);
   module.checkMatrix();
   const [inputs, words] = module.codes.shape;
@@ -41,7 +40,7 @@ function openLayer(module: QuantizedModule, groupSize: number): QuantizedTensor 
   module.checkShape(scales, [inputs / size, outputs]);
   module.checkDType(zeros, ['I32', 'U32']);
   module.checkShape(zeros, [inputs / size, words]);
-  return module.tensor(
+  return module.scaled(
     [outputs, inputs],
     {
       format: 'AWQ int4',
@@ -54,7 +53,7 @@ function openLayer(module: QuantizedModule, groupSize: number): QuantizedTensor 
       isReordered: false,
       order: 'columns',
     },
-    new ScaledMatrix({
+    {
       columns: inputs,
       codes: outputPackedCodes(module.codes, POSITIONS, inputs),
       scales: transposedScales(scales.tensor),
@@ -62,6 +61,6 @@ function openLayer(module: QuantizedModule, groupSize: number): QuantizedTensor 
         position: (output) => (output & ~7) + POSITIONS[output & 7],
       }),
       columnsPerScale: size,
-    }),
+    },
   );
 }

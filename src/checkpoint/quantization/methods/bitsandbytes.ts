@@ -6,7 +6,6 @@ import { asObject, parseLenientJson } from '../../json/json.ts';
 import { byteCodes } from '../decode/codes.ts';
 import { TensorFactors } from '../decode/factors.ts';
 import type { MatrixReader } from '../decode/matrix-reader.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { type QuantizationMethod, samePlace } from '../weights/quantization-method.ts';
 import type { NamedTensor, QuantizedModule } from '../weights/quantized-module.ts';
@@ -42,7 +41,7 @@ async function open8Bit(module: QuantizedModule): Promise<QuantizedTensor> {
   const format = module.find('weight_format');
   const order = format === undefined ? 0 : (await format.tensor.readBytes())[0];
   if (order !== 0) throw module.damaged(`'${format?.name}' is ${order}; only rows (0) are read.`);
-  return module.tensor(
+  return module.scaled(
     codes.shape,
     {
       format: 'bitsandbytes int8',
@@ -55,7 +54,7 @@ async function open8Bit(module: QuantizedModule): Promise<QuantizedTensor> {
       isReordered: false,
       order: 'rows',
     },
-    new ScaledMatrix({
+    {
       columns,
       codes: byteCodes(codes, 'signed'),
       scales: new TensorFactors(scales.tensor, 'float', {
@@ -65,7 +64,7 @@ async function open8Bit(module: QuantizedModule): Promise<QuantizedTensor> {
         divisor: 127,
       }),
       columnsPerScale: Infinity,
-    }),
+    },
   );
 }
 

@@ -4,7 +4,6 @@ import { formatShape } from '../../../tensor/tensor.ts';
 import type { ConfigReader } from '../../json/config-reader.ts';
 import { byteCodes, packedCodes } from '../decode/codes.ts';
 import { type FactorReader, PackedRowFactors } from '../decode/factors.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { LayerPatterns } from '../weights/layer-patterns.ts';
 import { type QuantizationMethod, renamedPlace, samePlace } from '../weights/quantization-method.ts';
@@ -171,7 +170,7 @@ async function openLayer(module: QuantizedModule, scheme: Scheme): Promise<Quant
   return isPacked ? openPackedIntegers(module, scheme) : openIntegers(module, scheme);
 }
 
-function openFloats(module: QuantizedModule, { bits, coverage, where }: Scheme): QuantizedTensor {
+function openFloats(module: QuantizedModule, { bits, coverage, where }: Scheme): Promise<QuantizedTensor> {
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['F8_E4M3', 'F8_E5M2']);
   if (bits !== 8) throw contradiction(module, where, `floats of ${bits} bits`);
   const { shape } = module.codes;
@@ -180,7 +179,7 @@ function openFloats(module: QuantizedModule, { bits, coverage, where }: Scheme):
 }
 
 /** NVFP4, whose scales of groups are divided by a global one, and MXFP4, whose scales are powers of two. */
-function openPackedFp4(module: QuantizedModule, { bits, coverage, where }: Scheme): QuantizedTensor {
+function openPackedFp4(module: QuantizedModule, { bits, coverage, where }: Scheme): Promise<QuantizedTensor> {
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['U8']);
   if (bits !== 4 || coverage.columnsPerScale === Infinity) throw contradiction(module, where, `floats of ${bits} bits`);
   const scales = module.require('weight_scale');
@@ -195,7 +194,7 @@ function openPackedFp4(module: QuantizedModule, { bits, coverage, where }: Schem
 }
 
 /** Whole numbers of a byte each. */
-function openIntegers(module: QuantizedModule, scheme: Scheme): QuantizedTensor {
+function openIntegers(module: QuantizedModule, scheme: Scheme): Promise<QuantizedTensor> {
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['I8']);
   module.checkMatrix();
   const zeroPoints = scheme.isSymmetric ? module.find('weight_zero_point') : module.require('weight_zero_point');
@@ -267,7 +266,7 @@ function openScaled(
   shape: readonly number[],
   codes: ReturnType<typeof byteCodes>,
   zeroPoints: FactorReader | undefined,
-): QuantizedTensor {
+): Promise<QuantizedTensor> {
   const columns = shape[shape.length - 1];
   const { rowsPerScale, columnsPerScale } = coverage;
   if (rowsPerScale === 1) module.checkGroups(columns, columnsPerScale);
@@ -278,7 +277,7 @@ function openScaled(
     module.checkDType(order, ['I32']);
     module.checkShape(order, [...shape.slice(0, -2), columns]);
   }
-  return module.tensor(
+  return module.scaled(
     shape,
     {
       format: `compressed-tensors int${bits}`,
@@ -291,14 +290,14 @@ function openScaled(
       isReordered: order !== undefined,
       order: 'rows',
     },
-    new ScaledMatrix({
+    {
       columns,
       codes,
       scales: factors,
       zeroPoints,
       columnsPerScale,
       groupOfColumn: order && (() => readGroupIndex(module, order, factors.groups, columnsPerScale)),
-    }),
+    },
   );
 }
 

@@ -1,6 +1,5 @@
 import { E2M1, E8M0 } from '../../../tensor/small-floats.ts';
 import { packedCodes } from '../decode/codes.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { type NamedTensor, PER_TENSOR, perGroup, type QuantizedModule } from '../weights/quantized-module.ts';
 import type { QuantizedTensor } from '../weights/quantized-tensor.ts';
 
@@ -18,7 +17,7 @@ export interface Fp4Options {
 }
 
 /** A weight of floats of 4 bits, the first of a byte in its lower half, with a scale for each group of columns. */
-export function openFp4(module: QuantizedModule, options: Fp4Options): QuantizedTensor {
+export function openFp4(module: QuantizedModule, options: Fp4Options): Promise<QuantizedTensor> {
   module.checkMatrix();
   const { codes } = module;
   const { format, groupSize, scales, global, perElement = 2 } = options;
@@ -31,7 +30,7 @@ export function openFp4(module: QuantizedModule, options: Fp4Options): Quantized
     global: global && { tensor: global.named.tensor, isReciprocal: global.isReciprocal },
   });
   const scale = scales.values === E8M0 ? 'E8M0' : 'E4M3';
-  return module.tensor(
+  return module.scaled(
     shape,
     {
       format,
@@ -44,11 +43,11 @@ export function openFp4(module: QuantizedModule, options: Fp4Options): Quantized
       isReordered: false,
       order: 'rows',
     },
-    new ScaledMatrix({
+    {
       columns,
       codes: packedCodes(codes, { bits: 4, columns, values: E2M1 }),
       scales: factors,
       columnsPerScale: groupSize,
-    }),
+    },
   );
 }

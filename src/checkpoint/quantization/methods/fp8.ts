@@ -3,7 +3,6 @@ import { E4M3, E5M2 } from '../../../tensor/small-floats.ts';
 import type { StoredTensor } from '../../files/stored-tensor.ts';
 import type { ConfigReader } from '../../json/config-reader.ts';
 import { byteCodes } from '../decode/codes.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { type QuantizationMethod, samePlace } from '../weights/quantization-method.ts';
 import type { Coverage, NamedTensor, QuantizedModule } from '../weights/quantized-module.ts';
@@ -45,13 +44,13 @@ export function openFp8(
   format: string,
   scales: NamedTensor,
   coverage: Coverage | undefined,
-): QuantizedTensor {
+): Promise<QuantizedTensor> {
   module.checkMatrix();
   const { shape, dtype } = module.codes;
   const { rowsPerScale, columnsPerScale } = coverage ?? module.coverageOf(scales, shape);
   const factors = module.factors(scales, shape, { rowsPerScale, columnsPerScale });
   const isE5M2 = dtype === 'F8_E5M2';
-  return module.tensor(
+  return module.scaled(
     shape,
     {
       format,
@@ -64,11 +63,11 @@ export function openFp8(
       isReordered: false,
       order: 'rows',
     },
-    new ScaledMatrix({
+    {
       columns: shape[shape.length - 1],
       codes: byteCodes(module.codes, isE5M2 ? E5M2 : E4M3),
       scales: factors,
       columnsPerScale,
-    }),
+    },
   );
 }

@@ -1,7 +1,6 @@
 import { ConfigError } from '../../../errors.ts';
 import type { ConfigReader } from '../../json/config-reader.ts';
 import { inputPackedCodes, outputPackedZeros, transposedScales } from '../decode/column-words.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { exclusionsOf } from '../weights/exclusions.ts';
 import { regularExpression } from '../weights/layer-patterns.ts';
 import { type QuantizationMethod, renamedPlace } from '../weights/quantization-method.ts';
@@ -66,7 +65,7 @@ function openLayer(
   module: QuantizedModule,
   { bits, groupSize }: Settings,
   format: 'gptq' | 'gptq_v2',
-): QuantizedTensor {
+): Promise<QuantizedTensor> {
   const codes = { name: module.codesName, tensor: module.codes };
   module.checkDType(codes, ['I32', 'U32']);
   module.checkMatrix();
@@ -86,7 +85,7 @@ function openLayer(
     module.checkShape(order, [inputs]);
   }
   const added = format === 'gptq' ? 1 : 0;
-  return module.tensor(
+  return module.scaled(
     [outputs, inputs],
     {
       format: `GPTQ int${bits}`,
@@ -99,13 +98,13 @@ function openLayer(
       isReordered: order !== undefined,
       order: 'columns',
     },
-    new ScaledMatrix({
+    {
       columns: inputs,
       codes: inputPackedCodes(module.codes, bits, inputs),
       scales: transposedScales(scales.tensor),
       zeroPoints: outputPackedZeros(zeros.tensor, bits, { added }),
       columnsPerScale: size,
       groupOfColumn: order && (() => readGroupIndex(module, order, inputs / size, size)),
-    }),
+    },
   );
 }

@@ -2,7 +2,6 @@ import { ConfigError } from '../../../errors.ts';
 import { E2M1, E4M3, E8M0 } from '../../../tensor/small-floats.ts';
 import type { ConfigReader } from '../../json/config-reader.ts';
 import { packedCodes } from '../decode/codes.ts';
-import { ScaledMatrix } from '../decode/scaled-matrix.ts';
 import { type QuantizationMethod, samePlace } from '../weights/quantization-method.ts';
 import { perGroup, type QuantizedModule } from '../weights/quantized-module.ts';
 import type { QuantizedTensor } from '../weights/quantized-tensor.ts';
@@ -61,7 +60,7 @@ function settingsOf({ prefix, codesName }: QuantizedModule, config: ConfigReader
   return own === undefined ? common : readSettings(own, common);
 }
 
-function openLayer(module: QuantizedModule, { mode, bits, groupSize }: Settings): QuantizedTensor {
+function openLayer(module: QuantizedModule, { mode, bits, groupSize }: Settings): Promise<QuantizedTensor> {
   module.checkMatrix();
   const { codes } = module;
   const columns = (codes.shape[codes.shape.length - 1] * 32) / bits;
@@ -72,7 +71,7 @@ function openLayer(module: QuantizedModule, { mode, bits, groupSize }: Settings)
   const biases = floats === undefined ? module.require('biases') : undefined;
   module.checkDType(scales, floats === undefined ? ['F32', 'BF16', 'F16'] : ['U8']);
   if (biases !== undefined) module.checkDType(biases, ['F32', 'BF16', 'F16']);
-  return module.tensor(
+  return module.scaled(
     shape,
     {
       format: floats === undefined ? `MLX int${bits}` : `MLX ${mode}`,
@@ -85,12 +84,12 @@ function openLayer(module: QuantizedModule, { mode, bits, groupSize }: Settings)
       isReordered: false,
       order: 'rows',
     },
-    new ScaledMatrix({
+    {
       columns,
       codes: packedCodes(codes, { bits, columns, values: floats?.values ?? 0 }),
       scales: module.factors(scales, shape, perGroup(groupSize), { values: floats?.scales }),
       biases: biases && module.factors(biases, shape, perGroup(groupSize)),
       columnsPerScale: groupSize,
-    }),
+    },
   );
 }

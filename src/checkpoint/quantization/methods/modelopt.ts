@@ -80,7 +80,7 @@ function layerSchemes(config: ConfigReader): (prefix: string) => Scheme | undefi
   return (prefix) => exact.get(prefix) ?? schemes[patterns.indexOf(prefix)];
 }
 
-function openLayer(module: QuantizedModule, { algorithm, groupSize }: Scheme): QuantizedTensor {
+function openLayer(module: QuantizedModule, { algorithm, groupSize }: Scheme): Promise<QuantizedTensor> {
   if (NVFP4_SCHEMES.has(algorithm)) return openNvfp4(module, algorithm, groupSize ?? 16);
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['F8_E4M3']);
   const scales = module.require('weight_scale');
@@ -91,7 +91,7 @@ function openLayer(module: QuantizedModule, { algorithm, groupSize }: Scheme): Q
   return openFp8(module, 'ModelOpt MXFP8', scales, perGroup(size));
 }
 
-function openNvfp4(module: QuantizedModule, algorithm: string, groupSize: number): QuantizedTensor {
+function openNvfp4(module: QuantizedModule, algorithm: string, groupSize: number): Promise<QuantizedTensor> {
   module.checkDType({ name: module.codesName, tensor: module.codes }, ['U8']);
   const scales = module.require('weight_scale');
   module.checkDType(scales, ['F8_E4M3']);

@@ -15,7 +15,7 @@ export interface QuantizationMethod {
    * Makes a weight of its codes and what belongs to them. Throws what is wrong about them: MissingTensorError,
    * WeightShapeError, WeightDTypeError, ConfigError.
    */
-  open(module: QuantizedModule): QuantizedTensor | Promise<QuantizedTensor>;
+  open(module: QuantizedModule): Promise<QuantizedTensor>;
   /** Undoes what the tool changes about a model besides its weights' numbers. @throws ConfigError */
   restore?(tensors: ReadonlyMap<string, StoredTensor>, config: JsonObject): Restored;
 }

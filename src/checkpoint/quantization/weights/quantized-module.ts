@@ -4,6 +4,8 @@ import type { StoredTensor } from '../../files/stored-tensor.ts';
 import { reshaped } from '../../files/tensor-views.ts';
 import { type FactorValues, type GlobalFactor, isFloat, scaleValues, TensorFactors } from '../decode/factors.ts';
 import type { MatrixReader } from '../decode/matrix-reader.ts';
+import { ScaledMatrix, type ScaledParts } from '../decode/scaled-matrix.ts';
+import { type BlockReader, blockRows } from './block-rows.ts';
 import { QuantizedTensor } from './quantized-tensor.ts';
 import type { WeightLayout } from './weight-layout.ts';
 
@@ -166,8 +168,18 @@ export class QuantizedModule implements CodesPlace {
     return new WeightShapeError(problem, 'The quantized weights are damaged; download or quantize the model again.');
   }
 
+  /** The weight, of codes and scales among what was found. */
+  async scaled(shape: readonly number[], layout: WeightLayout, parts: ScaledParts): Promise<QuantizedTensor> {
+    return this.tensor(shape, layout, new ScaledMatrix(parts), await blockRows(shape, layout, parts));
+  }
+
   /** The weight, of what was found. */
-  tensor(shape: readonly number[], layout: WeightLayout, reader: MatrixReader): QuantizedTensor {
+  tensor(
+    shape: readonly number[],
+    layout: WeightLayout,
+    reader: MatrixReader,
+    blockReader?: BlockReader,
+  ): QuantizedTensor {
     return new QuantizedTensor({
       name: this.weight,
       shape,
@@ -175,6 +187,7 @@ export class QuantizedModule implements CodesPlace {
       codes: this.codes,
       stored: [...this.#found.values()],
       reader,
+      blockReader,
     });
   }
 }

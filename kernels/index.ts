@@ -1,8 +1,9 @@
 // Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
 export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
+export { quantizeForBlocks } from './blocks/activations';
+export { blockPanelBytes, embeddingBlocks, packBlocks } from './blocks/panels';
 export { blocksScratch, linearBlocks } from './blocks/product';
-export { embeddingBlocks } from './blocks/rows';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
 export { linearBF16, linearF32 } from './linear-float';
@@ -10,7 +11,7 @@ export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
 export { logDecaySums } from './decay';
 export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';
-export { quantizeRows, quantizeSignedRows } from './quantized';
+export { quantizeRows } from './quantized';
 export { addWeightedRows, expertRows, routingScratch, topKRouting } from './routing';
 export {
   add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, mulScalar, rmsNorm, scaleByGroupNorm, scaleRows, siluGate,

@@ -92,35 +92,8 @@ export function quantizeRows(x: usize, xStride: usize, q: usize, scales: usize, 
   }
 }
 
-/** Largest magnitude of an activation as a signed byte. */
-const SIGNED_LIMIT: f32 = 127;
-
-/**
- * Rows of K floats, a multiple of the block → signed bytes round(x / s) with s = max|x| / 127, one scale per block, and the
- * sums of 16 bytes each.
- */
-export function quantizeSignedRows(x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32): void {
-  for (let r = 0; r < rows; r++) {
-    const row = x + <usize>r * xStride;
-    for (let begin: usize = 0; begin < <usize>K; begin += <usize>BLOCK) {
-      const from = row + (begin << 2);
-      const largest = largestOfBlock(from);
-      store<f32>(scales, largest / SIGNED_LIMIT);
-      scales += 4;
-      roundBlock(from, q + begin, largest > 0 ? SIGNED_LIMIT / largest : 0, BLOCK, 0);
-      for (let k: usize = 0; k < <usize>BLOCK; k += 16) {
-        const pairs = i32x4.extadd_pairwise_i16x8_s(i16x8.extadd_pairwise_i8x16_s(v128.load(q + begin + k)));
-        const two = i32x4.add(pairs, v128.shuffle<i64>(pairs, pairs, 1, 0));
-        store<i16>(sums, <i16>(i32x4.extract_lane(two, 0) + i32x4.extract_lane(two, 1)));
-        sums += 2;
-      }
-    }
-    q += K;
-  }
-}
-
 /** Magnitudes compare as integers as they do as floats, and NaN is the largest. */
-function largestOfBlock(x: usize): f32 {
+export function largestOfBlock(x: usize): f32 {
   const end = x + (BLOCK << 2);
   let a = i32x4.splat(0), b = a, c = a, d = a;
   for (; x < end; x += 64) {
@@ -141,7 +114,7 @@ function largestOf(x: usize, count: i32): f32 {
 }
 
 /** Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the float; their lowest byte is the result. */
-function roundBlock(x: usize, q: usize, inverse: f32, count: i32, added: i32): void {
+export function roundBlock(x: usize, q: usize, inverse: f32, count: i32, added: i32): void {
   const factor = f32x4.splat(inverse);
   const offset = i8x16.splat(<i8>added);
   let k: usize = 0;

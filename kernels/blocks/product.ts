@@ -1,43 +1,39 @@
-// y = x Wᵀ over weights in blocks as their file holds them.
+// y = x Wᵀ over panels of weights in the formats of files.
 //
-// 16 rows of weights at a time are spelled out, 128 inputs by 128: bytes as int8 panels have them, and each part's scale.
-// Then rows of x pass, four at a time. Sums over a part are exact integers. Where the parts' scales are integers (Q4_K,
-// Q5_K, Q6_K) the sum over 128 inputs is one, too; where they are floats (Q8_0, Q4_0), parts are added in float32 in their
-// order. Then the block's scale and that of x apply, block after block, whatever the number of rows.
+// The dot product takes signed bytes and bytes of 7 bits. Codes of up to 6 bits are the latter, and x is signed bytes,
+// round(x / s) with s = max|x| / 127; what is taken from the codes (8, 12, 32, zero points, minima) times sums of x tells
+// the product. Signed weights are the former: x is bytes of 7 bits as for int8, and the sums start from -64 Σ w.
 //
-// The dot product takes signed bytes and bytes of 7 bits. Weights without a sign (0..63) are the latter, and x is signed
-// bytes, round(x / s) with s = max|x| / 127; of what is taken from the weights (8, 32, minima) the sums of x over 16 inputs
-// tell the product. Q8_0 has signed weights: x is bytes of 7 bits as for int8, and the sums start from -64 Σ w.
+// Sums over a part are exact integers. In float32, and in this order whatever the number of rows, a block's minima come
+// first, then its parts one by one, each sum times its scale; the total times the scale of x is added to the result, block
+// after block. So a row has the same bits alone as among a thousand.
+//
+// One row meets the codes as they are. For more of them a block is spelled out first: codes as bytes, scales as floats.
 
 import { store16 } from '../linear-float';
+import { clearRows, FEW_ROWS } from '../linear-int8';
 import { madd } from '../math';
-import { addScaled, BLOCK, dot4 } from '../quantized';
+import { BLOCK } from '../quantized';
+import { sumBytes } from './activations';
+import { codesOf, planesOf, UNIT, unitBytes } from './codes';
 import {
-  blockBytes, blockInputs, chunkOf, constant, EVEN_BYTES, fourWords, halves, hasFloatScales, is, LOW_BYTE, LOWER_HALF, minimaOfK,
-  partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesOfK, UPPER_HALF, words, zeroPoint,
+  blockBytes, codesAt, constant, EVEN_BYTES, extrasAt, factorOf, halvesAt, HALVES, hasByteScales, hasMinima, hasZeroPoints, headBytes,
+  INT4_G128, INT4_G32, INT4_G64, INT8_G128, isSigned, LOW_BYTE, minimaAt, minimumFactorOf, minimumSum, MXFP4, NVFP4, partInputs, partWords,
+  planesAt, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOf, upperHalvesTimes64, WORDS, wordsAt,
 } from './formats';
-import { oneRow } from './one-row';
+import { dotOf, oneRow } from './one-row';
 
-// A spelled-out block: words of 16 outputs each, then the bytes.
-/** Factor of the block's sum of parts. */
-const FACTOR: usize = 0;
-/** Factor of its sum of minima. */
-const MINIMUM_FACTOR: usize = 64;
-/** Minima of two parts in a word, for four parts. */
-const MINIMA: usize = 128;
-/** Scales of up to eight parts: integers or floats. */
-const SCALES: usize = 256;
-/** Start of the sums of up to four parts. */
-const STARTS: usize = 768;
-const BYTES: usize = 1024;
+// A spelled-out block has words of 16 outputs each, then bytes.
+/** Scales of up to eight parts, as floats. */
+const SCALES: usize = 0;
+/** Starts or zero points of up to four parts, as integers; or minima of parts 0 and 2, and of 1 and 3, and -dmin. */
+const EXTRAS: usize = 8 * WORDS;
+const BYTES: usize = EXTRAS + 4 * WORDS;
 /** Bytes of a spelled-out block. */
 const SPELLED: usize = BYTES + 16 * BLOCK;
 
-/** Rows whose sums of a panel fit the first cache together with a block of the panel and the rows' part of it. */
-const FEW_ROWS: i32 = 32;
-
-/** Sums of the parts of a block so far, four rows by 16 outputs. */
-const SUMS = memory.data(256, 16);
+/** Results of a row that stands for a missing one. */
+const UNUSED = memory.data(64, 16);
 
 /** Scratch memory for {@link linearBlocks}. */
 export function blocksScratch(K: i32): usize {
@@ -45,334 +41,232 @@ export function blocksScratch(K: i32): usize {
 }
 
 /**
- * q, scales and sums of x are of quantizeRows (Q8_0) or quantizeSignedRows; K is a multiple of the format's block.
- * @param format 0 Q8_0, 1 Q4_0, 2 Q4_K, 3 Q5_K, 4 Q6_K
- * @param w rows of rowBytes
+ * q, scales and sums are those of quantizeForBlocks, and K is a multiple of 128; w are panels as packBlocks makes them.
+ * @param format 0 Q8_0, 1 Q4_0, 2 Q4_K, 3 Q5_K, 4 Q6_K, 5 MXFP4, 6 NVFP4, 7 INT4_G32, 8 INT4_G64, 9 INT4_G128, 10 INT8_G128
  */
 export function linearBlocks(
-  format: i32, q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize,
-  outStride: usize, rows: i32, K: i32, scratch: usize,
+  format: i32, q: usize, scales: usize, sums: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32,
+  scratch: usize,
 ): void {
-  if (format == 0) linear<Q8_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-  else if (format == 1) linear<Q4_0>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-  else if (format == 2) linear<Q4_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-  else if (format == 3) linear<Q5_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
-  else linear<Q6_K>(q, scales, sums, w, rowBytes, outFeatures, out, outStride, rows, K, scratch);
+  if (format == 0) linear<Q8_0>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 1) linear<Q4_0>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 2) linear<Q4_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 3) linear<Q5_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 4) linear<Q6_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 5) linear<MXFP4>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 6) linear<NVFP4>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 7) linear<INT4_G32>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 8) linear<INT4_G64>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else if (format == 9) linear<INT4_G128>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
+  else linear<INT8_G128>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
 }
 
 function linear<F>(
-  q: usize, scales: usize, sums: usize, w: usize, rowBytes: usize, outFeatures: i32, out: usize, outStride: usize,
-  rows: i32, K: i32, scratch: usize,
+  q: usize, scales: usize, sums: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32, scratch: usize,
 ): void {
-  if (rows == 1) return oneRow<F>(q, scales, sums, w, rowBytes, outFeatures, out, K);
+  if (rows == 1) return oneRow<F>(q, scales, sums, w, out, panels, K);
   const blocks = K / BLOCK;
   const atOnce = rows > FEW_ROWS ? blocks : 1;
-  for (let output = 0; output < outFeatures; output += 16) {
-    const count = min(16, outFeatures - output);
+  for (; panels > 0; panels--) {
+    const panel = w;
+    w += headBytes<F>();
     for (let block = 0; block < blocks; block += atOnce) {
-      for (let i = 0; i < atOnce; i++) spellOut<F>(w, rowBytes, count, block + i, scratch + <usize>i * SPELLED);
+      for (let i = 0; i < atOnce; i++) {
+        spellOut<F>(panel, w, scratch + <usize>i * SPELLED);
+        w += blockBytes<F>();
+      }
       multiply<F>(q, scales, sums, K, block, atOnce, scratch, out, outStride, rows);
     }
-    w += rowBytes << 4;
     out += 64;
   }
 }
 
-/** 128 inputs of up to 16 rows; the last row stands for those that are missing. */
-function spellOut<F>(w: usize, rowBytes: usize, count: i32, block: i32, to: usize): void {
-  const perBlock = blockInputs<F>() / BLOCK;
-  const half = <usize>(block % perBlock);
-  const last = <usize>count - 1;
-  w += <usize>(block / perBlock) * <usize>blockBytes<F>();
-  for (let quad: usize = 0; quad < 4; quad++) {
-    const first = quad << 2;
-    const a = w + min(first, last) * rowBytes, b = w + min(first + 1, last) * rowBytes;
-    const c = w + min(first + 2, last) * rowBytes, d = w + min(first + 3, last) * rowBytes;
-    spellBytes<F>(a, b, c, d, half, to + BYTES + (quad << 4));
-    spellScales<F>(a, b, c, d, half, to + (quad << 4));
-  }
-  if (is<F, Q8_0>()) spellStarts(to);
-}
-
-/** Four rows of 128 inputs: inputs 4 i to 4 i + 3 of the rows lie in a vector at 64 i. */
 // @ts-ignore: decorator
 @inline
-function spellBytes<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to: usize): void {
-  for (let i: usize = 0; i < 8; i++) {
-    const va = chunkOf<F>(a, half, i), vb = chunkOf<F>(b, half, i);
-    const vc = chunkOf<F>(c, half, i), vd = chunkOf<F>(d, half, i);
-    const ab0 = v128.shuffle<i32>(va, vb, 0, 4, 1, 5), ab1 = v128.shuffle<i32>(va, vb, 2, 6, 3, 7);
-    const cd0 = v128.shuffle<i32>(vc, vd, 0, 4, 1, 5), cd1 = v128.shuffle<i32>(vc, vd, 2, 6, 3, 7);
-    v128.store(to, v128.shuffle<i64>(ab0, cd0, 0, 2));
-    v128.store(to, v128.shuffle<i64>(ab0, cd0, 1, 3), 64);
-    v128.store(to, v128.shuffle<i64>(ab1, cd1, 0, 2), 128);
-    v128.store(to, v128.shuffle<i64>(ab1, cd1, 1, 3), 192);
-    to += 256;
-  }
-}
-
-/** The scales of four rows. `to` is their words of each 16. */
-// @ts-ignore: decorator
-@inline
-function spellScales<F>(a: usize, b: usize, c: usize, d: usize, half: usize, to: usize): void {
-  if (hasFloatScales<F>()) {
-    const bytes = <usize>blockBytes<F>() >> 2;
-    for (let part: usize = 0; part < 4; part++) {
-      v128.store(to + (part << 6), halves(part * bytes, a, b, c, d), SCALES);
-    }
-    return;
-  }
-  if (is<F, Q6_K>()) {
-    // Two words of four signed bytes.
-    for (let word: usize = 0; word < 2; word++) {
-      const scales = words(192 + (half << 3) + (word << 2), a, b, c, d);
-      const at = to + (word << 8);
-      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 24), 24), SCALES);
-      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 16), 24), SCALES + 64);
-      v128.store(at, i32x4.shr_s(i32x4.shl(scales, 8), 24), SCALES + 128);
-      v128.store(at, i32x4.shr_s(scales, 24), SCALES + 192);
-    }
-    v128.store(to, halves(208, a, b, c, d), FACTOR);
-    return;
-  }
-  const low = constant(LOW_BYTE);
-  const scales = fourWords(scalesOfK(a, half), scalesOfK(b, half), scalesOfK(c, half), scalesOfK(d, half));
-  v128.store(to, v128.and(scales, low), SCALES);
-  v128.store(to, v128.and(i32x4.shr_u(scales, 8), low), SCALES + 64);
-  v128.store(to, v128.and(i32x4.shr_u(scales, 16), low), SCALES + 128);
-  v128.store(to, i32x4.shr_u(scales, 24), SCALES + 192);
-  // Bytes 0 and 1 of a word of minima become the halves of a word, 2 and 3 those of another.
-  const minima = fourWords(minimaOfK(a, half), minimaOfK(b, half), minimaOfK(c, half), minimaOfK(d, half));
-  const even = v128.and(minima, constant(EVEN_BYTES)), odd = v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES));
-  v128.store(to, v128.or(v128.and(even, constant(LOWER_HALF)), i32x4.shl(odd, 16)), MINIMA);
-  v128.store(to, v128.or(i32x4.shr_u(even, 16), v128.and(odd, constant(UPPER_HALF))), MINIMA + 64);
-  v128.store(to, halves(0, a, b, c, d), FACTOR);
-  v128.store(to, f32x4.neg(halves(2, a, b, c, d)), MINIMUM_FACTOR);
-}
-
-/** -64 Σ w of the four parts of signed weights. */
-function spellStarts(to: usize): void {
-  const offset = i8x16.splat(64);
+function spellOut<F>(panel: usize, w: usize, to: usize): void {
+  spellNumbers<F>(panel, w, to);
+  let codes = w + codesAt<F>();
   let bytes = to + BYTES;
-  for (let part: usize = 0; part < 4; part++) {
-    for (let quad: usize = 0; quad < 64; quad += 16) {
-      let sum = i32x4.splat(0);
-      for (let i: usize = 0; i < 512; i += 64) sum = dot4(v128.load(bytes + quad + i), offset, sum);
-      v128.store(to + STARTS + (part << 6) + quad, i32x4.neg(sum));
-    }
-    bytes += 512;
+  for (let unit: usize = 0; unit < <usize>(BLOCK / UNIT); unit += 2) {
+    spellUnit<F>(codes, planesOf<F>(w + planesAt<F>(), unit), false, bytes);
+    codes += unitBytes<F>();
+    bytes += 256;
+    spellUnit<F>(codes, planesOf<F>(w + planesAt<F>(), unit + 1), true, bytes);
+    codes += unitBytes<F>();
+    bytes += 256;
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function spellUnit<F>(codes: usize, planes: usize, second: bool, to: usize): void {
+  spellInputs<F>(codes, planes, second, 0, to);
+  spellInputs<F>(codes, planes, second, 1, to + 64);
+  spellInputs<F>(codes, planes, second, 2, to + 128);
+  spellInputs<F>(codes, planes, second, 3, to + 192);
+}
+
+// @ts-ignore: decorator
+@inline
+function spellInputs<F>(codes: usize, planes: usize, second: bool, i: i32, to: usize): void {
+  store16(
+    to,
+    codesOf<F>(codes, planes, second, i), codesOf<F>(codes + 16, planes + 16, second, i),
+    codesOf<F>(codes + 32, planes + 32, second, i), codesOf<F>(codes + 48, planes + 48, second, i),
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function spellNumbers<F>(panel: usize, w: usize, to: usize): void {
+  const parts = <usize>(BLOCK / partInputs<F>());
+  for (let v: usize = 0; v < 4; v++) {
+    const factor = factorOf<F>(panel, w, v);
+    let at = to + (v << 4);
+    let numbers = i32x4.splat(0);
+    for (let part: usize = 0; part < parts; part++) {
+      numbers = hasByteScales<F>() && (part & 3) != 0 ? i32x4.shr_u(numbers, 8) : partWords<F>(w, part, v);
+      v128.store(at, scaleOf<F>(numbers, factor), SCALES);
+      if (hasZeroPoints<F>()) v128.store(at, v128.and(numbers, constant(LOW_BYTE)), EXTRAS);
+      if (isSigned<F>()) v128.store(at, upperHalvesTimes64(halvesAt(w + extrasAt<F>() + part * HALVES, v)), EXTRAS);
+      at += WORDS;
+    }
+    if (hasMinima<F>()) spellMinima(panel, w, v, to + (v << 4));
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function spellMinima(panel: usize, w: usize, v: usize, to: usize): void {
+  const minima = wordsAt(minimaAt(w), v);
+  v128.store(to, v128.and(minima, constant(EVEN_BYTES)), EXTRAS);
+  v128.store(to, v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES)), EXTRAS + WORDS);
+  v128.store(to, minimumFactorOf(panel, w, v), EXTRAS + 2 * WORDS);
 }
 
 /** Adds the products of rows with so many spelled-out blocks, of which `w` is the first and number `block` of the panel. */
 function multiply<F>(
-  q: usize, scales: usize, sums: usize, K: i32, block: i32, count: i32, w: usize, out: usize,
-  outStride: usize, rows: i32,
+  q: usize, scales: usize, sums: usize, K: i32, block: i32, count: i32, w: usize, out: usize, outStride: usize, rows: i32,
 ): void {
-  const scaleStride = <usize>(K / BLOCK) << 2, sumStride = <usize>(K / 16) << 1;
+  const blocks = <usize>(K / BLOCK);
+  const scaleStride = blocks << 2, sumStride = blocks * sumBytes<F>();
   q += <usize>block * BLOCK;
   scales += <usize>block << 2;
-  sums += <usize>block << 4;
+  sums += <usize>block * sumBytes<F>();
+  if (block == 0) clearRows(out, outStride, rows);
   let r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    if (block == 0) for (let i: usize = 0; i < 4; i++) clear(out + i * outStride);
-    tile4<F>(q, <usize>K, scales, scaleStride, sums, sumStride, count, w, out, outStride);
-    q += <usize>K << 2;
-    scales += scaleStride << 2;
-    sums += sumStride << 2;
-    out += outStride << 2;
+  for (; r + 2 <= rows; r += 2) {
+    twoRows<F>(q, <usize>K, scales, scaleStride, sums, sumStride, count, w, out, outStride);
+    q += <usize>K << 1;
+    scales += scaleStride << 1;
+    sums += sumStride << 1;
+    out += outStride << 1;
   }
-  for (; r < rows; r++) {
-    if (block == 0) clear(out);
-    tile1<F>(q, scales, sums, count, w, out);
-    q += K;
-    scales += scaleStride;
-    sums += sumStride;
-    out += outStride;
-  }
+  if (r == rows) return;
+  // The last row alone: it is its own neighbour.
+  clearRows(UNUSED, 0, 1);
+  twoRows<F>(q, 0, scales, 0, sums, 0, count, w, out, UNUSED - out);
 }
 
-// @ts-ignore: decorator
-@inline
-function clear(out: usize): void {
-  const zero = f32x4.splat(0);
-  store16(out, zero, zero, zero, zero);
-}
-
-function tile4<F>(
-  q: usize, K: usize, scales: usize, scaleStride: usize, sums: usize, sumStride: usize, count: i32, w: usize,
-  out: usize, outStride: usize,
+/** The strides lead from the first row to the second. */
+function twoRows<F>(
+  q: usize, K: usize, scales: usize, scaleStride: usize, sums: usize, sumStride: usize, count: i32, w: usize, out: usize,
+  outStride: usize,
 ): void {
-  const inputs = <usize>partInputs<F>();
+  const far = out + outStride;
   for (let block = 0; block < count; block++) {
-    let bytes = w + BYTES;
-    let scale = w + SCALES, start = w + STARTS;
-    const end = q + BLOCK;
-    let x0 = q, sum = sums;
-    while (x0 < end) {
-      let x1 = x0 + K, x2 = x1 + K, x3 = x2 + K;
-      let a00 = startOf<F>(start, sum), a01 = startOf<F>(start + 16, sum);
-      let a02 = startOf<F>(start + 32, sum), a03 = startOf<F>(start + 48, sum);
-      let a10 = startOf<F>(start, sum + sumStride), a11 = startOf<F>(start + 16, sum + sumStride);
-      let a12 = startOf<F>(start + 32, sum + sumStride), a13 = startOf<F>(start + 48, sum + sumStride);
-      const sum2 = sum + (sumStride << 1), sum3 = sum2 + sumStride;
-      let a20 = startOf<F>(start, sum2), a21 = startOf<F>(start + 16, sum2);
-      let a22 = startOf<F>(start + 32, sum2), a23 = startOf<F>(start + 48, sum2);
-      let a30 = startOf<F>(start, sum3), a31 = startOf<F>(start + 16, sum3);
-      let a32 = startOf<F>(start + 32, sum3), a33 = startOf<F>(start + 48, sum3);
-      const partEnd = x0 + inputs;
-      while (x0 < partEnd) {
-        const w0 = v128.load(bytes), w1 = v128.load(bytes, 16), w2 = v128.load(bytes, 32), w3 = v128.load(bytes, 48);
-        let v = v128.load32_splat(x0);
-        a00 = dot<F>(w0, v, a00);
-        a01 = dot<F>(w1, v, a01);
-        a02 = dot<F>(w2, v, a02);
-        a03 = dot<F>(w3, v, a03);
-        v = v128.load32_splat(x1);
-        a10 = dot<F>(w0, v, a10);
-        a11 = dot<F>(w1, v, a11);
-        a12 = dot<F>(w2, v, a12);
-        a13 = dot<F>(w3, v, a13);
-        v = v128.load32_splat(x2);
-        a20 = dot<F>(w0, v, a20);
-        a21 = dot<F>(w1, v, a21);
-        a22 = dot<F>(w2, v, a22);
-        a23 = dot<F>(w3, v, a23);
-        v = v128.load32_splat(x3);
-        a30 = dot<F>(w0, v, a30);
-        a31 = dot<F>(w1, v, a31);
-        a32 = dot<F>(w2, v, a32);
-        a33 = dot<F>(w3, v, a33);
-        bytes += 64;
-        x0 += 4;
-        x1 += 4;
-        x2 += 4;
-        x3 += 4;
-      }
-      const isFirst = x0 == q + inputs;
-      addPart<F>(isFirst, scale, SUMS, a00, a01, a02, a03);
-      addPart<F>(isFirst, scale, SUMS + 64, a10, a11, a12, a13);
-      addPart<F>(isFirst, scale, SUMS + 128, a20, a21, a22, a23);
-      addPart<F>(isFirst, scale, SUMS + 192, a30, a31, a32, a33);
-      scale += 64;
-      start += 64;
-      sum += inputs >> 3;
+    let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0, u0 = t0, u1 = t0, u2 = t0, u3 = t0;
+    let extra = w + EXTRAS;
+    if (hasMinima<F>()) {
+      let even = v128.load32_splat(sums), odd = v128.load32_splat(sums, 4);
+      t0 = minimaOf(extra, even, odd);
+      t1 = minimaOf(extra + 16, even, odd);
+      t2 = minimaOf(extra + 32, even, odd);
+      t3 = minimaOf(extra + 48, even, odd);
+      even = v128.load32_splat(sums + sumStride);
+      odd = v128.load32_splat(sums + sumStride, 4);
+      u0 = minimaOf(extra, even, odd);
+      u1 = minimaOf(extra + 16, even, odd);
+      u2 = minimaOf(extra + 32, even, odd);
+      u3 = minimaOf(extra + 48, even, odd);
     }
-    q = end;
-    finish<F>(SUMS, w, scales, sums, out);
-    finish<F>(SUMS + 64, w, scales + scaleStride, sums + sumStride, out + outStride);
-    finish<F>(SUMS + 128, w, scales + (scaleStride << 1), sums + (sumStride << 1), out + (outStride << 1));
-    finish<F>(SUMS + 192, w, scales + scaleStride * 3, sums + sumStride * 3, out + outStride * 3);
-    w += SPELLED;
-    scales += 4;
-    sums += 16;
-  }
-}
-
-/** One row alone. */
-function tile1<F>(q: usize, scales: usize, sums: usize, count: i32, w: usize, out: usize): void {
-  const inputs = <usize>partInputs<F>();
-  for (let block = 0; block < count; block++) {
-    let bytes = w + BYTES;
-    let scale = w + SCALES, start = w + STARTS;
+    let bytes = w + BYTES, scale = w + SCALES, sum = sums;
     const end = q + BLOCK;
-    let x = q, sum = sums;
+    let x = q;
     while (x < end) {
-      let a0 = startOf<F>(start, sum), a1 = startOf<F>(start + 16, sum);
-      let a2 = startOf<F>(start + 32, sum), a3 = startOf<F>(start + 48, sum);
-      const partEnd = x + inputs;
+      let v = v128.load32_splat(sum);
+      let a0 = startOf<F>(extra, v), a1 = startOf<F>(extra + 16, v), a2 = startOf<F>(extra + 32, v), a3 = startOf<F>(extra + 48, v);
+      v = v128.load32_splat(sum + sumStride);
+      let b0 = startOf<F>(extra, v), b1 = startOf<F>(extra + 16, v), b2 = startOf<F>(extra + 32, v), b3 = startOf<F>(extra + 48, v);
+      const partEnd = x + partInputs<F>();
+      let y = x + K;
       while (x < partEnd) {
-        const v = v128.load32_splat(x);
-        a0 = dot<F>(v128.load(bytes), v, a0);
-        a1 = dot<F>(v128.load(bytes, 16), v, a1);
-        a2 = dot<F>(v128.load(bytes, 32), v, a2);
-        a3 = dot<F>(v128.load(bytes, 48), v, a3);
-        bytes += 64;
-        x += 4;
+        const w0 = v128.load(bytes), w1 = v128.load(bytes, 16), w2 = v128.load(bytes, 32), w3 = v128.load(bytes, 48);
+        v = v128.load32_splat(x);
+        a0 = dotOf<F>(w0, v, a0);
+        a1 = dotOf<F>(w1, v, a1);
+        a2 = dotOf<F>(w2, v, a2);
+        a3 = dotOf<F>(w3, v, a3);
+        v = v128.load32_splat(y);
+        b0 = dotOf<F>(w0, v, b0);
+        b1 = dotOf<F>(w1, v, b1);
+        b2 = dotOf<F>(w2, v, b2);
+        b3 = dotOf<F>(w3, v, b3);
+        const z0 = v128.load(bytes, 64), z1 = v128.load(bytes, 80), z2 = v128.load(bytes, 96), z3 = v128.load(bytes, 112);
+        v = v128.load32_splat(x, 4);
+        a0 = dotOf<F>(z0, v, a0);
+        a1 = dotOf<F>(z1, v, a1);
+        a2 = dotOf<F>(z2, v, a2);
+        a3 = dotOf<F>(z3, v, a3);
+        v = v128.load32_splat(y, 4);
+        b0 = dotOf<F>(z0, v, b0);
+        b1 = dotOf<F>(z1, v, b1);
+        b2 = dotOf<F>(z2, v, b2);
+        b3 = dotOf<F>(z3, v, b3);
+        bytes += 128;
+        x += 8;
+        y += 8;
       }
-      addPart<F>(x == q + inputs, scale, SUMS, a0, a1, a2, a3);
-      scale += 64;
-      start += 64;
-      sum += inputs >> 3;
+      const s0 = v128.load(scale), s1 = v128.load(scale, 16), s2 = v128.load(scale, 32), s3 = v128.load(scale, 48);
+      t0 = madd(f32x4.convert_i32x4_s(a0), s0, t0);
+      t1 = madd(f32x4.convert_i32x4_s(a1), s1, t1);
+      t2 = madd(f32x4.convert_i32x4_s(a2), s2, t2);
+      t3 = madd(f32x4.convert_i32x4_s(a3), s3, t3);
+      u0 = madd(f32x4.convert_i32x4_s(b0), s0, u0);
+      u1 = madd(f32x4.convert_i32x4_s(b1), s1, u1);
+      u2 = madd(f32x4.convert_i32x4_s(b2), s2, u2);
+      u3 = madd(f32x4.convert_i32x4_s(b3), s3, u3);
+      scale += WORDS;
+      extra += WORDS;
+      sum += 4;
     }
+    addScaledRow(out, v128.load32_splat(scales), t0, t1, t2, t3);
+    addScaledRow(far, v128.load32_splat(scales + scaleStride), u0, u1, u2, u3);
     q = end;
-    finish<F>(SUMS, w, scales, sums, out);
     w += SPELLED;
     scales += 4;
-    sums += 16;
+    sums += sumBytes<F>();
   }
 }
 
-/** What four outputs' sums over a part start from. */
 // @ts-ignore: decorator
 @inline
-function startOf<F>(start: usize, sum: usize): v128 {
-  if (is<F, Q8_0>()) return v128.load(start);
-  const zero = zeroPoint<F>();
-  if (zero == 0) return i32x4.splat(0);
-  const total = <i32>load<i16>(sum) + (partInputs<F>() == 32 ? <i32>load<i16>(sum, 2) : 0);
-  return i32x4.splat(-zero * total);
+function addScaledRow(out: usize, scale: v128, a: v128, b: v128, c: v128, d: v128): void {
+  const y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
+  store16(out, madd(a, scale, y0), madd(b, scale, y1), madd(c, scale, y2), madd(d, scale, y3));
+}
+
+/** What four outputs' sums over a part start from. `sum` is that of x, times a zero point that all weights have. */
+// @ts-ignore: decorator
+@inline
+function startOf<F>(extra: usize, sum: v128): v128 {
+  if (isSigned<F>()) return v128.load(extra);
+  if (hasMinima<F>()) return i32x4.splat(0);
+  return hasZeroPoints<F>() ? i32x4.mul(v128.load(extra), sum) : sum;
 }
 
 // @ts-ignore: decorator
 @inline
-function dot<F>(w: v128, x: v128, sum: v128): v128 {
-  return is<F, Q8_0>() ? dot4(w, x, sum) : dot4(x, w, sum);
-}
-
-/** Adds the sums of a part of 16 outputs, times its scales, to those of the block. */
-// @ts-ignore: decorator
-@inline
-function addPart<F>(isFirst: bool, scale: usize, to: usize, a: v128, b: v128, c: v128, d: v128): void {
-  const s0 = v128.load(scale), s1 = v128.load(scale, 16), s2 = v128.load(scale, 32), s3 = v128.load(scale, 48);
-  if (hasFloatScales<F>()) {
-    a = f32x4.mul(f32x4.convert_i32x4_s(a), s0);
-    b = f32x4.mul(f32x4.convert_i32x4_s(b), s1);
-    c = f32x4.mul(f32x4.convert_i32x4_s(c), s2);
-    d = f32x4.mul(f32x4.convert_i32x4_s(d), s3);
-    if (isFirst) return store16(to, a, b, c, d);
-    const t0 = v128.load(to), t1 = v128.load(to, 16), t2 = v128.load(to, 32), t3 = v128.load(to, 48);
-    return store16(to, f32x4.add(t0, a), f32x4.add(t1, b), f32x4.add(t2, c), f32x4.add(t3, d));
-  }
-  a = i32x4.mul(a, s0);
-  b = i32x4.mul(b, s1);
-  c = i32x4.mul(c, s2);
-  d = i32x4.mul(d, s3);
-  if (isFirst) return store16(to, a, b, c, d);
-  const t0 = v128.load(to), t1 = v128.load(to, 16), t2 = v128.load(to, 32), t3 = v128.load(to, 48);
-  store16(to, i32x4.add(t0, a), i32x4.add(t1, b), i32x4.add(t2, c), i32x4.add(t3, d));
-}
-
-/** Adds a block's sums of a row and 16 outputs to the result. */
-// @ts-ignore: decorator
-@inline
-function finish<F>(from: usize, w: usize, scale: usize, sums: usize, out: usize): void {
-  const xScale = v128.load32_splat(scale);
-  let y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
-  const s0 = v128.load(from), s1 = v128.load(from, 16), s2 = v128.load(from, 32), s3 = v128.load(from, 48);
-  if (hasFloatScales<F>()) {
-    return store16(out, madd(s0, xScale, y0), madd(s1, xScale, y1), madd(s2, xScale, y2), madd(s3, xScale, y3));
-  }
-  y0 = addScaled(y0, s0, v128.load(w, FACTOR), xScale);
-  y1 = addScaled(y1, s1, v128.load(w, FACTOR + 16), xScale);
-  y2 = addScaled(y2, s2, v128.load(w, FACTOR + 32), xScale);
-  y3 = addScaled(y3, s3, v128.load(w, FACTOR + 48), xScale);
-  if (!is<F, Q6_K>()) {
-    // Sums of the four parts of x in pairs.
-    const parts = i32x4.extadd_pairwise_i16x8_s(v128.load(sums));
-    const pairs = i16x8.narrow_i32x4_s(parts, parts);
-    const first = v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0), second = v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1);
-    y0 = addMinima(y0, w, first, second, xScale);
-    y1 = addMinima(y1, w + 16, first, second, xScale);
-    y2 = addMinima(y2, w + 32, first, second, xScale);
-    y3 = addMinima(y3, w + 48, first, second, xScale);
-  }
-  store16(out, y0, y1, y2, y3);
-}
-
-// @ts-ignore: decorator
-@inline
-function addMinima(y: v128, w: usize, first: v128, second: v128, xScale: v128): v128 {
-  const low = i32x4.dot_i16x8_s(v128.load(w, MINIMA), first), high = i32x4.dot_i16x8_s(v128.load(w, MINIMA + 64), second);
-  return addScaled(y, i32x4.add(low, high), v128.load(w, MINIMUM_FACTOR), xScale);
+function minimaOf(extra: usize, even: v128, odd: v128): v128 {
+  return minimumSum(v128.load(extra), v128.load(extra, WORDS), even, odd, v128.load(extra, 2 * WORDS));
 }

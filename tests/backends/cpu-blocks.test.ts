@@ -4,13 +4,13 @@ import { compileKernels, KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/
 import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import { CPU_BLOCK_FORMATS } from '../../src/backends/cpu/memory/block-weight.ts';
 import { ShapeError } from '../../src/errors.ts';
-import type { BlockFormat } from '../../src/tensor/block-formats.ts';
+import { BLOCK_FORMATS, type BlockFormat } from '../../src/tensor/block-formats.ts';
 import { SeededRandom } from '../layers/seeded.ts';
 import { blockValues, someBlocks } from '../tensor/blocks.ts';
 
 const FORMATS = [...CPU_BLOCK_FORMATS];
 /** Largest quantised activation: of 7 bits where weights have a sign. */
-const levels = (format: BlockFormat) => (format === 'Q8_0' ? 63 : 127);
+const levels = (format: BlockFormat) => (format === 'Q8_0' || format === 'INT8_G128' ? 63 : 127);
 
 describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
   const compiled = compileKernels(variant);
@@ -85,6 +85,31 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
       // A zero has no sign that matters.
       expect([...(await backend.read(rows))].map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
     });
+
+    const { scales, blockBytes } = BLOCK_FORMATS[format];
+    test.runIf(scales.length > 0)(
+      'float16 scales of all sizes, subnormal ones and zeros among them, keep their values',
+      async () => {
+        const [K, N] = [1024, 5];
+        const bytes = someBlocks(format, N, K, 4);
+        const random = new SeededRandom(5);
+        for (let begin = 0; begin < bytes.length; begin += blockBytes) {
+          // Rows of small numbers, of zeros, and of all.
+          const exponents = [2, 0, 12, 16, 31][Math.floor(begin / (bytes.length / N))];
+          for (const at of scales) {
+            const magnitude = exponents === 0 ? 0 : random.integer(1, exponents * 1024 - 1);
+            new DataView(bytes.buffer).setUint16(begin + at, magnitude | (random.next() < 0.5 ? 0x8000 : 0), true);
+          }
+        }
+        const rows = backend.embedding(
+          backend.tensor(Int32Array.of(0, 1, 2, 3, 4), [N]),
+          weightOf(format, bytes, N, K),
+        );
+        expect([...(await backend.read(rows))].map((value) => value + 0)).toEqual(
+          [...blockValues(format, bytes)].map((value) => value + 0),
+        );
+      },
+    );
 
     test('rows that are none are refused', () => {
       const writer = backend.blockWeightWriter(4, 256, format);

@@ -1,4 +1,5 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
+import { UnsupportedDTypeError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -17,7 +18,7 @@ import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../c
 import type { RepeatableStep, StepInputs, StepResults } from '../contract/steps.ts';
 import { KernelCalls } from './kernels/kernel-calls.ts';
 import type { Kernels } from './kernels/kernels.ts';
-import { BlockWeight, CPU_BLOCK_FORMATS } from './memory/block-weight.ts';
+import { BlockWeight, CPU_BLOCK_FORMATS, isCodeFormat } from './memory/block-weight.ts';
 import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
@@ -173,7 +174,8 @@ export class CpuBackend implements Backend {
   }
 
   blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
-    const weight = new BlockWeight(this.#memory, outFeatures, inFeatures, format);
+    if (!isCodeFormat(format)) throw new UnsupportedDTypeError(`${format} blocks are not kept on cpu.`);
+    const weight = new BlockWeight(this.#runtime, outFeatures, inFeatures, format);
     return { writeBlocks: (firstRow, blocks) => weight.writeBlocks(firstRow, blocks), finish: () => weight };
   }
 
@@ -188,7 +190,7 @@ export class CpuBackend implements Backend {
     const rows = [indexAddress(this.#memory, ids, 'ids', null), ids.shape[0], firstRow, outFeatures, address] as const;
     const to = [out.address, out.byteStride] as const;
     if (weight instanceof BlockWeight) {
-      this.#kernels.embeddingBlocks(weight.format, ...rows, weight.rowBytes, inFeatures, ...to);
+      this.#kernels.embeddingBlocks(weight.format, ...rows, inFeatures, ...to);
     } else this.#kernels.embeddingRows(...rows, inFeatures, EMBEDDING_KINDS[weight.packing], ...to);
     return out;
   }

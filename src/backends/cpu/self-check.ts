@@ -1,5 +1,5 @@
-import { BLOCK_FORMATS, type BlockFormat } from '../../tensor/block-formats.ts';
-import { BlockWeight, CPU_BLOCK_FORMATS } from './memory/block-weight.ts';
+import { BLOCK_FORMATS } from '../../tensor/block-formats.ts';
+import { BlockWeight, CODE_FORMATS, type CodeFormat } from './memory/block-weight.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { CpuTensor } from './memory/cpu-tensor.ts';
 import { PackedWeight } from './memory/packed-weight.ts';
@@ -12,6 +12,11 @@ const BLOCK_INPUTS = 256;
 const OUTPUTS = 32;
 /** Enough calls for V8 to replace its quick code by optimised code, which is what the check is about. */
 const WARM_UP = 400;
+/** The number 1, in bytes. */
+const FLOAT16_ONE = [0x00, 0x3c];
+const FLOAT32_ONE = [0x00, 0x00, 0x80, 0x3f];
+const E8M0_ONE = 127;
+const E4M3_ONE = 0x38;
 /** Error of a product with quantised activations, as a share of the sum of its magnitudes. */
 const QUANTIZED_TOLERANCE = 0.05;
 
@@ -40,9 +45,9 @@ export function kernelsAreRight(runtime: CpuRuntime): boolean {
         return isProduct(multiply(ROWS, packed), INPUTS, weightAt, tolerance);
       }),
     );
-    const blocksAreRight = [...CPU_BLOCK_FORMATS].every((format) =>
+    const blocksAreRight = CODE_FORMATS.every((format) =>
       memory.scope(() => {
-        const weight = new BlockWeight(memory, OUTPUTS, BLOCK_INPUTS, format);
+        const weight = new BlockWeight(runtime, OUTPUTS, BLOCK_INPUTS, format);
         weight.writeBlocks(0, someBlocks(format));
         const table = valuesOf(runtime, weight);
         const at = (output: number, k: number) => table[output * BLOCK_INPUTS + k];
@@ -61,23 +66,29 @@ function activations({ memory }: CpuRuntime, rows: number, inputs: number): CpuT
   return x;
 }
 
-/** Bytes of all kinds, with scales of 1. */
-function someBlocks(format: BlockFormat): Uint8Array {
+/** Codes of all kinds, with scales of 1. */
+function someBlocks(format: CodeFormat): Uint8Array {
   const { blockValues, blockBytes, scales } = BLOCK_FORMATS[format];
   const count = (OUTPUTS * BLOCK_INPUTS) / blockValues;
   const bytes = Uint8Array.from({ length: count * blockBytes }, (_, i) => i * 37 + (i >> 5));
-  for (let block = 0; block < count; block++) {
-    for (const scale of scales) bytes.set([0x00, 0x3c], block * blockBytes + scale);
+  for (let begin = 0; begin < bytes.length; begin += blockBytes) {
+    for (const scale of scales) bytes.set(FLOAT16_ONE, begin + scale);
+    if (format === 'MXFP4') bytes[begin] = E8M0_ONE;
+    else if (scales.length === 0) bytes.set(FLOAT32_ONE, begin);
+    if (format === 'NVFP4') bytes.fill(E4M3_ONE, begin + 4, begin + 12);
+    // A word for each group, whose low byte is the zero point.
+    if (format.startsWith('INT4'))
+      for (let at = begin; at < begin + blockBytes - 64; at += 4) bytes.set([8, 0, 0x80, 0x3f], at);
   }
   return bytes;
 }
 
 /** The values of a matrix, as an embedding reads them. */
-function valuesOf({ memory, kernels }: CpuRuntime, { format, address, rowBytes }: BlockWeight): Float32Array {
+function valuesOf({ memory, kernels }: CpuRuntime, { format, address }: BlockWeight): Float32Array {
   const ids = memory.allocate(4 * OUTPUTS);
   const out = memory.allocate(4 * OUTPUTS * BLOCK_INPUTS);
   new Int32Array(memory.bytes.buffer, ids, OUTPUTS).set(Array.from({ length: OUTPUTS }, (_, i) => i));
-  kernels.embeddingBlocks(format, ids, OUTPUTS, 0, OUTPUTS, address, rowBytes, BLOCK_INPUTS, out, 4 * BLOCK_INPUTS);
+  kernels.embeddingBlocks(format, ids, OUTPUTS, 0, OUTPUTS, address, BLOCK_INPUTS, out, 4 * BLOCK_INPUTS);
   return memory.floats.slice(out / 4, out / 4 + OUTPUTS * BLOCK_INPUTS);
 }
 

@@ -2,45 +2,79 @@ import { ShapeError } from '../../../errors.ts';
 import { type BlockFormat, blockRowBytes } from '../../../tensor/block-formats.ts';
 import { formatShape } from '../../../tensor/tensor.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
+import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from './cpu-memory.ts';
+import type { CpuRuntime } from './cpu-runtime.ts';
+import { PANEL, STAGING_BYTES } from './panels.ts';
 
-/** Formats that the kernels read, and their numbers in kernels/blocks. */
-const FORMAT_NUMBERS: Readonly<Partial<Record<BlockFormat, number>>> = { Q8_0: 0, Q4_0: 1, Q4_K: 2, Q5_K: 3, Q6_K: 4 };
+/** Formats whose codes the kernels of kernels/blocks read, and their numbers there. */
+const FORMAT_NUMBERS = {
+  Q8_0: 0,
+  Q4_0: 1,
+  Q4_K: 2,
+  Q5_K: 3,
+  Q6_K: 4,
+  MXFP4: 5,
+  NVFP4: 6,
+  INT4_G32: 7,
+  INT4_G64: 8,
+  INT4_G128: 9,
+  INT8_G128: 10,
+} as const satisfies Partial<Record<BlockFormat, number>>;
 
-/** Formats whose blocks the backend keeps as a file holds them. */
-export const CPU_BLOCK_FORMATS: ReadonlySet<BlockFormat> = new Set(Object.keys(FORMAT_NUMBERS) as BlockFormat[]);
+/** A format that a {@link BlockWeight} can have. */
+export type CodeFormat = keyof typeof FORMAT_NUMBERS;
 
-/** A weight matrix as its file holds it: row after row, each a run of blocks. */
+export const CODE_FORMATS = Object.keys(FORMAT_NUMBERS) as readonly CodeFormat[];
+
+export function isCodeFormat(format: BlockFormat): format is CodeFormat {
+  return Object.hasOwn(FORMAT_NUMBERS, format);
+}
+
+/** Formats whose blocks the backend keeps, in its own order. */
+export const CPU_BLOCK_FORMATS: ReadonlySet<BlockFormat> = new Set(CODE_FORMATS);
+
+/** A weight matrix in the codes and scales of its file, in panels of 16 outputs: see kernels/blocks/formats.ts. */
 export class BlockWeight implements LinearWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  readonly dtype: BlockFormat;
+  readonly dtype: CodeFormat;
+  /** Number of the format for kernels. */
+  readonly format: number;
   readonly memory: CpuMemory;
   readonly address: number;
-  readonly rowBytes: number;
+  readonly panels: number;
+  readonly #kernels: Kernels;
 
   /** All zeros. */
-  constructor(memory: CpuMemory, outFeatures: number, inFeatures: number, format: BlockFormat) {
+  constructor({ memory, kernels }: CpuRuntime, outFeatures: number, inFeatures: number, format: CodeFormat) {
     this.memory = memory;
+    this.#kernels = kernels;
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
     this.dtype = format;
-    this.rowBytes = blockRowBytes(format, inFeatures);
-    this.address = memory.allocateZeros(outFeatures * this.rowBytes);
+    this.format = FORMAT_NUMBERS[format];
+    this.panels = Math.ceil(outFeatures / PANEL);
+    this.address = memory.allocateZeros(this.panels * kernels.blockPanelBytes(this.format, inFeatures));
   }
 
-  /** Number of the format for kernels. */
-  get format(): number {
-    return FORMAT_NUMBERS[this.dtype] ?? 0;
-  }
-
+  /** Packs whole rows of blocks. A row comes once. */
   writeBlocks(firstRow: number, blocks: Uint8Array): void {
-    const rows = blocks.length / this.rowBytes;
+    const rowBytes = blockRowBytes(this.dtype, this.inFeatures);
+    const rows = blocks.length / rowBytes;
     if (!Number.isInteger(rows) || firstRow < 0 || firstRow + rows > this.outFeatures) {
       throw new ShapeError(
         `${blocks.length} bytes from row ${firstRow} on are not rows of ${formatShape([this.outFeatures, this.inFeatures])} in ${this.dtype}.`,
       );
     }
-    this.memory.bytes.set(blocks, this.address + firstRow * this.rowBytes);
+    const atOnce = Math.max(1, Math.floor(STAGING_BYTES / rowBytes));
+    this.memory.scope(() => {
+      const staged = this.memory.allocate(Math.min(rows, atOnce) * rowBytes);
+      for (let row = 0; row < rows; row += atOnce) {
+        const count = Math.min(atOnce, rows - row);
+        this.memory.bytes.set(blocks.subarray(row * rowBytes, (row + count) * rowBytes), staged);
+        this.#kernels.packBlocks(this.format, staged, count, this.inFeatures, this.address, firstRow + row);
+      }
+    });
   }
 }

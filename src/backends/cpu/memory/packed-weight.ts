@@ -7,13 +7,7 @@ import { BlockWeight } from './block-weight.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
-
-/** Outputs per panel: lanes are outputs, so that a sum never runs across lanes. */
-export const PANEL = 16;
-/** Inputs per block of int8 and int4 weights and of quantised activations. */
-export const BLOCK = 128;
-/** Bytes that rows may take on their way into panels. */
-const STAGING_BYTES = 1 << 20;
+import { BLOCK, PANEL, STAGING_BYTES } from './panels.ts';
 
 /** Dtype in which kernels keep weights. float16 is rounded on the way in and kept as float32. */
 export type Packing = 'float32' | 'bfloat16' | 'int8' | 'int4';

@@ -6,7 +6,8 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
-import { type CpuWeight, cpuWeight, PANEL } from '../memory/packed-weight.ts';
+import { type CpuWeight, cpuWeight } from '../memory/packed-weight.ts';
+import { PANEL } from '../memory/panels.ts';
 import { activationKind } from './feed-forward.ts';
 import type { CpuLinear } from './linear.ts';
 

@@ -5,10 +5,11 @@ import { BlockWeight } from '../memory/block-weight.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, roundUp, vectorAddress } from '../memory/cpu-tensor.ts';
-import { BLOCK, type CpuWeight, cpuWeight, PANEL, type PackedWeight } from '../memory/packed-weight.ts';
+import { type CpuWeight, cpuWeight, type PackedWeight } from '../memory/packed-weight.ts';
+import { BLOCK, PANEL } from '../memory/panels.ts';
 
-/** Inputs whose quantised activations have a sum of their own, of two bytes: see kernels/quantized.ts. */
-const SUMMED = 16;
+/** Most bytes of the sums of 128 quantised activations: see kernels/blocks/activations.ts. */
+const SUM_BYTES = 32;
 const VECTOR_BYTES = 16;
 
 /** Linear layers over weights in any of the kernels' layouts. */
@@ -43,7 +44,7 @@ export class CpuLinear {
   scratch(rows: number, weight: CpuWeight): number {
     if (weight instanceof BlockWeight) {
       const K = weight.inFeatures;
-      return rows * (K + (4 * K) / BLOCK + (2 * K) / SUMMED) + this.#kernels.blocksScratch(K) + 2 * VECTOR_BYTES;
+      return rows * (K + ((4 + SUM_BYTES) * K) / BLOCK) + this.#kernels.blocksScratch(K) + 2 * VECTOR_BYTES;
     }
     const { packing, paddedInputs } = weight;
     if (packing !== 'int8' && packing !== 'int4') return 0;
@@ -81,15 +82,13 @@ export class CpuLinear {
   }
 
   #multiplyBlocks(x: CpuTensor, weight: BlockWeight, out: CpuTensor, rows: number, scratch: number): void {
-    const { address: w, inFeatures: K, outFeatures, rowBytes, dtype, format } = weight;
+    const { address: w, inFeatures: K, panels, format } = weight;
     const kernels = this.#kernels;
     const scales = scratch + rows * K;
     const sums = roundUp(scales + (4 * rows * K) / BLOCK, VECTOR_BYTES);
-    const spelled = roundUp(sums + (2 * rows * K) / SUMMED, VECTOR_BYTES);
-    if (dtype === 'Q8_0') kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, K);
-    else kernels.quantizeSignedRows(x.address, x.byteStride, scratch, scales, sums, rows, K);
-    const to = [out.address, out.byteStride] as const;
-    kernels.linearBlocks(format, scratch, scales, sums, w, rowBytes, outFeatures, ...to, rows, K, spelled);
+    const spelled = roundUp(sums + (SUM_BYTES * rows * K) / BLOCK, VECTOR_BYTES);
+    kernels.quantizeForBlocks(format, x.address, x.byteStride, scratch, scales, sums, rows, K);
+    kernels.linearBlocks(format, scratch, scales, sums, w, out.address, out.byteStride, rows, panels, K, spelled);
   }
 }
 

@@ -10,26 +10,39 @@ export type GgufValue =
   | { readonly strings: readonly string[] }
   | { readonly int32s: readonly number[] };
 
-/** One tensor to write. Its values are asked for when their turn comes, so that only one is held at a time. */
-export interface GgufTensor {
+/** Name, place and type of a tensor. */
+interface DescribedTensor {
   readonly name: string;
   /** Row-major, outermost axis first; the file has them the other way round. */
   readonly shape: readonly number[];
+}
+
+/** One tensor to write. Its values are asked for when their turn comes, so that only one is held at a time. */
+export interface GgufTensor extends DescribedTensor {
   readonly dtype: GgufDType;
   values(): Float32Array;
 }
 
+/** A tensor whose blocks are made elsewhere. */
+export interface GgufBlocks extends DescribedTensor {
+  readonly dtype: 'Q8_0' | 'Q4_K' | 'Q6_K';
+  blocks(): Uint8Array;
+}
+
+/** Types that values are encoded in here. */
 export type GgufDType = 'F32' | 'BF16' | 'Q8_0';
 
 /** Values of Q8_0 that share a scale. Rows must be a multiple of it. */
 const Q8_BLOCK = 32;
 
 /** ggml's numbers of these types, and their bytes per value. */
-const DTYPES: Readonly<Record<GgufDType, { readonly id: number; readonly bytes: number }>> = {
+const DTYPES = {
   F32: { id: 0, bytes: 4 },
   BF16: { id: 30, bytes: 2 },
   Q8_0: { id: 8, bytes: (2 + Q8_BLOCK) / Q8_BLOCK },
-};
+  Q4_K: { id: 12, bytes: 144 / 256 },
+  Q6_K: { id: 14, bytes: 210 / 256 },
+} as const;
 
 const UINT32 = 4;
 const INT32 = 5;
@@ -45,18 +58,27 @@ const ALIGNMENT = 32;
 export async function writeGguf(
   path: string,
   metadata: ReadonlyMap<string, GgufValue>,
-  tensors: readonly GgufTensor[],
+  tensors: readonly (GgufTensor | GgufBlocks)[],
 ): Promise<void> {
   const file = await open(path, 'w');
   try {
     await append(file, header(metadata, tensors));
-    for (const tensor of tensors) await append(file, padded(encode(tensor)));
+    for (const tensor of tensors) await append(file, padded(bytesOf(tensor)));
   } finally {
     await file.close();
   }
 }
 
-function header(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly GgufTensor[]): Buffer {
+function bytesOf(tensor: GgufTensor | GgufBlocks): Buffer {
+  if ('values' in tensor) return encode(tensor);
+  const { buffer, byteOffset, byteLength } = tensor.blocks();
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+function header(
+  metadata: ReadonlyMap<string, GgufValue>,
+  tensors: readonly Pick<GgufTensor | GgufBlocks, 'name' | 'shape' | 'dtype'>[],
+): Buffer {
   const parts = [Buffer.from('GGUF'), uint32(VERSION), uint64(tensors.length), uint64(metadata.size)];
   for (const [key, value] of metadata) parts.push(string(key), metadataValue(value));
   let offset = 0;

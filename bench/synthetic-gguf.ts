@@ -1,10 +1,12 @@
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import type { JsonObject } from '../src/checkpoint/json/json.ts';
+import { BLOCK_FORMATS, type BlockFormat } from '../src/tensor/block-formats.ts';
+import { BYTES_OF_CHARACTERS } from '../src/text/byte-alphabet.ts';
 import { ggufFalconH1 } from './gguf-falcon-h1.ts';
 import { ggufGraniteHybrid } from './gguf-granite-hybrid.ts';
 import { ggufMamba2 } from './gguf-mamba2.ts';
 import type { GgufModel } from './gguf-tensors.ts';
-import { type GgufDType, type GgufValue, writeGguf } from './gguf-writer.ts';
+import { type GgufBlocks, type GgufDType, type GgufTensor, type GgufValue, writeGguf } from './gguf-writer.ts';
 
 /** By `model_type`. */
 const WRITERS: Readonly<Record<string, (json: JsonObject, dtype: GgufDType) => GgufModel>> = {
@@ -34,6 +36,79 @@ export async function writeSyntheticGguf(
     ...(vocabulary === 'none' ? NO_VOCABULARY : madeUpVocabulary(Number(json.vocab_size))),
   ]);
   await writeGguf(path, all, tensors);
+}
+
+/**
+ * A file of the sizes that a real one has, for measuring how long it takes to load: matrices of random blocks, in the
+ * types that llama.cpp chooses for the quantization, and a byte-pair vocabulary with merges.
+ */
+export async function writeRandomGguf(path: string, shape: ModelShape, quantization: 'Q8_0' | 'Q4_K_M'): Promise<void> {
+  const json: JsonObject = MODEL_SHAPES[shape];
+  const { architecture, metadata, tensors } = WRITERS[`${json.model_type}`](json, 'BF16');
+  const all = new Map<string, GgufValue>([
+    ['general.architecture', architecture],
+    ['general.name', shape],
+    ...metadata.map(([key, value]) => [`${architecture}.${key}`, value] as const),
+    ...bytePairVocabulary(Number(json.vocab_size)),
+  ]);
+  const quantized = tensors.map((tensor): GgufTensor | GgufBlocks => {
+    if (tensor.dtype === 'F32') return tensor;
+    const { name, shape: size } = tensor;
+    // The table, which is the head as well, has more bits.
+    const dtype = quantization === 'Q8_0' ? 'Q8_0' : name === 'token_embd.weight' ? 'Q6_K' : 'Q4_K';
+    return { name, shape: size, dtype, blocks: () => randomBlocks(dtype, size) };
+  });
+  await writeGguf(path, all, quantized);
+}
+
+/** Blocks of random codes, with scales of about 0.01. */
+function randomBlocks(format: BlockFormat, shape: readonly number[]): Uint8Array {
+  const { blockValues, blockBytes, scales } = BLOCK_FORMATS[format];
+  const count = shape.reduce((product, size) => product * size, 1) / blockValues;
+  const words = new Uint32Array(Math.ceil((count * blockBytes) / 4));
+  const random = randomNumbers();
+  for (let i = 0; i < words.length; i++) words[i] = random();
+  const bytes = new Uint8Array(words.buffer, 0, count * blockBytes);
+  for (let block = 0; block < count; block++) {
+    for (const scale of scales) bytes.set([0x00, 0x21], block * blockBytes + scale);
+  }
+  return bytes;
+}
+
+/** Xorshift of 32 bits, always from the same start. */
+function randomNumbers(): () => number {
+  let state = 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+/** A vocabulary as training makes it: a control token, the bytes, and tokens that merge two of those before them. */
+function bytePairVocabulary(size: number): readonly [string, GgufValue][] {
+  const tokens = [...BYTES_OF_CHARACTERS.keys()].map((character) => String.fromCharCode(character));
+  const known = new Set(tokens);
+  const merges: string[] = [];
+  const random = randomNumbers();
+  while (tokens.length < size - 1) {
+    const [left, right] = [tokens[random() % tokens.length], tokens[random() % tokens.length]];
+    if (left.length + right.length > 12 || known.has(left + right)) continue;
+    known.add(left + right);
+    tokens.push(left + right);
+    merges.push(`${left} ${right}`);
+  }
+  return [
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.pre', 'dbrx'],
+    ['tokenizer.ggml.tokens', { strings: ['<|end_of_text|>', ...tokens] }],
+    ['tokenizer.ggml.token_type', { int32s: [3, ...tokens.map(() => 1)] }],
+    ['tokenizer.ggml.merges', { strings: merges }],
+    ['tokenizer.ggml.bos_token_id', { uint32: 0 }],
+    ['tokenizer.ggml.eos_token_id', { uint32: 0 }],
+    ['tokenizer.ggml.add_bos_token', false],
+  ];
 }
 
 const NO_VOCABULARY: readonly [string, GgufValue][] = [['tokenizer.ggml.model', 'none']];

@@ -56,6 +56,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   });
   await listen(server, port, host);
   llm.texts.warmUp();
+  llm.tokenizer?.warmUp();
   let ended: Promise<void> | undefined;
   const cutting = new AbortController();
   return { url: urlOf(server), server, shutdown };

@@ -1,5 +1,6 @@
 import { describeJson, getOwn, isJsonObject, type JsonObject, type JsonValue } from '../checkpoint/json/json.ts';
 import { assertStoredId, malformedTokenizer } from './tokenizer-json.ts';
+import type { Vocabulary } from './vocabulary.ts';
 
 /** A token that is searched for in a text before the text is split otherwise. */
 export interface AddedToken {
@@ -39,15 +40,18 @@ interface StoredToken {
 export function readAddedTokens(
   json: JsonObject,
   config: JsonObject,
-  vocabulary: ReadonlyMap<string, number>,
+  vocabulary: Vocabulary,
   vocabSize: number,
 ): ReadonlyMap<number, AddedToken> {
   const tokens = new Map<number, AddedToken>();
-  const ids = new Map(vocabulary);
+  /** Ids of what was added, and of what was renamed: it has none. */
+  const ids = new Map<string, number | undefined>();
+  const idOf = (content: string) => (ids.has(content) ? ids.get(content) : vocabulary.idOf(content));
+  let greatest = vocabulary.greatestId;
   const put = (id: number, { content, flags }: StoredToken) => {
     const known = tokens.get(id);
     // A reserved token whose text was changed.
-    if (known && known.content !== content && ids.get(known.content) === id) ids.delete(known.content);
+    if (known && known.content !== content && idOf(known.content) === id) ids.set(known.content, undefined);
     const basis = known?.content === content ? known : undefined;
     tokens.set(id, {
       id,
@@ -59,13 +63,14 @@ export function readAddedTokens(
       singleWord: flags.singleWord ?? basis?.singleWord ?? false,
     });
     ids.set(content, id);
+    greatest = Math.max(greatest, id);
   };
 
   for (const [id, token] of tokensOfJson(json)) put(id, token);
-  for (const [id, token] of tokensOfConfig(config)) put(ids.get(token.content) ?? id, token);
-  let next = Math.max(greatest(ids.values()), greatest(tokens.keys())) + 1;
+  for (const [id, token] of tokensOfConfig(config)) put(idOf(token.content) ?? id, token);
+  let next = greatest + 1;
   for (const { content, flags } of specialTokens(config)) {
-    const id = ids.get(content) ?? (next < vocabSize ? next++ : undefined);
+    const id = idOf(content) ?? (next < vocabSize ? next++ : undefined);
     if (id !== undefined) put(id, { content, flags: { ...flags, special: true } });
   }
   return tokens;
@@ -119,13 +124,6 @@ export function mergeTokenizerConfig(
 
 function withoutNulls(json: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
-}
-
-/** The greatest of ids, which are too many for `Math.max`; -1 without ids. */
-function greatest(ids: Iterable<number>): number {
-  let most = -1;
-  for (const id of ids) most = Math.max(most, id);
-  return most;
 }
 
 function* tokensOfJson(json: JsonObject): Iterable<[number, StoredToken]> {

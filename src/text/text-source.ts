@@ -1,5 +1,5 @@
 import type { ByteSource } from '../checkpoint/files/byte-source.ts';
-import type { ModelFiles } from '../checkpoint/files/model-files.ts';
+import type { ModelFiles, StoredTokenizer } from '../checkpoint/files/model-files.ts';
 import { ChatTemplate } from './chat/chat-template.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
@@ -27,16 +27,16 @@ export interface TextParts {
 }
 
 /**
- * The tokenizer and the chat template of a model, and their sources: files may be replaced later, and two threads must
- * not read different ones. Rejects with JsonFileError, TokenizerError or ChatTemplateError if the files are malformed.
+ * The tokenizer and the chat template of a model, and their sources, which are made when a thread needs them: files may be
+ * replaced later, and two threads must not read different ones. Rejects with JsonFileError, TokenizerError or ChatTemplateError if the files are malformed.
  */
 export async function openText(
   files: ModelFiles,
   options: TextOptions = {},
-): Promise<TextParts & { readonly source: TextSource }> {
+): Promise<TextParts & { readonly source: () => TextSource }> {
   const kept = new KeptFiles(files);
   const parts = await makeText(kept, options);
-  return { ...parts, source: { location: files.location, files: kept.contents, options } };
+  return { ...parts, source: () => ({ location: files.location, files: kept.contents(), options }) };
 }
 
 /** The tokenizer and the chat template in another thread, from their sources. */
@@ -55,11 +55,35 @@ async function makeText(files: ModelFiles, { vocabSize, chatTemplate: asked }: T
 
 /** Files whose texts are kept when they are read. */
 class KeptFiles implements ModelFiles {
-  readonly contents = new Map<string, Uint8Array | undefined>();
+  readonly storedTokenizer: ModelFiles['storedTokenizer'];
   readonly #files: ModelFiles;
+  readonly #texts = new Map<string, string | undefined>();
+  #tokenizer: StoredTokenizer | undefined;
+  #contents: TextSource['files'] | undefined;
 
   constructor(files: ModelFiles) {
     this.#files = files;
+    this.storedTokenizer =
+      files.storedTokenizer &&
+      (async () => {
+        this.#tokenizer = await files.storedTokenizer?.();
+        return this.#tokenizer;
+      });
+  }
+
+  /** What was read, encoded once for all threads. */
+  contents(): TextSource['files'] {
+    if (this.#contents) return this.#contents;
+    const contents = new Map<string, Uint8Array | undefined>();
+    for (const [file, text] of this.#texts) contents.set(file, text === undefined ? undefined : sharedBytes(text));
+    if (this.#tokenizer) {
+      const { json, config } = this.#tokenizer.read();
+      contents.set('tokenizer.json', sharedBytes(JSON.stringify(json)));
+      contents.set('tokenizer_config.json', sharedBytes(JSON.stringify(config)));
+    }
+    this.#texts.clear();
+    this.#contents = contents;
+    return contents;
   }
 
   get location(): string {
@@ -72,7 +96,7 @@ class KeptFiles implements ModelFiles {
 
   async readText(file: string): Promise<string | undefined> {
     const text = await this.#files.readText(file);
-    this.contents.set(file, text === undefined ? undefined : sharedBytes(text));
+    this.#texts.set(file, text);
     return text;
   }
 

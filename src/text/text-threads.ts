@@ -38,7 +38,7 @@ export class TextThreads {
   readonly #long: JobThread<TextJob, TextResult> | undefined;
 
   /** @param script where the threads' script is, if it is not in its usual place. */
-  constructor(parts: TextParts, source: TextSource, script?: WorkerScript) {
+  constructor(parts: TextParts, source: () => TextSource, script?: WorkerScript) {
     this.#work = new TextWork(parts);
     const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
     if (!node) return;
@@ -48,7 +48,7 @@ export class TextThreads {
         {
           ...nodeWorkerOptions(),
           name: 'mamba2 text',
-          workerData: source,
+          workerData: source(),
           resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
         },
       );

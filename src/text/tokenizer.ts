@@ -1,13 +1,16 @@
-import { type ModelFiles, readJsonFile } from '../checkpoint/files/model-files.ts';
+import {
+  type ModelFiles,
+  readJsonFile,
+  type StoredTokenizer,
+  type TokenizerFacts,
+} from '../checkpoint/files/model-files.ts';
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
 import { joinBytes } from '../util/join-bytes.ts';
-import { AddedTokenSplitter, type TextOrToken } from './added-token-splitter.ts';
-import { type AddedToken, END_NAMES, mergeTokenizerConfig, namedTokens, readAddedTokens } from './added-tokens.ts';
-import { createLibraryTokenizer, type LibraryModel, type LibraryTokenizer } from './library-tokenizer.ts';
-import { type TextPlace, TokenDecoder } from './token-decoder.ts';
-import { assertTokenizerJson, canText } from './tokenizer-json.ts';
+import { mergeTokenizerConfig } from './added-tokens.ts';
+import type { TextPlace } from './token-decoder.ts';
+import { TokenizerParts } from './tokenizer-parts.ts';
 import { utf8Text } from './utf8-stream.ts';
 
 /** Options of encoding a text. */
@@ -24,63 +27,72 @@ export interface DecodeOptions {
 
 /** Converts text to token ids and back, by a Hugging Face tokenizer.json and the files around it. */
 export class TextTokenizer {
-  /** Highest token id + 1. Models often have more rows in their embedding. */
-  readonly vocabSize: number;
-  readonly bosToken: string | undefined;
-  readonly eosToken: string | undefined;
-  readonly bosTokenId: number | undefined;
-  readonly eosTokenId: number | undefined;
-  /** Tokens that end a text or a turn, as the files around the tokenizer name them: `eos_token` and `eot_token`. */
-  readonly endTokenIds: readonly number[];
-  readonly specialTokenIds: ReadonlySet<number>;
-  /** Tokens by their role in texts: `bos_token`, `eos_token`, `pad_token` and others. */
-  readonly namedTokens: ReadonlyMap<string, string>;
-  readonly #json: JsonObject;
-  readonly #library: LibraryTokenizer;
-  readonly #model: LibraryModel;
-  readonly #added: ReadonlyMap<number, AddedToken>;
-  readonly #addedIds: ReadonlyMap<string, number>;
-  /** Finds added tokens in an unchanged text, and in a normalised one. */
-  readonly #splitters: readonly [AddedTokenSplitter, AddedTokenSplitter];
-  readonly #decoder: TokenDecoder;
+  readonly #facts: TokenizerFacts | undefined;
+  readonly #make: () => TokenizerParts;
+  #made: TokenizerParts | undefined;
 
   /**
-   * @param json content of tokenizer.json
-   * @param config content of tokenizer_config.json. Of its flags `add_bos_token` and `add_eos_token` are ignored, as in
-   * transformers 5: the post-processor of tokenizer.json says which tokens surround a text.
+   * @param json content of tokenizer.json, or a tokenizer whose files are made when they are first needed
+   * @param config content of tokenizer_config.json, where the first argument does not have it. Of its flags
+   * `add_bos_token` and `add_eos_token` are ignored, as in transformers 5: the post-processor of tokenizer.json says which
+   * tokens surround a text.
    * @param vocabSize rows of the model's embedding: special tokens that the files name without an id get the next free
    * one, as in transformers, where it is below this number
    * @throws TokenizerError when the files contradict the format
    */
-  constructor(json: JsonObject, config: JsonObject = {}, vocabSize = 0) {
-    assertTokenizerJson(json);
-    this.#json = json;
-    const named = namedTokens(config);
-    this.namedTokens = new Map([...named].map(([name, [first]]) => [name, first]));
-    this.#library = createLibraryTokenizer(json, this.namedTokens);
-    const { model, normalizer } = this.#library;
-    this.#model = model;
-    this.#added = readAddedTokens(json, config, model.tokens_to_ids, vocabSize);
-    const added = [...this.#added.values()];
-    this.#addedIds = new Map(added.map(({ id, content }) => [content, id]));
-    this.#decoder = new TokenDecoder(json.decoder, (token) => this.#addedIds.has(token));
-    const isNormalized = ({ normalized }: AddedToken) => normalized && normalizer !== null;
-    this.#splitters = [
-      new AddedTokenSplitter(
-        added.filter((token) => !isNormalized(token)).map((token) => ({ content: token.content, token })),
-      ),
-      new AddedTokenSplitter(
-        added.filter(isNormalized).map((token) => ({ content: this.#normalize(token.content), token })),
-      ),
-    ];
-    this.vocabSize = added.reduce((size, { id }) => Math.max(size, id + 1), model.vocab.length);
-    this.bosToken = this.namedTokens.get('bos_token');
-    this.eosToken = this.namedTokens.get('eos_token');
-    this.bosTokenId = this.#idOf(this.bosToken);
-    this.eosTokenId = this.#idOf(this.eosToken);
-    const ends = END_NAMES.flatMap((name) => named.get(name) ?? []).flatMap((token) => known(this.#idOf(token)));
-    this.endTokenIds = [...new Set(ends)];
-    this.specialTokenIds = new Set(added.filter(({ special }) => special).map(({ id }) => id));
+  constructor(json: JsonObject | StoredTokenizer, config: JsonObject = {}, vocabSize = 0) {
+    const files = isStored(json) ? json : { read: () => ({ json, config }) };
+    this.#facts = files.facts;
+    this.#make = () => {
+      const read = files.read();
+      return new TokenizerParts(read.json, read.config, vocabSize);
+    };
+    if (this.#facts === undefined) this.#made = this.#make();
+  }
+
+  /** Makes what the first text would wait for. */
+  warmUp(): void {
+    this.#parts.warmUp();
+  }
+
+  get #parts(): TokenizerParts {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+
+  /** Highest token id + 1. Models often have more rows in their embedding. */
+  get vocabSize(): number {
+    return this.#facts?.vocabSize ?? this.#parts.vocabSize;
+  }
+
+  get bosToken(): string | undefined {
+    return this.namedTokens.get('bos_token');
+  }
+
+  get eosToken(): string | undefined {
+    return this.namedTokens.get('eos_token');
+  }
+
+  get bosTokenId(): number | undefined {
+    return this.#parts.idOf(this.bosToken);
+  }
+
+  get eosTokenId(): number | undefined {
+    return this.#parts.idOf(this.eosToken);
+  }
+
+  /** Tokens that end a text or a turn, as the files around the tokenizer name them: `eos_token` and `eot_token`. */
+  get endTokenIds(): readonly number[] {
+    return this.#facts?.endTokenIds ?? this.#parts.endTokenIds;
+  }
+
+  get specialTokenIds(): ReadonlySet<number> {
+    return this.#parts.specialTokenIds;
+  }
+
+  /** Tokens by their role in texts: `bos_token`, `eos_token`, `pad_token` and others. */
+  get namedTokens(): ReadonlyMap<string, string> {
+    return this.#parts.namedTokens;
   }
 
   /**
@@ -89,6 +101,10 @@ export class TextTokenizer {
    * @param vocabSize rows of the model's embedding
    */
   static async fromFiles(files: ModelFiles, vocabSize?: number): Promise<TextTokenizer | undefined> {
+    if (files.storedTokenizer !== undefined) {
+      const stored = await files.storedTokenizer();
+      return stored && new TextTokenizer(stored, {}, vocabSize);
+    }
     const json = await readJsonFile(files, 'tokenizer.json');
     if (json === undefined) return undefined;
     const config = (await readJsonFile(files, 'tokenizer_config.json')) ?? {};
@@ -105,9 +121,7 @@ export class TextTokenizer {
 
   /** Token ids of a text. Characters that the vocabulary can't express are left out, as in the Rust library. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const ids = this.#splitters[0].split(text).flatMap((part, i) => this.#idsOfPart(part, i));
-    const around = this.#library.post_processor?.([TEXT], null, addSpecialTokens).tokens ?? [TEXT];
-    return around.flatMap((token) => (token === TEXT ? ids : known(this.#idOf(token))));
+    return this.#parts.encode(text, addSpecialTokens);
   }
 
   /**
@@ -138,7 +152,7 @@ export class TextTokenizer {
    * ```
    */
   tokenBytes(id: number): Uint8Array {
-    return this.placeToken(id, this.#decoder.inside).bytes;
+    return this.placeToken(id, this.#parts.decoder.inside).bytes;
   }
 
   /** A token's text after others, also of a special token; U+FFFD in place of incomplete characters. */
@@ -148,19 +162,20 @@ export class TextTokenizer {
 
   /** The place of a text's first token. */
   textBegin(): TextPlace {
-    return this.#decoder.begin();
+    return this.#parts.decoder.begin();
   }
 
   /** The bytes that a token adds to a text at a place, and the place after it. */
   placeToken(id: number, place: TextPlace): { readonly bytes: Uint8Array; readonly next: TextPlace } {
-    const token = this.#tokenOf(id);
-    return token ? this.#decoder.decode(token, place) : { bytes: new Uint8Array(), next: place };
+    const { decoder } = this.#parts;
+    const token = this.#parts.tokenOf(id);
+    return token ? decoder.decode(token, place) : { bytes: new Uint8Array(), next: place };
   }
 
   /** Whether decode looks at this id at all. */
   isVisible(id: number, skipSpecialTokens = true): boolean {
     if (skipSpecialTokens && this.specialTokenIds.has(id)) return false;
-    return Boolean(this.#tokenOf(id));
+    return Boolean(this.#parts.tokenOf(id));
   }
 
   /**
@@ -170,43 +185,17 @@ export class TextTokenizer {
    */
   assertFits(vocabSize: number): void {
     if (this.vocabSize <= vocabSize) return;
-    const outside = this.#model.vocab.flatMap((token, id) => (id >= vocabSize && token !== undefined ? [token] : []));
-    const found = canText(this.#json, outside);
+    const found = this.#parts.textTokenFrom(vocabSize);
     if (found === undefined) return;
     throw new TokenizerError(
       `The tokenizer has ids up to ${this.vocabSize - 1}, as for ${JSON.stringify(found)}, but the model's vocabulary has ${vocabSize} rows.`,
       'The tokenizer.json belongs to another model.',
     );
   }
-
-  #idsOfPart(part: TextOrToken, index: number): number[] {
-    if ('token' in part) return [part.token.id];
-    const { tokens_to_ids: idsOf, unk_token_id: unknown } = this.#model;
-    return this.#splitters[1].split(this.#normalize(part.text)).flatMap((each) => {
-      if ('token' in each) return [each.token.id];
-      const words = this.#library.pre_tokenizer?.(each.text, { section_index: index }) ?? [each.text];
-      return this.#model(words).flatMap((token) => known(idsOf.get(token) ?? unknown));
-    });
-  }
-
-  #normalize(text: string): string {
-    return this.#library.normalizer?.(text) ?? text;
-  }
-
-  #tokenOf(id: number): string | undefined {
-    return this.#added.get(id)?.content ?? this.#model.vocab[id];
-  }
-
-  #idOf(token: string | undefined): number | undefined {
-    return token === undefined ? undefined : (this.#addedIds.get(token) ?? this.#model.tokens_to_ids.get(token));
-  }
 }
 
-/** Stands for a text's tokens while the post-processor adds others around them. */
-const TEXT = '\0text';
-
-function known(id: number | undefined): number[] {
-  return id === undefined ? [] : [id];
+function isStored(source: JsonObject | StoredTokenizer): source is StoredTokenizer {
+  return typeof source.read === 'function';
 }
 
 /** @throws TokenIdError if a vocabulary of `vocabSize` rows has no such token. */

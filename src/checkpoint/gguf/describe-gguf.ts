@@ -1,4 +1,5 @@
 import { UnsupportedArchitectureError } from '../../errors.ts';
+import type { StoredTokenizer } from '../files/model-files.ts';
 import type { StoredTensor } from '../files/stored-tensor.ts';
 import type { JsonObject } from '../json/json.ts';
 import { falconH1 } from './architectures/falcon-h1.ts';
@@ -9,7 +10,7 @@ import { nemotronH, nemotronHMoe } from './architectures/nemotron-h.ts';
 import { generationConfig } from './generation-config.ts';
 import type { Gguf } from './gguf.ts';
 import { namedTokenIds } from './tokenizer/named-tokens.ts';
-import { tokenizerFiles } from './tokenizer/tokenizer-files.ts';
+import { storedTokenizer, tokenizerFiles } from './tokenizer/tokenizer-files.ts';
 
 const ARCHITECTURES: readonly GgufArchitecture[] = [mamba2, graniteHybrid, falconH1, nemotronH, nemotronHMoe];
 
@@ -19,6 +20,8 @@ export interface GgufCheckpoint {
   readonly generationConfig: JsonObject;
   /** The other files by name, each made when it is first asked for: those of a large vocabulary have megabytes. */
   readonly texts: ReadonlyMap<string, () => string>;
+  /** @throws TokenizerError, GgufError */
+  readonly tokenizer: () => StoredTokenizer | undefined;
   /** In the order of the data. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
@@ -48,6 +51,7 @@ export function describeGguf(gguf: Gguf): GgufCheckpoint {
     },
     generationConfig: generationConfig(gguf.metadata),
     texts: tokenizerFiles(gguf.metadata),
+    tokenizer: () => storedTokenizer(gguf.metadata),
     tensors: model.tensors(),
   };
 }

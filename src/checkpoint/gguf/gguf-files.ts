@@ -1,6 +1,6 @@
 import type { ByteSource } from '../files/byte-source.ts';
 import { CONFIG_FILE, GENERATION_CONFIG_FILE } from '../files/file-names.ts';
-import type { ModelFiles } from '../files/model-files.ts';
+import type { ModelFiles, StoredTokenizer } from '../files/model-files.ts';
 import type { StoredWeights } from '../files/stored-weights.ts';
 import { fileNameOf, isGguf } from '../net/urls.ts';
 import { describeGguf, type GgufCheckpoint } from './describe-gguf.ts';
@@ -43,6 +43,10 @@ export class GgufFiles implements ModelFiles {
     const { checkpoint } = await this.#open();
     const parts = new Set([...checkpoint.tensors.values()].map(({ file }) => file));
     return [CONFIG_FILE, GENERATION_CONFIG_FILE, ...checkpoint.texts.keys(), ...parts];
+  }
+
+  async storedTokenizer(): Promise<StoredTokenizer | undefined> {
+    return (await this.#open()).checkpoint.tokenizer();
   }
 
   /** The tensors, under the names of Hugging Face. Rejects with the errors of openGguf and describeGguf. */

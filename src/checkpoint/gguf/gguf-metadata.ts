@@ -133,6 +133,12 @@ export class GgufMetadata {
     return array && decodeStrings(array, `${this.fileName}: '${key}'`);
   }
 
+  /** An array of strings, of which each is decoded when it is asked for. */
+  packedStrings(key: string): PackedStrings {
+    const array = this.#array(key, (elements) => elements === 'string', 'an array of strings');
+    return new PackedStrings(array ?? this.#missing(key, 'an array of strings'), `${this.fileName}: '${key}'`);
+  }
+
   /** An array of whole numbers. */
   integers(key: string): number[] {
     return this.optionalIntegers(key) ?? this.#missing(key, 'an array of integers');
@@ -185,6 +191,10 @@ export class GgufMetadata {
 
   #numbersOf(key: string, { elements, count, bytes }: PackedArray): number[] {
     if (elements === 'string' || count === 0) return [];
+    // As long as a vocabulary: the types of its tokens, and their scores.
+    const aligned = () => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+    if (elements === 'int32') return Array.from(new Int32Array(aligned()));
+    if (elements === 'float32') return Array.from(new Float32Array(aligned()));
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const size = FIXED_BYTES[elements];
     return Array.from({ length: count }, (_, i) => {
@@ -206,6 +216,44 @@ export class GgufMetadata {
       `${this.fileName}: the metadata lack '${key}', expected ${expected}.`,
       'The file was written by an old or an incomplete converter; get a newer one.',
     );
+  }
+}
+
+/** Strings of an array as they lie in the header. A vocabulary has some hundred thousand, of which a load asks for few. */
+export class PackedStrings {
+  readonly count: number;
+  readonly #bytes: Uint8Array;
+  readonly #where: string;
+  /** First byte of each string; its length is in the eight bytes before. */
+  readonly #begins: Uint32Array;
+
+  constructor({ elements, count, bytes }: PackedArray, where: string) {
+    // What a writer makes of an empty list is an array of anything.
+    this.count = elements === 'string' ? count : 0;
+    this.#bytes = bytes;
+    this.#where = where;
+    this.#begins = new Uint32Array(this.count);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let i = 0, offset = 0; i < this.count; i++) {
+      this.#begins[i] = offset + 8;
+      offset += 8 + readLength(view, offset);
+    }
+  }
+
+  /** Whether a string has no characters. */
+  isEmpty(index: number): boolean {
+    return this.#end(index) === this.#begins[index];
+  }
+
+  /** A string; undefined beyond the end. @throws GgufError where it is not UTF-8 */
+  at(index: number): string | undefined {
+    if (!(index < this.count)) return undefined;
+    const bytes = this.#bytes.subarray(this.#begins[index], this.#end(index));
+    return decodeUtf8(bytes, () => `${this.#where}, element ${index},`);
+  }
+
+  #end(index: number): number {
+    return index + 1 < this.count ? this.#begins[index + 1] - 8 : this.#bytes.length;
   }
 }
 

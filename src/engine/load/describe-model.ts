@@ -14,7 +14,7 @@ export interface DescribedModel extends LocatedModel {
   readonly definition: ModelDefinition;
   /** The output head is a tensor of its own, although config.json ties it to the embeddings. */
   readonly untieHead: boolean;
-  readonly text: TextParts & { readonly source: TextSource };
+  readonly text: TextParts & { readonly source: () => TextSource };
   readonly eosTokenIds: readonly number[];
   readonly samplingDefaults: SamplingDefaults;
 }

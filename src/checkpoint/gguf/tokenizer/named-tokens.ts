@@ -54,19 +54,25 @@ export interface VocabularyToken {
  */
 export function vocabularyTokens(metadata: GgufMetadata): VocabularyToken[] {
   const texts = metadata.strings('tokenizer.ggml.tokens');
-  const key = 'tokenizer.ggml.token_type';
-  const types = metadata.optionalIntegers(key) ?? texts.map(() => TOKEN_TYPES.normal);
-  assertForEachToken(metadata, key, types, texts.length);
+  const types = tokenTypes(metadata, texts.length);
   return texts.flatMap((text, id) =>
     text === '' || types[id] === TOKEN_TYPES.unused ? [] : [{ id, text, type: types[id] }],
   );
+}
+
+/** Types of all tokens, by id. @throws GgufError, TokenizerError */
+export function tokenTypes(metadata: GgufMetadata, count: number): readonly number[] {
+  const key = 'tokenizer.ggml.token_type';
+  const types = metadata.optionalIntegers(key) ?? new Array<number>(count).fill(TOKEN_TYPES.normal);
+  assertForEachToken(metadata, key, types, count);
+  return types.length > count ? types.slice(0, count) : types;
 }
 
 /** Scores of all tokens, by id. @throws GgufError, TokenizerError */
 export function tokenScores(metadata: GgufMetadata): readonly number[] {
   const key = 'tokenizer.ggml.scores';
   const scores = metadata.numbers(key);
-  assertForEachToken(metadata, key, scores, metadata.strings('tokenizer.ggml.tokens').length);
+  assertForEachToken(metadata, key, scores, metadata.packedStrings('tokenizer.ggml.tokens').count);
   return scores;
 }
 

@@ -1,4 +1,5 @@
 import { TokenizerError } from '../../../errors.ts';
+import type { StoredTokenizer, TokenizerFacts } from '../../files/model-files.ts';
 import type { JsonObject, JsonValue } from '../../json/json.ts';
 import type { GgufMetadata } from '../gguf-metadata.ts';
 import { mergesOfScores } from './merges.ts';
@@ -7,6 +8,7 @@ import {
   TOKEN_TYPES,
   type TokenRole,
   tokenScores,
+  tokenTypes,
   type VocabularyToken,
   vocabularyTokens,
 } from './named-tokens.ts';
@@ -36,9 +38,8 @@ const END_TEXTS: ReadonlySet<string> = new Set([
  */
 export function tokenizerFiles(metadata: GgufMetadata): ReadonlyMap<string, () => string> {
   const files = new Map<string, () => string>();
-  const model = metadata.optionalString('tokenizer.ggml.model') ?? 'none';
-  if (model !== 'none' && model !== 'no_vocab') {
-    files.set('tokenizer.json', () => JSON.stringify(tokenizerJson(metadata, model)));
+  if (hasVocabulary(metadata)) {
+    files.set('tokenizer.json', () => JSON.stringify(tokenizerJson(metadata)));
     files.set('tokenizer_config.json', () => JSON.stringify(tokenizerConfig(metadata)));
   }
   const template = metadata.optionalString('tokenizer.chat_template');
@@ -50,16 +51,54 @@ export function tokenizerFiles(metadata: GgufMetadata): ReadonlyMap<string, () =
   return files;
 }
 
+/**
+ * The tokenizer; undefined for a model without a vocabulary. Its kind and the lengths of its arrays are checked.
+ * @throws TokenizerError, GgufError
+ */
+export function storedTokenizer(metadata: GgufMetadata): StoredTokenizer | undefined {
+  if (!hasVocabulary(metadata)) return undefined;
+  const model = tokenizerModel(metadata);
+  if (model === 'gpt2') preTokenizer(metadata);
+  if (model === 'llama') tokenScores(metadata);
+  else metadata.packedStrings('tokenizer.ggml.merges');
+  const read = () => ({ json: tokenizerJson(metadata), config: tokenizerConfig(metadata) });
+  return { read, facts: tokenizerFacts(metadata) };
+}
+
+/** What the metadata say directly; undefined where a role's token has no text of its own. */
+function tokenizerFacts(metadata: GgufMetadata): TokenizerFacts | undefined {
+  const texts = metadata.packedStrings('tokenizer.ggml.tokens');
+  const types = tokenTypes(metadata, texts.count);
+  const isToken = (id: number) => id < texts.count && !texts.isEmpty(id) && types[id] !== TOKEN_TYPES.unused;
+  const { bos, eos, eot, unk, sep, pad, mask } = namedTokenIds(metadata);
+  const named = [bos, eos, eot, unk, sep, pad, mask].filter((id) => id !== undefined);
+  if (!named.every(isToken)) return undefined;
+  let vocabSize = texts.count;
+  while (vocabSize > 0 && !isToken(vocabSize - 1)) vocabSize--;
+  const ends = [eos, eot, ...endTokens(metadata).map(({ id }) => id)];
+  return { vocabSize, endTokenIds: [...new Set(ends.filter((id) => id !== undefined))] };
+}
+
+function hasVocabulary(metadata: GgufMetadata): boolean {
+  const model = metadata.optionalString('tokenizer.ggml.model') ?? 'none';
+  return model !== 'none' && model !== 'no_vocab';
+}
+
+/** @throws TokenizerError for a kind that is not read. */
+function tokenizerModel(metadata: GgufMetadata): TokenizerModel {
+  const model = metadata.string('tokenizer.ggml.model');
+  if (isKnown(model)) return model;
+  throw new TokenizerError(
+    `${metadata.fileName}: 'tokenizer.ggml.model' is '${model}', which is not supported.`,
+    `Supported: ${Object.entries(MODELS)
+      .map(([name, what]) => `${name} (${what})`)
+      .join(', ')}.`,
+  );
+}
+
 /** @throws TokenizerError, GgufError */
-function tokenizerJson(metadata: GgufMetadata, model: string): JsonObject {
-  if (!isKnown(model)) {
-    throw new TokenizerError(
-      `${metadata.fileName}: 'tokenizer.ggml.model' is '${model}', which is not supported.`,
-      `Supported: ${Object.entries(MODELS)
-        .map(([name, what]) => `${name} (${what})`)
-        .join(', ')}.`,
-    );
-  }
+function tokenizerJson(metadata: GgufMetadata): JsonObject {
+  const model = tokenizerModel(metadata);
   const tokens = vocabularyTokens(metadata);
   const isAdded = ({ type }: VocabularyToken) =>
     type === TOKEN_TYPES.control || type === TOKEN_TYPES.userDefined || type === TOKEN_TYPES.unknown;
@@ -183,18 +222,28 @@ function postProcessor(metadata: GgufMetadata, model: TokenizerModel): JsonValue
 
 /** Texts of the tokens that have a role. */
 function tokenTexts(metadata: GgufMetadata): { readonly [role in TokenRole]?: string } {
-  const texts = metadata.strings('tokenizer.ggml.tokens');
+  const texts = metadata.packedStrings('tokenizer.ggml.tokens');
   return Object.fromEntries(
-    Object.entries(namedTokenIds(metadata)).flatMap(([role, id]) => (texts[id] ? [[role, texts[id]]] : [])),
+    Object.entries(namedTokenIds(metadata)).flatMap(([role, id]) => {
+      const text = texts.at(id);
+      return text ? [[role, text]] : [];
+    }),
   );
+}
+
+/** Tokens that end a text or a turn by their texts. */
+function endTokens(metadata: GgufMetadata): { readonly id: number; readonly text: string }[] {
+  const texts = metadata.packedStrings('tokenizer.ggml.tokens');
+  return tokenTypes(metadata, texts.count).flatMap((type, id) => {
+    const text = type === TOKEN_TYPES.control ? texts.at(id) : undefined;
+    return text !== undefined && END_TEXTS.has(text) ? [{ id, text }] : [];
+  });
 }
 
 /** tokenizer_config.json: the tokens by their roles. */
 function tokenizerConfig(metadata: GgufMetadata): JsonObject {
   const { bos, eos, eot, unk, sep, pad, mask } = tokenTexts(metadata);
-  const ends = vocabularyTokens(metadata)
-    .filter(({ type, text }) => type === TOKEN_TYPES.control && END_TEXTS.has(text))
-    .map(({ text }) => text);
+  const ends = endTokens(metadata).map(({ text }) => text);
   const turnEnds = [...new Set([...(eot === undefined ? [] : [eot]), ...ends])];
   const named = { bos, eos, unk, sep, pad, mask };
   return {

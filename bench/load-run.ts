@@ -1,0 +1,81 @@
+import { open, stat } from 'node:fs/promises';
+import { LLM } from '../dist/index.js';
+import type { ProgressEvent } from '../src/checkpoint/net/progress.ts';
+
+/** What one process measures of a file. Milliseconds and bytes. */
+export interface LoadRun {
+  readonly bytes: number;
+  readonly read: number;
+  readonly load: number;
+  /** Parts of the load, one after the other. */
+  readonly phases: {
+    readonly describe: number;
+    readonly start: number;
+    readonly weights: number;
+    readonly rest: number;
+  };
+  /** Time to the first token after the load. */
+  readonly firstToken: number;
+  /** Memory that the model takes, and the most that the process took while loading: resident, without what it had before. */
+  readonly memory: number;
+  readonly peakMemory: number;
+}
+
+const READ_BYTES = 2 ** 22;
+
+/** In a process of its own: nothing is compiled or warm but the files in the system's cache. */
+const [path, threads, order] = process.argv.slice(2);
+const { size } = await stat(path);
+const first = order === 'read' ? await readPlainly(path) : undefined;
+const loaded = await load(path, Number(threads));
+const read = first ?? (await readPlainly(path));
+process.stdout.write(JSON.stringify({ bytes: size, read, ...loaded } satisfies LoadRun));
+
+/** Reads all bytes, one piece after the other, into memory that was taken before. */
+async function readPlainly(file: string): Promise<number> {
+  const handle = await open(file, 'r');
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const begin = performance.now();
+  for (let offset = 0; offset < size; ) {
+    offset += (await handle.read(bytes, offset, Math.min(READ_BYTES, size - offset), offset)).bytesRead;
+  }
+  const milliseconds = performance.now() - begin;
+  await handle.close();
+  return milliseconds;
+}
+
+async function load(file: string, tensorParallelSize: number): Promise<Omit<LoadRun, 'bytes' | 'read'>> {
+  const before = process.memoryUsage.rss();
+  let peak = before;
+  const times = new Map<ProgressEvent['status'], number>();
+  const begin = performance.now();
+  const now = () => performance.now() - begin;
+  let weightsBegin = 0;
+  const llm = await LLM.load(file, {
+    device: 'cpu',
+    tensorParallelSize,
+    onProgress: ({ status }) => {
+      if (status === 'load' && weightsBegin === 0) weightsBegin = now();
+      times.set(status, now());
+      peak = Math.max(peak, process.memoryUsage.rss());
+    },
+  });
+  const time = now();
+  const memory = process.memoryUsage.rss() - before;
+  const at = (status: ProgressEvent['status']) => times.get(status) ?? 0;
+  await llm.complete([1, 2, 3], { maxTokens: 1 });
+  const firstToken = now() - time;
+  await llm.dispose();
+  return {
+    load: time,
+    phases: {
+      describe: at('device'),
+      start: weightsBegin - at('device'),
+      weights: at('load') - weightsBegin,
+      rest: time - at('load'),
+    },
+    firstToken,
+    memory,
+    peakMemory: peak - before,
+  };
+}

@@ -1,5 +1,4 @@
-import { UnsupportedDTypeError } from '../errors.ts';
-import { WEIGHT_DTYPES, type WeightDType } from './dtype.ts';
+import type { WeightDType } from './dtype.ts';
 import { weightBytes } from './quantize.ts';
 import { E2M1, E4M3, E8M0 } from './small-floats.ts';
 
@@ -46,12 +45,6 @@ export function isBlockFormat(dtype: string): dtype is BlockFormat {
 /** Whether products with such weights quantise activations, too. */
 export function isQuantized(dtype: MatrixDType): boolean {
   return (isBlockFormat(dtype) && dtype !== 'F8_E4M3') || dtype === 'int8' || dtype === 'int4';
-}
-
-/** A dtype of values. @throws UnsupportedDTypeError for a format of blocks, which not every backend keeps. */
-export function valueDType(dtype: MatrixDType): WeightDType {
-  if (!isBlockFormat(dtype)) return dtype;
-  throw new UnsupportedDTypeError(`${dtype} blocks are not kept here.`, `Use one of: ${WEIGHT_DTYPES.join(', ')}.`);
 }
 
 /** Bytes of a row of so many values, which are whole blocks. */

@@ -1,5 +1,5 @@
 import { ShapeError } from '../../errors.ts';
-import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, blockRowBytes, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 
@@ -42,6 +42,12 @@ export interface LinearOps {
   /** Makes a matrix (outFeatures, inFeatures) of blocks that are yet to come, in one of {@link blockFormats}. */
   blockWeightWriter?(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter;
 
+  /**
+   * Makes the matrices of one kind of all experts of a mixture, which only `fusedMoe` takes, all together: like
+   * {@link expertWeightWriters}, of blocks.
+   */
+  expertBlockWriters?(count: number, outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter[];
+
   /** Makes a matrix (outFeatures, inFeatures) in the backend's layout, rounded to `dtype`, of rows that are yet to come. */
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter;
 
@@ -80,5 +86,19 @@ export function checkWeightRows(
   if (areWhole && firstRow >= 0 && firstRow + rows <= outFeatures) return;
   throw new ShapeError(
     `${length} values from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])}.`,
+  );
+}
+
+/** @throws ShapeError unless the bytes are whole rows of an (outFeatures, inFeatures) matrix of blocks, from `firstRow` on. */
+export function checkBlockRows(
+  bytes: number,
+  firstRow: number,
+  { outFeatures, inFeatures }: { readonly outFeatures: number; readonly inFeatures: number },
+  format: BlockFormat,
+): void {
+  const rows = bytes / blockRowBytes(format, inFeatures);
+  if (Number.isInteger(rows) && Number.isInteger(firstRow) && firstRow >= 0 && firstRow + rows <= outFeatures) return;
+  throw new ShapeError(
+    `${bytes} bytes from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])} in ${format}.`,
   );
 }

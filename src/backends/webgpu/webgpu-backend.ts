@@ -1,11 +1,12 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
 import type { Backend } from '../contract/backend.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
-import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
 import type { SavedSlot } from '../contract/slots.ts';
 import {
@@ -25,9 +26,10 @@ import type { Fusion } from './graph/fuse.ts';
 import { PendingWork } from './graph/pending-work.ts';
 import { PlannedSteps } from './graph/planned-steps.ts';
 import { decodesToPrepare } from './linear/decodes-to-prepare.ts';
-import { expertWriters } from './linear/expert-matrix.ts';
-import { GpuWeightWriter } from './linear/linear-weight.ts';
+import { expertBlockWriters, expertWriters } from './linear/expert-matrix.ts';
+import { WEBGPU_BLOCK_FORMATS } from './linear/pack-blocks.ts';
 import { matrixWords } from './linear/pack-weights.ts';
+import { GpuBlockWriter, GpuWeightWriter, type WeightPlace } from './linear/weight-writers.ts';
 import { Calls } from './ops/calls.ts';
 import { FUSIONS, OperationMethods, samplingMethods } from './ops/registry.ts';
 
@@ -37,6 +39,7 @@ import { FUSIONS, OperationMethods, samplingMethods } from './ops/registry.ts';
  */
 export class WebGpuBackend extends OperationMethods implements Backend {
   readonly name = 'webgpu';
+  readonly blockFormats = WEBGPU_BLOCK_FORMATS;
   readonly sampling: SamplingOps;
   readonly failed: Promise<Error>;
   readonly #gpu: GpuDevice;
@@ -182,8 +185,13 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   // --- weights ----------------------------------------------------------------------------------------------------
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
-    if (dtype === 'float32') this.#work.isExact = true;
-    return new GpuWeightWriter(this.#calls.owner, this.#gpu, this.#work.memory, outFeatures, inFeatures, dtype);
+    if (dtype === 'float32') this.#work.hasFloat32Weights = true;
+    return new GpuWeightWriter(this.#weightPlace, outFeatures, inFeatures, dtype);
+  }
+
+  blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
+    this.#work.hasBlockWeights = true;
+    return new GpuBlockWriter(this.#weightPlace, outFeatures, inFeatures, format);
   }
 
   expertWeightWriters(
@@ -193,7 +201,12 @@ export class WebGpuBackend extends OperationMethods implements Backend {
     dtype: WeightDType,
   ): LinearWeightWriter[] {
     const writer = this.linearWeightWriter(count * outFeatures, inFeatures, dtype);
-    return expertWriters(writer, count, { outFeatures, inFeatures, dtype });
+    return expertWriters(writer, count, { outFeatures, inFeatures }, dtype);
+  }
+
+  expertBlockWriters(count: number, outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter[] {
+    const writer = this.blockWeightWriter(count * outFeatures, inFeatures, format);
+    return expertBlockWriters(writer, count, { outFeatures, inFeatures }, format);
   }
 
   linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
@@ -201,6 +214,10 @@ export class WebGpuBackend extends OperationMethods implements Backend {
     const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
     writer.writeRows(0, weight);
     return writer.finish();
+  }
+
+  get #weightPlace(): WeightPlace {
+    return { owner: this.#calls.owner, device: this.#gpu, memory: this.#work.memory };
   }
 
   // --- collectives ------------------------------------------------------------------------------------------------

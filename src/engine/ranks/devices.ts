@@ -4,6 +4,7 @@ import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
 import { CPU_BLOCK_FORMATS } from '../../backends/cpu/memory/block-weight.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
+import { WEBGPU_BLOCK_FORMATS } from '../../backends/webgpu/linear/pack-blocks.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 
@@ -33,6 +34,7 @@ export function compileForDevice(device: ChosenDevice): CompiledKernels | undefi
 
 /** Formats whose blocks a device keeps as a file holds them. */
 export function keptFormats(device: ChosenDevice): ReadonlySet<BlockFormat> | undefined {
+  if (device === 'webgpu') return WEBGPU_BLOCK_FORMATS;
   return device === 'cpu' ? CPU_BLOCK_FORMATS : undefined;
 }
 

@@ -1,5 +1,5 @@
 import type { MlpActivation } from '../../backends/contract/activations.ts';
-import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import type { LinearWeight } from '../../backends/contract/linear.ts';
 import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { joinBytes } from '../../util/join-bytes.ts';
@@ -7,7 +7,7 @@ import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { Loaded, type Module, type Parameter } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
-import { linearWeightSink, type RowSink, writerSink } from '../parameters/row-sink.ts';
+import { expertWriters, type MatrixWriter, matrixWriter, type RowSink, writerSink } from '../parameters/row-sink.ts';
 import { matrixDType } from '../parameters/weight.ts';
 import {
   loadShard,
@@ -44,7 +44,7 @@ export class FusedMoe implements Module {
   readonly #up: Loaded<LinearWeight>[] = [];
   readonly #down: Loaded<LinearWeight>[] = [];
   /** Writers of all experts' matrices of a kind, where the backend writes them together. */
-  readonly #writers = new Map<ExpertMatrices['experts'], readonly LinearWeightWriter[]>();
+  readonly #writers = new Map<ExpertMatrices['experts'], readonly MatrixWriter[] | undefined>();
 
   constructor(parent: LayerContext, options: FusedMoeOptions) {
     this.#context = parent.sharing(options.intermediateSize);
@@ -97,7 +97,7 @@ export class FusedMoe implements Module {
   *#separate(matrices: ExpertMatrices): Iterable<readonly [string, Parameter]> {
     const { shape, loader } = matrices;
     for (let e = 0; e < this.#options.numExperts; e++) {
-      const name = `experts.${e}.${matrices.name}`;
+      const name = nameOf(matrices, e);
       const dtype = this.#dtypeOf(name, matrices);
       const place = () => this.#sink(matrices, e, dtype);
       yield [`${name}.weight`, { role: 'expert', part: 'experts', dtype, shape, loader, place }];
@@ -155,18 +155,31 @@ export class FusedMoe implements Module {
     return matrixDType(this.#context, 'expert', spec, columns);
   }
 
-  #sink({ ownShape, experts }: ExpertMatrices, expert: number, dtype: MatrixDType): RowSink {
-    const { numExperts } = this.#options;
+  #sink(matrices: ExpertMatrices, expert: number, dtype: MatrixDType): RowSink {
+    const { ownShape, experts } = matrices;
     const { backend } = this.#context;
-    const [rows, columns] = ownShape;
-    if (isBlockFormat(dtype)) {
-      return linearWeightSink(backend, ownShape, dtype, (weight) => nth(experts, expert).set(weight));
+    if (!this.#writers.has(experts)) {
+      const { numExperts } = this.#options;
+      const areAlike = this.#areAll(matrices, dtype);
+      this.#writers.set(experts, areAlike ? expertWriters(backend, numExperts, ownShape, dtype) : undefined);
     }
-    const together = this.#writers.get(experts) ?? backend.expertWeightWriters?.(numExperts, rows, columns, dtype);
-    if (together) this.#writers.set(experts, together);
-    const writer = together?.[expert] ?? backend.linearWeightWriter(rows, columns, dtype);
-    return writerSink(writer, columns, (weight) => nth(experts, expert).set(weight));
+    const writer = this.#writers.get(experts)?.[expert] ?? matrixWriter(backend, ownShape, dtype);
+    return writerSink(writer, (weight) => nth(experts, expert).set(weight));
   }
+
+  /** Whether all experts' matrices of a kind have this storage. */
+  #areAll(matrices: ExpertMatrices, dtype: MatrixDType): boolean {
+    const { layout, numExperts } = this.#options;
+    if (layout === 'stacked') return true;
+    for (let e = 0; e < numExperts; e++) {
+      if (this.#dtypeOf(nameOf(matrices, e), matrices) !== dtype) return false;
+    }
+    return true;
+  }
+}
+
+function nameOf({ name }: ExpertMatrices, expert: number): string {
+  return `experts.${expert}.${name}`;
 }
 
 /** All experts' matrices of one kind: as the checkpoint has them, and this rank's part. */

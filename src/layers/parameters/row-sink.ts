@@ -1,7 +1,7 @@
 import type { Backend } from '../../backends/contract/backend.ts';
-import type { LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
+import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../../backends/contract/linear.ts';
 import { UnsupportedDTypeError } from '../../errors.ts';
-import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 
 /** Takes one rank's values of a weight, block of rows by block of rows, in ascending order. */
@@ -59,17 +59,12 @@ export function linearWeightSink(
   dtype: MatrixDType,
   place: (weight: LinearWeight) => void,
 ): RowSink {
-  const writer = matrixWriter(backend, shape, dtype);
-  return { ...rowsFrom(writer, 0), finish: () => place(writer.finish()) };
+  return writerSink(matrixWriter(backend, shape, dtype), place);
 }
 
 /** Writes a matrix from its first row on. */
-export function writerSink(
-  writer: LinearWeightWriter,
-  inFeatures: number,
-  place: (weight: LinearWeight) => void,
-): RowSink {
-  return { ...rowsFrom(valuesWriter(writer, inFeatures), 0), finish: () => place(writer.finish()) };
+export function writerSink(writer: MatrixWriter, place: (weight: LinearWeight) => void): RowSink {
+  return { ...rowsFrom(writer, 0), finish: () => place(writer.finish()) };
 }
 
 /** Takes rows of a matrix wherever they belong: values, or blocks as a file holds them. */
@@ -95,10 +90,31 @@ export function matrixWriter(
   if (writer === undefined) {
     throw new UnsupportedDTypeError(`The backend '${backend.name}' does not keep weights as ${dtype}.`);
   }
-  const rowBytes = blockRowBytes(dtype, inFeatures);
+  return blocksWriter(writer, inFeatures, dtype);
+}
+
+/**
+ * Writers of the matrices of one kind of all experts of a mixture. Undefined if the backend does not write them together.
+ */
+export function expertWriters(
+  backend: Backend,
+  count: number,
+  [outFeatures, inFeatures]: readonly [number, number],
+  dtype: MatrixDType,
+): readonly MatrixWriter[] | undefined {
+  if (isBlockFormat(dtype)) {
+    const writers = backend.expertBlockWriters?.(count, outFeatures, inFeatures, dtype);
+    return writers?.map((writer) => blocksWriter(writer, inFeatures, dtype));
+  }
+  const writers = backend.expertWeightWriters?.(count, outFeatures, inFeatures, dtype);
+  return writers?.map((writer) => valuesWriter(writer, inFeatures));
+}
+
+function blocksWriter(writer: BlockWeightWriter, inFeatures: number, format: BlockFormat): MatrixWriter {
+  const rowBytes = blockRowBytes(format, inFeatures);
   return {
     writeRows: () => {
-      throw new UnsupportedDTypeError(`A matrix of ${dtype} blocks was given values.`);
+      throw new UnsupportedDTypeError(`A matrix of ${format} blocks was given values.`);
     },
     writeBlocks: (firstRow, blocks) => {
       writer.writeBlocks(firstRow, blocks);

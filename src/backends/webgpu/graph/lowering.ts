@@ -46,7 +46,7 @@ export class Lowering {
   readonly launch: LaunchParameters;
   /** Whether products may run on subgroup matrices. */
   readonly usesMatrices: boolean;
-  /** Whether weights are float32: then activations are not rounded to less. */
+  /** Whether the model's weights are float32: then activations are not rounded to less. */
   readonly isExact: boolean;
   readonly handover: Handover;
   /** Storage that is bound in place of an absent operand. */

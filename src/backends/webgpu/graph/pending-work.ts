@@ -56,8 +56,9 @@ export class PendingWork {
   #isPlanningStep = false;
   /** Bytes of the largest storage so far: see {@link largestOf}. */
   #largest = 0;
-  /** Whether there is a float32 weight: see Lowering. */
-  isExact = false;
+  /** Whether there are weights of float32, and such in blocks. */
+  hasFloat32Weights = false;
+  hasBlockWeights = false;
 
   constructor(owner: object, gpu: GpuDevice, fusions: readonly Fusion[]) {
     this.#owner = owner;
@@ -278,7 +279,8 @@ export class PendingWork {
 
   #makePlan({ operations, uploads }: Unplanned, repeats: boolean, kept: readonly Storage[]): NewPlan {
     const fused = fuse(operations.flatMap(splitRows), this.#fusions, kept);
-    const { isExact } = this;
+    // In a model in blocks, float32 is what no block holds, such as routers, and asks for no exact activations.
+    const isExact = this.hasFloat32Weights && !this.hasBlockWeights;
     const handover = new Handover(fused);
     const lowering = new Lowering(this.#owner, this.#gpu, this.kernels, this.#nothing, { isExact, handover });
     for (const operation of fused) lower(lowering, operation);

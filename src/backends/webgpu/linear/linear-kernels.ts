@@ -11,7 +11,7 @@ import {
   type VectorShape,
 } from './linear-shapes.ts';
 import type { LinearTask } from './linear-task.ts';
-import type { GpuLinearWeight, WeightPart } from './linear-weight.ts';
+import { type GpuLinearWeight, singleWeightConstants, type WeightPart } from './linear-weight.ts';
 
 // --- few rows -------------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ export function lowerPlain(lowering: Lowering, { x, weight, bias, out }: LinearT
   const T = x.shape[0];
   for (const { firstRow, rows, storage } of weight.parts) {
     lowering.dispatch('linear', {
-      constants: { DTYPE: weight.format },
+      constants: singleWeightConstants(weight),
       bindings: { x: x.storage, weight: storage, bias: bias?.storage ?? lowering.nothing, out: out.storage },
       params: {
         T,

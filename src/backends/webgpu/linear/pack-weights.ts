@@ -1,15 +1,16 @@
-import { valueDType } from '../../../tensor/block-formats.ts';
+import { isBlockFormat, type MatrixDType } from '../../../tensor/block-formats.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import { packFloat16, roundToBfloat16 } from '../../../tensor/float16.ts';
 import { INT4_PART, QUANT_BLOCK, quantizeInt4Parts, quantizeInt8 } from '../../../tensor/quantize.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
+import { blockRowWords } from './pack-blocks.ts';
 
 const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);
 
 /**
- * u32 words of a row of `columns` weights, a multiple of 4, so that rows begin at 16 bytes. What follows the last
- * weight is 0.
+ * u32 words of a row of `columns` weights. In blocks they are those of {@link blockRowWords}; otherwise a multiple of 4, so
+ * that rows begin at 16 bytes. What follows the last weight is 0.
  *
  * - float32: one a word.
  * - bfloat16, float16: two a word, the first in the lower half.
@@ -17,7 +18,8 @@ const scratchU32 = new Uint32Array(scratchF32.buffer);
  * - int4: per block 16 words of eight levels, the first lowest; after the last block one word per block:
  *   the scale as bfloat16 in the upper half, and in the lower a factor of 4 bits for each 32 weights, the first lowest.
  */
-export function rowWords(columns: number, dtype: WeightDType): number {
+export function rowWords(columns: number, dtype: MatrixDType): number {
+  if (isBlockFormat(dtype)) return blockRowWords(dtype, columns);
   const blocks = Math.ceil(columns / QUANT_BLOCK);
   switch (dtype) {
     case 'float32':
@@ -34,7 +36,7 @@ export function rowWords(columns: number, dtype: WeightDType): number {
 
 /** u32 words of a whole matrix. */
 export function matrixWords({ outFeatures, inFeatures, dtype }: LinearWeight): number {
-  return outFeatures * rowWords(inFeatures, valueDType(dtype));
+  return outFeatures * rowWords(inFeatures, dtype);
 }
 
 /** Packs one row; `out` has {@link rowWords} words, all 0. The values are those of roundWeight. */

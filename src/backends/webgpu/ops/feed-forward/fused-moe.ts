@@ -47,17 +47,18 @@ const EXPERT_LINEAR = defineOperation<{
   name: 'expertLinear',
   lower: (lowering, { x, isRouted, table, words, matrix, out }) => {
     const { E, visits, tiles, tiles0, rows0, experts0 } = table;
-    const { outFeatures, inFeatures, dtype, layout, format, rowWords, parts } = matrix;
+    const { outFeatures, inFeatures, parts } = matrix;
     const EVEN = inFeatures % 8 === 0;
-    const constants = {
-      EVEN,
-      DTYPE: EVEN ? dtype : format,
-      TILES: layout === 'tiles',
-      K: inFeatures,
-      ROW_WORDS: rowWords,
-    };
     const MATRIX = lowering.usesMatrices && !lowering.isExact;
-    for (const { firstRow, rows, storage } of parts) {
+    for (const { firstRow, rows, storage, weight } of parts) {
+      const { dtype, layout, format, rowWords } = weight;
+      const constants = {
+        EVEN,
+        DTYPE: EVEN ? dtype : format,
+        TILES: layout === 'tiles',
+        K: inFeatures,
+        ROW_WORDS: rowWords,
+      };
       const bindings = { x: x.storage, table: words.storage, weight: storage, out: out.storage };
       const params = {
         E,

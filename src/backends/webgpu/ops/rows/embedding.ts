@@ -3,7 +3,7 @@ import type { LinearWeight } from '../../../contract/linear.ts';
 import type { GpuIndices, GpuTensor } from '../../device/gpu-tensor.ts';
 import { elementGrid, place } from '../../graph/lowering.ts';
 import { defineOperation } from '../../graph/operation.ts';
-import { type GpuLinearWeight, gpuWeight } from '../../linear/linear-weight.ts';
+import { type GpuLinearWeight, gpuWeight, singleWeightConstants } from '../../linear/linear-weight.ts';
 import type { Calls } from '../calls.ts';
 
 const EMBEDDING = defineOperation<{
@@ -17,7 +17,7 @@ const EMBEDDING = defineOperation<{
     const [T, K] = out.shape;
     for (const part of table.parts) {
       lowering.dispatch('embedding', {
-        constants: { DTYPE: table.format },
+        constants: singleWeightConstants(table),
         bindings: { ids: ids.storage, weight: part.storage, out: out.storage },
         params: {
           T,

@@ -20,12 +20,16 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+#if BLOCKS
+@group(0) @binding(2) var<storage, read> weight: array<vec4u>;
+#else
 @group(0) @binding(2) var<storage, read> weight: array<u32>;
+#endif
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 #include "grid"
-#include "weight-$DTYPE"
+#include "single-weight"
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {

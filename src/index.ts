@@ -78,6 +78,9 @@ export {
 } from './distributed/shared-memory-group.ts';
 export type { WorkerScript, WorkerScripts } from './distributed/worker-scripts.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
+export type { ChatFinishReason, ChatToolCallDelta, MergedDeltas } from './engine/chat/answer-reader.ts';
+export type { ChatChoice, ChatChunk, ChatCompletion } from './engine/chat/chat-chunk.ts';
+export type { ChatOptions, ChatParsers, ChatTemplateInputs } from './engine/chat/chat-options.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
 export type { EngineStats } from './engine/engine-stats.ts';
 export type { PromptOptions } from './engine/llm.ts';
@@ -168,6 +171,9 @@ export type {
   TemplateKind,
   TemplateSources,
 } from './text/chat/chat-template.ts';
+export type { ToolCall } from './text/parsers/answer-delta.ts';
+export { REASONING_PARSERS, TOOL_CALL_PARSERS } from './text/parsers/choose-parsers.ts';
+export type { Tool, ToolChoice, ToolFunction } from './text/parsers/tool-definition.ts';
 export type { TextInput, TextJob, TextResults } from './text/text-job.ts';
 export type { TextLimits, TextThreads } from './text/text-threads.ts';
 export type { TextPlace } from './text/token-decoder.ts';

@@ -57,6 +57,7 @@ const FLOORS = [
   'engine/sample/',
   'engine/state/',
   'engine/request/',
+  'engine/chat/',
   'engine/schedule/',
   'engine/load/',
   'engine/session/',

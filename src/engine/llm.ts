@@ -2,11 +2,14 @@ import { Turns } from '../distributed/event-loop.ts';
 import { ChatTemplateError, EmptyPromptError, StructuredOutputsError, TokenizerError } from '../errors.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { encodeBadWords } from '../text/bad-words.ts';
-import type { ChatMessage, ChatTemplate, ChatTemplateOptions, TemplateKind } from '../text/chat/chat-template.ts';
+import type { ChatMessage, ChatTemplate, TemplateKind } from '../text/chat/chat-template.ts';
 import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
 import { detached } from '../util/detached.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
+import { ChatAnswer, type ChatChunk, type ChatCompletion, ChatReader } from './chat/chat-chunk.ts';
+import { ChatFormat, templateOptions } from './chat/chat-format.ts';
+import type { ChatOptions, ChatTemplateInputs } from './chat/chat-options.ts';
 import type { DeviceChoice } from './load/choose-device.ts';
 import { type LoadedModel, loadModel } from './load/load-model.ts';
 import type { LoadOptions } from './load/load-options.ts';
@@ -137,7 +140,8 @@ export class LLM {
   }
 
   /**
-   * Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`.
+   * Generates an answer to a conversation, through the model's chat template. Chunks are those of `generate`, without
+   * thoughts and calls in the `text`: those are `reasoning` and `toolCalls`.
    *
    * @example
    * ```ts
@@ -145,16 +149,39 @@ export class LLM {
    * for await (const { text } of llm.chat(question, { maxTokens: 200 })) console.log(text);
    * ```
    */
-  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<GenerationChunk, void> {
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): AsyncGenerator<ChatChunk, void> {
     return this.#chat(detached(messages), detached(options));
   }
 
-  async *#chat(messages: readonly ChatMessage[], options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
-    this.#requireTokenizer('A conversation');
-    this.#requireChatTemplate();
-    const job = { type: 'encode', input: { messages, options: {} }, maxCharacters: Number.POSITIVE_INFINITY } as const;
-    const promptTokenIds = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
-    yield* this.#generate(promptTokenIds, options);
+  async *#chat(messages: readonly ChatMessage[], options: ChatOptions): AsyncGenerator<ChatChunk, void> {
+    const tokenizer = this.#requireTokenizer('A conversation');
+    const plan = new ChatFormat(this.#requireChatTemplate(), tokenizer, options).plan(options);
+    const input = { messages, options: plan.template };
+    const job = { type: 'encode', input, maxCharacters: Number.POSITIVE_INFINITY } as const;
+    const prompt = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
+    const reader = new ChatReader(plan.form(prompt));
+    for await (const chunk of this.#generate(prompt, plan.generate(options, prompt))) yield reader.read(chunk);
+  }
+
+  /**
+   * Generates an answer to a conversation to the end. Its `message` continues the conversation.
+   *
+   * @example
+   * ```ts
+   * const parameters = { type: 'object', properties: { city: { type: 'string' } } };
+   * const tools = [{ type: 'function' as const, function: { name: 'weather', parameters } }];
+   * const { toolCalls, text } = await llm.completeChat([{ role: 'user', content: 'Rain in Lyon?' }], { tools });
+   * for (const { function: called } of toolCalls) console.log(called.name, JSON.parse(called.arguments));
+   * ```
+   */
+  async completeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<ChatCompletion> {
+    const answers: ChatAnswer[] = [];
+    for await (const chunk of this.chat(messages, options)) {
+      answers[chunk.index] ??= new ChatAnswer();
+      answers[chunk.index].add(chunk);
+    }
+    const choices = answers.map((answer) => answer.choice());
+    return { ...choices[0], choices };
   }
 
   /**
@@ -283,11 +310,9 @@ export class LLM {
    * @throws ChatTemplateError in the template's own words; about a role that it does not know, or a message that it
    *   would leave out; and where the model has no template, or one that can't be used.
    */
-  renderChat(messages: readonly ChatMessage[], options: Pick<ChatTemplateOptions, 'addGenerationPrompt'> = {}): string {
-    return this.#requireChatTemplate().render(messages, {
-      ...options,
-      namedTokens: this.tokenizer?.namedTokens,
-    });
+  renderChat(messages: readonly ChatMessage[], options: ChatTemplateInputs = {}): string {
+    const { namedTokens } = this.tokenizer ?? {};
+    return this.#requireChatTemplate().render(messages, { ...templateOptions(options), namedTokens });
   }
 
   /** Frees the model. Running generations end with DisposedError; so does every later call. */

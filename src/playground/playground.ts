@@ -1,4 +1,4 @@
-import type { GenerationChunk, LLM, ProgressEvent } from '../index.ts';
+import type { LLM, ProgressEvent } from '../index.ts';
 import { byId } from '../page/element.ts';
 import { showModelName } from '../page/model-name.ts';
 import { ChatSheet } from './chat-sheet.ts';
@@ -140,7 +140,7 @@ export class Playground {
     this.#stop.hidden = true;
   }
 
-  #answer(llm: LLM, prompt: string, signal: AbortSignal): AsyncIterable<GenerationChunk> {
+  #answer(llm: LLM, prompt: string, signal: AbortSignal): AsyncIterable<{ readonly text: string }> {
     const options = { ...this.#sampling.values, signal };
     if (this.#mode.mode === 'chat') {
       this.#prompt.value = '';

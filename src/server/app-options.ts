@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
+import type { ChatParsers } from '../engine/chat/chat-options.ts';
 import type { LLM } from '../engine/llm.ts';
 import { ArgumentError } from '../errors.ts';
 import { ServedModel } from './answer/served-model.ts';
@@ -21,6 +22,8 @@ export interface AppOptions {
   readonly corsOrigins?: readonly string[] | undefined;
   /** Jinja source in place of the model's own chat template. */
   readonly chatTemplate?: string | undefined;
+  /** How answers are read: names of the parsers of calls and thoughts. Default: by the chat template. */
+  readonly parsers?: ChatParsers | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
   /**
    * Order of requests. `fcfs`: first come, first served; a `priority` other than 0 is refused. `priority`: by the
@@ -35,7 +38,7 @@ export interface AppOptions {
 
 /** The model as the options describe it. @throws ChatTemplateError, ArgumentError */
 export function servedModel(options: AppOptions): ServedModel {
-  const { llm, modelNames = [], chatTemplate, schedulingPolicy, limits = {} } = options;
+  const { llm, modelNames = [], chatTemplate, parsers, schedulingPolicy, limits = {} } = options;
   const [name = basename(llm.folder), ...others] = modelNames;
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
   for (const [name, value] of Object.entries(given)) {
@@ -43,5 +46,12 @@ export function servedModel(options: AppOptions): ServedModel {
     if (!(Number(value) > 0)) throw new ArgumentError(`limits.${name} is ${value}.`, 'Give a number above 0.');
   }
   const names = [name, ...others] as const;
-  return new ServedModel({ llm, names, chatTemplate, schedulingPolicy, limits: { ...DEFAULT_LIMITS, ...given } });
+  return new ServedModel({
+    llm,
+    names,
+    chatTemplate,
+    parsers,
+    schedulingPolicy,
+    limits: { ...DEFAULT_LIMITS, ...given },
+  });
 }

@@ -11,7 +11,7 @@ export type TextInput =
       readonly messages: readonly ChatMessage[];
       /** Jinja source in place of the model's template. */
       readonly template?: string | undefined;
-      readonly options: Pick<ChatTemplateOptions, 'addGenerationPrompt' | 'tools'>;
+      readonly options: Omit<ChatTemplateOptions, 'bosToken' | 'eosToken' | 'namedTokens'>;
     };
 
 /** Work with texts that can take long: plain data, so that another thread can do it. */

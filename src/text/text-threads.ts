@@ -3,7 +3,7 @@ import { moduleFile } from '../distributed/module-file.ts';
 import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
 import { missingScriptHint, nodeScript, type WorkerScript } from '../distributed/worker-scripts.ts';
 import { TextLimitError } from '../errors.ts';
-import { textOf } from './chat/chat-message.ts';
+import { jsonSize, messageSize } from './chat/chat-message.ts';
 import { type TextInput, type TextJob, type TextResult, type TextResults, TextWork } from './text-job.ts';
 import type { TextParts, TextSource } from './text-source.ts';
 
@@ -114,7 +114,9 @@ export function sizeOf(job: TextJob): number {
 
 function inputSize(input: TextInput): number {
   if ('text' in input) return input.text.length;
-  return input.messages.reduce((sum, { content }) => sum + MESSAGE_CHARACTERS + (textOf(content)?.length ?? 0), 0);
+  const { tools = [], documents = [] } = input.options;
+  const around = jsonSize(tools) + jsonSize(documents);
+  return input.messages.reduce((sum, message) => sum + MESSAGE_CHARACTERS + messageSize(message), around);
 }
 
 /** Characters that a message counts besides its text. */

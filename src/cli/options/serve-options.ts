@@ -1,6 +1,7 @@
 import type { LoadOptions } from '../../engine/load/load-options.ts';
 import type { ServeOptions } from '../../server/node-server.ts';
 import { SCHEDULING_POLICIES } from '../../server/request/limits.ts';
+import { REASONING_PARSERS, TOOL_CALL_PARSERS } from '../../text/parsers/choose-parsers.ts';
 import { assertCount, contextLimits, contextOptions } from './model-options.ts';
 import { choice, flag, number, text, texts, type Values } from './option.ts';
 import { chatTemplateOption } from './template-option.ts';
@@ -19,6 +20,11 @@ export const serveOptions = {
   cors: texts('origin', "Origin whose pages may use the server, or '*'"),
   servedModelName: texts('name', 'What clients call the model (default: its name here)'),
   chatTemplate: chatTemplateOption,
+  toolCallParser: choice(TOOL_CALL_PARSERS, 'How the model writes tool calls (default: auto, by its chat template)'),
+  reasoningParser: choice(
+    REASONING_PARSERS,
+    'How the model writes thoughts; none leaves them in the text (default: auto, by its chat template)',
+  ),
   maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)'),
   maxNumSeqs: number('Answers that run at the same time; further ones wait (default: 32)'),
   maxNumBatchedTokens: number('Tokens processed in one step (default: 512)'),
@@ -91,6 +97,7 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     page: !values.noPage,
+    parsers: { toolCallParser: values.toolCallParser, reasoningParser: values.reasoningParser },
     schedulingPolicy: values.schedulingPolicy,
     limits: {
       maxModelLen,

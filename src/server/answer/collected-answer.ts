@@ -1,12 +1,10 @@
 import type { HalfLives } from '../../engine/request/half-lives.ts';
 import { LogprobColumns } from '../../engine/request/logprob-columns.ts';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
+import { LongText } from '../../util/long-text.ts';
 import type { ChoiceEnd } from '../wire/choice-end.ts';
 import { halfLivesField } from '../wire/half-lives.ts';
 import { JsonList, type Written } from './json-pieces.ts';
-
-/** Number of parts of a text that are joined at a time: V8 keeps each part of a text that only grows by `+=`. */
-const PIECES = 512;
 
 /** Answer that arrives in parts and is sent whole. It takes little memory, because there may be many long answers. */
 export class CollectedAnswer {
@@ -16,8 +14,7 @@ export class CollectedAnswer {
   stopReason: CompletionOutput['stopReason'] = null;
   /** Latest report of half-lives. */
   halfLives: HalfLives | undefined;
-  readonly #texts: string[] = [];
-  readonly #pieces: string[] = [];
+  readonly #text = new LongText();
 
   /** @param topLogprobs that each token has at most; undefined: tokens are not kept. */
   constructor(topLogprobs: number | undefined) {
@@ -25,8 +22,7 @@ export class CollectedAnswer {
   }
 
   add({ text, tokens, finishReason, stopReason }: CompletionOutput): void {
-    this.#pieces.push(text);
-    if (this.#pieces.length >= PIECES) this.#texts.push(this.#pieces.splice(0).join(''));
+    this.#text.add(text);
     for (const token of tokens) {
       this.tokens?.push(token);
       this.halfLives = token.halfLives ?? this.halfLives;
@@ -36,7 +32,7 @@ export class CollectedAnswer {
   }
 
   get text(): string {
-    return [...this.#texts, ...this.#pieces].join('');
+    return this.#text.toString();
   }
 
   /** Last fields of the choice; the list of token ids is made when it is written. */

@@ -1,3 +1,5 @@
+import { ChatFormat, type RequestTemplateOptions } from '../../engine/chat/chat-format.ts';
+import type { ChatParsers } from '../../engine/chat/chat-options.ts';
 import type { LLM } from '../../engine/llm.ts';
 import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { encodeBadWords } from '../../text/bad-words.ts';
@@ -17,6 +19,7 @@ export interface ServedModelOptions {
   readonly names: readonly [string, ...string[]];
   /** Jinja source in place of the model's own template. */
   readonly chatTemplate?: string | undefined;
+  readonly parsers?: ChatParsers | undefined;
   /** Default: fcfs. */
   readonly schedulingPolicy?: SchedulingPolicy | undefined;
   readonly limits: RequestLimits;
@@ -32,19 +35,23 @@ export class ServedModel {
   readonly memory: AnswerMemory;
   /** Time at which serving began, in seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
+  /** How answers to conversations are asked for and read. */
+  readonly chatFormat: ChatFormat;
   readonly #chatTemplate: string | undefined;
   readonly #chatTemplateKind: TemplateKind | undefined;
   readonly #schedulingPolicy: SchedulingPolicy;
 
-  /** @throws ChatTemplateError when the template is not valid. */
-  constructor({ llm, names, chatTemplate, schedulingPolicy = 'fcfs', limits }: ServedModelOptions) {
+  /** @throws ChatTemplateError when the template is not valid; ArgumentError about an unknown parser. */
+  constructor({ llm, names, chatTemplate, parsers, schedulingPolicy = 'fcfs', limits }: ServedModelOptions) {
     this.llm = llm;
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
     this.bodies = new BodyReader(this.limits);
     this.memory = new AnswerMemory(this.limits);
     this.#chatTemplate = chatTemplate;
-    this.#chatTemplateKind = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate).kind;
+    const ownTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
+    this.#chatTemplateKind = ownTemplate?.kind;
+    this.chatFormat = new ChatFormat(ownTemplate ?? llm.chatTemplate, llm.tokenizer, parsers);
     this.#schedulingPolicy = schedulingPolicy;
   }
 
@@ -108,8 +115,12 @@ export class ServedModel {
   }
 
   /** Token ids of a conversation, in the chat template's form. Rejects as `encode` does, and with ChatTemplateError. */
-  async encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<readonly number[]> {
-    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages)), signal));
+  async encodeChat(
+    messages: readonly ChatMessage[],
+    options: RequestTemplateOptions,
+    signal: AbortSignal,
+  ): Promise<readonly number[]> {
+    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages, options)), signal));
   }
 
   /** Token ids of bad words. Rejects as `encode` does. */
@@ -139,12 +150,11 @@ export class ServedModel {
   }
 
   /** A conversation as the tokenizer's input. @throws HttpError 400 when the model takes no conversations */
-  chatInput(messages: readonly ChatMessage[], addGenerationPrompt = true): TextInput {
+  chatInput(messages: readonly ChatMessage[], options: RequestTemplateOptions): TextInput {
     this.assertTokenizer();
     const template = this.#chatTemplate;
     // Also where the model's template turned out to be invalid: the error of rendering it says why.
-    if (template !== undefined || this.llm.chatTemplate)
-      return { messages, template, options: { addGenerationPrompt } };
+    if (template !== undefined || this.llm.chatTemplate) return { messages, template, options };
     throw badRequest(
       `'${this.name}' has no chat template. Use /v1/completions, or start the server with one.`,
       'messages',

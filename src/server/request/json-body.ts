@@ -5,7 +5,7 @@ import { chatRequest } from '../wire/chat-request.ts';
 import { completionRequest } from '../wire/completion-request.ts';
 import { badRequest, HttpError } from '../wire/http-error.ts';
 import { packedIds, promptList } from '../wire/prompt-field.ts';
-import { withoutEmptyFields, withoutEmptyMembers } from '../wire/says-nothing.ts';
+import { VERBATIM, withoutEmptyFields, withoutEmptyMembers } from '../wire/says-nothing.ts';
 import { exactSeed } from '../wire/seed-field.ts';
 import { detokenizeRequest, tokenizeRequest } from '../wire/tokenization.ts';
 import { withoutUnsupported } from '../wire/unsupported-fields.ts';
@@ -33,6 +33,8 @@ const MAX_FIELDS = 10_000;
 /** Limits for the elements of all lists except prompts, and for the depth of nesting. */
 const MAX_ELEMENTS = 65_536;
 const MAX_DEPTH = 16;
+/** Schemas of tools nest two levels for each of their objects. */
+const MAX_VERBATIM_DEPTH = 64;
 
 /** Lists that may be long: their schemas make no message for each element. */
 const LONG_LISTS = new Set(['prompt', 'tokens']);
@@ -108,15 +110,17 @@ function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }
     throw badRequest(`'${name}' has ${size} entries; this server takes ${maxListLength}.`, name, 'too_many');
   }
   let elements = 0;
-  const visit = (value: unknown, depth: number, path: string) => {
+  const visit = (value: unknown, depth: number, path: string, maxDepth: number) => {
     if (typeof value !== 'object' || value === null) return;
-    if (depth > MAX_DEPTH) throw badRequest(`'${path}' is nested too deeply.`, path, 'invalid_value');
+    if (depth > maxDepth) throw badRequest(`'${path}' is nested too deeply.`, path, 'invalid_value');
     const parts = Array.isArray(value) ? value : Object.values(value);
     elements += parts.length;
     if (elements > MAX_ELEMENTS) throw badRequest(`'${path}' is too long.`, path, 'invalid_value');
-    for (const part of parts) visit(part, depth + 1, path);
+    for (const part of parts) visit(part, depth + 1, path, maxDepth);
   };
-  for (const [name, value] of Object.entries(body)) if (!LONG_LISTS.has(name)) visit(value, 1, name);
+  for (const [name, value] of Object.entries(body)) {
+    if (!LONG_LISTS.has(name)) visit(value, 1, name, VERBATIM.has(name) ? MAX_VERBATIM_DEPTH : MAX_DEPTH);
+  }
 }
 
 function unknownField(name: string, known: readonly string[]): HttpError {

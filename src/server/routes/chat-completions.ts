@@ -1,5 +1,9 @@
 import type { Context } from 'hono';
+import { AnswerReader, type ChatFinishReason, mergedDeltas } from '../../engine/chat/answer-reader.ts';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
+import type { AnswerDelta } from '../../text/parsers/answer-delta.ts';
+import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
+import { ParsedAnswer } from '../../text/parsers/parsed-answer.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
 import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
 import { type CollectedAnswer, CollectedAnswers } from '../answer/collected-answer.ts';
@@ -13,9 +17,13 @@ import {
   type ChatChunk,
   type ChatChunkChoice,
   type ChatResponse,
+  type ChatResponseMessage,
   type ChatTokenLogprobs,
+  chatDelta,
   chatLogprobs,
+  reasoningFields,
 } from '../wire/chat-response.ts';
+import { toTemplateInputs } from '../wire/chat-template-fields.ts';
 import { choiceEnd } from '../wire/choice-end.ts';
 import { badRequest } from '../wire/http-error.ts';
 import { toGenerateOptions } from '../wire/sampling-fields.ts';
@@ -33,26 +41,42 @@ export function chatCompletions(model: ServedModel) {
     // In a completion 0 means to evaluate the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
-    const prompt = await model.encodeChat(templateMessages(body.messages), c.req.raw.signal);
-    const options = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
+    const plan = model.chatFormat.plan(toTemplateInputs(body));
+    const prompt = await model.encodeChat(templateMessages(body.messages), plan.template, c.req.raw.signal);
+    const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
+    const options = plan.generate(asked, prompt);
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
-    return answer(c, model, request, new ChatWriter(model, body, prompt));
+    const { skipSpecialTokens } = options;
+    return answer(
+      c,
+      model,
+      request,
+      new ChatWriter(model, body, { prompt, form: plan.form(prompt), skipSpecialTokens }),
+    );
   };
+}
+
+/** Prompt of an answer, and how it is read. */
+interface AskedAnswer {
+  readonly prompt: readonly number[];
+  readonly form: AnswerForm;
+  readonly skipSpecialTokens: boolean | undefined;
 }
 
 /** Writes outputs as messages, or as parts of them. */
 class ChatWriter implements AnswerWriter {
   readonly #model: ServedModel;
   readonly #body: ChatRequest;
-  readonly #prompt: readonly number[];
-  readonly #begun = new Set<number>();
+  readonly #asked: AskedAnswer;
+  readonly #readers = new Map<number, AnswerReader>();
+  readonly #parsed = new Map<number, ParsedAnswer>();
   readonly #texts = new Map<number, TokenTexts>();
   readonly #collected: CollectedAnswers;
 
-  constructor(model: ServedModel, body: ChatRequest, prompt: readonly number[]) {
+  constructor(model: ServedModel, body: ChatRequest, asked: AskedAnswer) {
     this.#model = model;
     this.#body = body;
-    this.#prompt = prompt;
+    this.#asked = asked;
     const { logprobs, top_logprobs: topLogprobs = 0, return_token_ids: givesIds } = body;
     this.#collected = new CollectedAnswers(logprobs ? topLogprobs : givesIds ? 0 : undefined);
   }
@@ -63,23 +87,31 @@ class ChatWriter implements AnswerWriter {
     usage: { readonly usage?: Usage | null },
   ): Iterable<ChatChunk> {
     for (const output of outputs) {
-      const { index, text } = output;
-      const isFirst = !this.#begun.has(index);
-      this.#begun.add(index);
+      const isFirst = !this.#readers.has(output.index);
+      const { deltas, finishReason } = this.#read(output);
+      const delta = chatDelta(mergedDeltas(deltas));
       // A token may be part of a character only.
-      if (!isFirst && text === '' && output.finishReason === null && !this.#givesTokens) continue;
-      const delta = isFirst ? { role: 'assistant' as const, content: text } : { content: text };
-      const prompt = isFirst && this.#body.return_token_ids ? { prompt_token_ids: this.#prompt } : {};
-      yield { ...this.#chunk(head, [{ ...this.#end(output), delta }], usage), ...prompt };
+      const isEmpty = Object.keys(delta).length === 0;
+      if (!isFirst && isEmpty && finishReason === null && !this.#givesTokens) continue;
+      const begin = isFirst ? { role: 'assistant' as const, content: '' } : isEmpty ? { content: '' } : {};
+      const prompt = isFirst && this.#body.return_token_ids ? { prompt_token_ids: this.#asked.prompt } : {};
+      const choice = { ...this.#end(output), finish_reason: finishReason, delta: { ...begin, ...delta } };
+      yield { ...this.#chunk(head, [choice], this.#withReasoning(usage)), ...prompt };
     }
   }
 
   usageChunk(head: AnswerHead, usage: Usage): ChatChunk {
-    return this.#chunk(head, [], { usage });
+    return this.#chunk(head, [], this.#withReasoning({ usage }));
   }
 
   add({ outputs }: GenerationOutput): void {
-    for (const output of outputs) this.#collected.add(output.index, output);
+    for (const output of outputs) {
+      const { deltas } = this.#read(output);
+      const parsed = this.#parsed.get(output.index) ?? new ParsedAnswer();
+      this.#parsed.set(output.index, parsed);
+      parsed.add(deltas);
+      this.#collected.add(output.index, { ...output, text: '' });
+    }
   }
 
   whole({ id, created, model }: AnswerHead, usage: Usage): Written<ChatResponse> {
@@ -93,11 +125,42 @@ class ChatWriter implements AnswerWriter {
         index,
         logprobs: logprobs ? { content: new JsonList(() => this.#writtenLogprobs(answer)), refusal: null } : null,
         ...answer.end(givesIds),
-        message: { role: 'assistant', content: answer.text, refusal: null },
+        finish_reason: this.#readers.get(index)?.finishReason ?? answer.finishReason,
+        message: this.#message(index),
       })),
-      usage,
-      ...(givesIds && { prompt_token_ids: this.#prompt }),
+      usage: this.#withReasoning({ usage }).usage,
+      ...(givesIds && { prompt_token_ids: this.#asked.prompt }),
     };
+  }
+
+  #message(index: number): ChatResponseMessage {
+    const { text = '', reasoning, toolCalls = [] } = this.#parsed.get(index) ?? {};
+    return {
+      role: 'assistant',
+      content: text === '' && (reasoning !== undefined || toolCalls.length > 0) ? null : text,
+      refusal: null,
+      ...(this.#body.include_reasoning !== false && reasoningFields(reasoning)),
+      ...(toolCalls.length > 0 && { tool_calls: toolCalls }),
+    };
+  }
+
+  /** The parts that an output adds to its answer. */
+  #read({ index, tokens, finishReason }: CompletionOutput): {
+    readonly deltas: readonly AnswerDelta[];
+    readonly finishReason: ChatFinishReason | null;
+  } {
+    const reader = this.#readers.get(index) ?? new AnswerReader(this.#asked.form);
+    this.#readers.set(index, reader);
+    const deltas = reader.push(tokens, finishReason);
+    const isShown = (delta: AnswerDelta) => delta.type !== 'reasoning' || this.#body.include_reasoning !== false;
+    return { deltas: deltas.filter(isShown), finishReason: reader.finishReason };
+  }
+
+  /** Usage with the tokens of thoughts. */
+  #withReasoning<T extends { readonly usage?: Usage | null }>(given: T): T {
+    if (!given.usage || !this.#asked.form.reasoning) return given;
+    const tokens = [...this.#readers.values()].reduce((sum, { reasoningTokens }) => sum + reasoningTokens, 0);
+    return { ...given, usage: { ...given.usage, completion_tokens_details: { reasoning_tokens: tokens } } };
   }
 
   *#writtenLogprobs({ tokens }: CollectedAnswer): Generator<ChatTokenLogprobs, void> {
@@ -120,7 +183,7 @@ class ChatWriter implements AnswerWriter {
     return { id, object: 'chat.completion.chunk', created, model, choices, ...usage };
   }
 
-  #end(output: CompletionOutput): Omit<ChatChunkChoice, 'delta'> {
+  #end(output: CompletionOutput): Omit<ChatChunkChoice, 'delta' | 'finish_reason'> {
     const { index, tokens, finishReason } = output;
     return {
       index,
@@ -137,7 +200,8 @@ class ChatWriter implements AnswerWriter {
   }
 
   #newTexts(): TokenTexts {
-    const options = { prompt: this.#prompt, skipSpecialTokens: this.#body.skip_special_tokens };
+    const { prompt, skipSpecialTokens } = this.#asked;
+    const options = { prompt, skipSpecialTokens };
     return new TokenTexts(this.#model.llm.tokenizer, options);
   }
 }

@@ -1,8 +1,10 @@
 import type { Context } from 'hono';
+import { templateOptions } from '../../engine/chat/chat-format.ts';
 import { writtenResponse } from '../answer/json-response.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import type { ServerEnv } from '../request/env.ts';
 import { templateMessages } from '../wire/chat-message.ts';
+import { toTemplateInputs } from '../wire/chat-template-fields.ts';
 import { badRequest, toHttpError, unlessGone } from '../wire/http-error.ts';
 
 /** `POST /tokenize` */
@@ -16,7 +18,7 @@ export function tokenize(model: ServedModel) {
     const input =
       messages === undefined
         ? model.textInput(prompt ?? '', options.add_special_tokens ?? true)
-        : model.chatInput(templateMessages(messages), options.add_generation_prompt);
+        : model.chatInput(templateMessages(messages), templateOptions(toTemplateInputs(options)));
     const { count, ids, tokenTexts } = await model.list(input, options.return_token_strs ?? false, c.req.raw.signal);
     const head = `{"count":${count},"max_model_len":${model.limits.maxModelLen},"tokens":`;
     return json(c, model, [head, ids, ',"token_strs":', tokenTexts ?? 'null', '}']);

@@ -37,12 +37,22 @@ const refusalPart = z.strictObject({
   ...ignoredOfParts,
 });
 
+/** An earlier call of an assistant. Its members come first, because templates print them in this order. */
+const toolCall = z.object({
+  id: z.string().optional(),
+  type: z.literal('function').optional(),
+  function: z.object({
+    name: z.string(),
+    arguments: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
+  }),
+});
+
 /** Message of a request, after members that say nothing were removed. */
 export const chatMessage = z.strictObject({
   role: z
     .string()
     .describe(
-      "Roles that the model's template knows: system, user, assistant. developer is taken for system if it is unknown.",
+      "Roles that the model's template knows: system, user, assistant, tool. developer is taken for system if it is unknown.",
     ),
   content: z
     .union([z.string(), z.array(z.union([z.string(), textPart, refusalPart])), z.null()])
@@ -55,6 +65,7 @@ export const chatMessage = z.strictObject({
     .optional()
     .describe('Thoughts of an assistant before its content; templates may leave them out.'),
   reasoning: z.string().optional().describe('Other name of reasoning_content.'),
+  tool_calls: z.array(toolCall).optional().describe('Calls that an assistant made.'),
   tool_call_id: z.string().optional().describe('Id of the call whose result the message is.'),
   ...ignored(
     'id',
@@ -81,12 +92,11 @@ export type ChatRequestMessage = z.infer<typeof chatMessage>;
 
 /** Members that are not supported here. */
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
-  ['tool_calls', 'Write earlier calls into the content of the message.'],
-  ['function_call', 'Write earlier calls into the content of the message.'],
+  ['function_call', "Give 'tool_calls'."],
   ['audio', 'Text is all there is.'],
   ['images', 'Text is all there is.'],
-  ['prefix', 'An answer begins anew; use /v1/completions to continue a text.'],
-  ['partial', 'An answer begins anew; use /v1/completions to continue a text.'],
+  ['prefix', "Give 'continue_final_message'."],
+  ['partial', "Give 'continue_final_message'."],
   ['reasoning_details', "Give 'reasoning_content'."],
   ['thinking_blocks', "Give 'reasoning_content'."],
 ]);
@@ -114,17 +124,24 @@ export function withoutUnsupportedMembers(messages: unknown): unknown {
 /** Messages as templates read them. @throws HttpError about a message without content that must have some. */
 export function templateMessages(messages: readonly ChatRequestMessage[]): ChatMessage[] {
   return messages.map((message, i) => {
-    const { role, name, tool_call_id: callId } = message;
+    const { role, name, tool_call_id: callId, tool_calls: calls } = message;
     const thought = message.reasoning_content ?? message.reasoning;
     return {
       role,
       content: contentOf(message, i),
       ...(name !== undefined && { name }),
       ...(callId !== undefined && { tool_call_id: callId }),
+      ...(calls !== undefined && { tool_calls: calls.map(templateCall) }),
       // Some templates read one name, some the other.
       ...(thought !== undefined && { reasoning_content: thought, reasoning: thought }),
     };
   });
+}
+
+/** A call as templates read it. Ones without arguments have an empty object of them. */
+function templateCall({ id, function: { name, arguments: given = {} } }: z.infer<typeof toolCall>): object {
+  const called = { name, arguments: given === '' ? {} : given };
+  return { ...(id !== undefined && { id }), type: 'function', function: called };
 }
 
 function contentOf({ role, content, refusal }: ChatRequestMessage, index: number): ChatMessage['content'] {

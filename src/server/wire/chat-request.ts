@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { chatMessage } from './chat-message.ts';
+import { chatTemplateFields } from './chat-template-fields.ts';
 import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
 
 /** `POST /v1/chat/completions` */
@@ -20,6 +21,9 @@ export const chatRequest = z.strictObject({
   ...samplingFields,
   ...streamFields,
   ...ignoredFields,
+  ...chatTemplateFields,
+  parallel_tool_calls: z.boolean().optional().describe('Whether an answer may have several calls. Default: true.'),
+  include_reasoning: z.boolean().optional().describe('Whether the answer gives thoughts. Default: true.'),
 });
 
 export type ChatRequest = z.infer<typeof chatRequest>;

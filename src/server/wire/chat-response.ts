@@ -1,4 +1,6 @@
+import type { ChatFinishReason, MergedDeltas } from '../../engine/chat/answer-reader.ts';
 import type { OutputToken } from '../../engine/request/request-output.ts';
+import type { ToolCall } from '../../text/parsers/answer-delta.ts';
 import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
 import type { ChoiceEnd } from './choice-end.ts';
 import type { Usage } from './usage.ts';
@@ -22,17 +24,64 @@ export interface ChatLogprobs {
 }
 
 /** Fields that a message and a delta have in common. */
-interface ChatChoiceEnd extends ChoiceEnd {
+interface ChatChoiceEnd extends Omit<ChoiceEnd, 'finish_reason'> {
   readonly index: number;
+  readonly finish_reason: ChatFinishReason | null;
   readonly logprobs: ChatLogprobs | null;
 }
 
+/** Thoughts. Clients read one name or the other. */
+interface ReasoningFields {
+  readonly reasoning?: string;
+  readonly reasoning_content?: string;
+}
+
+export interface ChatResponseMessage extends ReasoningFields {
+  readonly role: 'assistant';
+  /** Null where there are only thoughts or calls. */
+  readonly content: string | null;
+  readonly refusal: null;
+  readonly tool_calls?: readonly ToolCall[];
+}
+
 export interface ChatChoice extends ChatChoiceEnd {
-  readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+  readonly message: ChatResponseMessage;
+}
+
+/** News of a call: its id and name first, then parts of its arguments. */
+export interface ToolCallChunk {
+  readonly index: number;
+  readonly id?: string;
+  readonly type?: 'function';
+  readonly function: { readonly name?: string; readonly arguments: string };
+}
+
+export interface ChatDelta extends ReasoningFields {
+  readonly role?: 'assistant';
+  readonly content?: string;
+  readonly tool_calls?: readonly ToolCallChunk[];
 }
 
 export interface ChatChunkChoice extends ChatChoiceEnd {
-  readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+  readonly delta: ChatDelta;
+}
+
+export function reasoningFields(reasoning: string | undefined): ReasoningFields {
+  return reasoning === undefined ? {} : { reasoning, reasoning_content: reasoning };
+}
+
+/** The parts of an answer as a delta. */
+export function chatDelta({ text, reasoning, toolCalls = [] }: MergedDeltas): ChatDelta {
+  const calls = toolCalls.flatMap(({ index, id, name, arguments: json = '' }): ToolCallChunk[] => {
+    if (id !== undefined) return [{ index, id, type: 'function', function: { name: name ?? '', arguments: json } }];
+    // A call that has turned out to be malformed can't be taken back.
+    return json === '' ? [] : [{ index, function: { arguments: json } }];
+  });
+  return {
+    ...(text !== '' && { content: text }),
+    ...reasoningFields(reasoning),
+    ...(calls.length > 0 && { tool_calls: calls }),
+  };
 }
 
 interface Envelope {

@@ -1,7 +1,9 @@
 /** Members that stay although they are empty: the message may be meant to be empty, or its error helps the client. */
-const MEANT = new Set(['content', 'text']);
+const MEANT = new Set(['content', 'text', 'arguments']);
 /** Lists and texts that are the subject of a request; they are also too long to be searched. */
 const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
+/** Fields whose contents belong to the caller: a schema's empty object is not a missing one. */
+export const VERBATIM = new Set(['tools', 'documents', 'chat_template_kwargs']);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
 /** Texts that must not be empty: a salt that is left blank by mistake would share what it should keep apart. */
@@ -26,6 +28,7 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
   const fields = Object.entries(body).filter(([name, value]) => {
     if (SUBJECTS.has(name)) return value !== null;
     if (NEVER_EMPTY.has(name)) return value !== null;
+    if (VERBATIM.has(name)) return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
     if (WISHES.has(name)) return value !== null && value !== '';
     return !saysNothing(value);
   });
@@ -36,13 +39,15 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
  * A body without empty members below its fields. Elements of lists stay. Bodies that are large or deep never get here.
  */
 export function withoutEmptyMembers(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const isLong = (name: string) => SUBJECTS.has(name) && name !== 'messages';
-  return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, isLong(name) ? value : pruned(value)]));
+  const staysWhole = (name: string) => VERBATIM.has(name) || (SUBJECTS.has(name) && name !== 'messages');
+  const entries = Object.entries(body).map(([name, value]) => [name, staysWhole(name) ? value : pruned(value)]);
+  return Object.fromEntries(entries);
 }
 
 function pruned(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(pruned);
   if (typeof value !== 'object' || value === null) return value;
   const members = Object.entries(value).filter(([name, member]) => MEANT.has(name) || !saysNothing(member));
-  return Object.fromEntries(members.map(([name, member]) => [name, pruned(member)]));
+  // Arguments of a call are the caller's.
+  return Object.fromEntries(members.map(([name, member]) => [name, name === 'arguments' ? member : pruned(member)]));
 }

@@ -36,3 +36,18 @@ export function textOf(content: unknown): string | undefined {
   if (typeof content === 'string') return content;
   return isTextParts(content) ? content.map(({ text }) => text).join('\n') : undefined;
 }
+
+/** Characters of a message: its text and its calls. */
+export function messageSize({ content, tool_calls: calls }: ChatMessage): number {
+  return (textOf(content)?.length ?? 0) + (Array.isArray(calls) ? jsonSize(calls) : 0);
+}
+
+/** Characters of a value's JSON; 0 for what has none. */
+export function jsonSize(value: readonly unknown[]): number {
+  if (value.length === 0) return 0;
+  try {
+    return JSON.stringify(value).length;
+  } catch {
+    return 0;
+  }
+}

@@ -3,7 +3,7 @@ import { describeJson, getOwn, isJsonObject, type JsonValue } from '../../checkp
 import { openModelFiles } from '../../checkpoint/open-model-files.ts';
 import { ChatTemplateError, JsonFileError } from '../../errors.ts';
 import { Template, TemplateError } from '../jinja/template.ts';
-import { type ChatMessage, textOf } from './chat-message.ts';
+import { type ChatMessage, jsonSize, messageSize, textOf } from './chat-message.ts';
 import { prepareMessages } from './prepare-messages.ts';
 import { TemplateTraits } from './template-traits.ts';
 
@@ -19,7 +19,16 @@ export interface ChatTemplateOptions {
   readonly namedTokens?: ReadonlyMap<string, string> | undefined;
   /** Descriptions of tools, as OpenAI's API takes them. */
   readonly tools?: readonly unknown[] | undefined;
+  /** Texts that templates for retrieval write. */
+  readonly documents?: readonly unknown[] | undefined;
+  /** Further variables, such as `enable_thinking`. */
+  readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
+  /** End inside the last message, for the model to continue it. Needs `addGenerationPrompt: false`. */
+  readonly continueFinalMessage?: boolean | undefined;
 }
+
+/** Variables that have options of their own. */
+const RESERVED = ['messages', 'tools', 'documents', 'add_generation_prompt'];
 
 /**
  * Kind of a template, by how its model treats messages. `completion`: it was not trained on conversations, and
@@ -134,7 +143,7 @@ class UsableTemplate {
     const { messages: prepared, uncertain } = prepareMessages(messages, this.#traits);
     const text = this.#run(prepared, options);
     const lost = uncertain.find((i) => !this.#arrives(text, prepared, i, options));
-    if (lost === undefined) return text;
+    if (lost === undefined) return options.continueFinalMessage ? upToFinalMessage(text, prepared) : text;
     throw new ChatTemplateError(
       `The chat template leaves out message ${lost + 1}, whose role is '${messages[lost].role}'.`,
       "Give what it says in the first message, as 'system', or in a message of the user.",
@@ -152,18 +161,24 @@ class UsableTemplate {
   }
 
   #run(messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
+    const { kwargs = {} } = options;
+    const reserved = RESERVED.find((name) => Object.hasOwn(kwargs, name));
+    if (reserved !== undefined) {
+      throw new ChatTemplateError(`'${reserved}' has an option of its own.`, 'Leave it out of the further variables.');
+    }
     const variables: Record<string, unknown> = {
       ...Object.fromEntries(options.namedTokens ?? []),
+      ...kwargs,
       messages,
       add_generation_prompt: options.addGenerationPrompt ?? true,
       // Templates ask `tools is not none`, which an undefined variable would pass.
       tools: options.tools ?? null,
-      documents: null,
+      documents: options.documents ?? null,
     };
     if (options.bosToken !== undefined) variables.bos_token = options.bosToken;
     if (options.eosToken !== undefined) variables.eos_token = options.eosToken;
     try {
-      return this.#template.render(variables, stepsFor(messages));
+      return this.#template.render(variables, stepsFor(messages, options));
     } catch (cause) {
       throw new ChatTemplateError(
         `The chat template fails on these messages: ${describe(cause)}.`,
@@ -178,9 +193,23 @@ class UsableTemplate {
  * Several times as many steps as the longest templates in use take: about a quarter of a second, and more for long
  * conversations.
  */
-function stepsFor(messages: readonly ChatMessage[]): number {
-  const characters = messages.reduce((sum, { content }) => sum + (textOf(content)?.length ?? 0), 0);
-  return 500_000 + messages.length * 1000 + characters;
+function stepsFor(messages: readonly ChatMessage[], { tools = [], documents = [] }: ChatTemplateOptions): number {
+  const characters = messages.reduce((sum, message) => sum + messageSize(message), 0);
+  return 500_000 + messages.length * 1000 + characters + jsonSize(tools) + jsonSize(documents);
+}
+
+/** The text up to the end of the last message's content, as in transformers. @throws ChatTemplateError */
+function upToFinalMessage(text: string, messages: readonly ChatMessage[]): string {
+  const content = textOf(messages.at(-1)?.content) ?? '';
+  const begin = text.lastIndexOf(content.trim());
+  if (begin < 0 || content.trim() === '') {
+    throw new ChatTemplateError(
+      'The last message can not be continued: it is empty, or the chat template changes it.',
+      'Give it a content, or begin a new answer.',
+    );
+  }
+  const whole = content.trimStart();
+  return text.slice(0, begin + (text.startsWith(whole, begin) ? whole : content.trim()).length);
 }
 
 const GET_AGAIN = 'Get the file again, give another template, or pass a plain prompt.';

@@ -1,0 +1,4 @@
+import { taggedJson } from './tagged-json.ts';
+
+/** Nemotron Nano 2: `<TOOLCALL>[{"name": …, "arguments": {…}}, …]</TOOLCALL>`. */
+export const nemotronJson = taggedJson('nemotron_json', { begin: '<TOOLCALL>', end: '</TOOLCALL>', isList: true });

@@ -1,0 +1,47 @@
+import type { LLM } from '../../src/engine/llm.ts';
+import type { EngineRequest } from '../../src/engine/request/engine-request.ts';
+import type { FinishReason, OutputToken } from '../../src/engine/request/request-output.ts';
+import { RequestStream } from '../../src/engine/request/request-stream.ts';
+
+/** A model that answers what a test says, in place of what it computes. */
+export interface Script {
+  /** Texts of the next requests' answers, one of which each takes. */
+  readonly answers: string[];
+  /** The requests so far. */
+  readonly requests: EngineRequest[];
+}
+
+/** Makes a model's engine give scripted answers, a token at a time; an answer is cut off at the request's `maxTokens`. */
+export function scripted(llm: LLM): Script {
+  const script: Script = { answers: [], requests: [] };
+  const { tokenizer } = llm;
+  if (!tokenizer) throw new Error('The model has no tokenizer.');
+  let count = 0;
+  llm.engine.addRequest = (request) => {
+    script.requests.push(request);
+    const text = script.answers.shift() ?? '';
+    const ids = tokenizer.encode(text, { addSpecialTokens: false });
+    const requestId = request.requestId ?? String(count++);
+    const stream = new RequestStream(requestId, { onRead: () => {}, onReturn: () => {} });
+    const { n, maxTokens } = request.params;
+    const taken = (ids.length === 0 ? [0] : ids).slice(0, maxTokens);
+    void (async () => {
+      for (const [i, tokenId] of taken.entries()) {
+        await new Promise((resolve) => setImmediate(resolve));
+        const isLast = i === taken.length - 1;
+        const finishReason: FinishReason | null = !isLast ? null : taken.length < ids.length ? 'length' : 'stop';
+        const token: OutputToken = { tokenId, logprob: -1, text: text && tokenizer.tokenText(tokenId) };
+        const outputs = Array.from({ length: n }, (_, index) => ({
+          index,
+          text: token.text,
+          tokens: [token],
+          finishReason,
+          stopReason: null,
+        }));
+        stream.push({ requestId, numCachedTokens: 0, outputs, finished: isLast });
+      }
+    })();
+    return stream;
+  };
+  return script;
+}

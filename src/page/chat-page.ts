@@ -184,8 +184,8 @@ class Progress {
   #usage: Usage | undefined;
   #finishReason: string | undefined;
 
-  add({ text, usage, finishReason }: AnswerPiece): void {
-    if (text !== '') {
+  add({ text, reasoning, usage, finishReason }: AnswerPiece): void {
+    if (text !== '' || reasoning !== undefined) {
       this.#last = performance.now();
       this.#first ??= this.#last;
     }

@@ -38,6 +38,8 @@ export interface Usage {
 /** The new part of an answer. */
 export interface AnswerPiece {
   readonly text: string;
+  /** Thoughts, which come before the text. */
+  readonly reasoning?: string | undefined;
   readonly halfLives?: HalfLives | undefined;
   readonly finishReason?: string | undefined;
   readonly usage?: Usage | undefined;
@@ -47,7 +49,7 @@ interface StreamEvent {
   readonly error?: { readonly message: string };
   readonly choices?: readonly {
     readonly text?: string;
-    readonly delta?: { readonly content?: string };
+    readonly delta?: { readonly content?: string; readonly reasoning_content?: string };
     readonly half_lives?: HalfLives;
     readonly finish_reason: string | null;
   }[];
@@ -132,6 +134,7 @@ function piece({ error, choices = [], usage }: StreamEvent): AnswerPiece {
   const [choice] = choices;
   return {
     text: choice?.text ?? choice?.delta?.content ?? '',
+    reasoning: choice?.delta?.reasoning_content,
     halfLives: choice?.half_lives,
     finishReason: choice?.finish_reason ?? undefined,
     usage: usage ?? undefined,

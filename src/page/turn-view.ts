@@ -10,6 +10,9 @@ export class TurnView {
   readonly root: HTMLElement;
   readonly #name: string;
   readonly #answer: AnswerView;
+  /** Thoughts before the answer, folded. */
+  readonly #thoughts = element('p', { class: 'thoughts' });
+  readonly #thinking = element('details', { hidden: '' }, element('summary', {}, 'Thoughts'), this.#thoughts);
   readonly #footer = element('footer', { class: 'turn-footer' });
   /** Tokens since the last report, which belong to the next one. */
   #pending: { readonly key: string; readonly text: string }[] = [];
@@ -25,7 +28,7 @@ export class TurnView {
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
     this.root = element('article', { class: `turn ${mode}`, 'aria-label': label });
     // A text and its continuation are one.
-    if (mode === 'chat') this.root.append(asked, this.#answer.root, this.#footer);
+    if (mode === 'chat') this.root.append(asked, this.#thinking, this.#answer.root, this.#footer);
     else this.root.append(element('div', { class: 'text' }, asked, this.#answer.root), this.#footer);
   }
 
@@ -37,7 +40,11 @@ export class TurnView {
   }
 
   /** @returns the moment that it completes. A report is about the tokens before the piece that it comes with. */
-  add({ text, halfLives }: AnswerPiece): Moment | undefined {
+  add({ text, reasoning, halfLives }: AnswerPiece): Moment | undefined {
+    if (reasoning !== undefined) {
+      this.#thinking.hidden = false;
+      this.#thoughts.append(reasoning);
+    }
     const moment = halfLives && this.#moment(memoryReport(halfLives));
     if (text !== '') {
       const key = `${this.#name}.${this.#numTokens++}`;
@@ -66,6 +73,8 @@ export class TurnView {
   /** Removes what was added since the answer began. */
   takeBack(): void {
     this.#answer.truncate(this.#kept);
+    this.#thoughts.replaceChildren();
+    this.#thinking.hidden = true;
   }
 
   #copyButton(): HTMLButtonElement[] {

@@ -3,14 +3,18 @@ import { Batcher } from '../page/batcher.ts';
 import { Conversation, type Turn } from '../page/conversation.ts';
 import { byId } from '../page/element.ts';
 import { keepEndInSight } from '../page/end-in-sight.ts';
+import type { AnswerPiece } from '../page/server-client.ts';
 import { TurnView } from '../page/turn-view.ts';
+
+/** A piece of an answer. */
+type Piece = Pick<AnswerPiece, 'text' | 'reasoning'>;
 
 /** A conversation with the model, for models with a chat template. */
 export class ChatSheet {
   readonly #root = byId('transcript', HTMLElement);
   readonly #scroller = byId('scroller', HTMLElement);
   readonly #conversation = new Conversation();
-  readonly #batcher = new Batcher((texts: readonly string[]) => this.#draw(texts));
+  readonly #batcher = new Batcher((pieces: readonly Piece[]) => this.#draw(pieces));
   #turn: Turn | undefined;
   #view: TurnView | undefined;
   #numTurns = 0;
@@ -27,10 +31,10 @@ export class ChatSheet {
     return 'messages' in asked ? asked.messages.map((message) => ({ ...message })) : [];
   }
 
-  /** Adds text of the answer as it comes. */
-  add(text: string): void {
-    if (this.#turn) this.#turn.answer += text;
-    this.#batcher.add(text);
+  /** Adds text and thoughts of the answer as they come. */
+  add(piece: Piece): void {
+    if (this.#turn) this.#turn.answer += piece.text;
+    this.#batcher.add(piece);
   }
 
   end(note: string): void {
@@ -53,9 +57,9 @@ export class ChatSheet {
     this.#view = undefined;
   }
 
-  #draw(texts: readonly string[]): void {
+  #draw(pieces: readonly Piece[]): void {
     keepEndInSight(this.#scroller, () => {
-      for (const text of texts) this.#view?.add({ text });
+      for (const piece of pieces) this.#view?.add(piece);
       this.#view?.draw();
     });
   }

@@ -124,9 +124,9 @@ export class Playground {
     const sheet = mode === 'chat' ? this.#chat : this.#text;
     const speed = new Speed(performance.now());
     try {
-      for await (const { text } of this.#answer(llm, prompt, answering.signal)) {
+      for await (const piece of this.#answer(llm, prompt, answering.signal)) {
         speed.add(performance.now());
-        sheet.add(text);
+        sheet.add(piece);
         this.#facts.showSpeed(speed);
       }
       sheet.end(speed.note());
@@ -140,7 +140,11 @@ export class Playground {
     this.#stop.hidden = true;
   }
 
-  #answer(llm: LLM, prompt: string, signal: AbortSignal): AsyncIterable<{ readonly text: string }> {
+  #answer(
+    llm: LLM,
+    prompt: string,
+    signal: AbortSignal,
+  ): AsyncIterable<{ readonly text: string; readonly reasoning?: string }> {
     const options = { ...this.#sampling.values, signal };
     if (this.#mode.mode === 'chat') {
       this.#prompt.value = '';

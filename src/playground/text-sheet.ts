@@ -19,7 +19,7 @@ export class TextSheet {
     this.#pending = '';
   }
 
-  add(text: string): void {
+  add({ text }: { readonly text: string }): void {
     this.#pending += text;
     if (this.#isDrawing) return;
     this.#isDrawing = true;

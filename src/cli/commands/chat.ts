@@ -42,7 +42,7 @@ const OTHER_NAMES: Readonly<Record<string, keyof typeof COMMANDS>> = {
 export const chat = defineCommand({
   details: [
     HELP,
-    'From a pipe, every line is a message, and the answers alone go to standard output.',
+    'From a pipe, every line is a message, and the answers alone go to standard output; a terminal shows thoughts, too.',
     'A model that was not trained on conversations needs --chat-template completion, by which it continues what you',
     "write; the bundled model brings such a template. 'mamba2 --help' lists models by size.",
   ].join(' '),
@@ -145,7 +145,8 @@ async function converse(conversation: Conversation, lines: Interface, interrupte
       answering = new AbortController();
       const signal = AbortSignal.any([answering.signal, interrupted]);
       try {
-        await conversation.answer(message, signal, print);
+        const think = (text: string) => print(styled('dim', text, process.stdout));
+        await conversation.answer(message, signal, print, lines.terminal ? think : undefined);
       } catch (error) {
         if (error !== STOPPED) throw error;
       } finally {

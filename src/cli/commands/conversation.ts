@@ -18,19 +18,31 @@ export class Conversation {
   }
 
   /**
-   * Hands the model's answer over piece by piece. An answer that ends early, by the signal or an error, is remembered
+   * Hands the model's answer over piece by piece, and its thoughts to `think`, if that is given. An answer that ends early, by the signal or an error, is remembered
    * as far as it came; with no answer at all the message is forgotten too, so that roles keep alternating.
    */
-  async answer(content: string, signal: AbortSignal, write: (text: string) => Promise<void>): Promise<void> {
+  async answer(
+    content: string,
+    signal: AbortSignal,
+    write: (text: string) => Promise<void>,
+    think?: (text: string) => Promise<void>,
+  ): Promise<void> {
     const asked = [...this.#messages, { role: 'user', content }];
     let answer = '';
+    let thoughts = '';
     try {
-      for await (const { text } of this.#llm.chat(asked, { ...this.#sampling, signal })) {
+      for await (const { text, reasoning } of this.#llm.chat(asked, { ...this.#sampling, signal })) {
+        if (reasoning !== undefined) {
+          thoughts += reasoning;
+          await think?.(reasoning);
+        }
+        if (text !== '' && answer === '' && thoughts !== '') await think?.('\n\n');
         answer += text;
         await write(text);
       }
     } finally {
-      if (answer !== '') this.#messages = [...asked, { role: 'assistant', content: answer }];
+      const thought = thoughts === '' ? {} : { reasoning_content: thoughts };
+      if (answer !== '') this.#messages = [...asked, { role: 'assistant', content: answer, ...thought }];
     }
   }
 

@@ -6,6 +6,7 @@ export { blockPanelBytes, embeddingBlocks, packBlocks } from './blocks/panels';
 export { blocksScratch, linearBlocks } from './blocks/product';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
+export { linearF8, packF8 } from './linear-fp8';
 export { linearBF16, linearF32 } from './linear-float';
 export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';

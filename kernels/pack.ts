@@ -2,6 +2,7 @@
 // by src/tensor/quantize.ts; the same sums in the same order, in float64, make the same choices here.
 
 import { BLOCK, HEADER } from './quantized';
+import { unpackF8 } from './linear-fp8';
 import { BLOCK_BYTES as INT8_BYTES } from './linear-int8';
 import { BLOCK_BYTES as INT4_BYTES, FACTORS, PART } from './linear-int4';
 
@@ -272,7 +273,7 @@ function int4Level(v: f64, step: f64): f64 {
 }
 
 /**
- * Rows of a table by id → float32 rows of out. `kind`: 0 float32, 1 bfloat16, 2 int8, 3 int4. An id outside of
+ * Rows of a table by id → float32 rows of out. `kind`: 0 float32, 1 bfloat16, 2 int8, 3 int4, 4 E4M3. An id outside of
  * [firstRow, firstRow + tableRows) gives zeros.
  */
 export function embeddingRows(
@@ -285,6 +286,7 @@ export function embeddingRows(
     else if (kind == 0) unpackF32(w, row, K, to);
     else if (kind == 1) unpackBF16(w, row, K, to);
     else if (kind == 2) unpackInt8(w, row, K, to);
-    else unpackInt4(w, row, K, to);
+    else if (kind == 3) unpackInt4(w, row, K, to);
+    else unpackF8(w, row, K, to);
   }
 }

@@ -9,8 +9,9 @@ import { SeededRandom } from '../layers/seeded.ts';
 import { blockValues, someBlocks } from '../tensor/blocks.ts';
 
 const FORMATS = [...CPU_BLOCK_FORMATS];
-/** Largest quantised activation: of 7 bits where weights have a sign. */
-const levels = (format: BlockFormat) => (format === 'Q8_0' || format === 'INT8_G128' ? 63 : 127);
+/** Largest quantised activation: of 7 bits where weights have a sign. With FP8 activations stay float32. */
+const levels = (format: BlockFormat) =>
+  format === 'F8_E4M3' ? Number.POSITIVE_INFINITY : format === 'Q8_0' || format === 'INT8_G128' ? 63 : 127;
 
 describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
   const compiled = compileKernels(variant);
@@ -29,6 +30,25 @@ describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
 
   const product = (x: Float32Array, rows: number, weight: ReturnType<typeof weightOf>) =>
     backend.read(backend.linear(backend.tensor(x, [rows, weight.inFeatures]), weight));
+
+  test('F8_E4M3: every code is its value, subnormal ones too, in a product of one row or several', async () => {
+    const [K, N] = [128, 256];
+    // Output n has code n everywhere, and NaN's codes are 0.
+    const bytes = new Uint8Array(132 * N);
+    for (let n = 0; n < N; n++) {
+      new DataView(bytes.buffer).setFloat32(132 * n, 1 + n / 1024, true);
+      bytes.fill((n & 0x7f) === 0x7f ? 0 : n, 132 * n + 4, 132 * (n + 1));
+    }
+    const weight = weightOf('F8_E4M3', bytes, N, K);
+    const values = blockValues('F8_E4M3', bytes);
+    for (const T of [1, 3, 6]) {
+      const x = new Float32Array(T * K);
+      for (let t = 0; t < T; t++) x[t * K + 17 * t] = 1;
+      const found = await product(x, T, weight);
+      const expected = Float32Array.from({ length: T * N }, (_, i) => values[(i % N) * K]);
+      expect(found.map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
+    }
+  });
 
   describe.each(FORMATS)('%s', (format) => {
     test.each([

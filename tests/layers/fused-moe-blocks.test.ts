@@ -6,16 +6,15 @@ import { FusedMoe, type FusedMoeOptions } from '../../src/layers/feed-forward/fu
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../../src/layers/parameters/quantization.ts';
-import { blockRowBytes } from '../../src/tensor/block-formats.ts';
+import type { BlockFormat } from '../../src/tensor/block-formats.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 import { largestDifference } from '../numbers.ts';
 import { few } from '../runs.ts';
+import { blockValues, someBlocks } from '../tensor/blocks.ts';
 import { SeededRandom } from './seeded.ts';
 
 const [EXPERTS, HIDDEN, INNER, ROWS] = [3, 256, 512, 5];
-/** Q8_0 blocks with a scale of 2^-7: their values are whole multiples of it. */
-const SCALE = [0x00, 0x20];
-const inBlocks: QuantizationConfig = { name: 'blocks', weightDType: () => 'Q8_0' };
+const inBlocks = (format: BlockFormat): QuantizationConfig => ({ name: 'blocks', weightDType: () => format });
 
 function options(layout: FusedMoeOptions['layout'], gated: boolean): FusedMoeOptions {
   const names = { inputName: 'up_proj', outputName: 'down_proj', prefix: 'moe' };
@@ -24,12 +23,17 @@ function options(layout: FusedMoeOptions['layout'], gated: boolean): FusedMoeOpt
 }
 
 describe.each(
-  few([
-    ['stacked', true],
-    ['stacked', false],
-    ['separate', true],
-  ] as const),
-)('%s experts, gated: %s', (layout, gated) => {
+  few(
+    [
+      ['Q8_0', 'stacked', true],
+      ['F8_E4M3', 'separate', true],
+      ['F8_E4M3', 'stacked', false],
+      ['Q8_0', 'stacked', false],
+      ['Q8_0', 'separate', true],
+    ] as const,
+    2,
+  ),
+)('experts in %s, %s, gated: %s', (format, layout, gated) => {
   test.each([1, 2])('in blocks give what their values give, over %d ranks', async (size) => {
     const backend = new CpuBackend(loadKernels(fastestKernels()));
     const x = backend.tensor(new SeededRandom(1).floats(ROWS * HIDDEN), [ROWS, HIDDEN]);
@@ -37,25 +41,19 @@ describe.each(
     const sums = { blocks: new Float32Array(ROWS * HIDDEN), values: new Float32Array(ROWS * HIDDEN) };
     for (let rank = 0; rank < size; rank++) {
       const context = new LayerContext(backend, { ...singleProcess, rank, size }, 'float32');
-      const blocks = new FusedMoe(context, { ...options(layout, gated), quantConfig: inBlocks });
+      const blocks = new FusedMoe(context, { ...options(layout, gated), quantConfig: inBlocks(format) });
       const values = new FusedMoe(context, options(layout, gated));
       const [inTable, valueTable] = [new ParameterTable(blocks), new ParameterTable(values)];
       for (const name of inTable.names()) {
         const shape = inTable.shape(name);
-        expect(inTable.dtype(name)).toBe('Q8_0');
-        const bytes = Uint8Array.from(
-          new SeededRandom(name.length).floats(blockRowBytes('Q8_0', elementCount(shape)), 0, 256),
-        );
-        for (let block = 0; block < bytes.length; block += 34) bytes.set(SCALE, block);
+        expect(inTable.dtype(name)).toBe(format);
+        const columns = shape[shape.length - 1];
+        const bytes = someBlocks(format, elementCount(shape) / columns, columns, name.length);
         const rowBytes = bytes.length / shape[0];
         await inTable.streamBlocks(name, 1e5, async ({ firstRow, rows }) =>
           bytes.slice(firstRow * rowBytes, (firstRow + rows) * rowBytes),
         );
-        const signed = new Int8Array(bytes.buffer);
-        valueTable.load(
-          name,
-          Float32Array.from({ length: elementCount(shape) }, (_, i) => signed[34 * (i >> 5) + 2 + (i & 31)] / 128),
-        );
+        valueTable.load(name, blockValues(format, bytes));
       }
       for (const [kind, layer] of [
         ['blocks', blocks],
@@ -68,6 +66,6 @@ describe.each(
     }
     const largest = sums.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     // Activations of 7 bits; a part of an expert that is in the wrong place makes as much as the sums are.
-    expect(largestDifference(sums.blocks, sums.values)).toBeLessThan(0.05 * largest);
+    expect(largestDifference(sums.blocks, sums.values)).toBeLessThan((format === 'Q8_0' ? 0.05 : 1e-5) * largest);
   });
 });

@@ -1,5 +1,4 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { UnsupportedDTypeError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -23,6 +22,7 @@ import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
+import { Fp8Weight } from './memory/fp8-weight.ts';
 import { cpuWeight, PackedWeight, type Packing } from './memory/packed-weight.ts';
 import { CpuAttention } from './ops/attention.ts';
 import { CpuCollectives } from './ops/collectives.ts';
@@ -36,7 +36,13 @@ import { CpuScan } from './ops/scan.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
 /** Numbers of a table's layouts in kernels/pack.ts. */
-const EMBEDDING_KINDS: Readonly<Record<Packing, number>> = { float32: 0, bfloat16: 1, int8: 2, int4: 3 };
+const EMBEDDING_KINDS: Readonly<Record<Packing | 'F8_E4M3', number>> = {
+  float32: 0,
+  bfloat16: 1,
+  int8: 2,
+  int4: 3,
+  F8_E4M3: 4,
+};
 
 /**
  * WebAssembly SIMD in the calling thread. A row's results have the same bits whatever else is in the batch, however its
@@ -174,8 +180,9 @@ export class CpuBackend implements Backend {
   }
 
   blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
-    if (!isCodeFormat(format)) throw new UnsupportedDTypeError(`${format} blocks are not kept on cpu.`);
-    const weight = new BlockWeight(this.#runtime, outFeatures, inFeatures, format);
+    const weight = isCodeFormat(format)
+      ? new BlockWeight(this.#runtime, outFeatures, inFeatures, format)
+      : new Fp8Weight(this.#runtime, outFeatures, inFeatures);
     return { writeBlocks: (firstRow, blocks) => weight.writeBlocks(firstRow, blocks), finish: () => weight };
   }
 
@@ -191,7 +198,10 @@ export class CpuBackend implements Backend {
     const to = [out.address, out.byteStride] as const;
     if (weight instanceof BlockWeight) {
       this.#kernels.embeddingBlocks(weight.format, ...rows, inFeatures, ...to);
-    } else this.#kernels.embeddingRows(...rows, inFeatures, EMBEDDING_KINDS[weight.packing], ...to);
+    } else {
+      const kind = EMBEDDING_KINDS[weight instanceof Fp8Weight ? weight.dtype : weight.packing];
+      this.#kernels.embeddingRows(...rows, inFeatures, kind, ...to);
+    }
     return out;
   }
 

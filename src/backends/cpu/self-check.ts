@@ -1,8 +1,10 @@
 import { BLOCK_FORMATS } from '../../tensor/block-formats.ts';
+import { E4M3 } from '../../tensor/small-floats.ts';
 import { BlockWeight, CODE_FORMATS, type CodeFormat } from './memory/block-weight.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
 import { CpuTensor } from './memory/cpu-tensor.ts';
-import { PackedWeight } from './memory/packed-weight.ts';
+import { Fp8Weight } from './memory/fp8-weight.ts';
+import { type CpuWeight, PackedWeight } from './memory/packed-weight.ts';
 import { CpuLinear } from './ops/linear.ts';
 
 const ROWS = 5;
@@ -29,7 +31,7 @@ export function kernelsAreRight(runtime: CpuRuntime): boolean {
   const { memory } = runtime;
   return memory.scope(() => {
     const linear = new CpuLinear(runtime);
-    const multiply = (rows: number, weight: PackedWeight | BlockWeight) => {
+    const multiply = (rows: number, weight: CpuWeight) => {
       const x = activations(runtime, rows, weight.inFeatures);
       for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, weight, undefined));
       return linear.run(x, weight, undefined);
@@ -54,7 +56,7 @@ export function kernelsAreRight(runtime: CpuRuntime): boolean {
         return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), BLOCK_INPUTS, at, QUANTIZED_TOLERANCE));
       }),
     );
-    return valuesAreRight && blocksAreRight;
+    return valuesAreRight && blocksAreRight && memory.scope(() => fp8IsRight(runtime, multiply));
   });
 }
 
@@ -81,6 +83,20 @@ function someBlocks(format: CodeFormat): Uint8Array {
       for (let at = begin; at < begin + blockBytes - 64; at += 4) bytes.set([8, 0, 0x80, 0x3f], at);
   }
   return bytes;
+}
+
+/** Small integers as E4M3, whose products are exact, with a scale of 1. */
+function fp8IsRight(runtime: CpuRuntime, multiply: (rows: number, weight: CpuWeight) => CpuTensor): boolean {
+  const { blockValues, blockBytes } = BLOCK_FORMATS.F8_E4M3;
+  const bytes = new Uint8Array(((OUTPUTS * BLOCK_INPUTS) / blockValues) * blockBytes);
+  for (let i = 0; i < OUTPUTS * BLOCK_INPUTS; i++) {
+    const block = Math.floor(i / blockValues) * blockBytes;
+    bytes.set(FLOAT32_ONE, block);
+    bytes[block + 4 + (i % blockValues)] = E4M3.indexOf(weightAt(Math.floor(i / BLOCK_INPUTS), i % BLOCK_INPUTS));
+  }
+  const weight = new Fp8Weight(runtime, OUTPUTS, BLOCK_INPUTS);
+  weight.writeBlocks(0, bytes);
+  return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), BLOCK_INPUTS, weightAt, 0));
 }
 
 /** The values of a matrix, as an embedding reads them. */

@@ -31,8 +31,8 @@ export function isCodeFormat(format: BlockFormat): format is CodeFormat {
   return Object.hasOwn(FORMAT_NUMBERS, format);
 }
 
-/** Formats whose blocks the backend keeps, in its own order. */
-export const CPU_BLOCK_FORMATS: ReadonlySet<BlockFormat> = new Set(CODE_FORMATS);
+/** Formats whose blocks the backend keeps, in its own order: E4M3 in an Fp8Weight. */
+export const CPU_BLOCK_FORMATS: ReadonlySet<BlockFormat> = new Set([...CODE_FORMATS, 'F8_E4M3']);
 
 /** A weight matrix in the codes and scales of its file, in panels of 16 outputs: see kernels/blocks/formats.ts. */
 export class BlockWeight implements LinearWeight {

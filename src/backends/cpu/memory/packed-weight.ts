@@ -7,6 +7,7 @@ import { BlockWeight } from './block-weight.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
+import { Fp8Weight } from './fp8-weight.ts';
 import { BLOCK, PANEL, STAGING_BYTES } from './panels.ts';
 
 /** Dtype in which kernels keep weights. float16 is rounded on the way in and kept as float32. */
@@ -73,11 +74,11 @@ export class PackedWeight implements LinearWeight {
 }
 
 /** A weight matrix as the kernels read it. */
-export type CpuWeight = PackedWeight | BlockWeight;
+export type CpuWeight = PackedWeight | BlockWeight | Fp8Weight;
 
 /** The form that a weight has in the backend with this memory, which made it. */
 export function cpuWeight(memory: CpuMemory, weight: LinearWeight): CpuWeight {
-  const isOwn = weight instanceof PackedWeight || weight instanceof BlockWeight;
+  const isOwn = weight instanceof PackedWeight || weight instanceof BlockWeight || weight instanceof Fp8Weight;
   if (isOwn && weight.memory === memory) return weight;
   throw new ArgumentError('The weight belongs to another backend.', 'Make it with linearWeight of this backend.');
 }

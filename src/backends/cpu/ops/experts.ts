@@ -62,7 +62,7 @@ export class CpuExperts {
       down: cpuWeight(this.#memory, down),
     }));
     this.#memory.scope(() => {
-      const rows = this.#allocate(T, packed[0]);
+      const rows = this.#allocate(T, packed);
       const kind = activationKind(activation);
       this.#calls.run(() => {
         this.#kernels.clear(out.address, T * out.byteStride);
@@ -75,7 +75,11 @@ export class CpuExperts {
     return out;
   }
 
-  #allocate(T: number, { up, down }: PackedExpert): ExpertRows {
+  #allocate(T: number, experts: readonly PackedExpert[]): ExpertRows {
+    const [{ up, down }] = experts;
+    // Experts may be stored in different ways.
+    const scratch = (most: number, each: PackedExpert) =>
+      Math.max(most, this.#linear.scratch(T, each.up), this.#linear.scratch(T, each.down));
     const matrix = (columns: number) => CpuTensor.allocate(this.#memory, [T, columns], PANEL);
     return {
       indices: this.#memory.allocate(4 * T),
@@ -84,7 +88,7 @@ export class CpuExperts {
       hidden: matrix(up.outFeatures),
       activated: matrix(down.inFeatures),
       output: matrix(down.outFeatures),
-      linear: this.#memory.allocate(Math.max(this.#linear.scratch(T, up), this.#linear.scratch(T, down))),
+      linear: this.#memory.allocate(experts.reduce(scratch, 0)),
     };
   }
 

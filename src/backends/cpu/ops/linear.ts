@@ -5,6 +5,7 @@ import { BlockWeight } from '../memory/block-weight.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
 import { CpuTensor, cpuFloats, roundUp, vectorAddress } from '../memory/cpu-tensor.ts';
+import { Fp8Weight } from '../memory/fp8-weight.ts';
 import { type CpuWeight, cpuWeight, type PackedWeight } from '../memory/packed-weight.ts';
 import { BLOCK, PANEL } from '../memory/panels.ts';
 
@@ -46,6 +47,8 @@ export class CpuLinear {
       const K = weight.inFeatures;
       return rows * (K + ((4 + SUM_BYTES) * K) / BLOCK) + this.#kernels.blocksScratch(K) + 2 * VECTOR_BYTES;
     }
+    // A block of a panel as float32, which rows share.
+    if (weight instanceof Fp8Weight) return 4 * PANEL * BLOCK + VECTOR_BYTES;
     const { packing, paddedInputs } = weight;
     if (packing !== 'int8' && packing !== 'int4') return 0;
     return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);
@@ -54,6 +57,7 @@ export class CpuLinear {
   /** The first `rows` rows of out = x Wᵀ. Rows of out are whole panels. */
   multiply(x: CpuTensor, weight: CpuWeight, out: CpuTensor, rows: number, scratch: number): void {
     if (weight instanceof BlockWeight) this.#multiplyBlocks(x, weight, out, rows, scratch);
+    else if (weight instanceof Fp8Weight) this.#multiplyFp8(x, weight, out, rows, scratch);
     else this.#multiplyPacked(x, weight, out, rows, scratch);
   }
 
@@ -79,6 +83,12 @@ export class CpuLinear {
         kernels.linearInt4(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs, unpacked);
       }
     }
+  }
+
+  #multiplyFp8(x: CpuTensor, weight: Fp8Weight, out: CpuTensor, rows: number, scratch: number): void {
+    const { address: w, panels, inFeatures: K } = weight;
+    const to = [out.address, out.byteStride] as const;
+    this.#kernels.linearF8(x.address, x.byteStride, w, ...to, rows, panels, K, roundUp(scratch, VECTOR_BYTES));
   }
 
   #multiplyBlocks(x: CpuTensor, weight: BlockWeight, out: CpuTensor, rows: number, scratch: number): void {

@@ -183,18 +183,23 @@ export function constant(address: usize): v128 {
   return v128.load32_splat(address);
 }
 
-/** Words of four outputs, of which `v` tells which: 0 to 3. */
+/**
+ * Words of four outputs, of which the constant `v` tells which: 0 to 3. V8 makes one load of two if their addresses differ
+ * in constants of the instructions.
+ */
 // @ts-ignore: decorator
 @inline
 export function wordsAt(address: usize, v: usize): v128 {
-  return v128.load(address + (v << 4));
+  if (v == 0) return v128.load(address);
+  if (v == 1) return v128.load(address, 16);
+  return v == 2 ? v128.load(address, 32) : v128.load(address, 48);
 }
 
 /** Numbers of 16 bits of four outputs, in the upper halves of words; the lower halves are anything. */
 // @ts-ignore: decorator
 @inline
 export function halvesAt(address: usize, v: usize): v128 {
-  const words = v128.load(address + ((v & 1) << 4));
+  const words = wordsAt(address, v & 1);
   return v & 2 ? words : i32x4.shl(words, 16);
 }
 
@@ -247,29 +252,34 @@ export function decoded<F>(codes: v128): v128 {
 }
 
 /**
- * Scales of a part for four outputs. `numbers` are those of its part: a word that {@link partWords} gave, shifted so that
- * its byte is the lowest; `factor` is what {@link factorOf} gave.
+ * Scales of a part for four outputs, without the factor of their block. `numbers` are those of the part: a word that
+ * {@link partWords} gave, shifted so that its byte is the lowest. `panel` is the address of the panel's head.
  */
 // @ts-ignore: decorator
 @inline
-export function scaleOf<F>(numbers: v128, factor: v128): v128 {
-  if (is<F, Q8_0>() || is<F, Q4_0>()) return float16s(numbers, factor);
+export function scaleOf<F>(panel: usize, numbers: v128, v: usize): v128 {
+  if (is<F, Q8_0>() || is<F, Q4_0>()) return float16s(numbers, wordsAt(panel, v));
   if (hasZeroPoints<F>()) return floats24(numbers);
   if (is<F, INT8_G128>()) return numbers;
   if (is<F, MXFP4>()) return halvesOfE8M0(numbers);
-  if (is<F, NVFP4>()) return f32x4.mul(e4m3s(numbers), factor);
-  if (is<F, Q6_K>()) return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(numbers, 24), 24)), factor);
-  return f32x4.mul(f32x4.convert_i32x4_s(v128.and(numbers, constant(LOW_BYTE))), factor);
+  if (is<F, NVFP4>()) return e4m3s(numbers);
+  if (is<F, Q6_K>()) return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(numbers, 24), 24));
+  return f32x4.convert_i32x4_s(v128.and(numbers, constant(LOW_BYTE)));
 }
 
-/** What multiplies all scales of a block, for four outputs. `panel` is the address of its head. */
+/** Whether a block has a factor that multiplies all of its scales. */
+// @ts-ignore: decorator
+@inline
+export function hasFactor<F>(): bool {
+  return hasMinima<F>() || is<F, Q6_K>() || is<F, NVFP4>();
+}
+
+/** That factor, for four outputs. */
 // @ts-ignore: decorator
 @inline
 export function factorOf<F>(panel: usize, block: usize, v: usize): v128 {
   if (hasMinima<F>()) return float16s(i32x4.shl(wordsAt(block, v), 16), wordsAt(panel, v));
-  if (is<F, Q6_K>()) return float16s(halvesAt(block, v), wordsAt(panel, v));
-  if (is<F, Q8_0>() || is<F, Q4_0>()) return wordsAt(panel, v);
-  return is<F, NVFP4>() ? halfOf(wordsAt(block, v)) : f32x4.splat(0);
+  return is<F, Q6_K>() ? float16s(halvesAt(block, v), wordsAt(panel, v)) : halfOf(wordsAt(block, v));
 }
 
 /** Bytes of parts are four in a word. */
@@ -310,10 +320,9 @@ export function minimumFactorOf(panel: usize, block: usize, v: usize): v128 {
   return f32x4.neg(float16s(wordsAt(block, v), wordsAt(panel + WORDS, v)));
 }
 
-/** -dmin times the sum of minima times activations of their parts: those of parts 0 and 2, and of 1 and 3, in halves of words. */
+/** The sum of minima times activations of their parts: those of parts 0 and 2, and of 1 and 3, in halves of words. */
 // @ts-ignore: decorator
 @inline
-export function minimumSum(evenMinima: v128, oddMinima: v128, even: v128, odd: v128, factor: v128): v128 {
-  const sum = i32x4.add(i32x4.dot_i16x8_s(evenMinima, even), i32x4.dot_i16x8_s(oddMinima, odd));
-  return f32x4.mul(f32x4.convert_i32x4_s(sum), factor);
+export function minimumSum(evenMinima: v128, oddMinima: v128, even: v128, odd: v128): v128 {
+  return f32x4.convert_i32x4_s(i32x4.add(i32x4.dot_i16x8_s(evenMinima, even), i32x4.dot_i16x8_s(oddMinima, odd)));
 }

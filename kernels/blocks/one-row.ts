@@ -7,7 +7,7 @@ import { BLOCK, dot4 } from '../quantized';
 import { sumBytes } from './activations';
 import { codesOf, planesOf, UNIT, unitBytes } from './codes';
 import {
-  blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasByteScales, hasMinima, headBytes, isSigned, minimaAt, minimumFactorOf, minimumSum,
+  blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasByteScales, hasFactor, hasMinima, headBytes, isSigned, minimaAt, minimumFactorOf, minimumSum,
   panelBytes, partInputs, partWords, planesAt, scaleOf, startOf, wordsAt,
 } from './formats';
 
@@ -46,14 +46,6 @@ function somePanels<F>(
 /** Adds the block at w of one panel. */
 function addBlock<F>(q: usize, scales: usize, sums: usize, panel: usize, w: usize, out: usize): void {
   let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0;
-  if (hasMinima<F>()) {
-    const even = v128.load32_splat(sums), odd = v128.load32_splat(sums, 4);
-    t0 = minimaOf(panel, w, 0, even, odd);
-    t1 = minimaOf(panel, w, 1, even, odd);
-    t2 = minimaOf(panel, w, 2, even, odd);
-    t3 = minimaOf(panel, w, 3, even, odd);
-  }
-  const d0 = factorOf<F>(panel, w, 0), d1 = factorOf<F>(panel, w, 1), d2 = factorOf<F>(panel, w, 2), d3 = factorOf<F>(panel, w, 3);
   const parts = <usize>(BLOCK / partInputs<F>());
   let codes = w + codesAt<F>();
   let unit: usize = 0;
@@ -64,31 +56,37 @@ function addBlock<F>(q: usize, scales: usize, sums: usize, panel: usize, w: usiz
       const sum = isSigned<F>() || hasMinima<F>() ? i32x4.splat(0) : v128.load32_splat(sums + (part << 2));
       let a0 = startOf<F>(w, part, 0, n0, sum), a1 = startOf<F>(w, part, 1, n1, sum);
       let a2 = startOf<F>(w, part, 2, n2, sum), a3 = startOf<F>(w, part, 3, n3, sum);
-      // A part is one unit, or pairs of them.
-      const partEnd = q + partInputs<F>();
-      while (q < partEnd) {
+      // A part is one unit, or pairs of them. One pair is no loop: V8 would keep the sums in memory around it.
+      const pairs = max(1, partInputs<F>() / (2 * UNIT));
+      for (let pair = 0; pair < pairs; pair++) {
         const planes = planesOf<F>(w + planesAt<F>(), unit);
-        a0 = addUnit<F>(q, codes, planes, false, a0);
-        a1 = addUnit<F>(q, codes + 16, planes + 16, false, a1);
-        a2 = addUnit<F>(q, codes + 32, planes + 32, false, a2);
-        a3 = addUnit<F>(q, codes + 48, planes + 48, false, a3);
+        let x0 = v128.load32_splat(q), x1 = v128.load32_splat(q, 4), x2 = v128.load32_splat(q, 8), x3 = v128.load32_splat(q, 12);
+        a0 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 0, a0);
+        a1 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 1, a1);
+        a2 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 2, a2);
+        a3 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 3, a3);
         codes += unitBytes<F>();
         q += UNIT;
         unit++;
         if (partInputs<F>() > UNIT) {
-          a0 = addUnit<F>(q, codes, planes, true, a0);
-          a1 = addUnit<F>(q, codes + 16, planes + 16, true, a1);
-          a2 = addUnit<F>(q, codes + 32, planes + 32, true, a2);
-          a3 = addUnit<F>(q, codes + 48, planes + 48, true, a3);
+          x0 = v128.load32_splat(q);
+          x1 = v128.load32_splat(q, 4);
+          x2 = v128.load32_splat(q, 8);
+          x3 = v128.load32_splat(q, 12);
+          a0 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 0, a0);
+          a1 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 1, a1);
+          a2 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 2, a2);
+          a3 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 3, a3);
           codes += unitBytes<F>();
           q += UNIT;
           unit++;
         }
+        if (pairs == 1) break;
       }
-      t0 = madd(f32x4.convert_i32x4_s(a0), scaleOf<F>(n0, d0), t0);
-      t1 = madd(f32x4.convert_i32x4_s(a1), scaleOf<F>(n1, d1), t1);
-      t2 = madd(f32x4.convert_i32x4_s(a2), scaleOf<F>(n2, d2), t2);
-      t3 = madd(f32x4.convert_i32x4_s(a3), scaleOf<F>(n3, d3), t3);
+      t0 = madd(f32x4.convert_i32x4_s(a0), scaleOf<F>(panel, n0, 0), t0);
+      t1 = madd(f32x4.convert_i32x4_s(a1), scaleOf<F>(panel, n1, 1), t1);
+      t2 = madd(f32x4.convert_i32x4_s(a2), scaleOf<F>(panel, n2, 2), t2);
+      t3 = madd(f32x4.convert_i32x4_s(a3), scaleOf<F>(panel, n3, 3), t3);
       if (hasByteScales<F>()) {
         n0 = i32x4.shr_u(n0, 8);
         n1 = i32x4.shr_u(n1, 8);
@@ -97,27 +95,45 @@ function addBlock<F>(q: usize, scales: usize, sums: usize, panel: usize, w: usiz
       }
     }
   }
-  const xScale = v128.load32_splat(scales);
-  const y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
-  store16(out, madd(t0, xScale, y0), madd(t1, xScale, y1), madd(t2, xScale, y2), madd(t3, xScale, y3));
+  if (hasFactor<F>()) {
+    t0 = scaled<F>(panel, w, sums, 0, t0);
+    t1 = scaled<F>(panel, w, sums, 1, t1);
+    t2 = scaled<F>(panel, w, sums, 2, t2);
+    t3 = scaled<F>(panel, w, sums, 3, t3);
+  }
+  addScaledRow(out, v128.load32_splat(scales), t0, t1, t2, t3);
 }
 
+/** Adds four vectors of 16 outputs to a row. */
 // @ts-ignore: decorator
 @inline
-function minimaOf(panel: usize, block: usize, v: usize, even: v128, odd: v128): v128 {
+export function addScaledRow(out: usize, scale: v128, a: v128, b: v128, c: v128, d: v128): void {
+  const y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
+  store16(out, madd(a, scale, y0), madd(b, scale, y1), madd(c, scale, y2), madd(d, scale, y3));
+}
+
+/** A block's sum times its factor, and its minima. */
+// @ts-ignore: decorator
+@inline
+function scaled<F>(panel: usize, block: usize, sums: usize, v: usize, sum: v128): v128 {
+  const factor = factorOf<F>(panel, block, v);
+  if (!hasMinima<F>()) return f32x4.mul(sum, factor);
   const minima = wordsAt(minimaAt(block), v);
-  const evenMinima = v128.and(minima, constant(EVEN_BYTES)), oddMinima = v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES));
-  return minimumSum(evenMinima, oddMinima, even, odd, minimumFactorOf(panel, block, v));
+  const even = v128.and(minima, constant(EVEN_BYTES)), odd = v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES));
+  const minimum = minimumSum(even, odd, v128.load32_splat(sums), v128.load32_splat(sums, 4));
+  return madd(sum, factor, f32x4.mul(minimum, minimumFactorOf(panel, block, v)));
 }
 
 /** Adds the products of 16 inputs with the codes of four outputs. */
 // @ts-ignore: decorator
 @inline
-function addUnit<F>(q: usize, codes: usize, planes: usize, second: bool, sum: v128): v128 {
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 0), v128.load32_splat(q), sum);
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 1), v128.load32_splat(q, 4), sum);
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 2), v128.load32_splat(q, 8), sum);
-  return dotOf<F>(codesOf<F>(codes, planes, second, 3), v128.load32_splat(q, 12), sum);
+function addUnit<F>(
+  x0: v128, x1: v128, x2: v128, x3: v128, codes: usize, planes: usize, second: bool, v: usize, sum: v128,
+): v128 {
+  sum = dotOf<F>(codesOf<F>(codes, planes, second, 0, v), x0, sum);
+  sum = dotOf<F>(codesOf<F>(codes, planes, second, 1, v), x1, sum);
+  sum = dotOf<F>(codesOf<F>(codes, planes, second, 2, v), x2, sum);
+  return dotOf<F>(codesOf<F>(codes, planes, second, 3, v), x3, sum);
 }
 
 /** Adds products of signed bytes with bytes of 7 bits, whichever of weights and activations are which. */

@@ -4,9 +4,9 @@
 // round(x / s) with s = max|x| / 127; what is taken from the codes (8, 12, 32, zero points, minima) times sums of x tells
 // the product. Signed weights are the former: x is bytes of 7 bits as for int8, and the sums start from -64 Σ w.
 //
-// Sums over a part are exact integers. In float32, and in this order whatever the number of rows, a block's minima come
-// first, then its parts one by one, each sum times its scale; the total times the scale of x is added to the result, block
-// after block. So a row has the same bits alone as among a thousand.
+// Sums over a part are exact integers. In float32, and in this order whatever the number of rows, a block's parts are added
+// one by one, each sum times its scale; the total times the block's factor, if it has one, plus its minima, and times the
+// scale of x is added to the result, block after block. So a row has the same bits alone as among a thousand.
 //
 // One row meets the codes as they are. For more of them a block is spelled out first: codes as bytes, scales as floats.
 
@@ -17,18 +17,19 @@ import { BLOCK } from '../quantized';
 import { sumBytes } from './activations';
 import { codesOf, planesOf, UNIT, unitBytes } from './codes';
 import {
-  blockBytes, codesAt, constant, EVEN_BYTES, extrasAt, factorOf, halvesAt, HALVES, hasByteScales, hasMinima, hasZeroPoints, headBytes,
+  blockBytes, codesAt, constant, EVEN_BYTES, extrasAt, factorOf, halvesAt, HALVES, hasByteScales, hasFactor, hasMinima, hasZeroPoints, headBytes,
   INT4_G128, INT4_G32, INT4_G64, INT8_G128, isSigned, LOW_BYTE, minimaAt, minimumFactorOf, minimumSum, MXFP4, NVFP4, partInputs, partWords,
   planesAt, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOf, upperHalvesTimes64, WORDS, wordsAt,
 } from './formats';
-import { dotOf, oneRow } from './one-row';
+import { addScaledRow, dotOf, oneRow } from './one-row';
 
 // A spelled-out block has words of 16 outputs each, then bytes.
 /** Scales of up to eight parts, as floats. */
 const SCALES: usize = 0;
 /** Starts or zero points of up to four parts, as integers; or minima of parts 0 and 2, and of 1 and 3, and -dmin. */
 const EXTRAS: usize = 8 * WORDS;
-const BYTES: usize = EXTRAS + 4 * WORDS;
+const FACTOR: usize = EXTRAS + 4 * WORDS;
+const BYTES: usize = FACTOR + WORDS;
 /** Bytes of a spelled-out block. */
 const SPELLED: usize = BYTES + 16 * BLOCK;
 
@@ -108,40 +109,43 @@ function spellUnit<F>(codes: usize, planes: usize, second: bool, to: usize): voi
 
 // @ts-ignore: decorator
 @inline
-function spellInputs<F>(codes: usize, planes: usize, second: bool, i: i32, to: usize): void {
+function spellInputs<F>(codes: usize, planes: usize, second: bool, i: usize, to: usize): void {
   store16(
     to,
-    codesOf<F>(codes, planes, second, i), codesOf<F>(codes + 16, planes + 16, second, i),
-    codesOf<F>(codes + 32, planes + 32, second, i), codesOf<F>(codes + 48, planes + 48, second, i),
+    codesOf<F>(codes, planes, second, i, 0), codesOf<F>(codes, planes, second, i, 1),
+    codesOf<F>(codes, planes, second, i, 2), codesOf<F>(codes, planes, second, i, 3),
   );
 }
 
 // @ts-ignore: decorator
 @inline
 function spellNumbers<F>(panel: usize, w: usize, to: usize): void {
-  const parts = <usize>(BLOCK / partInputs<F>());
-  for (let v: usize = 0; v < 4; v++) {
-    const factor = factorOf<F>(panel, w, v);
-    let at = to + (v << 4);
-    let numbers = i32x4.splat(0);
-    for (let part: usize = 0; part < parts; part++) {
-      numbers = hasByteScales<F>() && (part & 3) != 0 ? i32x4.shr_u(numbers, 8) : partWords<F>(w, part, v);
-      v128.store(at, scaleOf<F>(numbers, factor), SCALES);
-      if (hasZeroPoints<F>()) v128.store(at, v128.and(numbers, constant(LOW_BYTE)), EXTRAS);
-      if (isSigned<F>()) v128.store(at, upperHalvesTimes64(halvesAt(w + extrasAt<F>() + part * HALVES, v)), EXTRAS);
-      at += WORDS;
-    }
-    if (hasMinima<F>()) spellMinima(panel, w, v, to + (v << 4));
-  }
+  spellQuarter<F>(panel, w, 0, to);
+  spellQuarter<F>(panel, w, 1, to + 16);
+  spellQuarter<F>(panel, w, 2, to + 32);
+  spellQuarter<F>(panel, w, 3, to + 48);
 }
 
+/** The numbers of four outputs. */
 // @ts-ignore: decorator
 @inline
-function spellMinima(panel: usize, w: usize, v: usize, to: usize): void {
-  const minima = wordsAt(minimaAt(w), v);
-  v128.store(to, v128.and(minima, constant(EVEN_BYTES)), EXTRAS);
-  v128.store(to, v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES)), EXTRAS + WORDS);
-  v128.store(to, minimumFactorOf(panel, w, v), EXTRAS + 2 * WORDS);
+function spellQuarter<F>(panel: usize, w: usize, v: usize, to: usize): void {
+  const parts = <usize>(BLOCK / partInputs<F>());
+  if (hasFactor<F>()) v128.store(to, factorOf<F>(panel, w, v), FACTOR);
+  let numbers = i32x4.splat(0);
+  if (hasMinima<F>()) {
+    const minima = wordsAt(minimaAt(w), v);
+    v128.store(to, v128.and(minima, constant(EVEN_BYTES)), EXTRAS);
+    v128.store(to, v128.and(i32x4.shr_u(minima, 8), constant(EVEN_BYTES)), EXTRAS + WORDS);
+    v128.store(to, minimumFactorOf(panel, w, v), EXTRAS + 2 * WORDS);
+  }
+  for (let part: usize = 0; part < parts; part++) {
+    numbers = hasByteScales<F>() && (part & 3) != 0 ? i32x4.shr_u(numbers, 8) : partWords<F>(w, part, v);
+    v128.store(to, scaleOf<F>(panel, numbers, v), SCALES);
+    if (hasZeroPoints<F>()) v128.store(to, v128.and(numbers, constant(LOW_BYTE)), EXTRAS);
+    if (isSigned<F>()) v128.store(to, upperHalvesTimes64(halvesAt(w + extrasAt<F>() + part * HALVES, v)), EXTRAS);
+    to += WORDS;
+  }
 }
 
 /** Adds the products of rows with so many spelled-out blocks, of which `w` is the first and number `block` of the panel. */
@@ -177,19 +181,6 @@ function twoRows<F>(
   for (let block = 0; block < count; block++) {
     let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0, u0 = t0, u1 = t0, u2 = t0, u3 = t0;
     let extra = w + EXTRAS;
-    if (hasMinima<F>()) {
-      let even = v128.load32_splat(sums), odd = v128.load32_splat(sums, 4);
-      t0 = minimaOf(extra, even, odd);
-      t1 = minimaOf(extra + 16, even, odd);
-      t2 = minimaOf(extra + 32, even, odd);
-      t3 = minimaOf(extra + 48, even, odd);
-      even = v128.load32_splat(sums + sumStride);
-      odd = v128.load32_splat(sums + sumStride, 4);
-      u0 = minimaOf(extra, even, odd);
-      u1 = minimaOf(extra + 16, even, odd);
-      u2 = minimaOf(extra + 32, even, odd);
-      u3 = minimaOf(extra + 48, even, odd);
-    }
     let bytes = w + BYTES, scale = w + SCALES, sum = sums;
     const end = q + BLOCK;
     let x = q;
@@ -240,6 +231,16 @@ function twoRows<F>(
       extra += WORDS;
       sum += 4;
     }
+    if (hasFactor<F>()) {
+      t0 = scaled<F>(w, sums, t0);
+      t1 = scaled<F>(w + 16, sums, t1);
+      t2 = scaled<F>(w + 32, sums, t2);
+      t3 = scaled<F>(w + 48, sums, t3);
+      u0 = scaled<F>(w, sums + sumStride, u0);
+      u1 = scaled<F>(w + 16, sums + sumStride, u1);
+      u2 = scaled<F>(w + 32, sums + sumStride, u2);
+      u3 = scaled<F>(w + 48, sums + sumStride, u3);
+    }
     addScaledRow(out, v128.load32_splat(scales), t0, t1, t2, t3);
     addScaledRow(far, v128.load32_splat(scales + scaleStride), u0, u1, u2, u3);
     q = end;
@@ -247,13 +248,6 @@ function twoRows<F>(
     scales += 4;
     sums += sumBytes<F>();
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function addScaledRow(out: usize, scale: v128, a: v128, b: v128, c: v128, d: v128): void {
-  const y0 = v128.load(out), y1 = v128.load(out, 16), y2 = v128.load(out, 32), y3 = v128.load(out, 48);
-  store16(out, madd(a, scale, y0), madd(b, scale, y1), madd(c, scale, y2), madd(d, scale, y3));
 }
 
 /** What four outputs' sums over a part start from. `sum` is that of x, times a zero point that all weights have. */
@@ -265,8 +259,13 @@ function startOf<F>(extra: usize, sum: v128): v128 {
   return hasZeroPoints<F>() ? i32x4.mul(v128.load(extra), sum) : sum;
 }
 
+/** A block's sum times its factor, and its minima. */
 // @ts-ignore: decorator
 @inline
-function minimaOf(extra: usize, even: v128, odd: v128): v128 {
-  return minimumSum(v128.load(extra), v128.load(extra, WORDS), even, odd, v128.load(extra, 2 * WORDS));
+function scaled<F>(w: usize, sums: usize, sum: v128): v128 {
+  const factor = v128.load(w, FACTOR);
+  if (!hasMinima<F>()) return f32x4.mul(sum, factor);
+  const even = v128.load32_splat(sums), odd = v128.load32_splat(sums, 4);
+  const minimum = minimumSum(v128.load(w, EXTRAS), v128.load(w, EXTRAS + WORDS), even, odd);
+  return madd(sum, factor, f32x4.mul(minimum, v128.load(w, EXTRAS + 2 * WORDS)));
 }

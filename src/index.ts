@@ -101,7 +101,7 @@ export type {
   RequestOutput,
 } from './engine/request/request-output.ts';
 export type { RequestStream } from './engine/request/request-stream.ts';
-export type { GenerateOptions, SamplingParams } from './engine/sample/sampling-params.ts';
+export type { GenerateOptions, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
 export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
 export type { SavedStates } from './engine/schedule/saved-states.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';
@@ -173,6 +173,7 @@ export type {
 } from './text/chat/chat-template.ts';
 export type { ToolCall } from './text/parsers/answer-delta.ts';
 export { REASONING_PARSERS, TOOL_CALL_PARSERS } from './text/parsers/choose-parsers.ts';
+export type { ThoughtMarkers } from './text/parsers/thought-text.ts';
 export type { Tool, ToolChoice, ToolFunction } from './text/parsers/tool-definition.ts';
 export type { TextInput, TextJob, TextResults } from './text/text-job.ts';
 export type { TextLimits, TextThreads } from './text/text-threads.ts';

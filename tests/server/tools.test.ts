@@ -261,6 +261,19 @@ describe('thoughts', () => {
     expect(message).toMatchObject({ content: null, reasoning: 'Hm.', tool_calls: [{ function: { name: 'weather' } }] });
   });
 
+  test('may end early, and are not searched for stop strings', async () => {
+    script.answers.push('Hm.</think>Yes.', 'Yes.');
+    const thinking = { messages, enable_thinking: true, thinking_token_budget: 7, stop: 'm' };
+    expect((await server.post('/v1/chat/completions', thinking)).status).toBe(200);
+    const endTokenIds = llm.tokenizer?.encode('</think>', { addSpecialTokens: false });
+    const thoughts = { begin: '<think>', end: '</think>', isOpen: true, budget: { tokens: 7, endTokenIds } };
+    expect(script.requests.at(-1)?.params.thoughts).toMatchObject(thoughts);
+    await server.post('/v1/chat/completions', { messages, enable_thinking: false });
+    expect(script.requests.at(-1)?.params.thoughts).toMatchObject({ isOpen: false, budget: undefined });
+    const response = await server.post('/v1/chat/completions', { ...thinking, thinking_token_budget: -1 });
+    expect((await response.json()).error).toMatchObject({ param: 'thinking_token_budget', code: 'sampling_params' });
+  });
+
   test('documents and the last message get to the template', async () => {
     script.answers.push(' cloud', '');
     const asked = { messages: [...messages, { role: 'assistant', content: 'A' }] };

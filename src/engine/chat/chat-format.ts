@@ -5,7 +5,7 @@ import { chooseReasoningDialect, chooseToolDialect } from '../../text/parsers/ch
 import type { ReasoningDialect } from '../../text/parsers/reasoning.ts';
 import type { ToolDialect } from '../../text/parsers/tool-dialect.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
-import type { GenerateOptions } from '../sample/sampling-params.ts';
+import { checkedBudget, type GenerateOptions, type Thoughts } from '../sample/sampling-params.ts';
 import type { ChatParsers, ChatTemplateInputs } from './chat-options.ts';
 import { checkedTools, refusal } from './checked-tools.ts';
 import { toolGrammar } from './tool-grammar.ts';
@@ -45,6 +45,7 @@ export class ChatFormat {
   plan(inputs: ChatTemplateInputs): ChatPlan {
     const { toolChoice: choice = 'auto', parallelToolCalls: isParallel = true } = inputs;
     const given = checkedTools(inputs.tools, choice);
+    const budget = inputs.thinkingTokenBudget === undefined ? undefined : checkedBudget(inputs.thinkingTokenBudget);
     const tools = choice === 'none' ? [] : given;
     const dialect = tools.length > 0 ? this.#requireDialect() : undefined;
     const functions = tools.map((tool) => tool.function);
@@ -61,6 +62,7 @@ export class ChatFormat {
         }
         return {
           ...options,
+          thoughts: this.#thoughts(prompt, budget),
           structuredOutputs: options.structuredOutputs ?? grammar,
           skipSpecialTokens: this.#mustShowSpecial(dialect) ? false : options.skipSpecialTokens,
         };
@@ -88,6 +90,14 @@ export class ChatFormat {
     if (tail.endsWith(dialect.begin)) return { dialect, isOpen: true };
     if (tail.endsWith(dialect.end)) return { dialect, isOpen: false };
     return { dialect, isOpen: dialect.isOpen };
+  }
+
+  /** The thoughts for the engine. */
+  #thoughts(prompt: readonly number[], tokens: number | undefined): Thoughts | undefined {
+    const { dialect, isOpen } = this.#reasoning(prompt) ?? {};
+    if (!dialect) return undefined;
+    const endTokenIds = this.#tokenizer?.encode(dialect.end, { addSpecialTokens: false }) ?? [];
+    return { ...dialect, isOpen, budget: tokens === undefined ? undefined : { tokens, endTokenIds } };
   }
 
   /** Whether a marker that is looked for is a special token, which texts leave out. */

@@ -17,6 +17,8 @@ export interface ChatTemplateInputs {
   readonly documents?: readonly JsonObject[] | undefined;
   /** Further variables of the chat template, such as `{ enable_thinking: false }`. */
   readonly chatTemplateKwargs?: JsonObject | undefined;
+  /** Number of tokens after which thoughts are ended. Default: as many as the answer may have. */
+  readonly thinkingTokenBudget?: number | undefined;
   /** Whether the prompt ends with the head of an answer. Default: true, unless the last message is continued. */
   readonly addGenerationPrompt?: boolean | undefined;
   /** Continues the last message instead of beginning a new one. Default: false. */

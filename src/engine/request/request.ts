@@ -5,7 +5,7 @@ import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { detached } from '../../util/detached.ts';
 import type { LogitsConstraints } from '../sample/logits-processor.ts';
 import { logSumExp, type Sample, Sampler, topLogprobs } from '../sample/sampler.ts';
-import type { SamplingParams } from '../sample/sampling-params.ts';
+import type { SamplingParams, Thoughts } from '../sample/sampling-params.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 import type { EngineRequest } from './engine-request.ts';
 import { HalfLifeMeter } from './half-lives.ts';
@@ -195,6 +195,8 @@ export class Sequence {
   readonly #maxModelLen: number;
   readonly #sampler: Sampler;
   readonly #output: TextOutput;
+  /** Tokens of thoughts so far. */
+  #numThoughtTokens = 0;
 
   constructor(request: Request, index: number, context: SequenceContext) {
     const { tokenizer, constraints, stops, eosTokenIds, maxModelLen } = context;
@@ -247,6 +249,7 @@ export class Sequence {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
     const { logprobs, halfLifeInterval } = request.params;
     const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
+    if (this.#budgetedThoughts !== undefined) return false;
     return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
   }
 
@@ -256,7 +259,7 @@ export class Sequence {
    */
   get canRunAhead(): boolean {
     const { params } = this.request;
-    const isPlain = params.stop.length === 0 && !this.#sampler.dependsOnAnswer;
+    const isPlain = params.stop.length === 0 && !this.#sampler.dependsOnAnswer && this.#budgetedThoughts === undefined;
     return isPlain && this.#sampler.numEndTokens <= MAX_END_TOKENS;
   }
 
@@ -277,7 +280,19 @@ export class Sequence {
 
   /** Chooses the next token. @throws NonFiniteLogitsError */
   sample(logits: Float32Array): Sample {
-    return this.#sampler.sample(logits);
+    const end = this.#endOfThoughts;
+    return end === undefined ? this.#sampler.sample(logits) : this.#sampler.take(end, logits);
+  }
+
+  /** The budget of thoughts that have not ended. */
+  get #budgetedThoughts(): NonNullable<Thoughts['budget']> | undefined {
+    return this.#output.mayThink ? this.request.params.thoughts?.budget : undefined;
+  }
+
+  /** The next token of the thoughts' end, if they have used up their budget. */
+  get #endOfThoughts(): number | undefined {
+    const budget = this.#output.isThinking ? this.#budgetedThoughts : undefined;
+    return budget?.endTokenIds[this.#numThoughtTokens - budget.tokens];
   }
 
   /** An evaluation ends with its prompt; → its only output, then. */
@@ -295,7 +310,9 @@ export class Sequence {
     const isStopToken = params.stopTokenIds.has(tokenId);
     const endsText = isStopToken || (!params.ignoreEos && this.#eosTokenIds.has(tokenId));
     const isShown = !endsText || (isStopToken && params.includeStopStrInOutput);
+    const wasThinking = this.#output.isThinking;
     let { text, stop } = this.#output.push(tokenId, isShown);
+    if (wasThinking) this.#numThoughtTokens++;
     const isFull = this.numOutputTokens >= params.maxTokens || this.tokenIds.length >= this.#maxModelLen;
     const isLast = endsText || isFull;
     if (isLast && stop === undefined) {

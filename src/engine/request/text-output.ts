@@ -1,4 +1,5 @@
 import { IncrementalDetokenizer } from '../../text/incremental-detokenizer.ts';
+import { ThoughtText } from '../../text/parsers/thought-text.ts';
 import { StopStringMatcher, type StopStrings } from '../../text/stop-strings.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { SamplingParams } from '../sample/sampling-params.ts';
@@ -9,13 +10,17 @@ export interface CertainText {
   readonly stop?: string | undefined;
 }
 
-type TextParams = Pick<SamplingParams, 'includeStopStrInOutput' | 'minTokens' | 'skipSpecialTokens'>;
+type TextParams = Pick<SamplingParams, 'includeStopStrInOutput' | 'minTokens' | 'skipSpecialTokens' | 'thoughts'>;
 
-/** Turns an answer's tokens into its text: whole characters only, and nothing past a stop string. */
+/**
+ * Turns an answer's tokens into its text: whole characters only, and nothing past a stop string. Thoughts before the
+ * answer are not searched for stop strings.
+ */
 export class TextOutput {
   readonly #tokenizer: TextTokenizer | undefined;
   readonly #detokenizer: IncrementalDetokenizer | undefined;
   readonly #stops: StopStringMatcher;
+  readonly #thoughts: ThoughtText | undefined;
   readonly #includeStop: boolean;
   readonly #minTokens: number;
   readonly #skipSpecialTokens: boolean;
@@ -28,14 +33,25 @@ export class TextOutput {
     stops: StopStrings,
     params: TextParams,
   ) {
-    const { includeStopStrInOutput, minTokens, skipSpecialTokens } = params;
+    const { includeStopStrInOutput, minTokens, skipSpecialTokens, thoughts } = params;
     this.#tokenizer = tokenizer;
     const options = { prompt: promptTokenIds, skipSpecialTokens };
     this.#detokenizer = tokenizer && new IncrementalDetokenizer(tokenizer, options);
     this.#stops = new StopStringMatcher(stops);
+    this.#thoughts = thoughts && new ThoughtText(thoughts);
     this.#includeStop = includeStopStrInOutput;
     this.#minTokens = minTokens;
     this.#skipSpecialTokens = skipSpecialTokens;
+  }
+
+  /** Whether the text ends inside thoughts. */
+  get isThinking(): boolean {
+    return this.#thoughts?.isThinking ?? false;
+  }
+
+  /** Whether thoughts may still come, or have not ended. */
+  get mayThink(): boolean {
+    return this.#thoughts?.mayThink ?? false;
   }
 
   /** The text that this token makes certain. One that ends the answer is usually no part of the text: `isShown` false. */
@@ -46,18 +62,32 @@ export class TextOutput {
     const isSearched = this.#tokens > this.#minTokens;
     if (isShown && this.#tokenizer.isVisible(tokenId, this.#skipSpecialTokens)) {
       const text = this.#detokenizer.push(tokenId);
-      return isSearched ? this.#shown(this.#stops.push(text)) : { text };
+      return this.#search(text, isSearched);
     }
-    return isSearched ? this.#shown(this.#stops.pushHidden(this.#tokenizer.tokenText(tokenId))) : { text: '' };
+    return isSearched && !this.isThinking
+      ? this.#shown(this.#stops.pushHidden(this.#tokenizer.tokenText(tokenId)))
+      : { text: '' };
   }
 
   /** The text that was held back, once no token follows. */
   flush(): CertainText {
     if (!this.#detokenizer) return { text: '' };
-    const rest = this.#stops.push(this.#detokenizer.flush());
-    if (rest.stopped) return this.#shown(rest);
+    const { thoughts, rest } = this.#split(this.#detokenizer.flush());
+    const end = this.#stops.push(rest + (this.#thoughts?.flush() ?? ''));
+    if (end.stopped) return this.#shown({ ...end, text: thoughts + end.text });
     const held = this.#stops.flush();
-    return this.#shown({ text: rest.text + held.text, stop: held.stop });
+    return this.#shown({ text: thoughts + end.text + held.text, stop: held.stop });
+  }
+
+  #search(text: string, isSearched: boolean): CertainText {
+    const { thoughts, rest } = this.#split(text);
+    if (!isSearched) return { text: thoughts + rest };
+    const { text: certain, stop } = this.#stops.push(rest);
+    return this.#shown({ text: thoughts + certain, stop });
+  }
+
+  #split(text: string): { readonly thoughts: string; readonly rest: string } {
+    return this.#thoughts?.push(text) ?? { thoughts: '', rest: text };
   }
 
   #shown({ text, stop }: CertainText): CertainText {

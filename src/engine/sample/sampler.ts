@@ -38,9 +38,13 @@ export class Sampler {
 
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
-    const { logprobs } = this.#params;
     const scores = this.#processor.process(logits);
-    const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
+    return this.take(this.#isGreedy ? argmax(scores) : this.#draw(scores), logits);
+  }
+
+  /** Takes a token that was decided elsewhere. */
+  take(tokenId: number, logits: Float32Array): Sample {
+    const { logprobs } = this.#params;
     this.#processor.accept(tokenId);
     const total = logSumExp(logits);
     const logprob = logits[tokenId] - total;

@@ -1,5 +1,12 @@
 import { SamplingParamsError } from '../../errors.ts';
 import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/structured-outputs.ts';
+import type { ThoughtMarkers } from '../../text/parsers/thought-text.ts';
+
+/** How thoughts before an answer are written, and how long they may be. */
+export interface Thoughts extends ThoughtMarkers {
+  /** Number of tokens after which thoughts end; then come the tokens of the end marker. Default: none. */
+  readonly budget?: { readonly tokens: number; readonly endTokenIds: readonly number[] } | undefined;
+}
 
 /** Options of one generation. All are optional; names and meanings are vLLM's. */
 export interface GenerateOptions {
@@ -44,6 +51,11 @@ export interface GenerateOptions {
   readonly badWords?: readonly string[] | undefined;
   /** Form that the answer must have. Needs the package `@mlc-ai/web-xgrammar`. */
   readonly structuredOutputs?: StructuredOutputs | undefined;
+  /**
+   * Thoughts that the answer may begin with: stop strings do not end them. `llm.chat` and servers set this by the chat
+   * template.
+   */
+  readonly thoughts?: Thoughts | undefined;
   /** Number of the likeliest tokens to give with each chosen one, up to 20. */
   readonly logprobs?: number | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
@@ -85,6 +97,8 @@ export interface SamplingParams {
   readonly badWords: readonly string[];
   /** undefined: any text. */
   readonly structuredOutputs: StructuredOutputs | undefined;
+  /** undefined: there are none. */
+  readonly thoughts: Thoughts | undefined;
   /** undefined: none are given. */
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
@@ -142,10 +156,16 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     skipSpecialTokens: options.skipSpecialTokens ?? true,
     badWords: checkedTexts('badWords', options.badWords ?? []),
     structuredOutputs: checkedStructuredOutputs(options.structuredOutputs),
+    thoughts: options.thoughts,
     logprobs: checkedCount('logprobs', options.logprobs),
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
     halfLifeInterval: checkedInterval(options.halfLifeInterval),
   };
+}
+
+/** Number of tokens that thoughts may have. @throws SamplingParamsError */
+export function checkedBudget(tokens: number): number {
+  return checked('thinkingTokenBudget', tokens, { min: 0, integer: true });
 }
 
 /** @throws SamplingParamsError */
@@ -212,6 +232,8 @@ function checkedSeed(seed: number | bigint): bigint {
 /** Value for no seed, from clients that can't leave it out; vLLM and llama.cpp read it so. */
 const RANDOM = -1;
 
+type Param = keyof GenerateOptions | 'thinkingTokenBudget';
+
 interface Bounds {
   readonly min?: number;
   readonly max?: number;
@@ -219,7 +241,7 @@ interface Bounds {
   readonly integer?: boolean;
 }
 
-function checked(name: keyof GenerateOptions, value: number, range: Bounds, verb = 'is'): number {
+function checked(name: Param, value: number, range: Bounds, verb = 'is'): number {
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above = Number.NEGATIVE_INFINITY } = range;
   const isNumber = range.integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   if (isNumber && value >= min && value <= max && value > above) return value;
@@ -232,7 +254,7 @@ function checked(name: keyof GenerateOptions, value: number, range: Bounds, verb
   throw refusal(name, `${verb} ${value}; expected ${expected}.`);
 }
 
-function refusal(param: keyof GenerateOptions, problem: string, hint = ''): SamplingParamsError {
+function refusal(param: Param, problem: string, hint = ''): SamplingParamsError {
   return new SamplingParamsError(`${param} ${problem}`, hint, { param });
 }
 

@@ -23,6 +23,7 @@ export const chatRequest = z.strictObject({
   ...ignoredFields,
   ...chatTemplateFields,
   parallel_tool_calls: z.boolean().optional().describe('Whether an answer may have several calls. Default: true.'),
+  thinking_token_budget: z.int().optional().describe('Tokens after which thoughts are ended. Default: no limit.'),
   include_reasoning: z.boolean().optional().describe('Whether the answer gives thoughts. Default: true.'),
 });
 

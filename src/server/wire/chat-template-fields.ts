@@ -53,6 +53,7 @@ export const chatTemplateFields = {
 
 type ChatTemplateBody = z.infer<z.ZodObject<typeof chatTemplateFields>> & {
   readonly parallel_tool_calls?: boolean | undefined;
+  readonly thinking_token_budget?: number | undefined;
 };
 
 /** The fields as the engine takes them. @throws HttpError about two that contradict each other. */
@@ -66,6 +67,7 @@ export function toTemplateInputs(body: ChatTemplateBody): ChatTemplateInputs {
     tools: body.tools,
     toolChoice: body.tool_choice,
     parallelToolCalls: body.parallel_tool_calls,
+    thinkingTokenBudget: body.thinking_token_budget,
     documents: body.documents,
     chatTemplateKwargs: templateKwargs(body),
     addGenerationPrompt,

@@ -14,7 +14,7 @@ import { LayerContext } from '../layers/parameters/layer-context.ts';
 import { isMatrixRole, type ParameterRole, ParameterTable } from '../layers/parameters/parameter.ts';
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
-import { type BlockFormat, type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
+import { type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
@@ -145,7 +145,7 @@ function storage(
   json: JsonObject,
   { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
   autoDType: WeightDType,
-  formats: ReadonlyMap<string, BlockFormat> = new Map(),
+  formats: ReadonlyMap<string, MatrixDType> = new Map(),
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
   const { weightDType, matrixDType: dtype, quantConfig } = storageInBlocks(asked, autoDType, formats);
   const modelOn = (group: ProcessGroup) =>

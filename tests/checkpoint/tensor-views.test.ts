@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import type { StoredTensor } from '../../src/checkpoint/files/stored-tensor.ts';
+import type { StoredBlocks, StoredTensor } from '../../src/checkpoint/files/stored-tensor.ts';
 import { reordered, reshaped, rowsOf, stacked, stackedPerMatrix } from '../../src/checkpoint/files/tensor-views.ts';
 import { WeightShapeError } from '../../src/errors.ts';
+import { blockValues, someBlocks } from '../tensor/blocks.ts';
 import { MadeTensor } from './gguf/made-gguf.ts';
 
 const whole = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
@@ -87,4 +88,51 @@ test('rowsOf: a part of the rows', async () => {
   expect(view.byteLength).toBe(24);
   expect(() => rowsOf(new MadeTensor([6, 2]), 4, 3)).toThrow(WeightShapeError);
   await expectRows(view, [4, 5, 6, 7, 8, 9]);
+});
+
+describe('blocks of a view', () => {
+  const format = 'INT8_G128';
+
+  /** A tensor with blocks, whose floats are what these stand for. */
+  function inBlocks(shape: readonly number[], seed: number): StoredTensor {
+    const columns = shape[shape.length - 1];
+    const bytes = someBlocks(format, whole(shape) / columns, columns, seed);
+    const tensor = new MadeTensor(shape);
+    tensor.values.set(blockValues(format, bytes));
+    const rowBytes = bytes.length / shape[0];
+    const read: StoredBlocks['read'] = async ({ firstRow = 0, rows = shape[0] - firstRow } = {}) =>
+      bytes.slice(firstRow * rowBytes, (firstRow + rows) * rowBytes);
+    return Object.assign(tensor, { blocks: { format, read } as const });
+  }
+
+  const order = [2, 0, 1, 5, 3, 4];
+  const views: Record<string, StoredTensor> = {
+    rowsOf: rowsOf(inBlocks([6, 256], 1), 2, 3),
+    stacked: stacked([inBlocks([2, 128], 1), inBlocks([1, 128], 2), inBlocks([3, 128], 3)]),
+    stackedPerMatrix: stackedPerMatrix([inBlocks([3, 2, 128], 1), inBlocks([3, 1, 128], 2)]),
+    reordered: reordered(inBlocks([6, 128], 1), (row) => order[row]),
+    'a matrix of a stack': reshaped(rowsOf(inBlocks([4, 3, 128], 1), 2, 1), [3, 128]),
+    'a stack as a matrix': reshaped(inBlocks([2, 3, 128], 1), [6, 128]),
+  };
+
+  test.each(Object.entries(views))('%s: those of its rows', async (_, view) => {
+    expect(view.blocks?.format).toBe(format);
+    const [count] = view.shape;
+    for (let firstRow = 0; firstRow < count; firstRow++) {
+      for (let rows = 0; firstRow + rows <= count; rows++) {
+        const bytes = (await view.blocks?.read({ firstRow, rows })) ?? new Uint8Array();
+        expect(blockValues(format, bytes)).toEqual(await view.readFloat32({ firstRow, rows }));
+      }
+    }
+    const bytes = (await view.blocks?.read()) ?? new Uint8Array();
+    expect(blockValues(format, bytes)).toEqual(await view.readFloat32());
+  });
+
+  test('parts without blocks, rows of another length and lists have none', () => {
+    expect(stacked([inBlocks([2, 128], 1), new MadeTensor([2, 128])]).blocks).toBeUndefined();
+    expect(stackedPerMatrix([inBlocks([2, 1, 128], 1), new MadeTensor([2, 1, 128])]).blocks).toBeUndefined();
+    expect(reshaped(inBlocks([2, 256], 1), [4, 128]).blocks).toBeUndefined();
+    expect(reshaped(inBlocks([2, 128], 1), [256]).blocks).toBeUndefined();
+    expect(reordered(new MadeTensor([2, 128]), (row) => 1 - row).blocks).toBeUndefined();
+  });
 });

@@ -6,7 +6,7 @@ import { LayerContext, type WeightCheck } from '../../layers/parameters/layer-co
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
-import type { BlockFormat } from '../../tensor/block-formats.ts';
+import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
@@ -62,7 +62,7 @@ export interface RankWeights {
   readonly autoDType: WeightDType;
   readonly check?: WeightCheck;
   /** Formats of matrices whose blocks may be kept, of those that the backend keeps, by the model's own names. */
-  formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, BlockFormat>;
+  formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, MatrixDType>;
   /** Checks that every weight is there, before memory is reserved. Returns a function that loads this rank's shards. */
   match(model: CausalLM): () => Promise<void>;
 }

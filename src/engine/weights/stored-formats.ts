@@ -2,40 +2,51 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { MatrixRole } from '../../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../../layers/parameters/quantization.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
-import { type BlockFormat, fitsBlocks } from '../../tensor/block-formats.ts';
+import { type BlockFormat, fitsBlocks, type MatrixDType } from '../../tensor/block-formats.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
 
-/** Keeps matrices in the blocks that the checkpoint holds, by the names of their layers. */
+/** Keeps matrices as the checkpoint holds them, in blocks or as values, by the names of their layers. */
 export class StoredFormats implements QuantizationConfig {
   readonly name: string;
-  readonly #formats: ReadonlyMap<string, BlockFormat>;
+  readonly #formats: ReadonlyMap<string, MatrixDType>;
 
   /** @param formats of matrices by the model's own names of them, `<prefix>.weight`. */
-  constructor(formats: ReadonlyMap<string, BlockFormat>) {
+  constructor(formats: ReadonlyMap<string, MatrixDType>) {
     this.name = [...new Set(formats.values())].join(', ');
     this.#formats = formats;
   }
 
   /** Routers are read as they are stored, but kept as float32: they are small. */
-  weightDType(prefix: string, role: MatrixRole): BlockFormat | undefined {
+  weightDType(prefix: string, role: MatrixRole): MatrixDType | undefined {
     return role === 'router' ? undefined : this.#formats.get(`${prefix}.weight`);
   }
 }
 
+/** Dtypes of values that files and backends share. */
+const VALUE_DTYPES: Readonly<Record<string, WeightDType>> = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' };
+
 /**
- * Formats of a checkpoint's matrices, as far as a backend keeps them, by the model's own names.
+ * Storage of the matrices of a checkpoint that has quantised ones, by the model's own names: blocks as far as a backend
+ * keeps them, and the dtype of values that are stored as such. Empty where all weights are stored as values.
  * @param kept by the backend.
  */
 export function storedFormats(
   checkpoint: Checkpoint,
   definition: ModelDefinition,
   kept: ReadonlySet<BlockFormat> = new Set(),
-): ReadonlyMap<string, BlockFormat> {
-  const formats = new Map<string, BlockFormat>();
+): ReadonlyMap<string, MatrixDType> {
+  const formats = new Map<string, MatrixDType>();
+  let areBlocksKept = false;
   for (const name of checkpoint.names()) {
-    const { shape, blocks } = checkpoint.tensor(name);
+    const { dtype, shape, blocks } = checkpoint.tensor(name);
     const parameterName = definition.parameterName(name);
-    if (parameterName === undefined || blocks === undefined || !kept.has(blocks.format)) continue;
-    if (fitsBlocks(blocks.format, shape[shape.length - 1])) formats.set(parameterName, blocks.format);
+    if (parameterName === undefined || shape.length < 2) continue;
+    if (blocks !== undefined && kept.has(blocks.format) && fitsBlocks(blocks.format, shape[shape.length - 1])) {
+      formats.set(parameterName, blocks.format);
+      areBlocksKept = true;
+    } else if (Object.hasOwn(VALUE_DTYPES, dtype)) {
+      formats.set(parameterName, VALUE_DTYPES[dtype]);
+    }
   }
-  return formats;
+  return areBlocksKept ? formats : new Map();
 }

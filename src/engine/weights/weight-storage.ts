@@ -1,5 +1,5 @@
 import { BlockwiseQuantization, type QuantizationConfig } from '../../layers/parameters/quantization.ts';
-import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
 import { StoredFormats } from './stored-formats.ts';
 
@@ -23,19 +23,20 @@ export function weightStorage(dtype: DTypeSetting, stored: WeightDType): WeightS
 
 /**
  * {@link weightStorage} of a checkpoint that has matrices in blocks, which `auto` keeps.
- * @param formats of the matrices by the model's own names.
+ * @param formats of the matrices by the model's own names; some may be stored as values.
  */
 export function storageInBlocks(
   dtype: DTypeSetting,
   stored: WeightDType,
-  formats: ReadonlyMap<string, BlockFormat>,
+  formats: ReadonlyMap<string, MatrixDType>,
 ): WeightStorage {
   if (dtype !== 'auto' || formats.size === 0) return weightStorage(dtype, stored);
-  return { weightDType: stored, quantConfig: new StoredFormats(formats), matrixDType: mostFrequent(formats.values()) };
+  const matrixDType = mostFrequent([...formats.values()].filter(isBlockFormat)) ?? stored;
+  return { weightDType: stored, quantConfig: new StoredFormats(formats), matrixDType };
 }
 
-function mostFrequent(formats: Iterable<BlockFormat>): BlockFormat {
+function mostFrequent(formats: readonly BlockFormat[]): BlockFormat | undefined {
   const counts = new Map<BlockFormat, number>();
   for (const format of formats) counts.set(format, (counts.get(format) ?? 0) + 1);
-  return [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best))[0];
+  return [...counts].sort(([, a], [, b]) => b - a)[0]?.[0];
 }

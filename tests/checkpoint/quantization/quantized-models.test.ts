@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
+import { largestDifference } from '../../numbers.ts';
 import { few, grid } from '../../runs.ts';
 import { CASES } from './cases.ts';
 import { quantizedGolden } from './quantized-golden.ts';
@@ -16,8 +17,13 @@ describe('a model with quantised projections gives the logits of that with the f
     if (quantization === undefined) throw new Error(name);
     const { quantized, floats } = await quantizedGolden(quantization);
     const options = { device: 'cpu', tensorParallelSize: ranks } as const;
-    await using llm = await LLM.load(quantized, options);
+    await using llm = await LLM.load(quantized, { ...options, dtype: 'float32' });
     await using plain = await LLM.load(floats, options);
-    expect(await llm.logits(PROMPT)).toEqual(await plain.logits(PROMPT));
+    const expected = await plain.logits(PROMPT);
+    expect(await llm.logits(PROMPT)).toEqual(expected);
+    // Matrices whose rows are whole blocks stay in their codes: kernels sum in another order, or quantise activations.
+    await using kept = await LLM.load(quantized, options);
+    const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expect(largestDifference(await kept.logits(PROMPT), expected)).toBeLessThan(0.05 * largest);
   });
 });

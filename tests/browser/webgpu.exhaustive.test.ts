@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { expectedCases } from '../cli/tiny-dts.ts';
@@ -10,6 +12,8 @@ import type { Failure, GreedyResult } from './page.ts';
 import { ROOT, startSite } from './site.ts';
 
 const MODEL = './models/tiny-dts';
+const GGUF = fileURLToPath(new URL('../goldens/gguf/', import.meta.url));
+const FILE = 'bamba-Q4_K_M';
 const executable = need('chromium');
 const withWebGpu = need('chromium-webgpu');
 
@@ -29,7 +33,7 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
       '/node_modules/': `${ROOT}node_modules/`,
       '/models/': `${ROOT}models/`,
     };
-    const site = await startSite({ isolated: false, folders: { ...folders, '/golden/': GOLDEN } });
+    const site = await startSite({ isolated: false, folders: { ...folders, '/golden/': GOLDEN, '/gguf/': GGUF } });
     onTestFinished(() => site.close());
     const page = await browser.newPage();
     onTestFinished(() => page.close());
@@ -57,6 +61,14 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
     const { inputIds, logits } = await goldenOutputs(GOLDEN);
     const found = await act<number[]>('logits', './golden', { device: 'webgpu' }, inputIds);
     expect(largestDifference(found, logits)).toBeLessThan(5e-3);
+  });
+
+  test("a GGUF file in its blocks has llama.cpp's logits", async () => {
+    const { vocab, input_ids, rows } = JSON.parse(await readFile(`${GGUF}${FILE}.json`, 'utf8'));
+    const expected = new Float32Array((await readFile(`${GGUF}${FILE}.f32`)).slice().buffer);
+    const logits = await act<number[]>('logits', `./gguf/${FILE}.gguf`, { device: 'webgpu' }, input_ids);
+    const known = rows.flatMap((row: number) => logits.slice(row * vocab, (row + 1) * vocab));
+    expect(largestDifference(known, expected)).toBeLessThan(1e-4);
   });
 
   test('auto does not take a GPU that is software', async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { createWebGpuBackend } from '../../src/backends/webgpu/create-backend.ts';
 import { describeGpu } from '../../src/backends/webgpu/device/find-gpu.ts';
@@ -56,6 +56,8 @@ const BATCHES: Readonly<Record<string, readonly ScheduledSequence[]>> = {
 const USUAL = { hiddenSize: 256, headDim: 128 };
 /** So wide that they do with many outputs. */
 const WIDE = { hiddenSize: 1152, headDim: 576 };
+/** Formats of blocks whose weights `someBlocks` makes about as large as layers have them. */
+const BLOCKS = ['MXFP4', 'NVFP4', 'INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'] as const;
 const LAYERS = [
   { groups: 1, dtype: 'float16', ...USUAL },
   { groups: 4, dtype: 'float16', ...USUAL },
@@ -64,6 +66,7 @@ const LAYERS = [
   { groups: 1, dtype: 'int8', ...USUAL },
   { groups: 1, dtype: 'int4', ...USUAL },
   { groups: 1, dtype: 'float32', ...USUAL },
+  ...BLOCKS.map((dtype) => ({ groups: 1, dtype, ...USUAL })),
 ] as const;
 
 /** What the reference makes of them, which is the same for all variants. */
@@ -134,6 +137,34 @@ function describeGoldens(): void {
   }
 }
 
+/** What llama.cpp made of GGUF files, which stay in their blocks here. */
+function describeGguf(): void {
+  const folder = `${GOLDENS}/gguf`;
+  const files = GOLDENS ? readdirSync(folder).filter((file) => file.endsWith('.gguf')) : [];
+  for (const name of files.map((file) => file.slice(0, -'.gguf'.length))) {
+    test(`golden ${name}`, async () => {
+      const golden = JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8')) as {
+        readonly vocab: number;
+        readonly input_ids: number[];
+        readonly rows: number[];
+      };
+      const { vocab, rows, input_ids } = golden;
+      const expected = new Float32Array(readFileSync(`${folder}/${name}.f32`).slice().buffer);
+      const llm = await LLM.load(`${folder}/${name}.gguf`, { device: 'webgpu' });
+      try {
+        const logits = await llm.logits(input_ids);
+        const known = rows.flatMap((row) => [...logits.slice(row * vocab, (row + 1) * vocab)]);
+        const off = known.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
+        process.stdout.write(`golden ${name}: logits differ by ${off.toExponential(1)}\n`);
+        // Subgroup matrices round weights and activations to float16.
+        if (!(off <= (info.hasMatrices ? 2.5e-2 : 1e-3))) throw new Error(`logits differ by ${off}`);
+      } finally {
+        await llm.dispose();
+      }
+    });
+  }
+}
+
 /** → how many failed. */
 async function report(what: string): Promise<number> {
   const begin = performance.now();
@@ -159,6 +190,7 @@ const part = async (name: string, define: () => void | Promise<void>) => {
   }
 };
 await part('golden models', describeGoldens);
+await part('golden GGUF files', describeGguf);
 for (const [variant, options] of Object.entries(VARIANTS)) {
   const hasMatrices =
     info.hasMatrices && !options.withoutFeatures?.some((feature) => MATRIX_FEATURES.includes(feature));

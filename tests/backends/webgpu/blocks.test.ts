@@ -10,13 +10,13 @@ import { BLOCK_FORMATS, type BlockFormat, blockRowBytes } from '../../../src/ten
 import { SeededRandom } from '../../layers/seeded.ts';
 import { need } from '../../needs/needs.ts';
 import { largestDifference } from '../../numbers.ts';
-import { few, grid, isFullRun } from '../../runs.ts';
+import { few, grid } from '../../runs.ts';
 import { blockValues, someBlocks } from '../../tensor/blocks.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const FORMATS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
-/** Rows of products that take each kernel, and inputs of their weights in least rows. */
+/** Products that take each kernel: rows, outputs, and inputs in multiples of the least that a format has. */
 const PRODUCTS = [
   { inputs: 3, outputs: 20, rows: 1 },
   { inputs: 1, outputs: 5, rows: 3 },
@@ -46,7 +46,10 @@ describe.runIf(need('software-gpu'))('blocks on webgpu', () => {
     expect([...backend.blockFormats]).toEqual(FORMATS);
   });
 
-  test.each(grid(FORMATS.flatMap((format) => PRODUCTS.map((product) => ({ format, product })))))(
+  test.each(
+    // Software takes seconds to compile the kernels of many rows.
+    grid(FORMATS.flatMap((format) => few(PRODUCTS, 3).map((product) => ({ format, product })))),
+  )(
     '$format: $product.rows rows times $product.outputs are the products of the values',
     async ({ format, product: { inputs, outputs: N, rows: T } }) => {
       const K = inputs * BLOCK_FORMATS[format].rowMultiple;
@@ -104,12 +107,10 @@ describe.runIf(need('software-gpu'))('blocks on webgpu', () => {
   });
 
   describe.each(
-    grid(
-      FORMATS.flatMap((format) =>
-        ['together', 'apart', 'in two formats'].flatMap((storage) =>
-          [2, 40].map((rows) => ({ format, storage, rows })),
-        ),
-      ).filter(({ format }) => isFullRun || format === 'Q6_K'),
+    few(
+      ['together', 'apart', 'in two formats'].flatMap((storage) =>
+        [2, 40].flatMap((rows) => (['Q6_K', 'NVFP4'] as const).map((format) => ({ format, storage, rows }))),
+      ),
     ),
   )('experts of $format, $storage, $rows rows', ({ format, storage, rows: T }) => {
     test('give what their values give', async () => {

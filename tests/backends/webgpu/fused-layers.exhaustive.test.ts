@@ -32,19 +32,20 @@ describe.runIf(need('software-gpu'))('fused layers', () => {
     { groups: 1, dtype: 'bfloat16', batches: ['one row'] },
     { groups: 4, dtype: 'int8', batches: ['five rows'] },
     { groups: 1, dtype: 'int4', batches: ['nine rows'] },
-  ] as const)('of $dtype, $groups groups', ({ groups, dtype, batches }) => {
+    { groups: 2, dtype: 'NVFP4', hiddenSize: 128, headDim: 64, batches: ['one row', 'rows and a prompt'] },
+  ] as const)('of $dtype, $groups groups', ({ batches, ...shape }) => {
     let backend: WebGpuBackend;
     let model: Mamba2ForCausalLM;
 
     beforeAll(async () => {
       backend = new WebGpuBackend(await requestGpuDevice());
-      model = await makeLayers(backend, { groups, dtype });
+      model = await makeLayers(backend, shape);
     });
     afterAll(() => backend.dispose());
 
     test.each(batches)('do with %s what their operations do', async (name) => {
       const reference = new ReferenceBackend();
-      const expected = await runLayers(reference, await makeLayers(reference, { groups, dtype }), BATCHES[name], SLOTS);
+      const expected = await runLayers(reference, await makeLayers(reference, shape), BATCHES[name], SLOTS);
       expect(worst(await runLayers(backend, model, BATCHES[name], SLOTS), expected)).toBeLessThan(2e-4);
     });
   });

@@ -2,18 +2,21 @@ import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { buildMamba2Metadata, type ScheduledSequence } from '../../../src/layers/mamba/mamba2-metadata.ts';
 import { LayerContext } from '../../../src/layers/parameters/layer-context.ts';
-import { ParameterTable } from '../../../src/layers/parameters/parameter.ts';
+import { isMatrixRole, ParameterTable } from '../../../src/layers/parameters/parameter.ts';
 import { rowSize } from '../../../src/layers/parameters/weight-loaders.ts';
 import { Mamba2ForCausalLM } from '../../../src/models/mamba2.ts';
 import { readMamba2Config } from '../../../src/models/mamba2-config.ts';
-import type { WeightDType } from '../../../src/tensor/dtype.ts';
+import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../../src/tensor/block-formats.ts';
+import { inBlocks } from '../../layers/in-blocks.ts';
+import { blockValues, someBlocks } from '../../tensor/blocks.ts';
 
 export const LAYERS = 2;
 const VOCAB = 40;
 
 interface LayersShape {
   readonly groups: number;
-  readonly dtype: WeightDType;
+  /** Rows of blocks must be whole ones. */
+  readonly dtype: MatrixDType;
   readonly hiddenSize?: number;
   /** Of each of four heads. */
   readonly headDim?: number;
@@ -72,13 +75,28 @@ export async function makeLayers(
     state_size: 128,
     chunk_size: 64,
   });
-  const model = new Mamba2ForCausalLM(new LayerContext(backend, singleProcess, dtype), config);
+  // A backend that keeps no blocks gets their values.
+  const format = isBlockFormat(dtype) ? dtype : undefined;
+  const quantConfig = format && backend.blockFormats?.has(format) ? inBlocks(format) : undefined;
+  const context = new LayerContext(backend, singleProcess, isBlockFormat(dtype) ? 'float32' : dtype);
+  const model = new Mamba2ForCausalLM(context, config, quantConfig);
   const table = new ParameterTable(model);
   // Sums of more inputs are no larger.
   const scale = 1.6 / Math.sqrt(hiddenSize);
   for (const name of table.names()) {
     const shape = table.shape(name);
     const size = rowSize(shape);
+    if (format && isMatrixRole(table.role(name))) {
+      const bytes = someBlocks(format, shape[0], size, seedOf(name) >>> 0);
+      const rowBytes = blockRowBytes(format, size);
+      if (!quantConfig) table.load(name, blockValues(format, bytes));
+      else {
+        await table.streamBlocks(name, 1 << 20, async ({ firstRow, rows }) => {
+          return bytes.subarray(firstRow * rowBytes, (firstRow + rows) * rowBytes);
+        });
+      }
+      continue;
+    }
     const values = noise(name, shape[0] * size, name.endsWith('proj.weight') ? scale : 0.6);
     if (name.includes('norm')) for (let i = 0; i < values.length; i++) values[i] += 1;
     await table.stream(name, 1 << 20, async ({ firstRow, rows }) => {
@@ -90,11 +108,15 @@ export async function makeLayers(
 
 /** Random values from -scale to scale, which depend on the name. */
 function noise(name: string, length: number, scale: number): Float32Array {
-  let state = [...name].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619), 2166136261);
+  let state = seedOf(name);
   return Float32Array.from({ length }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     return scale * ((state >>> 8) / 2 ** 23 - 1);
   });
+}
+
+function seedOf(name: string): number {
+  return [...name].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619), 2166136261);
 }
 
 /** The largest difference, relative to values above 1. */

@@ -13,7 +13,8 @@ import { LayerContext } from '../../../src/layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../../src/layers/parameters/parameter.ts';
 import { rowSize } from '../../../src/layers/parameters/weight-loaders.ts';
 import { defineModel } from '../../../src/models/registry.ts';
-import type { WeightDType } from '../../../src/tensor/dtype.ts';
+import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../../src/tensor/block-formats.ts';
+import { inBlocks } from '../../layers/in-blocks.ts';
 import { NVIDIA, type Pretence } from '../../null-gpu.ts';
 
 /** Features that devices may lack. */
@@ -78,13 +79,20 @@ const BATCHES: readonly (readonly ScheduledSequence[])[] = [
 ];
 
 /** Plans every batch on a model of zeros and waits for its kernels. */
-export async function prepareModel(config: JsonObject, dtype: WeightDType): Promise<void> {
+export async function prepareModel(config: JsonObject, dtype: MatrixDType): Promise<void> {
   const backend = await createWebGpuBackend();
-  const model = defineModel(config).create(new LayerContext(backend, singleProcess, dtype));
+  // What does not fit blocks must not be float32: then nothing is rounded for subgroup matrices.
+  const context = new LayerContext(backend, singleProcess, isBlockFormat(dtype) ? 'bfloat16' : dtype);
+  const model = defineModel(config).create(context, isBlockFormat(dtype) ? inBlocks(dtype) : undefined);
   const table = new ParameterTable(model);
   for (const name of table.names()) {
     const size = rowSize(table.shape(name));
-    await table.stream(name, 1 << 20, async ({ rows }) => new Float32Array(rows * size));
+    const kept = table.dtype(name);
+    if (isBlockFormat(kept)) {
+      await table.streamBlocks(name, 1 << 20, async ({ rows }) => new Uint8Array(rows * blockRowBytes(kept, size)));
+    } else {
+      await table.stream(name, 1 << 20, async ({ rows }) => new Float32Array(rows * size));
+    }
   }
   const numBlocks = model.kvCacheSizes.length > 0 ? 2 : 0;
   const states = new StateCache(backend, model, { slots: 1, numBlocks }, singleProcess);
@@ -107,18 +115,24 @@ export async function prepareModel(config: JsonObject, dtype: WeightDType): Prom
 }
 
 /** Plans operations as no model of those above calls them. */
-export async function prepareOperations(dtype: WeightDType): Promise<void> {
+export async function prepareOperations(dtype: MatrixDType): Promise<void> {
   const backend = await createWebGpuBackend();
+  const matrix = (outFeatures: number, inFeatures: number) =>
+    isBlockFormat(dtype)
+      ? backend.blockWeightWriter(outFeatures, inFeatures, dtype).finish()
+      : backend.linearWeightWriter(outFeatures, inFeatures, dtype).finish();
   const zeros = (...shape: number[]) => backend.zeros(shape);
   const indices = (...values: number[]) => backend.tensor(Int32Array.from(values), [values.length]);
   await backend.prepare(
     [1, 5, 12, 100].map((T) => () => {
       // Inputs that make vectors of eight, and some that do not.
-      for (const inFeatures of [128, 20]) {
-        const weight = backend.linearWeight(new Float32Array(48 * inFeatures), 48, inFeatures, dtype);
+      for (const inFeatures of isBlockFormat(dtype) ? [256] : [128, 20]) {
+        const weight = matrix(48, inFeatures);
         backend.linear(zeros(T, inFeatures), weight, zeros(48));
-        const up = backend.linearWeight(new Float32Array(40 * inFeatures), 40, inFeatures, dtype);
-        const down = backend.linearWeight(new Float32Array(20 * inFeatures), inFeatures, 20, dtype);
+        backend.embedding(indices(0), weight);
+        const inner = isBlockFormat(dtype) ? 256 : 20;
+        const up = matrix(2 * inner, inFeatures);
+        const down = matrix(inFeatures, inner);
         backend.fusedMoe(zeros(T, inFeatures), zeros(T, 1), [{ up, down }], 'silu', true);
         const [, columns] = backend.splitColumns(zeros(T, 2 * inFeatures), [inFeatures, inFeatures]);
         backend.linear(columns, weight);

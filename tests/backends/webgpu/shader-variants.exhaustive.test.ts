@@ -8,6 +8,7 @@ import {
   type ShaderText,
 } from '../../../src/backends/webgpu/shaders/shader-text.ts';
 import { SHADER_TEXTS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
+import { BLOCK_FORMATS, type BlockFormat } from '../../../src/tensor/block-formats.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
@@ -26,6 +27,7 @@ const compiled = new Set<string>();
 let gpu: NullGpu | undefined;
 
 const GROUPS = [1, 2, 8];
+const BLOCKS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
 
 const LAUNCH_FILES = await launchFiles();
 
@@ -48,12 +50,13 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
     test('what no model does', async () => {
       gpu = await NullGpu.install(pretence);
       launch.current = DEFAULT_LAUNCH;
-      for (const dtype of WEIGHT_DTYPES) await prepareOperations(dtype);
+      for (const dtype of [...WEIGHT_DTYPES, ...BLOCKS]) await prepareOperations(dtype);
     });
   });
 
   describe.each(LAUNCH_FILES)('laid out by launch/%s', (_, parameters) => {
-    test.each(WEIGHT_DTYPES)('%s', async (dtype) => {
+    // The kernels do not depend on the format of blocks but for the text that reads eight weights.
+    test.each([...WEIGHT_DTYPES, 'Q5_K'] as const)('%s', async (dtype) => {
       gpu = await NullGpu.install(NVIDIA);
       for (const [i, variation] of oneEntryEach(parameters).entries()) {
         launch.current = variation;

@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { DEFAULT_LAUNCH } from '../../../src/backends/webgpu/launch/default.ts';
 import type { LaunchParameters } from '../../../src/backends/webgpu/launch/launch-parameters.ts';
+import { NVIDIA_LAUNCH } from '../../../src/backends/webgpu/launch/nvidia.ts';
+import { BLOCK_FORMATS, type BlockFormat } from '../../../src/tensor/block-formats.ts';
 import { need } from '../../needs/needs.ts';
-import { NullGpu } from '../../null-gpu.ts';
+import { NullGpu, NVIDIA } from '../../null-gpu.ts';
 import { few } from '../../runs.ts';
-import { CONFIGS, DEVICES, prepareModel, prepareOperations } from './shader-plans.ts';
+import { CONFIGS, DEVICES, prepareModel, prepareOperations, wide } from './shader-plans.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -30,6 +32,16 @@ describe.runIf(need('dawn'))('shaders compile', () => {
     launch.current = DEFAULT_LAUNCH;
     await prepareModel(CONFIGS[model], 'float16');
     expect(gpu.kernels.size).toBeGreaterThan(5);
+  });
+
+  test.each(few(Object.keys(BLOCK_FORMATS) as BlockFormat[], 3))('for weights in %s blocks', async (format) => {
+    gpu = await NullGpu.install(NVIDIA);
+    launch.current = NVIDIA_LAUNCH;
+    await prepareModel(wide(2), format);
+    const kernels = [...gpu.kernels].filter((kernel) => kernel.includes(`DTYPE=${format}`));
+    for (const shader of ['embedding', 'linear-vector', 'linear-matrix']) {
+      expect(kernels.some((kernel) => kernel.startsWith(`${shader} `))).toBe(true);
+    }
   });
 
   test('for what no model does', async () => {

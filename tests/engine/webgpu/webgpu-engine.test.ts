@@ -1,8 +1,11 @@
+import { statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
+import { largestDifference } from '../../numbers.ts';
 import { few } from '../../runs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
@@ -31,6 +34,36 @@ describe.runIf(need('software-gpu'))('a model on webgpu', () => {
       const complete = (model: LLM) => model.complete([5], { ...options, maxTokens: 6, ignoreEos: true });
       expect((await complete(llm)).tokenIds).toEqual((await complete(cpu)).tokenIds);
     }
+  });
+
+  test("keeps a file's blocks in its bytes, and gives the logits of their values", async () => {
+    const file = fileURLToPath(new URL('../../goldens/gguf/nemotron-h-Q4_K_M.gguf', import.meta.url));
+    const prepare = vi.spyOn(WebGpuBackend.prototype, 'prepare').mockResolvedValue();
+    const writers = vi.spyOn(WebGpuBackend.prototype, 'blockWeightWriter');
+    onTestFinished(() => {
+      vi.restoreAllMocks();
+    });
+    let held = 0;
+    gpu.onDevice = (device) => {
+      const createBuffer = device.createBuffer.bind(device);
+      device.createBuffer = (descriptor) => {
+        const buffer = createBuffer(descriptor);
+        held += descriptor.size;
+        const destroy = buffer.destroy.bind(buffer);
+        buffer.destroy = () => {
+          held -= descriptor.size;
+          return destroy();
+        };
+        return buffer;
+      };
+    };
+    await using llm = await LLM.load(file, { device: 'webgpu', maxNumSeqs: 1, maxModelLen: 32, prefixCacheBytes: 0 });
+    expect(prepare).toHaveBeenCalled();
+    expect(new Set(writers.mock.calls.map(([, , format]) => format))).toEqual(new Set(['Q4_K', 'Q6_K']));
+    // With the states; as float32, weights alone take six times the file's bytes.
+    expect(held).toBeLessThan(1.4 * statSync(file).size);
+    await using cpu = await LLM.load(file, { device: 'cpu', dtype: 'float32' });
+    expect(largestDifference(await llm.logits([5]), await cpu.logits([5]))).toBeLessThan(1e-4);
   });
 
   test('too little memory is found out before weights are read, and the device given back', async () => {

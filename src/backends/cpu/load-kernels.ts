@@ -32,7 +32,7 @@ export function fastestKernels(): CompiledKernels {
 export function compileFastestKernels(variants: readonly KernelVariant[] = KERNEL_VARIANTS): CompiledKernels {
   for (const variant of variants) {
     const compiled = compileKernels(variant);
-    if (compiled && kernelsAreRight(loadKernels(compiled))) return compiled;
+    if (compiled && kernelsAreRight(loadKernels(compiled), compiled.isOptimized)) return compiled;
   }
   throw new UnsupportedDeviceError(
     'This JavaScript engine has no WebAssembly SIMD that computes right.',

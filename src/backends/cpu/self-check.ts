@@ -12,7 +12,7 @@ const INPUTS = 160;
 /** Rows of blocks are longer. */
 const BLOCK_INPUTS = 256;
 const OUTPUTS = 32;
-/** Enough calls for V8 to replace its quick code by optimised code, which is what the check is about. */
+/** Enough calls for an engine to replace its quick code by optimised code, which is what the check is about. */
 const WARM_UP = 400;
 /** The number 1, in bytes. */
 const FLOAT16_ONE = [0x00, 0x3c];
@@ -26,14 +26,16 @@ const QUANTIZED_TOLERANCE = 0.05;
  * Whether the kernels that depend on relaxed or experimental instructions compute what they should, optimised code
  * included. Products of small integers make every order of summation exact, so the comparison is too; products with
  * weights in blocks are compared with the values that the same blocks have as rows of a table.
+ * @param isOptimized whether the code is optimised from the first call on.
  */
-export function kernelsAreRight(runtime: CpuRuntime): boolean {
+export function kernelsAreRight(runtime: CpuRuntime, isOptimized: boolean): boolean {
   const { memory } = runtime;
   return memory.scope(() => {
     const linear = new CpuLinear(runtime);
     const multiply = (rows: number, weight: CpuWeight) => {
       const x = activations(runtime, rows, weight.inFeatures);
-      for (let call = 0; call < WARM_UP; call++) memory.scope(() => linear.run(x, weight, undefined));
+      for (let call = 0; call < (isOptimized ? 0 : WARM_UP); call++)
+        memory.scope(() => linear.run(x, weight, undefined));
       return linear.run(x, weight, undefined);
     };
     const weights = Float32Array.from({ length: OUTPUTS * INPUTS }, (_, i) =>
@@ -44,7 +46,7 @@ export function kernelsAreRight(runtime: CpuRuntime): boolean {
         const packed = new PackedWeight(runtime, OUTPUTS, INPUTS, dtype);
         packed.writeRows(0, weights);
         const tolerance = dtype === 'int8' || dtype === 'int4' ? QUANTIZED_TOLERANCE : 0;
-        return isProduct(multiply(ROWS, packed), INPUTS, weightAt, tolerance);
+        return isProduct(multiply(ROWS, packed), weights, tolerance);
       }),
     );
     const blocksAreRight = CODE_FORMATS.every((format) =>
@@ -52,8 +54,7 @@ export function kernelsAreRight(runtime: CpuRuntime): boolean {
         const weight = new BlockWeight(runtime, OUTPUTS, BLOCK_INPUTS, format);
         weight.writeBlocks(0, someBlocks(format));
         const table = valuesOf(runtime, weight);
-        const at = (output: number, k: number) => table[output * BLOCK_INPUTS + k];
-        return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), BLOCK_INPUTS, at, QUANTIZED_TOLERANCE));
+        return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), table, QUANTIZED_TOLERANCE));
       }),
     );
     return valuesAreRight && blocksAreRight && memory.scope(() => fp8IsRight(runtime, multiply));
@@ -118,20 +119,22 @@ function weightAt(output: number, k: number): number {
   return k % 32 === 0 ? 7 : ((output * 13 + k * 5) % 15) - 7;
 }
 
-/** Whether rows of y are products of the activations with weights, but for a share of the sum of their magnitudes. */
-function isProduct(
-  y: CpuTensor,
-  inputs: number,
-  weight: (output: number, k: number) => number,
-  tolerance: number,
-): boolean {
+/**
+ * Whether rows of y are products of the activations with weights, but for a share of the sum of their magnitudes. Plain
+ * loops, since every load of a model waits for them.
+ * @param weights a row for each output.
+ */
+function isProduct(y: CpuTensor, weights: Float32Array, tolerance: number): boolean {
   const { floats } = y.memory;
+  const inputs = weights.length / OUTPUTS;
+  const x = new Float64Array(inputs);
   for (let i = 0; i < y.shape[0]; i++) {
+    for (let k = 0; k < inputs; k++) x[k] = activation(i, k);
     for (let o = 0; o < OUTPUTS; o++) {
       let expected = 0;
       let size = 0;
       for (let k = 0; k < inputs; k++) {
-        const product = activation(i, k) * weight(o, k);
+        const product = x[k] * weights[o * inputs + k];
         expected += product;
         size += Math.abs(product);
       }

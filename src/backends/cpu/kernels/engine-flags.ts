@@ -5,6 +5,12 @@ const FLAGS = {
   after: ['--liftoff', '--wasm-lazy-compilation'],
 };
 
+/** Whether modules are optimised when they are compiled, because the options are V8's: other engines ignore them. */
+export function compilesOptimized(): boolean {
+  const { node, bun, deno } = globalThis.process?.versions ?? {};
+  return node !== undefined && bun === undefined && deno === undefined;
+}
+
 /**
  * Compiles a module with all that V8 can do in Node but does not by default: relaxed SIMD in Node 20, and the 256-bit
  * widening of pairs of 128-bit instructions from Node 24 on. Other modules of the process are compiled as ever. Elsewhere

@@ -1,4 +1,4 @@
-import { compileWithFastSimd } from './engine-flags.ts';
+import { compilesOptimized, compileWithFastSimd } from './engine-flags.ts';
 import { type Kernels, RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 export type { Kernels };
@@ -13,12 +13,14 @@ const SOURCES: Readonly<Record<KernelVariant, string>> = { 'relaxed-simd': RELAX
 export interface CompiledKernels {
   readonly variant: KernelVariant;
   readonly module: WebAssembly.Module;
+  /** Whether its code is optimised before the first call. */
+  readonly isOptimized: boolean;
 }
 
 /** Compiles a variant; undefined where the engine does not know its instructions. */
 export function compileKernels(variant: KernelVariant): CompiledKernels | undefined {
   const module = compileWithFastSimd(Uint8Array.from(atob(SOURCES[variant]), (char) => char.charCodeAt(0)));
-  return module && { variant, module };
+  return module && { variant, module, isOptimized: compilesOptimized() };
 }
 
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {

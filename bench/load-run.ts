@@ -2,11 +2,17 @@ import { open, stat } from 'node:fs/promises';
 import { LLM } from '../dist/index.js';
 import type { ProgressEvent } from '../src/checkpoint/net/progress.ts';
 
+/** Milliseconds of the clock, and of processors in all threads, which tell little of what else the machine does. */
+export interface Duration {
+  readonly clock: number;
+  readonly processors: number;
+}
+
 /** What one process measures of a file. Milliseconds and bytes. */
 export interface LoadRun {
   readonly bytes: number;
-  readonly read: number;
-  readonly load: number;
+  readonly read: Duration;
+  readonly load: Duration;
   /** Parts of the load, one after the other. */
   readonly phases: {
     readonly describe: number;
@@ -32,22 +38,33 @@ const read = first ?? (await readPlainly(path));
 process.stdout.write(JSON.stringify({ bytes: size, read, ...loaded } satisfies LoadRun));
 
 /** Reads all bytes, one piece after the other, into memory that was taken before. */
-async function readPlainly(file: string): Promise<number> {
+async function readPlainly(file: string): Promise<Duration> {
   const handle = await open(file, 'r');
   const bytes = Buffer.allocUnsafeSlow(size);
-  const begin = performance.now();
+  const duration = stopwatch();
   for (let offset = 0; offset < size; ) {
     offset += (await handle.read(bytes, offset, Math.min(READ_BYTES, size - offset), offset)).bytesRead;
   }
-  const milliseconds = performance.now() - begin;
+  const read = duration();
   await handle.close();
-  return milliseconds;
+  return read;
+}
+
+/** Begins to measure. → a function that says how long it was */
+function stopwatch(): () => Duration {
+  const begin = performance.now();
+  const before = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(before);
+    return { clock: performance.now() - begin, processors: (user + system) / 1000 };
+  };
 }
 
 async function load(file: string, tensorParallelSize: number): Promise<Omit<LoadRun, 'bytes' | 'read'>> {
   const before = process.memoryUsage.rss();
   let peak = before;
   const times = new Map<ProgressEvent['status'], number>();
+  const duration = stopwatch();
   const begin = performance.now();
   const now = () => performance.now() - begin;
   let weightsBegin = 0;
@@ -60,6 +77,7 @@ async function load(file: string, tensorParallelSize: number): Promise<Omit<Load
       peak = Math.max(peak, process.memoryUsage.rss());
     },
   });
+  const whole = duration();
   const time = now();
   const memory = process.memoryUsage.rss() - before;
   const at = (status: ProgressEvent['status']) => times.get(status) ?? 0;
@@ -67,7 +85,7 @@ async function load(file: string, tensorParallelSize: number): Promise<Omit<Load
   const firstToken = now() - time;
   await llm.dispose();
   return {
-    load: time,
+    load: whole,
     phases: {
       describe: at('device'),
       start: weightsBegin - at('device'),

@@ -1,5 +1,5 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import type { BlockFormat } from '../../tensor/block-formats.ts';
+import { type BlockFormat, matrixRowBytes } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
@@ -9,6 +9,7 @@ import type { Backend } from '../contract/backend.ts';
 import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../contract/convolution.ts';
 import type { ExpertWeights, RoutingOptions } from '../contract/experts.ts';
 import { contiguous, ints } from '../contract/host-tensor.ts';
+import type { MemoryNeed } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
 import { checkRowNumbers } from '../contract/rows.ts';
@@ -79,6 +80,16 @@ export class CpuBackend implements Backend {
     this.#feedForward = new CpuFeedForward(this.#runtime);
     this.#experts = new CpuExperts(this.#runtime, this.#calls, this.#linear);
     this.#collectives = new CpuCollectives(this.#runtime, this.#calls);
+  }
+
+  /** Takes the matrices' memory at once, as it is in a file. States are left out: most of theirs is never used. */
+  async reserve({ matrices }: MemoryNeed): Promise<void> {
+    this.#memory.reserve(
+      matrices.reduce(
+        (sum, { outFeatures, inFeatures, dtype }) => sum + outFeatures * matrixRowBytes(dtype, inFeatures),
+        0,
+      ),
+    );
   }
 
   // --- arrays -----------------------------------------------------------------------------------------------------

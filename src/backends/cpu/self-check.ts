@@ -38,9 +38,7 @@ export function kernelsAreRight(runtime: CpuRuntime, isOptimized: boolean): bool
         memory.scope(() => linear.run(x, weight, undefined));
       return linear.run(x, weight, undefined);
     };
-    const weights = Float32Array.from({ length: OUTPUTS * INPUTS }, (_, i) =>
-      weightAt(Math.floor(i / INPUTS), i % INPUTS),
-    );
+    const weights = integerWeights(INPUTS);
     const valuesAreRight = (['float32', 'bfloat16', 'int8', 'int4'] as const).every((dtype) =>
       memory.scope(() => {
         const packed = new PackedWeight(runtime, OUTPUTS, INPUTS, dtype);
@@ -89,15 +87,16 @@ function someBlocks(format: CodeFormat): Uint8Array {
 /** Small integers as E4M3, whose products are exact, with a scale of 1. */
 function fp8IsRight(runtime: CpuRuntime, multiply: (rows: number, weight: CpuWeight) => CpuTensor): boolean {
   const { blockValues, blockBytes } = BLOCK_FORMATS.F8_E4M3;
-  const bytes = new Uint8Array(((OUTPUTS * BLOCK_INPUTS) / blockValues) * blockBytes);
-  for (let i = 0; i < OUTPUTS * BLOCK_INPUTS; i++) {
+  const values = integerWeights(BLOCK_INPUTS);
+  const bytes = new Uint8Array((values.length / blockValues) * blockBytes);
+  for (const [i, value] of values.entries()) {
     const block = Math.floor(i / blockValues) * blockBytes;
     bytes.set(FLOAT32_ONE, block);
-    bytes[block + 4 + (i % blockValues)] = E4M3.indexOf(weightAt(Math.floor(i / BLOCK_INPUTS), i % BLOCK_INPUTS));
+    bytes[block + 4 + (i % blockValues)] = E4M3.indexOf(value);
   }
   const weight = new Fp8Weight(runtime, OUTPUTS, BLOCK_INPUTS);
   weight.writeBlocks(0, bytes);
-  return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), BLOCK_INPUTS, weightAt, 0));
+  return [1, ROWS].every((rows) => isProduct(multiply(rows, weight), values, 0));
 }
 
 /** The values of a matrix, as an embedding reads them. */
@@ -114,9 +113,12 @@ function activation(row: number, k: number): number {
   return k % 32 === 0 ? 63 : ((row * 31 + k * 7) % 127) - 63;
 }
 
-/** Integers from -7 to 7, exact in every dtype. */
-function weightAt(output: number, k: number): number {
-  return k % 32 === 0 ? 7 : ((output * 13 + k * 5) % 15) - 7;
+/** Rows of integers from -7 to 7, exact in every dtype, of which each block holds the largest. */
+function integerWeights(inputs: number): Float32Array {
+  return Float32Array.from({ length: OUTPUTS * inputs }, (_, i) => {
+    const [output, k] = [Math.floor(i / inputs), i % inputs];
+    return k % 32 === 0 ? 7 : ((output * 13 + k * 5) % 15) - 7;
+  });
 }
 
 /**

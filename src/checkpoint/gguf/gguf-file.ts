@@ -1,4 +1,5 @@
 import { GgufError, WeightDTypeError } from '../../errors.ts';
+import { joinBytes } from '../../util/join-bytes.ts';
 import type { ByteSource } from '../files/byte-source.ts';
 import type { ReadScratch } from '../files/read-scratch.ts';
 import { type RowRange, resolveRows } from '../files/row-range.ts';
@@ -19,10 +20,7 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   let bytes = new Uint8Array();
   for (let size = FIRST_BYTES; ; size *= GROWTH) {
     const end = Math.min(size, source.size, MAX_HEADER_BYTES);
-    const grown = new Uint8Array(end);
-    grown.set(bytes);
-    grown.set(await source.read(bytes.length, end - bytes.length), bytes.length);
-    bytes = grown;
+    bytes = joinBytes([bytes, await source.read(bytes.length, end - bytes.length)]);
     const header = parseGgufHeader(bytes, source.size, source.name);
     if (!('needed' in header)) return header;
     if (header.needed > MAX_HEADER_BYTES) {

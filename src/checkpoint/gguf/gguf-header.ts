@@ -2,7 +2,6 @@ import { GgufError } from '../../errors.ts';
 import {
   decodeUtf8,
   FIXED_BYTES,
-  type FixedType,
   GgufMetadata,
   type GgufValue,
   readFixed,
@@ -57,6 +56,8 @@ const STRING_BYTES = 8;
 const ENTRY_BYTES = STRING_BYTES + 4 + 1;
 /** Bytes that a tensor takes at least: an empty name, a number of dimensions, a type, an offset. */
 const TENSOR_BYTES = STRING_BYTES + 4 + 4 + 8;
+
+const NO_BEGINS = new Uint32Array();
 
 const DAMAGED = 'The file is damaged or was not written as GGUF; download or convert it again.';
 const TRUNCATED = 'The download was probably interrupted; get the file again.';
@@ -156,20 +157,31 @@ class HeaderParser {
     if (elements === 'array') return this.#fail(`'${key}' is an array of arrays, which no reader takes.`);
     const count = this.#count(`values in '${key}'`, elements === 'string' ? STRING_BYTES : FIXED_BYTES[elements]);
     const begin = this.#offset;
-    this.#skipElements(elements, count, key);
-    return { type, value: { elements, count, bytes: this.#bytes.subarray(begin, this.#offset) } };
+    const begins = elements === 'string' ? this.#skipStrings(count, key) : NO_BEGINS;
+    if (elements !== 'string') this.#take(count * FIXED_BYTES[elements]);
+    return { type, value: { elements, count, bytes: this.#bytes.subarray(begin, this.#offset), begins } };
   }
 
-  #skipElements(elements: FixedType | 'string', count: number, key: string): void {
-    if (elements !== 'string') {
-      this.#take(count * FIXED_BYTES[elements]);
-      return;
-    }
+  /** → where the strings begin, counted from here. A plain loop: a vocabulary and its merges have some hundred thousand. */
+  #skipStrings(count: number, key: string): Uint32Array {
+    const begin = this.#offset;
+    const most = this.#bytes.length;
+    if (begin + count * STRING_BYTES > most) throw new MoreNeeded(begin + count * STRING_BYTES);
+    const begins = new Uint32Array(count);
+    let offset = begin;
     for (let i = 0; i < count; i++) {
-      const length = this.#uint64();
-      if (length > this.#rest) this.#failLength(`element ${i} of '${key}'`, length);
-      this.#take(length);
+      offset += STRING_BYTES;
+      if (offset > most) this.#goTo(offset);
+      const length = readLength(this.#view, offset - STRING_BYTES);
+      if (length > this.#fileBytes - offset) {
+        this.#offset = offset;
+        this.#failLength(`element ${i} of '${key}'`, length);
+      }
+      begins[i] = offset - begin;
+      offset += length;
     }
+    this.#goTo(offset);
+    return begins;
   }
 
   #valueType(what: string): ValueType {
@@ -263,10 +275,14 @@ class HeaderParser {
   /** Goes on by so many bytes. → where they begin */
   #take(length: number): number {
     const begin = this.#offset;
-    if (length > this.#rest) this.#fail('the file ends in the middle of its header.', TRUNCATED);
-    this.#offset += length;
-    if (this.#offset > this.#bytes.length) throw new MoreNeeded(this.#offset);
+    this.#goTo(begin + length);
     return begin;
+  }
+
+  #goTo(offset: number): void {
+    if (offset > this.#fileBytes) this.#fail('the file ends in the middle of its header.', TRUNCATED);
+    this.#offset = offset;
+    if (offset > this.#bytes.length) throw new MoreNeeded(offset);
   }
 
   #failLength(what: string, length: number): never {

@@ -45,6 +45,8 @@ export interface PackedArray {
   readonly elements: FixedType | 'string';
   readonly count: number;
   readonly bytes: Uint8Array;
+  /** First byte of each string, counted from the first of `bytes`; its length is in the eight bytes before. */
+  readonly begins: Uint32Array;
 }
 
 /** A value of the metadata. */
@@ -150,6 +152,14 @@ export class GgufMetadata {
     return array && this.#numbersOf(key, array);
   }
 
+  /** {@link optionalIntegers} for arrays as long as a vocabulary. */
+  packedIntegers(key: string): ArrayLike<number> | undefined {
+    const array = this.#array(key, isIntegerType, 'an array of integers');
+    if (array?.elements !== 'int32') return array && this.#numbersOf(key, array);
+    const { buffer, byteOffset, byteLength } = array.bytes;
+    return new Int32Array(buffer.slice(byteOffset, byteOffset + byteLength));
+  }
+
   /** An array of numbers. */
   numbers(key: string): number[] {
     return this.optionalNumbers(key) ?? this.#missing(key, 'an array of numbers');
@@ -191,10 +201,6 @@ export class GgufMetadata {
 
   #numbersOf(key: string, { elements, count, bytes }: PackedArray): number[] {
     if (elements === 'string' || count === 0) return [];
-    // As long as a vocabulary: the types of its tokens, and their scores.
-    const aligned = () => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-    if (elements === 'int32') return Array.from(new Int32Array(aligned()));
-    if (elements === 'float32') return Array.from(new Float32Array(aligned()));
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const size = FIXED_BYTES[elements];
     return Array.from({ length: count }, (_, i) => {
@@ -223,21 +229,15 @@ export class GgufMetadata {
 export class PackedStrings {
   readonly count: number;
   readonly #bytes: Uint8Array;
-  readonly #where: string;
-  /** First byte of each string; its length is in the eight bytes before. */
   readonly #begins: Uint32Array;
+  readonly #where: string;
 
-  constructor({ elements, count, bytes }: PackedArray, where: string) {
-    // What a writer makes of an empty list is an array of anything.
-    this.count = elements === 'string' ? count : 0;
+  /** @param where the array is, for errors. */
+  constructor({ bytes, begins }: PackedArray, where: string) {
+    this.count = begins.length;
     this.#bytes = bytes;
+    this.#begins = begins;
     this.#where = where;
-    this.#begins = new Uint32Array(this.count);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let i = 0, offset = 0; i < this.count; i++) {
-      this.#begins[i] = offset + 8;
-      offset += 8 + readLength(view, offset);
-    }
   }
 
   /** Whether a string has no characters. */

@@ -1,13 +1,15 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
-import { ReadScratch } from '../../checkpoint/files/read-scratch.ts';
+import type { StoredBlocks, StoredTensor } from '../../checkpoint/files/stored-tensor.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
+import { isUrl } from '../../checkpoint/net/urls.ts';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import { MissingTensorError, NonFiniteWeightError, UnexpectedTensorError, WeightShapeError } from '../../errors.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import { rowSize } from '../../layers/parameters/weight-loaders.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
-import { BLOCK_FORMATS, type BlockFormat, isBlockFormat, nonFiniteBlock } from '../../tensor/block-formats.ts';
+import { BLOCK_FORMATS, type BlockFormat, nonFiniteBlock } from '../../tensor/block-formats.ts';
 import { formatShape } from '../../tensor/tensor.ts';
+import { type Read, ReadAhead } from './read-ahead.ts';
 
 export interface LoadWeightsOptions {
   /** Name of the model in progress events. */
@@ -24,6 +26,9 @@ export const BLOCK_VALUES = 2 ** 18;
 /** Bytes of stored blocks that are in memory at a time. */
 const BLOCK_BYTES = 2 ** 20;
 
+/** Reads of a local file that run while a block is put into its place. */
+const READS_AHEAD = 2;
+
 /**
  * Fills a model from a checkpoint, block of rows by block of rows, and reads only rows that this rank holds something
  * of.
@@ -38,28 +43,33 @@ export async function loadWeights(
   const { name, checkFinite, onProgress, signal } = options;
   const table = new ParameterTable(model);
   const total = pairs.reduce((sum, [parameterName]) => sum + table.valuesToRead(parameterName), 0);
-  const scratch = new ReadScratch(BLOCK_VALUES);
+  // Ranks that share a server's answers get one after the other.
+  const ahead = new ReadAhead(
+    readsOf(table, pairs, checkpoint),
+    isUrl(checkpoint.folder) ? 0 : READS_AHEAD,
+    BLOCK_VALUES,
+  );
   let loaded = 0;
   const next = async () => {
     await yieldToEventLoop();
     signal?.throwIfAborted();
+    return ahead.next();
   };
   for (const [parameterName, checkpointName] of pairs) {
     const tensor = checkpoint.tensor(checkpointName);
-    const format = table.dtype(parameterName);
-    const { blocks } = tensor;
-    if (isBlockFormat(format) && blocks?.format === format) {
+    const format = keptBlocks(table, parameterName, tensor)?.format;
+    if (format !== undefined) {
       await table.streamBlocks(parameterName, BLOCK_BYTES, async (block) => {
-        await next();
-        const bytes = await blocks.read(block, scratch);
+        const bytes = await next();
+        if (!(bytes instanceof Uint8Array)) throw new TypeError('Values came in place of blocks.');
         if (checkFinite) refuseNonFiniteBlocks(checkpointName, format, bytes, block.firstRow * rowSize(tensor.shape));
         loaded += block.rows * rowSize(tensor.shape);
         return bytes;
       });
     } else {
       await table.stream(parameterName, BLOCK_VALUES, async (block) => {
-        await next();
-        const values = await tensor.readFloat32(block, scratch);
+        const values = await next();
+        if (!(values instanceof Float32Array)) throw new TypeError('Blocks came in place of values.');
         if (checkFinite) refuseNonFinite(checkpointName, values, block.firstRow * (values.length / block.rows));
         loaded += values.length;
         return values;
@@ -68,6 +78,30 @@ export async function loadWeights(
     tensor.release?.();
     onProgress?.({ status: 'load', name, file: checkpointName, loaded, total, progress: (100 * loaded) / total });
   }
+}
+
+/** The reads of all weights, in the order in which a table asks for them. */
+function* readsOf(
+  table: ParameterTable,
+  pairs: readonly (readonly [parameterName: string, checkpointName: string])[],
+  checkpoint: Checkpoint,
+): Generator<Read<Float32Array | Uint8Array>> {
+  for (const [parameterName, checkpointName] of pairs) {
+    const tensor = checkpoint.tensor(checkpointName);
+    const kept = keptBlocks(table, parameterName, tensor);
+    if (kept !== undefined) {
+      for (const run of table.blockRuns(parameterName, kept.format, BLOCK_BYTES)) {
+        yield (scratch) => kept.read(run, scratch);
+      }
+    } else {
+      for (const run of table.runs(parameterName, BLOCK_VALUES)) yield (scratch) => tensor.readFloat32(run, scratch);
+    }
+  }
+}
+
+/** A tensor's blocks, if the model keeps it in them. */
+function keptBlocks(table: ParameterTable, parameterName: string, { blocks }: StoredTensor): StoredBlocks | undefined {
+  return blocks !== undefined && table.dtype(parameterName) === blocks.format ? blocks : undefined;
 }
 
 /**

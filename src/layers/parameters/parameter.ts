@@ -1,5 +1,5 @@
 import { DuplicateLayerError, ShapeError, UnexpectedTensorError } from '../../errors.ts';
-import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, blockRowBytes, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { elementCount, formatShape } from '../../tensor/tensor.ts';
 import type { RowSink } from './row-sink.ts';
 import { loadShard, type RowRun, rowSize, type WeightLoader } from './weight-loaders.ts';
@@ -145,16 +145,14 @@ export class ParameterTable {
     read: (block: RowRun) => Float32Array | Promise<Float32Array>,
   ): Promise<void> {
     const { loader, shape, place } = this.#get(name);
-    const maxRows = Math.max(1, Math.floor(maxValues / rowSize(shape)));
     const sink = place();
-    for (const run of loader.rows(shape)) {
-      const end = run.firstRow + run.rows;
-      for (let firstRow = run.firstRow; firstRow < end; firstRow += maxRows) {
-        const rows = Math.min(maxRows, end - firstRow);
-        sink.write(loader.part(await read({ firstRow, rows }), shape));
-      }
-    }
+    for (const run of this.runs(name, maxValues)) sink.write(loader.part(await read(run), shape));
     sink.finish();
+  }
+
+  /** The rows that {@link stream} reads, one block after the other. */
+  runs(name: string, maxValues: number): readonly RowRun[] {
+    return this.#runs(name, Math.floor(maxValues / rowSize(this.shape(name))));
   }
 
   /**
@@ -169,19 +167,28 @@ export class ParameterTable {
     if (!isBlockFormat(dtype) || sink.writeBlocks === undefined) {
       throw new UnexpectedTensorError(`The weight '${name}' is not kept in blocks.`);
     }
-    const rowBytes = blockRowBytes(dtype, rowSize(shape));
     const stored = [...shape.slice(0, -1), blockRowBytes(dtype, shape[shape.length - 1])];
-    const maxRows = Math.max(1, Math.floor(maxBytes / rowBytes));
-    for (const run of loader.rows(shape)) {
-      const end = run.firstRow + run.rows;
-      for (let firstRow = run.firstRow; firstRow < end; firstRow += maxRows) {
-        const rows = Math.min(maxRows, end - firstRow);
-        const blocks = await read({ firstRow, rows });
-        // Columns of a rank are whole blocks, so bytes are cut as values are.
-        sink.writeBlocks(loader.partOfBytes?.(blocks, stored) ?? blocks);
-      }
+    for (const run of this.blockRuns(name, dtype, maxBytes)) {
+      const blocks = await read(run);
+      // Columns of a rank are whole blocks, so bytes are cut as values are.
+      sink.writeBlocks(loader.partOfBytes?.(blocks, stored) ?? blocks);
     }
     sink.finish();
+  }
+
+  /** The rows that {@link streamBlocks} reads, one block of bytes after the other. */
+  blockRuns(name: string, format: BlockFormat, maxBytes: number): readonly RowRun[] {
+    return this.#runs(name, Math.floor(maxBytes / blockRowBytes(format, rowSize(this.shape(name)))));
+  }
+
+  #runs(name: string, maxRows: number): RowRun[] {
+    const { loader, shape } = this.#get(name);
+    const most = Math.max(1, maxRows);
+    return loader.rows(shape).flatMap(({ firstRow, rows }) =>
+      Array.from({ length: Math.ceil(rows / most) }, (_, i) => {
+        return { firstRow: firstRow + i * most, rows: Math.min(most, rows - i * most) };
+      }),
+    );
   }
 
   #get(name: string): Parameter {

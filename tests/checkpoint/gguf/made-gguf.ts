@@ -2,6 +2,7 @@ import type { RowRange } from '../../../src/checkpoint/files/row-range.ts';
 import type { StoredTensor } from '../../../src/checkpoint/files/stored-tensor.ts';
 import type { Gguf } from '../../../src/checkpoint/gguf/gguf.ts';
 import { GgufMetadata, type GgufValue } from '../../../src/checkpoint/gguf/gguf-metadata.ts';
+import { joinBytes } from '../../../src/util/join-bytes.ts';
 
 /** Whole numbers become integers, other numbers floats, as writers do. */
 type Plain = number | boolean | string | readonly number[] | readonly string[];
@@ -19,15 +20,20 @@ function packed(value: Plain): GgufValue {
   const count = list.length;
   if (typeof list[0] !== 'string') {
     const bytes = new Uint8Array(Float64Array.from(list, Number).buffer);
+    const begins = new Uint32Array();
     const areWhole = list.every(Number.isInteger);
-    if (!areWhole) return { type: 'array', value: { elements: 'float64', count, bytes } };
-    return { type: 'array', value: { elements: 'int64', count, bytes: new Uint8Array(bigints(list).buffer) } };
+    if (!areWhole) return { type: 'array', value: { elements: 'float64', count, bytes, begins } };
+    return { type: 'array', value: { elements: 'int64', count, bytes: new Uint8Array(bigints(list).buffer), begins } };
   }
-  const parts = list.flatMap((text) => {
-    const bytes = new TextEncoder().encode(String(text));
-    return [new Uint8Array(BigUint64Array.of(BigInt(bytes.length)).buffer), bytes];
+  const texts = list.map((text) => new TextEncoder().encode(String(text)));
+  const parts = texts.flatMap((text) => [new Uint8Array(BigUint64Array.of(BigInt(text.length)).buffer), text]);
+  let offset = 0;
+  const begins = Uint32Array.from(texts, ({ length }) => {
+    const begin = offset + 8;
+    offset = begin + length;
+    return begin;
   });
-  return { type: 'array', value: { elements: 'string', count, bytes: Uint8Array.from(parts.flatMap((p) => [...p])) } };
+  return { type: 'array', value: { elements: 'string', count, bytes: joinBytes(parts), begins } };
 }
 
 function bigints(list: readonly (number | string)[]): BigInt64Array {

@@ -56,6 +56,20 @@ export class CpuMemory {
     return address;
   }
 
+  /**
+   * Grows once by so many bytes, where they can be had: growing replaces the memory's arrays each time. Memory that is not
+   * used takes none of the machine's.
+   */
+  reserve(bytes: number): void {
+    const pages = Math.min(MAX_PAGES, Math.ceil((this.#top + bytes) / PAGE));
+    if (pages * PAGE <= this.memory.buffer.byteLength) return;
+    try {
+      this.#grow(pages * PAGE);
+    } catch {
+      // What does not fit is found where it is needed.
+    }
+  }
+
   /** {@link allocate} with zeros in it. Memory that nothing has used yet has them, and stays untouched. */
   allocateZeros(bytes: number): number {
     const used = this.#used;

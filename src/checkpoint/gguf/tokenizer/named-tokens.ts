@@ -61,11 +61,11 @@ export function vocabularyTokens(metadata: GgufMetadata): VocabularyToken[] {
 }
 
 /** Types of all tokens, by id. @throws GgufError, TokenizerError */
-export function tokenTypes(metadata: GgufMetadata, count: number): readonly number[] {
+export function tokenTypes(metadata: GgufMetadata, count: number): ArrayLike<number> {
   const key = 'tokenizer.ggml.token_type';
-  const types = metadata.optionalIntegers(key) ?? new Array<number>(count).fill(TOKEN_TYPES.normal);
+  const types = metadata.packedIntegers(key) ?? new Uint8Array(count).fill(TOKEN_TYPES.normal);
   assertForEachToken(metadata, key, types, count);
-  return types.length > count ? types.slice(0, count) : types;
+  return types;
 }
 
 /** Scores of all tokens, by id. @throws GgufError, TokenizerError */
@@ -76,7 +76,7 @@ export function tokenScores(metadata: GgufMetadata): readonly number[] {
   return scores;
 }
 
-function assertForEachToken(metadata: GgufMetadata, key: string, entries: readonly number[], tokens: number): void {
+function assertForEachToken(metadata: GgufMetadata, key: string, entries: ArrayLike<number>, tokens: number): void {
   if (entries.length >= tokens) return;
   throw new TokenizerError(
     `${metadata.fileName}: '${key}' has ${entries.length} entries for ${tokens} tokens.`,

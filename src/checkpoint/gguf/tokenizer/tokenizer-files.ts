@@ -234,10 +234,13 @@ function tokenTexts(metadata: GgufMetadata): { readonly [role in TokenRole]?: st
 /** Tokens that end a text or a turn by their texts. */
 function endTokens(metadata: GgufMetadata): { readonly id: number; readonly text: string }[] {
   const texts = metadata.packedStrings('tokenizer.ggml.tokens');
-  return tokenTypes(metadata, texts.count).flatMap((type, id) => {
-    const text = type === TOKEN_TYPES.control ? texts.at(id) : undefined;
-    return text !== undefined && END_TEXTS.has(text) ? [{ id, text }] : [];
-  });
+  const types = tokenTypes(metadata, texts.count);
+  const ends: { readonly id: number; readonly text: string }[] = [];
+  for (let id = 0; id < texts.count; id++) {
+    const text = types[id] === TOKEN_TYPES.control ? texts.at(id) : undefined;
+    if (text !== undefined && END_TEXTS.has(text)) ends.push({ id, text });
+  }
+  return ends;
 }
 
 /** tokenizer_config.json: the tokens by their roles. */

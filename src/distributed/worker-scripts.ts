@@ -11,6 +11,8 @@ export interface WorkerScripts {
   readonly files?: WorkerScript | undefined;
   /** Turns long texts into tokens, in Node: `mamba2/text-worker`. */
   readonly text?: WorkerScript | undefined;
+  /** Compiles the forms of structured outputs: `mamba2/grammar-worker`. */
+  readonly grammar?: WorkerScript | undefined;
 }
 
 export type WorkerKind = keyof WorkerScripts;

@@ -21,6 +21,12 @@ const MIB = 2 ** 20;
 /** Number of steps between two losses of memory. Below it, dropping the snapshots was not enough. */
 const STEPS_BETWEEN_LOSSES = 1000;
 
+/**
+ * Time that a step waits for what tokens the forms of answers allow next, which comes within fractions of it unless the worker
+ * compiles: then the others go on.
+ */
+const MASK_MILLISECONDS = 5;
+
 /** A step that the executor has received. */
 interface BegunStep {
   readonly scheduled: readonly ScheduledWork[];
@@ -106,6 +112,8 @@ export class LLMEngine {
     if (this.#executor.failure) return this.#afterFailure(this.#executor.failure);
     try {
       const begin = performance.now();
+      const masks = this.#ahead ? undefined : this.#scheduler.masksReady;
+      if (masks) await within(masks, MASK_MILLISECONDS);
       const step = this.#ahead ?? this.#begin(this.#scheduler.schedule());
       this.#ahead = this.#beginAfter(step);
       const output = await step.output;
@@ -291,6 +299,7 @@ export class LLMEngine {
         (snapshot) => this.#states.unpin(snapshot),
       );
       this.#scheduler.remove(sequence);
+      sequence.endGrammar();
     } else if (slot === undefined) {
       this.#scheduler.addFork(request.sequences[0], sequence);
     } else {
@@ -365,7 +374,10 @@ export class LLMEngine {
 
   #end(request: Request, reason: FinishReason | 'abort' | 'error'): void {
     request.isEnded = true;
-    for (const sequence of request.sequences) this.#scheduler.remove(sequence);
+    for (const sequence of request.sequences) {
+      this.#scheduler.remove(sequence);
+      sequence.endGrammar();
+    }
     this.#requests.delete(request.id);
     const group = this.#groups.get(request.group);
     if (group && group.unfinished > 1) this.#groups.set(request.group, { ...group, unfinished: group.unfinished - 1 });
@@ -395,6 +407,14 @@ export class LLMEngine {
     while (this.#requests.has(id)) id += "'";
     return id;
   }
+}
+
+/** Waits for a promise, but no longer than so. */
+async function within(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, milliseconds);
+  await Promise.race([promise, late.promise]);
+  clearTimeout(timer);
 }
 
 /** A sequence's part in a step as the executor takes it. */

@@ -1,5 +1,7 @@
 import { Turns } from '../distributed/event-loop.ts';
+import type { WorkerScript } from '../distributed/worker-scripts.ts';
 import { ChatTemplateError, EmptyPromptError, StructuredOutputsError, TokenizerError } from '../errors.ts';
+import { Grammars, type TokenGrammar } from '../grammar/grammars.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { encodeBadWords } from '../text/bad-words.ts';
 import type { ChatMessage, ChatTemplate, TemplateKind } from '../text/chat/chat-template.ts';
@@ -85,6 +87,9 @@ export class LLM {
   readonly #identify: () => Promise<ModelIdentity>;
   #identity: Promise<ModelIdentity> | undefined;
   readonly #samplingDefaults: SamplingDefaults;
+  readonly #grammarScript: WorkerScript | undefined;
+  /** Compiled forms of answers, and the worker that has them: from the first on. */
+  #grammars: Grammars | undefined;
 
   private constructor(parts: LoadedModel) {
     this.folder = parts.folder;
@@ -98,6 +103,7 @@ export class LLM {
     this.#chatTemplate = parts.chatTemplate;
     this.#identify = parts.identify;
     this.#samplingDefaults = parts.samplingDefaults;
+    this.#grammarScript = parts.grammarScript;
   }
 
   /**
@@ -135,7 +141,8 @@ export class LLM {
     const { priority, cacheSalt, signal } = options;
     const promptTokenIds = await this.encode(prompt, { signal });
     const badWordsTokenIds = await this.#encodeBadWords(params, signal);
-    const request = { promptTokenIds, params, badWordsTokenIds, priority, cacheSalt };
+    const grammar = await this.compileGrammar(params, signal);
+    const request = { promptTokenIds, params, badWordsTokenIds, grammar, priority, cacheSalt };
     for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
   }
 
@@ -251,7 +258,13 @@ export class LLM {
     checkedSalt(options.cacheSalt);
     if (params.stop.length > 0) this.#requireTokenizer('Stop strings');
     if (params.badWords.length > 0) this.#requireTokenizer('Bad words');
-    if (params.structuredOutputs) throw new StructuredOutputsError('This version has no structured outputs.');
+    if (params.structuredOutputs) {
+      this.#requireTokenizer('structuredOutputs');
+      if (this.eosTokenIds.length + params.stopTokenIds.size === 0) {
+        const problem = 'The model has no token that ends a text, so no answer of a form would end.';
+        throw new StructuredOutputsError(problem, 'Give stopTokenIds.');
+      }
+    }
     for (const id of params.logitBias.keys()) assertTokenId(id, this.config.vocabSize, this.tokenizer);
     return params;
   }
@@ -315,8 +328,22 @@ export class LLM {
     return this.#requireChatTemplate().render(messages, { ...templateOptions(options), namedTokens });
   }
 
+  /**
+   * The form that params ask for, compiled, as requests to the engine need it; undefined if they ask for none. A form that was
+   * compiled lately is there at once. Rejects with StructuredOutputsError, MissingPackageError, or the signal's reason.
+   */
+  async compileGrammar(params: SamplingParams, signal?: AbortSignal): Promise<TokenGrammar | undefined> {
+    if (!params.structuredOutputs || params.maxTokens === 0) return undefined;
+    const { vocabSize } = this.config;
+    const { eosTokenIds: endTokenIds, tokenizer } = this;
+    if (!tokenizer) return undefined;
+    this.#grammars ??= new Grammars({ tokenizer, vocabSize, endTokenIds, script: this.#grammarScript });
+    return this.#grammars.compile(params.structuredOutputs, signal);
+  }
+
   /** Frees the model. Running generations end with DisposedError; so does every later call. */
   async dispose(): Promise<void> {
+    this.#grammars?.dispose();
     await Promise.all([this.engine.dispose(), this.texts.dispose()]);
   }
 
@@ -361,6 +388,7 @@ export class LLM {
       identity: () => this.#getIdentity(),
       encode: (prompt, options) => this.encode(prompt, options),
       encodeBadWords: (params, signal) => this.#encodeBadWords(params, signal),
+      compileGrammar: (params, signal) => this.compileGrammar(params, signal),
       resolve: (options) => this.resolveSamplingParams(options),
     };
   }

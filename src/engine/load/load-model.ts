@@ -1,3 +1,4 @@
+import type { WorkerScript } from '../../distributed/worker-scripts.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import type { ChatTemplate } from '../../text/chat/chat-template.ts';
 import { TextThreads } from '../../text/text-threads.ts';
@@ -19,6 +20,8 @@ export interface LoadedModel {
   readonly tokenizer: TextTokenizer | undefined;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly texts: TextThreads;
+  /** Location of the script of the worker for grammars, if the caller gave one. */
+  readonly grammarScript: WorkerScript | undefined;
   readonly context: EngineContext;
   /** The model's identity. Rejects with ModelChangedError if it was not read before the files were replaced. */
   readonly identify: () => Promise<ModelIdentity>;
@@ -54,6 +57,7 @@ function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel
     config,
     tokenizer,
     chatTemplate,
+    grammarScript: settings.workers?.grammar,
     texts: new TextThreads({ tokenizer, chatTemplate }, source, settings.workers?.text),
     context: {
       maxNumSeqs,

@@ -1,3 +1,4 @@
+import type { TokenGrammar } from '../../grammar/grammars.ts';
 import type { SamplingParams } from '../sample/sampling-params.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 
@@ -11,6 +12,8 @@ export interface EngineRequest {
   readonly params: SamplingParams;
   /** Token ids of the params' bad words, if they are encoded already, which takes long. The engine does not copy them. */
   readonly badWordsTokenIds?: readonly (readonly number[])[] | undefined;
+  /** The compiled form of the params' structuredOutputs: compiling takes long. */
+  readonly grammar?: TokenGrammar | undefined;
   /** Lower goes first, and may take the slot of a running request that is higher. Default: 0. */
   readonly priority?: number | undefined;
   /** The request uses states that requests with the same salt have left in the prefix cache, and leaves its own to them. */

@@ -1,4 +1,6 @@
 import { MAX_END_TOKENS, type TokenSampling } from '../../backends/contract/sampling.ts';
+import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
+import type { TokenGrammar } from '../../grammar/grammars.ts';
 import { badWordIds } from '../../text/bad-words.ts';
 import { StopStrings } from '../../text/stop-strings.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
@@ -62,9 +64,9 @@ export class Request {
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
     const badWordsTokenIds = source.badWordsTokenIds ?? badWordIds(params.badWords, tokenizer);
     const repeatableIds = new Set(params.repetitionPenalty === 1 ? [] : promptTokenIds);
-    const constraints = { promptTokenIds: repeatableIds, endTokenIds, badWordsTokenIds };
+    const constraints = { promptTokenIds: repeatableIds, endTokenIds, eosTokenIds, badWordsTokenIds };
     const stops = new StopStrings(params.stop);
-    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops };
+    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops, grammar: source.grammar };
     const { promptLogprobs } = params;
     this.#promptLogprobs = promptLogprobs === undefined ? undefined : new LogprobColumns(promptLogprobs);
     this.sequences = [new Sequence(this, 0, this.#context)];
@@ -156,13 +158,15 @@ export class Request {
 export type RequestPlace = Pick<Request, 'id' | 'order' | 'turn'>;
 
 /** Parts that requests take from their engine. */
-export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops'>;
+export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops' | 'grammar'>;
 
 /** Parts that a request's sequences share. */
 export interface SequenceContext {
   readonly tokenizer: TextTokenizer | undefined;
   readonly constraints: LogitsConstraints;
   readonly stops: StopStrings;
+  /** Form that the answers must have. */
+  readonly grammar: TokenGrammar | undefined;
   readonly eosTokenIds: ReadonlySet<number>;
   /** Tokens of prompt and answer together that end the answer. */
   readonly maxModelLen: number;
@@ -197,9 +201,11 @@ export class Sequence {
   readonly #output: TextOutput;
   /** Tokens of thoughts so far. */
   #numThoughtTokens = 0;
+  /** Form of the answer, as far as it has come. */
+  readonly #grammar: AnswerGrammar | undefined;
 
   constructor(request: Request, index: number, context: SequenceContext) {
-    const { tokenizer, constraints, stops, eosTokenIds, maxModelLen } = context;
+    const { tokenizer, constraints, stops, grammar, eosTokenIds, maxModelLen } = context;
     const { params, promptTokenIds } = request;
     this.request = request;
     this.index = index;
@@ -208,7 +214,8 @@ export class Sequence {
     this.halfLives = params.halfLifeInterval === undefined ? undefined : new HalfLifeMeter(params.halfLifeInterval);
     this.#eosTokenIds = eosTokenIds;
     this.#maxModelLen = maxModelLen;
-    this.#sampler = new Sampler(params, constraints, index);
+    this.#grammar = grammar?.begin();
+    this.#sampler = new Sampler(params, constraints, index, this.#grammar);
     this.#output = new TextOutput(tokenizer, promptTokenIds, stops, params);
   }
 
@@ -249,7 +256,7 @@ export class Sequence {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
     const { logprobs, halfLifeInterval } = request.params;
     const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
-    if (this.#budgetedThoughts !== undefined) return false;
+    if (this.#budgetedThoughts !== undefined || this.#grammar !== undefined) return false;
     return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
   }
 
@@ -261,6 +268,21 @@ export class Sequence {
     const { params } = this.request;
     const isPlain = params.stop.length === 0 && !this.#sampler.dependsOnAnswer && this.#budgetedThoughts === undefined;
     return isPlain && this.#sampler.numEndTokens <= MAX_END_TOKENS;
+  }
+
+  /** Whether the tokens that its form allows next are not known yet. */
+  get isMaskPending(): boolean {
+    return this.#grammar?.isPending ?? false;
+  }
+
+  /** Resolves when the tokens that its form allows next are known. */
+  get maskReady(): Promise<void> | undefined {
+    return this.#grammar?.ready;
+  }
+
+  /** Lets go of what follows the answer's form. */
+  endGrammar(): void {
+    this.#grammar?.dispose();
   }
 
   /** Whether the next token is the last, whichever it is. */
@@ -308,7 +330,9 @@ export class Sequence {
     const { tokenId } = sample;
     this.tokenIds.push(tokenId);
     const isStopToken = params.stopTokenIds.has(tokenId);
-    const endsText = isStopToken || (!params.ignoreEos && this.#eosTokenIds.has(tokenId));
+    // A form that is complete ends the answer, whatever ignoreEos says: nothing else may follow.
+    const ignoresEos = params.ignoreEos && !this.#grammar;
+    const endsText = isStopToken || (!ignoresEos && this.#eosTokenIds.has(tokenId));
     const isShown = !endsText || (isStopToken && params.includeStopStrInOutput);
     const wasThinking = this.#output.isThinking;
     let { text, stop } = this.#output.push(tokenId, isShown);

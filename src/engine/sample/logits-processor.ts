@@ -1,8 +1,13 @@
 import type { LogitEdit } from '../../backends/contract/sampling.ts';
+import { StructuredOutputsError } from '../../errors.ts';
+import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
+import { forbidOthers, isEmpty, type TokenBits } from '../../grammar/token-bits.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
 /** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
 const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
+
+const NONE: ReadonlySet<number> = new Set();
 
 /** Tokens that a request's logits are changed by, besides its params. */
 export interface LogitsConstraints {
@@ -10,6 +15,8 @@ export interface LogitsConstraints {
   readonly promptTokenIds: ReadonlySet<number>;
   /** Tokens that end the answer: not before `minTokens`. */
   readonly endTokenIds: ReadonlySet<number>;
+  /** The model's own ends of text, which `endTokenIds` may lack. */
+  readonly eosTokenIds?: ReadonlySet<number> | undefined;
   /** Sequences of tokens that the answer must not have. */
   readonly badWordsTokenIds: readonly (readonly number[])[];
 }
@@ -22,16 +29,20 @@ export class LogitsProcessor {
   readonly #params: SamplingParams;
   readonly #constraints: LogitsConstraints;
   readonly #isActive: boolean;
+  readonly #grammar: AnswerGrammar | undefined;
   readonly #promptIds: ReadonlySet<number>;
   /** Counts of the answer's tokens, and the answer itself: kept only if a parameter needs them. */
   readonly #counts = new Map<number, number>();
   readonly #answer: number[] = [];
 
-  constructor(params: SamplingParams, constraints: LogitsConstraints) {
+  /** @param grammar of the answer: it allows some tokens only. */
+  constructor(params: SamplingParams, constraints: LogitsConstraints, grammar?: AnswerGrammar) {
     const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens } = params;
     this.#params = params;
     this.#constraints = constraints;
+    this.#grammar = grammar;
     this.#isActive =
+      grammar !== undefined ||
       repetitionPenalty !== 1 ||
       presencePenalty !== 0 ||
       frequencyPenalty !== 0 ||
@@ -49,8 +60,10 @@ export class LogitsProcessor {
   /** @returns the logits themselves where nothing changes them, a changed copy otherwise. */
   process(logits: Float32Array): Float32Array {
     const edits = this.edits();
-    if (edits.length === 0) return logits;
+    const allowed = this.allowed();
+    if (edits.length === 0 && !allowed) return logits;
     const scores = logits.slice();
+    if (allowed) forbidOthers(scores, allowed);
     for (const edit of edits) {
       const { tokenId } = edit;
       if (tokenId < scores.length) scores[tokenId] = this.#edited(scores[tokenId], edit);
@@ -75,9 +88,30 @@ export class LogitsProcessor {
     });
   }
 
+  /**
+   * Bits of the tokens that the answer's grammar allows; undefined without one. Where the grammar is complete, minTokens and
+   * ignoreEos put the end off only as long as it has other tokens.
+   * @throws StructuredOutputsError where it has none.
+   */
+  allowed(): TokenBits | undefined {
+    if (!this.#grammar) return undefined;
+    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
+    const { ignoreEos, minTokens } = this.#params;
+    const isEarly = this.#answer.length < minTokens;
+    const ends = [...endTokenIds, ...eosTokenIds];
+    const putOff = new Set(isEarly ? ends : ignoreEos ? eosTokenIds : []);
+    const bits = this.#grammar.allowed(ends, putOff);
+    if (!isEmpty(bits)) return bits;
+    throw new StructuredOutputsError(
+      `No token of the model can continue the answer of ${this.#answer.length} tokens in the form that it must have.`,
+    );
+  }
+
   /** A token was chosen. */
   accept(tokenId: number): void {
     if (!this.#isActive) return;
+    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
+    if (!endTokenIds.has(tokenId) && !eosTokenIds.has(tokenId)) this.#grammar?.accept(tokenId);
     this.#answer.push(tokenId);
     this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
   }
@@ -99,7 +133,8 @@ export class LogitsProcessor {
       const begins = answer.length >= before && word.slice(0, before).every((id, i) => id === answer.at(i - before));
       if (begins) forbidden.add(word[before]);
     }
-    if (answer.length < this.#params.minTokens) for (const id of this.#constraints.endTokenIds) forbidden.add(id);
+    if (!this.#grammar && answer.length < this.#params.minTokens)
+      for (const id of this.#constraints.endTokenIds) forbidden.add(id);
     return forbidden;
   }
 }

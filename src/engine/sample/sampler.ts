@@ -1,5 +1,6 @@
 import type { TokenSampling } from '../../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../../errors.ts';
+import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
 import { exponential } from './exponential.ts';
 import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
 import { uniform } from './random.ts';
@@ -28,10 +29,13 @@ export class Sampler {
   /** Kept from draw to draw: making it anew takes as long as filling it. */
   #weights = new Float64Array();
 
-  /** @param index which of the `n` answers. */
-  constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0) {
+  /**
+   * @param index which of the `n` answers.
+   * @param grammar of the answer, which it takes its tokens to.
+   */
+  constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0, grammar?: AnswerGrammar) {
     this.#params = params;
-    this.#processor = new LogitsProcessor(params, constraints);
+    this.#processor = new LogitsProcessor(params, constraints, grammar);
     this.#endTokenIds = [...constraints.endTokenIds];
     this.#seed = params.seed + BigInt(index);
   }

@@ -90,7 +90,13 @@ export class Scheduler {
 
   /** Whether a step would do something. */
   get hasWork(): boolean {
-    return this.#running.some(isRunnable) || this.#waiting.some(isRunnable);
+    return this.#running.some(isUnpaused) || this.#waiting.some(isUnpaused);
+  }
+
+  /** Resolves when all sequences that could run know which tokens may come next; undefined if they do. */
+  get masksReady(): Promise<unknown> | undefined {
+    const pending = this.#running.filter((sequence) => isUnpaused(sequence) && sequence.isMaskPending);
+    return pending.length === 0 ? undefined : Promise.all(pending.map(({ maskReady }) => maskReady));
   }
 
   add(sequence: Sequence): void {
@@ -310,8 +316,13 @@ export class Scheduler {
   }
 }
 
-function isRunnable({ request }: Sequence): boolean {
+function isUnpaused({ request }: Sequence): boolean {
   return !request.isPaused;
+}
+
+/** Whether it can take part in a step. One that waits to know which tokens may come next sits it out. */
+function isRunnable(sequence: Sequence): boolean {
+  return isUnpaused(sequence) && !sequence.isMaskPending;
 }
 
 /**

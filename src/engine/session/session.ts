@@ -33,6 +33,8 @@ export interface SessionHost {
     params: SamplingParams,
     signal: AbortSignal | undefined,
   ): Promise<NonNullable<EngineRequest['badWordsTokenIds']>>;
+  /** The compiled form that params ask for. */
+  compileGrammar(params: SamplingParams, signal: AbortSignal | undefined): Promise<EngineRequest['grammar']>;
   resolve(options: GenerateOptions): SamplingParams;
 }
 
@@ -179,9 +181,10 @@ export class Session {
         throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer. Fork it to get others.');
       const promptTokenIds = prompt === undefined ? this.#position.tokenIds : await this.#with(prompt, options.signal);
       const badWordsTokenIds = await this.#host.encodeBadWords(params, options.signal);
+      const grammar = await this.#host.compileGrammar(params, options.signal);
       if (this.#isDisposed) throw disposed();
       const generated: number[] = [];
-      const request = { promptTokenIds, params, badWordsTokenIds, priority: options.priority };
+      const request = { promptTokenIds, params, badWordsTokenIds, grammar, priority: options.priority };
       const turn = this.#request(request, options.signal);
       let hasFailed = false;
       try {

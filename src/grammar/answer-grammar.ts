@@ -1,0 +1,104 @@
+import { clearBit, hasBit, isEmpty, setBit, type TokenBits } from './token-bits.ts';
+import type { Utf8Tokens } from './utf8-tokens.ts';
+
+/** Tokens that have a part in a grammar besides their text. */
+export interface GrammarTokens {
+  /** Number of the model's tokens, and the bit of the end of an answer. */
+  readonly vocabSize: number;
+  /** Tokens that no text has. */
+  readonly hiddenTokenIds: readonly number[];
+  readonly utf8: Utf8Tokens;
+}
+
+/** What an answer tells the worker that follows it. */
+export interface AnswerPort {
+  accept(answer: AnswerGrammar, tokenId: number): void;
+  end(answer: AnswerGrammar): void;
+}
+
+/** One answer, and the tokens that its grammar allows next. */
+export class AnswerGrammar {
+  readonly #port: AnswerPort;
+  readonly #tokens: GrammarTokens;
+  readonly #accepted: number[] = [];
+  #mask: TokenBits | undefined;
+  #error: Error | undefined;
+  #ready = Promise.withResolvers<void>();
+  #isOver = false;
+
+  /** @param mask of the first token. */
+  constructor(port: AnswerPort, tokens: GrammarTokens, mask: TokenBits) {
+    this.#port = port;
+    this.#tokens = tokens;
+    this.receive(mask);
+  }
+
+  /** Tokens so far. */
+  get tokenIds(): readonly number[] {
+    return this.#accepted;
+  }
+
+  /** Whether the worker has yet to say what may follow the last token. */
+  get isPending(): boolean {
+    return !this.#isOver && this.#mask === undefined && this.#error === undefined;
+  }
+
+  /** Resolves when it is no longer pending. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Whether the answer may end here. */
+  get isComplete(): boolean {
+    return this.#mask !== undefined && hasBit(this.#mask, this.#tokens.vocabSize);
+  }
+
+  /**
+   * Bits of the tokens that may come next. Where the answer may end, these are among them: `endTokenIds`, but those that are put off
+   * only if nothing else may come.
+   * @throws the error that ended the worker.
+   */
+  allowed(endTokenIds: Iterable<number>, putOffIds: ReadonlySet<number>): TokenBits {
+    if (this.#error) throw this.#error;
+    const bits = new Int32Array(this.#mask ?? []);
+    const isComplete = this.isComplete;
+    clearBit(bits, this.#tokens.vocabSize);
+    if (isComplete) {
+      const isOnly = isEmpty(bits);
+      for (const id of endTokenIds) if (isOnly || !putOffIds.has(id)) setBit(bits, id);
+    }
+    return bits;
+  }
+
+  /** A token was chosen that is no end. */
+  accept(tokenId: number): void {
+    if (this.#isOver) return;
+    this.#accepted.push(tokenId);
+    this.#mask = undefined;
+    this.#ready = Promise.withResolvers<void>();
+    this.#port.accept(this, tokenId);
+  }
+
+  /** Takes the tokens that may follow the last one. */
+  receive(mask: TokenBits): void {
+    const { hiddenTokenIds, utf8 } = this.#tokens;
+    for (const id of hiddenTokenIds) clearBit(mask, id);
+    const forbidden = utf8.forbiddenAfter(this.#accepted.at(-1));
+    if (forbidden) for (let i = 0; i < mask.length; i++) mask[i] &= ~forbidden[i];
+    this.#mask = mask;
+    this.#ready.resolve();
+  }
+
+  fail(error: Error): void {
+    this.#error = error;
+    this.#ready.resolve();
+  }
+
+  /** The answer is over. */
+  dispose(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#ready.resolve();
+    this.#port.end(this);
+  }
+}

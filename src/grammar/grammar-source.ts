@@ -1,0 +1,61 @@
+import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../errors.ts';
+import { asError } from '../util/as-error.ts';
+import { EbnfGrammar, literal, oneOf, ROOT } from './ebnf.ts';
+import { ANY_OBJECT, jsonSchemaGrammar } from './json-schema.ts';
+import { regexGrammar, structuralTagText } from './structural-tag.ts';
+import type { StructuredOutputs } from './structured-outputs.ts';
+
+/** Characters of a schema, grammar or list of choices at most: a model's whole context is seldom longer. */
+const MAX_CHARACTERS = 2 ** 20;
+
+/** A form as XGrammar takes it. */
+export interface GrammarSource {
+  readonly type: 'ebnf' | 'structural_tag';
+  readonly text: string;
+  /** Whether it was written by a user, and may be malformed in ways that only XGrammar knows. */
+  readonly isForeign: boolean;
+}
+
+/** @throws StructuredOutputsError about what is malformed or not supported. */
+export function grammarSource(form: StructuredOutputs): GrammarSource {
+  const { json, jsonObject, regex, choice, grammar, structuralTag } = form;
+  const own = (text: string): GrammarSource => ({ type: 'ebnf', text, isForeign: false });
+  if (json !== undefined) return own(jsonSchemaGrammar(parsed(json, 'schema')));
+  if (jsonObject !== undefined) return own(jsonSchemaGrammar(ANY_OBJECT));
+  if (regex !== undefined) return own(regexGrammar(regex));
+  if (choice !== undefined) return own(choiceGrammar(choice));
+  if (structuralTag !== undefined) {
+    return {
+      type: 'structural_tag',
+      text: structuralTagText(parsed(structuralTag, 'structural tag')),
+      isForeign: true,
+    };
+  }
+  return { type: 'ebnf', text: grammar ?? '', isForeign: true };
+}
+
+/** A form's text, which is the same for equal forms. @throws StructuredOutputsError where it is too long. */
+export function formKey(form: StructuredOutputs): string {
+  const key = JSON.stringify(form);
+  if (key.length <= MAX_CHARACTERS) return key;
+  throw new StructuredOutputsError(
+    `structuredOutputs has ${key.length} characters; expected at most ${MAX_CHARACTERS}.`,
+    'Make the schema or grammar smaller.',
+  );
+}
+
+function choiceGrammar(choice: readonly string[]): string {
+  const grammar = new EbnfGrammar();
+  grammar.define(grammar.reserve(ROOT), oneOf([...new Set(choice)].map(literal)));
+  return grammar.toString();
+}
+
+function parsed(value: JsonObject | string, what: string): JsonValue {
+  if (typeof value !== 'string') return value;
+  try {
+    return JSON.parse(value);
+  } catch (error) {
+    throw new StructuredOutputsError(`The ${what} is no JSON: ${asError(error).message}.`);
+  }
+}

@@ -1,0 +1,76 @@
+import { moduleFile } from '../distributed/module-file.ts';
+import { nodeWorkerOptions } from '../distributed/node-worker-options.ts';
+import { startWebWorker } from '../distributed/web-worker.ts';
+import { existingNodeScript, missingScriptHint, type WorkerScript } from '../distributed/worker-scripts.ts';
+import type { GrammarMessage, GrammarRequest } from './grammar-protocol.ts';
+
+/** A worker that compiles grammars: a worker thread of Node, or a Web Worker. */
+export interface GrammarThread {
+  post(request: GrammarRequest, transfer?: readonly ArrayBuffer[]): void;
+  /** Whether the program waits for it: Node would end otherwise. */
+  hold(isHeld: boolean): void;
+  terminate(): void;
+}
+
+export interface GrammarThreadEvents {
+  readonly onMessage: (message: GrammarMessage) => void;
+  /** Called when it is gone. `problem` completes a sentence: 'The worker for grammars …'. */
+  readonly onEnd: (problem: string, cause?: unknown) => void;
+}
+
+/** @throws RankFailedError where there is no such script. */
+export function startGrammarThread(events: GrammarThreadEvents, script: WorkerScript | undefined): GrammarThread {
+  const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
+  return node === undefined ? startPageWorker(events, script) : startWorkerThread(node, events, script);
+}
+
+function startWorkerThread(
+  { Worker }: typeof import('node:worker_threads'),
+  { onMessage, onEnd }: GrammarThreadEvents,
+  script: WorkerScript | undefined,
+): GrammarThread {
+  const url = existingNodeScript('grammar', script, () => moduleFile('./grammar-worker', import.meta.url));
+  const worker = new Worker(url, { ...nodeWorkerOptions(), name: 'mamba2 grammar' });
+  worker.on('message', onMessage);
+  worker.on('messageerror', (error) => onEnd(`sent what can't be read: ${error.message}`, error));
+  worker.on('error', (error) => onEnd(`failed: ${error instanceof Error ? error.message : error}`, error));
+  worker.on('exit', (code) => onEnd(`exited with code ${code}`));
+  worker.unref();
+  return {
+    post: (request, transfer = []) => worker.postMessage(request, [...transfer]),
+    hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
+    terminate: () => void worker.terminate(),
+  };
+}
+
+function startPageWorker({ onMessage, onEnd }: GrammarThreadEvents, script: WorkerScript | undefined): GrammarThread {
+  const { worker, origin } = startWebWorker({
+    kind: 'grammar',
+    given: script,
+    moduleUrl: import.meta.url,
+    start: () =>
+      new Worker(new URL('./grammar-worker.js', import.meta.url), { type: 'module', name: 'mamba2 grammar' }),
+  });
+  worker.addEventListener('message', ({ data }: MessageEvent<GrammarMessage>) => onMessage(data));
+  worker.addEventListener('messageerror', () => onEnd("sent what can't be read"));
+  worker.addEventListener('error', (event) => {
+    event.preventDefault();
+    if (event.message) return onEnd(`failed: ${event.message}`, event.error);
+    onEnd(`can't be started: its script can't be loaded from ${origin}. ${missingScriptHint('grammar')}`);
+  });
+  return {
+    post: (request, transfer = []) => worker.postMessage(request, [...transfer]),
+    hold: () => {},
+    terminate: () => worker.terminate(),
+  };
+}
+
+/** Where an import map of the page says that the package is: such maps do not hold in workers. */
+export function packageUrl(): string | undefined {
+  if (globalThis.document === undefined) return undefined;
+  try {
+    return import.meta.resolve('@mlc-ai/web-xgrammar');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,24 @@
+const YEAR = '[0-9]{4}';
+const MONTH_AND_DAY =
+  '(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8])';
+const DATE = `${YEAR}-(${MONTH_AND_DAY})`;
+const TIME = '([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+\\-]([01][0-9]|2[0-3]):[0-5][0-9])';
+const BYTE = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
+const LABEL = '[a-zA-Z0-9]([a-zA-Z0-9\\-]{0,30}[a-zA-Z0-9])?';
+const HEX = '[0-9a-f]';
+
+/** Regular expressions for formats of JSON Schema: texts that have the format, though not all of them. */
+const FORMATS: ReadonlyMap<string, string> = new Map([
+  ['date', DATE],
+  ['time', TIME],
+  ['date-time', `${DATE}T${TIME}`],
+  ['uuid', `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`],
+  ['ipv4', `${BYTE}(\\.${BYTE}){3}`],
+  ['email', `[a-z0-9]+([._\\-][a-z0-9]+){0,4}@${LABEL}(\\.${LABEL}){1,3}`],
+  ['hostname', `${LABEL}(\\.${LABEL}){0,4}`],
+  ['uri', `https?://${LABEL}(\\.${LABEL}){0,4}(/[a-zA-Z0-9_.~\\-]{0,64}){0,8}`],
+]);
+
+export function formatPattern(format: string): string | undefined {
+  return FORMATS.get(format);
+}

@@ -1,0 +1,76 @@
+import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../errors.ts';
+import { EbnfGrammar, ROOT } from './ebnf.ts';
+import { jsonSchemaGrammar } from './json-schema.ts';
+import { regexExpression } from './regex.ts';
+import { isObject, show } from './schema-keywords.ts';
+
+const MAX_DEPTH = 100;
+
+/** Formats of XGrammar's structural tags, with their members. */
+const FORMATS: Readonly<Record<string, readonly string[]>> = {
+  any_text: [],
+  const_string: ['value'],
+  json_schema: ['json_schema'],
+  grammar: ['grammar'],
+  regex: ['pattern'],
+  qwen_xml_parameter: ['json_schema'],
+  sequence: ['elements'],
+  or: ['elements'],
+  tag: ['begin', 'content', 'end'],
+  triggered_tags: ['triggers', 'tags'],
+  tags_with_separator: ['tags', 'separator'],
+};
+
+/**
+ * XGrammar's structural tag as text, in which schemas and regular expressions are grammars already: what is
+ * refused in them is refused here as everywhere.
+ * @throws StructuredOutputsError about what is malformed or unknown.
+ */
+export function structuralTagText(tag: JsonValue): string {
+  const format = isObject(tag) && isObject(tag.format) ? tag.format : tag;
+  return JSON.stringify({ type: 'structural_tag', format: converted(format, 0) });
+}
+
+function converted(format: JsonValue | undefined, depth: number): JsonObject {
+  if (depth > MAX_DEPTH) throw malformed(`is nested more than ${MAX_DEPTH} deep`);
+  if (!isObject(format)) throw malformed(`has the format ${show(format)}; expected an object`);
+  const { type } = format;
+  const members = typeof type === 'string' && Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
+  if (!members) throw malformed(`has the type ${show(type)}; expected one of ${Object.keys(FORMATS).join(', ')}`);
+  for (const member of members) {
+    if (format[member] === undefined) throw malformed(`has the format '${type}' without '${member}'`);
+  }
+  switch (type) {
+    case 'json_schema':
+      return { type: 'grammar', grammar: jsonSchemaGrammar(format.json_schema) };
+    case 'regex':
+      return { type: 'grammar', grammar: regexGrammar(String(format.pattern)) };
+    case 'sequence':
+    case 'or':
+      return { ...format, elements: list(format.elements, 'elements').map((each) => converted(each, depth + 1)) };
+    case 'tag':
+      return { ...format, content: converted(format.content, depth + 1) };
+    case 'triggered_tags':
+    case 'tags_with_separator':
+      return { ...format, tags: list(format.tags, 'tags').map((each) => converted(each, depth + 1)) };
+    default:
+      return format;
+  }
+}
+
+/** A grammar for the texts that a regular expression matches from end to end. */
+export function regexGrammar(pattern: string): string {
+  const grammar = new EbnfGrammar();
+  grammar.define(grammar.reserve(ROOT), regexExpression(pattern));
+  return grammar.toString();
+}
+
+function list(value: JsonValue, member: string): readonly JsonValue[] {
+  if (Array.isArray(value) && value.length > 0) return value;
+  throw malformed(`has ${member} ${show(value)}; expected a list that is not empty`);
+}
+
+function malformed(problem: string): StructuredOutputsError {
+  return new StructuredOutputsError(`The structural tag ${problem}.`);
+}

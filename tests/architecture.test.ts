@@ -30,6 +30,7 @@ const FLOORS = [
   'checkpoint/quantization/',
   'checkpoint/',
   'text/',
+  'grammar/forms/',
   'grammar/',
   'backends/contract/',
   'backends/reference/',

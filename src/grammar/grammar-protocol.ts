@@ -1,5 +1,5 @@
 import type { SerializedError } from '../distributed/serialized-error.ts';
-import type { StructuredOutputs } from './structured-outputs.ts';
+import type { StructuredOutputs } from './forms/structured-outputs.ts';
 
 /** Bytes of a vocabulary's tokens, one after another. Tokens that no text has are empty. */
 export interface VocabularyBytes {

@@ -1,8 +1,8 @@
 import { serializeError } from '../distributed/serialized-error.ts';
 import { StructuredOutputsError } from '../errors.ts';
+import { type GrammarSource, grammarSource } from './forms/grammar-source.ts';
+import type { StructuredOutputs } from './forms/structured-outputs.ts';
 import type { GrammarMessage, GrammarRequest, VocabularyBytes } from './grammar-protocol.ts';
-import { type GrammarSource, grammarSource } from './grammar-source.ts';
-import type { StructuredOutputs } from './structured-outputs.ts';
 import {
   type CompiledXGrammar,
   captureConsole,

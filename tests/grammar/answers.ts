@@ -1,5 +1,5 @@
+import type { StructuredOutputs } from '../../src/grammar/forms/structured-outputs.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import type { StructuredOutputs } from '../../src/grammar/structured-outputs.ts';
 import { hasBit } from '../../src/grammar/token-bits.ts';
 import type { TextTokenizer } from '../../src/text/tokenizer.ts';
 

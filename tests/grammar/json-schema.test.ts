@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/checkpoint/json/json-parser.ts';
 import { StructuredOutputsError } from '../../src/errors.ts';
-import { jsonSchemaGrammar } from '../../src/grammar/json-schema.ts';
+import { jsonSchemaGrammar } from '../../src/grammar/forms/json-schema.ts';
 import { runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback } from '../text/tokenizers.ts';
 import { RandomAnswers } from './answers.ts';

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
-import type { StructuredOutputs } from '../../grammar/structured-outputs.ts';
+import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { ReasoningDialect } from '../../text/parsers/reasoning.ts';
 import type { ToolChoice, ToolFunction } from '../../text/parsers/tool-definition.ts';
 import type { ToolDialect } from '../../text/parsers/tool-dialect.ts';

@@ -1,5 +1,5 @@
 import { SamplingParamsError } from '../../errors.ts';
-import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/structured-outputs.ts';
+import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { ThoughtMarkers } from '../../text/parsers/thought-text.ts';
 
 /** How thoughts before an answer are written, and how long they may be. */

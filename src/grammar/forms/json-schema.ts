@@ -1,5 +1,5 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
-import { StructuredOutputsError } from '../errors.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../../errors.ts';
 import { type CodePoints, characterClass, EbnfGrammar, literal, oneOf, ROOT, repeated, without } from './ebnf.ts';
 import { formatPattern } from './json-formats.ts';
 import { integersWithin, MAX_DIGITS, numbersWithin } from './number-range.ts';

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
 import { isObject, KEYWORDS, unsupported } from './schema-keywords.ts';
 
 /**

@@ -1,5 +1,5 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
-import { StructuredOutputsError } from '../errors.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../../errors.ts';
 
 /** Keywords of JSON Schema that are known: those that a value depends on, and those that only describe. */
 export const KEYWORDS: ReadonlyMap<string, 'constraint' | 'annotation'> = new Map([

@@ -1,5 +1,5 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
-import { StructuredOutputsError } from '../errors.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../../errors.ts';
 import { EbnfGrammar, ROOT } from './ebnf.ts';
 import { jsonSchemaGrammar } from './json-schema.ts';
 import { regexExpression } from './regex.ts';

@@ -1,5 +1,5 @@
-import type { JsonObject } from '../checkpoint/json/json-parser.ts';
-import { SamplingParamsError } from '../errors.ts';
+import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { SamplingParamsError } from '../../errors.ts';
 
 /** Form that an answer must have: exactly one member is given. Names and meanings are vLLM's. */
 export interface StructuredOutputs {

@@ -1,6 +1,6 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
-import { StructuredOutputsError } from '../errors.ts';
-import { asError } from '../util/as-error.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { StructuredOutputsError } from '../../errors.ts';
+import { asError } from '../../util/as-error.ts';
 import { EbnfGrammar, literal, oneOf, ROOT } from './ebnf.ts';
 import { ANY_OBJECT, jsonSchemaGrammar } from './json-schema.ts';
 import { regexGrammar, structuralTagText } from './structural-tag.ts';

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../checkpoint/json/json-parser.ts';
+import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
 import { isObject } from './schema-keywords.ts';
 
 /** The value that a JSON pointer with `#` before it leads to; undefined where there is none. */

@@ -1,5 +1,5 @@
-import { StructuredOutputsError } from '../errors.ts';
-import { asError } from '../util/as-error.ts';
+import { StructuredOutputsError } from '../../errors.ts';
+import { asError } from '../../util/as-error.ts';
 import { type CodePoints, characterClass, complement, oneOf, repeated, union } from './ebnf.ts';
 
 /** Writes one character out of a set, as it stands in the text; undefined where the text can have none of them. */

@@ -1,4 +1,4 @@
-import { StructuredOutputsError } from '../errors.ts';
+import { StructuredOutputsError } from '../../errors.ts';
 
 /** Limits for a grammar, so that no request holds a thread, or fills its memory, for long. */
 const MAX_RULES = 20_000;

@@ -18,6 +18,8 @@ export interface AnswerPort {
 
 /** One answer, and the tokens that its grammar allows next. */
 export class AnswerGrammar {
+  /** Whether the answer's form has not begun: the model still thinks. */
+  isSuspended = false;
   readonly #port: AnswerPort;
   readonly #tokens: GrammarTokens;
   readonly #accepted: number[] = [];

@@ -94,7 +94,7 @@ export class LogitsProcessor {
    * @throws StructuredOutputsError where it has none.
    */
   allowed(): TokenBits | undefined {
-    if (!this.#grammar) return undefined;
+    if (!this.#grammar || this.#grammar.isSuspended) return undefined;
     const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
     const { ignoreEos, minTokens } = this.#params;
     const isEarly = this.#answer.length < minTokens;
@@ -111,7 +111,8 @@ export class LogitsProcessor {
   accept(tokenId: number): void {
     if (!this.#isActive) return;
     const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
-    if (!endTokenIds.has(tokenId) && !eosTokenIds.has(tokenId)) this.#grammar?.accept(tokenId);
+    const isEnd = endTokenIds.has(tokenId) || eosTokenIds.has(tokenId);
+    if (!isEnd && !this.#grammar?.isSuspended) this.#grammar?.accept(tokenId);
     this.#answer.push(tokenId);
     this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
   }

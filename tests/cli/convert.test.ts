@@ -8,6 +8,7 @@ import { makeFolder } from '../checkpoint/folders.ts';
 import { hybridFolder } from '../engine/hybrid-folders.ts';
 import { largestDifference } from '../numbers.ts';
 import { few } from '../runs.ts';
+import { blockValues } from '../tensor/blocks.ts';
 import { runCli } from './run-cli.ts';
 import { TINY_DTS } from './tiny-dts.ts';
 
@@ -36,6 +37,10 @@ async function firstDifference(source: string, folder: string, dtype: Converted)
       const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
       const [found, wanted] = [bits(await converted.readFloat32(name)), bits(expected)];
       if (found.some((word, i) => word !== wanted[i])) return name;
+      const { blocks } = converted.tensor(name);
+      const kept = blocks && blockValues(blocks.format, await blocks.read());
+      // Zeros of codes have no sign.
+      if (kept?.some((value, i) => value !== expected[i])) return `${name} in blocks`;
     }
     return undefined;
   } finally {
@@ -64,6 +69,30 @@ describe('convert', () => {
     );
     expect(await runCli(['inspect', folder])).toMatchObject({ code: 0, stderr: '' });
   });
+
+  test.each([
+    ['int8', 'INT8_G128', 1e-6],
+    // The int4 of a load quantises activations to 7 bits, blocks to 8: both are this near to float32.
+    ['int4', 'INT4_G32', 0.08],
+  ] as const)(
+    'a converted %s model stays in its codes, and is the model that was converted',
+    async (dtype, format, near) => {
+      const { folder } = await convert('tiny-dts', dtype);
+      const checkpoint = await Checkpoint.open(folder);
+      const matrices = checkpoint.names().filter((name) => isMatrix(name, checkpoint.info(name).shape));
+      for (const name of matrices) expect(checkpoint.tensor(name).blocks?.format).toBe(format);
+      await checkpoint.close();
+      const { stdout } = await runCli(['inspect', folder, '--json']);
+      const { autoWeightBytes, files } = JSON.parse(stdout);
+      expect(autoWeightBytes / files.bytes).toBeLessThan(1.1);
+      await using llm = await LLM.load(folder, { device: 'cpu' });
+      await using plain = await LLM.load('tiny-dts', { device: 'cpu', dtype });
+      const prompt = 'export interface User {\n';
+      const expected = await plain.logits(prompt);
+      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      expect(largestDifference(await llm.logits(prompt), expected)).toBeLessThan(near * largest);
+    },
+  );
 
   test('a converted int8 model is that of int8 on load, and writes the same text', async () => {
     const { folder } = await convert('tiny-dts', 'int8');

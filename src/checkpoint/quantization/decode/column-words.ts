@@ -30,6 +30,9 @@ class KeptWords {
   }
 }
 
+/** Words of an output that are gathered together: those of a line of the cache. */
+const WORDS_TOGETHER = 16;
+
 /** Codes along the inputs in words: (inputs * bits / 32, outputs), one input after another from the lowest bit on. */
 export function inputPackedCodes(tensor: StoredTensor, bits: number, columns: number): CodeReader {
   const kept = new KeptWords(tensor);
@@ -60,9 +63,11 @@ export function inputPackedCodes(tensor: StoredTensor, bits: number, columns: nu
     const words = await kept.get();
     const perRow = words.length / outputs;
     const out = new Uint32Array(rows * perRow);
-    for (let word = 0; word < perRow; word++) {
-      const begin = word * outputs + firstRow;
-      for (let row = 0; row < rows; row++) out[row * perRow + word] = words[begin + row];
+    for (let first = 0; first < perRow; first += WORDS_TOGETHER) {
+      const end = Math.min(first + WORDS_TOGETHER, perRow);
+      for (let row = 0; row < rows; row++) {
+        for (let word = first; word < end; word++) out[row * perRow + word] = words[word * outputs + firstRow + row];
+      }
     }
     if (firstRow + rows === outputs) kept.release();
     return new Uint8Array(out.buffer);
@@ -84,18 +89,29 @@ export function outputPackedCodes(tensor: StoredTensor, positions: readonly numb
   /** Codes of some outputs in halves of bytes. */
   const halves: BlockCodes['read'] = async (_, firstRow, rows) => {
     const words = await kept.get();
-    const rowBytes = columns / 2;
-    const out = new Uint8Array(rows * rowBytes);
-    for (let column = 0; column < columns; column++) {
-      const [at, upper] = [16 * (column >> 5) + (column & 15), (column & 16) >> 2];
-      for (let row = 0; row < rows; row++) {
-        const output = firstRow + row;
-        const code = (words[column * perRow + (output >> 3)] >>> (4 * positions[output & 7])) & 15;
-        out[row * rowBytes + at] |= code << upper;
+    const rowWords = columns / 8;
+    const out = new Uint32Array(rows * rowWords);
+    const endWord = (firstRow + rows + 7) >> 3;
+    for (let first = 0; first < columns; first += 32) {
+      for (let word = firstRow >> 3; word < endWord; word++) {
+        for (let output = 0; output < 8; output++) {
+          const row = 8 * word + output - firstRow;
+          if (row < 0 || row >= rows) continue;
+          const shift = 4 * positions[output];
+          for (let i = 0; i < 4; i++) {
+            let halves = 0;
+            for (let byte = 0; byte < 4; byte++) {
+              const at = (first + 4 * i + byte) * perRow + word;
+              halves |= ((words[at] >>> shift) & 15) << (8 * byte);
+              halves |= ((words[at + 16 * perRow] >>> shift) & 15) << (8 * byte + 4);
+            }
+            out[row * rowWords + first / 8 + i] = halves;
+          }
+        }
       }
     }
     if (firstRow + rows === 8 * perRow) kept.release();
-    return out;
+    return new Uint8Array(out.buffer);
   };
   return {
     blocks: { bits: 4, base: 0, read: halves },

@@ -122,11 +122,11 @@ export class TensorFactors implements FactorReader {
 
   async #read(firstRow: number, rows: number): Promise<Float64Array> {
     const range = { firstRow, rows };
-    if (this.values === 'float') return Float64Array.from(await this.tensor.readFloat32(range));
+    if (this.values === 'float') return new Float64Array(await this.tensor.readFloat32(range));
     const bytes = await this.tensor.readBytes(range);
     const table = this.values;
     return table === 'signed'
-      ? Float64Array.from(new Int8Array(bytes.buffer))
+      ? new Float64Array(new Int8Array(bytes.buffer))
       : Float64Array.from(bytes, (b) => table[b]);
   }
 }

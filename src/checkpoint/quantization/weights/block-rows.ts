@@ -79,29 +79,22 @@ async function areZerosKept(
   const most = bits === 8 ? 0 : 16;
   const isKept = (zero: number) => zero - base >= 0 && zero - base <= most;
   if (zeros === undefined) return isKept(0);
-  return areAll(zeros, count, rows, isKept);
-}
-
-/** Whether the low byte of all scales, as float32, is 0. */
-async function areScalesKept(scales: FactorReader, count: number, rows: number): Promise<boolean> {
-  const float = new Float32Array(1);
-  const bits = new Uint32Array(float.buffer);
-  return areAll(scales, count, rows, (scale) => {
-    float[0] = scale;
-    return (bits[0] & 0xff) === 0 && (float[0] === scale || Number.isNaN(scale));
-  });
-}
-
-async function areAll(
-  factors: FactorReader,
-  count: number,
-  rows: number,
-  accepts: (factor: number) => boolean,
-): Promise<boolean> {
   for (let index = 0; index < count; index++) {
-    if (!(await factors.readRows(index, 0, rows)).every(accepts)) return false;
+    if (!(await zeros.readRows(index, 0, rows)).every(isKept)) return false;
   }
-  factors.release?.();
+  zeros.release?.();
+  return true;
+}
+
+/** Whether the low byte of all scales, which are stored as float32, is 0. */
+async function areScalesKept(scales: FactorReader, count: number, rows: number): Promise<boolean> {
+  const areShort = (words: Uint32Array) => words.every((word) => (word & 0xff) === 0);
+  if (scales instanceof TensorFactors) return areShort(wordsOf(await scales.tensor.readBytes()));
+  for (let index = 0; index < count; index++) {
+    const floats = new Float32Array(await scales.readRows(index, 0, rows));
+    if (!areShort(new Uint32Array(floats.buffer))) return false;
+  }
+  scales.release?.();
   return true;
 }
 
@@ -124,19 +117,24 @@ class FloatBlocks implements BlockReader {
 
   async readRows(index: number, firstRow: number, rows: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
     const { codes, scales } = this.#parts;
-    const from = await codes.read(index, firstRow, rows);
+    const from = wordsOf(await codes.read(index, firstRow, rows));
     const scaleCodes = await scales.readCodes(index, firstRow, rows);
-    const { blockValues, blockBytes } = BLOCK_FORMATS[this.format];
-    const codeBytes = blockValues / 2;
-    const scaleBytes = scaleCodes.length / (from.length / codeBytes);
-    const factor =
-      this.format === 'NVFP4' ? new Uint8Array(Float32Array.of(await scales.readGlobal(index)).buffer) : [];
-    for (let block = 0, at = 0; at < out.length; block++, at += blockBytes) {
-      for (let i = 0; i < factor.length; i++) out[at + i] = factor[i];
-      const scaleAt = at + factor.length;
-      for (let i = 0; i < scaleBytes; i++) out[scaleAt + i] = scaleCodes[block * scaleBytes + i];
-      const codesAt = scaleAt + scaleBytes;
-      for (let i = 0; i < codeBytes; i++) out[codesAt + i] = from[block * codeBytes + i];
+    if (this.format === 'MXFP4') {
+      const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+      for (let block = 0, at = 0, code = 0; at < out.length; block++, at += BLOCK_FORMATS.MXFP4.blockBytes) {
+        out[at] = scaleCodes[block];
+        for (let i = 1; i < 17; i += 4) view.setUint32(at + i, from[code++], true);
+      }
+      return;
+    }
+    const to = wordsOf(out);
+    const scaleWords = wordsOf(scaleCodes);
+    const [factor] = new Uint32Array(Float32Array.of(await scales.readGlobal(index)).buffer);
+    for (let at = 0, scale = 0, code = 0; at < to.length; ) {
+      to[at++] = factor;
+      to[at++] = scaleWords[scale++];
+      to[at++] = scaleWords[scale++];
+      for (let i = 0; i < 16; i++) to[at++] = from[code++];
     }
   }
 }
@@ -156,24 +154,22 @@ class ScaledBlocks implements BlockReader {
 
   async readRows(index: number, firstRow: number, rows: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
     const { codes, scales, columns, columnsPerScale } = this.#parts;
-    const bytes = await codes.read(index, firstRow, rows);
-    const from = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    const from = wordsOf(await codes.read(index, firstRow, rows));
     const words = await this.#scaleWords(index, firstRow, rows);
-    const to = new Uint32Array(out.buffer, out.byteOffset, out.length / 4);
+    const to = wordsOf(out);
     const blockWords = BLOCK_FORMATS[this.format].blockBytes / 4;
     const codeWords = codes.bits * (BLOCK / 32);
     const scaleWords = blockWords - codeWords;
-    const blocks = columns / BLOCK;
     const perScale = BLOCK / scaleWords;
+    const groupOf = Uint32Array.from({ length: columns / perScale }, (_, i) =>
+      Math.floor((i * perScale) / columnsPerScale),
+    );
     const { groups, rowsPerFactor } = scales;
     const firstFactor = Math.floor(firstRow / rowsPerFactor);
     for (let row = 0, at = 0, code = 0; row < rows; row++) {
       const factorRow = (Math.floor((firstRow + row) / rowsPerFactor) - firstFactor) * groups;
-      for (let block = 0; block < blocks; block++) {
-        for (let i = 0; i < scaleWords; i++) {
-          const group = Math.floor((block * BLOCK + i * perScale) / columnsPerScale);
-          to[at++] = words[factorRow + group];
-        }
+      for (let scale = 0; scale < groupOf.length; ) {
+        for (let i = 0; i < scaleWords; i++) to[at++] = words[factorRow + groupOf[scale++]];
         for (let i = 0; i < codeWords; i++) to[at++] = from[code++];
       }
     }
@@ -182,10 +178,14 @@ class ScaledBlocks implements BlockReader {
   /** Scales as float32, with zero points in the low bytes of codes of 4 bits. */
   async #scaleWords(index: number, firstRow: number, rows: number): Promise<Uint32Array> {
     const { codes, scales, zeroPoints } = this.#parts;
-    const words = new Uint32Array(Float32Array.from(await scales.readRows(index, firstRow, rows)).buffer);
+    const words = new Uint32Array(new Float32Array(await scales.readRows(index, firstRow, rows)).buffer);
     if (codes.bits === 8) return words;
     const zeros = await zeroPoints?.readRows(index, firstRow, rows);
     for (let i = 0; i < words.length; i++) words[i] |= (zeros?.[i] ?? 0) - codes.base;
     return words;
   }
+}
+
+function wordsOf({ buffer, byteOffset, length }: Uint8Array): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length / 4);
 }

@@ -6,7 +6,10 @@ import { ReadScratch } from '../../../src/checkpoint/files/read-scratch.ts';
 import type { Gguf } from '../../../src/checkpoint/gguf/gguf.ts';
 import { openGguf } from '../../../src/checkpoint/gguf/open-gguf.ts';
 import { ArgumentError, GgufError, ModelNotFoundError, WeightDTypeError } from '../../../src/errors.ts';
+import { nonFiniteBlock } from '../../../src/tensor/block-formats.ts';
+import { SeededRandom } from '../../layers/seeded.ts';
 import { runs } from '../../runs.ts';
+import { blockValues, someBlocks } from '../../tensor/blocks.ts';
 import { Bytes, floats, TENSOR_TYPES, TYPES, value, writeGguf } from './gguf-writer.ts';
 
 /** Files in memory; `reads` gets the ranges that are read. */
@@ -173,6 +176,58 @@ describe('tensors', () => {
     expect(await tensorOf(gguf, 'e.weight').readFloat32({ firstRow: 1 }, scratch)).toEqual(Float32Array.of(300, 400));
     const wrong = [...tensors.slice(0, 1), { name: 'a.scale', shape: [2], data: floats(1, 2) }];
     await expect(open(writeGguf({ tensors: wrong }))).rejects.toThrow(/'a\.scale' is F32 of shape \[2\], expected/);
+  });
+
+  test.each(['Q8_0', 'Q4_0', 'Q4_K', 'Q5_K', 'Q6_K', 'MXFP4'] as const)(
+    'in %s have their own blocks',
+    async (format) => {
+      const [rows, columns] = [5, 512];
+      const data = someBlocks(format, rows, columns, 1);
+      const type = { Q4_0: 2, Q8_0: 8, Q4_K: 12, Q5_K: 13, Q6_K: 14, MXFP4: 39 }[format];
+      const tensor = tensorOf(
+        await open(writeGguf({ tensors: [{ name: 'w', shape: [rows, columns], data, type }] })),
+        'w',
+      );
+      expect(tensor.blocks?.format).toBe(format);
+      expect(await tensor.blocks?.read({ firstRow: 1, rows: 3 })).toEqual(
+        await tensor.readBytes({ firstRow: 1, rows: 3 }),
+      );
+    },
+  );
+
+  test.each([
+    { shape: [6, 256], scale: undefined },
+    { shape: [6, 256], scale: floats(0.3) },
+    { shape: [3, 2, 384], scale: floats(0.7) },
+    { shape: [3, 2, 384], scale: floats(0.1, -3, 1.7) },
+  ])('in NVFP4 have blocks with the values that they have, case %#', async ({ shape, scale }) => {
+    const data = new Uint8Array((shape.reduce((product, size) => product * size, 1) / 64) * 36);
+    const random = new SeededRandom(shape.length);
+    for (let i = 0; i < data.length; i++) data[i] = random.integer(0, 255);
+    const tensors = [
+      { name: 'w.weight', shape, data, type: TENSOR_TYPES.NVFP4 },
+      ...(scale ? [{ name: 'w.scale', shape: [scale.length / 4], data: scale }] : []),
+    ];
+    const tensor = tensorOf(await open(writeGguf({ tensors })), 'w.weight');
+    expect(tensor.blocks?.format).toBe('NVFP4');
+    for (const range of [{}, { firstRow: 1 }, { firstRow: 1, rows: 1 }]) {
+      const blocks = (await tensor.blocks?.read(range, new ReadScratch(10))) ?? new Uint8Array();
+      expect(nonFiniteBlock('NVFP4', blocks)).toBe(-1);
+      const found = blockValues('NVFP4', blocks).map((each) => each + 0);
+      expect(found).toEqual((await tensor.readFloat32(range)).map((each) => each + 0));
+    }
+  });
+
+  test('in other types, with scales or rows of parts of blocks have no blocks', async () => {
+    const q8 = (columns: number) => ({ shape: [2, columns], data: new Uint8Array((columns / 16) * 34), type: 8 });
+    const tensors = [
+      { name: 'a.weight', ...q8(128) },
+      { name: 'a.scale', shape: [1], data: floats(0.5) },
+      { name: 'b.weight', ...q8(96) },
+      { name: 'c.weight', shape: [2, 128], data: new Uint8Array(1024) },
+    ];
+    const gguf = await open(writeGguf({ tensors }));
+    for (const name of ['a', 'b', 'c']) expect(tensorOf(gguf, `${name}.weight`).blocks).toBeUndefined();
   });
 
   test('of a long header are found by reads that grow', async () => {

@@ -79,7 +79,7 @@ export {
 export type { WorkerScript, WorkerScripts } from './distributed/worker-scripts.ts';
 export type { AsyncLLMEngine, ShutdownOptions } from './engine/async-llm-engine.ts';
 export type { ChatFinishReason, ChatToolCallDelta, MergedDeltas } from './engine/chat/answer-reader.ts';
-export type { ChatChoice, ChatChunk, ChatCompletion } from './engine/chat/chat-chunk.ts';
+export type { ChatChoice, ChatChunk, ChatCompletion, ChatUsage } from './engine/chat/chat-chunk.ts';
 export type { ChatOptions, ChatParsers, ChatTemplateInputs } from './engine/chat/chat-options.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
 export type { EngineStats } from './engine/engine-stats.ts';

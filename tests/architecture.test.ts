@@ -67,6 +67,7 @@ const FLOORS = [
   '',
   'bench/',
   'playground/',
+  'adapters/',
   'server/wire/',
   'server/request/',
   'server/answer/',

@@ -9,7 +9,7 @@ import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
 import { detached } from '../util/detached.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
-import { ChatAnswer, type ChatChunk, type ChatCompletion, ChatReader } from './chat/chat-chunk.ts';
+import { ChatAnswer, type ChatChunk, type ChatCompletion, ChatReader, totalUsage } from './chat/chat-chunk.ts';
 import { ChatFormat, templateOptions } from './chat/chat-format.ts';
 import type { ChatOptions, ChatTemplateInputs } from './chat/chat-options.ts';
 import type { DeviceChoice } from './load/choose-device.ts';
@@ -18,7 +18,7 @@ import type { LoadOptions } from './load/load-options.ts';
 import { assertSameModel, type ModelIdentity } from './load/model-identity.ts';
 import { type GenerationChunk, generationChunks } from './request/generation-chunk.ts';
 import { detachedPrompt, type Prompt } from './request/prompt.ts';
-import type { FinishReason } from './request/request-output.ts';
+import type { FinishReason, RequestOutput } from './request/request-output.ts';
 import { logSumExp } from './sample/sampler.ts';
 import {
   checkedSalt,
@@ -136,6 +136,10 @@ export class LLM {
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
+    for await (const { outputs } of this.#outputs(prompt, options)) yield* generationChunks(outputs);
+  }
+
+  async *#outputs(prompt: Prompt, options: GenerateOptions): AsyncGenerator<RequestOutput, void> {
     this.#assertUsable();
     const params = this.resolveSamplingParams(options);
     const { priority, cacheSalt, signal } = options;
@@ -143,7 +147,7 @@ export class LLM {
     const badWordsTokenIds = await this.#encodeBadWords(params, signal);
     const grammar = await this.compileGrammar(params, signal);
     const request = { promptTokenIds, params, badWordsTokenIds, grammar, priority, cacheSalt };
-    for await (const { outputs } of this.engine.addRequest(request, signal)) yield* generationChunks(outputs);
+    yield* this.engine.addRequest(request, signal);
   }
 
   /**
@@ -166,8 +170,8 @@ export class LLM {
     const input = { messages, options: plan.template };
     const job = { type: 'encode', input, maxCharacters: Number.POSITIVE_INFINITY } as const;
     const prompt = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
-    const reader = new ChatReader(plan.form(prompt));
-    for await (const chunk of this.#generate(prompt, plan.generate(options, prompt))) yield reader.read(chunk);
+    const reader = new ChatReader(plan.form(prompt), prompt.length);
+    for await (const output of this.#outputs(prompt, plan.generate(options, prompt))) yield* reader.read(output);
   }
 
   /**
@@ -188,7 +192,7 @@ export class LLM {
       answers[chunk.index].add(chunk);
     }
     const choices = answers.map((answer) => answer.choice());
-    return { ...choices[0], choices };
+    return { ...choices[0], choices, usage: totalUsage(answers.map(({ usage }) => usage)) };
   }
 
   /**

@@ -38,6 +38,13 @@ describe('examples', () => {
     expect(JSON.parse(restored)).not.toBe('');
   });
 
+  test('ai-sdk.js gives the same answer at once and in pieces', async () => {
+    const output = await printed('ai-sdk.js');
+    const [whole, streamed] = output.split(/\d+ tokens in, 24 out\n/);
+    expect(whole).toContain('name');
+    expect(streamed).toBe(whole);
+  });
+
   test("hono.js answers OpenAI's client without a port", async () => {
     expect(await printed('hono.js')).toMatch(/\w+\??: \w+;/);
   });

@@ -2,7 +2,8 @@ import type { ChatMessage } from '../../text/chat/chat-message.ts';
 import type { ToolCall } from '../../text/parsers/answer-delta.ts';
 import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
 import { ParsedAnswer } from '../../text/parsers/parsed-answer.ts';
-import type { GenerationChunk } from '../request/generation-chunk.ts';
+import { type GenerationChunk, generationChunks } from '../request/generation-chunk.ts';
+import type { RequestOutput } from '../request/request-output.ts';
 import { AnswerReader, type ChatFinishReason, type MergedDeltas, mergedDeltas } from './answer-reader.ts';
 
 /** One token of an answer to a conversation. */
@@ -10,6 +11,30 @@ export interface ChatChunk extends Omit<GenerationChunk, 'finishReason' | 'text'
   /** Text of the answer that this token made certain, without thoughts and calls. */
   readonly text: string;
   readonly finishReason: ChatFinishReason | null;
+  /** On an answer's last chunk: its tokens. */
+  readonly usage?: ChatUsage;
+}
+
+/** Tokens of an answer. */
+export interface ChatUsage {
+  readonly promptTokens: number;
+  /** Prompt tokens whose state came from the prefix cache. */
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  /** Those of the completion tokens that are thoughts. */
+  readonly reasoningTokens: number;
+}
+
+/** Usage of all answers to one prompt. */
+export function totalUsage(usages: readonly ChatUsage[]): ChatUsage {
+  const sum = (name: keyof ChatUsage) => usages.reduce((total, usage) => total + usage[name], 0);
+  const { promptTokens = 0, cachedTokens = 0 } = usages[0] ?? {};
+  return {
+    promptTokens,
+    cachedTokens,
+    completionTokens: sum('completionTokens'),
+    reasoningTokens: sum('reasoningTokens'),
+  };
 }
 
 /** An answer to a conversation. */
@@ -29,22 +54,31 @@ export interface ChatChoice {
 export interface ChatCompletion extends ChatChoice {
   /** The `n` answers. */
   readonly choices: readonly ChatChoice[];
+  readonly usage: ChatUsage;
 }
 
 /** Splits the answers of a generation into text, thoughts and calls. */
 export class ChatReader {
   readonly #form: AnswerForm;
-  readonly #readers = new Map<number, AnswerReader>();
+  readonly #promptTokens: number;
+  readonly #answers = new Map<number, { readonly reader: AnswerReader; completionTokens: number }>();
 
-  constructor(form: AnswerForm) {
+  constructor(form: AnswerForm, promptTokens: number) {
     this.#form = form;
+    this.#promptTokens = promptTokens;
   }
 
-  read(chunk: GenerationChunk): ChatChunk {
-    const reader = this.#readers.get(chunk.index) ?? new AnswerReader(this.#form);
-    this.#readers.set(chunk.index, reader);
-    const deltas = reader.push([chunk], chunk.finishReason);
-    return { ...chunk, finishReason: reader.finishReason, ...mergedDeltas(deltas) };
+  *read({ outputs, numCachedTokens: cachedTokens }: RequestOutput): Generator<ChatChunk, void> {
+    for (const chunk of generationChunks(outputs)) {
+      const answer = this.#answers.get(chunk.index) ?? { reader: new AnswerReader(this.#form), completionTokens: 0 };
+      this.#answers.set(chunk.index, answer);
+      const { reader } = answer;
+      const deltas = reader.push([chunk], chunk.finishReason);
+      const completionTokens = ++answer.completionTokens;
+      const { finishReason, reasoningTokens } = reader;
+      const usage = { promptTokens: this.#promptTokens, cachedTokens, completionTokens, reasoningTokens };
+      yield { ...chunk, finishReason, ...mergedDeltas(deltas), ...(finishReason !== null && { usage }) };
+    }
   }
 }
 
@@ -53,8 +87,10 @@ export class ChatAnswer {
   readonly #tokenIds: number[] = [];
   readonly #parsed = new ParsedAnswer();
   #finishReason: ChatFinishReason = 'length';
+  usage: ChatUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
 
-  add({ tokenId, text, reasoning = '', toolCalls = [], finishReason }: ChatChunk): void {
+  add({ tokenId, text, reasoning = '', toolCalls = [], finishReason, usage }: ChatChunk): void {
+    this.usage = usage ?? this.usage;
     this.#tokenIds.push(tokenId);
     for (const { isMalformed, ...call } of toolCalls) {
       this.#parsed.add([isMalformed ? { type: 'malformedCall', index: call.index } : { type: 'toolCall', call }]);

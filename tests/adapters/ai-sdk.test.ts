@@ -1,0 +1,120 @@
+import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
+import { LLM } from '../../src/engine/llm.ts';
+import { TINY_DTS } from '../cli/tiny-dts.ts';
+import { scripted } from '../server/scripted-answers.ts';
+
+const TEMPLATE = [
+  '{%- for t in tools or [] %}<tool>{{ t.function.name }}</tool>{% endfor %}',
+  '{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}',
+  '{%- for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }} {{ c.function.arguments | tojson }}</tool_call>{% endfor %}',
+  '{%- endfor %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{# </think> #}',
+].join('');
+const llm = await LLM.load(TINY_DTS, { chatTemplate: TEMPLATE });
+afterAll(() => llm.dispose());
+
+const model = mamba2(llm, { modelId: 'tiny' });
+const prompt = 'export interface User {';
+
+describe('what the model computes', () => {
+  const request = { model, prompt, maxOutputTokens: 12, temperature: 0 };
+
+  test('is the text of generateText and of streamText', async () => {
+    const expected = await llm.completeChat([{ role: 'user', content: prompt }], { maxTokens: 12, temperature: 0 });
+    const { text, usage, finishReason, warnings } = await generateText(request);
+    expect(text).toBe(expected.text);
+    expect(finishReason).toBe('length');
+    expect(usage.outputTokens).toBe(12);
+    expect(usage.inputTokens).toBe(expected.usage.promptTokens);
+    expect(warnings).toEqual([]);
+    const stream = streamText(request);
+    let streamed = '';
+    for await (const piece of stream.textStream) streamed += piece;
+    expect(streamed).toBe(expected.text);
+    expect((await stream.usage).outputTokens).toBe(12);
+  });
+
+  test('ends when it is aborted', async () => {
+    const controller = new AbortController();
+    const asked = generateText({ ...request, maxOutputTokens: 5000, abortSignal: controller.signal });
+    controller.abort(new Error('enough'));
+    await expect(asked).rejects.toThrow('enough');
+  });
+
+  test('is refused where it is wrong', async () => {
+    await expect(generateText({ ...request, temperature: -1 })).rejects.toThrow(/temperature is -1/);
+    const image = [{ role: 'user' as const, content: [{ type: 'image' as const, image: new Uint8Array([137, 80]) }] }];
+    await expect(generateText({ model, messages: image })).rejects.toThrow(/a part of the type 'file'/);
+  });
+});
+
+describe('answers', () => {
+  let script: ReturnType<typeof scripted>;
+  beforeEach(() => {
+    const { addRequest } = llm.engine;
+    script = scripted(llm);
+    return () => {
+      llm.engine.addRequest = addRequest;
+    };
+  });
+  const tools = {
+    weather: tool({
+      description: 'Weather of a city',
+      inputSchema: jsonSchema<{ city: string }>({ type: 'object', properties: { city: { type: 'string' } } }),
+      execute: async ({ city }) => ({ city, sky: 'rain' }),
+    }),
+  };
+  const CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Lyon"}}</tool_call>';
+  const asked = () => llm.tokenizer?.decode(script.requests.at(-1)?.promptTokenIds ?? [], { skipSpecialTokens: false });
+
+  test('with calls go round until there are none', async () => {
+    script.answers.push(`I look. ${CALL}`, 'It rains in Lyon.');
+    const { text, steps } = await generateText({ model, prompt: 'Rain?', tools, stopWhen: stepCountIs(3) });
+    expect(text).toBe('It rains in Lyon.');
+    expect(steps[0].toolCalls).toMatchObject([{ toolName: 'weather', input: { city: 'Lyon' } }]);
+    expect(steps[0].finishReason).toBe('tool-calls');
+    expect(asked()).toBe(
+      '<tool>weather</tool><|user|>Rain?<|assistant|>I look.<tool_call>weather {"city": "Lyon"}</tool_call><|tool|>{"city":"Lyon","sky":"rain"}<|assistant|>',
+    );
+  });
+
+  test('with calls are streamed', async () => {
+    script.answers.push(`I look. ${CALL}\n${CALL}`, 'It rains.');
+    const parts: string[] = [];
+    const result = streamText({ model, prompt: 'Rain?', tools, stopWhen: stepCountIs(3) });
+    for await (const part of result.fullStream) if (part.type !== parts.at(-1)) parts.push(part.type);
+    expect(await result.text).toBe('It rains.');
+    const call = ['tool-input-start', 'tool-input-delta', 'tool-input-end', 'tool-call'];
+    const kinds = parts.filter((type) => call.includes(type) || type.startsWith('text'));
+    expect(kinds.slice(0, 7)).toEqual(['text-start', 'text-delta', 'text-end', ...call]);
+    expect(kinds.filter((type) => type === 'tool-call')).toHaveLength(2);
+  });
+
+  test('whose calls are malformed are text', async () => {
+    const broken = '<tool_call>{"name": "weather", "arguments": {"city": Lyon}}</tool_call>';
+    script.answers.push(broken, broken);
+    const { text, finishReason } = await generateText({ model, prompt: 'Rain?', tools });
+    expect([text, finishReason]).toEqual([broken, 'stop']);
+    const stream = streamText({ model, prompt: 'Rain?', tools });
+    expect(await stream.text).toBe(broken);
+    expect(await stream.toolCalls).toEqual([]);
+  });
+
+  test('have thoughts, which can be asked for', async () => {
+    script.answers.push('Hm.</think>Yes.', '<think>Hm.</think>Yes.');
+    const { text, reasoningText, usage } = await generateText({ model, prompt: 'Rain?', reasoning: 'high' });
+    expect([text, reasoningText]).toEqual(['Yes.', 'Hm.']);
+    expect(asked()).toMatch(/<think>$/);
+    expect(usage.outputTokenDetails.reasoningTokens).toBeGreaterThan(0);
+    const stream = streamText({ model, prompt: 'Rain?' });
+    expect(await stream.reasoningText).toBe('Hm.');
+    expect(await stream.text).toBe('Yes.');
+  });
+
+  test('have options of this model', async () => {
+    script.answers.push('x');
+    await generateText({ model, prompt: 'Rain?', providerOptions: { mamba2: { minP: 0.3, cacheSalt: 'a' } } });
+    expect(script.requests[0]).toMatchObject({ params: { minP: 0.3, maxTokens: 2 ** 20 }, cacheSalt: 'a' });
+  });
+});

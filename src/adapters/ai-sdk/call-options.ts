@@ -1,7 +1,7 @@
 import type { LanguageModelV4CallOptions, SharedV4Warning } from '@ai-sdk/provider';
 import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
-import type { StructuredOutputs } from '../../grammar/structured-outputs.ts';
+import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
 
 /** Options of a call as the model takes them, and what they leave out. */

@@ -196,6 +196,28 @@ describe('tensors', () => {
   );
 
   test.each([
+    { name: 'Q5_0', type: 6, blockValues: 32, blockBytes: 22, d: 0, format: 'Q8_0' },
+    { name: 'IQ4_NL', type: 20, blockValues: 32, blockBytes: 18, d: 0, format: 'Q8_0' },
+    { name: 'Q3_K', type: 11, blockValues: 256, blockBytes: 110, d: 108, format: 'Q6_K' },
+  ] as const)(
+    'in $name have exact blocks of another format',
+    async ({ type, blockValues: size, blockBytes, d, format }) => {
+      const [rows, columns] = [7, 768];
+      const random = new SeededRandom(type);
+      const data = Uint8Array.from({ length: (rows * columns * blockBytes) / size }, () => random.integer(0, 255));
+      for (let at = d; at < data.length; at += blockBytes) data[at + 1] = random.integer(0x98, 0xa4);
+      const tensor = tensorOf(
+        await open(writeGguf({ tensors: [{ name: 'w', shape: [rows, columns], data, type }] })),
+        'w',
+      );
+      expect(tensor.blocks?.format).toBe(format);
+      const blocks = (await tensor.blocks?.read({ firstRow: 2, rows: 4 }, new ReadScratch(1e5))) ?? new Uint8Array();
+      const found = blockValues(format, blocks).map((each) => each + 0);
+      expect(found).toEqual((await tensor.readFloat32({ firstRow: 2, rows: 4 })).map((each) => each + 0));
+    },
+  );
+
+  test.each([
     { shape: [6, 256], scale: undefined },
     { shape: [6, 256], scale: floats(0.3) },
     { shape: [3, 2, 384], scale: floats(0.7) },

@@ -14,6 +14,12 @@ export interface Packed {
   readonly values: Float64Array;
 }
 
+/** A weight of a model: a matrix, or a stack of them. */
+export interface Weight {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
 /** Packs a weight into the tensors of a layer. */
 export type Packer = (layer: string, matrix: Matrix) => Packed;
 
@@ -593,4 +599,29 @@ export const bnb8: Packer = (layer, matrix) => {
 /** A scalar that says how activations are quantised. */
 export function inputScale(layer: string): RawTensor[] {
   return [raw(`${layer}.input_scale`, 'F32', [], encode(0.5, 'F32').bytes)];
+}
+
+/** Packs a matrix, or each of a stack, whose tensors then get one more dimension. */
+export function packed(
+  pack: Packer,
+  layer: string,
+  { shape, data }: Weight,
+): { tensors: RawTensor[]; values: Float32Array } {
+  const [rows, columns] = shape.slice(-2);
+  const count = shape.length === 3 ? shape[0] : 1;
+  const parts = Array.from({ length: count }, (_, i) =>
+    pack(layer, { rows, columns, data: data.subarray(i * rows * columns, (i + 1) * rows * columns) }),
+  );
+  const values = Float32Array.from(parts.flatMap((part) => [...part.values]));
+  if (shape.length === 2) return { tensors: [...parts[0].tensors], values };
+  const tensors = parts[0].tensors.map((tensor, t) =>
+    tensor.name.endsWith('.weight_shape')
+      ? { ...tensor, shape: [3], bytes: bytesOf(BigInt64Array.from(shape, BigInt)) }
+      : {
+          ...tensor,
+          shape: [count, ...tensor.shape],
+          bytes: Uint8Array.from(parts.flatMap((part) => [...part.tensors[t].bytes])),
+        },
+  );
+  return { tensors, values };
 }

@@ -5,7 +5,7 @@ import { blockValues } from '../../tensor/blocks.ts';
 import { makeFolder } from '../folders.ts';
 import { CASES, type QuantizationCase } from './cases.ts';
 import { random } from './numbers.ts';
-import { awq, compressedIntegers, fp8, gptq, type Matrix } from './packers.ts';
+import { awq, compressedIntegers, fp8, gptq, type Matrix, packed } from './packers.ts';
 import { rawSafetensors } from './raw-safetensors.ts';
 
 /** Formats that the weights of a case have; the others have none. */
@@ -96,6 +96,50 @@ describe.each(CASES)('$name', (quantized) => {
     expect(checkpoint.tensor(checkpoint.names()[0]).blocks).toBeUndefined();
     await checkpoint.close();
   });
+});
+
+describe('stacks of matrices', () => {
+  test.each([
+    'FP8, one scale',
+    'ModelOpt FP8, blocks',
+    'fbgemm FP8',
+    'compressed-tensors int-quantized',
+    'compressed-tensors pack-quantized, 4 bits',
+    'compressed-tensors nvfp4-pack-quantized',
+    'compressed-tensors mxfp4-pack-quantized',
+    'MLX nvfp4',
+    'MLX mxfp4',
+  ])('%s', async (name) => {
+    const quantized = CASES.find((each) => each.name === name);
+    if (quantized === undefined) throw new Error(name);
+    const shape = [3, 128, 256];
+    const { data } = matrix(3 * 128, 256, 5);
+    const { tensors } = packed(quantized.pack, 'model.layers.0.proj', { shape, data: Float32Array.from(data) });
+    const checkpoint = await Checkpoint.open(
+      await makeFolder({ 'config.json': { ...quantized.config }, 'model.safetensors': rawSafetensors(tensors) }),
+    );
+    expect(checkpoint.quantization?.problem).toBeUndefined();
+    await expectBlocks(checkpoint, FORMATS[name]);
+    await checkpoint.close();
+  });
+});
+
+test('damaged blocks are told while they are read', async () => {
+  const quantized = CASES.find(({ name }) => name === 'FP8, one scale');
+  if (quantized === undefined) throw new Error();
+  const { tensors } = quantized.pack('model.layers.0.proj', matrix(4, 256, 1));
+  const [codes, ...others] = tensors;
+  const bytes = Uint8Array.from(codes.bytes);
+  bytes[300] = 0xff;
+  const checkpoint = await Checkpoint.open(
+    await makeFolder({
+      'config.json': { ...quantized.config },
+      'model.safetensors': rawSafetensors([{ ...codes, bytes }, ...others]),
+    }),
+  );
+  const blocks = (await checkpoint.tensor('model.layers.0.proj.weight').blocks?.read()) ?? new Uint8Array();
+  expect(nonFiniteBlock('F8_E4M3', blocks)).toBe(2);
+  await checkpoint.close();
 });
 
 const compressed = (format: string, weights: Record<string, unknown>) => ({

@@ -5,7 +5,7 @@ import type { TensorType } from './tensor-type.ts';
 /** Types whose codes of 4 bits stand for the values of a table. */
 
 /** Levels of IQ4_NL and IQ4_XS: denser around zero. `kvalues_iq4nl` in ggml-common.h. */
-const IQ4 = Int8Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+export const IQ4_LEVELS = Int8Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 
 /** Twice the values of E2M1; its negative zero is zero here. */
 const TWICE_E2M1 = Int8Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
@@ -21,8 +21,8 @@ export const IQ4_NL: TensorType = {
       const d = half[bytes[at] | (bytes[at + 1] << 8)];
       for (let j = 0; j < 16; j++) {
         const q = bytes[at + 2 + j];
-        out[y + j] = d * IQ4[q & 15];
-        out[y + 16 + j] = d * IQ4[q >> 4];
+        out[y + j] = d * IQ4_LEVELS[q & 15];
+        out[y + 16 + j] = d * IQ4_LEVELS[q >> 4];
       }
     }
   },
@@ -47,8 +47,8 @@ export const IQ4_XS: TensorType = {
         const qs = at + 8 + 16 * group;
         for (let j = 0; j < 16; j++) {
           const q = bytes[qs + j];
-          out[y + j] = dl * IQ4[q & 15];
-          out[y + 16 + j] = dl * IQ4[q >> 4];
+          out[y + j] = dl * IQ4_LEVELS[q & 15];
+          out[y + 16 + j] = dl * IQ4_LEVELS[q >> 4];
         }
       }
     }

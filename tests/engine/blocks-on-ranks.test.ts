@@ -4,6 +4,7 @@ import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../../
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { singleProcess } from '../../src/distributed/process-group.ts';
+import { LLM } from '../../src/engine/llm.ts';
 import { headerCheck } from '../../src/engine/weights/header-check.ts';
 import { loadWeights, matchNames } from '../../src/engine/weights/load-weights.ts';
 import { storedFormats } from '../../src/engine/weights/stored-formats.ts';
@@ -19,6 +20,7 @@ import { makeFolder } from '../checkpoint/folders.ts';
 import { CASES, type QuantizationCase } from '../checkpoint/quantization/cases.ts';
 import { bytesOf, type RawTensor, rawSafetensors } from '../checkpoint/quantization/raw-safetensors.ts';
 import { SeededRandom } from '../layers/seeded.ts';
+import { largestDifference } from '../numbers.ts';
 import { few, grid, isFullRun } from '../runs.ts';
 import { blockValues } from '../tensor/blocks.ts';
 
@@ -143,6 +145,39 @@ describe('a quantised folder in blocks has the values of float32', () => {
     }
   });
 });
+
+test.each(
+  few(
+    [
+      ['FP8, blocks of 128x128', 1e-4],
+      ['ModelOpt NVFP4', 0.05],
+      ['AWQ', 0.05],
+      ['GPTQ, 4 bits', 0.05],
+      // Activations of 7 bits.
+      ['compressed-tensors int-quantized', 0.1],
+      ['compressed-tensors mxfp4-pack-quantized', 0.05],
+    ] as const,
+    2,
+  ),
+)(
+  '%s on cpu: logits are near those of float32, and rows have the same bits in steps of any size',
+  async (name, near) => {
+    const quantized = CASES.find((each) => each.name === name);
+    if (quantized === undefined) throw new Error(name);
+    const folder = await quantizedFolder(quantized);
+    const prompt = Array.from({ length: 40 }, (_, i) => (i * 7) % 64);
+    for (const tensorParallelSize of [1, 2, 4]) {
+      const options = { device: 'cpu', tensorParallelSize } as const;
+      await using floats = await LLM.load(folder, { ...options, dtype: 'float32' });
+      await using kept = await LLM.load(folder, options);
+      await using split = await LLM.load(folder, { ...options, maxNumBatchedTokens: 16, enablePrefixCaching: false });
+      const [expected, found] = [await floats.logits(prompt), await kept.logits(prompt)];
+      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      expect(largestDifference(found, expected)).toBeLessThan(near * largest);
+      expect(await split.logits(prompt)).toEqual(found);
+    }
+  },
+);
 
 describe('a GGUF file in blocks has the values of float32', () => {
   const file = (name: string) => fileURLToPath(new URL(`../goldens/gguf/${name}.gguf`, import.meta.url));

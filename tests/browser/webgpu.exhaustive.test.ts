@@ -65,7 +65,7 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
 
   test("a GGUF file in its blocks has llama.cpp's logits", async () => {
     const { vocab, input_ids, rows } = JSON.parse(await readFile(`${GGUF}${FILE}.json`, 'utf8'));
-    const expected = new Float32Array((await readFile(`${GGUF}${FILE}.f32`)).slice().buffer);
+    const expected = new Float32Array(Uint8Array.from(await readFile(`${GGUF}${FILE}.f32`)).buffer);
     const logits = await act<number[]>('logits', `./gguf/${FILE}.gguf`, { device: 'webgpu' }, input_ids);
     const known = rows.flatMap((row: number) => logits.slice(row * vocab, (row + 1) * vocab));
     expect(largestDifference(known, expected)).toBeLessThan(1e-4);

@@ -14,12 +14,10 @@ import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { BLOCK_FORMATS, type BlockFormat, blockRowBytes } from '../../src/tensor/block-formats.ts';
 import type { WeightDType } from '../../src/tensor/dtype.ts';
-import { elementCount } from '../../src/tensor/tensor.ts';
 import { Hash } from '../../src/util/hash.ts';
-import { makeFolder } from '../checkpoint/folders.ts';
-import { CASES, type QuantizationCase } from '../checkpoint/quantization/cases.ts';
-import { bytesOf, type RawTensor, rawSafetensors } from '../checkpoint/quantization/raw-safetensors.ts';
-import { SeededRandom } from '../layers/seeded.ts';
+import { CASES } from '../checkpoint/quantization/cases.ts';
+import { quantizedFolder } from '../checkpoint/quantization/quantized-folder.ts';
+import { bytesOf } from '../checkpoint/quantization/raw-safetensors.ts';
 import { largestDifference } from '../numbers.ts';
 import { few, grid, isFullRun } from '../runs.ts';
 import { blockValues } from '../tensor/blocks.ts';
@@ -95,34 +93,6 @@ async function expectSameValues(checkpoint: Checkpoint, size: number): Promise<S
     expect(kept.flatMap(rowsOf).toSorted()).toEqual(floats.flatMap(rowsOf).toSorted());
   }
   return dtypes;
-}
-
-const CONFIG = {
-  ...{ architectures: ['Mamba2ForCausalLM'], model_type: 'mamba2', hidden_size: 256, expand: 2, head_dim: 16 },
-  ...{ num_heads: 32, state_size: 16, n_groups: 1, vocab_size: 64, num_hidden_layers: 1, conv_kernel: 4 },
-  ...{ tie_word_embeddings: true, use_bias: false, use_conv_bias: true, layer_norm_epsilon: 1e-5 },
-};
-
-/** A model whose projections are quantised, and whose embeddings are bfloat16. */
-async function quantizedFolder({ pack, config, files }: QuantizationCase): Promise<string> {
-  const table = new ParameterTable(
-    defineModel(CONFIG).create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32')),
-  );
-  const tensors = table.names().flatMap((name, seed): readonly RawTensor[] => {
-    const shape = table.shape(name);
-    const data = new SeededRandom(seed).floats(elementCount(shape), -0.5, 0.5);
-    if (/_proj\.weight$/.test(name)) {
-      return pack(name.replace(/\.weight$/, ''), { rows: shape[0], columns: shape[1], data }).tensors;
-    }
-    if (!name.includes('embeddings')) return [{ name, dtype: 'F32', shape, bytes: bytesOf(data) }];
-    const halves = Uint16Array.from(new Uint32Array(data.buffer), (word) => word >>> 16);
-    return [{ name, dtype: 'BF16', shape, bytes: bytesOf(halves) }];
-  });
-  return makeFolder({
-    'config.json': { ...CONFIG, ...config },
-    'model.safetensors': rawSafetensors(tensors),
-    ...files,
-  });
 }
 
 describe('a quantised folder in blocks has the values of float32', () => {

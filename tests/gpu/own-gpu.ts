@@ -149,7 +149,7 @@ function describeGguf(): void {
         readonly rows: number[];
       };
       const { vocab, rows, input_ids } = golden;
-      const expected = new Float32Array(readFileSync(`${folder}/${name}.f32`).slice().buffer);
+      const expected = new Float32Array(Uint8Array.from(readFileSync(`${folder}/${name}.f32`)).buffer);
       const llm = await LLM.load(`${folder}/${name}.gguf`, { device: 'webgpu' });
       try {
         const logits = await llm.logits(input_ids);

@@ -136,6 +136,8 @@ export async function prepareOperations(dtype: MatrixDType): Promise<void> {
         backend.fusedMoe(zeros(T, inFeatures), zeros(T, 1), [{ up, down }], 'silu', true);
         const [, columns] = backend.splitColumns(zeros(T, 2 * inFeatures), [inFeatures, inFeatures]);
         backend.linear(columns, weight);
+        const [, odd] = backend.splitColumns(zeros(T, 3 + inFeatures), [3, inFeatures]);
+        backend.linear(odd, weight);
         backend.linear(backend.rmsNorm(columns, zeros(inFeatures), 1e-5), weight);
       }
       backend.gatherRows(zeros(T, 8), indices(0));

@@ -47,7 +47,9 @@ describe.runIf(need('dawn'))('shaders compile', () => {
   test('for what no model does', async () => {
     gpu = await NullGpu.install();
     launch.current = DEFAULT_LAUNCH;
-    await prepareOperations('int8');
-    expect(gpu.kernels.size).toBeGreaterThan(5);
+    for (const dtype of ['int8', 'Q6_K'] as const) {
+      await prepareOperations(dtype);
+      expect([...gpu.kernels].some((kernel) => /^linear /.test(kernel) && kernel.includes(dtype))).toBe(true);
+    }
   });
 });

@@ -21,7 +21,7 @@ describe.runIf(need('software-gpu'))("llama.cpp's logits and greedy tokens on we
 
   test.each(names)('%s', async (name) => {
     const { vocab, input_ids, greedy, rows } = JSON.parse(await readFile(`${goldens}/${name}.json`, 'utf8'));
-    const expected = new Float32Array((await readFile(`${goldens}/${name}.f32`)).slice().buffer);
+    const expected = new Float32Array(Uint8Array.from(await readFile(`${goldens}/${name}.f32`)).buffer);
     const limits = { maxModelLen: 100, maxNumSeqs: 2, maxNumBatchedTokens: 20 };
     await using llm = await LLM.load(`${goldens}/${name}.gguf`, { device: 'webgpu', ...limits });
     const logits = await llm.logits(input_ids);

@@ -1,6 +1,7 @@
 import type { GpuInfo } from '../../backends/webgpu/device/find-gpu.ts';
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
+import { blockRowBytes } from '../../tensor/block-formats.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import type { ChosenDevice, Device } from '../ranks/devices.ts';
 
@@ -48,8 +49,10 @@ function chooseBetween(gpu: GpuInfo): DeviceChoice {
 /** Decoding reads every weight once a token. A small model's are read before a GPU has answered. */
 function smallModelReason(checkpoint: Checkpoint, { numHiddenLayers }: ModelConfig): string | undefined {
   const bytes = checkpoint.names().reduce((sum, name) => {
-    const { dtype, shape } = checkpoint.info(name);
-    return sum + elementCount(shape) * (dtype === 'F32' || dtype === 'F64' ? 4 : 2);
+    const { dtype, shape, blocks } = checkpoint.tensor(name);
+    const values = elementCount(shape);
+    if (blocks !== undefined) return sum + blockRowBytes(blocks.format, values);
+    return sum + values * (dtype === 'F32' || dtype === 'F64' ? 4 : 2);
   }, 0);
   const cpu = bytes / CPU_BANDWIDTH;
   const gpu = GPU_ROUND_TRIP + numHiddenLayers * GPU_LAYER + bytes / GPU_BANDWIDTH;

@@ -2,12 +2,14 @@ import { afterEach, expect, test } from 'vitest';
 import type { Checkpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { chooseDevice } from '../../../src/engine/load/choose-device.ts';
 import type { ModelConfig } from '../../../src/models/causal-lm.ts';
+import type { BlockFormat } from '../../../src/tensor/block-formats.ts';
 
 const config = { numHiddenLayers: 24 } as ModelConfig;
 
-/** A checkpoint of so many bfloat16 weights. */
-function checkpointOf(weights: number): Checkpoint {
-  return { names: () => ['w'], info: () => ({ dtype: 'BF16', shape: [weights] }) } as unknown as Checkpoint;
+/** A checkpoint of so many weights, in bfloat16 or in blocks. */
+function checkpointOf(weights: number, format?: BlockFormat): Checkpoint {
+  const tensor = { dtype: format ?? 'BF16', shape: [weights], blocks: format && { format } };
+  return { names: () => ['w'], tensor: () => tensor } as unknown as Checkpoint;
 }
 
 function useGpu(info: object | undefined): void {
@@ -32,6 +34,13 @@ test.each([
   useGpu(info && { vendor: '', architecture: '', description: '', isFallbackAdapter: false, ...info });
   const choice = await chooseDevice('auto', checkpointOf(weights), config, ranks);
   expect(choice).toEqual({ device: 'cpu', reason: expect.stringMatching(reason) });
+});
+
+test('weights in blocks count with their bytes', async () => {
+  useGpu({ vendor: 'nvidia', architecture: 'hopper', description: 'H100', isFallbackAdapter: false });
+  const { device, reason } = await chooseDevice('auto', checkpointOf(32e6, 'Q4_0'), config, 1);
+  expect(device).toBe('cpu');
+  expect(reason).toContain('18 MB');
 });
 
 test('what was asked for stays', async () => {

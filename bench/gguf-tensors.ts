@@ -28,7 +28,7 @@ export const float32 = (value: number): GgufValue => ({ float32: value });
 
 /** A matrix of ours in the file's dtype. */
 export function matrix(name: string, ourName: string, shape: readonly number[], dtype: GgufDType): GgufTensor {
-  return { name, shape, dtype, values: () => syntheticWeight(ourName, 'projection', shape, SEED) };
+  return { name, shape, dtype, ourName, values: () => syntheticWeight(ourName, 'projection', shape, SEED) };
 }
 
 /**
@@ -44,7 +44,7 @@ export function exact(
 ): GgufTensor {
   // A column of one is a vector to us.
   const whole = ourShape.length === 2 && ourShape[1] === 1 ? [ourShape[0]] : ourShape;
-  return { name, shape, dtype: 'F32', values: () => syntheticWeight(ourName, role, whole, SEED) };
+  return { name, shape, dtype: 'F32', ourName, values: () => syntheticWeight(ourName, role, whole, SEED) };
 }
 
 /** The tensor with each row times a number: llama.cpp's converters put a model's multipliers into its weights. */

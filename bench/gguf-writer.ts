@@ -20,6 +20,8 @@ interface DescribedTensor {
 /** One tensor to write. Its values are asked for when their turn comes, so that only one is held at a time. */
 export interface GgufTensor extends DescribedTensor {
   readonly dtype: GgufDType;
+  /** Name of ours whose values it has, changed as llama.cpp wants them. */
+  readonly ourName: string;
   values(): Float32Array;
 }
 

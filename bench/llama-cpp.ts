@@ -68,7 +68,7 @@ export async function llamaCppSource(): Promise<{ release: string; source: strin
 }
 
 /** Once per release. → it and the folder of its programs */
-async function build(): Promise<{ release: string; bin: string }> {
+export async function build(): Promise<{ release: string; bin: string }> {
   const { release, source } = await llamaCppSource();
   const folder = join(source, 'build');
   const bin = join(folder, 'bin');

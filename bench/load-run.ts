@@ -1,6 +1,6 @@
 import { open, stat } from 'node:fs/promises';
-import { LLM } from '../dist/index.js';
 import type { ProgressEvent } from '../src/checkpoint/net/progress.ts';
+import { LLM } from '../src/engine/llm.ts';
 
 /** Milliseconds of the clock, and of processors in all threads, which tell little of what else the machine does. */
 export interface Duration {
@@ -8,18 +8,17 @@ export interface Duration {
   readonly processors: number;
 }
 
+/** Parts of a load: header, tokenizer and configs; kernels compiled and checked, layers made; weights; the rest. */
+export const PHASES = ['describe', 'start', 'weights', 'rest'] as const;
+type Phase = (typeof PHASES)[number];
+
 /** What one process measures of a file. Milliseconds and bytes. */
 export interface LoadRun {
   readonly bytes: number;
   readonly read: Duration;
   readonly load: Duration;
   /** Parts of the load, one after the other. */
-  readonly phases: {
-    readonly describe: number;
-    readonly start: number;
-    readonly weights: number;
-    readonly rest: number;
-  };
+  readonly phases: Readonly<Record<Phase, number>>;
   /** Time to the first token after the load. */
   readonly firstToken: number;
   /** Memory that the model takes, and the most that the process took while loading: resident, without what it had before. */
@@ -29,17 +28,20 @@ export interface LoadRun {
 
 const READ_BYTES = 2 ** 22;
 
-/** In a process of its own: nothing is compiled or warm but the files in the system's cache. */
-const [path, threads, order] = process.argv.slice(2);
-const { size } = await stat(path);
-const first = order === 'read' ? await readPlainly(path) : undefined;
-const loaded = await load(path, Number(threads));
-const read = first ?? (await readPlainly(path));
-process.stdout.write(JSON.stringify({ bytes: size, read, ...loaded } satisfies LoadRun));
+/** Runs in a process of its own: nothing is compiled or warm but the file in the system's cache. */
+if (import.meta.main) {
+  const [path, threads, order] = process.argv.slice(2);
+  const first = order === 'read' ? await readPlainly(path) : undefined;
+  const loaded = await load(path, Number(threads));
+  const read = first ?? (await readPlainly(path));
+  const { size } = await stat(path);
+  process.stdout.write(JSON.stringify({ bytes: size, read, ...loaded } satisfies LoadRun));
+}
 
 /** Reads all bytes, one piece after the other, into memory that was taken before. */
 async function readPlainly(file: string): Promise<Duration> {
   const handle = await open(file, 'r');
+  const { size } = await handle.stat();
   const bytes = Buffer.allocUnsafeSlow(size);
   const duration = stopwatch();
   for (let offset = 0; offset < size; ) {

@@ -1,4 +1,5 @@
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
+import type { Checkpoint } from '../src/checkpoint/checkpoint.ts';
 import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { BLOCK_FORMATS, type BlockFormat } from '../src/tensor/block-formats.ts';
 import { BYTES_OF_CHARACTERS } from '../src/text/byte-alphabet.ts';
@@ -36,6 +37,23 @@ export async function writeSyntheticGguf(
     ...(vocabulary === 'none' ? NO_VOCABULARY : madeUpVocabulary(Number(json.vocab_size))),
   ]);
   await writeGguf(path, all, tensors);
+}
+
+/** A trained Mamba-2 as llama.cpp's converter would write it, but with a made-up vocabulary: only ids are used. */
+export async function writeTrainedMamba2(path: string, checkpoint: Checkpoint, dtype: GgufDType): Promise<void> {
+  const { architecture, metadata, tensors } = ggufMamba2(checkpoint.config, dtype);
+  const all = new Map<string, GgufValue>([
+    ['general.architecture', architecture],
+    ...metadata.map(([key, value]) => [`${architecture}.${key}`, value] as const),
+    ...madeUpVocabulary(Number(checkpoint.config.vocab_size)),
+  ]);
+  const trained: GgufTensor[] = [];
+  for (const tensor of tensors) {
+    const stored = await checkpoint.readFloat32(tensor.ourName);
+    const values = tensor.name.endsWith('.ssm_a') ? stored.map((logA) => -Math.exp(logA)) : stored;
+    trained.push({ ...tensor, values: () => values });
+  }
+  await writeGguf(path, all, trained);
 }
 
 /**

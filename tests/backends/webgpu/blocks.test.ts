@@ -103,6 +103,7 @@ describe.runIf(need('software-gpu'))('blocks on webgpu', () => {
       const row = someBlocks(format, 1, 256, 1);
       expect(() => writer.writeBlocks(0, row.subarray(1))).toThrow(ShapeError);
       expect(() => writer.writeBlocks(4, row)).toThrow(ShapeError);
+      expect(() => backend.blockWeightWriter(4, rowMultiple / 2, format)).toThrow(ShapeError);
     });
   });
 

@@ -1,5 +1,5 @@
-import { ArgumentError } from '../../../errors.ts';
-import type { BlockFormat, MatrixDType } from '../../../tensor/block-formats.ts';
+import { ArgumentError, ShapeError } from '../../../errors.ts';
+import { type BlockFormat, fitsBlocks, type MatrixDType } from '../../../tensor/block-formats.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import {
   type BlockWeightWriter,
@@ -66,7 +66,11 @@ export class GpuBlockWriter implements BlockWeightWriter {
   readonly #weight: GpuLinearWeight;
   readonly #format: BlockFormat;
 
+  /** @throws ShapeError when rows are no whole blocks. */
   constructor(place: WeightPlace, outFeatures: number, inFeatures: number, format: BlockFormat) {
+    if (!fitsBlocks(format, inFeatures)) {
+      throw new ShapeError(`Rows of ${inFeatures} values are no whole blocks of ${format}.`);
+    }
     this.#device = place.device;
     this.#format = format;
     this.#weight = emptyWeight(place, outFeatures, inFeatures, format);

@@ -41,19 +41,13 @@ export function linearF8(
   x: usize, xStride: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32, unpacked: usize,
 ): void {
   const blocks = K / BLOCK;
-  const panelBytes: usize = BLOCK_BYTES * blocks;
-  if (rows == 1) {
-    const half = panels >> 1;
-    const far = <usize>half * panelBytes;
-    for (let i = 0; i < half; i++) {
-      pair(x, w, w + far, out, out + (<usize>half << 6), blocks);
-      w += panelBytes;
-      out += 64;
+  // To unpack codes for two rows costs more than to widen them twice.
+  if (rows <= 2) {
+    for (let r = 0; r < rows; r++) {
+      oneRow(x, w, out, panels, blocks);
+      x += xStride;
+      out += outStride;
     }
-    w += far;
-    out += <usize>half << 6;
-    // The last panel alone, twice.
-    if (panels & 1) pair(x, w, w, out, out, blocks);
     return;
   }
   for (; panels > 0; panels--) {
@@ -68,6 +62,20 @@ export function linearF8(
     }
     out += 64;
   }
+}
+
+function oneRow(x: usize, w: usize, out: usize, panels: i32, blocks: i32): void {
+  const half = panels >> 1;
+  const panelBytes: usize = BLOCK_BYTES * blocks;
+  const far = <usize>half * panelBytes;
+  const farOut = <usize>half << 6;
+  for (let i = 0; i < half; i++) {
+    pair(x, w, w + far, out, out + farOut, blocks);
+    w += panelBytes;
+    out += 64;
+  }
+  // The last panel alone, twice.
+  if (panels & 1) pair(x, w + far, w + far, out + farOut, out + farOut, blocks);
 }
 
 /** One row and two panels, from both halves of the matrix: see linear-float.ts. */

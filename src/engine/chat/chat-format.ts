@@ -55,8 +55,7 @@ export class ChatFormat {
       template: templateOptions(inputs),
       form: (prompt) => ({ reasoning: reasoning(prompt), toolCalls }),
       generate: (options, prompt) => {
-        const grammar =
-          dialect && toolGrammar({ dialect, tools: functions, choice, isParallel, reasoning: reasoning(prompt) });
+        const grammar = dialect && toolGrammar({ dialect, tools: functions, choice, isParallel });
         if (grammar !== undefined && choice !== 'auto' && options.structuredOutputs !== undefined) {
           throw refusal('toolChoice', 'asks for calls, and structuredOutputs for another form.', 'Give one of them.');
         }

@@ -1,9 +1,8 @@
-import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
-import type { ReasoningDialect } from '../../text/parsers/reasoning.ts';
+import { schemaTypes } from '../../text/parsers/schema-types.ts';
 import type { ToolChoice, ToolFunction } from '../../text/parsers/tool-definition.ts';
-import type { ToolDialect } from '../../text/parsers/tool-dialect.ts';
-import { refusal } from './checked-tools.ts';
+import type { CallFrame, ToolDialect } from '../../text/parsers/tool-dialect.ts';
 
 /** Calls that an answer must have, or may have in a certain form only. */
 interface ToolGrammar {
@@ -11,59 +10,68 @@ interface ToolGrammar {
   readonly tools: readonly ToolFunction[];
   readonly choice: ToolChoice;
   readonly isParallel: boolean;
-  /** Thoughts that come first, which are free. */
-  readonly reasoning: { readonly dialect: ReasoningDialect; readonly isOpen: boolean | undefined } | undefined;
 }
 
 /**
  * The form of an answer whose calls are enforced: all for `required` or a function, those of strict functions otherwise.
- * Undefined: nothing is enforced. @throws SamplingParamsError when the dialect has no form for a grammar.
+ * Undefined: nothing is enforced.
  */
-export function toolGrammar({
-  dialect,
-  tools,
-  choice,
-  isParallel,
-  reasoning,
-}: ToolGrammar): StructuredOutputs | undefined {
+export function toolGrammar({ dialect, tools, choice, isParallel }: ToolGrammar): StructuredOutputs | undefined {
   const mustCall = choice !== 'auto' && choice !== 'none';
   const allowed = typeof choice === 'object' ? tools.filter(({ name }) => name === choice.function.name) : tools;
   if (!mustCall && !allowed.some(({ strict }) => strict)) return undefined;
-  const { frame } = dialect;
-  if (frame === undefined) {
-    throw refusal('toolChoice', `can't be enforced for calls in the form ${dialect.name}.`, "Use 'auto'.");
-  }
   const tags = allowed.map(({ name, parameters = ANY_OBJECT, strict }) => {
-    const { begin, arguments: style, end } = frame(name);
     // Where calls are required their arguments fit the schema too, as in vLLM; in free answers only strict ones must.
-    const json_schema = strict || mustCall ? parameters : ANY_OBJECT;
-    const type = style === 'qwen_xml' ? 'qwen_xml_parameter' : 'json_schema';
-    return { type: 'tag', begin, content: { type, json_schema }, end };
+    return callTag(dialect.frame(name), strict || mustCall ? parameters : ANY_OBJECT);
   });
-  const calls = {
-    type: 'triggered_tags',
-    triggers: dialect.markers.slice(0, 1),
-    tags,
-    at_least_one: mustCall,
-    stop_after_first: mustCall && (!isParallel || typeof choice === 'object'),
-  };
-  const format = reasoning === undefined ? calls : afterThoughts(reasoning, calls);
-  return { structuralTag: { type: 'structural_tag', format } as JsonObject };
+  const isOne = !isParallel || typeof choice === 'object';
+  const format: JsonObject = mustCall
+    ? { type: 'tags_with_separator', tags, separator: '\n', at_least_one: true, stop_after_first: isOne }
+    : { type: 'triggered_tags', triggers: [dialect.markers[0]], tags };
+  return { structuralTag: { type: 'structural_tag', format } };
 }
 
-const ANY_OBJECT = { type: 'object' };
+const ANY_OBJECT: JsonObject = { type: 'object' };
 
-/** A form that begins where the thoughts end. */
-function afterThoughts(
-  { dialect: { begin, end }, isOpen }: NonNullable<ToolGrammar['reasoning']>,
-  format: object,
-): object {
-  if (isOpen === false) return format;
-  const space = { type: 'regex', pattern: '\\s*' };
-  const thoughts = (opening: string) => ({
-    type: 'sequence',
-    elements: [{ type: 'tag', begin: opening, content: { type: 'any_text' }, end }, space, format],
+function callTag({ begin, end, arguments: style }: CallFrame, schema: JsonObject): JsonObject {
+  const content: JsonObject = style === 'json' ? { type: 'json_schema', json_schema: schema } : xmlArguments(schema);
+  return { type: 'tag', begin, content, end };
+}
+
+/**
+ * Arguments as XML: the schema's properties in their order, those that are not required may be missing. Texts are free
+ * unless they are enumerated: other constraints of theirs are not enforced.
+ */
+function xmlArguments(schema: JsonObject): JsonObject {
+  const properties = getOwn(schema, 'properties');
+  if (!isJsonObject(properties) || Object.keys(properties).length === 0) return SPACE;
+  const required = getOwn(schema, 'required');
+  const isRequired = (key: string) => Array.isArray(required) && required.includes(key);
+  const elements = Object.entries(properties).map(([key, property]): JsonObject => {
+    const parameter: JsonObject = {
+      type: 'tag',
+      begin: `<parameter=${key}>\n`,
+      content: xmlValue(schema, key, property),
+      end: '\n</parameter>\n',
+    };
+    return isRequired(key) ? parameter : { type: 'or', elements: [parameter, SPACE] };
   });
-  if (isOpen) return thoughts('');
-  return { type: 'or', elements: [thoughts(begin), format] };
+  return { type: 'sequence', elements };
+}
+
+/** Nothing, or a line end: a format that may be empty. */
+const SPACE: JsonObject = { type: 'regex', pattern: '\\n?' };
+
+function xmlValue(schema: JsonObject, key: string, property: JsonValue): JsonObject {
+  const types = schemaTypes(schema, key);
+  const values = isJsonObject(property) ? getOwn(property, 'enum') : undefined;
+  if (Array.isArray(values) && values.every((value) => typeof value === 'string')) {
+    return { type: 'or', elements: values.map((value) => ({ type: 'const_string', value })) };
+  }
+  if (types.has('string') || !isJsonObject(property)) return { type: 'any_text' };
+  const definitions = getOwn(schema, '$defs');
+  return {
+    type: 'json_schema',
+    json_schema: definitions === undefined ? property : { ...property, $defs: definitions },
+  };
 }

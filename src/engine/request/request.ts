@@ -303,10 +303,7 @@ export class Sequence {
   /** Chooses the next token. @throws NonFiniteLogitsError */
   sample(logits: Float32Array): Sample {
     const end = this.#endOfThoughts;
-    // A structural tag says itself what may come before its parts.
-    if (this.#grammar && this.request.params.structuredOutputs?.structuralTag === undefined) {
-      this.#grammar.isSuspended = this.#output.isThinking;
-    }
+    if (this.#grammar) this.#grammar.isSuspended = this.#output.isThinking;
     return end === undefined ? this.#sampler.sample(logits) : this.#sampler.take(end, logits);
   }
 

@@ -23,7 +23,7 @@ export interface CallReader {
 export interface CallFrame {
   readonly begin: string;
   /** How the arguments are written between begin and end. */
-  readonly arguments: 'json' | 'qwen_xml';
+  readonly arguments: 'json' | 'xml';
   readonly end: string;
 }
 
@@ -38,6 +38,6 @@ export interface ToolDialect {
   /** Form of the ids that the family's templates accept. Default: `call_` and 24 characters. */
   readonly newId?: () => string;
   reader(marker: string, sink: CallSink, tools: readonly ToolFunction[]): CallReader;
-  /** The text that a call of this function must have; undefined: the dialect has none that a grammar can enforce. */
-  frame?(name: string): CallFrame;
+  /** The text around a call of this function, for a grammar that enforces it. */
+  frame(name: string): CallFrame;
 }

@@ -23,8 +23,8 @@ export const qwen3Xml: ToolDialect = {
   reader: (marker, sink, tools) => new FunctionReader(sink, tools, marker === FUNCTION),
   frame: (name) => ({
     begin: `${CALL}\n${FUNCTION}${name}>\n`,
-    arguments: 'qwen_xml',
-    end: `\n${FUNCTION_END}\n</tool_call>`,
+    arguments: 'xml',
+    end: `${FUNCTION_END}\n</tool_call>`,
   }),
 };
 

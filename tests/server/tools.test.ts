@@ -171,6 +171,15 @@ describe('tools', () => {
     expect(new Set(ids).size).toBe(2);
   });
 
+  test('a call that must come is a form for the engine', async () => {
+    script.answers.push(CALL, CALL);
+    for (const tool_choice of ['required', { type: 'function', function: { name: 'weather' } }] as const) {
+      const { choices } = await client.chat.completions.create({ ...params, tool_choice });
+      expect(choices[0].finish_reason).toBe('tool_calls');
+      expect(script.requests.at(-1)?.grammar).toBeDefined();
+    }
+  });
+
   const named = (name: string) => ({ ...tools[0], function: { ...tools[0].function, name } });
   test.each<[string, object, string, RegExp]>([
     ['a choice of none that is there', { tool_choice: 'any' }, 'tool_choice', /^tool_choice is "any"; expected 'auto'/],

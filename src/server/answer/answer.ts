@@ -68,6 +68,8 @@ export async function answer(
   };
   const params = resolve(model, request);
   const badWordsTokenIds = await model.encodeBadWords(params[0].badWords, signal);
+  // All prompts have the same form.
+  const grammar = await model.llm.compileGrammar(params[0], signal);
   const { maxUnreadTokens } = model.llm.engine;
   const release = model.memory.reserve(
     answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),
@@ -78,7 +80,8 @@ export async function answer(
     const id = `${head.id}-${randomUUID()}`;
     const { priority } = options;
     const cacheSalt = cacheSaltOf(c.get('tenant'), options.cacheSalt);
-    generation = new Generation(model.llm, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal });
+    const shared = { badWordsTokenIds, grammar, priority, cacheSalt, signal };
+    generation = new Generation(model.llm, { id, prompts, params, ...shared });
   } catch (error) {
     release();
     throw error;

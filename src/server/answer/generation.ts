@@ -1,4 +1,5 @@
 import type { LLM } from '../../engine/llm.ts';
+import type { EngineRequest } from '../../engine/request/engine-request.ts';
 import type { FinishReason, RequestOutput } from '../../engine/request/request-output.ts';
 import type { RequestStream } from '../../engine/request/request-stream.ts';
 import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
@@ -14,6 +15,8 @@ export interface GenerationRequest {
   readonly params: readonly SamplingParams[];
   /** Token ids of the bad words of all prompts. */
   readonly badWordsTokenIds: readonly (readonly number[])[];
+  /** Form that all answers must have. */
+  readonly grammar: EngineRequest['grammar'];
   readonly priority: number | undefined;
   /** Salt of the states that the requests may reuse. */
   readonly cacheSalt: string | undefined;
@@ -45,7 +48,8 @@ export class Generation {
    * @throws the engine's reason for refusing a request: QueueFullError, ShutdownError, …; HttpError 400 when there are
    * more prompts than ever fit.
    */
-  constructor(llm: LLM, { id, prompts, params, badWordsTokenIds, priority, cacheSalt, signal }: GenerationRequest) {
+  constructor(llm: LLM, request: GenerationRequest) {
+    const { id, prompts, params, badWordsTokenIds, grammar, priority, cacheSalt, signal } = request;
     const { capacity } = llm.engine;
     if (prompts.length > capacity) {
       const message = `There are ${prompts.length} prompts; ${capacity} can run and wait here at the same time (--max-num-seqs and --max-queue-size).`;
@@ -63,6 +67,7 @@ export class Generation {
           promptTokenIds,
           params: params[i],
           badWordsTokenIds,
+          grammar,
           priority,
           cacheSalt,
           group,

@@ -1,3 +1,5 @@
+import type { ReadScratch } from '../../files/read-scratch.ts';
+
 /** How the codes of a matrix come for blocks: a signed byte or an E4M3 each, or halves of bytes. */
 export interface BlockCodes {
   readonly bits: 4 | 8;
@@ -6,8 +8,9 @@ export interface BlockCodes {
   /**
    * Codes of some rows. Of 4 bits: 16 bytes for 32 columns, with the first 16 in the lower halves. Columns are a multiple
    * of 128.
+   * @param scratch the result may lie in it.
    */
-  read(index: number, firstRow: number, rows: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(index: number, firstRow: number, rows: number, scratch?: ReadScratch): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /**
@@ -18,8 +21,8 @@ export function wordCodes(bits: 4 | 8, offset: number, read: BlockCodes['read'])
   return {
     bits,
     base: (bits === 8 ? 128 : 0) - offset,
-    async read(index, firstRow, rows) {
-      const bytes = await read(index, firstRow, rows);
+    async read(...range) {
+      const bytes = await read(...range);
       const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
       // A code less 128 is the signed byte with the other upper bit.
       if (bits === 8) for (let i = 0; i < words.length; i++) words[i] ^= 0x80808080;

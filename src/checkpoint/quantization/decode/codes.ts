@@ -1,3 +1,4 @@
+import type { ReadScratch } from '../../files/read-scratch.ts';
 import type { StoredTensor } from '../../files/stored-tensor.ts';
 import { type BlockCodes, roundabout, wordCodes } from './block-codes.ts';
 
@@ -19,8 +20,9 @@ export async function readMatrixBytes(
   index: number,
   firstRow: number,
   rows: number,
+  scratch?: ReadScratch,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  if (tensor.shape.length < 3) return tensor.readBytes({ firstRow, rows });
+  if (tensor.shape.length < 3) return tensor.readBytes({ firstRow, rows }, scratch);
   const whole = await tensor.readBytes({ firstRow: index, rows: 1 });
   const rowBytes = whole.length / tensor.shape[1];
   return whole.slice(firstRow * rowBytes, (firstRow + rows) * rowBytes);

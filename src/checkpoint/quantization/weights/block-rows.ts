@@ -1,5 +1,6 @@
 import { BLOCK_FORMATS, type BlockFormat } from '../../../tensor/block-formats.ts';
 import { E4M3, E8M0 } from '../../../tensor/small-floats.ts';
+import type { ReadScratch } from '../../files/read-scratch.ts';
 import type { BlockCodes } from '../decode/block-codes.ts';
 import { type FactorReader, TensorFactors } from '../decode/factors.ts';
 import type { ScaledParts } from '../decode/scaled-matrix.ts';
@@ -15,8 +16,15 @@ export interface BlockReader {
    * Fills `out` with rows of a matrix.
    * @param index of the matrix in a stack, else 0.
    * @param out begins at a whole word of its buffer.
+   * @param scratch memory for codes; `out` does not lie in it.
    */
-  readRows(index: number, firstRow: number, rows: number, out: Uint8Array<ArrayBuffer>): Promise<void>;
+  readRows(
+    index: number,
+    firstRow: number,
+    rows: number,
+    out: Uint8Array<ArrayBuffer>,
+    scratch?: ReadScratch,
+  ): Promise<void>;
 }
 
 /**
@@ -88,7 +96,11 @@ async function areZerosKept(
 
 /** Whether the low byte of all scales, which are stored as float32, is 0. */
 async function areScalesKept(scales: FactorReader, count: number, rows: number): Promise<boolean> {
-  const areShort = (words: Uint32Array) => words.every((word) => (word & 0xff) === 0);
+  const areShort = (words: Uint32Array) => {
+    let bits = 0;
+    for (let i = 0; i < words.length; i++) bits |= words[i];
+    return (bits & 0xff) === 0;
+  };
   if (scales instanceof TensorFactors) return areShort(wordsOf(await scales.tensor.readBytes()));
   for (let index = 0; index < count; index++) {
     const floats = new Float32Array(await scales.readRows(index, 0, rows));
@@ -115,9 +127,15 @@ class FloatBlocks implements BlockReader {
     this.#parts = parts;
   }
 
-  async readRows(index: number, firstRow: number, rows: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
+  async readRows(
+    index: number,
+    firstRow: number,
+    rows: number,
+    out: Uint8Array<ArrayBuffer>,
+    scratch?: ReadScratch,
+  ): Promise<void> {
     const { codes, scales } = this.#parts;
-    const from = wordsOf(await codes.read(index, firstRow, rows));
+    const from = wordsOf(await codes.read(index, firstRow, rows, scratch));
     const scaleCodes = await scales.readCodes(index, firstRow, rows);
     if (this.format === 'MXFP4') {
       const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
@@ -152,9 +170,15 @@ class ScaledBlocks implements BlockReader {
     this.#parts = parts;
   }
 
-  async readRows(index: number, firstRow: number, rows: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
+  async readRows(
+    index: number,
+    firstRow: number,
+    rows: number,
+    out: Uint8Array<ArrayBuffer>,
+    scratch?: ReadScratch,
+  ): Promise<void> {
     const { codes, scales, columns, columnsPerScale } = this.#parts;
-    const from = wordsOf(await codes.read(index, firstRow, rows));
+    const from = wordsOf(await codes.read(index, firstRow, rows, scratch));
     const words = await this.#scaleWords(index, firstRow, rows);
     const to = wordsOf(out);
     const blockWords = BLOCK_FORMATS[this.format].blockBytes / 4;

@@ -83,13 +83,13 @@ export class QuantizedTensor implements StoredTensor {
     const rowBytes = blockRowBytes(reader.format, columns);
     if (this.shape.length < 3) {
       const out = bytesFor(rows * rowBytes, scratch?.bytes);
-      if (rows > 0) await reader.readRows(0, firstRow, rows, out);
+      if (rows > 0) await reader.readRows(0, firstRow, rows, out, scratch?.inner);
       return out;
     }
     const size = matrixRows * rowBytes;
     const out = bytesFor(rows * size, scratch?.bytes);
     for (let i = 0; i < rows; i++) {
-      await reader.readRows(firstRow + i, 0, matrixRows, out.subarray(i * size, (i + 1) * size));
+      await reader.readRows(firstRow + i, 0, matrixRows, out.subarray(i * size, (i + 1) * size), scratch?.inner);
     }
     return out;
   }

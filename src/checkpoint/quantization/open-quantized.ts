@@ -3,6 +3,7 @@ import type { ModelFiles } from '../files/model-files.ts';
 import type { StoredTensor } from '../files/stored-tensor.ts';
 import type { StoredWeights } from '../files/stored-weights.ts';
 import type { JsonObject } from '../json/json.ts';
+import { isMlxModel, restoreMlxModel } from './methods/mlx-models.ts';
 import { createMethod, findSettings, type QuantizationSettings } from './quantization-settings.ts';
 import type { QuantizationMethod } from './weights/quantization-method.ts';
 import { QuantizedModule } from './weights/quantized-module.ts';
@@ -15,6 +16,8 @@ export interface CheckpointQuantization {
   /** Why the weights can't be read. Their tensors are then listed as they are stored. */
   readonly problem: Mamba2Error | undefined;
   readonly warnings: readonly string[];
+  /** Biases of zeros that the tool gives every layer, also where the model has none. */
+  readonly zeroBiases: ReadonlySet<string>;
 }
 
 /**
@@ -43,26 +46,40 @@ export async function openQuantized(
 ): Promise<QuantizedContents> {
   const isReadable = [...weights.tensors].every(([name, { problem }]) => problem === undefined && !UNUSED.test(name));
   const settings = await findSettings(files, config, isReadable);
-  if (settings === undefined) return { weights, config, quantization: undefined };
+  if (settings === undefined) return { ...unquantized(weights, config), quantization: undefined };
   try {
     const method = createMethod(settings);
-    const { tensors, warnings } = await openAll(method, settings, weights.tensors);
+    const { tensors, warnings, zeroBiases } = await openAll(method, settings, weights.tensors);
     const restored = method.restore?.(tensors, config) ?? { tensors, config };
     return {
       weights: { ...weights, tensors: restored.tensors },
       config: restored.config,
-      quantization: { method: method.name, problem: undefined, warnings },
+      quantization: { method: method.name, problem: undefined, warnings, zeroBiases },
     };
   } catch (error) {
     if (!(error instanceof Mamba2Error)) throw error;
-    return { weights, config, quantization: { method: settings.method, problem: error, warnings: [] } };
+    return {
+      weights,
+      config,
+      quantization: { method: settings.method, problem: error, warnings: [], zeroBiases: NONE },
+    };
   }
+}
+
+/** A model whose weights are floats, in the layout that MLX has changed if it was converted by it. */
+function unquantized(weights: StoredWeights, config: JsonObject): Pick<QuantizedContents, 'weights' | 'config'> {
+  if (!isMlxModel(weights.tensors)) return { weights, config };
+  const restored = restoreMlxModel(weights.tensors, config);
+  return { weights: { ...weights, tensors: restored.tensors }, config: restored.config };
 }
 
 interface Opened {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly warnings: readonly string[];
+  readonly zeroBiases: ReadonlySet<string>;
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 async function openAll(
   method: QuantizationMethod,
@@ -75,7 +92,7 @@ async function openAll(
   });
   if (modules.length === 0) {
     const warning = `${where} speaks of quantized weights, but none of them is stored as codes; they are read as they are.`;
-    return { tensors: replaced(stored, modules, new Map()), warnings: [warning] };
+    return { tensors: replaced(stored, modules, new Map()), warnings: [warning], zeroBiases: NONE };
   }
   for (const { prefix, codesName } of modules) method.exclusions?.assertIncluded(prefix, codesName);
   const opened = new Map<string, QuantizedTensor>();
@@ -85,7 +102,20 @@ async function openAll(
     for (const [i, { codesName }] of some.entries()) opened.set(codesName, tensors[i]);
   }
   const warnings = method.exclusions?.check(layerNames(stored.keys())) ?? [];
-  return { tensors: replaced(stored, modules, opened), warnings };
+  const zeroBiases = method.addsBiases ? await biasesOfZeros(modules, stored) : NONE;
+  return { tensors: replaced(stored, modules, opened), warnings, zeroBiases };
+}
+
+async function biasesOfZeros(
+  modules: readonly QuantizedModule[],
+  stored: ReadonlyMap<string, StoredTensor>,
+): Promise<ReadonlySet<string>> {
+  const zeros = new Set<string>();
+  for (const { prefix } of modules) {
+    const values = await stored.get(`${prefix}.bias`)?.readFloat32();
+    if (values?.every((value) => value === 0)) zeros.add(`${prefix}.bias`);
+  }
+  return zeros;
 }
 
 /** The tensors, in their order, with weights in the places of their codes and without what belongs to these. */

@@ -120,7 +120,7 @@ export function matchNames(
     const parameterName = definition.parameterName(checkpointName);
     if (parameterName === undefined) continue;
     if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
-    else unexpected.push(checkpointName);
+    else if (!checkpoint.quantization?.zeroBiases.has(checkpointName)) unexpected.push(checkpointName);
   }
   // Quantised weights have companions that nothing asks for, and other shapes: their dtype says more than those.
   for (const [, checkpointName] of pairs) {

@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
+import { UnexpectedTensorError } from '../../../src/errors.ts';
+import { goldenConfig, goldenTensors } from '../../engine/golden-folder.ts';
 import { largestDifference } from '../../numbers.ts';
 import { few, grid } from '../../runs.ts';
+import { makeFolder } from '../folders.ts';
 import { CASES } from './cases.ts';
 import { quantizedGolden } from './quantized-golden.ts';
+import { bytesOf, rawSafetensors } from './raw-safetensors.ts';
 
 const PROMPT = Array.from({ length: 9 }, (_, i) => (i * 53) % 256);
 
@@ -26,4 +30,37 @@ describe('a model with quantised projections gives the logits of that with the f
     const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     expect(largestDifference(await kept.logits(PROMPT), expected)).toBeLessThan(0.05 * largest);
   });
+});
+
+test('biases that GPTQ gives layers without one are left out where they are zeros', async () => {
+  const quantization = CASES.find(({ name }) => name === 'GPTQ, 4 bits');
+  if (quantization === undefined) throw new Error('no GPTQ');
+  const withBias = async (value: number) => {
+    const pack: typeof quantization.pack = (prefix, weight) => {
+      const { tensors, values } = quantization.pack(prefix, weight);
+      const bytes = bytesOf(new Float32Array(weight.rows).fill(value));
+      return { tensors: [...tensors, { name: `${prefix}.bias`, dtype: 'F32', shape: [weight.rows], bytes }], values };
+    };
+    return quantizedGolden({ ...quantization, pack });
+  };
+  const { quantized, floats } = await withBias(0);
+  await using llm = await LLM.load(quantized, { device: 'cpu', dtype: 'float32' });
+  await using plain = await LLM.load(floats, { device: 'cpu' });
+  expect(await llm.logits(PROMPT)).toEqual(await plain.logits(PROMPT));
+  const other = await withBias(0.5);
+  await expect(LLM.load(other.quantized, { device: 'cpu' })).rejects.toThrow(UnexpectedTensorError);
+});
+
+test('a model that MLX has converted without quantising it has the logits of the original', async () => {
+  const config = { 'config.json': await goldenConfig() };
+  const folder = async (isConverted: boolean) => {
+    const tensors = [...(await goldenTensors())].map(([name, { shape, data }]) => {
+      const isTurned = isConverted && name.endsWith('conv1d.weight');
+      return { name, dtype: 'F32', shape: isTurned ? [shape[0], shape[2], 1] : shape, bytes: bytesOf(data) };
+    });
+    return makeFolder({ ...config, 'model.safetensors': rawSafetensors(tensors) });
+  };
+  await using converted = await LLM.load(await folder(true), { device: 'cpu' });
+  await using original = await LLM.load(await folder(false), { device: 'cpu' });
+  expect(await converted.logits(PROMPT)).toEqual(await original.logits(PROMPT));
 });

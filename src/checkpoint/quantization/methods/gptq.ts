@@ -34,6 +34,7 @@ export function gptqMethod(config: ConfigReader): QuantizationMethod {
   return {
     name: `GPTQ ${common.bits} bits`,
     exclusions: exclusionsOf(config, ['modules_to_not_convert'], { isStrict: false }),
+    addsBiases: true,
     place: (name) => renamedPlace(name, 'qweight'),
     open: (module) =>
       openLayer(module, dynamic.find(({ pattern }) => pattern.test(module.prefix))?.settings ?? common, format),

@@ -12,11 +12,10 @@ import type { Restored } from '../weights/quantization-method.ts';
 export function restoreMlxModel(tensors: ReadonlyMap<string, StoredTensor>, config: JsonObject): Restored {
   const isGranite = getOwn(config, 'model_type') === 'granitemoehybrid';
   const restored = new Map<string, StoredTensor>();
-  let isConverted = false;
+  const isConverted = isMlxModel(tensors);
   for (const [name, tensor] of tensors) {
-    const [channels, taps, last] = tensor.shape;
-    if (name.endsWith('conv1d.weight') && tensor.shape.length === 3 && last === 1) {
-      isConverted = true;
+    if (isMlxConvolution(name, tensor)) {
+      const [channels, taps] = tensor.shape;
       restored.set(name, reshaped(tensor, [channels, 1, taps]));
       continue;
     }
@@ -24,6 +23,15 @@ export function restoreMlxModel(tensors: ReadonlyMap<string, StoredTensor>, conf
   }
   const isFalcon = getOwn(config, 'model_type') === 'falcon_h1';
   return { tensors: restored, config: isFalcon && isConverted ? withoutMultipliers(config) : config };
+}
+
+/** Whether MLX has converted a model: all that are read here have convolutions, and their shape tells. */
+export function isMlxModel(tensors: ReadonlyMap<string, StoredTensor>): boolean {
+  return [...tensors].some(([name, tensor]) => isMlxConvolution(name, tensor));
+}
+
+function isMlxConvolution(name: string, { shape: [, taps, last], shape }: StoredTensor): boolean {
+  return name.endsWith('conv1d.weight') && shape.length === 3 && last === 1 && taps > 1;
 }
 
 type Named = readonly [name: string, tensor: StoredTensor];

@@ -9,6 +9,8 @@ export interface QuantizationMethod {
   /** Name of the method in reports. */
   readonly name: string;
   readonly exclusions?: Exclusions | undefined;
+  /** Whether the tool may give layers a bias of zeros that the model does not have. Default: false. */
+  readonly addsBiases?: boolean | undefined;
   /** The weight that this tensor holds the codes of; undefined: it is not one of codes. */
   place(name: string, tensor: StoredTensor): CodesPlace | undefined;
   /**

@@ -6,7 +6,7 @@
 // hundred cycles for a product with a subnormal number, and scales of float16 often are subnormal, so the numbers of a row
 // are moved up by a power of two and its factor moves them down.
 //
-// A block of a panel is 128 inputs of 16 outputs: numbers of each part, upper bits of the codes, and the codes. Words of 32
+// A block of a panel is 128 inputs of 16 outputs: numbers of each part, and the codes, which codes.ts takes apart. Words of 32
 // bits lie side by side, one for each output, so that four vectors hold 16 outputs and V8 joins pairs of vectors into
 // 256 bits. Numbers of 16 bits lie in half as many words: output i in the lower half of word i, output i + 8 in the upper.
 
@@ -114,7 +114,7 @@ export function scalesAt<F>(): usize {
   return is<F, Q6_K>() ? HALVES : 0;
 }
 
-/** Offset of minima, a byte for each part, or of -Σ of signed weights over a part, 16 bits each. */
+/** Offset of minima, a byte for each part, or of {@link offsetsOf}. */
 // @ts-ignore: decorator
 @inline
 export function extrasAt<F>(): usize {
@@ -122,36 +122,23 @@ export function extrasAt<F>(): usize {
   return scalesAt<F>() + WORDS;
 }
 
-/** Offset of the codes' upper bits. */
-// @ts-ignore: decorator
-@inline
-export function planesAt<F>(): usize {
-  if (is<F, Q8_0>()) return 8 * HALVES;
-  if (is<F, Q4_0>()) return 4 * HALVES;
-  if (hasMinima<F>()) return 3 * WORDS;
-  if (is<F, Q6_K>()) return HALVES + 2 * WORDS;
-  if (is<F, NVFP4>()) return 3 * WORDS;
-  if (is<F, INT4_G32>()) return 4 * WORDS;
-  if (is<F, INT4_G64>()) return 2 * WORDS;
-  return is<F, INT8_G128>() ? WORDS + HALVES : WORDS;
-}
-
-/** Upper bits of 128 inputs: a vector has one bit of 8 neighbouring vectors of codes (Q5_K), or two bits of 4 (Q6_K). */
+/** Offset of the codes. */
 // @ts-ignore: decorator
 @inline
 export function codesAt<F>(): usize {
-  if (is<F, Q5_K>()) return planesAt<F>() + 4 * WORDS;
-  return planesAt<F>() + (is<F, Q6_K>() ? 8 * WORDS : 0);
+  if (isSigned<F>() || hasMinima<F>()) return extrasAt<F>() + WORDS;
+  if (is<F, Q4_0>()) return 4 * HALVES;
+  if (is<F, Q6_K>() || is<F, NVFP4>()) return scalesAt<F>() + 2 * WORDS;
+  if (is<F, INT4_G32>()) return 4 * WORDS;
+  return is<F, INT4_G64>() ? 2 * WORDS : WORDS;
 }
 
-/**
- * Bytes of a block. Codes of 8 bits lie as in int8 panels: per 4 inputs, 16 outputs of 4 bytes. Those of 4 bits as in int4
- * panels: per 8 inputs, 16 outputs of 4 bytes with two codes each, of which the lower halves are inputs 0 to 3.
- */
+/** Bytes of a block: its codes have 4, 5, 6 or 8 bits, see codes.ts. */
 // @ts-ignore: decorator
 @inline
 export function blockBytes<F>(): usize {
-  return codesAt<F>() + (isSigned<F>() ? 2048 : 1024);
+  const bits: usize = isSigned<F>() ? 8 : is<F, Q5_K>() ? 5 : is<F, Q6_K>() ? 6 : 4;
+  return codesAt<F>() + 256 * bits;
 }
 
 // --- numbers ------------------------------------------------------------------------------------------------------
@@ -163,18 +150,17 @@ export function blockBytes<F>(): usize {
  * multiplied by 2^112, which the factors of panels hold; an E4M3 byte, by 4 and 2^120.
  */
 const CONSTANTS = memory.data<u32>([
-  0x0f0f0f0f, 0x10101010, 0x30303030, 255, 0xffff0000, 0x8fffe000, 0x00ff00ff, 0xffffff00, 0x87f00000, 0x7b800000,
-  0x00400000, 0x3f000000,
+  0x0f0f0f0f, 0x1f1f1f1f, 0x3f3f3f3f, 0x03030303, 0x07070707, 0x08080808, 0x10101010, 0x0c0c0c0c, 0x18181818,
+  0x30303030, 255, 0x00ff00ff, 0x8fffe000, 0xffffff00, 0x87f00000, 0x7b800000, 0x00400000, 0x3f000000,
 ]);
-export const LOW_BITS: usize = CONSTANTS, FIFTH_BIT: usize = CONSTANTS + 4, UPPER_TWO: usize = CONSTANTS + 8;
-export const LOW_BYTE: usize = CONSTANTS + 12;
-const UPPER_HALF = CONSTANTS + 16, HALF_BITS = CONSTANTS + 20;
-/** Every other byte. */
-export const EVEN_BYTES: usize = CONSTANTS + 24;
-const FLOAT24 = CONSTANTS + 28, E4M3_BITS = CONSTANTS + 32, E4M3_FACTOR = CONSTANTS + 36, LEAST_E8M0 = CONSTANTS + 40, HALF = CONSTANTS + 44;
-
-/** 12 plus twice the E2M1 floats, by their codes. */
-const E2M1 = memory.data<u8>([12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0], 16);
+/** Bits of all bytes. */
+export const LOW_BITS: usize = CONSTANTS + 0, FIVE_BITS: usize = CONSTANTS + 4, SIX_BITS: usize = CONSTANTS + 8, TWO_BITS: usize = CONSTANTS + 12;
+export const THREE_BITS: usize = CONSTANTS + 16, FOURTH_BIT: usize = CONSTANTS + 20, FIFTH_BIT: usize = CONSTANTS + 24;
+export const UPPER_TWO_OF_FOUR: usize = CONSTANTS + 28, UPPER_TWO_OF_FIVE: usize = CONSTANTS + 32, UPPER_TWO: usize = CONSTANTS + 36;
+/** The lowest byte of words, and every other byte. */
+export const LOW_BYTE: usize = CONSTANTS + 40, EVEN_BYTES: usize = CONSTANTS + 44;
+const HALF_BITS = CONSTANTS + 48, FLOAT24 = CONSTANTS + 52, E4M3_BITS = CONSTANTS + 56;
+const E4M3_FACTOR = CONSTANTS + 60, LEAST_E8M0 = CONSTANTS + 64, HALF = CONSTANTS + 68;
 
 /** A number in all lanes. */
 // @ts-ignore: decorator
@@ -201,13 +187,6 @@ export function wordsAt(address: usize, v: usize): v128 {
 export function halvesAt(address: usize, v: usize): v128 {
   const words = wordsAt(address, v & 1);
   return v & 2 ? words : i32x4.shl(words, 16);
-}
-
-/** Signed integers in the upper halves of words, times 64. */
-// @ts-ignore: decorator
-@inline
-export function upperHalvesTimes64(words: v128): v128 {
-  return i32x4.shr_s(v128.and(words, constant(UPPER_HALF)), 10);
 }
 
 /** Floats of 16 bits in the upper halves of words. Infinities and NaN become numbers: a check refuses them on loading. */
@@ -244,16 +223,9 @@ export function halfOf(floats: v128): v128 {
   return f32x4.mul(floats, constant(HALF));
 }
 
-/** Codes of 4 bits, which stand for E2M1 floats in formats of such, as bytes without a sign. */
-// @ts-ignore: decorator
-@inline
-export function decoded<F>(codes: v128): v128 {
-  return isFloat4<F>() ? i8x16.swizzle(v128.load(E2M1), codes) : codes;
-}
-
 /**
- * Scales of a part for four outputs, without the factor of their block. `numbers` are those of the part: a word that
- * {@link partWords} gave, shifted so that its byte is the lowest. `panel` is the address of the panel's head.
+ * Scales of a part for four outputs, without the factor of their block. `numbers` are those of the part, as
+ * {@link partNumbers} gave them. `panel` is the address of the panel's head.
  */
 // @ts-ignore: decorator
 @inline
@@ -289,21 +261,28 @@ export function hasByteScales<F>(): bool {
   return hasMinima<F>() || is<F, Q6_K>() || isFloat4<F>();
 }
 
-/** Words with the numbers of a part, or of the four parts from it on if they are bytes. */
+/** Words with the numbers of a part for four outputs; bytes are the lowest of theirs. */
 // @ts-ignore: decorator
 @inline
-export function partWords<F>(block: usize, part: usize, v: usize): v128 {
+export function partNumbers<F>(block: usize, part: usize, v: usize): v128 {
   const at = block + scalesAt<F>();
   if (is<F, Q8_0>() || is<F, Q4_0>()) return halvesAt(at + part * HALVES, v);
-  return wordsAt(at + (hasByteScales<F>() ? part >> 2 : part) * WORDS, v);
+  if (!hasByteScales<F>()) return wordsAt(at + part * WORDS, v);
+  return i32x4.shr_u(wordsAt(at + (part >> 2) * WORDS, v), <i32>(part & 3) << 3);
 }
 
-/** Sums that four outputs start a part with: -64 Σ of signed weights, or zero points times -Σ of activations; else `sum`. */
+/** Sums that four outputs start a part with: zero points times -Σ of activations, or `sum`, which is that already. */
 // @ts-ignore: decorator
 @inline
-export function startOf<F>(block: usize, part: usize, v: usize, numbers: v128, sum: v128): v128 {
-  if (isSigned<F>()) return upperHalvesTimes64(halvesAt(block + extrasAt<F>() + part * HALVES, v));
+export function startOf<F>(numbers: v128, sum: v128): v128 {
   return hasZeroPoints<F>() ? i32x4.mul(v128.and(numbers, constant(LOW_BYTE)), sum) : sum;
+}
+
+/** What the 64 in each byte of activations adds to a block's sum of signed weights, taken from it: -64 Σ scale * Σ w. */
+// @ts-ignore: decorator
+@inline
+export function offsetsOf<F>(block: usize, v: usize): v128 {
+  return isSigned<F>() ? wordsAt(block + extrasAt<F>(), v) : f32x4.splat(0);
 }
 
 /** Address of a block's minima, a byte for each part. */

@@ -5,10 +5,10 @@ import { store16 } from '../linear-float';
 import { madd } from '../math';
 import { BLOCK, dot4 } from '../quantized';
 import { sumBytes } from './activations';
-import { codesOf, planesOf, UNIT, unitBytes } from './codes';
+import { codesOf, unitBytes, unitInputs } from './codes';
 import {
   blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasByteScales, hasFactor, hasMinima, headBytes, isSigned, minimaAt, minimumFactorOf, minimumSum,
-  panelBytes, partInputs, partWords, planesAt, scaleOf, startOf, wordsAt,
+  offsetsOf, panelBytes, partInputs, partNumbers, scaleOf, startOf, wordsAt,
 } from './formats';
 
 /** Panels that the row passes side by side. */
@@ -45,55 +45,29 @@ function somePanels<F>(
 
 /** Adds the block at w of one panel. */
 function addBlock<F>(q: usize, scales: usize, sums: usize, panel: usize, w: usize, out: usize): void {
-  let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0;
+  let t0 = offsetsOf<F>(w, 0), t1 = offsetsOf<F>(w, 1), t2 = offsetsOf<F>(w, 2), t3 = offsetsOf<F>(w, 3);
   const parts = <usize>(BLOCK / partInputs<F>());
   let codes = w + codesAt<F>();
-  let unit: usize = 0;
-  for (let part: usize = 0; part < parts; ) {
-    let n0 = partWords<F>(w, part, 0), n1 = partWords<F>(w, part, 1), n2 = partWords<F>(w, part, 2), n3 = partWords<F>(w, part, 3);
-    const end = part + (hasByteScales<F>() ? 4 : 1);
-    for (; part < end; part++) {
-      const sum = isSigned<F>() || hasMinima<F>() ? i32x4.splat(0) : v128.load32_splat(sums + (part << 2));
-      let a0 = startOf<F>(w, part, 0, n0, sum), a1 = startOf<F>(w, part, 1, n1, sum);
-      let a2 = startOf<F>(w, part, 2, n2, sum), a3 = startOf<F>(w, part, 3, n3, sum);
-      // A part is one unit, or pairs of them. One pair is no loop: V8 would keep the sums in memory around it.
-      const pairs = max(1, partInputs<F>() / (2 * UNIT));
-      for (let pair = 0; pair < pairs; pair++) {
-        const planes = planesOf<F>(w + planesAt<F>(), unit);
-        let x0 = v128.load32_splat(q), x1 = v128.load32_splat(q, 4), x2 = v128.load32_splat(q, 8), x3 = v128.load32_splat(q, 12);
-        a0 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 0, a0);
-        a1 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 1, a1);
-        a2 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 2, a2);
-        a3 = addUnit<F>(x0, x1, x2, x3, codes, planes, false, 3, a3);
-        codes += unitBytes<F>();
-        q += UNIT;
-        unit++;
-        if (partInputs<F>() > UNIT) {
-          x0 = v128.load32_splat(q);
-          x1 = v128.load32_splat(q, 4);
-          x2 = v128.load32_splat(q, 8);
-          x3 = v128.load32_splat(q, 12);
-          a0 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 0, a0);
-          a1 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 1, a1);
-          a2 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 2, a2);
-          a3 = addUnit<F>(x0, x1, x2, x3, codes, planes, true, 3, a3);
-          codes += unitBytes<F>();
-          q += UNIT;
-          unit++;
-        }
-        if (pairs == 1) break;
-      }
-      t0 = madd(f32x4.convert_i32x4_s(a0), scaleOf<F>(panel, n0, 0), t0);
-      t1 = madd(f32x4.convert_i32x4_s(a1), scaleOf<F>(panel, n1, 1), t1);
-      t2 = madd(f32x4.convert_i32x4_s(a2), scaleOf<F>(panel, n2, 2), t2);
-      t3 = madd(f32x4.convert_i32x4_s(a3), scaleOf<F>(panel, n3, 3), t3);
-      if (hasByteScales<F>()) {
-        n0 = i32x4.shr_u(n0, 8);
-        n1 = i32x4.shr_u(n1, 8);
-        n2 = i32x4.shr_u(n2, 8);
-        n3 = i32x4.shr_u(n3, 8);
-      }
+  for (let part: usize = 0; part < parts; part++) {
+    const n0 = partNumbers<F>(w, part, 0), n1 = partNumbers<F>(w, part, 1);
+    const n2 = partNumbers<F>(w, part, 2), n3 = partNumbers<F>(w, part, 3);
+    const sum = isSigned<F>() || hasMinima<F>() ? i32x4.splat(0) : v128.load32_splat(sums + (part << 2));
+    let a0 = startOf<F>(n0, sum), a1 = startOf<F>(n1, sum), a2 = startOf<F>(n2, sum), a3 = startOf<F>(n3, sum);
+    // One unit is no loop: V8 would keep the sums in memory around it.
+    const units = partInputs<F>() / unitInputs<F>();
+    for (let unit = 0; unit < units; unit++) {
+      a0 = addUnit<F>(q, codes, 0, a0);
+      a1 = addUnit<F>(q, codes, 1, a1);
+      a2 = addUnit<F>(q, codes, 2, a2);
+      a3 = addUnit<F>(q, codes, 3, a3);
+      codes += unitBytes<F>();
+      q += unitInputs<F>();
+      if (units == 1) break;
     }
+    t0 = madd(f32x4.convert_i32x4_s(a0), scaleOf<F>(panel, n0, 0), t0);
+    t1 = madd(f32x4.convert_i32x4_s(a1), scaleOf<F>(panel, n1, 1), t1);
+    t2 = madd(f32x4.convert_i32x4_s(a2), scaleOf<F>(panel, n2, 2), t2);
+    t3 = madd(f32x4.convert_i32x4_s(a3), scaleOf<F>(panel, n3, 3), t3);
   }
   if (hasFactor<F>()) {
     t0 = scaled<F>(panel, w, sums, 0, t0);
@@ -124,16 +98,19 @@ function scaled<F>(panel: usize, block: usize, sums: usize, v: usize, sum: v128)
   return madd(sum, factor, f32x4.mul(minimum, minimumFactorOf(panel, block, v)));
 }
 
-/** Adds the products of 16 inputs with the codes of four outputs. */
+/** Adds the products of a unit's inputs with the codes of four outputs. */
 // @ts-ignore: decorator
 @inline
-function addUnit<F>(
-  x0: v128, x1: v128, x2: v128, x3: v128, codes: usize, planes: usize, second: bool, v: usize, sum: v128,
-): v128 {
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 0, v), x0, sum);
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 1, v), x1, sum);
-  sum = dotOf<F>(codesOf<F>(codes, planes, second, 2, v), x2, sum);
-  return dotOf<F>(codesOf<F>(codes, planes, second, 3, v), x3, sum);
+function addUnit<F>(q: usize, codes: usize, v: usize, sum: v128): v128 {
+  sum = dotOf<F>(codesOf<F>(codes, 0, v), v128.load32_splat(q), sum);
+  sum = dotOf<F>(codesOf<F>(codes, 1, v), v128.load32_splat(q, 4), sum);
+  sum = dotOf<F>(codesOf<F>(codes, 2, v), v128.load32_splat(q, 8), sum);
+  sum = dotOf<F>(codesOf<F>(codes, 3, v), v128.load32_splat(q, 12), sum);
+  if (unitInputs<F>() == 16) return sum;
+  sum = dotOf<F>(codesOf<F>(codes, 4, v), v128.load32_splat(q, 16), sum);
+  sum = dotOf<F>(codesOf<F>(codes, 5, v), v128.load32_splat(q, 20), sum);
+  sum = dotOf<F>(codesOf<F>(codes, 6, v), v128.load32_splat(q, 24), sum);
+  return dotOf<F>(codesOf<F>(codes, 7, v), v128.load32_splat(q, 28), sum);
 }
 
 /** Adds products of signed bytes with bytes of 7 bits, whichever of weights and activations are which. */

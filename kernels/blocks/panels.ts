@@ -2,9 +2,10 @@
 // src/tensor/block-formats.ts; formats.ts has that of panels.
 
 import { BLOCK } from '../quantized';
+import { packUnit, unitBytes, unitInputs, unpackUnit } from './codes';
 import {
   blockBytes, codesAt, extrasAt, HALVES, hasFloat16, hasMinima, hasZeroPoints, headBytes, INT4_G128, INT4_G32, INT4_G64, INT8_G128, is, isFloat4, isSigned,
-  minimaAt, MXFP4, NVFP4, panelBytes, partInputs, planesAt, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesAt, WORDS, zeroPoint,
+  minimaAt, MXFP4, NVFP4, panelBytes, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesAt, WORDS, zeroPoint,
 } from './formats';
 
 /** Codes of 128 inputs of a row, a byte each. */
@@ -89,6 +90,7 @@ function pack<F>(rows: usize, count: i32, K: i32, w: usize, firstRow: i32): void
       for (let chunk: usize = 0; chunk < 8; chunk++) v128.store(CODES + (chunk << 4), chunkOf<F>(rows, half, chunk));
       packNumbers<F>(rows, half, block, lane);
       packCodes<F>(block, lane);
+      if (isSigned<F>()) packOffset<F>(panel, block, lane);
       if (!hasBlocksOf256<F>() || half == 1) rows += rowBlockBytes<F>();
       block += blockBytes<F>();
     }
@@ -228,12 +230,20 @@ function packNumbers<F>(row: usize, half: usize, block: usize, lane: usize): voi
   } else {
     for (let part: usize = 0; part < parts; part++) store<u32>(wordOf(scales + part * WORDS, lane), load<u32>(row + (part << 2)));
   }
-  if (!isSigned<F>()) return;
-  for (let part: usize = 0; part < parts; part++) {
+}
+
+/** Stores what the kernels' activations of 7 bits add, negative: see offsetsOf. The numbers are there. */
+// @ts-ignore: decorator
+@inline
+function packOffset<F>(panel: usize, block: usize, lane: usize): void {
+  const inputs = <usize>partInputs<F>();
+  let offset: f64 = 0;
+  for (let part: usize = 0; part < <usize>BLOCK / inputs; part++) {
     let sum = 0;
-    for (let k: usize = 0; k < <usize>partInputs<F>(); k++) sum += load<i8>(CODES + part * <usize>partInputs<F>() + k);
-    store<i16>(halfOf(block + extrasAt<F>() + part * HALVES, lane), <i16>-sum);
+    for (let k: usize = 0; k < inputs; k++) sum += load<i8>(CODES + part * inputs + k);
+    offset -= 64 * <f64>sum * scaleOfPart<F>(panel, block, part, lane);
   }
+  store<f32>(wordOf(block + extrasAt<F>(), lane), <f32>offset);
 }
 
 /** The four scales of half a Q4_K or Q5_K block, a byte each. */
@@ -252,44 +262,14 @@ function minimaOfK(row: usize, half: usize): u32 {
   return ((load<u32>(row, 12) >> 4) & 0x0f0f0f0f) | ((load<u32>(row, 8) >> 2) & 0x30303030);
 }
 
+// @ts-ignore: decorator
+@inline
 function packCodes<F>(block: usize, lane: usize): void {
-  const codes = wordOf(block + codesAt<F>(), lane);
-  if (isSigned<F>()) {
-    for (let i: usize = 0; i < 32; i++) store<u32>(codes + i * WORDS, load<u32>(CODES + (i << 2)));
-    return;
+  let codes = wordOf(block + codesAt<F>(), lane);
+  for (let k: usize = 0; k < <usize>BLOCK; k += <usize>unitInputs<F>()) {
+    packUnit<F>(CODES + k, codes);
+    codes += unitBytes<F>();
   }
-  for (let i: usize = 0; i < 16; i++) {
-    const low = load<u32>(CODES + (i << 3)), high = load<u32>(CODES + (i << 3), 4);
-    store<u32>(codes + i * WORDS, (low & 0x0f0f0f0f) | ((high & 0x0f0f0f0f) << 4));
-  }
-  if (is<F, Q5_K>()) {
-    for (let part: usize = 0; part < 4; part++) {
-      let bits: u32 = 0;
-      for (let i: usize = 0; i < 8; i++) bits |= ((load<u32>(CODES + (part << 5) + (i << 2)) >> 4) & 0x01010101) << placeOf5(i);
-      store<u32>(wordOf(block + planesAt<F>() + part * WORDS, lane), bits);
-    }
-  }
-  if (is<F, Q6_K>()) {
-    for (let part: usize = 0; part < 8; part++) {
-      let bits: u32 = 0;
-      for (let i: usize = 0; i < 4; i++) bits |= ((load<u32>(CODES + (part << 4) + (i << 2)) >> 4) & 0x03030303) << placeOf6(i);
-      store<u32>(wordOf(block + planesAt<F>() + part * WORDS, lane), bits);
-    }
-  }
-}
-
-/** Bit of a byte where inputs 4 i to 4 i + 3 of 32 have their fifth bit. */
-// @ts-ignore: decorator
-@inline
-function placeOf5(i: usize): u32 {
-  return <u32>(i ^ 4);
-}
-
-/** The lower one of two, for 16 inputs. */
-// @ts-ignore: decorator
-@inline
-function placeOf6(i: usize): u32 {
-  return <u32>((i ^ 2) << 1);
 }
 
 // --- panels -> rows of values -------------------------------------------------------------------------------------
@@ -312,21 +292,13 @@ function unpack<F>(w: usize, row: i32, K: i32, out: usize): void {
   }
 }
 
+// @ts-ignore: decorator
+@inline
 function unpackCodes<F>(block: usize, lane: usize): void {
-  const codes = wordOf(block + codesAt<F>(), lane);
-  if (isSigned<F>()) {
-    for (let i: usize = 0; i < 32; i++) store<u32>(CODES + (i << 2), load<u32>(codes + i * WORDS));
-    return;
-  }
-  for (let i: usize = 0; i < 32; i++) {
-    let code = (load<u32>(codes + (i >> 1) * WORDS) >> (<u32>(i & 1) << 2)) & 0x0f0f0f0f;
-    if (is<F, Q5_K>()) {
-      code |= ((load<u32>(wordOf(block + planesAt<F>() + (i >> 3) * WORDS, lane)) >> placeOf5(i & 7)) & 0x01010101) << 4;
-    }
-    if (is<F, Q6_K>()) {
-      code |= ((load<u32>(wordOf(block + planesAt<F>() + (i >> 2) * WORDS, lane)) >> placeOf6(i & 3)) & 0x03030303) << 4;
-    }
-    store<u32>(CODES + (i << 2), code);
+  let codes = wordOf(block + codesAt<F>(), lane);
+  for (let k: usize = 0; k < <usize>BLOCK; k += <usize>unitInputs<F>()) {
+    unpackUnit<F>(codes, CODES + k);
+    codes += unitBytes<F>();
   }
 }
 

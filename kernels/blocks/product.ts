@@ -2,10 +2,10 @@
 //
 // The dot product takes signed bytes and bytes of 7 bits. Codes of up to 6 bits are the latter, and x is signed bytes,
 // round(x / s) with s = max|x| / 127; what is taken from the codes (8, 12, 32, zero points, minima) times sums of x tells
-// the product. Signed weights are the former: x is bytes of 7 bits as for int8, and the sums start from -64 Σ w.
+// the product. Signed weights are the former: x is bytes of 7 bits as for int8, and what their 64 adds is taken away.
 //
 // Sums over a part are exact integers. In float32, and in this order whatever the number of rows, a block's parts are added
-// one by one, each sum times its scale; the total times the block's factor, if it has one, plus its minima, and times the
+// one by one to its offset, if it has one, each sum times its scale; the total times the block's factor, if it has one, plus its minima, and times the
 // scale of x is added to the result, block after block. So a row has the same bits alone as among a thousand.
 //
 // One row meets the codes as they are. For more of them a block is spelled out first: codes as bytes, scales as floats.
@@ -15,18 +15,18 @@ import { clearRows, FEW_ROWS } from '../linear-int8';
 import { madd } from '../math';
 import { BLOCK } from '../quantized';
 import { sumBytes } from './activations';
-import { codesOf, planesOf, UNIT, unitBytes } from './codes';
+import { codesOf, unitBytes, unitInputs } from './codes';
 import {
-  blockBytes, codesAt, constant, EVEN_BYTES, extrasAt, factorOf, halvesAt, HALVES, hasByteScales, hasFactor, hasMinima, hasZeroPoints, headBytes,
-  INT4_G128, INT4_G32, INT4_G64, INT8_G128, isSigned, LOW_BYTE, minimaAt, minimumFactorOf, minimumSum, MXFP4, NVFP4, partInputs, partWords,
-  planesAt, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOf, upperHalvesTimes64, WORDS, wordsAt,
+  blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasFactor, hasMinima, hasZeroPoints, headBytes, INT4_G128, INT4_G32, INT4_G64,
+  INT8_G128, isSigned, LOW_BYTE, minimaAt, minimumFactorOf, minimumSum, MXFP4, NVFP4, offsetsOf, partInputs, partNumbers,
+  Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOf, WORDS, wordsAt,
 } from './formats';
 import { addScaledRow, dotOf, oneRow } from './one-row';
 
 // A spelled-out block has words of 16 outputs each, then bytes.
 /** Scales of up to eight parts, as floats. */
 const SCALES: usize = 0;
-/** Starts or zero points of up to four parts, as integers; or minima of parts 0 and 2, and of 1 and 3, and -dmin. */
+/** Zero points of up to four parts, as integers; or offsets; or minima of parts 0 and 2, and of 1 and 3, and -dmin. */
 const EXTRAS: usize = 8 * WORDS;
 const FACTOR: usize = EXTRAS + 4 * WORDS;
 const BYTES: usize = FACTOR + WORDS;
@@ -88,33 +88,25 @@ function spellOut<F>(panel: usize, w: usize, to: usize): void {
   spellNumbers<F>(panel, w, to);
   let codes = w + codesAt<F>();
   let bytes = to + BYTES;
-  for (let unit: usize = 0; unit < <usize>(BLOCK / UNIT); unit += 2) {
-    spellUnit<F>(codes, planesOf<F>(w + planesAt<F>(), unit), false, bytes);
+  for (const end = bytes + 16 * BLOCK; bytes < end; bytes += <usize>unitInputs<F>() << 4) {
+    spellInputs<F>(codes, 0, bytes);
+    spellInputs<F>(codes, 1, bytes + 64);
+    spellInputs<F>(codes, 2, bytes + 128);
+    spellInputs<F>(codes, 3, bytes + 192);
+    if (unitInputs<F>() == 32) {
+      spellInputs<F>(codes, 4, bytes + 256);
+      spellInputs<F>(codes, 5, bytes + 320);
+      spellInputs<F>(codes, 6, bytes + 384);
+      spellInputs<F>(codes, 7, bytes + 448);
+    }
     codes += unitBytes<F>();
-    bytes += 256;
-    spellUnit<F>(codes, planesOf<F>(w + planesAt<F>(), unit + 1), true, bytes);
-    codes += unitBytes<F>();
-    bytes += 256;
   }
 }
 
 // @ts-ignore: decorator
 @inline
-function spellUnit<F>(codes: usize, planes: usize, second: bool, to: usize): void {
-  spellInputs<F>(codes, planes, second, 0, to);
-  spellInputs<F>(codes, planes, second, 1, to + 64);
-  spellInputs<F>(codes, planes, second, 2, to + 128);
-  spellInputs<F>(codes, planes, second, 3, to + 192);
-}
-
-// @ts-ignore: decorator
-@inline
-function spellInputs<F>(codes: usize, planes: usize, second: bool, i: usize, to: usize): void {
-  store16(
-    to,
-    codesOf<F>(codes, planes, second, i, 0), codesOf<F>(codes, planes, second, i, 1),
-    codesOf<F>(codes, planes, second, i, 2), codesOf<F>(codes, planes, second, i, 3),
-  );
+function spellInputs<F>(codes: usize, i: usize, to: usize): void {
+  store16(to, codesOf<F>(codes, i, 0), codesOf<F>(codes, i, 1), codesOf<F>(codes, i, 2), codesOf<F>(codes, i, 3));
 }
 
 // @ts-ignore: decorator
@@ -132,7 +124,7 @@ function spellNumbers<F>(panel: usize, w: usize, to: usize): void {
 function spellQuarter<F>(panel: usize, w: usize, v: usize, to: usize): void {
   const parts = <usize>(BLOCK / partInputs<F>());
   if (hasFactor<F>()) v128.store(to, factorOf<F>(panel, w, v), FACTOR);
-  let numbers = i32x4.splat(0);
+  if (isSigned<F>()) v128.store(to, offsetsOf<F>(w, v), EXTRAS);
   if (hasMinima<F>()) {
     const minima = wordsAt(minimaAt(w), v);
     v128.store(to, v128.and(minima, constant(EVEN_BYTES)), EXTRAS);
@@ -140,10 +132,9 @@ function spellQuarter<F>(panel: usize, w: usize, v: usize, to: usize): void {
     v128.store(to, minimumFactorOf(panel, w, v), EXTRAS + 2 * WORDS);
   }
   for (let part: usize = 0; part < parts; part++) {
-    numbers = hasByteScales<F>() && (part & 3) != 0 ? i32x4.shr_u(numbers, 8) : partWords<F>(w, part, v);
+    const numbers = partNumbers<F>(w, part, v);
     v128.store(to, scaleOf<F>(panel, numbers, v), SCALES);
     if (hasZeroPoints<F>()) v128.store(to, v128.and(numbers, constant(LOW_BYTE)), EXTRAS);
-    if (isSigned<F>()) v128.store(to, upperHalvesTimes64(halvesAt(w + extrasAt<F>() + part * HALVES, v)), EXTRAS);
     to += WORDS;
   }
 }
@@ -179,16 +170,19 @@ function twoRows<F>(
 ): void {
   const far = out + outStride;
   for (let block = 0; block < count; block++) {
-    let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0, u0 = t0, u1 = t0, u2 = t0, u3 = t0;
-    let extra = w + EXTRAS;
+    const none = f32x4.splat(0);
+    let t0 = isSigned<F>() ? v128.load(w, EXTRAS) : none, t1 = isSigned<F>() ? v128.load(w, EXTRAS + 16) : none;
+    let t2 = isSigned<F>() ? v128.load(w, EXTRAS + 32) : none, t3 = isSigned<F>() ? v128.load(w, EXTRAS + 48) : none;
+    let u0 = t0, u1 = t1, u2 = t2, u3 = t3;
+    let zeros = w + EXTRAS;
     let bytes = w + BYTES, scale = w + SCALES, sum = sums;
     const end = q + BLOCK;
     let x = q;
     while (x < end) {
       let v = v128.load32_splat(sum);
-      let a0 = startOf<F>(extra, v), a1 = startOf<F>(extra + 16, v), a2 = startOf<F>(extra + 32, v), a3 = startOf<F>(extra + 48, v);
+      let a0 = startOf<F>(zeros, v), a1 = startOf<F>(zeros + 16, v), a2 = startOf<F>(zeros + 32, v), a3 = startOf<F>(zeros + 48, v);
       v = v128.load32_splat(sum + sumStride);
-      let b0 = startOf<F>(extra, v), b1 = startOf<F>(extra + 16, v), b2 = startOf<F>(extra + 32, v), b3 = startOf<F>(extra + 48, v);
+      let b0 = startOf<F>(zeros, v), b1 = startOf<F>(zeros + 16, v), b2 = startOf<F>(zeros + 32, v), b3 = startOf<F>(zeros + 48, v);
       const partEnd = x + partInputs<F>();
       let y = x + K;
       while (x < partEnd) {
@@ -228,7 +222,7 @@ function twoRows<F>(
       u2 = madd(f32x4.convert_i32x4_s(b2), s2, u2);
       u3 = madd(f32x4.convert_i32x4_s(b3), s3, u3);
       scale += WORDS;
-      extra += WORDS;
+      zeros += WORDS;
       sum += 4;
     }
     if (hasFactor<F>()) {
@@ -250,13 +244,12 @@ function twoRows<F>(
   }
 }
 
-/** What four outputs' sums over a part start from. `sum` is that of x, times a zero point that all weights have. */
+/** What four outputs' sums over a part start from. `sum` is that of x, times the zero point if all weights have the same. */
 // @ts-ignore: decorator
 @inline
-function startOf<F>(extra: usize, sum: v128): v128 {
-  if (isSigned<F>()) return v128.load(extra);
-  if (hasMinima<F>()) return i32x4.splat(0);
-  return hasZeroPoints<F>() ? i32x4.mul(v128.load(extra), sum) : sum;
+function startOf<F>(zeros: usize, sum: v128): v128 {
+  if (isSigned<F>() || hasMinima<F>()) return i32x4.splat(0);
+  return hasZeroPoints<F>() ? i32x4.mul(v128.load(zeros), sum) : sum;
 }
 
 /** A block's sum times its factor, and its minima. */

@@ -27,7 +27,7 @@ export interface GgufTensor extends DescribedTensor {
 
 /** A tensor whose blocks are made elsewhere. */
 export interface GgufBlocks extends DescribedTensor {
-  readonly dtype: 'Q8_0' | 'Q4_K' | 'Q6_K';
+  readonly dtype: 'Q8_0' | 'Q4_K' | 'Q6_K' | 'NVFP4';
   blocks(): Uint8Array;
 }
 
@@ -44,6 +44,7 @@ const DTYPES = {
   Q8_0: { id: 8, bytes: (2 + Q8_BLOCK) / Q8_BLOCK },
   Q4_K: { id: 12, bytes: 144 / 256 },
   Q6_K: { id: 14, bytes: 210 / 256 },
+  NVFP4: { id: 40, bytes: 36 / 64 },
 } as const;
 
 const UINT32 = 4;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { run, say } from './child-process.ts';
 import type { Peer } from './peer.ts';
-import { writeSyntheticGguf } from './synthetic-gguf.ts';
+import { writeRandomGguf, writeSyntheticGguf } from './synthetic-gguf.ts';
 import { type DType, decodeName, isQuantization, prefillName, type Rates, type Workload } from './workload.ts';
 
 const BUILD = join(import.meta.dirname, '.build');
@@ -39,6 +39,7 @@ const FORMATS = {
   Q6_K: 'Q6_K',
   Q5_K_M: 'Q5_K_M',
   Q4_0: 'Q4_0',
+  nvfp4: 'NVFP4',
 } as const satisfies Record<DType, string>;
 
 /** llama.cpp's own benchmarks, built from the source that node-llama-cpp carries. */
@@ -94,6 +95,9 @@ async function prepareModel(bin: string, shape: ModelShape, dtype: DType): Promi
   say(`writing ${path}`);
   if (dtype === 'float32' || dtype === 'bfloat16') {
     await writeSyntheticGguf(partial, shape, FORMATS[dtype]);
+  } else if (dtype === 'nvfp4') {
+    // llama-quantize does not make it: random blocks take as long.
+    await writeRandomGguf(partial, shape, 'NVFP4');
   } else {
     const whole = await prepareModel(bin, shape, 'bfloat16');
     await run(join(bin, 'llama-quantize'), [whole, partial, FORMATS[dtype]]);

@@ -1,7 +1,7 @@
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import type { Checkpoint } from '../src/checkpoint/checkpoint.ts';
 import type { JsonObject } from '../src/checkpoint/json/json.ts';
-import { BLOCK_FORMATS, type BlockFormat } from '../src/tensor/block-formats.ts';
+import { BLOCK_FORMATS } from '../src/tensor/block-formats.ts';
 import { BYTES_OF_CHARACTERS } from '../src/text/byte-alphabet.ts';
 import { ggufFalconH1 } from './gguf-falcon-h1.ts';
 import { ggufGraniteHybrid } from './gguf-granite-hybrid.ts';
@@ -60,7 +60,11 @@ export async function writeTrainedMamba2(path: string, checkpoint: Checkpoint, d
  * A file of the sizes that a real one has, for measuring how long it takes to load: matrices of random blocks, in the
  * types that llama.cpp chooses for the quantization, and a byte-pair vocabulary with merges.
  */
-export async function writeRandomGguf(path: string, shape: ModelShape, quantization: 'Q8_0' | 'Q4_K_M'): Promise<void> {
+export async function writeRandomGguf(
+  path: string,
+  shape: ModelShape,
+  quantization: RandomQuantization,
+): Promise<void> {
   const json: JsonObject = MODEL_SHAPES[shape];
   const { architecture, metadata, tensors } = WRITERS[`${json.model_type}`](json, 'BF16');
   const all = new Map<string, GgufValue>([
@@ -72,23 +76,33 @@ export async function writeRandomGguf(path: string, shape: ModelShape, quantizat
   const quantized = tensors.map((tensor): GgufTensor | GgufBlocks => {
     if (tensor.dtype === 'F32') return tensor;
     const { name, shape: size } = tensor;
-    // The table, which is the head as well, has more bits.
-    const dtype = quantization === 'Q8_0' ? 'Q8_0' : name === 'token_embd.weight' ? 'Q6_K' : 'Q4_K';
-    return { name, shape: size, dtype, blocks: () => randomBlocks(dtype, size) };
+    const isTable = name === 'token_embd.weight';
+    const dtype = { Q8_0: 'Q8_0', Q4_K_M: isTable ? 'Q6_K' : 'Q4_K', NVFP4: isTable ? 'Q8_0' : 'NVFP4' } as const;
+    const chosen = dtype[quantization];
+    return { name, shape: size, dtype: chosen, blocks: () => randomBlocks(chosen, size) };
   });
   await writeGguf(path, all, quantized);
 }
 
+/** A quantization of {@link writeRandomGguf}. The table, which is the head as well, has more bits than the rest. */
+export type RandomQuantization = 'Q8_0' | 'Q4_K_M' | 'NVFP4';
+
+/** Sizes of llama.cpp's blocks, and where their scales lie: float16, but bytes of UE4M3 with NVFP4. */
+const BLOCKS: Readonly<
+  Record<GgufBlocks['dtype'], { blockValues: number; blockBytes: number; scales: readonly number[] }>
+> = { ...BLOCK_FORMATS, NVFP4: { blockValues: 64, blockBytes: 36, scales: [0, 2] } };
+
 /** Blocks of random codes, with scales of about 0.01. */
-function randomBlocks(format: BlockFormat, shape: readonly number[]): Uint8Array {
-  const { blockValues, blockBytes, scales } = BLOCK_FORMATS[format];
+function randomBlocks(format: GgufBlocks['dtype'], shape: readonly number[]): Uint8Array {
+  const { blockValues, blockBytes, scales } = BLOCKS[format];
+  const scaleBytes = format === 'NVFP4' ? [0x0c, 0x0c] : [0x00, 0x21];
   const count = shape.reduce((product, size) => product * size, 1) / blockValues;
   const words = new Uint32Array(Math.ceil((count * blockBytes) / 4));
   const random = randomNumbers();
   for (let i = 0; i < words.length; i++) words[i] = random();
   const bytes = new Uint8Array(words.buffer, 0, count * blockBytes);
   for (let block = 0; block < count; block++) {
-    for (const scale of scales) bytes.set([0x00, 0x21], block * blockBytes + scale);
+    for (const scale of scales) bytes.set(scaleBytes, block * blockBytes + scale);
   }
   return bytes;
 }

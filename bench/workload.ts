@@ -16,7 +16,7 @@ export type Rates = ReadonlyMap<string, number>;
 /** Storage that each side makes of the same weights in its own format. */
 export const DTYPES = ['float32', 'bfloat16', 'int8', 'int4'] as const;
 /** Quantizations of a GGUF file that both sides run as it is. */
-export const QUANTIZATIONS = ['Q4_K_M', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q4_0'] as const;
+export const QUANTIZATIONS = ['Q4_K_M', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q4_0', 'nvfp4'] as const;
 export type Quantization = (typeof QUANTIZATIONS)[number];
 export type DType = (typeof DTYPES)[number] | Quantization;
 

@@ -1,4 +1,4 @@
-import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from 'ai';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
@@ -33,6 +33,17 @@ describe('what the model computes', () => {
     for await (const piece of stream.textStream) streamed += piece;
     expect(streamed).toBe(expected.text);
     expect((await stream.usage).outputTokens).toBe(12);
+  });
+
+  test('has the form of a schema', async () => {
+    const schema = jsonSchema<{ kind: string }>({
+      type: 'object',
+      properties: { kind: { enum: ['type', 'interface'] } },
+      required: ['kind'],
+      additionalProperties: false,
+    });
+    const { output } = await generateText({ model, prompt, maxOutputTokens: 200, output: Output.object({ schema }) });
+    expect(['type', 'interface']).toContain(output.kind);
   });
 
   test('ends when it is aborted', async () => {

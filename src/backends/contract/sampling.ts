@@ -28,6 +28,8 @@ export interface TokenSampling {
   readonly repetitionPenalty: number;
   /** At most one per token id. */
   readonly edits: readonly LogitEdit[];
+  /** Bits of the tokens that may be chosen, in words of 32; all others are forbidden. Absent: all may. */
+  readonly allowed?: Int32Array | undefined;
   /** Tokens that end the sequence, at most {@link MAX_END_TOKENS}: the backend does not look at further ones. */
   readonly endTokenIds: readonly number[];
 }
@@ -74,20 +76,20 @@ export interface SamplingOps {
 export const MAX_END_TOKENS = 7;
 
 /** int32 values per row, float32 ones by their bits; see sampling.wgsl. */
-export const ROW_FIELDS = 9 + MAX_END_TOKENS;
+export const ROW_FIELDS = 10 + MAX_END_TOKENS;
 /** int32 values per edit, float32 ones by their bits. */
 export const EDIT_FIELDS = 4;
 
 const IS_REPEATED = 1;
 const IS_FORBIDDEN = 2;
-/** Edits are padded to powers of two from here on, so that steps with other edits have the same shapes. */
+/** Edits, and the bits of allowed tokens after them, are padded to powers of two from here on, so that steps with other edits have the same shapes. */
 const FEWEST_EDITS = 64;
 
 /** Instructions for sampling rows, as int32 vectors of few lengths: inputs of a step that can be repeated. */
 export type SamplingInputs = {
   /** `ROW_FIELDS` values per row. */
   readonly rows: Int32Array;
-  /** `EDIT_FIELDS` values per edit. */
+  /** `EDIT_FIELDS` values per edit, and after them the words of allowed tokens of the rows that have some. */
   readonly edits: Int32Array;
 };
 
@@ -96,13 +98,19 @@ export type SamplingTensors = StepTensors<SamplingInputs>;
 /** Rows for {@link SamplingOps.sampleTokens}. */
 export function samplingInputs(rows: readonly SampledRow[]): SamplingInputs {
   const numEdits = rows.reduce((sum, { edits }) => sum + edits.length, 0);
-  const capacity = 2 ** Math.ceil(Math.log2(Math.max(FEWEST_EDITS, numEdits)));
+  const numWords = rows.reduce((sum, { allowed }) => sum + (allowed?.length ?? 0), 0);
+  const size = numEdits + Math.ceil(numWords / EDIT_FIELDS);
+  const capacity = 2 ** Math.ceil(Math.log2(Math.max(FEWEST_EDITS, size)));
   const table = new Packer(rows.length * ROW_FIELDS);
   const edits = new Packer(capacity * EDIT_FIELDS);
-  for (const { slot, edits: own, endTokenIds, temperature, topP, minP, topK, u, repetitionPenalty } of rows) {
+  let firstWord = numEdits * EDIT_FIELDS;
+  for (const row of rows) {
+    const { slot, edits: own, allowed, endTokenIds, temperature, topP, minP, topK, u, repetitionPenalty } = row;
     const firstEdit = edits.length / EDIT_FIELDS;
     table.floats(temperature, topP, minP, u, repetitionPenalty);
-    table.ints(topK, slot, firstEdit, own.length);
+    table.ints(topK, slot, firstEdit, own.length, allowed ? firstWord : -1);
+    if (allowed) edits.values.set(allowed, firstWord);
+    firstWord += allowed?.length ?? 0;
     for (let i = 0; i < MAX_END_TOKENS; i++) table.ints(endTokenIds[i] ?? -1);
     for (const { tokenId, bias, isRepeated, penalty } of own) {
       const isForbidden = bias === Number.NEGATIVE_INFINITY;

@@ -256,7 +256,7 @@ export class Sequence {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
     const { logprobs, halfLifeInterval } = request.params;
     const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
-    if (this.#budgetedThoughts !== undefined || this.#grammar !== undefined) return false;
+    if (this.#budgetedThoughts !== undefined) return false;
     return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
   }
 
@@ -292,6 +292,7 @@ export class Sequence {
 
   /** Instructions for the executor to choose the next token. They count as a draw. */
   tokenSampling(): TokenSampling {
+    this.#suspendGrammar();
     return this.#sampler.tokenSampling();
   }
 
@@ -303,8 +304,13 @@ export class Sequence {
   /** Chooses the next token. @throws NonFiniteLogitsError */
   sample(logits: Float32Array): Sample {
     const end = this.#endOfThoughts;
-    if (this.#grammar) this.#grammar.isSuspended = this.#output.isThinking;
+    this.#suspendGrammar();
     return end === undefined ? this.#sampler.sample(logits) : this.#sampler.take(end, logits);
+  }
+
+  /** Keeps the form from thoughts, which come before it. */
+  #suspendGrammar(): void {
+    if (this.#grammar) this.#grammar.isSuspended = this.#output.isThinking;
   }
 
   /** The budget of thoughts that have not ended. */

@@ -70,6 +70,7 @@ export class Sampler {
       u: this.#isGreedy ? 0 : uniform(this.#seed, this.#draws++),
       repetitionPenalty,
       edits: this.#processor.edits(),
+      allowed: this.#processor.allowed(),
       endTokenIds: this.#endTokenIds,
     };
   }

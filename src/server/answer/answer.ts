@@ -68,8 +68,8 @@ export async function answer(
   };
   const params = resolve(model, request);
   const badWordsTokenIds = await model.encodeBadWords(params[0].badWords, signal);
-  // All prompts have the same form.
-  const grammar = await model.llm.compileGrammar(params[0], signal);
+  const generating = params.find(({ maxTokens }) => maxTokens > 0);
+  const grammar = generating && (await model.llm.compileGrammar(generating, signal));
   const { maxUnreadTokens } = model.llm.engine;
   const release = model.memory.reserve(
     answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),

@@ -41,9 +41,9 @@ export function chatCompletions(model: ServedModel) {
     // In a completion 0 means to evaluate the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
+    const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const plan = model.chatFormat.plan(toTemplateInputs(body));
     const prompt = await model.encodeChat(templateMessages(body.messages), plan.template, c.req.raw.signal);
-    const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
     const options = plan.generate(asked, prompt);
     const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
     const { skipSpecialTokens } = options;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { chatMessage } from './chat-message.ts';
 import { chatTemplateFields } from './chat-template-fields.ts';
 import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
+import { structuredFields } from './structured-fields.ts';
 
 /** `POST /v1/chat/completions` */
 export const chatRequest = z.strictObject({
@@ -17,8 +18,8 @@ export const chatRequest = z.strictObject({
     .int()
     .optional()
     .describe('With logprobs: this many of the likeliest tokens in place of each, up to 20.'),
-  response_format: z.strictObject({ type: z.literal('text', 'only text is supported') }).optional(),
   ...samplingFields,
+  ...structuredFields,
   ...streamFields,
   ...ignoredFields,
   ...chatTemplateFields,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { promptField } from './prompt-field.ts';
 import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
+import { structuredFields } from './structured-fields.ts';
 
 /** `POST /v1/completions` */
 export const completionRequest = z.strictObject({
@@ -17,6 +18,7 @@ export const completionRequest = z.strictObject({
     .describe('Gives the log probability of each token, and this many of the likeliest in its place, up to 20.'),
   add_special_tokens: z.boolean().optional().describe('Adds what the model expects around a text. Default: true.'),
   ...samplingFields,
+  ...structuredFields,
   ...streamFields,
   ...ignoredFields,
 });

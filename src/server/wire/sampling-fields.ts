@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import { seedField } from './seed-field.ts';
+import { type structuredFields, toStructuredOutputs } from './structured-fields.ts';
 
 /** Fields that say how tokens are chosen, under the names of OpenAI and vLLM. The engine checks their ranges. */
 export const samplingFields = {
@@ -78,7 +79,7 @@ function ignored() {
   return z.unknown().optional().describe('Accepted and ignored.');
 }
 
-type SamplingBody = z.infer<z.ZodObject<typeof samplingFields>>;
+type SamplingBody = z.infer<z.ZodObject<typeof samplingFields & typeof structuredFields>>;
 
 /** The fields as options of the engine. */
 export function toGenerateOptions(body: SamplingBody): GenerateOptions {
@@ -99,6 +100,7 @@ export function toGenerateOptions(body: SamplingBody): GenerateOptions {
     ignoreEos: body.ignore_eos,
     minTokens: body.min_tokens,
     badWords: body.bad_words,
+    structuredOutputs: toStructuredOutputs(body),
     skipSpecialTokens: body.skip_special_tokens,
     priority: body.priority,
     cacheSalt: body.cache_salt,

@@ -3,7 +3,14 @@ const MEANT = new Set(['content', 'text', 'arguments']);
 /** Lists and texts that are the subject of a request; they are also too long to be searched. */
 const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
 /** Fields whose contents belong to the caller: a schema's empty object is not a missing one. */
-export const VERBATIM = new Set(['tools', 'documents', 'chat_template_kwargs']);
+export const VERBATIM = new Set([
+  'tools',
+  'documents',
+  'chat_template_kwargs',
+  'response_format',
+  'structured_outputs',
+  'guided_json',
+]);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
 /** Texts that must not be empty: a salt that is left blank by mistake would share what it should keep apart. */
@@ -28,8 +35,8 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
   const fields = Object.entries(body).filter(([name, value]) => {
     if (SUBJECTS.has(name)) return value !== null;
     if (NEVER_EMPTY.has(name)) return value !== null;
-    if (VERBATIM.has(name)) return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
     if (WISHES.has(name)) return value !== null && value !== '';
+    if (VERBATIM.has(name)) return value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
     return !saysNothing(value);
   });
   return Object.fromEntries(fields);

@@ -16,11 +16,6 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['audio', 'Text is all there is.'],
   ['prediction', 'Leave it out.'],
   ['web_search_options', 'Leave it out.'],
-  ['guided_json', 'Ask for the form in a message.'],
-  ['guided_regex', 'Ask for the form in a message.'],
-  ['guided_choice', 'Ask for the form in a message.'],
-  ['guided_grammar', 'Ask for the form in a message.'],
-  ['structured_outputs', 'Ask for the form in a message.'],
   ['chat_template', "The server's owner sets it."],
   ['chat_template_kwargs', 'Use /v1/chat/completions.'],
   ['documents', 'Use /v1/chat/completions.'],
@@ -41,7 +36,6 @@ export function withoutUnsupported(
 ): Record<string, unknown> {
   const entries = Object.entries(body).filter(([name, value]) => {
     if (name === 'best_of' && value === (body.n ?? 1)) return false;
-    if (name === 'response_format') assertText(value);
     if (name === 'modalities') return !isTextOnly(value);
     const hint = known.includes(name) ? undefined : UNSUPPORTED.get(name);
     if (hint === undefined) return true;
@@ -49,13 +43,6 @@ export function withoutUnsupported(
     throw badRequest(`'${name}' is not supported. ${hint}`, name, 'unsupported_parameter');
   });
   return Object.fromEntries(entries);
-}
-
-function assertText(format: unknown): void {
-  const type = typeof format === 'object' && format !== null && 'type' in format ? format.type : undefined;
-  if (type !== 'json_object' && type !== 'json_schema') return;
-  const message = `response_format '${type}' is not supported: answers are text. Ask for JSON in a message, and parse it.`;
-  throw badRequest(message, 'response_format', 'unsupported_parameter');
 }
 
 function isTextOnly(modalities: unknown): boolean {

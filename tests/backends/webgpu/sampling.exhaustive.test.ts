@@ -3,8 +3,9 @@ import { LAST_SAMPLED, type SampledRow, samplingInputs } from '../../../src/back
 import { stepTensors } from '../../../src/backends/contract/steps.ts';
 import { requestGpuDevice } from '../../../src/backends/webgpu/device/gpu-device.ts';
 import { WebGpuBackend } from '../../../src/backends/webgpu/webgpu-backend.ts';
-import { Sampler } from '../../../src/engine/sample/sampler.ts';
+import { logSumExp, Sampler } from '../../../src/engine/sample/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sample/sampling-params.ts';
+import { bitsOf, forbidOthers, hasBit } from '../../../src/grammar/token-bits.ts';
 import { need } from '../../needs/needs.ts';
 
 const SLOTS = 40;
@@ -82,6 +83,38 @@ describe.runIf(need('software-gpu'))('choosing tokens on a GPU', () => {
     });
   });
 
+  test.each([
+    [5, { temperature: 0 }],
+    [5, { topP: 0.9 }],
+    [4099, { temperature: 0.8, logitBias: { 7: 5 } }],
+    [4099, { temperature: 1.3, topK: 40, topP: 0.8 }],
+  ])('of %d, chooses only tokens that the row allows: %j', async (vocabSize, options) => {
+    const logits = Array.from({ length: 20 }, (_, i) => noise(vocabSize, i, 3));
+    const masks = logits.map((_, i) =>
+      i % 4 === 3 ? undefined : bitsOf(tokensOf(vocabSize, i), Math.ceil(vocabSize / 32)),
+    );
+    const expected = logits.map((row, seed) => {
+      const masked = row.slice();
+      const mask = masks[seed];
+      if (mask) forbidOthers(masked, mask);
+      const { tokenId } = sampler({ ...options, seed }).sample(masked);
+      return { tokenId, logprob: row[tokenId] - logSumExp(row) };
+    });
+    const rows = logits.map((_, seed) => ({
+      ...sampler({ ...options, seed }).tokenSampling(),
+      allowed: masks[seed],
+      slot: seed,
+    }));
+    const found = await choose(logits, rows);
+    const same = found.filter(({ tokenId }, i) => tokenId === expected[i].tokenId);
+    expect(same.length).toBeGreaterThanOrEqual(19);
+    for (const [i, { tokenId, logprob }] of found.entries()) {
+      const mask = masks[i];
+      if (mask) expect(hasBit(mask, tokenId)).toBe(true);
+      if (tokenId === expected[i].tokenId) expect(logprob).toBeCloseTo(expected[i].logprob, 3);
+    }
+  });
+
   test('a token that ends the sequence is kept as -1, and its slot is not computed for any more', async () => {
     const logits = [noise(50, 1, 1), noise(50, 2, 1), noise(50, 3, 1)];
     for (const [i, row] of logits.entries()) row[10 + i] = 50;
@@ -132,6 +165,11 @@ describe.runIf(need('software-gpu'))('choosing tokens on a GPU', () => {
     expect([tokenId, logprob]).toEqual([200, 0]);
   });
 });
+
+/** Few tokens of a vocabulary, of which the last may be the only ones. */
+function tokensOf(vocabSize: number, seed: number): number[] {
+  return Array.from({ length: seed % 3 === 0 ? 1 : 9 }, (_, i) => vocabSize - 1 - ((i * 37 * (seed + 1)) % vocabSize));
+}
 
 function noise(length: number, seed: number, spread: number): Float32Array {
   let state = Math.imul(seed + 1, 0x9e3779b1);

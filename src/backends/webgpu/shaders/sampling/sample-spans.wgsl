@@ -1,11 +1,11 @@
-// Edits logits, and sums up each span of 2048 tokens: one workgroup per span and row.
+// Edits logits, forbids tokens, and sums up each span of 2048 tokens: one workgroup per span and row.
 //
 //   logits = edited(logits)                                     in place; what they were goes to originals
 //   spans = (max, Σ exp(l - max)) of the logits l as they were
 //            (max, its token, Σ exp((s - max) / temperature)) of the edited ones s
 //            1 if a logit is NaN or +infinity
 //
-// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), spans (B * V / 2048, 8). Grid: (V / 2048, B).
+// logits (B, V), rows (B, 17), edits (edits, 4), originals (edits), spans (B * V / 2048, 8). Grid: (V / 2048, B).
 
 struct Params {
   B: u32,
@@ -86,6 +86,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     logits[at + token] = score;
   }
   workgroupBarrier();
+
+  if (row.firstWord >= 0) {
+    for (var c = i; c < count; c += THREADS) {
+      let token = begin + c;
+      if (((edits[u32(row.firstWord) + (token >> 5)] >> (token & 31)) & 1) != 0) { continue; }
+      scores[c] = LOWEST;
+      logits[at + token] = LOWEST;
+    }
+    workgroupBarrier();
+  }
 
   most = LOWEST;
   var best = 0u;

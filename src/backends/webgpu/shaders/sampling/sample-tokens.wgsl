@@ -7,7 +7,7 @@
 //
 // least is found digit by digit, of 10 bits each, from counts and sums of q by digit.
 //
-// logits (B, V), rows (B, 16), edits (edits, 4), originals (edits), spans (B * V / 2048, 8)
+// logits (B, V), rows (B, 17), edits (edits, 4), originals (edits), spans (B * V / 2048, 8)
 // → out (B, 2): token, logprob; sampled (slots): the token, -1 if it ends the sequence. Grid: (1, B).
 
 struct Params {

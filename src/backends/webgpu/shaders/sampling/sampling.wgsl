@@ -3,7 +3,7 @@ const THREADS = 256u;
 /// Tokens that are summed up together.
 const SPAN = 2048u;
 
-const ROW_FIELDS = 16u;
+const ROW_FIELDS = 17u;
 const MAX_END_TOKENS = 7u;
 const EDIT_FIELDS = 4u;
 const IS_REPEATED = 1;
@@ -23,6 +23,7 @@ struct Row {
   slot: u32,
   firstEdit: u32,
   numEdits: u32,
+  firstWord: i32,     // of the allowed tokens' bits among the edits; -1: all are
 }
 
 fn rowAt(t: u32) -> Row {
@@ -30,6 +31,7 @@ fn rowAt(t: u32) -> Row {
   return Row(
     bitcast<f32>(rows[at]), bitcast<f32>(rows[at + 1]), bitcast<f32>(rows[at + 2]), bitcast<f32>(rows[at + 3]),
     bitcast<f32>(rows[at + 4]), u32(rows[at + 5]), u32(rows[at + 6]), u32(rows[at + 7]), u32(rows[at + 8]),
+    rows[at + 9],
   );
 }
 

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { type GenerateOptions, resolveSamplingParams } from '../../engine/sample/sampling-params.ts';
 import { SamplingParamsError } from '../../errors.ts';
-import { flag, flagName, ids, integer, number, type Option, texts, type Values } from './option.ts';
+import { asError } from '../../util/as-error.ts';
+import { flag, flagName, ids, integer, number, type Option, text, texts, type Values } from './option.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Options of generation. Values that are not given come from the model's generation_config.json. */
@@ -16,6 +18,7 @@ export const samplingOptions = {
   frequencyPenalty: number('Above 0, tokens become less likely each time that the answer repeats them'),
   logitBias: bias("Add to a token's logit, from -100 to 100"),
   badWords: texts('text', 'Text that the answer must not have'),
+  jsonSchema: text('file', 'JSON Schema that the answer must fit (needs @mlc-ai/web-xgrammar)'),
   seed: integer('The same seed gives the same text; -1 takes a random seed'),
   stop: texts('text', 'Text that ends the answer; it is left out'),
   stopTokenIds: ids('Tokens that end the answer'),
@@ -52,6 +55,7 @@ export function readSampling(values: SamplingValues): GenerateOptions {
     frequencyPenalty: values.frequencyPenalty,
     logitBias: values.logitBias,
     badWords: values.badWords,
+    structuredOutputs: values.jsonSchema === undefined ? undefined : { json: schemaIn(values.jsonSchema) },
     seed: values.seed,
     stop: values.stop,
     stopTokenIds: values.stopTokenIds,
@@ -71,6 +75,15 @@ export function readSampling(values: SamplingValues): GenerateOptions {
     throw new UsageError(error.param === undefined ? error.message : error.messageFor(flagName(error.param)));
   }
   return options;
+}
+
+/** The text of a file. @throws UsageError */
+function schemaIn(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UsageError(`--json-schema: ${asError(error).message}.`);
+  }
 }
 
 /** Pairs of a token id and a number: `5=-100,7=2.5`, in one use of the option or several. */

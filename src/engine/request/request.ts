@@ -256,7 +256,7 @@ export class Sequence {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
     const { logprobs, halfLifeInterval } = request.params;
     const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
-    if (this.#budgetedThoughts !== undefined) return false;
+    if (this.#budgetedThoughts !== undefined || request.params.logprobsMode !== 'raw_logprobs') return false;
     return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
   }
 

@@ -43,7 +43,8 @@ export class Sampler {
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
     const scores = this.#processor.process(logits);
-    return this.take(this.#isGreedy ? argmax(scores) : this.#draw(scores), logits);
+    const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
+    return this.take(tokenId, this.#params.logprobsMode === 'processed_logprobs' ? scores : logits);
   }
 
   /** Takes a token that was decided elsewhere. */
@@ -125,7 +126,9 @@ export function topLogprobs(logits: Float32Array, count: number, total = logSumE
     top.splice(place, 0, id);
     if (top.length > count) top.pop();
   }
-  return top.map((tokenId) => ({ tokenId, logprob: logits[tokenId] - total }));
+  // What is forbidden has none.
+  const possible = top.filter((tokenId) => logits[tokenId] !== Number.NEGATIVE_INFINITY);
+  return possible.map((tokenId) => ({ tokenId, logprob: logits[tokenId] - total }));
 }
 
 /** log Σ exp(logits) */

@@ -8,6 +8,11 @@ export interface Thoughts extends ThoughtMarkers {
   readonly budget?: { readonly tokens: number; readonly endTokenIds: readonly number[] } | undefined;
 }
 
+/** Probabilities before or after what forbids and changes tokens. */
+export type LogprobsMode = 'raw_logprobs' | 'processed_logprobs';
+
+const LOGPROBS_MODES: readonly LogprobsMode[] = ['raw_logprobs', 'processed_logprobs'];
+
 /** Options of one generation. All are optional; names and meanings are vLLM's. */
 export interface GenerateOptions {
   /** Tokens to generate at most. Default: 256. */
@@ -58,6 +63,11 @@ export interface GenerateOptions {
   readonly thoughts?: Thoughts | undefined;
   /** Number of the likeliest tokens to give with each chosen one, up to 20. */
   readonly logprobs?: number | undefined;
+  /**
+   * Which probabilities `logprobs` are: the model's own, or those after what forbids and changes tokens: structuredOutputs, bad words,
+   * biases and penalties. Names are vLLM's. Default: `raw_logprobs`.
+   */
+  readonly logprobsMode?: LogprobsMode | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
   /** Tokens from one report of `halfLives` (how long each head remembers) to the next; the first token has one. */
@@ -101,6 +111,7 @@ export interface SamplingParams {
   readonly thoughts: Thoughts | undefined;
   /** undefined: none are given. */
   readonly logprobs: number | undefined;
+  readonly logprobsMode: LogprobsMode;
   readonly promptLogprobs: number | undefined;
   /** undefined: half-lives are not asked for. */
   readonly halfLifeInterval: number | undefined;
@@ -158,6 +169,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     structuredOutputs: checkedStructuredOutputs(options.structuredOutputs),
     thoughts: options.thoughts,
     logprobs: checkedCount('logprobs', options.logprobs),
+    logprobsMode: checkedMode(options.logprobsMode),
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
     halfLifeInterval: checkedInterval(options.halfLifeInterval),
   };
@@ -196,6 +208,11 @@ function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
 
 function checkedCount(name: 'logprobs' | 'promptLogprobs', count: number | undefined): number | undefined {
   return count === undefined ? undefined : checked(name, count, { min: 0, max: MAX_LOGPROBS, integer: true });
+}
+
+function checkedMode(mode: LogprobsMode = 'raw_logprobs'): LogprobsMode {
+  if (LOGPROBS_MODES.includes(mode)) return mode;
+  throw refusal('logprobsMode', `is ${JSON.stringify(mode)}; expected ${LOGPROBS_MODES.join(' or ')}.`);
 }
 
 function checkedInterval(interval: number | undefined): number | undefined {

@@ -30,6 +30,12 @@ export const samplingFields = {
   ignore_eos: z.boolean().optional().describe("Continues after the model's end of text."),
   min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
   bad_words: z.array(z.string()).optional().describe('Texts that the answer must not contain.'),
+  logprobs_mode: z
+    .enum(['raw_logprobs', 'processed_logprobs'])
+    .optional()
+    .describe(
+      'Whether logprobs are the model’s own, or those of the tokens that may be chosen. Default: raw_logprobs.',
+    ),
   skip_special_tokens: z.boolean().optional().describe('Leaves special tokens out of the text. Default: true.'),
   priority: z
     .int()
@@ -100,6 +106,7 @@ export function toGenerateOptions(body: SamplingBody): GenerateOptions {
     ignoreEos: body.ignore_eos,
     minTokens: body.min_tokens,
     badWords: body.bad_words,
+    logprobsMode: body.logprobs_mode,
     structuredOutputs: toStructuredOutputs(body),
     skipSpecialTokens: body.skip_special_tokens,
     priority: body.priority,

@@ -65,12 +65,19 @@ export function packedCodes(
       }
     },
   };
-  const offset = typeof values === 'number' ? values : 0;
-  const blocks =
-    bits === 4 || (bits === 8 && typeof values === 'number')
-      ? wordCodes(bits, offset, async (...rows) => readMatrixBytes(tensor, ...rows))
-      : roundabout(codes, columns, bits < 4 ? { bits: 4, base: -offset } : { bits: 8, base: 0 });
-  return { ...codes, blocks };
+  return { ...codes, blocks: blockCodes(codes, tensor, { bits, columns, values }) };
+}
+
+/** Codes of whole numbers, or of 4 bits for any table, for blocks. */
+function blockCodes(
+  codes: CodeReader,
+  tensor: StoredTensor,
+  { bits, columns, values }: { bits: number; columns: number; values: CodeValues },
+): BlockCodes | undefined {
+  const read: BlockCodes['read'] = async (...range) => readMatrixBytes(tensor, ...range);
+  if (typeof values !== 'number') return bits === 4 ? wordCodes(bits, 0, read) : undefined;
+  if (bits === 4 || bits === 8) return wordCodes(bits, values, read);
+  return roundabout(codes, columns, bits < 4 ? { bits: 4, base: -values } : { bits: 8, base: 0 });
 }
 
 /** Values of all codes of so many bits. */

@@ -432,7 +432,7 @@ function scheduledTokens({ sequence, numTokens, isAhead, isSampled }: ScheduledW
   };
 }
 
-function checkRequest({ promptTokenIds, params, priority = 0 }: EngineRequest, maxModelLen: number): void {
+function checkRequest({ promptTokenIds, params, grammar, priority = 0 }: EngineRequest, maxModelLen: number): void {
   const { length } = promptTokenIds;
   if (length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
   // An answer needs room for one token at least.
@@ -441,6 +441,10 @@ function checkRequest({ promptTokenIds, params, priority = 0 }: EngineRequest, m
       `The prompt has ${length} tokens; prompt and answer may have ${maxModelLen} together.`,
       'Shorten it, or load the model with more kvCacheMemoryBytes or another maxModelLen.',
     );
+  }
+  if (params.structuredOutputs && !grammar && params.maxTokens > 0) {
+    const problem = 'params has structuredOutputs, but the request has no grammar.';
+    throw new ArgumentError(problem, 'Give what llm.compileGrammar(params) returns.');
   }
   if (!Number.isFinite(priority))
     throw new ArgumentError(`priority is ${priority}.`, 'Use a number: lower goes first.');

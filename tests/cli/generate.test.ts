@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
 import { GOLDEN } from '../engine/golden-folder.ts';
@@ -51,6 +54,20 @@ describe('generate', () => {
     expect(plain.chunks.length).toBeGreaterThan(5);
     const echoed = await runOnOneRank(['generate', '--echo', ...options], { stdin: prompt });
     expect(echoed.stdout).toBe(`${prompt}${text}\n`);
+  });
+
+  test('--json-schema gives the answer a form', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'mamba2-schema-'));
+    try {
+      const schema = join(folder, 'schema.json');
+      await writeFile(schema, JSON.stringify({ enum: ['left', 'right'] }));
+      const { code, stdout } = await runOnOneRank(['generate', '--prompt', 'Go', '--json-schema', schema]);
+      expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^"(left|right)"\n$/) });
+      const missing = await runOnOneRank(['generate', '--prompt', 'Go', '--json-schema', join(folder, 'none.json')]);
+      expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('--json-schema: ENOENT') });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   test('token ids in, also for a model without a tokenizer', async () => {

@@ -105,9 +105,11 @@ async function stream(
       ...(halfLifeInterval !== undefined && { halfLives: [] }),
     }),
   );
-  const request = { promptTokenIds, params: llm.resolveSamplingParams(options), priority };
+  const params = llm.resolveSamplingParams(options);
   let promptLogprobs: Result['promptLogprobs'];
   try {
+    const grammar = await llm.compileGrammar(params, signal);
+    const request = { promptTokenIds, params, grammar, priority };
     for await (const output of llm.engine.addRequest(request, signal)) {
       promptLogprobs ??= output.promptLogprobs && [...output.promptLogprobs];
       for (const chunk of generationChunks(output.outputs)) {

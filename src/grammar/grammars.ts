@@ -201,8 +201,8 @@ export class Grammars {
   async #start(): Promise<GrammarThread> {
     const { tokenizer, vocabSize, script } = this.#options;
     const vocabulary = await vocabularyBytes(tokenizer, vocabSize);
+    this.#utf8 ??= await Utf8Tokens.of(vocabulary);
     if (this.#isDisposed) throw new DisposedError('The model was disposed of.', 'Load it again.');
-    this.#utf8 ??= new Utf8Tokens(vocabulary);
     return new Promise((resolve, reject) => {
       const onMessage = (message: GrammarMessage) => {
         if (message.type === 'opened') {

@@ -1,5 +1,9 @@
+import { Turns } from '../distributed/event-loop.ts';
 import type { VocabularyBytes } from './grammar-protocol.ts';
 import { bitsOf, type TokenBits } from './token-bits.ts';
+
+/** Tokens that are read before the time is looked at. */
+const TOKENS_PER_TURN = 256;
 
 /** Lead bytes after which not all continuation bytes make a character, with those that do not. */
 const IMPOSSIBLE: ReadonlyMap<number, readonly [first: number, last: number]> = new Map([
@@ -25,21 +29,29 @@ export class Utf8Tokens {
   /** Tokens that must not come after a lead byte. */
   readonly #after: ReadonlyMap<number, TokenBits>;
 
-  constructor({ bytes, offsets }: VocabularyBytes) {
+  private constructor(hidden: readonly number[], lastBytes: Uint8Array, after: ReadonlyMap<number, TokenBits>) {
+    this.hidden = hidden;
+    this.#lastBytes = lastBytes;
+    this.#after = after;
+  }
+
+  /** Reads a vocabulary, with turns of the event loop in between. */
+  static async of({ bytes, offsets }: VocabularyBytes): Promise<Utf8Tokens> {
+    const turns = new Turns();
     const numTokens = offsets.length - 1;
     const hidden: number[] = [];
     const after = new Map([...IMPOSSIBLE.keys()].map((lead) => [lead, [] as number[]]));
-    this.#lastBytes = new Uint8Array(numTokens);
+    const lastBytes = new Uint8Array(numTokens);
     for (let id = 0; id < numTokens; id++) {
+      if (id % TOKENS_PER_TURN === 0) await turns.next();
       const own = bytes.subarray(offsets[id], offsets[id + 1]);
       if (own.length === 0) continue;
-      this.#lastBytes[id] = own[own.length - 1];
+      lastBytes[id] = own[own.length - 1];
       if (own.some(isImpossible) || own.some((byte, i) => i > 0 && isMalformed(own[i - 1], byte))) hidden.push(id);
       for (const [lead, ids] of after) if (isMalformed(lead, own[0])) ids.push(id);
     }
-    this.hidden = hidden;
     const words = Math.ceil(numTokens / 32);
-    this.#after = new Map([...after].map(([lead, ids]) => [lead, bitsOf(ids, words)]));
+    return new Utf8Tokens(hidden, lastBytes, new Map([...after].map(([lead, ids]) => [lead, bitsOf(ids, words)])));
   }
 
   /** Bits of the tokens that must not follow a token. */

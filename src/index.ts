@@ -54,10 +54,10 @@ export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
 export type { ByteSource } from './checkpoint/files/byte-source.ts';
-export type { ModelFiles } from './checkpoint/files/model-files.ts';
+export type { ModelFiles, StoredTokenizer, TokenizerFacts } from './checkpoint/files/model-files.ts';
 export type { ReadScratch } from './checkpoint/files/read-scratch.ts';
 export type { RowRange } from './checkpoint/files/row-range.ts';
-export type { StoredTensor } from './checkpoint/files/stored-tensor.ts';
+export type { StoredBlocks, StoredTensor } from './checkpoint/files/stored-tensor.ts';
 export type { HubOptions } from './checkpoint/hub/hub-options.ts';
 export type { JsonObject, JsonValue } from './checkpoint/json/json-parser.ts';
 export { bundledModels, resolveModel } from './checkpoint/model-source.ts';
@@ -101,7 +101,7 @@ export type {
   RequestOutput,
 } from './engine/request/request-output.ts';
 export type { RequestStream } from './engine/request/request-stream.ts';
-export type { GenerateOptions, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
+export type { GenerateOptions, LogprobsMode, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
 export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
 export type { SavedStates } from './engine/schedule/saved-states.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';

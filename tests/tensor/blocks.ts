@@ -64,7 +64,7 @@ function e4m3(code: number): number {
   return exponent === 0 ? (sign * fraction) / 512 : sign * (1 + fraction / 8) * 2 ** (exponent - 7);
 }
 
-/** Rows of blocks with any bits, and scales around 0.01 that make finite values. */
+/** Rows of blocks with any bits, and scales that make values about as large as those of layers. */
 export function someBlocks(format: BlockFormat, rows: number, columns: number, seed: number): Uint8Array<ArrayBuffer> {
   const random = new SeededRandom(seed);
   const { blockBytes, scales } = BLOCK_FORMATS[format];
@@ -80,7 +80,7 @@ export function someBlocks(format: BlockFormat, rows: number, columns: number, s
         bytes[begin + 4 * group] = random.integer(0, 16);
       }
     } else if (scales.length === 0) {
-      view.setFloat32(begin, format === 'INT8_G128' ? scale() : scale() / 16, true);
+      view.setFloat32(begin, scale() / (format === 'NVFP4' ? 128 : 16), true);
       const [codes, end] = format === 'NVFP4' ? [4, 12] : [4, 132];
       for (let at = begin + codes; at < begin + end; at++) {
         if (format !== 'INT8_G128' && (bytes[at] & 0x7f) === 0x7f) bytes[at] = 1;

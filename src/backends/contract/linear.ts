@@ -22,7 +22,7 @@ export interface LinearWeightWriter {
   finish(): LinearWeight;
 }
 
-/** Takes the blocks of a {@link LinearWeight} as a file holds them. */
+/** Takes the rows of a {@link LinearWeight} in blocks of codes and scales. */
 export interface BlockWeightWriter {
   /**
    * Rows from `firstRow` on. Pieces come in any order; a row comes once.
@@ -36,7 +36,7 @@ export interface BlockWeightWriter {
 
 /** Linear layers and embeddings. */
 export interface LinearOps {
-  /** Formats whose blocks the backend keeps as a file holds them. Absent: none. */
+  /** Formats whose codes and scales the backend keeps, in a layout of its own. Absent: none. */
   readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
 
   /** Makes a matrix (outFeatures, inFeatures) of blocks that are yet to come, in one of {@link blockFormats}. */

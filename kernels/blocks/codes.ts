@@ -37,7 +37,14 @@ export function codesOf<F>(codes: usize, i: usize, v: usize): v128 {
   if (is<F, Q6_K>()) return sixBits(codes, i, v);
   const bytes = wordsAt(codes + ((i >> 1) << 6), v);
   const low = v128.and(i & 1 ? i16x8.shr_u(bytes, 4) : bytes, constant(LOW_BITS));
-  return isFloat4<F>() ? i8x16.swizzle(v128.load(E2M1), low) : low;
+  return isFloat4<F>() ? lookedUp(v128.load(E2M1), low) : low;
+}
+
+/** Bytes of a table by their indices, which are below 16. */
+// @ts-ignore: decorator
+@inline
+function lookedUp(table: v128, indices: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices);
 }
 
 /**

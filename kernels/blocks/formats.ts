@@ -147,20 +147,21 @@ export function blockBytes<F>(): usize {
  * Masks and factors: V8 builds a constant vector of some seven instructions, and a load is one.
  *
  * A float16 in the upper half of a word becomes a float32 when its bits are shifted down by 3 with their sign and
- * multiplied by 2^112, which the factors of panels hold; an E4M3 byte, by 4 and 2^120.
+ * multiplied by 2^112, which the factors of panels hold.
  */
 const CONSTANTS = memory.data<u32>([
   0x0f0f0f0f, 0x1f1f1f1f, 0x3f3f3f3f, 0x03030303, 0x07070707, 0x08080808, 0x10101010, 0x0c0c0c0c, 0x18181818,
-  0x30303030, 255, 0x00ff00ff, 0x8fffe000, 0xffffff00, 0x87f00000, 0x7b800000, 0x00400000, 0x3f000000,
+  0x30303030, 255, 0x00ff00ff, 0x8fffe000, 0xffffff00, 0x07f00000, 0x3c000000, 0x3c800000, 0x80000000, 0x00400000, 0x3f000000,
 ]);
 /** Bits of all bytes. */
-export const LOW_BITS: usize = CONSTANTS + 0, FIVE_BITS: usize = CONSTANTS + 4, SIX_BITS: usize = CONSTANTS + 8, TWO_BITS: usize = CONSTANTS + 12;
+export const LOW_BITS: usize = CONSTANTS, FIVE_BITS: usize = CONSTANTS + 4, SIX_BITS: usize = CONSTANTS + 8, TWO_BITS: usize = CONSTANTS + 12;
 export const THREE_BITS: usize = CONSTANTS + 16, FOURTH_BIT: usize = CONSTANTS + 20, FIFTH_BIT: usize = CONSTANTS + 24;
 export const UPPER_TWO_OF_FOUR: usize = CONSTANTS + 28, UPPER_TWO_OF_FIVE: usize = CONSTANTS + 32, UPPER_TWO: usize = CONSTANTS + 36;
 /** The lowest byte of words, and every other byte. */
 export const LOW_BYTE: usize = CONSTANTS + 40, EVEN_BYTES: usize = CONSTANTS + 44;
-const HALF_BITS = CONSTANTS + 48, FLOAT24 = CONSTANTS + 52, E4M3_BITS = CONSTANTS + 56;
-const E4M3_FACTOR = CONSTANTS + 60, LEAST_E8M0 = CONSTANTS + 64, HALF = CONSTANTS + 68;
+const HALF_BITS = CONSTANTS + 48, FLOAT24 = CONSTANTS + 52;
+const E4M3_BITS = CONSTANTS + 56, E4M3_BIAS = CONSTANTS + 60, LEAST_E4M3 = CONSTANTS + 64, SIGN = CONSTANTS + 68;
+const LEAST_E8M0 = CONSTANTS + 72, HALF = CONSTANTS + 76;
 
 /** A number in all lanes. */
 // @ts-ignore: decorator
@@ -196,11 +197,16 @@ export function float16s(words: v128, factors: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(words, 3), constant(HALF_BITS)), factors);
 }
 
-/** E4M3 floats in the lowest bytes of words. */
+/**
+ * E4M3 floats in the lowest bytes of words. A byte's exponent and fraction under the exponents of a float32 are the number,
+ * or 2^-7 (1 + m / 8) for a subnormal m / 8 * 2^-6: twice that less 2^-6, and less than it.
+ */
 // @ts-ignore: decorator
 @inline
 export function e4m3s(words: v128): v128 {
-  return f32x4.mul(v128.and(i32x4.shr_s(i32x4.shl(words, 24), 4), constant(E4M3_BITS)), constant(E4M3_FACTOR));
+  const normal = i32x4.add(v128.and(i32x4.shl(words, 20), constant(E4M3_BITS)), constant(E4M3_BIAS));
+  const subnormal = f32x4.sub(f32x4.add(normal, normal), constant(LEAST_E4M3));
+  return v128.or(f32x4.pmin(normal, subnormal), v128.and(i32x4.shl(words, 24), constant(SIGN)));
 }
 
 /** Halves of 2^(e - 127), e in the lowest bytes of words: 12 plus twice a float is what codes stand for. */

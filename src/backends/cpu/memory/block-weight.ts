@@ -1,11 +1,10 @@
-import { ShapeError } from '../../../errors.ts';
-import { type BlockFormat, blockRowBytes } from '../../../tensor/block-formats.ts';
-import { formatShape } from '../../../tensor/tensor.ts';
+import type { BlockFormat } from '../../../tensor/block-formats.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
-import { PANEL, STAGING_BYTES } from './panels.ts';
+import { packBlockRows } from './pack-block-rows.ts';
+import { PANEL } from './panels.ts';
 
 /** Formats whose codes the kernels of kernels/blocks read, and their numbers there. */
 const FORMAT_NUMBERS = {
@@ -60,21 +59,8 @@ export class BlockWeight implements LinearWeight {
 
   /** Packs whole rows of blocks. A row comes once. */
   writeBlocks(firstRow: number, blocks: Uint8Array): void {
-    const rowBytes = blockRowBytes(this.dtype, this.inFeatures);
-    const rows = blocks.length / rowBytes;
-    if (!Number.isInteger(rows) || firstRow < 0 || firstRow + rows > this.outFeatures) {
-      throw new ShapeError(
-        `${blocks.length} bytes from row ${firstRow} on are not rows of ${formatShape([this.outFeatures, this.inFeatures])} in ${this.dtype}.`,
-      );
-    }
-    const atOnce = Math.max(1, Math.floor(STAGING_BYTES / rowBytes));
-    this.memory.scope(() => {
-      const staged = this.memory.allocate(Math.min(rows, atOnce) * rowBytes);
-      for (let row = 0; row < rows; row += atOnce) {
-        const count = Math.min(atOnce, rows - row);
-        this.memory.bytes.set(blocks.subarray(row * rowBytes, (row + count) * rowBytes), staged);
-        this.#kernels.packBlocks(this.format, staged, count, this.inFeatures, this.address, firstRow + row);
-      }
+    packBlockRows(this.memory, this, firstRow, blocks, (staged, count, row) => {
+      this.#kernels.packBlocks(this.format, staged, count, this.inFeatures, this.address, row);
     });
   }
 }

@@ -8,7 +8,8 @@ import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
 import { Fp8Weight } from './fp8-weight.ts';
-import { BLOCK, PANEL, STAGING_BYTES } from './panels.ts';
+import { STAGING_BYTES } from './pack-block-rows.ts';
+import { BLOCK, PANEL } from './panels.ts';
 
 /** Dtype in which kernels keep weights. float16 is rounded on the way in and kept as float32. */
 export type Packing = 'float32' | 'bfloat16' | 'int8' | 'int4';

@@ -2,5 +2,3 @@
 export const PANEL = 16;
 /** Inputs per block of quantised weights and activations. */
 export const BLOCK = 128;
-/** Bytes that rows may take on their way into panels. */
-export const STAGING_BYTES = 1 << 20;

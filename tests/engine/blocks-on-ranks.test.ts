@@ -98,7 +98,7 @@ async function expectSameValues(checkpoint: Checkpoint, size: number): Promise<S
 describe('a quantised folder in blocks has the values of float32', () => {
   const names = CASES.map(({ name }) => name);
   const all = grid(names.flatMap((name) => [1, 2, 4].map((ranks) => ({ name, ranks }))));
-  const tried = all.filter((_, i) => isFullRun || i % 4 === 0);
+  const tried = all.filter((_, i) => isFullRun || i % 10 === 0);
 
   test.each(tried)('$name, $ranks ranks', async ({ name, ranks }) => {
     const quantized = CASES.find((each) => each.name === name);
@@ -127,7 +127,7 @@ test.each(
       ['compressed-tensors int-quantized', 0.1],
       ['compressed-tensors mxfp4-pack-quantized', 0.05],
     ] as const,
-    2,
+    1,
   ),
 )(
   '%s on cpu: logits are near those of float32, and rows have the same bits in steps of any size',
@@ -136,7 +136,7 @@ test.each(
     if (quantized === undefined) throw new Error(name);
     const folder = await quantizedFolder(quantized);
     const prompt = Array.from({ length: 40 }, (_, i) => (i * 7) % 64);
-    for (const tensorParallelSize of [1, 2, 4]) {
+    for (const tensorParallelSize of few([2, 1, 4])) {
       const options = { device: 'cpu', tensorParallelSize } as const;
       await using floats = await LLM.load(folder, { ...options, dtype: 'float32' });
       await using kept = await LLM.load(folder, options);

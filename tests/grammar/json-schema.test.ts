@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/checkpoint/json/json-parser.ts';
 import { StructuredOutputsError } from '../../src/errors.ts';
 import { jsonSchemaGrammar } from '../../src/grammar/forms/json-schema.ts';
-import { runs } from '../runs.ts';
+import { few, runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback } from '../text/tokenizers.ts';
 import { RandomAnswers } from './answers.ts';
 
@@ -101,14 +101,14 @@ const SCHEMAS: readonly JsonObject[] = [
 ];
 
 describe('answers of a random model are accepted by their schema', () => {
-  test.each(SCHEMAS.map((schema) => [JSON.stringify(schema), schema] as const))('%s', async (_, schema) => {
+  test.each(few(SCHEMAS, 12).map((schema) => [JSON.stringify(schema), schema] as const))('%s', async (_, schema) => {
     for (let seed = 0; seed < 8; seed++) {
       await assertValid(schema, seed);
       await assertValid(schema, seed, sentencePiece);
     }
   });
 
-  test.each(['date', 'time', 'date-time', 'uuid', 'ipv4', 'email', 'hostname', 'uri'])(
+  test.each(few(['date-time', 'uuid', 'date', 'time', 'ipv4', 'email', 'hostname', 'uri'], 2))(
     'the format %s',
     async (format) => {
       for (let seed = 0; seed < 5; seed++) await assertValid({ type: 'string', format }, seed);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { BLOCK_FORMATS, type BlockFormat, nonFiniteBlock } from '../../src/tensor/block-formats.ts';
 import { SeededRandom } from '../layers/seeded.ts';
+import { runs } from '../runs.ts';
 import { blockValues, someBlocks } from './blocks.ts';
 
 const FORMATS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
@@ -18,7 +19,7 @@ describe.each(FORMATS)('%s', (format) => {
 
   test('the first block with a value that is not finite is found, wherever the bytes begin', () => {
     const random = new SeededRandom(2);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < runs(300); round++) {
       const shifted = new Uint8Array(1 + 40 * blockBytes).subarray(1);
       shifted.set(someBlocks(format, 1, 40 * size, round));
       // Scales and codes of any bits, of infinities more than is usual.

@@ -1,9 +1,7 @@
 // Activations as the formats' products take them.
 
 import { BLOCK, largestOfBlock, quantizeRows, roundBlock } from '../quantized';
-import {
-  hasMinima, hasZeroPoints, INT4_G128, INT4_G32, INT4_G64, isSigned, MXFP4, NVFP4, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, zeroPoint,
-} from './formats';
+import { hasMinima, INT4_G128, INT4_G32, INT4_G64, isSigned, MXFP4, NVFP4, partInputs, Q4_0, Q4_K, Q6_K, zeroPoint } from './formats';
 
 /** Largest magnitude of an activation as a signed byte. */
 const SIGNED_LIMIT: f32 = 127;
@@ -20,15 +18,14 @@ export function quantizeForBlocks(
   format: i32, x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32,
 ): void {
   if (format == 0 || format == 10) quantizeRows(x, xStride, q, scales, rows, K, K);
-  else if (format == 1) quantize<Q4_0>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 2) quantize<Q4_K>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 3) quantize<Q5_K>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 4) quantize<Q6_K>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 5) quantize<MXFP4>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 6) quantize<NVFP4>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 7) quantize<INT4_G32>(x, xStride, q, scales, sums, rows, K);
-  else if (format == 8) quantize<INT4_G64>(x, xStride, q, scales, sums, rows, K);
-  else quantize<INT4_G128>(x, xStride, q, scales, sums, rows, K);
+  else if (format == 1) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q4_0>(), zeroPoint<Q4_0>());
+  else if (format == 2 || format == 3) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q4_K>(), 0);
+  else if (format == 4) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q6_K>(), zeroPoint<Q6_K>());
+  else if (format == 5) quantize(x, xStride, q, scales, sums, rows, K, partInputs<MXFP4>(), zeroPoint<MXFP4>());
+  else if (format == 6) quantize(x, xStride, q, scales, sums, rows, K, partInputs<NVFP4>(), zeroPoint<NVFP4>());
+  else if (format == 7) quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G32>(), 1);
+  else if (format == 8) quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G64>(), 1);
+  else quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G128>(), 1);
 }
 
 /** Bytes of the sums of x over 128 inputs. */
@@ -39,7 +36,10 @@ export function sumBytes<F>(): usize {
   return hasMinima<F>() ? 8 : <usize>(BLOCK / partInputs<F>()) << 2;
 }
 
-function quantize<F>(x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32): void {
+/** @param factor what sums are multiplied with, negative: zero points, or 1. 0: the sums are for minima. */
+function quantize(
+  x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32, part: i32, factor: i32,
+): void {
   for (let r = 0; r < rows; r++) {
     const row = x + <usize>r * xStride;
     for (let k: usize = 0; k < <usize>K; k += <usize>BLOCK) {
@@ -47,32 +47,24 @@ function quantize<F>(x: usize, xStride: usize, q: usize, scales: usize, sums: us
       const largest = largestOfBlock(from);
       store<f32>(scales, largest / SIGNED_LIMIT);
       scales += 4;
-      roundBlock(from, q + k, largest > 0 ? SIGNED_LIMIT / largest : 0, BLOCK, 0);
-      storeSums<F>(q + k, sums);
-      sums += sumBytes<F>();
+      const to = q + k;
+      roundBlock(from, to, largest > 0 ? SIGNED_LIMIT / largest : 0, BLOCK, 0);
+      if (factor == 0) {
+        store<i32>(sums, (sumOf(to, 32) & 0xffff) | (sumOf(to + 64, 32) << 16));
+        store<i32>(sums, (sumOf(to + 32, 32) & 0xffff) | (sumOf(to + 96, 32) << 16), 4);
+        sums += 8;
+      } else {
+        for (let i = 0; i < BLOCK; i += part) {
+          store<i32>(sums, -factor * sumOf(to + i, part));
+          sums += 4;
+        }
+      }
     }
     q += K;
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function storeSums<F>(q: usize, sums: usize): void {
-  if (hasMinima<F>()) {
-    store<i32>(sums, (sumOf(q, 32) & 0xffff) | (sumOf(q + 64, 32) << 16));
-    store<i32>(sums, (sumOf(q + 32, 32) & 0xffff) | (sumOf(q + 96, 32) << 16), 4);
-    return;
-  }
-  const factor = hasZeroPoints<F>() ? 1 : zeroPoint<F>();
-  for (let k: usize = 0; k < <usize>BLOCK; k += <usize>partInputs<F>()) {
-    store<i32>(sums, -factor * sumOf(q + k, partInputs<F>()));
-    sums += 4;
-  }
-}
-
 /** Sum of signed bytes, a multiple of 16. */
-// @ts-ignore: decorator
-@inline
 function sumOf(q: usize, count: usize): i32 {
   let sum = i32x4.splat(0);
   for (const end = q + count; q < end; q += 16) {

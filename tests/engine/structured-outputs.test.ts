@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DisposedError, type GenerateOptions, LLM, StructuredOutputsError } from '../../src/index.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
-import { assertSameInBatches } from './forms-in-batches.ts';
+import { assertSameInBatches, REQUESTS } from './forms-in-batches.ts';
 
 const PROMPT = 'export interface User {';
 async function answers(llm: LLM, options: GenerateOptions): Promise<string[]> {
@@ -11,7 +11,9 @@ async function answers(llm: LLM, options: GenerateOptions): Promise<string[]> {
 
 test('a form gives the same alone and among others, which it does not change', async () => {
   const llm = await LLM.load(TINY_DTS, { device: 'cpu', maxNumSeqs: 6 });
-  await assertSameInBatches(llm, 60);
+  const texts = await assertSameInBatches(llm, 60, REQUESTS);
+  for (const text of texts[2]) expect(text).toMatch(/^(stop|length): [a-f]{1,8}$/);
+  expect(texts[4][0]).toMatch(/^stop: (yes|no|perhaps)$/);
   await llm.dispose();
 });
 

@@ -65,12 +65,19 @@ function startPageWorker({ onMessage, onEnd }: GrammarThreadEvents, script: Work
   };
 }
 
-/** Where an import map of the page says that the package is: such maps do not hold in workers. */
+/**
+ * Where an import map of the page says that the package is: such maps do not hold in workers. The map itself is read, since
+ * webpack takes `import.meta.resolve` of a package that is not installed for an error.
+ */
 export function packageUrl(): string | undefined {
-  if (globalThis.document === undefined) return undefined;
-  try {
-    return import.meta.resolve('@mlc-ai/web-xgrammar');
-  } catch {
-    return undefined;
+  for (const { textContent } of globalThis.document?.querySelectorAll('script[type="importmap"]') ?? []) {
+    try {
+      const map: { readonly imports?: Readonly<Record<string, unknown>> } = JSON.parse(textContent ?? '');
+      const url = map.imports?.['@mlc-ai/web-xgrammar'];
+      if (typeof url === 'string') return new URL(url, document.baseURI).href;
+    } catch {
+      // A map that the browser does not understand, either.
+    }
   }
+  return undefined;
 }

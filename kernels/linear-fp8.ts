@@ -3,13 +3,10 @@
 // Panels of 16 outputs as in linear-int8.ts: per block of 128 inputs 16 scales, then per 4 inputs 16 words, the four
 // codes of an output each. A vector of words gives four outputs' codes of one input after the other by shifts.
 //
-// A code's exponent and mantissa, where those of a float32 begin, with another bias are the value of the code, unless its
-// exponent is 0: it should then be 2 v - 2^-6. That is less than v below 2^-6 and more above, so the smaller of the two
-// is right everywhere, and no number on the way is subnormal, which processors are slow with.
-//
 // An output sums the products of a block in ascending order, then adds the sum times the scale to those of the blocks
 // before. That order does not depend on the number of rows: a row's result has the same bits alone as among a thousand.
 
+import { e4m3s } from './e4m3';
 import { madd } from './math';
 import { store16 } from './linear-float';
 import { BLOCK, fetchNextPage, HEADER } from './quantized';
@@ -20,18 +17,6 @@ export const BLOCK_BYTES: usize = HEADER + 16 * BLOCK;
 
 /** Bytes of a block whose codes are float32: see {@link linearF8}. */
 const UNPACKED_BYTES: usize = 4 * 16 * BLOCK;
-
-const BITS = memory.data<i32>([0x07f00000, 0x3c000000, 0x80000000]);
-const FLOATS = memory.data<f32>([2.0, -0.015625]);
-
-/** Values of the codes in the upper bytes of four words. */
-// @ts-ignore: decorator
-@inline
-function widen(words: v128): v128 {
-  const magnitude = i32x4.add(v128.and(i32x4.shr_u(words, 4), v128.load32_splat(BITS)), v128.load32_splat(BITS, 4));
-  const subnormal = madd(magnitude, v128.load32_splat(FLOATS), v128.load32_splat(FLOATS, 4));
-  return v128.or(f32x4.pmin(magnitude, subnormal), v128.and(words, v128.load32_splat(BITS, 8)));
-}
 
 /**
  * x rows of K floats `xStride` bytes apart, K a multiple of the block; out rows `outStride` bytes apart. `unpacked`: memory
@@ -92,41 +77,41 @@ function pair(x: usize, w: usize, u: usize, out: usize, farOut: usize, blocks: i
       const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
       const u0 = v128.load(u), u1 = v128.load(u, 16), u2 = v128.load(u, 32), u3 = v128.load(u, 48);
       let v = v128.load32_splat(x);
-      a0 = madd(widen(i32x4.shl(w0, 24)), v, a0);
-      a1 = madd(widen(i32x4.shl(w1, 24)), v, a1);
-      a2 = madd(widen(i32x4.shl(w2, 24)), v, a2);
-      a3 = madd(widen(i32x4.shl(w3, 24)), v, a3);
-      b0 = madd(widen(i32x4.shl(u0, 24)), v, b0);
-      b1 = madd(widen(i32x4.shl(u1, 24)), v, b1);
-      b2 = madd(widen(i32x4.shl(u2, 24)), v, b2);
-      b3 = madd(widen(i32x4.shl(u3, 24)), v, b3);
+      a0 = madd(e4m3s(i32x4.shl(w0, 24)), v, a0);
+      a1 = madd(e4m3s(i32x4.shl(w1, 24)), v, a1);
+      a2 = madd(e4m3s(i32x4.shl(w2, 24)), v, a2);
+      a3 = madd(e4m3s(i32x4.shl(w3, 24)), v, a3);
+      b0 = madd(e4m3s(i32x4.shl(u0, 24)), v, b0);
+      b1 = madd(e4m3s(i32x4.shl(u1, 24)), v, b1);
+      b2 = madd(e4m3s(i32x4.shl(u2, 24)), v, b2);
+      b3 = madd(e4m3s(i32x4.shl(u3, 24)), v, b3);
       v = v128.load32_splat(x, 4);
-      a0 = madd(widen(i32x4.shl(w0, 16)), v, a0);
-      a1 = madd(widen(i32x4.shl(w1, 16)), v, a1);
-      a2 = madd(widen(i32x4.shl(w2, 16)), v, a2);
-      a3 = madd(widen(i32x4.shl(w3, 16)), v, a3);
-      b0 = madd(widen(i32x4.shl(u0, 16)), v, b0);
-      b1 = madd(widen(i32x4.shl(u1, 16)), v, b1);
-      b2 = madd(widen(i32x4.shl(u2, 16)), v, b2);
-      b3 = madd(widen(i32x4.shl(u3, 16)), v, b3);
+      a0 = madd(e4m3s(i32x4.shl(w0, 16)), v, a0);
+      a1 = madd(e4m3s(i32x4.shl(w1, 16)), v, a1);
+      a2 = madd(e4m3s(i32x4.shl(w2, 16)), v, a2);
+      a3 = madd(e4m3s(i32x4.shl(w3, 16)), v, a3);
+      b0 = madd(e4m3s(i32x4.shl(u0, 16)), v, b0);
+      b1 = madd(e4m3s(i32x4.shl(u1, 16)), v, b1);
+      b2 = madd(e4m3s(i32x4.shl(u2, 16)), v, b2);
+      b3 = madd(e4m3s(i32x4.shl(u3, 16)), v, b3);
       v = v128.load32_splat(x, 8);
-      a0 = madd(widen(i32x4.shl(w0, 8)), v, a0);
-      a1 = madd(widen(i32x4.shl(w1, 8)), v, a1);
-      a2 = madd(widen(i32x4.shl(w2, 8)), v, a2);
-      a3 = madd(widen(i32x4.shl(w3, 8)), v, a3);
-      b0 = madd(widen(i32x4.shl(u0, 8)), v, b0);
-      b1 = madd(widen(i32x4.shl(u1, 8)), v, b1);
-      b2 = madd(widen(i32x4.shl(u2, 8)), v, b2);
-      b3 = madd(widen(i32x4.shl(u3, 8)), v, b3);
+      a0 = madd(e4m3s(i32x4.shl(w0, 8)), v, a0);
+      a1 = madd(e4m3s(i32x4.shl(w1, 8)), v, a1);
+      a2 = madd(e4m3s(i32x4.shl(w2, 8)), v, a2);
+      a3 = madd(e4m3s(i32x4.shl(w3, 8)), v, a3);
+      b0 = madd(e4m3s(i32x4.shl(u0, 8)), v, b0);
+      b1 = madd(e4m3s(i32x4.shl(u1, 8)), v, b1);
+      b2 = madd(e4m3s(i32x4.shl(u2, 8)), v, b2);
+      b3 = madd(e4m3s(i32x4.shl(u3, 8)), v, b3);
       v = v128.load32_splat(x, 12);
-      a0 = madd(widen(w0), v, a0);
-      a1 = madd(widen(w1), v, a1);
-      a2 = madd(widen(w2), v, a2);
-      a3 = madd(widen(w3), v, a3);
-      b0 = madd(widen(u0), v, b0);
-      b1 = madd(widen(u1), v, b1);
-      b2 = madd(widen(u2), v, b2);
-      b3 = madd(widen(u3), v, b3);
+      a0 = madd(e4m3s(w0), v, a0);
+      a1 = madd(e4m3s(w1), v, a1);
+      a2 = madd(e4m3s(w2), v, a2);
+      a3 = madd(e4m3s(w3), v, a3);
+      b0 = madd(e4m3s(u0), v, b0);
+      b1 = madd(e4m3s(u1), v, b1);
+      b2 = madd(e4m3s(u2), v, b2);
+      b3 = madd(e4m3s(u3), v, b3);
       w += 64;
       u += 64;
       x += 16;
@@ -149,12 +134,12 @@ function unpack(w: usize, to: usize): void {
   const end = to + UNPACKED_BYTES;
   while (to < end) {
     const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-    store16(to, widen(i32x4.shl(w0, 24)), widen(i32x4.shl(w1, 24)), widen(i32x4.shl(w2, 24)), widen(i32x4.shl(w3, 24)));
+    store16(to, e4m3s(i32x4.shl(w0, 24)), e4m3s(i32x4.shl(w1, 24)), e4m3s(i32x4.shl(w2, 24)), e4m3s(i32x4.shl(w3, 24)));
     store16(
-      to + 64, widen(i32x4.shl(w0, 16)), widen(i32x4.shl(w1, 16)), widen(i32x4.shl(w2, 16)), widen(i32x4.shl(w3, 16)),
+      to + 64, e4m3s(i32x4.shl(w0, 16)), e4m3s(i32x4.shl(w1, 16)), e4m3s(i32x4.shl(w2, 16)), e4m3s(i32x4.shl(w3, 16)),
     );
-    store16(to + 128, widen(i32x4.shl(w0, 8)), widen(i32x4.shl(w1, 8)), widen(i32x4.shl(w2, 8)), widen(i32x4.shl(w3, 8)));
-    store16(to + 192, widen(w0), widen(w1), widen(w2), widen(w3));
+    store16(to + 128, e4m3s(i32x4.shl(w0, 8)), e4m3s(i32x4.shl(w1, 8)), e4m3s(i32x4.shl(w2, 8)), e4m3s(i32x4.shl(w3, 8)));
+    store16(to + 192, e4m3s(w0), e4m3s(w1), e4m3s(w2), e4m3s(w3));
     w += 64;
     to += 256;
   }
@@ -268,7 +253,7 @@ export function unpackF8(w: usize, row: i32, K: i32, out: usize): void {
       // The four codes of a word into lanes of their own.
       const words = i32x4.splat(load<i32>(from + HEADER + (i << 6)));
       const upper = i8x16.shuffle(words, words, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-      v128.store(out + (i << 4), f32x4.mul(widen(upper), scale));
+      v128.store(out + (i << 4), f32x4.mul(e4m3s(upper), scale));
     }
     out += 4 * BLOCK;
     from += BLOCK_BYTES;

@@ -10,7 +10,7 @@ import {
 } from './formats';
 
 /** 12 plus twice the E2M1 floats, by their codes. */
-const E2M1 = memory.data<u8>([12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0], 16);
+export const E2M1: usize = memory.data<u8>([12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0], 16);
 
 /** Inputs of a unit, whose codes are taken apart together: 16 or 32. */
 // @ts-ignore: decorator

@@ -10,6 +10,8 @@
 // bits lie side by side, one for each output, so that four vectors hold 16 outputs and V8 joins pairs of vectors into
 // 256 bits. Numbers of 16 bits lie in half as many words: output i in the lower half of word i, output i + 8 in the upper.
 
+import { e4m3s } from '../e4m3';
+
 /** The formats, as type parameters: code for one holds nothing of the others. */
 export class Q8_0 {}
 export class Q4_0 {}
@@ -105,7 +107,7 @@ export function panelBytes<F>(K: i32): usize {
   return headBytes<F>() + blockBytes<F>() * <usize>(K >> 7);
 }
 
-/** Offset of the numbers of parts; in front of them lies what a block has once. */
+/** Offset of the numbers of parts, after those that a block has once. */
 // @ts-ignore: decorator
 @inline
 export function scalesAt<F>(): usize {
@@ -151,7 +153,7 @@ export function blockBytes<F>(): usize {
  */
 const CONSTANTS = memory.data<u32>([
   0x0f0f0f0f, 0x1f1f1f1f, 0x3f3f3f3f, 0x03030303, 0x07070707, 0x08080808, 0x10101010, 0x0c0c0c0c, 0x18181818,
-  0x30303030, 255, 0x00ff00ff, 0x8fffe000, 0xffffff00, 0x07f00000, 0x3c000000, 0x3c800000, 0x80000000, 0x00400000, 0x3f000000,
+  0x30303030, 255, 0x00ff00ff, 0x8fffe000, 0xffffff00, 0x00400000, 0x3f000000,
 ]);
 /** Bits of all bytes. */
 export const LOW_BITS: usize = CONSTANTS, FIVE_BITS: usize = CONSTANTS + 4, SIX_BITS: usize = CONSTANTS + 8, TWO_BITS: usize = CONSTANTS + 12;
@@ -159,9 +161,7 @@ export const THREE_BITS: usize = CONSTANTS + 16, FOURTH_BIT: usize = CONSTANTS +
 export const UPPER_TWO_OF_FOUR: usize = CONSTANTS + 28, UPPER_TWO_OF_FIVE: usize = CONSTANTS + 32, UPPER_TWO: usize = CONSTANTS + 36;
 /** The lowest byte of words, and every other byte. */
 export const LOW_BYTE: usize = CONSTANTS + 40, EVEN_BYTES: usize = CONSTANTS + 44;
-const HALF_BITS = CONSTANTS + 48, FLOAT24 = CONSTANTS + 52;
-const E4M3_BITS = CONSTANTS + 56, E4M3_BIAS = CONSTANTS + 60, LEAST_E4M3 = CONSTANTS + 64, SIGN = CONSTANTS + 68;
-const LEAST_E8M0 = CONSTANTS + 72, HALF = CONSTANTS + 76;
+const HALF_BITS = CONSTANTS + 48, FLOAT24 = CONSTANTS + 52, LEAST_E8M0 = CONSTANTS + 56, HALF = CONSTANTS + 60;
 
 /** A number in all lanes. */
 // @ts-ignore: decorator
@@ -197,18 +197,6 @@ export function float16s(words: v128, factors: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(words, 3), constant(HALF_BITS)), factors);
 }
 
-/**
- * E4M3 floats in the lowest bytes of words. A byte's exponent and fraction under the exponents of a float32 are the number,
- * or 2^-7 (1 + m / 8) for a subnormal m / 8 * 2^-6: twice that less 2^-6, and less than it.
- */
-// @ts-ignore: decorator
-@inline
-export function e4m3s(words: v128): v128 {
-  const normal = i32x4.add(v128.and(i32x4.shl(words, 20), constant(E4M3_BITS)), constant(E4M3_BIAS));
-  const subnormal = f32x4.sub(f32x4.add(normal, normal), constant(LEAST_E4M3));
-  return v128.or(f32x4.pmin(normal, subnormal), v128.and(i32x4.shl(words, 24), constant(SIGN)));
-}
-
 /** Halves of 2^(e - 127), e in the lowest bytes of words: 12 plus twice a float is what codes stand for. */
 // @ts-ignore: decorator
 @inline
@@ -240,7 +228,7 @@ export function scaleOf<F>(panel: usize, numbers: v128, v: usize): v128 {
   if (hasZeroPoints<F>()) return floats24(numbers);
   if (is<F, INT8_G128>()) return numbers;
   if (is<F, MXFP4>()) return halvesOfE8M0(numbers);
-  if (is<F, NVFP4>()) return e4m3s(numbers);
+  if (is<F, NVFP4>()) return e4m3s(i32x4.shl(numbers, 24));
   if (is<F, Q6_K>()) return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(numbers, 24), 24));
   return f32x4.convert_i32x4_s(v128.and(numbers, constant(LOW_BYTE)));
 }

@@ -1,8 +1,9 @@
 // Rows of weights in the formats of files → panels, and rows of values back out of them. The layouts of rows are those of
 // src/tensor/block-formats.ts; formats.ts has that of panels.
 
+import { e4m3s } from '../e4m3';
 import { BLOCK } from '../quantized';
-import { packUnit, unitBytes, unitInputs, unpackUnit } from './codes';
+import { E2M1, packUnit, unitBytes, unitInputs, unpackUnit } from './codes';
 import {
   blockBytes, codesAt, extrasAt, HALVES, hasFloat16, hasMinima, hasZeroPoints, headBytes, INT4_G128, INT4_G32, INT4_G64, INT8_G128, is, isFloat4, isSigned,
   minimaAt, MXFP4, NVFP4, panelBytes, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesAt, WORDS, zeroPoint,
@@ -10,8 +11,6 @@ import {
 
 /** Codes of 128 inputs of a row, a byte each. */
 const CODES: usize = memory.data(128, 16);
-/** 12 plus twice the E2M1 floats, by their codes. */
-const E2M1 = memory.data<u8>([12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0]);
 
 /**
  * `count` rows of K inputs, a multiple of the format's blocks, one after another from `rows` on → panels, from row
@@ -117,7 +116,7 @@ function rowBlockBytes<F>(): usize {
   return rowNumbers<F>() + 64;
 }
 
-/** Bytes in front of the codes of NVFP4 and INT4_G*. */
+/** Bytes before the codes of NVFP4 and INT4_G*. */
 // @ts-ignore: decorator
 @inline
 function rowNumbers<F>(): usize {
@@ -324,7 +323,10 @@ function scaleOfPart<F>(panel: usize, block: usize, part: usize, lane: usize): f
   if (is<F, Q6_K>()) return <f64>halfAt(halfOf(block, lane), factor) * <f64>load<i8>(byteOf(scales, part, lane));
   if (hasMinima<F>()) return <f64>halfAt(wordOf(block, lane), factor) * <f64>load<u8>(byteOf(scales, part, lane));
   if (is<F, MXFP4>()) return <f64>e8m0(load<u8>(byteOf(scales, part, lane))) * 0.5;
-  if (is<F, NVFP4>()) return <f64>load<f32>(wordOf(block, lane)) * <f64>e4m3(load<u8>(byteOf(scales, part, lane))) * 0.5;
+  if (is<F, NVFP4>()) {
+    const scale = f32x4.extract_lane(e4m3s(i32x4.splat(<i32>load<u8>(byteOf(scales, part, lane)) << 24)), 0);
+    return <f64>load<f32>(wordOf(block, lane)) * <f64>scale * 0.5;
+  }
   const word = load<u32>(wordOf(scales + part * WORDS, lane));
   return <f64>reinterpret<f32>(hasZeroPoints<F>() ? word & 0xffffff00 : word);
 }
@@ -342,13 +344,6 @@ function halfAt(address: usize, factor: f32): f32 {
   const bits = <u32>load<u16>(address);
   const magnitude = reinterpret<f32>((bits & 0x7fff) << 13) * factor;
   return bits & 0x8000 ? -magnitude : magnitude;
-}
-
-// @ts-ignore: decorator
-@inline
-function e4m3(byte: u32): f32 {
-  const magnitude = reinterpret<f32>((byte & 0x7f) << 20) * reinterpret<f32>(0x7b800000);
-  return byte & 0x80 ? -magnitude : magnitude;
 }
 
 // @ts-ignore: decorator

@@ -1,3 +1,4 @@
+import { expect } from 'vitest';
 import { tensorType } from '../../src/checkpoint/gguf/types/registry.ts';
 import { BLOCK_FORMATS, type BlockFormat, blockRowBytes } from '../../src/tensor/block-formats.ts';
 import { SeededRandom } from '../layers/seeded.ts';
@@ -62,6 +63,15 @@ function e4m3(code: number): number {
   const [exponent, fraction] = [(code >> 3) & 15, code & 7];
   if (exponent === 15 && fraction === 7) return Number.NaN;
   return exponent === 0 ? (sign * fraction) / 512 : sign * (1 + fraction / 8) * 2 ** (exponent - 7);
+}
+
+/** The rows that an embedding gives are those of a table, zeros for ids beyond it. A zero has no sign that matters. */
+export function expectTableRows(found: Float32Array, table: Float32Array, rows: readonly (number | undefined)[]): void {
+  const K = found.length / rows.length;
+  const expected = rows.flatMap((row) =>
+    row === undefined ? new Array<number>(K).fill(0) : [...table.subarray(row * K, (row + 1) * K)],
+  );
+  expect([...found].map((value) => value + 0)).toEqual(expected.map((value) => value + 0));
 }
 
 /** Rows of blocks with any bits, and scales that make values about as large as those of layers. */

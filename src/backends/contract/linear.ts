@@ -1,5 +1,5 @@
 import { ShapeError } from '../../errors.ts';
-import { type BlockFormat, blockRowBytes, type MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, blockRowBytes, fitsBlocks, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 
@@ -87,6 +87,12 @@ export function checkWeightRows(
   throw new ShapeError(
     `${length} values from row ${firstRow} on are not rows of ${formatShape([outFeatures, inFeatures])}.`,
   );
+}
+
+/** @throws ShapeError unless rows of so many values can be kept in blocks. */
+export function checkBlockColumns(inFeatures: number, format: BlockFormat): void {
+  if (fitsBlocks(format, inFeatures)) return;
+  throw new ShapeError(`Rows of ${inFeatures} values are no whole blocks of ${format}.`);
 }
 
 /** @throws ShapeError unless the bytes are whole rows of an (outFeatures, inFeatures) matrix of blocks, from `firstRow` on. */

@@ -10,7 +10,12 @@ import type { CausalConv1dArgs, CausalConv1dUpdateArgs } from '../contract/convo
 import type { ExpertWeights, RoutingOptions } from '../contract/experts.ts';
 import { contiguous, ints } from '../contract/host-tensor.ts';
 import type { MemoryNeed } from '../contract/life-cycle.ts';
-import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import {
+  type BlockWeightWriter,
+  checkBlockColumns,
+  type LinearWeight,
+  type LinearWeightWriter,
+} from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
 import { checkRowNumbers } from '../contract/rows.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
@@ -191,6 +196,7 @@ export class CpuBackend implements Backend {
   }
 
   blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
+    checkBlockColumns(inFeatures, format);
     const weight = isCodeFormat(format)
       ? new BlockWeight(this.#runtime, outFeatures, inFeatures, format)
       : new Fp8Weight(this.#runtime, outFeatures, inFeatures);

@@ -1,5 +1,4 @@
-import { ShapeError } from '../../../errors.ts';
-import { BLOCK_FORMATS, blockRowBytes } from '../../../tensor/block-formats.ts';
+import { blockRowBytes } from '../../../tensor/block-formats.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { CpuMemory } from './cpu-memory.ts';
@@ -24,9 +23,6 @@ export class Fp8Weight implements LinearWeight {
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
     this.panels = Math.ceil(outFeatures / PANEL);
-    if (inFeatures % BLOCK_FORMATS.F8_E4M3.rowMultiple !== 0) {
-      throw new ShapeError(`Rows of ${inFeatures} values are no whole blocks of ${this.dtype}.`);
-    }
     this.address = memory.allocateZeros(this.panels * PANEL * blockRowBytes(this.dtype, inFeatures));
   }
 

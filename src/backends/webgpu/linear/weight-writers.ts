@@ -1,8 +1,9 @@
-import { ArgumentError, ShapeError } from '../../../errors.ts';
-import { type BlockFormat, fitsBlocks, type MatrixDType } from '../../../tensor/block-formats.ts';
+import { ArgumentError } from '../../../errors.ts';
+import type { BlockFormat, MatrixDType } from '../../../tensor/block-formats.ts';
 import type { WeightDType } from '../../../tensor/dtype.ts';
 import {
   type BlockWeightWriter,
+  checkBlockColumns,
   checkBlockRows,
   checkWeightRows,
   type LinearWeight,
@@ -68,9 +69,7 @@ export class GpuBlockWriter implements BlockWeightWriter {
 
   /** @throws ShapeError when rows are no whole blocks. */
   constructor(place: WeightPlace, outFeatures: number, inFeatures: number, format: BlockFormat) {
-    if (!fitsBlocks(format, inFeatures)) {
-      throw new ShapeError(`Rows of ${inFeatures} values are no whole blocks of ${format}.`);
-    }
+    checkBlockColumns(inFeatures, format);
     this.#device = place.device;
     this.#format = format;
     this.#weight = emptyWeight(place, outFeatures, inFeatures, format);

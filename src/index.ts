@@ -174,7 +174,7 @@ export type {
   TemplateKind,
   TemplateSources,
 } from './text/chat/chat-template.ts';
-export type { ToolCall } from './text/parsers/answer-delta.ts';
+export type { ToolCall, ToolCallDelta } from './text/parsers/answer-delta.ts';
 export { REASONING_PARSERS, TOOL_CALL_PARSERS } from './text/parsers/choose-parsers.ts';
 export type { ThoughtMarkers } from './text/parsers/thought-text.ts';
 export type { Tool, ToolChoice, ToolFunction } from './text/parsers/tool-definition.ts';

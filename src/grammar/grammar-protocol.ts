@@ -26,14 +26,9 @@ export type GrammarRequest =
 export type GrammarMessage =
   | { readonly type: 'opened' }
   | { readonly type: 'broken'; readonly error: SerializedError }
-  | { readonly type: 'checked'; readonly id: number; readonly isForeign: boolean }
+  | { readonly type: 'checked'; readonly id: number }
   /** A compiled grammar, under the request's number, and the tokens that it begins with. */
-  | {
-      readonly type: 'compiled';
-      readonly id: number;
-      readonly mask: Int32Array<ArrayBuffer>;
-      readonly milliseconds: number;
-    }
+  | { readonly type: 'compiled'; readonly id: number; readonly mask: Int32Array<ArrayBuffer> }
   /** @param isBroken whether the worker can't be used any more. */
   | { readonly type: 'refused'; readonly id: number; readonly error: SerializedError; readonly isBroken: boolean }
   /** The masks of the matchers of an `accept`, in their order, one after another. */

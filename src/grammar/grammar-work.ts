@@ -77,11 +77,10 @@ export class GrammarWork {
       );
       grammar.dispose();
     }
-    this.#post({ type: 'checked', id, isForeign: source.isForeign });
+    this.#post({ type: 'checked', id });
   }
 
   async #compile(id: number, form: StructuredOutputs): Promise<void> {
-    const begin = performance.now();
     const { type, text }: GrammarSource = grammarSource(form);
     const { library, compiler, words } = this.#opened ?? {};
     if (!library || !compiler || !words) throw new StructuredOutputsError('The worker has no vocabulary.');
@@ -92,7 +91,7 @@ export class GrammarWork {
     const mask = (await matcher.getNextTokenBitmask()).slice(0, words);
     matcher.dispose();
     this.#grammars.set(id, compiled);
-    this.#post({ type: 'compiled', id, mask, milliseconds: performance.now() - begin }, [mask.buffer]);
+    this.#post({ type: 'compiled', id, mask }, [mask.buffer]);
   }
 
   async #begin(grammar: number, number: number, tokenIds: readonly number[]): Promise<void> {

@@ -1,3 +1,4 @@
+import { unlessAborted } from '../distributed/abortable.ts';
 import { reviveError } from '../distributed/serialized-error.ts';
 import type { WorkerScript } from '../distributed/worker-scripts.ts';
 import { DisposedError, StructuredOutputsError } from '../errors.ts';
@@ -90,7 +91,7 @@ export class Grammars {
     const key = formKey(form);
     const mask = await unlessAborted(this.#compiled(key, form), signal);
     const utf8 = this.#utf8;
-    if (!utf8) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    if (!utf8) throw disposed();
     const hidden = form.structuralTag === undefined ? [...this.#options.tokenizer.specialTokenIds] : [];
     const { vocabSize, endTokenIds } = this.#options;
     const hiddenTokenIds = [...hidden, ...endTokenIds, ...utf8.hidden];
@@ -105,7 +106,7 @@ export class Grammars {
   /** Ends the worker. Answers under way, and forms that are being compiled, end with DisposedError. */
   dispose(): void {
     this.#isDisposed = true;
-    this.#fail(new DisposedError('The model was disposed of.', 'Load it again.'));
+    this.#fail(disposed());
   }
 
   #compiled(key: string, form: StructuredOutputs): Promise<TokenBits> {
@@ -190,7 +191,7 @@ export class Grammars {
   }
 
   #open(): Promise<GrammarThread> {
-    if (this.#isDisposed) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    if (this.#isDisposed) throw disposed();
     this.#opening ??= this.#start().catch((error: unknown) => {
       this.#opening = undefined;
       throw error;
@@ -202,7 +203,7 @@ export class Grammars {
     const { tokenizer, vocabSize, script } = this.#options;
     const vocabulary = await vocabularyBytes(tokenizer, vocabSize);
     this.#utf8 ??= await Utf8Tokens.of(vocabulary);
-    if (this.#isDisposed) throw new DisposedError('The model was disposed of.', 'Load it again.');
+    if (this.#isDisposed) throw disposed();
     return new Promise((resolve, reject) => {
       const onMessage = (message: GrammarMessage) => {
         if (message.type === 'opened') {
@@ -264,7 +265,7 @@ export class Grammars {
     this.#answers.set(number, live);
     this.#numbers.set(answer, number);
     if (this.#thread) this.#follow(live, this.#thread, []);
-    else answer.fail(new DisposedError('The model was disposed of.', 'Load it again.'));
+    else answer.fail(disposed());
     return answer;
   }
 
@@ -359,22 +360,13 @@ export class Grammars {
 const WORKER = 'The worker for grammars';
 const NOWHERE: AnswerPort = { accept: () => {}, end: () => {} };
 
+function disposed(): DisposedError {
+  return new DisposedError('The model was disposed of.', 'Load it again.');
+}
+
 function tooLong(milliseconds: number): StructuredOutputsError {
   return new StructuredOutputsError(
     `The form took more than ${milliseconds / 1000} s to compile.`,
     'Make it smaller: large maxLength, maxItems and repetitions take long.',
   );
-}
-
-/** A promise's value, unless the signal is aborted before. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

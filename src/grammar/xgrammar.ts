@@ -37,7 +37,6 @@ export interface XGrammarCompiler extends Disposable {
 export interface XGrammarMatcher extends Disposable {
   acceptToken(tokenId: number): boolean;
   getNextTokenBitmask(): Promise<Int32Array>;
-  findJumpForwardString(): string;
 }
 
 const PACKAGE = '@mlc-ai/web-xgrammar';

@@ -72,7 +72,7 @@ function widerQ3K(stored: Uint8Array, from: number, blocks: Uint8Array, to: numb
     blocks[to + 192 + group] = (low | (high << 4)) - 32;
     const hmask = from + 16 * (group & 1);
     const qs = from + 32 + 32 * (group >> 3) + 16 * (group & 1);
-    // Of the four pairs of groups in a half of the block, two are in the lower halves of `ql`, two in the upper ones.
+    // Half a block has four pairs of groups: the first two lie in the lower halves of the bytes of `ql`, the others in the upper.
     const pair = (group & 7) >> 1;
     const ql = to + 64 * (group >> 3) + 32 * (pair & 1) + 16 * (group & 1);
     const qh = to + 128 + 32 * (group >> 3) + 16 * (group & 1);

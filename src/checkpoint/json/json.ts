@@ -46,8 +46,8 @@ export function asObject(value: JsonValue | undefined, where: string): JsonObjec
   return value;
 }
 
-/** Whether the value is an object, not an array or null. */
-export function isJsonObject(value: JsonValue | undefined): value is JsonObject {
+/** Whether a value of JSON is an object, not an array or null. */
+export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -1,4 +1,4 @@
-import type { AnswerDelta } from '../../text/parsers/answer-delta.ts';
+import type { AnswerDelta, ToolCallDelta } from '../../text/parsers/answer-delta.ts';
 import { type AnswerForm, AnswerParser } from '../../text/parsers/answer-parser.ts';
 import type { FinishReason } from '../request/request-output.ts';
 
@@ -47,15 +47,7 @@ export class AnswerReader {
 }
 
 /** A call's news; `isMalformed`: it counts as text after all. */
-export interface ChatToolCallDelta {
-  /** Number of the call in its answer, from 0 on. */
-  readonly index: number;
-  /** Present when the call opens. */
-  readonly id?: string;
-  /** Present when the call opens. */
-  readonly name?: string;
-  /** The next part of the arguments' JSON. */
-  readonly arguments?: string;
+export interface ChatToolCallDelta extends ToolCallDelta {
   readonly isMalformed?: true;
 }
 

@@ -21,7 +21,7 @@ export interface ChatUsage {
   /** Prompt tokens whose state came from the prefix cache. */
   readonly cachedTokens: number;
   readonly completionTokens: number;
-  /** Those of the completion tokens that are thoughts. */
+  /** Completion tokens that are thoughts. */
   readonly reasoningTokens: number;
 }
 

@@ -1,12 +1,13 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { resolvePointer } from '../../checkpoint/json/json-pointer.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 import { type CodePoints, characterClass, EbnfGrammar, literal, oneOf, ROOT, repeated, without } from './ebnf.ts';
 import { formatPattern } from './json-formats.ts';
 import { integersWithin, MAX_DIGITS, numbersWithin } from './number-range.ts';
 import { regexExpression } from './regex.ts';
 import { combine } from './schema-combination.ts';
-import { isObject, KEYWORDS, show, unsupported } from './schema-keywords.ts';
-import { resolvePointer, satisfiableReferences } from './schema-references.ts';
+import { KEYWORDS, show, unsupported } from './schema-keywords.ts';
+import { satisfiableReferences } from './schema-references.ts';
 
 /** Nesting of a schema above which it is refused: it is written by a program that does not end, or by an attacker. */
 const MAX_DEPTH = 100;
@@ -76,7 +77,7 @@ class SchemaGrammar {
   #schema(schema: JsonValue | undefined, path: string): string | undefined {
     if (schema === true) return this.#anyValue();
     if (schema === false) return undefined;
-    if (!isObject(schema)) throw malformed(path, `is ${show(schema)}; expected an object, true or false`);
+    if (!isJsonObject(schema)) throw malformed(path, `is ${show(schema)}; expected an object, true or false`);
     if (++this.#depth > MAX_DEPTH) {
       throw new StructuredOutputsError(`The schema is nested more than ${MAX_DEPTH} deep.`, 'Make it flatter.');
     }
@@ -250,7 +251,8 @@ class SchemaGrammar {
 
   #properties(schema: JsonObject, path: string): string | undefined {
     const { properties = {}, required = [], additionalProperties } = schema;
-    if (!isObject(properties)) throw malformed(path, `has properties that are ${show(properties)}; expected an object`);
+    if (!isJsonObject(properties))
+      throw malformed(path, `has properties that are ${show(properties)}; expected an object`);
     const needed = new Set(listOf(required, path, 'required', 0).map(String));
     const isOpen = schema.properties === undefined && additionalProperties === undefined;
     const other = this.#inner(isOpen ? true : (additionalProperties ?? false), `${path}/additionalProperties`);
@@ -369,7 +371,7 @@ class SchemaGrammar {
   /** A schema whose own reference, if it has one, is replaced by what that refers to. */
   #inlined(schema: JsonValue, path: string): JsonValue {
     let found = schema;
-    for (let steps = 0; isObject(found) && found.$ref !== undefined; steps++) {
+    for (let steps = 0; isJsonObject(found) && found.$ref !== undefined; steps++) {
       if (steps > MAX_DEPTH) throw malformed(path, 'refers to itself and to nothing else');
       const rest = withoutKey(found, '$ref');
       const target = this.#resolved(found.$ref, path);
@@ -396,7 +398,7 @@ class SchemaGrammar {
 
   #areDisjoint(a: JsonValue, b: JsonValue, path: string): boolean {
     if (a === false || b === false) return true;
-    if (!isObject(a) || !isObject(b)) return false;
+    if (!isJsonObject(a) || !isJsonObject(b)) return false;
     const [valuesA, valuesB] = [constantsOf(a), constantsOf(b)];
     if (valuesA && valuesB) return !valuesA.some((value) => valuesB.some((other) => equal(value, other)));
     const [typesA, typesB] = [valuesA?.map(typeOf) ?? typesOf(a, path), valuesB?.map(typeOf) ?? typesOf(b, path)];
@@ -411,7 +413,7 @@ class SchemaGrammar {
     );
     return needed.some((name) => {
       const [own, other] = [a, b].map(({ properties }) =>
-        isObject(properties) ? properties[String(name)] : undefined,
+        isJsonObject(properties) ? properties[String(name)] : undefined,
       );
       return own !== undefined && other !== undefined && this.#areDisjoint(own, other, path);
     });

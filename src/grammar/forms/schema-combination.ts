@@ -1,5 +1,5 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
-import { isObject, KEYWORDS, unsupported } from './schema-keywords.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { KEYWORDS, unsupported } from './schema-keywords.ts';
 
 /**
  * A schema that accepts what both accept: for `allOf`, and for keywords besides `anyOf` or `$ref`.
@@ -7,8 +7,8 @@ import { isObject, KEYWORDS, unsupported } from './schema-keywords.ts';
  */
 export function combine(a: JsonValue, b: JsonValue, path: string): JsonValue {
   if (a === false || b === false) return false;
-  if (!isObject(a)) return b;
-  if (!isObject(b)) return a;
+  if (!isJsonObject(a)) return b;
+  if (!isJsonObject(b)) return a;
   const combined: JsonObject = { ...a };
   for (const [keyword, value] of Object.entries(b)) {
     const own = combined[keyword];
@@ -24,7 +24,7 @@ function both(keyword: string, a: JsonValue, b: JsonValue, path: string): JsonVa
   if (keyword === 'type') return commonTypes(a, b);
   if (keyword === 'allOf' && Array.isArray(a) && Array.isArray(b)) return [...a, ...b];
   if (keyword === 'required' && Array.isArray(a) && Array.isArray(b)) return [...new Set([...a, ...b])];
-  if (keyword === 'properties' && isObject(a) && isObject(b)) {
+  if (keyword === 'properties' && isJsonObject(a) && isJsonObject(b)) {
     const all: JsonObject = { ...a };
     for (const [name, schema] of Object.entries(b)) {
       all[name] = all[name] === undefined ? schema : { allOf: [all[name], schema] };
@@ -62,8 +62,8 @@ function assertClosedTogether(a: JsonObject, b: JsonObject, path: string): void 
     [b, a],
   ]) {
     if (closed.additionalProperties === undefined || closed.additionalProperties === true) continue;
-    const own = isObject(closed.properties) ? closed.properties : {};
-    const added = isObject(other.properties) ? Object.keys(other.properties) : [];
+    const own = isJsonObject(closed.properties) ? closed.properties : {};
+    const added = isJsonObject(other.properties) ? Object.keys(other.properties) : [];
     if (added.some((name) => !Object.hasOwn(own, name))) {
       throw unsupported(path, 'additionalProperties', 'besides further properties');
     }

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import type { JsonValue } from '../../checkpoint/json/json-parser.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 
 /** Keywords of JSON Schema that are known: those that a value depends on, and those that only describe. */
@@ -46,10 +46,6 @@ export const KEYWORDS: ReadonlyMap<string, 'constraint' | 'annotation'> = new Ma
     'nullable',
   ].map((keyword) => [keyword, 'annotation'] as const),
 ]);
-
-export function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** A value in a message, shortened. */
 export function show(value: JsonValue | undefined): string {

@@ -1,25 +1,5 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
-import { isObject } from './schema-keywords.ts';
-
-/** The value that a JSON pointer with `#` before it leads to; undefined where there is none. */
-export function resolvePointer(root: JsonValue, reference: string): JsonValue | undefined {
-  let found: JsonValue | undefined = root;
-  for (const part of reference.split('/').slice(1)) {
-    const key = decoded(part).replaceAll('~1', '/').replaceAll('~0', '~');
-    if (Array.isArray(found)) found = found[Number(key)];
-    else if (isObject(found)) found = Object.hasOwn(found, key) ? found[key] : undefined;
-    else return undefined;
-  }
-  return found;
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
-}
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { resolvePointer } from '../../checkpoint/json/json-pointer.ts';
 
 /**
  * References to schemas that some finite value satisfies. A schema that needs itself inside itself has none: an answer
@@ -46,7 +26,7 @@ function collect(value: JsonValue | undefined, root: JsonValue, found: Map<strin
     for (const each of value) collect(each, root, found);
     return;
   }
-  if (!isObject(value)) return;
+  if (!isJsonObject(value)) return;
   const { $ref } = value;
   if (typeof $ref === 'string' && !found.has($ref)) {
     const target = resolvePointer(root, $ref);
@@ -57,7 +37,7 @@ function collect(value: JsonValue | undefined, root: JsonValue, found: Map<strin
 
 /** Whether a value ends, as far as references decide it: others contradictions show when the grammar is made. */
 function isSatisfiable(schema: JsonValue | undefined, known: ReadonlySet<string>): boolean {
-  if (!isObject(schema)) return schema !== false;
+  if (!isJsonObject(schema)) return schema !== false;
   const { $ref, allOf, anyOf, oneOf } = schema;
   if (typeof $ref === 'string' && !known.has($ref)) return false;
   if (Array.isArray(allOf) && !allOf.every((each) => isSatisfiable(each, known))) return false;
@@ -81,7 +61,7 @@ function hasArray({ minItems, items = true, prefixItems }: JsonObject, known: Re
 function hasObject({ properties, required, additionalProperties }: JsonObject, known: ReadonlySet<string>): boolean {
   const names = Array.isArray(required) ? required.map(String) : [];
   return names.every((name) => {
-    const isOwn = isObject(properties) && Object.hasOwn(properties, name);
+    const isOwn = isJsonObject(properties) && Object.hasOwn(properties, name);
     return isSatisfiable(isOwn ? properties[name] : (additionalProperties ?? true), known);
   });
 }

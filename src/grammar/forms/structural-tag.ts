@@ -1,9 +1,9 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 import { EbnfGrammar, ROOT } from './ebnf.ts';
 import { jsonSchemaGrammar } from './json-schema.ts';
 import { regexExpression } from './regex.ts';
-import { isObject, show } from './schema-keywords.ts';
+import { show } from './schema-keywords.ts';
 
 const MAX_DEPTH = 100;
 
@@ -28,13 +28,13 @@ const FORMATS: Readonly<Record<string, readonly string[]>> = {
  * @throws StructuredOutputsError about what is malformed or unknown.
  */
 export function structuralTagText(tag: JsonValue): string {
-  const format = isObject(tag) && isObject(tag.format) ? tag.format : tag;
+  const format = isJsonObject(tag) && isJsonObject(tag.format) ? tag.format : tag;
   return JSON.stringify({ type: 'structural_tag', format: converted(format, 0) });
 }
 
 function converted(format: JsonValue | undefined, depth: number): JsonObject {
   if (depth > MAX_DEPTH) throw malformed(`is nested more than ${MAX_DEPTH} deep`);
-  if (!isObject(format)) throw malformed(`has the format ${show(format)}; expected an object`);
+  if (!isJsonObject(format)) throw malformed(`has the format ${show(format)}; expected an object`);
   const { type } = format;
   const members = typeof type === 'string' && Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
   if (!members) throw malformed(`has the type ${show(type)}; expected one of ${Object.keys(FORMATS).join(', ')}`);

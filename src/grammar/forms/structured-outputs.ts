@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { isJsonObject, type JsonObject } from '../../checkpoint/json/json.ts';
 import { SamplingParamsError } from '../../errors.ts';
 
 /** Form that an answer must have: exactly one member is given. Names and meanings are vLLM's. */
@@ -54,7 +54,7 @@ function isText(value: unknown): boolean {
 }
 
 function isObjectOrText(value: unknown): boolean {
-  return isText(value) || (typeof value === 'object' && value !== null && !Array.isArray(value));
+  return isText(value) || isJsonObject(value);
 }
 
 function refusal(problem: string): SamplingParamsError {

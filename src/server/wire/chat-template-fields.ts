@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { isJsonObject, type JsonObject } from '../../checkpoint/json/json.ts';
 import type { ChatTemplateInputs } from '../../engine/chat/chat-options.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
 import { badRequest } from './http-error.ts';
 
-const anyObject = z.custom<JsonObject>(isObject, 'expected an object');
+const anyObject = z.custom<JsonObject>(isJsonObject, 'expected an object');
 
 /**
  * Fields that the chat template gets, or that decide what it gets. Objects stay as they came, because templates print
@@ -85,10 +85,6 @@ function templateKwargs(body: ChatTemplateBody): JsonObject | undefined {
   return Object.keys(kwargs).length === 0 ? undefined : kwargs;
 }
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function isChoice(value: unknown): value is ToolChoice {
-  return typeof value === 'string' || isObject(value);
+  return typeof value === 'string' || isJsonObject(value);
 }

@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import { badRequest } from './http-error.ts';
 
-const anyObject = z.custom<JsonObject>(isObject, 'expected an object');
+const anyObject = z.custom<JsonObject>(isJsonObject, 'expected an object');
 const anySchema = z.custom<JsonObject | string>(
-  (value) => isObject(value) || typeof value === 'string',
+  (value) => isJsonObject(value) || typeof value === 'string',
   'expected an object or its text',
 );
 
@@ -60,7 +60,7 @@ function fromResponseFormat(format: JsonObject | undefined): StructuredOutputs |
   if (format === undefined || format.type === 'text') return undefined;
   if (format.type === 'json_object') return { jsonObject: true };
   if (format.type === 'structural_tag')
-    return { structuralTag: isObject(format.format) ? format : fromLegacyTags(format) };
+    return { structuralTag: isJsonObject(format.format) ? format : fromLegacyTags(format) };
   if (format.type !== 'json_schema') {
     const found = JSON.stringify(format.type) ?? 'missing';
     throw refused(
@@ -69,11 +69,11 @@ function fromResponseFormat(format: JsonObject | undefined): StructuredOutputs |
     );
   }
   const { json_schema: named } = format;
-  if (!isObject(named)) throw refused('response_format', 'has no json_schema, which is an object with a schema.');
+  if (!isJsonObject(named)) throw refused('response_format', 'has no json_schema, which is an object with a schema.');
   const { schema } = named;
   // OpenAI takes a missing one for any object.
   if (schema === undefined || schema === null) return { jsonObject: true };
-  if (!isObject(schema)) throw refused('response_format', `has a schema that is no object.`);
+  if (!isJsonObject(schema)) throw refused('response_format', `has a schema that is no object.`);
   return { json: schema };
 }
 
@@ -83,7 +83,7 @@ function fromLegacyTags({ structures, triggers }: JsonObject): JsonObject {
     throw refused('response_format', 'has neither a format nor structures and triggers.');
   }
   const tags = structures.map((each) => {
-    const { begin, end, schema } = isObject(each) ? each : {};
+    const { begin, end, schema } = isJsonObject(each) ? each : {};
     return { type: 'tag', begin, content: { type: 'json_schema', json_schema: schema }, end };
   });
   return { type: 'structural_tag', format: { type: 'triggered_tags', triggers, tags } as JsonObject };
@@ -118,8 +118,4 @@ function fromStructuredOutputs(asked: JsonObject | undefined): StructuredOutputs
 
 function refused(field: string, problem: string) {
   return badRequest(`'${field}' ${problem}`, field, 'invalid_value');
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

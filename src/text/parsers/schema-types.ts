@@ -1,4 +1,5 @@
 import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { resolvePointer } from '../../checkpoint/json/json-pointer.ts';
 import { JsonScanner } from './json-scanner.ts';
 
 /** Depth of schemas inside each other that is looked at. */
@@ -26,20 +27,11 @@ function collectTypes(schema: JsonValue | undefined, root: JsonObject, types: Se
     if (Array.isArray(options)) for (const option of options) collectTypes(option, root, types, depth + 1);
   }
   const reference = getOwn(schema, '$ref');
-  if (typeof reference === 'string') collectTypes(resolve(root, reference), root, types, depth + 1);
+  if (typeof reference === 'string' && reference.startsWith('#/')) {
+    collectTypes(resolvePointer(root, reference), root, types, depth + 1);
+  }
   if (types.size === 0 && getOwn(schema, 'properties') !== undefined) types.add('object');
   if (types.size === 0 && getOwn(schema, 'items') !== undefined) types.add('array');
-}
-
-/** The part of a schema that `#/$defs/name` refers to. */
-function resolve(root: JsonObject, reference: string): JsonValue | undefined {
-  if (!reference.startsWith('#/')) return undefined;
-  let value: JsonValue | undefined = root;
-  for (const part of reference.slice(2).split('/')) {
-    if (!isJsonObject(value)) return undefined;
-    value = getOwn(value, part.replaceAll('~1', '/').replaceAll('~0', '~'));
-  }
-  return value;
 }
 
 /** JSON of a value that a model wrote as plain text, as one of these types. What fits none is a string. */

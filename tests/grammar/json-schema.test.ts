@@ -34,6 +34,7 @@ const SCHEMAS: readonly JsonObject[] = [
   { type: 'integer', minimum: -17, maximum: 1234 },
   { type: 'integer', exclusiveMinimum: 3, exclusiveMaximum: 5 },
   { type: 'integer', minimum: 995 },
+  { type: 'array', items: { type: 'integer', minimum: 2, maximum: 2999 }, maxItems: 2 },
   { type: 'integer', maximum: -995 },
   { type: 'number', minimum: 0, maximum: 1 },
   { type: 'number', minimum: -2.5, maximum: 0.25 },

@@ -29,19 +29,15 @@ export function numbersWithin(bounds: NumberBounds): string | undefined {
   if (isExcluded || decimals > 0) return scaledWithin(bounds, Math.min(decimals + (isExcluded ? 2 : 0), 12));
   const low = toInteger(min, -LARGEST, Math.ceil);
   const high = toInteger(max, LARGEST, Math.floor);
-  const fraction = `"." [0-9]{1,${MAX_DIGITS}}`;
-  const alternatives = [
-    integersBetween(low, high),
-    // n.d lies between n and n + 1, and -n.d between -n - 1 and -n.
-    withFraction('', naturalsBetween(low > 0n ? low : 0n, high - 1n), fraction),
-    withFraction('"-" ', naturalsBetween(high < 0n ? -high : 0n, -low - 1n), fraction),
-  ].flatMap((each) => each ?? []);
-  return alternatives.length === 0 ? undefined : oneOf(alternatives);
+  // n.d lies between n and n + 1, and -n.d between -n - 1 and -n: the last of either has no fraction.
+  return signed(
+    [...naturals(low > 0n ? low : 0n, high - 1n, 0, FRACTION), ...naturals(low > 0n ? low : 0n, high)],
+    [...naturals(high < 0n ? -high : 0n, -low - 1n, 0, FRACTION), ...naturals(high < 0n ? -high : 1n, -low)],
+  );
 }
 
-function withFraction(sign: string, whole: string | undefined, fraction: string): string | undefined {
-  return whole === undefined ? undefined : `${sign}${whole} ${fraction}`;
-}
+/** Decimals that may follow a whole number. */
+const FRACTION = `"." [0-9]{1,${MAX_DIGITS}}`;
 
 /** Numbers with exactly so many decimals. */
 function scaledWithin({ min, max, isMinExcluded, isMaxExcluded }: NumberBounds, decimals: number): string | undefined {
@@ -86,49 +82,82 @@ function toInteger(bound: number | undefined, fallback: bigint, round: (value: n
 }
 
 function integersBetween(low: bigint, high: bigint, decimals = 0): string | undefined {
-  const positive = naturalsBetween(low > 0n ? low : 0n, high, decimals);
-  const negative = naturalsBetween(high < 0n ? -high : 1n, -low, decimals);
-  const found = [positive, negative && `"-" ${negative}`].flatMap((each) => each ?? []);
+  return signed(naturals(low > 0n ? low : 0n, high, decimals), naturals(high < 0n ? -high : 1n, -low, decimals));
+}
+
+/** Expression for numbers, and for negative ones by their magnitudes; undefined where there is none. */
+function signed(positive: readonly Digits[], negative: readonly Digits[]): string | undefined {
+  const found = [
+    ...(positive.length === 0 ? [] : [factored(positive)]),
+    ...(negative.length === 0 ? [] : [`"-" ${factored(negative)}`]),
+  ];
   return found.length === 0 ? undefined : oneOf(found);
 }
 
-/** Natural numbers from `low` to `high`, with a point before the last `decimals` digits. */
-function naturalsBetween(low: bigint, high: bigint, decimals = 0): string | undefined {
-  if (low > high) return undefined;
-  const found: string[] = [];
+/** Texts of digits from one to another of the same length, in their order. */
+interface Digits {
+  readonly from: string;
+  readonly to: string;
+  /** Digits before the decimal point; Infinity: there is none. */
+  readonly point: number;
+  /** Expression that follows; empty: nothing does. */
+  readonly tail: string;
+}
+
+/** Natural numbers from `low` to `high`, by their lengths, with a point before the last `decimals` digits. */
+function naturals(low: bigint, high: bigint, decimals = 0, tail = ''): Digits[] {
+  if (low > high) return [];
+  const found: Digits[] = [];
   const width = (value: bigint) => Math.max(value.toString().length, decimals + 1);
   for (let digits = width(low); digits <= width(high); digits++) {
     const first = digits === decimals + 1 ? 0n : 10n ** BigInt(digits - 1);
     const last = 10n ** BigInt(digits) - 1n;
     const from = (low > first ? low : first).toString().padStart(digits, '0');
     const to = (high < last ? high : last).toString().padStart(digits, '0');
-    found.push(sameLength(from, to, digits - decimals));
+    found.push({ from, to, point: decimals === 0 ? Number.POSITIVE_INFINITY : digits - decimals, tail });
   }
-  return oneOf(found);
+  return found;
 }
 
-/** Texts of digits from one to another of the same length. `point`: number of digits before the decimal point. */
-function sameLength(from: string, to: string, point: number): string {
-  const dot = point === 0 ? '"." ' : '';
-  if (from === '') return '""';
-  if (/^0*$/.test(from) && /^9*$/.test(to)) return anyDigits(from.length, point);
-  if (from[0] === to[0]) return join(dot + literal(from[0]), sameLength(from.slice(1), to.slice(1), point - 1));
+/**
+ * Expression for one of some texts of digits. Its alternatives begin with different characters everywhere: of several that
+ * begin alike, XGrammar takes texts that none of them is.
+ */
+function factored(texts: readonly Digits[]): string {
+  const ended = texts.filter(({ from }) => from === '');
+  const tails = new Set(ended.map(({ tail }) => tail));
+  const pointed = texts.filter(({ from, point }) => from !== '' && point === 0);
+  const parts = [...tails].filter((tail) => tail !== '');
+  if (pointed.length > 0) parts.push(`"." ${factored(pointed.map((each) => ({ ...each, point: -1 })))}`);
+  parts.push(...byFirstDigit(texts.filter(({ from, point }) => from !== '' && point !== 0)));
+  if (parts.length === 0) return '""';
+  return tails.has('') ? `(${parts.join(' | ')})?` : oneOf(parts);
+}
+
+/** Expressions for texts by their first digits; digits with the same after them are one class. */
+function byFirstDigit(texts: readonly Digits[]): string[] {
+  const groups = new Map<string, { readonly rests: readonly Digits[]; digits: string }>();
+  for (let digit = 0; digit <= 9; digit++) {
+    const rests = texts.flatMap((each) => restAfter(digit, each));
+    if (rests.length === 0) continue;
+    const key = JSON.stringify(rests);
+    const group = groups.get(key) ?? { rests, digits: '' };
+    groups.set(key, group);
+    group.digits += digit;
+  }
+  return [...groups.values()].map(({ rests, digits }) =>
+    join(digits.length === 1 ? literal(digits) : `[${digits}]`, factored(rests)),
+  );
+}
+
+/** The texts that begin with a digit, without it. */
+function restAfter(digit: number, { from, to, point, tail }: Digits): readonly Digits[] {
+  const [least, most] = [Number(from[0]), Number(to[0])];
+  if (digit < least || digit > most) return [];
   const rest = from.length - 1;
-  const [zeros, nines] = ['0'.repeat(rest), '9'.repeat(rest)];
-  let [low, high] = [Number(from[0]), Number(to[0])];
-  const parts: string[] = [];
-  if (from.slice(1) !== zeros) parts.push(join(literal(`${low++}`), sameLength(from.slice(1), nines, point - 1)));
-  const top = to.slice(1) === nines ? undefined : join(literal(`${high--}`), sameLength(zeros, to.slice(1), point - 1));
-  if (low <= high) parts.push(join(`[${low}-${high}]`, anyDigits(rest, point - 1)));
-  if (top !== undefined) parts.push(top);
-  return dot + oneOf(parts);
-}
-
-function anyDigits(count: number, point: number): string {
-  if (count === 0) return '""';
-  if (point < 0 || point >= count) return `[0-9]{${count}}`;
-  if (point === 0) return `"." [0-9]{${count}}`;
-  return `[0-9]{${point}} "." [0-9]{${count - point}}`;
+  const low = digit === least ? from.slice(1) : '0'.repeat(rest);
+  const high = digit === most ? to.slice(1) : '9'.repeat(rest);
+  return [{ from: low, to: high, point: point - 1, tail }];
 }
 
 function join(first: string, rest: string): string {

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { eventStream } from '../../src/server/answer/sse.ts';
+import { eventStream } from '../../src/server/answer/event-stream.ts';
+import { DATA_EVENTS } from '../../src/server/answer/stream-form.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
 /** Turns of the event loop while something runs. */
@@ -22,7 +23,7 @@ describe('no answer keeps others waiting', () => {
       for (let i = 0; i < 50; i++) yield { i };
     }
     const onEnd = vi.fn();
-    const response = eventStream(events(), onEnd);
+    const response = eventStream(events(), { streamForm: DATA_EVENTS, failure: (error) => [error] }, onEnd);
     expect(await turnsDuring(() => response.text())).toBeGreaterThanOrEqual(50);
     expect(onEnd).toHaveBeenCalledExactlyOnceWith(undefined);
   });

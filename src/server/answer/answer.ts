@@ -3,31 +3,25 @@ import type { Context } from 'hono';
 import type { GenerateOptions, SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { cacheSaltOf } from '../request/cache-salt.ts';
 import type { ServerEnv } from '../request/env.ts';
-import { badRequest, toHttpError, unlessGone } from '../wire/http-error.ts';
+import { badRequest, type HttpError, toHttpError, unlessGone } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 import { answerBytes } from './answer-memory.ts';
+import { eventStream } from './event-stream.ts';
 import { Generation, type GenerationOutput } from './generation.ts';
 import { jsonResponse } from './json-response.ts';
 import type { ServedModel } from './served-model.ts';
-import { eventStream } from './sse.ts';
-
-/** Fields of a request that say how its answer is sent. */
-interface AnswerFields {
-  readonly stream?: boolean | undefined;
-  readonly stream_options?:
-    | { readonly include_usage?: boolean | undefined; readonly continuous_usage_stats?: boolean | undefined }
-    | undefined;
-}
+import type { StreamForm } from './stream-form.ts';
 
 /** A request for answers. */
 export interface AnswerRequest {
-  /** `cmpl` or `chatcmpl`. */
+  /** Beginning of the answer's id, such as `chatcmpl-`. */
   readonly idPrefix: string;
   readonly prompts: readonly (readonly number[])[];
   readonly options: GenerateOptions;
   /** Tokens to generate at most; 0 looks at the prompt only; undefined: all that fit. */
   readonly maxTokens: number | undefined;
-  readonly fields: AnswerFields;
+  /** Whether the answer is sent while it grows. */
+  readonly isStream: boolean;
 }
 
 /** Fields at the head of every answer. */
@@ -38,12 +32,22 @@ export interface AnswerHead {
   readonly model: string;
 }
 
-/** Writer of answers in one of OpenAI's forms. */
+/** An answer that is sent while it grows. */
+export interface GrowingAnswer {
+  readonly head: AnswerHead;
+  outputs(): AsyncIterable<GenerationOutput>;
+  /** Tokens so far. */
+  usage(): Usage;
+}
+
+/** Writer of answers in the form of one API. */
 export interface AnswerWriter {
-  /** Events for an output; each has the usage if it is given. */
-  chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object>;
-  /** The event that gives the usage and nothing else. */
-  usageChunk(head: AnswerHead, usage: Usage): object;
+  /** How the events of a stream are written. */
+  readonly streamForm: StreamForm;
+  /** The events of a growing answer. */
+  events(answer: GrowingAnswer): AsyncIterator<object>;
+  /** The last events of a stream that an error has broken off. */
+  failure(error: HttpError): Iterable<object>;
   /** Adds an output to the collected answer. */
   add(output: GenerationOutput): void;
   /** The collected answer; lists that may be long are made when they are written. */
@@ -58,11 +62,11 @@ export async function answer(
   writer: AnswerWriter,
 ): Promise<Response> {
   const record = c.get('record');
-  const { prompts, options, fields } = request;
+  const { prompts, options, isStream } = request;
   const { signal } = c.req.raw;
   model.assertPriority(options.priority);
   const head: AnswerHead = {
-    id: `${request.idPrefix}-${record.id}`,
+    id: `${request.idPrefix}${record.id}`,
     created: Math.floor(Date.now() / 1000),
     model: model.name,
   };
@@ -71,9 +75,7 @@ export async function answer(
   const generating = params.find(({ maxTokens }) => maxTokens > 0);
   const grammar = generating && (await model.llm.compileGrammar(generating, signal));
   const { maxUnreadTokens } = model.llm.engine;
-  const release = model.memory.reserve(
-    answerBytes({ prompts, params, isStream: fields.stream ?? false, maxUnreadTokens }),
-  );
+  const release = model.memory.reserve(answerBytes({ prompts, params, isStream, maxUnreadTokens }));
   let generation: Generation;
   try {
     // A client may give the same id to several requests at once.
@@ -93,10 +95,11 @@ export async function answer(
     record.add({ usage: generation.usage(), finishReason: generation.finishReason, error: failure });
     if (record.isOpen) record.end();
   };
-  if (fields.stream) {
+  if (isStream) {
     record.keepOpen();
     record.add({ stream: true });
-    return eventStream(events(generation, head, fields, writer), finish);
+    const growing = { head, outputs: () => generation.outputs(), usage: () => generation.usage() };
+    return eventStream(writer.events(growing), writer, finish);
   }
   try {
     for await (const output of generation.outputs()) writer.add(output);
@@ -107,20 +110,6 @@ export async function answer(
   }
   const onOpen = () => record.keepOpen();
   return jsonResponse(writer.whole(head, generation.usage()), { onOpen, onEnd: finish });
-}
-
-async function* events(
-  generation: Generation,
-  head: AnswerHead,
-  { stream_options: options }: AnswerFields,
-  writer: AnswerWriter,
-): AsyncGenerator<object, void> {
-  const includesUsage = options?.include_usage ?? false;
-  for await (const output of generation.outputs()) {
-    const usage = options?.continuous_usage_stats ? generation.usage() : null;
-    yield* writer.chunks(output, head, includesUsage ? { usage } : {});
-  }
-  if (includesUsage) yield writer.usageChunk(head, generation.usage());
 }
 
 /** Parameters of each prompt: the tokens that are left for an answer depend on the prompt's length. */

@@ -5,8 +5,10 @@ import type { AnswerDelta } from '../../text/parsers/answer-delta.ts';
 import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
 import { ParsedAnswer } from '../../text/parsers/parsed-answer.ts';
 import { TokenTexts } from '../../text/token-texts.ts';
-import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
+import { type AnswerHead, answer } from '../answer/answer.ts';
+import { ChunkWriter, type UsageField } from '../answer/chunk-writer.ts';
 import { type CollectedAnswer, CollectedAnswers } from '../answer/collected-answer.ts';
+import { askedAnswer } from '../answer/conversation.ts';
 import type { GenerationOutput } from '../answer/generation.ts';
 import { JsonList, type Written } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
@@ -42,38 +44,34 @@ export function chatCompletions(model: ServedModel) {
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
     const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
-    const plan = model.chatFormat.plan(toTemplateInputs(body));
-    const prompt = await model.encodeChat(templateMessages(body.messages), plan.template, c.req.raw.signal);
-    const options = plan.generate(asked, prompt);
-    const request = { idPrefix: 'chatcmpl', prompts: [prompt], options, maxTokens, fields: body };
+    const conversation = { messages: templateMessages(body.messages), inputs: toTemplateInputs(body), options: asked };
+    const { prompt, form, options } = await askedAnswer(model, conversation, c.req.raw.signal);
     const { skipSpecialTokens } = options;
-    return answer(
-      c,
-      model,
-      request,
-      new ChatWriter(model, body, { prompt, form: plan.form(prompt), skipSpecialTokens }),
-    );
+    const writer = new ChatWriter(model, body, { prompt, form, skipSpecialTokens });
+    const isStream = body.stream ?? false;
+    return answer(c, model, { idPrefix: 'chatcmpl-', prompts: [prompt], options, maxTokens, isStream }, writer);
   };
 }
 
 /** Prompt of an answer, and how it is read. */
-interface AskedAnswer {
+interface AskedChat {
   readonly prompt: readonly number[];
   readonly form: AnswerForm;
   readonly skipSpecialTokens: boolean | undefined;
 }
 
 /** Writes outputs as messages, or as parts of them. */
-class ChatWriter implements AnswerWriter {
+class ChatWriter extends ChunkWriter {
   readonly #model: ServedModel;
   readonly #body: ChatRequest;
-  readonly #asked: AskedAnswer;
+  readonly #asked: AskedChat;
   readonly #readers = new Map<number, AnswerReader>();
   readonly #parsed = new Map<number, ParsedAnswer>();
   readonly #texts = new Map<number, TokenTexts>();
   readonly #collected: CollectedAnswers;
 
-  constructor(model: ServedModel, body: ChatRequest, asked: AskedAnswer) {
+  constructor(model: ServedModel, body: ChatRequest, asked: AskedChat) {
+    super(body);
     this.#model = model;
     this.#body = body;
     this.#asked = asked;
@@ -81,11 +79,7 @@ class ChatWriter implements AnswerWriter {
     this.#collected = new CollectedAnswers(logprobs ? topLogprobs : givesIds ? 0 : undefined);
   }
 
-  *chunks(
-    { outputs }: GenerationOutput,
-    head: AnswerHead,
-    usage: { readonly usage?: Usage | null },
-  ): Iterable<ChatChunk> {
+  *chunks({ outputs }: GenerationOutput, head: AnswerHead, usage: UsageField): Iterable<ChatChunk> {
     for (const output of outputs) {
       const isFirst = !this.#readers.has(output.index);
       const { deltas, finishReason } = this.#read(output);
@@ -157,7 +151,7 @@ class ChatWriter implements AnswerWriter {
   }
 
   /** Usage with the tokens of thoughts. */
-  #withReasoning<T extends { readonly usage?: Usage | null }>(given: T): T {
+  #withReasoning<T extends UsageField>(given: T): T {
     if (!given.usage || !this.#asked.form.reasoning) return given;
     const tokens = [...this.#readers.values()].reduce((sum, { reasoningTokens }) => sum + reasoningTokens, 0);
     return { ...given, usage: { ...given.usage, completion_tokens_details: { reasoning_tokens: tokens } } };
@@ -175,11 +169,7 @@ class ChatWriter implements AnswerWriter {
     return logprobs === true || tokenIds === true || interval !== undefined;
   }
 
-  #chunk(
-    { id, created, model }: AnswerHead,
-    choices: readonly ChatChunkChoice[],
-    usage: { readonly usage?: Usage | null },
-  ): ChatChunk {
+  #chunk({ id, created, model }: AnswerHead, choices: readonly ChatChunkChoice[], usage: UsageField): ChatChunk {
     return { id, object: 'chat.completion.chunk', created, model, choices, ...usage };
   }
 

@@ -2,7 +2,8 @@ import type { Context } from 'hono';
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
 import type { CompletionOutput } from '../../engine/request/request-output.ts';
 import { isShownIn, TokenTexts } from '../../text/token-texts.ts';
-import { type AnswerHead, type AnswerWriter, answer } from '../answer/answer.ts';
+import { type AnswerHead, answer } from '../answer/answer.ts';
+import { ChunkWriter, type UsageField } from '../answer/chunk-writer.ts';
 import { type CollectedAnswer, CollectedAnswers } from '../answer/collected-answer.ts';
 import type { GenerationOutput } from '../answer/generation.ts';
 import { JsonList, type Written } from '../answer/json-pieces.ts';
@@ -39,17 +40,13 @@ export function completions(model: ServedModel) {
     const texts = sources.map((source) => (typeof source === 'string' ? source : undefined));
     const writer = new CompletionWriter(model, body, texts, prompts);
     const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
-    return answer(
-      c,
-      model,
-      { idPrefix: 'cmpl', prompts, options: { ...options, promptLogprobs }, maxTokens, fields: body },
-      writer,
-    );
+    const request = { idPrefix: 'cmpl-', prompts, options: { ...options, promptLogprobs }, maxTokens };
+    return answer(c, model, { ...request, isStream: body.stream ?? false }, writer);
   };
 }
 
 /** Writes outputs as choices, ordered by prompt and then by answer. */
-class CompletionWriter implements AnswerWriter {
+class CompletionWriter extends ChunkWriter {
   readonly #model: ServedModel;
   readonly #body: CompletionRequest;
   /** Texts of the prompts that came as text. */
@@ -67,6 +64,7 @@ class CompletionWriter implements AnswerWriter {
     texts: readonly (string | undefined)[],
     prompts: readonly (readonly number[])[],
   ) {
+    super(body);
     this.#model = model;
     this.#body = body;
     this.#texts = texts;
@@ -74,7 +72,7 @@ class CompletionWriter implements AnswerWriter {
     this.#collected = new CollectedAnswers(body.logprobs ?? (body.return_token_ids ? 0 : undefined));
   }
 
-  *chunks(output: GenerationOutput, head: AnswerHead, usage: { readonly usage?: Usage | null }): Iterable<object> {
+  *chunks(output: GenerationOutput, head: AnswerHead, usage: UsageField): Iterable<object> {
     const { promptIndex, promptLogprobs, outputs } = output;
     if (promptLogprobs) this.#promptLogprobs.set(promptIndex, promptLogprobs);
     for (const each of outputs) {
@@ -218,7 +216,7 @@ class CompletionWriter implements AnswerWriter {
 function response(
   head: AnswerHead,
   choices: readonly CompletionResponseChoice[],
-  usage: { readonly usage?: Usage | null },
+  usage: UsageField,
 ): CompletionResponse {
   const { id, created, model } = head;
   return { id, object: 'text_completion', created, model, choices, ...usage };

@@ -1,21 +1,31 @@
 import { yieldToEventLoop } from '../../distributed/event-loop.ts';
-import { clientGone, toHttpError } from '../wire/http-error.ts';
+import { clientGone, type HttpError, toHttpError } from '../wire/http-error.ts';
+import type { StreamForm } from './stream-form.ts';
 
 const HEADERS = {
-  'content-type': 'text/event-stream; charset=utf-8',
   'cache-control': 'no-cache',
   // Proxies such as nginx would collect events before they pass them on.
   'x-accel-buffering': 'no',
 };
 
+/** How a stream is written, and how it ends with an error. */
+interface EventWriter {
+  readonly streamForm: StreamForm;
+  failure(error: HttpError): Iterable<object>;
+}
+
 /**
- * Server-sent events: each object as JSON, then `[DONE]`. An error becomes an event, because the status has been sent
- * before. The next event is made when the last has gone to the client's connection, so a slow client makes the iterator
- * wait.
+ * A stream of events. An error becomes one, because the status has been sent before. The next event is made when the
+ * last has gone to the client's connection, so a slow client makes the iterator wait.
  *
  * @param onEnd called once, when everything was sent, an error included, or the client has left.
  */
-export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unknown) => void): Response {
+export function eventStream(
+  events: AsyncIterator<object>,
+  writer: EventWriter,
+  onEnd: (error?: unknown) => void,
+): Response {
+  const { streamForm: form } = writer;
   const encoder = new TextEncoder();
   let isOver = false;
   const end = (error?: unknown) => {
@@ -32,12 +42,13 @@ export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unkno
         if (isOver) return;
         const { done, value } = await events.next();
         if (isOver) return;
-        if (!done) return send(event(value));
-        send(DONE);
+        if (!done) return send(form.write(value));
+        if (form.end !== '') send(form.end);
         end();
       } catch (error) {
         if (isOver) return;
-        send(event(toHttpError(error)) + DONE);
+        for (const event of writer.failure(toHttpError(error))) send(form.write(event));
+        if (form.end !== '') send(form.end);
         end(error);
       }
       controller.close();
@@ -46,11 +57,5 @@ export function eventStream(events: AsyncIterator<object>, onEnd: (error?: unkno
       end(clientGone());
     },
   });
-  return new Response(body, { headers: HEADERS });
-}
-
-const DONE = 'data: [DONE]\n\n';
-
-function event(value: object): string {
-  return `data: ${JSON.stringify(value)}\n\n`;
+  return new Response(body, { headers: { ...HEADERS, 'content-type': form.contentType } });
 }

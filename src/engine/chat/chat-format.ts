@@ -85,18 +85,18 @@ export class ChatFormat {
   #reasoning(prompt: readonly number[]): AnswerForm['reasoning'] {
     const dialect = this.reasoningDialect;
     if (!dialect) return undefined;
+    const { begin, end } = dialect;
     const tail = this.#tokenizer?.decode(prompt.slice(-TAIL_TOKENS), { skipSpecialTokens: false }).trimEnd() ?? '';
-    if (tail.endsWith(dialect.begin)) return { dialect, isOpen: true };
-    if (tail.endsWith(dialect.end)) return { dialect, isOpen: false };
-    return { dialect, isOpen: dialect.isOpen };
+    const isOpen = tail.endsWith(begin) || (tail.endsWith(end) ? false : dialect.isOpen);
+    return { begin, end, isOpen };
   }
 
   /** The thoughts for the engine. */
   #thoughts(prompt: readonly number[], tokens: number | undefined): Thoughts | undefined {
-    const { dialect, isOpen } = this.#reasoning(prompt) ?? {};
-    if (!dialect) return undefined;
-    const endTokenIds = this.#tokenizer?.encode(dialect.end, { addSpecialTokens: false }) ?? [];
-    return { ...dialect, isOpen, budget: tokens === undefined ? undefined : { tokens, endTokenIds } };
+    const markers = this.#reasoning(prompt);
+    if (!markers) return undefined;
+    const endTokenIds = this.#tokenizer?.encode(markers.end, { addSpecialTokens: false }) ?? [];
+    return { ...markers, budget: tokens === undefined ? undefined : { tokens, endTokenIds } };
   }
 
   /** Whether a marker that is looked for is a special token, which texts leave out. */

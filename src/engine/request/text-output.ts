@@ -72,8 +72,8 @@ export class TextOutput {
   /** The text that was held back, once no token follows. */
   flush(): CertainText {
     if (!this.#detokenizer) return { text: '' };
-    const { thoughts, rest } = this.#split(this.#detokenizer.flush());
-    const end = this.#stops.push(rest + (this.#thoughts?.flush() ?? ''));
+    const { thoughts, rest } = this.#split(this.#detokenizer.flush(), true);
+    const end = this.#stops.push(rest);
     if (end.stopped) return this.#shown({ ...end, text: thoughts + end.text });
     const held = this.#stops.flush();
     return this.#shown({ text: thoughts + end.text + held.text, stop: held.stop });
@@ -86,8 +86,12 @@ export class TextOutput {
     return this.#shown({ text: thoughts + certain, stop });
   }
 
-  #split(text: string): { readonly thoughts: string; readonly rest: string } {
-    return this.#thoughts?.push(text) ?? { thoughts: '', rest: text };
+  /** @param isLast whether no text follows: then none waits. */
+  #split(text: string, isLast = false): { readonly thoughts: string; readonly rest: string } {
+    if (!this.#thoughts) return { thoughts: '', rest: text };
+    const { begin, thoughts, end, rest } = this.#thoughts.push(text);
+    const held = isLast ? this.#thoughts.flush() : undefined;
+    return { thoughts: begin + thoughts + end + (held?.thoughts ?? ''), rest: rest + (held?.rest ?? '') };
   }
 
   #shown({ text, stop }: CertainText): CertainText {

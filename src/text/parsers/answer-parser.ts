@@ -1,11 +1,11 @@
 import { type AnswerDelta, DeltaList } from './answer-delta.ts';
-import { type ReasoningDialect, ReasoningParser } from './reasoning.ts';
+import { ReasoningParser } from './reasoning.ts';
+import type { ThoughtMarkers } from './thought-text.ts';
 import { type ToolCallsOptions, ToolCallsParser } from './tool-calls-parser.ts';
 
 /** What an answer may have besides text. */
 export interface AnswerForm {
-  /** Thoughts; `isOpen` says whether the prompt has opened them, undefined: the answer may. */
-  readonly reasoning?: { readonly dialect: ReasoningDialect; readonly isOpen: boolean | undefined } | undefined;
+  readonly reasoning?: ThoughtMarkers | undefined;
   readonly toolCalls?: ToolCallsOptions | undefined;
 }
 
@@ -30,7 +30,7 @@ export class AnswerParser {
   constructor({ reasoning, toolCalls }: AnswerForm) {
     this.#toolCalls = toolCalls && new ToolCallsParser(toolCalls, this.#deltas);
     const next = (text: string) => this.#answer(text);
-    this.#reasoning = reasoning && new ReasoningParser(reasoning.dialect, reasoning.isOpen, this.#deltas, next);
+    this.#reasoning = reasoning && new ReasoningParser(reasoning, this.#deltas, next);
   }
 
   /** Whether the answer is inside its thoughts. */

@@ -1,5 +1,5 @@
 import type { DeltaList } from './answer-delta.ts';
-import { MarkerSearch } from './marker-search.ts';
+import { type ThoughtMarkers, type ThoughtParts, ThoughtText } from './thought-text.ts';
 
 /** How a family of models writes its thoughts, which come before the answer. */
 export interface ReasoningDialect {
@@ -11,105 +11,52 @@ export interface ReasoningDialect {
   readonly isOpen?: boolean;
 }
 
-const SPACE = /\s/;
-
-/**
- * Splits the thoughts off an answer while it grows: those that the prompt opens, or the answer's own beginning. Space
- * around thoughts is left out. The rest goes to `next`, character by character.
- */
+/** Splits the thoughts off an answer while it grows. Space around thoughts is left out. The rest goes to `next`. */
 export class ReasoningParser {
-  readonly #begin: string;
+  readonly #text: ThoughtText;
   readonly #deltas: DeltaList;
   readonly #next: (text: string) => void;
-  readonly #search: MarkerSearch;
-  #place: 'start' | 'thoughts' | 'afterThoughts' | 'answer';
-  /** Space that is part of the answer or the thoughts only if more of them follows. */
+  /** Space that is part of the thoughts only if more of them follows. */
   #space = '';
-  /** Beginning of an answer that may become the begin marker. */
-  #start = '';
   #hasThoughts = false;
+  /** Whether the answer has yet to begin after thoughts. */
+  #isAfterThoughts = false;
 
-  /** @param isOpen whether the answer begins inside thoughts; undefined: it may open them. */
-  constructor(
-    { begin, end }: ReasoningDialect,
-    isOpen: boolean | undefined,
-    deltas: DeltaList,
-    next: (text: string) => void,
-  ) {
-    this.#begin = begin;
-    this.#search = new MarkerSearch([end]);
+  constructor(markers: ThoughtMarkers, deltas: DeltaList, next: (text: string) => void) {
+    this.#text = new ThoughtText(markers);
     this.#deltas = deltas;
     this.#next = next;
-    this.#place = isOpen === undefined ? 'start' : isOpen ? 'thoughts' : 'answer';
   }
 
   /** Whether the answer is inside thoughts. */
   get isThinking(): boolean {
-    return this.#place === 'thoughts';
+    return this.#text.isThinking;
   }
 
   push(text: string): void {
-    if (this.#place === 'answer') this.#next(text);
-    else for (const char of text) this.#pushChar(char);
+    this.#take(this.#text.push(text));
   }
 
   flush(): void {
-    if (this.#place === 'start') this.#answer();
-    if (this.#place === 'thoughts') this.#think(this.#search.flush());
+    this.#take(this.#text.flush());
   }
 
-  #pushChar(char: string): void {
-    switch (this.#place) {
-      case 'start':
-        if (this.#start === '' && SPACE.test(char)) {
-          this.#space += char;
-          return;
-        }
-        this.#start += char;
-        if (this.#start === this.#begin) this.#enterThoughts();
-        else if (!this.#begin.startsWith(this.#start)) this.#answer();
-        return;
-      case 'thoughts': {
-        const { text, marker } = this.#search.push(char);
-        this.#think(text);
-        if (marker === undefined) return;
-        this.#space = '';
-        this.#place = 'afterThoughts';
-        return;
-      }
-      case 'afterThoughts':
-        if (SPACE.test(char)) return;
-        this.#place = 'answer';
-        this.#next(char);
-        return;
-      case 'answer':
-        this.#next(char);
-    }
-  }
-
-  #enterThoughts(): void {
-    this.#place = 'thoughts';
-    this.#space = '';
-    this.#start = '';
-  }
-
-  /** What came so far opens no thoughts. */
-  #answer(): void {
-    this.#place = 'answer';
-    this.#next(this.#space + this.#start);
+  #take({ thoughts, end, rest }: ThoughtParts): void {
+    this.#think(thoughts);
+    if (end !== '') this.#isAfterThoughts = true;
+    const answer = this.#isAfterThoughts ? rest.trimStart() : rest;
+    if (answer === '') return;
+    this.#isAfterThoughts = false;
+    this.#next(answer);
   }
 
   #think(text: string): void {
-    for (const char of text) {
-      if (SPACE.test(char)) {
-        this.#space += char;
-        continue;
-      }
-      // An opening that the prompt has already is not a thought.
-      const space = this.#hasThoughts ? this.#space : '';
-      this.#space = '';
-      this.#hasThoughts = true;
-      this.#deltas.push({ type: 'reasoning', text: space + char });
-    }
+    const thoughts = this.#space + text;
+    const known = this.#hasThoughts ? thoughts : thoughts.trimStart();
+    const certain = known.trimEnd();
+    this.#space = known.slice(certain.length);
+    if (certain === '') return;
+    this.#hasThoughts = true;
+    this.#deltas.push({ type: 'reasoning', text: certain });
   }
 }

@@ -8,7 +8,19 @@ export interface ThoughtMarkers {
   readonly isOpen: boolean | undefined;
 }
 
-/** Tells thoughts, up to and with their end marker, from the rest of a text that grows. All of the text is kept. */
+/** A part of a text: together these are all of it, in this order. */
+export interface ThoughtParts {
+  /** The marker that opens thoughts, with the space before it. */
+  readonly begin: string;
+  readonly thoughts: string;
+  /** The marker that ends thoughts. */
+  readonly end: string;
+  readonly rest: string;
+}
+
+const NOTHING: ThoughtParts = { begin: '', thoughts: '', end: '', rest: '' };
+
+/** Tells thoughts, and the markers around them, from the rest of a text that grows. */
 export class ThoughtText {
   readonly #begin: string;
   readonly #search: MarkerSearch;
@@ -32,30 +44,41 @@ export class ThoughtText {
     return this.#place !== 'rest';
   }
 
-  /** The next part of the text, cut where thoughts end. Text that may open thoughts waits for the next call. */
-  push(text: string): { readonly thoughts: string; readonly rest: string } {
-    if (this.#place === 'rest') return { thoughts: '', rest: text };
-    if (this.#place === 'start') {
-      this.#start += text;
-      const trimmed = this.#start.trimStart();
-      if (trimmed.length < this.#begin.length && this.#begin.startsWith(trimmed)) return { thoughts: '', rest: '' };
-      const opens = trimmed.startsWith(this.#begin);
-      this.#place = opens ? 'thoughts' : 'rest';
-      const whole = this.flush();
-      return opens ? this.push(whole) : { thoughts: '', rest: whole };
-    }
-    for (let i = 0; i < text.length; i++) {
-      if (this.#search.push(text[i]).marker === undefined) continue;
-      this.#place = 'rest';
-      return { thoughts: text.slice(0, i + 1), rest: text.slice(i + 1) };
-    }
-    return { thoughts: text, rest: '' };
+  /** The next part of the text. What may be the beginning of a marker waits for the next call. */
+  push(text: string): ThoughtParts {
+    if (this.#place === 'rest') return { ...NOTHING, rest: text };
+    return this.#place === 'start' ? this.#open(text) : this.#think(text);
   }
 
   /** Text that waits. */
-  flush(): string {
+  flush(): ThoughtParts {
     const start = this.#start;
     this.#start = '';
-    return start;
+    return { ...NOTHING, thoughts: this.#search.flush(), rest: start };
+  }
+
+  #open(text: string): ThoughtParts {
+    const start = this.#start + text;
+    const trimmed = start.trimStart();
+    const mayOpen = trimmed.length < this.#begin.length && this.#begin.startsWith(trimmed);
+    this.#start = mayOpen ? start : '';
+    if (mayOpen) return NOTHING;
+    const opens = trimmed.startsWith(this.#begin);
+    this.#place = opens ? 'thoughts' : 'rest';
+    if (!opens) return { ...NOTHING, rest: start };
+    const thoughts = trimmed.slice(this.#begin.length);
+    return { ...this.#think(thoughts), begin: start.slice(0, start.length - thoughts.length) };
+  }
+
+  #think(text: string): ThoughtParts {
+    let thoughts = '';
+    for (let i = 0; i < text.length; i++) {
+      const { text: certain, marker: end } = this.#search.push(text[i]);
+      thoughts += certain;
+      if (end === undefined) continue;
+      this.#place = 'rest';
+      return { ...NOTHING, thoughts, end, rest: text.slice(i + 1) };
+    }
+    return { ...NOTHING, thoughts };
   }
 }

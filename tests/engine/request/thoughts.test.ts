@@ -64,15 +64,14 @@ test('thoughts are told from the rest in any pieces', () => {
     fc.property(parts, fc.constantFrom(true, false, undefined), (pieces, isOpen) => {
       const read = (given: readonly string[]) => {
         const text = new ThoughtText({ begin: '<think>', end: '</think>', isOpen });
-        const found = given.map((piece) => text.push(piece));
-        const thoughts = found.map((each) => each.thoughts).join('');
-        return { thoughts, rest: found.map(({ rest }) => rest).join('') + text.flush() };
+        const found = [...given.map((piece) => text.push(piece)), text.flush()];
+        const joined = (name: keyof (typeof found)[0]) => found.map((parts) => parts[name]).join('');
+        return [joined('begin'), joined('thoughts'), joined('end'), joined('rest')];
       };
       const whole = pieces.join('');
       expect(read(pieces)).toEqual(read([whole]));
       expect(read([...whole])).toEqual(read([whole]));
-      const { thoughts, rest } = read(pieces);
-      expect(thoughts + rest).toBe(whole);
+      expect(read(pieces).join('')).toBe(whole);
     }),
   );
 });

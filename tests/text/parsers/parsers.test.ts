@@ -10,7 +10,7 @@ import {
 } from '../../../src/text/parsers/choose-parsers.ts';
 import { calls, cuts, FAMILIES, parse, TOOLS } from './dialects.ts';
 
-const think = { name: 'think', begin: '<think>', end: '</think>' };
+const think = { begin: '<think>', end: '</think>' };
 const places = fc.array(fc.nat(5000), { maxLength: 12 });
 
 /** Garbage out of what calls are made of. */
@@ -59,7 +59,7 @@ describe.each(FAMILIES)('$name', ({ name, dialect, write }) => {
     fc.assert(
       fc.property(calls, places, fc.boolean(), (given, at, isTail) => {
         const whole = `<think>a < b</think>${write(given)}${isTail ? '\nDone.' : ''}`;
-        const form = { toolCalls, reasoning: { dialect: think, isOpen: undefined } };
+        const form = { toolCalls, reasoning: { ...think, isOpen: undefined } };
         const found = parse(form, [whole]);
         expect(found.reasoning).toBe('a < b');
         expect(found.calls).toHaveLength(given.length);
@@ -166,7 +166,7 @@ describe('values in XML', () => {
 
 describe('thoughts', () => {
   const whole = (isOpen: boolean | undefined, text: string) => {
-    const { reasoning, text: rest } = parse({ reasoning: { dialect: think, isOpen } }, [text]);
+    const { reasoning, text: rest } = parse({ reasoning: { ...think, isOpen } }, [text]);
     return [reasoning, rest];
   };
 
@@ -183,7 +183,7 @@ describe('thoughts', () => {
   test('may have any cuts', () => {
     fc.assert(
       fc.property(garbage, places, fc.constantFrom(true, false, undefined), (text, at, isOpen) => {
-        const form = { reasoning: { dialect: think, isOpen } };
+        const form = { reasoning: { ...think, isOpen } };
         expect(parse(form, cuts(text, at))).toEqual(parse(form, [text]));
       }),
     );

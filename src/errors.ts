@@ -180,6 +180,11 @@ export class StructuredOutputsError extends Mamba2Error {
   readonly code = 'structured_outputs';
 }
 
+/** A function of `logitsProcessors` threw, or left no token to choose. `cause` is what it threw. */
+export class LogitsProcessorError extends Mamba2Error {
+  readonly code = 'logits_processor';
+}
+
 /** An optional package is needed for this, and is not installed. */
 export class MissingPackageError extends Mamba2Error {
   readonly code = 'missing_package';

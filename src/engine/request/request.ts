@@ -5,7 +5,7 @@ import { badWordIds } from '../../text/bad-words.ts';
 import { StopStrings } from '../../text/stop-strings.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { detached } from '../../util/detached.ts';
-import type { LogitsConstraints } from '../sample/logits-processor.ts';
+import type { LogitsConstraints } from '../sample/logits-editor.ts';
 import { logSumExp, type Sample, Sampler, topLogprobs } from '../sample/sampler.ts';
 import type { SamplingParams, Thoughts } from '../sample/sampling-params.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
@@ -64,7 +64,13 @@ export class Request {
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
     const badWordsTokenIds = source.badWordsTokenIds ?? badWordIds(params.badWords, tokenizer);
     const repeatableIds = new Set(params.repetitionPenalty === 1 ? [] : promptTokenIds);
-    const constraints = { promptTokenIds: repeatableIds, endTokenIds, eosTokenIds, badWordsTokenIds };
+    const constraints = {
+      promptTokenIds: repeatableIds,
+      prompt: promptTokenIds,
+      endTokenIds,
+      eosTokenIds,
+      badWordsTokenIds,
+    };
     const stops = new StopStrings(params.stop);
     this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops, grammar: source.grammar };
     const { promptLogprobs } = params;
@@ -251,12 +257,13 @@ export class Sequence {
     this.knownLogits = undefined;
   }
 
-  /** Whether the executor may choose the next token: its logits are neither reported nor saved. */
+  /** Whether the executor may choose the next token: its logits are neither reported nor saved, nor given to processors. */
   get canBeSampledByExecutor(): boolean {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
-    const { logprobs, halfLifeInterval } = request.params;
+    const { logprobs, logprobsMode, logitsProcessors, halfLifeInterval } = request.params;
     const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
-    if (this.#budgetedThoughts !== undefined || request.params.logprobsMode !== 'raw_logprobs') return false;
+    if (logitsProcessors.length > 0 || logprobsMode !== 'raw_logprobs') return false;
+    if (this.#budgetedThoughts !== undefined) return false;
     return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
   }
 

@@ -1,141 +1,92 @@
-import type { LogitEdit } from '../../backends/contract/sampling.ts';
-import { StructuredOutputsError } from '../../errors.ts';
-import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
-import { forbidOthers, isEmpty, type TokenBits } from '../../grammar/token-bits.ts';
-import type { SamplingParams } from './sampling-params.ts';
+import { LogitsProcessorError } from '../../errors.ts';
 
-/** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
-const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
-
-const NONE: ReadonlySet<number> = new Set();
-
-/** Tokens that a request's logits are changed by, besides its params. */
-export interface LogitsConstraints {
-  /** Tokens of the prompt, if they count as repeated. Answers to one prompt share them. */
-  readonly promptTokenIds: ReadonlySet<number>;
-  /** Tokens that end the answer: not before `minTokens`. */
-  readonly endTokenIds: ReadonlySet<number>;
-  /** The model's own ends of text, which `endTokenIds` may lack. */
-  readonly eosTokenIds?: ReadonlySet<number> | undefined;
-  /** Sequences of tokens that the answer must not have. */
-  readonly badWordsTokenIds: readonly (readonly number[])[];
+/** The answer whose next token a processor has a say in. */
+export interface LogitsContext {
+  /** Number of token ids that are the prompt; those after them are the answer. */
+  readonly numPromptTokens: number;
+  /** Which of the `n` answers. */
+  readonly index: number;
 }
 
 /**
- * Changes logits as a request's params ask, in vLLM's order: bad words, minimum length, bias, then repetition, frequency
- * and presence penalties.
+ * Changes the logits of an answer's next token, in place: -Infinity forbids a token, and forbidding all others forces it.
+ *
+ * It is called once for each token, in their order, on the thread that called `generate`, and all requests wait until it
+ * returns. `tokenIds` are prompt and answer so far. Both arrays are the engine's again when it has returned: copy what is
+ * to be kept.
+ *
+ * @example
+ * ```ts
+ * const noDigits: LogitsProcessor = (_tokenIds, logits) => {
+ *   for (let id = 0; id < logits.length; id++) if (/\d/.test(tokenizer.tokenText(id))) logits[id] = -Infinity;
+ * };
+ * const { text } = await llm.complete('export interface ', { logitsProcessors: [noDigits] });
+ * ```
  */
-export class LogitsProcessor {
-  readonly #params: SamplingParams;
-  readonly #constraints: LogitsConstraints;
-  readonly #isActive: boolean;
-  readonly #grammar: AnswerGrammar | undefined;
-  readonly #promptIds: ReadonlySet<number>;
-  /** Counts of the answer's tokens, and the answer itself: kept only if a parameter needs them. */
-  readonly #counts = new Map<number, number>();
-  readonly #answer: number[] = [];
+export type LogitsProcessor = (tokenIds: readonly number[], logits: Float32Array, context: LogitsContext) => void;
 
-  /** @param grammar of the answer: it allows some tokens only. */
-  constructor(params: SamplingParams, constraints: LogitsConstraints, grammar?: AnswerGrammar) {
-    const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens } = params;
-    this.#params = params;
-    this.#constraints = constraints;
-    this.#grammar = grammar;
-    this.#isActive =
-      grammar !== undefined ||
-      repetitionPenalty !== 1 ||
-      presencePenalty !== 0 ||
-      frequencyPenalty !== 0 ||
-      logitBias.size > 0 ||
-      minTokens > 0 ||
-      constraints.badWordsTokenIds.length > 0;
-    this.#promptIds = repetitionPenalty === 1 ? new Set() : constraints.promptTokenIds;
-  }
+/** The processors of one answer, which know its tokens. */
+export class LogitsProcessors {
+  readonly #processors: readonly LogitsProcessor[];
+  /** A copy of its own, which a processor may spoil for its own answer only. */
+  readonly #tokenIds: number[];
+  readonly #context: LogitsContext;
 
-  /** Whether the changes depend on the answer so far. */
-  get isActive(): boolean {
-    return this.#isActive;
-  }
-
-  /** @returns the logits themselves where nothing changes them, a changed copy otherwise. */
-  process(logits: Float32Array): Float32Array {
-    const edits = this.edits();
-    const allowed = this.allowed();
-    if (edits.length === 0 && !allowed) return logits;
-    const scores = logits.slice();
-    if (allowed) forbidOthers(scores, allowed);
-    for (const edit of edits) {
-      const { tokenId } = edit;
-      if (tokenId < scores.length) scores[tokenId] = this.#edited(scores[tokenId], edit);
-    }
-    return scores;
-  }
-
-  /** Changes of the next token's logits: one edit per token id. */
-  edits(): LogitEdit[] {
-    if (!this.#isActive) return [];
-    const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
-    const forbidden = this.#forbiddenIds();
-    const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...this.#counts.keys()]);
-    return Array.from(tokenIds, (tokenId) => {
-      const count = this.#counts.get(tokenId) ?? 0;
-      return {
-        tokenId,
-        bias: forbidden.has(tokenId) ? Number.NEGATIVE_INFINITY : (logitBias.get(tokenId) ?? 0),
-        isRepeated: repetitionPenalty !== 1 && (count > 0 || this.#promptIds.has(tokenId)),
-        penalty: count > 0 ? frequencyPenalty * count + presencePenalty : 0,
-      };
-    });
-  }
-
-  /**
-   * Bits of the tokens that the answer's grammar allows; undefined without one. Where the grammar is complete, minTokens and
-   * ignoreEos put the end off only as long as it has other tokens.
-   * @throws StructuredOutputsError where it has none.
-   */
-  allowed(): TokenBits | undefined {
-    if (!this.#grammar || this.#grammar.isSuspended) return undefined;
-    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
-    const { ignoreEos, minTokens } = this.#params;
-    const isEarly = this.#answer.length < minTokens;
-    const ends = [...endTokenIds, ...eosTokenIds];
-    const putOff = new Set(isEarly ? ends : ignoreEos ? eosTokenIds : []);
-    const bits = this.#grammar.allowed(ends, putOff);
-    if (!isEmpty(bits)) return bits;
-    throw new StructuredOutputsError(
-      `No token of the model can continue the answer of ${this.#answer.length} tokens in the form that it must have.`,
-    );
+  constructor(processors: readonly LogitsProcessor[], prompt: readonly number[], index: number) {
+    this.#processors = processors;
+    this.#tokenIds = [...prompt];
+    this.#context = { numPromptTokens: prompt.length, index };
   }
 
   /** A token was chosen. */
   accept(tokenId: number): void {
-    if (!this.#isActive) return;
-    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
-    const isEnd = endTokenIds.has(tokenId) || eosTokenIds.has(tokenId);
-    if (!isEnd && !this.#grammar?.isSuspended) this.#grammar?.accept(tokenId);
-    this.#answer.push(tokenId);
-    this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
+    this.#tokenIds.push(tokenId);
   }
 
-  #edited(logit: number, { bias, isRepeated, penalty }: LogitEdit): number {
-    const score = logit + bias;
-    // A forbidden token stays forbidden.
-    if (!isRepeated || score === Number.NEGATIVE_INFINITY) return score - penalty;
-    const { repetitionPenalty } = this.#params;
-    const penalized = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
-    return Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32)) - penalty;
-  }
-
-  #forbiddenIds(): Set<number> {
-    const answer = this.#answer;
-    const forbidden = new Set<number>();
-    for (const word of this.#constraints.badWordsTokenIds) {
-      const before = word.length - 1;
-      const begins = answer.length >= before && word.slice(0, before).every((id, i) => id === answer.at(i - before));
-      if (begins) forbidden.add(word[before]);
+  /** Changes the model's own logits. @throws LogitsProcessorError */
+  apply(logits: Float32Array): void {
+    // Of logits that are no numbers, the sampler knows more.
+    if (!hasLikeliest(logits)) return;
+    for (const [i, processor] of this.#processors.entries()) {
+      const name = `logitsProcessors[${i}]`;
+      const returned = this.#call(processor, logits, name);
+      if (returned !== undefined && returned !== logits) {
+        const what = returned instanceof Promise ? 'a promise' : `a value (${typeof returned})`;
+        throw new LogitsProcessorError(`${name} returned ${what}.`, 'Change the logits in place before returning.');
+      }
+      if (hasLikeliest(logits)) continue;
+      throw new LogitsProcessorError(
+        `${name} left logits that are NaN, Infinity, or all -Infinity, so no token can be chosen.`,
+        'Leave at least one finite logit; to force a token, make all others -Infinity.',
+      );
     }
-    if (!this.#grammar && answer.length < this.#params.minTokens)
-      for (const id of this.#constraints.endTokenIds) forbidden.add(id);
-    return forbidden;
   }
+
+  /** @throws LogitsProcessorError where what they left is forbidden. */
+  assertChoice(logits: Float32Array): void {
+    if (hasLikeliest(logits)) return;
+    throw new LogitsProcessorError(
+      "logitsProcessors left only tokens that the request's other options forbid.",
+      'Leave tokens that structuredOutputs, badWords and minTokens allow.',
+    );
+  }
+
+  #call(processor: LogitsProcessor, logits: Float32Array, name: string): unknown {
+    try {
+      return processor(this.#tokenIds, logits, this.#context);
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause);
+      throw new LogitsProcessorError(`${name} failed: ${message}`, '', { cause });
+    }
+  }
+}
+
+/** Whether the largest logit is a finite number, and none is NaN. */
+function hasLikeliest(logits: Float32Array): boolean {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < logits.length; id++) {
+    if (logits[id] > largest) largest = logits[id];
+    else if (Number.isNaN(logits[id])) return false;
+  }
+  return Number.isFinite(largest);
 }

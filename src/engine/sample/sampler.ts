@@ -2,7 +2,7 @@ import type { TokenSampling } from '../../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
 import { exponential } from './exponential.ts';
-import { type LogitsConstraints, LogitsProcessor } from './logits-processor.ts';
+import { type LogitsConstraints, LogitsEditor } from './logits-editor.ts';
 import { uniform } from './random.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import type { TokenLogprob } from './token-logprob.ts';
@@ -17,12 +17,12 @@ export interface Sample extends TokenLogprob {
 }
 
 /**
- * Chooses the tokens of one answer, in vLLM's order: what {@link LogitsProcessor} does, temperature, min-p, top-k, top-p,
+ * Chooses the tokens of one answer, in vLLM's order: what {@link LogitsEditor} does, temperature, min-p, top-k, top-p,
  * draw. Ties go to the lower token id. Draws depend on the seed and on how many there were, so on nothing else that runs.
  */
 export class Sampler {
   readonly #params: SamplingParams;
-  readonly #processor: LogitsProcessor;
+  readonly #editor: LogitsEditor;
   readonly #endTokenIds: readonly number[];
   readonly #seed: bigint;
   #draws = 0;
@@ -35,14 +35,14 @@ export class Sampler {
    */
   constructor(params: SamplingParams, constraints: LogitsConstraints, index = 0, grammar?: AnswerGrammar) {
     this.#params = params;
-    this.#processor = new LogitsProcessor(params, constraints, grammar);
+    this.#editor = new LogitsEditor(params, constraints, index, grammar);
     this.#endTokenIds = [...constraints.endTokenIds];
     this.#seed = params.seed + BigInt(index);
   }
 
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
-    const scores = this.#processor.process(logits);
+    const scores = this.#editor.process(logits);
     const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
     return this.take(tokenId, this.#params.logprobsMode === 'processed_logprobs' ? scores : logits);
   }
@@ -50,7 +50,7 @@ export class Sampler {
   /** Takes a token that was decided elsewhere. */
   take(tokenId: number, logits: Float32Array): Sample {
     const { logprobs } = this.#params;
-    this.#processor.accept(tokenId);
+    this.#editor.accept(tokenId);
     const total = logSumExp(logits);
     const logprob = logits[tokenId] - total;
     return logprobs === undefined
@@ -70,8 +70,8 @@ export class Sampler {
       minP,
       u: this.#isGreedy ? 0 : uniform(this.#seed, this.#draws++),
       repetitionPenalty,
-      edits: this.#processor.edits(),
-      allowed: this.#processor.allowed(),
+      edits: this.#editor.edits(),
+      allowed: this.#editor.allowed(),
       endTokenIds: this.#endTokenIds,
     };
   }
@@ -79,7 +79,7 @@ export class Sampler {
   /** Takes a token that the executor chose. @param tokenId -1 if no logits were finite. @throws NonFiniteLogitsError */
   accept(tokenId: number, logprob: number): Sample {
     if (tokenId < 0) throw nonFiniteLogits();
-    this.#processor.accept(tokenId);
+    this.#editor.accept(tokenId);
     return { tokenId, logprob };
   }
 
@@ -89,7 +89,7 @@ export class Sampler {
 
   /** Whether how the next token is chosen depends on the answer so far. */
   get dependsOnAnswer(): boolean {
-    return this.#processor.isActive;
+    return this.#editor.isActive;
   }
 
   get #isGreedy(): boolean {

@@ -1,6 +1,7 @@
 import { SamplingParamsError } from '../../errors.ts';
 import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { ThoughtMarkers } from '../../text/parsers/thought-text.ts';
+import type { LogitsProcessor } from './logits-processor.ts';
 
 /** How thoughts before an answer are written, and how long they may be. */
 export interface Thoughts extends ThoughtMarkers {
@@ -54,6 +55,13 @@ export interface GenerateOptions {
   readonly skipSpecialTokens?: boolean | undefined;
   /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
   readonly badWords?: readonly string[] | undefined;
+  /**
+   * Functions of your own that change the logits of each next token, one after the other, before anything else does: what
+   * other options forbid stays forbidden. One that fails ends its request with LogitsProcessorError. On `webgpu` the
+   * request's logits then come to the host, 4 bytes per token of the vocabulary and step, and the next step is not begun
+   * before its token is chosen. Default: none.
+   */
+  readonly logitsProcessors?: readonly LogitsProcessor[] | undefined;
   /** Form that the answer must have. Needs the package `@mlc-ai/web-xgrammar`. */
   readonly structuredOutputs?: StructuredOutputs | undefined;
   /**
@@ -65,7 +73,7 @@ export interface GenerateOptions {
   readonly logprobs?: number | undefined;
   /**
    * Which probabilities `logprobs` are: the model's own, or those after what forbids and changes tokens: structuredOutputs, bad words,
-   * biases and penalties. Names are vLLM's. Default: `raw_logprobs`.
+   * biases, penalties and processors. Names are vLLM's. Default: `raw_logprobs`.
    */
   readonly logprobsMode?: LogprobsMode | undefined;
   /** Gives every prompt token's probability, with this many of the likeliest in its place. */
@@ -105,6 +113,7 @@ export interface SamplingParams {
   readonly ignoreEos: boolean;
   readonly skipSpecialTokens: boolean;
   readonly badWords: readonly string[];
+  readonly logitsProcessors: readonly LogitsProcessor[];
   /** undefined: any text. */
   readonly structuredOutputs: StructuredOutputs | undefined;
   /** undefined: there are none. */
@@ -166,6 +175,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     ignoreEos: options.ignoreEos ?? false,
     skipSpecialTokens: options.skipSpecialTokens ?? true,
     badWords: checkedTexts('badWords', options.badWords ?? []),
+    logitsProcessors: checkedProcessors(options.logitsProcessors ?? []),
     structuredOutputs: checkedStructuredOutputs(options.structuredOutputs),
     thoughts: options.thoughts,
     logprobs: checkedCount('logprobs', options.logprobs),
@@ -204,6 +214,12 @@ function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
   const ids = new Set(tokenIds);
   for (const id of ids) checked('stopTokenIds', id, { min: 0, integer: true }, 'has the id');
   return ids;
+}
+
+function checkedProcessors(processors: readonly LogitsProcessor[]): readonly LogitsProcessor[] {
+  // Callers without types may give anything.
+  if (Array.isArray(processors) && processors.every((each) => typeof each === 'function')) return [...processors];
+  throw refusal('logitsProcessors', 'is no list of functions.');
 }
 
 function checkedCount(name: 'logprobs' | 'promptLogprobs', count: number | undefined): number | undefined {

@@ -7,6 +7,7 @@ import { badRequest } from './http-error.ts';
 const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['suffix', 'The model only continues texts.'],
   ['best_of', "Use 'n', and choose by 'logprobs'."],
+  ['logits_processors', 'Functions work in the process only: llm.generate takes logitsProcessors.'],
   ['use_beam_search', 'Answers are sampled one token at a time.'],
   ['prompt_logprobs', "Use 'echo' with 'logprobs' on /v1/completions."],
   ['tools', 'Use /v1/chat/completions.'],

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { LogitsConstraints } from '../../../src/engine/sample/logits-processor.ts';
+import type { LogitsConstraints } from '../../../src/engine/sample/logits-editor.ts';
 import { Sampler } from '../../../src/engine/sample/sampler.ts';
 import { type GenerateOptions, resolveSamplingParams } from '../../../src/engine/sample/sampling-params.ts';
 import { NonFiniteLogitsError, SamplingParamsError } from '../../../src/errors.ts';

@@ -1,0 +1,155 @@
+import type { LogitEdit } from '../../backends/contract/sampling.ts';
+import { StructuredOutputsError } from '../../errors.ts';
+import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
+import { forbidOthers, isEmpty, type TokenBits } from '../../grammar/token-bits.ts';
+import { LogitsProcessors } from './logits-processor.ts';
+import type { SamplingParams } from './sampling-params.ts';
+
+/** Penalties next to 0, and huge ones, must not make infinities, of which none is the likeliest. */
+const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** Tokens that a request's logits are changed by, besides its params. */
+export interface LogitsConstraints {
+  /** Tokens of the prompt, if they count as repeated. Answers to one prompt share them. */
+  readonly promptTokenIds: ReadonlySet<number>;
+  /** The prompt, for the request's own processors. */
+  readonly prompt?: readonly number[] | undefined;
+  /** Tokens that end the answer: not before `minTokens`. */
+  readonly endTokenIds: ReadonlySet<number>;
+  /** The model's own ends of text, which `endTokenIds` may lack. */
+  readonly eosTokenIds?: ReadonlySet<number> | undefined;
+  /** Sequences of tokens that the answer must not have. */
+  readonly badWordsTokenIds: readonly (readonly number[])[];
+}
+
+/**
+ * Changes logits as a request's params ask: its own processors first, and then in vLLM's order bad words, minimum length,
+ * bias, and repetition, frequency and presence penalties. So what is forbidden stays so, whatever a processor does.
+ */
+export class LogitsEditor {
+  readonly #params: SamplingParams;
+  readonly #constraints: LogitsConstraints;
+  readonly #isActive: boolean;
+  readonly #grammar: AnswerGrammar | undefined;
+  readonly #processors: LogitsProcessors | undefined;
+  readonly #promptIds: ReadonlySet<number>;
+  /** Counts of the answer's tokens, and the answer itself: kept only if a parameter needs them. */
+  readonly #counts = new Map<number, number>();
+  readonly #answer: number[] = [];
+
+  /**
+   * @param index which of the `n` answers.
+   * @param grammar of the answer: it allows some tokens only.
+   */
+  constructor(params: SamplingParams, constraints: LogitsConstraints, index: number, grammar?: AnswerGrammar) {
+    const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens, logitsProcessors } = params;
+    if (logitsProcessors.length > 0) {
+      this.#processors = new LogitsProcessors(logitsProcessors, constraints.prompt ?? [], index);
+    }
+    this.#params = params;
+    this.#constraints = constraints;
+    this.#grammar = grammar;
+    this.#isActive =
+      grammar !== undefined ||
+      logitsProcessors.length > 0 ||
+      repetitionPenalty !== 1 ||
+      presencePenalty !== 0 ||
+      frequencyPenalty !== 0 ||
+      logitBias.size > 0 ||
+      minTokens > 0 ||
+      constraints.badWordsTokenIds.length > 0;
+    this.#promptIds = repetitionPenalty === 1 ? new Set() : constraints.promptTokenIds;
+  }
+
+  /** Whether the changes depend on the answer so far. */
+  get isActive(): boolean {
+    return this.#isActive;
+  }
+
+  /** @returns the logits themselves where nothing changes them, a changed copy otherwise. */
+  process(logits: Float32Array): Float32Array {
+    const edits = this.edits();
+    const allowed = this.allowed();
+    if (edits.length === 0 && !allowed && !this.#processors) return logits;
+    const scores = logits.slice();
+    this.#processors?.apply(scores);
+    if (allowed) forbidOthers(scores, allowed);
+    for (const edit of edits) {
+      const { tokenId } = edit;
+      if (tokenId < scores.length) scores[tokenId] = this.#edited(scores[tokenId], edit);
+    }
+    this.#processors?.assertChoice(scores);
+    return scores;
+  }
+
+  /** Changes of the next token's logits, besides those of processors: one edit per token id. */
+  edits(): LogitEdit[] {
+    if (!this.#isActive) return [];
+    const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
+    const forbidden = this.#forbiddenIds();
+    const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...this.#counts.keys()]);
+    return Array.from(tokenIds, (tokenId) => {
+      const count = this.#counts.get(tokenId) ?? 0;
+      return {
+        tokenId,
+        bias: forbidden.has(tokenId) ? Number.NEGATIVE_INFINITY : (logitBias.get(tokenId) ?? 0),
+        isRepeated: repetitionPenalty !== 1 && (count > 0 || this.#promptIds.has(tokenId)),
+        penalty: count > 0 ? frequencyPenalty * count + presencePenalty : 0,
+      };
+    });
+  }
+
+  /**
+   * Bits of the tokens that the answer's grammar allows; undefined without one. Where the grammar is complete, minTokens and
+   * ignoreEos put the end off only as long as it has other tokens.
+   * @throws StructuredOutputsError where it has none.
+   */
+  allowed(): TokenBits | undefined {
+    if (!this.#grammar || this.#grammar.isSuspended) return undefined;
+    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
+    const { ignoreEos, minTokens } = this.#params;
+    const isEarly = this.#answer.length < minTokens;
+    const ends = [...endTokenIds, ...eosTokenIds];
+    const putOff = new Set(isEarly ? ends : ignoreEos ? eosTokenIds : []);
+    const bits = this.#grammar.allowed(ends, putOff);
+    if (!isEmpty(bits)) return bits;
+    throw new StructuredOutputsError(
+      `No token of the model can continue the answer of ${this.#answer.length} tokens in the form that it must have.`,
+    );
+  }
+
+  /** A token was chosen. */
+  accept(tokenId: number): void {
+    if (!this.#isActive) return;
+    this.#processors?.accept(tokenId);
+    const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
+    const isEnd = endTokenIds.has(tokenId) || eosTokenIds.has(tokenId);
+    if (!isEnd && !this.#grammar?.isSuspended) this.#grammar?.accept(tokenId);
+    this.#answer.push(tokenId);
+    this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
+  }
+
+  #edited(logit: number, { bias, isRepeated, penalty }: LogitEdit): number {
+    const score = logit + bias;
+    // A forbidden token stays forbidden.
+    if (!isRepeated || score === Number.NEGATIVE_INFINITY) return score - penalty;
+    const { repetitionPenalty } = this.#params;
+    const penalized = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
+    return Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32)) - penalty;
+  }
+
+  #forbiddenIds(): Set<number> {
+    const answer = this.#answer;
+    const forbidden = new Set<number>();
+    for (const word of this.#constraints.badWordsTokenIds) {
+      const before = word.length - 1;
+      const begins = answer.length >= before && word.slice(0, before).every((id, i) => id === answer.at(i - before));
+      if (begins) forbidden.add(word[before]);
+    }
+    if (!this.#grammar && answer.length < this.#params.minTokens)
+      for (const id of this.#constraints.endTokenIds) forbidden.add(id);
+    return forbidden;
+  }
+}

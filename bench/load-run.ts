@@ -1,6 +1,7 @@
 import { open, stat } from 'node:fs/promises';
-import type { ProgressEvent } from '../src/checkpoint/net/progress.ts';
-import { LLM } from '../src/engine/llm.ts';
+
+// The package as it is built: types would be stripped from modules that are imported while a model loads.
+import { LLM, type ProgressEvent } from '../dist/index.js';
 
 /** Milliseconds of the clock, and of processors in all threads, which tell little of what else the machine does. */
 export interface Duration {

@@ -1,9 +1,6 @@
-// Everything that the CPU backend calls. Addresses and strides are in bytes; counts are in elements.
+// Everything that the CPU backend calls but for weights in blocks: see blocks/index.ts. Addresses and strides are in bytes; counts are in elements.
 export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
-export { quantizeForBlocks } from './blocks/activations';
-export { blockPanelBytes, embeddingBlocks, packBlocks } from './blocks/panels';
-export { blocksScratch, linearBlocks } from './blocks/product';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
 export { linearF8, packF8 } from './linear-fp8';

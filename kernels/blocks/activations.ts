@@ -1,7 +1,7 @@
 // Activations as the formats' products take them.
 
 import { BLOCK, largestOfBlock, quantizeRows, roundBlock } from '../quantized';
-import { hasMinima, INT4_G128, INT4_G32, INT4_G64, isSigned, MXFP4, NVFP4, partInputs, Q4_0, Q4_K, Q6_K, zeroPoint } from './formats';
+import { hasMinima, hasZeroPoints, isSigned, partInputs, zeroPoint } from './formats';
 
 /** Largest magnitude of an activation as a signed byte. */
 const SIGNED_LIMIT: f32 = 127;
@@ -12,20 +12,10 @@ const SIGNED_LIMIT: f32 = 127;
  *
  * Signed ones have sums, too, {@link sumBytes} for 128 inputs: of each part as a word, times -1 (zero points) or -zero; or
  * of the parts that minima are for, two in a word: 0 and 2, 1 and 3.
- * @param format as in linearBlocks
  */
-export function quantizeForBlocks(
-  format: i32, x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32,
-): void {
-  if (format == 0 || format == 10) quantizeRows(x, xStride, q, scales, rows, K, K);
-  else if (format == 1) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q4_0>(), zeroPoint<Q4_0>());
-  else if (format == 2 || format == 3) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q4_K>(), 0);
-  else if (format == 4) quantize(x, xStride, q, scales, sums, rows, K, partInputs<Q6_K>(), zeroPoint<Q6_K>());
-  else if (format == 5) quantize(x, xStride, q, scales, sums, rows, K, partInputs<MXFP4>(), zeroPoint<MXFP4>());
-  else if (format == 6) quantize(x, xStride, q, scales, sums, rows, K, partInputs<NVFP4>(), zeroPoint<NVFP4>());
-  else if (format == 7) quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G32>(), 1);
-  else if (format == 8) quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G64>(), 1);
-  else quantize(x, xStride, q, scales, sums, rows, K, partInputs<INT4_G128>(), 1);
+export function quantizeFor<F>(x: usize, xStride: usize, q: usize, scales: usize, sums: usize, rows: i32, K: i32): void {
+  if (isSigned<F>()) quantizeRows(x, xStride, q, scales, rows, K, K);
+  else quantize(x, xStride, q, scales, sums, rows, K, partInputs<F>(), hasMinima<F>() ? 0 : hasZeroPoints<F>() ? 1 : zeroPoint<F>());
 }
 
 /** Bytes of the sums of x over 128 inputs. */

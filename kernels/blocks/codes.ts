@@ -79,32 +79,61 @@ function bitsOf(bytes: v128, by: i32, mask: usize): v128 {
   return v128.and(i16x8.shr_u(bytes, by), constant(mask));
 }
 
-/** Stores the codes of an output for a unit, a byte each from `bytes` on, as {@link codesOf} reads them. `codes`: its first word. */
+/**
+ * Stores the codes of four outputs for a unit as {@link codesOf} reads them: word i has those of inputs 4 i to 4 i + 3. Outputs
+ * whose lanes of `mask` are 0 keep theirs.
+ */
 // @ts-ignore: decorator
 @inline
-export function packUnit<F>(bytes: usize, codes: usize): void {
+export function packUnit<F>(
+  codes: usize, mask: v128, w0: v128, w1: v128, w2: v128, w3: v128, w4: v128, w5: v128, w6: v128, w7: v128,
+): void {
   if (isSigned<F>()) {
-    for (let i: usize = 0; i < 8; i++) store<u32>(codes + i * WORDS, load<u32>(bytes + (i << 2)));
+    storeWords(codes, mask, w0, w1, w2, w3);
+    storeWords(codes + 4 * WORDS, mask, w4, w5, w6, w7);
   } else if (is<F, Q5_K>()) {
-    const w5 = load<u32>(bytes, 20), w6 = load<u32>(bytes, 24), w7 = load<u32>(bytes, 28);
-    store<u32>(codes, load<u32>(bytes) | bitsAt(w5, 0, 0x07070707, 5));
-    store<u32>(codes, load<u32>(bytes, 4) | bitsAt(w5, 3, 0x03030303, 5) | bitsAt(w7, 3, 0x01010101, 7), WORDS);
-    store<u32>(codes, load<u32>(bytes, 8) | bitsAt(w6, 0, 0x07070707, 5), 2 * WORDS);
-    store<u32>(codes, load<u32>(bytes, 12) | bitsAt(w6, 3, 0x03030303, 5) | bitsAt(w7, 4, 0x01010101, 7), 3 * WORDS);
-    store<u32>(codes, load<u32>(bytes, 16) | bitsAt(w7, 0, 0x07070707, 5), 4 * WORDS);
+    const v0 = v128.or(w0, bitsTo(w5, 0, 0x07070707, 5)), v2 = v128.or(w2, bitsTo(w6, 0, 0x07070707, 5));
+    const v1 = v128.or(v128.or(w1, bitsTo(w5, 3, 0x03030303, 5)), bitsTo(w7, 3, 0x01010101, 7));
+    const v3 = v128.or(v128.or(w3, bitsTo(w6, 3, 0x03030303, 5)), bitsTo(w7, 4, 0x01010101, 7));
+    storeWords(codes, mask, v0, v1, v2, v3);
+    storeSome(codes + 4 * WORDS, mask, v128.or(w4, bitsTo(w7, 0, 0x07070707, 5)));
   } else if (is<F, Q6_K>()) {
-    const last = load<u32>(bytes, 12);
-    for (let i: usize = 0; i < 3; i++) {
-      store<u32>(codes + i * WORDS, load<u32>(bytes + (i << 2)) | bitsAt(last, <u32>i << 1, 0x03030303, 6));
-    }
+    storeSome(codes, mask, v128.or(w0, bitsTo(w3, 0, 0x03030303, 6)));
+    storeSome(codes + WORDS, mask, v128.or(w1, bitsTo(w3, 2, 0x03030303, 6)));
+    storeSome(codes + 2 * WORDS, mask, v128.or(w2, bitsTo(w3, 4, 0x03030303, 6)));
   } else {
-    for (let i: usize = 0; i < unitBytes<F>() / WORDS; i++) {
-      store<u32>(codes + i * WORDS, load<u32>(bytes + (i << 3)) | (load<u32>(bytes + (i << 3), 4) << 4));
-    }
+    storeSome(codes, mask, v128.or(w0, i32x4.shl(w1, 4)));
+    storeSome(codes + WORDS, mask, v128.or(w2, i32x4.shl(w3, 4)));
+    if (unitInputs<F>() == 16) return;
+    storeSome(codes + 2 * WORDS, mask, v128.or(w4, i32x4.shl(w5, 4)));
+    storeSome(codes + 3 * WORDS, mask, v128.or(w6, i32x4.shl(w7, 4)));
   }
 }
 
-/** The codes of an output for a unit, back from where {@link packUnit} stored them. */
+// @ts-ignore: decorator
+@inline
+function storeWords(codes: usize, mask: v128, a: v128, b: v128, c: v128, d: v128): void {
+  storeSome(codes, mask, a);
+  storeSome(codes + WORDS, mask, b);
+  storeSome(codes + 2 * WORDS, mask, c);
+  storeSome(codes + 3 * WORDS, mask, d);
+}
+
+/** Stores the lanes that a mask has. */
+// @ts-ignore: decorator
+@inline
+export function storeSome(to: usize, mask: v128, words: v128): void {
+  v128.store(to, v128.bitselect(words, v128.load(to), mask));
+}
+
+/** Bits of the bytes of words, moved down by `from` and up by `to`. */
+// @ts-ignore: decorator
+@inline
+function bitsTo(words: v128, from: i32, mask: u32, to: i32): v128 {
+  return i32x4.shl(v128.and(i32x4.shr_u(words, from), i32x4.splat(mask)), to);
+}
+
+/** The codes of an output for a unit, a byte each from `bytes` on, back from where {@link packUnit} stored them. `codes`: its first word. */
 // @ts-ignore: decorator
 @inline
 export function unpackUnit<F>(codes: usize, bytes: usize): void {

@@ -103,7 +103,7 @@ export function headBytes<F>(): usize {
 /** Bytes of a panel of K inputs. */
 // @ts-ignore: decorator
 @inline
-export function panelBytes<F>(K: i32): usize {
+export function panelBytesOf<F>(K: i32): usize {
   return headBytes<F>() + blockBytes<F>() * <usize>(K >> 7);
 }
 

@@ -8,15 +8,15 @@ import { sumBytes } from './activations';
 import { codesOf, unitBytes, unitInputs } from './codes';
 import {
   blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasByteScales, hasFactor, hasMinima, headBytes, isSigned, minimaAt, minimumFactorOf, minimumSum,
-  offsetsOf, panelBytes, partInputs, partNumbers, scaleOf, startOf, wordsAt,
+  offsetsOf, panelBytesOf, partInputs, partNumbers, scaleOf, startOf, wordsAt,
 } from './formats';
 
 /** Panels that the row passes side by side. */
 const SIDE_BY_SIDE: i32 = 8;
 
-/** Arguments as those of linearBlocks. */
+/** Arguments as those of linear in index.ts. */
 export function oneRow<F>(q: usize, scales: usize, sums: usize, w: usize, out: usize, panels: i32, K: i32): void {
-  const bytes = panelBytes<F>(K);
+  const bytes = panelBytesOf<F>(K);
   const each = panels / SIDE_BY_SIDE;
   for (let i = 0; i < each; i++) {
     somePanels<F>(q, scales, sums, w, <usize>each * bytes, out, <usize>each << 6, SIDE_BY_SIDE, K);

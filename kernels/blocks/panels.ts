@@ -2,98 +2,139 @@
 // src/tensor/block-formats.ts; formats.ts has that of panels.
 
 import { e4m3s } from '../e4m3';
-import { BLOCK } from '../quantized';
-import { E2M1, packUnit, unitBytes, unitInputs, unpackUnit } from './codes';
+import { BLOCK, dot4 } from '../quantized';
+import { E2M1, packUnit, storeSome, unitBytes, unitInputs, unpackUnit } from './codes';
 import {
-  blockBytes, codesAt, extrasAt, HALVES, hasFloat16, hasMinima, hasZeroPoints, headBytes, INT4_G128, INT4_G32, INT4_G64, INT8_G128, is, isFloat4, isSigned,
-  minimaAt, MXFP4, NVFP4, panelBytes, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesAt, WORDS, zeroPoint,
+  blockBytes, codesAt, extrasAt, HALVES, hasFloat16, hasMinima, hasZeroPoints, headBytes, INT8_G128, is, isFloat4, isSigned, minimaAt,
+  MXFP4, NVFP4, panelBytesOf, partInputs, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scalesAt, WORDS, zeroPoint,
 } from './formats';
 
 /** Codes of 128 inputs of a row, a byte each. */
 const CODES: usize = memory.data(128, 16);
 
-/**
- * `count` rows of K inputs, a multiple of the format's blocks, one after another from `rows` on → panels, from row
- * `firstRow` on.
- * @param format as in linearBlocks
- */
-export function packBlocks(format: i32, rows: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
-  if (format == 0) pack<Q8_0>(rows, count, K, w, firstRow);
-  else if (format == 1) pack<Q4_0>(rows, count, K, w, firstRow);
-  else if (format == 2) pack<Q4_K>(rows, count, K, w, firstRow);
-  else if (format == 3) pack<Q5_K>(rows, count, K, w, firstRow);
-  else if (format == 4) pack<Q6_K>(rows, count, K, w, firstRow);
-  else if (format == 5) pack<MXFP4>(rows, count, K, w, firstRow);
-  else if (format == 6) pack<NVFP4>(rows, count, K, w, firstRow);
-  else if (format == 7) pack<INT4_G32>(rows, count, K, w, firstRow);
-  else if (format == 8) pack<INT4_G64>(rows, count, K, w, firstRow);
-  else if (format == 9) pack<INT4_G128>(rows, count, K, w, firstRow);
-  else pack<INT8_G128>(rows, count, K, w, firstRow);
-}
-
-/** Bytes of a panel of K inputs. */
-export function blockPanelBytes(format: i32, K: i32): usize {
-  if (format == 0) return panelBytes<Q8_0>(K);
-  if (format == 1) return panelBytes<Q4_0>(K);
-  if (format == 2) return panelBytes<Q4_K>(K);
-  if (format == 3) return panelBytes<Q5_K>(K);
-  if (format == 4) return panelBytes<Q6_K>(K);
-  if (format == 5) return panelBytes<MXFP4>(K);
-  if (format == 6) return panelBytes<NVFP4>(K);
-  if (format == 7) return panelBytes<INT4_G32>(K);
-  if (format == 8) return panelBytes<INT4_G64>(K);
-  if (format == 9) return panelBytes<INT4_G128>(K);
-  return panelBytes<INT8_G128>(K);
-}
-
-/** As embeddingRows, of a table in panels of a format. */
-export function embeddingBlocks(
-  format: i32, ids: usize, count: i32, firstRow: i32, tableRows: i32, w: usize, K: i32, out: usize, outStride: usize,
-): void {
-  for (let t: usize = 0; t < <usize>count; t++) {
-    const row = load<i32>(ids + (t << 2)) - firstRow;
-    const to = out + t * outStride;
-    if (row < 0 || row >= tableRows) memory.fill(to, 0, <usize>K << 2);
-    else if (format == 0) unpack<Q8_0>(w, row, K, to);
-    else if (format == 1) unpack<Q4_0>(w, row, K, to);
-    else if (format == 2) unpack<Q4_K>(w, row, K, to);
-    else if (format == 3) unpack<Q5_K>(w, row, K, to);
-    else if (format == 4) unpack<Q6_K>(w, row, K, to);
-    else if (format == 5) unpack<MXFP4>(w, row, K, to);
-    else if (format == 6) unpack<NVFP4>(w, row, K, to);
-    else if (format == 7) unpack<INT4_G32>(w, row, K, to);
-    else if (format == 8) unpack<INT4_G64>(w, row, K, to);
-    else if (format == 9) unpack<INT4_G128>(w, row, K, to);
-    else unpack<INT8_G128>(w, row, K, to);
-  }
-}
-
 /** Address of the row's panel. */
 // @ts-ignore: decorator
 @inline
 function panelOf<F>(w: usize, row: i32, K: i32): usize {
-  return w + <usize>(row >> 4) * panelBytes<F>(K);
+  return w + <usize>(row >> 4) * panelBytesOf<F>(K);
 }
 
 // --- rows -> panels -----------------------------------------------------------------------------------------------
 
-function pack<F>(rows: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
-  for (let row = firstRow; row < firstRow + count; row++) {
-    const lane = <usize>row & 15;
+/** Arguments as those of pack in index.ts. Four rows, those of a vector of words, are packed together. */
+export function packRows<F>(rows: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
+  const end = firstRow + count;
+  for (let row = firstRow; row < end; ) {
+    const next = min(end, (row & ~3) + 4);
     const panel = panelOf<F>(w, row, K);
-    packFactors<F>(rows, K, panel, lane);
-    let block = panel + headBytes<F>();
-    for (let k = 0; k < K; k += BLOCK) {
-      // The row's block, and which half of it if it has 256 inputs.
-      const half = <usize>(k / BLOCK & 1);
-      for (let chunk: usize = 0; chunk < 8; chunk++) v128.store(CODES + (chunk << 4), chunkOf<F>(rows, half, chunk));
-      packNumbers<F>(rows, half, block, lane);
-      packCodes<F>(block, lane);
-      if (isSigned<F>()) packOffset<F>(panel, block, lane);
-      if (!hasBlocksOf256<F>() || half == 1) rows += rowBlockBytes<F>();
-      block += blockBytes<F>();
+    const from = rows;
+    for (let lane = row & 15; row < next; row++, lane++) {
+      packRowNumbers<F>(rows, K, panel, lane);
+      rows += rowBytes<F>(K);
     }
+    packFour<F>(from, rows, K, panel, next);
   }
+}
+
+/** Everything but the codes of a row. */
+function packRowNumbers<F>(row: usize, K: i32, panel: usize, lane: usize): void {
+  packFactors<F>(row, K, panel, lane);
+  let block = panel + headBytes<F>();
+  for (let k = 0; k < K; k += BLOCK) {
+    const half = halfAtInput<F>(k);
+    packNumbers<F>(row, half, block, lane);
+    row = nextBlock<F>(row, half);
+    block += blockBytes<F>();
+  }
+}
+
+/** The codes of rows from `from` up to `to`, which are those before row number `end` of the panel's four. */
+function packFour<F>(from: usize, to: usize, K: i32, panel: usize, end: i32): void {
+  const bytes = rowBytes<F>(K);
+  const count = <i32>((to - from) / bytes);
+  const lane = (end - count) & 3;
+  const lanes = i32x4(0, 1, 2, 3);
+  const mask = v128.and(i32x4.ge_s(lanes, i32x4.splat(lane)), i32x4.lt_s(lanes, i32x4.splat(lane + count)));
+  // Any row does instead of one that is not there.
+  let a = lane == 0 ? from : to - bytes;
+  let b = lane <= 1 && lane + count > 1 ? from + (1 - lane) * bytes : from;
+  let c = lane <= 2 && lane + count > 2 ? from + (2 - lane) * bytes : from;
+  let d = lane + count > 3 ? from + (3 - lane) * bytes : from;
+  const four = <usize>(((end - 1) & 15) >> 2) << 4;
+  let block = panel + headBytes<F>();
+  for (let k = 0; k < K; k += BLOCK) {
+    const half = halfAtInput<F>(k);
+    let codes = block + codesAt<F>() + four;
+    let low = f64x2.splat(0), high = f64x2.splat(0);
+    let sums = i32x4.splat(0);
+    for (let chunk: usize = 0; chunk < 8; chunk += unitInputs<F>() >> 4) {
+      let p = chunkOf<F>(a, half, chunk), q = chunkOf<F>(b, half, chunk), r = chunkOf<F>(c, half, chunk), s = chunkOf<F>(d, half, chunk);
+      let pq = v128.shuffle<i32>(p, q, 0, 4, 1, 5), rs = v128.shuffle<i32>(r, s, 0, 4, 1, 5);
+      const w0 = v128.shuffle<i64>(pq, rs, 0, 2), w1 = v128.shuffle<i64>(pq, rs, 1, 3);
+      pq = v128.shuffle<i32>(p, q, 2, 6, 3, 7), rs = v128.shuffle<i32>(r, s, 2, 6, 3, 7);
+      const w2 = v128.shuffle<i64>(pq, rs, 0, 2), w3 = v128.shuffle<i64>(pq, rs, 1, 3);
+      let w4 = w0, w5 = w0, w6 = w0, w7 = w0;
+      if (unitInputs<F>() == 32) {
+        p = chunkOf<F>(a, half, chunk + 1), q = chunkOf<F>(b, half, chunk + 1), r = chunkOf<F>(c, half, chunk + 1), s = chunkOf<F>(d, half, chunk + 1);
+        pq = v128.shuffle<i32>(p, q, 0, 4, 1, 5), rs = v128.shuffle<i32>(r, s, 0, 4, 1, 5);
+        w4 = v128.shuffle<i64>(pq, rs, 0, 2), w5 = v128.shuffle<i64>(pq, rs, 1, 3);
+        pq = v128.shuffle<i32>(p, q, 2, 6, 3, 7), rs = v128.shuffle<i32>(r, s, 2, 6, 3, 7);
+        w6 = v128.shuffle<i64>(pq, rs, 0, 2), w7 = v128.shuffle<i64>(pq, rs, 1, 3);
+      }
+      packUnit<F>(codes, mask, w0, w1, w2, w3, w4, w5, w6, w7);
+      codes += unitBytes<F>();
+      if (isSigned<F>()) {
+        const one = i8x16.splat(1);
+        sums = dot4(w3, one, dot4(w2, one, dot4(w1, one, dot4(w0, one, sums))));
+        sums = dot4(w7, one, dot4(w6, one, dot4(w5, one, dot4(w4, one, sums))));
+        const inputs = <i32>(chunk + 2) << 4;
+        if (inputs % partInputs<F>() == 0) {
+          const part = <usize>(inputs / partInputs<F>() - 1);
+          low = f64x2.sub(low, f64x2.mul(f64x2.convert_low_i32x4_s(sums), scalesOfTwo<F>(panel, block, part, four)));
+          high = f64x2.sub(high, f64x2.mul(f64x2.convert_low_i32x4_s(v128.shuffle<i64>(sums, sums, 1, 1)), scalesOfTwo<F>(panel, block, part, four + 8)));
+          sums = i32x4.splat(0);
+        }
+      }
+    }
+    // What the kernels' activations of 7 bits add, negative: see offsetsOf.
+    if (isSigned<F>()) {
+      const offsets = v128.shuffle<i64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
+      storeSome(block + extrasAt<F>() + four, mask, offsets);
+    }
+    a = nextBlock<F>(a, half);
+    b = nextBlock<F>(b, half);
+    c = nextBlock<F>(c, half);
+    d = nextBlock<F>(d, half);
+    block += blockBytes<F>();
+  }
+}
+
+/** 64 times the scales of a part for two outputs; `at` is the offset of the first among words. */
+// @ts-ignore: decorator
+@inline
+function scalesOfTwo<F>(panel: usize, block: usize, part: usize, at: usize): v128 {
+  const first = f64x2.splat(scaleOfPart<F>(panel, block, part, at >> 2));
+  return f64x2.mul(f64x2.splat(64), f64x2.replace_lane(first, 1, scaleOfPart<F>(panel, block, part, (at >> 2) + 1)));
+}
+
+/** Which half of a row's block has input k, if blocks have 256 inputs. */
+// @ts-ignore: decorator
+@inline
+function halfAtInput<F>(k: i32): usize {
+  return <usize>(k / BLOCK & 1);
+}
+
+/** The block of a row that has its next 128 inputs. */
+// @ts-ignore: decorator
+@inline
+function nextBlock<F>(row: usize, half: usize): usize {
+  return !hasBlocksOf256<F>() || half == 1 ? row + rowBlockBytes<F>() : row;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowBytes<F>(K: i32): usize {
+  return rowBlockBytes<F>() * <usize>(hasBlocksOf256<F>() ? K >> 8 : K >> 7);
 }
 
 // @ts-ignore: decorator
@@ -231,20 +272,6 @@ function packNumbers<F>(row: usize, half: usize, block: usize, lane: usize): voi
   }
 }
 
-/** Stores what the kernels' activations of 7 bits add, negative: see offsetsOf. The numbers are there. */
-// @ts-ignore: decorator
-@inline
-function packOffset<F>(panel: usize, block: usize, lane: usize): void {
-  const inputs = <usize>partInputs<F>();
-  let offset: f64 = 0;
-  for (let part: usize = 0; part < <usize>BLOCK / inputs; part++) {
-    let sum = 0;
-    for (let k: usize = 0; k < inputs; k++) sum += load<i8>(CODES + part * inputs + k);
-    offset -= 64 * <f64>sum * scaleOfPart<F>(panel, block, part, lane);
-  }
-  store<f32>(wordOf(block + extrasAt<F>(), lane), <f32>offset);
-}
-
 /** The four scales of half a Q4_K or Q5_K block, a byte each. */
 // @ts-ignore: decorator
 @inline
@@ -261,17 +288,19 @@ function minimaOfK(row: usize, half: usize): u32 {
   return ((load<u32>(row, 12) >> 4) & 0x0f0f0f0f) | ((load<u32>(row, 8) >> 2) & 0x30303030);
 }
 
-// @ts-ignore: decorator
-@inline
-function packCodes<F>(block: usize, lane: usize): void {
-  let codes = wordOf(block + codesAt<F>(), lane);
-  for (let k: usize = 0; k < <usize>BLOCK; k += <usize>unitInputs<F>()) {
-    packUnit<F>(CODES + k, codes);
-    codes += unitBytes<F>();
+// --- panels -> rows of values -------------------------------------------------------------------------------------
+
+/** Arguments as those of embedding in index.ts. */
+export function unpackRows<F>(
+  ids: usize, count: i32, firstRow: i32, tableRows: i32, w: usize, K: i32, out: usize, outStride: usize,
+): void {
+  for (let t: usize = 0; t < <usize>count; t++) {
+    const row = load<i32>(ids + (t << 2)) - firstRow;
+    const to = out + t * outStride;
+    if (row < 0 || row >= tableRows) memory.fill(to, 0, <usize>K << 2);
+    else unpack<F>(w, row, K, to);
   }
 }
-
-// --- panels -> rows of values -------------------------------------------------------------------------------------
 
 /** What the definitions of the formats give: products are exact in float64 and rounded once; minima are taken in float32. */
 function unpack<F>(w: usize, row: i32, K: i32, out: usize): void {

@@ -17,9 +17,8 @@ import { BLOCK } from '../quantized';
 import { sumBytes } from './activations';
 import { codesOf, unitBytes, unitInputs } from './codes';
 import {
-  blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasFactor, hasMinima, hasZeroPoints, headBytes, INT4_G128, INT4_G32, INT4_G64,
-  INT8_G128, isSigned, LOW_BYTE, minimaAt, minimumFactorOf, minimumSum, MXFP4, NVFP4, offsetsOf, partInputs, partNumbers,
-  Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, scaleOf, WORDS, wordsAt,
+  blockBytes, codesAt, constant, EVEN_BYTES, factorOf, hasFactor, hasMinima, hasZeroPoints, headBytes, isSigned, LOW_BYTE, minimaAt,
+  minimumFactorOf, minimumSum, offsetsOf, partInputs, partNumbers, scaleOf, WORDS, wordsAt,
 } from './formats';
 import { addScaledRow, dotOf, oneRow } from './one-row';
 
@@ -31,38 +30,13 @@ const EXTRAS: usize = 8 * WORDS;
 const FACTOR: usize = EXTRAS + 4 * WORDS;
 const BYTES: usize = FACTOR + WORDS;
 /** Bytes of a spelled-out block. */
-const SPELLED: usize = BYTES + 16 * BLOCK;
+export const SPELLED_BYTES: usize = BYTES + 16 * BLOCK;
 
 /** Results of a row that stands for a missing one. */
 const UNUSED = memory.data(64, 16);
 
-/** Scratch memory for {@link linearBlocks}. */
-export function blocksScratch(K: i32): usize {
-  return SPELLED * <usize>((K + BLOCK - 1) / BLOCK);
-}
-
-/**
- * q, scales and sums are those of quantizeForBlocks, and K is a multiple of 128; w are panels as packBlocks makes them.
- * @param format 0 Q8_0, 1 Q4_0, 2 Q4_K, 3 Q5_K, 4 Q6_K, 5 MXFP4, 6 NVFP4, 7 INT4_G32, 8 INT4_G64, 9 INT4_G128, 10 INT8_G128
- */
-export function linearBlocks(
-  format: i32, q: usize, scales: usize, sums: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32,
-  scratch: usize,
-): void {
-  if (format == 0) linear<Q8_0>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 1) linear<Q4_0>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 2) linear<Q4_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 3) linear<Q5_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 4) linear<Q6_K>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 5) linear<MXFP4>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 6) linear<NVFP4>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 7) linear<INT4_G32>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 8) linear<INT4_G64>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else if (format == 9) linear<INT4_G128>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-  else linear<INT8_G128>(q, scales, sums, w, out, outStride, rows, panels, K, scratch);
-}
-
-function linear<F>(
+/** Arguments as those of linear in index.ts. */
+export function linearOf<F>(
   q: usize, scales: usize, sums: usize, w: usize, out: usize, outStride: usize, rows: i32, panels: i32, K: i32, scratch: usize,
 ): void {
   if (rows == 1) return oneRow<F>(q, scales, sums, w, out, panels, K);
@@ -73,7 +47,7 @@ function linear<F>(
     w += headBytes<F>();
     for (let block = 0; block < blocks; block += atOnce) {
       for (let i = 0; i < atOnce; i++) {
-        spellOut<F>(panel, w, scratch + <usize>i * SPELLED);
+        spellOut<F>(panel, w, scratch + <usize>i * SPELLED_BYTES);
         w += blockBytes<F>();
       }
       multiply<F>(q, scales, sums, K, block, atOnce, scratch, out, outStride, rows);
@@ -238,7 +212,7 @@ function twoRows<F>(
     addScaledRow(out, v128.load32_splat(scales), t0, t1, t2, t3);
     addScaledRow(far, v128.load32_splat(scales + scaleStride), u0, u1, u2, u3);
     q = end;
-    w += SPELLED;
+    w += SPELLED_BYTES;
     scales += 4;
     sums += sumBytes<F>();
   }

@@ -65,21 +65,46 @@ export function fitsBlocks(format: BlockFormat, columns: number): boolean {
 
 /** Index of the first block that is not finite: a scale, a code, or their product; or that kernels can't read. -1: none. */
 export function nonFiniteBlock(format: BlockFormat, bytes: Uint8Array): number {
-  const { blockBytes } = BLOCK_FORMATS[format];
+  const { blockBytes, scales } = BLOCK_FORMATS[format];
+  if (hasFloat16Scales(format)) return nonFiniteFloat16(bytes, scales, blockBytes);
   const isSound = blockCheck(format, bytes);
   for (let begin = 0; begin < bytes.length; begin += blockBytes) if (!isSound(begin)) return begin / blockBytes;
   return -1;
 }
 
+type Float16Format = 'Q8_0' | 'Q4_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
+
+function hasFloat16Scales(format: BlockFormat): format is Float16Format {
+  return BLOCK_FORMATS[format].scales.length > 0;
+}
+
+/** Index of the first block with a float16 scale that is not finite; -1: none. Every load of a model waits for this. */
+function nonFiniteFloat16(bytes: Uint8Array, scales: readonly number[], blockBytes: number): number {
+  let first = bytes.length;
+  for (const scale of scales) {
+    // The exponent is in the upper byte.
+    let at = scale + 1;
+    while (at < first && (bytes[at] & 0x7c) !== 0x7c) at += blockBytes;
+    first = Math.min(first, at);
+  }
+  return first < bytes.length ? Math.floor(first / blockBytes) : -1;
+}
+
+/** The largest E8M0 code whose scale is finite times any E2M1 float. */
+const E8M0_FOR_ALL = 251;
+
 /** Tells of a block of a format, by the place where it begins, whether kernels can read it and all its values are finite. */
-function blockCheck(format: BlockFormat, bytes: Uint8Array): (begin: number) => boolean {
+function blockCheck(format: Exclude<BlockFormat, Float16Format>, bytes: Uint8Array): (begin: number) => boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   switch (format) {
     case 'MXFP4':
-      return (begin) => isFiniteProduct(E8M0[bytes[begin]], 6, () => largestE2M1(bytes, begin + 1, 16));
+      return (begin) =>
+        bytes[begin] <= E8M0_FOR_ALL || isFiniteProduct(E8M0[bytes[begin]], 6, () => largestE2M1(bytes, begin + 1, 16));
     case 'NVFP4':
       return (begin) => {
         const factor = view.getFloat32(begin, true);
+        const areNumbers = !hasNaN(view.getUint32(begin + 4, true)) && !hasNaN(view.getUint32(begin + 8, true));
+        if (areNumbers && isFiniteScale(factor, 448 * 6)) return true;
         for (let group = 0; group < 8; group++) {
           const codes = begin + 12 + 16 * (group >> 1);
           const largest = () => largestE2M1(bytes, codes, 16, 4 * (group & 1));
@@ -104,20 +129,16 @@ function blockCheck(format: BlockFormat, bytes: Uint8Array): (begin: number) => 
       return (begin) => {
         if (!isFiniteScale(view.getFloat32(begin, true), 448)) return false;
         for (let at = begin + 4; at < begin + 132; at += 4) {
-          // The lower seven bits of NaN are ones, and the only ones to which 1 can be added with a carry.
-          if ((((view.getUint32(at, true) & 0x7f7f7f7f) + 0x01010101) & 0x80808080) !== 0) return false;
+          if (hasNaN(view.getUint32(at, true))) return false;
         }
         return true;
       };
-    default: {
-      const { scales } = BLOCK_FORMATS[format];
-      return (begin) => {
-        // The exponent of a float16 is in its upper byte.
-        for (const scale of scales) if ((bytes[begin + scale + 1] & 0x7c) === 0x7c) return false;
-        return true;
-      };
-    }
   }
+}
+
+/** Whether any of four E4M3 codes is NaN: the lower seven bits are ones, the only ones to which 1 can be added with a carry. */
+function hasNaN(codes: number): boolean {
+  return (((codes & 0x7f7f7f7f) + 0x01010101) & 0x80808080) !== 0;
 }
 
 /** Whether a scale is finite in float32 times the largest value that codes can have. */

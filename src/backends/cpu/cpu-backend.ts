@@ -22,7 +22,7 @@ import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contra
 import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../contract/state-space.ts';
 import type { RepeatableStep, StepInputs, StepResults } from '../contract/steps.ts';
 import { KernelCalls } from './kernels/kernel-calls.ts';
-import type { Kernels } from './kernels/kernels.ts';
+import type { BlockKernels, CodeFormat, Kernels } from './kernels/kernels.ts';
 import { BlockWeight, CPU_BLOCK_FORMATS, isCodeFormat } from './memory/block-weight.ts';
 import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
@@ -71,11 +71,20 @@ export class CpuBackend implements Backend {
   readonly #experts: CpuExperts;
   readonly #collectives: CpuCollectives;
 
-  constructor({ memory, kernels }: CpuRuntime) {
-    this.#calls = new KernelCalls(kernels);
-    this.#runtime = { memory, kernels: this.#calls.kernels };
+  constructor({ memory, kernels, blockKernels }: CpuRuntime) {
+    this.#calls = new KernelCalls();
+    const blockCalls = new Map<CodeFormat, BlockKernels>();
+    this.#runtime = {
+      memory,
+      kernels: this.#calls.of(kernels),
+      blockKernels: (format) => {
+        const known = blockCalls.get(format) ?? this.#calls.of(blockKernels(format));
+        blockCalls.set(format, known);
+        return known;
+      },
+    };
     this.#memory = memory;
-    this.#kernels = this.#calls.kernels;
+    this.#kernels = this.#runtime.kernels;
     this.#steps = new RepeatedSteps(memory, this.#calls);
     this.#rows = new CpuRows(this.#runtime);
     this.#linear = new CpuLinear(this.#runtime);
@@ -214,7 +223,7 @@ export class CpuBackend implements Backend {
     const rows = [indexAddress(this.#memory, ids, 'ids', null), ids.shape[0], firstRow, outFeatures, address] as const;
     const to = [out.address, out.byteStride] as const;
     if (weight instanceof BlockWeight) {
-      this.#kernels.embeddingBlocks(weight.format, ...rows, inFeatures, ...to);
+      weight.kernels.embedding(...rows, inFeatures, ...to);
     } else {
       const kind = EMBEDDING_KINDS[weight instanceof Fp8Weight ? weight.dtype : weight.packing];
       this.#kernels.embeddingRows(...rows, inFeatures, kind, ...to);

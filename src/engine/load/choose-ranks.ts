@@ -1,5 +1,5 @@
 import { physicalCores } from '../../distributed/physical-cores.ts';
-import type { MatrixDType } from '../../tensor/block-formats.ts';
+import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { keptFormats } from '../ranks/devices.ts';
 import { checkpointDType } from '../ranks/load-rank.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
@@ -16,6 +16,8 @@ export interface PlacedModel extends DescribedModel {
   readonly tensorParallelSize: number;
   /** Storage of the weight matrices. */
   readonly dtype: MatrixDType;
+  /** Formats of matrices that are kept in blocks. */
+  readonly blockFormats: ReadonlySet<BlockFormat>;
 }
 
 /** Decides on the device, the number of ranks and the storage of weights, where settings leave that open. */
@@ -27,7 +29,8 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
   const { matrixDType: dtype } = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
-  return { ...described, device, tensorParallelSize, dtype };
+  const blockFormats = new Set(settings.dtype === 'auto' ? [...formats.values()].filter(isBlockFormat) : []);
+  return { ...described, device, tensorParallelSize, dtype, blockFormats };
 }
 
 /** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */

@@ -38,12 +38,12 @@ export async function startRanks(placed: PlacedModel, settings: LoadSettings): P
 }
 
 async function start(
-  { name, config, untieHead, device: { device }, tensorParallelSize: size }: PlacedModel,
+  { name, config, untieHead, device: { device }, tensorParallelSize: size, blockFormats }: PlacedModel,
   { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers }: LoadSettings,
   checkpoint: Checkpoint,
   { onProgress, signal }: LoadWatch,
 ): Promise<Executor> {
-  const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead };
+  const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead, blockFormats };
   const hasOwnThread = isPage() || (ownThread && device !== 'webgpu');
   if (size === 1 && !hasOwnThread) return loadRank(checkpoint, singleProcess, options, { onProgress, signal });
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {

@@ -2,7 +2,7 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import { CpuBackend } from '../../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
-import { CPU_BLOCK_FORMATS } from '../../backends/cpu/memory/block-weight.ts';
+import { CPU_BLOCK_FORMATS, isCodeFormat } from '../../backends/cpu/memory/block-weight.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
 import { WEBGPU_BLOCK_FORMATS } from '../../backends/webgpu/linear/pack-blocks.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
@@ -26,10 +26,14 @@ export function parseDevice(name: string): Device {
 
 /**
  * Kernels that a device needs, compiled once for all ranks in the thread that starts them.
+ * @param formats of weights that are kept in blocks.
  * @throws UnsupportedDeviceError where the device can't run here.
  */
-export function compileForDevice(device: ChosenDevice): CompiledKernels | undefined {
-  return device === 'cpu' ? fastestKernels() : undefined;
+export function compileForDevice(
+  device: ChosenDevice,
+  formats: Iterable<BlockFormat> = [],
+): CompiledKernels | undefined {
+  return device === 'cpu' ? fastestKernels([...formats].filter(isCodeFormat)) : undefined;
 }
 
 /** Formats whose blocks a device keeps as a file holds them. */

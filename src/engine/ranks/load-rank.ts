@@ -26,6 +26,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly checkFinite: boolean;
   /** Whether the output head is a separate tensor, although the config ties it. Default: false. */
   readonly untieHead?: boolean | undefined;
+  /** Formats of matrices that are kept in blocks. */
+  readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
   /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }

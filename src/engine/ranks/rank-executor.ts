@@ -74,7 +74,7 @@ export class RankExecutor implements Executor {
       this.#reportFailure = resolve;
     });
     // Before threads are started: if compiling failed, they would be left running.
-    const shared = { ...options, kernels: compileForDevice(options.device) };
+    const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats) };
     this.#memory = size > 1 ? createGroupMemory(size) : undefined;
     this.#onProgress = onProgress;
     this.#threads = Array.from({ length: size }, (_, rank) =>

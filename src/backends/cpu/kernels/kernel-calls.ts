@@ -1,32 +1,35 @@
 import { ArgumentError } from '../../../errors.ts';
-import type { Kernels } from './kernels.ts';
 
 /** Calls that a computation made, to be made again. */
 export type Recording = readonly (() => void)[];
 
+/** Functions by name, which operations call; and what they are replaced with while calls are recorded. */
+interface KernelSet {
+  readonly called: object;
+  readonly originals: object;
+  readonly recorders: object;
+}
+
 /**
- * The kernels, and a record of their calls. A step whose shapes stay the same calls the same kernels with the same
- * addresses each time, so it can be repeated without the code that decided on them.
+ * A record of calls of kernels. A step whose shapes stay the same calls the same kernels with the same addresses each
+ * time, so it can be repeated without the code that decided on them.
  */
 export class KernelCalls {
-  /** The kernels that operations call. */
-  readonly kernels: Kernels;
-  readonly #originals: Kernels;
-  readonly #recorders: Kernels;
+  readonly #sets: KernelSet[] = [];
   #recording: (() => void)[] | undefined;
 
-  constructor(kernels: Kernels) {
-    this.#originals = { ...kernels };
-    this.kernels = { ...kernels };
+  /** Kernels whose calls are recorded, when that is asked for. */
+  of<K extends object>(kernels: K): K {
+    const called = { ...kernels };
     const recorder = (kernel: (...args: number[]) => unknown) => {
       return (...args: number[]) => {
         this.#recording?.push(() => kernel(...args));
         return kernel(...args);
       };
     };
-    const recorders = Object.entries(this.#originals).map(([name, kernel]) => [name, recorder(kernel)] as const);
-    // The same names with the same signatures.
-    this.#recorders = Object.fromEntries(recorders) as Kernels;
+    const recorders = Object.entries(kernels).map(([name, kernel]) => [name, recorder(kernel)] as const);
+    this.#sets.push({ called, originals: { ...kernels }, recorders: Object.fromEntries(recorders) });
+    return called;
   }
 
   /** Runs what an operation does on the host, so that it is repeated too. Kernels that it calls belong to it. */
@@ -53,11 +56,11 @@ export class KernelCalls {
   record<T>(compute: () => T): { result: T; recording: Recording } {
     const recording: (() => void)[] = [];
     this.#recording = recording;
-    Object.assign(this.kernels, this.#recorders);
+    for (const { called, recorders } of this.#sets) Object.assign(called, recorders);
     try {
       return { result: compute(), recording };
     } finally {
-      Object.assign(this.kernels, this.#originals);
+      for (const { called, originals } of this.#sets) Object.assign(called, originals);
       this.#recording = undefined;
     }
   }

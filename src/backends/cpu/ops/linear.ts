@@ -45,7 +45,7 @@ export class CpuLinear {
   scratch(rows: number, weight: CpuWeight): number {
     if (weight instanceof BlockWeight) {
       const K = weight.inFeatures;
-      return rows * (K + ((4 + SUM_BYTES) * K) / BLOCK) + this.#kernels.blocksScratch(K) + 2 * VECTOR_BYTES;
+      return rows * (K + ((4 + SUM_BYTES) * K) / BLOCK) + weight.kernels.linearScratch(K) + 2 * VECTOR_BYTES;
     }
     // A block of a panel as float32, which rows share.
     if (weight instanceof Fp8Weight) return 4 * PANEL * BLOCK + VECTOR_BYTES;
@@ -92,13 +92,12 @@ export class CpuLinear {
   }
 
   #multiplyBlocks(x: CpuTensor, weight: BlockWeight, out: CpuTensor, rows: number, scratch: number): void {
-    const { address: w, inFeatures: K, panels, format } = weight;
-    const kernels = this.#kernels;
+    const { address: w, inFeatures: K, panels, kernels } = weight;
     const scales = scratch + rows * K;
     const sums = roundUp(scales + (4 * rows * K) / BLOCK, VECTOR_BYTES);
     const spelled = roundUp(sums + (SUM_BYTES * rows * K) / BLOCK, VECTOR_BYTES);
-    kernels.quantizeForBlocks(format, x.address, x.byteStride, scratch, scales, sums, rows, K);
-    kernels.linearBlocks(format, scratch, scales, sums, w, out.address, out.byteStride, rows, panels, K, spelled);
+    kernels.quantize(x.address, x.byteStride, scratch, scales, sums, rows, K);
+    kernels.linear(scratch, scales, sums, w, out.address, out.byteStride, rows, panels, K, spelled);
   }
 }
 

@@ -8,9 +8,11 @@ import type { ServerEnv } from './request/env.ts';
 import { requestLog } from './request/request-log.ts';
 import { ServerMetrics } from './request/server-metrics.ts';
 import { apiRoutes } from './routes/api-routes.ts';
+import { ERROR_FORMS } from './routes/error-forms.ts';
 import { pageFile } from './routes/page.ts';
 import { playgroundFile } from './routes/playground.ts';
 import { GUARDED_PATHS } from './routes/route.ts';
+import { OPENAI_ERRORS } from './wire/error-form.ts';
 import { HttpError, toHttpError } from './wire/http-error.ts';
 
 /** A path's handlers by method. */
@@ -39,9 +41,16 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
     app.use(
       cors({
         origin: corsOrigins.includes('*') ? '*' : [...corsOrigins],
-        exposeHeaders: ['x-request-id', 'retry-after'],
+        exposeHeaders: ['x-request-id', 'request-id', 'retry-after'],
       }),
     );
+  for (const [path, form] of ERROR_FORMS) {
+    app.use(path, async (c, next) => {
+      c.set('errorForm', form);
+      await next();
+      if (form.requestIdHeader) c.res.headers.set(form.requestIdHeader, c.get('record').id);
+    });
+  }
   const keepsApart = new Set(apiKeys).size > 1 && !options.sharePrefixCache;
   for (const path of GUARDED_PATHS) app.use(path, requireApiKey(apiKeys, keepsApart));
 
@@ -75,10 +84,13 @@ function register(app: Hono<ServerEnv>, path: string, methods: Methods): void {
 }
 
 function errorResponse(c: Context<ServerEnv>, error: unknown): Response {
-  const failure = toHttpError(error);
-  c.get('record').add({ error: failure });
+  const form = c.get('errorForm') ?? OPENAI_ERRORS;
+  const failure = toHttpError(error, form.fieldNames);
+  const record = c.get('record');
+  record.add({ error: failure });
+  const status = form.status?.(failure) ?? failure.status;
   // Status 499 is for the log only: the client has gone and reads no answer.
-  return c.body(JSON.stringify(failure), failure.status as 400, {
+  return c.body(JSON.stringify(form.body(failure, record.id)), status as 400, {
     ...failure.headers,
     'content-type': 'application/json',
   });

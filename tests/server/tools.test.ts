@@ -1,20 +1,10 @@
 import type OpenAI from 'openai';
 import { afterEach, describe, expect, test } from 'vitest';
+import { TOOL_TEMPLATE } from './chat-templates.ts';
 import { scripted } from './scripted-answers.ts';
 import { readEvents, sharedServer } from './test-server.ts';
 
-/** A template that writes tools, calls, results and thoughts, and whose calls are those of Hermes. */
-const TEMPLATE = [
-  '{%- for t in tools or [] %}<tool>{{ t.function.name }} {{ t | tojson }}</tool>{% endfor %}',
-  '{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}',
-  '{%- for c in m.tool_calls or [] %}<tool_call>{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}',
-  '{%- if m.tool_call_id %} for {{ m.tool_call_id }}{% endif %}\n',
-  '{%- endfor %}',
-  "{%- if add_generation_prompt %}<|assistant|>{% if enable_thinking is defined %}{{ '<think>\\n' if enable_thinking else '<think></think>' }}{% endif %}{% endif %}",
-  "{%- if documents %}{{ documents[0].text }}{% endif %}{{ reasoning_effort or '' }}",
-].join('');
-
-const server = await sharedServer({ chatTemplate: TEMPLATE });
+const server = await sharedServer({ chatTemplate: TOOL_TEMPLATE });
 const { client, llm } = server;
 const script = scripted(llm);
 afterEach(() => {

@@ -180,6 +180,14 @@ export class ServedModel {
     throw badRequest(message, undefined, 'context_length_exceeded');
   }
 
+  /**
+   * Tokens that an answer may have where those that do not fit are no mistake: `asked`, or as many as are left.
+   * @throws HttpError 400 if none are left.
+   */
+  fittingTokens(promptTokens: number, asked: number): number {
+    return Math.min(asked, this.answerTokens(promptTokens, undefined));
+  }
+
   /** Refuses long lists, which cost time at every token. @throws HttpError 400 */
   assertModest({ stop, stopTokenIds, badWords, logitBias }: SamplingParams): void {
     const { maxListLength } = this.limits;

@@ -5,7 +5,8 @@ import { HttpError } from '../wire/http-error.ts';
 import type { ServerEnv } from './env.ts';
 
 /**
- * Middleware that requires one of the keys: `Authorization: Bearer …`. Without keys every request passes.
+ * Middleware that requires one of the keys: `Authorization: Bearer …`, or `x-api-key`, as Anthropic's clients send it.
+ * Without keys every request passes.
  * @param keepsApart whether each key is a tenant of its own.
  * @throws ArgumentError for an empty key.
  */
@@ -16,7 +17,8 @@ export function requireApiKey(keys: readonly string[], keepsApart: boolean): Mid
   const digests = keys.map(digest);
   return async (c, next) => {
     if (digests.length > 0) {
-      const [, given] = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '') ?? [];
+      const [, bearer] = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '') ?? [];
+      const given = bearer ?? c.req.header('x-api-key');
       // Digests have one length, and the time to compare them reveals nothing about the key.
       const own = given === undefined ? undefined : digest(given);
       const found = own !== undefined && digests.filter((each) => timingSafeEqual(each, own)).length > 0;

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { ErrorForm } from '../wire/error-form.ts';
 import type { RequestRecord } from './request-record.ts';
 
 /** Variables that handlers find in Hono's context. */
@@ -12,6 +13,8 @@ export interface ServerEnv {
   };
   readonly Variables: {
     readonly record: RequestRecord;
+    /** How errors are written on this path. Absent: in OpenAI's form. */
+    readonly errorForm?: ErrorForm;
     /** A digest of the request's API key, where keys are kept apart. */
     readonly tenant?: string;
   };

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { closestNames } from '../../checkpoint/closest-names.ts';
+import { countTokensRequest, messagesRequest } from '../anthropic/wire/messages-request.ts';
 import { withoutUnsupportedMembers } from '../wire/chat-message.ts';
 import { chatRequest } from '../wire/chat-request.ts';
 import { completionRequest } from '../wire/completion-request.ts';
@@ -15,7 +16,9 @@ import type { RequestLimits } from './limits.ts';
 export const BODY_FORMS = {
   chat: chatRequest,
   completion: completionRequest,
+  countTokens: countTokensRequest,
   detokenize: detokenizeRequest,
+  messages: messagesRequest,
   tokenize: tokenizeRequest,
 } as const;
 
@@ -33,14 +36,15 @@ const MAX_FIELDS = 10_000;
 /** Limits for the elements of all lists except prompts, and for the depth of nesting. */
 const MAX_ELEMENTS = 65_536;
 const MAX_DEPTH = 16;
-/** Schemas of tools nest two levels for each of their objects. */
+/** Schemas of tools, and inputs of calls, nest two levels for each of their objects. */
 const MAX_VERBATIM_DEPTH = 64;
+const DEEP_LISTS = new Set([...VERBATIM, 'messages']);
 
 /** Lists that may be long: their schemas make no message for each element. */
 const LONG_LISTS = new Set(['prompt', 'tokens']);
 
 /** Lists with `maxListLength` entries at most. */
-const SHORT_LISTS = ['stop', 'stop_token_ids', 'bad_words', 'logit_bias'];
+const SHORT_LISTS = ['stop', 'stop_sequences', 'stop_token_ids', 'bad_words', 'logit_bias'];
 
 /** Limit for the characters of a client's text that an error message quotes. */
 const QUOTED_CHARACTERS = 100;
@@ -119,7 +123,7 @@ function assertModest(body: Readonly<Record<string, unknown>>, { maxListLength }
     for (const part of parts) visit(part, depth + 1, path, maxDepth);
   };
   for (const [name, value] of Object.entries(body)) {
-    if (!LONG_LISTS.has(name)) visit(value, 1, name, VERBATIM.has(name) ? MAX_VERBATIM_DEPTH : MAX_DEPTH);
+    if (!LONG_LISTS.has(name)) visit(value, 1, name, DEEP_LISTS.has(name) ? MAX_VERBATIM_DEPTH : MAX_DEPTH);
   }
 }
 
@@ -147,7 +151,8 @@ type Issue = z.core.$ZodIssue;
 
 /** The issue of a union's best fitting alternative: the one with the mistake deepest inside. */
 function mostSpecific(issue: Issue): Issue {
-  if (issue.code !== 'invalid_union') return issue;
+  // A union by the type of its members has no alternatives where the type is unknown.
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
   const alternatives = issue.errors.map(([first]) => first).filter((first) => first !== undefined);
   const [deepest] = alternatives.toSorted((a, b) => b.path.length - a.path.length);
   if (deepest === undefined || deepest.path.length === 0) {

@@ -13,7 +13,8 @@ export function requestLog(logger: Logger | undefined, metrics: ServerMetrics): 
     const record = new RequestRecord(requestId(c.req.header('x-request-id')), ({ facts, id, milliseconds }) => {
       const { usage, finishReason, stream, error } = facts;
       const { method, path } = c.req;
-      const status = error?.status ?? sent;
+      // A stream's error comes after its status.
+      const status = error && sent < 400 ? error.status : sent;
       logger?.[status >= 500 ? 'error' : 'info'](
         {
           requestId: id,

@@ -1,5 +1,6 @@
 import { VERSION } from '../../version.generated.ts';
 import type { ServedModel } from '../answer/served-model.ts';
+import { anthropicRoutes } from '../anthropic/routes.ts';
 import type { ServerMetrics } from '../request/server-metrics.ts';
 import { chatCompletions } from './chat-completions.ts';
 import { completions } from './completions.ts';
@@ -45,6 +46,7 @@ export function apiRoutes(model: ServedModel, metrics: ServerMetrics): readonly 
       answers: [JSON_TYPE, EVENTS],
       handler: chatCompletions(model),
     },
+    ...anthropicRoutes(model),
     {
       method: 'POST',
       path: '/tokenize',

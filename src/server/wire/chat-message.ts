@@ -1,17 +1,12 @@
 import { z } from 'zod';
 import type { ChatMessage, TextPart } from '../../text/chat/chat-message.ts';
 import { badRequest } from './http-error.ts';
+import { ignored } from './ignored-fields.ts';
 
 /** Error message for a part of an unsupported type. It names the type, because a message may have many parts. */
 function onlyText({ input }: { readonly input?: unknown }): string {
   const found = typeof input === 'string' ? `'${input.slice(0, 80)}'` : 'missing';
   return `the type is ${found}; only text parts are supported`;
-}
-
-/** Fields that clients add for themselves or for other services. They change no answer. */
-function ignored(...names: readonly string[]) {
-  const field = z.unknown().optional().describe('Accepted and ignored.');
-  return Object.fromEntries(names.map((name) => [name, field]));
 }
 
 const ignoredOfParts = ignored(

@@ -75,7 +75,10 @@ export function toTemplateInputs(body: ChatTemplateBody): ChatTemplateInputs {
   };
 }
 
-function templateKwargs(body: ChatTemplateBody): JsonObject | undefined {
+/** The further variables of a template. */
+export function templateKwargs(
+  body: Pick<ChatTemplateBody, 'chat_template_kwargs' | 'enable_thinking' | 'reasoning_effort'>,
+): JsonObject | undefined {
   const { reasoning_effort: effort, enable_thinking: thinks = effort === 'none' ? false : undefined } = body;
   const kwargs: JsonObject = {
     ...(effort !== undefined && { reasoning_effort: effort }),

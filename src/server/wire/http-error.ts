@@ -68,10 +68,11 @@ export function badRequest(message: string, param?: string, code?: string): Http
 /**
  * Answer to any error, of the library or not. Details that clients should not see, such as paths and stacks, stay in
  * `cause`, for the log.
+ * @param fieldNames names of the engine's parameters in the request, where they differ.
  */
-export function toHttpError(error: unknown): HttpError {
+export function toHttpError(error: unknown, fieldNames?: ReadonlyMap<string, string>): HttpError {
   if (error instanceof HttpError) return error;
-  if (error instanceof SamplingParamsError) return samplingError(error);
+  if (error instanceof SamplingParamsError) return samplingError(error, fieldNames);
   if (error instanceof TokenIdError || error instanceof EmptyPromptError || error instanceof TextLimitError) {
     return new HttpError(400, error.message, { code: error.code, cause: error });
   }
@@ -109,8 +110,9 @@ export function toHttpError(error: unknown): HttpError {
 const RETRY_SOON = { 'retry-after': '1' };
 
 /** A parameter's name in requests (snake_case) from its name in the engine (camelCase). */
-function samplingError(error: SamplingParamsError): HttpError {
-  const param = error.param?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+function samplingError(error: SamplingParamsError, fieldNames?: ReadonlyMap<string, string>): HttpError {
+  const name = error.param?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const param = name === undefined ? undefined : (fieldNames?.get(name) ?? name);
   const message = param === undefined ? error.message : error.messageFor(param);
   return new HttpError(400, message, { param, code: error.code, cause: error });
 }

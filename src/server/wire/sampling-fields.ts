@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
+import { ignored } from './ignored-fields.ts';
 import { seedField } from './seed-field.ts';
 import { type structuredFields, toStructuredOutputs } from './structured-fields.ts';
 
@@ -68,22 +69,18 @@ export const streamFields = {
 } as const;
 
 /** Fields that clients send, and that change nothing here. */
-export const ignoredFields = {
-  user: ignored(),
-  metadata: ignored(),
-  store: ignored(),
-  service_tier: ignored(),
-  safety_identifier: ignored(),
-  prompt_cache_key: ignored(),
-  prompt_cache_retention: ignored(),
-  parallel_tool_calls: ignored(),
-  reasoning_effort: ignored(),
-  verbosity: ignored(),
-} as const;
-
-function ignored() {
-  return z.unknown().optional().describe('Accepted and ignored.');
-}
+export const ignoredFields = ignored(
+  'user',
+  'metadata',
+  'store',
+  'service_tier',
+  'safety_identifier',
+  'prompt_cache_key',
+  'prompt_cache_retention',
+  'parallel_tool_calls',
+  'reasoning_effort',
+  'verbosity',
+);
 
 type SamplingBody = z.infer<z.ZodObject<typeof samplingFields & typeof structuredFields>>;
 

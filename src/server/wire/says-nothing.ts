@@ -1,5 +1,7 @@
 /** Members that stay although they are empty: the message may be meant to be empty, or its error helps the client. */
-const MEANT = new Set(['content', 'text', 'arguments']);
+const MEANT = new Set(['content', 'text', 'arguments', 'input']);
+/** Members whose contents are the caller's: inputs of calls. */
+const INPUTS = new Set(['arguments', 'input']);
 /** Lists and texts that are the subject of a request; they are also too long to be searched. */
 const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
 /** Fields whose contents belong to the caller: a schema's empty object is not a missing one. */
@@ -10,6 +12,9 @@ export const VERBATIM = new Set([
   'response_format',
   'structured_outputs',
   'guided_json',
+  'output_config',
+  'output_format',
+  'format',
 ]);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
@@ -55,6 +60,5 @@ function pruned(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(pruned);
   if (typeof value !== 'object' || value === null) return value;
   const members = Object.entries(value).filter(([name, member]) => MEANT.has(name) || !saysNothing(member));
-  // Arguments of a call are the caller's.
-  return Object.fromEntries(members.map(([name, member]) => [name, name === 'arguments' ? member : pruned(member)]));
+  return Object.fromEntries(members.map(([name, member]) => [name, INPUTS.has(name) ? member : pruned(member)]));
 }

@@ -1,0 +1,86 @@
+import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
+import type { AnswerHead, AnswerWriter, GrowingAnswer } from '../answer/answer.ts';
+import type { GenerationOutput } from '../answer/generation.ts';
+import { SingleAnswer } from '../answer/single-answer.ts';
+import { NAMED_EVENTS } from '../answer/stream-form.ts';
+import type { HttpError } from '../wire/http-error.ts';
+import type { Usage } from '../wire/usage.ts';
+import { ContentBlocks, toolUse } from './content-blocks.ts';
+import { type ContentBlock, type Message, type MessageEvent, messageEnd, messageUsage, NO_END } from './message.ts';
+import { anthropicError } from './wire/errors.ts';
+
+/** Facts about a request that its answer depends on. */
+export interface AskedMessage {
+  readonly form: AnswerForm;
+  readonly showsThoughts: boolean;
+  /** Names of tools whose inputs are sent while they grow. */
+  readonly eagerTools: ReadonlySet<string>;
+  /** Whether the answer may have fewer tokens than were asked for, because no more fit. */
+  readonly fillsContext: boolean;
+}
+
+/** Writes an answer as a message, or as events of one. */
+export class MessageWriter implements AnswerWriter {
+  readonly streamForm = NAMED_EVENTS;
+  readonly #asked: AskedMessage;
+  readonly #answer: SingleAnswer;
+
+  constructor(asked: AskedMessage) {
+    this.#asked = asked;
+    this.#answer = new SingleAnswer(asked.form, asked.showsThoughts);
+  }
+
+  async *events({ head, outputs, usage }: GrowingAnswer): AsyncGenerator<MessageEvent, void> {
+    const blocks = new ContentBlocks(head.id, this.#asked.eagerTools);
+    let hasBegun = false;
+    for await (const output of outputs()) {
+      const deltas = this.#answer.read(output);
+      // Only now the number of cached tokens is known.
+      if (!hasBegun) yield { type: 'message_start', message: this.#message(head, usage()) };
+      if (!hasBegun) yield { type: 'ping' };
+      hasBegun = true;
+      yield* blocks.push(deltas);
+    }
+    yield* blocks.end();
+    const end = messageEnd(this.#answer, this.#asked.fillsContext);
+    yield { type: 'message_delta', delta: end, usage: this.#usage(usage()) };
+    yield { type: 'message_stop' };
+  }
+
+  failure(error: HttpError): Iterable<object> {
+    return [anthropicError(error)];
+  }
+
+  add(output: GenerationOutput): void {
+    this.#answer.add(output);
+  }
+
+  whole(head: AnswerHead, usage: Usage): Message {
+    const end = messageEnd(this.#answer, this.#asked.fillsContext);
+    return { ...this.#message(head, usage), ...end, content: [...this.#content(head)] };
+  }
+
+  *#content({ id: signature }: AnswerHead): Generator<ContentBlock, void> {
+    const { text, reasoning: thinking, toolCalls } = this.#answer.parsed;
+    if (thinking !== undefined) yield { type: 'thinking', thinking, signature };
+    if (text !== '') yield { type: 'text', text, citations: null };
+    for (const { id, function: called } of toolCalls) yield toolUse(id, called.name, called.arguments);
+  }
+
+  #message({ id, model }: AnswerHead, usage: Usage): Message {
+    return {
+      id,
+      type: 'message',
+      role: 'assistant',
+      model,
+      content: [],
+      ...NO_END,
+      diagnostics: null,
+      usage: { ...this.#usage(usage), cache_creation: null, inference_geo: null, service_tier: null, speed: null },
+    };
+  }
+
+  #usage(usage: Usage) {
+    return messageUsage(usage, this.#asked.form.reasoning && this.#answer.reasoningTokens);
+  }
+}

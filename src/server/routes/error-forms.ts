@@ -1,0 +1,7 @@
+import { ANTHROPIC_ERRORS } from '../anthropic/wire/errors.ts';
+import type { ErrorForm } from '../wire/error-form.ts';
+
+/** Paths whose errors have another form than OpenAI's; '*' stands for the path itself and every path below. */
+export const ERROR_FORMS: readonly (readonly [path: string, form: ErrorForm])[] = [
+  ['/v1/messages/*', ANTHROPIC_ERRORS],
+];

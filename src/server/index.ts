@@ -12,5 +12,6 @@ export type { ServerEnv } from './request/env.ts';
 export type { SchedulingPolicy } from './request/limits.ts';
 export { DEFAULT_LIMITS, type RequestLimits } from './request/limits.ts';
 export type { RequestFacts, RequestRecord } from './request/request-record.ts';
+export type { ErrorForm } from './wire/error-form.ts';
 export type { ErrorBody, ErrorStatus, HttpError } from './wire/http-error.ts';
 export type { Usage } from './wire/usage.ts';

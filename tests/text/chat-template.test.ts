@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ChatTemplateError } from '../../src/errors.ts';
-import { ChatTemplate } from '../../src/text/chat/chat-template.ts';
+import { type ChatMessage, ChatTemplate } from '../../src/text/chat/chat-template.ts';
 import { makeFolder } from '../checkpoint/folders.ts';
 
 const CHATML = `{%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{%- endfor %}
@@ -227,9 +227,47 @@ describe('arguments of earlier calls', () => {
     expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call(TEXT))).toBe(TEXT);
   });
 
+  test('are a mapping also where the template fails without tools', () => {
+    const strict = new ChatTemplate(
+      `{% for t in tools %}{{ t.function.name }}{% endfor %}${each('{{ c.function.arguments if c.function.arguments is string else c.function.arguments | tojson }}')}`,
+    );
+    expect(strict.render(call('{"b":1}'), { tools: [{ type: 'function', function: { name: 'f' } }] })).toBe(
+      'f{"b": 1}',
+    );
+  });
+
   test('stay the text that they are where it does not', () => {
     expect(new ChatTemplate(each('{{ c.function.arguments }}')).render(call(TEXT))).toBe(TEXT);
     expect(new ChatTemplate(each("{{ '' + c.function.arguments }}")).render(call(TEXT))).toBe(TEXT);
     expect(new ChatTemplate(each('{{ c.function.arguments | tojson }}')).render(call('no JSON'))).toBe('"no JSON"');
+  });
+});
+
+describe('the last message continued', () => {
+  const chatml = new ChatTemplate(CHATML);
+  const trimmed = new ChatTemplate('{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}[end]{% endfor %}');
+  const user = { role: 'user', content: 'Hi' };
+  const continued = (template: ChatTemplate, content: ChatMessage['content']) =>
+    template.render([user, { role: 'assistant', content }], { addGenerationPrompt: false, continueFinalMessage: true });
+
+  test('ends where the message does, wherever else its text is', () => {
+    const header = '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n';
+    for (const content of ['Well', 'e', 'end', ' Well \n', ''])
+      expect(continued(chatml, content)).toBe(header + content);
+    expect(continued(trimmed, 'e')).toBe('[user] Hi[end][assistant] e');
+    expect(continued(trimmed, ' Well \n')).toBe('[user] Hi[end][assistant] Well');
+    const parts = [
+      { type: 'text', text: 'a' },
+      { type: 'text', text: 'b ' },
+    ] as const;
+    expect(continued(chatml, parts)).toBe(`${header}a\nb `);
+  });
+
+  test('needs a content that the template writes', () => {
+    const none = [{ role: 'assistant', content: null as unknown as string }];
+    expect(() => chatml.render(none, { continueFinalMessage: true })).toThrow(/it has no content/);
+    expect(() => chatml.render([], { continueFinalMessage: true })).toThrow(/it has no content/);
+    const silent = new ChatTemplate("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}");
+    expect(() => continued(silent, 'x')).toThrow(/the chat template changes it/);
   });
 });

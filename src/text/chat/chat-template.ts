@@ -4,6 +4,7 @@ import { openModelFiles } from '../../checkpoint/open-model-files.ts';
 import { ChatTemplateError, JsonFileError } from '../../errors.ts';
 import { Template, TemplateError } from '../jinja/template.ts';
 import { type ChatMessage, jsonSize, messageSize, textOf } from './chat-message.ts';
+import { continued } from './continued-message.ts';
 import { prepareMessages } from './prepare-messages.ts';
 import { TemplateTraits } from './template-traits.ts';
 
@@ -141,9 +142,11 @@ class UsableTemplate {
   /** @throws ChatTemplateError */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
     const { messages: prepared, uncertain } = prepareMessages(messages, this.#traits);
-    const text = this.#run(prepared, options);
+    const text = options.continueFinalMessage
+      ? continued(prepared, (marked) => this.#run(marked, options))
+      : this.#run(prepared, options);
     const lost = uncertain.find((i) => !this.#arrives(text, prepared, i, options));
-    if (lost === undefined) return options.continueFinalMessage ? upToFinalMessage(text, prepared) : text;
+    if (lost === undefined) return text;
     throw new ChatTemplateError(
       `The chat template leaves out message ${lost + 1}, whose role is '${messages[lost].role}'.`,
       "Give what it says in the first message, as 'system', or in a message of the user.",
@@ -196,20 +199,6 @@ class UsableTemplate {
 function stepsFor(messages: readonly ChatMessage[], { tools = [], documents = [] }: ChatTemplateOptions): number {
   const characters = messages.reduce((sum, message) => sum + messageSize(message), 0);
   return 500_000 + messages.length * 1000 + characters + jsonSize(tools) + jsonSize(documents);
-}
-
-/** The text up to the end of the last message's content, as in transformers. @throws ChatTemplateError */
-function upToFinalMessage(text: string, messages: readonly ChatMessage[]): string {
-  const content = textOf(messages.at(-1)?.content) ?? '';
-  const begin = text.lastIndexOf(content.trim());
-  if (begin < 0 || content.trim() === '') {
-    throw new ChatTemplateError(
-      'The last message can not be continued: it is empty, or the chat template changes it.',
-      'Give it a content, or begin a new answer.',
-    );
-  }
-  const whole = content.trimStart();
-  return text.slice(0, begin + (text.startsWith(whole, begin) ? whole : content.trim()).length);
 }
 
 const GET_AGAIN = 'Get the file again, give another template, or pass a plain prompt.';

@@ -6,6 +6,12 @@ const OTHER_NEEDLE = 'needle_7f2e';
 /** Limit of steps for one trial of a template. */
 const MAX_STEPS = 200_000;
 
+/** A tool for templates that fail without any. */
+const TRIAL_TOOL = {
+  type: 'function',
+  function: { name: 'f', description: '', parameters: { type: 'object', properties: {} } },
+};
+
 type ProbeMessage = Readonly<Record<string, unknown>>;
 
 /** The abilities of a template, found by rendering trial messages, each at its first use and only once. */
@@ -72,12 +78,14 @@ export class TemplateTraits {
     return this.#try([user, { role: 'assistant', content: 'x' }, message]);
   }
 
+  /** The text of trial messages, with a tool where the template needs tools; empty where it refuses them. */
   #try(messages: readonly ProbeMessage[]): string {
-    const variables = { messages, tools: null, add_generation_prompt: true, bos_token: '', eos_token: '' };
-    try {
-      return this.#template.render(variables, MAX_STEPS);
-    } catch {
-      return '';
+    const variables = { messages, add_generation_prompt: true, bos_token: '', eos_token: '' };
+    for (const tools of [null, [TRIAL_TOOL]]) {
+      try {
+        return this.#template.render({ ...variables, tools }, MAX_STEPS);
+      } catch {}
     }
+    return '';
   }
 }

@@ -1,7 +1,7 @@
 import { toIndex } from './numbers.ts';
-import { type Kwargs, orElse, TemplateError, typeName, Undefined, type Value } from './values.ts';
+import { type Kwargs, orElse, plain, TemplateError, typeName, Undefined, type Value } from './values.ts';
 
-/** The arguments of a call by the names of parameters, bound as Python binds them. */
+/** The arguments of a call by the names of parameters, bound as Python binds them. Markups are texts in it. */
 export class CallArguments {
   readonly #name: string;
   readonly #bound = new Map<string, Value>();
@@ -15,12 +15,12 @@ export class CallArguments {
     if (args.length > parameters.length) {
       throw new TemplateError(`${name}() takes at most ${parameters.length} argument(s), and got ${args.length}`);
     }
-    for (const [i, value] of args.entries()) this.#bound.set(bare(parameters[i]), value);
+    for (const [i, value] of args.entries()) this.#bound.set(bare(parameters[i]), plain(value));
     const names = new Set(parameters.map(bare));
     for (const [key, value] of kwargs) {
       if (!names.has(key)) throw new TemplateError(`${name}() got an unexpected keyword argument '${key}'`);
       if (this.#bound.has(key)) throw new TemplateError(`${name}() got multiple values for argument '${key}'`);
-      this.#bound.set(key, value);
+      this.#bound.set(key, plain(value));
     }
     const missing = parameters.find((parameter) => !parameter.endsWith('?') && !this.#bound.has(parameter));
     if (missing !== undefined) throw new TemplateError(`${name}() missing its argument '${missing}'`);

@@ -2,6 +2,7 @@ import { itemOf, ownAttribute } from './attributes.ts';
 import { CallArguments } from './call-arguments.ts';
 import { formatPercent } from './format.ts';
 import { toJson } from './json.ts';
+import { attributeOfMarkup, escaped, markupArithmetic, markupOf } from './markup.ts';
 import { arithmetic, negated, parseFloatValue, parseInteger, posited, rounded, toIndex } from './numbers.ts';
 import { capitalize, pad, replace, splitLines, strip } from './strings.ts';
 import {
@@ -18,6 +19,7 @@ import {
   lengthOf,
   lessThan,
   MAX_LENGTH,
+  Markup,
   orElse,
   repr,
   str,
@@ -49,6 +51,7 @@ const FILTERS = new Map<string, readonly [parameters: readonly string[], filter:
   ['dictsort', [['case_sensitive?', 'by?', 'reverse?'], dictSort]],
   ['first', [[], first]],
   ['float', [['default?'], (value, args) => toFloat(value, args)]],
+  ['forceescape', [[], (value) => new Markup(escaped(str(value)))]],
   ['groupby', [['attribute', 'default?', 'case_sensitive?'], groupBy]],
   ['indent', [['width?', 'first?', 'blank?'], indent]],
   ['int', [['default?', 'base?'], toInteger]],
@@ -63,8 +66,7 @@ const FILTERS = new Map<string, readonly [parameters: readonly string[], filter:
   ['replace', [['old', 'new', 'count?'], replaced]],
   ['reverse', [[], reversed]],
   ['round', [['precision?', 'method?'], round]],
-  // Escaping is off, so nothing must be protected from it.
-  ['safe', [[], str]],
+  ['safe', [[], (value) => new Markup(str(value))]],
   ['slice', [['slices', 'fill_with?'], slices]],
   ['sort', [['reverse?', 'case_sensitive?', 'attribute?'], sort]],
   ['string', [[], str]],
@@ -79,11 +81,30 @@ const FILTERS = new Map<string, readonly [parameters: readonly string[], filter:
   ['wordcount', [[], (value) => str(value).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0]],
   ...['d', 'default'].map((name) => [name, [['default_value?', 'boolean?'], otherwise]] as const),
   ...['length', 'count'].map((name) => [name, [[], length]] as const),
-  ...['e', 'escape', 'forceescape'].map((name) => [name, [[], escaped]] as const),
+  ...['e', 'escape'].map((name) => [name, [[], (value: Value) => new Markup(escaped(value))]] as const),
 ]);
+
+/** Filters that make a markup of a markup. */
+const KEEP_MARKUP = new Set(
+  'capitalize center d default indent lower reverse string title trim truncate upper'.split(' '),
+);
 
 /** `value|name(…)`. @throws TemplateError if there is no such filter. */
 export function runFilter(
+  name: string,
+  value: Value,
+  args: readonly Value[],
+  kwargs: Kwargs,
+  context: FilterContext,
+): Value {
+  if (!(value instanceof Markup) || /escape$|^e$/.test(name)) return runFilterOn(name, value, args, kwargs, context);
+  if (name === 'attr') return attributeOfMarkup(value, str(args[0] ?? ''));
+  if (name === 'format') return markupArithmetic('%', value, kwargs.size > 0 ? new Dict(kwargs) : new Tuple(args));
+  const result = runFilterOn(name, value.text, args, kwargs, context);
+  return KEEP_MARKUP.has(name) ? markupOf(result) : result;
+}
+
+function runFilterOn(
   name: string,
   value: Value,
   args: readonly Value[],
@@ -403,18 +424,6 @@ function truncate(value: Value, args: CallArguments): Value {
   if (truthy(args.value('killwords', false))) return kept + end;
   const space = kept.lastIndexOf(' ');
   return (space < 0 ? kept : kept.slice(0, space)) + end;
-}
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  "'": '&#39;',
-  '"': '&#34;',
-};
-
-function escaped(value: Value): Value {
-  return str(value).replace(/[&<>'"]/g, (character) => ENTITIES[character]);
 }
 
 function urlEncode(value: Value): Value {

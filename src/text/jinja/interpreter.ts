@@ -3,6 +3,7 @@ import { type FilterContext, runFilter } from './filters.ts';
 import { formatPercent } from './format.ts';
 import { GLOBALS } from './globals.ts';
 import { Loop } from './loop.ts';
+import { attributeOfMarkup, markupArithmetic, markupOf } from './markup.ts';
 import type { Arguments, Comparison, Expression, MacroNode, Statement, Target } from './nodes.ts';
 import { arithmetic, negated, posited } from './numbers.ts';
 import { slice } from './slices.ts';
@@ -17,10 +18,12 @@ import {
   iterate,
   type Kwargs,
   MAX_LENGTH,
+  Markup,
   Namespace,
   NO_KWARGS,
   ordered,
   orElse,
+  plain,
   repr,
   str,
   TemplateError,
@@ -322,8 +325,10 @@ export class Interpreter implements FilterContext {
       case 'attribute': {
         const value = this.#evaluate(expression.of, scope);
         // Most methods process the whole text.
-        if (typeof value === 'string') this.spend(value.length / CHARACTERS_PER_STEP);
-        return attributeOf(value, expression.name);
+        this.#spendOnText(value);
+        return value instanceof Markup
+          ? attributeOfMarkup(value, expression.name)
+          : attributeOf(value, expression.name);
       }
       case 'item':
         return this.#item(this.#evaluate(expression.of, scope), expression.key, scope);
@@ -372,8 +377,9 @@ export class Interpreter implements FilterContext {
   }
 
   #item(value: Value, key: Expression, scope: Scope): Value {
-    if (typeof value === 'string') this.spend(value.length / CHARACTERS_PER_STEP);
-    if (key.kind !== 'slice') return itemOf(value, this.#evaluate(key, scope));
+    this.#spendOnText(value);
+    if (value instanceof Markup) return markupOf(this.#item(value.text, key, scope));
+    if (key.kind !== 'slice') return itemOf(value, plain(this.#evaluate(key, scope)));
     const [start, stop, step] = key.parts.map((part) => (part === undefined ? null : this.#evaluate(part, scope)));
     if (value instanceof Undefined) return value.fail();
     const part = slice(value, start, stop, step);
@@ -420,6 +426,10 @@ export class Interpreter implements FilterContext {
   #binary({ operator, left, right }: Expression & { kind: 'binary' }, scope: Scope): Value {
     const first = this.#evaluate(left, scope);
     const second = this.#evaluate(right, scope);
+    if (first instanceof Markup || second instanceof Markup) {
+      this.#weigh(second);
+      return this.#counted(markupArithmetic(operator, first, second));
+    }
     if (operator === '%' && typeof first === 'string') {
       if (second instanceof Undefined) return second.fail();
       this.#weigh(second);
@@ -447,11 +457,17 @@ export class Interpreter implements FilterContext {
 
   /** Counts a new value by its size, and returns it. */
   #counted(value: Value): Value {
-    if (typeof value === 'string') {
-      if (value.length > MAX_LENGTH) throw new TemplateError('The template makes a text that is too long.');
-      this.spend(value.length / CHARACTERS_PER_STEP);
+    const text = plain(value);
+    if (typeof text === 'string') {
+      if (text.length > MAX_LENGTH) throw new TemplateError('The template makes a text that is too long.');
+      this.#spendOnText(text);
     } else if (isList(value)) this.spend(value.length / ITEMS_PER_STEP);
     return value;
+  }
+
+  #spendOnText(value: Value): void {
+    const text = plain(value);
+    if (typeof text === 'string') this.spend(text.length / CHARACTERS_PER_STEP);
   }
 
   #text(value: Value): string {

@@ -1,4 +1,16 @@
-import { Dict, Float, floatRepr, isInt, isList, normal, TemplateError, Tuple, typeName, type Value } from './values.ts';
+import {
+  Dict,
+  Float,
+  floatRepr,
+  isInt,
+  isList,
+  normal,
+  plain,
+  TemplateError,
+  Tuple,
+  typeName,
+  type Value,
+} from './values.ts';
 
 /** Options of json.dumps. */
 export interface JsonOptions {
@@ -10,7 +22,8 @@ export interface JsonOptions {
 }
 
 /** A value as Python's json.dumps writes it. @throws TemplateError for values that JSON cannot express. */
-export function toJson(value: Value, options: JsonOptions, newline = '\n'): string {
+export function toJson(given: Value, options: JsonOptions, newline = '\n'): string {
+  const value = plain(given);
   if (value === null) return 'null';
   if (typeof value === 'string') return quoted(value, options.ensureAscii);
   if (typeof value === 'boolean' || isInt(value)) return String(value);
@@ -27,7 +40,7 @@ export function toJson(value: Value, options: JsonOptions, newline = '\n'): stri
     );
   }
   if (!(value instanceof Dict)) throw new TemplateError(`Object of type ${typeName(value)} is not JSON serializable`);
-  const entries = [...value.entries()].map(([key, item]) => [keyText(key), item] as const);
+  const entries = [...value.entries()].map(([key, item]) => [keyText(plain(key)), item] as const);
   if (options.sortKeys) entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   const written = entries.map(
     ([key, item]) => quoted(key, options.ensureAscii) + options.separators[1] + toJson(item, options, inner),

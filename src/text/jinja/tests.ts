@@ -13,7 +13,9 @@ import {
   isIterable,
   isList,
   type Kwargs,
+  Markup,
   ordered,
+  plain,
   Range,
   str,
   TemplateError,
@@ -50,8 +52,6 @@ const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['sequence', isSequence],
   ['iterable', (value) => isIterable(value) || value instanceof Loop],
   ['callable', (value) => value instanceof Func || value instanceof Undefined],
-  // No value is: transformers turns escaping off.
-  ['escaped', () => false],
   ['filter', (value) => typeof value === 'string' && FILTER_NAMES.has(value)],
   ['test', (value) => typeof value === 'string' && hasTest(value)],
 ]);
@@ -78,7 +78,9 @@ const FILTER_NAMES: ReadonlySet<string> = new Set(
 );
 
 /** Whether `value is name(…)`. @throws TemplateError if there is no such test. */
-export function runTest(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): boolean {
+export function runTest(name: string, given: Value, args: readonly Value[], kwargs: Kwargs): boolean {
+  if (name === 'escaped' && args.length === 0) return given instanceof Markup;
+  const value = plain(given);
   const test = TESTS.get(name);
   if (test !== undefined) {
     new CallArguments(`test '${name}'`, [], args, kwargs);
@@ -91,7 +93,7 @@ export function runTest(name: string, value: Value, args: readonly Value[], kwar
 }
 
 function hasTest(name: string): boolean {
-  return TESTS.has(name) || TESTS_OF_TWO.has(name);
+  return name === 'escaped' || TESTS.has(name) || TESTS_OF_TWO.has(name);
 }
 
 /** Whether a value has a length and items by key. */

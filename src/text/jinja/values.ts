@@ -119,6 +119,37 @@ export class Group extends Tuple {
   }
 }
 
+/**
+ * A text that is escaped already, as the filters `safe` and `escape` make one. Texts that are added to it are escaped;
+ * everything else takes it as a text.
+ */
+export class Markup extends PyObject {
+  readonly typeName = 'Markup';
+  readonly text: string;
+
+  constructor(text: string) {
+    super();
+    this.text = text;
+  }
+
+  override get truthy(): boolean {
+    return this.text !== '';
+  }
+
+  override repr(): string {
+    return `Markup(${repr(this.text)})`;
+  }
+
+  override str(): string {
+    return this.text;
+  }
+}
+
+/** A value with a text in place of a markup. */
+export function plain(value: Value): Value {
+  return value instanceof Markup ? value.text : value;
+}
+
 /** A mapping that keeps the order in which its keys came, whatever they look like. */
 export class Dict extends PyObject {
   readonly typeName = 'dict';
@@ -360,6 +391,7 @@ function hash(value: Value): unknown {
   }
   if (value instanceof Tuple) return `\u0000${value.items.map((item) => `${typeof hash(item)} ${String(hash(item))}`)}`;
   if (value instanceof Undefined) return Undefined;
+  if (value instanceof Markup) return value.text;
   if (isList(value) || value instanceof Dict) throw new TemplateError(`unhashable type: '${typeName(value)}'`);
   return value;
 }
@@ -371,6 +403,7 @@ export function iterate(value: Value): Iterable<Value> {
   if (value instanceof Dict) return value.keys();
   if (value instanceof Range) return rangeValues(value);
   if (value instanceof Undefined) return [];
+  if (value instanceof Markup) return value.text;
   throw new TemplateError(`'${typeName(value)}' object is not iterable`);
 }
 
@@ -378,7 +411,7 @@ export function isIterable(value: Value): boolean {
   return (
     typeof value === 'string' ||
     isList(value) ||
-    [Iter, Tuple, DictView, Dict, Range, Undefined].some((type) => value instanceof type)
+    [Iter, Tuple, DictView, Dict, Range, Undefined, Markup].some((type) => value instanceof type)
   );
 }
 
@@ -393,6 +426,7 @@ export function lengthOf(value: Value): number | undefined {
   if (value instanceof Tuple || value instanceof DictView) return value.items.length;
   if (value instanceof Dict) return value.size;
   if (value instanceof Range) return value.length;
+  if (value instanceof Markup) return lengthOf(value.text);
   return value instanceof Undefined ? 0 : undefined;
 }
 
@@ -411,6 +445,7 @@ export function equals(a: Value, b: Value): boolean {
   if (a instanceof Tuple) return b instanceof Tuple && sameItems(a.items, b.items);
   if (a instanceof Range) return b instanceof Range && sameItems([...rangeValues(a)], [...rangeValues(b)]);
   if (a instanceof Undefined) return b instanceof Undefined;
+  if (a instanceof Markup || b instanceof Markup) return plain(a) === plain(b);
   if (!(a instanceof Dict && b instanceof Dict) || a.size !== b.size) return false;
   return [...a.entries()].every(([key, value]) => {
     const other = b.get(key);
@@ -433,6 +468,7 @@ export function lessThan(a: Value, b: Value, sign = '<'): boolean {
   const [x, y] = [asNumber(a), asNumber(b)];
   if (x !== undefined && y !== undefined) return x < y;
   if (typeof a === 'string' && typeof b === 'string') return textBefore(a, b);
+  if (a instanceof Markup || b instanceof Markup) return lessThan(plain(a), plain(b), sign);
   if (isList(a) && isList(b)) return listBefore(a, b, sign);
   if (a instanceof Tuple && b instanceof Tuple) return listBefore(a.items, b.items, sign);
   for (const operand of [a, b]) if (operand instanceof Undefined) operand.fail();
@@ -461,10 +497,12 @@ function rank(unit: number): number {
 export function contains(container: Value, item: Value): boolean {
   if (typeof container === 'string') {
     if (typeof item === 'string') return container.includes(item);
+    if (item instanceof Markup) return container.includes(item.text);
     if (item instanceof Undefined) return item.fail();
     throw new TemplateError(`'in <string>' requires string as left operand, not ${typeName(item)}`);
   }
   if (container instanceof Dict) return container.has(item);
+  if (container instanceof Markup) return contains(container.text, item);
   for (const each of iterateIn(container)) if (equals(each, item)) return true;
   return false;
 }

@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { ChatTemplateError } from '../../../src/errors.ts';
+import { ChatTemplate } from '../../../src/text/chat/chat-template.ts';
 import { Template, TemplateError } from '../../../src/text/jinja/template.ts';
 import { TINY_DTS } from '../../cli/tiny-dts.ts';
 import { need } from '../../needs/needs.ts';
 import { runs } from '../../runs.ts';
-import { CONVERSATIONS } from './conversations.ts';
+import { renderChat } from './chat.ts';
+import { CONVERSATIONS, HISTORIES, withJsonArguments } from './conversations.ts';
+import { FAMILIES } from './families.ts';
 import { generatedTemplates } from './fuzz.ts';
 import { type PythonResult, renderInPython } from './python.ts';
 import { EXPRESSION_TEMPLATES, STATEMENT_TEMPLATES, VARIABLES } from './snippets.ts';
@@ -92,7 +96,32 @@ test.each(TEMPLATES)('renders as Python: %j', (template) => {
   if (!agrees(ours, python)) expect(ours).toEqual(python);
 });
 
+/** What Python made of conversations with calls, by family of templates: written by the same. */
+const histories = JSON.parse(readFileSync(new URL('histories.json', import.meta.url), 'utf8')) as Readonly<
+  Record<string, readonly PythonResult[]>
+>;
+
+test.each(Object.entries(FAMILIES))('renders conversations with calls as transformers: %s', (family, source) => {
+  const template = new ChatTemplate(source);
+  const texts = HISTORIES.map((variables, i): PythonResult => {
+    try {
+      return { text: renderChat(template, withJsonArguments(variables)) };
+    } catch (error) {
+      // The words are Python's; what counts is that both refuse.
+      return { error: (error instanceof ChatTemplateError && histories[family][i].error) || String(error) };
+    }
+  });
+  expect(texts).toEqual(histories[family]);
+});
+
 describe.runIf(need('jinja2'))('compared with Python', () => {
+  test('what is written down about conversations with calls is what Python gives', () => {
+    for (const [family, source] of Object.entries(FAMILIES)) {
+      const now = renderInPython(HISTORIES.map((variables) => [source, JSON.stringify(variables)] as const));
+      expect(now.map(({ text }) => text)).toEqual(histories[family].map(({ text }) => text));
+    }
+  });
+
   test('what is written down is what Python gives', () => {
     const results = renderInPython(TEMPLATES.map((template) => [template, JSON_VARIABLES] as const));
     const differing = TEMPLATES.filter((template, i) => {

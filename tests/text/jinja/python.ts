@@ -7,12 +7,17 @@ export interface PythonResult {
   readonly error?: string;
 }
 
-/** What transformers would make of the templates, each with the JSON text of its variables. */
-export function renderInPython(cases: readonly (readonly [template: string, variables: string])[]): PythonResult[] {
-  const input = `[${cases.map(([template, variables]) => `[${JSON.stringify(template)},${variables}]`).join(',')}]`;
+/** A template, the JSON text of its variables, and whether the text ends within the last message. */
+export type PythonCase = readonly [template: string, variables: string, isContinued?: boolean];
+
+/** What transformers would make of the templates. */
+export function renderInPython(cases: readonly PythonCase[]): PythonResult[] {
+  const input = cases.map(
+    ([template, variables, isContinued = false]) => `[${JSON.stringify(template)},${variables},${isContinued}]`,
+  );
   const script = fileURLToPath(new URL('render.py', import.meta.url));
   const { stdout, stderr, status } = spawnSync('python3', [script], {
-    input,
+    input: `[${input.join(',')}]`,
     encoding: 'utf8',
     maxBuffer: 2 ** 28,
     env: { ...process.env, PYTHONIOENCODING: 'utf-8', PYTHONUTF8: '1' },

@@ -1,13 +1,19 @@
-"""Renders templates as transformers sets up jinja2: a JSON list of [template, variables] in, of results out."""
+"""
+Renders templates as transformers does: a JSON list of [template, variables, continued] in, of results out. What is
+continued ends within its last message.
+"""
 
 import json
 import sys
 from datetime import datetime
+from functools import lru_cache
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 class Generation(Extension):
@@ -36,11 +42,35 @@ environment = ImmutableSandboxedEnvironment(
 environment.filters["tojson"] = tojson
 environment.globals["raise_exception"] = raise_exception
 environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
+compiled = lru_cache(environment.from_string)
 
 
-def render(template, variables):
+def mark(message):
+    """Appends the mark to the message's text. Returns the text without it."""
+    content = message["content"]
+    if isinstance(content, str):
+        message["content"] = content + MARK
+        return content
+    part = next(part for part in reversed(content) if "text" in part)
+    text = part["text"]
+    part["text"] = text + MARK
+    return text
+
+
+def cut(text, content):
+    """The text up to the mark; without white space at its end where the template has trimmed the message."""
+    if content.strip() not in text:
+        raise ValueError("the last message is not in the text")
+    at = text.rindex(MARK.strip())
+    return text[:at] if text[at:].startswith(MARK) else text[:at].rstrip()
+
+
+def render(template, variables, continued=False):
     try:
-        return {"text": environment.from_string(template).render(**variables)}
+        if not continued:
+            return {"text": compiled(template).render(**variables)}
+        content = mark(variables["messages"][-1])
+        return {"text": cut(compiled(template).render(**variables), content)}
     except Exception as error:  # noqa: BLE001
         return {"error": f"{type(error).__name__}: {error}"}
 

@@ -57,4 +57,44 @@ export class RandomAnswers {
       answer.dispose();
     }
   }
+
+  /** Whether a text can be an answer, in tokens of pieces that are cut at random. */
+  async accepts(form: StructuredOutputs, text: string, seed: number): Promise<boolean> {
+    const answer = (await this.grammars.compile(form)).begin();
+    const random = randomNumbers(seed);
+    try {
+      for (const piece of pieces(text, random)) {
+        for (const tokenId of this.#tokenizer.encode(piece, { addSpecialTokens: false })) {
+          await answer.ready;
+          if (!hasBit(answer.allowed([], new Set()), tokenId)) return false;
+          answer.accept(tokenId);
+        }
+      }
+      await answer.ready;
+      return answer.isComplete;
+    } finally {
+      answer.dispose();
+    }
+  }
+}
+
+function pieces(text: string, random: () => number): readonly string[] {
+  const found: string[] = [];
+  for (const character of text) {
+    if (found.length === 0 || random() < 0.4) found.push(character);
+    else found[found.length - 1] += character;
+  }
+  return found;
+}
+
+/** A text with a character more, less or instead of another one. */
+export function mutated(text: string, random: () => number, alphabet: readonly string[]): string {
+  const characters = [...text];
+  const other = alphabet[Math.floor(random() * alphabet.length)];
+  const place = Math.floor(random() * (characters.length + 1));
+  const change = Math.floor(random() * 3);
+  if (change === 0) characters.splice(place, 0, other);
+  else if (change === 1) characters.splice(place, 1);
+  else characters.splice(place, 1, other);
+  return characters.join('');
 }

@@ -91,7 +91,7 @@ describe('vLLM', () => {
 
   test('what can not be compiled is the request’s error', async () => {
     expect(await complete({ guided_grammar: 'root ::= (' })).toMatch(
-      /^400 The grammar can't be compiled: EBNF parser error/,
+      /^400 The grammar can't be compiled: line 1, column 11: expected '\)'/,
     );
     expect(await complete({ guided_json: { uniqueItems: true } })).toMatch(
       /^400 The schema at # has 'uniqueItems' true/,

@@ -93,25 +93,52 @@ const ASCII: CodePoints = [0, 0x7f];
 /** Characters beyond ASCII that are written one by one. */
 const MAX_LISTED = 256;
 
+/** Characters as a grammar can have them: of those beyond ASCII it knows all together, or single ones. */
+export interface Letters {
+  readonly ascii: readonly CodePoints[];
+  readonly listed: readonly number[];
+  /** Whether all characters beyond ASCII are among them. */
+  readonly isOpen: boolean;
+}
+
+/** Whether a grammar can have these characters, and no others. */
+export function isExpressible(ranges: readonly CodePoints[]): boolean {
+  const { listed, isOpen } = lettersOf(ranges);
+  return isOpen || listed.length > 0 || without(ranges, [ASCII, SURROGATES]).length === 0;
+}
+
+/** Characters of ranges. Of those beyond ASCII there are none where there are too many, but not all. */
+export function lettersOf(ranges: readonly CodePoints[]): Letters {
+  const ascii = without(ranges, complement([ASCII]));
+  const beyond = without(ranges, [ASCII, SURROGATES]);
+  const isOpen = beyond.length > 0 && without(complement([ASCII, SURROGATES]), beyond).length === 0;
+  const count = beyond.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+  const isListed = !isOpen && count <= MAX_LISTED;
+  return { ascii, listed: isListed ? beyond.flatMap(([first, last]) => pointsBetween(first, last)) : [], isOpen };
+}
+
+/** One character. */
+export function letterOf(point: number): Letters {
+  return point <= ASCII[1]
+    ? { ascii: [[point, point]], listed: [], isOpen: false }
+    : { ascii: [], listed: [point], isOpen: false };
+}
+
 /**
  * Expression for one character of these; undefined where there is none. XGrammar knows characters beyond ASCII only all together
  * or one by one. Where neither will do, those of ASCII stand for all.
  */
 export function characterClass(ranges: readonly CodePoints[]): string | undefined {
-  const ascii = without(ranges, complement([ASCII]));
-  const beyond = without(ranges, [ASCII, SURROGATES]);
-  if (beyond.length === 0) return ascii.length === 0 ? undefined : `[${classMembers(ascii)}]`;
-  if (without(complement([ASCII, SURROGATES]), beyond).length === 0) {
-    const excluded = without([ASCII], ascii);
-    return excluded.length === 0 ? '([\\x00-\\x7f] | [^\\x00-\\x7f])' : `[^${classMembers(excluded)}]`;
-  }
-  const listed = beyond.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-  const others = listed > MAX_LISTED ? [] : beyond.flatMap(([first, last]) => pointsBetween(first, last));
-  const all = [
-    ...(ascii.length === 0 ? [] : [`[${classMembers(ascii)}]`]),
-    ...others.map((point) => literal(String.fromCodePoint(point))),
-  ];
+  const { ascii, listed, isOpen } = lettersOf(ranges);
+  const all = [...classText(ascii, isOpen), ...listed.map((point) => literal(String.fromCodePoint(point)))];
   return all.length === 0 ? undefined : oneOf(all);
+}
+
+/** Expressions, of which one character has one: of ASCII, and all others or none of them. */
+export function classText(ascii: readonly CodePoints[], isOpen: boolean): readonly string[] {
+  if (!isOpen) return ascii.length === 0 ? [] : [`[${classMembers(ascii)}]`];
+  const excluded = without([ASCII], ascii);
+  return excluded.length === 0 ? ['[\\x00-\\x7f]', '[^\\x00-\\x7f]'] : [`[^${classMembers(excluded)}]`];
 }
 
 function classMembers(ranges: readonly CodePoints[]): string {

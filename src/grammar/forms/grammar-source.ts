@@ -1,9 +1,9 @@
 import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 import { asError } from '../../util/as-error.ts';
-import { EbnfGrammar, literal, oneOf, ROOT } from './ebnf.ts';
 import { ANY_OBJECT, jsonSchemaGrammar } from './json-schema.ts';
-import { regexGrammar, structuralTagText } from './structural-tag.ts';
+import { safeGrammar } from './safe-grammar.ts';
+import { choiceGrammar, regexGrammar, structuralTagText } from './structural-tag.ts';
 import type { StructuredOutputs } from './structured-outputs.ts';
 
 /** Characters of a schema, grammar or list of choices at most: a model's whole context is seldom longer. */
@@ -20,7 +20,7 @@ export interface GrammarSource {
 /** @throws StructuredOutputsError about what is malformed or not supported. */
 export function grammarSource(form: StructuredOutputs): GrammarSource {
   const { json, jsonObject, regex, choice, grammar, structuralTag } = form;
-  const own = (text: string): GrammarSource => ({ type: 'ebnf', text, isForeign: false });
+  const own = (text: string): GrammarSource => ({ type: 'ebnf', text: safeGrammar(text), isForeign: false });
   if (json !== undefined) return own(jsonSchemaGrammar(parsed(json, 'schema')));
   if (jsonObject !== undefined) return own(jsonSchemaGrammar(ANY_OBJECT));
   if (regex !== undefined) return own(regexGrammar(regex));
@@ -32,7 +32,7 @@ export function grammarSource(form: StructuredOutputs): GrammarSource {
       isForeign: true,
     };
   }
-  return { type: 'ebnf', text: grammar ?? '', isForeign: true };
+  return { type: 'ebnf', text: safeGrammar(grammar ?? ''), isForeign: true };
 }
 
 /** A form's text, which is the same for equal forms. @throws StructuredOutputsError where it is too long. */
@@ -43,12 +43,6 @@ export function formKey(form: StructuredOutputs): string {
     `structuredOutputs has ${key.length} characters; expected at most ${MAX_CHARACTERS}.`,
     'Make the schema or grammar smaller.',
   );
-}
-
-function choiceGrammar(choice: readonly string[]): string {
-  const grammar = new EbnfGrammar();
-  grammar.define(grammar.reserve(ROOT), oneOf([...new Set(choice)].map(literal)));
-  return grammar.toString();
 }
 
 function parsed(value: JsonObject | string, what: string): JsonValue {

@@ -5,6 +5,8 @@ const DATE = `${YEAR}-(${MONTH_AND_DAY})`;
 const TIME = '([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+\\-]([01][0-9]|2[0-3]):[0-5][0-9])';
 const BYTE = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const LABEL = '[a-zA-Z0-9]([a-zA-Z0-9\\-]{0,30}[a-zA-Z0-9])?';
+/** A name in a domain of any length: where its parts are counted, a grammar has a state for each character. */
+const DOMAIN = '[a-zA-Z0-9]+(-+[a-zA-Z0-9]+)*(\\.[a-zA-Z0-9]+(-+[a-zA-Z0-9]+)*)';
 const HEX = '[0-9a-f]';
 
 /** Regular expressions for formats of JSON Schema: texts that have the format, though not all of them. */
@@ -14,9 +16,9 @@ const FORMATS: ReadonlyMap<string, string> = new Map([
   ['date-time', `${DATE}T${TIME}`],
   ['uuid', `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`],
   ['ipv4', `${BYTE}(\\.${BYTE}){3}`],
-  ['email', `[a-z0-9]+([._\\-][a-z0-9]+){0,4}@${LABEL}(\\.${LABEL}){1,3}`],
+  ['email', `[a-z0-9]+([._\\-][a-z0-9]+)*@${DOMAIN}+`],
   ['hostname', `${LABEL}(\\.${LABEL}){0,4}`],
-  ['uri', `https?://${LABEL}(\\.${LABEL}){0,4}(/[a-zA-Z0-9_.~\\-]{0,64}){0,8}`],
+  ['uri', `https?://${DOMAIN}*(/[a-zA-Z0-9_.~\\-]*)*`],
 ]);
 
 export function formatPattern(format: string): string | undefined {

@@ -1,8 +1,9 @@
 import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
 import { StructuredOutputsError } from '../../errors.ts';
-import { EbnfGrammar, ROOT } from './ebnf.ts';
+import { EbnfGrammar, literal, oneOf, ROOT } from './ebnf.ts';
 import { jsonSchemaGrammar } from './json-schema.ts';
 import { regexExpression } from './regex.ts';
+import { safeGrammar } from './safe-grammar.ts';
 import { show } from './schema-keywords.ts';
 
 const MAX_DEPTH = 100;
@@ -43,11 +44,14 @@ function converted(format: JsonValue | undefined, depth: number): JsonObject {
   }
   switch (type) {
     case 'json_schema':
-      return { type: 'grammar', grammar: jsonSchemaGrammar(format.json_schema) };
+      return grammar(jsonSchemaGrammar(format.json_schema));
     case 'regex':
-      return { type: 'grammar', grammar: regexGrammar(String(format.pattern)) };
-    case 'sequence':
+      return grammar(regexGrammar(String(format.pattern)));
+    case 'grammar':
+      return grammar(String(format.grammar));
     case 'or':
+      return alternatives(list(format.elements, 'elements'), depth);
+    case 'sequence':
       return { ...format, elements: list(format.elements, 'elements').map((each) => converted(each, depth + 1)) };
     case 'tag':
       return { ...format, content: converted(format.content, depth + 1) };
@@ -59,11 +63,35 @@ function converted(format: JsonValue | undefined, depth: number): JsonObject {
   }
 }
 
+function grammar(text: string): JsonObject {
+  return { type: 'grammar', grammar: safeGrammar(text) };
+}
+
+/** Constant texts are one grammar: XGrammar would write them into one rule, of which it takes other texts too. */
+function alternatives(elements: readonly JsonValue[], depth: number): JsonObject {
+  const texts: string[] = [];
+  const others: JsonObject[] = [];
+  for (const element of elements) {
+    const isText = isJsonObject(element) && element.type === 'const_string' && typeof element.value === 'string';
+    if (isText) texts.push(String(element.value));
+    else others.push(converted(element, depth + 1));
+  }
+  if (texts.length > 0) others.push(grammar(choiceGrammar(texts)));
+  return others.length === 1 ? others[0] : { type: 'or', elements: others };
+}
+
+/** A grammar for one of some texts. */
+export function choiceGrammar(choice: readonly string[]): string {
+  const written = new EbnfGrammar();
+  written.define(written.reserve(ROOT), oneOf([...new Set(choice)].map(literal)));
+  return written.toString();
+}
+
 /** A grammar for the texts that a regular expression matches from end to end. */
 export function regexGrammar(pattern: string): string {
-  const grammar = new EbnfGrammar();
-  grammar.define(grammar.reserve(ROOT), regexExpression(pattern));
-  return grammar.toString();
+  const written = new EbnfGrammar();
+  written.define(written.reserve(ROOT), regexExpression(pattern));
+  return written.toString();
 }
 
 function list(value: JsonValue, member: string): readonly JsonValue[] {

@@ -7,6 +7,7 @@ import { requireApiKey } from './request/api-key.ts';
 import type { ServerEnv } from './request/env.ts';
 import { requestLog } from './request/request-log.ts';
 import { ServerMetrics } from './request/server-metrics.ts';
+import { ABSENT_PATHS, absent } from './routes/absent.ts';
 import { apiRoutes } from './routes/api-routes.ts';
 import { ERROR_FORMS } from './routes/error-forms.ts';
 import { pageFile } from './routes/page.ts';
@@ -55,6 +56,7 @@ export function createApp(options: AppOptions): Hono<ServerEnv> {
   for (const path of GUARDED_PATHS) app.use(path, requireApiKey(apiKeys, keepsApart));
 
   for (const { path, method, handler } of apiRoutes(model, metrics)) register(app, path, { [method]: handler });
+  for (const [path, message] of ABSENT_PATHS) app.all(path, absent(message));
   if (options.page ?? true) {
     for (const [path, file] of readPage(pageFolder())) register(app, path, { GET: pageFile(file) });
     // The page's URLs are relative to its folder.

@@ -16,7 +16,16 @@ describe('the official client', () => {
   test('lists and describes the model', async () => {
     const { data } = await client.models.list();
     expect(data.map(({ id }) => id)).toEqual([model]);
-    expect(await client.models.retrieve(model)).toMatchObject({ id: model, object: 'model', owned_by: 'mamba2' });
+    expect(await client.models.retrieve(model)).toMatchObject({
+      id: model,
+      object: 'model',
+      owned_by: 'mamba2',
+      root: model,
+      parent: null,
+      max_model_len: 16384,
+      created: expect.any(Number),
+      permission: [{ object: 'model_permission', allow_sampling: true, allow_logprobs: true }],
+    });
     await expect(client.models.retrieve('gpt-4')).rejects.toThrow(NotFoundError);
   });
 

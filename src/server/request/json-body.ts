@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { closestNames } from '../../checkpoint/closest-names.ts';
 import { countTokensRequest, messagesRequest } from '../anthropic/wire/messages-request.ts';
+import { responseRequest } from '../responses/wire/response-request.ts';
 import { withoutUnsupportedMembers } from '../wire/chat-message.ts';
 import { chatRequest } from '../wire/chat-request.ts';
 import { completionRequest } from '../wire/completion-request.ts';
@@ -19,6 +20,7 @@ export const BODY_FORMS = {
   countTokens: countTokensRequest,
   detokenize: detokenizeRequest,
   messages: messagesRequest,
+  response: responseRequest,
   tokenize: tokenizeRequest,
 } as const;
 

@@ -2,6 +2,7 @@ import { VERSION } from '../../version.generated.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import { anthropicRoutes } from '../anthropic/routes.ts';
 import type { ServerMetrics } from '../request/server-metrics.ts';
+import { responseRoutes } from '../responses/routes.ts';
 import { chatCompletions } from './chat-completions.ts';
 import { completions } from './completions.ts';
 import { health } from './health.ts';
@@ -46,6 +47,7 @@ export function apiRoutes(model: ServedModel, metrics: ServerMetrics): readonly 
       answers: [JSON_TYPE, EVENTS],
       handler: chatCompletions(model),
     },
+    ...responseRoutes(model),
     ...anthropicRoutes(model),
     {
       method: 'POST',

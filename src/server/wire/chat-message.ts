@@ -18,6 +18,7 @@ const ignoredOfParts = ignored(
   'citations',
   'cache_control',
   'metadata',
+  'parsed',
 );
 
 const textPart = z.strictObject({
@@ -42,6 +43,11 @@ const toolCall = z.object({
   }),
 });
 
+const textForms = [z.string(), z.array(z.union([z.string(), textPart, refusalPart]))] as const;
+
+/** A text or its parts. */
+export const messageContent = z.union(textForms);
+
 /** Message of a request, after members that say nothing were removed. */
 export const chatMessage = z.strictObject({
   role: z
@@ -50,7 +56,7 @@ export const chatMessage = z.strictObject({
       "Roles that the model's template knows: system, user, assistant, tool. developer is taken for system if it is unknown.",
     ),
   content: z
-    .union([z.string(), z.array(z.union([z.string(), textPart, refusalPart])), z.null()])
+    .union([...textForms, z.null()])
     .optional()
     .describe('A text, or parts of text, which are joined by line ends if the template takes no parts.'),
   name: z.string().optional(),

@@ -84,7 +84,8 @@ export function toHttpError(error: unknown, fieldNames?: ReadonlyMap<string, str
     return new HttpError(400, error.message, { code: 'context_length_exceeded', cause: error });
   }
   if (error instanceof ChatTemplateError) {
-    return new HttpError(400, error.message, { param: 'messages', code: error.code, cause: error });
+    const param = fieldNames?.get('messages') ?? 'messages';
+    return new HttpError(400, error.message, { param, code: error.code, cause: error });
   }
   if (error instanceof TokenizerError) {
     const message = 'This model has no tokenizer: send token ids, and neither stop strings nor bad words.';

@@ -1,9 +1,11 @@
 /** Members that stay although they are empty: the message may be meant to be empty, or its error helps the client. */
-const MEANT = new Set(['content', 'text', 'arguments', 'input']);
+const MEANT = new Set(['content', 'text', 'arguments', 'input', 'output']);
 /** Members whose contents are the caller's: inputs of calls. */
 const INPUTS = new Set(['arguments', 'input']);
 /** Lists and texts that are the subject of a request; they are also too long to be searched. */
-const SUBJECTS = new Set(['prompt', 'messages', 'tokens']);
+const SUBJECTS = new Set(['prompt', 'messages', 'input', 'tokens']);
+/** Those that are searched all the same. */
+const CONVERSATIONS = new Set(['messages', 'input']);
 /** Fields whose contents belong to the caller: a schema's empty object is not a missing one. */
 export const VERBATIM = new Set([
   'tools',
@@ -15,6 +17,8 @@ export const VERBATIM = new Set([
   'output_config',
   'output_format',
   'format',
+  'text',
+  'metadata',
 ]);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
@@ -51,7 +55,7 @@ export function withoutEmptyFields(body: Readonly<Record<string, unknown>>): Rec
  * A body without empty members below its fields. Elements of lists stay. Bodies that are large or deep never get here.
  */
 export function withoutEmptyMembers(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const staysWhole = (name: string) => VERBATIM.has(name) || (SUBJECTS.has(name) && name !== 'messages');
+  const staysWhole = (name: string) => VERBATIM.has(name) || (SUBJECTS.has(name) && !CONVERSATIONS.has(name));
   const entries = Object.entries(body).map(([name, value]) => [name, staysWhole(name) ? value : pruned(value)]);
   return Object.fromEntries(entries);
 }

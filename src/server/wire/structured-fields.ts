@@ -33,7 +33,7 @@ type StructuredBody = z.infer<z.ZodObject<typeof structuredFields>>;
 /** The form that a request asks for, under the engine's names. @throws HttpError 400 */
 export function toStructuredOutputs(body: StructuredBody): StructuredOutputs | undefined {
   const forms: readonly (readonly [field: string, form: StructuredOutputs | undefined])[] = [
-    ['response_format', fromResponseFormat(body.response_format)],
+    ['response_format', fromResponseFormat(body.response_format, 'response_format')],
     ['structured_outputs', fromStructuredOutputs(body.structured_outputs)],
     ['guided_json', given('json', body.guided_json)],
     ['guided_regex', given('regex', body.guided_regex)],
@@ -56,31 +56,29 @@ function given<K extends keyof StructuredOutputs>(kind: K, value: StructuredOutp
   return value === undefined ? undefined : { [kind]: value };
 }
 
-function fromResponseFormat(format: JsonObject | undefined): StructuredOutputs | undefined {
+/** The form that a format of OpenAI's asks for. @param field that it came in. */
+export function fromResponseFormat(format: JsonObject | undefined, field: string): StructuredOutputs | undefined {
   if (format === undefined || format.type === 'text') return undefined;
   if (format.type === 'json_object') return { jsonObject: true };
   if (format.type === 'structural_tag')
-    return { structuralTag: isJsonObject(format.format) ? format : fromLegacyTags(format) };
+    return { structuralTag: isJsonObject(format.format) ? format : fromLegacyTags(format, field) };
   if (format.type !== 'json_schema') {
     const found = JSON.stringify(format.type) ?? 'missing';
-    throw refused(
-      'response_format',
-      `has the type ${found}; expected text, json_object, json_schema or structural_tag.`,
-    );
+    throw refused(field, `has the type ${found}; expected text, json_object, json_schema or structural_tag.`);
   }
   const { json_schema: named } = format;
-  if (!isJsonObject(named)) throw refused('response_format', 'has no json_schema, which is an object with a schema.');
+  if (!isJsonObject(named)) throw refused(field, 'has no json_schema, which is an object with a schema.');
   const { schema } = named;
   // OpenAI takes a missing one for any object.
   if (schema === undefined || schema === null) return { jsonObject: true };
-  if (!isJsonObject(schema)) throw refused('response_format', `has a schema that is no object.`);
+  if (!isJsonObject(schema)) throw refused(field, `has a schema that is no object.`);
   return { json: schema };
 }
 
 /** vLLM's older form: tags with schemas, and the texts that they begin with. */
-function fromLegacyTags({ structures, triggers }: JsonObject): JsonObject {
+function fromLegacyTags({ structures, triggers }: JsonObject, field: string): JsonObject {
   if (!Array.isArray(structures) || !Array.isArray(triggers)) {
-    throw refused('response_format', 'has neither a format nor structures and triggers.');
+    throw refused(field, 'has neither a format nor structures and triggers.');
   }
   const tags = structures.map((each) => {
     const { begin, end, schema } = isJsonObject(each) ? each : {};

@@ -25,6 +25,14 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['chat_template_kwargs', 'Use /v1/chat/completions.'],
   ['documents', 'Use /v1/chat/completions.'],
   ['echo', 'Use /v1/completions.'],
+  ['prompt', 'Use /v1/completions.'],
+  ['messages', 'Use /v1/chat/completions.'],
+  ['input', 'Use /v1/responses.'],
+  ['previous_response_id', "Responses are not stored: send the whole conversation as 'input'."],
+  ['conversation', "Conversations are not stored: send the whole one as 'input'."],
+  ['background', 'Responses are not stored: the answer comes with this request.'],
+  ['context_management', "Give 'truncation'."],
+  ['moderation', 'Leave it out.'],
 ]);
 
 /** Values with which a field says nothing. */

@@ -29,7 +29,7 @@ export interface ChatPlan {
 export class ChatFormat {
   readonly toolDialect: ToolDialect | undefined;
   readonly reasoningDialect: ReasoningDialect | undefined;
-  readonly #takesTools: boolean;
+  readonly #writesTools: boolean;
   readonly #tokenizer: TextTokenizer | undefined;
 
   /** @throws ArgumentError about an unknown parser */
@@ -37,8 +37,13 @@ export class ChatFormat {
     const { default: source, toolUse } = template?.sources ?? { default: '' };
     this.toolDialect = chooseToolDialect(toolUse ?? source, parsers.toolCallParser);
     this.reasoningDialect = chooseReasoningDialect(source, parsers.reasoningParser);
-    this.#takesTools = toolUse !== undefined || /\btools\b/.test(source);
+    this.#writesTools = toolUse !== undefined || /\btools\b/.test(source);
     this.#tokenizer = tokenizer;
+  }
+
+  /** Whether requests may have tools. */
+  get takesTools(): boolean {
+    return this.#writesTools && this.toolDialect !== undefined;
   }
 
   /** @throws SamplingParamsError about tools that can't be used */
@@ -70,7 +75,7 @@ export class ChatFormat {
   }
 
   #requireDialect(): ToolDialect {
-    if (!this.#takesTools) {
+    if (!this.#writesTools) {
       throw refusal('tools', 'can not be given: the chat template of this model does not write them.');
     }
     if (this.toolDialect) return this.toolDialect;

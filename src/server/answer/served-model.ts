@@ -72,6 +72,11 @@ export class ServedModel {
     return this.#chatTemplateKind ?? this.llm.chatTemplateKind;
   }
 
+  /** Jinja source of the chat template. */
+  get chatTemplateSource(): string | undefined {
+    return this.#chatTemplate ?? this.llm.chatTemplate?.sources.default;
+  }
+
   /** @throws HttpError 400 */
   assertTokenizer(): void {
     if (this.llm.tokenizer) return;
@@ -80,7 +85,8 @@ export class ServedModel {
 
   /** @throws HttpError 404 */
   assertName(name: string | undefined): void {
-    if (name === undefined || this.names.includes(name)) return;
+    // Ollama's clients add a tag to each name.
+    if (name === undefined || this.names.includes(name) || this.names.includes(name.replace(/:latest$/, ''))) return;
     throw new HttpError(
       404,
       `There is no model '${name.slice(0, 100)}'. This server has ${this.names.map(quoted).join(', ')}.`,

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { closestNames } from '../../checkpoint/closest-names.ts';
 import { countTokensRequest, messagesRequest } from '../anthropic/wire/messages-request.ts';
+import { ollamaChatRequest, ollamaGenerateRequest, ollamaShowRequest } from '../ollama/wire/requests.ts';
 import { responseRequest } from '../responses/wire/response-request.ts';
 import { withoutUnsupportedMembers } from '../wire/chat-message.ts';
 import { chatRequest } from '../wire/chat-request.ts';
@@ -20,6 +21,9 @@ export const BODY_FORMS = {
   countTokens: countTokensRequest,
   detokenize: detokenizeRequest,
   messages: messagesRequest,
+  ollamaChat: ollamaChatRequest,
+  ollamaGenerate: ollamaGenerateRequest,
+  ollamaShow: ollamaShowRequest,
   response: responseRequest,
   tokenize: tokenizeRequest,
 } as const;

@@ -1,6 +1,7 @@
 import { VERSION } from '../../version.generated.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import { anthropicRoutes } from '../anthropic/routes.ts';
+import { ollamaRoutes } from '../ollama/routes.ts';
 import type { ServerMetrics } from '../request/server-metrics.ts';
 import { responseRoutes } from '../responses/routes.ts';
 import { chatCompletions } from './chat-completions.ts';
@@ -49,6 +50,7 @@ export function apiRoutes(model: ServedModel, metrics: ServerMetrics): readonly 
     },
     ...responseRoutes(model),
     ...anthropicRoutes(model),
+    ...ollamaRoutes(model),
     {
       method: 'POST',
       path: '/tokenize',

@@ -23,6 +23,7 @@ import {
   type ChatTokenLogprobs,
   chatDelta,
   chatLogprobs,
+  eachLogprobs,
   reasoningFields,
 } from '../wire/chat-response.ts';
 import { toTemplateInputs } from '../wire/chat-template-fields.ts';
@@ -157,10 +158,8 @@ class ChatWriter extends ChunkWriter {
     return { ...given, usage: { ...given.usage, completion_tokens_details: { reasoning_tokens: tokens } } };
   }
 
-  *#writtenLogprobs({ tokens }: CollectedAnswer): Generator<ChatTokenLogprobs, void> {
-    const texts = this.#newTexts();
-    let left = tokens?.length ?? 0;
-    for (const token of tokens ?? []) yield* chatLogprobs([token], texts, --left === 0).content;
+  #writtenLogprobs({ tokens }: CollectedAnswer): Iterable<ChatTokenLogprobs> {
+    return tokens ? eachLogprobs(tokens, this.#newTexts()) : [];
   }
 
   /** Whether events have more fields than the text. */

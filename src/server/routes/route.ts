@@ -16,7 +16,7 @@ export interface Route {
 }
 
 /** Paths that need an API key if the server has some; '*' stands for every path below. */
-export const GUARDED_PATHS: readonly string[] = ['/v1/*', '/tokenize', '/detokenize'];
+export const GUARDED_PATHS: readonly string[] = ['/v1/*', '/api/*', '/tokenize', '/detokenize'];
 
 /** Whether a path needs an API key. */
 export function isGuarded(path: string): boolean {

@@ -34,7 +34,7 @@ const refusalPart = z.strictObject({
 });
 
 /** An earlier call of an assistant. Its members come first, because templates print them in this order. */
-const toolCall = z.object({
+export const toolCall = z.object({
   id: z.string().optional(),
   type: z.literal('function').optional(),
   function: z.object({

@@ -1,4 +1,5 @@
 import type { ChatFinishReason, MergedDeltas } from '../../engine/chat/answer-reader.ts';
+import type { LogprobColumns } from '../../engine/request/logprob-columns.ts';
 import type { OutputToken } from '../../engine/request/request-output.ts';
 import type { ToolCall } from '../../text/parsers/answer-delta.ts';
 import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
@@ -120,6 +121,12 @@ export function chatLogprobs(
     return { ...wire(place, logprob), top_logprobs };
   });
   return { content, refusal: null };
+}
+
+/** The logprobs of a whole answer's tokens, each made when it is asked for. */
+export function* eachLogprobs(tokens: LogprobColumns, texts: TokenTexts): Generator<ChatTokenLogprobs, void> {
+  let left = tokens.length;
+  for (const token of tokens) yield* chatLogprobs([token], texts, --left === 0).content;
 }
 
 function wire({ token, bytes }: WrittenToken, logprob: number): ChatTokenLogprob {

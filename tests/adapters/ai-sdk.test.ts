@@ -4,13 +4,8 @@ import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
 import { scripted } from '../server/scripted-answers.ts';
+import { CALL, TEMPLATE } from './chat-templates.ts';
 
-const TEMPLATE = [
-  '{%- for t in tools or [] %}<tool>{{ t.function.name }}</tool>{% endfor %}',
-  '{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}',
-  '{%- for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }} {{ c.function.arguments | tojson }}</tool_call>{% endfor %}',
-  '{%- endfor %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{# </think> #}',
-].join('');
 const llm = await LLM.load(TINY_DTS, { chatTemplate: TEMPLATE });
 afterAll(() => llm.dispose());
 
@@ -76,7 +71,6 @@ describe('answers', () => {
       execute: async ({ city }) => ({ city, sky: 'rain' }),
     }),
   };
-  const CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Lyon"}}</tool_call>';
   const asked = () => llm.tokenizer?.decode(script.requests.at(-1)?.promptTokenIds ?? [], { skipSpecialTokens: false });
 
   test('with calls go round until there are none', async () => {

@@ -45,6 +45,12 @@ describe('examples', () => {
     expect(streamed).toBe(whole);
   });
 
+  test('langchain.js streams an answer, and gives one in a form', async () => {
+    const output = await printed('langchain.js');
+    expect(output).toMatch(/\w+\??: \w+;/);
+    expect(output).toMatch(/\{ kind: '(class|interface|type)', isExported: (true|false) \}\n$/);
+  });
+
   test("hono.js answers OpenAI's client without a port", async () => {
     expect(await printed('hono.js')).toMatch(/\w+\??: \w+;/);
   });

@@ -4,7 +4,13 @@ import { Project, ts } from 'ts-morph';
 export const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 
 /** What programs import, and the declarations that they get. */
-export const ENTRIES = { mamba2: 'index.d.ts', 'mamba2/ops': 'ops.d.ts', 'mamba2/server': 'server/index.d.ts' };
+export const ENTRIES = {
+  mamba2: 'index.d.ts',
+  'mamba2/ops': 'ops.d.ts',
+  'mamba2/server': 'server/index.d.ts',
+  'mamba2/ai-sdk': 'adapters/ai-sdk/index.d.ts',
+  'mamba2/langchain': 'adapters/langchain/index.d.ts',
+};
 export type Entry = keyof typeof ENTRIES;
 
 /** The declarations of the build, as a program that has neither the DOM library nor Node's types compiles them. */

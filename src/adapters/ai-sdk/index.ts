@@ -11,6 +11,7 @@ import type {
   LanguageModelV4StreamResult,
 } from '@ai-sdk/provider';
 import type { LLM } from '../../engine/llm.ts';
+import { modelName, mostTokens } from '../model-facts.ts';
 import { callPlan } from './call-options.ts';
 import { chatMessages } from './messages.ts';
 import { content, finishReason, usage } from './results.ts';
@@ -48,11 +49,11 @@ class Mamba2LanguageModel implements LanguageModelV4 {
 
   constructor(llm: LLM, { modelId }: Mamba2ModelSettings) {
     this.#llm = llm;
-    this.modelId = modelId ?? llm.folder.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+    this.modelId = modelId ?? modelName(llm);
   }
 
   async doGenerate(call: LanguageModelV4CallOptions): Promise<LanguageModelV4GenerateResult> {
-    const { options, warnings } = callPlan(call, this.#mostTokens);
+    const { options, warnings } = callPlan(call, mostTokens(this.#llm));
     const answer = await this.#llm.completeChat(chatMessages(call.prompt), options);
     return {
       content: content(answer),
@@ -64,7 +65,7 @@ class Mamba2LanguageModel implements LanguageModelV4 {
   }
 
   async doStream(call: LanguageModelV4CallOptions): Promise<LanguageModelV4StreamResult> {
-    const { options, warnings } = callPlan(call, this.#mostTokens);
+    const { options, warnings } = callPlan(call, mostTokens(this.#llm));
     const parts = this.#parts(chatMessages(call.prompt), options, warnings);
     // What is refused should reject here, not in the stream.
     const first = [(await parts.next()).value, (await parts.next()).value];
@@ -103,12 +104,4 @@ class Mamba2LanguageModel implements LanguageModelV4 {
       yield* parts.of(chunk);
     }
   }
-
-  /** Tokens of an answer whose length the caller does not limit. */
-  get #mostTokens(): number {
-    return Math.min(this.#llm.engine.maxModelLen, MOST_TOKENS);
-  }
 }
-
-/** Models without attention have no limit of their own. */
-const MOST_TOKENS = 2 ** 20;

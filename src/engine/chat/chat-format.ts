@@ -60,14 +60,15 @@ export class ChatFormat {
       template: templateOptions(inputs),
       form: (prompt) => ({ reasoning: reasoning(prompt), toolCalls }),
       generate: (options, prompt) => {
-        const grammar = dialect && toolGrammar({ dialect, tools: functions, choice, isParallel });
-        if (grammar !== undefined && choice !== 'auto' && options.structuredOutputs !== undefined) {
+        const form = options.structuredOutputs;
+        const grammar = dialect && toolGrammar({ dialect, tools: functions, choice, isParallel, form });
+        if (dialect && choice !== 'auto' && form !== undefined) {
           throw refusal('toolChoice', 'asks for calls, and structuredOutputs for another form.', 'Give one of them.');
         }
         return {
           ...options,
           thoughts: this.#thoughts(prompt, budget),
-          structuredOutputs: options.structuredOutputs ?? grammar,
+          structuredOutputs: grammar ?? form,
           skipSpecialTokens: this.#mustShowSpecial(dialect) ? false : options.skipSpecialTokens,
         };
       },

@@ -1,5 +1,9 @@
 import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
-import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
+import {
+  checkedStructuredOutputs,
+  parsedForm,
+  type StructuredOutputs,
+} from '../../grammar/forms/structured-outputs.ts';
 import { schemaTypes } from '../../text/parsers/schema-types.ts';
 import type { ToolChoice, ToolFunction } from '../../text/parsers/tool-definition.ts';
 import type { CallFrame, ToolDialect } from '../../text/parsers/tool-dialect.ts';
@@ -10,25 +14,44 @@ interface ToolGrammar {
   readonly tools: readonly ToolFunction[];
   readonly choice: ToolChoice;
   readonly isParallel: boolean;
+  /** Form of an answer without calls. */
+  readonly form: StructuredOutputs | undefined;
 }
 
 /**
- * The form of an answer whose calls are enforced: all for `required` or a function, those of strict functions otherwise.
- * Undefined: nothing is enforced.
+ * The form of an answer whose calls are enforced: all for `required` or a function, those of strict functions otherwise. An
+ * answer that must have another form has that, or one call. Undefined: nothing is enforced.
  */
-export function toolGrammar({ dialect, tools, choice, isParallel }: ToolGrammar): StructuredOutputs | undefined {
+export function toolGrammar({ dialect, tools, choice, isParallel, form }: ToolGrammar): StructuredOutputs | undefined {
   const mustCall = choice !== 'auto' && choice !== 'none';
   const allowed = typeof choice === 'object' ? tools.filter(({ name }) => name === choice.function.name) : tools;
-  if (!mustCall && !allowed.some(({ strict }) => strict)) return undefined;
+  const answer = checkedStructuredOutputs(form);
+  if (!mustCall && !answer && !allowed.some(({ strict }) => strict)) return undefined;
   const tags = allowed.map(({ name, parameters = ANY_OBJECT, strict }) => {
     // Where calls are required their arguments fit the schema too, as in vLLM; in free answers only strict ones must.
     return callTag(dialect.frame(name), strict || mustCall ? parameters : ANY_OBJECT);
   });
   const isOne = !isParallel || typeof choice === 'object';
-  const format: JsonObject = mustCall
-    ? { type: 'tags_with_separator', tags, separator: '\n', at_least_one: true, stop_after_first: isOne }
-    : { type: 'triggered_tags', triggers: [dialect.markers[0]], tags };
+  if (mustCall)
+    return asTag({ type: 'tags_with_separator', tags, separator: '\n', at_least_one: true, stop_after_first: isOne });
+  // XGrammar lets nothing that may continue, such as several calls, stand next to what ends.
+  if (answer) return asTag({ type: 'or', elements: [...tags, formatOf(answer)] });
+  return asTag({ type: 'triggered_tags', triggers: [dialect.markers[0]], tags });
+}
+
+function asTag(format: JsonObject): StructuredOutputs {
   return { structuralTag: { type: 'structural_tag', format } };
+}
+
+/** A form as a part of a structural tag. @throws StructuredOutputsError where it is text that is no JSON */
+function formatOf({ json, regex, choice, grammar, structuralTag }: StructuredOutputs): JsonObject {
+  if (json !== undefined) return { type: 'json_schema', json_schema: parsedForm(json, 'schema') };
+  if (regex !== undefined) return { type: 'regex', pattern: regex };
+  if (choice !== undefined) return { type: 'or', elements: choice.map((value) => ({ type: 'const_string', value })) };
+  if (grammar !== undefined) return { type: 'grammar', grammar };
+  if (structuralTag === undefined) return { type: 'json_schema', json_schema: ANY_OBJECT };
+  const tag = parsedForm(structuralTag, 'structural tag') as JsonObject;
+  return isJsonObject(tag.format) ? tag.format : tag;
 }
 
 const ANY_OBJECT: JsonObject = { type: 'object' };

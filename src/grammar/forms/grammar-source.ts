@@ -1,10 +1,8 @@
-import type { JsonObject, JsonValue } from '../../checkpoint/json/json-parser.ts';
 import { StructuredOutputsError } from '../../errors.ts';
-import { asError } from '../../util/as-error.ts';
 import { ANY_OBJECT, jsonSchemaGrammar } from './json-schema.ts';
 import { safeGrammar } from './safe-grammar.ts';
 import { choiceGrammar, regexGrammar, structuralTagText } from './structural-tag.ts';
-import type { StructuredOutputs } from './structured-outputs.ts';
+import { parsedForm, type StructuredOutputs } from './structured-outputs.ts';
 
 /** Characters of a schema, grammar or list of choices at most: a model's whole context is seldom longer. */
 const MAX_CHARACTERS = 2 ** 20;
@@ -21,14 +19,14 @@ export interface GrammarSource {
 export function grammarSource(form: StructuredOutputs): GrammarSource {
   const { json, jsonObject, regex, choice, grammar, structuralTag } = form;
   const own = (text: string): GrammarSource => ({ type: 'ebnf', text: safeGrammar(text), isForeign: false });
-  if (json !== undefined) return own(jsonSchemaGrammar(parsed(json, 'schema')));
+  if (json !== undefined) return own(jsonSchemaGrammar(parsedForm(json, 'schema')));
   if (jsonObject !== undefined) return own(jsonSchemaGrammar(ANY_OBJECT));
   if (regex !== undefined) return own(regexGrammar(regex));
   if (choice !== undefined) return own(choiceGrammar(choice));
   if (structuralTag !== undefined) {
     return {
       type: 'structural_tag',
-      text: structuralTagText(parsed(structuralTag, 'structural tag')),
+      text: structuralTagText(parsedForm(structuralTag, 'structural tag')),
       isForeign: true,
     };
   }
@@ -43,13 +41,4 @@ export function formKey(form: StructuredOutputs): string {
     `structuredOutputs has ${key.length} characters; expected at most ${MAX_CHARACTERS}.`,
     'Make the schema or grammar smaller.',
   );
-}
-
-function parsed(value: JsonObject | string, what: string): JsonValue {
-  if (typeof value !== 'string') return value;
-  try {
-    return JSON.parse(value);
-  } catch (error) {
-    throw new StructuredOutputsError(`The ${what} is no JSON: ${asError(error).message}.`);
-  }
 }

@@ -1,5 +1,6 @@
-import { isJsonObject, type JsonObject } from '../../checkpoint/json/json.ts';
-import { SamplingParamsError } from '../../errors.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
+import { SamplingParamsError, StructuredOutputsError } from '../../errors.ts';
+import { asError } from '../../util/as-error.ts';
 
 /** Form that an answer must have: exactly one member is given. Names and meanings are vLLM's. */
 export interface StructuredOutputs {
@@ -48,6 +49,16 @@ export function checkedStructuredOutputs(form: StructuredOutputs | undefined): S
 }
 
 const KNOWN = Object.keys(KINDS).join(', ');
+
+/** A schema or a structural tag that may be given as text. @throws StructuredOutputsError where that is no JSON */
+export function parsedForm(value: JsonObject | string, what: string): JsonValue {
+  if (typeof value !== 'string') return value;
+  try {
+    return JSON.parse(value);
+  } catch (error) {
+    throw new StructuredOutputsError(`The ${what} is no JSON: ${asError(error).message}.`);
+  }
+}
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '';

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { ChatOptions } from '../../../src/engine/chat/chat-options.ts';
 import { LLM } from '../../../src/engine/llm.ts';
+import type { LogitsProcessor } from '../../../src/engine/sample/logits-processor.ts';
 import type { Tool } from '../../../src/text/parsers/tool-definition.ts';
 import { TINY_DTS } from '../../cli/tiny-dts.ts';
 import { few } from '../../runs.ts';
@@ -87,4 +88,32 @@ test('several calls come only where they may', async () => {
     seed: 1,
   } as const;
   expect((await ask(options)).calls).toHaveLength(1);
+});
+
+describe('tools next to another form leave the choice', () => {
+  test.each([
+    { json: { type: 'object', properties: { rain: { type: 'boolean' } }, required: ['rain'] } },
+    { json: '{"enum": [true]}' },
+    { jsonObject: true as const },
+    { regex: '[a-c]{3}' },
+    { choice: ['yes', 'no'] },
+    { grammar: 'root ::= "it rains" | "it pours"' },
+    { structuralTag: { type: 'structural_tag', format: { type: 'const_string', value: 'No.' } } },
+  ])('%j', async (structuredOutputs) => {
+    const strict = tools.map((tool) => ({ ...tool, function: { ...tool.function, strict: true } }));
+    const [call] = llm.tokenize('<', { addSpecialTokens: false });
+    /** Says whether the answer begins with a call. */
+    const begins = (added: number): LogitsProcessor => {
+      return (tokenIds, logits, { numPromptTokens }) => {
+        if (tokenIds.length === numPromptTokens) logits[call] += added;
+      };
+    };
+    const options = { ...off, tools: strict, toolCallParser: 'hermes', structuredOutputs };
+    const called = await ask({ ...options, logitsProcessors: [begins(100)] });
+    expect(called.text).toBe('');
+    expect(called.calls).toHaveLength(1);
+    const free = await ask({ ...options, logitsProcessors: [begins(-100)], maxTokens: 30 });
+    expect(free.calls).toEqual([]);
+    expect(free.text).toMatch(/^[{tabcyniN]/);
+  });
 });

@@ -1,0 +1,129 @@
+import type {
+  BaseChatModelCallOptions,
+  BindToolsInput,
+  ToolChoice as LangChainToolChoice,
+} from '@langchain/core/language_models/chat_models';
+import { convertToOpenAITool } from '@langchain/core/utils/function_calling';
+import { toJsonSchema } from '@langchain/core/utils/json_schema';
+import { isSerializableSchema } from '@langchain/core/utils/standard_schema';
+import { isInteropZodSchema } from '@langchain/core/utils/types';
+import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import type { ChatOptions } from '../../engine/chat/chat-options.ts';
+import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
+import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
+
+/**
+ * Options of an answer: those of `llm.chat`, without what LangChain has under names of its own, what its messages have no
+ * place for, and what is no JSON, as its caches need it.
+ */
+export interface ChatMamba2Options
+  extends Omit<
+    ChatOptions,
+    | 'tools'
+    | 'toolChoice'
+    | 'stop'
+    | 'signal'
+    | 'n'
+    | 'seed'
+    | 'logitBias'
+    | 'logitsProcessors'
+    | 'logprobs'
+    | 'logprobsMode'
+    | 'promptLogprobs'
+    | 'halfLifeInterval'
+  > {
+  readonly seed?: number | undefined;
+  readonly logitBias?: Readonly<Record<number, number>> | undefined;
+  /** Strings that end the answer; they are not part of it. */
+  readonly stop?: string[];
+}
+
+const OPTIONS: Readonly<Record<keyof ChatMamba2Options, true>> = {
+  maxTokens: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  minP: true,
+  repetitionPenalty: true,
+  presencePenalty: true,
+  frequencyPenalty: true,
+  logitBias: true,
+  seed: true,
+  minTokens: true,
+  stop: true,
+  includeStopStrInOutput: true,
+  stopTokenIds: true,
+  ignoreEos: true,
+  skipSpecialTokens: true,
+  badWords: true,
+  structuredOutputs: true,
+  thoughts: true,
+  priority: true,
+  cacheSalt: true,
+  parallelToolCalls: true,
+  documents: true,
+  chatTemplateKwargs: true,
+  thinkingTokenBudget: true,
+  addGenerationPrompt: true,
+  continueFinalMessage: true,
+  toolCallParser: true,
+  reasoningParser: true,
+};
+
+/** The options among what a caller of LangChain gives. */
+export function ownOptions(given: object): ChatMamba2Options {
+  const own = Object.entries(given).filter(([name, value]) => Object.hasOwn(OPTIONS, name) && value !== undefined);
+  return Object.fromEntries(own);
+}
+
+/** Options of a call. */
+export interface ChatMamba2CallOptions extends Omit<BaseChatModelCallOptions, 'stop'>, ChatMamba2Options {
+  readonly tools?: readonly BindToolsInput[] | undefined;
+  /** Whether arguments of all tools must fit their schemas: a grammar enforces it. */
+  readonly strict?: boolean | undefined;
+  readonly response_format?: ResponseFormat | undefined;
+}
+
+/** The form of an answer, as OpenAI's API takes it. */
+export interface ResponseFormat {
+  readonly type: 'text' | 'json_object' | 'json_schema';
+  readonly json_schema?: { readonly schema: object };
+}
+
+/** A schema in any form that LangChain takes, as JSON Schema. */
+export function jsonSchemaOf(schema: object): JsonObject {
+  const isSchemaObject = isInteropZodSchema(schema) || isSerializableSchema(schema);
+  return (isSchemaObject ? toJsonSchema(schema) : schema) as JsonObject;
+}
+
+/** Options for `llm.chat`. */
+export function chatOptions(
+  options: ChatMamba2Options,
+  call: Omit<ChatMamba2CallOptions, keyof ChatMamba2Options>,
+): ChatOptions {
+  const { tools = [], tool_choice: choice, strict, response_format: format, signal } = call;
+  return {
+    ...options,
+    signal,
+    tools: tools.length === 0 ? undefined : tools.map((tool) => openAITool(tool, strict)),
+    toolChoice: toolChoice(choice),
+    structuredOutputs: options.structuredOutputs ?? structuredOutputs(format),
+  };
+}
+
+function openAITool(tool: BindToolsInput, strict: boolean | undefined): Tool {
+  const { type, function: called } = convertToOpenAITool(tool);
+  return { type, function: { ...called, ...(strict !== undefined && { strict }) } } as Tool;
+}
+
+function toolChoice(choice: LangChainToolChoice | undefined): ToolChoice | undefined {
+  if (typeof choice !== 'string') return choice as ToolChoice | undefined;
+  if (choice === 'auto' || choice === 'none' || choice === 'required') return choice;
+  return choice === 'any' ? 'required' : { type: 'function', function: { name: choice } };
+}
+
+function structuredOutputs(format: ResponseFormat | undefined): StructuredOutputs | undefined {
+  if (format?.type === 'json_object') return { jsonObject: true };
+  if (format?.type !== 'json_schema' || !format.json_schema) return undefined;
+  return { json: jsonSchemaOf(format.json_schema.schema) };
+}

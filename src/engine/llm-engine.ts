@@ -1,6 +1,7 @@
 import { LAST_SAMPLED } from '../backends/contract/sampling.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, OutOfMemoryError, QueueFullError } from '../errors.ts';
 import { asError } from '../util/as-error.ts';
+import { withResolvers } from '../util/with-resolvers.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import type { EngineStats } from './engine-stats.ts';
@@ -411,7 +412,7 @@ export class LLMEngine {
 
 /** Waits for a promise, but no longer than so. */
 async function within(promise: Promise<unknown>, milliseconds: number): Promise<void> {
-  const late = Promise.withResolvers<void>();
+  const late = withResolvers();
   const timer = setTimeout(late.resolve, milliseconds);
   await Promise.race([promise, late.promise]);
   clearTimeout(timer);

@@ -1,3 +1,4 @@
+import { withResolvers } from '../util/with-resolvers.ts';
 import { clearBit, hasBit, isEmpty, setBit, type TokenBits } from './token-bits.ts';
 import type { Utf8Tokens } from './utf8-tokens.ts';
 
@@ -25,7 +26,7 @@ export class AnswerGrammar {
   readonly #accepted: number[] = [];
   #mask: TokenBits | undefined;
   #error: Error | undefined;
-  #ready = Promise.withResolvers<void>();
+  #ready = withResolvers();
   #isOver = false;
 
   /** @param mask of the first token. */
@@ -77,7 +78,7 @@ export class AnswerGrammar {
     if (this.#isOver) return;
     this.#accepted.push(tokenId);
     this.#mask = undefined;
-    this.#ready = Promise.withResolvers<void>();
+    this.#ready = withResolvers();
     this.#port.accept(this, tokenId);
   }
 

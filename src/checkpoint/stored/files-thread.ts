@@ -2,6 +2,7 @@ import { reviveError } from '../../distributed/serialized-error.ts';
 import { startWebWorker } from '../../distributed/web-worker.ts';
 import { missingScriptHint, type WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { DisposedError, RankFailedError } from '../../errors.ts';
+import { withResolvers } from '../../util/with-resolvers.ts';
 import type { ByteSource } from '../files/byte-source.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import { type FileAnswer, type FileQuestion, RemoteFiles } from '../files/remote-files.ts';
@@ -61,8 +62,8 @@ class StoredFilesThread implements ModelFiles {
   readonly #files: RemoteFiles;
   readonly #options: StoredModelOptions;
   readonly #waiting = new Map<number, WaitingCall>();
-  readonly #opened = Promise.withResolvers<boolean>();
-  readonly #closed = Promise.withResolvers<void>();
+  readonly #opened = withResolvers<boolean>();
+  readonly #closed = withResolvers();
   readonly #onAbort = () => this.#end(this.#options.signal?.reason);
   #asked = 0;
   #ended: { readonly reason: unknown } | undefined;

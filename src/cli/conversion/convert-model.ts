@@ -17,6 +17,7 @@ import { defineModel } from '../../models/registry.ts';
 import { float16Bits } from '../../tensor/float16.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
 import { elementCount } from '../../tensor/tensor.ts';
+import { groupBy } from '../../util/group-by.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { type ConvertedDType, type PackedForm, packedForm, packRows, upperHalves } from './matrix-encoder.ts';
 import { type PlannedTensor, TensorFile } from './tensor-file.ts';
@@ -153,7 +154,7 @@ function layerOf(name: string): string {
 
 /** Groups of columns of most sizes are few: the most frequent is that of all layers, others name theirs. */
 function quantizationConfig(weights: readonly PlannedWeight[], routers: readonly string[]): JsonObject {
-  const bySize = Map.groupBy(
+  const bySize = groupBy(
     weights.filter(({ form }) => form !== undefined),
     ({ form }) => form?.groupSize ?? 0,
   );

@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonObject, type JsonValue } from '../../checkpoint/json/json.ts';
 import { resolvePointer } from '../../checkpoint/json/json-pointer.ts';
 import { StructuredOutputsError } from '../../errors.ts';
+import { groupBy } from '../../util/group-by.ts';
 import { type CodePoints, characterClass, EbnfGrammar, literal, oneOf, ROOT, repeated, without } from './ebnf.ts';
 import { formatPattern } from './json-formats.ts';
 import { integersWithin, MAX_DIGITS, numbersWithin } from './number-range.ts';
@@ -302,7 +303,7 @@ class SchemaGrammar {
     const at = (rests: readonly string[], depth: number): string => {
       if (rests.length === 0) return anything;
       if (depth > 1000) throw new StructuredOutputsError('A property has a name of more than 1000 characters.');
-      const byFirst = Map.groupBy(
+      const byFirst = groupBy(
         rests.filter((rest) => rest !== ''),
         (rest) => String.fromCodePoint(rest.codePointAt(0) ?? 0),
       );

@@ -1,4 +1,5 @@
 import type { AnswerDelta, ToolCallDelta } from '../../text/parsers/answer-delta.ts';
+import { LongText } from '../../util/long-text.ts';
 import { callInput } from '../answer/call-input.ts';
 import type { ContentBlock, ContentBlockDelta, MessageEvent, ToolUseBlock } from './message.ts';
 
@@ -19,7 +20,7 @@ export class ContentBlocks {
   #open: ContentBlock['type'] | undefined;
   #held: HeldCall | undefined;
 
-  constructor(signature: string, eagerTools: ReadonlySet<string>) {
+  constructor(signature: string, eagerTools: ReadonlySet<string> = new Set()) {
     this.#signature = signature;
     this.#eagerTools = eagerTools;
   }
@@ -50,7 +51,7 @@ export class ContentBlocks {
       yield* this.end();
       if (!this.#eagerTools.has(name)) this.#held = { id, name, arguments: json };
       else {
-        yield* this.#start(toolUse(id, name, '{}'));
+        yield* this.#start(toolUse(id, name));
         yield this.#delta({ type: 'input_json_delta', partial_json: json });
       }
     } else if (this.#held !== undefined) {
@@ -70,7 +71,7 @@ export class ContentBlocks {
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
-    yield* this.#start(toolUse(held.id, held.name, '{}'));
+    yield* this.#start(toolUse(held.id, held.name));
     yield this.#delta({ type: 'input_json_delta', partial_json: held.arguments });
     yield* this.#stop();
   }
@@ -94,6 +95,32 @@ export class ContentBlocks {
   }
 }
 
-export function toolUse(id: string, name: string, json: string): ToolUseBlock {
-  return { type: 'tool_use', id, name, input: callInput(json), caller: { type: 'direct' } };
+/** Puts content blocks together again from their events. */
+export class CollectedBlocks {
+  readonly #parts: { readonly block: ContentBlock; readonly text: LongText; signature: string }[] = [];
+
+  add(event: MessageEvent): void {
+    if (event.type === 'content_block_start') {
+      this.#parts.push({ block: event.content_block, text: new LongText(), signature: '' });
+    }
+    const last = this.#parts.at(-1);
+    if (event.type !== 'content_block_delta' || last === undefined) return;
+    const { delta } = event;
+    if (delta.type === 'text_delta') last.text.add(delta.text);
+    else if (delta.type === 'thinking_delta') last.text.add(delta.thinking);
+    else if (delta.type === 'input_json_delta') last.text.add(delta.partial_json);
+    else last.signature = delta.signature;
+  }
+
+  get blocks(): readonly ContentBlock[] {
+    return this.#parts.map(({ block, text, signature }) => {
+      if (block.type === 'text') return { ...block, text: text.toString() };
+      if (block.type === 'thinking') return { ...block, thinking: text.toString(), signature };
+      return { ...block, input: callInput(text.toString()) };
+    });
+  }
+}
+
+function toolUse(id: string, name: string): ToolUseBlock {
+  return { type: 'tool_use', id, name, input: {}, caller: { type: 'direct' } };
 }

@@ -5,14 +5,16 @@ import { SingleAnswer } from '../answer/single-answer.ts';
 import { NAMED_EVENTS } from '../answer/stream-form.ts';
 import type { HttpError } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
-import { ContentBlocks, toolUse } from './content-blocks.ts';
-import { type ContentBlock, type Message, type MessageEvent, messageEnd, messageUsage, NO_END } from './message.ts';
+import { CollectedBlocks, ContentBlocks } from './content-blocks.ts';
+import { type Message, type MessageEvent, messageEnd, messageUsage, NO_END } from './message.ts';
 import { anthropicError } from './wire/errors.ts';
 
 /** Facts about a request that its answer depends on. */
 export interface AskedMessage {
   readonly form: AnswerForm;
   readonly showsThoughts: boolean;
+  /** Signature of thoughts. */
+  readonly signature: string;
   /** Names of tools whose inputs are sent while they grow. */
   readonly eagerTools: ReadonlySet<string>;
   /** Whether the answer may have fewer tokens than were asked for, because no more fit. */
@@ -24,14 +26,18 @@ export class MessageWriter implements AnswerWriter {
   readonly streamForm = NAMED_EVENTS;
   readonly #asked: AskedMessage;
   readonly #answer: SingleAnswer;
+  /** The blocks of an answer that is sent whole. */
+  readonly #blocks: ContentBlocks;
+  readonly #collected = new CollectedBlocks();
 
   constructor(asked: AskedMessage) {
     this.#asked = asked;
     this.#answer = new SingleAnswer(asked.form, asked.showsThoughts);
+    this.#blocks = new ContentBlocks(asked.signature);
   }
 
   async *events({ head, outputs, usage }: GrowingAnswer): AsyncGenerator<MessageEvent, void> {
-    const blocks = new ContentBlocks(head.id, this.#asked.eagerTools);
+    const blocks = new ContentBlocks(this.#asked.signature, this.#asked.eagerTools);
     let hasBegun = false;
     for await (const output of outputs()) {
       const deltas = this.#answer.read(output);
@@ -52,19 +58,13 @@ export class MessageWriter implements AnswerWriter {
   }
 
   add(output: GenerationOutput): void {
-    this.#answer.add(output);
+    for (const event of this.#blocks.push(this.#answer.read(output))) this.#collected.add(event);
   }
 
   whole(head: AnswerHead, usage: Usage): Message {
+    for (const event of this.#blocks.end()) this.#collected.add(event);
     const end = messageEnd(this.#answer, this.#asked.fillsContext);
-    return { ...this.#message(head, usage), ...end, content: [...this.#content(head)] };
-  }
-
-  *#content({ id: signature }: AnswerHead): Generator<ContentBlock, void> {
-    const { text, reasoning: thinking, toolCalls } = this.#answer.parsed;
-    if (thinking !== undefined) yield { type: 'thinking', thinking, signature };
-    if (text !== '') yield { type: 'text', text, citations: null };
-    for (const { id, function: called } of toolCalls) yield toolUse(id, called.name, called.arguments);
+    return { ...this.#message(head, usage), ...end, content: this.#collected.blocks };
   }
 
   #message({ id, model }: AnswerHead, usage: Usage): Message {

@@ -39,6 +39,7 @@ function messages(model: ServedModel) {
     const maxTokens = model.fittingTokens(prompt.length, body.max_tokens);
     const writer = new MessageWriter({
       form,
+      signature: c.get('record').id,
       showsThoughts: !(body.thinking && 'display' in body.thinking && body.thinking.display === 'omitted'),
       eagerTools: new Set(body.tools?.filter((tool) => tool.eager_input_streaming).map(({ name }) => name)),
       fillsContext: maxTokens < body.max_tokens,

@@ -6,13 +6,17 @@ import Anthropic, {
   OverloadedError,
   RateLimitError,
 } from '@anthropic-ai/sdk';
+import { pino } from 'pino';
 import { afterEach, describe, expect, test } from 'vitest';
 import { QueueFullError, ShutdownError } from '../../src/errors.ts';
 import { TOOL_TEMPLATE } from './chat-templates.ts';
 import { scripted } from './scripted-answers.ts';
 import { sharedServer } from './test-server.ts';
 
+/** Lines of the server's log. */
+const log: Record<string, unknown>[] = [];
 const server = await sharedServer({
+  logger: pino({ base: null }, { write: (line) => log.push(JSON.parse(line)) }),
   chatTemplate: TOOL_TEMPLATE,
   apiKeys: ['secret'],
   limits: { maxModelLen: 600, maxBodyBytes: 20_000 },
@@ -357,6 +361,7 @@ describe('errors', () => {
     const busy = refuse(new ShutdownError('It ends.'));
     await expect(busy).rejects.toThrow(OverloadedError);
     await expect(busy).rejects.toMatchObject({ status: 529, type: 'overloaded_error' });
+    expect(log.at(-1)).toMatchObject({ path: '/v1/messages', status: 529, code: 'shutdown' });
     await expect(refuse(new Error('a bug'))).rejects.toMatchObject({ status: 500, type: 'api_error' });
   });
 
@@ -369,6 +374,7 @@ describe('errors', () => {
     script.answers.push('a '.repeat(400));
     const broken = client.messages.stream(params).finalMessage();
     await expect(broken).rejects.toMatchObject({ type: 'api_error' });
+    expect(log.at(-1)).toMatchObject({ status: 500, stream: true, code: 'internal' });
   });
 
   test.each(['/v1/messages/batches', '/v1/messages/count_tokens/x'])('nothing is at %s', async (path) => {

@@ -60,6 +60,11 @@ describe('what needs no model', () => {
     expect(schema.properties.prompt.anyOf).toHaveLength(4);
     expect(schema.properties.temperature).toMatchObject({ type: 'number' });
     expect(document.components.schemas.Error.properties.error.required).toContain('message');
+    const error = (path: string) => document.paths[path].post.responses.default.$ref;
+    expect(error('/v1/chat/completions')).toBe('#/components/responses/Error');
+    expect(error('/v1/messages/count_tokens')).toBe('#/components/responses/AnthropicError');
+    expect(error('/api/chat')).toBe('#/components/responses/OllamaError');
+    expect(document.components.responses.OllamaError).toBeDefined();
   });
 
   test('request ids are taken over where they are harmless', async () => {

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
+import Anthropic from '@anthropic-ai/sdk';
 import { generateText } from 'ai';
 import { createAgent, tool } from 'langchain';
+import { Ollama } from 'ollama';
 import OpenAI from 'openai';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
@@ -10,11 +12,16 @@ import { ChatMamba2 } from '../../src/adapters/langchain/index.ts';
 import { scripted } from './scripted-answers.ts';
 import { sharedServer } from './test-server.ts';
 
-const page = readFileSync(new URL('../../docs/tools.md', import.meta.url), 'utf8');
-const blocks = [...page.matchAll(/^```(?:js|ts)\n(.*?)^```/gms)].map(([, code]) => code);
+/** The examples of a page. */
+function examples(page: string): string[] {
+  const text = readFileSync(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
+  return [...text.matchAll(/^```(?:js|ts)\n(.*?)^```/gms)].map(([, code]) => code);
+}
+
+const blocks = examples('tools.md');
 
 const chatTemplate = '{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}{# <tool_call> </think> #}';
-const server = await sharedServer({ modelNames: ['granite'] }, { chatTemplate });
+const server = await sharedServer({ modelNames: ['granite', 'my-chat-model'] }, { chatTemplate });
 const { llm } = server;
 const script = scripted(llm);
 const CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Lyon"}}</tool_call>';
@@ -26,7 +33,7 @@ async function run(code: string): Promise<void> {
   const body = stripTypeScriptTypes(code.replace(/^import .*\n/gm, ''), { mode: 'strip' })
     .replace('http://127.0.0.1:8000', server.url)
     .replace(/^const llm = .*\n/m, '');
-  const names = { OpenAI, llm, mamba2, generateText, ChatMamba2, createAgent, tool, z };
+  const names = { Anthropic, OpenAI, Ollama, llm, mamba2, generateText, ChatMamba2, createAgent, tool, z };
   const AsyncFunction = Object.getPrototypeOf(run).constructor as FunctionConstructor;
   await AsyncFunction(...Object.keys(names), body)(...Object.values(names));
 }
@@ -55,4 +62,23 @@ describe('examples of docs/tools.md', () => {
     write.mockRestore();
     expect(written).toBe('7 * 13No.');
   });
+});
+
+test.each(['Anthropic', 'OpenAI', 'Ollama'])('examples of docs/server.md with the client of %s run', async (client) => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation(() => true);
+  const own = examples('server.md').filter((code) => code.includes(`= new ${client}(`));
+  expect(own.length).toBeGreaterThan(0);
+  try {
+    for (const code of own) {
+      script.answers.push('Hello!');
+      await run(code);
+      const written = [...write.mock.calls, ...log.mock.calls].map(([text]) => text).join('');
+      expect(written).toBe('Hello!');
+      write.mockClear();
+      log.mockClear();
+    }
+  } finally {
+    vi.restoreAllMocks();
+  }
 });

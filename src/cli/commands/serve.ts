@@ -15,8 +15,9 @@ import { LogInWords } from '../terminal/log-in-words.ts';
 /** `mamba2 serve` */
 export const serve = defineCommand({
   details: [
-    'The chat page is at /. The API is at /v1/models, /v1/completions, /v1/chat/completions, /tokenize, /detokenize,',
-    '/health, /version and /metrics; /openapi.json describes it.',
+    "The chat page is at /. OpenAI's API is at /v1/models, /v1/completions, /v1/chat/completions and /v1/responses,",
+    "Anthropic's at /v1/messages, Ollama's below /api; besides, there are /tokenize, /detokenize, /health, /version and",
+    '/metrics. /openapi.json describes them.',
     'The log goes to standard output and holds neither prompts nor answers.',
     'SIGTERM and Ctrl-C end the server in order: accepted requests are finished, new ones get 503.',
     'When the model fails and cannot be loaded again, it exits with a code other than 0.',

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { BODY_FORMS } from '../request/json-body.ts';
+import { OPENAI_ERRORS } from '../wire/error-form.ts';
+import { ERROR_FORMS, errorFormOf } from './error-forms.ts';
 import { isGuarded, type Route } from './route.ts';
 
 const JSON_TYPE = 'application/json';
@@ -11,19 +13,18 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
     const path = route.path.replace(/:(\w+)(\{.*?\})?/g, '{$1}');
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(path, route) };
   }
+  const forms = [OPENAI_ERRORS, ...ERROR_FORMS.map(([, form]) => form)];
   return {
     openapi: '3.1.0',
-    info: { title: 'mamba2', version, description: "Mamba-2 inference with OpenAI's API." },
+    info: { title: 'mamba2', version, description: 'Mamba-2 inference with the APIs of OpenAI, Anthropic and Ollama.' },
     paths,
     components: {
-      schemas: { Error: ERROR_SCHEMA },
-      responses: {
-        Error: {
-          description: 'Why there is no answer',
-          content: { [JSON_TYPE]: { schema: { $ref: '#/components/schemas/Error' } } },
-        },
+      schemas: Object.fromEntries(forms.map(({ name, schema }) => [name, schema])),
+      responses: Object.fromEntries(forms.map(({ name }) => [name, errorResponse(name)])),
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer' },
+        apiKeyHeader: { type: 'apiKey', in: 'header', name: 'x-api-key' },
       },
-      securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } },
     },
   };
 }
@@ -44,9 +45,16 @@ function operation(path: string, { summary, body, answers }: Route): object {
     }),
     responses: {
       200: { description: 'Done', content: Object.fromEntries(answers.map((type) => [type, {}])) },
-      ...(needsKey && { default: { $ref: '#/components/responses/Error' } }),
+      ...(needsKey && { default: { $ref: `#/components/responses/${errorFormOf(path).name}` } }),
     },
-    ...(needsKey && { security: [{}, { apiKey: [] }] }),
+    ...(needsKey && { security: [{}, { apiKey: [] }, { apiKeyHeader: [] }] }),
+  };
+}
+
+function errorResponse(name: string): object {
+  return {
+    description: 'Why there is no answer',
+    content: { [JSON_TYPE]: { schema: { $ref: `#/components/schemas/${name}` } } },
   };
 }
 
@@ -55,22 +63,3 @@ function jsonSchema(schema: z.ZodType): object {
   const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
   return rest;
 }
-
-const nullableString = { type: ['string', 'null'] };
-
-const ERROR_SCHEMA = {
-  type: 'object',
-  required: ['error'],
-  properties: {
-    error: {
-      type: 'object',
-      required: ['message', 'type', 'param', 'code'],
-      properties: {
-        message: { type: 'string' },
-        type: { type: 'string' },
-        param: nullableString,
-        code: nullableString,
-      },
-    },
-  },
-};

@@ -20,7 +20,10 @@ export const GUARDED_PATHS: readonly string[] = ['/v1/*', '/api/*', '/tokenize',
 
 /** Whether a path needs an API key. */
 export function isGuarded(path: string): boolean {
-  return GUARDED_PATHS.some((guarded) =>
-    guarded.endsWith('*') ? path.startsWith(guarded.slice(0, -1)) : path === guarded,
-  );
+  return GUARDED_PATHS.some((guarded) => isBelow(path, guarded));
+}
+
+/** Whether a path is that of a pattern, which may end with '*'. */
+export function isBelow(path: string, pattern: string): boolean {
+  return pattern.endsWith('/*') ? `${path}/`.startsWith(pattern.slice(0, -1)) : path === pattern;
 }

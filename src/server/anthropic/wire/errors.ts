@@ -1,4 +1,4 @@
-import type { ErrorForm } from '../../wire/error-form.ts';
+import { type ErrorForm, objectSchema } from '../../wire/error-form.ts';
 import type { HttpError } from '../../wire/http-error.ts';
 
 /** An error as Anthropic's API writes it, in answers and as the last event of a stream. */
@@ -18,6 +18,12 @@ export function anthropicError({ status, message, code }: HttpError): AnthropicE
 
 /** Anthropic's. */
 export const ANTHROPIC_ERRORS: ErrorForm = {
+  name: 'AnthropicError',
+  schema: objectSchema({
+    type: { const: 'error' },
+    error: objectSchema({ type: { type: 'string' }, message: { type: 'string' } }),
+    request_id: { type: 'string' },
+  }),
   status: ({ status }) => (status === 503 ? 529 : status),
   body: (error, requestId) => ({ ...anthropicError(error), request_id: requestId }),
   requestIdHeader: 'request-id',

@@ -1,4 +1,4 @@
-import type { ErrorForm } from '../../wire/error-form.ts';
+import { type ErrorForm, objectSchema } from '../../wire/error-form.ts';
 import type { HttpError } from '../../wire/http-error.ts';
 
 /** An error as Ollama writes it, in answers and as the last line of a stream. */
@@ -11,6 +11,8 @@ const OPTIONS = ['temperature', 'top_p', 'top_k', 'min_p', 'presence_penalty', '
 
 /** Ollama's. */
 export const OLLAMA_ERRORS: ErrorForm = {
+  name: 'OllamaError',
+  schema: objectSchema({ error: { type: 'string' } }),
   body: ollamaError,
   fieldNames: new Map([
     ...OPTIONS.map((name) => [name, `options.${name}`] as const),

@@ -1,13 +1,14 @@
 import { Batcher } from './batcher.ts';
 import { Composer } from './composer.ts';
-import { Conversation, type Turn } from './conversation.ts';
 import { byId, element } from './element.ts';
 import { MemoryPanel } from './memory/memory-panel.ts';
-import { showModelName } from './model-name.ts';
+import { ModelPicker } from './model-picker.ts';
 import { type AnswerPiece, type ModelCard, type ServerClient, ServerError, type Usage } from './server-client.ts';
 import { answerFields, type SettingsForm } from './settings.ts';
-import { Transcript } from './transcript.ts';
-import type { TurnView } from './turn-view.ts';
+import { Conversation, type Turn } from './turns/conversation.ts';
+import type { ToolResult } from './turns/tool-calls.ts';
+import { Transcript } from './turns/transcript.ts';
+import type { TurnView } from './turns/turn-view.ts';
 
 const SUGGESTIONS = {
   completion: ['export interface User {\n', 'Options of a server.', 'A queue of jobs, and its workers'],
@@ -30,6 +31,7 @@ export class ChatPage {
   readonly #transcript = new Transcript();
   readonly #composer = new Composer();
   readonly #memory = new MemoryPanel();
+  readonly #picker = new ModelPicker();
   #model: ModelCard | undefined;
   /** View of the last turn. */
   #view: TurnView | undefined;
@@ -39,6 +41,7 @@ export class ChatPage {
     this.#client = client;
     this.#settings = settings;
     this.#composer.onSubmit = (text) => void this.#submit(text);
+    this.#picker.onChoose = (model) => this.#choose(model);
     this.#composer.onStop = () => this.#running?.abort();
     this.#transcript.onPoint = (moment) => this.#memory.preview(moment);
     this.#transcript.onChoose = (moment) => this.#memory.choose(moment === this.#memory.chosen ? undefined : moment);
@@ -46,12 +49,14 @@ export class ChatPage {
     byId('new-conversation', HTMLButtonElement).addEventListener('click', () => this.#clear());
   }
 
-  /** Asks the server for its model. */
+  /** Asks the server for its models. */
   async start(): Promise<void> {
     const welcome = byId('welcome-text', HTMLElement);
     const suggestions = byId('suggestions', HTMLElement);
     try {
-      this.#model = await this.#client.model();
+      const models = await this.#client.models();
+      this.#picker.show(models);
+      [this.#model] = models;
     } catch (error) {
       const again = element('button', { type: 'button', class: 'quiet' }, 'Try again');
       again.addEventListener('click', () => void this.start());
@@ -61,17 +66,23 @@ export class ChatPage {
       suggestions.replaceChildren(again);
       return;
     }
-    const { has_chat_template: chats, chat_template_kind: kind } = this.#model;
-    const mode = chats ? 'chat' : 'text';
-    const manner = kind ?? 'text';
+    welcome.removeAttribute('role');
+    welcome.classList.remove('failure');
+    this.#choose(this.#model);
+  }
+
+  /** Continues with a model. One that only continues texts can't continue a conversation, nor the other way round. */
+  #choose(model: ModelCard): void {
+    const mode = model.has_chat_template ? 'chat' : 'text';
+    const manner = model.chat_template_kind ?? 'text';
+    if (this.#conversation.mode !== mode) this.#clear();
+    this.#model = model;
     this.#conversation.mode = mode;
     this.#composer.setMode(mode);
     this.#settings.setMode(mode);
-    showModelName(this.#model.id);
-    welcome.removeAttribute('role');
-    welcome.classList.remove('failure');
-    welcome.textContent = WELCOME[manner];
-    suggestions.replaceChildren(...SUGGESTIONS[manner].map((text) => this.#suggestion(text)));
+    byId('welcome-text', HTMLElement).textContent = WELCOME[manner];
+    const suggestions = SUGGESTIONS[manner].map((text) => this.#suggestion(text));
+    byId('suggestions', HTMLElement).replaceChildren(...suggestions);
   }
 
   #suggestion(text: string): HTMLButtonElement {
@@ -88,22 +99,30 @@ export class ChatPage {
       this.#composer.text = text;
       return;
     }
-    const { last, mode } = this.#conversation;
-    const continues = text.trim() === '' && last !== undefined;
-    const turn = continues ? last : this.#conversation.begin(text);
-    const view =
-      continues && this.#view
-        ? this.#view
-        : this.#transcript.add(text, mode, this.#model.chat_template_kind === 'chat');
-    this.#view = view;
+    if (!this.#settings.check()) {
+      this.#composer.text = text;
+      this.#settings.showProblem();
+      return;
+    }
+    const { last } = this.#conversation;
+    if (text.trim() === '' && last !== undefined && this.#view) await this.#run(this.#model, last, this.#view);
+    else await this.#begin(this.#model, text);
+  }
+
+  /** Begins a turn with a question, with the results of calls, or with both: a question does not wait for results. */
+  async #begin(model: ModelCard, question: string): Promise<void> {
+    const results: readonly ToolResult[] = this.#view?.takeResults() ?? [];
+    const turn = this.#conversation.begin(question, results);
+    this.#view = this.#transcript.add(question, this.#conversation.mode, model.chat_template_kind === 'chat');
     byId('welcome', HTMLElement).hidden = true;
-    await this.#run(this.#model, turn, view);
+    await this.#run(model, turn, this.#view);
   }
 
   async #run(model: ModelCard, turn: Turn, view: TurnView): Promise<void> {
     const running = new AbortController();
     this.#running = running;
-    const before = turn.answer;
+    const { answer: before } = turn;
+    [turn.thoughts, turn.calls] = ['', []];
     const progress = new Progress();
     view.begin();
     this.#memory.begin();
@@ -118,11 +137,13 @@ export class ChatPage {
     );
     try {
       const { values } = this.#settings;
-      const question = this.#conversation.question(values.systemPrompt);
+      const asked = this.#conversation.question(values.systemPrompt);
+      const question = 'messages' in asked && values.tools ? { ...asked, tools: values.tools } : asked;
       for await (const piece of this.#client.answer(model, question, answerFields(values), running.signal)) {
         if (running.signal.aborted) break;
         progress.add(piece);
         turn.answer += piece.text;
+        turn.thoughts += piece.reasoning ?? '';
         batcher.add(piece);
       }
       batcher.flush();
@@ -134,7 +155,13 @@ export class ChatPage {
     }
     if (this.#running !== running) return;
     this.#running = undefined;
+    turn.calls = view.calls;
+    this.#transcript.grow(() => view.askForResults(() => this.#sendResults(model)));
     this.#composer.setBusy(false, true);
+  }
+
+  #sendResults(model: ModelCard): void {
+    if (!this.#running) void this.#begin(model, '');
   }
 
   #show(pieces: readonly AnswerPiece[], view: TurnView): void {
@@ -184,8 +211,8 @@ class Progress {
   #usage: Usage | undefined;
   #finishReason: string | undefined;
 
-  add({ text, reasoning, usage, finishReason }: AnswerPiece): void {
-    if (text !== '' || reasoning !== undefined) {
+  add({ text, reasoning, calls, usage, finishReason }: AnswerPiece): void {
+    if (text !== '' || reasoning !== undefined || calls !== undefined) {
       this.#last = performance.now();
       this.#first ??= this.#last;
     }

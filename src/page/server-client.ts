@@ -1,4 +1,6 @@
 import { eventData } from './event-stream.ts';
+import type { Tool } from './json-forms.ts';
+import type { ToolCall, ToolCallDelta } from './turns/tool-calls.ts';
 
 /** A model as `/v1/models` lists it. */
 export interface ModelCard {
@@ -9,13 +11,21 @@ export interface ModelCard {
   readonly chat_template_kind: 'chat' | 'completion' | null;
 }
 
+/** A message of a conversation, as the server takes it. */
 export interface Message {
-  readonly role: 'system' | 'user' | 'assistant';
+  readonly role: 'system' | 'user' | 'assistant' | 'tool';
   readonly content: string;
+  /** Thoughts before an answer. */
+  readonly reasoning_content?: string;
+  readonly tool_calls?: readonly ToolCall[];
+  /** The call whose result this is. */
+  readonly tool_call_id?: string;
 }
 
 /** The input: a conversation, or a text to continue. */
-export type Question = { readonly messages: readonly Message[] } | { readonly prompt: string };
+export type Question =
+  | { readonly messages: readonly Message[]; readonly tools?: readonly Tool[] }
+  | { readonly prompt: string };
 
 /** Options of the answer, under the names of the server's fields. */
 export interface AnswerFields {
@@ -24,6 +34,8 @@ export interface AnswerFields {
   readonly max_tokens: number;
   readonly seed?: number;
   readonly half_life_interval?: number;
+  /** JSON Schema of the answer. */
+  readonly response_format?: object;
 }
 
 /** Half-lives per layer and head, in tokens; null for heads that lose nothing. */
@@ -40,6 +52,7 @@ export interface AnswerPiece {
   readonly text: string;
   /** Thoughts, which come before the text. */
   readonly reasoning?: string | undefined;
+  readonly calls?: readonly ToolCallDelta[] | undefined;
   readonly halfLives?: HalfLives | undefined;
   readonly finishReason?: string | undefined;
   readonly usage?: Usage | undefined;
@@ -49,7 +62,15 @@ interface StreamEvent {
   readonly error?: { readonly message: string };
   readonly choices?: readonly {
     readonly text?: string;
-    readonly delta?: { readonly content?: string; readonly reasoning_content?: string };
+    readonly delta?: {
+      readonly content?: string | null;
+      readonly reasoning_content?: string;
+      readonly tool_calls?: readonly {
+        readonly index: number;
+        readonly id?: string;
+        readonly function?: { readonly name?: string; readonly arguments?: string };
+      }[];
+    };
     readonly half_lives?: HalfLives;
     readonly finish_reason: string | null;
   }[];
@@ -80,10 +101,10 @@ export class ServerClient {
   }
 
   /** @throws ServerError */
-  async model(): Promise<ModelCard> {
+  async models(): Promise<readonly ModelCard[]> {
     const response = await this.#fetch('v1/models', {});
     const { data } = (await response.json()) as { data: readonly ModelCard[] };
-    return data[0];
+    return data;
   }
 
   /** Leaving the loop, or aborting the signal, ends the generation. @throws ServerError, the signal's reason */
@@ -135,6 +156,7 @@ function piece({ error, choices = [], usage }: StreamEvent): AnswerPiece {
   return {
     text: choice?.text ?? choice?.delta?.content ?? '',
     reasoning: choice?.delta?.reasoning_content,
+    calls: choice?.delta?.tool_calls?.map(({ index, id, function: called }) => ({ index, id, ...called })),
     halfLives: choice?.half_lives,
     finishReason: choice?.finish_reason ?? undefined,
     usage: usage ?? undefined,

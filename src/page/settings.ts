@@ -1,4 +1,6 @@
 import { byId } from './element.ts';
+import { JsonField } from './json-field.ts';
+import { type JsonObject, readSchema, readTools, type Tool } from './json-forms.ts';
 import type { AnswerFields } from './server-client.ts';
 
 /** Settings that the page's reader has chosen. */
@@ -12,6 +14,10 @@ export interface Settings {
   /** Tokens between two pictures of memory; 0: no pictures. */
   readonly pictureInterval: number;
   readonly apiKey: string;
+  /** Functions that the model may call. */
+  readonly tools: readonly Tool[] | undefined;
+  /** JSON Schema of answers. */
+  readonly schema: JsonObject | undefined;
 }
 
 const STORED = 'mamba2 settings';
@@ -21,6 +27,11 @@ const NUMBERS = ['temperature', 'topP', 'maxTokens', 'seed'] as const;
 export class SettingsForm {
   readonly #dialog = byId('settings', HTMLDialogElement);
   readonly #form = byId('settings-form', HTMLFormElement);
+  readonly #tools = new JsonField(byId('tools', HTMLTextAreaElement), readTools);
+  readonly #schema = new JsonField(byId('schema', HTMLTextAreaElement), readSchema);
+  readonly #askedFor = byId('asked-for', HTMLElement);
+
+  #isChat = true;
 
   constructor() {
     this.#restore();
@@ -46,7 +57,24 @@ export class SettingsForm {
       seed: this.#number('seed'),
       pictureInterval: Number(this.#text('pictureInterval')),
       apiKey: this.#text('apiKey').trim(),
+      tools: this.#isChat ? this.#tools.value : undefined,
+      schema: this.#schema.value,
     };
+  }
+
+  /** Whether all fields can be used. */
+  check(): boolean {
+    return !this.#problem();
+  }
+
+  /** Opens the dialog where a field can't be used. */
+  showProblem(): void {
+    this.open();
+    this.#problem()?.focus();
+  }
+
+  #problem(): JsonField<unknown> | undefined {
+    return [...(this.#isChat ? [this.#tools] : []), this.#schema].find((field) => !field.check());
   }
 
   /** @param field the field that gets the focus. */
@@ -57,7 +85,9 @@ export class SettingsForm {
 
   /** Hides fields that have no meaning for models that only continue texts. */
   setMode(mode: 'chat' | 'text'): void {
-    byId('system-prompt-field', HTMLElement).hidden = mode === 'text';
+    this.#isChat = mode === 'chat';
+    for (const id of ['system-prompt-field', 'tools-field']) byId(id, HTMLElement).hidden = !this.#isChat;
+    this.#changed();
   }
 
   #changed(): void {
@@ -65,6 +95,12 @@ export class SettingsForm {
       byId(`${name}-value`, HTMLOutputElement).value = this.#text(name);
     }
     document.documentElement.dataset.theme = this.#text('theme');
+    const { tools = [], schema } = this.values;
+    const parts = [
+      tools.length > 0 ? `Tools: ${tools.map((tool) => tool.function.name).join(', ')}.` : [],
+      schema === undefined ? [] : 'Answers are JSON of the schema.',
+    ];
+    this.#askedFor.textContent = parts.flat().join(' ');
     const { apiKey, ...kept } = Object.fromEntries(new FormData(this.#form)) as Record<string, string>;
     store(() => localStorage.setItem(STORED, JSON.stringify(kept)));
     store(() => sessionStorage.setItem(STORED, JSON.stringify({ apiKey })));
@@ -104,13 +140,15 @@ export class SettingsForm {
 }
 
 /** The settings as the server's fields. */
-export function answerFields({ temperature, topP, maxTokens, seed, pictureInterval }: Settings): AnswerFields {
+export function answerFields(settings: Settings): AnswerFields {
+  const { temperature, topP, maxTokens, seed, pictureInterval, schema } = settings;
   return {
     temperature,
     top_p: topP,
     max_tokens: maxTokens,
     ...(seed !== undefined && { seed }),
     ...(pictureInterval > 0 && { half_life_interval: pictureInterval }),
+    ...(schema && { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema } } }),
   };
 }
 

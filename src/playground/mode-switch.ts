@@ -50,7 +50,7 @@ export class ModeSwitch {
     this.#prompt.classList.toggle('code', mode === 'text');
     this.#prompt.placeholder = mode === 'chat' ? 'Ask something' : 'A text to continue';
     this.#new.hidden = mode === 'text';
-    byId('transcript', HTMLElement).hidden = mode === 'text';
+    for (const id of ['transcript', 'tools-field']) byId(id, HTMLElement).hidden = mode === 'text';
     byId('text', HTMLElement).hidden = mode === 'chat';
     byId('generate', HTMLButtonElement).textContent = mode === 'chat' ? 'Send' : 'Generate';
     byId('hint', HTMLElement).textContent = HINTS[mode];

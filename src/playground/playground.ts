@@ -1,6 +1,7 @@
-import type { LLM, ProgressEvent } from '../index.ts';
+import type { ChatChunk, LLM, ProgressEvent } from '../index.ts';
 import { byId } from '../page/element.ts';
 import { showModelName } from '../page/model-name.ts';
+import { AnswerForm } from './answer-form.ts';
 import { ChatSheet } from './chat-sheet.ts';
 import { FactsView } from './facts-view.ts';
 import { forgetFailedLoad } from './forget-failed-load.ts';
@@ -17,6 +18,7 @@ import { TextSheet } from './text-sheet.ts';
 export class Playground {
   readonly #model = new ModelForm();
   readonly #sampling = new SamplingForm();
+  readonly #form = new AnswerForm();
   readonly #stored = new StoredList();
   readonly #facts = new FactsView();
   readonly #text = new TextSheet();
@@ -41,6 +43,7 @@ export class Playground {
       this.#answering?.abort();
       this.#chat.clear();
     };
+    this.#chat.onResults = () => void this.#run(true);
     byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#run();
@@ -112,11 +115,13 @@ export class Playground {
     this.#loadText.textContent = progress.text;
   }
 
-  async #run(): Promise<void> {
+  /** @param isResult whether the reader sends the results of calls, and what is in the field stays there. */
+  async #run(isResult = false): Promise<void> {
     const llm = this.#running?.llm;
-    const prompt = this.#prompt.value;
+    const prompt = isResult ? '' : this.#prompt.value;
     const { mode } = this.#mode;
-    if (llm === undefined || this.#answering || (mode === 'chat' && prompt.trim() === '')) return;
+    if (llm === undefined || this.#answering || (mode === 'chat' && !isResult && prompt.trim() === '')) return;
+    if (!this.#form.check(mode)) return;
     const answering = new AbortController();
     this.#answering = answering;
     this.#generate.hidden = true;
@@ -124,7 +129,7 @@ export class Playground {
     const sheet = mode === 'chat' ? this.#chat : this.#text;
     const speed = new Speed(performance.now());
     try {
-      for await (const piece of this.#answer(llm, prompt, answering.signal)) {
+      for await (const piece of this.#answer(llm, prompt, answering.signal, isResult)) {
         speed.add(performance.now());
         sheet.add(piece);
         this.#facts.showSpeed(speed);
@@ -144,11 +149,13 @@ export class Playground {
     llm: LLM,
     prompt: string,
     signal: AbortSignal,
-  ): AsyncIterable<{ readonly text: string; readonly reasoning?: string }> {
-    const options = { ...this.#sampling.values, signal };
+    isResult: boolean,
+  ): AsyncIterable<Pick<ChatChunk, 'text' | 'reasoning' | 'toolCalls'>> {
+    const { tools, structuredOutputs } = this.#form.values;
+    const options = { ...this.#sampling.values, structuredOutputs, signal };
     if (this.#mode.mode === 'chat') {
-      this.#prompt.value = '';
-      return llm.chat(this.#chat.ask(prompt), options);
+      if (!isResult) this.#prompt.value = '';
+      return llm.chat(this.#chat.ask(prompt), { ...options, tools });
     }
     this.#text.begin(prompt);
     return llm.generate(prompt, options);

@@ -68,7 +68,7 @@ describe.runIf(executable)('the playground', { timeout: 900_000 }, () => {
   /** What a text reads as once the page has made Markdown of it. */
   function rendered(page: Page, text: string): Promise<string> {
     // As text: vitest would put its own import in place of the browser's.
-    const script = `import(new URL('lib/page/answer-view.js', document.baseURI)).then(({ AnswerView }) => {
+    const script = `import(new URL('lib/page/turns/answer-view.js', document.baseURI)).then(({ AnswerView }) => {
       const answer = new AnswerView({ isMarkdown: true });
       answer.add(${JSON.stringify(text)}, 'test');
       answer.draw();

@@ -31,6 +31,11 @@ export function playgroundFiles(): ReadonlyMap<string, URL> {
   // Next to the file that Node's own `require` would take.
   const packageFile = (name: string, file: string) => new URL(file, pathToFileURL(resolve(name)));
   files.set('vendor/tokenizers.js', packageFile('@huggingface/tokenizers', 'tokenizers.mjs'));
+  try {
+    files.set('vendor/web-xgrammar.js', packageFile('@mlc-ai/web-xgrammar', 'index.js'));
+  } catch {
+    // It is optional: without it the page refuses structured outputs, and says what is missing.
+  }
   for (const name of readdirSync(models)) {
     if (/\.(json|safetensors|jinja)$/.test(name)) files.set(`models/tiny-dts/${name}`, new URL(name, models));
   }

@@ -1,9 +1,11 @@
+import { element } from '../element.ts';
+import { type MemoryReport, memoryReport } from '../memory/memory-report.ts';
+import type { Moment } from '../moment.ts';
+import type { AnswerPiece } from '../server-client.ts';
 import { AnswerView } from './answer-view.ts';
-import { element } from './element.ts';
+import { CallsView } from './calls-view.ts';
 import { copyText } from './markdown.ts';
-import { type MemoryReport, memoryReport } from './memory/memory-report.ts';
-import type { Moment } from './moment.ts';
-import type { AnswerPiece } from './server-client.ts';
+import type { ToolCall, ToolResult } from './tool-calls.ts';
 
 /** One turn in the transcript. */
 export class TurnView {
@@ -12,7 +14,9 @@ export class TurnView {
   readonly #answer: AnswerView;
   /** Thoughts before the answer, folded. */
   readonly #thoughts = element('p', { class: 'thoughts' });
-  readonly #thinking = element('details', { hidden: '' }, element('summary', {}, 'Thoughts'), this.#thoughts);
+  readonly #thinkingName = element('summary', {}, 'Thoughts');
+  readonly #thinking = element('details', { class: 'thinking', hidden: '' }, this.#thinkingName, this.#thoughts);
+  readonly #calls = new CallsView();
   readonly #footer = element('footer', { class: 'turn-footer' });
   /** Tokens since the last report, which belong to the next one. */
   #pending: { readonly key: string; readonly text: string }[] = [];
@@ -20,7 +24,10 @@ export class TurnView {
   /** Number of pieces that the answer had before it was continued. */
   #kept = 0;
 
-  /** @param name distinguishes the turn's tokens from those of other turns. */
+  /**
+   * @param name distinguishes the turn's tokens from those of other turns.
+   * @param question what the reader wrote; empty for a turn that begins with results of calls.
+   */
   constructor(name: string, question: string, mode: 'chat' | 'text', isMarkdown: boolean) {
     this.#name = name;
     this.#answer = new AnswerView({ isMarkdown });
@@ -28,8 +35,10 @@ export class TurnView {
     const label = mode === 'chat' ? 'Question and answer' : 'Text';
     this.root = element('article', { class: `turn ${mode}`, 'aria-label': label });
     // A text and its continuation are one.
-    if (mode === 'chat') this.root.append(asked, this.#thinking, this.#answer.root, this.#footer);
-    else this.root.append(element('div', { class: 'text' }, asked, this.#answer.root), this.#footer);
+    if (mode === 'chat') {
+      if (question !== '') this.root.append(asked);
+      this.root.append(this.#thinking, this.#answer.root, this.#calls.root, this.#footer);
+    } else this.root.append(element('div', { class: 'text' }, asked, this.#answer.root), this.#footer);
   }
 
   begin(): void {
@@ -40,11 +49,13 @@ export class TurnView {
   }
 
   /** @returns the moment that it completes. A report is about the tokens before the piece that it comes with. */
-  add({ text, reasoning, halfLives }: AnswerPiece): Moment | undefined {
+  add({ text, reasoning, calls, halfLives }: AnswerPiece): Moment | undefined {
     if (reasoning !== undefined) {
       this.#thinking.hidden = false;
+      this.#thinkingName.textContent = 'Thinking …';
       this.#thoughts.append(reasoning);
-    }
+    } else if (text !== '' || calls !== undefined) this.#thinkingName.textContent = 'Thoughts';
+    if (calls !== undefined) this.#calls.add(calls);
     const moment = halfLives && this.#moment(memoryReport(halfLives));
     if (text !== '') {
       const key = `${this.#name}.${this.#numTokens++}`;
@@ -59,13 +70,28 @@ export class TurnView {
     this.#answer.draw();
   }
 
+  /** The calls of the answer that are whole. */
+  get calls(): readonly ToolCall[] {
+    return this.#calls.whole;
+  }
+
+  /** Asks for the results of the answer's calls. @param onResults called when the reader sends them. */
+  askForResults(onResults: () => void): void {
+    this.#calls.end(onResults);
+  }
+
+  /** The results that the reader has written; from now on they can't be changed. */
+  takeResults(): readonly ToolResult[] {
+    return this.#calls.takeResults();
+  }
+
   end(note: string, ...actions: readonly HTMLElement[]): void {
-    this.root.removeAttribute('aria-busy');
+    this.#settle();
     this.#footer.replaceChildren(element('span', { class: 'note' }, note), ...this.#copyButton(), ...actions);
   }
 
   fail(message: string, ...actions: readonly HTMLElement[]): void {
-    this.root.removeAttribute('aria-busy');
+    this.#settle();
     const alert = element('p', { class: 'failure', role: 'alert' }, message);
     this.#footer.replaceChildren(alert, ...actions);
   }
@@ -75,6 +101,12 @@ export class TurnView {
     this.#answer.truncate(this.#kept);
     this.#thoughts.replaceChildren();
     this.#thinking.hidden = true;
+    this.#calls.clear();
+  }
+
+  #settle(): void {
+    this.root.removeAttribute('aria-busy');
+    this.#thinkingName.textContent = 'Thoughts';
   }
 
   #copyButton(): HTMLButtonElement[] {

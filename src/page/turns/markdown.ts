@@ -1,5 +1,5 @@
 import { Lexer, type Token, type Tokens } from 'marked';
-import { element } from './element.ts';
+import { element } from '../element.ts';
 
 /** Makes nodes of an answer's text; the caller decides which, so that readers can point at parts of it. */
 export type MakeText = (text: string) => readonly Node[];

@@ -1,4 +1,4 @@
-import { element } from './element.ts';
+import { element } from '../element.ts';
 import { markdownBlocks, renderBlock } from './markdown.ts';
 
 /** A token's text, and its place in the answer. */

@@ -1,6 +1,6 @@
-import { byId } from './element.ts';
+import { byId } from '../element.ts';
+import { type Moment, MomentHistory } from '../moment.ts';
 import { keepEndInSight } from './end-in-sight.ts';
-import { type Moment, MomentHistory } from './moment.ts';
 import { TurnView } from './turn-view.ts';
 
 /** The turns on the page. Each token leads to the moment when the model read it. */

@@ -45,7 +45,7 @@ describe.runIf(executable)('thoughts, calls and forms of answers on the chat pag
     script.answers.push(`<think>Which city?</think>I look. ${CALL}`, 'It rains.', `${CALL}\n${CALL}`, 'No matter.');
     expect(await page.write('Rain in Lyon?')).toBe('I look.');
     expect(await page.text('.turn .thoughts')).toBe('Which city?');
-    expect(await page.text('.turn .call summary')).toBe('Call of weather');
+    expect(await page.text('.turn .call summary')).toBe('Call of weather {"city": "Lyon"}');
     expect(await page.page.locator('.turn details[open]').count()).toBe(0);
     await page.page.click('.turn .call summary');
     expect(JSON.parse(await page.text('.turn .call pre'))).toEqual({ city: 'Lyon' });
@@ -66,11 +66,11 @@ describe.runIf(executable)('thoughts, calls and forms of answers on the chat pag
       },
       { role: 'tool', tool_call_id: id, content: '{"rain": true}' },
     ]);
-    expect(await page.page.locator('.results').count()).toBe(0);
+    expect(await page.page.locator('.result').count()).toBe(0);
     expect(await page.page.locator('.turn:first-child .call pre').last().textContent()).toBe('{"rain": true}');
     // A question that does not wait for results.
     await page.write('And tomorrow?');
-    expect(await page.page.locator('.results textarea').count()).toBe(2);
+    expect(await page.page.locator('.result textarea').count()).toBe(2);
     await page.write('Well.');
     expect(await page.answer()).toBe('No matter.');
     const messages = page.asked[3].messages as { role: string; content: string }[];
@@ -88,7 +88,7 @@ describe.runIf(executable)('thoughts, calls and forms of answers on the chat pag
     script.answers.push('I look. <tool_call>\n{"name": "weather", "arguments": {"city": "Ly');
     expect(await page.write('Rain?')).toContain('"Ly');
     expect(await page.page.locator('.call').count()).toBe(0);
-    expect(await page.page.locator('.results').count()).toBe(0);
+    expect(await page.page.locator('.result').count()).toBe(0);
   });
 
   test('a schema is checked before it is sent, and is the form of answers', async () => {

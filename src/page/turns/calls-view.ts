@@ -4,17 +4,34 @@ import { CallList, readableArguments, type ToolCall, type ToolCallDelta, type To
 /** A call on the page. */
 interface CallView {
   readonly root: HTMLDetailsElement;
-  readonly summary: HTMLElement;
+  readonly name: HTMLElement;
+  /** The arguments in the folded line. */
+  readonly brief: HTMLElement;
+  /** The arguments for reading. */
   readonly given: HTMLElement;
 }
 
-/** The calls of an answer, folded, and below them fields for their results. */
+/** The calls of an answer, folded, each with a field for its result as long as the model waits for it. */
 export class CallsView {
-  readonly root = element('div', { class: 'calls', hidden: '' });
+  readonly root = element('form', { class: 'calls', hidden: '' });
+  /** Called when the reader sends the results. */
+  #onResults: () => void = () => {};
   readonly #calls = new CallList();
   readonly #views = new Map<number, CallView>();
   /** Fields of the results that the model waits for. */
   #fields: readonly (readonly [call: ToolCall, field: HTMLTextAreaElement])[] = [];
+
+  constructor() {
+    this.root.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#onResults();
+    });
+    this.root.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+      event.preventDefault();
+      if (this.#fields.length > 0) this.#onResults();
+    });
+  }
 
   /** The calls that are whole. */
   get whole(): readonly ToolCall[] {
@@ -24,37 +41,50 @@ export class CallsView {
   add(deltas: readonly ToolCallDelta[]): void {
     this.#calls.add(deltas);
     this.root.hidden = false;
-    for (const [index, { function: called }] of this.#calls.all) {
+    for (const [index, call] of this.#calls.all) {
       const view = this.#views.get(index) ?? this.#begin(index);
-      view.summary.textContent = `Call of ${called.name}`;
-      view.given.textContent = called.arguments;
+      view.name.textContent = `Call of ${call.function.name}`;
+      for (const place of [view.brief, view.given]) place.textContent = call.function.arguments;
     }
   }
 
   /** Ends the answer: calls that are not whole go, and the others get fields for their results. */
   end(onResults: () => void): void {
+    this.#onResults = onResults;
     const { whole } = this.#calls;
+    const fields: [ToolCall, HTMLTextAreaElement][] = [];
     for (const [index, call] of this.#calls.all) {
       const view = this.#views.get(index);
-      if (!view) continue;
-      if (whole.some(({ id }) => id === call.id)) view.given.textContent = readableArguments(call.function.arguments);
-      else view.root.remove();
+      if (!whole.some(({ id }) => id === call.id)) view?.root.remove();
+      else if (view) {
+        view.given.textContent = readableArguments(call.function.arguments);
+        const field = element('textarea', { class: 'code', rows: '2', spellcheck: 'false' });
+        const number = whole.length > 1 ? `call ${fields.length + 1}, ` : '';
+        const label = element('span', {}, `Result of ${number}${call.function.name}`);
+        view.root.after(element('label', { class: 'field result' }, label, field));
+        fields.push([call, field]);
+      }
     }
+    this.#fields = fields;
     this.root.hidden = whole.length === 0;
-    if (whole.length > 0) this.#ask(whole, onResults);
+    if (whole.length === 0) return;
+    const send = element('button', { type: 'submit', class: 'primary' }, `Send result${whole.length > 1 ? 's' : ''}`);
+    this.root.append(
+      element('p', { class: 'result results-actions' }, send, element('small', {}, 'Ctrl+Enter sends.')),
+    );
   }
 
   /** Takes the results as they are now; their fields become texts. Empty where none are waited for. */
   takeResults(): readonly ToolResult[] {
     const results = this.#fields.map(([call, field]) => ({ call, content: field.value }));
-    for (const { call, content } of results) {
-      const [view] = [...this.#views].flatMap(([index, each]) =>
-        this.#calls.all.get(index)?.id === call.id ? each : [],
-      );
-      view?.root.append(element('p', { class: 'call-part' }, 'Result'), element('pre', {}, content));
+    for (const [index, { id }] of this.#calls.all) {
+      const result = results.find(({ call }) => call.id === id);
+      if (result === undefined) continue;
+      const texts = [element('p', { class: 'call-part' }, 'Result'), element('pre', {}, result.content)];
+      this.#views.get(index)?.root.append(...texts);
     }
     this.#fields = [];
-    this.root.querySelector('.results')?.remove();
+    for (const part of this.root.querySelectorAll('.result')) part.remove();
     return results;
   }
 
@@ -67,44 +97,13 @@ export class CallsView {
   }
 
   #begin(index: number): CallView {
-    const summary = element('summary');
-    const given = element('pre');
-    const root = element(
-      'details',
-      { class: 'call' },
-      summary,
-      element('p', { class: 'call-part' }, 'Arguments'),
-      given,
-    );
-    const view = { root, summary, given };
+    const [name, brief, given] = [element('span'), element('span', { class: 'call-brief' }), element('pre')];
+    const summary = element('summary', {}, name, ' ', brief);
+    const heading = element('p', { class: 'call-part' }, 'Arguments');
+    const root = element('details', { class: 'call' }, summary, heading, given);
+    const view = { root, name, brief, given };
     this.#views.set(index, view);
     this.root.append(root);
     return view;
-  }
-
-  #ask(calls: readonly ToolCall[], onResults: () => void): void {
-    const form = element('form', { class: 'results' });
-    this.#fields = calls.map(
-      (call) => [call, element('textarea', { class: 'code', rows: '2', spellcheck: 'false' })] as const,
-    );
-    for (const [call, field] of this.#fields) {
-      form.append(element('label', { class: 'field' }, element('span', {}, `Result of ${call.function.name}`), field));
-    }
-    const send = element(
-      'button',
-      { type: 'submit', class: 'primary' },
-      calls.length > 1 ? 'Send results' : 'Send result',
-    );
-    form.append(element('p', { class: 'results-actions' }, send, element('small', {}, 'Ctrl+Enter sends.')));
-    form.addEventListener('submit', (event) => {
-      event.preventDefault();
-      onResults();
-    });
-    form.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
-      event.preventDefault();
-      onResults();
-    });
-    this.root.append(form);
   }
 }

@@ -186,6 +186,75 @@ describe.runIf(executable)('the playground', { timeout: 900_000 }, () => {
     expect(complaints).toEqual([]);
   });
 
+  test('gives answers the form of a schema, and says what is wrong with one', async () => {
+    const { page, complaints } = await visit(`${server.url}/playground/`);
+    await loaded(page);
+    await page.fill('#schema', '{"type": "object"');
+    await page.click('#generate');
+    expect(await page.textContent('#schema-problem')).toMatch(/^This is not JSON: /);
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('schema');
+    expect(await page.textContent('#answer-text')).toBe('');
+    const schema = {
+      type: 'object',
+      properties: { name: { enum: ['User', 'Group'] }, admin: { type: 'boolean' } },
+      required: ['name', 'admin'],
+      additionalProperties: false,
+    };
+    await page.fill('#schema', JSON.stringify(schema));
+    const answer = JSON.parse(await generate(page, 'export interface User {', 60));
+    expect(['User', 'Group']).toContain(answer.name);
+    expect(typeof answer.admin).toBe('boolean');
+    expect(complaints).toEqual([]);
+  });
+
+  test('shows thoughts and calls, and takes their results', async () => {
+    const folder = await makeFolder();
+    await cp(TINY_DTS, folder, { recursive: true });
+    await writeFile(join(folder, 'chat_template.jinja'), CHAT_TEMPLATE);
+    const host = await StaticServer.start({ folders: { '/model/': folder }, headers: ANY_ORIGIN });
+    onTestFinished(() => host.close());
+    const { page, complaints } = await visit(`${server.url}/playground/#model=${host.origin}/model/`);
+    await loaded(page);
+    // No small model calls: answers are given in place of the model's.
+    await page.evaluate(`import(new URL('lib/index.js', document.baseURI)).then(({ LLM }) => {
+      globalThis.asked_ = [];
+      LLM.prototype.chat = async function* (messages, { tools }) {
+        asked_.push({ messages, tools });
+        if (messages.at(-1).role === 'tool') return yield { text: 'It rains.' };
+        yield { text: '', reasoning: 'Which city?' };
+        yield { text: '', toolCalls: [{ index: 0, id: 'call_1', name: 'weather', arguments: '{"city":' }] };
+        yield { text: '', toolCalls: [{ index: 0, arguments: '"Lyon"}' }] };
+      };
+    })`);
+    await page.fill('#tools', '{"name": "weather"}');
+    await page.fill('#prompt', 'Rain?');
+    await page.press('#prompt', 'Enter');
+    await page.getByLabel('Result of weather').fill('true');
+    expect(await page.textContent('.call summary')).toBe('Call of weather {"city":"Lyon"}');
+    expect(await page.textContent('.thoughts')).toBe('Which city?');
+    expect(await page.locator('.turn details[open]').count()).toBe(0);
+    await page.fill('#prompt', 'not sent');
+    await page.click('.result button');
+    await page.waitForSelector('.turn:nth-child(2):not([aria-busy]) .note');
+    expect(await page.textContent('.turn:last-child .answer')).toBe('It rains.');
+    expect(await page.inputValue('#prompt')).toBe('not sent');
+    const asked = (await page.evaluate('asked_')) as { messages: unknown; tools: unknown }[];
+    expect(asked[1]).toEqual({
+      tools: [{ type: 'function', function: { name: 'weather' } }],
+      messages: [
+        { role: 'user', content: 'Rain?' },
+        {
+          role: 'assistant',
+          content: '',
+          reasoning_content: 'Which city?',
+          tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Lyon"}' } }],
+        },
+        { role: 'tool', tool_call_id: 'call_1', content: 'true' },
+      ],
+    });
+    expect(complaints).toEqual([]);
+  });
+
   test('is a folder for any static host', async () => {
     const folder = await makeFolder();
     await promisify(execFile)(process.execPath, [`${ROOT}scripts/build-playground.mjs`, folder], { cwd: ROOT });

@@ -113,12 +113,14 @@ export class LLMEngine {
     if (this.#executor.failure) return this.#afterFailure(this.#executor.failure);
     try {
       const begin = performance.now();
-      const masks = this.#ahead ? undefined : this.#scheduler.masksReady;
+      const masks = this.#ahead ? undefined : this.#scheduler.requestMasks();
       if (masks) await within(masks, MASK_MILLISECONDS);
       const step = this.#ahead ?? this.#begin(this.#scheduler.schedule());
       this.#ahead = this.#beginAfter(step);
       const output = await step.output;
       if (output instanceof OutOfMemoryError) return this.#outOfMemory(step.scheduled, output);
+      const missing = masksOf(step.scheduled);
+      if (missing) await within(missing, MASK_MILLISECONDS);
       const stepped = await sampleStep(step.scheduled, output, this.#vocabSize);
       const outputs = this.#postprocess(stepped, step.failed);
       this.#metrics.step(step.scheduled, begin);
@@ -408,6 +410,14 @@ export class LLMEngine {
     while (this.#requests.has(id)) id += "'";
     return id;
   }
+}
+
+/** Resolves when the tokens that may come next are known of all that a step was computed for; undefined where they are. */
+function masksOf(scheduled: readonly ScheduledWork[]): Promise<unknown> | undefined {
+  const isPending = ({ sequence }: ScheduledWork) => sequence.slot !== undefined && sequence.isMaskPending;
+  const asked = scheduled.filter(isPending).map((work) => [work, work.sequence.maskReady()] as const);
+  const missing = asked.filter(([work]) => isPending(work));
+  return missing.length === 0 ? undefined : Promise.all(missing.map(([, ready]) => ready));
 }
 
 /** Waits for a promise, but no longer than so. */

@@ -6,14 +6,17 @@ import type { Utf8Tokens } from './utf8-tokens.ts';
 export interface GrammarTokens {
   /** Number of the model's tokens, and the bit of the end of an answer. */
   readonly vocabSize: number;
-  /** Tokens that no text has. */
-  readonly hiddenTokenIds: readonly number[];
+  /** Bits of the tokens that no text has. */
+  readonly hidden: TokenBits;
   readonly utf8: Utf8Tokens;
 }
 
 /** What an answer tells the worker that follows it. */
 export interface AnswerPort {
+  /** Keeps a token for the worker until `update`. */
   accept(answer: AnswerGrammar, tokenId: number): void;
+  /** Sends the tokens of all answers that are kept, and takes the masks that have come. */
+  update(): void;
   end(answer: AnswerGrammar): void;
 }
 
@@ -46,8 +49,9 @@ export class AnswerGrammar {
     return !this.#isOver && this.#mask === undefined && this.#error === undefined;
   }
 
-  /** Resolves when it is no longer pending. */
-  get ready(): Promise<void> {
+  /** Resolves when it is no longer pending. To be called when the other answers of a step have their tokens too. */
+  whenReady(): Promise<void> {
+    if (this.isPending) this.#port.update();
     return this.#ready.promise;
   }
 
@@ -84,8 +88,8 @@ export class AnswerGrammar {
 
   /** Takes the tokens that may follow the last one. */
   receive(mask: TokenBits): void {
-    const { hiddenTokenIds, utf8 } = this.#tokens;
-    for (const id of hiddenTokenIds) clearBit(mask, id);
+    const { hidden, utf8 } = this.#tokens;
+    for (let i = 0; i < mask.length; i++) mask[i] &= ~hidden[i];
     const forbidden = utf8.forbiddenAfter(this.#accepted.at(-1));
     if (forbidden) for (let i = 0; i < mask.length; i++) mask[i] &= ~forbidden[i];
     this.#mask = mask;

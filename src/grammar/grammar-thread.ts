@@ -7,6 +7,8 @@ import type { GrammarMessage, GrammarRequest } from './grammar-protocol.ts';
 /** A worker that compiles grammars: a worker thread of Node, or a Web Worker. */
 export interface GrammarThread {
   post(request: GrammarRequest, transfer?: readonly ArrayBuffer[]): void;
+  /** Receives at once what has come, where that is possible: otherwise the event loop brings it. */
+  receive(): void;
   /** Whether the program waits for it: Node would end otherwise. */
   hold(isHeld: boolean): void;
   terminate(): void;
@@ -25,21 +27,30 @@ export function startGrammarThread(events: GrammarThreadEvents, script: WorkerSc
 }
 
 function startWorkerThread(
-  { Worker }: typeof import('node:worker_threads'),
+  { MessageChannel, receiveMessageOnPort, Worker }: typeof import('node:worker_threads'),
   { onMessage, onEnd }: GrammarThreadEvents,
   script: WorkerScript | undefined,
 ): GrammarThread {
   const url = existingNodeScript('grammar', script, () => moduleFile('./grammar-worker', import.meta.url));
-  const worker = new Worker(url, { ...nodeWorkerOptions(), name: 'mamba2 grammar' });
-  worker.on('message', onMessage);
-  worker.on('messageerror', (error) => onEnd(`sent what can't be read: ${error.message}`, error));
+  const { port1, port2 } = new MessageChannel();
+  const options = { ...nodeWorkerOptions(), name: 'mamba2 grammar' };
+  const worker = new Worker(url, { ...options, workerData: port2, transferList: [port2] });
+  port1.on('message', onMessage);
+  port1.on('messageerror', (error) => onEnd(`sent what can't be read: ${error.message}`, error));
+  port1.unref();
   worker.on('error', (error) => onEnd(`failed: ${error instanceof Error ? error.message : error}`, error));
   worker.on('exit', (code) => onEnd(`exited with code ${code}`));
   worker.unref();
   return {
-    post: (request, transfer = []) => worker.postMessage(request, [...transfer]),
+    post: (request, transfer = []) => port1.postMessage(request, [...transfer]),
+    receive: () => {
+      for (let next = receiveMessageOnPort(port1); next; next = receiveMessageOnPort(port1)) onMessage(next.message);
+    },
     hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
-    terminate: () => void worker.terminate(),
+    terminate: () => {
+      port1.close();
+      void worker.terminate();
+    },
   };
 }
 
@@ -60,6 +71,7 @@ function startPageWorker({ onMessage, onEnd }: GrammarThreadEvents, script: Work
   });
   return {
     post: (request, transfer = []) => worker.postMessage(request, [...transfer]),
+    receive: () => {},
     hold: () => {},
     terminate: () => worker.terminate(),
   };

@@ -1,8 +1,9 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { GrammarMessage, GrammarRequest } from './grammar-protocol.ts';
 import { GrammarWork } from './grammar-work.ts';
 
 /** The script of a worker that compiles grammars and follows answers: in Node a worker thread, in browsers a Web Worker. */
-const port = globalThis.process?.getBuiltinModule?.('node:worker_threads').parentPort;
+const port: MessagePort | undefined = globalThis.process?.getBuiltinModule?.('node:worker_threads').workerData;
 
 if (port) {
   const work = new GrammarWork((message: GrammarMessage, transfer = []) => port.postMessage(message, transfer));

@@ -2,16 +2,15 @@ import { unlessAborted } from '../distributed/abortable.ts';
 import { reviveError } from '../distributed/serialized-error.ts';
 import type { WorkerScript } from '../distributed/worker-scripts.ts';
 import { DisposedError, StructuredOutputsError } from '../errors.ts';
-import type { TextTokenizer } from '../text/tokenizer.ts';
 import { asError } from '../util/as-error.ts';
 import { AnswerGrammar, type AnswerPort, type GrammarTokens } from './answer-grammar.ts';
 import { formKey } from './forms/grammar-source.ts';
 import type { StructuredOutputs } from './forms/structured-outputs.ts';
 import type { GrammarMessage, GrammarRequest } from './grammar-protocol.ts';
 import { type GrammarThread, packageUrl, startGrammarThread } from './grammar-thread.ts';
-import { isEmpty, type TokenBits } from './token-bits.ts';
+import { bitsOf, isEmpty, type TokenBits } from './token-bits.ts';
 import { Utf8Tokens } from './utf8-tokens.ts';
-import { vocabularyBytes } from './vocabulary.ts';
+import { type GrammarTokenizer, vocabularyBytes } from './vocabulary.ts';
 
 /** Grammars that are kept compiled. */
 const MAX_GRAMMARS = 64;
@@ -21,7 +20,7 @@ const COMPILE_MILLISECONDS = 30_000;
 
 /** Parts that grammars need of a model. */
 export interface GrammarsOptions {
-  readonly tokenizer: TextTokenizer;
+  readonly tokenizer: GrammarTokenizer;
   readonly vocabSize: number;
   /** Tokens that end an answer. */
   readonly endTokenIds: readonly number[];
@@ -94,8 +93,11 @@ export class Grammars {
     if (!utf8) throw disposed();
     const hidden = form.structuralTag === undefined ? [...this.#options.tokenizer.specialTokenIds] : [];
     const { vocabSize, endTokenIds } = this.#options;
-    const hiddenTokenIds = [...hidden, ...endTokenIds, ...utf8.hidden];
-    const tokens: GrammarTokens = { vocabSize, hiddenTokenIds, utf8 };
+    const tokens: GrammarTokens = {
+      vocabSize,
+      hidden: bitsOf([...hidden, ...endTokenIds, ...utf8.hidden], mask.length),
+      utf8,
+    };
     const begun = new AnswerGrammar(NOWHERE, tokens, mask.slice());
     if (isEmpty(begun.allowed([0], new Set()))) {
       throw new StructuredOutputsError('No token of the model can begin an answer of this form.');
@@ -257,6 +259,7 @@ export class Grammars {
   #begin(key: string, form: StructuredOutputs, tokens: GrammarTokens, mask: TokenBits): AnswerGrammar {
     const port: AnswerPort = {
       accept: (answer, tokenId) => this.#accept(answer, tokenId),
+      update: () => this.#update(),
       end: (answer) => this.#end(answer),
     };
     const answer = new AnswerGrammar(port, tokens, mask);
@@ -284,15 +287,18 @@ export class Grammars {
 
   #accept(answer: AnswerGrammar, tokenId: number): void {
     const number = this.#numbers.get(answer);
-    if (number === undefined) return;
-    if (this.#queued.length === 0) queueMicrotask(() => this.#flush());
-    this.#queued.push(number, tokenId);
+    if (number !== undefined) this.#queued.push(number, tokenId);
   }
 
-  #flush(): void {
+  #update(): void {
+    if (!this.#thread) return;
+    if (this.#queued.length === 0) {
+      this.#thread.receive();
+      return;
+    }
     const pairs = Int32Array.from(this.#queued);
     this.#queued = [];
-    if (pairs.length > 0) this.#post({ type: 'accept', pairs });
+    this.#post({ type: 'accept', pairs });
   }
 
   #end(answer: AnswerGrammar): void {
@@ -358,7 +364,7 @@ export class Grammars {
 }
 
 const WORKER = 'The worker for grammars';
-const NOWHERE: AnswerPort = { accept: () => {}, end: () => {} };
+const NOWHERE: AnswerPort = { accept: () => {}, update: () => {}, end: () => {} };
 
 function disposed(): DisposedError {
   return new DisposedError('The model was disposed of.', 'Load it again.');

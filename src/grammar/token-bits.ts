@@ -23,15 +23,31 @@ export function isEmpty(bits: TokenBits): boolean {
   return bits.every((word) => word === 0);
 }
 
-/** Makes the logits of tokens without a bit -Infinity. */
-export function forbidOthers(logits: Float32Array, bits: TokenBits): void {
-  for (let word = 0; word << 5 < logits.length; word++) {
-    const value = bits[word] ?? 0;
-    const begin = word << 5;
-    if (value === -1) continue;
-    const end = Math.min(begin + 32, logits.length);
-    if (value === 0) logits.fill(Number.NEGATIVE_INFINITY, begin, end);
-    else
-      for (let id = begin; id < end; id++) if (((value >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
+/**
+ * Writes the logits of tokens that have a bit to `scores`, and -Infinity for all others. Where texts are free nearly all have one, and
+ * elsewhere few: what is rarer is written one by one.
+ */
+export function keepAllowed(scores: Float32Array, logits: Float32Array, bits: TokenBits): void {
+  const isDense = countBits(bits) > scores.length / 2;
+  if (isDense) scores.set(logits);
+  else scores.fill(Number.NEGATIVE_INFINITY);
+  const words = Math.ceil(scores.length / 32);
+  for (let word = 0; word < words; word++) {
+    const own = word < bits.length ? bits[word] : 0;
+    for (let rest = isDense ? ~own : own; rest !== 0; rest &= rest - 1) {
+      const id = (word << 5) + 31 - Math.clz32(rest & -rest);
+      if (id < scores.length) scores[id] = isDense ? Number.NEGATIVE_INFINITY : logits[id];
+    }
   }
+}
+
+function countBits(bits: TokenBits): number {
+  let count = 0;
+  for (let word = 0; word < bits.length; word++) {
+    let value = bits[word];
+    value -= (value >>> 1) & 0x55555555;
+    value = (value & 0x33333333) + ((value >>> 2) & 0x33333333);
+    count += Math.imul((value + (value >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  }
+  return count;
 }

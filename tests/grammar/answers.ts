@@ -37,7 +37,7 @@ export class RandomAnswers {
     const tokenIds: number[] = [];
     try {
       while (tokenIds.length < maxTokens) {
-        await answer.ready;
+        await answer.whenReady();
         const bits = answer.allowed([this.#endTokenId], new Set());
         const allowed = Array.from({ length: this.#tokenizer.vocabSize }, (_, id) => id).filter((id) =>
           hasBit(bits, id),
@@ -65,12 +65,12 @@ export class RandomAnswers {
     try {
       for (const piece of pieces(text, random)) {
         for (const tokenId of this.#tokenizer.encode(piece, { addSpecialTokens: false })) {
-          await answer.ready;
+          await answer.whenReady();
           if (!hasBit(answer.allowed([], new Set()), tokenId)) return false;
           answer.accept(tokenId);
         }
       }
-      await answer.ready;
+      await answer.whenReady();
       return answer.isComplete;
     } finally {
       answer.dispose();

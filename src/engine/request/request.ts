@@ -282,9 +282,9 @@ export class Sequence {
     return this.#grammar?.isPending ?? false;
   }
 
-  /** Resolves when the tokens that its form allows next are known. */
-  get maskReady(): Promise<void> | undefined {
-    return this.#grammar?.ready;
+  /** Asks for the tokens that its form allows next; resolves when they are known. */
+  maskReady(): Promise<void> | undefined {
+    return this.#grammar?.whenReady();
   }
 
   /** Lets go of what follows the answer's form. */

@@ -1,7 +1,7 @@
 import type { LogitEdit } from '../../backends/contract/sampling.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
-import { forbidOthers, isEmpty, type TokenBits } from '../../grammar/token-bits.ts';
+import { isEmpty, keepAllowed, type TokenBits } from '../../grammar/token-bits.ts';
 import { LogitsProcessors } from './logits-processor.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
@@ -38,6 +38,8 @@ export class LogitsEditor {
   /** Counts of the answer's tokens, and the answer itself: kept only if a parameter needs them. */
   readonly #counts = new Map<number, number>();
   readonly #answer: number[] = [];
+  /** Kept from token to token: of a large vocabulary, memory takes longer than what is written to it. */
+  #scores = new Float32Array();
 
   /**
    * @param index which of the `n` answers.
@@ -68,14 +70,17 @@ export class LogitsEditor {
     return this.#isActive;
   }
 
-  /** @returns the logits themselves where nothing changes them, a changed copy otherwise. */
+  /** @returns the logits themselves where nothing changes them, otherwise a changed copy, which the next call overwrites. */
   process(logits: Float32Array): Float32Array {
     const edits = this.edits();
     const allowed = this.allowed();
     if (edits.length === 0 && !allowed && !this.#processors) return logits;
-    const scores = logits.slice();
-    this.#processors?.apply(scores);
-    if (allowed) forbidOthers(scores, allowed);
+    const changed = this.#processors ? logits.slice() : logits;
+    this.#processors?.apply(changed);
+    if (this.#scores.length !== logits.length) this.#scores = new Float32Array(logits.length);
+    const scores = this.#scores;
+    if (allowed) keepAllowed(scores, changed, allowed);
+    else scores.set(changed);
     for (const edit of edits) {
       const { tokenId } = edit;
       if (tokenId < scores.length) scores[tokenId] = this.#edited(scores[tokenId], edit);
@@ -89,7 +94,9 @@ export class LogitsEditor {
     if (!this.#isActive) return [];
     const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
     const forbidden = this.#forbiddenIds();
-    const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...this.#counts.keys()]);
+    const isPenalized = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
+    const counted = isPenalized ? this.#counts.keys() : [];
+    const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...counted]);
     return Array.from(tokenIds, (tokenId) => {
       const count = this.#counts.get(tokenId) ?? 0;
       return {

@@ -145,6 +145,10 @@ async function sampleSequence(
   sequence.advance(numTokens);
   try {
     if (sequence.numUncomputedTokens > 0 || request.isEvaluation) return [{ sequence, logits }];
+    if (sequence.isMaskPending) {
+      sequence.knownLogits = knownLogits ?? logits.slice();
+      return [{ sequence, logits }];
+    }
     const sampled: SteppedSequence[] = [];
     // Forks first: they copy a slot that the sequence gives back if it ends here.
     for (const answer of [...request.addForks(), sequence]) {

@@ -93,10 +93,15 @@ export class Scheduler {
     return this.#running.some(isUnpaused) || this.#waiting.some(isUnpaused);
   }
 
-  /** Resolves when all sequences that could run know which tokens may come next; undefined if they do. */
-  get masksReady(): Promise<unknown> | undefined {
+  /**
+   * Asks for the masks that answers lack. Resolves when those that the next step needs before it begins are there; undefined if it
+   * needs none.
+   */
+  requestMasks(): Promise<unknown> | undefined {
     const pending = this.#running.filter((sequence) => isUnpaused(sequence) && sequence.isMaskPending);
-    return pending.length === 0 ? undefined : Promise.all(pending.map(({ maskReady }) => maskReady));
+    const ready = pending.map((sequence) => [sequence, sequence.maskReady()] as const);
+    const needed = ready.filter(([sequence]) => !this.#isRunnable(sequence));
+    return needed.length === 0 ? undefined : Promise.all(needed.map(([, promise]) => promise));
   }
 
   add(sequence: Sequence): void {
@@ -148,7 +153,7 @@ export class Scheduler {
       budget -= numTokens;
       if (wantsPromptLogits) evaluated -= numTokens;
     };
-    const runnable = this.#running.filter(isRunnable);
+    const runnable = this.#running.filter(this.#isRunnable);
     for (const sequence of runnable) if (isOneToken(sequence)) take(sequence);
     for (const sequence of runnable) if (!isOneToken(sequence)) take(sequence);
     while (budget > 0) {
@@ -166,7 +171,7 @@ export class Scheduler {
    * because waiting sequences could begin, or a state must be saved first.
    */
   scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
-    const isAll = current.length === this.#running.filter(isRunnable).length;
+    const isAll = current.length === this.#running.filter(this.#isRunnable).length;
     const isSure = ({ sequence, isSampled }: ScheduledWork) =>
       isSampled && sequence.canRunAhead && this.#states.tokensToSnapshot(sequence) > 1 && !sequence.request.isPaused;
     if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
@@ -197,6 +202,16 @@ export class Scheduler {
     }
   }
 
+  /**
+   * Whether it can take part in a step. The tokens that a form allows next need to be known only when one is chosen: at once where
+   * the logits are there already, and before the step where the executor chooses.
+   */
+  readonly #isRunnable = (sequence: Sequence): boolean => {
+    if (!isUnpaused(sequence)) return false;
+    const isChosenFirst = sequence.knownLogits || (this.#executorSamples && sequence.canBeSampledByExecutor);
+    return !(isChosenFirst && sequence.isMaskPending);
+  };
+
   /** Tokens that the sequence could process now: up to the next place for a snapshot. */
   #tokensReady(sequence: Sequence): number {
     return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
@@ -204,14 +219,14 @@ export class Scheduler {
 
   /** Whether the first waiting sequence could get a slot, if need be that of another one. */
   #couldAdmit(): boolean {
-    const next = this.#waiting.find(isRunnable);
+    const next = this.#waiting.find(this.#isRunnable);
     return next !== undefined && (this.#states.numFreeSlots > 0 || this.#victimFor(next) !== undefined);
   }
 
   /** Gives the first waiting sequence a slot. */
   #admitNext(): Sequence | undefined {
     for (;;) {
-      const next = this.#waiting.find(isRunnable);
+      const next = this.#waiting.find(this.#isRunnable);
       if (!next) return undefined;
       try {
         if (!this.#states.acquire(next)) return undefined;
@@ -242,7 +257,7 @@ export class Scheduler {
   #countOvertaken(admitted: Sequence): void {
     let oldest = admitted;
     for (const waiting of this.#waiting) {
-      if (isRunnable(waiting) && compareAges(waiting, oldest) < 0) oldest = waiting;
+      if (this.#isRunnable(waiting) && compareAges(waiting, oldest) < 0) oldest = waiting;
     }
     if (oldest === admitted) return;
     removeFrom(this.#waiting, oldest);
@@ -256,7 +271,7 @@ export class Scheduler {
    */
   #makeRoom(): void {
     let [promisedSlots, promisedBlocks] = [0, 0];
-    const wanting = this.#waiting.filter(isRunnable).slice(0, this.#states.numSlots);
+    const wanting = this.#waiting.filter(this.#isRunnable).slice(0, this.#states.numSlots);
     for (const next of wanting) {
       const blocks = this.#states.blocksToStart(next);
       const fits = () =>
@@ -275,7 +290,7 @@ export class Scheduler {
   /** Gives running sequences blocks for their next tokens. If none is left, the sequence that is last in turn gives way. */
   #growRunning(): void {
     if (this.#states.numBlocks === 0) return;
-    for (const sequence of this.#running.filter(isRunnable).toSorted(compareTurns)) {
+    for (const sequence of this.#running.filter(this.#isRunnable).toSorted(compareTurns)) {
       // No snapshot of the sequence that gives way: it would be dropped again for the block.
       while (sequence.slot !== undefined && !this.#states.grow(sequence)) this.#preempt(this.#lastInTurn() ?? sequence);
     }
@@ -318,11 +333,6 @@ export class Scheduler {
 
 function isUnpaused({ request }: Sequence): boolean {
   return !request.isPaused;
-}
-
-/** Whether it can take part in a step. One that waits to know which tokens may come next sits it out. */
-function isRunnable(sequence: Sequence): boolean {
-  return isUnpaused(sequence) && !sequence.isMaskPending;
 }
 
 /**

@@ -98,9 +98,10 @@ export class LLMEngine {
     });
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
-    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen };
+    const { vocabSize } = context;
+    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen, vocabSize };
     const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
-    const limits = { maxNumBatchedTokens: mostTokens, vocabSize: context.vocabSize };
+    const limits = { maxNumBatchedTokens: mostTokens, vocabSize };
     this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }

@@ -17,15 +17,18 @@ import { type LoadedModel, loadModel } from './load/load-model.ts';
 import type { LoadOptions } from './load/load-options.ts';
 import { assertSameModel, type ModelIdentity } from './load/model-identity.ts';
 import { type GenerationChunk, generationChunks } from './request/generation-chunk.ts';
+import type { PromptLogprobs } from './request/logprob-columns.ts';
 import { detachedPrompt, type Prompt } from './request/prompt.ts';
 import type { FinishReason, RequestOutput } from './request/request-output.ts';
 import { logSumExp } from './sample/sampler.ts';
 import {
   checkedSalt,
+  DEFAULT_MAX_TOKENS,
   type GenerateOptions,
   resolveSamplingParams,
   type SamplingDefaults,
   type SamplingParams,
+  truncatedPrompt,
 } from './sample/sampling-params.ts';
 import { restoreSession, Session, type SessionHost, type SessionOptions } from './session/session.ts';
 import { readSession } from './session/session-file.ts';
@@ -54,6 +57,8 @@ export interface Completion extends CompletionChoice {
   readonly promptTokenIds: readonly number[];
   /** The `n` answers. */
   readonly choices: readonly CompletionChoice[];
+  /** Where `promptLogprobs` asks for it: one entry per prompt token, null for the first. */
+  readonly promptLogprobs?: PromptLogprobs;
 }
 
 /**
@@ -136,14 +141,14 @@ export class LLM {
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
-    for await (const { outputs } of this.#outputs(prompt, options)) yield* generationChunks(outputs);
+    for await (const output of this.#outputs(prompt, options)) yield* generationChunks(output);
   }
 
   async *#outputs(prompt: Prompt, options: GenerateOptions): AsyncGenerator<RequestOutput, void> {
     this.#assertUsable();
     const params = this.resolveSamplingParams(options);
     const { priority, cacheSalt, signal } = options;
-    const promptTokenIds = await this.encode(prompt, { signal });
+    const promptTokenIds = this.#truncated(await this.encode(prompt, { signal }), options);
     const badWordsTokenIds = await this.#encodeBadWords(params, signal);
     const grammar = await this.compileGrammar(params, signal);
     const request = { promptTokenIds, params, badWordsTokenIds, grammar, priority, cacheSalt };
@@ -169,7 +174,8 @@ export class LLM {
     const plan = new ChatFormat(this.#requireChatTemplate(), tokenizer, options).plan(options);
     const input = { messages, options: plan.template };
     const job = { type: 'encode', input, maxCharacters: Number.POSITIVE_INFINITY } as const;
-    const prompt = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
+    const whole = [...(await this.texts.runUnlessShort(job, { signal: options.signal }))];
+    const prompt = this.#truncated(whole, options);
     const reader = new ChatReader(plan.form(prompt), prompt.length);
     for await (const output of this.#outputs(prompt, plan.generate(options, prompt))) yield* reader.read(output);
   }
@@ -187,12 +193,15 @@ export class LLM {
    */
   async completeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<ChatCompletion> {
     const answers: ChatAnswer[] = [];
+    let promptLogprobs: PromptLogprobs | undefined;
     for await (const chunk of this.chat(messages, options)) {
+      promptLogprobs ??= chunk.promptLogprobs;
       answers[chunk.index] ??= new ChatAnswer();
       answers[chunk.index].add(chunk);
     }
     const choices = answers.map((answer) => answer.choice());
-    return { ...choices[0], choices, usage: totalUsage(answers.map(({ usage }) => usage)) };
+    const usage = totalUsage(answers.map(({ usage }) => usage));
+    return { ...choices[0], choices, usage, ...(promptLogprobs && { promptLogprobs }) };
   }
 
   /**
@@ -204,14 +213,16 @@ export class LLM {
    * ```
    */
   async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<Completion> {
-    const promptTokenIds = await this.encode(prompt, options);
+    const promptTokenIds = this.#truncated(await this.encode(prompt, options), options);
     const answers: Answer[] = [];
+    let promptLogprobs: PromptLogprobs | undefined;
     for await (const chunk of this.generate(promptTokenIds, options)) {
+      promptLogprobs ??= chunk.promptLogprobs;
       answers[chunk.index] ??= new Answer();
       answers[chunk.index].add(chunk);
     }
     const choices = answers.map((answer) => answer.choice());
-    return { promptTokenIds, ...choices[0], choices };
+    return { promptTokenIds, ...choices[0], choices, ...(promptLogprobs && { promptLogprobs }) };
   }
 
   /** Logits at every position: (T, vocabSize), row-major. */
@@ -269,7 +280,9 @@ export class LLM {
         throw new StructuredOutputsError(problem, 'Give stopTokenIds.');
       }
     }
-    for (const id of params.logitBias.keys()) assertTokenId(id, this.config.vocabSize, this.tokenizer);
+    for (const ids of [params.logitBias.keys(), params.allowedTokenIds ?? []]) {
+      for (const id of ids) assertTokenId(id, this.config.vocabSize, this.tokenizer);
+    }
     return params;
   }
 
@@ -404,6 +417,14 @@ export class LLM {
       throw error;
     });
     return this.#identity;
+  }
+
+  /** The tokens of a prompt that are kept. @throws SamplingParamsError */
+  #truncated(
+    prompt: readonly number[],
+    { truncatePromptTokens, maxTokens = DEFAULT_MAX_TOKENS }: GenerateOptions,
+  ): readonly number[] {
+    return truncatedPrompt(prompt, truncatePromptTokens, this.engine.maxModelLen - maxTokens);
   }
 
   #assertUsable(): void {

@@ -112,7 +112,7 @@ async function stream(
     const request = { promptTokenIds, params, grammar, priority };
     for await (const output of llm.engine.addRequest(request, signal)) {
       promptLogprobs ??= output.promptLogprobs && [...output.promptLogprobs];
-      for (const chunk of generationChunks(output.outputs)) {
+      for (const chunk of generationChunks(output)) {
         timer.token();
         add(answers[chunk.index], chunk);
         const written = llm.tokenizer ? chunk.text : `${chunk.tokenId} `;

@@ -3,6 +3,7 @@ import type { ToolCall } from '../../text/parsers/answer-delta.ts';
 import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
 import { ParsedAnswer } from '../../text/parsers/parsed-answer.ts';
 import { type GenerationChunk, generationChunks } from '../request/generation-chunk.ts';
+import type { PromptLogprobs } from '../request/logprob-columns.ts';
 import type { RequestOutput } from '../request/request-output.ts';
 import { AnswerReader, type ChatFinishReason, type MergedDeltas, mergedDeltas } from './answer-reader.ts';
 
@@ -55,6 +56,8 @@ export interface ChatCompletion extends ChatChoice {
   /** The `n` answers. */
   readonly choices: readonly ChatChoice[];
   readonly usage: ChatUsage;
+  /** Where `promptLogprobs` asks for it: one entry per token of the rendered conversation, null for the first. */
+  readonly promptLogprobs?: PromptLogprobs;
 }
 
 /** Splits the answers of a generation into text, thoughts and calls. */
@@ -68,8 +71,9 @@ export class ChatReader {
     this.#promptTokens = promptTokens;
   }
 
-  *read({ outputs, numCachedTokens: cachedTokens }: RequestOutput): Generator<ChatChunk, void> {
-    for (const chunk of generationChunks(outputs)) {
+  *read(output: RequestOutput): Generator<ChatChunk, void> {
+    const { numCachedTokens: cachedTokens } = output;
+    for (const chunk of generationChunks(output)) {
       const answer = this.#answers.get(chunk.index) ?? { reader: new AnswerReader(this.#form), completionTokens: 0 };
       this.#answers.set(chunk.index, answer);
       const { reader } = answer;

@@ -1,4 +1,5 @@
-import type { CompletionOutput, FinishReason, OutputToken } from './request-output.ts';
+import type { PromptLogprobs } from './logprob-columns.ts';
+import type { FinishReason, OutputToken, RequestOutput } from './request-output.ts';
 
 /** One generated token. */
 export interface GenerationChunk extends OutputToken {
@@ -8,14 +9,19 @@ export interface GenerationChunk extends OutputToken {
   readonly finishReason: FinishReason | null;
   /** The stop string or token that ended the answer; null for the model's own end of text. */
   readonly stopReason: string | number | null;
+  /** On the first chunk, where `promptLogprobs` asks for it: one entry per prompt token, null for the first. */
+  readonly promptLogprobs?: PromptLogprobs;
 }
 
-/** Outputs token by token. */
-export function* generationChunks(outputs: readonly CompletionOutput[]): Generator<GenerationChunk, void> {
+/** An output token by token. */
+export function* generationChunks({ outputs, promptLogprobs }: RequestOutput): Generator<GenerationChunk, void> {
+  let first = promptLogprobs && { promptLogprobs };
   for (const { index, tokens, finishReason, stopReason } of outputs) {
     for (const [i, token] of tokens.entries()) {
       const isLast = i === tokens.length - 1;
-      yield { ...token, index, finishReason: isLast ? finishReason : null, stopReason: isLast ? stopReason : null };
+      const end = { finishReason: isLast ? finishReason : null, stopReason: isLast ? stopReason : null };
+      yield { ...token, index, ...end, ...first };
+      first = undefined;
     }
   }
 }

@@ -9,6 +9,11 @@ export function logprobBytes(topCount: number): number {
   return (Int32Array.BYTES_PER_ELEMENT + Float64Array.BYTES_PER_ELEMENT) * (topCount + 1);
 }
 
+/** A token and the likeliest in its place. */
+interface LoggedToken extends TokenLogprob {
+  readonly topLogprobs: readonly TokenLogprob[];
+}
+
 interface ColumnArrays {
   readonly tokenIds: Int32Array;
   readonly logprobs: Float64Array;
@@ -18,7 +23,7 @@ interface ColumnArrays {
  * Tokens with their logprobs and those of the likeliest in their place, in a fifth of the memory that objects take: for
  * lists that may be long. Each look at a token makes its object anew.
  */
-export class LogprobColumns implements Iterable<PromptTokenLogprob> {
+export class LogprobColumns implements Iterable<LoggedToken> {
   /** The token itself, then the likeliest. */
   readonly #width: number;
   readonly #arrays: ColumnArrays[] = [];
@@ -35,7 +40,7 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
     return this.#length;
   }
 
-  push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<PromptTokenLogprob>): void {
+  push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<LoggedToken>): void {
     const { tokenIds, logprobs } = this.#lastArrays();
     let at = tokenIds.length - this.#room * this.#width;
     tokenIds[at] = tokenId;
@@ -49,7 +54,7 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
     this.#length++;
   }
 
-  *[Symbol.iterator](): Generator<PromptTokenLogprob, void> {
+  *[Symbol.iterator](): Generator<LoggedToken, void> {
     let left = this.#length;
     for (const { tokenIds, logprobs } of this.#arrays) {
       for (let at = 0; at < tokenIds.length && left > 0; at += this.#width, left--) {
@@ -77,10 +82,12 @@ export class LogprobColumns implements Iterable<PromptTokenLogprob> {
 /** One entry per prompt token, null for the first: there is nothing before it. */
 export class PromptLogprobs implements Iterable<PromptTokenLogprob | null> {
   readonly #columns: LogprobColumns;
+  readonly #ranks: readonly number[];
 
-  /** @param columns of the tokens after the first. */
-  constructor(columns: LogprobColumns) {
+  /** @param columns of the tokens after the first. @param ranks of the same. */
+  constructor(columns: LogprobColumns, ranks: readonly number[]) {
     this.#columns = columns;
+    this.#ranks = ranks;
   }
 
   get length(): number {
@@ -89,6 +96,7 @@ export class PromptLogprobs implements Iterable<PromptTokenLogprob | null> {
 
   *[Symbol.iterator](): Generator<PromptTokenLogprob | null, void> {
     yield null;
-    yield* this.#columns;
+    let i = 0;
+    for (const token of this.#columns) yield { ...token, rank: this.#ranks[i++] };
   }
 }

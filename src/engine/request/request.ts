@@ -1,12 +1,13 @@
 import { MAX_END_TOKENS, type TokenSampling } from '../../backends/contract/sampling.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
 import type { TokenGrammar } from '../../grammar/grammars.ts';
+import { bitsOf } from '../../grammar/token-bits.ts';
 import { badWordIds } from '../../text/bad-words.ts';
 import { StopStrings } from '../../text/stop-strings.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { detached } from '../../util/detached.ts';
 import type { LogitsConstraints } from '../sample/logits-editor.ts';
-import { logSumExp, type Sample, Sampler, topLogprobs } from '../sample/sampler.ts';
+import { logSumExp, rankOf, type Sample, Sampler, topLogprobs } from '../sample/sampler.ts';
 import type { SamplingParams, Thoughts } from '../sample/sampling-params.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 import type { EngineRequest } from './engine-request.ts';
@@ -45,6 +46,8 @@ export class Request {
   /** Prompt positions whose logits were handed over. */
   #numPromptLogits = 0;
   #promptLogprobs: LogprobColumns | undefined;
+  /** Ranks of the tokens that have logprobs. */
+  readonly #promptRanks: number[] = [];
 
   constructor(source: EngineRequest, { id, order, turn }: RequestPlace, context: EngineRequestContext) {
     const { priority = 0 } = source;
@@ -60,7 +63,7 @@ export class Request {
     this.group = source.group ?? id;
     this.turn = turn;
     this.#source = source;
-    const { tokenizer, eosTokenIds, maxModelLen } = context;
+    const { tokenizer, eosTokenIds, maxModelLen, vocabSize } = context;
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
     const badWordsTokenIds = source.badWordsTokenIds ?? badWordIds(params.badWords, tokenizer);
     const repeatableIds = new Set(params.repetitionPenalty === 1 ? [] : promptTokenIds);
@@ -70,6 +73,7 @@ export class Request {
       endTokenIds,
       eosTokenIds,
       badWordsTokenIds,
+      allowed: params.allowedTokenIds && bitsOf(params.allowedTokenIds, Math.ceil(vocabSize / 32)),
     };
     const stops = new StopStrings(params.stop);
     this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops, grammar: source.grammar };
@@ -139,7 +143,7 @@ export class Request {
   takePromptLogprobs(): PromptLogprobs | undefined {
     const taken = this.#promptLogprobs;
     this.#promptLogprobs = undefined;
-    return taken && new PromptLogprobs(taken);
+    return taken && new PromptLogprobs(taken, this.#promptRanks);
   }
 
   get #numAnswers(): number {
@@ -156,6 +160,7 @@ export class Request {
       const total = logSumExp(values);
       const logprob = values[tokenId] - total;
       this.#promptLogprobs?.push({ tokenId, logprob, topLogprobs: topLogprobs(values, count, total) });
+      this.#promptRanks.push(rankOf(values, tokenId));
     }
   }
 }
@@ -164,7 +169,9 @@ export class Request {
 export type RequestPlace = Pick<Request, 'id' | 'order' | 'turn'>;
 
 /** Parts that requests take from their engine. */
-export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops' | 'grammar'>;
+export type EngineRequestContext = Omit<SequenceContext, 'constraints' | 'stops' | 'grammar'> & {
+  readonly vocabSize: number;
+};
 
 /** Parts that a request's sequences share. */
 export interface SequenceContext {

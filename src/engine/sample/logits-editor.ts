@@ -1,7 +1,7 @@
 import type { LogitEdit } from '../../backends/contract/sampling.ts';
-import { StructuredOutputsError } from '../../errors.ts';
+import { SamplingParamsError, StructuredOutputsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
-import { isEmpty, keepAllowed, type TokenBits } from '../../grammar/token-bits.ts';
+import { clearBit, isEmpty, keepAllowed, type TokenBits } from '../../grammar/token-bits.ts';
 import { LogitsProcessors } from './logits-processor.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
@@ -22,6 +22,8 @@ export interface LogitsConstraints {
   readonly eosTokenIds?: ReadonlySet<number> | undefined;
   /** Sequences of tokens that the answer must not have. */
   readonly badWordsTokenIds: readonly (readonly number[])[];
+  /** The only tokens that the answer may have. Absent: all. */
+  readonly allowed?: TokenBits | undefined;
 }
 
 /**
@@ -109,21 +111,47 @@ export class LogitsEditor {
   }
 
   /**
-   * Bits of the tokens that the answer's grammar allows; undefined without one. Where the grammar is complete, minTokens and
-   * ignoreEos put the end off only as long as it has other tokens.
-   * @throws StructuredOutputsError where it has none.
+   * Bits of the tokens that may be chosen: those that the request allows and the answer's grammar. Undefined: all.
+   * @throws StructuredOutputsError, SamplingParamsError where there are none.
    */
   allowed(): TokenBits | undefined {
+    const asked = this.#askedTokens();
+    const form = this.#formTokens();
+    if (!asked || !form) return asked ?? form;
+    for (const [i, word] of asked.entries()) form[i] &= word;
+    return this.#assertSome(form);
+  }
+
+  /** Tokens that the request allows, without those that bad words and `minTokens` forbid. */
+  #askedTokens(): TokenBits | undefined {
+    const { allowed } = this.#constraints;
+    if (!allowed || !this.#isActive) return allowed;
+    const bits = allowed.slice();
+    for (const id of this.#forbiddenIds()) clearBit(bits, id);
+    if (!isEmpty(bits)) return bits;
+    const problem = 'leaves no token: badWords or minTokens forbid all that it names.';
+    throw new SamplingParamsError(`allowedTokenIds ${problem}`, 'Name further tokens.', { param: 'allowedTokenIds' });
+  }
+
+  /**
+   * Tokens that the grammar allows. Where it is complete, minTokens and ignoreEos put the end off only as long as it has
+   * other tokens.
+   */
+  #formTokens(): TokenBits | undefined {
     if (!this.#grammar || this.#grammar.isSuspended) return undefined;
     const { endTokenIds, eosTokenIds = NONE } = this.#constraints;
     const { ignoreEos, minTokens } = this.#params;
     const isEarly = this.#answer.length < minTokens;
     const ends = [...endTokenIds, ...eosTokenIds];
     const putOff = new Set(isEarly ? ends : ignoreEos ? eosTokenIds : []);
-    const bits = this.#grammar.allowed(ends, putOff);
+    return this.#assertSome(this.#grammar.allowed(ends, putOff));
+  }
+
+  #assertSome(bits: TokenBits): TokenBits {
     if (!isEmpty(bits)) return bits;
+    const tokens = this.#constraints.allowed ? 'token of allowedTokenIds' : 'token of the model';
     throw new StructuredOutputsError(
-      `No token of the model can continue the answer of ${this.#answer.length} tokens in the form that it must have.`,
+      `No ${tokens} can continue the answer of ${this.#answer.length} tokens in the form that it must have.`,
     );
   }
 

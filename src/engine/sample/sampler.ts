@@ -131,6 +131,14 @@ export function topLogprobs(logits: Float32Array, count: number, total = logSumE
   return possible.map((tokenId) => ({ tokenId, logprob: logits[tokenId] - total }));
 }
 
+/** Number of tokens at least as likely as one: 1 for the likeliest, as in vLLM. */
+export function rankOf(logits: Float32Array, tokenId: number): number {
+  const own = logits[tokenId];
+  let rank = 0;
+  for (let id = 0; id < logits.length; id++) if (logits[id] >= own) rank++;
+  return rank;
+}
+
 /** log Σ exp(logits) */
 export function logSumExp(logits: Float32Array): number {
   const largest = logits[argmax(logits)];

@@ -56,6 +56,11 @@ export interface GenerateOptions {
   /** Strings whose tokens never come in this order. At most 1024, of 65,536 characters together. */
   readonly badWords?: readonly string[] | undefined;
   /**
+   * The only tokens that the answer may have, at least one. It ends before `maxTokens` only if these can end it: name an
+   * end of text, too. Default: all.
+   */
+  readonly allowedTokenIds?: readonly number[] | undefined;
+  /**
    * Functions of your own that change the logits of each next token, one after the other, before anything else does: what
    * other options forbid stays forbidden. One that fails ends its request with LogitsProcessorError. On `webgpu` the
    * request's logits then come to the host, 4 bytes per token of the vocabulary and step, and the next step is not begun
@@ -76,8 +81,13 @@ export interface GenerateOptions {
    * biases, penalties and processors. Names are vLLM's. Default: `raw_logprobs`.
    */
   readonly logprobsMode?: LogprobsMode | undefined;
-  /** Gives every prompt token's probability, with this many of the likeliest in its place. */
+  /** Gives every prompt token's probability and rank, with this many of the likeliest in its place. */
   readonly promptLogprobs?: number | undefined;
+  /**
+   * Keeps this many of the prompt's last tokens, and leaves those before them out; -1: as many as fit with `maxTokens`.
+   * Default: all, and a prompt that is too long is refused.
+   */
+  readonly truncatePromptTokens?: number | undefined;
   /** Tokens from one report of `halfLives` (how long each head remembers) to the next; the first token has one. */
   readonly halfLifeInterval?: number | undefined;
   /** Lower goes first when requests wait. Default: 0. */
@@ -113,6 +123,8 @@ export interface SamplingParams {
   readonly ignoreEos: boolean;
   readonly skipSpecialTokens: boolean;
   readonly badWords: readonly string[];
+  /** undefined: all. */
+  readonly allowedTokenIds: Int32Array | undefined;
   readonly logitsProcessors: readonly LogitsProcessor[];
   /** undefined: any text. */
   readonly structuredOutputs: StructuredOutputs | undefined;
@@ -140,6 +152,8 @@ export const SAMPLING_RANGES = {
   repetitionPenalty: { above: 0 },
 } as const satisfies Readonly<Record<keyof SamplingDefaults, Bounds>>;
 
+export const DEFAULT_MAX_TOKENS = 256;
+
 /** Limits of OpenAI's API. A request's cost grows with both numbers. */
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
@@ -153,7 +167,7 @@ export const MAX_TEXT_CHARACTERS = 65_536;
 
 /** @throws SamplingParamsError that names the parameter, its value and its range. */
 export function resolveSamplingParams(options: GenerateOptions, defaults: SamplingDefaults): SamplingParams {
-  const maxTokens = checked('maxTokens', options.maxTokens ?? 256, { min: 1, integer: true });
+  const maxTokens = checked('maxTokens', options.maxTokens ?? DEFAULT_MAX_TOKENS, { min: 1, integer: true });
   const repetitionPenalty = options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1;
   const topK = options.topK ?? defaults.topK ?? 0;
   return {
@@ -175,6 +189,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     ignoreEos: options.ignoreEos ?? false,
     skipSpecialTokens: options.skipSpecialTokens ?? true,
     badWords: checkedTexts('badWords', options.badWords ?? []),
+    allowedTokenIds: options.allowedTokenIds && checkedAllowed(options.allowedTokenIds),
     logitsProcessors: checkedProcessors(options.logitsProcessors ?? []),
     structuredOutputs: checkedStructuredOutputs(options.structuredOutputs),
     thoughts: options.thoughts,
@@ -189,6 +204,24 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
 export function checkedBudget(tokens: number): number {
   return checked('thinkingTokenBudget', tokens, { min: 0, integer: true });
 }
+
+/**
+ * The tokens of a prompt that `truncatePromptTokens` keeps: its last ones.
+ * @param room tokens that fit, for -1.
+ * @throws SamplingParamsError
+ */
+export function truncatedPrompt<T extends ArrayLike<number>>(
+  prompt: T,
+  asked: number | undefined,
+  room: number,
+): T | number[] {
+  if (asked === undefined) return prompt;
+  const most =
+    asked === ALL_THAT_FIT ? Math.max(1, room) : checked('truncatePromptTokens', asked, { min: 1, integer: true });
+  return prompt.length <= most ? prompt : Array.prototype.slice.call(prompt, -most);
+}
+
+const ALL_THAT_FIT = -1;
 
 /** @throws SamplingParamsError */
 export function checkedSalt(salt: string | undefined): string | undefined {
@@ -214,6 +247,12 @@ function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
   const ids = new Set(tokenIds);
   for (const id of ids) checked('stopTokenIds', id, { min: 0, integer: true }, 'has the id');
   return ids;
+}
+
+function checkedAllowed(tokenIds: readonly number[]): Int32Array {
+  if (tokenIds.length === 0) throw refusal('allowedTokenIds', 'is empty; expected at least one token id.');
+  for (const id of tokenIds) checked('allowedTokenIds', id, { min: 0, max: 2 ** 31 - 1, integer: true }, 'has the id');
+  return Int32Array.from(tokenIds);
 }
 
 function checkedProcessors(processors: readonly LogitsProcessor[]): readonly LogitsProcessor[] {

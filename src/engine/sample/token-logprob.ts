@@ -6,6 +6,8 @@ export interface TokenLogprob {
 
 /** A token of the prompt, given those before it. */
 export interface PromptTokenLogprob extends TokenLogprob {
+  /** Number of tokens at least as likely in its place, itself included: 1 for the likeliest. */
+  readonly rank: number;
   /** The likeliest tokens in this one's place, as many as `promptLogprobs` says, likeliest first. */
   readonly topLogprobs: readonly TokenLogprob[];
 }

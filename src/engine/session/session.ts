@@ -44,8 +44,8 @@ export interface SessionOptions {
   readonly cacheSalt?: string | undefined;
 }
 
-/** Options of a session's requests. The salt is the session's own. */
-export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt'>;
+/** Options of a session's requests. The salt is the session's own, and a session keeps all of its tokens. */
+export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt' | 'truncatePromptTokens'>;
 
 /** A session's tokens, and the state after some of them, which it owns. */
 interface Position {
@@ -188,8 +188,8 @@ export class Session {
       const turn = this.#request(request, options.signal);
       let hasFailed = false;
       try {
-        for await (const { outputs } of turn.outputs) {
-          for (const chunk of generationChunks(outputs)) {
+        for await (const output of turn.outputs) {
+          for (const chunk of generationChunks(output)) {
             generated.push(chunk.tokenId);
             yield chunk;
           }

@@ -11,6 +11,8 @@ const TOKEN_ID = 12;
 const TOKEN_TEXT = 16;
 /** Bytes of a token of a stream that waits to be read or sent; logprobs are counted separately. */
 const UNREAD_TOKEN = 256;
+/** Bytes of a prompt token's rank. */
+const RANK = 8;
 /** Bytes of a report of half-lives; an answer keeps the latest. */
 const HALF_LIVES = 64 * 1024;
 
@@ -32,7 +34,7 @@ export function answerBytes({ prompts, params, isStream, maxUnreadTokens }: Answ
     const { n, maxTokens, logprobs, promptLogprobs, halfLifeInterval } = params[i];
     // A list of the prompt's tokens for the request, and one for each answer, which continues it.
     total += TOKEN_ID * (length + n * (length + maxTokens));
-    if (promptLogprobs !== undefined) total += length * (logprobBytes(promptLogprobs) + TOKEN_TEXT);
+    if (promptLogprobs !== undefined) total += length * (logprobBytes(promptLogprobs) + RANK + TOKEN_TEXT);
     if (isStream) continue;
     const perToken = TOKEN_TEXT + logprobBytes(logprobs ?? 0);
     total += n * (maxTokens * perToken + (halfLifeInterval === undefined ? 0 : HALF_LIVES));

@@ -119,11 +119,16 @@ function resolve(model: ServedModel, { prompts, options, maxTokens }: AnswerRequ
   return prompts.map(({ length }) => {
     const tokens = model.answerTokens(length, maxTokens);
     // The engine takes 0 too, but as an option it is refused, since there it is usually a mistake.
-    const params = model.llm.resolveSamplingParams({ ...options, maxTokens: tokens === 0 ? 1 : tokens });
+    const params = model.llm.resolveSamplingParams({
+      ...options,
+      allowedTokenIds: first ? undefined : options.allowedTokenIds,
+      maxTokens: tokens === 0 ? 1 : tokens,
+    });
     model.assertModest(params);
     first ??= params;
     // One object for all prompts, of which there may be many.
-    return { ...params, stop: first.stop, badWords: first.badWords, maxTokens: tokens };
+    const { stop, badWords, allowedTokenIds } = first;
+    return { ...params, stop, badWords, allowedTokenIds, maxTokens: tokens };
   });
 }
 

@@ -3,7 +3,7 @@ import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import type { ChatMessage } from '../../text/chat/chat-message.ts';
 import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
 import { HttpError, toHttpError } from '../wire/http-error.ts';
-import type { ServedModel } from './served-model.ts';
+import type { ServedModel, Truncation } from './served-model.ts';
 
 /** A conversation that waits for its answer, whichever API it came by. */
 export interface Conversation {
@@ -11,6 +11,8 @@ export interface Conversation {
   /** Tools, and what else the chat template gets. */
   readonly inputs: ChatTemplateInputs;
   readonly options: GenerateOptions;
+  /** Default: the prompt keeps all of its tokens. */
+  readonly truncation?: Truncation;
 }
 
 /** Prompt of an answer, and how it is read. */
@@ -24,11 +26,11 @@ export interface AskedAnswer {
 /** The prompt of a conversation. Rejects as `model.encodeChat` does, and with SamplingParamsError about tools. */
 export async function askedAnswer(
   model: ServedModel,
-  { messages, inputs, options }: Conversation,
+  { messages, inputs, options, truncation }: Conversation,
   signal: AbortSignal,
 ): Promise<AskedAnswer> {
   const plan = model.chatFormat.plan(inputs);
-  const prompt = await model.encodeChat(messages, plan.template, signal);
+  const prompt = await model.encodeChat(messages, plan.template, signal, truncation);
   return { prompt, form: plan.form(prompt), options: plan.generate(options, prompt) };
 }
 

@@ -1,7 +1,7 @@
 import { ChatFormat, type RequestTemplateOptions } from '../../engine/chat/chat-format.ts';
 import type { ChatParsers } from '../../engine/chat/chat-options.ts';
 import type { LLM } from '../../engine/llm.ts';
-import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
+import { type SamplingParams, truncatedPrompt } from '../../engine/sample/sampling-params.ts';
 import { encodeBadWords } from '../../text/bad-words.ts';
 import { type ChatMessage, ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import type { TextInput, TextJob, TextResults } from '../../text/text-job.ts';
@@ -23,6 +23,14 @@ export interface ServedModelOptions {
   /** Default: fcfs. */
   readonly schedulingPolicy?: SchedulingPolicy | undefined;
   readonly limits: RequestLimits;
+}
+
+/** Which of a prompt's tokens are kept. */
+export interface Truncation {
+  /** The last so many, or -1: as many as fit. Absent: all. */
+  readonly tokens?: number | undefined;
+  /** Tokens that must fit after them. */
+  readonly answerTokens?: number | undefined;
 }
 
 /** The served model: checks requests against its limits, and turns texts and conversations into tokens. */
@@ -113,11 +121,15 @@ export class ServedModel {
    */
   async encode(
     prompt: string | ArrayLike<number>,
-    addSpecialTokens: boolean,
+    options: { readonly addSpecialTokens: boolean; readonly truncation?: Truncation },
     signal: AbortSignal,
   ): Promise<readonly number[]> {
-    if (typeof prompt !== 'string') return this.#promptOf(prompt);
-    return this.#promptOf(await this.#run(this.#encoding(this.textInput(prompt, addSpecialTokens)), signal));
+    const { addSpecialTokens, truncation } = options;
+    if (typeof prompt !== 'string') return this.#promptOf(prompt, truncation);
+    return this.#promptOf(
+      await this.#run(this.#encoding(this.textInput(prompt, addSpecialTokens)), signal),
+      truncation,
+    );
   }
 
   /** Token ids of a conversation, in the chat template's form. Rejects as `encode` does, and with ChatTemplateError. */
@@ -125,8 +137,9 @@ export class ServedModel {
     messages: readonly ChatMessage[],
     options: RequestTemplateOptions,
     signal: AbortSignal,
+    truncation?: Truncation,
   ): Promise<readonly number[]> {
-    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages, options)), signal));
+    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages, options)), signal), truncation);
   }
 
   /** Token ids of bad words. Rejects as `encode` does. */
@@ -223,7 +236,8 @@ export class ServedModel {
   }
 
   /** Checks a prompt's length, and only then each of its ids. */
-  #promptOf(tokenIds: ArrayLike<number>): readonly number[] {
+  #promptOf(whole: ArrayLike<number>, { tokens, answerTokens = 1 }: Truncation = {}): readonly number[] {
+    const tokenIds = truncatedPrompt(whole, tokens, this.limits.maxModelLen - answerTokens);
     if (tokenIds.length > this.limits.maxModelLen) this.answerTokens(tokenIds.length, undefined);
     return this.llm.tokenize(Array.from(tokenIds));
   }

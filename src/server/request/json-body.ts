@@ -5,7 +5,7 @@ import { ollamaChatRequest, ollamaGenerateRequest, ollamaShowRequest } from '../
 import { responseRequest } from '../responses/wire/response-request.ts';
 import { withoutUnsupportedMembers } from '../wire/chat-message.ts';
 import { chatRequest } from '../wire/chat-request.ts';
-import { completionRequest } from '../wire/completion-request.ts';
+import { completionRequest } from '../wire/completions/completion-request.ts';
 import { badRequest, HttpError } from '../wire/http-error.ts';
 import { packedIds, promptList } from '../wire/prompt-field.ts';
 import { VERBATIM, withoutEmptyFields, withoutEmptyMembers } from '../wire/says-nothing.ts';

@@ -29,6 +29,7 @@ import {
 import { toTemplateInputs } from '../wire/chat-template-fields.ts';
 import { choiceEnd } from '../wire/choice-end.ts';
 import { badRequest } from '../wire/http-error.ts';
+import { assertWhole, type PromptLogprobsField, promptLogprobsField } from '../wire/prompt-logprobs.ts';
 import { toGenerateOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
@@ -40,12 +41,18 @@ export function chatCompletions(model: ServedModel) {
     if (body.top_logprobs && !body.logprobs) {
       throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
     }
+    assertWhole(body);
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
     // In a completion 0 means to evaluate the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
     const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
-    const conversation = { messages: templateMessages(body.messages), inputs: toTemplateInputs(body), options: asked };
+    const conversation = {
+      messages: templateMessages(body.messages),
+      inputs: toTemplateInputs(body),
+      options: { ...asked, promptLogprobs: body.prompt_logprobs },
+      truncation: { tokens: body.truncate_prompt_tokens, answerTokens: maxTokens },
+    };
     const { prompt, form, options } = await askedAnswer(model, conversation, c.req.raw.signal);
     const { skipSpecialTokens } = options;
     const writer = new ChatWriter(model, body, { prompt, form, skipSpecialTokens });
@@ -70,6 +77,7 @@ class ChatWriter extends ChunkWriter {
   readonly #parsed = new Map<number, ParsedAnswer>();
   readonly #texts = new Map<number, TokenTexts>();
   readonly #collected: CollectedAnswers;
+  #promptLogprobs: GenerationOutput['promptLogprobs'];
 
   constructor(model: ServedModel, body: ChatRequest, asked: AskedChat) {
     super(body);
@@ -99,7 +107,8 @@ class ChatWriter extends ChunkWriter {
     return this.#chunk(head, [], this.#withReasoning({ usage }));
   }
 
-  add({ outputs }: GenerationOutput): void {
+  add({ outputs, promptLogprobs }: GenerationOutput): void {
+    this.#promptLogprobs ??= promptLogprobs;
     for (const output of outputs) {
       const { deltas } = this.#read(output);
       const parsed = this.#parsed.get(output.index) ?? new ParsedAnswer();
@@ -110,7 +119,7 @@ class ChatWriter extends ChunkWriter {
   }
 
   whole({ id, created, model }: AnswerHead, usage: Usage): Written<ChatResponse> {
-    const { logprobs, return_token_ids: givesIds } = this.#body;
+    const { logprobs, return_token_ids: givesIds, prompt_logprobs: count } = this.#body;
     return {
       id,
       object: 'chat.completion',
@@ -125,6 +134,7 @@ class ChatWriter extends ChunkWriter {
       })),
       usage: this.#withReasoning({ usage }).usage,
       ...(givesIds && { prompt_token_ids: this.#asked.prompt }),
+      ...(count !== undefined && { prompt_logprobs: new JsonList(() => this.#writtenPromptLogprobs(count)) }),
     };
   }
 
@@ -160,6 +170,10 @@ class ChatWriter extends ChunkWriter {
 
   #writtenLogprobs({ tokens }: CollectedAnswer): Iterable<ChatTokenLogprobs> {
     return tokens ? eachLogprobs(tokens, this.#newTexts()) : [];
+  }
+
+  #writtenPromptLogprobs(count: number): Iterable<PromptLogprobsField[number]> {
+    return promptLogprobsField(this.#promptLogprobs ?? [], count, this.#model.llm.tokenizer);
   }
 
   /** Whether events have more fields than the text. */

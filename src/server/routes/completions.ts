@@ -10,10 +10,15 @@ import { JsonList, type Written } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import type { ServerEnv } from '../request/env.ts';
 import { choiceEnd } from '../wire/choice-end.ts';
-import { type CompletionLogprobs, CompletionLogprobsWriter, type LoggedToken } from '../wire/completion-logprobs.ts';
-import type { CompletionRequest } from '../wire/completion-request.ts';
-import type { CompletionResponse, CompletionResponseChoice } from '../wire/completion-response.ts';
+import {
+  type CompletionLogprobs,
+  CompletionLogprobsWriter,
+  type LoggedToken,
+} from '../wire/completions/completion-logprobs.ts';
+import type { CompletionRequest } from '../wire/completions/completion-request.ts';
+import type { CompletionResponse, CompletionResponseChoice } from '../wire/completions/completion-response.ts';
 import { promptList } from '../wire/prompt-field.ts';
+import { assertWhole, mostOf, type PromptLogprobsField, promptLogprobsField } from '../wire/prompt-logprobs.ts';
 import { toGenerateOptions } from '../wire/sampling-fields.ts';
 import type { Usage } from '../wire/usage.ts';
 
@@ -28,18 +33,23 @@ export function completions(model: ServedModel) {
   return async (c: Context<ServerEnv>): Promise<Response> => {
     const body = await model.bodies.read(c, 'completion');
     model.assertName(body.model);
+    assertWhole(body);
     const sources = promptList(body.prompt);
+    const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
+    const truncation = { tokens: body.truncate_prompt_tokens, answerTokens: maxTokens };
+    const encoding = { addSpecialTokens: body.add_special_tokens ?? true, truncation };
     const prompts: (readonly number[])[] = [];
     for (const source of sources) {
       // Other requests get a turn of the event loop between two prompts: token ids are checked on this thread.
       if (prompts.length > 0) await yieldToEventLoop();
-      prompts.push(await model.encode(source, body.add_special_tokens ?? true, c.req.raw.signal));
+      prompts.push(await model.encode(source, encoding, c.req.raw.signal));
     }
     const options = { ...toGenerateOptions(body), logprobs: body.logprobs };
-    const promptLogprobs = body.echo ? body.logprobs : undefined;
-    const texts = sources.map((source) => (typeof source === 'string' ? source : undefined));
+    const promptLogprobs = mostOf(body.echo ? body.logprobs : undefined, body.prompt_logprobs);
+    // A prompt that was truncated is no longer its text.
+    const isText = body.truncate_prompt_tokens === undefined;
+    const texts = sources.map((source) => (isText && typeof source === 'string' ? source : undefined));
     const writer = new CompletionWriter(model, body, texts, prompts);
-    const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
     const request = { idPrefix: 'cmpl-', prompts, options: { ...options, promptLogprobs }, maxTokens };
     return answer(c, model, { ...request, isStream: body.stream ?? false }, writer);
   };
@@ -95,7 +105,7 @@ class CompletionWriter extends ChunkWriter {
 
   /** Choices, each made after the one before it was written, because an echo and an answer may be long. */
   *#wholeChoices(): Generator<Written<CompletionResponseChoice>, void> {
-    const { n = 1, echo = false, logprobs, return_token_ids: givesIds } = this.#body;
+    const { n = 1, echo = false, logprobs, return_token_ids: givesIds, prompt_logprobs: count } = this.#body;
     for (const [index, answer] of this.#collected.sorted()) {
       const promptIndex = Math.floor(index / n);
       yield {
@@ -104,8 +114,14 @@ class CompletionWriter extends ChunkWriter {
         logprobs: logprobs === undefined ? null : this.#wholeLogprobs(promptIndex, answer),
         ...answer.end(givesIds),
         ...(givesIds && { prompt_token_ids: this.#prompts[promptIndex] }),
+        ...(count !== undefined && { prompt_logprobs: this.#wholePromptLogprobs(promptIndex, count) }),
       };
     }
+  }
+
+  #wholePromptLogprobs(promptIndex: number, count: number): Written<PromptLogprobsField> {
+    const logprobs = this.#promptLogprobs.get(promptIndex);
+    return new JsonList(() => promptLogprobsField(logprobs ?? [], count, this.#model.llm.tokenizer));
   }
 
   /** Logprobs of a choice. Each field has its own pass over the tokens, so that no written element is kept. */
@@ -208,7 +224,9 @@ class CompletionWriter extends ChunkWriter {
     for (const token of this.#promptLogprobs.get(promptIndex) ?? []) {
       const tokenId = this.#prompts[promptIndex][position++];
       const isShown = (offset: number) => isShownIn(text, offset, tokenId, this.#model.llm.tokenizer);
-      yield { ...(token ?? { tokenId, logprob: null }), isShown };
+      // Both fields may ask for the prompt's; this one may have asked for fewer.
+      const topLogprobs = token?.topLogprobs.slice(0, this.#body.logprobs);
+      yield { tokenId, logprob: token?.logprob ?? null, ...(topLogprobs && { topLogprobs }), isShown };
     }
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { chatMessage } from './chat-message.ts';
 import { chatTemplateFields } from './chat-template-fields.ts';
-import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
+import { ignoredFields, promptFields, samplingFields, streamFields } from './sampling-fields.ts';
 import { structuredFields } from './structured-fields.ts';
 
 /** `POST /v1/chat/completions` */
@@ -20,6 +20,7 @@ export const chatRequest = z.strictObject({
     .describe('With logprobs: this many of the likeliest tokens in place of each, up to 20.'),
   ...samplingFields,
   ...structuredFields,
+  ...promptFields,
   ...streamFields,
   ...ignoredFields,
   ...chatTemplateFields,

@@ -4,6 +4,7 @@ import type { OutputToken } from '../../engine/request/request-output.ts';
 import type { ToolCall } from '../../text/parsers/answer-delta.ts';
 import type { TokenTexts, WrittenToken } from '../../text/token-texts.ts';
 import type { ChoiceEnd } from './choice-end.ts';
+import type { PromptLogprobsField } from './prompt-logprobs.ts';
 import type { Usage } from './usage.ts';
 
 /** Token of an answer with its logprob. */
@@ -98,6 +99,8 @@ export interface ChatResponse extends Envelope {
   readonly object: 'chat.completion';
   readonly choices: readonly ChatChoice[];
   readonly usage: Usage;
+  /** Field of vLLM, present with `prompt_logprobs`. */
+  readonly prompt_logprobs?: PromptLogprobsField;
 }
 
 /** An event of the stream of /v1/chat/completions. */

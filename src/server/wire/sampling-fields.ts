@@ -30,6 +30,10 @@ export const samplingFields = {
   stop_token_ids: z.array(z.int()).optional().describe("Tokens that end the answer, besides the model's own."),
   ignore_eos: z.boolean().optional().describe("Continues after the model's end of text."),
   min_tokens: z.int().optional().describe('Before this many tokens nothing ends the answer.'),
+  allowed_token_ids: z
+    .array(z.int())
+    .optional()
+    .describe('The only tokens that the answer may have. It ends before max_tokens only if these can end it.'),
   bad_words: z.array(z.string()).optional().describe('Texts that the answer must not contain.'),
   logprobs_mode: z
     .enum(['raw_logprobs', 'processed_logprobs'])
@@ -53,6 +57,20 @@ export const samplingFields = {
     .describe(
       "With an answer's first token, and every this many tokens, gives `half_lives`: per layer and head, after how many tokens like those just read half of the model's state would be gone; null where nothing is lost.",
     ),
+} as const;
+
+/** Fields of vLLM about prompts. */
+export const promptFields = {
+  prompt_logprobs: z
+    .int()
+    .optional()
+    .describe(
+      "Gives each prompt token's probability and rank, and this many of the likeliest in its place, up to 20. Not with stream.",
+    ),
+  truncate_prompt_tokens: z
+    .int()
+    .optional()
+    .describe("Keeps this many of the prompt's last tokens; -1: as many as fit with max_tokens. Default: all."),
 } as const;
 
 /** Fields that say how an answer is sent. */
@@ -102,6 +120,7 @@ export function toGenerateOptions(body: SamplingBody): GenerateOptions {
     stopTokenIds: body.stop_token_ids,
     ignoreEos: body.ignore_eos,
     minTokens: body.min_tokens,
+    allowedTokenIds: body.allowed_token_ids,
     badWords: body.bad_words,
     logprobsMode: body.logprobs_mode,
     structuredOutputs: toStructuredOutputs(body),

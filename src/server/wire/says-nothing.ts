@@ -22,8 +22,8 @@ export const VERBATIM = new Set([
 ]);
 /** Objects that ask for something although they are empty: a search without options, JSON of any form. */
 const WISHES = new Set(['web_search_options', 'guided_json']);
-/** Texts that must not be empty: a salt that is left blank by mistake would share what it should keep apart. */
-const NEVER_EMPTY = new Set(['cache_salt']);
+/** Fields that must not be empty: a salt or a list that is left blank by mistake would allow what it should prevent. */
+const NEVER_EMPTY = new Set(['cache_salt', 'allowed_token_ids']);
 
 /** Depth below which nothing is searched. */
 const MAX_DEPTH = 8;

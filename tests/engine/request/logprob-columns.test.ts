@@ -29,9 +29,9 @@ test('of a small vocabulary there are fewer likeliest than asked for', () => {
 test('of a prompt begin with null', () => {
   const columns = new LogprobColumns(1);
   columns.push(token(5, 1));
-  const logprobs = new PromptLogprobs(columns);
+  const logprobs = new PromptLogprobs(columns, [3]);
   expect(logprobs.length).toBe(2);
-  expect([...logprobs]).toEqual([null, token(5, 1)]);
+  expect([...logprobs]).toEqual([null, { ...token(5, 1), rank: 3 }]);
 });
 
 test('have a size', () => {

@@ -1,5 +1,5 @@
-import type { TokenLogprob } from '../../engine/sample/token-logprob.ts';
-import type { TokenTexts } from '../../text/token-texts.ts';
+import type { TokenLogprob } from '../../../engine/sample/token-logprob.ts';
+import type { TokenTexts } from '../../../text/token-texts.ts';
 
 /** `logprobs` of a choice of /v1/completions. */
 export interface CompletionLogprobs {

@@ -1,6 +1,7 @@
-import type { ChoiceEnd } from './choice-end.ts';
+import type { ChoiceEnd } from '../choice-end.ts';
+import type { PromptLogprobsField } from '../prompt-logprobs.ts';
+import type { Usage } from '../usage.ts';
 import type { CompletionLogprobs } from './completion-logprobs.ts';
-import type { Usage } from './usage.ts';
 
 /** One answer of /v1/completions, or the new part of one. */
 export interface CompletionResponseChoice extends ChoiceEnd {
@@ -9,6 +10,8 @@ export interface CompletionResponseChoice extends ChoiceEnd {
   readonly logprobs: CompletionLogprobs | null;
   /** Field of vLLM, present with `return_token_ids`. */
   readonly prompt_token_ids?: readonly number[];
+  /** Field of vLLM, present with `prompt_logprobs`. */
+  readonly prompt_logprobs?: PromptLogprobsField;
 }
 
 /** An answer of /v1/completions, or an event of its stream. */

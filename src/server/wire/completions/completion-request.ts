@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { promptField } from './prompt-field.ts';
-import { ignoredFields, samplingFields, streamFields } from './sampling-fields.ts';
-import { structuredFields } from './structured-fields.ts';
+import { promptField } from '../prompt-field.ts';
+import { ignoredFields, promptFields, samplingFields, streamFields } from '../sampling-fields.ts';
+import { structuredFields } from '../structured-fields.ts';
 
 /** `POST /v1/completions` */
 export const completionRequest = z.strictObject({
@@ -19,6 +19,7 @@ export const completionRequest = z.strictObject({
   add_special_tokens: z.boolean().optional().describe('Adds what the model expects around a text. Default: true.'),
   ...samplingFields,
   ...structuredFields,
+  ...promptFields,
   ...streamFields,
   ...ignoredFields,
 });

@@ -56,6 +56,8 @@ const OPTIONS: Readonly<Record<keyof ChatMamba2Options, true>> = {
   ignoreEos: true,
   skipSpecialTokens: true,
   badWords: true,
+  allowedTokenIds: true,
+  truncatePromptTokens: true,
   structuredOutputs: true,
   thoughts: true,
   priority: true,

@@ -56,7 +56,7 @@ export function readSampling(values: SamplingValues): GenerateOptions {
     frequencyPenalty: values.frequencyPenalty,
     logitBias: values.logitBias,
     badWords: values.badWords,
-    allowedTokenIds: values.allowedTokenIds,
+    allowedTokenIds: values.allowedTokenIds.length > 0 ? values.allowedTokenIds : undefined,
     structuredOutputs: values.jsonSchema === undefined ? undefined : { json: schemaIn(values.jsonSchema) },
     seed: values.seed,
     stop: values.stop,

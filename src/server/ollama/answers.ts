@@ -43,7 +43,7 @@ async function askedText(model: ServedModel, body: OllamaGenerateRequest, signal
     throw badRequest(`'system' can't be given: ${why}. Write it into the prompt.`, 'system', 'invalid_value');
   }
   const options = toOptions(body);
-  return { prompt: await model.encode(prompt, true, signal), form: {}, options };
+  return { prompt: await model.encode(prompt, { addSpecialTokens: true }, signal), form: {}, options };
 }
 
 /** What clients ask for to have the model loaded, or unloaded: here it is, and stays. */

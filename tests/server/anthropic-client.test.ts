@@ -159,6 +159,35 @@ describe('a conversation', () => {
     );
   });
 
+  test('takes what agents send besides', async () => {
+    script.answers.push('ok');
+    const cache_control = { type: 'ephemeral' };
+    const body = {
+      ...params,
+      max_tokens: 32_000,
+      system: [{ type: 'text', text: 'Be brief.', cache_control }],
+      messages: [
+        ...messages,
+        { role: 'system', content: 'It is late.' },
+        { role: 'user', content: [{ type: 'text', text: 'And?', cache_control, citations: null }] },
+      ],
+      tools: [{ ...weather, type: 'custom', strict: null, cache_control, input_examples: [] }],
+      tool_choice: { type: 'auto' },
+      metadata: { user_id: 'a' },
+      context_management: { edits: [{ type: 'clear_tool_uses_20250919' }] },
+      output_config: { effort: 'high', format: null },
+      thinking: { type: 'adaptive', display: 'summarized' },
+      service_tier: 'auto',
+      container: null,
+      mcp_servers: [],
+    };
+    const headers = { 'x-api-key': 'secret', 'anthropic-version': '2023-06-01', 'anthropic-beta': 'a,b' };
+    const response = await server.post('/v1/messages?beta=true', body, { headers });
+    expect(await response.json()).toMatchObject({ type: 'message', stop_reason: 'end_turn' });
+    expect(response.headers.get('request-id')).toBe(response.headers.get('x-request-id'));
+    expect(prompt()).toMatch(/<\|system\|>It is late\.<\|user\|>And\?<\|assistant\|><think>\nhigh$/);
+  });
+
   test('may end with the beginning of the answer', async () => {
     script.answers.push(' cloudy.');
     const begun: Anthropic.MessageParam[] = [...messages, { role: 'assistant', content: 'It is' }];

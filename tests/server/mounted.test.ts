@@ -27,6 +27,11 @@ test('an app can be mounted in another, and needs no socket', async () => {
   expect((await post('/llm/v1/completions', {})).status).toBe(400);
   expect((await app.request('/llm/v1/models')).status).toBe(401);
   expect((await app.request('/llm/v1/completions', { headers })).status).toBe(405);
+  const refused = await app.request('/llm/v1/messages', { method: 'POST', headers: { 'x-api-key': 'other' } });
+  expect(await refused.json()).toMatchObject({ type: 'error', error: { type: 'authentication_error' } });
+  expect(await (await app.request('/llm/api/chat', { headers })).json()).toEqual({
+    error: expect.stringMatching(/GET is not for/),
+  });
   expect(await (await app.request('/own')).text()).toBe('mine');
   expect(await (await app.request('/nowhere')).text()).toBe('404 Not Found');
   expect(await (await app.request('/llm/health')).json()).toEqual({ status: 'ok' });

@@ -163,6 +163,28 @@ describe('/api/chat', () => {
     expect(script.requests.at(-1)?.grammar).toBeUndefined();
   });
 
+  test('takes what clients send for nothing', async () => {
+    script.answers.push('Yes.');
+    const empty = { images: null, tool_calls: [], thinking: '', tool_name: null };
+    const calls = [{ function: { index: 0, name: 'weather', arguments: {} } }];
+    const asked = [
+      { role: 'user', content: 'Rain?', ...empty },
+      { role: 'assistant', content: null, tool_calls: calls },
+      { role: 'tool', content: null, tool_name: 'weather' },
+    ];
+    const fields = {
+      format: '',
+      tools: [],
+      think: null,
+      logprobs: false,
+      top_logprobs: 0,
+      options: { stop: [], seed: null },
+    };
+    const response = await server.post('/api/chat', { model, messages: asked, ...fields, stream: false });
+    expect((await response.json()).message).toEqual({ role: 'assistant', content: 'Yes.' });
+    expect(prompt()).toContain('{"name": "weather", "arguments": {}}</tool_call><|tool|><|assistant|>');
+  });
+
   test('continues an answer that has begun', async () => {
     script.answers.push(' cloudy.');
     await client.chat({ model, messages: [...messages, { role: 'assistant', content: 'It is' }] });

@@ -27,10 +27,10 @@ function conversation(body: OllamaAnswerRequest, messages: readonly ChatRequestM
 }
 
 function toMessage(message: NonNullable<OllamaChatRequest['messages']>[number]): ChatRequestMessage {
-  const { role, content = '', thinking, tool_calls, tool_name: name, tool_call_id } = message;
+  const { role, content, thinking, tool_calls, tool_name: name, tool_call_id } = message;
   return {
     role,
-    content,
+    content: content ?? '',
     ...(thinking !== undefined && { reasoning_content: thinking }),
     ...(tool_calls !== undefined && { tool_calls }),
     ...(name !== undefined && { name }),
@@ -51,7 +51,7 @@ export function toOptions({ options = {}, format, logprobs, top_logprobs: top }:
     const message = `options.repeat_last_n is ${last}; expected -1: a penalty looks at all tokens.`;
     throw badRequest(message, 'options.repeat_last_n', 'unsupported_parameter');
   }
-  if (top !== undefined && !logprobs) {
+  if (top && !logprobs) {
     throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
   }
   return {

@@ -40,7 +40,7 @@ const contentBlock = z.discriminatedUnion(
     z.strictObject({
       type: z.literal('tool_result'),
       tool_use_id: z.string(),
-      content: text.optional(),
+      content: text.nullish(),
       ...ignored('is_error', 'cache_control', 'toolset_name'),
     }),
     z.strictObject({ type: z.literal('thinking'), thinking: z.string().optional(), ...ignored('signature') }),

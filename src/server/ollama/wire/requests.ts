@@ -58,7 +58,7 @@ export const ollamaChatRequest = z.strictObject({
     .array(
       z.strictObject({
         role: z.string(),
-        content: z.string().optional(),
+        content: z.string().nullish(),
         thinking: z.string().optional(),
         tool_calls: z.array(toolCall.extend({ function: toolCall.shape.function.extend(ignored('index')) })).optional(),
         tool_name: z.string().optional().describe('Name of the function whose result the message is.'),

@@ -32,6 +32,8 @@ export interface AppOptions {
   readonly schedulingPolicy?: SchedulingPolicy | undefined;
   /** Whether `/` shows a chat page. Default: true. */
   readonly page?: boolean | undefined;
+  /** What names of metrics begin with: routers that know only vLLM's names need 'vllm'. Default: 'mamba2'. */
+  readonly metricsPrefix?: string | undefined;
   /** Logger, which gets a line for each request. Default: none. */
   readonly logger?: Logger | undefined;
 }

@@ -23,7 +23,8 @@ type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;
  * The server as a Hono app, which can be mounted in another app, or served by anything that takes web requests. The app
  * does not own the model: when it is no longer served, shut the engine down and dispose of the model.
  *
- * @throws ChatTemplateError when the chat template is not valid, ArgumentError when an API key is empty.
+ * @throws ChatTemplateError when the chat template is not valid, ArgumentError when an API key is empty or metrics can't have
+ * the prefix.
  *
  * @example
  * ```ts
@@ -34,7 +35,7 @@ type Methods = Readonly<Partial<Record<'GET' | 'POST', Handler<ServerEnv>>>>;
 export function createApp(options: AppOptions): Hono<ServerEnv> {
   const { llm, apiKeys = [], corsOrigins = [], logger } = options;
   const model = servedModel(options);
-  const metrics = new ServerMetrics(llm.engine, model.name);
+  const metrics = new ServerMetrics(llm.engine, model.name, options.metricsPrefix);
   const app = new Hono<ServerEnv>();
 
   app.use(requestLog(logger, metrics));

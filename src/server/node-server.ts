@@ -47,7 +47,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const app = createApp(options);
   const listener = getRequestListener(
     (request, { incoming }) => app.fetch(request, incoming instanceof IncomingMessage ? { source: incoming } : {}),
-    { overrideGlobalObjects: false },
+    // Health checks of proxies speak HTTP/1.0, in which a request may come without a host.
+    { overrideGlobalObjects: false, hostname: 'localhost' },
   );
   const server = createServer();
   const connections = new Connections(server, STALL_MILLISECONDS);

@@ -17,7 +17,7 @@ interface Probe {
   find(): Promise<string>;
 }
 
-export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script';
+export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script' | 'haproxy' | 'nginx';
 
 export const PROBES: Readonly<Record<Need, Probe>> = {
   chromium: {
@@ -53,6 +53,16 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
     name: "Python's jinja2",
     howToGet: 'install it (on Debian: apt-get install python3-jinja2)',
     find: () => output('python3', ['-c', 'import jinja2; print(jinja2.__version__)']),
+  },
+  haproxy: {
+    name: 'HAProxy',
+    howToGet: 'install it (on Debian: apt-get install haproxy)',
+    find: () => program('haproxy', ['-v']),
+  },
+  nginx: {
+    name: 'nginx',
+    howToGet: 'install it (on Debian: apt-get install nginx-light)',
+    find: () => program('nginx', ['-v']),
   },
   script: {
     name: "util-linux's script, which gives a program a terminal",
@@ -110,6 +120,15 @@ function findSoftwareDriver(): string {
   const driver = folders.map((folder) => join(folder, 'vk_swiftshader_icd.json')).find((file) => existsSync(file));
   if (driver === undefined) throw new Error('no driver was found (vk_swiftshader_icd.json)');
   return driver;
+}
+
+/** → where a program is, which may be a folder for administrators. */
+async function program(name: string, args: readonly string[]): Promise<string> {
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin'];
+  const path = folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
+  if (path === undefined) throw new Error(`${name} was not found`);
+  await output(path, args);
+  return path;
 }
 
 /** → what a program printed. Rejects with what it complained of last. */

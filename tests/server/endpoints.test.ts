@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { createApp } from '../../src/server/app.ts';
@@ -359,6 +360,10 @@ describe('metrics', () => {
     expect(value('prefix_cache_hits_total')).toBe(prefixCache.hitTokens);
     expect(prefixCache.hitTokens).toBe(5);
     expect(value('state_slots')).toBe(8);
+    expect(value('kv_cache_usage_perc')).toBeCloseTo(prefixCache.bytes / prefixCache.maxBytes, 9);
+    const { snapshotInterval, maxEntries } = prefixCache;
+    expect(snapshotInterval).toBe(256);
+    expect(value('cache_config_info', `block_size="256",num_gpu_blocks="${maxEntries}"`)).toBe(1);
     expect(value('state_slots_free')).toBe(8);
     expect(value('num_requests_running')).toBe(0);
     expect(value('request_success_total', 'finished_reason="length"')).toBe(2);
@@ -368,5 +373,46 @@ describe('metrics', () => {
     // Counters stay what they are when they are read again.
     expect((await read()).value('generation_tokens_total')).toBe(12);
     await own.close();
+  });
+});
+
+describe('routers', () => {
+  test('that know only vLLM find its names', async () => {
+    const own = await startServer({ metricsPrefix: 'vllm' });
+    const text = await (await own.get('/metrics')).text();
+    expect(text).toMatch(/^vllm:num_requests_waiting\{model_name="tiny-dts"\} 0$/m);
+    expect(text).not.toContain('mamba2:');
+    await expect(startServer({ metricsPrefix: 'a b' })).rejects.toThrow("metricsPrefix is 'a b'");
+    await own.close();
+  });
+
+  test('get an answer to a health check over HTTP/1.0 without a host', async () => {
+    const { hostname, port } = new URL(server.url);
+    const socket = connect({ host: hostname, port: Number(port) });
+    socket.write('GET /health HTTP/1.0\r\n\r\n');
+    const answer = (await socket.toArray()).join('');
+    expect(answer).toMatch(/^HTTP\/1\.[01] 200 /);
+  });
+
+  test("of SGLang's family may send their fields with the values that ask for nothing else", async () => {
+    const neutral = {
+      no_stop_trim: false,
+      separate_reasoning: true,
+      stream_reasoning: true,
+      return_hidden_states: false,
+      continue_final_message: false,
+      lora_path: null,
+      session_params: null,
+      regex: null,
+      ebnf: null,
+    };
+    const messages = [{ role: 'user', content: 'Hi' }];
+    const chat = (fields: object) => server.post('/v1/chat/completions', { messages, max_tokens: 1, ...fields });
+    expect((await chat(neutral)).status).toBe(200);
+    for (const fields of [{ separate_reasoning: false }, { no_stop_trim: true }, { regex: 'a' }]) {
+      const response = await chat(fields);
+      expect(response.status).toBe(400);
+      expect((await response.json()).error.message).toContain(Object.keys(fields)[0]);
+    }
   });
 });

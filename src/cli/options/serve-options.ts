@@ -45,6 +45,10 @@ export const serveOptions = {
   noRecover: flag('Exit when a rank fails, instead of loading the model again'),
   shutdownTimeout: number('Seconds that unfinished answers get after SIGTERM or Ctrl-C (default: 30)'),
   noPage: flag('Do not serve the chat page at /'),
+  metricsPrefix: text(
+    'prefix',
+    "What names of metrics begin with; 'vllm' for routers that know only its (default: mamba2)",
+  ),
   logLevel: choice(LOG_LEVELS, 'Least level that is logged to standard output (default: info)'),
   logFormat: choice(LOG_FORMATS, 'Format of the log (default: text on a terminal, else json, one object a line)'),
 };
@@ -97,6 +101,7 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     page: !values.noPage,
+    metricsPrefix: values.metricsPrefix,
     parsers: { toolCallParser: values.toolCallParser, reasoningParser: values.reasoningParser },
     schedulingPolicy: values.schedulingPolicy,
     limits: {

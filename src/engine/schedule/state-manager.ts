@@ -31,6 +31,8 @@ export class StateManager {
   readonly #cache: PrefixCache;
   readonly #isCaching: boolean;
   readonly #interval: number;
+  /** Bytes of a snapshot and of the blocks that it has besides those of the snapshot before. */
+  readonly #bytesOfInterval: number;
   #commands: StateCommand[] = [];
 
   constructor({ slots, footprint, enablePrefixCaching, prefixCacheBytes, snapshotInterval }: StateManagerOptions) {
@@ -39,6 +41,7 @@ export class StateManager {
     this.#pool = new BlockPool(numBlocks, blockSize);
     this.#isCaching = enablePrefixCaching;
     this.#interval = snapshotInterval;
+    this.#bytesOfInterval = footprint.bytes + Math.ceil(snapshotInterval / blockSize) * blockBytes;
     this.#cache = new PrefixCache({
       stateBytes: footprint.bytes,
       blockBytes,
@@ -210,7 +213,12 @@ export class StateManager {
   }
 
   cacheStats(): PrefixCacheStats {
-    return this.#cache.stats();
+    const stats = this.#cache.stats();
+    return {
+      ...stats,
+      snapshotInterval: this.#interval,
+      maxEntries: Math.floor(stats.maxBytes / this.#bytesOfInterval),
+    };
   }
 
   /** @throws IntegrityError */

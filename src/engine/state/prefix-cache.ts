@@ -9,6 +9,10 @@ export interface PrefixCacheStats {
   readonly entries: number;
   readonly bytes: number;
   readonly maxBytes: number;
+  /** Tokens between two states of a text. */
+  readonly snapshotInterval: number;
+  /** States that fit, each with the keys and values of the tokens since the one before. */
+  readonly maxEntries: number;
   /** Lookups, and those that found a prefix. */
   readonly queries: number;
   readonly hits: number;
@@ -17,6 +21,9 @@ export interface PrefixCacheStats {
   readonly hitTokens: number;
   readonly evictions: number;
 }
+
+/** What a cache counts by itself. */
+type CacheCounts = Omit<PrefixCacheStats, 'snapshotInterval' | 'maxEntries'>;
 
 export interface PrefixCacheOptions {
   /** Bytes of one saved state. */
@@ -158,7 +165,7 @@ export class PrefixCache {
     for (const snapshot of [...this.#evictable.values(), ...this.#pinned]) this.#forget(snapshot);
   }
 
-  stats(): PrefixCacheStats {
+  stats(): CacheCounts {
     return {
       entries: this.#evictable.size + this.#pinned.size,
       bytes: this.#bytes,

@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../engine/engine-events.ts';
 import type { EngineStats } from '../../engine/engine-stats.ts';
+import { ArgumentError } from '../../errors.ts';
 
 /** Bounds of latencies: from a token of a small model to a long prompt on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -11,6 +12,16 @@ const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 200
 type Reading = readonly [name: string, help: string, read: (stats: EngineStats) => number];
 
 const GAUGES: readonly Reading[] = [
+  [
+    'kv_cache_usage_perc',
+    'Share of the memory for sequences that is taken, 0 to 1: of state slots, of blocks of the key-value cache, or of the prefix cache, whichever is fuller.',
+    (s) =>
+      Math.max(
+        share(s.slots - s.freeSlots, s.slots),
+        share(s.blocks - s.freeBlocks, s.blocks),
+        share(s.prefixCache.bytes, s.prefixCache.maxBytes),
+      ),
+  ],
   ['num_requests_running', 'Requests that have a state slot.', (s) => s.runningRequests],
   ['num_requests_waiting', 'Requests that wait for a state slot.', (s) => s.waitingRequests],
   ['state_slots', 'State slots.', (s) => s.slots],
@@ -34,46 +45,79 @@ const COUNTERS: readonly Reading[] = [
   ['prefix_cache_evictions_total', 'States that made room for others.', (s) => s.prefixCache.evictions],
 ];
 
-/** Metrics for Prometheus: the engine's counts and times, under vLLM's names with the prefix `mamba2:`. */
+function share(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole;
+}
+
+/** The prefix of names, unless an option gives another. */
+const PREFIX = 'mamba2';
+
+/** Metrics for Prometheus: the engine's counts and times, under vLLM's names with a prefix, such as `mamba2:`. */
 export class ServerMetrics {
   readonly #registry = new Registry();
-  readonly #firstToken = this.#histogram('time_to_first_token_seconds', 'Seconds to the first token.', SECONDS);
-  readonly #nextToken = this.#histogram('inter_token_latency_seconds', 'Seconds between two tokens.', SECONDS);
-  readonly #duration = this.#histogram('e2e_request_latency_seconds', 'Seconds from a request to its end.', SECONDS);
-  readonly #queue = this.#histogram('request_queue_time_seconds', 'Seconds until a request got a slot.', SECONDS);
-  readonly #step = this.#histogram('step_time_seconds', 'Seconds of a step of the engine.', SECONDS);
-  readonly #stepTokens = this.#histogram('iteration_tokens_total', 'Tokens of a step.', TOKENS);
-  readonly #promptTokens = this.#histogram('request_prompt_tokens', 'Tokens of a prompt.', TOKENS);
-  readonly #answerTokens = this.#histogram('request_generation_tokens', 'Tokens of an answer.', TOKENS);
-  readonly #finished = new Counter({
-    name: 'mamba2:request_success_total',
-    help: 'Requests that ended, by reason.',
-    labelNames: ['finished_reason'],
-    registers: [this.#registry],
-  });
-  readonly #http = new Counter({
-    name: 'mamba2:http_requests_total',
-    help: 'HTTP requests by route and status.',
-    labelNames: ['method', 'route', 'status'],
-    registers: [this.#registry],
-  });
+  readonly #prefix: string;
+  readonly #firstToken: Histogram;
+  readonly #nextToken: Histogram;
+  readonly #duration: Histogram;
+  readonly #queue: Histogram;
+  readonly #step: Histogram;
+  readonly #stepTokens: Histogram;
+  readonly #promptTokens: Histogram;
+  readonly #answerTokens: Histogram;
+  readonly #finished: Counter<'finished_reason'>;
+  readonly #http: Counter<'method' | 'route' | 'status'>;
   #failure: Error | undefined;
 
-  constructor(engine: AsyncLLMEngine, modelName: string) {
-    this.#registry.setDefaultLabels({ model_name: modelName });
+  /** @throws ArgumentError when names can't begin with the prefix. */
+  constructor(engine: AsyncLLMEngine, modelName: string, prefix = PREFIX) {
+    if (!/^[a-z_][a-z0-9_]*$/i.test(prefix)) {
+      throw new ArgumentError(
+        `metricsPrefix is '${prefix}'.`,
+        "Give letters, digits and underscores, such as 'mamba2' or 'vllm'.",
+      );
+    }
+    this.#prefix = prefix;
+    this.#firstToken = this.#histogram('time_to_first_token_seconds', 'Seconds to the first token.', SECONDS);
+    this.#nextToken = this.#histogram('inter_token_latency_seconds', 'Seconds between two tokens.', SECONDS);
+    this.#duration = this.#histogram('e2e_request_latency_seconds', 'Seconds from a request to its end.', SECONDS);
+    this.#queue = this.#histogram('request_queue_time_seconds', 'Seconds until a request got a slot.', SECONDS);
+    this.#step = this.#histogram('step_time_seconds', 'Seconds of a step of the engine.', SECONDS);
+    this.#stepTokens = this.#histogram('iteration_tokens_total', 'Tokens of a step.', TOKENS);
+    this.#promptTokens = this.#histogram('request_prompt_tokens', 'Tokens of a prompt.', TOKENS);
+    this.#answerTokens = this.#histogram('request_generation_tokens', 'Tokens of an answer.', TOKENS);
     const registers = [this.#registry];
+    this.#finished = new Counter({
+      name: `${prefix}:request_success_total`,
+      help: 'Requests that ended, by reason.',
+      labelNames: ['finished_reason'],
+      registers,
+    });
+    this.#http = new Counter({
+      name: `${prefix}:http_requests_total`,
+      help: 'HTTP requests by route and status.',
+      labelNames: ['method', 'route', 'status'],
+      registers,
+    });
+    this.#registry.setDefaultLabels({ model_name: modelName });
+    const { snapshotInterval, maxEntries } = engine.stats().prefixCache;
+    new Gauge({
+      name: `${prefix}:cache_config_info`,
+      help: 'Tokens between two states of a text in the prefix cache, and states that fit into it.',
+      labelNames: ['block_size', 'num_gpu_blocks'],
+      registers,
+    }).set({ block_size: snapshotInterval, num_gpu_blocks: maxEntries }, 1);
     // Read for each report. The library's counters can only be increased, so this is reset and set to the engine's
     // count.
     for (const [name, help, read] of GAUGES) {
       const collect = (gauge: Gauge) => gauge.set(read(engine.stats()));
-      new Gauge({ name: `mamba2:${name}`, help, registers, collect: collecting(collect) });
+      new Gauge({ name: `${prefix}:${name}`, help, registers, collect: collecting(collect) });
     }
     for (const [name, help, read] of COUNTERS) {
       const collect = (counter: Counter) => {
         counter.reset();
         counter.inc(read(engine.stats()));
       };
-      new Counter({ name: `mamba2:${name}`, help, registers, collect: collecting(collect) });
+      new Counter({ name: `${prefix}:${name}`, help, registers, collect: collecting(collect) });
     }
     engine.onEvent((event) => this.#observe(event));
   }
@@ -124,7 +168,7 @@ export class ServerMetrics {
   }
 
   #histogram(name: string, help: string, buckets: number[]): Histogram {
-    return new Histogram({ name: `mamba2:${name}`, help, buckets, registers: [this.#registry] });
+    return new Histogram({ name: `${this.#prefix}:${name}`, help, buckets, registers: [this.#registry] });
   }
 }
 

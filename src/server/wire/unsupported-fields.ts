@@ -37,6 +37,18 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['background', 'Responses are not stored: the answer comes with this request.'],
   ['context_management', "Give 'truncation'."],
   ['moderation', 'Leave it out.'],
+  ['no_stop_trim', "Use 'include_stop_str_in_output'."],
+  ['return_hidden_states', 'Answers have texts, tokens and logprobs only.'],
+  ['lora_path', 'There are no adapters.'],
+  ['session_params', 'Send the whole conversation.'],
+  ['regex', "Use 'structured_outputs'."],
+  ['ebnf', "Use 'structured_outputs'."],
+]);
+
+/** Fields that routers of SGLang's family send, the value that says what the server does in any case, and a hint. */
+const FIXED: ReadonlyMap<string, readonly [value: unknown, hint: string]> = new Map([
+  ['separate_reasoning', [true, 'The server splits off thoughts unless it is started with --reasoning-parser none.']],
+  ['stream_reasoning', [true, 'Thoughts are streamed as they come.']],
 ]);
 
 /** Values with which a field says nothing. */
@@ -54,9 +66,11 @@ export function withoutUnsupported(
   const entries = Object.entries(body).filter(([name, value]) => {
     if (name === 'best_of' && value === (body.n ?? 1)) return false;
     if (name === 'modalities') return !isTextOnly(value);
-    const hint = known.includes(name) ? undefined : UNSUPPORTED.get(name);
+    const fixed = FIXED.get(name);
+    if (fixed && value === fixed[0]) return false;
+    const hint = fixed?.[1] ?? (known.includes(name) ? undefined : UNSUPPORTED.get(name));
     if (hint === undefined) return true;
-    if (NOTHING.has(value)) return false;
+    if (!fixed && NOTHING.has(value)) return false;
     throw badRequest(`'${name}' is not supported. ${hint}`, name, 'unsupported_parameter');
   });
   return Object.fromEntries(entries);

@@ -38,6 +38,19 @@ const MESSAGES = {
   stop_sequences: ['x'],
   stream: true,
 };
+const RESPONSE = {
+  input: [
+    { role: 'user', content: [{ type: 'input_text', text: 'hi' }] },
+    { type: 'reasoning', summary: [], content: [{ type: 'reasoning_text', text: 'a' }] },
+    { type: 'function_call', call_id: 'a', name: 'f', arguments: '{}' },
+    { type: 'function_call_output', call_id: 'a', output: 'b' },
+  ],
+  instructions: 'a',
+  max_output_tokens: 3,
+  text: { format: { type: 'text' } },
+  truncation: 'auto',
+  stream: true,
+};
 const TOKENIZE = { prompt: 'type A = B', add_special_tokens: true };
 const VALID: readonly (readonly [string, object])[] = [
   ['/v1/completions', COMPLETION],
@@ -46,6 +59,8 @@ const VALID: readonly (readonly [string, object])[] = [
     { ...COMPLETION, prompt: [1, 2], echo: true, stream: true, logit_bias: { 5: 1 }, stream_options: {} },
   ],
   ['/v1/chat/completions', CHAT],
+  ['/v1/responses', RESPONSE],
+  ['/v1/responses/input_tokens', { input: 'type', instructions: 'a' }],
   ['/v1/messages', MESSAGES],
   ['/v1/messages/count_tokens', { messages: MESSAGES.messages, system: 'a' }],
   ['/api/chat', { messages: MESSAGES.messages.slice(0, 1), options: { num_predict: 3 }, think: true, format: '' }],
@@ -128,6 +143,16 @@ const FIELDS = [
   'add_special_tokens',
   'tokens',
   'return_token_strs',
+  'prompt_logprobs',
+  'truncate_prompt_tokens',
+  'input',
+  'instructions',
+  'max_output_tokens',
+  'text',
+  'reasoning',
+  'include',
+  'truncation',
+  'metadata',
   'system',
   'thinking',
   'tool_choice',

@@ -7,7 +7,7 @@ import Anthropic, {
   RateLimitError,
 } from '@anthropic-ai/sdk';
 import { pino } from 'pino';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { QueueFullError, ShutdownError } from '../../src/errors.ts';
 import { TOOL_TEMPLATE } from './chat-templates.ts';
 import { scripted } from './scripted-answers.ts';
@@ -267,6 +267,18 @@ describe('tools', () => {
       expect(final.stop_reason).toBe('tool_use');
       expect(inputs.length > 4).toBe(eager_input_streaming);
     }
+  });
+
+  test('that are called slowly leave no stream still', async () => {
+    let time = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (time += 1000));
+    onTestFinished(() => clock.mockRestore());
+    script.answers.push(CALL);
+    const body = { ...params, tools: [weather], stream: true };
+    const response = await server.post('/v1/messages', body, { headers: { 'x-api-key': 'secret' } });
+    const names = [...(await response.text()).matchAll(/^event: (\w+)/gm)].map(([, name]) => name);
+    expect(names.indexOf('ping', 2)).toBeGreaterThan(1);
+    expect(names.filter((name) => name === 'ping').length).toBeLessThan(tokens(CALL) ?? 0);
   });
 
   test('are used round by round', async () => {

@@ -21,6 +21,9 @@ export interface AskedMessage {
   readonly fillsContext: boolean;
 }
 
+/** Time after which an event says that the answer grows although none of its parts can be sent. */
+const MOST_STILL_MILLISECONDS = 10_000;
+
 /** Writes an answer as a message, or as events of one. */
 export class MessageWriter implements AnswerWriter {
   readonly streamForm = NAMED_EVENTS;
@@ -39,13 +42,18 @@ export class MessageWriter implements AnswerWriter {
   async *events({ head, outputs, usage }: GrowingAnswer): AsyncGenerator<MessageEvent, void> {
     const blocks = new ContentBlocks(this.#asked.signature, this.#asked.eagerTools);
     let hasBegun = false;
+    let lastEvent = performance.now();
     for await (const output of outputs()) {
       const deltas = this.#answer.read(output);
       // Only now the number of cached tokens is known.
       if (!hasBegun) yield { type: 'message_start', message: this.#message(head, usage()) };
-      if (!hasBegun) yield { type: 'ping' };
+      const events = [...blocks.push(deltas)];
+      // Thoughts that are not shown, and calls that are not whole, may take long.
+      const isStill = events.length === 0 && performance.now() - lastEvent > MOST_STILL_MILLISECONDS;
+      if (!hasBegun || isStill) yield { type: 'ping' };
+      if (!hasBegun || isStill || events.length > 0) lastEvent = performance.now();
       hasBegun = true;
-      yield* blocks.push(deltas);
+      yield* events;
     }
     yield* blocks.end();
     const end = messageEnd(this.#answer, this.#asked.fillsContext);

@@ -51,6 +51,12 @@ describe('examples', () => {
     expect(output).toMatch(/\{ kind: '(class|interface|type)', isExported: (true|false) \}\n$/);
   });
 
+  test('prompt-api.js loads a model, and continues a session in two ways', async () => {
+    const type = '(string|number|boolean|Date);';
+    const lines = ['The model is loaded.', `name\\??: ${type}`, `birthday\\??: ${type}`, '\\d+ tokens so far'];
+    expect(await printed('prompt-api.js')).toMatch(new RegExp(`^${lines.join('\\n')}\\n$`));
+  });
+
   test("hono.js answers OpenAI's client without a port", async () => {
     expect(await printed('hono.js')).toMatch(/\w+\??: \w+;/);
   });

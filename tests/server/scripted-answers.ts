@@ -19,13 +19,14 @@ export function scripted(llm: LLM): Script {
   let count = 0;
   llm.engine.addRequest = (request) => {
     script.requests.push(request);
-    const text = script.answers.shift() ?? '';
+    const { n, maxTokens } = request.params;
+    const text = maxTokens === 0 ? '' : (script.answers.shift() ?? '');
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     const requestId = request.requestId ?? String(count++);
     const stream = new RequestStream(requestId, { onRead: () => {}, onReturn: () => {} });
-    const { n, maxTokens } = request.params;
     const taken = (ids.length === 0 ? [0] : ids).slice(0, maxTokens);
     void (async () => {
+      if (taken.length === 0) stream.push({ requestId, numCachedTokens: 0, outputs: [], finished: true });
       for (const [i, tokenId] of taken.entries()) {
         await new Promise((resolve) => setImmediate(resolve));
         const isLast = i === taken.length - 1;

@@ -9,6 +9,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
 import { ChatMamba2 } from '../../src/adapters/langchain/index.ts';
+import { promptApi } from '../../src/adapters/prompt-api/index.ts';
 import { scripted } from './scripted-answers.ts';
 import { sharedServer } from './test-server.ts';
 
@@ -32,8 +33,9 @@ const ROME = '{"city": "Rome"}';
 async function run(code: string): Promise<void> {
   const body = stripTypeScriptTypes(code.replace(/^import .*\n/gm, ''), { mode: 'strip' })
     .replace('http://127.0.0.1:8000', server.url)
-    .replace(/^const llm = .*\n/m, '');
-  const names = { Anthropic, OpenAI, Ollama, llm, mamba2, generateText, ChatMamba2, createAgent, tool, z };
+    .replace(/^const llm = .*\n/m, '')
+    .replace(/promptApi\(.*\)/, 'promptApi(llm)');
+  const names = { Anthropic, OpenAI, Ollama, llm, mamba2, generateText, ChatMamba2, createAgent, tool, z, promptApi };
   const AsyncFunction = Object.getPrototypeOf(run).constructor as FunctionConstructor;
   await AsyncFunction(...Object.keys(names), body)(...Object.values(names));
 }
@@ -50,6 +52,7 @@ describe('examples of docs/tools.md', () => {
       ['<think>7 * 13</think>No.'],
       ['A model.'],
       [CALL, 'It rains.', ROME],
+      [ROME, 'Paris.'],
     ];
     expect(blocks).toHaveLength(answers.length);
     for (const [i, block] of blocks.entries()) {
@@ -60,7 +63,7 @@ describe('examples of docs/tools.md', () => {
     expect(log.mock.calls).toEqual([['weather', { city: 'Lyon' }]]);
     const written = write.mock.calls.map(([text]) => text).join('');
     write.mockRestore();
-    expect(written).toBe('7 * 13No.');
+    expect(written).toBe('7 * 13No.Paris.');
   });
 });
 

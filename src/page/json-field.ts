@@ -36,8 +36,10 @@ export class JsonField<T> {
     return problem === '';
   }
 
+  /** Goes to the field, and to what is wrong with it. */
   focus(): void {
     this.#input.focus();
+    this.#problem.scrollIntoView({ block: 'nearest' });
   }
 
   #result(): T | undefined | Error {

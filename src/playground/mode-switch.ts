@@ -51,7 +51,7 @@ export class ModeSwitch {
     this.#prompt.placeholder = mode === 'chat' ? 'Ask something' : 'A text to continue';
     this.#new.hidden = mode === 'text';
     for (const id of ['transcript', 'tools-field']) byId(id, HTMLElement).hidden = mode === 'text';
-    byId('text', HTMLElement).hidden = mode === 'chat';
+    for (const id of ['text', 'text-note', 'failure']) byId(id, HTMLElement).hidden = mode === 'chat';
     byId('generate', HTMLButtonElement).textContent = mode === 'chat' ? 'Send' : 'Generate';
     byId('hint', HTMLElement).textContent = HINTS[mode];
   }

@@ -287,6 +287,13 @@ describe('what the model says', async () => {
     expect(length).toBeGreaterThan(2048 - 100 - 2 * (llm.tokenize(long).length + 20));
     expect(prompt()).toMatch(/^<\|system\|>S<\|user\|>question \d+</);
     expect(prompt()).toMatch(/<\|user\|>last<\|assistant\|>$/);
+    // More text than is made into tokens.
+    script.answers.push('ok');
+    const far = [...Array.from({ length: 200 }, () => turn('far')).flat(), ...input.slice(1)];
+    await client.responses.create({ model, input: far, truncation: 'auto', max_output_tokens: 100 });
+    expect(script.requests.at(-1)?.promptTokenIds.length).toBeGreaterThan(
+      2048 - 100 - 2 * (llm.tokenize(long).length + 20),
+    );
     await client.responses.create({ model, input: 'short', truncation: 'auto' });
     const single = client.responses.create({ model, input: long.repeat(40), truncation: 'auto' });
     await expect(single).rejects.toMatchObject({ status: 400 });

@@ -1,6 +1,6 @@
 import type { ChatTemplateInputs } from '../../engine/chat/chat-options.ts';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
-import type { ChatMessage } from '../../text/chat/chat-message.ts';
+import { type ChatMessage, messageSize } from '../../text/chat/chat-message.ts';
 import type { AnswerForm } from '../../text/parsers/answer-parser.ts';
 import { HttpError, toHttpError } from '../wire/http-error.ts';
 import type { ServedModel, Truncation } from './served-model.ts';
@@ -47,15 +47,13 @@ export async function askedWithoutOldTurns(
   signal: AbortSignal,
 ): Promise<AskedAnswer> {
   const { messages } = conversation;
-  const turns = messages.flatMap(({ role }, i) => (role === 'user' ? [i] : []));
-  const [first = 0, ...later] = turns;
-  const begins = [first, ...later];
+  const [first = 0, ...later] = messages.flatMap(({ role }, i) => (role === 'user' ? [i] : []));
   const isInstruction = ({ role }: ChatMessage) => role === 'system' || role === 'developer';
   const head = messages.slice(0, first).filter(isInstruction);
+  const keptFrom = (begin: number) => (begin === first ? messages : [...head, ...messages.slice(begin)]);
   const askFrom = async (begin: number): Promise<AskedAnswer | HttpError> => {
-    const kept = begin === first ? messages : [...head, ...messages.slice(begin)];
     try {
-      const asked = await askedAnswer(model, { ...conversation, messages: kept }, signal);
+      const asked = await askedAnswer(model, { ...conversation, messages: keptFrom(begin) }, signal);
       model.answerTokens(asked.prompt.length, answerTokens);
       return asked;
     } catch (error) {
@@ -64,14 +62,24 @@ export async function askedWithoutOldTurns(
       return failure;
     }
   };
-  const whole = await askFrom(first);
+  const begins = [first, ...later];
+  const candidates: number[] = [];
+  // Texts that are far too long are not made into tokens to find that out.
+  let characters = totalSize(head);
+  for (const [i, begin] of [...begins.entries()].reverse()) {
+    characters += totalSize(messages.slice(begin, begins[i + 1]));
+    if (candidates.length > 0 && characters > model.maxCharacters) break;
+    candidates.push(begin);
+  }
+  candidates.reverse();
+  // The longest that fits, by halving; most conversations fit whole.
+  const whole = await askFrom(candidates[0]);
   if (!(whole instanceof HttpError)) return whole;
-  // The fewest turns to leave out, by halving.
-  let [low, high] = [1, begins.length];
+  let [low, high] = [1, candidates.length];
   let best: AskedAnswer | undefined;
   while (low < high) {
     const middle = (low + high) >> 1;
-    const asked = await askFrom(begins[middle]);
+    const asked = await askFrom(candidates[middle]);
     if (asked instanceof HttpError) low = middle + 1;
     else {
       best = asked;
@@ -80,4 +88,8 @@ export async function askedWithoutOldTurns(
   }
   if (!best) throw whole;
   return best;
+}
+
+function totalSize(messages: readonly ChatMessage[]): number {
+  return messages.reduce((sum, message) => sum + messageSize(message), 0);
 }

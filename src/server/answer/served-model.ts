@@ -149,7 +149,7 @@ export class ServedModel {
 
   /** JSON of the token ids of a text or conversation; `tokenTexts` adds their texts. Rejects as `encode` does. */
   async list(input: TextInput, tokenTexts: boolean, signal: AbortSignal): Promise<TextResults['list']> {
-    return this.#run({ type: 'list', input, maxCharacters: this.#maxCharacters, tokenTexts }, signal);
+    return this.#run({ type: 'list', input, maxCharacters: this.maxCharacters, tokenTexts }, signal);
   }
 
   /** JSON of the text of token ids, special tokens included. Rejects as `encode` does. */
@@ -162,7 +162,7 @@ export class ServedModel {
   /** A text as the tokenizer's input. @throws HttpError 400 when there is no tokenizer, or the text is too long */
   textInput(text: string, addSpecialTokens: boolean): TextInput {
     this.assertTokenizer();
-    const most = this.#maxCharacters;
+    const most = this.maxCharacters;
     if (text.length <= most) return { text, addSpecialTokens };
     const message = `The text has ${text.length} characters; this server takes ${most}.`;
     throw badRequest(message, undefined, 'context_length_exceeded');
@@ -232,7 +232,7 @@ export class ServedModel {
   }
 
   #encoding(input: TextInput): Extract<TextJob, { type: 'encode' }> {
-    return { type: 'encode', input, maxCharacters: this.#maxCharacters };
+    return { type: 'encode', input, maxCharacters: this.maxCharacters };
   }
 
   /** Checks a prompt's length, and only then each of its ids. */
@@ -245,7 +245,7 @@ export class ServedModel {
   /**
    * Limit for the length of texts. Tokenizing takes microseconds a character, so it comes before the limit of tokens.
    */
-  get #maxCharacters(): number {
+  get maxCharacters(): number {
     return this.limits.maxModelLen * CHARACTERS_PER_TOKEN;
   }
 }

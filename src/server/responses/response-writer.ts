@@ -9,7 +9,7 @@ import type { GenerationOutput } from '../answer/generation.ts';
 import { JsonList } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import { NAMED_EVENTS } from '../answer/stream-form.ts';
-import { type ChatTokenLogprobs, chatLogprobs } from '../wire/chat-response.ts';
+import { type ChatTokenLogprobs, chatLogprobs, eachLogprobs } from '../wire/chat-response.ts';
 import type { HttpError } from '../wire/http-error.ts';
 import type { Usage } from '../wire/usage.ts';
 import { type ItemEvent, OutputItems, type TextLogprobs, type TokenRange } from './output-items.ts';
@@ -123,13 +123,10 @@ export class ResponseWriter implements AnswerWriter {
 
   /** Logprobs of some tokens. Their texts depend on those before them. */
   *#writtenLogprobs({ begin, end }: TokenRange): Generator<ChatTokenLogprobs, void> {
-    const texts = this.#newTexts();
     let position = 0;
-    for (const token of this.#columns ?? []) {
+    for (const each of this.#columns ? eachLogprobs(this.#columns, this.#newTexts()) : []) {
       if (position === end) return;
-      const { content } = chatLogprobs([token], texts, position === this.#numTokens - 1);
-      if (position >= begin) yield* content;
-      position++;
+      if (position++ >= begin) yield each;
     }
   }
 

@@ -1,4 +1,5 @@
-import { type CodePoints, type Letters, letterOf, lettersOf } from './ebnf.ts';
+import { StructuredOutputsError } from '../../errors.ts';
+import { type CodePoints, complement, type Letters, letterOf, lettersOf, without } from './ebnf.ts';
 import type { Expression } from './expression.ts';
 
 /** States of an automaton that is not deterministic; larger ones are written otherwise. */
@@ -44,6 +45,8 @@ export function isRegular(expression: Expression): boolean {
     }
     case 'sequence':
     case 'choice':
+    case 'both':
+    case 'except':
       return expression.parts.every(isRegular);
     default:
       return true;
@@ -82,10 +85,26 @@ class Nfa {
         return expression.parts.every((part) => this.connect(part, from, to));
       case 'sequence':
         return this.#follow(expression.parts, from, to);
+      case 'both':
+      case 'except': {
+        const [first, second] = expression.parts.map(automatonOf);
+        if (!first || !second) return false;
+        this.#embed(product(first, second, expression.type), from, to);
+        return true;
+      }
       case 'repeat':
         return this.#repeat(expression.part, expression.min, expression.max, from, to);
       default:
         return false;
+    }
+  }
+
+  #embed(states: readonly State[], from: number, to: number): void {
+    const numbers = states.map(() => this.add());
+    this.empty[from].push(numbers[0]);
+    for (const [i, { isFinal, edges }] of states.entries()) {
+      if (isFinal) this.empty[numbers[i]].push(to);
+      for (const { letters, target } of edges) this.edges[numbers[i]].push({ letters, target: numbers[target] });
     }
   }
 
@@ -189,6 +208,51 @@ function withLetter({ ascii, listed, isOpen }: Letters, letter: number | CodePoi
   const last = ascii.at(-1);
   const isNext = last !== undefined && last[1] + 1 === letter[0];
   return { ascii: isNext ? [...ascii.slice(0, -1), [last[0], letter[1]]] : [...ascii, letter], listed, isOpen };
+}
+
+/** The second automaton has left its texts behind: whatever follows is none of them. */
+const NOWHERE = -1;
+
+/** Texts of both automata, or of the first alone. */
+function product(first: readonly State[], second: readonly State[], type: 'both' | 'except'): State[] {
+  const numbers = new Map<string, number>([['0,0', 0]]);
+  const pairs: (readonly [number, number])[] = [[0, 0]];
+  const numberOf = (a: number, b: number): number => {
+    const known = numbers.get(`${a},${b}`);
+    if (known !== undefined) return known;
+    numbers.set(`${a},${b}`, pairs.length);
+    return pairs.push([a, b]) - 1;
+  };
+  const found: State[] = [];
+  for (const [a, b] of pairs) {
+    const others = b === NOWHERE ? [] : second[b].edges;
+    const edges: Edge[] = [];
+    for (const { letters, target } of first[a].edges) {
+      for (const other of others) {
+        edges.push({ letters: common(letters, other.letters), target: numberOf(target, other.target) });
+      }
+      if (type === 'both') continue;
+      const rest = others.reduce((left, other) => lettersWithout(left, other.letters), letters);
+      edges.push({ letters: rest, target: numberOf(target, NOWHERE) });
+    }
+    const isIn = b !== NOWHERE && second[b].isFinal;
+    found.push({ isFinal: first[a].isFinal && isIn === (type === 'both'), edges });
+  }
+  return found;
+}
+
+function common(a: Letters, b: Letters): Letters {
+  const listed = [...a.listed.filter((point) => b.isOpen || b.listed.includes(point))];
+  if (a.isOpen) listed.push(...b.listed.filter((point) => !listed.includes(point)));
+  return { ascii: without(a.ascii, complement(b.ascii)), listed, isOpen: a.isOpen && b.isOpen };
+}
+
+function lettersWithout(a: Letters, b: Letters): Letters {
+  if (b.listed.length > 0 && a.isOpen) {
+    throw new StructuredOutputsError('A negative lookahead can not have single characters beyond ASCII.');
+  }
+  const listed = b.isOpen ? [] : a.listed.filter((point) => !b.listed.includes(point));
+  return { ascii: without(a.ascii, b.ascii), listed, isOpen: a.isOpen && !b.isOpen };
 }
 
 /** States without the edges from which no text can end. */

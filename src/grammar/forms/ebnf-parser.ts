@@ -78,10 +78,20 @@ class EbnfParser {
   #choice(): Expression {
     if (++this.#depth > MAX_DEPTH) throw this.#malformed(`groups are nested more than ${MAX_DEPTH} deep`);
     const parts: Expression[] = [];
-    do parts.push(this.#sequence());
+    do parts.push(this.#limited());
     while (this.#takes('|'));
     this.#depth--;
     return choiceOf(parts);
+  }
+
+  /** Ours alone: `a & b` is what both are, `a &! b` what is a but not b. */
+  #limited(): Expression {
+    let limited = this.#sequence();
+    while (this.#takes('&')) {
+      const type = this.#takes('!') ? 'except' : 'both';
+      limited = { type, parts: [limited, this.#sequence()] };
+    }
+    return limited;
   }
 
   #sequence(): Expression {
@@ -92,7 +102,8 @@ class EbnfParser {
 
   #isEnd(): boolean {
     const { length } = this.#text;
-    if (this.#at >= length || '|)'.includes(this.#text[this.#at]) || this.#text.startsWith('(=', this.#at)) return true;
+    if (this.#at >= length || '|)&'.includes(this.#text[this.#at]) || this.#text.startsWith('(=', this.#at))
+      return true;
     RULE_BEGIN.lastIndex = this.#at;
     return RULE_BEGIN.test(this.#text);
   }

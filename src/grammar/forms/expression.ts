@@ -6,6 +6,8 @@ export type Expression =
   | { readonly type: 'class'; readonly ranges: readonly CodePoints[] }
   | { readonly type: 'sequence'; readonly parts: readonly Expression[] }
   | { readonly type: 'choice'; readonly parts: readonly Expression[] }
+  /** Texts of both parts; those of the first that are none of the second. Neither has rules in it. */
+  | { readonly type: 'both' | 'except'; readonly parts: readonly [Expression, Expression] }
   | { readonly type: 'repeat'; readonly part: Expression; readonly min: number; readonly max: number }
   | { readonly type: 'rule'; readonly name: string };
 

@@ -15,12 +15,26 @@ const FORMATS: ReadonlyMap<string, string> = new Map([
   ['time', TIME],
   ['date-time', `${DATE}T${TIME}`],
   ['uuid', `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`],
+  [
+    'duration',
+    'P([0-9]{1,4}[YMWD]|[0-9]{1,4}DT[0-9]{1,4}[HMS]|T[0-9]{1,4}[HMS]|T[0-9]{1,2}H[0-9]{1,2}M([0-9]{1,2}S)?)',
+  ],
   ['ipv4', `${BYTE}(\\.${BYTE}){3}`],
+  ['ipv6', `(${HEX}{1,4}:){7}${HEX}{1,4}`],
   ['email', `[a-z0-9]+([._\\-][a-z0-9]+)*@${DOMAIN}+`],
   ['hostname', `${LABEL}(\\.${LABEL}){0,4}`],
   ['uri', `https?://${DOMAIN}*(/[a-zA-Z0-9_.~\\-]*)*`],
 ]);
 
+/** Formats of which the texts of another one are some. */
+const NARROWER: ReadonlyMap<string, string> = new Map([
+  ['idn-email', 'email'],
+  ['idn-hostname', 'hostname'],
+  ['iri', 'uri'],
+  ['iri-reference', 'uri'],
+  ['uri-reference', 'uri'],
+]);
+
 export function formatPattern(format: string): string | undefined {
-  return FORMATS.get(format);
+  return FORMATS.get(NARROWER.get(format) ?? format);
 }

@@ -3,37 +3,17 @@ import { resolvePointer } from '../../checkpoint/json/json-pointer.ts';
 import { StructuredOutputsError } from '../../errors.ts';
 import { groupBy } from '../../util/group-by.ts';
 import { type CodePoints, characterClass, EbnfGrammar, literal, oneOf, ROOT, repeated, without } from './ebnf.ts';
-import { formatPattern } from './json-formats.ts';
+import { character, EVERYTHING, limitedText, NOT_PLAIN, PLAIN, PropertyNames } from './json-strings.ts';
+import { multiplesWithin } from './multiples.ts';
 import { integersWithin, MAX_DIGITS, numbersWithin } from './number-range.ts';
-import { regexExpression } from './regex.ts';
 import { combine } from './schema-combination.ts';
-import { KEYWORDS, show, unsupported } from './schema-keywords.ts';
+import { counts, KEYWORDS, malformed, number, show, unsupported } from './schema-keywords.ts';
 import { satisfiableReferences } from './schema-references.ts';
 
 /** Nesting of a schema above which it is refused: it is written by a program that does not end, or by an attacker. */
 const MAX_DEPTH = 100;
-/** Above it a repetition needs more states than a grammar should have. */
-const MAX_REPETITIONS = 10_000;
-
 const TYPES = ['null', 'boolean', 'integer', 'number', 'string', 'array', 'object'] as const;
 type Type = (typeof TYPES)[number];
-
-/** What JSON writes in a string with a backslash, and nothing else. */
-const QUOTE_AND_BACKSLASH: readonly CodePoints[] = [
-  [0x22, 0x22],
-  [0x5c, 0x5c],
-];
-const NOT_PLAIN: readonly CodePoints[] = [[0, 0x1f], ...QUOTE_AND_BACKSLASH];
-const EVERYTHING: readonly CodePoints[] = [[0, 0x10ffff]];
-const ESCAPES: ReadonlyMap<number, string> = new Map([
-  [0x08, '\\b'],
-  [0x09, '\\t'],
-  [0x0a, '\\n'],
-  [0x0c, '\\f'],
-  [0x0d, '\\r'],
-  [0x22, '\\"'],
-  [0x5c, '\\\\'],
-]);
 
 /**
  * A grammar for the JSON texts that a JSON Schema (draft 2020-12) accepts: not all of them, but only such. White space is a space, or a
@@ -95,7 +75,9 @@ class SchemaGrammar {
       if (!KEYWORDS.has(keyword) || (keyword === '$id' && path !== '#')) throw unsupported(path, keyword, value);
     }
     const { $ref: reference, allOf, anyOf, oneOf: only, ...rest } = schema;
-    const constraints = withoutAnnotations(rest);
+    if (rest.uniqueItems !== undefined && rest.uniqueItems !== false)
+      throw unsupported(path, 'uniqueItems', rest.uniqueItems);
+    const { uniqueItems: _, ...constraints } = withoutAnnotations(rest);
     if (reference !== undefined) {
       if (Object.keys(constraints).length === 0 && !allOf && !anyOf && !only) return this.#reference(reference, path);
       return this.#schema(combine(this.#resolved(reference, path), withoutKey(schema, '$ref'), path), path);
@@ -170,7 +152,11 @@ class SchemaGrammar {
   #number(type: 'integer' | 'number', schema: JsonObject, path: string): string | undefined {
     const [inclusiveMin, exclusiveMin] = [number(schema, 'minimum', path), number(schema, 'exclusiveMinimum', path)];
     const [inclusiveMax, exclusiveMax] = [number(schema, 'maximum', path), number(schema, 'exclusiveMaximum', path)];
-    if ([inclusiveMin, exclusiveMin, inclusiveMax, exclusiveMax].every((bound) => bound === undefined)) {
+    const step = number(schema, 'multipleOf', path);
+    if (
+      step === undefined &&
+      [inclusiveMin, exclusiveMin, inclusiveMax, exclusiveMax].every((bound) => bound === undefined)
+    ) {
       const integer = `"-"? ("0" | [1-9] [0-9]{0,${MAX_DIGITS - 1}})`;
       if (type === 'integer') return this.#grammar.rule(integer);
       return this.#grammar.rule(`${integer} ("." [0-9]{1,${MAX_DIGITS}})? ([eE] [+\\-]? [0-9]{1,2})?`);
@@ -180,22 +166,20 @@ class SchemaGrammar {
     const min = isMinExcluded ? exclusiveMin : inclusiveMin;
     const max = isMaxExcluded ? exclusiveMax : inclusiveMax;
     const bounds = { min, max, isMinExcluded, isMaxExcluded };
+    if (step !== undefined) {
+      const multiples = multiplesWithin(step, bounds);
+      if (multiples === undefined) throw unsupported(path, 'multipleOf', step);
+      return multiples === '' ? undefined : this.#grammar.rule(multiples);
+    }
     const found = type === 'integer' ? integersWithin(bounds) : numbersWithin(bounds);
     return found === undefined ? undefined : this.#grammar.rule(found);
   }
 
   #string(schema: JsonObject, path: string): string | undefined {
-    const { pattern, format } = schema;
+    const limited = limitedText(schema, path);
+    if (limited !== undefined) return this.#grammar.rule(`"\\"" (${limited}) "\\""`);
     const [min, max] = counts(schema, 'minLength', 'maxLength', path);
-    if (min > max) return undefined;
-    const isLimited = min > 0 || max !== Number.POSITIVE_INFINITY;
-    const matched = pattern ?? (typeof format === 'string' ? formatPattern(format) : undefined);
-    if (format !== undefined && matched === undefined) throw unsupported(path, 'format', format);
-    if (matched === undefined) return `"\\"" ${this.#restOfString(min, max)}`;
-    if (typeof matched !== 'string') throw malformed(path, `has a pattern that is ${show(matched)}; expected a text`);
-    if (pattern !== undefined && format !== undefined) throw unsupported(path, 'format', 'besides pattern');
-    if (isLimited) throw unsupported(path, min > 0 ? 'minLength' : 'maxLength', 'besides pattern or format');
-    return this.#grammar.rule(`"\\"" (${regexExpression(matched, jsonCharacters)}) "\\""`);
+    return min > max ? undefined : `"\\"" ${this.#restOfString(min, max)}`;
   }
 
   /**
@@ -251,32 +235,42 @@ class SchemaGrammar {
   }
 
   #properties(schema: JsonObject, path: string): string | undefined {
-    const { properties = {}, required = [], additionalProperties } = schema;
-    if (!isJsonObject(properties))
-      throw malformed(path, `has properties that are ${show(properties)}; expected an object`);
+    const { required = [], additionalProperties, propertyNames } = schema;
+    const [properties, patternProperties] = ['properties', 'patternProperties'].map((keyword) => {
+      const value = schema[keyword] ?? {};
+      if (isJsonObject(value)) return value;
+      throw malformed(path, `has ${keyword} that are ${show(value)}; expected an object`);
+    });
     const needed = new Set(listOf(required, path, 'required', 0).map(String));
-    const isOpen = schema.properties === undefined && additionalProperties === undefined;
-    const other = this.#inner(isOpen ? true : (additionalProperties ?? false), `${path}/additionalProperties`);
-    const known = Object.entries(properties);
-    for (const name of needed)
-      if (!Object.hasOwn(properties, name)) known.push([name, isOpen ? true : (additionalProperties ?? false)]);
+    const names = new PropertyNames(propertyNames, patternProperties, path);
+    const isOpen = schema.properties === undefined && schema.patternProperties === undefined;
+    const others = additionalProperties ?? isOpen;
     const space = this.#space();
     const members: { readonly text: string; readonly isNeeded: boolean }[] = [];
-    for (const [name, each] of known) {
-      const value = this.#inner(each, `${path}/properties/${name}`);
+    const all = new Map(Object.entries(properties));
+    for (const name of needed) if (!all.has(name)) all.set(name, names.patternOf(name) ?? others);
+    for (const [name, each] of all) {
+      const pattern = names.patternOf(name);
+      const both = pattern === undefined || pattern === each ? each : { allOf: [each, pattern] };
+      const value = names.allows(name) ? this.#inner(both, `${path}/properties/${name}`) : undefined;
       const isNeeded = needed.has(name);
       if (value === undefined && isNeeded) return undefined;
       if (value !== undefined)
         members.push({ text: `${literal(`${JSON.stringify(name)}:`)} ${space} ${value} ${space}`, isNeeded });
     }
-    const further =
-      other === undefined
-        ? undefined
-        : this.#grammar.rule(
-            `"\\"" ${this.#otherName(known.map(([name]) => name))} ":" ${space} ${other} ${space}`,
-            'member',
-          );
-    return `"{" ${space} ${this.#members(members, further)} "}"`;
+    const known = [...all.keys()];
+    const further = [
+      ...names
+        .patterns(known)
+        .map(({ name, schema: own }) => [name, this.#inner(own, `${path}/patternProperties`)] as const),
+      [this.#otherNames(names, known), this.#inner(others, `${path}/additionalProperties`)] as const,
+    ].flatMap(([name, value]) => (name && value ? [`${name} ":" ${space} ${value} ${space}`] : []));
+    const rule = further.length === 0 ? undefined : this.#grammar.rule(oneOf(further), 'member');
+    return `"{" ${space} ${this.#members(members, rule)} "}"`;
+  }
+
+  #otherNames(names: PropertyNames, known: readonly string[]): string {
+    return names.others(known) ?? `"\\"" ${this.#otherName(known)}`;
   }
 
   /** Members in their order, of which some may be missing, and further ones; commas stand between those that are there. */
@@ -421,24 +415,6 @@ class SchemaGrammar {
   }
 }
 
-const PLAIN = characterClass(without(EVERYTHING, NOT_PLAIN)) ?? '';
-
-/** One character of a string, as it is or escaped, before the rest; of surrogates none, which UTF-8 has not. */
-function character(rest: string): string {
-  const hex = '[0-9a-fA-F]';
-  const codePoint = `([0-9a-cA-CefEF] ${hex} ${hex} ${hex} | [dD] [0-7] ${hex} ${hex})`;
-  return `${PLAIN} ${rest} | "\\\\" (["\\\\/bfnrt] | "u" ${codePoint}) ${rest}`;
-}
-
-/** One of these characters as it stands in a JSON string. */
-function jsonCharacters(ranges: readonly CodePoints[]): string | undefined {
-  const plain = characterClass(without(ranges, NOT_PLAIN));
-  const isIn = (point: number) => ranges.some(([first, last]) => first <= point && point <= last);
-  const escapes = [...ESCAPES].flatMap(([point, text]) => (isIn(point) ? [literal(text)] : []));
-  const all = [...(plain === undefined ? [] : [plain]), ...escapes];
-  return all.length === 0 ? undefined : oneOf(all);
-}
-
 function typesOf(schema: JsonObject, path: string): readonly Type[] {
   const given = schema.type;
   if (given === undefined) return TYPES;
@@ -471,22 +447,6 @@ function equal(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   return a !== undefined && b !== undefined && JSON.stringify(a) === JSON.stringify(b);
 }
 
-function number(schema: JsonObject, keyword: string, path: string): number | undefined {
-  const value = schema[keyword];
-  if (value === undefined || (typeof value === 'number' && Number.isFinite(value))) return value;
-  throw malformed(path, `has a ${keyword} that is ${show(value)}; expected a number`);
-}
-
-function counts(schema: JsonObject, least: string, most: string, path: string): readonly [number, number] {
-  const of = (keyword: string, fallback: number) => {
-    const value = number(schema, keyword, path) ?? fallback;
-    if (value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && value >= 0 && value <= MAX_REPETITIONS))
-      return value;
-    throw malformed(path, `has a ${keyword} that is ${value}; expected an integer from 0 to ${MAX_REPETITIONS}`);
-  };
-  return [of(least, 0), of(most, Number.POSITIVE_INFINITY)];
-}
-
 function listOf(value: JsonValue, path: string, keyword: string, fewest = 1): readonly JsonValue[] {
   if (Array.isArray(value) && value.length >= fewest) return value;
   throw malformed(path, `has ${keyword} ${show(value)}; expected a list${fewest > 0 ? ' that is not empty' : ''}`);
@@ -498,10 +458,6 @@ function withoutKey(schema: JsonObject, key: string): JsonObject {
 
 function withoutAnnotations(schema: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(schema).filter(([keyword]) => KEYWORDS.get(keyword) === 'constraint'));
-}
-
-function malformed(path: string, problem: string): StructuredOutputsError {
-  return new StructuredOutputsError(`The schema at ${path} ${problem}.`);
 }
 
 function acceptsNothing(path: string): StructuredOutputsError {

@@ -39,7 +39,7 @@ const MAX_REPETITIONS = 10_000;
 
 /**
  * Expression for the texts that a regular expression of JavaScript matches from end to end. Anchors are redundant at its ends, and
- * refused elsewhere.
+ * refused elsewhere; so is lookahead elsewhere than at the beginning.
  * @throws StructuredOutputsError for what is malformed, matches no text, or has no place in a grammar.
  */
 export function regexExpression(pattern: string, write: WriteCharacters = characterClass): string {
@@ -88,6 +88,7 @@ class RegexParser {
 
   #sequence(): string | undefined {
     const parts: (string | undefined)[] = [];
+    const lookaheads: (string | undefined)[] = [];
     const isOutermost = this.#depth === 1;
     while (this.#at < this.#characters.length && !'|)'.includes(this.#peek())) {
       if (this.#takes('^')) {
@@ -99,10 +100,28 @@ class RegexParser {
         if (!isLast || !isOutermost) throw this.#unsupported("'$' elsewhere than at the end");
         continue;
       }
-      parts.push(this.#repetition());
+      if (parts.length === 0 && isOutermost && this.#isLookahead()) lookaheads.push(this.#lookahead());
+      else parts.push(this.#repetition());
     }
-    if (parts.includes(undefined)) return undefined;
-    return parts.length === 0 ? '""' : parts.join(' ');
+    if (parts.includes(undefined) || lookaheads.includes(undefined)) return undefined;
+    const all = parts.length === 0 ? '""' : parts.join(' ');
+    return lookaheads.length === 0 ? all : `((${all}) ${lookaheads.join(' ')})`;
+  }
+
+  #isLookahead(): boolean {
+    return ['(?!', '(?='].includes(this.#characters.slice(this.#at, this.#at + 3).join(''));
+  }
+
+  /** What the whole text must begin with, or must not; undefined where no text does. */
+  #lookahead(): string | undefined {
+    const isNegative = this.#characters[this.#at + 2] === '!';
+    this.#at += 3;
+    const inner = this.#alternatives();
+    this.#next();
+    if ('*+?{'.includes(this.#peek() || ' ')) throw this.#unsupported('a lookahead that is repeated');
+    const anything = `(${this.#write(complement([]))})*`;
+    if (inner === undefined) return isNegative ? '' : undefined;
+    return `${isNegative ? '&!' : '&'} (${inner} ${anything})`;
   }
 
   #repetition(): string | undefined {
@@ -141,7 +160,7 @@ class RegexParser {
   #group(): string | undefined {
     if (this.#takes('?') && !this.#takes(':')) {
       const isNamed = this.#takes('<') && !'=!'.includes(this.#peek());
-      if (!isNamed) throw this.#unsupported('lookaround and flags');
+      if (!isNamed) throw this.#unsupported('lookaround elsewhere than at the beginning, or flags');
       this.#upTo('>');
     }
     const inner = this.#alternatives();

@@ -83,6 +83,7 @@ class SafeGrammar {
   #define(name: string, expression: Expression): void {
     const automaton = automatonOf(expression);
     if (automaton) this.#defineStates(name, automaton);
+    else if (expression.type === 'both' || expression.type === 'except') throw tooLarge();
     else this.#defineAlternatives(name, expression);
   }
 
@@ -247,6 +248,11 @@ class SafeGrammar {
     if (next !== undefined) elements.push(next);
     return { elements, lead: letters, hasRule: next !== undefined };
   }
+}
+
+function tooLarge(): StructuredOutputsError {
+  const problem = 'a lookahead, or a limit of the length besides a pattern, makes it too large';
+  return new StructuredOutputsError(`The grammar can't be compiled: ${problem}.`, 'Leave the limit out.');
 }
 
 /** A text or class, which needs no rule; undefined for other parts. */

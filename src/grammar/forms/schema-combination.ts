@@ -12,11 +12,31 @@ export function combine(a: JsonValue, b: JsonValue, path: string): JsonValue {
   const combined: JsonObject = { ...a };
   for (const [keyword, value] of Object.entries(b)) {
     const own = combined[keyword];
-    if (KEYWORDS.get(keyword) === 'annotation') continue;
+    if (KEYWORDS.get(keyword) === 'annotation' || ELEMENTS.includes(keyword)) continue;
     combined[keyword] = own === undefined ? value : both(keyword, own, value, path);
   }
   assertClosedTogether(a, b, path);
-  return combined;
+  return { ...combined, ...commonElements(a, b) };
+}
+
+/** Keywords about elements, which mean something together only. */
+const ELEMENTS = ['prefixItems', 'items'];
+
+/** Each element is what both say about its place: `items` of one holds for `prefixItems` of the other, too. */
+function commonElements(a: JsonObject, b: JsonObject): JsonObject {
+  const [ours, theirs] = [a, b].map(({ prefixItems }) => (Array.isArray(prefixItems) ? prefixItems : []));
+  const all = (parts: readonly (JsonValue | undefined)[]): JsonValue | undefined => {
+    const [first, second] = parts.filter((part) => part !== undefined);
+    return second === undefined || JSON.stringify(first) === JSON.stringify(second)
+      ? first
+      : { allOf: [first, second] };
+  };
+  const prefixItems = Array.from(
+    { length: Math.max(ours.length, theirs.length) },
+    (_, i) => all([ours[i] ?? a.items, theirs[i] ?? b.items]) ?? true,
+  );
+  const items = all([a.items, b.items]);
+  return { ...(prefixItems.length > 0 && { prefixItems }), ...(items !== undefined && { items }) };
 }
 
 function both(keyword: string, a: JsonValue, b: JsonValue, path: string): JsonValue {
@@ -31,7 +51,6 @@ function both(keyword: string, a: JsonValue, b: JsonValue, path: string): JsonVa
     }
     return all;
   }
-  if (keyword === 'items') return { allOf: [a, b] };
   if (keyword === 'enum' && Array.isArray(a) && Array.isArray(b)) {
     const known = new Set(b.map((each) => JSON.stringify(each)));
     const common = a.filter((each) => known.has(JSON.stringify(each)));
@@ -62,6 +81,8 @@ function assertClosedTogether(a: JsonObject, b: JsonObject, path: string): void 
     [b, a],
   ]) {
     if (closed.additionalProperties === undefined || closed.additionalProperties === true) continue;
+    if (other.patternProperties !== undefined)
+      throw unsupported(path, 'additionalProperties', 'besides patternProperties of another schema');
     const own = isJsonObject(closed.properties) ? closed.properties : {};
     const added = isJsonObject(other.properties) ? Object.keys(other.properties) : [];
     if (added.some((name) => !Object.hasOwn(own, name))) {

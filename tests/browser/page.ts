@@ -5,6 +5,7 @@ import {
   Mamba2Error,
   type ProgressEvent,
   type StoredModel,
+  type StructuredOutputs,
   storedModels,
 } from '../../src/index.ts';
 
@@ -16,6 +17,8 @@ export interface PageActions {
     prompts: readonly string[],
     maxTokens: number,
   ) => Promise<GreedyResult>;
+  /** Texts of answers that each have a form. */
+  readonly formed: (model: string, forms: readonly StructuredOutputs[], maxTokens: number) => Promise<string[]>;
   readonly logits: (model: string, options: LoadOptions, tokenIds: readonly number[]) => Promise<number[]>;
   /** → what the load failed with. */
   readonly failure: (model: string, options: LoadOptions) => Promise<Failure>;
@@ -77,6 +80,16 @@ globalThis.pageActions = {
     }
     await llm.dispose();
     return { tokenIds, workers: workers.length, progress: [...new Set(progress)], device: llm.device };
+  },
+
+  async formed(model, forms, maxTokens) {
+    const llm = await LLM.load(model, { device: 'cpu' });
+    const answers = forms.map((structuredOutputs) =>
+      llm.complete('export interface User {', { structuredOutputs, maxTokens, temperature: 0 }),
+    );
+    const texts = (await Promise.all(answers)).map(({ text }) => text);
+    await llm.dispose();
+    return texts;
   },
 
   async logits(model, options, tokenIds) {

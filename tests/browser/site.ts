@@ -6,6 +6,7 @@ import { ISOLATION, type Page, StaticServer, type StaticServerOptions } from '..
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 const PACKAGES = '/node_modules/@huggingface/';
+const GRAMMARS = '/node_modules/@mlc-ai/web-xgrammar/';
 
 interface SiteOptions extends StaticServerOptions {
   /** Whether the page may share memory with its workers. */
@@ -22,6 +23,7 @@ export async function startSite(options: SiteOptions): Promise<StaticServer> {
   const imports = {
     mamba2: `${libraryOrigin}/dist/index.js`,
     '@huggingface/tokenizers': `${libraryOrigin}${PACKAGES}tokenizers/dist/tokenizers.mjs`,
+    '@mlc-ai/web-xgrammar': `${libraryOrigin}${GRAMMARS}lib/index.js`,
   };
   const html = `<!doctype html><link rel="icon" href="data:,">
     <script type="importmap">${JSON.stringify({ imports })}</script>
@@ -35,7 +37,12 @@ export async function startSite(options: SiteOptions): Promise<StaticServer> {
     ...(extraPages ?? []),
   ]);
   return StaticServer.start({
-    folders: { '/dist/': `${ROOT}dist/`, [PACKAGES]: `${ROOT}${PACKAGES.slice(1)}`, '/models/': `${ROOT}models/` },
+    folders: {
+      '/dist/': `${ROOT}dist/`,
+      [PACKAGES]: `${ROOT}${PACKAGES.slice(1)}`,
+      [GRAMMARS]: `${ROOT}${GRAMMARS.slice(1)}`,
+      '/models/': `${ROOT}models/`,
+    },
     headers: isolated ? ISOLATION : { 'access-control-allow-origin': '*' },
     ...rest,
     pages,

@@ -58,6 +58,17 @@ describe.runIf(executable)('in Chromium', { timeout: 180_000 }, () => {
     }
   });
 
+  test('answers have a form, in a page that is not isolated', async () => {
+    const site = await startSite({ isolated: false });
+    onTestFinished(() => site.close());
+    const schema = { type: 'object', properties: { admin: { type: 'boolean' } }, required: ['admin'] };
+    const forms = [{ json: schema }, { choice: ['cac', 'cbc', 'cbab'] }, { regex: '[0-9]{3}' }];
+    const [json, choice, digits] = await act<string[]>(browser, site.origin, 'formed', MODEL, forms, 40);
+    expect(JSON.parse(json)).toEqual({ admin: expect.any(Boolean) });
+    expect(forms[1].choice).toContain(choice);
+    expect(digits).toMatch(/^[0-9]{3}$/);
+  });
+
   test("the server's page continues a text as the library does, and its playground loads the model", async () => {
     const server = await startServer({}, { chatTemplate: null });
     onTestFinished(() => server.close());

@@ -57,7 +57,7 @@ describe('a completion is refused', () => {
     [{ ...COMPLETION, seed: '1' }, 400, 'seed', /seed: expected an integer/],
     [{ ...COMPLETION, suffix: 'end' }, 400, 'suffix', /'suffix' is not supported/],
     [{ ...COMPLETION, best_of: 3 }, 400, 'best_of', /not supported/],
-    [{ ...COMPLETION, prompt_logprobs: 1 }, 400, 'prompt_logprobs', /Use 'echo'/],
+    [{ ...COMPLETION, prompt_logprobs: 21 }, 400, 'prompt_logprobs', /^prompt_logprobs is 21/],
     [
       { ...COMPLETION, structured_outputs: { choice: ['a'], regex: 'b' } },
       400,

@@ -172,70 +172,107 @@ function byteOf(block: usize, lane: i32, k: i32): usize {
 }
 
 function packInt4Block(values: usize, length: i32, block: usize, lane: i32): void {
-  const positive = int4Scale(values, length, 1);
-  const negative = int4Scale(values, length, -1);
-  const scale = int4Error(values, length, positive) <= int4Error(values, length, negative) ? positive : negative;
+  findRange(values, length);
+  const positive = int4Scale(1);
+  const negative = int4Scale(-1);
+  const positiveError = int4Error(values, length, positive);
+  const positiveFactors = bestFactors;
+  const isPositive = positiveError <= int4Error(values, length, negative);
+  const scale = isPositive ? positive : negative;
+  const factors = isPositive ? positiveFactors : bestFactors;
   let sum: i32 = 0;
-  let factors: u32 = 0;
-  for (let begin = 0; begin < length; begin += PART) {
-    const count = min(PART, length - begin);
-    const part = values + (<usize>begin << 2);
-    int4PartError(part, count, scale);
-    const factor = bestFactor;
-    factors |= <u32>factor << (<u32>begin / PART << 2);
-    const step = scale * factor;
-    for (let i = 0; i < count; i++) {
-      const q = <i32>int4Level(value(part, i), step);
-      const at = byteOf(block, lane, begin + i);
-      const byte = <i32>load<u8>(at);
-      store<u8>(at, i & 4 ? (byte & 0x0f) | (q << 4) : (byte & 0xf0) | (q & 0x0f));
-      sum += <i32>factor * q;
-    }
+  if (length < BLOCK) memory.fill(Q, 0, BLOCK);
+  for (let k = 0; k < length; k++) {
+    const factor = (factors >> (<u32>k / PART << 2)) & 15;
+    const q = <i32>int4Level(value(values, k), scale * factor);
+    store<i8>(Q + k, <i8>q);
+    sum += <i32>factor * q;
+  }
+  for (let k = 0; k < length; k += 8) {
+    const low = load<u32>(Q + k) & 0x0f0f0f0f, high = load<u32>(Q + k, 4) & 0x0f0f0f0f;
+    store<u32>(byteOf(block, lane, k), low | (high << 4));
   }
   store<u16>(factorsOf(block, lane), <u16>factors);
   store<u32>(block + (<usize>lane << 2), headerWord(scale, sum));
 }
 
-function int4Scale(values: usize, length: i32, sign: f64): f64 {
-  return sign * toBF16(int4Step(values, length, sign) / 15);
+/** The greatest and the least value of each part of a block, or 0, as f32. */
+const GREATEST: usize = memory.data(16, 16), LEAST: usize = memory.data(16, 16);
+
+function findRange(values: usize, length: i32): void {
+  for (let part = 0; part < BLOCK / PART; part++) {
+    let greatest = f32x4.splat(0), least = f32x4.splat(0);
+    const end = min(length, (part + 1) * PART);
+    let k = part * PART;
+    for (; k + 4 <= end; k += 4) {
+      const v = v128.load(values + (<usize>k << 2));
+      greatest = f32x4.pmax(greatest, v);
+      least = f32x4.pmin(least, v);
+    }
+    for (; k < end; k++) {
+      const v = v128.load32_zero(values + (<usize>k << 2));
+      greatest = f32x4.pmax(greatest, v);
+      least = f32x4.pmin(least, v);
+    }
+    store<f32>(GREATEST + (<usize>part << 2), greatestLane(greatest));
+    store<f32>(LEAST + (<usize>part << 2), -greatestLane(f32x4.neg(least)));
+  }
 }
 
-/** Division keeps the order of numbers, so the greatest quotient is that of the greatest value. */
-function int4Step(values: usize, length: i32, sign: f64): f64 {
-  let greatest: f32 = 0;
-  let least: f32 = 0;
-  for (let k = 0; k < length; k++) {
-    const v = load<f32>(values + (<usize>k << 2));
-    greatest = v > greatest ? v : greatest;
-    least = v < least ? v : least;
-  }
-  const up = sign > 0 ? <f64>greatest : -<f64>least;
-  const down = sign > 0 ? <f64>least : -<f64>greatest;
+// @ts-ignore: decorator
+@inline
+function greatestLane(v: v128): f32 {
+  const two = f32x4.pmax(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
+  return max(f32x4.extract_lane(two, 0), f32x4.extract_lane(two, 1));
+}
+
+function int4Scale(sign: f64): f64 {
+  const least = -greatestLane(f32x4.neg(v128.load(LEAST)));
+  return sign * toBF16(int4Step(greatestLane(v128.load(GREATEST)), least, sign) / 15);
+}
+
+/** The step with which 16 levels reach from the least to the greatest value, upside down if sign is -1. */
+// @ts-ignore: decorator
+@inline
+function int4Step(greatest: f64, least: f64, sign: f64): f64 {
+  const up = sign > 0 ? greatest : -least;
+  const down = sign > 0 ? least : -greatest;
   return max(up / 7, down / -8);
 }
 
+/** The factors that {@link int4Error} chose, four bits for each part. */
+let bestFactors: u32 = 0;
+
 function int4Error(values: usize, length: i32, scale: f64): f64 {
   let error: f64 = 0;
+  let factors: u32 = 0;
   for (let begin = 0; begin < length; begin += PART) {
-    error += int4PartError(values + (<usize>begin << 2), min(PART, length - begin), scale);
+    const part = <usize>begin / PART << 2;
+    const step = int4Step(load<f32>(GREATEST + part), load<f32>(LEAST + part), scale < 0 ? -1 : 1);
+    error += int4PartError(values + (<usize>begin << 2), min(PART, length - begin), scale, step);
+    factors |= <u32>bestFactor << (<u32>begin / PART << 2);
   }
+  bestFactors = factors;
   return error;
 }
 
 /** The choice of {@link int4PartError}. */
 let bestFactor: f64 = 0;
 
-/** Tries four factors, each in a lane of its own. */
-function int4PartError(part: usize, count: i32, scale: f64): f64 {
-  const wanted = scale == 0 ? 0 : nearest(int4Step(part, count, scale < 0 ? -1 : 1) / abs(scale));
+/** Tries four factors around what `step` asks for, each in a lane of its own. */
+function int4PartError(part: usize, count: i32, scale: f64, step: f64): f64 {
+  const wanted = scale == 0 ? 0 : nearest(step / abs(scale));
   const steps1 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted - 2), 1, wanted - 1));
   const steps2 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted), 1, wanted + 1));
+  // A product with the inverse is on the quotient's side of every half: values have 24 bits and steps 12, so a quotient that
+  // is no half is further from one than 2^-40. At a half both levels have the same error.
+  const inverses1 = f64x2.div(f64x2.splat(1), steps1), inverses2 = f64x2.div(f64x2.splat(1), steps2);
   let errors1 = f64x2.splat(0);
   let errors2 = f64x2.splat(0);
   for (let k = 0; k < count; k++) {
     const v = f64x2.splat(value(part, k));
-    errors1 = f64x2.add(errors1, int4SquareErrors(v, steps1));
-    errors2 = f64x2.add(errors2, int4SquareErrors(v, steps2));
+    errors1 = f64x2.add(errors1, int4SquareErrors(v, steps1, inverses1));
+    errors2 = f64x2.add(errors2, int4SquareErrors(v, steps2, inverses2));
   }
   bestFactor = 0;
   let least: f64 = Infinity;
@@ -251,8 +288,8 @@ const INT4_LIMITS: usize = memory.data<f64>([0.5, 7, -8]);
 /** A step of 0 leaves the value as its error, whatever the level: one that is not a number counts as -8. */
 // @ts-ignore: decorator
 @inline
-function int4SquareErrors(v: v128, steps: v128): v128 {
-  const levels = f64x2.floor(f64x2.add(f64x2.div(v, steps), v128.load64_splat(INT4_LIMITS)));
+function int4SquareErrors(v: v128, steps: v128, inverses: v128): v128 {
+  const levels = f64x2.floor(f64x2.add(f64x2.mul(v, inverses), v128.load64_splat(INT4_LIMITS)));
   const clamped = f64x2.pmin(v128.load64_splat(INT4_LIMITS, 8), f64x2.pmax(v128.load64_splat(INT4_LIMITS, 16), levels));
   const off = f64x2.sub(f64x2.mul(steps, clamped), v);
   return f64x2.mul(off, off);

@@ -28,6 +28,8 @@ describe('calls', () => {
     calls.add([{ index: 2, id: 'c', name: 'h', arguments: '{"x": ' }]);
     expect(calls.all.size).toBe(3);
     expect(calls.whole).toEqual(expected);
+    calls.add([{ index: 1, isMalformed: true }]);
+    expect(calls.whole).toEqual(expected.slice(0, 1));
     calls.clear();
     expect(calls.whole).toEqual([]);
   });

@@ -53,10 +53,10 @@ export class CallsView {
     this.#onResults = onResults;
     const { whole } = this.#calls;
     const fields: [ToolCall, HTMLTextAreaElement][] = [];
-    for (const [index, call] of this.#calls.all) {
-      const view = this.#views.get(index);
-      if (!whole.some(({ id }) => id === call.id)) view?.root.remove();
-      else if (view) {
+    for (const [index, view] of this.#views) {
+      const call = this.#calls.all.get(index);
+      if (call === undefined || !whole.some(({ id }) => id === call.id)) view.root.remove();
+      else {
         view.given.textContent = readableArguments(call.function.arguments);
         const field = element('textarea', { class: 'code', rows: '2', spellcheck: 'false' });
         const number = whole.length > 1 ? `call ${fields.length + 1}, ` : '';

@@ -13,6 +13,8 @@ export interface ToolCallDelta {
   readonly id?: string | undefined;
   readonly name?: string | undefined;
   readonly arguments?: string | undefined;
+  /** Present when the call counts as text after all, which the answer has. */
+  readonly isMalformed?: true;
 }
 
 /** A result that the reader gave to a call. */
@@ -26,7 +28,11 @@ export class CallList {
   readonly #calls = new Map<number, { id: string; name: string; text: string }>();
 
   add(deltas: readonly ToolCallDelta[]): void {
-    for (const { index, id, name, arguments: text = '' } of deltas) {
+    for (const { index, id, name, arguments: text = '', isMalformed } of deltas) {
+      if (isMalformed) {
+        this.#calls.delete(index);
+        continue;
+      }
       const call = this.#calls.get(index) ?? { id: `call_${index}`, name: '', text: '' };
       this.#calls.set(index, { id: id ?? call.id, name: name ?? call.name, text: call.text + text });
     }

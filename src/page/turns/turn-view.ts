@@ -49,13 +49,15 @@ export class TurnView {
   }
 
   /** @returns the moment that it completes. A report is about the tokens before the piece that it comes with. */
-  add({ text, reasoning, calls, halfLives }: AnswerPiece): Moment | undefined {
+  add({ text, reasoning, calls, halfLives, finishReason }: AnswerPiece): Moment | undefined {
     if (reasoning !== undefined) {
       this.#thinking.hidden = false;
       this.#thinkingName.textContent = 'Thinking …';
       this.#thoughts.append(reasoning);
     } else if (text !== '' || calls !== undefined) this.#thinkingName.textContent = 'Thoughts';
     if (calls !== undefined) this.#calls.add(calls);
+    // An answer with calls ends with them, or at a limit: what looked like one was malformed, and the text has it.
+    if (finishReason === 'stop') this.#calls.clear();
     const moment = halfLives && this.#moment(memoryReport(halfLives));
     if (text !== '') {
       const key = `${this.#name}.${this.#numTokens++}`;

@@ -1,5 +1,6 @@
-import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from 'ai';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { generateText, hasToolCall, jsonSchema, Output, stepCountIs, streamText, ToolLoopAgent, tool } from 'ai';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
@@ -41,11 +42,39 @@ describe('what the model computes', () => {
     expect(['type', 'interface']).toContain(output.kind);
   });
 
+  test('has the forms of outputs', async () => {
+    const options = { model, prompt, maxOutputTokens: 300, temperature: 0.5, seed: 1 };
+    const choice = Output.choice({ options: ['type', 'interface'] });
+    expect(['type', 'interface']).toContain((await generateText({ ...options, output: choice })).output);
+    const element = z.object({ kind: z.enum(['type', 'interface']), id: z.int().min(0).max(9) });
+    // Its text says nothing of a length, so the model may go on: what is whole by then is read.
+    const { partialOutputStream } = streamText({ ...options, output: Output.array({ element }) });
+    let last: unknown[] = [];
+    for await (const partial of partialOutputStream) last = partial;
+    for (const each of last) expect(element.parse(each)).toEqual(each);
+    const schema = z.object({ kind: z.enum(['type', 'interface']) });
+    const streamed = streamText({ ...options, output: Output.object({ schema }) });
+    const partials: unknown[] = [];
+    for await (const partial of streamed.partialOutputStream) partials.push(partial);
+    expect(partials.at(-1)).toEqual(await streamed.output);
+  });
+
   test('ends when it is aborted', async () => {
     const controller = new AbortController();
     const asked = generateText({ ...request, maxOutputTokens: 5000, abortSignal: controller.signal });
     controller.abort(new Error('enough'));
     await expect(asked).rejects.toThrow('enough');
+    const later = new AbortController();
+    const onAbort = vi.fn();
+    const stream = streamText({ ...request, maxOutputTokens: 5000, abortSignal: later.signal, onAbort });
+    const kinds: string[] = [];
+    for await (const { type } of stream.fullStream) {
+      kinds.push(type);
+      if (type === 'text-delta') later.abort();
+    }
+    expect(kinds.at(-1)).toBe('abort');
+    expect(onAbort).toHaveBeenCalledOnce();
+    await vi.waitFor(() => expect(llm.engine.stats().runningRequests).toBe(0));
   });
 
   test('is refused where it is wrong', async () => {
@@ -94,6 +123,52 @@ describe('answers', () => {
     const kinds = parts.filter((type) => call.includes(type) || type.startsWith('text'));
     expect(kinds.slice(0, 7)).toEqual(['text-start', 'text-delta', 'text-end', ...call]);
     expect(kinds.filter((type) => type === 'tool-call')).toHaveLength(2);
+  });
+
+  test('with calls end the loop where the program says', async () => {
+    script.answers.push(CALL, 'unused');
+    const stopWhen = [stepCountIs(5), hasToolCall('weather')];
+    const { steps, finishReason } = await generateText({ model, prompt: 'Rain?', tools, stopWhen });
+    expect([steps.length, finishReason]).toEqual([1, 'tool-calls']);
+    expect(steps[0].toolResults).toMatchObject([{ output: { city: 'Lyon', sky: 'rain' } }]);
+  });
+
+  test('are JSON where no schema says more', async () => {
+    script.answers.push('{"a": 1}');
+    const { output } = await generateText({ model, prompt: 'Rain?', output: Output.json() });
+    expect(output).toEqual({ a: 1 });
+    expect(script.requests[0].params.structuredOutputs).toEqual({ jsonObject: true });
+  });
+
+  test('with calls have a form in the end', async () => {
+    script.answers.push(CALL, '{"sky": "rain"}');
+    const output = Output.object({ schema: z.object({ sky: z.string() }) });
+    const options = { model, prompt: 'Rain?', tools, output, stopWhen: stepCountIs(5) };
+    expect((await generateText(options)).output).toEqual({ sky: 'rain' });
+    expect(script.requests[0].params.structuredOutputs?.structuralTag).toBeDefined();
+  });
+
+  test('go round in an agent, whose tools may fail', async () => {
+    script.answers.push(CALL, 'I can not say.', 'Nor now.');
+    const failing = tool({ ...tools.weather, execute: () => Promise.reject(new Error('no network')) });
+    const agent = new ToolLoopAgent({ model, instructions: 'Be brief.', tools: { weather: failing } });
+    const { text, response } = await agent.generate({ prompt: 'Rain?' });
+    expect(text).toBe('I can not say.');
+    expect(asked()).toMatch(/^<tool>weather<\/tool><\|system\|>Be brief.<\|user\|>Rain\?.*<\|tool\|>.*no network/);
+    const messages = [...response.messages, { role: 'user' as const, content: 'And now?' }];
+    expect(await (await agent.stream({ messages })).text).toBe('Nor now.');
+    expect(asked()).toMatch(/I can not say.<\|user\|>And now\?<\|assistant\|>$/);
+  });
+
+  test.each([
+    ['required', { structuralTag: expect.anything() }],
+    [{ type: 'tool', toolName: 'weather' } as const, { structuralTag: expect.anything() }],
+    ['none', undefined],
+    ['auto', undefined],
+  ] as const)('are asked for with toolChoice %j', async (toolChoice, structuredOutputs) => {
+    script.answers.push(structuredOutputs ? CALL : 'x');
+    await generateText({ model, prompt: 'Rain?', tools, toolChoice });
+    expect(script.requests[0].params.structuredOutputs).toEqual(structuredOutputs);
   });
 
   test('whose calls are malformed are text', async () => {

@@ -13,14 +13,19 @@ const APP = `
     return tokenIds;
   };`;
 
-/** An application that Vite has bundled. → the folder of what it made */
-export async function bundle(): Promise<string> {
+/**
+ * An application that Vite has bundled. → the folder of what it made
+ * @param packages that it imports besides ours.
+ */
+export async function bundle(app = APP, packages: readonly string[] = []): Promise<string> {
   const root = await makeFolder({
     'index.html': '<script type="module" src="/main.js"></script>',
-    'main.js': APP,
+    'main.js': app,
     'node_modules/none': '',
   });
-  await symlink(ROOT, join(root, 'node_modules', 'mamba2'), 'dir');
+  const modules = join(root, 'node_modules');
+  await symlink(ROOT, join(modules, 'mamba2'), 'dir');
+  for (const name of packages) await symlink(join(ROOT, 'node_modules', name), join(modules, name), 'dir');
   await build({ root, logLevel: 'error', worker: { format: 'es' } });
   return join(root, 'dist');
 }

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { mamba2 } from '../../src/adapters/ai-sdk/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
-import { scripted } from '../server/scripted-answers.ts';
+import { type Script, scripted } from '../server/scripted-answers.ts';
 import { CALL, TEMPLATE } from './chat-templates.ts';
 
 const llm = await LLM.load(TINY_DTS, { chatTemplate: TEMPLATE });
@@ -85,13 +85,10 @@ describe('what the model computes', () => {
 });
 
 describe('answers', () => {
-  let script: ReturnType<typeof scripted>;
+  let script: Script;
   beforeEach(() => {
-    const { addRequest } = llm.engine;
     script = scripted(llm);
-    return () => {
-      llm.engine.addRequest = addRequest;
-    };
+    return script.end;
   });
   const tools = {
     weather: tool({

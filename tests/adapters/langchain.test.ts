@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { ChatMamba2 } from '../../src/adapters/langchain/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
-import { scripted } from '../server/scripted-answers.ts';
+import { type Script, scripted } from '../server/scripted-answers.ts';
 import { CALL, TEMPLATE } from './chat-templates.ts';
 
 const llm = await LLM.load(TINY_DTS, { chatTemplate: TEMPLATE });
@@ -139,13 +139,10 @@ describe('structured output', () => {
 });
 
 describe('answers', () => {
-  let script: ReturnType<typeof scripted>;
+  let script: Script;
   beforeEach(() => {
-    const { addRequest } = llm.engine;
     script = scripted(llm);
-    return () => {
-      llm.engine.addRequest = addRequest;
-    };
+    return script.end;
   });
   const asked = () => llm.tokenizer?.decode(script.requests.at(-1)?.promptTokenIds ?? [], { skipSpecialTokens: false });
 

@@ -2,7 +2,7 @@ import { afterAll, beforeEach, describe, expect, onTestFinished, test, vi } from
 import { type LanguageModelMessage, promptApi, QuotaExceededError } from '../../src/adapters/prompt-api/index.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import { TINY_DTS } from '../cli/tiny-dts.ts';
-import { scripted } from '../server/scripted-answers.ts';
+import { type Script, scripted } from '../server/scripted-answers.ts';
 import { CALL, TEMPLATE } from './chat-templates.ts';
 
 const load = () => LLM.load(TINY_DTS, { chatTemplate: TEMPLATE, enablePrefixCaching: false });
@@ -264,13 +264,10 @@ test('a model is loaded with the first session, and tells of it', async () => {
 });
 
 describe('tools', () => {
-  let script: ReturnType<typeof scripted>;
+  let script: Script;
   beforeEach(() => {
-    const { addRequest } = llm.engine;
     script = scripted(llm);
-    return () => {
-      llm.engine.addRequest = addRequest;
-    };
+    return script.end;
   });
   const weather = (execute: (args: Record<string, unknown>) => Promise<string>) => ({
     name: 'weather',

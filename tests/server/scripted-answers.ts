@@ -9,12 +9,18 @@ export interface Script {
   readonly answers: string[];
   /** The requests so far. */
   readonly requests: EngineRequest[];
+  /** Lets the model answer again. */
+  readonly end: () => void;
 }
 
 /** Makes a model's engine give scripted answers, a token at a time; an answer is cut off at the request's `maxTokens`. */
 export function scripted(llm: LLM): Script {
-  const script: Script = { answers: [], requests: [] };
   const { tokenizer } = llm;
+  const { addRequest } = llm.engine;
+  const end = () => {
+    llm.engine.addRequest = addRequest;
+  };
+  const script: Script = { answers: [], requests: [], end };
   if (!tokenizer) throw new Error('The model has no tokenizer.');
   let count = 0;
   llm.engine.addRequest = (request) => {

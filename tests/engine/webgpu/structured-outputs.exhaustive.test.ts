@@ -6,7 +6,9 @@ import { assertSameInBatches } from '../forms-in-batches.ts';
 
 // A step of a GPU made of software takes seconds.
 describe.runIf(need('software-gpu'))('on webgpu, which chooses the tokens', () => {
-  test('a form, and tokens that are allowed, give the same alone and among others, which they do not change', { timeout: 600_000 }, async () => {
+  test('a form, and tokens that are allowed, give the same alone and among others, which they do not change', {
+    timeout: 600_000,
+  }, async () => {
     const llm = await LLM.load(TINY_DTS, { device: 'webgpu', maxNumSeqs: 3 });
     const allowedTokenIds = llm.tokenize('a b c d', { addSpecialTokens: false });
     const requests = [{ structuredOutputs: { regex: '[a-f]{4,8}' } }, { allowedTokenIds }, { temperature: 0 }];

@@ -114,8 +114,8 @@ export class LLMEngine {
     if (this.#executor.failure) return this.#afterFailure(this.#executor.failure);
     try {
       const begin = performance.now();
-      const masks = this.#ahead ? undefined : this.#scheduler.requestMasks();
-      if (masks) await within(masks, MASK_MILLISECONDS);
+      const masks = this.#scheduler.requestMasks();
+      if (masks && !this.#ahead) await within(masks, MASK_MILLISECONDS);
       const step = this.#ahead ?? this.#begin(this.#scheduler.schedule());
       this.#ahead = this.#beginAfter(step);
       const output = await step.output;

@@ -81,7 +81,7 @@ describe('exactly the texts of a form are accepted', () => {
         await assertExact({ form: { grammar }, isAllowed: isNested, texts, alphabet: [...LETTERS, '(', ')'] }, seed);
       },
     );
-    await fc.assert(property, { numRuns: runs(400) });
+    await fc.assert(property, { numRuns: runs(120) });
   });
 
   test('of choices', async () => {
@@ -100,7 +100,7 @@ describe('exactly the texts of a form are accepted', () => {
         );
       },
     );
-    await fc.assert(property, { numRuns: runs(300) });
+    await fc.assert(property, { numRuns: runs(100) });
   });
 
   test.each(

@@ -1,4 +1,3 @@
-import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/checkpoint/json/json-parser.ts';
@@ -7,6 +6,7 @@ import { jsonSchemaGrammar } from '../../src/grammar/forms/json-schema.ts';
 import { few, runs } from '../runs.ts';
 import { bundledTokenizer, byteFallback } from '../text/tokenizers.ts';
 import { RandomAnswers } from './answers.ts';
+import { ajv, randomSchema } from './random-schemas.ts';
 
 const bundled = await bundledTokenizer();
 const byteLevel = new RandomAnswers(bundled, 0);
@@ -15,8 +15,6 @@ afterAll(() => {
   byteLevel.grammars.dispose();
   sentencePiece.grammars.dispose();
 });
-
-const ajv = new Ajv2020({ strict: false, validateFormats: false, logger: false });
 
 async function assertValid(schema: JsonObject, seed: number, answers = byteLevel): Promise<void> {
   const text = await answers.answer({ json: schema }, seed);
@@ -116,41 +114,9 @@ describe('answers of a random model are accepted by their schema', () => {
     },
   );
 
-  const key = fc.constantFrom('a', 'ab', 'é', 'x"y', '');
-  const { schema } = fc.letrec<{ schema: JsonObject }>((tie) => ({
-    schema: fc.oneof(
-      { maxDepth: 3 },
-      fc.constantFrom<JsonObject>({ type: 'null' }, { type: 'boolean' }, { type: 'string' }, { type: 'number' }),
-      fc.record({ type: fc.constant('string'), minLength: fc.nat(3), maxLength: fc.integer({ min: 3, max: 6 }) }),
-      fc
-        .tuple(fc.integer({ min: -2000, max: 2000 }), fc.nat(3000))
-        .map(([minimum, more]) => ({ type: 'integer', minimum, maximum: minimum + more })),
-      fc
-        .tuple(fc.integer({ min: -300, max: 300 }), fc.integer({ min: 1, max: 500 }))
-        .map(([low, more]) => ({ type: 'number', minimum: low / 8, maximum: (low + more) / 8 })),
-      fc
-        .array(fc.jsonValue({ maxDepth: 1 }), { minLength: 1, maxLength: 4 })
-        .map((values) => ({ enum: values as JsonValue[] })),
-      fc.record({
-        type: fc.constant('array'),
-        items: tie('schema'),
-        minItems: fc.nat(2),
-        maxItems: fc.integer({ min: 2, max: 4 }),
-      }),
-      fc.array(tie('schema'), { minLength: 1, maxLength: 3 }).map((anyOf) => ({ anyOf })),
-      fc
-        .record({
-          properties: fc.dictionary(key, tie('schema'), { maxKeys: 4 }),
-          required: fc.uniqueArray(key, { maxLength: 3 }),
-          additionalProperties: fc.oneof(fc.boolean(), tie('schema')),
-        })
-        .map((object) => ({ type: 'object', ...object })),
-    ),
-  }));
-
   test('whatever the schema', async () => {
     await fc.assert(
-      fc.asyncProperty(schema, fc.nat(), async (each, seed) => {
+      fc.asyncProperty(randomSchema, fc.nat(), async (each, seed) => {
         try {
           await assertValid(each, seed);
         } catch (error) {

@@ -1,7 +1,7 @@
 import type { LLM } from '../engine/llm.ts';
 
-/** Models without attention have no limit of their own. */
-const MOST_TOKENS = 2 ** 20;
+/** As a server's answers: models without attention have no limit of their own, and some never end. */
+const MOST_TOKENS = 16_384;
 
 /** Tokens of an answer whose length the caller does not limit. */
 export function mostTokens({ engine }: LLM): number {

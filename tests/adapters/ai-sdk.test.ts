@@ -192,6 +192,6 @@ describe('answers', () => {
   test('have options of this model', async () => {
     script.answers.push('x');
     await generateText({ model, prompt: 'Rain?', providerOptions: { mamba2: { minP: 0.3, cacheSalt: 'a' } } });
-    expect(script.requests[0]).toMatchObject({ params: { minP: 0.3, maxTokens: 2 ** 20 }, cacheSalt: 'a' });
+    expect(script.requests[0]).toMatchObject({ params: { minP: 0.3, maxTokens: 16_384 }, cacheSalt: 'a' });
   });
 });

@@ -263,7 +263,7 @@ describe('answers', () => {
   test('have options of this model', async () => {
     script.answers.push('x');
     await model.invoke('Rain?', { minP: 0.3, cacheSalt: 'a', topK: 5, seed: 3 });
-    const params = { minP: 0.3, topK: 5, seed: 3n, temperature: 0, maxTokens: 2 ** 20 };
+    const params = { minP: 0.3, topK: 5, seed: 3n, temperature: 0, maxTokens: 16_384 };
     expect(script.requests[0]).toMatchObject({ params, cacheSalt: 'a' });
   });
 });

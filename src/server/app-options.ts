@@ -22,6 +22,11 @@ export interface AppOptions {
   readonly corsOrigins?: readonly string[] | undefined;
   /** Jinja source in place of the model's own chat template. */
   readonly chatTemplate?: string | undefined;
+  /**
+   * Lets a chat bring a chat template of its own (`chat_template`). Templates are programs: one may take all the time that a
+   * text may take. Default: false.
+   */
+  readonly trustRequestChatTemplate?: boolean | undefined;
   /** How answers are read: names of the parsers of calls and thoughts. Default: by the chat template. */
   readonly parsers?: ChatParsers | undefined;
   readonly limits?: { readonly [K in keyof RequestLimits]?: RequestLimits[K] | undefined } | undefined;
@@ -52,6 +57,7 @@ export function servedModel(options: AppOptions): ServedModel {
     llm,
     names,
     chatTemplate,
+    trustRequestChatTemplate: options.trustRequestChatTemplate,
     parsers,
     schedulingPolicy,
     limits: { ...DEFAULT_LIMITS, ...given },

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { createApp } from '../../src/server/app.ts';
 import { expectedCases } from '../cli/tiny-dts.ts';
-import { CHAT_TEMPLATE, readEvents, sharedServer, startServer } from './test-server.ts';
+import { CHAT_TEMPLATE, readEvents, sharedServer, startServer, type TestServer } from './test-server.ts';
 
 const server = await sharedServer({ chatTemplate: CHAT_TEMPLATE, modelNames: ['tiny-dts', 'org/other'] });
 const { post, get, llm } = server;
@@ -333,6 +333,36 @@ describe('completions', () => {
       const { prompt } = await ok(await own.post('/detokenize', { tokens: ids }));
       expect(prompt).toBe('user|Ann||;assistant||hm|;tool|||c1;');
       await own.close();
+    });
+  });
+});
+
+describe('a chat template of the request', () => {
+  const chat = (own: TestServer, template: string) =>
+    own.post('/v1/chat/completions', {
+      messages: [{ role: 'user', content: 'Hi' }],
+      chat_template: template,
+      return_token_ids: true,
+      ...GREEDY,
+    });
+
+  test('is used where the owner trusts it', async () => {
+    const own = await startServer({ chatTemplate: CHAT_TEMPLATE, trustRequestChatTemplate: true });
+    const { prompt_token_ids: ids } = await ok(await chat(own, '<{{ messages[0].content }}>'));
+    expect(own.llm.tokenizer?.decode(ids)).toBe('<Hi>');
+    for (const broken of ['{% if %}', '{{ raise_exception("no") }}', '{% for i in range(99999999) %}{% endfor %}']) {
+      const response = await chat(own, broken);
+      expect(response.status, broken).toBe(400);
+    }
+    await own.close();
+  });
+
+  test('is refused otherwise', async () => {
+    const response = await chat(server, '{{ messages[0].content }}');
+    expect(response.status).toBe(400);
+    expect((await response.json()).error).toMatchObject({
+      param: 'chat_template',
+      message: expect.stringContaining('--trust-request-chat-template'),
     });
   });
 });

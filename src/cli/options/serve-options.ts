@@ -20,6 +20,7 @@ export const serveOptions = {
   cors: texts('origin', "Origin whose pages may use the server, or '*'"),
   servedModelName: texts('name', 'What clients call the model (default: its name here)'),
   chatTemplate: chatTemplateOption,
+  trustRequestChatTemplate: flag('Let requests bring a chat template of their own (chat_template)'),
   toolCallParser: choice(TOOL_CALL_PARSERS, 'How the model writes tool calls (default: auto, by its chat template)'),
   reasoningParser: choice(
     REASONING_PARSERS,
@@ -101,6 +102,7 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
     corsOrigins: cors,
     modelNames: servedModelName.length > 0 ? servedModelName : [modelName],
     page: !values.noPage,
+    trustRequestChatTemplate: values.trustRequestChatTemplate,
     metricsPrefix: values.metricsPrefix,
     parsers: { toolCallParser: values.toolCallParser, reasoningParser: values.reasoningParser },
     schedulingPolicy: values.schedulingPolicy,

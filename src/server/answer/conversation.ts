@@ -11,6 +11,8 @@ export interface Conversation {
   /** Tools, and what else the chat template gets. */
   readonly inputs: ChatTemplateInputs;
   readonly options: GenerateOptions;
+  /** Jinja source in place of the model's chat template. */
+  readonly chatTemplate?: string | undefined;
   /** Default: the prompt keeps all of its tokens. */
   readonly truncation?: Truncation;
 }
@@ -26,11 +28,11 @@ export interface AskedAnswer {
 /** The prompt of a conversation. Rejects as `model.encodeChat` does, and with SamplingParamsError about tools. */
 export async function askedAnswer(
   model: ServedModel,
-  { messages, inputs, options, truncation }: Conversation,
+  { messages, inputs, options, chatTemplate, truncation }: Conversation,
   signal: AbortSignal,
 ): Promise<AskedAnswer> {
-  const plan = model.chatFormat.plan(inputs);
-  const prompt = await model.encodeChat(messages, plan.template, signal, truncation);
+  const plan = model.formatOf(chatTemplate).plan(inputs);
+  const prompt = await model.encodeChat(messages, plan.template, signal, { ...truncation, chatTemplate });
   return { prompt, form: plan.form(prompt), options: plan.generate(options, prompt) };
 }
 

@@ -19,6 +19,8 @@ export interface ServedModelOptions {
   readonly names: readonly [string, ...string[]];
   /** Jinja source in place of the model's own template. */
   readonly chatTemplate?: string | undefined;
+  /** Whether a request may bring a template of its own. Default: false. */
+  readonly trustRequestChatTemplate?: boolean | undefined;
   readonly parsers?: ChatParsers | undefined;
   /** Default: fcfs. */
   readonly schedulingPolicy?: SchedulingPolicy | undefined;
@@ -33,6 +35,12 @@ export interface Truncation {
   readonly answerTokens?: number | undefined;
 }
 
+/** What a conversation's prompt is made with, besides what its template gets. */
+interface PromptOptions extends Truncation {
+  /** Jinja source in place of the model's chat template. */
+  readonly chatTemplate?: string | undefined;
+}
+
 /** The served model: checks requests against its limits, and turns texts and conversations into tokens. */
 export class ServedModel {
   readonly llm: LLM;
@@ -45,12 +53,15 @@ export class ServedModel {
   readonly created = Math.floor(Date.now() / 1000);
   /** How answers to conversations are asked for and read. */
   readonly chatFormat: ChatFormat;
+  readonly #parsers: ChatParsers | undefined;
+  readonly #trustsTemplates: boolean;
   readonly #chatTemplate: string | undefined;
   readonly #chatTemplateKind: TemplateKind | undefined;
   readonly #schedulingPolicy: SchedulingPolicy;
 
   /** @throws ChatTemplateError when the template is not valid; ArgumentError about an unknown parser. */
-  constructor({ llm, names, chatTemplate, parsers, schedulingPolicy = 'fcfs', limits }: ServedModelOptions) {
+  constructor(options: ServedModelOptions) {
+    const { llm, names, chatTemplate, parsers, schedulingPolicy = 'fcfs', limits } = options;
     this.llm = llm;
     this.names = names;
     this.limits = { ...limits, maxModelLen: Math.min(limits.maxModelLen, llm.engine.maxModelLen) };
@@ -60,6 +71,8 @@ export class ServedModel {
     const ownTemplate = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate);
     this.#chatTemplateKind = ownTemplate?.kind;
     this.chatFormat = new ChatFormat(ownTemplate ?? llm.chatTemplate, llm.tokenizer, parsers);
+    this.#parsers = parsers;
+    this.#trustsTemplates = options.trustRequestChatTemplate ?? false;
     this.#schedulingPolicy = schedulingPolicy;
   }
 
@@ -70,6 +83,20 @@ export class ServedModel {
   /** Whether the model takes conversations besides texts. */
   get hasChatTemplate(): boolean {
     return this.#chatTemplate !== undefined || this.llm.hasChatTemplate;
+  }
+
+  /**
+   * How answers are asked for and read where a request may have a template of its own.
+   * @param chatTemplate the request's.
+   * @throws HttpError 400 where requests may have none; ChatTemplateError
+   */
+  formatOf(chatTemplate: string | undefined): ChatFormat {
+    if (chatTemplate === undefined) return this.chatFormat;
+    if (!this.#trustsTemplates) {
+      const message = 'This server takes no templates from requests (--trust-request-chat-template).';
+      throw badRequest(message, 'chat_template', 'unsupported_parameter');
+    }
+    return new ChatFormat(new ChatTemplate(chatTemplate), this.llm.tokenizer, this.#parsers);
   }
 
   /**
@@ -137,9 +164,10 @@ export class ServedModel {
     messages: readonly ChatMessage[],
     options: RequestTemplateOptions,
     signal: AbortSignal,
-    truncation?: Truncation,
+    { chatTemplate, ...truncation }: PromptOptions = {},
   ): Promise<readonly number[]> {
-    return this.#promptOf(await this.#run(this.#encoding(this.chatInput(messages, options)), signal), truncation);
+    const input = this.chatInput(messages, options, chatTemplate);
+    return this.#promptOf(await this.#run(this.#encoding(input), signal), truncation);
   }
 
   /** Token ids of bad words. Rejects as `encode` does. */
@@ -169,9 +197,12 @@ export class ServedModel {
   }
 
   /** A conversation as the tokenizer's input. @throws HttpError 400 when the model takes no conversations */
-  chatInput(messages: readonly ChatMessage[], options: RequestTemplateOptions): TextInput {
+  chatInput(
+    messages: readonly ChatMessage[],
+    options: RequestTemplateOptions,
+    template = this.#chatTemplate,
+  ): TextInput {
     this.assertTokenizer();
-    const template = this.#chatTemplate;
     // Also where the model's template turned out to be invalid: the error of rendering it says why.
     if (template !== undefined || this.llm.chatTemplate) return { messages, template, options };
     throw badRequest(

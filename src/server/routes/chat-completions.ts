@@ -50,6 +50,7 @@ export function chatCompletions(model: ServedModel) {
     const conversation = {
       messages: templateMessages(body.messages),
       inputs: toTemplateInputs(body),
+      chatTemplate: body.chat_template,
       options: { ...asked, promptLogprobs: body.prompt_logprobs },
       truncation: { tokens: body.truncate_prompt_tokens, answerTokens: maxTokens },
     };

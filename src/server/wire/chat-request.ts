@@ -24,6 +24,10 @@ export const chatRequest = z.strictObject({
   ...streamFields,
   ...ignoredFields,
   ...chatTemplateFields,
+  chat_template: z
+    .string()
+    .optional()
+    .describe("Jinja source in place of the model's chat template, where the server trusts its clients with it."),
   parallel_tool_calls: z.boolean().optional().describe('Whether an answer may have several calls. Default: true.'),
   thinking_token_budget: z.int().optional().describe('Tokens after which thoughts are ended. Default: no limit.'),
   include_reasoning: z.boolean().optional().describe('Whether the answer gives thoughts. Default: true.'),

@@ -25,7 +25,7 @@ const UNSUPPORTED: ReadonlyMap<string, string> = new Map([
   ['images', 'Text is all there is.'],
   ['context', 'Send the conversation to /api/chat.'],
   ['template', "The server's owner sets it."],
-  ['chat_template', "The server's owner sets it."],
+  ['chat_template', 'Use /v1/chat/completions.'],
   ['chat_template_kwargs', 'Use /v1/chat/completions.'],
   ['documents', 'Use /v1/chat/completions.'],
   ['echo', 'Use /v1/completions.'],

@@ -1,3 +1,5 @@
+/// <reference path="../../../types/globals.d.ts" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A model in the process as a chat model of LangChain.
  *

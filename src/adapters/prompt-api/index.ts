@@ -1,3 +1,5 @@
+/// <reference path="../../../types/globals.d.ts" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Chrome's Prompt API over a model in the process.
  *

@@ -77,7 +77,11 @@ export class ChatFormat {
 
   #requireDialect(): ToolDialect {
     if (!this.#writesTools) {
-      throw refusal('tools', 'can not be given: the chat template of this model does not write them.');
+      throw refusal(
+        'tools',
+        'can not be given: the chat template of this model does not write them.',
+        'Take a model trained on tools, or give a template that does: chatTemplate, or --chat-template of a server.',
+      );
     }
     if (this.toolDialect) return this.toolDialect;
     throw refusal(

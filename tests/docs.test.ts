@@ -65,3 +65,9 @@ test.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...pages])(
     expect(lines.filter((line) => [...line].length > 120 && !line.trimStart().startsWith('|'))).toEqual([]);
   },
 );
+
+// The site's builder takes such a line for the beginning of an element, even inside a piece of code.
+test.each(pages)('no line of %s begins like an element', (page) => {
+  const text = readFileSync(new URL(page, ROOT), 'utf8').replace(/^```.*?^```/gms, '');
+  expect(text.match(/^ *<[a-z].*/gm)).toBeNull();
+});

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -98,7 +99,9 @@ describe.each(PROXIES)('replicas behind $name', ({ program, file, args }) => {
       await answering(`${url}/health`);
     });
     afterAll(async () => {
-      for (const each of processes) each.kill('SIGKILL');
+      // nginx ends its own processes on SIGTERM only.
+      for (const each of processes) each.kill('SIGTERM');
+      await Promise.all(processes.map((each) => each.exitCode ?? each.signalCode ?? once(each, 'close')));
       await rm(folder, { recursive: true, force: true });
     });
 

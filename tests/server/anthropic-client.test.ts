@@ -7,10 +7,10 @@ import Anthropic, {
   RateLimitError,
 } from '@anthropic-ai/sdk';
 import { pino } from 'pino';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { QueueFullError, ShutdownError } from '../../src/errors.ts';
 import { TOOL_TEMPLATE } from './chat-templates.ts';
-import { scripted } from './scripted-answers.ts';
+import { scriptedForEach } from './scripted-answers.ts';
 import { sharedServer } from './test-server.ts';
 
 /** Lines of the server's log. */
@@ -23,14 +23,7 @@ const server = await sharedServer({
 });
 const { llm, url } = server;
 const client = new Anthropic({ baseURL: url, apiKey: 'secret', maxRetries: 0 });
-const addRequest = llm.engine.addRequest.bind(llm.engine);
-const script = scripted(llm);
-const scriptedRequest = llm.engine.addRequest;
-afterEach(() => {
-  llm.engine.addRequest = scriptedRequest;
-  script.requests.length = 0;
-  expect(script.answers.splice(0)).toEqual([]);
-});
+const { script, scriptedRequest, addRequest } = scriptedForEach(llm);
 
 const model = 'tiny-dts';
 const max_tokens = 100;

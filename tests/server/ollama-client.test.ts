@@ -1,22 +1,15 @@
 import { type ChatResponse, type GenerateResponse, Ollama, type Options } from 'ollama';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { QueueFullError } from '../../src/errors.ts';
 import { TOOL_TEMPLATE } from './chat-templates.ts';
-import { scripted } from './scripted-answers.ts';
+import { scriptedForEach } from './scripted-answers.ts';
 import { sharedServer } from './test-server.ts';
 
 const limits = { maxModelLen: 600, maxBodyBytes: 20_000 };
 const server = await sharedServer({ chatTemplate: TOOL_TEMPLATE, modelNames: ['granite', 'other:7b'], limits });
 const { llm, url } = server;
 const client = new Ollama({ host: url });
-const addRequest = llm.engine.addRequest.bind(llm.engine);
-const script = scripted(llm);
-const scriptedRequest = llm.engine.addRequest;
-afterEach(() => {
-  llm.engine.addRequest = scriptedRequest;
-  script.requests.length = 0;
-  expect(script.answers.splice(0)).toEqual([]);
-});
+const { script, scriptedRequest, addRequest } = scriptedForEach(llm);
 
 const model = 'granite:latest';
 const messages = [{ role: 'user', content: 'Rain in Lyon?' }];

@@ -12,9 +12,9 @@ export async function rawPost(url: string, path: string, body: object): Promise<
 }
 
 /** Waits for something, and says what it waited for where that does not come. */
-export async function until(what: string, holds: () => boolean, seconds = 20): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, seconds = 20): Promise<void> {
   const end = performance.now() + seconds * 1000;
-  while (!holds()) {
+  while (!(await holds())) {
     if (performance.now() > end) throw new Error(`waited ${seconds} s until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

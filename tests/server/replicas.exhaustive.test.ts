@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MAIN } from '../cli/run-cli.ts';
 import { need } from '../needs/needs.ts';
+import { until } from './raw-client.ts';
 import { CHAT_TEMPLATE } from './test-server.ts';
 
 const CONFIGS = fileURLToPath(new URL('../../examples/replicas/', import.meta.url));
@@ -96,7 +97,11 @@ describe.each(PROXIES)('replicas behind $name', ({ program, file, args }) => {
       const proxy = spawn(program ?? '', args(join(folder, file), folder), { stdio: 'ignore' });
       processes.push(proxy, ...[...replicas.values()].map((replica) => replica.process));
       url = `http://127.0.0.1:${port}`;
-      await answering(`${url}/health`);
+      await until(
+        'the proxy answers',
+        async () => (await fetch(`${url}/health`).catch(() => undefined))?.ok ?? false,
+        60,
+      );
     });
     afterAll(async () => {
       // nginx ends its own processes on SIGTERM only.
@@ -175,27 +180,15 @@ describe.each(PROXIES)('replicas behind $name', ({ program, file, args }) => {
         }
       };
       const clients = Array.from({ length: 6 }, (_, number) => client(number));
-      await answered(() => answers >= 6);
+      await until('all clients have an answer', () => answers >= 6, 60);
       const [leaving] = replicas.values();
       leaving.process.kill('SIGTERM');
       expect(await leaving.ended).toBe(0);
       const before = answers;
-      await answered(() => answers >= before + 12);
+      await until('further answers', () => answers >= before + 12, 60);
       isOver = true;
       await Promise.all(clients);
       expect(problems).toEqual([]);
     });
   });
 });
-
-async function answering(url: string): Promise<void> {
-  await answered(async () => (await fetch(url).catch(() => undefined))?.ok ?? false);
-}
-
-async function answered(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 60_000;
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error('It takes more than a minute.');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}

@@ -1,3 +1,4 @@
+import { afterEach, expect } from 'vitest';
 import type { LLM } from '../../src/engine/llm.ts';
 import type { EngineRequest } from '../../src/engine/request/engine-request.ts';
 import type { FinishReason, OutputToken } from '../../src/engine/request/request-output.ts';
@@ -51,4 +52,21 @@ export function scripted(llm: LLM): Script {
     return stream;
   };
   return script;
+}
+
+/**
+ * Scripted answers for a file's tests: after each, the script is empty again, and a test that changed how the engine takes
+ * requests is undone.
+ * @returns the script, how the engine takes requests with it, and how it takes them by itself
+ */
+export function scriptedForEach(llm: LLM) {
+  const addRequest = llm.engine.addRequest.bind(llm.engine);
+  const script = scripted(llm);
+  const scriptedRequest = llm.engine.addRequest;
+  afterEach(() => {
+    llm.engine.addRequest = scriptedRequest;
+    script.requests.length = 0;
+    expect(script.answers.splice(0)).toEqual([]);
+  });
+  return { script, scriptedRequest, addRequest };
 }

@@ -55,11 +55,10 @@ function packFour<F>(from: usize, to: usize, K: i32, panel: usize, end: i32): vo
   const lane = (end - count) & 3;
   const lanes = i32x4(0, 1, 2, 3);
   const mask = v128.and(i32x4.ge_s(lanes, i32x4.splat(lane)), i32x4.lt_s(lanes, i32x4.splat(lane + count)));
-  // Any row does instead of one that is not there.
-  let a = lane == 0 ? from : to - bytes;
-  let b = lane <= 1 && lane + count > 1 ? from + (1 - lane) * bytes : from;
-  let c = lane <= 2 && lane + count > 2 ? from + (2 - lane) * bytes : from;
-  let d = lane + count > 3 ? from + (3 - lane) * bytes : from;
+  // The nearest row does instead of one that is not there.
+  const last = count - 1;
+  let a = from + <usize>min(max(-lane, 0), last) * bytes, b = from + <usize>min(max(1 - lane, 0), last) * bytes;
+  let c = from + <usize>min(max(2 - lane, 0), last) * bytes, d = from + <usize>min(max(3 - lane, 0), last) * bytes;
   const four = <usize>(((end - 1) & 15) >> 2) << 4;
   let block = panel + headBytes<F>();
   for (let k = 0; k < K; k += BLOCK) {

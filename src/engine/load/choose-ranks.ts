@@ -29,7 +29,8 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
   const { matrixDType: dtype } = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
-  const blockFormats = new Set(settings.dtype === 'auto' ? [...formats.values()].filter(isBlockFormat) : []);
+  // Other matrices are in blocks only if most are.
+  const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
   return { ...described, device, tensorParallelSize, dtype, blockFormats };
 }
 

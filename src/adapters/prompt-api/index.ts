@@ -104,7 +104,7 @@ class PromptApi implements LanguageModelFactory {
   readonly #options: LoadOptions;
   #loading: Promise<LLM> | undefined;
   #loaded: LLM | undefined;
-  /** Those that wait for the model. */
+  /** Monitors of the sessions that wait for the model. */
   readonly #monitors = new Set<CreateMonitor>();
 
   constructor(model: LLM | string, options: LoadOptions) {

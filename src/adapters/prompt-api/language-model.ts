@@ -65,7 +65,7 @@ export class LanguageModel extends EventTarget {
   #turn: Promise<unknown> = Promise.resolve();
   /** Called for the event `contextoverflow`: the oldest messages were dropped for want of room. */
   oncontextoverflow: LanguageModelEventHandler = null;
-  /** The same, under its former name. */
+  /** Handler of `quotaoverflow`, the former name of that event. */
   onquotaoverflow: LanguageModelEventHandler = null;
 
   /** @param conversation that the session owns from now on. */

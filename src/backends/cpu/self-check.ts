@@ -44,7 +44,11 @@ export function kernelsAreRight(runtime: CpuRuntime, isOptimized: boolean): bool
   });
 }
 
-/** The same for kernels of a format: products are compared with the values that the same blocks have as rows of a table. */
+/**
+ * Whether the kernels for a format compute what they should. Products are compared with the values that the same blocks
+ * have as rows of a table.
+ * @param isOptimized whether the code is optimised from the first call on.
+ */
 export function blockKernelsAreRight(runtime: CpuRuntime, format: CodeFormat, isOptimized: boolean): boolean {
   return runtime.memory.scope(() => {
     const weight = new BlockWeight(runtime, OUTPUTS, BLOCK_INPUTS, format);

@@ -45,7 +45,7 @@ export class LogitsProcessors {
 
   /** Changes the model's own logits. @throws LogitsProcessorError */
   apply(logits: Float32Array): void {
-    // Of logits that are no numbers, the sampler knows more.
+    // The sampler reports logits of the model that are no numbers.
     if (!hasLikeliest(logits)) return;
     for (const [i, processor] of this.#processors.entries()) {
       const name = `logitsProcessors[${i}]`;

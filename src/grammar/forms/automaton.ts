@@ -264,7 +264,7 @@ function withoutDeadEnds(states: readonly State[]): readonly State[] {
   return states.map(({ isFinal, edges }) => ({ isFinal, edges: edges.filter(({ target }) => alive.has(target)) }));
 }
 
-/** Of states with equal edges one. */
+/** The automaton with one state in place of several whose edges are equal. */
 function merged(states: readonly State[]): readonly State[] {
   const order = afterTheirTargets(states);
   const representatives = states.map((_, i) => i);

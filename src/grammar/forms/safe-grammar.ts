@@ -53,7 +53,7 @@ class SafeGrammar {
       const expression = this.#source.get(name);
       if (expression) this.#define(this.#ruleOf(name), expression);
     }
-    // Of a root that refers to itself XGrammar takes its ends for the ends of the text.
+    // The root only refers to a rule: where a root refers to itself, XGrammar takes each of its ends for the end of the text.
     this.#grammar.define(ROOT, root);
     for (const [name, rule] of this.#rules) this.#grammar.define(name, this.#written(name, rule));
     this.#grammar.define(NOTHING, '""');

@@ -4,7 +4,7 @@ const MEANT = new Set(['content', 'text', 'arguments', 'input', 'output']);
 const INPUTS = new Set(['arguments', 'input']);
 /** Lists and texts that are the subject of a request; they are also too long to be searched. */
 const SUBJECTS = new Set(['prompt', 'messages', 'input', 'tokens']);
-/** Those that are searched all the same. */
+/** Subjects that are searched for empty members all the same. */
 const CONVERSATIONS = new Set(['messages', 'input']);
 /** Fields whose contents belong to the caller: a schema's empty object is not a missing one. */
 export const VERBATIM = new Set([

@@ -173,12 +173,12 @@ export const CONTINUED: readonly Variables[] = [
   { messages: [user, parts('assistant', 'one', 'two ')] },
 ].map((variables) => complete({ ...variables, add_generation_prompt: false }));
 
-/** The same with the arguments of calls as JSON, as they are on the wire. */
+/** Variables whose calls have their arguments as JSON, as on the wire. */
 export function withJsonArguments(variables: Variables): Variables {
   return withArguments(variables, (given) => (typeof given === 'string' ? given : JSON.stringify(given)));
 }
 
-/** The same with arguments that are JSON as mappings. */
+/** Variables whose calls have mappings as arguments instead of JSON. */
 export function withMappings(variables: Variables): Variables {
   return withArguments(variables, (given) =>
     typeof given === 'string' && given.startsWith('{') ? JSON.parse(given) : given,

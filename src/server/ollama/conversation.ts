@@ -2,6 +2,7 @@ import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Conversation } from '../answer/conversation.ts';
 import { type ChatRequestMessage, templateMessages } from '../wire/chat-message.ts';
+import { likeliestCount } from '../wire/chat-request.ts';
 import { templateKwargs } from '../wire/chat-template-fields.ts';
 import { badRequest } from '../wire/http-error.ts';
 import type { OllamaAnswerRequest, OllamaChatRequest, OllamaGenerateRequest } from './wire/requests.ts';
@@ -45,14 +46,12 @@ function inputs({ think }: OllamaAnswerRequest): Conversation['inputs'] {
 }
 
 /** The parameters of a request. @throws HttpError 400 */
-export function toOptions({ options = {}, format, logprobs, top_logprobs: top }: OllamaAnswerRequest): GenerateOptions {
+export function toOptions(body: OllamaAnswerRequest): GenerateOptions {
+  const { options = {}, format } = body;
   const { repeat_penalty: penalty, repeat_last_n: last } = options;
   if (last !== undefined && last !== -1 && penalty !== undefined && penalty !== 1) {
     const message = `options.repeat_last_n is ${last}; expected -1: a penalty looks at all tokens.`;
     throw badRequest(message, 'options.repeat_last_n', 'unsupported_parameter');
-  }
-  if (top && !logprobs) {
-    throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
   }
   return {
     temperature: options.temperature,
@@ -65,7 +64,7 @@ export function toOptions({ options = {}, format, logprobs, top_logprobs: top }:
     presencePenalty: options.presence_penalty,
     frequencyPenalty: options.frequency_penalty,
     structuredOutputs: toForm(format),
-    logprobs: logprobs ? (top ?? 0) : undefined,
+    logprobs: likeliestCount(body),
   };
 }
 

@@ -14,7 +14,7 @@ import { JsonList, type Written } from '../answer/json-pieces.ts';
 import type { ServedModel } from '../answer/served-model.ts';
 import type { ServerEnv } from '../request/env.ts';
 import { templateMessages } from '../wire/chat-message.ts';
-import type { ChatRequest } from '../wire/chat-request.ts';
+import { type ChatRequest, likeliestCount } from '../wire/chat-request.ts';
 import {
   type ChatChunk,
   type ChatChunkChoice,
@@ -38,15 +38,13 @@ export function chatCompletions(model: ServedModel) {
   return async (c: Context<ServerEnv>): Promise<Response> => {
     const body = await model.bodies.read(c, 'chat');
     model.assertName(body.model);
-    if (body.top_logprobs && !body.logprobs) {
-      throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
-    }
+    const logprobs = likeliestCount(body);
     assertWhole(body);
     const maxTokens = body.max_completion_tokens ?? body.max_tokens;
     // In a completion 0 means to evaluate the prompt only; a message needs a token.
     if (maxTokens === 0)
       throw badRequest('max_tokens is 0; expected an integer at least 1.', 'max_tokens', 'invalid_value');
-    const asked = { ...toGenerateOptions(body), logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined };
+    const asked = { ...toGenerateOptions(body), logprobs };
     const conversation = {
       messages: templateMessages(body.messages),
       inputs: toTemplateInputs(body),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { chatMessage } from './chat-message.ts';
 import { chatTemplateFields } from './chat-template-fields.ts';
+import { badRequest } from './http-error.ts';
 import { ignoredFields, promptFields, samplingFields, streamFields } from './sampling-fields.ts';
 import { structuredFields } from './structured-fields.ts';
 
@@ -34,3 +35,11 @@ export const chatRequest = z.strictObject({
 });
 
 export type ChatRequest = z.infer<typeof chatRequest>;
+
+/** How many likeliest tokens come with each; undefined: no logprobs. @throws HttpError about a count without `logprobs` */
+export function likeliestCount(body: Partial<Pick<ChatRequest, 'logprobs' | 'top_logprobs'>>): number | undefined {
+  const { logprobs, top_logprobs: count = 0 } = body;
+  if (logprobs) return count;
+  if (count === 0) return undefined;
+  throw badRequest("'top_logprobs' needs 'logprobs': true.", 'top_logprobs', 'invalid_value');
+}

@@ -267,6 +267,11 @@ export class RankFailedError extends Mamba2Error {
   readonly code = 'rank_failed';
 }
 
+/** MPI can't be used: there is no library, it does not belong to the launcher, or a call of it failed. */
+export class MpiError extends Mamba2Error {
+  readonly code = 'mpi';
+}
+
 /**
  * A rank found no memory for a step, or for a copy of a state. Its states are lost, but it continues: the engine
  * computes them again in smaller steps, or with a smaller prefix cache.

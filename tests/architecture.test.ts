@@ -16,6 +16,7 @@ const FLOORS = [
   'util/',
   'tensor/',
   'distributed/',
+  'distributed/mpi/',
   'checkpoint/json/',
   'checkpoint/net/',
   'checkpoint/files/',

@@ -1,0 +1,74 @@
+import { MpiError } from '../../errors.ts';
+import type { Link } from '../link.ts';
+import { findLauncher, type Launcher } from './launcher.ts';
+import { MpiLibrary } from './mpi-library.ts';
+import { MpiLink } from './mpi-link.ts';
+
+/** The processes of one MPI job, seen from one of them. One per process, opened by its main thread. */
+export class MpiWorld {
+  readonly library: MpiLibrary;
+  readonly rank: number;
+  readonly size: number;
+  /** Name of the machine that this process runs on. */
+  readonly host: string;
+
+  private constructor(library: MpiLibrary) {
+    this.library = library;
+    this.rank = ask((out) => library.call('Comm_rank', library.abi.world, out));
+    this.size = ask((out) => library.call('Comm_size', library.abi.world, out));
+    this.host = library.text('Get_processor_name');
+  }
+
+  /**
+   * Joins the job that this process was started in.
+   * @param given path or name of the MPI library. Default: MAMBA2_MPI_LIBRARY, or the first that is found.
+   * @throws MissingPackageError without koffi; MpiError where there is no library, or it is not that of the launcher.
+   */
+  static async open(given?: string): Promise<MpiWorld> {
+    const launcher = findLauncher(process.env);
+    const library = await MpiLibrary.load(given, launcher);
+    if (ask((out) => library.call('Initialized', out)) === 0) initialize(library);
+    const world = new MpiWorld(library);
+    checkLauncher(world, launcher);
+    return world;
+  }
+
+  /** A way to another process. Messages of other channels do not come in its way. @param channel from 0 on */
+  link(peer: number, channel: number): Link {
+    return new MpiLink(this.library, { peer, tag: channel });
+  }
+
+  /** Leaves the job: each process does so once, when it has no more to send or to receive. Blocks until all do. */
+  close(): void {
+    this.library.call('Finalize');
+  }
+}
+
+function initialize(library: MpiLibrary): void {
+  const { world, errorsReturn, threadMultiple } = library.abi;
+  // Ranks exchange on their own threads while this one sends and receives batches.
+  const provided = ask((out) => library.call('Init_thread', null, null, threadMultiple, out));
+  if (provided < threadMultiple) {
+    throw new MpiError(
+      `'${library.path}' (${library.version}) may not be called by several threads at once.`,
+      'Use a build of it with MPI_THREAD_MULTIPLE, as distributions have.',
+    );
+  }
+  library.call('Comm_set_errhandler', world, errorsReturn);
+}
+
+/** A library that does not know its launcher makes of each process a world of its own. */
+function checkLauncher({ library, size }: MpiWorld, launcher: Launcher | undefined): void {
+  if (launcher === undefined || size === launcher.size) return;
+  library.call('Finalize');
+  throw new MpiError(
+    `${launcher.name} started ${launcher.size} processes, but '${library.path}' (${library.version}) knows of ${size}.`,
+    'Start them by the launcher of that library, or say by MAMBA2_MPI_LIBRARY which library the launcher belongs to.',
+  );
+}
+
+function ask(write: (out: Int32Array) => void): number {
+  const out = new Int32Array(1);
+  write(out);
+  return out[0];
+}

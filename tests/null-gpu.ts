@@ -35,10 +35,19 @@ export class NullGpu {
   /** Shaders with their constants: see Kernels. */
   readonly kernels = new Set<string>();
   readonly #devices: GPUDevice[] = [];
+  readonly #compiled: Set<string> | undefined;
 
-  /** Puts it in place of the machine's, for everything in this thread that asks for one. */
-  static async install(pretence: Pretence = {}): Promise<NullGpu> {
-    const nullGpu = new NullGpu();
+  private constructor(compiled: Set<string> | undefined) {
+    this.#compiled = compiled;
+  }
+
+  /**
+   * Puts it in place of the machine's, for everything in this thread that asks for one.
+   * @param compiled texts of shaders that devices of this kind have compiled: it takes them without another look, and
+   * adds its own. Their kernels can be waited for, but not run.
+   */
+  static async install(pretence: Pretence = {}, compiled?: Set<string>): Promise<NullGpu> {
+    const nullGpu = new NullGpu(compiled);
     const gpu = await createNodeGpu(NULL_DEVICE);
     const requestAdapter = async () => {
       const adapter = await gpu.requestAdapter();
@@ -84,7 +93,9 @@ export class NullGpu {
     const createBindGroupLayout = device.createBindGroupLayout.bind(device);
     const createPipelineLayout = device.createPipelineLayout.bind(device);
     const createBindGroup = device.createBindGroup.bind(device);
+    const createShaderModule = device.createShaderModule.bind(device);
     const createComputePipelineAsync = device.createComputePipelineAsync.bind(device);
+    const texts = new Map<object, string>();
     const standIn = <T extends object>(): T => {
       const object = {} as T;
       large.add(object);
@@ -113,11 +124,23 @@ export class NullGpu {
         : createPipelineLayout(descriptor);
     };
     device.createBindGroup = (descriptor) => (large.has(descriptor.layout) ? standIn() : createBindGroup(descriptor));
+    device.createShaderModule = (descriptor) => {
+      const { code } = descriptor;
+      const module = this.#compiled?.has(code) ? ({} as GPUShaderModule) : createShaderModule(descriptor);
+      texts.set(module, code);
+      return module;
+    };
     device.createComputePipelineAsync = async (descriptor) => {
       const { label = '', layout, compute } = descriptor;
+      const text = texts.get(compute.module) ?? '';
+      if (this.#compiled?.has(text)) {
+        this.kernels.add(label);
+        return {} as GPUComputePipeline;
+      }
       const { messages } = await compute.module.getCompilationInfo();
       const errors = messages.filter(({ type }) => type === 'error');
       if (errors.length > 0) throw new Error(errors.map(({ message, lineNum }) => `${lineNum}: ${message}`).join('\n'));
+      this.#compiled?.add(text);
       this.kernels.add(label);
       if (typeof layout === 'object' && large.has(layout)) return {} as GPUComputePipeline;
       return createComputePipelineAsync(descriptor).catch((error: Error) => {

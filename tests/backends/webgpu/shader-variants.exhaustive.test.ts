@@ -39,8 +39,10 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
   });
 
   describe.each(Object.entries(DEVICES))('on a device %s', (_, pretence) => {
+    const known = new Set<string>();
+
     test.each(Object.keys(CONFIGS))('%s', async (model) => {
-      gpu = await NullGpu.install(pretence);
+      gpu = await NullGpu.install(pretence, known);
       launch.current = DEFAULT_LAUNCH;
       // Two have linear layers of every kind; the others are there for their own operations.
       const dtypes = ['mamba2', 'wide'].includes(model) ? WEIGHT_DTYPES : (['float32', 'float16'] as const);
@@ -48,16 +50,18 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
     });
 
     test('what no model does', async () => {
-      gpu = await NullGpu.install(pretence);
+      gpu = await NullGpu.install(pretence, known);
       launch.current = DEFAULT_LAUNCH;
       for (const dtype of [...WEIGHT_DTYPES, ...BLOCKS]) await prepareOperations(dtype);
     });
   });
 
+  const known = new Set<string>();
+
   describe.each(LAUNCH_FILES)('laid out by launch/%s', (_, parameters) => {
     // The kernels do not depend on the format of blocks but for the text that reads eight weights.
     test.each([...WEIGHT_DTYPES, 'Q5_K'] as const)('%s', async (dtype) => {
-      gpu = await NullGpu.install(NVIDIA);
+      gpu = await NullGpu.install(NVIDIA, known);
       for (const [i, variation] of oneEntryEach(parameters).entries()) {
         launch.current = variation;
         // All numbers of groups with the parameters themselves, and one with each variation, in turn.

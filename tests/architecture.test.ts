@@ -56,6 +56,7 @@ const FLOORS = [
   'engine/run/',
   'engine/weights/',
   'engine/ranks/',
+  'engine/pipeline/',
   'engine/sample/',
   'engine/state/',
   'engine/request/',

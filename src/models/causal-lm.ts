@@ -13,6 +13,8 @@ import type { Tensor } from '../tensor/tensor.ts';
 export interface ModelInput {
   /** (T) int32, rows in the metadata's order. */
   readonly inputIds: Tensor;
+  /** (T, activationSize), in place of the tokens: what the stage before returned. Absent in the first stage. */
+  readonly activations?: Tensor | undefined;
   /** One entry per mixer, in layer order. Absent in a profile run. */
   readonly cache?: readonly MambaCacheParams[];
   /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
@@ -23,8 +25,17 @@ export interface ModelInput {
 /** Part that a layer is made of. */
 export type LayerPart = 'mixer' | 'attention' | 'feed-forward' | 'experts';
 
-/** A language model on one rank: token ids to hidden states, hidden states to logits. */
+/**
+ * A language model on one rank: token ids to hidden states, hidden states to logits. Of a model that several stages hold,
+ * one stage's layers; shapes, sizes and parts are those of these layers.
+ */
 export interface CausalLM extends Module {
+  /** Whether it begins with the embeddings. */
+  readonly isFirstStage: boolean;
+  /** Whether it ends with the final norm and the output head. */
+  readonly isLastStage: boolean;
+  /** Numbers per token that cross from one stage to the next. */
+  readonly activationSize: number;
   /** State of one sequence on this rank, per mixer. */
   readonly stateShapes: readonly MambaStateShape[];
   /** State of one sequence over all ranks, per mixer. */
@@ -33,9 +44,9 @@ export interface CausalLM extends Module {
   readonly kvCacheSizes: readonly KvCacheSize[];
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
-  /** → (T, hiddenSize), after the final norm. */
+  /** → (T, hiddenSize), after the final norm; of a stage before the last, (T, activationSize) for the next. */
   forward(input: ModelInput): Tensor;
-  /** (R, hiddenSize) → (R, vocabSize) */
+  /** (R, hiddenSize) → (R, vocabSize). @throws ShardingError in a stage before the last. */
   computeLogits(hiddenStates: Tensor): Tensor;
 }
 

@@ -1,3 +1,4 @@
+import { ShardingError } from '../errors.ts';
 import type { Attention, KvCacheParams } from '../layers/attention/attention.ts';
 import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
@@ -21,7 +22,7 @@ export interface LayerStep {
   readonly metadata?: BatchMetadata | undefined;
   /** Angles of this step's positions, for models that rotate. */
   readonly rotary?: Tensor | undefined;
-  /** Input of the first layer: (T, hiddenSize). */
+  /** Input of the model's first layer, for layers that read it: (T, hiddenSize). */
   readonly embedded: Tensor;
 }
 
@@ -44,6 +45,14 @@ export interface DecoderConfig extends ModelConfig {
   readonly rope?: RopeParameters | undefined;
 }
 
+/** Properties that few architectures have. */
+export interface DecoderExtras {
+  /** Modules of earlier stages' layers that this stage's layers use, too, by the whole beginning of their weights' names. */
+  readonly borrowed?: ReadonlyMap<string, Module>;
+  /** Whether layers read the embeddings besides the hidden states: then both cross from stage to stage. Default: false. */
+  readonly readsEmbedded?: boolean;
+}
+
 /** Names of the weights in a checkpoint. */
 export interface DecoderNames {
   readonly embeddings: string;
@@ -52,8 +61,20 @@ export interface DecoderNames {
   readonly finalNorm: string;
 }
 
-/** Embedding, layers, norm and head: what all architectures share. */
+/** Hidden states, and the embeddings that they began as. */
+interface DecoderInput {
+  readonly hiddenStates: Tensor;
+  readonly embedded: Tensor;
+}
+
+/**
+ * Embedding, layers, norm and head: what all architectures share. With a stage in its context it has the stage's layers,
+ * the embedding if it is the first, and norm and head if it is the last: a table that ties both is in both.
+ */
 export class DecoderLM implements CausalLM {
+  readonly isFirstStage: boolean;
+  readonly isLastStage: boolean;
+  readonly activationSize: number;
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
   readonly kvCacheSizes: readonly KvCacheSize[];
@@ -61,10 +82,12 @@ export class DecoderLM implements CausalLM {
   readonly #context: LayerContext;
   readonly #config: DecoderConfig;
   readonly #names: DecoderNames;
-  readonly #embeddings: VocabParallelEmbedding;
+  readonly #extras: DecoderExtras;
+  readonly #firstLayer: number;
+  readonly #embeddings: VocabParallelEmbedding | undefined;
   readonly #layers: readonly DecoderLayer[];
-  readonly #finalNorm: RMSNorm;
-  readonly #lmHead: VocabParallelEmbedding;
+  readonly #finalNorm: RMSNorm | undefined;
+  readonly #lmHead: VocabParallelEmbedding | undefined;
   readonly #rotary: RotaryEmbedding | undefined;
 
   /** @param makeLayer layer i, whose parts' prefix is `prefix`. */
@@ -74,30 +97,41 @@ export class DecoderLM implements CausalLM {
     names: DecoderNames,
     makeLayer: (i: number, prefix: string) => DecoderLayer,
     quantConfig?: QuantizationConfig,
+    extras: DecoderExtras = {},
   ) {
-    const { vocabSize, hiddenSize, tieWordEmbeddings } = config;
+    const { vocabSize, hiddenSize, numHiddenLayers, tieWordEmbeddings } = config;
+    const { begin, end } = context.stage ?? { begin: 0, end: numHiddenLayers };
     const table = { vocabSize, hiddenSize, quantConfig };
     this.#context = context;
     this.#config = config;
     this.#names = names;
-    this.#embeddings = new VocabParallelEmbedding(context, {
-      ...table,
-      role: tieWordEmbeddings ? 'head' : 'embedding',
-      prefix: names.embeddings,
-    });
-    context.checkWeights(names.embeddings, this.#embeddings);
+    this.#extras = extras;
+    this.#firstLayer = begin;
+    this.isFirstStage = begin === 0;
+    this.isLastStage = end === numHiddenLayers;
+    this.activationSize = extras.readsEmbedded ? 2 * hiddenSize : hiddenSize;
+    if (this.isFirstStage || (this.isLastStage && tieWordEmbeddings)) {
+      this.#embeddings = new VocabParallelEmbedding(context, {
+        ...table,
+        role: tieWordEmbeddings ? 'head' : 'embedding',
+        prefix: names.embeddings,
+      });
+      context.checkWeights(names.embeddings, this.#embeddings);
+    }
     const layers: DecoderLayer[] = [];
-    while (layers.length < config.numHiddenLayers) {
-      const prefix = `${names.layers}.${layers.length}`;
-      const layer = makeLayer(layers.length, prefix);
+    for (let i = begin; i < end; i++) {
+      const prefix = `${names.layers}.${i}`;
+      const layer = makeLayer(i, prefix);
       context.checkWeights(prefix, layer);
       layers.push(layer);
     }
     this.#layers = layers;
-    this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
-    this.#lmHead = tieWordEmbeddings
-      ? this.#embeddings
-      : new VocabParallelEmbedding(context, { ...table, role: 'head', prefix: 'lm_head' });
+    if (this.isLastStage) {
+      this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
+      this.#lmHead = tieWordEmbeddings
+        ? this.#embeddings
+        : new VocabParallelEmbedding(context, { ...table, role: 'head', prefix: 'lm_head' });
+    }
     // Only keys that are stored show that heads are as wide as the config says.
     const rotates = this.#layers.some(({ attention }) => attention !== undefined);
     this.#rotary = rotates && config.rope ? new RotaryEmbedding(context, config.rope) : undefined;
@@ -108,16 +142,20 @@ export class DecoderLM implements CausalLM {
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
-    yield* prefixed(this.#names.embeddings, this.#embeddings);
-    for (const [i, layer] of this.#layers.entries()) yield* prefixed(`${this.#names.layers}.${i}`, layer);
-    yield* prefixed(this.#names.finalNorm, this.#finalNorm);
-    if (this.#lmHead !== this.#embeddings) yield* prefixed('lm_head', this.#lmHead);
+    if (this.#embeddings) yield* prefixed(this.#names.embeddings, this.#embeddings);
+    for (const [prefix, module] of this.#extras.borrowed ?? []) yield* prefixed(prefix, module);
+    for (const [i, layer] of this.#layers.entries()) {
+      yield* prefixed(`${this.#names.layers}.${this.#firstLayer + i}`, layer);
+    }
+    if (this.#finalNorm) yield* prefixed(this.#names.finalNorm, this.#finalNorm);
+    if (this.#lmHead && this.#lmHead !== this.#embeddings) yield* prefixed('lm_head', this.#lmHead);
   }
 
-  forward({ inputIds, cache, kvCache, metadata }: ModelInput): Tensor {
-    const embedded = scaled(this.#context, this.#embeddings.embed(inputIds), this.#config.embeddingMultiplier);
+  forward({ inputIds, activations, cache, kvCache, metadata }: ModelInput): Tensor {
+    const input = activations ? this.#received(activations) : this.#embed(inputIds);
+    const { embedded } = input;
     const rotary = metadata?.attention && this.#rotary?.table(metadata.attention.positions);
-    let hiddenStates = embedded; // (T, hidden)
+    let { hiddenStates } = input; // (T, hidden)
     let [mixers, attentions] = [0, 0];
     for (const layer of this.#layers) {
       hiddenStates = layer.forward(hiddenStates, {
@@ -128,11 +166,28 @@ export class DecoderLM implements CausalLM {
         embedded,
       });
     }
-    return this.#finalNorm.forward(hiddenStates);
+    if (this.#finalNorm) return this.#finalNorm.forward(hiddenStates);
+    return this.#extras.readsEmbedded ? this.#context.backend.concatColumns([hiddenStates, embedded]) : hiddenStates;
   }
 
   computeLogits(hiddenStates: Tensor): Tensor {
+    if (!this.#lmHead) throw new ShardingError('Only the last stage of a model has an output head.');
     return scaled(this.#context, this.#lmHead.logits(hiddenStates), this.#config.logitsMultiplier);
+  }
+
+  #embed(inputIds: Tensor): DecoderInput {
+    if (!this.isFirstStage || !this.#embeddings) {
+      throw new ShardingError('A stage after the first takes the activations of the one before it, not tokens.');
+    }
+    const embedded = scaled(this.#context, this.#embeddings.embed(inputIds), this.#config.embeddingMultiplier);
+    return { hiddenStates: embedded, embedded };
+  }
+
+  #received(activations: Tensor): DecoderInput {
+    if (!this.#extras.readsEmbedded) return { hiddenStates: activations, embedded: activations };
+    const { hiddenSize } = this.#config;
+    const [hiddenStates, embedded] = this.#context.backend.splitColumns(activations, [hiddenSize, hiddenSize]);
+    return { hiddenStates, embedded };
   }
 }
 

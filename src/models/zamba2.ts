@@ -174,19 +174,29 @@ class Zamba2Layer implements DecoderLayer {
 
 const NAMES = { embeddings: 'model.embed_tokens', layers: 'model.layers', finalNorm: 'model.final_layernorm' };
 
+/** A stage whose layers use a block that an earlier stage owns has the block, too. */
 function createZamba2(context: LayerContext, config: Zamba2Config, quantConfig?: QuantizationConfig): DecoderLM {
+  const { begin, end } = context.stage ?? { begin: 0, end: config.numHiddenLayers };
   const blocks: SharedTransformer[] = [];
+  const borrowed = new Map<string, Module>();
   const hybrids = hybridLayers(config);
-  const share = (i: number, prefix: string): SharedUse | undefined => {
+  const makeBlock = (block: number): SharedTransformer => {
+    const uses = [...hybrids.keys()].filter((use) => use % config.numMemBlocks === block && isHere(hybrids[use]));
+    const prefix = `${NAMES.layers}.${hybrids[block]}.shared_transformer`;
+    const transformer = new SharedTransformer(context, config, uses, prefix, quantConfig);
+    if (!isHere(hybrids[block])) borrowed.set(prefix, transformer);
+    return transformer;
+  };
+  const isHere = (layer: number) => layer >= begin && layer < end;
+  const share = (i: number): SharedUse | undefined => {
     const use = hybrids.indexOf(i);
     if (use === -1) return undefined;
     const block = use % config.numMemBlocks;
-    const uses = () => [...hybrids.keys()].filter((other) => other % config.numMemBlocks === block);
-    blocks[block] ??= new SharedTransformer(context, config, uses(), `${prefix}.shared_transformer`, quantConfig);
+    blocks[block] ??= makeBlock(block);
     return { transformer: blocks[block], use, owns: use < config.numMemBlocks };
   };
-  const layer = (i: number, prefix: string) => new Zamba2Layer(context, config, prefix, share(i, prefix), quantConfig);
-  return new DecoderLM(context, config, NAMES, layer, quantConfig);
+  const layer = (i: number, prefix: string) => new Zamba2Layer(context, config, prefix, share(i), quantConfig);
+  return new DecoderLM(context, config, NAMES, layer, quantConfig, { borrowed, readsEmbedded: true });
 }
 
 function hybridLayers({ layerTypes }: Zamba2Config): number[] {

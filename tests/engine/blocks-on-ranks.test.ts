@@ -70,12 +70,9 @@ async function matricesOf(checkpoint: Checkpoint, rank: number, size: number, dt
   const backend = new RecordingBackend();
   const formats = storedFormats(checkpoint, definition, ALL_FORMATS);
   const { weightDType, quantConfig } = storageInBlocks(dtype, 'float32', formats);
-  const context = new LayerContext(
-    backend,
-    { ...singleProcess, rank, size },
-    weightDType,
-    headerCheck(definition, checkpoint),
-  );
+  const context = new LayerContext(backend, { ...singleProcess, rank, size }, weightDType, {
+    check: headerCheck(definition, checkpoint),
+  });
   const model = definition.create(context, quantConfig);
   const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
   await loadWeights(model, pairs, checkpoint, { name: 'model', checkFinite: true });

@@ -80,7 +80,7 @@ export class ModelRig {
     const checkpoint = await Checkpoint.open(source.folder);
     try {
       const definition = defineModel(checkpoint.config, checkpoint.names());
-      const context = new LayerContext(backend, group, weightDType, headerCheck(definition, checkpoint));
+      const context = new LayerContext(backend, group, weightDType, { check: headerCheck(definition, checkpoint) });
       const model = definition.create(context, quantConfig);
       const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
       await loadWeights(model, pairs, checkpoint, { name: 'rig', checkFinite: true });

@@ -96,7 +96,7 @@ async function planWeights(
   const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
   const check = headerCheck(definition, checkpoint);
   const table = new ParameterTable(
-    definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32', check)),
+    definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32', { check })),
   );
   const weights: PlannedWeight[] = [];
   const routers: string[] = [];

@@ -131,7 +131,9 @@ function createModel(
   const { weightDType, quantConfig } = storageInBlocks(dtype, checkpointDType(checkpoint), formats);
   try {
     return definition.create(
-      new LayerContext(new ReferenceBackend(), singleProcess, weightDType, headerCheck(definition, checkpoint)),
+      new LayerContext(new ReferenceBackend(), singleProcess, weightDType, {
+        check: headerCheck(definition, checkpoint),
+      }),
       quantConfig,
     );
   } catch (error) {

@@ -3,6 +3,7 @@ import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/
 import { keptFormats } from '../ranks/devices.ts';
 import { checkpointDType } from '../ranks/load-rank.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
+import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
 import { storageInBlocks } from '../weights/weight-storage.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
@@ -14,6 +15,8 @@ export interface PlacedModel extends DescribedModel {
   readonly device: DeviceChoice;
   /** Ranks that share the model. */
   readonly tensorParallelSize: number;
+  /** Absent where one stage has all layers. */
+  readonly pipeline: PipelinePlan | undefined;
   /** Storage of the weight matrices. */
   readonly dtype: MatrixDType;
   /** Formats of matrices that are kept in blocks. */
@@ -25,18 +28,24 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const { name, checkpoint, config, definition } = described;
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
   settings.onProgress?.({ status: 'device', name, ...device });
-  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads);
+  const { pipelineParallelSize } = settings;
+  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, pipelineParallelSize);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
-  const { matrixDType: dtype } = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
+  const storage = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
+  const { matrixDType: dtype } = storage;
+  const pipeline = pipelineParallelSize > 1 ? planStages(definition, storage, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
-  return { ...described, device, tensorParallelSize, dtype, blockFormats };
+  return { ...described, device, tensorParallelSize, pipeline, dtype, blockFormats };
 }
 
-/** The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is. */
-export function mostRanks(numHeads = 0): number {
-  let ranks = canShareMemory() ? physicalCores() : 1;
+/**
+ * The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is.
+ * @param stages that share the cores.
+ */
+export function mostRanks(numHeads = 0, stages = 1): number {
+  let ranks = canShareMemory() ? Math.max(1, Math.floor(physicalCores() / stages)) : 1;
   while (numHeads % ranks !== 0) ranks--;
   return ranks;
 }

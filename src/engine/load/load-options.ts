@@ -21,6 +21,11 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    */
   readonly tensorParallelSize?: number | 'auto' | undefined;
   /**
+   * Stages that hold a run of the model's layers each, so that each needs only its part of the memory. Every stage has
+   * `tensorParallelSize` threads. Default: 1.
+   */
+  readonly pipelineParallelSize?: number | undefined;
+  /**
    * Compute on a thread of its own where one rank has the model on the processor, so that a step, which may take a second,
    * does not hold the program's own thread: for servers. Several ranks always have threads of their own, and so has one in
    * a browser. Default: false.
@@ -57,6 +62,7 @@ const DEFAULTS = {
   device: 'auto',
   dtype: 'auto',
   tensorParallelSize: 1,
+  pipelineParallelSize: 1,
   ownThread: false,
   maxNumSeqs: 16,
   maxNumBatchedTokens: 512,
@@ -75,6 +81,7 @@ export type LoadSettings = WithDefaults & { readonly dtype: DTypeSetting };
 /** Options that are whole numbers from 1 on. */
 const COUNTS = [
   'tensorParallelSize',
+  'pipelineParallelSize',
   'maxNumSeqs',
   'maxNumBatchedTokens',
   'maxModelLen',

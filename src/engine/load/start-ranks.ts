@@ -1,6 +1,7 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
+import type { Stage } from '../../layers/parameters/layer-context.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
 import { isPage } from '../ranks/rank-thread.ts';
 import type { Executor } from '../run/executor.ts';
@@ -38,21 +39,28 @@ export async function startRanks(placed: PlacedModel, settings: LoadSettings): P
 }
 
 async function start(
-  { name, config, untieHead, device: { device }, tensorParallelSize: size, blockFormats }: PlacedModel,
+  { name, config, untieHead, device: { device }, tensorParallelSize: size, pipeline, blockFormats }: PlacedModel,
   { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers }: LoadSettings,
   checkpoint: Checkpoint,
-  { onProgress, signal }: LoadWatch,
+  watch: LoadWatch,
 ): Promise<Executor> {
   const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead, blockFormats };
-  const hasOwnThread = isPage() || (ownThread && device !== 'webgpu');
-  if (size === 1 && !hasOwnThread) return loadRank(checkpoint, singleProcess, options, { onProgress, signal });
+  const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(
       `tensorParallelSize is ${size}, which does not divide the model's ${config.numHeads} heads.`,
       'Use a divisor of the heads.',
     );
   }
-  // Loaded on need: one rank works where there are no threads.
-  const { RankExecutor } = await import('../ranks/rank-executor.ts');
-  return RankExecutor.load(checkpoint.files, size, options, { onProgress, signal, workers });
+  const load = async (threads: boolean, stage?: Stage): Promise<Executor> => {
+    if (size === 1 && !threads)
+      return loadRank(checkpoint, singleProcess, { ...options, stage }, { onProgress, signal });
+    // Loaded on need: one rank works where there are no threads.
+    const { RankExecutor } = await import('../ranks/rank-executor.ts');
+    return RankExecutor.load(checkpoint.files, size, { ...options, stage }, { onProgress, signal, workers });
+  };
+  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'));
+  const { loadPipeline } = await import('../pipeline/load-pipeline.ts');
+  // Stages on one thread would wait for each other.
+  return loadPipeline(pipeline, (stage) => load(device !== 'webgpu', stage));
 }

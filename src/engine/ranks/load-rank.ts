@@ -2,7 +2,7 @@ import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { LayerContext, type WeightCheck } from '../../layers/parameters/layer-context.ts';
+import { LayerContext, type Stage, type WeightCheck } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
@@ -28,6 +28,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly untieHead?: boolean | undefined;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
+  /** The layers to load, of a model that several stages hold. Default: all. */
+  readonly stage?: Stage | undefined;
   /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }
@@ -50,8 +52,8 @@ export async function loadRank(
     autoDType: checkpointDType(checkpoint),
     check: headerCheck(definition, checkpoint),
     formats: (kept) => storedFormats(checkpoint, definition, kept),
-    match: (model) => {
-      const pairs = matchNames(new ParameterTable(model), definition, checkpoint);
+    match: (model, whole) => {
+      const pairs = matchNames(new ParameterTable(model), definition, checkpoint, new ParameterTable(whole));
       return () => loadWeights(model, pairs, checkpoint, { ...options, ...watch });
     },
   };
@@ -65,8 +67,11 @@ export interface RankWeights {
   readonly check?: WeightCheck;
   /** Formats of matrices whose blocks may be kept, of those that the backend keeps, by the model's own names. */
   formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, MatrixDType>;
-  /** Checks that every weight is there, before memory is reserved. Returns a function that loads this rank's shards. */
-  match(model: CausalLM): () => Promise<void>;
+  /**
+   * Checks that every weight of the whole model is there, before memory is reserved. Returns a function that loads this
+   * rank's shards of `model`, which may be a stage of it.
+   */
+  match(model: CausalLM, whole: CausalLM): () => Promise<void>;
 }
 
 /**
@@ -84,11 +89,14 @@ export async function makeRank(
   try {
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.autoDType, formats);
-    const context = new LayerContext(backend, group, weightDType, weights.check);
-    const model = definition.create(context, quantConfig);
-    const fill = weights.match(model);
-    const { slots } = options;
-    const numBlocks = numKvBlocks(model.kvCacheSizes, options);
+    const { check } = weights;
+    const { slots, stage } = options;
+    const make = (layers?: Stage) =>
+      definition.create(new LayerContext(backend, group, weightDType, { check, stage: layers }), quantConfig);
+    const whole = make();
+    const model = stage ? make(stage) : whole;
+    const fill = weights.match(model, whole);
+    const numBlocks = numKvBlocks(whole.kvCacheSizes, options);
     await backend.reserve?.(memoryNeed(model, slots, numBlocks));
     await fill();
     const runner = new ModelRunner(backend, model, {

@@ -18,6 +18,12 @@ export async function carryOut(runner: ModelRunner, request: StepRequest, rank: 
 
 /** Buffers of a result that can be transferred to another thread. */
 export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
-  const arrays = [step?.logits, step?.sampled, step?.logDecays?.sums, ...stateParts.map(({ values }) => values)];
+  const arrays = [
+    step?.logits,
+    step?.sampled,
+    step?.logDecays?.sums,
+    step?.activations,
+    ...stateParts.map(({ values }) => values),
+  ];
   return arrays.flatMap((array) => (array ? [array.buffer] : []));
 }

@@ -41,6 +41,8 @@ export interface Batch {
   readonly sequences: readonly ScheduledTokens[];
   /** The rows that get logits, in the order of the sequences. */
   readonly logits: LogitsRows;
+  /** For a stage after the first: what the stage before gave for this batch. */
+  readonly activations?: Float32Array | undefined;
 }
 
 /**
@@ -62,6 +64,8 @@ export interface StepOutput {
   readonly sampled?: Float32Array<ArrayBuffer> | undefined;
   /** Present if a sequence is watched. */
   readonly logDecays?: LogDecays | undefined;
+  /** From a stage before the last, in place of logits: (rows, activationSize), in an order that all stages share. */
+  readonly activations?: Float32Array<ArrayBuffer> | undefined;
 }
 
 /** Size of one sequence's state. */
@@ -106,6 +110,8 @@ export interface Executor {
   readonly maxBatchedTokens?: number | undefined;
   /** Whether it can choose tokens itself. Then a step may be begun before the output of the last one is there. */
   readonly samplesTokens?: boolean | undefined;
+  /** Steps that it works on at the same time: as many as it has stages. Default: 1. */
+  readonly maxConcurrentBatches?: number | undefined;
   /** Resolves, with the reason, when it can run no step any more and was not disposed of. Absent: a step would tell. */
   readonly failed?: Promise<Error> | undefined;
   /**

@@ -24,7 +24,6 @@ import {
   type Batch,
   type Executor,
   exportedLength,
-  type LogitsRows,
   type ScheduledTokens,
   type StateFootprint,
   type StatePlace,
@@ -52,9 +51,10 @@ interface ModelWithStates {
 }
 
 /** Results of a step. */
-interface StepOutputs extends SampledLogits {
+type StepOutputs = Partial<SampledLogits> & {
   readonly logDecays: Tensor | undefined;
-}
+  readonly activations?: Tensor | undefined;
+};
 
 type BatchSequence = ScheduledTokens & ScheduledSequence;
 
@@ -66,6 +66,7 @@ export class ModelRunner implements Executor {
   readonly #chunkSize: number;
   readonly #slots: number;
   readonly #group: ProcessGroup;
+  readonly #samplesTokens: boolean;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
   /** Memory that the next logits may take. */
   #spare: Float32Array<ArrayBuffer> | undefined;
@@ -85,6 +86,8 @@ export class ModelRunner implements Executor {
     this.#group = group;
     const states = new StateCache(backend, model, { slots, numBlocks }, group);
     this.stateFootprint = states.footprint;
+    const isWhole = model.isFirstStage && model.isLastStage;
+    this.#samplesTokens = backend.sampling !== undefined && group.size === 1 && isWhole;
     const sampled = this.samplesTokens ? backend.zeros([slots]) : undefined;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
   }
@@ -93,9 +96,12 @@ export class ModelRunner implements Executor {
     return this.#backend.failed;
   }
 
-  /** Whether the backend chooses tokens. With several ranks it cannot: each has only a part of the logits. */
+  /**
+   * Whether the backend chooses tokens. With several ranks it cannot: each has only a part of the logits; nor in a stage,
+   * because the first stage would not know the tokens.
+   */
   get samplesTokens(): boolean {
-    return this.#backend.sampling !== undefined && this.#group.size === 1;
+    return this.#samplesTokens;
   }
 
   get maxBatchedTokens(): number {
@@ -135,7 +141,9 @@ export class ModelRunner implements Executor {
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
     for (const { blocks = [] } of sequences) loaded.states.kvCache?.check(blocks);
-    return sequences.every(isDecode) ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch.logits);
+    // Steps that a backend repeats take no activations.
+    const isRepeatable = sequences.every(isDecode) && loaded.model.isFirstStage;
+    return isRepeatable ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch);
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {
@@ -177,7 +185,7 @@ export class ModelRunner implements Executor {
   #decode({ model, states, none, sampled }: ModelWithStates, sequences: readonly BatchSequence[]): Promise<StepOutput> {
     const sampling = new StepSampling(sequences.map(sampledRow));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
-    const isWatched = sequences.some(({ watch }) => watch);
+    const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
     const results: StepOutputs = this.#backend.step({
       variant: { isAhead, isWatched },
       inputs: {
@@ -194,8 +202,9 @@ export class ModelRunner implements Executor {
         const metadata = { ...decodeMetadata(slots, none, this.#chunkSize), attention };
         const cache = watch?.cache ?? states.layers;
         const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
-        const chosen = sampling.run(this.#backend, model.computeLogits(hiddenStates), rows, sampled);
-        return { ...chosen, logDecays: watch?.gather(this.#group) };
+        const logDecays = watch?.gather(this.#group);
+        if (!model.isLastStage) return { activations: hiddenStates, logDecays };
+        return { ...sampling.run(this.#backend, model.computeLogits(hiddenStates), rows, sampled), logDecays };
       },
     });
     return this.#read(results, sequences, sequences, states);
@@ -204,7 +213,7 @@ export class ModelRunner implements Executor {
   #mixed(
     { model, states, sampled }: ModelWithStates,
     sequences: readonly BatchSequence[],
-    logits: LogitsRows,
+    { logits, activations }: Pick<Batch, 'logits' | 'activations'>,
   ): Promise<StepOutput> {
     const backend = this.#backend;
     const ordered = reorderBatch(sequences, 'decode-first');
@@ -221,10 +230,11 @@ export class ModelRunner implements Executor {
     });
     const sampling = new StepSampling(rows.map(({ sequence }) => sampledRow(sequence)));
     return backend.scope(() => {
-      const isWatched = sequences.some(({ watch }) => watch);
+      const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
       const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
       const hiddenStates = model.forward({
         inputIds: backend.tensor(Int32Array.from(tokenIds), [tokenIds.length]),
+        activations: activations && backend.tensor(activations, [tokenIds.length, model.activationSize]),
         cache: watch?.cache ?? states.layers,
         kvCache: states.kvCache?.layers,
         metadata: {
@@ -232,31 +242,35 @@ export class ModelRunner implements Executor {
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
         },
       });
+      const logDecays = watch?.gather(this.#group);
+      if (!model.isLastStage) return this.#read({ activations: hiddenStates, logDecays }, sequences, ordered, states);
       const wanted = Int32Array.from(rows, ({ row }) => row);
       const selected = backend.gatherRows(hiddenStates, backend.tensor(wanted, [rows.length]));
       const sampledRows =
         sampling.inputs && stepTensors(sampling.inputs, (values) => backend.tensor(values, [values.length]));
       const chosen = sampling.run(backend, model.computeLogits(selected), sampledRows, sampled);
-      return this.#read({ ...chosen, logDecays: watch?.gather(this.#group) }, sequences, ordered, states);
+      return this.#read({ ...chosen, logDecays }, sequences, ordered, states);
     });
   }
 
   /** All ranks have the same results, and those of rank 0 are asked for. */
   async #read(
-    { logits, sampled, logDecays }: StepOutputs,
+    { logits, sampled, logDecays, activations }: StepOutputs,
     sequences: readonly BatchSequence[],
     ordered: readonly BatchSequence[],
     { layers }: StateCache,
   ): Promise<StepOutput> {
     const { rank, size } = this.#group;
     if (rank !== 0) return { logits: new Float32Array() };
-    const [values = new Float32Array(), tokens, sums] = await Promise.all([
+    const [values = new Float32Array(), tokens, sums, given] = await Promise.all([
       logits && this.#backend.read(logits, this.#takeSpare()),
       sampled && this.#backend.read(sampled),
       logDecays && this.#backend.read(logDecays),
+      activations && this.#backend.read(activations),
     ]);
     const rows = sequences.filter(({ watch }) => watch).map((sequence) => ordered.indexOf(sequence));
-    return { logits: values, sampled: tokens, logDecays: sums && selectLogDecays(sums, rows, layers, size) };
+    const decays = sums && selectLogDecays(sums, rows, layers, size);
+    return { logits: values, sampled: tokens, logDecays: decays, activations: given };
   }
 
   #takeSampled(given: { readonly tokenIds: Tensor; readonly slots: Tensor }, sampled: Tensor | undefined) {

@@ -47,6 +47,7 @@ export function maxBatchedTokens(parts: StepParts): number {
 function prepareStep(parts: StepParts, lengths: readonly number[], computed: number): void {
   const { backend, model, sampled } = parts;
   const hiddenStates = forward(parts, lengths, computed);
+  if (!model.isLastStage) return;
   const last = lengths.map((_, i) => lengths.slice(0, i + 1).reduce((sum, numTokens) => sum + numTokens, -1));
   const isAll = last.length === hiddenStates.shape[0];
   const selected = isAll
@@ -73,6 +74,7 @@ function forward(
   const rows = lengths.reduce((sum, numTokens) => sum + numTokens, 0);
   return model.forward({
     inputIds: backend.tensor(new Int32Array(rows), [rows]),
+    activations: model.isFirstStage ? undefined : backend.empty([rows, model.activationSize]),
     cache: states.layers,
     kvCache: states.kvCache?.layers,
     metadata: {

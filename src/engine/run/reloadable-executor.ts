@@ -52,6 +52,10 @@ export class ReloadableExecutor implements Executor {
     return this.#executor.samplesTokens ?? false;
   }
 
+  get maxConcurrentBatches(): number {
+    return this.#executor.maxConcurrentBatches ?? 1;
+  }
+
   async execute(batch: Batch): Promise<StepOutput> {
     const output = await this.#unlessLost(this.#executor.execute(batch));
     if (batch.sequences.length > 0) this.#tries = 0;

@@ -23,7 +23,7 @@ interface LayerState {
 /** Number of sequences with a state in the cache, and of blocks for their keys and values. */
 export interface StateCacheSize {
   readonly slots: number;
-  /** 0 without attention. */
+  /** 0 for a model without attention. */
   readonly numBlocks: number;
 }
 
@@ -36,6 +36,7 @@ export class StateCache {
   /** `bytes` are those of this rank. */
   readonly footprint: StateFootprint;
   readonly #backend: Backend;
+  readonly #numBlocks: number;
   readonly #states: readonly LayerState[];
   readonly #snapshots = new Map<number, readonly SavedSlot[]>();
   /** Released ones, whose memory the next take. */
@@ -48,6 +49,7 @@ export class StateCache {
     group: Pick<ProcessGroup, 'size' | 'rank'>,
   ) {
     this.#backend = backend;
+    this.#numBlocks = numBlocks;
     const states: LayerState[] = [];
     let wholeLength = 0;
     const add = (shape: readonly number[], wholeShape: readonly number[], runs: readonly StateRun[]): Tensor => {
@@ -129,8 +131,11 @@ export class StateCache {
         this.#spare.length = 0;
         break;
       case 'copyBlock':
-        if (!this.kvCache) throw new ArgumentError('The batch copies a block, but this model has no key-value cache.');
-        this.kvCache.copyBlock(command.from, command.to);
+        // A stage without attention has no blocks, but others have.
+        if (this.#numBlocks === 0) {
+          throw new ArgumentError('The batch copies a block, but this model has no key-value cache.');
+        }
+        this.kvCache?.copyBlock(command.from, command.to);
     }
   }
 

@@ -106,21 +106,27 @@ function keptBlocks(table: ParameterTable, parameterName: string, { blocks }: St
 
 /**
  * Pairs the model's parameters with the checkpoint's tensors: (parameter name, checkpoint name).
+ * @param whole parameters of the model, of which `table` may be a stage: the checkpoint holds those of all stages.
  * @throws WeightDTypeError, MissingTensorError, UnexpectedTensorError, WeightShapeError
  */
 export function matchNames(
   table: ParameterTable,
   definition: ModelDefinition,
   checkpoint: Checkpoint,
+  whole: ParameterTable = table,
 ): [string, string][] {
-  const expected = new Set(table.names());
+  const expected = new Set(whole.names());
+  const own = new Set(table.names());
   const pairs: [string, string][] = [];
   const unexpected: string[] = [];
   for (const checkpointName of checkpoint.names()) {
     const parameterName = definition.parameterName(checkpointName);
     if (parameterName === undefined) continue;
-    if (expected.delete(parameterName)) pairs.push([parameterName, checkpointName]);
-    else if (!checkpoint.quantization?.zeroBiases.has(checkpointName)) unexpected.push(checkpointName);
+    if (expected.delete(parameterName)) {
+      if (own.has(parameterName)) pairs.push([parameterName, checkpointName]);
+    } else if (!checkpoint.quantization?.zeroBiases.has(checkpointName)) {
+      unexpected.push(checkpointName);
+    }
   }
   // Quantised weights have companions that nothing asks for, and other shapes: their dtype says more than those.
   for (const [, checkpointName] of pairs) {

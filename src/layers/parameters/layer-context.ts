@@ -16,6 +16,20 @@ export interface WeightCheck {
   readonly stored?: ReadonlySet<string>;
 }
 
+/** Layers of a model that one process holds: from `begin` up to, but not including, `end`. */
+export interface Stage {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Parts of a context that most models do without. */
+export interface LayerContextOptions {
+  /** Absent where there is no checkpoint to compare the config with. */
+  readonly check?: WeightCheck | undefined;
+  /** Absent: all layers. */
+  readonly stage?: Stage | undefined;
+}
+
 /**
  * Backend, group and storage that all layers of one model on one rank share.
  *
@@ -29,7 +43,8 @@ export class LayerContext {
   readonly group: ProcessGroup;
   /** Storage of matrices that no quantisation config decides. */
   readonly weightDType: WeightDType;
-  /** Absent where there is no checkpoint to compare the config with. */
+  /** Layers that are made, of a model that several processes hold. Absent: all. */
+  readonly stage: Stage | undefined;
   readonly #check: WeightCheck | undefined;
   readonly #layers: Map<string, object>;
 
@@ -37,12 +52,13 @@ export class LayerContext {
     backend: Backend,
     group: ProcessGroup,
     weightDType: WeightDType,
-    check?: WeightCheck,
+    { check, stage }: LayerContextOptions = {},
     layers = new Map<string, object>(),
   ) {
     this.backend = backend;
     this.group = group;
     this.weightDType = weightDType;
+    this.stage = stage;
     this.#check = check;
     this.#layers = layers;
   }
@@ -63,7 +79,8 @@ export class LayerContext {
    */
   sharing(units: number): LayerContext {
     const group = shardGroup(units, this.group);
-    return new LayerContext(this.backend, group, this.weightDType, this.#check, this.#layers);
+    const options = { check: this.#check, stage: this.stage };
+    return new LayerContext(this.backend, group, this.weightDType, options, this.#layers);
   }
 
   /** Layers with state are found by their prefix, so two may not share one. */

@@ -1,0 +1,149 @@
+import { OutOfMemoryError } from '../../errors.ts';
+import {
+  type Batch,
+  type Executor,
+  exportedLength,
+  type LogDecays,
+  type StateFootprint,
+  type StatePlace,
+  type StepOutput,
+} from '../run/executor.ts';
+import { checkStateLength } from '../run/state-cache.ts';
+
+/**
+ * A model whose layers several stages hold. Each step goes through all of them, and as many steps as there are stages can
+ * be under way at once. The stages exchange activations by themselves; tokens go to all, logits come from the last.
+ */
+export class PipelineExecutor implements Executor {
+  readonly stateFootprint: StateFootprint;
+  readonly maxBatchedTokens: number;
+  /** The first stage would need the tokens that the last one chose. */
+  readonly samplesTokens = false;
+  readonly maxConcurrentBatches: number;
+  readonly failed: Promise<Error>;
+  readonly #stages: readonly Executor[];
+  /** Steps whose stages have not all answered. */
+  readonly #running = new Set<Promise<unknown>>();
+
+  /** @param stages in the order of their layers. */
+  constructor(stages: readonly Executor[]) {
+    this.#stages = stages;
+    this.stateFootprint = totalFootprint(stages.map(({ stateFootprint }) => stateFootprint));
+    this.maxBatchedTokens = Math.min(
+      ...stages.map(({ maxBatchedTokens = Number.POSITIVE_INFINITY }) => maxBatchedTokens),
+    );
+    this.maxConcurrentBatches = stages.length;
+    this.failed = Promise.race(stages.flatMap(({ failed }) => failed ?? []));
+  }
+
+  async execute(batch: Batch): Promise<StepOutput> {
+    const answers = Promise.all(this.#stages.map((stage) => unlessOutOfMemory(stage.execute(batch))));
+    this.#running.add(answers);
+    answers.finally(() => this.#running.delete(answers)).catch(() => {});
+    const outputs = await answers;
+    const problem = outputs.find((output) => output instanceof OutOfMemoryError);
+    if (problem) {
+      // Steps that were begun later are lost as well. Once all have ended, one reset serves for all.
+      await Promise.allSettled(this.#running);
+      throw problem;
+    }
+    const steps = outputs.flatMap((output) => (output instanceof OutOfMemoryError ? [] : [output]));
+    const logDecays = joinLogDecays(
+      steps.flatMap(({ logDecays }) => logDecays ?? []),
+      batch,
+    );
+    return { logits: steps[steps.length - 1].logits, logDecays };
+  }
+
+  recycle(logits: Float32Array<ArrayBuffer>): void {
+    this.#stages[this.#stages.length - 1].recycle?.(logits);
+  }
+
+  async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
+    const parts = await Promise.all(this.#stages.map((stage) => stage.exportState(place)));
+    const whole = new Float32Array(exportedLength(this.stateFootprint, place.length));
+    for (const [i, { from, to, length }] of this.#runs(place)) {
+      whole.set(parts[i].subarray(from, from + length), to);
+    }
+    return whole;
+  }
+
+  async importState(place: StatePlace, state: Float32Array): Promise<void> {
+    checkStateLength(state, this.stateFootprint, place.length);
+    const parts = this.#stages.map(
+      ({ stateFootprint }) => new Float32Array(exportedLength(stateFootprint, place.length)),
+    );
+    for (const [i, { from, to, length }] of this.#runs(place)) {
+      parts[i].set(state.subarray(to, to + length), from);
+    }
+    await Promise.all(this.#stages.map((stage, i) => stage.importState(place, parts[i])));
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.#stages.map((stage) => stage.dispose()));
+  }
+
+  /** Each stage's runs in a whole state: first the states of all stages, then their keys and values. */
+  *#runs({ length: numTokens }: StatePlace): Iterable<readonly [stage: number, run: StateRun]> {
+    let to = 0;
+    for (const [i, { stateFootprint }] of this.#stages.entries()) {
+      const { length } = stateFootprint;
+      yield [i, { from: 0, to, length }];
+      to += length;
+    }
+    for (const [i, { stateFootprint }] of this.#stages.entries()) {
+      const length = numTokens * (stateFootprint.kvCache?.tokenLength ?? 0);
+      yield [i, { from: stateFootprint.length, to, length }];
+      to += length;
+    }
+  }
+}
+
+/** A run of numbers: where it begins in a stage's state, and in the whole. */
+interface StateRun {
+  readonly from: number;
+  readonly to: number;
+  readonly length: number;
+}
+
+async function unlessOutOfMemory(step: Promise<StepOutput>): Promise<StepOutput | OutOfMemoryError> {
+  try {
+    return await step;
+  } catch (error) {
+    if (error instanceof OutOfMemoryError) return error;
+    throw error;
+  }
+}
+
+/** All stages have as many blocks; those without attention need no memory for them. */
+function totalFootprint(footprints: readonly StateFootprint[]): StateFootprint {
+  return footprints.reduce((total, { bytes, length, kvCache }) => ({
+    bytes: total.bytes + bytes,
+    length: total.length + length,
+    kvCache:
+      total.kvCache && kvCache
+        ? {
+            ...kvCache,
+            blockBytes: total.kvCache.blockBytes + kvCache.blockBytes,
+            tokenLength: total.kvCache.tokenLength + kvCache.tokenLength,
+          }
+        : (total.kvCache ?? kvCache),
+  }));
+}
+
+/** The decays of all stages' layers, for each watched sequence one after the other. */
+function joinLogDecays(parts: readonly LogDecays[], { sequences }: Batch): LogDecays | undefined {
+  if (parts.length === 0) return undefined;
+  const watched = sequences.filter(({ watch }) => watch).length;
+  const heads = parts.flatMap((part) => part.heads);
+  const sums = new Float32Array(watched * heads.reduce((sum, count) => sum + count, 0));
+  let to = 0;
+  for (let sequence = 0; sequence < watched; sequence++) {
+    for (const part of parts) {
+      const width = part.sums.length / watched;
+      sums.set(part.sums.subarray(sequence * width, (sequence + 1) * width), to);
+      to += width;
+    }
+  }
+  return { heads, sums };
+}

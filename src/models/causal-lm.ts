@@ -74,6 +74,8 @@ export interface ModelDefinition {
   create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
   /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
   parameterName(checkpointName: string): string | undefined;
+  /** What a user should know of the model that is made: parts of the checkpoint that it leaves out. */
+  readonly note?: string | undefined;
 }
 
 /** One architecture: it recognises its configs, and defines the models that they describe. */

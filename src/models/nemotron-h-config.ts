@@ -1,7 +1,7 @@
 import type { MlpActivation } from '../backends/contract/activations.ts';
 import type { RoutingOptions } from '../backends/contract/experts.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
-import type { JsonObject } from '../checkpoint/json/json.ts';
+import { isJsonObject, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
 import { readActivation } from './activation-config.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
@@ -15,14 +15,20 @@ import {
 import { checkedMixer, SIZE } from './mixer-config.ts';
 import { readTokenIds } from './token-ids.ts';
 
-/** config.json of a NemotronHForCausalLM. */
-export interface NemotronHConfig extends DecoderConfig, AttentionSizes {
+/** config.json of a NemotronHForCausalLM, or of a NemotronHPuzzleForCausalLM, whose layers have sizes of their own. */
+export interface NemotronHConfig extends DecoderConfig, NemotronHLayerConfig {
   readonly layerTypes: readonly LayerType[];
-  readonly mixer: MixerConfig;
   readonly mlpHiddenAct: MlpActivation;
   readonly mlpBias: boolean;
   /** Inner sizes of the feed-forward layers, in their order. */
   readonly intermediateSizes: readonly number[];
+  /** What each layer is made of, where `block_configs` says so. The model's own entries are those of the first layers then. */
+  readonly layers: readonly NemotronHLayerConfig[] | undefined;
+}
+
+/** Sizes and options of a layer's part, whichever it has. */
+export interface NemotronHLayerConfig extends AttentionSizes {
+  readonly mixer: MixerConfig;
   readonly moe: NemotronHMoeConfig;
 }
 
@@ -37,6 +43,8 @@ export interface NemotronHMoeConfig {
   readonly routing: RoutingOptions;
 }
 
+const LAYER_TYPES: readonly LayerType[] = ['linear_attention', 'full_attention', 'mlp', 'moe'];
+
 /** Kinds of layers by their letter in `hybrid_override_pattern`. */
 const PATTERN: Readonly<Record<string, LayerType>> = {
   M: 'linear_attention',
@@ -49,8 +57,10 @@ const PATTERN: Readonly<Record<string, LayerType>> = {
 export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
   const config = new ConfigReader(json, 'config.json');
   const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
-  const layerTypes = readLayers(config);
-  const mixer = readMixer(config);
+  const blocks = readBlocks(config, json);
+  const layerTypes = blocks?.map(({ type }) => type) ?? readLayers(config);
+  const firstOf = (type: LayerType) => blocks?.find((block) => block.type === type)?.config ?? config;
+  const mixer = readMixer(firstOf('linear_attention'));
   return {
     architecture: 'NemotronHForCausalLM',
     vocabSize: config.integer('vocab_size', { default: 131072, ...SIZE }),
@@ -60,23 +70,47 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
     chunkSize: mixer.chunkSize,
     layerTypes,
     mixer,
-    ...readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 }),
+    ...readAttention(firstOf('full_attention'), hiddenSize),
     mlpHiddenAct: readActivation(config, 'mlp_hidden_act', 'relu2'),
     mlpBias: config.boolean('mlp_bias', { default: false }),
-    intermediateSizes: readIntermediateSizes(config, layerTypes.filter((type) => type === 'mlp').length),
-    moe: readMoe(config, layerTypes.includes('moe')),
+    intermediateSizes: blocks
+      ? blocks.flatMap(({ type, config }) => (type === 'mlp' ? readIntermediateSizes(config, 1) : []))
+      : readIntermediateSizes(config, layerTypes.filter((type) => type === 'mlp').length),
+    moe: readMoe(firstOf('moe'), layerTypes.includes('moe')),
+    layers: blocks?.map(({ type, config }) => ({
+      mixer: readMixer(config),
+      moe: readMoe(config, type === 'moe'),
+      ...readAttention(config, hiddenSize),
+    })),
     normEps: config.number(['layer_norm_epsilon', 'rms_norm_eps'], { default: 1e-5, min: 0 }),
     tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
     eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
   };
 }
 
+/** A layer's kind, and the config with the layer's own entries before the model's. */
+interface Block {
+  readonly type: LayerType;
+  readonly config: ConfigReader;
+}
+
+/** The layers of a Puzzle model, which a search has made narrower one by one; undefined where the config has none. */
+function readBlocks(config: ConfigReader, json: JsonObject): Block[] | undefined {
+  const entries = config.optionalList<JsonObject>('block_configs', isJsonObject, 'a list of objects');
+  return entries?.map((entry, i) => {
+    const where = `${config.fileName}, block_configs[${i}]`;
+    const own = new ConfigReader(entry, where);
+    const kind = own.string('block_type');
+    const [type] = readLayerTypes(new ConfigReader({ block_type: [kind] }, where), 'block_type', LAYER_TYPES) ?? [];
+    if (own.has('sliding_window')) {
+      throw new ConfigError(`${where}: attention within a 'sliding_window' is not supported.`);
+    }
+    return { type, config: new ConfigReader({ ...json, ...entry }, where) };
+  });
+}
+
 function readLayers(config: ConfigReader): LayerType[] {
-  const listed = readLayerTypes(
-    config,
-    ['layers_block_type', 'layer_types'],
-    ['linear_attention', 'full_attention', 'mlp', 'moe'],
-  );
+  const listed = readLayerTypes(config, ['layers_block_type', 'layer_types'], LAYER_TYPES);
   if (listed) return listed;
   return [...config.string('hybrid_override_pattern', { default: 'ME*-' })].map((letter) => {
     const type = PATTERN[letter];
@@ -84,6 +118,10 @@ function readLayers(config: ConfigReader): LayerType[] {
     const known = Object.keys(PATTERN).join(' ');
     throw new ConfigError(`${config.fileName}: 'hybrid_override_pattern' holds '${letter}', expected ${known}.`);
   });
+}
+
+function readAttention(config: ConfigReader, hiddenSize: number): AttentionSizes {
+  return readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 });
 }
 
 function readMixer(config: ConfigReader): MixerConfig {

@@ -1,3 +1,4 @@
+import type { RoutingOptions } from '../backends/contract/experts.ts';
 import { getOwn } from '../checkpoint/json/json.ts';
 import { Attention } from '../layers/attention/attention.ts';
 import { FusedMoe, type FusedMoeOptions } from '../layers/feed-forward/fused-moe.ts';
@@ -14,7 +15,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
 import { isSpare } from './hybrid-config.ts';
-import { type NemotronHConfig, readNemotronHConfig } from './nemotron-h-config.ts';
+import { type NemotronHConfig, type NemotronHMoeConfig, readNemotronHConfig } from './nemotron-h-config.ts';
 
 /** A config, and what only the checkpoint tells. */
 interface StoredConfig extends NemotronHConfig {
@@ -43,13 +44,14 @@ class NemotronHBlock implements DecoderLayer {
     quantConfig?: QuantizationConfig,
   ) {
     const { hiddenSize, normEps, layerTypes } = config;
+    const own = config.layers?.[i] ?? config;
     const common = { hiddenSize, prefix: `${prefix}.mixer`, quantConfig };
     this.#context = context;
     this.#norm = new RMSNorm(context, hiddenSize, normEps);
     switch (layerTypes[i]) {
       case 'linear_attention': {
-        const sharing = context.sharing(config.mixer.numHeads);
-        const mixer = new MambaMixer2(sharing, { ...config.mixer, ...common, rmsNormEps: normEps });
+        const sharing = context.sharing(own.mixer.numHeads);
+        const mixer = new MambaMixer2(sharing, { ...own.mixer, ...common, rmsNormEps: normEps });
         this.mixer = mixer;
         this.parts = ['mixer'];
         this.#part = mixer;
@@ -59,9 +61,9 @@ class NemotronHBlock implements DecoderLayer {
       case 'full_attention': {
         const attention = new Attention(context, {
           ...common,
-          numHeads: config.numAttentionHeads,
-          numKvHeads: config.numKeyValueHeads,
-          headDim: config.attentionHeadDim,
+          numHeads: own.numAttentionHeads,
+          numKvHeads: own.numKeyValueHeads,
+          headDim: own.attentionHeadDim,
           // transformers and vLLM carry `attention_bias` in the config but have no biases here.
           bias: false,
         });
@@ -72,7 +74,7 @@ class NemotronHBlock implements DecoderLayer {
         break;
       }
       case 'moe': {
-        const moe = new NemotronHMoe(context, config, common.prefix, quantConfig);
+        const moe = new NemotronHMoe(context, config, own.moe, common.prefix, quantConfig);
         this.#part = moe;
         this.parts = ['experts', 'feed-forward'];
         this.#forward = (normed) => moe.forward(normed);
@@ -103,17 +105,23 @@ class NemotronHBlock implements DecoderLayer {
  */
 class NemotronHMoe implements Module {
   readonly #context: LayerContext;
-  readonly #config: StoredConfig;
+  readonly #routing: RoutingOptions;
   readonly #gate: ReplicatedLinear;
   readonly #correctionBias: Weight<Tensor>;
   readonly #experts: FusedMoe;
   readonly #sharedExperts: Mlp;
   readonly #latent: { readonly into: ReplicatedLinear; readonly out: ReplicatedLinear } | undefined;
 
-  constructor(context: LayerContext, config: StoredConfig, prefix: string, quantConfig?: QuantizationConfig) {
-    const { hiddenSize, mlpHiddenAct, mlpBias, moe, expertLayout } = config;
+  constructor(
+    context: LayerContext,
+    config: StoredConfig,
+    moe: NemotronHMoeConfig,
+    prefix: string,
+    quantConfig?: QuantizationConfig,
+  ) {
+    const { hiddenSize, mlpHiddenAct, mlpBias, expertLayout } = config;
     this.#context = context;
-    this.#config = config;
+    this.#routing = moe.routing;
     const gate = { bias: false, prefix: `${prefix}.gate`, quantConfig };
     this.#gate = new ReplicatedLinear(context, hiddenSize, moe.numExperts, gate, 'router');
     this.#correctionBias = tensorWeight(context, 'correctionBias', {
@@ -162,7 +170,7 @@ class NemotronHMoe implements Module {
   forward(x: Tensor): Tensor {
     const { backend } = this.#context;
     const logits = this.#gate.forward(x);
-    const routing = backend.topKRouting(logits, this.#config.moe.routing, this.#correctionBias.get());
+    const routing = backend.topKRouting(logits, this.#routing, this.#correctionBias.get());
     const [routed, shared] = sumOverRanks(backend, [
       this.#experts.forwardPartial(this.#latent ? this.#latent.into.forward(x) : x, routing),
       this.#sharedExperts.forwardPartial(x),
@@ -192,8 +200,8 @@ function feedForward(
 }
 
 export const nemotronH: Architecture = {
-  names: ['NemotronHForCausalLM'],
-  recognizes: (json) => getOwn(json, 'model_type') === 'nemotron_h',
+  names: ['NemotronHForCausalLM', 'NemotronHPuzzleForCausalLM'],
+  recognizes: (json) => ['nemotron_h', 'nemotron_h_puzzle'].includes(String(getOwn(json, 'model_type'))),
   define: (json, stored) => {
     const isStacked = [...stored].some((name) => STACKED_EXPERTS.test(name));
     const config = { ...readNemotronHConfig(json), expertLayout: isStacked ? 'stacked' : 'separate' } as const;

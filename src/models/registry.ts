@@ -4,6 +4,12 @@ import { bamba } from './bamba.ts';
 import type { Architecture, ModelDefinition } from './causal-lm.ts';
 import { falconH1 } from './falcon-h1.ts';
 import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
+import {
+  asLanguageModel,
+  languageModelConfig,
+  languageModelNames,
+  MULTIMODAL_ARCHITECTURES,
+} from './language-model.ts';
 import { mamba2 } from './mamba2.ts';
 import { nemotronH } from './nemotron-h.ts';
 import { assertLayersStored } from './stored-layers.ts';
@@ -21,7 +27,7 @@ const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, granite
  * ```
  */
 export function supportedArchitectures(): string[] {
-  return ARCHITECTURES.flatMap(({ names }) => names);
+  return [...ARCHITECTURES.flatMap(({ names }) => names), ...MULTIMODAL_ARCHITECTURES];
 }
 
 /**
@@ -32,8 +38,13 @@ export function supportedArchitectures(): string[] {
 export function defineModel(
   json: JsonObject,
   stored: Iterable<string> = [],
-  { untieHead = false }: { readonly untieHead?: boolean | undefined } = {},
+  options: { readonly untieHead?: boolean | undefined } = {},
 ): ModelDefinition {
+  const inner = languageModelConfig(json);
+  if (inner) {
+    const names = new Set(stored);
+    return asLanguageModel(defineModel(inner, languageModelNames(names), options), names);
+  }
   const listed = getOwn(json, 'architectures');
   const names = Array.isArray(listed) ? listed : [];
   const found =
@@ -42,7 +53,7 @@ export function defineModel(
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
   if (found) {
     const names = new Set(stored);
-    const definition = found.define(untieHead ? untied(json) : json, names);
+    const definition = found.define(options.untieHead ? untied(json) : json, names);
     assertLayersStored(definition.config.numHiddenLayers, names);
     return withTiedHead(definition, names);
   }

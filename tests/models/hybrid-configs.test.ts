@@ -294,6 +294,42 @@ describe('Nemotron-H', () => {
     expect(() => read({ hybrid_override_pattern: 'E', n_routed_experts: 4, n_group: 3 })).toThrow(ConfigError);
     expect(() => read({ hybrid_override_pattern: 'M', n_routed_experts: 0 })).not.toThrow();
   });
+
+  test('block_configs list the layers, whose entries come before those of the model', () => {
+    const { layerTypes, layers, intermediateSizes, moe } = read({
+      num_hidden_layers: null,
+      hybrid_override_pattern: 'MM',
+      n_routed_experts: 4,
+      num_key_value_heads: 2,
+      block_configs: [
+        { block_type: 'moe', moe_intermediate_size: 12, num_experts_per_tok: 1 },
+        { block_type: 'attention', num_key_value_heads: 8, sliding_window: null },
+        { block_type: 'moe', moe_intermediate_size: 20, num_experts_per_tok: 3 },
+        { block_type: 'mlp', intermediate_size: 7 },
+        { block_type: 'mamba', mamba_num_heads: 16 },
+      ],
+    });
+    expect(layerTypes).toEqual(['moe', 'full_attention', 'moe', 'mlp', 'linear_attention']);
+    expect(layers?.map((layer) => layer.moe.intermediateSize)).toEqual([12, 7688, 20, 7688, 7688]);
+    expect(layers?.map((layer) => layer.moe.routing.topK)).toEqual([1, 2, 3, 2, 2]);
+    expect(layers?.map((layer) => layer.numKeyValueHeads)).toEqual([2, 8, 2, 2, 2]);
+    expect(layers?.[4].mixer.numHeads).toBe(16);
+    expect(intermediateSizes).toEqual([7]);
+    expect(moe.intermediateSize).toBe(12);
+  });
+
+  test('an error in block_configs names the layer', () => {
+    const blocks =
+      (...block_configs: JsonObject[]) =>
+      () =>
+        read({ block_configs });
+    expect(blocks({ block_type: 'mamba' }, { block_type: 'no_op' })).toThrow(/block_configs\[1\].*'block_type'/);
+    expect(blocks({})).toThrow(/block_configs\[0\].*'block_type'/);
+    expect(blocks({ block_type: 'attention', sliding_window: 512 })).toThrow(/block_configs\[0\].*'sliding_window'/);
+    const tooMany = { block_type: 'moe', n_routed_experts: 4, num_experts_per_tok: 5 };
+    expect(blocks(tooMany)).toThrow(/block_configs\[0\]: 5 of 4 experts/);
+    expect(() => read({ block_configs: 5 })).toThrow(ConfigError);
+  });
 });
 
 describe('Zamba2', () => {

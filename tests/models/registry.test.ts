@@ -46,6 +46,24 @@ describe('defineModel', () => {
   });
 });
 
+describe('a model that sees, whose language model stands in a part of its config', () => {
+  const inner = { ...sizes, architectures: ['Mamba2ForCausalLM'] };
+  const outer = { architectures: ['NemotronH_Nano_VL_V2'], vision_config: {} };
+  const stored = ['language_model.backbone.layers.0.mixer.D', 'vision_model.x', 'mlp1.0.weight'];
+
+  test.each(['llm_config', 'text_config'])('%s: its weights by their own names, and a note of the others', (key) => {
+    const { config, parameterName, note } = defineModel({ ...outer, [key]: inner }, stored);
+    expect(config.architecture).toBe('Mamba2ForCausalLM');
+    expect(stored.map(parameterName)).toEqual(['backbone.layers.0.mixer.D', undefined, undefined]);
+    expect(note).toMatch(/2 tensors .*vision_model\.x/);
+    expect(defineModel({ ...outer, [key]: inner }, stored.slice(0, 1)).note).toBeUndefined();
+  });
+
+  test('without such a part the name is not known', () => {
+    expect(() => defineModel(outer)).toThrow(UnsupportedArchitectureError);
+  });
+});
+
 describe('parameterName', () => {
   const names = (json: JsonObject, stored?: readonly string[]) => defineModel(json, stored).parameterName;
 

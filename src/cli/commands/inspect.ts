@@ -175,7 +175,7 @@ function describeMemory(report: ModelReport, load: ModelLoad): string {
 function settings(config: object, prefix = ''): string[][] {
   return Object.entries(config).flatMap(([name, value]) => {
     // The map of layers says it better.
-    if (value === undefined || name === 'layerTypes') return [];
+    if (value === undefined || name === 'layerTypes' || name === 'layers') return [];
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return [[`${prefix}${words(name)}`, Array.isArray(value) ? value.join(', ') || 'none' : String(value)]];
     }

@@ -114,7 +114,11 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       chatTemplate: isUsable,
       chatTemplateKind: isUsable ? template.kind : null,
       problems,
-      warnings: [...(quantization?.warnings ?? []), ...(untieHead ? [OWN_HEAD_WARNING] : [])],
+      warnings: [
+        ...(quantization?.warnings ?? []),
+        ...(untieHead ? [OWN_HEAD_WARNING] : []),
+        ...(definition.note === undefined ? [] : [definition.note]),
+      ],
     };
   } finally {
     await checkpoint.close();

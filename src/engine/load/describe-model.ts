@@ -28,7 +28,8 @@ export async function describeModel(located: LocatedModel, settings: LoadSetting
   const untieHead = await hasOwnHead(asWritten, checkpoint, settings);
   if (untieHead) settings.onWarning(OWN_HEAD_WARNING);
   const definition = untieHead ? defineModel(checkpoint.config, checkpoint.names(), { untieHead }) : asWritten;
-  const { config } = definition;
+  const { config, note } = definition;
+  if (note !== undefined) settings.onWarning(note);
   const { vocabSize } = config;
   const text = await openText(checkpoint.files, { vocabSize, chatTemplate: settings.chatTemplate });
   const { tokenizer } = text;

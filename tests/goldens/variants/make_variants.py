@@ -267,10 +267,13 @@ def nemotron_experts(w, name, c, x, mlp):
 
 
 def nemotron_h(w, c, ids):
+    model, blocks = c, c.get('block_configs')
     eps, activation, hidden = c['layer_norm_epsilon'], ACTIVATIONS[c['mlp_hidden_act']], c['hidden_size']
-    heads, kv_heads, head_dim = c['num_attention_heads'], c['num_key_value_heads'], c['head_dim']
     letters = {'M': 'mamba', '*': 'attention', '-': 'mlp', 'E': 'moe'}
-    kinds = c.get('layers_block_type') or [letters[letter] for letter in c['hybrid_override_pattern']]
+    if blocks:
+        kinds = [block['block_type'] for block in blocks]
+    else:
+        kinds = c.get('layers_block_type') or [letters[letter] for letter in c['hybrid_override_pattern']]
 
     def mlp(name, x, size, bias):
         up = activation(w.linear(name + '.up_proj', x, size, bias))
@@ -280,25 +283,51 @@ def nemotron_h(w, c, ids):
     for i, kind in enumerate(kinds):
         name = f'backbone.layers.{i}.mixer'
         normed = w.norm(f'backbone.layers.{i}.norm', x, eps)
+        c = {**model, **blocks[i]} if blocks else model
         if kind in ('mamba', 'linear_attention'):
             y = mixer(w, name, normed, heads=c['mamba_num_heads'], head_dim=c['mamba_head_dim'],
                       state=c['ssm_state_size'], groups=c['n_groups'], taps=c['conv_kernel'], activation='silu', eps=eps,
                       limit=read_limit(c), bias=c['use_bias'], conv_bias=c['use_conv_bias'], norm_groups=c['n_groups'])
         elif kind in ('attention', 'full_attention'):
-            y = attention(w, name, normed, heads=heads, kv_heads=kv_heads, head_dim=head_dim, hidden=hidden,
-                          scale=head_dim**-0.5)
+            y = attention(w, name, normed, heads=c['num_attention_heads'], kv_heads=c['num_key_value_heads'],
+                          head_dim=c['head_dim'], hidden=hidden, scale=c['head_dim']**-0.5)
         elif kind == 'moe':
             y = nemotron_experts(w, name, c, normed, mlp)
         else:
             y = mlp(name, normed, c['intermediate_size'], c['mlp_bias'])
         x = x + y
-    return head(w, c, 'backbone.embeddings', w.norm('backbone.norm_f', x, eps))
+    return head(w, model, 'backbone.embeddings', w.norm('backbone.norm_f', x, eps))
+
+
+def nemotron_vl(w, c, ids):
+    """The language model of one that sees, whose other weights the text does not need."""
+    own = Weights(0)
+    own.random = w.random
+    own.update({name.removeprefix('language_model.'): values for name, values in w.items()})
+    logits = nemotron_h(own, c['llm_config'], ids)
+    w('vision_model.radio_model.patch_embedding.weight', 4, 12)
+    w('mlp1.1.weight', c['llm_config']['hidden_size'], 8)
+    w.update({'language_model.' + name: values for name, values in own.items() if not name.startswith(('vision', 'mlp1'))})
+    return logits
+
+
+def first_zamba2(c):
+    """The config under today's names."""
+    if 'expansion_factor' not in c:
+        return c
+    inner = c['expansion_factor'] * c['hidden_size']
+    kinds = {'m': 'mamba', 'g': 'hybrid'}
+    return {**c, 'layers_block_type': [kinds[kind] for kind in c['layers_block_type']], 'mamba_expand': c['expansion_factor'],
+            'n_mamba_heads': inner // c['mamba_headdim'], 'mamba_d_state': c['state_size'],
+            'mamba_d_conv': c['conv_dimension'], 'intermediate_size': c['ffn_hidden_size'], 'adapter_rank': c['lora_rank'],
+            'use_shared_attention_adapter': c['use_shared_attention_lora']}
 
 
 def zamba2(w, c, ids):
+    c = first_zamba2(c)
     hidden, heads, eps, bias = c['hidden_size'], c['num_attention_heads'], c['rms_norm_eps'], c['add_bias_linear']
-    head_dim = 2 * hidden // heads
-    mixes = dict(heads=c['n_mamba_heads'], head_dim=2 * hidden // c['n_mamba_heads'], state=c['mamba_d_state'],
+    head_dim, inner = 2 * hidden // heads, c.get('mamba_expand', 2) * hidden
+    mixes = dict(heads=c['n_mamba_heads'], head_dim=inner // c['n_mamba_heads'], state=c['mamba_d_state'],
                  groups=c['mamba_ngroups'], taps=c['mamba_d_conv'], activation='silu', eps=1e-5, limit=read_limit(c),
                  bias=bias, conv_bias=True, norm_groups=c['mamba_ngroups'])
     rope = frequencies(c, head_dim) if c['use_mem_rope'] else None
@@ -347,6 +376,12 @@ def mamba2(w, c, ids):
 
 
 FORWARD = {f.__name__: f for f in (bamba, granitemoehybrid, falcon_h1, nemotron_h, zamba2, mamba2)}
+OTHER_TYPES = {'nemotron_h_puzzle': nemotron_h, 'NemotronH_Nano_VL_V2': nemotron_vl}
+
+# A variant's place is the seed of its weights.
+VARIANTS = ['bamba-biases', 'falcon-norm', 'falcon-norm-before-gate', 'granite-dense-rope', 'granite-experts',
+            'mamba2-eight-groups', 'nemotron-eight-groups', 'nemotron-experts', 'zamba2-two-blocks', 'nemotron-puzzle',
+            'nemotron-vl', 'zamba2-first-layout']
 
 
 def write_safetensors(path, tensors):
@@ -369,10 +404,10 @@ def read_safetensors(path):
 
 def write_variant(name, seed):
     folder, config = HERE / name, json.loads((HERE / name / 'config.json').read_text())
-    forward, weights = FORWARD[config['model_type']], Weights(seed)
+    forward, weights = {**FORWARD, **OTHER_TYPES}[config['model_type']], Weights(seed)
     ids = [int(i) for i in weights.random.integers(0, VOCAB, 23)]
     logits = forward(weights, config, ids)
-    if not config.get('tie_word_embeddings', config['model_type'] == 'zamba2'):
+    if 'llm_config' not in config and not config.get('tie_word_embeddings', config['model_type'] == 'zamba2'):
         assert 'lm_head.weight' in weights
     greedy = list(ids)
     for _ in range(6):
@@ -397,5 +432,5 @@ if __name__ == '__main__':
         for each in FORWARD:
             check(each)
     else:
-        for seed, config_path in enumerate(sorted(HERE.glob('*/config.json'))):
-            write_variant(config_path.parent.name, seed)
+        for seed, name in enumerate(VARIANTS):
+            write_variant(name, seed)

@@ -10,13 +10,13 @@ import { type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
+import { readActivation } from './config/activation-config.ts';
+import { isSpare, readAttentionSizes, readLayerTypes, readPrefixedMixer } from './config/hybrid-config.ts';
+import { SIZE } from './config/mixer-config.ts';
+import { readRope } from './config/rope-config.ts';
+import { readTokenIds } from './config/token-ids.ts';
 import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isSpare, readAttentionSizes, readLayerTypes, readPrefixedMixer } from './hybrid-config.ts';
-import { SIZE } from './mixer-config.ts';
-import { readRope } from './rope-config.ts';
-import { readTokenIds } from './token-ids.ts';
 import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 
 /** config.json of a BambaForCausalLM. */

@@ -10,19 +10,19 @@ import { type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { readActivation } from './activation-config.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
-import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
+import { readActivation } from './config/activation-config.ts';
 import {
   type AttentionSizes,
   isSpare,
   type MixerConfig,
   readAttentionSizes,
   readPrefixedMixer,
-} from './hybrid-config.ts';
-import { SIZE } from './mixer-config.ts';
-import { readRope } from './rope-config.ts';
-import { readTokenIds } from './token-ids.ts';
+} from './config/hybrid-config.ts';
+import { SIZE } from './config/mixer-config.ts';
+import { readRope } from './config/rope-config.ts';
+import { readTokenIds } from './config/token-ids.ts';
+import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
 
 /** config.json of a FalconH1ForCausalLM. */
 export interface FalconH1Config extends DecoderConfig, AttentionSizes {

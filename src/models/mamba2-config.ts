@@ -2,10 +2,10 @@ import type { MlpActivation } from '../backends/contract/activations.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
-import { readActivation } from './activation-config.ts';
 import type { ModelConfig } from './causal-lm.ts';
-import { checkedMixer, SIZE } from './mixer-config.ts';
-import { readTokenIds } from './token-ids.ts';
+import { readActivation } from './config/activation-config.ts';
+import { checkedMixer, SIZE } from './config/mixer-config.ts';
+import { readTokenIds } from './config/token-ids.ts';
 
 /** config.json of a Mamba2ForCausalLM, with defaults filled in. Names are Hugging Face's. */
 export interface Mamba2Config extends ModelConfig {

@@ -3,17 +3,17 @@ import type { RoutingOptions } from '../backends/contract/experts.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import { isJsonObject, type JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
-import { readActivation } from './activation-config.ts';
-import type { DecoderConfig } from './decoder-lm.ts';
+import { readActivation } from './config/activation-config.ts';
 import {
   type AttentionSizes,
   type LayerType,
   type MixerConfig,
   readAttentionSizes,
   readLayerTypes,
-} from './hybrid-config.ts';
-import { checkedMixer, SIZE } from './mixer-config.ts';
-import { readTokenIds } from './token-ids.ts';
+} from './config/hybrid-config.ts';
+import { checkedMixer, SIZE } from './config/mixer-config.ts';
+import { readTokenIds } from './config/token-ids.ts';
+import type { DecoderConfig } from './decoder-lm.ts';
 
 /** config.json of a NemotronHForCausalLM, or of a NemotronHPuzzleForCausalLM, whose layers have sizes of their own. */
 export interface NemotronHConfig extends DecoderConfig, NemotronHLayerConfig {

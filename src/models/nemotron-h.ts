@@ -13,8 +13,8 @@ import { tensorWeight, type Weight } from '../layers/parameters/weight.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
+import { isSpare } from './config/hybrid-config.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isSpare } from './hybrid-config.ts';
 import { type NemotronHConfig, type NemotronHMoeConfig, readNemotronHConfig } from './nemotron-h-config.ts';
 
 /** A config, and what only the checkpoint tells. */

@@ -2,13 +2,13 @@ import type { MlpActivation } from '../backends/contract/activations.ts';
 import { ConfigReader } from '../checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import { ConfigError } from '../errors.ts';
-import { readActivation } from './activation-config.ts';
+import { readActivation } from './config/activation-config.ts';
+import { type AttentionSizes, type LayerType, type MixerConfig, readLayerTypes } from './config/hybrid-config.ts';
+import { checkedMixer, SIZE } from './config/mixer-config.ts';
+import { readRope } from './config/rope-config.ts';
+import { readTokenIds } from './config/token-ids.ts';
 import type { DecoderConfig } from './decoder-lm.ts';
-import { type AttentionSizes, type LayerType, type MixerConfig, readLayerTypes } from './hybrid-config.ts';
-import { checkedMixer, SIZE } from './mixer-config.ts';
-import { readRope } from './rope-config.ts';
 import { assertLayersStored } from './stored-layers.ts';
-import { readTokenIds } from './token-ids.ts';
 
 /** config.json of a Zamba2ForCausalLM. */
 export interface Zamba2Config extends DecoderConfig, AttentionSizes {

@@ -10,8 +10,8 @@ import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
+import { isSpare } from './config/hybrid-config.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { isSpare } from './hybrid-config.ts';
 import { readZamba2Config, type Zamba2Config } from './zamba2-config.ts';
 
 /** A transformer block without residuals that several layers use, each with adapters and a cache of its own. */

@@ -3,7 +3,7 @@ import { ConfigReader } from '../../src/checkpoint/json/config-reader.ts';
 import type { JsonObject } from '../../src/checkpoint/json/json.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { inverseFrequencies } from '../../src/layers/attention/rotary-embedding.ts';
-import { readRope } from '../../src/models/rope-config.ts';
+import { readRope } from '../../src/models/config/rope-config.ts';
 
 function rope(json: JsonObject, headDim = 8) {
   return readRope(new ConfigReader(json, 'config.json'), headDim);

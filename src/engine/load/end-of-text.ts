@@ -1,7 +1,7 @@
 import { GENERATION_CONFIG_FILE } from '../../checkpoint/files/file-names.ts';
 import { getOwn, isJsonObject, type JsonObject } from '../../checkpoint/json/json.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
-import { readTokenIds } from '../../models/token-ids.ts';
+import { readTokenIds } from '../../models/config/token-ids.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 
 /** Files and parts that name the tokens at which a model ends. */

@@ -1,5 +1,5 @@
-import { MLP_ACTIVATIONS, type MlpActivation } from '../backends/contract/activations.ts';
-import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
+import { MLP_ACTIVATIONS, type MlpActivation } from '../../backends/contract/activations.ts';
+import type { ConfigReader } from '../../checkpoint/json/config-reader.ts';
 
 /** Names of `transformers.activations.ACT2FN` besides our own. */
 const ACTIVATION_ALIASES: Readonly<Record<string, MlpActivation>> = {

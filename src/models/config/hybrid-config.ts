@@ -1,6 +1,6 @@
-import type { ConfigKey, ConfigReader } from '../checkpoint/json/config-reader.ts';
-import { ConfigError } from '../errors.ts';
-import type { MambaMixer2Options } from '../layers/mamba/mamba-mixer2-options.ts';
+import type { ConfigKey, ConfigReader } from '../../checkpoint/json/config-reader.ts';
+import { ConfigError } from '../../errors.ts';
+import type { MambaMixer2Options } from '../../layers/mamba/mamba-mixer2-options.ts';
 import { readActivation } from './activation-config.ts';
 import { checkedMixer, SIZE } from './mixer-config.ts';
 

@@ -1,6 +1,6 @@
-import type { ConfigReader } from '../checkpoint/json/config-reader.ts';
-import { ConfigError } from '../errors.ts';
-import type { RopeParameters, RopeScaling } from '../layers/attention/rotary-embedding.ts';
+import type { ConfigReader } from '../../checkpoint/json/config-reader.ts';
+import { ConfigError } from '../../errors.ts';
+import type { RopeParameters, RopeScaling } from '../../layers/attention/rotary-embedding.ts';
 
 /**
  * `rope_parameters` of transformers 5, or `rope_theta`, `partial_rotary_factor` and `rope_scaling` of versions before.

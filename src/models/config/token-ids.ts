@@ -1,5 +1,5 @@
-import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
-import { ConfigError } from '../errors.ts';
+import { getOwn, type JsonObject } from '../../checkpoint/json/json.ts';
+import { ConfigError } from '../../errors.ts';
 
 /** A token id, a list of them, or none, which some writers put as -1. @throws ConfigError */
 export function readTokenIds(json: JsonObject, key: string, fileName: string): number[] {

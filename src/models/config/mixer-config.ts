@@ -1,5 +1,5 @@
-import { ConfigError } from '../errors.ts';
-import { type MixerSizes, mixerContradiction } from '../layers/mamba/mamba-mixer2-options.ts';
+import { ConfigError } from '../../errors.ts';
+import { type MixerSizes, mixerContradiction } from '../../layers/mamba/mamba-mixer2-options.ts';
 
 /** Least value of a size in a config. */
 export const SIZE = { min: 1 };

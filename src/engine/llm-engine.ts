@@ -75,8 +75,8 @@ export class LLMEngine {
   #lostAtStep = Number.NEGATIVE_INFINITY;
   /** Whether snapshots held some of that memory. */
   #hasFreedSnapshots = false;
-  /** The next step, if it was begun while the current one is still running. */
-  #ahead: BegunStep | undefined;
+  /** Steps that were begun while others were still running, the oldest first. */
+  #underWay: readonly BegunStep[] = [];
 
   /** @param onWork called when the executor has failed between two steps: a step is needed. */
   constructor(context: EngineContext, onWork: () => void = () => {}) {
@@ -100,8 +100,10 @@ export class LLMEngine {
     const { maxModelLen } = this;
     const { vocabSize } = context;
     this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen, vocabSize };
-    const mostTokens = Math.min(maxNumBatchedTokens, executor.maxBatchedTokens ?? Number.POSITIVE_INFINITY);
-    const limits = { maxNumBatchedTokens: mostTokens, vocabSize };
+    const { maxConcurrentBatches = 1, maxBatchedTokens = Number.POSITIVE_INFINITY } = executor;
+    // The steps under way together have as many tokens as one alone.
+    const mostTokens = Math.min(Math.ceil(maxNumBatchedTokens / maxConcurrentBatches), maxBatchedTokens);
+    const limits = { maxNumBatchedTokens: mostTokens, vocabSize, maxConcurrentBatches };
     this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
   }
@@ -115,9 +117,10 @@ export class LLMEngine {
     try {
       const begin = performance.now();
       const masks = this.#scheduler.requestMasks();
-      if (masks && !this.#ahead) await within(masks, MASK_MILLISECONDS);
-      const step = this.#ahead ?? this.#begin(this.#scheduler.schedule());
-      this.#ahead = this.#beginAfter(step);
+      if (masks && this.#underWay.length === 0) await within(masks, MASK_MILLISECONDS);
+      const [step = this.#begin(this.#scheduler.schedule()), ...later] = this.#underWay;
+      this.#underWay = later;
+      this.#beginMore(step);
       const output = await step.output;
       if (output instanceof OutOfMemoryError) return this.#outOfMemory(step.scheduled, output);
       const missing = masksOf(step.scheduled);
@@ -126,8 +129,8 @@ export class LLMEngine {
       const outputs = this.#postprocess(stepped, step.failed);
       this.#metrics.step(step.scheduled, begin);
       if (output.logits.length > 0) this.#executor.recycle(output.logits);
-      // All sequences of the step that runs ahead have ended: drop it.
-      if (!this.#ahead?.scheduled.some(({ sequence }) => sequence.slot !== undefined)) this.#ahead = undefined;
+      // Steps all of whose sequences have ended are dropped.
+      this.#underWay = this.#underWay.filter(isAwaited);
       return outputs;
     } catch (error) {
       return this.#executorFailed(asError(error));
@@ -182,7 +185,7 @@ export class LLMEngine {
   /** Whether a step would do something; false if all requests are paused. */
   hasWork(): boolean {
     const { failure, canReload } = this.#executor;
-    return canReload || failure !== this.#knownFailure || this.#ahead !== undefined || this.#scheduler.hasWork;
+    return canReload || failure !== this.#knownFailure || this.#underWay.length > 0 || this.#scheduler.hasWork;
   }
 
   stats(): EngineStats {
@@ -227,10 +230,14 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
-  /** Begins the step after one that is still running, if that one can't change it: so the executor is never idle. */
-  #beginAfter({ scheduled, failed }: BegunStep): BegunStep | undefined {
-    const next = failed.length === 0 ? this.#scheduler.scheduleAhead(scheduled) : undefined;
-    return next && this.#begin(next);
+  /** Begins steps after those that are still running, as far as these can't change them: so the executor is never idle. */
+  #beginMore(step: BegunStep): void {
+    if (step.failed.length > 0) return;
+    for (;;) {
+      const next = this.#scheduler.scheduleAfter([step, ...this.#underWay].map(({ scheduled }) => scheduled));
+      if (!next) return;
+      this.#underWay = [...this.#underWay, this.#begin(next)];
+    }
   }
 
   /** Sends a step to the executor. */
@@ -306,7 +313,8 @@ export class LLMEngine {
       sequence.endGrammar();
     } else if (slot === undefined) {
       this.#scheduler.addFork(request.sequences[0], sequence);
-    } else {
+    } else if (!this.#underWay.some(({ scheduled }) => scheduled.some((work) => work.sequence === sequence))) {
+      // Otherwise its slot has a later state: what is to be saved was saved when that step was scheduled.
       this.#states.saveInPassing(sequence, logits);
     }
   }
@@ -326,7 +334,7 @@ export class LLMEngine {
   }
 
   #restart(): void {
-    this.#ahead = undefined;
+    this.#underWay = [];
     this.#hasFreedSnapshots = this.#states.resetStates();
     this.#scheduler.restart();
   }
@@ -337,7 +345,7 @@ export class LLMEngine {
   }
 
   #executorFailed(error: Error): RequestOutput[] {
-    this.#ahead = undefined;
+    this.#underWay = [];
     if (this.#executor.isDisposed) return [];
     this.#executor.fail(error);
     this.#knownFailure = this.#executor.failure;
@@ -413,6 +421,11 @@ export class LLMEngine {
   }
 }
 
+/** Whether a step gives something to a sequence or a request. */
+function isAwaited({ scheduled, failed }: BegunStep): boolean {
+  return failed.length > 0 || scheduled.some(({ sequence }) => sequence.slot !== undefined);
+}
+
 /** Resolves when the tokens that may come next are known of all that a step was computed for; undefined where they are. */
 function masksOf(scheduled: readonly ScheduledWork[]): Promise<unknown> | undefined {
   const isPending = ({ sequence }: ScheduledWork) => sequence.slot !== undefined && sequence.isMaskPending;
@@ -430,14 +443,13 @@ async function within(promise: Promise<unknown>, milliseconds: number): Promise<
 }
 
 /** A sequence's part in a step as the executor takes it. */
-function scheduledTokens({ sequence, numTokens, isAhead, isSampled }: ScheduledWork): ScheduledTokens {
+function scheduledTokens({ sequence, begin, numTokens, isAhead, isSampled }: ScheduledWork): ScheduledTokens {
   const { slot = -1, blocks, tokenIds, request } = sequence;
-  const numComputedTokens = sequence.numComputedTokens + (isAhead ? 1 : 0);
   return {
     slot,
     blocks,
-    numComputedTokens,
-    tokenIds: isAhead ? [LAST_SAMPLED] : tokenIds.slice(numComputedTokens, numComputedTokens + numTokens),
+    numComputedTokens: begin,
+    tokenIds: isAhead ? [LAST_SAMPLED] : tokenIds.slice(begin, begin + numTokens),
     logits: logitsRows(request),
     sampling: isSampled ? sequence.tokenSampling() : undefined,
     watch: isWatched(request),

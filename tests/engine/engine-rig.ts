@@ -14,8 +14,8 @@ export class Rig {
   readonly tokens = new Map<string, number[][]>();
   readonly ended = new Map<string, RequestOutput>();
 
-  constructor(context: Partial<EngineContext> = {}, blocks?: FakeBlocks, samplesTokens = false) {
-    this.executor = new FakeExecutor(context.maxNumSeqs ?? 3, blocks, samplesTokens);
+  constructor(context: Partial<EngineContext> = {}, blocks?: FakeBlocks, samplesTokens = false, stages = 1) {
+    this.executor = new FakeExecutor(context.maxNumSeqs ?? 3, blocks, samplesTokens, stages);
     this.engine = new LLMEngine({
       executor: this.executor,
       tokenizer: undefined,

@@ -39,6 +39,10 @@ export class FakeExecutor implements Executor {
   mostSnapshots = Number.POSITIVE_INFINITY;
   #lost: OutOfMemoryError | undefined;
   readonly samplesTokens: boolean;
+  readonly maxConcurrentBatches: number;
+  /** Steps with tokens that are under way, and the most that ever were. */
+  underWay = 0;
+  mostUnderWay = 0;
   /** The token sampled last for each slot; -1: it was the sequence's last. */
   readonly #sampled: number[] = [];
   readonly #slots: (number | undefined)[];
@@ -48,8 +52,9 @@ export class FakeExecutor implements Executor {
   readonly #blocks: number[][];
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(slots: number, blocks?: FakeBlocks, samplesTokens = false) {
+  constructor(slots: number, blocks?: FakeBlocks, samplesTokens = false, maxConcurrentBatches = 1) {
     this.samplesTokens = samplesTokens;
+    this.maxConcurrentBatches = maxConcurrentBatches;
     let report = (_: Error) => {};
     this.failed = new Promise((resolve) => {
       report = resolve;
@@ -73,7 +78,10 @@ export class FakeExecutor implements Executor {
 
   execute(batch: Batch): Promise<StepOutput> {
     this.batches.push(batch);
+    const isStep = batch.sequences.length > 0;
+    if (isStep) this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
     return this.#inTurn(() => {
+      if (isStep) this.underWay--;
       if (batch.commands?.[0]?.type === 'reset') this.#lost = undefined;
       if (this.#lost) throw this.#lost;
       try {

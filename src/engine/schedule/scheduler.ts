@@ -6,6 +6,8 @@ import type { StateManager } from './state-manager.ts';
 /** A sequence's part in the next step. No tokens: the logits that follow it are known already. */
 export interface ScheduledWork {
   readonly sequence: Sequence;
+  /** Tokens before those of this step. */
+  readonly begin: number;
   readonly numTokens: number;
   /** Whether they are tokens of a prompt, or of an answer that is computed again. */
   readonly isPrefill: boolean;
@@ -28,6 +30,8 @@ const MAX_STEP_LOGITS = 2 ** 22;
 export interface StepLimits {
   readonly maxNumBatchedTokens: number;
   readonly vocabSize: number;
+  /** Steps that the executor works on at the same time. Default: 1. */
+  readonly maxConcurrentBatches?: number | undefined;
 }
 
 /** A sequence that was overtaken or pre-empted this often precedes all others, so that nothing waits forever. */
@@ -48,6 +52,9 @@ export class Scheduler {
   /** Limit for the tokens of a step whose logits are all read. */
   readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
+  readonly #maxConcurrentBatches: number;
+  /** Tokens that steps under way process of each sequence, when the next step is scheduled. */
+  #underWay: ReadonlyMap<Sequence, number> = new Map();
   /** Sequences without a slot, in the order in which they get one. */
   readonly #waiting: Sequence[] = [];
   /** Sequences with a slot, in the order in which they are served. */
@@ -57,8 +64,10 @@ export class Scheduler {
   #turn = 0;
   #preemptions = 0;
 
-  constructor(states: StateManager, { maxNumBatchedTokens, vocabSize }: StepLimits, executorSamples: boolean) {
+  constructor(states: StateManager, limits: StepLimits, executorSamples: boolean) {
+    const { maxNumBatchedTokens, vocabSize, maxConcurrentBatches = 1 } = limits;
     this.#states = states;
+    this.#maxConcurrentBatches = maxConcurrentBatches;
     this.#maxNumBatchedTokens = maxNumBatchedTokens;
     this.#maxEvaluatedTokens = Math.max(1, Math.floor(MAX_STEP_LOGITS / vocabSize));
     this.#executorSamples = executorSamples;
@@ -137,9 +146,11 @@ export class Scheduler {
     }
   }
 
-  schedule(): ScheduledWork[] {
+  /** @param underWay steps that the executor has not finished: see {@link scheduleAfter}. */
+  schedule(underWay: readonly (readonly ScheduledWork[])[] = []): ScheduledWork[] {
+    this.#underWay = tokensUnderWay(underWay);
     this.#makeRoom();
-    this.#growRunning();
+    const lackBlocks = this.#growRunning();
     const work: ScheduledWork[] = [];
     let budget = this.#maxNumBatchedTokens;
     let evaluated = this.#maxEvaluatedTokens;
@@ -147,22 +158,40 @@ export class Scheduler {
       const { wantsPromptLogits } = sequence.request;
       const numTokens = Math.min(this.#tokensReady(sequence), budget, wantsPromptLogits ? evaluated : budget);
       if (numTokens === 0 && !sequence.knownLogits) return;
-      const isPrefill = sequence.numComputedTokens < sequence.numPromptTokens || numTokens > 1;
+      const begin = this.#numBegunTokens(sequence);
+      if (this.#underWay.has(sequence)) this.#states.saveInPassing(sequence, undefined, begin);
+      const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
       const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor;
-      work.push({ sequence, numTokens, isPrefill, isAhead: false, isSampled });
+      work.push({ sequence, begin, numTokens, isPrefill, isAhead: false, isSampled });
       budget -= numTokens;
       if (wantsPromptLogits) evaluated -= numTokens;
     };
-    const runnable = this.#running.filter(this.#isRunnable);
-    for (const sequence of runnable) if (isOneToken(sequence)) take(sequence);
-    for (const sequence of runnable) if (!isOneToken(sequence)) take(sequence);
+    const runnable = this.#running.filter(
+      (sequence) => this.#isRunnable(sequence) && this.#canContinue(sequence) && !lackBlocks.has(sequence),
+    );
+    const decodes = runnable.filter((sequence) => this.#numTokensLeft(sequence) === 1);
+    const share = this.#shareOfDecodes();
+    // The end of a prompt may look and cost the same as a token of an answer.
+    for (const sequence of decodes.slice(0, share)) take(sequence);
+    for (const sequence of runnable) if (this.#numTokensLeft(sequence) !== 1) take(sequence);
     while (budget > 0) {
       const sequence = this.#admitNext();
       if (!sequence) break;
       take(sequence);
     }
-    if (budget === 0 || evaluated === 0) this.#serveOthersNext(work);
+    if (budget === 0 || evaluated === 0 || decodes.length > share) this.#serveOthersNext(work);
     return work;
+  }
+
+  /**
+   * Schedules a step to be begun while others are still running, the oldest first. Returns undefined if there is none: the
+   * executor has as many as it takes, or what they give could change the next one.
+   */
+  scheduleAfter(underWay: readonly (readonly ScheduledWork[])[]): ScheduledWork[] | undefined {
+    if (this.#maxConcurrentBatches === 1) return underWay.length === 1 ? this.#scheduleAhead(underWay[0]) : undefined;
+    if (underWay.length >= this.#maxConcurrentBatches) return undefined;
+    const work = this.schedule(underWay);
+    return work.length > 0 || this.#failures.length > 0 ? work : undefined;
   }
 
   /**
@@ -170,14 +199,15 @@ export class Scheduler {
    * continues with the next unless that token ends it. Returns undefined if the running step could change the next one:
    * because waiting sequences could begin, or a state must be saved first.
    */
-  scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
+  #scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
     const isAll = current.length === this.#running.filter(this.#isRunnable).length;
     const isSure = ({ sequence, isSampled }: ScheduledWork) =>
       isSampled && sequence.canRunAhead && this.#states.tokensToSnapshot(sequence) > 1 && !sequence.request.isPaused;
     if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
     const next = current.filter(({ sequence }) => !sequence.isAboutToBeFull);
     const hasBlocks = next.every(({ sequence }) => this.#states.grow(sequence, 1));
-    return next.length > 0 && hasBlocks ? next.map((work) => ({ ...work, isAhead: true })) : undefined;
+    if (next.length === 0 || !hasBlocks) return undefined;
+    return next.map((work) => ({ ...work, begin: work.begin + 1, isAhead: true }));
   }
 
   /** @throws IntegrityError unless slots, queues and requests agree. */
@@ -214,7 +244,32 @@ export class Scheduler {
 
   /** Tokens that the sequence could process now: up to the next place for a snapshot. */
   #tokensReady(sequence: Sequence): number {
-    return Math.min(sequence.numUncomputedTokens, this.#states.tokensToSnapshot(sequence));
+    const toSnapshot = this.#states.tokensToSnapshot(sequence, this.#numBegunTokens(sequence));
+    return Math.min(this.#numTokensLeft(sequence), toSnapshot);
+  }
+
+  /** Number of tokens whose effect is in the slot, once the steps under way are over. */
+  #numBegunTokens(sequence: Sequence): number {
+    return sequence.numComputedTokens + (this.#underWay.get(sequence) ?? 0);
+  }
+
+  /** Tokens that are known, and that no step has yet. */
+  #numTokensLeft(sequence: Sequence): number {
+    return sequence.tokenIds.length - this.#numBegunTokens(sequence);
+  }
+
+  /** Whether it need not wait for a step under way: that has none of it, or leaves tokens of a prompt. */
+  #canContinue(sequence: Sequence): boolean {
+    return !this.#underWay.has(sequence) || this.#numTokensLeft(sequence) > 0;
+  }
+
+  /**
+   * Number of sequences with one token that a step may have, so that as many steps as can be under way have alike.
+   */
+  #shareOfDecodes(): number {
+    if (this.#maxConcurrentBatches === 1) return Number.POSITIVE_INFINITY;
+    const decodes = this.#running.filter((sequence) => isUnpaused(sequence) && this.#numTokensLeft(sequence) <= 1);
+    return Math.max(1, Math.ceil(decodes.length / this.#maxConcurrentBatches));
   }
 
   /** Whether the first waiting sequence could get a slot, if need be that of another one. */
@@ -287,25 +342,37 @@ export class Scheduler {
     }
   }
 
-  /** Gives running sequences blocks for their next tokens. If none is left, the sequence that is last in turn gives way. */
-  #growRunning(): void {
-    if (this.#states.numBlocks === 0) return;
+  /**
+   * Gives running sequences blocks for their next tokens. If none is left, the sequence that is last in turn gives way.
+   * @returns those that have to wait for it, because it is in a step under way.
+   */
+  #growRunning(): ReadonlySet<Sequence> {
+    const lackBlocks = new Set<Sequence>();
+    if (this.#states.numBlocks === 0) return lackBlocks;
     for (const sequence of this.#running.filter(this.#isRunnable).toSorted(compareTurns)) {
-      // No snapshot of the sequence that gives way: it would be dropped again for the block.
-      while (sequence.slot !== undefined && !this.#states.grow(sequence)) this.#preempt(this.#lastInTurn() ?? sequence);
+      while (sequence.slot !== undefined && !this.#states.grow(sequence)) {
+        const victim = this.#lastInTurn() ?? sequence;
+        if (this.#underWay.has(victim)) {
+          lackBlocks.add(sequence);
+          break;
+        }
+        // No snapshot of the sequence that gives way: it would be dropped again for the block.
+        this.#preempt(victim);
+      }
     }
+    return lackBlocks;
   }
 
   #victimFor({ request }: Sequence): Sequence | undefined {
     const last = this.#lastInTurn();
-    if (!last) return undefined;
+    if (!last || this.#underWay.has(last)) return undefined;
     const givesWay = last.request.priority > request.priority && !isSenior(last);
     return last.request.isPaused || givesWay ? last : undefined;
   }
 
   /** The sequence that gives way first: a paused one, else the one that came last. */
   #lastInTurn(): Sequence | undefined {
-    const paused = this.#running.find(({ request }) => request.isPaused);
+    const paused = this.#running.find((sequence) => sequence.request.isPaused && !this.#underWay.has(sequence));
     return paused ?? this.#running.toSorted((a, b) => compareTurns(b, a))[0];
   }
 
@@ -335,11 +402,13 @@ function isUnpaused({ request }: Sequence): boolean {
   return !request.isPaused;
 }
 
-/**
- * Whether one token is to be processed, as in each step of an answer. The end of a prompt may look and cost the same.
- */
-function isOneToken({ numUncomputedTokens }: Sequence): boolean {
-  return numUncomputedTokens === 1;
+/** Tokens that some steps process of each of their sequences; those that have ended meanwhile are not among them. */
+function tokensUnderWay(steps: readonly (readonly ScheduledWork[])[]): ReadonlyMap<Sequence, number> {
+  const tokens = new Map<Sequence, number>();
+  for (const { sequence, numTokens } of steps.flat()) {
+    if (sequence.slot !== undefined) tokens.set(sequence, (tokens.get(sequence) ?? 0) + numTokens);
+  }
+  return tokens;
 }
 
 function isSenior({ setbacks }: Sequence): boolean {

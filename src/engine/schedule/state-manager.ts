@@ -140,26 +140,29 @@ export class StateManager {
     sequence.stop();
   }
 
-  /** Number of tokens that a sequence may process before its state is saved next. */
-  tokensToSnapshot({ request, numComputedTokens }: Sequence): number {
+  /**
+   * Number of tokens that a sequence may process before its state is saved next.
+   * @param length tokens whose effect is in its slot by then.
+   */
+  tokensToSnapshot({ request, numComputedTokens }: Sequence, length = numComputedTokens): number {
     if (!this.#isCaching || !request.isCached) return Number.POSITIVE_INFINITY;
-    return this.#interval - (numComputedTokens % this.#interval);
+    return this.#interval - (length % this.#interval);
   }
 
   /**
    * Saves a sequence's state if this is a place for a snapshot.
    * @param logits logits after its last computed token, if they are known.
+   * @param length tokens whose effect is in its slot once the steps under way are over.
    */
-  saveInPassing(sequence: Sequence, logits: Float32Array | undefined): void {
-    const { numComputedTokens, numPromptTokens } = sequence;
-    if (numComputedTokens % this.#interval === 0 || numComputedTokens === numPromptTokens) this.save(sequence, logits);
+  saveInPassing(sequence: Sequence, logits: Float32Array | undefined, length = sequence.numComputedTokens): void {
+    if (length % this.#interval === 0 || length === sequence.numPromptTokens) this.save(sequence, logits, length);
   }
 
   /** Saves a sequence's state for later requests. */
-  save(sequence: Sequence, logits?: Float32Array): void {
-    const { slot, numComputedTokens, request } = sequence;
-    if (!this.#isCaching || !request.isCached || slot === undefined || numComputedTokens === 0) return;
-    this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits)));
+  save(sequence: Sequence, logits?: Float32Array, length = sequence.numComputedTokens): void {
+    const { slot, request } = sequence;
+    if (!this.#isCaching || !request.isCached || slot === undefined || length === 0) return;
+    this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits, length)));
   }
 
   /** Saves a sequence's state for an owner that releases it with `unpin`. */
@@ -235,7 +238,8 @@ export class StateManager {
     return wantsPromptLogits ? undefined : this.#cache.find(tokenIds, cacheSalt);
   }
 
-  #prefixOf({ request, tokenIds, numComputedTokens: length, blocks }: Sequence, logits?: Float32Array): CachedPrefix {
+  #prefixOf(sequence: Sequence, logits?: Float32Array, length = sequence.numComputedTokens): CachedPrefix {
+    const { request, tokenIds, blocks } = sequence;
     return { salt: request.cacheSalt, tokenIds, length, blocks: blocks.slice(0, this.#pool.blocksFor(length)), logits };
   }
 

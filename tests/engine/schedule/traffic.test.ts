@@ -45,12 +45,14 @@ describe.each([
   { model: 'a hybrid', blocksToUse: anyBlocks, samplesTokens: false },
   { model: 'one that samples by itself', blocksToUse: fc.constant(undefined), samplesTokens: true },
   { model: 'a hybrid that does', blocksToUse: anyBlocks, samplesTokens: true },
-])('any traffic to $model', ({ blocksToUse, samplesTokens }) => {
+  { model: 'one of two stages', blocksToUse: fc.constant(undefined), samplesTokens: false, stages: 2 },
+  { model: 'a hybrid of three stages', blocksToUse: anyBlocks, samplesTokens: false, stages: 3 },
+])('any traffic to $model', ({ blocksToUse, samplesTokens, stages }) => {
   test('ends every request with the tokens that it gets alone, leaks nothing, starves no request', async () => {
     let emptyCaches = 0;
     const anyTraffic = [fc.array(anyRequest, { maxLength: 14 }), anyLimits, blocksToUse] as const;
     const property = fc.asyncProperty(...anyTraffic, async (requests, limits, blocks) => {
-      const rig = new Rig(limits, blocks, samplesTokens);
+      const rig = new Rig(limits, blocks, samplesTokens, stages);
       const { engine } = rig;
       const aborted = new Set<string>();
       const held = new Map<number, Snapshot>();

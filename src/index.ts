@@ -74,6 +74,8 @@ export {
   createGroupMemory,
   failGroup,
   type GroupMemory,
+  type ProcessExchange,
+  type RankRange,
   SharedMemoryGroup,
 } from './distributed/shared-memory-group.ts';
 export type { WorkerScript, WorkerScripts } from './distributed/worker-scripts.ts';
@@ -89,6 +91,7 @@ export type { DeviceChoice } from './engine/load/choose-device.ts';
 export type { EngineLimits } from './engine/load/engine-options.ts';
 export type { LoadOptions } from './engine/load/load-options.ts';
 export { type ChosenDevice, DEVICES, type Device } from './engine/ranks/devices.ts';
+export type { Follower, Job } from './engine/ranks/job.ts';
 export type { EngineRequest } from './engine/request/engine-request.ts';
 export type { GenerationChunk } from './engine/request/generation-chunk.ts';
 export type { HalfLives } from './engine/request/half-lives.ts';
@@ -135,7 +138,7 @@ export {
 export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
 export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/mamba/vllm-names.ts';
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
-export { LayerContext } from './layers/parameters/layer-context.ts';
+export { LayerContext, type LayerContextOptions, type Stage } from './layers/parameters/layer-context.ts';
 export {
   Loaded,
   type MatrixRole,

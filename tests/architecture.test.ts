@@ -13,6 +13,7 @@ const FLOORS = [
   // What a browser loads from the server stands alone.
   'page/',
   'errors.ts',
+  'version.generated.ts',
   'util/',
   'tensor/',
   'distributed/',

@@ -13,16 +13,41 @@ const WINDOW = 1 << 18;
 
 /** Spins before a rank sleeps, some 100 µs: waking up takes longer than the other ranks usually need. */
 const SPINS = 20_000;
+/** Spins that take as long as one look for a message of another process. */
+const SPINS_PER_LOOK = 100;
+/** Sleep of a rank that waits for another process, between two looks. */
+const NAP_MILLISECONDS = 0.05;
 
 /** Memory that the ranks of a {@link SharedMemoryGroup} exchange through. Post it to every worker. */
 export interface GroupMemory {
+  /** Ranks of the group, those of other processes included. */
   readonly size: number;
+  readonly own: RankRange;
   /** Looks at the barrier before a rank goes to sleep. */
   readonly spins: number;
   readonly buffer: SharedArrayBuffer;
 }
 
+/** Ranks of a group that one process has: `count` from `first` on. */
+export interface RankRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Exchange with the other processes of a group. Called by the first rank of this process, for all of its ranks. */
+export interface ProcessExchange {
+  /**
+   * Gives the other processes the arrays of this one's ranks, and fills in those of theirs.
+   * @param windows one array per rank of the group, all of one length, one after another in memory.
+   * @param rest called while it waits: returns after a moment, or throws where another rank has failed.
+   */
+  exchange(windows: readonly Float32Array[], rest: (looks: number) => void): void;
+  /** Begins anew: what is under way belongs to a step that was given up. */
+  reset(): void;
+}
+
 /**
+ * @param own ranks of this process. Default: all.
  * @example
  * ```ts
  * const memory = createGroupMemory(2);
@@ -30,13 +55,13 @@ export interface GroupMemory {
  * worker.postMessage(memory); // there: new SharedMemoryGroup(memory, 1)
  * ```
  */
-export function createGroupMemory(size: number): GroupMemory {
+export function createGroupMemory(size: number, own: RankRange = { first: 0, count: size }): GroupMemory {
   if (!Number.isInteger(size) || size < 1) {
     throw new ArgumentError(`A process group of ${size} ranks was asked for.`, 'Use a whole number from 1 on.');
   }
   // Where ranks share a processor, one that spins keeps the others from arriving.
-  const spins = size <= hardwareThreads() ? SPINS : 0;
-  return { size, spins, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + 2 * size * WINDOW)) };
+  const spins = own.count <= hardwareThreads() ? SPINS : 0;
+  return { size, own, spins, buffer: new SharedArrayBuffer(4 * (CONTROL_WORDS + 2 * size * WINDOW)) };
 }
 
 /**
@@ -81,9 +106,14 @@ export class SharedMemoryGroup implements ProcessGroup {
   /** Two windows per rank, used alternately: a rank may still read one while another rank writes the other. */
   readonly #windows: readonly [Float32Array[], Float32Array[]];
   #turn: 0 | 1 = 0;
+  readonly #own: RankRange;
+  /** Absent where all ranks are threads of this process. */
+  readonly #others: ProcessExchange | undefined;
 
-  constructor(memory: GroupMemory, rank: number) {
+  constructor(memory: GroupMemory, rank: number, others?: ProcessExchange) {
     checkRank(rank, memory.size);
+    this.#own = memory.own;
+    this.#others = others;
     this.rank = rank;
     this.size = memory.size;
     this.#spins = memory.spins;
@@ -96,6 +126,7 @@ export class SharedMemoryGroup implements ProcessGroup {
 
   reset(): void {
     this.#turn = 0;
+    this.#others?.reset();
   }
 
   allReduce(data: readonly Float32Array[], add: AddArrays = addInOrder): void {
@@ -133,21 +164,38 @@ export class SharedMemoryGroup implements ProcessGroup {
     receive: (parts: readonly WindowPart[], windows: readonly Float32Array[]) => void,
   ): void {
     for (const parts of windowsFull(data)) {
-      const windows = this.#windows[this.#turn];
+      const { at: lastAt, length: lastLength } = parts[parts.length - 1];
+      const windows = this.#others ? this.#packed(lastAt + lastLength) : this.#windows[this.#turn];
       this.#turn = this.#turn === 0 ? 1 : 0;
       for (const { array, begin, at, length } of parts) {
         windows[this.rank].set(length === array.length ? array : array.subarray(begin, begin + length), at);
       }
       // A rank writes this window again only after the next barrier, which all pass after they have read it.
       this.#barrier();
+      if (this.#others) {
+        if (this.rank === this.#own.first) this.#others.exchange(windows, (looks) => this.#rest(looks));
+        this.#barrier();
+      }
       receive(parts, windows);
     }
+  }
+
+  /** Windows of a length, one after another, so that those of a process are one message. */
+  #packed(length: number): Float32Array[] {
+    const [{ buffer, byteOffset }] = this.#windows[this.#turn];
+    return Array.from({ length: this.size }, (_, r) => new Float32Array(buffer, byteOffset + 4 * r * length, length));
+  }
+
+  /** Waits a moment for another process, the longer the more often it has looked. @throws RankFailedError */
+  #rest(looks: number): void {
+    this.#throwIfFailed();
+    if (looks > this.#spins / SPINS_PER_LOOK) Atomics.wait(this.#control, FAILED, 0, NAP_MILLISECONDS);
   }
 
   #barrier(): void {
     const generation = Atomics.load(this.#control, GENERATION);
     this.#throwIfFailed();
-    if (Atomics.add(this.#control, ARRIVED, 1) + 1 === this.size) {
+    if (Atomics.add(this.#control, ARRIVED, 1) + 1 === this.#own.count) {
       Atomics.store(this.#control, ARRIVED, 0);
       Atomics.add(this.#control, GENERATION, 1);
       Atomics.notify(this.#control, GENERATION);

@@ -8,6 +8,7 @@ export const ENTRIES = {
   mamba2: 'index.d.ts',
   'mamba2/ops': 'ops.d.ts',
   'mamba2/server': 'server/index.d.ts',
+  'mamba2/mpi': 'mpi.d.ts',
   'mamba2/ai-sdk': 'adapters/ai-sdk/index.d.ts',
   'mamba2/langchain': 'adapters/langchain/index.d.ts',
   'mamba2/prompt-api': 'adapters/prompt-api/index.d.ts',

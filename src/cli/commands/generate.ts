@@ -5,8 +5,9 @@ import type { FinishReason } from '../../engine/request/request-output.ts';
 import type { GenerateOptions } from '../../engine/sample/sampling-params.ts';
 import type { PromptTokenLogprob } from '../../engine/sample/token-logprob.ts';
 import { defineCommand } from '../options/command.ts';
-import { contextOptions, loadWithProgress, modelOptions } from '../options/model-options.ts';
-import { flag, flagName, text } from '../options/option.ts';
+import { inJob } from '../options/in-job.ts';
+import { contextOptions, loadWithProgress, type ModelValues, modelOptions } from '../options/model-options.ts';
+import { flag, flagName, text, type Values } from '../options/option.ts';
 import { readPrompt } from '../options/prompt.ts';
 import { answerOptions, readSampling, samplingOptions } from '../options/sampling-options.ts';
 import { UsageError } from '../options/usage-error.ts';
@@ -36,6 +37,19 @@ interface Result extends AnswerResult {
   readonly choices?: readonly AnswerResult[];
 }
 
+const options = {
+  prompt: text('text', 'What to continue; the same as [prompt]', 'p'),
+  tokenIds: text('ids', 'The prompt as token ids: 1,2,3'),
+  ...samplingOptions,
+  ...answerOptions,
+  echo: flag('Print the prompt too'),
+  json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
+  ...modelOptions,
+  ...contextOptions,
+};
+
+type GenerateValues = Values<typeof options> & ModelValues;
+
 /** `mamba2 generate` */
 export const generate = defineCommand({
   details: [
@@ -43,49 +57,42 @@ export const generate = defineCommand({
     'Without a prompt, standard input is the prompt, line ends included. Values that begin with a dash need',
     'an equals sign: --prompt=-x. For a model without a tokenizer, token ids are printed instead of text.',
   ].join(' '),
-  options: {
-    prompt: text('text', 'What to continue; the same as [prompt]', 'p'),
-    tokenIds: text('ids', 'The prompt as token ids: 1,2,3'),
-    ...samplingOptions,
-    ...answerOptions,
-    echo: flag('Print the prompt too'),
-    json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
-    ...modelOptions,
-    ...contextOptions,
-  },
+  options,
   examples: [
     "generate 'export interface User {' --max-tokens 60",
     "generate --prompt 'export declare class ' --temperature 0 --stop '}' --json",
     'generate --model org/name --dtype int8 < prompt.txt',
   ],
-  run: async (values, [positional]) => {
-    const sampling = readSampling(values);
-    for (const name of ['logprobs', 'promptLogprobs', 'halfLifeInterval'] as const) {
-      if (values[name] === undefined || values.json) continue;
-      throw new UsageError(`${flagName(name)} has no effect without --json.`, 'Add --json.');
-    }
-    const prompt = await readPrompt({ positional, prompt: values.prompt, tokenIds: values.tokenIds });
-    const interrupt = new Interrupt();
-    try {
-      const timer = new GenerationTimer();
-      const { n = 1 } = sampling;
-      await using llm = await loadWithProgress(values, interrupt.signal, undefined, { maxNumSeqs: n });
-      timer.loaded();
-      const promptTokenIds = llm.tokenize(prompt);
-      const { json } = values;
-      if (values.echo && !json) await print(echoed(llm, prompt));
-      const printer = json ? undefined : new AnswerPrinter(n, print);
-      const result = await stream(llm, promptTokenIds, { ...sampling, signal: interrupt.signal }, timer, printer);
-      await printer?.end();
-      const timings = timer.timings(promptTokenIds.length);
-      await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
-      if (!json) note(describe(timings), values.quiet);
-      return result.finishReason === 'abort' ? INTERRUPTED : 0;
-    } finally {
-      interrupt.close();
-    }
-  },
+  run: (given, [positional]) => inJob(given, { lead: (values) => run(values, positional) }),
 });
+
+async function run(values: GenerateValues, positional: string | undefined): Promise<number> {
+  const sampling = readSampling(values);
+  for (const name of ['logprobs', 'promptLogprobs', 'halfLifeInterval'] as const) {
+    if (values[name] === undefined || values.json) continue;
+    throw new UsageError(`${flagName(name)} has no effect without --json.`, 'Add --json.');
+  }
+  const prompt = await readPrompt({ positional, prompt: values.prompt, tokenIds: values.tokenIds });
+  const interrupt = new Interrupt();
+  try {
+    const timer = new GenerationTimer();
+    const { n = 1 } = sampling;
+    await using llm = await loadWithProgress(values, interrupt.signal, undefined, { maxNumSeqs: n });
+    timer.loaded();
+    const promptTokenIds = llm.tokenize(prompt);
+    const { json } = values;
+    if (values.echo && !json) await print(echoed(llm, prompt));
+    const printer = json ? undefined : new AnswerPrinter(n, print);
+    const result = await stream(llm, promptTokenIds, { ...sampling, signal: interrupt.signal }, timer, printer);
+    await printer?.end();
+    const timings = timer.timings(promptTokenIds.length);
+    await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
+    if (!json) note(describe(timings), values.quiet);
+    return result.finishReason === 'abort' ? INTERRUPTED : 0;
+  } finally {
+    interrupt.close();
+  }
+}
 
 async function stream(
   llm: LLM,

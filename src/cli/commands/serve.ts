@@ -5,8 +5,16 @@ import { ListenError } from '../../errors.ts';
 import { type ServeOptions, serve as serveModel } from '../../server/node-server.ts';
 import { MAX_DELAY } from '../../util/max-delay.ts';
 import { defineCommand } from '../options/command.ts';
-import { findModel, loadWithProgress, modelName, modelOptions, withModel } from '../options/model-options.ts';
-import { appOptions, engineOptions, serveOptions } from '../options/serve-options.ts';
+import { inJob } from '../options/in-job.ts';
+import {
+  findModel,
+  loadWithProgress,
+  type ModelValues,
+  modelName,
+  modelOptions,
+  withModel,
+} from '../options/model-options.ts';
+import { appOptions, engineOptions, type ServeValues, serveOptions } from '../options/serve-options.ts';
 import { findTemplate } from '../options/template-option.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
@@ -28,49 +36,50 @@ export const serve = defineCommand({
     'serve org/name --dtype int8 --host 0.0.0.0 --api-key "$KEY"',
     "serve --model tiny-dts --cors 'https://example.org' --max-num-seqs 64",
   ],
-  run: async (given, [positional]) => {
-    const values = withModel(given, positional);
-    const { shutdownTimeout = 30, logLevel = 'info', logFormat = process.stdout.isTTY ? 'text' : 'json' } = values;
-    const options = appOptions(values, modelName(values));
-    const engine = engineOptions(values);
-    await listening(checkPort(options));
-    const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
-    const { signal } = interrupt;
-    const death = new AbortController();
-    try {
-      const began = performance.now();
-      const folder = await findModel(values, signal);
-      const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
-      await using llm = await loadWithProgress(values, signal, folder, { ...engine, chatTemplate });
-      const loadSeconds = (performance.now() - began) / 1000;
-      const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
-      const logger = pino({ level: logLevel, base: null }, destination);
-      llm.engine.onEvent((event) => {
-        if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
-        if (event.type === 'reloadFailed')
-          logger.error({ err: event.error, retrySeconds: event.retrySeconds }, 'loading it again failed');
-        if (event.type === 'died') death.abort(event.error);
-        if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
-      });
-      const server = await listening(serveModel({ ...options, llm, logger }));
-      const model = options.modelNames?.[0];
-      const { device } = llm.device;
-      const { url } = server;
-      const { page } = options;
-      const threads = llm.tensorParallelSize;
-      logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
-      const end = AbortSignal.any([signal, death.signal]);
-      if (!end.aborted) await once(end, 'abort');
-      await server.shutdown(timeout(shutdownTimeout));
-      logger.info('shut down');
-      // A supervisor sees the exit code and starts the server again.
-      if (death.signal.aborted) throw death.signal.reason;
-      return 0;
-    } finally {
-      interrupt.close();
-    }
-  },
+  run: (given, [positional]) => inJob(withModel(given, positional), { lead: serveUntilEnd }),
 });
+
+async function serveUntilEnd(values: ServeValues & ModelValues): Promise<number> {
+  const { shutdownTimeout = 30, logLevel = 'info', logFormat = process.stdout.isTTY ? 'text' : 'json' } = values;
+  const options = appOptions(values, modelName(values));
+  const engine = engineOptions(values);
+  await listening(checkPort(options));
+  const interrupt = new Interrupt(['SIGINT', 'SIGTERM']);
+  const { signal } = interrupt;
+  const death = new AbortController();
+  try {
+    const began = performance.now();
+    const folder = await findModel(values, signal);
+    const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
+    await using llm = await loadWithProgress(values, signal, folder, { ...engine, chatTemplate });
+    const loadSeconds = (performance.now() - began) / 1000;
+    const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
+    const logger = pino({ level: logLevel, base: null }, destination);
+    llm.engine.onEvent((event) => {
+      if (event.type === 'executorFailed') logger.error({ err: event.error }, 'the model failed');
+      if (event.type === 'reloadFailed')
+        logger.error({ err: event.error, retrySeconds: event.retrySeconds }, 'loading it again failed');
+      if (event.type === 'died') death.abort(event.error);
+      if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
+    });
+    const server = await listening(serveModel({ ...options, llm, logger }));
+    const model = options.modelNames?.[0];
+    const { device } = llm.device;
+    const { url } = server;
+    const { page } = options;
+    const threads = llm.tensorParallelSize;
+    logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
+    const end = AbortSignal.any([signal, death.signal]);
+    if (!end.aborted) await once(end, 'abort');
+    await server.shutdown(timeout(shutdownTimeout));
+    logger.info('shut down');
+    // A supervisor sees the exit code and starts the server again.
+    if (death.signal.aborted) throw death.signal.reason;
+    return 0;
+  } finally {
+    interrupt.close();
+  }
+}
 
 /** Signal after some seconds; undefined if they are more than a timer can wait. */
 function timeout(seconds: number): AbortSignal | undefined {

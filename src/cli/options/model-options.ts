@@ -3,6 +3,7 @@ import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
 import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
+import type { Job } from '../../engine/ranks/job.ts';
 import { type DTypeSetting, parseDTypeChoice, WEIGHT_DTYPES } from '../../tensor/dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
 import { warn } from '../terminal/notes.ts';
@@ -23,7 +24,7 @@ export const modelOptions = {
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: dtypeOption(),
   tensorParallelSize: threads(
-    'Threads that share the model; auto: one per core, as far as the heads allow (default: auto)',
+    'Threads that share the model, on all machines; auto: one per core, as far as the heads allow (default: auto)',
   ),
   quiet: flag('No progress and no notes', 'q'),
 };
@@ -37,7 +38,11 @@ export const contextOptions = {
 };
 
 /** Values of {@link modelOptions}. */
-export type ModelValues = Values<typeof modelOptions> & Partial<Values<typeof contextOptions>>;
+export type ModelValues = Values<typeof modelOptions> &
+  Partial<Values<typeof contextOptions>> & {
+    /** Processes that share the model: see `inJob`. */
+    readonly job?: Job | undefined;
+  };
 
 /** The model that was asked for. @throws UsageError */
 export function modelName({ model = DEFAULT_MODEL }: Pick<ModelValues, 'model'>): string {
@@ -75,7 +80,7 @@ export async function loadWithProgress(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, dtype, tensorParallelSize = 'auto', quiet } = values;
+  const { revision, dtype, tensorParallelSize = 'auto', job, quiet } = values;
   const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
   const device = await quietDevice(values.device, folder);
   const progress = new ProgressDisplay(quiet);
@@ -85,6 +90,7 @@ export async function loadWithProgress(
     device,
     dtype,
     tensorParallelSize,
+    job,
     signal,
     onProgress,
     onWarning: warn,

@@ -34,12 +34,7 @@ export class MpiLink implements Link {
   async receive(into: Uint8Array, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const requests = pieces(into).map((piece) => MpiRequest.receive(this.#library, piece, this.#place));
-    try {
-      await this.#settle(requests, signal);
-    } catch (error) {
-      for (const request of requests) if (this.#lost.includes(request)) request.cancel();
-      throw error;
-    }
+    await this.#settle(requests, signal);
   }
 
   async #settle(requests: readonly MpiRequest[], signal: AbortSignal | undefined): Promise<void> {

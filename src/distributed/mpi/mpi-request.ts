@@ -17,7 +17,7 @@ export interface MessagePlace {
 export class MpiRequest {
   readonly #library: MpiLibrary;
   readonly #bytes: Uint8Array;
-  readonly #isReceive: boolean;
+  #hasLength: boolean;
   readonly #handle = Buffer.alloc(8);
   readonly #flag = new Int32Array(1);
   readonly #status = Buffer.alloc(STATUS_BYTES);
@@ -25,7 +25,7 @@ export class MpiRequest {
   private constructor(library: MpiLibrary, bytes: Uint8Array, isReceive: boolean) {
     this.#library = library;
     this.#bytes = bytes;
-    this.#isReceive = isReceive;
+    this.#hasLength = isReceive;
     // V8 keeps small arrays among its own objects, where they may move, until their buffer is asked for.
     void bytes.buffer;
   }
@@ -48,12 +48,13 @@ export class MpiRequest {
   test(): boolean {
     this.#library.call('Test', this.#handle, this.#flag, this.#status);
     if (this.#flag[0] === 0) return false;
-    if (this.#isReceive) this.#checkLength();
+    if (this.#hasLength) this.#checkLength();
     return true;
   }
 
-  /** Gives a message up that has not come. */
+  /** Gives up a message that has not come. Once `test` returns true, MPI is done with its memory. */
   cancel(): void {
+    this.#hasLength = false;
     this.#library.call('Cancel', this.#handle);
   }
 

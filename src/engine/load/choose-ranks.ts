@@ -1,4 +1,5 @@
 import { physicalCores } from '../../distributed/physical-cores.ts';
+import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { keptFormats } from '../ranks/devices.ts';
 import { checkpointDType } from '../ranks/load-rank.ts';
@@ -28,8 +29,11 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const { name, checkpoint, config, definition } = described;
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
   settings.onProgress?.({ status: 'device', name, ...device });
-  const { pipelineParallelSize } = settings;
-  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, pipelineParallelSize);
+  const { pipelineParallelSize, job } = settings;
+  const others = job?.followers.length ?? 0;
+  // Processes of a job have a stage each, or share the only one.
+  const sharing = pipelineParallelSize > 1 ? { stages: job ? 1 : pipelineParallelSize } : { processes: 1 + others };
+  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, sharing);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
   const storage = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
@@ -42,10 +46,17 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
 
 /**
  * The largest number of ranks that have a core each, that can share memory, and that divides the heads: what `auto` is.
- * @param stages that share the cores.
+ * @param sharing stages that share the cores; processes that have the same number of ranks each, on machines like this one.
+ * @throws ShardingError where no number of ranks for so many processes divides the heads.
  */
-export function mostRanks(numHeads = 0, stages = 1): number {
-  let ranks = canShareMemory() ? Math.max(1, Math.floor(physicalCores() / stages)) : 1;
-  while (numHeads % ranks !== 0) ranks--;
-  return ranks;
+export function mostRanks(
+  numHeads = 0,
+  { stages = 1, processes = 1 }: { readonly stages?: number; readonly processes?: number } = {},
+): number {
+  const cores = canShareMemory() ? Math.max(1, Math.floor(physicalCores() / stages)) : 1;
+  for (let ranks = processes * cores; ranks > 0; ranks -= processes) if (numHeads % ranks === 0) return ranks;
+  throw new ShardingError(
+    `${processes} processes can't share a model of ${numHeads} heads.`,
+    'Start as many processes as divide the heads.',
+  );
 }

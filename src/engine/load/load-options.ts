@@ -3,6 +3,7 @@ import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { type Device, parseDevice } from '../ranks/devices.ts';
+import type { Job } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { EngineLimits } from './engine-options.ts';
 
@@ -54,6 +55,11 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Places of the workers' scripts, for programs whose bundler does not find them. Default: next to the package's own. */
   readonly workers?: WorkerScripts | undefined;
+  /**
+   * Processes that share the model, each with the same number of threads: `tensorParallelSize` counts the threads of all. See
+   * `openMpiJob` of 'mamba2/mpi'. Default: this process alone.
+   */
+  readonly job?: Job | undefined;
   /** Load the model again when a rank fails: running requests end with the error, others continue. Default: false. */
   readonly recover?: boolean | undefined;
 }
@@ -103,15 +109,35 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
     }
   }
   checkRanksCanRun(settings.tensorParallelSize);
-  const device = parseDevice(settings.device);
+  const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   if (device === 'webgpu') checkAlone(settings.tensorParallelSize);
+  checkDivides(settings);
   return { ...settings, device, dtype };
 }
 
 function checkAlone(tensorParallelSize: number | 'auto'): void {
   if (tensorParallelSize === 'auto' || tensorParallelSize === 1) return;
   throw new ShardingError(`The device 'webgpu' runs one rank; tensorParallelSize is ${tensorParallelSize}.`, 'Use 1.');
+}
+
+/** @throws UnsupportedDeviceError, ShardingError */
+function deviceOf({ device: name, job }: WithDefaults): Device {
+  const device = parseDevice(name);
+  if (!job) return device;
+  if (device !== 'webgpu') return device === 'auto' ? 'cpu' : device;
+  throw new ShardingError("The device 'webgpu' runs one rank, and this is a job of several processes.", "Use 'cpu'.");
+}
+
+/** Each process of a job has the same number of ranks. */
+function checkDivides({ tensorParallelSize, job }: WithDefaults): void {
+  if (!job || tensorParallelSize === 'auto') return;
+  const processes = 1 + job.followers.length;
+  if (tensorParallelSize % processes === 0) return;
+  throw new ShardingError(
+    `tensorParallelSize is ${tensorParallelSize}, which ${processes} processes can't share equally.`,
+    `Use a multiple of ${processes}, or start another number of processes.`,
+  );
 }
 
 function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {

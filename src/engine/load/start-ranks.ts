@@ -2,13 +2,14 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
+import type { Job } from '../ranks/job.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
 import { isPage } from '../ranks/rank-thread.ts';
 import type { Executor } from '../run/executor.ts';
 import type { PlacedModel } from './choose-ranks.ts';
 import type { LoadSettings } from './load-options.ts';
 import { identifyLoaded } from './loaded-identity.ts';
-import type { ModelIdentity } from './model-identity.ts';
+import { identifyModel, type ModelIdentity } from './model-identity.ts';
 
 /** A placed model whose ranks have their weights and can run steps. */
 export interface StartedModel extends PlacedModel {
@@ -39,11 +40,13 @@ export async function startRanks(placed: PlacedModel, settings: LoadSettings): P
 }
 
 async function start(
-  { name, config, untieHead, device: { device }, tensorParallelSize: size, pipeline, blockFormats }: PlacedModel,
-  { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers }: LoadSettings,
+  placed: PlacedModel,
+  { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers, job }: LoadSettings,
   checkpoint: Checkpoint,
   watch: LoadWatch,
 ): Promise<Executor> {
+  const { name, config, untieHead, tensorParallelSize: size, pipeline, blockFormats } = placed;
+  const { device } = placed.device;
   const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead, blockFormats };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
@@ -52,14 +55,17 @@ async function start(
       'Use a divisor of the heads.',
     );
   }
-  const load = async (threads: boolean, stage?: Stage): Promise<Executor> => {
-    if (size === 1 && !threads)
+  const load = async (threads: boolean, stage?: Stage, job?: Job): Promise<Executor> => {
+    if (size === 1 && !threads) {
       return loadRank(checkpoint, singleProcess, { ...options, stage }, { onProgress, signal });
+    }
     // Loaded on need: one rank works where there are no threads.
     const { RankExecutor } = await import('../ranks/rank-executor.ts');
-    return RankExecutor.load(checkpoint.files, size, { ...options, stage }, { onProgress, signal, workers });
+    const model = job && (await identifyModel(checkpoint, config, placed.dtype));
+    const where = { workers, job, model };
+    return RankExecutor.load(checkpoint.files, size, { ...options, stage }, { onProgress, signal, ...where });
   };
-  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'));
+  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'), undefined, job);
   const { loadPipeline } = await import('../pipeline/load-pipeline.ts');
   // Stages on one thread would wait for each other.
   return loadPipeline(pipeline, (stage) => load(device !== 'webgpu', stage));

@@ -2,8 +2,7 @@ import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { reviveError } from '../../distributed/serialized-error.ts';
-import { createGroupMemory, failGroup, type GroupMemory, resetGroup } from '../../distributed/shared-memory-group.ts';
-import type { WorkerScript, WorkerScripts } from '../../distributed/worker-scripts.ts';
+import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { DisposedError, RankFailedError } from '../../errors.ts';
 import {
   type Batch,
@@ -15,11 +14,12 @@ import {
 } from '../run/executor.ts';
 import { checkStateLength } from '../run/state-cache.ts';
 import { joinStateParts } from '../run/state-part.ts';
-import { compileForDevice } from './devices.ts';
+import type { Job } from './job.ts';
 import type { LoadWatch, RankOptions } from './load-rank.ts';
+import { LocalRanks, type ProcessRanks, type ProcessStart, type RankEnd } from './process-ranks.ts';
 import { RankFileServer } from './rank-files.ts';
-import type { CheckpointSource, RankMessage, RankResult, StepQuestion } from './rank-protocol.ts';
-import { type RankThread, startRankThread } from './rank-thread.ts';
+import type { CheckpointSource, RankMessage, RankRequest, RankResult, StepQuestion } from './rank-protocol.ts';
+import { RemoteRanks } from './remote-ranks.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
 
@@ -37,19 +37,26 @@ export interface RankSource {
   readonly files?: ModelFiles;
 }
 
-/** Callback and signal for loading, and the place of the ranks' script. */
+/** Callback and signal for loading, and where the ranks are. */
 interface RankWatch extends LoadWatch {
   readonly workers?: WorkerScripts | undefined;
+  /** Processes that have the ranks, each the same number. Default: this process has all. */
+  readonly job?: Job | undefined;
+  /** Identity of the model, which the other processes compare with that of their files. */
+  readonly model?: unknown;
 }
 
 /** The id of what ranks answer when they have loaded. */
 const LOADING = -1;
 
-/** Steps of a model that is sharded over threads, one per rank. The caller's thread only sends and receives. */
+/**
+ * Steps of a model that is sharded over threads, one per rank, of this process or of several. The caller's thread only sends and
+ * receives.
+ */
 export class RankExecutor implements Executor {
-  readonly #threads: readonly RankThread[];
-  /** Memory for collectives; absent with one rank. */
-  readonly #memory: GroupMemory | undefined;
+  /** In the order of their ranks. The first is this process. */
+  readonly #processes: readonly ProcessRanks[];
+  readonly #size: number;
   readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
   /** Why no further step can run: set when a rank has failed, or the executor is disposed of. */
@@ -63,40 +70,34 @@ export class RankExecutor implements Executor {
   #samplesTokens = false;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
 
-  private constructor(
-    { source, files }: RankSource,
-    size: number,
-    options: RankOptions,
-    onProgress: ProgressCallback | undefined,
-    script: WorkerScript | undefined,
-  ) {
+  private constructor({ source, files }: RankSource, size: number, options: RankOptions, watch: RankWatch) {
     this.failed = new Promise((resolve) => {
       this.#reportFailure = resolve;
     });
-    // Before threads are started: if compiling failed, they would be left running.
-    const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats) };
-    this.#memory = size > 1 ? createGroupMemory(size) : undefined;
-    this.#onProgress = onProgress;
-    this.#threads = Array.from({ length: size }, (_, rank) =>
-      startRankThread(
-        rank,
-        {
-          onMessage: (message) => this.#receive(message, rank),
-          onEnd: (problem, cause, hint = 'Load the model again.') =>
-            this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, hint, { cause })),
-        },
-        script,
-      ),
-    );
+    this.#size = size;
+    this.#onProgress = watch.onProgress;
+    this.#processes = this.#start({ source, size, options }, watch);
     if (files) {
       this.#fileServer = new RankFileServer(files, size, ({ rank, id }, answer, transfer) =>
-        this.#threads[rank].post({ type: 'answer', id, answer }, transfer),
+        this.#post(rank, { type: 'answer', id, answer }, transfer),
       );
     }
-    this.#threads.forEach((thread, rank) => {
-      const start = { source, rank, memory: this.#memory, options: shared };
-      thread.post({ type: 'start', start });
-    });
+  }
+
+  #start(model: Omit<ProcessStart, 'own'>, { workers, job, model: identity }: RankWatch): ProcessRanks[] {
+    const followers = job?.followers ?? [];
+    const count = model.size / (1 + followers.length);
+    const processes = Array.from({ length: 1 + followers.length }, (_, i) => ({ process: i, first: i * count, count }));
+    const places = job && { library: job.library, processes };
+    const events = {
+      onMessage: (message: RankMessage, rank: number) => this.#receive(message, rank),
+      onEnd: ({ problem, cause, hint = 'Load the model again.' }: RankEnd, rank: number) =>
+        this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, hint, { cause })),
+      onFailure: (error: Error) => this.#end(error),
+    };
+    const starts = processes.map(({ first }): ProcessStart => ({ ...model, own: { first, count }, places }));
+    const local = new LocalRanks(starts[0], events, workers?.rank);
+    return [local, ...followers.map((follower, i) => new RemoteRanks(follower, starts[i + 1], identity, events))];
   }
 
   /** Starts `size` ranks of a checkpoint's model and waits until all have loaded. */
@@ -117,7 +118,7 @@ export class RankExecutor implements Executor {
     watch: RankWatch = {},
   ): Promise<RankExecutor> {
     watch.signal?.throwIfAborted();
-    const executor = new RankExecutor(source, size, options, watch.onProgress, watch.workers?.rank);
+    const executor = new RankExecutor(source, size, options, watch);
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {
@@ -154,7 +155,7 @@ export class RankExecutor implements Executor {
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {
-    this.#threads[0].post({ type: 'recycle', logits }, [logits.buffer]);
+    this.#post(0, { type: 'recycle', logits }, [logits.buffer]);
   }
 
   async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
@@ -172,7 +173,7 @@ export class RankExecutor implements Executor {
   async dispose(): Promise<void> {
     this.#reportFailure = () => {};
     this.#end(new DisposedError('The model was disposed of.'));
-    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+    await Promise.all(this.#processes.map((ranks) => ranks.terminate()));
   }
 
   /** Asks every rank, and returns their answers. */
@@ -180,16 +181,16 @@ export class RankExecutor implements Executor {
     const ask = async () => {
       const id = this.#asked++;
       const replies = this.#allReplies(id);
-      for (const thread of this.#threads) thread.post({ ...question, id });
+      for (const ranks of this.#processes) ranks.ask({ ...question, id });
       const results = (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
       const problem = results.find(({ outOfMemory }) => outOfMemory)?.outOfMemory;
       if (!problem) return results;
       // All have answered, so none is in the middle of an exchange.
-      if (this.#memory) resetGroup(this.#memory);
+      for (const ranks of this.#processes) ranks.reset();
       throw reviveError(problem);
     };
     // Ranks that exchange partial results must not mix those of two steps.
-    const step = this.#threads.length === 1 ? ask() : this.#lastStep.then(ask);
+    const step = this.#size === 1 ? ask() : this.#lastStep.then(ask);
     this.#lastStep = step.catch(() => {});
     return step;
   }
@@ -219,15 +220,22 @@ export class RankExecutor implements Executor {
         this.#end(reviveError(message.error));
         break;
       case 'result':
+        // The rank has released those of its own process.
+        if (message.result.outOfMemory) for (const ranks of this.#processes) ranks.fail();
         this.#reply(message.id, message);
     }
+  }
+
+  #post(rank: number, request: RankRequest, transfer?: readonly ArrayBuffer[]): void {
+    const { count } = this.#processes[0].own;
+    this.#processes[Math.floor(rank / count)].post(rank, request, transfer);
   }
 
   #reply(id: number, message: RankReply): void {
     const replies = this.#pending.get(id);
     if (!replies) return;
     replies.messages.push(message);
-    if (replies.messages.length < this.#threads.length) return;
+    if (replies.messages.length < this.#size) return;
     this.#pending.delete(id);
     replies.settle();
   }
@@ -236,7 +244,7 @@ export class RankExecutor implements Executor {
   #end(error: Error): void {
     if (this.#ended) return;
     this.#ended = error;
-    if (this.#memory) failGroup(this.#memory);
+    for (const ranks of this.#processes) ranks.fail();
     for (const replies of this.#pending.values()) replies.settle(error);
     this.#pending.clear();
     this.#reportFailure(error);

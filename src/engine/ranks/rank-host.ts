@@ -26,6 +26,15 @@ export function serveRank<Source>(load: RankLoader<Source>): void {
   new RankHost(load);
 }
 
+/** The group of a rank. */
+async function joinGroup({ memory, rank, places }: RankStart<unknown>): Promise<ProcessGroup> {
+  if (!memory) return singleProcess;
+  if (!places) return new SharedMemoryGroup(memory, rank);
+  // Loaded on need: it calls a library that few have.
+  const { MpiGroup } = await import('../../distributed/mpi/mpi-group.ts');
+  return MpiGroup.open(memory, rank, places);
+}
+
 class RankHost<Source> {
   readonly #loader: RankLoader<Source>;
   readonly #port: RankPort;
@@ -63,11 +72,11 @@ class RankHost<Source> {
     failed?.then((error) => this.#fail(error));
   }
 
-  #load(start: RankStart<Source>): Promise<ModelRunner> {
-    const { memory, rank } = start;
+  async #load(start: RankStart<Source>): Promise<ModelRunner> {
+    const { rank } = start;
     const report = (event: ProgressEvent) => this.#port.post({ type: 'progress', event });
     return this.#loader(start, {
-      group: memory ? new SharedMemoryGroup(memory, rank) : singleProcess,
+      group: await joinGroup(start),
       onProgress: rank === 0 ? report : undefined,
       ask: (question) => this.#ask(question),
     });

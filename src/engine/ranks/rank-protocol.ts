@@ -1,5 +1,6 @@
 import type { FileAnswer, FileQuestion } from '../../checkpoint/files/remote-files.ts';
 import type { ProgressEvent } from '../../checkpoint/net/progress.ts';
+import type { MpiPlaces } from '../../distributed/mpi/mpi-group.ts';
 import type { SerializedError } from '../../distributed/serialized-error.ts';
 import type { GroupMemory } from '../../distributed/shared-memory-group.ts';
 import type { Batch, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
@@ -14,8 +15,10 @@ export interface RankStart<Source> {
   /** Source of the rank's weights: plain data that the script of its thread understands. */
   readonly source: Source;
   readonly rank: number;
-  /** Shared by all ranks; absent where there is one. */
+  /** Shared by all ranks of this process; absent where there is one rank in all. */
   readonly memory: GroupMemory | undefined;
+  /** Processes that have the ranks; absent where this one has all. */
+  readonly places?: MpiPlaces | undefined;
   readonly options: RankOptions;
 }
 

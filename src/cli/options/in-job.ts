@@ -1,0 +1,31 @@
+import { findLauncher } from '../../distributed/mpi/launcher.ts';
+import type { MpiProcess } from '../../engine/load/mpi-job.ts';
+import { type ModelValues, modelName } from './model-options.ts';
+
+/** What a command does where `mpirun` or `srun` has started it in several processes. */
+interface JobPart<V> {
+  /** The command itself, in process 0 or in the only one. → exit code */
+  readonly lead: (values: V & Pick<ModelValues, 'job'>) => Promise<number>;
+  /** What the other processes do. Default: they serve process 0 with their threads and their files of the model. */
+  readonly follow?: (job: MpiProcess) => Promise<void>;
+}
+
+/** Runs a command alone, or in its part of an MPI job. → exit code */
+export async function inJob<V extends ModelValues>(
+  values: V,
+  { lead, follow = (job) => job.follow(modelName(values), { revision: values.revision }) }: JobPart<V>,
+): Promise<number> {
+  if (!findLauncher(process.env)) return lead(values);
+  // Loaded on need: few programs run on several machines.
+  const { MpiProcess } = await import('../../engine/load/mpi-job.ts');
+  const job = await MpiProcess.open();
+  if (job.rank > 0) {
+    await follow(job);
+    return 0;
+  }
+  try {
+    return await lead({ ...values, job });
+  } finally {
+    await job.close();
+  }
+}

@@ -1,0 +1,45 @@
+import type { SerializedError } from '../../distributed/serialized-error.ts';
+import type { ProcessStart, RankEnd } from './process-ranks.ts';
+import type { RankMessage, RankRequest, StepRequest } from './rank-protocol.ts';
+
+/** From the process that has the engine to one that follows it. */
+export type Order =
+  /** Starts ranks, once those before have been terminated. */
+  | { readonly type: 'start'; readonly start: ProcessStart; readonly model: unknown }
+  | { readonly type: 'post'; readonly rank: number; readonly request: RankRequest }
+  | { readonly type: 'ask'; readonly request: StepRequest }
+  | { readonly type: 'fail' }
+  | { readonly type: 'reset' }
+  | { readonly type: 'terminate' }
+  /** The job is over. */
+  | { readonly type: 'finish' };
+
+/** From a process that follows. */
+export type Report =
+  | { readonly type: 'message'; readonly rank: number; readonly message: RankMessage }
+  | { readonly type: 'end'; readonly rank: number; readonly end: Pick<RankEnd, 'problem' | 'hint'> }
+  /** No rank could be started. */
+  | { readonly type: 'notStarted'; readonly error: SerializedError }
+  | { readonly type: 'terminated' }
+  /** Nothing follows. */
+  | { readonly type: 'finished' };
+
+/** Another process of a job, seen from the one that has the engine. */
+export interface Follower {
+  /** Name of its machine. */
+  readonly host: string;
+  /** Sends an order. Orders arrive in the order in which they were sent. */
+  order(order: object): void;
+  /** Called with each report. The last function that was set is. */
+  onReport: ((report: object) => void) | undefined;
+  /** Called with why there will be no more reports. */
+  onEnd: ((error: Error) => void) | undefined;
+}
+
+/** Processes that may share a model. The first has the engine, and the others follow it. */
+export interface Job {
+  /** The other processes, in order: process 1 and so on. */
+  readonly followers: readonly Follower[];
+  /** Path of the MPI library that the processes' ranks exchange by. */
+  readonly library: string;
+}

@@ -1,0 +1,102 @@
+import type { MpiPlaces } from '../../distributed/mpi/mpi-group.ts';
+import { createGroupMemory, failGroup, type RankRange, resetGroup } from '../../distributed/shared-memory-group.ts';
+import type { WorkerScript } from '../../distributed/worker-scripts.ts';
+import { compileForDevice } from './devices.ts';
+import type { RankOptions } from './load-rank.ts';
+import type { RankMessage, RankRequest, StepRequest } from './rank-protocol.ts';
+import { type RankThread, startRankThread } from './rank-thread.ts';
+
+/** What the ranks of a process begin with. It can be sent to another process. */
+export interface ProcessStart {
+  readonly own: RankRange;
+  /** Ranks of the model on all processes. */
+  readonly size: number;
+  /** Source of the weights: plain data that the script of the ranks understands. */
+  readonly source: unknown;
+  readonly options: RankOptions;
+  /** Processes that share the model; absent where this is the only one. */
+  readonly places?: MpiPlaces | undefined;
+}
+
+/** Problem of a rank. `problem` completes a sentence: 'Rank 0 …'. */
+export interface RankEnd {
+  readonly problem: string;
+  readonly cause?: unknown;
+  readonly hint?: string | undefined;
+}
+
+export interface RankEvents {
+  readonly onMessage: (message: RankMessage, rank: number) => void;
+  /** Called when a rank is gone or can no longer be relied on. */
+  readonly onEnd: (end: RankEnd, rank: number) => void;
+}
+
+/** The ranks of one process, which may be another than the caller's. Ranks have the numbers of the whole model. */
+export interface ProcessRanks {
+  readonly own: RankRange;
+  post(rank: number, request: RankRequest, transfer?: readonly ArrayBuffer[]): void;
+  /** Asks every rank of the process. */
+  ask(request: StepRequest): void;
+  /** Releases ranks that wait for others: see `failGroup`. */
+  fail(): void;
+  /** See `resetGroup`. */
+  reset(): void;
+  /** Ends all threads immediately. */
+  terminate(): Promise<void>;
+}
+
+/** Ranks that are threads of this process. */
+export class LocalRanks implements ProcessRanks {
+  readonly own: RankRange;
+  readonly #threads: readonly RankThread[];
+  /** Memory for collectives; absent with one rank in all. */
+  readonly #memory;
+
+  constructor(
+    { own, size, source, options, places }: ProcessStart,
+    { onMessage, onEnd }: RankEvents,
+    script: WorkerScript | undefined,
+  ) {
+    this.own = own;
+    // Before threads are started: if compiling failed, they would be left running.
+    const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats) };
+    this.#memory = size > 1 ? createGroupMemory(size, own) : undefined;
+    this.#threads = ranksOf(own).map((rank) =>
+      startRankThread(
+        rank,
+        {
+          onMessage: (message) => onMessage(message, rank),
+          onEnd: (problem, cause, hint) => onEnd({ problem, cause, hint }, rank),
+        },
+        script,
+      ),
+    );
+    for (const rank of ranksOf(own)) {
+      this.post(rank, { type: 'start', start: { source, rank, memory: this.#memory, options: shared, places } });
+    }
+  }
+
+  post(rank: number, request: RankRequest, transfer?: readonly ArrayBuffer[]): void {
+    this.#threads[rank - this.own.first].post(request, transfer);
+  }
+
+  ask(request: StepRequest): void {
+    for (const thread of this.#threads) thread.post(request);
+  }
+
+  fail(): void {
+    if (this.#memory) failGroup(this.#memory);
+  }
+
+  reset(): void {
+    if (this.#memory) resetGroup(this.#memory);
+  }
+
+  async terminate(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+}
+
+function ranksOf({ first, count }: RankRange): number[] {
+  return Array.from({ length: count }, (_, i) => first + i);
+}

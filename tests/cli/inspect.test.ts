@@ -68,6 +68,7 @@ describe('inspect', () => {
       kvBytesPerToken: 0,
       weightBytes,
       autoWeightBytes: weightBytes.bfloat16,
+      stages: [],
       memory: {
         context: 4096,
         batch: 1,
@@ -94,6 +95,28 @@ describe('inspect', () => {
       chatTemplateKind: 'completion',
       problems: [],
       warnings: [],
+    });
+  });
+
+  test('--pipeline-parallel-size shows what each stage holds', async () => {
+    const args = ['inspect', 'tiny-dts', '--pipeline-parallel-size', '3'];
+    const { stages, stateBytes, weightBytes } = JSON.parse((await runCli([...args, '--json'])).stdout);
+    const table = 4096 * 256 * 2;
+    expect(stages.map(({ begin, end }: { begin: number; end: number }) => [begin, end])).toEqual([
+      [0, 4],
+      [4, 10],
+      [10, 14],
+    ]);
+    const sum = (key: string) => stages.reduce((total: number, stage: Record<string, number>) => total + stage[key], 0);
+    expect(sum('stateBytes')).toBe(stateBytes.total);
+    // The table that is embeddings and head at once is in the first stage and the last.
+    expect(sum('weightBytes')).toBe(weightBytes.bfloat16 + table);
+    const { stdout } = await runCli(args);
+    expect(stdout).toMatch(/stage 3 {2}layers 10-13 {2}weights 5\.9 MB {2}state 1\.1 MB/);
+    const { code, stderr } = await runCli(['inspect', 'tiny-dts', '--pipeline-parallel-size', '15']);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/--pipeline-parallel-size is 15, but the model has 14 layers/),
     });
   });
 

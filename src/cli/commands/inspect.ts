@@ -6,6 +6,7 @@ import { flag, text } from '../options/option.ts';
 import { type ModelLoad, modelMemory } from '../reports/model-memory.ts';
 import { inspectModel, type ModelReport } from '../reports/model-report.ts';
 import { PARAMETER_KINDS, type ParameterKind } from '../reports/parameter-kinds.ts';
+import { stageMemory } from '../reports/stage-memory.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -22,17 +23,23 @@ export const inspect = defineCommand({
   options: {
     context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
     batch: count(1, 1, 'Sequences at the same time'),
+    pipelineParallelSize: count(1, 1, 'Stages that hold a run of the layers each, for the memory that each needs'),
     json: flag('Print one JSON object'),
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
   },
-  examples: ['inspect tiny-dts', 'inspect org/name --json', 'inspect org/name-GGUF:Q4_K_M'],
-  run: async ({ json, revision, quiet, context, batch }, [source]) => {
+  examples: [
+    'inspect tiny-dts',
+    'inspect org/name --pipeline-parallel-size 2',
+    'inspect org/name --json',
+    'inspect org/name-GGUF:Q4_K_M',
+  ],
+  run: async ({ json, revision, quiet, context, batch, pipelineParallelSize }, [source]) => {
     const progress = new ProgressDisplay(quiet);
     const interrupt = new Interrupt();
     const { onProgress } = progress;
     const report = await openModelSource(source, { revision, signal: interrupt.signal, onProgress })
-      .then(inspectModel)
+      .then((files) => inspectModel(files, pipelineParallelSize))
       .finally(() => {
         progress.stop();
         interrupt.close();
@@ -101,6 +108,7 @@ function describe(report: ModelReport, load: ModelLoad): string {
     title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
     describeMemory(report, load),
     '',
+    ...describeStages(report, load),
     title(`Weights in files${report.quantization ? `: ${report.quantization.method}` : ''}`),
     describeStoredKinds(report.files.kinds),
     '',
@@ -169,6 +177,22 @@ function describeMemory(report: ModelReport, load: ModelLoad): string {
     ]),
     growth,
   ].join('\n');
+}
+
+function describeStages({ stages }: ModelReport, load: ModelLoad): string[] {
+  if (stages.length === 0) return [];
+  const rows = stages.map((stage, i) => [
+    `stage ${i + 1}`,
+    `layers ${stage.begin}-${stage.end - 1}`,
+    `weights ${formatBytes(stage.weightBytes)}`,
+    `state ${formatBytes(stage.stateBytes)}`,
+    `in all ${formatBytes(stageMemory(stage, load))}`,
+  ]);
+  return [
+    title(`Stages, dtype auto, for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),
+    formatTable(rows),
+    '',
+  ];
 }
 
 /** Names and values of a config; those of its parts begin with the part's name. */

@@ -26,6 +26,7 @@ export const modelOptions = {
   tensorParallelSize: threads(
     'Threads that share the model, on all machines; auto: one per core, as far as the heads allow (default: auto)',
   ),
+  pipelineParallelSize: number('Stages that hold a run of the layers each, with such threads each (default: 1)'),
   quiet: flag('No progress and no notes', 'q'),
 };
 
@@ -80,7 +81,8 @@ export async function loadWithProgress(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, dtype, tensorParallelSize = 'auto', job, quiet } = values;
+  const { revision, dtype, tensorParallelSize = 'auto', pipelineParallelSize, job, quiet } = values;
+  assertCount('pipelineParallelSize', pipelineParallelSize, 1);
   const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
   const device = await quietDevice(values.device, folder);
   const progress = new ProgressDisplay(quiet);
@@ -90,6 +92,7 @@ export async function loadWithProgress(
     device,
     dtype,
     tensorParallelSize,
+    pipelineParallelSize,
     job,
     signal,
     onProgress,

@@ -19,11 +19,21 @@ export interface ModelMemory extends ModelLoad {
 }
 
 export function modelMemory(
-  { stateBytes, kvBytesPerToken, weightBytes }: Pick<ModelReport, 'stateBytes' | 'kvBytesPerToken' | 'weightBytes'>,
-  { context, batch }: ModelLoad,
+  report: Pick<ModelReport, 'stateBytes' | 'kvBytesPerToken' | 'weightBytes'>,
+  load: ModelLoad,
 ): ModelMemory {
+  const { stateBytes, weightBytes } = report;
+  const { context, batch } = load;
   const states = batch * stateBytes.total;
-  const keysAndValues = batch * Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE * kvBytesPerToken;
+  const keysAndValues = keysAndValuesBytes(report, load);
   const total = Object.fromEntries(WEIGHT_DTYPES.map((dtype) => [dtype, weightBytes[dtype] + states + keysAndValues]));
   return { context, batch, states, keysAndValues, total: total as Record<WeightDType, number> };
+}
+
+/** Bytes of the blocks that the sequences of a load fill. */
+export function keysAndValuesBytes(
+  { kvBytesPerToken }: Pick<ModelReport, 'kvBytesPerToken'>,
+  { context, batch }: ModelLoad,
+): number {
+  return batch * Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE * kvBytesPerToken;
 }

@@ -9,6 +9,7 @@ import { keptFormats } from '../../engine/ranks/devices.ts';
 import { checkpointDType } from '../../engine/ranks/load-rank.ts';
 import { headerCheck } from '../../engine/weights/header-check.ts';
 import { matchNames } from '../../engine/weights/load-weights.ts';
+import { planStages, stageOf } from '../../engine/weights/plan-stages.ts';
 import { storedFormats } from '../../engine/weights/stored-formats.ts';
 import { hasOwnHead, OWN_HEAD_WARNING } from '../../engine/weights/stored-head.ts';
 import { memoryByDType, memoryInStorage } from '../../engine/weights/weight-memory.ts';
@@ -23,6 +24,7 @@ import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
+import { kvBytesPerToken, type StageNeed, stageNeed, stateBytes } from './stage-memory.ts';
 import { type StoredKind, storedKinds } from './stored-kinds.ts';
 
 /** Contents of a model's files, as told by its config and the headers of its weights. */
@@ -40,6 +42,8 @@ export interface ModelReport {
   readonly weightBytes: Readonly<Record<WeightDType, number>>;
   /** Bytes of weights in memory with dtype `auto` on the processor, which keeps blocks of GGUF files. */
   readonly autoWeightBytes: number;
+  /** What each stage would hold, where several were asked for. */
+  readonly stages: readonly StageNeed[];
   readonly files: {
     readonly names: readonly string[];
     readonly bytes: number;
@@ -71,7 +75,7 @@ export interface TokenizerReport {
  * Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't
  * be read.
  */
-export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
+export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {
     const { quantization } = checkpoint;
@@ -104,10 +108,11 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
       config: { ...config, eosTokenIds },
       parameters: { total, ...counts },
       layerMap: model.layerMap,
-      stateBytes: stateBytes(model),
+      stateBytes: describeStates(model),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
       autoWeightBytes: memoryInStorage(new ParameterTable(createModel(definition, checkpoint, 'auto'))),
+      stages: describeStages(definition, checkpoint, pipelineParallelSize),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       quantization: quantization ? { method: quantization.method } : null,
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
@@ -125,14 +130,27 @@ export async function inspectModel(files: ModelFiles): Promise<ModelReport> {
   }
 }
 
+/** @throws ShardingError where the model has fewer layers. */
+function describeStages(definition: ModelDefinition, checkpoint: Checkpoint, size: number): StageNeed[] {
+  if (size === 1) return [];
+  const storage = storageOf(definition, checkpoint, 'auto');
+  return planStages(definition, storage, size).stages.map((stage) =>
+    stageNeed(stageOf(definition, storage, stage), stage),
+  );
+}
+
+function storageOf(definition: ModelDefinition, checkpoint: Checkpoint, dtype: 'auto' | 'float32') {
+  const formats = storedFormats(checkpoint, definition, keptFormats('cpu'));
+  return storageInBlocks(dtype, checkpointDType(checkpoint), formats);
+}
+
 /** Makes the model without its weights. Where these can't be read, that is why they seem not to be the config's. */
 function createModel(
   definition: ModelDefinition,
   checkpoint: Checkpoint,
   dtype: 'auto' | 'float32' = 'float32',
 ): CausalLM {
-  const formats = storedFormats(checkpoint, definition, keptFormats('cpu'));
-  const { weightDType, quantConfig } = storageInBlocks(dtype, checkpointDType(checkpoint), formats);
+  const { weightDType, quantConfig } = storageOf(definition, checkpoint, dtype);
   try {
     return definition.create(
       new LayerContext(new ReferenceBackend(), singleProcess, weightDType, {
@@ -156,14 +174,9 @@ async function noting<T>(problems: string[], check: () => T): Promise<Awaited<T>
   }
 }
 
-function stateBytes({ stateShapes }: CausalLM): ModelReport['stateBytes'] {
-  const bytes = (kind: 'conv' | 'ssm') => stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * 4, 0);
-  const [conv, ssm] = [bytes('conv'), bytes('ssm')];
+function describeStates(model: CausalLM): ModelReport['stateBytes'] {
+  const [conv, ssm] = [stateBytes(model, 'conv'), stateBytes(model, 'ssm')];
   return { conv, ssm, total: conv + ssm };
-}
-
-function kvBytesPerToken({ kvCacheSizes }: CausalLM): number {
-  return kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * 4 * numKvHeads * headDim, 0);
 }
 
 async function describeFiles(checkpoint: Checkpoint): Promise<Omit<ModelReport['files'], 'kinds'>> {

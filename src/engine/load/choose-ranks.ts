@@ -32,7 +32,8 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const { pipelineParallelSize, job } = settings;
   const others = job?.followers.length ?? 0;
   // Processes of a job have a stage each, or share the only one.
-  const sharing = pipelineParallelSize > 1 ? { stages: job ? 1 : pipelineParallelSize } : { processes: 1 + others };
+  const here = job ? 1 + job.followers.filter(({ host }) => host === job.host).length : pipelineParallelSize;
+  const sharing = pipelineParallelSize > 1 ? { stages: here } : { processes: 1 + others };
   const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, sharing);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));

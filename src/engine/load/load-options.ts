@@ -56,8 +56,9 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Places of the workers' scripts, for programs whose bundler does not find them. Default: next to the package's own. */
   readonly workers?: WorkerScripts | undefined;
   /**
-   * Processes that share the model, each with the same number of threads: `tensorParallelSize` counts the threads of all. See
-   * `openMpiJob` of 'mamba2/mpi'. Default: this process alone.
+   * Processes that share the model. With several stages each process has one of them; otherwise each has the same number of
+   * threads, and `tensorParallelSize` counts the threads of all. See `openMpiJob` of 'mamba2/mpi'. Default: this process
+   * alone.
    */
   readonly job?: Job | undefined;
   /** Load the model again when a rank fails: running requests end with the error, others continue. Default: false. */
@@ -129,10 +130,18 @@ function deviceOf({ device: name, job }: WithDefaults): Device {
   throw new ShardingError("The device 'webgpu' runs one rank, and this is a job of several processes.", "Use 'cpu'.");
 }
 
-/** Each process of a job has the same number of ranks. */
-function checkDivides({ tensorParallelSize, job }: WithDefaults): void {
-  if (!job || tensorParallelSize === 'auto') return;
+/** Each process of a job has a stage, or the same number of ranks of the only one. */
+function checkDivides({ tensorParallelSize, pipelineParallelSize, job }: WithDefaults): void {
+  if (!job) return;
   const processes = 1 + job.followers.length;
+  if (pipelineParallelSize > 1) {
+    if (pipelineParallelSize === processes) return;
+    throw new ShardingError(
+      `pipelineParallelSize is ${pipelineParallelSize}, and this is a job of ${processes} processes.`,
+      'Start as many processes as stages.',
+    );
+  }
+  if (tensorParallelSize === 'auto') return;
   if (tensorParallelSize % processes === 0) return;
   throw new ShardingError(
     `tensorParallelSize is ${tensorParallelSize}, which ${processes} processes can't share equally.`,

@@ -1,7 +1,9 @@
+import type { Link } from '../../distributed/link.ts';
 import { MpiWorld } from '../../distributed/mpi/mpi-world.ts';
 import { ValueLink } from '../../distributed/value-link.ts';
 import { MpiError, RankFailedError } from '../../errors.ts';
 import { VERSION } from '../../version.generated.ts';
+import { HostedStage } from '../pipeline/hosted-stage.ts';
 import { type FollowOptions, follow } from '../ranks/follow.ts';
 import type { Follower, Job, Order, Report } from '../ranks/job.ts';
 import { modelOnThisHost } from './follow-model.ts';
@@ -9,6 +11,8 @@ import type { LoadOptions } from './load-options.ts';
 
 /** Channel of orders and reports. Others are for links between ranks. */
 const CONTROL = 0;
+/** Channels until one is used again. */
+const CHANNELS = 1024;
 
 /** What a process that follows says first. */
 interface Hello {
@@ -33,8 +37,6 @@ export interface MpiJob extends Job {
   readonly rank: number;
   /** Number of processes. */
   readonly size: number;
-  /** Name of this process's machine. */
-  readonly host: string;
   /**
    * Serves process 0 with this process's threads, until that closes the job. SIGTERM and SIGINT, which launchers send to all
    * processes, are left to process 0.
@@ -78,6 +80,7 @@ export class MpiProcess implements MpiJob {
   readonly #world: MpiWorld;
   readonly #followers: readonly MpiFollower[];
   #isClosed = false;
+  #lastChannel = CONTROL;
 
   private constructor(world: MpiWorld, followers: readonly MpiFollower[]) {
     this.#world = world;
@@ -110,6 +113,14 @@ export class MpiProcess implements MpiJob {
     return this.#world.host;
   }
 
+  link(process: number, channel: number): Link {
+    return this.#world.link(process, channel);
+  }
+
+  newChannel(): number {
+    return ++this.#lastChannel % CHANNELS || this.newChannel();
+  }
+
   async follow(model: string, options: Parameters<MpiJob['follow']>[1] = {}): Promise<void> {
     await this.followWith({
       script: options.workers?.rank,
@@ -123,7 +134,10 @@ export class MpiProcess implements MpiJob {
     const ignore = () => {};
     process.on('SIGTERM', ignore).on('SIGINT', ignore);
     try {
-      await follow(new ValueLink<Report, Order>(this.#world.link(0, CONTROL)), options);
+      const control = new ValueLink<Report, Order>(this.#world.link(0, CONTROL));
+      const link = (process: number, channel: number) => this.link(process, channel);
+      const { script } = options;
+      await follow(control, options, (...start) => new HostedStage(...start, { link, script }));
       this.#leave();
     } finally {
       process.off('SIGTERM', ignore).off('SIGINT', ignore);

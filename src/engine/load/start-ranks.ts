@@ -2,7 +2,7 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
-import type { Job } from '../ranks/job.ts';
+import type { HostedPlace, Job } from '../ranks/job.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
 import { isPage } from '../ranks/rank-thread.ts';
 import type { Executor } from '../run/executor.ts';
@@ -39,6 +39,13 @@ export async function startRanks(placed: PlacedModel, settings: LoadSettings): P
   }
 }
 
+/** Where ranks are, and their layers. Default: this process has all. */
+interface RanksPlace {
+  readonly stage?: Stage | undefined;
+  readonly job?: Job | undefined;
+  readonly hosted?: HostedPlace | undefined;
+}
+
 async function start(
   placed: PlacedModel,
   { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers, job }: LoadSettings,
@@ -55,18 +62,20 @@ async function start(
       'Use a divisor of the heads.',
     );
   }
-  const load = async (threads: boolean, stage?: Stage, job?: Job): Promise<Executor> => {
+  const load = async (threads: boolean, { stage, ...where }: RanksPlace): Promise<Executor> => {
     if (size === 1 && !threads) {
       return loadRank(checkpoint, singleProcess, { ...options, stage }, { onProgress, signal });
     }
     // Loaded on need: one rank works where there are no threads.
     const { RankExecutor } = await import('../ranks/rank-executor.ts');
     const model = job && (await identifyModel(checkpoint, config, placed.dtype));
-    const where = { workers, job, model };
-    return RankExecutor.load(checkpoint.files, size, { ...options, stage }, { onProgress, signal, ...where });
+    const isHosted = where.hosted !== undefined;
+    const watch = { onProgress: isHosted ? undefined : onProgress, signal, workers, model, ...where };
+    return RankExecutor.load(checkpoint.files, isHosted ? 1 : size, { ...options, stage }, watch);
   };
-  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'), undefined, job);
+  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'), { job });
   const { loadPipeline } = await import('../pipeline/load-pipeline.ts');
   // Stages on one thread would wait for each other.
-  return loadPipeline(pipeline, (stage) => load(device !== 'webgpu', stage));
+  const loadStage = (place: RanksPlace) => load(device !== 'webgpu', place);
+  return loadPipeline(pipeline, loadStage, job && { job, numRanks: size });
 }

@@ -2,7 +2,8 @@ import { serializeError } from '../../distributed/serialized-error.ts';
 import type { ValueLink } from '../../distributed/value-link.ts';
 import type { WorkerScript } from '../../distributed/worker-scripts.ts';
 import type { Order, Report } from './job.ts';
-import { LocalRanks, type ProcessStart } from './process-ranks.ts';
+import { LocalRanks, type ProcessRanks, type ProcessStart, type RankEnd, type StagePlace } from './process-ranks.ts';
+import type { RankMessage } from './rank-protocol.ts';
 
 /** What a process that follows has of its own. */
 export interface FollowOptions {
@@ -12,9 +13,20 @@ export interface FollowOptions {
   readonly prepare: (start: ProcessStart, model: unknown) => Promise<ProcessStart>;
 }
 
+/** Makes the ranks of a process that has a stage of a model. */
+export type StageMaker = (
+  start: ProcessStart,
+  place: StagePlace,
+  onMessage: (message: RankMessage) => void,
+) => ProcessRanks;
+
 /** Has ranks as the process with the engine orders, until it says that the job is over. */
-export async function follow(link: ValueLink<Report, Order>, { script, prepare }: FollowOptions): Promise<void> {
-  let ranks: LocalRanks | undefined;
+export async function follow(
+  link: ValueLink<Report, Order>,
+  { script, prepare }: FollowOptions,
+  makeStage: StageMaker,
+): Promise<void> {
+  let ranks: ProcessRanks | undefined;
   // Rejects only where the job ends anyway.
   const report = (value: Report) => void link.send(value).catch(() => {});
   for (;;) {
@@ -22,14 +34,13 @@ export async function follow(link: ValueLink<Report, Order>, { script, prepare }
     switch (order.type) {
       case 'start':
         try {
-          ranks = new LocalRanks(
-            await prepare(order.start, order.model),
-            {
-              onMessage: (message, rank) => report({ type: 'message', rank, message }),
-              onEnd: ({ problem, hint }, rank) => report({ type: 'end', rank, end: { problem, hint } }),
-            },
-            script,
-          );
+          const start = await prepare(order.start, order.model);
+          const onMessage = (message: RankMessage, rank = 0) => report({ type: 'message', rank, message });
+          const onEnd = ({ problem, hint }: RankEnd, rank: number) =>
+            report({ type: 'end', rank, end: { problem, hint } });
+          ranks = start.stage
+            ? makeStage(start, start.stage, onMessage)
+            : new LocalRanks(start, { onMessage, onEnd }, script);
         } catch (error) {
           report({ type: 'notStarted', error: serializeError(error) });
         }

@@ -1,5 +1,6 @@
+import type { Link } from '../../distributed/link.ts';
 import type { SerializedError } from '../../distributed/serialized-error.ts';
-import type { ProcessStart, RankEnd } from './process-ranks.ts';
+import type { ProcessStart, RankEnd, StagePlace } from './process-ranks.ts';
 import type { RankMessage, RankRequest, StepRequest } from './rank-protocol.ts';
 
 /** From the process that has the engine to one that follows it. */
@@ -36,10 +37,22 @@ export interface Follower {
   onEnd: ((error: Error) => void) | undefined;
 }
 
+/** A process that has a stage of a model for the one with the engine. */
+export interface HostedPlace {
+  readonly follower: Follower;
+  readonly stage: StagePlace;
+}
+
 /** Processes that may share a model. The first has the engine, and the others follow it. */
 export interface Job {
   /** The other processes, in order: process 1 and so on. */
   readonly followers: readonly Follower[];
   /** Path of the MPI library that the processes' ranks exchange by. */
   readonly library: string;
+  /** Name of this process's machine. */
+  readonly host: string;
+  /** A way to another process, besides orders and reports. Messages of other channels do not come in its way. */
+  link(process: number, channel: number): Link;
+  /** A channel that no link has had, so that none of an earlier link's messages are left in it. */
+  newChannel(): number;
 }

@@ -16,6 +16,22 @@ export interface ProcessStart {
   readonly options: RankOptions;
   /** Processes that share the model; absent where this is the only one. */
   readonly places?: MpiPlaces | undefined;
+  /** Present where the process has a stage of the model, which counts as one rank. */
+  readonly stage?: StagePlace | undefined;
+}
+
+/** Place of a stage among those of other processes. */
+export interface StagePlace {
+  /** Threads that share the stage. */
+  readonly numRanks: number;
+  /** Numbers per token that cross from one stage to the next. */
+  readonly activationSize: number;
+  /** Channel of the links between stages. */
+  readonly channel: number;
+  /** Process that has the stage before. Absent: this is the first. */
+  readonly before?: number | undefined;
+  /** Process that has the stage after it. */
+  readonly after: number;
 }
 
 /** Problem of a rank. `problem` completes a sentence: 'Rank 0 …'. */

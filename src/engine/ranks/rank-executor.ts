@@ -14,7 +14,7 @@ import {
 } from '../run/executor.ts';
 import { checkStateLength } from '../run/state-cache.ts';
 import { joinStateParts } from '../run/state-part.ts';
-import type { Job } from './job.ts';
+import type { HostedPlace, Job } from './job.ts';
 import type { LoadWatch, RankOptions } from './load-rank.ts';
 import { LocalRanks, type ProcessRanks, type ProcessStart, type RankEnd } from './process-ranks.ts';
 import { RankFileServer } from './rank-files.ts';
@@ -34,7 +34,7 @@ export interface RankSource {
   /** Sent to each rank: plain data that the script of the ranks understands. */
   readonly source: unknown;
   /** Files that this thread reads for all ranks. */
-  readonly files?: ModelFiles;
+  readonly files?: ModelFiles | undefined;
 }
 
 /** Callback and signal for loading, and where the ranks are. */
@@ -42,6 +42,8 @@ interface RankWatch extends LoadWatch {
   readonly workers?: WorkerScripts | undefined;
   /** Processes that have the ranks, each the same number. Default: this process has all. */
   readonly job?: Job | undefined;
+  /** The process that has a stage of the model, in place of this one. */
+  readonly hosted?: HostedPlace | undefined;
   /** Identity of the model, which the other processes compare with that of their files. */
   readonly model?: unknown;
 }
@@ -84,7 +86,7 @@ export class RankExecutor implements Executor {
     }
   }
 
-  #start(model: Omit<ProcessStart, 'own'>, { workers, job, model: identity }: RankWatch): ProcessRanks[] {
+  #start(model: Omit<ProcessStart, 'own'>, { workers, job, hosted, model: identity }: RankWatch): ProcessRanks[] {
     const followers = job?.followers ?? [];
     const count = model.size / (1 + followers.length);
     const processes = Array.from({ length: 1 + followers.length }, (_, i) => ({ process: i, first: i * count, count }));
@@ -95,6 +97,10 @@ export class RankExecutor implements Executor {
         this.#end(new RankFailedError(`Rank ${rank} ${problem}.`, hint, { cause })),
       onFailure: (error: Error) => this.#end(error),
     };
+    if (hosted) {
+      const start = { ...model, own: { first: 0, count: 1 }, stage: hosted.stage };
+      return [new RemoteRanks(hosted.follower, start, identity, events)];
+    }
     const starts = processes.map(({ first }): ProcessStart => ({ ...model, own: { first, count }, places }));
     const local = new LocalRanks(starts[0], events, workers?.rank);
     return [local, ...followers.map((follower, i) => new RemoteRanks(follower, starts[i + 1], identity, events))];

@@ -37,7 +37,8 @@ export async function loadBoth(
   try {
     const options = { ...SETTINGS, name: model, device };
     const plan = planStages(defineModel(checkpoint.config, checkpoint.names()), STORAGE, stages);
-    const load = (stage?: { begin: number; end: number }) => loadRank(checkpoint, singleProcess, { ...options, stage });
+    const load = ({ stage }: { stage?: { begin: number; end: number } } = {}) =>
+      loadRank(checkpoint, singleProcess, { ...options, stage });
     return { alone: await load(), pipeline: await loadPipeline(plan, load) };
   } finally {
     await checkpoint.close();

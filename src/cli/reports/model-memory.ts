@@ -1,13 +1,6 @@
-import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { WEIGHT_DTYPES, type WeightDType } from '../../tensor/dtype.ts';
+import { keysAndValuesBytes, type ModelLoad } from './model-load.ts';
 import type { ModelReport } from './model-report.ts';
-
-/** Number of sequences that run at the same time, and their length. */
-export interface ModelLoad {
-  /** Tokens of each sequence. */
-  readonly context: number;
-  readonly batch: number;
-}
 
 /** Bytes of a model under a load, on one rank; the memory of a step is not included. */
 export interface ModelMemory extends ModelLoad {
@@ -28,12 +21,4 @@ export function modelMemory(
   const keysAndValues = keysAndValuesBytes(report, load);
   const total = Object.fromEntries(WEIGHT_DTYPES.map((dtype) => [dtype, weightBytes[dtype] + states + keysAndValues]));
   return { context, batch, states, keysAndValues, total: total as Record<WeightDType, number> };
-}
-
-/** Bytes of the blocks that the sequences of a load fill. */
-export function keysAndValuesBytes(
-  { kvBytesPerToken }: Pick<ModelReport, 'kvBytesPerToken'>,
-  { context, batch }: ModelLoad,
-): number {
-  return batch * Math.ceil(context / KV_BLOCK_SIZE) * KV_BLOCK_SIZE * kvBytesPerToken;
 }

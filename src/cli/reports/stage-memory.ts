@@ -3,7 +3,7 @@ import type { Stage } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { keysAndValuesBytes, type ModelLoad } from './model-memory.ts';
+import { keysAndValuesBytes, type ModelLoad } from './model-load.ts';
 
 /** Memory of the process, or the processes' threads together, that hold one stage of a model. */
 export interface StageNeed extends Stage {

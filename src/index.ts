@@ -124,7 +124,7 @@ export type { LinearOptions } from './layers/linear/linear.ts';
 export { ColumnParallelLinear, RowParallelLinear } from './layers/linear/linear.ts';
 export type { RankSum } from './layers/linear/rank-sum.ts';
 export type { ConvActivation } from './layers/mamba/depthwise-conv1d.ts';
-export { type MambaCacheParams, MambaMixer2 } from './layers/mamba/mamba-mixer2.ts';
+export { MambaMixer2 } from './layers/mamba/mamba-mixer2.ts';
 export type { MambaMixer2Options } from './layers/mamba/mamba-mixer2-options.ts';
 export type { MambaStateSize } from './layers/mamba/mamba-state-shape.ts';
 export { type MambaStateShape, mamba2StateShape } from './layers/mamba/mamba-state-shape.ts';
@@ -136,6 +136,7 @@ export {
   type ScheduledSequence,
 } from './layers/mamba/mamba2-metadata.ts';
 export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
+export type { MambaCacheParams } from './layers/mamba/state-space-mixer.ts';
 export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/mamba/vllm-names.ts';
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
 export { LayerContext, type LayerContextOptions, type Stage } from './layers/parameters/layer-context.ts';

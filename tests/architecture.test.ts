@@ -49,6 +49,7 @@ const FLOORS = [
   'backends/webgpu/',
   'layers/parameters/',
   'layers/linear/',
+  'layers/norm/',
   'layers/feed-forward/',
   'layers/mamba/',
   'layers/attention/',

@@ -1,10 +1,11 @@
 import type { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import { singleProcess } from '../distributed/process-group.ts';
-import { type MambaCacheParams, MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
+import { MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
 import { buildMamba2Metadata, decodeMetadata, type Mamba2Metadata } from '../layers/mamba/mamba2-metadata.ts';
+import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
+import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import { LayerContext } from '../layers/parameters/layer-context.ts';
 import { ParameterTable, prefixed } from '../layers/parameters/parameter.ts';
-import { RMSNorm } from '../layers/rms-norm.ts';
 import { type Mamba2Config, readMamba2Config } from '../models/mamba2-config.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';

@@ -4,12 +4,12 @@ import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import { type RopeParameters, RotaryEmbedding } from '../layers/attention/rotary-embedding.ts';
 import { VocabParallelEmbedding } from '../layers/linear/vocab-parallel-embedding.ts';
-import type { MambaCacheParams, MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
+import type { MambaCacheParams, StateSpaceMixer } from '../layers/mamba/state-space-mixer.ts';
+import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import { type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
-import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { CausalLM, LayerPart, ModelConfig, ModelInput } from './causal-lm.ts';
 
@@ -28,7 +28,7 @@ export interface LayerStep {
 
 /** A layer of a decoder with its residuals: hidden states in, hidden states out. It has a mixer, attention, both or none. */
 export interface DecoderLayer extends Module {
-  readonly mixer?: MambaMixer2 | undefined;
+  readonly mixer?: StateSpaceMixer | undefined;
   readonly attention?: Attention | undefined;
   readonly parts: readonly LayerPart[];
   forward(hiddenStates: Tensor, step: LayerStep): Tensor;
@@ -41,6 +41,8 @@ export interface DecoderConfig extends ModelConfig {
   readonly embeddingMultiplier?: number | undefined;
   /** Factor of the logits. Default: 1. */
   readonly logitsMultiplier?: number | undefined;
+  /** What the last norm's weights lack in the checkpoint. Default: 0. */
+  readonly finalNormOffset?: number | undefined;
   /** Default: no layer rotates. */
   readonly rope?: RopeParameters | undefined;
 }
@@ -127,7 +129,7 @@ export class DecoderLM implements CausalLM {
     }
     this.#layers = layers;
     if (this.isLastStage) {
-      this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps);
+      this.#finalNorm = new RMSNorm(context, hiddenSize, config.normEps, config.finalNormOffset);
       this.#lmHead = tieWordEmbeddings
         ? this.#embeddings
         : new VocabParallelEmbedding(context, { ...table, role: 'head', prefix: 'lm_head' });

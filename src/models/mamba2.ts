@@ -1,9 +1,9 @@
 import { getOwn } from '../checkpoint/json/json.ts';
 import { MambaMixer2 } from '../layers/mamba/mamba-mixer2.ts';
+import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import { type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
-import { RMSNorm } from '../layers/rms-norm.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';

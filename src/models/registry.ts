@@ -12,11 +12,12 @@ import {
 } from './language-model.ts';
 import { mamba2 } from './mamba2.ts';
 import { nemotronH } from './nemotron-h.ts';
+import { plamo2 } from './plamo2.ts';
 import { assertLayersStored } from './stored-layers.ts';
 import { untied, withTiedHead } from './tied-head.ts';
 import { zamba2 } from './zamba2.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2];
+const ARCHITECTURES: readonly Architecture[] = [mamba2, bamba, falconH1, graniteMoeHybrid, nemotronH, zamba2, plamo2];
 
 /**
  * Names that config.json's `architectures` may hold.

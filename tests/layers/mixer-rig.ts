@@ -1,7 +1,8 @@
 import { ReferenceBackend } from '../../src/backends/reference/reference-backend.ts';
 import { type ProcessGroup, singleProcess } from '../../src/distributed/process-group.ts';
-import { type MambaCacheParams, MambaMixer2 } from '../../src/layers/mamba/mamba-mixer2.ts';
+import { MambaMixer2 } from '../../src/layers/mamba/mamba-mixer2.ts';
 import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba/mamba2-metadata.ts';
+import type { MambaCacheParams } from '../../src/layers/mamba/state-space-mixer.ts';
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { type Module, ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ShapeError, ShardingError } from '../../src/errors.ts';
 import {
+  alternatingWeightLoader,
   composedWeightLoader,
   divide,
   extraReplicasForShards,
@@ -168,5 +169,22 @@ describe('stackedWeightLoader', () => {
     const specs = [4, 6].map((fullDim) => ({ fullDim, extra: 0, blockSize: 1 }));
     expect(() => loadShard(stackedWeightLoader(specs, 2, 0), counted(11), [11])).toThrow(ShapeError);
     expect(() => loadShard(stackedWeightLoader(specs, 4, 0), counted(10), [10])).toThrow(ShardingError);
+  });
+});
+
+describe('alternatingWeightLoader', () => {
+  // Four heads of two parts, two rows each.
+  const layout = { parts: 2, blocks: 4, blockSize: 2 };
+
+  test("gives a rank's blocks of the first part, then those of the second", () => {
+    const shards = ranks(2).map((rank) => loadShard(alternatingWeightLoader(layout, 2, rank), counted(16), [16]));
+    expect(shards.map((shard) => [...shard])).toEqual([
+      [0, 1, 4, 5, 2, 3, 6, 7],
+      [8, 9, 12, 13, 10, 11, 14, 15],
+    ]);
+  });
+
+  test('ranks that do not divide the blocks: ShardingError', () => {
+    expect(() => alternatingWeightLoader(layout, 3, 0).rows([16])).toThrow(ShardingError);
   });
 });

@@ -8,6 +8,7 @@ import { readBambaConfig } from '../../src/models/bamba.ts';
 import { readFalconH1Config } from '../../src/models/falcon-h1.ts';
 import { readGraniteMoeHybridConfig } from '../../src/models/granite-moe-hybrid.ts';
 import { readNemotronHConfig } from '../../src/models/nemotron-h-config.ts';
+import { readPlamo2Config } from '../../src/models/plamo2.ts';
 import { defineModel } from '../../src/models/registry.ts';
 import { readZamba2Config } from '../../src/models/zamba2-config.ts';
 
@@ -438,5 +439,32 @@ describe('Zamba2', () => {
     expect([...layerTypes.keys()].filter((i) => layerTypes[i] === 'hybrid')).toEqual([
       6, 12, 18, 24, 30, 36, 42, 47, 51,
     ]);
+  });
+});
+
+describe('PLaMo 2', () => {
+  const read = (change: JsonObject = {}) => readPlamo2Config({ hidden_size: 64, num_attention_heads: 4, ...change });
+  const mixers = (change: JsonObject) => {
+    const json = { model_type: 'plamo2', vocab_size: 9, hidden_size: 8, num_attention_heads: 4, ...change };
+    const sizes = { hidden_size_per_head: 4, mamba_num_heads: 2, mamba_d_state: 2, intermediate_size: 4 };
+    const model = defineModel({ ...json, ...sizes }).create(
+      new LayerContext(new ReferenceBackend(), singleProcess, 'float32'),
+    );
+    return model.layerMap.map(([part]) => part === 'mixer');
+  };
+
+  test('one layer in each step has attention', () => {
+    expect(mixers({ num_hidden_layers: 4 })).toEqual([true, false, true, false]);
+    expect(mixers({ num_hidden_layers: 6, mamba_step: 3 })).toEqual([true, false, true, true, false, true]);
+    expect(mixers({ num_hidden_layers: 3, mamba_step: 8 })).toEqual([true, true, false]);
+    expect(mixers({ num_hidden_layers: 2, mamba_enabled: false })).toEqual([false, false]);
+  });
+
+  test('sizes and defaults', () => {
+    expect(read()).toMatchObject({ numKeyValueHeads: 4, headDim: 128, timeStepRank: 64, tieWordEmbeddings: true });
+    expect(read({ hidden_size: 4096 }).timeStepRank).toBe(256);
+    expect(read({ rope_theta: 1e6 }).rope?.theta).toBe(1e6);
+    expect(() => read({ num_key_value_heads: 3 })).toThrow(ConfigError);
+    expect(() => read({ mamba_step: 1 })).toThrow(/mamba_step/);
   });
 });

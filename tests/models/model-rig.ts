@@ -9,8 +9,8 @@ import { loadWeights, matchNames } from '../../src/engine/weights/load-weights.t
 import type { KvCacheParams } from '../../src/layers/attention/attention.ts';
 import { buildAttentionMetadata } from '../../src/layers/attention/attention-metadata.ts';
 import { kvCacheShape } from '../../src/layers/attention/kv-cache-shape.ts';
-import type { MambaCacheParams } from '../../src/layers/mamba/mamba-mixer2.ts';
 import { buildMamba2Metadata, reorderBatch } from '../../src/layers/mamba/mamba2-metadata.ts';
+import type { MambaCacheParams } from '../../src/layers/mamba/state-space-mixer.ts';
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../src/layers/parameters/parameter.ts';
 import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';

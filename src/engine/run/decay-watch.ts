@@ -1,6 +1,6 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
-import type { MambaCacheParams } from '../../layers/mamba/mamba-mixer2.ts';
+import type { MambaCacheParams } from '../../layers/mamba/state-space-mixer.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { LogDecays } from './executor.ts';
 

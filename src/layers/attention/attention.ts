@@ -3,6 +3,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import { RowParallelLinear } from '../linear/linear.ts';
 import { MergedColumnParallelLinear } from '../linear/merged-column-parallel-linear.ts';
 import { plainSum, type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
+import { HeadNorm } from '../norm/head-norm.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
 import { type Module, type Parameter, partOf, prefixed } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
@@ -28,6 +29,10 @@ export interface AttentionOptions {
   readonly scale?: number | undefined;
   /** Whether all four projections have biases. */
   readonly bias: boolean;
+  /** One tensor of the checkpoint that stacks queries, keys and values. Default: `q_proj`, `k_proj` and `v_proj`. */
+  readonly stackedInput?: string | undefined;
+  /** Norms of each head of the queries and keys, before they are rotated. Default: none. */
+  readonly headNorms?: { readonly eps: number; readonly query: string; readonly key: string } | undefined;
   readonly prefix: string;
   readonly quantConfig?: QuantizationConfig | undefined;
 }
@@ -56,6 +61,8 @@ export class Attention implements Module {
   readonly #headDim: number;
   readonly #scale: number;
   readonly #qkvProj: MergedColumnParallelLinear;
+  readonly #queryNorm: HeadNorm | undefined;
+  readonly #keyNorm: HeadNorm | undefined;
   readonly #outProj: RowParallelLinear;
 
   /** @throws ArgumentError when the heads do not fit each other. */
@@ -74,12 +81,21 @@ export class Attention implements Module {
     const queries = { fullDim: numHeads * headDim, extra: 0, blockSize: headDim };
     const keys = { fullDim: onAllRanks * headDim, extra: (onAllRanks - numKvHeads) * headDim, blockSize: headDim };
     this.qkvSpecs = [queries, keys, keys];
-    const parts = ['q_proj', 'k_proj', 'v_proj'].map((name, i) => ({ name, specs: [this.qkvSpecs[i]] }));
+    const parts =
+      options.stackedInput === undefined
+        ? ['q_proj', 'k_proj', 'v_proj'].map((name, i) => ({ name, specs: [this.qkvSpecs[i]] }))
+        : [{ name: options.stackedInput, specs: this.qkvSpecs }];
     this.#qkvProj = new MergedColumnParallelLinear(context, inputSize, parts, {
       bias,
       prefix: `${prefix}.qkv_proj`,
       quantConfig,
     });
+    const { headNorms } = options;
+    if (headNorms) {
+      const { eps } = headNorms;
+      this.#queryNorm = new HeadNorm(context, headNorms.query, { spec: queries, headDim, eps });
+      this.#keyNorm = new HeadNorm(context, headNorms.key, { spec: keys, headDim, eps });
+    }
     this.#outProj = new RowParallelLinear(context, numHeads * headDim, hiddenSize, {
       bias,
       prefix: `${prefix}.o_proj`,
@@ -89,6 +105,8 @@ export class Attention implements Module {
 
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* partOf('attention', this.#qkvProj);
+    if (this.#queryNorm) yield* this.#queryNorm.parameters();
+    if (this.#keyNorm) yield* this.#keyNorm.parameters();
     yield* prefixed('o_proj', this.#outProj, 'attention');
   }
 
@@ -106,7 +124,9 @@ export class Attention implements Module {
     const { backend } = this.#context;
     const projected = this.#qkvProj.forward(x);
     const parts = backend.splitColumns(projected, this.#qkvProj.sizesPerRank);
-    const [q, k, value] = qkvDeltas ? parts.map((part, i) => backend.add(part, qkvDeltas[i])) : parts;
+    const [query, key, value] = qkvDeltas ? parts.map((part, i) => backend.add(part, qkvDeltas[i])) : parts;
+    const q = this.#queryNorm?.forward(query) ?? query;
+    const k = this.#keyNorm?.forward(key) ?? key;
     if (!metadata) return q;
     const { keyCache, valueCache } = requireCache(kvCache);
     const batch = requireAttention(metadata);

@@ -1,9 +1,9 @@
-import { ArgumentError, MetadataError, ShardingError } from '../../errors.ts';
+import { ShardingError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { ColumnParallelLinear } from '../linear/linear.ts';
 import { type RankSum, sumOverRanks } from '../linear/rank-sum.ts';
 import type { LayerContext } from '../parameters/layer-context.ts';
-import { type Module, type Parameter, prefixed } from '../parameters/parameter.ts';
+import { type Parameter, prefixed } from '../parameters/parameter.ts';
 import { tensorWeight, type Weight } from '../parameters/weight.ts';
 import {
   composedWeightLoader,
@@ -12,21 +12,13 @@ import {
   shardedWeightLoader,
   stackedWeightLoader,
 } from '../parameters/weight-loaders.ts';
+import { batchRows, type RowsOfKind } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
-
-/** One layer's state for all slots, on one rank. */
-export interface MambaCacheParams {
-  /** (slots, channels, K - 1) */
-  readonly convState: Tensor;
-  /** (slots, heads, P, N) */
-  readonly ssmState: Tensor;
-  /** (sequences, heads), in the order of the rows: gets how much each state decays in the step, see `logDecaySums`. */
-  readonly logDecays?: Tensor | undefined;
-}
+import { type MambaCacheParams, requireCache, type StateSpaceMixer } from './state-space-mixer.ts';
 
 /**
  * The Mamba-2 mixer: Δ, A, B, C and D of the state-space model, applied to a batch that mixes prefill and decode.
@@ -54,7 +46,7 @@ export interface MambaCacheParams {
  * }
  * ```
  */
-export class MambaMixer2 implements Module {
+export class MambaMixer2 implements StateSpaceMixer {
   readonly prefix: string;
   readonly chunkSize: number;
   /** Sizes that decide this layer's state, over all ranks. */
@@ -209,28 +201,17 @@ export class MambaMixer2 implements Module {
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
   #mix(xBC: Tensor, dt: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Tensor {
     const { backend } = this.#context;
-    const { order, numDecodes, numPrefills, numPrefillTokens } = metadata;
-    const T = xBC.shape[0];
-    if (numDecodes + numPrefillTokens !== T) {
-      throw new MetadataError(
-        `The metadata describes ${numDecodes} decode and ${numPrefillTokens} prefill tokens; the hidden states have ${T} rows.`,
-        'Build the metadata from the sequences whose tokens the rows are.',
-      );
-    }
-    const y = backend.empty([T, this.#intermediateSize]);
-    const decodesFirst = order === 'decode-first';
-    const decodeBegin = decodesFirst ? 0 : numPrefillTokens;
-    const prefillBegin = decodesFirst ? numDecodes : 0;
-
-    if (numPrefills > 0) {
-      const rows = (t: Tensor) => backend.sliceRows(t, prefillBegin, prefillBegin + numPrefillTokens);
+    const { decodes, prefills } = batchRows(metadata, xBC.shape[0]);
+    const y = backend.empty([xBC.shape[0], this.#intermediateSize]);
+    if (prefills) {
+      const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
       this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
-      this.#watch(rows(dt), cache.logDecays, prefillBegin, numPrefills, metadata.prefillStartLoc);
+      this.#watch(rows(dt), cache.logDecays, prefills, metadata.prefillStartLoc);
     }
-    if (numDecodes > 0) {
-      const rows = (t: Tensor) => backend.sliceRows(t, decodeBegin, decodeBegin + numDecodes);
+    if (decodes) {
+      const rows = (t: Tensor) => backend.sliceRows(t, decodes.begin, decodes.end);
       this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
-      this.#watch(rows(dt), cache.logDecays, decodesFirst ? 0 : numPrefills, numDecodes);
+      this.#watch(rows(dt), cache.logDecays, decodes);
     }
     return y;
   }
@@ -271,11 +252,11 @@ export class MambaMixer2 implements Module {
     });
   }
 
-  /** Fills the rows of `logDecays`, if it was given, of `count` sequences from `first` on. */
-  #watch(dt: Tensor, logDecays: Tensor | undefined, first: number, count: number, queryStartLoc?: Tensor): void {
+  /** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */
+  #watch(dt: Tensor, logDecays: Tensor | undefined, rows: RowsOfKind, queryStartLoc?: Tensor): void {
     if (!logDecays) return;
     const { backend } = this.#context;
-    const out = backend.sliceRows(logDecays, first, first + count);
+    const out = backend.sliceRows(logDecays, rows.firstSequence, rows.firstSequence + rows.numSequences);
     backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
   }
 
@@ -297,9 +278,4 @@ export class MambaMixer2 implements Module {
       this.#groupStateSize,
     ]);
   }
-}
-
-function requireCache(cache: MambaCacheParams | undefined): MambaCacheParams {
-  if (cache) return cache;
-  throw new ArgumentError('There is metadata but no state cache.', 'Pass both, or neither for a profile run.');
 }

@@ -4,7 +4,7 @@ import { divide, extraReplicasForShards } from '../parameters/weight-loaders.ts'
 /** Sizes that decide a mixer's state. */
 export interface MambaStateSize {
   readonly intermediateSize: number;
-  /** The model's own, without those that sharding repeats. */
+  /** The model's own, without those that sharding repeats; 0: B and C do not pass the convolution. */
   readonly nGroups: number;
   readonly numHeads: number;
   readonly headDim: number;
@@ -14,7 +14,7 @@ export interface MambaStateSize {
 
 /** Shapes of one sequence's state on one rank. */
 export interface MambaStateShape {
-  /** (channels of x, B and C, taps - 1) */
+  /** (channels that are convolved, taps - 1) */
   readonly conv: readonly [number, number];
   /** (heads, head dim, state size) */
   readonly ssm: readonly [number, number, number];
@@ -57,7 +57,7 @@ export function mamba2StateRuns(
 ): { readonly conv: readonly StateRun[]; readonly ssm: readonly StateRun[] } {
   const { size: tpSize, rank: tpRank } = shardOf(size.numHeads, { size: ranks, rank });
   const taps = size.convKernel - 1;
-  const copies = 1 + extraReplicasForShards(size.nGroups, tpSize) / size.nGroups;
+  const copies = size.nGroups === 0 ? 1 : 1 + extraReplicasForShards(size.nGroups, tpSize) / size.nGroups;
   const groups = (size.nGroups * copies) / tpSize;
   const channels = size.intermediateSize / tpSize;
   const run = (shardRow: number, wholeRow: number, rows: number, columns: number): StateRun => ({

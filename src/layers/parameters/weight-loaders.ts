@@ -150,6 +150,42 @@ export function stackedWeightLoader(specs: readonly ShardSpec[], tpSize: number,
   };
 }
 
+/** A tensor whose first axis takes turns: a block of rows of every part, then the next block of every part. */
+export interface AlternatingParts {
+  readonly parts: number;
+  /** Blocks of each part. */
+  readonly blocks: number;
+  /** Rows of a block. */
+  readonly blockSize: number;
+}
+
+/**
+ * Shards a tensor whose parts alternate: each rank gets its blocks of the first part, then those of the second.
+ *
+ * @example
+ * ```ts
+ * // Two heads, each a gate of 4 rows and 4 rows of x: rank 1 of 2 takes rows 8 to 15.
+ * const loader = alternatingWeightLoader({ parts: 2, blocks: 2, blockSize: 4 }, 2, 1);
+ * ```
+ */
+export function alternatingWeightLoader(
+  { parts, blocks, blockSize }: AlternatingParts,
+  tpSize: number,
+  tpRank: number,
+): WeightLoader {
+  return {
+    rows: (shape) => {
+      const own = divide(blocks, tpSize, `A tensor of shape ${formatShape(shape)}`);
+      const place = (part: number, i: number) => ((tpRank * own + i) * parts + part) * blockSize;
+      return Array.from({ length: parts * own }, (_, i) => ({
+        firstRow: place(Math.floor(i / own), i % own),
+        rows: blockSize,
+      }));
+    },
+    part: (rows) => rows,
+  };
+}
+
 /** Rows as runs of consecutive ones. */
 function runsOf(rows: readonly number[]): RowRun[] {
   const runs: { firstRow: number; rows: number }[] = [];

@@ -375,13 +375,75 @@ def mamba2(w, c, ids):
     return head(w, c, 'backbone.embeddings', w.norm('backbone.norm_f', x, eps))
 
 
+def plamo2_mixer(w, name, c, u):
+    T, heads, size, state = len(u), c['mamba_num_heads'], c['hidden_size_per_head'], c['mamba_d_state']
+    inner, taps, rank = heads * size, c['mamba_d_conv'], max(64, c['hidden_size'] // 16)
+    gate, x = np.split(w.linear(name + '.in_proj', u, 2 * inner).reshape(T, heads, 2 * size), 2, axis=-1)
+    past = np.concatenate([np.zeros((taps - 1, inner)), x.reshape(T, inner)])
+    kernel = w(name + '.conv1d.weight', inner, 1, taps)
+    x = silu(sum(past[k:k + T] * kernel[:, 0, k] for k in range(taps)))
+    selected = np.split(w.linear(name + '.bcdt_proj', x, 2 * state + rank), [state, 2 * state], axis=1)
+    B, C, dt = (part / np.sqrt((part**2).mean(-1, keepdims=True) + c['rms_norm_eps'])
+                * w(f'{name}.{letter}_norm_weight', part.shape[1], scale=0.3, around=1.0)
+                for part, letter in zip(selected, ('B', 'C', 'dt')))
+    dt = w.linear(name + '.dt_proj', dt, heads) + w(name + '.dt_bias', heads, scale=1.0, around=-2.0)
+    dt = np.log1p(np.exp(dt))
+    A = -np.exp(w(name + '.A_log', heads, scale=0.7, around=0.5))
+    D = w(name + '.D', heads, scale=1.0)
+    x = x.reshape(T, heads, size)
+    h, y = np.zeros((heads, size, state)), np.zeros_like(x)
+    for t in range(T):
+        h = h * np.exp(dt[t] * A)[:, None, None] + (dt[t][:, None] * x[t])[..., None] * B[t]
+        y[t] = h @ C[t] + D[:, None] * x[t]
+    return w.linear(name + '.out_proj', (y * silu(gate)).reshape(T, inner), u.shape[1])
+
+
+def plamo2_attention(w, name, c, x):
+    T, size = len(x), c['hidden_size_per_head']
+    heads, kv_heads = c['num_attention_heads'], c['num_key_value_heads']
+    parts = w.linear(name + '.qkv_proj', x, (heads + 2 * kv_heads) * size).reshape(T, -1, size)
+    q, k, v = np.split(parts, [heads, heads + kv_heads], axis=1)
+
+    def normed(part, letter):
+        part = part / np.sqrt((part**2).mean(-1, keepdims=True) + 1e-6)
+        return rotate(part * w(f'{name}.{letter}_weight', part.shape[1], size, scale=0.3, around=1.0), frequencies(c, size))
+
+    q, k = normed(q, 'q'), normed(k, 'k')
+    k, v = (np.repeat(part, heads // kv_heads, axis=1) for part in (k, v))
+    scores = np.einsum('thd,shd->hts', q, k) * size**-0.5
+    scores = np.where(np.tril(np.ones((T, T), bool)), scores, -np.inf)
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    y = np.einsum('hts,shd->thd', scores / scores.sum(-1, keepdims=True), v)
+    return w.linear(name + '.o_proj', y.reshape(T, -1), x.shape[1])
+
+
+def plamo2(w, c, ids):
+    eps, middle = c['rms_norm_eps'], c['mamba_step'] // 2
+
+    def norm(name, x, offset):
+        weight = w(name + '.weight', x.shape[1], scale=0.3) + offset
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight
+
+    x = embed(w, c, 'model.embed_tokens', ids)
+    for i in range(c['num_hidden_layers']):
+        name = f'model.layers.layers.{i}'
+        mix = plamo2_attention if i % c['mamba_step'] == middle else plamo2_mixer
+        y = mix(w, name + '.mixer', c, norm(name + '.pre_mixer_norm', x, 1))
+        x = x + norm(name + '.post_mixer_norm', y, 1 / 5)
+        y = w.linear(name + '.mlp.gate_up_proj', norm(name + '.pre_mlp_norm', x, 1), 2 * c['intermediate_size'])
+        gate, up = np.split(y, 2, axis=1)
+        y = w.linear(name + '.mlp.down_proj', silu(gate) * up, x.shape[1])
+        x = x + norm(name + '.post_mlp_norm', y, 5**-1.5)
+    return head(w, c, 'model.embed_tokens', norm('model.norm', x, 1), tied=True)
+
+
 FORWARD = {f.__name__: f for f in (bamba, granitemoehybrid, falcon_h1, nemotron_h, zamba2, mamba2)}
-OTHER_TYPES = {'nemotron_h_puzzle': nemotron_h, 'NemotronH_Nano_VL_V2': nemotron_vl}
+OTHER_TYPES = {'plamo2': plamo2, 'nemotron_h_puzzle': nemotron_h, 'NemotronH_Nano_VL_V2': nemotron_vl}
 
 # A variant's place is the seed of its weights.
 VARIANTS = ['bamba-biases', 'falcon-norm', 'falcon-norm-before-gate', 'granite-dense-rope', 'granite-experts',
             'mamba2-eight-groups', 'nemotron-eight-groups', 'nemotron-experts', 'zamba2-two-blocks', 'nemotron-puzzle',
-            'nemotron-vl', 'zamba2-first-layout']
+            'nemotron-vl', 'zamba2-first-layout', 'plamo2']
 
 
 def write_safetensors(path, tensors):

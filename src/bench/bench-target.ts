@@ -7,6 +7,7 @@ import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
 import type { Device } from '../engine/ranks/devices.ts';
 import { keptFormats } from '../engine/ranks/devices.ts';
+import type { Job } from '../engine/ranks/job.ts';
 import { checkpointDType } from '../engine/ranks/load-rank.ts';
 import { storedFormats } from '../engine/weights/stored-formats.ts';
 import { storageInBlocks } from '../engine/weights/weight-storage.ts';
@@ -34,6 +35,8 @@ export interface BenchLoad {
   readonly maxModelLen: number;
   readonly onProgress: ProgressCallback;
   readonly signal: AbortSignal;
+  /** Processes that share the model. Default: this one alone. */
+  readonly job?: Job | undefined;
 }
 
 /** Bytes that a model moves through memory, by its shapes. */

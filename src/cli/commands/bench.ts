@@ -3,6 +3,7 @@ import { measureArithmeticPeak } from '../../bench/arithmetic-peak.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, withShares } from '../../bench/bench-report.ts';
 import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
 import type { BenchSource } from '../../bench/bench-target.ts';
+import { followSynthetic } from '../../bench/load-synthetic.ts';
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES, type ModelShape } from '../../bench/model-shapes.ts';
 import { measureReadBandwidth } from '../../bench/read-bandwidth.ts';
@@ -11,9 +12,17 @@ import { resolveModel } from '../../checkpoint/model-source.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
 import { defineModel } from '../../models/registry.ts';
 import { defineCommand } from '../options/command.ts';
+import { inJob } from '../options/in-job.ts';
 import { count, counts } from '../options/list-options.ts';
-import { dtypesOption, modelName, modelOptions, threads, withModel } from '../options/model-options.ts';
-import { choice, flag, text } from '../options/option.ts';
+import {
+  dtypesOption,
+  type ModelValues,
+  modelName,
+  modelOptions,
+  threads,
+  withModel,
+} from '../options/model-options.ts';
+import { choice, flag, text, type Values } from '../options/option.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { describeReport } from '../reports/bench-tables.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
@@ -23,6 +32,22 @@ import { print } from '../terminal/standard-output.ts';
 
 const SHAPES = Object.keys(MODEL_SHAPES) as ModelShape[];
 
+const options = {
+  shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
+  ...modelOptions,
+  // Figures of one thread are what others compare with.
+  tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1 on each machine)'),
+  dtype: dtypesOption(),
+  promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
+  batchSizes: counts([1, 16], 'Sequences to decode at the same time'),
+  generateTokens: count(32, 1, 'Tokens to decode per sequence'),
+  repetitions: count(5, 1, 'Times to measure each'),
+  json: flag('Print one JSON object'),
+  output: text('file', 'With --device webgpu and no model: keep the report so far here, as JSON'),
+};
+
+type BenchValues = Values<typeof options> & Pick<ModelValues, 'job'>;
+
 /** `mamba2 bench` */
 export const bench = defineCommand({
   details: [
@@ -31,7 +56,7 @@ export const bench = defineCommand({
     'Each figure is the median of the repetitions, with the least and the greatest; a run for warming up comes first.',
     'With --shape, the model has a published size and random weights.',
     "Shares are relative to the machine's limits, measured with the same number of threads. Bandwidth is that of reading",
-    'large buffers. Peak is that of multiplying and adding in a loop with all operands in the first-level cache: in',
+    'large buffers, and on several machines that of this one times their number. Peak is that of multiplying and adding in a loop with all operands in the first-level cache: in',
     'float32, or in bytes for int8 and int4. A product and its addition count as two operations. The scan of a token takes',
     '5 P N operations per head and layer, always in float32.',
     'With --device webgpu and no model, mixer layers of three published shapes are timed by the clock of the GPU and by',
@@ -39,72 +64,70 @@ export const bench = defineCommand({
     'Memory is the resident size of the process. Its peak counts from the start of the process, so it belongs to one',
     'dtype only if one is given.',
   ].join(' '),
-  options: {
-    shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
-    ...modelOptions,
-    // Figures of one thread are what others compare with.
-    tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1)'),
-    dtype: dtypesOption(),
-    promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
-    batchSizes: counts([1, 16], 'Sequences to decode at the same time'),
-    generateTokens: count(32, 1, 'Tokens to decode per sequence'),
-    repetitions: count(5, 1, 'Times to measure each'),
-    json: flag('Print one JSON object'),
-    output: text('file', 'With --device webgpu and no model: keep the report so far here, as JSON'),
-  },
+  options,
   examples: [
     'bench tiny-dts --prompt-tokens 64 --batch-sizes 1',
     'bench --shape mamba2-130m --dtype float32,int8 --tensor-parallel-size 2 --json',
   ],
-  run: async (given, [positional]) => {
+  run: (given, [positional]) => {
     const values = withModel(given, positional);
-    const { shape, model, dtype: dtypes, json, quiet, revision, tensorParallelSize = 1 } = values;
-    if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
-    if (values.device === 'webgpu' && shape === undefined && model === undefined) {
-      await quietDevice('webgpu', '');
-      const { benchGpu } = await import('./bench-gpu-run.ts');
-      return await benchGpu(values);
-    }
-    const interrupt = new Interrupt();
-    const progress = new ProgressDisplay(quiet);
-    const { signal } = interrupt;
-    const { onProgress } = progress;
-    try {
-      const name = shape ?? modelName(values);
-      const source: BenchSource = shape
-        ? { name, config: MODEL_SHAPES[shape] }
-        : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
-      const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
-      const ranks = tensorParallelSize === 'auto' ? await autoRanks(source) : tensorParallelSize;
-      const slots = Math.max(...values.batchSizes);
-      const maxModelLen = longestSequence(values);
-      const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
-      const load = { device, tensorParallelSize: ranks, ...limits, signal, onProgress };
-      const runs: BenchRun[] = [];
-      for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
-      // Last: its buffers would count as the model's memory.
-      const machine = await describeMachine(ranks);
-      const results = runs.map((run) => withShares(run, machine));
-      const report: BenchReport = { model: name, device, ranks, machine, results };
-      await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
-      return 0;
-    } finally {
-      progress.stop();
-      interrupt.close();
-    }
+    const { shape } = values;
+    return inJob(values, { lead: run, follow: shape === undefined ? undefined : followSynthetic });
   },
 });
 
-async function autoRanks(source: BenchSource): Promise<number> {
-  if ('config' in source) return mostRanks(defineModel(source.config).config.numHeads);
-  const checkpoint = await Checkpoint.open(source.folder);
-  await checkpoint.close();
-  return mostRanks(defineModel(checkpoint.config, checkpoint.names()).config.numHeads);
+async function run(values: BenchValues): Promise<number> {
+  const { shape, model, dtype: dtypes, json, quiet, revision, job } = values;
+  const processes = 1 + (job?.followers.length ?? 0);
+  const { tensorParallelSize = processes } = values;
+  if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
+  if (values.device === 'webgpu' && shape === undefined && model === undefined) {
+    await quietDevice('webgpu', '');
+    const { benchGpu } = await import('./bench-gpu-run.ts');
+    return await benchGpu(values);
+  }
+  const interrupt = new Interrupt();
+  const progress = new ProgressDisplay(quiet);
+  const { signal } = interrupt;
+  const { onProgress } = progress;
+  try {
+    const name = shape ?? modelName(values);
+    const source: BenchSource = shape
+      ? { name, config: MODEL_SHAPES[shape] }
+      : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
+    const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
+    const processes = 1 + (job?.followers.length ?? 0);
+    const ranks = tensorParallelSize === 'auto' ? await autoRanks(source, processes) : tensorParallelSize;
+    const slots = Math.max(...values.batchSizes);
+    const maxModelLen = longestSequence(values);
+    const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
+    const load = { device, tensorParallelSize: ranks, ...limits, signal, onProgress, job };
+    const runs: BenchRun[] = [];
+    for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
+    // Last: its buffers would count as the model's memory.
+    const machine = await describeMachine(ranks, processes);
+    const results = runs.map((run) => withShares(run, machine));
+    const report: BenchReport = { model: name, device, ranks, machine, results };
+    await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
+    return 0;
+  } finally {
+    progress.stop();
+    interrupt.close();
+  }
 }
 
-async function describeMachine(threads: number): Promise<BenchMachine> {
-  const readBytesPerSecond = await measureReadBandwidth(threads);
-  const operationsPerSecond = await measureArithmeticPeak(threads);
+async function autoRanks(source: BenchSource, processes: number): Promise<number> {
+  if ('config' in source) return mostRanks(defineModel(source.config).config.numHeads, { processes });
+  const checkpoint = await Checkpoint.open(source.folder);
+  await checkpoint.close();
+  return mostRanks(defineModel(checkpoint.config, checkpoint.names()).config.numHeads, { processes });
+}
+
+/** @param processes on machines like this one, which have the threads. */
+async function describeMachine(threads: number, processes: number): Promise<BenchMachine> {
+  const readBytesPerSecond = processes * (await measureReadBandwidth(threads / processes));
+  const { float32, int8 } = await measureArithmeticPeak(threads / processes);
+  const operationsPerSecond = { float32: processes * float32, int8: processes * int8 };
   const cpu = cpus()[0]?.model ?? 'unknown processor';
   return { cpu, node: process.versions.node, readBytesPerSecond, operationsPerSecond };
 }

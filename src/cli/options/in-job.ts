@@ -7,11 +7,11 @@ interface JobPart<V> {
   /** The command itself, in process 0 or in the only one. → exit code */
   readonly lead: (values: V & Pick<ModelValues, 'job'>) => Promise<number>;
   /** What the other processes do. Default: they serve process 0 with their threads and their files of the model. */
-  readonly follow?: (job: MpiProcess) => Promise<void>;
+  readonly follow?: ((job: MpiProcess) => Promise<void>) | undefined;
 }
 
 /** Runs a command alone, or in its part of an MPI job. → exit code */
-export async function inJob<V extends ModelValues>(
+export async function inJob<V extends Pick<ModelValues, 'model' | 'revision' | 'job'>>(
   values: V,
   { lead, follow = (job) => job.follow(modelName(values), { revision: values.revision }) }: JobPart<V>,
 ): Promise<number> {

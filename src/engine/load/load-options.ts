@@ -3,7 +3,7 @@ import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { type Device, parseDevice } from '../ranks/devices.ts';
-import type { Job } from '../ranks/job.ts';
+import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { EngineLimits } from './engine-options.ts';
 
@@ -141,12 +141,7 @@ function checkDivides({ tensorParallelSize, pipelineParallelSize, job }: WithDef
       'Start as many processes as stages.',
     );
   }
-  if (tensorParallelSize === 'auto') return;
-  if (tensorParallelSize % processes === 0) return;
-  throw new ShardingError(
-    `tensorParallelSize is ${tensorParallelSize}, which ${processes} processes can't share equally.`,
-    `Use a multiple of ${processes}, or start another number of processes.`,
-  );
+  if (tensorParallelSize !== 'auto') ranksPerProcess(tensorParallelSize, job);
 }
 
 function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {

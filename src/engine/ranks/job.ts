@@ -1,5 +1,6 @@
 import type { Link } from '../../distributed/link.ts';
 import type { SerializedError } from '../../distributed/serialized-error.ts';
+import { ShardingError } from '../../errors.ts';
 import type { ProcessStart, RankEnd, StagePlace } from './process-ranks.ts';
 import type { RankMessage, RankRequest, StepRequest } from './rank-protocol.ts';
 
@@ -41,6 +42,16 @@ export interface Follower {
 export interface HostedPlace {
   readonly follower: Follower;
   readonly stage: StagePlace;
+}
+
+/** Ranks that each process of a job has. @throws ShardingError where the processes can't share them equally. */
+export function ranksPerProcess(size: number, { followers }: Job): number {
+  const processes = 1 + followers.length;
+  if (size % processes === 0) return size / processes;
+  throw new ShardingError(
+    `tensorParallelSize is ${size}, which ${processes} processes can't share equally.`,
+    `Use a multiple of ${processes}, or start another number of processes.`,
+  );
 }
 
 /** Processes that may share a model. The first has the engine, and the others follow it. */

@@ -14,7 +14,7 @@ import {
 } from '../run/executor.ts';
 import { checkStateLength } from '../run/state-cache.ts';
 import { joinStateParts } from '../run/state-part.ts';
-import type { HostedPlace, Job } from './job.ts';
+import { type HostedPlace, type Job, ranksPerProcess } from './job.ts';
 import type { LoadWatch, RankOptions } from './load-rank.ts';
 import { LocalRanks, type ProcessRanks, type ProcessStart, type RankEnd } from './process-ranks.ts';
 import { RankFileServer } from './rank-files.ts';
@@ -88,7 +88,7 @@ export class RankExecutor implements Executor {
 
   #start(model: Omit<ProcessStart, 'own'>, { workers, job, hosted, model: identity }: RankWatch): ProcessRanks[] {
     const followers = job?.followers ?? [];
-    const count = model.size / (1 + followers.length);
+    const count = job ? ranksPerProcess(model.size, job) : model.size;
     const processes = Array.from({ length: 1 + followers.length }, (_, i) => ({ process: i, first: i * count, count }));
     const places = job && { library: job.library, processes };
     const events = {

@@ -68,6 +68,7 @@ export type { CheckpointQuantization } from './checkpoint/quantization/open-quan
 export { SafetensorsFile } from './checkpoint/safetensors/safetensors.ts';
 export type { SafetensorsDType, TensorInfo } from './checkpoint/safetensors/safetensors-header.ts';
 export { deleteStoredModel, type StoredModel, storedModels } from './checkpoint/stored/stored-models.ts';
+export type { Link } from './distributed/link.ts';
 export type { AddArrays } from './distributed/process-group.ts';
 export { type ProcessGroup, singleProcess } from './distributed/process-group.ts';
 export {

@@ -273,6 +273,14 @@ export class MpiError extends Mamba2Error {
 }
 
 /**
+ * A shared store of states did not answer, or returned what it was not given. It is told to listeners of the engine, and
+ * fails no request: states that do not come are computed.
+ */
+export class StateStoreError extends Mamba2Error {
+  readonly code = 'state_store';
+}
+
+/**
  * A rank found no memory for a step, or for a copy of a state. Its states are lost, but it continues: the engine
  * computes them again in smaller steps, or with a smaller prefix cache.
  */

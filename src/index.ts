@@ -113,6 +113,11 @@ export type { Session, SessionGenerateOptions, SessionOptions } from './engine/s
 export type { PrefixCacheStats } from './engine/state/prefix-cache.ts';
 export type { PrefixNode } from './engine/state/prefix-tree.ts';
 export type { CacheSalt, Snapshot } from './engine/state/snapshot.ts';
+export { openStateStore } from './engine/store/homes/open-state-store.ts';
+export { opfsStateStore } from './engine/store/homes/opfs-store.ts';
+export type { StateStore } from './engine/store/homes/state-store.ts';
+export type { StateStoreEvent, StateStoreStats } from './engine/store/store-events.ts';
+export { STATE_FETCHES, type StateFetch } from './engine/store/transfer-rates.ts';
 export * from './errors.ts';
 export type { AnswerGrammar } from './grammar/answer-grammar.ts';
 export type { StructuredOutputs } from './grammar/forms/structured-outputs.ts';

@@ -123,8 +123,8 @@ export class AsyncLLMEngine {
   }
 
   /**
-   * Takes no more requests, and resolves when all that were accepted have ended. The model stays loaded. May be called
-   * again, also to end the waiting.
+   * Takes no more requests, and resolves when all that were accepted have ended, and their states are in the shared store,
+   * if there is one. The model stays loaded. May be called again, also to end the waiting.
    */
   async shutdown({ drain = true, signal }: ShutdownOptions = {}): Promise<void> {
     this.#closed ??= new ShutdownError('The engine is shutting down.', 'Send the request to another server, or later.');
@@ -143,6 +143,7 @@ export class AsyncLLMEngine {
       const problem = `Request '${requestId}' was not finished before the engine shut down.`;
       this.#drop(requestId, { reason: new ShutdownError(problem, 'Send it again to another server, or later.') });
     }
+    await this.#engine.flushStates(signal);
   }
 
   /** Ends the engine and frees the model. Unfinished requests end with DisposedError. */

@@ -1,7 +1,9 @@
 import type { FinishReason } from './request/request-output.ts';
+import type { StateStoreEvent } from './store/store-events.ts';
 
 /** Events of the engine. Times are in seconds. */
 export type EngineEvent =
+  | StateStoreEvent
   | {
       readonly type: 'step';
       /** Prompt tokens and answer tokens that were processed. */

@@ -3,6 +3,7 @@ import type { EngineStats } from './engine-stats.ts';
 import type { Request, Sequence } from './request/request.ts';
 import type { FinishReason } from './request/request-output.ts';
 import type { ScheduledWork } from './schedule/scheduler.ts';
+import type { StateStoreEvent } from './store/store-events.ts';
 
 type Counted = Pick<
   EngineStats,
@@ -87,6 +88,10 @@ export class EngineMetrics {
 
   refused(): void {
     this.#refusedRequests++;
+  }
+
+  stateStore(event: StateStoreEvent): void {
+    this.#tell(event);
   }
 
   executorFailed(error: Error): void {

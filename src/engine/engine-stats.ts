@@ -1,5 +1,6 @@
 import type { FinishReason } from './request/request-output.ts';
 import type { PrefixCacheStats } from './state/prefix-cache.ts';
+import type { StateStoreStats } from './store/store-events.ts';
 
 /** The engine at this moment, and totals since it started. */
 export interface EngineStats {
@@ -22,4 +23,6 @@ export interface EngineStats {
   readonly finishedRequests: Readonly<Record<FinishReason | 'abort' | 'error', number>>;
   readonly refusedRequests: number;
   readonly prefixCache: PrefixCacheStats;
+  /** Absent without a store of states. */
+  readonly stateStore?: StateStoreStats | undefined;
 }

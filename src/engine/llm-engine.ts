@@ -16,6 +16,8 @@ import { isWatched, logitsRows, type SteppedSequence, sampleStep } from './sched
 import { SavedStates } from './schedule/saved-states.ts';
 import { type ScheduledWork, Scheduler } from './schedule/scheduler.ts';
 import { StateManager } from './schedule/state-manager.ts';
+import { SharedStates, type SharedStatesSource } from './store/shared-states.ts';
+import type { StateStoreEvent } from './store/store-events.ts';
 
 const MIB = 2 ** 20;
 
@@ -64,6 +66,8 @@ export class LLMEngine {
   readonly #executor: ReloadableExecutor;
   readonly #states: StateManager;
   readonly #scheduler: Scheduler;
+  /** Present where several engines share states. */
+  readonly #sharedStates: SharedStates | undefined;
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
   /** Groups with unfinished requests, by their keys. */
@@ -106,6 +110,7 @@ export class LLMEngine {
     const limits = { maxNumBatchedTokens: mostTokens, vocabSize, maxConcurrentBatches };
     this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
+    this.#sharedStates = context.sharedStates && this.#share(context.sharedStates, onWork);
   }
 
   /**
@@ -157,6 +162,7 @@ export class LLMEngine {
     this.#groups.set(key, { unfinished: group.unfinished + 1, nextTurn: turn + source.params.n });
     this.#requests.set(id, request);
     this.#scheduler.add(request.sequences[0]);
+    this.#sharedStates?.bringIn(request);
     return id;
   }
 
@@ -200,6 +206,7 @@ export class LLMEngine {
       freeBlocks: this.#states.numFreeBlocks,
       preemptions: this.#scheduler.preemptions,
       prefixCache: this.#states.cacheStats(),
+      stateStore: this.#sharedStates?.stats(),
     };
   }
 
@@ -224,10 +231,26 @@ export class LLMEngine {
     this.#scheduler.checkIntegrity(this.#requests.values());
   }
 
+  /** Resolves when states that wait for it have been put into the store, or at the signal. */
+  async flushStates(signal?: AbortSignal): Promise<void> {
+    await this.#sharedStates?.flush(signal);
+  }
+
   /** Drops unfinished requests and disposes of the executor. */
   async dispose(): Promise<void> {
     for (const request of [...this.#requests.values()]) this.#end(request, 'abort');
+    await this.#sharedStates?.dispose();
     await this.#executor.dispose();
+  }
+
+  #share(source: SharedStatesSource, onReady: () => void): SharedStates {
+    const [states, savedStates, vocabSize] = [this.#states, this.savedStates, this.#vocabSize];
+    const onEvent = (event: StateStoreEvent) => this.#metrics.stateStore(event);
+    const shared = new SharedStates({ ...source, states, savedStates, vocabSize, onEvent, onReady });
+    this.#metrics.listen((event) => {
+      if (event.type === 'step') shared.stepped(event.prefillTokens, event.seconds);
+    });
+    return shared;
   }
 
   /** Begins steps after those that are still running, as far as these can't change them: so the executor is never idle. */
@@ -305,6 +328,7 @@ export class LLMEngine {
     const { request, slot, finishReason } = sequence;
     if (finishReason) {
       this.#states.save(sequence, logits);
+      this.#sharedStates?.putOut(sequence, logits);
       request.receiveFinalState(
         () => this.#states.savePinned(sequence, logits),
         (snapshot) => this.#states.unpin(snapshot),
@@ -386,6 +410,7 @@ export class LLMEngine {
 
   #end(request: Request, reason: FinishReason | 'abort' | 'error'): void {
     request.isEnded = true;
+    this.#sharedStates?.forget(request);
     for (const sequence of request.sequences) {
       this.#scheduler.remove(sequence);
       sequence.endGrammar();

@@ -96,14 +96,14 @@ export class FakeExecutor implements Executor {
   exportState({ id, length, blocks }: StatePlace): Promise<Float32Array<ArrayBuffer>> {
     return this.#inTurn(() => {
       const keys = blocks.flatMap((block) => this.#blocks[block]).slice(0, length);
-      return Float32Array.of(this.#saved(id), ...keys);
+      return Float32Array.of(...(id === undefined ? [] : [this.#saved(id)]), ...keys);
     });
   }
 
   importState({ id, blocks }: StatePlace, state: Float32Array): Promise<void> {
     return this.#inTurn(() => {
-      this.#snapshots.set(id, state[0]);
-      for (const [i, value] of state.subarray(1).entries()) {
+      if (id !== undefined) this.#snapshots.set(id, state[0]);
+      for (const [i, value] of state.subarray(id === undefined ? 0 : 1).entries()) {
         this.#blocks[blocks[Math.floor(i / this.#blockSize)]][i % this.#blockSize] = value;
       }
     });

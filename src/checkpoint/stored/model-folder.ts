@@ -1,3 +1,5 @@
+import { hex, sha256 } from '../../util/sha256.ts';
+
 /** Folder for models in the private file system of an origin. */
 const FOLDER = 'mamba2-models';
 
@@ -35,6 +37,5 @@ export function lockOf(folder: string): string {
 
 /** URLs are longer than names of files may be, and have characters that these may not. */
 async function folderName(location: string): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(location)));
-  return [...hash.subarray(0, 16)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex((await sha256(new TextEncoder().encode(location))).subarray(0, 16));
 }

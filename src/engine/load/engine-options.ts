@@ -1,5 +1,6 @@
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { Executor } from '../run/executor.ts';
+import type { SharedStatesSource } from '../store/shared-states.ts';
 
 /** Limits of an engine. */
 export interface EngineLimits {
@@ -34,6 +35,8 @@ export interface EngineContext extends EngineLimits {
   readonly reloadExecutor?: ((signal: AbortSignal) => Promise<Executor>) | undefined;
   /** Milliseconds before the second try in a row to do so; doubled before each further one. Default: 500. */
   readonly reloadPause?: number | undefined;
+  /** States that several engines share. */
+  readonly sharedStates?: SharedStatesSource | undefined;
   readonly tokenizer: TextTokenizer | undefined;
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;

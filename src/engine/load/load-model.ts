@@ -11,6 +11,7 @@ import type { EngineContext } from './engine-options.ts';
 import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
+import { sharedStatesSource } from './shared-states-source.ts';
 import { type StartedModel, startRanks } from './start-ranks.ts';
 
 /** A model that can run, with its tokenizer, template and defaults. */
@@ -68,6 +69,7 @@ function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel
       prefixCacheBytes,
       snapshotInterval,
       maxUnreadTokens,
+      sharedStates: sharedStatesSource(started, settings),
       executor,
       reloadExecutor: settings.recover ? reloadExecutor : undefined,
       tokenizer,

@@ -5,6 +5,8 @@ import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../ten
 import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
+import type { StateStore } from '../store/homes/state-store.ts';
+import type { StateFetch } from '../store/transfer-rates.ts';
 import type { EngineLimits } from './engine-options.ts';
 
 /** Options of `LLM.load`. Those of the hub apply if the source is a hub id; `token` also applies to a URL. */
@@ -42,6 +44,16 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * more.
    */
   readonly kvCacheMemoryBytes?: number | undefined;
+  /**
+   * Store of states that several machines share, so that each continues what another has begun: see `openStateStore`. The
+   * caller closes it, after `llm.dispose()`. Default: none.
+   */
+  readonly stateStore?: StateStore | undefined;
+  /**
+   * When states are fetched from it: `measured`, where that takes less time than computing them, by the rates of both
+   * so far; `always`, which spares the processor. Default: measured.
+   */
+  readonly stateFetch?: StateFetch | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /**

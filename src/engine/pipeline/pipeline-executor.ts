@@ -61,7 +61,7 @@ export class PipelineExecutor implements Executor {
 
   async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
     const parts = await Promise.all(this.#stages.map((stage) => stage.exportState(place)));
-    const whole = new Float32Array(exportedLength(this.stateFootprint, place.length));
+    const whole = new Float32Array(exportedLength(this.stateFootprint, place));
     for (const [i, { from, to, length }] of this.#runs(place)) {
       whole.set(parts[i].subarray(from, from + length), to);
     }
@@ -69,10 +69,8 @@ export class PipelineExecutor implements Executor {
   }
 
   async importState(place: StatePlace, state: Float32Array): Promise<void> {
-    checkStateLength(state, this.stateFootprint, place.length);
-    const parts = this.#stages.map(
-      ({ stateFootprint }) => new Float32Array(exportedLength(stateFootprint, place.length)),
-    );
+    checkStateLength(state, this.stateFootprint, place);
+    const parts = this.#stages.map(({ stateFootprint }) => new Float32Array(exportedLength(stateFootprint, place)));
     for (const [i, { from, to, length }] of this.#runs(place)) {
       parts[i].set(state.subarray(to, to + length), from);
     }
@@ -84,16 +82,17 @@ export class PipelineExecutor implements Executor {
   }
 
   /** Each stage's runs in a whole state: first the states of all stages, then their keys and values. */
-  *#runs({ length: numTokens }: StatePlace): Iterable<readonly [stage: number, run: StateRun]> {
+  *#runs({ id, length: numTokens }: StatePlace): Iterable<readonly [stage: number, run: StateRun]> {
+    const stateLength = (footprint: StateFootprint) => (id === undefined ? 0 : footprint.length);
     let to = 0;
     for (const [i, { stateFootprint }] of this.#stages.entries()) {
-      const { length } = stateFootprint;
+      const length = stateLength(stateFootprint);
       yield [i, { from: 0, to, length }];
       to += length;
     }
     for (const [i, { stateFootprint }] of this.#stages.entries()) {
       const length = numTokens * (stateFootprint.kvCache?.tokenLength ?? 0);
-      yield [i, { from: stateFootprint.length, to, length }];
+      yield [i, { from: stateLength(stateFootprint), to, length }];
       to += length;
     }
   }

@@ -167,12 +167,12 @@ export class RankExecutor implements Executor {
   async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
     const results = await this.#step({ type: 'exportState', place });
     const parts = results.flatMap(({ stateParts = [] }) => stateParts);
-    return joinStateParts(parts, exportedLength(this.#stateFootprint, place.length));
+    return joinStateParts(parts, exportedLength(this.#stateFootprint, place));
   }
 
   async importState(place: StatePlace, state: Float32Array): Promise<void> {
     // A rank that refused it would end all ranks.
-    checkStateLength(state, this.#stateFootprint, place.length);
+    checkStateLength(state, this.#stateFootprint, place);
     await this.#step({ type: 'importState', place, state });
   }
 

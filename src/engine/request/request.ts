@@ -39,6 +39,8 @@ export class Request {
   numCachedTokens = 0;
   /** Whether too much of its output is unread. Then no step processes it. */
   isPaused = false;
+  /** Whether the state after some of its tokens is on its way here. Until it has come, no step processes it. */
+  isAwaitingState = false;
   /** Finished, aborted or failed. */
   isEnded = false;
   readonly #source: EngineRequest;

@@ -91,16 +91,16 @@ export interface KvCacheFootprint {
 
 /** Place at which the ranks keep the state after some tokens. */
 export interface StatePlace {
-  /** Number of the snapshot. */
-  readonly id: number;
+  /** Number of the snapshot. Undefined: the keys and values of the tokens alone. */
+  readonly id: number | undefined;
   /** Tokens whose keys and values lie in the blocks. */
   readonly length: number;
   readonly blocks: readonly number[];
 }
 
-/** Number of values in the exported state after a number of tokens. */
-export function exportedLength({ length, kvCache }: StateFootprint, numTokens: number): number {
-  return length + numTokens * (kvCache?.tokenLength ?? 0);
+/** Number of values that a place exports. */
+export function exportedLength({ length, kvCache }: StateFootprint, place: Pick<StatePlace, 'id' | 'length'>): number {
+  return (place.id === undefined ? 0 : length) + place.length * (kvCache?.tokenLength ?? 0);
 }
 
 /** Runs steps of a loaded model, wherever its ranks live. Calls are carried out one after another, in their order. */
@@ -122,8 +122,8 @@ export interface Executor {
   /** Takes back logits that are no longer needed: a later step may return others in their memory. Optional. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
   /**
-   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; after it the keys of its
-   * tokens and their values, layer by layer.
+   * A snapshot's state in one piece, as one rank alone would hold it, for any number of ranks; after it the keys of the
+   * place's tokens and their values, layer by layer.
    */
   exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>>;
   /** Takes such a state as a snapshot. @throws ShapeError when it has another length than this model's states. */

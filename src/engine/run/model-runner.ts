@@ -151,7 +151,7 @@ export class ModelRunner implements Executor {
   }
 
   async exportState(place: StatePlace): Promise<Float32Array<ArrayBuffer>> {
-    const length = exportedLength(this.stateFootprint, place.length);
+    const length = exportedLength(this.stateFootprint, place);
     return joinStateParts(await this.exportStateParts(place), length);
   }
 

@@ -79,10 +79,10 @@ export class StateCache {
   }
 
   async exportParts(place: StatePlace): Promise<StatePart[]> {
-    const saved = this.#saved(place.id);
-    const keysAndValues = this.kvCache?.exportParts(place, this.footprint.length) ?? [];
-    const parts = this.#states.map(async ({ runs }, i) => {
-      const values = await saved[i].read();
+    const saved = place.id === undefined ? undefined : this.#saved(place.id);
+    const keysAndValues = this.kvCache?.exportParts(place, saved ? this.footprint.length : 0) ?? [];
+    const parts = (saved ? this.#states : []).map(async ({ runs }, i) => {
+      const values = (await saved?.[i].read()) ?? new Float32Array();
       return runs.map(({ shardOffset, wholeOffset, length }) => ({
         offset: wholeOffset,
         values: values.slice(shardOffset, shardOffset + length),
@@ -93,7 +93,9 @@ export class StateCache {
 
   /** Takes this rank's part of a whole state as a snapshot. */
   importWhole(place: StatePlace, whole: Float32Array): void {
-    checkStateLength(whole, this.footprint, place.length);
+    checkStateLength(whole, this.footprint, place);
+    this.kvCache?.importWhole(place, whole, place.id === undefined ? 0 : this.footprint.length);
+    if (place.id === undefined) return;
     const saved = this.#states.map(({ runs, slotLength }) => {
       const values = new Float32Array(slotLength);
       for (const { shardOffset, wholeOffset, length } of runs) {
@@ -102,7 +104,6 @@ export class StateCache {
       return new HostSavedSlot(values);
     });
     this.#snapshots.set(place.id, saved);
-    this.kvCache?.importWhole(place, whole, this.footprint.length);
   }
 
   #run(command: StateCommand): void {
@@ -153,11 +154,15 @@ export class StateCache {
   }
 }
 
-/** @param numTokens that led to the state. @throws ShapeError */
-export function checkStateLength(state: Float32Array, footprint: StateFootprint, numTokens: number): void {
-  const length = exportedLength(footprint, numTokens);
+/** @throws ShapeError */
+export function checkStateLength(
+  state: Float32Array,
+  footprint: StateFootprint,
+  place: Pick<StatePlace, 'id' | 'length'>,
+): void {
+  const length = exportedLength(footprint, place);
   if (state.length === length) return;
   throw new ShapeError(
-    `The state has ${state.length} numbers; a state of this model after ${numTokens} tokens has ${length}.`,
+    `The state has ${state.length} numbers; a state of this model after ${place.length} tokens has ${length}.`,
   );
 }

@@ -399,7 +399,7 @@ export class Scheduler {
 }
 
 function isUnpaused({ request }: Sequence): boolean {
-  return !request.isPaused;
+  return !request.isPaused && !request.isAwaitingState;
 }
 
 /** Tokens that some steps process of each of their sequences; those that have ended meanwhile are not among them. */

@@ -14,7 +14,7 @@ export interface StateManagerOptions {
 }
 
 /** A sequence's first tokens, as far as their keys and values are known. */
-type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
+export type KnownPrefix = Pick<Snapshot, 'length' | 'blocks'>;
 
 const NOTHING: KnownPrefix = { length: 0, blocks: [] };
 
@@ -175,18 +175,25 @@ export class StateManager {
   /**
    * Makes a place for a state that comes from outside. If `isNew`, the caller imports the state under the snapshot's id,
    * after the commands so far. Returns undefined if there are no blocks for it.
+   * @param known first tokens whose blocks it shares.
    */
   addPinned(
     tokenIds: readonly number[],
     logits: Float32Array | undefined,
     salt?: CacheSalt,
+    known: KnownPrefix = NOTHING,
   ): AddedSnapshot | undefined {
     const { length } = tokenIds;
-    const blocks = this.#take(this.#pool.blocksFor(length));
+    const blocks = this.#blocksAfter(known, length);
     if (!blocks) return undefined;
     const added = this.#cache.addPinned({ salt, tokenIds, length, blocks, logits });
     this.#pool.release(blocks);
     return added;
+  }
+
+  /** The snapshot of the longest beginning of these tokens, if it may be continued from with them. */
+  find(tokenIds: readonly number[], salt: CacheSalt): Snapshot | undefined {
+    return this.#cache.find(tokenIds, salt);
   }
 
   pin(snapshot: Snapshot): void {

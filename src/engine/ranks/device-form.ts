@@ -1,0 +1,29 @@
+import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
+import { roundingOf } from '../../backends/cpu/rounding.ts';
+import { Hash } from '../../util/hash.ts';
+import { VERSION } from '../../version.generated.ts';
+import type { ChosenDevice } from './devices.ts';
+
+/**
+ * All that decides the bits that a device computes, besides the model: this library's version, the kernels, and how the
+ * engine and the processor round. Machines of one form compute the same bits.
+ */
+export async function deviceForm(device: ChosenDevice): Promise<string> {
+  return [VERSION, device, await formOf(device)].join(' ');
+}
+
+async function formOf(device: ChosenDevice): Promise<string> {
+  if (device === 'cpu') {
+    const kernels = fastestKernels();
+    return `${kernels.variant} ${roundingOf(loadKernels(kernels))}`;
+  }
+  if (device === 'webgpu') {
+    const { describeGpu } = await import('../../backends/webgpu/device/find-gpu.ts');
+    const { vendor, architecture, device: name, description } = await describeGpu();
+    return [vendor, architecture, name, description].join(' ');
+  }
+  // Plain TypeScript: engines differ in their functions.
+  const hash = new Hash();
+  hash.addFloats(Float32Array.from({ length: 100 }, (_, i) => Math.exp(i / 7 - 6) + Math.log1p(i) + Math.cos(i)));
+  return `${hash}`;
+}

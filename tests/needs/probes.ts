@@ -17,7 +17,7 @@ interface Probe {
   find(): Promise<string>;
 }
 
-export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script' | 'haproxy' | 'nginx';
+export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script' | 'haproxy' | 'nginx' | 'redis';
 
 export const PROBES: Readonly<Record<Need, Probe>> = {
   chromium: {
@@ -63,6 +63,11 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
     name: 'nginx',
     howToGet: 'install it (on Debian: apt-get install nginx-light)',
     find: () => program('nginx', ['-v']),
+  },
+  redis: {
+    name: 'Redis',
+    howToGet: 'install it (on Debian: apt-get install redis-server)',
+    find: () => program('redis-server', ['--version']),
   },
   script: {
     name: "util-linux's script, which gives a program a terminal",

@@ -8,7 +8,8 @@ export { linearBF16, linearF32 } from './linear-float';
 export { linearInt4 } from './linear-int4';
 export { linearInt8 } from './linear-int8';
 export { logDecaySums } from './decay';
-export { embeddingRows, packBF16, packF32, packInt4, packInt8 } from './pack';
+export { embeddingRows, packBF16, packF32, packInt8 } from './pack';
+export { packInt4 } from './pack-int4';
 export { quantizeRows } from './quantized';
 export { addWeightedRows, expertRows, routingScratch, topKRouting } from './routing';
 export {

@@ -1,13 +1,12 @@
 // Rows of a weight matrix → panels of 16 outputs, and rows back out of them. What the values are rounded to is defined
 // by src/tensor/quantize.ts; the same sums in the same order, in float64, make the same choices here.
 
-import { BLOCK, HEADER } from './quantized';
 import { unpackF8 } from './linear-fp8';
 import { BLOCK_BYTES as INT8_BYTES } from './linear-int8';
-import { BLOCK_BYTES as INT4_BYTES, FACTORS, PART } from './linear-int4';
-
-/** Quantised values of one block, and what unpacking needs. */
-const Q: usize = memory.data(128, 16);
+import { BLOCK_BYTES as INT4_BYTES, PART } from './linear-int4';
+import { byteOf, factorsOf } from './pack-int4';
+import { BLOCK, headerWord, levelBytes, levels, nearest, roundBF16, sumOf, toBF16, value } from './pack-values';
+import { HEADER, largestOfBlock } from './quantized';
 
 // @ts-ignore: decorator
 @inline
@@ -17,11 +16,45 @@ function panelOf(w: usize, row: i32, panelBytes: usize): usize {
 
 /** `count` rows of K floats from `values` on → float32 panels, from row `firstRow` on. */
 export function packF32(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
-  for (let row = firstRow; row < firstRow + count; row++) {
+  const rowBytes = <usize>K << 2;
+  for (let row = firstRow, end = firstRow + count; row < end; ) {
     const to = panelOf(w, row, <usize>K << 6) + (<usize>(row & 15) << 2);
-    for (let k: usize = 0; k < <usize>K; k++) store<f32>(to + (k << 6), load<f32>(values + (k << 2)));
-    values += <usize>K << 2;
+    const rows = (row & 3) == 0 && row + 4 <= end ? 4 : 1;
+    if (rows == 4) packFourF32(values, K, to);
+    else for (let k: usize = 0; k < <usize>K; k++) store<f32>(to + (k << 6), load<f32>(values + (k << 2)));
+    values += rowBytes * rows;
+    row += rows;
   }
+}
+
+/** Four rows at once: they share lines of the cache. */
+function packFourF32(values: usize, K: i32, to: usize): void {
+  const row = <usize>K << 2;
+  let k = 0;
+  for (; k + 4 <= K; k += 4) {
+    const a = v128.load(values), b = v128.load(values + row);
+    const c = v128.load(values + 2 * row), d = v128.load(values + 3 * row);
+    storeTransposed(to, 64, a, b, c, d);
+    values += 16;
+    to += 256;
+  }
+  for (; k < K; k++) {
+    for (let r: usize = 0; r < 4; r++) store<f32>(to + (r << 2), load<f32>(values + r * row));
+    values += 4;
+    to += 64;
+  }
+}
+
+/** Stores words of four vectors: the first of each, then the second of each, and so on. */
+// @ts-ignore: decorator
+@inline
+function storeTransposed(to: usize, stride: usize, a: v128, b: v128, c: v128, d: v128): void {
+  const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5), cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+  const abHigh = v128.shuffle<i32>(a, b, 2, 6, 3, 7), cdHigh = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<i64>(ab, cd, 0, 2));
+  v128.store(to + stride, v128.shuffle<i64>(ab, cd, 1, 3));
+  v128.store(to + 2 * stride, v128.shuffle<i64>(abHigh, cdHigh, 0, 2));
+  v128.store(to + 3 * stride, v128.shuffle<i64>(abHigh, cdHigh, 1, 3));
 }
 
 function unpackF32(w: usize, row: i32, K: i32, out: usize): void {
@@ -37,49 +70,57 @@ function halfOf(row: i32): usize {
 }
 
 export function packBF16(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
-  for (let row = firstRow; row < firstRow + count; row++) {
-    const to = panelOf(w, row, <usize>K << 5) + halfOf(row);
-    for (let k: usize = 0; k < <usize>K; k++) store<u16>(to + (k << 5), <u16>(roundBF16(load<u32>(values + (k << 2))) >> 16));
-    values += <usize>K << 2;
+  for (let row = firstRow, end = firstRow + count; row < end; ) {
+    const panel = panelOf(w, row, <usize>K << 5);
+    const rows = (row & 15) == 0 && row + 16 <= end ? 16 : 1;
+    if (rows == 16) packPanelBF16(values, K, panel);
+    else packRowBF16(values, 0, K, panel + halfOf(row));
+    values += (<usize>K << 2) * rows;
+    row += rows;
   }
+}
+
+function packRowBF16(values: usize, firstInput: i32, K: i32, to: usize): void {
+  for (let k = <usize>firstInput; k < <usize>K; k++) {
+    store<u16>(to + (k << 5), <u16>(roundBF16(load<u32>(values + (k << 2))) >> 16));
+  }
+}
+
+/** All rows of a panel at once: each input's 32 bytes are written together. */
+function packPanelBF16(values: usize, K: i32, panel: usize): void {
+  const row = <usize>K << 2;
+  let k = 0;
+  for (; k + 4 <= K; k += 4) {
+    const from = values + (<usize>k << 2), to = panel + (<usize>k << 5);
+    for (let half: usize = 0; half < 2; half++) {
+      const four = from + 4 * half * row;
+      const a = halves(four, 8 * row), b = halves(four + row, 8 * row);
+      const c = halves(four + 2 * row, 8 * row), d = halves(four + 3 * row, 8 * row);
+      storeTransposed(to + (half << 4), 32, a, b, c, d);
+    }
+  }
+  for (let lane = 0; lane < 16; lane++) packRowBF16(values + <usize>lane * row, k, K, panel + halfOf(lane));
+}
+
+/** Four values of a row in the lower halves of words, and of the row `away` in the upper halves. */
+// @ts-ignore: decorator
+@inline
+function halves(values: usize, away: usize): v128 {
+  return v128.or(i32x4.shr_u(roundedBF16(v128.load(values)), 16), roundedBF16(v128.load(values + away)));
+}
+
+// @ts-ignore: decorator
+@inline
+function roundedBF16(v: v128): v128 {
+  const odd = v128.and(i32x4.shr_u(v, 16), i32x4.splat(1));
+  const rounded = i32x4.add(i32x4.add(v, i32x4.splat(0x7fff)), odd);
+  const isNumber = f32x4.eq(v, v);
+  return v128.and(v128.bitselect(rounded, i32x4.splat(0x7fc00000), isNumber), i32x4.splat(0xffff0000));
 }
 
 function unpackBF16(w: usize, row: i32, K: i32, out: usize): void {
   const from = panelOf(w, row, <usize>K << 5) + halfOf(row);
   for (let k: usize = 0; k < <usize>K; k++) store<u32>(out + (k << 2), <u32>load<u16>(from + (k << 5)) << 16);
-}
-
-/** Rounds to nearest even; NaN stays NaN. */
-// @ts-ignore: decorator
-@inline
-function roundBF16(bits: u32): u32 {
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc00000;
-  return (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000;
-}
-
-// @ts-ignore: decorator
-@inline
-function toBF16(value: f64): f64 {
-  return <f64>reinterpret<f32>(roundBF16(reinterpret<u32>(<f32>value)));
-}
-
-// @ts-ignore: decorator
-@inline
-function nearest(value: f64): f64 {
-  return Math.floor(value + 0.5);
-}
-
-// @ts-ignore: decorator
-@inline
-function value(values: usize, k: i32): f64 {
-  return <f64>load<f32>(values + (<usize>k << 2));
-}
-
-/** A header's word: the scale as bfloat16, and -Σ of the block's integers. */
-// @ts-ignore: decorator
-@inline
-function headerWord(scale: f64, sum: i32): u32 {
-  return (reinterpret<u32>(<f32>scale) & 0xffff0000) | (<u32>-sum & 0xffff);
 }
 
 export function packInt8(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
@@ -89,19 +130,46 @@ export function packInt8(values: usize, count: i32, K: i32, w: usize, firstRow: 
     let block = panelOf(w, row, panelBytes);
     for (let begin = 0; begin < K; begin += BLOCK) {
       const length = min(BLOCK, K - begin);
-      const scale = quantizeInt8(values, length);
-      let sum: i32 = 0;
+      const scale = toBF16((length == BLOCK ? <f64>largestOfBlock(values) : largestOf(values, length)) / 127);
       const to = block + HEADER + lane;
-      for (let k = 0; k < length; k++) {
-        const q = load<i8>(Q + k);
-        sum += q;
-        store<i8>(to + (<usize>(k >> 2) << 6) + (k & 3), q);
-      }
+      // All levels are 0 where the scale is, as memory is.
+      const sum = scale == 0 ? 0 : length == BLOCK ? packLevels(values, scale, to) : packShort(values, length, scale, to);
       store<u32>(block + lane, headerWord(scale, sum));
       block += INT8_BYTES;
       values += <usize>length << 2;
     }
   }
+}
+
+const INT8_LIMITS: usize = memory.data<f64>([-127, 127]);
+
+/** Levels of a whole block. → their sum */
+function packLevels(values: usize, scale: f64, to: usize): i32 {
+  const steps = f64x2.splat(scale);
+  let sums = f64x2.splat(0);
+  for (const end = values + (BLOCK << 2); values < end; values += 16) {
+    const a = levels(values, steps, INT8_LIMITS), b = levels(values + 8, steps, INT8_LIMITS);
+    sums = f64x2.add(sums, f64x2.add(a, b));
+    v128.store32_lane(to, levelBytes(a, b), 0);
+    to += 64;
+  }
+  return sumOf(sums);
+}
+
+function packShort(values: usize, length: i32, scale: f64, to: usize): i32 {
+  let sum: i32 = 0;
+  for (let k = 0; k < length; k++) {
+    const q = <i32>min<f64>(127, max<f64>(-127, nearest(value(values, k) / scale)));
+    sum += q;
+    store<i8>(to + (<usize>(k >> 2) << 6) + (k & 3), <i8>q);
+  }
+  return sum;
+}
+
+function largestOf(values: usize, length: i32): f64 {
+  let largest: f64 = 0;
+  for (let k = 0; k < length; k++) largest = max(largest, abs(value(values, k)));
+  return largest;
 }
 
 function unpackInt8(w: usize, row: i32, K: i32, out: usize): void {
@@ -114,30 +182,6 @@ function unpackInt8(w: usize, row: i32, K: i32, out: usize): void {
       store<f32>(out + (<usize>(begin + k) << 2), <f32>load<i8>(from + (<usize>(k >> 2) << 6) + (k & 3)) * scale);
     }
     block += INT8_BYTES;
-  }
-}
-
-function quantizeInt8(values: usize, length: i32): f64 {
-  let largest: f64 = 0;
-  for (let k = 0; k < length; k++) largest = max(largest, abs(value(values, k)));
-  const scale = toBF16(largest / 127);
-  for (let k = 0; k < length; k++) {
-    store<i8>(Q + k, scale == 0 ? 0 : <i8><i32>min<f64>(127, max<f64>(-127, nearest(value(values, k) / scale))));
-  }
-  return scale;
-}
-
-export function packInt4(values: usize, count: i32, K: i32, w: usize, firstRow: i32): void {
-  const panelBytes = INT4_BYTES * ((K + BLOCK - 1) / BLOCK);
-  for (let row = firstRow; row < firstRow + count; row++) {
-    const lane = <usize>(row & 15) << 2;
-    let block = panelOf(w, row, panelBytes);
-    for (let begin = 0; begin < K; begin += BLOCK) {
-      const length = min(BLOCK, K - begin);
-      packInt4Block(values, length, block, row & 15);
-      block += INT4_BYTES;
-      values += <usize>length << 2;
-    }
   }
 }
 
@@ -155,158 +199,6 @@ function unpackInt4(w: usize, row: i32, K: i32, out: usize): void {
     }
     block += INT4_BYTES;
   }
-}
-
-/** An output's four factors, four bits each. */
-// @ts-ignore: decorator
-@inline
-function factorsOf(block: usize, lane: i32): usize {
-  return block + HEADER + <usize>(((lane & 7) << 2) + ((lane & 8) >> 2));
-}
-
-/** Address of the byte that holds input k of an output, in its lower half where k & 4 is 0. */
-// @ts-ignore: decorator
-@inline
-function byteOf(block: usize, lane: i32, k: i32): usize {
-  return block + HEADER + FACTORS + (<usize>(k >> 3) << 6) + (<usize>lane << 2) + (k & 3);
-}
-
-function packInt4Block(values: usize, length: i32, block: usize, lane: i32): void {
-  findRange(values, length);
-  const positive = int4Scale(1);
-  const negative = int4Scale(-1);
-  const positiveError = int4Error(values, length, positive);
-  const positiveFactors = bestFactors;
-  const isPositive = positiveError <= int4Error(values, length, negative);
-  const scale = isPositive ? positive : negative;
-  const factors = isPositive ? positiveFactors : bestFactors;
-  let sum: i32 = 0;
-  if (length < BLOCK) memory.fill(Q, 0, BLOCK);
-  for (let k = 0; k < length; k++) {
-    const factor = (factors >> (<u32>k / PART << 2)) & 15;
-    const q = <i32>int4Level(value(values, k), scale * factor);
-    store<i8>(Q + k, <i8>q);
-    sum += <i32>factor * q;
-  }
-  for (let k = 0; k < length; k += 8) {
-    const low = load<u32>(Q + k) & 0x0f0f0f0f, high = load<u32>(Q + k, 4) & 0x0f0f0f0f;
-    store<u32>(byteOf(block, lane, k), low | (high << 4));
-  }
-  store<u16>(factorsOf(block, lane), <u16>factors);
-  store<u32>(block + (<usize>lane << 2), headerWord(scale, sum));
-}
-
-/** The greatest and the least value of each part of a block, or 0, as f32. */
-const GREATEST: usize = memory.data(16, 16), LEAST: usize = memory.data(16, 16);
-
-function findRange(values: usize, length: i32): void {
-  for (let part = 0; part < BLOCK / PART; part++) {
-    let greatest = f32x4.splat(0), least = f32x4.splat(0);
-    const end = min(length, (part + 1) * PART);
-    let k = part * PART;
-    for (; k + 4 <= end; k += 4) {
-      const v = v128.load(values + (<usize>k << 2));
-      greatest = f32x4.pmax(greatest, v);
-      least = f32x4.pmin(least, v);
-    }
-    for (; k < end; k++) {
-      const v = v128.load32_zero(values + (<usize>k << 2));
-      greatest = f32x4.pmax(greatest, v);
-      least = f32x4.pmin(least, v);
-    }
-    store<f32>(GREATEST + (<usize>part << 2), greatestLane(greatest));
-    store<f32>(LEAST + (<usize>part << 2), -greatestLane(f32x4.neg(least)));
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function greatestLane(v: v128): f32 {
-  const two = f32x4.pmax(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
-  return max(f32x4.extract_lane(two, 0), f32x4.extract_lane(two, 1));
-}
-
-function int4Scale(sign: f64): f64 {
-  const least = -greatestLane(f32x4.neg(v128.load(LEAST)));
-  return sign * toBF16(int4Step(greatestLane(v128.load(GREATEST)), least, sign) / 15);
-}
-
-/** The step with which 16 levels reach from the least to the greatest value, upside down if sign is -1. */
-// @ts-ignore: decorator
-@inline
-function int4Step(greatest: f64, least: f64, sign: f64): f64 {
-  const up = sign > 0 ? greatest : -least;
-  const down = sign > 0 ? least : -greatest;
-  return max(up / 7, down / -8);
-}
-
-/** The factors that {@link int4Error} chose, four bits for each part. */
-let bestFactors: u32 = 0;
-
-function int4Error(values: usize, length: i32, scale: f64): f64 {
-  let error: f64 = 0;
-  let factors: u32 = 0;
-  for (let begin = 0; begin < length; begin += PART) {
-    const part = <usize>begin / PART << 2;
-    const step = int4Step(load<f32>(GREATEST + part), load<f32>(LEAST + part), scale < 0 ? -1 : 1);
-    error += int4PartError(values + (<usize>begin << 2), min(PART, length - begin), scale, step);
-    factors |= <u32>bestFactor << (<u32>begin / PART << 2);
-  }
-  bestFactors = factors;
-  return error;
-}
-
-/** The choice of {@link int4PartError}. */
-let bestFactor: f64 = 0;
-
-/** Tries four factors around what `step` asks for, each in a lane of its own. */
-function int4PartError(part: usize, count: i32, scale: f64, step: f64): f64 {
-  const wanted = scale == 0 ? 0 : nearest(step / abs(scale));
-  const steps1 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted - 2), 1, wanted - 1));
-  const steps2 = f64x2.mul(f64x2.splat(scale), f64x2.replace_lane(f64x2.splat(wanted), 1, wanted + 1));
-  // A product with the inverse is on the quotient's side of every half: values have 24 bits and steps 12, so a quotient that
-  // is no half is further from one than 2^-40. At a half both levels have the same error.
-  const inverses1 = f64x2.div(f64x2.splat(1), steps1), inverses2 = f64x2.div(f64x2.splat(1), steps2);
-  let errors1 = f64x2.splat(0);
-  let errors2 = f64x2.splat(0);
-  for (let k = 0; k < count; k++) {
-    const v = f64x2.splat(value(part, k));
-    errors1 = f64x2.add(errors1, int4SquareErrors(v, steps1, inverses1));
-    errors2 = f64x2.add(errors2, int4SquareErrors(v, steps2, inverses2));
-  }
-  bestFactor = 0;
-  let least: f64 = Infinity;
-  least = keepLess(least, f64x2.extract_lane(errors1, 0), wanted - 2);
-  least = keepLess(least, f64x2.extract_lane(errors1, 1), wanted - 1);
-  least = keepLess(least, f64x2.extract_lane(errors2, 0), wanted);
-  return keepLess(least, f64x2.extract_lane(errors2, 1), wanted + 1);
-}
-
-/** Constants for rounding and clamping; see CONSTANTS in ./math. */
-const INT4_LIMITS: usize = memory.data<f64>([0.5, 7, -8]);
-
-/** A step of 0 leaves the value as its error, whatever the level: one that is not a number counts as -8. */
-// @ts-ignore: decorator
-@inline
-function int4SquareErrors(v: v128, steps: v128, inverses: v128): v128 {
-  const levels = f64x2.floor(f64x2.add(f64x2.mul(v, inverses), v128.load64_splat(INT4_LIMITS)));
-  const clamped = f64x2.pmin(v128.load64_splat(INT4_LIMITS, 8), f64x2.pmax(v128.load64_splat(INT4_LIMITS, 16), levels));
-  const off = f64x2.sub(f64x2.mul(steps, clamped), v);
-  return f64x2.mul(off, off);
-}
-
-// @ts-ignore: decorator
-@inline
-function keepLess(least: f64, error: f64, factor: f64): f64 {
-  if (factor < 0 || factor > 15 || !(error < least)) return least;
-  bestFactor = factor;
-  return error;
-}
-
-// @ts-ignore: decorator
-@inline
-function int4Level(v: f64, step: f64): f64 {
-  return step == 0 ? 0 : min<f64>(7, max<f64>(-8, nearest(v / step)));
 }
 
 /**

@@ -89,6 +89,7 @@ export type { EngineStats } from './engine/engine-stats.ts';
 export type { PromptOptions } from './engine/llm.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { DeviceChoice } from './engine/load/choose-device.ts';
+export type { LoadedDType } from './engine/load/load-model.ts';
 export type { EngineLimits } from './engine/load/engine-options.ts';
 export type { LoadOptions } from './engine/load/load-options.ts';
 export { type ChosenDevice, DEVICES, type Device } from './engine/ranks/devices.ts';

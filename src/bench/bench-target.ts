@@ -3,6 +3,7 @@ import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { JsonObject } from '../checkpoint/json/json.ts';
 import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
+import { chooseDType } from '../engine/load/choose-dtype.ts';
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
 import type { Device } from '../engine/ranks/devices.ts';
@@ -16,7 +17,7 @@ import { isMatrixRole, type ParameterRole, ParameterTable } from '../layers/para
 import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
-import type { DTypeSetting, WeightDType } from '../tensor/dtype.ts';
+import type { DTypeSetting, StorageSetting, WeightDType } from '../tensor/dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
 
@@ -114,23 +115,32 @@ type LoadedTarget = Omit<BenchTarget, 'memory'>;
 
 async function loadFolder(folder: string, load: BenchLoad): Promise<LoadedTarget> {
   const checkpoint = await Checkpoint.open(folder);
-  const kept = load.device === 'auto' ? undefined : keptFormats(load.device);
-  const formats = storedFormats(checkpoint, defineModel(checkpoint.config, checkpoint.names()), kept);
-  const stored = storage(checkpoint.config, load, checkpointDType(checkpoint), formats);
   await checkpoint.close();
   const begin = performance.now();
   const { slots: maxNumSeqs, stepTokens: maxNumBatchedTokens, ...options } = load;
-  const { config, context } = await loadModel(folder, { ...options, maxNumSeqs, maxNumBatchedTokens });
-  return { config, context, ...stored, loadSeconds: secondsSince(begin) };
+  const loaded = await loadModel(folder, { ...options, maxNumSeqs, maxNumBatchedTokens });
+  const loadSeconds = secondsSince(begin);
+  const { config, context, device, storage: dtype } = loaded;
+  const definition = defineModel(checkpoint.config, checkpoint.names());
+  const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
+  const stored = storage(checkpoint.config, { ...load, dtype }, checkpointDType(checkpoint), formats);
+  return { config, context, ...stored, loadSeconds };
 }
 
 async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<LoadedTarget> {
-  const { dtype, device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
-  const stored = storage(json, load, 'float32');
-  const begin = performance.now();
+  const { device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   // There are no files from which `auto` could tell how large the model is.
   const chosen = device === 'auto' ? 'cpu' : device;
+  const { dtype } = chooseDType(load.dtype, {
+    device: chosen,
+    ranks: tensorParallelSize,
+    shapes: shapesOf(json),
+    stored: 'float32',
+    areBlocksKept: false,
+  });
+  const stored = storage(json, { ...load, dtype }, 'float32');
   const options = { name, device: chosen, dtype, slots, maxModelLen, checkFinite: false };
+  const begin = performance.now();
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);
   const context = {
@@ -146,11 +156,11 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
 
 function storage(
   json: JsonObject,
-  { dtype: asked, device, tensorParallelSize: size }: BenchLoad,
-  autoDType: WeightDType,
+  { dtype: asked, device, tensorParallelSize: size }: Omit<BenchLoad, 'dtype'> & { readonly dtype: StorageSetting },
+  storedDType: WeightDType,
   formats: ReadonlyMap<string, MatrixDType> = new Map(),
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
-  const { weightDType, matrixDType: dtype, quantConfig } = storageInBlocks(asked, autoDType, formats);
+  const { weightDType, matrixDType: dtype, quantConfig } = storageInBlocks(asked, storedDType, formats);
   const modelOn = (group: ProcessGroup) =>
     defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType), quantConfig);
   const model = modelOn(singleProcess);
@@ -176,6 +186,13 @@ function storage(
   };
   const weightsRead = weights - bytesOf(having('embedding')) - experts.weights;
   return { dtype, bytes: { weights, weightsRead, experts, state, held }, operations };
+}
+
+/** Shapes of a model's weights. */
+function shapesOf(json: JsonObject): (readonly number[])[] {
+  const model = defineModel(json).create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32'));
+  const table = new ParameterTable(model);
+  return table.names().map((name) => table.shape(name));
 }
 
 /** The part of a config's experts that a token visits. */

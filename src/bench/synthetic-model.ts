@@ -16,7 +16,7 @@ export interface SyntheticSource {
   readonly seed: number;
 }
 
-/** Makes one rank of such a model. `dtype` auto is float32. */
+/** Makes one rank of such a model. `dtype` stored is float32. */
 export async function loadSyntheticRank(
   { config, seed }: SyntheticSource,
   group: ProcessGroup,
@@ -24,7 +24,7 @@ export async function loadSyntheticRank(
   watch: LoadWatch = {},
 ): Promise<ModelRunner> {
   const weights: RankWeights = {
-    autoDType: 'float32',
+    storedDType: 'float32',
     match: (model) => () => fillWeights(model, seed, options.name, watch),
   };
   return makeRank(defineModel(config), group, options, weights, watch);

@@ -13,7 +13,7 @@ import { ChatAnswer, type ChatChunk, type ChatCompletion, ChatReader, totalUsage
 import { ChatFormat, templateOptions } from './chat/chat-format.ts';
 import type { ChatOptions, ChatTemplateInputs } from './chat/chat-options.ts';
 import type { DeviceChoice } from './load/choose-device.ts';
-import { type LoadedModel, loadModel } from './load/load-model.ts';
+import { type LoadedDType, type LoadedModel, loadModel } from './load/load-model.ts';
 import type { LoadOptions } from './load/load-options.ts';
 import { assertSameModel, type ModelIdentity } from './load/model-identity.ts';
 import { type GenerationChunk, generationChunks } from './request/generation-chunk.ts';
@@ -84,6 +84,8 @@ export class LLM {
   readonly engine: AsyncLLMEngine;
   /** Device that the model runs on, and why. */
   readonly device: DeviceChoice;
+  /** Dtype of the weights in memory, and why. */
+  readonly dtype: LoadedDType;
   /** Threads that share the model: the requested number, or the one that `auto` chose. */
   readonly tensorParallelSize: number;
   /** Encodes long texts on other threads, for servers that must not wait for one. */
@@ -103,6 +105,7 @@ export class LLM {
     this.eosTokenIds = parts.context.eosTokenIds;
     this.engine = new AsyncLLMEngine(parts.context);
     this.device = parts.device;
+    this.dtype = parts.dtype;
     this.tensorParallelSize = parts.tensorParallelSize;
     this.texts = parts.texts;
     this.#chatTemplate = parts.chatTemplate;

@@ -25,11 +25,11 @@ export class FactsView {
     this.#note.textContent = '';
   }
 
-  showModel({ llm, fallbackReason }: LoadedWithFallback, progress: LoadProgress, dtype: string): void {
+  showModel({ llm, fallbackReason }: LoadedWithFallback, progress: LoadProgress): void {
     const { device, reason } = llm.device;
     this.#device.textContent = DEVICE_NAMES[device] ?? device;
     this.#note.textContent = fallbackReason === undefined ? reason : `Not on the requested device: ${fallbackReason}`;
-    this.#weightBytes = progress.weightBytes(dtype);
+    this.#weightBytes = progress.weightBytes(llm.dtype.dtype);
     this.showMemory(llm);
   }
 

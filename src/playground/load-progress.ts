@@ -6,7 +6,7 @@ interface Count {
   readonly total: number;
 }
 
-/** Bytes per weight; `auto` means as stored. */
+/** Bytes per weight; formats of blocks take what they take in files. */
 const WEIGHT_BYTES: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2, int8: 1.03, int4: 0.55 };
 
 /** The state of a load, from all of its events. */

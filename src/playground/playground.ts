@@ -82,7 +82,7 @@ export class Playground {
       const watch = { onProgress, signal: loading.signal };
       const loaded = await loadBeside(choice, this.#running, watch, (restored) => this.#begin(restored));
       this.#begin(loaded);
-      this.#facts.showModel(loaded, progress, choice.options.dtype ?? 'auto');
+      this.#facts.showModel(loaded, progress);
       this.#loadText.textContent = 'Ready.';
     } catch (error) {
       const isCancelled = loading.signal.aborted;

@@ -18,23 +18,30 @@ const ALIASES = {
   q4: 'int4',
 } as const satisfies Readonly<Record<string, WeightDType>>;
 
-/** Dtype to load weights as: its name, a short name, or `auto` for the checkpoint's own dtype. */
-export type DTypeChoice = 'auto' | WeightDType | keyof typeof ALIASES;
+/**
+ * Dtype to load weights as: its name, a short name, `stored` for that of the files, or `auto` for the one that suits model,
+ * device and machine.
+ */
+export type DTypeChoice = 'auto' | 'stored' | WeightDType | keyof typeof ALIASES;
 
 /** Reads a dtype by its Hugging Face name or one of the short names that other runtimes use. */
 export function parseWeightDType(name: string): WeightDType {
   const aliases: ReadonlyMap<string, WeightDType> = new Map(Object.entries(ALIASES));
   const dtype = WEIGHT_DTYPES.find((known) => known === name) ?? aliases.get(name);
   if (dtype === undefined) {
-    throw new UnsupportedDTypeError(`Unknown dtype '${name}'.`, `Use one of: auto, ${WEIGHT_DTYPES.join(', ')}.`);
+    throw new UnsupportedDTypeError(`Unknown dtype '${name}'.`, `Use one of: ${DTYPE_SETTINGS.join(', ')}.`);
   }
   return dtype;
 }
 
-/** A choice without its short names. */
-export type DTypeSetting = 'auto' | WeightDType;
+/** Choices without their short names. */
+export const DTYPE_SETTINGS = ['auto', 'stored', ...WEIGHT_DTYPES] as const;
+export type DTypeSetting = (typeof DTYPE_SETTINGS)[number];
+
+/** A setting in which `auto` has been decided. */
+export type StorageSetting = Exclude<DTypeSetting, 'auto'>;
 
 /** The dtype that was asked for. @throws UnsupportedDTypeError */
 export function parseDTypeChoice(name: string): DTypeSetting {
-  return name === 'auto' ? name : parseWeightDType(name);
+  return name === 'auto' || name === 'stored' ? name : parseWeightDType(name);
 }

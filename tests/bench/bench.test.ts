@@ -175,7 +175,7 @@ describe('what bench is made of', () => {
   test('any number of ranks makes the same model', async () => {
     const sizes = { hidden_size: 32, num_hidden_layers: 2, num_heads: 4, head_dim: 16, n_groups: 1, state_size: 8 };
     const source = { config: { model_type: 'mamba2', vocab_size: 64, ...sizes }, seed: 7 };
-    const options = { name: 'small', device: 'reference', dtype: 'auto', slots: 1, checkFinite: false } as const;
+    const options = { name: 'small', device: 'reference', dtype: 'stored', slots: 1, checkFinite: false } as const;
     const sequences = [{ slot: 0, numComputedTokens: 0, tokenIds: [1, 2, 3, 60] }];
     const logits = async (ranks: number) => {
       const executor = await loadSynthetic(source, ranks, options);

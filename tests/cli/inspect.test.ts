@@ -67,6 +67,7 @@ describe('inspect', () => {
       stateBytes,
       kvBytesPerToken: 0,
       weightBytes,
+      autoDType: 'bfloat16',
       autoWeightBytes: weightBytes.bfloat16,
       stages: [],
       memory: {

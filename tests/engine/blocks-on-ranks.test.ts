@@ -65,7 +65,7 @@ function rowsOf({ columns, values }: Recorded): string[] {
 }
 
 /** A rank's matrices as `dtype` keeps them. */
-async function matricesOf(checkpoint: Checkpoint, rank: number, size: number, dtype: 'auto' | 'float32') {
+async function matricesOf(checkpoint: Checkpoint, rank: number, size: number, dtype: 'stored' | 'float32') {
   const definition = defineModel(checkpoint.config, checkpoint.names());
   const backend = new RecordingBackend();
   const formats = storedFormats(checkpoint, definition, ALL_FORMATS);
@@ -83,7 +83,7 @@ async function matricesOf(checkpoint: Checkpoint, rank: number, size: number, dt
 async function expectSameValues(checkpoint: Checkpoint, size: number): Promise<Set<string>> {
   const dtypes = new Set<string>();
   for (let rank = 0; rank < size; rank++) {
-    const kept = await matricesOf(checkpoint, rank, size, 'auto');
+    const kept = await matricesOf(checkpoint, rank, size, 'stored');
     const floats = await matricesOf(checkpoint, rank, size, 'float32');
     for (const { dtype } of kept) dtypes.add(dtype);
     // Parts of a merged projection that have different formats are matrices of their own.

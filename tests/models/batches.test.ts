@@ -7,7 +7,7 @@ import type { ChosenDevice } from '../../src/engine/ranks/devices.ts';
 import { loadRank } from '../../src/engine/ranks/load-rank.ts';
 import type { ModelRunner } from '../../src/engine/run/model-runner.ts';
 import { DisposedError } from '../../src/errors.ts';
-import type { DTypeSetting } from '../../src/tensor/dtype.ts';
+import type { StorageSetting } from '../../src/tensor/dtype.ts';
 import { anySchedule } from '../layers/mixer-arbitraries.ts';
 import { bits, concatenated, SeededRandom } from '../layers/seeded.ts';
 import { runs } from '../runs.ts';
@@ -16,7 +16,7 @@ const GOLDEN = fileURLToPath(new URL('../goldens/mamba2/', import.meta.url));
 const VOCAB = 256;
 const SLOTS = 6;
 
-async function loadRunner(device: ChosenDevice = 'reference', dtype: DTypeSetting = 'auto'): Promise<ModelRunner> {
+async function loadRunner(device: ChosenDevice = 'reference', dtype: StorageSetting = 'stored'): Promise<ModelRunner> {
   const checkpoint = await Checkpoint.open(GOLDEN);
   try {
     const options = { name: 'golden', device, dtype, slots: SLOTS, checkFinite: false };

@@ -1,10 +1,10 @@
 /**
  * Event while a model is fetched and loaded, in transformers.js's form: for each file `initiate`, `download`, any
- * number of `progress`, `done`; `device` once it is chosen; `load` while weights are read; `compile` while a GPU's
+ * number of `progress`, `done`; `device` and `dtype` once they are chosen; `load` while weights are read; `compile` while a GPU's
  * kernels are compiled; `ready` at the end.
  */
 export type ProgressEvent = {
-  readonly status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'load' | 'compile' | 'device';
+  readonly status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'load' | 'compile' | 'device' | 'dtype';
   /** The model: a hub id, a folder or a URL. */
   readonly name: string;
   readonly file?: string;
@@ -18,7 +18,9 @@ export type ProgressEvent = {
   readonly progress?: number;
   /** Device that the model will run on. */
   readonly device?: string;
-  /** Reason for the choice of the device. */
+  /** Dtype that the weights will have in memory, or the format of most of them. */
+  readonly dtype?: string;
+  /** Reason for the choice of the device or the dtype. */
   readonly reason?: string;
 };
 

@@ -58,7 +58,7 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     if (output !== undefined) writeFileSync(output, `${JSON.stringify(soFar)}\n`);
   };
   try {
-    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'float16' : asked, 'float16');
+    const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'stored' : asked, 'float16');
     const copyBytesPerSecond = await measureGpuBandwidth();
     say(`copying a buffer: ${(copyBytesPerSecond / 1e12).toFixed(2)} TB/s`, { copyBytesPerSecond });
     const layers = await measureGpuLayers({ ...LAYERS, dtype }, signal, (what, soFar) =>

@@ -77,7 +77,7 @@ const TEMPLATE_KINDS = {
 } as const;
 
 function describe(report: ModelReport, load: ModelLoad): string {
-  const { config, parameters, stateBytes, weightBytes, autoWeightBytes } = report;
+  const { config, parameters, stateBytes, weightBytes, autoDType, autoWeightBytes } = report;
   const { architecture, ...sizes } = config;
   const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
   const kinds = present.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
@@ -94,7 +94,7 @@ function describe(report: ModelReport, load: ModelLoad): string {
     title('Weights in memory'),
     formatTable(
       [
-        ['auto, on cpu', autoWeightBytes] as const,
+        [`auto, on cpu: ${autoDType}`, autoWeightBytes] as const,
         ...WEIGHT_DTYPES.map((dtype) => [dtype, weightBytes[dtype]] as const),
       ].map(([dtype, bytes]) => [dtype, formatBytes(bytes), `${formatCount(bytes)} B`]),
     ),

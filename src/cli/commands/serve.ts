@@ -65,10 +65,11 @@ async function serveUntilEnd(values: ServeValues & ModelValues): Promise<number>
     const server = await listening(serveModel({ ...options, llm, logger }));
     const model = options.modelNames?.[0];
     const { device } = llm.device;
+    const { dtype } = llm.dtype;
     const { url } = server;
     const { page } = options;
     const threads = llm.tensorParallelSize;
-    logger.info({ url, page, model, device, threads, loadSeconds, pid: process.pid }, 'listening');
+    logger.info({ url, page, model, device, dtype, threads, loadSeconds, pid: process.pid }, 'listening');
     const end = AbortSignal.any([signal, death.signal]);
     if (!end.aborted) await once(end, 'abort');
     await server.shutdown(timeout(shutdownTimeout));

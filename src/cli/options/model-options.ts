@@ -4,9 +4,9 @@ import { LLM } from '../../engine/llm.ts';
 import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
 import type { Job } from '../../engine/ranks/job.ts';
-import { type DTypeSetting, parseDTypeChoice, WEIGHT_DTYPES } from '../../tensor/dtype.ts';
+import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
-import { warn } from '../terminal/notes.ts';
+import { note, warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
 import { quietDevice } from '../terminal/quiet-device.ts';
 import { words } from './list-options.ts';
@@ -15,7 +15,6 @@ import { UsageError } from './usage-error.ts';
 
 const DEFAULT_MODEL = 'tiny-dts';
 const MIB = 2 ** 20;
-const DTYPES = ['auto', ...WEIGHT_DTYPES];
 
 /** Options of the commands that run a model. */
 export const modelOptions = {
@@ -101,11 +100,18 @@ export async function loadWithProgress(
   try {
     const llm = await LLM.load(folder, { ...contextLimits(values), ...engineOptions, ...load });
     progress.stop();
+    sayDType(llm, dtype, quiet);
     if (llm.device.device === 'cpu') await adviseNode(quiet);
     return llm;
   } finally {
     progress.stop();
   }
+}
+
+/** Says what `auto` made of weights that were stored otherwise. */
+function sayDType({ dtype: { dtype, reason } }: LLM, asked: DTypeSetting | undefined, quiet: boolean): void {
+  if ((asked ?? 'auto') !== 'auto' || (dtype !== 'int8' && dtype !== 'int4')) return;
+  note(`Weights are ${dtype}. ${reason} (--dtype stored keeps the files' own.)`, quiet);
 }
 
 /** @throws UsageError */
@@ -125,14 +131,14 @@ export function assertCount(name: string, value: number | undefined, min: number
 /** Dtype of the weights in memory. Reading it throws UnsupportedDTypeError. */
 function dtypeOption(): Option<DTypeSetting | undefined> {
   const read = (given: readonly string[]) => given.map(parseDTypeChoice).at(-1);
-  const description = `Dtype of the weights in memory: ${DTYPES.join(', ')} (default: auto, as in the files)`;
-  return { placeholder: 'dtype', description, short: undefined, choices: DTYPES, read };
+  const description = `Dtype of the weights in memory: ${DTYPE_SETTINGS.join(', ')} (default: auto; stored: as in the files)`;
+  return { placeholder: 'dtype', description, short: undefined, choices: DTYPE_SETTINGS, read };
 }
 
 /** Several dtypes, to compare them. */
 export function dtypesOption(): Option<DTypeSetting[]> {
-  const list = words('dtypes', ['auto'], `Dtype of the weights in memory: ${DTYPES.join(', ')}`);
-  return { ...list, choices: DTYPES, read: (given, flag) => list.read(given, flag).map(parseDTypeChoice) };
+  const list = words('dtypes', ['auto'], `Dtype of the weights in memory: ${DTYPE_SETTINGS.join(', ')}`);
+  return { ...list, choices: DTYPE_SETTINGS, read: (given, flag) => list.read(given, flag).map(parseDTypeChoice) };
 }
 
 /** A number of threads, or `auto`. */

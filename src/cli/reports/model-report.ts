@@ -3,6 +3,8 @@ import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
+import { chooseDType, dtypeFacts } from '../../engine/load/choose-dtype.ts';
+import { mostRanks } from '../../engine/load/choose-ranks.ts';
 import { endOfTextIds } from '../../engine/load/end-of-text.ts';
 import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
 import { keptFormats } from '../../engine/ranks/devices.ts';
@@ -19,7 +21,8 @@ import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
-import type { WeightDType } from '../../tensor/dtype.ts';
+import type { MatrixDType } from '../../tensor/block-formats.ts';
+import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
@@ -40,7 +43,9 @@ export interface ModelReport {
   /** Keys and values of one token, over all attention layers, in float32. */
   readonly kvBytesPerToken: number;
   readonly weightBytes: Readonly<Record<WeightDType, number>>;
-  /** Bytes of weights in memory with dtype `auto` on the processor, which keeps blocks of GGUF files. */
+  /** Dtype that `auto` takes on the processor of this machine: of most matrices, where they stay in blocks. */
+  readonly autoDType: MatrixDType;
+  /** Bytes of weights in memory with it. */
   readonly autoWeightBytes: number;
   /** What each stage would hold, where several were asked for. */
   readonly stages: readonly StageNeed[];
@@ -111,7 +116,7 @@ export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1):
       stateBytes: describeStates(model),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
-      autoWeightBytes: memoryInStorage(new ParameterTable(createModel(definition, checkpoint, 'auto'))),
+      ...autoStorage(definition, checkpoint),
       stages: describeStages(definition, checkpoint, pipelineParallelSize),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       quantization: quantization ? { method: quantization.method } : null,
@@ -130,26 +135,40 @@ export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1):
   }
 }
 
+/** Storage with dtype `auto` on the processor. */
+function autoStorage(
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+): Pick<ModelReport, 'autoDType' | 'autoWeightBytes'> {
+  const dtype = autoDType(definition, checkpoint);
+  return {
+    autoDType: storageOf(definition, checkpoint, dtype).matrixDType,
+    autoWeightBytes: memoryInStorage(new ParameterTable(createModel(definition, checkpoint, dtype))),
+  };
+}
+
+/** @param size number of stages, which share the weights. */
+function autoDType(definition: ModelDefinition, checkpoint: Checkpoint, size = 1): StorageSetting {
+  const ranks = size * mostRanks(definition.config.numHeads, { stages: size });
+  return chooseDType('auto', dtypeFacts(checkpoint, definition, 'cpu', ranks)).dtype;
+}
+
 /** @throws ShardingError where the model has fewer layers. */
 function describeStages(definition: ModelDefinition, checkpoint: Checkpoint, size: number): StageNeed[] {
   if (size === 1) return [];
-  const storage = storageOf(definition, checkpoint, 'auto');
+  const storage = storageOf(definition, checkpoint, autoDType(definition, checkpoint, size));
   return planStages(definition, storage, size).stages.map((stage) =>
     stageNeed(stageOf(definition, storage, stage), stage),
   );
 }
 
-function storageOf(definition: ModelDefinition, checkpoint: Checkpoint, dtype: 'auto' | 'float32') {
+function storageOf(definition: ModelDefinition, checkpoint: Checkpoint, dtype: StorageSetting) {
   const formats = storedFormats(checkpoint, definition, keptFormats('cpu'));
   return storageInBlocks(dtype, checkpointDType(checkpoint), formats);
 }
 
 /** Makes the model without its weights. Where these can't be read, that is why they seem not to be the config's. */
-function createModel(
-  definition: ModelDefinition,
-  checkpoint: Checkpoint,
-  dtype: 'auto' | 'float32' = 'float32',
-): CausalLM {
+function createModel(definition: ModelDefinition, checkpoint: Checkpoint, dtype: StorageSetting = 'float32'): CausalLM {
   const { weightDType, quantConfig } = storageOf(definition, checkpoint, dtype);
   try {
     return definition.create(

@@ -1,13 +1,14 @@
 import { physicalCores } from '../../distributed/physical-cores.ts';
 import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
+import type { StorageSetting } from '../../tensor/dtype.ts';
 import { keptFormats } from '../ranks/devices.ts';
-import { checkpointDType } from '../ranks/load-rank.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
 import { storageInBlocks } from '../weights/weight-storage.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
+import { chooseDType, dtypeFacts } from './choose-dtype.ts';
 import type { DescribedModel } from './describe-model.ts';
 import type { LoadSettings } from './load-options.ts';
 
@@ -20,6 +21,9 @@ export interface PlacedModel extends DescribedModel {
   readonly pipeline: PipelinePlan | undefined;
   /** Storage of the weight matrices. */
   readonly dtype: MatrixDType;
+  /** What ranks are told about it, and why, in a sentence. */
+  readonly storage: StorageSetting;
+  readonly dtypeReason: string;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats: ReadonlySet<BlockFormat>;
 }
@@ -37,12 +41,15 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, sharing);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
-  const storage = storageInBlocks(settings.dtype, checkpointDType(checkpoint), formats);
-  const { matrixDType: dtype } = storage;
-  const pipeline = pipelineParallelSize > 1 ? planStages(definition, storage, pipelineParallelSize) : undefined;
+  const facts = dtypeFacts(checkpoint, definition, device.device, tensorParallelSize * pipelineParallelSize);
+  const { dtype: storage, reason: dtypeReason } = chooseDType(settings.dtype, facts);
+  const inMemory = storageInBlocks(storage, facts.stored, formats);
+  const { matrixDType: dtype } = inMemory;
+  settings.onProgress?.({ status: 'dtype', name, dtype, reason: dtypeReason });
+  const pipeline = pipelineParallelSize > 1 ? planStages(definition, inMemory, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
-  return { ...described, device, tensorParallelSize, pipeline, dtype, blockFormats };
+  return { ...described, device, tensorParallelSize, pipeline, dtype, storage, dtypeReason, blockFormats };
 }
 
 /**

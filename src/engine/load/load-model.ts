@@ -1,5 +1,7 @@
 import type { WorkerScript } from '../../distributed/worker-scripts.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
+import type { MatrixDType } from '../../tensor/block-formats.ts';
+import type { StorageSetting } from '../../tensor/dtype.ts';
 import type { ChatTemplate } from '../../text/chat/chat-template.ts';
 import { TextThreads } from '../../text/text-threads.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
@@ -13,6 +15,14 @@ import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { sharedStatesSource } from './shared-states-source.ts';
 import { type StartedModel, startRanks } from './start-ranks.ts';
+
+/** Storage of a model's matrices. */
+export interface LoadedDType {
+  /** Dtype of the matrices, or the format of most of them. */
+  readonly dtype: MatrixDType;
+  /** Why it was chosen, in a sentence. */
+  readonly reason: string;
+}
 
 /** A model that can run, with its tokenizer, template and defaults. */
 export interface LoadedModel {
@@ -28,6 +38,9 @@ export interface LoadedModel {
   readonly identify: () => Promise<ModelIdentity>;
   readonly samplingDefaults: SamplingDefaults;
   readonly device: DeviceChoice;
+  readonly dtype: LoadedDType;
+  /** The dtype as ranks are told. */
+  readonly storage: StorageSetting;
   /** Ranks that share it. */
   readonly tensorParallelSize: number;
 }
@@ -49,6 +62,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
 
 function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel {
   const { folder, config, text, eosTokenIds, samplingDefaults, device, tensorParallelSize } = started;
+  const { dtype, dtypeReason, storage } = started;
   const { tokenizer, chatTemplate, source } = text;
   const { executor, reloadExecutor, identify } = started;
   const { maxNumSeqs, maxNumBatchedTokens, maxModelLen, maxQueueSize } = settings;
@@ -79,6 +93,8 @@ function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel
     identify,
     samplingDefaults,
     device,
+    dtype: { dtype, reason: dtypeReason },
+    storage,
     tensorParallelSize,
   };
 }

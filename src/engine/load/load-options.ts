@@ -14,8 +14,9 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /** Default: auto. */
   readonly device?: Device | undefined;
   /**
-   * Dtype of the weights in memory: auto (as in the checkpoint), float32, bfloat16, float16, int8 or int4. Default:
-   * auto.
+   * Dtype of the weights in memory: float32, bfloat16, float16, int8, int4, stored (as in the files), or auto. auto keeps
+   * small models, quantised ones and those on a GPU as they are stored, and makes others int8 on the processor, or int4
+   * where int8 takes too much memory. Default: auto.
    */
   readonly dtype?: DTypeChoice | undefined;
   /**

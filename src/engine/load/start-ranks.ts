@@ -48,11 +48,11 @@ interface RanksPlace {
 
 async function start(
   placed: PlacedModel,
-  { dtype, maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers, job }: LoadSettings,
+  { maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers, job }: LoadSettings,
   checkpoint: Checkpoint,
   watch: LoadWatch,
 ): Promise<Executor> {
-  const { name, config, untieHead, tensorParallelSize: size, pipeline, blockFormats } = placed;
+  const { name, config, untieHead, tensorParallelSize: size, pipeline, storage: dtype, blockFormats } = placed;
   const { device } = placed.device;
   const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead, blockFormats };
   const { onProgress, signal } = watch;

@@ -7,7 +7,7 @@ import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
-import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
+import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { ModelRunner } from '../run/model-runner.ts';
@@ -22,7 +22,7 @@ import { type ChosenDevice, createBackend } from './devices.ts';
 export interface RankOptions extends KvCacheLimits {
   readonly name: string;
   readonly device: ChosenDevice;
-  readonly dtype: DTypeSetting;
+  readonly dtype: StorageSetting;
   readonly checkFinite: boolean;
   /** Whether the output head is a separate tensor, although the config ties it. Default: false. */
   readonly untieHead?: boolean | undefined;
@@ -49,7 +49,7 @@ export async function loadRank(
 ): Promise<ModelRunner> {
   const definition = defineModel(checkpoint.config, checkpoint.names(), options);
   const weights: RankWeights = {
-    autoDType: checkpointDType(checkpoint),
+    storedDType: checkpointDType(checkpoint),
     check: headerCheck(definition, checkpoint),
     formats: (kept) => storedFormats(checkpoint, definition, kept),
     match: (model, whole) => {
@@ -62,8 +62,8 @@ export async function loadRank(
 
 /** Source of a rank's weights. */
 export interface RankWeights {
-  /** Dtype of weights where `dtype` is auto, and of weights that blockwise dtypes leave alone. */
-  readonly autoDType: WeightDType;
+  /** Dtype of weights where `dtype` is stored, and of weights that blockwise dtypes leave alone. */
+  readonly storedDType: WeightDType;
   readonly check?: WeightCheck;
   /** Formats of matrices whose blocks may be kept, of those that the backend keeps, by the model's own names. */
   formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, MatrixDType>;
@@ -88,7 +88,7 @@ export async function makeRank(
   const backend = await createBackend(options.device, options.kernels);
   try {
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
-    const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.autoDType, formats);
+    const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);
     const { check } = weights;
     const { slots, stage } = options;
     const make = (layers?: Stage) =>

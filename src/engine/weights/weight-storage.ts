@@ -1,6 +1,6 @@
 import { BlockwiseQuantization, type QuantizationConfig } from '../../layers/parameters/quantization.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
-import type { DTypeSetting, WeightDType } from '../../tensor/dtype.ts';
+import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
 import { StoredFormats } from './stored-formats.ts';
 
 /** Storage of a model's weights in memory. */
@@ -12,9 +12,9 @@ export interface WeightStorage<D extends MatrixDType = MatrixDType> {
   readonly matrixDType: D;
 }
 
-/** @param stored dtype of the weights in their files, which `auto` keeps. */
-export function weightStorage(dtype: DTypeSetting, stored: WeightDType): WeightStorage<WeightDType> {
-  const matrixDType = dtype === 'auto' ? stored : dtype;
+/** @param stored dtype of the weights in their files. */
+export function weightStorage(dtype: StorageSetting, stored: WeightDType): WeightStorage<WeightDType> {
+  const matrixDType = dtype === 'stored' ? stored : dtype;
   if (matrixDType === 'int8' || matrixDType === 'int4') {
     return { weightDType: stored, quantConfig: new BlockwiseQuantization(matrixDType), matrixDType };
   }
@@ -22,15 +22,15 @@ export function weightStorage(dtype: DTypeSetting, stored: WeightDType): WeightS
 }
 
 /**
- * {@link weightStorage} of a checkpoint that has matrices in blocks, which `auto` keeps.
+ * {@link weightStorage} of a checkpoint that has matrices in blocks, which `stored` keeps.
  * @param formats of the matrices by the model's own names; some may be stored as values.
  */
 export function storageInBlocks(
-  dtype: DTypeSetting,
+  dtype: StorageSetting,
   stored: WeightDType,
   formats: ReadonlyMap<string, MatrixDType>,
 ): WeightStorage {
-  if (dtype !== 'auto' || formats.size === 0) return weightStorage(dtype, stored);
+  if (dtype !== 'stored' || formats.size === 0) return weightStorage(dtype, stored);
   const matrixDType = mostFrequent([...formats.values()].filter(isBlockFormat)) ?? stored;
   return { weightDType: stored, quantConfig: new StoredFormats(formats), matrixDType };
 }

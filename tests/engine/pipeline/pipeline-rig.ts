@@ -24,7 +24,7 @@ export function goldenFolder(model: string): string {
   return fileURLToPath(new URL(`../../goldens/${model}`, import.meta.url));
 }
 
-const SETTINGS = { dtype: 'auto', slots: 4, maxModelLen: 256, checkFinite: true } as const;
+const SETTINGS = { dtype: 'stored', slots: 4, maxModelLen: 256, checkFinite: true } as const;
 const STORAGE = { weightDType: 'float32', quantConfig: undefined } as const;
 
 /** The model on one rank, and in stages that all live in this thread. */

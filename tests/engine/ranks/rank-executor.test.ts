@@ -5,7 +5,7 @@ import { DisposedError, MetadataError } from '../../../src/errors.ts';
 import { largestDifference } from '../../numbers.ts';
 import { GOLDEN } from '../golden-folder.ts';
 
-const OPTIONS: RankOptions = { name: 'golden', device: 'reference', dtype: 'auto', slots: 2, checkFinite: false };
+const OPTIONS: RankOptions = { name: 'golden', device: 'reference', dtype: 'stored', slots: 2, checkFinite: false };
 const batch = (slot: number) => ({
   sequences: [{ slot, numComputedTokens: 0, tokenIds: [1, 2, 3] }],
   logits: 'last' as const,

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 const RECORD = 'node_modules/.cache/build-record.json';
 
 /** Inputs of a build: the code, the scripts that build it, their settings, and the installed packages' versions. */
-const SOURCES = ['src', 'kernels', 'scripts', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
+const SOURCES = ['src', 'kernels', 'cuda', 'scripts', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
 const INSTALLED = 'node_modules/.package-lock.json';
 const isGenerated = (path) => /\.generated\.[^/\\]+$/.test(path);
 

@@ -7,7 +7,7 @@ import { chooseDType } from '../engine/load/choose-dtype.ts';
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
 import type { Device } from '../engine/ranks/devices.ts';
-import { keptFormats } from '../engine/ranks/devices.ts';
+import { isGpu, keptFormats } from '../engine/ranks/devices.ts';
 import type { Job } from '../engine/ranks/job.ts';
 import { checkpointDType } from '../engine/ranks/load-rank.ts';
 import { storedFormats } from '../engine/weights/stored-formats.ts';
@@ -213,7 +213,7 @@ function weightBytesOf(table: ParameterTable, name: string, device: BenchLoad['d
   // A row of a stack is a whole matrix.
   const inFeatures = Math.min(columns, table.shape(name).at(-1) ?? columns);
   // The processor widens float16; a GPU keeps its two bytes.
-  const kept = device === 'webgpu' && dtype === 'float16' ? 'bfloat16' : dtype;
+  const kept = isGpu(device) && dtype === 'float16' ? 'bfloat16' : dtype;
   return ((rows * columns) / inFeatures) * matrixRowBytes(kept, inFeatures);
 }
 

@@ -17,7 +17,17 @@ interface Probe {
   find(): Promise<string>;
 }
 
-export type Need = 'chromium' | 'chromium-webgpu' | 'dawn' | 'software-gpu' | 'jinja2' | 'script' | 'haproxy' | 'nginx' | 'redis';
+export type Need =
+  | 'chromium'
+  | 'chromium-webgpu'
+  | 'dawn'
+  | 'software-gpu'
+  | 'jinja2'
+  | 'script'
+  | 'haproxy'
+  | 'nginx'
+  | 'redis'
+  | 'g++';
 
 export const PROBES: Readonly<Record<Need, Probe>> = {
   chromium: {
@@ -68,6 +78,14 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
     name: 'Redis',
     howToGet: 'install it (on Debian: apt-get install redis-server)',
     find: () => program('redis-server', ['--version']),
+  },
+  'g++': {
+    name: 'g++ on x86-64, which makes CUDA kernels run on the processor',
+    howToGet: 'install it (on Debian: apt-get install g++)',
+    find: async () => {
+      if (process.arch !== 'x64' || process.platform !== 'linux') throw new Error('the emulator is for x86-64 Linux');
+      return output('g++', ['-dumpfullversion']);
+    },
   },
   script: {
     name: "util-linux's script, which gives a program a terminal",

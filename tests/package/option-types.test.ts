@@ -17,8 +17,8 @@ import { type AppOptions, createApp } from '../../src/server/index.ts';
 describe('options of a load', () => {
   test('devices and dtypes are the known ones', () => {
     expectTypeOf<NonNullable<LoadOptions['device']>>().toEqualTypeOf<Device>();
-    expectTypeOf<Device>().toEqualTypeOf<'auto' | 'cpu' | 'webgpu' | 'reference'>();
-    expectTypeOf<ChosenDevice>().toEqualTypeOf<'cpu' | 'webgpu' | 'reference'>();
+    expectTypeOf<Device>().toEqualTypeOf<'auto' | 'cpu' | 'webgpu' | 'cuda' | 'reference'>();
+    expectTypeOf<ChosenDevice>().toEqualTypeOf<'cpu' | 'webgpu' | 'cuda' | 'reference'>();
     expectTypeOf<NonNullable<LoadOptions['dtype']>>().toEqualTypeOf<DTypeChoice>();
     expectTypeOf<WeightDType>().toEqualTypeOf<'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4'>();
     expectTypeOf<WeightDType>().toExtend<DTypeChoice>();

@@ -58,7 +58,9 @@ function listening(
   { url = '', page, model, device, threads = 1, loadSeconds = 0 }: LogEntry,
   stream: NodeJS.WriteStream,
 ) {
-  const where = { cpu: 'the processor', webgpu: 'the GPU', reference: 'the reference backend' }[device ?? ''] ?? device;
+  const where =
+    { cpu: 'the processor', webgpu: 'the GPU', cuda: 'the GPU', reference: 'the reference backend' }[device ?? ''] ??
+    device;
   const shared = threads > 1 ? ` with ${threads} threads` : '';
   return [
     `${styled('bold', `${model}`, stream)} was loaded in ${loadSeconds.toFixed(1)} s, and runs on ${where}${shared}.`,

@@ -2,7 +2,7 @@ import { physicalCores } from '../../distributed/physical-cores.ts';
 import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting } from '../../tensor/dtype.ts';
-import { keptFormats } from '../ranks/devices.ts';
+import { isGpu, keptFormats } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
@@ -38,7 +38,7 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   // Processes of a job have a stage each, or share the only one.
   const here = job ? 1 + job.followers.filter(({ host }) => host === job.host).length : pipelineParallelSize;
   const sharing = pipelineParallelSize > 1 ? { stages: here } : { processes: 1 + others };
-  const most = device.device === 'webgpu' ? 1 : mostRanks(config.numHeads, sharing);
+  const most = isGpu(device.device) ? 1 : mostRanks(config.numHeads, sharing);
   const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
   const facts = dtypeFacts(checkpoint, definition, device.device, tensorParallelSize * pipelineParallelSize);

@@ -2,7 +2,7 @@ import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
-import { type Device, parseDevice } from '../ranks/devices.ts';
+import { type Device, isGpu, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
@@ -125,22 +125,28 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   checkRanksCanRun(settings.tensorParallelSize);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
-  if (device === 'webgpu') checkAlone(settings.tensorParallelSize);
+  if (isGpu(device)) checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   return { ...settings, device, dtype };
 }
 
-function checkAlone(tensorParallelSize: number | 'auto'): void {
+function checkAlone(device: Device, tensorParallelSize: number | 'auto'): void {
   if (tensorParallelSize === 'auto' || tensorParallelSize === 1) return;
-  throw new ShardingError(`The device 'webgpu' runs one rank; tensorParallelSize is ${tensorParallelSize}.`, 'Use 1.');
+  throw new ShardingError(
+    `The device '${device}' runs one rank; tensorParallelSize is ${tensorParallelSize}.`,
+    'Use 1.',
+  );
 }
 
 /** @throws UnsupportedDeviceError, ShardingError */
 function deviceOf({ device: name, job }: WithDefaults): Device {
   const device = parseDevice(name);
   if (!job) return device;
-  if (device !== 'webgpu') return device === 'auto' ? 'cpu' : device;
-  throw new ShardingError("The device 'webgpu' runs one rank, and this is a job of several processes.", "Use 'cpu'.");
+  if (!isGpu(device)) return device === 'auto' ? 'cpu' : device;
+  throw new ShardingError(
+    `The device '${device}' runs one rank, and this is a job of several processes.`,
+    "Use 'cpu'.",
+  );
 }
 
 /** Each process of a job has a stage, or the same number of ranks of the only one. */

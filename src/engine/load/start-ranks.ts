@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
+import { isGpu } from '../ranks/devices.ts';
 import type { HostedPlace, Job } from '../ranks/job.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
 import { isPage } from '../ranks/rank-thread.ts';
@@ -73,9 +74,9 @@ async function start(
     const watch = { onProgress: isHosted ? undefined : onProgress, signal, workers, model, ...where };
     return RankExecutor.load(checkpoint.files, isHosted ? 1 : size, { ...options, stage }, watch);
   };
-  if (!pipeline) return load(isPage() || (ownThread && device !== 'webgpu'), { job });
+  if (!pipeline) return load(isPage() || (ownThread && !isGpu(device)), { job });
   const { loadPipeline } = await import('../pipeline/load-pipeline.ts');
   // Stages on one thread would wait for each other.
-  const loadStage = (place: RanksPlace) => load(device !== 'webgpu', place);
+  const loadStage = (place: RanksPlace) => load(!isGpu(device), place);
   return loadPipeline(pipeline, loadStage, job && { job, numRanks: size });
 }

@@ -3,16 +3,17 @@ import { CpuBackend } from '../../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
 import { CPU_BLOCK_FORMATS, isCodeFormat } from '../../backends/cpu/memory/block-weight.ts';
+import { CUDA_BLOCK_FORMATS } from '../../backends/cuda/block-formats.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
 import { WEBGPU_BLOCK_FORMATS } from '../../backends/webgpu/linear/pack-blocks.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 
 /**
- * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `reference` plain TypeScript. `auto` takes
- * the one that should be fastest: see `chooseDevice`.
+ * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `cuda` an NVIDIA GPU through its driver,
+ * `reference` plain TypeScript. `auto` takes the one that should be fastest: see `chooseDevice`.
  */
-export const DEVICES = ['auto', 'cpu', 'webgpu', 'reference'] as const;
+export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'reference'] as const;
 export type Device = (typeof DEVICES)[number];
 /** A device that was decided on. */
 export type ChosenDevice = Exclude<Device, 'auto'>;
@@ -22,6 +23,11 @@ export function parseDevice(name: string): Device {
   const device = DEVICES.find((known) => known === name);
   if (device !== undefined) return device;
   throw new UnsupportedDeviceError(`Unknown device '${name}'.`, `Use one of: ${DEVICES.join(', ')}.`);
+}
+
+/** Whether a device is a GPU, which runs one rank, and computes while the thread that asks it goes on. */
+export function isGpu(device: Device): device is 'webgpu' | 'cuda' {
+  return device === 'webgpu' || device === 'cuda';
 }
 
 /**
@@ -39,6 +45,7 @@ export function compileForDevice(
 /** Formats whose blocks a device keeps as a file holds them. */
 export function keptFormats(device: ChosenDevice): ReadonlySet<BlockFormat> | undefined {
   if (device === 'webgpu') return WEBGPU_BLOCK_FORMATS;
+  if (device === 'cuda') return CUDA_BLOCK_FORMATS;
   return device === 'cpu' ? CPU_BLOCK_FORMATS : undefined;
 }
 
@@ -52,6 +59,10 @@ export async function createBackend(device: ChosenDevice, compiled = compileForD
     // Imported on need: few programs use it.
     const { createWebGpuBackend } = await import('../../backends/webgpu/create-backend.ts');
     return createWebGpuBackend();
+  }
+  if (device === 'cuda') {
+    const { createCudaBackend } = await import('../../backends/cuda/create-backend.ts');
+    return createCudaBackend();
   }
   return compiled ? new CpuBackend(loadKernels(compiled)) : new ReferenceBackend();
 }

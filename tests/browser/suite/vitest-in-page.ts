@@ -56,6 +56,8 @@ export function expect(actual: unknown) {
       assert(Object.is(actual, expected), `expected ${show(actual)} to be ${show(expected)}`),
     toEqual: (expected: unknown) => assert.deepEqual(actual, expected),
     toBeLessThanOrEqual: (limit: number) => assert.isAtMost(actual as number, limit),
+    toBeGreaterThanOrEqual: (limit: number) => assert.isAtLeast(actual as number, limit),
+    toBeCloseTo: (expected: number, digits: number) => assert.closeTo(actual as number, expected, 10 ** -digits / 2),
     toThrow: (kind: new (message: string) => Error) => assert.throws(actual as () => void, kind),
     not: { toThrow: () => assert.doesNotThrow(actual as () => void) },
   };

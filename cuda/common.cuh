@@ -1,0 +1,82 @@
+// What all kernels share. Every kernel takes one struct of parameters: scripts/build-cuda.mjs reads the structs, and makes
+// types of them for the host. Kernels sum in an order that does not depend on the number of rows, with fused
+// multiplications where they say so, so that a row's results have the same bits whatever else is in the batch.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+// Rows of float32: row t begins at `at + t * stride`. A vector is rows of one element.
+struct Rows {
+  float* at;
+  long long stride;
+};
+
+#define ALL_LANES 0xffffffffu
+
+static __device__ __forceinline__ float element(const Rows& x, long long t, int c) { return x.at[t * x.stride + c]; }
+static __device__ __forceinline__ float vector_at(const Rows& x, int c) { return x.at[c * x.stride]; }
+
+// The row and column of a thread in a grid of one thread per element; false beyond the last one.
+static __device__ __forceinline__ bool element_of(int T, int C, long long& t, int& c) {
+  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (long long)T * C) return false;
+  t = i / C;
+  c = (int)(i - t * C);
+  return true;
+}
+
+static __device__ __forceinline__ float warp_sum(float v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(ALL_LANES, v, offset);
+  return v;
+}
+
+static __device__ __forceinline__ float warp_max(float v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(ALL_LANES, v, offset));
+  return v;
+}
+
+// Sum over a block of up to 1024 threads, for all of them. `sums` holds a float for each warp.
+static __device__ __forceinline__ float block_sum(float v, float* sums) {
+  v = warp_sum(v);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
+  __syncthreads();
+  float total = 0;
+  for (int w = 0; w < (int)(blockDim.x + 31) / 32; w++) total += sums[w];
+  return total;
+}
+
+static __device__ __forceinline__ float silu(float v) { return v / (1.0f + expf(-v)); }
+static __device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(expf(v)); }
+
+static __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }
+
+#ifdef __CUDACC__
+static __device__ __forceinline__ float half_to_float(u32 bits) {
+  float v;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"((u16)bits));
+  return v;
+}
+// Two floats as float16, the first in the lower half.
+static __device__ __forceinline__ u32 floats_to_halves(float low, float high) {
+  u32 v;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+#endif
+
+// The sequence of a row: the last one that begins at or before it and is not empty. `starts` has count + 1 entries.
+static __device__ __forceinline__ int sequence_of(const int* starts, int count, int t) {
+  int low = 0, high = count - 1;
+  while (low < high) {
+    int middle = (low + high + 1) / 2;
+    if (starts[middle] <= t) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

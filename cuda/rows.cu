@@ -1,0 +1,85 @@
+// Operations on single elements and whole rows.
+#include "common.cuh"
+
+enum { ADD, SCALE, COLUMNS, SILU_GATE, COPY, CLEAR, ACTIVATE = 8, ACTIVATE_AND_MUL = 16 };
+enum { SILU, GELU, GELU_TANH, RELU, RELU2, IDENTITY };
+
+static __device__ __forceinline__ float activated(float v, int activation) {
+  switch (activation) {
+    case SILU: return silu(v);
+    case GELU: return v * (1.0f + erff(v * 0.70710678118654752f)) * 0.5f;
+    case GELU_TANH: return v * (1.0f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v))) * 0.5f;
+    case RELU: return fmaxf(v, 0.0f);
+    case RELU2: return fmaxf(v, 0.0f) * fmaxf(v, 0.0f);
+    default: return v;
+  }
+}
+
+struct ElementwiseParams {
+  Rows x;
+  Rows y;
+  Rows out;
+  int T;
+  int C;
+  int kind;
+  float factor;
+};
+
+// out = x + y, x * factor, x times the vector y, x * silu(y), x, 0, activation(x) or activation(x) * y, by `kind`.
+// x, y, out (T, C). Grid: an element a thread, blocks of 256.
+extern "C" __global__ void __launch_bounds__(256) elementwise(const ElementwiseParams p) {
+  long long t;
+  int c;
+  if (!element_of(p.T, p.C, t, c)) return;
+  float v = p.kind == CLEAR ? 0.0f : element(p.x, t, c);
+  if (p.kind == ADD) v += element(p.y, t, c);
+  else if (p.kind == SCALE) v *= p.factor;
+  else if (p.kind == COLUMNS) v *= vector_at(p.y, c);
+  else if (p.kind == SILU_GATE) v *= silu(element(p.y, t, c));
+  else if (p.kind >= ACTIVATE_AND_MUL) v = activated(v, p.kind - ACTIVATE_AND_MUL) * element(p.y, t, c);
+  else if (p.kind >= ACTIVATE) v = activated(v, p.kind - ACTIVATE);
+  p.out.at[t * p.out.stride + c] = v;
+}
+
+struct GatherRowsParams {
+  Rows x;
+  Rows out;
+  const int* rows;
+  int T;
+  int C;
+};
+
+// out[t] = x[rows[t]]. rows (T), out (T, C). Grid: an element a thread, blocks of 256.
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const GatherRowsParams p) {
+  long long t;
+  int c;
+  if (!element_of(p.T, p.C, t, c)) return;
+  p.out.at[t * p.out.stride + c] = element(p.x, p.rows[t], c);
+}
+
+struct PackRowsParams {
+  const float* x;
+  unsigned char* out;
+  long long rowBytes;
+  int T;
+  int K;
+  int kind;
+};
+
+enum { AS_FLOAT32, AS_FLOAT16, AS_BFLOAT16 };
+
+// out = x, rounded to nearest even, in rows of `rowBytes`. x (T, K) without gaps. Grid: an element a thread.
+extern "C" __global__ void __launch_bounds__(256) pack_rows(const PackRowsParams p) {
+  long long t;
+  int c;
+  if (!element_of(p.T, p.K, t, c)) return;
+  const float v = p.x[t * p.K + c];
+  unsigned char* row = p.out + t * p.rowBytes;
+  if (p.kind == AS_FLOAT32) ((float*)row)[c] = v;
+  else if (p.kind == AS_FLOAT16) ((u16*)row)[c] = (u16)floats_to_halves(v, 0.0f);
+  else {
+    const u32 bits = __float_as_uint(v);
+    const bool isNaN = (bits & 0x7fffffffu) > 0x7f800000u;
+    ((u16*)row)[c] = isNaN ? 0x7fc0 : (u16)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+  }
+}

@@ -1,0 +1,146 @@
+// Weights as they lie in memory: rows of a format, eight neighbours at a time. Formats of blocks are the bytes that
+// src/tensor/block-formats.ts describes. float32, float16 and bfloat16 are padded with zeros to whole eights.
+#pragma once
+#include "common.cuh"
+
+enum Format {
+  FLOAT32, FLOAT16, BFLOAT16,
+  Q8_0, Q4_0, Q4_K, Q5_K, Q6_K, MXFP4, NVFP4, INT4_G32, INT4_G64, INT4_G128, INT8_G128, F8_E4M3
+};
+
+// Four bytes that begin at a multiple of `ALIGNED` bytes.
+template <int ALIGNED>
+static __device__ __forceinline__ u32 word_at(const u8* at) {
+  if (ALIGNED == 4) return *(const u32*)at;
+  if (ALIGNED == 2) return *(const u16*)at | ((u32) * (const u16*)(at + 2) << 16);
+  return at[0] | ((u32)at[1] << 8) | ((u32)at[2] << 16) | ((u32)at[3] << 24);
+}
+
+static __device__ __forceinline__ float float_at(const u8* at) { return bits_to_float(*(const u32*)at); }
+static __device__ __forceinline__ float half_at(const u8* at) { return half_to_float(*(const u16*)at); }
+
+// 4 bits: a sign, and a magnitude of 0, 0.5, 1, 1.5, 2, 3, 4, 6.
+static __device__ __forceinline__ float e2m1(u32 code) {
+  const float magnitude = 0.5f * (float)((0xc8643210u >> (4 * (code & 7))) & 15);
+  return code & 8 ? -magnitude : magnitude;
+}
+
+// A sign, an exponent of 4 bits with a bias of 7, and a fraction of 3.
+static __device__ __forceinline__ float e4m3(u32 code) {
+  const u32 magnitude = code & 127;
+  const float v = magnitude < 8 ? (float)magnitude * 0.001953125f : bits_to_float((magnitude << 20) + 0x3c000000u);
+  return code & 128 ? -v : v;
+}
+
+// 2^(code - 127).
+static __device__ __forceinline__ float e8m0(u32 code) { return code == 0 ? 5.877471754111438e-39f : bits_to_float(code << 23); }
+
+// Scale and minimum of one of the 8 parts of a block of Q4_K or Q5_K.
+static __device__ __forceinline__ void k_scales(const u8* scales, int part, u32& scale, u32& minimum) {
+  if (part < 4) {
+    scale = scales[part] & 63;
+    minimum = scales[part + 4] & 63;
+  } else {
+    scale = (scales[part + 4] & 15) | ((scales[part - 4] >> 6) << 4);
+    minimum = (scales[part + 4] >> 4) | ((scales[part] >> 6) << 4);
+  }
+}
+
+// Eight codes of 4 bits as bytes: of 32 weights in 16 bytes, the lower halves are the first 16.
+template <int ALIGNED>
+static __device__ __forceinline__ void nibbles(const u8* codes, int eight, u32& low, u32& high) {
+  const int shift = eight / 2 % 2 * 4;
+  low = (word_at<ALIGNED>(codes + eight % 2 * 8) >> shift) & 0x0f0f0f0fu;
+  high = (word_at<ALIGNED>(codes + eight % 2 * 8 + 4) >> shift) & 0x0f0f0f0fu;
+}
+
+static __device__ __forceinline__ u32 byte_of(u32 low, u32 high, int i) { return ((i < 4 ? low : high) >> (i % 4 * 8)) & 255; }
+
+// Weights 8 * eight to 8 * eight + 7 of a row.
+template <int F>
+static __device__ __forceinline__ void load_eight(const u8* row, int eight, float* w) {
+  u32 low, high;
+  if (F == FLOAT32) {
+    const float4 a = *(const float4*)(row + 32ll * eight), b = *(const float4*)(row + 32ll * eight + 16);
+    w[0] = a.x, w[1] = a.y, w[2] = a.z, w[3] = a.w, w[4] = b.x, w[5] = b.y, w[6] = b.z, w[7] = b.w;
+  } else if (F == FLOAT16 || F == BFLOAT16) {
+    const uint4 v = *(const uint4*)(row + 16ll * eight);
+    const u32 pairs[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      w[2 * i] = F == FLOAT16 ? half_to_float(pairs[i] & 0xffff) : bits_to_float(pairs[i] << 16);
+      w[2 * i + 1] = F == FLOAT16 ? half_to_float(pairs[i] >> 16) : bits_to_float(pairs[i] & 0xffff0000u);
+    }
+  } else if (F == Q8_0) {
+    const u8* block = row + eight / 4 * 34ll;
+    const float scale = half_at(block);
+    low = word_at<2>(block + 2 + eight % 4 * 8), high = word_at<2>(block + 6 + eight % 4 * 8);
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = scale * (float)(signed char)byte_of(low, high, i);
+  } else if (F == Q4_0) {
+    const u8* block = row + eight / 4 * 18ll;
+    const float scale = half_at(block);
+    nibbles<2>(block + 2, eight, low, high);
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = scale * ((float)byte_of(low, high, i) - 8.0f);
+  } else if (F == Q4_K || F == Q5_K) {
+    const u8* block = row + eight / 32 * (F == Q4_K ? 144ll : 176ll);
+    const int part = eight % 32 / 4, within = eight % 4 * 8, shift = part % 2 * 4;
+    const u8* codes = block + (F == Q4_K ? 16 : 48) + part / 2 * 32 + within;
+    low = (word_at<4>(codes) >> shift) & 0x0f0f0f0fu, high = (word_at<4>(codes + 4) >> shift) & 0x0f0f0f0fu;
+    if (F == Q5_K) {
+      low |= ((word_at<4>(block + 16 + within) >> part) & 0x01010101u) << 4;
+      high |= ((word_at<4>(block + 20 + within) >> part) & 0x01010101u) << 4;
+    }
+    u32 scale, minimum;
+    k_scales(block + 4, part, scale, minimum);
+    const float d = half_at(block) * (float)scale, least = half_at(block + 2) * (float)minimum;
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = fmaf(d, (float)byte_of(low, high, i), -least);
+  } else if (F == Q6_K) {
+    const u8* block = row + eight / 32 * 210ll;
+    const int half = eight / 16 % 2, quarter = eight / 4 % 4, within = eight % 4 * 8;
+    const u8* lower = block + half * 64 + quarter % 2 * 32 + within;
+    const u8* upper = block + 128 + half * 32 + within;
+    const int shift = quarter / 2 * 4;
+    low = ((word_at<2>(lower) >> shift) & 0x0f0f0f0fu) | (((word_at<2>(upper) >> (2 * quarter)) & 0x03030303u) << 4);
+    high = ((word_at<2>(lower + 4) >> shift) & 0x0f0f0f0fu) | (((word_at<2>(upper + 4) >> (2 * quarter)) & 0x03030303u) << 4);
+    const float scale = half_at(block + 208) * (float)(signed char)block[192 + eight % 32 / 2];
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = scale * ((float)byte_of(low, high, i) - 32.0f);
+  } else if (F == MXFP4) {
+    const u8* block = row + eight / 4 * 17ll;
+    const float scale = e8m0(block[0]);
+    nibbles<1>(block + 1, eight, low, high);
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = scale * e2m1(byte_of(low, high, i));
+  } else if (F == NVFP4) {
+    const u8* block = row + eight / 16 * 76ll;
+    const float factor = float_at(block), scale = e4m3(block[4 + eight % 16 / 2]);
+    nibbles<4>(block + 12 + eight % 16 / 4 * 16, eight, low, high);
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = factor * (scale * e2m1(byte_of(low, high, i)));
+  } else if (F == INT4_G32 || F == INT4_G64 || F == INT4_G128) {
+    const int group = F == INT4_G32 ? 32 : F == INT4_G64 ? 64 : 128, words = 4 * (128 / group);
+    const u8* block = row + eight / 16 * (long long)(64 + words);
+    const u32 word = *(const u32*)(block + eight % 16 * 8 / group * 4);
+    const float scale = bits_to_float(word & 0xffffff00u), zero = (float)(word & 255);
+    nibbles<4>(block + words + eight % 16 / 4 * 16, eight, low, high);
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = scale * ((float)byte_of(low, high, i) - zero);
+  } else {
+    const u8* block = row + eight / 16 * 132ll;
+    const float scale = float_at(block);
+    low = word_at<4>(block + 4 + eight % 16 * 8), high = word_at<4>(block + 8 + eight % 16 * 8);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      const u32 code = byte_of(low, high, i);
+      w[i] = scale * (F == INT8_G128 ? (float)(signed char)code : e4m3(code));
+    }
+  }
+}
+
+// The name of a kernel for FORMAT: linear_vector_FLOAT32.
+#define JOIN(NAME, F) NAME##_##F
+#define JOINED(NAME, F) JOIN(NAME, F)
+#define OF_FORMAT(NAME) JOINED(NAME, FORMAT)

@@ -1,0 +1,66 @@
+// Compiles cuda/*.cu to PTX, which is kept in cuda/ptx/: `npm run ptx`, wherever nvcc of CUDA 13.0 is. With --check nothing is
+// written, and it fails where the compiler makes something else of the sources than what is kept.
+//
+// The text is that of nvcc but for two things. Its version is lowered to the oldest that has all that the kernels use, so
+// that older drivers take it, and hints that only newer versions know are left out. Comments go.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cudaDigest, cudaModules, PTX } from './cuda-sources.mjs';
+
+/** Compute capability 8.0: Ampere and all that came after it. */
+const TARGET = 'compute_80';
+/** PTX of CUDA 11.4. */
+const PTX_VERSION = '7.4';
+const NVCC = '13.0';
+
+const isCheck = process.argv.includes('--check');
+const { stdout: version } = run('nvcc', ['--version']);
+if (!version.includes(`release ${NVCC}`)) {
+  console.error(
+    `cuda/ptx is made by nvcc ${NVCC}; found: ${version.split('\n').find((line) => line.includes('release'))}`,
+  );
+  process.exit(1);
+}
+const folder = mkdtempSync(join(tmpdir(), 'mamba2-ptx-'));
+const different = [];
+try {
+  const texts = new Map(cudaModules().map((module) => [`${module.name}.ptx`, compile(module)]));
+  texts.set('digest.txt', `${cudaDigest()}\n`);
+  if (isCheck) {
+    const kept = new Set(readdirSync(PTX));
+    for (const [file, text] of texts) {
+      if (!kept.delete(file) || readFileSync(PTX + file, 'utf8') !== text) different.push(file);
+    }
+    different.push(...kept);
+  } else {
+    rmSync(PTX, { recursive: true, force: true });
+    mkdirSync(PTX);
+    for (const [file, text] of texts) writeFileSync(PTX + file, text);
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+if (different.length > 0) {
+  console.error(`cuda/ptx is not what the sources make: ${different.join(', ')}. Run 'npm run ptx'.`);
+  process.exit(1);
+}
+
+function compile({ name, source, format }) {
+  const target = join(folder, `${name}.ptx`);
+  const options = ['--ptx', `-arch=${TARGET}`, '-O3', '--std=c++17', ...(format ? [`-DFORMAT=${format}`] : [])];
+  run('nvcc', [...options, '-o', target, source]);
+  const lines = readFileSync(target, 'utf8').split('\n');
+  const kept = lines.filter(
+    (line) => line.trim() !== '' && !/^\s*\/\//.test(line) && !line.includes('used_bytes_mask'),
+  );
+  return `${kept.map((line) => line.replace(/^\.version .*/, `.version ${PTX_VERSION}`)).join('\n')}\n`;
+}
+
+function run(program, args) {
+  const result = spawnSync(program, args, { encoding: 'utf8' });
+  if (result.status === 0) return result;
+  console.error(result.stderr || `${program} can't be run: ${result.error?.message}`);
+  process.exit(1);
+}

@@ -1,0 +1,42 @@
+// The CUDA kernels' sources: which modules there are, and what they were made of.
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+
+export const CUDA = 'cuda/';
+export const PTX = 'cuda/ptx/';
+
+/** Formats for each of which linear.cu is compiled, as weights.cuh names them. */
+const FORMATS = [
+  ...['FLOAT32', 'FLOAT16', 'BFLOAT16', 'Q8_0', 'Q4_0', 'Q4_K', 'Q5_K', 'Q6_K', 'MXFP4', 'NVFP4'],
+  ...['INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'],
+];
+
+/** Sources that are compiled once for each format. */
+const OF_FORMATS = ['linear'];
+
+/** Modules by name, each with its source and the format that it is compiled for. */
+export function cudaModules() {
+  const sources = readdirSync(CUDA).filter((file) => file.endsWith('.cu'));
+  return sources
+    .map((file) => file.slice(0, -'.cu'.length))
+    .sort()
+    .flatMap((name) => {
+      const source = `${CUDA}${name}.cu`;
+      if (!OF_FORMATS.includes(name)) return [{ name, source }];
+      return FORMATS.map((format) => ({ name: `${name}-${format}`, source, format }));
+    });
+}
+
+/** What the PTX is made of, all in one digest. */
+export function cudaDigest() {
+  const hash = createHash('sha256');
+  const files = readdirSync(CUDA).filter((file) => /\.cuh?$/.test(file));
+  for (const file of [
+    ...files.sort().map((name) => CUDA + name),
+    'scripts/compile-cuda.mjs',
+    'scripts/cuda-sources.mjs',
+  ]) {
+    hash.update(`${file}\n`).update(readFileSync(file, 'utf8').replaceAll('\r', ''));
+  }
+  return hash.digest('hex').slice(0, 32);
+}

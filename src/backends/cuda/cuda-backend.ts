@@ -1,0 +1,210 @@
+import type { ProcessGroup } from '../../distributed/process-group.ts';
+import { ShardingError } from '../../errors.ts';
+import type { BlockFormat } from '../../tensor/block-formats.ts';
+import type { WeightDType } from '../../tensor/dtype.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { MlpActivation } from '../contract/activations.ts';
+import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
+import type { Backend } from '../contract/backend.ts';
+import type { ExpertWeights } from '../contract/experts.ts';
+import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
+import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
+import type { SamplingOps } from '../contract/sampling.ts';
+import type { SavedSlot } from '../contract/slots.ts';
+import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
+import { CUDA_BLOCK_FORMATS } from './block-formats.ts';
+import { CudaCalls } from './device/cuda-calls.ts';
+import type { CudaDevice, CudaInfo } from './device/cuda-device.ts';
+import { CudaMemory } from './device/cuda-memory.ts';
+import { copySlot, loadSlot, saveSlot } from './device/cuda-slots.ts';
+import type { CudaTensor } from './device/cuda-tensor.ts';
+import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
+import { ExpertLists, fusedMoe } from './ops/experts.ts';
+import { OperationMethods, samplingMethods } from './ops/registry.ts';
+import { RepeatedSteps } from './repeated-steps.ts';
+
+/**
+ * An NVIDIA GPU through its driver, in one rank. A row's results have the same bits whatever else is in the batch, and
+ * however its sequence is split: every kernel sums in an order that does not depend on the number of rows.
+ */
+export class CudaBackend extends OperationMethods implements Backend {
+  readonly name = 'cuda';
+  readonly blockFormats = CUDA_BLOCK_FORMATS;
+  readonly sampling: SamplingOps;
+  readonly failed: Promise<Error>;
+  readonly #device: CudaDevice;
+  readonly #memory: CudaMemory;
+  readonly #calls: CudaCalls;
+  readonly #steps: RepeatedSteps;
+  readonly #experts = new ExpertLists();
+
+  constructor(device: CudaDevice) {
+    const memory = new CudaMemory(device);
+    const calls = new CudaCalls({}, device, memory);
+    super(calls);
+    this.#device = device;
+    this.#memory = memory;
+    this.#calls = calls;
+    this.#steps = new RepeatedSteps(calls);
+    this.failed = device.failed;
+    this.sampling = samplingMethods(calls);
+  }
+
+  /** The GPU. */
+  get info(): CudaInfo {
+    return this.#device.info;
+  }
+
+  // --- life -------------------------------------------------------------------------------------------------------
+
+  async reserve({ matrices, floats }: MemoryNeed): Promise<void> {
+    this.#memory.reserve(matrices.reduce((sum, matrix) => sum + storedBytes(matrix), 4 * floats));
+  }
+
+  async prepare(runs: readonly (() => void)[], { onProgress, signal }: PrepareWatch = {}): Promise<void> {
+    for (const [i, run] of runs.entries()) {
+      // The driver compiles a module in one go; what else is due runs in between.
+      await new Promise((resolve) => setImmediate(resolve));
+      signal?.throwIfAborted();
+      this.#device.isDry = true;
+      try {
+        this.#memory.scope(run);
+      } finally {
+        this.#device.isDry = false;
+      }
+      onProgress?.(i + 1, runs.length);
+    }
+  }
+
+  decodesToPrepare(most: number): readonly number[] {
+    return [...new Set([1, most])];
+  }
+
+  dispose(): void {
+    this.#memory.dispose();
+    this.#device.dispose();
+  }
+
+  // --- arrays -----------------------------------------------------------------------------------------------------
+
+  scope<T>(run: () => T): T {
+    return this.#memory.scope(run);
+  }
+
+  step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
+    if (!this.#memory.isInScope) return this.#steps.run(step);
+    return step.compute(stepTensors(step.inputs, (values) => this.#calls.newIndices(values)));
+  }
+
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
+    checkLength(data.length, shape);
+    if (data instanceof Int32Array) return this.#calls.newIndices(data, shape);
+    const out = this.#calls.make(shape);
+    this.#calls.upload(out.address, out.stride === out.rowSize ? data : withStride(data, out));
+    return out;
+  }
+
+  zeros(shape: readonly number[]): CudaTensor {
+    const out = this.#calls.make(shape);
+    this.#calls.clear(out.address, 4 * (shape[0] ?? 1) * out.stride);
+    return out;
+  }
+
+  empty(shape: readonly number[]): CudaTensor {
+    return this.#calls.make(shape);
+  }
+
+  async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    return this.#calls.read(this.#floats(x, 'x'), reuse);
+  }
+
+  splitColumns(x: Tensor, sizes: readonly number[]): CudaTensor[] {
+    const from = this.#calls.floats(x, 'x', [null, null]);
+    checkColumnSizes(x, sizes);
+    let column = 0;
+    return sizes.map((size) => {
+      const view = from.view([from.shape[0], size], column);
+      column += size;
+      return view;
+    });
+  }
+
+  sliceRows(x: Tensor, begin: number, end: number): CudaTensor {
+    const from = this.#floats(x, 'x');
+    checkRowRange(x, begin, end);
+    return from.view([end - begin, ...from.shape.slice(1)], begin * from.stride);
+  }
+
+  reshape(x: Tensor, shape: readonly number[]): CudaTensor {
+    const from = this.#floats(x, 'x');
+    checkReshape(x, shape);
+    return from.view(shape);
+  }
+
+  copySlot(state: Tensor, from: number, to: number): void {
+    copySlot(this.#calls, this.#floats(state, 'state'), from, to);
+  }
+
+  saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
+    return saveSlot(this.#calls, this.#floats(state, 'state'), slot, reuse);
+  }
+
+  loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    loadSlot(this.#calls, this.#floats(state, 'state'), slot, saved);
+  }
+
+  // --- weights ----------------------------------------------------------------------------------------------------
+
+  linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
+    return weightWriter(this.#calls, outFeatures, inFeatures, dtype);
+  }
+
+  blockWeightWriter(outFeatures: number, inFeatures: number, format: BlockFormat): BlockWeightWriter {
+    return blockWriter(this.#calls, outFeatures, inFeatures, format);
+  }
+
+  linearWeight(weight: Float32Array, outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeight {
+    checkLength(weight.length, [outFeatures, inFeatures]);
+    const writer = this.linearWeightWriter(outFeatures, inFeatures, dtype);
+    writer.writeRows(0, weight);
+    return writer.finish();
+  }
+
+  fusedMoe(
+    x: Tensor,
+    routing: Tensor,
+    experts: readonly ExpertWeights[],
+    activation: MlpActivation,
+    gated: boolean,
+  ): CudaTensor {
+    return fusedMoe(this.#calls, this.#experts, x, routing, experts, activation, gated);
+  }
+
+  // --- collectives ------------------------------------------------------------------------------------------------
+
+  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
+    checkAlone(group);
+    return [...tensors];
+  }
+
+  allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
+    checkAlone(group);
+    return x;
+  }
+
+  #floats(x: Tensor, name: string): CudaTensor {
+    return this.#calls.floats(x, name, x.shape);
+  }
+}
+
+function checkAlone({ size }: ProcessGroup): void {
+  if (size === 1) return;
+  throw new ShardingError(`The device 'cuda' runs one rank; there are ${size}.`, 'Use tensorParallelSize 1.');
+}
+
+/** The rows, moved apart. */
+function withStride(data: Float32Array, { shape: [rows = 1], rowSize, stride }: CudaTensor): Float32Array {
+  const out = new Float32Array(rows * stride);
+  for (let r = 0; r < rows; r++) out.set(data.subarray(r * rowSize, (r + 1) * rowSize), r * stride);
+  return out;
+}

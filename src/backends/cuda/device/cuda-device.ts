@@ -1,0 +1,243 @@
+import { DisposedError, UnsupportedDeviceError } from '../../../errors.ts';
+import { KERNELS, type KernelName, type KernelParameters } from '../kernels/kernels.generated.ts';
+import { loadPtx } from '../kernels/load-ptx.ts';
+import { writeParameters } from '../kernels/parameters.ts';
+import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
+
+/** Numbers of attributes that cuDeviceGetAttribute knows. */
+const MULTIPROCESSORS = 16;
+const MAJOR = 75;
+const MINOR = 76;
+/** Compute capability that the kernels' PTX is for, and newer. */
+const LEAST_CAPABILITY = 80;
+/** A stream that does not wait for the one that other libraries in the process share. */
+const NON_BLOCKING = 1;
+/** Capture that lets other calls be, such as those that load a module. */
+const RELAXED = 2;
+const NO_TIMING = 2;
+/** Tags in the list with which a launch is given its parameters as they lie in memory. */
+const PARAMETER_POINTER = 1n;
+const PARAMETER_SIZE = 2n;
+const MOST_PARAMETER_BYTES = 4096;
+
+export interface CudaDeviceOptions {
+  /** Path of the driver's library. Default: the system's. */
+  readonly library?: string | undefined;
+  /** Number of the GPU among those that the driver sees. Default: 0. */
+  readonly ordinal?: number | undefined;
+}
+
+/** Facts of a GPU. */
+export interface CudaInfo {
+  readonly name: string;
+  /** Compute capability: 90 is 9.0. */
+  readonly capability: number;
+  readonly multiprocessors: number;
+}
+
+/** Numbers of blocks and of threads in each. */
+export interface Grid {
+  readonly blocks: readonly [x: number, y?: number, z?: number];
+  readonly threads: number;
+}
+
+/** A GPU with its context, one stream and the kernels. */
+export class CudaDevice {
+  readonly info: CudaInfo;
+  /** Resolves when the device can't be used any more, unless it was given back. */
+  readonly failed: Promise<Error>;
+  readonly stream: Handle;
+  readonly driver: CudaDriver;
+  /** Whether nothing runs: kernels are only compiled. */
+  isDry = false;
+  readonly #ordinal: number;
+  readonly #ptx: ReadonlyMap<string, Uint8Array>;
+  readonly #modules = new Map<string, Handle>();
+  readonly #kernels = new Map<KernelName, Handle>();
+  readonly #parameters: DataView;
+  readonly #parameterSize: BigUint64Array;
+  /** Address of the list that a launch takes. */
+  readonly #extra: Handle;
+  readonly #events: Handle[] = [];
+  #onFailure: (error: Error) => void = () => {};
+  #failure: Error | undefined;
+
+  constructor(driver: CudaDriver, ptx: ReadonlyMap<string, Uint8Array>, ordinal: number) {
+    this.driver = driver;
+    this.#ptx = ptx;
+    const { functions, koffi } = driver;
+    this.#ordinal = driver.int((out) => functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
+    this.info = describe(driver, this.#ordinal);
+    const context = driver.handle(
+      (out) => functions.cuDevicePrimaryCtxRetain(out, this.#ordinal),
+      'cuDevicePrimaryCtxRetain',
+    );
+    driver.check(functions.cuCtxSetCurrent(context), 'cuCtxSetCurrent');
+    this.stream = driver.handle((out) => functions.cuStreamCreate(out, NON_BLOCKING), 'cuStreamCreate');
+    this.failed = new Promise((resolve) => {
+      this.#onFailure = resolve;
+    });
+    const memory = (bytes: number) => {
+      const pointer = koffi.alloc('uint8_t', bytes);
+      return { address: koffi.address(pointer), view: koffi.view(pointer, bytes) };
+    };
+    const parameters = memory(MOST_PARAMETER_BYTES);
+    const size = memory(8);
+    const extra = memory(40);
+    this.#parameters = new DataView(parameters.view);
+    this.#parameterSize = new BigUint64Array(size.view);
+    const list = [PARAMETER_POINTER, parameters.address, PARAMETER_SIZE, size.address, 0n];
+    new BigUint64Array(extra.view).set(list);
+    this.#extra = Number(extra.address);
+  }
+
+  /**
+   * A GPU of this machine.
+   * @throws MissingPackageError, UnsupportedDeviceError
+   */
+  static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
+    const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
+    const { capability, name } = describe(
+      driver,
+      driver.int((out) => driver.functions.cuDeviceGet(out, ordinal), 'cuDeviceGet'),
+    );
+    if (capability < LEAST_CAPABILITY) {
+      throw new UnsupportedDeviceError(
+        `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
+        "Use the device 'webgpu' or 'cpu'.",
+      );
+    }
+    return new CudaDevice(driver, ptx, ordinal);
+  }
+
+  /** Why the device can't be used any more. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Calls a function of the driver. @throws OutOfDeviceMemoryError, DeviceLostError, GpuError, DisposedError */
+  call<Name extends keyof DriverFunctions>(name: Name, ...args: Parameters<DriverFunctions[Name]>): void {
+    if (this.#failure) throw this.#failure;
+    const code = (this.driver.functions[name] as (...args: unknown[]) => number)(...args);
+    if (code !== 0) this.#checked(() => this.driver.check(code, name));
+  }
+
+  /** A handle that a function of the driver writes to its first argument. */
+  made<Name extends keyof DriverFunctions>(
+    name: Name,
+    ...args: Parameters<DriverFunctions[Name]> extends [unknown, ...infer Rest] ? Rest : never
+  ): Handle {
+    const out = new BigUint64Array(1);
+    this.call(name, ...([out, ...args] as unknown as Parameters<DriverFunctions[Name]>));
+    return Number(out[0]);
+  }
+
+  /** Enqueues a kernel. A grid without blocks does nothing. */
+  launch<Name extends KernelName>(name: Name, { blocks, threads }: Grid, parameters: KernelParameters[Name]): void {
+    const [x, y = 1, z = 1] = blocks;
+    if (x === 0 || y === 0 || z === 0) return;
+    const kernel = this.#kernels.get(name) ?? this.#load(name);
+    if (this.isDry) return;
+    const { layout } = KERNELS[name];
+    writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
+    this.#parameterSize[0] = BigInt(layout.bytes);
+    this.call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, 0, this.stream, 0, this.#extra);
+  }
+
+  /** The commands that `run` enqueues, which are not run, as one that can be enqueued again and again. */
+  capture(run: () => void): Handle {
+    this.call('cuStreamBeginCapture', this.stream, RELAXED);
+    let failure: unknown;
+    try {
+      run();
+    } catch (error) {
+      failure = error;
+    }
+    const graph = new BigUint64Array(1);
+    this.call('cuStreamEndCapture', this.stream, graph);
+    if (failure !== undefined) throw failure;
+    const executable = this.made('cuGraphInstantiate', Number(graph[0]), 0);
+    this.call('cuGraphDestroy', Number(graph[0]));
+    return executable;
+  }
+
+  /**
+   * Resolves once everything that was enqueued before has run. Short waits let only what is due run meanwhile; longer ones
+   * leave the processor alone.
+   */
+  async finished(): Promise<void> {
+    const event = this.#events.pop() ?? this.made('cuEventCreate', NO_TIMING);
+    this.call('cuEventRecord', event, this.stream);
+    const begin = performance.now();
+    while (!this.#checked(() => this.driver.isDone(event))) {
+      await (performance.now() - begin < PATIENCE ? nextTurn() : nextMillisecond());
+      if (this.#failure) throw this.#failure;
+    }
+    this.#events.push(event);
+  }
+
+  /** The first failure is the one that counts. */
+  fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    this.#onFailure(error);
+  }
+
+  /** Gives the context back, and with it all that is left on the device. */
+  dispose(): void {
+    if (this.#failure instanceof DisposedError) return;
+    const { functions } = this.driver;
+    // What a lost device answers does not matter any more.
+    functions.cuStreamSynchronize(this.stream);
+    for (const event of this.#events) functions.cuEventDestroy(event);
+    for (const module of this.#modules.values()) functions.cuModuleUnload(module);
+    functions.cuStreamDestroy(this.stream);
+    functions.cuDevicePrimaryCtxRelease(this.#ordinal);
+    this.#failure = new DisposedError('The CUDA backend was disposed of.', 'Make another one.');
+  }
+
+  #load(name: KernelName): Handle {
+    const { module } = KERNELS[name];
+    const loaded =
+      this.#modules.get(module) ?? this.made('cuModuleLoadData', this.#ptx.get(module) ?? new Uint8Array(1));
+    this.#modules.set(module, loaded);
+    const kernel = this.made('cuModuleGetFunction', loaded, name);
+    this.#kernels.set(name, kernel);
+    return kernel;
+  }
+
+  /** What `run` returns; a device that shows to be lost is so for all. */
+  #checked<T>(run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'device_lost') this.fail(error);
+      throw error;
+    }
+  }
+}
+
+/** Milliseconds for which a wait looks at the device whenever nothing else is due. */
+const PATIENCE = 5;
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function nextMillisecond(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** The facts of the GPU of this number. */
+function describe(driver: CudaDriver, device: number): CudaInfo {
+  const attribute = (number: number) => {
+    return driver.int((out) => driver.functions.cuDeviceGetAttribute(out, number, device), 'cuDeviceGetAttribute');
+  };
+  const name = new Uint8Array(256);
+  driver.check(driver.functions.cuDeviceGetName(name, name.length, device), 'cuDeviceGetName');
+  return {
+    name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
+    capability: 10 * attribute(MAJOR) + attribute(MINOR),
+    multiprocessors: attribute(MULTIPROCESSORS),
+  };
+}

@@ -1,0 +1,143 @@
+import { OutOfDeviceMemoryError } from '../../../errors.ts';
+import type { CudaDevice } from './cuda-device.ts';
+import type { Handle } from './driver.ts';
+
+/** Addresses of new memory are multiples of this. */
+const ALIGNMENT = 256;
+/** Bytes of a chunk of the memory that scopes share, unless something larger is asked for. */
+const CHUNK_BYTES = 64 * 2 ** 20;
+/** Bytes that stay free for the steps of a model, besides what was reserved. */
+const STEP_BYTES = 256 * 2 ** 20;
+
+/** A piece of the memory that scopes share. */
+interface Chunk {
+  readonly address: Handle;
+  readonly bytes: number;
+}
+
+/** Host memory that the device copies to and from by itself. */
+export interface PinnedMemory {
+  readonly address: Handle;
+  readonly bytes: ArrayBuffer;
+}
+
+/**
+ * Memory of the device. What is made outside of scopes has memory of its own until the backend is disposed of. Scopes
+ * share chunks, one after another: a scope's memory is free again when it ends, and the next one gets the same addresses,
+ * so that a graph of a step finds its tensors where they were. Everything runs on one stream, so what is enqueued later
+ * never overwrites what is still to be read.
+ */
+export class CudaMemory {
+  readonly #device: CudaDevice;
+  readonly #lasting = new Set<Handle>();
+  readonly #chunks: Chunk[] = [];
+  readonly #pinned: PinnedMemory[] = [];
+  readonly #allPinned: PinnedMemory[] = [];
+  /** Memory of saved slots that nothing holds any more, by bytes. */
+  readonly #spare = new Map<number, Handle[]>();
+  #depth = 0;
+  /** Where the next tensor of a scope lies: a chunk's number and a byte in it. */
+  #chunk = 0;
+  #offset = 0;
+
+  constructor(device: CudaDevice) {
+    this.#device = device;
+  }
+
+  get isInScope(): boolean {
+    return this.#depth > 0;
+  }
+
+  /** Runs `run`; memory that is allocated meanwhile is free again after. */
+  scope<T>(run: () => T): T {
+    const [chunk, offset] = [this.#chunk, this.#offset];
+    this.#depth++;
+    try {
+      return run();
+    } finally {
+      this.#depth--;
+      [this.#chunk, this.#offset] = [chunk, offset];
+    }
+  }
+
+  /** @throws OutOfDeviceMemoryError unless so many more bytes are free, and some for steps. */
+  reserve(bytes: number): void {
+    const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
+    this.#device.call('cuMemGetInfo', free, total);
+    if (bytes + STEP_BYTES <= Number(free[0])) return;
+    throw new OutOfDeviceMemoryError(
+      `The model takes ${megabytes(bytes)} MB, and ${megabytes(STEP_BYTES)} MB for its steps; ${megabytes(Number(free[0]))} MB of the GPU's ${megabytes(Number(total[0]))} MB are free.`,
+      'Use a smaller dtype, fewer slots (maxNumSeqs), or less memory for keys and values (kvCacheMemoryBytes).',
+    );
+  }
+
+  /** Memory that is not set: of the scope, or lasting where there is none. */
+  allocate(bytes: number): Handle {
+    return this.isInScope ? this.#inScope(roundUp(bytes)) : this.allocateLasting(bytes);
+  }
+
+  allocateLasting(bytes: number): Handle {
+    const address = this.#device.made('cuMemAlloc', roundUp(bytes));
+    this.#lasting.add(address);
+    return address;
+  }
+
+  /** Lasting memory that {@link giveBack} takes. */
+  borrow(bytes: number): Handle {
+    return this.#spare.get(bytes)?.pop() ?? this.allocateLasting(bytes);
+  }
+
+  giveBack(address: Handle, bytes: number): void {
+    const spare = this.#spare.get(bytes) ?? [];
+    spare.push(address);
+    this.#spare.set(bytes, spare);
+  }
+
+  /** Runs `use` with pinned memory of at least so many bytes, which is others' again once its promise has settled. */
+  async withPinned<T>(bytes: number, use: (memory: PinnedMemory) => Promise<T>): Promise<T> {
+    const at = this.#pinned.findIndex((memory) => memory.bytes.byteLength >= bytes);
+    const memory = at < 0 ? this.#pin(bytes) : this.#pinned.splice(at, 1)[0];
+    try {
+      return await use(memory);
+    } finally {
+      this.#pinned.push(memory);
+    }
+  }
+
+  dispose(): void {
+    const { functions } = this.#device.driver;
+    for (const address of this.#lasting) functions.cuMemFree(address);
+    for (const { address } of this.#chunks) functions.cuMemFree(address);
+    for (const { address } of this.#allPinned) functions.cuMemFreeHost(address);
+  }
+
+  #inScope(bytes: number): Handle {
+    for (; this.#chunk < this.#chunks.length; this.#chunk++, this.#offset = 0) {
+      const chunk = this.#chunks[this.#chunk];
+      if (this.#offset + bytes > chunk.bytes) continue;
+      const address = chunk.address + this.#offset;
+      this.#offset += bytes;
+      return address;
+    }
+    const size = Math.max(CHUNK_BYTES, bytes);
+    this.#chunks.push({ address: this.#device.made('cuMemAlloc', size), bytes: size });
+    this.#offset = 0;
+    return this.#inScope(bytes);
+  }
+
+  #pin(bytes: number): PinnedMemory {
+    const size = Math.max(4096, 2 ** Math.ceil(Math.log2(bytes)));
+    const address = this.#device.made('cuMemHostAlloc', size, 0);
+    const memory = { address, bytes: this.#device.driver.koffi.view(BigInt(address), size) };
+    this.#allPinned.push(memory);
+    return memory;
+  }
+}
+
+function roundUp(bytes: number): number {
+  return Math.max(1, Math.ceil(bytes / ALIGNMENT)) * ALIGNMENT;
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(0);
+}

@@ -1,0 +1,117 @@
+import type { Tensor } from '../../../tensor/tensor.ts';
+import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../../contract/sequences.ts';
+import {
+  type ChunkScanArgs,
+  checkChunkSize,
+  type LogDecayArgs,
+  type SelectiveStateArgs,
+  type SelectiveStateUpdateArgs,
+} from '../../contract/state-space.ts';
+import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
+import type { CudaTensor } from '../device/cuda-tensor.ts';
+import type { StateSpaceParams } from '../kernels/kernels.generated.ts';
+import { checkSequences } from './sequences.ts';
+
+/** State sizes that have kernels of their own. */
+const SIZES = [64, 128, 256] as const;
+/** Channels of a head that a block of state_update and of state_scan has. */
+const UPDATE_CHANNELS = 16;
+const SCAN_CHANNELS = 32;
+
+export function mambaChunkScan(calls: CudaCalls, args: ChunkScanArgs): CudaTensor {
+  checkChunkSize(args.chunkSize);
+  const { parameters, size, out } = checkStateSpace(calls, args, args.ssmStates);
+  const { rows, H, P } = parameters;
+  const { count, ...places } = checkSequences(calls, args, rows, args.ssmStates.shape[0]);
+  if (out.isEmpty) return out;
+  if (size) {
+    const blocks = [Math.ceil(P / SCAN_CHANNELS), H, count] as const;
+    calls.device.launch(`state_scan_${size}`, { blocks, threads: 128 }, { ...parameters, ...places });
+  } else {
+    calls.device.launch('state_any', { blocks: [count * P, H], threads: 32 }, { ...parameters, ...places });
+  }
+  return out;
+}
+
+export function selectiveStateUpdate(calls: CudaCalls, args: SelectiveStateUpdateArgs): CudaTensor {
+  const { parameters, size, out } = checkStateSpace(calls, args, args.state);
+  const { rows, H, P } = parameters;
+  const slots = args.stateBatchIndices && calls.indices(args.stateBatchIndices, 'stateBatchIndices', rows);
+  checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), args.state.shape[0], 'stateBatchIndices');
+  if (out.isEmpty) return out;
+  const own = { ...parameters, slots: slots?.address };
+  if (size) {
+    const blocks = [rows * Math.ceil(P / UPDATE_CHANNELS), H] as const;
+    calls.device.launch(`state_update_${size}`, { blocks, threads: 128 }, own);
+  } else {
+    calls.device.launch('state_any', { blocks: [rows * P, H], threads: 32 }, own);
+  }
+  return out;
+}
+
+export function logDecaySums(calls: CudaCalls, args: LogDecayArgs): CudaTensor {
+  const dt = calls.floats(args.dt, 'dt', [null, null]);
+  const [rows, H] = dt.shape;
+  const starts = args.queryStartLoc && calls.indices(args.queryStartLoc, 'queryStartLoc', null);
+  const count = starts ? checkQueryStartLoc(starts, rows).length - 1 : rows;
+  const A = calls.floats(args.A, 'A', [H]);
+  const dtBias = calls.optional(args.dtBias, 'dtBias', [H]);
+  const out = calls.target(args.out, [count, H]);
+  calls.device.launch('log_decay_sums', elementGrid(count, H), {
+    ...NOTHING,
+    ...stepSizes(args),
+    ...{ dt, A, dtBias, hasBias: flag(dtBias), dtHead: 1, out, starts: starts?.address, rows: count, H },
+  });
+  return out;
+}
+
+/** Parameters of kernels without any operands. */
+const NOTHING: StateSpaceParams = {
+  ...{ x: undefined, z: undefined, B: undefined, C: undefined, dt: undefined, A: undefined, D: undefined },
+  ...{ dtBias: undefined, out: undefined, states: undefined, stateStride: 0 },
+  ...{ starts: undefined, slots: undefined, hasInitialState: undefined, rows: 0, H: 0, P: 0, N: 0, headsPerGroup: 1 },
+  ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
+  ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },
+};
+
+function stepSizes({
+  dtSoftplus,
+  dtLimit = [0, Number.POSITIVE_INFINITY],
+}: Pick<LogDecayArgs, 'dtSoftplus' | 'dtLimit'>) {
+  return { isSoftplus: flag(dtSoftplus), dtLow: dtLimit[0], dtHigh: dtLimit[1] };
+}
+
+/** What the scan and the one-step update share, checked; `size` is the state's where a kernel of its own takes the call. */
+function checkStateSpace(calls: CudaCalls, args: SelectiveStateArgs, state: Tensor) {
+  const states = calls.floats(state, 'state', [null, null, null, null]);
+  const [, H, P, N] = states.shape;
+  const rows = args.x.shape[0];
+  const G = args.nGroups ?? args.B.shape[1] ?? 0;
+  const share = headsPerGroup(H, G);
+  const xShape = args.x.shape.length === 2 ? [rows, H * P] : [rows, H, P];
+  const bcShape = args.B.shape.length === 2 ? [rows, G * N] : [rows, G, N];
+  const whole = (x: Tensor | undefined, shape: readonly number[]) =>
+    x && x.shape.length > 1 ? shape : shape.slice(0, 1);
+  const x = calls.floats(args.x, 'x', xShape);
+  const z = calls.optional(args.z, 'z', xShape);
+  const dt = calls.floats(args.dt, 'dt', args.dt.shape.length === 3 ? [rows, H, P] : [rows, H]);
+  const A = calls.floats(args.A, 'A', whole(args.A, [H, P, N]));
+  const B = calls.floats(args.B, 'B', bcShape);
+  const C = calls.floats(args.C, 'C', bcShape);
+  const D = calls.optional(args.D, 'D', whole(args.D, [H, P]));
+  const dtBias = calls.optional(args.dtBias, 'dtBias', whole(args.dtBias, [H, P]));
+  const out = calls.target(args.out, xShape);
+  const [isChannelDt, isChannelA] = [dt.shape.length === 3, A.shape.length === 3];
+  const isChannelBias = dtBias?.shape.length === 2;
+  const parameters = {
+    ...NOTHING,
+    ...stepSizes(args),
+    ...{ x, z, B, C, dt, A, D, dtBias, out, states: states.address, stateStride: states.stride },
+    ...{ rows, H, P, N, headsPerGroup: share },
+    ...{ dtHead: isChannelDt ? P : 1, dtChannel: flag(isChannelDt), biasChannel: flag(isChannelBias) },
+    ...{ aChannel: isChannelA ? N : 0, aState: flag(isChannelA), dChannel: flag(D?.shape.length === 2) },
+    ...{ hasZ: flag(z), hasD: flag(D), hasBias: flag(dtBias) },
+  };
+  const isUsual = !isChannelDt && !isChannelA && !isChannelBias && states.isAligned;
+  return { parameters, size: isUsual ? SIZES.find((known) => known === N) : undefined, out };
+}

@@ -1,0 +1,32 @@
+import { spawnSync } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
+import { need } from '../../needs/needs.ts';
+import { describeBackend } from '../suite/backend-suite.ts';
+import { describeSampling } from '../suite/sampling.ts';
+import { describeBlocks } from './blocks.ts';
+import { CUDA_DEMANDS } from './demands.ts';
+import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+
+describe.runIf(need('g++'))('cuda, emulated', () => {
+  let driver: EmulatedDriver | undefined;
+  beforeAll(async () => {
+    driver = await buildEmulatedDriver([
+      ...(['FLOAT32', 'FLOAT16', 'BFLOAT16', 'Q8_0', 'Q4_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const),
+      ...(['MXFP4', 'NVFP4', 'INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'] as const),
+    ]);
+  });
+  afterAll(() => driver?.dispose());
+  const makeBackend = () => createCudaBackend({ library: driver?.library });
+
+  describeBackend(makeBackend, CUDA_DEMANDS);
+  describeSampling(makeBackend);
+  describeBlocks(makeBackend);
+});
+
+const { stdout } = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
+test.runIf(stdout?.includes('release 13.0'))('the kept PTX is what nvcc makes of the sources', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/compile-cuda.mjs', '--check'], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+});

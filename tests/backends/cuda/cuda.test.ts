@@ -1,0 +1,101 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
+import { DeviceLostError, OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../../src/errors.ts';
+import { need } from '../../needs/needs.ts';
+import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+import { describeSteps } from './steps.ts';
+
+test('without a driver the error says so', async () => {
+  await expect(createCudaBackend({ library: '/nowhere/libcuda.so.1' })).rejects.toThrow(UnsupportedDeviceError);
+});
+
+describe.runIf(need('g++'))('the driver', () => {
+  const memory = 8 * 2 ** 30;
+  let driver: EmulatedDriver;
+  beforeAll(async () => {
+    driver = await buildEmulatedDriver(['FLOAT32']);
+  });
+  afterAll(() => driver.dispose());
+  afterEach(() => {
+    delete process.env.EMULATED_VERSION;
+    delete process.env.EMULATED_NO_DEVICE;
+    driver.reset(memory, -1);
+  });
+  const makeBackend = () => createCudaBackend({ library: driver.library });
+
+  describeSteps(makeBackend);
+
+  test('is too old', async () => {
+    process.env.EMULATED_VERSION = '11020';
+    await expect(makeBackend()).rejects.toThrow(/one of CUDA 11\.2\. .* CUDA 11\.4 or newer/);
+  });
+
+  test('finds no GPU', async () => {
+    process.env.EMULATED_NO_DEVICE = '1';
+    await expect(makeBackend()).rejects.toThrow(UnsupportedDeviceError);
+  });
+
+  test('has too little memory for a model, which shows before it is loaded', async () => {
+    const backend = await makeBackend();
+    driver.reset(2 ** 30, -1);
+    const matrix = { outFeatures: 1000, inFeatures: 1000, dtype: 'float32' as const };
+    await backend.reserve({ matrices: [matrix], floats: 1e6 });
+    const need = backend.reserve({ matrices: Array(300).fill(matrix), floats: 1e6 });
+    await expect(need).rejects.toThrow(OutOfDeviceMemoryError);
+    await expect(need).rejects.toThrow(/1204 MB/);
+    backend.dispose();
+  });
+
+  test('has too little memory for a step, and goes on with smaller ones', async () => {
+    const backend = await makeBackend();
+    driver.reset(2 ** 30, -1);
+    expect(() => backend.scope(() => backend.zeros([2 ** 15, 2 ** 15]))).toThrow(OutOfDeviceMemoryError);
+    const sum = backend.add(
+      backend.tensor(Float32Array.of(1, 2), [1, 2]),
+      backend.tensor(Float32Array.of(3, 4), [1, 2]),
+    );
+    expect([...(await backend.read(sum))]).toEqual([4, 6]);
+    backend.dispose();
+  });
+
+  test.each([0, 1, 2, 3, 5])(
+    'loses the device after %i calls: that error, and every later one, says so',
+    async (calls) => {
+      const backend = await makeBackend();
+      const x = backend.tensor(Float32Array.of(1, 2), [1, 2]);
+      driver.reset(memory, calls);
+      const run = async () => backend.read(backend.add(backend.mulScalar(x, 2), x));
+      await expect(run()).rejects.toThrow(DeviceLostError);
+      await expect(backend.failed).resolves.toBeInstanceOf(DeviceLostError);
+      await expect(run()).rejects.toThrow(DeviceLostError);
+      backend.dispose();
+    },
+  );
+});
+
+describe('the kernels', () => {
+  const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
+
+  test('that are kept as PTX are those of the sources', () => {
+    const print = "import { cudaDigest } from './scripts/cuda-sources.mjs'; process.stdout.write(cudaDigest())";
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', print], { encoding: 'utf8' });
+    expect(read('cuda/ptx/digest.txt').trim(), "run 'npm run ptx'").toBe(stdout);
+  });
+
+  test('are all in their modules, which old drivers and GPUs take', async () => {
+    const { KERNELS } = await import('../../../src/backends/cuda/kernels/kernels.generated.ts');
+    const { loadPtx } = await import('../../../src/backends/cuda/kernels/load-ptx.ts');
+    const ptx = await loadPtx();
+    for (const [name, { module, layout }] of Object.entries(KERNELS)) {
+      const text = new TextDecoder().decode(ptx.get(module));
+      expect(text).toMatch(/^\.version 7\.4\n\.target sm_80\n/);
+      expect(text.endsWith('\0')).toBe(true);
+      // The struct as the compiler lays it out.
+      const [, bytes] =
+        new RegExp(`\\.entry ${name}\\(\\s*\\.param \\.align 8 \\.b8 \\w+\\[(\\d+)\\]`).exec(text) ?? [];
+      expect([name, Number(bytes)]).toEqual([name, layout.bytes]);
+    }
+  });
+});

@@ -1,0 +1,54 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import koffi from 'koffi';
+import type { StoredFormat } from '../../../src/backends/cuda/device/cuda-weight.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const emulator = fileURLToPath(new URL('emulator', import.meta.url));
+// Sums must round as the kernels say: nothing is fused that they do not fuse.
+const OPTIONS = ['-w', '-O1', '-std=c++17', '-march=native', '-ffp-contract=off', '-fPIC'];
+const SHARED = ['attention', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
+
+/** The driver that runs kernels on the processor. */
+export interface EmulatedDriver {
+  /** Path of the library. */
+  readonly library: string;
+  /** Gives the device so much memory, and has every call fail after so many, if that is not below 0. */
+  reset(bytes: number, failAfter: number): void;
+  dispose(): void;
+}
+
+/**
+ * Builds the driver that runs kernels on the processor: the emulator with the kernels' own sources, as one library.
+ * @param formats of weights that are wanted: linear.cu is compiled for each.
+ */
+export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Promise<EmulatedDriver> {
+  const folder = mkdtempSync(join(tmpdir(), 'mamba2-emulator-'));
+  const units = [
+    { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
+    ...SHARED.map((name) => ({ name, args: kernelArgs(name) })),
+    ...formats.map((format) => ({ name: `linear-${format}`, args: [...kernelArgs('linear'), `-DFORMAT=${format}`] })),
+  ];
+  const objects = units.map(({ name }) => join(folder, `${name}.o`));
+  const queue = units.map(({ args }, i) => ['-o', objects[i], ...args]).values();
+  const worker = async () => {
+    for (const args of queue) await compile([...OPTIONS, ...args]);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  const library = join(folder, 'libcuda.so.1');
+  await compile(['-shared', '-Wl,-soname,libcuda.so.1', '-o', library, ...objects, '-ldl']);
+  const reset = koffi.load(library).func('void emulated_reset(uint64_t bytes, int failAfter)');
+  return { library, reset, dispose: () => rmSync(folder, { recursive: true }) };
+}
+
+function kernelArgs(name: string): string[] {
+  return ['-c', '-include', join(emulator, 'cuda-on-host.h'), '-x', 'c++', join(root, 'cuda', `${name}.cu`)];
+}
+
+async function compile(args: readonly string[]): Promise<void> {
+  await promisify(execFile)('g++', [...args]);
+}

@@ -1,0 +1,287 @@
+// The driver's functions that src/backends/cuda/device/driver.ts binds, over the host's memory and kernels compiled for the
+// host. A stream does everything at once; a graph holds what was captured.
+#include <dlfcn.h>
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "cuda-on-host.h"
+
+dim3_ blockIdx, blockDim, gridDim;
+
+// --- threads of a block ---------------------------------------------------------------------------------------------
+
+namespace {
+
+const size_t STACK = 256 * 1024;
+struct Fiber {
+  void* stackPointer = nullptr;
+  char* stack = nullptr;
+  int thread = -1;  // -1: none, it is free
+  unsigned waitsFor = 0;
+};
+
+struct Barrier {
+  int live = 0, arrived = 0;
+  unsigned generation = 0;
+  void arrive() {
+    if (++arrived == live) release();
+  }
+  void leave() {
+    live--;
+    if (live > 0 && arrived == live) release();
+  }
+  void release() {
+    arrived = 0;
+    generation++;
+  }
+};
+
+std::vector<Fiber*> fibers;
+Fiber* current;
+void* mainStack;
+Barrier blockBarrier, warpBarriers[32];
+uint32_t exchanged[32][2][32];
+int nextThread, numThreads, numRunning;
+dim3_ threads[1024];
+std::function<void()>* body;
+
+extern "C" void switch_stack(void** from, void* to);
+asm(R"(
+.text
+.globl switch_stack
+switch_stack:
+  push %rbp
+  push %rbx
+  push %r12
+  push %r13
+  push %r14
+  push %r15
+  mov %rsp, (%rdi)
+  mov %rsi, %rsp
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbx
+  pop %rbp
+  ret
+)");
+
+// Threads run on a fiber one after another, until one of them has to wait.
+void fiberMain() {
+  for (;;) {
+    while (nextThread < numThreads) {
+      current->thread = nextThread++;
+      (*body)();
+      const int thread = current->thread;
+      warpBarriers[thread / 32].leave();
+      blockBarrier.leave();
+      numRunning--;
+    }
+    current->thread = -1;
+    switch_stack(&current->stackPointer, mainStack);
+  }
+}
+
+Fiber* freeFiber() {
+  for (Fiber* fiber : fibers)
+    if (fiber->thread < 0) return fiber;
+  Fiber* fiber = new Fiber;
+  fiber->stack = (char*)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void** top = (void**)(fiber->stack + STACK - 64);
+  *--top = nullptr;
+  *--top = (void*)fiberMain;
+  for (int i = 0; i < 6; i++) *--top = nullptr;
+  fiber->stackPointer = top;
+  fibers.push_back(fiber);
+  return fiber;
+}
+
+void resume(Fiber* fiber) {
+  current = fiber;
+  switch_stack(&mainStack, fiber->stackPointer);
+}
+
+void waitFor(Barrier& barrier) {
+  const unsigned generation = barrier.generation;
+  barrier.arrive();
+  while (barrier.generation == generation) switch_stack(&current->stackPointer, mainStack);
+}
+
+void runBlock(std::function<void()>& run) {
+  body = &run;
+  nextThread = 0;
+  numThreads = numRunning = (int)(blockDim.x * blockDim.y * blockDim.z);
+  blockBarrier.live = numThreads;
+  blockBarrier.arrived = 0;
+  for (int w = 0; w < 32; w++) {
+    const int count = numThreads - 32 * w;
+    warpBarriers[w].live = count < 0 ? 0 : count > 32 ? 32 : count;
+    warpBarriers[w].arrived = 0;
+  }
+  while (numRunning > 0) {
+    if (nextThread < numThreads) resume(freeFiber());
+    for (size_t i = 0; i < fibers.size() && numRunning > 0; i++)
+      if (fibers[i]->thread >= 0) resume(fibers[i]);
+  }
+}
+
+}  // namespace
+
+extern "C" dim3_* emulated_thread() { return &threads[current->thread]; }
+extern "C" void emulated_barrier() { waitFor(blockBarrier); }
+extern "C" void emulated_warp_barrier() { waitFor(warpBarriers[current->thread / 32]); }
+extern "C" uint32_t emulated_exchange(uint32_t value, int lane) {
+  const int warp = current->thread / 32;
+  const unsigned parity = warpBarriers[warp].generation & 1;
+  exchanged[warp][parity][current->thread % 32] = value;
+  waitFor(warpBarriers[warp]);
+  return exchanged[warp][parity][lane];
+}
+
+// --- the driver -----------------------------------------------------------------------------------------------------
+
+typedef uint64_t Handle;
+// Parameters are larger than what is passed in registers, so they lie on the stack: as many of them as there are.
+struct Parameters {
+  char bytes[1024];
+};
+typedef void (*Kernel)(Parameters);
+typedef std::vector<std::function<void()>> Graph;
+
+static Graph* capturing;
+static size_t used, most = (size_t)16 << 30;
+static std::map<Handle, size_t> allocations;
+static int failure, failAfter = -1;
+
+enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, NOT_FOUND = 500 };
+
+// What the test asked for: every call fails from then on, as those of a lost device do.
+static int failed() {
+  if (failAfter >= 0 && failAfter-- == 0) failure = 700;
+  return failure;
+}
+#define CHECKED \
+  if (int code = failed()) return code;
+
+static void enqueue(std::function<void()> work) {
+  if (capturing) capturing->push_back(work);
+  else work();
+}
+
+// A kernel of the library that this is part of.
+static void* own(const char* name) {
+  static void* library;
+  Dl_info info;
+  if (!library && dladdr((void*)own, &info)) library = dlopen(info.dli_fname, RTLD_NOW);
+  return dlsym(library, name);
+}
+
+extern "C" {
+void emulated_reset(uint64_t memory, int failAfterCalls) {
+  most = memory;
+  failure = 0;
+  failAfter = failAfterCalls;
+}
+uint64_t emulated_used() { return used; }
+
+int cuInit(unsigned) { return getenv("EMULATED_NO_DEVICE") ? 100 : 0; }
+int cuDriverGetVersion(int* v) { return *v = getenv("EMULATED_VERSION") ? atoi(getenv("EMULATED_VERSION")) : 13000, 0; }
+int cuDeviceGetCount(int* n) { return *n = 1, 0; }
+int cuDeviceGet(int* d, int) { return *d = 0, 0; }
+int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "the host's C++"), 0; }
+int cuDeviceGetAttribute(int* v, int attribute, int) {
+  return *v = attribute == 75 ? 8 : attribute == 16 ? 4 : 0, 0;
+}
+int cuDevicePrimaryCtxRetain(Handle* c, int) { return *c = 1, 0; }
+int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+int cuCtxSetCurrent(Handle) { return 0; }
+int cuMemGetInfo_v2(size_t* free, size_t* total) { return *free = most - used, *total = most, 0; }
+int cuMemAlloc_v2(Handle* p, size_t n) {
+  CHECKED
+  if (used + n > most) return OUT_OF_MEMORY;
+  void* memory = aligned_alloc(256, (n + 255) / 256 * 256);
+  // Nothing may rely on memory that was not written.
+  memset(memory, 0xff, n);
+  *p = (Handle)memory;
+  allocations[*p] = n;
+  used += n;
+  return 0;
+}
+int cuMemFree_v2(Handle p) {
+  used -= allocations[p];
+  allocations.erase(p);
+  free((void*)p);
+  return 0;
+}
+int cuMemHostAlloc(void** p, size_t n, unsigned) { return *p = aligned_alloc(256, (n + 255) / 256 * 256), 0; }
+int cuMemFreeHost(void* p) { return free(p), 0; }
+int cuMemcpyHtoDAsync_v2(Handle d, const void* h, size_t n, Handle) {
+  CHECKED
+  return enqueue([=] { memcpy((void*)d, h, n); }), 0;
+}
+int cuMemcpyDtoHAsync_v2(void* h, Handle d, size_t n, Handle) {
+  CHECKED
+  return enqueue([=] { memcpy(h, (void*)d, n); }), 0;
+}
+int cuMemcpyDtoDAsync_v2(Handle d, Handle s, size_t n, Handle) {
+  CHECKED
+  return enqueue([=] { memmove((void*)d, (void*)s, n); }), 0;
+}
+int cuMemsetD8Async(Handle d, unsigned char v, size_t n, Handle) {
+  CHECKED
+  return enqueue([=] { memset((void*)d, v, n); }), 0;
+}
+int cuStreamCreate(Handle* s, unsigned) { return *s = 2, 0; }
+int cuStreamDestroy_v2(Handle) { return 0; }
+int cuStreamSynchronize(Handle) { return failed(); }
+int cuStreamBeginCapture_v2(Handle, int) { return capturing = new Graph, 0; }
+int cuStreamEndCapture(Handle, Handle* g) { return *g = (Handle)capturing, capturing = nullptr, 0; }
+int cuGraphInstantiateWithFlags(Handle* e, Handle g, unsigned long long) { return *e = (Handle) new Graph(*(Graph*)g), 0; }
+int cuGraphLaunch(Handle e, Handle) {
+  CHECKED
+  for (auto& work : *(Graph*)e) work();
+  return 0;
+}
+int cuGraphDestroy(Handle g) { return delete (Graph*)g, 0; }
+int cuGraphExecDestroy(Handle e) { return delete (Graph*)e, 0; }
+int cuEventCreate(Handle* e, unsigned) { return *e = 3, 0; }
+int cuEventDestroy_v2(Handle) { return 0; }
+int cuEventRecord(Handle, Handle) { return failed(); }
+int cuEventQuery(Handle) { return failed(); }
+int cuEventElapsedTime_v2(float* ms, Handle, Handle) { return *ms = 0, 0; }
+int cuEventElapsedTime(float* ms, Handle, Handle) { return *ms = 0, 0; }
+int cuGetErrorName(int code, const char** name) { return *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR", 0; }
+int cuGetErrorString(int, const char** text) { return *text = "what the emulator was asked for", 0; }
+int cuModuleLoadData(Handle* m, const void*) { return *m = 4, 0; }
+int cuModuleUnload(Handle) { return 0; }
+int cuModuleGetFunction(Handle* f, Handle, const char* name) {
+  return (*f = (Handle)own(name)) ? 0 : NOT_FOUND;
+}
+int cuFuncSetAttribute(Handle, int, int) { return 0; }
+int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, Handle,
+                   void** kernelParams, void** extra) {
+  CHECKED
+  if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) return INVALID_VALUE;
+  Parameters parameters;
+  memcpy(parameters.bytes, extra[1], *(size_t*)extra[3]);
+  enqueue([=] {
+    gridDim = {gx, gy, gz};
+    blockDim = {bx, by, bz};
+    for (unsigned i = 0; i < bx * by * bz; i++) threads[i] = {i % bx, i / bx % by, i / bx / by};
+    std::function<void()> run = [=] { ((Kernel)f)(parameters); };
+    for (unsigned z = 0; z < gz; z++)
+      for (unsigned y = 0; y < gy; y++)
+        for (unsigned x = 0; x < gx; x++) {
+          blockIdx = {x, y, z};
+          runBlock(run);
+        }
+  });
+  return 0;
+}
+}

@@ -1,0 +1,39 @@
+import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
+import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
+import { describeSteps } from '../backends/cuda/steps.ts';
+import { SECTIONS } from '../backends/suite/backend-suite.ts';
+import { describeSampling } from '../backends/suite/sampling.ts';
+import { describeGguf, describeGoldens } from './golden-cases.ts';
+import { describeLayers } from './layer-cases.ts';
+import { report } from './report.ts';
+
+/**
+ * What must hold on the machine's own NVIDIA GPU: `npm run test:cuda`. It is built to one file, which needs Node, the package
+ * koffi and a driver only. Usage: node own-cuda.js [FOLDER_OF_GOLDENS [PART]], where the part's name holds the last argument.
+ */
+const [, , GOLDENS, ONLY = ''] = process.argv;
+
+let failures = 0;
+const part = async (name: string, define: () => unknown) => {
+  if (!name.includes(ONLY)) return;
+  await define();
+  failures += await report(name);
+};
+
+const backend = await createCudaBackend();
+process.stdout.write(`${JSON.stringify(backend.info)}\n`);
+backend.dispose();
+await part('backend suite', () => {
+  for (const describeSection of Object.values(SECTIONS)) describeSection(() => createCudaBackend(), CUDA_DEMANDS);
+});
+await part('sampling', () => describeSampling(() => createCudaBackend()));
+await part('steps', () => describeSteps(() => createCudaBackend()));
+await part('golden models', () => GOLDENS && describeGoldens(GOLDENS, 'cuda'));
+await part('golden GGUF files', () => GOLDENS && describeGguf(GOLDENS, 'cuda', 1e-3));
+await part('layers', () =>
+  describeLayers(
+    () => createCudaBackend(),
+    () => 2e-4,
+  ),
+);
+process.exit(failures === 0 ? 0 : 1);

@@ -26,7 +26,7 @@ describe('options of a load', () => {
     expectTypeOf<'int3'>().not.toExtend<DTypeChoice>();
     expectTypeOf<string>().not.toExtend<DTypeChoice>();
     expectTypeOf<string>().not.toExtend<Device>();
-    expect(new Set<string>(DEVICES)).toEqual(new Set(['auto', 'cpu', 'webgpu', 'reference']));
+    expect(new Set<string>(DEVICES)).toEqual(new Set(['auto', 'cpu', 'webgpu', 'cuda', 'reference']));
     expect(new Set<string>(WEIGHT_DTYPES)).toEqual(new Set(['float32', 'bfloat16', 'float16', 'int8', 'int4']));
   });
 

@@ -22,6 +22,11 @@ async function formOf(device: ChosenDevice): Promise<string> {
     const { vendor, architecture, device: name, description } = await describeGpu();
     return [vendor, architecture, name, description].join(' ');
   }
+  if (device === 'cuda') {
+    const { describeCuda } = await import('../../backends/cuda/create-backend.ts');
+    const { name, capability } = await describeCuda();
+    return `${name} ${capability}`;
+  }
   // Plain TypeScript: engines differ in their functions.
   const hash = new Hash();
   hash.addFloats(Float32Array.from({ length: 100 }, (_, i) => Math.exp(i / 7 - 6) + Math.log1p(i) + Math.cos(i)));

@@ -67,7 +67,7 @@ export class CudaDevice {
     this.#ptx = ptx;
     const { functions, koffi } = driver;
     this.#ordinal = driver.int((out) => functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
-    this.info = describe(driver, this.#ordinal);
+    this.info = describeGpu(driver, ordinal);
     const context = driver.handle(
       (out) => functions.cuDevicePrimaryCtxRetain(out, this.#ordinal),
       'cuDevicePrimaryCtxRetain',
@@ -97,16 +97,7 @@ export class CudaDevice {
    */
   static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
     const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
-    const { capability, name } = describe(
-      driver,
-      driver.int((out) => driver.functions.cuDeviceGet(out, ordinal), 'cuDeviceGet'),
-    );
-    if (capability < LEAST_CAPABILITY) {
-      throw new UnsupportedDeviceError(
-        `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
-        "Use the device 'webgpu' or 'cpu'.",
-      );
-    }
+    describeGpu(driver, ordinal);
     return new CudaDevice(driver, ptx, ordinal);
   }
 
@@ -228,16 +219,19 @@ function nextMillisecond(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-/** The facts of the GPU of this number. */
-function describe(driver: CudaDriver, device: number): CudaInfo {
+/** The facts of the GPU of this number. @throws UnsupportedDeviceError when kernels do not run on it. */
+export function describeGpu(driver: CudaDriver, ordinal: number): CudaInfo {
+  const device = driver.int((out) => driver.functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
   const attribute = (number: number) => {
     return driver.int((out) => driver.functions.cuDeviceGetAttribute(out, number, device), 'cuDeviceGetAttribute');
   };
-  const name = new Uint8Array(256);
-  driver.check(driver.functions.cuDeviceGetName(name, name.length, device), 'cuDeviceGetName');
-  return {
-    name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
-    capability: 10 * attribute(MAJOR) + attribute(MINOR),
-    multiprocessors: attribute(MULTIPROCESSORS),
-  };
+  const text = new Uint8Array(256);
+  driver.check(driver.functions.cuDeviceGetName(text, text.length, device), 'cuDeviceGetName');
+  const name = new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+  const capability = 10 * attribute(MAJOR) + attribute(MINOR);
+  if (capability >= LEAST_CAPABILITY) return { name, capability, multiprocessors: attribute(MULTIPROCESSORS) };
+  throw new UnsupportedDeviceError(
+    `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
+    "Use the device 'webgpu' or 'cpu'.",
+  );
 }

@@ -1,12 +1,13 @@
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { MODEL_SHAPES } from '../src/bench/model-shapes.ts';
 import { say } from './child-process.ts';
-import { compare, describeComparison, type Round } from './comparison.ts';
+import { chosenKernels, compare, describeComparison, type Round } from './comparison.ts';
 import { llamaCpp, removeModels } from './llama-cpp.ts';
 import { onnxruntime } from './onnxruntime.ts';
 import { requireOurs, runOurs } from './ours.ts';
 import type { Peer } from './peer.ts';
+import { describeProcessor, PROCESSORS, type ProcessorKind, requireProcessor, thisProcessor } from './processor.ts';
 import { DTYPES, type DType, QUANTIZATIONS, type Workload } from './workload.ts';
 
 const PEERS = { 'llama.cpp': llamaCpp, onnxruntime } as const;
@@ -17,6 +18,8 @@ const HELP = `Runs mamba2 and another program in turns on models of the same sha
   --shape <name>         ${Object.keys(MODEL_SHAPES).join(', ')} (default: mamba2-130m)
   --dtypes <names>       of ${DTYPES.join(',')} (default: all that the other has),
                          or of ${QUANTIZATIONS.join(',')}: the same GGUF file on both sides
+  --cpu <kind>           ${PROCESSORS.join(', ')}: run both sides as on a processor with AVX2 only
+                         (default: native)
   --threads <n>          on both sides (default: all of the machine)
   --rounds <n>           (default: 5)
   --prompt-tokens <list> to prefill (default: 512,2048)
@@ -30,6 +33,7 @@ const { values } = parseArgs({
     peer: { type: 'string', default: 'llama.cpp' },
     shape: { type: 'string', default: 'mamba2-130m' },
     dtypes: { type: 'string' },
+    cpu: { type: 'string', default: 'native' },
     threads: { type: 'string', default: `${availableParallelism()}` },
     rounds: { type: 'string' },
     'prompt-tokens': { type: 'string' },
@@ -62,29 +66,47 @@ async function main(): Promise<void> {
     generateTokens: quick ? 8 : 32,
     sequences: whole(values.sequences ?? (quick ? '4' : '16'), '--sequences'),
   };
-  const node = await requireOurs();
-  const peer = await PEERS[known(values.peer, PEERS, '--peer')]();
+  const kind = PROCESSORS.find((name) => name === values.cpu);
+  if (kind === undefined) {
+    throw new Error(`--cpu is '${values.cpu}'; expected one of: ${PROCESSORS.join(', ')}.`);
+  }
+  requireProcessor(kind);
+  const engine = await requireOurs();
+  const peer = await PEERS[known(values.peer, PEERS, '--peer')](kind);
   const { name, version, formats } = peer;
   const dtypes =
     values.dtypes?.split(',').map((dtype) => known(dtype, formats, '--dtypes')) ??
     DTYPES.filter((dtype) => Object.hasOwn(formats, dtype));
-  const works = compare(await runRounds(peer, workload, dtypes, rounds));
-  if (json) return print(JSON.stringify({ ...workload, rounds, cpu: cpu(), node, peer: name, version, works }));
+  const results = await runRounds(peer, workload, dtypes, rounds, kind);
+  const works = compare(results);
+  const processor = thisProcessor(kind);
+  const kernels = chosenKernels(results);
+  if (json) {
+    return print(JSON.stringify({ ...workload, rounds, processor, engine, kernels, peer: name, version, works }));
+  }
   const { shape, threads } = workload;
-  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${cpu()}, Node ${node}, ${name} ${version}\n`);
+  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${engine}, ${name} ${version}`);
+  print(`${describeProcessor(processor)}; products of mamba2: ${kernels}\n`);
   print(describeComparison(works, peer));
 }
 
 /** Measures both sides in turns, so that other work of the machine meets both alike; each begins every other round. */
-async function runRounds(peer: Peer, workload: Workload, dtypes: readonly DType[], rounds: number): Promise<Round[]> {
+async function runRounds(
+  peer: Peer,
+  workload: Workload,
+  dtypes: readonly DType[],
+  rounds: number,
+  processor: ProcessorKind,
+): Promise<Round[]> {
   const results: Round[] = [];
   for (let round = 0; round < rounds; round++) {
     for (const dtype of dtypes) {
       const file = await peer.prepare(workload.shape, dtype);
       say(`round ${round + 1} of ${rounds}: ${dtype}`);
-      const first = round % 2 === 0 ? await runOurs(dtype, workload, file) : undefined;
+      const runOne = () => runOurs(dtype, workload, file, processor);
+      const first = round % 2 === 0 ? await runOne() : undefined;
       const theirs = await peer.run(dtype, workload);
-      results.push({ dtype, theirs, ours: first ?? (await runOurs(dtype, workload, file)) });
+      results.push({ dtype, theirs, ours: first ?? (await runOne()) });
     }
   }
   return results;
@@ -98,10 +120,6 @@ function known<T extends object>(name: string, table: T, option: string): Extrac
 function whole(text: string, option: string): number {
   if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
   throw new Error(`${option} is '${text}'; expected an integer at least 1.`);
-}
-
-function cpu(): string {
-  return cpus()[0]?.model ?? 'unknown processor';
 }
 
 function print(text: string): void {

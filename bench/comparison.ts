@@ -1,12 +1,13 @@
 import { type Spread, spreadOf } from '../src/bench/spread.ts';
 import { formatTable } from '../src/cli/terminal/table.ts';
+import type { OurRun } from './ours.ts';
 import type { Peer } from './peer.ts';
 import type { DType, Rates } from './workload.ts';
 
 /** One round of one dtype. */
 export interface Round {
   readonly dtype: DType;
-  readonly ours: Rates;
+  readonly ours: OurRun;
   readonly theirs: Rates;
 }
 
@@ -27,14 +28,22 @@ export function compare(rounds: readonly Round[]): ComparedWork[] {
   const dtypes = [...new Set(rounds.map(({ dtype }) => dtype))];
   return dtypes.flatMap((dtype) => {
     const own = rounds.filter((round) => round.dtype === dtype);
-    return [...own[0].ours.keys()].map((work) => {
-      const pairs = own.map(({ ours, theirs }) => ({ ours: rate(ours, work), theirs: rate(theirs, work) }));
+    return [...own[0].ours.rates.keys()].map((work) => {
+      const pairs = own.map(({ ours, theirs }) => ({ ours: rate(ours.rates, work), theirs: rate(theirs, work) }));
       const ours = spreadOf(pairs.map((pair) => pair.ours));
       const theirs = spreadOf(pairs.map((pair) => pair.theirs));
       const ratioPerRound = spreadOf(pairs.map((pair) => pair.ours / pair.theirs));
       return { dtype, work, ours, theirs, ratio: ours.median / theirs.median, ratioPerRound };
     });
   });
+}
+
+/** The kernels that ours chose, all that it did: it tries them anew in each process. */
+export function chosenKernels(rounds: readonly Round[]): string {
+  const choices = rounds.map(({ ours: { kernels } }) => {
+    return Object.entries(kernels).map(([work, name]) => `${name} for ${work}`);
+  });
+  return [...new Set(choices.map((choice) => choice.join(', ')))].join('; ');
 }
 
 /** The comparison for people. */

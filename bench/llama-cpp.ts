@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { run, say } from './child-process.ts';
 import type { Peer } from './peer.ts';
+import type { ProcessorKind } from './processor.ts';
 import { writeRandomGguf, writeSyntheticGguf } from './synthetic-gguf.ts';
 import { type DType, decodeName, isQuantization, prefillName, type Rates, type Workload } from './workload.ts';
 
@@ -13,10 +14,9 @@ const MODELS = join(BUILD, 'models');
 const PACKAGE = join(import.meta.dirname, 'node_modules', 'node-llama-cpp', 'llama');
 const PROGRAMS = ['llama-bench', 'llama-batched-bench', 'llama-quantize'];
 const NO_AMX = '-mno-amx-tile -mno-amx-int8 -mno-amx-bf16';
-/** Settings of the build: for this machine's processor, in one file, without libraries that only downloads need. */
+/** Settings of the build: in one file, without libraries that only downloads need. */
 const CMAKE_OPTIONS = [
   '-DCMAKE_BUILD_TYPE=Release',
-  '-DGGML_NATIVE=ON',
   '-DLLAMA_CURL=OFF',
   '-DLLAMA_OPENSSL=OFF',
   '-DBUILD_SHARED_LIBS=OFF',
@@ -26,6 +26,15 @@ const CMAKE_OPTIONS = [
   // Its AMX kernels read past quantised matrices whose rows are no multiple of 32, as Mamba-2's are, and crash.
   ...(arch() === 'x64' ? [`-DCMAKE_C_FLAGS=${NO_AMX}`, `-DCMAKE_CXX_FLAGS=${NO_AMX}`] : []),
 ];
+/** Instructions that it may use: all of this machine's processor, or those of one with AVX2 only. */
+const INSTRUCTIONS: Readonly<Record<ProcessorKind, readonly string[]>> = {
+  native: ['-DGGML_NATIVE=ON'],
+  avx2: [
+    '-DGGML_NATIVE=OFF',
+    ...['SSE42', 'AVX', 'AVX2', 'FMA', 'F16C', 'BMI2'].map((name) => `-DGGML_${name}=ON`),
+    ...['AVX512', 'AVX512_VNNI', 'AVX_VNNI', 'AMX_TILE', 'AMX_INT8', 'AMX_BF16'].map((name) => `-DGGML_${name}=OFF`),
+  ],
+};
 /** Before the steps of several sequences that are measured. */
 const SHORT_PROMPT = 8;
 
@@ -42,9 +51,9 @@ const FORMATS = {
   nvfp4: 'NVFP4',
 } as const satisfies Record<DType, string>;
 
-/** llama.cpp's own benchmarks, built from the source that node-llama-cpp carries. */
-export async function llamaCpp(): Promise<Peer> {
-  const { release, bin } = await build();
+/** llama.cpp's own benchmarks, built for a processor from the source that node-llama-cpp carries. */
+export async function llamaCpp(processor: ProcessorKind): Promise<Peer> {
+  const { release, bin } = await build(processor);
   return {
     name: 'llama.cpp',
     version: release,
@@ -68,10 +77,10 @@ export async function llamaCppSource(): Promise<{ release: string; source: strin
   return { release, source };
 }
 
-/** Once per release. → it and the folder of its programs */
-export async function build(): Promise<{ release: string; bin: string }> {
+/** Once per release and processor. → it and the folder of its programs */
+export async function build(processor: ProcessorKind = 'native'): Promise<{ release: string; bin: string }> {
   const { release, source } = await llamaCppSource();
-  const folder = join(source, 'build');
+  const folder = join(source, processor === 'native' ? 'build' : `build-${processor}`);
   const bin = join(folder, 'bin');
   if (PROGRAMS.every((program) => existsSync(join(bin, program)))) return { release, bin };
   for (const tool of ['git', 'cmake', 'g++']) {
@@ -79,8 +88,8 @@ export async function build(): Promise<{ release: string; bin: string }> {
       throw new Error(`'${tool}' is missing. On Debian or Ubuntu: apt-get install -y cmake g++ git`);
     });
   }
-  say(`building llama.cpp ${release}, which takes some minutes`);
-  await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS]);
+  say(`building llama.cpp ${release} (${processor}), which takes some minutes`);
+  await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS, ...INSTRUCTIONS[processor]]);
   await run('cmake', ['--build', folder, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
   return { release, bin };
 }

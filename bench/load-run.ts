@@ -1,7 +1,8 @@
 import { open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 
 // The package as it is built: types would be stripped from modules that are imported while a model loads.
-import { LLM, type ProgressEvent } from '../dist/index.js';
+import { type DTypeChoice, LLM, type ProgressEvent } from '../dist/index.js';
 
 /** Milliseconds of the clock, and of processors in all threads, which tell little of what else the machine does. */
 export interface Duration {
@@ -13,7 +14,7 @@ export interface Duration {
 export const PHASES = ['describe', 'start', 'weights', 'rest'] as const;
 type Phase = (typeof PHASES)[number];
 
-/** What one process measures of a file. Milliseconds and bytes. */
+/** What one process measures of a model's file. Milliseconds and bytes. */
 export interface LoadRun {
   readonly bytes: number;
   readonly read: Duration;
@@ -22,7 +23,10 @@ export interface LoadRun {
   readonly phases: Readonly<Record<Phase, number>>;
   /** Time to the first token after the load. */
   readonly firstToken: number;
-  /** Memory that the model takes, and the most that the process took while loading: resident, without what it had before. */
+  /**
+   * Memory that the model takes, and the most that the process took while loading: resident, without what it had before. The
+   * latter only where the process had read nothing before.
+   */
   readonly memory: number;
   readonly peakMemory: number;
 }
@@ -31,11 +35,12 @@ const READ_BYTES = 2 ** 22;
 
 /** Runs in a process of its own: nothing is compiled or warm but the file in the system's cache. */
 if (import.meta.main) {
-  const [path, threads, order] = process.argv.slice(2);
-  const first = order === 'read' ? await readPlainly(path) : undefined;
-  const loaded = await load(path, Number(threads));
-  const read = first ?? (await readPlainly(path));
-  const { size } = await stat(path);
+  const [path, threads, order, dtype] = process.argv.slice(2);
+  const file = (await stat(path)).isDirectory() ? join(path, 'model.safetensors') : path;
+  const first = order === 'read' ? await readPlainly(file) : undefined;
+  const loaded = await load(path, Number(threads), dtype);
+  const read = first ?? (await readPlainly(file));
+  const { size } = await stat(file);
   process.stdout.write(JSON.stringify({ bytes: size, read, ...loaded } satisfies LoadRun));
 }
 
@@ -63,26 +68,31 @@ function stopwatch(): () => Duration {
   };
 }
 
-async function load(file: string, tensorParallelSize: number): Promise<Omit<LoadRun, 'bytes' | 'read'>> {
+async function load(
+  source: string,
+  tensorParallelSize: number,
+  dtype: string,
+): Promise<Omit<LoadRun, 'bytes' | 'read'>> {
   const before = process.memoryUsage.rss();
-  let peak = before;
   const times = new Map<ProgressEvent['status'], number>();
   const duration = stopwatch();
   const begin = performance.now();
   const now = () => performance.now() - begin;
   let weightsBegin = 0;
-  const llm = await LLM.load(file, {
+  const llm = await LLM.load(source, {
     device: 'cpu',
+    dtype: dtype as DTypeChoice,
     tensorParallelSize,
     onProgress: ({ status }) => {
       if (status === 'load' && weightsBegin === 0) weightsBegin = now();
       times.set(status, now());
-      peak = Math.max(peak, process.memoryUsage.rss());
     },
   });
   const whole = duration();
   const time = now();
   const memory = process.memoryUsage.rss() - before;
+  // Node counts it in KiB.
+  const peak = process.resourceUsage().maxRSS * 1024;
   const at = (status: ProgressEvent['status']) => times.get(status) ?? 0;
   await llm.complete([1, 2, 3], { maxTokens: 1 });
   const firstToken = now() - time;

@@ -3,7 +3,7 @@
 
 import { loadSynthetic } from '../src/bench/load-synthetic.ts';
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
-import type { DTypeSetting } from '../src/tensor/dtype.ts';
+import type { StorageSetting } from '../src/tensor/dtype.ts';
 import { OnnxSession } from './onnx-session.ts';
 
 const PROMPT = 40;
@@ -24,7 +24,7 @@ for (const [name, logits] of [
   process.stdout.write(`${name}: off from mamba2 float32 by ${errors.join(', ')} of the logits' root mean square\n`);
 }
 
-async function ourLogits(dtype: DTypeSetting): Promise<Float32Array[]> {
+async function ourLogits(dtype: StorageSetting): Promise<Float32Array[]> {
   const options = { name: shape, device: 'cpu', dtype, slots: 1, checkFinite: false } as const;
   const executor = await loadSynthetic({ config: MODEL_SHAPES[shape], seed: 0 }, threads, options);
   const step = async (numComputedTokens: number, ids: readonly number[]) => {

@@ -3,13 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './child-process.ts';
 import type { Peer } from './peer.ts';
+import type { ProcessorKind } from './processor.ts';
 import type { Rates } from './workload.ts';
 
 const PACKAGE = join(import.meta.dirname, 'node_modules', 'onnxruntime-node', 'package.json');
 const PROGRAM = join(import.meta.dirname, 'onnxruntime-run.ts');
 
 /** onnxruntime-node over a graph of the whole model, which each run makes in its own memory. */
-export async function onnxruntime(): Promise<Peer> {
+export async function onnxruntime(processor: ProcessorKind): Promise<Peer> {
+  if (processor !== 'native') {
+    throw new Error(`--cpu is '${processor}', but onnxruntime-node uses whatever the processor has. Leave --cpu out.`);
+  }
   if (!existsSync(PACKAGE)) throw new Error(`There is no '${PACKAGE}'. Run 'npm install --ignore-scripts' in bench/.`);
   const { version } = JSON.parse(await readFile(PACKAGE, 'utf8'));
   return {

@@ -2,28 +2,44 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BenchReport } from '../src/bench/bench-report.ts';
 import { run } from './child-process.ts';
+import { NODE_OPTIONS, type ProcessorKind } from './processor.ts';
 import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
 const NODE = join(ROOT, 'node_modules', '.bin', 'node');
 
-/** → the version of Node that runs it. @throws where the package is not built */
+/** What runs ours, and which kernels it chose. */
+export interface OurRun {
+  readonly rates: Rates;
+  /** Forms of products that the backend chose, by what they are for. */
+  readonly kernels: Readonly<Record<string, string>>;
+}
+
+/** → the versions of Node and V8 that run it. @throws where the package is not built */
 export async function requireOurs(): Promise<string> {
   for (const file of [MAIN, NODE]) {
     if (!existsSync(file)) throw new Error(`There is no '${file}'. Run 'npm ci' in the project's folder first.`);
   }
-  return (await run(NODE, ['--version'])).trim();
+  const [node, v8] = JSON.parse(
+    await run(NODE, ['-p', 'JSON.stringify([process.versions.node, process.versions.v8])']),
+  );
+  return `Node ${node}, V8 ${v8}`;
 }
 
 /**
  * One run of everything with the built package, each work after a run for warming up.
  * @param file to run as it is, in place of the shape in a dtype
  */
-export async function runOurs(dtype: DType, workload: Workload, file?: string): Promise<Rates> {
+export async function runOurs(
+  dtype: DType,
+  workload: Workload,
+  file?: string,
+  processor: ProcessorKind = 'native',
+): Promise<OurRun> {
   const { shape, threads, promptTokens, generateTokens, sequences } = workload;
   const output = await run(NODE, [
-    ...[MAIN, 'bench', '--json', '--device', 'cpu', '--tensor-parallel-size', `${threads}`],
+    ...[...NODE_OPTIONS[processor], MAIN, 'bench', '--json', '--device', 'cpu', '--tensor-parallel-size', `${threads}`],
     ...(file === undefined ? ['--shape', shape, '--dtype', dtype] : ['--model', file]),
     ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
     ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1'],
@@ -34,5 +50,6 @@ export async function runOurs(dtype: DType, workload: Workload, file?: string): 
     if (work === 'prefill') rates.set(prefillName(tokens), tokensPerSecond.median);
     if (work === 'decode') rates.set(decodeName(batchSize), tokensPerSecond.median);
   }
-  return rates;
+  const { kernels = {} }: BenchReport['machine'] & Partial<Pick<OurRun, 'kernels'>> = report.machine;
+  return { rates, kernels };
 }

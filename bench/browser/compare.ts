@@ -1,7 +1,8 @@
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { MODEL_SHAPES, type ModelShape } from '../../src/bench/model-shapes.ts';
 import { say } from '../child-process.ts';
+import { describeProcessor, thisProcessor } from '../processor.ts';
 import { Contest } from './contest.ts';
 import { prepareModels, removeModels } from './models.ts';
 import { describe, type Round, summarize } from './report.ts';
@@ -56,10 +57,11 @@ async function main(): Promise<void> {
     const browser = await contest.browserName();
     const wllama = await contest.wllamaVersion();
     const works = summarize(await runRounds(contest, workload, [...theirs, ...ours], rounds));
-    const cpu = cpus()[0]?.model ?? 'unknown processor';
-    if (json) return print(JSON.stringify({ ...workload, rounds, cpu, browser, wllama, works }));
+    const processor = thisProcessor();
+    if (json) return print(JSON.stringify({ ...workload, rounds, processor, browser, wllama, works }));
     const { shape, threads, promptTokens } = workload;
-    print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${cpu}, ${browser}, wllama ${wllama}\n`);
+    print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${browser}, wllama ${wllama}`);
+    print(`${describeProcessor(processor)}\n`);
     print(describe(works, promptTokens));
   } finally {
     await contest.close();

@@ -1,12 +1,9 @@
-// Everything that the CPU backend calls but for weights in blocks: see blocks/index.ts. Addresses and strides are in bytes; counts are in elements.
+// Everything that the CPU backend calls but for products (products/index.ts) and weights in blocks (blocks/index.ts). Addresses and strides are in bytes; counts are in elements.
 export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
 export { linearF8, packF8 } from './linear-fp8';
-export { linearBF16, linearF32 } from './linear-float';
-export { linearInt4 } from './linear-int4';
-export { linearInt8 } from './linear-int8';
 export { logDecaySums } from './decay';
 export { embeddingRows, packBF16, packF32, packInt8 } from './pack';
 export { packInt4 } from './pack-int4';

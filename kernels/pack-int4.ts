@@ -2,7 +2,7 @@
 // src/tensor/quantize.ts; the choices here are the same.
 
 import { HEADER } from './quantized';
-import { BLOCK_BYTES, FACTORS, PART } from './linear-int4';
+import { BLOCK_BYTES, FACTORS, PART } from './products/int4-panels';
 import { madd } from './math';
 import { BLOCK, headerWord, levelBytes, levels, nearest, sumOf, toBF16, value } from './pack-values';
 

@@ -3,7 +3,7 @@
 
 import { unpackF8 } from './linear-fp8';
 import { BLOCK_BYTES as INT8_BYTES } from './linear-int8';
-import { BLOCK_BYTES as INT4_BYTES, PART } from './linear-int4';
+import { BLOCK_BYTES as INT4_BYTES, PART } from './products/int4-panels';
 import { byteOf, factorsOf } from './pack-int4';
 import { BLOCK, headerWord, levelBytes, levels, nearest, roundBF16, sumOf, toBF16, value } from './pack-values';
 import { HEADER, largestOfBlock } from './quantized';

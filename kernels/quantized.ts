@@ -10,6 +10,7 @@
 // A block's header has a word per output: the upper half is the weights' scale as bfloat16, the lower half -Σ w as int16.
 
 import { madd } from './math';
+import { DOT, FORM, PAIRS } from './products/form';
 
 /** Inputs per block. */
 export const BLOCK: i32 = 128;
@@ -26,6 +27,8 @@ const OFFSET: i32 = 64;
 
 /** Sink of fetched values, so that the fetches are not optimised away. */
 const FETCHED = memory.data<i32>([0]);
+/** 1 in both halves of a word, and the lower bytes of both. */
+const ONES = memory.data<i32>([0x00010001]), LOWER_BYTES = memory.data<i32>([0x00ff00ff]);
 const PAGE: usize = 4096;
 
 /**
@@ -39,17 +42,40 @@ export function fetchNextPage(w: usize, bytes: usize): void {
   if (page > w) store<i32>(FETCHED, load<i32>(page) | load<i32>(page, 64) | load<i32>(page, 128) | load<i32>(page, 192));
 }
 
-/** Σ of four products per lane: signed bytes of a with bytes 0..127 of b. */
+/** Σ of four products per lane, added to `sum`: signed bytes of a with bytes 0..127 of b. */
 // @ts-ignore: decorator
 @inline
 export function dot4(a: v128, b: v128, sum: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(a, b, sum);
-  // Pairs of neighbouring products, low and high half; then neighbouring pairs.
-  const low = i32x4.extadd_pairwise_i16x8_s(i16x8.extmul_low_i8x16_s(a, b));
-  const high = i32x4.extadd_pairwise_i16x8_s(i16x8.extmul_high_i8x16_s(a, b));
-  const even = v128.shuffle<i32>(low, high, 0, 2, 4, 6);
-  const odd = v128.shuffle<i32>(low, high, 1, 3, 5, 7);
-  return i32x4.add(sum, i32x4.add(even, odd));
+  return dotOf(FORM, a, b, sum);
+}
+
+/** {@link dot4} in a form of ./products/form. */
+// @ts-ignore: decorator
+@inline
+export function dotOf(form: i32, a: v128, b: v128, sum: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (form == DOT) return i32x4.relaxed_dot_i8x16_i7x16_add_s(a, b, sum);
+    // Two products of 14 bits fit 16. What a load gives stays in a register, whereas V8 makes constants anew each time.
+    if (form == PAIRS) {
+      return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(a, b), v128.load32_splat(ONES)));
+    }
+  }
+  const even = i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(a, 8), 8), evenBytes(b));
+  return i32x4.add(sum, i32x4.add(even, i32x4.dot_i16x8_s(i16x8.shr_s(a, 8), oddBytes(b))));
+}
+
+/** Bytes 0 and 2 of words, as 16 bits. */
+// @ts-ignore: decorator
+@inline
+export function evenBytes(bytes: v128): v128 {
+  return v128.and(bytes, v128.load32_splat(LOWER_BYTES));
+}
+
+/** Bytes 1 and 3. */
+// @ts-ignore: decorator
+@inline
+export function oddBytes(bytes: v128): v128 {
+  return i16x8.shr_u(bytes, 8);
 }
 
 /** Start of four outputs' sums, -64 Σ w, from their header words. */

@@ -11,13 +11,36 @@ const OPTIONS = ['-O3', '--runtime', 'stub', '--importMemory', '--noAssert', '--
 /** Compiled modules, by the source file that exports their kernels. */
 const MODULES = {
   'kernels/index.ts': 'src/backends/cpu/kernels/kernels.generated.ts',
+  'kernels/trial/index.ts': 'src/backends/cpu/kernels/trial-kernels.generated.ts',
   'kernels/bench/index.ts': 'src/bench/kernels.generated.ts',
+};
+
+/** The file that says how products of integers are made; constants of it that a form replaces. */
+const FORM_FILE = 'kernels/products/form.ts';
+const FORM_CONSTANTS = { kind: 'FORM: i32 = DOT', vectors: 'VECTORS: i32 = 4' };
+
+/** Forms of products. A narrow one takes two vectors of weights at once instead of four. */
+const FORMS = {
+  dot: { kind: 'DOT', vectors: 4 },
+  'dot-narrow': { kind: 'DOT', vectors: 2 },
+  pairs: { kind: 'PAIRS', vectors: 4 },
+  'pairs-narrow': { kind: 'PAIRS', vectors: 2 },
+  words: { kind: 'WORDS', vectors: 4 },
+  'words-narrow': { kind: 'WORDS', vectors: 2 },
+};
+
+/** A module for each form. */
+const PRODUCTS = {
+  source: 'kernels/products/index.ts',
+  target: 'src/backends/cpu/kernels/product-kernels.generated.ts',
+  begin: 49152,
+  memoryEach: 2048,
 };
 
 /** Bytes where a module keeps its constants: modules share a memory, whose first 64 KB are theirs. */
 const MEMORY = { begin: 1024, end: 16384 };
 
-/** A module for each format, from a source that is written for one of them. */
+/** A module for each format and kind of products, from a source that is written for one format. */
 const BLOCKS = {
   source: 'kernels/blocks/index.ts',
   target: 'src/backends/cpu/kernels/block-kernels.generated.ts',
@@ -26,13 +49,17 @@ const BLOCKS = {
   memoryEach: 2048,
 };
 
-/** @param source file, or its name and text. */
-async function compile(source, features, memory = MEMORY, text = readFileSync(source, 'utf8')) {
+/** @param options `text` of the source, and the `form` of its products. */
+async function compile(source, features, memory = MEMORY, { text, form = FORMS.dot } = {}) {
   const files = new Map();
   const limits = ['--memoryBase', String(memory.begin), '--lowMemoryLimit', String(memory.end)];
   const options = [...limits, ...features.flatMap((feature) => ['--enable', feature])];
   const { error, stderr } = await asc.main([source, ...OPTIONS, ...options, '-o', 'kernels.wasm'], {
-    readFile: (file) => (file === source ? text : readSource(file)),
+    readFile: (file) => {
+      if (file === source && text !== undefined) return text;
+      const found = readSource(file);
+      return file === FORM_FILE ? inForm(found, form) : found;
+    },
     writeFile: (file, contents) => files.set(file, contents),
   });
   const messages = stderr.toString();
@@ -50,6 +77,20 @@ function readSource(file) {
     // The compiler looks for a module in several places.
     return null;
   }
+}
+
+/** Features of the engine that a form's products need. */
+function featuresOf({ kind }) {
+  return kind === 'WORDS' ? ['simd'] : ['simd', 'relaxed-simd'];
+}
+
+function inForm(text, { kind, vectors }) {
+  for (const constant of Object.values(FORM_CONSTANTS)) {
+    if (!text.includes(constant)) throw new Error(`${FORM_FILE} has no '${constant}'.`);
+  }
+  return text
+    .replace(FORM_CONSTANTS.kind, `FORM: i32 = ${kind}`)
+    .replace(FORM_CONSTANTS.vectors, `VECTORS: i32 = ${vectors}`);
 }
 
 /** The exported functions as members of an object type. Flags are numbers, because that is what WebAssembly takes. */
@@ -74,25 +115,55 @@ ${members(simd.declarations)}};
   );
 }
 
-const modules = {};
-let declarations;
-for (const [i, format] of BLOCKS.formats.entries()) {
-  const text = readFileSync(BLOCKS.source, 'utf8').replace(BLOCKS.writtenFor, `${format} as Format`);
-  const begin = MEMORY.end + i * BLOCKS.memoryEach;
-  const memory = { begin, end: begin + BLOCKS.memoryEach };
-  const simd = await compile(BLOCKS.source, ['simd'], memory, text);
-  const relaxed = await compile(BLOCKS.source, ['simd', 'relaxed-simd'], memory, text);
-  modules[format] = { simd: simd.base64, 'relaxed-simd': relaxed.base64 };
-  declarations = simd.declarations;
+await buildProducts();
+await buildBlocks();
+
+async function buildProducts() {
+  const modules = {};
+  let declarations;
+  for (const [i, [name, form]] of Object.entries(FORMS).entries()) {
+    const begin = PRODUCTS.begin + i * PRODUCTS.memoryEach;
+    const memory = { begin, end: begin + PRODUCTS.memoryEach };
+    const compiled = await compile(PRODUCTS.source, featuresOf(form), memory, { form });
+    modules[name] = compiled.base64;
+    declarations = compiled.declarations;
+  }
+  writeFileSync(
+    PRODUCTS.target,
+    `// Made by scripts/build-kernels.mjs from ${PRODUCTS.source.replace('index.ts', '')}.
+/** Modules by form. */
+export const PRODUCT_KERNELS = ${JSON.stringify(modules, null, 2)} as const;
+
+/** Exports of ${PRODUCTS.source}. Addresses and strides are in bytes, counts in elements. */
+export type ProductKernels = {
+${members(declarations)}};
+`,
+  );
 }
-writeFileSync(
-  BLOCKS.target,
-  `// Made by scripts/build-kernels.mjs from ${BLOCKS.source.replace('index.ts', '')}.
-/** Modules by format and instruction set. */
+
+async function buildBlocks() {
+  const modules = {};
+  let declarations;
+  for (const [i, format] of BLOCKS.formats.entries()) {
+    const text = readFileSync(BLOCKS.source, 'utf8').replace(BLOCKS.writtenFor, `${format} as Format`);
+    const begin = MEMORY.end + i * BLOCKS.memoryEach;
+    const memory = { begin, end: begin + BLOCKS.memoryEach };
+    modules[format] = {};
+    for (const kind of ['dot', 'pairs', 'words']) {
+      const compiled = await compile(BLOCKS.source, featuresOf(FORMS[kind]), memory, { text, form: FORMS[kind] });
+      modules[format][kind] = compiled.base64;
+      declarations = compiled.declarations;
+    }
+  }
+  writeFileSync(
+    BLOCKS.target,
+    `// Made by scripts/build-kernels.mjs from ${BLOCKS.source.replace('index.ts', '')}.
+/** Modules by format and by kind of products. */
 export const BLOCK_KERNELS = ${JSON.stringify(modules, null, 2)} as const;
 
 /** Exports of ${BLOCKS.source}. Addresses and strides are in bytes, counts in elements. */
 export type BlockKernels = {
 ${members(declarations)}};
 `,
-);
+  );
+}

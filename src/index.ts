@@ -50,6 +50,7 @@ export type {
   StepTensors,
   TensorsFor,
 } from './backends/contract/steps.ts';
+export { CPU_KERNELS, type CpuKernels } from './backends/cpu/kernels/product-forms.ts';
 export { ReferenceBackend } from './backends/reference/reference-backend.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';

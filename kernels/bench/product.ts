@@ -6,41 +6,62 @@
 // the processor, and on whether V8 widens pairs of instructions to 256 bits. The stores at the end are neighbours, from
 // which V8 finds the pairs.
 
+import { DOT, PAIRS as FORM_PAIRS } from '../products/form';
+import { dotOf } from '../quantized';
+
+const FLOATS: i32 = 0, INTEGERS: i32 = 1, PAIRS: i32 = 2;
+
 /** Steps of the inner loop. What they read, some 30 KB, stays in the first-level cache. */
 const STEPS: usize = 256;
 /** Bytes from one row to the next. */
 const ROW_BYTES: usize = 4 * STEPS;
 
 export function floatRows2(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(true, 2, x, w, out, times);
+  multiply(FLOATS, 2, x, w, out, times);
 }
 
 export function floatRows3(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(true, 3, x, w, out, times);
+  multiply(FLOATS, 3, x, w, out, times);
 }
 
 export function floatRows4(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(true, 4, x, w, out, times);
+  multiply(FLOATS, 4, x, w, out, times);
 }
 
 export function floatRows6(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(true, 6, x, w, out, times);
+  multiply(FLOATS, 6, x, w, out, times);
 }
 
 export function integerRows2(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(false, 2, x, w, out, times);
+  multiply(INTEGERS, 2, x, w, out, times);
 }
 
 export function integerRows3(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(false, 3, x, w, out, times);
+  multiply(INTEGERS, 3, x, w, out, times);
 }
 
 export function integerRows4(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(false, 4, x, w, out, times);
+  multiply(INTEGERS, 4, x, w, out, times);
 }
 
 export function integerRows6(x: usize, w: usize, out: usize, times: i32): void {
-  multiply(false, 6, x, w, out, times);
+  multiply(INTEGERS, 6, x, w, out, times);
+}
+
+export function pairRows2(x: usize, w: usize, out: usize, times: i32): void {
+  multiply(PAIRS, 2, x, w, out, times);
+}
+
+export function pairRows3(x: usize, w: usize, out: usize, times: i32): void {
+  multiply(PAIRS, 3, x, w, out, times);
+}
+
+export function pairRows4(x: usize, w: usize, out: usize, times: i32): void {
+  multiply(PAIRS, 4, x, w, out, times);
+}
+
+export function pairRows6(x: usize, w: usize, out: usize, times: i32): void {
+  multiply(PAIRS, 6, x, w, out, times);
 }
 
 /**
@@ -51,7 +72,7 @@ export function integerRows6(x: usize, w: usize, out: usize, times: i32): void {
  */
 // @ts-ignore: decorator
 @inline
-function multiply(isFloat: bool, rows: i32, x: usize, w: usize, out: usize, times: i32): void {
+function multiply(kind: i32, rows: i32, x: usize, w: usize, out: usize, times: i32): void {
   let a00 = i32x4.splat(0), a01 = i32x4.splat(0), a02 = i32x4.splat(0), a03 = i32x4.splat(0);
   let a10 = i32x4.splat(0), a11 = i32x4.splat(0), a12 = i32x4.splat(0), a13 = i32x4.splat(0);
   let a20 = i32x4.splat(0), a21 = i32x4.splat(0), a22 = i32x4.splat(0), a23 = i32x4.splat(0);
@@ -64,44 +85,44 @@ function multiply(isFloat: bool, rows: i32, x: usize, w: usize, out: usize, time
     do {
       const w0 = v128.load(weights), w1 = v128.load(weights, 16), w2 = v128.load(weights, 32), w3 = v128.load(weights, 48);
       const x0 = v128.load_splat<i32>(at);
-      a00 = addProducts(isFloat, a00, w0, x0);
-      a01 = addProducts(isFloat, a01, w1, x0);
-      a02 = addProducts(isFloat, a02, w2, x0);
-      a03 = addProducts(isFloat, a03, w3, x0);
+      a00 = addProducts(kind, a00, w0, x0);
+      a01 = addProducts(kind, a01, w1, x0);
+      a02 = addProducts(kind, a02, w2, x0);
+      a03 = addProducts(kind, a03, w3, x0);
       if (rows > 1) {
         const x1 = v128.load_splat<i32>(at, ROW_BYTES);
-        a10 = addProducts(isFloat, a10, w0, x1);
-        a11 = addProducts(isFloat, a11, w1, x1);
-        a12 = addProducts(isFloat, a12, w2, x1);
-        a13 = addProducts(isFloat, a13, w3, x1);
+        a10 = addProducts(kind, a10, w0, x1);
+        a11 = addProducts(kind, a11, w1, x1);
+        a12 = addProducts(kind, a12, w2, x1);
+        a13 = addProducts(kind, a13, w3, x1);
       }
       if (rows > 2) {
         const x2 = v128.load_splat<i32>(at, 2 * ROW_BYTES);
-        a20 = addProducts(isFloat, a20, w0, x2);
-        a21 = addProducts(isFloat, a21, w1, x2);
-        a22 = addProducts(isFloat, a22, w2, x2);
-        a23 = addProducts(isFloat, a23, w3, x2);
+        a20 = addProducts(kind, a20, w0, x2);
+        a21 = addProducts(kind, a21, w1, x2);
+        a22 = addProducts(kind, a22, w2, x2);
+        a23 = addProducts(kind, a23, w3, x2);
       }
       if (rows > 3) {
         const x3 = v128.load_splat<i32>(at, 3 * ROW_BYTES);
-        a30 = addProducts(isFloat, a30, w0, x3);
-        a31 = addProducts(isFloat, a31, w1, x3);
-        a32 = addProducts(isFloat, a32, w2, x3);
-        a33 = addProducts(isFloat, a33, w3, x3);
+        a30 = addProducts(kind, a30, w0, x3);
+        a31 = addProducts(kind, a31, w1, x3);
+        a32 = addProducts(kind, a32, w2, x3);
+        a33 = addProducts(kind, a33, w3, x3);
       }
       if (rows > 4) {
         const x4 = v128.load_splat<i32>(at, 4 * ROW_BYTES);
-        a40 = addProducts(isFloat, a40, w0, x4);
-        a41 = addProducts(isFloat, a41, w1, x4);
-        a42 = addProducts(isFloat, a42, w2, x4);
-        a43 = addProducts(isFloat, a43, w3, x4);
+        a40 = addProducts(kind, a40, w0, x4);
+        a41 = addProducts(kind, a41, w1, x4);
+        a42 = addProducts(kind, a42, w2, x4);
+        a43 = addProducts(kind, a43, w3, x4);
       }
       if (rows > 5) {
         const x5 = v128.load_splat<i32>(at, 5 * ROW_BYTES);
-        a50 = addProducts(isFloat, a50, w0, x5);
-        a51 = addProducts(isFloat, a51, w1, x5);
-        a52 = addProducts(isFloat, a52, w2, x5);
-        a53 = addProducts(isFloat, a53, w3, x5);
+        a50 = addProducts(kind, a50, w0, x5);
+        a51 = addProducts(kind, a51, w1, x5);
+        a52 = addProducts(kind, a52, w2, x5);
+        a53 = addProducts(kind, a53, w3, x5);
       }
       weights += 64;
       at += 4;
@@ -150,11 +171,11 @@ function multiply(isFloat: bool, rows: i32, x: usize, w: usize, out: usize, time
  */
 // @ts-ignore: decorator
 @inline
-function addProducts(isFloat: bool, sum: v128, w: v128, x: v128): v128 {
+function addProducts(kind: i32, sum: v128, w: v128, x: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
-    if (isFloat) return f32x4.relaxed_madd(w, x, sum);
-    return i32x4.relaxed_dot_i8x16_i7x16_add_s(w, x, sum);
+    if (kind == FLOATS) return f32x4.relaxed_madd(w, x, sum);
+    return dotOf(kind == PAIRS ? FORM_PAIRS : DOT, w, x, sum);
   }
-  if (isFloat) return f32x4.add(sum, f32x4.mul(w, x));
+  if (kind == FLOATS) return f32x4.add(sum, f32x4.mul(w, x));
   return i32x4.add(sum, i32x4.dot_i16x8_s(w, x));
 }

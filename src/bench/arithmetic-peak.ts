@@ -6,7 +6,10 @@ import type { ProductReply, ProductRequest } from './product-worker.ts';
 export interface ArithmeticPeak {
   /** Peak for float32, bfloat16 and float16 weights, and for the scan with any weights. */
   readonly float32: number;
-  /** Peak for int8 and int4 weights: of the relaxed dot product of bytes, or of 16-bit integers where V8 has none. */
+  /**
+   * Peak for int8 and int4 weights: of the quickest of the relaxed dot product of bytes, relaxed products that are added in
+   * pairs, and products of 16-bit integers.
+   */
   readonly int8: number;
 }
 
@@ -22,7 +25,7 @@ export async function measureArithmeticPeak(threads: number): Promise<Arithmetic
   const multipliers = await BenchThreads.start('product-worker', threads);
   try {
     const float32 = await fastest(multipliers, ['float32', 'fusedFloat32']);
-    const int8 = await fastest(multipliers, ['int8', 'int16']);
+    const int8 = await fastest(multipliers, ['int8', 'pairs', 'int16']);
     return { float32, int8 };
   } finally {
     await multipliers.dispose();

@@ -1,6 +1,8 @@
 import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
 import { type Kernels, RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
+/** First address that product kernels may be given: their own constants lie below. */
+export const OPERANDS = 4096;
 /** Steps of a product kernel's inner loop. */
 export const STEPS = 256;
 /** Vectors of weights that each step multiplies. */
@@ -17,8 +19,10 @@ export type Rows = (typeof ROWS)[number];
  */
 export type ProductKernel = (x: number, w: number, out: number, times: number) => void;
 
+type Operand = 'float' | 'integer' | 'pair';
+
 /** Exports of `kernels/bench/index.ts`, whose modules are built together with this file. */
-export interface BenchKernels extends Readonly<Record<`${'float' | 'integer'}Rows${Rows}`, ProductKernel>> {
+export interface BenchKernels extends Readonly<Record<`${Operand}Rows${Rows}`, ProductKernel>> {
   /**
    * Reads two regions of one size, a multiple of 64 bytes, side by side.
    * @param end of the first. @returns a checksum that means nothing.
@@ -34,6 +38,8 @@ export const PRODUCTS = {
   float32: { source: SIMD, operand: 'float', perInstruction: 4 },
   /** `i32x4.relaxed_dot_i8x16_i7x16_add_s` */
   int8: { source: RELAXED_SIMD, operand: 'integer', perInstruction: 16 },
+  /** `i16x8.relaxed_dot_i8x16_i7x16_s`, `i32x4.dot_i16x8_s` with ones, and `i32x4.add`. */
+  pairs: { source: RELAXED_SIMD, operand: 'pair', perInstruction: 16 },
   /** `i32x4.dot_i16x8_s` and `i32x4.add`: the quickest products of integers without relaxed SIMD. */
   int16: { source: SIMD, operand: 'integer', perInstruction: 8 },
 } as const;
@@ -55,7 +61,7 @@ export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebA
 }
 
 /** Name of the kernel that makes products of a kind for a number of rows. */
-export function productKernel(kind: ProductKind, rows: Rows): `${'float' | 'integer'}Rows${Rows}` {
+export function productKernel(kind: ProductKind, rows: Rows): `${Operand}Rows${Rows}` {
   return `${PRODUCTS[kind].operand}Rows${rows}`;
 }
 

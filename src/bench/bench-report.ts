@@ -1,3 +1,4 @@
+import type { FormChoice } from '../backends/cpu/kernels/try-products.ts';
 import { isQuantized, type MatrixDType } from '../tensor/block-formats.ts';
 import type { ArithmeticPeak } from './arithmetic-peak.ts';
 import type { MemoryUse, ModelBytes, ModelOperations } from './bench-target.ts';
@@ -7,6 +8,8 @@ import type { Measurement } from './measure.ts';
 export interface BenchMachine {
   readonly cpu: string;
   readonly node: string;
+  /** Forms of products on the processor, of several rows and of one. */
+  readonly kernels: FormChoice;
   readonly readBytesPerSecond: number;
   readonly operationsPerSecond: ArithmeticPeak;
 }

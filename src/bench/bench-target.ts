@@ -1,3 +1,4 @@
+import type { CpuKernels } from '../backends/cpu/kernels/product-forms.ts';
 import { ReferenceBackend } from '../backends/reference/reference-backend.ts';
 import { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { JsonObject } from '../checkpoint/json/json.ts';
@@ -28,6 +29,7 @@ export type BenchSource = { readonly name: string } & ({ readonly folder: string
 export interface BenchLoad {
   readonly dtype: DTypeSetting;
   readonly device: Device;
+  readonly cpuKernels?: CpuKernels | undefined;
   readonly tensorParallelSize: number;
   /** Number of sequences that run at the same time. */
   readonly slots: number;
@@ -128,7 +130,7 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<LoadedTarget
 }
 
 async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<LoadedTarget> {
-  const { device, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
+  const { device, cpuKernels, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   // There are no files from which `auto` could tell how large the model is.
   const chosen = device === 'auto' ? 'cpu' : device;
   const { dtype } = chooseDType(load.dtype, {
@@ -139,7 +141,7 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
     areBlocksKept: false,
   });
   const stored = storage(json, { ...load, dtype }, 'float32');
-  const options = { name, device: chosen, dtype, slots, maxModelLen, checkFinite: false };
+  const options = { name, device: chosen, dtype, cpuKernels, slots, maxModelLen, checkFinite: false };
   const begin = performance.now();
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);

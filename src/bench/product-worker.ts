@@ -1,6 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import {
   instantiateBenchKernels,
+  OPERANDS,
   type ProductKind,
   productKernel,
   type Rows,
@@ -35,13 +36,13 @@ ones.fill(1);
 
 parentPort?.on('message', ({ kind, module, rows, milliseconds }: ProductRequest) => {
   const multiply = instantiateBenchKernels(module, memory)[productKernel(kind, rows)];
-  const w = 4 * STEPS * rows;
+  const w = OPERANDS + 4 * STEPS * rows;
   const out = w + 16 * STEPS * VECTORS;
   let times = 0;
   const begin = sharedNow();
   let end = begin;
   while (end < begin + milliseconds) {
-    multiply(0, w, out, TIMES_PER_CALL);
+    multiply(OPERANDS, w, out, TIMES_PER_CALL);
     times += TIMES_PER_CALL;
     end = sharedNow();
   }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
-import { compileKernels, KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
+import { compileKernels } from '../../src/backends/cpu/kernels/kernels.ts';
+import { variantOf } from '../../src/backends/cpu/kernels/product-forms.ts';
 import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import { CPU_BLOCK_FORMATS } from '../../src/backends/cpu/memory/block-weight.ts';
 import { ShapeError } from '../../src/errors.ts';
@@ -13,9 +14,9 @@ const FORMATS = [...CPU_BLOCK_FORMATS];
 const levels = (format: BlockFormat) =>
   format === 'F8_E4M3' ? Number.POSITIVE_INFINITY : format === 'Q8_0' || format === 'INT8_G128' ? 63 : 127;
 
-describe.each(KERNEL_VARIANTS)('blocks on cpu, %s', (variant) => {
-  const compiled = compileKernels(variant);
-  if (compiled === undefined) throw new Error(`The engine does not compile ${variant}.`);
+describe.each(['dot', 'pairs', 'words'] as const)('blocks on cpu, products in the form %s', (form) => {
+  const compiled = compileKernels(variantOf(form), form);
+  if (compiled === undefined) throw new Error(`The engine does not compile ${form}.`);
   const backend = new CpuBackend(loadKernels(compiled));
 
   function weightOf(format: BlockFormat, bytes: Uint8Array, rows: number, columns: number) {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { compileKernels, KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
+import { compileKernels } from '../../src/backends/cpu/kernels/kernels.ts';
+import { KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/product-forms.ts';
 import { loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import { PackedWeight } from '../../src/backends/cpu/memory/packed-weight.ts';
 import { roundToBfloat16 } from '../../src/tensor/float16.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CpuBackend } from '../../src/backends/cpu/cpu-backend.ts';
-import type { KernelVariant } from '../../src/backends/cpu/kernels/kernels.ts';
+import type { KernelVariant } from '../../src/backends/cpu/kernels/product-forms.ts';
 import { compileFastestKernels, loadKernels } from '../../src/backends/cpu/load-kernels.ts';
 import { describeBackend } from './suite/backend-suite.ts';
 

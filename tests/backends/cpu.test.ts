@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/kernels.ts';
+import { KERNEL_VARIANTS } from '../../src/backends/cpu/kernels/product-forms.ts';
 import { describeCpu } from './cpu-suite.ts';
 
 describeCpu('relaxed-simd');

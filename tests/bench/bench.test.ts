@@ -4,6 +4,7 @@ import {
   compileProducts,
   compileReadKernel,
   instantiateBenchKernels,
+  OPERANDS,
   PRODUCTS,
   type ProductKind,
   productKernel,
@@ -49,18 +50,21 @@ describe('what bench is made of', () => {
     ['int16', 4],
     ['int8', 6],
     ['int8', 3],
+    ['pairs', 4],
+    ['pairs', 6],
   ])('the kernel that measures arithmetic sums products of %s by %i rows', (kind, rows) => {
     const memory = new WebAssembly.Memory({ initial: 2 });
     const module = compileProducts(kind);
     if (!module) throw new Error('This engine has no such instructions.');
     const multiply = instantiateBenchKernels(module, memory)[productKernel(kind, rows)];
-    const View = { float32: Float32Array, fusedFloat32: Float32Array, int8: Int8Array, int16: Int16Array }[kind];
+    const integers = { int8: Int8Array, pairs: Int8Array, int16: Int16Array };
+    const View = kind === 'float32' || kind === 'fusedFloat32' ? Float32Array : integers[kind];
     const Sums = View === Float32Array ? Float32Array : Int32Array;
     const perLane = PRODUCTS[kind].perInstruction / 4;
-    const w = 4 * STEPS * rows;
+    const w = OPERANDS + 4 * STEPS * rows;
     const out = w + 16 * STEPS * VECTORS;
-    const xs = new View(memory.buffer, 0, rows * STEPS * perLane).map((_, i) => (i * 7) % 128);
-    new View(memory.buffer, 0).set(xs);
+    const xs = new View(memory.buffer, OPERANDS, rows * STEPS * perLane).map((_, i) => (i * 7) % 128);
+    new View(memory.buffer, OPERANDS).set(xs);
     const ws = new View(memory.buffer, w, 4 * VECTORS * STEPS * perLane).map((_, i) => ((i * 5) % 255) - 127);
     new View(memory.buffer, w).set(ws);
     const expected = Array.from({ length: rows * VECTORS * 4 }, (_, i) => {
@@ -73,16 +77,16 @@ describe('what bench is made of', () => {
       }
       return sum;
     });
-    multiply(0, w, out, 1);
+    multiply(OPERANDS, w, out, 1);
     expect([...new Sums(memory.buffer, out, expected.length)]).toEqual(expected);
-    multiply(0, w, out, 3);
+    multiply(OPERANDS, w, out, 3);
     expect([...new Sums(memory.buffer, out, expected.length)]).toEqual(expected.map((sum) => 3 * sum));
   });
 
   test('shares follow from speed, sizes and limits', () => {
     const spread = { median: 10, min: 9, max: 11 };
     const machine: BenchMachine = {
-      ...{ cpu: '', node: '', readBytesPerSecond: 1e6 },
+      ...{ cpu: '', node: '', kernels: { prompt: 'dot', decode: 'dot' }, readBytesPerSecond: 1e6 },
       operationsPerSecond: { float32: 1e5, int8: 4e5 },
     };
     const shares = (dtype: BenchRun['dtype'], experts = { weights: 0, visited: 0 }) =>

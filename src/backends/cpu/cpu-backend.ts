@@ -71,12 +71,13 @@ export class CpuBackend implements Backend {
   readonly #experts: CpuExperts;
   readonly #collectives: CpuCollectives;
 
-  constructor({ memory, kernels, blockKernels }: CpuRuntime) {
+  constructor({ memory, kernels, products, blockKernels }: CpuRuntime) {
     this.#calls = new KernelCalls();
     const blockCalls = new Map<CodeFormat, BlockKernels>();
     this.#runtime = {
       memory,
       kernels: this.#calls.of(kernels),
+      products: { prompt: this.#calls.of(products.prompt), decode: this.#calls.of(products.decode) },
       blockKernels: (format) => {
         const known = blockCalls.get(format) ?? this.#calls.of(blockKernels(format));
         blockCalls.set(format, known);

@@ -1,4 +1,6 @@
 import { cpus } from 'node:os';
+import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
+import { fastestKernels } from '../../backends/cpu/load-kernels.ts';
 import { measureArithmeticPeak } from '../../bench/arithmetic-peak.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, withShares } from '../../bench/bench-report.ts';
 import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
@@ -77,7 +79,7 @@ export const bench = defineCommand({
 });
 
 async function run(values: BenchValues): Promise<number> {
-  const { shape, model, dtype: dtypes, json, quiet, revision, job } = values;
+  const { shape, model, dtype: dtypes, cpuKernels, json, quiet, revision, job } = values;
   const processes = 1 + (job?.followers.length ?? 0);
   const { tensorParallelSize = processes } = values;
   if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
@@ -101,11 +103,11 @@ async function run(values: BenchValues): Promise<number> {
     const slots = Math.max(...values.batchSizes);
     const maxModelLen = longestSequence(values);
     const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
-    const load = { device, tensorParallelSize: ranks, ...limits, signal, onProgress, job };
+    const load = { device, cpuKernels, tensorParallelSize: ranks, ...limits, signal, onProgress, job };
     const runs: BenchRun[] = [];
     for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
     // Last: its buffers would count as the model's memory.
-    const machine = await describeMachine(ranks, processes);
+    const machine = await describeMachine(ranks, processes, cpuKernels);
     const results = runs.map((run) => withShares(run, machine));
     const report: BenchReport = { model: name, device, ranks, machine, results };
     await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
@@ -124,10 +126,16 @@ async function autoRanks(source: BenchSource, processes: number): Promise<number
 }
 
 /** @param processes on machines like this one, which have the threads. */
-async function describeMachine(threads: number, processes: number): Promise<BenchMachine> {
+async function describeMachine(
+  threads: number,
+  processes: number,
+  cpuKernels: CpuKernels | undefined,
+): Promise<BenchMachine> {
   const readBytesPerSecond = processes * (await measureReadBandwidth(threads / processes));
   const { float32, int8 } = await measureArithmeticPeak(threads / processes);
   const operationsPerSecond = { float32: processes * float32, int8: processes * int8 };
   const cpu = cpus()[0]?.model ?? 'unknown processor';
-  return { cpu, node: process.versions.node, readBytesPerSecond, operationsPerSecond };
+  // Those of the runs, which are kept.
+  const kernels = fastestKernels([], cpuKernels).forms;
+  return { cpu, node: process.versions.node, kernels, readBytesPerSecond, operationsPerSecond };
 }

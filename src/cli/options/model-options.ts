@@ -1,3 +1,4 @@
+import { CPU_KERNELS } from '../../backends/cpu/kernels/product-forms.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
@@ -22,6 +23,7 @@ export const modelOptions = {
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: dtypeOption(),
+  cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
   tensorParallelSize: threads(
     'Threads that share the model, on all machines; auto: one per core, as far as the heads allow (default: auto)',
   ),
@@ -80,7 +82,7 @@ export async function loadWithProgress(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, dtype, tensorParallelSize = 'auto', pipelineParallelSize, job, quiet } = values;
+  const { revision, dtype, cpuKernels, tensorParallelSize = 'auto', pipelineParallelSize, job, quiet } = values;
   assertCount('pipelineParallelSize', pipelineParallelSize, 1);
   const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
   const device = await quietDevice(values.device, folder);
@@ -90,6 +92,7 @@ export async function loadWithProgress(
     revision,
     device,
     dtype,
+    cpuKernels,
     tensorParallelSize,
     pipelineParallelSize,
     job,

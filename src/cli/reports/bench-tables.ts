@@ -4,9 +4,10 @@ import { formatBytes, formatTable } from '../terminal/table.ts';
 /** The report for people. */
 export function describeReport({ model, device, ranks, machine, results }: BenchReport): string {
   const threads = ranks === 1 ? '1 thread' : `${ranks} threads`;
-  const { cpu, node, readBytesPerSecond, operationsPerSecond } = machine;
+  const { cpu, node, kernels, readBytesPerSecond, operationsPerSecond } = machine;
   return [
     `${model} on ${device} with ${threads}, Node ${node}, ${cpu}`,
+    `products: ${kernels.prompt} for several rows, ${kernels.decode} for one`,
     `with ${threads} memory reads ${formatBytes(readBytesPerSecond)}/s, arithmetic peaks at ` +
       `${formatRate(operationsPerSecond.float32)} in float32, ${formatRate(operationsPerSecond.int8)} in int8`,
     ...results.flatMap((result) => ['', ...describeResult(result)]),

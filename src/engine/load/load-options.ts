@@ -1,3 +1,4 @@
+import { type CpuKernels, parseCpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
@@ -55,6 +56,11 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * so far; `always`, which spares the processor. Default: measured.
    */
   readonly stateFetch?: StateFetch | undefined;
+  /**
+   * How products are made on the device `cpu`: auto, which a trial of a few milliseconds decides, once a process; or one
+   * of `CPU_KERNELS`. All relaxed forms (dot, pairs) give the same bits. Default: auto.
+   */
+  readonly cpuKernels?: CpuKernels | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /**
@@ -87,6 +93,7 @@ const DEFAULTS = {
   maxNumSeqs: 16,
   maxNumBatchedTokens: 512,
   checkFinite: false,
+  cpuKernels: 'auto',
   useBrowserStorage: true,
   recover: false,
   onWarning: printWarning,
@@ -125,6 +132,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   checkRanksCanRun(settings.tensorParallelSize);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
+  parseCpuKernels(settings.cpuKernels);
   if (isGpu(device)) checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   return { ...settings, device, dtype };

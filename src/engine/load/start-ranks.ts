@@ -49,13 +49,16 @@ interface RanksPlace {
 
 async function start(
   placed: PlacedModel,
-  { maxNumSeqs: slots, maxModelLen, kvCacheMemoryBytes, checkFinite, ownThread, workers, job }: LoadSettings,
+  settings: LoadSettings,
   checkpoint: Checkpoint,
   watch: LoadWatch,
 ): Promise<Executor> {
   const { name, config, untieHead, tensorParallelSize: size, pipeline, storage: dtype, blockFormats } = placed;
   const { device } = placed.device;
-  const options = { name, device, dtype, slots, maxModelLen, kvCacheMemoryBytes, checkFinite, untieHead, blockFormats };
+  const { maxNumSeqs: slots, ownThread, workers, job } = settings;
+  const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
+  const limits = { slots, maxModelLen, kvCacheMemoryBytes };
+  const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, untieHead, blockFormats };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(

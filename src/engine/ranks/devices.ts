@@ -1,6 +1,7 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import { CpuBackend } from '../../backends/cpu/cpu-backend.ts';
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
+import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
 import { CPU_BLOCK_FORMATS, isCodeFormat } from '../../backends/cpu/memory/block-weight.ts';
 import { CUDA_BLOCK_FORMATS } from '../../backends/cuda/block-formats.ts';
@@ -33,13 +34,15 @@ export function isGpu(device: Device): device is 'webgpu' | 'cuda' {
 /**
  * Kernels that a device needs, compiled once for all ranks in the thread that starts them.
  * @param formats of weights that are kept in blocks.
+ * @param cpuKernels form of products on the processor.
  * @throws UnsupportedDeviceError where the device can't run here.
  */
 export function compileForDevice(
   device: ChosenDevice,
   formats: Iterable<BlockFormat> = [],
+  cpuKernels?: CpuKernels,
 ): CompiledKernels | undefined {
-  return device === 'cpu' ? fastestKernels([...formats].filter(isCodeFormat)) : undefined;
+  return device === 'cpu' ? fastestKernels([...formats].filter(isCodeFormat), cpuKernels) : undefined;
 }
 
 /** Formats whose blocks a device keeps as a file holds them. */

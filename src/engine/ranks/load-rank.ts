@@ -1,4 +1,5 @@
 import type { CompiledKernels } from '../../backends/cpu/kernels/kernels.ts';
+import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
@@ -16,7 +17,7 @@ import { loadWeights, matchNames } from '../weights/load-weights.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
 import { storageInBlocks } from '../weights/weight-storage.ts';
-import { type ChosenDevice, createBackend } from './devices.ts';
+import { type ChosenDevice, compileForDevice, createBackend } from './devices.ts';
 
 /** Settings that all ranks of a model share. They can be posted to a worker. */
 export interface RankOptions extends KvCacheLimits {
@@ -30,6 +31,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
   /** The layers to load, of a model that several stages hold. Default: all. */
   readonly stage?: Stage | undefined;
+  /** Form of products on the processor. Default: auto. */
+  readonly cpuKernels?: CpuKernels | undefined;
   /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }
@@ -85,7 +88,8 @@ export async function makeRank(
   weights: RankWeights,
   { onProgress, signal }: LoadWatch,
 ): Promise<ModelRunner> {
-  const backend = await createBackend(options.device, options.kernels);
+  const { device, kernels = compileForDevice(device, [], options.cpuKernels) } = options;
+  const backend = await createBackend(device, kernels);
   try {
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);

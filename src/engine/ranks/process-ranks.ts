@@ -75,7 +75,7 @@ export class LocalRanks implements ProcessRanks {
   ) {
     this.own = own;
     // Before threads are started: if compiling failed, they would be left running.
-    const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats) };
+    const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats, options.cpuKernels) };
     this.#memory = size > 1 ? createGroupMemory(size, own) : undefined;
     this.#threads = ranksOf(own).map((rank) =>
       startRankThread(

@@ -12,6 +12,13 @@ import { BLOCK, PANEL } from '../memory/panels.ts';
 /** Most bytes of the sums of 128 quantised activations: see kernels/blocks/activations.ts. */
 const SUM_BYTES = 32;
 const VECTOR_BYTES = 16;
+/** Bytes of some inputs of a panel as float32: see kernels/linear-float.ts. */
+const WIDENED_BYTES = 16384;
+/** Most bytes of an input of a row as products take it, and of an input of a panel: see kernels/linear-int8.ts. */
+const INPUT_BYTES = 2;
+const PANEL_INPUT_BYTES = 33;
+/** Most bytes of a block on its way there. */
+const BLOCK_BYTES = 4608;
 
 /** Linear layers over weights in any of the kernels' layouts. */
 export class CpuLinear {
@@ -50,8 +57,10 @@ export class CpuLinear {
     // A block of a panel as float32, which rows share.
     if (weight instanceof Fp8Weight) return 4 * PANEL * BLOCK + VECTOR_BYTES;
     const { packing, paddedInputs } = weight;
-    if (packing !== 'int8' && packing !== 'int4') return 0;
-    return quantizedBytes(rows, paddedInputs) + (packing === 'int4' ? (PANEL + 1) * paddedInputs : 0);
+    if (packing === 'float32' || packing === 'bfloat16')
+      return rows === 1 ? 0 : 4 * rows * paddedInputs + WIDENED_BYTES;
+    const spelled = (INPUT_BYTES * rows + PANEL_INPUT_BYTES) * paddedInputs + BLOCK_BYTES;
+    return quantizedBytes(rows, paddedInputs) + spelled;
   }
 
   /** The first `rows` rows of out = x Wᵀ. Rows of out are whole panels. */
@@ -63,24 +72,22 @@ export class CpuLinear {
 
   #multiplyPacked(x: CpuTensor, weight: PackedWeight, out: CpuTensor, rows: number, scratch: number): void {
     const { address: w, panels, inFeatures: K, paddedInputs, packing } = weight;
-    const kernels = this.#kernels;
+    const products = rows === 1 ? this.#runtime.products.decode : this.#runtime.products.prompt;
+    const to = [out.address, out.byteStride, rows, panels] as const;
     switch (packing) {
       case 'float32':
-        kernels.linearF32(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        products.linearF32(x.address, x.byteStride, w, ...to, K, scratch);
         return;
       case 'bfloat16':
-        kernels.linearBF16(x.address, x.byteStride, w, out.address, out.byteStride, rows, panels, K);
+        products.linearBF16(x.address, x.byteStride, w, ...to, K, scratch);
         return;
       case 'int8':
       case 'int4': {
         const scales = scratch + rows * paddedInputs;
-        kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, paddedInputs);
-        if (packing === 'int8') {
-          kernels.linearInt8(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs);
-          return;
-        }
-        const unpacked = scratch + quantizedBytes(rows, paddedInputs);
-        kernels.linearInt4(scratch, scales, w, out.address, out.byteStride, rows, panels, paddedInputs, unpacked);
+        this.#kernels.quantizeRows(x.address, x.byteStride, scratch, scales, rows, K, paddedInputs);
+        const spelled = scratch + quantizedBytes(rows, paddedInputs);
+        const linear = packing === 'int8' ? products.linearInt8 : products.linearInt4;
+        linear(scratch, scales, w, ...to, paddedInputs, spelled);
       }
     }
   }

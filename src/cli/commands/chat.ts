@@ -13,6 +13,7 @@ import {
 } from '../options/model-options.ts';
 import { text } from '../options/option.ts';
 import { readSampling, samplingOptions } from '../options/sampling-options.ts';
+import { openStates, stateStoreOptions } from '../options/state-store-options.ts';
 import { chatTemplateOption, findTemplate } from '../options/template-option.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { note } from '../terminal/notes.ts';
@@ -52,6 +53,7 @@ export const chat = defineCommand({
     ...samplingOptions,
     ...modelOptions,
     ...contextOptions,
+    ...stateStoreOptions,
   },
   examples: [
     "chat org/name --system 'Answer briefly.'",
@@ -64,7 +66,9 @@ export const chat = defineCommand({
     const interrupt = new Interrupt();
     try {
       const { folder, chatTemplate, kind } = await findChatModel(values, values.chatTemplate, interrupt.signal);
-      await using llm = await loadWithProgress(values, interrupt.signal, folder, { maxNumSeqs: 1, chatTemplate });
+      await using states = await openStates(values);
+      const load = { maxNumSeqs: 1, chatTemplate, ...states.loadOptions };
+      await using llm = await loadWithProgress(values, interrupt.signal, folder, load);
       const system: ChatMessage[] = values.system === undefined ? [] : [{ role: 'system', content: values.system }];
       const conversation = new Conversation(llm, system, sampling);
       if (kind === 'completion') {
@@ -73,6 +77,7 @@ export const chat = defineCommand({
       note(HELP, values.quiet);
       // Not earlier: lines that come before anything asks for them would be lost.
       await converse(conversation, openTerminal(), interrupt.signal);
+      await states.flush(llm);
       return 0;
     } finally {
       interrupt.close();

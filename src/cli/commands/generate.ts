@@ -10,6 +10,7 @@ import { contextOptions, loadWithProgress, type ModelValues, modelOptions } from
 import { flag, flagName, text, type Values } from '../options/option.ts';
 import { readPrompt } from '../options/prompt.ts';
 import { answerOptions, readSampling, samplingOptions } from '../options/sampling-options.ts';
+import { openStates, stateStoreOptions } from '../options/state-store-options.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { INTERRUPTED, Interrupt, InterruptedError } from '../terminal/interrupt.ts';
 import { note } from '../terminal/notes.ts';
@@ -46,6 +47,7 @@ const options = {
   json: flag('Print one JSON object at the end: token ids, text, finish reason, timings'),
   ...modelOptions,
   ...contextOptions,
+  ...stateStoreOptions,
 };
 
 type GenerateValues = Values<typeof options> & ModelValues;
@@ -77,7 +79,9 @@ async function run(values: GenerateValues, positional: string | undefined): Prom
   try {
     const timer = new GenerationTimer();
     const { n = 1 } = sampling;
-    await using llm = await loadWithProgress(values, interrupt.signal, undefined, { maxNumSeqs: n });
+    await using states = await openStates(values);
+    const load = { maxNumSeqs: n, ...states.loadOptions };
+    await using llm = await loadWithProgress(values, interrupt.signal, undefined, load);
     timer.loaded();
     const promptTokenIds = llm.tokenize(prompt);
     const { json } = values;
@@ -88,6 +92,7 @@ async function run(values: GenerateValues, positional: string | undefined): Prom
     const timings = timer.timings(promptTokenIds.length);
     await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
     if (!json) note(describe(timings), values.quiet);
+    await states.flush(llm);
     return result.finishReason === 'abort' ? INTERRUPTED : 0;
   } finally {
     interrupt.close();

@@ -15,6 +15,7 @@ import {
   withModel,
 } from '../options/model-options.ts';
 import { appOptions, engineOptions, type ServeValues, serveOptions } from '../options/serve-options.ts';
+import { openStates } from '../options/state-store-options.ts';
 import { findTemplate } from '../options/template-option.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
@@ -51,7 +52,9 @@ async function serveUntilEnd(values: ServeValues & ModelValues): Promise<number>
     const began = performance.now();
     const folder = await findModel(values, signal);
     const chatTemplate = values.chatTemplate && (await findTemplate(values.chatTemplate, folder));
-    await using llm = await loadWithProgress(values, signal, folder, { ...engine, chatTemplate });
+    await using states = await openStates(values);
+    const load = { ...engine, ...states.loadOptions, chatTemplate };
+    await using llm = await loadWithProgress(values, signal, folder, load);
     const loadSeconds = (performance.now() - began) / 1000;
     const destination = logFormat === 'text' ? new LogInWords(process.stdout) : process.stdout;
     const logger = pino({ level: logLevel, base: null }, destination);
@@ -60,6 +63,9 @@ async function serveUntilEnd(values: ServeValues & ModelValues): Promise<number>
       if (event.type === 'reloadFailed')
         logger.error({ err: event.error, retrySeconds: event.retrySeconds }, 'loading it again failed');
       if (event.type === 'died') death.abort(event.error);
+      if (event.type === 'stateStoreFailed') {
+        logger.warn({ err: event.error, retrySeconds: event.retrySeconds }, 'the store of states failed');
+      }
       if (event.type === 'recovered') logger.warn({ seconds: event.seconds }, 'the model was loaded again');
     });
     const server = await listening(serveModel({ ...options, llm, logger }));

@@ -4,6 +4,7 @@ import { SCHEDULING_POLICIES } from '../../server/request/limits.ts';
 import { REASONING_PARSERS, TOOL_CALL_PARSERS } from '../../text/parsers/choose-parsers.ts';
 import { assertCount, contextLimits, contextOptions } from './model-options.ts';
 import { choice, flag, number, text, texts, type Values } from './option.ts';
+import { stateStoreOptions } from './state-store-options.ts';
 import { chatTemplateOption } from './template-option.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -42,6 +43,7 @@ export const serveOptions = {
   maxBodySize: number('Largest body of a request, in MiB (default: 4)'),
   prefixCacheSize: number('Memory for the states of earlier prompts, in MiB; 0 turns it off (default: 512)'),
   kvCacheSize: contextOptions.kvCacheSize,
+  ...stateStoreOptions,
   snapshotInterval: number('Tokens between two kept states of one text (default: 256)'),
   noRecover: flag('Exit when a rank fails, instead of loading the model again'),
   shutdownTimeout: number('Seconds that unfinished answers get after SIGTERM or Ctrl-C (default: 30)'),

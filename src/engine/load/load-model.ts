@@ -54,13 +54,17 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const placed = await chooseRanks(described, settings);
     const started = await startRanks(placed, settings);
     settings.onProgress?.({ status: 'ready', name: source });
-    return loadedModel(started, settings);
+    return loadedModel(started, settings, await sharedStatesSource(started, settings));
   } finally {
     await located.checkpoint.close();
   }
 }
 
-function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel {
+function loadedModel(
+  started: StartedModel,
+  settings: LoadSettings,
+  sharedStates: EngineContext['sharedStates'],
+): LoadedModel {
   const { folder, config, text, eosTokenIds, samplingDefaults, device, tensorParallelSize } = started;
   const { dtype, dtypeReason, storage } = started;
   const { tokenizer, chatTemplate, source } = text;
@@ -83,7 +87,7 @@ function loadedModel(started: StartedModel, settings: LoadSettings): LoadedModel
       prefixCacheBytes,
       snapshotInterval,
       maxUnreadTokens,
-      sharedStates: sharedStatesSource(started, settings),
+      sharedStates,
       executor,
       reloadExecutor: settings.recover ? reloadExecutor : undefined,
       tokenizer,

@@ -7,7 +7,7 @@ import { type Device, isGpu, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
-import type { StateFetch } from '../store/transfer-rates.ts';
+import { parseStateFetch, type StateFetch } from '../store/transfer-rates.ts';
 import type { EngineLimits } from './engine-options.ts';
 
 /** Options of `LLM.load`. Those of the hub apply if the source is a hub id; `token` also applies to a URL. */
@@ -130,6 +130,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
     }
   }
   checkRanksCanRun(settings.tensorParallelSize);
+  parseStateFetch(settings.stateFetch);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   parseCpuKernels(settings.cpuKernels);

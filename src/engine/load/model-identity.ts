@@ -21,11 +21,15 @@ export type StatedIdentity = { readonly [Fact in keyof ModelIdentity]: string };
 /** Tensors of which some values are read. Another training changes all, so a few tell. */
 const SAMPLED_TENSORS = 16;
 
-/** Reads a row each of some tensors of an open checkpoint. */
+/**
+ * Reads a row each of some tensors of an open checkpoint.
+ * @param sampledTensors how many, at most. All tell a training that left most of them as they were from the one before.
+ */
 export async function identifyModel(
   checkpoint: Checkpoint,
   config: ModelConfig,
   dtype: MatrixDType,
+  sampledTensors = SAMPLED_TENSORS,
 ): Promise<ModelIdentity> {
   const names = checkpoint.names().sort();
   const hash = new Hash();
@@ -34,7 +38,7 @@ export async function identifyModel(
     hash.addText(`${name}:${stored}:${shape.join(',')};`);
   }
   const readable = names.filter((name) => checkpoint.tensor(name).problem === undefined);
-  const stride = Math.max(1, Math.ceil(readable.length / SAMPLED_TENSORS));
+  const stride = Math.max(1, Math.ceil(readable.length / sampledTensors));
   const sampled = readable.filter((_, i) => i % stride === 0);
   const rows = await Promise.all(
     sampled.map(async (name) => {

@@ -1,19 +1,25 @@
+import { isUrl } from '../../checkpoint/net/urls.ts';
 import { deviceForm } from '../ranks/device-form.ts';
 import type { SharedStatesSource } from '../store/shared-states.ts';
 import type { LoadSettings } from './load-options.ts';
+import { identifyModel } from './model-identity.ts';
 import type { StartedModel } from './start-ranks.ts';
 
 /**
  * The store that settings name, for one model in one form: with other weights, another dtype, other kernels or another
  * number of ranks, whose sums round differently, states are others.
  */
-export function sharedStatesSource(
-  { identify, device, tensorParallelSize }: StartedModel,
+export async function sharedStatesSource(
+  { checkpoint, config, dtype, identify, device, tensorParallelSize }: StartedModel,
   { stateStore: store, stateFetch: fetch }: LoadSettings,
-): SharedStatesSource | undefined {
+): Promise<SharedStatesSource | undefined> {
   if (!store) return undefined;
+  // Of a server's files each row is a request: of those few are read, and not before they are needed.
+  const local = isUrl(checkpoint.folder)
+    ? undefined
+    : await identifyModel(checkpoint, config, dtype, Number.POSITIVE_INFINITY);
   const model = async () => {
-    const [identity, form] = await Promise.all([identify(), deviceForm(device.device)]);
+    const [identity, form] = await Promise.all([local ?? identify(), deviceForm(device.device)]);
     return JSON.stringify([identity, form, tensorParallelSize]);
   };
   return { store, fetch, model };

@@ -51,11 +51,10 @@ export async function decodeValue<Name extends string>(
   lengths: Readonly<Record<Name, number>>,
 ): Promise<Record<Name, Float32Array>> {
   if (value.length < FIXED_BYTES) throw damaged(key, `it has ${value.length} bytes`);
-  // A copy, which floats can be read from wherever the value begins.
-  const bytes = new Uint8Array(value);
+  const bytes = aligned(value);
   const digest = await sha256(bytes.subarray(DIGEST_BYTES));
   if (!digest.every((byte, i) => byte === bytes[i])) throw damaged(key, 'its contents do not match its checksum');
-  const view = new DataView(bytes.buffer, DIGEST_BYTES);
+  const view = new DataView(bytes.buffer, bytes.byteOffset + DIGEST_BYTES);
   if (view.getUint32(0, true) !== MAGIC) throw damaged(key, 'it is not a state');
   const begin = FIXED_BYTES + view.getUint32(4, true);
   const header = readHeader(key, bytes.subarray(FIXED_BYTES, begin));
@@ -65,7 +64,7 @@ export async function decodeValue<Name extends string>(
   if (found !== JSON.stringify(lengths)) throw damaged(key, `it has ${found} numbers`);
   const count = names.reduce((sum, name) => sum + lengths[name], 0);
   if (begin + 4 * count !== bytes.length) throw damaged(key, `it has ${bytes.length} bytes`);
-  let filled = begin;
+  let filled = bytes.byteOffset + begin;
   const vector = (name: Name) => {
     const floats = new Float32Array(bytes.buffer, filled, lengths[name]);
     filled += 4 * lengths[name];
@@ -77,6 +76,14 @@ export async function decodeValue<Name extends string>(
 /** Bytes of a value, but for its short header. */
 export function valueBytes(count: number): number {
   return FIXED_BYTES + 4 * count;
+}
+
+/** The bytes, where floats can be read from them: a copy of those that begin elsewhere. */
+function aligned(value: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, length } = value;
+  return buffer instanceof ArrayBuffer && byteOffset % 4 === 0
+    ? new Uint8Array(buffer, byteOffset, length)
+    : new Uint8Array(value);
 }
 
 function readHeader(key: string, bytes: Uint8Array): Partial<Header> {

@@ -1,6 +1,15 @@
+import { ArgumentError } from '../../errors.ts';
+
 /** When states are fetched: where measured rates say that it takes less time than computing them, or always. */
 export const STATE_FETCHES = ['measured', 'always'] as const;
 export type StateFetch = (typeof STATE_FETCHES)[number];
+
+/** When states are fetched, by its name. @throws ArgumentError where there is no such name. */
+export function parseStateFetch(name = 'measured'): StateFetch {
+  const fetch = STATE_FETCHES.find((known) => known === name);
+  if (fetch !== undefined) return fetch;
+  throw new ArgumentError(`stateFetch is '${name}'.`, `Use one of: ${STATE_FETCHES.join(', ')}.`);
+}
 
 /** Share of a new measurement in a rate. */
 const WEIGHT = 0.3;

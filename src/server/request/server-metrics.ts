@@ -2,14 +2,15 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../engine/engine-events.ts';
 import type { EngineStats } from '../../engine/engine-stats.ts';
+import type { StateStoreStats } from '../../engine/store/store-events.ts';
 import { ArgumentError } from '../../errors.ts';
 
 /** Bounds of latencies: from a token of a small model to a long prompt on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
 
-/** Metrics that are read from the engine's statistics: name, help, value. */
-type Reading = readonly [name: string, help: string, read: (stats: EngineStats) => number];
+/** Metrics that are read from statistics: name, help, value. */
+type Reading<S = EngineStats> = readonly [name: string, help: string, read: (stats: S) => number];
 
 const GAUGES: readonly Reading[] = [
   [
@@ -45,6 +46,29 @@ const COUNTERS: readonly Reading[] = [
   ['prefix_cache_evictions_total', 'States that made room for others.', (s) => s.prefixCache.evictions],
 ];
 
+/** Those of the store of states, where there is one. */
+const STORE_GAUGES: readonly Reading<StateStoreStats>[] = [
+  ['state_store_pending_puts', 'States that wait to be put into the shared store.', (s) => s.pendingPuts],
+  ['state_store_pending_bytes', 'Memory of the states that wait.', (s) => s.pendingBytes],
+];
+
+const STORE_COUNTERS: readonly Reading<StateStoreStats>[] = [
+  ['state_store_queries_total', 'Requests whose state was looked for in the shared store.', (s) => s.queries],
+  ['state_store_hits_total', 'Requests that continue from a state of the store.', (s) => s.hits],
+  ['state_store_misses_total', 'Requests for which it had none, or none in time.', (s) => s.misses],
+  ['state_store_hit_tokens_total', 'Prompt tokens that were not computed because of it.', (s) => s.hitTokens],
+  ['state_store_read_bytes_total', 'Bytes of states that were fetched.', (s) => s.bytesRead],
+  ['state_store_written_bytes_total', 'Bytes of states that were put.', (s) => s.bytesWritten],
+  ['state_store_puts_total', 'States that were put.', (s) => s.puts],
+  [
+    'state_store_dropped_puts_total',
+    'States that were not put: too many waited, or the store failed.',
+    (s) => s.droppedPuts,
+  ],
+  ['state_store_damaged_total', 'Values of the store that were not what had been put.', (s) => s.damaged],
+  ['state_store_failures_total', 'Times that the store failed, or did not answer in time.', (s) => s.failures],
+];
+
 function share(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }
@@ -66,6 +90,9 @@ export class ServerMetrics {
   readonly #answerTokens: Histogram;
   readonly #finished: Counter<'finished_reason'>;
   readonly #http: Counter<'method' | 'route' | 'status'>;
+  /** Present where there is a store of states. */
+  readonly #fetch: Histogram | undefined;
+  readonly #put: Histogram | undefined;
   #failure: Error | undefined;
 
   /** @throws ArgumentError when names can't begin with the prefix. */
@@ -106,18 +133,11 @@ export class ServerMetrics {
       labelNames: ['block_size', 'num_gpu_blocks'],
       registers,
     }).set({ block_size: snapshotInterval, num_gpu_blocks: maxEntries }, 1);
-    // Read for each report. The library's counters can only be increased, so this is reset and set to the engine's
-    // count.
-    for (const [name, help, read] of GAUGES) {
-      const collect = (gauge: Gauge) => gauge.set(read(engine.stats()));
-      new Gauge({ name: `${prefix}:${name}`, help, registers, collect: collecting(collect) });
-    }
-    for (const [name, help, read] of COUNTERS) {
-      const collect = (counter: Counter) => {
-        counter.reset();
-        counter.inc(read(engine.stats()));
-      };
-      new Counter({ name: `${prefix}:${name}`, help, registers, collect: collecting(collect) });
+    this.#addReadings(GAUGES, COUNTERS, () => engine.stats());
+    if (engine.stats().stateStore) {
+      this.#fetch = this.#histogram('state_store_get_seconds', 'Seconds to fetch a state.', SECONDS);
+      this.#put = this.#histogram('state_store_put_seconds', 'Seconds to put a state.', SECONDS);
+      this.#addReadings(STORE_GAUGES, STORE_COUNTERS, () => engine.stats().stateStore);
     }
     engine.onEvent((event) => this.#observe(event));
   }
@@ -159,11 +179,42 @@ export class ServerMetrics {
         this.#queue.observe(event.queueSeconds);
         this.#duration.observe(event.seconds);
         break;
+      case 'stateFetched':
+        this.#fetch?.observe(event.seconds);
+        break;
+      case 'statePut':
+        this.#put?.observe(event.seconds);
+        break;
       case 'executorFailed':
         this.#failure = event.error;
         break;
       case 'recovered':
         this.#failure = undefined;
+    }
+  }
+
+  /** Metrics that are read for each report. */
+  #addReadings<S>(
+    gauges: readonly Reading<S>[],
+    counters: readonly Reading<S>[],
+    statistics: () => S | undefined,
+  ): void {
+    const registers = [this.#registry];
+    const current = (read: (stats: S) => number) => {
+      const stats = statistics();
+      return stats === undefined ? 0 : read(stats);
+    };
+    for (const [name, help, read] of gauges) {
+      const collect = (gauge: Gauge) => gauge.set(current(read));
+      new Gauge({ name: `${this.#prefix}:${name}`, help, registers, collect: collecting(collect) });
+    }
+    // The library's counters can only be increased, so they are reset and set to the engine's count.
+    for (const [name, help, read] of counters) {
+      const collect = (counter: Counter) => {
+        counter.reset();
+        counter.inc(current(read));
+      };
+      new Counter({ name: `${this.#prefix}:${name}`, help, registers, collect: collecting(collect) });
     }
   }
 

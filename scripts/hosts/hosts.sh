@@ -1,8 +1,8 @@
 #!/bin/bash
 # Makes machines of one, for programs that run on several: network namespaces on a bridge, each with a name and an address of its
 # own. They share the disk and the processors. Linux, as root, with iproute2 and util-linux.
-#   hosts.sh up NAME COUNT         makes the hosts NAME-0, NAME-1, …
-#   hosts.sh down NAME COUNT       removes them
+#   hosts.sh up NAME COUNT         makes the hosts NAME-0, NAME-1, … and prints the address of each; this machine reaches them
+#   hosts.sh down NAME COUNT       removes them, and ends what runs on them
 #   hosts.sh run HOST COMMAND…     runs a command on a host
 #   hosts.sh ssh [-OPTION…] HOST COMMAND…   the same in ssh's manner, for mpirun: words are joined for a shell
 set -euo pipefail
@@ -16,6 +16,7 @@ up() {
   hosts="127.0.0.1 localhost"$'\n'
   for ((i = 0; i < count; i++)); do hosts+="$net.$((i + 1)) $name-$i"$'\n'; done
   ip link add "br-$name" type bridge
+  ip addr add "$net.254/24" dev "br-$name"
   ip link set "br-$name" up
   for ((i = 0; i < count; i++)); do
     # What ip-netns puts over /etc/hosts there.
@@ -27,13 +28,15 @@ up() {
     ip -n "$name-$i" addr add "$net.$((i + 1))/24" dev eth0
     ip -n "$name-$i" link set lo up
     ip -n "$name-$i" link set eth0 up
+    echo "$net.$((i + 1))"
   done
 }
 
 down() {
   local name=$1 count=$2 i
   for ((i = 0; i < count; i++)); do
-    # Their ends of the cables go with them.
+    ip netns pids "$name-$i" 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
+    # Its end of the cable goes with it.
     ip netns del "$name-$i" 2>/dev/null || true
     rm -rf "/etc/netns/$name-$i"
   done

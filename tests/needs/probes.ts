@@ -27,7 +27,10 @@ export type Need =
   | 'haproxy'
   | 'nginx'
   | 'redis'
-  | 'g++';
+  | 'g++'
+  | 'openmpi'
+  | 'mpich'
+  | 'hosts';
 
 export const PROBES: Readonly<Record<Need, Probe>> = {
   chromium: {
@@ -87,6 +90,30 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
       return output('g++', ['-dumpfullversion']);
     },
   },
+  openmpi: {
+    name: 'Open MPI',
+    howToGet: 'install it (on Debian: apt-get install openmpi-bin)',
+    find: () => program('mpirun.openmpi', ['--version']),
+  },
+  mpich: {
+    name: 'MPICH',
+    howToGet: 'install it (on Debian: apt-get install mpich)',
+    find: () => program('mpirun.mpich', ['--version']),
+  },
+  hosts: {
+    name: 'hosts made of network namespaces',
+    howToGet: 'run them as root on Linux, with iproute2 and util-linux (on Debian: apt-get install iproute2)',
+    find: async () => {
+      const script = fileURLToPath(new URL('../../scripts/hosts/hosts.sh', import.meta.url));
+      try {
+        await output(script, ['up', PROBE_HOSTS, '1']);
+        await output(script, ['run', `${PROBE_HOSTS}-0`, 'true']);
+      } finally {
+        await output(script, ['down', PROBE_HOSTS, '1']).catch(() => {});
+      }
+      return script;
+    },
+  },
   script: {
     name: "util-linux's script, which gives a program a terminal",
     howToGet: 'install it (on Debian: apt-get install bsdutils)',
@@ -97,6 +124,9 @@ export const PROBES: Readonly<Record<Need, Probe>> = {
     },
   },
 };
+
+/** Name of the hosts that the probe makes: no longer than Linux lets the names of networks be. */
+const PROBE_HOSTS = `mp${process.pid}`;
 
 /** A machine with other work takes its time to start a browser. */
 const START_MILLISECONDS = 120_000;

@@ -31,6 +31,8 @@ export interface BenchLoad {
   readonly device: Device;
   readonly cpuKernels?: CpuKernels | undefined;
   readonly tensorParallelSize: number;
+  /** Stages of so many ranks each. Default: 1. */
+  readonly pipelineParallelSize?: number | undefined;
   /** Number of sequences that run at the same time. */
   readonly slots: number;
   readonly stepTokens: number;

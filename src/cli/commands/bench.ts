@@ -39,6 +39,7 @@ const options = {
   ...modelOptions,
   // Figures of one thread are what others compare with.
   tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1 on each machine)'),
+  pipelineParallelSize: count(1, 1, 'Stages that hold a run of the layers each, with such threads each'),
   dtype: dtypesOption(),
   promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
   batchSizes: counts([1, 16], 'Sequences to decode at the same time'),
@@ -79,8 +80,9 @@ export const bench = defineCommand({
 });
 
 async function run(values: BenchValues): Promise<number> {
-  const { shape, model, dtype: dtypes, cpuKernels, json, quiet, revision, job } = values;
-  const processes = 1 + (job?.followers.length ?? 0);
+  const { shape, model, dtype: dtypes, cpuKernels, json, quiet, revision, job, pipelineParallelSize } = values;
+  // Those that share a stage.
+  const processes = pipelineParallelSize > 1 ? 1 : 1 + (job?.followers.length ?? 0);
   const { tensorParallelSize = processes } = values;
   if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
   if (values.device === 'webgpu' && shape === undefined && model === undefined) {
@@ -98,18 +100,26 @@ async function run(values: BenchValues): Promise<number> {
       ? { name, config: MODEL_SHAPES[shape] }
       : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
     const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
-    const processes = 1 + (job?.followers.length ?? 0);
     const ranks = tensorParallelSize === 'auto' ? await autoRanks(source, processes) : tensorParallelSize;
     const slots = Math.max(...values.batchSizes);
     const maxModelLen = longestSequence(values);
     const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
-    const load = { device, cpuKernels, tensorParallelSize: ranks, ...limits, signal, onProgress, job };
+    const load = {
+      device,
+      cpuKernels,
+      tensorParallelSize: ranks,
+      pipelineParallelSize,
+      ...limits,
+      signal,
+      onProgress,
+      job,
+    };
     const runs: BenchRun[] = [];
     for (const dtype of dtypes) runs.push(await measureDType(source, { ...load, dtype }, values, progress));
     // Last: its buffers would count as the model's memory.
     const machine = await describeMachine(ranks, processes, cpuKernels);
     const results = runs.map((run) => withShares(run, machine));
-    const report: BenchReport = { model: name, device, ranks, machine, results };
+    const report: BenchReport = { model: name, device, ranks, stages: pipelineParallelSize, machine, results };
     await print(json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
     return 0;
   } finally {

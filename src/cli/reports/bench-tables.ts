@@ -2,11 +2,11 @@ import type { BenchReport, BenchResult } from '../../bench/bench-report.ts';
 import { formatBytes, formatTable } from '../terminal/table.ts';
 
 /** The report for people. */
-export function describeReport({ model, device, ranks, machine, results }: BenchReport): string {
+export function describeReport({ model, device, ranks, stages, machine, results }: BenchReport): string {
   const threads = ranks === 1 ? '1 thread' : `${ranks} threads`;
   const { cpu, node, kernels, readBytesPerSecond, operationsPerSecond } = machine;
   return [
-    `${model} on ${device} with ${threads}, Node ${node}, ${cpu}`,
+    `${model} on ${device} with ${stages === 1 ? '' : `${stages} stages of `}${threads}, Node ${node}, ${cpu}`,
     `products: ${kernels.prompt} for several rows, ${kernels.decode} for one`,
     `with ${threads} memory reads ${formatBytes(readBytesPerSecond)}/s, arithmetic peaks at ` +
       `${formatRate(operationsPerSecond.float32)} in float32, ${formatRate(operationsPerSecond.int8)} in int8`,

@@ -173,37 +173,57 @@ function isApart(least: f32, next: f32): bool {
   return next > LEAST_ERROR && next - least > DOUBT * next;
 }
 
+/** For each part: the factor that its range asks for, and the least sum of squares and the one after that. */
+const WANTED: usize = memory.data(32, 16), LEAST_SUMS: usize = memory.data(16, 16), NEXT_SUMS: usize = memory.data(16, 16);
+/** Factors that are tried, less the wanted one. */
+const AROUND: usize = memory.data<f32>([-2, -1, 0, 1], 16);
+
 /** The sum of squares that a whole block loses with a scale, and in `bestFactors` the factors of its parts. */
 function estimatedError(values: usize, scale: f32): f32 {
-  let error: f32 = 0;
+  findWanted(scale);
   let factors: u32 = 0;
-  isCertain = true;
   for (let part: usize = 0; part < <usize>(BLOCK / PART); part++) {
-    const step = int4Step(load<f32>(GREATEST + (part << 2)), load<f32>(LEAST + (part << 2)), scale < 0 ? -1 : 1);
-    const wanted = scale == 0 ? 0 : <i32>nearest(step / abs(<f64>scale));
-    let best = 0;
-    let least: f32 = Infinity, next: f32 = Infinity;
-    const from = max(0, wanted - 2), to = min(15, wanted + 1);
-    for (let factor = from; factor <= to; factor++) estimatePart(values, scale * <f32>factor, SUMS + (<usize>factor << 5));
-    for (let factor = from; factor <= to; factor++) {
-      const lost = sumOfEight(SUMS + (<usize>factor << 5));
-      if (lost < least) {
-        next = least;
-        least = lost;
-        best = factor;
-      } else next = min(next, lost);
-    }
-    if (!isApart(least, next)) isCertain = false;
-    error += least;
-    factors |= best << (<u32>part << 2);
+    const wanted = <f32>load<f64>(WANTED + (part << 3));
+    const first = wanted - 2;
+    estimatePart(values, scale * first, SUMS);
+    estimatePart(values, scale * (wanted - 1), SUMS + 32);
+    estimatePart(values, scale * wanted, SUMS + 64);
+    estimatePart(values, scale * (wanted + 1), SUMS + 96);
+    const tried = f32x4.add(f32x4.splat(wanted), v128.load(AROUND));
+    const isFactor = v128.and(f32x4.ge(tried, f32x4.splat(0)), f32x4.le(tried, f32x4.splat(15)));
+    const sums = v128.bitselect(fourSums(), f32x4.splat(Infinity), isFactor);
+    const neighbours = v128.shuffle<i32>(sums, sums, 1, 0, 3, 2);
+    const low = f32x4.pmin(sums, neighbours), high = f32x4.pmax(sums, neighbours);
+    const otherLow = v128.shuffle<i32>(low, low, 2, 3, 0, 1), otherHigh = v128.shuffle<i32>(high, high, 2, 3, 0, 1);
+    const least = f32x4.pmin(low, otherLow);
+    v128.store32_lane(LEAST_SUMS + (part << 2), least, 0);
+    v128.store32_lane(NEXT_SUMS + (part << 2), f32x4.pmin(f32x4.pmax(low, otherLow), f32x4.pmin(high, otherHigh)), 0);
+    const best = <i32>first + ctz(i32x4.bitmask(f32x4.eq(sums, least)));
+    factors |= (best & 15) << (<u32>part << 2);
     values += PART << 2;
   }
   bestFactors = factors;
-  return error;
+  const least = v128.load(LEAST_SUMS), next = v128.load(NEXT_SUMS);
+  const apart = f32x4.gt(f32x4.sub(next, least), f32x4.mul(next, f32x4.splat(DOUBT)));
+  isCertain = i32x4.all_true(v128.and(apart, f32x4.gt(next, f32x4.splat(LEAST_ERROR))));
+  const two = f32x4.add(least, v128.shuffle<i32>(least, least, 2, 3, 0, 1));
+  return f32x4.extract_lane(two, 0) + f32x4.extract_lane(two, 1);
+}
+
+/** In float64, as the choice among these factors has to be the one that is made there. */
+function findWanted(scale: f64): void {
+  for (let pair: usize = 0; pair < 2; pair++) {
+    const greatest = f64x2.promote_low_f32x4(v128.load64_zero(GREATEST + (pair << 3)));
+    const least = f64x2.promote_low_f32x4(v128.load64_zero(LEAST + (pair << 3)));
+    const up = scale < 0 ? f64x2.neg(least) : greatest, down = scale < 0 ? f64x2.neg(greatest) : least;
+    const steps = f64x2.pmax(f64x2.div(up, f64x2.splat(7)), f64x2.mul(down, f64x2.splat(-0.125)));
+    const wanted = f64x2.floor(f64x2.add(f64x2.div(steps, f64x2.splat(abs(scale))), f64x2.splat(0.5)));
+    v128.store(WANTED + (pair << 4), wanted);
+  }
 }
 
 /** Eight sums for each factor. Stored next to each other, they are made of vectors of 256 bits. */
-const SUMS: usize = memory.data(512, 32);
+const SUMS: usize = memory.data(128, 32);
 
 function estimatePart(part: usize, step: f32, sums: usize): void {
   // For a step of 0 levels do not matter.
@@ -231,12 +251,15 @@ function addSquares(v: v128, steps: v128, inverses: v128, sums: v128): v128 {
   return madd(off, off, sums);
 }
 
+/** The sums of the four factors. */
 // @ts-ignore: decorator
 @inline
-function sumOfEight(sums: usize): f32 {
-  let a = f32x4.add(v128.load(sums), v128.load(sums, 16));
-  a = f32x4.add(a, v128.shuffle<i32>(a, a, 2, 3, 0, 1));
-  return f32x4.extract_lane(a, 0) + f32x4.extract_lane(a, 1);
+function fourSums(): v128 {
+  const a = f32x4.add(v128.load(SUMS), v128.load(SUMS, 16)), b = f32x4.add(v128.load(SUMS, 32), v128.load(SUMS, 48));
+  const c = f32x4.add(v128.load(SUMS, 64), v128.load(SUMS, 80)), d = f32x4.add(v128.load(SUMS, 96), v128.load(SUMS, 112));
+  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }
 
 /** The sum of squares that a block loses with a scale, in float64, and in `bestFactors` the factors of its parts. */

@@ -2,7 +2,7 @@
 import { MpiProcess } from '../../src/engine/load/mpi-job.ts';
 import { modelAnswers } from './model-answers.ts';
 
-const [threads, script, ...folders] = process.argv.slice(2);
+const [options, script, ...folders] = process.argv.slice(2);
 const job = await MpiProcess.open();
 if (job.rank > 0) {
   // All hosts share a disk.
@@ -11,7 +11,7 @@ if (job.rank > 0) {
 } else {
   const answers = [];
   for (const folder of folders) {
-    const answer = modelAnswers(folder, { job, tensorParallelSize: Number(threads) });
+    const answer = modelAnswers(folder, { job, ...JSON.parse(options) });
     answers.push(await answer.catch((error: Error) => error.message));
   }
   await job.close();

@@ -7,7 +7,7 @@ const PROMPT = Array.from({ length: 40 }, (_, i) => (i * 7) % 60);
 const GREEDY = { maxTokens: 12, temperature: 0, ignoreEos: true };
 
 /** What a model answers, down to the last bit, alone and among others, from its caches and from a session's file. */
-export async function modelAnswers(folder: string, options: LoadOptions): Promise<unknown> {
+export async function modelAnswers(folder: string, options: LoadOptions): Promise<object> {
   await using llm = await LLM.load(folder, {
     device: 'cpu',
     maxNumBatchedTokens: 24,

@@ -17,7 +17,10 @@ interface Server {
   readonly pid: number;
 }
 
-describe.skipIf(need('hosts') === undefined)('a server whose ranks are on two hosts', () => {
+/** Ways to share a model. */
+const SHARES = ['--tensor-parallel-size', '--pipeline-parallel-size'] as const;
+
+describe.skipIf(need('hosts') === undefined)('a server whose model is on two hosts', () => {
   let hosts: MpiHosts;
   beforeAll(async () => {
     hosts = await MpiHosts.make(2);
@@ -25,20 +28,11 @@ describe.skipIf(need('hosts') === undefined)('a server whose ranks are on two ho
   afterAll(() => hosts?.remove());
 
   /** @param name by which its processes are found. */
-  async function startServer(mpi: Mpi, name: string): Promise<Server> {
+  async function startServer(mpi: Mpi, name: string, share: string): Promise<Server> {
     // Open MPI gives processes a terminal, for which the log is another.
     const log = ['--log-format', 'json'];
     const address = ['--host', hosts.addresses[0], '--port', '0', '--served-model-name', name];
-    const job = hosts.start(mpi, [
-      MAIN,
-      'serve',
-      'tiny-dts',
-      ...address,
-      '--tensor-parallel-size',
-      '2',
-      '--no-page',
-      ...log,
-    ]);
+    const job = hosts.start(mpi, [MAIN, 'serve', 'tiny-dts', ...address, share, '2', '--no-page', ...log]);
     const { stdout } = job.process;
     if (!stdout) throw new Error('The job has no standard output.');
     const listening = new Promise<Omit<Server, 'job'>>((resolve, reject) => {
@@ -67,6 +61,17 @@ describe.skipIf(need('hosts') === undefined)('a server whose ranks are on two ho
     return reader;
   }
 
+  async function wholeAnswer({ url }: Server, seed: number): Promise<string> {
+    const body = { prompt: 'export interface User {', max_tokens: 40, temperature: 1, seed, ignore_eos: true };
+    const response = await fetch(new URL('/v1/completions', url), {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    const { choices } = await response.json();
+    return choices[0].text;
+  }
+
   async function rest(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<string> {
     let text = '';
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
@@ -75,9 +80,10 @@ describe.skipIf(need('hosts') === undefined)('a server whose ranks are on two ho
     return text;
   }
 
-  describe.each(MPIS)('by $name', ({ name, program = '' }) => {
+  const cases = MPIS.flatMap((mpi) => SHARES.map((share) => ({ ...mpi, share })));
+  describe.each(cases)('by $name, $share', ({ name, program = '', share }) => {
     test.skipIf(program === '')('SIGTERM to process 0 lets answers come to their ends', async () => {
-      const server = await startServer({ name, program }, `term-${name}`);
+      const server = await startServer({ name, program }, `term-${name}`, share);
       const answer = await startAnswer(server, 300);
       process.kill(server.pid, 'SIGTERM');
       expect(await rest(answer)).toMatch(/"finish_reason":"length"[\s\S]*\[DONE\]/);
@@ -85,8 +91,18 @@ describe.skipIf(need('hosts') === undefined)('a server whose ranks are on two ho
       expect(code, stderr).toBe(0);
     });
 
+    test.skipIf(program === '')('answers under load are those that a request alone gets', async () => {
+      const server = await startServer({ name, program }, `load-${name}`, share);
+      const alone = await wholeAnswer(server, 0);
+      const some = await Promise.all(Array.from({ length: 12 }, (_, i) => wholeAnswer(server, i % 3)));
+      for (let i = 0; i < some.length; i += 3) expect(some[i]).toBe(alone);
+      expect(new Set(some).size).toBe(3);
+      process.kill(server.pid, 'SIGTERM');
+      expect((await server.job.ended).code).toBe(0);
+    });
+
     test.skipIf(program === '')('a process that is killed ends the job, with a message that names it', async () => {
-      const server = await startServer({ name, program }, `kill-${name}`);
+      const server = await startServer({ name, program }, `kill-${name}`, share);
       const answer = await startAnswer(server, 16000);
       const killed = findProcess(`kill-${name}`, server.pid);
       process.kill(killed, 'SIGKILL');

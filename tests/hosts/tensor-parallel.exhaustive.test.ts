@@ -26,15 +26,25 @@ describe.skipIf(need('hosts') === undefined)('ranks on two hosts', () => {
 
   describe.each(MPIS)('by $name', ({ name, program = '', other }) => {
     test.skipIf(program === '')('all architectures answer as two threads do, bit for bit', async () => {
-      const { code, stdout, stderr } = await hosts.start({ name, program }, [JOB, '2', '', ...GOLDENS]).ended;
+      const { code, stdout, stderr } = await hosts.start({ name, program }, [
+        JOB,
+        '{"tensorParallelSize":2}',
+        '',
+        ...GOLDENS,
+      ]).ended;
       expect(code, stderr).toBe(0);
       expect(JSON.parse(stdout)).toEqual(expected);
     });
 
     test.skipIf(program === '')('a rank that dies is named with its host, and the job goes on', async () => {
       const dying = 'data:text/javascript,process.exit(3)';
-      const { code, stdout, stderr } = await hosts.start({ name, program }, [JOB, '2', dying, GOLDENS[3], GOLDENS[3]])
-        .ended;
+      const { code, stdout, stderr } = await hosts.start({ name, program }, [
+        JOB,
+        '{"tensorParallelSize":2}',
+        dying,
+        GOLDENS[3],
+        GOLDENS[3],
+      ]).ended;
       expect(code, stderr).toBe(0);
       const message = `Rank 1 on host '${hosts.names[1]}' exited with code 3. Load the model again.`;
       expect(JSON.parse(stdout)).toEqual([message, message]);
@@ -44,7 +54,11 @@ describe.skipIf(need('hosts') === undefined)('ranks on two hosts', () => {
       'the library of another launcher is refused',
       async () => {
         const env = { MAMBA2_MPI_LIBRARY: other };
-        const { code, stderr } = await startLocally({ name, program }, [JOB, '2', '', GOLDENS[3]], env).ended;
+        const { code, stderr } = await startLocally(
+          { name, program },
+          [JOB, '{"tensorParallelSize":2}', '', GOLDENS[3]],
+          env,
+        ).ended;
         expect(code).not.toBe(0);
         expect(stderr).toMatch(/started 2 processes, but '.+' \(.+\) knows of 1\. Start them by the launcher/);
       },

@@ -46,7 +46,11 @@ async function machine(shared: boolean) {
     for await (const _ of engine.addRequest({ promptTokenIds, params }));
     return performance.now() - begin;
   };
-  return { engine, next, close: async () => void (await engine.dispose(), await store?.close()) };
+  const close = async () => {
+    await engine.dispose();
+    await store?.close();
+  };
+  return { engine, next, close };
 }
 
 try {
@@ -69,10 +73,13 @@ try {
   const bytes = (stats?.bytesRead ?? 0) / Math.max(stats?.hits ?? 0, 1);
   const median = (all: readonly number[]) => all.toSorted((a, b) => a - b)[all.length >> 1].toFixed(0);
   const line = (all: readonly number[]) => `${median(all)} ms (least ${Math.min(...all).toFixed(0)}, of ${all.length})`;
-  console.log(`${values.shape}, ${values.dtype}, ${threads} threads: the next token after ${tokens} and one more`);
-  console.log(`  computed         ${line(times.computed)}`);
-  console.log(
-    `  from the store   ${line(times.fetched)}; ${(bytes / 1e6).toFixed(1)} MB, ${stats?.hits} of ${rounds + 1} found`,
+  const found = `${(bytes / 1e6).toFixed(1)} MB, ${stats?.hits} of ${rounds + 1} found`;
+  process.stdout.write(
+    [
+      `${values.shape}, ${values.dtype}, ${threads} threads: the next token after ${tokens} and one more`,
+      `  computed         ${line(times.computed)}`,
+      `  from the store   ${line(times.fetched)}; ${found}\n`,
+    ].join('\n'),
   );
   await Promise.all([alone, first, second].map((each) => each.close()));
 } finally {

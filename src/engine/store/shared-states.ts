@@ -206,7 +206,7 @@ export class SharedStates {
         const { key, length, bytes } = state;
         const tokens = length - known.length;
         const isOwn = !this.#fetches.has(key);
-        if (isOwn && !(this.#rates.pays(tokens, bytes) && this.#bytesComing + bytes <= MOST_BYTES)) continue;
+        if (isOwn && !(this.#rates.pays(tokens, bytes) && fits(this.#bytesComing, bytes))) continue;
         const begin = performance.now();
         const snapshot = await this.#fetch(state, signal);
         if (snapshot === undefined) continue;
@@ -277,7 +277,7 @@ export class SharedStates {
   #hasRoom(length: number): boolean {
     const bytes = this.#transfers.bytesOf(length);
     if (!this.#rates.pays(length, bytes)) return false;
-    const hasRoom = this.#writes.isOver && (this.#bytesLeaving === 0 || this.#bytesLeaving + bytes <= MOST_BYTES);
+    const hasRoom = this.#writes.isOver && fits(this.#bytesLeaving, bytes);
     if (!hasRoom) this.#counts.droppedPuts++;
     return hasRoom;
   }
@@ -354,6 +354,11 @@ export class SharedStates {
   #tell(error: Error, retrySeconds: number | undefined): void {
     this.#options.onEvent({ type: 'stateStoreFailed', error, retrySeconds });
   }
+}
+
+/** Whether a state may go along with others. One that is larger than the limit goes alone. */
+function fits(others: number, bytes: number): boolean {
+  return others === 0 || others + bytes <= MOST_BYTES;
 }
 
 /** Whether states with a salt are shared: a symbol is known to this process only. */

@@ -59,11 +59,11 @@ export class TransferRates {
     return bytes / rate < tokens / this.#prefill;
   }
 
-  /** Milliseconds that a request waits for the state after so many tokens: as long as computing it takes. */
+  /** Whole milliseconds that a request waits for the state after so many tokens: as long as computing it takes. */
   wait(tokens: number): number {
     if (this.#fetch === 'always') return MOST_WAIT;
     if (this.#prefill === undefined) return FIRST_WAIT;
-    return Math.min(Math.max((1000 * tokens) / this.#prefill, LEAST_WAIT), MOST_WAIT);
+    return Math.ceil(Math.min(Math.max((1000 * tokens) / this.#prefill, LEAST_WAIT), MOST_WAIT));
   }
 
   get #trusted(): number | undefined {

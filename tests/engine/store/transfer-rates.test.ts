@@ -39,6 +39,9 @@ describe('TransferRates', () => {
     expect(rates.wait(10)).toBe(1000);
     rates.prefilled(1000, 1);
     expect([rates.wait(1), rates.wait(500), rates.wait(1e9)]).toEqual([100, 500, 10_000]);
+    // What timers take is whole.
+    rates.prefilled(700, 1.3);
+    expect(Number.isInteger(rates.wait(777))).toBe(true);
   });
 });
 

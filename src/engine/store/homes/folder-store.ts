@@ -1,5 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ArgumentError } from '../../../errors.ts';
 import { type KeyFolder, KeyFolderStore, type StoredValue } from './key-folder.ts';
 
 /** A folder of a file system that several machines may mount: a folder for each place, a file for each value. */
@@ -57,10 +59,21 @@ class NodeFolder implements KeyFolder {
   }
 }
 
-/** A store in a folder, such as one that several machines mount. @param maxBytes that it may take */
-export async function openFolderStore(root: string, maxBytes: number): Promise<KeyFolderStore> {
+/**
+ * A store in a folder, such as one that several machines mount. Rejects with ArgumentError where no folder is named.
+ * @param location `file:///folder`, or `file:folder`, which may be relative
+ * @param maxBytes that it may take
+ */
+export async function openFolderStore(location: string, maxBytes: number): Promise<KeyFolderStore> {
+  const root = pathOf(location);
+  if (root === '') throw new ArgumentError("The state store's folder is empty.", "Write 'file:///folder'.");
   await mkdir(root, { recursive: true });
   return new KeyFolderStore(new NodeFolder(root), maxBytes);
+}
+
+function pathOf(location: string): string {
+  const plain = location.replace(/[?#].*$/, '');
+  return /^file:\/\//i.test(plain) ? fileURLToPath(plain) : decodeURIComponent(plain.slice('file:'.length));
 }
 
 /** The result, or undefined where the file or folder is not there. */

@@ -37,7 +37,7 @@ export async function openStateStore(location: string): Promise<StateStore> {
       return (await import('./s3-store.ts')).S3StateStore.open(url);
     case 'file:': {
       const { openFolderStore } = await import('./folder-store.ts');
-      return openFolderStore(await pathOf(location, url), maxBytes(url, FOLDER_BYTES));
+      return openFolderStore(location, maxBytes(url, FOLDER_BYTES));
     }
     case 'opfs:': {
       const { opfsStateStore } = await import('./opfs-store.ts');
@@ -57,14 +57,6 @@ function parse(location: string): URL {
     // Not the location itself, which may hold a password.
     throw new ArgumentError("The state store's location is not a URL.", EXAMPLES, { cause });
   }
-}
-
-/** A path as `file:folder` has it may be relative, which URLs of files are not. */
-async function pathOf(location: string, url: URL): Promise<string> {
-  if (/^file:\/\//i.test(location)) return (await import('node:url')).fileURLToPath(url);
-  const path = decodeURIComponent(location.slice('file:'.length).replace(/[?#].*$/, ''));
-  if (path === '') throw new ArgumentError("The state store's folder is empty.", EXAMPLES);
-  return path;
 }
 
 function maxBytes({ searchParams }: URL, byDefault: number): number {

@@ -4,7 +4,8 @@ import { CpuTensor } from './memory/cpu-tensor.ts';
 import { PackedWeight } from './memory/packed-weight.ts';
 import { CpuLinear } from './ops/linear.ts';
 
-const ROWS = 5;
+/** One row and several have products of their own. */
+const ROWS = [1, 5];
 const INPUTS = 256;
 const OUTPUTS = 32;
 
@@ -22,14 +23,17 @@ export function roundingOf(runtime: CpuRuntime): string {
         0,
         Float32Array.from({ length: OUTPUTS * INPUTS }, (_, i) => Math.fround(((i * 37) % 101) / 101 - 0.5)),
       );
-      const x = CpuTensor.allocate(memory, [ROWS, INPUTS]);
-      for (let i = 0; i < ROWS; i++) {
-        for (let k = 0; k < INPUTS; k++) memory.floats[x.address / 4 + i * x.stride + k] = ((i * 31 + k * 7) % 97) / 97;
-      }
-      const y = new CpuLinear(runtime).run(x, weight, undefined);
-      for (let i = 0; i < ROWS; i++) {
-        const begin = y.address / 4 + i * y.stride;
-        hash.addFloats(memory.floats.slice(begin, begin + OUTPUTS));
+      for (const rows of ROWS) {
+        const x = CpuTensor.allocate(memory, [rows, INPUTS]);
+        for (let i = 0; i < rows; i++) {
+          for (let k = 0; k < INPUTS; k++)
+            memory.floats[x.address / 4 + i * x.stride + k] = ((i * 31 + k * 7) % 97) / 97;
+        }
+        const y = new CpuLinear(runtime).run(x, weight, undefined);
+        for (let i = 0; i < rows; i++) {
+          const begin = y.address / 4 + i * y.stride;
+          hash.addFloats(memory.floats.slice(begin, begin + OUTPUTS));
+        }
       }
     });
   }

@@ -272,6 +272,17 @@ describe('a shared store of states', () => {
     expect(machine.stats.failures).toBe(failures);
   });
 
+  test('is asked by measured rates, whatever these are', async () => {
+    const store = new MemoryStore();
+    const machines = [new Machine({ store, fetch: 'measured' }), new Machine({ store, fetch: 'measured' })];
+    for (let i = 0; i < 12; i++) {
+      const prompt = text(100 + 37 * i, i >> 2);
+      const { answer, error } = await machines[i % 2].answer(prompt);
+      expect([answer, error]).toEqual([fakeAnswer(prompt, 8), undefined]);
+    }
+    expect(machines.flatMap(({ failures }) => failures)).toEqual([]);
+  });
+
   test('lets a request leave while its state is on its way', async () => {
     const store = new MemoryStore();
     await new Machine({ store }).answer(text(200));

@@ -3,6 +3,7 @@ import {
   LLM,
   type LoadOptions,
   Mamba2Error,
+  openStateStore,
   type ProgressEvent,
   type StoredModel,
   type StructuredOutputs,
@@ -28,6 +29,8 @@ export interface PageActions {
   readonly killedRank: (model: string, ranks: number, victim: number) => Promise<Failure>;
   /** The models that are stored, before one is deleted by its name, and after. */
   readonly storedAndDeleted: (name: string) => Promise<{ before: StoredModel[]; found: boolean; after: StoredModel[] }>;
+  /** An answer with a store of states in the page's private file system, and the prompt's tokens that were computed for it. */
+  readonly shared: (model: string, prompt: string) => Promise<{ readonly text: string; readonly computed: number }>;
   /** What the page does while one step of so many tokens runs. */
   readonly pageDuringStep: (model: string, tokens: number) => Promise<PageActivity>;
 }
@@ -90,6 +93,17 @@ globalThis.pageActions = {
     const texts = (await Promise.all(answers)).map(({ text }) => text);
     await llm.dispose();
     return texts;
+  },
+
+  async shared(model, prompt) {
+    const stateStore = await openStateStore('opfs:states');
+    const llm = await LLM.load(model, { device: 'cpu', stateStore, stateFetch: 'always' });
+    const { text } = await llm.complete(prompt, { temperature: 0, maxTokens: 8 });
+    await llm.engine.shutdown();
+    const { prefillTokens: computed } = llm.engine.stats();
+    await llm.dispose();
+    await stateStore.close();
+    return { text, computed };
   },
 
   async logits(model, options, tokenIds) {

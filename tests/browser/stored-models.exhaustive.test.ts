@@ -109,6 +109,14 @@ describe.runIf(executable)('models in Chromium', { timeout: 900_000 }, () => {
     expect({ found, left: after.length }).toEqual({ found: true, left: 1 });
   });
 
+  test('a page continues from the states that another has left in the private file system', async () => {
+    const { tab } = await rig();
+    const [{ prompt }] = await expectedCases();
+    const first = await act(await tab(), 'shared', MODEL, prompt);
+    expect(first.computed).toBeGreaterThan(0);
+    expect(await act(await tab(), 'shared', MODEL, prompt)).toEqual({ text: first.text, computed: 0 });
+  });
+
   test('nothing is stored where that is not wanted', async () => {
     const { tab, fetched } = await rig();
     await check(await tab(), { useBrowserStorage: false });

@@ -3,6 +3,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ArgumentError } from '../../../errors.ts';
 import { type KeyFolder, KeyFolderStore, type StoredValue } from './key-folder.ts';
+import type { StateStore } from './state-store.ts';
+
+/** Bytes that a store may take of a disk. */
+const MOST_BYTES = 10 * 2 ** 30;
 
 /** A folder of a file system that several machines may mount: a folder for each place, a file for each value. */
 class NodeFolder implements KeyFolder {
@@ -62,9 +66,9 @@ class NodeFolder implements KeyFolder {
 /**
  * A store in a folder, such as one that several machines mount. Rejects with ArgumentError where no folder is named.
  * @param location `file:///folder`, or `file:folder`, which may be relative
- * @param maxBytes that it may take
+ * @param maxBytes that it may take. Default: 10 GiB.
  */
-export async function openFolderStore(location: string, maxBytes: number): Promise<KeyFolderStore> {
+export async function openFolderStore(location: string, maxBytes: number = MOST_BYTES): Promise<StateStore> {
   const root = pathOf(location);
   if (root === '') throw new ArgumentError("The state store's folder is empty.", "Write 'file:///folder'.");
   await mkdir(root, { recursive: true });

@@ -1,10 +1,6 @@
 import { ArgumentError } from '../../../errors.ts';
 import type { StateStore } from './state-store.ts';
 
-/** Bytes that a store in a folder may take: 10 GiB on disks, 1 GiB in a browser. */
-const FOLDER_BYTES = 10 * 2 ** 30;
-const OPFS_BYTES = 2 ** 30;
-
 const EXAMPLES =
   "Write 'redis://host:6379', 'rediss://user:password@host', 's3://bucket/prefix?endpoint=https://…', 'file:///folder', or 'opfs:folder' in a browser.";
 
@@ -37,13 +33,13 @@ export async function openStateStore(location: string): Promise<StateStore> {
       return (await import('./s3-store.ts')).S3StateStore.open(url);
     case 'file:': {
       const { openFolderStore } = await import('./folder-store.ts');
-      return openFolderStore(location, maxBytes(url, FOLDER_BYTES));
+      return openFolderStore(location, maxBytes(url));
     }
     case 'opfs:': {
       const { opfsStateStore } = await import('./opfs-store.ts');
       const root = await navigator.storage.getDirectory();
       const folder = await root.getDirectoryHandle(url.pathname || 'mamba2-states', { create: true });
-      return opfsStateStore(folder, maxBytes(url, OPFS_BYTES));
+      return opfsStateStore(folder, maxBytes(url));
     }
     default:
       throw new ArgumentError(`There is no state store at '${url.protocol}'.`, EXAMPLES);
@@ -59,9 +55,9 @@ function parse(location: string): URL {
   }
 }
 
-function maxBytes({ searchParams }: URL, byDefault: number): number {
+function maxBytes({ searchParams }: URL): number | undefined {
   const given = searchParams.get('max-bytes');
-  const bytes = given === null ? byDefault : Number(given);
-  if (bytes > 0) return bytes;
+  if (given === null) return undefined;
+  if (Number(given) > 0) return Number(given);
   throw new ArgumentError(`The state store's max-bytes is ${given}.`, 'Give a number above 0.');
 }

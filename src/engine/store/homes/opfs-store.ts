@@ -1,4 +1,5 @@
 import { type KeyFolder, KeyFolderStore, type StoredValue } from './key-folder.ts';
+import type { StateStore } from './state-store.ts';
 
 /** TypeScript's library lacks it. */
 interface Entries {
@@ -74,12 +75,21 @@ class OpfsFolder implements KeyFolder {
   }
 }
 
+/** Bytes that a store may take of an origin's storage. */
+const MOST_BYTES = 2 ** 30;
+
 /**
- * A store in a folder of the browser's private file system, such as
- * `await (await navigator.storage.getDirectory()).getDirectoryHandle('states', { create: true })`.
- * @param maxBytes that it may take
+ * A store of states in a folder of the browser's private file system. `openStateStore('opfs:states')` makes the folder, too.
+ * @param maxBytes that it may take. Default: 1 GiB.
+ *
+ * @example
+ * ```ts
+ * const root = await navigator.storage.getDirectory();
+ * const stateStore = opfsStateStore(await root.getDirectoryHandle('states', { create: true }));
+ * const llm = await LLM.load('/models/tiny-dts', { stateStore });
+ * ```
  */
-export function opfsStateStore(folder: FileSystemDirectoryHandle, maxBytes: number): KeyFolderStore {
+export function opfsStateStore(folder: FileSystemDirectoryHandle, maxBytes: number = MOST_BYTES): StateStore {
   return new KeyFolderStore(new OpfsFolder(folder), maxBytes);
 }
 

@@ -108,15 +108,16 @@ export type {
 } from './engine/request/request-output.ts';
 export type { RequestStream } from './engine/request/request-stream.ts';
 export type { LogitsContext, LogitsProcessor } from './engine/sample/logits-processor.ts';
+export type { KvCacheFootprint, StateFootprint } from './engine/run/executor.ts';
 export type { GenerateOptions, LogprobsMode, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
 export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
-export type { SavedStates } from './engine/schedule/saved-states.ts';
+export type { SavedPart, SavedStates, WrittenState } from './engine/schedule/saved-states.ts';
+export type { KnownPrefix } from './engine/schedule/state-manager.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';
 export type { PrefixCacheStats } from './engine/state/prefix-cache.ts';
 export type { PrefixNode } from './engine/state/prefix-tree.ts';
 export type { CacheSalt, Snapshot } from './engine/state/snapshot.ts';
 export { openStateStore } from './engine/store/homes/open-state-store.ts';
-export { opfsStateStore } from './engine/store/homes/opfs-store.ts';
 export type { StateStore } from './engine/store/homes/state-store.ts';
 export type { StateStoreEvent, StateStoreStats } from './engine/store/store-events.ts';
 export { STATE_FETCHES, type StateFetch } from './engine/store/transfer-rates.ts';

@@ -107,8 +107,8 @@ export type {
   RequestOutput,
 } from './engine/request/request-output.ts';
 export type { RequestStream } from './engine/request/request-stream.ts';
-export type { LogitsContext, LogitsProcessor } from './engine/sample/logits-processor.ts';
 export type { KvCacheFootprint, StateFootprint } from './engine/run/executor.ts';
+export type { LogitsContext, LogitsProcessor } from './engine/sample/logits-processor.ts';
 export type { GenerateOptions, LogprobsMode, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
 export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
 export type { SavedPart, SavedStates, WrittenState } from './engine/schedule/saved-states.ts';

@@ -51,7 +51,7 @@ export class MpiHosts {
   start(mpi: Mpi, args: readonly string[], count = this.addresses.length, env: NodeJS.ProcessEnv = {}): RunningJob {
     const names = this.names.slice(0, count);
     const launch = [mpi.program, ...launcherArgs(mpi, names), process.execPath, ...args];
-    return startJob(`${SCRIPTS}hosts.sh`, ['run', names[0], ...launch], env);
+    return startJob(`${SCRIPTS}hosts.sh`, ['run', names[0], ...launch], { ...MPICH_TCP, ...env });
   }
 
   async remove(): Promise<void> {
@@ -68,11 +68,15 @@ export function startLocally(mpi: Mpi, args: readonly string[], env: NodeJS.Proc
 /** Tests run as root, on cores that others use, too. */
 const OPEN_MPI = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '--mca', 'mpi_yield_when_idle', '1'];
 
+/** Namespaces share memory, which both implementations would find and take. */
+const OPEN_MPI_TCP = ['--mca', 'pml', 'ob1', '--mca', 'btl', 'self,tcp'];
+const MPICH_TCP = { UCX_TLS: 'tcp,self' };
+
 function launcherArgs({ name }: Mpi, hosts: readonly string[]): string[] {
   const count = ['-np', String(hosts.length)];
   const ssh = `${SCRIPTS}ssh.sh`;
   if (name === 'mpich') return ['-launcher', 'ssh', '-launcher-exec', ssh, '-hosts', hosts.join(), ...count];
-  return [...OPEN_MPI, '--mca', 'plm_rsh_agent', ssh, '--host', hosts.join(), ...count];
+  return [...OPEN_MPI, ...OPEN_MPI_TCP, '--mca', 'plm_rsh_agent', ssh, '--host', hosts.join(), ...count];
 }
 
 function startJob(program: string, args: readonly string[], env: NodeJS.ProcessEnv): RunningJob {

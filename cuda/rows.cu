@@ -83,3 +83,49 @@ extern "C" __global__ void __launch_bounds__(256) pack_rows(const PackRowsParams
     ((u16*)row)[c] = isNaN ? 0x7fc0 : (u16)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
   }
 }
+
+struct SplitRowsParams {
+  Rows x;
+  u32* out;
+  float* factors;
+  int K;
+  int padded;
+  int kind;
+};
+
+// Rows as sums of two float16 or two bfloat16 each, for the tensor cores: x is out[0] + out[1], times factors, to 22 or 16 bits.
+// Of eight neighbours the first parts come first, then the second ones. float16 parts are of x divided by a power of two that
+// makes the row's largest magnitude 8 to 16, so that nothing overflows. x (T, K), out (T, 2 * padded) with zeros from K on,
+// factors (T). Grid: a block of 128 a row.
+extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsParams p) {
+  __shared__ float mosts[4];
+  const long long t = blockIdx.x;
+  const float* x = p.x.at + t * p.x.stride;
+  float factor = 1;
+  if (p.kind == AS_FLOAT16) {
+    float most = 0;
+    for (int c = threadIdx.x; c < p.K; c += 128) most = fmaxf(most, fabsf(x[c]));
+    most = warp_max(most);
+    if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
+    __syncthreads();
+    most = fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3]));
+    factor = bits_to_float(__float_as_uint(fmaxf(most, 1e-30f)) & 0x7f800000u) * 0.125f;
+  }
+  const float inverse = 1.0f / factor;
+  u32* out = p.out + t * p.padded;
+  for (int pair = threadIdx.x; pair < p.padded / 2; pair += 128) {
+    const float low = 2 * pair < p.K ? x[2 * pair] * inverse : 0.0f;
+    const float high = 2 * pair + 1 < p.K ? x[2 * pair + 1] * inverse : 0.0f;
+    u32* to = out + pair / 4 * 8 + pair % 4;
+    if (p.kind == AS_FLOAT16) {
+      const u32 first = floats_to_halves(low, high);
+      to[0] = first;
+      to[4] = floats_to_halves(low - half_to_float(first & 0xffff), high - half_to_float(first >> 16));
+    } else {
+      const u32 first = floats_to_bfloats(low, high);
+      to[0] = first;
+      to[4] = floats_to_bfloats(low - bits_to_float(first << 16), high - bits_to_float(first & 0xffff0000u));
+    }
+  }
+  if (threadIdx.x == 0) p.factors[t] = factor;
+}

@@ -5,14 +5,21 @@ import { readdirSync, readFileSync } from 'node:fs';
 export const CUDA = 'cuda/';
 export const PTX = 'cuda/ptx/';
 
-/** Formats for each of which linear.cu is compiled, as weights.cuh names them. */
+/** Formats of weights, as weights.cuh names them. */
 const FORMATS = [
   ...['FLOAT32', 'FLOAT16', 'BFLOAT16', 'Q8_0', 'Q4_0', 'Q4_K', 'Q5_K', 'Q6_K', 'MXFP4', 'NVFP4'],
   ...['INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'],
 ];
 
-/** Sources that are compiled once for each format. */
-const OF_FORMATS = ['linear'];
+/** Formats whose products are on tensor cores. */
+const HALVES = ['FLOAT16', 'BFLOAT16'];
+
+/** Sources that are compiled once for each of some formats: linear.cu has the products of the others. */
+const OF_FORMATS = {
+  'linear-halves': HALVES,
+  linear: FORMATS.filter((format) => !HALVES.includes(format)),
+  tables: FORMATS,
+};
 
 /** Modules by name, each with its source and the format that it is compiled for. */
 export function cudaModules() {
@@ -22,8 +29,11 @@ export function cudaModules() {
     .sort()
     .flatMap((name) => {
       const source = `${CUDA}${name}.cu`;
-      if (!OF_FORMATS.includes(name)) return [{ name, source }];
-      return FORMATS.map((format) => ({ name: `${name}-${format}`, source, format }));
+      return (OF_FORMATS[name] ?? [undefined]).map((format) => ({
+        name: format ? `${name}-${format}` : name,
+        source,
+        format,
+      }));
     });
 }
 

@@ -15,6 +15,7 @@ const GUIDE: Readonly<Record<string, readonly string[]>> = {
     'docs/browser',
     'docs/bundlers',
     'docs/webgpu',
+    'docs/cuda',
     'examples/README',
   ],
   Models: ['docs/formats', 'docs/configs', 'docs/adding-a-model', 'models/tiny-dts/README', 'training/README'],

@@ -23,7 +23,7 @@ async function formOf(device: ChosenDevice): Promise<string> {
     return [vendor, architecture, name, description].join(' ');
   }
   if (device === 'cuda') {
-    const { describeCuda } = await import('../../backends/cuda/create-backend.ts');
+    const { describeCuda } = await import('../../backends/cuda/device/cuda-info.ts');
     const { name, capability } = await describeCuda();
     return `${name} ${capability}`;
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import koffi from 'koffi';
-import type { StoredFormat } from '../../../src/backends/cuda/device/cuda-weight.ts';
+import { isHalves, type StoredFormat } from '../../../src/backends/cuda/device/cuda-weight.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const emulator = fileURLToPath(new URL('emulator', import.meta.url));
@@ -24,14 +24,18 @@ export interface EmulatedDriver {
 
 /**
  * Builds the driver that runs kernels on the processor: the emulator with the kernels' own sources, as one library.
- * @param formats of weights that are wanted: linear.cu is compiled for each.
+ * @param formats of weights that are wanted: some sources are compiled for each.
  */
 export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Promise<EmulatedDriver> {
   const folder = mkdtempSync(join(tmpdir(), 'mamba2-emulator-'));
   const units = [
     { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
     ...SHARED.map((name) => ({ name, args: kernelArgs(name) })),
-    ...formats.map((format) => ({ name: `linear-${format}`, args: [...kernelArgs('linear'), `-DFORMAT=${format}`] })),
+    ...formats.flatMap((format) =>
+      ['tables', isHalves(format) ? 'linear-halves' : 'linear'].map((name) => {
+        return { name: `${name}-${format}`, args: [...kernelArgs(name), `-DFORMAT=${format}`] };
+      }),
+    ),
   ];
   const objects = units.map(({ name }) => join(folder, `${name}.o`));
   const queue = units.map(({ args }, i) => ['-o', objects[i], ...args]).values();

@@ -1,15 +1,10 @@
-import { DisposedError, UnsupportedDeviceError } from '../../../errors.ts';
+import { DisposedError } from '../../../errors.ts';
 import { KERNELS, type KernelName, type KernelParameters } from '../kernels/kernels.generated.ts';
 import { loadPtx } from '../kernels/load-ptx.ts';
 import { writeParameters } from '../kernels/parameters.ts';
+import { type CudaInfo, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
 
-/** Numbers of attributes that cuDeviceGetAttribute knows. */
-const MULTIPROCESSORS = 16;
-const MAJOR = 75;
-const MINOR = 76;
-/** Compute capability that the kernels' PTX is for, and newer. */
-const LEAST_CAPABILITY = 80;
 /** A stream that does not wait for the one that other libraries in the process share. */
 const NON_BLOCKING = 1;
 /** Capture that lets other calls be, such as those that load a module. */
@@ -25,14 +20,6 @@ export interface CudaDeviceOptions {
   readonly library?: string | undefined;
   /** Number of the GPU among those that the driver sees. Default: 0. */
   readonly ordinal?: number | undefined;
-}
-
-/** Facts of a GPU. */
-export interface CudaInfo {
-  readonly name: string;
-  /** Compute capability: 90 is 9.0. */
-  readonly capability: number;
-  readonly multiprocessors: number;
 }
 
 /** Numbers of blocks and of threads in each. */
@@ -67,7 +54,7 @@ export class CudaDevice {
     this.#ptx = ptx;
     const { functions, koffi } = driver;
     this.#ordinal = driver.int((out) => functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
-    this.info = describeGpu(driver, ordinal);
+    this.info = infoOf(driver, ordinal);
     const context = driver.handle(
       (out) => functions.cuDevicePrimaryCtxRetain(out, this.#ordinal),
       'cuDevicePrimaryCtxRetain',
@@ -97,7 +84,7 @@ export class CudaDevice {
    */
   static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
     const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
-    describeGpu(driver, ordinal);
+    infoOf(driver, ordinal);
     return new CudaDevice(driver, ptx, ordinal);
   }
 
@@ -217,21 +204,4 @@ function nextTurn(): Promise<void> {
 
 function nextMillisecond(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 1));
-}
-
-/** The facts of the GPU of this number. @throws UnsupportedDeviceError when kernels do not run on it. */
-export function describeGpu(driver: CudaDriver, ordinal: number): CudaInfo {
-  const device = driver.int((out) => driver.functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
-  const attribute = (number: number) => {
-    return driver.int((out) => driver.functions.cuDeviceGetAttribute(out, number, device), 'cuDeviceGetAttribute');
-  };
-  const text = new Uint8Array(256);
-  driver.check(driver.functions.cuDeviceGetName(text, text.length, device), 'cuDeviceGetName');
-  const name = new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
-  const capability = 10 * attribute(MAJOR) + attribute(MINOR);
-  if (capability >= LEAST_CAPABILITY) return { name, capability, multiprocessors: attribute(MULTIPROCESSORS) };
-  throw new UnsupportedDeviceError(
-    `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
-    "Use the device 'webgpu' or 'cpu'.",
-  );
 }

@@ -21,6 +21,13 @@ import { type CudaCalls, elementGrid } from './cuda-calls.ts';
 /** Storages that kernels read: those of the dtypes that are no blocks, and blocks. int8 and int4 are blocks, too. */
 export type StoredFormat = 'FLOAT32' | 'FLOAT16' | 'BFLOAT16' | BlockFormat;
 
+/** Formats whose products are on tensor cores. */
+export type HalvesFormat = 'FLOAT16' | 'BFLOAT16';
+
+export function isHalves(format: StoredFormat): format is HalvesFormat {
+  return format === 'FLOAT16' || format === 'BFLOAT16';
+}
+
 const STORED = {
   float32: 'FLOAT32',
   float16: 'FLOAT16',
@@ -30,7 +37,7 @@ const STORED = {
 } as const satisfies Readonly<Record<WeightDType, StoredFormat>>;
 
 /** Numbers of kinds in rows.cu. */
-const PACKED_KINDS = { FLOAT32: 0, FLOAT16: 1, BFLOAT16: 2 } as const;
+export const PACKED_KINDS = { FLOAT32: 0, FLOAT16: 1, BFLOAT16: 2 } as const;
 
 /** Bytes that are packed at a time. */
 const STAGING_BYTES = 16 * 2 ** 20;

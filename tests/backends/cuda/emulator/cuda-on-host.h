@@ -90,3 +90,35 @@ static inline uint32_t floats_to_halves(float low, float high) {
   std::memcpy(&bits, pair, 4);
   return bits;
 }
+
+// Each lane shows its parts of a and b, and sums what it has of the product: see common.cuh.
+extern "C" const uint32_t* emulated_show(const uint32_t* words, int count);
+template <class Value>
+static inline void emulated_multiply(float* sums, const uint32_t* a, const uint32_t* b, Value value) {
+  const uint32_t own[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  const uint32_t* shown = emulated_show(own, 6);
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  for (int i = 0; i < 4; i++) {
+    const int row = i / 2, column = 2 * t + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 16; k++) {
+      const uint32_t left = shown[8 * (4 * g + k % 8 / 2) + row + 2 * (k / 8)];
+      const uint32_t right = shown[8 * (4 * column + k % 8 / 2) + 4 + k / 8];
+      sum += value((left >> (16 * (k % 2))) & 0xffff) * value((right >> (16 * (k % 2))) & 0xffff);
+    }
+    sums[i] += sum;
+  }
+}
+static inline void multiply_halves(float* sums, const uint32_t* a, const uint32_t* b) {
+  emulated_multiply(sums, a, b, half_to_float);
+}
+static inline void multiply_bfloats(float* sums, const uint32_t* a, const uint32_t* b) {
+  emulated_multiply(sums, a, b, [](uint32_t bits) { return __uint_as_float(bits << 16); });
+}
+static inline uint32_t floats_to_bfloats(float low, float high) {
+  auto rounded = [](float v) {
+    const uint32_t bits = __float_as_uint(v);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  };
+  return rounded(low) | (rounded(high) << 16);
+}

@@ -143,6 +143,15 @@ extern "C" uint32_t emulated_exchange(uint32_t value, int lane) {
   waitFor(warpBarriers[warp]);
   return exchanged[warp][parity][lane];
 }
+// What all lanes of the warp have shown, 8 words to a lane.
+extern "C" const uint32_t* emulated_show(const uint32_t* words, int count) {
+  static uint32_t shown[32][2][32 * 8];
+  const int warp = current->thread / 32;
+  uint32_t* all = shown[warp][warpBarriers[warp].generation & 1];
+  memcpy(all + 8 * (current->thread % 32), words, 4 * count);
+  waitFor(warpBarriers[warp]);
+  return all;
+}
 
 // --- the driver -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,38 @@
+import { UnsupportedDeviceError } from '../../../errors.ts';
+import { CudaDriver } from './driver.ts';
+
+/** Numbers of attributes that cuDeviceGetAttribute knows. */
+const MULTIPROCESSORS = 16;
+const MAJOR = 75;
+const MINOR = 76;
+/** Compute capability that the kernels' PTX is for, and newer. */
+const LEAST_CAPABILITY = 80;
+/** Facts of a GPU. */
+export interface CudaInfo {
+  readonly name: string;
+  /** Compute capability: 90 is 9.0. */
+  readonly capability: number;
+  readonly multiprocessors: number;
+}
+
+/** Describes the machine's first NVIDIA GPU without taking it. @throws MissingPackageError, UnsupportedDeviceError */
+export async function describeCuda(): Promise<CudaInfo> {
+  return infoOf(await CudaDriver.load(), 0);
+}
+
+/** The facts of the GPU of this number. @throws UnsupportedDeviceError when kernels do not run on it. */
+export function infoOf(driver: CudaDriver, ordinal: number): CudaInfo {
+  const device = driver.int((out) => driver.functions.cuDeviceGet(out, ordinal), 'cuDeviceGet');
+  const attribute = (number: number) => {
+    return driver.int((out) => driver.functions.cuDeviceGetAttribute(out, number, device), 'cuDeviceGetAttribute');
+  };
+  const text = new Uint8Array(256);
+  driver.check(driver.functions.cuDeviceGetName(text, text.length, device), 'cuDeviceGetName');
+  const name = new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+  const capability = 10 * attribute(MAJOR) + attribute(MINOR);
+  if (capability >= LEAST_CAPABILITY) return { name, capability, multiprocessors: attribute(MULTIPROCESSORS) };
+  throw new UnsupportedDeviceError(
+    `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
+    "Use the device 'webgpu' or 'cpu'.",
+  );
+}

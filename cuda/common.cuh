@@ -68,6 +68,13 @@ static __device__ __forceinline__ u32 floats_to_halves(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
   return v;
 }
+// 16 bytes that no kernel writes meanwhile. Loads and the multiplications below stay in the order in which they are written:
+// the compiler would put each load next to its use, where it waits.
+static __device__ __forceinline__ uint4 load_early(const void* at) {
+  uint4 v;
+  asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+  return v;
+}
 // Two floats as bfloat16, the first in the lower half.
 static __device__ __forceinline__ u32 floats_to_bfloats(float low, float high) {
   u32 v;
@@ -78,12 +85,12 @@ static __device__ __forceinline__ u32 floats_to_bfloats(float low, float high) {
 // a the rows g and g + 8, in columns 2 t, 2 t + 1 (a[0], a[1]) and 8 further (a[2], a[3]); of b those rows of column g; of the
 // sums columns 2 t and 2 t + 1 of rows g (sums[0], sums[1]) and g + 8.
 static __device__ __forceinline__ void multiply_halves(float* sums, const u32* a, const u32* b) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 static __device__ __forceinline__ void multiply_bfloats(float* sums, const u32* a, const u32* b) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

@@ -27,11 +27,12 @@ static __device__ __forceinline__ void multiply(float* sums, const u32* a, const
   else multiply_bfloats(sums, a, b);
 }
 
-// Eight weights: a[0] and a[2] for one multiplication, a[4] and a[6] for the next.
+// Eight weights, zeros beyond the last: a[0] and a[2] for one multiplication, a[4] and a[6] for the next. Something is loaded in
+// any case, because a branch would keep loads from being on their way together.
 static __device__ __forceinline__ void load_weights(const u8* row, int eight, int eights, u32* a) {
-  uint4 v = {0, 0, 0, 0};
-  if (eight < eights) v = *(const uint4*)(row + 16ll * eight);
-  a[0] = v.x, a[2] = v.y, a[4] = v.z, a[6] = v.w;
+  const bool isInside = eight < eights;
+  const uint4 v = load_early(row + (isInside ? 16ll * eight : 0));
+  a[0] = isInside ? v.x : 0, a[2] = isInside ? v.y : 0, a[4] = isInside ? v.z : 0, a[6] = isInside ? v.w : 0;
 }
 
 // Adds U times 32 inputs, as far as they lie before `end`, to the sums of M times 16 outputs and R times 8 rows of a warp. All
@@ -52,9 +53,9 @@ static __device__ __forceinline__ void add_inputs(
     }
 #pragma unroll
     for (int r = 0; r < R; r++) {
-      const uint4* parts = (const uint4*)(x[r] + (isInside ? 16 * eight : 0));
-      b[u][r][0] = parts[0];
-      b[u][r][1] = parts[1];
+      const u16* parts = x[r] + (isInside ? 16 * eight : 0);
+      b[u][r][0] = load_early(parts);
+      b[u][r][1] = load_early(parts + 8);
     }
   }
 #pragma unroll

@@ -41,11 +41,7 @@ export function cudaModules() {
 export function cudaDigest() {
   const hash = createHash('sha256');
   const files = readdirSync(CUDA).filter((file) => /\.cuh?$/.test(file));
-  for (const file of [
-    ...files.sort().map((name) => CUDA + name),
-    'scripts/compile-cuda.mjs',
-    'scripts/cuda-sources.mjs',
-  ]) {
+  for (const file of files.sort().map((name) => CUDA + name)) {
     hash.update(`${file}\n`).update(readFileSync(file, 'utf8').replaceAll('\r', ''));
   }
   return hash.digest('hex').slice(0, 32);

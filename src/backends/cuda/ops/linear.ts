@@ -76,9 +76,9 @@ function linearHalves({ device, memory }: CudaCalls, { x, matrix, bias, out }: P
   const tiles = ({ rows, outputs, threads }: typeof MANY_HALVES) => {
     return { blocks: [Math.ceil(T / rows) * Math.ceil(N / outputs)] as const, threads };
   };
-  if (T >= MANY_ROWS) return device.launch(`linear_many_${format}`, tiles(MANY_HALVES), parameters);
-  const kernel = FEW_HALVES.find(({ rows }) => T <= rows) ?? FEW_HALVES[FEW_HALVES.length - 1];
-  device.launch(`linear_${kernel.rows}_${format}`, tiles(kernel), parameters);
+  const few = FEW_HALVES.find(({ rows }) => T <= rows) ?? FEW_HALVES[FEW_HALVES.length - 1];
+  if (T >= MANY_ROWS) device.launch(`linear_many_${format}`, tiles(MANY_HALVES), parameters);
+  else device.launch(`linear_${few.rows}_${format}`, tiles(few), parameters);
 }
 
 export function embedding(calls: CudaCalls, ids: Tensor, table: LinearWeight, firstRow = 0): CudaTensor {

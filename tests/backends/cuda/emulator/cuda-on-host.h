@@ -77,6 +77,8 @@ static inline unsigned atomicAdd(unsigned* at, unsigned value) {
   return before;
 }
 
+static inline uint4 load_early(const void* at) { return *(const uint4*)at; }
+
 typedef _Float16 emulated_half;
 static inline float half_to_float(uint32_t bits) {
   uint16_t narrow = (uint16_t)bits;

@@ -67,14 +67,14 @@ export function dotOf(form: i32, a: v128, b: v128, sum: v128): v128 {
 /** Bytes 0 and 2 of words, as 16 bits. */
 // @ts-ignore: decorator
 @inline
-export function evenBytes(bytes: v128): v128 {
+function evenBytes(bytes: v128): v128 {
   return v128.and(bytes, v128.load32_splat(LOWER_BYTES));
 }
 
 /** Bytes 1 and 3. */
 // @ts-ignore: decorator
 @inline
-export function oddBytes(bytes: v128): v128 {
+function oddBytes(bytes: v128): v128 {
   return i16x8.shr_u(bytes, 8);
 }
 

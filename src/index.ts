@@ -145,7 +145,7 @@ export {
   type ScheduledSequence,
 } from './layers/mamba/mamba2-metadata.ts';
 export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
-export type { MambaCacheParams } from './layers/mamba/state-space-mixer.ts';
+export type { MambaCacheParams, StateSpaceMixer } from './layers/mamba/state-space-mixer.ts';
 export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/mamba/vllm-names.ts';
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
 export { LayerContext, type LayerContextOptions, type Stage } from './layers/parameters/layer-context.ts';

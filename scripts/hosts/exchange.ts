@@ -44,5 +44,5 @@ if (!isMainThread) {
   const processes = Array.from({ length: world.size }, (_, process) => ({ process, first: process, count: 1 }));
   const memory = createGroupMemory(world.size, processes[world.rank]);
   measure(await MpiGroup.open(memory, world.rank, { library: world.library.path, processes }));
-  world.close();
+  await world.close();
 }

@@ -62,4 +62,4 @@ else {
   }
   process.stdout.write(JSON.stringify(collected));
 }
-world.close();
+await world.close();

@@ -8,6 +8,7 @@ export interface MpiFunctions {
   Init_thread(argc: null, argv: null, required: number, provided: Int32Array): number;
   Initialized(flag: Int32Array): number;
   Finalize(): number;
+  Ibarrier(comm: Handle, request: Buffer): number;
   Comm_rank(comm: Handle, rank: Int32Array): number;
   Comm_size(comm: Handle, size: Int32Array): number;
   Comm_set_errhandler(comm: Handle, handler: Handle): number;
@@ -26,6 +27,7 @@ const SIGNATURES: Readonly<Record<keyof MpiFunctions, readonly string[]>> = {
   Init_thread: ['void *', 'void *', 'int', 'int *'],
   Initialized: ['int *'],
   Finalize: [],
+  Ibarrier: ['intptr', 'uint8 *'],
   Comm_rank: ['intptr', 'int *'],
   Comm_size: ['intptr', 'int *'],
   Comm_set_errhandler: ['intptr', 'intptr'],

@@ -44,6 +44,13 @@ export class MpiRequest {
     return request;
   }
 
+  /** Done when all processes have come to it. */
+  static barrier(library: MpiLibrary): MpiRequest {
+    const request = new MpiRequest(library, new Uint8Array(), false);
+    library.call('Ibarrier', library.abi.world, request.#handle);
+    return request;
+  }
+
   /** Whether the message has left, or is there. To be called until it is. @throws ArgumentError if it has another length. */
   test(): boolean {
     this.#library.call('Test', this.#handle, this.#flag, this.#status);

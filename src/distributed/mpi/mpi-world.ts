@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { MpiError } from '../../errors.ts';
 import type { Link } from '../link.ts';
 import { findLauncher, type Launcher } from './launcher.ts';
 import { MpiLibrary } from './mpi-library.ts';
 import { MpiLink } from './mpi-link.ts';
+import { MpiRequest } from './mpi-request.ts';
 
 /** The processes of one MPI job, seen from one of them. One per process, opened by its main thread. */
 export class MpiWorld {
@@ -38,8 +40,11 @@ export class MpiWorld {
     return new MpiLink(this.library, { peer, tag: channel });
   }
 
-  /** Leaves the job: each process does so once, when it has no more to send or to receive. Blocks until all do. */
-  close(): void {
+  /** Leaves the job: each process does so once, when it has no more to send or to receive. Resolves when all do. */
+  async close(): Promise<void> {
+    // A process that blocks in Finalize does not always bring on its way what others still wait for.
+    const all = MpiRequest.barrier(this.library);
+    while (!all.test()) await delay(1);
     this.library.call('Finalize');
   }
 }

@@ -138,7 +138,7 @@ export class MpiProcess implements MpiJob {
       const link = (process: number, channel: number) => this.link(process, channel);
       const { script } = options;
       await follow(control, options, (...start) => new HostedStage(...start, { link, script }));
-      this.#leave();
+      await this.#leave();
     } finally {
       process.off('SIGTERM', ignore).off('SIGINT', ignore);
     }
@@ -147,12 +147,12 @@ export class MpiProcess implements MpiJob {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     await Promise.all(this.#followers.map((follower) => follower.finish()));
-    this.#leave();
+    await this.#leave();
   }
 
-  #leave(): void {
+  async #leave(): Promise<void> {
     this.#isClosed = true;
-    this.#world.close();
+    await this.#world.close();
   }
 }
 

@@ -148,13 +148,15 @@ function checkAlone(device: Device, tensorParallelSize: number | 'auto'): void {
 }
 
 /** @throws UnsupportedDeviceError, ShardingError */
-function deviceOf({ device: name, job }: WithDefaults): Device {
+function deviceOf({ device: name, job, pipelineParallelSize }: WithDefaults): Device {
   const device = parseDevice(name);
   if (!job) return device;
-  if (!isGpu(device)) return device === 'auto' ? 'cpu' : device;
+  // Other processes may have no GPU, so none is taken unasked.
+  if (device === 'auto') return 'cpu';
+  if (!isGpu(device) || pipelineParallelSize > 1) return device;
   throw new ShardingError(
     `The device '${device}' runs one rank, and this is a job of several processes.`,
-    "Use 'cpu'.",
+    "Use 'cpu', or a stage for each process (pipelineParallelSize).",
   );
 }
 

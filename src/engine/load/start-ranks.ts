@@ -67,7 +67,7 @@ async function start(
     );
   }
   const load = async (threads: boolean, { stage, ...where }: RanksPlace): Promise<Executor> => {
-    if (size === 1 && !threads) {
+    if (size === 1 && !threads && !where.hosted) {
       return loadRank(checkpoint, singleProcess, { ...options, stage }, { onProgress, signal });
     }
     // Loaded on need: one rank works where there are no threads.

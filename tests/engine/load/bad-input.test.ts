@@ -214,7 +214,7 @@ describe('load options out of range', () => {
 
   test('an unknown device', async () => {
     const options = JSON.parse('{"device":"tpu"}');
-    await expectLoadError(GOLDEN, UnsupportedDeviceError, /tpu.*auto, cpu, webgpu, reference/, options);
+    await expectLoadError(GOLDEN, UnsupportedDeviceError, /tpu.*auto, cpu, webgpu, cuda, reference/, options);
   });
 });
 

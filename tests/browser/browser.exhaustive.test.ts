@@ -56,7 +56,7 @@ describe.runIf(executable)('in Chromium', { timeout: 900_000 }, () => {
     const result = await act(page, 'greedy', MODEL, options, prompts, cases[0].greedy.length);
     expect(result.tokenIds).toEqual(cases.map(({ greedy }) => greedy));
     expect(result.workers).toBe(workers);
-    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'load', 'ready']);
+    expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'dtype', 'load', 'ready']);
   });
 
   test.each(['float32', 'bfloat16', 'int8', 'int4'] as const)(

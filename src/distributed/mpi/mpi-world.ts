@@ -6,6 +6,9 @@ import { MpiLibrary } from './mpi-library.ts';
 import { MpiLink } from './mpi-link.ts';
 import { MpiRequest } from './mpi-request.ts';
 
+/** Time for which a process stays after process 0 has left, where the launcher ends those that are left on its machine. */
+const LINGER_MILLISECONDS = 1000;
+
 /** The processes of one MPI job, seen from one of them. One per process, opened by its main thread. */
 export class MpiWorld {
   readonly library: MpiLibrary;
@@ -40,13 +43,25 @@ export class MpiWorld {
     return new MpiLink(this.library, { peer, tag: channel });
   }
 
-  /** Leaves the job: each process does so once, when it has no more to send or to receive. Resolves when all do. */
+  /**
+   * Leaves the job: each process does so once, when it has no more to send or to receive. Resolves when all do. The process
+   * is to end then.
+   */
   async close(): Promise<void> {
-    // A process that blocks in Finalize does not always bring on its way what others still wait for.
     const all = MpiRequest.barrier(this.library);
     while (!all.test()) await delay(1);
-    this.library.call('Finalize');
+    if (canFinalize(this, process.env)) this.library.call('Finalize');
+    else if (this.rank > 0) await delay(LINGER_MILLISECONDS);
   }
+}
+
+/**
+ * Whether the process may call Finalize. MPICH 4.0 over UCX does not come back from it where processes of several machines
+ * call it at different times: a process waits for a connection that another has closed. Its launcher takes a process that
+ * ends without it for one that has ended well.
+ */
+function canFinalize({ library, size }: MpiWorld, { MPI_LOCALNRANKS: onThisMachine }: NodeJS.ProcessEnv): boolean {
+  return library.abiName !== 'mpich' || onThisMachine === undefined || Number(onThisMachine) === size;
 }
 
 function initialize(library: MpiLibrary): void {

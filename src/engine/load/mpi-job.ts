@@ -46,7 +46,10 @@ export interface MpiJob extends Job {
     model: string,
     options?: Pick<LoadOptions, 'revision' | 'cacheDir' | 'token' | 'endpoint' | 'localFilesOnly' | 'workers'>,
   ): Promise<void>;
-  /** Ends the job, when its models are disposed of: in process 0, after which `follow` returns in the others. */
+  /**
+   * Ends the job, when its models are disposed of: in process 0, after which `follow` returns in the others. Each process is
+   * to end then.
+   */
   close(): Promise<void>;
 }
 

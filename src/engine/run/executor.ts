@@ -72,7 +72,7 @@ export interface StepOutput {
 export interface StateFootprint {
   /** Over all ranks, with what several ranks hold. */
   readonly bytes: number;
-  /** Numbers in a state that {@link Executor.exportState} gives, without keys and values. */
+  /** Numbers in a state that `Executor.exportState` gives, without keys and values. */
   readonly length: number;
   /** Absent where no layer has attention. */
   readonly kvCache?: KvCacheFootprint | undefined;
@@ -85,7 +85,7 @@ export interface KvCacheFootprint {
   readonly blockSize: number;
   /** Bytes of one block on all ranks together. */
   readonly blockBytes: number;
-  /** Numbers per token in a state that {@link Executor.exportState} gives. */
+  /** Numbers per token in a state that `Executor.exportState` gives. */
   readonly tokenLength: number;
 }
 

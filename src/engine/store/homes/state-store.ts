@@ -22,7 +22,7 @@
 export interface StateStore {
   /** Bytes that a value may have. Default: no limit. */
   readonly maxValueBytes?: number | undefined;
-  /** Names of the values at each place, the newest {@link MAX_NAMES} perhaps. One round trip, if possible. */
+  /** Names of the values at each place, perhaps only the newest 1,000. One round trip, if possible. */
   list(places: readonly string[], signal?: AbortSignal): Promise<readonly (readonly string[])[]>;
   /** The values of some keys; undefined where there is none. */
   get(keys: readonly string[], signal?: AbortSignal): Promise<readonly (Uint8Array | undefined)[]>;

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
 import { need } from '../../needs/needs.ts';
 import { describeBackend } from '../suite/backend-suite.ts';
@@ -7,6 +7,9 @@ import { describeSampling } from '../suite/sampling.ts';
 import { describeBlocks } from './blocks.ts';
 import { CUDA_DEMANDS } from './demands.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+
+// A processor that runs kernels takes its time, and so does the compiler that makes them for it.
+vi.setConfig({ testTimeout: 900_000, hookTimeout: 900_000 });
 
 describe.runIf(need('g++'))('cuda, emulated', () => {
   let driver: EmulatedDriver | undefined;

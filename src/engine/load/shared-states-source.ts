@@ -11,15 +11,15 @@ import type { StartedModel } from './start-ranks.ts';
  */
 export async function sharedStatesSource(
   { checkpoint, config, dtype, identify, device, tensorParallelSize }: StartedModel,
-  { stateStore: store, stateFetch: fetch }: LoadSettings,
+  { stateStore: store, stateFetch: fetch, cpuKernels }: LoadSettings,
 ): Promise<SharedStatesSource | undefined> {
   if (!store) return undefined;
-  // Of a server's files each row is a request: of those few are read, and not before they are needed.
+  // Each row of a server's file is a request, so few are read, and not before they are needed.
   const local = isUrl(checkpoint.folder)
     ? undefined
     : await identifyModel(checkpoint, config, dtype, Number.POSITIVE_INFINITY);
   const model = async () => {
-    const [identity, form] = await Promise.all([local ?? identify(), deviceForm(device.device)]);
+    const [identity, form] = await Promise.all([local ?? identify(), deviceForm(device.device, cpuKernels)]);
     return JSON.stringify([identity, form, tensorParallelSize]);
   };
   return { store, fetch, model };

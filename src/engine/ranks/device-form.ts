@@ -1,3 +1,4 @@
+import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import { fastestKernels, loadKernels } from '../../backends/cpu/load-kernels.ts';
 import { roundingOf } from '../../backends/cpu/rounding.ts';
 import { Hash } from '../../util/hash.ts';
@@ -7,14 +8,15 @@ import type { ChosenDevice } from './devices.ts';
 /**
  * All that decides the bits that a device computes, besides the model: this library's version, the kernels, and how the
  * engine and the processor round. Machines of one form compute the same bits.
+ * @param cpuKernels form of products that was asked for on the processor.
  */
-export async function deviceForm(device: ChosenDevice): Promise<string> {
-  return [VERSION, device, await formOf(device)].join(' ');
+export async function deviceForm(device: ChosenDevice, cpuKernels?: CpuKernels): Promise<string> {
+  return [VERSION, device, await formOf(device, cpuKernels)].join(' ');
 }
 
-async function formOf(device: ChosenDevice): Promise<string> {
+async function formOf(device: ChosenDevice, cpuKernels: CpuKernels | undefined): Promise<string> {
   if (device === 'cpu') {
-    const kernels = fastestKernels();
+    const kernels = fastestKernels([], cpuKernels);
     return `${kernels.variant} ${roundingOf(loadKernels(kernels))}`;
   }
   if (device === 'webgpu') {

@@ -1,4 +1,7 @@
+import type { Backend } from '../../backends/contract/backend.ts';
+import type { LogDecayArgs } from '../../backends/contract/state-space.ts';
 import { MetadataError } from '../../errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { Mamba2Metadata } from './mamba2-metadata.ts';
 
 /** Consecutive rows of a batch that are of one kind, and their sequences. */
@@ -35,4 +38,20 @@ export function batchRows(metadata: Mamba2Metadata, T: number): BatchRows {
       ? rows(numDecodes, numPrefillTokens, numDecodes, numPrefills)
       : rows(0, numPrefillTokens, 0, numPrefills),
   };
+}
+
+/** Arguments of the sequence operations that say where each sequence's rows and states are. */
+export function prefillSequences({ prefillStartLoc, prefillSlots, hasInitialStates }: Mamba2Metadata) {
+  return { queryStartLoc: prefillStartLoc, cacheIndices: prefillSlots, hasInitialState: hasInitialStates };
+}
+
+/** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */
+export function fillLogDecays(
+  backend: Backend,
+  logDecays: Tensor | undefined,
+  { firstSequence, numSequences }: RowsOfKind,
+  decays: Omit<LogDecayArgs, 'out'>,
+): void {
+  if (!logDecays) return;
+  backend.logDecaySums({ ...decays, out: backend.sliceRows(logDecays, firstSequence, firstSequence + numSequences) });
 }

@@ -12,7 +12,7 @@ import {
   shardedWeightLoader,
   stackedWeightLoader,
 } from '../parameters/weight-loaders.ts';
-import { batchRows, type RowsOfKind } from './batch-rows.ts';
+import { batchRows, fillLogDecays, prefillSequences } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
@@ -206,23 +206,20 @@ export class MambaMixer2 implements StateSpaceMixer {
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
       this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
-      this.#watch(rows(dt), cache.logDecays, prefills, metadata.prefillStartLoc);
+      const decays = { ...this.#decayArgs(rows(dt)), queryStartLoc: metadata.prefillStartLoc };
+      fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
     if (decodes) {
       const rows = (t: Tensor) => backend.sliceRows(t, decodes.begin, decodes.end);
       this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
-      this.#watch(rows(dt), cache.logDecays, decodes);
+      fillLogDecays(backend, cache.logDecays, decodes, this.#decayArgs(rows(dt)));
     }
     return y;
   }
 
   #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
     const { backend } = this.#context;
-    const sequences = {
-      queryStartLoc: metadata.prefillStartLoc,
-      cacheIndices: metadata.prefillSlots,
-      hasInitialState: metadata.hasInitialStates,
-    };
+    const sequences = prefillSequences(metadata);
     const convolved = backend.causalConv1dFn({
       ...sequences,
       ...this.#conv1d.kernelArgs,
@@ -250,14 +247,6 @@ export class MambaMixer2 implements StateSpaceMixer {
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
     });
-  }
-
-  /** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */
-  #watch(dt: Tensor, logDecays: Tensor | undefined, rows: RowsOfKind, queryStartLoc?: Tensor): void {
-    if (!logDecays) return;
-    const { backend } = this.#context;
-    const out = backend.sliceRows(logDecays, rows.firstSequence, rows.firstSequence + rows.numSequences);
-    backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
   }
 
   #stateSpaceArgs(xBC: Tensor, dt: Tensor, out: Tensor) {

@@ -8,7 +8,7 @@ import { type Parameter, prefixed } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import { tensorWeight, type Weight } from '../parameters/weight.ts';
 import { alternatingWeightLoader, composedWeightLoader, shardedWeightLoader } from '../parameters/weight-loaders.ts';
-import { batchRows, type RowsOfKind } from './batch-rows.ts';
+import { batchRows, fillLogDecays, prefillSequences } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
@@ -169,23 +169,20 @@ export class Plamo2Mixer implements StateSpaceMixer {
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
       const { dt } = this.#prefill(rows(x), rows(y), cache, metadata);
-      this.#watch(dt, cache.logDecays, prefills, metadata.prefillStartLoc);
+      const decays = { ...this.#decayArgs(dt), queryStartLoc: metadata.prefillStartLoc };
+      fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
     if (decodes) {
       const rows = (t: Tensor) => backend.sliceRows(t, decodes.begin, decodes.end);
       const { dt } = this.#decode(rows(x), rows(y), cache, metadata);
-      this.#watch(dt, cache.logDecays, decodes);
+      fillLogDecays(backend, cache.logDecays, decodes, this.#decayArgs(dt));
     }
     return y;
   }
 
   #prefill(x: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Selection {
     const { backend } = this.#context;
-    const sequences = {
-      queryStartLoc: metadata.prefillStartLoc,
-      cacheIndices: metadata.prefillSlots,
-      hasInitialState: metadata.hasInitialStates,
-    };
+    const sequences = prefillSequences(metadata);
     const convolved = backend.causalConv1dFn({
       ...sequences,
       ...this.#conv1d.kernelArgs,
@@ -228,14 +225,6 @@ export class Plamo2Mixer implements StateSpaceMixer {
       B: this.#norms.B.forward(B),
       C: this.#norms.C.forward(C),
     };
-  }
-
-  /** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */
-  #watch(dt: Tensor, logDecays: Tensor | undefined, rows: RowsOfKind, queryStartLoc?: Tensor): void {
-    if (!logDecays) return;
-    const { backend } = this.#context;
-    const out = backend.sliceRows(logDecays, rows.firstSequence, rows.firstSequence + rows.numSequences);
-    backend.logDecaySums({ ...this.#decayArgs(dt), queryStartLoc, out });
   }
 
   #stateSpaceArgs(x: Tensor, { dt, B, C }: Selection, out: Tensor) {

@@ -34,7 +34,7 @@ export class CudaTensor implements Tensor, DeviceRows {
     return this.address % 16 === 0 && this.stride % 4 === 0;
   }
 
-  /** The same memory under another shape, from another column on, or with other strides. */
+  /** A tensor over the same memory under another shape, from another column on, or with other strides. */
   view(shape: readonly number[], column = 0, stride = this.stride): CudaTensor {
     return new CudaTensor(this.owner, this.address + 4 * column, shape, stride);
   }

@@ -1,5 +1,6 @@
 import type { ArrayOps } from '../../contract/arrays.ts';
 import type { AttentionOps } from '../../contract/attention.ts';
+import { boundOperations, type OperationCalls } from '../../contract/bound-operations.ts';
 import type { FeedForwardOps } from '../../contract/feed-forward.ts';
 import type { LinearOps } from '../../contract/linear.ts';
 import type { NormOps } from '../../contract/norms.ts';
@@ -25,13 +26,8 @@ type Operations = Pick<ArrayOps, 'concatColumns'> &
   AttentionOps &
   Omit<FeedForwardOps, 'fusedMoe'>;
 
-/** A function that checks a call of an operation and enqueues it. */
-type Call<Method> = Method extends (...args: infer Args) => infer Result
-  ? (calls: CudaCalls, ...args: Args) => Result
-  : never;
-
 /** Every operation, by its name in the contract. */
-const OPERATIONS: { readonly [Name in keyof Operations]: Call<Operations[Name]> } = {
+const OPERATIONS: OperationCalls<CudaCalls, Operations> = {
   linear,
   embedding,
   concatColumns,
@@ -58,13 +54,12 @@ const OPERATIONS: { readonly [Name in keyof Operations]: Call<Operations[Name]> 
   topKRouting,
 };
 
+const SAMPLING: OperationCalls<CudaCalls, SamplingOps> = { sampleTokens, takeSampled };
+
 /** The class that a backend inherits its operations from. */
 export const OperationMethods = class {
   constructor(calls: CudaCalls) {
-    const bound = Object.entries<(calls: CudaCalls, ...args: never[]) => unknown>(OPERATIONS).map(([name, call]) => {
-      return [name, call.bind(undefined, calls)];
-    });
-    Object.assign(this, Object.fromEntries(bound));
+    Object.assign(this, boundOperations(OPERATIONS, calls));
   }
 } as new (
   calls: CudaCalls,
@@ -72,8 +67,5 @@ export const OperationMethods = class {
 
 /** The operations that choose tokens, of one backend. */
 export function samplingMethods(calls: CudaCalls): SamplingOps {
-  return {
-    sampleTokens: (logits, rows, sampled) => sampleTokens(calls, logits, rows, sampled),
-    takeSampled: (tokenIds, slots, sampled) => takeSampled(calls, tokenIds, slots, sampled),
-  };
+  return boundOperations(SAMPLING, calls);
 }

@@ -1,5 +1,6 @@
 import type { ArrayOps } from '../../contract/arrays.ts';
 import type { AttentionOps } from '../../contract/attention.ts';
+import { boundOperations, type OperationCalls } from '../../contract/bound-operations.ts';
 import type { FeedForwardOps } from '../../contract/feed-forward.ts';
 import type { LinearOps } from '../../contract/linear.ts';
 import type { NormOps } from '../../contract/norms.ts';
@@ -42,13 +43,8 @@ export type Operations = Pick<ArrayOps, 'concatColumns'> &
   AttentionOps &
   FeedForwardOps;
 
-/** A function that checks a call of an operation and enqueues it. */
-type Call<Method> = Method extends (...args: infer Args) => infer Result
-  ? (calls: Calls, ...args: Args) => Result
-  : never;
-
 /** Every operation, by its name in the contract. */
-const OPERATIONS: { readonly [Name in keyof Operations]: Call<Operations[Name]> } = {
+const OPERATIONS: OperationCalls<Calls, Operations> = {
   linear,
   embedding,
   concatColumns,
@@ -76,7 +72,7 @@ const OPERATIONS: { readonly [Name in keyof Operations]: Call<Operations[Name]> 
   fusedMoe,
 };
 
-const SAMPLING: { readonly [Name in keyof SamplingOps]: Call<SamplingOps[Name]> } = { sampleTokens, takeSampled };
+const SAMPLING: OperationCalls<Calls, SamplingOps> = { sampleTokens, takeSampled };
 
 /** Neighbours that one kernel computes together. */
 export const FUSIONS: readonly Fusion[] = [fuseNormLinear, fuseGatedNormLinear, fuseGatedStateSpace];
@@ -84,7 +80,7 @@ export const FUSIONS: readonly Fusion[] = [fuseNormLinear, fuseGatedNormLinear, 
 /** The class that a backend inherits its operations from. */
 export const OperationMethods = class {
   constructor(calls: Calls) {
-    Object.assign(this, bound<Operations>(OPERATIONS, calls));
+    Object.assign(this, boundOperations(OPERATIONS, calls));
   }
 } as new (
   calls: Calls,
@@ -92,14 +88,5 @@ export const OperationMethods = class {
 
 /** The operations that choose tokens, of one backend. */
 export function samplingMethods(calls: Calls): SamplingOps {
-  return bound<SamplingOps>(SAMPLING, calls);
-}
-
-/** The calls as methods of one backend. */
-function bound<Methods extends object>(
-  operations: { readonly [Name in keyof Methods]: Call<Methods[Name]> },
-  calls: Calls,
-): Methods {
-  const entries = Object.entries<(calls: Calls, ...args: unknown[]) => unknown>(operations);
-  return Object.fromEntries(entries.map(([name, call]) => [name, call.bind(undefined, calls)])) as Methods;
+  return boundOperations(SAMPLING, calls);
 }

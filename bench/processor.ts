@@ -51,7 +51,7 @@ export function describeProcessor({ model, flags, emulated }: Processor): string
   return flags.length === 0 ? model : `${model} (${flags.join(' ')})`;
 }
 
-/** Those that the first processor in the text of /proc/cpuinfo has. */
+/** Relevant flags of the first processor in the text of /proc/cpuinfo. */
 function relevantFlags(cpuInfo: string): string[] {
   const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuInfo)?.[1] ?? '';
   return flags.split(/\s+/).filter((flag) => RELEVANT.test(flag));

@@ -49,7 +49,7 @@ export interface BenchResult extends BenchRun {
 export interface BenchReport {
   readonly model: string;
   readonly device: string;
-  /** Of each stage. */
+  /** Ranks of each stage. */
   readonly ranks: number;
   readonly stages: number;
   readonly machine: BenchMachine;

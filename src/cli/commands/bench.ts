@@ -81,7 +81,7 @@ export const bench = defineCommand({
 
 async function run(values: BenchValues): Promise<number> {
   const { shape, model, dtype: dtypes, cpuKernels, json, quiet, revision, job, pipelineParallelSize } = values;
-  // Those that share a stage.
+  // Processes that share a stage.
   const processes = pipelineParallelSize > 1 ? 1 : 1 + (job?.followers.length ?? 0);
   const { tensorParallelSize = processes } = values;
   if (shape !== undefined && model !== undefined) throw new UsageError('--model and --shape exclude each other.');
@@ -145,7 +145,7 @@ async function describeMachine(
   const { float32, int8 } = await measureArithmeticPeak(threads / processes);
   const operationsPerSecond = { float32: processes * float32, int8: processes * int8 };
   const cpu = cpus()[0]?.model ?? 'unknown processor';
-  // Those of the runs, which are kept.
+  // The forms that the runs chose, which are kept.
   const kernels = fastestKernels([], cpuKernels).forms;
   return { cpu, node: process.versions.node, kernels, readBytesPerSecond, operationsPerSecond };
 }

@@ -42,7 +42,7 @@ class MpiExchange implements ProcessExchange {
   #epoch = 0;
   /** Messages of steps that were given up, whose memory MPI may still read. */
   readonly #unsent: MpiRequest[] = [];
-  /** Those that it may still write to. */
+  /** Requests whose memory MPI may still write to. */
   #unreceived: readonly MpiRequest[] = [];
 
   constructor(library: MpiLibrary, own: RankRange, processes: readonly GroupProcess[]) {

@@ -49,7 +49,7 @@ const MOST_SUSPECTS = 1000;
 
 /**
  * States between ranks and a store. A state is one value: itself, its logits, and the keys and values of its last tokens.
- * Those of each 256 tokens before are values of their own, which all states share that begin with these tokens: so a turn
+ * Keys and values of each 256 tokens before are values of their own, shared by all states that begin so: therefore a turn
  * of a conversation adds only its own.
  */
 export class StateTransfers {

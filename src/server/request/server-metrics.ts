@@ -46,7 +46,7 @@ const COUNTERS: readonly Reading[] = [
   ['prefix_cache_evictions_total', 'States that made room for others.', (s) => s.prefixCache.evictions],
 ];
 
-/** Those of the store of states, where there is one. */
+/** Gauges of the store of states, where there is one. */
 const STORE_GAUGES: readonly Reading<StateStoreStats>[] = [
   ['state_store_pending_puts', 'States that wait to be put into the shared store.', (s) => s.pendingPuts],
   ['state_store_pending_bytes', 'Memory of the states that wait.', (s) => s.pendingBytes],

@@ -1,8 +1,9 @@
 // Compiles cuda/*.cu to PTX, which is kept in cuda/ptx/: `npm run ptx`, wherever nvcc of CUDA 13.0 is. With --check nothing is
 // written, and it fails where the compiler makes something else of the sources than what is kept.
 //
-// The text is that of nvcc but for two things. Its version is lowered to the oldest that has all that the kernels use, so
-// that older drivers take it, and hints that only newer versions know are left out. Comments go.
+// The text is that of nvcc but for three things. Its version is lowered to the oldest that has all that the kernels use, so
+// that older drivers take it, hints that only newer versions know are left out, and names of a file's own symbols lose the
+// hash of the folder that the sources lie in. Comments go.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -55,7 +56,9 @@ function compile({ name, source, format }) {
   const kept = lines.filter(
     (line) => line.trim() !== '' && !/^\s*\/\//.test(line) && !line.includes('used_bytes_mask'),
   );
-  return `${kept.map((line) => line.replace(/^\.version .*/, `.version ${PTX_VERSION}`)).join('\n')}\n`;
+  return `${kept.join('\n')}\n`
+    .replace(/^\.version .*/m, `.version ${PTX_VERSION}`)
+    .replace(/(?<=_INTERNAL_)[0-9a-f]{8}_/g, '00000000_');
 }
 
 function run(program, args) {

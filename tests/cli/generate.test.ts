@@ -63,6 +63,13 @@ describe('generate', () => {
       await writeFile(schema, JSON.stringify({ enum: ['left', 'right'] }));
       const { code, stdout } = await runOnOneRank(['generate', '--prompt', 'Go', '--json-schema', schema]);
       expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^"(left|right)"\n$/) });
+      const given = ['generate', '--prompt', 'Go', '--json-schema', '{"type": "string", "pattern": "^a{9,}$"}'];
+      const cut = await runOnOneRank([...given, '--max-tokens', '2']);
+      expect(cut).toMatchObject({
+        code: 0,
+        stdout: expect.stringMatching(/^"a*/),
+        stderr: expect.stringContaining('before it was whole'),
+      });
       const missing = await runOnOneRank(['generate', '--prompt', 'Go', '--json-schema', join(folder, 'none.json')]);
       expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('--json-schema: ENOENT') });
     } finally {

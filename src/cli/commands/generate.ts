@@ -13,7 +13,7 @@ import { answerOptions, readSampling, samplingOptions } from '../options/samplin
 import { openStates, stateStoreOptions } from '../options/state-store-options.ts';
 import { UsageError } from '../options/usage-error.ts';
 import { INTERRUPTED, Interrupt, InterruptedError } from '../terminal/interrupt.ts';
-import { note } from '../terminal/notes.ts';
+import { note, warn } from '../terminal/notes.ts';
 import { print } from '../terminal/standard-output.ts';
 import { AnswerPrinter } from './answer-printer.ts';
 import { GenerationTimer, type Timings } from './generation-timer.ts';
@@ -92,6 +92,10 @@ async function run(values: GenerateValues, positional: string | undefined): Prom
     const timings = timer.timings(promptTokenIds.length);
     await print(json ? `${JSON.stringify({ ...result, timings })}\n` : '\n');
     if (!json) note(describe(timings), values.quiet);
+    const isCut = [result, ...(result.choices ?? [])].some(({ finishReason }) => finishReason === 'length');
+    if (values.jsonSchema !== undefined && isCut) {
+      warn('The answer reached --max-tokens before it was whole, so it does not fit the schema.');
+    }
     await states.flush(llm);
     return result.finishReason === 'abort' ? INTERRUPTED : 0;
   } finally {

@@ -19,7 +19,7 @@ export const samplingOptions = {
   logitBias: bias("Add to a token's logit, from -100 to 100"),
   badWords: texts('text', 'Text that the answer must not have'),
   allowedTokenIds: ids('The only tokens that the answer may have'),
-  jsonSchema: text('file', 'JSON Schema that the answer must fit (needs @mlc-ai/web-xgrammar)'),
+  jsonSchema: text('schema', 'JSON Schema that the answer must fit, or its file (needs @mlc-ai/web-xgrammar)'),
   seed: integer('The same seed gives the same text; -1 takes a random seed'),
   stop: texts('text', 'Text that ends the answer; it is left out'),
   stopTokenIds: ids('Tokens that end the answer'),
@@ -79,10 +79,11 @@ export function readSampling(values: SamplingValues): GenerateOptions {
   return options;
 }
 
-/** The text of a file. @throws UsageError */
-function schemaIn(path: string): string {
+/** A schema that is given as it is, or else the text of its file. @throws UsageError */
+function schemaIn(given: string): string {
+  if (given.trimStart().startsWith('{')) return given;
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(given, 'utf8');
   } catch (error) {
     throw new UsageError(`--json-schema: ${asError(error).message}.`);
   }

@@ -88,12 +88,13 @@ struct PagedAttentionParams {
   int kvHeads;
   int D;
   float scale;
+  int window;
 };
 
 #define WARPS 4
 
-// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own. Warp w has every fourth key from w on, in
-// ascending order; then the warps' sums are joined in their order.
+// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own, the last `window` of them. Warp w has
+// every fourth key of the sequence from its key w on, in ascending order; then the warps' sums are joined in their order.
 // query, out (T, heads * D), caches (blocks, blockSize, kvHeads, D). Grid: (T * heads), blocks of 128.
 template <int OWN>
 static __device__ __forceinline__ void paged_attention(const PagedAttentionParams& p) {
@@ -106,6 +107,7 @@ static __device__ __forceinline__ void paged_attention(const PagedAttentionParam
   const int s = sequence_of(p.starts, p.count, (int)t);
   const int context = p.contextLens[s];
   const int visible = context == 0 ? 0 : context - (p.starts[s + 1] - 1 - (int)t);
+  const int unseen = visible > p.window ? visible - p.window : 0;
   const long long column = (long long)(h / (p.heads / p.kvHeads)) * p.D;
   const int* table = p.blockTables + (long long)s * p.width;
   float query[OWN], sum[OWN];
@@ -116,7 +118,7 @@ static __device__ __forceinline__ void paged_attention(const PagedAttentionParam
     sum[i] = 0;
   }
   float most = -INFINITY, total = 0;
-  for (int j = warp; j < visible; j += WARPS) {
+  for (int j = unseen + ((warp - unseen) & (WARPS - 1)); j < visible; j += WARPS) {
     const long long block = table[j / p.blockSize];
     const long long within = (long long)(j % p.blockSize) * p.kvHeads * p.D + column;
     const float* key = p.keyCache.at + block * p.keyCache.stride + within;

@@ -42,12 +42,13 @@ export function attentionScratch(heads: i32, D: i32): usize {
 
 /**
  * Caches are (blocks, blockSize, kvHeads, D), blocks `keyBlock` and `valueBlock` bytes apart. Sequence s has rows
- * [starts[s], starts[s + 1]), contextLens[s] tokens with them, and `width` entries of the table.
+ * [starts[s], starts[s + 1]), contextLens[s] tokens with them, and `width` entries of the table. A token sees its own key
+ * and the `window - 1` before it.
  */
 export function pagedAttention(
   query: usize, queryStride: usize, keys: usize, keyBlock: usize, values: usize, valueBlock: usize, blockSize: i32,
   starts: usize, contextLens: usize, tables: usize, sequences: i32, width: i32,
-  out: usize, outStride: usize, heads: i32, kvHeads: i32, D: i32, scale: f32, scratch: usize,
+  out: usize, outStride: usize, heads: i32, kvHeads: i32, D: i32, scale: f32, window: i32, scratch: usize,
 ): void {
   for (let s = 0; s < sequences; s++) {
     const begin = load<i32>(starts), end = load<i32>(starts, 4);
@@ -61,7 +62,7 @@ export function pagedAttention(
       }
       attendTokens(
         query + <usize>row * queryStride, queryStride, keys, keyBlock, values, valueBlock, blockSize, tables,
-        context - (end - row), tokens, to, outStride, heads / kvHeads, kvHeads, D, scale, scratch,
+        context - (end - row), tokens, to, outStride, heads / kvHeads, kvHeads, D, scale, window, scratch,
       );
     }
     starts += 4;
@@ -73,7 +74,8 @@ export function pagedAttention(
 /** Up to {@link TOKENS} tokens of one sequence, the first of which has position `first`. */
 function attendTokens(
   query: usize, queryStride: usize, keys: usize, keyBlock: usize, values: usize, valueBlock: usize, blockSize: i32,
-  table: usize, first: i32, tokens: i32, out: usize, outStride: usize, share: i32, kvHeads: i32, D: i32, scale: f32, scratch: usize,
+  table: usize, first: i32, tokens: i32, out: usize, outStride: usize, share: i32, kvHeads: i32, D: i32, scale: f32,
+  window: i32, scratch: usize,
 ): void {
   const headBytes = <usize>padded(D) << 2;
   const tokenBytes = <usize>(kvHeads * D) << 2;
@@ -89,7 +91,8 @@ function attendTokens(
 
   const isDirect = (D & 7) == 0 && blockSize % TILE == 0;
   const visible = first + tokens;
-  for (let position = 0; position < visible; position += TILE) {
+  window = min(window, visible);
+  for (let position = max(0, first - window + 1) & -TILE; position < visible; position += TILE) {
     const block = <usize>load<i32>(table + (<usize>(position / blockSize) << 2));
     const offset = <usize>(position % blockSize) * tokenBytes;
     for (let g = 0; g < kvHeads; g++) {
@@ -104,16 +107,19 @@ function attendTokens(
       }
       const stride = isDirect ? tokenBytes : headBytes;
       let t = max(0, position - first);
-      while (t < tokens) {
-        // Tokens before the tile's last key see a part of it, each its own.
-        const isWhole = first + t >= position + TILE - 1;
-        const count = isWhole ? TILE : first + t - position + 1;
+      const end = min(tokens, position + TILE - 1 + window - first);
+      while (t < end) {
+        // Tokens before the tile's last key see a part of it, each its own, and so do those whose windows begin in it.
+        const at = first + t;
+        const unseen = max(0, at - window + 1 - position);
+        const isWhole = at >= position + TILE - 1 && unseen == 0;
+        const next = isWhole ? min(end, position + window - first) : t + 1;
         const r: usize = g * rows + t * share;
         attendRows(
-          q + r * headBytes, sums + r * headBytes, most + (r << 2), totals + (r << 2), isWhole ? (tokens - t) * share : share,
-          k, v, stride, count, headBytes, scratch,
+          q + r * headBytes, sums + r * headBytes, most + (r << 2), totals + (r << 2), (next - t) * share,
+          k, v, stride, unseen, min(TILE, at - position + 1), headBytes, scratch,
         );
-        t = isWhole ? tokens : t + 1;
+        t = next;
       }
     }
   }
@@ -177,27 +183,32 @@ function packTile(
   }
 }
 
-/** Rows that share a key head and see the same first `count` keys of a tile. */
+/** Rows that share a key head and see the same keys of a tile, `count` without the first `unseen`. */
 function attendRows(
-  q: usize, sums: usize, most: usize, totals: usize, rows: i32, k: usize, v: usize, stride: usize, count: i32,
-  headBytes: usize, scratch: usize,
+  q: usize, sums: usize, most: usize, totals: usize, rows: i32, k: usize, v: usize, stride: usize, unseen: i32,
+  count: i32, headBytes: usize, scratch: usize,
 ): void {
   const scales = scratch + SCALES, weights = scratch + WEIGHTS, partials = scratch + PARTIALS;
   const rowBytes = <usize>TILE * PARTIAL;
+  // Scores are computed by fours, and values summed from the first seen one on.
+  const skipped = unseen & ~3, scored = count - skipped;
+  const seen = count - unseen, seenWeights = weights + (<usize>unseen << 2);
+  k += <usize>skipped * stride;
+  v += <usize>unseen * stride;
   for (; rows > 0; rows -= ROWS) {
     const n = min(rows, ROWS);
     let r = 0;
     for (; r + 2 <= n; r += 2) {
-      scorePair(q + <usize>r * headBytes, headBytes, k, stride, count, partials + <usize>r * rowBytes, rowBytes);
+      scorePair(q + <usize>r * headBytes, headBytes, k, stride, scored, partials + <usize>r * rowBytes, rowBytes);
     }
-    if (r < n) scoreOne(q + <usize>r * headBytes, headBytes, k, stride, count, partials + <usize>r * rowBytes);
+    if (r < n) scoreOne(q + <usize>r * headBytes, headBytes, k, stride, scored, partials + <usize>r * rowBytes);
     for (r = 0; r < n; r++) {
       const at = <usize>r << 2, own = weights + (<usize>(r * TILE) << 2);
-      sumPartials(partials + <usize>r * rowBytes, count, own);
-      softmax(own, count, most + at, totals + at, scales + at);
+      sumPartials(partials + <usize>r * rowBytes, scored, own + (<usize>skipped << 2));
+      softmax(own, unseen, count, most + at, totals + at, scales + at);
     }
-    if (n == ROWS) weighFour(sums, headBytes, v, stride, count, weights, scales);
-    else for (r = 0; r < n; r++) weighOne(sums + <usize>r * headBytes, 0, headBytes, v, stride, count, weights + (<usize>(r * TILE) << 2), scales + (<usize>r << 2));
+    if (n == ROWS) weighFour(sums, headBytes, v, stride, seen, seenWeights, scales);
+    else for (r = 0; r < n; r++) weighOne(sums + <usize>r * headBytes, 0, headBytes, v, stride, seen, seenWeights + (<usize>(r * TILE) << 2), scales + (<usize>r << 2));
     q += <usize>ROWS * headBytes;
     sums += <usize>ROWS * headBytes;
     most += ROWS << 2;
@@ -305,18 +316,20 @@ function sumPartials(from: usize, count: i32, scores: usize): void {
   }
 }
 
-/** A row's scores in a tile → its weights, in their place; 0 beyond `count`. */
-function softmax(scores: usize, count: i32, mostAt: usize, totalAt: usize, scaleAt: usize): void {
+/** A row's scores in a tile → its weights, in their place; 0 for the first `unseen` and beyond `count`. */
+function softmax(scores: usize, unseen: i32, count: i32, mostAt: usize, totalAt: usize, scaleAt: usize): void {
   const end = scores + (TILE << 2);
-  const unseen = scores + (<usize>count << 2);
-  for (let at = unseen; at < end; at += 4) store<f32>(at, -Infinity);
+  const first = scores + (<usize>unseen << 2), beyond = scores + (<usize>count << 2);
+  for (let at = scores; at < first; at += 4) store<f32>(at, -Infinity);
+  for (let at = beyond; at < end; at += 4) store<f32>(at, -Infinity);
   const before = v128.load32_splat(mostAt);
   let a = before;
   for (let at = scores; at < end; at += 16) a = f32x4.pmax(a, v128.load(at));
   a = f32x4.pmax(a, v128.shuffle<i32>(a, a, 2, 3, 0, 1));
   const most = f32x4.pmax(a, v128.shuffle<i32>(a, a, 1, 0, 3, 2));
   for (let at = scores; at < end; at += 16) v128.store(at, exp4(f32x4.sub(v128.load(at), most)));
-  for (let at = unseen; at < end; at += 4) store<f32>(at, 0);
+  for (let at = scores; at < first; at += 4) store<f32>(at, 0);
+  for (let at = beyond; at < end; at += 4) store<f32>(at, 0);
   let sum = f32x4.splat(0);
   for (let at = scores; at < end; at += 16) sum = f32x4.add(sum, v128.load(at));
   const scale = f32x4.extract_lane(exp4(f32x4.sub(before, most)), 0);

@@ -28,6 +28,8 @@ export interface NemotronHConfig extends DecoderConfig, NemotronHLayerConfig {
 
 /** Sizes and options of a layer's part, whichever it has. */
 export interface NemotronHLayerConfig extends AttentionSizes {
+  /** Keys that a token sees at most, its own and those before it; undefined: all. */
+  readonly slidingWindow: number | undefined;
   readonly mixer: MixerConfig;
   readonly moe: NemotronHMoeConfig;
 }
@@ -97,15 +99,15 @@ interface Block {
 /** The layers of a Puzzle model, which a search has made narrower one by one; undefined where the config has none. */
 function readBlocks(config: ConfigReader, json: JsonObject): Block[] | undefined {
   const entries = config.optionalList<JsonObject>('block_configs', isJsonObject, 'a list of objects');
+  const ownWindows = entries?.some((entry) => new ConfigReader(entry, config.fileName).has('sliding_window'));
+  // As in vLLM: where one layer has a window of its own, the model's counts for none.
+  const shared = ownWindows ? { ...json, sliding_window: null } : json;
   return entries?.map((entry, i) => {
     const where = `${config.fileName}, block_configs[${i}]`;
     const own = new ConfigReader(entry, where);
     const kind = own.string('block_type');
     const [type] = readLayerTypes(new ConfigReader({ block_type: [kind] }, where), 'block_type', LAYER_TYPES) ?? [];
-    if (own.has('sliding_window')) {
-      throw new ConfigError(`${where}: attention within a 'sliding_window' is not supported.`);
-    }
-    return { type, config: new ConfigReader({ ...json, ...entry }, where) };
+    return { type, config: new ConfigReader({ ...shared, ...entry }, where) };
   });
 }
 
@@ -120,8 +122,14 @@ function readLayers(config: ConfigReader): LayerType[] {
   });
 }
 
-function readAttention(config: ConfigReader, hiddenSize: number): AttentionSizes {
-  return readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 });
+function readAttention(
+  config: ConfigReader,
+  hiddenSize: number,
+): Pick<NemotronHLayerConfig, keyof AttentionSizes | 'slidingWindow'> {
+  return {
+    ...readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 }),
+    slidingWindow: config.optionalInteger('sliding_window', SIZE),
+  };
 }
 
 function readMixer(config: ConfigReader): MixerConfig {

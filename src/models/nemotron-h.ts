@@ -64,6 +64,7 @@ class NemotronHBlock implements DecoderLayer {
           numHeads: own.numAttentionHeads,
           numKvHeads: own.numKeyValueHeads,
           headDim: own.attentionHeadDim,
+          slidingWindow: own.slidingWindow,
           // transformers and vLLM carry `attention_bias` in the config but have no biases here.
           bias: false,
         });

@@ -28,6 +28,9 @@ export interface Plamo2Config extends DecoderConfig {
   readonly timeStepRank: number;
   /** One layer in so many has attention, the others have a mixer; undefined: all have attention. */
   readonly mambaStep: number | undefined;
+  /** Keys that a token sees at most, its own and those before it, in layers other than {@link fullAttentionLayers}. */
+  readonly slidingWindow: number;
+  readonly fullAttentionLayers: readonly number[];
   readonly intermediateSize: number;
 }
 
@@ -65,6 +68,10 @@ export function readPlamo2Config(json: JsonObject): Plamo2Config {
     mambaStep: config.boolean('mamba_enabled', { default: true })
       ? config.integer('mamba_step', { default: 2, min: 2 })
       : undefined,
+    // The key counts the keys before the token's own.
+    slidingWindow: config.integer('attention_window_size', { default: 2048, ...SIZE }) + 1,
+    fullAttentionLayers:
+      config.optionalList<number>('full_attention_idx', Number.isInteger, 'a list of integers') ?? [],
     intermediateSize: config.integer('intermediate_size', { default: 13312, ...SIZE }),
     normEps: config.number('rms_norm_eps', { default: 1e-6, min: 0 }),
     finalNormOffset: NORM_OFFSETS.before,
@@ -107,6 +114,7 @@ class Plamo2Layer implements DecoderLayer {
         ...common,
         numHeads: config.numAttentionHeads,
         numKvHeads: config.numKeyValueHeads,
+        slidingWindow: config.fullAttentionLayers.includes(i) ? undefined : config.slidingWindow,
         bias: false,
         stackedInput: 'qkv_proj',
         headNorms: { eps: HEAD_NORM_EPS, query: 'q_weight', key: 'k_weight' },

@@ -319,6 +319,22 @@ describe('Nemotron-H', () => {
     expect(moe.intermediateSize).toBe(12);
   });
 
+  test('windows of attention: those of single layers, or the one of the model', () => {
+    const windows = (change: JsonObject, ...own: (number | null | undefined)[]) =>
+      read({
+        ...change,
+        block_configs: own.map((window) => ({
+          block_type: 'attention',
+          ...(window === undefined ? {} : { sliding_window: window }),
+        })),
+      }).layers?.map(({ slidingWindow }) => slidingWindow);
+    expect(windows({}, undefined, null, 512, 4)).toEqual([undefined, undefined, 512, 4]);
+    expect(windows({ sliding_window: 3 }, undefined, null, 512)).toEqual([undefined, undefined, 512]);
+    expect(windows({ sliding_window: 3 }, undefined)).toEqual([3]);
+    expect(read({ sliding_window: 7 }).slidingWindow).toBe(7);
+    expect(read({ sliding_window: null }).slidingWindow).toBeUndefined();
+  });
+
   test('an error in block_configs names the layer', () => {
     const blocks =
       (...block_configs: JsonObject[]) =>
@@ -326,7 +342,7 @@ describe('Nemotron-H', () => {
         read({ block_configs });
     expect(blocks({ block_type: 'mamba' }, { block_type: 'no_op' })).toThrow(/block_configs\[1\].*'block_type'/);
     expect(blocks({})).toThrow(/block_configs\[0\].*'block_type'/);
-    expect(blocks({ block_type: 'attention', sliding_window: 512 })).toThrow(/block_configs\[0\].*'sliding_window'/);
+    expect(blocks({ block_type: 'attention', sliding_window: 0 })).toThrow(/block_configs\[0\].*'sliding_window'/);
     const tooMany = { block_type: 'moe', n_routed_experts: 4, num_experts_per_tok: 5 };
     expect(blocks(tooMany)).toThrow(/block_configs\[0\]: 5 of 4 experts/);
     expect(() => read({ block_configs: 5 })).toThrow(ConfigError);
@@ -466,5 +482,10 @@ describe('PLaMo 2', () => {
     expect(read({ rope_theta: 1e6 }).rope?.theta).toBe(1e6);
     expect(() => read({ num_key_value_heads: 3 })).toThrow(ConfigError);
     expect(() => read({ mamba_step: 1 })).toThrow(/mamba_step/);
+    expect(read()).toMatchObject({ slidingWindow: 2049, fullAttentionLayers: [] });
+    const windows = read({ attention_window_size: 4, full_attention_idx: [1, 3] });
+    expect(windows).toMatchObject({ slidingWindow: 5, fullAttentionLayers: [1, 3] });
+    expect(() => read({ full_attention_idx: 3 })).toThrow(/full_attention_idx/);
+    expect(() => read({ attention_window_size: 0 })).toThrow(/attention_window_size/);
   });
 });

@@ -43,6 +43,11 @@ export interface PagedAttentionArgs extends PagedSequences {
   readonly valueCache: Tensor;
   /** Factor of the products of queries and keys. */
   readonly scale: number;
+  /**
+   * Keys that a token sees at most, its own and those before it: as `sliding_window` of Hugging Face's configs counts
+   * them. Default: all.
+   */
+  readonly slidingWindow?: number | undefined;
 }
 
 /** The operations of an attention layer over a paged cache, under the names of vLLM's kernels. */
@@ -70,7 +75,7 @@ export interface AttentionOps {
    * Causal softmax attention over a paged cache, for any mixture of prompts, parts of prompts and single tokens:
    *
    *     row i of a sequence of n rows has position p = contextLen - n + i
-   *     out[i] = Σ_{j <= p} softmax_j(scale * q_i · k_j) v_j
+   *     out[i] = Σ_{p - slidingWindow < j <= p} softmax_j(scale * q_i · k_j) v_j
    *
    * Sums run over keys in ascending position, whatever else is in the batch. Rows of padding sequences give zeros.
    * @returns (T, H*D)
@@ -98,6 +103,18 @@ export function checkCacheSlots(slots: Int32Array, count: number): void {
     if (used.has(slot)) throw new MetadataError(`slotMapping names place ${slot} twice.`);
     used.add(slot);
   }
+}
+
+/** More keys than any sequence has. */
+const ALL_KEYS = 2 ** 31 - 1;
+
+/**
+ * Keys that a token sees at most, as a whole number that fits 32 bits.
+ * @throws ArgumentError
+ */
+export function keysInSight({ slidingWindow = ALL_KEYS }: Pick<PagedAttentionArgs, 'slidingWindow'>): number {
+  if (Number.isInteger(slidingWindow) && slidingWindow >= 1) return Math.min(slidingWindow, ALL_KEYS);
+  throw new ArgumentError(`slidingWindow is ${slidingWindow}.`, 'Give a whole number from 1 on, or none.');
 }
 
 /**

@@ -3,6 +3,7 @@ import {
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
+  keysInSight,
   PAD_CACHE_SLOT,
   type PagedAttentionArgs,
   type ReshapeAndCacheArgs,
@@ -117,6 +118,7 @@ export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping 
  */
 export function pagedAttention(args: PagedAttentionArgs): HostTensor<Float32Array> {
   const { scale } = args;
+  const window = keysInSight(args);
   const keys = floats(args.keyCache, 'keyCache', [null, null, null, null]);
   const values = floats(args.valueCache, 'valueCache', keys.shape);
   const [, blockSize, kvHeads, D] = keys.shape;
@@ -133,7 +135,8 @@ export function pagedAttention(args: PagedAttentionArgs): HostTensor<Float32Arra
       offset: (j % blockSize) * kvHeads * D,
     }));
     for (let t = starts[s]; t < starts[s + 1]; t++) {
-      const visible = places.slice(0, contextLen - (starts[s + 1] - 1 - t));
+      const end = contextLen - (starts[s + 1] - 1 - t);
+      const visible = places.slice(Math.max(0, end - window), end);
       for (let h = 0; h < heads; h++) {
         const column = Math.floor(h / share) * D;
         const q = query.data.subarray(t * query.stride + h * D, t * query.stride + (h + 1) * D);

@@ -27,6 +27,8 @@ export interface AttentionOptions {
   readonly headDim: number;
   /** Factor of the products of queries and keys. Default: 1 / sqrt(headDim). */
   readonly scale?: number | undefined;
+  /** Keys that a token sees at most, its own and those before it. Default: all. */
+  readonly slidingWindow?: number | undefined;
   /** Whether all four projections have biases. */
   readonly bias: boolean;
   /** One tensor of the checkpoint that stacks queries, keys and values. Default: `q_proj`, `k_proj` and `v_proj`. */
@@ -60,6 +62,7 @@ export class Attention implements Module {
   readonly #context: LayerContext;
   readonly #headDim: number;
   readonly #scale: number;
+  readonly #slidingWindow: number | undefined;
   readonly #qkvProj: MergedColumnParallelLinear;
   readonly #queryNorm: HeadNorm | undefined;
   readonly #keyNorm: HeadNorm | undefined;
@@ -76,6 +79,7 @@ export class Attention implements Module {
     this.#context = context;
     this.#headDim = headDim;
     this.#scale = options.scale ?? headDim ** -0.5;
+    this.#slidingWindow = options.slidingWindow;
     this.cacheSize = { numHeads, numKvHeads, headDim };
     const onAllRanks = kvCacheShape(this.cacheSize, size).numKvHeads * size;
     const queries = { fullDim: numHeads * headDim, extra: 0, blockSize: headDim };
@@ -132,7 +136,8 @@ export class Attention implements Module {
     const batch = requireAttention(metadata);
     const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
     backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping: batch.slotMapping });
-    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, scale: this.#scale });
+    const own = { scale: this.#scale, slidingWindow: this.#slidingWindow };
+    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, ...own });
   }
 }
 

@@ -4,20 +4,25 @@ export interface AttentionProblem {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly scale: number;
+  /** Default: all keys. */
+  readonly slidingWindow?: number | undefined;
   readonly query: Float32Array;
   readonly keys: Float32Array;
   readonly values: Float32Array;
 }
 
 /** Causal softmax attention in float64, with the whole matrix of scores. → (rows, heads * D) */
-export function attention({ heads, kvHeads, headDim: D, scale, query, keys, values }: AttentionProblem): Float64Array {
+export function attention(problem: AttentionProblem): Float64Array {
+  const { heads, kvHeads, headDim: D, scale, slidingWindow = Number.POSITIVE_INFINITY, query, keys, values } = problem;
   const rows = query.length / (heads * D);
   const context = keys.length / (kvHeads * D);
   const out = new Float64Array(query.length);
   for (let h = 0; h < heads; h++) {
     const kv = Math.floor((h * kvHeads) / heads);
     for (let i = 0; i < rows; i++) {
-      const scores = Array.from({ length: context - rows + i + 1 }, (_, j) => {
+      const position = context - rows + i;
+      const scores = Array.from({ length: position + 1 }, (_, j) => {
+        if (j <= position - slidingWindow) return Number.NEGATIVE_INFINITY;
         let dot = 0;
         for (let d = 0; d < D; d++) dot += query[(i * heads + h) * D + d] * keys[(j * kvHeads + kv) * D + d];
         return dot * scale;

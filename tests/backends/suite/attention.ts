@@ -25,6 +25,7 @@ interface HeadSizes {
 /** How tokens come: the sequences' lengths, blocks of the whole and of the parts, and the most tokens of a part. */
 interface Parts {
   readonly lengths: readonly number[];
+  readonly slidingWindow?: number | undefined;
   readonly blockSizes: readonly [number, number];
   readonly mostTokens: number;
 }
@@ -110,12 +111,39 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       await expectSameInParts(sizes, { lengths: [150, 64, 97], blockSizes: [64, 32], mostTokens: 50 });
     });
 
-    async function expectSameInParts(sizes: HeadSizes, { lengths, blockSizes, mostTokens }: Parts): Promise<void> {
+    const WINDOWS = [1, 5, 31, 32, 33, 66, 1e12];
+
+    test.each(WINDOWS)('any split and mixture gives the same in a window of %d keys', async (slidingWindow) => {
+      const parts = { blockSizes: [64, 12], mostTokens: 40, slidingWindow } as const;
+      await expectSameInParts({ heads: 6, kvHeads: 2, headDim: 16 }, { ...parts, lengths: [130, 9, 71] });
+      await expectSameInParts({ heads: 2, kvHeads: 2, headDim: 20 }, { ...parts, lengths: [99] });
+    });
+
+    test('keys before a window are not read', async () => {
+      const sizes = { heads: 4, kvHeads: 2, headDim: 32 };
+      for (const slidingWindow of [1, 5, 30, 40]) {
+        const [sequence] = makeSequences(sizes, [90]);
+        const unread = (90 - slidingWindow) * sizes.kvHeads * sizes.headDim;
+        const keys = sequence.keys.slice().fill(Number.NaN, 0, unread);
+        const values = sequence.values.slice().fill(Number.NaN, 0, unread);
+        const lastOf = async (one: Sequence) => {
+          const cache = new Cache(backend(), sizes, [one], { blockSize: 32, seed: 7, slidingWindow });
+          await cache.step([[0, 89]]);
+          return (await cache.step([[89, 90]]))[0];
+        };
+        expectSame(await lastOf({ ...sequence, keys, values }), await lastOf(sequence), `window ${slidingWindow}`);
+      }
+    });
+
+    async function expectSameInParts(
+      sizes: HeadSizes,
+      { lengths, blockSizes, mostTokens, slidingWindow }: Parts,
+    ): Promise<void> {
       const sequences = makeSequences(sizes, lengths);
-      const whole = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[0], seed: 2 });
+      const whole = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[0], seed: 2, slidingWindow });
       const expected = await whole.step(sequences.map(({ length }) => [0, length]));
       const random = new Inputs(3);
-      const cache = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[1], seed: 3 });
+      const cache = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[1], seed: 3, slidingWindow });
       const computed = sequences.map(() => 0);
       const found: Float32Array[][] = sequences.map(() => []);
       while (computed.some((count, s) => count < sequences[s].length)) {
@@ -132,7 +160,7 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
         const { query, keys, values } = sequences[s];
         expectClose(
           joined,
-          oracle.attention({ ...sizes, scale: SCALE, query, keys, values }),
+          oracle.attention({ ...sizes, scale: SCALE, slidingWindow, query, keys, values }),
           tolerance,
           `oracle ${s}`,
         );
@@ -189,12 +217,12 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       expect(write([3, 3])).toThrow(MetadataError);
       expect(write([3])).toThrow(ShapeError);
       const attend =
-        (contextLens: number[], blockTables: number[], queryStartLoc = [0, 2]) =>
+        (contextLens: number[], blockTables: number[], queryStartLoc = [0, 2], slidingWindow?: number) =>
         () =>
           backend().pagedAttention({
             query: x,
             ...caches,
-            scale: 1,
+            ...{ scale: 1, slidingWindow },
             queryStartLoc: indices(backend(), queryStartLoc),
             contextLens: indices(backend(), contextLens),
             blockTables: indices(backend(), blockTables),
@@ -206,6 +234,9 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       expect(attend([2], [-1])).toThrow(MetadataError);
       expect(attend([2], [0], [0, 1])).toThrow(MetadataError);
       expect(attend([2, 2], [0, 0], [0, 2])).toThrow(ShapeError);
+      for (const window of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+        expect(attend([2], [0], [0, 2], window)).toThrow(ArgumentError);
+      }
       const table = backend().zeros([2, 6]);
       expect(() => backend().rotaryEmbedding(x, table, 4)).toThrow(ArgumentError);
       expect(() => backend().rotaryEmbedding(x, table, 3)).toThrow(ArgumentError);
@@ -248,6 +279,7 @@ class Cache {
   readonly #sizes: HeadSizes;
   readonly #sequences: readonly Sequence[];
   readonly #blockSize: number;
+  readonly #slidingWindow: number | undefined;
   readonly #blocks: readonly (readonly number[])[];
   readonly #keyCache: Tensor;
   readonly #valueCache: Tensor;
@@ -256,12 +288,17 @@ class Cache {
     backend: Backend,
     sizes: HeadSizes,
     sequences: readonly Sequence[],
-    { blockSize, seed }: { readonly blockSize: number; readonly seed: number },
+    {
+      blockSize,
+      seed,
+      slidingWindow,
+    }: { readonly blockSize: number; readonly seed: number; readonly slidingWindow?: number | undefined },
   ) {
     this.#backend = backend;
     this.#sizes = sizes;
     this.#sequences = sequences;
     this.#blockSize = blockSize;
+    this.#slidingWindow = slidingWindow;
     const counts = sequences.map(({ length }) => Math.ceil(length / blockSize));
     const count = counts.reduce((a, b) => a + b, 3);
     const free = new Inputs(seed).distinct(count, count);
@@ -311,7 +348,7 @@ class Cache {
         this.#backend,
         this.#blocks.flatMap((blocks) => Array.from({ length: width }, (_, i) => blocks[i] ?? -1)),
       ),
-      scale: SCALE,
+      ...{ scale: SCALE, slidingWindow: this.#slidingWindow },
     });
     const values = await this.#backend.read(out);
     const columns = heads * headDim;

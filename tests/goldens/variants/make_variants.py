@@ -118,7 +118,14 @@ def rotate(x, rope):
     return np.concatenate([first * cos - second * sin, second * cos + first * sin, x[..., 2 * pairs:]], -1)
 
 
-def attention(w, name, x, *, heads, kv_heads, head_dim, hidden, scale, bias=False, rope=None, key_factor=1.0, deltas=None):
+def in_sight(T, window):
+    """Whether token t sees key s: its own and the window - 1 before it."""
+    back = np.arange(T)[:, None] - np.arange(T)
+    return (back >= 0) & (back < (window or T))
+
+
+def attention(w, name, x, *, heads, kv_heads, head_dim, hidden, scale, bias=False, rope=None, key_factor=1.0, deltas=None,
+              window=None):
     T, sizes = len(x), [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
     parts = [w.linear(f'{name}.{letter}_proj', x, size, bias) for letter, size in zip('qkv', sizes)]
     if deltas is not None:
@@ -128,8 +135,7 @@ def attention(w, name, x, *, heads, kv_heads, head_dim, hidden, scale, bias=Fals
     if rope is not None:
         q, k = rotate(q, rope), rotate(k, rope)
     k, v = (np.repeat(part, heads // kv_heads, axis=1) for part in (k, v))
-    scores = np.einsum('thd,shd->hts', q, k) * scale
-    scores = np.where(np.tril(np.ones((T, T), bool)), scores, -np.inf)
+    scores = np.where(in_sight(T, window), np.einsum('thd,shd->hts', q, k) * scale, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     y = np.einsum('hts,shd->thd', scores / scores.sum(-1, keepdims=True), v)
     return w.linear(name + '.o_proj', y.reshape(T, -1), hidden, bias)
@@ -272,6 +278,8 @@ def nemotron_h(w, c, ids):
     letters = {'M': 'mamba', '*': 'attention', '-': 'mlp', 'E': 'moe'}
     if blocks:
         kinds = [block['block_type'] for block in blocks]
+        if any(block.get('sliding_window') for block in blocks):
+            model = {**model, 'sliding_window': None}
     else:
         kinds = c.get('layers_block_type') or [letters[letter] for letter in c['hybrid_override_pattern']]
 
@@ -290,7 +298,7 @@ def nemotron_h(w, c, ids):
                       limit=read_limit(c), bias=c['use_bias'], conv_bias=c['use_conv_bias'], norm_groups=c['n_groups'])
         elif kind in ('attention', 'full_attention'):
             y = attention(w, name, normed, heads=c['num_attention_heads'], kv_heads=c['num_key_value_heads'],
-                          head_dim=c['head_dim'], hidden=hidden, scale=c['head_dim']**-0.5)
+                          head_dim=c['head_dim'], hidden=hidden, scale=c['head_dim']**-0.5, window=c.get('sliding_window'))
         elif kind == 'moe':
             y = nemotron_experts(w, name, c, normed, mlp)
         else:
@@ -398,7 +406,7 @@ def plamo2_mixer(w, name, c, u):
     return w.linear(name + '.out_proj', (y * silu(gate)).reshape(T, inner), u.shape[1])
 
 
-def plamo2_attention(w, name, c, x):
+def plamo2_attention(w, name, c, x, i):
     T, size = len(x), c['hidden_size_per_head']
     heads, kv_heads = c['num_attention_heads'], c['num_key_value_heads']
     parts = w.linear(name + '.qkv_proj', x, (heads + 2 * kv_heads) * size).reshape(T, -1, size)
@@ -410,8 +418,9 @@ def plamo2_attention(w, name, c, x):
 
     q, k = normed(q, 'q'), normed(k, 'k')
     k, v = (np.repeat(part, heads // kv_heads, axis=1) for part in (k, v))
-    scores = np.einsum('thd,shd->hts', q, k) * size**-0.5
-    scores = np.where(np.tril(np.ones((T, T), bool)), scores, -np.inf)
+    # The code of PLaMo's repositories looks back over so many keys, and sees the token's own besides.
+    window = None if i in (c['full_attention_idx'] or []) else c['attention_window_size'] + 1
+    scores = np.where(in_sight(T, window), np.einsum('thd,shd->hts', q, k) * size**-0.5, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     y = np.einsum('hts,shd->thd', scores / scores.sum(-1, keepdims=True), v)
     return w.linear(name + '.o_proj', y.reshape(T, -1), x.shape[1])
@@ -427,8 +436,11 @@ def plamo2(w, c, ids):
     x = embed(w, c, 'model.embed_tokens', ids)
     for i in range(c['num_hidden_layers']):
         name = f'model.layers.layers.{i}'
-        mix = plamo2_attention if i % c['mamba_step'] == middle else plamo2_mixer
-        y = mix(w, name + '.mixer', c, norm(name + '.pre_mixer_norm', x, 1))
+        normed = norm(name + '.pre_mixer_norm', x, 1)
+        if i % c['mamba_step'] == middle:
+            y = plamo2_attention(w, name + '.mixer', c, normed, i)
+        else:
+            y = plamo2_mixer(w, name + '.mixer', c, normed)
         x = x + norm(name + '.post_mixer_norm', y, 1 / 5)
         y = w.linear(name + '.mlp.gate_up_proj', norm(name + '.pre_mlp_norm', x, 1), 2 * c['intermediate_size'])
         gate, up = np.split(y, 2, axis=1)
@@ -443,7 +455,7 @@ OTHER_TYPES = {'plamo2': plamo2, 'nemotron_h_puzzle': nemotron_h, 'NemotronH_Nan
 # A variant's place is the seed of its weights.
 VARIANTS = ['bamba-biases', 'falcon-norm', 'falcon-norm-before-gate', 'granite-dense-rope', 'granite-experts',
             'mamba2-eight-groups', 'nemotron-eight-groups', 'nemotron-experts', 'zamba2-two-blocks', 'nemotron-puzzle',
-            'nemotron-vl', 'zamba2-first-layout', 'plamo2']
+            'nemotron-vl', 'zamba2-first-layout', 'plamo2', 'nemotron-windows', 'plamo2-windows']
 
 
 def write_safetensors(path, tensors):

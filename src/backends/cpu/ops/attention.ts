@@ -3,6 +3,7 @@ import {
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
+  keysInSight,
   type PagedAttentionArgs,
   type ReshapeAndCacheArgs,
 } from '../../contract/attention.ts';
@@ -116,6 +117,7 @@ export class CpuAttention {
         kvHeads,
         D,
         args.scale,
+        keysInSight(args),
         this.#memory.allocate(this.#kernels.attentionScratch(heads, D)),
       );
     });

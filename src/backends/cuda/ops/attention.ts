@@ -4,6 +4,7 @@ import {
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
+  keysInSight,
   type PagedAttentionArgs,
   type ReshapeAndCacheArgs,
 } from '../../contract/attention.ts';
@@ -83,7 +84,7 @@ export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): Cuda
     {
       ...{ query, keyCache, valueCache, out, starts: starts.address, contextLens: contextLens.address },
       ...{ blockTables: blockTables.address, count: contextLens.data.length, width, blockSize, heads, kvHeads, D },
-      scale: args.scale,
+      ...{ scale: args.scale, window: keysInSight(args) },
     },
   );
   return out;

@@ -1,4 +1,4 @@
-import { checkPagedSequences, type PagedAttentionArgs } from '../../../contract/attention.ts';
+import { checkPagedSequences, keysInSight, type PagedAttentionArgs } from '../../../contract/attention.ts';
 import { headsPerGroup } from '../../../contract/sequences.ts';
 import type { GpuIndices, GpuTensor } from '../../device/gpu-tensor.ts';
 import { place, rowGrid, WORKGROUP } from '../../graph/lowering.ts';
@@ -14,11 +14,13 @@ const PAGED_ATTENTION = defineOperation<{
   readonly blockTables: GpuIndices;
   readonly tableWidth: number;
   readonly scale: number;
+  readonly window: number;
   readonly out: GpuTensor;
 }>({
   name: 'pagedAttention',
   lower: (lowering, operation) => {
-    const { query, keyCache, valueCache, queryStartLoc, contextLens, blockTables, tableWidth, scale, out } = operation;
+    const { query, keyCache, valueCache, queryStartLoc, contextLens, blockTables, tableWidth, scale, window, out } =
+      operation;
     const [T, C] = query.shape;
     const [, blockSize, kvHeads, D] = keyCache.shape;
     lowering.dispatch('paged-attention', {
@@ -40,6 +42,7 @@ const PAGED_ATTENTION = defineOperation<{
         blockSize,
         tableWidth,
         scale,
+        window,
         ...place('query', query),
         ...place('keys', keyCache),
         ...place('values', valueCache),
@@ -70,5 +73,6 @@ export function pagedAttention(calls: Calls, args: PagedAttentionArgs): GpuTenso
     blockTables,
     tableWidth: width,
     scale: args.scale,
+    window: keysInSight(args),
   });
 }

@@ -1,7 +1,7 @@
 // Causal softmax attention over a paged cache: one workgroup per row and head, which takes 64 keys at a time, in ascending
 // position, and scales what it has summed when a larger score comes.
 //
-//   out[i] = Σ_{j <= p} softmax_j(scale * q_i · k_j) v_j,  p = contextLen - rows + i
+//   out[i] = Σ_{p - window < j <= p} softmax_j(scale * q_i · k_j) v_j,  p = contextLen - rows + i
 //
 // query (T, H*D), keyCache and valueCache (blocks, blockSize, Hkv, D), queryStartLoc (S + 1), contextLens (S), blockTables
 // (S * W) → out (T, H*D). Rows of padding sequences give zeros. Grid: (H, T).
@@ -14,6 +14,7 @@ struct Params {
   blockSize: u32,
   tableWidth: u32,
   scale: f32,
+  window: i32,
   queryOffset: u32,
   queryStride: u32,
   keysOffset: u32,
@@ -60,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   var most = -3.0e38;
   var total = 0.0;
   var sums: array<f32, COLUMNS>;
-  for (var begin = 0; begin < visible; begin += 64) {
+  for (var begin = max(0, visible - params.window); begin < visible; begin += 64) {
     let j = u32(begin) + i;
     var score = -3.0e38;
     if (i32(j) < visible) {

@@ -9,6 +9,8 @@ export type AddArrays = (arrays: readonly Float32Array[], out: Float32Array, ran
 export interface ProcessGroup {
   readonly rank: number;
   readonly size: number;
+  /** The group whose ranks all take part in the exchanges of this one, where this is a part of it. */
+  readonly whole?: ProcessGroup;
 
   /**
    * Replaces each array by its sum over all ranks. Arrays that are passed together take one exchange.

@@ -26,28 +26,28 @@ export function shardGroup(units: number, group: ProcessGroup): ProcessGroup {
 class ShardGroup implements ProcessGroup {
   readonly size: number;
   readonly rank: number;
-  readonly #group: ProcessGroup;
+  readonly whole: ProcessGroup;
 
   constructor({ size, rank }: Shard, group: ProcessGroup) {
     this.size = size;
     this.rank = rank;
-    this.#group = group;
+    this.whole = group;
   }
 
   allReduce(data: readonly Float32Array[], add?: AddArrays): void {
-    if (this.#group.rank >= this.size) for (const array of data) array.fill(0);
-    this.#group.allReduce(data, add);
+    if (this.whole.rank >= this.size) for (const array of data) array.fill(0);
+    this.whole.allReduce(data, add);
   }
 
   allGather(data: readonly Float32Array[], out: readonly (readonly Float32Array[])[]): void {
     const [first] = out;
-    const unused = Array.from({ length: this.#group.size - this.size }, () =>
+    const unused = Array.from({ length: this.whole.size - this.size }, () =>
       first.map((a) => new Float32Array(a.length)),
     );
-    this.#group.allGather(data, [...out, ...unused]);
+    this.whole.allGather(data, [...out, ...unused]);
   }
 
   broadcast(data: Float32Array, source: number): void {
-    this.#group.broadcast(data, source);
+    this.whole.broadcast(data, source);
   }
 }

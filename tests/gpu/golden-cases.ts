@@ -2,13 +2,17 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { openFile } from '../../src/checkpoint/files/file-source.ts';
 import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
 import { LLM } from '../../src/engine/llm.ts';
+import type { LoadOptions } from '../../src/engine/load/load-options.ts';
 import type { Device } from '../../src/engine/ranks/devices.ts';
 import { expect, test } from '../browser/suite/vitest-in-page.ts';
 
 const ARCHITECTURES = ['mamba2', 'bamba', 'falcon_h1', 'granitemoehybrid', 'nemotron_h', 'zamba2'];
 
-/** Models of each architecture, whose logits and tokens transformers gave. */
-export function describeGoldens(goldens: string, device: Device): void {
+/**
+ * Models of each architecture, whose logits and tokens transformers gave.
+ * @param options with which they are loaded, besides the device.
+ */
+export function describeGoldens(goldens: string, device: Device, options: LoadOptions = {}): void {
   for (const name of ARCHITECTURES) {
     test(`golden ${name}`, async () => {
       const folder = `${goldens}/${name}`;
@@ -19,7 +23,7 @@ export function describeGoldens(goldens: string, device: Device): void {
       const source = await openFile(`${folder}/expected.safetensors`);
       const expected = await (await SafetensorsFile.open(source)).readFloat32('logits');
       await source.close();
-      const llm = await LLM.load(folder, { device, dtype: 'float32' });
+      const llm = await LLM.load(folder, { device, dtype: 'float32', ...options });
       try {
         const logits = await llm.logits(input_ids);
         const off = logits.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);

@@ -1,4 +1,5 @@
 import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
+import { describeAllCuda } from '../../src/backends/cuda/device/cuda-info.ts';
 import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
 import { describeSteps } from '../backends/cuda/steps.ts';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';
@@ -29,6 +30,12 @@ await part('backend suite', () => {
 await part('sampling', () => describeSampling(() => createCudaBackend()));
 await part('steps', () => describeSteps(() => createCudaBackend()));
 await part('golden models', () => GOLDENS && describeGoldens(GOLDENS, 'cuda'));
+await part('golden models on two GPUs', async () => {
+  if (!GOLDENS || (await describeAllCuda()).length < 2) return;
+  // Ranks are processes, whose script is the package's.
+  const workers = { rank: new URL('../dist/engine/ranks/rank-worker.js', import.meta.url) };
+  describeGoldens(GOLDENS, 'cuda', { tensorParallelSize: 2, workers });
+});
 await part('golden GGUF files', () => GOLDENS && describeGguf(GOLDENS, 'cuda', 1e-3));
 await part('layers', () =>
   describeLayers(

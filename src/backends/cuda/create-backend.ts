@@ -1,7 +1,17 @@
+import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { CudaBackend } from './cuda-backend.ts';
 import { CudaDevice, type CudaDeviceOptions } from './device/cuda-device.ts';
+import { NcclGroup } from './nccl/nccl-group.ts';
 
-/** A backend on an NVIDIA GPU. @throws MissingPackageError, UnsupportedDeviceError */
-export async function createCudaBackend(options: CudaDeviceOptions = {}): Promise<CudaBackend> {
-  return new CudaBackend(await CudaDevice.open(options));
+export interface CudaBackendOptions extends CudaDeviceOptions {
+  /** The ranks that the backend exchanges with. One of GPUs says which GPU this rank has, and is joined. */
+  readonly group?: ProcessGroup | undefined;
+}
+
+/** A backend on an NVIDIA GPU. @throws MissingPackageError, UnsupportedDeviceError, RankFailedError */
+export async function createCudaBackend({ group, ...options }: CudaBackendOptions = {}): Promise<CudaBackend> {
+  if (!(group instanceof NcclGroup)) return new CudaBackend(await CudaDevice.open(options));
+  const device = await CudaDevice.open({ ordinal: group.gpu, ...options });
+  await group.join(device);
+  return new CudaBackend(device, group);
 }

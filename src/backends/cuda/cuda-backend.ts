@@ -1,5 +1,3 @@
-import type { ProcessGroup } from '../../distributed/process-group.ts';
-import { ShardingError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -20,12 +18,13 @@ import { CudaMemory } from './device/cuda-memory.ts';
 import { copySlot, loadSlot, saveSlot } from './device/cuda-slots.ts';
 import type { CudaTensor } from './device/cuda-tensor.ts';
 import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
+import type { NcclGroup } from './nccl/nccl-group.ts';
 import { ExpertLists, fusedMoe } from './ops/experts.ts';
 import { OperationMethods, samplingMethods } from './ops/registry.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
 /**
- * An NVIDIA GPU through its driver, in one rank. A row's results have the same bits whatever else is in the batch, and
+ * An NVIDIA GPU through its driver, alone or as a rank of several. A row's results have the same bits whatever else is in the batch, and
  * however its sequence is split: every kernel sums in an order that does not depend on the number of rows.
  */
 export class CudaBackend extends OperationMethods implements Backend {
@@ -39,11 +38,15 @@ export class CudaBackend extends OperationMethods implements Backend {
   readonly #steps: RepeatedSteps;
   readonly #experts = new ExpertLists();
 
-  constructor(device: CudaDevice) {
+  readonly #group: NcclGroup | undefined;
+
+  /** @param group that the GPU has joined; disposed of with the backend. */
+  constructor(device: CudaDevice, group?: NcclGroup) {
     const memory = new CudaMemory(device);
     const calls = new CudaCalls({}, device, memory);
     super(calls);
     this.#device = device;
+    this.#group = group;
     this.#memory = memory;
     this.#calls = calls;
     this.#steps = new RepeatedSteps(calls);
@@ -82,6 +85,8 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   dispose(): void {
+    // First: kernels that wait for other ranks end only then.
+    this.#group?.dispose();
     this.#memory.dispose();
     this.#device.dispose();
   }
@@ -181,26 +186,9 @@ export class CudaBackend extends OperationMethods implements Backend {
     return fusedMoe(this.#calls, this.#experts, x, routing, experts, activation, gated);
   }
 
-  // --- collectives ------------------------------------------------------------------------------------------------
-
-  allReduce(tensors: readonly Tensor[], group: ProcessGroup): Tensor[] {
-    checkAlone(group);
-    return [...tensors];
-  }
-
-  allGatherColumns(x: Tensor, group: ProcessGroup): Tensor {
-    checkAlone(group);
-    return x;
-  }
-
   #floats(x: Tensor, name: string): CudaTensor {
     return this.#calls.floats(x, name, x.shape);
   }
-}
-
-function checkAlone({ size }: ProcessGroup): void {
-  if (size === 1) return;
-  throw new ShardingError(`The device 'cuda' runs one rank; there are ${size}.`, 'Use tensorParallelSize 1.');
 }
 
 /** The rows, moved apart. */

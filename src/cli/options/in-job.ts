@@ -1,8 +1,9 @@
 import { findLauncher } from '../../distributed/mpi/launcher.ts';
+import { tcpPlaceOf } from '../../distributed/tcp/tcp-place.ts';
 import type { MpiProcess } from '../../engine/load/mpi-job.ts';
 import { type ModelValues, modelName } from './model-options.ts';
 
-/** What a command does where `mpirun` or `srun` has started it in several processes. */
+/** What a command does where it is one of several processes: `mpirun` or `srun` has started it, or MAMBA2_JOB says so. */
 interface JobPart<V> {
   /** The command itself, in process 0 or in the only one. → exit code */
   readonly lead: (values: V & Pick<ModelValues, 'job'>) => Promise<number>;
@@ -10,15 +11,16 @@ interface JobPart<V> {
   readonly follow?: ((job: MpiProcess) => Promise<void>) | undefined;
 }
 
-/** Runs a command alone, or in its part of an MPI job. → exit code */
+/** Runs a command alone, or in its part of a job. → exit code */
 export async function inJob<V extends Pick<ModelValues, 'model' | 'revision' | 'job'>>(
   values: V,
   { lead, follow = (job) => job.follow(modelName(values), { revision: values.revision }) }: JobPart<V>,
 ): Promise<number> {
-  if (!findLauncher(process.env)) return lead(values);
+  const place = tcpPlaceOf(process.env);
+  if (!place && !findLauncher(process.env)) return lead(values);
   // Loaded on need: few programs run on several machines.
   const { MpiProcess } = await import('../../engine/load/mpi-job.ts');
-  const job = await MpiProcess.open();
+  const job = await (place ? MpiProcess.openTcp(place) : MpiProcess.open());
   if (job.rank > 0) {
     await follow(job);
     return 0;

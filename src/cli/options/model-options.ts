@@ -25,7 +25,7 @@ export const modelOptions = {
   dtype: dtypeOption(),
   cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
   tensorParallelSize: threads(
-    'Threads that share the model, on all machines; auto: one per core, as far as the heads allow (default: auto)',
+    'Threads or GPUs that share the model, on all machines; auto: one per core, or the GPUs it needs (default: auto)',
   ),
   pipelineParallelSize: number('Stages that hold a run of the layers each, with such threads each (default: 1)'),
   quiet: flag('No progress and no notes', 'q'),

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MpiError } from '../../errors.ts';
 import type { Link } from '../link.ts';
+import type { World } from '../world.ts';
 import { findLauncher, type Launcher } from './launcher.ts';
 import { MpiLibrary } from './mpi-library.ts';
 import { MpiLink } from './mpi-link.ts';
@@ -10,7 +11,7 @@ import { MpiRequest } from './mpi-request.ts';
 const LINGER_MILLISECONDS = 1000;
 
 /** The processes of one MPI job, seen from one of them. One per process, opened by its main thread. */
-export class MpiWorld {
+export class MpiWorld implements World {
   readonly library: MpiLibrary;
   readonly rank: number;
   readonly size: number;
@@ -38,15 +39,14 @@ export class MpiWorld {
     return world;
   }
 
-  /** A way to another process. Messages of other channels do not come in its way. @param channel from 0 on */
+  get mpiLibrary(): string {
+    return this.library.path;
+  }
+
   link(peer: number, channel: number): Link {
     return new MpiLink(this.library, { peer, tag: channel });
   }
 
-  /**
-   * Leaves the job: each process does so once, when it has no more to send or to receive. Resolves when all do. The process
-   * is to end then.
-   */
   async close(): Promise<void> {
     const all = MpiRequest.barrier(this.library);
     while (!all.test()) await delay(1);

@@ -6,9 +6,10 @@ import { isGpu, keptFormats } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
-import { storageInBlocks } from '../weights/weight-storage.ts';
+import { storageInBlocks, type WeightStorage } from '../weights/weight-storage.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { chooseDType, dtypeFacts } from './choose-dtype.ts';
+import { checkGpus, fewestGpus, rankBytes } from './choose-gpus.ts';
 import type { DescribedModel } from './describe-model.ts';
 import type { LoadSettings } from './load-options.ts';
 
@@ -39,17 +40,49 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const here = job ? 1 + job.followers.filter(({ host }) => host === job.host).length : pipelineParallelSize;
   const sharing = pipelineParallelSize > 1 ? { stages: here } : { processes: 1 + others };
   const most = isGpu(device.device) ? 1 : mostRanks(config.numHeads, sharing);
-  const tensorParallelSize = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
+  const threads = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
   const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
-  const facts = dtypeFacts(checkpoint, definition, device.device, tensorParallelSize * pipelineParallelSize);
+  const facts = dtypeFacts(checkpoint, definition, device.device, threads * pipelineParallelSize);
   const { dtype: storage, reason: dtypeReason } = chooseDType(settings.dtype, facts);
   const inMemory = storageInBlocks(storage, facts.stored, formats);
   const { matrixDType: dtype } = inMemory;
   settings.onProgress?.({ status: 'dtype', name, dtype, reason: dtypeReason });
+  const tensorParallelSize = device.device === 'cuda' ? await gpusFor(described, inMemory, settings) : threads;
   const pipeline = pipelineParallelSize > 1 ? planStages(definition, inMemory, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
   return { ...described, device, tensorParallelSize, pipeline, dtype, storage, dtypeReason, blockFormats };
+}
+
+/** The number of GPUs that share a model, of which every rank has one. @throws ShardingError where there are too few. */
+async function gpusFor(
+  { config, definition }: DescribedModel,
+  storage: WeightStorage,
+  settings: LoadSettings,
+): Promise<number> {
+  const {
+    tensorParallelSize,
+    pipelineParallelSize,
+    job,
+    maxNumSeqs: slots,
+    maxModelLen,
+    kvCacheMemoryBytes,
+  } = settings;
+  if (tensorParallelSize === 1) return 1;
+  // A stage has all GPUs of its process.
+  const processes = pipelineParallelSize > 1 ? 1 : 1 + (job?.followers.length ?? 0);
+  if (tensorParallelSize === 'auto' && pipelineParallelSize > 1) return 1;
+  const { describeAllCuda } = await import('../../backends/cuda/device/cuda-info.ts');
+  const gpus = await describeAllCuda();
+  // Processes of one machine divide its GPUs, unless each was given its own.
+  const here = processes === 1 ? 1 : 1 + (job?.followers ?? []).filter(({ host }) => host === job?.host).length;
+  const memories = gpus.slice(0, Math.max(1, Math.floor(gpus.length / here))).map(({ memory }) => memory);
+  if (tensorParallelSize !== 'auto') {
+    checkGpus(tensorParallelSize, processes, memories.length);
+    return tensorParallelSize;
+  }
+  const need = await rankBytes(definition, storage, { slots, maxModelLen, kvCacheMemoryBytes });
+  return fewestGpus({ numHeads: config.numHeads, processes, memories, need });
 }
 
 /**

@@ -3,7 +3,7 @@ import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
-import { type Device, isGpu, parseDevice } from '../ranks/devices.ts';
+import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
@@ -22,7 +22,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly dtype?: DTypeChoice | undefined;
   /**
    * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
-   * Default: 1. In a browser more than one needs a page that is cross-origin isolated.
+   * Default: 1. In a browser more than one needs a page that is cross-origin isolated. On the device `cuda` it is the
+   * number of GPUs, each in a process of its own, and auto takes the fewest whose memory holds the model.
    */
   readonly tensorParallelSize?: number | 'auto' | undefined;
   /**
@@ -134,7 +135,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   parseCpuKernels(settings.cpuKernels);
-  if (isGpu(device)) checkAlone(device, settings.tensorParallelSize);
+  if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   return { ...settings, device, dtype };
 }
@@ -153,10 +154,10 @@ function deviceOf({ device: name, job, pipelineParallelSize }: WithDefaults): De
   if (!job) return device;
   // Other processes may have no GPU, so none is taken unasked.
   if (device === 'auto') return 'cpu';
-  if (!isGpu(device) || pipelineParallelSize > 1) return device;
+  if (device !== 'webgpu' || pipelineParallelSize > 1) return device;
   throw new ShardingError(
     `The device '${device}' runs one rank, and this is a job of several processes.`,
-    "Use 'cpu', or a stage for each process (pipelineParallelSize).",
+    "Use 'cpu' or 'cuda', or a stage for each process (pipelineParallelSize).",
   );
 }
 

@@ -1,6 +1,9 @@
 import type { Link } from '../../distributed/link.ts';
 import { MpiWorld } from '../../distributed/mpi/mpi-world.ts';
+import type { TcpPlace } from '../../distributed/tcp/tcp-place.ts';
+import { TcpWorld } from '../../distributed/tcp/tcp-world.ts';
 import { ValueLink } from '../../distributed/value-link.ts';
+import type { World } from '../../distributed/world.ts';
 import { MpiError, RankFailedError } from '../../errors.ts';
 import { VERSION } from '../../version.generated.ts';
 import { HostedStage } from '../pipeline/hosted-stage.ts';
@@ -29,7 +32,8 @@ export interface MpiJobOptions {
 }
 
 /**
- * The processes that one `mpirun` or `srun` has started, seen from one of them. Process 0 loads models on all of them; the
+ * The processes that one `mpirun` or `srun` has started, or that have found each other by an address, seen from one of them.
+ * Process 0 loads models on all of them; the
  * others follow it.
  */
 export interface MpiJob extends Job {
@@ -76,25 +80,50 @@ export function openMpiJob(options: MpiJobOptions = {}): Promise<MpiJob> {
   return MpiProcess.open(options);
 }
 
+/**
+ * Joins processes that were started each with its number and the address of process 0, without MPI: for ranks that have
+ * GPUs, or two stages. Resolves when all are there. Node only. Nothing that crosses is encrypted, and no process proves which it
+ * is: private networks only.
+ * @throws ArgumentError; ListenError where process 0 can't have the address; RankFailedError where some do not come in two
+ * minutes; MpiError where processes have different versions of this package.
+ *
+ * @example
+ * ```ts
+ * const job = await openTcpJob({ address: '10.0.0.1:29500', rank: 0, size: 2 });
+ * const llm = await LLM.load('tiny-dts', { job, device: 'cuda', tensorParallelSize: 2 });
+ * ```
+ */
+export function openTcpJob(place: TcpPlace): Promise<MpiJob> {
+  return MpiProcess.openTcp(place);
+}
+
 /** A process of a job, with what only this package's own programs ask of it. */
 export class MpiProcess implements MpiJob {
   readonly followers: readonly Follower[];
-  readonly library: string;
-  readonly #world: MpiWorld;
+  readonly library: string | undefined;
+  readonly #world: World;
   readonly #followers: readonly MpiFollower[];
   #isClosed = false;
   #lastChannel = CONTROL;
 
-  private constructor(world: MpiWorld, followers: readonly MpiFollower[]) {
+  private constructor(world: World, followers: readonly MpiFollower[]) {
     this.#world = world;
-    this.library = world.library.path;
+    this.library = world.mpiLibrary;
     this.#followers = followers;
     this.followers = followers;
   }
 
   /** See {@link openMpiJob}. */
   static async open({ library }: MpiJobOptions = {}): Promise<MpiProcess> {
-    const world = await MpiWorld.open(library);
+    return MpiProcess.#greet(await MpiWorld.open(library));
+  }
+
+  /** See {@link openTcpJob}. */
+  static async openTcp(place: TcpPlace): Promise<MpiProcess> {
+    return MpiProcess.#greet(await TcpWorld.open(place));
+  }
+
+  static async #greet(world: World): Promise<MpiProcess> {
     if (world.rank > 0) {
       const hello: Hello = { host: world.host, version: VERSION };
       await new ValueLink<Hello, never>(world.link(0, CONTROL)).send(hello);
@@ -159,7 +188,7 @@ export class MpiProcess implements MpiJob {
   }
 }
 
-async function greet(world: MpiWorld, peer: number): Promise<MpiFollower> {
+async function greet(world: World, peer: number): Promise<MpiFollower> {
   const link = world.link(peer, CONTROL);
   const { host, version } = await new ValueLink<never, Hello>(link).receive();
   if (version === VERSION) return new MpiFollower(new ValueLink(link), host);

@@ -7,6 +7,7 @@ import { CPU_BLOCK_FORMATS, isCodeFormat } from '../../backends/cpu/memory/block
 import { CUDA_BLOCK_FORMATS } from '../../backends/cuda/block-formats.ts';
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
 import { WEBGPU_BLOCK_FORMATS } from '../../backends/webgpu/linear/pack-blocks.ts';
+import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 
@@ -26,7 +27,7 @@ export function parseDevice(name: string): Device {
   throw new UnsupportedDeviceError(`Unknown device '${name}'.`, `Use one of: ${DEVICES.join(', ')}.`);
 }
 
-/** Whether a device is a GPU, which runs one rank, and computes while the thread that asks it goes on. */
+/** Whether a device is a GPU, which is one rank, and computes while the thread that asks it goes on. */
 export function isGpu(device: Device): device is 'webgpu' | 'cuda' {
   return device === 'webgpu' || device === 'cuda';
 }
@@ -55,9 +56,14 @@ export function keptFormats(device: ChosenDevice): ReadonlySet<BlockFormat> | un
 /**
  * The backend that runs on a device.
  * @param compiled result of {@link compileForDevice}.
+ * @param group that the backend is a rank of; GPUs join theirs here.
  * @throws UnsupportedDeviceError
  */
-export async function createBackend(device: ChosenDevice, compiled = compileForDevice(device)): Promise<Backend> {
+export async function createBackend(
+  device: ChosenDevice,
+  compiled = compileForDevice(device),
+  group?: ProcessGroup,
+): Promise<Backend> {
   if (device === 'webgpu') {
     // Imported on need: few programs use it.
     const { createWebGpuBackend } = await import('../../backends/webgpu/create-backend.ts');
@@ -65,7 +71,7 @@ export async function createBackend(device: ChosenDevice, compiled = compileForD
   }
   if (device === 'cuda') {
     const { createCudaBackend } = await import('../../backends/cuda/create-backend.ts');
-    return createCudaBackend();
+    return createCudaBackend({ group });
   }
   return compiled ? new CpuBackend(loadKernels(compiled)) : new ReferenceBackend();
 }

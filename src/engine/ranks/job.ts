@@ -58,8 +58,8 @@ export function ranksPerProcess(size: number, { followers }: Job): number {
 export interface Job {
   /** The other processes, in order: process 1 and so on. */
   readonly followers: readonly Follower[];
-  /** Path of the MPI library that the processes' ranks exchange by. */
-  readonly library: string;
+  /** Path of the MPI library that the processes' threads exchange by; undefined where they can't. */
+  readonly library: string | undefined;
   /** Name of this process's machine. */
   readonly host: string;
   /** A way to another process, besides orders and reports. Messages of other channels do not come in its way. */

@@ -89,7 +89,7 @@ export async function makeRank(
   { onProgress, signal }: LoadWatch,
 ): Promise<ModelRunner> {
   const { device, kernels = compileForDevice(device, [], options.cpuKernels) } = options;
-  const backend = await createBackend(device, kernels);
+  const backend = await createBackend(device, kernels, group);
   try {
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);

@@ -3,6 +3,7 @@ import { createGroupMemory, failGroup, type RankRange, resetGroup } from '../../
 import type { WorkerScript } from '../../distributed/worker-scripts.ts';
 import { compileForDevice } from './devices.ts';
 import type { RankOptions } from './load-rank.ts';
+import { startRankProcess } from './rank-process.ts';
 import type { RankMessage, RankRequest, StepRequest } from './rank-protocol.ts';
 import { type RankThread, startRankThread } from './rank-thread.ts';
 
@@ -16,8 +17,18 @@ export interface ProcessStart {
   readonly options: RankOptions;
   /** Processes that share the model; absent where this is the only one. */
   readonly places?: MpiPlaces | undefined;
+  /** Present where each rank has a GPU. */
+  readonly gpus?: GpuPlaces | undefined;
   /** Present where the process has a stage of the model, which counts as one rank. */
   readonly stage?: StagePlace | undefined;
+}
+
+/** GPUs of a process's ranks. */
+export interface GpuPlaces {
+  /** By which all ranks of the model find each other. */
+  readonly id: Uint8Array;
+  /** Number of the first rank's GPU; the others have those after it. */
+  readonly first: number;
 }
 
 /** Place of a stage among those of other processes. */
@@ -61,7 +72,7 @@ export interface ProcessRanks {
   terminate(): Promise<void>;
 }
 
-/** Ranks that are threads of this process. */
+/** Ranks that are threads of this process, or processes that it starts where they have GPUs. */
 export class LocalRanks implements ProcessRanks {
   readonly own: RankRange;
   readonly #threads: readonly RankThread[];
@@ -69,16 +80,17 @@ export class LocalRanks implements ProcessRanks {
   readonly #memory;
 
   constructor(
-    { own, size, source, options, places }: ProcessStart,
+    { own, size, source, options, places, gpus }: ProcessStart,
     { onMessage, onEnd }: RankEvents,
     script: WorkerScript | undefined,
   ) {
     this.own = own;
     // Before threads are started: if compiling failed, they would be left running.
     const shared = { ...options, kernels: compileForDevice(options.device, options.blockFormats, options.cpuKernels) };
-    this.#memory = size > 1 ? createGroupMemory(size, own) : undefined;
+    this.#memory = size > 1 && !gpus ? createGroupMemory(size, own) : undefined;
+    const startRank = gpus ? startRankProcess : startRankThread;
     this.#threads = ranksOf(own).map((rank) =>
-      startRankThread(
+      startRank(
         rank,
         {
           onMessage: (message) => onMessage(message, rank),
@@ -88,7 +100,8 @@ export class LocalRanks implements ProcessRanks {
       ),
     );
     for (const rank of ranksOf(own)) {
-      this.post(rank, { type: 'start', start: { source, rank, memory: this.#memory, options: shared, places } });
+      const nccl = gpus && { id: gpus.id, rank, size, gpu: gpus.first + rank - own.first };
+      this.post(rank, { type: 'start', start: { source, rank, memory: this.#memory, options: shared, places, nccl } });
     }
   }
 

@@ -3,7 +3,7 @@ import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { reviveError } from '../../distributed/serialized-error.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
-import { DisposedError, RankFailedError } from '../../errors.ts';
+import { DisposedError, RankFailedError, ShardingError } from '../../errors.ts';
 import {
   type Batch,
   type Executor,
@@ -14,11 +14,19 @@ import {
 } from '../run/executor.ts';
 import { checkStateLength } from '../run/state-cache.ts';
 import { joinStateParts } from '../run/state-part.ts';
+import { GroupWatch } from './group-watch.ts';
 import { type HostedPlace, type Job, ranksPerProcess } from './job.ts';
 import type { LoadWatch, RankOptions } from './load-rank.ts';
 import { LocalRanks, type ProcessRanks, type ProcessStart, type RankEnd } from './process-ranks.ts';
 import { RankFileServer } from './rank-files.ts';
-import type { CheckpointSource, RankMessage, RankRequest, RankResult, StepQuestion } from './rank-protocol.ts';
+import type {
+  CheckpointSource,
+  RankMessage,
+  RankRequest,
+  RankResult,
+  StepQuestion,
+  StepRequest,
+} from './rank-protocol.ts';
 import { RemoteRanks } from './remote-ranks.ts';
 
 type RankReply = Extract<RankMessage, { type: 'ready' | 'result' }>;
@@ -44,6 +52,8 @@ interface RankWatch extends LoadWatch {
   readonly job?: Job | undefined;
   /** The process that has a stage of the model, in place of this one. */
   readonly hosted?: HostedPlace | undefined;
+  /** By which ranks with a GPU each find each other. */
+  readonly groupId?: Uint8Array | undefined;
   /** Identity of the model, which the other processes compare with that of their files. */
   readonly model?: unknown;
 }
@@ -52,7 +62,8 @@ interface RankWatch extends LoadWatch {
 const LOADING = -1;
 
 /**
- * Steps of a model that is sharded over threads, one per rank, of this process or of several. The caller's thread only sends and
+ * Steps of a model that is sharded over threads, one per rank, of this process or of several; or over processes with a GPU
+ * each. The caller's thread only sends and
  * receives.
  */
 export class RankExecutor implements Executor {
@@ -61,6 +72,8 @@ export class RankExecutor implements Executor {
   readonly #size: number;
   readonly #fileServer: RankFileServer | undefined;
   readonly #onProgress: ProgressCallback | undefined;
+  /** Present where each rank has a GPU. */
+  readonly #watch: GroupWatch | undefined;
   /** Why no further step can run: set when a rank has failed, or the executor is disposed of. */
   #ended: Error | undefined;
   #lastStep: Promise<unknown> = Promise.resolve();
@@ -78,6 +91,12 @@ export class RankExecutor implements Executor {
     });
     this.#size = size;
     this.#onProgress = watch.onProgress;
+    if (watch.groupId) {
+      this.#watch = new GroupWatch(size, {
+        ask: (rank) => this.#post(rank, { type: 'ping' }),
+        onHang: (error) => this.#end(error),
+      });
+    }
     this.#processes = this.#start({ source, size, options }, watch);
     if (files) {
       this.#fileServer = new RankFileServer(files, size, ({ rank, id }, answer, transfer) =>
@@ -86,11 +105,12 @@ export class RankExecutor implements Executor {
     }
   }
 
-  #start(model: Omit<ProcessStart, 'own'>, { workers, job, hosted, model: identity }: RankWatch): ProcessRanks[] {
+  #start(model: Omit<ProcessStart, 'own'>, watch: RankWatch): ProcessRanks[] {
+    const { workers, job, hosted, model: identity, groupId } = watch;
     const followers = job?.followers ?? [];
     const count = job ? ranksPerProcess(model.size, job) : model.size;
     const processes = Array.from({ length: 1 + followers.length }, (_, i) => ({ process: i, first: i * count, count }));
-    const places = job && { library: job.library, processes };
+    const places = job && !groupId ? { library: mpiLibraryOf(job), processes } : undefined;
     const events = {
       onMessage: (message: RankMessage, rank: number) => this.#receive(message, rank),
       onEnd: ({ problem, cause, hint = 'Load the model again.' }: RankEnd, rank: number) =>
@@ -101,7 +121,13 @@ export class RankExecutor implements Executor {
       const start = { ...model, own: { first: 0, count: 1 }, stage: hosted.stage };
       return [new RemoteRanks(hosted.follower, start, identity, events)];
     }
-    const starts = processes.map(({ first }): ProcessStart => ({ ...model, own: { first, count }, places }));
+    const hosts = [job?.host, ...followers.map(({ host }) => host)];
+    const starts = processes.map(({ first }, i): ProcessStart => {
+      // Processes of one machine divide its GPUs among them.
+      const before = hosts.slice(0, i).filter((host) => host === hosts[i]).length;
+      const gpus = groupId && { id: groupId, first: before * count };
+      return { ...model, own: { first, count }, places, gpus };
+    });
     const local = new LocalRanks(starts[0], events, workers?.rank);
     return [local, ...followers.map((follower, i) => new RemoteRanks(follower, starts[i + 1], identity, events))];
   }
@@ -124,7 +150,8 @@ export class RankExecutor implements Executor {
     watch: RankWatch = {},
   ): Promise<RankExecutor> {
     watch.signal?.throwIfAborted();
-    const executor = new RankExecutor(source, size, options, watch);
+    const groupId = watch.hosted ? undefined : await groupIdOf(options, size);
+    const executor = new RankExecutor(source, size, options, { ...watch, groupId });
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });
     try {
@@ -187,8 +214,9 @@ export class RankExecutor implements Executor {
     const ask = async () => {
       const id = this.#asked++;
       const replies = this.#allReplies(id);
-      for (const ranks of this.#processes) ranks.ask({ ...question, id });
-      const results = (await replies).map((reply) => (reply.type === 'result' ? reply.result : {}));
+      const results = (await this.#watched(replies, { ...question, id })).map((reply) => {
+        return reply.type === 'result' ? reply.result : {};
+      });
       const problem = results.find(({ outOfMemory }) => outOfMemory)?.outOfMemory;
       if (!problem) return results;
       // All have answered, so none is in the middle of an exchange.
@@ -199,6 +227,17 @@ export class RankExecutor implements Executor {
     const step = this.#size === 1 ? ask() : this.#lastStep.then(ask);
     this.#lastStep = step.catch(() => {});
     return step;
+  }
+
+  /** Sends a request to every rank. → their replies */
+  async #watched(replies: Promise<RankReply[]>, request: StepRequest): Promise<RankReply[]> {
+    this.#watch?.begin();
+    try {
+      for (const ranks of this.#processes) ranks.ask(request);
+      return await replies;
+    } finally {
+      this.#watch?.end();
+    }
   }
 
   /** Settles when every rank has answered. */
@@ -221,6 +260,12 @@ export class RankExecutor implements Executor {
         break;
       case 'progress':
         this.#onProgress?.(message.event);
+        break;
+      case 'joins':
+        this.#watch?.joins(rank, message.state);
+        break;
+      case 'pong':
+        this.#watch?.answered(rank);
         break;
       case 'error':
         this.#end(reviveError(message.error));
@@ -253,8 +298,25 @@ export class RankExecutor implements Executor {
     for (const ranks of this.#processes) ranks.fail();
     for (const replies of this.#pending.values()) replies.settle(error);
     this.#pending.clear();
+    this.#watch?.end();
     this.#reportFailure(error);
   }
+}
+
+/** @throws ShardingError where threads of several processes can't exchange. */
+function mpiLibraryOf({ library }: Job): string {
+  if (library !== undefined) return library;
+  throw new ShardingError(
+    'Ranks on the processors of several machines exchange by MPI, and this job has none.',
+    "Start it by mpirun, or use the device 'cuda'.",
+  );
+}
+
+/** By which ranks find each other that have a GPU each; undefined for others. @throws MissingPackageError */
+async function groupIdOf({ device }: RankOptions, size: number): Promise<Uint8Array | undefined> {
+  if (device !== 'cuda' || size === 1) return undefined;
+  const { NcclLibrary } = await import('../../backends/cuda/nccl/nccl-library.ts');
+  return (await NcclLibrary.load()).uniqueId();
 }
 
 /** All ranks can read a folder themselves. A URL is read here for all of them, so that it is fetched once. */

@@ -3,7 +3,7 @@ import type { ProgressCallback, ProgressEvent } from '../../checkpoint/net/progr
 import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
 import { serializeError } from '../../distributed/serialized-error.ts';
 import { failGroup, SharedMemoryGroup } from '../../distributed/shared-memory-group.ts';
-import { OutOfMemoryError } from '../../errors.ts';
+import { OutOfMemoryError, RankFailedError } from '../../errors.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import { buffersOf, carryOut } from './rank-answer.ts';
 import { openRankPort, type RankPort } from './rank-port.ts';
@@ -27,7 +27,11 @@ export function serveRank<Source>(load: RankLoader<Source>): void {
 }
 
 /** The group of a rank. */
-async function joinGroup({ memory, rank, places }: RankStart<unknown>): Promise<ProcessGroup> {
+async function groupOf({ memory, rank, places, nccl }: RankStart<unknown>, port: RankPort): Promise<ProcessGroup> {
+  if (nccl) {
+    const { NcclGroup } = await import('../../backends/cuda/nccl/nccl-group.ts');
+    return NcclGroup.open(nccl, (state) => port.post({ type: 'joins', state }));
+  }
   if (!memory) return singleProcess;
   if (!places) return new SharedMemoryGroup(memory, rank);
   // Loaded on need: it calls a library that few have.
@@ -59,6 +63,9 @@ class RankHost<Source> {
         this.#questions.get(request.id)?.(request.answer);
         this.#questions.delete(request.id);
         break;
+      case 'ping':
+        this.#port.post({ type: 'pong' });
+        break;
       default:
         this.#step(request).catch((error: unknown) => this.#fail(error));
     }
@@ -76,7 +83,7 @@ class RankHost<Source> {
     const { rank } = start;
     const report = (event: ProgressEvent) => this.#port.post({ type: 'progress', event });
     return this.#loader(start, {
-      group: await joinGroup(start),
+      group: await groupOf(start, this.#port),
       onProgress: rank === 0 ? report : undefined,
       ask: (question) => this.#ask(question),
     });
@@ -91,6 +98,8 @@ class RankHost<Source> {
       this.#port.post({ type: 'result', id, result }, buffersOf(result));
     } catch (error) {
       if (!(error instanceof OutOfMemoryError)) throw error;
+      // What the other GPUs have begun waits for this one's part, and can't be taken back.
+      if (start.nccl) throw new RankFailedError(`Rank ${start.rank}: ${error.message}`, '', { cause: error });
       // Otherwise the other ranks would wait for its part forever.
       if (start.memory) failGroup(start.memory);
       this.#port.post({ type: 'result', id, result: { outOfMemory: serializeError(error) } });

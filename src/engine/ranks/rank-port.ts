@@ -15,12 +15,22 @@ export interface RankPort {
   post(message: RankMessage, transfer?: readonly ArrayBuffer[]): void;
 }
 
-/** Inside a thread of a rank. Call it before anything is awaited: a Web Worker does not keep messages for later. */
+/** Signals that a terminal or a supervisor sends to all processes: the parent decides when a rank ends. */
+const LEFT_TO_PARENT = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Inside a thread or process of a rank. Call it before anything is awaited: a Web Worker does not keep messages for later. */
 export function openRankPort<Source>(receive: (request: RankRequest<Source>) => void): RankPort {
   const parentPort = globalThis.process?.getBuiltinModule?.('node:worker_threads').parentPort;
   if (parentPort) {
     parentPort.on('message', receive);
     return { post: (message, transfer = []) => parentPort.postMessage(message, transfer) };
+  }
+  const child = globalThis.process;
+  if (typeof child?.send === 'function') {
+    child.on('message', receive);
+    child.on('disconnect', () => child.exit());
+    for (const signal of LEFT_TO_PARENT) child.on(signal, () => {});
+    return { post: (message) => void child.send?.(message) };
   }
   globalThis.addEventListener('message', ({ data }: MessageEvent<RankRequest<Source> | HoldMessage>) => {
     if ('hold' in data) holdLock(data.hold);

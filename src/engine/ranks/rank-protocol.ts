@@ -1,3 +1,4 @@
+import type { JoinState, NcclPlace } from '../../backends/cuda/nccl/nccl-group.ts';
 import type { FileAnswer, FileQuestion } from '../../checkpoint/files/remote-files.ts';
 import type { ProgressEvent } from '../../checkpoint/net/progress.ts';
 import type { MpiPlaces } from '../../distributed/mpi/mpi-group.ts';
@@ -15,10 +16,12 @@ export interface RankStart<Source> {
   /** Source of the rank's weights: plain data that the script of its thread understands. */
   readonly source: Source;
   readonly rank: number;
-  /** Shared by all ranks of this process; absent where there is one rank in all. */
+  /** Shared by all ranks of this process; absent where there is one rank in all, or each has a GPU. */
   readonly memory: GroupMemory | undefined;
   /** Processes that have the ranks; absent where this one has all. */
   readonly places?: MpiPlaces | undefined;
+  /** The rank's place among those that have a GPU each; absent where they exchange by memory. */
+  readonly nccl?: NcclPlace | undefined;
   readonly options: RankOptions;
 }
 
@@ -28,6 +31,8 @@ export type RankRequest<Source = unknown> =
   | { readonly type: 'recycle'; readonly logits: Float32Array<ArrayBuffer> }
   | { readonly type: 'start'; readonly start: RankStart<Source> }
   | { readonly type: 'answer'; readonly id: number; readonly answer: FileAnswer }
+  /** Asks for a sign of life. */
+  | { readonly type: 'ping' }
   | StepRequest;
 
 /** A step, or a state to give or take. */
@@ -53,6 +58,8 @@ export interface RankResult {
 export type RankMessage =
   | { readonly type: 'question'; readonly id: number; readonly question: FileQuestion }
   | { readonly type: 'progress'; readonly event: ProgressEvent }
+  | { readonly type: 'joins'; readonly state: JoinState }
+  | { readonly type: 'pong' }
   | {
       readonly type: 'ready';
       readonly stateFootprint: StateFootprint;

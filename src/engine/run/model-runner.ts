@@ -87,7 +87,7 @@ export class ModelRunner implements Executor {
     const states = new StateCache(backend, model, { slots, numBlocks }, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;
-    this.#samplesTokens = backend.sampling !== undefined && group.size === 1 && isWhole;
+    this.#samplesTokens = backend.sampling !== undefined && isWhole;
     const sampled = this.samplesTokens ? backend.zeros([slots]) : undefined;
     this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
   }
@@ -97,8 +97,8 @@ export class ModelRunner implements Executor {
   }
 
   /**
-   * Whether the backend chooses tokens. With several ranks it cannot: each has only a part of the logits; nor in a stage,
-   * because the first stage would not know the tokens.
+   * Whether the backend chooses tokens: of several ranks each does, from the same logits. In a stage it cannot, because the
+   * first stage would not know the tokens.
    */
   get samplesTokens(): boolean {
     return this.#samplesTokens;

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import koffi from 'koffi';
@@ -44,9 +44,16 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const library = join(folder, 'libcuda.so.1');
-  await compile(['-shared', '-Wl,-soname,libcuda.so.1', '-o', library, ...objects, '-ldl']);
+  await compile(['-shared', '-Wl,-soname,libcuda.so.1', '-o', library, ...objects, '-ldl', '-pthread']);
   const reset = koffi.load(library).func('void emulated_reset(uint64_t bytes, int failAfter)');
   return { library, reset, dispose: () => rmSync(folder, { recursive: true }) };
+}
+
+/** Builds NCCL for ranks of this machine on emulated drivers. → path of the library, in the driver's folder */
+export async function buildEmulatedNccl({ library: driver }: EmulatedDriver): Promise<string> {
+  const library = join(dirname(driver), 'libnccl.so.2');
+  await compile([...OPTIONS, '-shared', '-o', library, join(emulator, 'nccl.cpp'), '-ldl', '-pthread']);
+  return library;
 }
 
 function kernelArgs(name: string): string[] {

@@ -16,9 +16,9 @@ const PARAMETER_SIZE = 2n;
 const MOST_PARAMETER_BYTES = 4096;
 
 export interface CudaDeviceOptions {
-  /** Path of the driver's library. Default: the system's. */
+  /** Path of the driver's library. Default: see CudaDriver.load. */
   readonly library?: string | undefined;
-  /** Number of the GPU among those that the driver sees. Default: 0. */
+  /** Number of the GPU among those that the driver sees, of which the first follows the last. Default: 0. */
   readonly ordinal?: number | undefined;
 }
 
@@ -37,6 +37,8 @@ export class CudaDevice {
   readonly driver: CudaDriver;
   /** Whether nothing runs: kernels are only compiled. */
   isDry = false;
+  /** Called again and again while the device is waited for. What it throws ends the wait. */
+  whileWaiting: (() => void) | undefined;
   readonly #ordinal: number;
   readonly #ptx: ReadonlyMap<string, Uint8Array>;
   readonly #modules = new Map<string, Handle>();
@@ -84,8 +86,9 @@ export class CudaDevice {
    */
   static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
     const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
-    infoOf(driver, ordinal);
-    return new CudaDevice(driver, ptx, ordinal);
+    const own = ordinal % driver.deviceCount;
+    infoOf(driver, own);
+    return new CudaDevice(driver, ptx, own);
   }
 
   /** Why the device can't be used any more. */
@@ -150,6 +153,7 @@ export class CudaDevice {
     while (!this.#checked(() => this.driver.isDone(event))) {
       await (performance.now() - begin < PATIENCE ? nextTurn() : nextMillisecond());
       if (this.#failure) throw this.#failure;
+      this.whileWaiting?.();
     }
     this.#events.push(event);
   }

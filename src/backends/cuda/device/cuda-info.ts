@@ -13,11 +13,19 @@ export interface CudaInfo {
   /** Compute capability: 90 is 9.0. */
   readonly capability: number;
   readonly multiprocessors: number;
+  /** Bytes of its memory, those in use included. */
+  readonly memory: number;
 }
 
 /** Describes the machine's first NVIDIA GPU without taking it. @throws MissingPackageError, UnsupportedDeviceError */
 export async function describeCuda(): Promise<CudaInfo> {
   return infoOf(await CudaDriver.load(), 0);
+}
+
+/** Describes all NVIDIA GPUs that this process sees. @throws MissingPackageError, UnsupportedDeviceError */
+export async function describeAllCuda(): Promise<CudaInfo[]> {
+  const driver = await CudaDriver.load();
+  return Array.from({ length: driver.deviceCount }, (_, ordinal) => infoOf(driver, ordinal));
 }
 
 /** The facts of the GPU of this number. @throws UnsupportedDeviceError when kernels do not run on it. */
@@ -30,7 +38,11 @@ export function infoOf(driver: CudaDriver, ordinal: number): CudaInfo {
   driver.check(driver.functions.cuDeviceGetName(text, text.length, device), 'cuDeviceGetName');
   const name = new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
   const capability = 10 * attribute(MAJOR) + attribute(MINOR);
-  if (capability >= LEAST_CAPABILITY) return { name, capability, multiprocessors: attribute(MULTIPROCESSORS) };
+  if (capability >= LEAST_CAPABILITY) {
+    const bytes = new BigUint64Array(1);
+    driver.check(driver.functions.cuDeviceTotalMem(bytes, device), 'cuDeviceTotalMem');
+    return { name, capability, multiprocessors: attribute(MULTIPROCESSORS), memory: Number(bytes[0]) };
+  }
   throw new UnsupportedDeviceError(
     `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,
     "Use the device 'webgpu' or 'cpu'.",

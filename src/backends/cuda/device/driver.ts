@@ -23,6 +23,7 @@ const DECLARATIONS = {
   cuDeviceGet: 'int cuDeviceGet(void *device, int ordinal)',
   cuDeviceGetName: 'int cuDeviceGetName(void *name, int length, int device)',
   cuDeviceGetAttribute: 'int cuDeviceGetAttribute(void *value, int attribute, int device)',
+  cuDeviceTotalMem: 'int cuDeviceTotalMem_v2(void *bytes, int device)',
   cuDevicePrimaryCtxRetain: 'int cuDevicePrimaryCtxRetain(void *context, int device)',
   cuDevicePrimaryCtxRelease: 'int cuDevicePrimaryCtxRelease_v2(int device)',
   cuCtxSetCurrent: 'int cuCtxSetCurrent(uint64_t context)',
@@ -65,6 +66,7 @@ interface Arguments {
   readonly cuDeviceGet: [device: HostMemory, ordinal: number];
   readonly cuDeviceGetName: [name: HostMemory, length: number, device: number];
   readonly cuDeviceGetAttribute: [value: HostMemory, attribute: number, device: number];
+  readonly cuDeviceTotalMem: [bytes: HostMemory, device: number];
   readonly cuDevicePrimaryCtxRetain: [context: HostMemory, device: number];
   readonly cuDevicePrimaryCtxRelease: [device: number];
   readonly cuCtxSetCurrent: [context: Handle];
@@ -137,13 +139,14 @@ export class CudaDriver {
 
   /**
    * The driver of this machine.
-   * @param path of the driver's library; default: the system's.
+   * @param path of the driver's library. Default: the environment's MAMBA2_CUDA_LIBRARY, or else the system's.
    * @throws MissingPackageError without koffi; UnsupportedDeviceError where there is no driver, no GPU, or an old driver.
    */
   static async load(path?: string): Promise<CudaDriver> {
     if (globalThis.process?.versions?.node === undefined) {
       throw new UnsupportedDeviceError("The device 'cuda' is for Node.", "Use the device 'webgpu' or 'cpu'.");
     }
+    path ??= process.env.MAMBA2_CUDA_LIBRARY;
     const koffi = await loadKoffi("The device 'cuda'");
     const library = openLibrary(koffi, path);
     const functions = bindFunctions(library);
@@ -158,8 +161,13 @@ export class CudaDriver {
     const code = functions.cuInit(0);
     if (code === NO_DEVICE) throw noDevice();
     driver.check(code, 'cuInit');
-    if (driver.int((out) => functions.cuDeviceGetCount(out), 'cuDeviceGetCount') === 0) throw noDevice();
+    if (driver.deviceCount === 0) throw noDevice();
     return driver;
+  }
+
+  /** Number of GPUs that it sees. */
+  get deviceCount(): number {
+    return this.int((out) => this.functions.cuDeviceGetCount(out), 'cuDeviceGetCount');
   }
 
   /** @throws OutOfDeviceMemoryError, DeviceLostError, GpuError unless the code means success. */

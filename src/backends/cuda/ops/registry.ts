@@ -1,6 +1,7 @@
 import type { ArrayOps } from '../../contract/arrays.ts';
 import type { AttentionOps } from '../../contract/attention.ts';
 import { boundOperations, type OperationCalls } from '../../contract/bound-operations.ts';
+import type { CollectiveOps } from '../../contract/collectives.ts';
 import type { FeedForwardOps } from '../../contract/feed-forward.ts';
 import type { LinearOps } from '../../contract/linear.ts';
 import type { NormOps } from '../../contract/norms.ts';
@@ -9,6 +10,7 @@ import type { SamplingOps } from '../../contract/sampling.ts';
 import type { StateSpaceOps } from '../../contract/state-space.ts';
 import type { CudaCalls } from '../device/cuda-calls.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
+import { allGatherColumns, allReduce } from './collectives.ts';
 import { causalConv1dFn, causalConv1dUpdate } from './convolution.ts';
 import { topKRouting } from './experts.ts';
 import { embedding, linear } from './linear.ts';
@@ -24,7 +26,8 @@ type Operations = Pick<ArrayOps, 'concatColumns'> &
   NormOps &
   StateSpaceOps &
   AttentionOps &
-  Omit<FeedForwardOps, 'fusedMoe'>;
+  Omit<FeedForwardOps, 'fusedMoe'> &
+  CollectiveOps;
 
 /** Every operation, by its name in the contract. */
 const OPERATIONS: OperationCalls<CudaCalls, Operations> = {
@@ -52,6 +55,8 @@ const OPERATIONS: OperationCalls<CudaCalls, Operations> = {
   activate,
   activateAndMul,
   topKRouting,
+  allReduce,
+  allGatherColumns,
 };
 
 const SAMPLING: OperationCalls<CudaCalls, SamplingOps> = { sampleTokens, takeSampled };

@@ -1,12 +1,18 @@
 // The driver's functions that src/backends/cuda/device/driver.ts binds, over the host's memory and kernels compiled for the
-// host. A stream does everything at once; a graph holds what was captured.
+// host. A stream does everything at once, or with EMULATED_ASYNC on a thread of its own, so that calls return before; a graph
+// holds what was captured.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
 #include <vector>
 
 #include "cuda-on-host.h"
@@ -168,7 +174,7 @@ static size_t used, most = (size_t)16 << 30;
 static std::map<Handle, size_t> allocations;
 static int failure, failAfter = -1;
 
-enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, NOT_FOUND = 500 };
+enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, NOT_FOUND = 500, NOT_READY = 600 };
 
 // What the test asked for: every call fails from then on, as those of a lost device do.
 static int failed() {
@@ -178,8 +184,48 @@ static int failed() {
 #define CHECKED \
   if (int code = failed()) return code;
 
+// The stream's thread, and what it has still to do. It is never freed: the thread may wait for another process for ever.
+struct Stream {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::function<void()>> queue;
+  uint64_t given = 0, done = 0;
+
+  Stream() { std::thread([this] { run(); }).detach(); }
+  void run() {
+    for (std::unique_lock<std::mutex> lock(mutex);;) {
+      changed.wait(lock, [this] { return !queue.empty(); });
+      std::function<void()> work = queue.front();
+      queue.pop_front();
+      lock.unlock();
+      work();
+      lock.lock();
+      done++;
+      changed.notify_all();
+    }
+  }
+  void give(std::function<void()> work) {
+    std::lock_guard<std::mutex> lock(mutex);
+    queue.push_back(work);
+    given++;
+    changed.notify_all();
+  }
+  void finish() {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [this] { return done == given; });
+  }
+};
+
+static Stream* stream() {
+  static Stream* one = getenv("EMULATED_ASYNC") ? new Stream : nullptr;
+  return one;
+}
+static void finish() {
+  if (stream()) stream()->finish();
+}
 static void enqueue(std::function<void()> work) {
   if (capturing) capturing->push_back(work);
+  else if (stream()) stream()->give(work);
   else work();
 }
 
@@ -198,11 +244,18 @@ void emulated_reset(uint64_t memory, int failAfterCalls) {
   failAfter = failAfterCalls;
 }
 uint64_t emulated_used() { return used; }
+// What another library of the device does on the stream.
+void emulated_enqueue(void (*run)(void*), void* data) {
+  enqueue([=] { run(data); });
+}
+
+static int deviceCount() { return getenv("EMULATED_DEVICES") ? atoi(getenv("EMULATED_DEVICES")) : 1; }
 
 int cuInit(unsigned) { return getenv("EMULATED_NO_DEVICE") ? 100 : 0; }
 int cuDriverGetVersion(int* v) { return *v = getenv("EMULATED_VERSION") ? atoi(getenv("EMULATED_VERSION")) : 13000, 0; }
-int cuDeviceGetCount(int* n) { return *n = 1, 0; }
-int cuDeviceGet(int* d, int) { return *d = 0, 0; }
+int cuDeviceGetCount(int* n) { return *n = deviceCount(), 0; }
+int cuDeviceGet(int* d, int ordinal) { return *d = ordinal, ordinal < deviceCount() ? 0 : 101; }
+int cuDeviceTotalMem_v2(size_t* n, int) { return *n = most, 0; }
 int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "the host's C++"), 0; }
 int cuDeviceGetAttribute(int* v, int attribute, int) {
   return *v = attribute == 75 ? 8 : attribute == 16 ? 4 : 0, 0;
@@ -223,16 +276,18 @@ int cuMemAlloc_v2(Handle* p, size_t n) {
   return 0;
 }
 int cuMemFree_v2(Handle p) {
+  finish();
   used -= allocations[p];
   allocations.erase(p);
   free((void*)p);
   return 0;
 }
 int cuMemHostAlloc(void** p, size_t n, unsigned) { return *p = aligned_alloc(256, (n + 255) / 256 * 256), 0; }
-int cuMemFreeHost(void* p) { return free(p), 0; }
+int cuMemFreeHost(void* p) { return finish(), free(p), 0; }
 int cuMemcpyHtoDAsync_v2(Handle d, const void* h, size_t n, Handle) {
   CHECKED
-  return enqueue([=] { memcpy((void*)d, h, n); }), 0;
+  auto bytes = std::make_shared<std::vector<char>>((const char*)h, (const char*)h + n);
+  return enqueue([=] { memcpy((void*)d, bytes->data(), n); }), 0;
 }
 int cuMemcpyDtoHAsync_v2(void* h, Handle d, size_t n, Handle) {
   CHECKED
@@ -248,21 +303,31 @@ int cuMemsetD8Async(Handle d, unsigned char v, size_t n, Handle) {
 }
 int cuStreamCreate(Handle* s, unsigned) { return *s = 2, 0; }
 int cuStreamDestroy_v2(Handle) { return 0; }
-int cuStreamSynchronize(Handle) { return failed(); }
+int cuStreamSynchronize(Handle) { return finish(), failed(); }
 int cuStreamBeginCapture_v2(Handle, int) { return capturing = new Graph, 0; }
 int cuStreamEndCapture(Handle, Handle* g) { return *g = (Handle)capturing, capturing = nullptr, 0; }
 int cuGraphInstantiateWithFlags(Handle* e, Handle g, unsigned long long) { return *e = (Handle) new Graph(*(Graph*)g), 0; }
 int cuGraphLaunch(Handle e, Handle) {
   CHECKED
-  for (auto& work : *(Graph*)e) work();
-  return 0;
+  return enqueue([=] {
+           for (auto& work : *(Graph*)e) work();
+         }),
+         0;
 }
 int cuGraphDestroy(Handle g) { return delete (Graph*)g, 0; }
-int cuGraphExecDestroy(Handle e) { return delete (Graph*)e, 0; }
-int cuEventCreate(Handle* e, unsigned) { return *e = 3, 0; }
-int cuEventDestroy_v2(Handle) { return 0; }
-int cuEventRecord(Handle, Handle) { return failed(); }
-int cuEventQuery(Handle) { return failed(); }
+int cuGraphExecDestroy(Handle e) { return finish(), delete (Graph*)e, 0; }
+int cuEventCreate(Handle* e, unsigned) { return *e = (Handle) new uint64_t(0), 0; }
+int cuEventDestroy_v2(Handle e) { return delete (uint64_t*)e, 0; }
+int cuEventRecord(Handle e, Handle) {
+  if (stream()) *(uint64_t*)e = stream()->given;
+  return failed();
+}
+int cuEventQuery(Handle e) {
+  if (int code = failed()) return code;
+  if (!stream()) return 0;
+  std::lock_guard<std::mutex> lock(stream()->mutex);
+  return stream()->done >= *(uint64_t*)e ? 0 : NOT_READY;
+}
 int cuEventElapsedTime_v2(float* ms, Handle, Handle) { return *ms = 0, 0; }
 int cuEventElapsedTime(float* ms, Handle, Handle) { return *ms = 0, 0; }
 int cuGetErrorName(int code, const char** name) { return *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR", 0; }

@@ -57,6 +57,14 @@ extern "C" __global__ void __launch_bounds__(256) gather_rows(const GatherRowsPa
   p.out.at[t * p.out.stride + c] = element(p.x, p.rows[t], c);
 }
 
+// out[rows[t]] = x[t]. rows (T), x (T, C). Grid: an element a thread, blocks of 256.
+extern "C" __global__ void __launch_bounds__(256) scatter_rows(const GatherRowsParams p) {
+  long long t;
+  int c;
+  if (!element_of(p.T, p.C, t, c)) return;
+  p.out.at[p.rows[t] * p.out.stride + c] = element(p.x, t, c);
+}
+
 struct PackRowsParams {
   const float* x;
   unsigned char* out;

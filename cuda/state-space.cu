@@ -21,6 +21,7 @@ struct StateSpaceParams {
   const int* starts;
   const int* slots;
   const int* hasInitialState;
+  int keepState;
   int rows;
   int H;
   int P;
@@ -233,7 +234,7 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
       }
     }
   }
-  if (slot < 0) return;
+  if (slot < 0 || !p.keepState) return;
 #pragma unroll
   for (int r = 0; r < 8; r++) {
     if (first + r < p.P) store_own<OWN>(states + (long long)(first + r) * N, state[r]);
@@ -247,7 +248,8 @@ extern "C" __global__ void __launch_bounds__(128) state_scan_128(const StateSpac
 extern "C" __global__ void __launch_bounds__(128) state_scan_256(const StateSpaceParams p) { state_scan<8>(p); }
 
 // Both for states of any size, and for A, dt and dtBias of each channel or state. Without `starts` every row is a sequence
-// with a past. A padded sequence has no memory for a state: it is computed from the first token on for each of them.
+// with a past. A sequence that is padded, or leaves no state, has no memory for one: it is computed from the first token on
+// for each of them.
 // Grid: (sequences * P, H), blocks of 32.
 extern "C" __global__ void __launch_bounds__(32) state_any(const StateSpaceParams p) {
   const int c = blockIdx.x % p.P, h = blockIdx.y, b = blockIdx.x / p.P;
@@ -257,20 +259,21 @@ extern "C" __global__ void __launch_bounds__(32) state_any(const StateSpaceParam
   const int group = h / p.headsPerGroup;
   const int lane = threadIdx.x;
   const bool hasPast = slot >= 0 && (!p.starts || (p.hasInitialState && p.hasInitialState[b]));
+  const bool isKept = slot >= 0 && (!p.starts || p.keepState);
   float* state = p.states + slot * p.stateStride + ((long long)h * p.P + c) * p.N;
   for (long long t = begin; t < end; t++) {
     const float x = p.x.at[t * p.x.stride + (long long)h * p.P + c];
     float y = 0;
     for (int n = lane; n < p.N; n += 32) {
-      float value = hasPast || (t > begin && slot >= 0) ? state[n] : 0.0f;
-      // Tokens that a state without a slot has seen.
-      for (long long s = slot >= 0 ? t : begin; s <= t; s++) {
+      float value = hasPast || (t > begin && isKept) ? state[n] : 0.0f;
+      // Tokens that a state without memory has seen.
+      for (long long s = isKept ? t : begin; s <= t; s++) {
         const float delta = delta_at(p, s, h, c);
         const float decay = decay_of(p.A.at[h * p.A.stride + (long long)c * p.aChannel + n * p.aState], delta);
         const float dx = delta * p.x.at[s * p.x.stride + (long long)h * p.P + c];
         value = fmaf(decay, value, dx * p.B.at[s * p.B.stride + (long long)group * p.N + n]);
       }
-      if (slot >= 0) state[n] = value;
+      if (isKept) state[n] = value;
       y = fmaf(value, p.C.at[t * p.C.stride + (long long)group * p.N + n], y);
     }
     y = warp_sum(y);

@@ -86,7 +86,7 @@ export type { ChatFinishReason, ChatToolCallDelta, MergedDeltas } from './engine
 export type { ChatChoice, ChatChunk, ChatCompletion, ChatUsage } from './engine/chat/chat-chunk.ts';
 export type { ChatOptions, ChatParsers, ChatTemplateInputs } from './engine/chat/chat-options.ts';
 export type { EngineEvent, EngineEventListener } from './engine/engine-events.ts';
-export type { EngineStats } from './engine/engine-stats.ts';
+export type { EngineStats, SpeculationStats } from './engine/engine-stats.ts';
 export type { PromptOptions } from './engine/llm.ts';
 export { type Completion, type CompletionChoice, type EvaluationOptions, LLM } from './engine/llm.ts';
 export type { DeviceChoice } from './engine/load/choose-device.ts';
@@ -103,6 +103,7 @@ export type { Prompt } from './engine/request/prompt.ts';
 export type {
   CompletionOutput,
   FinishReason,
+  GuessCounts,
   OutputToken,
   RequestOutput,
 } from './engine/request/request-output.ts';
@@ -114,6 +115,11 @@ export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-log
 export type { SavedPart, SavedStates, WrittenState } from './engine/schedule/saved-states.ts';
 export type { KnownPrefix } from './engine/schedule/state-manager.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';
+export type {
+  DraftModelConfig,
+  NgramConfig,
+  SpeculativeConfig,
+} from './engine/speculate/speculative-config.ts';
 export type { PrefixCacheStats } from './engine/state/prefix-cache.ts';
 export type { PrefixNode } from './engine/state/prefix-tree.ts';
 export type { CacheSalt, Snapshot } from './engine/state/snapshot.ts';
@@ -140,6 +146,7 @@ export { type MambaStateShape, mamba2StateShape } from './layers/mamba/mamba-sta
 export {
   type BatchOrder,
   buildMamba2Metadata,
+  type KeptRows,
   type Mamba2Metadata,
   reorderBatch,
   type ScheduledSequence,

@@ -69,6 +69,7 @@ const FLOORS = [
   'engine/pipeline/',
   'engine/sample/',
   'engine/state/',
+  'engine/speculate/',
   'engine/request/',
   'engine/chat/',
   'engine/schedule/',

@@ -1,5 +1,5 @@
 import type { EngineEvent, EngineEventListener } from './engine-events.ts';
-import type { EngineStats } from './engine-stats.ts';
+import type { EngineStats, SpeculationStats } from './engine-stats.ts';
 import type { Request, Sequence } from './request/request.ts';
 import type { FinishReason } from './request/request-output.ts';
 import type { ScheduledWork } from './schedule/scheduler.ts';
@@ -25,6 +25,9 @@ export class EngineMetrics {
   #completionTokens = 0;
   #recoveries = 0;
   #refusedRequests = 0;
+  #drafts = 0;
+  #draftTokens = 0;
+  readonly #acceptedPerPosition: number[] = [];
   readonly #finishedRequests = { stop: 0, length: 0, abort: 0, error: 0 };
 
   /** @returns ends the listening. */
@@ -45,17 +48,32 @@ export class EngineMetrics {
     };
   }
 
+  guesses(): SpeculationStats {
+    return {
+      drafts: this.#drafts,
+      draftTokens: this.#draftTokens,
+      acceptedTokensPerPosition: [...this.#acceptedPerPosition],
+    };
+  }
+
   /** @param begin when the step began, in milliseconds. */
   step(scheduled: readonly ScheduledWork[], begin: number): void {
     let [prefillTokens, decodeTokens] = [0, 0];
-    for (const { isPrefill, numTokens } of scheduled) {
+    for (const { isPrefill, numTokens, drafts } of scheduled) {
       if (isPrefill) prefillTokens += numTokens;
-      else decodeTokens += numTokens;
+      else decodeTokens += numTokens + drafts.length;
     }
     this.#steps++;
     this.#prefillTokens += prefillTokens;
     this.#decodeTokens += decodeTokens;
     this.#tell({ type: 'step', prefillTokens, decodeTokens, seconds: secondsSince(begin) });
+  }
+
+  /** Tokens of an answer were guessed. @param accepted those that were right. */
+  guess(drafted: number, accepted: number): void {
+    this.#drafts++;
+    this.#draftTokens += drafted;
+    for (let i = 0; i < accepted; i++) this.#acceptedPerPosition[i] = (this.#acceptedPerPosition[i] ?? 0) + 1;
   }
 
   /** An answer got a token. */

@@ -13,7 +13,7 @@ export interface EngineStats {
   readonly blocks: number;
   readonly freeBlocks: number;
   readonly steps: number;
-  /** Prompt tokens processed, without those from the prefix cache; answer tokens processed. */
+  /** Prompt tokens processed, without those from the prefix cache; answer tokens processed, with those that were guessed. */
   readonly prefillTokens: number;
   readonly decodeTokens: number;
   /** Answer tokens that were given out. */
@@ -22,7 +22,19 @@ export interface EngineStats {
   readonly recoveries: number;
   readonly finishedRequests: Readonly<Record<FinishReason | 'abort' | 'error', number>>;
   readonly refusedRequests: number;
+  /** Absent where the model was not loaded to guess tokens. */
+  readonly speculation?: SpeculationStats | undefined;
   readonly prefixCache: PrefixCacheStats;
   /** Absent without a store of states. */
   readonly stateStore?: StateStoreStats | undefined;
+}
+
+/** Guesses at the tokens of answers. */
+export interface SpeculationStats {
+  /** Guesses that were checked. */
+  readonly drafts: number;
+  /** Their tokens. */
+  readonly draftTokens: number;
+  /** How often the first token of a guess was right, its second, and so on. */
+  readonly acceptedTokensPerPosition: readonly number[];
 }

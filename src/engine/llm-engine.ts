@@ -12,10 +12,19 @@ import { type EngineRequestContext, Request, type Sequence } from './request/req
 import type { FinishReason, RequestOutput } from './request/request-output.ts';
 import type { ScheduledTokens, StepOutput } from './run/executor.ts';
 import { ReloadableExecutor } from './run/reloadable-executor.ts';
-import { isWatched, logitsRows, type SteppedSequence, sampleStep } from './schedule/sample-step.ts';
+import {
+  confirmedGuesses,
+  type Guess,
+  isWatched,
+  logitsRows,
+  type SteppedSequence,
+  sampleGuesses,
+  sampleStep,
+} from './schedule/sample-step.ts';
 import { SavedStates } from './schedule/saved-states.ts';
 import { type ScheduledWork, Scheduler } from './schedule/scheduler.ts';
 import { StateManager } from './schedule/state-manager.ts';
+import { type DraftSource, Speculations } from './speculate/speculation.ts';
 import { SharedStates, type SharedStatesSource } from './store/shared-states.ts';
 import type { StateStoreEvent } from './store/store-events.ts';
 
@@ -68,6 +77,7 @@ export class LLMEngine {
   readonly #scheduler: Scheduler;
   /** Present where several engines share states. */
   readonly #sharedStates: SharedStates | undefined;
+  readonly #draftSource: DraftSource | undefined;
   readonly #metrics = new EngineMetrics();
   readonly #requests = new Map<string, Request>();
   /** Groups with unfinished requests, by their keys. */
@@ -103,7 +113,11 @@ export class LLMEngine {
     this.maxModelLen = Math.min(context.maxModelLen ?? Number.POSITIVE_INFINITY, this.#states.maxSequenceTokens);
     const { maxModelLen } = this;
     const { vocabSize } = context;
-    this.#requestContext = { tokenizer, eosTokenIds: new Set(context.eosTokenIds), maxModelLen, vocabSize };
+    const { speculativeConfig, draftSource } = context;
+    const speculations = speculativeConfig && new Speculations(speculativeConfig, draftSource);
+    this.#draftSource = draftSource;
+    const eosTokenIds = new Set(context.eosTokenIds);
+    this.#requestContext = { tokenizer, eosTokenIds, maxModelLen, vocabSize, speculations };
     const { maxConcurrentBatches = 1, maxBatchedTokens = Number.POSITIVE_INFINITY } = executor;
     // The steps under way together have as many tokens as one alone.
     const mostTokens = Math.min(Math.ceil(maxNumBatchedTokens / maxConcurrentBatches), maxBatchedTokens);
@@ -123,6 +137,7 @@ export class LLMEngine {
       const begin = performance.now();
       const masks = this.#scheduler.requestMasks();
       if (masks && this.#underWay.length === 0) await within(masks, MASK_MILLISECONDS);
+      if (this.#underWay.length === 0) await this.#draftSource?.prepare(this.#scheduler.draftRequests());
       const [step = this.#begin(this.#scheduler.schedule()), ...later] = this.#underWay;
       this.#underWay = later;
       this.#beginMore(step);
@@ -131,12 +146,15 @@ export class LLMEngine {
       const missing = masksOf(step.scheduled);
       if (missing) await within(missing, MASK_MILLISECONDS);
       const stepped = await sampleStep(step.scheduled, output, this.#vocabSize);
-      const outputs = this.#postprocess(stepped, step.failed);
+      const collector = new OutputCollector();
+      this.#postprocess(stepped, step.failed, collector);
+      await this.#checkGuesses(stepped, collector);
       this.#metrics.step(step.scheduled, begin);
+      this.#requestContext.speculations?.costs.step(step.scheduled, (performance.now() - begin) / 1000);
       if (output.logits.length > 0) this.#executor.recycle(output.logits);
       // Steps all of whose sequences have ended are dropped.
       this.#underWay = this.#underWay.filter(isAwaited);
-      return outputs;
+      return collector.outputs();
     } catch (error) {
       return this.#executorFailed(asError(error));
     }
@@ -198,6 +216,7 @@ export class LLMEngine {
     const running = new Set(this.#scheduler.running.map(({ request }) => request)).size;
     return {
       ...this.#metrics.counts(),
+      speculation: this.#requestContext.speculations && this.#metrics.guesses(),
       waitingRequests: this.#requests.size - running,
       runningRequests: running,
       slots: this.#states.numSlots,
@@ -240,6 +259,7 @@ export class LLMEngine {
   async dispose(): Promise<void> {
     for (const request of [...this.#requests.values()]) this.#end(request, 'abort');
     await this.#sharedStates?.dispose();
+    await this.#draftSource?.dispose();
     await this.#executor.dispose();
   }
 
@@ -296,8 +316,11 @@ export class LLMEngine {
   }
 
   /** Turns a step's results into outputs, and saves or frees each sequence's state. */
-  #postprocess(stepped: readonly SteppedSequence[], failed: readonly FailedRequest[]): RequestOutput[] {
-    const collector = new OutputCollector();
+  #postprocess(
+    stepped: readonly SteppedSequence[],
+    failed: readonly FailedRequest[],
+    collector: OutputCollector,
+  ): void {
     for (const { request, error } of failed) if (!request.isEnded) this.#fail(request, error, collector);
     for (const each of stepped) {
       const { request } = each.sequence;
@@ -309,7 +332,26 @@ export class LLMEngine {
         if (!request.isEnded) this.#fail(request, asError(error), collector);
       }
     }
-    return collector.outputs();
+  }
+
+  /**
+   * Continues answers whose guessed tokens are right. Each further token is chosen and accepted as if it came from a step of its
+   * own, from the logits of this one.
+   */
+  async #checkGuesses(begun: readonly SteppedSequence[], collector: OutputCollector): Promise<void> {
+    const onOver = ({ sequence, drafts, accepted }: Guess) => {
+      sequence.speculation?.record(drafts.length, accepted);
+      sequence.request.countGuess(drafts.length, accepted);
+      this.#metrics.guess(drafts.length, accepted);
+    };
+    for (let stepped = begun; ; ) {
+      const guesses = confirmedGuesses(stepped, onOver);
+      if (guesses.length === 0) return;
+      const missing = masksOf(guesses);
+      if (missing) await within(missing, MASK_MILLISECONDS);
+      stepped = await sampleGuesses(guesses, this.#vocabSize, onOver);
+      this.#postprocess(stepped, [], collector);
+    }
   }
 
   /** Adds a sequence's next token to the outputs. @throws any error, which ends the request. */
@@ -352,7 +394,7 @@ export class LLMEngine {
     const isRare = steps >= this.#lostAtStep + STEPS_BETWEEN_LOSSES;
     this.#lostAtStep = steps;
     if (isRare && this.#hasFreedSnapshots) return [];
-    const numTokens = scheduled.reduce((sum, work) => sum + work.numTokens, 0);
+    const numTokens = scheduled.reduce((sum, work) => sum + work.numTokens + work.drafts.length, 0);
     if (this.#scheduler.shrinkSteps(numTokens)) return [];
     return this.#failAll(new Set(scheduled.map(({ sequence }) => sequence.request)), error);
   }
@@ -452,8 +494,9 @@ function isAwaited({ scheduled, failed }: BegunStep): boolean {
 }
 
 /** Resolves when the tokens that may come next are known of all that a step was computed for; undefined where they are. */
-function masksOf(scheduled: readonly ScheduledWork[]): Promise<unknown> | undefined {
-  const isPending = ({ sequence }: ScheduledWork) => sequence.slot !== undefined && sequence.isMaskPending;
+function masksOf(scheduled: readonly Pick<ScheduledWork, 'sequence'>[]): Promise<unknown> | undefined {
+  const isPending = ({ sequence }: Pick<ScheduledWork, 'sequence'>) =>
+    sequence.slot !== undefined && sequence.isMaskPending;
   const asked = scheduled.filter(isPending).map((work) => [work, work.sequence.maskReady()] as const);
   const missing = asked.filter(([work]) => isPending(work));
   return missing.length === 0 ? undefined : Promise.all(missing.map(([, ready]) => ready));
@@ -468,14 +511,17 @@ async function within(promise: Promise<unknown>, milliseconds: number): Promise<
 }
 
 /** A sequence's part in a step as the executor takes it. */
-function scheduledTokens({ sequence, begin, numTokens, isAhead, isSampled }: ScheduledWork): ScheduledTokens {
+function scheduledTokens(work: ScheduledWork): ScheduledTokens {
+  const { sequence, begin, numTokens, drafts, isAhead, isSampled } = work;
   const { slot = -1, blocks, tokenIds, request } = sequence;
+  const isTentative = drafts.length > 0;
   return {
     slot,
     blocks,
     numComputedTokens: begin,
-    tokenIds: isAhead ? [LAST_SAMPLED] : tokenIds.slice(begin, begin + numTokens),
-    logits: logitsRows(request),
+    tokenIds: isAhead ? [LAST_SAMPLED] : [...tokenIds.slice(begin, begin + numTokens), ...drafts],
+    isTentative,
+    logits: isTentative ? 'all' : logitsRows(request),
     sampling: isSampled ? sequence.tokenSampling() : undefined,
     watch: isWatched(request),
   };

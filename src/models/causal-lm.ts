@@ -3,6 +3,7 @@ import type { KvCacheParams } from '../layers/attention/attention.ts';
 import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
+import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
 import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import type { Module } from '../layers/parameters/parameter.ts';
@@ -40,12 +41,16 @@ export interface CausalLM extends Module {
   readonly stateShapes: readonly MambaStateShape[];
   /** State of one sequence over all ranks, per mixer. */
   readonly stateSizes: readonly MambaStateSize[];
+  /** Columns, per mixer, of what its state needs to know of a token: see {@link StateSpaceMixer.keptWidths}. */
+  readonly keptWidths: readonly (readonly number[])[];
   /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. */
   readonly kvCacheSizes: readonly KvCacheSize[];
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
   /** → (T, hiddenSize), after the final norm; of a stage before the last, (T, activationSize) for the next. */
   forward(input: ModelInput): Tensor;
+  /** Takes tentative tokens into the states of all mixers, from their kept inputs. */
+  advance(cache: readonly MambaCacheParams[], rows: KeptRows, chunkSize: number): void;
   /** (R, hiddenSize) → (R, vocabSize). @throws ShardingError in a stage before the last. */
   computeLogits(hiddenStates: Tensor): Tensor;
 }

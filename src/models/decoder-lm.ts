@@ -5,6 +5,7 @@ import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import { type RopeParameters, RotaryEmbedding } from '../layers/attention/rotary-embedding.ts';
 import { VocabParallelEmbedding } from '../layers/linear/vocab-parallel-embedding.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
+import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
 import type { MambaCacheParams, StateSpaceMixer } from '../layers/mamba/state-space-mixer.ts';
 import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
@@ -79,6 +80,7 @@ export class DecoderLM implements CausalLM {
   readonly activationSize: number;
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
+  readonly keptWidths: readonly (readonly number[])[];
   readonly kvCacheSizes: readonly KvCacheSize[];
   readonly layerMap: readonly (readonly LayerPart[])[];
   readonly #context: LayerContext;
@@ -140,6 +142,7 @@ export class DecoderLM implements CausalLM {
     this.layerMap = this.#layers.map(({ parts }) => parts);
     this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
     this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);
+    this.keptWidths = this.#layers.flatMap(({ mixer }) => (mixer ? [mixer.keptWidths] : []));
     this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
   }
 
@@ -170,6 +173,11 @@ export class DecoderLM implements CausalLM {
     }
     if (this.#finalNorm) return this.#finalNorm.forward(hiddenStates);
     return this.#extras.readsEmbedded ? this.#context.backend.concatColumns([hiddenStates, embedded]) : hiddenStates;
+  }
+
+  advance(cache: readonly MambaCacheParams[], rows: KeptRows, chunkSize: number): void {
+    const mixers = this.#layers.flatMap(({ mixer }) => mixer ?? []);
+    for (const [i, mixer] of mixers.entries()) mixer.advance(cache[i], rows, chunkSize);
   }
 
   computeLogits(hiddenStates: Tensor): Tensor {

@@ -14,4 +14,4 @@ export { DEFAULT_LIMITS, type RequestLimits } from './request/limits.ts';
 export type { RequestFacts, RequestRecord } from './request/request-record.ts';
 export type { ErrorForm } from './wire/error-form.ts';
 export type { ErrorBody, ErrorStatus, HttpError } from './wire/http-error.ts';
-export type { Usage } from './wire/usage.ts';
+export type { CompletionTokensDetails, Usage } from './wire/usage.ts';

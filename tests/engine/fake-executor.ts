@@ -46,6 +46,8 @@ export class FakeExecutor implements Executor {
   /** The token sampled last for each slot; -1: it was the sequence's last. */
   readonly #sampled: number[] = [];
   readonly #slots: (number | undefined)[];
+  /** Tokens that came last to slots without changing their states. */
+  readonly #tentative = new Map<number, readonly number[]>();
   readonly #snapshots = new Map<number, number>();
   readonly #blockSize: number;
   /** One value per token. */
@@ -161,7 +163,9 @@ export class FakeExecutor implements Executor {
         this.#sampled[slot] = sampling.endTokenIds.includes(next) ? -1 : next;
         sampled.push(next, 0);
       }
-      this.#slots[slot] = state;
+      this.#tentative.delete(slot);
+      if (sequence.isTentative) this.#tentative.set(slot, tokenIds);
+      else this.#slots[slot] = state;
       for (const block of sequence.blocks ?? []) written.add(block);
       if (watch) decays.push(tokenIds.reduce((sum, tokenId) => sum - Math.LN2 / (tokenId + 1), 0));
     }
@@ -198,6 +202,14 @@ export class FakeExecutor implements Executor {
       case 'reset':
         this.#snapshots.clear();
         break;
+      case 'advance': {
+        const { slot, numTokens } = command;
+        const tentative = this.#tentative.get(slot) ?? [];
+        if (numTokens > tentative.length) throw new Error(`slot ${slot} has no ${numTokens} tentative tokens`);
+        this.#slots[slot] = tentative.slice(0, numTokens).reduce(nextState, this.#slots[slot] ?? Number.NaN);
+        this.#tentative.delete(slot);
+        break;
+      }
       case 'copyBlock':
         this.#blocks[command.to] = [...this.#blocks[command.from]];
     }

@@ -58,6 +58,7 @@ const OPTIONS: Readonly<Record<keyof ChatMamba2Options, true>> = {
   badWords: true,
   allowedTokenIds: true,
   truncatePromptTokens: true,
+  numSpeculativeTokens: true,
   structuredOutputs: true,
   thoughts: true,
   priority: true,

@@ -16,7 +16,7 @@ export interface CausalConv1dArgs {
   readonly bias?: Tensor | undefined;
   /** Default: identity. */
   readonly activation?: Activation | undefined;
-  /** (S, C, W), W >= K-1: the last W inputs of each slot's sequence, oldest first. Updated in place. */
+  /** (S, C, W), W >= K-1: the last W inputs of each slot's sequence, oldest first. Updated in place, see `keepState`. */
   readonly convStates: Tensor;
   /** (B + 1) int32, ascending from 0 to T: sequence b has tokens [queryStartLoc[b], queryStartLoc[b+1]). */
   readonly queryStartLoc: Tensor;
@@ -24,6 +24,8 @@ export interface CausalConv1dArgs {
   readonly cacheIndices?: Tensor | undefined;
   /** (B) int32, 0 or 1: whether the slot holds the sequence's past. Default: none does, and the past is zeros. */
   readonly hasInitialState?: Tensor | undefined;
+  /** Whether the slots get the inputs of these tokens. False: they stay as they are. Default: true. */
+  readonly keepState?: boolean | undefined;
   /** (T, C) */
   readonly out?: Tensor | undefined;
 }

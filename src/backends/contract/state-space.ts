@@ -52,7 +52,7 @@ export interface SelectiveStateArgs {
 export interface ChunkScanArgs extends SelectiveStateArgs {
   /** Tokens that a backend may process as one block. It never changes the result beyond rounding. At least 1. */
   readonly chunkSize: number;
-  /** (S, H, P, N): the slots' states. Updated in place. */
+  /** (S, H, P, N): the slots' states. Updated in place, see `keepState`. */
   readonly ssmStates: Tensor;
   /** (B + 1) int32, ascending from 0 to T. */
   readonly queryStartLoc: Tensor;
@@ -60,6 +60,8 @@ export interface ChunkScanArgs extends SelectiveStateArgs {
   readonly cacheIndices?: Tensor | undefined;
   /** (B) int32, 0 or 1: whether to start from the slot's state. Default: none does, and the state starts at zero. */
   readonly hasInitialState?: Tensor | undefined;
+  /** Whether the slots get the states after these tokens. False: they stay as they are. Default: true. */
+  readonly keepState?: boolean | undefined;
 }
 
 /** Arguments of {@link StateSpaceOps.selectiveStateUpdate}. */

@@ -17,7 +17,7 @@ import {
   type LinearWeightWriter,
 } from '../contract/linear.ts';
 import type { GroupLayout } from '../contract/norms.ts';
-import { checkRowNumbers } from '../contract/rows.ts';
+import { checkDistinctRows, checkRowNumbers } from '../contract/rows.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
 import type { ChunkScanArgs, LogDecayArgs, SelectiveStateUpdateArgs } from '../contract/state-space.ts';
 import type { RepeatableStep, StepInputs, StepResults } from '../contract/steps.ts';
@@ -248,6 +248,17 @@ export class CpuBackend implements Backend {
       4 * C,
     );
     return out;
+  }
+
+  scatterRows(x: Tensor, rows: Tensor, into: Tensor): void {
+    const to = this.#floats(into, 'into', [null, null]);
+    const [T, C] = into.shape;
+    const indices = ints(rows, 'rows', null);
+    const from = this.#floats(x, 'x', [indices.length, C]);
+    checkDistinctRows(indices, T);
+    const places = indexAddress(this.#memory, rows, 'rows', null);
+    const { length } = indices;
+    this.#kernels.cacheRows(from.address, from.byteStride, to.address, to.byteStride, 1, 4 * C, places, length);
   }
 
   add(x: Tensor, y: Tensor): CpuTensor {

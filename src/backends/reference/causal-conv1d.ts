@@ -48,7 +48,8 @@ export function causalConv1dFn(args: CausalConv1dArgs): HostTensor<Float32Array>
       continue;
     }
     for (let c = 0; c < C; c++) {
-      const state = states.data.subarray(slot * states.stride + c * W, slot * states.stride + (c + 1) * W);
+      const kept = states.data.subarray(slot * states.stride + c * W, slot * states.stride + (c + 1) * W);
+      const state = args.keepState === false ? kept.slice() : kept;
       if (!hasInitialState?.[b]) state.fill(0);
       for (let t = begin; t < end; t++) {
         const input = x.data[t * x.stride + c];

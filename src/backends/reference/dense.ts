@@ -5,7 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import { checkLength } from '../contract/arrays.ts';
 import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
 import { checkWeightRows, type LinearWeight } from '../contract/linear.ts';
-import { checkRowNumbers } from '../contract/rows.ts';
+import { checkDistinctRows, checkRowNumbers } from '../contract/rows.ts';
 
 /** A matrix kept row-major in float32, holding only values that its storage dtype can hold. */
 export class HostLinearWeight implements LinearWeight {
@@ -117,6 +117,18 @@ export function gatherRows(x: Tensor, rows: Tensor): HostTensor<Float32Array> {
     out.data.set(from.data.subarray(row * from.stride, row * from.stride + C), r * C);
   });
   return out;
+}
+
+/** Reference of {@link Backend.scatterRows}. */
+export function scatterRows(x: Tensor, rows: Tensor, into: Tensor): void {
+  const to = floats(into, 'into', [null, null]);
+  const [T, C] = into.shape;
+  const indices = ints(rows, 'rows', null);
+  const from = floats(x, 'x', [indices.length, C]);
+  checkDistinctRows(indices, T);
+  indices.forEach((row, r) => {
+    to.data.set(from.data.subarray(r * from.stride, r * from.stride + C), row * to.stride);
+  });
 }
 
 /** Reference of {@link Backend.add}. */

@@ -18,6 +18,7 @@ import {
   linear,
   mulColumns,
   mulScalar,
+  scatterRows,
 } from './dense.ts';
 import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
@@ -39,6 +40,7 @@ export class ReferenceBackend implements Backend {
   readonly linear = linear;
   readonly embedding = embedding;
   readonly gatherRows = gatherRows;
+  readonly scatterRows = scatterRows;
   readonly add = add;
   readonly mulScalar = mulScalar;
   readonly mulColumns = mulColumns;

@@ -42,7 +42,7 @@ export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
   for (let b = 0; b < sequences; b++) {
     const [begin, end] = [starts[b], starts[b + 1]];
     if (begin === end) continue;
-    const state = step.state(slots[b]);
+    const state = args.keepState === false ? step.state(slots[b]).slice() : step.state(slots[b]);
     if (!hasInitialState?.[b]) state.fill(0);
     for (let t = begin; t < end; t++) step.run(state, t);
   }

@@ -12,6 +12,7 @@ import { ProgressDisplay } from '../terminal/progress-display.ts';
 import { quietDevice } from '../terminal/quiet-device.ts';
 import { words } from './list-options.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
+import { speculativeOption } from './speculative-option.ts';
 import { UsageError } from './usage-error.ts';
 
 const DEFAULT_MODEL = 'tiny-dts';
@@ -31,12 +32,13 @@ export const modelOptions = {
   quiet: flag('No progress and no notes', 'q'),
 };
 
-/** Options of the commands that run sequences of unknown length. */
+/** Options of the commands that generate texts of unknown length. */
 export const contextOptions = {
   maxModelLen: number('Tokens of a prompt and its answer together (default: what memory allows)'),
   kvCacheSize: number(
     'Memory for keys and values of attention layers, in MiB (default: as much as fits, at most 1024)',
   ),
+  speculativeConfig: speculativeOption(),
 };
 
 /** Values of {@link modelOptions}. */
@@ -118,10 +120,12 @@ function sayDType({ dtype: { dtype, reason } }: LLM, asked: DTypeSetting | undef
 }
 
 /** @throws UsageError */
-export function contextLimits({ maxModelLen, kvCacheSize }: Partial<Values<typeof contextOptions>>): LoadOptions {
+export function contextLimits(values: Partial<Values<typeof contextOptions>>): LoadOptions {
+  const { maxModelLen, kvCacheSize, speculativeConfig } = values;
   assertCount('maxModelLen', maxModelLen, 1);
   assertCount('kvCacheSize', kvCacheSize, 1);
-  return { maxModelLen, kvCacheMemoryBytes: kvCacheSize === undefined ? undefined : kvCacheSize * MIB };
+  const kvCacheMemoryBytes = kvCacheSize === undefined ? undefined : kvCacheSize * MIB;
+  return { maxModelLen, kvCacheMemoryBytes, speculativeConfig };
 }
 
 /** @throws UsageError */

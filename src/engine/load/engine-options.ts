@@ -1,5 +1,7 @@
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { Executor } from '../run/executor.ts';
+import type { DraftSource } from '../speculate/speculation.ts';
+import type { SpeculativeConfig } from '../speculate/speculative-config.ts';
 import type { SharedStatesSource } from '../store/shared-states.ts';
 
 /** Limits of an engine. */
@@ -22,6 +24,11 @@ export interface EngineLimits {
    * Default: 4096.
    */
   readonly maxUnreadTokens?: number | undefined;
+  /**
+   * Several tokens a step where the next ones can be guessed: each step checks the guess of the last one, and what it says is what
+   * steps of one token would have said. Default: none are guessed.
+   */
+  readonly speculativeConfig?: SpeculativeConfig | undefined;
 }
 
 /** Parts and limits of an engine. */
@@ -37,6 +44,8 @@ export interface EngineContext extends EngineLimits {
   readonly reloadPause?: number | undefined;
   /** States that several engines share. */
   readonly sharedStates?: SharedStatesSource | undefined;
+  /** Source of guesses, in place of the text itself: a model that `speculativeConfig` names. Disposed of with the engine. */
+  readonly draftSource?: DraftSource | undefined;
   readonly tokenizer: TextTokenizer | undefined;
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;

@@ -10,6 +10,7 @@ import type { DeviceChoice } from './choose-device.ts';
 import { chooseRanks } from './choose-ranks.ts';
 import { describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
+import { loadDraftModel } from './load-draft-model.ts';
 import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
@@ -53,8 +54,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const described = await describeModel(located, settings);
     const placed = await chooseRanks(described, settings);
     const started = await startRanks(placed, settings);
+    const draftSource = await loadDraftModel(started, settings, loadModel);
     settings.onProgress?.({ status: 'ready', name: source });
-    return loadedModel(started, settings, await sharedStatesSource(started, settings));
+    return loadedModel(started, settings, await sharedStatesSource(started, settings), draftSource);
   } finally {
     await located.checkpoint.close();
   }
@@ -64,13 +66,14 @@ function loadedModel(
   started: StartedModel,
   settings: LoadSettings,
   sharedStates: EngineContext['sharedStates'],
+  draftSource: EngineContext['draftSource'],
 ): LoadedModel {
   const { folder, config, text, eosTokenIds, samplingDefaults, device, tensorParallelSize } = started;
   const { dtype, dtypeReason, storage } = started;
   const { tokenizer, chatTemplate, source } = text;
   const { executor, reloadExecutor, identify } = started;
   const { maxNumSeqs, maxNumBatchedTokens, maxModelLen, maxQueueSize } = settings;
-  const { enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens } = settings;
+  const { enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens, speculativeConfig } = settings;
   return {
     folder,
     config,
@@ -87,6 +90,8 @@ function loadedModel(
       prefixCacheBytes,
       snapshotInterval,
       maxUnreadTokens,
+      speculativeConfig,
+      draftSource,
       sharedStates,
       executor,
       reloadExecutor: settings.recover ? reloadExecutor : undefined,

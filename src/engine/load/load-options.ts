@@ -6,6 +6,7 @@ import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../ten
 import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
+import { checkSpeculativeConfig } from '../speculate/speculative-config.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
 import { parseStateFetch, type StateFetch } from '../store/transfer-rates.ts';
 import type { EngineLimits } from './engine-options.ts';
@@ -131,6 +132,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
     }
   }
   checkRanksCanRun(settings.tensorParallelSize);
+  if (settings.speculativeConfig) checkSpeculativeConfig(settings.speculativeConfig);
   parseStateFetch(settings.stateFetch);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);

@@ -58,7 +58,9 @@ async function start(
   const { maxNumSeqs: slots, ownThread, workers, job } = settings;
   const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
   const limits = { slots, maxModelLen, kvCacheMemoryBytes };
-  const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, untieHead, blockFormats };
+  const { numSpeculativeTokens } = settings.speculativeConfig ?? {};
+  const form = { untieHead, blockFormats, numSpeculativeTokens };
+  const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, ...form };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(

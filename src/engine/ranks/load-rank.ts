@@ -29,6 +29,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly untieHead?: boolean | undefined;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
+  /** Tokens that a speculating sequence may guess in a step. Default: 0. */
+  readonly numSpeculativeTokens?: number | undefined;
   /** The layers to load, of a model that several stages hold. Default: all. */
   readonly stage?: Stage | undefined;
   /** Form of products on the processor. Default: auto. */
@@ -101,11 +103,13 @@ export async function makeRank(
     const model = stage ? make(stage) : whole;
     const fill = weights.match(model, whole);
     const numBlocks = numKvBlocks(whole.kvCacheSizes, options);
-    await backend.reserve?.(memoryNeed(model, slots, numBlocks));
+    const keptTokens = keptTokensFor(options.numSpeculativeTokens);
+    await backend.reserve?.(memoryNeed(model, slots, numBlocks, keptTokens));
     await fill();
     const runner = new ModelRunner(backend, model, {
       slots,
       numBlocks,
+      keptTokens,
       chunkSize: definition.config.chunkSize,
       group,
     });
@@ -119,6 +123,11 @@ export async function makeRank(
     backend.dispose?.();
     throw error;
   }
+}
+
+/** Tokens of a step that tries so many: the last one that is known comes before them. */
+function keptTokensFor(numSpeculativeTokens = 0): number {
+  return numSpeculativeTokens === 0 ? 0 : numSpeculativeTokens + 1;
 }
 
 /**

@@ -7,9 +7,11 @@ export class OutputCollector {
   readonly #errors = new Map<Request, Error>();
 
   add(request: Request, completion: CompletionOutput): void {
-    const completions = this.#completions.get(request);
-    if (completions) completions.push(completion);
-    else this.#completions.set(request, [completion]);
+    const completions = this.#completions.get(request) ?? [];
+    this.#completions.set(request, completions);
+    const at = completions.findIndex(({ index }) => index === completion.index);
+    if (at < 0) completions.push(completion);
+    else completions[at] = joined(completions[at], completion);
   }
 
   fail(request: Request, error: Error): void {
@@ -25,10 +27,16 @@ export class OutputCollector {
         requestId: request.id,
         numCachedTokens: request.numCachedTokens,
         ...(promptLogprobs && { promptLogprobs }),
+        ...(request.isSpeculative && { guesses: { ...request.guesses } }),
         outputs: (this.#completions.get(request) ?? []).toSorted((a, b) => a.index - b.index),
         finished: request.isEnded,
         ...(error && { error }),
       };
     });
   }
+}
+
+/** News of one answer, and further news of it. */
+function joined(first: CompletionOutput, next: CompletionOutput): CompletionOutput {
+  return { ...next, text: first.text + next.text, tokens: [...first.tokens, ...next.tokens] };
 }

@@ -31,6 +31,12 @@ export interface CompletionOutput {
   readonly stopReason: string | number | null;
 }
 
+/** Guessed tokens of all of a request's answers, by what became of them. */
+export interface GuessCounts {
+  readonly accepted: number;
+  readonly rejected: number;
+}
+
 /** News of a request since its last output. */
 export interface RequestOutput {
   readonly requestId: string;
@@ -41,6 +47,8 @@ export interface RequestOutput {
    * where `promptLogprobs` asked for it.
    */
   readonly promptLogprobs?: PromptLogprobs;
+  /** Tokens that were guessed so far; present where the model was loaded to guess some. */
+  readonly guesses?: GuessCounts;
   /** Answers with something new, by index. */
   readonly outputs: readonly CompletionOutput[];
   /** Whether this is the last output. */

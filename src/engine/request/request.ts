@@ -9,11 +9,12 @@ import { detached } from '../../util/detached.ts';
 import type { LogitsConstraints } from '../sample/logits-editor.ts';
 import { logSumExp, rankOf, type Sample, Sampler, topLogprobs } from '../sample/sampler.ts';
 import type { SamplingParams, Thoughts } from '../sample/sampling-params.ts';
+import type { DraftRequest, Speculation, Speculations } from '../speculate/speculation.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
 import type { EngineRequest } from './engine-request.ts';
 import { HalfLifeMeter } from './half-lives.ts';
 import { LogprobColumns, PromptLogprobs } from './logprob-columns.ts';
-import type { CompletionOutput, FinishReason } from './request-output.ts';
+import type { CompletionOutput, FinishReason, GuessCounts } from './request-output.ts';
 import { TextOutput } from './text-output.ts';
 
 /** A request in the engine, with its answers. */
@@ -37,6 +38,8 @@ export class Request {
   startedAt: number | undefined;
   firstTokenAt: number | undefined;
   numCachedTokens = 0;
+  /** Guessed tokens of all answers. */
+  guesses: GuessCounts = { accepted: 0, rejected: 0 };
   /** Whether too much of its output is unread. Then no step processes it. */
   isPaused = false;
   /** Whether the state after some of its tokens is on its way here. Until it has come, no step processes it. */
@@ -65,7 +68,7 @@ export class Request {
     this.group = source.group ?? id;
     this.turn = turn;
     this.#source = source;
-    const { tokenizer, eosTokenIds, maxModelLen, vocabSize } = context;
+    const { tokenizer, eosTokenIds, maxModelLen, vocabSize, speculations } = context;
     const endTokenIds = new Set([...params.stopTokenIds, ...(params.ignoreEos ? [] : eosTokenIds)]);
     const badWordsTokenIds = source.badWordsTokenIds ?? badWordIds(params.badWords, tokenizer);
     const repeatableIds = new Set(params.repetitionPenalty === 1 ? [] : promptTokenIds);
@@ -78,7 +81,8 @@ export class Request {
       allowed: params.allowedTokenIds && bitsOf(params.allowedTokenIds, Math.ceil(vocabSize / 32)),
     };
     const stops = new StopStrings(params.stop);
-    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops, grammar: source.grammar };
+    const { grammar } = source;
+    this.#context = { tokenizer, eosTokenIds, maxModelLen, constraints, stops, grammar, speculations };
     const { promptLogprobs } = params;
     this.#promptLogprobs = promptLogprobs === undefined ? undefined : new LogprobColumns(promptLogprobs);
     this.sequences = [new Sequence(this, 0, this.#context)];
@@ -101,6 +105,17 @@ export class Request {
 
   get isFinished(): boolean {
     return this.sequences.length === this.#numAnswers && this.sequences.every(({ finishReason }) => finishReason);
+  }
+
+  /** Whether tokens of its answers may be guessed. */
+  get isSpeculative(): boolean {
+    return this.sequences[0].speculation !== undefined;
+  }
+
+  /** A guess was checked. */
+  countGuess(drafted: number, accepted: number): void {
+    const { guesses } = this;
+    this.guesses = { accepted: guesses.accepted + accepted, rejected: guesses.rejected + drafted - accepted };
   }
 
   get numOutputTokens(): number {
@@ -185,6 +200,8 @@ export interface SequenceContext {
   readonly eosTokenIds: ReadonlySet<number>;
   /** Tokens of prompt and answer together that end the answer. */
   readonly maxModelLen: number;
+  /** Absent where no tokens are guessed. */
+  readonly speculations?: Speculations | undefined;
 }
 
 /** One of a request's answers: its tokens, where its state is, and how its next token is chosen. */
@@ -196,6 +213,8 @@ export class Sequence {
   readonly numPromptTokens: number;
   /** Number of tokens whose effect is in the slot. */
   numComputedTokens = 0;
+  /** How many of these, the last ones, the slot's state lacks: their inputs are kept besides it. */
+  numTentativeTokens = 0;
   /** Undefined while it waits, and once it has ended. */
   slot: number | undefined;
   /** KV-cache blocks that hold this sequence's tokens. Empty while it has no slot. */
@@ -210,6 +229,8 @@ export class Sequence {
   lastTokenAt: number | undefined;
   /** Present if the request asks for half-lives. */
   readonly halfLives: HalfLifeMeter | undefined;
+  /** Present if its next tokens are guessed. */
+  readonly speculation: Speculation | undefined;
   readonly #eosTokenIds: ReadonlySet<number>;
   readonly #maxModelLen: number;
   readonly #sampler: Sampler;
@@ -220,13 +241,14 @@ export class Sequence {
   readonly #grammar: AnswerGrammar | undefined;
 
   constructor(request: Request, index: number, context: SequenceContext) {
-    const { tokenizer, constraints, stops, grammar, eosTokenIds, maxModelLen } = context;
+    const { tokenizer, constraints, stops, grammar, eosTokenIds, maxModelLen, speculations } = context;
     const { params, promptTokenIds } = request;
     this.request = request;
     this.index = index;
     this.tokenIds = [...promptTokenIds];
     this.numPromptTokens = promptTokenIds.length;
     this.halfLives = params.halfLifeInterval === undefined ? undefined : new HalfLifeMeter(params.halfLifeInterval);
+    this.speculation = this.halfLives ? undefined : speculations?.begin(params.numSpeculativeTokens);
     this.#eosTokenIds = eosTokenIds;
     this.#maxModelLen = maxModelLen;
     this.#grammar = grammar?.begin();
@@ -251,6 +273,7 @@ export class Sequence {
     this.slot = slot;
     this.blocks = blocks;
     this.numComputedTokens = state?.length ?? 0;
+    this.numTentativeTokens = 0;
     this.knownLogits = this.numUncomputedTokens === 0 ? state?.logits : undefined;
   }
 
@@ -258,11 +281,13 @@ export class Sequence {
   stop(): void {
     this.slot = undefined;
     this.blocks = [];
+    this.numTentativeTokens = 0;
   }
 
-  /** Takes note that the slot has seen more of its tokens. */
-  advance(numTokens: number): void {
+  /** Takes note that more of its tokens were processed. @param isTentative whether the slot's state lacks them. */
+  advance(numTokens: number, isTentative = false): void {
     this.numComputedTokens += numTokens;
+    if (isTentative) this.numTentativeTokens += numTokens;
     this.knownLogits = undefined;
   }
 
@@ -282,6 +307,7 @@ export class Sequence {
    */
   get canRunAhead(): boolean {
     const { params } = this.request;
+    if (this.speculation && this.speculation.wanted > 0) return false;
     const isPlain = params.stop.length === 0 && !this.#sampler.dependsOnAnswer && this.#budgetedThoughts === undefined;
     return isPlain && this.#sampler.numEndTokens <= MAX_END_TOKENS;
   }
@@ -304,6 +330,24 @@ export class Sequence {
   /** Whether the next token is the last, whichever it is. */
   get isAboutToBeFull(): boolean {
     return this.numOutputTokens + 1 >= this.request.params.maxTokens || this.tokenIds.length + 1 >= this.#maxModelLen;
+  }
+
+  /** A guess at the tokens after the last one, of which one more must have room. @param limit of their number. */
+  draft(limit: number): readonly number[] {
+    return this.speculation?.draft(this.tokenIds, Math.min(limit, this.#draftRoom)) ?? [];
+  }
+
+  /** The guess that it would take, for a model to make it; undefined if it takes none now. */
+  get draftRequest(): DraftRequest | undefined {
+    const { speculation, tokenIds, numOutputTokens, numUncomputedTokens } = this;
+    if (!speculation || numOutputTokens === 0 || numUncomputedTokens !== 1) return undefined;
+    const count = Math.min(speculation.wanted, this.#draftRoom);
+    return count > 0 ? { drafter: speculation.drafter, tokenIds, count } : undefined;
+  }
+
+  get #draftRoom(): number {
+    const { maxTokens } = this.request.params;
+    return Math.min(maxTokens - this.numOutputTokens, this.#maxModelLen - this.tokenIds.length) - 1;
   }
 
   /** Instructions for the executor to choose the next token. They count as a draw. */
@@ -352,6 +396,7 @@ export class Sequence {
     const { params } = this.request;
     const { tokenId } = sample;
     this.tokenIds.push(tokenId);
+    this.speculation?.observe(this.tokenIds);
     const isStopToken = params.stopTokenIds.has(tokenId);
     // A form that is complete ends the answer, whatever ignoreEos says: nothing else may follow.
     const ignoresEos = params.ignoreEos && !this.#grammar;

@@ -13,6 +13,11 @@ export interface ScheduledTokens {
   readonly logits?: LogitsRows | undefined;
   /** Instructions for choosing the next token, instead of giving logits. Only for an executor that samples. */
   readonly sampling?: TokenSampling | undefined;
+  /**
+   * Whether it is not known yet how many of the tokens count. Then the slot keeps its state, and the tokens' inputs are
+   * kept until an `advance` tells, or other tentative tokens come. Default: false.
+   */
+  readonly isTentative?: boolean | undefined;
   /** Whether to tell how much its state decays over these tokens. Default: false. */
   readonly watch?: boolean | undefined;
 }
@@ -29,6 +34,8 @@ export type StateCommand =
   | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
   | { readonly type: 'release'; readonly snapshot: number }
+  /** Takes the first `numTokens` of the slot's tentative tokens into its state. */
+  | { readonly type: 'advance'; readonly slot: number; readonly numTokens: number }
   | { readonly type: 'copyBlock'; readonly from: number; readonly to: number }
   /** Drops all snapshots after an OutOfMemoryError, before all other commands. No slot holds a state after it. */
   | { readonly type: 'reset' };

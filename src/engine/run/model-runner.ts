@@ -14,6 +14,7 @@ import {
   checkSequences,
   decodeMetadata,
   isDecode,
+  keptRows,
   reorderBatch,
   type ScheduledSequence,
 } from '../../layers/mamba/mamba2-metadata.ts';
@@ -30,7 +31,7 @@ import {
   type StepOutput,
 } from './executor.ts';
 import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
-import { StateCache, type StateCacheSize } from './state-cache.ts';
+import { type AdvancedSlot, StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
 import { type SampledLogits, StepSampling } from './step-sampling.ts';
 
@@ -64,6 +65,7 @@ export class ModelRunner implements Executor {
   readonly stateFootprint: StateFootprint;
   readonly #backend: Backend;
   readonly #chunkSize: number;
+  readonly #keptTokens: number;
   readonly #slots: number;
   readonly #group: ProcessGroup;
   readonly #samplesTokens: boolean;
@@ -78,13 +80,14 @@ export class ModelRunner implements Executor {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks, chunkSize, group = singleProcess }: ModelRunnerOptions,
+    { slots, numBlocks, keptTokens = 0, chunkSize, group = singleProcess }: ModelRunnerOptions,
   ) {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
+    this.#keptTokens = keptTokens;
     this.#slots = slots;
     this.#group = group;
-    const states = new StateCache(backend, model, { slots, numBlocks }, group);
+    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens }, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;
     this.#samplesTokens = backend.sampling !== undefined && isWhole;
@@ -136,7 +139,7 @@ export class ModelRunner implements Executor {
   }
 
   async #execute(loaded: ModelWithStates, batch: Batch): Promise<StepOutput> {
-    loaded.states.run(batch.commands ?? []);
+    loaded.states.run(batch.commands ?? [], (slots) => this.#advance(loaded, slots));
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
@@ -179,6 +182,15 @@ export class ModelRunner implements Executor {
   #usable(): ModelWithStates {
     if (this.#loaded) return this.#loaded;
     throw new DisposedError('The model was disposed of.', 'Load it again.');
+  }
+
+  /** Takes tentative tokens that have turned out to count into their slots' states. */
+  #advance({ model, states }: ModelWithStates, slots: readonly AdvancedSlot[]): void {
+    const sequences = slots.map(({ slot, numTokens }) => ({ slot, numTokens, numComputedTokens: 1 }));
+    checkSequences(sequences, this.#slots);
+    this.#backend.scope(() => {
+      model.advance(states.layers, keptRows(this.#backend, sequences, this.#keptTokens), this.#chunkSize);
+    });
   }
 
   /** Runs one token of each sequence, in a step that a backend can repeat for the same number of sequences. */
@@ -238,7 +250,7 @@ export class ModelRunner implements Executor {
         cache: watch?.cache ?? states.layers,
         kvCache: states.kvCache?.layers,
         metadata: {
-          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize }),
+          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize, keptTokens: this.#keptTokens }),
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
         },
       });

@@ -25,7 +25,12 @@ export interface StateCacheSize {
   readonly slots: number;
   /** 0 for a model without attention. */
   readonly numBlocks: number;
+  /** Tentative tokens of each slot whose inputs are kept. Default: 0, there are none. */
+  readonly keptTokens?: number | undefined;
 }
+
+/** A slot whose state takes some of its tentative tokens. */
+export type AdvancedSlot = Extract<StateCommand, { readonly type: 'advance' }>;
 
 /** The states of all layers on one rank: slots and blocks that steps work in, and snapshots of slots. */
 export class StateCache {
@@ -45,7 +50,7 @@ export class StateCache {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks }: StateCacheSize,
+    { slots, numBlocks, keptTokens = 0 }: StateCacheSize,
     group: Pick<ProcessGroup, 'size' | 'rank'>,
   ) {
     this.#backend = backend;
@@ -64,7 +69,12 @@ export class StateCache {
       const size = model.stateSizes[layer];
       const whole = mamba2StateShape(size, 1);
       const runs = mamba2StateRuns(size, group.size, group.rank);
-      return { convState: add(conv, whole.conv, runs.conv), ssmState: add(ssm, whole.ssm, runs.ssm) };
+      const widths = keptTokens === 0 ? undefined : model.keptWidths[layer];
+      return {
+        convState: add(conv, whole.conv, runs.conv),
+        ssmState: add(ssm, whole.ssm, runs.ssm),
+        kept: widths?.map((width) => backend.empty([slots * keptTokens, width])),
+      };
     });
     this.#states = states;
     const bytes = 4 * states.reduce((sum, { slotLength }) => sum + slotLength, 0);
@@ -73,9 +83,26 @@ export class StateCache {
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }
 
-  /** @throws ArgumentError on a slot or snapshot that is not there. */
-  run(commands: readonly StateCommand[]): void {
-    for (const command of commands) this.#run(command);
+  /**
+   * @param advance takes tentative tokens into the states of some slots.
+   * @throws ArgumentError on a slot or snapshot that is not there.
+   */
+  run(commands: readonly StateCommand[], advance: (slots: readonly AdvancedSlot[]) => void): void {
+    // Neighbours are carried out together: of most steps all.
+    let advanced: AdvancedSlot[] = [];
+    const finish = () => {
+      if (advanced.length > 0) advance(advanced);
+      advanced = [];
+    };
+    for (const command of commands) {
+      if (command.type === 'advance') {
+        advanced.push(command);
+      } else {
+        finish();
+        this.#run(command);
+      }
+    }
+    finish();
   }
 
   async exportParts(place: StatePlace): Promise<StatePart[]> {
@@ -106,7 +133,7 @@ export class StateCache {
     this.#snapshots.set(place.id, saved);
   }
 
-  #run(command: StateCommand): void {
+  #run(command: Exclude<StateCommand, AdvancedSlot>): void {
     switch (command.type) {
       case 'copy':
         for (const { tensor } of this.#states) this.#backend.copySlot(tensor, command.from, command.to);

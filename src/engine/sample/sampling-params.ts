@@ -90,6 +90,11 @@ export interface GenerateOptions {
   readonly truncatePromptTokens?: number | undefined;
   /** Tokens from one report of `halfLives` (how long each head remembers) to the next; the first token has one. */
   readonly halfLifeInterval?: number | undefined;
+  /**
+   * Tokens to guess at once, at most, of a model that was loaded with `speculativeConfig`; 0: none. Guesses never change a
+   * text. Default: as many as the model was loaded for.
+   */
+  readonly numSpeculativeTokens?: number | undefined;
   /** Lower goes first when requests wait. Default: 0. */
   readonly priority?: number | undefined;
   /**
@@ -136,6 +141,8 @@ export interface SamplingParams {
   readonly promptLogprobs: number | undefined;
   /** undefined: half-lives are not asked for. */
   readonly halfLifeInterval: number | undefined;
+  /** undefined: as many as the model was loaded for. */
+  readonly numSpeculativeTokens: number | undefined;
 }
 
 /** Values that hold where a caller says nothing; a model's generation_config.json may bring its own. */
@@ -197,6 +204,7 @@ export function resolveSamplingParams(options: GenerateOptions, defaults: Sampli
     logprobsMode: checkedMode(options.logprobsMode),
     promptLogprobs: checkedCount('promptLogprobs', options.promptLogprobs),
     halfLifeInterval: checkedInterval(options.halfLifeInterval),
+    numSpeculativeTokens: checkedDrafts(options.numSpeculativeTokens),
   };
 }
 
@@ -272,6 +280,10 @@ function checkedMode(mode: LogprobsMode = 'raw_logprobs'): LogprobsMode {
 
 function checkedInterval(interval: number | undefined): number | undefined {
   return interval === undefined ? undefined : checked('halfLifeInterval', interval, { min: 1, integer: true });
+}
+
+function checkedDrafts(count: number | undefined): number | undefined {
+  return count === undefined ? undefined : checked('numSpeculativeTokens', count, { min: 0, integer: true });
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {

@@ -12,6 +12,18 @@ export interface SteppedSequence {
   readonly logits: Float32Array | undefined;
   /** The next token, or the error that prevented it. Absent while tokens are left to process. */
   readonly sample?: Sample | Error;
+  /** What was guessed to follow, if that is not known yet to be wrong. */
+  readonly guess?: Guess | undefined;
+}
+
+/** Guessed tokens of a sequence, and what the model says after each. */
+export interface Guess {
+  readonly sequence: Sequence;
+  readonly drafts: readonly number[];
+  /** Logits (drafts, vocabSize): after each of them. */
+  readonly logits: Float32Array;
+  /** How many have turned out to be right. */
+  readonly accepted: number;
 }
 
 /** Rows whose logits a request needs: all for an evaluation that reads them, else the last. */
@@ -59,7 +71,7 @@ async function receivePromptLogits(
         }
       }
     }
-    first += numRows;
+    first += numRows + work.drafts.length;
   }
   return failed;
 }
@@ -95,16 +107,66 @@ export async function sampleStep(
       if (sequence.slot !== undefined) stepped.push(acceptSampled(sequence, tokenId, logprob));
       continue;
     }
-    const rows = logits.subarray(begin, begin + numRowsOf(work) * vocabSize);
-    begin += rows.length;
+    const { drafts } = work;
+    const all = logits.subarray(begin, begin + (numRowsOf(work) + drafts.length) * vocabSize);
+    const rows = all.subarray(0, all.length - drafts.length * vocabSize);
+    begin += all.length;
     await turns.next();
     // A sequence without a slot was aborted while the step ran, or while others were sampled.
     if (sequence.slot === undefined) continue;
     const error = failed.get(sequence);
-    if (error) stepped.push({ sequence, logits: undefined, sample: error });
-    else
-      for (const each of await sampleSequence(sequence, numTokens, rows.subarray(rows.length - vocabSize), turns))
-        stepped.push(each);
+    if (error) {
+      stepped.push({ sequence, logits: undefined, sample: error });
+      continue;
+    }
+    const isTentative = drafts.length > 0;
+    const lastRow = rows.subarray(rows.length - vocabSize);
+    const guess = isTentative ? { sequence, drafts, logits: all.subarray(rows.length), accepted: 0 } : undefined;
+    for (const each of await sampleSequence(sequence, { numTokens, isTentative, lastRow }, turns)) {
+      stepped.push({ ...each, guess: each.sequence === sequence ? guess : undefined });
+    }
+  }
+  return stepped;
+}
+
+/**
+ * The guesses whose next token is that of the answer, which goes on.
+ * @param onOver gets all others.
+ */
+export function confirmedGuesses(stepped: readonly SteppedSequence[], onOver: (guess: Guess) => void): Guess[] {
+  const confirmed: Guess[] = [];
+  for (const { sequence, sample, guess } of stepped) {
+    if (!guess) continue;
+    const { drafts, accepted } = guess;
+    const isRight = sample && !(sample instanceof Error) && sample.tokenId === drafts[accepted];
+    const next = { ...guess, accepted: accepted + (isRight ? 1 : 0) };
+    const goesOn = isRight && sequence.slot !== undefined && sequence.finishReason === null;
+    if (goesOn) confirmed.push(next);
+    else onOver(next);
+  }
+  return confirmed;
+}
+
+/**
+ * Chooses the token after the last that was guessed right, for each sequence.
+ * @param onOver gets the guesses all of whose tokens were right.
+ */
+export async function sampleGuesses(
+  guesses: readonly Guess[],
+  vocabSize: number,
+  onOver: (guess: Guess) => void,
+): Promise<SteppedSequence[]> {
+  const stepped: SteppedSequence[] = [];
+  const turns = new Turns();
+  for (const guess of guesses) {
+    const { sequence, accepted, drafts } = guess;
+    await turns.next();
+    if (sequence.slot === undefined) continue;
+    const lastRow = guess.logits.subarray((accepted - 1) * vocabSize, accepted * vocabSize);
+    const isOver = accepted === drafts.length;
+    const next = await sampleSequence(sequence, { numTokens: 1, isTentative: true, lastRow }, turns);
+    for (const each of next) stepped.push({ ...each, guess: isOver ? undefined : guess });
+    if (isOver) onOver(guess);
   }
   return stepped;
 }
@@ -133,16 +195,24 @@ function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): St
   }
 }
 
+/** Tokens of a sequence that a step has processed. */
+interface ProcessedTokens {
+  readonly numTokens: number;
+  /** Whether the slot's state lacks them. */
+  readonly isTentative: boolean;
+  /** Logits after the last. */
+  readonly lastRow: Float32Array;
+}
+
 /** Samples for a sequence, and at a prompt's end for all answers that continue from it. */
 async function sampleSequence(
   sequence: Sequence,
-  numTokens: number,
-  lastRow: Float32Array,
+  { numTokens, isTentative, lastRow }: ProcessedTokens,
   turns: Turns,
 ): Promise<SteppedSequence[]> {
   const { request, knownLogits } = sequence;
   const logits = knownLogits ?? lastRow;
-  sequence.advance(numTokens);
+  sequence.advance(numTokens, isTentative);
   try {
     if (sequence.numUncomputedTokens > 0 || request.isEvaluation) return [{ sequence, logits }];
     if (sequence.isMaskPending) {

@@ -1,6 +1,7 @@
 import { IntegrityError } from '../../errors.ts';
 import { asError } from '../../util/as-error.ts';
 import type { Request, Sequence } from '../request/request.ts';
+import type { DraftRequest } from '../speculate/speculation.ts';
 import type { StateManager } from './state-manager.ts';
 
 /** A sequence's part in the next step. No tokens: the logits that follow it are known already. */
@@ -9,6 +10,8 @@ export interface ScheduledWork {
   /** Tokens before those of this step. */
   readonly begin: number;
   readonly numTokens: number;
+  /** Tokens that are guessed to follow these, and processed with them. */
+  readonly drafts: readonly number[];
   /** Whether they are tokens of a prompt, or of an answer that is computed again. */
   readonly isPrefill: boolean;
   /** Whether it continues from the token of the step before, which is still running. */
@@ -113,6 +116,11 @@ export class Scheduler {
     return needed.length === 0 ? undefined : Promise.all(needed.map(([, promise]) => promise));
   }
 
+  /** Guesses that the next step would take. */
+  draftRequests(): DraftRequest[] {
+    return this.#running.filter(this.#isRunnable).flatMap(({ draftRequest }) => draftRequest ?? []);
+  }
+
   add(sequence: Sequence): void {
     const later = this.#waiting.findLastIndex((other) => compareTurns(other, sequence) <= 0) + 1;
     this.#waiting.splice(later, 0, sequence);
@@ -161,9 +169,11 @@ export class Scheduler {
       const begin = this.#numBegunTokens(sequence);
       if (this.#underWay.has(sequence)) this.#states.saveInPassing(sequence, undefined, begin);
       const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
-      const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor;
-      work.push({ sequence, begin, numTokens, isPrefill, isAhead: false, isSampled });
-      budget -= numTokens;
+      const drafts = isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, budget - numTokens);
+      const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor && drafts.length === 0;
+      if (numTokens > 0) this.#states.settle(sequence);
+      work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled });
+      budget -= numTokens + drafts.length;
       if (wantsPromptLogits) evaluated -= numTokens;
     };
     const runnable = this.#running.filter(
@@ -246,6 +256,14 @@ export class Scheduler {
   #tokensReady(sequence: Sequence): number {
     const toSnapshot = this.#states.tokensToSnapshot(sequence, this.#numBegunTokens(sequence));
     return Math.min(this.#numTokensLeft(sequence), toSnapshot);
+  }
+
+  /** Tokens that are guessed to follow a sequence's last one, as far as there are blocks for them without pre-empting any. */
+  #draftFor(sequence: Sequence, begin: number, budget: number): readonly number[] {
+    // The state at a place for a snapshot is saved after a step that ends there.
+    const limit = Math.min(budget, this.#states.tokensToSnapshot(sequence, begin) - 1);
+    const drafts = sequence.draft(limit);
+    return this.#states.grow(sequence, drafts.length) ? drafts : [];
   }
 
   /** Number of tokens whose effect is in the slot, once the steps under way are over. */

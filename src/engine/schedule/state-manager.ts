@@ -119,6 +119,7 @@ export class StateManager {
     if (!blocks) return false;
     const slot = this.#slots.acquire(to);
     if (slot === undefined) return false;
+    this.settle(from);
     this.#commands.push({ type: 'copy', from: from.slot, to: slot });
     to.start({ slot, blocks }, known);
     return true;
@@ -131,6 +132,14 @@ export class StateManager {
     const blocks = this.#take(missing);
     if (blocks) sequence.blocks = [...sequence.blocks, ...blocks];
     return blocks !== undefined;
+  }
+
+  /** Takes tokens that were guessed right into the state of the sequence's slot: before it is copied, and before a step. */
+  settle(sequence: Sequence): void {
+    const { slot, numTentativeTokens: numTokens } = sequence;
+    if (slot === undefined || numTokens === 0) return;
+    this.#commands.push({ type: 'advance', slot, numTokens });
+    sequence.numTentativeTokens = 0;
   }
 
   release(sequence: Sequence): void {
@@ -162,6 +171,7 @@ export class StateManager {
   save(sequence: Sequence, logits?: Float32Array, length = sequence.numComputedTokens): void {
     const { slot, request } = sequence;
     if (!this.#isCaching || !request.isCached || slot === undefined || length === 0) return;
+    this.settle(sequence);
     this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits, length)));
   }
 
@@ -169,6 +179,7 @@ export class StateManager {
   savePinned(sequence: Sequence, logits: Float32Array | undefined): Snapshot | undefined {
     const { slot } = sequence;
     if (slot === undefined) return undefined;
+    this.settle(sequence);
     return this.#takeSnapshot(slot, this.#cache.addPinned(this.#prefixOf(sequence, logits)));
   }
 

@@ -4,8 +4,11 @@ import { isMatrixRole, ParameterTable } from '../../layers/parameters/parameter.
 import type { CausalLM } from '../../models/causal-lm.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 
-/** Memory that a rank's weights and states take, in numbers. */
-export function memoryNeed(model: CausalLM, slots: number, numBlocks: number): MemoryNeed {
+/**
+ * Memory that a rank's weights and states take, in numbers.
+ * @param keptTokens tentative tokens of each slot whose inputs are kept.
+ */
+export function memoryNeed(model: CausalLM, slots: number, numBlocks: number, keptTokens = 0): MemoryNeed {
   const table = new ParameterTable(model);
   const weights = table.names().map((name) => {
     const shape = table.shape(name);
@@ -17,7 +20,8 @@ export function memoryNeed(model: CausalLM, slots: number, numBlocks: number): M
   });
   const stateLength = model.stateShapes.reduce((sum, { conv, ssm }) => sum + elementCount(conv) + elementCount(ssm), 0);
   const perToken = model.kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
-  const states = slots * stateLength + numBlocks * KV_BLOCK_SIZE * perToken;
+  const keptLength = model.keptWidths.flat().reduce((sum, width) => sum + width, 0);
+  const states = slots * (stateLength + keptTokens * keptLength) + numBlocks * KV_BLOCK_SIZE * perToken;
   return {
     matrices: weights
       .filter(({ isMatrix }) => isMatrix)

@@ -2,7 +2,8 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import type { LogDecayArgs } from '../../backends/contract/state-space.ts';
 import { MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
+import { type MambaCacheParams, requireKept } from './state-space-mixer.ts';
 
 /** Consecutive rows of a batch that are of one kind, and their sequences. */
 export interface RowsOfKind {
@@ -12,18 +13,25 @@ export interface RowsOfKind {
   readonly numSequences: number;
 }
 
-/** Rows that take the one-step operations and rows that take the sequence operations; undefined where there are none. */
+/**
+ * Rows that take the one-step operations, rows that take the sequence operations, and those of them that leave no state;
+ * undefined where there are none.
+ */
 export interface BatchRows {
   readonly decodes: RowsOfKind | undefined;
   readonly prefills: RowsOfKind | undefined;
+  readonly tentative: RowsOfKind | undefined;
 }
 
 /** @throws MetadataError unless the batch has T rows. */
 export function batchRows(metadata: Mamba2Metadata, T: number): BatchRows {
-  const { order, numDecodes, numPrefills, numPrefillTokens } = metadata;
-  if (numDecodes + numPrefillTokens !== T) {
+  const { order, numDecodes, numPrefills, numPrefillTokens, tentative } = metadata;
+  const { numTokens = 0, numSequences = 0 } = tentative ?? {};
+  const numUsual = numDecodes + numPrefillTokens;
+  if (numUsual + numTokens !== T) {
+    const counts = `${numDecodes} decode, ${numPrefillTokens} prefill and ${numTokens} tentative tokens`;
     throw new MetadataError(
-      `The metadata describes ${numDecodes} decode and ${numPrefillTokens} prefill tokens; the hidden states have ${T} rows.`,
+      `The metadata describes ${counts}; the hidden states have ${T} rows.`,
       'Build the metadata from the sequences whose tokens the rows are.',
     );
   }
@@ -37,12 +45,44 @@ export function batchRows(metadata: Mamba2Metadata, T: number): BatchRows {
     prefills: decodesFirst
       ? rows(numDecodes, numPrefillTokens, numDecodes, numPrefills)
       : rows(0, numPrefillTokens, 0, numPrefills),
+    tentative: rows(numUsual, numTokens, numDecodes + numPrefills, numSequences),
   };
 }
 
 /** Arguments of the sequence operations that say where each sequence's rows and states are. */
-export function prefillSequences({ prefillStartLoc, prefillSlots, hasInitialStates }: Mamba2Metadata) {
+export interface SequenceArgs {
+  readonly queryStartLoc: Tensor;
+  readonly cacheIndices: Tensor;
+  readonly hasInitialState: Tensor;
+  readonly keepState?: boolean;
+}
+
+export interface ScanArgs extends SequenceArgs {
+  readonly chunkSize: number;
+}
+
+export function prefillSequences({ prefillStartLoc, prefillSlots, hasInitialStates }: Mamba2Metadata): SequenceArgs {
   return { queryStartLoc: prefillStartLoc, cacheIndices: prefillSlots, hasInitialState: hasInitialStates };
+}
+
+/** @param keepState whether the slots get the states after these rows. */
+export function keptSequences({ startLoc, slots, hasInitialStates }: KeptRows, keepState: boolean): SequenceArgs {
+  return { queryStartLoc: startLoc, cacheIndices: slots, hasInitialState: hasInitialStates, keepState };
+}
+
+/** Puts the inputs of tentative rows aside. @throws ArgumentError where there is no place for them. */
+export function keepInputs(
+  backend: Backend,
+  cache: MambaCacheParams,
+  inputs: readonly Tensor[],
+  { rows }: KeptRows,
+): void {
+  for (const [i, into] of requireKept(cache).entries()) backend.scatterRows(inputs[i], rows, into);
+}
+
+/** The inputs that were put aside for these rows. @throws ArgumentError where there is no place for them. */
+export function keptInputs(backend: Backend, cache: MambaCacheParams, { rows }: KeptRows): Tensor[] {
+  return requireKept(cache).map((kept) => backend.gatherRows(kept, rows));
 }
 
 /** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */

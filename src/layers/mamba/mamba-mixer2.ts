@@ -12,12 +12,20 @@ import {
   shardedWeightLoader,
   stackedWeightLoader,
 } from '../parameters/weight-loaders.ts';
-import { batchRows, fillLogDecays, prefillSequences } from './batch-rows.ts';
+import {
+  batchRows,
+  fillLogDecays,
+  keepInputs,
+  keptInputs,
+  keptSequences,
+  prefillSequences,
+  type ScanArgs,
+} from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
-import type { Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireCache, type StateSpaceMixer } from './state-space-mixer.ts';
 
 /**
@@ -157,6 +165,17 @@ export class MambaMixer2 implements StateSpaceMixer {
     return this.#stateShape;
   }
 
+  get keptWidths(): readonly number[] {
+    return [this.#convDim, this.#numHeads];
+  }
+
+  advance(cache: MambaCacheParams, rows: KeptRows, chunkSize: number): void {
+    const { backend } = this.#context;
+    const [xBC, dt] = keptInputs(backend, cache, rows);
+    const unread = backend.empty([rows.numTokens, this.#intermediateSize]);
+    this.#prefill(xBC, dt, unread, cache, { ...keptSequences(rows, true), chunkSize });
+  }
+
   /** Columns of the in-projection on this rank: gate, x, B, C and dt. */
   get projectionSizes(): readonly number[] {
     return [this.#intermediateSize, this.#intermediateSize, this.#groupStateSize, this.#groupStateSize, this.#numHeads];
@@ -201,11 +220,12 @@ export class MambaMixer2 implements StateSpaceMixer {
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
   #mix(xBC: Tensor, dt: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Tensor {
     const { backend } = this.#context;
-    const { decodes, prefills } = batchRows(metadata, xBC.shape[0]);
+    const { decodes, prefills, tentative } = batchRows(metadata, xBC.shape[0]);
+    const { chunkSize } = metadata;
     const y = backend.empty([xBC.shape[0], this.#intermediateSize]);
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
-      this.#prefill(rows(xBC), rows(dt), rows(y), cache, metadata);
+      this.#prefill(rows(xBC), rows(dt), rows(y), cache, { ...prefillSequences(metadata), chunkSize });
       const decays = { ...this.#decayArgs(rows(dt)), queryStartLoc: metadata.prefillStartLoc };
       fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
@@ -214,12 +234,17 @@ export class MambaMixer2 implements StateSpaceMixer {
       this.#decode(rows(xBC), rows(dt), rows(y), cache, metadata);
       fillLogDecays(backend, cache.logDecays, decodes, this.#decayArgs(rows(dt)));
     }
+    if (tentative && metadata.tentative) {
+      const rows = (t: Tensor) => backend.sliceRows(t, tentative.begin, tentative.end);
+      keepInputs(backend, cache, [rows(xBC), rows(dt)], metadata.tentative);
+      const sequences = keptSequences(metadata.tentative, false);
+      this.#prefill(rows(xBC), rows(dt), rows(y), cache, { ...sequences, chunkSize });
+    }
     return y;
   }
 
-  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): void {
+  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, { chunkSize, ...sequences }: ScanArgs): void {
     const { backend } = this.#context;
-    const sequences = prefillSequences(metadata);
     const convolved = backend.causalConv1dFn({
       ...sequences,
       ...this.#conv1d.kernelArgs,
@@ -230,7 +255,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...sequences,
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       ssmStates: cache.ssmState,
-      chunkSize: metadata.chunkSize,
+      chunkSize,
     });
   }
 

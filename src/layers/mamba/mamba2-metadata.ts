@@ -11,6 +11,25 @@ export interface ScheduledSequence {
   readonly numComputedTokens: number;
   /** Tokens to process now; 0 is legal. */
   readonly numTokens: number;
+  /**
+   * Whether the slot stays as it is, because it is not known yet how many of the tokens count: their inputs are kept, for
+   * {@link StateSpaceMixer.advance}. Default: false.
+   */
+  readonly isTentative?: boolean | undefined;
+}
+
+/** Sequences and the rows of kept inputs that belong to them: see {@link MambaCacheParams.kept}. */
+export interface KeptRows {
+  readonly numSequences: number;
+  readonly numTokens: number;
+  /** (sequences) int32 */
+  readonly slots: Tensor;
+  /** (sequences) int32, 0 or 1. */
+  readonly hasInitialStates: Tensor;
+  /** (sequences + 1) int32, from 0 to the number of tokens. */
+  readonly startLoc: Tensor;
+  /** (tokens) int32: rows of the kept inputs. */
+  readonly rows: Tensor;
 }
 
 /** Row order of a batch: vLLM V1 puts decodes first, V0 prefills. */
@@ -18,13 +37,13 @@ export type BatchOrder = 'decode-first' | 'prefill-first';
 
 /**
  * A batch as the mixer needs to know it, built once per step and shared by all layers.
- * Rows are the tokens of all decodes and all prefills, one kind after the other as `order` says.
+ * Rows are the tokens of all decodes and all prefills, one kind after the other as `order` says, and then tentative ones.
  */
 export interface Mamba2Metadata {
   readonly order: BatchOrder;
   /** Sequences with one token and prior state. */
   readonly numDecodes: number;
-  /** All other sequences. */
+  /** All other sequences, but for tentative ones. */
   readonly numPrefills: number;
   readonly numPrefillTokens: number;
   /** (numDecodes) int32 */
@@ -35,6 +54,8 @@ export interface Mamba2Metadata {
   readonly hasInitialStates: Tensor;
   /** (numPrefills + 1) int32, counted from the first prefill row. */
   readonly prefillStartLoc: Tensor;
+  /** Sequences whose slots stay as they are. Absent: there are none. */
+  readonly tentative?: KeptRows | undefined;
   readonly chunkSize: number;
 }
 
@@ -43,7 +64,7 @@ export interface Mamba2Metadata {
  * one token has nothing in its slot, and must not read what the last owner left there.
  */
 export function isDecode(sequence: ScheduledSequence): boolean {
-  return sequence.numTokens === 1 && sequence.numComputedTokens > 0;
+  return sequence.numTokens === 1 && sequence.numComputedTokens > 0 && !sequence.isTentative;
 }
 
 /**
@@ -57,9 +78,16 @@ export function isDecode(sequence: ScheduledSequence): boolean {
  * ```
  */
 export function reorderBatch<S extends ScheduledSequence>(sequences: readonly S[], order: BatchOrder): S[] {
-  const decodes = sequences.filter(isDecode);
-  const prefills = sequences.filter((sequence) => !isDecode(sequence));
-  return order === 'decode-first' ? [...decodes, ...prefills] : [...prefills, ...decodes];
+  const { decodes, prefills, tentative } = byKind(sequences);
+  return [...(order === 'decode-first' ? [...decodes, ...prefills] : [...prefills, ...decodes]), ...tentative];
+}
+
+function byKind<S extends ScheduledSequence>(sequences: readonly S[]) {
+  return {
+    decodes: sequences.filter(isDecode),
+    prefills: sequences.filter((sequence) => !isDecode(sequence) && !sequence.isTentative),
+    tentative: sequences.filter(({ isTentative }) => isTentative),
+  };
 }
 
 /**
@@ -93,20 +121,16 @@ export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): 
 export function buildMamba2Metadata(
   backend: Backend,
   sequences: readonly ScheduledSequence[],
-  options: { readonly order?: BatchOrder; readonly chunkSize: number },
+  options: { readonly order?: BatchOrder; readonly chunkSize: number; readonly keptTokens?: number | undefined },
 ): Mamba2Metadata {
-  const { order = 'decode-first', chunkSize } = options;
+  const { order = 'decode-first', chunkSize, keptTokens = 0 } = options;
   checkSequences(sequences, Number.POSITIVE_INFINITY);
   const ordered = reorderBatch(sequences, order);
   if (ordered.some((sequence, i) => sequence !== sequences[i])) {
     throw new MetadataError(`The batch is not ${order}.`, 'Arrange it with reorderBatch before its rows are laid out.');
   }
-  const decodes = sequences.filter(isDecode);
-  const prefills = sequences.filter((sequence) => !isDecode(sequence));
-  const startLoc = new Int32Array(prefills.length + 1);
-  prefills.forEach(({ numTokens }, b) => {
-    startLoc[b + 1] = startLoc[b] + numTokens;
-  });
+  const { decodes, prefills, tentative } = byKind(sequences);
+  const startLoc = startsOf(prefills);
   const indices = (values: readonly number[] | Int32Array) => backend.tensor(Int32Array.from(values), [values.length]);
   return {
     order,
@@ -117,8 +141,44 @@ export function buildMamba2Metadata(
     prefillSlots: indices(prefills.map(({ slot }) => slot)),
     hasInitialStates: indices(prefills.map(({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
     prefillStartLoc: indices(startLoc),
+    tentative: tentative.length > 0 ? keptRows(backend, tentative, keptTokens) : undefined,
     chunkSize,
   };
+}
+
+/**
+ * The rows of the kept inputs of sequences' tokens.
+ * @param keptTokens rows that each slot has.
+ * @throws MetadataError when a sequence has more tokens.
+ */
+export function keptRows(backend: Backend, sequences: readonly ScheduledSequence[], keptTokens: number): KeptRows {
+  const startLoc = startsOf(sequences);
+  const rows = new Int32Array(startLoc[sequences.length]);
+  for (const [b, { slot, numTokens }] of sequences.entries()) {
+    if (numTokens > keptTokens) {
+      throw new MetadataError(
+        `A sequence has ${numTokens} tentative tokens; inputs of ${keptTokens} are kept.`,
+        'Load the model for as many.',
+      );
+    }
+    for (let i = 0; i < numTokens; i++) rows[startLoc[b] + i] = slot * keptTokens + i;
+  }
+  const indices = (values: Int32Array) => backend.tensor(values, [values.length]);
+  return {
+    numSequences: sequences.length,
+    numTokens: rows.length,
+    slots: indices(Int32Array.from(sequences, ({ slot }) => slot)),
+    hasInitialStates: indices(Int32Array.from(sequences, ({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
+    startLoc: indices(startLoc),
+    rows: indices(rows),
+  };
+}
+
+/** Where each sequence's rows begin, and the last end. */
+function startsOf(sequences: readonly ScheduledSequence[]): Int32Array {
+  const starts = new Int32Array(sequences.length + 1);
+  for (const [b, { numTokens }] of sequences.entries()) starts[b + 1] = starts[b] + numTokens;
+  return starts;
 }
 
 /**

@@ -8,11 +8,20 @@ import { type Parameter, prefixed } from '../parameters/parameter.ts';
 import type { QuantizationConfig } from '../parameters/quantization.ts';
 import { tensorWeight, type Weight } from '../parameters/weight.ts';
 import { alternatingWeightLoader, composedWeightLoader, shardedWeightLoader } from '../parameters/weight-loaders.ts';
-import { batchRows, fillLogDecays, prefillSequences } from './batch-rows.ts';
+import {
+  batchRows,
+  fillLogDecays,
+  keepInputs,
+  keptInputs,
+  keptSequences,
+  prefillSequences,
+  type ScanArgs,
+  type SequenceArgs,
+} from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
-import type { Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireCache, type StateSpaceMixer } from './state-space-mixer.ts';
 
 /** Sizes are those of the whole layer, over all ranks. */
@@ -51,6 +60,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
   readonly #stateShape: MambaStateShape;
   /** Columns of the gate and of x on this rank. */
   readonly #intermediateSize: number;
+  readonly #numHeads: number;
   readonly #ssmStateSize: number;
   readonly #timeStepRank: number;
   readonly #inProj: ColumnParallelLinear;
@@ -88,6 +98,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
     this.#intermediateSize = intermediateSize / size;
+    this.#numHeads = numHeads / size;
     this.#ssmStateSize = ssmStateSize;
     this.#timeStepRank = timeStepRank;
     // Each head's gate is stored before its x; here the gates of all heads come first.
@@ -130,6 +141,19 @@ export class Plamo2Mixer implements StateSpaceMixer {
     return this.#stateShape;
   }
 
+  get keptWidths(): readonly number[] {
+    return [this.#intermediateSize, this.#numHeads, this.#ssmStateSize];
+  }
+
+  advance(cache: MambaCacheParams, rows: KeptRows, chunkSize: number): void {
+    const { backend } = this.#context;
+    const [x, dt, B] = keptInputs(backend, cache, rows);
+    const sequences = keptSequences(rows, true);
+    const unread = backend.empty([rows.numTokens, this.#intermediateSize]);
+    // C only makes outputs.
+    this.#scan(this.#convolve(x, cache, sequences), { dt, B, C: B }, unread, cache, { ...sequences, chunkSize });
+  }
+
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* prefixed('in_proj', this.#inProj, 'inProj');
     yield* prefixed('conv1d', this.#conv1d, 'conv');
@@ -164,11 +188,12 @@ export class Plamo2Mixer implements StateSpaceMixer {
   /** Decode rows take the one-step operations, prefill rows the sequence operations; y keeps the rows' order. */
   #mix(x: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Tensor {
     const { backend } = this.#context;
-    const { decodes, prefills } = batchRows(metadata, x.shape[0]);
+    const { decodes, prefills, tentative } = batchRows(metadata, x.shape[0]);
+    const { chunkSize } = metadata;
     const y = backend.empty([x.shape[0], this.#intermediateSize]);
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
-      const { dt } = this.#prefill(rows(x), rows(y), cache, metadata);
+      const { dt } = this.#prefill(rows(x), rows(y), cache, { ...prefillSequences(metadata), chunkSize });
       const decays = { ...this.#decayArgs(dt), queryStartLoc: metadata.prefillStartLoc };
       fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
@@ -177,26 +202,31 @@ export class Plamo2Mixer implements StateSpaceMixer {
       const { dt } = this.#decode(rows(x), rows(y), cache, metadata);
       fillLogDecays(backend, cache.logDecays, decodes, this.#decayArgs(dt));
     }
+    if (tentative && metadata.tentative) {
+      const rows = (t: Tensor) => backend.sliceRows(t, tentative.begin, tentative.end);
+      const sequences = keptSequences(metadata.tentative, false);
+      const { dt, B } = this.#prefill(rows(x), rows(y), cache, { ...sequences, chunkSize });
+      keepInputs(backend, cache, [rows(x), dt, B], metadata.tentative);
+    }
     return y;
   }
 
-  #prefill(x: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Selection {
-    const { backend } = this.#context;
-    const sequences = prefillSequences(metadata);
-    const convolved = backend.causalConv1dFn({
-      ...sequences,
-      ...this.#conv1d.kernelArgs,
-      x,
-      convStates: cache.convState,
-    });
+  #prefill(x: Tensor, out: Tensor, cache: MambaCacheParams, args: ScanArgs): Selection {
+    const { chunkSize: _, ...sequences } = args;
+    const convolved = this.#convolve(x, cache, sequences);
     const selection = this.#select(convolved);
-    backend.mambaChunkScan({
-      ...sequences,
-      ...this.#stateSpaceArgs(convolved, selection, out),
-      ssmStates: cache.ssmState,
-      chunkSize: metadata.chunkSize,
-    });
+    this.#scan(convolved, selection, out, cache, args);
     return selection;
+  }
+
+  #convolve(x: Tensor, cache: MambaCacheParams, sequences: SequenceArgs): Tensor {
+    const { backend } = this.#context;
+    return backend.causalConv1dFn({ ...sequences, ...this.#conv1d.kernelArgs, x, convStates: cache.convState });
+  }
+
+  #scan(x: Tensor, selection: Selection, out: Tensor, cache: MambaCacheParams, args: ScanArgs): void {
+    const { backend } = this.#context;
+    backend.mambaChunkScan({ ...args, ...this.#stateSpaceArgs(x, selection, out), ssmStates: cache.ssmState });
   }
 
   #decode(x: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Selection {

@@ -1,6 +1,6 @@
 import type { LLM } from '../../engine/llm.ts';
 import type { EngineRequest } from '../../engine/request/engine-request.ts';
-import type { FinishReason, RequestOutput } from '../../engine/request/request-output.ts';
+import type { FinishReason, GuessCounts, RequestOutput } from '../../engine/request/request-output.ts';
 import type { RequestStream } from '../../engine/request/request-stream.ts';
 import type { SamplingParams } from '../../engine/sample/sampling-params.ts';
 import { badRequest } from '../wire/http-error.ts';
@@ -41,6 +41,7 @@ export class Generation {
   readonly #prompts: GenerationRequest['prompts'];
   readonly #streams: RequestStream[] = [];
   readonly #cachedTokens: number[];
+  readonly #guesses: (GuessCounts | undefined)[] = [];
   #completionTokens = 0;
   #finishReason: FinishReason | undefined;
 
@@ -104,12 +105,19 @@ export class Generation {
 
   /** Tokens so far. */
   usage(): Usage {
+    const guesses = this.#guesses.flatMap((counts) => counts ?? []);
     const promptTokens = this.#prompts.reduce((sum, { length }) => sum + length, 0);
     return {
       prompt_tokens: promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: promptTokens + this.#completionTokens,
       prompt_tokens_details: { cached_tokens: this.#cachedTokens.reduce((sum, count) => sum + count, 0) },
+      ...(guesses.length > 0 && {
+        completion_tokens_details: {
+          accepted_prediction_tokens: guesses.reduce((sum, { accepted }) => sum + accepted, 0),
+          rejected_prediction_tokens: guesses.reduce((sum, { rejected }) => sum + rejected, 0),
+        },
+      }),
     };
   }
 
@@ -156,6 +164,7 @@ export class Generation {
 
   #count(output: RequestOutput, promptIndex: number): GenerationOutput {
     this.#cachedTokens[promptIndex] = output.numCachedTokens;
+    this.#guesses[promptIndex] = output.guesses;
     for (const { tokens, finishReason } of output.outputs) {
       this.#completionTokens += tokens.length;
       this.#finishReason ??= finishReason ?? undefined;

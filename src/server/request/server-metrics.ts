@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../engine/engine-events.ts';
-import type { EngineStats } from '../../engine/engine-stats.ts';
+import type { EngineStats, SpeculationStats } from '../../engine/engine-stats.ts';
 import type { StateStoreStats } from '../../engine/store/store-events.ts';
 import { ArgumentError } from '../../errors.ts';
 
@@ -44,6 +44,17 @@ const COUNTERS: readonly Reading[] = [
   ['prefix_cache_queries_total', 'Prompt tokens looked up in the prefix cache.', (s) => s.prefixCache.queriedTokens],
   ['prefix_cache_hits_total', 'Prompt tokens whose state came from the prefix cache.', (s) => s.prefixCache.hitTokens],
   ['prefix_cache_evictions_total', 'States that made room for others.', (s) => s.prefixCache.evictions],
+];
+
+/** Counters of guessed tokens, where there are some. */
+const SPECULATION_COUNTERS: readonly Reading<SpeculationStats>[] = [
+  ['spec_decode_num_drafts_total', 'Guesses at the next tokens.', (s) => s.drafts],
+  ['spec_decode_num_draft_tokens_total', 'Tokens that were guessed.', (s) => s.draftTokens],
+  [
+    'spec_decode_num_accepted_tokens_total',
+    'Guessed tokens that were right.',
+    (s) => s.acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0),
+  ],
 ];
 
 /** Gauges of the store of states, where there is one. */
@@ -134,6 +145,20 @@ export class ServerMetrics {
       registers,
     }).set({ block_size: snapshotInterval, num_gpu_blocks: maxEntries }, 1);
     this.#addReadings(GAUGES, COUNTERS, () => engine.stats());
+    if (engine.stats().speculation) {
+      this.#addReadings([], SPECULATION_COUNTERS, () => engine.stats().speculation);
+      const perPosition: Counter<'position'> = new Counter({
+        name: `${prefix}:spec_decode_num_accepted_tokens_per_pos_total`,
+        help: 'Guessed tokens that were right, by their position in the guess.',
+        labelNames: ['position'],
+        registers,
+        collect: () => {
+          perPosition.reset();
+          const { acceptedTokensPerPosition = [] } = engine.stats().speculation ?? {};
+          for (const [position, count] of acceptedTokensPerPosition.entries()) perPosition.inc({ position }, count);
+        },
+      });
+    }
     if (engine.stats().stateStore) {
       this.#fetch = this.#histogram('state_store_get_seconds', 'Seconds to fetch a state.', SECONDS);
       this.#put = this.#histogram('state_store_put_seconds', 'Seconds to put a state.', SECONDS);

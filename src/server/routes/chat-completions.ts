@@ -164,7 +164,8 @@ class ChatWriter extends ChunkWriter {
   #withReasoning<T extends UsageField>(given: T): T {
     if (!given.usage || !this.#asked.form.reasoning) return given;
     const tokens = [...this.#readers.values()].reduce((sum, { reasoningTokens }) => sum + reasoningTokens, 0);
-    return { ...given, usage: { ...given.usage, completion_tokens_details: { reasoning_tokens: tokens } } };
+    const details = { ...given.usage.completion_tokens_details, reasoning_tokens: tokens };
+    return { ...given, usage: { ...given.usage, completion_tokens_details: details } };
   }
 
   #writtenLogprobs({ tokens }: CollectedAnswer): Iterable<ChatTokenLogprobs> {

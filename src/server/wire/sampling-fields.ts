@@ -51,6 +51,12 @@ export const samplingFields = {
     .min(1)
     .optional()
     .describe('Prompts reuse only states of requests with the same salt, so that other clients can not guess them.'),
+  num_speculative_tokens: z
+    .int()
+    .optional()
+    .describe(
+      'Tokens to guess at once, at most, on a server with --speculative-config; 0: none. Guesses change no text.',
+    ),
   half_life_interval: z
     .int()
     .optional()
@@ -127,6 +133,7 @@ export function toGenerateOptions(body: SamplingBody): GenerateOptions {
     skipSpecialTokens: body.skip_special_tokens,
     priority: body.priority,
     cacheSalt: body.cache_salt,
+    numSpeculativeTokens: body.num_speculative_tokens,
     halfLifeInterval: body.half_life_interval,
   };
 }

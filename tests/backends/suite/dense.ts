@@ -207,6 +207,22 @@ export function describeDense(makeBackend: MakeBackend, demands: Demands): void 
       }
     });
 
+    test('scatterRows, also from and into strided views', async () => {
+      const [R, T, C] = [3, 6, 9];
+      const inputs = new Inputs(9);
+      const [x, into] = [inputs.normal(R * C), inputs.normal(T * C)];
+      const named = [5, 0, 2];
+      const expected = into.slice();
+      for (const [r, row] of named.entries()) expected.set(x.subarray(r * C, (r + 1) * C), row * C);
+      for (const isStrided of [false, true]) {
+        const place = (data: Float32Array, rows: number) =>
+          isStrided ? stridedView(backend(), data, rows, C) : backend().tensor(data, [rows, C]);
+        const target = place(into, T);
+        backend().scatterRows(place(x, R), indices(backend(), named), target);
+        expectSame(await backend().read(target), expected, 'scatterRows');
+      }
+    });
+
     test('no rows', () => {
       const w = backend().linearWeight(new Float32Array(6), 3, 2, 'float32');
       const x = backend().zeros([0, 2]);

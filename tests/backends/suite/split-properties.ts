@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { runs } from '../../runs.ts';
-import { type Demands, expectAgreement, indices, type MakeBackend, useBackend } from './harness.ts';
+import { type Demands, expectAgreement, expectSame, indices, type MakeBackend, useBackend } from './harness.ts';
 import { Inputs } from './inputs.ts';
 import { batchTensors, type Sequence, spans, totalLength } from './sequences.ts';
 import {
@@ -89,6 +89,33 @@ export function describeSplitProperties(makeBackend: MakeBackend, demands: Deman
         },
       );
       await fc.assert(property, settings);
+    });
+
+    test('tokens that leave no state give the same outputs, and the states stay', async () => {
+      const sizes = fc.constantFrom(1, 3, 9, 70, 300);
+      const property = fc.asyncProperty(layers, sizes, chunkSizes, fc.boolean(), async (layer, T, chunkSize, isBig) => {
+        const sized = isBig ? { ...layer, headDim: 8, stateSize: 16 } : layer;
+        const { channels: C, taps: K, heads: H, headDim: P, stateSize: N } = sized;
+        const inputs = new Inputs(layer.seed + 1);
+        const sequences = [
+          { length: T, slot: 1, hasInitialState: true },
+          { length: 2, slot: 2, hasInitialState: false },
+          { length: 1, slot: PAD_SLOT_ID, hasInitialState: false },
+        ];
+        const rows = totalLength(sequences);
+        const x = inputs.normal(rows * C);
+        const [conv, ssm] = [inputs.normal(3 * C * (K - 1)), inputs.normal(3 * H * P * N)];
+        const problem = fullInputs(inputs, sized, rows);
+        const a = await convolve(backend(), sized, x, sequences, conv);
+        const b = await convolve(backend(), sized, x, sequences, conv, false);
+        expectSame(b.y, a.y, 'convolution');
+        expectSame(b.states, conv, 'conv states');
+        const c = await scan(backend(), problem, sequences, ssm, chunkSize);
+        const d = await scan(backend(), problem, sequences, ssm, chunkSize, false, false);
+        expectSame(d.y, c.y, 'scan');
+        expectSame(d.states, ssm, 'states');
+      });
+      await fc.assert(property, { ...settings, numRuns: runs(12) });
     });
 
     test('packing, order, padding and empty sequences change nothing', async () => {
@@ -178,6 +205,7 @@ async function convolve(
   x: Float32Array,
   sequences: readonly Sequence[],
   states: Float32Array,
+  keepState?: boolean,
 ): Promise<Convolved> {
   const { channels: C, taps: K } = layer;
   const convStates = backend.tensor(states, [stateCount(states, sequences, C * (K - 1)), C, K - 1]);
@@ -187,6 +215,7 @@ async function convolve(
     bias: backend.tensor(layer.bias, [C]),
     activation: 'silu',
     convStates,
+    keepState,
     ...batchTensors(backend, sequences),
   });
   return { y: await backend.read(y), states: Float32Array.from(await backend.read(convStates)) };

@@ -152,6 +152,7 @@ export async function scan(
   states: Float32Array,
   chunkSize: number,
   flat = false,
+  keepState?: boolean,
 ): Promise<{ y: Float32Array; states: Float32Array }> {
   const { heads: H, headDim: P, stateSize: N } = inputs;
   const ssmStates = backend.tensor(states, [states.length / (H * P * N), H, P, N]);
@@ -159,6 +160,7 @@ export async function scan(
     ...operationArgs(backend, inputs, flat),
     ...batchTensors(backend, sequences),
     ssmStates,
+    keepState,
     chunkSize,
   });
   return { y: await backend.read(y), states: await backend.read(ssmStates) };

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { EngineContext } from '../../../src/engine/load/engine-options.ts';
 import type { Snapshot } from '../../../src/engine/state/snapshot.ts';
 import { runs } from '../../runs.ts';
 import { prompt, Rig } from '../engine-rig.ts';
-import { type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
+import { FAKE_VOCAB, type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
 
 const MOST_TOKENS = 42;
 
@@ -35,6 +36,21 @@ const anyLimits = fc.record({
   enablePrefixCaching: fc.boolean(),
 });
 
+/** Guesses of so many tokens, or none. */
+const anyGuesses = fc.option(fc.integer({ min: 1, max: 6 }), { nil: undefined });
+
+/** Guesses what the model will say, but for each eleventh token. */
+function guessing(numSpeculativeTokens: number, isHybrid: boolean): Partial<EngineContext> {
+  const draft = (tokenIds: readonly number[], count: number) =>
+    fakeAnswer(tokenIds, count, isHybrid).map((id, i) =>
+      (tokenIds.length + i) % 11 === 0 ? (id + 1) % FAKE_VOCAB : id,
+    );
+  return {
+    speculativeConfig: { method: 'ngram', numSpeculativeTokens },
+    draftSource: { open: () => ({ isFree: false, draft }), prepare: async () => {}, dispose: async () => {} },
+  };
+}
+
 /** As few as one sequence needs, up to as many as several do. */
 const anyBlocks: fc.Arbitrary<FakeBlocks> = fc
   .record({ blockSize: fc.integer({ min: 1, max: 9 }), more: fc.integer({ min: 0, max: 20 }) })
@@ -50,9 +66,10 @@ describe.each([
 ])('any traffic to $model', ({ blocksToUse, samplesTokens, stages }) => {
   test('ends every request with the tokens that it gets alone, leaks nothing, starves no request', async () => {
     let emptyCaches = 0;
-    const anyTraffic = [fc.array(anyRequest, { maxLength: 14 }), anyLimits, blocksToUse] as const;
-    const property = fc.asyncProperty(...anyTraffic, async (requests, limits, blocks) => {
-      const rig = new Rig(limits, blocks, samplesTokens, stages);
+    const anyTraffic = [fc.array(anyRequest, { maxLength: 14 }), anyLimits, blocksToUse, anyGuesses] as const;
+    const property = fc.asyncProperty(...anyTraffic, async (requests, limits, blocks, guesses) => {
+      const speculation = guesses === undefined ? {} : guessing(guesses, blocks !== undefined);
+      const rig = new Rig({ ...limits, ...speculation }, blocks, samplesTokens, stages);
       const { engine } = rig;
       const aborted = new Set<string>();
       const held = new Map<number, Snapshot>();

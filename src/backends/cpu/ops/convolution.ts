@@ -39,6 +39,7 @@ export class CpuConvolution {
     const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
     const result = outputFor(this.#runtime, args.out, [T, C]);
     this.#withParameters(args, W, (weight, bias, padded, scratch) => {
+      const copy = args.keepState === false ? this.#memory.allocate(4 * C * W) : 0;
       for (let b = 0; b < count; b++) {
         const tokens = starts[b + 1] - starts[b];
         const from = x.address + starts[b] * x.byteStride;
@@ -48,12 +49,14 @@ export class CpuConvolution {
           this.#kernels.copyRows(from, x.byteStride, to, result.out.byteStride, tokens, 4 * C);
           continue;
         }
+        const slot = states.address + slots[b] * states.byteStride;
+        if (args.keepState === false) this.#kernels.copyRows(slot, 0, copy, 0, 1, 4 * C * W);
         this.#kernels.convSequence(
           from,
           x.byteStride,
           weight,
           bias,
-          states.address + slots[b] * states.byteStride,
+          args.keepState === false ? copy : slot,
           to,
           result.out.byteStride,
           tokens,

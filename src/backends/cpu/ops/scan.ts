@@ -61,13 +61,17 @@ export class CpuScan {
     const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
     return this.#run(args, states, rows, (call) => {
       const [, H, P, N] = states.shape;
-      const padding = this.#memory.allocate(4 * H * P * N);
+      // For states that no slot gets.
+      const scratch = this.#memory.allocate(4 * H * P * N);
       for (let b = 0; b < count; b++) {
         const tokens = starts[b + 1] - starts[b];
         if (tokens === 0) continue;
-        const state = slots[b] === PAD_SLOT_ID ? padding : states.address + slots[b] * states.byteStride;
+        const slot = states.address + slots[b] * states.byteStride;
+        const isKept = slots[b] !== PAD_SLOT_ID && args.keepState !== false;
+        const state = isKept ? slot : scratch;
         const isFresh = !hasInitialState?.[b] || slots[b] === PAD_SLOT_ID;
         if (isFresh) this.#kernels.clear(state, 4 * H * P * N);
+        else if (!isKept) this.#kernels.copyRows(slot, 0, state, 0, 1, 4 * H * P * N);
         const at = (column: Column) => (column.address === 0 ? 0 : column.address + starts[b] * column.stride);
         const { x, dt, B, C, z, out, A, dtBias, D } = call;
         // biome-ignore format: addresses with their strides, as the kernel takes them

@@ -26,7 +26,8 @@ export function causalConv1dFn(calls: CudaCalls, args: CausalConv1dArgs): CudaTe
     ...shared,
     ...{ weight, bias, out, T, K, isSilu: isSilu(args.activation), hasBias: flag(bias) },
   });
-  if (W > 0 && T > 0) calls.device.launch('causal_conv1d_states', elementGrid(count, C), shared);
+  if (W > 0 && T > 0 && args.keepState !== false)
+    calls.device.launch('causal_conv1d_states', elementGrid(count, C), shared);
   return out;
 }
 

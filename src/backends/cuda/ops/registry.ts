@@ -15,7 +15,17 @@ import { causalConv1dFn, causalConv1dUpdate } from './convolution.ts';
 import { topKRouting } from './experts.ts';
 import { embedding, linear } from './linear.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows } from './norms.ts';
-import { activate, activateAndMul, add, concatColumns, gatherRows, mulColumns, mulScalar, siluGate } from './rows.ts';
+import {
+  activate,
+  activateAndMul,
+  add,
+  concatColumns,
+  gatherRows,
+  mulColumns,
+  mulScalar,
+  scatterRows,
+  siluGate,
+} from './rows.ts';
 import { sampleTokens, takeSampled } from './sampling.ts';
 import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
 
@@ -35,6 +45,7 @@ const OPERATIONS: OperationCalls<CudaCalls, Operations> = {
   embedding,
   concatColumns,
   gatherRows,
+  scatterRows,
   add,
   mulScalar,
   mulColumns,

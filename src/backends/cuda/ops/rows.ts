@@ -1,7 +1,7 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { MLP_ACTIVATIONS, type MlpActivation } from '../../contract/activations.ts';
 import { checkConcat } from '../../contract/arrays.ts';
-import { checkRowNumbers } from '../../contract/rows.ts';
+import { checkDistinctRows, checkRowNumbers } from '../../contract/rows.ts';
 import { type CudaCalls, elementGrid } from '../device/cuda-calls.ts';
 import type { CudaTensor } from '../device/cuda-tensor.ts';
 
@@ -78,4 +78,14 @@ export function gatherRows(calls: CudaCalls, x: Tensor, rows: Tensor): CudaTenso
   const out = calls.make([count, C]);
   calls.device.launch('gather_rows', elementGrid(count, C), { x: from, out, rows: picked.address, T: count, C });
   return out;
+}
+
+export function scatterRows(calls: CudaCalls, x: Tensor, rows: Tensor, into: Tensor): void {
+  const to = calls.floats(into, 'into', [null, null]);
+  const places = calls.indices(rows, 'rows', null);
+  const [T, C] = to.shape;
+  const count = places.data.length;
+  const from = calls.floats(x, 'x', [count, C]);
+  checkDistinctRows(places.data, T);
+  calls.device.launch('scatter_rows', elementGrid(count, C), { x: from, out: to, rows: places.address, T: count, C });
 }

@@ -24,11 +24,12 @@ export function mambaChunkScan(calls: CudaCalls, args: ChunkScanArgs): CudaTenso
   const { rows, H, P } = parameters;
   const { count, ...places } = checkSequences(calls, args, rows, args.ssmStates.shape[0]);
   if (out.isEmpty) return out;
+  const own = { ...parameters, ...places, keepState: flag(args.keepState ?? true) };
   if (size) {
     const blocks = [Math.ceil(P / SCAN_CHANNELS), H, count] as const;
-    calls.device.launch(`state_scan_${size}`, { blocks, threads: 128 }, { ...parameters, ...places });
+    calls.device.launch(`state_scan_${size}`, { blocks, threads: 128 }, own);
   } else {
-    calls.device.launch('state_any', { blocks: [count * P, H], threads: 32 }, { ...parameters, ...places });
+    calls.device.launch('state_any', { blocks: [count * P, H], threads: 32 }, own);
   }
   return out;
 }
@@ -69,7 +70,17 @@ export function logDecaySums(calls: CudaCalls, args: LogDecayArgs): CudaTensor {
 const NOTHING: StateSpaceParams = {
   ...{ x: undefined, z: undefined, B: undefined, C: undefined, dt: undefined, A: undefined, D: undefined },
   ...{ dtBias: undefined, out: undefined, states: undefined, stateStride: 0 },
-  ...{ starts: undefined, slots: undefined, hasInitialState: undefined, rows: 0, H: 0, P: 0, N: 0, headsPerGroup: 1 },
+  ...{
+    starts: undefined,
+    slots: undefined,
+    hasInitialState: undefined,
+    keepState: 1,
+    rows: 0,
+    H: 0,
+    P: 0,
+    N: 0,
+    headsPerGroup: 1,
+  },
   ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
   ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },
 };

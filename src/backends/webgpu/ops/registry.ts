@@ -27,6 +27,7 @@ import { concatColumns } from './rows/concat-columns.ts';
 import { activate, activateAndMul, add, mulColumns, mulScalar, siluGate } from './rows/elementwise.ts';
 import { embedding } from './rows/embedding.ts';
 import { gatherRows } from './rows/gather-rows.ts';
+import { scatterRows } from './rows/scatter-rows.ts';
 import { sampleTokens } from './sampling/sample-tokens.ts';
 import { takeSampled } from './sampling/take-sampled.ts';
 import { fuseGatedStateSpace } from './state-space/gated-state-space.ts';
@@ -49,6 +50,7 @@ const OPERATIONS: OperationCalls<Calls, Operations> = {
   embedding,
   concatColumns,
   gatherRows,
+  scatterRows,
   add,
   mulScalar,
   mulColumns,

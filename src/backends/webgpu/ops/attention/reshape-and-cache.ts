@@ -4,14 +4,19 @@ import { elementGrid, place } from '../../graph/lowering.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { Calls } from '../calls.ts';
 
-/** Puts keys, or values, in their places; `out` is the cache, updated in place. */
-const CACHE_ROWS = defineOperation<{ readonly x: GpuTensor; readonly places: GpuIndices; readonly out: GpuTensor }>({
+/** Puts rows, such as keys or values, in their places; `out` has blocks of `blockSize` of them, and is updated in place. */
+export const CACHE_ROWS = defineOperation<{
+  readonly x: GpuTensor;
+  readonly places: GpuIndices;
+  readonly blockSize: number;
+  readonly out: GpuTensor;
+}>({
   name: 'cacheRows',
-  lower: (lowering, { x, places, out }) => {
+  lower: (lowering, { x, places, blockSize, out }) => {
     const [T, C] = x.shape;
     lowering.dispatch('cache-rows', {
       bindings: { x: x.storage, places: places.storage, cache: out.storage },
-      params: { T, C, blockSize: out.shape[1], ...place('x', x), ...place('cache', out) },
+      params: { T, C, blockSize, ...place('x', x), ...place('cache', out) },
       workgroups: elementGrid(C, T),
     });
   },
@@ -26,6 +31,6 @@ export function reshapeAndCache(calls: Calls, args: ReshapeAndCacheArgs): void {
   const places = calls.indices(args.slotMapping, 'slotMapping', key.shape[0]);
   checkCacheSlots(places.data, blocks * blockSize);
   if (key.isEmpty) return;
-  calls.enqueue(CACHE_ROWS, { x: key, places, out: keyCache });
-  calls.enqueue(CACHE_ROWS, { x: value, places, out: valueCache });
+  calls.enqueue(CACHE_ROWS, { x: key, places, blockSize, out: keyCache });
+  calls.enqueue(CACHE_ROWS, { x: value, places, blockSize, out: valueCache });
 }

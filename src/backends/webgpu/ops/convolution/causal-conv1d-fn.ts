@@ -13,10 +13,11 @@ const CAUSAL_CONV1D_FN = defineOperation<{
   readonly activation: Activation | undefined;
   readonly states: GpuTensor;
   readonly sequences: SequenceTable;
+  readonly keepState: boolean;
   readonly out: GpuTensor;
 }>({
   name: 'causalConv1dFn',
-  lower: (lowering, { x, weight, bias, activation, states, sequences, out }) => {
+  lower: (lowering, { x, weight, bias, activation, states, sequences, keepState, out }) => {
     const [T, C] = out.shape;
     const [K, W] = [weight.shape[1], states.shape[2]];
     const table = sequences.table.storage;
@@ -47,7 +48,7 @@ const CAUSAL_CONV1D_FN = defineOperation<{
         },
         workgroups: elementGrid(C, T),
       });
-      if (W === 0) continue;
+      if (W === 0 || !keepState) continue;
       lowering.dispatch('causal-conv1d-states', {
         bindings: { x: x.storage, sequences: table, states: tensor.storage },
         params: { T: sequences.count, C, W, ...slots, ...place('x', x) },
@@ -66,7 +67,8 @@ export function causalConv1dFn(calls: Calls, args: CausalConv1dArgs): GpuTensor 
   checkStateWidth(states, K);
   const sequences = calls.sequences(args, x.shape[0], states.shape[0]);
   const { out, finish } = calls.target(args.out, x.shape, [x, weight, bias]);
-  const { activation } = args;
-  if (!x.isEmpty) calls.enqueue(CAUSAL_CONV1D_FN, { x, weight, bias, activation, states, sequences, out });
+  const { activation, keepState = true } = args;
+  const operands = { x, weight, bias, activation, states, sequences, keepState, out };
+  if (!x.isEmpty) calls.enqueue(CAUSAL_CONV1D_FN, operands);
   return finish();
 }

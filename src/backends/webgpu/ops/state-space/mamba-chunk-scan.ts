@@ -12,6 +12,7 @@ const TILE = 64;
 
 export interface Scan extends StateSpace {
   readonly sequences: SequenceTable;
+  readonly keepState: boolean;
 }
 
 export const MAMBA_CHUNK_SCAN = defineOperation<Scan>({
@@ -26,8 +27,9 @@ export function mambaChunkScan(calls: Calls, args: ChunkScanArgs): GpuTensor {
   const states = calls.floats(args.ssmStates, 'state', [null, null, null, null]);
   const { z, ...operands } = checkStateSpace(calls, args, states);
   const sequences = calls.sequences(args, args.x.shape[0], states.shape[0]);
+  const { keepState = true } = args;
   return enqueueGated(calls, args.out, { ...operands, z }, (x, out) =>
-    calls.enqueue(MAMBA_CHUNK_SCAN, { ...operands, x, sequences, out }),
+    calls.enqueue(MAMBA_CHUNK_SCAN, { ...operands, x, sequences, keepState, out }),
   );
 }
 
@@ -43,6 +45,7 @@ function lowerPlainScan(lowering: Lowering, operation: Scan): void {
       params: {
         ...params,
         T: count,
+        keepState: operation.keepState ? 1 : 0,
         firstSlot: firstRow,
         slotCount: tensor.shape[0],
         ...place('states', tensor),
@@ -59,7 +62,7 @@ function lowerPlainScan(lowering: Lowering, operation: Scan): void {
  * @returns false if the plain form must do.
  */
 export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTensor): boolean {
-  const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups: G, states, sequences, out } = operation;
+  const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups: G, states, sequences, keepState, out } = operation;
   const { rows, count, chunks, chunks0, ranges0, longest } = sequences;
   const [, H, P, N] = states.shape;
   const placed = [x, B, C, out, z].filter((tensor) => tensor !== undefined);
@@ -133,7 +136,7 @@ export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTen
   lowering.dispatch('chunk-pass', {
     constants: { N, P },
     bindings: { steps, sequences: table, chunkStates, states: states.storage },
-    params: { H, rows, chunkCount: chunks, ranges0, ...place('states', states) },
+    params: { H, rows, chunkCount: chunks, ranges0, keepState: keepState ? 1 : 0, ...place('states', states) },
     workgroups: [Math.ceil((N * P) / 4 / 64), H, count],
   });
   lowering.dispatch('chunk-outputs', {

@@ -11,6 +11,7 @@ struct Params {
   rows: u32,
   chunkCount: u32,
   ranges0: u32,     // where the table of the sequences' chunks begins
+  keepState: u32,   // 0: the slots stay as they are
   statesOffset: u32,
   statesStride: u32,
 }
@@ -53,6 +54,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     state = exp(steps[decays + first + c]) * state + own;
     at += leap;
   }
-  if (slot < 0) { return; }
+  if (slot < 0 || params.keepState == 0) { return; }
   for (var j = 0u; j < 4; j++) { states[place + j * N] = state[j]; }
 }

@@ -12,6 +12,7 @@ const N = $N;
 
 struct Params {
   T: u32,           // sequences
+  keepState: u32,   // 0: the slots stay as they are
 #include "state-space-places"
 }
 
@@ -51,6 +52,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     out[params.outOffset + t * params.outStride + channel] = y + skip * x;
   }
-  if (isPadded) { return; }
+  if (isPadded || params.keepState == 0) { return; }
   for (var n = 0u; n < N; n++) { states[state + n] = past[n]; }
 }

@@ -1,0 +1,67 @@
+import { ArgumentError } from '../../errors.ts';
+
+/** Guesses at the next tokens from the text itself: what followed when its last tokens came before. */
+export interface NgramConfig {
+  readonly method: 'ngram';
+  /** Tokens to guess at once, at most: 1 to 64. */
+  readonly numSpeculativeTokens: number;
+  /** Last tokens that are looked up, at most. Default: 5, or `promptLookupMin` if that is more. */
+  readonly promptLookupMax?: number | undefined;
+  /** Last tokens that must have come before. Default: 3, or `promptLookupMax` if that is less. */
+  readonly promptLookupMin?: number | undefined;
+}
+
+/** Guesses by a small model with the same vocabulary. */
+export interface DraftModelConfig {
+  readonly method: 'draft_model';
+  /** Tokens to guess at once, at most: 1 to 64. */
+  readonly numSpeculativeTokens: number;
+  /** Folder, GGUF file, bundled name, hub id or URL of the model. */
+  readonly model: string;
+}
+
+/** How tokens are guessed. Names are those of vLLM's `speculative_config`. */
+export type SpeculativeConfig = NgramConfig | DraftModelConfig;
+
+/** Such settings with their defaults, checked. */
+export type SpeculativeSettings =
+  | { readonly [Name in keyof NgramConfig]-?: NonNullable<NgramConfig[Name]> }
+  | DraftModelConfig;
+
+const MOST_TOKENS = 64;
+const DEFAULT_MAX = 5;
+const DEFAULT_MIN = 3;
+
+/** @throws ArgumentError */
+export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSettings {
+  const { method, numSpeculativeTokens } = config;
+  checkTokens('numSpeculativeTokens', numSpeculativeTokens);
+  if (method === 'draft_model') {
+    const { model } = config;
+    if (typeof model === 'string' && model !== '') return { method, numSpeculativeTokens, model };
+    throw new ArgumentError('speculativeConfig names no model.', 'Give a folder, GGUF file, bundled name or hub id.');
+  }
+  if (method !== 'ngram') {
+    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram' or 'draft_model'.");
+  }
+  const { promptLookupMin, promptLookupMax } = config;
+  if (promptLookupMin !== undefined) checkTokens('promptLookupMin', promptLookupMin);
+  if (promptLookupMax !== undefined) checkTokens('promptLookupMax', promptLookupMax);
+  const min = promptLookupMin ?? Math.min(DEFAULT_MIN, promptLookupMax ?? DEFAULT_MIN);
+  const max = promptLookupMax ?? Math.max(DEFAULT_MAX, min);
+  if (min > max) {
+    throw new ArgumentError(
+      `speculativeConfig.promptLookupMin is ${min}, more than promptLookupMax, ${max}.`,
+      'Use at most as much.',
+    );
+  }
+  return { method, numSpeculativeTokens, promptLookupMin: min, promptLookupMax: max };
+}
+
+function checkTokens(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1 && value <= MOST_TOKENS) return;
+  throw new ArgumentError(
+    `speculativeConfig.${name} is ${value}.`,
+    `Use a whole number of tokens from 1 to ${MOST_TOKENS}.`,
+  );
+}

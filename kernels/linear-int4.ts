@@ -9,7 +9,7 @@ import {
 } from './linear-int8';
 import { FORM, PAIRS, WORDS } from './products/form';
 import {
-  BLOCK_BYTES, EIGHTS, factorOf, FACTORS, factorsOf, lower, PART, unsigned, UPPER_HALVES,
+  BLOCK_BYTES, EIGHTS, factorOf, FACTORS, factorsOf, lower, LOWER_HALVES, PART, SIGNS, unsigned, UPPER_HALVES,
 } from './products/int4-panels';
 import { addPartTiles, PARTS_BYTES, pairsOfParts, spellParts } from './products/parts';
 import { addScaled, BLOCK, dot4, fetchNextPage, HEADER, scaleOf, startOf } from './quantized';
@@ -132,6 +132,7 @@ function spellOut(w: usize, to: usize): void {
 function addBlock(q: usize, scales: usize, w: usize, out: usize): void {
   const none = i32x4.splat(0);
   const header = w;
+  const mask = v128.load32_splat(UPPER_HALVES);
   let a0 = none, a1 = none, a2 = none, a3 = none;
   let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
   w += HEADER + FACTORS;
@@ -141,10 +142,10 @@ function addBlock(q: usize, scales: usize, w: usize, out: usize): void {
     while (q < end) {
       const low = v128.load32_splat(q), high = v128.load32_splat(q, 4);
       const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
-      p0 = dot4(upper(w0), high, dot4(upper(i16x8.shl(w0, 4)), low, p0));
-      p1 = dot4(upper(w1), high, dot4(upper(i16x8.shl(w1, 4)), low, p1));
-      p2 = dot4(upper(w2), high, dot4(upper(i16x8.shl(w2, 4)), low, p2));
-      p3 = dot4(upper(w3), high, dot4(upper(i16x8.shl(w3, 4)), low, p3));
+      p0 = dot4(v128.and(w0, mask), high, dot4(v128.and(i16x8.shl(w0, 4), mask), low, p0));
+      p1 = dot4(v128.and(w1, mask), high, dot4(v128.and(i16x8.shl(w1, 4), mask), low, p1));
+      p2 = dot4(v128.and(w2, mask), high, dot4(v128.and(i16x8.shl(w2, 4), mask), low, p2));
+      p3 = dot4(v128.and(w3, mask), high, dot4(v128.and(i16x8.shl(w3, 4), mask), low, p3));
       w += 64;
       q += 8;
     }
@@ -172,6 +173,8 @@ function addBlock(q: usize, scales: usize, w: usize, out: usize): void {
 function addBlockInPairs(q: usize, scales: usize, sums: usize, w: usize, out: usize): void {
   const none = i32x4.splat(0);
   const header = w;
+  // Read once: V8 does not move loads out of loops.
+  const signs = v128.load32_splat(SIGNS), mask = v128.load32_splat(LOWER_HALVES);
   let a0 = none, a1 = none, a2 = none, a3 = none;
   let f0 = v128.load(w, 64), f1 = v128.load(w, 80);
   w += HEADER + FACTORS;
@@ -181,12 +184,12 @@ function addBlockInPairs(q: usize, scales: usize, sums: usize, w: usize, out: us
     const end = q + PART;
     while (q < end) {
       const low = v128.load32_splat(q), high = v128.load32_splat(q, 4);
-      const w0 = unsigned(v128.load(w)), w1 = unsigned(v128.load(w, 16));
-      const w2 = unsigned(v128.load(w, 32)), w3 = unsigned(v128.load(w, 48));
-      p0 = pairsOfParts(pairsOfParts(p0, low, lower(w0)), high, lower(i16x8.shr_u(w0, 4)));
-      p1 = pairsOfParts(pairsOfParts(p1, low, lower(w1)), high, lower(i16x8.shr_u(w1, 4)));
-      p2 = pairsOfParts(pairsOfParts(p2, low, lower(w2)), high, lower(i16x8.shr_u(w2, 4)));
-      p3 = pairsOfParts(pairsOfParts(p3, low, lower(w3)), high, lower(i16x8.shr_u(w3, 4)));
+      const w0 = unsigned(v128.load(w), signs), w1 = unsigned(v128.load(w, 16), signs);
+      const w2 = unsigned(v128.load(w, 32), signs), w3 = unsigned(v128.load(w, 48), signs);
+      p0 = pairsOfParts(pairsOfParts(p0, low, lower(w0, mask)), high, lower(i16x8.shr_u(w0, 4), mask));
+      p1 = pairsOfParts(pairsOfParts(p1, low, lower(w1, mask)), high, lower(i16x8.shr_u(w1, 4), mask));
+      p2 = pairsOfParts(pairsOfParts(p2, low, lower(w2, mask)), high, lower(i16x8.shr_u(w2, 4), mask));
+      p3 = pairsOfParts(pairsOfParts(p3, low, lower(w3, mask)), high, lower(i16x8.shr_u(w3, 4), mask));
       w += 64;
       q += 8;
     }
@@ -219,12 +222,6 @@ function sumOf(products: v128, header: v128): v128 {
 @inline
 function zeroOf(factors: v128): v128 {
   return i16x8.mul(factors, v128.load32_splat(EIGHTS));
-}
-
-// @ts-ignore: decorator
-@inline
-function upper(bytes: v128): v128 {
-  return v128.and(bytes, v128.load32_splat(UPPER_HALVES));
 }
 
 /** Bytes with two q → the first as m q in each byte. */

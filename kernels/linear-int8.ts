@@ -5,7 +5,7 @@
 
 import { store16 } from './linear-float';
 import { FORM, DOT, VECTORS, WORDS } from './products/form';
-import { addScaled, BLOCK, dotOf, fetchNextPage, HEADER, scaleOf, startOf } from './quantized';
+import { addScaled, BLOCK, dotOf, fetchNextPage, HEADER, onesOf, scaleOf, startOf } from './quantized';
 
 /** Bytes of one block of a panel: the header, then per 4 inputs 16 outputs * 4 bytes. */
 export const BLOCK_BYTES: usize = HEADER + 16 * BLOCK;
@@ -274,7 +274,7 @@ function pair(q: usize, scales: usize, blocks: i32, w: usize, u: usize, out: usi
 export function pairIn(
   form: i32, q: usize, scales: usize, blocks: i32, w: usize, u: usize, out: usize, farOut: usize,
 ): void {
-  const zero = f32x4.splat(0);
+  const zero = f32x4.splat(0), ones = onesOf(form);
   let y0 = zero, y1 = zero, y2 = zero, y3 = zero, z0 = zero, z1 = zero, z2 = zero, z3 = zero;
   for (let block = 0; block < blocks; block++) {
     const header = w, farHeader = u;
@@ -287,14 +287,14 @@ export function pairIn(
     const end = q + BLOCK;
     while (q < end) {
       const v = v128.load32_splat(q);
-      a0 = dotOf(form, v128.load(w), v, a0);
-      a1 = dotOf(form, v128.load(w, 16), v, a1);
-      a2 = dotOf(form, v128.load(w, 32), v, a2);
-      a3 = dotOf(form, v128.load(w, 48), v, a3);
-      b0 = dotOf(form, v128.load(u), v, b0);
-      b1 = dotOf(form, v128.load(u, 16), v, b1);
-      b2 = dotOf(form, v128.load(u, 32), v, b2);
-      b3 = dotOf(form, v128.load(u, 48), v, b3);
+      a0 = dotOf(form, v128.load(w), v, a0, ones);
+      a1 = dotOf(form, v128.load(w, 16), v, a1, ones);
+      a2 = dotOf(form, v128.load(w, 32), v, a2, ones);
+      a3 = dotOf(form, v128.load(w, 48), v, a3, ones);
+      b0 = dotOf(form, v128.load(u), v, b0, ones);
+      b1 = dotOf(form, v128.load(u, 16), v, b1, ones);
+      b2 = dotOf(form, v128.load(u, 32), v, b2, ones);
+      b3 = dotOf(form, v128.load(u, 48), v, b3, ones);
       w += 64;
       u += 64;
       q += 4;

@@ -49,15 +49,22 @@ export function dot4(a: v128, b: v128, sum: v128): v128 {
   return dotOf(FORM, a, b, sum);
 }
 
+/** What {@link dotOf} needs in a register besides its operands: loops read it first, because V8 moves no loads out of them. */
+// @ts-ignore: decorator
+@inline
+export function onesOf(form: i32): v128 {
+  return form == PAIRS ? v128.load32_splat(ONES) : i32x4.splat(0);
+}
+
 /** {@link dot4} in a form of ./products/form. */
 // @ts-ignore: decorator
 @inline
-export function dotOf(form: i32, a: v128, b: v128, sum: v128): v128 {
+export function dotOf(form: i32, a: v128, b: v128, sum: v128, ones: v128 = onesOf(form)): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (form == DOT) return i32x4.relaxed_dot_i8x16_i7x16_add_s(a, b, sum);
-    // Two products of 14 bits fit 16. What a load gives stays in a register, whereas V8 makes constants anew each time.
+    // Two products of 14 bits fit 16.
     if (form == PAIRS) {
-      return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(a, b), v128.load32_splat(ONES)));
+      return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(a, b), ones));
     }
   }
   const even = i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(a, 8), 8), evenBytes(b));

@@ -35,12 +35,12 @@ export function factorsOf(words: v128): v128 {
 /** Half bytes q as q + 8. */
 // @ts-ignore: decorator
 @inline
-export function unsigned(bytes: v128): v128 {
-  return v128.xor(bytes, v128.load32_splat(SIGNS));
+export function unsigned(bytes: v128, signs: v128 = v128.load32_splat(SIGNS)): v128 {
+  return v128.xor(bytes, signs);
 }
 
 // @ts-ignore: decorator
 @inline
-export function lower(bytes: v128): v128 {
-  return v128.and(bytes, v128.load32_splat(LOWER_HALVES));
+export function lower(bytes: v128, mask: v128 = v128.load32_splat(LOWER_HALVES)): v128 {
+  return v128.and(bytes, mask);
 }

@@ -13,3 +13,4 @@ export {
   add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, mulScalar, rmsNorm, scaleByGroupNorm, scaleRows, siluGate,
 } from './rows';
 export { scanRows, scanScratch, scanSequence } from './scan';
+export { narrowStates, scanShortRows, scanShortScratch, scanShortSequence, widenStates } from './scan-short';

@@ -96,12 +96,12 @@ export function scanRows(
 
 // @ts-ignore: decorator
 @inline
-function paddedHeads(H: i32): usize {
+export function paddedHeads(H: i32): usize {
   return <usize>(H + 3) & ~3;
 }
 
 /** Per token and head Δ = clamp(softplus(dt + bias)) and the decay exp(A Δ). */
-function steps(
+export function steps(
   dt: usize, dtStride: usize, A: usize, bias: usize, tokens: i32, H: i32, useSoftplus: bool, low: f32, high: f32,
   deltas: usize, decays: usize, stepBytes: usize,
 ): void {
@@ -122,7 +122,7 @@ function steps(
 }
 
 /** out = x * factor */
-function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
+export function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
   const f = f32x4.splat(factor);
   let i = 0;
   for (; i + 8 <= count; i += 8) {
@@ -137,7 +137,7 @@ function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
 /** The sums of four channels' 8 lanes each, side by side; each in the order of {@link sumLanes}. */
 // @ts-ignore: decorator
 @inline
-function sumFour(sums: usize): v128 {
+export function sumFour(sums: usize): v128 {
   const a = f32x4.add(v128.load(sums), v128.load(sums, 16));
   const b = f32x4.add(v128.load(sums, 32), v128.load(sums, 48));
   const c = f32x4.add(v128.load(sums, 64), v128.load(sums, 80));

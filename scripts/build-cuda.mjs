@@ -29,7 +29,7 @@ for (const { name, source, format } of modules) {
   }
 }
 const structs = new Map(
-  [...new Set(modules.map(({ source }) => source))].flatMap((source) => {
+  [...new Set(modules.map(({ source }) => source)), 'cuda/state-space.cuh'].flatMap((source) => {
     const text = readFileSync(source, 'utf8');
     return [...text.matchAll(/^struct (\w+Params) \{\n([^}]*)\};/gm)].map(([, name, body]) => [
       name,

@@ -11,12 +11,13 @@ const FORMATS = [
   ...['INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'],
 ];
 
-/** Formats whose products are on tensor cores. */
+/** Formats of 16 bits: products with them are on tensor cores, and states may be in them. */
 const HALVES = ['FLOAT16', 'BFLOAT16'];
 
 /** Sources that are compiled once for each of some formats: linear.cu has the products of the others. */
 const OF_FORMATS = {
   'linear-halves': HALVES,
+  'short-states': HALVES,
   linear: FORMATS.filter((format) => !HALVES.includes(format)),
   tables: FORMATS,
 };

@@ -33,6 +33,7 @@ export type {
   SelectiveStateArgs,
   SelectiveStateUpdateArgs,
   StateSpaceOps,
+  StochasticRounding,
 } from './backends/contract/state-space.ts';
 export { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './backends/reference/attention.ts';
 export { causalConv1dFn, causalConv1dUpdate } from './backends/reference/causal-conv1d.ts';
@@ -46,3 +47,4 @@ export {
 export { type RmsNormGatedOptions, rmsNorm, rmsNormGated } from './backends/reference/norms.ts';
 export { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
 export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';
+export type { ShortStateDType, StateDType } from './tensor/state-dtype.ts';

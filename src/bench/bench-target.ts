@@ -5,6 +5,7 @@ import type { JsonObject } from '../checkpoint/json/json.ts';
 import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { chooseDType } from '../engine/load/choose-dtype.ts';
+import { type AskedStates, stateStorage } from '../engine/load/choose-state-dtype.ts';
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
 import type { Device } from '../engine/ranks/devices.ts';
@@ -19,6 +20,7 @@ import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
 import type { DTypeSetting, StorageSetting, WeightDType } from '../tensor/dtype.ts';
+import { type StateDType, stateBytes } from '../tensor/state-dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
 
@@ -26,7 +28,7 @@ import { loadSynthetic } from './load-synthetic.ts';
 export type BenchSource = { readonly name: string } & ({ readonly folder: string } | { readonly config: JsonObject });
 
 /** Options of loading it. */
-export interface BenchLoad {
+export interface BenchLoad extends AskedStates {
   readonly dtype: DTypeSetting;
   readonly device: Device;
   readonly cpuKernels?: CpuKernels | undefined;
@@ -143,7 +145,8 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
     areBlocksKept: false,
   });
   const stored = storage(json, { ...load, dtype }, 'float32');
-  const options = { name, device: chosen, dtype, cpuKernels, slots, maxModelLen, checkFinite: false };
+  const states = stateStorage(json, load);
+  const options = { name, device: chosen, dtype, states, cpuKernels, slots, maxModelLen, checkFinite: false };
   const begin = performance.now();
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);
@@ -160,10 +163,12 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
 
 function storage(
   json: JsonObject,
-  { dtype: asked, device, tensorParallelSize: size }: Omit<BenchLoad, 'dtype'> & { readonly dtype: StorageSetting },
+  load: Omit<BenchLoad, 'dtype'> & { readonly dtype: StorageSetting },
   storedDType: WeightDType,
   formats: ReadonlyMap<string, MatrixDType> = new Map(),
 ): Pick<BenchTarget, 'dtype' | 'bytes' | 'operations'> {
+  const { dtype: asked, device, tensorParallelSize: size } = load;
+  const stateDType = stateStorage(json, load).dtype;
   const { weightDType, matrixDType: dtype, quantConfig } = storageInBlocks(asked, storedDType, formats);
   const modelOn = (group: ProcessGroup) =>
     defineModel(json).create(new LayerContext(new ReferenceBackend(), group, weightDType), quantConfig);
@@ -176,11 +181,11 @@ function storage(
   const bytesOf = (some: readonly string[]) => some.reduce((sum, name) => sum + weightBytesOf(table, name, device), 0);
   const weights = heldBytes(table);
   const experts = { weights: bytesOf(having('expert')), visited: visitedExperts(json) };
-  const state = stateBytes(model);
+  const state = bytesOfStates(model, stateDType);
   const ranks = Array.from({ length: size }, (_, rank) => modelOn({ ...singleProcess, rank, size }));
   const held = {
     weights: ranks.map((rank) => new ParameterTable(rank)).reduce((sum, part) => sum + heldBytes(part), 0),
-    state: ranks.reduce((sum, rank) => sum + stateBytes(rank), 0),
+    state: ranks.reduce((sum, rank) => sum + bytesOfStates(rank, stateDType), 0),
   };
   const count = (some: readonly string[]) => some.reduce((sum, name) => sum + elementCount(table.shape(name)), 0);
   const operations = {
@@ -205,8 +210,11 @@ function visitedExperts(json: JsonObject): number {
   return count === 0 ? 0 : Number(json.num_experts_per_tok) / count;
 }
 
-function stateBytes({ stateShapes }: CausalLM): number {
-  return stateShapes.reduce((sum, { conv, ssm }) => sum + 4 * (elementCount(conv) + elementCount(ssm)), 0);
+function bytesOfStates({ stateShapes }: CausalLM, dtype: StateDType): number {
+  return stateShapes.reduce(
+    (sum, { conv, ssm }) => sum + 4 * elementCount(conv) + stateBytes(dtype) * elementCount(ssm),
+    0,
+  );
 }
 
 /** Bytes of this rank's part of a weight. */

@@ -1,10 +1,13 @@
+import type { ShortStateDType } from './state-dtype.ts';
+
 /**
  * An array that lives on a backend. Row-major; the first dimension may be strided (a view of some columns or rows of a
  * larger array), all others are contiguous. What holds the numbers is the backend's own business.
  */
 export interface Tensor {
   readonly shape: readonly number[];
-  readonly dtype: 'float32' | 'int32';
+  /** float16 and bfloat16 are dtypes of states alone: operations read and write them as float32. */
+  readonly dtype: 'float32' | 'int32' | ShortStateDType;
 }
 
 /** Number of elements of a shape. */

@@ -1,4 +1,5 @@
 import { ShapeError } from '../../errors.ts';
+import type { StateDType } from '../../tensor/state-dtype.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 
 /** Tensors made, read, and seen under other shapes. */
@@ -6,14 +7,17 @@ export interface ArrayOps {
   /** A copy of host data. */
   tensor(data: Float32Array | Int32Array, shape: readonly number[]): Tensor;
 
-  /** float32 zeros. */
-  zeros(shape: readonly number[]): Tensor;
+  /**
+   * Zeros. @param dtype of 16 bits for the SSM states (slots, H, P, N) that the state-space operations work on; others are
+   * float32. Default: float32.
+   */
+  zeros(shape: readonly number[], dtype?: StateDType): Tensor;
 
   /** float32 values that are not set yet: whatever the memory held. */
   empty(shape: readonly number[]): Tensor;
 
   /**
-   * A copy of a float32 tensor on the host, contiguous, once everything enqueued before has run.
+   * A copy of a float32 tensor, or of states as float32, on the host, contiguous, once everything enqueued before has run.
    * @param reuse an array that is no longer needed: the copy may lie in its memory.
    */
   read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>;

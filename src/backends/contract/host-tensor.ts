@@ -1,4 +1,5 @@
 import { ArgumentError, ShapeError } from '../../errors.ts';
+import type { ShortStateDType } from '../../tensor/state-dtype.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 import { checkShape } from './shapes.ts';
 
@@ -30,7 +31,7 @@ export class HostTensor<A extends Float32Array | Int32Array = Float32Array | Int
     this.stride = stride;
   }
 
-  get dtype(): 'float32' | 'int32' {
+  get dtype(): Tensor['dtype'] {
     return this.data instanceof Float32Array ? 'float32' : 'int32';
   }
 
@@ -72,6 +73,20 @@ export function hostIndices(data: Int32Array | readonly number[]): HostTensor<In
  */
 export function hostZeros(shape: readonly number[]): HostTensor<Float32Array> {
   return new HostTensor(new Float32Array(elementCount(shape)), shape);
+}
+
+/** A state of 16 bits: values that its dtype has, in float32. */
+export class HostState extends HostTensor<Float32Array> {
+  readonly #dtype: ShortStateDType;
+
+  constructor(data: Float32Array, shape: readonly number[], dtype: ShortStateDType) {
+    super(data, shape);
+    this.#dtype = dtype;
+  }
+
+  override get dtype(): ShortStateDType {
+    return this.#dtype;
+  }
 }
 
 /** x as a float32 host tensor, whose shape must be `expected` (null accepts any extent). */

@@ -1,5 +1,7 @@
 import { ArgumentError, DisposedError, ShapeError } from '../../errors.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import { bfloat16ToFloat32, float16Bits, float16ToFloat32 } from '../../tensor/float16.ts';
+import { roundState, type ShortStateDType } from '../../tensor/state-dtype.ts';
+import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 
 /**
  * A copy of one slot of a tensor, kept outside of the tensor. The caller owns it and disposes of it. A backend may
@@ -85,4 +87,85 @@ export function hostSlotValues(saved: SavedSlot, length: number): Float32Array {
 export function checkSlot(state: Tensor, slot: number): void {
   if (Number.isInteger(slot) && slot >= 0 && slot < state.shape[0]) return;
   throw new ArgumentError(`Slot ${slot} of a state of ${state.shape[0]} slots.`);
+}
+
+/** How a slot of 16-bit states lies in words: rows of pairs, the first of a pair in the lower half. */
+export interface ShortForm {
+  readonly dtype: ShortStateDType;
+  /** (slots, ..., N) */
+  readonly shape: readonly number[];
+}
+
+/** A tensor's shape in words. */
+export function wordShape(shape: readonly number[]): number[] {
+  return [...shape.slice(0, -1), Math.ceil(columnsOf(shape) / 2)];
+}
+
+/** A saved slot of words, as states. */
+export class ShortSavedSlot implements SavedSlot {
+  readonly words: SavedSlot;
+  readonly #form: ShortForm;
+
+  /** Takes the words over. */
+  constructor(words: SavedSlot, form: ShortForm) {
+    this.words = words;
+    this.#form = form;
+  }
+
+  get byteLength(): number {
+    return this.words.byteLength;
+  }
+
+  /** Whether its words mean the same in states of this form. */
+  fits({ dtype, shape }: ShortForm): boolean {
+    const own = this.#form;
+    return own.dtype === dtype && `${own.shape.slice(1)}` === `${shape.slice(1)}`;
+  }
+
+  async read(): Promise<Float32Array<ArrayBuffer>> {
+    return valuesOfWords(await this.words.read(), this.#form);
+  }
+
+  dispose(): void {
+    this.words.dispose();
+  }
+}
+
+/** A saved slot as words of states of this form: its own, or float32 values rounded to the nearest. */
+export function savedWords(saved: SavedSlot, form: ShortForm): SavedSlot {
+  if (saved instanceof ShortSavedSlot && saved.fits(form)) return saved.words;
+  return new HostSavedSlot(wordsOfValues(hostSlotValues(saved, elementCount(form.shape.slice(1))), form));
+}
+
+/** Values of words, whose bits lie in float32. */
+export function valuesOfWords(words: Float32Array, { dtype, shape }: ShortForm): Float32Array<ArrayBuffer> {
+  const N = columnsOf(shape);
+  const halves = new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
+  const values = new Float32Array(halves.length);
+  if (dtype === 'bfloat16') bfloat16ToFloat32(halves, values);
+  else float16ToFloat32(halves, values);
+  if (N % 2 === 0) return values;
+  const rows = values.length / (N + 1);
+  const dense = new Float32Array(rows * N);
+  for (let r = 0; r < rows; r++) dense.set(values.subarray(r * (N + 1), r * (N + 1) + N), r * N);
+  return dense;
+}
+
+function wordsOfValues(values: Float32Array, { dtype, shape }: ShortForm): Float32Array<ArrayBuffer> {
+  const N = columnsOf(shape);
+  const rows = values.length / N;
+  const stride = 2 * Math.ceil(N / 2);
+  const halves = new Uint16Array(rows * stride);
+  const scratch = new Float32Array(1);
+  const bits = new Uint32Array(scratch.buffer);
+  for (let i = 0; i < values.length; i++) {
+    const value = roundState(values[i], dtype);
+    scratch[0] = value;
+    halves[Math.floor(i / N) * stride + (i % N)] = dtype === 'bfloat16' ? bits[0] >>> 16 : float16Bits(value);
+  }
+  return new Float32Array(halves.buffer);
+}
+
+function columnsOf(shape: readonly number[]): number {
+  return shape[shape.length - 1];
 }

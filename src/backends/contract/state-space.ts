@@ -48,11 +48,23 @@ export interface SelectiveStateArgs {
   readonly out?: Tensor | undefined;
 }
 
+/**
+ * Stochastic rounding of states of 16 bits: a value becomes one of its two neighbours, with the probability that makes it
+ * the mean. The choice depends on the layer, the token's position and the place in the state alone, so it is the same
+ * however the sequence is split.
+ */
+export interface StochasticRounding {
+  /** 32 bits that tell layers apart. */
+  readonly key: number;
+  /** (B) int32: position in its sequence of the first token of each. */
+  readonly positions: Tensor;
+}
+
 /** Arguments of {@link StateSpaceOps.mambaChunkScan}. */
 export interface ChunkScanArgs extends SelectiveStateArgs {
   /** Tokens that a backend may process as one block. It never changes the result beyond rounding. At least 1. */
   readonly chunkSize: number;
-  /** (S, H, P, N): the slots' states. Updated in place, see `keepState`. */
+  /** (S, H, P, N): the slots' states, of any dtype that `zeros` takes. Updated in place, see `keepState`. */
   readonly ssmStates: Tensor;
   /** (B + 1) int32, ascending from 0 to T. */
   readonly queryStartLoc: Tensor;
@@ -62,14 +74,18 @@ export interface ChunkScanArgs extends SelectiveStateArgs {
   readonly hasInitialState?: Tensor | undefined;
   /** Whether the slots get the states after these tokens. False: they stay as they are. Default: true. */
   readonly keepState?: boolean | undefined;
+  /** Of states of 16 bits. Default: to the nearest value. */
+  readonly rounding?: StochasticRounding | undefined;
 }
 
 /** Arguments of {@link StateSpaceOps.selectiveStateUpdate}. */
 export interface SelectiveStateUpdateArgs extends SelectiveStateArgs {
-  /** (S, H, P, N). Updated in place. */
+  /** (S, H, P, N), of any dtype that `zeros` takes. Updated in place. */
   readonly state: Tensor;
   /** (rows) int32: each row's slot; default: the row's own number. */
   readonly stateBatchIndices?: Tensor | undefined;
+  /** Of states of 16 bits. Default: to the nearest value. */
+  readonly rounding?: StochasticRounding | undefined;
 }
 
 /** The operations that make a state-space layer, under the names of the CUDA and Triton kernels that the field knows. */
@@ -84,6 +100,10 @@ export interface StateSpaceOps extends ConvolutionOps {
    *
    * A backend may compute it in chunks (the SSD form of Mamba-2, arXiv:2405.21060 section 6), which never cross a
    * sequence. A padded sequence starts from zero and leaves no state; an empty one changes nothing.
+   *
+   * States of 16 bits are rounded after every token, and y_t is of the state before it is rounded: so a sequence has the
+   * same states prefilled as decoded, and wherever it is split. A backend that computes in chunks may round only where a
+   * call ends.
    */
   mambaChunkScan(args: ChunkScanArgs): Tensor;
 

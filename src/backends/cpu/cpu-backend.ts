@@ -1,6 +1,7 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { type BlockFormat, matrixRowBytes } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
@@ -27,6 +28,7 @@ import { BlockWeight, CPU_BLOCK_FORMATS, isCodeFormat } from './memory/block-wei
 import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
+import { CpuState } from './memory/cpu-state.ts';
 import { CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
 import { Fp8Weight } from './memory/fp8-weight.ts';
 import { cpuWeight, PackedWeight, type Packing } from './memory/packed-weight.ts';
@@ -129,7 +131,8 @@ export class CpuBackend implements Backend {
     return out;
   }
 
-  zeros(shape: readonly number[]): CpuTensor {
+  zeros(shape: readonly number[], dtype: StateDType = 'float32'): Tensor {
+    if (dtype !== 'float32') return new CpuState(this.#runtime, shape, dtype);
     const { used } = this.#memory;
     const out = CpuTensor.allocate(this.#memory, shape);
     // Memory that nothing has used yet is left untouched: states of slots that are never taken cost none.
@@ -143,6 +146,7 @@ export class CpuBackend implements Backend {
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    if (x instanceof CpuState) return x.readAll();
     return contiguous(this.#floats(x, 'x', x.shape).view(), reuse);
   }
 
@@ -175,18 +179,28 @@ export class CpuBackend implements Backend {
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    const { address, byteStride, rowSize } = this.#floats(state, 'state', state.shape);
     checkSlot(state, from);
     checkSlot(state, to);
+    if (state instanceof CpuState) {
+      state.copySlot(from, to);
+      return;
+    }
+    const { address, byteStride, rowSize } = this.#floats(state, 'state', state.shape);
     const source = address + from * byteStride;
     this.#memory.bytes.copyWithin(address + to * byteStride, source, source + 4 * rowSize);
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    return saveOnHost(this.#slot(state, slot), reuse);
+    checkSlot(state, slot);
+    return state instanceof CpuState ? state.save(slot, reuse) : saveOnHost(this.#slot(state, slot), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
+    checkSlot(state, slot);
+    if (state instanceof CpuState) {
+      state.load(slot, saved);
+      return;
+    }
     const values = this.#slot(state, slot);
     values.set(hostSlotValues(saved, values.length));
   }
@@ -372,7 +386,6 @@ export class CpuBackend implements Backend {
   /** The memory of one slot. Valid until the memory grows. */
   #slot(state: Tensor, slot: number): Float32Array {
     const { address, stride, rowSize } = this.#floats(state, 'state', state.shape);
-    checkSlot(state, slot);
     const begin = address / 4 + slot * stride;
     return this.#memory.floats.subarray(begin, begin + rowSize);
   }

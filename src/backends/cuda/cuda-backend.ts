@@ -1,5 +1,6 @@
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
@@ -8,7 +9,7 @@ import type { ExpertWeights } from '../contract/experts.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
-import type { SavedSlot } from '../contract/slots.ts';
+import { type SavedSlot, ShortSavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
 import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
 import { CUDA_BLOCK_FORMATS } from './block-formats.ts';
 import { CudaCalls } from './device/cuda-calls.ts';
@@ -16,7 +17,7 @@ import type { CudaDevice } from './device/cuda-device.ts';
 import type { CudaInfo } from './device/cuda-info.ts';
 import { CudaMemory } from './device/cuda-memory.ts';
 import { copySlot, loadSlot, saveSlot } from './device/cuda-slots.ts';
-import type { CudaTensor } from './device/cuda-tensor.ts';
+import { CudaState, type CudaTensor } from './device/cuda-tensor.ts';
 import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
 import type { NcclGroup } from './nccl/nccl-group.ts';
 import { ExpertLists, fusedMoe } from './ops/experts.ts';
@@ -110,10 +111,10 @@ export class CudaBackend extends OperationMethods implements Backend {
     return out;
   }
 
-  zeros(shape: readonly number[]): CudaTensor {
-    const out = this.#calls.make(shape);
+  zeros(shape: readonly number[], dtype: StateDType = 'float32'): Tensor {
+    const out = this.#calls.make(dtype === 'float32' ? shape : wordShape(shape));
     this.#calls.clear(out.address, 4 * (shape[0] ?? 1) * out.stride);
-    return out;
+    return dtype === 'float32' ? out : new CudaState(out, shape, dtype);
   }
 
   empty(shape: readonly number[]): CudaTensor {
@@ -121,6 +122,7 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    if (x instanceof CudaState) return valuesOfWords(await this.#calls.read(x.words), x);
     return this.#calls.read(this.#floats(x, 'x'), reuse);
   }
 
@@ -148,15 +150,21 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    copySlot(this.#calls, this.#floats(state, 'state'), from, to);
+    copySlot(this.#calls, this.#slots(state), from, to);
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    return saveSlot(this.#calls, this.#floats(state, 'state'), slot, reuse);
+    if (!(state instanceof CudaState)) return saveSlot(this.#calls, this.#slots(state), slot, reuse);
+    const words = reuse instanceof ShortSavedSlot ? reuse.words : undefined;
+    return new ShortSavedSlot(saveSlot(this.#calls, state.words, slot, words), state);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
-    loadSlot(this.#calls, this.#floats(state, 'state'), slot, saved);
+    loadSlot(this.#calls, this.#slots(state), slot, state instanceof CudaState ? savedWords(saved, state) : saved);
+  }
+
+  #slots(state: Tensor): CudaTensor {
+    return state instanceof CudaState ? state.words : this.#floats(state, 'state');
   }
 
   // --- weights ----------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import { roundState, type StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
 import type { Backend } from '../contract/backend.ts';
-import { contiguous, floats, HostTensor, hostZeros } from '../contract/host-tensor.ts';
+import { contiguous, floats, HostState, HostTensor, hostZeros } from '../contract/host-tensor.ts';
 import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
 import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
@@ -76,8 +77,9 @@ export class ReferenceBackend implements Backend {
     return new HostTensor(data.slice(), shape);
   }
 
-  zeros(shape: readonly number[]): HostTensor {
-    return hostZeros(shape);
+  zeros(shape: readonly number[], dtype: StateDType = 'float32'): HostTensor {
+    const { data } = hostZeros(shape);
+    return dtype === 'float32' ? new HostTensor(data, shape) : new HostState(data, shape, dtype);
   }
 
   empty(shape: readonly number[]): HostTensor {
@@ -140,7 +142,11 @@ export class ReferenceBackend implements Backend {
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
     const { data, stride, rowSize } = floats(state, 'state', state.shape);
     checkSlot(state, slot);
-    data.set(hostSlotValues(saved, rowSize), slot * stride);
+    const values = hostSlotValues(saved, rowSize);
+    data.set(
+      state instanceof HostState ? values.map((value) => roundState(value, state.dtype)) : values,
+      slot * stride,
+    );
   }
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {

@@ -1,5 +1,12 @@
+import {
+  columnFactors,
+  RandomBits,
+  roundState,
+  roundStateRandomly,
+  type ShortStateDType,
+} from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { floats, type HostTensor, hostZeros, ints } from '../contract/host-tensor.ts';
+import { floats, HostState, type HostTensor, hostZeros, ints } from '../contract/host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, headsPerGroup, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import {
   type ChunkScanArgs,
@@ -7,6 +14,7 @@ import {
   type LogDecayArgs,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
+  type StochasticRounding,
 } from '../contract/state-space.ts';
 import { silu, softplus } from './activation.ts';
 
@@ -38,13 +46,14 @@ export function mambaChunkScan(args: ChunkScanArgs): HostTensor<Float32Array> {
   const slots = slotsOrDefault(args.cacheIndices, 'cacheIndices', sequences);
   checkSlots(slots, args.ssmStates.shape[0], 'cacheIndices');
   const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', sequences);
+  const rounder = stateRounder(args.ssmStates, args.rounding, sequences);
 
   for (let b = 0; b < sequences; b++) {
     const [begin, end] = [starts[b], starts[b + 1]];
     if (begin === end) continue;
     const state = args.keepState === false ? step.state(slots[b]).slice() : step.state(slots[b]);
     if (!hasInitialState?.[b]) state.fill(0);
-    for (let t = begin; t < end; t++) step.run(state, t);
+    for (let t = begin; t < end; t++) step.run(state, t, rounder?.(b, t - begin));
   }
   return step.out;
 }
@@ -69,7 +78,8 @@ export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor
   const step = new StateSpaceStep(args, args.state);
   const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', step.rows);
   checkSlots(slots, args.state.shape[0], 'stateBatchIndices');
-  for (let b = 0; b < step.rows; b++) step.run(step.state(slots[b]), b);
+  const rounder = stateRounder(args.state, args.rounding, step.rows);
+  for (let b = 0; b < step.rows; b++) step.run(step.state(slots[b]), b, rounder?.(b, 0));
   return step.out;
 }
 
@@ -100,6 +110,31 @@ export function logDecaySums(args: LogDecayArgs): HostTensor<Float32Array> {
     }
   }
   return out;
+}
+
+/** Rounds a value for a row (head and channel) and a column of a state. */
+type Round = (value: number, row: number, column: number) => number;
+
+/** The rounding of states that a token of sequence b leaves, t tokens after the first; undefined for float32. */
+function stateRounder(
+  states: Tensor,
+  rounding: StochasticRounding | undefined,
+  sequences: number,
+): ((b: number, t: number) => Round) | undefined {
+  if (!(states instanceof HostState)) return undefined;
+  const { dtype } = states;
+  if (!rounding) return () => (value) => roundState(value, dtype);
+  const positions = ints(rounding.positions, 'positions', sequences);
+  const columns = columnFactors(states.shape[3]);
+  return (b, t) => stochastic(dtype, new RandomBits(rounding.key, positions[b] + t, columns));
+}
+
+function stochastic(dtype: ShortStateDType, bits: RandomBits): Round {
+  let [known, ofColumn] = [0, bits.ofRow(0)];
+  return (value, row, column) => {
+    if (row !== known) [known, ofColumn] = [row, bits.ofRow(row)];
+    return roundStateRandomly(value, dtype, ofColumn(column));
+  };
 }
 
 /** One token through all heads: the mathematics that the scan and the one-step update share. */
@@ -149,8 +184,8 @@ class StateSpaceStep {
     return this.#states.data.subarray(slot * this.#states.stride, slot * this.#states.stride + size);
   }
 
-  /** h = exp(A Δ) h + Δ x ⊗ B;  y = h C + D x;  y *= silu(z). */
-  run(state: Float32Array, t: number): void {
+  /** h = exp(A Δ) h + Δ x ⊗ B;  y = h C + D x;  y *= silu(z). @param round what h becomes after y. */
+  run(state: Float32Array, t: number, round?: Round): void {
     const [P, N] = [this.#P, this.#N];
     for (let h = 0; h < this.#H; h++) {
       const g = Math.floor(h / this.#headsPerGroup);
@@ -166,6 +201,7 @@ class StateSpaceStep {
           const dA = sharedDecay ?? decay(valueAt(this.#A, 0, h, p, n), delta);
           hState[n] = dA * hState[n] + delta * x * B[n];
           y += hState[n] * C[n];
+          if (round) hState[n] = round(hState[n], h * P + p, n);
         }
         if (this.#D) y += valueAt(this.#D, 0, h, p, 0) * x;
         if (this.#z) y *= silu(this.#z.data[t * this.#z.stride + h * P + p]);

@@ -2,13 +2,14 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
 import type { Backend } from '../contract/backend.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
-import type { SavedSlot } from '../contract/slots.ts';
+import { type SavedSlot, ShortSavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
 import {
   mapResults,
   type RepeatableStep,
@@ -20,7 +21,7 @@ import {
 } from '../contract/steps.ts';
 import type { GpuTime } from './device/gpu-clock.ts';
 import type { GpuDevice } from './device/gpu-device.ts';
-import { GpuIndices, GpuTensor, rowsOf } from './device/gpu-tensor.ts';
+import { GpuIndices, GpuState, GpuTensor, rowsOf } from './device/gpu-tensor.ts';
 import { GpuArrays } from './graph/arrays.ts';
 import type { Fusion } from './graph/fuse.ts';
 import { PendingWork } from './graph/pending-work.ts';
@@ -128,11 +129,11 @@ export class WebGpuBackend extends OperationMethods implements Backend {
     return data instanceof Int32Array ? this.#calls.newIndices(data, shape) : this.#arrays.make(shape, data);
   }
 
-  zeros(shape: readonly number[]): GpuTensor {
-    const out = this.#arrays.make(shape);
+  zeros(shape: readonly number[], dtype: StateDType = 'float32'): Tensor {
+    const out = this.#arrays.make(dtype === 'float32' ? shape : wordShape(shape));
     // New buffers are zeros; scopes reuse buffers.
     if (this.#work.isInScope) this.#arrays.clear(out);
-    return out;
+    return dtype === 'float32' ? out : new GpuState(out, shape, dtype);
   }
 
   empty(shape: readonly number[]): GpuTensor {
@@ -140,6 +141,7 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+    if (x instanceof GpuState) return valuesOfWords(await this.#arrays.read(x.words), x);
     return this.#arrays.read(this.#calls.floats(x, 'x', x.shape), reuse);
   }
 
@@ -171,15 +173,21 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   }
 
   copySlot(state: Tensor, from: number, to: number): void {
-    this.#arrays.copySlot(this.#calls.floats(state, 'state', state.shape), from, to);
+    this.#arrays.copySlot(this.#slots(state), from, to);
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    return this.#arrays.saveSlot(this.#calls.floats(state, 'state', state.shape), slot, reuse);
+    if (!(state instanceof GpuState)) return this.#arrays.saveSlot(this.#slots(state), slot, reuse);
+    const words = reuse instanceof ShortSavedSlot ? reuse.words : undefined;
+    return new ShortSavedSlot(this.#arrays.saveSlot(state.words, slot, words), state);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
-    this.#arrays.loadSlot(this.#calls.floats(state, 'state', state.shape), slot, saved);
+    this.#arrays.loadSlot(this.#slots(state), slot, state instanceof GpuState ? savedWords(saved, state) : saved);
+  }
+
+  #slots(state: Tensor): GpuTensor {
+    return state instanceof GpuState ? state.words : this.#calls.floats(state, 'state', state.shape);
   }
 
   // --- weights ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import { defineCommand } from '../options/command.ts';
 import { inJob } from '../options/in-job.ts';
 import { count, counts } from '../options/list-options.ts';
 import {
+  askedStates,
   dtypesOption,
   type ModelValues,
   modelName,
@@ -106,6 +107,7 @@ async function run(values: BenchValues): Promise<number> {
     const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
     const load = {
       device,
+      ...askedStates(values),
       cpuKernels,
       tensorParallelSize: ranks,
       pipelineParallelSize,

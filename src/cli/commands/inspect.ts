@@ -2,6 +2,7 @@ import { openModelSource } from '../../checkpoint/model-source.ts';
 import { WEIGHT_DTYPES } from '../../tensor/dtype.ts';
 import { defineCommand } from '../options/command.ts';
 import { count } from '../options/list-options.ts';
+import { modelOptions } from '../options/model-options.ts';
 import { flag, text } from '../options/option.ts';
 import type { ModelLoad } from '../reports/model-load.ts';
 import { modelMemory } from '../reports/model-memory.ts';
@@ -25,6 +26,7 @@ export const inspect = defineCommand({
     context: count(4096, 1, 'Tokens of a sequence, for the memory that it needs'),
     batch: count(1, 1, 'Sequences at the same time'),
     pipelineParallelSize: count(1, 1, 'Stages that hold a run of the layers each, for the memory that each needs'),
+    mambaSsmCacheDtype: modelOptions.mambaSsmCacheDtype,
     json: flag('Print one JSON object'),
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
@@ -35,12 +37,12 @@ export const inspect = defineCommand({
     'inspect org/name --json',
     'inspect org/name-GGUF:Q4_K_M',
   ],
-  run: async ({ json, revision, quiet, context, batch, pipelineParallelSize }, [source]) => {
+  run: async ({ json, revision, quiet, context, batch, pipelineParallelSize, mambaSsmCacheDtype }, [source]) => {
     const progress = new ProgressDisplay(quiet);
     const interrupt = new Interrupt();
     const { onProgress } = progress;
     const report = await openModelSource(source, { revision, signal: interrupt.signal, onProgress })
-      .then((files) => inspectModel(files, pipelineParallelSize))
+      .then((files) => inspectModel(files, pipelineParallelSize, mambaSsmCacheDtype))
       .finally(() => {
         progress.stop();
         interrupt.close();

@@ -6,6 +6,8 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   prefixCacheBytes: '--prefix-cache-size',
   skipSpecialTokens: '--no-skip-special-tokens',
   localFilesOnly: 'HF_HUB_OFFLINE',
+  stateDtype: '--mamba-ssm-cache-dtype',
+  stateRounding: '--enable-mamba-cache-stochastic-rounding',
   maxNumSeqs: 'sequences at the same time',
   'generate()': "'mamba2 generate'",
   "device: 'reference'": '--device reference',

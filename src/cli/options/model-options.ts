@@ -2,10 +2,12 @@ import { CPU_KERNELS } from '../../backends/cpu/kernels/product-forms.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
+import type { AskedStates } from '../../engine/load/choose-state-dtype.ts';
 import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
 import type { Job } from '../../engine/ranks/job.ts';
 import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
+import { STATE_DTYPE_SETTINGS } from '../../tensor/state-dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
 import { note, warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -24,6 +26,8 @@ export const modelOptions = {
   revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
   device: choice(DEVICES, 'Where to run (default: auto)'),
   dtype: dtypeOption(),
+  mambaSsmCacheDtype: choice(STATE_DTYPE_SETTINGS, "Dtype of SSM states (default: auto: the config's own, or float32)"),
+  enableMambaCacheStochasticRounding: flag('Round SSM states of 16 bits stochastically instead of to the nearest'),
   cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
   tensorParallelSize: threads(
     'Threads or GPUs that share the model, on all machines; auto: one per core, or the GPUs it needs (default: auto)',
@@ -94,6 +98,7 @@ export async function loadWithProgress(
     revision,
     device,
     dtype,
+    ...askedStates(values),
     cpuKernels,
     tensorParallelSize,
     pipelineParallelSize,
@@ -117,6 +122,14 @@ export async function loadWithProgress(
 function sayDType({ dtype: { dtype, reason } }: LLM, asked: DTypeSetting | undefined, quiet: boolean): void {
   if ((asked ?? 'auto') !== 'auto' || (dtype !== 'int8' && dtype !== 'int4')) return;
   note(`Weights are ${dtype}. ${reason} (--dtype stored keeps the files' own.)`, quiet);
+}
+
+/** Storage of states, under vLLM's names for it. */
+export function askedStates({
+  mambaSsmCacheDtype: stateDtype,
+  enableMambaCacheStochasticRounding: isStochastic,
+}: Pick<ModelValues, 'mambaSsmCacheDtype' | 'enableMambaCacheStochasticRounding'>): AskedStates {
+  return { stateDtype, stateRounding: isStochastic ? 'stochastic' : undefined };
 }
 
 /** @throws UsageError */

@@ -5,6 +5,7 @@ import { isUrl } from '../../checkpoint/net/urls.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { chooseDType, dtypeFacts } from '../../engine/load/choose-dtype.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
+import { stateStorage } from '../../engine/load/choose-state-dtype.ts';
 import { endOfTextIds } from '../../engine/load/end-of-text.ts';
 import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
 import { keptFormats } from '../../engine/ranks/devices.ts';
@@ -23,11 +24,12 @@ import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../mo
 import { defineModel } from '../../models/registry.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
+import type { StateDType, StateDTypeSetting } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
-import { kvBytesPerToken, type StageNeed, stageNeed, stateBytes } from './stage-memory.ts';
+import { bytesOfStates, kvBytesPerToken, type StageNeed, stageNeed } from './stage-memory.ts';
 import { type StoredKind, storedKinds } from './stored-kinds.ts';
 
 /** Contents of a model's files, as told by its config and the headers of its weights. */
@@ -38,7 +40,7 @@ export interface ModelReport {
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
-  /** Bytes of one sequence's state, over all layers, in float32. */
+  /** Bytes of one sequence's state, over all layers. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
   /** Keys and values of one token, over all attention layers, in float32. */
   readonly kvBytesPerToken: number;
@@ -79,8 +81,13 @@ export interface TokenizerReport {
 /**
  * Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't
  * be read.
+ * @param stateDtype of SSM states
  */
-export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1): Promise<ModelReport> {
+export async function inspectModel(
+  files: ModelFiles,
+  pipelineParallelSize = 1,
+  stateDtype: StateDTypeSetting = 'auto',
+): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {
     const { quantization } = checkpoint;
@@ -102,6 +109,7 @@ export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1):
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
     const generationConfig = checkpoint.generationConfig ?? {};
     const { config } = definition;
+    const { dtype: stateDType } = stateStorage(checkpoint.config, { stateDtype });
     const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
     const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
     await noting(problems, () => readSamplingDefaults(generationConfig));
@@ -113,11 +121,11 @@ export async function inspectModel(files: ModelFiles, pipelineParallelSize = 1):
       config: { ...config, eosTokenIds },
       parameters: { total, ...counts },
       layerMap: model.layerMap,
-      stateBytes: describeStates(model),
+      stateBytes: describeStates(model, stateDType),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),
       ...autoStorage(definition, checkpoint),
-      stages: describeStages(definition, checkpoint, pipelineParallelSize),
+      stages: describeStages(definition, checkpoint, pipelineParallelSize, stateDType),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       quantization: quantization ? { method: quantization.method } : null,
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
@@ -154,11 +162,16 @@ function autoDType(definition: ModelDefinition, checkpoint: Checkpoint, size = 1
 }
 
 /** @throws ShardingError where the model has fewer layers. */
-function describeStages(definition: ModelDefinition, checkpoint: Checkpoint, size: number): StageNeed[] {
+function describeStages(
+  definition: ModelDefinition,
+  checkpoint: Checkpoint,
+  size: number,
+  stateDType: StateDType,
+): StageNeed[] {
   if (size === 1) return [];
   const storage = storageOf(definition, checkpoint, autoDType(definition, checkpoint, size));
   return planStages(definition, storage, size).stages.map((stage) =>
-    stageNeed(stageOf(definition, storage, stage), stage),
+    stageNeed(stageOf(definition, storage, stage), stage, stateDType),
   );
 }
 
@@ -193,8 +206,8 @@ async function noting<T>(problems: string[], check: () => T): Promise<Awaited<T>
   }
 }
 
-function describeStates(model: CausalLM): ModelReport['stateBytes'] {
-  const [conv, ssm] = [stateBytes(model, 'conv'), stateBytes(model, 'ssm')];
+function describeStates(model: CausalLM, dtype: StateDType): ModelReport['stateBytes'] {
+  const [conv, ssm] = [bytesOfStates(model, 'conv', 'float32'), bytesOfStates(model, 'ssm', dtype)];
   return { conv, ssm, total: conv + ssm };
 }
 

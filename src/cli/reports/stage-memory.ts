@@ -2,6 +2,7 @@ import { memoryInStorage } from '../../engine/weights/weight-memory.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
+import { type StateDType, stateBytes } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { keysAndValuesBytes, type ModelLoad } from './model-load.ts';
 
@@ -9,24 +10,25 @@ import { keysAndValuesBytes, type ModelLoad } from './model-load.ts';
 export interface StageNeed extends Stage {
   /** Bytes of the weights with dtype `auto` on the processor. */
   readonly weightBytes: number;
-  /** Bytes of one sequence's state in the stage's layers, in float32. */
+  /** Bytes of one sequence's state in the stage's layers. */
   readonly stateBytes: number;
   /** Bytes of keys and values of one token in the stage's layers, in float32. */
   readonly kvBytesPerToken: number;
 }
 
-export function stageNeed(model: CausalLM, stage: Stage): StageNeed {
+/** @param stateDType of SSM states */
+export function stageNeed(model: CausalLM, stage: Stage, stateDType: StateDType): StageNeed {
   return {
     ...stage,
     weightBytes: memoryInStorage(new ParameterTable(model)),
-    stateBytes: stateBytes(model, 'conv') + stateBytes(model, 'ssm'),
+    stateBytes: bytesOfStates(model, 'conv', 'float32') + bytesOfStates(model, 'ssm', stateDType),
     kvBytesPerToken: kvBytesPerToken(model),
   };
 }
 
 /** Bytes of one sequence's state of a kind, over all layers of the model or stage. */
-export function stateBytes({ stateShapes }: CausalLM, kind: 'conv' | 'ssm'): number {
-  return stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * 4, 0);
+export function bytesOfStates({ stateShapes }: CausalLM, kind: 'conv' | 'ssm', dtype: StateDType): number {
+  return stateShapes.reduce((sum, shapes) => sum + elementCount(shapes[kind]) * stateBytes(dtype), 0);
 }
 
 export function kvBytesPerToken({ kvCacheSizes }: CausalLM): number {

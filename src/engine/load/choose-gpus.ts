@@ -3,6 +3,7 @@ import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
+import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
 import type { WeightStorage } from '../weights/weight-storage.ts';
@@ -48,12 +49,14 @@ export async function rankBytes(
   definition: ModelDefinition,
   { weightDType, quantConfig }: Pick<WeightStorage, 'weightDType' | 'quantConfig'>,
   limits: KvCacheLimits,
+  { dtype: stateDType }: StateStorage,
 ): Promise<(ranks: number) => number> {
   const { storedBytes } = await import('../../backends/cuda/device/cuda-weight.ts');
   return (size) => {
     const context = new LayerContext(new ReferenceBackend(), { ...singleProcess, size }, weightDType);
     const model = definition.create(context, quantConfig);
-    const { matrices, floats } = memoryNeed(model, limits.slots, numKvBlocks(model.kvCacheSizes, limits));
+    const numBlocks = numKvBlocks(model.kvCacheSizes, limits);
+    const { matrices, floats } = memoryNeed(model, limits.slots, numBlocks, 0, stateDType);
     return matrices.reduce((sum, matrix) => sum + storedBytes(matrix), 4 * floats);
   };
 }

@@ -2,6 +2,7 @@ import { physicalCores } from '../../distributed/physical-cores.ts';
 import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting } from '../../tensor/dtype.ts';
+import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { isGpu, keptFormats } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
@@ -10,6 +11,7 @@ import { storageInBlocks, type WeightStorage } from '../weights/weight-storage.t
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { chooseDType, dtypeFacts } from './choose-dtype.ts';
 import { checkGpus, fewestGpus, rankBytes } from './choose-gpus.ts';
+import { stateStorage } from './choose-state-dtype.ts';
 import type { DescribedModel } from './describe-model.ts';
 import type { LoadSettings } from './load-options.ts';
 
@@ -25,6 +27,8 @@ export interface PlacedModel extends DescribedModel {
   /** What ranks are told about it, and why, in a sentence. */
   readonly storage: StorageSetting;
   readonly dtypeReason: string;
+  /** Storage of SSM states. */
+  readonly states: StateStorage;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats: ReadonlySet<BlockFormat>;
 }
@@ -51,12 +55,13 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const pipeline = pipelineParallelSize > 1 ? planStages(definition, inMemory, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
-  return { ...described, device, tensorParallelSize, pipeline, dtype, storage, dtypeReason, blockFormats };
+  const states = stateStorage(checkpoint.config, settings);
+  return { ...described, device, tensorParallelSize, pipeline, dtype, storage, dtypeReason, states, blockFormats };
 }
 
 /** The number of GPUs that share a model, of which every rank has one. @throws ShardingError where there are too few. */
 async function gpusFor(
-  { config, definition }: DescribedModel,
+  { checkpoint, config, definition }: DescribedModel,
   storage: WeightStorage,
   settings: LoadSettings,
 ): Promise<number> {
@@ -81,7 +86,8 @@ async function gpusFor(
     checkGpus(tensorParallelSize, processes, memories.length);
     return tensorParallelSize;
   }
-  const need = await rankBytes(definition, storage, { slots, maxModelLen, kvCacheMemoryBytes });
+  const limits = { slots, maxModelLen, kvCacheMemoryBytes };
+  const need = await rankBytes(definition, storage, limits, stateStorage(checkpoint.config, settings));
   return fewestGpus({ numHeads: config.numHeads, processes, memories, need });
 }
 

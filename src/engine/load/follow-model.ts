@@ -23,7 +23,7 @@ export async function modelOnThisHost(
   try {
     const expected = identity as ModelIdentity;
     const { config } = defineModel(checkpoint.config, checkpoint.names(), start.options);
-    const found = await identifyModel(checkpoint, config, expected.dtype);
+    const found = await identifyModel(checkpoint, config, expected);
     const different = (['architecture', 'configHash', 'weightsHash'] as const).find((f) => found[f] !== expected[f]);
     if (different) {
       throw new ModelMismatchError(

@@ -3,6 +3,12 @@ import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
+import {
+  parseStateDType,
+  parseStateRounding,
+  type StateDTypeSetting,
+  type StateRounding,
+} from '../../tensor/state-dtype.ts';
 import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
@@ -21,6 +27,17 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * where int8 takes too much memory. Default: auto.
    */
   readonly dtype?: DTypeChoice | undefined;
+  /**
+   * Dtype in which SSM states are kept between two tokens: float32, or float16 or bfloat16, which take half the memory and
+   * half the time to read. Convolutions' inputs stay float32, and so do all sums. auto: what the model's config says
+   * (`mamba_ssm_cache_dtype`), or float32. vLLM: `mamba_ssm_cache_dtype`. Default: auto.
+   */
+  readonly stateDtype?: StateDTypeSetting | undefined;
+  /**
+   * How states of 16 bits are rounded: nearest, or stochastic, which keeps sums of many small changes unbiased. Both give
+   * a sequence the same states however it is split or batched. Default: nearest.
+   */
+  readonly stateRounding?: StateRounding | undefined;
   /**
    * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
    * Default: 1. In a browser more than one needs a page that is cross-origin isolated. On the device `cuda` it is the
@@ -89,6 +106,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
 const DEFAULTS = {
   device: 'auto',
   dtype: 'auto',
+  stateDtype: 'auto',
+  stateRounding: 'nearest',
   tensorParallelSize: 1,
   pipelineParallelSize: 1,
   ownThread: false,
@@ -132,11 +151,16 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
     }
   }
   checkRanksCanRun(settings.tensorParallelSize);
-  if (settings.speculativeConfig) checkSpeculativeConfig(settings.speculativeConfig);
+  if (settings.speculativeConfig) {
+    checkSpeculativeConfig(settings.speculativeConfig);
+    checkRounding(settings);
+  }
   parseStateFetch(settings.stateFetch);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   parseCpuKernels(settings.cpuKernels);
+  parseStateDType(settings.stateDtype);
+  parseStateRounding(settings.stateRounding);
   if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   return { ...settings, device, dtype };
@@ -182,6 +206,15 @@ function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
   throw new ShardingError(
     `tensorParallelSize is ${tensorParallelSize}, but this page is not cross-origin isolated, so workers can't share memory.`,
     "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
+  );
+}
+
+/** Tokens that were guessed are taken into a state without their positions. */
+function checkRounding({ stateDtype, stateRounding }: WithDefaults): void {
+  if (stateRounding === 'nearest' || stateDtype === 'float32') return;
+  throw new ArgumentError(
+    `stateRounding is '${stateRounding}', which goes by positions of tokens; speculativeConfig leaves them out.`,
+    "Use stateRounding 'nearest', or no speculativeConfig.",
   );
 }
 

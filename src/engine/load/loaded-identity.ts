@@ -4,6 +4,7 @@ import { ModelChangedError, ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
+import { type StateStorage, storageName } from '../../tensor/state-dtype.ts';
 import type { Reopen } from './locate-model.ts';
 import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
 
@@ -13,6 +14,7 @@ export interface LoadedAs {
   /** Whether the head is a separate tensor, although config.json ties it. */
   readonly untieHead: boolean;
   readonly dtype: MatrixDType;
+  readonly states: StateStorage;
 }
 
 /** Identity of a loaded model, whose files may have been replaced since. */
@@ -30,14 +32,15 @@ export interface LoadedIdentity {
  */
 export async function identifyLoaded(
   checkpoint: Checkpoint,
-  { config, untieHead, dtype }: LoadedAs,
+  { config, untieHead, dtype, states }: LoadedAs,
   reopen: Reopen,
 ): Promise<LoadedIdentity> {
   const { versions } = checkpoint;
+  const form = { dtype, states: storageName(states) };
   if (versions.length === 0 || !versions.every(isTelling)) {
-    const identity = await identifyModel(checkpoint, config, dtype);
+    const identity = await identifyModel(checkpoint, config, form);
     const assertSame = async (again: Checkpoint) => {
-      const found = await identifyModel(again, defineModel(again.config, again.names(), { untieHead }).config, dtype);
+      const found = await identifyModel(again, defineModel(again.config, again.names(), { untieHead }).config, form);
       try {
         assertSameModel(found, identity);
       } catch (cause) {
@@ -54,7 +57,7 @@ export async function identifyLoaded(
   const identify = () =>
     reopen(async (again) => {
       await assertSame(again);
-      return identifyModel(again, config, dtype);
+      return identifyModel(again, config, form);
     });
   return { identify, assertSame };
 }

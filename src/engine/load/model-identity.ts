@@ -4,19 +4,26 @@ import type { ModelConfig } from '../../models/causal-lm.ts';
 import { isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import { Hash } from '../../util/hash.ts';
 
+/** Form in which a model is held: other roundings make other states. */
+export interface ModelForm {
+  /** Dtype of the projections in memory. */
+  readonly dtype: MatrixDType;
+  /** Storage of SSM states, unless that is float32. */
+  readonly states?: string | undefined;
+}
+
 /** Distinguishes loaded models: a state has a meaning only in the model that made it. */
-export interface ModelIdentity {
+export interface ModelIdentity extends ModelForm {
   readonly architecture: string;
   /** Hash of all sizes and options. */
   readonly configHash: string;
   /** Hash of the names, shapes and dtypes of all weights, and of some of their values. */
   readonly weightsHash: string;
-  /** Dtype of the projections in memory: other roundings make other states. */
-  readonly dtype: MatrixDType;
 }
 
 /** An identity as a file states it: its dtype may be one that this version does not know. */
-export type StatedIdentity = { readonly [Fact in keyof ModelIdentity]: string };
+export type StatedIdentity = Readonly<Record<Exclude<keyof ModelIdentity, 'states'>, string>> &
+  Pick<ModelForm, 'states'>;
 
 /** Tensors of which some values are read. Another training changes all, so a few tell. */
 const SAMPLED_TENSORS = 16;
@@ -28,7 +35,7 @@ const SAMPLED_TENSORS = 16;
 export async function identifyModel(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  dtype: MatrixDType,
+  { dtype, states }: ModelForm,
   sampledTensors = SAMPLED_TENSORS,
 ): Promise<ModelIdentity> {
   const names = checkpoint.names().sort();
@@ -52,7 +59,7 @@ export async function identifyModel(
   for (const row of rows) hash.addBytes(new Uint8Array(row.buffer, row.byteOffset, row.byteLength));
   const configHash = new Hash();
   configHash.addText(JSON.stringify(config));
-  return { architecture: config.architecture, configHash: `${configHash}`, weightsHash: `${hash}`, dtype };
+  return { architecture: config.architecture, configHash: `${configHash}`, weightsHash: `${hash}`, dtype, states };
 }
 
 /** @throws ModelMismatchError that says what differs. */
@@ -78,6 +85,13 @@ export function assertSameModel(found: StatedIdentity, expected: ModelIdentity):
       isBlockFormat(found.dtype)
         ? "Load the file with dtype 'auto' on the device that made the session."
         : `Load this model with dtype '${found.dtype}'.`,
+    );
+  }
+  if (found.states !== expected.states) {
+    const [dtype, rounding = 'nearest'] = (found.states ?? 'float32').split('-');
+    complain(
+      `its states are ${found.states ?? 'float32'}, this model's are ${expected.states ?? 'float32'}`,
+      `Load this model with stateDtype '${dtype}' and stateRounding '${rounding}'.`,
     );
   }
 }

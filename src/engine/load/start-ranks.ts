@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
+import { storageName } from '../../tensor/state-dtype.ts';
 import { isGpu } from '../ranks/devices.ts';
 import type { HostedPlace, Job } from '../ranks/job.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
@@ -53,13 +54,13 @@ async function start(
   checkpoint: Checkpoint,
   watch: LoadWatch,
 ): Promise<Executor> {
-  const { name, config, untieHead, tensorParallelSize: size, pipeline, storage: dtype, blockFormats } = placed;
+  const { name, config, untieHead, tensorParallelSize: size, pipeline, storage: dtype, states, blockFormats } = placed;
   const { device } = placed.device;
   const { maxNumSeqs: slots, ownThread, workers, job } = settings;
   const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
   const limits = { slots, maxModelLen, kvCacheMemoryBytes };
   const { numSpeculativeTokens } = settings.speculativeConfig ?? {};
-  const form = { untieHead, blockFormats, numSpeculativeTokens };
+  const form = { untieHead, states, blockFormats, numSpeculativeTokens };
   const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, ...form };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
@@ -74,7 +75,8 @@ async function start(
     }
     // Loaded on need: one rank works where there are no threads.
     const { RankExecutor } = await import('../ranks/rank-executor.ts');
-    const model = job && (await identifyModel(checkpoint, config, placed.dtype));
+    const model =
+      job && (await identifyModel(checkpoint, config, { dtype: placed.dtype, states: storageName(placed.states) }));
     const isHosted = where.hosted !== undefined;
     const watch = { onProgress: isHosted ? undefined : onProgress, signal, workers, model, ...where };
     return RankExecutor.load(checkpoint.files, isHosted ? 1 : size, { ...options, stage }, watch);

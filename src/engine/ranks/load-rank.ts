@@ -9,6 +9,7 @@ import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
+import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { ModelRunner } from '../run/model-runner.ts';
@@ -33,6 +34,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly numSpeculativeTokens?: number | undefined;
   /** The layers to load, of a model that several stages hold. Default: all. */
   readonly stage?: Stage | undefined;
+  /** Storage of SSM states. Default: float32. */
+  readonly states?: StateStorage | undefined;
   /** Form of products on the processor. Default: auto. */
   readonly cpuKernels?: CpuKernels | undefined;
   /** Compiled once by the caller and shared by all ranks. */
@@ -96,7 +99,7 @@ export async function makeRank(
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);
     const { check } = weights;
-    const { slots, stage } = options;
+    const { slots, stage, states } = options;
     const make = (layers?: Stage) =>
       definition.create(new LayerContext(backend, group, weightDType, { check, stage: layers }), quantConfig);
     const whole = make();
@@ -104,12 +107,13 @@ export async function makeRank(
     const fill = weights.match(model, whole);
     const numBlocks = numKvBlocks(whole.kvCacheSizes, options);
     const keptTokens = keptTokensFor(options.numSpeculativeTokens);
-    await backend.reserve?.(memoryNeed(model, slots, numBlocks, keptTokens));
+    await backend.reserve?.(memoryNeed(model, slots, numBlocks, keptTokens, states?.dtype));
     await fill();
     const runner = new ModelRunner(backend, model, {
       slots,
       numBlocks,
       keptTokens,
+      states,
       chunkSize: definition.config.chunkSize,
       group,
     });

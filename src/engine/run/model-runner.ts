@@ -19,6 +19,7 @@ import {
   type ScheduledSequence,
 } from '../../layers/mamba/mamba2-metadata.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
+import { FLOAT32_STATES, isStochastic } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { DecayWatch, selectLogDecays } from './decay-watch.ts';
 import {
@@ -68,6 +69,8 @@ export class ModelRunner implements Executor {
   readonly #keptTokens: number;
   readonly #slots: number;
   readonly #group: ProcessGroup;
+  /** Whether states are rounded by the positions of tokens. */
+  readonly #withPositions: boolean;
   readonly #samplesTokens: boolean;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
   /** Memory that the next logits may take. */
@@ -80,14 +83,22 @@ export class ModelRunner implements Executor {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks, keptTokens = 0, chunkSize, group = singleProcess }: ModelRunnerOptions,
+    {
+      slots,
+      numBlocks,
+      keptTokens = 0,
+      states: storage = FLOAT32_STATES,
+      chunkSize,
+      group = singleProcess,
+    }: ModelRunnerOptions,
   ) {
     this.#backend = backend;
     this.#chunkSize = chunkSize;
     this.#keptTokens = keptTokens;
     this.#slots = slots;
     this.#group = group;
-    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens }, group);
+    this.#withPositions = isStochastic(storage);
+    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens, states: storage }, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;
     this.#samplesTokens = backend.sampling !== undefined && isWhole;
@@ -114,7 +125,15 @@ export class ModelRunner implements Executor {
   /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
   async prepare(watch?: PrepareWatch): Promise<void> {
     const { model, states, sampled } = this.#usable();
-    const parts = { backend: this.#backend, model, states, sampled, slots: this.#slots, chunkSize: this.#chunkSize };
+    const parts = {
+      backend: this.#backend,
+      model,
+      states,
+      sampled,
+      slots: this.#slots,
+      chunkSize: this.#chunkSize,
+      withPositions: this.#withPositions,
+    };
     this.#maxBatchedTokens = maxBatchedTokens(parts);
     await prepareSteps(parts, this.#maxBatchedTokens, watch);
   }
@@ -204,6 +223,9 @@ export class ModelRunner implements Executor {
         batch: {
           tokenIds: Int32Array.from(sequences, ({ tokenIds }) => tokenIds[0]),
           slots: Int32Array.from(sequences, ({ slot }) => slot),
+          positions: this.#withPositions
+            ? Int32Array.from(sequences, ({ numComputedTokens }) => numComputedTokens)
+            : undefined,
         },
         sampling: sampling.inputs,
         attention: states.kvCache && decodeAttentionInputs(sequences, KV_BLOCK_SIZE),
@@ -211,7 +233,7 @@ export class ModelRunner implements Executor {
       compute: ({ batch, sampling: rows, attention }) => {
         const { tokenIds: inputIds, slots } = isAhead ? this.#takeSampled(batch, sampled) : batch;
         const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-        const metadata = { ...decodeMetadata(slots, none, this.#chunkSize), attention };
+        const metadata = { ...decodeMetadata(slots, none, this.#chunkSize, batch.positions), attention };
         const cache = watch?.cache ?? states.layers;
         const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
         const logDecays = watch?.gather(this.#group);
@@ -250,7 +272,11 @@ export class ModelRunner implements Executor {
         cache: watch?.cache ?? states.layers,
         kvCache: states.kvCache?.layers,
         metadata: {
-          ...buildMamba2Metadata(backend, ordered, { chunkSize: this.#chunkSize, keptTokens: this.#keptTokens }),
+          ...buildMamba2Metadata(backend, ordered, {
+            chunkSize: this.#chunkSize,
+            keptTokens: this.#keptTokens,
+            withPositions: this.#withPositions,
+          }),
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
         },
       });

@@ -21,6 +21,8 @@ export interface StepParts {
   readonly sampled: Tensor | undefined;
   readonly slots: number;
   readonly chunkSize: number;
+  /** Whether states are rounded by the positions of tokens. */
+  readonly withPositions: boolean;
 }
 
 /**
@@ -66,7 +68,7 @@ function prepareSampling(backend: Backend, logits: Tensor, sampled: Tensor): voi
 }
 
 function forward(
-  { backend, model, states, chunkSize }: StepParts,
+  { backend, model, states, chunkSize, withPositions }: StepParts,
   lengths: readonly number[],
   computed: number,
 ): Tensor {
@@ -78,7 +80,7 @@ function forward(
     cache: states.layers,
     kvCache: states.kvCache?.layers,
     metadata: {
-      ...buildMamba2Metadata(backend, sequences, { chunkSize }),
+      ...buildMamba2Metadata(backend, sequences, { chunkSize, withPositions }),
       attention: states.kvCache && buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE),
     },
   });

@@ -5,6 +5,7 @@ import { ArgumentError, ShapeError } from '../../errors.ts';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../layers/mamba/mamba-state-shape.ts';
 import type { MambaCacheParams } from '../../layers/mamba/state-space-mixer.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
+import { FLOAT32_STATES, type StateDType, type StateStorage, stateBytes } from '../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import { exportedLength, type StateCommand, type StateFootprint, type StatePlace } from './executor.ts';
 import { KvCache } from './kv-cache.ts';
@@ -23,6 +24,8 @@ interface LayerState {
 /** Number of sequences with a state in the cache, and of blocks for their keys and values. */
 export interface StateCacheSize {
   readonly slots: number;
+  /** Of SSM states; the inputs that convolutions need are float32. Default: float32. */
+  readonly states?: StateStorage | undefined;
   /** 0 for a model without attention. */
   readonly numBlocks: number;
   /** Tentative tokens of each slot whose inputs are kept. Default: 0, there are none. */
@@ -50,15 +53,22 @@ export class StateCache {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks, keptTokens = 0 }: StateCacheSize,
+    { slots, numBlocks, keptTokens = 0, states: storage = FLOAT32_STATES }: StateCacheSize,
     group: Pick<ProcessGroup, 'size' | 'rank'>,
   ) {
     this.#backend = backend;
     this.#numBlocks = numBlocks;
     const states: LayerState[] = [];
     let wholeLength = 0;
-    const add = (shape: readonly number[], wholeShape: readonly number[], runs: readonly StateRun[]): Tensor => {
-      const tensor = backend.zeros([slots, ...shape]);
+    let bytes = 0;
+    const add = (
+      shape: readonly number[],
+      wholeShape: readonly number[],
+      runs: readonly StateRun[],
+      dtype: StateDType,
+    ): Tensor => {
+      const tensor = backend.zeros([slots, ...shape], dtype);
+      bytes += stateBytes(dtype) * elementCount(shape);
       const offset = wholeLength;
       const placed = runs.map((run) => ({ ...run, wholeOffset: run.wholeOffset + offset }));
       states.push({ tensor, slotLength: elementCount(shape), runs: placed });
@@ -71,13 +81,12 @@ export class StateCache {
       const runs = mamba2StateRuns(size, group.size, group.rank);
       const widths = keptTokens === 0 ? undefined : model.keptWidths[layer];
       return {
-        convState: add(conv, whole.conv, runs.conv),
-        ssmState: add(ssm, whole.ssm, runs.ssm),
+        convState: add(conv, whole.conv, runs.conv, 'float32'),
+        ssmState: add(ssm, whole.ssm, runs.ssm, storage.dtype),
         kept: widths?.map((width) => backend.empty([slots * keptTokens, width])),
       };
     });
     this.#states = states;
-    const bytes = 4 * states.reduce((sum, { slotLength }) => sum + slotLength, 0);
     const { kvCacheSizes } = model;
     this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group) : undefined;
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };

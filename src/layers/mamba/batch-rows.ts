@@ -1,7 +1,8 @@
 import type { Backend } from '../../backends/contract/backend.ts';
-import type { LogDecayArgs } from '../../backends/contract/state-space.ts';
+import type { LogDecayArgs, StochasticRounding } from '../../backends/contract/state-space.ts';
 import { MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { hashOf, mix } from '../../util/hash.ts';
 import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireKept } from './state-space-mixer.ts';
 
@@ -59,6 +60,8 @@ export interface SequenceArgs {
 
 export interface ScanArgs extends SequenceArgs {
   readonly chunkSize: number;
+  /** Positions of the sequences' first rows, where states are rounded stochastically. */
+  readonly positions?: Tensor | undefined;
 }
 
 export function prefillSequences({ prefillStartLoc, prefillSlots, hasInitialStates }: Mamba2Metadata): SequenceArgs {
@@ -83,6 +86,16 @@ export function keepInputs(
 /** The inputs that were put aside for these rows. @throws ArgumentError where there is no place for them. */
 export function keptInputs(backend: Backend, cache: MambaCacheParams, { rows }: KeptRows): Tensor[] {
   return requireKept(cache).map((kept) => backend.gatherRows(kept, rows));
+}
+
+/** The rounding of a layer's states, where it is stochastic. @param key of the layer; see {@link layerKey}. */
+export function stochasticRounding(key: number, positions: Tensor | undefined): StochasticRounding | undefined {
+  return positions && { key, positions };
+}
+
+/** 32 bits that tell a layer apart from the model's others, by its name in the whole model. */
+export function layerKey(prefix: string): number {
+  return mix(hashOf(prefix, 0));
 }
 
 /** Fills the rows of `logDecays`, if it was given, of the sequences whose rows these are. */

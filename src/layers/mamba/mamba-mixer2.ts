@@ -18,8 +18,10 @@ import {
   keepInputs,
   keptInputs,
   keptSequences,
+  layerKey,
   prefillSequences,
   type ScanArgs,
+  stochasticRounding,
 } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
@@ -62,6 +64,7 @@ export class MambaMixer2 implements StateSpaceMixer {
   readonly #context: LayerContext;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
+  readonly #roundingKey: number;
   /** Columns of the gate and of x on this rank. All sizes below are those of this rank, too. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -103,6 +106,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       convKernel: convKernelSize,
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
+    this.#roundingKey = layerKey(this.prefix);
 
     const fullGroups = nGroups + extraReplicasForShards(nGroups, size);
     this.#intermediateSize = intermediateSize / size;
@@ -225,7 +229,11 @@ export class MambaMixer2 implements StateSpaceMixer {
     const y = backend.empty([xBC.shape[0], this.#intermediateSize]);
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
-      this.#prefill(rows(xBC), rows(dt), rows(y), cache, { ...prefillSequences(metadata), chunkSize });
+      this.#prefill(rows(xBC), rows(dt), rows(y), cache, {
+        ...prefillSequences(metadata),
+        positions: metadata.prefillPositions,
+        chunkSize,
+      });
       const decays = { ...this.#decayArgs(rows(dt)), queryStartLoc: metadata.prefillStartLoc };
       fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
@@ -243,7 +251,8 @@ export class MambaMixer2 implements StateSpaceMixer {
     return y;
   }
 
-  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, { chunkSize, ...sequences }: ScanArgs): void {
+  #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, args: ScanArgs): void {
+    const { chunkSize, positions, ...sequences } = args;
     const { backend } = this.#context;
     const convolved = backend.causalConv1dFn({
       ...sequences,
@@ -255,6 +264,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...sequences,
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       ssmStates: cache.ssmState,
+      rounding: stochasticRounding(this.#roundingKey, positions),
       chunkSize,
     });
   }
@@ -271,6 +281,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
+      rounding: stochasticRounding(this.#roundingKey, metadata.decodePositions),
     });
   }
 

@@ -56,6 +56,10 @@ export interface Mamba2Metadata {
   readonly prefillStartLoc: Tensor;
   /** Sequences whose slots stay as they are. Absent: there are none. */
   readonly tentative?: KeptRows | undefined;
+  /** (numDecodes) int32: position of each row's token. Only where states are rounded stochastically. */
+  readonly decodePositions?: Tensor | undefined;
+  /** (numPrefills) int32: position of each sequence's first token in the batch. Only where states are rounded so. */
+  readonly prefillPositions?: Tensor | undefined;
   readonly chunkSize: number;
 }
 
@@ -93,8 +97,14 @@ function byKind<S extends ScheduledSequence>(sequences: readonly S[]) {
 /**
  * Metadata of a batch of decodes alone, from slots that are tensors already.
  * @param none an int32 tensor of no elements.
+ * @param decodePositions of the tokens, where states are rounded stochastically.
  */
-export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): Mamba2Metadata {
+export function decodeMetadata(
+  slots: Tensor,
+  none: Tensor,
+  chunkSize: number,
+  decodePositions?: Tensor,
+): Mamba2Metadata {
   return {
     order: 'decode-first',
     numDecodes: slots.shape[0],
@@ -104,11 +114,13 @@ export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): 
     prefillSlots: none,
     hasInitialStates: none,
     prefillStartLoc: none,
+    decodePositions,
     chunkSize,
   };
 }
 
 /**
+ * @param options `withPositions`: as states that are rounded stochastically need them.
  * @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts.
  *
  * @example
@@ -121,9 +133,14 @@ export function decodeMetadata(slots: Tensor, none: Tensor, chunkSize: number): 
 export function buildMamba2Metadata(
   backend: Backend,
   sequences: readonly ScheduledSequence[],
-  options: { readonly order?: BatchOrder; readonly chunkSize: number; readonly keptTokens?: number | undefined },
+  options: {
+    readonly order?: BatchOrder;
+    readonly chunkSize: number;
+    readonly keptTokens?: number | undefined;
+    readonly withPositions?: boolean;
+  },
 ): Mamba2Metadata {
-  const { order = 'decode-first', chunkSize, keptTokens = 0 } = options;
+  const { order = 'decode-first', chunkSize, keptTokens = 0, withPositions = false } = options;
   checkSequences(sequences, Number.POSITIVE_INFINITY);
   const ordered = reorderBatch(sequences, order);
   if (ordered.some((sequence, i) => sequence !== sequences[i])) {
@@ -132,6 +149,8 @@ export function buildMamba2Metadata(
   const { decodes, prefills, tentative } = byKind(sequences);
   const startLoc = startsOf(prefills);
   const indices = (values: readonly number[] | Int32Array) => backend.tensor(Int32Array.from(values), [values.length]);
+  const positions = (of: readonly ScheduledSequence[]) =>
+    withPositions ? indices(of.map(({ numComputedTokens }) => numComputedTokens)) : undefined;
   return {
     order,
     numDecodes: decodes.length,
@@ -142,6 +161,8 @@ export function buildMamba2Metadata(
     hasInitialStates: indices(prefills.map(({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
     prefillStartLoc: indices(startLoc),
     tentative: tentative.length > 0 ? keptRows(backend, tentative, keptTokens) : undefined,
+    decodePositions: positions(decodes),
+    prefillPositions: positions(prefills),
     chunkSize,
   };
 }

@@ -14,9 +14,11 @@ import {
   keepInputs,
   keptInputs,
   keptSequences,
+  layerKey,
   prefillSequences,
   type ScanArgs,
   type SequenceArgs,
+  stochasticRounding,
 } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
@@ -58,6 +60,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
   readonly stateSize: MambaStateSize;
   readonly #context: LayerContext;
   readonly #stateShape: MambaStateShape;
+  readonly #roundingKey: number;
   /** Columns of the gate and of x on this rank. */
   readonly #intermediateSize: number;
   readonly #numHeads: number;
@@ -97,6 +100,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
       convKernel: convKernelSize,
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
+    this.#roundingKey = layerKey(prefix);
     this.#intermediateSize = intermediateSize / size;
     this.#numHeads = numHeads / size;
     this.#ssmStateSize = ssmStateSize;
@@ -193,7 +197,11 @@ export class Plamo2Mixer implements StateSpaceMixer {
     const y = backend.empty([x.shape[0], this.#intermediateSize]);
     if (prefills) {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
-      const { dt } = this.#prefill(rows(x), rows(y), cache, { ...prefillSequences(metadata), chunkSize });
+      const { dt } = this.#prefill(rows(x), rows(y), cache, {
+        ...prefillSequences(metadata),
+        positions: metadata.prefillPositions,
+        chunkSize,
+      });
       const decays = { ...this.#decayArgs(dt), queryStartLoc: metadata.prefillStartLoc };
       fillLogDecays(backend, cache.logDecays, prefills, decays);
     }
@@ -212,7 +220,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
   }
 
   #prefill(x: Tensor, out: Tensor, cache: MambaCacheParams, args: ScanArgs): Selection {
-    const { chunkSize: _, ...sequences } = args;
+    const { chunkSize: _, positions: _positions, ...sequences } = args;
     const convolved = this.#convolve(x, cache, sequences);
     const selection = this.#select(convolved);
     this.#scan(convolved, selection, out, cache, args);
@@ -226,7 +234,13 @@ export class Plamo2Mixer implements StateSpaceMixer {
 
   #scan(x: Tensor, selection: Selection, out: Tensor, cache: MambaCacheParams, args: ScanArgs): void {
     const { backend } = this.#context;
-    backend.mambaChunkScan({ ...args, ...this.#stateSpaceArgs(x, selection, out), ssmStates: cache.ssmState });
+    const { positions, ...sequences } = args;
+    backend.mambaChunkScan({
+      ...sequences,
+      ...this.#stateSpaceArgs(x, selection, out),
+      rounding: stochasticRounding(this.#roundingKey, positions),
+      ssmStates: cache.ssmState,
+    });
   }
 
   #decode(x: Tensor, out: Tensor, cache: MambaCacheParams, metadata: Mamba2Metadata): Selection {
@@ -242,6 +256,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
       ...this.#stateSpaceArgs(convolved, selection, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
+      rounding: stochasticRounding(this.#roundingKey, metadata.decodePositions),
     });
     return selection;
   }

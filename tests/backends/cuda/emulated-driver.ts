@@ -31,6 +31,9 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
   const units = [
     { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
     ...SHARED.map((name) => ({ name, args: kernelArgs(name) })),
+    ...(['FLOAT16', 'BFLOAT16'] as const).map((format) => {
+      return { name: `short-states-${format}`, args: [...kernelArgs('short-states'), `-DFORMAT=${format}`] };
+    }),
     ...formats.flatMap((format) =>
       ['tables', isHalves(format) ? 'linear-halves' : 'linear'].map((name) => {
         return { name: `${name}-${format}`, args: [...kernelArgs(name), `-DFORMAT=${format}`] };

@@ -11,6 +11,7 @@ import type { Demands, MakeBackend } from './harness.ts';
 import { describeLogDecaySums } from './log-decay-sums.ts';
 import { describeNorms } from './norms.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
+import { describeShortStates } from './short-states.ts';
 import { describeSplitProperties } from './split-properties.ts';
 import { describeStridedArguments } from './strided-arguments.ts';
 
@@ -25,6 +26,7 @@ export const SECTIONS = {
   chunkScanBatches: describeChunkScanBatches,
   selectiveStateUpdate: describeSelectiveStateUpdate,
   logDecaySums: describeLogDecaySums,
+  shortStates: describeShortStates,
   splitProperties: describeSplitProperties,
   stridedArguments: describeStridedArguments,
   attention: describeAttention,

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { ints } from '../../contract/host-tensor.ts';
+import { HostState, ints } from '../../contract/host-tensor.ts';
 import {
   checkQueryStartLoc,
   checkSlots,
@@ -7,17 +7,20 @@ import {
   PAD_SLOT_ID,
   slotsOrDefault,
 } from '../../contract/sequences.ts';
+import { checkShape } from '../../contract/shapes.ts';
 import {
   type ChunkScanArgs,
   checkChunkSize,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
+  type StochasticRounding,
 } from '../../contract/state-space.ts';
 import { selectiveStateUpdate } from '../../reference/state-space.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { slotAddress } from '../memory/cpu-indices.ts';
+import { indexAddress, slotAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
+import { CpuState } from '../memory/cpu-state.ts';
 import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
 
 /** Address of a tensor's first row, and bytes from row to row. */
@@ -37,6 +40,12 @@ interface ScanCall extends Readonly<Record<'x' | 'dt' | 'B' | 'C' | 'z' | 'out',
   readonly high: number;
   readonly scratch: number;
 }
+
+/** States that a call works on, in either form. */
+type States = CpuTensor | CpuState;
+
+/** Numbers of formats in kernels/scan-short.ts, with rounding to the nearest; a random one has the next number. */
+const SHORT_FORMATS = { float16: 0, bfloat16: 2 } as const;
 
 /** The state-space recurrence, for sequences and for single tokens: the same kernel for both. */
 export class CpuScan {
@@ -61,24 +70,28 @@ export class CpuScan {
     const hasInitialState = args.hasInitialState && ints(args.hasInitialState, 'hasInitialState', count);
     return this.#run(args, states, rows, (call) => {
       const [, H, P, N] = states.shape;
+      const bytes = slotBytes(states);
       // For states that no slot gets.
-      const scratch = this.#memory.allocate(4 * H * P * N);
+      const scratch = this.#memory.allocate(bytes);
+      const positions = args.rounding && ints(args.rounding.positions, 'positions', count);
       for (let b = 0; b < count; b++) {
         const tokens = starts[b + 1] - starts[b];
         if (tokens === 0) continue;
-        const slot = states.address + slots[b] * states.byteStride;
+        const slot = states.address + slots[b] * bytes;
         const isKept = slots[b] !== PAD_SLOT_ID && args.keepState !== false;
         const state = isKept ? slot : scratch;
         const isFresh = !hasInitialState?.[b] || slots[b] === PAD_SLOT_ID;
-        if (isFresh) this.#kernels.clear(state, 4 * H * P * N);
-        else if (!isKept) this.#kernels.copyRows(slot, 0, state, 0, 1, 4 * H * P * N);
+        if (isFresh) this.#kernels.clear(state, bytes);
+        else if (!isKept) this.#kernels.copyRows(slot, 0, state, 0, 1, bytes);
         const at = (column: Column) => (column.address === 0 ? 0 : column.address + starts[b] * column.stride);
         const { x, dt, B, C, z, out, A, dtBias, D } = call;
         // biome-ignore format: addresses with their strides, as the kernel takes them
-        this.#kernels.scanSequence(
+        const given = [
           at(x), x.stride, at(dt), dt.stride, at(B), B.stride, at(C), C.stride, at(z), z.stride, at(out), out.stride,
           A, dtBias, D, state, tokens, H, P, N, call.perGroup, call.softplus, call.low, call.high, call.scratch,
-        );
+        ] as const;
+        if (!(states instanceof CpuState)) this.#kernels.scanSequence(...given);
+        else this.#kernels.scanShortSequence(...given, ...rounding(states, args.rounding), positions?.[b] ?? 0);
       }
     });
   }
@@ -93,24 +106,30 @@ export class CpuScan {
     checkSlots(slots, states.shape[0], 'stateBatchIndices');
     return this.#run(args, states, rows, (call) => {
       const [, H, P, N] = states.shape;
-      const padding = this.#memory.allocate(4 * H * P * N);
+      const bytes = slotBytes(states);
+      const padding = this.#memory.allocate(bytes);
       const slotsAt = slotAddress(this.#memory, args.stateBatchIndices, slots);
       const { x, dt, B, C, z, out, A, dtBias, D } = call;
       // biome-ignore format: addresses with their strides, as the kernel takes them
-      this.#kernels.scanRows(
+      const given = [
         x.address, x.stride, dt.address, dt.stride, B.address, B.stride, C.address, C.stride, z.address, z.stride,
-        out.address, out.stride, A, dtBias, D, states.address, states.byteStride, slotsAt, rows, padding, H, P, N,
+        out.address, out.stride, A, dtBias, D, states.address, bytes, slotsAt, rows, padding, H, P, N,
         call.perGroup, call.softplus, call.low, call.high, call.scratch,
-      );
+      ] as const;
+      if (!(states instanceof CpuState)) return this.#kernels.scanRows(...given);
+      const positions = args.rounding && indexAddress(this.#memory, args.rounding.positions, 'positions', rows);
+      this.#kernels.scanShortRows(...given, ...rounding(states, args.rounding), positions ?? 0);
     });
   }
 
-  #states(state: Tensor): CpuTensor {
-    return this.#floats(state, 'state', [null, null, null, null]);
+  #states(state: Tensor): States {
+    if (!(state instanceof CpuState)) return this.#floats(state, 'state', [null, null, null, null]);
+    checkShape(state, 'state', [null, null, null, null]);
+    return state;
   }
 
   /** Checks the arguments that both forms share, and runs `scan` with their addresses. */
-  #run(args: SelectiveStateArgs, states: CpuTensor, rows: number, scan: (call: ScanCall) => void): Tensor {
+  #run(args: SelectiveStateArgs, states: States, rows: number, scan: (call: ScanCall) => void): Tensor {
     const memory = this.#memory;
     const [, H, P, N] = states.shape;
     const G = args.nGroups ?? args.B.shape[1] ?? 0;
@@ -142,17 +161,25 @@ export class CpuScan {
         softplus: args.dtSoftplus ? 1 : 0,
         low,
         high,
-        scratch: memory.allocate(this.#kernels.scanScratch(rows, H, P, N)),
+        scratch: memory.allocate(this.#scratchBytes(states, rows)),
       });
     });
     if (D && perChannelD) addPerChannelSkip(result.out, x, this.#floats(D, 'D', [H, P]), z);
     return result.finish();
   }
 
+  #scratchBytes(states: States, rows: number): number {
+    const [, H, P, N] = states.shape;
+    const { scanScratch, scanShortScratch } = this.#kernels;
+    return states instanceof CpuState ? scanShortScratch(rows, H, P, N) : scanScratch(rows, H, P, N);
+  }
+
   #referenceUpdate(args: SelectiveStateUpdateArgs): Tensor {
     const out = args.out ?? CpuTensor.allocate(this.#memory, args.x.shape);
     const view = (x: Tensor, name: string) => this.#floats(x, name, x.shape).view();
     const optional = (x: Tensor | undefined, name: string) => x && view(x, name);
+    const short = args.state instanceof CpuState ? args.state : undefined;
+    const state = short ? new HostState(short.readAll(), short.shape, short.dtype) : view(args.state, 'state');
     selectiveStateUpdate({
       ...args,
       x: view(args.x, 'x'),
@@ -163,15 +190,27 @@ export class CpuScan {
       D: optional(args.D, 'D'),
       z: optional(args.z, 'z'),
       dtBias: optional(args.dtBias, 'dtBias'),
-      state: view(args.state, 'state'),
+      state,
       out: view(out, 'out'),
     });
+    for (let slot = 0; short && slot < short.shape[0]; slot++) {
+      short.write(slot, state.data.subarray(slot * state.stride, (slot + 1) * state.stride));
+    }
     return out;
   }
 
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
     return cpuFloats(this.#memory, x, name, expected);
   }
+}
+
+function slotBytes(states: States): number {
+  return states instanceof CpuState ? states.slotBytes : states.byteStride;
+}
+
+/** Format and key of a rounding. */
+function rounding({ dtype }: CpuState, given: StochasticRounding | undefined): readonly [number, number] {
+  return given ? [SHORT_FORMATS[dtype] + 1, given.key] : [SHORT_FORMATS[dtype], 0];
 }
 
 function column({ address, byteStride }: CpuTensor): Column {

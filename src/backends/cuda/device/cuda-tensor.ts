@@ -1,7 +1,9 @@
 import { ArgumentError } from '../../../errors.ts';
+import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
+import type { ShortForm } from '../../contract/slots.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
 
 /** float32 values on the device. Row r of the first dimension begins `r * stride` floats after the address. */
@@ -37,6 +39,19 @@ export class CudaTensor implements Tensor, DeviceRows {
   /** A tensor over the same memory under another shape, from another column on, or with other strides. */
   view(shape: readonly number[], column = 0, stride = this.stride): CudaTensor {
     return new CudaTensor(this.owner, this.address + 4 * column, shape, stride);
+  }
+}
+
+/** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
+export class CudaState implements Tensor, ShortForm {
+  readonly dtype: ShortStateDType;
+  readonly shape: readonly number[];
+  readonly words: CudaTensor;
+
+  constructor(words: CudaTensor, shape: readonly number[], dtype: ShortStateDType) {
+    this.words = words;
+    this.shape = shape;
+    this.dtype = dtype;
   }
 }
 

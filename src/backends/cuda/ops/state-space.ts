@@ -1,14 +1,16 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../../contract/sequences.ts';
+import { checkShape } from '../../contract/shapes.ts';
 import {
   type ChunkScanArgs,
   checkChunkSize,
   type LogDecayArgs,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
+  type StochasticRounding,
 } from '../../contract/state-space.ts';
 import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
-import type { CudaTensor } from '../device/cuda-tensor.ts';
+import { CudaState, type CudaTensor } from '../device/cuda-tensor.ts';
 import type { StateSpaceParams } from '../kernels/kernels.generated.ts';
 import { checkSequences } from './sequences.ts';
 
@@ -22,12 +24,13 @@ export function mambaChunkScan(calls: CudaCalls, args: ChunkScanArgs): CudaTenso
   checkChunkSize(args.chunkSize);
   const { parameters, size, out } = checkStateSpace(calls, args, args.ssmStates);
   const { rows, H, P } = parameters;
-  const { count, ...places } = checkSequences(calls, args, rows, args.ssmStates.shape[0]);
+  const { count, ...found } = checkSequences(calls, args, rows, args.ssmStates.shape[0]);
+  const places = { ...found, ...roundingOf(calls, args, args.ssmStates, count) };
   if (out.isEmpty) return out;
   const own = { ...parameters, ...places, keepState: flag(args.keepState ?? true) };
   if (size) {
     const blocks = [Math.ceil(P / SCAN_CHANNELS), H, count] as const;
-    calls.device.launch(`state_scan_${size}`, { blocks, threads: 128 }, own);
+    calls.device.launch(nameOf('scan', size, args.ssmStates), { blocks, threads: 128 }, own);
   } else {
     calls.device.launch('state_any', { blocks: [count * P, H], threads: 32 }, own);
   }
@@ -40,10 +43,10 @@ export function selectiveStateUpdate(calls: CudaCalls, args: SelectiveStateUpdat
   const slots = args.stateBatchIndices && calls.indices(args.stateBatchIndices, 'stateBatchIndices', rows);
   checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), args.state.shape[0], 'stateBatchIndices');
   if (out.isEmpty) return out;
-  const own = { ...parameters, slots: slots?.address };
+  const own = { ...parameters, slots: slots?.address, ...roundingOf(calls, args, args.state, rows) };
   if (size) {
     const blocks = [rows * Math.ceil(P / UPDATE_CHANNELS), H] as const;
-    calls.device.launch(`state_update_${size}`, { blocks, threads: 128 }, own);
+    calls.device.launch(nameOf('update', size, args.state), { blocks, threads: 128 }, own);
   } else {
     calls.device.launch('state_any', { blocks: [rows * P, H], threads: 32 }, own);
   }
@@ -81,6 +84,7 @@ const NOTHING: StateSpaceParams = {
     N: 0,
     headsPerGroup: 1,
   },
+  ...{ positions: undefined, stateKey: 0, stateFormat: 0 },
   ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
   ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },
 };
@@ -94,8 +98,9 @@ function stepSizes({
 
 /** What the scan and the one-step update share, checked; `size` is the state's where a kernel of its own takes the call. */
 function checkStateSpace(calls: CudaCalls, args: SelectiveStateArgs, state: Tensor) {
-  const states = calls.floats(state, 'state', [null, null, null, null]);
-  const [, H, P, N] = states.shape;
+  checkShape(state, 'state', [null, null, null, null]);
+  const states = state instanceof CudaState ? state.words : calls.floats(state, 'state', state.shape);
+  const [, H, P, N] = state.shape;
   const rows = args.x.shape[0];
   const G = args.nGroups ?? args.B.shape[1] ?? 0;
   const share = headsPerGroup(H, G);
@@ -125,4 +130,25 @@ function checkStateSpace(calls: CudaCalls, args: SelectiveStateArgs, state: Tens
   };
   const isUsual = !isChannelDt && !isChannelA && !isChannelBias && states.isAligned;
   return { parameters, size: isUsual ? SIZES.find((known) => known === N) : undefined, out };
+}
+
+/** Numbers of dtypes in cuda/state-space.cuh. */
+const FORMATS = { float16: 1, bfloat16: 2 } as const;
+
+/** The kernel for states of a usual size. */
+function nameOf<Kind extends 'scan' | 'update'>(kind: Kind, size: (typeof SIZES)[number], state: Tensor) {
+  if (!(state instanceof CudaState)) return `state_${kind}_${size}` as const;
+  return `short_${kind}_${size}_${state.dtype === 'float16' ? 'FLOAT16' : 'BFLOAT16'}` as const;
+}
+
+/** How states of 16 bits are rounded. */
+function roundingOf(
+  calls: CudaCalls,
+  { rounding }: { readonly rounding?: StochasticRounding | undefined },
+  state: Tensor,
+  count: number,
+) {
+  if (!(state instanceof CudaState)) return {};
+  const positions = rounding && calls.indices(rounding.positions, 'positions', count).address;
+  return { stateFormat: FORMATS[state.dtype], stateKey: (rounding?.key ?? 0) | 0, positions };
 }

@@ -62,6 +62,7 @@ export class Calls {
     args: Pick<ChunkScanArgs, 'queryStartLoc' | 'cacheIndices' | 'hasInitialState'>,
     rows: number,
     slotCount: number,
+    positions?: GpuIndices,
   ): SequenceTable {
     const startLoc = this.indices(args.queryStartLoc, 'queryStartLoc', null);
     const starts = checkQueryStartLoc(startLoc, rows);
@@ -70,8 +71,9 @@ export class Calls {
     const slots = slotsOrDefault(given, 'cacheIndices', count);
     checkSlots(slots, slotCount, 'cacheIndices');
     const hasInitialState = args.hasInitialState && this.indices(args.hasInitialState, 'hasInitialState', count);
-    return this.#lastSequences.get([startLoc, given, hasInitialState], () =>
-      makeSequenceTable(starts, slots, hasInitialState?.data, (values) => this.newIndices(values)),
+    if (positions) this.indices(positions, 'positions', count);
+    return this.#lastSequences.get([startLoc, given, hasInitialState], positions, () =>
+      makeSequenceTable(starts, slots, hasInitialState?.data, positions?.data, (values) => this.newIndices(values)),
     );
   }
 

@@ -7,7 +7,8 @@ export const CHUNK = 128;
 /**
  * The sequences of a packed batch, for the host and the device: `count` times (begin, end, slot, whether it starts from
  * the slot's state), then the sequence of each row, then `chunks` times (begin, end, sequence, 0) of at most {@link
- * CHUNK} tokens, then each sequence's first chunk and how many it has.
+ * CHUNK} tokens, then each sequence's first chunk and how many it has, then the position of each sequence's first token,
+ * where that is known.
  */
 export interface SequenceTable {
   readonly count: number;
@@ -17,27 +18,41 @@ export interface SequenceTable {
   readonly chunks0: number;
   /** Index in the table of the first sequence's range of chunks. */
   readonly ranges0: number;
+  /** Index in the table of the first sequence's position. */
+  readonly positions0: number;
   /** Tokens of the longest sequence. */
   readonly longest: number;
   readonly table: GpuIndices;
 }
 
+interface LastTable {
+  readonly key: readonly (Tensor | undefined)[];
+  readonly positions: Tensor | undefined;
+  readonly made: SequenceTable;
+}
+
 /** The sequence table that was made last in a scope. */
 export class LastSequences {
   readonly #isInScope: () => boolean;
-  #last: { readonly key: readonly (Tensor | undefined)[]; readonly made: SequenceTable } | undefined;
+  #last: LastTable | undefined;
 
   constructor(isInScope: () => boolean) {
     this.#isInScope = isInScope;
   }
 
-  /** The table for these tensors. In a scope they do not change, and what was made for them is there until its end. */
-  get(key: readonly (Tensor | undefined)[], make: () => SequenceTable): SequenceTable {
+  /**
+   * The table for these tensors. In a scope they do not change, and what was made for them is there until its end.
+   * @param positions absent: the table may have some.
+   */
+  get(key: readonly (Tensor | undefined)[], positions: Tensor | undefined, make: () => SequenceTable): SequenceTable {
     const last = this.#last;
-    const isLast = last?.key.every((tensor, i) => tensor === key[i]) && !last.made.table.storage.isGone;
+    const isLast =
+      last?.key.every((tensor, i) => tensor === key[i]) &&
+      (positions === undefined || positions === last.positions) &&
+      !last.made.table.storage.isGone;
     if (this.#isInScope() && last && isLast) return last.made;
     const made = make();
-    this.#last = this.#isInScope() ? { key, made } : undefined;
+    this.#last = this.#isInScope() ? { key, positions, made } : undefined;
     return made;
   }
 }
@@ -46,6 +61,7 @@ export function makeSequenceTable(
   starts: Int32Array,
   slots: Int32Array,
   hasInitialState: Int32Array | undefined,
+  positions: Int32Array | undefined,
   makeIndices: (values: Int32Array) => GpuIndices,
 ): SequenceTable {
   const count = starts.length - 1;
@@ -54,7 +70,9 @@ export function makeSequenceTable(
   const chunks = chunksOf.reduce((sum, n) => sum + n, 0);
   const chunks0 = 4 * count + rows;
   const ranges0 = chunks0 + 4 * chunks;
-  const table = new Int32Array(ranges0 + 2 * count);
+  const positions0 = ranges0 + 2 * count;
+  const table = new Int32Array(positions0 + (positions?.length ?? 0));
+  if (positions) table.set(positions, positions0);
   let chunk = 0;
   let longest = 0;
   for (let b = 0; b < count; b++) {
@@ -68,5 +86,5 @@ export function makeSequenceTable(
       chunk++;
     }
   }
-  return { count, rows, chunks, chunks0, ranges0, longest, table: makeIndices(table) };
+  return { count, rows, chunks, chunks0, ranges0, positions0, longest, table: makeIndices(table) };
 }

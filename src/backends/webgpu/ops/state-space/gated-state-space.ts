@@ -43,9 +43,9 @@ const GATED_STATE_UPDATE = defineOperation<GatedUpdate>({
 
 /** Layout of state-update-gate, or undefined if none fits. */
 function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShape | undefined {
-  const { x, dt, A, B, C, D, dtBias, states, slots } = update;
+  const { x, dt, A, B, C, D, dtBias, states, stateShape, slots, rounding } = update;
   const T = x.shape[0];
-  const [, H, P, N] = states.shape;
+  const [H, P, N] = stateShape;
   const lanes = N / 4;
   const isLaidOut =
     T <= MAX_GROUPS &&
@@ -53,6 +53,8 @@ function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShap
     x.offset < x.stride &&
     [A, D, dtBias].every((tensor) => tensor?.shape.length === 1 && tensor.stride === 1) &&
     slots !== undefined &&
+    // The layer's key would be compiled in: a kernel for each layer.
+    rounding === undefined &&
     dt.shape.length === 2 &&
     [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&
     z.storage === dt.storage &&
@@ -78,10 +80,10 @@ function lowerGatedStateUpdate(
   { channels, threads, prefetchedBytes }: UpdateShape,
 ): void {
   const { update, z, out } = operation;
-  const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups, states, slots } = update;
+  const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups, states, stateShape, slots } = update;
   const { nothing, handover, gpu } = lowering;
   const T = x.shape[0];
-  const [, H, P, N] = states.shape;
+  const [H, P, N] = stateShape;
   const lanes = N / 4;
   const { subgroupMinSize, subgroupMaxSize } = gpu.info;
   const SUBGROUPS = gpu.features.has('subgroups') && subgroupMinSize === lanes && subgroupMaxSize === lanes;
@@ -101,6 +103,8 @@ function lowerGatedStateUpdate(
       constants: {
         P,
         N,
+        STATES: update.stateDType,
+        RANDOM: false,
         CHANNELS: channels,
         THREADS: threads,
         SUBGROUPS,

@@ -24,9 +24,8 @@ export const MAMBA_CHUNK_SCAN = defineOperation<Scan>({
 
 export function mambaChunkScan(calls: Calls, args: ChunkScanArgs): GpuTensor {
   checkChunkSize(args.chunkSize);
-  const states = calls.floats(args.ssmStates, 'state', [null, null, null, null]);
-  const { z, ...operands } = checkStateSpace(calls, args, states);
-  const sequences = calls.sequences(args, args.x.shape[0], states.shape[0]);
+  const { z, ...operands } = checkStateSpace(calls, args, args.ssmStates);
+  const sequences = calls.sequences(args, args.x.shape[0], args.ssmStates.shape[0], operands.rounding?.positions);
   const { keepState = true } = args;
   return enqueueGated(calls, args.out, { ...operands, z }, (x, out) =>
     calls.enqueue(MAMBA_CHUNK_SCAN, { ...operands, x, sequences, keepState, out }),
@@ -35,17 +34,18 @@ export function mambaChunkScan(calls: Calls, args: ChunkScanArgs): GpuTensor {
 
 /** Scans token by token. */
 function lowerPlainScan(lowering: Lowering, operation: Scan): void {
-  const [, H, P, N] = operation.states.shape;
-  const { bindings, params } = stateSpaceRun(lowering, operation);
-  const { count, table } = operation.sequences;
+  const [H, P, N] = operation.stateShape;
+  const { constants, bindings, params } = stateSpaceRun(lowering, operation);
+  const { count, table, positions0 } = operation.sequences;
   for (const { firstRow, tensor } of operation.states.parts) {
     lowering.dispatch('state-space-scan', {
-      constants: { N },
+      constants: { ...constants, N },
       bindings: { ...bindings, sequences: table.storage, states: tensor.storage },
       params: {
         ...params,
         T: count,
         keepState: operation.keepState ? 1 : 0,
+        positions0,
         firstSlot: firstRow,
         slotCount: tensor.shape[0],
         ...place('states', tensor),
@@ -63,8 +63,9 @@ function lowerPlainScan(lowering: Lowering, operation: Scan): void {
  */
 export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTensor): boolean {
   const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups: G, states, sequences, keepState, out } = operation;
-  const { rows, count, chunks, chunks0, ranges0, longest } = sequences;
-  const [, H, P, N] = states.shape;
+  const { stateDType: STATES, stateShape, rounding } = operation;
+  const { rows, count, chunks, chunks0, ranges0, positions0, longest } = sequences;
+  const [H, P, N] = stateShape;
   const placed = [x, B, C, out, z].filter((tensor) => tensor !== undefined);
   const applies =
     longest >= lowering.launch.chunkedScanFrom &&
@@ -133,11 +134,21 @@ export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTen
     params: places,
     workgroups: [tiles(N) * tiles(P), H, chunks],
   });
+  const COLUMNS = STATES === 'float32' ? 1 : 2;
   lowering.dispatch('chunk-pass', {
-    constants: { N, P },
+    constants: { N, P, STATES, RANDOM: rounding !== undefined, COLUMNS },
     bindings: { steps, sequences: table, chunkStates, states: states.storage },
-    params: { H, rows, chunkCount: chunks, ranges0, keepState: keepState ? 1 : 0, ...place('states', states) },
-    workgroups: [Math.ceil((N * P) / 4 / 64), H, count],
+    params: {
+      H,
+      rows,
+      chunkCount: chunks,
+      ranges0,
+      positions0,
+      keepState: keepState ? 1 : 0,
+      key: rounding?.key ?? 0,
+      ...place('states', states),
+    },
+    workgroups: [Math.ceil((N * P) / 4 / 64 / COLUMNS), H, count],
   });
   lowering.dispatch('chunk-outputs', {
     constants: { ...sizes, GATE: Boolean(z), LEFT_ALONG_K: true, RIGHT_ALONG_K: false },

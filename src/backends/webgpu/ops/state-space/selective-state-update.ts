@@ -1,7 +1,7 @@
 import { checkSlots, slotsOrDefault } from '../../../contract/sequences.ts';
 import type { SelectiveStateUpdateArgs } from '../../../contract/state-space.ts';
-import type { GpuIndices, GpuTensor } from '../../device/gpu-tensor.ts';
-import { elementGrid, place } from '../../graph/lowering.ts';
+import { type GpuIndices, type GpuTensor, Storage } from '../../device/gpu-tensor.ts';
+import { elementGrid, type Lowering, place } from '../../graph/lowering.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { Calls } from '../calls.ts';
 import { checkStateSpace, enqueueGated, type StateSpace, stateSpaceRun } from './state-space.ts';
@@ -13,13 +13,16 @@ export interface StateUpdate extends StateSpace {
 export const SELECTIVE_STATE_UPDATE = defineOperation<StateUpdate>({
   name: 'selectiveStateUpdate',
   lower: (lowering, operation) => {
-    const { x, states, slots } = operation;
+    const { x, states, stateShape, slots, rounding } = operation;
     const rows = x.shape[0];
-    const [, H, P, N] = states.shape;
-    const { bindings, params } = stateSpaceRun(lowering, operation);
+    const [H, P, N] = stateShape;
+    const { constants, bindings, params } = stateSpaceRun(lowering, operation);
+    const own = slots?.storage ?? lowering.nothing;
+    const places = rounding ? joined(lowering, own, rounding.positions.storage, 4 * rows) : own;
     for (const { firstRow, tensor } of states.parts) {
       lowering.dispatch('selective-state-update', {
-        bindings: { ...bindings, slots: slots?.storage ?? lowering.nothing, states: tensor.storage },
+        constants,
+        bindings: { ...bindings, slots: places, states: tensor.storage },
         params: {
           ...params,
           T: rows,
@@ -35,12 +38,19 @@ export const SELECTIVE_STATE_UPDATE = defineOperation<StateUpdate>({
   },
 });
 
+/** Two vectors of so many bytes, one after the other: for another buffer there may be no room among the bindings. */
+function joined({ owner, commands }: Lowering, first: Storage, second: Storage, bytes: number): Storage {
+  const to = new Storage(owner, 2 * bytes);
+  commands.push({ type: 'copy', from: first, fromOffset: 0, to, toOffset: 0, bytes });
+  commands.push({ type: 'copy', from: second, fromOffset: 0, to, toOffset: bytes, bytes });
+  return to;
+}
+
 export function selectiveStateUpdate(calls: Calls, args: SelectiveStateUpdateArgs): GpuTensor {
   const rows = args.x.shape[0];
-  const states = calls.floats(args.state, 'state', [null, null, null, null]);
-  const { z, ...operands } = checkStateSpace(calls, args, states);
+  const { z, ...operands } = checkStateSpace(calls, args, args.state);
   const slots = args.stateBatchIndices && calls.indices(args.stateBatchIndices, 'stateBatchIndices', rows);
-  checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), states.shape[0], 'stateBatchIndices');
+  checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), args.state.shape[0], 'stateBatchIndices');
   return enqueueGated(calls, args.out, { ...operands, z }, (x, out) =>
     calls.enqueue(SELECTIVE_STATE_UPDATE, { ...operands, x, slots, out }),
   );

@@ -1,7 +1,9 @@
+import type { StateDType } from '../../../../tensor/state-dtype.ts';
 import type { Tensor } from '../../../../tensor/tensor.ts';
 import { headsPerGroup } from '../../../contract/sequences.ts';
-import type { SelectiveStateArgs } from '../../../contract/state-space.ts';
-import { GpuTensor } from '../../device/gpu-tensor.ts';
+import { checkShape } from '../../../contract/shapes.ts';
+import type { SelectiveStateArgs, StochasticRounding } from '../../../contract/state-space.ts';
+import { type GpuIndices, GpuState, GpuTensor } from '../../device/gpu-tensor.ts';
 import { type Lowering, place } from '../../graph/lowering.ts';
 import type { Calls } from '../calls.ts';
 import { dispatchCopy } from '../rows/copy-rows.ts';
@@ -19,17 +21,36 @@ export interface StateSpace {
   readonly dtSoftplus: boolean;
   readonly dtLimit: readonly [number, number];
   readonly nGroups: number;
-  /** (S, H, P, N) */
+  /** (S, H, P, N), or two of 16 bits in each value. */
   readonly states: GpuTensor;
+  readonly stateDType: StateDType;
+  /** H, P, N */
+  readonly stateShape: readonly [number, number, number];
+  readonly rounding: Rounding | undefined;
   readonly out: GpuTensor;
+}
+
+/** Stochastic rounding of states of 16 bits. */
+export interface Rounding {
+  readonly key: number;
+  /** Positions of the sequences' first tokens. */
+  readonly positions: GpuIndices;
 }
 
 /** Checked arguments, with the gate, which is an operation of its own. */
 type Checked = Omit<StateSpace, 'out'> & { readonly z: GpuTensor | undefined };
 
 /** Checks what the scan and the one-step update share. */
-export function checkStateSpace(calls: Calls, args: SelectiveStateArgs, states: GpuTensor): Checked {
-  const [, H, P, N] = states.shape;
+export function checkStateSpace(
+  calls: Calls,
+  args: SelectiveStateArgs & { readonly rounding?: StochasticRounding | undefined },
+  state: Tensor,
+): Checked {
+  checkShape(state, 'state', [null, null, null, null]);
+  const states = state instanceof GpuState ? state.words : calls.floats(state, 'state', state.shape);
+  const stateDType = state instanceof GpuState ? state.dtype : 'float32';
+  const { rounding } = args;
+  const [, H, P, N] = state.shape;
   const rows = args.x.shape[0];
   const nGroups = args.nGroups ?? args.B.shape[1] ?? 0;
   const flat = args.x.shape.length === 2;
@@ -51,6 +72,12 @@ export function checkStateSpace(calls: Calls, args: SelectiveStateArgs, states: 
     dtLimit: args.dtLimit ?? ([0, Number.POSITIVE_INFINITY] as const),
     nGroups,
     states,
+    stateDType,
+    stateShape: [H, P, N],
+    rounding:
+      rounding && stateDType !== 'float32'
+        ? { key: rounding.key >>> 0, positions: calls.indices(rounding.positions, 'positions', null) }
+        : undefined,
   };
 }
 
@@ -80,11 +107,12 @@ export function enqueueGated(
 
 /** Buffers and params of the plain forms of the scan and the one-step update, without those for states and rows. */
 export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
-  const { dt, A, D, dtBias, dtSoftplus, dtLimit, nGroups, states, out } = operands;
-  const [, H, P, N] = states.shape;
+  const { dt, A, D, dtBias, dtSoftplus, dtLimit, nGroups, stateDType, stateShape, rounding, out } = operands;
+  const [H, P, N] = stateShape;
   const { x, B, C } = inOneBuffer(lowering, operands);
   const perChannel = (tensor: GpuTensor | undefined, dimensions: number) => tensor?.shape.length === dimensions;
   return {
+    constants: { STATES: stateDType, RANDOM: rounding !== undefined },
     bindings: {
       xBC: x.storage,
       dt: dt.storage,
@@ -120,6 +148,7 @@ export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
       biasHead: dtBias?.stride ?? 0,
       biasChannel: perChannel(dtBias, 2) ? 1 : 0,
       ...place('out', out),
+      key: rounding?.key ?? 0,
     },
   };
 }

@@ -4,6 +4,7 @@
 //
 // x (rows, H*P), B and C (rows, G*N) lie in one buffer, xBC, with a common stride; dt (rows, H or H*P); A, D, dtBias per
 // head or more; slots (rows); states (S, H, P, N), in place → out (rows, H*P). Padded rows read zeros and write no state.
+// States of 16 bits lie two in a word; with RANDOM the positions of the tokens follow the slots.
 // Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's. Grid: (H*P / 64, rows).
 
 struct Params {
@@ -33,8 +34,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let x = xBC[params.xOffset + row + channel];
   let group = row + h / params.headsPerGroup * params.N;
   let delta = deltaOf(t, h, p);
-  let state = params.statesOffset + rowOfSlot(slot) * params.statesStride + channel * params.N;
   var y = 0.0;
+#if STATES == float32
+  let state = params.statesOffset + rowOfSlot(slot) * params.statesStride + channel * params.N;
   for (var n = 0u; n < params.N; n++) {
     var value = delta * x * xBC[params.bOffset + group + n];
     if (!isPadded) {
@@ -43,5 +45,26 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     y += value * xBC[params.cOffset + group + n];
   }
+#else
+  let words = (params.N + 1) / 2;
+  let state = params.statesOffset + rowOfSlot(slot) * params.statesStride + channel * words;
+#if RANDOM
+  let token = tokenBits(params.key, u32(slots[params.T + t]));
+#else
+  let token = 0u;
+#endif
+  for (var w = 0u; w < words; w++) {
+    var values = vec2f();
+    if (!isPadded) { values = statesOf(states[state + w]); }
+    for (var i = 0u; i < min(2u, params.N - 2 * w); i++) {
+      let n = 2 * w + i;
+      values[i] = decayOf(h, p, n, delta) * values[i] + delta * x * xBC[params.bOffset + group + n];
+      y += values[i] * xBC[params.cOffset + group + n];
+    }
+    if (!isPadded) {
+      states[state + w] = wordOf(values, vec2u(bitsOf(token, channel, 2 * w), bitsOf(token, channel, 2 * w + 1)));
+    }
+  }
+#endif
   out[params.outOffset + t * params.outStride + channel] = y + skipOf(h, p) * x;
 }

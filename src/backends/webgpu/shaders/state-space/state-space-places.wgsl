@@ -31,3 +31,4 @@
   statesStride: u32,
   outOffset: u32,
   outStride: u32,
+  key: u32,         // of the layer, for random bits

@@ -6,12 +6,20 @@
 @group(0) @binding(3) var<storage, read> A: array<f32>;
 @group(0) @binding(4) var<storage, read> D: array<f32>;
 @group(0) @binding(5) var<storage, read> dtBias: array<f32>;
+#if STATES == float32
 @group(0) @binding(7) var<storage, read_write> states: array<f32>;
+#else
+@group(0) @binding(7) var<storage, read_write> states: array<u32>;
+#endif
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
 #include "grid"
 #include "activation"
 #include "slots"
+#if STATES == float32
+#else
+#include "short-states"
+#endif
 
 fn deltaOf(t: u32, h: u32, p: u32) -> f32 {
   var raw = dt[params.dtOffset + t * params.dtStride + h * params.dtHead + p * params.dtChannel];

@@ -52,7 +52,11 @@ const fixed = Fixed();
 @group(0) @binding(4) var<storage, read> D: array<f32>;
 @group(0) @binding(5) var<storage, read> dtBias: array<f32>;
 @group(0) @binding(6) var<storage, read> slots: array<i32>;
+#if STATES == float32
 @group(0) @binding(7) var<storage, read_write> states: array<vec4f>;
+#else
+@group(0) @binding(7) var<storage, read_write> states: array<vec2u>;
+#endif
 #if HALVES
 @group(0) @binding(8) var<storage, read_write> out: array<u32>;
 @group(0) @binding(9) var<storage, read> normWeight: array<f32>;
@@ -61,6 +65,12 @@ const fixed = Fixed();
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 #endif
 
+#if STATES == float32
+const UNIT = 4u;                     // floats of the states' buffer that an invocation has at once
+#else
+const UNIT = 2u;
+#include "short-states"
+#endif
 const P = ${P}u;
 const HEADS_PER_GROUP = ${HEADS_PER_GROUP}u;
 const LANES = $N / 4u;               // of a channel
@@ -117,9 +127,14 @@ fn main(
   let slot = slots[t] - fixed.firstSlot;
   if (!isPadded && (slot < 0 || slot >= fixed.slotCount)) { return; }
 #endif
-  let state = (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride) / 4 + channel * LANES + lane;
+  let state = (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride) / UNIT + channel * LANES + lane;
 #for c CHANNELS
+#if STATES == float32
   var h${c} = states[state + ${c} * LANES];
+#else
+  let words${c} = states[state + ${c} * LANES];
+  var h${c} = vec4f(statesOf(words${c}.x), statesOf(words${c}.y));
+#endif
 #endfor
   let row = t * fixed.rowStride;
   let rowZ = t * fixed.zStride;
@@ -143,7 +158,11 @@ fn main(
 #for c CHANNELS
   let x${c} = xBC[fixed.xOffset + row + channel + ${c}];
   h${c} = select(h${c}, vec4f(), isPadded) * decay + (delta * x${c}) * B;
+#if STATES == float32
   if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
+#else
+  if (!isPadded) { states[state + ${c} * LANES] = vec2u(wordOf(h${c}.xy, vec2u()), wordOf(h${c}.zw, vec2u())); }
+#endif
   let y${c} = sumOfLanes(dot(h${c}, C), i, lane) + skip * x${c};
 #endfor
 #for c CHANNELS

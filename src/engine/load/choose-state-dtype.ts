@@ -1,0 +1,37 @@
+import { getOwn, type JsonObject } from '../../checkpoint/json/json.ts';
+import { ConfigError } from '../../errors.ts';
+import {
+  STATE_DTYPES,
+  type StateDTypeSetting,
+  type StateRounding,
+  type StateStorage,
+} from '../../tensor/state-dtype.ts';
+
+/** The key of Nemotron's configs that vLLM takes the dtype from. */
+const CONFIG_KEY = 'mamba_ssm_cache_dtype';
+
+/** Storage that was asked for. */
+export interface AskedStates {
+  readonly stateDtype?: StateDTypeSetting | undefined;
+  readonly stateRounding?: StateRounding | undefined;
+}
+
+/**
+ * Storage of a model's SSM states as it was asked for, or else as its config says.
+ * @param config the model's config.json
+ * @throws ConfigError
+ */
+export function stateStorage(
+  config: JsonObject,
+  { stateDtype = 'auto', stateRounding: rounding = 'nearest' }: AskedStates,
+): StateStorage {
+  if (stateDtype !== 'auto') return { dtype: stateDtype, rounding };
+  const written = getOwn(config, CONFIG_KEY) ?? 'auto';
+  if (written === 'auto') return { dtype: 'float32', rounding };
+  const dtype = STATE_DTYPES.find((known) => known === written);
+  if (dtype !== undefined) return { dtype, rounding };
+  throw new ConfigError(
+    `config.json has ${CONFIG_KEY} ${JSON.stringify(written)}; expected one of: ${STATE_DTYPES.join(', ')}.`,
+    'Say which dtype states are to have (stateDtype).',
+  );
+}

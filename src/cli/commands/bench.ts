@@ -39,7 +39,9 @@ const options = {
   shape: choice(SHAPES, 'Random weights of a published size instead of a model'),
   ...modelOptions,
   // Figures of one thread are what others compare with.
-  tensorParallelSize: threads('Threads that share the model; auto: one per core (default: 1 on each machine)'),
+  tensorParallelSize: threads(
+    'Threads, or GPUs, that share the model; auto: one per core, or one GPU (default: 1 on each machine)',
+  ),
   pipelineParallelSize: count(1, 1, 'Stages that hold a run of the layers each, with such threads each'),
   dtype: dtypesOption(),
   promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
@@ -101,7 +103,8 @@ async function run(values: BenchValues): Promise<number> {
       ? { name, config: MODEL_SHAPES[shape] }
       : { name, folder: await resolveModel(name, { revision, signal, onProgress }) };
     const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
-    const ranks = tensorParallelSize === 'auto' ? await autoRanks(source, processes) : tensorParallelSize;
+    const most = () => (device === 'cuda' ? processes : autoRanks(source, processes));
+    const ranks = tensorParallelSize === 'auto' ? await most() : tensorParallelSize;
     const slots = Math.max(...values.batchSizes);
     const maxModelLen = longestSequence(values);
     const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };

@@ -24,6 +24,8 @@ export class GroupWatch {
   readonly #states: Record<JoinState, Set<number>> = { joining: new Set(), joined: new Set() };
   readonly #alive = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
+  /** Steps under way. */
+  #steps = 0;
 
   /** @param milliseconds that a step may take. Default: 1000 times the environment's MAMBA2_NCCL_TIMEOUT, or a minute. */
   constructor(size: number, events: GroupWatchEvents, milliseconds = timeLimit()) {
@@ -36,17 +38,25 @@ export class GroupWatch {
   joins(rank: number, state: JoinState): void {
     const { joining, joined } = this.#states;
     this.#states[state].add(rank);
-    if (joined.size === this.#size) this.end();
+    if (joined.size === this.#size) this.stop();
     else if (joining.size === this.#size && state === 'joining') this.#start(() => this.#failJoining());
   }
 
-  /** A step begins. */
+  /** A step begins. Those before it may be under way. */
   begin(): void {
+    this.#steps++;
     this.#start(() => this.#askAll());
   }
 
-  /** A step has ended, or nothing more is to be watched. */
+  /** A step has ended. */
   end(): void {
+    this.#steps--;
+    if (this.#steps > 0) this.#start(() => this.#askAll());
+    else this.stop();
+  }
+
+  /** Nothing more is to be watched. */
+  stop(): void {
     clearTimeout(this.#timer);
   }
 

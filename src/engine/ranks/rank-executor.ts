@@ -223,8 +223,8 @@ export class RankExecutor implements Executor {
       for (const ranks of this.#processes) ranks.reset();
       throw reviveError(problem);
     };
-    // Ranks that exchange partial results must not mix those of two steps.
-    const step = this.#size === 1 ? ask() : this.#lastStep.then(ask);
+    // Threads that exchange partial results must not mix those of two steps. GPUs take steps in their order.
+    const step = this.#size === 1 || this.#watch ? ask() : this.#lastStep.then(ask);
     this.#lastStep = step.catch(() => {});
     return step;
   }
@@ -298,7 +298,7 @@ export class RankExecutor implements Executor {
     for (const ranks of this.#processes) ranks.fail();
     for (const replies of this.#pending.values()) replies.settle(error);
     this.#pending.clear();
-    this.#watch?.end();
+    this.#watch?.stop();
     this.#reportFailure(error);
   }
 }

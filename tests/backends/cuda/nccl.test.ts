@@ -18,7 +18,7 @@ import { MissingPackageError, RankFailedError, ShardingError } from '../../../sr
 import { SeededRandom } from '../../layers/seeded.ts';
 import { need } from '../../needs/needs.ts';
 import { largestDifference } from '../../numbers.ts';
-import { few } from '../../runs.ts';
+import { few, isFullRun } from '../../runs.ts';
 import { buildEmulatedDriver, buildEmulatedNccl, type EmulatedDriver } from './emulated-driver.ts';
 import type { NcclTask } from './nccl-rank.ts';
 
@@ -105,13 +105,16 @@ describe.runIf(need('g++') && process.platform === 'linux')('several GPUs, emula
     const { logits, greedy, input } = await golden(name);
     const llm = await load(name, { tensorParallelSize: 2 });
     try {
-      const first = await llm.logits(input);
-      expect(largestDifference(first, logits)).toBeLessThan(5e-4);
-      const again = input.slice(0, 5);
-      expect(await llm.logits(again)).toEqual(await llm.logits(again));
+      // A processor takes its time for a whole prompt.
+      const begin = isFullRun ? input : input.slice(0, 10);
+      const found = await llm.logits(begin);
+      expect(largestDifference(found, logits.subarray(0, found.length))).toBeLessThan(5e-4);
+      const short = input.slice(0, 5);
+      expect(await llm.logits(short)).toEqual(await llm.logits(short));
       const greedily = { temperature: 0, maxTokens: 4, ignoreEos: true };
-      const answers = await Promise.all([llm.complete(input, greedily), llm.complete(input, greedily)]);
-      for (const { tokenIds } of answers) expect([...tokenIds]).toEqual(greedy.slice(0, 4));
+      const answers = await Promise.all([llm.complete(begin, greedily), llm.complete(begin, greedily)]);
+      expect(answers[1].tokenIds).toEqual(answers[0].tokenIds);
+      if (isFullRun) expect([...answers[0].tokenIds]).toEqual(greedy.slice(0, 4));
     } finally {
       await llm.dispose();
     }
@@ -161,10 +164,12 @@ describe.runIf(need('g++') && process.platform === 'linux')('several GPUs, emula
       'a rank that gets %s ends the request, and is replaced',
       async (signal) => {
         process.env.MAMBA2_NCCL_TIMEOUT = '4';
-        const { input, greedy } = await golden('mamba2');
+        const prompt = (await golden('mamba2')).input.slice(0, 5);
+        const greedily = { temperature: 0, maxTokens: 4, ignoreEos: true };
         const llm = await load('mamba2', { tensorParallelSize: 2, recover: true });
         try {
-          const long = llm.complete(input, { temperature: 0, maxTokens: 5000, ignoreEos: true });
+          const known = await llm.complete(prompt, greedily);
+          const long = llm.complete(prompt, { ...greedily, maxTokens: 5000 });
           const ended = expect(long).rejects.toThrow(
             signal === 'SIGKILL' ? /^Rank 1 was ended by SIGKILL/ : /^Rank 1 hung in a step/,
           );
@@ -172,8 +177,7 @@ describe.runIf(need('g++') && process.platform === 'linux')('several GPUs, emula
           process.kill(rankProcesses()[1], signal);
           await ended;
           await expect(long).rejects.toThrow(RankFailedError);
-          const { tokenIds } = await llm.complete(input, { temperature: 0, maxTokens: 4, ignoreEos: true });
-          expect([...tokenIds]).toEqual(greedy.slice(0, 4));
+          expect((await llm.complete(prompt, greedily)).tokenIds).toEqual(known.tokenIds);
         } finally {
           await llm.dispose();
         }

@@ -148,6 +148,17 @@ describe('bfloat16', () => {
     );
   });
 
+  test('any part of a buffer decodes, wherever it begins', () => {
+    for (const begin of [0, 1, 2, 3]) {
+      for (const end of [begin, begin + 1, 70, 71]) {
+        const out = new Float32Array(80).fill(7);
+        const decoded = bfloat16ToFloat32(allBits.subarray(begin, end), out.subarray(1, 1 + end - begin));
+        expect(decoded).toEqual(values.subarray(begin, end));
+        expect([out[0], out[1 + end - begin]]).toEqual([7, 7]);
+      }
+    }
+  });
+
   test('rounding keeps all 65536 values', () => {
     expectEach(
       0x10000,

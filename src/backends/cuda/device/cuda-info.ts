@@ -22,10 +22,19 @@ export async function describeCuda(): Promise<CudaInfo> {
   return infoOf(await CudaDriver.load(), 0);
 }
 
-/** Describes all NVIDIA GPUs that this process sees. @throws MissingPackageError, UnsupportedDeviceError */
+/**
+ * Describes the NVIDIA GPUs that this process sees, up to the first that is too old: ranks take them in their order.
+ * @throws MissingPackageError; UnsupportedDeviceError where the first is too old, or there is none.
+ */
 export async function describeAllCuda(): Promise<CudaInfo[]> {
   const driver = await CudaDriver.load();
-  return Array.from({ length: driver.deviceCount }, (_, ordinal) => infoOf(driver, ordinal));
+  const all = [infoOf(driver, 0)];
+  try {
+    for (let ordinal = 1; ordinal < driver.deviceCount; ordinal++) all.push(infoOf(driver, ordinal));
+  } catch (error) {
+    if (!(error instanceof UnsupportedDeviceError)) throw error;
+  }
+  return all;
 }
 
 /** The facts of the GPU of this number. @throws UnsupportedDeviceError when kernels do not run on it. */

@@ -4,7 +4,6 @@ import { parseArgs } from 'node:util';
 import { loadSynthetic } from '../src/bench/load-synthetic.ts';
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import { median } from '../src/bench/spread.ts';
-import { formatTable } from '../src/cli/terminal/table.ts';
 import { LLMEngine } from '../src/engine/llm-engine.ts';
 import type { Executor } from '../src/engine/run/executor.ts';
 import type { LogitsProcessor } from '../src/engine/sample/logits-processor.ts';
@@ -28,6 +27,7 @@ const { values } = parseArgs({
     draft: { type: 'string', default: '8' },
     tokens: { type: 'string', default: '256' },
     rounds: { type: 'string', default: '5' },
+    task: { type: 'string', default: '' },
   },
 });
 const dtype = parseWeightDType(values.dtype);
@@ -71,8 +71,9 @@ await tokenizerModel.dispose();
 const loaded = await load(draft);
 process.stdout.write(`${values.shape ?? values.model}, ${values.dtype}, threads: ${values.threads}, `);
 process.stdout.write(`${describeProcessor(thisProcessor())}\n\n`);
-const rows = [];
-for (const task of texts) {
+const names = ['tokens/s', 'with guesses', 'ratio', 'by processor time', 'right', 'tokens a step'];
+process.stdout.write(`${names.map((name) => name.padStart(18)).join('')}\n`);
+for (const task of texts.filter(({ name }) => name.includes(values.task))) {
   const plain: number[] = [];
   const guessed: number[] = [];
   const work: number[] = [];
@@ -91,11 +92,8 @@ for (const task of texts) {
   const [a, b] = [median(plain), median(guessed)];
   const ratios = [(b / a).toFixed(2), median(work).toFixed(2)];
   const numbers = [a.toFixed(1), b.toFixed(1), ...ratios, `${(100 * rate).toFixed(0)} %`, perStep.toFixed(2)];
-  rows.push([task.name, ...numbers]);
+  process.stdout.write(`${numbers.map((number) => number.padStart(18)).join('')}  ${task.name}\n`);
 }
-process.stdout.write(
-  `${formatTable([['', 'tokens/s', 'with guesses', 'ratio', 'by processor time', 'right', 'tokens a step'], ...rows])}\n`,
-);
 await loaded.executor.dispose();
 
 async function load(numSpeculativeTokens: number): Promise<{ executor: Executor; vocabSize: number }> {

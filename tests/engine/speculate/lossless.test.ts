@@ -108,6 +108,11 @@ describe('guesses change no bit of an answer', () => {
     await assertSame(hybridFolder('granitemoehybrid'), { device: 'cpu', pipelineParallelSize: 2 }, idRequests);
   }, 300_000);
 
+  test('of a hybrid whose states are float16', async () => {
+    const common = { device: 'cpu', dtype: 'float32', stateDtype: 'float16' } as const;
+    await assertSame(hybridFolder('variants/plamo2-windows'), common, idRequests);
+  }, 300_000);
+
   test('of answers in a form', async () => {
     const items = { type: 'array', items: { const: 'abc' }, minItems: 7, maxItems: 9 };
     const requests = [{ structuredOutputs: { json: items }, temperature: 0 }, ...FORMS];

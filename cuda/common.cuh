@@ -21,9 +21,11 @@ static __device__ __forceinline__ float vector_at(const Rows& x, int c) { return
 
 // The row and column of a thread in a grid of one thread per element; false beyond the last one.
 static __device__ __forceinline__ bool element_of(int T, int C, long long& t, int& c) {
-  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (long long)T * C) return false;
-  t = i / C;
+  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const long long count = (long long)T * C;
+  if (i >= count) return false;
+  // Division of 64 bits takes several times as long.
+  t = count <= 0xffffffffll ? (u32)i / (u32)C : i / C;
   c = (int)(i - t * C);
   return true;
 }
@@ -51,7 +53,7 @@ static __device__ __forceinline__ float block_sum(float v, float* sums) {
   return total;
 }
 
-static __device__ __forceinline__ float silu(float v) { return v / (1.0f + expf(-v)); }
+static __device__ __forceinline__ float silu(float v) { return __fdividef(v, 1.0f + expf(-v)); }
 static __device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(expf(v)); }
 
 static __device__ __forceinline__ float bits_to_float(u32 bits) { return __uint_as_float(bits); }
@@ -68,13 +70,39 @@ static __device__ __forceinline__ u32 floats_to_halves(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
   return v;
 }
-// 16 bytes that no kernel writes meanwhile. Loads and the multiplications below stay in the order in which they are written:
-// the compiler would put each load next to its use, where it waits.
-static __device__ __forceinline__ uint4 load_early(const void* at) {
-  uint4 v;
-  asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+// Two float16 less two others, and times two others.
+static __device__ __forceinline__ u32 subtract_halves(u32 a, u32 b) {
+  u32 v;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
   return v;
 }
+static __device__ __forceinline__ u32 scale_halves(u32 a, u32 b) {
+  u32 v;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
+  return v;
+}
+// Copies 16 bytes to shared memory while the thread continues, zeros in their place unless `isInside`. What a thread has
+// copied it may read after wait_copies, and other threads after a barrier besides.
+static __device__ __forceinline__ void copy_early(uint4* to, const void* from, bool isInside) {
+  const u32 at = (u32)__cvta_generic_to_shared(to);
+  const int bytes = isInside ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+}
+// The same of what other blocks of the multiprocessor read, too: it stays in its cache.
+static __device__ __forceinline__ void copy_shared(uint4* to, const void* from, bool isInside) {
+  const u32 at = (u32)__cvta_generic_to_shared(to);
+  const int bytes = isInside ? 16 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+}
+// Copies since the last call become one group.
+static __device__ __forceinline__ void group_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until no more than the last LEFT groups are on their way.
+template <int LEFT>
+static __device__ __forceinline__ void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+// Shared memory whose size the launch says.
+#define SHARED_BY_LAUNCH(NAME) extern __shared__ uint4 NAME[]
 // Two floats as bfloat16, the first in the lower half.
 static __device__ __forceinline__ u32 floats_to_bfloats(float low, float high) {
   u32 v;
@@ -85,12 +113,12 @@ static __device__ __forceinline__ u32 floats_to_bfloats(float low, float high) {
 // a the rows g and g + 8, in columns 2 t, 2 t + 1 (a[0], a[1]) and 8 further (a[2], a[3]); of b those rows of column g; of the
 // sums columns 2 t and 2 t + 1 of rows g (sums[0], sums[1]) and g + 8.
 static __device__ __forceinline__ void multiply_halves(float* sums, const u32* a, const u32* b) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 static __device__ __forceinline__ void multiply_bfloats(float* sums, const u32* a, const u32* b) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

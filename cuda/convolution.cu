@@ -1,8 +1,6 @@
 // Causal depthwise convolution: over packed sequences (prefill), and for the next tokens of each (decode). Both sum in one
 // order: bias, then taps from the oldest input on.
-#include "common.cuh"
-
-static __device__ __forceinline__ float finished(float sum, int isSilu) { return isSilu ? silu(sum) : sum; }
+#include "convolution.cuh"
 
 struct CausalConv1dFnParams {
   Rows x;
@@ -110,10 +108,18 @@ extern "C" __global__ void __launch_bounds__(256) causal_conv1d_update(const Cau
     return;
   }
   float* state = p.states + slot * p.stateStride + (long long)c * p.W;
-  int head = p.seen && p.W > 0 ? p.seen[b] % p.W : 0;
+  const float bias = p.hasBias ? vector_at(p.bias, c) : 0.0f;
+  if (!p.seen) {
+    for (int i = 0; i < p.L; i++) {
+      const float* weight = p.weight.at + c * p.weight.stride;
+      out[(long long)i * p.C] = convolve_next(weight, bias, state, p.K, p.W, x[(long long)i * p.C], p.isSilu);
+    }
+    return;
+  }
+  int head = p.W > 0 ? p.seen[b] % p.W : 0;
   for (int i = 0; i < p.L; i++) {
     const float input = x[(long long)i * p.C];
-    float sum = p.hasBias ? vector_at(p.bias, c) : 0.0f;
+    float sum = bias;
     for (int w = 0; w < p.K - 1; w++) {
       int at = p.W - (p.K - 1) + w + head;
       if (at >= p.W) at -= p.W;
@@ -122,12 +128,7 @@ extern "C" __global__ void __launch_bounds__(256) causal_conv1d_update(const Cau
     sum = fmaf(element(p.weight, c, p.K - 1), input, sum);
     out[(long long)i * p.C] = finished(sum, p.isSilu);
     if (p.W == 0) continue;
-    if (p.seen) {
-      state[head] = input;
-      head = head + 1 == p.W ? 0 : head + 1;
-    } else {
-      for (int at = 0; at + 1 < p.W; at++) state[at] = state[at + 1];
-      state[p.W - 1] = input;
-    }
+    state[head] = input;
+    head = head + 1 == p.W ? 0 : head + 1;
   }
 }

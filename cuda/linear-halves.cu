@@ -1,189 +1,110 @@
-// Products of rows and a matrix of float16 or bfloat16, FORMAT, on tensor cores, with sums in float32. Rows are sums of two
-// numbers of that format each, see split_rows, so that they lose next to nothing. It is compiled once for each format.
+// Products of few rows and a matrix of float16 or bfloat16, FORMAT, on tensor cores: see halves.cuh. It is compiled once for each.
 //
-// The inputs are four slices of whole 32s. An output sums each slice in the order of inputs, then the slices in their order:
-// the same for every number of rows. Of 32 inputs lane 4 g + t has eight neighbours, 8 t to 8 t + 7, of its rows and outputs,
-// so that all loads are of 16 bytes; which inputs a multiplication takes together does not matter to it.
-#include "weights.cuh"
+// Weights and rows come through shared memory, copied some steps ahead of the multiplications: this many bytes on their way
+// are what keeps the memory busy, and copies take no registers.
+#include "halves.cuh"
 
-#define SLICES 4
+// Pieces of 16 bytes of each lane that are in shared memory or on their way: of weights, and of rows that were split. The gate
+// needs room of its own.
+#define PIECES_AHEAD (FROM == GATED ? 8 : 16)
 
-struct LinearHalvesParams {
-  const u16* x;
-  const float* factors;
-  Rows bias;
-  Rows out;
-  const u8* weight;
-  long long rowBytes;
-  int T;
-  int K;
-  int N;
-  int padded;
-  int hasBias;
-};
-
-static __device__ __forceinline__ void multiply(float* sums, const u32* a, const u32* b) {
-  if (FORMAT == FLOAT16) multiply_halves(sums, a, b);
-  else multiply_bfloats(sums, a, b);
-}
-
-// Eight weights, zeros beyond the last: a[0] and a[2] for one multiplication, a[4] and a[6] for the next. Something is loaded in
-// any case, because a branch would keep loads from being on their way together.
-static __device__ __forceinline__ void load_weights(const u8* row, int eight, int eights, u32* a) {
-  const bool isInside = eight < eights;
-  const uint4 v = load_early(row + (isInside ? 16ll * eight : 0));
-  a[0] = isInside ? v.x : 0, a[2] = isInside ? v.y : 0, a[4] = isInside ? v.z : 0, a[6] = isInside ? v.w : 0;
-}
-
-// Adds U times 32 inputs, as far as they lie before `end`, to the sums of M times 16 outputs and R times 8 rows of a warp. All
-// loads are on their way before the first multiplication.
-template <int M, int R, int U>
-static __device__ __forceinline__ void add_inputs(
-    const u8* const (*weights)[2], const u16* const* x, int k, int end, int eights, float (*sums)[R][4]) {
-  u32 a[U][M][8];
-  uint4 b[U][R][2];
+// Up to 8 rows: a warp for each slice of M times 16 outputs. Each warp copies what it multiplies itself, so that warps wait for
+// each other once, with their sums.
+template <int M, int FROM>
+static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
+  const int PIECES = 2 * M + (FROM == SPLIT ? 2 : 0), STAGES = PIECES_AHEAD / PIECES;
+  SHARED_BY_LAUNCH(shared);
+  __shared__ float made;
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int output = blockIdx.x * 16 * M;
+  const int first = slice * slice_steps(p.padded) * 4, steps = steps_of(slice, p.padded), eights = (p.K + 7) / 8;
+  uint4* ring = shared + slice * PIECES_AHEAD * 32;
+  const u8* weights[2 * M];
 #pragma unroll
-  for (int u = 0; u < U; u++) {
-    const int eight = k / 8 + 4 * u + threadIdx.x % 4;
-    const bool isInside = U == 1 || k + 32 * u < end;
-#pragma unroll
-    for (int m = 0; m < M; m++) {
-      load_weights(weights[m][0], eight, isInside ? eights : 0, a[u][m]);
-      load_weights(weights[m][1], eight, isInside ? eights : 0, a[u][m] + 1);
-    }
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-      const u16* parts = x[r] + (isInside ? 16 * eight : 0);
-      b[u][r][0] = load_early(parts);
-      b[u][r][1] = load_early(parts + 8);
-    }
+  for (int i = 0; i < 2 * M; i++) {
+    const int n = output + 8 * i + g;
+    weights[i] = p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes;
   }
+  // Rows beyond the last are zeros: copies of one row by many lanes would wait for each other.
+  const bool isRow = g < p.T;
+  const u16* x = p.x + (long long)(isRow ? g : 0) * 2 * p.padded;
+  auto copy = [&](int step) {
+    uint4* to = ring + step % STAGES * PIECES * 32;
+    const int eight = first + 4 * step;
+    const bool isInside = eight + t < eights;
 #pragma unroll
-  for (int u = 0; u < U; u++) {
-#pragma unroll
-    for (int part = 0; part < 2; part++) {
-#pragma unroll
-      for (int m = 0; m < M; m++) {
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-          const uint4 v = b[u][r][part];
-          const u32 first[2] = {v.x, v.y}, second[2] = {v.z, v.w};
-          multiply(sums[m][r], a[u][m], first);
-          multiply(sums[m][r], a[u][m] + 4, second);
-        }
-      }
+    for (int i = 0; i < 2 * M; i++) {
+      copy_early(to + 32 * i + lane, weights[i] + (isInside ? 16ll * (eight + t) : 0), isInside);
     }
+    if (FROM != SPLIT) return;
+    // Four lanes copy 64 bytes of a row: first and second parts of two eights. Odd rows have their pieces exchanged, so that lanes
+    // meet no bank twice.
+    to += 64 * M + 8 * g;
+    copy_shared(to + (t ^ g % 2), x + 16ll * eight + 8 * t, isRow);
+    copy_shared(to + (t + 4 ^ g % 2), x + 16ll * eight + 32 + 8 * t, isRow);
+  };
+#pragma unroll
+  for (int step = 0; step < STAGES - 1; step++) {
+    if (step < steps) copy(step);
+    group_copies();
   }
-}
-
-// The rows and outputs of a warp. Those beyond the last are the last again.
-template <int M, int R>
-static __device__ __forceinline__ void find_operands(
-    const LinearHalvesParams& p, int output, int row, const u8* (*weights)[2], const u16** x) {
-  const int g = threadIdx.x % 32 / 4;
+  const uint4* own_row = shared + SLICES * PIECES_AHEAD * 32;
+  if (FROM != SPLIT) {
+    const float factor = make_parts<FROM>(p, shared + SLICES * PIECES_AHEAD * 32);
+    if (threadIdx.x == 0) made = factor;
+    __syncthreads();
+  }
+  float sums[M][1][4] = {};
+#pragma unroll 1
+  for (int step = 0; step < steps; step++) {
+    wait_copies<STAGES - 2>();
+    __syncwarp();
+    const uint4* from = ring + step % STAGES * PIECES * 32 + lane;
+    const uint4* both = FROM == SPLIT ? from - lane + 64 * M + 8 * g + 2 * t : own_row + 2 * (first + 4 * step + t);
+    const int isOdd = FROM == SPLIT ? g % 2 : 0;
+    uint4 parts[1][2] = {{both[isOdd], both[1 - isOdd]}};
+    uint4 low[M], high[M];
+#pragma unroll
+    for (int m = 0; m < M; m++) low[m] = from[64 * m], high[m] = from[64 * m + 32];
+    add_inputs<M, 1>(sums, low, high, parts);
+    if (FROM == SPLIT) __syncwarp();
+    if (step + STAGES - 1 < steps) copy(step + STAGES - 1);
+    group_copies();
+  }
+  // Where the first slice's pieces were come the sums of all.
+  __syncthreads();
+  float4* all = (float4*)shared;
 #pragma unroll
   for (int m = 0; m < M; m++) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int n = output + 16 * m + 8 * i + g;
-      weights[m][i] = p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes;
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < R; r++) {
-    const int t = row + 8 * r + g;
-    x[r] = p.x + (long long)(t < p.T ? t : p.T - 1) * 2 * p.padded;
-  }
-}
-
-template <int M, int R>
-static __device__ __forceinline__ void store_sums(const LinearHalvesParams& p, int output, int row, float (*sums)[R][4]) {
-  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
-  for (int r = 0; r < R; r++) {
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const int at = row + 8 * r + 2 * t + j;
-      if (at >= p.T) continue;
-      const float factor = p.factors[at];
-      float* out = p.out.at + at * p.out.stride;
-#pragma unroll
-      for (int m = 0; m < M; m++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const int n = output + 16 * m + 8 * i + g;
-          if (n >= p.N) continue;
-          const float v = sums[m][r][2 * i + j] * factor;
-          out[n] = p.hasBias ? v + vector_at(p.bias, n) : v;
-        }
-      }
-    }
-  }
-}
-
-static __device__ __forceinline__ int slice_of(int padded) { return (padded / 32 + SLICES - 1) / SLICES * 32; }
-
-// A warp for each slice of M times 16 outputs, and W of them.
-template <int M, int R, int W, int U>
-static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
-  __shared__ float slices[W][SLICES - 1][M * R * 4][32];
-  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32 % SLICES, group = threadIdx.x / 32 / SLICES;
-  const int tiles = (p.N + 16 * M * W - 1) / (16 * M * W);
-  const int output = (blockIdx.x % tiles * W + group) * 16 * M;
-  const int row = blockIdx.x / tiles * 8 * R;
-  const u8* weights[M][2];
-  const u16* x[R];
-  find_operands<M, R>(p, output, row, weights, x);
-  float sums[M][R][4] = {};
-  const int size = slice_of(p.padded);
-  const int end = (slice + 1) * size < p.padded ? (slice + 1) * size : p.padded;
-#pragma unroll 1
-  for (int k = slice * size; k < end; k += 32 * U) add_inputs<M, R, U>(weights, x, k, end, (p.K + 7) / 8, sums);
-  float* own = &sums[0][0][0];
-  if (slice > 0) {
-#pragma unroll
-    for (int i = 0; i < M * R * 4; i++) slices[group][slice - 1][i][lane] = own[i];
+    all[(slice * M + m) * 32 + lane] = make_float4(sums[m][0][0], sums[m][0][1], sums[m][0][2], sums[m][0][3]);
   }
   __syncthreads();
-  if (slice > 0) return;
+  if (slice >= M) return;
+  float4 total = all[slice * 32 + lane];
 #pragma unroll
-  for (int s = 0; s < SLICES - 1; s++) {
-#pragma unroll
-    for (int i = 0; i < M * R * 4; i++) own[i] += slices[group][s][i][lane];
+  for (int s = 1; s < SLICES; s++) {
+    const float4 v = all[(s * M + slice) * 32 + lane];
+    total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
-  store_sums<M, R>(p, output, row, sums);
-}
-
-// Slices one after another: 128 outputs and 64 rows in eight warps of 32 and 32.
-static __device__ __forceinline__ void linear_many(const LinearHalvesParams& p) {
-  const int warp = threadIdx.x / 32;
-  const int rows = (p.T + 63) / 64;
-  // Blocks that run together share outputs' weights.
-  const int output = blockIdx.x / rows * 128 + warp % 4 * 32;
-  const int row = blockIdx.x % rows * 64 + warp / 4 * 32;
-  if (output >= p.N || row >= p.T) return;
-  const u8* weights[2][2];
-  const u16* x[4];
-  find_operands<2, 4>(p, output, row, weights, x);
-  float totals[2][4][4] = {};
-  const int size = slice_of(p.padded);
-  for (int slice = 0; slice < SLICES; slice++) {
-    float sums[2][4][4] = {};
-    const int end = (slice + 1) * size < p.padded ? (slice + 1) * size : p.padded;
 #pragma unroll 1
-    for (int k = slice * size; k < end; k += 32) add_inputs<2, 4, 1>(weights, x, k, end, (p.K + 7) / 8, sums);
-    const float* own = &sums[0][0][0];
-    float* all = &totals[0][0][0];
-#pragma unroll
-    for (int i = 0; i < 32; i++) all[i] = slice == 0 ? own[i] : all[i] + own[i];
+  for (int i = 0; i < 4; i++) {
+    const int row = row_of(0, i), n = output_of(output + 16 * slice, i);
+    const float sum = i == 0 ? total.x : i == 1 ? total.y : i == 2 ? total.z : total.w;
+    if (row < p.T && n < p.N) put_output<true>(p, row, n, __fmul_rn(sum, FROM == SPLIT ? p.factors[row] : made));
   }
-  store_sums<2, 4>(p, output, row, totals);
 }
 
-// out = x Wᵀ + bias. x (T, 2 * padded) of split_rows, W (N, K) in rows of `rowBytes`, out (T, N). Grids: of tiles of 16, 16, 32 or 64
-// outputs for 8, 16, 32 or 64 rows, blocks of 128 or 256; of tiles of 128 and 64, blocks of 256.
-extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(linear_8)(const LinearHalvesParams p) { linear_few<1, 1, 1, 4>(p); }
-extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(linear_16)(const LinearHalvesParams p) { linear_few<1, 2, 1, 4>(p); }
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_32)(const LinearHalvesParams p) { linear_few<1, 4, 2, 2>(p); }
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_64)(const LinearHalvesParams p) { linear_few<2, 8, 2, 1>(p); }
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_many)(const LinearHalvesParams p) { linear_many(p); }
+// out = x Wᵀ + bias. x (T, 2 * padded) of split_rows, or one row of a norm; W (N, K) in rows of `rowBytes`, out (T, N). Grid: tiles of
+// outputs, blocks of a warp for each slice.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_16x8)(const LinearHalvesParams p) {
+  linear_few<1, SPLIT>(p);
+}
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_16)(const LinearHalvesParams p) {
+  linear_few<1, NORMED>(p);
+}
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_32)(const LinearHalvesParams p) {
+  linear_few<2, NORMED>(p);
+}
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_16)(const LinearHalvesParams p) {
+  linear_few<1, GATED>(p);
+}

@@ -1,5 +1,6 @@
 // Products of rows and a matrix of one format, FORMAT, on the ordinary units in float32. It is compiled once for each format
 // but float16 and bfloat16: see linear-halves.cu.
+#include "outputs.cuh"
 #include "products.cuh"
 
 struct LinearParams {
@@ -13,6 +14,21 @@ struct LinearParams {
   int N;
   int hasBias;
   int isAligned;
+  int hasAddend;
+  Rows addend;
+  Rows sum;
+  Rows convWeight;
+  Rows convBias;
+  Rows convOut;
+  float* convStates;
+  long long convStateStride;
+  const int* convSlots;
+  int convFirst;
+  int convChannels;
+  int convK;
+  int convW;
+  int convIsSilu;
+  int hasConvBias;
 };
 
 template <int F, int R, int O>
@@ -27,15 +43,15 @@ static __device__ __forceinline__ void linear(const LinearParams& p) {
   float sums[R][O];
   products<F, R, O>(p.weight + first * p.rowBytes, p.rowBytes, p.N - first, x, p.isAligned, p.K, sums);
   const int lane = threadIdx.x % 32;
+  float own = 0;
 #pragma unroll
   for (int r = 0; r < R; r++) {
 #pragma unroll
-    for (int o = 0; o < O; o++) {
-      if (lane != r * O + o || firstRow + r >= p.T || first + o >= p.N) continue;
-      const float bias = p.hasBias ? vector_at(p.bias, first + o) : 0.0f;
-      p.out.at[(firstRow + r) * p.out.stride + first + o] = sums[r][o] + bias;
-    }
+    for (int o = 0; o < O; o++) own = lane == r * O + o ? sums[r][o] : own;
   }
+  const long long row = firstRow + lane / O;
+  const int output = first + lane % O;
+  if (lane < R * O && row < p.T && output < p.N) put_output<true>(p, row, output, own);
 }
 
 // out = x Wᵀ + bias. x (T, K), W (N, K) in rows of `rowBytes`, out (T, N). Grid: tiles of 4 * 2 outputs for each row, or of 4 * 4

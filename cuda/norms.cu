@@ -1,27 +1,19 @@
 // Norms over whole rows or groups of columns.
-#include "common.cuh"
+#include "norms.cuh"
 
-struct RmsNormParams {
-  Rows x;
-  Rows weight;
-  Rows out;
-  int C;
-  float eps;
-};
-
-// out = x / sqrt(mean(x²) + eps) * weight. x, out (T, C), weight (C). Grid: a block of 256 a row.
+// Grid: a block of 256 a row: see norm_row.
 extern "C" __global__ void __launch_bounds__(256) rms_norm(const RmsNormParams p) {
-  __shared__ float sums[8];
   const long long t = blockIdx.x;
-  float sum = 0;
-  for (int c = threadIdx.x; c < p.C; c += 256) {
-    float v = element(p.x, t, c);
-    sum = fmaf(v, v, sum);
-  }
-  float root = sqrtf(block_sum(sum, sums) / (float)p.C + p.eps);
-  for (int c = threadIdx.x; c < p.C; c += 256) {
-    p.out.at[t * p.out.stride + c] = element(p.x, t, c) / root * vector_at(p.weight, c);
-  }
+  const float factor = norm_row(p, t, p.parts + t * p.padded, true);
+  if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
+}
+
+// Grid: a block of 256 a row, with C floats of shared memory: see gated_norm_row.
+extern "C" __global__ void __launch_bounds__(256) gated_norm(const GatedNormParams p) {
+  SHARED_BY_LAUNCH(shared);
+  const long long t = blockIdx.x;
+  const float factor = gated_norm_row(p, t, (float*)shared, p.parts + t * p.padded, true);
+  if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
 }
 
 struct GroupSquareSumsParams {
@@ -33,20 +25,24 @@ struct GroupSquareSumsParams {
   int groupSize;
 };
 
-// out[t, g] = Σ v[t, c]² over the columns c of group g that lie in v, whose first is column `firstColumn` of the row.
-// v (T, C), out (T, groups). Grid: (groups, T), blocks of 128.
-extern "C" __global__ void __launch_bounds__(128) group_square_sums(const GroupSquareSumsParams p) {
-  __shared__ float sums[4];
+// out[t, g] = Σ v[t, c]² over the columns c of group g that lie in v, whose first is column `firstColumn` of the row. Thread i sums
+// columns 4 i to 4 i + 3 of the group, and those a multiple of 1,024 further on. v (T, C), out (T, groups). Grid: (groups, T),
+// blocks of 256.
+extern "C" __global__ void __launch_bounds__(256) group_square_sums(const GroupSquareSumsParams p) {
+  __shared__ float sums[ROW_THREADS / 32];
   const int group = blockIdx.x % p.groups;
   const long long t = blockIdx.x / p.groups;
   const long long first = (long long)group * p.groupSize - p.firstColumn;
   const int begin = first < 0 ? 0 : first > p.C ? p.C : (int)first;
   const long long last = first + p.groupSize;
   const int end = last < 0 ? 0 : last > p.C ? p.C : (int)last;
+  const float* v = p.v.at + t * p.v.stride + begin;
   float sum = 0;
-  for (int c = begin + threadIdx.x; c < end; c += 128) {
-    float v = element(p.v, t, c);
-    sum = fmaf(v, v, sum);
+  for (int c = 4 * threadIdx.x; c < end - begin; c += 4 * ROW_THREADS) {
+    float quad[4];
+    load_quad(v, c, end - begin, quad);
+#pragma unroll
+    for (int i = 0; i < 4; i++) sum = fmaf(quad[i], quad[i], sum);
   }
   sum = block_sum(sum, sums);
   if (threadIdx.x == 0) p.out.at[t * p.out.stride + group] = sum;
@@ -72,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(256) scale_by_group_norm(const Scal
   long long t;
   int c;
   if (!element_of(p.T, p.C, t, c)) return;
-  float root = sqrtf(element(p.squareSums, t, (p.firstColumn + c) / p.groupSize) / p.count + p.eps);
-  float v = element(p.v, t, c) / root;
-  p.out.at[t * p.out.stride + c] = p.hasWeight ? v * vector_at(p.weight, c) : v;
+  const float sum = element(p.squareSums, t, (p.firstColumn + c) / p.groupSize);
+  const float v = __fmul_rn(element(p.v, t, c), inverse_root(sum, p.count, p.eps));
+  p.out.at[t * p.out.stride + c] = p.hasWeight ? __fmul_rn(v, vector_at(p.weight, c)) : v;
 }

@@ -1,5 +1,5 @@
 // Operations on single elements and whole rows.
-#include "common.cuh"
+#include "quads.cuh"
 
 enum { ADD, SCALE, COLUMNS, SILU_GATE, COPY, CLEAR, ACTIVATE = 8, ACTIVATE_AND_MUL = 16 };
 enum { SILU, GELU, GELU_TANH, RELU, RELU2, IDENTITY };
@@ -102,9 +102,7 @@ struct SplitRowsParams {
 };
 
 // Rows as sums of two float16 or two bfloat16 each, for the tensor cores: x is out[0] + out[1], times factors, to 22 or 16 bits.
-// Of eight neighbours the first parts come first, then the second ones. float16 parts are of x divided by a power of two that
-// makes the row's largest magnitude 8 to 16, so that nothing overflows. x (T, K), out (T, 2 * padded) with zeros from K on,
-// factors (T). Grid: a block of 128 a row.
+// see quads.cuh. x (T, K), out (T, 2 * padded) with zeros from K on, factors (T). Grid: a block of 128 a row.
 extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsParams p) {
   __shared__ float mosts[4];
   const long long t = blockIdx.x;
@@ -117,23 +115,29 @@ extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsPara
     if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
     __syncthreads();
     most = fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3]));
-    factor = bits_to_float(__float_as_uint(fmaxf(most, 1e-30f)) & 0x7f800000u) * 0.125f;
+    factor = split_factor(most);
   }
   const float inverse = 1.0f / factor;
   u32* out = p.out + t * p.padded;
-  for (int pair = threadIdx.x; pair < p.padded / 2; pair += 128) {
-    const float low = 2 * pair < p.K ? x[2 * pair] * inverse : 0.0f;
-    const float high = 2 * pair + 1 < p.K ? x[2 * pair + 1] * inverse : 0.0f;
-    u32* to = out + pair / 4 * 8 + pair % 4;
-    if (p.kind == AS_FLOAT16) {
-      const u32 first = floats_to_halves(low, high);
-      to[0] = first;
-      to[4] = floats_to_halves(low - half_to_float(first & 0xffff), high - half_to_float(first >> 16));
-    } else {
-      const u32 first = floats_to_bfloats(low, high);
-      to[0] = first;
-      to[4] = floats_to_bfloats(low - bits_to_float(first << 16), high - bits_to_float(first & 0xffff0000u));
-    }
+  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 128) {
+    float v[4];
+    load_quad(x, c, p.K, v);
+    put_parts(out, c, v, inverse, p.kind == AS_FLOAT16);
   }
   if (threadIdx.x == 0) p.factors[t] = factor;
+}
+
+struct SumPartsParams {
+  const u16* x;
+  float* out;
+  int T;
+  int padded;
+};
+
+// out = sums of 32 neighbours of rows that split_rows made of float16. x (T, 2 * padded), out (T, padded / 32). Grid: a sum a thread.
+extern "C" __global__ void __launch_bounds__(256) sum_parts(const SumPartsParams p) {
+  long long t;
+  int step;
+  if (!element_of(p.T, p.padded / 32, t, step)) return;
+  p.out[t * (p.padded / 32) + step] = sum_of_parts((const uint4*)(p.x + t * 2 * p.padded + 64 * step));
 }

@@ -1,14 +1,14 @@
 // The recurrence over states in float32, and over any: see state-space.cuh.
 #include "state-space.cuh"
 
-// x, z, out (rows, H*P), B, C (rows, G*N), dt (rows, H), A (H), states (slots, H, P, N). Grid: (rows * P / 16, H), blocks of
+// x, z, out (rows, H*P), B, C (rows, G*N), dt (rows, H), A (H), states (slots, H, P, N). Grid: (rows * P / 32, H), blocks of
 // 128. A row of slot -1 reads zeros and leaves no state.
 extern "C" __global__ void __launch_bounds__(128) state_update_64(const StateSpaceParams p) { state_update<2, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_update_128(const StateSpaceParams p) { state_update<4, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_update_256(const StateSpaceParams p) { state_update<8, FLOAT32>(p); }
 
 // As state_update_*, over the rows starts[b] to starts[b + 1] of each sequence b, from its slot's state if it has an initial
-// one. Grid: (P / 32, H, sequences), blocks of 128.
+// one. Grid: (P / 16, H, sequences), blocks of 128.
 extern "C" __global__ void __launch_bounds__(128) state_scan_64(const StateSpaceParams p) { state_scan<2, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_scan_128(const StateSpaceParams p) { state_scan<4, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_scan_256(const StateSpaceParams p) { state_scan<8, FLOAT32>(p); }
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(32) state_any(const StateSpaceParam
     }
     y = warp_sum(y);
     if (lane == 0) {
-      p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, y, x, t, h, c);
+      p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, y, x, skip_of(p, h, c), t, h, c);
     }
   }
 }

@@ -50,11 +50,18 @@ struct StateSpaceParams {
   float dtHigh;
 };
 
-static __device__ __forceinline__ float delta_at(const StateSpaceParams& p, long long t, int h, int c) {
-  float v = p.dt.at[t * p.dt.stride + h * p.dtHead + c * p.dtChannel];
+static __device__ __forceinline__ float step_at(const StateSpaceParams& p, long long t, int h, int c) {
+  return p.dt.at[t * p.dt.stride + h * p.dtHead + c * p.dtChannel];
+}
+
+static __device__ __forceinline__ float delta_of(const StateSpaceParams& p, float v, int h, int c) {
   if (p.hasBias) v += p.dtBias.at[h * p.dtBias.stride + c * p.biasChannel];
   if (p.isSoftplus) v = softplus(v);
   return fminf(p.dtHigh, fmaxf(p.dtLow, v));
+}
+
+static __device__ __forceinline__ float delta_at(const StateSpaceParams& p, long long t, int h, int c) {
+  return delta_of(p, step_at(p, t, h, c), h, c);
 }
 
 static __device__ __forceinline__ float decay_of(float A, float delta) { return expf(fminf(A * delta, 0.0f)); }
@@ -100,9 +107,13 @@ static __device__ __forceinline__ float half_of_word(u32 half) {
   return STATES == FLOAT16 ? half_to_float(half) : bits_to_float(half << 16);
 }
 
+static __device__ __forceinline__ float skip_of(const StateSpaceParams& p, int h, int c) {
+  return p.hasD ? p.D.at[h * p.D.stride + c * p.dChannel] : 0.0f;
+}
+
 static __device__ __forceinline__ float with_skip_and_gate(
-    const StateSpaceParams& p, float y, float x, long long t, int h, int c) {
-  if (p.hasD) y = fmaf(p.D.at[h * p.D.stride + c * p.dChannel], x, y);
+    const StateSpaceParams& p, float y, float x, float D, long long t, int h, int c) {
+  if (p.hasD) y = fmaf(D, x, y);
   if (p.hasZ) y *= silu(p.z.at[t * p.z.stride + (long long)h * p.P + c]);
   return y;
 }
@@ -180,171 +191,248 @@ static __device__ __forceinline__ void load_columns(const StateSpaceParams& p, u
   for (int i = 0; i < OWN; i++) columns[i] = p.positions ? column_factor(OWN * (threadIdx.x % 32) + i) : 0;
 }
 
+// As load_own, of a row that may begin anywhere.
 template <int OWN>
-static __device__ __forceinline__ void load_unaligned(const float* row, float* own) {
-  const int lane = threadIdx.x % 32;
+static __device__ __forceinline__ void load_anywhere(const float* row, float* own) {
+  if (((u64)row & 15) == 0) {
+    load_own<OWN>(row, own);
+    return;
+  }
 #pragma unroll
-  for (int i = 0; i < OWN; i++) own[i] = row[OWN * lane + i];
+  for (int i = 0; i < OWN; i++) own[i] = row[OWN * (threadIdx.x % 32) + i];
 }
 
-// One step of the rows of the state that a warp has: 4 rows at a time, whose loads are on their way together.
-template <int OWN, int STATES>
-static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
-  const int parts = (p.P + 15) / 16;
-  const int part = blockIdx.x % parts;
-  const long long t = blockIdx.x / parts;
-  const int h = blockIdx.y;
-  const int first = 16 * part + 4 * (threadIdx.x / 32);
-  const int slot = p.slots ? p.slots[t] : (int)t;
-  const int group = h / p.headsPerGroup;
-  if (first >= p.P) return;
-  float state[4][OWN];
+// Adds what lanes OFFSET apart have of 2 * HALF values: each keeps half of them.
+template <int HALF, int OFFSET>
+static __device__ __forceinline__ void fold(float* v) {
+  const bool isUpper = threadIdx.x & OFFSET;
 #pragma unroll
-  for (int r = 0; r < 4; r++) {
-#pragma unroll
-    for (int i = 0; i < OWN; i++) state[r][i] = 0;
-    if (slot >= 0 && first + r < p.P) {
-      const long long row = ((long long)h * p.P + first + r) * p.N;
-      if (STATES) load_short<OWN, STATES>((const u16*)(p.states + slot * p.stateStride) + row, state[r]);
-      else load_own<OWN>(p.states + slot * p.stateStride + row, state[r]);
-    }
-  }
-  float B[OWN], C[OWN];
-  load_unaligned<OWN>(p.B.at + t * p.B.stride + (long long)group * p.N, B);
-  load_unaligned<OWN>(p.C.at + t * p.C.stride + (long long)group * p.N, C);
-  const float delta = delta_at(p, t, h, 0);
-  const float decay = decay_of(p.A.at[h * p.A.stride], delta);
-  u32 columns[OWN];
-  if (STATES) load_columns<OWN>(p, columns);
-  const u32 token = STATES ? token_bits(p, t, 0) : 0;
-#pragma unroll
-  for (int r = 0; r < 4; r++) {
-    const int c = first + r;
-    if (c >= p.P) break;
-    const float x = p.x.at[t * p.x.stride + (long long)h * p.P + c];
-    const float dx = delta * x;
-    float y = 0;
-#pragma unroll
-    for (int i = 0; i < OWN; i++) {
-      state[r][i] = fmaf(decay, state[r][i], dx * B[i]);
-      y = fmaf(state[r][i], C[i], y);
-    }
-    const long long row = ((long long)h * p.P + c) * p.N;
-    if (STATES && slot >= 0) {
-      round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + c), columns, p.positions);
-      store_short<OWN, STATES>((u16*)(p.states + slot * p.stateStride) + row, state[r]);
-    } else if (slot >= 0) {
-      store_own<OWN>(p.states + slot * p.stateStride + row, state[r]);
-    }
-    y = warp_sum(y);
-    if (threadIdx.x % 32 == 0) {
-      p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, y, x, t, h, c);
-    }
+  for (int i = 0; i < HALF; i++) {
+    const float sent = isUpper ? v[i] : v[i + HALF];
+    const float own = isUpper ? v[i + HALF] : v[i];
+    v[i] = own + __shfl_xor_sync(ALL_LANES, sent, OFFSET);
   }
 }
 
 // Sums over the warp of 8 values of each lane: lane l gets that of value l / 4. Lanes are added in the order of warp_sum.
-static __device__ __forceinline__ float sum_of_eight(float* v) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int half = 4, offset = 16; half > 0; half >>= 1, offset >>= 1) {
-    const bool isUpper = lane & offset;
-#pragma unroll
-    for (int i = 0; i < half; i++) {
-      const float sent = isUpper ? v[i] : v[i + half];
-      const float own = isUpper ? v[i + half] : v[i];
-      v[i] = own + __shfl_xor_sync(ALL_LANES, sent, offset);
-    }
-  }
+static __device__ __forceinline__ float sums_of_8(float* v) {
+  fold<4, 16>(v);
+  fold<2, 8>(v);
+  fold<1, 4>(v);
   v[0] += __shfl_xor_sync(ALL_LANES, v[0], 2);
   return v[0] + __shfl_xor_sync(ALL_LANES, v[0], 1);
 }
 
-#define TILE 16
+// The same of 32 values: lane l gets that of value l.
+static __device__ __forceinline__ float sums_of_32(float* v) {
+  fold<16, 16>(v);
+  fold<8, 8>(v);
+  fold<4, 4>(v);
+  fold<2, 2>(v);
+  fold<1, 1>(v);
+  return v[0];
+}
 
-// Tokens of a sequence one after another, with 8 rows of the state in a warp's registers; 16 tokens at a time lie in
-// shared memory.
+// One step of 8 rows of the state that a warp has, whose loads are on their way together.
 template <int OWN, int STATES>
-static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
-  const int N = 32 * OWN;
-  __shared__ __align__(16) float tileB[TILE * 32 * OWN];
-  __shared__ __align__(16) float tileC[TILE * 32 * OWN];
-  __shared__ float tileX[TILE * 32];
-  __shared__ float deltas[TILE];
-  __shared__ float decays[TILE];
+static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
+  const int parts = (p.P + 31) / 32;
+  const long long t = blockIdx.x / parts;
   const int h = blockIdx.y;
-  const int b = blockIdx.z;
-  const long long begin = p.starts[b], end = p.starts[b + 1];
-  if (begin == end) return;
-  const int slot = p.slots ? p.slots[b] : b;
+  const int first = blockIdx.x % parts * 32 + 8 * (threadIdx.x / 32);
+  if (first >= p.P) return;
+  const int slot = p.slots ? p.slots[t] : (int)t;
   const int group = h / p.headsPerGroup;
-  const int lane = threadIdx.x % 32;
-  const int blockFirst = 32 * blockIdx.x;
-  const int first = blockFirst + 8 * (threadIdx.x / 32);
-  const bool hasPast = slot >= 0 && p.hasInitialState && p.hasInitialState[b];
-  float* states = p.states + slot * p.stateStride + (long long)h * p.P * N / (STATES ? 2 : 1);
+  float* states = p.states + slot * p.stateStride;
+  const long long own = ((long long)h * p.P + first) * p.N;
   float state[8][OWN];
 #pragma unroll
   for (int r = 0; r < 8; r++) {
 #pragma unroll
     for (int i = 0; i < OWN; i++) state[r][i] = 0;
-    if (hasPast && first + r < p.P) {
-      if (STATES) load_short<OWN, STATES>((const u16*)states + (long long)(first + r) * N, state[r]);
-      else load_own<OWN>(states + (long long)(first + r) * N, state[r]);
+    if (slot < 0 || first + r >= p.P) continue;
+    if (STATES) load_short<OWN, STATES>((const u16*)states + own + (long long)r * p.N, state[r]);
+    else load_own<OWN>(states + own + (long long)r * p.N, state[r]);
+  }
+  // Lane 4 r has row r's x and y.
+  const int c = first + threadIdx.x % 32 / 4;
+  const float x = c < p.P ? p.x.at[t * p.x.stride + (long long)h * p.P + c] : 0.0f;
+  float B[OWN], C[OWN];
+  load_anywhere<OWN>(p.B.at + t * p.B.stride + (long long)group * p.N, B);
+  load_anywhere<OWN>(p.C.at + t * p.C.stride + (long long)group * p.N, C);
+  const float delta = delta_at(p, t, h, 0);
+  const float decay = decay_of(p.A.at[h * p.A.stride], delta);
+  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
+  u32 columns[OWN];
+  if (STATES) load_columns<OWN>(p, columns);
+  const u32 token = STATES ? token_bits(p, t, 0) : 0;
+  float y[8];
+#pragma unroll
+  for (int r = 0; r < 8; r++) {
+    const float dx = delta * __shfl_sync(ALL_LANES, x, 4 * r);
+    y[r] = 0;
+#pragma unroll
+    for (int i = 0; i < OWN; i++) {
+      state[r][i] = fmaf(decay, state[r][i], dx * B[i]);
+      y[r] = fmaf(state[r][i], C[i], y[r]);
     }
+    if (slot < 0 || first + r >= p.P) continue;
+    if (STATES) {
+      round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
+      store_short<OWN, STATES>((u16*)states + own + (long long)r * p.N, state[r]);
+    } else {
+      store_own<OWN>(states + own + (long long)r * p.N, state[r]);
+    }
+  }
+  const float sum = sums_of_8(y);
+  if (threadIdx.x % 4 == 0 && c < p.P) {
+    p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, t, h, c);
+  }
+}
+
+// Four floats of a row that lie at a multiple of 16 bytes, or are copied one by one.
+static __device__ __forceinline__ void copy_quad(float* to, const float* from, int count, bool isAligned) {
+  if (isAligned && count > 0) {
+    copy_early((uint4*)to, from, true);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; i++) to[i] = i < count ? from[i] : 0.0f;
+  }
+}
+
+static __device__ __forceinline__ bool are_aligned(const Rows& x, long long column) {
+  return ((u64)(x.at + column) & 15) == 0 && x.stride % 4 == 0;
+}
+
+// Rows of the state that a warp has in a scan, and tokens whose outputs it sums over its lanes together.
+#define SCAN_ROWS 4
+#define SCAN_TOKENS (32 / SCAN_ROWS)
+
+// A token in a scan: its rows of B and C, the x of a warp's rows of the state, and what rounds that.
+struct ScannedToken {
+  const float* B;
+  const float* C;
+  const float* x;
+  float delta;
+  float decay;
+  u32 bits;
+};
+
+// One token of a warp's rows of the state, of which the first is `first`, and what each lane has of their outputs.
+template <int OWN, int STATES>
+static __device__ __forceinline__ void advance(
+    const StateSpaceParams& p, float (*state)[OWN], const ScannedToken& token, int first, const u32* columns, float* y) {
+  float B[OWN], C[OWN];
+  load_own<OWN>(token.B, B);
+  load_own<OWN>(token.C, C);
+#pragma unroll
+  for (int r = 0; r < SCAN_ROWS; r++) {
+    const float dx = token.delta * token.x[r];
+    y[r] = 0;
+#pragma unroll
+    for (int i = 0; i < OWN; i++) {
+      state[r][i] = fmaf(token.decay, state[r][i], dx * B[i]);
+      y[r] = fmaf(state[r][i], C[i], y[r]);
+    }
+    if (STATES) round_own<OWN, STATES>(state[r], row_factor(p, token.bits, first + r), columns, p.positions);
+  }
+}
+
+// Tokens of a sequence one after another, with 4 rows of the state in a warp's registers. Some tokens at a time lie in shared
+// memory, where the next ones are copied meanwhile.
+template <int OWN, int STATES>
+static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
+  const int N = 32 * OWN, TILE = OWN == 8 ? 8 : 16;
+  __shared__ __align__(16) float tileB[2][TILE * N];
+  __shared__ __align__(16) float tileC[2][TILE * N];
+  __shared__ __align__(16) float tileX[2][TILE * 4 * SCAN_ROWS];
+  __shared__ float deltas[2][TILE];
+  __shared__ float decays[2][TILE];
+  const int h = blockIdx.y;
+  const int b = blockIdx.z;
+  const long long begin = p.starts[b], end = p.starts[b + 1];
+  if (begin == end) return;
+  const int slot = p.slots ? p.slots[b] : b;
+  const int lane = threadIdx.x % 32;
+  const int blockFirst = 4 * SCAN_ROWS * blockIdx.x;
+  const int first = blockFirst + SCAN_ROWS * (threadIdx.x / 32);
+  const bool hasPast = slot >= 0 && p.hasInitialState && p.hasInitialState[b];
+  float* states = p.states + slot * p.stateStride + (long long)h * p.P * N / (STATES ? 2 : 1);
+  float state[SCAN_ROWS][OWN];
+#pragma unroll
+  for (int r = 0; r < SCAN_ROWS; r++) {
+#pragma unroll
+    for (int i = 0; i < OWN; i++) state[r][i] = 0;
+    if (!hasPast || first + r >= p.P) continue;
+    if (STATES) load_short<OWN, STATES>((const u16*)states + (long long)(first + r) * N, state[r]);
+    else load_own<OWN>(states + (long long)(first + r) * N, state[r]);
   }
   u32 columns[OWN];
   if (STATES) load_columns<OWN>(p, columns);
   const float A = p.A.at[h * p.A.stride];
-  for (long long tile = begin; tile < end; tile += TILE) {
-    const int count = end - tile < TILE ? (int)(end - tile) : TILE;
-    __syncthreads();
-    for (int i = threadIdx.x; i < count * N; i += 128) {
-      tileB[i] = p.B.at[(tile + i / N) * p.B.stride + (long long)group * N + i % N];
-      tileC[i] = p.C.at[(tile + i / N) * p.C.stride + (long long)group * N + i % N];
+  const int c = first + lane % SCAN_ROWS;
+  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
+  const long long groupColumn = (long long)(h / p.headsPerGroup) * N, column = (long long)h * p.P + blockFirst;
+  const bool isAligned = are_aligned(p.B, groupColumn) && are_aligned(p.C, groupColumn);
+  const bool isAlignedX = are_aligned(p.x, column) && p.P % 4 == 0;
+  auto count_of = [&](long long tile) { return end - tile < TILE ? (int)(end - tile) : TILE; };
+  float step = 0;
+  auto copy = [&](long long tile, int buffer) {
+    const int count = count_of(tile);
+    for (int i = threadIdx.x; i < count * (N / 4); i += 128) {
+      const long long t = tile + i / (N / 4), at = groupColumn + i % (N / 4) * 4;
+      copy_quad(&tileB[buffer][4 * i], p.B.at + t * p.B.stride + at, 4, isAligned);
+      copy_quad(&tileC[buffer][4 * i], p.C.at + t * p.C.stride + at, 4, isAligned);
     }
-    for (int i = threadIdx.x; i < count * 32; i += 128) {
-      const int c = blockFirst + i % 32;
-      tileX[i] = c < p.P ? p.x.at[(tile + i / 32) * p.x.stride + (long long)h * p.P + c] : 0.0f;
+    for (int i = threadIdx.x; i < count * SCAN_ROWS; i += 128) {
+      const float* x = p.x.at + (tile + i / SCAN_ROWS) * p.x.stride + column + i % SCAN_ROWS * 4;
+      copy_quad(&tileX[buffer][4 * i], x, p.P - blockFirst - i % SCAN_ROWS * 4, isAlignedX);
     }
+    if ((int)threadIdx.x < count) step = step_at(p, tile + threadIdx.x, h, 0);
+    group_copies();
+  };
+  copy(begin, 0);
+  int buffer = 0;
+#pragma unroll 1
+  for (long long tile = begin; tile < end; tile += TILE, buffer ^= 1) {
+    const int count = count_of(tile);
     if ((int)threadIdx.x < count) {
-      const float delta = delta_at(p, tile + threadIdx.x, h, 0);
-      deltas[threadIdx.x] = delta;
-      decays[threadIdx.x] = decay_of(A, delta);
+      const float delta = delta_of(p, step, h, 0);
+      deltas[buffer][threadIdx.x] = delta;
+      decays[buffer][threadIdx.x] = decay_of(A, delta);
     }
+    wait_copies<0>();
     __syncthreads();
-#pragma unroll (STATES ? 1 : 2)
-    for (int s = 0; s < count; s++) {
-      float B[OWN], C[OWN], y[8];
-      load_own<OWN>(tileB + s * N, B);
-      load_own<OWN>(tileC + s * N, C);
-      const float delta = deltas[s], decay = decays[s];
-      const float* x = tileX + 32 * s + 8 * (threadIdx.x / 32);
-      const u32 token = STATES ? token_bits(p, b, tile + s - begin) : 0;
+    if (tile + TILE < end) copy(tile + TILE, buffer ^ 1);
+    // The 32 sums over the warp of some tokens are made together: one after another they would wait for the lanes.
+#pragma unroll 1
+    for (int s = 0; s < count; s += SCAN_TOKENS) {
+      float y[32];
 #pragma unroll
-      for (int r = 0; r < 8; r++) {
-        const float dx = delta * x[r];
-        y[r] = 0;
+      for (int i = 0; i < SCAN_TOKENS; i++) {
+        const int at = s + i;
+        if (at < count) {
+          const float* x = tileX[buffer] + 4 * SCAN_ROWS * at + SCAN_ROWS * (threadIdx.x / 32);
+          const u32 bits = STATES ? token_bits(p, b, tile + at - begin) : 0;
+          const ScannedToken token = {tileB[buffer] + at * N, tileC[buffer] + at * N, x, deltas[buffer][at],
+                                      decays[buffer][at], bits};
+          advance<OWN, STATES>(p, state, token, h * p.P + first, columns, y + SCAN_ROWS * i);
+        } else {
 #pragma unroll
-        for (int i = 0; i < OWN; i++) {
-          state[r][i] = fmaf(decay, state[r][i], dx * B[i]);
-          y[r] = fmaf(state[r][i], C[i], y[r]);
-        }
-        if (STATES) {
-          round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
+          for (int r = 0; r < SCAN_ROWS; r++) y[SCAN_ROWS * i + r] = 0;
         }
       }
-      const float sum = sum_of_eight(y);
-      const int c = first + lane / 4;
-      if (lane % 4 == 0 && c < p.P) {
-        const float own = x[lane / 4];
-        p.out.at[(tile + s) * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, own, tile + s, h, c);
+      const float sum = sums_of_32(y);
+      const int own = s + lane / SCAN_ROWS;
+      if (own < count && c < p.P) {
+        const float x = tileX[buffer][4 * SCAN_ROWS * own + SCAN_ROWS * (threadIdx.x / 32) + lane % SCAN_ROWS];
+        p.out.at[(tile + own) * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, tile + own, h, c);
       }
     }
   }
   if (slot < 0 || !p.keepState) return;
 #pragma unroll
-  for (int r = 0; r < 8; r++) {
+  for (int r = 0; r < SCAN_ROWS; r++) {
     if (first + r >= p.P) break;
     if (STATES) store_short<OWN, STATES>((u16*)states + (long long)(first + r) * N, state[r]);
     else store_own<OWN>(states + (long long)(first + r) * N, state[r]);

@@ -2,9 +2,9 @@
 // module that has it and the layout of its parameters, with types of what a launch must give it. Needs no CUDA.
 //
 // Every kernel takes one struct, whose members are one to a line: `type name;`.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { deflateRawSync } from 'node:zlib';
-import { cudaModules, PTX } from './cuda-sources.mjs';
+import { CUDA, cudaModules, PTX } from './cuda-sources.mjs';
 
 const TARGET = 'src/backends/cuda/kernels/kernels.generated.ts';
 
@@ -29,8 +29,9 @@ for (const { name, source, format } of modules) {
   }
 }
 const structs = new Map(
-  [...new Set(modules.map(({ source }) => source)), 'cuda/state-space.cuh'].flatMap((source) => {
-    const text = readFileSync(source, 'utf8');
+  readdirSync(CUDA).flatMap((file) => {
+    if (!/\.cuh?$/.test(file)) return [];
+    const text = readFileSync(CUDA + file, 'utf8');
     return [...text.matchAll(/^struct (\w+Params) \{\n([^}]*)\};/gm)].map(([, name, body]) => [
       name,
       layoutOf(name, body),

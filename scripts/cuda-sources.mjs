@@ -11,14 +11,17 @@ const FORMATS = [
   ...['INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'],
 ];
 
-/** Formats of 16 bits: products with them are on tensor cores, and states may be in them. */
+/** Formats of 16 bits, which tensor cores take and states may be in; and those whose products are on the ordinary units. */
 const HALVES = ['FLOAT16', 'BFLOAT16'];
+const FLOATS = ['FLOAT32', 'Q6_K'];
 
-/** Sources that are compiled once for each of some formats: linear.cu has the products of the others. */
+/** Sources that are compiled once for each of some formats. */
 const OF_FORMATS = {
   'linear-halves': HALVES,
   'short-states': HALVES,
-  linear: FORMATS.filter((format) => !HALVES.includes(format)),
+  'linear-tiles': [...HALVES, 'CODES'],
+  'linear-blocks': FORMATS.filter((format) => ![...HALVES, ...FLOATS].includes(format)),
+  linear: FLOATS,
   tables: FORMATS,
 };
 

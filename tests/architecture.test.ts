@@ -51,6 +51,7 @@ const FLOORS = [
   'backends/webgpu/',
   'backends/cuda/kernels/',
   'backends/cuda/block-formats.ts',
+  'backends/cuda/launch/',
   'backends/cuda/device/',
   'backends/cuda/nccl/',
   'backends/cuda/ops/',

@@ -38,10 +38,12 @@ const expected = new Map<string, Promise<Float32Array[]>>();
 /**
  * Mixer layers of every storage, in batches of every kind, against the reference.
  * @param mostOf the largest difference that weights of a dtype may make.
+ * @param mostRows sequences that a batch has at most: the reference takes its time for many.
  */
 export async function describeLayers(
   makeBackend: () => Promise<Backend>,
   mostOf: (dtype: MatrixDType) => number,
+  mostRows = Number.POSITIVE_INFINITY,
 ): Promise<void> {
   for (const shape of LAYERS) {
     const { groups, dtype, hiddenSize } = shape;
@@ -53,6 +55,7 @@ export async function describeLayers(
         const slots = 1 + Math.max(...batch.map(({ slot }) => slot));
         // Every number of rows with float16, which has the most kernels.
         if (slots > 20 && (dtype !== 'float16' || groups !== 1) && slots !== 70) continue;
+        if (batch.length > mostRows) continue;
         // What the reference takes seconds for.
         if (hiddenSize === WIDE.hiddenSize && slots !== 9 && slots !== 70) continue;
         test(name, async () => {

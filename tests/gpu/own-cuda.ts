@@ -1,6 +1,8 @@
 import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
 import { describeAllCuda } from '../../src/backends/cuda/device/cuda-info.ts';
 import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
+import { describeFusions } from '../backends/cuda/fusions.ts';
+import { describeRowBits } from '../backends/cuda/row-bits.ts';
 import { describeSteps } from '../backends/cuda/steps.ts';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';
 import { describeSampling } from '../backends/suite/sampling.ts';
@@ -13,6 +15,9 @@ import { report } from './report.ts';
  * koffi and a driver only. Usage: node own-cuda.js [FOLDER_OF_GOLDENS [PART]], where the part's name holds the last argument.
  */
 const [, , GOLDENS, ONLY = ''] = process.argv;
+
+/** Rows of a batch of layers: what changes with more has tests of its own. */
+const MOST_LAYER_ROWS = 40;
 
 let failures = 0;
 const part = async (name: string, define: () => unknown) => {
@@ -29,6 +34,11 @@ await part('backend suite', () => {
 });
 await part('sampling', () => describeSampling(() => createCudaBackend()));
 await part('steps', () => describeSteps(() => createCudaBackend()));
+await part('fusions', () => describeFusions(() => createCudaBackend()));
+await part('rows', () => {
+  const rows = [1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 200, 520];
+  describeRowBits(() => createCudaBackend(), { inputs: 1000, outputs: 3300, rows });
+});
 await part('golden models', () => GOLDENS && describeGoldens(GOLDENS, 'cuda'));
 await part('golden models on two GPUs', async () => {
   if (!GOLDENS || (await describeAllCuda()).length < 2) return;
@@ -41,6 +51,7 @@ await part('layers', () =>
   describeLayers(
     () => createCudaBackend(),
     () => 2e-4,
+    MOST_LAYER_ROWS,
   ),
 );
 process.exit(failures === 0 ? 0 : 1);

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findNvidiaGpu } from '../../engine/load/choose-device.ts';
 import type { Device } from '../../engine/ranks/devices.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 
@@ -18,6 +19,7 @@ const LEAST_GPU_BYTES = 40e6;
 export async function quietDevice(device: Device = 'auto', folder: string): Promise<Device> {
   const mayUseGpu = device === 'webgpu' || (device === 'auto' && (await isLarge(folder)));
   if (!mayUseGpu || !isInstalled()) return device;
+  if (device === 'auto' && (await findNvidiaGpu()) !== undefined) return device;
   const problem = await gpuProblem();
   if (problem === undefined) return device;
   if (device === 'webgpu') throw new UnsupportedDeviceError(problem);

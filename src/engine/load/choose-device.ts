@@ -19,12 +19,16 @@ const GPU_BANDWIDTH = 200e9;
 const GPU_ROUND_TRIP = 3e-4;
 const GPU_LAYER = 4e-5;
 
-/** Chooses the device of a model for `auto`; any other device stays as it is. */
+/**
+ * Chooses the device of a model for `auto`; any other device stays as it is.
+ * @param nvidiaGpu the name of an NVIDIA GPU that kernels run on without WebGPU, if there is one.
+ */
 export async function chooseDevice(
   asked: Device,
   checkpoint: Checkpoint,
   config: ModelConfig,
   tensorParallelSize: number | 'auto',
+  nvidiaGpu: () => Promise<string | undefined> = findNvidiaGpu,
 ): Promise<DeviceChoice> {
   if (asked !== 'auto') return { device: asked, reason: 'It was asked for.' };
   if (typeof tensorParallelSize === 'number' && tensorParallelSize > 1) {
@@ -32,11 +36,26 @@ export async function chooseDevice(
   }
   const small = smallModelReason(checkpoint, config);
   if (small) return { device: 'cpu', reason: small };
+  const nvidia = await nvidiaGpu();
+  if (nvidia !== undefined) {
+    return { device: 'cuda', reason: `${nvidia} runs CUDA kernels, which are faster than WebGPU's.` };
+  }
   try {
     const { describeGpu } = await import('../../backends/webgpu/device/find-gpu.ts');
     return chooseBetween(await describeGpu());
   } catch (error) {
     return { device: 'cpu', reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The NVIDIA GPU's name, where there are its driver and the package koffi. */
+export async function findNvidiaGpu(): Promise<string | undefined> {
+  if (typeof process === 'undefined') return undefined;
+  try {
+    const { describeCuda } = await import('../../backends/cuda/device/cuda-info.ts');
+    return (await describeCuda()).name;
+  } catch {
+    return undefined;
   }
 }
 

@@ -7,6 +7,8 @@ import { describeSampling } from '../suite/sampling.ts';
 import { describeBlocks } from './blocks.ts';
 import { CUDA_DEMANDS } from './demands.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+import { describeFusions } from './fusions.ts';
+import { describeRowBits } from './row-bits.ts';
 
 // A processor that runs kernels takes its time, and so does the compiler that makes them for it.
 vi.setConfig({ testTimeout: 900_000, hookTimeout: 900_000 });
@@ -25,6 +27,8 @@ describe.runIf(need('g++'))('cuda, emulated', () => {
   describeBackend(makeBackend, CUDA_DEMANDS);
   describeSampling(makeBackend);
   describeBlocks(makeBackend);
+  describeFusions(makeBackend);
+  describeRowBits(makeBackend, { inputs: 300, outputs: 70, rows: [1, 7, 9, 17, 33, 65] });
 });
 
 const { stdout } = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });

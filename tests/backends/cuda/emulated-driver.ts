@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import koffi from 'koffi';
-import { isHalves, type StoredFormat } from '../../../src/backends/cuda/device/cuda-weight.ts';
+import { isFloats, isHalves, type StoredFormat } from '../../../src/backends/cuda/device/cuda-weight.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const emulator = fileURLToPath(new URL('emulator', import.meta.url));
@@ -31,14 +31,9 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
   const units = [
     { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
     ...SHARED.map((name) => ({ name, args: kernelArgs(name) })),
-    ...(['FLOAT16', 'BFLOAT16'] as const).map((format) => {
-      return { name: `short-states-${format}`, args: [...kernelArgs('short-states'), `-DFORMAT=${format}`] };
-    }),
-    ...formats.flatMap((format) =>
-      ['tables', isHalves(format) ? 'linear-halves' : 'linear'].map((name) => {
-        return { name: `${name}-${format}`, args: [...kernelArgs(name), `-DFORMAT=${format}`] };
-      }),
-    ),
+    ...['FLOAT16', 'BFLOAT16'].map((format) => ofFormat('short-states', format)),
+    ...formats.flatMap((format) => sourcesOf(format).map((name) => ofFormat(name, format))),
+    ...(formats.every(isFloats) ? [] : [ofFormat('linear-tiles', 'CODES')]),
   ];
   const objects = units.map(({ name }) => join(folder, `${name}.o`));
   const queue = units.map(({ args }, i) => ['-o', objects[i], ...args]).values();
@@ -57,6 +52,16 @@ export async function buildEmulatedNccl({ library: driver }: EmulatedDriver): Pr
   const library = join(dirname(driver), 'libnccl.so.2');
   await compile([...OPTIONS, '-shared', '-o', library, join(emulator, 'nccl.cpp'), '-ldl', '-pthread']);
   return library;
+}
+
+/** Sources that are compiled for each format. */
+function sourcesOf(format: StoredFormat): string[] {
+  if (isFloats(format)) return ['tables', 'linear'];
+  return isHalves(format) ? ['tables', 'linear-halves', 'linear-tiles'] : ['tables', 'linear-blocks'];
+}
+
+function ofFormat(name: string, format: string) {
+  return { name: `${name}-${format}`, args: [...kernelArgs(name), `-DFORMAT=${format}`] };
 }
 
 function kernelArgs(name: string): string[] {

@@ -1,6 +1,7 @@
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
-import type { CudaDevice, Grid } from './cuda-device.ts';
+import type { Grid } from '../launch/launch.ts';
+import type { CudaDevice } from './cuda-device.ts';
 import type { CudaMemory } from './cuda-memory.ts';
 import { CudaIndices, CudaTensor, cudaFloats, cudaIndices, rowStride } from './cuda-tensor.ts';
 

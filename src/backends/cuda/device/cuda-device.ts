@@ -2,6 +2,8 @@ import { DisposedError } from '../../../errors.ts';
 import { KERNELS, type KernelName, type KernelParameters } from '../kernels/kernels.generated.ts';
 import { loadPtx } from '../kernels/load-ptx.ts';
 import { writeParameters } from '../kernels/parameters.ts';
+import { fuseFirst, LONGEST_FUSION } from '../launch/fuse.ts';
+import type { Grid, Launch } from '../launch/launch.ts';
 import { type CudaInfo, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
 
@@ -14,18 +16,15 @@ const NO_TIMING = 2;
 const PARAMETER_POINTER = 1n;
 const PARAMETER_SIZE = 2n;
 const MOST_PARAMETER_BYTES = 4096;
+/** The attribute of a kernel that says how many bytes of shared memory a launch may ask for; and what every GPU allows. */
+const MOST_SHARED_BYTES = 8;
+const SHARED_BYTES = 100_000;
 
 export interface CudaDeviceOptions {
   /** Path of the driver's library. Default: see CudaDriver.load. */
   readonly library?: string | undefined;
   /** Number of the GPU among those that the driver sees, of which the first follows the last. Default: 0. */
   readonly ordinal?: number | undefined;
-}
-
-/** Numbers of blocks and of threads in each. */
-export interface Grid {
-  readonly blocks: readonly [x: number, y?: number, z?: number];
-  readonly threads: number;
 }
 
 /** A GPU with its context, one stream and the kernels. */
@@ -48,6 +47,8 @@ export class CudaDevice {
   /** Address of the list that a launch takes. */
   readonly #extra: Handle;
   readonly #events: Handle[] = [];
+  /** Launches that wait for those after them, which they may take over. */
+  readonly #waiting: Launch[] = [];
   #onFailure: (error: Error) => void = () => {};
   #failure: Error | undefined;
 
@@ -98,6 +99,11 @@ export class CudaDevice {
 
   /** Calls a function of the driver. @throws OutOfDeviceMemoryError, DeviceLostError, GpuError, DisposedError */
   call<Name extends keyof DriverFunctions>(name: Name, ...args: Parameters<DriverFunctions[Name]>): void {
+    this.flush();
+    this.#call(name, ...args);
+  }
+
+  #call<Name extends keyof DriverFunctions>(name: Name, ...args: Parameters<DriverFunctions[Name]>): void {
     if (this.#failure) throw this.#failure;
     const code = (this.driver.functions[name] as (...args: unknown[]) => number)(...args);
     if (code !== 0) this.#checked(() => this.driver.check(code, name));
@@ -108,21 +114,31 @@ export class CudaDevice {
     name: Name,
     ...args: Parameters<DriverFunctions[Name]> extends [unknown, ...infer Rest] ? Rest : never
   ): Handle {
+    this.flush();
+    return this.#made(name, ...args);
+  }
+
+  #made<Name extends keyof DriverFunctions>(
+    name: Name,
+    ...args: Parameters<DriverFunctions[Name]> extends [unknown, ...infer Rest] ? Rest : never
+  ): Handle {
     const out = new BigUint64Array(1);
-    this.call(name, ...([out, ...args] as unknown as Parameters<DriverFunctions[Name]>));
+    this.#call(name, ...([out, ...args] as unknown as Parameters<DriverFunctions[Name]>));
     return Number(out[0]);
   }
 
   /** Enqueues a kernel. A grid without blocks does nothing. */
-  launch<Name extends KernelName>(name: Name, { blocks, threads }: Grid, parameters: KernelParameters[Name]): void {
-    const [x, y = 1, z = 1] = blocks;
-    if (x === 0 || y === 0 || z === 0) return;
-    const kernel = this.#kernels.get(name) ?? this.#load(name);
-    if (this.isDry) return;
-    const { layout } = KERNELS[name];
-    writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
-    this.#parameterSize[0] = BigInt(layout.bytes);
-    this.call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, 0, this.stream, 0, this.#extra);
+  launch<Name extends KernelName>(name: Name, grid: Grid, parameters: KernelParameters[Name]): void {
+    if (this.#failure) throw this.#failure;
+    if (grid.blocks.includes(0)) return;
+    this.#waiting.push({ name, grid, parameters } as Launch);
+    while (this.#waiting.length >= LONGEST_FUSION) this.#launchFirst();
+  }
+
+  /** Enqueues what waits for later launches. What comes after may use the memory that its operands lie in. */
+  flush(): void {
+    if (this.#failure) this.#waiting.length = 0;
+    while (this.#waiting.length > 0) this.#launchFirst();
   }
 
   /** The commands that `run` enqueues, which are not run, as one that can be enqueued again and again. */
@@ -178,12 +194,27 @@ export class CudaDevice {
     this.#failure = new DisposedError('The CUDA backend was disposed of.', 'Make another one.');
   }
 
-  #load(name: KernelName): Handle {
+  #launchFirst(): void {
+    const { launch, count } = fuseFirst(this.#waiting);
+    this.#waiting.splice(0, count);
+    const { name, grid, parameters } = launch;
+    const [x, y = 1, z = 1] = grid.blocks;
+    const kernel = this.#kernels.get(name) ?? this.#load(name, grid);
+    if (this.isDry) return;
+    const { layout } = KERNELS[name];
+    writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
+    this.#parameterSize[0] = BigInt(layout.bytes);
+    const { threads, sharedBytes = 0 } = grid;
+    this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
+  }
+
+  #load(name: KernelName, { sharedBytes }: Grid): Handle {
     const { module } = KERNELS[name];
     const loaded =
-      this.#modules.get(module) ?? this.made('cuModuleLoadData', this.#ptx.get(module) ?? new Uint8Array(1));
+      this.#modules.get(module) ?? this.#made('cuModuleLoadData', this.#ptx.get(module) ?? new Uint8Array(1));
     this.#modules.set(module, loaded);
-    const kernel = this.made('cuModuleGetFunction', loaded, name);
+    const kernel = this.#made('cuModuleGetFunction', loaded, name);
+    if (sharedBytes !== undefined) this.#call('cuFuncSetAttribute', kernel, MOST_SHARED_BYTES, SHARED_BYTES);
     this.#kernels.set(name, kernel);
     return kernel;
   }

@@ -35,6 +35,8 @@ export class CudaMemory {
   readonly #allPinned: PinnedMemory[] = [];
   /** Memory of saved slots that nothing holds any more, by bytes. */
   readonly #spare = new Map<number, Handle[]>();
+  /** Memory that one operation after another uses, by purpose. */
+  readonly #scratch = new Map<string, Chunk>();
   #depth = 0;
   /** Where the next tensor of a scope lies: a chunk's number and a byte in it. */
   #chunk = 0;
@@ -57,6 +59,7 @@ export class CudaMemory {
     } finally {
       this.#depth--;
       [this.#chunk, this.#offset] = [chunk, offset];
+      this.#device.flush();
     }
   }
 
@@ -80,6 +83,18 @@ export class CudaMemory {
     const address = this.#device.made('cuMemAlloc', roundUp(bytes));
     this.#lasting.add(address);
     return address;
+  }
+
+  /**
+   * Memory that holds what one operation's kernels leave for each other, until the next operation of the purpose. What was
+   * given for less stays where it is, as graphs may use it.
+   */
+  scratch(purpose: string, bytes: number): Handle {
+    const known = this.#scratch.get(purpose);
+    if (known && known.bytes >= bytes) return known.address;
+    const made = { address: this.allocateLasting(2 * bytes), bytes: 2 * bytes };
+    this.#scratch.set(purpose, made);
+    return made.address;
   }
 
   /** Lasting memory that {@link giveBack} takes. */

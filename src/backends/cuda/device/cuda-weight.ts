@@ -28,6 +28,16 @@ export function isHalves(format: StoredFormat): format is HalvesFormat {
   return format === 'FLOAT16' || format === 'BFLOAT16';
 }
 
+/** Formats whose products are on the ordinary units, in float32. */
+export type FloatsFormat = 'FLOAT32' | 'Q6_K';
+
+export function isFloats(format: StoredFormat): format is FloatsFormat {
+  return format === 'FLOAT32' || format === 'Q6_K';
+}
+
+/** Formats of blocks whose codes tensor cores multiply. */
+export type CodesFormat = Exclude<StoredFormat, HalvesFormat | FloatsFormat>;
+
 const STORED = {
   float32: 'FLOAT32',
   float16: 'FLOAT16',

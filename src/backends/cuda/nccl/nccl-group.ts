@@ -136,6 +136,7 @@ export class NcclGroup implements ProcessGroup {
   #exchange(enqueue: (own: Communicator) => void): void {
     const { device } = this.#member();
     if (device.isDry) return;
+    device.flush();
     if (device.failure) throw device.failure;
     this.#checked(() => enqueue(this.#member()));
   }

@@ -8,7 +8,15 @@ export function rmsNorm(calls: CudaCalls, x: Tensor, weight: Tensor, eps: number
   const [T, C] = own.shape;
   const scales = calls.floats(weight, 'weight', [C]);
   const out = calls.make(own.shape);
-  calls.device.launch('rms_norm', { blocks: [T], threads: 256 }, { x: own, weight: scales, out, C, eps });
+  const alone = { addend: undefined, sum: undefined, parts: undefined, factors: undefined };
+  calls.device.launch(
+    'rms_norm',
+    { blocks: [T], threads: 256 },
+    {
+      ...{ x: own, weight: scales, out, C, eps, ...alone },
+      ...{ padded: 0, isFloat16: 0, hasAddend: 0, hasParts: 0 },
+    },
+  );
   return out;
 }
 
@@ -18,7 +26,7 @@ export function groupSquareSums(calls: CudaCalls, v: Tensor, groups: number, lay
   checkGroups(C, groups, layout);
   const out = calls.make([T, groups]);
   const parameters = { v: own, out, C, groups, ...layout };
-  calls.device.launch('group_square_sums', { blocks: [T * groups], threads: 128 }, parameters);
+  calls.device.launch('group_square_sums', { blocks: [T * groups], threads: 256 }, parameters);
   return out;
 }
 

@@ -17,8 +17,8 @@ import { checkSequences } from './sequences.ts';
 /** State sizes that have kernels of their own. */
 const SIZES = [64, 128, 256] as const;
 /** Channels of a head that a block of state_update and of state_scan has. */
-const UPDATE_CHANNELS = 16;
-const SCAN_CHANNELS = 32;
+const UPDATE_CHANNELS = 32;
+const SCAN_CHANNELS = 16;
 
 export function mambaChunkScan(calls: CudaCalls, args: ChunkScanArgs): CudaTensor {
   checkChunkSize(args.chunkSize);

@@ -78,7 +78,19 @@ static inline unsigned atomicAdd(unsigned* at, unsigned value) {
   return before;
 }
 
-static inline uint4 load_early(const void* at) { return *(const uint4*)at; }
+static inline float __fdividef(float a, float b) { return a / b; }
+static inline float __fadd_rn(float a, float b) { return a + b; }
+
+// Copies are done when they are asked for.
+static inline void copy_early(uint4* to, const void* from, bool isInside) {
+  *to = isInside ? *(const uint4*)from : uint4{0, 0, 0, 0};
+}
+static inline void copy_shared(uint4* to, const void* from, bool isInside) { copy_early(to, from, isInside); }
+static inline void group_copies() {}
+template <int LEFT>
+static inline void wait_copies() {}
+// As much as a block can have on the smallest GPU.
+#define SHARED_BY_LAUNCH(NAME) static uint4 NAME[99 * 1024 / 16]
 
 typedef _Float16 emulated_half;
 static inline float half_to_float(uint32_t bits) {
@@ -92,6 +104,29 @@ static inline uint32_t floats_to_halves(float low, float high) {
   uint32_t bits;
   std::memcpy(&bits, pair, 4);
   return bits;
+}
+
+template <class Operation>
+static inline uint32_t emulated_pairs(uint32_t a, uint32_t b, Operation operation) {
+  emulated_half left[2], right[2], out[2];
+  std::memcpy(left, &a, 4);
+  std::memcpy(right, &b, 4);
+  for (int i = 0; i < 2; i++) out[i] = operation(left[i], right[i]);
+  uint32_t bits;
+  std::memcpy(&bits, out, 4);
+  return bits;
+}
+static inline uint32_t subtract_halves(uint32_t a, uint32_t b) {
+  return emulated_pairs(a, b, [](emulated_half x, emulated_half y) { return (emulated_half)(x - y); });
+}
+static inline uint32_t scale_halves(uint32_t a, uint32_t b) {
+  return emulated_pairs(a, b, [](emulated_half x, emulated_half y) { return (emulated_half)(x * y); });
+}
+static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t bytes = ((uint64_t)b << 32) | a;
+  uint32_t out = 0;
+  for (int i = 0; i < 4; i++) out |= (uint32_t)((bytes >> (8 * ((selector >> (4 * i)) & 7))) & 255) << (8 * i);
+  return out;
 }
 
 // Each lane shows its parts of a and b, and sums what it has of the product: see common.cuh.

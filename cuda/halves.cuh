@@ -1,0 +1,127 @@
+// Products on tensor cores, with sums in float32. Rows are sums of two numbers of 16 bits each, see split_rows, so that they lose
+// next to nothing.
+//
+// The inputs are eight slices of whole 32s. An output sums each slice in the order of inputs, then the slices in their order:
+// the same in every kernel, so for every number of rows. Of 32 inputs lane 4 g + t has eight neighbours, 8 t to 8 t + 7, of its
+// rows and outputs, so that all copies are of 16 bytes; which inputs a multiplication takes together does not matter to it.
+// Of formats of blocks the codes are multiplied, which float16 holds, and what 32 inputs make is added times their scale.
+#pragma once
+#include "norms.cuh"
+#include "outputs.cuh"
+#include "weights.cuh"
+
+#define SLICES 8
+struct LinearHalvesParams {
+  const u16* x;
+  const float* factors;
+  Rows bias;
+  Rows out;
+  const u8* weight;
+  float* slices;
+  const float* scales;
+  const float* zeros;
+  const float* inputSums;
+  long long rowBytes;
+  int T;
+  int K;
+  int N;
+  int padded;
+  int hasBias;
+  int hasAddend;
+  Rows addend;
+  Rows sum;
+  Rows convWeight;
+  Rows convBias;
+  Rows convOut;
+  float* convStates;
+  long long convStateStride;
+  const int* convSlots;
+  int convFirst;
+  int convChannels;
+  int convK;
+  int convW;
+  int convIsSilu;
+  int hasConvBias;
+  Rows normX;
+  Rows normZ;
+  Rows normY;
+  Rows normSquareSums;
+  Rows normWeight;
+  Rows normOut;
+  int normHasAddend;
+  int normGroups;
+  int normGroupSize;
+  float normCount;
+  float normEps;
+};
+
+// Where a product's rows come from: split before; or a single row that every block norms for itself, while its weights are on
+// their way. The first block leaves what the norm leaves.
+enum { SPLIT, NORMED, GATED };
+
+// The parts of a single row in shared memory, and what they are divided by. `room` is for the parts, and after them for K floats.
+template <int FROM>
+static __device__ __forceinline__ float make_parts(const LinearHalvesParams& p, uint4* room) {
+  u32* parts = (u32*)room;
+  const bool writes = blockIdx.x == 0;
+  const int isFloat16 = FORMAT != BFLOAT16;
+  if (FROM == NORMED) {
+    const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, parts, nullptr, p.K, p.padded,
+                                isFloat16, p.normHasAddend, 1, p.normEps};
+    return norm_row(norm, 0, parts, writes);
+  }
+  const GatedNormParams norm = {p.normX, p.normZ, p.normY, p.normSquareSums, p.normWeight, p.normOut, parts, nullptr,
+                                p.K, p.normGroups, p.normGroupSize, p.padded, isFloat16, 1, p.normCount, p.normEps};
+  return gated_norm_row(norm, 0, (float*)(parts + p.padded), parts, writes);
+}
+
+static __device__ __forceinline__ void multiply(float* sums, const u32* a, const u32* b) {
+  if (FORMAT == BFLOAT16) multiply_bfloats(sums, a, b);
+  else multiply_halves(sums, a, b);
+}
+
+// Adds 32 inputs to the sums of M times 16 outputs and R times 8 rows: `low` and `high` are what a lane has of outputs g and g + 8,
+// `parts` both parts of row g. Each sum gets its four products in one order, but those of different sums are issued by turns:
+// the next one of the same sum would wait for the last.
+template <int M, int R>
+static __device__ __forceinline__ void add_inputs(
+    float (*sums)[R][4], const uint4* low, const uint4* high, uint4 (*parts)[2]) {
+#pragma unroll
+  for (int turn = 0; turn < 4; turn++) {
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+      const u32 first[4] = {low[m].x, high[m].x, low[m].y, high[m].y}, second[4] = {low[m].z, high[m].z, low[m].w, high[m].w};
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        const uint4 v = parts[r][turn / 2];
+        const u32 left[2] = {v.x, v.y}, right[2] = {v.z, v.w};
+        multiply(sums[m][r], turn % 2 ? second : first, turn % 2 ? right : left);
+      }
+    }
+  }
+}
+
+static __device__ __forceinline__ int slice_steps(int padded) { return (padded / 32 + SLICES - 1) / SLICES; }
+static __device__ __forceinline__ int steps_of(int slice, int padded) {
+  const int size = slice_steps(padded), left = padded / 32 - slice * size;
+  return left < 0 ? 0 : left < size ? left : size;
+}
+
+// Adds the products of 32 inputs and codes to the sums of a lane: `scales` are those of outputs g and g + 8. Where values are less
+// than scaled codes, by `zeros`, the sums of 32 inputs of rows 2 t and 2 t + 1 say how much that makes.
+static __device__ __forceinline__ void add_codes(float* sums, const float* part, const float* scales) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) sums[i] = fmaf(scales[i / 2], part[i], sums[i]);
+}
+static __device__ __forceinline__ void subtract_zeros(float* sums, const float* zeros, const float* inputSums) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) sums[i] = fmaf(-zeros[i / 2], inputSums[i % 2], sums[i]);
+}
+// What the row that a lane's sums are of has in the inputs of a step.
+static __device__ __forceinline__ float input_sum(const LinearHalvesParams& p, int row, int step) {
+  return p.inputSums[(long long)(row < p.T ? row : p.T - 1) * (p.padded / 32) + step];
+}
+
+// The row and output of sum i of a lane, of 16 outputs from `output` on and of 8 rows from `row` on.
+static __device__ __forceinline__ int row_of(int row, int i) { return row + threadIdx.x % 4 * 2 + i % 2; }
+static __device__ __forceinline__ int output_of(int output, int i) { return output + i / 2 * 8 + threadIdx.x % 32 / 4; }

@@ -1,0 +1,192 @@
+import type { KernelParameters, LinearHalvesParams, LinearParams } from '../kernels/kernels.generated.ts';
+import type { DeviceRows } from '../kernels/parameters.ts';
+import type { Launch, LaunchOf } from './launch.ts';
+
+/** Launches of which one may be made: with so many known, the first of them is what it will be. */
+export const LONGEST_FUSION = 9;
+
+/** The kind of elementwise that adds: see rows.cu. */
+const ADD = 0;
+const SILU_GATE = 3;
+/** The kind of split_rows for float16: see rows.cu. */
+const FLOAT16 = 1;
+/** What gated_norm has room for. */
+const MOST_NORM_COLUMNS = 24_000;
+const MOST_NORM_GROUPS = 64;
+/** Columns of a row that every block of a product may norm for itself, without and with a gate. */
+const MOST_NORMED_COLUMNS = 4096;
+const MOST_GATED_COLUMNS = 8192;
+/** How names of products for few rows begin; and outputs of float16 weights from which on a block has 32 of them, not 16. */
+const ROW_PRODUCT = 'linear_16x8_';
+const MANY_OUTPUTS = 8192;
+/** Shared memory of a block with float16 or bfloat16 weights. */
+const NORMED_BYTES = 65_536;
+const GATED_BYTES = 32_768;
+
+type ProductParams = LinearParams | LinearHalvesParams;
+type Product = Launch & { readonly parameters: ProductParams };
+
+/**
+ * The first of some launches in a row, together with those after it whose work it can take over. Everything that they write is
+ * written, to the same bits, so what reads it later does not matter. No launch may reuse memory that an earlier one of the row
+ * reads, except in place.
+ */
+export function fuseFirst(launches: readonly Launch[]): { readonly launch: Launch; readonly count: number } {
+  const [first] = launches;
+  if (isProduct(first)) return fuseOutputs(first, launches);
+  if (first.name === 'elementwise') {
+    return fuseSum(first, launches) ?? fuseGatedNorm(first, launches) ?? { launch: first, count: 1 };
+  }
+  if (first.name === 'rms_norm') return fuseParts(first, launches, 1);
+  return { launch: first, count: 1 };
+}
+
+/** A product takes over the convolution of some of its columns, and a sum with another tensor. */
+function fuseOutputs(product: Product, launches: readonly Launch[]) {
+  let launch = product;
+  let count = 1;
+  for (; count < launches.length; count++) {
+    const fused = withConvolution(launch, launches[count]) ?? withSum(launch, launches[count]);
+    if (!fused) break;
+    launch = fused;
+  }
+  return { launch, count };
+}
+
+function withConvolution(product: Product, next: Launch): Product | undefined {
+  if (next.name !== 'causal_conv1d_update' || !takesConvolutions(product.name)) return undefined;
+  const { out, T, N, convChannels } = product.parameters;
+  const { x, B, C, L, K, W, seen, ...rest } = next.parameters;
+  if (!out || !x || convChannels > 0 || seen !== undefined || L !== 1 || B !== T || x.stride !== out.stride) {
+    return undefined;
+  }
+  const convFirst = (x.address - out.address) / 4;
+  if (!(convFirst >= 0 && convFirst + C <= N)) return undefined;
+  return withParameters(product, {
+    ...{ convFirst, convChannels: C, convK: K, convW: W, convIsSilu: rest.isSilu, hasConvBias: rest.hasBias },
+    ...{ convWeight: rest.weight, convBias: rest.bias, convOut: rest.out },
+    ...{ convStates: rest.states, convStateStride: rest.stateStride, convSlots: rest.slots },
+  });
+}
+
+function withSum(product: Product, next: Launch): Product | undefined {
+  if (next.name !== 'elementwise' || next.parameters.kind !== ADD) return undefined;
+  const { out, T, N, hasAddend } = product.parameters;
+  const { x, y, out: sum } = next.parameters;
+  if (hasAddend || next.parameters.T !== T || next.parameters.C !== N || isSame(x, y)) return undefined;
+  const addend = isSame(x, out) ? y : isSame(y, out) ? x : undefined;
+  return addend && withParameters(product, { hasAddend: 1, addend, sum });
+}
+
+/** A norm takes over the sum that it is of. */
+function fuseSum(first: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+  const norm = launches[1];
+  if (first.parameters.kind !== ADD || norm?.name !== 'rms_norm') return undefined;
+  const { x, y: addend, out: sum, C } = first.parameters;
+  if (!isSame(norm.parameters.x, sum) || norm.parameters.C !== C || norm.parameters.hasAddend) return undefined;
+  if (norm.grid.blocks[0] !== first.parameters.T) return undefined;
+  return fuseParts({ ...norm, parameters: { ...norm.parameters, x, addend, sum, hasAddend: 1 } }, launches, 2);
+}
+
+/** A norm takes over the split of its rows. */
+function fuseParts(norm: LaunchOf<'rms_norm'>, launches: readonly Launch[], count: number) {
+  const parts = partsOf(norm.parameters.out, norm.parameters.C, norm.grid.blocks[0], launches[count]);
+  if (!parts) return { launch: norm, count };
+  const split = { ...norm, parameters: { ...norm.parameters, ...parts } };
+  return fuseRow(split, launches, count + 1) ?? { launch: split, count: count + 1 };
+}
+
+/** The product of a single row takes over its norm: every block does that while its weights are on their way. */
+function fuseRow(norm: LaunchOf<'rms_norm' | 'gated_norm'>, launches: readonly Launch[], count: number) {
+  const { C, padded, weight, out, eps, parts } = norm.parameters;
+  const sums = launches[count];
+  const hasSums = sums?.name === 'sum_parts' && sums.parameters.x === parts;
+  const at = count + (hasSums ? 1 : 0);
+  const product = launches[at];
+  const gate = 'gated' in norm.parameters ? norm.parameters : undefined;
+  const most = gate ? MOST_GATED_COLUMNS : MOST_NORMED_COLUMNS;
+  if (norm.grid.blocks[0] !== 1 || C > most || !product || !isRowProduct(product)) return undefined;
+  const { parameters, grid } = product;
+  if (parameters.x !== parts || (hasSums && parameters.inputSums !== sums.parameters.out)) return undefined;
+  const before = gate
+    ? {
+        ...{ normX: gate.x, normZ: gate.z, normY: gate.gated, normSquareSums: gate.squareSums },
+        ...{ normGroups: gate.groups, normGroupSize: gate.groupSize, normCount: gate.count },
+      }
+    : normBefore(norm as LaunchOf<'rms_norm'>);
+  const format = product.name.slice(ROW_PRODUCT.length);
+  const outputs = !gate && grid.sharedBytes !== undefined && parameters.N >= MANY_OUTPUTS ? 32 : 16;
+  const weightBytes = grid.sharedBytes === undefined ? 0 : gate ? GATED_BYTES : NORMED_BYTES;
+  const rowBytes = 4 * padded + (gate ? 16 * Math.ceil(C / 4) : 0) + padded / 8;
+  const fused = {
+    name: `linear_${gate ? 'gated' : 'normed'}_${outputs}_${format}`,
+    grid: { ...grid, blocks: [Math.ceil(parameters.N / outputs)], sharedBytes: weightBytes + rowBytes },
+    parameters: { ...parameters, normWeight: weight, normOut: out, normEps: eps, ...before },
+  } as unknown as Product;
+  const rest = fuseOutputs(fused, launches.slice(at));
+  return { launch: rest.launch, count: at + rest.count };
+}
+
+function normBefore({ parameters: { x, addend, sum, hasAddend } }: LaunchOf<'rms_norm'>) {
+  return { normX: x, normZ: addend, normY: sum, normHasAddend: hasAddend };
+}
+
+function isRowProduct(launch: Launch): launch is Launch & { readonly parameters: LinearHalvesParams } {
+  return launch.name.startsWith(ROW_PRODUCT) && 'convChannels' in launch.parameters && launch.parameters.T === 1;
+}
+
+/** The gate, its groups' sums of squares, their norm and the split of the rows are one kernel. */
+function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+  const [, sums, norm, split] = launches;
+  if (gate.parameters.kind !== SILU_GATE || sums?.name !== 'group_square_sums') return undefined;
+  if (norm?.name !== 'scale_by_group_norm' || !norm.parameters.hasWeight) return undefined;
+  const { x, y: z, out: gated, T, C } = gate.parameters;
+  const { groups, groupSize, firstColumn } = sums.parameters;
+  const isWhole = firstColumn === 0 && groups * groupSize === C && sums.parameters.C === C;
+  const isOfGate = isSame(sums.parameters.v, gated) && isSame(norm.parameters.v, gated);
+  const { squareSums, weight, out, count, eps } = norm.parameters;
+  const isOfSums = isSame(squareSums, sums.parameters.out) && norm.parameters.groupSize === groupSize;
+  const fits = C <= MOST_NORM_COLUMNS && groups <= MOST_NORM_GROUPS && norm.parameters.T === T;
+  if (!isWhole || !isOfGate || !isOfSums || !fits || norm.parameters.firstColumn !== 0) return undefined;
+  const parts = partsOf(out, C, T, split);
+  const launch: LaunchOf<'gated_norm'> = {
+    name: 'gated_norm',
+    grid: { blocks: [T], threads: 256, sharedBytes: 16 * Math.ceil(C / 4) },
+    parameters: {
+      ...{ x, z, gated, squareSums, weight, out, C, groups, groupSize, count, eps },
+      ...(parts ?? { parts: undefined, factors: undefined, padded: 0, isFloat16: 0, hasParts: 0 }),
+    },
+  };
+  if (!parts) return { launch, count: 3 };
+  return fuseRow(launch, launches, 4) ?? { launch, count: 4 };
+}
+
+/** What a kernel needs to split its rows, if a launch does that. */
+function partsOf(rows: DeviceRows | undefined, C: number, T: number, split: Launch | undefined) {
+  if (split?.name !== 'split_rows' || !isSame(split.parameters.x, rows)) return undefined;
+  const { K, out, factors, padded, kind } = split.parameters;
+  if (K !== C || split.grid.blocks[0] !== T) return undefined;
+  return { parts: out, factors, padded, isFloat16: kind === FLOAT16 ? 1 : 0, hasParts: 1 };
+}
+
+function isSame(a: DeviceRows | undefined, b: DeviceRows | undefined): boolean {
+  return a !== undefined && b !== undefined && a.address === b.address && a.stride === b.stride;
+}
+
+function isProduct(launch: Launch): launch is Product {
+  return 'convChannels' in launch.parameters && !isPart(launch);
+}
+
+/** Whether a launch leaves sums of slices, which are no outputs yet. */
+function isPart({ parameters, name }: Launch): boolean {
+  return 'slices' in parameters && parameters.slices !== undefined && !name.startsWith('linear_sum');
+}
+
+/** Kernels that are small enough to have a convolution in them. */
+function takesConvolutions(name: keyof KernelParameters): boolean {
+  return !/^linear_\d+x(16|32|64|128)_/.test(name);
+}
+
+function withParameters(product: Product, parameters: Partial<LinearHalvesParams>): Product {
+  return { ...product, parameters: { ...product.parameters, ...parameters } } as Product;
+}

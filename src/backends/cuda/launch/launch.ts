@@ -1,0 +1,22 @@
+import type { KernelName, KernelParameters } from '../kernels/kernels.generated.ts';
+
+/** Numbers of blocks and of threads in each. */
+export interface Grid {
+  readonly blocks: readonly [x: number, y?: number, z?: number];
+  readonly threads: number;
+  /** Bytes of shared memory of a block besides those that the kernel declares. Default: 0. */
+  readonly sharedBytes?: number | undefined;
+}
+
+/** A kernel that is to run. */
+export interface LaunchOf<Name extends KernelName> {
+  readonly name: Name;
+  readonly grid: Grid;
+  readonly parameters: KernelParameters[Name];
+}
+
+export type Launch = { readonly [Name in KernelName]: LaunchOf<Name> }[KernelName];
+/** A launch of any kernel that takes these parameters. */
+export type LaunchWith<Params> = LaunchOf<
+  { [Name in KernelName]: KernelParameters[Name] extends Params ? Name : never }[KernelName]
+>;

@@ -1,0 +1,97 @@
+import { describe, test } from 'vitest';
+import type { Backend } from '../../../src/backends/contract/backend.ts';
+import type { Tensor } from '../../../src/tensor/tensor.ts';
+import { SeededRandom } from '../../layers/seeded.ts';
+import { expectSame, type MakeBackend, useBackend } from '../suite/harness.ts';
+
+/** Sizes of a mixer layer: H heads of P channels with states of N, in G groups. */
+const [HIDDEN, H, P, N, G, TAPS] = [72, 4, 32, 64, 2, 4] as const;
+const INNER = H * P;
+const CONVOLVED = INNER + 2 * G * N;
+
+/** Tests that kernels that do the work of several give the same bits as those, one after another. */
+export function describeFusions(makeBackend: MakeBackend): void {
+  describe('fused launches', () => {
+    const backend = useBackend(makeBackend);
+
+    test.each([
+      [1, 'float16'],
+      [3, 'bfloat16'],
+      [20, 'float16'],
+      [70, 'float16'],
+      [1, 'int8'],
+      [20, 'int8'],
+      [3, 'float32'],
+    ] as const)('of %i rows and %s', async (T, dtype) => {
+      const made = backend();
+      const random = new SeededRandom(T);
+      const values = (...shape: number[]) => {
+        return made.tensor(random.floats(shape.reduce((all, size) => all * size, 1)), shape);
+      };
+      const projected = INNER + CONVOLVED + H;
+      const weights = {
+        norm: values(HIDDEN),
+        inProj: made.linearWeight(random.floats(projected * HIDDEN), projected, HIDDEN, dtype),
+        inBias: values(projected),
+        conv: values(CONVOLVED, TAPS),
+        convBias: values(CONVOLVED),
+        A: values(H),
+        gatedNorm: values(INNER),
+        outProj: made.linearWeight(random.floats(HIDDEN * INNER), HIDDEN, INNER, dtype),
+      };
+      const hidden = values(T, HIDDEN);
+      const mixed = values(T, HIDDEN);
+      const outcomes: Float32Array[][] = [];
+      for (const isFused of [true, false]) {
+        const input = { hidden, mixed, conv: made.zeros([T, CONVOLVED, TAPS - 1]), ssm: made.zeros([T, H, P, N]) };
+        const run = () => {
+          const results = [...layer(made, input, weights), input.conv, input.ssm];
+          return { reads: results.map((x) => made.read(x)) };
+        };
+        // Outside of a scope each tensor is allocated after what was launched before: that leaves nothing to fuse.
+        const { reads } = isFused ? made.scope(run) : run();
+        outcomes.push(await Promise.all(reads));
+      }
+      const [fused, alone] = outcomes;
+      for (const [i, expected] of alone.entries()) expectSame(fused[i], expected, `result ${i}`);
+    });
+  });
+}
+
+interface LayerInput {
+  readonly hidden: Tensor;
+  readonly mixed: Tensor;
+  readonly conv: Tensor;
+  readonly ssm: Tensor;
+}
+
+interface LayerWeights {
+  readonly norm: Tensor;
+  readonly inProj: ReturnType<Backend['linearWeight']>;
+  readonly inBias: Tensor;
+  readonly conv: Tensor;
+  readonly convBias: Tensor;
+  readonly A: Tensor;
+  readonly gatedNorm: Tensor;
+  readonly outProj: ReturnType<Backend['linearWeight']>;
+}
+
+/** A layer's operations as the mixer calls them, with the residual before it: all that they make. */
+function layer(made: Backend, { hidden, mixed, conv, ssm }: LayerInput, weights: LayerWeights): Tensor[] {
+  const sum = made.add(hidden, mixed);
+  const normed = made.rmsNorm(sum, weights.norm, 1e-5);
+  const projected = made.linear(normed, weights.inProj, weights.inBias);
+  const [gate, xBC, dt] = made.splitColumns(projected, [INNER, CONVOLVED, H]);
+  const convolved = made.causalConv1dUpdate({
+    ...{ x: xBC, weight: weights.conv, bias: weights.convBias },
+    ...{ convState: conv, activation: 'silu' },
+  });
+  const [x, B, C] = made.splitColumns(convolved, [INNER, G * N, G * N]);
+  const y = made.selectiveStateUpdate({ state: ssm, x, dt, A: weights.A, B, C, nGroups: G, dtSoftplus: true });
+  const layout = { firstColumn: 0, groupSize: INNER / G };
+  const gated = made.siluGate(y, gate);
+  const squareSums = made.groupSquareSums(gated, G, layout);
+  const scaled = made.scaleByGroupNorm(gated, squareSums, weights.gatedNorm, 1e-5, layout);
+  const out = made.linear(scaled, weights.outProj);
+  return [sum, normed, projected, convolved, y, gated, squareSums, scaled, out, made.add(sum, out)];
+}

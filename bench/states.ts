@@ -32,8 +32,7 @@ const FILES_EACH = 8;
 const LARGEST_FILE = 40_000;
 /** Smaller files only name others. */
 const SMALLEST_FILE = 2000;
-/** Long texts, each of so many characters of all files together, of which only the first tokens are read. */
-const LONG_TEXTS = 4;
+/** Characters of all files together that each long text has; only its first tokens are read. */
 const CHARACTERS_EACH = 180_000;
 
 const FORMS = [
@@ -49,6 +48,7 @@ const { values } = parseArgs({
     tokens: { type: 'string', default: '38432' },
     long: { type: 'string', default: '30000' },
     drift: { type: 'string', default: '100000' },
+    texts: { type: 'string', default: '4' },
     packages: { type: 'string', default: '12' },
     json: { type: 'boolean', default: false },
   },
@@ -65,7 +65,7 @@ interface Result {
 const packages = await heldOutPackages(Number(values.packages));
 const heldOut = packages.flatMap((files) => files.filter(({ length }) => length < LARGEST_FILE).slice(0, FILES_EACH));
 const whole = packages.flat().join('\n');
-const longTexts = Array.from({ length: LONG_TEXTS }, (_, i) =>
+const longTexts = Array.from({ length: Number(values.texts) }, (_, i) =>
   whole.slice(i * CHARACTERS_EACH, (i + 1) * CHARACTERS_EACH),
 );
 const sizes = await stateSizes();
@@ -88,6 +88,7 @@ for (const form of FORMS) {
   if (form.stateDtype === 'float32') exact = states;
   const drift = lengths.map((length, i) => ({ length, ...distances(states[i], exact[i]) }));
   results.push({ form, heldOut: totalScore(scores), long, drift });
+  say(`${name}: ${bitsPerByte(totalScore(scores))} and ${bitsPerByte(totalScore(long))} bits per byte`);
 }
 if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`);
 else report();
@@ -181,6 +182,6 @@ function report(): void {
     ];
   });
   const headers = ['states', 'held-out', 'loss', 'long texts', 'loss', 'each', 'worst head', 'median head'];
-  process.stdout.write(`${first.tokens} tokens of held-out files, ${LONG_TEXTS} texts of ${values.long} tokens, `);
+  process.stdout.write(`${first.tokens} tokens of held-out files, ${values.texts} texts of ${values.long} tokens, `);
   process.stdout.write(`states over ${values.drift} tokens\n\n${formatTable([headers, ...rows])}\n`);
 }

@@ -28,14 +28,15 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    */
   readonly dtype?: DTypeChoice | undefined;
   /**
-   * Dtype in which SSM states are kept between two tokens: float32, or float16 or bfloat16, which take half the memory and
-   * half the time to read. Convolutions' inputs stay float32, and so do all sums. auto: what the model's config says
-   * (`mamba_ssm_cache_dtype`), or float32. vLLM: `mamba_ssm_cache_dtype`. Default: auto.
+   * Dtype in which SSM states are kept between two tokens: float32, or float16 or bfloat16, which take half the memory.
+   * Convolutions' inputs stay float32, and so do all sums. auto: what the model's config says (`mamba_ssm_cache_dtype`),
+   * or float32. vLLM: `mamba_ssm_cache_dtype`. Default: auto.
    */
   readonly stateDtype?: StateDTypeSetting | undefined;
   /**
    * How states of 16 bits are rounded: nearest, or stochastic, which keeps sums of many small changes unbiased. Both give
-   * a sequence the same states however it is split or batched. Default: nearest.
+   * a sequence the same states however it is split or batched. Stochastic rounding does not go with `speculativeConfig`.
+   * Default: nearest.
    */
   readonly stateRounding?: StateRounding | undefined;
   /**

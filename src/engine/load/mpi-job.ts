@@ -32,9 +32,8 @@ export interface MpiJobOptions {
 }
 
 /**
- * The processes that one `mpirun` or `srun` has started, or that have found each other by an address, seen from one of them.
- * Process 0 loads models on all of them; the
- * others follow it.
+ * The processes that one `mpirun` or `srun` has started, or that have found each other by an address, seen from one of
+ * them. Process 0 loads models on all of them; the others follow it.
  */
 export interface MpiJob extends Job {
   /** This process among those of the job, from 0 on. */

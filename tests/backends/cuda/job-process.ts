@@ -1,9 +1,10 @@
 import { LLM } from '../../../src/engine/llm.ts';
-import { openTcpJob } from '../../../src/engine/load/mpi-job.ts';
+import { openMpiJob, openTcpJob } from '../../../src/engine/load/mpi-job.ts';
 
-// A process of a job of two, which share a model on emulated GPUs. Arguments: the address, its number, the model's folder.
-const [, , address, rank, folder] = process.argv;
-const job = await openTcpJob({ address, rank: Number(rank), size: 2 });
+// A process of a job of two, which share a model on emulated GPUs. Arguments: the model's folder; where mpirun has not
+// started it, the address and its number.
+const [, , folder, address, rank] = process.argv;
+const job = await (address === undefined ? openMpiJob() : openTcpJob({ address, rank: Number(rank), size: 2 }));
 if (job.rank > 0) {
   await job.follow(folder);
 } else {

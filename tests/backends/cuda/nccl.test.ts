@@ -15,6 +15,7 @@ import { LLM } from '../../../src/engine/llm.ts';
 import { fewestGpus } from '../../../src/engine/load/choose-gpus.ts';
 import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import { MissingPackageError, RankFailedError, ShardingError } from '../../../src/errors.ts';
+import { startLocally } from '../../hosts/mpi-hosts.ts';
 import { SeededRandom } from '../../layers/seeded.ts';
 import { need } from '../../needs/needs.ts';
 import { largestDifference } from '../../numbers.ts';
@@ -145,18 +146,30 @@ describe.runIf(need('g++') && process.platform === 'linux')('several GPUs, emula
     expect(drawn[1]).toEqual(drawn[0]);
   });
 
-  test('processes that find each other by an address share a model', async () => {
-    const expected = await load('mamba2', { tensorParallelSize: 1 });
-    const { tokenIds } = await expected.complete([1, 2, 3], { temperature: 0, maxTokens: 6, ignoreEos: true });
-    await expected.dispose();
-    const script = fileURLToPath(new URL('./job-process.ts', import.meta.url));
-    const address = `127.0.0.1:${await freePort()}`;
-    const start = (rank: number) =>
-      promisify(execFile)(process.execPath, [script, address, `${rank}`, `${goldens}/mamba2`]);
-    const [first, second] = await Promise.allSettled([start(0), start(1)]);
-    // If the first fails, that is why the other does.
-    expect(first).toMatchObject({ status: 'fulfilled', value: { stdout: JSON.stringify([...tokenIds]) } });
-    expect(second).toMatchObject({ status: 'fulfilled' });
+  describe('jobs', () => {
+    const args = [fileURLToPath(new URL('./job-process.ts', import.meta.url)), `${goldens}/mamba2`];
+    let expected = '';
+    beforeAll(async () => {
+      const llm = await load('mamba2', { tensorParallelSize: 1 });
+      const { tokenIds } = await llm.complete([1, 2, 3], { temperature: 0, maxTokens: 6, ignoreEos: true });
+      expected = JSON.stringify([...tokenIds]);
+      await llm.dispose();
+    });
+
+    test('of processes that find each other by an address', async () => {
+      const address = `127.0.0.1:${await freePort()}`;
+      const start = (rank: number) => promisify(execFile)(process.execPath, [...args, address, `${rank}`]);
+      const [first, second] = await Promise.allSettled([start(0), start(1)]);
+      // If the first fails, that is why the other does.
+      expect(first).toMatchObject({ status: 'fulfilled', value: { stdout: expected } });
+      expect(second).toMatchObject({ status: 'fulfilled' });
+    });
+
+    const program = need('openmpi');
+    test.runIf(program)('of processes that mpirun starts', async () => {
+      const { ended } = startLocally({ name: 'openmpi', program: program ?? '' }, args);
+      expect(await ended).toMatchObject({ code: 0, stdout: expected });
+    });
   });
 
   describe('failures', () => {

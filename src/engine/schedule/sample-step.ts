@@ -130,7 +130,7 @@ export async function sampleStep(
 }
 
 /**
- * The guesses whose next token is that of the answer, which goes on.
+ * The guesses whose next token is that of the answer, which continues.
  * @param onOver gets all others.
  */
 export function confirmedGuesses(stepped: readonly SteppedSequence[], onOver: (guess: Guess) => void): Guess[] {
@@ -140,8 +140,8 @@ export function confirmedGuesses(stepped: readonly SteppedSequence[], onOver: (g
     const { drafts, accepted } = guess;
     const isRight = sample && !(sample instanceof Error) && sample.tokenId === drafts[accepted];
     const next = { ...guess, accepted: accepted + (isRight ? 1 : 0) };
-    const goesOn = isRight && sequence.slot !== undefined && sequence.finishReason === null;
-    if (goesOn) confirmed.push(next);
+    const continues = isRight && sequence.slot !== undefined && sequence.finishReason === null;
+    if (continues) confirmed.push(next);
     else onOver(next);
   }
   return confirmed;

@@ -35,7 +35,7 @@ export class NgramIndex {
     const from = this.#bestMatch(tokenIds);
     if (from === undefined) return [];
     const draft: number[] = [];
-    // A text that repeats itself goes on doing so: after its end comes the draft.
+    // A text that repeats itself continues to do so: after its end comes the draft.
     for (let i = 0; i < count; i++) draft.push(tokenIds[from + i] ?? draft[from + i - length]);
     return draft;
   }

@@ -144,6 +144,14 @@ describe('mamba2 serve', () => {
     expect(answer.usage.total_tokens).toBeLessThanOrEqual(64);
   }, 180_000);
 
+  test('guesses tokens where it is told to', async () => {
+    const config = '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 1}';
+    const { url, post } = await start(['--speculative-config', config]);
+    const answer = await post('/v1/completions', { ...LONG, max_tokens: 20 });
+    expect((await answer.json()).usage.completion_tokens).toBe(20);
+    expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/^mamba2:spec_decode_num_drafts_total/m);
+  }, 180_000);
+
   test('works with curl, streaming and not', async (context) => {
     const curl = promisify(execFile);
     const has = await curl('curl', ['--version']).catch(() => undefined);
@@ -189,6 +197,7 @@ describe('mamba2 serve', () => {
       [['--chat-template', '/nowhere'], /can't be read as a file/],
       [['a', '--model', 'b'], /two models/],
       [['--log-level', 'loud'], /expected one of: silent/],
+      [['--speculative-config', '{"method": "mtp"}'], /^error: --speculative-config: .*\n$/],
     ] as const) {
       const { code, stderr } = await runCli(['serve', ...args]);
       expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });

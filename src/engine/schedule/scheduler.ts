@@ -26,7 +26,7 @@ export interface FailedSequence {
   readonly error: Error;
 }
 
-/** Logits that evaluations get in one step: they take memory on both sides. */
+/** Logits that evaluations get in one step, and those that guesses do: they take memory on both sides. */
 const MAX_STEP_LOGITS = 2 ** 22;
 
 /** Limits of a step. */
@@ -52,7 +52,7 @@ const SETBACKS_TO_SENIORITY = 4;
 export class Scheduler {
   readonly #states: StateManager;
   #maxNumBatchedTokens: number;
-  /** Limit for the tokens of a step whose logits are all read. */
+  /** Limit for the tokens of a step whose logits are all read, and for those that are guessed. */
   readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
   readonly #maxConcurrentBatches: number;
@@ -162,6 +162,12 @@ export class Scheduler {
     const work: ScheduledWork[] = [];
     let budget = this.#maxNumBatchedTokens;
     let evaluated = this.#maxEvaluatedTokens;
+    const runnable = this.#running.filter(
+      (sequence) => this.#isRunnable(sequence) && this.#canContinue(sequence) && !lackBlocks.has(sequence),
+    );
+    const decodes = runnable.filter((sequence) => this.#numTokensLeft(sequence) === 1);
+    const share = this.#shareOfDecodes();
+    let guessed = this.#mostGuessed(runnable, Math.min(decodes.length, share));
     const take = (sequence: Sequence) => {
       const { wantsPromptLogits } = sequence.request;
       const numTokens = Math.min(this.#tokensReady(sequence), budget, wantsPromptLogits ? evaluated : budget);
@@ -169,18 +175,15 @@ export class Scheduler {
       const begin = this.#numBegunTokens(sequence);
       if (this.#underWay.has(sequence)) this.#states.saveInPassing(sequence, undefined, begin);
       const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
-      const drafts = isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, budget - numTokens);
+      const drafts =
+        isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, Math.min(guessed, budget - numTokens));
       const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor && drafts.length === 0;
       if (numTokens > 0) this.#states.settle(sequence);
       work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled });
       budget -= numTokens + drafts.length;
+      guessed -= drafts.length;
       if (wantsPromptLogits) evaluated -= numTokens;
     };
-    const runnable = this.#running.filter(
-      (sequence) => this.#isRunnable(sequence) && this.#canContinue(sequence) && !lackBlocks.has(sequence),
-    );
-    const decodes = runnable.filter((sequence) => this.#numTokensLeft(sequence) === 1);
-    const share = this.#shareOfDecodes();
     // The end of a prompt may look and cost the same as a token of an answer.
     for (const sequence of decodes.slice(0, share)) take(sequence);
     for (const sequence of runnable) if (this.#numTokensLeft(sequence) !== 1) take(sequence);
@@ -256,6 +259,17 @@ export class Scheduler {
   #tokensReady(sequence: Sequence): number {
     const toSnapshot = this.#states.tokensToSnapshot(sequence, this.#numBegunTokens(sequence));
     return Math.min(this.#numTokensLeft(sequence), toSnapshot);
+  }
+
+  /**
+   * Tokens that a step may guess: those that its decodes leave, of which half are for prompts where there are any.
+   * @param runnable sequences with a slot.
+   * @param decodes number of those that get one token each.
+   */
+  #mostGuessed(runnable: readonly Sequence[], decodes: number): number {
+    const left = Math.max(0, this.#maxNumBatchedTokens - decodes);
+    const hasPrompts = runnable.some((sequence) => this.#numTokensLeft(sequence) > 1) || this.#couldAdmit();
+    return Math.min(this.#maxEvaluatedTokens, hasPrompts ? left >> 1 : left);
   }
 
   /** Tokens that are guessed to follow a sequence's last one, as far as there are blocks for them without pre-empting any. */

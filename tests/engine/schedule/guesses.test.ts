@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest';
+import type { EngineContext } from '../../../src/engine/load/engine-options.ts';
+import { Request } from '../../../src/engine/request/request.ts';
+import type { ScheduledTokens } from '../../../src/engine/run/executor.ts';
+import { Scheduler } from '../../../src/engine/schedule/scheduler.ts';
+import { StateManager } from '../../../src/engine/schedule/state-manager.ts';
+import { Speculations } from '../../../src/engine/speculate/speculation.ts';
+import { greedy, prompt, Rig } from '../engine-rig.ts';
+import { type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
+
+/** An engine with steps of 16 tokens, of which guesses take what they get: they are always right. */
+function guessingRig(context: Partial<EngineContext> = {}, blocks?: FakeBlocks): Rig {
+  const draft = (tokenIds: readonly number[], count: number) => fakeAnswer(tokenIds, count, blocks !== undefined);
+  return new Rig(
+    {
+      speculativeConfig: { method: 'ngram', numSpeculativeTokens: 40 },
+      draftSource: { open: () => ({ isFree: false, draft }), prepare: async () => {}, dispose: async () => {} },
+      enablePrefixCaching: false,
+      maxNumSeqs: 6,
+      ...context,
+    },
+    blocks,
+  );
+}
+
+/** Steps until a request has a token. */
+async function stepsToToken(rig: Rig, id: string): Promise<number> {
+  for (let steps = 1; ; steps++) {
+    await rig.step();
+    if (rig.tokens.has(id)) return steps;
+  }
+}
+
+const endless = { maxTokens: 400, ignoreEos: true };
+
+describe('guesses leave room', () => {
+  test.each([
+    { answers: 1, length: 9, most: 2 },
+    { answers: 4, length: 9, most: 2 },
+    // No more than half of what the decodes leave is guessed.
+    { answers: 1, length: 16, most: 3 },
+    { answers: 5, length: 25, most: 5 },
+  ])('for a prompt of $length tokens that comes during $answers answers', async ({ answers, length, most }) => {
+    for (const blocks of [undefined, { numBlocks: 700, blockSize: 4 }]) {
+      const rig = guessingRig({}, blocks);
+      for (let i = 0; i < answers; i++) rig.add(`${i}`, prompt(4, i), endless);
+      for (let i = 0; i < 12; i++) await rig.step();
+      rig.add('late', prompt(length, 9), { maxTokens: 3, ignoreEos: true });
+      expect(await stepsToToken(rig, 'late')).toBeLessThanOrEqual(most);
+    }
+  });
+
+  test('for every other answer, in each step', async () => {
+    const rig = guessingRig();
+    for (let i = 0; i < 6; i++) rig.add(`${i}`, prompt(2, i), { maxTokens: 150, ignoreEos: true });
+    for (let i = 0; i < 3; i++) await rig.step();
+    const lengths = () => new Map([...rig.tokens].map(([id, [answer]]) => [id, answer.length]));
+    for (let i = 0; i < 40; i++) {
+      const before = lengths();
+      await rig.step();
+      const after = lengths();
+      for (const [id, length] of before) {
+        if (!rig.ended.has(id)) expect(after.get(id)).toBeGreaterThan(length);
+      }
+    }
+    await rig.finish();
+    for (let i = 0; i < 6; i++) expect(rig.tokens.get(`${i}`)).toEqual([fakeAnswer(prompt(2, i), 150)]);
+  });
+
+  test('and take all where nothing else is to be done', async () => {
+    const rig = guessingRig();
+    rig.add('a', prompt(4), endless);
+    await rig.finish();
+    expect(Math.max(...rig.executor.batches.flatMap(({ sequences }) => sequences.map(numTokens)))).toBe(16);
+  });
+
+  test('for the logits of others: no step has more than four million for them', () => {
+    const vocabSize = 2 ** 20;
+    const drafter = { isFree: false, draft: (_: readonly number[], count: number) => new Array<number>(count).fill(1) };
+    const source = { open: () => drafter, prepare: async () => {}, dispose: async () => {} };
+    const speculations = new Speculations({ method: 'ngram', numSpeculativeTokens: 40 }, source);
+    const states = new StateManager({
+      slots: 2,
+      footprint: { bytes: 4, length: 1, kvCache: undefined },
+      enablePrefixCaching: false,
+      prefixCacheBytes: 0,
+      snapshotInterval: 256,
+    });
+    const scheduler = new Scheduler(states, { maxNumBatchedTokens: 512, vocabSize }, false);
+    const context = {
+      tokenizer: undefined,
+      eosTokenIds: new Set<number>(),
+      maxModelLen: 1000,
+      vocabSize,
+      speculations,
+    };
+    for (const id of ['a', 'b']) {
+      const request = new Request(
+        { promptTokenIds: [1, 2], params: greedy(endless) },
+        { id, order: 0, turn: 0 },
+        context,
+      );
+      scheduler.add(request.sequences[0]);
+    }
+    for (const { sequence, numTokens } of scheduler.schedule()) {
+      sequence.advance(numTokens);
+      sequence.append({ tokenId: 1, logprob: 0 });
+    }
+    const drafts = scheduler.schedule().map((work) => work.drafts.length);
+    expect(drafts).toHaveLength(2);
+    expect(drafts[0] + drafts[1]).toBe(4);
+  });
+});
+
+function numTokens({ tokenIds }: ScheduledTokens): number {
+  return tokenIds.length;
+}

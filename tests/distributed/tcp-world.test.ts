@@ -74,6 +74,29 @@ test('a stranger is sent away, and the job waits for its own', async () => {
   await Promise.all([first.close(), second.close()]);
 });
 
+test('a stranger that says nothing is sent away once all are there', async () => {
+  const address = await freeAddress();
+  const opening = TcpWorld.open({ address, rank: 0, size: 2 });
+  const stranger = connect(Number(address.split(':')[1]), '127.0.0.1').on('error', () => {});
+  await once(stranger, 'connect');
+  const closed = once(stranger, 'close');
+  const [first, second] = await Promise.all([opening, TcpWorld.open({ address, rank: 1, size: 2 })]);
+  await closed;
+  await Promise.all([first.close(), second.close()]);
+});
+
+test('a first message of a job has the length of a greeting', async () => {
+  const address = await freeAddress();
+  const opening = TcpWorld.open({ address, rank: 0, size: 2 });
+  const header = Buffer.alloc(12);
+  header.writeUInt32LE(7);
+  const stranger = connect(Number(address.split(':')[1]), '127.0.0.1').on('error', () => {});
+  stranger.write(header);
+  await once(stranger, 'close');
+  const worlds = await Promise.all([opening, TcpWorld.open({ address, rank: 1, size: 2 })]);
+  await Promise.all(worlds.map((world) => world.close()));
+});
+
 test('an address that is taken is an error at once', async () => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

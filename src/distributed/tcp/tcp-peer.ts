@@ -6,6 +6,12 @@ import { type Link, otherLength } from '../link.ts';
 /** Bytes before each message: its channel and its length. */
 const HEADER_BYTES = 12;
 
+/** A message's channel and length. */
+interface ExpectedMessage {
+  readonly channel: number;
+  readonly bytes: number;
+}
+
 interface Reader {
   readonly resolve: (message: Uint8Array) => void;
   readonly reject: (error: Error) => void;
@@ -19,8 +25,8 @@ interface Lane {
 
 /** The other process of a connection, to which there is a link for each channel. */
 export class TcpPeer {
-  /** Bytes that the next message may have; a longer one ends the connection. */
-  #maxBytes: number;
+  /** What the next message must be like; another ends the connection. */
+  #expected: ExpectedMessage | undefined;
   readonly #socket: Socket;
   readonly #lanes = new Map<number, Lane>();
   #received: Buffer[] = [];
@@ -31,10 +37,10 @@ export class TcpPeer {
   #ended: Error | undefined;
   readonly #closed: Promise<void>;
 
-  /** @param firstBytes that the first message may have: strangers begin with something else. */
-  constructor(socket: Socket, firstBytes = Number.MAX_SAFE_INTEGER) {
+  /** @param first what the first message must be like: strangers begin with something else. */
+  constructor(socket: Socket, first?: ExpectedMessage) {
     this.#socket = socket;
-    this.#maxBytes = firstBytes;
+    this.#expected = first;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 5000);
     this.#closed = new Promise((resolve) => {
@@ -103,11 +109,11 @@ export class TcpPeer {
       if (this.#channel === undefined) {
         this.#channel = part.readUInt32LE(0);
         this.#wanted = part.readDoubleLE(4);
-        if (this.#wanted >= 0 && this.#wanted <= this.#maxBytes) continue;
+        if (this.#isExpected(this.#channel, this.#wanted)) continue;
         this.#socket.destroy();
         return;
       }
-      this.#maxBytes = Number.MAX_SAFE_INTEGER;
+      this.#expected = undefined;
       const { messages, readers } = this.#lane(this.#channel);
       const reader = readers.shift();
       if (reader) reader.resolve(part);
@@ -115,6 +121,11 @@ export class TcpPeer {
       this.#channel = undefined;
       this.#wanted = HEADER_BYTES;
     }
+  }
+
+  #isExpected(channel: number, bytes: number): boolean {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) return false;
+    return !this.#expected || (channel === this.#expected.channel && bytes === this.#expected.bytes);
   }
 
   #end(error: Error): void {

@@ -56,9 +56,12 @@ export class TcpWorld implements World {
 async function greetAll(place: TcpPlace, end: number): Promise<Map<number, TcpPeer>> {
   const { host, port } = partsOf(place);
   const peers = new Map<number, TcpPeer>();
+  /** Connections, of which some may be strangers'. */
+  const sockets = new Set<Socket>();
   const { promise: complete, resolve } = withResolvers();
   const server = process.getBuiltinModule('node:net').createServer((socket) => {
-    const peer = new TcpPeer(socket, HELLO_BYTES);
+    sockets.add(socket);
+    const peer = new TcpPeer(socket, { channel: HELLO, bytes: HELLO_BYTES });
     const hello = new Float64Array(HELLO_BYTES / 8);
     const read = peer.link(HELLO).receive(new Uint8Array(hello.buffer));
     read.then(
@@ -70,6 +73,7 @@ async function greetAll(place: TcpPlace, end: number): Promise<Map<number, TcpPe
           return;
         }
         peers.set(rank, peer);
+        sockets.delete(socket);
         if (peers.size === place.size - 1) resolve();
       },
       // Not one of the job's.
@@ -91,7 +95,10 @@ async function greetAll(place: TcpPlace, end: number): Promise<Map<number, TcpPe
   const isLate = (await Promise.race([complete, late])) === 'late';
   timer.abort();
   server.close();
+  for (const socket of sockets) socket.destroy();
   if (!isLate) return peers;
+  // The processes that have come need not wait any longer.
+  for (const peer of peers.values()) void peer.close();
   const missing = Array.from({ length: place.size }, (_, rank) => rank).filter((rank) => rank > 0 && !peers.has(rank));
   throw new RankFailedError(
     `Processes ${missing.join(', ')} of the job have not come in ${PATIENCE / 1000} s.`,

@@ -119,7 +119,14 @@ export class MpiProcess implements MpiJob {
 
   /** See {@link openTcpJob}. */
   static async openTcp(place: TcpPlace): Promise<MpiProcess> {
-    return MpiProcess.#greet(await TcpWorld.open(place));
+    const world = await TcpWorld.open(place);
+    try {
+      return await MpiProcess.#greet(world);
+    } catch (error) {
+      // No launcher ends the others: they see that the connection is closed.
+      void world.close();
+      throw error;
+    }
   }
 
   static async #greet(world: World): Promise<MpiProcess> {

@@ -29,44 +29,50 @@ export async function follow(
   let ranks: ProcessRanks | undefined;
   // Rejects only where the job ends anyway.
   const report = (value: Report) => void link.send(value).catch(() => {});
-  for (;;) {
-    const order = await link.receive();
-    switch (order.type) {
-      case 'start':
-        try {
-          const start = await prepare(order.start, order.model);
-          const onMessage = (message: RankMessage, rank = 0) => report({ type: 'message', rank, message });
-          const onEnd = ({ problem, hint }: RankEnd, rank: number) =>
-            report({ type: 'end', rank, end: { problem, hint } });
-          ranks = start.stage
-            ? makeStage(start, start.stage, onMessage)
-            : new LocalRanks(start, { onMessage, onEnd }, script);
-        } catch (error) {
-          report({ type: 'notStarted', error: serializeError(error) });
-        }
-        break;
-      case 'post':
-        ranks?.post(order.rank, order.request);
-        break;
-      case 'ask':
-        ranks?.ask(order.request);
-        break;
-      case 'fail':
-        ranks?.fail();
-        break;
-      case 'reset':
-        ranks?.reset();
-        break;
-      case 'terminate':
-        await ranks?.terminate();
-        ranks = undefined;
-        report({ type: 'terminated' });
-        break;
-      case 'finish':
-        await ranks?.terminate();
-        report({ type: 'finished' });
-        await link.flush();
-        return;
+  try {
+    for (;;) {
+      const order = await link.receive();
+      switch (order.type) {
+        case 'start':
+          try {
+            const start = await prepare(order.start, order.model);
+            const onMessage = (message: RankMessage, rank = 0) => report({ type: 'message', rank, message });
+            const onEnd = ({ problem, hint }: RankEnd, rank: number) =>
+              report({ type: 'end', rank, end: { problem, hint } });
+            ranks = start.stage
+              ? makeStage(start, start.stage, onMessage)
+              : new LocalRanks(start, { onMessage, onEnd }, script);
+          } catch (error) {
+            report({ type: 'notStarted', error: serializeError(error) });
+          }
+          break;
+        case 'post':
+          ranks?.post(order.rank, order.request);
+          break;
+        case 'ask':
+          ranks?.ask(order.request);
+          break;
+        case 'fail':
+          ranks?.fail();
+          break;
+        case 'reset':
+          ranks?.reset();
+          break;
+        case 'terminate':
+          await ranks?.terminate();
+          ranks = undefined;
+          report({ type: 'terminated' });
+          break;
+        case 'finish':
+          await ranks?.terminate();
+          ranks = undefined;
+          report({ type: 'finished' });
+          await link.flush();
+          return;
+      }
     }
+  } finally {
+    // A connection that is lost leaves no ranks.
+    await ranks?.terminate();
   }
 }

@@ -151,6 +151,7 @@ export class RankExecutor implements Executor {
   ): Promise<RankExecutor> {
     watch.signal?.throwIfAborted();
     const groupId = watch.hosted ? undefined : await groupIdOf(options, size);
+    watch.signal?.throwIfAborted();
     const executor = new RankExecutor(source, size, options, { ...watch, groupId });
     const abort = () => executor.#end(watch.signal?.reason);
     watch.signal?.addEventListener('abort', abort, { once: true });

@@ -16,9 +16,8 @@ const NO_TIMING = 2;
 const PARAMETER_POINTER = 1n;
 const PARAMETER_SIZE = 2n;
 const MOST_PARAMETER_BYTES = 4096;
-/** The attribute of a kernel that says how many bytes of shared memory a launch may ask for; and what every GPU allows. */
+/** The attribute of a kernel that says how many bytes of shared memory a launch may ask for. */
 const MOST_SHARED_BYTES = 8;
-const SHARED_BYTES = 100_000;
 
 export interface CudaDeviceOptions {
   /** Path of the driver's library. Default: see CudaDriver.load. */
@@ -42,6 +41,8 @@ export class CudaDevice {
   readonly #ptx: ReadonlyMap<string, Uint8Array>;
   readonly #modules = new Map<string, Handle>();
   readonly #kernels = new Map<KernelName, Handle>();
+  /** Bytes of shared memory that launches of a kernel may ask for, besides what it declares. */
+  readonly #sharedBytes = new Map<KernelName, number>();
   readonly #parameters: DataView;
   readonly #parameterSize: BigUint64Array;
   /** Address of the list that a launch takes. */
@@ -199,24 +200,31 @@ export class CudaDevice {
     this.#waiting.splice(0, count);
     const { name, grid, parameters } = launch;
     const [x, y = 1, z = 1] = grid.blocks;
-    const kernel = this.#kernels.get(name) ?? this.#load(name, grid);
+    const kernel = this.#kernels.get(name) ?? this.#load(name);
+    const { threads, sharedBytes = 0 } = grid;
+    this.#allowShared(name, kernel, sharedBytes);
     if (this.isDry) return;
     const { layout } = KERNELS[name];
     writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
     this.#parameterSize[0] = BigInt(layout.bytes);
-    const { threads, sharedBytes = 0 } = grid;
     this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
   }
 
-  #load(name: KernelName, { sharedBytes }: Grid): Handle {
+  #load(name: KernelName): Handle {
     const { module } = KERNELS[name];
     const loaded =
       this.#modules.get(module) ?? this.#made('cuModuleLoadData', this.#ptx.get(module) ?? new Uint8Array(1));
     this.#modules.set(module, loaded);
     const kernel = this.#made('cuModuleGetFunction', loaded, name);
-    if (sharedBytes !== undefined) this.#call('cuFuncSetAttribute', kernel, MOST_SHARED_BYTES, SHARED_BYTES);
     this.#kernels.set(name, kernel);
     return kernel;
+  }
+
+  /** Lets launches ask for no more than they need: what GPUs allow counts what the kernel declares as well. */
+  #allowShared(name: KernelName, kernel: Handle, bytes: number): void {
+    if (bytes <= (this.#sharedBytes.get(name) ?? 0)) return;
+    this.#call('cuFuncSetAttribute', kernel, MOST_SHARED_BYTES, bytes);
+    this.#sharedBytes.set(name, bytes);
   }
 
   /** What `run` returns; a device that shows to be lost is so for all. */

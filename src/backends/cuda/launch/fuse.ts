@@ -71,10 +71,13 @@ function withConvolution(product: Product, next: Launch): Product | undefined {
 
 function withSum(product: Product, next: Launch): Product | undefined {
   if (next.name !== 'elementwise' || next.parameters.kind !== ADD) return undefined;
-  const { out, T, N, hasAddend } = product.parameters;
+  const { out, T, N, hasAddend, convOut } = product.parameters;
   const { x, y, out: sum } = next.parameters;
   if (hasAddend || next.parameters.T !== T || next.parameters.C !== N || isSame(x, y)) return undefined;
   const addend = isSame(x, out) ? y : isSame(y, out) ? x : undefined;
+  // Blocks of a kernel run in no order: none may read what another writes.
+  const { normY, normOut } = 'normY' in product.parameters ? product.parameters : {};
+  if ([convOut, normY, normOut].some((written) => isSame(addend, written))) return undefined;
   return addend && withParameters(product, { hasAddend: 1, addend, sum });
 }
 
@@ -116,8 +119,9 @@ function fuseRow(norm: LaunchOf<'rms_norm' | 'gated_norm'>, launches: readonly L
     : normBefore(norm as LaunchOf<'rms_norm'>);
   const format = product.name.slice(ROW_PRODUCT.length);
   const outputs = !gate && grid.sharedBytes !== undefined && parameters.N >= MANY_OUTPUTS ? 32 : 16;
-  const weightBytes = grid.sharedBytes === undefined ? 0 : gate ? GATED_BYTES : NORMED_BYTES;
-  const rowBytes = 4 * padded + (gate ? 16 * Math.ceil(C / 4) : 0) + padded / 8;
+  const isInBlocks = grid.sharedBytes === undefined;
+  const weightBytes = isInBlocks ? 0 : gate ? GATED_BYTES : NORMED_BYTES;
+  const rowBytes = 4 * padded + (gate ? 16 * Math.ceil(C / 4) : 0) + (isInBlocks ? padded / 8 : 0);
   const fused = {
     name: `linear_${gate ? 'gated' : 'normed'}_${outputs}_${format}`,
     grid: { ...grid, blocks: [Math.ceil(parameters.N / outputs)], sharedBytes: weightBytes + rowBytes },

@@ -23,9 +23,9 @@ const FLOATS_TILE = { outputs: 16, rows: 8 };
 /** Rows that the kernels for few take, outputs of their blocks, and shared memory. */
 const FEW_ROWS = 8;
 const FEW_ROWS_OUTPUTS = 16;
-const FEW_ROWS_BYTES = 65_536;
+export const FEW_ROWS_BYTES = 65_536;
 /** Kernels on tensor cores for more rows: what a block has, and numbers of rows that they are for. */
-const TILES = [
+export const TILES = [
   { kernel: 'linear_64x16', rows: 16, upTo: 16, sharedBytes: 24_576 },
   { kernel: 'linear_64x32', rows: 32, upTo: 64, sharedBytes: 32_768 },
   { kernel: 'linear_64x64', rows: 64, upTo: Number.POSITIVE_INFINITY, sharedBytes: 49_152 },

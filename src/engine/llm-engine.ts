@@ -137,7 +137,7 @@ export class LLMEngine {
       const begin = performance.now();
       const masks = this.#scheduler.requestMasks();
       if (masks && this.#underWay.length === 0) await within(masks, MASK_MILLISECONDS);
-      if (this.#underWay.length === 0) await this.#draftSource?.prepare(this.#scheduler.draftRequests());
+      const drafting = await this.#prepareDrafts();
       const [step = this.#begin(this.#scheduler.schedule()), ...later] = this.#underWay;
       this.#underWay = later;
       this.#beginMore(step);
@@ -150,7 +150,10 @@ export class LLMEngine {
       this.#postprocess(stepped, step.failed, collector);
       await this.#checkGuesses(stepped, collector);
       this.#metrics.step(step.scheduled, begin);
-      this.#requestContext.speculations?.costs.step(step.scheduled, (performance.now() - begin) / 1000);
+      this.#requestContext.speculations?.costs.step(step.scheduled, {
+        seconds: (performance.now() - begin) / 1000,
+        drafting,
+      });
       if (output.logits.length > 0) this.#executor.recycle(output.logits);
       // Steps all of whose sequences have ended are dropped.
       this.#underWay = this.#underWay.filter(isAwaited);
@@ -271,6 +274,14 @@ export class LLMEngine {
       if (event.type === 'step') shared.stepped(event.prefillTokens, event.seconds);
     });
     return shared;
+  }
+
+  /** Lets the source of guesses make those of the next step. @returns seconds that it took. */
+  async #prepareDrafts(): Promise<number> {
+    if (!this.#draftSource || this.#underWay.length > 0) return 0;
+    const begin = performance.now();
+    await this.#draftSource.prepare(this.#scheduler.draftRequests());
+    return (performance.now() - begin) / 1000;
   }
 
   /** Begins steps after those that are still running, as far as these can't change them: so the executor is never idle. */

@@ -1,3 +1,4 @@
+import { onTestFinished, vi } from 'vitest';
 import { LLMEngine } from '../../src/engine/llm-engine.ts';
 import type { EngineContext } from '../../src/engine/load/engine-options.ts';
 import type { EngineRequest } from '../../src/engine/request/engine-request.ts';
@@ -6,6 +7,12 @@ import { type GenerateOptions, resolveSamplingParams } from '../../src/engine/sa
 import { FAKE_VOCAB, type FakeBlocks, FakeExecutor } from './fake-executor.ts';
 
 export const greedy = (options: GenerateOptions = {}) => resolveSamplingParams({ temperature: 0, ...options }, {});
+
+/** Keeps what steps take from being measured, until the test ends. */
+export function stopClock(): void {
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(0);
+  onTestFinished(() => clock.mockRestore());
+}
 
 /** An engine over the fake model, and what its requests got. */
 export class Rig {

@@ -44,6 +44,9 @@ function parse(raw: string, flag: string): SpeculativeConfig {
     return checkSpeculativeConfig(settings as unknown as SpeculativeConfig);
   } catch (error) {
     if (!(error instanceof Mamba2Error)) throw error;
-    throw new UsageError(`${flag}: ${error.message}`);
+    const entries = Object.entries(NAMES);
+    throw new UsageError(
+      entries.reduce((text, [name, own]) => text.replaceAll(own, name), `${flag}: ${error.message}`),
+    );
   }
 }

@@ -32,7 +32,7 @@ export interface DraftModelOptions {
   /** Tokens of a step. */
   readonly maxNumBatchedTokens: number;
   readonly vocabSize: number;
-  /** Called once, when the model has failed: no tokens are guessed any more. */
+  /** Called once, when the model has failed before it was disposed of: no tokens are guessed any more. */
   readonly onFailure: (error: Error) => void;
 }
 
@@ -45,6 +45,7 @@ export class DraftModel implements DraftSource {
   readonly #texts = new Map<Drafter, DraftedText>();
   readonly #drafts = new WeakMap<Drafter, MadeDraft>();
   #hasFailed = false;
+  #disposal: Promise<void> | undefined;
 
   constructor(options: DraftModelOptions) {
     const { numBlocks = 0, blockSize = 1 } = options.executor.stateFootprint.kvCache ?? {};
@@ -55,8 +56,12 @@ export class DraftModel implements DraftSource {
 
   /** A drafter for one answer, which has what was {@link prepare}d for it. */
   open(): Drafter {
+    const hasFailed = () => this.#hasFailed;
     const drafter: Drafter = {
       isFree: false,
+      get hasFailed() {
+        return hasFailed();
+      },
       draft: (tokenIds, count) => {
         const made = this.#drafts.get(drafter);
         return made?.length === tokenIds.length ? made.tokenIds.slice(0, count) : [];
@@ -73,14 +78,28 @@ export class DraftModel implements DraftSource {
     try {
       await this.#prepare(requests);
     } catch (error) {
-      this.#hasFailed = true;
-      this.#options.onFailure(asError(error));
+      if (!this.#disposal) this.#fail(asError(error));
     }
   }
 
   async dispose(): Promise<void> {
     this.#hasFailed = true;
-    await this.#options.executor.dispose();
+    this.#disposal ??= this.#options.executor.dispose();
+    await this.#disposal;
+  }
+
+  /** Frees the model's memory, and says why. */
+  #fail(failure: Error): void {
+    // Of a model that has failed already, nothing more is to be learnt.
+    this.dispose().catch(() => {});
+    this.#texts.clear();
+    try {
+      this.#options.onFailure(failure);
+    } catch (error) {
+      // The receiver's error is its own: answers go on without guesses.
+      // biome-ignore lint/suspicious/noConsole: there is no caller to throw it at.
+      console.error('A receiver of warnings failed:', error);
+    }
   }
 
   async #prepare(requests: readonly DraftRequest[]): Promise<void> {

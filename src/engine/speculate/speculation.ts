@@ -1,7 +1,13 @@
-import { DraftLength } from './draft-length.ts';
+import { DraftLength, TrialLengths } from './draft-length.ts';
 import { GuessCosts } from './guess-costs.ts';
 import { NgramIndex } from './ngram-index.ts';
 import { checkSpeculativeConfig, type SpeculativeConfig, type SpeculativeSettings } from './speculative-config.ts';
+
+/** Steps without a guess after which it is on trial again: as long as guesses are wanted, no step begins ahead of the last one. */
+const MOST_WITHOUT = 8;
+
+/** Tokens after which it is tried again then, where trials cost time. */
+const SHORT_PAUSE = 2 * MOST_WITHOUT;
 
 /** Source of guesses at how one answer continues. */
 export interface Drafter {
@@ -9,6 +15,8 @@ export interface Drafter {
   draft(tokenIds: readonly number[], count: number): readonly number[];
   /** Whether guesses cost next to nothing as long as no model checks them. */
   readonly isFree: boolean;
+  /** Whether it makes none any more. */
+  readonly hasFailed?: boolean;
 }
 
 /** An answer that would take a guess. */
@@ -32,30 +40,47 @@ export interface DraftSource {
 export class Speculation {
   readonly drafter: Drafter;
   readonly #length: DraftLength;
+  readonly #costs: GuessCosts;
   /** The next token, guessed on trial. */
   #expected: number | undefined;
   /** Tokens before the next trial, where trials cost time. */
   #pauseLeft = 0;
+  /** Steps since the last guess that would have taken one. */
+  #withoutDraft = 0;
 
   /**
    * @param most tokens to guess at once.
    * @param costs of checking guesses.
+   * @param trials of other answers.
    */
-  constructor(drafter: Drafter, most: number, costs: GuessCosts) {
+  constructor(drafter: Drafter, most: number, costs: GuessCosts, trials = new TrialLengths()) {
     this.drafter = drafter;
-    this.#length = new DraftLength(most, (drafted) => costs.costOf(drafted));
+    this.#costs = costs;
+    this.#length = new DraftLength(most, costs, trials);
     if (!drafter.isFree) this.#length.trust();
   }
 
   /** Tokens that it would guess now; 0 while guesses are of no use. */
   get wanted(): number {
+    const { hasFailed, isFree } = this.drafter;
+    // Guesses on trial cost nothing, and leave steps to compare with.
+    if (hasFailed || (!isFree && this.#costs.lacksPlainSteps)) return 0;
     return this.#length.next;
   }
 
   /** A guess at the next tokens. @param limit of their number. */
   draft(tokenIds: readonly number[], limit: number): readonly number[] {
-    const count = Math.min(this.wanted, limit);
-    return count > 0 ? this.drafter.draft(tokenIds, count) : [];
+    const { wanted } = this;
+    if (wanted === 0) return [];
+    const count = Math.min(wanted, limit);
+    const drafts = count > 0 && this.#costs.canPay(count) ? this.drafter.draft(tokenIds, count) : [];
+    this.#withoutDraft = drafts.length > 0 ? 0 : this.#withoutDraft + 1;
+    if (this.#withoutDraft >= MOST_WITHOUT) {
+      this.#withoutDraft = 0;
+      this.#pauseLeft = SHORT_PAUSE;
+      this.#length.doubt();
+    }
+    return drafts;
   }
 
   /** The answer got a token, the last of these. */
@@ -66,7 +91,7 @@ export class Speculation {
       if (this.#pauseLeft <= 0) this.#length.trust();
       return;
     }
-    if (this.#expected !== undefined) this.#length.compare(this.#expected === tokenIds.at(-1));
+    this.#length.compare(this.#expected === tokenIds.at(-1));
     this.#expected = this.#length.isOnTrial ? this.drafter.draft(tokenIds, 1)[0] : undefined;
   }
 
@@ -80,6 +105,7 @@ export class Speculation {
 /** Begins the guesses of answers. */
 export class Speculations {
   readonly costs = new GuessCosts();
+  readonly #trials = new TrialLengths();
   readonly #settings: SpeculativeSettings;
   readonly #source: DraftSource | undefined;
 
@@ -96,7 +122,7 @@ export class Speculations {
   begin(wanted = this.#settings.numSpeculativeTokens): Speculation | undefined {
     const most = Math.min(wanted, this.#settings.numSpeculativeTokens);
     const drafter = most === 0 ? undefined : this.#open();
-    return drafter && new Speculation(drafter, most, this.costs);
+    return drafter && new Speculation(drafter, most, this.costs, this.#trials);
   }
 
   #open(): Drafter | undefined {

@@ -28,6 +28,12 @@ export type SpeculativeSettings =
   | { readonly [Name in keyof NgramConfig]-?: NonNullable<NgramConfig[Name]> }
   | DraftModelConfig;
 
+/** Names of each method's settings. */
+const NAMES: { readonly [M in SpeculativeConfig['method']]: readonly string[] } = {
+  ngram: ['method', 'numSpeculativeTokens', 'promptLookupMax', 'promptLookupMin'],
+  draft_model: ['method', 'numSpeculativeTokens', 'model'],
+};
+
 const MOST_TOKENS = 64;
 const DEFAULT_MAX = 5;
 const DEFAULT_MIN = 3;
@@ -35,14 +41,19 @@ const DEFAULT_MIN = 3;
 /** @throws ArgumentError */
 export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSettings {
   const { method, numSpeculativeTokens } = config;
+  if (method !== 'ngram' && method !== 'draft_model') {
+    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram' or 'draft_model'.");
+  }
+  const unknown = Object.entries(config).find(([name, value]) => value !== undefined && !NAMES[method].includes(name));
+  if (unknown) {
+    const problem = `speculativeConfig has '${unknown[0]}', which is no setting of '${method}'.`;
+    throw new ArgumentError(problem, `Use ${NAMES[method].join(', ')}.`);
+  }
   checkTokens('numSpeculativeTokens', numSpeculativeTokens);
   if (method === 'draft_model') {
     const { model } = config;
     if (typeof model === 'string' && model !== '') return { method, numSpeculativeTokens, model };
     throw new ArgumentError('speculativeConfig names no model.', 'Give a folder, GGUF file, bundled name or hub id.');
-  }
-  if (method !== 'ngram') {
-    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram' or 'draft_model'.");
   }
   const { promptLookupMin, promptLookupMax } = config;
   if (promptLookupMin !== undefined) checkTokens('promptLookupMin', promptLookupMin);

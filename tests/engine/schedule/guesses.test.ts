@@ -1,12 +1,16 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { LAST_SAMPLED } from '../../../src/backends/contract/sampling.ts';
 import type { EngineContext } from '../../../src/engine/load/engine-options.ts';
 import { Request } from '../../../src/engine/request/request.ts';
 import type { ScheduledTokens } from '../../../src/engine/run/executor.ts';
 import { Scheduler } from '../../../src/engine/schedule/scheduler.ts';
 import { StateManager } from '../../../src/engine/schedule/state-manager.ts';
 import { Speculations } from '../../../src/engine/speculate/speculation.ts';
-import { greedy, prompt, Rig } from '../engine-rig.ts';
+import { greedy, prompt, Rig, stopClock } from '../engine-rig.ts';
 import { type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
+
+// What guesses cost on the fake model says nothing of others.
+beforeEach(stopClock);
 
 /** An engine with steps of 16 tokens, of which guesses take what they get: they are always right. */
 function guessingRig(context: Partial<EngineContext> = {}, blocks?: FakeBlocks): Rig {
@@ -65,6 +69,7 @@ describe('guesses leave room', () => {
     }
     await rig.finish();
     for (let i = 0; i < 6; i++) expect(rig.tokens.get(`${i}`)).toEqual([fakeAnswer(prompt(2, i), 150)]);
+    expect(rig.engine.stats().steps).toBeLessThan(120);
   });
 
   test('and take all where nothing else is to be done', async () => {
@@ -79,6 +84,8 @@ describe('guesses leave room', () => {
     const drafter = { isFree: false, draft: (_: readonly number[], count: number) => new Array<number>(count).fill(1) };
     const source = { open: () => drafter, prepare: async () => {}, dispose: async () => {} };
     const speculations = new Speculations({ method: 'ngram', numSpeculativeTokens: 40 }, source);
+    const plain = [2, 2, 2].map(() => ({ isPrefill: false, numTokens: 1, drafts: [] }));
+    for (const _ of plain) speculations.costs.step(plain.slice(1), { seconds: 0, drafting: 0 });
     const states = new StateManager({
       slots: 2,
       footprint: { bytes: 4, length: 1, kvCache: undefined },
@@ -110,6 +117,24 @@ describe('guesses leave room', () => {
     expect(drafts).toHaveLength(2);
     expect(drafts[0] + drafts[1]).toBe(4);
   });
+});
+
+test('a GPU that samples begins steps ahead again where there is nothing to guess any more', async () => {
+  // A drafter of code that is followed by something new.
+  const draft = (tokenIds: readonly number[], count: number) =>
+    tokenIds.length < 30 ? fakeAnswer(tokenIds, count).slice(0, 30 - tokenIds.length) : [];
+  const context = {
+    speculativeConfig: { method: 'ngram', numSpeculativeTokens: 8 },
+    draftSource: { open: () => ({ isFree: true, draft }), prepare: async () => {}, dispose: async () => {} },
+    enablePrefixCaching: false,
+  } as const;
+  const rig = new Rig(context, undefined, true);
+  rig.add('a', prompt(4), { maxTokens: 130, ignoreEos: true });
+  await rig.finish();
+  expect(rig.tokens.get('a')).toEqual([fakeAnswer(prompt(4), 130)]);
+  const ahead = rig.executor.batches.filter(({ sequences }) => sequences[0]?.tokenIds[0] === LAST_SAMPLED);
+  expect(ahead.length).toBeGreaterThan(80);
+  expect(rig.engine.stats().speculation?.drafts).toBeGreaterThan(0);
 });
 
 function numTokens({ tokenIds }: ScheduledTokens): number {

@@ -1,13 +1,16 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { DraftModel } from '../../../src/engine/speculate/draft-model.ts';
 import { ArgumentError } from '../../../src/errors.ts';
 import { chunksOf } from '../chunks-of.ts';
-import { prompt, Rig } from '../engine-rig.ts';
+import { prompt, Rig, stopClock } from '../engine-rig.ts';
 import { FAKE_VOCAB, type FakeBlocks, FakeExecutor, fakeAnswer } from '../fake-executor.ts';
 import { hybridFolder } from '../hybrid-folders.ts';
 
 const DRAFTS = 4;
+
+// A step of the fake models takes as long as a guess of theirs: measured costs would forbid it.
+beforeEach(stopClock);
 
 /** An engine whose tokens another fake model guesses: the same one, which is always right. */
 function draftedRig({ slots = 6, blocks, samplesTokens = false }: RigOptions = {}) {
@@ -44,7 +47,7 @@ describe('a draft model', () => {
       expect(rig.tokens.get(`${i}`)).toEqual([fakeAnswer(prompt(5 + 9 * i, i), 30, isHybrid)]);
     }
     const { steps, speculation } = rig.engine.stats();
-    expect(steps).toBeLessThan(25);
+    expect(steps).toBeLessThan(28);
     const { draftTokens = 0, acceptedTokensPerPosition = [] } = speculation ?? {};
     expect(acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0)).toBe(draftTokens);
   });
@@ -65,6 +68,34 @@ describe('a draft model', () => {
     await rig.finish();
     expect(rig.tokens.get('a')).toEqual([fakeAnswer(prompt(5), 30)]);
     expect(failures.map(({ message }) => message)).toEqual(['gone']);
+    expect(executor.isDisposed).toBe(true);
+  });
+
+  test('that fails wants no guesses, and tells it once, and not when it was disposed of', async () => {
+    const tokenIds = prompt(5);
+    for (const fails of [true, false]) {
+      const told: string[] = [];
+      const executor = new FakeExecutor(2);
+      const onFailure = ({ message }: Error) => {
+        told.push(message);
+        throw new Error('of the receiver');
+      };
+      const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+      const model = new DraftModel({ executor, slots: 2, maxNumBatchedTokens: 16, vocabSize: FAKE_VOCAB, onFailure });
+      const drafter = model.open();
+      expect(drafter.hasFailed).toBe(false);
+      if (fails) executor.failure = new Error('gone');
+      const preparing = model.prepare([{ drafter, tokenIds, count: 2 }]);
+      if (!fails) await model.dispose();
+      await preparing;
+      await model.prepare([{ drafter, tokenIds, count: 2 }]);
+      await model.dispose();
+      expect(drafter.hasFailed).toBe(true);
+      expect(told).toEqual(fails ? ['gone'] : []);
+      expect(log).toHaveBeenCalledTimes(fails ? 1 : 0);
+      log.mockRestore();
+      expect(executor.isDisposed).toBe(true);
+    }
   });
 
   test('is loaded with the model, and must have its vocabulary', async () => {

@@ -29,6 +29,10 @@ let gpu: NullGpu | undefined;
 const GROUPS = [1, 2, 8];
 const BLOCKS = Object.keys(BLOCK_FORMATS) as BlockFormat[];
 
+const SHORT_STATES = (['float16', 'bfloat16'] as const).flatMap((dtype) =>
+  (['nearest', 'stochastic'] as const).map((rounding) => ({ dtype, rounding })),
+);
+
 const LAUNCH_FILES = await launchFiles();
 
 describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
@@ -47,6 +51,12 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
       // Two have linear layers of every kind; the others are there for their own operations.
       const dtypes = ['mamba2', 'wide'].includes(model) ? WEIGHT_DTYPES : (['float32', 'float16'] as const);
       for (const dtype of dtypes) await prepareModel(CONFIGS[model], dtype);
+    });
+
+    test.each(SHORT_STATES)('states in $dtype, rounded $rounding', async (storage) => {
+      gpu = await NullGpu.install(pretence, known);
+      launch.current = DEFAULT_LAUNCH;
+      for (const model of ['mamba2', 'wide']) await prepareModel(CONFIGS[model], 'float32', storage);
     });
 
     test('what no model does', async () => {

@@ -36,7 +36,7 @@ test.each([
   ['{"method": "ngram", "num_speculative_tokens": 1, "draft": 2}', /has 'draft'; known are method, num_spec/],
   [
     '{"method": "ngram", "num_speculative_tokens": 1, "model": "tiny-dts"}',
-    /has 'model', which is no setting of 'ngram'. Use method, num_speculative_tokens, prompt_lookup_max/,
+    /^--speculative-config has 'model', which is no setting of 'ngram'. Use method, num_speculative_tokens, prompt_lookup_max/,
   ],
   [
     '{"method": "draft_model", "model": "tiny-dts", "num_speculative_tokens": 1, "prompt_lookup_min": 2}',

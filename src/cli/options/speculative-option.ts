@@ -44,9 +44,7 @@ function parse(raw: string, flag: string): SpeculativeConfig {
     return checkSpeculativeConfig(settings as unknown as SpeculativeConfig);
   } catch (error) {
     if (!(error instanceof Mamba2Error)) throw error;
-    const entries = Object.entries(NAMES);
-    throw new UsageError(
-      entries.reduce((text, [name, own]) => text.replaceAll(own, name), `${flag}: ${error.message}`),
-    );
+    const problem = error.message.replace(/^speculativeConfig/, flag);
+    throw new UsageError(Object.entries(NAMES).reduce((text, [name, own]) => text.replaceAll(own, name), problem));
   }
 }

@@ -96,7 +96,7 @@ export class DraftModel implements DraftSource {
     try {
       this.#options.onFailure(failure);
     } catch (error) {
-      // The receiver's error is its own: answers go on without guesses.
+      // The receiver's error is its own: answers continue without guesses.
       // biome-ignore lint/suspicious/noConsole: there is no caller to throw it at.
       console.error('A receiver of warnings failed:', error);
     }

@@ -100,7 +100,7 @@ test('what could not pay is not checked, however right it is, until that was lon
 });
 
 test('a check that costs more than it saves now and then comes back less and less', () => {
-  // 3.75 tokens are lost for 5, of which 4 of 8 guesses save all and the others none.
+  // A guess of 5 must save 3.75.
   const costs = measured(0.0475);
   const { lost } = run(speculationOf(5, true, costs), 3000, (position) => position % 24 < 16);
   expect(lost).toBeLessThan(60);

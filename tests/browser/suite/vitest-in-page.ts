@@ -30,10 +30,14 @@ export interface CaseResult {
 const root = emptyBlock('');
 let current = root;
 
-export const test = Object.assign(addCase, { each });
+export const test = Object.assign(addCase, {
+  each: eachBy(addCase),
+  runIf: (condition: unknown) => (condition ? addCase : () => {}),
+});
+export const describe = Object.assign(addBlock, { each: eachBy(addBlock) });
 export const assert = chaiAssert;
 
-export function describe(name: string, define: () => void): void {
+function addBlock(name: string, define: Run): void {
   const block = emptyBlock(name);
   current.entries.push(block);
   const outer = current;
@@ -55,6 +59,8 @@ export function expect(actual: unknown) {
     toBe: (expected: unknown) =>
       assert(Object.is(actual, expected), `expected ${show(actual)} to be ${show(expected)}`),
     toEqual: (expected: unknown) => assert.deepEqual(actual, expected),
+    toBeLessThan: (limit: number) => assert.isBelow(actual as number, limit),
+    toBeGreaterThan: (limit: number) => assert.isAbove(actual as number, limit),
     toBeLessThanOrEqual: (limit: number) => assert.isAtMost(actual as number, limit),
     toBeGreaterThanOrEqual: (limit: number) => assert.isAtLeast(actual as number, limit),
     toBeCloseTo: (expected: number, digits: number) => assert.closeTo(actual as number, expected, 10 ** -digits / 2),
@@ -97,11 +103,11 @@ function addCase(name: string, run: Run): void {
   current.entries.push({ name, run });
 }
 
-function each(items: readonly unknown[]) {
-  return (name: string, run: (...values: readonly unknown[]) => unknown) => {
+function eachBy(add: (name: string, run: Run) => void) {
+  return (items: readonly unknown[]) => (name: string, run: (...values: readonly unknown[]) => unknown) => {
     for (const item of items) {
       const values = Array.isArray(item) ? item : [item];
-      addCase(nameOf(name, values), () => run(...values));
+      add(nameOf(name, values), () => run(...values));
     }
   };
 }

@@ -30,6 +30,8 @@ struct StateSpaceParams {
   // Of the sequences' first tokens, where states are rounded stochastically.
   const int* positions;
   int stateKey;
+  // Of the layer's state over all ranks, the row that this one begins with.
+  int firstRow;
   int stateFormat;
   int rows;
   int H;
@@ -77,23 +79,26 @@ static __device__ __forceinline__ u32 token_bits(const StateSpaceParams& p, long
   return p.positions ? mixed((u32)p.stateKey + (u32)(p.positions[b] + (int)t) * 0x9e3779b1u) : 0;
 }
 static __device__ __forceinline__ u32 row_factor(const StateSpaceParams& p, u32 token, int row) {
-  return p.positions ? mixed(token + (u32)row * 0x85ebca6bu) | 1 : 0;
+  return p.positions ? mixed(token + (u32)(p.firstRow + row) * 0x85ebca6bu) | 1 : 0;
 }
 static __device__ __forceinline__ u32 column_factor(int column) { return mixed((u32)column + 0xc2b2ae35u) | 1; }
 
 // A state as one of STATES has it, still as float32: the nearest, or one of the two next to it as random bits say, which are
-// 0 where they are not asked for.
+// 0 where they are not asked for. float16 saturates; NaN stays NaN.
 template <int STATES>
 static __device__ __forceinline__ float rounded(float v, u32 bits, bool isRandom) {
-  const u32 word = __float_as_uint(v);
   if (STATES == BFLOAT16) {
+    const u32 word = __float_as_uint(v);
+    // A carry would make 0 of the last NaN.
+    if ((word & 0x7fffffffu) > 0x7f800000u) return bits_to_float(0x7fc00000u);
     return bits_to_float((word + (isRandom ? bits >> 16 : 0x7fffu + ((word >> 16) & 1))) & 0xffff0000u);
   }
+  // fminf and fmaxf would make numbers of NaN. Rounding takes none of the largest values further.
+  v = v > 65504.0f ? 65504.0f : v < -65504.0f ? -65504.0f : v;
   // Of a step, a little less than half is added at most. A sum with `large` has neighbours that are a step away.
-  const float power = fmaxf(bits_to_float(word & 0x7f800000u), 6.103515625e-5f);
+  const float power = fmaxf(bits_to_float(__float_as_uint(v) & 0x7f800000u), 6.103515625e-5f);
   const float large = power * 12288.0f;
-  v = fmaf((float)(int)bits, power * 2.273181642920008e-13f, v) + large - large;
-  return fmaxf(-65504.0f, fminf(65504.0f, v));
+  return fmaf((float)(int)bits, power * 2.273181642920008e-13f, v) + large - large;
 }
 
 // Two rounded states as a word, the first in its lower half, and back.

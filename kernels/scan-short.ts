@@ -25,6 +25,8 @@ const FLOATS = memory.data<f32>([
 const WORDS = memory.data<u32>([
   // exponent, upper half without sign, sign, 112 << 23, magnitude, 1 << 23, upper half, 1, 0x7fff
   0x7f800000, 0x7fff0000, 0x80000000, 0x38000000, 0x7fffffff, 0x00800000, 0xffff0000, 1, 0x7fff,
+  // NaN, float16's infinity as an upper half, float16's NaN that narrowed() shifts to its place
+  0x7fc00000, 0x7c000000, 0x0fc00000,
 ]);
 
 // @ts-ignore: decorator
@@ -51,21 +53,25 @@ function columnFactors(out: usize, N: i32): void {
   for (let n = 0; n < N; n++) store<u32>(out + (<usize>n << 2), mix(<u32>n + 0xc2b2ae35) | 1);
 }
 
-/** Rounds four values, by `bits` where the format is a random one. */
+/** Rounds four values, by `bits` where the format is a random one. NaN stays NaN, though perhaps another one. */
 // @ts-ignore: decorator
 @inline
 function rounded(h: v128, bits: v128, format: i32): v128 {
   if (format == BFLOAT16) {
     const half = i32x4.add(v128.and(i32x4.shr_u(h, 16), word(7)), word(8));
-    return v128.and(i32x4.add(h, half), word(6));
+    return v128.or(v128.and(i32x4.add(h, half), word(6)), v128.and(f32x4.ne(h, h), word(9)));
   }
-  if (format == BFLOAT16_RANDOM) return v128.and(i32x4.add(h, i32x4.shr_u(bits, 16)), word(6));
+  if (format == BFLOAT16_RANDOM) {
+    return v128.or(v128.and(i32x4.add(h, i32x4.shr_u(bits, 16)), word(6)), v128.and(f32x4.ne(h, h), word(9)));
+  }
+  // Both give their first operand where either is NaN. Rounding takes none of the largest values further.
+  h = f32x4.pmax(f32x4.pmin(h, float(2)), float(3));
   // The power of two below the value, but at least that of the subnormal numbers. A number that is larger by 1.5 * 2^13
   // has their distance of two neighbours as its own.
   const power = f32x4.pmax(v128.and(h, word(0)), float(0));
   if (format == FLOAT16_RANDOM) h = madd(f32x4.convert_i32x4_s(bits), f32x4.mul(power, float(4)), h);
   const large = f32x4.mul(power, float(1));
-  return f32x4.pmax(float(3), f32x4.pmin(float(2), f32x4.sub(f32x4.add(h, large), large)));
+  return f32x4.sub(f32x4.add(h, large), large);
 }
 
 /** {@link rounded} for one value. */
@@ -80,9 +86,13 @@ function roundedOne(h: f32, bits: i32, format: i32): f32 {
 @inline
 function widened(words: v128, format: i32): v128 {
   if (format >= BFLOAT16) return v128.and(words, word(6));
-  // Under another exponent bias; a subnormal number is twice that less 2^-14, which is less for no other.
-  const v = i32x4.add(i32x4.shr_u(v128.and(words, word(1)), 3), word(3));
-  return v128.or(f32x4.pmin(v, f32x4.sub(f32x4.add(v, v), float(0))), v128.and(words, word(2)));
+  // Under another exponent bias; a subnormal number is twice that less 2^-14, which is less for no other. The largest
+  // exponent, NaN's, stays the largest.
+  const magnitude = v128.and(words, word(1));
+  const v = i32x4.add(i32x4.shr_u(magnitude, 3), word(3));
+  const exponent = v128.and(i32x4.ge_s(magnitude, word(10)), word(0));
+  const finite = f32x4.pmin(v, f32x4.sub(f32x4.add(v, v), float(0)));
+  return v128.or(v128.or(finite, exponent), v128.and(words, word(2)));
 }
 
 /** Four rounded values as upper halves of words, whose lower halves are 0. */
@@ -92,7 +102,7 @@ function narrowed(h: v128, format: i32): v128 {
   if (format >= BFLOAT16) return h;
   const magnitude = v128.and(h, word(4));
   const subnormal = i32x4.sub(f32x4.add(magnitude, float(0)), word(5));
-  const bits = i32x4.sub(i32x4.max_s(magnitude, subnormal), word(3));
+  const bits = i32x4.min_s(i32x4.sub(i32x4.max_s(magnitude, subnormal), word(3)), word(11));
   return v128.or(i32x4.shl(bits, 3), v128.and(h, word(2)));
 }
 
@@ -265,18 +275,18 @@ function bfloat16RandomRows(
 
 /**
  * As `scanSequence`, over a state of 16 bits. `format` is one of the numbers above; random ones round by `key`, by the
- * position of the sequence's first token, and by the place in the state. Scratch: {@link scanShortScratch} bytes.
+ * position of the sequence's first token, and by the place in the state, whose first row is `firstRow` over all ranks. Scratch: {@link scanShortScratch} bytes.
  */
 export function scanShortSequence(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
   z: usize, zStride: usize, out: usize, outStride: usize, A: usize, dtBias: usize, D: usize, state: usize,
   tokens: i32, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32, scratch: usize,
-  format: i32, key: u32, position: u32,
+  format: i32, key: u32, firstRow: i32, position: u32,
 ): void {
   columnFactors(scratch, N);
   scan(
     x, xStride, dt, dtStride, B, bStride, C, cStride, z, zStride, out, outStride, A, dtBias, D, state, tokens, H, P, N,
-    headsPerGroup, useSoftplus, low, high, scratch, format, key, position,
+    headsPerGroup, useSoftplus, low, high, scratch, format, key, firstRow, position,
   );
 }
 
@@ -285,7 +295,7 @@ export function scanShortRows(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
   z: usize, zStride: usize, out: usize, outStride: usize, A: usize, dtBias: usize, D: usize, states: usize, slotBytes: usize,
   slots: usize, rows: i32, padding: usize, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32,
-  scratch: usize, format: i32, key: u32, positions: usize,
+  scratch: usize, format: i32, key: u32, firstRow: i32, positions: usize,
 ): void {
   columnFactors(scratch, N);
   for (let r: usize = 0; r < <usize>rows; r++) {
@@ -295,7 +305,7 @@ export function scanShortRows(
       x + r * xStride, xStride, dt + r * dtStride, dtStride, B + r * bStride, bStride, C + r * cStride, cStride,
       z ? z + r * zStride : 0, zStride, out + r * outStride, outStride, A, dtBias, D,
       slot < 0 ? padding : states + <usize>slot * slotBytes, 1, H, P, N, headsPerGroup, useSoftplus, low, high, scratch,
-      format, key, positions ? load<u32>(positions + (r << 2)) : 0,
+      format, key, firstRow, positions ? load<u32>(positions + (r << 2)) : 0,
     );
   }
 }
@@ -311,7 +321,7 @@ function scan(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
   z: usize, zStride: usize, out: usize, outStride: usize, A: usize, dtBias: usize, D: usize, state: usize,
   tokens: i32, H: i32, P: i32, N: i32, headsPerGroup: i32, useSoftplus: bool, low: f32, high: f32, factors: usize,
-  format: i32, key: u32, position: u32,
+  format: i32, key: u32, firstRow: i32, position: u32,
 ): void {
   const headBytes: usize = <usize>P << 2;
   const rowBytes: usize = <usize>N << 2;
@@ -355,14 +365,15 @@ function scan(
         for (let p = 0; p < P; p += 4) {
           const count = min(4, P - p);
           const first = h * P + p;
+          const row = firstRow + first;
           const s = state + <usize>first * stateRow;
           const column = dx + (<usize>p << 2);
           if (format == FLOAT16) float16Rows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N);
           else if (format == BFLOAT16) bfloat16Rows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N);
           else if (format == FLOAT16_RANDOM) {
-            float16RandomRows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N, first, k, factors);
+            float16RandomRows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N, row, k, factors);
           } else {
-            bfloat16RandomRows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N, first, k, factors);
+            bfloat16RandomRows(s, rows, count, column, headBytes, b, c, decay, stepBytes, sums, block, N, row, k, factors);
           }
           const from = x + token * xStride + at + (<usize>p << 2);
           const gate = z ? z + token * zStride + at + (<usize>p << 2) : 0;

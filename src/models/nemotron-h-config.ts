@@ -72,7 +72,7 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
     chunkSize: mixer.chunkSize,
     layerTypes,
     mixer,
-    ...readAttention(firstOf('full_attention'), hiddenSize),
+    ...readAttention(firstOf('full_attention'), hiddenSize, layerTypes.includes('full_attention')),
     mlpHiddenAct: readActivation(config, 'mlp_hidden_act', 'relu2'),
     mlpBias: config.boolean('mlp_bias', { default: false }),
     intermediateSizes: blocks
@@ -82,7 +82,7 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
     layers: blocks?.map(({ type, config }) => ({
       mixer: readMixer(config),
       moe: readMoe(config, type === 'moe'),
-      ...readAttention(config, hiddenSize),
+      ...readAttention(config, hiddenSize, type === 'full_attention'),
     })),
     normEps: config.number(['layer_norm_epsilon', 'rms_norm_eps'], { default: 1e-5, min: 0 }),
     tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
@@ -122,13 +122,15 @@ function readLayers(config: ConfigReader): LayerType[] {
   });
 }
 
+/** Sizes and options of attention. The window is checked only where there is attention. */
 function readAttention(
   config: ConfigReader,
   hiddenSize: number,
+  isUsed: boolean,
 ): Pick<NemotronHLayerConfig, keyof AttentionSizes | 'slidingWindow'> {
   return {
     ...readAttentionSizes(config, hiddenSize, { heads: 32, kvHeads: 8, headDim: 128 }),
-    slidingWindow: config.optionalInteger('sliding_window', SIZE),
+    slidingWindow: isUsed ? config.optionalInteger('sliding_window', SIZE) : undefined,
   };
 }
 

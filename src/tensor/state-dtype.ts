@@ -66,7 +66,7 @@ export function storageName({ dtype, rounding }: StateStorage): string | undefin
   return rounding === 'nearest' ? dtype : `${dtype}-${rounding}`;
 }
 
-/** The nearest value of a dtype, ties to even. float16 saturates, also where the value is no number. */
+/** The nearest value of a dtype, ties to even. float16 saturates. NaN stays NaN, so that a broken model is found out. */
 export function roundState(value: number, dtype: StateDType): number {
   if (dtype === 'float32') return Math.fround(value);
   return dtype === 'bfloat16' ? roundToBfloat16(value) : saturated(roundToFloat16(value));
@@ -79,11 +79,14 @@ const scratchF32 = new Float32Array(1);
 const scratchU32 = new Uint32Array(scratchF32.buffer);
 
 /**
- * One of the two values next to `value`, each with the probability that makes it the mean.
+ * One of the two values next to `value`, each with the probability that makes it the mean. float16 saturates; NaN stays NaN.
  * @param random 32 bits, as an integer: see {@link RandomBits}.
  */
 export function roundStateRandomly(value: number, dtype: ShortStateDType, random: number): number {
-  scratchF32[0] = value;
+  if (Number.isNaN(value)) return Number.NaN;
+  // What is added to the largest values takes none of them further.
+  const held = dtype === 'float16' ? saturated(value) : value;
+  scratchF32[0] = held;
   if (dtype === 'bfloat16') {
     scratchU32[0] = (scratchU32[0] + (random >>> 16)) & 0xffff0000;
     return scratchF32[0];
@@ -92,20 +95,20 @@ export function roundStateRandomly(value: number, dtype: ShortStateDType, random
   // at most, so that what float16 has stays.
   scratchU32[0] &= 0x7f800000;
   const power = Math.max(scratchF32[0], 2 ** -14);
-  const moved = Math.fround(value + (random | 0) * LESS_THAN_HALF * power);
+  const moved = Math.fround(held + (random | 0) * LESS_THAN_HALF * power);
   // The sum is large enough that its neighbours are a step away.
   const large = 1.5 * 2 ** 42 * power;
-  return saturated(moved + large - large);
+  return moved + large - large;
 }
 
 function saturated(value: number): number {
-  if (!(value < MAX_FLOAT16)) return MAX_FLOAT16;
-  return value > -MAX_FLOAT16 ? value : -MAX_FLOAT16;
+  // Math.min and Math.max let NaN through.
+  return Math.max(-MAX_FLOAT16, Math.min(MAX_FLOAT16, value));
 }
 
 /**
  * Random bits for rounding, the same wherever a token is computed: by the layer, the token's position in its sequence, the
- * row of the layer's state (head and channel) and the column. Rows of a token have random factors, and columns constant
+ * row of the layer's state (head and channel, over all ranks) and the column. Rows of a token have random factors, and columns constant
  * ones, whose products are independent in pairs.
  */
 export class RandomBits {

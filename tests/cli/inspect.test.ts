@@ -64,6 +64,7 @@ describe('inspect', () => {
       }),
       parameters,
       layerMap: Array(14).fill(['mixer']),
+      stateDType: 'float32',
       stateBytes,
       kvBytesPerToken: 0,
       weightBytes,
@@ -162,6 +163,32 @@ describe('inspect', () => {
     expect(json.memory).toMatchObject({ context: 100, batch: 3, states, keysAndValues });
     expect(json.memory.total.int4).toBe(json.weightBytes.int4 + states + keysAndValues);
     expect(json.parameters.total).toBe(json.files.dtypes.F32);
+  });
+
+  test('dtypes of states: what was asked for, what the config says, and float32 where that is unknown', async () => {
+    const short = async (...args: string[]) => {
+      const { code, stdout, stderr } = await runCli(['inspect', ...args]);
+      const json = JSON.parse((await runCli(['inspect', ...args, '--json'])).stdout);
+      return { code, stdout, stderr, json };
+    };
+    const whole = await short('tiny-dts');
+    expect(whole.stdout).toMatch(/^State per sequence$/m);
+    expect(whole.stdout).toMatch(/^ssm +float32 +[\d,]+ B$/m);
+    const asked = await short('tiny-dts', '--mamba-ssm-cache-dtype', 'float16');
+    expect(asked.stdout).toMatch(/^conv +float32 +[\d,]+ B$/m);
+    expect(asked.stdout).toMatch(/^ssm +float16 +[\d,]+ B$/m);
+    expect(asked.json.stateDType).toBe('float16');
+    expect(asked.json.stateBytes).toMatchObject({
+      conv: whole.json.stateBytes.conv,
+      ssm: whole.json.stateBytes.ssm / 2,
+    });
+    const unknown = await short(await changedGolden({ config: { mamba_ssm_cache_dtype: 'int7' } }));
+    expect(unknown.code).toBe(1);
+    expect(unknown.stderr).toMatch(/warning: .*mamba_ssm_cache_dtype "int7"/);
+    expect(unknown.json).toMatchObject({
+      stateDType: 'float32',
+      problems: [expect.stringMatching(/mamba_ssm_cache_dtype/)],
+    });
   });
 
   test('weights that contradict the config are a warning and code 1', async () => {

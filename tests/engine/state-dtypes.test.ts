@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LLM } from '../../src/engine/llm.ts';
+import { stateStorage } from '../../src/engine/load/choose-state-dtype.ts';
 import type { LoadOptions } from '../../src/engine/load/load-options.ts';
 import { ConfigError, ModelMismatchError, UnsupportedDTypeError } from '../../src/errors.ts';
 import { few } from '../runs.ts';
@@ -92,6 +93,11 @@ describe('states of 16 bits', () => {
     expect(await tokens(asking, { stateDtype: 'float32' })).toEqual(float32);
     const wrong = await changedGolden({ config: { mamba_ssm_cache_dtype: 'int7' } });
     await expect(LLM.load(wrong, { device: 'cpu' })).rejects.toThrow(ConfigError);
+    const inner = { mamba_ssm_cache_dtype: 'bfloat16' };
+    const outer = { architectures: ['NemotronH_Nano_VL_V2'], llm_config: inner, mamba_ssm_cache_dtype: 'float16' };
+    expect(stateStorage(outer, {}).dtype).toBe('bfloat16');
+    expect(stateStorage({ ...outer, llm_config: {} }, {}).dtype).toBe('float32');
+    expect(stateStorage({ llm_config: inner }, {}).dtype).toBe('float32');
   });
 
   test('are refused by wrong names, with the right ones', async () => {

@@ -5,6 +5,7 @@ import { VocabParallelEmbedding } from '../../src/layers/linear/vocab-parallel-e
 import { Mixer2RMSNormGated } from '../../src/layers/mamba/mixer2-rms-norm-gated.ts';
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { BlockwiseQuantization } from '../../src/layers/parameters/quantization.ts';
+import type { StateDType } from '../../src/tensor/state-dtype.ts';
 import type { MixerCase } from './mixer-case.ts';
 import { loadSeeded, MixerRig, type RigStep } from './mixer-rig.ts';
 import { columns, SeededRandom } from './seeded.ts';
@@ -21,11 +22,11 @@ export interface MixerRun {
 /** Several mixers, each through its steps: one task for many cases, because a task costs more than a small case. */
 export async function runMixers(
   group: ProcessGroup,
-  runs: readonly { config: MixerCase; slots: number; steps: readonly RigStep[] }[],
+  runs: readonly { config: MixerCase; slots: number; steps: readonly RigStep[]; stateDType?: StateDType }[],
 ): Promise<MixerRun[]> {
   const results: MixerRun[] = [];
-  for (const { config, slots, steps } of runs) {
-    const rig = new MixerRig(config, slots, group, Number.NaN);
+  for (const { config, slots, steps, stateDType } of runs) {
+    const rig = new MixerRig(config, slots, group, Number.NaN, stateDType);
     const outputs: Float32Array[][] = [];
     for (const step of steps) outputs.push(await rig.step(step));
     results.push({ outputs, ssm: await rig.backend.read(rig.cache.ssmState) });

@@ -5,6 +5,7 @@ import { type BatchOrder, buildMamba2Metadata, reorderBatch } from '../../src/la
 import type { MambaCacheParams } from '../../src/layers/mamba/state-space-mixer.ts';
 import { LayerContext } from '../../src/layers/parameters/layer-context.ts';
 import { type Module, ParameterTable } from '../../src/layers/parameters/parameter.ts';
+import type { StateDType } from '../../src/tensor/state-dtype.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 import { type MixerCase, mixerOptions, mupShard, seededWeights } from './mixer-case.ts';
 import { concatenated, SeededRandom } from './seeded.ts';
@@ -38,17 +39,30 @@ export class MixerRig {
   readonly #slots: number;
   readonly #mup: Tensor | undefined;
 
-  /** @param fill what the cache holds at first, as if others had used it. */
-  constructor(config: MixerCase, slots: number, group: ProcessGroup = singleProcess, fill = 0) {
+  readonly #isStochastic: boolean;
+
+  /**
+   * @param fill what the cache holds at first, as if others had used it.
+   * @param stateDType of 16 bits: states are rounded stochastically.
+   */
+  constructor(
+    config: MixerCase,
+    slots: number,
+    group: ProcessGroup = singleProcess,
+    fill = 0,
+    stateDType: StateDType = 'float32',
+  ) {
     const { backend } = this;
     this.#config = config;
     this.#slots = slots;
+    this.#isStochastic = stateDType !== 'float32';
     this.mixer = new MambaMixer2(new LayerContext(backend, group, 'float32'), mixerOptions(config));
     this.weights = loadSeeded(this.mixer, config.seed);
     const { conv, ssm } = this.mixer.getStateShape();
     const filled = (shape: readonly number[]) =>
       backend.tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(fill), shape);
-    this.cache = { convState: filled([slots, ...conv]), ssmState: filled([slots, ...ssm]) };
+    const ssmState = this.#isStochastic ? backend.zeros([slots, ...ssm], stateDType) : filled([slots, ...ssm]);
+    this.cache = { convState: filled([slots, ...conv]), ssmState };
     const mup = config.useMup ? mupShard(config, group.size, group.rank) : undefined;
     this.#mup = mup && backend.tensor(mup, [mup.length]);
   }
@@ -58,7 +72,11 @@ export class MixerRig {
     const { hiddenSize } = this.#config;
     const scheduled = sequences.map((sequence) => ({ ...sequence, numTokens: sequence.tokens.length / hiddenSize }));
     const ordered = reorderBatch(scheduled, order);
-    const metadata = buildMamba2Metadata(this.backend, ordered, { order, chunkSize: this.mixer.chunkSize });
+    const metadata = buildMamba2Metadata(this.backend, ordered, {
+      order,
+      chunkSize: this.mixer.chunkSize,
+      withPositions: this.#isStochastic,
+    });
     const rows = concatenated(ordered.map(({ tokens }) => tokens));
     const hidden = this.backend.tensor(rows, [rows.length / hiddenSize, hiddenSize]);
     const out = await this.backend.read(this.mixer.forward(hidden, this.cache, metadata, this.#mup));

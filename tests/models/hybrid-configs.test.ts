@@ -335,6 +335,18 @@ describe('Nemotron-H', () => {
     expect(read({ sliding_window: null }).slidingWindow).toBeUndefined();
   });
 
+  test('a window of 0 is refused where there is attention, and means nothing elsewhere', () => {
+    expect(() => read({ hybrid_override_pattern: 'M*', sliding_window: 0 })).toThrow(/'sliding_window'/);
+    expect(read({ hybrid_override_pattern: 'M-', sliding_window: 0 }).slidingWindow).toBeUndefined();
+    const blocks = [
+      { block_type: 'mamba', sliding_window: 0 },
+      { block_type: 'attention', sliding_window: 8 },
+    ];
+    const { layers } = read({ block_configs: blocks });
+    expect(layers?.[1].slidingWindow).toBe(8);
+    expect(() => read({ sliding_window: 0, block_configs: [{ block_type: 'mamba' }] })).not.toThrow();
+  });
+
   test('an error in block_configs names the layer', () => {
     const blocks =
       (...block_configs: JsonObject[]) =>

@@ -39,6 +39,29 @@ describe('rounding of states', () => {
     }
   });
 
+  test('saturates in float16 alone, and keeps NaN', () => {
+    const { POSITIVE_INFINITY: infinity } = Number;
+    for (const random of [0, 1, -1, 0x7fffffff, -0x80000000]) {
+      for (const value of [65504, 65519, 65520, 2 ** 115, 1e36, infinity]) {
+        for (const sign of [1, -1]) {
+          expect(roundState(sign * value, 'float16')).toBe(sign * 65504);
+          expect(roundStateRandomly(sign * value, 'float16', random)).toBe(sign * 65504);
+        }
+      }
+      for (const dtype of ['float16', 'bfloat16'] as const) {
+        expect(roundState(Number.NaN, dtype)).toBeNaN();
+        expect(roundStateRandomly(Number.NaN, dtype, random)).toBeNaN();
+      }
+      expect(roundStateRandomly(infinity, 'bfloat16', random)).toBe(infinity);
+      expect(roundStateRandomly(-infinity, 'bfloat16', random)).toBe(-infinity);
+    }
+    expect(roundState(-infinity, 'bfloat16')).toBe(-infinity);
+    // The last NaN, from whose bits a carry would make 0.
+    const [last] = new Float32Array(Uint32Array.of(0x7fffffff).buffer);
+    expect(roundState(last, 'bfloat16')).toBeNaN();
+    expect(roundStateRandomly(last, 'bfloat16', -1)).toBeNaN();
+  });
+
   test('has bits that differ by layer, position, row and column', () => {
     const columns = columnFactors(64);
     const row = (key: number, position: number, r: number) => {

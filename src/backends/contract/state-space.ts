@@ -51,11 +51,16 @@ export interface SelectiveStateArgs {
 /**
  * Stochastic rounding of states of 16 bits: a value becomes one of its two neighbours, with the probability that makes it
  * the mean. The choice depends on the layer, the token's position and the place in the state alone, so it is the same
- * however the sequence is split.
+ * however the sequence is split, and however ranks divide the heads.
  */
 export interface StochasticRounding {
   /** 32 bits that tell layers apart. */
   readonly key: number;
+  /**
+   * Where the states begin in the layer's state over all ranks: rows (heads times P) of the ranks before this one.
+   * Default: 0.
+   */
+  readonly firstRow?: number | undefined;
   /** (B) int32: position in its sequence of the first token of each. */
   readonly positions: Tensor;
 }

@@ -126,13 +126,14 @@ function stateRounder(
   if (!rounding) return () => (value) => roundState(value, dtype);
   const positions = ints(rounding.positions, 'positions', sequences);
   const columns = columnFactors(states.shape[3]);
-  return (b, t) => stochastic(dtype, new RandomBits(rounding.key, positions[b] + t, columns));
+  const { key, firstRow = 0 } = rounding;
+  return (b, t) => stochastic(dtype, new RandomBits(key, positions[b] + t, columns), firstRow);
 }
 
-function stochastic(dtype: ShortStateDType, bits: RandomBits): Round {
-  let [known, ofColumn] = [0, bits.ofRow(0)];
+function stochastic(dtype: ShortStateDType, bits: RandomBits, firstRow: number): Round {
+  let [known, ofColumn] = [0, bits.ofRow(firstRow)];
   return (value, row, column) => {
-    if (row !== known) [known, ofColumn] = [row, bits.ofRow(row)];
+    if (row !== known) [known, ofColumn] = [row, bits.ofRow(firstRow + row)];
     return roundStateRandomly(value, dtype, ofColumn(column));
   };
 }

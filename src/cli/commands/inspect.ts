@@ -79,7 +79,7 @@ const TEMPLATE_KINDS = {
 } as const;
 
 function describe(report: ModelReport, load: ModelLoad): string {
-  const { config, parameters, stateBytes, weightBytes, autoDType, autoWeightBytes } = report;
+  const { config, parameters, stateDType, stateBytes, weightBytes, autoDType, autoWeightBytes } = report;
   const { architecture, ...sizes } = config;
   const present = PARAMETER_KINDS.filter((kind) => parameters[kind] > 0);
   const kinds = present.map((kind) => [KIND_NAMES[kind], formatCount(parameters[kind])]);
@@ -101,11 +101,11 @@ function describe(report: ModelReport, load: ModelLoad): string {
       ].map(([dtype, bytes]) => [dtype, formatBytes(bytes), `${formatCount(bytes)} B`]),
     ),
     '',
-    title('State per sequence, float32'),
+    title('State per sequence'),
     formatTable([
-      ['conv', `${formatCount(stateBytes.conv)} B`],
-      ['ssm', `${formatCount(stateBytes.ssm)} B`],
-      ['total', `${formatCount(stateBytes.total)} B`],
+      ['conv', 'float32', `${formatCount(stateBytes.conv)} B`],
+      ['ssm', stateDType, `${formatCount(stateBytes.ssm)} B`],
+      ['total', '', `${formatCount(stateBytes.total)} B`],
     ]),
     '',
     title(`Memory for ${formatCount(load.batch)} × ${formatCount(load.context)} tokens`),

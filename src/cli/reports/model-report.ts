@@ -24,7 +24,7 @@ import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../mo
 import { defineModel } from '../../models/registry.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
-import type { StateDType, StateDTypeSetting } from '../../tensor/state-dtype.ts';
+import { FLOAT32_STATES, type StateDType, type StateDTypeSetting } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
@@ -40,6 +40,8 @@ export interface ModelReport {
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
+  /** Dtype of SSM states; those of convolutions are float32. */
+  readonly stateDType: StateDType;
   /** Bytes of one sequence's state, over all layers. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
   /** Keys and values of one token, over all attention layers, in float32. */
@@ -109,7 +111,8 @@ export async function inspectModel(
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
     const generationConfig = checkpoint.generationConfig ?? {};
     const { config } = definition;
-    const { dtype: stateDType } = stateStorage(checkpoint.config, { stateDtype });
+    const storage = await noting(problems, () => stateStorage(checkpoint.config, { stateDtype }));
+    const { dtype: stateDType } = storage ?? FLOAT32_STATES;
     const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
     const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
     await noting(problems, () => readSamplingDefaults(generationConfig));
@@ -121,6 +124,7 @@ export async function inspectModel(
       config: { ...config, eosTokenIds },
       parameters: { total, ...counts },
       layerMap: model.layerMap,
+      stateDType,
       stateBytes: describeStates(model, stateDType),
       kvBytesPerToken: kvBytesPerToken(model),
       weightBytes: memoryByDType(table),

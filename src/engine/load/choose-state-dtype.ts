@@ -1,5 +1,6 @@
 import { getOwn, type JsonObject } from '../../checkpoint/json/json.ts';
 import { ConfigError } from '../../errors.ts';
+import { languageModelConfig } from '../../models/language-model.ts';
 import {
   STATE_DTYPES,
   type StateDTypeSetting,
@@ -18,7 +19,7 @@ export interface AskedStates {
 
 /**
  * Storage of a model's SSM states as it was asked for, or else as its config says.
- * @param config the model's config.json
+ * @param config the model's config.json; of a multimodal model, its language model's part counts
  * @throws ConfigError
  */
 export function stateStorage(
@@ -26,7 +27,7 @@ export function stateStorage(
   { stateDtype = 'auto', stateRounding: rounding = 'nearest' }: AskedStates,
 ): StateStorage {
   if (stateDtype !== 'auto') return { dtype: stateDtype, rounding };
-  const written = getOwn(config, CONFIG_KEY) ?? 'auto';
+  const written = getOwn(languageModelConfig(config) ?? config, CONFIG_KEY) ?? 'auto';
   if (written === 'auto') return { dtype: 'float32', rounding };
   const dtype = STATE_DTYPES.find((known) => known === written);
   if (dtype !== undefined) return { dtype, rounding };

@@ -7,8 +7,8 @@ import { identifyModel } from './model-identity.ts';
 import type { StartedModel } from './start-ranks.ts';
 
 /**
- * The store that settings name, for one model in one form: with other weights, another dtype of them or of states, other kernels or another
- * number of ranks, whose sums round differently, states are others.
+ * The store that settings name, for one model in one form: with other weights, another dtype of them or of states, other
+ * kernels or another number of ranks, whose sums round differently, states are others.
  */
 export async function sharedStatesSource(
   { checkpoint, config, dtype, states, identify, device, tensorParallelSize }: StartedModel,

@@ -88,13 +88,21 @@ export function keptInputs(backend: Backend, cache: MambaCacheParams, { rows }: 
   return requireKept(cache).map((kept) => backend.gatherRows(kept, rows));
 }
 
-/** The rounding of a layer's states, where it is stochastic. @param key of the layer; see {@link layerKey}. */
-export function stochasticRounding(key: number, positions: Tensor | undefined): StochasticRounding | undefined {
-  return positions && { key, positions };
+/** What tells the states of a layer's share on a rank apart from others, where they are rounded stochastically. */
+export type RoundedRows = Pick<StochasticRounding, 'key' | 'firstRow'>;
+
+/** @param firstRow rows (heads times P) of the ranks before this one. */
+export function roundedRows(prefix: string, firstRow: number): RoundedRows {
+  return { key: layerKey(prefix), firstRow };
+}
+
+/** The rounding of a layer's states, where it is stochastic. */
+export function stochasticRounding(rows: RoundedRows, positions: Tensor | undefined): StochasticRounding | undefined {
+  return positions && { ...rows, positions };
 }
 
 /** 32 bits that tell a layer apart from the model's others, by its name in the whole model. */
-export function layerKey(prefix: string): number {
+function layerKey(prefix: string): number {
   return mix(hashOf(prefix, 0));
 }
 

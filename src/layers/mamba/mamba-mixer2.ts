@@ -18,8 +18,9 @@ import {
   keepInputs,
   keptInputs,
   keptSequences,
-  layerKey,
   prefillSequences,
+  type RoundedRows,
+  roundedRows,
   type ScanArgs,
   stochasticRounding,
 } from './batch-rows.ts';
@@ -64,7 +65,7 @@ export class MambaMixer2 implements StateSpaceMixer {
   readonly #context: LayerContext;
   readonly #timeStepLimit: readonly [number, number];
   readonly #stateShape: MambaStateShape;
-  readonly #roundingKey: number;
+  readonly #roundedRows: RoundedRows;
   /** Columns of the gate and of x on this rank. All sizes below are those of this rank, too. */
   readonly #intermediateSize: number;
   readonly #convDim: number;
@@ -106,10 +107,10 @@ export class MambaMixer2 implements StateSpaceMixer {
       convKernel: convKernelSize,
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
-    this.#roundingKey = layerKey(this.prefix);
 
     const fullGroups = nGroups + extraReplicasForShards(nGroups, size);
     this.#intermediateSize = intermediateSize / size;
+    this.#roundedRows = roundedRows(this.prefix, rank * this.#intermediateSize);
     this.#convDim = this.#stateShape.conv[0];
     this.#numHeads = numHeads / size;
     this.#nGroups = fullGroups / size;
@@ -264,7 +265,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...sequences,
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       ssmStates: cache.ssmState,
-      rounding: stochasticRounding(this.#roundingKey, positions),
+      rounding: stochasticRounding(this.#roundedRows, positions),
       chunkSize,
     });
   }
@@ -281,7 +282,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
-      rounding: stochasticRounding(this.#roundingKey, metadata.decodePositions),
+      rounding: stochasticRounding(this.#roundedRows, metadata.decodePositions),
     });
   }
 

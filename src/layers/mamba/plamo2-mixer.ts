@@ -14,8 +14,9 @@ import {
   keepInputs,
   keptInputs,
   keptSequences,
-  layerKey,
   prefillSequences,
+  type RoundedRows,
+  roundedRows,
   type ScanArgs,
   type SequenceArgs,
   stochasticRounding,
@@ -60,7 +61,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
   readonly stateSize: MambaStateSize;
   readonly #context: LayerContext;
   readonly #stateShape: MambaStateShape;
-  readonly #roundingKey: number;
+  readonly #roundedRows: RoundedRows;
   /** Columns of the gate and of x on this rank. */
   readonly #intermediateSize: number;
   readonly #numHeads: number;
@@ -100,8 +101,8 @@ export class Plamo2Mixer implements StateSpaceMixer {
       convKernel: convKernelSize,
     };
     this.#stateShape = mamba2StateShape(this.stateSize, size);
-    this.#roundingKey = layerKey(prefix);
     this.#intermediateSize = intermediateSize / size;
+    this.#roundedRows = roundedRows(prefix, rank * this.#intermediateSize);
     this.#numHeads = numHeads / size;
     this.#ssmStateSize = ssmStateSize;
     this.#timeStepRank = timeStepRank;
@@ -238,7 +239,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
     backend.mambaChunkScan({
       ...sequences,
       ...this.#stateSpaceArgs(x, selection, out),
-      rounding: stochasticRounding(this.#roundingKey, positions),
+      rounding: stochasticRounding(this.#roundedRows, positions),
       ssmStates: cache.ssmState,
     });
   }
@@ -256,7 +257,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
       ...this.#stateSpaceArgs(convolved, selection, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
-      rounding: stochasticRounding(this.#roundingKey, metadata.decodePositions),
+      rounding: stochasticRounding(this.#roundedRows, metadata.decodePositions),
     });
     return selection;
   }

@@ -11,7 +11,7 @@ import type { Demands, MakeBackend } from './harness.ts';
 import { describeLogDecaySums } from './log-decay-sums.ts';
 import { describeNorms } from './norms.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
-import { describeShortStates } from './short-states.ts';
+import { describeShortStates, describeShortStatesInChunks } from './short-states.ts';
 import { describeSplitProperties } from './split-properties.ts';
 import { describeStridedArguments } from './strided-arguments.ts';
 
@@ -27,6 +27,7 @@ export const SECTIONS = {
   selectiveStateUpdate: describeSelectiveStateUpdate,
   logDecaySums: describeLogDecaySums,
   shortStates: describeShortStates,
+  shortStatesInChunks: describeShortStatesInChunks,
   splitProperties: describeSplitProperties,
   stridedArguments: describeStridedArguments,
   attention: describeAttention,

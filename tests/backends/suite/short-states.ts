@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { PAD_SLOT_ID } from '../../../src/backends/contract/sequences.ts';
 import { HostSavedSlot } from '../../../src/backends/contract/slots.ts';
+import type { SelectiveStateArgs } from '../../../src/backends/contract/state-space.ts';
 import { ReferenceBackend } from '../../../src/backends/reference/reference-backend.ts';
 import { roundState, type ShortStateDType, type StateRounding } from '../../../src/tensor/state-dtype.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
@@ -157,6 +158,51 @@ export function describeShortStates(makeBackend: MakeBackend, demands: Demands):
       backend().loadSlot(states, 0, new HostSavedSlot(new Float32Array(length)));
       expectSame(await slot(backend(), states, 0), new Float32Array(length), 'loaded from the host');
     });
+
+    test('keep NaN, and saturate in float16 and there alone', async () => {
+      const extremes = extremeValues();
+      const sizes = { heads: 1, headDim: extremes.length, stateSize: 20, groups: 1 };
+      const everywhere = new Float32Array(slotLength(sizes)).map((_, i) => extremes[Math.floor(i / sizes.stateSize)]);
+      const check = async (states: Tensor, what: string, found = slot(backend(), states, 0)) => {
+        const values = await found;
+        for (const [i, value] of values.entries()) expectExtreme(value, everywhere[i], form.dtype, `${what}: [${i}]`);
+      };
+      const states = statesOf(backend(), form, sizes, joined([everywhere, new Float32Array(everywhere.length)]), 2);
+      await check(states, 'loaded and saved');
+      await check(
+        states,
+        'read',
+        backend()
+          .read(states)
+          .then((both) => both.slice(0, everywhere.length)),
+      );
+      const saved = backend().saveSlot(states, 0);
+      backend().copySlot(states, 0, 1);
+      await check(states, 'copied', slot(backend(), states, 1));
+      // A step from there: NaN stays, and infinities of bfloat16.
+      await update(backend(), form, constantInputs(sizes, 1), states, [0], [3]);
+      const infinite = form.dtype === 'bfloat16' ? Number.POSITIVE_INFINITY : Number.NaN;
+      for (const [i, value] of (await slot(backend(), states, 0)).entries()) {
+        const before = Number.isNaN(everywhere[i]) || Math.abs(everywhere[i]) === infinite ? everywhere[i] : 0;
+        if (Number.isFinite(before)) expect(Number.isFinite(value), `step: [${i}]`).toBe(true);
+        else expect(value, `step: [${i}]`).toBe(before);
+      }
+      backend().loadSlot(states, 0, saved);
+      await check(states, 'loaded again');
+
+      const x = { ...constantInputs(sizes, 0), x: extremes };
+      const zeros = new Float32Array(everywhere.length);
+      const stepped = statesOf(backend(), form, sizes, zeros, 1);
+      await update(backend(), form, x, stepped, [0], [3]);
+      await check(stepped, 'a step from zeros');
+      const scanned = statesOf(backend(), form, sizes, zeros, 1);
+      await scan(backend(), form, x, [{ length: 1, slot: 0, hasInitialState: false }], scanned, [3]);
+      await check(scanned, 'a scan from zeros');
+    });
+
+    test.runIf(form.rounding === 'stochastic')('are rounded by their place in the layer', async () => {
+      await expectSameOnRanks(backend(), form, operationArgs);
+    });
   });
 
   describe('stochastic rounding', () => {
@@ -182,6 +228,53 @@ export function describeShortStates(makeBackend: MakeBackend, demands: Demands):
         expect(seen.size).toBe(2);
       }
     });
+
+    test('in float16 leaves values alone that float16 has', async () => {
+      const form = { dtype: 'float16', rounding: 'stochastic' } as const;
+      const subnormal = [1, 2, 3, 77, 512, 1000, 1023].map((k) => k * 2 ** -24);
+      const values = Float32Array.from([...subnormal, 2 ** -14, 1.5, 0.333251953125, 65504].flatMap((v) => [v, -v]));
+      const sizes = { heads: 1, headDim: values.length, stateSize: 128, groups: 1 };
+      const states = statesOf(backend(), form, sizes, new Float32Array(slotLength(sizes)), 1);
+      // Without slots every row has its own. At this position one of the largest subnormal values gets nearly the largest
+      // bits.
+      const args = operationArgs(backend(), { ...constantInputs(sizes, 0), x: values });
+      const y = backend().selectiveStateUpdate({
+        ...args,
+        state: states,
+        rounding: roundingOf(backend(), form, [1180]),
+      });
+      await backend().read(y);
+      const expected = new Float32Array(slotLength(sizes)).map((_, i) => values[Math.floor(i / 128)]);
+      expectSame(await backend().read(states), expected, 'states');
+    });
+  });
+}
+
+/** Tests of states of 16 bits over so many tokens, with operands as a mixer has them, that a backend may scan in chunks. */
+export function describeShortStatesInChunks(makeBackend: MakeBackend): void {
+  describe('states of 16 bits, of 20 tokens whose operands lie together', () => {
+    const backend = useBackend(makeBackend);
+    const one = [{ length: 20, slot: 0, hasInitialState: false }];
+
+    test.each(FORMS)('in $dtype, rounded to $rounding, keep NaN, and saturate in float16 alone', async (form) => {
+      const extremes = extremeValues();
+      const sizes = { heads: 1, headDim: extremes.length, stateSize: 20, groups: 1 };
+      const states = statesOf(backend(), form, sizes, new Float32Array(slotLength(sizes)), 1);
+      // All tokens but the last add nothing.
+      const nothing = Array.from({ length: 19 }, () => constantInputs(sizes, 0));
+      const inputs = concatInputs([...nothing, { ...constantInputs(sizes, 0), x: extremes }]);
+      await scan(backend(), form, inputs, one, states, [3], operandsTogether);
+      for (const [i, value] of (await slot(backend(), states, 0)).entries()) {
+        expectExtreme(value, extremes[Math.floor(i / sizes.stateSize)], form.dtype, `[${i}]`);
+      }
+    });
+
+    test.each(FORMS.filter(({ rounding }) => rounding === 'stochastic'))(
+      'in $dtype, rounded to $rounding, are rounded by their place in the layer',
+      async (form) => {
+        await expectSameOnRanks(backend(), form, operandsTogether);
+      },
+    );
   });
 }
 
@@ -201,6 +294,75 @@ function constantInputs(sizes: StateSpaceSizes, value: number): StateSpaceInputs
   const ones = (length: number) => new Float32Array(length).fill(1);
   const x = ones(H * P).map((v) => v * value);
   return { ...sizes, rows: 1, x, dt: ones(H), A: ones(H).map((v) => -v), B: ones(N), C: ones(N), dtSoftplus: false };
+}
+
+/** Values that float16 has no room for, and NaN, the last one of which a carry would make 0. */
+function extremeValues(): Float32Array<ArrayBuffer> {
+  const infinities = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  const values = Float32Array.from([...infinities, 1e36, -1e36, 2 ** 115, 65519, -65519, 65520, -65520, 0, 0, 0]);
+  new Uint32Array(values.buffer).set([0x7fc00000, 0x7fffffff, 0xffffffff], values.length - 3);
+  return values;
+}
+
+function expectExtreme(found: number, value: number, dtype: ShortStateDType, what: string): void {
+  if (dtype === 'float16' && !Number.isNaN(value)) expect(found, what).toBe(Math.sign(value) * 65504);
+  else if (Number.isFinite(value)) expect(Math.abs(found / value - 1), what).toBeLessThan(STEP.bfloat16);
+  else expect(found, what).toBe(value);
+}
+
+/** Inputs of the last heads alone, which all read one group. */
+function lastHeads(inputs: StateSpaceInputs, count: number): StateSpaceInputs {
+  const { heads, headDim, rows, x, dt, A, D, dtBias } = inputs;
+  const last = (values: Float32Array, width: number) => {
+    const perRow = values.length / rows;
+    return values.filter((_, i) => i % perRow >= perRow - count * width);
+  };
+  const ofHeads = (values: Float32Array | undefined) => values?.slice(heads - count);
+  return {
+    ...inputs,
+    heads: count,
+    x: last(x, headDim),
+    dt: last(dt, 1),
+    A: A.slice(heads - count),
+    D: ofHeads(D),
+    dtBias: ofHeads(dtBias),
+  };
+}
+
+/** As operationArgs, with x, B and C as columns of one tensor, as a mixer has them. */
+function operandsTogether(backend: Backend, inputs: StateSpaceInputs): SelectiveStateArgs {
+  const { rows, x, B, C, groups } = inputs;
+  const parts = [x, B, C].map((values) => ({ values, width: values.length / rows }));
+  const width = parts.reduce((sum, part) => sum + part.width, 0);
+  const all = joined(
+    Array.from({ length: rows }, (_, t) =>
+      parts.map((part) => part.values.subarray(t * part.width, (t + 1) * part.width)),
+    ).flat(),
+  );
+  const columns = backend.splitColumns(
+    backend.tensor(all, [rows, width]),
+    parts.map((part) => part.width),
+  );
+  return { ...operationArgs(backend, inputs), x: columns[0], B: columns[1], C: columns[2], nGroups: groups };
+}
+
+/** Expects the states of the last heads to be the same with those of the others and without them, as on another rank. */
+async function expectSameOnRanks(backend: Backend, form: Short, operands: typeof operandsTogether): Promise<void> {
+  // As many channels and columns as above: kernels are made for them.
+  const sizes = { heads: 4, headDim: extremeValues().length, stateSize: 20, groups: 1 };
+  const half = { ...sizes, heads: 2 };
+  const firstRow = 2 * sizes.headDim;
+  const whole = fullInputs(new Inputs(8), sizes, 20);
+  const upper = lastHeads(whole, 2);
+  const [all, own] = [sizes, half].map((of) => statesOf(backend, form, of, new Float32Array(slotLength(of)), 1));
+  const expected = async () => (await slot(backend, all, 0)).slice(slotLength(half));
+  const one = [{ length: 20, slot: 0, hasInitialState: false }];
+  await scan(backend, form, whole, one, all, [5], operands);
+  await scan(backend, form, upper, one, own, [5], operands, firstRow);
+  expectSame(await slot(backend, own, 0), await expected(), 'states of a scan');
+  await update(backend, form, sliceInputs(whole, 0, 1), all, [0], [25]);
+  await update(backend, form, sliceInputs(upper, 0, 1), own, [0], [25], firstRow);
+  expectSame(await slot(backend, own, 0), await expected(), 'states of a step');
 }
 
 function slotLength({ heads, headDim, stateSize }: StateSpaceSizes): number {
@@ -236,8 +398,8 @@ function slot(backend: Backend, states: Tensor, number: number): Promise<Float32
   return backend.saveSlot(states, number).read();
 }
 
-function roundingOf(backend: Backend, { rounding }: Short, positions: readonly number[]) {
-  return rounding === 'stochastic' ? { key: KEY, positions: indices(backend, positions) } : undefined;
+function roundingOf(backend: Backend, { rounding }: Short, positions: readonly number[], firstRow?: number) {
+  return rounding === 'stochastic' ? { key: KEY, firstRow, positions: indices(backend, positions) } : undefined;
 }
 
 async function scan(
@@ -247,12 +409,14 @@ async function scan(
   sequences: readonly Sequence[],
   ssmStates: Tensor,
   positions: readonly number[],
+  operands: (backend: Backend, inputs: StateSpaceInputs) => SelectiveStateArgs = operationArgs,
+  firstRow?: number,
 ): Promise<Float32Array> {
   const y = backend.mambaChunkScan({
-    ...operationArgs(backend, inputs),
+    ...operands(backend, inputs),
     ...batchTensors(backend, sequences),
     ssmStates,
-    rounding: roundingOf(backend, form, positions),
+    rounding: roundingOf(backend, form, positions, firstRow),
     chunkSize: 8,
   });
   return backend.read(y);
@@ -265,9 +429,10 @@ async function update(
   state: Tensor,
   slots: readonly number[],
   positions: readonly number[],
+  firstRow?: number,
 ): Promise<Float32Array> {
   const stateBatchIndices = indices(backend, slots);
-  const rounding = roundingOf(backend, form, positions);
+  const rounding = roundingOf(backend, form, positions, firstRow);
   return backend.read(
     backend.selectiveStateUpdate({ ...operationArgs(backend, inputs), state, stateBatchIndices, rounding }),
   );

@@ -5,5 +5,6 @@ export const LARGE_SECTIONS: readonly (keyof typeof SECTIONS)[] = [
   'dense',
   'feedForward',
   'chunkScanBatches',
+  'shortStatesInChunks',
   'splitProperties',
 ];

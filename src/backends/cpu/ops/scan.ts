@@ -208,9 +208,9 @@ function slotBytes(states: States): number {
   return states instanceof CpuState ? states.slotBytes : states.byteStride;
 }
 
-/** Format and key of a rounding. */
-function rounding({ dtype }: CpuState, given: StochasticRounding | undefined): readonly [number, number] {
-  return given ? [SHORT_FORMATS[dtype] + 1, given.key] : [SHORT_FORMATS[dtype], 0];
+/** Format, key and first row of a rounding. */
+function rounding({ dtype }: CpuState, given: StochasticRounding | undefined): readonly [number, number, number] {
+  return given ? [SHORT_FORMATS[dtype] + 1, given.key, given.firstRow ?? 0] : [SHORT_FORMATS[dtype], 0, 0];
 }
 
 function column({ address, byteStride }: CpuTensor): Column {

@@ -84,7 +84,7 @@ const NOTHING: StateSpaceParams = {
     N: 0,
     headsPerGroup: 1,
   },
-  ...{ positions: undefined, stateKey: 0, stateFormat: 0 },
+  ...{ positions: undefined, stateKey: 0, firstRow: 0, stateFormat: 0 },
   ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
   ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },
 };
@@ -150,5 +150,6 @@ function roundingOf(
 ) {
   if (!(state instanceof CudaState)) return {};
   const positions = rounding && calls.indices(rounding.positions, 'positions', count).address;
-  return { stateFormat: FORMATS[state.dtype], stateKey: (rounding?.key ?? 0) | 0, positions };
+  const { key = 0, firstRow = 0 } = rounding ?? {};
+  return { stateFormat: FORMATS[state.dtype], stateKey: key | 0, firstRow, positions };
 }

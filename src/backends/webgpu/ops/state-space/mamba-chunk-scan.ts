@@ -146,6 +146,7 @@ export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTen
       positions0,
       keepState: keepState ? 1 : 0,
       key: rounding?.key ?? 0,
+      firstRow: rounding?.firstRow ?? 0,
       ...place('states', states),
     },
     workgroups: [Math.ceil((N * P) / 4 / 64 / COLUMNS), H, count],

@@ -17,8 +17,9 @@ export const SELECTIVE_STATE_UPDATE = defineOperation<StateUpdate>({
     const rows = x.shape[0];
     const [H, P, N] = stateShape;
     const { constants, bindings, params } = stateSpaceRun(lowering, operation);
-    const own = slots?.storage ?? lowering.nothing;
-    const places = rounding ? joined(lowering, own, rounding.positions.storage, 4 * rows) : own;
+    const places = rounding
+      ? joined(lowering, slots?.storage, rounding.positions.storage, 4 * rows)
+      : (slots?.storage ?? lowering.nothing);
     for (const { firstRow, tensor } of states.parts) {
       lowering.dispatch('selective-state-update', {
         constants,
@@ -38,10 +39,13 @@ export const SELECTIVE_STATE_UPDATE = defineOperation<StateUpdate>({
   },
 });
 
-/** Two vectors of so many bytes, one after the other: for another buffer there may be no room among the bindings. */
-function joined({ owner, commands }: Lowering, first: Storage, second: Storage, bytes: number): Storage {
+/**
+ * Two vectors of so many bytes, one after the other: for another buffer there may be no room among the bindings. The place
+ * of an absent first one is left empty.
+ */
+function joined({ owner, commands }: Lowering, first: Storage | undefined, second: Storage, bytes: number): Storage {
   const to = new Storage(owner, 2 * bytes);
-  commands.push({ type: 'copy', from: first, fromOffset: 0, to, toOffset: 0, bytes });
+  if (first) commands.push({ type: 'copy', from: first, fromOffset: 0, to, toOffset: 0, bytes });
   commands.push({ type: 'copy', from: second, fromOffset: 0, to, toOffset: bytes, bytes });
   return to;
 }

@@ -33,6 +33,7 @@ export interface StateSpace {
 /** Stochastic rounding of states of 16 bits. */
 export interface Rounding {
   readonly key: number;
+  readonly firstRow: number;
   /** Positions of the sequences' first tokens. */
   readonly positions: GpuIndices;
 }
@@ -76,7 +77,11 @@ export function checkStateSpace(
     stateShape: [H, P, N],
     rounding:
       rounding && stateDType !== 'float32'
-        ? { key: rounding.key >>> 0, positions: calls.indices(rounding.positions, 'positions', null) }
+        ? {
+            key: rounding.key >>> 0,
+            firstRow: rounding.firstRow ?? 0,
+            positions: calls.indices(rounding.positions, 'positions', null),
+          }
         : undefined,
   };
 }
@@ -149,6 +154,7 @@ export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
       biasChannel: perChannel(dtBias, 2) ? 1 : 0,
       ...place('out', out),
       key: rounding?.key ?? 0,
+      firstRow: rounding?.firstRow ?? 0,
     },
   };
 }

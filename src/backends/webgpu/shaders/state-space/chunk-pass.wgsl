@@ -17,6 +17,7 @@ struct Params {
   statesStride: u32,
   positions0: u32,  // where the positions of the sequences' first tokens begin in their table
   key: u32,         // of the layer, for random bits
+  firstRow: u32,    // of the layer's state over all ranks, the row that this one begins with
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -94,7 +95,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   let token = 0u;
 #endif
   for (var j = 0u; j < 4; j++) {
-    let bits = vec2u(bitsOf(token, row + j, 2 * column), bitsOf(token, row + j, 2 * column + 1));
+    let rounded = params.firstRow + row + j;
+    let bits = vec2u(bitsOf(token, rounded, 2 * column), bitsOf(token, rounded, 2 * column + 1));
     states[place + j * ROW] = wordOf(vec2f(state0[j], state1[j]), bits);
   }
 #endif

@@ -62,7 +62,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       y += values[i] * xBC[params.cOffset + group + n];
     }
     if (!isPadded) {
-      states[state + w] = wordOf(values, vec2u(bitsOf(token, channel, 2 * w), bitsOf(token, channel, 2 * w + 1)));
+      let rounded = params.firstRow + channel;
+      states[state + w] = wordOf(values, vec2u(bitsOf(token, rounded, 2 * w), bitsOf(token, rounded, 2 * w + 1)));
     }
   }
 #endif

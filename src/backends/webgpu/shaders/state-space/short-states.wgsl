@@ -1,9 +1,11 @@
-// States of 16 bits: a word has two neighbours of a row, the first in its lower half. STATES is their dtype. With RANDOM they
-// are rounded by random bits, see RandomBits in src/tensor/state-dtype.ts, otherwise to the nearest.
+// States of 16 bits: a word has two neighbours of a row, the first in its lower half. STATES is their dtype. With RANDOM
+// they are rounded by random bits, see RandomBits in src/tensor/state-dtype.ts, otherwise to the nearest. float16
+// saturates; NaN, which bits tell more surely than comparisons, stays NaN.
 #if STATES == float16
 fn stateOf(half: u32) -> f32 {
   let magnitude = half & 0x7fff;
-  let v = bitcast<f32>((magnitude << 13) + 0x38000000);
+  // The largest exponent, NaN's, stays the largest.
+  let v = bitcast<f32>((magnitude << 13) + select(0x38000000u, 0x70000000u, magnitude >= 0x7c00));
   let value = select(v, v + v - 6.103515625e-5, magnitude < 0x400);
   return select(value, -value, half > 0x7fff);
 }
@@ -13,12 +15,14 @@ fn halfOf(value: f32, bits: u32) -> u32 {
 #if RANDOM
   let share = bits ^ select(0x80000000u, 0x7fffffffu, isNegative);
   let normal = (magnitude + (share >> 19) - 0x38000000) >> 13;
-  let subnormal = u32(floor(abs(value) * 16777216.0 + f32(share >> 8) * 5.9604644775390625e-8));
+  // A sum that float32 holds exactly, so that what float16 has stays.
+  let subnormal = u32(floor(abs(value) * 16777216.0 + f32(share >> 19) * 0.0001220703125));
 #else
   let normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
   let subnormal = u32(round(abs(value) * 16777216.0));
 #endif
-  return min(select(normal, subnormal, magnitude < 0x38800000), 0x7bff) | select(0u, 0x8000u, isNegative);
+  let half = min(select(normal, subnormal, magnitude < 0x38800000), 0x7bff) | select(0u, 0x8000u, isNegative);
+  return select(half, 0x7e00u, magnitude > 0x7f800000);
 }
 #endif
 #if STATES == bfloat16
@@ -26,10 +30,11 @@ fn stateOf(half: u32) -> f32 { return bitcast<f32>(half << 16); }
 fn halfOf(value: f32, bits: u32) -> u32 {
   let word = bitcast<u32>(value);
 #if RANDOM
-  return (word + (bits >> 16)) >> 16;
+  let half = (word + (bits >> 16)) >> 16;
 #else
-  return (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+  let half = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
 #endif
+  return select(half, 0x7fc0u, (word & 0x7fffffff) > 0x7f800000);
 }
 #endif
 

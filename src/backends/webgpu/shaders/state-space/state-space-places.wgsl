@@ -32,3 +32,4 @@
   outOffset: u32,
   outStride: u32,
   key: u32,         // of the layer, for random bits
+  firstRow: u32,    // of the layer's state over all ranks, the row that this one begins with

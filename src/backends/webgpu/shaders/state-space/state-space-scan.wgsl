@@ -5,7 +5,8 @@
 //
 // x (T, H*P), B and C (T, G*N) lie in one buffer, xBC, with a common stride; dt (T, H or H*P); A, D, dtBias per head or
 // more; sequences: see SequenceTable; states (S, H, P, N), in place → out (T, H*P). Padded sequences start from zero and
-// leave no state. States of 16 bits lie two in a word and are rounded after every token. Sequences in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's.
+// leave no state. States of 16 bits lie two in a word and are rounded after every token. Sequences in slots outside of
+// [firstSlot, firstSlot + slotCount) are another dispatch's.
 // Grid: (H*P / 64, sequences).
 
 const N = $N;
@@ -67,7 +68,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 #else
     let token = 0u;
 #endif
-    for (var n = 0u; n < N; n++) { past[n] = stateOf(halfOf(past[n], bitsOf(token, channel, n))); }
+    for (var n = 0u; n < N; n++) { past[n] = stateOf(halfOf(past[n], bitsOf(token, params.firstRow + channel, n))); }
 #endif
     out[params.outOffset + t * params.outStride + channel] = y + skip * x;
   }

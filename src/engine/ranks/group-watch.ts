@@ -1,4 +1,4 @@
-import type { JoinState } from '../../backends/cuda/nccl/nccl-group.ts';
+import type { JoinState } from '../../backends/cuda/nccl/nccl-place.ts';
 import { RankFailedError } from '../../errors.ts';
 
 /** Seconds that a step of several GPUs may take, unless the environment says otherwise. */

@@ -1,4 +1,4 @@
-import type { JoinState, NcclPlace } from '../../backends/cuda/nccl/nccl-group.ts';
+import type { JoinState, NcclPlace } from '../../backends/cuda/nccl/nccl-place.ts';
 import type { FileAnswer, FileQuestion } from '../../checkpoint/files/remote-files.ts';
 import type { ProgressEvent } from '../../checkpoint/net/progress.ts';
 import type { MpiPlaces } from '../../distributed/mpi/mpi-group.ts';

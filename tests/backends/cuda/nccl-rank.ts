@@ -1,5 +1,6 @@
 import { CudaDevice } from '../../../src/backends/cuda/device/cuda-device.ts';
-import { NcclGroup, type NcclPlace } from '../../../src/backends/cuda/nccl/nccl-group.ts';
+import { NcclGroup } from '../../../src/backends/cuda/nccl/nccl-group.ts';
+import type { NcclPlace } from '../../../src/backends/cuda/nccl/nccl-place.ts';
 import { serializeError } from '../../../src/distributed/serialized-error.ts';
 import { allGather, allReduce, broadcast, manyCollectives } from '../../distributed/collectives-on-ranks.ts';
 

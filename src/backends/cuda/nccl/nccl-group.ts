@@ -3,19 +3,7 @@ import { RankFailedError, ShardingError } from '../../../errors.ts';
 import type { CudaDevice } from '../device/cuda-device.ts';
 import type { Handle } from '../device/driver.ts';
 import { type Communicator, NcclLibrary } from './nccl-library.ts';
-
-/** A rank's place among those of one group. Plain data, which one process makes for all ranks. */
-export interface NcclPlace {
-  /** What NcclLibrary.uniqueId gave. */
-  readonly id: Uint8Array;
-  readonly rank: number;
-  readonly size: number;
-  /** Number of the rank's GPU, among those that its process sees. */
-  readonly gpu: number;
-}
-
-/** What a rank does to join its group: `joining` before it waits for the others, `joined` when all are there. */
-export type JoinState = 'joining' | 'joined';
+import type { JoinState, NcclPlace } from './nccl-place.ts';
 
 /** Floats on the device. */
 export interface DeviceFloats {

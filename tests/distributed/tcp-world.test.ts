@@ -4,15 +4,11 @@ import { expect, test } from 'vitest';
 import { type TcpPlace, tcpPlaceOf } from '../../src/distributed/tcp/tcp-place.ts';
 import { TcpWorld } from '../../src/distributed/tcp/tcp-world.ts';
 import { ArgumentError, ListenError, RankFailedError } from '../../src/errors.ts';
+import { freePort } from '../free-port.ts';
 
 /** An address that is free. */
 async function freeAddress(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return `127.0.0.1:${port}`;
+  return `127.0.0.1:${await freePort()}`;
 }
 
 async function openWorlds(size: number, address?: string): Promise<TcpWorld[]> {

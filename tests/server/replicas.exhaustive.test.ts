@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MAIN } from '../cli/run-cli.ts';
+import { freePort } from '../free-port.ts';
 import { need } from '../needs/needs.ts';
 import { until } from './raw-client.ts';
 import { CHAT_TEMPLATE } from './test-server.ts';
@@ -60,14 +60,6 @@ async function startReplica(port: number, template: string): Promise<Replica> {
     ended.then((code) => reject(new Error(`A replica ended with ${code}.`)));
   });
   return { process: child, ended };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 describe.each(PROXIES)('replicas behind $name', ({ program, file, args }) => {

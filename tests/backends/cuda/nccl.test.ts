@@ -1,7 +1,6 @@
 import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +14,7 @@ import { LLM } from '../../../src/engine/llm.ts';
 import { fewestGpus } from '../../../src/engine/load/choose-gpus.ts';
 import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import { MissingPackageError, RankFailedError, ShardingError } from '../../../src/errors.ts';
+import { freePort } from '../../free-port.ts';
 import { startLocally } from '../../hosts/mpi-hosts.ts';
 import { SeededRandom } from '../../layers/seeded.ts';
 import { need } from '../../needs/needs.ts';
@@ -255,15 +255,6 @@ async function onRanks(name: NcclTask['name'], size: number, input: unknown): Pr
     return reply.result;
   });
   return Promise.all(ranks);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Ids of this process's ranks, in their order. */

@@ -6,16 +6,13 @@
 // further in its lower half, so that both are widened without moving lanes; states beyond whole sixteens follow one by one.
 
 import { madd, silu4, sumLanes } from './math';
-import { paddedHeads, scaleRow, steps, sumFour } from './scan';
+import { BLOCK, CHUNK, gatherRows, paddedHeads, scaleRows, steps, sumFour } from './scan';
 
 /** Numbers of formats and roundings. */
 const FLOAT16: i32 = 0;
 const FLOAT16_RANDOM: i32 = 1;
 const BFLOAT16: i32 = 2;
 const BFLOAT16_RANDOM: i32 = 3;
-
-const BLOCK: i32 = 32;
-const CHUNK: i32 = 128;
 
 /** Constants, as in math.ts. Floats, then words. */
 const FLOATS = memory.data<f32>([
@@ -245,6 +242,8 @@ function stepRows(
   for (let i: usize = 0; i < <usize>count; i++) narrowRow(rows + i * rowBytes, state + i * (rowBytes >> 1), N, format);
 }
 
+// A function for each format, so that what depends on it is decided when kernels are compiled.
+
 function float16Rows(
   state: usize, rows: usize, count: i32, dx: usize, dxStride: usize, B: usize, C: usize, decay: usize, decayStride: usize,
   sums: usize, tokens: i32, N: i32,
@@ -275,7 +274,8 @@ function bfloat16RandomRows(
 
 /**
  * As `scanSequence`, over a state of 16 bits. `format` is one of the numbers above; random ones round by `key`, by the
- * position of the sequence's first token, and by the place in the state, whose first row is `firstRow` over all ranks. Scratch: {@link scanShortScratch} bytes.
+ * position of the sequence's first token, and by the place in the state, whose first row is `firstRow` over all ranks.
+ * Scratch: {@link scanShortScratch} bytes.
  */
 export function scanShortSequence(
   x: usize, xStride: usize, dt: usize, dtStride: usize, B: usize, bStride: usize, C: usize, cStride: usize,
@@ -345,10 +345,8 @@ function scan(
     for (let h = 0; h < H; h++) {
       if (h % headsPerGroup == 0) {
         const column = <usize>(h / headsPerGroup) * rowBytes;
-        for (let t = 0; t < length; t++) {
-          memory.copy(Bs + <usize>t * rowBytes, B + <usize>(chunk + t) * bStride + column, rowBytes);
-          memory.copy(Cs + <usize>t * rowBytes, C + <usize>(chunk + t) * cStride + column, rowBytes);
-        }
+        gatherRows(B + <usize>chunk * bStride + column, bStride, Bs, rowBytes, length);
+        gatherRows(C + <usize>chunk * cStride + column, cStride, Cs, rowBytes, length);
       }
       const head = <usize>h << 2;
       const at = <usize>h * headBytes;
@@ -358,10 +356,7 @@ function scan(
         const token = <usize>(chunk + begin);
         const decay = decays + <usize>begin * stepBytes + head;
         const b = Bs + <usize>begin * rowBytes, c = Cs + <usize>begin * rowBytes, k = keys + (<usize>begin << 2);
-        for (let t: usize = 0; t < <usize>block; t++) {
-          const factor = load<f32>(deltas + <usize>begin * stepBytes + head + t * stepBytes);
-          scaleRow(x + (token + t) * xStride + at, factor, dx + t * headBytes, P);
-        }
+        scaleRows(x + token * xStride + at, xStride, deltas + <usize>begin * stepBytes + head, stepBytes, dx, P, block);
         for (let p = 0; p < P; p += 4) {
           const count = min(4, P - p);
           const first = h * P + p;

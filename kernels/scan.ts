@@ -12,9 +12,9 @@ import { store16 } from './linear-float';
 import { exp4, madd, silu4, softplus4, sumLanes } from './math';
 
 /** Tokens that pass while a tile stays in registers. Their inputs and sums fit the first-level cache. */
-const BLOCK: i32 = 32;
+export const BLOCK: i32 = 32;
 /** Tokens that pass while a head's state stays in the second-level cache. */
-const CHUNK: i32 = 128;
+export const CHUNK: i32 = 128;
 
 /**
  * All heads of one sequence. x, z and out rows hold H * P columns, dt rows H, B and C rows G * N. z may be null.
@@ -42,10 +42,8 @@ export function scanSequence(
     for (let h = 0; h < H; h++) {
       if (h % headsPerGroup == 0) {
         const column = <usize>(h / headsPerGroup) * rowBytes;
-        for (let t = 0; t < count; t++) {
-          memory.copy(Bs + <usize>t * rowBytes, B + <usize>(chunk + t) * bStride + column, rowBytes);
-          memory.copy(Cs + <usize>t * rowBytes, C + <usize>(chunk + t) * cStride + column, rowBytes);
-        }
+        gatherRows(B + <usize>chunk * bStride + column, bStride, Bs, rowBytes, count);
+        gatherRows(C + <usize>chunk * cStride + column, cStride, Cs, rowBytes, count);
       }
       const head = <usize>h << 2;
       const at = <usize>h * headBytes;
@@ -53,10 +51,7 @@ export function scanSequence(
         const row = <usize>(chunk + begin);
         const block = min(BLOCK, count - begin);
         const step = <usize>begin * stepBytes + head;
-        for (let t = 0; t < block; t++) {
-          const factor = load<f32>(deltas + step + <usize>t * stepBytes);
-          scaleRow(x + (row + t) * xStride + at, factor, dx + <usize>t * headBytes, P);
-        }
+        scaleRows(x + row * xStride + at, xStride, deltas + step, stepBytes, dx, P, block);
         scanHead(
           state + <usize>h * stateBytes, dx, Bs + <usize>begin * rowBytes, Cs + <usize>begin * rowBytes, decays + step, stepBytes, sums,
           x + row * xStride + at, xStride, z ? z + row * zStride + at : 0, zStride, out + row * outStride + at, outStride,
@@ -121,8 +116,23 @@ export function steps(
   }
 }
 
+/** Puts `count` rows one after another. */
+export function gatherRows(from: usize, stride: usize, to: usize, rowBytes: usize, count: i32): void {
+  for (let t: usize = 0; t < <usize>count; t++) memory.copy(to + t * rowBytes, from + t * stride, rowBytes);
+}
+
+/** Δ x of a head's P channels, for `count` tokens, one after another. */
+export function scaleRows(
+  x: usize, xStride: usize, deltas: usize, deltaStride: usize, out: usize, P: i32, count: i32,
+): void {
+  const rowBytes: usize = <usize>P << 2;
+  for (let t: usize = 0; t < <usize>count; t++) {
+    scaleRow(x + t * xStride, load<f32>(deltas + t * deltaStride), out + t * rowBytes, P);
+  }
+}
+
 /** out = x * factor */
-export function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
+function scaleRow(x: usize, factor: f32, out: usize, count: i32): void {
   const f = f32x4.splat(factor);
   let i = 0;
   for (; i + 8 <= count; i += 8) {

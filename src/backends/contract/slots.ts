@@ -96,6 +96,24 @@ export interface ShortForm {
   readonly shape: readonly number[];
 }
 
+/** States of 16 bits (slots, ..., N), two in each word of a backend's tensor. */
+export class WordState<Words extends Tensor> implements Tensor, ShortForm {
+  readonly dtype: ShortStateDType;
+  readonly shape: readonly number[];
+  readonly words: Words;
+
+  constructor(words: Words, shape: readonly number[], dtype: ShortStateDType) {
+    this.words = words;
+    this.shape = shape;
+    this.dtype = dtype;
+  }
+
+  /** @param save saves a slot of the words, in memory of an older one where it fits. */
+  saveSlot(save: (words: Words, reuse: SavedSlot | undefined) => SavedSlot, reuse: SavedSlot | undefined): SavedSlot {
+    return new ShortSavedSlot(save(this.words, reuse instanceof ShortSavedSlot ? reuse.words : undefined), this);
+  }
+}
+
 /** A tensor's shape in words. */
 export function wordShape(shape: readonly number[]): number[] {
   return [...shape.slice(0, -1), Math.ceil(columnsOf(shape) / 2)];

@@ -9,7 +9,7 @@ import type { ExpertWeights } from '../contract/experts.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
-import { type SavedSlot, ShortSavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
+import { type SavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
 import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
 import { CUDA_BLOCK_FORMATS } from './block-formats.ts';
 import { CudaCalls } from './device/cuda-calls.ts';
@@ -25,8 +25,8 @@ import { OperationMethods, samplingMethods } from './ops/registry.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
 /**
- * An NVIDIA GPU through its driver, alone or as a rank of several. A row's results have the same bits whatever else is in the batch, and
- * however its sequence is split: every kernel sums in an order that does not depend on the number of rows.
+ * An NVIDIA GPU through its driver, alone or as a rank of several. A row's results have the same bits whatever else is in
+ * the batch, and however its sequence is split: every kernel sums in an order that does not depend on the number of rows.
  */
 export class CudaBackend extends OperationMethods implements Backend {
   readonly name = 'cuda';
@@ -154,9 +154,8 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    if (!(state instanceof CudaState)) return saveSlot(this.#calls, this.#slots(state), slot, reuse);
-    const words = reuse instanceof ShortSavedSlot ? reuse.words : undefined;
-    return new ShortSavedSlot(saveSlot(this.#calls, state.words, slot, words), state);
+    const save = (x: CudaTensor, memory: SavedSlot | undefined) => saveSlot(this.#calls, x, slot, memory);
+    return state instanceof CudaState ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {

@@ -9,7 +9,7 @@ import type { Backend } from '../contract/backend.ts';
 import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
-import { type SavedSlot, ShortSavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
+import { type SavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
 import {
   mapResults,
   type RepeatableStep,
@@ -177,9 +177,8 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   }
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
-    if (!(state instanceof GpuState)) return this.#arrays.saveSlot(this.#slots(state), slot, reuse);
-    const words = reuse instanceof ShortSavedSlot ? reuse.words : undefined;
-    return new ShortSavedSlot(this.#arrays.saveSlot(state.words, slot, words), state);
+    const save = (x: GpuTensor, memory: SavedSlot | undefined) => this.#arrays.saveSlot(x, slot, memory);
+    return state instanceof GpuState ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {

@@ -1,9 +1,8 @@
 import { ArgumentError } from '../../../errors.ts';
-import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
-import type { ShortForm } from '../../contract/slots.ts';
+import { WordState } from '../../contract/slots.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
 
 /** float32 values on the device. Row r of the first dimension begins `r * stride` floats after the address. */
@@ -43,17 +42,7 @@ export class CudaTensor implements Tensor, DeviceRows {
 }
 
 /** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
-export class CudaState implements Tensor, ShortForm {
-  readonly dtype: ShortStateDType;
-  readonly shape: readonly number[];
-  readonly words: CudaTensor;
-
-  constructor(words: CudaTensor, shape: readonly number[], dtype: ShortStateDType) {
-    this.words = words;
-    this.shape = shape;
-    this.dtype = dtype;
-  }
-}
+export class CudaState extends WordState<CudaTensor> {}
 
 /** Floats from row to row in new tensors: rows begin at multiples of 16 bytes. */
 export function rowStride(shape: readonly number[]): number {

@@ -1,9 +1,8 @@
 import { ArgumentError } from '../../../errors.ts';
-import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
-import type { ShortForm } from '../../contract/slots.ts';
+import { WordState } from '../../contract/slots.ts';
 import type { DeviceBuffer } from './gpu-memory.ts';
 
 /** Memory of tensors. Views share it. */
@@ -78,17 +77,7 @@ export class GpuTensor implements Tensor {
 }
 
 /** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
-export class GpuState implements Tensor, ShortForm {
-  readonly dtype: ShortStateDType;
-  readonly shape: readonly number[];
-  readonly words: GpuTensor;
-
-  constructor(words: GpuTensor, shape: readonly number[], dtype: ShortStateDType) {
-    this.words = words;
-    this.shape = shape;
-    this.dtype = dtype;
-  }
-}
+export class GpuState extends WordState<GpuTensor> {}
 
 /** Some rows of a tensor. */
 export interface TensorPart {

@@ -79,7 +79,7 @@ export interface ChunkScanArgs extends SelectiveStateArgs {
   readonly hasInitialState?: Tensor | undefined;
   /** Whether the slots get the states after these tokens. False: they stay as they are. Default: true. */
   readonly keepState?: boolean | undefined;
-  /** Of states of 16 bits. Default: to the nearest value. */
+  /** How states of 16 bits are rounded. Default: to the nearest value. */
   readonly rounding?: StochasticRounding | undefined;
 }
 
@@ -89,7 +89,7 @@ export interface SelectiveStateUpdateArgs extends SelectiveStateArgs {
   readonly state: Tensor;
   /** (rows) int32: each row's slot; default: the row's own number. */
   readonly stateBatchIndices?: Tensor | undefined;
-  /** Of states of 16 bits. Default: to the nearest value. */
+  /** How states of 16 bits are rounded. Default: to the nearest value. */
   readonly rounding?: StochasticRounding | undefined;
 }
 

@@ -24,7 +24,7 @@ interface LayerState {
 /** Number of sequences with a state in the cache, and of blocks for their keys and values. */
 export interface StateCacheSize {
   readonly slots: number;
-  /** Of SSM states; the inputs that convolutions need are float32. Default: float32. */
+  /** Storage of SSM states; the inputs that convolutions need are float32. Default: float32. */
   readonly states?: StateStorage | undefined;
   /** 0 for a model without attention. */
   readonly numBlocks: number;

@@ -267,6 +267,7 @@ export class Scheduler {
    * @param decodes number of those that get one token each.
    */
   #mostGuessed(runnable: readonly Sequence[], decodes: number): number {
+    if (!runnable.some(({ speculation }) => speculation && speculation.wanted > 0)) return 0;
     const left = Math.max(0, this.#maxNumBatchedTokens - decodes);
     const hasPrompts = runnable.some((sequence) => this.#numTokensLeft(sequence) > 1) || this.#couldAdmit();
     return Math.min(this.#maxEvaluatedTokens, hasPrompts ? left >> 1 : left);
@@ -277,7 +278,7 @@ export class Scheduler {
     // The state at a place for a snapshot is saved after a step that ends there.
     const limit = Math.min(budget, this.#states.tokensToSnapshot(sequence, begin) - 1);
     const drafts = sequence.draft(limit);
-    return this.#states.grow(sequence, drafts.length) ? drafts : [];
+    return drafts.length === 0 || this.#states.grow(sequence, drafts.length) ? drafts : [];
   }
 
   /** Number of tokens whose effect is in the slot, once the steps under way are over. */

@@ -7,7 +7,7 @@ const FEWEST = 5;
 const SHORTEST_TRIAL = 3;
 const LONGEST_TRIAL = 64;
 
-/** Those of an answer's first trial at most: other answers may have been harder to guess. */
+/** Tokens of an answer's first trial at most: other answers may have been harder to guess. */
 const LONGEST_FIRST_TRIAL = 16;
 
 /** Tokens without trials where trials cost time, per token that they take. */

@@ -90,7 +90,7 @@ export class DraftModel implements DraftSource {
 
   /** Frees the model's memory, and says why. */
   #fail(failure: Error): void {
-    // Of a model that has failed already, nothing more is to be learnt.
+    // The model has failed already: a second failure, while it is disposed of, tells nothing more.
     this.dispose().catch(() => {});
     this.#texts.clear();
     try {

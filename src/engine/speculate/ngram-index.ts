@@ -65,7 +65,7 @@ export class NgramIndex {
     return best;
   }
 
-  /** Of the `min` tokens before a position; undefined where there are fewer. Others may have the same. */
+  /** Hash of the `min` tokens before a position; undefined where there are fewer. Other tokens may have the same. */
   #hash(tokenIds: readonly number[], end: number): number | undefined {
     const { min } = this.#lengths;
     if (end < min) return undefined;

@@ -133,7 +133,7 @@ export class NcclLibrary {
 
   /** Ends what is under way, and frees the communicator. */
   abort(comm: Handle): void {
-    // Of a group that has failed it may fail, too, which changes nothing any more.
+    // The call may fail for a group that has failed, which changes nothing any more.
     this.#functions.ncclCommAbort(comm);
   }
 

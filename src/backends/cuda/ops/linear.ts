@@ -67,7 +67,7 @@ const NOTHING_BESIDES = {
   ...{ convStates: undefined, convStateStride: 0, convSlots: undefined, convFirst: 0, convChannels: 0, convK: 1 },
   ...{ convW: 0, convIsSilu: 0, hasConvBias: 0 },
 } as const;
-/** The same of products on tensor cores: no norm before them. */
+/** The norm that a product on tensor cores does before, once it has taken one over: none so far. */
 const NOTHING_BEFORE = {
   ...{ normX: undefined, normZ: undefined, normY: undefined, normSquareSums: undefined, normWeight: undefined },
   ...{ normOut: undefined, normHasAddend: 0, normGroups: 0, normGroupSize: 1, normCount: 1, normEps: 0 },

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { MODEL_SHAPES } from '../src/bench/model-shapes.ts';
+import { STATE_DTYPES } from '../src/tensor/state-dtype.ts';
 import { say } from './child-process.ts';
 import { chosenKernels, compare, describeComparison, type Round } from './comparison.ts';
 import { llamaCpp, removeModels } from './llama-cpp.ts';
@@ -24,6 +25,8 @@ const HELP = `Runs mamba2 and another program in turns on models of the same sha
   --rounds <n>           (default: 5)
   --prompt-tokens <list> to prefill (default: 512,2048)
   --sequences <n>        to decode at once, besides one alone (default: 16)
+  --mamba-ssm-cache-dtype <name>
+                         ${STATE_DTYPES.join(', ')}: SSM states of mamba2 (default: float32)
   --quick                one round of little work, to see that everything runs
   --json                 the figures as one JSON object
   --clean                remove the models' files and end`;
@@ -38,6 +41,7 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     'prompt-tokens': { type: 'string' },
     sequences: { type: 'string' },
+    'mamba-ssm-cache-dtype': { type: 'string', default: 'float32' },
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     clean: { type: 'boolean', default: false },
@@ -65,11 +69,9 @@ async function main(): Promise<void> {
       .map((length) => whole(length, '--prompt-tokens')),
     generateTokens: quick ? 8 : 32,
     sequences: whole(values.sequences ?? (quick ? '4' : '16'), '--sequences'),
+    states: oneOf(STATE_DTYPES, values['mamba-ssm-cache-dtype'], '--mamba-ssm-cache-dtype'),
   };
-  const kind = PROCESSORS.find((name) => name === values.cpu);
-  if (kind === undefined) {
-    throw new Error(`--cpu is '${values.cpu}'; expected one of: ${PROCESSORS.join(', ')}.`);
-  }
+  const kind = oneOf(PROCESSORS, values.cpu, '--cpu');
   requireProcessor(kind);
   const engine = await requireOurs();
   const peer = await PEERS[known(values.peer, PEERS, '--peer')](kind);
@@ -84,8 +86,8 @@ async function main(): Promise<void> {
   if (json) {
     return print(JSON.stringify({ ...workload, rounds, processor, engine, kernels, peer: name, version, works }));
   }
-  const { shape, threads } = workload;
-  print(`${shape}, threads: ${threads}, rounds: ${rounds}, ${engine}, ${name} ${version}`);
+  const { shape, threads, states } = workload;
+  print(`${shape}, threads: ${threads}, states: ${states}, rounds: ${rounds}, ${engine}, ${name} ${version}`);
   print(`${describeProcessor(processor)}; products of mamba2: ${kernels}\n`);
   print(describeComparison(works, peer));
 }
@@ -115,6 +117,12 @@ async function runRounds(
 function known<T extends object>(name: string, table: T, option: string): Extract<keyof T, string> {
   if (Object.hasOwn(table, name)) return name as Extract<keyof T, string>;
   throw new Error(`${option} holds '${name}'; expected one of: ${Object.keys(table).join(', ')}.`);
+}
+
+function oneOf<T extends string>(known: readonly T[], name: string, option: string): T {
+  const found = known.find((each) => each === name);
+  if (found !== undefined) return found;
+  throw new Error(`${option} is '${name}'; expected one of: ${known.join(', ')}.`);
 }
 
 function whole(text: string, option: string): number {

@@ -7,6 +7,7 @@ import { elementCount } from '../src/tensor/tensor.ts';
 import { bytesOf, type Piece, SyntheticParameters, writeModelFolder } from './model-folder.ts';
 import { requireOurs, runOurs } from './ours.ts';
 import { describeProcessor, thisProcessor } from './processor.ts';
+import type { Workload } from './workload.ts';
 
 /**
  * Speed of a model whose projections are FP8 (E4M3, a scale for each tensor), as ModelOpt and others write them. llama.cpp
@@ -28,12 +29,13 @@ const folder = join(FOLDER, `${shape}-FP8`);
 const config = { ...MODEL_SHAPES[shape], quantization_config: { quant_method: 'fp8', activation_scheme: 'dynamic' } };
 const parameters = new SyntheticParameters(shape);
 await writeModelFolder(folder, config, parameters.names().flatMap(piecesOf));
-const workload = {
+const workload: Workload = {
   shape,
   threads: Number(values.threads),
   promptTokens: [values.quick ? 32 : 512],
   generateTokens: values.quick ? 8 : 32,
   sequences: values.quick ? 4 : 16,
+  states: 'float32',
 };
 const { rates } = await runOurs('float32', workload, folder);
 const rows = [...rates].map(([work, rate]) => [work, rate.toFixed(1)]);

@@ -37,12 +37,12 @@ export async function runOurs(
   file?: string,
   processor: ProcessorKind = 'native',
 ): Promise<OurRun> {
-  const { shape, threads, promptTokens, generateTokens, sequences } = workload;
+  const { shape, threads, promptTokens, generateTokens, sequences, states } = workload;
   const output = await run(NODE, [
     ...[...NODE_OPTIONS[processor], MAIN, 'bench', '--json', '--device', 'cpu', '--tensor-parallel-size', `${threads}`],
     ...(file === undefined ? ['--shape', shape, '--dtype', dtype] : ['--model', file]),
     ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
-    ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1'],
+    ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1', '--mamba-ssm-cache-dtype', states],
   ]);
   const report: BenchReport = JSON.parse(output);
   const rates = new Map<string, number>();

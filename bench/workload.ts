@@ -1,4 +1,5 @@
 import type { ModelShape } from '../src/bench/model-shapes.ts';
+import type { StateDType } from '../src/tensor/state-dtype.ts';
 
 /** Work that both sides do. */
 export interface Workload {
@@ -8,6 +9,8 @@ export interface Workload {
   readonly generateTokens: number;
   /** Sequences decoded at once, besides one alone. */
   readonly sequences: number;
+  /** What mamba2 keeps SSM states in; the others have float32. */
+  readonly states: StateDType;
 }
 
 /** Tokens per second by the work's name; see {@link prefillName} and {@link decodeName}. */

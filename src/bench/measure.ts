@@ -1,3 +1,4 @@
+import { GREEDY } from '../backends/contract/sampling.ts';
 import { yieldToEventLoop } from '../distributed/event-loop.ts';
 import { AsyncLLMEngine } from '../engine/async-llm-engine.ts';
 import type { ScheduledTokens } from '../engine/run/executor.ts';
@@ -11,8 +12,8 @@ export interface BenchSettings {
   readonly promptTokens: readonly number[];
   readonly batchSizes: readonly number[];
   readonly generateTokens: number;
-  /** Numbers of concurrent requests to `generate`. Default: one request. */
-  readonly requests?: readonly number[];
+  /** Numbers of concurrent requests to `generate`. */
+  readonly requests: readonly number[];
   readonly repetitions: number;
 }
 
@@ -44,7 +45,7 @@ export async function measure(
   signal: AbortSignal,
   onProgress: (done: number, total: number) => void,
 ): Promise<Measurement[]> {
-  const { promptTokens, batchSizes, generateTokens, requests = [1], repetitions } = settings;
+  const { promptTokens, batchSizes, generateTokens, requests, repetitions } = settings;
   const bench = new Bench(target, signal);
   type Work = Omit<Measurement, 'tokensPerSecond'> & { readonly run: () => Promise<number> };
   const works: readonly Work[] = [
@@ -105,16 +106,24 @@ class Bench {
     return tokens / (await this.#seconds(() => this.#prefill([0], tokenIds)));
   }
 
-  /** Steps of one row per sequence. */
+  /** Steps of one row per sequence, as the engine makes them: an executor that samples has the next while it runs one. */
   async decode(batchSize: number, tokens: number): Promise<number> {
     const slots = Array.from({ length: batchSize }, (_, slot) => slot);
     const tokenIds = this.#tokenIds(tokens);
+    const { samplesTokens = false } = this.#target.context.executor;
+    const sampling = samplesTokens ? GREEDY : undefined;
     await this.#prefill(slots, this.#tokenIds(SHORT_PROMPT));
     const seconds = await this.#seconds(async () => {
+      let before: Promise<void> | undefined;
       for (const [i, tokenId] of tokenIds.entries()) {
         const numComputedTokens = SHORT_PROMPT + i;
-        await this.#step(slots.map((slot) => ({ slot, numComputedTokens, tokenIds: [tokenId] })));
+        const step = this.#step(slots.map((slot) => ({ slot, numComputedTokens, tokenIds: [tokenId], sampling })));
+        // Awaited after the next, which may fail as well.
+        step.catch(() => {});
+        await (samplesTokens ? before : step);
+        before = step;
       }
+      await before;
     });
     return (batchSize * tokens) / seconds;
   }

@@ -4,10 +4,11 @@ import type { BenchReport } from '../../src/bench/bench-report.ts';
 import { runCli } from './run-cli.ts';
 
 const SHORT = ['--prompt-tokens', '6,3', '--batch-sizes', '1,2', '--generate-tokens', '3', '--repetitions', '2'];
+const REQUESTS = ['--requests', '1,2'];
 
 describe('bench', () => {
   test('--json: every work once per dtype, and traffic that follows from sizes and speed', async () => {
-    const { code, stdout, stderr } = await runCli(['bench', ...SHORT, '--dtype', 'auto', '--dtype', 'int4', '--json']);
+    const { code, stdout, stderr } = await runCli(['bench', ...SHORT, ...REQUESTS, '--dtype', 'auto,int4', '--json']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const report: BenchReport = JSON.parse(stdout);
     expect(report).toMatchObject({ model: 'tiny-dts', device: 'auto', ranks: 1 });
@@ -31,6 +32,7 @@ describe('bench', () => {
         ['decode', 1, 3],
         ['decode', 2, 3],
         ['generate', 1, 3],
+        ['generate', 2, 3],
       ]);
       for (const { work, batchSize, tokensPerSecond, bytesPerSecond, bandwidthShare, ...rest } of measurements) {
         expect(rest.arithmeticShare).toBeGreaterThan(0);

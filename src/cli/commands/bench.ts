@@ -46,6 +46,7 @@ const options = {
   dtype: dtypesOption(),
   promptTokens: counts([512, 2048], 'Prompt lengths to prefill'),
   batchSizes: counts([1, 16], 'Sequences to decode at the same time'),
+  requests: counts([1], 'Requests to generate at the same time'),
   generateTokens: count(32, 1, 'Tokens to decode per sequence'),
   repetitions: count(5, 1, 'Times to measure each'),
   json: flag('Print one JSON object'),
@@ -58,7 +59,8 @@ type BenchValues = Values<typeof options> & Pick<ModelValues, 'job'>;
 export const bench = defineCommand({
   details: [
     'Prefill is one prompt, in steps of at most 512 tokens. Decode is steps of one token for each of some sequences; its',
-    'figure counts the tokens of all of them. Generate is a whole request as programs make it, with greedy sampling.',
+    'figure counts the tokens of all of them. GPUs choose the tokens themselves; other devices give logits. Generate is',
+    'whole requests as programs make them, with greedy sampling.',
     'Each figure is the median of the repetitions, with the least and the greatest; a run for warming up comes first.',
     'With --shape, the model has a published size and random weights.',
     "Shares are relative to the machine's limits, measured with the same number of threads. Bandwidth is that of reading",
@@ -105,7 +107,7 @@ async function run(values: BenchValues): Promise<number> {
     const device = await quietDevice(values.device, 'folder' in source ? source.folder : '');
     const most = () => (device === 'cuda' ? processes : autoRanks(source, processes));
     const ranks = tensorParallelSize === 'auto' ? await most() : tensorParallelSize;
-    const slots = Math.max(...values.batchSizes);
+    const slots = Math.max(...values.batchSizes, ...values.requests);
     const maxModelLen = longestSequence(values);
     const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
     const load = {

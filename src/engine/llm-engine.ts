@@ -24,7 +24,9 @@ import {
 import { SavedStates } from './schedule/saved-states.ts';
 import { type ScheduledWork, Scheduler } from './schedule/scheduler.ts';
 import { StateManager } from './schedule/state-manager.ts';
+import { PredictorDrafts } from './speculate/predictor-drafts.ts';
 import { type DraftSource, Speculations } from './speculate/speculation.ts';
+import { usesMtp } from './speculate/speculative-config.ts';
 import { SharedStates, type SharedStatesSource } from './store/shared-states.ts';
 import type { StateStoreEvent } from './store/store-events.ts';
 
@@ -114,8 +116,8 @@ export class LLMEngine {
     const { maxModelLen } = this;
     const { vocabSize } = context;
     const { speculativeConfig, draftSource } = context;
-    const speculations = speculativeConfig && new Speculations(speculativeConfig, draftSource);
-    this.#draftSource = draftSource;
+    this.#draftSource = usesMtp(speculativeConfig) ? this.#ownDrafts() : draftSource;
+    const speculations = speculativeConfig && new Speculations(speculativeConfig, this.#draftSource);
     const eosTokenIds = new Set(context.eosTokenIds);
     this.#requestContext = { tokenizer, eosTokenIds, maxModelLen, vocabSize, speculations };
     const { maxConcurrentBatches = 1, maxBatchedTokens = Number.POSITIVE_INFINITY } = executor;
@@ -266,6 +268,14 @@ export class LLMEngine {
     await this.#executor.dispose();
   }
 
+  /** Guesses of the model itself. */
+  #ownDrafts(): DraftSource {
+    return new PredictorDrafts({
+      guess: (batch) => this.#executor.guess(batch),
+      takeCommands: () => this.#states.takeCommands(),
+    });
+  }
+
   #share(source: SharedStatesSource, onReady: () => void): SharedStates {
     const [states, savedStates, vocabSize] = [this.#states, this.savedStates, this.#vocabSize];
     const onEvent = (event: StateStoreEvent) => this.#metrics.stateStore(event);
@@ -280,7 +290,7 @@ export class LLMEngine {
   async #prepareDrafts(): Promise<number> {
     if (!this.#draftSource || this.#underWay.length > 0) return 0;
     const begin = performance.now();
-    await this.#draftSource.prepare(this.#scheduler.draftRequests());
+    await this.#draftSource.prepare(this.#scheduler.draftRequests(this.#draftSource.readsStates));
     return (performance.now() - begin) / 1000;
   }
 

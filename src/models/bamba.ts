@@ -16,7 +16,8 @@ import { isSpare, readAttentionSizes, readLayerTypes, readPrefixedMixer } from '
 import { SIZE } from './config/mixer-config.ts';
 import { readRope } from './config/rope-config.ts';
 import { readTokenIds } from './config/token-ids.ts';
-import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { type DecoderConfig, DecoderLM } from './decoder-lm.ts';
 import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 
 /** config.json of a BambaForCausalLM. */

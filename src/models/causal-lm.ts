@@ -4,6 +4,7 @@ import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
 import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
+import type { PreviousTokenCache } from '../layers/mamba/previous-token.ts';
 import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import type { Module } from '../layers/parameters/parameter.ts';
@@ -20,7 +21,21 @@ export interface ModelInput {
   readonly cache?: readonly MambaCacheParams[];
   /** One entry per attention layer, in layer order. Absent in a profile run, and where there is none. */
   readonly kvCache?: readonly KvCacheParams[] | undefined;
+  /** Outputs for the slots' last tokens, for a model with a {@link CausalLM.predictorSize}. Absent in a profile run. */
+  readonly lastHidden?: PreviousTokenCache | undefined;
   readonly metadata?: BatchMetadata;
+}
+
+/** Tokens of which a model guesses what follows: one of each sequence. */
+export interface PredictorInput {
+  /** (B) int32 */
+  readonly inputIds: Tensor;
+  /** (B, hiddenSize): what the model gave for the token before, or {@link CausalLM.predict} if that was a guess. */
+  readonly previous: Tensor;
+  /** Like that of {@link ModelInput}. */
+  readonly kvCache?: readonly KvCacheParams[] | undefined;
+  /** Of the tokens before: theirs are the places of these tokens' keys and values. */
+  readonly metadata: BatchMetadata;
 }
 
 /** Part that a layer is made of. */
@@ -43,14 +58,23 @@ export interface CausalLM extends Module {
   readonly stateSizes: readonly MambaStateSize[];
   /** Columns, per mixer, of what its state needs to know of a token: see {@link StateSpaceMixer.keptWidths}. */
   readonly keptWidths: readonly (readonly number[])[];
-  /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. */
+  /** Columns of what it keeps of each slot's last token; 0: it has no layers that guess further tokens. */
+  readonly predictorSize: number;
+  /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. Layers that guess come last. */
   readonly kvCacheSizes: readonly KvCacheSize[];
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
   /** → (T, hiddenSize), after the final norm; of a stage before the last, (T, activationSize) for the next. */
   forward(input: ModelInput): Tensor;
   /** Takes tentative tokens into the states of all mixers, from their kept inputs. */
-  advance(cache: readonly MambaCacheParams[], rows: KeptRows, chunkSize: number): void;
+  advance(
+    cache: readonly MambaCacheParams[],
+    rows: KeptRows,
+    chunkSize: number,
+    lastHidden?: PreviousTokenCache | undefined,
+  ): void;
+  /** → (B, hiddenSize), of which `computeLogits` makes guesses. @throws ArgumentError in a model that has no layers for it. */
+  predict(input: PredictorInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize). @throws ShardingError in a stage before the last. */
   computeLogits(hiddenStates: Tensor): Tensor;
 }
@@ -77,10 +101,20 @@ export interface ModelDefinition {
   /** The model's own name of the embeddings' table. */
   readonly embeddings: string;
   create(context: LayerContext, quantConfig?: QuantizationConfig): CausalLM;
+  /** Whether the model has layers of its own that guess further tokens. Default: false. */
+  readonly predicts?: boolean | undefined;
   /** The model's own name of a checkpoint tensor; undefined for one that it does not need. */
   parameterName(checkpointName: string): string | undefined;
   /** What a user should know of the model that is made: parts of the checkpoint that it leaves out. */
   readonly note?: string | undefined;
+}
+
+/** What is asked of a model besides its config. */
+export interface DefineOptions {
+  /** Whether the output head is a separate tensor, although the config ties it. Default: false. */
+  readonly untieHead?: boolean | undefined;
+  /** Whether the model's own layers for multi-token prediction are made. Default: false. */
+  readonly mtp?: boolean | undefined;
 }
 
 /** One architecture: it recognises its configs, and defines the models that they describe. */
@@ -91,7 +125,8 @@ export interface Architecture {
   recognizes(json: JsonObject): boolean;
   /**
    * @param stored names of the checkpoint's tensors, for models that writers store in several ways.
+   * @param options.mtp whether to make the layers that guess further tokens, if there are any.
    * @throws ConfigError
    */
-  define(json: JsonObject, stored: ReadonlySet<string>): ModelDefinition;
+  define(json: JsonObject, stored: ReadonlySet<string>, options: DefineOptions): ModelDefinition;
 }

@@ -1,39 +1,19 @@
-import { ShardingError } from '../errors.ts';
-import type { Attention, KvCacheParams } from '../layers/attention/attention.ts';
-import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
+import { ArgumentError, ShardingError } from '../errors.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import { type RopeParameters, RotaryEmbedding } from '../layers/attention/rotary-embedding.ts';
 import { VocabParallelEmbedding } from '../layers/linear/vocab-parallel-embedding.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
 import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
-import type { MambaCacheParams, StateSpaceMixer } from '../layers/mamba/state-space-mixer.ts';
+import { advancePreviousTokens, type PreviousTokenCache, previousTokens } from '../layers/mamba/previous-token.ts';
+import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
 import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import { type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { CausalLM, LayerPart, ModelConfig, ModelInput } from './causal-lm.ts';
-
-/** Inputs of a layer in a step, besides the hidden states. */
-export interface LayerStep {
-  /** State of the layer's mixer. Absent in a profile run. */
-  readonly cache?: MambaCacheParams | undefined;
-  /** Cache of the layer's attention. Absent in a profile run. */
-  readonly kvCache?: KvCacheParams | undefined;
-  readonly metadata?: BatchMetadata | undefined;
-  /** Angles of this step's positions, for models that rotate. */
-  readonly rotary?: Tensor | undefined;
-  /** Input of the model's first layer, for layers that read it: (T, hiddenSize). */
-  readonly embedded: Tensor;
-}
-
-/** A layer of a decoder with its residuals: hidden states in, hidden states out. It has a mixer, attention, both or none. */
-export interface DecoderLayer extends Module {
-  readonly mixer?: StateSpaceMixer | undefined;
-  readonly attention?: Attention | undefined;
-  readonly parts: readonly LayerPart[];
-  forward(hiddenStates: Tensor, step: LayerStep): Tensor;
-}
+import type { CausalLM, LayerPart, ModelConfig, ModelInput, PredictorInput } from './causal-lm.ts';
+import type { DecoderLayer } from './decoder-layer.ts';
+import type { MultiTokenPredictor } from './multi-token-predictor.ts';
 
 /** Config of a decoder, except for its layers. */
 export interface DecoderConfig extends ModelConfig {
@@ -54,6 +34,8 @@ export interface DecoderExtras {
   readonly borrowed?: ReadonlyMap<string, Module>;
   /** Whether layers read the embeddings besides the hidden states: then both cross from stage to stage. Default: false. */
   readonly readsEmbedded?: boolean;
+  /** Makes the layers that guess further tokens: in the last stage. */
+  readonly makePredictor?: (() => MultiTokenPredictor) | undefined;
 }
 
 /** Names of the weights in a checkpoint. */
@@ -81,6 +63,7 @@ export class DecoderLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
   readonly keptWidths: readonly (readonly number[])[];
+  readonly predictorSize: number;
   readonly kvCacheSizes: readonly KvCacheSize[];
   readonly layerMap: readonly (readonly LayerPart[])[];
   readonly #context: LayerContext;
@@ -92,6 +75,7 @@ export class DecoderLM implements CausalLM {
   readonly #layers: readonly DecoderLayer[];
   readonly #finalNorm: RMSNorm | undefined;
   readonly #lmHead: VocabParallelEmbedding | undefined;
+  readonly #predictor: MultiTokenPredictor | undefined;
   readonly #rotary: RotaryEmbedding | undefined;
 
   /** @param makeLayer layer i, whose parts' prefix is `prefix`. */
@@ -114,7 +98,8 @@ export class DecoderLM implements CausalLM {
     this.isFirstStage = begin === 0;
     this.isLastStage = end === numHiddenLayers;
     this.activationSize = extras.readsEmbedded ? 2 * hiddenSize : hiddenSize;
-    if (this.isFirstStage || (this.isLastStage && tieWordEmbeddings)) {
+    // A predictor reads the embeddings, too.
+    if (this.isFirstStage || (this.isLastStage && (tieWordEmbeddings || extras.makePredictor))) {
       this.#embeddings = new VocabParallelEmbedding(context, {
         ...table,
         role: tieWordEmbeddings ? 'head' : 'embedding',
@@ -135,6 +120,7 @@ export class DecoderLM implements CausalLM {
       this.#lmHead = tieWordEmbeddings
         ? this.#embeddings
         : new VocabParallelEmbedding(context, { ...table, role: 'head', prefix: 'lm_head' });
+      this.#predictor = extras.makePredictor?.();
     }
     // Only keys that are stored show that heads are as wide as the config says.
     const rotates = this.#layers.some(({ attention }) => attention !== undefined);
@@ -143,7 +129,9 @@ export class DecoderLM implements CausalLM {
     this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
     this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);
     this.keptWidths = this.#layers.flatMap(({ mixer }) => (mixer ? [mixer.keptWidths] : []));
-    this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
+    this.predictorSize = this.#predictor ? hiddenSize : 0;
+    const own = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
+    this.kvCacheSizes = [...own, ...(this.#predictor?.kvCacheSizes ?? [])];
   }
 
   *parameters(): Iterable<readonly [string, Parameter]> {
@@ -154,9 +142,10 @@ export class DecoderLM implements CausalLM {
     }
     if (this.#finalNorm) yield* prefixed(this.#names.finalNorm, this.#finalNorm);
     if (this.#lmHead && this.#lmHead !== this.#embeddings) yield* prefixed('lm_head', this.#lmHead);
+    if (this.#predictor) yield* this.#predictor.parameters();
   }
 
-  forward({ inputIds, activations, cache, kvCache, metadata }: ModelInput): Tensor {
+  forward({ inputIds, activations, cache, kvCache, lastHidden, metadata }: ModelInput): Tensor {
     const input = activations ? this.#received(activations) : this.#embed(inputIds);
     const { embedded } = input;
     const rotary = metadata?.attention && this.#rotary?.table(metadata.attention.positions);
@@ -171,13 +160,39 @@ export class DecoderLM implements CausalLM {
         embedded,
       });
     }
-    if (this.#finalNorm) return this.#finalNorm.forward(hiddenStates);
+    if (this.#finalNorm) {
+      const last = this.#finalNorm.forward(hiddenStates);
+      if (this.#predictor && lastHidden && metadata) {
+        const previous = previousTokens(this.#context.backend, last, lastHidden, metadata);
+        const { attention } = metadata;
+        const tokens = this.isFirstStage ? embedded : this.#embedded(inputIds);
+        if (attention) this.#predictor.observe(tokens, previous, kvCache?.[attentions], attention);
+      }
+      return last;
+    }
     return this.#extras.readsEmbedded ? this.#context.backend.concatColumns([hiddenStates, embedded]) : hiddenStates;
   }
 
-  advance(cache: readonly MambaCacheParams[], rows: KeptRows, chunkSize: number): void {
+  advance(
+    cache: readonly MambaCacheParams[],
+    rows: KeptRows,
+    chunkSize: number,
+    lastHidden?: PreviousTokenCache | undefined,
+  ): void {
     const mixers = this.#layers.flatMap(({ mixer }) => mixer ?? []);
     for (const [i, mixer] of mixers.entries()) mixer.advance(cache[i], rows, chunkSize);
+    if (lastHidden) advancePreviousTokens(this.#context.backend, lastHidden, rows);
+  }
+
+  predict({ inputIds, previous, kvCache, metadata }: PredictorInput): Tensor {
+    if (!this.#predictor) {
+      throw new ArgumentError(
+        'The model has no layers that guess tokens.',
+        'Load it with a speculativeConfig for them.',
+      );
+    }
+    const own = kvCache?.at(-1);
+    return this.#predictor.forward(this.#embedded(inputIds), previous, { kvCache: own, metadata });
   }
 
   computeLogits(hiddenStates: Tensor): Tensor {
@@ -186,11 +201,16 @@ export class DecoderLM implements CausalLM {
   }
 
   #embed(inputIds: Tensor): DecoderInput {
-    if (!this.isFirstStage || !this.#embeddings) {
+    if (!this.isFirstStage) {
       throw new ShardingError('A stage after the first takes the activations of the one before it, not tokens.');
     }
-    const embedded = scaled(this.#context, this.#embeddings.embed(inputIds), this.#config.embeddingMultiplier);
+    const embedded = this.#embedded(inputIds);
     return { hiddenStates: embedded, embedded };
+  }
+
+  #embedded(inputIds: Tensor): Tensor {
+    if (!this.#embeddings) throw new ShardingError('This stage of the model has no embeddings.');
+    return scaled(this.#context, this.#embeddings.embed(inputIds), this.#config.embeddingMultiplier);
   }
 
   #received(activations: Tensor): DecoderInput {

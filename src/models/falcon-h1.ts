@@ -22,7 +22,8 @@ import {
 import { SIZE } from './config/mixer-config.ts';
 import { readRope } from './config/rope-config.ts';
 import { readTokenIds } from './config/token-ids.ts';
-import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { type DecoderConfig, DecoderLM, scaled } from './decoder-lm.ts';
 
 /** config.json of a FalconH1ForCausalLM. */
 export interface FalconH1Config extends DecoderConfig, AttentionSizes {

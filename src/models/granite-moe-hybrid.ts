@@ -25,7 +25,8 @@ import {
 import { SIZE } from './config/mixer-config.ts';
 import { readRope } from './config/rope-config.ts';
 import { readTokenIds } from './config/token-ids.ts';
-import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep, scaled } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { type DecoderConfig, DecoderLM, scaled } from './decoder-lm.ts';
 import { assertLayersStored } from './stored-layers.ts';
 import { makeTokenMixing, type TokenMixing, type TokenMixingConfig } from './token-mixing.ts';
 

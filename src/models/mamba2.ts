@@ -6,7 +6,8 @@ import { type Parameter, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
-import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { DecoderLM } from './decoder-lm.ts';
 import { type Mamba2Config, readMamba2Config } from './mamba2-config.ts';
 
 /** A block: norm, mixer, residual. */

@@ -24,7 +24,12 @@ export interface NemotronHConfig extends DecoderConfig, NemotronHLayerConfig {
   readonly intermediateSizes: readonly number[];
   /** What each layer is made of, where `block_configs` says so. The model's own entries are those of the first layers then. */
   readonly layers: readonly NemotronHLayerConfig[] | undefined;
+  /** Layers that guess further tokens, where they are asked for. */
+  readonly predictor?: NemotronHPredictorConfig | undefined;
 }
+
+/** Layers for multi-token prediction: what the model has of the same names, for these. */
+export type NemotronHPredictorConfig = Pick<NemotronHConfig, 'layerTypes' | 'intermediateSizes' | 'layers'>;
 
 /** Sizes and options of a layer's part, whichever it has. */
 export interface NemotronHLayerConfig extends AttentionSizes {
@@ -59,7 +64,7 @@ const PATTERN: Readonly<Record<string, LayerType>> = {
 export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
   const config = new ConfigReader(json, 'config.json');
   const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
-  const blocks = readBlocks(config, json);
+  const blocks = readBlocks(config, json, 'block_configs');
   const layerTypes = blocks?.map(({ type }) => type) ?? readLayers(config);
   const firstOf = (type: LayerType) => blocks?.find((block) => block.type === type)?.config ?? config;
   const mixer = readMixer(firstOf('linear_attention'));
@@ -79,14 +84,56 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
       ? blocks.flatMap(({ type, config }) => (type === 'mlp' ? readIntermediateSizes(config, 1) : []))
       : readIntermediateSizes(config, layerTypes.filter((type) => type === 'mlp').length),
     moe: readMoe(firstOf('moe'), layerTypes.includes('moe')),
-    layers: blocks?.map(({ type, config }) => ({
-      mixer: readMixer(config),
-      moe: readMoe(config, type === 'moe'),
-      ...readAttention(config, hiddenSize, type === 'full_attention'),
-    })),
+    layers: blocks?.map((block) => readBlock(block, hiddenSize)),
     normEps: config.number(['layer_norm_epsilon', 'rms_norm_eps'], { default: 1e-5, min: 0 }),
     tieWordEmbeddings: config.boolean('tie_word_embeddings', { default: false }),
     eosTokenIds: readTokenIds(json, 'eos_token_id', config.fileName),
+  };
+}
+
+/**
+ * The layers for multi-token prediction; undefined where there are none.
+ * @throws ConfigError when there are several modules of them.
+ */
+export function readPredictorConfig(json: JsonObject): NemotronHPredictorConfig | undefined {
+  const config = new ConfigReader(json, 'config.json');
+  const modules = config.integer('num_nextn_predict_layers', { default: 0, min: 0 });
+  if (modules === 0) return undefined;
+  if (modules > 1) {
+    throw new ConfigError(
+      `${config.fileName}: 'num_nextn_predict_layers' is ${modules}.`,
+      'One module for multi-token prediction is supported; use another speculativeConfig.',
+    );
+  }
+  const hiddenSize = config.integer('hidden_size', { default: 4096, ...SIZE });
+  // vLLM's name of the experts' number where these layers have another than the model's.
+  const own = config.has('mtp_n_routed_experts') ? { n_routed_experts: json.mtp_n_routed_experts } : {};
+  const blocks = readBlocks(config, { ...json, ...own }, 'mtp_block_configs');
+  if (blocks) {
+    const layers = blocks.map((block) => readBlock(block, hiddenSize));
+    const intermediateSizes = blocks.flatMap(({ type, config }) =>
+      type === 'mlp' ? readIntermediateSizes(config, 1) : [],
+    );
+    return { layerTypes: blocks.map(({ type }) => type), intermediateSizes, layers };
+  }
+  const layerTypes =
+    readLayerTypes(config, 'mtp_layers_block_type', LAYER_TYPES) ??
+    readPattern(config, 'mtp_hybrid_override_pattern', '*E');
+  const numMlps = layerTypes.filter((type) => type === 'mlp').length;
+  const single = new ConfigReader({ ...json, ...own }, config.fileName);
+  const layers =
+    Object.keys(own).length === 0
+      ? undefined
+      : layerTypes.map((type) => readBlock({ type, config: single }, hiddenSize));
+  return { layerTypes, intermediateSizes: numMlps > 0 ? readIntermediateSizes(config, numMlps) : [], layers };
+}
+
+/** Sizes of one layer. */
+function readBlock({ type, config }: Block, hiddenSize: number): NemotronHLayerConfig {
+  return {
+    mixer: readMixer(config),
+    moe: readMoe(config, type === 'moe'),
+    ...readAttention(config, hiddenSize, type === 'full_attention'),
   };
 }
 
@@ -97,13 +144,13 @@ interface Block {
 }
 
 /** The layers of a Puzzle model, which a search has made narrower one by one; undefined where the config has none. */
-function readBlocks(config: ConfigReader, json: JsonObject): Block[] | undefined {
-  const entries = config.optionalList<JsonObject>('block_configs', isJsonObject, 'a list of objects');
+function readBlocks(config: ConfigReader, json: JsonObject, key: string): Block[] | undefined {
+  const entries = config.optionalList<JsonObject>(key, isJsonObject, 'a list of objects');
   const ownWindows = entries?.some((entry) => new ConfigReader(entry, config.fileName).has('sliding_window'));
   // As in vLLM: where one layer has a window of its own, the model's counts for none.
   const shared = ownWindows ? { ...json, sliding_window: null } : json;
   return entries?.map((entry, i) => {
-    const where = `${config.fileName}, block_configs[${i}]`;
+    const where = `${config.fileName}, ${key}[${i}]`;
     const own = new ConfigReader(entry, where);
     const kind = own.string('block_type');
     const [type] = readLayerTypes(new ConfigReader({ block_type: [kind] }, where), 'block_type', LAYER_TYPES) ?? [];
@@ -114,11 +161,16 @@ function readBlocks(config: ConfigReader, json: JsonObject): Block[] | undefined
 function readLayers(config: ConfigReader): LayerType[] {
   const listed = readLayerTypes(config, ['layers_block_type', 'layer_types'], LAYER_TYPES);
   if (listed) return listed;
-  return [...config.string('hybrid_override_pattern', { default: 'ME*-' })].map((letter) => {
+  return readPattern(config, 'hybrid_override_pattern', 'ME*-');
+}
+
+/** Kinds of layers by letters. */
+function readPattern(config: ConfigReader, key: string, otherwise: string): LayerType[] {
+  return [...config.string(key, { default: otherwise })].map((letter) => {
     const type = PATTERN[letter];
     if (type) return type;
     const known = Object.keys(PATTERN).join(' ');
-    throw new ConfigError(`${config.fileName}: 'hybrid_override_pattern' holds '${letter}', expected ${known}.`);
+    throw new ConfigError(`${config.fileName}: '${key}' holds '${letter}', expected ${known}.`);
   });
 }
 

@@ -1,6 +1,6 @@
 import type { RoutingOptions } from '../backends/contract/experts.ts';
 import { getOwn } from '../checkpoint/json/json.ts';
-import { Attention } from '../layers/attention/attention.ts';
+import { Attention, type KvCacheParams } from '../layers/attention/attention.ts';
 import { FusedMoe, type FusedMoeOptions } from '../layers/feed-forward/fused-moe.ts';
 import { Mlp } from '../layers/feed-forward/mlp.ts';
 import { sumOverRanks } from '../layers/linear/rank-sum.ts';
@@ -14,8 +14,15 @@ import { tensorWeight, type Weight } from '../layers/parameters/weight.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { isSpare } from './config/hybrid-config.ts';
-import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
-import { type NemotronHConfig, type NemotronHMoeConfig, readNemotronHConfig } from './nemotron-h-config.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { DecoderLM } from './decoder-lm.ts';
+import { MultiTokenPredictor } from './multi-token-predictor.ts';
+import {
+  type NemotronHConfig,
+  type NemotronHMoeConfig,
+  readNemotronHConfig,
+  readPredictorConfig,
+} from './nemotron-h-config.ts';
 
 /** A config, and what only the checkpoint tells. */
 interface StoredConfig extends NemotronHConfig {
@@ -24,7 +31,10 @@ interface StoredConfig extends NemotronHConfig {
 }
 
 /** Tensors of a layer's experts where they are stacked; their names have no `.weight` at the end. */
-const STACKED_EXPERTS = /^(model|backbone)\.layers\.\d+\.mixer\.experts\.(up|down)_proj$/;
+const STACKED_EXPERTS = /^(model|backbone|mtp)\.layers\.\d+\.mixer\.experts\.(up|down)_proj$/;
+
+/** Beginning of the names of layers for multi-token prediction. */
+const PREDICTOR = 'mtp.';
 
 /** Norm, one of four kinds of layers, residual. */
 class NemotronHBlock implements DecoderLayer {
@@ -94,6 +104,10 @@ class NemotronHBlock implements DecoderLayer {
   *parameters(): Iterable<readonly [string, Parameter]> {
     yield* prefixed('norm', this.#norm);
     yield* prefixed('mixer', this.#part);
+  }
+
+  store(hiddenStates: Tensor, kvCache: KvCacheParams, slotMapping: Tensor): void {
+    this.attention?.store(this.#norm.forward(hiddenStates), kvCache, slotMapping);
   }
 
   forward(hiddenStates: Tensor, step: LayerStep): Tensor {
@@ -203,20 +217,40 @@ function feedForward(
 export const nemotronH: Architecture = {
   names: ['NemotronHForCausalLM', 'NemotronHPuzzleForCausalLM'],
   recognizes: (json) => ['nemotron_h', 'nemotron_h_puzzle'].includes(String(getOwn(json, 'model_type'))),
-  define: (json, stored) => {
-    const isStacked = [...stored].some((name) => STACKED_EXPERTS.test(name));
-    const config = { ...readNemotronHConfig(json), expertLayout: isStacked ? 'stacked' : 'separate' } as const;
+  define: (json, stored, { mtp }) => {
+    const stacked = [...stored].filter((name) => STACKED_EXPERTS.test(name));
+    const layoutOf = (ofPredictor: boolean) =>
+      stacked.some((name) => name.startsWith(PREDICTOR) === ofPredictor) ? 'stacked' : 'separate';
+    const predictor = mtp ? readPredictorConfig(json) : undefined;
+    const config: StoredConfig = { ...readNemotronHConfig(json), predictor, expertLayout: layoutOf(false) };
+    const ofPredictor: StoredConfig | undefined = predictor && {
+      ...config,
+      ...predictor,
+      expertLayout: layoutOf(true),
+    };
     const names = { embeddings: 'backbone.embeddings', layers: 'backbone.layers', finalNorm: 'backbone.norm_f' };
     return {
       config,
+      predicts: predictor !== undefined,
       embeddings: `${names.embeddings}.weight`,
       create: (context, quantConfig) => {
         const layer = (i: number, prefix: string) => new NemotronHBlock(context, config, i, prefix, quantConfig);
-        return new DecoderLM(context, config, names, layer, quantConfig);
+        const makePredictor =
+          ofPredictor &&
+          (() => {
+            const { hiddenSize, normEps, layerTypes } = ofPredictor;
+            const prefix = `${PREDICTOR}layers`;
+            const options = { hiddenSize, normEps, numLayers: layerTypes.length, prefix, quantConfig };
+            return new MultiTokenPredictor(
+              context,
+              options,
+              (i, prefix) => new NemotronHBlock(context, ofPredictor, i, prefix, quantConfig),
+            );
+          });
+        return new DecoderLM(context, config, names, layer, quantConfig, { makePredictor });
       },
       parameterName: (name) => {
-        // Layers that predict several tokens ahead are for drafts.
-        if (isSpare(name) || name.startsWith('mtp.')) return undefined;
+        if (isSpare(name) || (name.startsWith(PREDICTOR) && !predictor)) return undefined;
         return name
           .replace(STACKED_EXPERTS, '$&.weight')
           .replace(/^model\./, 'backbone.')

@@ -14,7 +14,8 @@ import { isSpare } from './config/hybrid-config.ts';
 import { SIZE } from './config/mixer-config.ts';
 import { readRope } from './config/rope-config.ts';
 import { readTokenIds } from './config/token-ids.ts';
-import { type DecoderConfig, type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { type DecoderConfig, DecoderLM } from './decoder-lm.ts';
 
 /** config.json of a Plamo2ForCausalLM. */
 export interface Plamo2Config extends DecoderConfig {

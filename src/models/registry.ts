@@ -1,7 +1,7 @@
 import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
-import { UnsupportedArchitectureError } from '../errors.ts';
+import { ArgumentError, UnsupportedArchitectureError } from '../errors.ts';
 import { bamba } from './bamba.ts';
-import type { Architecture, ModelDefinition } from './causal-lm.ts';
+import type { Architecture, DefineOptions, ModelDefinition } from './causal-lm.ts';
 import { falconH1 } from './falcon-h1.ts';
 import { graniteMoeHybrid } from './granite-moe-hybrid.ts';
 import {
@@ -34,12 +34,12 @@ export function supportedArchitectures(): string[] {
 /**
  * The model that a config.json describes; found by `architectures`, or by its other fields where that is missing.
  * @param stored names of the checkpoint's tensors, where there is one.
- * @param options.untieHead whether the output head is a separate tensor, although the config ties it.
+ * @throws ArgumentError when layers for multi-token prediction are asked for, and there are none.
  */
 export function defineModel(
   json: JsonObject,
   stored: Iterable<string> = [],
-  options: { readonly untieHead?: boolean | undefined } = {},
+  options: DefineOptions = {},
 ): ModelDefinition {
   const inner = languageModelConfig(json);
   if (inner) {
@@ -54,7 +54,8 @@ export function defineModel(
       : ARCHITECTURES.find((architecture) => architecture.recognizes(json));
   if (found) {
     const names = new Set(stored);
-    const definition = found.define(options.untieHead ? untied(json) : json, names);
+    const definition = found.define(options.untieHead ? untied(json) : json, names, options);
+    if (options.mtp) assertPredicts(definition, names);
     assertLayersStored(definition.config.numHiddenLayers, names);
     return withTiedHead(definition, names);
   }
@@ -63,5 +64,17 @@ export function defineModel(
   throw new UnsupportedArchitectureError(
     `config.json asks for ${asked}, which is not supported.`,
     `Supported: ${supportedArchitectures().join(', ')}.`,
+  );
+}
+
+/** @throws ArgumentError */
+function assertPredicts({ predicts }: ModelDefinition, stored: ReadonlySet<string>): void {
+  const isStored = stored.size === 0 || [...stored].some((name) => name.startsWith('mtp.'));
+  if (predicts && isStored) return;
+  throw new ArgumentError(
+    predicts
+      ? "config.json has layers for multi-token prediction, but the checkpoint holds no tensors 'mtp.*'."
+      : 'The model has no layers for multi-token prediction.',
+    "Use speculativeConfig.method 'ngram' or 'draft_model', or the checkpoint with these layers.",
   );
 }

@@ -5,7 +5,7 @@ import { type Module, prefixed } from '../layers/parameters/parameter.ts';
 import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { AttentionSizes, MixerConfig } from './config/hybrid-config.ts';
-import type { LayerStep } from './decoder-lm.ts';
+import type { LayerStep } from './decoder-layer.ts';
 
 /** The part of a layer that looks at other tokens: a mixer or attention. */
 export interface TokenMixing extends Module {

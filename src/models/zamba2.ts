@@ -11,7 +11,8 @@ import type { QuantizationConfig } from '../layers/parameters/quantization.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, LayerPart } from './causal-lm.ts';
 import { isSpare } from './config/hybrid-config.ts';
-import { type DecoderLayer, DecoderLM, type LayerStep } from './decoder-lm.ts';
+import type { DecoderLayer, LayerStep } from './decoder-layer.ts';
+import { DecoderLM } from './decoder-lm.ts';
 import { readZamba2Config, type Zamba2Config } from './zamba2-config.ts';
 
 /** A transformer block without residuals that several layers use, each with adapters and a cache of its own. */

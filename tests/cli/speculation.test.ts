@@ -31,7 +31,8 @@ test.each([
   ['[]', /no JSON object/],
   ['{"method": "ngram"}', /num_speculative_tokens is undefined/],
   ['{"method": "ngram", "num_speculative_tokens": 0}', /num_speculative_tokens is 0/],
-  ['{"method": "mtp", "num_speculative_tokens": 1}', /method is 'mtp'/],
+  ['{"method": "eagle", "num_speculative_tokens": 1}', /method is 'eagle'/],
+  ['{"method": "mtp", "num_speculative_tokens": 1, "model": "tiny-dts"}', /has 'model', which is no setting of 'mtp'/],
   ['{"method": "draft_model", "num_speculative_tokens": 1}', /names no model/],
   ['{"method": "ngram", "num_speculative_tokens": 1, "draft": 2}', /has 'draft'; known are method, num_spec/],
   [

@@ -13,6 +13,8 @@ export interface LoadedAs {
   readonly config: ModelConfig;
   /** Whether the head is a separate tensor, although config.json ties it. */
   readonly untieHead: boolean;
+  /** Whether its own layers for multi-token prediction were loaded. */
+  readonly mtp: boolean;
   readonly dtype: MatrixDType;
   readonly states: StateStorage;
 }
@@ -32,7 +34,7 @@ export interface LoadedIdentity {
  */
 export async function identifyLoaded(
   checkpoint: Checkpoint,
-  { config, untieHead, dtype, states }: LoadedAs,
+  { config, untieHead, mtp, dtype, states }: LoadedAs,
   reopen: Reopen,
 ): Promise<LoadedIdentity> {
   const { versions } = checkpoint;
@@ -40,7 +42,11 @@ export async function identifyLoaded(
   if (versions.length === 0 || !versions.every(isTelling)) {
     const identity = await identifyModel(checkpoint, config, form);
     const assertSame = async (again: Checkpoint) => {
-      const found = await identifyModel(again, defineModel(again.config, again.names(), { untieHead }).config, form);
+      const found = await identifyModel(
+        again,
+        defineModel(again.config, again.names(), { untieHead, mtp }).config,
+        form,
+      );
       try {
         assertSameModel(found, identity);
       } catch (cause) {

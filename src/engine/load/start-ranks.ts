@@ -54,13 +54,23 @@ async function start(
   checkpoint: Checkpoint,
   watch: LoadWatch,
 ): Promise<Executor> {
-  const { name, config, untieHead, tensorParallelSize: size, pipeline, storage: dtype, states, blockFormats } = placed;
+  const {
+    name,
+    config,
+    untieHead,
+    mtp,
+    tensorParallelSize: size,
+    pipeline,
+    storage: dtype,
+    states,
+    blockFormats,
+  } = placed;
   const { device } = placed.device;
   const { maxNumSeqs: slots, ownThread, workers, job } = settings;
   const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
   const limits = { slots, maxModelLen, kvCacheMemoryBytes };
   const { numSpeculativeTokens } = settings.speculativeConfig ?? {};
-  const form = { untieHead, states, blockFormats, numSpeculativeTokens };
+  const form = { untieHead, mtp, states, blockFormats, numSpeculativeTokens };
   const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, ...form };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {

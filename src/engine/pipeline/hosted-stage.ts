@@ -2,7 +2,7 @@ import { type FileAnswer, type FileQuestion, RemoteFiles } from '../../checkpoin
 import type { Link } from '../../distributed/link.ts';
 import { serializeError } from '../../distributed/serialized-error.ts';
 import type { WorkerScript } from '../../distributed/worker-scripts.ts';
-import { OutOfMemoryError } from '../../errors.ts';
+import { ArgumentError, OutOfMemoryError } from '../../errors.ts';
 import type { ProcessRanks, ProcessStart, StagePlace } from '../ranks/process-ranks.ts';
 import { RankExecutor } from '../ranks/rank-executor.ts';
 import type { RankMessage, RankRequest, RankResult, StepQuestion, StepRequest } from '../ranks/rank-protocol.ts';
@@ -102,6 +102,10 @@ async function carryOut(stage: Executor, question: StepQuestion): Promise<RankRe
   switch (question.type) {
     case 'execute':
       return { step: await stage.execute(question.batch) };
+    case 'guess': {
+      if (!stage.guess) throw new ArgumentError('This stage guesses no tokens.');
+      return { guesses: await stage.guess(question.batch) };
+    }
     case 'exportState':
       return { stateParts: [{ offset: 0, values: await stage.exportState(question.place) }] };
     case 'importState':

@@ -1,5 +1,6 @@
 import type { Link } from '../../distributed/link.ts';
-import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
+import { ArgumentError } from '../../errors.ts';
+import type { Batch, Executor, GuessBatch, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
 
 /** A stage's ways to those before and after it. */
 export interface StageLinks {
@@ -47,6 +48,14 @@ export class LinkedStage implements Executor {
     const step = this.#last.then(async () => this.#run({ ...batch, activations: await received }, rows));
     this.#last = step.catch(() => {});
     return step;
+  }
+
+  guess(batch: GuessBatch): Promise<Int32Array<ArrayBuffer>> {
+    return this.#inTurn(async () => {
+      const guesses = await this.#executor.guess?.(batch);
+      if (guesses) return guesses;
+      throw new ArgumentError('This stage guesses no tokens.', 'Ask the last stage.');
+    });
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {

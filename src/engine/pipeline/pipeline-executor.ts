@@ -1,8 +1,9 @@
-import { OutOfMemoryError } from '../../errors.ts';
+import { ArgumentError, OutOfMemoryError } from '../../errors.ts';
 import {
   type Batch,
   type Executor,
   exportedLength,
+  type GuessBatch,
   type LogDecays,
   type StateFootprint,
   type StatePlace,
@@ -37,22 +38,25 @@ export class PipelineExecutor implements Executor {
   }
 
   async execute(batch: Batch): Promise<StepOutput> {
-    const answers = Promise.all(this.#stages.map((stage) => unlessOutOfMemory(stage.execute(batch))));
-    this.#running.add(answers);
-    answers.finally(() => this.#running.delete(answers)).catch(() => {});
-    const outputs = await answers;
-    const problem = outputs.find((output) => output instanceof OutOfMemoryError);
-    if (problem) {
-      // Steps that were begun later are lost as well. Once all have ended, one reset serves for all.
-      await Promise.allSettled(this.#running);
-      throw problem;
-    }
-    const steps = outputs.flatMap((output) => (output instanceof OutOfMemoryError ? [] : [output]));
+    const steps = await this.#all(this.#stages.map((stage) => stage.execute(batch)));
     const logDecays = joinLogDecays(
       steps.flatMap(({ logDecays }) => logDecays ?? []),
       batch,
     );
     return { logits: steps[steps.length - 1].logits, logDecays };
+  }
+
+  /** The last stage guesses; the commands are for all. */
+  async guess(batch: GuessBatch): Promise<Int32Array<ArrayBuffer>> {
+    const before = this.#stages.slice(0, -1);
+    const { commands } = batch;
+    const last = this.#stages[this.#stages.length - 1].guess?.(batch);
+    if (!last) throw new ArgumentError('The last stage guesses no tokens.', 'Use another speculativeConfig.method.');
+    const taken = before.map((stage) =>
+      stage.execute({ commands, sequences: [], logits: 'last' }).then(() => undefined),
+    );
+    const [guesses] = await this.#all<Int32Array<ArrayBuffer> | undefined>([last, ...taken]);
+    return guesses ?? new Int32Array();
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {
@@ -81,6 +85,21 @@ export class PipelineExecutor implements Executor {
     await Promise.all(this.#stages.map((stage) => stage.dispose()));
   }
 
+  /** The answers of all stages to one request. Rejects with OutOfMemoryError where memory was missing in one of them. */
+  async #all<T>(asked: readonly Promise<T>[]): Promise<T[]> {
+    const answers = Promise.all(asked.map(unlessOutOfMemory));
+    this.#running.add(answers);
+    answers.finally(() => this.#running.delete(answers)).catch(() => {});
+    const outputs = await answers;
+    const problem = outputs.find((output) => output instanceof OutOfMemoryError);
+    if (problem instanceof OutOfMemoryError) {
+      // Steps that were begun later are lost as well. Once all have ended, one reset serves for all.
+      await Promise.allSettled(this.#running);
+      throw problem;
+    }
+    return outputs.flatMap((output) => (output instanceof OutOfMemoryError ? [] : [output]));
+  }
+
   /** Each stage's runs in a whole state: first the states of all stages, then their keys and values. */
   *#runs({ id, length: numTokens }: StatePlace): Iterable<readonly [stage: number, run: StateRun]> {
     const stateLength = (footprint: StateFootprint) => (id === undefined ? 0 : footprint.length);
@@ -105,7 +124,7 @@ interface StateRun {
   readonly length: number;
 }
 
-async function unlessOutOfMemory(step: Promise<StepOutput>): Promise<StepOutput | OutOfMemoryError> {
+async function unlessOutOfMemory<T>(step: Promise<T>): Promise<T | OutOfMemoryError> {
   try {
     return await step;
   } catch (error) {

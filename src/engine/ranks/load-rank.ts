@@ -28,6 +28,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly checkFinite: boolean;
   /** Whether the output head is a separate tensor, although the config ties it. Default: false. */
   readonly untieHead?: boolean | undefined;
+  /** Whether the model's own layers for multi-token prediction are loaded. Default: false. */
+  readonly mtp?: boolean | undefined;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats?: ReadonlySet<BlockFormat> | undefined;
   /** Tokens that a speculating sequence may guess in a step. Default: 0. */

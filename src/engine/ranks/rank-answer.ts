@@ -8,6 +8,10 @@ export async function carryOut(runner: ModelRunner, request: StepRequest, rank: 
       const step = await runner.execute(request.batch);
       return rank === 0 ? { step } : {};
     }
+    case 'guess': {
+      const guesses = await runner.guess(request.batch);
+      return rank === 0 ? { guesses } : {};
+    }
     case 'exportState':
       return { stateParts: await runner.exportStateParts(request.place) };
     case 'importState':
@@ -17,12 +21,13 @@ export async function carryOut(runner: ModelRunner, request: StepRequest, rank: 
 }
 
 /** Buffers of a result that can be transferred to another thread. */
-export function buffersOf({ step, stateParts = [] }: RankResult): ArrayBuffer[] {
+export function buffersOf({ step, guesses, stateParts = [] }: RankResult): ArrayBuffer[] {
   const arrays = [
     step?.logits,
     step?.sampled,
     step?.logDecays?.sums,
     step?.activations,
+    guesses,
     ...stateParts.map(({ values }) => values),
   ];
   return arrays.flatMap((array) => (array ? [array.buffer] : []));

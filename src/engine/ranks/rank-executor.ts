@@ -8,6 +8,7 @@ import {
   type Batch,
   type Executor,
   exportedLength,
+  type GuessBatch,
   type StateFootprint,
   type StatePlace,
   type StepOutput,
@@ -186,6 +187,12 @@ export class RankExecutor implements Executor {
     const output = (await this.#step({ type: 'execute', batch })).find(({ step }) => step)?.step;
     if (output === undefined) throw new RankFailedError('Rank 0 returned no logits.');
     return output;
+  }
+
+  async guess(batch: GuessBatch): Promise<Int32Array<ArrayBuffer>> {
+    const found = (await this.#step({ type: 'guess', batch })).find(({ guesses }) => guesses)?.guesses;
+    if (found === undefined) throw new RankFailedError('Rank 0 returned no guesses.');
+    return found;
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {

@@ -4,7 +4,7 @@ import type { ProgressEvent } from '../../checkpoint/net/progress.ts';
 import type { MpiPlaces } from '../../distributed/mpi/mpi-group.ts';
 import type { SerializedError } from '../../distributed/serialized-error.ts';
 import type { GroupMemory } from '../../distributed/shared-memory-group.ts';
-import type { Batch, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
+import type { Batch, GuessBatch, StateFootprint, StatePlace, StepOutput } from '../run/executor.ts';
 import type { StatePart } from '../run/state-part.ts';
 import type { RankOptions } from './load-rank.ts';
 
@@ -38,6 +38,7 @@ export type RankRequest<Source = unknown> =
 /** A step, or a state to give or take. */
 export type StepQuestion =
   | { readonly type: 'execute'; readonly batch: Batch }
+  | { readonly type: 'guess'; readonly batch: GuessBatch }
   | { readonly type: 'exportState'; readonly place: StatePlace }
   | { readonly type: 'importState'; readonly place: StatePlace; readonly state: Float32Array };
 
@@ -48,6 +49,8 @@ export type StepRequest = StepQuestion & { readonly id: number };
 export interface RankResult {
   /** The step's output, sent by rank 0 only, because all ranks have the same. */
   readonly step?: StepOutput;
+  /** Guessed tokens, sent by rank 0 only. */
+  readonly guesses?: Int32Array<ArrayBuffer>;
   /** Set instead of the other fields: memory was missing, and the rank continues without its states. */
   readonly outOfMemory?: SerializedError;
   /** This rank's parts of an exported state. */

@@ -63,6 +63,26 @@ export interface LogDecays {
   readonly sums: Float32Array<ArrayBuffer>;
 }
 
+/** A sequence whose next tokens the model's own layers guess. */
+export interface GuessedSequence {
+  readonly slot: number;
+  /** Tokens whose effect is in the slot: all but the last one of the text. */
+  readonly numComputedTokens: number;
+  /** The last token of the text. */
+  readonly tokenId: number;
+  /** Blocks of the key-value cache for the text and all but the last guessed token; for models with attention. */
+  readonly blocks: readonly number[];
+}
+
+/** Guesses of a model with layers for them. */
+export interface GuessBatch {
+  /** Carried out first, in this order. */
+  readonly commands: readonly StateCommand[];
+  readonly sequences: readonly GuessedSequence[];
+  /** Tokens to guess of each sequence, at least one. */
+  readonly count: number;
+}
+
 /** Results of a step. */
 export interface StepOutput {
   /** (rows, vocabSize), row-major: of the sequences without `sampling`. */
@@ -94,6 +114,8 @@ export interface KvCacheFootprint {
   readonly blockBytes: number;
   /** Numbers per token in a state that `Executor.exportState` gives. */
   readonly tokenLength: number;
+  /** Last tokens of a text whose entries are written with the tokens that follow. Default: 0. */
+  readonly lag?: number | undefined;
 }
 
 /** Place at which the ranks keep the state after some tokens. */
@@ -126,6 +148,11 @@ export interface Executor {
    * begins with a `reset`, all that it is asked for rejects in the same way.
    */
   execute(batch: Batch): Promise<StepOutput>;
+  /**
+   * The likeliest next tokens of sequences, as layers of the model guess them: (sequences, count). States stay as they are. Absent
+   * where no model can have such layers. Rejects as `execute` does.
+   */
+  guess?(batch: GuessBatch): Promise<Int32Array<ArrayBuffer>>;
   /** Takes back logits that are no longer needed: a later step may return others in their memory. Optional. */
   recycle?(logits: Float32Array<ArrayBuffer>): void;
   /**

@@ -30,7 +30,8 @@ export class KvCache {
   readonly #backend: Backend;
   readonly #cached: readonly CachedHeads[];
 
-  constructor(backend: Backend, sizes: readonly KvCacheSize[], numBlocks: number, ranks: Shard) {
+  /** @param lag see {@link KvCacheFootprint}. */
+  constructor(backend: Backend, sizes: readonly KvCacheSize[], numBlocks: number, ranks: Shard, lag = 0) {
     this.#backend = backend;
     const cached: CachedHeads[] = [];
     let tokenLength = 0;
@@ -48,7 +49,7 @@ export class KvCache {
     };
     this.layers = sizes.map((size) => ({ keyCache: add(size), valueCache: add(size) }));
     this.#cached = cached;
-    this.footprint = { numBlocks, blockSize: KV_BLOCK_SIZE, blockBytes, tokenLength };
+    this.footprint = { numBlocks, blockSize: KV_BLOCK_SIZE, blockBytes, tokenLength, lag };
   }
 
   copyBlock(from: number, to: number): void {

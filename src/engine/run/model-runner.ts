@@ -5,6 +5,7 @@ import { stepTensors } from '../../backends/contract/steps.ts';
 import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
 import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../../errors.ts';
 import {
+  type AttentionLayout,
   buildAttentionMetadata,
   decodeAttentionInputs,
   KV_BLOCK_SIZE,
@@ -26,11 +27,14 @@ import {
   type Batch,
   type Executor,
   exportedLength,
+  type GuessBatch,
   type ScheduledTokens,
+  type StateCommand,
   type StateFootprint,
   type StatePlace,
   type StepOutput,
 } from './executor.ts';
+import { guessTokens } from './guess-tokens.ts';
 import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
 import { type AdvancedSlot, StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
@@ -50,6 +54,8 @@ interface ModelWithStates {
   readonly none: Tensor;
   /** (slots): the token that was sampled last for each, where the backend samples. */
   readonly sampled: Tensor | undefined;
+  /** (slots): the token that was guessed last for each, where the backend samples and the model guesses. */
+  readonly guessed: Tensor | undefined;
 }
 
 /** Results of a step. */
@@ -103,7 +109,8 @@ export class ModelRunner implements Executor {
     const isWhole = model.isFirstStage && model.isLastStage;
     this.#samplesTokens = backend.sampling !== undefined && isWhole;
     const sampled = this.samplesTokens ? backend.zeros([slots]) : undefined;
-    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled };
+    const guessed = backend.sampling && states.lastHidden ? backend.zeros([slots]) : undefined;
+    this.#loaded = { model, states, none: backend.tensor(new Int32Array(0), [0]), sampled, guessed };
   }
 
   get failed(): Promise<Error> | undefined {
@@ -124,12 +131,9 @@ export class ModelRunner implements Executor {
 
   /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
   async prepare(watch?: PrepareWatch): Promise<void> {
-    const { model, states, sampled } = this.#usable();
     const parts = {
+      ...this.#usable(),
       backend: this.#backend,
-      model,
-      states,
-      sampled,
       slots: this.#slots,
       chunkSize: this.#chunkSize,
       withPositions: this.#withPositions,
@@ -138,15 +142,33 @@ export class ModelRunner implements Executor {
     await prepareSteps(parts, this.#maxBatchedTokens, watch);
   }
 
-  async execute(batch: Batch): Promise<StepOutput> {
+  execute(batch: Batch): Promise<StepOutput> {
+    return this.#unlessLost(batch.commands ?? [], (loaded) => this.#execute(loaded, batch));
+  }
+
+  guess({ commands, sequences, count }: GuessBatch): Promise<Int32Array<ArrayBuffer>> {
+    return this.#unlessLost(commands, async (loaded) => {
+      this.#carryOut(loaded, commands);
+      if (sequences.length === 0) return new Int32Array();
+      checkSequences(
+        sequences.map((sequence) => ({ ...sequence, numTokens: count })),
+        this.#slots,
+      );
+      for (const { blocks } of sequences) loaded.states.kvCache?.check(blocks);
+      return guessTokens({ ...loaded, backend: this.#backend, chunkSize: this.#chunkSize }, sequences, count);
+    });
+  }
+
+  /** What a step gives. Rejects with OutOfMemoryError where memory was missing for it, or for an earlier one. */
+  async #unlessLost<T>(commands: readonly StateCommand[], run: (loaded: ModelWithStates) => Promise<T>): Promise<T> {
     const loaded = this.#usable();
-    if (batch.commands?.[0]?.type === 'reset') {
+    if (commands[0]?.type === 'reset') {
       this.#lost = undefined;
       this.#group.reset?.();
     }
     this.#assertStates();
     try {
-      return await this.#execute(loaded, batch);
+      return await run(loaded);
     } catch (error) {
       // A rank of a group is told that another has failed. If that one has ended, so will all.
       const isLost =
@@ -158,7 +180,7 @@ export class ModelRunner implements Executor {
   }
 
   async #execute(loaded: ModelWithStates, batch: Batch): Promise<StepOutput> {
-    loaded.states.run(batch.commands ?? [], (slots) => this.#advance(loaded, slots));
+    this.#carryOut(loaded, batch.commands ?? []);
     if (batch.sequences.length === 0) return { logits: new Float32Array() };
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
@@ -166,6 +188,10 @@ export class ModelRunner implements Executor {
     // Steps that a backend repeats take no activations.
     const isRepeatable = sequences.every(isDecode) && loaded.model.isFirstStage;
     return isRepeatable ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch);
+  }
+
+  #carryOut(loaded: ModelWithStates, commands: readonly StateCommand[]): void {
+    loaded.states.run(commands, (slots) => this.#advance(loaded, slots));
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {
@@ -208,7 +234,8 @@ export class ModelRunner implements Executor {
     const sequences = slots.map(({ slot, numTokens }) => ({ slot, numTokens, numComputedTokens: 1 }));
     checkSequences(sequences, this.#slots);
     this.#backend.scope(() => {
-      model.advance(states.layers, keptRows(this.#backend, sequences, this.#keptTokens), this.#chunkSize);
+      const rows = keptRows(this.#backend, sequences, this.#keptTokens);
+      model.advance(states.layers, rows, this.#chunkSize, states.lastHidden);
     });
   }
 
@@ -228,14 +255,15 @@ export class ModelRunner implements Executor {
             : undefined,
         },
         sampling: sampling.inputs,
-        attention: states.kvCache && decodeAttentionInputs(sequences, KV_BLOCK_SIZE),
+        attention: states.kvCache && decodeAttentionInputs(sequences, KV_BLOCK_SIZE, layoutOf(states)),
       },
       compute: ({ batch, sampling: rows, attention }) => {
         const { tokenIds: inputIds, slots } = isAhead ? this.#takeSampled(batch, sampled) : batch;
         const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
         const metadata = { ...decodeMetadata(slots, none, this.#chunkSize, batch.positions), attention };
         const cache = watch?.cache ?? states.layers;
-        const hiddenStates = model.forward({ inputIds, cache, kvCache: states.kvCache?.layers, metadata });
+        const { kvCache, lastHidden } = states;
+        const hiddenStates = model.forward({ inputIds, cache, kvCache: kvCache?.layers, lastHidden, metadata });
         const logDecays = watch?.gather(this.#group);
         if (!model.isLastStage) return { activations: hiddenStates, logDecays };
         return { ...sampling.run(this.#backend, model.computeLogits(hiddenStates), rows, sampled), logDecays };
@@ -271,13 +299,14 @@ export class ModelRunner implements Executor {
         activations: activations && backend.tensor(activations, [tokenIds.length, model.activationSize]),
         cache: watch?.cache ?? states.layers,
         kvCache: states.kvCache?.layers,
+        lastHidden: states.lastHidden,
         metadata: {
           ...buildMamba2Metadata(backend, ordered, {
             chunkSize: this.#chunkSize,
             keptTokens: this.#keptTokens,
             withPositions: this.#withPositions,
           }),
-          attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE),
+          attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE, layoutOf(states)),
         },
       });
       const logDecays = watch?.gather(this.#group);
@@ -322,6 +351,11 @@ export class ModelRunner implements Executor {
     this.#spare = undefined;
     return spare;
   }
+}
+
+/** What the layout of a batch has besides what all models need. */
+function layoutOf({ lastHidden }: StateCache): AttentionLayout {
+  return { withPrevious: lastHidden !== undefined };
 }
 
 function sampledRow({ sampling, slot }: BatchSequence): SampledRow | undefined {

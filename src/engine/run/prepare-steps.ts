@@ -1,12 +1,11 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
-import { GREEDY, samplingInputs } from '../../backends/contract/sampling.ts';
 import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
-import { stepTensors } from '../../backends/contract/steps.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { buildMamba2Metadata } from '../../layers/mamba/mamba2-metadata.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { prepareGuess, prepareSampling } from './guess-tokens.ts';
 import type { StateCache } from './state-cache.ts';
 
 /** Tokens of prompts in steps that are made ready before the first. */
@@ -19,6 +18,10 @@ export interface StepParts {
   readonly states: StateCache;
   /** The token that was sampled last for each slot, where the backend samples. */
   readonly sampled: Tensor | undefined;
+  /** The token that was guessed last for each slot, where the backend samples and the model guesses. */
+  readonly guessed: Tensor | undefined;
+  /** An int32 tensor of no elements. */
+  readonly none: Tensor;
   readonly slots: number;
   readonly chunkSize: number;
   /** Whether states are rounded by the positions of tokens. */
@@ -30,12 +33,13 @@ export interface StepParts {
  * @param maxTokens that a step takes.
  */
 export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: PrepareWatch): Promise<void> {
-  const { backend, slots } = parts;
+  const { backend, model, states, slots } = parts;
   const decodes = backend.decodesToPrepare?.(Math.min(slots, maxTokens)) ?? [];
   const prompts = new Set(PROMPTS.map((numTokens) => Math.min(numTokens, maxTokens)));
   const steps = [
     ...decodes.map((rows) => () => prepareStep(parts, new Array<number>(rows).fill(1), 1)),
     ...[...prompts].map((numTokens) => () => prepareStep(parts, [numTokens], 0)),
+    ...(states.lastHidden && model.isLastStage ? decodes : []).map((rows) => () => prepareGuess(parts, rows)),
   ];
   await backend.prepare?.(steps, watch);
 }
@@ -59,14 +63,6 @@ function prepareStep(parts: StepParts, lengths: readonly number[], computed: num
   if (sampled) prepareSampling(backend, logits, sampled);
 }
 
-function prepareSampling(backend: Backend, logits: Tensor, sampled: Tensor): void {
-  const rows = Array.from({ length: logits.shape[0] }, () => ({ ...GREEDY, slot: 0 }));
-  const inputs = stepTensors(samplingInputs(rows), (values) => backend.tensor(values, [values.length]));
-  backend.sampling?.sampleTokens(logits, inputs, sampled);
-  const indices = backend.tensor(new Int32Array(rows.length), [rows.length]);
-  backend.sampling?.takeSampled(indices, indices, sampled);
-}
-
 function forward(
   { backend, model, states, chunkSize, withPositions }: StepParts,
   lengths: readonly number[],
@@ -79,9 +75,12 @@ function forward(
     activations: model.isFirstStage ? undefined : backend.empty([rows, model.activationSize]),
     cache: states.layers,
     kvCache: states.kvCache?.layers,
+    lastHidden: states.lastHidden,
     metadata: {
       ...buildMamba2Metadata(backend, sequences, { chunkSize, withPositions }),
-      attention: states.kvCache && buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE),
+      attention:
+        states.kvCache &&
+        buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE, { withPrevious: states.lastHidden !== undefined }),
     },
   });
 }

@@ -1,6 +1,6 @@
-import { EngineDeadError, OutOfMemoryError } from '../../errors.ts';
+import { ArgumentError, EngineDeadError, OutOfMemoryError } from '../../errors.ts';
 import { asError } from '../../util/as-error.ts';
-import type { Batch, Executor, StateFootprint, StatePlace, StepOutput } from './executor.ts';
+import type { Batch, Executor, GuessBatch, StateFootprint, StatePlace, StepOutput } from './executor.ts';
 
 /** Tries in a row after which a model is given up. */
 const MAX_TRIES = 7;
@@ -60,6 +60,12 @@ export class ReloadableExecutor implements Executor {
     const output = await this.#unlessLost(this.#executor.execute(batch));
     if (batch.sequences.length > 0) this.#tries = 0;
     return output;
+  }
+
+  async guess(batch: GuessBatch): Promise<Int32Array<ArrayBuffer>> {
+    const guesses = this.#executor.guess?.(batch);
+    if (!guesses) throw new ArgumentError('This executor guesses no tokens.', 'Use another speculativeConfig.method.');
+    return this.#unlessLost(guesses);
   }
 
   recycle(logits: Float32Array<ArrayBuffer>): void {

@@ -3,6 +3,7 @@ import { HostSavedSlot, type SavedSlot } from '../../backends/contract/slots.ts'
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ArgumentError, ShapeError } from '../../errors.ts';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../layers/mamba/mamba-state-shape.ts';
+import { type PreviousTokenCache, previousTokenTaps } from '../../layers/mamba/previous-token.ts';
 import type { MambaCacheParams } from '../../layers/mamba/state-space-mixer.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
 import { FLOAT32_STATES, type StateDType, type StateStorage, stateBytes } from '../../tensor/state-dtype.ts';
@@ -39,6 +40,8 @@ export type AdvancedSlot = Extract<StateCommand, { readonly type: 'advance' }>;
 export class StateCache {
   /** One entry per mixer, for the model. */
   readonly layers: readonly MambaCacheParams[];
+  /** Present if the model has layers of its own that guess tokens. */
+  readonly lastHidden: PreviousTokenCache | undefined;
   /** Absent where no layer has attention. */
   readonly kvCache: KvCache | undefined;
   /** `bytes` are those of this rank. */
@@ -86,9 +89,20 @@ export class StateCache {
         kept: widths?.map((width) => backend.empty([slots * keptTokens, width])),
       };
     });
+    const { kvCacheSizes, predictorSize } = model;
+    if (predictorSize > 0) {
+      const shape = [predictorSize, 1];
+      // All ranks have the same.
+      const whole = [{ shardOffset: 0, wholeOffset: 0, length: predictorSize }];
+      this.lastHidden = {
+        state: add(shape, shape, whole, 'float32'),
+        taps: backend.tensor(previousTokenTaps(predictorSize), [predictorSize, 2]),
+        kept: keptTokens > 0 ? backend.empty([slots * keptTokens, predictorSize]) : undefined,
+      };
+    }
     this.#states = states;
-    const { kvCacheSizes } = model;
-    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group) : undefined;
+    const lag = predictorSize > 0 ? 1 : 0;
+    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group, lag) : undefined;
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }
 

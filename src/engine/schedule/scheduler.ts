@@ -116,9 +116,19 @@ export class Scheduler {
     return needed.length === 0 ? undefined : Promise.all(needed.map(([, promise]) => promise));
   }
 
-  /** Guesses that the next step would take. */
-  draftRequests(): DraftRequest[] {
-    return this.#running.filter(this.#isRunnable).flatMap(({ draftRequest }) => draftRequest ?? []);
+  /**
+   * Guesses that the next step would take.
+   * @param withPlaces whether their source reads the states of answers: those whose guesses have no room get none.
+   */
+  draftRequests(withPlaces = false): DraftRequest[] {
+    return this.#running.filter(this.#isRunnable).flatMap((sequence): DraftRequest[] => {
+      const { draftRequest, numComputedTokens } = sequence;
+      if (!draftRequest || !withPlaces) return draftRequest ? [draftRequest] : [];
+      if (sequence.slot === undefined || !this.#states.grow(sequence, draftRequest.count)) return [];
+      this.#states.settle(sequence);
+      const { slot, blocks } = sequence;
+      return [{ ...draftRequest, place: { slot, numComputedTokens, blocks } }];
+    });
   }
 
   add(sequence: Sequence): void {

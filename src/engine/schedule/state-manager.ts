@@ -31,12 +31,15 @@ export class StateManager {
   readonly #cache: PrefixCache;
   readonly #isCaching: boolean;
   readonly #interval: number;
+  /** Last tokens of a text whose entries in blocks the text after it writes. */
+  readonly #lag: number;
   /** Bytes of a snapshot and of the blocks that it has besides those of the snapshot before. */
   readonly #bytesOfInterval: number;
   #commands: StateCommand[] = [];
 
   constructor({ slots, footprint, enablePrefixCaching, prefixCacheBytes, snapshotInterval }: StateManagerOptions) {
-    const { numBlocks = 0, blockSize = 1, blockBytes = 0 } = footprint.kvCache ?? {};
+    const { numBlocks = 0, blockSize = 1, blockBytes = 0, lag = 0 } = footprint.kvCache ?? {};
+    this.#lag = lag;
     this.#slots = new StateSlots(slots);
     this.#pool = new BlockPool(numBlocks, blockSize);
     this.#isCaching = enablePrefixCaching;
@@ -284,8 +287,9 @@ export class StateManager {
     return [...known.blocks.slice(0, numShared), ...own];
   }
 
+  /** Blocks into which nothing is written after these tokens. */
   #numFullBlocks({ length, blocks }: KnownPrefix): number {
-    return Math.min(blocks.length, Math.floor(length / this.#pool.blockSize));
+    return Math.min(blocks.length, Math.floor(Math.max(0, length - this.#lag) / this.#pool.blockSize));
   }
 
   /** Free blocks, at the cost of snapshots where there are none. */

@@ -1,7 +1,9 @@
 import { GREEDY } from '../../backends/contract/sampling.ts';
 import { asError } from '../../util/as-error.ts';
 import type { Executor, ScheduledTokens, StateCommand } from '../run/executor.ts';
+import { likeliest } from '../run/guess-tokens.ts';
 import { BlockPool } from '../state/block-pool.ts';
+import { MadeDrafts } from './made-drafts.ts';
 import type { Drafter, DraftRequest, DraftSource } from './speculation.ts';
 
 /** An answer as the draft model knows it. */
@@ -17,12 +19,6 @@ interface DraftedText {
 /** A request with its text. */
 interface Drafting extends DraftRequest {
   readonly text: DraftedText;
-}
-
-/** A guess, and the length of the text after which it comes. */
-interface MadeDraft {
-  readonly length: number;
-  readonly tokenIds: readonly number[];
 }
 
 export interface DraftModelOptions {
@@ -43,7 +39,7 @@ export class DraftModel implements DraftSource {
   readonly #freeSlots: (readonly [number, number])[];
   /** The least recently used first. */
   readonly #texts = new Map<Drafter, DraftedText>();
-  readonly #drafts = new WeakMap<Drafter, MadeDraft>();
+  readonly #drafts = new MadeDrafts();
   #hasFailed = false;
   #disposal: Promise<void> | undefined;
 
@@ -56,18 +52,7 @@ export class DraftModel implements DraftSource {
 
   /** A drafter for one answer, which has what was {@link prepare}d for it. */
   open(): Drafter {
-    const hasFailed = () => this.#hasFailed;
-    const drafter: Drafter = {
-      isFree: false,
-      get hasFailed() {
-        return hasFailed();
-      },
-      draft: (tokenIds, count) => {
-        const made = this.#drafts.get(drafter);
-        return made?.length === tokenIds.length ? made.tokenIds.slice(0, count) : [];
-      },
-    };
-    return drafter;
+    return this.#drafts.open(() => this.#hasFailed);
   }
 
   /**
@@ -128,7 +113,7 @@ export class DraftModel implements DraftSource {
       .filter(({ text, tokenIds }) => text.numComputedTokens === tokenIds.length);
     await this.#continue(begun);
     for (const { drafter, tokenIds, guess } of begun) {
-      this.#drafts.set(drafter, { length: tokenIds.length, tokenIds: guess });
+      this.#drafts.put(drafter, tokenIds.length, guess);
     }
   }
 
@@ -208,11 +193,4 @@ export class DraftModel implements DraftSource {
     }
     return false;
   }
-}
-
-/** A guess may be anything: also of logits that are no numbers. */
-function likeliest(logits: Float32Array): number {
-  let best = 0;
-  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id;
-  return best;
 }

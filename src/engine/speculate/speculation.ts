@@ -25,13 +25,24 @@ export interface DraftRequest {
   readonly tokenIds: readonly number[];
   /** Tokens to guess, at least one. */
   readonly count: number;
+  /** Where the state of all tokens but the last is, with blocks for the guess: for a source that reads it. */
+  readonly place?: DraftPlace | undefined;
+}
+
+/** An answer's state. */
+export interface DraftPlace {
+  readonly slot: number;
+  readonly numComputedTokens: number;
+  readonly blocks: readonly number[];
 }
 
 /** A model, or anything else, that guesses for many answers. */
 export interface DraftSource {
   /** Makes the drafter of an answer. */
   open(): Drafter;
-  /** Called before each step with the answers that would take a guess. Never rejects. */
+  /** Whether it reads the states of the answers, whose places requests have then. Default: false. */
+  readonly readsStates?: boolean | undefined;
+  /** Called before each step with the answers that would take a guess. Rejects only where the engine's own executor fails. */
   prepare(requests: readonly DraftRequest[]): Promise<void>;
   dispose(): Promise<void>;
 }

@@ -20,18 +20,29 @@ export interface DraftModelConfig {
   readonly model: string;
 }
 
+/** Guesses by layers of the model itself, which its checkpoint has for them (multi-token prediction). */
+export interface MtpConfig {
+  /** vLLM also takes the name with the kind of the model. */
+  readonly method: 'mtp' | 'nemotron_h_mtp';
+  /** Tokens to guess at once, at most: 1 to 64. */
+  readonly numSpeculativeTokens: number;
+}
+
 /** How tokens are guessed. Names are those of vLLM's `speculative_config`. */
-export type SpeculativeConfig = NgramConfig | DraftModelConfig;
+export type SpeculativeConfig = NgramConfig | DraftModelConfig | MtpConfig;
 
 /** Such settings with their defaults, checked. */
 export type SpeculativeSettings =
   | { readonly [Name in keyof NgramConfig]-?: NonNullable<NgramConfig[Name]> }
-  | DraftModelConfig;
+  | DraftModelConfig
+  | (MtpConfig & { readonly method: 'mtp' });
 
 /** Names of each method's settings. */
 const NAMES: { readonly [M in SpeculativeConfig['method']]: readonly string[] } = {
   ngram: ['method', 'numSpeculativeTokens', 'promptLookupMax', 'promptLookupMin'],
   draft_model: ['method', 'numSpeculativeTokens', 'model'],
+  mtp: ['method', 'numSpeculativeTokens'],
+  nemotron_h_mtp: ['method', 'numSpeculativeTokens'],
 };
 
 const MOST_TOKENS = 64;
@@ -41,8 +52,8 @@ const DEFAULT_MIN = 3;
 /** @throws ArgumentError */
 export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSettings {
   const { method, numSpeculativeTokens } = config;
-  if (method !== 'ngram' && method !== 'draft_model') {
-    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram' or 'draft_model'.");
+  if (!Object.hasOwn(NAMES, method)) {
+    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram', 'draft_model' or 'mtp'.");
   }
   const unknown = Object.entries(config).find(([name, value]) => value !== undefined && !NAMES[method].includes(name));
   if (unknown) {
@@ -50,9 +61,10 @@ export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSe
     throw new ArgumentError(problem, `Use ${NAMES[method].join(', ')}.`);
   }
   checkTokens('numSpeculativeTokens', numSpeculativeTokens);
-  if (method === 'draft_model') {
+  if (usesMtp(config)) return { method: 'mtp', numSpeculativeTokens };
+  if (config.method === 'draft_model') {
     const { model } = config;
-    if (typeof model === 'string' && model !== '') return { method, numSpeculativeTokens, model };
+    if (typeof model === 'string' && model !== '') return { method: config.method, numSpeculativeTokens, model };
     throw new ArgumentError('speculativeConfig names no model.', 'Give a folder, GGUF file, bundled name or hub id.');
   }
   const { promptLookupMin, promptLookupMax } = config;
@@ -66,7 +78,12 @@ export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSe
       'Use at most as much.',
     );
   }
-  return { method, numSpeculativeTokens, promptLookupMin: min, promptLookupMax: max };
+  return { method: config.method, numSpeculativeTokens, promptLookupMin: min, promptLookupMax: max };
+}
+
+/** Whether layers of the model itself guess. */
+export function usesMtp(config: SpeculativeConfig | undefined): config is MtpConfig {
+  return config?.method === 'mtp' || config?.method === 'nemotron_h_mtp';
 }
 
 function checkTokens(name: string, value: number): void {

@@ -32,7 +32,9 @@ export function memoryNeed(
   );
   const perToken = model.kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
   const keptLength = model.keptWidths.flat().reduce((sum, width) => sum + width, 0);
-  const states = slots * (stateLength + keptTokens * keptLength) + numBlocks * KV_BLOCK_SIZE * perToken;
+  const { predictorSize } = model;
+  const perSlot = stateLength + predictorSize + keptTokens * (keptLength + predictorSize);
+  const states = slots * perSlot + 2 * predictorSize + numBlocks * KV_BLOCK_SIZE * perToken;
   return {
     matrices: weights
       .filter(({ isMatrix }) => isMatrix)

@@ -21,6 +21,8 @@ export interface AttentionMetadata extends PagedSequences {
   readonly positions: Tensor;
   /** (T) int32: each token's place in the cache. */
   readonly slotMapping: Tensor;
+  /** (T) int32: the place of the token before each. Only for a model with layers of its own that guess tokens. */
+  readonly previousSlots?: Tensor | undefined;
 }
 
 /** A batch as a model's layers need to know it. */
@@ -33,26 +35,35 @@ export interface BatchMetadata extends Mamba2Metadata {
 export type AttentionInputs = {
   readonly positions: Int32Array;
   readonly slotMapping: Int32Array;
+  readonly previousSlots: Int32Array | undefined;
   readonly blockTables: Int32Array;
   readonly contextLens: Int32Array;
   readonly queryStartLoc: Int32Array;
 };
 
+/** Parts of a batch's layout that depend on the model, and on how steps are repeated. */
+export interface AttentionLayout {
+  /** Entries of the block table per sequence. Default: as many as the longest needs. */
+  readonly width?: number | undefined;
+  /** Whether to give the places of the tokens before each. Default: false. */
+  readonly withPrevious?: boolean | undefined;
+}
+
 /**
  * Lays out a batch whose rows are the sequences' tokens, one after another.
- * @param width entries of the block table per sequence; default: as many as the longest needs.
  * @throws MetadataError when a sequence's blocks do not hold its tokens.
  */
 export function attentionInputs(
   sequences: readonly PagedSequence[],
   blockSize: number,
-  width = blockTableWidth(sequences, blockSize),
+  { width = blockTableWidth(sequences, blockSize), withPrevious = false }: AttentionLayout = {},
 ): AttentionInputs {
   const T = sequences.reduce((sum, { numTokens }) => sum + numTokens, 0);
   const S = sequences.length;
   const inputs = {
     positions: new Int32Array(T),
     slotMapping: new Int32Array(T).fill(PAD_CACHE_SLOT),
+    previousSlots: withPrevious ? new Int32Array(T).fill(PAD_CACHE_SLOT) : undefined,
     blockTables: new Int32Array(S * width),
     contextLens: new Int32Array(S),
     queryStartLoc: new Int32Array(S + 1),
@@ -67,10 +78,12 @@ export function attentionInputs(
     const blocks = blocksOf(sequence, blockSize);
     inputs.contextLens[s] = numComputedTokens + numTokens;
     inputs.blockTables.set(blocks, s * width);
+    const placeOf = (position: number) => blocks[Math.floor(position / blockSize)] * blockSize + (position % blockSize);
     for (let i = 0; i < numTokens; i++) {
       const position = numComputedTokens + i;
       inputs.positions[begin + i] = position;
-      inputs.slotMapping[begin + i] = blocks[Math.floor(position / blockSize)] * blockSize + (position % blockSize);
+      inputs.slotMapping[begin + i] = placeOf(position);
+      if (inputs.previousSlots && position > 0) inputs.previousSlots[begin + i] = placeOf(position - 1);
     }
   }
   return inputs;
@@ -86,9 +99,14 @@ export function blockTableWidth(sequences: readonly PagedSequence[], blockSize: 
  * a power of two, so that it rarely changes.
  * @throws MetadataError when a sequence's blocks do not hold its tokens.
  */
-export function decodeAttentionInputs(sequences: readonly PagedSequence[], blockSize: number): AttentionInputs {
-  const width = blockTableWidth(sequences, blockSize);
-  return attentionInputs(sequences, blockSize, width <= 1 ? width : 2 ** Math.ceil(Math.log2(width)));
+export function decodeAttentionInputs(
+  sequences: readonly PagedSequence[],
+  blockSize: number,
+  layout: AttentionLayout = {},
+): AttentionInputs {
+  const width = layout.width ?? blockTableWidth(sequences, blockSize);
+  const repeated = width <= 1 ? width : 2 ** Math.ceil(Math.log2(width));
+  return attentionInputs(sequences, blockSize, { ...layout, width: repeated });
 }
 
 /** Metadata of a batch from host data. */
@@ -96,8 +114,11 @@ export function buildAttentionMetadata(
   backend: Backend,
   sequences: readonly PagedSequence[],
   blockSize: number,
+  layout?: AttentionLayout,
 ): AttentionMetadata {
-  return stepTensors(attentionInputs(sequences, blockSize), (values) => backend.tensor(values, [values.length]));
+  return stepTensors(attentionInputs(sequences, blockSize, layout), (values) =>
+    backend.tensor(values, [values.length]),
+  );
 }
 
 /** The blocks that hold a sequence's tokens, without any beyond. */

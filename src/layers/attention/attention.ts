@@ -124,6 +124,16 @@ export class Attention implements Module {
     return plainSum(this.#context.group, this.#outProj.forwardPartial(this.#attend(x, step)));
   }
 
+  /**
+   * Only puts the keys and values of x (T, inputSize) into the cache, without rotating them.
+   * @param slotMapping (T) int32: each row's place.
+   */
+  store(x: Tensor, { keyCache, valueCache }: KvCacheParams, slotMapping: Tensor): void {
+    const { backend } = this.#context;
+    const [, key, value] = backend.splitColumns(this.#qkvProj.forward(x), this.#qkvProj.sizesPerRank);
+    backend.reshapeAndCache({ key: this.#keyNorm?.forward(key) ?? key, value, keyCache, valueCache, slotMapping });
+  }
+
   #attend(x: Tensor, { kvCache, metadata, rotary, qkvDeltas }: AttentionStep): Tensor {
     const { backend } = this.#context;
     const projected = this.#qkvProj.forward(x);

@@ -272,39 +272,69 @@ def nemotron_experts(w, name, c, x, mlp):
     return routed + mlp(name + '.shared_experts', x, c['moe_shared_expert_intermediate_size'], c['mlp_bias'])
 
 
+NEMOTRON_LETTERS = {'M': 'mamba', '*': 'attention', '-': 'mlp', 'E': 'moe'}
+
+
 def nemotron_h(w, c, ids):
+    return head(w, c, 'backbone.embeddings', nemotron_hidden(w, c, ids))
+
+
+def nemotron_hidden(w, c, ids):
     model, blocks = c, c.get('block_configs')
-    eps, activation, hidden = c['layer_norm_epsilon'], ACTIVATIONS[c['mlp_hidden_act']], c['hidden_size']
-    letters = {'M': 'mamba', '*': 'attention', '-': 'mlp', 'E': 'moe'}
+    eps = c['layer_norm_epsilon']
     if blocks:
         kinds = [block['block_type'] for block in blocks]
         if any(block.get('sliding_window') for block in blocks):
             model = {**model, 'sliding_window': None}
     else:
-        kinds = c.get('layers_block_type') or [letters[letter] for letter in c['hybrid_override_pattern']]
+        kinds = c.get('layers_block_type') or [NEMOTRON_LETTERS[letter] for letter in c['hybrid_override_pattern']]
+    x = embed(w, c, 'backbone.embeddings', ids)
+    for i, kind in enumerate(kinds):
+        x = nemotron_layer(w, f'backbone.layers.{i}', {**model, **blocks[i]} if blocks else model, kind, x)
+    return w.norm('backbone.norm_f', x, eps)
+
+
+def nemotron_layer(w, layer, c, kind, x):
+    eps, activation, hidden = c['layer_norm_epsilon'], ACTIVATIONS[c['mlp_hidden_act']], c['hidden_size']
 
     def mlp(name, x, size, bias):
         up = activation(w.linear(name + '.up_proj', x, size, bias))
         return w.linear(name + '.down_proj', up, x.shape[1], bias)
 
-    x = embed(w, c, 'backbone.embeddings', ids)
-    for i, kind in enumerate(kinds):
-        name = f'backbone.layers.{i}.mixer'
-        normed = w.norm(f'backbone.layers.{i}.norm', x, eps)
-        c = {**model, **blocks[i]} if blocks else model
-        if kind in ('mamba', 'linear_attention'):
-            y = mixer(w, name, normed, heads=c['mamba_num_heads'], head_dim=c['mamba_head_dim'],
-                      state=c['ssm_state_size'], groups=c['n_groups'], taps=c['conv_kernel'], activation='silu', eps=eps,
-                      limit=read_limit(c), bias=c['use_bias'], conv_bias=c['use_conv_bias'], norm_groups=c['n_groups'])
-        elif kind in ('attention', 'full_attention'):
-            y = attention(w, name, normed, heads=c['num_attention_heads'], kv_heads=c['num_key_value_heads'],
-                          head_dim=c['head_dim'], hidden=hidden, scale=c['head_dim']**-0.5, window=c.get('sliding_window'))
-        elif kind == 'moe':
-            y = nemotron_experts(w, name, c, normed, mlp)
-        else:
-            y = mlp(name, normed, c['intermediate_size'], c['mlp_bias'])
-        x = x + y
-    return head(w, model, 'backbone.embeddings', w.norm('backbone.norm_f', x, eps))
+    name, normed = layer + '.mixer', w.norm(layer + '.norm', x, eps)
+    if kind in ('mamba', 'linear_attention'):
+        y = mixer(w, name, normed, heads=c['mamba_num_heads'], head_dim=c['mamba_head_dim'],
+                  state=c['ssm_state_size'], groups=c['n_groups'], taps=c['conv_kernel'], activation='silu', eps=eps,
+                  limit=read_limit(c), bias=c['use_bias'], conv_bias=c['use_conv_bias'], norm_groups=c['n_groups'])
+    elif kind in ('attention', 'full_attention'):
+        y = attention(w, name, normed, heads=c['num_attention_heads'], kv_heads=c['num_key_value_heads'],
+                      head_dim=c['head_dim'], hidden=hidden, scale=c['head_dim']**-0.5, window=c.get('sliding_window'))
+    elif kind == 'moe':
+        y = nemotron_experts(w, name, c, normed, mlp)
+    else:
+        y = mlp(name, normed, c['intermediate_size'], c['mlp_bias'])
+    return x + y
+
+
+def nemotron_guesses(w, c, ids, count):
+    """What the layers for multi-token prediction say after each text of two tokens or more: (texts, count, VOCAB). From the
+    second guess on they see their own output in place of the model's."""
+    eps, kinds = c['layer_norm_epsilon'], [NEMOTRON_LETTERS[letter] for letter in c['mtp_hybrid_override_pattern']]
+    hidden, found = nemotron_hidden(w, c, ids), []
+    for length in range(2, len(ids) + 1):
+        tokens, before, logits = list(ids[1:length]), hidden[:length - 1], []
+        for _ in range(count):
+            normed = [w.norm('mtp.layers.0.enorm', embed(w, c, 'backbone.embeddings', tokens), eps),
+                      w.norm('mtp.layers.0.hnorm', before, eps)]
+            x = w.linear('mtp.layers.0.eh_proj', np.concatenate(normed, axis=1), c['hidden_size'])
+            for i, kind in enumerate(kinds):
+                x = nemotron_layer(w, f'mtp.layers.{i}', c, kind, x)
+            x = w.norm(f'mtp.layers.{len(kinds) - 1}.final_layernorm', x, eps)
+            logits.append(head(w, c, 'backbone.embeddings', x)[-1])
+            tokens.append(int(logits[-1].argmax()))
+            before = np.concatenate([before, x[-1:]])
+        found.append(logits)
+    return np.array(found)
 
 
 def nemotron_vl(w, c, ids):
@@ -455,7 +485,10 @@ OTHER_TYPES = {'plamo2': plamo2, 'nemotron_h_puzzle': nemotron_h, 'NemotronH_Nan
 # A variant's place is the seed of its weights.
 VARIANTS = ['bamba-biases', 'falcon-norm', 'falcon-norm-before-gate', 'granite-dense-rope', 'granite-experts',
             'mamba2-eight-groups', 'nemotron-eight-groups', 'nemotron-experts', 'zamba2-two-blocks', 'nemotron-puzzle',
-            'nemotron-vl', 'zamba2-first-layout', 'plamo2', 'nemotron-windows', 'plamo2-windows']
+            'nemotron-vl', 'zamba2-first-layout', 'plamo2', 'nemotron-windows', 'plamo2-windows', 'nemotron-mtp']
+
+# Tokens that layers for multi-token prediction guess after each text.
+GUESSES = 3
 
 
 def write_safetensors(path, tensors):
@@ -486,8 +519,11 @@ def write_variant(name, seed):
     greedy = list(ids)
     for _ in range(6):
         greedy.append(int(forward(weights, config, greedy)[-1].argmax()))
+    expected = {'logits': logits.astype(np.float32)}
+    if config.get('num_nextn_predict_layers'):
+        expected['guess_logits'] = nemotron_guesses(weights, config, ids, GUESSES).astype(np.float32)
     write_safetensors(folder / 'model.safetensors', weights)
-    write_safetensors(folder / 'expected.safetensors', {'logits': logits.astype(np.float32)})
+    write_safetensors(folder / 'expected.safetensors', expected)
     (folder / 'expected.json').write_text(json.dumps({'input_ids': ids, 'greedy': greedy[len(ids):]}) + '\n')
 
 

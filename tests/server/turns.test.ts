@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { EventPace } from '../../src/server/answer/event-pace.ts';
 import { eventStream } from '../../src/server/answer/event-stream.ts';
 import { DATA_EVENTS } from '../../src/server/answer/stream-form.ts';
 import { readEvents, sharedServer } from './test-server.ts';
@@ -26,6 +27,46 @@ describe('no answer keeps others waiting', () => {
     const response = eventStream(events(), { streamForm: DATA_EVENTS, failure: (error) => [error] }, onEnd);
     expect(await turnsDuring(() => response.text())).toBeGreaterThanOrEqual(50);
     expect(onEnd).toHaveBeenCalledExactlyOnceWith(undefined);
+  });
+});
+
+describe('the pace of events', () => {
+  const output = (finished: boolean) => ({ promptIndex: 0, requestId: '', numCachedTokens: 0, outputs: [], finished });
+
+  /** Milliseconds after which one of `streams` asks for its second and its third output, and for what follows the last. */
+  async function waits(streams: number): Promise<number[]> {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const pace = new EventPace();
+    for (let i = 1; i < streams; i++) pace.open();
+    const stream = pace.open();
+    const asked: number[] = [];
+    async function* outputs() {
+      for (const finished of [false, false, true]) {
+        yield output(finished);
+        asked.push(performance.now());
+      }
+    }
+    const read = async () => {
+      const begin = performance.now();
+      for await (const _ of stream.paced(outputs()));
+      return asked.map((time, i) => time - (asked[i - 1] ?? begin));
+    };
+    const reading = read();
+    await vi.runAllTimersAsync();
+    stream.close();
+    return reading;
+  }
+
+  test('of one stream, outputs are asked for at once', async () => {
+    expect(await waits(1)).toEqual([0, 0, 0]);
+  });
+
+  test('of many streams, only the end of an answer is', async () => {
+    const [second, third, end] = await waits(200);
+    expect(second).toBeGreaterThanOrEqual(20);
+    expect(third).toBeGreaterThanOrEqual(20);
+    expect(end).toBe(0);
   });
 });
 

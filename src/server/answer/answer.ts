@@ -98,8 +98,12 @@ export async function answer(
   if (isStream) {
     record.keepOpen();
     record.add({ stream: true });
-    const growing = { head, outputs: () => generation.outputs(), usage: () => generation.usage() };
-    return eventStream(writer.events(growing), writer, finish);
+    const pace = model.pace.open();
+    const growing = { head, outputs: () => pace.paced(generation.outputs()), usage: () => generation.usage() };
+    return eventStream(writer.events(growing), writer, (error) => {
+      pace.close();
+      finish(error);
+    });
   }
   try {
     for await (const output of generation.outputs()) writer.add(output);

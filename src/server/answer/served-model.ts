@@ -11,6 +11,7 @@ import type { RequestLimits, SchedulingPolicy } from '../request/limits.ts';
 import { badRequest, HttpError } from '../wire/http-error.ts';
 import { packedIds, type TokenIds } from '../wire/prompt-field.ts';
 import { AnswerMemory } from './answer-memory.ts';
+import { EventPace } from './event-pace.ts';
 
 /** Model, its names, and the limits of requests to it. */
 export interface ServedModelOptions {
@@ -49,6 +50,8 @@ export class ServedModel {
   readonly bodies: BodyReader;
   /** Memory that the unfinished requests may take. */
   readonly memory: AnswerMemory;
+  /** When streams may have their next events. */
+  readonly pace = new EventPace();
   /** Time at which serving began, in seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How answers to conversations are asked for and read. */

@@ -81,6 +81,13 @@ static __device__ __forceinline__ u32 scale_halves(u32 a, u32 b) {
   asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
   return v;
 }
+// Two float16 that may be infinite as the largest ones instead. NaN stays NaN.
+static __device__ __forceinline__ u32 finite_halves(u32 halves) {
+  u32 v;
+  asm("min.NaN.f16x2 %0, %1, %2;" : "=r"(v) : "r"(halves), "r"(0x7bff7bffu));
+  asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(v) : "r"(v), "r"(0xfbfffbffu));
+  return v;
+}
 // Copies 16 bytes to shared memory while the thread continues, zeros in their place unless `isInside`. What a thread has
 // copied it may read after wait_copies, and other threads after a barrier besides.
 static __device__ __forceinline__ void copy_early(uint4* to, const void* from, bool isInside) {

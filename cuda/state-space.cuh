@@ -29,6 +29,11 @@ struct StateSpaceParams {
   int keepState;
   // Of the sequences' first tokens, where states are rounded stochastically.
   const int* positions;
+  // Inputs of the tokens that slots' states lack, x, B and dt of each in a row, `mostReplayed` rows for each slot; and how many
+  // of them there are for each row of the batch.
+  Rows replayed;
+  const int* replayCounts;
+  int mostReplayed;
   int stateKey;
   // Of the layer's state over all ranks, the row that this one begins with.
   int firstRow;
@@ -112,6 +117,12 @@ static __device__ __forceinline__ float half_of_word(u32 half) {
   return STATES == FLOAT16 ? half_to_float(half) : bits_to_float(half << 16);
 }
 
+// Two values as the nearest states, as a word: the same as rounded values, in fewer instructions.
+template <int STATES>
+static __device__ __forceinline__ u32 nearest_word(float low, float high) {
+  return STATES == FLOAT16 ? finite_halves(floats_to_halves(low, high)) : floats_to_bfloats(low, high);
+}
+
 static __device__ __forceinline__ float skip_of(const StateSpaceParams& p, int h, int c) {
   return p.hasD ? p.D.at[h * p.D.stride + c * p.dChannel] : 0.0f;
 }
@@ -186,8 +197,16 @@ static __device__ __forceinline__ void store_short(u16* row, const float* own) {
 // Rounds a lane's part of a row: `factor` is the row's, `columns` the lane's.
 template <int OWN, int STATES>
 static __device__ __forceinline__ void round_own(float* own, u32 factor, const u32* columns, bool isRandom) {
+  if (isRandom) {
 #pragma unroll
-  for (int i = 0; i < OWN; i++) own[i] = rounded<STATES>(own[i], factor * columns[i], isRandom);
+    for (int i = 0; i < OWN; i++) own[i] = rounded<STATES>(own[i], factor * columns[i], true);
+  } else {
+#pragma unroll
+    for (int i = 0; i < OWN; i += 2) {
+      const u32 word = nearest_word<STATES>(own[i], own[i + 1]);
+      own[i] = half_of_word<STATES>(word & 0xffffu), own[i + 1] = half_of_word<STATES>(word >> 16);
+    }
+  }
 }
 
 template <int OWN>
@@ -238,63 +257,6 @@ static __device__ __forceinline__ float sums_of_32(float* v) {
   return v[0];
 }
 
-// One step of 8 rows of the state that a warp has, whose loads are on their way together.
-template <int OWN, int STATES>
-static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
-  const int parts = (p.P + 31) / 32;
-  const long long t = blockIdx.x / parts;
-  const int h = blockIdx.y;
-  const int first = blockIdx.x % parts * 32 + 8 * (threadIdx.x / 32);
-  if (first >= p.P) return;
-  const int slot = p.slots ? p.slots[t] : (int)t;
-  const int group = h / p.headsPerGroup;
-  float* states = p.states + slot * p.stateStride;
-  const long long own = ((long long)h * p.P + first) * p.N;
-  float state[8][OWN];
-#pragma unroll
-  for (int r = 0; r < 8; r++) {
-#pragma unroll
-    for (int i = 0; i < OWN; i++) state[r][i] = 0;
-    if (slot < 0 || first + r >= p.P) continue;
-    if (STATES) load_short<OWN, STATES>((const u16*)states + own + (long long)r * p.N, state[r]);
-    else load_own<OWN>(states + own + (long long)r * p.N, state[r]);
-  }
-  // Lane 4 r has row r's x and y.
-  const int c = first + threadIdx.x % 32 / 4;
-  const float x = c < p.P ? p.x.at[t * p.x.stride + (long long)h * p.P + c] : 0.0f;
-  float B[OWN], C[OWN];
-  load_anywhere<OWN>(p.B.at + t * p.B.stride + (long long)group * p.N, B);
-  load_anywhere<OWN>(p.C.at + t * p.C.stride + (long long)group * p.N, C);
-  const float delta = delta_at(p, t, h, 0);
-  const float decay = decay_of(p.A.at[h * p.A.stride], delta);
-  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
-  u32 columns[OWN];
-  if (STATES) load_columns<OWN>(p, columns);
-  const u32 token = STATES ? token_bits(p, t, 0) : 0;
-  float y[8];
-#pragma unroll
-  for (int r = 0; r < 8; r++) {
-    const float dx = delta * __shfl_sync(ALL_LANES, x, 4 * r);
-    y[r] = 0;
-#pragma unroll
-    for (int i = 0; i < OWN; i++) {
-      state[r][i] = fmaf(decay, state[r][i], dx * B[i]);
-      y[r] = fmaf(state[r][i], C[i], y[r]);
-    }
-    if (slot < 0 || first + r >= p.P) continue;
-    if (STATES) {
-      round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
-      store_short<OWN, STATES>((u16*)states + own + (long long)r * p.N, state[r]);
-    } else {
-      store_own<OWN>(states + own + (long long)r * p.N, state[r]);
-    }
-  }
-  const float sum = sums_of_8(y);
-  if (threadIdx.x % 4 == 0 && c < p.P) {
-    p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, t, h, c);
-  }
-}
-
 // Four floats of a row that lie at a multiple of 16 bytes, or are copied one by one.
 static __device__ __forceinline__ void copy_quad(float* to, const float* from, int count, bool isAligned) {
   if (isAligned && count > 0) {
@@ -307,6 +269,131 @@ static __device__ __forceinline__ void copy_quad(float* to, const float* from, i
 
 static __device__ __forceinline__ bool are_aligned(const Rows& x, long long column) {
   return ((u64)(x.at + column) & 15) == 0 && x.stride % 4 == 0;
+}
+
+// Rows of the state that a warp has in one step.
+#define UPDATE_ROWS 8
+
+// One step of the rows of the state that a warp has, whose loads are on their way together.
+//
+// With REPLAYS the slot's state lacks some tokens, which are computed first, exactly as steps of their own would have done it.
+// Where it lacks as many as it may, it is written; elsewhere the new token's inputs join those of the others. Without x there
+// is no new token: the state is written with the tokens that it lacked.
+template <int OWN, int STATES, bool REPLAYS>
+static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
+  const int N = 32 * OWN;
+  const int parts = (p.P + 31) / 32;
+  const long long t = blockIdx.x / parts;
+  const int h = blockIdx.y;
+  const int lane = threadIdx.x % 32;
+  const int blockFirst = blockIdx.x % parts * 32;
+  const int first = blockFirst + UPDATE_ROWS * (threadIdx.x / 32);
+  if (!REPLAYS && first >= p.P) return;
+  const int slot = p.slots ? p.slots[t] : (int)t;
+  const int count = REPLAYS && slot >= 0 ? p.replayCounts[t] : 0;
+  const bool hasToken = !REPLAYS || p.x.at;
+  if (!hasToken && count == 0) return;
+  const int group = h / p.headsPerGroup;
+  float* states = p.states + slot * p.stateStride;
+  const long long own = ((long long)h * p.P + first) * N;
+  float state[UPDATE_ROWS][OWN];
+#pragma unroll
+  for (int r = 0; r < UPDATE_ROWS; r++) {
+#pragma unroll
+    for (int i = 0; i < OWN; i++) state[r][i] = 0;
+    if (slot < 0 || first + r >= p.P) continue;
+    if (STATES) load_short<OWN, STATES>((const u16*)states + own + (long long)r * N, state[r]);
+    else load_own<OWN>(states + own + (long long)r * N, state[r]);
+  }
+  SHARED_BY_LAUNCH(tokens);
+  float* tokensB = (float*)tokens;
+  float* tokensX = tokensB + p.mostReplayed * N;
+  const int columnB = p.H * p.P, columnOfDt = columnB + p.H / p.headsPerGroup * N;
+  float* kept = p.replayed.at + (long long)slot * p.mostReplayed * p.replayed.stride;
+  if (REPLAYS && count > 0) {
+    const int column = h * p.P + blockFirst, groupColumn = columnB + group * N;
+    const bool isAligned = are_aligned(p.replayed, column) && p.P % 4 == 0, isAlignedB = are_aligned(p.replayed, groupColumn);
+    for (int i = threadIdx.x; i < count * (N / 4); i += 128) {
+      const float* B = kept + i / (N / 4) * p.replayed.stride + groupColumn;
+      copy_quad(tokensB + 4 * i, B + i % (N / 4) * 4, 4, isAlignedB);
+    }
+    for (int i = threadIdx.x; i < count * 8; i += 128) {
+      const float* x = kept + i / 8 * p.replayed.stride + column;
+      copy_quad(tokensX + 4 * i, x + i % 8 * 4, p.P - blockFirst - i % 8 * 4, isAligned);
+    }
+    group_copies();
+  }
+  // Lane 4 r has row r's x and y.
+  const int c = first + lane / 4;
+  const float x = hasToken && c < p.P ? p.x.at[t * p.x.stride + (long long)h * p.P + c] : 0.0f;
+  float B[OWN], C[OWN];
+  if (hasToken) {
+    load_anywhere<OWN>(p.B.at + t * p.B.stride + (long long)group * N, B);
+    load_anywhere<OWN>(p.C.at + t * p.C.stride + (long long)group * N, C);
+  }
+  // Lane j has the step of the j-th kept token; those beyond, the last among them, that of the new one.
+  const bool isOfKept = REPLAYS && lane < count;
+  const float step = isOfKept ? kept[lane * p.replayed.stride + columnOfDt + h] : hasToken ? step_at(p, t, h, 0) : 0.0f;
+  const float delta = delta_of(p, step, h, 0);
+  const float decay = decay_of(p.A.at[h * p.A.stride], delta);
+  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
+  u32 columns[OWN];
+  if (STATES) load_columns<OWN>(p, columns);
+  if (REPLAYS && count > 0) {
+    wait_copies<0>();
+    __syncthreads();
+#pragma unroll 1
+    for (int j = 0; j < count; j++) {
+      const float deltaOfToken = __shfl_sync(ALL_LANES, delta, j), decayOfToken = __shfl_sync(ALL_LANES, decay, j);
+      const u32 token = STATES ? token_bits(p, t, hasToken ? j - count : j) : 0;
+      const float* xOfToken = tokensX + 32 * j + UPDATE_ROWS * (threadIdx.x / 32);
+      float BOfToken[OWN];
+      load_own<OWN>(tokensB + j * N, BOfToken);
+#pragma unroll
+      for (int r = 0; r < UPDATE_ROWS; r++) {
+        const float dx = deltaOfToken * xOfToken[r];
+#pragma unroll
+        for (int i = 0; i < OWN; i++) state[r][i] = fmaf(decayOfToken, state[r][i], dx * BOfToken[i]);
+        if (STATES) round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
+      }
+    }
+  }
+  const bool isWritten = slot >= 0 && (!REPLAYS || !hasToken || count == p.mostReplayed);
+  const u32 token = STATES && hasToken ? token_bits(p, t, 0) : 0;
+  const float deltaOfToken = REPLAYS ? __shfl_sync(ALL_LANES, delta, 31) : delta;
+  const float decayOfToken = REPLAYS ? __shfl_sync(ALL_LANES, decay, 31) : decay;
+  float y[UPDATE_ROWS];
+#pragma unroll
+  for (int r = 0; r < UPDATE_ROWS; r++) {
+    if (hasToken) {
+      const float dx = deltaOfToken * __shfl_sync(ALL_LANES, x, 4 * r);
+      y[r] = 0;
+#pragma unroll
+      for (int i = 0; i < OWN; i++) {
+        state[r][i] = fmaf(decayOfToken, state[r][i], dx * B[i]);
+        y[r] = fmaf(state[r][i], C[i], y[r]);
+      }
+    }
+    if (!isWritten || first + r >= p.P) continue;
+    if (STATES) {
+      if (hasToken) round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
+      store_short<OWN, STATES>((u16*)states + own + (long long)r * N, state[r]);
+    } else {
+      store_own<OWN>(states + own + (long long)r * N, state[r]);
+    }
+  }
+  if (!hasToken) return;
+  const float sum = sums_of_8(y);
+  const bool isOfLane = lane % 4 == 0 && c < p.P;
+  if (isOfLane) p.out.at[t * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, t, h, c);
+  if (!REPLAYS || slot < 0 || isWritten) return;
+  float* joined = kept + count * p.replayed.stride;
+  if (isOfLane) joined[h * p.P + c] = x;
+  if (first > 0) return;
+  if (lane == 31) joined[columnOfDt + h] = step;
+  if (h % p.headsPerGroup > 0) return;
+#pragma unroll
+  for (int i = 0; i < OWN; i++) joined[columnB + group * N + OWN * lane + i] = B[i];
 }
 
 // Rows of the state that a warp has in a scan, and tokens whose outputs it sums over its lanes together.

@@ -30,6 +30,7 @@ export { PAD_SLOT_ID } from './backends/contract/sequences.ts';
 export type {
   ChunkScanArgs,
   LogDecayArgs,
+  Replay,
   SelectiveStateArgs,
   SelectiveStateUpdateArgs,
   StateSpaceOps,

@@ -3,7 +3,7 @@ import type { KvCacheParams } from '../layers/attention/attention.ts';
 import type { BatchMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
-import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
+import type { KeptRows, ReplayedRows } from '../layers/mamba/mamba2-metadata.ts';
 import type { PreviousTokenCache } from '../layers/mamba/previous-token.ts';
 import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
@@ -58,6 +58,8 @@ export interface CausalLM extends Module {
   readonly stateSizes: readonly MambaStateSize[];
   /** Columns, per mixer, of what its state needs to know of a token: see {@link StateSpaceMixer.keptWidths}. */
   readonly keptWidths: readonly (readonly number[])[];
+  /** Columns, per mixer, of the inputs by which it takes a token into its state again. */
+  readonly replayWidths: readonly number[];
   /** Columns of what it keeps of each slot's last token; 0: it has no layers that guess further tokens. */
   readonly predictorSize: number;
   /** Key-value cache over all ranks, per attention layer; `kvCacheShape` is a rank's. Layers that guess come last. */
@@ -73,6 +75,8 @@ export interface CausalLM extends Module {
     chunkSize: number,
     lastHidden?: PreviousTokenCache | undefined,
   ): void;
+  /** Takes the tokens that slots' states lack into those of all mixers. */
+  takeReplayed(cache: readonly MambaCacheParams[], rows: ReplayedRows): void;
   /** → (B, hiddenSize), of which `computeLogits` makes guesses. @throws ArgumentError in a model that has no layers for it. */
   predict(input: PredictorInput): Tensor;
   /** (R, hiddenSize) → (R, vocabSize). @throws ShardingError in a stage before the last. */

@@ -3,9 +3,9 @@ import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
 import { type RopeParameters, RotaryEmbedding } from '../layers/attention/rotary-embedding.ts';
 import { VocabParallelEmbedding } from '../layers/linear/vocab-parallel-embedding.ts';
 import type { MambaStateShape, MambaStateSize } from '../layers/mamba/mamba-state-shape.ts';
-import type { KeptRows } from '../layers/mamba/mamba2-metadata.ts';
+import type { KeptRows, ReplayedRows } from '../layers/mamba/mamba2-metadata.ts';
 import { advancePreviousTokens, type PreviousTokenCache, previousTokens } from '../layers/mamba/previous-token.ts';
-import type { MambaCacheParams } from '../layers/mamba/state-space-mixer.ts';
+import type { MambaCacheParams, StateSpaceMixer } from '../layers/mamba/state-space-mixer.ts';
 import { RMSNorm } from '../layers/norm/rms-norm.ts';
 import type { LayerContext } from '../layers/parameters/layer-context.ts';
 import { type Module, type Parameter, prefixed } from '../layers/parameters/parameter.ts';
@@ -63,6 +63,7 @@ export class DecoderLM implements CausalLM {
   readonly stateShapes: readonly MambaStateShape[];
   readonly stateSizes: readonly MambaStateSize[];
   readonly keptWidths: readonly (readonly number[])[];
+  readonly replayWidths: readonly number[];
   readonly predictorSize: number;
   readonly kvCacheSizes: readonly KvCacheSize[];
   readonly layerMap: readonly (readonly LayerPart[])[];
@@ -129,6 +130,7 @@ export class DecoderLM implements CausalLM {
     this.stateShapes = this.#layers.flatMap(({ mixer }) => mixer?.getStateShape() ?? []);
     this.stateSizes = this.#layers.flatMap(({ mixer }) => mixer?.stateSize ?? []);
     this.keptWidths = this.#layers.flatMap(({ mixer }) => (mixer ? [mixer.keptWidths] : []));
+    this.replayWidths = this.#layers.flatMap(({ mixer }) => mixer?.replayWidth ?? []);
     this.predictorSize = this.#predictor ? hiddenSize : 0;
     const own = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
     this.kvCacheSizes = [...own, ...(this.#predictor?.kvCacheSizes ?? [])];
@@ -179,9 +181,12 @@ export class DecoderLM implements CausalLM {
     chunkSize: number,
     lastHidden?: PreviousTokenCache | undefined,
   ): void {
-    const mixers = this.#layers.flatMap(({ mixer }) => mixer ?? []);
-    for (const [i, mixer] of mixers.entries()) mixer.advance(cache[i], rows, chunkSize);
+    for (const [i, mixer] of this.#mixers().entries()) mixer.advance(cache[i], rows, chunkSize);
     if (lastHidden) advancePreviousTokens(this.#context.backend, lastHidden, rows);
+  }
+
+  takeReplayed(cache: readonly MambaCacheParams[], rows: ReplayedRows): void {
+    for (const [i, mixer] of this.#mixers().entries()) mixer.takeReplayed(cache[i], rows);
   }
 
   predict({ inputIds, previous, kvCache, metadata }: PredictorInput): Tensor {
@@ -198,6 +203,10 @@ export class DecoderLM implements CausalLM {
   computeLogits(hiddenStates: Tensor): Tensor {
     if (!this.#lmHead) throw new ShardingError('Only the last stage of a model has an output head.');
     return scaled(this.#context, this.#lmHead.logits(hiddenStates), this.#config.logitsMultiplier);
+  }
+
+  #mixers(): StateSpaceMixer[] {
+    return this.#layers.flatMap(({ mixer }) => mixer ?? []);
   }
 
   #embed(inputIds: Tensor): DecoderInput {

@@ -22,6 +22,11 @@ export interface StateStorage {
   readonly dtype: StateDType;
   /** Means nothing for float32. */
   readonly rounding: StateRounding;
+  /**
+   * Steps of decoding after which states are written; those between compute the last tokens again. 1: in every step. It
+   * changes no bit. Default: as is best on the backend.
+   */
+  readonly replaySteps?: number | undefined;
 }
 
 /** What states are stored as where nothing else was asked for. */

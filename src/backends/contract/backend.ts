@@ -8,7 +8,7 @@ import type { NormOps } from './norms.ts';
 import type { RowOps } from './rows.ts';
 import type { SamplingOps } from './sampling.ts';
 import type { SlotOps } from './slots.ts';
-import type { StateSpaceOps } from './state-space.ts';
+import type { ReplayOps, StateSpaceOps } from './state-space.ts';
 import type { StepOps } from './steps.ts';
 
 /**
@@ -41,4 +41,7 @@ export interface Backend
 
   /** Absent where logits are on the host anyway. */
   readonly sampling?: SamplingOps;
+
+  /** Absent where nothing is gained by writing states less often. */
+  readonly replay?: ReplayOps;
 }

@@ -1,6 +1,9 @@
-import { ArgumentError } from '../../errors.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import { ArgumentError, MetadataError, ShapeError } from '../../errors.ts';
+import type { StateStorage } from '../../tensor/state-dtype.ts';
+import { formatShape, type Tensor } from '../../tensor/tensor.ts';
 import type { ConvolutionOps } from './convolution.ts';
+import { ints } from './host-tensor.ts';
+import { PAD_SLOT_ID, slotsOrDefault } from './sequences.ts';
 
 /** Arguments that turn step sizes into decays, for H heads. */
 export interface LogDecayArgs {
@@ -89,8 +92,57 @@ export interface SelectiveStateUpdateArgs extends SelectiveStateArgs {
   readonly state: Tensor;
   /** (rows) int32: each row's slot; default: the row's own number. */
   readonly stateBatchIndices?: Tensor | undefined;
+  /**
+   * Tokens that the slots' states lack: they are computed first. A slot that lacks L of them gets its state, those that lack
+   * fewer keep theirs, and the row's inputs join the kept ones. dt is (rows, H). Only on backends with `replay`. The results
+   * have the same bits. Default: states lack nothing, and are written.
+   */
+  readonly replay?: Replay | undefined;
   /** How states of 16 bits are rounded. Default: to the nearest value. */
   readonly rounding?: StochasticRounding | undefined;
+}
+
+/** The most tokens that a slot's state may lack. */
+export const MOST_REPLAYED = 31;
+
+/**
+ * Tokens that slots' states do not have yet. A step that decodes computes them again from their inputs, and leaves the state
+ * as it is, so that it is written only now and then (vLLM: ReplaySSM).
+ */
+export interface Replay {
+  /** (S * L, H*P + G*N + H): x, B and dt of up to L tokens of each slot, the oldest first. Updated in place. */
+  readonly inputs: Tensor;
+  /** (rows) int32, 0 to L: how many tokens the state of each row's slot lacks. */
+  readonly counts: Tensor;
+}
+
+/** Arguments of {@link ReplayOps.takeReplayed}. */
+export interface TakeReplayedArgs extends Pick<SelectiveStateArgs, 'A' | 'dtBias' | 'dtSoftplus' | 'dtLimit'> {
+  /** (S, H, P, N), of any dtype that `zeros` takes. Updated in place. */
+  readonly state: Tensor;
+  /** (rows) int32: slots; default: the row's own number. */
+  readonly stateBatchIndices?: Tensor | undefined;
+  readonly replay: Replay;
+  /** How states of 16 bits are rounded, with the position of each row's first replayed token. Default: to the nearest. */
+  readonly rounding?: StochasticRounding | undefined;
+}
+
+/** Decoding from states that lack some tokens, whose inputs are kept. */
+export interface ReplayOps {
+  /**
+   * The steps of decoding after which a state is best written: 1, it is in each. Undefined where such states can't be
+   * replayed.
+   */
+  stepsOf(state: ReplayedState): number | undefined;
+
+  /** Takes the tokens that rows' slots lack into their states. Padded rows, and rows that lack none, change nothing. */
+  takeReplayed(args: TakeReplayedArgs): void;
+}
+
+/** The form of a layer's state. */
+export interface ReplayedState extends StateStorage {
+  /** H, P, N */
+  readonly shape: readonly [number, number, number];
 }
 
 /** The operations that make a state-space layer, under the names of the CUDA and Triton kernels that the field knows. */
@@ -130,4 +182,54 @@ export interface StateSpaceOps extends ConvolutionOps {
 export function checkChunkSize(chunkSize: number): void {
   if (Number.isInteger(chunkSize) && chunkSize >= 1) return;
   throw new ArgumentError(`chunkSize is ${chunkSize}.`, 'Use a whole number of tokens from 1 on.');
+}
+
+/** The places of a call's replayed tokens, checked. */
+export interface ReplayPlaces {
+  /** L */
+  readonly most: number;
+  /** G */
+  readonly groups: number;
+  /** Columns of x and of B; dt follows. */
+  readonly columns: readonly [number, number];
+}
+
+/**
+ * @param nGroups where the call knows it.
+ * @throws ShapeError, MetadataError, ArgumentError
+ */
+export function checkReplay(
+  { inputs, counts }: Replay,
+  state: Tensor,
+  rows: number,
+  slots: Tensor | undefined,
+  nGroups?: number,
+): ReplayPlaces {
+  const [S, H, P, N] = state.shape;
+  const [height, width] = inputs.shape;
+  const groups = nGroups ?? (width - H * P - H) / N;
+  const most = height / S;
+  const isLaidOut = inputs.shape.length === 2 && width === H * P + groups * N + H && groups >= 1;
+  if (!isLaidOut || !Number.isInteger(groups) || !Number.isInteger(most)) {
+    throw new ShapeError(
+      `Inputs to replay have shape ${formatShape(inputs.shape)} for states of ${formatShape(state.shape)}.`,
+      'They have as many rows for each slot, and columns for x, B and dt.',
+    );
+  }
+  if (most < 1 || most > MOST_REPLAYED) {
+    throw new ArgumentError(`Each slot has inputs of ${most} tokens.`, `Replay 1 to ${MOST_REPLAYED} tokens.`);
+  }
+  const known = ints(counts, 'counts', rows);
+  const used = slotsOrDefault(slots, 'stateBatchIndices', rows);
+  const wrong = known.findIndex((count, b) => used[b] !== PAD_SLOT_ID && !(count >= 0 && count <= most));
+  if (wrong >= 0) {
+    throw new MetadataError(`Slot ${used[wrong]} lacks ${known[wrong]} tokens; inputs of ${most} are kept.`);
+  }
+  return { most, groups, columns: [H * P, groups * N] };
+}
+
+/** @throws ArgumentError unless dt has a value for each head, as the kept inputs do. */
+export function checkReplayedStep(dt: Tensor): void {
+  if (dt.shape.length === 2) return;
+  throw new ArgumentError(`dt has shape ${formatShape(dt.shape)}.`, 'Replayed steps have one dt for each head.');
 }

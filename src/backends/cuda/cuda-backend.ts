@@ -10,6 +10,7 @@ import type { MemoryNeed, PrepareWatch } from '../contract/life-cycle.ts';
 import type { BlockWeightWriter, LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import type { SamplingOps } from '../contract/sampling.ts';
 import { type SavedSlot, savedWords, valuesOfWords, wordShape } from '../contract/slots.ts';
+import type { ReplayOps } from '../contract/state-space.ts';
 import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
 import { CUDA_BLOCK_FORMATS } from './block-formats.ts';
 import { CudaCalls } from './device/cuda-calls.ts';
@@ -21,7 +22,7 @@ import { CudaState, type CudaTensor } from './device/cuda-tensor.ts';
 import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
 import type { NcclGroup } from './nccl/nccl-group.ts';
 import { ExpertLists, fusedMoe } from './ops/experts.ts';
-import { OperationMethods, samplingMethods } from './ops/registry.ts';
+import { OperationMethods, replayMethods, samplingMethods } from './ops/registry.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
 /**
@@ -32,6 +33,7 @@ export class CudaBackend extends OperationMethods implements Backend {
   readonly name = 'cuda';
   readonly blockFormats = CUDA_BLOCK_FORMATS;
   readonly sampling: SamplingOps;
+  readonly replay: ReplayOps;
   readonly failed: Promise<Error>;
   readonly #device: CudaDevice;
   readonly #memory: CudaMemory;
@@ -53,6 +55,7 @@ export class CudaBackend extends OperationMethods implements Backend {
     this.#steps = new RepeatedSteps(calls);
     this.failed = device.failed;
     this.sampling = samplingMethods(calls);
+    this.replay = replayMethods(calls);
   }
 
   /** The GPU. */

@@ -23,7 +23,7 @@ import {
 } from './dense.ts';
 import { activate, activateAndMul, fusedMoe, topKRouting } from './feed-forward.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows, siluGate } from './norms.ts';
-import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+import { logDecaySums, mambaChunkScan, referenceReplay, selectiveStateUpdate } from './state-space.ts';
 
 /**
  * The contract in plain TypeScript: slow, obvious, and what every other backend is measured against.
@@ -37,6 +37,7 @@ import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-spac
  */
 export class ReferenceBackend implements Backend {
   readonly name = 'reference';
+  readonly replay = referenceReplay;
 
   readonly linear = linear;
   readonly embedding = embedding;

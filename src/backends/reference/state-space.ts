@@ -6,15 +6,20 @@ import {
   type ShortStateDType,
 } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { floats, HostState, type HostTensor, hostZeros, ints } from '../contract/host-tensor.ts';
+import { floats, HostState, HostTensor, hostZeros, ints } from '../contract/host-tensor.ts';
 import { checkQueryStartLoc, checkSlots, headsPerGroup, PAD_SLOT_ID, slotsOrDefault } from '../contract/sequences.ts';
 import {
   type ChunkScanArgs,
   checkChunkSize,
+  checkReplay,
+  checkReplayedStep,
   type LogDecayArgs,
+  type Replay,
+  type ReplayOps,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
   type StochasticRounding,
+  type TakeReplayedArgs,
 } from '../contract/state-space.ts';
 import { silu, softplus } from './activation.ts';
 
@@ -79,9 +84,34 @@ export function selectiveStateUpdate(args: SelectiveStateUpdateArgs): HostTensor
   const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', step.rows);
   checkSlots(slots, args.state.shape[0], 'stateBatchIndices');
   const rounder = stateRounder(args.state, args.rounding, step.rows);
-  for (let b = 0; b < step.rows; b++) step.run(step.state(slots[b]), b, rounder?.(b, 0));
+  const replay = args.replay && new ReplayedTokens(args, args.replay, step.rows, args.nGroups ?? args.B.shape[1]);
+  if (replay) checkReplayedStep(args.dt);
+  for (let b = 0; b < step.rows; b++) {
+    const count = replay?.count(b, slots[b]) ?? 0;
+    const isKept = replay !== undefined && count < replay.most;
+    const state = isKept ? step.state(slots[b]).slice() : step.state(slots[b]);
+    for (let j = 0; j < count; j++) replay?.run(state, slots[b], j, rounder?.(b, j - count));
+    step.run(state, b, rounder?.(b, 0));
+    if (isKept) replay.keep(slots[b], count, step.inputs(b));
+  }
   return step.out;
 }
+
+/** Reference of {@link ReplayOps.takeReplayed}. */
+export function takeReplayed(args: TakeReplayedArgs): void {
+  const rows = args.replay.counts.shape[0];
+  const slots = slotsOrDefault(args.stateBatchIndices, 'stateBatchIndices', rows);
+  checkSlots(slots, args.state.shape[0], 'stateBatchIndices');
+  const replay = new ReplayedTokens(args, args.replay, rows);
+  const rounder = stateRounder(args.state, args.rounding, rows);
+  for (let b = 0; b < rows; b++) {
+    for (let j = 0; j < replay.count(b, slots[b]); j++)
+      replay.run(replay.state(slots[b]), slots[b], j, rounder?.(b, j));
+  }
+}
+
+/** The reference gains nothing by it, but can do it. */
+export const referenceReplay: ReplayOps = { stepsOf: () => 1, takeReplayed };
 
 /**
  * Reference of {@link StateSpaceOps.logDecaySums}.
@@ -138,6 +168,55 @@ function stochastic(dtype: ShortStateDType, bits: RandomBits, firstRow: number):
   };
 }
 
+/** The tokens that slots' states lack. */
+class ReplayedTokens {
+  /** Tokens that a slot may lack. */
+  readonly most: number;
+  readonly #inputs: HostTensor<Float32Array>;
+  readonly #counts: Int32Array;
+  readonly #step: StateSpaceStep;
+
+  constructor(args: Omit<TakeReplayedArgs, 'replay'>, replay: Replay, rows: number, nGroups?: number) {
+    const { most, groups, columns } = checkReplay(replay, args.state, rows, args.stateBatchIndices, nGroups);
+    const inputs = floats(replay.inputs, 'inputs', [null, null]);
+    const part = (begin: number, width: number) =>
+      new HostTensor(inputs.data.subarray(begin), [inputs.shape[0], width], inputs.stride);
+    const [widthOfX, widthOfB] = columns;
+    const B = part(widthOfX, widthOfB);
+    this.most = most;
+    this.#inputs = inputs;
+    this.#counts = ints(replay.counts, 'counts', rows);
+    const { A, dtBias, dtSoftplus, dtLimit, state } = args;
+    this.#step = new StateSpaceStep(
+      // C only makes outputs.
+      {
+        ...{ A, dtBias, dtSoftplus, dtLimit, nGroups: groups },
+        ...{ x: part(0, widthOfX), B, C: B, dt: part(widthOfX + widthOfB, state.shape[1]) },
+      },
+      state,
+    );
+  }
+
+  /** How many tokens the state of a row's slot lacks. */
+  count(b: number, slot: number): number {
+    return slot === PAD_SLOT_ID ? 0 : this.#counts[b];
+  }
+
+  state(slot: number): Float32Array {
+    return this.#step.state(slot);
+  }
+
+  /** Takes the slot's j-th token into a state. */
+  run(state: Float32Array, slot: number, j: number, round?: Round): void {
+    this.#step.run(state, slot * this.most + j, round);
+  }
+
+  /** Keeps a token's x, B and dt as the slot's j-th. */
+  keep(slot: number, j: number, inputs: Float32Array): void {
+    if (slot !== PAD_SLOT_ID) this.#inputs.data.set(inputs, (slot * this.most + j) * this.#inputs.stride);
+  }
+}
+
 /** One token through all heads: the mathematics that the scan and the one-step update share. */
 class StateSpaceStep {
   readonly rows: number;
@@ -151,6 +230,7 @@ class StateSpaceStep {
   readonly #z: HostTensor<Float32Array> | undefined;
   readonly #B: HostTensor<Float32Array>;
   readonly #C: HostTensor<Float32Array>;
+  readonly #dt: HostTensor<Float32Array>;
   readonly #deltas: Deltas;
   readonly #A: Broadcast;
   readonly #D: Broadcast | undefined;
@@ -172,6 +252,7 @@ class StateSpaceStep {
     this.#z = args.z && floats(args.z, 'z', xShape);
     this.#B = floats(args.B, 'B', bcShape);
     this.#C = floats(args.C, 'C', bcShape);
+    this.#dt = floats(args.dt, 'dt', args.dt.shape);
     this.#deltas = new Deltas(args, rows, H, P);
     this.#A = perHead(args.A, 'A', [H, P, N]);
     this.#D = args.D && perHead(args.D, 'D', [H, P]);
@@ -183,6 +264,14 @@ class StateSpaceStep {
     const size = this.#H * this.#P * this.#N;
     if (slot === PAD_SLOT_ID) return new Float32Array(size);
     return this.#states.data.subarray(slot * this.#states.stride, slot * this.#states.stride + size);
+  }
+
+  /** A token's x, B and dt. */
+  inputs(t: number): Float32Array {
+    const parts = [this.#x, this.#B, this.#dt].map(({ data, stride, rowSize }) =>
+      data.subarray(t * stride, t * stride + rowSize),
+    );
+    return Float32Array.from(parts.flatMap((part) => [...part]));
   }
 
   /** h = exp(A Δ) h + Δ x ⊗ B;  y = h C + D x;  y *= silu(z). @param round what h becomes after y. */

@@ -1,3 +1,4 @@
+import { MOST_REPLAYED } from '../../backends/contract/state-space.ts';
 import { CPU_KERNELS } from '../../backends/cpu/kernels/product-forms.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
@@ -28,6 +29,9 @@ export const modelOptions = {
   dtype: dtypeOption(),
   mambaSsmCacheDtype: choice(STATE_DTYPE_SETTINGS, "Dtype of SSM states (default: auto: the config's own, or float32)"),
   enableMambaCacheStochasticRounding: flag('Round SSM states of 16 bits stochastically instead of to the nearest'),
+  replayssmBufferLen: number(
+    'Steps of decoding after which a GPU writes SSM states; 1: each (default: the fastest for their dtype)',
+  ),
   cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
   tensorParallelSize: threads(
     'Threads or GPUs that share the model, on all machines; auto: one per core, or the GPUs it needs (default: auto)',
@@ -128,8 +132,10 @@ function sayDType({ dtype: { dtype, reason } }: LLM, asked: DTypeSetting | undef
 export function askedStates({
   mambaSsmCacheDtype: stateDtype,
   enableMambaCacheStochasticRounding: isStochastic,
-}: Pick<ModelValues, 'mambaSsmCacheDtype' | 'enableMambaCacheStochasticRounding'>): AskedStates {
-  return { stateDtype, stateRounding: isStochastic ? 'stochastic' : undefined };
+  replayssmBufferLen,
+}: Pick<ModelValues, 'mambaSsmCacheDtype' | 'enableMambaCacheStochasticRounding' | 'replayssmBufferLen'>): AskedStates {
+  assertCount('replayssmBufferLen', replayssmBufferLen, 1, MOST_REPLAYED + 1);
+  return { stateDtype, stateRounding: isStochastic ? 'stochastic' : undefined, replayssmBufferLen };
 }
 
 /** @throws UsageError */

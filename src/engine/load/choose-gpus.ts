@@ -5,6 +5,7 @@ import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
 import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
+import { replayedTokens } from '../run/replayed-slots.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
 import type { WeightStorage } from '../weights/weight-storage.ts';
 
@@ -49,14 +50,22 @@ export async function rankBytes(
   definition: ModelDefinition,
   { weightDType, quantConfig }: Pick<WeightStorage, 'weightDType' | 'quantConfig'>,
   limits: KvCacheLimits,
-  { dtype: stateDType }: StateStorage,
+  states: StateStorage,
 ): Promise<(ranks: number) => number> {
-  const { storedBytes } = await import('../../backends/cuda/device/cuda-weight.ts');
+  const [{ storedBytes }, { stepsOf }] = await Promise.all([
+    import('../../backends/cuda/device/cuda-weight.ts'),
+    import('../../backends/cuda/ops/replay-steps.ts'),
+  ]);
   return (size) => {
     const context = new LayerContext(new ReferenceBackend(), { ...singleProcess, size }, weightDType);
     const model = definition.create(context, quantConfig);
     const numBlocks = numKvBlocks(model.kvCacheSizes, limits);
-    const { matrices, floats } = memoryNeed(model, limits.slots, numBlocks, 0, stateDType);
+    const { matrices, floats } = memoryNeed(model, {
+      slots: limits.slots,
+      numBlocks,
+      dtype: states.dtype,
+      replayed: replayedTokens({ stepsOf }, model, states),
+    });
     return matrices.reduce((sum, matrix) => sum + storedBytes(matrix), 4 * floats);
   };
 }

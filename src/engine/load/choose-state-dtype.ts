@@ -15,6 +15,7 @@ const CONFIG_KEY = 'mamba_ssm_cache_dtype';
 export interface AskedStates {
   readonly stateDtype?: StateDTypeSetting | undefined;
   readonly stateRounding?: StateRounding | undefined;
+  readonly replayssmBufferLen?: number | undefined;
 }
 
 /**
@@ -24,13 +25,13 @@ export interface AskedStates {
  */
 export function stateStorage(
   config: JsonObject,
-  { stateDtype = 'auto', stateRounding: rounding = 'nearest' }: AskedStates,
+  { stateDtype = 'auto', stateRounding: rounding = 'nearest', replayssmBufferLen: replaySteps }: AskedStates,
 ): StateStorage {
-  if (stateDtype !== 'auto') return { dtype: stateDtype, rounding };
+  if (stateDtype !== 'auto') return { dtype: stateDtype, rounding, replaySteps };
   const written = getOwn(languageModelConfig(config) ?? config, CONFIG_KEY) ?? 'auto';
-  if (written === 'auto') return { dtype: 'float32', rounding };
+  if (written === 'auto') return { dtype: 'float32', rounding, replaySteps };
   const dtype = STATE_DTYPES.find((known) => known === written);
-  if (dtype !== undefined) return { dtype, rounding };
+  if (dtype !== undefined) return { dtype, rounding, replaySteps };
   throw new ConfigError(
     `config.json has ${CONFIG_KEY} ${JSON.stringify(written)}; expected one of: ${STATE_DTYPES.join(', ')}.`,
     'Say which dtype states are to have (stateDtype).',

@@ -40,6 +40,12 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    */
   readonly stateRounding?: StateRounding | undefined;
   /**
+   * Steps of decoding after which a sequence's SSM states are written, 1 to 32: on a GPU, steps between keep the inputs of
+   * their tokens, and compute those again. It changes no bit. 1: states are written in each step, as always on the
+   * processor. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
+   */
+  readonly replayssmBufferLen?: number | undefined;
+  /**
    * Threads that share the model; divides its heads. auto: as many as the machine has cores and the heads allow.
    * Default: 1. In a browser more than one needs a page that is cross-origin isolated. On the device `cuda` it is the
    * number of GPUs, each in a process of its own, and auto takes the fewest whose memory holds the model.
@@ -134,6 +140,7 @@ const COUNTS = [
   'maxNumSeqs',
   'maxNumBatchedTokens',
   'maxModelLen',
+  'replayssmBufferLen',
   'snapshotInterval',
   'maxUnreadTokens',
 ] as const satisfies (keyof LoadOptions)[];

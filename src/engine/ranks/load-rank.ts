@@ -9,10 +9,11 @@ import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
-import type { StateStorage } from '../../tensor/state-dtype.ts';
+import { FLOAT32_STATES, type StateStorage } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { ModelRunner } from '../run/model-runner.ts';
+import { replayedTokens } from '../run/replayed-slots.ts';
 import { headerCheck } from '../weights/header-check.ts';
 import { loadWeights, matchNames } from '../weights/load-weights.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
@@ -101,7 +102,7 @@ export async function makeRank(
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);
     const { check } = weights;
-    const { slots, stage, states } = options;
+    const { slots, stage, states = FLOAT32_STATES } = options;
     const make = (layers?: Stage) =>
       definition.create(new LayerContext(backend, group, weightDType, { check, stage: layers }), quantConfig);
     const whole = make();
@@ -109,7 +110,8 @@ export async function makeRank(
     const fill = weights.match(model, whole);
     const numBlocks = numKvBlocks(whole.kvCacheSizes, options);
     const keptTokens = keptTokensFor(options.numSpeculativeTokens);
-    await backend.reserve?.(memoryNeed(model, slots, numBlocks, keptTokens, states?.dtype));
+    const replayed = replayedTokens(backend.replay, model, states);
+    await backend.reserve?.(memoryNeed(model, { slots, numBlocks, keptTokens, dtype: states.dtype, replayed }));
     await fill();
     const runner = new ModelRunner(backend, model, {
       slots,

@@ -36,11 +36,12 @@ import {
 } from './executor.ts';
 import { guessTokens } from './guess-tokens.ts';
 import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
+import { ReplayedSlots, replayedTokens } from './replayed-slots.ts';
 import { type AdvancedSlot, StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
 import { type SampledLogits, StepSampling } from './step-sampling.ts';
 
-export interface ModelRunnerOptions extends StateCacheSize {
+export interface ModelRunnerOptions extends Omit<StateCacheSize, 'replayed'> {
   readonly chunkSize: number;
   /** Default: one rank. */
   readonly group?: ProcessGroup | undefined;
@@ -77,6 +78,8 @@ export class ModelRunner implements Executor {
   readonly #group: ProcessGroup;
   /** Whether states are rounded by the positions of tokens. */
   readonly #withPositions: boolean;
+  /** Undefined where states are written in each step. */
+  readonly #replayed: ReplayedSlots | undefined;
   readonly #samplesTokens: boolean;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
   /** Memory that the next logits may take. */
@@ -104,7 +107,10 @@ export class ModelRunner implements Executor {
     this.#slots = slots;
     this.#group = group;
     this.#withPositions = isStochastic(storage);
-    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens, states: storage }, group);
+    const replayed = replayedTokens(backend.replay, model, storage);
+    const most = Math.max(0, ...replayed);
+    this.#replayed = most > 0 ? new ReplayedSlots(slots, most) : undefined;
+    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens, states: storage, replayed }, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;
     this.#samplesTokens = backend.sampling !== undefined && isWhole;
@@ -180,17 +186,24 @@ export class ModelRunner implements Executor {
   }
 
   async #execute(loaded: ModelWithStates, batch: Batch): Promise<StepOutput> {
-    this.#carryOut(loaded, batch.commands ?? []);
-    if (batch.sequences.length === 0) return { logits: new Float32Array() };
+    const { commands = [] } = batch;
     const sequences = batch.sequences.map((scheduled) => ({ ...scheduled, numTokens: scheduled.tokenIds.length }));
     checkSequences(sequences, this.#slots);
+    this.#carryOut(loaded, commands, sequences);
+    if (sequences.length === 0) return { logits: new Float32Array() };
     for (const { blocks = [] } of sequences) loaded.states.kvCache?.check(blocks);
     // Steps that a backend repeats take no activations.
     const isRepeatable = sequences.every(isDecode) && loaded.model.isFirstStage;
     return isRepeatable ? this.#decode(loaded, sequences) : this.#mixed(loaded, sequences, batch);
   }
 
-  #carryOut(loaded: ModelWithStates, commands: readonly StateCommand[]): void {
+  /** @param sequences of the step that follows. */
+  #carryOut(
+    loaded: ModelWithStates,
+    commands: readonly StateCommand[],
+    sequences: readonly ScheduledSequence[] = [],
+  ): void {
+    this.#takeReplayed(loaded, commands, sequences);
     loaded.states.run(commands, (slots) => this.#advance(loaded, slots));
   }
 
@@ -229,6 +242,29 @@ export class ModelRunner implements Executor {
     throw new DisposedError('The model was disposed of.', 'Load it again.');
   }
 
+  /** Takes the tokens that states lack into those that a step uses otherwise than by decoding. */
+  #takeReplayed(
+    { model, states }: ModelWithStates,
+    commands: readonly StateCommand[],
+    sequences: readonly ScheduledSequence[],
+  ): void {
+    const replayed = this.#replayed;
+    if (!replayed) return;
+    const used = replayed.before(commands, sequences);
+    if (used.length > 0) {
+      const { slots, counts, positions } = replayed.take(used);
+      this.#backend.scope(() => {
+        const indices = (values: Int32Array) => this.#backend.tensor(values, [values.length]);
+        model.takeReplayed(states.layers, {
+          slots: indices(slots),
+          counts: indices(counts),
+          positions: this.#withPositions ? indices(positions) : undefined,
+        });
+      });
+    }
+    replayed.replace(commands, sequences);
+  }
+
   /** Takes tentative tokens that have turned out to count into their slots' states. */
   #advance({ model, states }: ModelWithStates, slots: readonly AdvancedSlot[]): void {
     const sequences = slots.map(({ slot, numTokens }) => ({ slot, numTokens, numComputedTokens: 1 }));
@@ -253,6 +289,7 @@ export class ModelRunner implements Executor {
           positions: this.#withPositions
             ? Int32Array.from(sequences, ({ numComputedTokens }) => numComputedTokens)
             : undefined,
+          replayCounts: this.#replayed?.count(sequences),
         },
         sampling: sampling.inputs,
         attention: states.kvCache && decodeAttentionInputs(sequences, KV_BLOCK_SIZE, layoutOf(states)),
@@ -260,7 +297,7 @@ export class ModelRunner implements Executor {
       compute: ({ batch, sampling: rows, attention }) => {
         const { tokenIds: inputIds, slots } = isAhead ? this.#takeSampled(batch, sampled) : batch;
         const watch = isWatched ? new DecayWatch(this.#backend, states.layers, sequences.length) : undefined;
-        const metadata = { ...decodeMetadata(slots, none, this.#chunkSize, batch.positions), attention };
+        const metadata = { ...decodeMetadata(slots, none, this.#chunkSize, batch), attention };
         const cache = watch?.cache ?? states.layers;
         const { kvCache, lastHidden } = states;
         const hiddenStates = model.forward({ inputIds, cache, kvCache: kvCache?.layers, lastHidden, metadata });
@@ -278,6 +315,7 @@ export class ModelRunner implements Executor {
     { logits, activations }: Pick<Batch, 'logits' | 'activations'>,
   ): Promise<StepOutput> {
     const backend = this.#backend;
+    const replayed = this.#replayed;
     const ordered = reorderBatch(sequences, 'decode-first');
     const firstRow = new Map<object, number>();
     const tokenIds: number[] = [];
@@ -305,6 +343,7 @@ export class ModelRunner implements Executor {
             chunkSize: this.#chunkSize,
             keptTokens: this.#keptTokens,
             withPositions: this.#withPositions,
+            countReplayed: replayed && ((decodes) => replayed.count(decodes)),
           }),
           attention: states.kvCache && buildAttentionMetadata(backend, ordered, KV_BLOCK_SIZE, layoutOf(states)),
         },

@@ -77,7 +77,11 @@ function forward(
     kvCache: states.kvCache?.layers,
     lastHidden: states.lastHidden,
     metadata: {
-      ...buildMamba2Metadata(backend, sequences, { chunkSize, withPositions }),
+      ...buildMamba2Metadata(backend, sequences, {
+        chunkSize,
+        withPositions,
+        countReplayed: (decodes) => new Int32Array(decodes.length),
+      }),
       attention:
         states.kvCache &&
         buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE, { withPrevious: states.lastHidden !== undefined }),

@@ -31,6 +31,8 @@ export interface StateCacheSize {
   readonly numBlocks: number;
   /** Tentative tokens of each slot whose inputs are kept. Default: 0, there are none. */
   readonly keptTokens?: number | undefined;
+  /** Tokens, per mixer, that a slot's state may lack: see {@link replayedTokens}. Default: 0. */
+  readonly replayed?: readonly number[] | undefined;
 }
 
 /** A slot whose state takes some of its tentative tokens. */
@@ -56,7 +58,7 @@ export class StateCache {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks, keptTokens = 0, states: storage = FLOAT32_STATES }: StateCacheSize,
+    { slots, numBlocks, keptTokens = 0, states: storage = FLOAT32_STATES, replayed = [] }: StateCacheSize,
     group: Pick<ProcessGroup, 'size' | 'rank'>,
   ) {
     this.#backend = backend;
@@ -87,6 +89,7 @@ export class StateCache {
         convState: add(conv, whole.conv, runs.conv, 'float32'),
         ssmState: add(ssm, whole.ssm, runs.ssm, storage.dtype),
         kept: widths?.map((width) => backend.empty([slots * keptTokens, width])),
+        replayed: replayed[layer] > 0 ? backend.empty([slots * replayed[layer], model.replayWidths[layer]]) : undefined,
       };
     });
     const { kvCacheSizes, predictorSize } = model;

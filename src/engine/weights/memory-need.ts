@@ -5,16 +5,22 @@ import type { CausalLM } from '../../models/causal-lm.ts';
 import { type StateDType, stateBytes } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 
-/**
- * Memory that a rank's weights and states take, in numbers.
- * @param keptTokens tentative tokens of each slot whose inputs are kept.
- */
+/** The states of a model, and what is kept for them. */
+export interface StateNeed {
+  readonly slots: number;
+  readonly numBlocks: number;
+  /** Tentative tokens of each slot whose inputs are kept. Default: 0. */
+  readonly keptTokens?: number | undefined;
+  /** Default: float32. */
+  readonly dtype?: StateDType | undefined;
+  /** Tokens, per mixer, that a slot's state may lack: see {@link replayedTokens}. */
+  readonly replayed: readonly number[];
+}
+
+/** Memory that a rank's weights and states take, in numbers. */
 export function memoryNeed(
   model: CausalLM,
-  slots: number,
-  numBlocks: number,
-  keptTokens = 0,
-  stateDType: StateDType = 'float32',
+  { slots, numBlocks, keptTokens = 0, dtype = 'float32', replayed }: StateNeed,
 ): MemoryNeed {
   const table = new ParameterTable(model);
   const weights = table.names().map((name) => {
@@ -25,15 +31,16 @@ export function memoryNeed(
     const inFeatures = role === 'expert' ? shape[shape.length - 1] : columns;
     return { values: rows * columns, inFeatures, dtype: table.dtype(name), isMatrix: isMatrixRole(role) };
   });
-  const share = stateBytes(stateDType) / 4;
+  const share = stateBytes(dtype) / 4;
   const stateLength = model.stateShapes.reduce(
     (sum, { conv, ssm }) => sum + elementCount(conv) + share * elementCount(ssm),
     0,
   );
   const perToken = model.kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
   const keptLength = model.keptWidths.flat().reduce((sum, width) => sum + width, 0);
+  const replayLength = model.replayWidths.reduce((sum, width, i) => sum + replayed[i] * width, 0);
   const { predictorSize } = model;
-  const perSlot = stateLength + predictorSize + keptTokens * (keptLength + predictorSize);
+  const perSlot = stateLength + predictorSize + keptTokens * (keptLength + predictorSize) + replayLength;
   const states = slots * perSlot + 2 * predictorSize + numBlocks * KV_BLOCK_SIZE * perToken;
   return {
     matrices: weights

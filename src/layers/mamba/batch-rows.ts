@@ -1,9 +1,14 @@
 import type { Backend } from '../../backends/contract/backend.ts';
-import type { LogDecayArgs, StochasticRounding } from '../../backends/contract/state-space.ts';
+import type {
+  LogDecayArgs,
+  Replay,
+  StochasticRounding,
+  TakeReplayedArgs,
+} from '../../backends/contract/state-space.ts';
 import { MetadataError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { hashOf, mix } from '../../util/hash.ts';
-import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata, ReplayedRows } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireKept } from './state-space-mixer.ts';
 
 /** Consecutive rows of a batch that are of one kind, and their sequences. */
@@ -86,6 +91,38 @@ export function keepInputs(
 /** The inputs that were put aside for these rows. @throws ArgumentError where there is no place for them. */
 export function keptInputs(backend: Backend, cache: MambaCacheParams, { rows }: KeptRows): Tensor[] {
   return requireKept(cache).map((kept) => backend.gatherRows(kept, rows));
+}
+
+/**
+ * The tokens that decoding rows' slots lack, where they may lack some.
+ * @param counts how many: see {@link Mamba2Metadata.decodeReplayCounts}.
+ * @throws MetadataError where that is not known.
+ */
+export function replayOf({ replayed }: MambaCacheParams, counts: Tensor | undefined): Replay | undefined {
+  if (!replayed) return undefined;
+  if (counts) return { inputs: replayed, counts };
+  throw new MetadataError(
+    'The metadata does not say how many tokens states lack.',
+    'Count them for the slots that decode.',
+  );
+}
+
+/** Takes the tokens that slots lack into a layer's states. */
+export function takeReplayed(
+  backend: Backend,
+  { ssmState, replayed }: MambaCacheParams,
+  { slots, counts, positions }: ReplayedRows,
+  decays: Pick<TakeReplayedArgs, 'A' | 'dtBias' | 'dtSoftplus' | 'dtLimit'>,
+  rounded: RoundedRows,
+): void {
+  if (!replayed) return;
+  backend.replay?.takeReplayed({
+    ...decays,
+    state: ssmState,
+    stateBatchIndices: slots,
+    replay: { inputs: replayed, counts },
+    rounding: stochasticRounding(rounded, positions),
+  });
 }
 
 /** What tells the states of a layer's share on a rank apart from others, where they are rounded stochastically. */

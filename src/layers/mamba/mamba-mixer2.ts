@@ -20,15 +20,17 @@ import {
   keptSequences,
   prefillSequences,
   type RoundedRows,
+  replayOf,
   roundedRows,
   type ScanArgs,
   stochasticRounding,
+  takeReplayed,
 } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { checkMixerOptions, type MambaMixer2Options } from './mamba-mixer2-options.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
-import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata, ReplayedRows } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireCache, type StateSpaceMixer } from './state-space-mixer.ts';
 
 /**
@@ -174,6 +176,14 @@ export class MambaMixer2 implements StateSpaceMixer {
     return [this.#convDim, this.#numHeads];
   }
 
+  get replayWidth(): number {
+    return this.#intermediateSize + this.#groupStateSize + this.#numHeads;
+  }
+
+  takeReplayed(cache: MambaCacheParams, rows: ReplayedRows): void {
+    takeReplayed(this.#context.backend, cache, rows, this.#decays, this.#roundedRows);
+  }
+
   advance(cache: MambaCacheParams, rows: KeptRows, chunkSize: number): void {
     const { backend } = this.#context;
     const [xBC, dt] = keptInputs(backend, cache, rows);
@@ -282,6 +292,7 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
+      replay: replayOf(cache, metadata.decodeReplayCounts),
       rounding: stochasticRounding(this.#roundedRows, metadata.decodePositions),
     });
   }
@@ -292,8 +303,11 @@ export class MambaMixer2 implements StateSpaceMixer {
   }
 
   #decayArgs(dt: Tensor) {
-    const [A, dtBias] = [this.#A.get(), this.#dtBias.get()];
-    return { dt, A, dtBias, dtSoftplus: true, dtLimit: this.#timeStepLimit };
+    return { dt, ...this.#decays };
+  }
+
+  get #decays() {
+    return { A: this.#A.get(), dtBias: this.#dtBias.get(), dtSoftplus: true, dtLimit: this.#timeStepLimit };
   }
 
   /** (T, convDim) → x (T, H*P), B (T, G*N), C (T, G*N) */

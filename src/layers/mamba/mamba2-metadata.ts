@@ -32,6 +32,16 @@ export interface KeptRows {
   readonly rows: Tensor;
 }
 
+/** Slots whose states lack tokens: see {@link MambaCacheParams.replayed}. */
+export interface ReplayedRows {
+  /** (slots) int32 */
+  readonly slots: Tensor;
+  /** (slots) int32: how many tokens each lacks. */
+  readonly counts: Tensor;
+  /** (slots) int32: positions of the first of them. Only where states are rounded stochastically. */
+  readonly positions?: Tensor | undefined;
+}
+
 /** Row order of a batch: vLLM V1 puts decodes first, V0 prefills. */
 export type BatchOrder = 'decode-first' | 'prefill-first';
 
@@ -56,6 +66,8 @@ export interface Mamba2Metadata {
   readonly prefillStartLoc: Tensor;
   /** Sequences whose slots stay as they are. Absent: there are none. */
   readonly tentative?: KeptRows | undefined;
+  /** (numDecodes) int32: how many tokens the state of each row's slot lacks. Only where states may lack some. */
+  readonly decodeReplayCounts?: Tensor | undefined;
   /** (numDecodes) int32: position of each row's token. Only where states are rounded stochastically. */
   readonly decodePositions?: Tensor | undefined;
   /** (numPrefills) int32: position of each sequence's first token in the batch. Only where states are rounded so. */
@@ -97,13 +109,14 @@ function byKind<S extends ScheduledSequence>(sequences: readonly S[]) {
 /**
  * Metadata of a batch of decodes alone, from slots that are tensors already.
  * @param none an int32 tensor of no elements.
- * @param decodePositions of the tokens, where states are rounded stochastically.
+ * @param decodes `positions` of the tokens, where states are rounded stochastically; `replayCounts`, where states may lack
+ * tokens.
  */
 export function decodeMetadata(
   slots: Tensor,
   none: Tensor,
   chunkSize: number,
-  decodePositions?: Tensor,
+  decodes: { readonly positions?: Tensor | undefined; readonly replayCounts?: Tensor | undefined } = {},
 ): Mamba2Metadata {
   return {
     order: 'decode-first',
@@ -114,13 +127,15 @@ export function decodeMetadata(
     prefillSlots: none,
     hasInitialStates: none,
     prefillStartLoc: none,
-    decodePositions,
+    decodePositions: decodes.positions,
+    decodeReplayCounts: decodes.replayCounts,
     chunkSize,
   };
 }
 
 /**
- * @param options `withPositions`: as states that are rounded stochastically need them.
+ * @param options `withPositions`: as states that are rounded stochastically need them. `countReplayed` gives how many tokens
+ * the states of decoding slots lack.
  * @throws MetadataError when the sequences are not in row order, share a slot, or have impossible counts.
  *
  * @example
@@ -138,9 +153,10 @@ export function buildMamba2Metadata(
     readonly chunkSize: number;
     readonly keptTokens?: number | undefined;
     readonly withPositions?: boolean;
+    readonly countReplayed?: ((decodes: readonly ScheduledSequence[]) => Int32Array) | undefined;
   },
 ): Mamba2Metadata {
-  const { order = 'decode-first', chunkSize, keptTokens = 0, withPositions = false } = options;
+  const { order = 'decode-first', chunkSize, keptTokens = 0, withPositions = false, countReplayed } = options;
   checkSequences(sequences, Number.POSITIVE_INFINITY);
   const ordered = reorderBatch(sequences, order);
   if (ordered.some((sequence, i) => sequence !== sequences[i])) {
@@ -161,6 +177,7 @@ export function buildMamba2Metadata(
     hasInitialStates: indices(prefills.map(({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
     prefillStartLoc: indices(startLoc),
     tentative: tentative.length > 0 ? keptRows(backend, tentative, keptTokens) : undefined,
+    decodeReplayCounts: countReplayed && indices(countReplayed(decodes)),
     decodePositions: positions(decodes),
     prefillPositions: positions(prefills),
     chunkSize,

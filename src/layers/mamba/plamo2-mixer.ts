@@ -16,15 +16,17 @@ import {
   keptSequences,
   prefillSequences,
   type RoundedRows,
+  replayOf,
   roundedRows,
   type ScanArgs,
   type SequenceArgs,
   stochasticRounding,
+  takeReplayed,
 } from './batch-rows.ts';
 import { DepthwiseConv1d } from './depthwise-conv1d.ts';
 import { GatedOutProjection } from './gated-out-projection.ts';
 import { type MambaStateShape, type MambaStateSize, mamba2StateShape } from './mamba-state-shape.ts';
-import type { KeptRows, Mamba2Metadata } from './mamba2-metadata.ts';
+import type { KeptRows, Mamba2Metadata, ReplayedRows } from './mamba2-metadata.ts';
 import { type MambaCacheParams, requireCache, type StateSpaceMixer } from './state-space-mixer.ts';
 
 /** Sizes are those of the whole layer, over all ranks. */
@@ -150,6 +152,14 @@ export class Plamo2Mixer implements StateSpaceMixer {
     return [this.#intermediateSize, this.#numHeads, this.#ssmStateSize];
   }
 
+  get replayWidth(): number {
+    return this.#intermediateSize + this.#ssmStateSize + this.#numHeads;
+  }
+
+  takeReplayed(cache: MambaCacheParams, rows: ReplayedRows): void {
+    takeReplayed(this.#context.backend, cache, rows, this.#decays, this.#roundedRows);
+  }
+
   advance(cache: MambaCacheParams, rows: KeptRows, chunkSize: number): void {
     const { backend } = this.#context;
     const [x, dt, B] = keptInputs(backend, cache, rows);
@@ -257,6 +267,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
       ...this.#stateSpaceArgs(convolved, selection, out),
       state: cache.ssmState,
       stateBatchIndices: metadata.decodeSlots,
+      replay: replayOf(cache, metadata.decodeReplayCounts),
       rounding: stochasticRounding(this.#roundedRows, metadata.decodePositions),
     });
     return selection;
@@ -278,6 +289,10 @@ export class Plamo2Mixer implements StateSpaceMixer {
   }
 
   #decayArgs(dt: Tensor) {
-    return { dt, A: this.#A.get(), dtBias: this.#dtBias.get(), dtSoftplus: true };
+    return { dt, ...this.#decays };
+  }
+
+  get #decays() {
+    return { A: this.#A.get(), dtBias: this.#dtBias.get(), dtSoftplus: true };
   }
 }

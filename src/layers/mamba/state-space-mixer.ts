@@ -2,7 +2,7 @@ import { ArgumentError } from '../../errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Module } from '../parameters/parameter.ts';
 import type { MambaStateShape, MambaStateSize } from './mamba-state-shape.ts';
-import type { KeptRows } from './mamba2-metadata.ts';
+import type { KeptRows, ReplayedRows } from './mamba2-metadata.ts';
 
 /** One layer's state for all slots, on one rank. */
 export interface MambaCacheParams {
@@ -15,6 +15,11 @@ export interface MambaCacheParams {
    * which its state does not have yet. Absent: there is no place for such tokens.
    */
   readonly kept?: readonly Tensor[] | undefined;
+  /**
+   * (slots * tokens, replayWidth): inputs of the tokens that each slot's state lacks, see `Replay`. Absent: it lacks none, and
+   * is written in each step.
+   */
+  readonly replayed?: Tensor | undefined;
   /** (sequences, heads), in the order of the rows: gets how much each state decays in the step, see `logDecaySums`. */
   readonly logDecays?: Tensor | undefined;
 }
@@ -27,6 +32,10 @@ export interface StateSpaceMixer extends Module {
   getStateShape(): MambaStateShape;
   /** Columns, on this rank, of what its state needs to know of a token. */
   readonly keptWidths: readonly number[];
+  /** Columns, on this rank, of the inputs by which a token is taken into its state again. */
+  readonly replayWidth: number;
+  /** Takes the tokens that slots' states lack into them: what else reads or writes the states needs that first. */
+  takeReplayed(cache: MambaCacheParams, rows: ReplayedRows): void;
   /** Takes tentative tokens into the slots' states, from their kept inputs: no weights are multiplied. */
   advance(cache: MambaCacheParams, rows: KeptRows, chunkSize: number): void;
 }

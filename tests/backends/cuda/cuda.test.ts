@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
+import { describeReplay } from '../suite/replay.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
 import { describeSteps } from './steps.ts';
 
@@ -26,6 +27,7 @@ describe.runIf(need('g++'))('the driver', () => {
   const makeBackend = () => createCudaBackend({ library: driver.library });
 
   describeSteps(makeBackend);
+  describeReplay(makeBackend);
 
   test('is too old', async () => {
     process.env.EMULATED_VERSION = '11020';

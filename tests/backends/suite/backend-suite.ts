@@ -10,6 +10,7 @@ import { describeFeedForward } from './feed-forward.ts';
 import type { Demands, MakeBackend } from './harness.ts';
 import { describeLogDecaySums } from './log-decay-sums.ts';
 import { describeNorms } from './norms.ts';
+import { describeReplay } from './replay.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
 import { describeShortStates, describeShortStatesInChunks } from './short-states.ts';
 import { describeSplitProperties } from './split-properties.ts';
@@ -25,6 +26,7 @@ export const SECTIONS = {
   chunkScan: describeChunkScan,
   chunkScanBatches: describeChunkScanBatches,
   selectiveStateUpdate: describeSelectiveStateUpdate,
+  replay: describeReplay,
   logDecaySums: describeLogDecaySums,
   shortStates: describeShortStates,
   shortStatesInChunks: describeShortStatesInChunks,

@@ -1,3 +1,4 @@
+import { ArgumentError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { HostState, ints } from '../../contract/host-tensor.ts';
 import {
@@ -97,6 +98,8 @@ export class CpuScan {
   }
 
   update(args: SelectiveStateUpdateArgs): Tensor {
+    if (args.replay)
+      throw new ArgumentError('Tokens to replay on the processor.', 'States are written in each step here.');
     // Parameters per channel are Mamba-1's; the reference computes the same recurrence.
     const arePerHead = [args.A, args.D, args.dtBias].every((p) => !p || p.shape.length === 1);
     if (args.dt.shape.length !== 2 || !arePerHead) return this.#referenceUpdate(args);

@@ -7,7 +7,7 @@ import type { LinearOps } from '../../contract/linear.ts';
 import type { NormOps } from '../../contract/norms.ts';
 import type { RowOps } from '../../contract/rows.ts';
 import type { SamplingOps } from '../../contract/sampling.ts';
-import type { StateSpaceOps } from '../../contract/state-space.ts';
+import type { ReplayOps, StateSpaceOps } from '../../contract/state-space.ts';
 import type { CudaCalls } from '../device/cuda-calls.ts';
 import { pagedAttention, reshapeAndCache, rotaryEmbedding, rotaryTable } from './attention.ts';
 import { allGatherColumns, allReduce } from './collectives.ts';
@@ -15,6 +15,7 @@ import { causalConv1dFn, causalConv1dUpdate } from './convolution.ts';
 import { topKRouting } from './experts.ts';
 import { embedding, linear } from './linear.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows } from './norms.ts';
+import { stepsOf } from './replay-steps.ts';
 import {
   activate,
   activateAndMul,
@@ -27,7 +28,7 @@ import {
   siluGate,
 } from './rows.ts';
 import { sampleTokens, takeSampled } from './sampling.ts';
-import { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './state-space.ts';
+import { logDecaySums, mambaChunkScan, selectiveStateUpdate, takeReplayed } from './state-space.ts';
 
 /** The contract's operations that need nothing but the calls. */
 type Operations = Pick<ArrayOps, 'concatColumns'> &
@@ -71,6 +72,11 @@ const OPERATIONS: OperationCalls<CudaCalls, Operations> = {
 };
 
 const SAMPLING: OperationCalls<CudaCalls, SamplingOps> = { sampleTokens, takeSampled };
+
+/** Decoding from states that lack tokens, of one backend. */
+export function replayMethods(calls: CudaCalls): ReplayOps {
+  return { stepsOf, takeReplayed: (args) => takeReplayed(calls, args) };
+}
 
 /** The class that a backend inherits its operations from. */
 export const OperationMethods = class {

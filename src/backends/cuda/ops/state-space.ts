@@ -1,21 +1,25 @@
+import { ArgumentError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkQueryStartLoc, checkSlots, headsPerGroup, slotsOrDefault } from '../../contract/sequences.ts';
 import { checkShape } from '../../contract/shapes.ts';
 import {
   type ChunkScanArgs,
   checkChunkSize,
+  checkReplay,
+  checkReplayedStep,
   type LogDecayArgs,
+  type Replay,
   type SelectiveStateArgs,
   type SelectiveStateUpdateArgs,
   type StochasticRounding,
+  type TakeReplayedArgs,
 } from '../../contract/state-space.ts';
 import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
 import { CudaState, type CudaTensor } from '../device/cuda-tensor.ts';
 import type { StateSpaceParams } from '../kernels/kernels.generated.ts';
+import { STATE_SIZES } from './replay-steps.ts';
 import { checkSequences } from './sequences.ts';
 
-/** State sizes that have kernels of their own. */
-const SIZES = [64, 128, 256] as const;
 /** Channels of a head that a block of state_update and of state_scan has. */
 const UPDATE_CHANNELS = 32;
 const SCAN_CHANNELS = 16;
@@ -44,13 +48,74 @@ export function selectiveStateUpdate(calls: CudaCalls, args: SelectiveStateUpdat
   checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), args.state.shape[0], 'stateBatchIndices');
   if (out.isEmpty) return out;
   const own = { ...parameters, slots: slots?.address, ...roundingOf(calls, args, args.state, rows) };
-  if (size) {
+  if (args.replay) {
+    checkReplayedStep(args.dt);
+    const replay = replayOf(calls, args.replay, args.state, rows, slots, H / parameters.headsPerGroup);
+    launchReplay(calls, { ...own, ...replay }, size, args.state);
+  } else if (size) {
     const blocks = [rows * Math.ceil(P / UPDATE_CHANNELS), H] as const;
     calls.device.launch(nameOf('update', size, args.state), { blocks, threads: 128 }, own);
   } else {
     calls.device.launch('state_any', { blocks: [rows * P, H], threads: 32 }, own);
   }
   return out;
+}
+
+/** See ReplayOps. */
+export function takeReplayed(calls: CudaCalls, args: TakeReplayedArgs): void {
+  const { state } = args;
+  const rows = args.replay.counts.shape[0];
+  checkShape(state, 'state', [null, null, null, null]);
+  const states = wordsOf(calls, state);
+  const [S, H, P, N] = state.shape;
+  const slots = args.stateBatchIndices && calls.indices(args.stateBatchIndices, 'stateBatchIndices', rows);
+  checkSlots(slotsOrDefault(slots, 'stateBatchIndices', rows), S, 'stateBatchIndices');
+  const { groups, ...replay } = replayOf(calls, args.replay, state, rows, slots);
+  const A = calls.floats(args.A, 'A', [H]);
+  const dtBias = calls.optional(args.dtBias, 'dtBias', [H]);
+  if (rows === 0) return;
+  const own = {
+    ...NOTHING,
+    ...stepSizes(args),
+    ...{ A, dtBias, hasBias: flag(dtBias), states: states.address, stateStride: states.stride, slots: slots?.address },
+    ...{ rows, H, P, N, headsPerGroup: headsPerGroup(H, groups) },
+    ...replay,
+    ...roundingOf(calls, args, state, rows),
+  };
+  launchReplay(calls, own, states.isAligned ? STATE_SIZES.find((known) => known === N) : undefined, state);
+}
+
+/** The kept tokens as kernels take them. */
+function replayOf(
+  calls: CudaCalls,
+  replay: Replay,
+  state: Tensor,
+  rows: number,
+  slots: Tensor | undefined,
+  nGroups?: number,
+) {
+  const { most, groups } = checkReplay(replay, state, rows, slots, nGroups);
+  const replayed = calls.floats(replay.inputs, 'inputs', [null, null]);
+  const replayCounts = calls.indices(replay.counts, 'counts', rows).address;
+  return { groups, replayed, replayCounts, mostReplayed: most };
+}
+
+function launchReplay(
+  calls: CudaCalls,
+  parameters: StateSpaceParams,
+  size: (typeof STATE_SIZES)[number] | undefined,
+  state: Tensor,
+): void {
+  if (!size) {
+    throw new ArgumentError(
+      `A state of ${parameters.N} columns is to be replayed, or rates or steps that differ within a head.`,
+      `There are kernels for ${STATE_SIZES.join(', ')} columns, and one rate for each head.`,
+    );
+  }
+  const { rows, H, P, N, mostReplayed } = parameters;
+  const blocks = [rows * Math.ceil(P / UPDATE_CHANNELS), H] as const;
+  const sharedBytes = 4 * mostReplayed * (N + UPDATE_CHANNELS);
+  calls.device.launch(nameOf('replay', size, state), { blocks, threads: 128, sharedBytes }, parameters);
 }
 
 export function logDecaySums(calls: CudaCalls, args: LogDecayArgs): CudaTensor {
@@ -84,6 +149,7 @@ const NOTHING: StateSpaceParams = {
     N: 0,
     headsPerGroup: 1,
   },
+  ...{ replayed: undefined, replayCounts: undefined, mostReplayed: 0 },
   ...{ positions: undefined, stateKey: 0, firstRow: 0, stateFormat: 0 },
   ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
   ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },
@@ -99,7 +165,7 @@ function stepSizes({
 /** What the scan and the one-step update share, checked; `size` is the state's where a kernel of its own takes the call. */
 function checkStateSpace(calls: CudaCalls, args: SelectiveStateArgs, state: Tensor) {
   checkShape(state, 'state', [null, null, null, null]);
-  const states = state instanceof CudaState ? state.words : calls.floats(state, 'state', state.shape);
+  const states = wordsOf(calls, state);
   const [, H, P, N] = state.shape;
   const rows = args.x.shape[0];
   const G = args.nGroups ?? args.B.shape[1] ?? 0;
@@ -129,14 +195,22 @@ function checkStateSpace(calls: CudaCalls, args: SelectiveStateArgs, state: Tens
     ...{ hasZ: flag(z), hasD: flag(D), hasBias: flag(dtBias) },
   };
   const isUsual = !isChannelDt && !isChannelA && !isChannelBias && states.isAligned;
-  return { parameters, size: isUsual ? SIZES.find((known) => known === N) : undefined, out };
+  return { parameters, size: isUsual ? STATE_SIZES.find((known) => known === N) : undefined, out };
+}
+
+function wordsOf(calls: CudaCalls, state: Tensor): CudaTensor {
+  return state instanceof CudaState ? state.words : calls.floats(state, 'state', state.shape);
 }
 
 /** Numbers of dtypes in cuda/state-space.cuh. */
 const FORMATS = { float16: 1, bfloat16: 2 } as const;
 
 /** The kernel for states of a usual size. */
-function nameOf<Kind extends 'scan' | 'update'>(kind: Kind, size: (typeof SIZES)[number], state: Tensor) {
+function nameOf<Kind extends 'scan' | 'update' | 'replay'>(
+  kind: Kind,
+  size: (typeof STATE_SIZES)[number],
+  state: Tensor,
+) {
   if (!(state instanceof CudaState)) return `state_${kind}_${size}` as const;
   return `short_${kind}_${size}_${state.dtype === 'float16' ? 'FLOAT16' : 'BFLOAT16'}` as const;
 }

@@ -116,6 +116,12 @@ static inline uint32_t emulated_pairs(uint32_t a, uint32_t b, Operation operatio
   std::memcpy(&bits, out, 4);
   return bits;
 }
+static inline uint32_t finite_halves(uint32_t halves) {
+  return emulated_pairs(halves, halves, [](emulated_half x, emulated_half) {
+    const emulated_half most = (emulated_half)65504.0f;
+    return x > most ? most : x < -most ? -most : x;
+  });
+}
 static inline uint32_t subtract_halves(uint32_t a, uint32_t b) {
   return emulated_pairs(a, b, [](emulated_half x, emulated_half y) { return (emulated_half)(x - y); });
 }
@@ -156,6 +162,7 @@ static inline void multiply_bfloats(float* sums, const uint32_t* a, const uint32
 static inline uint32_t floats_to_bfloats(float low, float high) {
   auto rounded = [](float v) {
     const uint32_t bits = __float_as_uint(v);
+    if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fffu;
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   };
   return rounded(low) | (rounded(high) << 16);

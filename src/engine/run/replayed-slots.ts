@@ -1,0 +1,98 @@
+import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
+import { MOST_REPLAYED, type ReplayOps } from '../../backends/contract/state-space.ts';
+import { ArgumentError } from '../../errors.ts';
+import { isDecode, type ScheduledSequence } from '../../layers/mamba/mamba2-metadata.ts';
+import type { CausalLM } from '../../models/causal-lm.ts';
+import type { StateStorage } from '../../tensor/state-dtype.ts';
+import type { StateCommand } from './executor.ts';
+
+/**
+ * Tokens, per mixer, that a slot's state may lack: a step less than those after which it is written. 0: none.
+ * @throws ArgumentError where steps are asked for that the backend can't do.
+ */
+export function replayedTokens(
+  replay: Pick<ReplayOps, 'stepsOf'> | undefined,
+  { stateShapes }: Pick<CausalLM, 'stateShapes'>,
+  states: StateStorage,
+): readonly number[] {
+  const { replaySteps: asked } = states;
+  if (asked !== undefined) checkReplaySteps(asked, replay !== undefined);
+  // One count is every layer's.
+  const known = stateShapes.map(({ ssm }) => replay?.stepsOf({ ...states, shape: ssm }));
+  const steps = asked ?? Math.min(...known.filter((own) => own !== undefined));
+  return known.map((own) => (own === undefined ? 0 : steps - 1));
+}
+
+function checkReplaySteps(steps: number, canReplay: boolean): void {
+  if (steps === 1 && Number.isInteger(steps)) return;
+  if (!canReplay) {
+    throw new ArgumentError(
+      `replayssmBufferLen is ${steps}.`,
+      "Only the devices 'cuda' and 'webgpu' replay steps; use 1.",
+    );
+  }
+  if (!Number.isInteger(steps) || steps < 1 || steps > MOST_REPLAYED + 1) {
+    throw new ArgumentError(`replayssmBufferLen is ${steps}.`, `Use a whole number from 1 to ${MOST_REPLAYED + 1}.`);
+  }
+}
+
+/** How many tokens the states of slots lack. The same on all ranks, which carry out the same steps. */
+export class ReplayedSlots {
+  /** Tokens that a state may lack; 0: none. */
+  readonly most: number;
+  readonly #counts: Int32Array;
+  /** Position after the last token that was counted. */
+  readonly #ends: Int32Array;
+
+  constructor(slots: number, most: number) {
+    this.most = most;
+    this.#counts = new Int32Array(slots);
+    this.#ends = new Int32Array(slots);
+  }
+
+  /**
+   * Slots whose states must have all tokens before a step: its commands or sequences use them otherwise than by decoding.
+   * States that are replaced lack nothing from then on.
+   */
+  before(commands: readonly StateCommand[], sequences: readonly ScheduledSequence[]): readonly number[] {
+    const used = new Set<number>();
+    for (const command of commands) {
+      if (command.type === 'reset') this.#counts.fill(0);
+      else if (command.type === 'copy') used.add(command.from);
+      else if (command.type === 'save' || command.type === 'advance') used.add(command.slot);
+    }
+    const others = sequences.filter((sequence) => sequence.numTokens > 0 && !isDecode(sequence));
+    for (const { slot, numComputedTokens } of others) if (numComputedTokens > 0) used.add(slot);
+    return [...used].filter((slot) => this.#counts[slot] > 0);
+  }
+
+  /** The slots and what they lack; from now on they lack nothing. */
+  take(slots: readonly number[]): Readonly<Record<'slots' | 'counts' | 'positions', Int32Array>> {
+    const counts = Int32Array.from(slots, (slot) => this.#counts[slot]);
+    const positions = Int32Array.from(slots, (slot, i) => this.#ends[slot] - counts[i]);
+    for (const slot of slots) this.#counts[slot] = 0;
+    return { slots: Int32Array.from(slots), counts, positions };
+  }
+
+  /** Forgets what was lacking in states that commands or sequences replace. */
+  replace(commands: readonly StateCommand[], sequences: readonly ScheduledSequence[]): void {
+    for (const command of commands) {
+      if (command.type === 'copy') this.#counts[command.to] = 0;
+      else if (command.type === 'load') this.#counts[command.slot] = 0;
+    }
+    for (const { slot, numComputedTokens, numTokens } of sequences) {
+      if (slot !== PAD_SLOT_ID && numComputedTokens === 0 && numTokens > 0) this.#counts[slot] = 0;
+    }
+  }
+
+  /** How many tokens the states of decoding slots lack before this token, which is counted. */
+  count(decodes: readonly ScheduledSequence[]): Int32Array {
+    return Int32Array.from(decodes, ({ slot, numComputedTokens }) => {
+      if (slot === PAD_SLOT_ID) return 0;
+      const count = this.#counts[slot];
+      this.#counts[slot] = count === this.most ? 0 : count + 1;
+      this.#ends[slot] = numComputedTokens + 1;
+      return count;
+    });
+  }
+}

@@ -533,7 +533,7 @@ async function within(promise: Promise<unknown>, milliseconds: number): Promise<
 
 /** A sequence's part in a step as the executor takes it. */
 function scheduledTokens(work: ScheduledWork): ScheduledTokens {
-  const { sequence, begin, numTokens, drafts, isAhead, isSampled } = work;
+  const { sequence, begin, numTokens, drafts, isAhead, isSampled, givesLogits } = work;
   const { slot = -1, blocks, tokenIds, request } = sequence;
   const isTentative = drafts.length > 0;
   return {
@@ -544,6 +544,7 @@ function scheduledTokens(work: ScheduledWork): ScheduledTokens {
     isTentative,
     logits: isTentative ? 'all' : logitsRows(request),
     sampling: isSampled ? sequence.tokenSampling() : undefined,
+    givesLogits: givesLogits || undefined,
     watch: isWatched(request),
   };
 }

@@ -141,7 +141,7 @@ export class FakeExecutor implements Executor {
     const sampled: number[] = [];
     for (const scheduled of batch.sequences) {
       const sequence = this.#known(scheduled);
-      const { slot, numComputedTokens, tokenIds, logits, watch, sampling } = sequence;
+      const { slot, numComputedTokens, tokenIds, logits, watch, sampling, givesLogits } = sequence;
       if (used.has(slot) || slot < 0 || slot >= this.#slots.length) throw new Error(`slot ${slot} is used twice`);
       if (tokenIds.length === 0) throw new Error('a sequence without tokens');
       used.add(slot);
@@ -155,10 +155,8 @@ export class FakeExecutor implements Executor {
         this.#write(sequence, numComputedTokens + i, state, written);
         if ((logits ?? batch.logits) !== 'all' && i < tokenIds.length - 1) continue;
         const row = logitsOf(this.#attend(sequence, state, numComputedTokens + i + 1));
-        if (!sampling) {
-          rows.push(...row);
-          continue;
-        }
+        if (!sampling || givesLogits) rows.push(...row);
+        if (!sampling) continue;
         const next = likeliest(row);
         this.#sampled[slot] = sampling.endTokenIds.includes(next) ? -1 : next;
         sampled.push(next, 0);

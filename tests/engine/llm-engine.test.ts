@@ -25,6 +25,33 @@ describe('where the executor samples', () => {
     expect(rig.engine.hasWork()).toBe(false);
   });
 
+  test.each([true, false])(
+    'chooses the token after a prompt; its logits are kept with the state (%s)',
+    async (isCaching) => {
+      const rig = new Rig({ snapshotInterval: 100, enablePrefixCaching: isCaching }, undefined, true);
+      const options = { maxTokens: 2, ignoreEos: true };
+      rig.add('a', [1, 2], options);
+      await rig.finish();
+      const [{ sequences }] = rig.executor.batches;
+      expect([sequences[0].sampling !== undefined, sequences[0].givesLogits ?? false]).toEqual([true, isCaching]);
+      rig.add('b', [1, 2], options);
+      await rig.finish();
+      const answer = fakeAnswer([1, 2], 2);
+      expect([rig.tokens.get('a'), rig.tokens.get('b')]).toEqual([[answer], [answer]]);
+      // A prompt that is known to its end is not processed again.
+      expect(
+        told(rig)
+          .flat()
+          .filter(({ length }) => length === 2),
+      ).toHaveLength(isCaching ? 1 : 2);
+      // The answers to one prompt share its logits.
+      rig.add('c', [3, 4], { ...options, n: 2 });
+      await rig.step();
+      expect(rig.executor.batches.at(-1)?.sequences[0].sampling).toBeUndefined();
+      await rig.finish();
+    },
+  );
+
   test('waits for the token where what comes next depends on it', async () => {
     const plain = { maxTokens: 4, ignoreEos: true };
     const dependent = [{ repetitionPenalty: 1.1 }, { logprobs: 1 }, { stop: 'x' }, { halfLifeInterval: 1 }];

@@ -106,7 +106,7 @@ describe('a processor', () => {
     const onHost = await answers(false);
     const mixed = await answers(true);
     expect(mixed.tokens).toEqual(onHost.tokens);
-    expect([onHost.sampled, mixed.sampled]).toEqual([0, 8]);
+    expect([onHost.sampled, mixed.sampled]).toEqual([0, 9]);
   });
 
   test('survives pre-emption', async () => {

@@ -291,14 +291,17 @@ export class Sequence {
     this.knownLogits = undefined;
   }
 
-  /** Whether the executor may choose the next token: its logits are neither reported nor saved, nor given to processors. */
+  /** Whether the executor may choose the token after the last one: its logits are neither reported nor given to processors. */
   get canBeSampledByExecutor(): boolean {
     const { request, knownLogits, numOutputTokens, numUncomputedTokens } = this;
-    const { logprobs, logprobsMode, logitsProcessors, halfLifeInterval } = request.params;
-    const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1 && !knownLogits;
+    const { n, logprobs, logprobsMode, logitsProcessors, halfLifeInterval } = request.params;
     if (logitsProcessors.length > 0 || logprobsMode !== 'raw_logprobs') return false;
-    if (this.#budgetedThoughts !== undefined) return false;
-    return isDecode && logprobs === undefined && halfLifeInterval === undefined && !request.wantsPromptLogits;
+    if (logprobs !== undefined || halfLifeInterval !== undefined || request.wantsPromptLogits) return false;
+    if (knownLogits || this.#budgetedThoughts !== undefined) return false;
+    const isDecode = numOutputTokens > 0 && numUncomputedTokens === 1;
+    // After a prompt, all answers to it need the logits, and what a form allows may not be known yet.
+    const isOnlyAnswer = numOutputTokens === 0 && n === 1 && !this.#grammar && !request.isEvaluation;
+    return isDecode || isOnlyAnswer;
   }
 
   /**

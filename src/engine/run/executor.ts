@@ -13,6 +13,8 @@ export interface ScheduledTokens {
   readonly logits?: LogitsRows | undefined;
   /** Instructions for choosing the next token, instead of giving logits. Only for an executor that samples. */
   readonly sampling?: TokenSampling | undefined;
+  /** Whether logits are given besides the token that is chosen from them. Default: false. */
+  readonly givesLogits?: boolean | undefined;
   /**
    * Whether it is not known yet how many of the tokens count. Then the slot keeps its state, and the tokens' inputs are
    * kept until an `advance` tells, or other tentative tokens come. Default: false.
@@ -85,7 +87,7 @@ export interface GuessBatch {
 
 /** Results of a step. */
 export interface StepOutput {
-  /** (rows, vocabSize), row-major: of the sequences without `sampling`. */
+  /** (rows, vocabSize), row-major: of the sequences without `sampling`, and of those that ask for them besides. */
   readonly logits: Float32Array<ArrayBuffer>;
   /** (sequences, 2), of those with `sampling`: see SamplingOps.sampleTokens. */
   readonly sampled?: Float32Array<ArrayBuffer> | undefined;

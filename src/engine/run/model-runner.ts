@@ -1,6 +1,6 @@
 import type { Backend } from '../../backends/contract/backend.ts';
 import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
-import { LAST_SAMPLED, type SampledRow } from '../../backends/contract/sampling.ts';
+import { LAST_SAMPLED } from '../../backends/contract/sampling.ts';
 import { stepTensors } from '../../backends/contract/steps.ts';
 import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
 import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../../errors.ts';
@@ -39,7 +39,7 @@ import { maxBatchedTokens, prepareSteps } from './prepare-steps.ts';
 import { ReplayedSlots, replayedTokens } from './replayed-slots.ts';
 import { type AdvancedSlot, StateCache, type StateCacheSize } from './state-cache.ts';
 import { joinStateParts, type StatePart } from './state-part.ts';
-import { type SampledLogits, StepSampling } from './step-sampling.ts';
+import { type LogitsRow, type SampledLogits, StepSampling } from './step-sampling.ts';
 
 export interface ModelRunnerOptions extends Omit<StateCacheSize, 'replayed'> {
   readonly chunkSize: number;
@@ -277,7 +277,7 @@ export class ModelRunner implements Executor {
 
   /** Runs one token of each sequence, in a step that a backend can repeat for the same number of sequences. */
   #decode({ model, states, none, sampled }: ModelWithStates, sequences: readonly BatchSequence[]): Promise<StepOutput> {
-    const sampling = new StepSampling(sequences.map(sampledRow));
+    const sampling = new StepSampling(sequences.map(logitsRow));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
     const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
     const results: StepOutputs = this.#backend.step({
@@ -328,7 +328,7 @@ export class ModelRunner implements Executor {
       const all = Array.from({ length: sequence.numTokens }, (_, i) => ({ row: first + i, sequence }));
       return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
     });
-    const sampling = new StepSampling(rows.map(({ sequence }) => sampledRow(sequence)));
+    const sampling = new StepSampling(rows.map(({ sequence }) => logitsRow(sequence)));
     return backend.scope(() => {
       const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
       const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
@@ -397,6 +397,6 @@ function layoutOf({ lastHidden }: StateCache): AttentionLayout {
   return { withPrevious: lastHidden !== undefined };
 }
 
-function sampledRow({ sampling, slot }: BatchSequence): SampledRow | undefined {
-  return sampling && { ...sampling, slot };
+function logitsRow({ sampling, slot, givesLogits = sampling === undefined }: BatchSequence): LogitsRow {
+  return { sampling: sampling && { ...sampling, slot }, isRead: givesLogits };
 }

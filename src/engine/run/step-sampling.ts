@@ -11,25 +11,33 @@ export interface SampledLogits {
   readonly sampled: Tensor | undefined;
 }
 
+/** A row of a step's logits, and what is made of it. */
+export interface LogitsRow {
+  /** How a token is chosen from it; undefined: the host does that. */
+  readonly sampling: SampledRow | undefined;
+  /** Whether the host wants it. */
+  readonly isRead: boolean;
+}
+
 /** Inputs of a step that say how it samples. */
 type StepSamplingInputs = SamplingInputs & {
-  /** Numbers of the rows of logits that are sampled, and of those that go to the host. Absent when all are sampled. */
+  /** Numbers of the rows of logits that are sampled, and of those that go to the host. Absent where the host wants none. */
   readonly rowNumbers: { readonly sampled: Int32Array; readonly host: Int32Array } | undefined;
 };
 
-/** The rows of a step's logits that the backend samples; the host gets the others. */
+/** The rows of a step's logits that the backend samples, and those that the host gets. */
 export class StepSampling {
   /** Undefined where nothing is sampled. */
   readonly inputs: StepSamplingInputs | undefined;
 
-  /** @param rows undefined: the host wants the row's logits. */
-  constructor(rows: readonly (SampledRow | undefined)[]) {
-    const sampled = rows.flatMap((row) => row ?? []);
+  constructor(rows: readonly LogitsRow[]) {
+    const sampled = rows.flatMap(({ sampling }) => sampling ?? []);
     if (sampled.length === 0) return;
-    const numbers = (isSampled: boolean) =>
-      Int32Array.from(rows.flatMap((row, i) => ((row !== undefined) === isSampled ? [i] : [])));
-    const isMixed = sampled.length < rows.length;
-    const rowNumbers = isMixed ? { sampled: numbers(true), host: numbers(false) } : undefined;
+    const numbersOf = (isOne: (row: LogitsRow) => boolean) =>
+      Int32Array.from(rows.flatMap((row, i) => (isOne(row) ? [i] : [])));
+    const host = numbersOf(({ isRead }) => isRead);
+    const rowNumbers =
+      host.length === 0 ? undefined : { sampled: numbersOf(({ sampling }) => sampling !== undefined), host };
     this.inputs = { ...samplingInputs(sampled), rowNumbers };
   }
 
@@ -46,6 +54,7 @@ export class StepSampling {
   ): SampledLogits {
     if (!inputs || !kept) return { logits, sampled: undefined };
     const { rowNumbers } = inputs;
+    // A copy: choosing changes logits.
     const chosenFrom = rowNumbers ? backend.gatherRows(logits, rowNumbers.sampled) : logits;
     const sampled = backend.sampling?.sampleTokens(chosenFrom, inputs, kept);
     return { logits: rowNumbers && backend.gatherRows(logits, rowNumbers.host), sampled };

@@ -8,7 +8,7 @@ import type { ScheduledWork } from './scheduler.ts';
 /** A sequence after a step. */
 export interface SteppedSequence {
   readonly sequence: Sequence;
-  /** Logits (vocabSize) after the last processed token; undefined if the executor sampled. */
+  /** Logits (vocabSize) after the last processed token; undefined if the executor sampled and did not give them. */
   readonly logits: Float32Array | undefined;
   /** The next token, or the error that prevented it. Absent while tokens are left to process. */
   readonly sample?: Sample | Error;
@@ -53,7 +53,10 @@ async function receivePromptLogits(
   let first = 0;
   for (const work of scheduled) {
     const { sequence, numTokens, isSampled } = work;
-    if (isSampled && sampled) continue;
+    if (isSampled && sampled) {
+      if (work.givesLogits) first++;
+      continue;
+    }
     const numRows = numRowsOf(work);
     if (sequence.request.wantsPromptLogits) {
       const { numComputedTokens } = sequence;
@@ -104,7 +107,9 @@ export async function sampleStep(
     const { sequence, numTokens, isSampled } = work;
     if (isSampled && sampled) {
       const [tokenId, logprob] = sampled.subarray(2 * numSampled++);
-      if (sequence.slot !== undefined) stepped.push(acceptSampled(sequence, tokenId, logprob));
+      const row = work.givesLogits ? logits.subarray(begin, begin + vocabSize) : undefined;
+      if (row) begin += vocabSize;
+      if (sequence.slot !== undefined) stepped.push(acceptSampled(work, { tokenId, logprob }, row));
       continue;
     }
     const { drafts } = work;
@@ -186,12 +191,17 @@ function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: Log
   return failed;
 }
 
-function acceptSampled(sequence: Sequence, tokenId: number, logprob: number): SteppedSequence {
-  sequence.advance(1);
+/** Gives a sequence the token that the executor chose. @param logits that it chose from, where they were asked for. */
+function acceptSampled(
+  { sequence, numTokens }: ScheduledWork,
+  { tokenId, logprob }: Sample,
+  logits: Float32Array | undefined,
+): SteppedSequence {
+  sequence.advance(numTokens);
   try {
-    return { sequence, logits: undefined, sample: sequence.accept(tokenId, logprob) };
+    return { sequence, logits, sample: sequence.accept(tokenId, logprob) };
   } catch (error) {
-    return { sequence, logits: undefined, sample: asError(error) };
+    return { sequence, logits, sample: asError(error) };
   }
 }
 

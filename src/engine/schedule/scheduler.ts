@@ -18,6 +18,8 @@ export interface ScheduledWork {
   readonly isAhead: boolean;
   /** Whether the executor chooses the next token. */
   readonly isSampled: boolean;
+  /** Whether it gives the logits besides. */
+  readonly givesLogits: boolean;
 }
 
 /** A sequence that could not begin, and why. */
@@ -187,9 +189,11 @@ export class Scheduler {
       const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
       const drafts =
         isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, Math.min(guessed, budget - numTokens));
-      const isSampled = this.#executorSamples && sequence.canBeSampledByExecutor && drafts.length === 0;
+      const isLast = numTokens > 0 && numTokens === this.#numTokensLeft(sequence);
+      const isSampled = this.#executorSamples && isLast && sequence.canBeSampledByExecutor && drafts.length === 0;
+      const givesLogits = isSampled && begin < sequence.numPromptTokens && this.#states.isCached(sequence);
       if (numTokens > 0) this.#states.settle(sequence);
-      work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled });
+      work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled, givesLogits });
       budget -= numTokens + drafts.length;
       guessed -= drafts.length;
       if (wantsPromptLogits) evaluated -= numTokens;
@@ -224,8 +228,12 @@ export class Scheduler {
    */
   #scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
     const isAll = current.length === this.#running.filter(this.#isRunnable).length;
-    const isSure = ({ sequence, isSampled }: ScheduledWork) =>
-      isSampled && sequence.canRunAhead && this.#states.tokensToSnapshot(sequence) > 1 && !sequence.request.isPaused;
+    const isSure = ({ sequence, isSampled, isPrefill }: ScheduledWork) =>
+      isSampled &&
+      !isPrefill &&
+      sequence.canRunAhead &&
+      this.#states.tokensToSnapshot(sequence) > 1 &&
+      !sequence.request.isPaused;
     if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
     const next = current.filter(({ sequence }) => !sequence.isAboutToBeFull);
     const hasBlocks = next.every(({ sequence }) => this.#states.grow(sequence, 1));

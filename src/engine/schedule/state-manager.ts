@@ -152,12 +152,17 @@ export class StateManager {
     sequence.stop();
   }
 
+  /** Whether a sequence's states are saved for later requests, that at the end of its prompt with logits. */
+  isCached({ request }: Sequence): boolean {
+    return this.#isCaching && request.isCached;
+  }
+
   /**
    * Number of tokens that a sequence may process before its state is saved next.
    * @param length tokens whose effect is in its slot by then.
    */
-  tokensToSnapshot({ request, numComputedTokens }: Sequence, length = numComputedTokens): number {
-    if (!this.#isCaching || !request.isCached) return Number.POSITIVE_INFINITY;
+  tokensToSnapshot(sequence: Sequence, length = sequence.numComputedTokens): number {
+    if (!this.isCached(sequence)) return Number.POSITIVE_INFINITY;
     return this.#interval - (length % this.#interval);
   }
 
@@ -172,8 +177,8 @@ export class StateManager {
 
   /** Saves a sequence's state for later requests. */
   save(sequence: Sequence, logits?: Float32Array, length = sequence.numComputedTokens): void {
-    const { slot, request } = sequence;
-    if (!this.#isCaching || !request.isCached || slot === undefined || length === 0) return;
+    const { slot } = sequence;
+    if (!this.isCached(sequence) || slot === undefined || length === 0) return;
     this.settle(sequence);
     this.#takeSnapshot(slot, this.#cache.add(this.#prefixOf(sequence, logits, length)));
   }

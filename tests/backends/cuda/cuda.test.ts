@@ -1,12 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
+import { LLM } from '../../../src/engine/llm.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
 import { describeReplay } from '../suite/replay.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
 import { describeSteps } from './steps.ts';
+
+const GOLDEN = fileURLToPath(new URL('../../goldens/mamba2', import.meta.url));
 
 test('without a driver the error says so', async () => {
   await expect(createCudaBackend({ library: '/nowhere/libcuda.so.1' })).rejects.toThrow(UnsupportedDeviceError);
@@ -20,6 +24,7 @@ describe.runIf(need('g++'))('the driver', () => {
   });
   afterAll(() => driver.dispose());
   afterEach(() => {
+    delete process.env.MAMBA2_CUDA_LIBRARY;
     delete process.env.EMULATED_VERSION;
     delete process.env.EMULATED_NO_DEVICE;
     driver.reset(memory, -1);
@@ -28,6 +33,19 @@ describe.runIf(need('g++'))('the driver', () => {
 
   describeSteps(makeBackend);
   describeReplay(makeBackend);
+
+  test('chooses tokens after prompts as the host does, and gives the logits that are kept', async () => {
+    process.env.MAMBA2_CUDA_LIBRARY = driver.library;
+    const answers = async (device: 'cpu' | 'cuda') => {
+      const llm = await LLM.load(GOLDEN, { device, dtype: 'float32' });
+      const options = { maxTokens: 2, seed: 5, ignoreEos: true };
+      const first = await Promise.all([[1, 2, 3], [4]].map((prompt) => llm.complete(prompt, options)));
+      const again = await llm.complete([1, 2, 3], options);
+      await llm.dispose();
+      return [...first, again].map(({ tokenIds }) => tokenIds);
+    };
+    expect(await answers('cuda')).toEqual(await answers('cpu'));
+  });
 
   test('is too old', async () => {
     process.env.EMULATED_VERSION = '11020';

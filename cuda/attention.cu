@@ -1,51 +1,115 @@
-// Attention over a paged cache, and rotary positions.
+// The paged cache of keys and values in FORMAT, and attention over it.
+//
+// A head's row of the cache begins at a word of 32 bits. Numbers of 16 or 8 bits lie in the words in their order, the first in
+// the lowest bits; what a row's last word has beyond the head's columns is 0. They are rounded when they are written, to the
+// nearest with ties to even. float16 and the two of 8 bits saturate, and NaN stays NaN. Attention computes in float32.
 #include "common.cuh"
 
-struct RotaryTableParams {
-  const int* positions;
-  Rows frequencies;
-  Rows out;
-  int T;
-  int half;
-  float scale;
-};
+enum CacheFormat { FLOAT32, FLOAT16, BFLOAT16, F8_E4M3, F8_E5M2 };
 
-// out[t] = cosines, then sines, of position * frequency (in float32), times `scale`. out (T, 2 * half).
-// Grid: a thread for each row and frequency.
-extern "C" __global__ void __launch_bounds__(256) rotary_table(const RotaryTableParams p) {
-  long long t;
-  int i;
-  if (!element_of(p.T, p.half, t, i)) return;
-  const float angle = __fmul_rn((float)p.positions[t], vector_at(p.frequencies, i));
-  float* out = p.out.at + t * p.out.stride + i;
-  out[0] = cosf(angle) * p.scale;
-  out[p.half] = sinf(angle) * p.scale;
+#define JOINED_NAMES(NAME, OTHER) NAME##_##OTHER
+#define JOINED(NAME, OTHER) JOINED_NAMES(NAME, OTHER)
+#define OF_FORMAT(NAME) JOINED(NAME, FORMAT)
+
+// Numbers in a word, and bytes of one.
+#define PER_WORD (FORMAT == FLOAT32 ? 1 : FORMAT == FLOAT16 || FORMAT == BFLOAT16 ? 2 : 4)
+#define BYTES (4 / PER_WORD)
+
+static __device__ __forceinline__ u32 absolute_bits(float v) { return __float_as_uint(v) & 0x7fffffffu; }
+
+// The code of a number of 8 bits. Numbers without an implicit leading one have the distance of those of float32 from
+// `large` on.
+static __device__ __forceinline__ u32 code_of(float v, int fraction, u32 least, float large, u32 most, u32 nan) {
+  const u32 bits = absolute_bits(v);
+  const int shift = 23 - fraction;
+  const u32 sign = (__float_as_uint(v) >> 24) & 0x80u;
+  if (bits > 0x7f800000u) return sign | nan;
+  const u32 normal = ((bits + (1u << (shift - 1)) - 1 + ((bits >> shift) & 1)) >> shift) - ((least >> shift) - (1u << fraction));
+  const u32 subnormal = __float_as_uint(__fadd_rn(bits_to_float(bits), large)) - __float_as_uint(large);
+  const u32 code = bits < least ? subnormal : normal;
+  return sign | (code < most ? code : most);
 }
 
-struct RotaryEmbeddingParams {
-  Rows x;
-  Rows table;
-  Rows out;
-  int T;
-  int C;
-  int headDim;
-  int half;
+// Up to four numbers as a word.
+static __device__ __forceinline__ u32 word_of(const float* v) {
+  if (FORMAT == FLOAT32) return __float_as_uint(v[0]);
+  if (FORMAT == BFLOAT16) return floats_to_bfloats(v[0], v[1]);
+  u32 word = 0;
+  if (FORMAT == FLOAT16) {
+    float held[2];
+    // fminf and fmaxf would make numbers of NaN. Rounding takes none of the largest values further.
+    for (int i = 0; i < 2; i++) held[i] = v[i] > 65504.0f ? 65504.0f : v[i] < -65504.0f ? -65504.0f : v[i];
+    word = floats_to_halves(held[0], held[1]);
+  }
+  if (FORMAT == F8_E4M3) {
+    for (int i = 0; i < 4; i++) word |= code_of(v[i], 3, 0x3c800000u, 16384.0f, 0x7e, 0x7f) << (8 * i);
+  }
+  if (FORMAT == F8_E5M2) {
+    for (int i = 0; i < 4; i++) word |= code_of(v[i], 2, 0x38800000u, 128.0f, 0x7b, 0x7e) << (8 * i);
+  }
+  return word;
+}
+
+// Two codes of 8 bits as float16, which holds all their numbers.
+static __device__ __forceinline__ u32 halves_of_codes(u32 codes) {
+  if (FORMAT == F8_E5M2) return (codes & 0xffu) << 8 | (codes & 0xff00u) << 16;
+  const u32 pair = (codes & 0xffu) | (codes & 0xff00u) << 8;
+  const u32 magnitudes = pair & 0x007f007fu;
+  // The largest magnitude is NaN. The exponents of the others are too small by 8.
+  const u32 nans = ((magnitudes + 0x00010001u) & 0x00800080u) * 0xf8u;
+  return scale_halves((pair & 0x00800080u) << 8 | magnitudes << 7 | nans, 0x5c005c00u);
+}
+
+static __device__ __forceinline__ void two_halves(u32 halves, float* v) {
+  v[0] = half_to_float(halves & 0xffffu);
+  v[1] = half_to_float(halves >> 16);
+}
+
+// Neighbouring columns of a row as they lie in memory: COUNT of them, 1, 2 or 4, of which words have some.
+template <int COUNT>
+struct Columns {
+  u32 words[COUNT * BYTES > 4 ? COUNT * BYTES / 4 : 1];
 };
 
-// Rotates columns i and i + half of each head by the row's angles; columns from 2 * half on pass. x, out (T, C).
-// Grid: an element a thread.
-extern "C" __global__ void __launch_bounds__(256) rotary_embedding(const RotaryEmbeddingParams p) {
-  long long t;
-  int c;
-  if (!element_of(p.T, p.C, t, c)) return;
-  const int i = c % p.headDim;
-  float v = element(p.x, t, c);
-  if (i < p.half) {
-    v = v * element(p.table, t, i) - element(p.x, t, c + p.half) * element(p.table, t, p.half + i);
-  } else if (i < 2 * p.half) {
-    v = v * element(p.table, t, i - p.half) + element(p.x, t, c - p.half) * element(p.table, t, i);
+template <int COUNT>
+static __device__ __forceinline__ Columns<COUNT> columns_at(const u8* row, int first) {
+  const u8* at = row + first * BYTES;
+  Columns<COUNT> c;
+  if (COUNT * BYTES == 16) {
+    const uint4 v = *(const uint4*)at;
+    c.words[0] = v.x, c.words[1] = v.y, c.words[2] = v.z, c.words[3] = v.w;
+  } else if (COUNT * BYTES == 8) {
+    const uint2 v = *(const uint2*)at;
+    c.words[0] = v.x, c.words[1] = v.y;
+  } else if (COUNT * BYTES == 4) {
+    c.words[0] = *(const u32*)at;
+  } else {
+    c.words[0] = COUNT * BYTES == 2 ? *(const u16*)at : *at;
   }
-  p.out.at[t * p.out.stride + c] = v;
+  return c;
+}
+
+template <int COUNT>
+static __device__ __forceinline__ void floats_of(const Columns<COUNT>& c, float* v) {
+  if (FORMAT == FLOAT32) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) v[i] = bits_to_float(c.words[i]);
+  } else if (COUNT == 1) {
+    u32 half = c.words[0];
+    if (BYTES == 1) half = halves_of_codes(half) & 0xffffu;
+    v[0] = FORMAT == BFLOAT16 ? bits_to_float(half << 16) : half_to_float(half);
+  } else {
+#pragma unroll
+    for (int i = 0; i < COUNT; i += 2) {
+      const u32 word = c.words[i * BYTES / 4];
+      if (FORMAT == BFLOAT16) {
+        v[i] = bits_to_float(word << 16);
+        v[i + 1] = bits_to_float(word & 0xffff0000u);
+      } else {
+        two_halves(BYTES == 2 ? word : halves_of_codes(word >> (8 * (i % 4))), v + i);
+      }
+    }
+  }
 }
 
 struct ReshapeAndCacheParams {
@@ -55,22 +119,32 @@ struct ReshapeAndCacheParams {
   Rows valueCache;
   const int* slots;
   int T;
-  int C;
+  int heads;
+  int D;
   int blockSize;
 };
 
-// Puts row t of key and value in cache slot slots[t]; -1 is left out. key, value (T, C), caches (blocks, blockSize * C).
-// Grid: an element a thread.
-extern "C" __global__ void __launch_bounds__(256) reshape_and_cache(const ReshapeAndCacheParams p) {
+// Puts row t of key and value in cache slot slots[t]; -1 is left out. key, value (T, heads * D), caches (blocks, words of
+// blockSize * heads rows). Grid: a thread for each word of each row.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(reshape_and_cache)(const ReshapeAndCacheParams p) {
+  const int perHead = (p.D + PER_WORD - 1) / PER_WORD;
   long long t;
-  int c;
-  if (!element_of(p.T, p.C, t, c)) return;
+  int w;
+  if (!element_of(p.T, p.heads * perHead, t, w)) return;
   const int slot = p.slots[t];
   if (slot < 0) return;
   const long long block = slot / p.blockSize;
-  const long long within = (long long)(slot % p.blockSize) * p.C + c;
-  p.keyCache.at[block * p.keyCache.stride + within] = element(p.key, t, c);
-  p.valueCache.at[block * p.valueCache.stride + within] = element(p.value, t, c);
+  const long long within = (long long)(slot % p.blockSize) * p.heads * perHead + w;
+  const int head = w / perHead, first = w % perHead * PER_WORD;
+  float keys[4], values[4];
+#pragma unroll
+  for (int i = 0; i < PER_WORD; i++) {
+    const bool isInside = first + i < p.D;
+    keys[i] = isInside ? element(p.key, t, head * p.D + first + i) : 0.0f;
+    values[i] = isInside ? element(p.value, t, head * p.D + first + i) : 0.0f;
+  }
+  p.keyCache.at[block * p.keyCache.stride + within] = bits_to_float(word_of(keys));
+  p.valueCache.at[block * p.valueCache.stride + within] = bits_to_float(word_of(values));
 }
 
 struct PagedAttentionParams {
@@ -93,14 +167,76 @@ struct PagedAttentionParams {
 
 #define WARPS 4
 
-// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own, the last `window` of them. Warp w has
-// every fourth key of the sequence from its key w on, in ascending order; then the warps' sums are joined in their order.
+// A row's sums over the keys that one warp has: every fourth of the sequence from its key `warp` on, in ascending order, AHEAD
+// of them at a time, which are on their way together. Which keys those are depends on the row's position alone. A lane has
+// CHUNK neighbouring columns of every 32 * CHUNK.
+template <int OWN, int CHUNK, int AHEAD>
+static __device__ __forceinline__ void attend(
+    const PagedAttentionParams& p, const int* table, int head, int unseen, int visible, const float* query, float* sum,
+    float& most, float& total) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int rowBytes = (p.D + PER_WORD - 1) / PER_WORD * 4;
+  for (int first = unseen + ((warp - unseen) & (WARPS - 1)); first < visible; first += WARPS * AHEAD) {
+    Columns<CHUNK> keys[AHEAD][OWN / CHUNK], values[AHEAD][OWN / CHUNK];
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      const int j = first + WARPS * a < visible ? first + WARPS * a : first;
+      const long long block = table[j / p.blockSize];
+      const long long within = ((long long)(j % p.blockSize) * p.kvHeads + head) * rowBytes;
+      const u8* key = (const u8*)(p.keyCache.at + block * p.keyCache.stride) + within;
+      const u8* value = (const u8*)(p.valueCache.at + block * p.valueCache.stride) + within;
+#pragma unroll
+      for (int i = 0; i < OWN / CHUNK; i++) {
+        const int d = CHUNK * (lane + 32 * i);
+        const int at = d < p.D ? d : 0;
+        keys[a][i] = columns_at<CHUNK>(key, at);
+        values[a][i] = columns_at<CHUNK>(value, at);
+      }
+    }
+    float products[AHEAD];
+    float next = most;
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      float product = 0;
+#pragma unroll
+      for (int i = 0; i < OWN / CHUNK; i++) {
+        float v[CHUNK];
+        floats_of<CHUNK>(keys[a][i], v);
+        // Columns beyond the head: of the query they are 0, and what lies in memory may be anything.
+        const bool isInside = CHUNK * (lane + 32 * i) < p.D;
+#pragma unroll
+        for (int e = 0; e < CHUNK; e++) product = fmaf(query[CHUNK * i + e], isInside ? v[e] : 0.0f, product);
+      }
+      products[a] = warp_sum(product);
+      if (first + WARPS * a < visible) next = fmaxf(next, products[a]);
+    }
+    const float kept = expf(most - next);
+    total *= kept;
+#pragma unroll
+    for (int i = 0; i < OWN; i++) sum[i] *= kept;
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      if (first + WARPS * a >= visible) break;
+      const float weight = expf(products[a] - next);
+      total += weight;
+#pragma unroll
+      for (int i = 0; i < OWN / CHUNK; i++) {
+        float v[CHUNK];
+        floats_of<CHUNK>(values[a][i], v);
+#pragma unroll
+        for (int e = 0; e < CHUNK; e++) sum[CHUNK * i + e] = fmaf(weight, v[e], sum[CHUNK * i + e]);
+      }
+    }
+    most = next;
+  }
+}
+
+// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own, the last `window` of them. Each warp has
+// some of the keys; then the warps' sums are joined in their order. Rows of heads whose columns are whole CHUNKs.
 // query, out (T, heads * D), caches (blocks, blockSize, kvHeads, D). Grid: (T * heads), blocks of 128.
-template <int OWN>
-static __device__ __forceinline__ void paged_attention(const PagedAttentionParams& p) {
-  __shared__ float outs[WARPS][32 * OWN];
-  __shared__ float mosts[WARPS];
-  __shared__ float totals[WARPS];
+template <int OWN, int CHUNK, int AHEAD>
+static __device__ __forceinline__ void paged_attention(
+    const PagedAttentionParams& p, float (*outs)[32 * OWN], float* mosts, float* totals) {
   const int h = blockIdx.x % p.heads;
   const long long t = blockIdx.x / p.heads;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -108,38 +244,18 @@ static __device__ __forceinline__ void paged_attention(const PagedAttentionParam
   const int context = p.contextLens[s];
   const int visible = context == 0 ? 0 : context - (p.starts[s + 1] - 1 - (int)t);
   const int unseen = visible > p.window ? visible - p.window : 0;
-  const long long column = (long long)(h / (p.heads / p.kvHeads)) * p.D;
   const int* table = p.blockTables + (long long)s * p.width;
   float query[OWN], sum[OWN];
 #pragma unroll
   for (int i = 0; i < OWN; i++) {
-    const int d = lane + 32 * i;
+    const int d = CHUNK * (lane + 32 * (i / CHUNK)) + i % CHUNK;
     query[i] = d < p.D ? element(p.query, t, h * p.D + d) * p.scale : 0.0f;
     sum[i] = 0;
   }
   float most = -INFINITY, total = 0;
-  for (int j = unseen + ((warp - unseen) & (WARPS - 1)); j < visible; j += WARPS) {
-    const long long block = table[j / p.blockSize];
-    const long long within = (long long)(j % p.blockSize) * p.kvHeads * p.D + column;
-    const float* key = p.keyCache.at + block * p.keyCache.stride + within;
-    const float* value = p.valueCache.at + block * p.valueCache.stride + within;
-    float product = 0, values[OWN];
+  attend<OWN, CHUNK, AHEAD>(p, table, h / (p.heads / p.kvHeads), unseen, visible, query, sum, most, total);
 #pragma unroll
-    for (int i = 0; i < OWN; i++) {
-      const int d = lane + 32 * i;
-      values[i] = d < p.D ? value[d] : 0.0f;
-      product = fmaf(query[i], d < p.D ? key[d] : 0.0f, product);
-    }
-    product = warp_sum(product);
-    const float next = fmaxf(most, product);
-    const float kept = expf(most - next), weight = expf(product - next);
-    total = fmaf(total, kept, weight);
-#pragma unroll
-    for (int i = 0; i < OWN; i++) sum[i] = fmaf(sum[i], kept, weight * values[i]);
-    most = next;
-  }
-#pragma unroll
-  for (int i = 0; i < OWN; i++) outs[warp][lane + 32 * i] = sum[i];
+  for (int i = 0; i < OWN; i++) outs[warp][CHUNK * (lane + 32 * (i / CHUNK)) + i % CHUNK] = sum[i];
   if (lane == 0) {
     mosts[warp] = most;
     totals[warp] = total;
@@ -158,8 +274,23 @@ static __device__ __forceinline__ void paged_attention(const PagedAttentionParam
   }
 }
 
-extern "C" __global__ void __launch_bounds__(128) paged_attention_64(const PagedAttentionParams p) { paged_attention<2>(p); }
-extern "C" __global__ void __launch_bounds__(128) paged_attention_128(const PagedAttentionParams p) { paged_attention<4>(p); }
-extern "C" __global__ void __launch_bounds__(128) paged_attention_512(const PagedAttentionParams p) {
-  paged_attention<16>(p);
+// Columns of a lane that one load brings, where heads have whole numbers of them.
+template <int OWN, int AHEAD>
+static __device__ __forceinline__ void attention_of(const PagedAttentionParams& p) {
+  __shared__ float outs[WARPS][32 * OWN];
+  __shared__ float mosts[WARPS];
+  __shared__ float totals[WARPS];
+  const int CHUNK = OWN < 4 ? OWN : 4;
+  if (p.D % CHUNK == 0) paged_attention<OWN, CHUNK, AHEAD>(p, outs, mosts, totals);
+  else paged_attention<OWN, 1, 1>(p, outs, mosts, totals);
+}
+
+extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_64)(const PagedAttentionParams p) {
+  attention_of<2, 4>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_128)(const PagedAttentionParams p) {
+  attention_of<4, 4>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_512)(const PagedAttentionParams p) {
+  attention_of<16, 1>(p);
 }

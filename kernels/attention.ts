@@ -1,4 +1,5 @@
-// Causal softmax attention over a paged cache of float32 keys and values.
+// Causal softmax attention over a paged cache of keys and values. Those of 16 and 8 bits are widened a tile at a time, for
+// all rows that pass it together.
 //
 // A row, one head of one token, meets its keys in tiles of absolute positions, 0 to 31, 32 to 63 and so on. Per tile it
 // keeps its greatest score, the sum of its weights and their sum of values, and rescales what came before (online
@@ -9,6 +10,7 @@
 // Rows of up to 16 tokens pass a tile together: key heads inside, so that the cache is read from end to end, and the
 // query heads that share one innermost, so that they share what was read.
 
+import { KV_FLOAT32, kvBytes, widenKvRow } from './kv-values';
 import { exp4, madd, sumLanes } from './math';
 
 /** Keys per tile. */
@@ -43,12 +45,12 @@ export function attentionScratch(heads: i32, D: i32): usize {
 /**
  * Caches are (blocks, blockSize, kvHeads, D), blocks `keyBlock` and `valueBlock` bytes apart. Sequence s has rows
  * [starts[s], starts[s + 1]), contextLens[s] tokens with them, and `width` entries of the table. A token sees its own key
- * and the `window - 1` before it.
+ * and the `window - 1` before it. `format`: of the caches, as in kv-values.ts.
  */
 export function pagedAttention(
   query: usize, queryStride: usize, keys: usize, keyBlock: usize, values: usize, valueBlock: usize, blockSize: i32,
   starts: usize, contextLens: usize, tables: usize, sequences: i32, width: i32,
-  out: usize, outStride: usize, heads: i32, kvHeads: i32, D: i32, scale: f32, window: i32, scratch: usize,
+  out: usize, outStride: usize, heads: i32, kvHeads: i32, D: i32, scale: f32, window: i32, format: i32, scratch: usize,
 ): void {
   for (let s = 0; s < sequences; s++) {
     const begin = load<i32>(starts), end = load<i32>(starts, 4);
@@ -62,7 +64,7 @@ export function pagedAttention(
       }
       attendTokens(
         query + <usize>row * queryStride, queryStride, keys, keyBlock, values, valueBlock, blockSize, tables,
-        context - (end - row), tokens, to, outStride, heads / kvHeads, kvHeads, D, scale, window, scratch,
+        context - (end - row), tokens, to, outStride, heads / kvHeads, kvHeads, D, scale, window, format, scratch,
       );
     }
     starts += 4;
@@ -75,10 +77,11 @@ export function pagedAttention(
 function attendTokens(
   query: usize, queryStride: usize, keys: usize, keyBlock: usize, values: usize, valueBlock: usize, blockSize: i32,
   table: usize, first: i32, tokens: i32, out: usize, outStride: usize, share: i32, kvHeads: i32, D: i32, scale: f32,
-  window: i32, scratch: usize,
+  window: i32, format: i32, scratch: usize,
 ): void {
   const headBytes = <usize>padded(D) << 2;
-  const tokenBytes = <usize>(kvHeads * D) << 2;
+  const valueBytes = kvBytes(format);
+  const tokenBytes = <usize>(kvHeads * D) * valueBytes;
   const rows = tokens * share;
   const allRows: usize = kvHeads * rows;
   const tileKeys = scratch + TILES, tileValues = tileKeys + <usize>TILE * headBytes;
@@ -89,19 +92,19 @@ function attendTokens(
   memory.fill(totals, 0, allRows << 2);
   for (let r: usize = 0; r < allRows; r++) store<f32>(most + (r << 2), -Infinity);
 
-  const isDirect = (D & 7) == 0 && blockSize % TILE == 0;
+  const isDirect = format == KV_FLOAT32 && (D & 7) == 0 && blockSize % TILE == 0;
   const visible = first + tokens;
   window = min(window, visible);
   for (let position = max(0, first - window + 1) & -TILE; position < visible; position += TILE) {
     const block = <usize>load<i32>(table + (<usize>(position / blockSize) << 2));
     const offset = <usize>(position % blockSize) * tokenBytes;
     for (let g = 0; g < kvHeads; g++) {
-      const head = <usize>(g * D) << 2;
+      const head = <usize>(g * D) * valueBytes;
       let k = keys + block * keyBlock + offset + head, v = values + block * valueBlock + offset + head;
       if (!isDirect) {
         const count = min(TILE, visible - position);
-        packTile(keys + head, keyBlock, blockSize, table, position, count, tokenBytes, D, tileKeys, headBytes);
-        packTile(values + head, valueBlock, blockSize, table, position, count, tokenBytes, D, tileValues, headBytes);
+        packTile(keys + head, keyBlock, blockSize, table, position, count, tokenBytes, D, format, tileKeys, headBytes);
+        packTile(values + head, valueBlock, blockSize, table, position, count, tokenBytes, D, format, tileValues, headBytes);
         k = tileKeys;
         v = tileValues;
       }
@@ -169,15 +172,17 @@ function giveResults(
   }
 }
 
-/** A head's keys or values of consecutive positions, one after another, each padded with zeros. */
+/** A head's keys or values of consecutive positions, in float32, one after another, each padded with zeros. */
 function packTile(
   cache: usize, blockBytes: usize, blockSize: i32, table: usize, position: i32, count: i32, tokenBytes: usize, D: i32,
-  to: usize, headBytes: usize,
+  format: i32, to: usize, headBytes: usize,
 ): void {
   const bytes = <usize>D << 2;
   for (let j = position; j < position + count; j++) {
     const block = <usize>load<i32>(table + (<usize>(j / blockSize) << 2));
-    memory.copy(to, cache + block * blockBytes + <usize>(j % blockSize) * tokenBytes, bytes);
+    const from = cache + block * blockBytes + <usize>(j % blockSize) * tokenBytes;
+    if (format == KV_FLOAT32) memory.copy(to, from, bytes);
+    else widenKvRow(from, to, D, format);
     memory.fill(to + bytes, 0, headBytes - bytes);
     to += headBytes;
   }

@@ -3,6 +3,7 @@ export { activateAndMulRows, activateRows } from './activation';
 export { attentionScratch, pagedAttention } from './attention';
 export { convRows, convSequence } from './conv';
 export { cacheRows, rotaryRows } from './kv-cache';
+export { narrowKvRows, widenKvRows } from './kv-values';
 export { linearF8, packF8 } from './linear-fp8';
 export { logDecaySums } from './decay';
 export { embeddingRows, packBF16, packF32, packInt8 } from './pack';
@@ -13,4 +14,4 @@ export {
   add, clear, copyRows, gatherRows, groupSquareSums, mulColumns, mulScalar, rmsNorm, scaleByGroupNorm, scaleRows, siluGate,
 } from './rows';
 export { scanRows, scanScratch, scanSequence } from './scan';
-export { narrowStates, scanShortRows, scanShortScratch, scanShortSequence, widenStates } from './scan-short';
+export { scanShortRows, scanShortScratch, scanShortSequence } from './scan-short';

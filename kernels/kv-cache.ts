@@ -1,5 +1,7 @@
 // What happens to keys and queries before attention: rotation, and the way into the cache.
 
+import { KV_FLOAT32, kvBytes, narrowKvRows } from './kv-values';
+
 /**
  * Rotates the first R columns of every head: column i with i + R/2, by the angle whose cosine and sine the table has at i
  * and i + R/2. Other columns pass.
@@ -37,13 +39,22 @@ export function rotaryRows(
   }
 }
 
-/** Row r goes to place slots[r] of a cache of blocks `blockBytes` apart, whose places are `rowBytes`; nowhere where that is -1. */
+/**
+ * Row r, of `heads` heads of D numbers, goes to place slots[r] of a cache in a format of kv-values.ts, whose blocks are
+ * `blockBytes` apart; nowhere where that is -1.
+ */
 export function cacheRows(
-  x: usize, xStride: usize, cache: usize, blockBytes: usize, blockSize: i32, rowBytes: usize, slots: usize, rows: i32,
+  x: usize, xStride: usize, cache: usize, blockBytes: usize, blockSize: i32, heads: i32, D: i32, format: i32, slots: usize,
+  rows: i32,
 ): void {
+  const rowBytes = <usize>(heads * D) * kvBytes(format);
   for (let r = 0; r < rows; r++) {
     const slot = load<i32>(slots + (<usize>r << 2));
-    if (slot >= 0) memory.copy(cache + <usize>(slot / blockSize) * blockBytes + <usize>(slot % blockSize) * rowBytes, x, rowBytes);
+    if (slot >= 0) {
+      const to = cache + <usize>(slot / blockSize) * blockBytes + <usize>(slot % blockSize) * rowBytes;
+      if (format == KV_FLOAT32) memory.copy(to, x, rowBytes);
+      else narrowKvRows(x, to, heads, D, format);
+    }
     x += xStride;
   }
 }

@@ -9,9 +9,9 @@ import { madd, silu4, sumLanes } from './math';
 import { BLOCK, CHUNK, gatherRows, paddedHeads, scaleRows, steps, sumFour } from './scan';
 
 /** Numbers of formats and roundings. */
-const FLOAT16: i32 = 0;
+export const FLOAT16: i32 = 0;
 const FLOAT16_RANDOM: i32 = 1;
-const BFLOAT16: i32 = 2;
+export const BFLOAT16: i32 = 2;
 const BFLOAT16_RANDOM: i32 = 3;
 
 /** Constants, as in math.ts. Floats, then words. */
@@ -53,7 +53,7 @@ function columnFactors(out: usize, N: i32): void {
 /** Rounds four values, by `bits` where the format is a random one. NaN stays NaN, though perhaps another one. */
 // @ts-ignore: decorator
 @inline
-function rounded(h: v128, bits: v128, format: i32): v128 {
+export function rounded(h: v128, bits: v128, format: i32): v128 {
   if (format == BFLOAT16) {
     const half = i32x4.add(v128.and(i32x4.shr_u(h, 16), word(7)), word(8));
     return v128.or(v128.and(i32x4.add(h, half), word(6)), v128.and(f32x4.ne(h, h), word(9)));
@@ -81,7 +81,7 @@ function roundedOne(h: f32, bits: i32, format: i32): f32 {
 /** Four values from the upper halves of words; what the lower halves hold counts for nothing. */
 // @ts-ignore: decorator
 @inline
-function widened(words: v128, format: i32): v128 {
+export function widened(words: v128, format: i32): v128 {
   if (format >= BFLOAT16) return v128.and(words, word(6));
   // Under another exponent bias; a subnormal number is twice that less 2^-14, which is less for no other. The largest
   // exponent, NaN's, stays the largest.
@@ -95,7 +95,7 @@ function widened(words: v128, format: i32): v128 {
 /** Four rounded values as upper halves of words, whose lower halves are 0. */
 // @ts-ignore: decorator
 @inline
-function narrowed(h: v128, format: i32): v128 {
+export function narrowed(h: v128, format: i32): v128 {
   if (format >= BFLOAT16) return h;
   const magnitude = v128.and(h, word(4));
   const subnormal = i32x4.sub(f32x4.add(magnitude, float(0)), word(5));
@@ -106,7 +106,7 @@ function narrowed(h: v128, format: i32): v128 {
 /** N states of 16 bits → float32. */
 // @ts-ignore: decorator
 @inline
-function widenRow(from: usize, to: usize, N: i32, format: i32): void {
+export function widenRow(from: usize, to: usize, N: i32, format: i32): void {
   let n = 0;
   for (; n + 16 <= N; n += 16) {
     const v = v128.load(from), w = v128.load(from, 16);
@@ -126,13 +126,19 @@ function widenRow(from: usize, to: usize, N: i32, format: i32): void {
   }
 }
 
-/** N rounded float32 → states of 16 bits. */
+/** N float32 → states of 16 bits. @param isRounded whether they are those of the format already; else the nearest are taken. */
 // @ts-ignore: decorator
 @inline
-function narrowRow(from: usize, to: usize, N: i32, format: i32): void {
+export function narrowRow(from: usize, to: usize, N: i32, format: i32, isRounded: bool): void {
   let n = 0;
   for (; n + 16 <= N; n += 16) {
-    const a = v128.load(from), b = v128.load(from, 16), c = v128.load(from, 32), d = v128.load(from, 48);
+    let a = v128.load(from), b = v128.load(from, 16), c = v128.load(from, 32), d = v128.load(from, 48);
+    if (!isRounded) {
+      a = rounded(a, a, format);
+      b = rounded(b, b, format);
+      c = rounded(c, c, format);
+      d = rounded(d, d, format);
+    }
     const v = v128.or(narrowed(a, format), i32x4.shr_u(narrowed(c, format), 16));
     const w = v128.or(narrowed(b, format), i32x4.shr_u(narrowed(d, format), 16));
     v128.store(to, v);
@@ -141,31 +147,11 @@ function narrowRow(from: usize, to: usize, N: i32, format: i32): void {
     to += 32;
   }
   for (; n < N; n++) {
-    store<u16>(to, <u16>(i32x4.extract_lane(narrowed(f32x4.splat(load<f32>(from)), format), 0) >>> 16));
+    let h = v128.load32_splat(from);
+    if (!isRounded) h = rounded(h, h, format);
+    store<u16>(to, <u16>(i32x4.extract_lane(narrowed(h, format), 0) >>> 16));
     from += 4;
     to += 2;
-  }
-}
-
-/** Rounds and narrows `count` float32 to the nearest states of 16 bits, in rows of N. */
-export function narrowStates(from: usize, to: usize, rows: i32, N: i32, isBfloat16: bool): void {
-  for (let r = 0; r < rows; r++) {
-    const at = from + <usize>(r * N << 2);
-    for (let n: usize = 0; n < <usize>N << 2; n += 4) {
-      const h = load<f32>(at + n);
-      store<f32>(at + n, isBfloat16 ? roundedOne(h, 0, BFLOAT16) : roundedOne(h, 0, FLOAT16));
-    }
-    if (isBfloat16) narrowRow(at, to + <usize>(r * N << 1), N, BFLOAT16);
-    else narrowRow(at, to + <usize>(r * N << 1), N, FLOAT16);
-  }
-}
-
-/** States of 16 bits in rows of N → float32. */
-export function widenStates(from: usize, to: usize, rows: i32, N: i32, isBfloat16: bool): void {
-  for (let r = 0; r < rows; r++) {
-    const at = from + <usize>(r * N << 1);
-    if (isBfloat16) widenRow(at, to + <usize>(r * N << 2), N, BFLOAT16);
-    else widenRow(at, to + <usize>(r * N << 2), N, FLOAT16);
   }
 }
 
@@ -239,7 +225,7 @@ function stepRows(
       );
     }
   }
-  for (let i: usize = 0; i < <usize>count; i++) narrowRow(rows + i * rowBytes, state + i * (rowBytes >> 1), N, format);
+  for (let i: usize = 0; i < <usize>count; i++) narrowRow(rows + i * rowBytes, state + i * (rowBytes >> 1), N, format, true);
 }
 
 // A function for each format, so that what depends on it is decided when kernels are compiled.

@@ -15,8 +15,12 @@ const FORMATS = [
 const HALVES = ['FLOAT16', 'BFLOAT16'];
 const FLOATS = ['FLOAT32', 'Q6_K'];
 
+/** Formats of keys and values. */
+const CACHES = ['FLOAT32', ...HALVES, 'F8_E4M3', 'F8_E5M2'];
+
 /** Sources that are compiled once for each of some formats. */
 const OF_FORMATS = {
+  attention: CACHES,
   'linear-halves': HALVES,
   'short-states': HALVES,
   'linear-tiles': [...HALVES, 'CODES'],

@@ -187,6 +187,7 @@ export type { Mamba2Config } from './models/mamba2-config.ts';
 export { supportedArchitectures } from './models/registry.ts';
 export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
+export type { KvCacheDType, KvCacheDTypeSetting, ShortKvCacheDType } from './tensor/kv-cache-dtype.ts';
 export type { ShortStateDType, StateDType, StateDTypeSetting, StateRounding } from './tensor/state-dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
 export type { TextPart } from './text/chat/chat-message.ts';

@@ -48,4 +48,5 @@ export {
 export { type RmsNormGatedOptions, rmsNorm, rmsNormGated } from './backends/reference/norms.ts';
 export { logDecaySums, mambaChunkScan, selectiveStateUpdate } from './backends/reference/state-space.ts';
 export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';
+export type { KvCacheDType, ShortKvCacheDType } from './tensor/kv-cache-dtype.ts';
 export type { ShortStateDType, StateDType } from './tensor/state-dtype.ts';

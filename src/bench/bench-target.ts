@@ -5,6 +5,7 @@ import type { JsonObject } from '../checkpoint/json/json.ts';
 import type { ProgressCallback } from '../checkpoint/net/progress.ts';
 import { type ProcessGroup, singleProcess } from '../distributed/process-group.ts';
 import { chooseDType } from '../engine/load/choose-dtype.ts';
+import { kvCacheDTypeOf } from '../engine/load/choose-kv-cache-dtype.ts';
 import { type AskedStates, stateStorage } from '../engine/load/choose-state-dtype.ts';
 import type { EngineContext } from '../engine/load/engine-options.ts';
 import { loadModel } from '../engine/load/load-model.ts';
@@ -20,6 +21,7 @@ import type { CausalLM, ModelConfig } from '../models/causal-lm.ts';
 import { defineModel } from '../models/registry.ts';
 import { type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
 import type { DTypeSetting, StorageSetting, WeightDType } from '../tensor/dtype.ts';
+import type { KvCacheDTypeSetting } from '../tensor/kv-cache-dtype.ts';
 import { type StateDType, stateBytes } from '../tensor/state-dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
@@ -31,6 +33,7 @@ export type BenchSource = { readonly name: string } & ({ readonly folder: string
 export interface BenchLoad extends AskedStates {
   readonly dtype: DTypeSetting;
   readonly device: Device;
+  readonly kvCacheDtype?: KvCacheDTypeSetting | undefined;
   readonly cpuKernels?: CpuKernels | undefined;
   readonly tensorParallelSize: number;
   /** Stages of so many ranks each. Default: 1. */
@@ -146,7 +149,9 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
   });
   const stored = storage(json, { ...load, dtype }, 'float32');
   const states = stateStorage(json, load);
-  const options = { name, device: chosen, dtype, states, cpuKernels, slots, maxModelLen, checkFinite: false };
+  const kvCacheDtype = kvCacheDTypeOf(load.kvCacheDtype);
+  const limits = { slots, maxModelLen, kvCacheDtype };
+  const options = { name, device: chosen, dtype, states, cpuKernels, ...limits, checkFinite: false };
   const begin = performance.now();
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);

@@ -1,4 +1,4 @@
-import type { ShortStateDType } from './state-dtype.ts';
+import type { ShortKvCacheDType } from './kv-cache-dtype.ts';
 
 /**
  * An array that lives on a backend. Row-major; the first dimension may be strided (a view of some columns or rows of a
@@ -6,8 +6,8 @@ import type { ShortStateDType } from './state-dtype.ts';
  */
 export interface Tensor {
   readonly shape: readonly number[];
-  /** float16 and bfloat16 are dtypes of states alone: operations read and write them as float32. */
-  readonly dtype: 'float32' | 'int32' | ShortStateDType;
+  /** Dtypes of 16 and 8 bits are those of states, keys and values: operations read and write them as float32. */
+  readonly dtype: 'float32' | 'int32' | ShortKvCacheDType;
 }
 
 /** Number of elements of a shape. */

@@ -66,6 +66,7 @@ describe('inspect', () => {
       layerMap: Array(14).fill(['mixer']),
       stateDType: 'float32',
       stateBytes,
+      kvCacheDType: null,
       kvBytesPerToken: 0,
       weightBytes,
       autoDType: 'bfloat16',
@@ -163,6 +164,8 @@ describe('inspect', () => {
     expect(json.memory).toMatchObject({ context: 100, batch: 3, states, keysAndValues });
     expect(json.memory.total.int4).toBe(json.weightBytes.int4 + states + keysAndValues);
     expect(json.parameters.total).toBe(json.files.dtypes.F32);
+    const short = JSON.parse((await runCli(['inspect', folder, '--json', ...load, '--kv-cache-dtype', 'fp8'])).stdout);
+    expect(short).toMatchObject({ kvCacheDType: 'fp8_e4m3', kvBytesPerToken: 64 });
   });
 
   test('dtypes of states: what was asked for, what the config says, and float32 where that is unknown', async () => {

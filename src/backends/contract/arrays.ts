@@ -1,4 +1,5 @@
 import { ShapeError } from '../../errors.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { StateDType } from '../../tensor/state-dtype.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 
@@ -13,11 +14,15 @@ export interface ArrayOps {
    */
   zeros(shape: readonly number[], dtype?: StateDType): Tensor;
 
-  /** float32 values that are not set yet: whatever the memory held. */
-  empty(shape: readonly number[]): Tensor;
+  /**
+   * Values that are not set yet: whatever the memory held.
+   * @param dtype of 16 or 8 bits for the caches (blocks, blockSize, H, D) of keys and values; others are float32. Default:
+   * float32.
+   */
+  empty(shape: readonly number[], dtype?: KvCacheDType): Tensor;
 
   /**
-   * A copy of a float32 tensor, or of states as float32, on the host, contiguous, once everything enqueued before has run.
+   * A copy of a float32 tensor, or of states, keys or values as float32, on the host, contiguous, once everything enqueued before has run.
    * @param reuse an array that is no longer needed: the copy may lie in its memory.
    */
   read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>;

@@ -8,14 +8,14 @@ export const PAD_CACHE_SLOT = -1;
 
 /**
  * Arguments of {@link AttentionOps.reshapeAndCache}. T tokens, H key-value heads, D head dim. Caches hold blocks of
- * tokens; cache slot `block * blockSize + offset` is a token's place.
+ * tokens; cache slot `block * blockSize + offset` is a token's place. Both have one dtype.
  */
 export interface ReshapeAndCacheArgs {
   /** (T, H*D) */
   readonly key: Tensor;
   /** (T, H*D) */
   readonly value: Tensor;
-  /** (blocks, blockSize, H, D). Updated in place. */
+  /** (blocks, blockSize, H, D), float32 or of one of `KV_CACHE_DTYPES`, as `ArrayOps.empty` makes it. Updated in place. */
   readonly keyCache: Tensor;
   /** (blocks, blockSize, H, D). Updated in place. */
   readonly valueCache: Tensor;
@@ -68,7 +68,11 @@ export interface AttentionOps {
    */
   rotaryEmbedding(x: Tensor, table: Tensor, headDim: number): Tensor;
 
-  /** Puts the tokens' keys and values in their places of the cache. */
+  /**
+   * Puts the tokens' keys and values in their places of the cache, rounded to the nearest number of its dtype, ties to even.
+   * float16 and FP8 saturate, as vLLM's kernels for FP8 do; NaN stays NaN. Attention reads nothing else: not the keys and
+   * values of this step either, so what a token sees does not depend on how its prompt is split.
+   */
   reshapeAndCache(args: ReshapeAndCacheArgs): void;
 
   /**
@@ -103,6 +107,12 @@ export function checkCacheSlots(slots: Int32Array, count: number): void {
     if (used.has(slot)) throw new MetadataError(`slotMapping names place ${slot} twice.`);
     used.add(slot);
   }
+}
+
+/** @throws ArgumentError unless keys and values have one dtype. */
+export function checkCacheDTypes({ keyCache, valueCache }: Pick<PagedAttentionArgs, 'keyCache' | 'valueCache'>): void {
+  if (keyCache.dtype === valueCache.dtype) return;
+  throw new ArgumentError(`keyCache is ${keyCache.dtype} and valueCache ${valueCache.dtype}.`, 'Give both one dtype.');
 }
 
 /** More keys than any sequence has. */

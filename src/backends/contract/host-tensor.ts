@@ -1,4 +1,5 @@
 import { ArgumentError, ShapeError } from '../../errors.ts';
+import { roundKeyOrValue, type ShortKvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { ShortStateDType } from '../../tensor/state-dtype.ts';
 import { elementCount, formatShape, type Tensor } from '../../tensor/tensor.ts';
 import { checkShape } from './shapes.ts';
@@ -86,6 +87,25 @@ export class HostState extends HostTensor<Float32Array> {
 
   override get dtype(): ShortStateDType {
     return this.#dtype;
+  }
+}
+
+/** Keys or values of 16 or 8 bits: values that their dtype has, in float32. */
+export class HostKvCache extends HostTensor<Float32Array> {
+  readonly #dtype: ShortKvCacheDType;
+
+  constructor(data: Float32Array, shape: readonly number[], dtype: ShortKvCacheDType) {
+    super(data, shape);
+    this.#dtype = dtype;
+  }
+
+  override get dtype(): ShortKvCacheDType {
+    return this.#dtype;
+  }
+
+  /** The nearest values that it can have. */
+  rounded(values: Float32Array): Float32Array {
+    return values.map((value) => roundKeyOrValue(value, this.#dtype));
   }
 }
 

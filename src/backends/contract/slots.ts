@@ -1,6 +1,5 @@
 import { ArgumentError, DisposedError, ShapeError } from '../../errors.ts';
-import { bfloat16ToFloat32, float16Bits, float16ToFloat32 } from '../../tensor/float16.ts';
-import { roundState, type ShortStateDType } from '../../tensor/state-dtype.ts';
+import { numbersPerWord, type ShortKvCacheDType, shortCode, shortValues } from '../../tensor/kv-cache-dtype.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 
 /**
@@ -89,20 +88,20 @@ export function checkSlot(state: Tensor, slot: number): void {
   throw new ArgumentError(`Slot ${slot} of a state of ${state.shape[0]} slots.`);
 }
 
-/** How a slot of 16-bit states lies in words: rows of pairs, the first of a pair in the lower half. */
-export interface ShortForm {
-  readonly dtype: ShortStateDType;
+/** How a slot of numbers of 16 or 8 bits lies in words: rows of whole words, the first number of a word in its lowest bits. */
+export interface ShortForm<D extends ShortKvCacheDType = ShortKvCacheDType> {
+  readonly dtype: D;
   /** (slots, ..., N) */
   readonly shape: readonly number[];
 }
 
-/** States of 16 bits (slots, ..., N), two in each word of a backend's tensor. */
-export class WordState<Words extends Tensor> implements Tensor, ShortForm {
-  readonly dtype: ShortStateDType;
+/** Numbers of 16 or 8 bits (slots, ..., N), several in each word of a backend's tensor. */
+export class WordState<Words extends Tensor, D extends ShortKvCacheDType> implements Tensor, ShortForm<D> {
+  readonly dtype: D;
   readonly shape: readonly number[];
   readonly words: Words;
 
-  constructor(words: Words, shape: readonly number[], dtype: ShortStateDType) {
+  constructor(words: Words, shape: readonly number[], dtype: D) {
     this.words = words;
     this.shape = shape;
     this.dtype = dtype;
@@ -114,12 +113,12 @@ export class WordState<Words extends Tensor> implements Tensor, ShortForm {
   }
 }
 
-/** A tensor's shape in words. */
-export function wordShape(shape: readonly number[]): number[] {
-  return [...shape.slice(0, -1), Math.ceil(columnsOf(shape) / 2)];
+/** Shape in words of a tensor of numbers of a dtype. */
+export function wordShape(shape: readonly number[], dtype: ShortKvCacheDType): number[] {
+  return [...shape.slice(0, -1), Math.ceil(columnsOf(shape) / numbersPerWord(dtype))];
 }
 
-/** A saved slot of words, as states. */
+/** A saved slot of words, as the numbers in them. */
 export class ShortSavedSlot implements SavedSlot {
   readonly words: SavedSlot;
   readonly #form: ShortForm;
@@ -134,7 +133,7 @@ export class ShortSavedSlot implements SavedSlot {
     return this.words.byteLength;
   }
 
-  /** Whether its words mean the same in states of this form. */
+  /** Whether its words mean the same in slots of this form. */
   fits({ dtype, shape }: ShortForm): boolean {
     const own = this.#form;
     return own.dtype === dtype && `${own.shape.slice(1)}` === `${shape.slice(1)}`;
@@ -149,39 +148,40 @@ export class ShortSavedSlot implements SavedSlot {
   }
 }
 
-/** A saved slot as words of states of this form: its own, or float32 values rounded to the nearest. */
+/** A saved slot as words of this form: its own, or float32 values rounded to the nearest. */
 export function savedWords(saved: SavedSlot, form: ShortForm): SavedSlot {
   if (saved instanceof ShortSavedSlot && saved.fits(form)) return saved.words;
   return new HostSavedSlot(wordsOfValues(hostSlotValues(saved, elementCount(form.shape.slice(1))), form));
 }
 
 /** Values of words, whose bits lie in float32. */
-export function valuesOfWords(words: Float32Array, { dtype, shape }: ShortForm): Float32Array<ArrayBuffer> {
+export function valuesOfWords(
+  words: Float32Array<ArrayBuffer>,
+  { dtype, shape }: ShortForm,
+): Float32Array<ArrayBuffer> {
   const N = columnsOf(shape);
-  const halves = new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
-  const values = new Float32Array(halves.length);
-  if (dtype === 'bfloat16') bfloat16ToFloat32(halves, values);
-  else float16ToFloat32(halves, values);
-  if (N % 2 === 0) return values;
-  const rows = values.length / (N + 1);
+  const values = shortValues(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), dtype);
+  const stride = paddedTo(N, dtype);
+  if (N === stride) return values;
+  const rows = values.length / stride;
   const dense = new Float32Array(rows * N);
-  for (let r = 0; r < rows; r++) dense.set(values.subarray(r * (N + 1), r * (N + 1) + N), r * N);
+  for (let r = 0; r < rows; r++) dense.set(values.subarray(r * stride, r * stride + N), r * N);
   return dense;
 }
 
 function wordsOfValues(values: Float32Array, { dtype, shape }: ShortForm): Float32Array<ArrayBuffer> {
   const N = columnsOf(shape);
-  const rows = values.length / N;
-  const stride = 2 * Math.ceil(N / 2);
-  const halves = new Uint16Array(rows * stride);
-  const scratch = new Float32Array(1);
-  const bits = new Uint32Array(scratch.buffer);
-  for (let i = 0; i < values.length; i++) {
-    const value = roundState(values[i], dtype);
-    scratch[0] = value;
-    halves[Math.floor(i / N) * stride + (i % N)] = dtype === 'bfloat16' ? bits[0] >>> 16 : float16Bits(value);
-  }
-  return new Float32Array(halves.buffer);
+  const stride = paddedTo(N, dtype);
+  const count = (values.length / N) * stride;
+  const codes = numbersPerWord(dtype) === 4 ? new Uint8Array(count) : new Uint16Array(count);
+  for (let i = 0; i < values.length; i++) codes[Math.floor(i / N) * stride + (i % N)] = shortCode(values[i], dtype);
+  return new Float32Array(codes.buffer);
+}
+
+/** Numbers of a row of whole words. */
+function paddedTo(N: number, dtype: ShortKvCacheDType): number {
+  const perWord = numbersPerWord(dtype);
+  return Math.ceil(N / perWord) * perWord;
 }
 
 function columnsOf(shape: readonly number[]): number {

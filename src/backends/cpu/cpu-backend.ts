@@ -1,6 +1,7 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { type BlockFormat, matrixRowBytes } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
@@ -28,7 +29,7 @@ import { BlockWeight, CPU_BLOCK_FORMATS, isCodeFormat } from './memory/block-wei
 import { CpuIndices, indexAddress } from './memory/cpu-indices.ts';
 import type { CpuMemory } from './memory/cpu-memory.ts';
 import type { CpuRuntime } from './memory/cpu-runtime.ts';
-import { CpuState } from './memory/cpu-state.ts';
+import { CpuKvCache, CpuState, KV_FORMATS } from './memory/cpu-short.ts';
 import { CpuTensor, cpuFloats } from './memory/cpu-tensor.ts';
 import { Fp8Weight } from './memory/fp8-weight.ts';
 import { cpuWeight, PackedWeight, type Packing } from './memory/packed-weight.ts';
@@ -141,12 +142,13 @@ export class CpuBackend implements Backend {
     return out;
   }
 
-  empty(shape: readonly number[]): CpuTensor {
+  empty(shape: readonly number[], dtype: KvCacheDType = 'float32'): Tensor {
+    if (dtype !== 'float32') return new CpuKvCache(this.#runtime, shape, dtype);
     return CpuTensor.allocate(this.#memory, shape);
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    if (x instanceof CpuState) return x.readAll();
+    if (isShort(x)) return x.readAll();
     return contiguous(this.#floats(x, 'x', x.shape).view(), reuse);
   }
 
@@ -181,7 +183,7 @@ export class CpuBackend implements Backend {
   copySlot(state: Tensor, from: number, to: number): void {
     checkSlot(state, from);
     checkSlot(state, to);
-    if (state instanceof CpuState) {
+    if (isShort(state)) {
       state.copySlot(from, to);
       return;
     }
@@ -192,12 +194,12 @@ export class CpuBackend implements Backend {
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
     checkSlot(state, slot);
-    return state instanceof CpuState ? state.save(slot, reuse) : saveOnHost(this.#slot(state, slot), reuse);
+    return isShort(state) ? state.save(slot, reuse) : saveOnHost(this.#slot(state, slot), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
     checkSlot(state, slot);
-    if (state instanceof CpuState) {
+    if (isShort(state)) {
       state.load(slot, saved);
       return;
     }
@@ -272,7 +274,18 @@ export class CpuBackend implements Backend {
     checkDistinctRows(indices, T);
     const places = indexAddress(this.#memory, rows, 'rows', null);
     const { length } = indices;
-    this.#kernels.cacheRows(from.address, from.byteStride, to.address, to.byteStride, 1, 4 * C, places, length);
+    this.#kernels.cacheRows(
+      from.address,
+      from.byteStride,
+      to.address,
+      to.byteStride,
+      1,
+      1,
+      C,
+      KV_FORMATS.float32,
+      places,
+      length,
+    );
   }
 
   add(x: Tensor, y: Tensor): CpuTensor {
@@ -393,4 +406,8 @@ export class CpuBackend implements Backend {
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {
     return cpuFloats(this.#memory, x, name, expected);
   }
+}
+
+function isShort(x: Tensor): x is CpuState | CpuKvCache {
+  return x instanceof CpuState || x instanceof CpuKvCache;
 }

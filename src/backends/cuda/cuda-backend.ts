@@ -1,5 +1,6 @@
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
@@ -18,7 +19,7 @@ import type { CudaDevice } from './device/cuda-device.ts';
 import type { CudaInfo } from './device/cuda-info.ts';
 import { CudaMemory } from './device/cuda-memory.ts';
 import { copySlot, loadSlot, saveSlot } from './device/cuda-slots.ts';
-import { CudaState, type CudaTensor } from './device/cuda-tensor.ts';
+import { CudaKvCache, CudaState, type CudaTensor } from './device/cuda-tensor.ts';
 import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
 import type { NcclGroup } from './nccl/nccl-group.ts';
 import { ExpertLists, fusedMoe } from './ops/experts.ts';
@@ -115,17 +116,18 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   zeros(shape: readonly number[], dtype: StateDType = 'float32'): Tensor {
-    const out = this.#calls.make(dtype === 'float32' ? shape : wordShape(shape));
+    const out = this.#calls.make(dtype === 'float32' ? shape : wordShape(shape, dtype));
     this.#calls.clear(out.address, 4 * (shape[0] ?? 1) * out.stride);
     return dtype === 'float32' ? out : new CudaState(out, shape, dtype);
   }
 
-  empty(shape: readonly number[]): CudaTensor {
-    return this.#calls.make(shape);
+  empty(shape: readonly number[], dtype: KvCacheDType = 'float32'): Tensor {
+    if (dtype === 'float32') return this.#calls.make(shape);
+    return new CudaKvCache(this.#calls.make(wordShape(shape, dtype)), shape, dtype);
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    if (x instanceof CudaState) return valuesOfWords(await this.#calls.read(x.words), x);
+    if (isInWords(x)) return valuesOfWords(await this.#calls.read(x.words), x);
     return this.#calls.read(this.#floats(x, 'x'), reuse);
   }
 
@@ -158,15 +160,15 @@ export class CudaBackend extends OperationMethods implements Backend {
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
     const save = (x: CudaTensor, memory: SavedSlot | undefined) => saveSlot(this.#calls, x, slot, memory);
-    return state instanceof CudaState ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
+    return isInWords(state) ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
-    loadSlot(this.#calls, this.#slots(state), slot, state instanceof CudaState ? savedWords(saved, state) : saved);
+    loadSlot(this.#calls, this.#slots(state), slot, isInWords(state) ? savedWords(saved, state) : saved);
   }
 
   #slots(state: Tensor): CudaTensor {
-    return state instanceof CudaState ? state.words : this.#floats(state, 'state');
+    return isInWords(state) ? state.words : this.#floats(state, 'state');
   }
 
   // --- weights ----------------------------------------------------------------------------------------------------
@@ -206,4 +208,9 @@ function withStride(data: Float32Array, { shape: [rows = 1], rowSize, stride }: 
   const out = new Float32Array(rows * stride);
   for (let r = 0; r < rows; r++) out.set(data.subarray(r * rowSize, (r + 1) * rowSize), r * stride);
   return out;
+}
+
+/** Whether a state or a cache has several numbers in each word. */
+function isInWords(x: Tensor): x is CudaState | CudaKvCache {
+  return x instanceof CudaState || x instanceof CudaKvCache;
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from '../../tensor/tensor.ts';
 import {
+  checkCacheDTypes,
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
@@ -8,7 +9,7 @@ import {
   type PagedAttentionArgs,
   type ReshapeAndCacheArgs,
 } from '../contract/attention.ts';
-import { floats, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
+import { floats, HostKvCache, type HostTensor, hostZeros, ints, vector } from '../contract/host-tensor.ts';
 import { headsPerGroup } from '../contract/sequences.ts';
 
 /**
@@ -88,13 +89,15 @@ export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping 
   const [blocks, blockSize, H, D] = keyCache.shape;
   const rows = [floats(key, 'key', [null, H * D]), floats(value, 'value', [key.shape[0], H * D])];
   const slots = ints(slotMapping, 'slotMapping', key.shape[0]);
+  checkCacheDTypes({ keyCache, valueCache });
   checkCacheSlots(slots, blocks * blockSize);
   for (const [i, cache] of caches.entries()) {
     slots.forEach((slot, t) => {
       if (slot === PAD_CACHE_SLOT) return;
       const begin = t * rows[i].stride;
       const row = rows[i].data.subarray(begin, begin + H * D);
-      cache.data.set(row, Math.floor(slot / blockSize) * cache.stride + (slot % blockSize) * H * D);
+      const stored = cache instanceof HostKvCache ? cache.rounded(row) : row;
+      cache.data.set(stored, Math.floor(slot / blockSize) * cache.stride + (slot % blockSize) * H * D);
     });
   }
 }
@@ -119,6 +122,7 @@ export function reshapeAndCache({ key, value, keyCache, valueCache, slotMapping 
 export function pagedAttention(args: PagedAttentionArgs): HostTensor<Float32Array> {
   const { scale } = args;
   const window = keysInSight(args);
+  checkCacheDTypes(args);
   const keys = floats(args.keyCache, 'keyCache', [null, null, null, null]);
   const values = floats(args.valueCache, 'valueCache', keys.shape);
   const [, blockSize, kvHeads, D] = keys.shape;

@@ -1,10 +1,11 @@
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import { roundState, type StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkColumnSizes, checkConcat, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
 import type { Backend } from '../contract/backend.ts';
-import { contiguous, floats, HostState, HostTensor, hostZeros } from '../contract/host-tensor.ts';
+import { contiguous, floats, HostKvCache, HostState, HostTensor, hostZeros } from '../contract/host-tensor.ts';
 import type { LinearWeight, LinearWeightWriter } from '../contract/linear.ts';
 import { checkSlot, hostSlotValues, type SavedSlot, saveOnHost } from '../contract/slots.ts';
 import { type RepeatableStep, type StepInputs, type StepResults, stepTensors } from '../contract/steps.ts';
@@ -83,8 +84,9 @@ export class ReferenceBackend implements Backend {
     return dtype === 'float32' ? new HostTensor(data, shape) : new HostState(data, shape, dtype);
   }
 
-  empty(shape: readonly number[]): HostTensor {
-    return hostZeros(shape);
+  empty(shape: readonly number[], dtype: KvCacheDType = 'float32'): HostTensor {
+    const zeros = hostZeros(shape);
+    return dtype === 'float32' ? zeros : new HostKvCache(zeros.data, shape, dtype);
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
@@ -144,10 +146,7 @@ export class ReferenceBackend implements Backend {
     const { data, stride, rowSize } = floats(state, 'state', state.shape);
     checkSlot(state, slot);
     const values = hostSlotValues(saved, rowSize);
-    data.set(
-      state instanceof HostState ? values.map((value) => roundState(value, state.dtype)) : values,
-      slot * stride,
-    );
+    data.set(rounded(values, state), slot * stride);
   }
 
   linearWeightWriter(outFeatures: number, inFeatures: number, dtype: WeightDType): LinearWeightWriter {
@@ -181,6 +180,12 @@ export class ReferenceBackend implements Backend {
     );
     return out;
   }
+}
+
+/** Values that a state or a cache can have. */
+function rounded(values: Float32Array, state: Tensor): Float32Array {
+  if (state instanceof HostKvCache) return state.rounded(values);
+  return state instanceof HostState ? values.map((value) => roundState(value, state.dtype)) : values;
 }
 
 function rowsOf({ data, shape: [T, C], stride }: HostTensor<Float32Array>): Float32Array[] {

@@ -2,6 +2,7 @@ import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkColumnSizes, checkLength, checkReshape, checkRowRange } from '../contract/arrays.ts';
@@ -21,7 +22,7 @@ import {
 } from '../contract/steps.ts';
 import type { GpuTime } from './device/gpu-clock.ts';
 import type { GpuDevice } from './device/gpu-device.ts';
-import { GpuIndices, GpuState, GpuTensor, rowsOf } from './device/gpu-tensor.ts';
+import { GpuIndices, GpuKvCache, GpuState, GpuTensor, rowsOf } from './device/gpu-tensor.ts';
 import { GpuArrays } from './graph/arrays.ts';
 import type { Fusion } from './graph/fuse.ts';
 import { PendingWork } from './graph/pending-work.ts';
@@ -130,18 +131,19 @@ export class WebGpuBackend extends OperationMethods implements Backend {
   }
 
   zeros(shape: readonly number[], dtype: StateDType = 'float32'): Tensor {
-    const out = this.#arrays.make(dtype === 'float32' ? shape : wordShape(shape));
+    const out = this.#arrays.make(dtype === 'float32' ? shape : wordShape(shape, dtype));
     // New buffers are zeros; scopes reuse buffers.
     if (this.#work.isInScope) this.#arrays.clear(out);
     return dtype === 'float32' ? out : new GpuState(out, shape, dtype);
   }
 
-  empty(shape: readonly number[]): GpuTensor {
-    return this.#arrays.make(shape);
+  empty(shape: readonly number[], dtype: KvCacheDType = 'float32'): Tensor {
+    if (dtype === 'float32') return this.#arrays.make(shape);
+    return new GpuKvCache(this.#arrays.make(wordShape(shape, dtype)), shape, dtype);
   }
 
   async read(x: Tensor, reuse?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    if (x instanceof GpuState) return valuesOfWords(await this.#arrays.read(x.words), x);
+    if (isInWords(x)) return valuesOfWords(await this.#arrays.read(x.words), x);
     return this.#arrays.read(this.#calls.floats(x, 'x', x.shape), reuse);
   }
 
@@ -178,15 +180,15 @@ export class WebGpuBackend extends OperationMethods implements Backend {
 
   saveSlot(state: Tensor, slot: number, reuse?: SavedSlot): SavedSlot {
     const save = (x: GpuTensor, memory: SavedSlot | undefined) => this.#arrays.saveSlot(x, slot, memory);
-    return state instanceof GpuState ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
+    return isInWords(state) ? state.saveSlot(save, reuse) : save(this.#slots(state), reuse);
   }
 
   loadSlot(state: Tensor, slot: number, saved: SavedSlot): void {
-    this.#arrays.loadSlot(this.#slots(state), slot, state instanceof GpuState ? savedWords(saved, state) : saved);
+    this.#arrays.loadSlot(this.#slots(state), slot, isInWords(state) ? savedWords(saved, state) : saved);
   }
 
   #slots(state: Tensor): GpuTensor {
-    return state instanceof GpuState ? state.words : this.#calls.floats(state, 'state', state.shape);
+    return isInWords(state) ? state.words : this.#calls.floats(state, 'state', state.shape);
   }
 
   // --- weights ----------------------------------------------------------------------------------------------------
@@ -243,4 +245,9 @@ export class WebGpuBackend extends OperationMethods implements Backend {
 function checkAlone({ size }: ProcessGroup): void {
   if (size === 1) return;
   throw new ShardingError(`The device 'webgpu' runs one rank; there are ${size}.`, 'Use tensorParallelSize 1.');
+}
+
+/** Whether a state or a cache has several numbers in each word. */
+function isInWords(x: Tensor): x is GpuState | GpuKvCache {
+  return x instanceof GpuState || x instanceof GpuKvCache;
 }

@@ -113,6 +113,7 @@ async function run(values: BenchValues): Promise<number> {
     const load = {
       device,
       ...askedStates(values),
+      kvCacheDtype: values.kvCacheDtype,
       cpuKernels,
       tensorParallelSize: ranks,
       pipelineParallelSize,

@@ -27,6 +27,7 @@ export const inspect = defineCommand({
     batch: count(1, 1, 'Sequences at the same time'),
     pipelineParallelSize: count(1, 1, 'Stages that hold a run of the layers each, for the memory that each needs'),
     mambaSsmCacheDtype: modelOptions.mambaSsmCacheDtype,
+    kvCacheDtype: modelOptions.kvCacheDtype,
     json: flag('Print one JSON object'),
     revision: text('revision', 'Branch, tag or commit of a hub model (default: main)'),
     quiet: flag('No progress', 'q'),
@@ -37,12 +38,12 @@ export const inspect = defineCommand({
     'inspect org/name --json',
     'inspect org/name-GGUF:Q4_K_M',
   ],
-  run: async ({ json, revision, quiet, context, batch, pipelineParallelSize, mambaSsmCacheDtype }, [source]) => {
+  run: async ({ json, revision, quiet, context, batch, pipelineParallelSize, ...asked }, [source]) => {
     const progress = new ProgressDisplay(quiet);
     const interrupt = new Interrupt();
     const { onProgress } = progress;
     const report = await openModelSource(source, { revision, signal: interrupt.signal, onProgress })
-      .then((files) => inspectModel(files, pipelineParallelSize, mambaSsmCacheDtype))
+      .then((files) => inspectModel(files, pipelineParallelSize, { ...asked, stateDtype: asked.mambaSsmCacheDtype }))
       .finally(() => {
         progress.stop();
         interrupt.close();
@@ -166,11 +167,11 @@ function runs(numbers: readonly number[]): string {
 }
 
 function describeMemory(report: ModelReport, load: ModelLoad): string {
-  const { kvBytesPerToken } = report;
+  const { kvBytesPerToken, kvCacheDType } = report;
   const { states, keysAndValues, total } = modelMemory(report, load);
   const growth =
     kvBytesPerToken > 0
-      ? `Each further token of a sequence takes ${formatCount(kvBytesPerToken)} B of keys and values; the state does not grow.`
+      ? `Each further token of a sequence takes ${formatCount(kvBytesPerToken)} B of keys and values in ${kvCacheDType}; the state does not grow.`
       : 'The state does not grow with the context, so memory sets no limit to its length.';
   return [
     formatTable([

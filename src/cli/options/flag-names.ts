@@ -7,6 +7,7 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   skipSpecialTokens: '--no-skip-special-tokens',
   localFilesOnly: 'HF_HUB_OFFLINE',
   stateDtype: '--mamba-ssm-cache-dtype',
+  kvCacheDtype: '--kv-cache-dtype',
   stateRounding: '--enable-mamba-cache-stochastic-rounding',
   maxNumSeqs: 'sequences at the same time',
   'generate()': "'mamba2 generate'",

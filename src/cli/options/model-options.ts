@@ -8,6 +8,7 @@ import type { LoadOptions } from '../../engine/load/load-options.ts';
 import { DEVICES } from '../../engine/ranks/devices.ts';
 import type { Job } from '../../engine/ranks/job.ts';
 import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
+import { KV_CACHE_DTYPE_SETTINGS } from '../../tensor/kv-cache-dtype.ts';
 import { STATE_DTYPE_SETTINGS } from '../../tensor/state-dtype.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
 import { note, warn } from '../terminal/notes.ts';
@@ -31,6 +32,10 @@ export const modelOptions = {
   enableMambaCacheStochasticRounding: flag('Round SSM states of 16 bits stochastically instead of to the nearest'),
   replayssmBufferLen: number(
     'Steps of decoding after which a GPU writes SSM states; 1: each (default: the fastest for their dtype)',
+  ),
+  kvCacheDtype: choice(
+    KV_CACHE_DTYPE_SETTINGS,
+    "Dtype of attention layers' keys and values; fp8 is fp8_e4m3 (default: auto: the checkpoint's own, or float32)",
   ),
   cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
   tensorParallelSize: threads(
@@ -92,7 +97,16 @@ export async function loadWithProgress(
   source = modelName(values),
   engineOptions: LoadOptions = {},
 ): Promise<LLM> {
-  const { revision, dtype, cpuKernels, tensorParallelSize = 'auto', pipelineParallelSize, job, quiet } = values;
+  const {
+    revision,
+    dtype,
+    kvCacheDtype,
+    cpuKernels,
+    tensorParallelSize = 'auto',
+    pipelineParallelSize,
+    job,
+    quiet,
+  } = values;
   assertCount('pipelineParallelSize', pipelineParallelSize, 1);
   const folder = isUrl(source) ? source : await findModel({ ...values, model: source }, signal);
   const device = await quietDevice(values.device, folder);
@@ -103,6 +117,7 @@ export async function loadWithProgress(
     device,
     dtype,
     ...askedStates(values),
+    kvCacheDtype,
     cpuKernels,
     tensorParallelSize,
     pipelineParallelSize,

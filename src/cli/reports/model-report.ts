@@ -4,12 +4,14 @@ import type { ModelFiles } from '../../checkpoint/files/model-files.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { chooseDType, dtypeFacts } from '../../engine/load/choose-dtype.ts';
+import { chooseKvCacheDType } from '../../engine/load/choose-kv-cache-dtype.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
-import { stateStorage } from '../../engine/load/choose-state-dtype.ts';
+import { type AskedStates, stateStorage } from '../../engine/load/choose-state-dtype.ts';
 import { endOfTextIds } from '../../engine/load/end-of-text.ts';
 import { readSamplingDefaults } from '../../engine/load/generation-config.ts';
 import { keptFormats } from '../../engine/ranks/devices.ts';
 import { checkpointDType } from '../../engine/ranks/load-rank.ts';
+import { kvTokenBytes } from '../../engine/run/kv-cache-limits.ts';
 import { headerCheck } from '../../engine/weights/header-check.ts';
 import { matchNames } from '../../engine/weights/load-weights.ts';
 import { planStages, stageOf } from '../../engine/weights/plan-stages.ts';
@@ -24,12 +26,13 @@ import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../mo
 import { defineModel } from '../../models/registry.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
-import { FLOAT32_STATES, type StateDType, type StateDTypeSetting } from '../../tensor/state-dtype.ts';
+import type { KvCacheDType, KvCacheDTypeSetting } from '../../tensor/kv-cache-dtype.ts';
+import { FLOAT32_STATES, type StateDType } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { ChatTemplate, type TemplateKind } from '../../text/chat/chat-template.ts';
 import { TextTokenizer } from '../../text/tokenizer.ts';
 import { countParameters, type ParameterKind } from './parameter-kinds.ts';
-import { bytesOfStates, kvBytesPerToken, type StageNeed, stageNeed } from './stage-memory.ts';
+import { bytesOfStates, type HeldDTypes, type StageNeed, stageNeed } from './stage-memory.ts';
 import { type StoredKind, storedKinds } from './stored-kinds.ts';
 
 /** Contents of a model's files, as told by its config and the headers of its weights. */
@@ -44,7 +47,9 @@ export interface ModelReport {
   readonly stateDType: StateDType;
   /** Bytes of one sequence's state, over all layers. */
   readonly stateBytes: { readonly conv: number; readonly ssm: number; readonly total: number };
-  /** Keys and values of one token, over all attention layers, in float32. */
+  /** Dtype of keys and values. null: no layer has attention. */
+  readonly kvCacheDType: KvCacheDType | null;
+  /** Bytes of the keys and values of one token, over all attention layers. */
   readonly kvBytesPerToken: number;
   readonly weightBytes: Readonly<Record<WeightDType, number>>;
   /** Dtype that `auto` takes on the processor of this machine: of most matrices, where they stay in blocks. */
@@ -83,12 +88,11 @@ export interface TokenizerReport {
 /**
  * Inspects a model without reading its weights, and closes its files. Rejects where config or headers themselves can't
  * be read.
- * @param stateDtype of SSM states
  */
 export async function inspectModel(
   files: ModelFiles,
   pipelineParallelSize = 1,
-  stateDtype: StateDTypeSetting = 'auto',
+  asked: Pick<AskedStates, 'stateDtype'> & { readonly kvCacheDtype?: KvCacheDTypeSetting | undefined } = {},
 ): Promise<ModelReport> {
   const checkpoint = await Checkpoint.open(files);
   try {
@@ -111,8 +115,10 @@ export async function inspectModel(
     await noting(problems, () => tokenizer?.assertFits(definition.config.vocabSize));
     const generationConfig = checkpoint.generationConfig ?? {};
     const { config } = definition;
-    const storage = await noting(problems, () => stateStorage(checkpoint.config, { stateDtype }));
+    const storage = await noting(problems, () => stateStorage(checkpoint.config, asked));
     const { dtype: stateDType } = storage ?? FLOAT32_STATES;
+    const kvCacheDType = chooseKvCacheDType({ definition }, asked);
+    const held = { stateDType, kvCacheDType: kvCacheDType ?? 'float32' };
     const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
     const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;
     await noting(problems, () => readSamplingDefaults(generationConfig));
@@ -126,10 +132,11 @@ export async function inspectModel(
       layerMap: model.layerMap,
       stateDType,
       stateBytes: describeStates(model, stateDType),
-      kvBytesPerToken: kvBytesPerToken(model),
+      kvCacheDType: kvCacheDType ?? null,
+      kvBytesPerToken: kvTokenBytes(model.kvCacheSizes, kvCacheDType),
       weightBytes: memoryByDType(table),
       ...autoStorage(definition, checkpoint),
-      stages: describeStages(definition, checkpoint, pipelineParallelSize, stateDType),
+      stages: describeStages(definition, checkpoint, pipelineParallelSize, held),
       files: { ...(await describeFiles(checkpoint)), kinds: storedKinds(table, definition, checkpoint) },
       quantization: quantization ? { method: quantization.method } : null,
       tokenizer: tokenizer ? describeTokenizer(tokenizer) : null,
@@ -170,12 +177,12 @@ function describeStages(
   definition: ModelDefinition,
   checkpoint: Checkpoint,
   size: number,
-  stateDType: StateDType,
+  held: HeldDTypes,
 ): StageNeed[] {
   if (size === 1) return [];
   const storage = storageOf(definition, checkpoint, autoDType(definition, checkpoint, size));
   return planStages(definition, storage, size).stages.map((stage) =>
-    stageNeed(stageOf(definition, storage, stage), stage, stateDType),
+    stageNeed(stageOf(definition, storage, stage), stage, held),
   );
 }
 

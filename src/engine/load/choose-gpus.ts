@@ -61,9 +61,9 @@ export async function rankBytes(
     const model = definition.create(context, quantConfig);
     const numBlocks = numKvBlocks(model.kvCacheSizes, limits);
     const { matrices, floats } = memoryNeed(model, {
-      slots: limits.slots,
+      ...limits,
       numBlocks,
-      dtype: states.dtype,
+      stateDType: states.dtype,
       replayed: replayedTokens({ stepsOf }, model, states),
     });
     return matrices.reduce((sum, matrix) => sum + storedBytes(matrix), 4 * floats);

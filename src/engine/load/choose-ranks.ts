@@ -2,15 +2,18 @@ import { physicalCores } from '../../distributed/physical-cores.ts';
 import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting } from '../../tensor/dtype.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { isGpu, keptFormats } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
+import type { KvCacheLimits } from '../run/kv-cache-limits.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
 import { storageInBlocks, type WeightStorage } from '../weights/weight-storage.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { chooseDType, dtypeFacts } from './choose-dtype.ts';
 import { checkGpus, fewestGpus, rankBytes } from './choose-gpus.ts';
+import { chooseKvCacheDType } from './choose-kv-cache-dtype.ts';
 import { stateStorage } from './choose-state-dtype.ts';
 import type { DescribedModel } from './describe-model.ts';
 import type { LoadSettings } from './load-options.ts';
@@ -29,6 +32,8 @@ export interface PlacedModel extends DescribedModel {
   readonly dtypeReason: string;
   /** Storage of SSM states. */
   readonly states: StateStorage;
+  /** Dtype of keys and values; undefined where no layer has attention. */
+  readonly kvCacheDtype: KvCacheDType | undefined;
   /** Formats of matrices that are kept in blocks. */
   readonly blockFormats: ReadonlySet<BlockFormat>;
 }
@@ -51,19 +56,22 @@ export async function chooseRanks(described: DescribedModel, settings: LoadSetti
   const inMemory = storageInBlocks(storage, facts.stored, formats);
   const { matrixDType: dtype } = inMemory;
   settings.onProgress?.({ status: 'dtype', name, dtype, reason: dtypeReason });
-  const tensorParallelSize = device.device === 'cuda' ? await gpusFor(described, inMemory, settings) : threads;
+  const kvCacheDtype = chooseKvCacheDType(described, settings);
+  const gpus = { ...settings, kvCacheDtype };
+  const tensorParallelSize = device.device === 'cuda' ? await gpusFor(described, inMemory, gpus) : threads;
   const pipeline = pipelineParallelSize > 1 ? planStages(definition, inMemory, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
   const states = stateStorage(checkpoint.config, settings);
-  return { ...described, device, tensorParallelSize, pipeline, dtype, storage, dtypeReason, states, blockFormats };
+  const placed = { device, tensorParallelSize, pipeline, dtype, storage, dtypeReason };
+  return { ...described, ...placed, states, kvCacheDtype, blockFormats };
 }
 
 /** The number of GPUs that share a model, of which every rank has one. @throws ShardingError where there are too few. */
 async function gpusFor(
   { checkpoint, config, definition }: DescribedModel,
   storage: WeightStorage,
-  settings: LoadSettings,
+  settings: Omit<LoadSettings, 'kvCacheDtype'> & Pick<KvCacheLimits, 'kvCacheDtype'>,
 ): Promise<number> {
   const {
     tensorParallelSize,
@@ -72,6 +80,7 @@ async function gpusFor(
     maxNumSeqs: slots,
     maxModelLen,
     kvCacheMemoryBytes,
+    kvCacheDtype,
   } = settings;
   if (tensorParallelSize === 1) return 1;
   // A stage has all GPUs of its process.
@@ -86,7 +95,7 @@ async function gpusFor(
     checkGpus(tensorParallelSize, processes, memories.length);
     return tensorParallelSize;
   }
-  const limits = { slots, maxModelLen, kvCacheMemoryBytes };
+  const limits = { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype };
   const need = await rankBytes(definition, storage, limits, stateStorage(checkpoint.config, settings));
   return fewestGpus({ numHeads: config.numHeads, processes, memories, need });
 }

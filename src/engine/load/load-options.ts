@@ -3,6 +3,7 @@ import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
+import { type KvCacheDTypeSetting, parseKvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import {
   parseStateDType,
   parseStateRounding,
@@ -73,6 +74,14 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    */
   readonly kvCacheMemoryBytes?: number | undefined;
   /**
+   * Dtype in which attention layers keep keys and values: float32; float16 or bfloat16, so that twice as many tokens fit;
+   * fp8 (which is fp8_e4m3) or fp8_e5m2, so that four times as many do. Attention computes in float32. auto: FP8 where the
+   * checkpoint was quantised for it, with its scales (compressed-tensors' `kv_cache_scheme`, ModelOpt's
+   * `kv_cache_quant_algo`), or float32. A model without attention layers has no use for it. vLLM: `kv_cache_dtype`. Default:
+   * auto.
+   */
+  readonly kvCacheDtype?: KvCacheDTypeSetting | undefined;
+  /**
    * Store of states that several machines share, so that each continues what another has begun: see `openStateStore`. The
    * caller closes it, after `llm.dispose()`. Default: none.
    */
@@ -115,6 +124,7 @@ const DEFAULTS = {
   dtype: 'auto',
   stateDtype: 'auto',
   stateRounding: 'nearest',
+  kvCacheDtype: 'auto',
   tensorParallelSize: 1,
   pipelineParallelSize: 1,
   ownThread: false,
@@ -169,6 +179,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   parseCpuKernels(settings.cpuKernels);
   parseStateDType(settings.stateDtype);
   parseStateRounding(settings.stateRounding);
+  parseKvCacheDType(settings.kvCacheDtype);
   if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   return { ...settings, device, dtype };

@@ -3,20 +3,16 @@ import { isSameVersion, isTelling } from '../../checkpoint/net/file-version.ts';
 import { ModelChangedError, ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
-import type { MatrixDType } from '../../tensor/block-formats.ts';
-import { type StateStorage, storageName } from '../../tensor/state-dtype.ts';
 import type { Reopen } from './locate-model.ts';
-import { assertSameModel, identifyModel, type ModelIdentity } from './model-identity.ts';
+import { assertSameModel, formOf, identifyModel, type LoadedForm, type ModelIdentity } from './model-identity.ts';
 
 /** Form in which a model was loaded. */
-export interface LoadedAs {
+export interface LoadedAs extends LoadedForm {
   readonly config: ModelConfig;
   /** Whether the head is a separate tensor, although config.json ties it. */
   readonly untieHead: boolean;
   /** Whether its own layers for multi-token prediction were loaded. */
   readonly mtp: boolean;
-  readonly dtype: MatrixDType;
-  readonly states: StateStorage;
 }
 
 /** Identity of a loaded model, whose files may have been replaced since. */
@@ -34,11 +30,11 @@ export interface LoadedIdentity {
  */
 export async function identifyLoaded(
   checkpoint: Checkpoint,
-  { config, untieHead, mtp, dtype, states }: LoadedAs,
+  { config, untieHead, mtp, ...loaded }: LoadedAs,
   reopen: Reopen,
 ): Promise<LoadedIdentity> {
   const { versions } = checkpoint;
-  const form = { dtype, states: storageName(states) };
+  const form = formOf(loaded);
   if (versions.length === 0 || !versions.every(isTelling)) {
     const identity = await identifyModel(checkpoint, config, form);
     const assertSame = async (again: Checkpoint) => {

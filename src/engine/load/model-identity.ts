@@ -2,6 +2,8 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { ModelMismatchError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
+import { type StateStorage, storageName } from '../../tensor/state-dtype.ts';
 import { Hash } from '../../util/hash.ts';
 
 /** Form in which a model is held: other roundings make other states. */
@@ -10,6 +12,19 @@ export interface ModelForm {
   readonly dtype: MatrixDType;
   /** Storage of SSM states, unless that is float32. */
   readonly states?: string | undefined;
+  /** Dtype of keys and values, unless that is float32. */
+  readonly kvCache?: string | undefined;
+}
+
+/** What decides on a loaded model's form. */
+export interface LoadedForm {
+  readonly dtype: MatrixDType;
+  readonly states: StateStorage;
+  readonly kvCacheDtype: KvCacheDType | undefined;
+}
+
+export function formOf({ dtype, states, kvCacheDtype }: LoadedForm): ModelForm {
+  return { dtype, states: storageName(states), kvCache: kvCacheDtype === 'float32' ? undefined : kvCacheDtype };
 }
 
 /** Distinguishes loaded models: a state has a meaning only in the model that made it. */
@@ -22,8 +37,8 @@ export interface ModelIdentity extends ModelForm {
 }
 
 /** An identity as a file states it: its dtype may be one that this version does not know. */
-export type StatedIdentity = Readonly<Record<Exclude<keyof ModelIdentity, 'states'>, string>> &
-  Pick<ModelForm, 'states'>;
+export type StatedIdentity = Readonly<Record<Exclude<keyof ModelIdentity, 'states' | 'kvCache'>, string>> &
+  Pick<ModelForm, 'states' | 'kvCache'>;
 
 /** Tensors of which some values are read. Another training changes all, so a few tell. */
 const SAMPLED_TENSORS = 16;
@@ -35,7 +50,7 @@ const SAMPLED_TENSORS = 16;
 export async function identifyModel(
   checkpoint: Checkpoint,
   config: ModelConfig,
-  { dtype, states }: ModelForm,
+  { dtype, states, kvCache }: ModelForm,
   sampledTensors = SAMPLED_TENSORS,
 ): Promise<ModelIdentity> {
   const names = checkpoint.names().sort();
@@ -59,7 +74,8 @@ export async function identifyModel(
   for (const row of rows) hash.addBytes(new Uint8Array(row.buffer, row.byteOffset, row.byteLength));
   const configHash = new Hash();
   configHash.addText(JSON.stringify(config));
-  return { architecture: config.architecture, configHash: `${configHash}`, weightsHash: `${hash}`, dtype, states };
+  const hashes = { configHash: `${configHash}`, weightsHash: `${hash}` };
+  return { architecture: config.architecture, ...hashes, dtype, states, kvCache };
 }
 
 /** @throws ModelMismatchError that says what differs. */
@@ -92,6 +108,13 @@ export function assertSameModel(found: StatedIdentity, expected: ModelIdentity):
     complain(
       `its states are ${found.states ?? 'float32'}, this model's are ${expected.states ?? 'float32'}`,
       `Load this model with stateDtype '${dtype}' and stateRounding '${rounding}'.`,
+    );
+  }
+  if (found.kvCache !== expected.kvCache) {
+    const [own, other] = [found.kvCache ?? 'float32', expected.kvCache ?? 'float32'];
+    complain(
+      `its keys and values are ${own}, this model's are ${other}`,
+      `Load this model with kvCacheDtype '${own}'.`,
     );
   }
 }

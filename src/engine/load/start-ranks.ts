@@ -2,7 +2,6 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { ShardingError } from '../../errors.ts';
 import type { Stage } from '../../layers/parameters/layer-context.ts';
-import { storageName } from '../../tensor/state-dtype.ts';
 import { isGpu } from '../ranks/devices.ts';
 import type { HostedPlace, Job } from '../ranks/job.ts';
 import { type LoadWatch, loadRank } from '../ranks/load-rank.ts';
@@ -11,7 +10,7 @@ import type { Executor } from '../run/executor.ts';
 import type { PlacedModel } from './choose-ranks.ts';
 import type { LoadSettings } from './load-options.ts';
 import { identifyLoaded } from './loaded-identity.ts';
-import { identifyModel, type ModelIdentity } from './model-identity.ts';
+import { formOf, identifyModel, type ModelIdentity } from './model-identity.ts';
 
 /** A placed model whose ranks have their weights and can run steps. */
 export interface StartedModel extends PlacedModel {
@@ -63,12 +62,13 @@ async function start(
     pipeline,
     storage: dtype,
     states,
+    kvCacheDtype,
     blockFormats,
   } = placed;
   const { device } = placed.device;
   const { maxNumSeqs: slots, ownThread, workers, job } = settings;
   const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
-  const limits = { slots, maxModelLen, kvCacheMemoryBytes };
+  const limits = { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype };
   const { numSpeculativeTokens } = settings.speculativeConfig ?? {};
   const form = { untieHead, mtp, states, blockFormats, numSpeculativeTokens };
   const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, ...form };
@@ -85,8 +85,7 @@ async function start(
     }
     // Loaded on need: one rank works where there are no threads.
     const { RankExecutor } = await import('../ranks/rank-executor.ts');
-    const model =
-      job && (await identifyModel(checkpoint, config, { dtype: placed.dtype, states: storageName(placed.states) }));
+    const model = job && (await identifyModel(checkpoint, config, formOf(placed)));
     const isHosted = where.hosted !== undefined;
     const watch = { onProgress: isHosted ? undefined : onProgress, signal, workers, model, ...where };
     return RankExecutor.load(checkpoint.files, isHosted ? 1 : size, { ...options, stage }, watch);

@@ -102,7 +102,7 @@ export async function makeRank(
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);
     const { check } = weights;
-    const { slots, stage, states = FLOAT32_STATES } = options;
+    const { slots, stage, states = FLOAT32_STATES, kvCacheDtype } = options;
     const make = (layers?: Stage) =>
       definition.create(new LayerContext(backend, group, weightDType, { check, stage: layers }), quantConfig);
     const whole = make();
@@ -111,13 +111,15 @@ export async function makeRank(
     const numBlocks = numKvBlocks(whole.kvCacheSizes, options);
     const keptTokens = keptTokensFor(options.numSpeculativeTokens);
     const replayed = replayedTokens(backend.replay, model, states);
-    await backend.reserve?.(memoryNeed(model, { slots, numBlocks, keptTokens, dtype: states.dtype, replayed }));
+    const held = { slots, numBlocks, keptTokens, stateDType: states.dtype, kvCacheDtype, replayed };
+    await backend.reserve?.(memoryNeed(model, held));
     await fill();
     const runner = new ModelRunner(backend, model, {
       slots,
       numBlocks,
       keptTokens,
       states,
+      kvCacheDtype,
       chunkSize: definition.config.chunkSize,
       group,
     });

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../../layers/attention/kv-cache-shape.ts';
+import { type KvCacheDType, kvHeadBytes } from '../../tensor/kv-cache-dtype.ts';
 
 /** Limits of a model's key-value cache. */
 export interface KvCacheLimits {
@@ -9,6 +10,8 @@ export interface KvCacheLimits {
   readonly maxModelLen?: number | undefined;
   /** Memory of the whole cache, as one rank alone would hold it. */
   readonly kvCacheMemoryBytes?: number | undefined;
+  /** Dtype of keys and values. Default: float32. */
+  readonly kvCacheDtype?: KvCacheDType | undefined;
 }
 
 /** Defaults. */
@@ -23,9 +26,8 @@ const DEFAULT_MODEL_LEN = 2 ** 15;
  */
 export function numKvBlocks(sizes: readonly KvCacheSize[], limits: KvCacheLimits): number {
   if (sizes.length === 0) return 0;
-  const { slots, maxModelLen, kvCacheMemoryBytes } = limits;
-  const numbers = sizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
-  const blockBytes = 4 * KV_BLOCK_SIZE * numbers;
+  const { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype } = limits;
+  const blockBytes = KV_BLOCK_SIZE * kvTokenBytes(sizes, kvCacheDtype);
   const held = Math.floor((kvCacheMemoryBytes ?? DEFAULT_BYTES) / blockBytes);
   const blocksFor = (tokens: number) => Math.ceil(tokens / KV_BLOCK_SIZE);
   const least = 1 + blocksFor(maxModelLen ?? 1);
@@ -39,4 +41,12 @@ export function numKvBlocks(sizes: readonly KvCacheSize[], limits: KvCacheLimits
     `kvCacheMemoryBytes is ${kvCacheMemoryBytes}; one sequence of ${maxModelLen ?? 1} tokens needs ${least * blockBytes}.`,
     maxModelLen === undefined ? 'Use more.' : 'Use more, or a smaller maxModelLen.',
   );
+}
+
+/** Bytes of one token's keys and values in all layers. */
+export function kvTokenBytes(
+  sizes: readonly Pick<KvCacheSize, 'numKvHeads' | 'headDim'>[],
+  dtype: KvCacheDType = 'float32',
+): number {
+  return sizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * kvHeadBytes(headDim, dtype), 0);
 }

@@ -5,6 +5,7 @@ import { MetadataError } from '../../errors.ts';
 import type { KvCacheParams } from '../../layers/attention/attention.ts';
 import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { type KvCacheSize, kvCacheShape, kvHeadsOfRank } from '../../layers/attention/kv-cache-shape.ts';
+import { type KvCacheDType, kvHeadBytes } from '../../tensor/kv-cache-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { KvCacheFootprint, StatePlace } from './executor.ts';
 import type { StatePart } from './state-part.ts';
@@ -30,8 +31,13 @@ export class KvCache {
   readonly #backend: Backend;
   readonly #cached: readonly CachedHeads[];
 
-  /** @param lag see {@link KvCacheFootprint}. */
-  constructor(backend: Backend, sizes: readonly KvCacheSize[], numBlocks: number, ranks: Shard, lag = 0) {
+  /** @param size `lag`: see {@link KvCacheFootprint}. */
+  constructor(
+    backend: Backend,
+    sizes: readonly KvCacheSize[],
+    { numBlocks, dtype, lag }: { readonly numBlocks: number; readonly dtype: KvCacheDType; readonly lag: number },
+    ranks: Shard,
+  ) {
     this.#backend = backend;
     const cached: CachedHeads[] = [];
     let tokenLength = 0;
@@ -39,12 +45,12 @@ export class KvCache {
     const add = (size: KvCacheSize): Tensor => {
       const { numKvHeads, headDim } = kvCacheShape(size, ranks.size);
       // Not zeros: unwritten pages cost no memory, and nothing beyond a sequence's tokens is read.
-      const tensor = backend.empty([numBlocks, KV_BLOCK_SIZE, numKvHeads, headDim]);
+      const tensor = backend.empty([numBlocks, KV_BLOCK_SIZE, numKvHeads, headDim], dtype);
       const wholeLength = size.numKvHeads * headDim;
       const heads = kvHeadsOfRank(size, ranks);
       cached.push({ tensor, headDim, heads, tokenLength: wholeLength, before: tokenLength });
       tokenLength += wholeLength;
-      blockBytes += 4 * KV_BLOCK_SIZE * numKvHeads * headDim;
+      blockBytes += KV_BLOCK_SIZE * numKvHeads * kvHeadBytes(headDim, dtype);
       return tensor;
     };
     this.layers = sizes.map((size) => ({ keyCache: add(size), valueCache: add(size) }));

@@ -97,6 +97,7 @@ export class ModelRunner implements Executor {
       numBlocks,
       keptTokens = 0,
       states: storage = FLOAT32_STATES,
+      kvCacheDtype,
       chunkSize,
       group = singleProcess,
     }: ModelRunnerOptions,
@@ -110,7 +111,8 @@ export class ModelRunner implements Executor {
     const replayed = replayedTokens(backend.replay, model, storage);
     const most = Math.max(0, ...replayed);
     this.#replayed = most > 0 ? new ReplayedSlots(slots, most) : undefined;
-    const states = new StateCache(backend, model, { slots, numBlocks, keptTokens, states: storage, replayed }, group);
+    const size = { slots, numBlocks, keptTokens, states: storage, kvCacheDtype, replayed };
+    const states = new StateCache(backend, model, size, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;
     this.#samplesTokens = backend.sampling !== undefined && isWhole;

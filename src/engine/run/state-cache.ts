@@ -6,6 +6,7 @@ import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../layers/m
 import { type PreviousTokenCache, previousTokenTaps } from '../../layers/mamba/previous-token.ts';
 import type { MambaCacheParams } from '../../layers/mamba/state-space-mixer.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import { FLOAT32_STATES, type StateDType, type StateStorage, stateBytes } from '../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import { exportedLength, type StateCommand, type StateFootprint, type StatePlace } from './executor.ts';
@@ -29,6 +30,8 @@ export interface StateCacheSize {
   readonly states?: StateStorage | undefined;
   /** 0 for a model without attention. */
   readonly numBlocks: number;
+  /** Dtype of keys and values. Default: float32. */
+  readonly kvCacheDtype?: KvCacheDType | undefined;
   /** Tentative tokens of each slot whose inputs are kept. Default: 0, there are none. */
   readonly keptTokens?: number | undefined;
   /** Tokens, per mixer, that a slot's state may lack: see {@link replayedTokens}. Default: 0. */
@@ -58,7 +61,14 @@ export class StateCache {
   constructor(
     backend: Backend,
     model: CausalLM,
-    { slots, numBlocks, keptTokens = 0, states: storage = FLOAT32_STATES, replayed = [] }: StateCacheSize,
+    {
+      slots,
+      numBlocks,
+      keptTokens = 0,
+      states: storage = FLOAT32_STATES,
+      kvCacheDtype: dtype = 'float32',
+      replayed = [],
+    }: StateCacheSize,
     group: Pick<ProcessGroup, 'size' | 'rank'>,
   ) {
     this.#backend = backend;
@@ -104,8 +114,8 @@ export class StateCache {
       };
     }
     this.#states = states;
-    const lag = predictorSize > 0 ? 1 : 0;
-    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, numBlocks, group, lag) : undefined;
+    const blocks = { numBlocks, dtype, lag: predictorSize > 0 ? 1 : 0 };
+    this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, blocks, group) : undefined;
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }
 

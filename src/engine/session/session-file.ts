@@ -102,13 +102,15 @@ function readIdentity(text: string | undefined): StatedIdentity {
     const value = isJsonObject(json) ? getOwn(json, key) : undefined;
     return typeof value === 'string' ? value : fail(`its model's '${key}' is missing`);
   };
-  const hasStates = isJsonObject(json) && getOwn(json, 'states') !== undefined;
+  const optional = (key: string): string | undefined =>
+    isJsonObject(json) && getOwn(json, key) !== undefined ? field(key) : undefined;
   return {
     architecture: field('architecture'),
     configHash: field('configHash'),
     weightsHash: field('weightsHash'),
     dtype: field('dtype'),
-    states: hasStates ? field('states') : undefined,
+    states: optional('states'),
+    kvCache: optional('kvCache'),
   };
 }
 

@@ -2,25 +2,29 @@ import type { MemoryNeed } from '../../backends/contract/life-cycle.ts';
 import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
 import { isMatrixRole, ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
+import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import { type StateDType, stateBytes } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
+import { kvTokenBytes } from '../run/kv-cache-limits.ts';
 
-/** The states of a model, and what is kept for them. */
-export interface StateNeed {
+/** What a rank holds besides weights. */
+export interface StatesNeed {
   readonly slots: number;
   readonly numBlocks: number;
   /** Tentative tokens of each slot whose inputs are kept. Default: 0. */
   readonly keptTokens?: number | undefined;
   /** Default: float32. */
-  readonly dtype?: StateDType | undefined;
+  readonly stateDType?: StateDType | undefined;
+  /** Default: float32. */
+  readonly kvCacheDtype?: KvCacheDType | undefined;
   /** Tokens, per mixer, that a slot's state may lack: see {@link replayedTokens}. */
   readonly replayed: readonly number[];
 }
 
-/** Memory that a rank's weights and states take, in numbers. */
+/** Memory that a rank's weights and states take, in numbers of 4 bytes. */
 export function memoryNeed(
   model: CausalLM,
-  { slots, numBlocks, keptTokens = 0, dtype = 'float32', replayed }: StateNeed,
+  { slots, numBlocks, keptTokens = 0, stateDType = 'float32', kvCacheDtype, replayed }: StatesNeed,
 ): MemoryNeed {
   const table = new ParameterTable(model);
   const weights = table.names().map((name) => {
@@ -31,12 +35,12 @@ export function memoryNeed(
     const inFeatures = role === 'expert' ? shape[shape.length - 1] : columns;
     return { values: rows * columns, inFeatures, dtype: table.dtype(name), isMatrix: isMatrixRole(role) };
   });
-  const share = stateBytes(dtype) / 4;
+  const share = stateBytes(stateDType) / 4;
   const stateLength = model.stateShapes.reduce(
     (sum, { conv, ssm }) => sum + elementCount(conv) + share * elementCount(ssm),
     0,
   );
-  const perToken = model.kvCacheSizes.reduce((sum, { numKvHeads, headDim }) => sum + 2 * numKvHeads * headDim, 0);
+  const perToken = kvTokenBytes(model.kvCacheSizes, kvCacheDtype) / 4;
   const keptLength = model.keptWidths.flat().reduce((sum, width) => sum + width, 0);
   const replayLength = model.replayWidths.reduce((sum, width, i) => sum + replayed[i] * width, 0);
   const { predictorSize } = model;

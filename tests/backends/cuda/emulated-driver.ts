@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const emulator = fileURLToPath(new URL('emulator', import.meta.url));
 // Sums must round as the kernels say: nothing is fused that they do not fuse.
 const OPTIONS = ['-w', '-O1', '-std=c++17', '-march=native', '-ffp-contract=off', '-fPIC'];
-const SHARED = ['attention', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
+const SHARED = ['rotary', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
 
 /** The driver that runs kernels on the processor. */
 export interface EmulatedDriver {
@@ -32,6 +32,7 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
     { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
     ...SHARED.map((name) => ({ name, args: kernelArgs(name) })),
     ...['FLOAT16', 'BFLOAT16'].map((format) => ofFormat('short-states', format)),
+    ...['FLOAT32', 'FLOAT16', 'BFLOAT16', 'F8_E4M3', 'F8_E5M2'].map((format) => ofFormat('attention', format)),
     ...formats.flatMap((format) => sourcesOf(format).map((name) => ofFormat(name, format))),
     ...(formats.every(isFloats) ? [] : [ofFormat('linear-tiles', 'CODES')]),
   ];

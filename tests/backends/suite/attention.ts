@@ -1,12 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { PAD_CACHE_SLOT } from '../../../src/backends/contract/attention.ts';
-import type { Backend } from '../../../src/backends/contract/backend.ts';
 import { ArgumentError, MetadataError, ShapeError } from '../../../src/errors.ts';
-import type { Tensor } from '../../../src/tensor/tensor.ts';
 import * as oracle from '../oracle/attention.ts';
 import {
   type Demands,
-  expectAgreement,
   expectClose,
   expectSame,
   indices,
@@ -15,28 +12,7 @@ import {
   useBackend,
 } from './harness.ts';
 import { Inputs } from './inputs.ts';
-
-interface HeadSizes {
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-}
-
-/** How tokens come: the sequences' lengths, blocks of the whole and of the parts, and the most tokens of a part. */
-interface Parts {
-  readonly lengths: readonly number[];
-  readonly slidingWindow?: number | undefined;
-  readonly blockSizes: readonly [number, number];
-  readonly mostTokens: number;
-}
-
-/** A sequence with all its keys and values, and queries of all its tokens. */
-interface Sequence {
-  readonly length: number;
-  readonly query: Float32Array;
-  readonly keys: Float32Array;
-  readonly values: Float32Array;
-}
+import { Cache, expectSameInParts, fill, type HeadSizes, makeSequences, SCALE, type Sequence } from './paged-cache.ts';
 
 const SIZES: readonly HeadSizes[] = [
   { heads: 4, kvHeads: 2, headDim: 16 },
@@ -100,7 +76,11 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
     });
 
     test.each(SIZES)('any split and mixture gives the same, $heads heads over $kvHeads of $headDim', async (sizes) => {
-      await expectSameInParts(sizes, { lengths: [9, 20, 3, 33], blockSizes: [16, 4], mostTokens: 9 });
+      await expectSameInParts(backend(), demands, sizes, {
+        lengths: [9, 20, 3, 33],
+        blockSizes: [16, 4],
+        mostTokens: 9,
+      });
     });
 
     test.each([
@@ -108,15 +88,24 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       { heads: 5, kvHeads: 5, headDim: 20 },
       { heads: 2, kvHeads: 1, headDim: 72 },
     ])('so do long contexts, $heads heads over $kvHeads of $headDim', async (sizes) => {
-      await expectSameInParts(sizes, { lengths: [150, 64, 97], blockSizes: [64, 32], mostTokens: 50 });
+      await expectSameInParts(backend(), demands, sizes, {
+        lengths: [150, 64, 97],
+        blockSizes: [64, 32],
+        mostTokens: 50,
+      });
     });
 
     const WINDOWS = [1, 5, 31, 32, 33, 66, 1e12];
 
     test.each(WINDOWS)('any split and mixture gives the same in a window of %d keys', async (slidingWindow) => {
       const parts = { blockSizes: [64, 12], mostTokens: 40, slidingWindow } as const;
-      await expectSameInParts({ heads: 6, kvHeads: 2, headDim: 16 }, { ...parts, lengths: [130, 9, 71] });
-      await expectSameInParts({ heads: 2, kvHeads: 2, headDim: 20 }, { ...parts, lengths: [99] });
+      await expectSameInParts(
+        backend(),
+        demands,
+        { heads: 6, kvHeads: 2, headDim: 16 },
+        { ...parts, lengths: [130, 9, 71] },
+      );
+      await expectSameInParts(backend(), demands, { heads: 2, kvHeads: 2, headDim: 20 }, { ...parts, lengths: [99] });
     });
 
     test('keys before a window are not read', async () => {
@@ -134,38 +123,6 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
         expectSame(await lastOf({ ...sequence, keys, values }), await lastOf(sequence), `window ${slidingWindow}`);
       }
     });
-
-    async function expectSameInParts(
-      sizes: HeadSizes,
-      { lengths, blockSizes, mostTokens, slidingWindow }: Parts,
-    ): Promise<void> {
-      const sequences = makeSequences(sizes, lengths);
-      const whole = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[0], seed: 2, slidingWindow });
-      const expected = await whole.step(sequences.map(({ length }) => [0, length]));
-      const random = new Inputs(3);
-      const cache = new Cache(backend(), sizes, sequences, { blockSize: blockSizes[1], seed: 3, slidingWindow });
-      const computed = sequences.map(() => 0);
-      const found: Float32Array[][] = sequences.map(() => []);
-      while (computed.some((count, s) => count < sequences[s].length)) {
-        const ranges = sequences.map(({ length }, s): [number, number] => {
-          const end = Math.min(length, computed[s] + (random.boolean() ? 1 : random.integer(0, mostTokens)));
-          return [computed[s], end];
-        });
-        for (const [s, output] of (await cache.step(ranges)).entries()) found[s].push(output);
-        for (const [s, [, end]] of ranges.entries()) computed[s] = end;
-      }
-      for (const [s, parts] of found.entries()) {
-        const joined = Float32Array.from(parts.flatMap((part) => [...part]));
-        expectAgreement(joined, expected[s], demands, tolerance, `sequence ${s}`);
-        const { query, keys, values } = sequences[s];
-        expectClose(
-          joined,
-          oracle.attention({ ...sizes, scale: SCALE, slidingWindow, query, keys, values }),
-          tolerance,
-          `oracle ${s}`,
-        );
-      }
-    }
 
     test('padding: rows of no place write nothing, and sequences of no context give zeros', async () => {
       const shape = [2, 4, 1, 8];
@@ -255,103 +212,4 @@ export function describeAttention(makeBackend: MakeBackend, demands: Demands): v
       expect(backend().rotaryEmbedding(x, table, 4).shape).toEqual([0, 8]);
     });
   });
-}
-
-const SCALE = 0.3;
-
-function fill(count: number, value: number): Float32Array {
-  return new Float32Array(count).fill(value);
-}
-
-function makeSequences({ heads, kvHeads, headDim }: HeadSizes, lengths: readonly number[]): Sequence[] {
-  const inputs = new Inputs(heads * headDim);
-  return lengths.map((length) => ({
-    length,
-    query: inputs.normal(length * heads * headDim),
-    keys: inputs.normal(length * kvHeads * headDim),
-    values: inputs.normal(length * kvHeads * headDim),
-  }));
-}
-
-/** A paged cache whose blocks lie in random order, among values that nobody may read. */
-class Cache {
-  readonly #backend: Backend;
-  readonly #sizes: HeadSizes;
-  readonly #sequences: readonly Sequence[];
-  readonly #blockSize: number;
-  readonly #slidingWindow: number | undefined;
-  readonly #blocks: readonly (readonly number[])[];
-  readonly #keyCache: Tensor;
-  readonly #valueCache: Tensor;
-
-  constructor(
-    backend: Backend,
-    sizes: HeadSizes,
-    sequences: readonly Sequence[],
-    {
-      blockSize,
-      seed,
-      slidingWindow,
-    }: { readonly blockSize: number; readonly seed: number; readonly slidingWindow?: number | undefined },
-  ) {
-    this.#backend = backend;
-    this.#sizes = sizes;
-    this.#sequences = sequences;
-    this.#blockSize = blockSize;
-    this.#slidingWindow = slidingWindow;
-    const counts = sequences.map(({ length }) => Math.ceil(length / blockSize));
-    const count = counts.reduce((a, b) => a + b, 3);
-    const free = new Inputs(seed).distinct(count, count);
-    this.#blocks = counts.map((blocks) => free.splice(0, blocks));
-    const shape = [count, blockSize, sizes.kvHeads, sizes.headDim];
-    const unread = fill(
-      shape.reduce((a, b) => a * b),
-      Number.NaN,
-    );
-    this.#keyCache = backend.tensor(unread, shape);
-    this.#valueCache = backend.tensor(unread, shape);
-  }
-
-  /** Each sequence's output for its tokens [begin, end), whose keys and values are written first. */
-  async step(ranges: readonly (readonly [begin: number, end: number])[]): Promise<Float32Array[]> {
-    const { heads, kvHeads, headDim } = this.#sizes;
-    const rows = (of: 'query' | 'keys' | 'values', columns: number): Tensor => {
-      const parts = ranges.map(([begin, end], s) => this.#sequences[s][of].subarray(begin * columns, end * columns));
-      const all = Float32Array.from(parts.flatMap((part) => [...part]));
-      return stridedView(this.#backend, all, all.length / columns, columns);
-    };
-    const places = ranges.flatMap(([begin, end], s) =>
-      Array.from({ length: end - begin }, (_, i) => {
-        const position = begin + i;
-        return this.#blocks[s][Math.floor(position / this.#blockSize)] * this.#blockSize + (position % this.#blockSize);
-      }),
-    );
-    const caches = { keyCache: this.#keyCache, valueCache: this.#valueCache };
-    this.#backend.reshapeAndCache({
-      ...caches,
-      key: rows('keys', kvHeads * headDim),
-      value: rows('values', kvHeads * headDim),
-      slotMapping: indices(this.#backend, places),
-    });
-    const starts = [0];
-    for (const [begin, end] of ranges) starts.push((starts.at(-1) ?? 0) + end - begin);
-    const width = Math.max(...this.#blocks.map(({ length }) => length));
-    const out = this.#backend.pagedAttention({
-      ...caches,
-      query: rows('query', heads * headDim),
-      queryStartLoc: indices(this.#backend, starts),
-      contextLens: indices(
-        this.#backend,
-        ranges.map(([, end]) => end),
-      ),
-      blockTables: indices(
-        this.#backend,
-        this.#blocks.flatMap((blocks) => Array.from({ length: width }, (_, i) => blocks[i] ?? -1)),
-      ),
-      ...{ scale: SCALE, slidingWindow: this.#slidingWindow },
-    });
-    const values = await this.#backend.read(out);
-    const columns = heads * headDim;
-    return ranges.map((_, s) => values.slice(starts[s] * columns, starts[s + 1] * columns));
-  }
 }

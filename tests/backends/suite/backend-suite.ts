@@ -12,6 +12,7 @@ import { describeLogDecaySums } from './log-decay-sums.ts';
 import { describeNorms } from './norms.ts';
 import { describeReplay } from './replay.ts';
 import { describeSelectiveStateUpdate } from './selective-state-update.ts';
+import { describeShortCaches } from './short-caches.ts';
 import { describeShortStates, describeShortStatesInChunks } from './short-states.ts';
 import { describeSplitProperties } from './split-properties.ts';
 import { describeStridedArguments } from './strided-arguments.ts';
@@ -33,6 +34,7 @@ export const SECTIONS = {
   splitProperties: describeSplitProperties,
   stridedArguments: describeStridedArguments,
   attention: describeAttention,
+  shortCaches: describeShortCaches,
   feedForward: describeFeedForward,
   contract: describeContract,
 } satisfies Readonly<Record<string, (makeBackend: MakeBackend, demands: Demands) => void>>;

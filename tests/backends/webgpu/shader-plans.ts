@@ -14,6 +14,7 @@ import { ParameterTable } from '../../../src/layers/parameters/parameter.ts';
 import { rowSize } from '../../../src/layers/parameters/weight-loaders.ts';
 import { defineModel } from '../../../src/models/registry.ts';
 import { blockRowBytes, isBlockFormat, type MatrixDType } from '../../../src/tensor/block-formats.ts';
+import type { KvCacheDType } from '../../../src/tensor/kv-cache-dtype.ts';
 import { FLOAT32_STATES, isStochastic } from '../../../src/tensor/state-dtype.ts';
 import { inBlocks } from '../../layers/in-blocks.ts';
 import { NVIDIA, type Pretence } from '../../null-gpu.ts';
@@ -80,7 +81,12 @@ const BATCHES: readonly (readonly ScheduledSequence[])[] = [
 ];
 
 /** Plans every batch on a model of zeros and waits for its kernels. */
-export async function prepareModel(config: JsonObject, dtype: MatrixDType, storage = FLOAT32_STATES): Promise<void> {
+export async function prepareModel(
+  config: JsonObject,
+  dtype: MatrixDType,
+  storage = FLOAT32_STATES,
+  kvCacheDtype: KvCacheDType = 'float32',
+): Promise<void> {
   const backend = await createWebGpuBackend();
   // What does not fit blocks must not be float32: then nothing is rounded for subgroup matrices.
   const context = new LayerContext(backend, singleProcess, isBlockFormat(dtype) ? 'bfloat16' : dtype);
@@ -96,7 +102,7 @@ export async function prepareModel(config: JsonObject, dtype: MatrixDType, stora
     }
   }
   const numBlocks = model.kvCacheSizes.length > 0 ? 2 : 0;
-  const states = new StateCache(backend, model, { slots: 1, numBlocks, states: storage }, singleProcess);
+  const states = new StateCache(backend, model, { slots: 1, numBlocks, states: storage, kvCacheDtype }, singleProcess);
   await backend.prepare(
     BATCHES.map((batch) => () => {
       const rows = batch.reduce((sum, { numTokens }) => sum + numTokens, 0);

@@ -10,6 +10,8 @@ import {
 import { SHADER_TEXTS } from '../../../src/backends/webgpu/shaders/shaders.generated.ts';
 import { BLOCK_FORMATS, type BlockFormat } from '../../../src/tensor/block-formats.ts';
 import { WEIGHT_DTYPES } from '../../../src/tensor/dtype.ts';
+import { KV_CACHE_DTYPES } from '../../../src/tensor/kv-cache-dtype.ts';
+import { FLOAT32_STATES } from '../../../src/tensor/state-dtype.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
 import { CONFIGS, DEVICES, prepareModel, prepareOperations, wide } from './shader-plans.ts';
@@ -57,6 +59,12 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
       gpu = await NullGpu.install(pretence, known);
       launch.current = DEFAULT_LAUNCH;
       for (const model of ['mamba2', 'wide']) await prepareModel(CONFIGS[model], 'float32', storage);
+    });
+
+    test.each(KV_CACHE_DTYPES)('keys and values in %s', async (kvCacheDtype) => {
+      gpu = await NullGpu.install(pretence, known);
+      launch.current = DEFAULT_LAUNCH;
+      await prepareModel(CONFIGS.bamba, 'float32', FLOAT32_STATES, kvCacheDtype);
     });
 
     test('what no model does', async () => {

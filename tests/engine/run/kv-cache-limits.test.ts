@@ -27,5 +27,10 @@ describe('blocks of the key-value cache', () => {
     expect(() => numKvBlocks(SIZES, limits)).toThrow(ArgumentError);
     expect(() => numKvBlocks(SIZES, limits)).toThrow(/needs 131072/);
     expect(numKvBlocks(SIZES, { ...limits, maxModelLen: 64 })).toBe(3);
+    expect(numKvBlocks(SIZES, { ...limits, kvCacheDtype: 'bfloat16' })).toBe(6);
+    expect(numKvBlocks(SIZES, { ...limits, kvCacheDtype: 'fp8_e4m3' })).toBe(12);
+    // A head's row begins at a word.
+    const odd = [{ numHeads: 1, numKvHeads: 1, headDim: 5 }];
+    expect(numKvBlocks(odd, { slots: 1, kvCacheMemoryBytes: 32 * 2 * 8 * 7, kvCacheDtype: 'fp8_e4m3' })).toBe(7);
   });
 });

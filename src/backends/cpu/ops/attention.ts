@@ -1,5 +1,6 @@
 import type { Tensor } from '../../../tensor/tensor.ts';
 import {
+  checkCacheDTypes,
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
@@ -9,12 +10,22 @@ import {
 } from '../../contract/attention.ts';
 import { ints } from '../../contract/host-tensor.ts';
 import { headsPerGroup } from '../../contract/sequences.ts';
+import { checkShape } from '../../contract/shapes.ts';
 import type { KernelCalls } from '../kernels/kernel-calls.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { indexAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
+import { CpuKvCache, KV_FORMATS } from '../memory/cpu-short.ts';
 import { CpuTensor, cpuFloats } from '../memory/cpu-tensor.ts';
+
+/** Keys or values of a layer in the backend's memory. */
+interface CacheInMemory {
+  readonly address: number;
+  readonly blockBytes: number;
+  /** Number of the format in kernels. */
+  readonly format: number;
+}
 
 /** Rotary embeddings, the key-value cache, and attention over it. */
 export class CpuAttention {
@@ -74,37 +85,35 @@ export class CpuAttention {
   reshapeAndCache({ key, value, keyCache, valueCache, slotMapping }: ReshapeAndCacheArgs): void {
     const [blocks, blockSize, H, D] = keyCache.shape;
     const [T] = key.shape;
-    const caches = [
-      this.#floats(keyCache, 'keyCache', [null, null, null, null]),
-      this.#floats(valueCache, 'valueCache', keyCache.shape),
-    ];
+    const caches = this.#caches({ keyCache, valueCache });
     const rows = [this.#floats(key, 'key', [null, H * D]), this.#floats(value, 'value', [T, H * D])];
     checkCacheSlots(ints(slotMapping, 'slotMapping', T), blocks * blockSize);
     const slots = indexAddress(this.#memory, slotMapping, 'slotMapping', T);
     for (const [i, { address, byteStride }] of rows.entries()) {
       const cache = caches[i];
-      this.#kernels.cacheRows(address, byteStride, cache.address, cache.byteStride, blockSize, 4 * H * D, slots, T);
+      const to = [cache.address, cache.blockBytes, blockSize, H, D, cache.format] as const;
+      this.#kernels.cacheRows(address, byteStride, ...to, slots, T);
     }
   }
 
   pagedAttention(args: PagedAttentionArgs): CpuTensor {
-    const keys = this.#floats(args.keyCache, 'keyCache', [null, null, null, null]);
-    const values = this.#floats(args.valueCache, 'valueCache', keys.shape);
-    const [, blockSize, kvHeads, D] = keys.shape;
+    const [keys, values] = this.#caches(args);
+    const { shape } = args.keyCache;
+    const [, blockSize, kvHeads, D] = shape;
     const query = this.#floats(args.query, 'query', [null, null]);
     const [T, C] = query.shape;
     const heads = C / D;
     headsPerGroup(heads, kvHeads);
-    const { contextLens, width } = checkPagedSequences(args, T, keys.shape);
+    const { contextLens, width } = checkPagedSequences(args, T, shape);
     const out = CpuTensor.allocate(this.#memory, query.shape);
     this.#memory.scope(() => {
       this.#kernels.pagedAttention(
         query.address,
         query.byteStride,
         keys.address,
-        keys.byteStride,
+        keys.blockBytes,
         values.address,
-        values.byteStride,
+        values.blockBytes,
         blockSize,
         indexAddress(this.#memory, args.queryStartLoc, 'queryStartLoc', null),
         indexAddress(this.#memory, args.contextLens, 'contextLens', null),
@@ -118,10 +127,27 @@ export class CpuAttention {
         D,
         args.scale,
         keysInSight(args),
+        keys.format,
         this.#memory.allocate(this.#kernels.attentionScratch(heads, D)),
       );
     });
     return out;
+  }
+
+  /** Keys and values as kernels find them. */
+  #caches(args: Pick<PagedAttentionArgs, 'keyCache' | 'valueCache'>): [CacheInMemory, CacheInMemory] {
+    const { keyCache, valueCache } = args;
+    checkShape(keyCache, 'keyCache', [null, null, null, null]);
+    checkShape(valueCache, 'valueCache', keyCache.shape);
+    checkCacheDTypes(args);
+    const find = (cache: Tensor, name: string): CacheInMemory => {
+      if (cache instanceof CpuKvCache) {
+        return { address: cache.address, blockBytes: cache.slotBytes, format: KV_FORMATS[cache.dtype] };
+      }
+      const { address, byteStride } = this.#floats(cache, name, cache.shape);
+      return { address, blockBytes: byteStride, format: KV_FORMATS.float32 };
+    };
+    return [find(keyCache, 'keyCache'), find(valueCache, 'valueCache')];
   }
 
   #floats(x: Tensor, name: string, expected: readonly (number | null)[]): CpuTensor {

@@ -21,7 +21,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import { indexAddress, slotAddress } from '../memory/cpu-indices.ts';
 import type { CpuMemory } from '../memory/cpu-memory.ts';
 import type { CpuRuntime } from '../memory/cpu-runtime.ts';
-import { CpuState } from '../memory/cpu-state.ts';
+import { CpuState } from '../memory/cpu-short.ts';
 import { CpuTensor, cpuFloats, outputFor, vectorAddress, zeroVector } from '../memory/cpu-tensor.ts';
 
 /** Address of a tensor's first row, and bytes from row to row. */

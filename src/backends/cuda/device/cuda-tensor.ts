@@ -1,4 +1,6 @@
 import { ArgumentError } from '../../../errors.ts';
+import type { ShortKvCacheDType } from '../../../tensor/kv-cache-dtype.ts';
+import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
@@ -42,7 +44,10 @@ export class CudaTensor implements Tensor, DeviceRows {
 }
 
 /** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
-export class CudaState extends WordState<CudaTensor> {}
+export class CudaState extends WordState<CudaTensor, ShortStateDType> {}
+
+/** Keys or values of 16 or 8 bits (blocks, blockSize, H, D), several in each word of a tensor. */
+export class CudaKvCache extends WordState<CudaTensor, ShortKvCacheDType> {}
 
 /** Floats from row to row in new tensors: rows begin at multiples of 16 bytes. */
 export function rowStride(shape: readonly number[]): number {

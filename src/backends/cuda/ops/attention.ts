@@ -1,6 +1,8 @@
 import { ArgumentError } from '../../../errors.ts';
+import type { KvCacheDType } from '../../../tensor/kv-cache-dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import {
+  checkCacheDTypes,
   checkCacheSlots,
   checkPagedSequences,
   checkRotary,
@@ -9,11 +11,21 @@ import {
   type ReshapeAndCacheArgs,
 } from '../../contract/attention.ts';
 import { headsPerGroup } from '../../contract/sequences.ts';
+import { checkShape } from '../../contract/shapes.ts';
 import { type CudaCalls, elementGrid } from '../device/cuda-calls.ts';
-import type { CudaTensor } from '../device/cuda-tensor.ts';
+import { CudaKvCache, type CudaTensor } from '../device/cuda-tensor.ts';
 
 /** Columns of heads that kernels take at most. */
 const HEAD_DIMS = [64, 128, 512] as const;
+
+/** Names of formats of caches in kernels. */
+const FORMATS = {
+  float32: 'FLOAT32',
+  float16: 'FLOAT16',
+  bfloat16: 'BFLOAT16',
+  fp8_e4m3: 'F8_E4M3',
+  fp8_e5m2: 'F8_E5M2',
+} as const satisfies Readonly<Record<KvCacheDType, string>>;
 
 export function rotaryTable(
   calls: CudaCalls,
@@ -49,23 +61,21 @@ export function rotaryEmbedding(calls: CudaCalls, x: Tensor, table: Tensor, head
 }
 
 export function reshapeAndCache(calls: CudaCalls, args: ReshapeAndCacheArgs): void {
-  const keyCache = calls.floats(args.keyCache, 'keyCache', [null, null, null, null]);
-  const valueCache = calls.floats(args.valueCache, 'valueCache', keyCache.shape);
-  const [blocks, blockSize, H, D] = keyCache.shape;
-  const C = H * D;
-  const key = calls.floats(args.key, 'key', [null, C]);
+  const { keyCache, valueCache, format, shape } = caches(calls, args);
+  const [blocks, blockSize, heads, D] = shape;
+  const key = calls.floats(args.key, 'key', [null, heads * D]);
   const [T] = key.shape;
-  const value = calls.floats(args.value, 'value', [T, C]);
+  const value = calls.floats(args.value, 'value', [T, heads * D]);
   const slots = calls.indices(args.slotMapping, 'slotMapping', T);
   checkCacheSlots(slots.data, blocks * blockSize);
-  const parameters = { key, value, keyCache, valueCache, slots: slots.address, T, C, blockSize };
-  calls.device.launch('reshape_and_cache', elementGrid(T, C), parameters);
+  const parameters = { key, value, keyCache, valueCache, slots: slots.address, T, heads, D, blockSize };
+  const words = keyCache.rowSize / blockSize;
+  calls.device.launch(`reshape_and_cache_${format}`, elementGrid(T, words), parameters);
 }
 
 export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): CudaTensor {
-  const keyCache = calls.floats(args.keyCache, 'keyCache', [null, null, null, null]);
-  const valueCache = calls.floats(args.valueCache, 'valueCache', keyCache.shape);
-  const [, blockSize, kvHeads, D] = keyCache.shape;
+  const { keyCache, valueCache, format, shape } = caches(calls, args);
+  const [, blockSize, kvHeads, D] = shape;
   const query = calls.floats(args.query, 'query', [null, null]);
   const [T, C] = query.shape;
   const heads = C / D;
@@ -74,12 +84,12 @@ export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): Cuda
   const contextLens = calls.indices(args.contextLens, 'contextLens', null);
   const blockTables = calls.indices(args.blockTables, 'blockTables', null);
   const sequences = { queryStartLoc: starts, contextLens, blockTables };
-  const { width } = checkPagedSequences(sequences, T, keyCache.shape);
+  const { width } = checkPagedSequences(sequences, T, shape);
   const size = HEAD_DIMS.find((most) => D <= most);
   if (size === undefined) throw new ArgumentError(`Heads have ${D} columns.`, `The device 'cuda' takes up to 512.`);
   const out = calls.make(query.shape);
   calls.device.launch(
-    `paged_attention_${size}`,
+    `paged_attention_${size}_${format}`,
     { blocks: [T * heads], threads: 128 },
     {
       ...{ query, keyCache, valueCache, out, starts: starts.address, contextLens: contextLens.address },
@@ -88,4 +98,24 @@ export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): Cuda
     },
   );
   return out;
+}
+
+/** Both caches in words, their format, and the shape of each in numbers. */
+function caches(calls: CudaCalls, args: Pick<PagedAttentionArgs, 'keyCache' | 'valueCache'>) {
+  const { keyCache, valueCache } = args;
+  checkShape(keyCache, 'keyCache', [null, null, null, null]);
+  const { shape } = keyCache;
+  checkShape(valueCache, 'valueCache', shape);
+  checkCacheDTypes(args);
+  const words = (cache: Tensor, name: string): CudaTensor =>
+    cache instanceof CudaKvCache
+      ? calls.floats(cache.words, name, cache.words.shape)
+      : calls.floats(cache, name, shape);
+  const dtype = keyCache instanceof CudaKvCache ? keyCache.dtype : 'float32';
+  return {
+    keyCache: words(keyCache, 'keyCache'),
+    valueCache: words(valueCache, 'valueCache'),
+    format: FORMATS[dtype],
+    shape,
+  };
 }

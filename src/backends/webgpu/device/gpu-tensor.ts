@@ -1,4 +1,6 @@
 import { ArgumentError } from '../../../errors.ts';
+import type { ShortKvCacheDType } from '../../../tensor/kv-cache-dtype.ts';
+import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { HostTensor } from '../../contract/host-tensor.ts';
 import { checkShape } from '../../contract/shapes.ts';
@@ -77,7 +79,10 @@ export class GpuTensor implements Tensor {
 }
 
 /** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
-export class GpuState extends WordState<GpuTensor> {}
+export class GpuState extends WordState<GpuTensor, ShortStateDType> {}
+
+/** Keys or values of 16 or 8 bits (blocks, blockSize, H, D), several in each word of a tensor. */
+export class GpuKvCache extends WordState<GpuTensor, ShortKvCacheDType> {}
 
 /** Some rows of a tensor. */
 export interface TensorPart {

@@ -3,14 +3,14 @@
 //
 //   out[i] = Σ_{p - window < j <= p} softmax_j(scale * q_i · k_j) v_j,  p = contextLen - rows + i
 //
-// query (T, H*D), keyCache and valueCache (blocks, blockSize, Hkv, D), queryStartLoc (S + 1), contextLens (S), blockTables
+// query (T, H*D), keyCache and valueCache (blocks, blockSize, Hkv, D) in CACHE, queryStartLoc (S + 1), contextLens (S), blockTables
 // (S * W) → out (T, H*D). Rows of padding sequences give zeros. Grid: (H, T).
 
 struct Params {
   T: u32,
   sequences: u32,
   headsPerGroup: u32,
-  kvColumns: u32,   // Hkv * D
+  kvWords: u32,     // of a token: Hkv heads' rows
   blockSize: u32,
   tableWidth: u32,
   scale: f32,
@@ -27,16 +27,19 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> query: array<f32>;
-@group(0) @binding(2) var<storage, read> keyCache: array<f32>;
-@group(0) @binding(3) var<storage, read> valueCache: array<f32>;
+@group(0) @binding(2) var<storage, read> keyCache: array<u32>;
+@group(0) @binding(3) var<storage, read> valueCache: array<u32>;
 @group(0) @binding(4) var<storage, read> queryStartLoc: array<i32>;
 @group(0) @binding(5) var<storage, read> contextLens: array<i32>;
 @group(0) @binding(6) var<storage, read> blockTables: array<i32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 
+#include "cache-formats"
 #include "grid"
 
 const D = u32($D);
+// Words of a head's row.
+const WORDS = (D + PER_WORD - 1) / PER_WORD;
 const THREADS = 64u;
 // Columns of a head that one invocation sums.
 const COLUMNS = u32($COLUMNS);
@@ -55,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
   // Keys that the row sees.
   let context = contextLens[s];
   let visible = select(0, context - (queryStartLoc[s + 1] - 1 - i32(t)), context > 0);
-  let column = h / params.headsPerGroup * D;
+  let column = h / params.headsPerGroup * WORDS;
   let q = params.queryOffset + t * params.queryStride + h * D;
 
   var most = -3.0e38;
@@ -66,9 +69,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
     var score = -3.0e38;
     if (i32(j) < visible) {
       let block = u32(blockTables[s * params.tableWidth + j / params.blockSize]);
-      let k = params.keysOffset + block * params.keysStride + j % params.blockSize * params.kvColumns + column;
+      let k = params.keysOffset + block * params.keysStride + j % params.blockSize * params.kvWords + column;
       score = 0.0;
-      for (var d = 0u; d < D; d++) { score += query[q + d] * keyCache[k + d]; }
+      for (var w = 0u; w < WORDS; w++) {
+        let word = keyCache[k + w];
+        for (var i = 0u; i < PER_WORD; i++) {
+          let d = w * PER_WORD + i;
+          if (D % PER_WORD == 0 || d < D) { score += query[q + d] * valueOf(word, i); }
+        }
+      }
       score *= params.scale;
       blocks[i] = block;
     }
@@ -85,10 +94,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) i:
       let weight = exp(scores[n] - most);
       total += weight;
       let at = u32(begin + n);
-      let v = params.valuesOffset + blocks[n] * params.valuesStride + at % params.blockSize * params.kvColumns + column;
+      let v = params.valuesOffset + blocks[n] * params.valuesStride + at % params.blockSize * params.kvWords + column;
       for (var m = 0u; m < COLUMNS; m++) {
         let d = m * THREADS + i;
-        if (d < D) { sums[m] += weight * valueCache[v + d]; }
+        if (d < D) { sums[m] += weight * valueOf(valueCache[v + d / PER_WORD], d % PER_WORD); }
       }
     }
     workgroupBarrier();

@@ -1,4 +1,5 @@
 import { DisposedError } from '../../../errors.ts';
+import { numbersPerWord, type ShortKvCacheDType } from '../../../tensor/kv-cache-dtype.ts';
 import type { ShortStateDType } from '../../../tensor/state-dtype.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import { hostSlotValues, type SavedSlot } from '../../contract/slots.ts';
@@ -6,9 +7,12 @@ import type { CpuMemory } from './cpu-memory.ts';
 import type { CpuRuntime } from './cpu-runtime.ts';
 import { roundUp } from './cpu-tensor.ts';
 
-/** SSM states of 16 bits (slots, ..., N). Slots begin at multiples of 16 bytes; kernels/scan-short.ts says how rows lie. */
-export class CpuState implements Tensor {
-  readonly dtype: ShortStateDType;
+/** Numbers of formats in kernels/kv-values.ts. */
+export const KV_FORMATS = { float32: 0, float16: 1, bfloat16: 2, fp8_e4m3: 3, fp8_e5m2: 4 } as const;
+
+/** Numbers of 16 or 8 bits (slots, ..., N). Slots begin at multiples of 16 bytes; kernels/kv-values.ts says how rows lie. */
+class CpuShort<D extends ShortKvCacheDType> implements Tensor {
+  readonly dtype: D;
   readonly shape: readonly number[];
   /** Address of the first slot. */
   readonly address: number;
@@ -16,13 +20,14 @@ export class CpuState implements Tensor {
   readonly slotBytes: number;
   readonly #runtime: CpuRuntime;
 
-  /** Zeros. */
-  constructor(runtime: CpuRuntime, shape: readonly number[], dtype: ShortStateDType) {
+  /** @param areZeros whether they are zeros, or whatever the memory held. */
+  constructor(runtime: CpuRuntime, shape: readonly number[], dtype: D, areZeros: boolean) {
     this.#runtime = runtime;
     this.shape = shape;
     this.dtype = dtype;
-    this.slotBytes = roundUp(2 * this.slotLength, 16);
-    this.address = runtime.memory.allocateZeros(shape[0] * this.slotBytes);
+    this.slotBytes = roundUp((4 / numbersPerWord(dtype)) * this.slotLength, 16);
+    const bytes = shape[0] * this.slotBytes;
+    this.address = areZeros ? runtime.memory.allocateZeros(bytes) : runtime.memory.allocate(bytes);
   }
 
   get slotLength(): number {
@@ -34,12 +39,12 @@ export class CpuState implements Tensor {
   }
 
   save(slot: number, reuse: SavedSlot | undefined): SavedSlot {
-    return new SavedState(this, this.#slot(slot), reuse);
+    return new SavedShort(this, this.#slot(slot), reuse);
   }
 
-  /** Takes the bits of a state like this one, or rounds float32 values. @throws ArgumentError, ShapeError, DisposedError */
+  /** Takes the bits of a slot like this one's, or rounds float32 values. @throws ArgumentError, ShapeError, DisposedError */
   load(slot: number, saved: SavedSlot): void {
-    if (saved instanceof SavedState && saved.fits(this)) this.#slot(slot).set(saved.bytes);
+    if (saved instanceof SavedShort && saved.fits(this)) this.#slot(slot).set(saved.bytes);
     else this.write(slot, hostSlotValues(saved, this.slotLength));
   }
 
@@ -59,7 +64,7 @@ export class CpuState implements Tensor {
   write(slot: number, values: Float32Array): void {
     this.#withFloats(({ kernels, memory }, floats) => {
       memory.floats.set(values, floats / 4);
-      kernels.narrowStates(floats, this.#addressOf(slot), this.#rows, this.#columns, this.#isBfloat16);
+      kernels.narrowKvRows(floats, this.#addressOf(slot), this.#rows, this.#columns, KV_FORMATS[this.dtype]);
     });
   }
 
@@ -74,7 +79,7 @@ export class CpuState implements Tensor {
 
   #widen(place: (memory: CpuMemory) => number): Float32Array<ArrayBuffer> {
     return this.#withFloats(({ kernels, memory }, floats) => {
-      kernels.widenStates(place(memory), floats, this.#rows, this.#columns, this.#isBfloat16);
+      kernels.widenKvRows(place(memory), floats, this.#rows, this.#columns, KV_FORMATS[this.dtype]);
       return memory.floats.slice(floats / 4, floats / 4 + this.slotLength) as Float32Array<ArrayBuffer>;
     });
   }
@@ -101,23 +106,35 @@ export class CpuState implements Tensor {
   get #rows(): number {
     return this.slotLength / this.#columns;
   }
+}
 
-  get #isBfloat16(): number {
-    return this.dtype === 'bfloat16' ? 1 : 0;
+/** SSM states of 16 bits (slots, ..., N). */
+export class CpuState extends CpuShort<ShortStateDType> {
+  /** Zeros. */
+  constructor(runtime: CpuRuntime, shape: readonly number[], dtype: ShortStateDType) {
+    super(runtime, shape, dtype, true);
   }
 }
 
-/** A slot of a {@link CpuState} as it is, in JavaScript memory. */
-class SavedState implements SavedSlot {
+/** Keys or values of 16 or 8 bits (blocks, blockSize, H, D). */
+export class CpuKvCache extends CpuShort<ShortKvCacheDType> {
+  /** Values that are not set yet. */
+  constructor(runtime: CpuRuntime, shape: readonly number[], dtype: ShortKvCacheDType) {
+    super(runtime, shape, dtype, false);
+  }
+}
+
+/** A slot of a {@link CpuShort} as it is, in JavaScript memory. */
+class SavedShort implements SavedSlot {
   readonly byteLength: number;
-  readonly #state: CpuState;
+  readonly #of: CpuShort<ShortKvCacheDType>;
   #bytes: Uint8Array<ArrayBuffer> | undefined;
 
   /** Copies the bytes, into memory of `reuse` where it fits: fresh pages cost far more than the copy. */
-  constructor(state: CpuState, bytes: Uint8Array, reuse: SavedSlot | undefined) {
-    this.#state = state;
+  constructor(of: CpuShort<ShortKvCacheDType>, bytes: Uint8Array, reuse: SavedSlot | undefined) {
+    this.#of = of;
     this.byteLength = bytes.length;
-    if (reuse instanceof SavedState && reuse.byteLength === bytes.length) {
+    if (reuse instanceof SavedShort && reuse.byteLength === bytes.length) {
       this.#bytes = reuse.bytes;
       this.#bytes.set(bytes);
       reuse.dispose();
@@ -132,14 +149,14 @@ class SavedState implements SavedSlot {
     throw new DisposedError('A saved slot was disposed of.', 'Save the slot again.');
   }
 
-  fits({ dtype, shape }: CpuState): boolean {
-    const own = this.#state;
+  fits({ dtype, shape }: CpuShort<ShortKvCacheDType>): boolean {
+    const own = this.#of;
     const isLikeRows = own.slotLength === elementCount(shape.slice(1)) && own.shape.at(-1) === shape.at(-1);
     return own.dtype === dtype && isLikeRows;
   }
 
   async read(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#state.widen(this.bytes);
+    return this.#of.widen(this.bytes);
   }
 
   dispose(): void {

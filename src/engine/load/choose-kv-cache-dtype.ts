@@ -1,0 +1,33 @@
+import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
+import { singleProcess } from '../../distributed/process-group.ts';
+import { LayerContext } from '../../layers/parameters/layer-context.ts';
+import type { ModelDefinition } from '../../models/causal-lm.ts';
+import type { KvCacheDType, KvCacheDTypeSetting } from '../../tensor/kv-cache-dtype.ts';
+
+/** A dtype that was asked for, as the keys and values of a model get it. */
+export function kvCacheDTypeOf(setting: KvCacheDTypeSetting = 'auto'): KvCacheDType {
+  if (setting === 'fp8') return 'fp8_e4m3';
+  return setting === 'auto' ? 'float32' : setting;
+}
+
+/**
+ * Dtype of a model's keys and values; undefined where no layer has attention: then what was asked for has no use, which a
+ * warning says.
+ */
+export function chooseKvCacheDType(
+  { definition }: { readonly definition: ModelDefinition },
+  {
+    kvCacheDtype: setting,
+    onWarning,
+  }: {
+    readonly kvCacheDtype?: KvCacheDTypeSetting | undefined;
+    readonly onWarning?: ((message: string) => void) | undefined;
+  },
+): KvCacheDType | undefined {
+  const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
+  if (definition.create(context).kvCacheSizes.length > 0) return kvCacheDTypeOf(setting);
+  if (setting !== undefined && setting !== 'auto') {
+    onWarning?.(`kvCacheDtype is '${setting}', but no layer of this model has attention: it changes nothing.`);
+  }
+  return undefined;
+}

@@ -27,7 +27,7 @@ export async function loadSyntheticRank(
     storedDType: 'float32',
     match: (model) => () => fillWeights(model, seed, options.name, watch),
   };
-  return makeRank(defineModel(config), group, options, weights, watch);
+  return makeRank(defineModel(config, [], options), group, options, weights, watch);
 }
 
 /** Block by block, as from a checkpoint, so that the peak of memory is one too. */

@@ -63,6 +63,15 @@ const RULES: readonly (readonly [RegExp, (tensor: Values, config: Config, match:
   [/\.(gate|up|down)_proj\.(\w+)$/, (tensor, _, [, which, kind]) => [[`ffn_${which}.${kind}`, tensor]]],
 ];
 
+/** Names in the one block that layers for multi-token prediction become, of those that other layers don't have. */
+const PREDICTOR: Readonly<Record<string, string>> = {
+  '0.enorm.weight': 'nextn.enorm.weight',
+  '0.hnorm.weight': 'nextn.hnorm.weight',
+  '0.eh_proj.weight': 'nextn.eh_proj.weight',
+  '1.norm.weight': 'post_attention_norm.weight',
+  '1.final_layernorm.weight': 'nextn.shared_head_norm.weight',
+};
+
 /** A model of Hugging Face as a GGUF file in float32, with the transforms of llama.cpp's converter. */
 export async function toGguf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
   const checkpoint = await Checkpoint.open(folder);
@@ -91,7 +100,11 @@ function converted(name: string, tensor: Values, config: Config): Converted {
   if (/(embed_tokens|embeddings?)\.weight$/.test(name)) return [['token_embd.weight', tensor]];
   if (/^(model|backbone)\.(norm|norm_f|final_layernorm)\.weight$/.test(name)) return [['output_norm.weight', tensor]];
   if (name === 'lm_head.weight') return [['output.weight', tensor]];
-  const [, layer, rest] = /^(?:model|backbone)\.layers\.(\d+)\.(.+)$/.exec(name) ?? [];
+  const predictor = /^mtp\.layers\.(.+)$/.exec(name)?.[1];
+  const own = PREDICTOR[predictor ?? ''];
+  if (own) return [[`blk.${config.num_hidden_layers}.${own}`, tensor]];
+  const named = predictor ? `backbone.layers.${config.num_hidden_layers}.${predictor.slice(2)}` : name;
+  const [, layer, rest] = /^(?:model|backbone)\.layers\.(\d+)\.(.+)$/.exec(named) ?? [];
   for (const [pattern, convert] of RULES) {
     const match = pattern.exec(rest ?? '');
     if (match) return convert(tensor, config, match).map(([own, part]) => [`blk.${layer}.${own}`, part]);
@@ -202,6 +215,9 @@ function metadataOf(config: Config, tensors: ReadonlyMap<string, readonly Values
   const rope = config.rope_parameters as Record<string, unknown> | undefined;
   const all = {
     ...u32('block_count', layers),
+    ...(config.num_nextn_predict_layers === undefined
+      ? {}
+      : u32('nextn_predict_layers', config.num_nextn_predict_layers)),
     ...u32('embedding_length', config.hidden_size),
     ...u32('ssm.conv_kernel', config.mamba_d_conv ?? config.conv_kernel),
     ...u32('ssm.inner_size', inner),

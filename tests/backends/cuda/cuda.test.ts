@@ -8,6 +8,7 @@ import { DeviceLostError, OutOfDeviceMemoryError, UnsupportedDeviceError } from 
 import { need } from '../../needs/needs.ts';
 import { describeReplay } from '../suite/replay.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+import { describePredictor } from './predictor.ts';
 import { describeSteps } from './steps.ts';
 
 const GOLDEN = fileURLToPath(new URL('../../goldens/mamba2', import.meta.url));
@@ -46,6 +47,7 @@ describe.runIf(need('g++'))('the driver', () => {
     };
     expect(await answers('cuda')).toEqual(await answers('cpu'));
   });
+  describePredictor(() => driver.library);
 
   test('is too old', async () => {
     process.env.EMULATED_VERSION = '11020';

@@ -7,6 +7,8 @@ import { singleProcess } from '../../../src/distributed/process-group.ts';
 import { loadRank } from '../../../src/engine/ranks/load-rank.ts';
 import type { StateCommand } from '../../../src/engine/run/executor.ts';
 import type { ModelRunner } from '../../../src/engine/run/model-runner.ts';
+import { makeFolder } from '../../checkpoint/folders.ts';
+import { toGguf } from '../../models/to-gguf.ts';
 import { hybridFolder } from '../hybrid-folders.ts';
 
 const FOLDER = hybridFolder('variants/nemotron-mtp');
@@ -37,8 +39,8 @@ async function goldenGuesses(): Promise<{ readonly ids: number[]; readonly guess
   }
 }
 
-async function load(device: 'cpu' | 'reference'): Promise<ModelRunner> {
-  const checkpoint = await Checkpoint.open(FOLDER);
+async function load(device: 'cpu' | 'reference', source = FOLDER): Promise<ModelRunner> {
+  const checkpoint = await Checkpoint.open(source);
   try {
     const options = { name: 'golden', device, dtype: 'float32', checkFinite: true, slots: 3 } as const;
     return await loadRank(checkpoint, singleProcess, { ...options, mtp: true, numSpeculativeTokens: 4 });
@@ -46,6 +48,19 @@ async function load(device: 'cpu' | 'reference'): Promise<ModelRunner> {
     await checkpoint.close();
   }
 }
+
+test('layers for multi-token prediction of a GGUF file guess what those of a folder do', async () => {
+  const { ids, guesses } = await goldenGuesses();
+  const folder = await makeFolder({ 'model.gguf': await toGguf(FOLDER) });
+  const runner = await load('cpu', `${folder}/model.gguf`);
+  const numComputedTokens = ids.length - 1;
+  const text = { slot: 0, blocks: BLOCKS, numComputedTokens: 0, tokenIds: ids.slice(0, -1) };
+  await runner.execute({ sequences: [text], logits: 'last' });
+  const sequence = { slot: 0, blocks: BLOCKS, numComputedTokens, tokenId: ids[numComputedTokens] };
+  const found = await runner.guess({ commands: [], sequences: [sequence], count: COUNT });
+  expect([...found]).toEqual(guesses[ids.length - 2]);
+  await runner.dispose();
+});
 
 describe.each(['reference', 'cpu'] as const)('layers for multi-token prediction on %s', (device) => {
   test('guess what a forward pass in float64 does, however the text came', async () => {

@@ -2,6 +2,7 @@ import { ConfigError } from '../../../errors.ts';
 import type { JsonObject } from '../../json/json.ts';
 import type { GgufArchitecture, GgufModel } from './gguf-model.ts';
 import {
+  type AttentionSizes,
   addAttention,
   addEnds,
   addMixer,
@@ -20,8 +21,9 @@ export const nemotronHMoe: GgufArchitecture = { name: 'nemotron_h_moe', describe
 
 function describe(model: GgufModel): JsonObject {
   const ends = addEnds(model, { embeddings: 'backbone.embeddings', finalNorm: 'backbone.norm_f' });
-  // Blocks after the last layer predict further tokens, for drafts.
-  const count = model.integer('block_count') - (model.optionalInteger('nextn_predict_layers') ?? 0);
+  // Blocks after the last layer guess further tokens.
+  const modules = model.optionalInteger('nextn_predict_layers') ?? 0;
+  const count = model.integer('block_count') - modules;
   model.ignore((name) => Number(/^blk\.(\d+)\./.exec(name)?.[1] ?? -1) >= count);
   const kinds = layerKinds(model, count);
   const attention = attentionSizes(model, layersOf(kinds, 'attention'));
@@ -33,6 +35,7 @@ function describe(model: GgufModel): JsonObject {
     else if (kind === 'moe') addExperts(model, name, from);
     else for (const part of ['up', 'down']) model.addLinear(`${name}.${part}_proj`, `${from}.ffn_${part}`);
   }
+  const hasPredictor = modules === 1 && addPredictor(model, `blk.${count}`, attention);
   const sizes = mixerSizes(model);
   const mlp = layersOf(kinds, 'mlp');
   return {
@@ -51,9 +54,26 @@ function describe(model: GgufModel): JsonObject {
     ...(mlp.length > 0 ? { intermediate_size: mlp.map((i) => model.shape(`blk.${i}.ffn_up.weight`)[0]) } : {}),
     mlp_bias: kinds.some((_, i) => model.has(`blk.${i}.ffn_up.bias`) || model.has(`blk.${i}.ffn_up_shexp.bias`)),
     ...expertsConfig(model, layersOf(kinds, 'moe')),
+    ...(hasPredictor ? { num_nextn_predict_layers: 1, mtp_layers_block_type: ['attention', 'moe'] } : {}),
     layer_norm_epsilon:
       model.factor('attention.layer_norm_rms_epsilon') ?? model.number('attention.layer_norm_epsilon'),
   };
+}
+
+/**
+ * The layers for multi-token prediction: attention and experts, which llama.cpp has as one block.
+ * @returns false where the file has none of them.
+ */
+function addPredictor(model: GgufModel, from: string, attention: AttentionSizes): boolean {
+  if (!model.has(`${from}.nextn.eh_proj.weight`) || !model.has(`${from}.ffn_gate_inp.weight`)) return false;
+  const [first, last] = ['mtp.layers.0', 'mtp.layers.1'];
+  for (const part of ['enorm', 'hnorm', 'eh_proj']) model.add(`${first}.${part}.weight`, `${from}.nextn.${part}.weight`);
+  model.add(`${first}.norm.weight`, `${from}.attn_norm.weight`);
+  addAttention(model, `${first}.mixer`, from, attention);
+  model.add(`${last}.norm.weight`, `${from}.post_attention_norm.weight`);
+  addExperts(model, `${last}.mixer`, from);
+  model.add(`${last}.final_layernorm.weight`, `${from}.nextn.shared_head_norm.weight`);
+  return true;
 }
 
 /** Experts, in fewer columns if the file says so, and one that every token visits. */

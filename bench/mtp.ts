@@ -166,7 +166,9 @@ async function run(executor: Executor, numSpeculativeTokens: number) {
   let processors = process.cpuUsage();
   while (engine.hasUnfinishedRequests()) {
     const outputs = await engine.step();
-    const given = outputs.flatMap(({ outputs }) => outputs.flatMap(({ tokens }) => tokens.map(({ tokenId }) => tokenId)));
+    const given = outputs.flatMap(({ outputs }) =>
+      outputs.flatMap(({ tokens }) => tokens.map(({ tokenId }) => tokenId)),
+    );
     if (begin > 0) steps++;
     else if (given.length > 0) [begin, processors] = [performance.now(), process.cpuUsage()];
     found.push(...given);

@@ -123,13 +123,18 @@ export class Scheduler {
    * @param withPlaces whether their source reads the states of answers: those whose guesses have no room get none.
    */
   draftRequests(withPlaces = false): DraftRequest[] {
-    return this.#running.filter(this.#isRunnable).flatMap((sequence): DraftRequest[] => {
-      const { draftRequest, numComputedTokens } = sequence;
-      if (!draftRequest || !withPlaces) return draftRequest ? [draftRequest] : [];
-      if (sequence.slot === undefined || !this.#states.grow(sequence, draftRequest.count)) return [];
+    const wanted = this.#running.filter(this.#isRunnable).flatMap((sequence) => {
+      const { draftRequest: request } = sequence;
+      return request ? [{ sequence, request }] : [];
+    });
+    if (!withPlaces) return wanted.map(({ request }) => request);
+    // All are guessed together, as many tokens of each.
+    const most = Math.max(0, ...wanted.map(({ request }) => request.count));
+    return wanted.flatMap(({ sequence, request }): DraftRequest[] => {
+      if (sequence.slot === undefined || !this.#states.grow(sequence, most)) return [];
       this.#states.settle(sequence);
-      const { slot, blocks } = sequence;
-      return [{ ...draftRequest, place: { slot, numComputedTokens, blocks } }];
+      const { slot, blocks, numComputedTokens } = sequence;
+      return [{ ...request, place: { slot, numComputedTokens, blocks } }];
     });
   }
 

@@ -11,7 +11,7 @@ import { blockBytes, generated, prompt } from '../hybrid-suite.ts';
 import { predictingFolder } from './predicting-folder.ts';
 
 const COMMON = { device: 'cpu', dtype: 'float32' } as const;
-const speculativeConfig = { method: 'mtp', numSpeculativeTokens: 3 } as const;
+const speculativeConfig = { method: 'mtp', numSpeculativeTokens: 5 } as const;
 
 // Measured costs would forbid guesses for a model whose steps take no time.
 beforeEach(stopClock);
@@ -103,8 +103,8 @@ describe('layers for multi-token prediction', () => {
     const { speculation, completionTokens, steps } = llm.engine.stats();
     const { draftTokens, acceptedTokensPerPosition = [] } = speculation ?? {};
     expect(acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0)).toBe(draftTokens);
-    // Three answers in each step, and more than two tokens of each.
-    expect(steps).toBeLessThan(completionTokens / 3 / 2);
+    // Three answers in each step, and more than three tokens of each.
+    expect(steps).toBeLessThan(completionTokens / 3 / 3);
   }, 300_000);
 
   test('are asked of a model that has some', async () => {

@@ -9,7 +9,6 @@ import { largestDifference } from '../../numbers.ts';
 import { few } from '../../runs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 import { GOLDEN } from '../golden-folder.ts';
-import { predictingFolder } from '../speculate/predicting-folder.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -35,20 +34,6 @@ describe.runIf(need('software-gpu'))('a model on webgpu', () => {
       const complete = (model: LLM) => model.complete([5], { ...options, maxTokens: 6, ignoreEos: true });
       expect((await complete(llm)).tokenIds).toEqual((await complete(cpu)).tokenIds);
     }
-  });
-
-  test('guesses by layers of the model, which change no token', async () => {
-    const folder = await predictingFolder(0);
-    const prepare = vi.spyOn(WebGpuBackend.prototype, 'prepare').mockResolvedValue();
-    onTestFinished(() => prepare.mockRestore());
-    const speculativeConfig = { method: 'mtp', numSpeculativeTokens: 2 } as const;
-    const options = { temperature: 0, maxTokens: 10, ignoreEos: true };
-    await using cpu = await LLM.load(folder, { device: 'cpu', dtype: 'float32' });
-    await using llm = await LLM.load(folder, { device: 'webgpu', dtype: 'float32', maxModelLen: 64, speculativeConfig });
-    expect((await llm.complete([5, 8], options)).tokenIds).toEqual((await cpu.complete([5, 8], options)).tokenIds);
-    const { draftTokens, acceptedTokensPerPosition = [] } = llm.engine.stats().speculation ?? {};
-    expect(draftTokens).toBeGreaterThan(0);
-    expect(acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0)).toBe(draftTokens);
   });
 
   test("keeps a file's blocks in its bytes, and gives the logits of their values", async () => {

@@ -67,7 +67,8 @@ function describe(model: GgufModel): JsonObject {
 function addPredictor(model: GgufModel, from: string, attention: AttentionSizes): boolean {
   if (!model.has(`${from}.nextn.eh_proj.weight`) || !model.has(`${from}.ffn_gate_inp.weight`)) return false;
   const [first, last] = ['mtp.layers.0', 'mtp.layers.1'];
-  for (const part of ['enorm', 'hnorm', 'eh_proj']) model.add(`${first}.${part}.weight`, `${from}.nextn.${part}.weight`);
+  for (const part of ['enorm', 'hnorm', 'eh_proj'])
+    model.add(`${first}.${part}.weight`, `${from}.nextn.${part}.weight`);
   model.add(`${first}.norm.weight`, `${from}.attn_norm.weight`);
   addAttention(model, `${first}.mixer`, from, attention);
   model.add(`${last}.norm.weight`, `${from}.post_attention_norm.weight`);

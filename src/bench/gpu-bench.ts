@@ -2,6 +2,7 @@ import { requestGpuDevice } from '../backends/webgpu/device/gpu-device.ts';
 import { USAGE } from '../backends/webgpu/device/gpu-memory.ts';
 import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
+import type { StateDType } from '../tensor/state-dtype.ts';
 import type { BenchRun } from './bench-report.ts';
 import { GpuLayers, type LayerTime, WARM_UP_MS } from './gpu-layers.ts';
 import type { ModelShape } from './model-shapes.ts';
@@ -10,6 +11,7 @@ import { median } from './spread.ts';
 export interface GpuLayersReport {
   readonly device: string;
   readonly dtype: WeightDType;
+  readonly stateDType: StateDType;
   readonly shapes: readonly {
     readonly shape: ModelShape;
     readonly weightBytes: number;
@@ -28,6 +30,7 @@ export interface GpuReport {
 export interface GpuLayersSettings {
   readonly shapes: readonly ModelShape[];
   readonly dtype: WeightDType;
+  readonly stateDType: StateDType;
   readonly batchSizes: readonly number[];
   readonly promptTokens: readonly number[];
   /** Steps to time at least. */
@@ -39,19 +42,19 @@ export interface GpuLayersSettings {
  * @param onTime is told of each figure as it comes, with all so far. @throws UnsupportedDeviceError when there is no GPU.
  */
 export async function measureGpuLayers(
-  { shapes, dtype, batchSizes, promptTokens, steps }: GpuLayersSettings,
+  { shapes, dtype, stateDType, batchSizes, promptTokens, steps }: GpuLayersSettings,
   signal: AbortSignal,
   onTime: (what: string, soFar: GpuLayersReport) => void = () => {},
 ): Promise<GpuLayersReport> {
   const results: GpuLayersReport['shapes'][number][] = [];
   let device = '';
-  const report = (): GpuLayersReport => ({ device, dtype, shapes: results });
+  const report = (): GpuLayersReport => ({ device, dtype, stateDType, shapes: results });
   for (const shape of shapes) {
     const gpu = await requestGpuDevice();
     device = gpu.info.device || gpu.info.description;
     const backend = new WebGpuBackend(gpu);
     try {
-      const layers = await GpuLayers.make(backend, shape, dtype);
+      const layers = await GpuLayers.make(backend, shape, dtype, stateDType);
       const times: LayerTime[] = [];
       results.push({ shape, weightBytes: layers.weightBytes, times });
       const add = (time: LayerTime) => {

@@ -8,6 +8,7 @@ import { LayerContext } from '../layers/parameters/layer-context.ts';
 import { ParameterTable, prefixed } from '../layers/parameters/parameter.ts';
 import { type Mamba2Config, readMamba2Config } from '../models/mamba2-config.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
+import type { StateDType } from '../tensor/state-dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { ModelShape } from './model-shapes.ts';
 import { MODEL_SHAPES } from './model-shapes.ts';
@@ -53,20 +54,32 @@ export class GpuLayers {
   readonly weightBytes: number;
   readonly #backend: WebGpuBackend;
   readonly #layers: readonly Layer[];
+  readonly #stateDType: StateDType;
   readonly #none: Tensor;
   readonly #probe: Tensor;
 
-  private constructor(backend: WebGpuBackend, config: Mamba2Config, layers: readonly Layer[], weightBytes: number) {
+  private constructor(
+    backend: WebGpuBackend,
+    config: Mamba2Config,
+    layers: readonly Layer[],
+    { weightBytes, stateDType }: { readonly weightBytes: number; readonly stateDType: StateDType },
+  ) {
     this.#backend = backend;
     this.config = config;
     this.#layers = layers;
     this.count = layers.length;
     this.weightBytes = weightBytes;
+    this.#stateDType = stateDType;
     this.#none = backend.tensor(new Int32Array(0), [0]);
     this.#probe = backend.zeros([4]);
   }
 
-  static async make(backend: WebGpuBackend, shape: ModelShape, dtype: WeightDType): Promise<GpuLayers> {
+  static async make(
+    backend: WebGpuBackend,
+    shape: ModelShape,
+    dtype: WeightDType,
+    stateDType: StateDType,
+  ): Promise<GpuLayers> {
     const config = readMamba2Config(MODEL_SHAPES[shape]);
     const { hiddenSize, intermediateSize, nGroups, stateSize, numHeads } = config;
     const projected = 2 * intermediateSize + 2 * nGroups * stateSize + numHeads;
@@ -103,7 +116,7 @@ export class GpuLayers {
         await table.stream(name, VALUES_AT_ONCE, async (block) => weight.read(block, scratch));
       }
     }
-    return new GpuLayers(backend, config, layers, weightBytes);
+    return new GpuLayers(backend, config, layers, { weightBytes, stateDType });
   }
 
   async decode(rows: number, minSteps: number): Promise<LayerTime> {
@@ -206,7 +219,8 @@ export class GpuLayers {
   #states(slots: number): MambaCacheParams[] {
     return this.#layers.map(({ mixer }) => {
       const { conv, ssm } = mixer.getStateShape();
-      return { convState: this.#backend.zeros([slots, ...conv]), ssmState: this.#backend.zeros([slots, ...ssm]) };
+      const ssmState = this.#backend.zeros([slots, ...ssm], this.#stateDType);
+      return { convState: this.#backend.zeros([slots, ...conv]), ssmState };
     });
   }
 

@@ -10,6 +10,7 @@ import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
 import { weightStorage } from '../../engine/weights/weight-storage.ts';
 import type { DTypeSetting } from '../../tensor/dtype.ts';
+import type { StateDTypeSetting } from '../../tensor/state-dtype.ts';
 import { describeGpuReport } from '../reports/bench-gpu-tables.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -36,6 +37,7 @@ interface GpuValues {
   readonly output: string | undefined;
   readonly repetitions: number;
   readonly generateTokens: number;
+  readonly mambaSsmCacheDtype: StateDTypeSetting | undefined;
 }
 
 /** Mixer layers of published shapes, and whole models, on the machine's GPU. */
@@ -47,7 +49,9 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     output,
     repetitions,
     generateTokens,
+    mambaSsmCacheDtype = 'auto',
   } = values;
+  const stateDType = mambaSsmCacheDtype === 'auto' ? 'float32' : mambaSsmCacheDtype;
   const interrupt = new Interrupt();
   const progress = new ProgressDisplay(quiet);
   const { signal } = interrupt;
@@ -61,7 +65,7 @@ export async function benchGpu(values: GpuValues): Promise<number> {
     const { weightDType: dtype } = weightStorage(asked === 'auto' ? 'stored' : asked, 'float16');
     const copyBytesPerSecond = await measureGpuBandwidth();
     say(`copying a buffer: ${(copyBytesPerSecond / 1e12).toFixed(2)} TB/s`, { copyBytesPerSecond });
-    const layers = await measureGpuLayers({ ...LAYERS, dtype }, signal, (what, soFar) =>
+    const layers = await measureGpuLayers({ ...LAYERS, dtype, stateDType }, signal, (what, soFar) =>
       say(what, { copyBytesPerSecond, layers: soFar }),
     );
     const models: GpuReport['models'][number][] = [];
@@ -75,7 +79,8 @@ export async function benchGpu(values: GpuValues): Promise<number> {
         maxModelLen: longestSequence(settings),
       };
       const { onProgress } = progress;
-      const load = { device: 'webgpu' as const, dtype, tensorParallelSize: 1, ...limits, signal, onProgress };
+      const how = { device: 'webgpu' as const, dtype, stateDtype: stateDType, tensorParallelSize: 1 };
+      const load = { ...how, ...limits, signal, onProgress };
       const run = await measureDType(source, load, settings, progress);
       models.push({ shape, run });
       for (const { work, batchSize, tokens, tokensPerSecond } of run.measurements) {

@@ -22,7 +22,7 @@ export function describeGpuReport({ layers, models, copyBytesPerSecond }: GpuRep
 }
 
 /** The report as two tables: layers, and where their time goes. */
-function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): string {
+function describeGpuLayers({ device, dtype, stateDType, shapes }: GpuLayersReport): string {
   const layers = shapes.flatMap(({ shape, times }) =>
     times.map(({ work, rows, gpu, wall }) => [
       shape,
@@ -41,7 +41,7 @@ function describeGpuLayers({ device, dtype, shapes }: GpuLayersReport): string {
     ]),
   );
   return [
-    `Mixer layers (norm, mixer, residual) on ${device}, ${dtype} weights, microseconds per layer:`,
+    `Mixer layers (norm, mixer, residual) on ${device}, ${dtype} weights, ${stateDType} states, microseconds per layer:`,
     formatTable([['shape', 'work', 'gpu', 'least-greatest', 'wall', 'least-greatest'], ...layers]),
     '',
     'Dispatches of a layer, each timed alone:',

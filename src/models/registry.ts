@@ -1,5 +1,5 @@
 import { getOwn, type JsonObject } from '../checkpoint/json/json.ts';
-import { ArgumentError, UnsupportedArchitectureError } from '../errors.ts';
+import { ArgumentError, ConfigError, UnsupportedArchitectureError } from '../errors.ts';
 import { bamba } from './bamba.ts';
 import type { Architecture, DefineOptions, ModelDefinition } from './causal-lm.ts';
 import { falconH1 } from './falcon-h1.ts';
@@ -65,6 +65,16 @@ export function defineModel(
     `config.json asks for ${asked}, which is not supported.`,
     `Supported: ${supportedArchitectures().join(', ')}.`,
   );
+}
+
+/** Whether a checkpoint has layers for multi-token prediction that can be loaded. */
+export function canPredict(json: JsonObject, stored: Iterable<string>): boolean {
+  try {
+    return defineModel(json, stored, { mtp: true }).predicts === true;
+  } catch (error) {
+    if (error instanceof ArgumentError || error instanceof ConfigError) return false;
+    throw error;
+  }
 }
 
 /** @throws ArgumentError */

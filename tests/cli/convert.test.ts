@@ -112,6 +112,7 @@ describe('convert', () => {
     'zamba2',
     'bamba',
     'variants/nemotron-experts',
+    'variants/nemotron-mtp',
     'variants/granite-experts',
   ])('%s has the values of int4 bit for bit, also where groups do not divide columns', async (name) => {
     const source = hybridFolder(name);

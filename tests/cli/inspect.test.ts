@@ -63,6 +63,7 @@ describe('inspect', () => {
         timeStepLimit: [0, 'Infinity'],
       }),
       parameters,
+      mtp: false,
       layerMap: Array(14).fill(['mixer']),
       stateDType: 'float32',
       stateBytes,

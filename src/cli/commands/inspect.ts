@@ -90,6 +90,7 @@ function describe(report: ModelReport, load: ModelLoad): string {
     '',
     title('Layers'),
     describeLayers(report.layerMap),
+    ...(report.mtp ? ['besides: layers for multi-token prediction, for --speculative-config (method mtp)'] : []),
     '',
     title('Parameters'),
     formatTable([...kinds, ['total', formatCount(parameters.total)]]),

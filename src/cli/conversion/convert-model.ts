@@ -13,7 +13,7 @@ import { BLOCK_VALUES, matchNames } from '../../engine/weights/load-weights.ts';
 import { hasOwnHead } from '../../engine/weights/stored-head.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { isMatrixRole, ParameterTable } from '../../layers/parameters/parameter.ts';
-import { defineModel } from '../../models/registry.ts';
+import { canPredict, defineModel } from '../../models/registry.ts';
 import { float16Bits } from '../../tensor/float16.ts';
 import { roundWeight } from '../../tensor/quantize.ts';
 import { elementCount } from '../../tensor/tensor.ts';
@@ -93,7 +93,8 @@ async function planWeights(
 ): Promise<{ weights: PlannedWeight[]; config: JsonObject }> {
   const asWritten = defineModel(checkpoint.config, checkpoint.names());
   const untieHead = await hasOwnHead(asWritten, checkpoint, signal ? { signal } : {});
-  const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead });
+  const mtp = canPredict(checkpoint.config, checkpoint.names());
+  const definition = defineModel(checkpoint.config, checkpoint.names(), { untieHead, mtp });
   const check = headerCheck(definition, checkpoint);
   const table = new ParameterTable(
     definition.create(new LayerContext(new ReferenceBackend(), singleProcess, 'float32', { check })),

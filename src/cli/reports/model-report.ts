@@ -23,7 +23,7 @@ import { Mamba2Error } from '../../errors.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, LayerPart, ModelConfig, ModelDefinition } from '../../models/causal-lm.ts';
-import { defineModel } from '../../models/registry.ts';
+import { canPredict, defineModel } from '../../models/registry.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
 import type { KvCacheDType, KvCacheDTypeSetting } from '../../tensor/kv-cache-dtype.ts';
@@ -41,6 +41,8 @@ export interface ModelReport {
   readonly folder: string;
   readonly config: ModelConfig;
   readonly parameters: Readonly<Record<ParameterKind | 'total', number>>;
+  /** Whether it has layers for multi-token prediction besides, which no figure here counts. */
+  readonly mtp: boolean;
   /** Parts of each layer. */
   readonly layerMap: readonly (readonly LayerPart[])[];
   /** Dtype of SSM states; those of convolutions are float32. */
@@ -129,6 +131,7 @@ export async function inspectModel(
       folder: files.location,
       config: { ...config, eosTokenIds },
       parameters: { total, ...counts },
+      mtp: canPredict(checkpoint.config, checkpoint.names()),
       layerMap: model.layerMap,
       stateDType,
       stateBytes: describeStates(model, stateDType),

@@ -10,7 +10,7 @@ import type { KvCacheLimits } from '../run/kv-cache-limits.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
 import { storedFormats } from '../weights/stored-formats.ts';
 import { storageInBlocks, type WeightStorage } from '../weights/weight-storage.ts';
-import { chooseDevice, type DeviceChoice } from './choose-device.ts';
+import type { DeviceChoice } from './choose-device.ts';
 import { chooseDType, dtypeFacts } from './choose-dtype.ts';
 import { checkGpus, fewestGpus, rankBytes } from './choose-gpus.ts';
 import { chooseKvCacheDType } from './choose-kv-cache-dtype.ts';
@@ -38,10 +38,13 @@ export interface PlacedModel extends DescribedModel {
   readonly blockFormats: ReadonlySet<BlockFormat>;
 }
 
-/** Decides on the device, the number of ranks and the storage of weights, where settings leave that open. */
-export async function chooseRanks(described: DescribedModel, settings: LoadSettings): Promise<PlacedModel> {
+/** Decides on the number of ranks and the storage of weights on a device, where settings leave that open. */
+export async function chooseRanks(
+  described: DescribedModel,
+  settings: LoadSettings,
+  device: DeviceChoice,
+): Promise<PlacedModel> {
   const { name, checkpoint, config, definition } = described;
-  const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
   settings.onProgress?.({ status: 'device', name, ...device });
   const { pipelineParallelSize, job } = settings;
   const others = job?.followers.length ?? 0;

@@ -1,4 +1,5 @@
 import type { WorkerScript } from '../../distributed/worker-scripts.ts';
+import { OutOfDeviceMemoryError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import type { MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting } from '../../tensor/dtype.ts';
@@ -6,9 +7,9 @@ import type { ChatTemplate } from '../../text/chat/chat-template.ts';
 import { TextThreads } from '../../text/text-threads.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { SamplingDefaults } from '../sample/sampling-params.ts';
-import type { DeviceChoice } from './choose-device.ts';
+import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { chooseRanks } from './choose-ranks.ts';
-import { describeModel } from './describe-model.ts';
+import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
 import { loadDraftModel } from './load-draft-model.ts';
 import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
@@ -52,13 +53,26 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const located = await locateModel(source, settings);
   try {
     const described = await describeModel(located, settings);
-    const placed = await chooseRanks(described, settings);
-    const started = await startRanks(placed, settings);
+    const started = await startModel(described, settings);
     const draftSource = await loadDraftModel(started, settings, loadModel);
     settings.onProgress?.({ status: 'ready', name: source });
     return loadedModel(started, settings, await sharedStatesSource(started, settings), draftSource);
   } finally {
     await located.checkpoint.close();
+  }
+}
+
+/** Decides where a model runs, and loads its weights. `auto` gives CUDA up again where its memory is not enough. */
+async function startModel(described: DescribedModel, settings: LoadSettings): Promise<StartedModel> {
+  const { checkpoint, config } = described;
+  const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
+  try {
+    return await startRanks(await chooseRanks(described, settings, device), settings);
+  } catch (error) {
+    const isOpen = settings.device === 'auto' && device.device === 'cuda';
+    if (!isOpen || !(error instanceof OutOfDeviceMemoryError)) throw error;
+    const reason = `The NVIDIA GPU has too little free memory. ${error.message}`;
+    return startRanks(await chooseRanks(described, settings, { device: 'cpu', reason }), settings);
   }
 }
 

@@ -1,0 +1,37 @@
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { LLM } from '../../../src/engine/llm.ts';
+import { OutOfDeviceMemoryError } from '../../../src/errors.ts';
+import { buildEmulatedDriver, type EmulatedDriver } from '../../backends/cuda/emulated-driver.ts';
+import { need } from '../../needs/needs.ts';
+
+const GOLDEN = fileURLToPath(new URL('../../goldens/mamba2', import.meta.url));
+
+// Models that are large enough for a GPU take long to load.
+vi.mock('../../../src/engine/load/choose-device.ts', () => ({
+  chooseDevice: async (asked: string) => ({ device: asked === 'auto' ? 'cuda' : asked, reason: '' }),
+}));
+
+describe.runIf(need('g++'))('a GPU whose memory others have', () => {
+  let driver: EmulatedDriver;
+  beforeAll(async () => {
+    driver = await buildEmulatedDriver(['FLOAT32']);
+    process.env.MAMBA2_CUDA_LIBRARY = driver.library;
+    driver.reset(2 ** 20, -1);
+  });
+  afterAll(() => {
+    delete process.env.MAMBA2_CUDA_LIBRARY;
+    driver.dispose();
+  });
+
+  test('is given up by `auto`, which says why', async () => {
+    const llm = await LLM.load(GOLDEN, { device: 'auto' });
+    expect(llm.device.device).toBe('cpu');
+    expect(llm.device.reason).toMatch(/The NVIDIA GPU has too little free memory\. The model takes \d+ MB/);
+    await llm.dispose();
+  });
+
+  test('is an error where it was asked for', async () => {
+    await expect(LLM.load(GOLDEN, { device: 'cuda' })).rejects.toThrow(OutOfDeviceMemoryError);
+  });
+});

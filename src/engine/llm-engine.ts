@@ -44,6 +44,7 @@ const MASK_MILLISECONDS = 5;
 /** A step that the executor has received. */
 interface BegunStep {
   readonly scheduled: readonly ScheduledWork[];
+  readonly sequences: ReadonlySet<Sequence>;
   /** Resolves to an OutOfMemoryError where memory was missing and the executor can continue without its states. */
   readonly output: Promise<StepOutput | OutOfMemoryError>;
   /** Requests that could not take part. */
@@ -322,7 +323,7 @@ export class LLMEngine {
     const output = this.#execute(sequences);
     // Otherwise an error would end the process if this step is never awaited.
     output.catch(() => {});
-    return { scheduled, output, failed };
+    return { scheduled, sequences: new Set(scheduled.map(({ sequence }) => sequence)), output, failed };
   }
 
   async #execute(sequences: readonly ScheduledTokens[]): Promise<StepOutput | OutOfMemoryError> {
@@ -400,9 +401,11 @@ export class LLMEngine {
       sequence.endGrammar();
     } else if (slot === undefined) {
       this.#scheduler.addFork(request.sequences[0], sequence);
-    } else if (!this.#underWay.some(({ scheduled }) => scheduled.some((work) => work.sequence === sequence))) {
-      // Otherwise its slot has a later state: what is to be saved was saved when that step was scheduled.
+    } else if (!this.#underWay.some(({ sequences }) => sequences.has(sequence))) {
       this.#states.saveInPassing(sequence, logits);
+    } else if (logits) {
+      // The slot has a later state: what is to be saved was saved when that step was scheduled.
+      this.#states.addLogits(sequence, logits);
     }
   }
 

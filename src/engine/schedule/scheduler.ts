@@ -227,23 +227,24 @@ export class Scheduler {
   }
 
   /**
-   * Schedules the step after one that is still running. Each running sequence is in that step with one token, and
-   * continues with the next unless that token ends it. Returns undefined if the running step could change the next one:
-   * because waiting sequences could begin, or a state must be saved first.
+   * Schedules the step after one that is still running. Each running sequence is in that step to the end of its tokens, and
+   * continues with the next unless that token ends it. Returns undefined if the running step could change the next one, or
+   * waiting sequences could begin.
    */
   #scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
     const isAll = current.length === this.#running.filter(this.#isRunnable).length;
-    const isSure = ({ sequence, isSampled, isPrefill }: ScheduledWork) =>
-      isSampled &&
-      !isPrefill &&
-      sequence.canRunAhead &&
-      this.#states.tokensToSnapshot(sequence) > 1 &&
-      !sequence.request.isPaused;
+    const isSure = ({ sequence, isSampled }: ScheduledWork) =>
+      isSampled && sequence.canRunAhead && !sequence.request.isPaused;
     if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
     const next = current.filter(({ sequence }) => !sequence.isAboutToBeFull);
     const hasBlocks = next.every(({ sequence }) => this.#states.grow(sequence, 1));
     if (next.length === 0 || !hasBlocks) return undefined;
-    return next.map((work) => ({ ...work, begin: work.begin + 1, isAhead: true }));
+    return next.map((work) => {
+      const begin = work.begin + work.numTokens;
+      // The logits that follow a prompt come later.
+      this.#states.saveInPassing(work.sequence, undefined, begin);
+      return { ...work, begin, numTokens: 1, isPrefill: false, isAhead: true, givesLogits: false };
+    });
   }
 
   /** @throws IntegrityError unless slots, queues and requests agree. */

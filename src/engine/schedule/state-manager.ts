@@ -175,6 +175,11 @@ export class StateManager {
     if (length % this.#interval === 0 || length === sequence.numPromptTokens) this.save(sequence, logits, length);
   }
 
+  /** Adds the logits that follow a sequence's computed tokens to their state, if that was saved before they were known. */
+  addLogits({ request, tokenIds, numComputedTokens }: Sequence, logits: Float32Array): void {
+    this.#cache.addLogits(tokenIds, numComputedTokens, logits, request.cacheSalt);
+  }
+
   /** Saves a sequence's state for later requests. */
   save(sequence: Sequence, logits?: Float32Array, length = sequence.numComputedTokens): void {
     const { slot } = sequence;

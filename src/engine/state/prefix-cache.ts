@@ -90,15 +90,19 @@ export class PrefixCache {
     if (this.#bytesOf(prefix) + blockBytes * pool.blocksFor(length) > maxBytes) return undefined;
     const added = this.#insert(prefix);
     const { snapshot, isNew } = added;
-    if (isNew) {
-      this.#admit(snapshot);
-    } else if (logits && !snapshot.logits) {
-      snapshot.logits = logits.slice();
-      if (this.#evictable.has(snapshot.id)) this.#ownBytes += logits.byteLength;
-    }
+    if (isNew) this.#admit(snapshot);
+    else if (logits) this.#complete(snapshot, logits);
     this.#touch(snapshot);
     this.#evict();
     return added;
+  }
+
+  /** Adds logits to the snapshot of the first `length` tokens, if it is there and has none. */
+  addLogits(tokenIds: readonly number[], length: number, logits: Float32Array, salt?: CacheSalt): void {
+    const snapshot = this.#trees.get(salt)?.longest(tokenIds, (found) => found.length === length);
+    if (!snapshot) return;
+    this.#complete(snapshot, logits);
+    this.#evict();
   }
 
   /** Adds a snapshot whatever the limit is. It stays until it is unpinned. */
@@ -207,6 +211,12 @@ export class PrefixCache {
 
   get #bytes(): number {
     return this.#ownBytes + this.#options.blockBytes * this.#evictableBlocks.size;
+  }
+
+  #complete(snapshot: Snapshot, logits: Float32Array): void {
+    if (snapshot.logits) return;
+    snapshot.logits = logits.slice();
+    if (this.#evictable.has(snapshot.id)) this.#ownBytes += logits.byteLength;
   }
 
   #touch(snapshot: Snapshot): void {

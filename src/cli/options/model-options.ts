@@ -31,7 +31,7 @@ export const modelOptions = {
   mambaSsmCacheDtype: choice(STATE_DTYPE_SETTINGS, "Dtype of SSM states (default: auto: the config's own, or float32)"),
   enableMambaCacheStochasticRounding: flag('Round SSM states of 16 bits stochastically instead of to the nearest'),
   replayssmBufferLen: number(
-    'Steps of decoding after which a GPU writes SSM states; 1: each (default: the fastest for their dtype)',
+    'Steps of decoding after which SSM states are written on cuda; 1: each (default: the fastest for their dtype)',
   ),
   kvCacheDtype: choice(
     KV_CACHE_DTYPE_SETTINGS,

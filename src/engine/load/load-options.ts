@@ -41,9 +41,9 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    */
   readonly stateRounding?: StateRounding | undefined;
   /**
-   * Steps of decoding after which a sequence's SSM states are written, 1 to 32: on a GPU, steps between keep the inputs of
-   * their tokens, and compute those again. It changes no bit. 1: states are written in each step, as always on the
-   * processor. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
+   * Steps of decoding after which a sequence's SSM states are written, 1 to 32: on the device `cuda`, steps between keep the inputs of
+   * their tokens, and compute those again. It changes no bit. 1: states are written in each step, as always on other
+   * devices. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
    */
   readonly replayssmBufferLen?: number | undefined;
   /**

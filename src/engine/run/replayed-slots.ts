@@ -26,10 +26,7 @@ export function replayedTokens(
 function checkReplaySteps(steps: number, canReplay: boolean): void {
   if (steps === 1 && Number.isInteger(steps)) return;
   if (!canReplay) {
-    throw new ArgumentError(
-      `replayssmBufferLen is ${steps}.`,
-      "Only the devices 'cuda' and 'webgpu' replay steps; use 1.",
-    );
+    throw new ArgumentError(`replayssmBufferLen is ${steps}.`, "Only the device 'cuda' replays steps; use 1.");
   }
   if (!Number.isInteger(steps) || steps < 1 || steps > MOST_REPLAYED + 1) {
     throw new ArgumentError(`replayssmBufferLen is ${steps}.`, `Use a whole number from 1 to ${MOST_REPLAYED + 1}.`);

@@ -31,6 +31,18 @@ export function describeSteps(makeBackend: MakeBackend): void {
       }
     });
 
+    test('replay as many tokens as their counts say', async () => {
+      const made = backend();
+      const weights = { table: tableOf(made), A: ratesOf(made) };
+      const [state, plain] = [0, 1].map(() => made.zeros([ROWS, 4, 64, 128]));
+      const inputs = made.zeros([2 * ROWS, 256 + 128 + 4]);
+      for (let n = 0; n < 7; n++) {
+        const { out } = run(made, n, weights, state, { inputs, counts: new Int32Array(ROWS).fill(n % 3) });
+        const found = await made.read(out);
+        expect(found).toEqual(await made.scope(() => made.read(run(made, n, weights, plain).out)));
+      }
+    });
+
     test('of more kinds than are kept all run', async () => {
       const made = backend();
       const table = tableOf(made);
@@ -63,18 +75,30 @@ function ratesOf(backend: Backend): Tensor {
   return backend.tensor(Float32Array.of(-1, -2, -0.5, -0.1), [4]);
 }
 
+/** Inputs of tokens that states lack, and how many each row's lacks. */
+interface Lacking {
+  readonly inputs: Tensor;
+  readonly counts: Int32Array;
+}
+
 /** A step that depends on its inputs, on a state and on weights. */
-function run(backend: Backend, n: number, { table, A }: Weights, state: Tensor) {
+function run(backend: Backend, n: number, { table, A }: Weights, state: Tensor, lacking?: Lacking) {
   return backend.step({
     variant: { kind: 'state' },
-    inputs: { ids: Int32Array.from({ length: ROWS }, (_, i) => (n + 3 * i) % 20), slots: Int32Array.of(4, 2, 0, 1, 3) },
-    compute: ({ ids, slots }) => {
+    inputs: {
+      ids: Int32Array.from({ length: ROWS }, (_, i) => (n + 3 * i) % 20),
+      slots: Int32Array.of(4, 2, 0, 1, 3),
+      counts: lacking?.counts,
+    },
+    compute: ({ ids, slots, counts }) => {
       const rows = backend.mulScalar(backend.embedding(ids, table), 1e-3);
       const [dt] = backend.splitColumns(rows, [4, COLUMNS - 4]);
       const wide = backend.concatColumns([rows, rows, rows, rows]);
       const [x] = backend.splitColumns(wide, [256, 4 * COLUMNS - 256]);
       const [B] = backend.splitColumns(wide, [128, 4 * COLUMNS - 128]);
-      const out = backend.selectiveStateUpdate({ state, x, dt, A, B, C: B, nGroups: 1, stateBatchIndices: slots });
+      const replay = lacking && counts && { inputs: lacking.inputs, counts };
+      const args = { state, x, dt, A, B, C: B, nGroups: 1, stateBatchIndices: slots, replay };
+      const out = backend.selectiveStateUpdate(args);
       return { out };
     },
   });

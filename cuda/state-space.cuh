@@ -183,12 +183,9 @@ static __device__ __forceinline__ void load_short(const u16* row, float* own) {
   }
 }
 
-template <int OWN, int STATES>
-static __device__ __forceinline__ void store_short(u16* row, const float* own) {
+template <int OWN>
+static __device__ __forceinline__ void store_words(u16* row, const u32* words) {
   u32* at = (u32*)row + OWN / 2 * (threadIdx.x % 32);
-  u32 words[4];
-#pragma unroll
-  for (int i = 0; i < OWN; i += 2) words[i / 2] = word_of<STATES>(own[i], own[i + 1]);
   if (OWN == 2) *at = words[0];
   else if (OWN == 4) *(uint2*)at = make_uint2(words[0], words[1]);
   else *(uint4*)at = make_uint4(words[0], words[1], words[2], words[3]);
@@ -206,6 +203,29 @@ static __device__ __forceinline__ void round_own(float* own, u32 factor, const u
       const u32 word = nearest_word<STATES>(own[i], own[i + 1]);
       own[i] = half_of_word<STATES>(word & 0xffffu), own[i + 1] = half_of_word<STATES>(word >> 16);
     }
+  }
+}
+
+// Stores a lane's part of a row of rounded states.
+template <int OWN, int STATES>
+static __device__ __forceinline__ void store_short(u16* row, const float* own) {
+  u32 words[4];
+#pragma unroll
+  for (int i = 0; i < OWN; i += 2) words[i / 2] = word_of<STATES>(own[i], own[i + 1]);
+  store_words<OWN>(row, words);
+}
+
+// Rounds a lane's part of a row as round_own does, and stores it.
+template <int OWN, int STATES>
+static __device__ __forceinline__ void store_rounded(u16* row, float* own, u32 factor, const u32* columns, bool isRandom) {
+  if (isRandom) {
+    round_own<OWN, STATES>(own, factor, columns, true);
+    store_short<OWN, STATES>(row, own);
+  } else {
+    u32 words[4];
+#pragma unroll
+    for (int i = 0; i < OWN; i += 2) words[i / 2] = nearest_word<STATES>(own[i], own[i + 1]);
+    store_words<OWN>(row, words);
   }
 }
 
@@ -376,8 +396,12 @@ static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
     }
     if (!isWritten || first + r >= p.P) continue;
     if (STATES) {
-      if (hasToken) round_own<OWN, STATES>(state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
-      store_short<OWN, STATES>((u16*)states + own + (long long)r * N, state[r]);
+      u16* row = (u16*)states + own + (long long)r * N;
+      if (hasToken) {
+        store_rounded<OWN, STATES>(row, state[r], row_factor(p, token, h * p.P + first + r), columns, p.positions);
+      } else {
+        store_short<OWN, STATES>(row, state[r]);
+      }
     } else {
       store_own<OWN>(states + own + (long long)r * N, state[r]);
     }

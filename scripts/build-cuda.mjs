@@ -22,7 +22,7 @@ const kernels = new Map();
 for (const { name, source, format } of modules) {
   const text = readFileSync(source, 'utf8');
   for (const [, plain, templated, params] of text.matchAll(
-    /^extern "C" __global__ void __launch_bounds__\(\w+\) (?:(\w+)|OF_FORMAT\((\w+)\))\(const (\w+) p\)/gm,
+    /^extern "C" __global__ void __launch_bounds__\([\w, ]+\) (?:(\w+)|OF_FORMAT\((\w+)\))\(const (\w+) p\)/gm,
   )) {
     if ((plain ?? templated) === undefined) throw new Error(`${source}: a kernel without a name.`);
     kernels.set(plain ?? `${templated}_${format}`, { module: name, params });

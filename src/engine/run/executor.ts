@@ -33,7 +33,8 @@ export type LogitsRows = 'last' | 'all';
  */
 export type StateCommand =
   | { readonly type: 'copy'; readonly from: number; readonly to: number }
-  | { readonly type: 'save'; readonly slot: number; readonly snapshot: number }
+  /** `length`: the tokens whose effect is in the slot, where the last step may have ended before it (LAST_SAMPLED). */
+  | { readonly type: 'save'; readonly slot: number; readonly snapshot: number; readonly length?: number | undefined }
   | { readonly type: 'load'; readonly snapshot: number; readonly slot: number }
   | { readonly type: 'release'; readonly snapshot: number }
   /** Takes the first `numTokens` of the slot's tentative tokens into its state. */

@@ -38,13 +38,15 @@ export class ReplayedSlots {
   /** Tokens that a state may lack; 0: none. */
   readonly most: number;
   readonly #counts: Int32Array;
-  /** Position after the last token that was counted. */
+  /** Position after the last token that was counted, and what the state lacked before it. */
   readonly #ends: Int32Array;
+  readonly #previous: Int32Array;
 
   constructor(slots: number, most: number) {
     this.most = most;
     this.#counts = new Int32Array(slots);
     this.#ends = new Int32Array(slots);
+    this.#previous = new Int32Array(slots);
   }
 
   /**
@@ -54,10 +56,12 @@ export class ReplayedSlots {
   before(commands: readonly StateCommand[], sequences: readonly ScheduledSequence[]): readonly number[] {
     const used = new Set<number>();
     for (const command of commands) {
-      if (command.type === 'reset') this.#counts.fill(0);
+      if (command.type === 'reset') for (const slot of this.#counts.keys()) this.#empty(slot);
       else if (command.type === 'copy') used.add(command.from);
       else if (command.type === 'save' || command.type === 'advance') used.add(command.slot);
+      if (command.type === 'save') this.#see(command.slot, command.length);
     }
+    for (const { slot, numComputedTokens } of sequences) this.#see(slot, numComputedTokens);
     const others = sequences.filter((sequence) => sequence.numTokens > 0 && !isDecode(sequence));
     for (const { slot, numComputedTokens } of others) if (numComputedTokens > 0) used.add(slot);
     return [...used].filter((slot) => this.#counts[slot] > 0);
@@ -67,18 +71,18 @@ export class ReplayedSlots {
   take(slots: readonly number[]): Readonly<Record<'slots' | 'counts' | 'positions', Int32Array>> {
     const counts = Int32Array.from(slots, (slot) => this.#counts[slot]);
     const positions = Int32Array.from(slots, (slot, i) => this.#ends[slot] - counts[i]);
-    for (const slot of slots) this.#counts[slot] = 0;
+    for (const slot of slots) this.#empty(slot);
     return { slots: Int32Array.from(slots), counts, positions };
   }
 
   /** Forgets what was lacking in states that commands or sequences replace. */
   replace(commands: readonly StateCommand[], sequences: readonly ScheduledSequence[]): void {
     for (const command of commands) {
-      if (command.type === 'copy') this.#counts[command.to] = 0;
-      else if (command.type === 'load') this.#counts[command.slot] = 0;
+      if (command.type === 'copy') this.#empty(command.to);
+      else if (command.type === 'load') this.#empty(command.slot);
     }
     for (const { slot, numComputedTokens, numTokens } of sequences) {
-      if (slot !== PAD_SLOT_ID && numComputedTokens === 0 && numTokens > 0) this.#counts[slot] = 0;
+      if (numComputedTokens === 0 && numTokens > 0) this.#empty(slot);
     }
   }
 
@@ -87,9 +91,26 @@ export class ReplayedSlots {
     return Int32Array.from(decodes, ({ slot, numComputedTokens }) => {
       if (slot === PAD_SLOT_ID) return 0;
       const count = this.#counts[slot];
+      this.#previous[slot] = count;
       this.#counts[slot] = count === this.most ? 0 : count + 1;
       this.#ends[slot] = numComputedTokens + 1;
       return count;
     });
+  }
+
+  #empty(slot: number): void {
+    if (slot === PAD_SLOT_ID) return;
+    this.#counts[slot] = 0;
+    this.#previous[slot] = 0;
+  }
+
+  /**
+   * Takes back the last count of a slot that has a token less: where a step begins before the last one has answered, the
+   * device leaves out a sequence that had ended.
+   */
+  #see(slot: number, length: number | undefined): void {
+    if (slot === PAD_SLOT_ID || length !== this.#ends[slot] - 1) return;
+    this.#counts[slot] = this.#previous[slot];
+    this.#ends[slot] = length;
   }
 }

@@ -275,8 +275,10 @@ export class StateManager {
   }
 
   #takeSnapshot(slot: number, added: AddedSnapshot | undefined): Snapshot | undefined {
-    if (added?.isNew) this.#commands.push({ type: 'save', slot, snapshot: added.snapshot.id });
-    return added?.snapshot;
+    if (!added?.isNew) return added?.snapshot;
+    const { id, length } = added.snapshot;
+    this.#commands.push({ type: 'save', slot, snapshot: id, length });
+    return added.snapshot;
   }
 
   /**

@@ -9,6 +9,7 @@ import { need } from '../../needs/needs.ts';
 import { describeReplay } from '../suite/replay.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
 import { describePredictor } from './predictor.ts';
+import { describeReplayedModel } from './replay.ts';
 import { describeSteps } from './steps.ts';
 
 const GOLDEN = fileURLToPath(new URL('../../goldens/mamba2', import.meta.url));
@@ -34,6 +35,7 @@ describe.runIf(need('g++'))('the driver', () => {
 
   describeSteps(makeBackend);
   describeReplay(makeBackend);
+  describeReplayedModel(makeBackend);
 
   test('chooses tokens after prompts as the host does, and gives the logits that are kept', async () => {
     process.env.MAMBA2_CUDA_LIBRARY = driver.library;

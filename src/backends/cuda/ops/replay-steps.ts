@@ -2,8 +2,11 @@ import type { ReplayedState } from '../../contract/state-space.ts';
 
 /** State sizes that have kernels of their own. */
 export const STATE_SIZES = [64, 128, 256] as const;
+/** Steps after which float32 states are best written, as measured: see docs/cuda.md. */
+const STEPS = 6;
 
-/** The steps after which a state is best written: see ReplayOps. */
-export function stepsOf({ shape: [, , N] }: ReplayedState): number | undefined {
-  return STATE_SIZES.some((size) => size === N) ? 1 : undefined;
+/** See ReplayOps. States of 16 bits are rounded after every token, which costs more than writing them. */
+export function stepsOf({ shape: [, , N], dtype }: ReplayedState): number | undefined {
+  if (!STATE_SIZES.some((size) => size === N)) return undefined;
+  return dtype === 'float32' ? STEPS : 1;
 }

@@ -2,6 +2,12 @@
 #include "common.cuh"
 
 #define THREADS 256
+// Threads that choose a row's token, one for each digit and each span.
+#define CHOOSERS 1024
+// Logits that each of them reads at once, so that it doesn't wait for one after another.
+#define READS 8
+// Tokens of a span for each of them.
+#define EACH (SPAN / CHOOSERS)
 // Tokens that a block of sample_spans sums up.
 #define SPAN 2048
 #define SPAN_FIELDS 8
@@ -64,57 +70,64 @@ static __device__ __forceinline__ float edited(float logit, float bias, int flag
   return score - penalty;
 }
 
-// The highest score of a block and its lowest index, for all threads.
-static __device__ __forceinline__ void block_likeliest(float& most, int& best, float* mosts, int* bests) {
+static __device__ __forceinline__ float inverse_of(float temperature) { return 1.0f / fmaxf(temperature, 1e-6f); }
+
+static __device__ __forceinline__ bool is_likelier(float score, int token, float most, int best) {
+  return score > most || (score == most && token < best);
+}
+
+// The highest score of a warp and its lowest index, for all lanes.
+static __device__ __forceinline__ void warp_likeliest(float& most, int& best) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) {
     const float other = __shfl_xor_sync(ALL_LANES, most, offset);
     const int index = __shfl_xor_sync(ALL_LANES, best, offset);
-    if (other > most || (other == most && index < best)) most = other, best = index;
+    if (is_likelier(other, index, most, best)) most = other, best = index;
   }
+}
+
+// The highest score of a block and its lowest index, for all threads. `mosts` and `bests` hold one of each warp of 256 threads.
+static __device__ __forceinline__ void block_likeliest(float& most, int& best, float* mosts, int* bests) {
+  warp_likeliest(most, best);
   __syncthreads();
   if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most, bests[threadIdx.x / 32] = best;
   __syncthreads();
   most = mosts[0], best = bests[0];
+#pragma unroll
   for (int w = 1; w < THREADS / 32; w++) {
-    if (mosts[w] > most || (mosts[w] == most && bests[w] < best)) most = mosts[w], best = bests[w];
+    if (is_likelier(mosts[w], bests[w], most, best)) most = mosts[w], best = bests[w];
   }
 }
 
-// Edits logits, forbids tokens, and sums up each span of 2048 tokens:
-//
-//   logits = edited(logits)                                     in place; what they were goes to originals
-//   spans = (max, Σ exp(l - max)) of the logits l as they were
-//            (max, its token, Σ exp((s - max) / temperature)) of the edited ones s
-//            1 if a logit is NaN or +infinity
-//
-// logits (B, V), rows (B, 17), edits (edits, 4), originals (edits), spans (B, numSpans, 8). Grid: (numSpans, B), blocks of 256.
-extern "C" __global__ void __launch_bounds__(THREADS) sample_spans(const SamplingParams p) {
-  __shared__ float scores[SPAN];
-  __shared__ float sums[THREADS / 32];
-  __shared__ float mosts[THREADS / 32];
-  __shared__ int bests[THREADS / 32];
-  const int t = blockIdx.y;
-  const int i = threadIdx.x;
-  const SampledRow row = row_at(p.rows, t);
-  float* logits = p.logits.at + (long long)t * p.logits.stride;
-  const int begin = blockIdx.x * SPAN;
-  const int count = p.V - begin < SPAN ? p.V - begin : SPAN;
+// The scores of this thread's tokens of a span: every 256th.
+struct Own {
+  float scores[SPAN / THREADS];
+};
 
-  float mostBefore = LOWEST, isBad = 0;
-  for (int c = i; c < count; c += THREADS) {
-    const float logit = logits[begin + c];
-    const bool isLow = logit == -INFINITY;
-    if (!isLow && !(fabsf(logit) <= LARGEST)) isBad = 1;
-    scores[c] = isLow ? LOWEST : logit;
-    mostBefore = fmaxf(mostBefore, scores[c]);
+// The highest of them, and its token. Ties go to the lower one.
+static __device__ __forceinline__ void own_likeliest(const Own& own, int begin, float& most, int& best) {
+#pragma unroll
+  for (int k = 0; k < SPAN / THREADS; k++) {
+    if (own.scores[k] > most) most = own.scores[k], best = begin + (int)threadIdx.x + k * THREADS;
   }
-  int unused = i;
-  block_likeliest(mostBefore, unused, mosts, bests);
-  float sumBefore = 0;
-  for (int c = i; c < count; c += THREADS) sumBefore += expf(scores[c] - mostBefore);
-  __syncthreads();
+}
 
+static __device__ __forceinline__ float sum_of_exps(const Own& own, int count, float most, float inverse) {
+  float sum = 0;
+#pragma unroll
+  for (int k = 0; k < SPAN / THREADS; k++) {
+    if ((int)threadIdx.x + k * THREADS < count) sum += expf((own.scores[k] - most) * inverse);
+  }
+  return sum;
+}
+
+// Changes a span's scores, and the logits, as the row's edits and allowed tokens say.
+static __device__ void edit_span(
+    const SamplingParams& p, const SampledRow& row, float* logits, int begin, int count, Own& own, float* scores) {
+  const int i = threadIdx.x;
+#pragma unroll
+  for (int k = 0; k < SPAN / THREADS; k++) scores[i + k * THREADS] = own.scores[k];
+  __syncthreads();
   for (int e = row.firstEdit + i; e < row.firstEdit + row.numEdits; e += THREADS) {
     const int* edit = p.edits + EDIT_FIELDS * e;
     const int token = edit[0];
@@ -126,40 +139,86 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_spans(const Samplin
     logits[token] = score;
   }
   __syncthreads();
-  if (row.firstWord >= 0) {
-    for (int c = i; c < count; c += THREADS) {
-      const int token = begin + c;
-      if ((p.edits[row.firstWord + (token >> 5)] >> (token & 31)) & 1) continue;
-      scores[c] = LOWEST;
-      logits[token] = LOWEST;
-    }
-    __syncthreads();
+#pragma unroll
+  for (int k = 0; k < SPAN / THREADS; k++) {
+    const int token = begin + i + k * THREADS;
+    own.scores[k] = scores[i + k * THREADS];
+    if (row.firstWord < 0 || token >= begin + count) continue;
+    if ((p.edits[row.firstWord + (token >> 5)] >> (token & 31)) & 1) continue;
+    own.scores[k] = LOWEST;
+    logits[token] = LOWEST;
   }
+}
 
-  float most = LOWEST;
-  int best = begin;
-  for (int c = i; c < count; c += THREADS) {
-    if (scores[c] > most) most = scores[c], best = begin + c;
+// Edits logits, forbids tokens, and sums up each span of 2048 tokens:
+//
+//   logits = edited(logits)                                     in place; what they were goes to originals
+//   spans = (max, Σ exp(l - max)) of the logits l as they were
+//            (max, its token, Σ exp((s - max) / temperature)) of the edited ones s
+//            1 if a logit is NaN or +infinity
+//
+// The last sum is not made where the likeliest token is taken.
+// logits (B, V), rows (B, 17), edits (edits, 4), originals (edits), spans (B, numSpans, 8). Grid: (numSpans, B), blocks of 256.
+extern "C" __global__ void __launch_bounds__(THREADS) sample_spans(const SamplingParams p) {
+  __shared__ float scores[SPAN];
+  __shared__ float sums[3][THREADS / 32];
+  __shared__ float mosts[THREADS / 32];
+  __shared__ int bests[THREADS / 32];
+  const int t = blockIdx.y;
+  const int i = threadIdx.x;
+  const SampledRow row = row_at(p.rows, t);
+  float* logits = p.logits.at + (long long)t * p.logits.stride;
+  const int begin = blockIdx.x * SPAN;
+  const int count = p.V - begin < SPAN ? p.V - begin : SPAN;
+
+  Own own;
+  float isBad = 0;
+#pragma unroll
+  for (int k = 0; k < SPAN / THREADS; k++) {
+    const int c = i + k * THREADS;
+    const float logit = c < count ? logits[begin + c] : -INFINITY;
+    const bool isLow = logit == -INFINITY;
+    if (!isLow && !(fabsf(logit) <= LARGEST)) isBad = 1;
+    own.scores[k] = isLow ? LOWEST : logit;
   }
-  block_likeliest(most, best, mosts, bests);
+  float mostBefore = LOWEST;
+  int best = begin;
+  own_likeliest(own, begin, mostBefore, best);
+  block_likeliest(mostBefore, best, mosts, bests);
+  float most = mostBefore;
+  const float sumBefore = sum_of_exps(own, count, mostBefore, 1);
+  const bool isEdited = row.numEdits > 0 || row.firstWord >= 0;
+  if (isEdited) {
+    edit_span(p, row, logits, begin, count, own, scores);
+    most = LOWEST, best = begin;
+    own_likeliest(own, begin, most, best);
+    block_likeliest(most, best, mosts, bests);
+  }
   float sumAfter = 0;
-  const float inverse = 1.0f / fmaxf(row.temperature, 1e-6f);
-  for (int c = i; c < count; c += THREADS) sumAfter += expf((scores[c] - most) * inverse);
-  sumBefore = block_sum(sumBefore, sums);
-  sumAfter = block_sum(sumAfter, sums);
-  isBad = block_sum(isBad, sums);
+  if (row.temperature > 0) {
+    sumAfter = isEdited || row.temperature != 1 ? sum_of_exps(own, count, most, inverse_of(row.temperature)) : sumBefore;
+  }
+  const float inWarp[3] = {warp_sum(sumBefore), warp_sum(sumAfter), warp_sum(isBad)};
+  if (i % 32 == 0) {
+    for (int k = 0; k < 3; k++) sums[k][i / 32] = inWarp[k];
+  }
+  __syncthreads();
   if (i != 0) return;
+  float all[3] = {0, 0, 0};
+  for (int w = 0; w < THREADS / 32; w++) {
+    for (int k = 0; k < 3; k++) all[k] += sums[k][w];
+  }
   float* span = p.spans + SPAN_FIELDS * ((long long)t * p.numSpans + blockIdx.x);
   span[0] = mostBefore;
-  span[1] = sumBefore;
+  span[1] = all[0];
   span[2] = most;
   span[3] = (float)best;
-  span[4] = sumAfter;
-  span[5] = isBad;
+  span[4] = all[1];
+  span[5] = all[2];
 }
 
 #define ONE 1073741824.0f
-#define BINS 1024
+#define BINS CHOOSERS
 
 struct Scale {
   float most;
@@ -175,45 +234,76 @@ static __device__ __forceinline__ u32 quantum(float score, const Scale& scale) {
 
 static __device__ __forceinline__ u32 kept(u32 q, u32 least) { return q >= least ? q : 0; }
 
-// The sum of the values of this thread and those before it; sums[THREADS - 1] is that of all.
-static __device__ u32 sum_up_to(u32 value, u32* sums) {
-  const int i = threadIdx.x;
-  __syncthreads();
-  sums[i] = value;
-  __syncthreads();
-  for (int width = 1; width < THREADS; width *= 2) {
-    const u32 before = i >= width ? sums[i - width] : 0;
-    __syncthreads();
-    sums[i] += before;
-    __syncthreads();
+// Sums of a value over the threads of a block.
+struct Sums {
+  u32 before;  // this thread
+  u32 upTo;    // it: with its own
+  u32 all;
+};
+
+static __device__ __forceinline__ u32 warp_sum_up_to(u32 value) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const u32 before = __shfl_sync(ALL_LANES, value, (lane - offset) & 31);
+    if (lane >= offset) value += before;
   }
-  return sums[i];
+  return value;
+}
+
+// `warps` holds a sum of each of the 32 warps.
+static __device__ __forceinline__ Sums block_sums(u32 value, u32* warps) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const u32 inWarp = warp_sum_up_to(value);
+  __syncthreads();
+  if (lane == 31) warps[warp] = inWarp;
+  __syncthreads();
+  const u32 ofWarps = warp_sum_up_to(warps[lane]);
+  const u32 upTo = inWarp + (warp > 0 ? __shfl_sync(ALL_LANES, ofWarps, (warp - 1) & 31) : 0);
+  return {upTo - value, upTo, __shfl_sync(ALL_LANES, ofWarps, 31)};
 }
 
 struct Shared {
-  u32 sums[THREADS];
+  u32 warps[32];
   u32 counts[BINS];
   u32 masses[BINS];
   u32 choice[2];
 };
 
+// Calls `use(token, q)` for all tokens whose q is at least `least`, which is above 0.
+template <class Use>
+static __device__ __forceinline__ void for_each_kept(const float* logits, int V, const Scale& scale, u32 least, Use use) {
+  for (int first = threadIdx.x; first < V; first += READS * CHOOSERS) {
+    float scores[READS];
+#pragma unroll
+    for (int r = 0; r < READS; r++) {
+      const int token = first + r * CHOOSERS;
+      scores[r] = token < V ? logits[token] : LOWEST;
+    }
+#pragma unroll
+    for (int r = 0; r < READS; r++) {
+      const u32 q = quantum(scores[r], scale);
+      if (q >= least) use(first + r * CHOOSERS, q);
+    }
+  }
+}
+
 // The largest q for which those from it on are enough: `count` of them or, with topP, that share of all from `least` on.
 static __device__ u32 largest_that_keeps(
     Shared& shared, const float* logits, int V, const Scale& scale, u32 least, u32 count, float topP) {
   const int i = threadIdx.x;
+  const int highest = BINS - 1 - i;
   const u32* weights = topP > 0 ? shared.masses : shared.counts;
   u32 prefix = 0, missing = count;
-  for (int level = 0; level < 3; level++) {
-    const int shift = 20 - 10 * level;
+  for (int shift = 20; shift >= 0; shift -= 10) {
     __syncthreads();
-    for (int b = i; b < BINS; b += THREADS) shared.counts[b] = 0, shared.masses[b] = 0;
+    shared.counts[i] = 0, shared.masses[i] = 0;
     __syncthreads();
     // Most tokens are unlikely: each thread adds up those of digit 0 by itself.
     u32 rareCount = 0, rareMass = 0;
-    for (int c = i; c < V; c += THREADS) {
-      const u32 q = quantum(logits[c], scale);
+    for_each_kept(logits, V, scale, least, [&](int, u32 q) {
       const u32 digit = (q >> shift) & (BINS - 1);
-      if (q < least || (q >> shift) >> 10 != prefix) continue;
+      if ((q >> shift) >> 10 != prefix) return;
       if (digit == 0) {
         rareCount += 1;
         rareMass += q;
@@ -221,31 +311,22 @@ static __device__ u32 largest_that_keeps(
         atomicAdd(&shared.counts[digit], 1u);
         atomicAdd(&shared.masses[digit], q);
       }
+    });
+    if (rareCount > 0) {
+      atomicAdd(&shared.counts[0], rareCount);
+      atomicAdd(&shared.masses[0], rareMass);
     }
-    atomicAdd(&shared.counts[0], rareCount);
-    atomicAdd(&shared.masses[0], rareMass);
     __syncthreads();
-    // Digits from the highest down: four to a thread.
-    u32 own = 0;
-    for (int d = 0; d < 4; d++) own += weights[BINS - 1 - (4 * i + d)];
-    const u32 upTo = sum_up_to(own, shared.sums);
-    const u32 all = shared.sums[THREADS - 1];
-    if (level == 0 && topP > 0) {
-      missing = (u32)ceilf(topP * (float)all);
+    // Digits from the highest down, one to a thread.
+    const Sums sums = block_sums(weights[highest], shared.warps);
+    if (shift == 20 && topP > 0) {
+      missing = (u32)ceilf(topP * (float)sums.all);
       if (missing < 1) missing = 1;
     }
-    if (all < missing) return least;
-    if (upTo >= missing && upTo - own < missing) {
-      u32 above = upTo - own;
-      for (int d = 0; d < 4; d++) {
-        const u32 digit = BINS - 1 - (4 * i + d);
-        if (above + weights[digit] >= missing) {
-          shared.choice[0] = digit;
-          shared.choice[1] = missing - above;
-          break;
-        }
-        above += weights[digit];
-      }
+    if (sums.all < missing) return least;
+    if (sums.upTo >= missing && sums.before < missing) {
+      shared.choice[0] = highest;
+      shared.choice[1] = missing - sums.before;
     }
     __syncthreads();
     prefix = (prefix << 10) | shared.choice[0];
@@ -267,74 +348,83 @@ static __device__ int draw(
     if (row.topP < 1) least = largest_that_keeps(shared, logits, V, scale, least, 0, row.topP);
   }
 
-  // The sum of each span, then of each thread's spans.
-  __syncthreads();
-  for (int c = i; c < BINS; c += THREADS) {
-    u32 mass = 0;
-    if (c < numSpans && !isFiltered) {
-      const float* span = spans + SPAN_FIELDS * c;
-      mass = (u32)(span[4] * expf((span[2] - scale.most) * scale.inverse) * scale.factor + 0.5f);
-    }
-    shared.counts[c] = mass;
-  }
-  __syncthreads();
+  // The sum of each span.
+  u32 spanMass = 0;
   if (isFiltered) {
-    for (int c = 0; c < numSpans; c++) {
-      u32 mass = 0;
-      for (int token = SPAN * c + i; token < SPAN * (c + 1) && token < V; token += THREADS) {
-        mass += kept(quantum(logits[token], scale), least);
-      }
-      if (mass > 0) atomicAdd(&shared.counts[c], mass);
-    }
     __syncthreads();
+    shared.masses[i] = 0;
+    __syncthreads();
+    for_each_kept(logits, V, scale, least, [&](int token, u32 q) { atomicAdd(&shared.masses[token / SPAN], q); });
+    __syncthreads();
+    spanMass = shared.masses[i];
+  } else if (i < numSpans) {
+    const float* span = spans + SPAN_FIELDS * i;
+    spanMass = (u32)(span[4] * expf((span[2] - scale.most) * scale.inverse) * scale.factor + 0.5f);
   }
-  const int own = BINS / THREADS;
-  u32 sum = 0;
-  for (int d = 0; d < own; d++) sum += shared.counts[own * i + d];
-  u32 upTo = sum_up_to(sum, shared.sums);
-  const u32 mass = shared.sums[THREADS - 1];
-  u32 aim = (u32)(row.u * (float)mass);
-  if (aim > mass - 1) aim = mass - 1;
-  if (upTo > aim && upTo - sum <= aim) {
-    u32 before = upTo - sum;
-    for (int d = 0; d < own; d++) {
-      const u32 spanMass = shared.counts[own * i + d];
-      if (before + spanMass > aim) {
-        shared.choice[0] = own * i + d;
-        shared.choice[1] = aim - before;
-        break;
-      }
-      before += spanMass;
-    }
+  const Sums sums = block_sums(spanMass, shared.warps);
+  u32 aim = (u32)(row.u * (float)sums.all);
+  if (aim > sums.all - 1) aim = sums.all - 1;
+  if (sums.upTo > aim && sums.before <= aim) {
+    shared.choice[0] = i;
+    shared.choice[1] = aim - sums.before;
   }
   __syncthreads();
-  const u32 span = shared.choice[0], aimed = shared.choice[1];
+  const int span = (int)shared.choice[0];
+  const u32 aimed = shared.choice[1];
 
-  // Then the place in that span, eight tokens to a thread.
-  const int each = SPAN / THREADS;
-  const int begin = SPAN * span + each * i;
-  sum = 0;
-  for (int k = 0; k < each; k++) {
-    if (begin + k < V) sum += kept(quantum(logits[begin + k], scale), least);
+  // Then the place in that span, some tokens to a thread.
+  const int begin = SPAN * span + EACH * i;
+  u32 quanta[EACH];
+  u32 mass = 0;
+#pragma unroll
+  for (int k = 0; k < EACH; k++) {
+    quanta[k] = begin + k < V ? kept(quantum(logits[begin + k], scale), least) : 0;
+    mass += quanta[k];
   }
-  upTo = sum_up_to(sum, shared.sums);
-  const u32 massInSpan = shared.sums[THREADS - 1];
+  const Sums inSpan = block_sums(mass, shared.warps);
   // A span of tokens that are all rounded to nothing.
-  if (massInSpan == 0) return (int)spans[SPAN_FIELDS * span + 3];
-  const u32 aimInSpan = aimed < massInSpan - 1 ? aimed : massInSpan - 1;
-  if (upTo > aimInSpan && upTo - sum <= aimInSpan) {
-    u32 before = upTo - sum;
-    for (int k = 0; k < each; k++) {
-      const u32 q = begin + k < V ? kept(quantum(logits[begin + k], scale), least) : 0;
-      if (before + q > aimInSpan) {
-        shared.choice[0] = begin + k;
-        break;
-      }
-      before += q;
-    }
+  if (inSpan.all == 0) return (int)spans[SPAN_FIELDS * span + 3];
+  const u32 aimInSpan = aimed < inSpan.all - 1 ? aimed : inSpan.all - 1;
+  if (inSpan.upTo > aimInSpan && inSpan.before <= aimInSpan) {
+    u32 upTo = inSpan.before;
+    int k = 0;
+    while ((upTo += quanta[k]) <= aimInSpan) k++;
+    shared.choice[0] = begin + k;
   }
   __syncthreads();
   return (int)shared.choice[0];
+}
+
+// What sample_spans found, of a whole row.
+struct RowSums {
+  float most;
+  int best;
+  float total;
+  float mostBefore;
+  float totalBefore;
+  float isBad;
+};
+
+// For all lanes of a warp.
+static __device__ __forceinline__ RowSums sums_of_row(const float* spans, int numSpans, float inverse) {
+  RowSums sums = {LOWEST, 0x7fffffff, 0, LOWEST, 0, 0};
+  for (int c = threadIdx.x % 32; c < numSpans; c += 32) {
+    const float* span = spans + SPAN_FIELDS * c;
+    sums.mostBefore = fmaxf(sums.mostBefore, span[0]);
+    if (is_likelier(span[2], (int)span[3], sums.most, sums.best)) sums.most = span[2], sums.best = (int)span[3];
+    sums.isBad += span[5];
+  }
+  sums.mostBefore = warp_max(sums.mostBefore);
+  warp_likeliest(sums.most, sums.best);
+  for (int c = threadIdx.x % 32; c < numSpans; c += 32) {
+    const float* span = spans + SPAN_FIELDS * c;
+    sums.totalBefore += span[1] * expf(span[0] - sums.mostBefore);
+    sums.total += span[4] * expf((span[2] - sums.most) * inverse);
+  }
+  sums.total = warp_sum(sums.total);
+  sums.totalBefore = warp_sum(sums.totalBefore);
+  sums.isBad = warp_sum(sums.isBad);
+  return sums;
 }
 
 // Chooses each row's token from the edited logits and what sample_spans made of them.
@@ -345,12 +435,10 @@ static __device__ int draw(
 //   the token is the first, by id, where the running sum of kept q exceeds u times their sum
 //
 // least is found digit by digit, of 10 bits each, from counts and sums of q by digit.
-// → out (B, 2): token, logprob; sampled (slots): the token, -1 if it ends the sequence. Grid: B, blocks of 256.
-extern "C" __global__ void __launch_bounds__(THREADS) sample_tokens(const SamplingParams p) {
+// → out (B, 2): token, logprob; sampled (slots): the token, -1 if it ends the sequence; nothing for slot -1. Grid: B, blocks of 1024.
+extern "C" __global__ void __launch_bounds__(CHOOSERS) sample_tokens(const SamplingParams p) {
   __shared__ Shared shared;
-  __shared__ float mosts[THREADS / 32];
-  __shared__ int bests[THREADS / 32];
-  __shared__ float sums[THREADS / 32];
+  __shared__ RowSums found;
   __shared__ float logitBefore;
   const int t = blockIdx.x;
   const int i = threadIdx.x;
@@ -359,48 +447,35 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_tokens(const Sampli
   const float* spans = p.spans + (long long)SPAN_FIELDS * t * p.numSpans;
   float* out = p.out.at + (long long)t * p.out.stride;
   float* sampled = p.sampled.at + (long long)row.slot * p.sampled.stride;
-  const float inverse = 1.0f / fmaxf(row.temperature, 1e-6f);
+  const float inverse = inverse_of(row.temperature);
 
-  // What sample_spans found, of the whole row.
-  float most = LOWEST, mostBefore = LOWEST, isBad = 0;
-  int best = 0x7fffffff, unused = i;
-  for (int c = i; c < p.numSpans; c += THREADS) {
-    const float* span = spans + SPAN_FIELDS * c;
-    mostBefore = fmaxf(mostBefore, span[0]);
-    if (span[2] > most || (span[2] == most && (int)span[3] < best)) most = span[2], best = (int)span[3];
-    isBad += span[5];
+  if (i < 32) {
+    const RowSums sums = sums_of_row(spans, p.numSpans, inverse);
+    if (i == 0) found = sums;
   }
-  block_likeliest(mostBefore, unused, mosts, bests);
-  block_likeliest(most, best, mosts, bests);
-  float total = 0, totalBefore = 0;
-  for (int c = i; c < p.numSpans; c += THREADS) {
-    const float* span = spans + SPAN_FIELDS * c;
-    totalBefore += span[1] * expf(span[0] - mostBefore);
-    total += span[4] * expf((span[2] - most) * inverse);
-  }
-  total = block_sum(total, sums);
-  totalBefore = block_sum(totalBefore, sums);
-  isBad = block_sum(isBad, sums);
-  if (isBad > 0 || most <= LOWEST) {
-    if (i == 0) out[0] = -1, out[1] = 0, *sampled = -1;
+  __syncthreads();
+  const RowSums sums = found;
+  if (sums.isBad > 0 || sums.most <= LOWEST) {
+    if (i == 0) out[0] = -1, out[1] = 0;
+    if (i == 0 && row.slot >= 0) *sampled = -1;
     return;
   }
-  int token = best;
+  int token = sums.best;
   if (row.temperature > 0) {
-    const Scale scale = {most, inverse, ONE / total};
+    const Scale scale = {sums.most, inverse, ONE / sums.total};
     token = draw(shared, logits, spans, p.V, p.numSpans, row, scale);
   }
 
   if (i == 0) logitBefore = logits[token];
   __syncthreads();
-  for (int e = row.firstEdit + i; e < row.firstEdit + row.numEdits; e += THREADS) {
+  for (int e = row.firstEdit + i; e < row.firstEdit + row.numEdits; e += CHOOSERS) {
     if (p.edits[EDIT_FIELDS * e] == token) logitBefore = p.originals[e];
   }
   __syncthreads();
   if (i == 0) {
     out[0] = (float)token;
-    out[1] = logitBefore - mostBefore - logf(totalBefore);
-    *sampled = is_end(p.rows, t, token) ? -1.0f : (float)token;
+    out[1] = logitBefore - sums.mostBefore - logf(sums.totalBefore);
+    if (row.slot >= 0) *sampled = is_end(p.rows, t, token) ? -1.0f : (float)token;
   }
 }
 

@@ -31,7 +31,7 @@ export function sampleTokens(
     spans: calls.memory.allocate(4 * B * numSpans * SPAN_FIELDS),
   };
   calls.device.launch('sample_spans', { blocks: [numSpans, B], threads: 256 }, parameters);
-  calls.device.launch('sample_tokens', { blocks: [B], threads: 256 }, parameters);
+  calls.device.launch('sample_tokens', { blocks: [B], threads: 1024 }, parameters);
   return out;
 }
 

@@ -42,15 +42,19 @@ static __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-// Sum over a block of up to 1024 threads, for all of them. `sums` holds a float for each warp.
-static __device__ __forceinline__ float block_sum(float v, float* sums) {
+// Sum over a block of up to 1024 threads, for all of them. `sums` holds a float for each warp, and is not used otherwise.
+static __device__ __forceinline__ float block_sum_once(float v, float* sums) {
   v = warp_sum(v);
-  __syncthreads();
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
   __syncthreads();
   float total = 0;
   for (int w = 0; w < (int)(blockDim.x + 31) / 32; w++) total += sums[w];
   return total;
+}
+// The same where `sums` may have been used before.
+static __device__ __forceinline__ float block_sum(float v, float* sums) {
+  __syncthreads();
+  return block_sum_once(v, sums);
 }
 
 static __device__ __forceinline__ float silu(float v) { return __fdividef(v, 1.0f + expf(-v)); }
@@ -107,6 +111,18 @@ static __device__ __forceinline__ void group_copies() { asm volatile("cp.async.c
 template <int LEFT>
 static __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+// Waits for the kernel before, then lets the one after begin. From compute capability 9.0 on kernels of a graph may begin before
+// those before them have ended (src/backends/cuda/launch/overlap.ts): until they have waited they read only what nothing has
+// written since the last kernel that began after all before it. All threads of a block that go on call it, and of a grid some.
+// Loading a module for such a GPU puts the instructions, which older ones don't know, in place of the comments.
+static __device__ __forceinline__ void await_previous() {
+  asm volatile("/*griddepcontrol.wait;*/" ::: "memory");
+  asm volatile("/*griddepcontrol.launch_dependents;*/" ::: "memory");
+}
+// Has a line of 128 bytes brought near while the thread continues.
+static __device__ __forceinline__ void fetch_early(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 // Shared memory whose size the launch says.
 #define SHARED_BY_LAUNCH(NAME) extern __shared__ uint4 NAME[]

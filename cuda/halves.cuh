@@ -122,6 +122,13 @@ static __device__ __forceinline__ float input_sum(const LinearHalvesParams& p, i
   return p.inputSums[(long long)(row < p.T ? row : p.T - 1) * (p.padded / 32) + step];
 }
 
+// Puts the outputs of a single row. Of 16 outputs lane 4 g has the sums of g and g + 8, and `own` is of g; in the lane next to it
+// `own` is of g + 8.
+static __device__ __forceinline__ void put_single(OwnOutput<LinearHalvesParams>& own, float4 total, float factor) {
+  const float second = __shfl_sync(ALL_LANES, total.z, threadIdx.x % 32 & ~3);
+  own.put(__fmul_rn(threadIdx.x % 4 == 0 ? total.x : second, factor));
+}
+
 // The row and output of sum i of a lane, of 16 outputs from `output` on and of 8 rows from `row` on.
 static __device__ __forceinline__ int row_of(int row, int i) { return row + threadIdx.x % 4 * 2 + i % 2; }
 static __device__ __forceinline__ int output_of(int output, int i) { return output + i / 2 * 8 + threadIdx.x % 32 / 4; }

@@ -4,13 +4,11 @@
 // are what keeps the memory busy, and copies take no registers.
 #include "halves.cuh"
 
-// Pieces of 16 bytes of each lane that are in shared memory or on their way: of weights, and of rows that were split. The gate
-// needs room of its own.
-#define PIECES_AHEAD (FROM == GATED ? 8 : 16)
 
 // Up to 8 rows: a warp for each slice of M times 16 outputs. Each warp copies what it multiplies itself, so that warps wait for
-// each other once, with their sums.
-template <int M, int FROM>
+// each other once, with their sums. Each lane has PIECES_AHEAD pieces of 16 bytes in shared memory or on their way: of weights,
+// and of rows that were split.
+template <int M, int FROM, int PIECES_AHEAD = 16>
 static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
   const int PIECES = 2 * M + (FROM == SPLIT ? 2 : 0), STAGES = PIECES_AHEAD / PIECES;
   SHARED_BY_LAUNCH(shared);
@@ -28,29 +26,43 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
   // Rows beyond the last are zeros: copies of one row by many lanes would wait for each other.
   const bool isRow = g < p.T;
   const u16* x = p.x + (long long)(isRow ? g : 0) * 2 * p.padded;
-  auto copy = [&](int step) {
-    uint4* to = ring + step % STAGES * PIECES * 32;
+  auto copy_weights = [&](int step) {
+    uint4* to = ring + step % STAGES * PIECES * 32 + lane;
     const int eight = first + 4 * step;
     const bool isInside = eight + t < eights;
 #pragma unroll
     for (int i = 0; i < 2 * M; i++) {
-      copy_early(to + 32 * i + lane, weights[i] + (isInside ? 16ll * (eight + t) : 0), isInside);
+      copy_early(to + 32 * i, weights[i] + (isInside ? 16ll * (eight + t) : 0), isInside);
     }
+  };
+  auto copy_rows = [&](int step) {
     if (FROM != SPLIT) return;
     // Four lanes copy 64 bytes of a row: first and second parts of two eights. Odd rows have their pieces exchanged, so that lanes
     // meet no bank twice.
-    to += 64 * M + 8 * g;
+    uint4* to = ring + step % STAGES * PIECES * 32 + 64 * M + 8 * g;
+    const int eight = first + 4 * step;
     copy_shared(to + (t ^ g % 2), x + 16ll * eight + 8 * t, isRow);
     copy_shared(to + (t + 4 ^ g % 2), x + 16ll * eight + 32 + 8 * t, isRow);
   };
 #pragma unroll
   for (int step = 0; step < STAGES - 1; step++) {
-    if (step < steps) copy(step);
-    group_copies();
+    if (step < steps) copy_weights(step);
+    if (FROM != SPLIT) group_copies();
+  }
+  OwnOutput<LinearHalvesParams> own(p, output + 16 * slice + 8 * t + g, FROM != SPLIT && slice < M && t < 2);
+  if (FROM == SPLIT) {
+    await_previous();
+#pragma unroll
+    for (int step = 0; step < STAGES - 1; step++) {
+      if (step < steps) copy_rows(step);
+      group_copies();
+    }
   }
   const uint4* own_row = shared + SLICES * PIECES_AHEAD * 32;
   if (FROM != SPLIT) {
+    // Waits for the kernel before.
     const float factor = make_parts<FROM>(p, shared + SLICES * PIECES_AHEAD * 32);
+    own.load_addend();
     if (threadIdx.x == 0) made = factor;
     __syncthreads();
   }
@@ -68,7 +80,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     for (int m = 0; m < M; m++) low[m] = from[64 * m], high[m] = from[64 * m + 32];
     add_inputs<M, 1>(sums, low, high, parts);
     if (FROM == SPLIT) __syncwarp();
-    if (step + STAGES - 1 < steps) copy(step + STAGES - 1);
+    if (step + STAGES - 1 < steps) copy_weights(step + STAGES - 1), copy_rows(step + STAGES - 1);
     group_copies();
   }
   // Where the first slice's pieces were come the sums of all.
@@ -86,11 +98,12 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     const float4 v = all[(s * M + slice) * 32 + lane];
     total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
+  if (FROM != SPLIT) put_single(own, total, made);
 #pragma unroll 1
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 4 && FROM == SPLIT; i++) {
     const int row = row_of(0, i), n = output_of(output + 16 * slice, i);
     const float sum = i == 0 ? total.x : i == 1 ? total.y : i == 2 ? total.z : total.w;
-    if (row < p.T && n < p.N) put_output<true>(p, row, n, __fmul_rn(sum, FROM == SPLIT ? p.factors[row] : made));
+    if (row < p.T && n < p.N) put_output<true>(p, row, n, __fmul_rn(sum, p.factors[row]));
   }
 }
 
@@ -107,4 +120,8 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_32)(co
 }
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_16)(const LinearHalvesParams p) {
   linear_few<1, GATED>(p);
+}
+// For rows that take so much room for themselves that not every GPU has it for as many weights.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_long_16)(const LinearHalvesParams p) {
+  linear_few<1, GATED, 8>(p);
 }

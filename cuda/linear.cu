@@ -36,6 +36,7 @@ static __device__ __forceinline__ void linear(const LinearParams& p) {
   const int tiles = (p.N + 4 * O - 1) / (4 * O);
   const int first = (blockIdx.x % tiles * 4 + threadIdx.x / 32) * O;
   const long long firstRow = (long long)(blockIdx.x / tiles) * R;
+  await_previous();
   if (first >= p.N) return;
   const float* x[R];
 #pragma unroll

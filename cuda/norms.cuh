@@ -6,10 +6,9 @@
 // Quads of a row that a thread keeps in registers: rows of 4,096 columns lie there whole.
 #define KEPT 4
 
-// The largest value of a block, for all its threads. `mosts` holds a float for each warp.
-static __device__ __forceinline__ float block_max(float v, float* mosts) {
+// The largest value of a block, for all its threads. `mosts` holds a float for each warp, and is not used otherwise.
+static __device__ __forceinline__ float block_max_once(float v, float* mosts) {
   v = warp_max(v);
-  __syncthreads();
   if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = v;
   __syncthreads();
   float most = mosts[0];
@@ -63,7 +62,8 @@ struct RmsNormParams {
 // split_rows makes them, and their factor is returned. x, addend, sum, out (T, C), weight (C). Thread i of 256 sums columns 4 i to
 // 4 i + 3, and those a multiple of 1,024 further on. What does not write takes rows of up to 4,096 columns.
 static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long long t, u32* parts, bool writes) {
-  __shared__ float shared[ROW_THREADS / 32];
+  __shared__ float sums[ROW_THREADS / 32];
+  __shared__ float mosts[ROW_THREADS / 32];
   const float* x = p.x.at + t * p.x.stride;
   const float* addend = p.addend.at + t * p.addend.stride;
   float* added = p.sum.at + t * p.sum.stride;
@@ -86,9 +86,13 @@ static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long lo
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c >= p.C) continue;
-    read(c, kept[q]);
-    load_weights(p.weight, c, p.C, weights[q]);
+    if (c < p.C) load_weights(p.weight, c, p.C, weights[q]);
+  }
+  await_previous();
+#pragma unroll
+  for (int q = 0; q < KEPT; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (c < p.C) read(c, kept[q]);
   }
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
@@ -100,7 +104,7 @@ static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long lo
     read(c, v);
     square(c, v);
   }
-  const float inverseRoot = inverse_root(block_sum(squares, shared), (float)p.C, p.eps);
+  const float inverseRoot = inverse_root(block_sum_once(squares, sums), (float)p.C, p.eps);
   float most = 0;
   auto scale = [&](int c, float* v, const float* weight) {
 #pragma unroll
@@ -121,7 +125,7 @@ static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long lo
     scale(c, v, weight);
   }
   if (!p.hasParts) return 1.0f;
-  const float factor = p.isFloat16 ? split_factor(block_max(most, shared)) : 1.0f;
+  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
   const float inverse = 1.0f / factor;
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
@@ -170,6 +174,18 @@ static __device__ __forceinline__ float gated_norm_row(
   float* gated = p.gated.at + t * p.gated.stride;
   float* out = p.out.at + t * p.out.stride;
   const int size = p.groupSize;
+  // Of a single group, the weights of the columns that come first.
+  float early[KEPT][4];
+  const bool hasEarly = p.groups == 1;
+#pragma unroll
+  for (int q = 0; q < KEPT; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (hasEarly && c < size) load_weights(p.weight, c, size, early[q]);
+  }
+  for (int c = hasEarly ? 4 * ROW_THREADS * KEPT : 0; c + 32 * (int)threadIdx.x < p.C; c += 32 * ROW_THREADS) {
+    fetch_early(p.weight.at + (c + 32ll * threadIdx.x) * p.weight.stride);
+  }
+  await_previous();
   for (int group = 0; group < p.groups; group++) {
     const int begin = group * size;
     float sum = 0;
@@ -215,7 +231,12 @@ static __device__ __forceinline__ float gated_norm_row(
         const int c = first + 4 * ROW_THREADS * q;
         if (c >= size) continue;
         load_quad(row + begin, c, size, v[q]);
-        load_weights(weights, c, size, weight[q]);
+        if (hasEarly && first < 4 * ROW_THREADS) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) weight[q][i] = early[q][i];
+        } else {
+          load_weights(weights, c, size, weight[q]);
+        }
       }
 #pragma unroll
       for (int q = 0; q < KEPT; q++) {
@@ -231,7 +252,7 @@ static __device__ __forceinline__ float gated_norm_row(
   }
   if (!p.hasParts) return 1.0f;
   // Also: all have put their columns into the row.
-  const float factor = p.isFloat16 ? split_factor(block_max(most, mosts)) : 1.0f;
+  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
   if (!p.isFloat16) __syncthreads();
   const float inverse = 1.0f / factor;
   for (int c = 4 * threadIdx.x; c < p.C; c += 4 * ROW_THREADS) {

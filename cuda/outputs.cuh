@@ -23,3 +23,45 @@ static __device__ __forceinline__ void put_output(const Params& p, long long t, 
   const float* weight = p.convWeight.at + c * p.convWeight.stride;
   *out = convolve_next(weight, bias, state, p.convK, p.convW, v, p.convIsSilu);
 }
+
+// The same of a single row, by a thread that has one output, or none. What it needs besides the sum is loaded before: all but
+// the addend before the kernel before has ended.
+template <class Params>
+struct OwnOutput {
+  const Params& p;
+  const int n;
+  float bias = 0, addend = 0, convBias = 0, taps[4], past[3];
+  // Of a convolution of four taps.
+  float* state = nullptr;
+
+  __device__ __forceinline__ OwnOutput(const Params& p, int n, bool isOwn) : p(p), n(isOwn && n < p.N ? n : -1) {
+    if (this->n < 0) return;
+    if (p.hasBias) bias = vector_at(p.bias, n);
+    const int c = n - p.convFirst;
+    if (c < 0 || c >= p.convChannels || p.convK != 4 || p.convW != 3) return;
+    const int slot = p.convSlots ? p.convSlots[0] : 0;
+    if (slot < 0) return;
+    state = p.convStates + slot * p.convStateStride + 3ll * c;
+    if (p.hasConvBias) convBias = vector_at(p.convBias, c);
+#pragma unroll
+    for (int w = 0; w < 4; w++) taps[w] = p.convWeight.at[c * p.convWeight.stride + w];
+#pragma unroll
+    for (int w = 0; w < 3; w++) past[w] = state[w];
+  }
+
+  __device__ __forceinline__ void load_addend() {
+    if (n >= 0 && p.hasAddend) addend = p.addend.at[n];
+  }
+
+  __device__ __forceinline__ void put(float v) {
+    if (n < 0) return;
+    if (!state && p.convChannels > 0) {
+      put_output<true>(p, 0, n, v);
+      return;
+    }
+    if (p.hasBias) v = __fadd_rn(v, bias);
+    p.out.at[n] = v;
+    if (p.hasAddend) p.sum.at[n] = __fadd_rn(v, addend);
+    if (state) p.convOut.at[n - p.convFirst] = convolve_four(taps, convBias, past, state, v, p.convIsSilu);
+  }
+};

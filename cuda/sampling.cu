@@ -167,6 +167,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_spans(const Samplin
   const int t = blockIdx.y;
   const int i = threadIdx.x;
   const SampledRow row = row_at(p.rows, t);
+  await_previous();
   float* logits = p.logits.at + (long long)t * p.logits.stride;
   const int begin = blockIdx.x * SPAN;
   const int count = p.V - begin < SPAN ? p.V - begin : SPAN;
@@ -443,6 +444,7 @@ extern "C" __global__ void __launch_bounds__(CHOOSERS) sample_tokens(const Sampl
   const int t = blockIdx.x;
   const int i = threadIdx.x;
   const SampledRow row = row_at(p.rows, t);
+  await_previous();
   const float* logits = p.logits.at + (long long)t * p.logits.stride;
   const float* spans = p.spans + (long long)SPAN_FIELDS * t * p.numSpans;
   float* out = p.out.at + (long long)t * p.out.stride;
@@ -491,6 +493,7 @@ struct TakeSampledParams {
 // Puts the token that was sampled last for a slot in place of -1. A sequence that ended with it gets the slot -1, for which
 // nothing is computed. All (B), sampled (slots). Grid: a thread a row.
 extern "C" __global__ void __launch_bounds__(256) take_sampled(const TakeSampledParams p) {
+  await_previous();
   const int b = blockIdx.x * 256 + threadIdx.x;
   if (b >= p.B) return;
   int token = p.tokenIds[b];

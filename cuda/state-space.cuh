@@ -61,10 +61,18 @@ static __device__ __forceinline__ float step_at(const StateSpaceParams& p, long 
   return p.dt.at[t * p.dt.stride + h * p.dtHead + c * p.dtChannel];
 }
 
-static __device__ __forceinline__ float delta_of(const StateSpaceParams& p, float v, int h, int c) {
-  if (p.hasBias) v += p.dtBias.at[h * p.dtBias.stride + c * p.biasChannel];
+static __device__ __forceinline__ float bias_of(const StateSpaceParams& p, int h, int c) {
+  return p.dtBias.at[h * p.dtBias.stride + c * p.biasChannel];
+}
+
+static __device__ __forceinline__ float delta_with(const StateSpaceParams& p, float v, float bias) {
+  if (p.hasBias) v += bias;
   if (p.isSoftplus) v = softplus(v);
   return fminf(p.dtHigh, fmaxf(p.dtLow, v));
+}
+
+static __device__ __forceinline__ float delta_of(const StateSpaceParams& p, float v, int h, int c) {
+  return delta_with(p, v, p.hasBias ? bias_of(p, h, c) : 0.0f);
 }
 
 static __device__ __forceinline__ float delta_at(const StateSpaceParams& p, long long t, int h, int c) {
@@ -312,7 +320,10 @@ static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
   const int slot = p.slots ? p.slots[t] : (int)t;
   const int count = REPLAYS && slot >= 0 ? p.replayCounts[t] : 0;
   const bool hasToken = !REPLAYS || p.x.at;
-  if (!hasToken && count == 0) return;
+  if (!hasToken && count == 0) {
+    await_previous();
+    return;
+  }
   const int group = h / p.headsPerGroup;
   float* states = p.states + slot * p.stateStride;
   const long long own = ((long long)h * p.P + first) * N;
@@ -345,6 +356,9 @@ static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
   }
   // Lane 4 r has row r's x and y.
   const int c = first + lane / 4;
+  const float A = p.A.at[h * p.A.stride], bias = p.hasBias ? bias_of(p, h, 0) : 0.0f;
+  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
+  await_previous();
   const float x = hasToken && c < p.P ? p.x.at[t * p.x.stride + (long long)h * p.P + c] : 0.0f;
   float B[OWN], C[OWN];
   if (hasToken) {
@@ -354,9 +368,8 @@ static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
   // Lane j has the step of the j-th kept token; those beyond, the last among them, that of the new one.
   const bool isOfKept = REPLAYS && lane < count;
   const float step = isOfKept ? kept[lane * p.replayed.stride + columnOfDt + h] : hasToken ? step_at(p, t, h, 0) : 0.0f;
-  const float delta = delta_of(p, step, h, 0);
-  const float decay = decay_of(p.A.at[h * p.A.stride], delta);
-  const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
+  const float delta = delta_with(p, step, bias);
+  const float decay = decay_of(A, delta);
   u32 columns[OWN];
   if (STATES) load_columns<OWN>(p, columns);
   if (REPLAYS && count > 0) {

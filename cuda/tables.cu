@@ -15,6 +15,7 @@ struct EmbeddingParams {
 
 // out[t] = table[ids[t] - firstRow], zeros for ids that the table has not. out (T, K). Grid: a thread for eight columns of a row.
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(embedding)(const EmbeddingParams p) {
+  await_previous();
   long long t;
   int eight;
   if (!element_of(p.T, (p.K + 7) / 8, t, eight)) return;

@@ -21,11 +21,13 @@ const modules = cudaModules();
 const kernels = new Map();
 for (const { name, source, format } of modules) {
   const text = readFileSync(source, 'utf8');
+  const awaiting = awaitingKernels(readFileSync(`${PTX}${name}.ptx`, 'utf8'));
   for (const [, plain, templated, params] of text.matchAll(
     /^extern "C" __global__ void __launch_bounds__\([\w, ]+\) (?:(\w+)|OF_FORMAT\((\w+)\))\(const (\w+) p\)/gm,
   )) {
     if ((plain ?? templated) === undefined) throw new Error(`${source}: a kernel without a name.`);
-    kernels.set(plain ?? `${templated}_${format}`, { module: name, params });
+    const kernel = plain ?? `${templated}_${format}`;
+    kernels.set(kernel, { module: name, params, awaits: awaiting.has(kernel) });
   }
 }
 const structs = new Map(
@@ -38,6 +40,12 @@ const structs = new Map(
     ]);
   }),
 );
+
+/** Kernels of a module that wait for the one before them: see await_previous in common.cuh. */
+function awaitingKernels(ptx) {
+  const [, ...entries] = ptx.split(/^\.visible \.entry /m);
+  return new Set(entries.filter((text) => text.includes('griddepcontrol.wait')).map((text) => /^\w+/.exec(text)[0]));
+}
 
 /** Members with their places, as the compiler lays them out. */
 function layoutOf(name, body) {
@@ -86,9 +94,16 @@ export type KernelName = keyof KernelParameters;
 const LAYOUTS = {
 ${[...structs].map(([name, layout]) => `  ${name}: ${JSON.stringify(layout)},\n`).join('')}} as const satisfies Readonly<Record<string, ParameterLayout>>;
 
+interface Kernel {
+  readonly module: string;
+  readonly layout: ParameterLayout;
+  /** Whether it waits for the kernel before it: see launch/overlap.ts. */
+  readonly awaits: boolean;
+}
+
 /** The module that has each kernel, and the layout of its parameters. */
-export const KERNELS: Readonly<Record<KernelName, { readonly module: string; readonly layout: ParameterLayout }>> = {
-${[...kernels].map(([name, { module, params }]) => `  ${name}: { module: '${module}', layout: LAYOUTS.${params} },\n`).join('')}};
+export const KERNELS: Readonly<Record<KernelName, Kernel>> = {
+${[...kernels].map(([name, { module, params, awaits }]) => `  ${name}: { module: '${module}', layout: LAYOUTS.${params}, awaits: ${awaits} },\n`).join('')}};
 
 /** PTX of each module, deflated, in base64. */
 export const MODULES: Readonly<Record<string, string>> = {

@@ -4,8 +4,10 @@ import { loadPtx } from '../kernels/load-ptx.ts';
 import { writeParameters } from '../kernels/parameters.ts';
 import { fuseFirst, LONGEST_FUSION } from '../launch/fuse.ts';
 import type { Grid, Launch } from '../launch/launch.ts';
+import { canOverlap, Overlaps, withWaits } from '../launch/overlap.ts';
 import { type CudaInfo, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
+import { LaunchConfig } from './launch-config.ts';
 
 /** A stream that does not wait for the one that other libraries in the process share. */
 const NON_BLOCKING = 1;
@@ -50,6 +52,10 @@ export class CudaDevice {
   readonly #events: Handle[] = [];
   /** Launches that wait for those after them, which they may take over. */
   readonly #waiting: Launch[] = [];
+  /** Describes launches that may begin before the kernel before has ended, where GPU and driver know such. */
+  readonly #overlapping: LaunchConfig | undefined;
+  readonly #overlaps = new Overlaps();
+  #isCapturing = false;
   #onFailure: (error: Error) => void = () => {};
   #failure: Error | undefined;
 
@@ -80,6 +86,7 @@ export class CudaDevice {
     const list = [PARAMETER_POINTER, parameters.address, PARAMETER_SIZE, size.address, 0n];
     new BigUint64Array(extra.view).set(list);
     this.#extra = Number(extra.address);
+    if (canOverlap(this.info.capability, driver.version)) this.#overlapping = new LaunchConfig(koffi, this.stream);
   }
 
   /**
@@ -140,17 +147,21 @@ export class CudaDevice {
   flush(): void {
     if (this.#failure) this.#waiting.length = 0;
     while (this.#waiting.length > 0) this.#launchFirst();
+    this.#overlaps.end();
   }
 
   /** The commands that `run` enqueues, which are not run, as one that can be enqueued again and again. */
   capture(run: () => void): Handle {
     this.call('cuStreamBeginCapture', this.stream, RELAXED);
     let failure: unknown;
+    this.#isCapturing = true;
     try {
       run();
     } catch (error) {
       failure = error;
     }
+    this.flush();
+    this.#isCapturing = false;
     const graph = new BigUint64Array(1);
     this.call('cuStreamEndCapture', this.stream, graph);
     if (failure !== undefined) throw failure;
@@ -196,28 +207,37 @@ export class CudaDevice {
   }
 
   #launchFirst(): void {
-    const { launch, count } = fuseFirst(this.#waiting);
+    const { launch, count } = fuseFirst(this.#waiting, this.info.sharedBytes);
     this.#waiting.splice(0, count);
     const { name, grid, parameters } = launch;
-    const [x, y = 1, z = 1] = grid.blocks;
     const kernel = this.#kernels.get(name) ?? this.#load(name);
+    const [x, y = 1, z = 1] = grid.blocks;
     const { threads, sharedBytes = 0 } = grid;
     this.#allowShared(name, kernel, sharedBytes);
     if (this.isDry) return;
     const { layout } = KERNELS[name];
     writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
     this.#parameterSize[0] = BigInt(layout.bytes);
-    this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
+    const overlaps = this.#isCapturing && this.#overlaps.next(launch);
+    if (this.#overlapping && overlaps) {
+      this.#call('cuLaunchKernelEx', this.#overlapping.of(grid), kernel, 0, this.#extra);
+    } else {
+      this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
+    }
   }
 
   #load(name: KernelName): Handle {
     const { module } = KERNELS[name];
-    const loaded =
-      this.#modules.get(module) ?? this.#made('cuModuleLoadData', this.#ptx.get(module) ?? new Uint8Array(1));
+    const loaded = this.#modules.get(module) ?? this.#made('cuModuleLoadData', this.#ptxOf(module));
     this.#modules.set(module, loaded);
     const kernel = this.#made('cuModuleGetFunction', loaded, name);
     this.#kernels.set(name, kernel);
     return kernel;
+  }
+
+  #ptxOf(module: string): Uint8Array {
+    const ptx = this.#ptx.get(module) ?? new Uint8Array(1);
+    return this.#overlapping ? withWaits(ptx) : ptx;
   }
 
   /** Lets launches ask for no more than they need: what GPUs allow counts what the kernel declares as well. */

@@ -5,6 +5,7 @@ import { CudaDriver } from './driver.ts';
 const MULTIPROCESSORS = 16;
 const MAJOR = 75;
 const MINOR = 76;
+const SHARED_BYTES = 97;
 /** Compute capability that the kernels' PTX is for, and newer. */
 const LEAST_CAPABILITY = 80;
 /** Facts of a GPU. */
@@ -13,6 +14,8 @@ export interface CudaInfo {
   /** Compute capability: 90 is 9.0. */
   readonly capability: number;
   readonly multiprocessors: number;
+  /** Bytes of shared memory that a block may have. */
+  readonly sharedBytes: number;
   /** Bytes of its memory, those in use included. */
   readonly memory: number;
 }
@@ -50,7 +53,8 @@ export function infoOf(driver: CudaDriver, ordinal: number): CudaInfo {
   if (capability >= LEAST_CAPABILITY) {
     const bytes = new BigUint64Array(1);
     driver.check(driver.functions.cuDeviceTotalMem(bytes, device), 'cuDeviceTotalMem');
-    return { name, capability, multiprocessors: attribute(MULTIPROCESSORS), memory: Number(bytes[0]) };
+    const [multiprocessors, sharedBytes] = [attribute(MULTIPROCESSORS), attribute(SHARED_BYTES)];
+    return { name, capability, multiprocessors, sharedBytes, memory: Number(bytes[0]) };
   }
   throw new UnsupportedDeviceError(
     `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,

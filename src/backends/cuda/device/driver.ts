@@ -58,6 +58,14 @@ const DECLARATIONS = {
   cuEventElapsedTime: 'int cuEventElapsedTime(void *milliseconds, uint64_t start, uint64_t end)',
 } as const;
 
+/** Functions that only newer drivers have. */
+const LATER = {
+  cuLaunchKernelEx: {
+    since: 11_080,
+    declaration: 'int cuLaunchKernelEx(uint64_t config, uint64_t kernel, uint64_t parameters, uint64_t extra)',
+  },
+} as const;
+
 /** Arguments of each function. Results are written to the memory that is passed for them. */
 interface Arguments {
   readonly cuInit: [flags: number];
@@ -106,16 +114,18 @@ interface Arguments {
   readonly cuEventRecord: [event: Handle, stream: Handle];
   readonly cuEventQuery: [event: Handle];
   readonly cuEventElapsedTime: [milliseconds: HostMemory, start: Handle, end: Handle];
+  readonly cuLaunchKernelEx: [config: Handle, kernel: Handle, parameters: Handle, extra: Handle];
 }
 
-type FunctionName = keyof typeof DECLARATIONS;
-/** The driver's functions, each of which returns a code. */
+type FunctionName = keyof typeof DECLARATIONS | keyof typeof LATER;
+/** The driver's functions, each of which returns a code: those that an old driver lacks that of CUDA_ERROR_NOT_FOUND. */
 export type DriverFunctions = { readonly [Name in FunctionName]: (...args: Arguments[Name]) => number };
 
 /** Codes that are told apart. */
 const SUCCESS = 0;
 const OUT_OF_MEMORY = 2;
 const NO_DEVICE = 100;
+const NOT_FOUND = 500;
 const NOT_READY = 600;
 /** Codes after which the context can't be used any more: cuda.h says so of each. */
 const LOST: ReadonlySet<number> = new Set([
@@ -129,10 +139,13 @@ type Describe = (code: number) => string | undefined;
 export class CudaDriver {
   readonly functions: DriverFunctions;
   readonly koffi: Koffi;
+  /** 12030 is CUDA 12.3. */
+  readonly version: number;
   readonly #describe: Describe;
 
-  constructor(koffi: Koffi, functions: DriverFunctions, describe: Describe) {
+  constructor(koffi: Koffi, version: number, functions: DriverFunctions, describe: Describe) {
     this.koffi = koffi;
+    this.version = version;
     this.functions = functions;
     this.#describe = describe;
   }
@@ -149,9 +162,9 @@ export class CudaDriver {
     path ??= process.env.MAMBA2_CUDA_LIBRARY;
     const koffi = await loadKoffi("The device 'cuda'");
     const library = openLibrary(koffi, path);
-    const functions = bindFunctions(library);
-    const driver = new CudaDriver(koffi, functions, describeBy(library));
-    const version = driver.int((out) => functions.cuDriverGetVersion(out), 'cuDriverGetVersion');
+    const version = versionOf(library);
+    const functions = bindFunctions(library, version);
+    const driver = new CudaDriver(koffi, version, functions, describeBy(library));
     if (version < LEAST_VERSION) {
       throw new UnsupportedDeviceError(
         `The NVIDIA driver is one of CUDA ${versionText(version)}.`,
@@ -228,11 +241,13 @@ function openLibrary(koffi: Koffi, path: string | undefined): LibraryHandle {
 }
 
 /** @throws UnsupportedDeviceError when a function is missing, which only old drivers lack. */
-function bindFunctions(library: LibraryHandle): DriverFunctions {
+function bindFunctions(library: LibraryHandle, version: number): DriverFunctions {
   try {
-    return Object.fromEntries(
-      Object.entries(DECLARATIONS).map(([name, declaration]) => [name, library.func(declaration)]),
-    ) as unknown as DriverFunctions;
+    const bound = Object.entries(DECLARATIONS).map(([name, declaration]) => [name, library.func(declaration)]);
+    const later = Object.entries(LATER).map(([name, { since, declaration }]) => {
+      return [name, version < since ? () => NOT_FOUND : library.func(declaration)];
+    });
+    return Object.fromEntries([...bound, ...later]) as unknown as DriverFunctions;
   } catch (cause) {
     throw new UnsupportedDeviceError(
       `The NVIDIA driver lacks a function: ${cause instanceof Error ? cause.message : cause}`,
@@ -240,6 +255,12 @@ function bindFunctions(library: LibraryHandle): DriverFunctions {
       { cause },
     );
   }
+}
+
+/** The driver's version; 0 if it does not say. */
+function versionOf(library: LibraryHandle): number {
+  const out = new Int32Array(1);
+  return library.func(DECLARATIONS.cuDriverGetVersion)(out) === SUCCESS ? out[0] : 0;
 }
 
 function describeBy(library: LibraryHandle): Describe {

@@ -19,9 +19,12 @@ const MOST_GATED_COLUMNS = 8192;
 /** How names of products for few rows begin; and outputs of float16 weights from which on a block has 32 of them, not 16. */
 const ROW_PRODUCT = 'linear_16x8_';
 const MANY_OUTPUTS = 8192;
-/** Shared memory of a block with float16 or bfloat16 weights. */
-const NORMED_BYTES = 65_536;
-const GATED_BYTES = 32_768;
+/** Shared memory of a block for float16 or bfloat16 weights; with a gated row half of it where the GPU has no more. */
+const WEIGHT_BYTES = 65_536;
+/** What kernels with a gated row declare besides. */
+const DECLARED_BYTES = 2560;
+/** Shared memory of a block on every GPU from Ampere on. */
+const LEAST_SHARED_BYTES = 101_376;
 
 type ProductParams = LinearParams | LinearHalvesParams;
 type Product = Launch & { readonly parameters: ProductParams };
@@ -30,14 +33,20 @@ type Product = Launch & { readonly parameters: ProductParams };
  * The first of some launches in a row, together with those after it whose work it can take over. Everything that they write is
  * written, to the same bits, so what reads it later does not matter. No launch may reuse memory that an earlier one of the row
  * reads, except in place.
+ *
+ * @param sharedBytes of a block that the GPU allows.
  */
-export function fuseFirst(launches: readonly Launch[]): { readonly launch: Launch; readonly count: number } {
+export function fuseFirst(
+  launches: readonly Launch[],
+  sharedBytes = LEAST_SHARED_BYTES,
+): { readonly launch: Launch; readonly count: number } {
   const [first] = launches;
   if (isProduct(first)) return fuseOutputs(first, launches);
   if (first.name === 'elementwise') {
-    return fuseSum(first, launches) ?? fuseGatedNorm(first, launches) ?? { launch: first, count: 1 };
+    const fused = fuseSum(first, launches, sharedBytes) ?? fuseGatedNorm(first, launches, sharedBytes);
+    return fused ?? { launch: first, count: 1 };
   }
-  if (first.name === 'rms_norm') return fuseParts(first, launches, 1);
+  if (first.name === 'rms_norm') return fuseParts(first, launches, 1, sharedBytes);
   return { launch: first, count: 1 };
 }
 
@@ -82,25 +91,35 @@ function withSum(product: Product, next: Launch): Product | undefined {
 }
 
 /** A norm takes over the sum that it is of. */
-function fuseSum(first: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+function fuseSum(first: LaunchOf<'elementwise'>, launches: readonly Launch[], sharedBytes: number) {
   const norm = launches[1];
   if (first.parameters.kind !== ADD || norm?.name !== 'rms_norm') return undefined;
   const { x, y: addend, out: sum, C } = first.parameters;
   if (!isSame(norm.parameters.x, sum) || norm.parameters.C !== C || norm.parameters.hasAddend) return undefined;
   if (norm.grid.blocks[0] !== first.parameters.T) return undefined;
-  return fuseParts({ ...norm, parameters: { ...norm.parameters, x, addend, sum, hasAddend: 1 } }, launches, 2);
+  return fuseParts(
+    { ...norm, parameters: { ...norm.parameters, x, addend, sum, hasAddend: 1 } },
+    launches,
+    2,
+    sharedBytes,
+  );
 }
 
 /** A norm takes over the split of its rows. */
-function fuseParts(norm: LaunchOf<'rms_norm'>, launches: readonly Launch[], count: number) {
+function fuseParts(norm: LaunchOf<'rms_norm'>, launches: readonly Launch[], count: number, sharedBytes: number) {
   const parts = partsOf(norm.parameters.out, norm.parameters.C, norm.grid.blocks[0], launches[count]);
   if (!parts) return { launch: norm, count };
   const split = { ...norm, parameters: { ...norm.parameters, ...parts } };
-  return fuseRow(split, launches, count + 1) ?? { launch: split, count: count + 1 };
+  return fuseRow(split, launches, count + 1, sharedBytes) ?? { launch: split, count: count + 1 };
 }
 
 /** The product of a single row takes over its norm: every block does that while its weights are on their way. */
-function fuseRow(norm: LaunchOf<'rms_norm' | 'gated_norm'>, launches: readonly Launch[], count: number) {
+function fuseRow(
+  norm: LaunchOf<'rms_norm' | 'gated_norm'>,
+  launches: readonly Launch[],
+  count: number,
+  mostShared: number,
+) {
   const { C, padded, weight, out, eps, parts } = norm.parameters;
   const sums = launches[count];
   const hasSums = sums?.name === 'sum_parts' && sums.parameters.x === parts;
@@ -120,10 +139,11 @@ function fuseRow(norm: LaunchOf<'rms_norm' | 'gated_norm'>, launches: readonly L
   const format = product.name.slice(ROW_PRODUCT.length);
   const outputs = !gate && grid.sharedBytes !== undefined && parameters.N >= MANY_OUTPUTS ? 32 : 16;
   const isInBlocks = grid.sharedBytes === undefined;
-  const weightBytes = isInBlocks ? 0 : gate ? GATED_BYTES : NORMED_BYTES;
   const rowBytes = 4 * padded + (gate ? 16 * Math.ceil(C / 4) : 0) + (isInBlocks ? padded / 8 : 0);
+  const isLong = !isInBlocks && gate !== undefined && WEIGHT_BYTES + rowBytes + DECLARED_BYTES > mostShared;
+  const weightBytes = isInBlocks ? 0 : isLong ? WEIGHT_BYTES / 2 : WEIGHT_BYTES;
   const fused = {
-    name: `linear_${gate ? 'gated' : 'normed'}_${outputs}_${format}`,
+    name: `linear_${gate ? (isLong ? 'gated_long' : 'gated') : 'normed'}_${outputs}_${format}`,
     grid: { ...grid, blocks: [Math.ceil(parameters.N / outputs)], sharedBytes: weightBytes + rowBytes },
     parameters: { ...parameters, normWeight: weight, normOut: out, normEps: eps, ...before },
   } as unknown as Product;
@@ -140,7 +160,7 @@ function isRowProduct(launch: Launch): launch is Launch & { readonly parameters:
 }
 
 /** The gate, its groups' sums of squares, their norm and the split of the rows are one kernel. */
-function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[], mostShared: number) {
   const [, sums, norm, split] = launches;
   if (gate.parameters.kind !== SILU_GATE || sums?.name !== 'group_square_sums') return undefined;
   if (norm?.name !== 'scale_by_group_norm' || !norm.parameters.hasWeight) return undefined;
@@ -162,7 +182,7 @@ function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[
     },
   };
   if (!parts) return { launch, count: 3 };
-  return fuseRow(launch, launches, 4) ?? { launch, count: 4 };
+  return fuseRow(launch, launches, 4, mostShared) ?? { launch, count: 4 };
 }
 
 /** What a kernel needs to split its rows, if a launch does that. */

@@ -89,6 +89,9 @@ static inline void copy_shared(uint4* to, const void* from, bool isInside) { cop
 static inline void group_copies() {}
 template <int LEFT>
 static inline void wait_copies() {}
+// Kernels run one after another.
+static inline void await_previous() {}
+static inline void fetch_early(const void*) {}
 // As much as a block can have on the smallest GPU.
 #define SHARED_BY_LAUNCH(NAME) static uint4 NAME[99 * 1024 / 16]
 

@@ -258,7 +258,9 @@ int cuDeviceGet(int* d, int ordinal) { return *d = ordinal, ordinal < deviceCoun
 int cuDeviceTotalMem_v2(size_t* n, int) { return *n = most, 0; }
 int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "the host's C++"), 0; }
 int cuDeviceGetAttribute(int* v, int attribute, int) {
-  return *v = attribute == 75 ? 8 : attribute == 16 ? 4 : 0, 0;
+  const int capability = getenv("EMULATED_CAPABILITY") ? atoi(getenv("EMULATED_CAPABILITY")) : 80;
+  if (attribute == 97) return *v = 99 * 1024, 0;
+  return *v = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 4 : 0, 0;
 }
 int cuDevicePrimaryCtxRetain(Handle* c, int) { return *c = 1, 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
@@ -357,5 +359,12 @@ int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
         }
   });
   return 0;
+}
+// Launches may overlap here, too, but don't.
+int cuLaunchKernelEx(const unsigned* config, Handle f, void** kernelParams, void** extra) {
+  const unsigned *attribute = *(const unsigned**)(config + 10), count = config[12];
+  if (count != 1 || attribute[0] != 6 || attribute[2] != 1) return INVALID_VALUE;
+  return cuLaunchKernel(f, config[0], config[1], config[2], config[3], config[4], config[5], config[6], *(const Handle*)(config + 8),
+                        kernelParams, extra);
 }
 }

@@ -11,7 +11,7 @@ extern "C" __global__ void __launch_bounds__(128) state_update_256(const StateSp
 // So many blocks share a multiprocessor that some load while others compute.
 extern "C" __global__ void __launch_bounds__(128, 6) state_replay_64(const StateSpaceParams p) { state_update<2, FLOAT32, true>(p); }
 extern "C" __global__ void __launch_bounds__(128, 6) state_replay_128(const StateSpaceParams p) { state_update<4, FLOAT32, true>(p); }
-extern "C" __global__ void __launch_bounds__(128, 3) state_replay_256(const StateSpaceParams p) { state_update<8, FLOAT32, true>(p); }
+extern "C" __global__ void __launch_bounds__(128, 4) state_replay_256(const StateSpaceParams p) { state_update<8, FLOAT32, true>(p); }
 
 // As state_update_*, over the rows starts[b] to starts[b + 1] of each sequence b, from its slot's state if it has an initial
 // one. Grid: (P / 16, H, sequences), blocks of 128.

@@ -135,6 +135,9 @@ export interface ReplayOps {
    */
   stepsOf(state: ReplayedState): number | undefined;
 
+  /** Rows of a step from which on that is so: fewer write their states. */
+  readonly fewestRows: number;
+
   /** Takes the tokens that rows' slots lack into their states. Padded rows, and rows that lack none, change nothing. */
   takeReplayed(args: TakeReplayedArgs): void;
 }

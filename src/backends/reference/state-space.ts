@@ -111,7 +111,7 @@ export function takeReplayed(args: TakeReplayedArgs): void {
 }
 
 /** The reference gains nothing by it, but can do it. */
-export const referenceReplay: ReplayOps = { stepsOf: () => 1, takeReplayed };
+export const referenceReplay: ReplayOps = { stepsOf: () => 1, fewestRows: 1, takeReplayed };
 
 /**
  * Reference of {@link StateSpaceOps.logDecaySums}.

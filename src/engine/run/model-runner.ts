@@ -110,7 +110,8 @@ export class ModelRunner implements Executor {
     this.#withPositions = isStochastic(storage);
     const replayed = replayedTokens(backend.replay, model, storage);
     const most = Math.max(0, ...replayed);
-    this.#replayed = most > 0 ? new ReplayedSlots(slots, most) : undefined;
+    const fewestRows = storage.replaySteps === undefined ? (backend.replay?.fewestRows ?? 1) : 1;
+    this.#replayed = most > 0 ? new ReplayedSlots(slots, most, fewestRows) : undefined;
     const size = { slots, numBlocks, keptTokens, states: storage, kvCacheDtype, replayed };
     const states = new StateCache(backend, model, size, group);
     this.stateFootprint = states.footprint;

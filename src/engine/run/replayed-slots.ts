@@ -35,22 +35,26 @@ function checkReplaySteps(steps: number, canReplay: boolean): void {
 
 /** How many tokens the states of slots lack. The same on all ranks, which carry out the same steps. */
 export class ReplayedSlots {
-  /** Tokens that a state may lack; 0: none. */
-  readonly most: number;
+  /** Tokens that a state may lack. */
+  readonly #most: number;
+  readonly #fewestRows: number;
   readonly #counts: Int32Array;
   /** Position after the last token that was counted, and what the state lacked before it. */
   readonly #ends: Int32Array;
   readonly #previous: Int32Array;
 
-  constructor(slots: number, most: number) {
-    this.most = most;
+  /** @param fewestRows that decode in a step from which on states lack its tokens. */
+  constructor(slots: number, most: number, fewestRows: number) {
+    this.#most = most;
+    this.#fewestRows = fewestRows;
     this.#counts = new Int32Array(slots);
     this.#ends = new Int32Array(slots);
     this.#previous = new Int32Array(slots);
   }
 
   /**
-   * Slots whose states must have all tokens before a step: its commands or sequences use them otherwise than by decoding.
+   * Slots whose states must have all tokens before a step: its commands or sequences use them otherwise than by decoding, or
+   * few sequences decode.
    * States that are replaced lack nothing from then on.
    */
   before(commands: readonly StateCommand[], sequences: readonly ScheduledSequence[]): readonly number[] {
@@ -62,8 +66,11 @@ export class ReplayedSlots {
       if (command.type === 'save') this.#see(command.slot, command.length);
     }
     for (const { slot, numComputedTokens } of sequences) this.#see(slot, numComputedTokens);
-    const others = sequences.filter((sequence) => sequence.numTokens > 0 && !isDecode(sequence));
-    for (const { slot, numComputedTokens } of others) if (numComputedTokens > 0) used.add(slot);
+    const isFew = sequences.filter(isDecode).length < this.#fewestRows;
+    for (const sequence of sequences) {
+      const { slot, numComputedTokens, numTokens } = sequence;
+      if (numComputedTokens > 0 && numTokens > 0 && (isFew || !isDecode(sequence))) used.add(slot);
+    }
     return [...used].filter((slot) => this.#counts[slot] > 0);
   }
 
@@ -86,13 +93,17 @@ export class ReplayedSlots {
     }
   }
 
-  /** How many tokens the states of decoding slots lack before this token, which is counted. */
-  count(decodes: readonly ScheduledSequence[]): Int32Array {
+  /**
+   * How many tokens the states of decoding slots lack before this token, which is counted. Undefined: they lack none, and
+   * are written.
+   */
+  count(decodes: readonly ScheduledSequence[]): Int32Array | undefined {
+    if (decodes.length < this.#fewestRows) return undefined;
     return Int32Array.from(decodes, ({ slot, numComputedTokens }) => {
       if (slot === PAD_SLOT_ID) return 0;
       const count = this.#counts[slot];
       this.#previous[slot] = count;
-      this.#counts[slot] = count === this.most ? 0 : count + 1;
+      this.#counts[slot] = count === this.#most ? 0 : count + 1;
       this.#ends[slot] = numComputedTokens + 1;
       return count;
     });

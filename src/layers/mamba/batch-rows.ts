@@ -96,15 +96,9 @@ export function keptInputs(backend: Backend, cache: MambaCacheParams, { rows }: 
 /**
  * The tokens that decoding rows' slots lack, where they may lack some.
  * @param counts how many: see {@link Mamba2Metadata.decodeReplayCounts}.
- * @throws MetadataError where that is not known.
  */
 export function replayOf({ replayed }: MambaCacheParams, counts: Tensor | undefined): Replay | undefined {
-  if (!replayed) return undefined;
-  if (counts) return { inputs: replayed, counts };
-  throw new MetadataError(
-    'The metadata does not say how many tokens states lack.',
-    'Count them for the slots that decode.',
-  );
+  return replayed && counts && { inputs: replayed, counts };
 }
 
 /** Takes the tokens that slots lack into a layer's states. */

@@ -66,7 +66,7 @@ export interface Mamba2Metadata {
   readonly prefillStartLoc: Tensor;
   /** Sequences whose slots stay as they are. Absent: there are none. */
   readonly tentative?: KeptRows | undefined;
-  /** (numDecodes) int32: how many tokens the state of each row's slot lacks. Only where states may lack some. */
+  /** (numDecodes) int32: how many tokens the state of each row's slot lacks. Absent: they lack none, and are written. */
   readonly decodeReplayCounts?: Tensor | undefined;
   /** (numDecodes) int32: position of each row's token. Only where states are rounded stochastically. */
   readonly decodePositions?: Tensor | undefined;
@@ -153,7 +153,7 @@ export function buildMamba2Metadata(
     readonly chunkSize: number;
     readonly keptTokens?: number | undefined;
     readonly withPositions?: boolean;
-    readonly countReplayed?: ((decodes: readonly ScheduledSequence[]) => Int32Array) | undefined;
+    readonly countReplayed?: ((decodes: readonly ScheduledSequence[]) => Int32Array | undefined) | undefined;
   },
 ): Mamba2Metadata {
   const { order = 'decode-first', chunkSize, keptTokens = 0, withPositions = false, countReplayed } = options;
@@ -167,6 +167,7 @@ export function buildMamba2Metadata(
   const indices = (values: readonly number[] | Int32Array) => backend.tensor(Int32Array.from(values), [values.length]);
   const positions = (of: readonly ScheduledSequence[]) =>
     withPositions ? indices(of.map(({ numComputedTokens }) => numComputedTokens)) : undefined;
+  const replayCounts = countReplayed?.(decodes);
   return {
     order,
     numDecodes: decodes.length,
@@ -177,7 +178,7 @@ export function buildMamba2Metadata(
     hasInitialStates: indices(prefills.map(({ numComputedTokens }) => (numComputedTokens > 0 ? 1 : 0))),
     prefillStartLoc: indices(startLoc),
     tentative: tentative.length > 0 ? keptRows(backend, tentative, keptTokens) : undefined,
-    decodeReplayCounts: countReplayed && indices(countReplayed(decodes)),
+    decodeReplayCounts: replayCounts && indices(replayCounts),
     decodePositions: positions(decodes),
     prefillPositions: positions(prefills),
     chunkSize,

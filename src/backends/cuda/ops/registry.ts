@@ -15,7 +15,7 @@ import { causalConv1dFn, causalConv1dUpdate } from './convolution.ts';
 import { topKRouting } from './experts.ts';
 import { embedding, linear } from './linear.ts';
 import { groupSquareSums, rmsNorm, scaleByGroupNorm, scaleRows } from './norms.ts';
-import { stepsOf } from './replay-steps.ts';
+import { FEWEST_ROWS, stepsOf } from './replay-steps.ts';
 import {
   activate,
   activateAndMul,
@@ -75,7 +75,7 @@ const SAMPLING: OperationCalls<CudaCalls, SamplingOps> = { sampleTokens, takeSam
 
 /** Decoding from states that lack tokens, of one backend. */
 export function replayMethods(calls: CudaCalls): ReplayOps {
-  return { stepsOf, takeReplayed: (args) => takeReplayed(calls, args) };
+  return { stepsOf, fewestRows: FEWEST_ROWS, takeReplayed: (args) => takeReplayed(calls, args) };
 }
 
 /** The class that a backend inherits its operations from. */

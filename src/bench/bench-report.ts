@@ -16,7 +16,7 @@ export interface BenchMachine {
 
 /** A measurement with its memory traffic and its arithmetic. */
 export interface BenchMeasurement extends Measurement {
-  /** Weights once and states twice (read, and written as if in each step) per step; null for prefill: arithmetic bounds it. */
+  /** Weights once and states twice (read and written) per step, as if none replayed; null for prefill: arithmetic bounds it. */
   readonly bytesPerSecond: number | null;
   /** Share of the machine's read bandwidth. */
   readonly bandwidthShare: number | null;

@@ -4,6 +4,7 @@ import { LLM } from '../../../src/engine/llm.ts';
 import { loadModel } from '../../../src/engine/load/load-model.ts';
 import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
 import type { Batch, Executor, ScheduledTokens, StateCommand } from '../../../src/engine/run/executor.ts';
+import { ReplayedSlots } from '../../../src/engine/run/replayed-slots.ts';
 import { ArgumentError } from '../../../src/errors.ts';
 import { few, runs } from '../../runs.ts';
 import { chunksOf } from '../chunks-of.ts';
@@ -144,6 +145,19 @@ describe('states that lack tokens, which steps compute again', () => {
       return { chunks: sorted, turns, file: await session.save() };
     };
     expect(await answers(3)).toEqual(await answers(1));
+  });
+
+  test('are counted only in steps in which enough sequences decode', () => {
+    const slots = new ReplayedSlots(3, 2, 2);
+    const decode = (slot: number, numComputedTokens: number) => ({ slot, numComputedTokens, numTokens: 1 });
+    expect(slots.count([decode(0, 5), decode(1, 9)])).toEqual(Int32Array.of(0, 0));
+    expect(slots.count([decode(0, 6), decode(1, 10)])).toEqual(Int32Array.of(1, 1));
+    expect(slots.before([], [decode(0, 7)])).toEqual([0]);
+    const taken = { slots: Int32Array.of(0), counts: Int32Array.of(2), positions: Int32Array.of(5) };
+    expect(slots.take([0])).toEqual(taken);
+    expect(slots.count([decode(0, 7)])).toBeUndefined();
+    expect(slots.before([], [decode(0, 8), decode(1, 11)])).toEqual([]);
+    expect(slots.count([decode(0, 8), decode(1, 11)])).toEqual(Int32Array.of(0, 2));
   });
 
   test('are not for the processor, nor for more tokens than kernels take', async () => {

@@ -65,7 +65,7 @@ static __device__ __forceinline__ void two_halves(u32 halves, float* v) {
   v[1] = half_to_float(halves >> 16);
 }
 
-// Neighbouring columns of a row as they lie in memory: COUNT of them, 1, 2 or 4, of which words have some.
+// Neighbouring columns of a row as they lie in memory: COUNT of them, 1, 2, 4 or 8, of which words have some.
 template <int COUNT>
 struct Columns {
   u32 words[COUNT * BYTES > 4 ? COUNT * BYTES / 4 : 1];
@@ -75,7 +75,11 @@ template <int COUNT>
 static __device__ __forceinline__ Columns<COUNT> columns_at(const u8* row, int first) {
   const u8* at = row + first * BYTES;
   Columns<COUNT> c;
-  if (COUNT * BYTES == 16) {
+  if (COUNT * BYTES == 32) {
+    const uint4 v = *(const uint4*)at, w = *(const uint4*)(at + 16);
+    c.words[0] = v.x, c.words[1] = v.y, c.words[2] = v.z, c.words[3] = v.w;
+    c.words[4] = w.x, c.words[5] = w.y, c.words[6] = w.z, c.words[7] = w.w;
+  } else if (COUNT * BYTES == 16) {
     const uint4 v = *(const uint4*)at;
     c.words[0] = v.x, c.words[1] = v.y, c.words[2] = v.z, c.words[3] = v.w;
   } else if (COUNT * BYTES == 8) {
@@ -161,6 +165,8 @@ struct PagedAttentionParams {
   int heads;
   int kvHeads;
   int D;
+  // Query heads that a block of the kernels for groups computes, at most: parts of those that share a head of keys.
+  int groupHeads;
   float scale;
   int window;
 };
@@ -274,23 +280,133 @@ static __device__ __forceinline__ void paged_attention(
   }
 }
 
-// Columns of a lane that one load brings, where heads have whole numbers of them.
-template <int OWN, int AHEAD>
-static __device__ __forceinline__ void attention_of(const PagedAttentionParams& p) {
-  __shared__ float outs[WARPS][32 * OWN];
-  __shared__ float mosts[WARPS];
-  __shared__ float totals[WARPS];
-  const int CHUNK = OWN < 4 ? OWN : 4;
-  if (p.D % CHUNK == 0) paged_attention<OWN, CHUNK, AHEAD>(p, outs, mosts, totals);
-  else paged_attention<OWN, 1, 1>(p, outs, mosts, totals);
+// The same for up to four query heads that share a head of keys, so that these are read and widened once. LANES lanes have
+// 8 columns each of a key, and a warp has 32 / LANES keys at once. Key j of the sequence is that of lanes j mod 32 / LANES
+// of warp j / (32 / LANES) mod GROUP_WARPS, so what is summed in which order depends on the row's position alone.
+// D is a multiple of 8. Grid: (T * kvHeads * parts), blocks of 256.
+#define GROUP_WARPS 8
+#define GROUP_HEADS 4
+#define NO_SCORE -3.0e38f
+
+template <int LANES>
+static __device__ __forceinline__ void group_attention(const PagedAttentionParams& p) {
+  const int KEYS = 32 / LANES, STRIDE = GROUP_WARPS * KEYS, AHEAD = 2;
+  __shared__ float outs[GROUP_WARPS][GROUP_HEADS][8 * LANES];
+  __shared__ float mosts[GROUP_WARPS][GROUP_HEADS];
+  __shared__ float totals[GROUP_WARPS][GROUP_HEADS];
+  const int share = p.heads / p.kvHeads;
+  const int parts = (share + p.groupHeads - 1) / p.groupHeads;
+  const int group = blockIdx.x % (p.kvHeads * parts);
+  const long long t = blockIdx.x / (p.kvHeads * parts);
+  const int kvHead = group / parts;
+  const int firstHead = kvHead * share + group % parts * p.groupHeads;
+  const int rest = share - group % parts * p.groupHeads;
+  const int heads = rest < p.groupHeads ? rest : p.groupHeads;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int column = lane % LANES * 8;
+  const bool isInside = column < p.D;
+  const int s = sequence_of(p.starts, p.count, (int)t);
+  const int context = p.contextLens[s];
+  const int visible = context == 0 ? 0 : context - (p.starts[s + 1] - 1 - (int)t);
+  const int unseen = visible > p.window ? visible - p.window : 0;
+  const int* table = p.blockTables + (long long)s * p.width;
+  const int rowBytes = (p.D + PER_WORD - 1) / PER_WORD * 4;
+  float query[GROUP_HEADS][8], sum[GROUP_HEADS][8], most[GROUP_HEADS], total[GROUP_HEADS];
+#pragma unroll
+  for (int h = 0; h < GROUP_HEADS; h++) {
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      query[h][e] = h < heads && isInside ? element(p.query, t, (firstHead + h) * p.D + column + e) * p.scale : 0.0f;
+      sum[h][e] = 0;
+    }
+    most[h] = NO_SCORE;
+    total[h] = 0;
+  }
+#pragma unroll 1
+  for (int begin = unseen / STRIDE * STRIDE; begin < visible; begin += STRIDE * AHEAD) {
+    Columns<8> keys[AHEAD], values[AHEAD];
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      const int j = begin + STRIDE * a + warp * KEYS + lane / LANES;
+      keys[a] = values[a] = Columns<8>();
+      if (isInside && j >= unseen && j < visible) {
+        const u32 block = (u32)j / (u32)p.blockSize, offset = (u32)j % (u32)p.blockSize;
+        const long long within = ((long long)offset * p.kvHeads + kvHead) * rowBytes;
+        const long long at = table[block];
+        keys[a] = columns_at<8>((const u8*)(p.keyCache.at + at * p.keyCache.stride) + within, column);
+        values[a] = columns_at<8>((const u8*)(p.valueCache.at + at * p.valueCache.stride) + within, column);
+      }
+    }
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++) {
+      const int j = begin + STRIDE * a + warp * KEYS + lane / LANES;
+      const bool isSeen = j >= unseen && j < visible;
+      float k[8], v[8];
+      floats_of<8>(keys[a], k);
+      floats_of<8>(values[a], v);
+#pragma unroll
+      for (int h = 0; h < GROUP_HEADS; h++) {
+        if (h >= heads) break;
+        float product = 0;
+#pragma unroll
+        for (int e = 0; e < 8; e++) product = fmaf(query[h][e], k[e], product);
+#pragma unroll
+        for (int offset = LANES / 2; offset > 0; offset >>= 1) product += __shfl_xor_sync(ALL_LANES, product, offset);
+        const float next = isSeen ? fmaxf(most[h], product) : most[h];
+        const float kept = expf(most[h] - next), weight = isSeen ? expf(product - next) : 0.0f;
+        total[h] = fmaf(total[h], kept, weight);
+#pragma unroll
+        for (int e = 0; e < 8; e++) sum[h][e] = fmaf(weight, v[e], sum[h][e] * kept);
+        most[h] = next;
+      }
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < GROUP_HEADS; h++) {
+    if (h >= heads) break;
+#pragma unroll
+    for (int offset = 16; offset >= LANES; offset >>= 1) {
+      const float other = __shfl_xor_sync(ALL_LANES, most[h], offset);
+      const float all = fmaxf(most[h], other);
+      const float own = expf(most[h] - all), others = expf(other - all);
+      total[h] = fmaf(total[h], own, __fmul_rn(__shfl_xor_sync(ALL_LANES, total[h], offset), others));
+#pragma unroll
+      for (int e = 0; e < 8; e++) {
+        sum[h][e] = fmaf(sum[h][e], own, __fmul_rn(__shfl_xor_sync(ALL_LANES, sum[h][e], offset), others));
+      }
+      most[h] = all;
+    }
+    if (lane < LANES) {
+#pragma unroll
+      for (int e = 0; e < 8; e++) outs[warp][h][column + e] = sum[h][e];
+    }
+    if (lane == 0) {
+      mosts[warp][h] = most[h];
+      totals[warp][h] = total[h];
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < heads * p.D; i += 32 * GROUP_WARPS) {
+    const int h = i / p.D, d = i % p.D;
+    float all = mosts[0][h];
+    for (int w = 1; w < GROUP_WARPS; w++) all = fmaxf(all, mosts[w][h]);
+    float joined = 0, weights = 0;
+    for (int w = 0; w < GROUP_WARPS; w++) {
+      const float factor = expf(mosts[w][h] - all);
+      joined = fmaf(factor, outs[w][h][d], joined);
+      weights = fmaf(factor, totals[w][h], weights);
+    }
+    p.out.at[t * p.out.stride + (long long)(firstHead + h) * p.D + d] = visible > 0 ? joined / weights : 0.0f;
+  }
 }
 
-extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_64)(const PagedAttentionParams p) {
-  attention_of<2, 4>(p);
-}
-extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_128)(const PagedAttentionParams p) {
-  attention_of<4, 4>(p);
-}
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_64)(const PagedAttentionParams p) { group_attention<8>(p); }
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_128)(const PagedAttentionParams p) { group_attention<16>(p); }
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_256)(const PagedAttentionParams p) { group_attention<32>(p); }
+
 extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_512)(const PagedAttentionParams p) {
-  attention_of<16, 1>(p);
+  __shared__ float outs[WARPS][512];
+  __shared__ float mosts[WARPS];
+  __shared__ float totals[WARPS];
+  paged_attention<16, 1, 1>(p, outs, mosts, totals);
 }

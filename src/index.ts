@@ -67,6 +67,7 @@ export type { FileVersion } from './checkpoint/net/file-version.ts';
 export type { ProgressCallback, ProgressEvent } from './checkpoint/net/progress.ts';
 export type { Fetch } from './checkpoint/net/url-client.ts';
 export type { CheckpointQuantization } from './checkpoint/quantization/open-quantized.ts';
+export type { QuantizedCaches } from './checkpoint/quantization/quantized-caches.ts';
 export { SafetensorsFile } from './checkpoint/safetensors/safetensors.ts';
 export type { SafetensorsDType, TensorInfo } from './checkpoint/safetensors/safetensors-header.ts';
 export { deleteStoredModel, type StoredModel, storedModels } from './checkpoint/stored/stored-models.ts';

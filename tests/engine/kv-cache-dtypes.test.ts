@@ -1,7 +1,12 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { openFile } from '../../src/checkpoint/files/file-source.ts';
+import { SafetensorsFile } from '../../src/checkpoint/safetensors/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/safetensors/safetensors-writer.ts';
 import { LLM } from '../../src/engine/llm.ts';
 import type { LoadOptions } from '../../src/engine/load/load-options.ts';
 import { ModelMismatchError, UnsupportedDTypeError } from '../../src/errors.ts';
+import { makeFolder } from '../checkpoint/folders.ts';
 import { few } from '../runs.ts';
 import { chunksOf } from './chunks-of.ts';
 import { GOLDEN } from './golden-folder.ts';
@@ -131,6 +136,51 @@ describe('keys and values of 16 and 8 bits', () => {
     expect(e5m2).toBeLessThan(0.1);
   });
 
+  test.each([
+    [
+      'nemotron_h',
+      { quant_method: 'modelopt', quant_algo: null, kv_cache_quant_algo: 'FP8' },
+      'k_proj.k_scale',
+      'v_proj.v_scale',
+    ],
+    [
+      'bamba',
+      { quant_method: 'compressed-tensors', kv_cache_scheme: { type: 'float', num_bits: 8 } },
+      'k_scale',
+      'v_scale',
+    ],
+  ])(
+    'of %s are FP8 where it was quantised for that, with its scales',
+    async (name, config, keyName, valueName) => {
+      const folder = (key: number, value: number) =>
+        scaledFolder(name, config, [
+          [keyName, key],
+          [valueName, value],
+        ]);
+      const logprobs = async (from: string, kvCacheDtype?: LoadOptions['kvCacheDtype']) => {
+        await using llm = await load(from, { kvCacheDtype, onWarning: () => {} });
+        const [{ topLogprobs }] = await chunksOf(llm, ids(60, 1), { maxTokens: 1, temperature: 0, logprobs: 20 });
+        return new Map(topLogprobs?.map(({ tokenId, logprob }) => [tokenId, logprob]));
+      };
+      const difference = (found: Map<number, number>, expected: Map<number, number>) =>
+        Math.max(...[...expected].map(([id, value]) => Math.abs(value - (found.get(id) ?? Number.POSITIVE_INFINITY))));
+      const plain = hybridFolder(name);
+      const exact = await logprobs(plain, 'float32');
+      const fp8 = await logprobs(plain, 'fp8');
+      expect(await logprobs(await folder(1, 1))).toEqual(fp8);
+      // Numbers of another power of two are rounded alike, but for the smallest.
+      const scaled = await folder(0.5, 0.25);
+      const near = difference(await logprobs(scaled), fp8);
+      expect(near).toBeLessThan(1e-4);
+      expect(await logprobs(scaled, 'float32')).toEqual(exact);
+      // Not those of E5M2, for which such scales are not made.
+      expect(await logprobs(scaled, 'fp8_e5m2')).toEqual(await logprobs(plain, 'fp8_e5m2'));
+      // What lies beyond the largest number is lost.
+      expect(difference(await logprobs(await folder(1, 1e-6)), fp8)).toBeGreaterThan(10 * near);
+    },
+    60_000,
+  );
+
   test('are refused by wrong names; a model without attention says that it has no use for them', async () => {
     const wrong = expect(LLM.load(BAMBA, { kvCacheDtype: 'fp7' } as unknown as LoadOptions)).rejects;
     await wrong.toThrow(UnsupportedDTypeError);
@@ -144,3 +194,32 @@ describe('keys and values of 16 and 8 bits', () => {
     await other.loadSession(await session.save());
   });
 });
+
+/** A golden model whose keys and values a tool has quantised; of each attention layer it has these scales. */
+async function scaledFolder(
+  name: string,
+  quantization: Record<string, unknown>,
+  scales: readonly (readonly [name: string, value: number])[],
+): Promise<string> {
+  const folder = hybridFolder(name);
+  const source = await openFile(`${folder}/model.safetensors`);
+  try {
+    const file = await SafetensorsFile.open(source);
+    const tensors: TensorToWrite[] = [];
+    for (const [weight, { shape }] of file.tensors) {
+      tensors.push({ name: weight, dtype: 'F32', shape, data: await file.readFloat32(weight) });
+      if (!weight.endsWith('.k_proj.weight')) continue;
+      for (const [scale, value] of scales) {
+        const own = weight.replace('k_proj.weight', scale);
+        tensors.push({ name: own, dtype: 'F32', shape: [1], data: Float32Array.of(value) });
+      }
+    }
+    const config = JSON.parse(await readFile(`${folder}/config.json`, 'utf8'));
+    return await makeFolder({
+      'config.json': { ...config, quantization_config: quantization },
+      'model.safetensors': writeSafetensors(tensors),
+    });
+  } finally {
+    await source.close();
+  }
+}

@@ -5,6 +5,7 @@ import type { StoredWeights } from '../files/stored-weights.ts';
 import type { JsonObject } from '../json/json.ts';
 import { isMlxModel, restoreMlxModel } from './methods/mlx-models.ts';
 import { createMethod, findSettings, type QuantizationSettings } from './quantization-settings.ts';
+import { type QuantizedCaches, quantizedCaches } from './quantized-caches.ts';
 import type { QuantizationMethod } from './weights/quantization-method.ts';
 import { QuantizedModule } from './weights/quantized-module.ts';
 import type { QuantizedTensor } from './weights/quantized-tensor.ts';
@@ -18,11 +19,13 @@ export interface CheckpointQuantization {
   readonly warnings: readonly string[];
   /** Biases of zeros that the tool gives every layer, also where the model has none. */
   readonly zeroBiases: ReadonlySet<string>;
+  /** What the tool says of keys and values. */
+  readonly caches: QuantizedCaches;
 }
 
 /**
- * Activations and caches that were quantised too: their scales have no use where everything but weights is float32. Stacks
- * of experts write them with `_`.
+ * Scales of activations, which are float32, and of keys and values, which are none of the weights. Stacks of experts write
+ * them with `_`.
  */
 const UNUSED =
   /[._](?:input_scale|input_global_scale|input_zero_point|input_scale_ub|activation_scale|output_scale|output_zero_point|prob_scale|[qkv]_scale|kv_scale|[qkv]_zero_point)$/;
@@ -47,6 +50,7 @@ export async function openQuantized(
   const isReadable = [...weights.tensors].every(([name, { problem }]) => problem === undefined && !UNUSED.test(name));
   const settings = await findSettings(files, config, isReadable);
   if (settings === undefined) return { ...unquantized(weights, config), quantization: undefined };
+  const caches = quantizedCaches(settings.json, weights.tensors);
   try {
     const method = createMethod(settings);
     const { tensors, warnings, zeroBiases } = await openAll(method, settings, weights.tensors);
@@ -54,14 +58,14 @@ export async function openQuantized(
     return {
       weights: { ...weights, tensors: restored.tensors },
       config: restored.config,
-      quantization: { method: method.name, problem: undefined, warnings, zeroBiases },
+      quantization: { method: method.name, problem: undefined, warnings, zeroBiases, caches },
     };
   } catch (error) {
     if (!(error instanceof Mamba2Error)) throw error;
     return {
       weights,
       config,
-      quantization: { method: settings.method, problem: error, warnings: [], zeroBiases: NONE },
+      quantization: { method: settings.method, problem: error, warnings: [], zeroBiases: NONE, caches },
     };
   }
 }

@@ -119,7 +119,7 @@ export async function inspectModel(
     const { config } = definition;
     const storage = await noting(problems, () => stateStorage(checkpoint.config, asked));
     const { dtype: stateDType } = storage ?? FLOAT32_STATES;
-    const kvCacheDType = chooseKvCacheDType({ definition }, asked);
+    const kvCacheDType = chooseKvCacheDType({ definition, checkpoint }, asked);
     const held = { stateDType, kvCacheDType: kvCacheDType ?? 'float32' };
     const sources = { config, json: checkpoint.config, generationConfig, tokenizer };
     const eosTokenIds = (await noting(problems, () => endOfTextIds(sources))) ?? config.eosTokenIds;

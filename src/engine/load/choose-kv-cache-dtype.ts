@@ -1,13 +1,21 @@
 import { ReferenceBackend } from '../../backends/reference/reference-backend.ts';
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { QuantizedCaches } from '../../checkpoint/quantization/quantized-caches.ts';
 import { singleProcess } from '../../distributed/process-group.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
 import type { KvCacheDType, KvCacheDTypeSetting } from '../../tensor/kv-cache-dtype.ts';
 
-/** A dtype that was asked for, as the keys and values of a model get it. */
-export function kvCacheDTypeOf(setting: KvCacheDTypeSetting = 'auto'): KvCacheDType {
-  if (setting === 'fp8') return 'fp8_e4m3';
-  return setting === 'auto' ? 'float32' : setting;
+/**
+ * A dtype that was asked for, as the keys and values of a model get it.
+ * @param caches what a tool says of them that has quantised the checkpoint.
+ */
+export function kvCacheDTypeOf(
+  setting: KvCacheDTypeSetting = 'auto',
+  caches?: Pick<QuantizedCaches, 'isFp8'>,
+): KvCacheDType {
+  if (setting === 'auto') return caches?.isFp8 ? 'fp8_e4m3' : 'float32';
+  return setting === 'fp8' ? 'fp8_e4m3' : setting;
 }
 
 /**
@@ -15,7 +23,7 @@ export function kvCacheDTypeOf(setting: KvCacheDTypeSetting = 'auto'): KvCacheDT
  * warning says.
  */
 export function chooseKvCacheDType(
-  { definition }: { readonly definition: ModelDefinition },
+  { definition, checkpoint }: { readonly definition: ModelDefinition; readonly checkpoint: Checkpoint },
   {
     kvCacheDtype: setting,
     onWarning,
@@ -25,7 +33,9 @@ export function chooseKvCacheDType(
   },
 ): KvCacheDType | undefined {
   const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
-  if (definition.create(context).kvCacheSizes.length > 0) return kvCacheDTypeOf(setting);
+  if (definition.create(context).kvCacheSizes.length > 0) {
+    return kvCacheDTypeOf(setting, checkpoint.quantization?.caches);
+  }
   if (setting !== undefined && setting !== 'auto') {
     onWarning?.(`kvCacheDtype is '${setting}', but no layer of this model has attention: it changes nothing.`);
   }

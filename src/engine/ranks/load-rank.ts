@@ -3,6 +3,7 @@ import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { ProgressCallback } from '../../checkpoint/net/progress.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
+import type { CacheScales } from '../../layers/attention/kv-cache-shape.ts';
 import { LayerContext, type Stage, type WeightCheck } from '../../layers/parameters/layer-context.ts';
 import { ParameterTable } from '../../layers/parameters/parameter.ts';
 import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
@@ -14,6 +15,7 @@ import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { ModelRunner } from '../run/model-runner.ts';
 import { replayedTokens } from '../run/replayed-slots.ts';
+import { readCacheScales } from '../weights/cache-scales.ts';
 import { headerCheck } from '../weights/header-check.ts';
 import { loadWeights, matchNames } from '../weights/load-weights.ts';
 import { memoryNeed } from '../weights/memory-need.ts';
@@ -63,6 +65,7 @@ export async function loadRank(
     storedDType: checkpointDType(checkpoint),
     check: headerCheck(definition, checkpoint),
     formats: (kept) => storedFormats(checkpoint, definition, kept),
+    cacheScales: (model) => readCacheScales(model.kvCacheSizes, definition, checkpoint),
     match: (model, whole) => {
       const pairs = matchNames(new ParameterTable(model), definition, checkpoint, new ParameterTable(whole));
       return () => loadWeights(model, pairs, checkpoint, { ...options, ...watch });
@@ -78,6 +81,8 @@ export interface RankWeights {
   readonly check?: WeightCheck;
   /** Formats of matrices whose blocks may be kept, of those that the backend keeps, by the model's own names. */
   formats?(kept: ReadonlySet<BlockFormat> | undefined): ReadonlyMap<string, MatrixDType>;
+  /** Scales of the keys and values of a model's attention layers. */
+  cacheScales?(model: CausalLM): Promise<readonly CacheScales[]>;
   /**
    * Checks that every weight of the whole model is there, before memory is reserved. Returns a function that loads this
    * rank's shards of `model`, which may be a stage of it.
@@ -114,12 +119,14 @@ export async function makeRank(
     const held = { slots, numBlocks, keptTokens, stateDType: states.dtype, kvCacheDtype, replayed };
     await backend.reserve?.(memoryNeed(model, held));
     await fill();
+    const cacheScales = kvCacheDtype === 'fp8_e4m3' ? await weights.cacheScales?.(model) : undefined;
     const runner = new ModelRunner(backend, model, {
       slots,
       numBlocks,
       keptTokens,
       states,
       kvCacheDtype,
+      cacheScales,
       chunkSize: definition.config.chunkSize,
       group,
     });

@@ -4,7 +4,12 @@ import type { Shard } from '../../distributed/shard-group.ts';
 import { MetadataError } from '../../errors.ts';
 import type { KvCacheParams } from '../../layers/attention/attention.ts';
 import { KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
-import { type KvCacheSize, kvCacheShape, kvHeadsOfRank } from '../../layers/attention/kv-cache-shape.ts';
+import {
+  type CacheScales,
+  type KvCacheSize,
+  kvCacheShape,
+  kvHeadsOfRank,
+} from '../../layers/attention/kv-cache-shape.ts';
 import { type KvCacheDType, kvHeadBytes } from '../../tensor/kv-cache-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { KvCacheFootprint, StatePlace } from './executor.ts';
@@ -22,6 +27,15 @@ interface CachedHeads {
   readonly before: number;
 }
 
+/** Number and form of the blocks. */
+interface KvBlocks {
+  readonly numBlocks: number;
+  readonly dtype: KvCacheDType;
+  readonly lag: number;
+  /** Per attention layer. Default: 1. */
+  readonly scales?: readonly CacheScales[] | undefined;
+}
+
 /** Keys and values of all attention layers on one rank, in blocks of tokens. */
 export class KvCache {
   /** One entry per attention layer, for the model. */
@@ -35,7 +49,7 @@ export class KvCache {
   constructor(
     backend: Backend,
     sizes: readonly KvCacheSize[],
-    { numBlocks, dtype, lag }: { readonly numBlocks: number; readonly dtype: KvCacheDType; readonly lag: number },
+    { numBlocks, dtype, lag, scales }: KvBlocks,
     ranks: Shard,
   ) {
     this.#backend = backend;
@@ -53,7 +67,12 @@ export class KvCache {
       blockBytes += KV_BLOCK_SIZE * numKvHeads * kvHeadBytes(headDim, dtype);
       return tensor;
     };
-    this.layers = sizes.map((size) => ({ keyCache: add(size), valueCache: add(size) }));
+    this.layers = sizes.map((size, i) => ({
+      keyCache: add(size),
+      valueCache: add(size),
+      keyScale: scales?.[i].key,
+      valueScale: scales?.[i].value,
+    }));
     this.#cached = cached;
     this.footprint = { numBlocks, blockSize: KV_BLOCK_SIZE, blockBytes, tokenLength, lag };
   }

@@ -98,6 +98,7 @@ export class ModelRunner implements Executor {
       keptTokens = 0,
       states: storage = FLOAT32_STATES,
       kvCacheDtype,
+      cacheScales,
       chunkSize,
       group = singleProcess,
     }: ModelRunnerOptions,
@@ -112,7 +113,7 @@ export class ModelRunner implements Executor {
     const most = Math.max(0, ...replayed);
     const fewestRows = storage.replaySteps === undefined ? (backend.replay?.fewestRows ?? 1) : 1;
     this.#replayed = most > 0 ? new ReplayedSlots(slots, most, fewestRows) : undefined;
-    const size = { slots, numBlocks, keptTokens, states: storage, kvCacheDtype, replayed };
+    const size = { slots, numBlocks, keptTokens, states: storage, kvCacheDtype, cacheScales, replayed };
     const states = new StateCache(backend, model, size, group);
     this.stateFootprint = states.footprint;
     const isWhole = model.isFirstStage && model.isLastStage;

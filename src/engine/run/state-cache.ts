@@ -2,6 +2,7 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import { HostSavedSlot, type SavedSlot } from '../../backends/contract/slots.ts';
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { ArgumentError, ShapeError } from '../../errors.ts';
+import type { CacheScales } from '../../layers/attention/kv-cache-shape.ts';
 import { mamba2StateRuns, mamba2StateShape, type StateRun } from '../../layers/mamba/mamba-state-shape.ts';
 import { type PreviousTokenCache, previousTokenTaps } from '../../layers/mamba/previous-token.ts';
 import type { MambaCacheParams } from '../../layers/mamba/state-space-mixer.ts';
@@ -32,6 +33,8 @@ export interface StateCacheSize {
   readonly numBlocks: number;
   /** Dtype of keys and values. Default: float32. */
   readonly kvCacheDtype?: KvCacheDType | undefined;
+  /** Scales of keys and values, per attention layer. Default: 1. */
+  readonly cacheScales?: readonly CacheScales[] | undefined;
   /** Tentative tokens of each slot whose inputs are kept. Default: 0, there are none. */
   readonly keptTokens?: number | undefined;
   /** Tokens, per mixer, that a slot's state may lack: see {@link replayedTokens}. Default: 0. */
@@ -67,6 +70,7 @@ export class StateCache {
       keptTokens = 0,
       states: storage = FLOAT32_STATES,
       kvCacheDtype: dtype = 'float32',
+      cacheScales: scales,
       replayed = [],
     }: StateCacheSize,
     group: Pick<ProcessGroup, 'size' | 'rank'>,
@@ -114,7 +118,7 @@ export class StateCache {
       };
     }
     this.#states = states;
-    const blocks = { numBlocks, dtype, lag: predictorSize > 0 ? 1 : 0 };
+    const blocks = { numBlocks, dtype, lag: predictorSize > 0 ? 1 : 0, scales };
     this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, blocks, group) : undefined;
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }

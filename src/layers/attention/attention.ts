@@ -15,6 +15,10 @@ import { type KvCacheSize, kvCacheShape } from './kv-cache-shape.ts';
 export interface KvCacheParams {
   readonly keyCache: Tensor;
   readonly valueCache: Tensor;
+  /** Keys are what the cache has times this. Default: 1. */
+  readonly keyScale?: number | undefined;
+  /** Values are what the cache has times this. Default: 1. */
+  readonly valueScale?: number | undefined;
 }
 
 /** Sizes are those of the whole layer, over all ranks. */
@@ -80,7 +84,7 @@ export class Attention implements Module {
     this.#headDim = headDim;
     this.#scale = options.scale ?? headDim ** -0.5;
     this.#slidingWindow = options.slidingWindow;
-    this.cacheSize = { numHeads, numKvHeads, headDim };
+    this.cacheSize = { numHeads, numKvHeads, headDim, prefix };
     const onAllRanks = kvCacheShape(this.cacheSize, size).numKvHeads * size;
     const queries = { fullDim: numHeads * headDim, extra: 0, blockSize: headDim };
     const keys = { fullDim: onAllRanks * headDim, extra: (onAllRanks - numKvHeads) * headDim, blockSize: headDim };
@@ -142,12 +146,15 @@ export class Attention implements Module {
     const q = this.#queryNorm?.forward(query) ?? query;
     const k = this.#keyNorm?.forward(key) ?? key;
     if (!metadata) return q;
-    const { keyCache, valueCache } = requireCache(kvCache);
+    const { keyCache, valueCache, keyScale = 1, valueScale = 1 } = requireCache(kvCache);
     const batch = requireAttention(metadata);
     const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
-    backend.reshapeAndCache({ key: rotated(k), value, keyCache, valueCache, slotMapping: batch.slotMapping });
-    const own = { scale: this.#scale, slidingWindow: this.#slidingWindow };
-    return backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, ...own });
+    const scaled = (x: Tensor, factor: number) => (factor === 1 ? x : backend.mulScalar(x, factor));
+    const entries = { key: scaled(rotated(k), 1 / keyScale), value: scaled(value, 1 / valueScale) };
+    backend.reshapeAndCache({ ...entries, keyCache, valueCache, slotMapping: batch.slotMapping });
+    const own = { scale: this.#scale * keyScale, slidingWindow: this.#slidingWindow };
+    const out = backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, ...own });
+    return scaled(out, valueScale);
   }
 }
 

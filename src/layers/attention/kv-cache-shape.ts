@@ -11,6 +11,14 @@ export interface KvCacheShape {
 export interface KvCacheSize extends KvCacheShape {
   /** Query heads: they decide how ranks share the layer. */
   readonly numHeads: number;
+  /** The layer's own name, by which the scales of a checkpoint's keys and values are found. Default: it has none. */
+  readonly prefix?: string | undefined;
+}
+
+/** Keys are what a layer's cache has times `key`, and values what it has times `value`. */
+export interface CacheScales {
+  readonly key: number;
+  readonly value: number;
 }
 
 /** Heads follow the query heads and are repeated where ranks share one, as a mixer's groups are. */

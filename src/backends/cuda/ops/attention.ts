@@ -15,8 +15,12 @@ import { checkShape } from '../../contract/shapes.ts';
 import { type CudaCalls, elementGrid } from '../device/cuda-calls.ts';
 import { CudaKvCache, type CudaTensor } from '../device/cuda-tensor.ts';
 
-/** Columns of heads that kernels take at most. */
-const HEAD_DIMS = [64, 128, 512] as const;
+/** Columns of heads that kernels take at most; those for groups take multiples of 8. */
+const HEAD_DIMS = [64, 128, 256] as const;
+const MOST_COLUMNS = 512;
+
+/** Query heads that a block computes at most. */
+const GROUP_HEADS = 4;
 
 /** Names of formats of caches in kernels. */
 const FORMATS = {
@@ -85,18 +89,25 @@ export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): Cuda
   const blockTables = calls.indices(args.blockTables, 'blockTables', null);
   const sequences = { queryStartLoc: starts, contextLens, blockTables };
   const { width } = checkPagedSequences(sequences, T, shape);
-  const size = HEAD_DIMS.find((most) => D <= most);
-  if (size === undefined) throw new ArgumentError(`Heads have ${D} columns.`, `The device 'cuda' takes up to 512.`);
+  if (D > MOST_COLUMNS) {
+    throw new ArgumentError(`Heads have ${D} columns.`, `The device 'cuda' takes up to ${MOST_COLUMNS}.`);
+  }
+  const share = heads / kvHeads;
+  // As many parts as there must be, of as many heads each.
+  const parts = Math.ceil(share / GROUP_HEADS);
   const out = calls.make(query.shape);
-  calls.device.launch(
-    `paged_attention_${size}_${format}`,
-    { blocks: [T * heads], threads: 128 },
-    {
-      ...{ query, keyCache, valueCache, out, starts: starts.address, contextLens: contextLens.address },
-      ...{ blockTables: blockTables.address, count: contextLens.data.length, width, blockSize, heads, kvHeads, D },
-      ...{ scale: args.scale, window: keysInSight(args) },
-    },
-  );
+  const parameters = {
+    ...{ query, keyCache, valueCache, out, starts: starts.address, contextLens: contextLens.address },
+    ...{ blockTables: blockTables.address, count: contextLens.data.length, width, blockSize, heads, kvHeads, D },
+    ...{ groupHeads: Math.ceil(share / parts), scale: args.scale, window: keysInSight(args) },
+  };
+  const size = D % 8 === 0 ? HEAD_DIMS.find((most) => D <= most) : undefined;
+  if (size === undefined) {
+    calls.device.launch(`paged_attention_512_${format}`, { blocks: [T * heads], threads: 128 }, parameters);
+  } else {
+    const grid = { blocks: [T * kvHeads * parts], threads: 256 } as const;
+    calls.device.launch(`group_attention_${size}_${format}`, grid, parameters);
+  }
   return out;
 }
 

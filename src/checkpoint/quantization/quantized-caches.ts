@@ -1,0 +1,27 @@
+import type { StoredTensor } from '../files/stored-tensor.ts';
+import { getOwn, isJsonObject, type JsonObject } from '../json/json.ts';
+
+/** Names of the scales of keys and of values. */
+const SCALE = /[._](?:[kv]_scale|kv_scale)$/;
+
+/** What a tool says of the keys and values of attention layers. */
+export interface QuantizedCaches {
+  /** Whether the model was made for keys and values in E4M3. */
+  readonly isFp8: boolean;
+  /** Scales of keys and of values, by their names. */
+  readonly scales: ReadonlyMap<string, StoredTensor>;
+}
+
+/**
+ * Reads what settings say of keys and values: ModelOpt's `kv_cache_quant_algo`, and the `kv_cache_scheme` of
+ * compressed-tensors and of ModelOpt. Schemes other than one of floats of 8 bits count as none, for float32 holds more.
+ */
+export function quantizedCaches(settings: JsonObject, stored: ReadonlyMap<string, StoredTensor>): QuantizedCaches {
+  const scheme = getOwn(settings, 'kv_cache_scheme');
+  const isFloat8 =
+    isJsonObject(scheme) && (getOwn(scheme, 'type') ?? 'float') === 'float' && getOwn(scheme, 'num_bits') === 8;
+  return {
+    isFp8: isFloat8 || getOwn(settings, 'kv_cache_quant_algo') === 'FP8',
+    scales: new Map([...stored].filter(([name]) => SCALE.test(name))),
+  };
+}

@@ -65,7 +65,7 @@ static __device__ __forceinline__ void two_halves(u32 halves, float* v) {
   v[1] = half_to_float(halves >> 16);
 }
 
-// Neighbouring columns of a row as they lie in memory: COUNT of them, 1, 2, 4 or 8, of which words have some.
+// Neighbouring columns of a row as they lie in memory: COUNT of them, 1 or 8.
 template <int COUNT>
 struct Columns {
   u32 words[COUNT * BYTES > 4 ? COUNT * BYTES / 4 : 1];
@@ -173,76 +173,15 @@ struct PagedAttentionParams {
 
 #define WARPS 4
 
-// A row's sums over the keys that one warp has: every fourth of the sequence from its key `warp` on, in ascending order, AHEAD
-// of them at a time, which are on their way together. Which keys those are depends on the row's position alone. A lane has
-// CHUNK neighbouring columns of every 32 * CHUNK.
-template <int OWN, int CHUNK, int AHEAD>
-static __device__ __forceinline__ void attend(
-    const PagedAttentionParams& p, const int* table, int head, int unseen, int visible, const float* query, float* sum,
-    float& most, float& total) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int rowBytes = (p.D + PER_WORD - 1) / PER_WORD * 4;
-  for (int first = unseen + ((warp - unseen) & (WARPS - 1)); first < visible; first += WARPS * AHEAD) {
-    Columns<CHUNK> keys[AHEAD][OWN / CHUNK], values[AHEAD][OWN / CHUNK];
-#pragma unroll
-    for (int a = 0; a < AHEAD; a++) {
-      const int j = first + WARPS * a < visible ? first + WARPS * a : first;
-      const long long block = table[j / p.blockSize];
-      const long long within = ((long long)(j % p.blockSize) * p.kvHeads + head) * rowBytes;
-      const u8* key = (const u8*)(p.keyCache.at + block * p.keyCache.stride) + within;
-      const u8* value = (const u8*)(p.valueCache.at + block * p.valueCache.stride) + within;
-#pragma unroll
-      for (int i = 0; i < OWN / CHUNK; i++) {
-        const int d = CHUNK * (lane + 32 * i);
-        const int at = d < p.D ? d : 0;
-        keys[a][i] = columns_at<CHUNK>(key, at);
-        values[a][i] = columns_at<CHUNK>(value, at);
-      }
-    }
-    float products[AHEAD];
-    float next = most;
-#pragma unroll
-    for (int a = 0; a < AHEAD; a++) {
-      float product = 0;
-#pragma unroll
-      for (int i = 0; i < OWN / CHUNK; i++) {
-        float v[CHUNK];
-        floats_of<CHUNK>(keys[a][i], v);
-        // Columns beyond the head: of the query they are 0, and what lies in memory may be anything.
-        const bool isInside = CHUNK * (lane + 32 * i) < p.D;
-#pragma unroll
-        for (int e = 0; e < CHUNK; e++) product = fmaf(query[CHUNK * i + e], isInside ? v[e] : 0.0f, product);
-      }
-      products[a] = warp_sum(product);
-      if (first + WARPS * a < visible) next = fmaxf(next, products[a]);
-    }
-    const float kept = expf(most - next);
-    total *= kept;
-#pragma unroll
-    for (int i = 0; i < OWN; i++) sum[i] *= kept;
-#pragma unroll
-    for (int a = 0; a < AHEAD; a++) {
-      if (first + WARPS * a >= visible) break;
-      const float weight = expf(products[a] - next);
-      total += weight;
-#pragma unroll
-      for (int i = 0; i < OWN / CHUNK; i++) {
-        float v[CHUNK];
-        floats_of<CHUNK>(values[a][i], v);
-#pragma unroll
-        for (int e = 0; e < CHUNK; e++) sum[CHUNK * i + e] = fmaf(weight, v[e], sum[CHUNK * i + e]);
-      }
-    }
-    most = next;
-  }
-}
-
-// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own, the last `window` of them. Each warp has
-// some of the keys; then the warps' sums are joined in their order. Rows of heads whose columns are whole CHUNKs.
+// out[t, h] = Σ_j softmax_j(scale * q · k_j) v_j over the keys up to the row's own, the last `window` of them, for heads of any
+// number of columns up to 512. Warp w has every fourth key of the sequence from its key w on, in ascending order; then the
+// warps' sums are joined in their order.
 // query, out (T, heads * D), caches (blocks, blockSize, kvHeads, D). Grid: (T * heads), blocks of 128.
-template <int OWN, int CHUNK, int AHEAD>
-static __device__ __forceinline__ void paged_attention(
-    const PagedAttentionParams& p, float (*outs)[32 * OWN], float* mosts, float* totals) {
+extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention)(const PagedAttentionParams p) {
+  const int OWN = 16;
+  __shared__ float outs[WARPS][32 * OWN];
+  __shared__ float mosts[WARPS];
+  __shared__ float totals[WARPS];
   const int h = blockIdx.x % p.heads;
   const long long t = blockIdx.x / p.heads;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -251,17 +190,43 @@ static __device__ __forceinline__ void paged_attention(
   const int visible = context == 0 ? 0 : context - (p.starts[s + 1] - 1 - (int)t);
   const int unseen = visible > p.window ? visible - p.window : 0;
   const int* table = p.blockTables + (long long)s * p.width;
+  const int rowBytes = (p.D + PER_WORD - 1) / PER_WORD * 4;
+  const int kvHead = h / (p.heads / p.kvHeads);
   float query[OWN], sum[OWN];
 #pragma unroll
   for (int i = 0; i < OWN; i++) {
-    const int d = CHUNK * (lane + 32 * (i / CHUNK)) + i % CHUNK;
+    const int d = lane + 32 * i;
     query[i] = d < p.D ? element(p.query, t, h * p.D + d) * p.scale : 0.0f;
     sum[i] = 0;
   }
   float most = -INFINITY, total = 0;
-  attend<OWN, CHUNK, AHEAD>(p, table, h / (p.heads / p.kvHeads), unseen, visible, query, sum, most, total);
+  for (int j = unseen + ((warp - unseen) & (WARPS - 1)); j < visible; j += WARPS) {
+    const long long block = table[j / p.blockSize];
+    const long long within = ((long long)(j % p.blockSize) * p.kvHeads + kvHead) * rowBytes;
+    const u8* key = (const u8*)(p.keyCache.at + block * p.keyCache.stride) + within;
+    const u8* value = (const u8*)(p.valueCache.at + block * p.valueCache.stride) + within;
+    float product = 0, values[OWN];
 #pragma unroll
-  for (int i = 0; i < OWN; i++) outs[warp][CHUNK * (lane + 32 * (i / CHUNK)) + i % CHUNK] = sum[i];
+    for (int i = 0; i < OWN; i++) {
+      const int d = lane + 32 * i;
+      float k = 0;
+      values[i] = 0;
+      if (d < p.D) {
+        floats_of<1>(columns_at<1>(key, d), &k);
+        floats_of<1>(columns_at<1>(value, d), &values[i]);
+      }
+      product = fmaf(query[i], k, product);
+    }
+    product = warp_sum(product);
+    const float next = fmaxf(most, product);
+    const float kept = expf(most - next), weight = expf(product - next);
+    total = fmaf(total, kept, weight);
+#pragma unroll
+    for (int i = 0; i < OWN; i++) sum[i] = fmaf(sum[i], kept, weight * values[i]);
+    most = next;
+  }
+#pragma unroll
+  for (int i = 0; i < OWN; i++) outs[warp][lane + 32 * i] = sum[i];
   if (lane == 0) {
     mosts[warp] = most;
     totals[warp] = total;
@@ -403,10 +368,3 @@ static __device__ __forceinline__ void group_attention(const PagedAttentionParam
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_64)(const PagedAttentionParams p) { group_attention<8>(p); }
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_128)(const PagedAttentionParams p) { group_attention<16>(p); }
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(group_attention_256)(const PagedAttentionParams p) { group_attention<32>(p); }
-
-extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(paged_attention_512)(const PagedAttentionParams p) {
-  __shared__ float outs[WARPS][512];
-  __shared__ float mosts[WARPS];
-  __shared__ float totals[WARPS];
-  paged_attention<16, 1, 1>(p, outs, mosts, totals);
-}

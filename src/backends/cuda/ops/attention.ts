@@ -103,7 +103,7 @@ export function pagedAttention(calls: CudaCalls, args: PagedAttentionArgs): Cuda
   };
   const size = D % 8 === 0 ? HEAD_DIMS.find((most) => D <= most) : undefined;
   if (size === undefined) {
-    calls.device.launch(`paged_attention_512_${format}`, { blocks: [T * heads], threads: 128 }, parameters);
+    calls.device.launch(`paged_attention_${format}`, { blocks: [T * heads], threads: 128 }, parameters);
   } else {
     const grid = { blocks: [T * kvHeads * parts], threads: 256 } as const;
     calls.device.launch(`group_attention_${size}_${format}`, grid, parameters);

@@ -62,17 +62,18 @@ enum { SPLIT, NORMED, GATED };
 // The parts of a single row in shared memory, and what they are divided by. `room` is for the parts, and after them for K floats.
 template <int FROM>
 static __device__ __forceinline__ float make_parts(const LinearHalvesParams& p, uint4* room) {
-  u32* parts = (u32*)room;
+  u32* words = (u32*)room;
+  const Parts parts = {words, -1};
   const bool writes = blockIdx.x == 0;
   const int isFloat16 = FORMAT != BFLOAT16;
   if (FROM == NORMED) {
-    const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, parts, nullptr, p.K, p.padded,
-                                isFloat16, p.normHasAddend, 1, p.normEps};
+    const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, words, nullptr, p.K, p.padded,
+                                isFloat16, p.normHasAddend, 1, 0, p.normEps};
     return norm_row(norm, 0, parts, writes);
   }
-  const GatedNormParams norm = {p.normX, p.normZ, p.normY, p.normSquareSums, p.normWeight, p.normOut, parts, nullptr,
-                                p.K, p.normGroups, p.normGroupSize, p.padded, isFloat16, 1, p.normCount, p.normEps};
-  return gated_norm_row(norm, 0, (float*)(parts + p.padded), parts, writes);
+  const GatedNormParams norm = {p.normX, p.normZ, p.normY, p.normSquareSums, p.normWeight, p.normOut, words, nullptr,
+                                p.K, p.normGroups, p.normGroupSize, p.padded, isFloat16, 1, 0, p.normCount, p.normEps};
+  return gated_norm_row(norm, 0, (float*)(words + p.padded), parts, writes);
 }
 
 static __device__ __forceinline__ void multiply(float* sums, const u32* a, const u32* b) {

@@ -38,7 +38,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     if (threadIdx.x == 0) made = factor;
     __syncthreads();
     if (hasZeros) {
-      for (int i = threadIdx.x; i < p.padded / 32; i += 256) ownSums[i] = sum_of_parts(row + 8 * i);
+      for (int i = threadIdx.x; i < p.padded / 32; i += 256) ownSums[i] = sum_of_parts({(u32*)row, -1}, 32 * i);
       __syncthreads();
     }
   }

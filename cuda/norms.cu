@@ -4,7 +4,7 @@
 // Grid: a block of 256 a row: see norm_row.
 extern "C" __global__ void __launch_bounds__(256) rms_norm(const RmsNormParams p) {
   const long long t = blockIdx.x;
-  const float factor = norm_row(p, t, p.parts + t * p.padded, true);
+  const float factor = norm_row(p, t, parts_of(p.parts, t, p.padded, p.partsAreInBlocks), true);
   if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
 }
 
@@ -12,7 +12,8 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const RmsNormParams p
 extern "C" __global__ void __launch_bounds__(256) gated_norm(const GatedNormParams p) {
   SHARED_BY_LAUNCH(shared);
   const long long t = blockIdx.x;
-  const float factor = gated_norm_row(p, t, (float*)shared, p.parts + t * p.padded, true);
+  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
+  const float factor = gated_norm_row(p, t, (float*)shared, parts, true);
   if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
 }
 

@@ -36,7 +36,7 @@ static __device__ __forceinline__ float magnitude_of(const float* v) {
 }
 
 // Zeros from C on, up to a whole number of the tensor cores' steps.
-static __device__ __forceinline__ void put_padding(u32* parts, int C, int padded) {
+static __device__ __forceinline__ void put_padding(const Parts& parts, int C, int padded) {
   const float zeros[4] = {0, 0, 0, 0};
   const int c = (C + 3) / 4 * 4 + 4 * threadIdx.x;
   if (c < padded) put_parts(parts, c, zeros, 1.0f, true);
@@ -55,13 +55,14 @@ struct RmsNormParams {
   int isFloat16;
   int hasAddend;
   int hasParts;
+  int partsAreInBlocks;
   float eps;
 };
 
 // out = y / sqrt(mean(y²) + eps) * weight, where y is x, or with an addend sum = x + addend. With parts, they are out's as
 // split_rows makes them, and their factor is returned. x, addend, sum, out (T, C), weight (C). Thread i of 256 sums columns 4 i to
 // 4 i + 3, and those a multiple of 1,024 further on. What does not write takes rows of up to 4,096 columns.
-static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long long t, u32* parts, bool writes) {
+static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long long t, const Parts& parts, bool writes) {
   __shared__ float sums[ROW_THREADS / 32];
   __shared__ float mosts[ROW_THREADS / 32];
   const float* x = p.x.at + t * p.x.stride;
@@ -158,6 +159,7 @@ struct GatedNormParams {
   int padded;
   int isFloat16;
   int hasParts;
+  int partsAreInBlocks;
   float count;
   float eps;
 };
@@ -166,7 +168,7 @@ struct GatedNormParams {
 // x, z, gated, out (T, C), squareSums (T, groups), weight (C); `row` has room for C floats in shared memory. Columns that are not
 // four to a group are loaded one by one.
 static __device__ __forceinline__ float gated_norm_row(
-    const GatedNormParams& p, long long t, float* row, u32* parts, bool writes) {
+    const GatedNormParams& p, long long t, float* row, const Parts& parts, bool writes) {
   __shared__ float sums[MOST_GROUPS][ROW_THREADS / 32];
   __shared__ float mosts[ROW_THREADS / 32];
   const float* x = p.x.at + t * p.x.stride;

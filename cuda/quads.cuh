@@ -30,34 +30,61 @@ static __device__ __forceinline__ float split_factor(float most) {
   return bits_to_float(__float_as_uint(fmaxf(most, 1e-30f)) & 0x7f800000u) * 0.125f;
 }
 
-// Puts four columns of a row, divided by its factor, where the tensor cores' kernels find them: of eight neighbours the first
-// parts come first, then what they lack.
-static __device__ __forceinline__ void put_parts(u32* row, int c, const float* v, float inverse, bool isFloat16) {
-  u32* to = row + c / 8 * 8 + c % 8 / 2;
+// Where the parts of a row lie: one after another, or with those of 63 other rows, as the kernels for many rows take them.
+struct Parts {
+  // Those of the row; or of its block of 64 rows, in which it is number `row`.
+  u32* at;
+  // -1: it has no block.
+  int row;
+};
+
+// How 16 bytes i of row r of a tile lie in shared memory, against conflicts of banks: rows of 128 bytes, and of 64.
+static __device__ __forceinline__ int place_of_128(int r, int i) { return 8 * r + (i ^ r % 8); }
+static __device__ __forceinline__ int place_of_64(int r, int i) { return 4 * r + (i ^ r / 2 % 4); }
+
+// Row t of `parts`, which are those of rows of `padded` columns.
+static __device__ __forceinline__ Parts parts_of(u32* parts, long long t, int padded, bool isInBlocks) {
+  if (!isInBlocks) return {parts + t * padded, -1};
+  return {parts + t / 64 * 64 * padded, (int)(t % 64)};
+}
+
+// The first or second parts of columns c to c + 3, two words. Of eight neighbours in a row the first parts come first. A block has
+// 128 bytes of each row for 32 columns: of the first parts, then of the second ones, those whose number modulo 8 is below 4
+// come first.
+static __device__ __forceinline__ uint2* parts_at(const Parts& parts, int c, int second) {
+  if (parts.row < 0) return (uint2*)(parts.at + c / 8 * 8 + c % 8 / 2 + 4 * second);
+  const int piece = 4 * second + c % 8 / 4 * 2 + c % 32 / 16;
+  return (uint2*)(parts.at + c / 32 * 2048 + 4 * place_of_128(parts.row, piece)) + c / 8 % 2;
+}
+
+// Puts four columns of a row, divided by its factor, where the tensor cores' kernels find them: their first parts, and what these
+// lack.
+static __device__ __forceinline__ void put_parts(const Parts& parts, int c, const float* v, float inverse, bool isFloat16) {
+  u32 first[2], second[2];
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const float low = v[2 * i] * inverse, high = v[2 * i + 1] * inverse;
     if (isFloat16) {
-      const u32 first = floats_to_halves(low, high);
-      to[i] = first;
-      to[4 + i] = floats_to_halves(low - half_to_float(first & 0xffff), high - half_to_float(first >> 16));
+      first[i] = floats_to_halves(low, high);
+      second[i] = floats_to_halves(low - half_to_float(first[i] & 0xffff), high - half_to_float(first[i] >> 16));
     } else {
-      const u32 first = floats_to_bfloats(low, high);
-      to[i] = first;
-      to[4 + i] = floats_to_bfloats(low - bits_to_float(first << 16), high - bits_to_float(first & 0xffff0000u));
+      first[i] = floats_to_bfloats(low, high);
+      second[i] = floats_to_bfloats(low - bits_to_float(first[i] << 16), high - bits_to_float(first[i] & 0xffff0000u));
     }
   }
+  *parts_at(parts, c, 0) = make_uint2(first[0], first[1]);
+  *parts_at(parts, c, 1) = make_uint2(second[0], second[1]);
 }
 
-// The sum of 32 neighbours of a row that is split into float16.
-static __device__ __forceinline__ float sum_of_parts(const uint4* parts) {
+// The sum of 32 columns of a row that is split into float16, of which c is the first.
+static __device__ __forceinline__ float sum_of_parts(const Parts& parts, int c) {
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const uint4 v = parts[i];
-    const u32 pairs[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int j = 0; j < 4; j++) sum += half_to_float(pairs[j] & 0xffff) + half_to_float(pairs[j] >> 16);
+  for (int i = 0; i < 16; i++) {
+    // Of each eight neighbours the first parts, then the second ones.
+    const uint2 v = *parts_at(parts, c + i / 4 * 8 + i % 2 * 4, i / 2 % 2);
+    sum += half_to_float(v.x & 0xffff) + half_to_float(v.x >> 16);
+    sum += half_to_float(v.y & 0xffff) + half_to_float(v.y >> 16);
   }
   return sum;
 }

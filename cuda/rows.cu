@@ -99,6 +99,7 @@ struct SplitRowsParams {
   int K;
   int padded;
   int kind;
+  int isInBlocks;
 };
 
 // Rows as sums of two float16 or two bfloat16 each, for the tensor cores: x is out[0] + out[1], times factors, to 22 or 16 bits.
@@ -118,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsPara
     factor = split_factor(most);
   }
   const float inverse = 1.0f / factor;
-  u32* out = p.out + t * p.padded;
+  const Parts out = parts_of(p.out, t, p.padded, p.isInBlocks);
   for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 128) {
     float v[4];
     load_quad(x, c, p.K, v);
@@ -132,6 +133,7 @@ struct SumPartsParams {
   float* out;
   int T;
   int padded;
+  int isInBlocks;
 };
 
 // out = sums of 32 neighbours of rows that split_rows made of float16. x (T, 2 * padded), out (T, padded / 32). Grid: a sum a thread.
@@ -139,5 +141,5 @@ extern "C" __global__ void __launch_bounds__(256) sum_parts(const SumPartsParams
   long long t;
   int step;
   if (!element_of(p.T, p.padded / 32, t, step)) return;
-  p.out[t * (p.padded / 32) + step] = sum_of_parts((const uint4*)(p.x + t * 2 * p.padded + 64 * step));
+  p.out[t * (p.padded / 32) + step] = sum_of_parts(parts_of((u32*)p.x, t, p.padded, p.isInBlocks), 32 * step);
 }

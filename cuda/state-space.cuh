@@ -454,9 +454,11 @@ static __device__ __forceinline__ void advance(
   float B[OWN], C[OWN];
   load_own<OWN>(token.B, B);
   load_own<OWN>(token.C, C);
+  const float4 v = *(const float4*)token.x;
+  const float x[SCAN_ROWS] = {v.x, v.y, v.z, v.w};
 #pragma unroll
   for (int r = 0; r < SCAN_ROWS; r++) {
-    const float dx = token.delta * token.x[r];
+    const float dx = token.delta * x[r];
     y[r] = 0;
 #pragma unroll
     for (int i = 0; i < OWN; i++) {
@@ -467,6 +469,12 @@ static __device__ __forceinline__ void advance(
   }
 }
 
+// A condition that is known when a kernel is compiled.
+template <bool VALUE>
+struct Constant {
+  static const bool value = VALUE;
+};
+
 // Tokens of a sequence one after another, with 4 rows of the state in a warp's registers. Some tokens at a time lie in shared
 // memory, where the next ones are copied meanwhile.
 template <int OWN, int STATES>
@@ -475,8 +483,8 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
   __shared__ __align__(16) float tileB[2][TILE * N];
   __shared__ __align__(16) float tileC[2][TILE * N];
   __shared__ __align__(16) float tileX[2][TILE * 4 * SCAN_ROWS];
-  __shared__ float deltas[2][TILE];
-  __shared__ float decays[2][TILE];
+  // Δ and the decay of each token.
+  __shared__ float2 factors[2][TILE];
   const int h = blockIdx.y;
   const int b = blockIdx.z;
   const long long begin = p.starts[b], end = p.starts[b + 1];
@@ -517,34 +525,44 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
       const float* x = p.x.at + (tile + i / SCAN_ROWS) * p.x.stride + column + i % SCAN_ROWS * 4;
       copy_quad(&tileX[buffer][4 * i], x, p.P - blockFirst - i % SCAN_ROWS * 4, isAlignedX);
     }
-    if ((int)threadIdx.x < count) step = step_at(p, tile + threadIdx.x, h, 0);
     group_copies();
   };
+  // The factors of a tile are made while the one before it is scanned, of steps that were loaded before that.
+  auto load_step = [&](long long tile) {
+    if (threadIdx.x < TILE && tile + threadIdx.x < end) step = step_at(p, tile + threadIdx.x, h, 0);
+  };
+  auto put_factors = [&](int buffer) {
+    if (threadIdx.x >= TILE) return;
+    const float delta = delta_of(p, step, h, 0);
+    factors[buffer][threadIdx.x] = make_float2(delta, decay_of(A, delta));
+  };
   copy(begin, 0);
+  load_step(begin);
+  put_factors(0);
+  load_step(begin + TILE);
   int buffer = 0;
 #pragma unroll 1
   for (long long tile = begin; tile < end; tile += TILE, buffer ^= 1) {
     const int count = count_of(tile);
-    if ((int)threadIdx.x < count) {
-      const float delta = delta_of(p, step, h, 0);
-      deltas[buffer][threadIdx.x] = delta;
-      decays[buffer][threadIdx.x] = decay_of(A, delta);
-    }
     wait_copies<0>();
     __syncthreads();
-    if (tile + TILE < end) copy(tile + TILE, buffer ^ 1);
-    // The 32 sums over the warp of some tokens are made together: one after another they would wait for the lanes.
-#pragma unroll 1
-    for (int s = 0; s < count; s += SCAN_TOKENS) {
+    if (tile + TILE < end) {
+      copy(tile + TILE, buffer ^ 1);
+      put_factors(buffer ^ 1);
+      load_step(tile + 2 * TILE);
+    }
+    // The 32 sums over the warp of some tokens are made together: one after another they would wait for the lanes. Of a whole tile
+    // no token is asked whether it is there, so that its loads come before the work on those ahead of it.
+    auto scan = [&](int s, auto isWhole) {
       float y[32];
 #pragma unroll
       for (int i = 0; i < SCAN_TOKENS; i++) {
         const int at = s + i;
-        if (at < count) {
+        if (isWhole.value || at < count) {
           const float* x = tileX[buffer] + 4 * SCAN_ROWS * at + SCAN_ROWS * (threadIdx.x / 32);
           const u32 bits = STATES ? token_bits(p, b, tile + at - begin) : 0;
-          const ScannedToken token = {tileB[buffer] + at * N, tileC[buffer] + at * N, x, deltas[buffer][at],
-                                      decays[buffer][at], bits};
+          const float2 f = factors[buffer][at];
+          const ScannedToken token = {tileB[buffer] + at * N, tileC[buffer] + at * N, x, f.x, f.y, bits};
           advance<OWN, STATES>(p, state, token, h * p.P + first, columns, y + SCAN_ROWS * i);
         } else {
 #pragma unroll
@@ -553,10 +571,17 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
       }
       const float sum = sums_of_32(y);
       const int own = s + lane / SCAN_ROWS;
-      if (own < count && c < p.P) {
+      if ((isWhole.value || own < count) && c < p.P) {
         const float x = tileX[buffer][4 * SCAN_ROWS * own + SCAN_ROWS * (threadIdx.x / 32) + lane % SCAN_ROWS];
         p.out.at[(tile + own) * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, tile + own, h, c);
       }
+    };
+    if (count == TILE) {
+#pragma unroll 1
+      for (int s = 0; s < TILE; s += SCAN_TOKENS) scan(s, Constant<true>());
+    } else {
+#pragma unroll 1
+      for (int s = 0; s < count; s += SCAN_TOKENS) scan(s, Constant<false>());
     }
   }
   if (slot < 0 || !p.keepState) return;

@@ -10,10 +10,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cudaDigest, cudaModules, PTX } from './cuda-sources.mjs';
 
-/** Compute capability 8.0: Ampere and all that came after it. */
-const TARGET = 'compute_80';
-/** PTX of CUDA 11.4. */
-const PTX_VERSION = '7.4';
 const NVCC = '13.0';
 
 const isCheck = process.argv.includes('--check');
@@ -48,16 +44,22 @@ if (different.length > 0) {
   process.exit(1);
 }
 
-function compile({ name, source, format }) {
-  const target = join(folder, `${name}.ptx`);
-  const options = ['--ptx', `-arch=${TARGET}`, '-O3', '--std=c++17', ...(format ? [`-DFORMAT=${format}`] : [])];
-  run('nvcc', [...options, '-o', target, source]);
-  const lines = readFileSync(target, 'utf8').split('\n');
+function compile({ name, source, format, target }) {
+  const made = join(folder, `${name}.ptx`);
+  const options = [
+    '--ptx',
+    `-arch=${target.name.replace('sm', 'compute')}`,
+    '-O3',
+    '--std=c++17',
+    ...(format ? [`-DFORMAT=${format}`] : []),
+  ];
+  run('nvcc', [...options, '-o', made, source]);
+  const lines = readFileSync(made, 'utf8').split('\n');
   const kept = lines.filter(
     (line) => line.trim() !== '' && !/^\s*\/\//.test(line) && !line.includes('used_bytes_mask'),
   );
   return `${kept.join('\n')}\n`
-    .replace(/^\.version .*/m, `.version ${PTX_VERSION}`)
+    .replace(/^\.version .*/m, `.version ${target.ptxVersion}`)
     .replace(/(?<=_INTERNAL_)[0-9a-f]{8}_/g, '00000000_');
 }
 

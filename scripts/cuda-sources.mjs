@@ -24,12 +24,19 @@ const OF_FORMATS = {
   'linear-halves': HALVES,
   'short-states': HALVES,
   'linear-tiles': [...HALVES, 'CODES'],
+  'linear-wide': [...HALVES, 'CODES'],
   'linear-blocks': FORMATS.filter((format) => ![...HALVES, ...FLOATS].includes(format)),
   linear: FLOATS,
   tables: FORMATS,
 };
 
-/** Modules by name, each with its source and the format that it is compiled for. */
+/** Compute capability 8.0, Ampere and all that came after it, in PTX of CUDA 11.4; and 9.0, Hopper only, in that of CUDA 12.0. */
+const AMPERE = { name: 'sm_80', ptxVersion: '7.4' };
+const HOPPER = { name: 'sm_90a', ptxVersion: '8.0' };
+/** Sources for Hopper's tensor cores. */
+const OF_HOPPER = ['linear-wide'];
+
+/** Modules by name, each with its source, the format that it is compiled for, and what it runs on. */
 export function cudaModules() {
   const sources = readdirSync(CUDA).filter((file) => file.endsWith('.cu'));
   return sources
@@ -41,6 +48,7 @@ export function cudaModules() {
         name: format ? `${name}-${format}` : name,
         source,
         format,
+        target: OF_HOPPER.includes(name) ? HOPPER : AMPERE,
       }));
     });
 }

@@ -114,7 +114,8 @@ describe('the kernels', () => {
     const ptx = await loadPtx();
     for (const [name, { module, layout }] of Object.entries(KERNELS)) {
       const text = new TextDecoder().decode(ptx.get(module));
-      expect(text).toMatch(/^\.version 7\.4\n\.target sm_80\n/);
+      const isOfHopper = module.startsWith('linear-wide');
+      expect(text).toMatch(isOfHopper ? /^\.version 8\.0\n\.target sm_90a\n/ : /^\.version 7\.4\n\.target sm_80\n/);
       expect(text.endsWith('\0')).toBe(true);
       // The struct as the compiler lays it out.
       const [, bytes] =

@@ -34,7 +34,7 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
     ...['FLOAT16', 'BFLOAT16'].map((format) => ofFormat('short-states', format)),
     ...['FLOAT32', 'FLOAT16', 'BFLOAT16', 'F8_E4M3', 'F8_E5M2'].map((format) => ofFormat('attention', format)),
     ...formats.flatMap((format) => sourcesOf(format).map((name) => ofFormat(name, format))),
-    ...(formats.every(isFloats) ? [] : [ofFormat('linear-tiles', 'CODES')]),
+    ...(formats.every(isFloats) ? [] : ['linear-tiles', 'linear-wide'].map((name) => ofFormat(name, 'CODES'))),
   ];
   const objects = units.map(({ name }) => join(folder, `${name}.o`));
   const queue = units.map(({ args }, i) => ['-o', objects[i], ...args]).values();
@@ -58,7 +58,7 @@ export async function buildEmulatedNccl({ library: driver }: EmulatedDriver): Pr
 /** Sources that are compiled for each format. */
 function sourcesOf(format: StoredFormat): string[] {
   if (isFloats(format)) return ['tables', 'linear'];
-  return isHalves(format) ? ['tables', 'linear-halves', 'linear-tiles'] : ['tables', 'linear-blocks'];
+  return isHalves(format) ? ['tables', 'linear-halves', 'linear-tiles', 'linear-wide'] : ['tables', 'linear-blocks'];
 }
 
 function ofFormat(name: string, format: string) {

@@ -8,11 +8,17 @@ const MINOR = 76;
 const SHARED_BYTES = 97;
 /** Compute capability that the kernels' PTX is for, and newer. */
 const LEAST_CAPABILITY = 80;
+/** Hopper's, which alone has multiplications of warpgroups; and CUDA 12.0, whose drivers know them. */
+const HOPPER = 90;
+const HOPPER_VERSION = 12000;
+
 /** Facts of a GPU. */
 export interface CudaInfo {
   readonly name: string;
   /** Compute capability: 90 is 9.0. */
   readonly capability: number;
+  /** Whether kernels run that are for Hopper only. */
+  readonly hasWarpgroups: boolean;
   readonly multiprocessors: number;
   /** Bytes of shared memory that a block may have. */
   readonly sharedBytes: number;
@@ -54,7 +60,8 @@ export function infoOf(driver: CudaDriver, ordinal: number): CudaInfo {
     const bytes = new BigUint64Array(1);
     driver.check(driver.functions.cuDeviceTotalMem(bytes, device), 'cuDeviceTotalMem');
     const [multiprocessors, sharedBytes] = [attribute(MULTIPROCESSORS), attribute(SHARED_BYTES)];
-    return { name, capability, multiprocessors, sharedBytes, memory: Number(bytes[0]) };
+    const hasWarpgroups = capability === HOPPER && driver.version >= HOPPER_VERSION;
+    return { name, capability, hasWarpgroups, multiprocessors, sharedBytes, memory: Number(bytes[0]) };
   }
   throw new UnsupportedDeviceError(
     `${name} has compute capability ${capability / 10}; the kernels take ${LEAST_CAPABILITY / 10} (Ampere) or newer.`,

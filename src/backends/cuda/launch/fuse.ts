@@ -26,6 +26,12 @@ const DECLARED_BYTES = 2560;
 /** Shared memory of a block on every GPU from Ampere on. */
 const LEAST_SHARED_BYTES = 101_376;
 
+/** What a norm has that leaves its rows whole. */
+const NO_PARTS = {
+  ...{ parts: undefined, factors: undefined, padded: 0 },
+  ...{ isFloat16: 0, hasParts: 0, partsAreInBlocks: 0 },
+} as const;
+
 type ProductParams = LinearParams | LinearHalvesParams;
 type Product = Launch & { readonly parameters: ProductParams };
 
@@ -178,7 +184,7 @@ function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[
     grid: { blocks: [T], threads: 256, sharedBytes: 16 * Math.ceil(C / 4) },
     parameters: {
       ...{ x, z, gated, squareSums, weight, out, C, groups, groupSize, count, eps },
-      ...(parts ?? { parts: undefined, factors: undefined, padded: 0, isFloat16: 0, hasParts: 0 }),
+      ...(parts ?? NO_PARTS),
     },
   };
   if (!parts) return { launch, count: 3 };
@@ -188,9 +194,10 @@ function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[
 /** What a kernel needs to split its rows, if a launch does that. */
 function partsOf(rows: DeviceRows | undefined, C: number, T: number, split: Launch | undefined) {
   if (split?.name !== 'split_rows' || !isSame(split.parameters.x, rows)) return undefined;
-  const { K, out, factors, padded, kind } = split.parameters;
+  const { K, out, factors, padded, kind, isInBlocks } = split.parameters;
   if (K !== C || split.grid.blocks[0] !== T) return undefined;
-  return { parts: out, factors, padded, isFloat16: kind === FLOAT16 ? 1 : 0, hasParts: 1 };
+  const isFloat16 = kind === FLOAT16 ? 1 : 0;
+  return { parts: out, factors, padded, isFloat16, hasParts: 1, partsAreInBlocks: isInBlocks };
 }
 
 function isSame(a: DeviceRows | undefined, b: DeviceRows | undefined): boolean {
@@ -208,7 +215,7 @@ function isPart({ parameters, name }: Launch): boolean {
 
 /** Kernels that are small enough to have a convolution in them. */
 function takesConvolutions(name: keyof KernelParameters): boolean {
-  return !/^linear_\d+x(16|32|64|128)_/.test(name);
+  return !/^linear_(\d+x(16|32|64)|wide)_/.test(name);
 }
 
 function withParameters(product: Product, parameters: Partial<LinearHalvesParams>): Product {

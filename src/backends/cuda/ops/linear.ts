@@ -24,20 +24,39 @@ const FLOATS_TILE = { outputs: 16, rows: 8 };
 const FEW_ROWS = 8;
 const FEW_ROWS_OUTPUTS = 16;
 export const FEW_ROWS_BYTES = 65_536;
-/** Kernels on tensor cores for more rows: what a block has, and numbers of rows that they are for. */
+/**
+ * Kernels on tensor cores for more rows: what a block has, numbers of rows that they are for, and blocks below which each has one
+ * slice only, so that there are more.
+ */
 export const TILES = [
-  { kernel: 'linear_64x16', rows: 16, upTo: 16, sharedBytes: 24_576 },
-  { kernel: 'linear_64x32', rows: 32, upTo: 64, sharedBytes: 32_768 },
-  { kernel: 'linear_64x64', rows: 64, upTo: Number.POSITIVE_INFINITY, sharedBytes: 49_152 },
+  ...[tiles('linear_64x16', 16, 24_576), tiles('linear_64x32', 64, 32_768)],
+  tiles('linear_64x64', Number.POSITIVE_INFINITY, 49_152),
 ] as const;
-const TILE_OUTPUTS = 64;
+/** Tiles for Hopper, of more than so many rows, which lie in blocks: of numbers and of codes. */
+export const WIDE_TILES = {
+  halves: { outputs: 192, rows: 128, threads: 384, sharedBytes: 230_400 },
+  codes: { outputs: 128, rows: 128, threads: 256, sharedBytes: 201_728 },
+} as const;
+const NOT_WIDE_ROWS = 64;
+/** The share of the multiprocessors below which these tiles are too few. */
+const WIDE_SHARE = 0.75;
+const BLOCK_ROWS = 64;
 /** Slices of the inputs, and inputs of a multiplication's step: rows are padded with zeros to a multiple of so many. */
 const SLICES = 8;
 const STEP_INPUTS = 32;
-/** Blocks below which each has one slice only, so that there are more. */
-const MANY_BLOCKS = 200;
 /** Bytes of blocks that are unpacked at a time. */
 const UNPACKED_BYTES = 128 * 2 ** 20;
+
+function tiles<Name extends `linear_${string}`>(kernel: Name, upTo: number, sharedBytes: number) {
+  const [outputs, rows] = (/\d+x\d+$/.exec(kernel)?.[0] ?? '').split('x').map(Number);
+  return { kernel, outputs, rows, upTo, threads: 2 * outputs, manyBlocks: 200, sharedBytes };
+}
+
+/** Outputs and rows of a block. */
+interface Tiles {
+  readonly outputs: number;
+  readonly rows: number;
+}
 
 /** A product's operands, checked. */
 interface Product {
@@ -88,8 +107,10 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 
 /** Products with float16 and bfloat16. */
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
-  const parameters = splitProduct(calls, product, PACKED_KINDS[format]);
-  if (parameters.T > FEW_ROWS) launchTiles(calls, parameters, format);
+  const areWide = isWide(calls, product, WIDE_TILES.halves);
+  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide);
+  if (areWide) launchWide(calls, parameters, format);
+  else if (parameters.T > FEW_ROWS) launchTiles(calls, parameters, format);
   else launchFew(calls, parameters, format);
 }
 
@@ -97,12 +118,14 @@ function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat):
 function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): void {
   const { device, memory } = calls;
   const hasZeros = format === 'Q4_K' || format === 'Q5_K';
-  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16);
+  const areWide = isWide(calls, product, WIDE_TILES.codes);
+  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide);
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
   const inputSums = hasZeros ? memory.allocate(4 * T * steps) : undefined;
   if (inputSums !== undefined) {
-    device.launch('sum_parts', elementGrid(T, steps), { x: split.x, out: inputSums, T, padded });
+    const parts = { x: split.x, isInBlocks: flag(areWide) };
+    device.launch('sum_parts', elementGrid(T, steps), { ...parts, out: inputSums, T, padded });
   }
   const parameters = { ...split, inputSums };
   if (T <= FEW_ROWS) {
@@ -119,17 +142,31 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
     device.launch(`unpack_codes_${format}`, elementGrid(N, padded / 8), { ...blocks, codes, scales, zeros });
     const part = { weight: codes, rowBytes: 2 * padded, N, scales, zeros };
     const columns = { out: out.view([T, N], begin), bias: bias?.view([N], begin * bias.stride) };
-    launchTiles(calls, { ...parameters, ...part, ...columns }, 'CODES');
+    (areWide ? launchWide : launchTiles)(calls, { ...parameters, ...part, ...columns }, 'CODES');
   }
 }
 
-/** The parameters of a product on tensor cores, whose rows are split into two parts of a kind. */
-function splitProduct({ device, memory }: CudaCalls, { x, matrix, bias, out }: Product, kind: number) {
+/** Whether a product is for the kernels that only Hopper has. */
+function isWide({ device: { info } }: CudaCalls, { x, matrix }: Product, tiles: Tiles): boolean {
+  const [T] = x.shape;
+  if (!info.hasWarpgroups || T <= NOT_WIDE_ROWS) return false;
+  return countTiles(tiles, T, matrix.outFeatures) >= WIDE_SHARE * info.multiprocessors;
+}
+
+/** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks. */
+function splitProduct(
+  { device, memory }: CudaCalls,
+  { x, matrix, bias, out }: Product,
+  kind: number,
+  isInBlocks: boolean,
+) {
   const { inFeatures: K, outFeatures: N, rowBytes, address: weight } = matrix;
   const [T] = x.shape;
   const padded = Math.ceil(K / STEP_INPUTS) * STEP_INPUTS;
-  const [parts, factors] = [memory.allocate(4 * T * padded), memory.allocate(4 * T)];
-  device.launch('split_rows', { blocks: [T], threads: 128 }, { x, out: parts, factors, K, padded, kind });
+  const rows = isInBlocks ? Math.ceil(T / BLOCK_ROWS) * BLOCK_ROWS : T;
+  const [parts, factors] = [memory.allocate(4 * rows * padded), memory.allocate(4 * T)];
+  const split = { x, out: parts, factors, K, padded, kind, isInBlocks: flag(isInBlocks) };
+  device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
     ...{ x: parts, factors, bias, out, weight, rowBytes, T, K, N, padded, hasBias: flag(bias) },
     ...{ slices: undefined, scales: undefined, zeros: undefined, inputSums: undefined },
@@ -151,17 +188,27 @@ function launchTiles(
   format: HalvesFormat | 'CODES',
 ): void {
   const { T, N } = parameters;
-  const { kernel, rows, sharedBytes } = TILES.find(({ upTo }) => T <= upTo) ?? TILES[2];
-  const blocks = Math.ceil(T / rows) * Math.ceil(N / TILE_OUTPUTS);
+  const { kernel, outputs, rows, threads, sharedBytes, manyBlocks } = TILES.find(({ upTo }) => T <= upTo) ?? TILES[2];
+  const blocks = countTiles({ outputs, rows }, T, N);
   const name = `${kernel}_${format}` as const;
-  const grid = { threads: 128, sharedBytes };
-  if (blocks >= MANY_BLOCKS) {
+  const grid = { threads, sharedBytes };
+  if (blocks >= manyBlocks) {
     device.launch(name, { ...grid, blocks: [blocks] }, parameters);
     return;
   }
   const apart = { ...parameters, slices: memory.scratch('slices', 4 * SLICES * T * N) };
   device.launch(name, { ...grid, blocks: [blocks, SLICES] }, apart);
   device.launch(`linear_sum_${format}`, elementGrid(T, N), apart);
+}
+
+function launchWide({ device }: CudaCalls, parameters: LinearHalvesParams, format: HalvesFormat | 'CODES'): void {
+  const tiles = format === 'CODES' ? WIDE_TILES.codes : WIDE_TILES.halves;
+  const blocks = [countTiles(tiles, parameters.T, parameters.N)] as const;
+  device.launch(`linear_wide_${format}`, { ...tiles, blocks }, parameters);
+}
+
+function countTiles({ outputs, rows }: Tiles, T: number, N: number): number {
+  return Math.ceil(T / rows) * Math.ceil(N / outputs);
 }
 
 export function embedding(calls: CudaCalls, ids: Tensor, table: LinearWeight, firstRow = 0): CudaTensor {

@@ -92,8 +92,8 @@ static inline void wait_copies() {}
 // Kernels run one after another.
 static inline void await_previous() {}
 static inline void fetch_early(const void*) {}
-// As much as a block can have on the smallest GPU.
-#define SHARED_BY_LAUNCH(NAME) static uint4 NAME[99 * 1024 / 16]
+// As much as a block can have on any GPU.
+#define SHARED_BY_LAUNCH(NAME) alignas(1024) static uint4 NAME[227 * 1024 / 16]
 
 typedef _Float16 emulated_half;
 static inline float half_to_float(uint32_t bits) {
@@ -169,4 +169,45 @@ static inline uint32_t floats_to_bfloats(float low, float high) {
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   };
   return rounded(low) | (rounded(high) << 16);
+}
+
+// What warpgroups.cuh has for Hopper. Copies are done when they are asked for, and multiplications, too.
+struct CopyBarrier {};
+static inline void make_barrier(CopyBarrier*) {}
+static inline void show_barriers() {}
+static inline void expect_bytes(CopyBarrier*, int) {}
+static inline void wait_bytes(CopyBarrier*, int) {}
+static inline void copy_piece(uint4* to, const void* from, int bytes, CopyBarrier*) { std::memcpy(to, from, bytes); }
+static inline void copy_half(uint2* to, const void* from, bool isInside) { *to = isInside ? *(const uint2*)from : uint2{0, 0}; }
+static inline void copy_float(float* to, const float* from, bool isInside) { *to = isInside ? *from : 0; }
+static inline void begin_multiplications() {}
+static inline void group_multiplications() {}
+template <int LEFT>
+static inline void wait_multiplications() {}
+
+struct Operand {
+  const uint4* tile;
+  int at;
+};
+static inline Operand load_operand(const uint4* tile, int at) { return {tile, at}; }
+
+// Sums inputs in the order in which multiply_halves has them.
+template <int ROWS, bool IS_BFLOAT, bool ADDS>
+static inline void multiply_tiles(float (&sums)[ROWS / 2], const Operand& a, const uint4* b, int from) {
+  auto value = [](const uint4* piece, int k) {
+    const uint16_t bits = ((const uint16_t*)piece)[k];
+    return IS_BFLOAT ? __uint_as_float((uint32_t)bits << 16) : half_to_float(bits);
+  };
+  const int warp = threadIdx.x % 128 / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  for (int i = 0; i < ROWS / 2; i++) {
+    const int output = 16 * warp + g + i % 4 / 2 * 8, row = i / 4 * 8 + 2 * t + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 16; k++) {
+      const int place = 4 * (k % 8 / 2) + 2 * (k / 8) + k % 2;
+      const uint4* left = a.tile + 4 * output + ((a.at + place / 8) ^ output / 2 % 4);
+      const uint4* right = b + 8 * row + ((from + place / 8) ^ row % 8);
+      sum += value(left, place % 8) * value(right, place % 8);
+    }
+    sums[i] = ADDS ? sums[i] + sum : sum;
+  }
 }

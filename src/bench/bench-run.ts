@@ -8,9 +8,6 @@ export interface BenchProgress {
   stop(): void;
 }
 
-/** Tokens of a prefill step: the engine's default. */
-export const STEP_TOKENS = 512;
-
 /** Loads the model in one dtype, measures it, and lets go of it. */
 export async function measureDType(
   source: BenchSource,

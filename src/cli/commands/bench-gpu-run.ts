@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
+import { measureDType } from '../../bench/bench-run.ts';
 import {
   type GpuLayersSettings,
   type GpuReport,
@@ -8,6 +8,7 @@ import {
 } from '../../bench/gpu-bench.ts';
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
+import { defaultStepTokens } from '../../engine/load/load-options.ts';
 import { weightStorage } from '../../engine/weights/weight-storage.ts';
 import type { DTypeSetting } from '../../tensor/dtype.ts';
 import type { StateDTypeSetting } from '../../tensor/state-dtype.ts';
@@ -26,7 +27,7 @@ const LAYERS = {
 const MODELS = ['mamba2-130m', 'mamba2-2.7b'] as const;
 /** Numbers of requests to whole models. */
 const REQUESTS = [1, 64];
-const PROMPT_TOKENS = [STEP_TOKENS];
+const PROMPT_TOKENS = [512];
 /** Tokens of each request at least: a step takes a millisecond or less, and the card needs some to get up to speed. */
 const LEAST_TOKENS = 256;
 
@@ -75,7 +76,7 @@ export async function benchGpu(values: GpuValues): Promise<number> {
       const settings = { ...tokens, batchSizes: [], requests: REQUESTS, repetitions };
       const limits = {
         slots: Math.max(...REQUESTS),
-        stepTokens: STEP_TOKENS,
+        stepTokens: defaultStepTokens('webgpu'),
         maxModelLen: longestSequence(settings),
       };
       const { onProgress } = progress;

@@ -3,7 +3,7 @@ import type { CpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import { fastestKernels } from '../../backends/cpu/load-kernels.ts';
 import { measureArithmeticPeak } from '../../bench/arithmetic-peak.ts';
 import { type BenchMachine, type BenchReport, type BenchRun, withShares } from '../../bench/bench-report.ts';
-import { measureDType, STEP_TOKENS } from '../../bench/bench-run.ts';
+import { measureDType } from '../../bench/bench-run.ts';
 import type { BenchSource } from '../../bench/bench-target.ts';
 import { followSynthetic } from '../../bench/load-synthetic.ts';
 import { longestSequence } from '../../bench/measure.ts';
@@ -12,6 +12,7 @@ import { measureReadBandwidth } from '../../bench/read-bandwidth.ts';
 import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
+import { defaultStepTokens } from '../../engine/load/load-options.ts';
 import { defineModel } from '../../models/registry.ts';
 import { defineCommand } from '../options/command.ts';
 import { inJob } from '../options/in-job.ts';
@@ -58,14 +59,14 @@ type BenchValues = Values<typeof options> & Pick<ModelValues, 'job'>;
 /** `mamba2 bench` */
 export const bench = defineCommand({
   details: [
-    'Prefill is one prompt, in steps of at most 512 tokens. Decode is steps of one token for each of some sequences; its',
-    'figure counts the tokens of all of them. GPUs choose the tokens themselves; other devices give logits. Generate is',
+    'Prefill is one prompt, in steps of at most 512 tokens, or 2048 on cuda. Decode is steps of one token for each of some',
+    'sequences; its figure counts the tokens of all of them. GPUs choose the tokens themselves; other devices give logits. Generate is',
     'whole requests as programs make them, with greedy sampling.',
     'Each figure is the median of the repetitions, with the least and the greatest; a run for warming up comes first.',
     'With --shape, the model has a published size and random weights.',
     "Shares are relative to the machine's limits, measured with the same number of threads. Bandwidth is that of reading",
-    'large buffers, and on several machines that of this one times their number. Peak is that of multiplying and adding in a loop with all operands in the first-level cache: in',
-    'float32, or in bytes for int8 and int4. A product and its addition count as two operations. The scan of a token takes',
+    'large buffers, and on several machines that of this one times their number. Peak is that of multiplying and',
+    'adding in a loop with all operands in the first-level cache: in float32, or in bytes for int8 and int4. A product and its addition count as two operations. The scan of a token takes',
     '5 P N operations per head and layer, always in float32.',
     'With --device webgpu and no model, mixer layers of three published shapes are timed by the clock of the GPU and by',
     'the wall clock, and two whole models with embedding, head and sampling. Figures go to standard error as they come.',
@@ -109,7 +110,7 @@ async function run(values: BenchValues): Promise<number> {
     const ranks = tensorParallelSize === 'auto' ? await most() : tensorParallelSize;
     const slots = Math.max(...values.batchSizes, ...values.requests);
     const maxModelLen = longestSequence(values);
-    const limits = { slots, stepTokens: STEP_TOKENS, maxModelLen };
+    const limits = { slots, stepTokens: defaultStepTokens(device), maxModelLen };
     const load = {
       device,
       ...askedStates(values),

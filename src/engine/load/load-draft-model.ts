@@ -58,8 +58,7 @@ export async function loadDraftModel(
     }
     const onFailure = (error: Error) =>
       onWarning(`The draft model has failed: ${error.message} No tokens are guessed any more.`);
-    const { executor, vocabSize } = context;
-    return new DraftModel({ executor, slots, maxNumBatchedTokens, vocabSize, onFailure });
+    return new DraftModel({ ...context, slots, onFailure });
   } catch (error) {
     await started.executor.dispose();
     throw error;

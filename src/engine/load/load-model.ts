@@ -12,7 +12,7 @@ import { chooseRanks } from './choose-ranks.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
 import { loadDraftModel } from './load-draft-model.ts';
-import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
+import { checkLoadOptions, defaultStepTokens, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { sharedStatesSource } from './shared-states-source.ts';
@@ -86,7 +86,8 @@ function loadedModel(
   const { dtype, dtypeReason, storage } = started;
   const { tokenizer, chatTemplate, source } = text;
   const { executor, reloadExecutor, identify } = started;
-  const { maxNumSeqs, maxNumBatchedTokens, maxModelLen, maxQueueSize } = settings;
+  const { maxNumSeqs, maxModelLen, maxQueueSize } = settings;
+  const { maxNumBatchedTokens = defaultStepTokens(device.device) } = settings;
   const { enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens, speculativeConfig } = settings;
   return {
     folder,

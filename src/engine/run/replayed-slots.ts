@@ -63,9 +63,8 @@ export class ReplayedSlots {
       if (command.type === 'reset') for (const slot of this.#counts.keys()) this.#empty(slot);
       else if (command.type === 'copy') used.add(command.from);
       else if (command.type === 'save' || command.type === 'advance') used.add(command.slot);
-      if (command.type === 'save') this.#see(command.slot, command.length);
+      if (command.type === 'save') this.#takeBack(command.slot, command.length);
     }
-    for (const { slot, numComputedTokens } of sequences) this.#see(slot, numComputedTokens);
     const isFew = sequences.filter(isDecode).length < this.#fewestRows;
     for (const sequence of sequences) {
       const { slot, numComputedTokens, numTokens } = sequence;
@@ -116,11 +115,11 @@ export class ReplayedSlots {
   }
 
   /**
-   * Takes back the last count of a slot that has a token less: where a step begins before the last one has answered, the
-   * device leaves out a sequence that had ended.
+   * Takes back the last count of a slot whose saved state has a token less: the device has left that token out, because the
+   * sequence had ended with the one before, which was not known yet when the step began.
    */
-  #see(slot: number, length: number | undefined): void {
-    if (slot === PAD_SLOT_ID || length !== this.#ends[slot] - 1) return;
+  #takeBack(slot: number, length: number | undefined): void {
+    if (length !== this.#ends[slot] - 1) return;
     this.#counts[slot] = this.#previous[slot];
     this.#ends[slot] = length;
   }

@@ -160,6 +160,20 @@ describe('states that lack tokens, which steps compute again', () => {
     expect(slots.count([decode(0, 8), decode(1, 11)])).toEqual(Int32Array.of(0, 2));
   });
 
+  test('are counted by what is saved of an answer, not by where the next one in its slot begins', () => {
+    const slots = new ReplayedSlots(1, 3, 1);
+    for (const numComputedTokens of [5, 6, 7]) slots.count([{ slot: 0, numComputedTokens, numTokens: 1 }]);
+    const load = { type: 'load', snapshot: 0, slot: 0 } as const;
+    const next = { slot: 0, numComputedTokens: 7, numTokens: 4 };
+    const save = (length: number) => ({ type: 'save', slot: 0, snapshot: 1, length }) as const;
+    expect(slots.before([save(8), load], [next])).toEqual([0]);
+    expect(slots.take([0]).counts).toEqual(Int32Array.of(3));
+    // The device left the last token out.
+    for (const numComputedTokens of [5, 6, 7]) slots.count([{ slot: 0, numComputedTokens, numTokens: 1 }]);
+    expect(slots.before([save(7), load], [next])).toEqual([0]);
+    expect(slots.take([0])).toMatchObject({ counts: Int32Array.of(2), positions: Int32Array.of(5) });
+  });
+
   test('are not for the processor, nor for more tokens than kernels take', async () => {
     const load = (options: LoadOptions) => LLM.load(GOLDEN, { ...common, ...options });
     await expect(load({ device: 'cpu', replayssmBufferLen: 2 })).rejects.toThrow(ArgumentError);

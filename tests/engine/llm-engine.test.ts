@@ -62,6 +62,33 @@ describe('where the executor samples', () => {
     }
   });
 
+  test('leaves out what has ended, though as many run because another was resumed', async () => {
+    const rig = new Rig({ snapshotInterval: 100 }, { numBlocks: 40, blockSize: 2 }, true);
+    const answer = fakeAnswer([1, 2], 4, true);
+    const options = { maxTokens: 9, ignoreEos: true };
+    rig.add('ends', [1, 2], { ...options, stopTokenIds: [answer[3]] });
+    rig.add('stays', [3, 4], options);
+    rig.add('waits', [5, 6], options);
+    await rig.step();
+    rig.engine.setPaused('waits', true);
+    while (!rig.ended.has('ends')) await rig.step();
+    rig.engine.setPaused('waits', false);
+    await rig.finish();
+    expect(rig.tokens.get('ends')).toEqual([answer.slice(0, answer.indexOf(answer[3]) + 1)]);
+    expect(rig.tokens.get('stays')).toEqual([fakeAnswer([3, 4], 9, true)]);
+    expect(rig.tokens.get('waits')).toEqual([fakeAnswer([5, 6], 9, true)]);
+  });
+
+  test('goes on ahead where one of the answers has ended', async () => {
+    const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+    const answer = fakeAnswer([1, 2], 2);
+    rig.add('ends', [1, 2], { maxTokens: 9, ignoreEos: true, stopTokenIds: [answer[1]] });
+    rig.add('stays', [3, 4], { maxTokens: 9, ignoreEos: true });
+    await rig.finish();
+    expect(rig.tokens.get('stays')).toEqual([fakeAnswer([3, 4], 9)]);
+    expect(new Set(told(rig).slice(1).flat(2))).toEqual(new Set([LAST_SAMPLED]));
+  });
+
   test('a failure in a step that was begun ahead ends what runs once', async () => {
     const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
     rig.add('a', [1, 2], { maxTokens: 9, ignoreEos: true });

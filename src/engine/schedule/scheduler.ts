@@ -231,8 +231,11 @@ export class Scheduler {
    * continues with the next unless that token ends it. Returns undefined if the running step could change the next one, or
    * waiting sequences could begin.
    */
-  #scheduleAhead(current: readonly ScheduledWork[]): ScheduledWork[] | undefined {
-    const isAll = current.length === this.#running.filter(this.#isRunnable).length;
+  #scheduleAhead(underWay: readonly ScheduledWork[]): ScheduledWork[] | undefined {
+    // The others have ended since.
+    const current = underWay.filter(({ sequence }) => sequence.slot !== undefined);
+    const begun = new Set(current.map(({ sequence }) => sequence));
+    const isAll = this.#running.every((sequence) => begun.has(sequence) || !this.#isRunnable(sequence));
     const isSure = ({ sequence, isSampled }: ScheduledWork) =>
       isSampled && sequence.canRunAhead && !sequence.request.isPaused;
     if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;

@@ -4,29 +4,40 @@ import type { GenerationOutput } from './generation.ts';
 const EVENTS_PER_SECOND = 5000;
 
 /**
- * Divides the events that a server can write among its open streams. What comes for a stream before its next event may be
- * written goes out in that one: with 64 streams every 13 ms. Steps of so many sequences take longer on the processor, where
- * each token has an event of its own; GPUs are quicker.
+ * Divides the events that a server can write among the streams whose answers have begun. What comes for a stream before its
+ * next event may be written goes out in that one: with 64 streams every 13 ms. Steps of so many sequences take longer on the
+ * processor, where each token has an event of its own; GPUs are quicker.
  */
 export class EventPace {
-  #open = 0;
+  /** Streams that have had an output, and are open. Requests that wait for a slot may be many more. */
+  readonly #begun = new Set<OpenStream>();
 
-  /** A stream begins. */
+  /** A stream is opened. */
   open(): StreamPace {
-    this.#open++;
-    return { paced: (outputs) => this.#paced(outputs), close: () => this.#open-- };
+    const stream = { isOpen: true };
+    const close = () => {
+      stream.isOpen = false;
+      this.#begun.delete(stream);
+    };
+    return { paced: (outputs) => this.#paced(stream, outputs), close };
   }
 
-  async *#paced(outputs: AsyncIterable<GenerationOutput>): AsyncGenerator<GenerationOutput, void> {
+  async *#paced(stream: OpenStream, outputs: AsyncIterable<GenerationOutput>): AsyncGenerator<GenerationOutput, void> {
     for await (const output of outputs) {
       const begin = performance.now();
+      // Some outputs may still come when the client has left.
+      if (stream.isOpen) this.#begun.add(stream);
       yield output;
       if (output.finished) continue;
-      const wait = begin + (1000 * this.#open) / EVENTS_PER_SECOND - performance.now();
+      const wait = begin + (1000 * this.#begun.size) / EVENTS_PER_SECOND - performance.now();
       // Timers know no shorter times.
       if (wait >= 1) await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
+}
+
+interface OpenStream {
+  isOpen: boolean;
 }
 
 /** One stream's part of the pace. */

@@ -1,4 +1,3 @@
-import { ConfigError } from '../errors.ts';
 import type { KvCacheParams } from '../layers/attention/attention.ts';
 import type { AttentionMetadata } from '../layers/attention/attention-metadata.ts';
 import type { KvCacheSize } from '../layers/attention/kv-cache-shape.ts';
@@ -41,10 +40,7 @@ export class MultiTokenPredictor implements Module {
   readonly #layers: readonly DecoderLayer[];
   readonly #finalNorm: RMSNorm;
 
-  /**
-   * @param makeLayer layer i, whose parts' prefix is `prefix`.
-   * @throws ConfigError when layers have mixers, or several have attention.
-   */
+  /** @param makeLayer layer i, whose parts' prefix is `prefix`: without a mixer, and at most one has attention. */
   constructor(
     context: LayerContext,
     { hiddenSize, normEps, numLayers, prefix, quantConfig }: MultiTokenPredictorOptions,
@@ -58,14 +54,7 @@ export class MultiTokenPredictor implements Module {
     this.#projection = new ReplicatedLinear(context, 2 * hiddenSize, hiddenSize, projection);
     this.#layers = Array.from({ length: numLayers }, (_, i) => makeLayer(i, `${prefix}.${i}`));
     this.#finalNorm = new RMSNorm(context, hiddenSize, normEps);
-    const attentions = this.#layers.flatMap(({ attention }) => attention ?? []);
-    if (this.#layers.some(({ mixer }) => mixer) || attentions.length > 1) {
-      throw new ConfigError(
-        'The layers for multi-token prediction have mixers, or attention more than once.',
-        'Only layers of which one has attention are supported; use another speculativeConfig.',
-      );
-    }
-    this.kvCacheSizes = attentions.map(({ cacheSize }) => cacheSize);
+    this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
     context.checkWeights(prefix, { parameters: () => this.#named() });
   }
 

@@ -93,7 +93,7 @@ export function readNemotronHConfig(json: JsonObject): NemotronHConfig {
 
 /**
  * The layers for multi-token prediction; undefined where there are none.
- * @throws ConfigError when there are several modules of them.
+ * @throws ConfigError when there are several modules of them, or layers that are not supported.
  */
 export function readPredictorConfig(json: JsonObject): NemotronHPredictorConfig | undefined {
   const config = new ConfigReader(json, 'config.json');
@@ -109,23 +109,30 @@ export function readPredictorConfig(json: JsonObject): NemotronHPredictorConfig 
   // vLLM's name of the experts' number where these layers have another than the model's.
   const own = config.has('mtp_n_routed_experts') ? { n_routed_experts: json.mtp_n_routed_experts } : {};
   const blocks = readBlocks(config, { ...json, ...own }, 'mtp_block_configs');
-  if (blocks) {
-    const layers = blocks.map((block) => readBlock(block, hiddenSize));
-    const intermediateSizes = blocks.flatMap(({ type, config }) =>
-      type === 'mlp' ? readIntermediateSizes(config, 1) : [],
-    );
-    return { layerTypes: blocks.map(({ type }) => type), intermediateSizes, layers };
-  }
-  const layerTypes =
+  const single = new ConfigReader({ ...json, ...own }, config.fileName);
+  const types = () =>
     readLayerTypes(config, 'mtp_layers_block_type', LAYER_TYPES) ??
     readPattern(config, 'mtp_hybrid_override_pattern', '*E');
-  const numMlps = layerTypes.filter((type) => type === 'mlp').length;
-  const single = new ConfigReader({ ...json, ...own }, config.fileName);
-  const layers =
-    Object.keys(own).length === 0
-      ? undefined
-      : layerTypes.map((type) => readBlock({ type, config: single }, hiddenSize));
-  return { layerTypes, intermediateSizes: numMlps > 0 ? readIntermediateSizes(config, numMlps) : [], layers };
+  const layers = blocks ?? types().map((type): Block => ({ type, config: single }));
+  const layerTypes = layers.map(({ type }) => type);
+  checkPredictor(layerTypes, config.fileName);
+  const mlps = layers.filter(({ type }) => type === 'mlp');
+  const intermediateSizes = blocks
+    ? mlps.flatMap((block) => readIntermediateSizes(block.config, 1))
+    : mlps.length > 0
+      ? readIntermediateSizes(config, mlps.length)
+      : [];
+  return { layerTypes, intermediateSizes, layers: layers.map((block) => readBlock(block, hiddenSize)) };
+}
+
+/** @throws ConfigError unless these are layers that a module for multi-token prediction may have. */
+function checkPredictor(layerTypes: readonly LayerType[], fileName: string): void {
+  const numAttentions = layerTypes.filter((type) => type === 'full_attention').length;
+  if (layerTypes.length > 0 && !layerTypes.includes('linear_attention') && numAttentions <= 1) return;
+  throw new ConfigError(
+    `${fileName}: the layers for multi-token prediction are [${layerTypes.join(', ')}].`,
+    'Layers without mixers, of which at most one has attention, are supported; use another speculativeConfig.',
+  );
 }
 
 /** Sizes of one layer. */

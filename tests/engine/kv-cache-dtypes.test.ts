@@ -181,6 +181,18 @@ describe('keys and values of 16 and 8 bits', () => {
     60_000,
   );
 
+  test('belong to their scales', async () => {
+    const config = { quant_method: 'compressed-tensors', kv_cache_scheme: { type: 'float', num_bits: 8 } };
+    const [first, second] = await Promise.all([0.5, 0.25].map((k) => scaledFolder('bamba', config, [['k_scale', k]])));
+    const quiet = { onWarning: () => {} };
+    await using llm = await load(first, quiet);
+    await using other = await load(second, quiet);
+    const session = llm.createSession();
+    await session.append(ids(9, 1));
+    await expect(other.loadSession(await session.save())).rejects.toThrow(ModelMismatchError);
+    await llm.loadSession(await session.save());
+  });
+
   test('are refused by wrong names; a model without attention says that it has no use for them', async () => {
     const wrong = expect(LLM.load(BAMBA, { kvCacheDtype: 'fp7' } as unknown as LoadOptions)).rejects;
     await wrong.toThrow(UnsupportedDTypeError);
@@ -211,7 +223,7 @@ async function scaledFolder(
       if (!weight.endsWith('.k_proj.weight')) continue;
       for (const [scale, value] of scales) {
         const own = weight.replace('k_proj.weight', scale);
-        tensors.push({ name: own, dtype: 'F32', shape: [1], data: Float32Array.of(value) });
+        tensors.push({ name: own, dtype: 'F32', shape: [], data: Float32Array.of(value) });
       }
     }
     const config = JSON.parse(await readFile(`${folder}/config.json`, 'utf8'));

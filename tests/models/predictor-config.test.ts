@@ -46,6 +46,8 @@ describe('layers for multi-token prediction', () => {
     expect(own.get('mtp.layers.1.mixer.experts.3.up_proj.weight')).toEqual([4, 9]);
     expect(own.has('mtp.layers.1.mixer.experts.4.up_proj.weight')).toBe(false);
     expect(weights({ mtp_n_routed_experts: 16 }).get('mtp.layers.1.mixer.gate.weight')).toEqual([16, 16]);
+    // Checked also where the model itself has no experts.
+    expect(() => weights({ layers_block_type: ['mamba'], num_experts_per_tok: 99 })).toThrow(ConfigError);
   });
 
   test('are those of the last stage, which has the embeddings for them', () => {
@@ -61,8 +63,12 @@ describe('layers for multi-token prediction', () => {
     expect(modelOf({}, undefined, false)).toMatchObject({ predictorSize: 0 });
     expect(() => modelOf({ num_nextn_predict_layers: 0 })).toThrow(ArgumentError);
     expect(() => modelOf({ num_nextn_predict_layers: 2 })).toThrow(ConfigError);
-    expect(() => modelOf({ mtp_hybrid_override_pattern: '*M' })).toThrow(/have mixers/);
-    expect(() => modelOf({ mtp_hybrid_override_pattern: '**' })).toThrow(/attention more than once/);
+    for (const pattern of ['*M', '**', '']) {
+      const config = { ...golden, mtp_hybrid_override_pattern: pattern };
+      expect(() => defineModel(config, [], { mtp: true })).toThrow(/are supported/);
+      // Other commands leave such layers out.
+      expect(canPredict(config, [])).toBe(false);
+    }
     expect(() => defineModel(golden, ['backbone.embeddings.weight'], { mtp: true })).toThrow(/no tensors 'mtp\.\*'/);
     expect(canPredict(golden, ['mtp.layers.0.eh_proj.weight', 'a', 'b', 'c'])).toBe(true);
     expect(canPredict({ ...golden, num_nextn_predict_layers: 2 }, [])).toBe(false);

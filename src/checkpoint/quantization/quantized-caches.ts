@@ -1,5 +1,5 @@
 import type { StoredTensor } from '../files/stored-tensor.ts';
-import { getOwn, isJsonObject, type JsonObject } from '../json/json.ts';
+import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../json/json.ts';
 
 /** Names of the scales of keys and of values. */
 const SCALE = /[._](?:[kv]_scale|kv_scale)$/;
@@ -14,14 +14,20 @@ export interface QuantizedCaches {
 
 /**
  * Reads what settings say of keys and values: ModelOpt's `kv_cache_quant_algo`, and the `kv_cache_scheme` of
- * compressed-tensors and of ModelOpt. Schemes other than one of floats of 8 bits count as none, for float32 holds more.
+ * compressed-tensors and of ModelOpt. Schemes other than floats of 8 bits with a scale for a whole layer count as none, for
+ * float32 holds more.
  */
 export function quantizedCaches(settings: JsonObject, stored: ReadonlyMap<string, StoredTensor>): QuantizedCaches {
   const scheme = getOwn(settings, 'kv_cache_scheme');
-  const isFloat8 =
-    isJsonObject(scheme) && (getOwn(scheme, 'type') ?? 'float') === 'float' && getOwn(scheme, 'num_bits') === 8;
+  const algorithm = getOwn(settings, 'kv_cache_quant_algo');
   return {
-    isFp8: isFloat8 || getOwn(settings, 'kv_cache_quant_algo') === 'FP8',
+    isFp8: isFloat8(scheme) || (typeof algorithm === 'string' && algorithm.toUpperCase() === 'FP8'),
     scales: new Map([...stored].filter(([name]) => SCALE.test(name))),
   };
+}
+
+function isFloat8(scheme: JsonValue | undefined): boolean {
+  if (!isJsonObject(scheme)) return false;
+  const [type, strategy] = [getOwn(scheme, 'type') ?? 'float', getOwn(scheme, 'strategy') ?? 'tensor'];
+  return type === 'float' && strategy === 'tensor' && getOwn(scheme, 'num_bits') === 8;
 }

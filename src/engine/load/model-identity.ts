@@ -44,8 +44,8 @@ export type StatedIdentity = Readonly<Record<Exclude<keyof ModelIdentity, 'state
 const SAMPLED_TENSORS = 16;
 
 /**
- * Reads a row each of some tensors of an open checkpoint.
- * @param sampledTensors how many, at most. All tell a training that left most of them as they were from the one before.
+ * Reads a row each of some tensors of an open checkpoint, and of some scales of keys and values where these have a use.
+ * @param sampledTensors how many of each, at most. All tell a training that left most of them as they were from the one before.
  */
 export async function identifyModel(
   checkpoint: Checkpoint,
@@ -59,12 +59,15 @@ export async function identifyModel(
     const { shape, dtype: stored } = checkpoint.info(name);
     hash.addText(`${name}:${stored}:${shape.join(',')};`);
   }
-  const readable = names.filter((name) => checkpoint.tensor(name).problem === undefined);
-  const stride = Math.max(1, Math.ceil(readable.length / sampledTensors));
-  const sampled = readable.filter((_, i) => i % stride === 0);
+  const tensors = names.map((name) => checkpoint.tensor(name)).filter(({ problem }) => problem === undefined);
+  // Keys and values in E4M3 are divided by them.
+  const scales = kvCache === 'fp8_e4m3' ? checkpoint.quantization?.caches.scales : undefined;
+  const scaleNames = [...(scales?.keys() ?? [])].sort();
+  for (const name of scaleNames) hash.addText(`${name};`);
+  const ofCaches = scaleNames.flatMap((name) => scales?.get(name) ?? []);
+  const sampled = [tensors, ofCaches].flatMap((all) => sampleOf(all, sampledTensors));
   const rows = await Promise.all(
-    sampled.map(async (name) => {
-      const tensor = checkpoint.tensor(name);
+    sampled.map(async (tensor) => {
       const [count = 1] = tensor.shape;
       const row = await tensor.readFloat32({ firstRow: Math.floor(count / 2), rows: Math.min(count, 1) });
       tensor.release?.();
@@ -76,6 +79,12 @@ export async function identifyModel(
   configHash.addText(JSON.stringify(config));
   const hashes = { configHash: `${configHash}`, weightsHash: `${hash}` };
   return { architecture: config.architecture, ...hashes, dtype, states, kvCache };
+}
+
+/** Some of the items, at equal distances. */
+function sampleOf<T>(all: readonly T[], most: number): T[] {
+  const stride = Math.max(1, Math.ceil(all.length / most));
+  return all.filter((_, i) => i % stride === 0);
 }
 
 /** @throws ModelMismatchError that says what differs. */

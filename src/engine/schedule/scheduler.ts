@@ -128,6 +128,9 @@ export class Scheduler {
       return request ? [{ sequence, request }] : [];
     });
     if (!withPlaces) return wanted.map(({ request }) => request);
+    // Blocks for guesses come after those for the next token of each running sequence.
+    const haveBlocks = this.#running.filter(this.#isRunnable).every((sequence) => this.#states.grow(sequence));
+    if (!haveBlocks) return [];
     // All are guessed together, as many tokens of each.
     const most = Math.max(0, ...wanted.map(({ request }) => request.count));
     return wanted.flatMap(({ sequence, request }): DraftRequest[] => {

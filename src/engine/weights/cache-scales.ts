@@ -7,8 +7,9 @@ const NONE: CacheScales = { key: 1, value: 1 };
 
 /**
  * The scales that a checkpoint has for a model's attention layers, as tools for FP8 write them: `k_scale` and `v_scale`
- * beside the projections (compressed-tensors), `k_proj.k_scale` and `v_proj.v_scale` (ModelOpt), or `kv_scale` for both. 1
- * where there is none, and in place of one that is not above 0, which vLLM ignores too.
+ * beside the projections (compressed-tensors), `k_proj.k_scale` and `v_proj.v_scale` (ModelOpt), or `kv_scale` for both. A
+ * layer that has one of the two has it for both, and one that has none has 1; a scale that is not above 0 counts as none. All
+ * as in vLLM.
  * @throws ConfigError for scales of parts of a layer.
  */
 export async function readCacheScales(
@@ -37,5 +38,8 @@ export async function readCacheScales(
       kind === 'kv_scale' ? { key: scale, value: scale } : kind === 'k_scale' ? { key: scale } : { value: scale };
     found.set(prefix, { ...found.get(prefix), ...both });
   }
-  return sizes.map(({ prefix }) => ({ ...NONE, ...(prefix === undefined ? {} : found.get(prefix)) }));
+  return sizes.map(({ prefix }) => {
+    const { key, value } = (prefix === undefined ? undefined : found.get(prefix)) ?? {};
+    return { key: key ?? value ?? NONE.key, value: value ?? key ?? NONE.value };
+  });
 }

@@ -132,10 +132,20 @@ export class Attention implements Module {
    * Only puts the keys and values of x (T, inputSize) into the cache, without rotating them.
    * @param slotMapping (T) int32: each row's place.
    */
-  store(x: Tensor, { keyCache, valueCache }: KvCacheParams, slotMapping: Tensor): void {
-    const { backend } = this.#context;
-    const [, key, value] = backend.splitColumns(this.#qkvProj.forward(x), this.#qkvProj.sizesPerRank);
-    backend.reshapeAndCache({ key: this.#keyNorm?.forward(key) ?? key, value, keyCache, valueCache, slotMapping });
+  store(x: Tensor, cache: KvCacheParams, slotMapping: Tensor): void {
+    const [, key, value] = this.#context.backend.splitColumns(this.#qkvProj.forward(x), this.#qkvProj.sizesPerRank);
+    this.#write(this.#keyNorm?.forward(key) ?? key, value, cache, slotMapping);
+  }
+
+  /** Puts keys and values, divided by the cache's scales, into it. */
+  #write(key: Tensor, value: Tensor, cache: KvCacheParams, slotMapping: Tensor): void {
+    const { keyCache, valueCache, keyScale = 1, valueScale = 1 } = cache;
+    const entries = { key: this.#times(key, 1 / keyScale), value: this.#times(value, 1 / valueScale) };
+    this.#context.backend.reshapeAndCache({ ...entries, keyCache, valueCache, slotMapping });
+  }
+
+  #times(x: Tensor, factor: number): Tensor {
+    return factor === 1 ? x : this.#context.backend.mulScalar(x, factor);
   }
 
   #attend(x: Tensor, { kvCache, metadata, rotary, qkvDeltas }: AttentionStep): Tensor {
@@ -146,15 +156,14 @@ export class Attention implements Module {
     const q = this.#queryNorm?.forward(query) ?? query;
     const k = this.#keyNorm?.forward(key) ?? key;
     if (!metadata) return q;
-    const { keyCache, valueCache, keyScale = 1, valueScale = 1 } = requireCache(kvCache);
+    const cache = requireCache(kvCache);
+    const { keyCache, valueCache, keyScale = 1, valueScale = 1 } = cache;
     const batch = requireAttention(metadata);
     const rotated = (heads: Tensor) => (rotary ? backend.rotaryEmbedding(heads, rotary, this.#headDim) : heads);
-    const scaled = (x: Tensor, factor: number) => (factor === 1 ? x : backend.mulScalar(x, factor));
-    const entries = { key: scaled(rotated(k), 1 / keyScale), value: scaled(value, 1 / valueScale) };
-    backend.reshapeAndCache({ ...entries, keyCache, valueCache, slotMapping: batch.slotMapping });
+    this.#write(rotated(k), value, cache, batch.slotMapping);
     const own = { scale: this.#scale * keyScale, slidingWindow: this.#slidingWindow };
     const out = backend.pagedAttention({ ...batch, query: rotated(q), keyCache, valueCache, ...own });
-    return scaled(out, valueScale);
+    return this.#times(out, valueScale);
   }
 }
 

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { LAST_SAMPLED } from '../../../src/backends/contract/sampling.ts';
 import type { EngineContext } from '../../../src/engine/load/engine-options.ts';
 import { Request } from '../../../src/engine/request/request.ts';
-import type { ScheduledTokens } from '../../../src/engine/run/executor.ts';
+import type { ScheduledTokens, StateFootprint } from '../../../src/engine/run/executor.ts';
 import { Scheduler } from '../../../src/engine/schedule/scheduler.ts';
 import { StateManager } from '../../../src/engine/schedule/state-manager.ts';
 import { Speculations } from '../../../src/engine/speculate/speculation.ts';
@@ -80,42 +80,24 @@ describe('guesses leave room', () => {
   });
 
   test('for the logits of others: no step has more than four million for them', () => {
-    const vocabSize = 2 ** 20;
-    const drafter = { isFree: false, draft: (_: readonly number[], count: number) => new Array<number>(count).fill(1) };
-    const source = { open: () => drafter, prepare: async () => {}, dispose: async () => {} };
-    const speculations = new Speculations({ method: 'ngram', numSpeculativeTokens: 40 }, source);
-    const plain = [2, 2, 2].map(() => ({ isPrefill: false, numTokens: 1, drafts: [] }));
-    for (const _ of plain) speculations.costs.step(plain.slice(1), { seconds: 0, drafting: 0 });
-    const states = new StateManager({
-      slots: 2,
-      footprint: { bytes: 4, length: 1, kvCache: undefined },
-      enablePrefixCaching: false,
-      prefixCacheBytes: 0,
-      snapshotInterval: 256,
-    });
-    const scheduler = new Scheduler(states, { maxNumBatchedTokens: 512, vocabSize }, false);
-    const context = {
-      tokenizer: undefined,
-      eosTokenIds: new Set<number>(),
-      maxModelLen: 1000,
-      vocabSize,
-      speculations,
-    };
-    for (const id of ['a', 'b']) {
-      const request = new Request(
-        { promptTokenIds: [1, 2], params: greedy(endless) },
-        { id, order: 0, turn: 0 },
-        context,
-      );
-      scheduler.add(request.sequences[0]);
-    }
-    for (const { sequence, numTokens } of scheduler.schedule()) {
-      sequence.advance(numTokens);
-      sequence.append({ tokenId: 1, logprob: 0 });
-    }
+    const scheduler = twoAnswers({ vocabSize: 2 ** 20, kvCache: undefined });
     const drafts = scheduler.schedule().map((work) => work.drafts.length);
     expect(drafts).toHaveLength(2);
     expect(drafts[0] + drafts[1]).toBe(4);
+  });
+
+  test('for the next tokens of others where a source that reads states needs blocks', () => {
+    const requests = (numBlocks: number) => {
+      const kvCache = { numBlocks, blockSize: 2, blockBytes: 1, tokenLength: 1 };
+      const scheduler = twoAnswers({ vocabSize: 9, kvCache });
+      const { length } = scheduler.draftRequests(true);
+      expect(scheduler.schedule()).toHaveLength(2);
+      return length;
+    };
+    expect(requests(100)).toBe(2);
+    // Each answer needs two blocks, and four for a guess.
+    expect(requests(6)).toBe(1);
+    expect(requests(5)).toBe(0);
   });
 });
 
@@ -136,6 +118,34 @@ test('a GPU that samples begins steps ahead again where there is nothing to gues
   expect(ahead.length).toBeGreaterThan(80);
   expect(rig.engine.stats().speculation?.drafts).toBeGreaterThan(0);
 });
+
+/** A scheduler with two answers of one token each, for which 5 more are guessed. */
+function twoAnswers({ vocabSize, kvCache }: { vocabSize: number } & Pick<StateFootprint, 'kvCache'>): Scheduler {
+  const drafter = { isFree: false, draft: (_: readonly number[], count: number) => new Array<number>(count).fill(1) };
+  const source = { open: () => drafter, prepare: async () => {}, dispose: async () => {} };
+  const speculations = new Speculations({ method: 'ngram', numSpeculativeTokens: 40 }, source);
+  const plain = [2, 2, 2].map(() => ({ isPrefill: false, numTokens: 1, drafts: [] }));
+  for (const _ of plain) speculations.costs.step(plain.slice(1), { seconds: 0, drafting: 0 });
+  const states = new StateManager({
+    slots: 2,
+    footprint: { bytes: 4, length: 1, kvCache },
+    enablePrefixCaching: false,
+    prefixCacheBytes: 0,
+    snapshotInterval: 256,
+  });
+  const scheduler = new Scheduler(states, { maxNumBatchedTokens: 512, vocabSize }, false);
+  const context = { tokenizer: undefined, eosTokenIds: new Set<number>(), maxModelLen: 1000, vocabSize, speculations };
+  for (const id of ['a', 'b']) {
+    const input = { promptTokenIds: [1, 2], params: greedy(endless) };
+    const request = new Request(input, { id, order: 0, turn: 0 }, context);
+    scheduler.add(request.sequences[0]);
+  }
+  for (const { sequence, numTokens } of scheduler.schedule()) {
+    sequence.advance(numTokens);
+    sequence.append({ tokenId: 1, logprob: 0 });
+  }
+  return scheduler;
+}
 
 function numTokens({ tokenIds }: ScheduledTokens): number {
   return tokenIds.length;

@@ -54,7 +54,8 @@ export class MultiTokenPredictor implements Module {
     this.#projection = new ReplicatedLinear(context, 2 * hiddenSize, hiddenSize, projection);
     this.#layers = Array.from({ length: numLayers }, (_, i) => makeLayer(i, `${prefix}.${i}`));
     this.#finalNorm = new RMSNorm(context, hiddenSize, normEps);
-    this.kvCacheSizes = this.#layers.flatMap(({ attention }) => attention?.cacheSize ?? []);
+    // A place's keys and values are those of the token after it.
+    this.kvCacheSizes = this.#layers.flatMap(({ attention }) => (attention ? { ...attention.cacheSize, lag: 1 } : []));
     context.checkWeights(prefix, { parameters: () => this.#named() });
   }
 

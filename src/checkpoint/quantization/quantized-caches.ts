@@ -2,7 +2,7 @@ import type { StoredTensor } from '../files/stored-tensor.ts';
 import { getOwn, isJsonObject, type JsonObject, type JsonValue } from '../json/json.ts';
 
 /** Names of the scales of keys and of values. */
-const SCALE = /[._](?:[kv]_scale|kv_scale)$/;
+const SCALE = /\.(?:k|v|kv)_scale$/;
 
 /** What a tool says of the keys and values of attention layers. */
 export interface QuantizedCaches {

@@ -25,13 +25,14 @@ interface CachedHeads {
   /** Numbers per token in an exported state, and in those that lie before. */
   readonly tokenLength: number;
   readonly before: number;
+  /** Last tokens of a text that have none yet: see {@link KvCacheSize.lag}. */
+  readonly lag: number;
 }
 
 /** Number and form of the blocks. */
 interface KvBlocks {
   readonly numBlocks: number;
   readonly dtype: KvCacheDType;
-  readonly lag: number;
   /** Per attention layer. Default: 1. */
   readonly scales?: readonly CacheScales[] | undefined;
 }
@@ -45,13 +46,7 @@ export class KvCache {
   readonly #backend: Backend;
   readonly #cached: readonly CachedHeads[];
 
-  /** @param size `lag`: see {@link KvCacheFootprint}. */
-  constructor(
-    backend: Backend,
-    sizes: readonly KvCacheSize[],
-    { numBlocks, dtype, lag, scales }: KvBlocks,
-    ranks: Shard,
-  ) {
+  constructor(backend: Backend, sizes: readonly KvCacheSize[], { numBlocks, dtype, scales }: KvBlocks, ranks: Shard) {
     this.#backend = backend;
     const cached: CachedHeads[] = [];
     let tokenLength = 0;
@@ -62,7 +57,7 @@ export class KvCache {
       const tensor = backend.empty([numBlocks, KV_BLOCK_SIZE, numKvHeads, headDim], dtype);
       const wholeLength = size.numKvHeads * headDim;
       const heads = kvHeadsOfRank(size, ranks);
-      cached.push({ tensor, headDim, heads, tokenLength: wholeLength, before: tokenLength });
+      cached.push({ tensor, headDim, heads, tokenLength: wholeLength, before: tokenLength, lag: size.lag ?? 0 });
       tokenLength += wholeLength;
       blockBytes += KV_BLOCK_SIZE * numKvHeads * kvHeadBytes(headDim, dtype);
       return tensor;
@@ -74,6 +69,7 @@ export class KvCache {
       valueScale: scales?.[i].value,
     }));
     this.#cached = cached;
+    const lag = Math.max(...cached.map((heads) => heads.lag));
     this.footprint = { numBlocks, blockSize: KV_BLOCK_SIZE, blockBytes, tokenLength, lag };
   }
 
@@ -90,15 +86,17 @@ export class KvCache {
   }
 
   /** Keys and values of some tokens on this rank. @param begin where the first layer's keys lie in the whole. */
-  async exportParts({ blocks, length }: StatePlace, begin: number): Promise<StatePart[]> {
-    const parts = this.#cached.map(async ({ tensor, headDim, heads, tokenLength, before }) => {
+  async exportParts({ id, blocks, length }: StatePlace, begin: number): Promise<StatePart[]> {
+    const parts = this.#cached.map(async ({ tensor, headDim, heads, tokenLength, before, lag }) => {
+      // At the end of a text, their places may hold what belonged to others.
+      const written = id === undefined ? length : length - lag;
       // All reads begin now: a later step may give the blocks to others.
       const saved = blocks.map((block) => this.#backend.saveSlot(tensor, block));
       const rows = heads.map(() => new Float32Array(length * headDim));
       for (const [b, block] of saved.entries()) {
         const values = await block.read();
         block.dispose();
-        forEachRow(b, length, heads.length, (token, head, row) => {
+        forEachRow(b, written, heads.length, (token, head, row) => {
           rows[head].set(values.subarray(row * headDim, (row + 1) * headDim), token * headDim);
         });
       }

@@ -118,7 +118,7 @@ export class StateCache {
       };
     }
     this.#states = states;
-    const blocks = { numBlocks, dtype, lag: predictorSize > 0 ? 1 : 0, scales };
+    const blocks = { numBlocks, dtype, scales };
     this.kvCache = kvCacheSizes.length > 0 ? new KvCache(backend, kvCacheSizes, blocks, group) : undefined;
     this.footprint = { bytes, length: wholeLength, kvCache: this.kvCache?.footprint };
   }

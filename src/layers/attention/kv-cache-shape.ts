@@ -13,6 +13,8 @@ export interface KvCacheSize extends KvCacheShape {
   readonly numHeads: number;
   /** The layer's own name, by which the scales of a checkpoint's keys and values are found. Default: it has none. */
   readonly prefix?: string | undefined;
+  /** Last tokens of a text whose keys and values are known with the tokens that follow. Default: 0. */
+  readonly lag?: number | undefined;
 }
 
 /** Keys are what a layer's cache has times `key`, and values what it has times `value`. */

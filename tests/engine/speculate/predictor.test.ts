@@ -62,6 +62,22 @@ test('layers for multi-token prediction of a GGUF file guess what those of a fol
   await runner.dispose();
 });
 
+test('an exported state has nothing of texts that had its blocks before', async () => {
+  const runner = await load('reference');
+  const exported = async (ids: readonly number[]) => {
+    const text = { slot: 0, blocks: BLOCKS, numComputedTokens: 0, tokenIds: ids.slice(0, 3) };
+    await runner.execute({ sequences: [text], logits: 'last' });
+    await runner.execute({ commands: [{ type: 'save', slot: 0, snapshot: 1 }], sequences: [], logits: 'last' });
+    const state = await runner.exportState({ id: 1, length: 3, blocks: BLOCKS });
+    await runner.execute({ sequences: [{ ...text, numComputedTokens: 3, tokenIds: [ids[3]] }], logits: 'last' });
+    return state;
+  };
+  const first = await exported([1, 2, 3, 4]);
+  await exported([5, 6, 7, 8]);
+  expect(await exported([1, 2, 3, 9])).toEqual(first);
+  await runner.dispose();
+});
+
 describe.each(['reference', 'cpu'] as const)('layers for multi-token prediction on %s', (device) => {
   test('guess what a forward pass in float64 does, however the text came', async () => {
     const { ids, guesses } = await goldenGuesses();

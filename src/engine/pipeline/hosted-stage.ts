@@ -103,7 +103,7 @@ async function carryOut(stage: Executor, question: StepQuestion): Promise<RankRe
     case 'execute':
       return { step: await stage.execute(question.batch) };
     case 'guess': {
-      if (!stage.guess) throw new ArgumentError('This stage guesses no tokens.');
+      if (!stage.guess) throw new ArgumentError('This stage guesses no tokens.', 'Ask the last stage.');
       return { guesses: await stage.guess(question.batch) };
     }
     case 'exportState':

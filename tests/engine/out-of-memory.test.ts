@@ -31,6 +31,20 @@ describe('a step for which there is no memory', () => {
     expect(rig.executor.batches.length - before).toBeLessThan(6);
   });
 
+  test('a token that the executor could not choose has the same draw when it is chosen again', async () => {
+    const rig = new Rig({ snapshotInterval: 100 }, undefined, true);
+    rig.executor.mostTokens = 4;
+    rig.add('a', prompt(6), { temperature: 1, seed: 3n, maxTokens: 2, ignoreEos: true });
+    await rig.finish();
+    const draws = rig.executor.batches.flatMap(({ sequences }) =>
+      sequences.flatMap(({ sampling }) => sampling?.u ?? []),
+    );
+    const [first, second] = new Set(draws);
+    expect(draws.filter((u) => u === first).length).toBeGreaterThan(1);
+    expect(draws.at(-1)).toBe(second);
+    expect(new Set(draws).size).toBe(2);
+  });
+
   test('not even of one token ends the request that needs it, and the engine continues', async () => {
     const rig = new Rig();
     rig.executor.mostTokens = 0;

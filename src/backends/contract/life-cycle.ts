@@ -19,6 +19,9 @@ export interface BackendLifeCycle {
   /** Checks, before a model is loaded, that there is memory for it. @throws OutOfDeviceMemoryError */
   reserve?(need: MemoryNeed): Promise<void>;
 
+  /** Whether it can be used on after an OutOfDeviceMemoryError, which only says that one thing had no room. Default: false. */
+  readonly outlivesMissingMemory?: boolean | undefined;
+
   /** Resolves with the reason when the backend can no longer compute, unless it was disposed of. Absent: never. */
   readonly failed?: Promise<Error> | undefined;
 

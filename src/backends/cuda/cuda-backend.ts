@@ -33,6 +33,7 @@ import { RepeatedSteps } from './repeated-steps.ts';
 export class CudaBackend extends OperationMethods implements Backend {
   readonly name = 'cuda';
   readonly blockFormats = CUDA_BLOCK_FORMATS;
+  readonly outlivesMissingMemory: boolean;
   readonly sampling: SamplingOps;
   readonly replay: ReplayOps;
   readonly failed: Promise<Error>;
@@ -49,6 +50,8 @@ export class CudaBackend extends OperationMethods implements Backend {
     const memory = new CudaMemory(device);
     const calls = new CudaCalls({}, device, memory);
     super(calls);
+    // Exchanges that other GPUs have begun can't be taken back.
+    this.outlivesMissingMemory = group === undefined;
     this.#device = device;
     this.#group = group;
     this.#memory = memory;

@@ -63,6 +63,7 @@ export class RepeatedSteps {
       let results: KnownStep['results'];
       const graph = device.capture(() => {
         results = compute();
+        memory.keepForGraph();
       });
       this.#steps.set(key, { graph, results: results ?? {} });
       device.call('cuGraphLaunch', graph, device.stream);

@@ -282,6 +282,7 @@ export class Sequence {
     this.slot = undefined;
     this.blocks = [];
     this.numTentativeTokens = 0;
+    this.#sampler.takeBackDraws();
   }
 
   /** Takes note that more of its tokens were processed. @param isTentative whether the slot's state lacks them. */

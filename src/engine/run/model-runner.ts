@@ -3,7 +3,13 @@ import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
 import { LAST_SAMPLED } from '../../backends/contract/sampling.ts';
 import { stepTensors } from '../../backends/contract/steps.ts';
 import { type ProcessGroup, singleProcess } from '../../distributed/process-group.ts';
-import { ArgumentError, DisposedError, OutOfMemoryError, RankFailedError } from '../../errors.ts';
+import {
+  ArgumentError,
+  DisposedError,
+  OutOfDeviceMemoryError,
+  OutOfMemoryError,
+  RankFailedError,
+} from '../../errors.ts';
 import {
   type AttentionLayout,
   buildAttentionMetadata,
@@ -182,7 +188,10 @@ export class ModelRunner implements Executor {
     } catch (error) {
       // A rank of a group is told that another has failed. If that one has ended, so will all.
       const isLost =
-        error instanceof RangeError || error instanceof OutOfMemoryError || error instanceof RankFailedError;
+        error instanceof RangeError ||
+        error instanceof OutOfMemoryError ||
+        error instanceof RankFailedError ||
+        (error instanceof OutOfDeviceMemoryError && this.#backend.outlivesMissingMemory);
       if (!isLost) throw error;
       this.#lost = new OutOfMemoryError(`Memory is missing for a step: ${error.message}`, '', { cause: error });
       throw this.#lost;

@@ -178,12 +178,9 @@ export class StateCache {
       case 'copy':
         for (const { tensor } of this.#states) this.#backend.copySlot(tensor, command.from, command.to);
         break;
-      case 'save': {
-        const spare = this.#spare.pop();
-        const saved = this.#states.map(({ tensor }, i) => this.#backend.saveSlot(tensor, command.slot, spare?.[i]));
-        this.#snapshots.set(command.snapshot, saved);
+      case 'save':
+        this.#snapshots.set(command.snapshot, this.#save(command.slot));
         break;
-      }
       case 'load': {
         const saved = this.#saved(command.snapshot);
         for (const [i, { tensor }] of this.#states.entries()) this.#backend.loadSlot(tensor, command.slot, saved[i]);
@@ -204,6 +201,21 @@ export class StateCache {
           throw new ArgumentError('The batch copies a block, but this model has no key-value cache.');
         }
         this.kvCache?.copyBlock(command.from, command.to);
+    }
+  }
+
+  #save(slot: number): SavedSlot[] {
+    const spare = this.#spare.pop();
+    const saved: SavedSlot[] = [];
+    try {
+      for (const [i, { tensor }] of this.#states.entries()) {
+        saved.push(this.#backend.saveSlot(tensor, slot, spare?.[i]));
+      }
+      return saved;
+    } catch (error) {
+      // Memory was missing for the rest.
+      for (const each of saved) each.dispose();
+      throw error;
     }
   }
 

@@ -26,6 +26,8 @@ export class Sampler {
   readonly #endTokenIds: readonly number[];
   readonly #seed: bigint;
   #draws = 0;
+  /** How many of them, the last ones, were for tokens that have not come from elsewhere yet. */
+  #openDraws = 0;
   /** Kept from draw to draw: making it anew takes as long as filling it. */
   #weights = new Float64Array();
 
@@ -63,6 +65,7 @@ export class Sampler {
    */
   tokenSampling(): TokenSampling {
     const { temperature, topK, topP, minP, repetitionPenalty } = this.#params;
+    if (!this.#isGreedy) this.#openDraws++;
     return {
       temperature: this.#isGreedy ? 0 : temperature,
       topK,
@@ -79,8 +82,15 @@ export class Sampler {
   /** Takes a token that the executor chose. @param tokenId -1 if no logits were finite. @throws NonFiniteLogitsError */
   accept(tokenId: number, logprob: number): Sample {
     if (tokenId < 0) throw nonFiniteLogits();
+    if (!this.#isGreedy) this.#openDraws--;
     this.#editor.accept(tokenId);
     return { tokenId, logprob };
+  }
+
+  /** Takes note that tokens which were to be chosen elsewhere will not come: the next ones get their draws. */
+  takeBackDraws(): void {
+    this.#draws -= this.#openDraws;
+    this.#openDraws = 0;
   }
 
   get numEndTokens(): number {

@@ -76,6 +76,13 @@ describe.runIf(need('g++'))('the driver', () => {
     const backend = await makeBackend();
     driver.reset(2 ** 30, -1);
     expect(() => backend.scope(() => backend.zeros([2 ** 15, 2 ** 15]))).toThrow(OutOfDeviceMemoryError);
+    const half = () => backend.zeros([2 ** 10, 2 ** 17]);
+    expect(() => backend.scope(() => [half(), half(), half()])).toThrow(OutOfDeviceMemoryError);
+    // What steps and snapshots had is free for others.
+    backend.saveSlot(backend.zeros([1, 2 ** 17]), 0).dispose();
+    backend.scope(half);
+    backend.scope(() => backend.zeros([1536, 2 ** 17]));
+    backend.zeros([1800, 2 ** 17]);
     const sum = backend.add(
       backend.tensor(Float32Array.of(1, 2), [1, 2]),
       backend.tensor(Float32Array.of(3, 4), [1, 2]),

@@ -41,6 +41,9 @@ export class CudaMemory {
   /** Where the next tensor of a scope lies: a chunk's number and a byte in it. */
   #chunk = 0;
   #offset = 0;
+  /** Number of the first chunks that the outermost scope has used, in scopes within it too, and that graphs use. */
+  #numUsed = 0;
+  #numKept = 0;
 
   constructor(device: CudaDevice) {
     this.#device = device;
@@ -50,16 +53,20 @@ export class CudaMemory {
     return this.#depth > 0;
   }
 
-  /** Runs `run`; memory that is allocated meanwhile is free again after. */
+  /** Runs `run`; memory that is allocated meanwhile is free again after. Where it fails, chunks that it added are given back. */
   scope<T>(run: () => T): T {
-    const [chunk, offset] = [this.#chunk, this.#offset];
-    this.#depth++;
+    const [chunk, offset, numChunks] = [this.#chunk, this.#offset, this.#chunks.length];
+    if (this.#depth++ === 0) this.#numUsed = 0;
+    let hasFailed = true;
     try {
-      return run();
+      const result = run();
+      hasFailed = false;
+      return result;
     } finally {
       this.#depth--;
       [this.#chunk, this.#offset] = [chunk, offset];
       this.#device.flush();
+      if (hasFailed) this.#free(this.#chunks.splice(Math.max(numChunks, this.#numKept)).map(({ address }) => address));
     }
   }
 
@@ -74,13 +81,18 @@ export class CudaMemory {
     );
   }
 
+  /** Keeps what the scope has used so far where it is: a graph will use it again. */
+  keepForGraph(): void {
+    this.#numKept = Math.max(this.#numKept, this.#numUsed);
+  }
+
   /** Memory that is not set: of the scope, or lasting where there is none. */
   allocate(bytes: number): Handle {
     return this.isInScope ? this.#inScope(roundUp(bytes)) : this.allocateLasting(bytes);
   }
 
   allocateLasting(bytes: number): Handle {
-    const address = this.#device.made('cuMemAlloc', roundUp(bytes));
+    const address = this.#allocate(roundUp(bytes));
     this.#lasting.add(address);
     return address;
   }
@@ -120,10 +132,8 @@ export class CudaMemory {
   }
 
   dispose(): void {
-    const { functions } = this.#device.driver;
-    for (const address of this.#lasting) functions.cuMemFree(address);
-    for (const { address } of this.#chunks) functions.cuMemFree(address);
-    for (const { address } of this.#allPinned) functions.cuMemFreeHost(address);
+    this.#free([...this.#lasting, ...this.#chunks.map(({ address }) => address)]);
+    for (const { address } of this.#allPinned) this.#device.driver.functions.cuMemFreeHost(address);
   }
 
   #inScope(bytes: number): Handle {
@@ -132,12 +142,41 @@ export class CudaMemory {
       if (this.#offset + bytes > chunk.bytes) continue;
       const address = chunk.address + this.#offset;
       this.#offset += bytes;
+      this.#numUsed = Math.max(this.#numUsed, this.#chunk + 1);
       return address;
     }
     const size = Math.max(CHUNK_BYTES, bytes);
-    this.#chunks.push({ address: this.#device.made('cuMemAlloc', size), bytes: size });
+    const address = this.#allocate(size);
+    // Unused chunks may have been given back for it.
+    this.#chunk = this.#chunks.length;
+    this.#chunks.push({ address, bytes: size });
     this.#offset = 0;
     return this.#inScope(bytes);
+  }
+
+  /** Memory of the device, if need be what nothing holds. @throws OutOfDeviceMemoryError */
+  #allocate(bytes: number): Handle {
+    try {
+      return this.#device.made('cuMemAlloc', bytes);
+    } catch (error) {
+      if (!(error instanceof OutOfDeviceMemoryError) || !this.#freeUnused()) throw error;
+      return this.#device.made('cuMemAlloc', bytes);
+    }
+  }
+
+  /** Gives back memory of saved slots, and chunks behind those that the scope and graphs use. @returns whether there was some */
+  #freeUnused(): boolean {
+    const slots = [...this.#spare.values()].flat();
+    const chunks = this.#chunks.splice(Math.max(this.#numKept, this.isInScope ? this.#numUsed : 0));
+    this.#spare.clear();
+    for (const address of slots) this.#lasting.delete(address);
+    this.#free([...slots, ...chunks.map(({ address }) => address)]);
+    return slots.length + chunks.length > 0;
+  }
+
+  /** The driver waits for what uses the memory. */
+  #free(addresses: readonly Handle[]): void {
+    for (const address of addresses) this.#device.driver.functions.cuMemFree(address);
   }
 
   #pin(bytes: number): PinnedMemory {

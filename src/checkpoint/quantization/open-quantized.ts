@@ -5,7 +5,7 @@ import type { StoredWeights } from '../files/stored-weights.ts';
 import type { JsonObject } from '../json/json.ts';
 import { isMlxModel, restoreMlxModel } from './methods/mlx-models.ts';
 import { createMethod, findSettings, type QuantizationSettings } from './quantization-settings.ts';
-import { type QuantizedCaches, quantizedCaches } from './quantized-caches.ts';
+import { areOfCachesAlone, type QuantizedCaches, quantizedCaches } from './quantized-caches.ts';
 import type { QuantizationMethod } from './weights/quantization-method.ts';
 import { QuantizedModule } from './weights/quantized-module.ts';
 import type { QuantizedTensor } from './weights/quantized-tensor.ts';
@@ -87,7 +87,7 @@ const NONE: ReadonlySet<string> = new Set();
 
 async function openAll(
   method: QuantizationMethod,
-  { where }: QuantizationSettings,
+  { where, json }: QuantizationSettings,
   stored: ReadonlyMap<string, StoredTensor>,
 ): Promise<Opened> {
   const modules = [...stored].flatMap(([name, tensor]) => {
@@ -96,7 +96,8 @@ async function openAll(
   });
   if (modules.length === 0) {
     const warning = `${where} speaks of quantized weights, but none of them is stored as codes; they are read as they are.`;
-    return { tensors: replaced(stored, modules, new Map()), warnings: [warning], zeroBiases: NONE };
+    const warnings = areOfCachesAlone(json) ? [] : [warning];
+    return { tensors: replaced(stored, modules, new Map()), warnings, zeroBiases: NONE };
   }
   for (const { prefix, codesName } of modules) method.exclusions?.assertIncluded(prefix, codesName);
   const opened = new Map<string, QuantizedTensor>();

@@ -18,12 +18,23 @@ export interface QuantizedCaches {
  * float32 holds more.
  */
 export function quantizedCaches(settings: JsonObject, stored: ReadonlyMap<string, StoredTensor>): QuantizedCaches {
-  const scheme = getOwn(settings, 'kv_cache_scheme');
-  const algorithm = getOwn(settings, 'kv_cache_quant_algo');
   return {
-    isFp8: isFloat8(scheme) || (typeof algorithm === 'string' && algorithm.toUpperCase() === 'FP8'),
+    isFp8: cachesAreFp8(settings),
     scales: new Map([...stored].filter(([name]) => SCALE.test(name))),
   };
+}
+
+/** Whether settings are for keys and values alone: those of ModelOpt and compressed-tensors name no format of weights then. */
+export function areOfCachesAlone(settings: JsonObject): boolean {
+  const [algorithm, groups] = [getOwn(settings, 'quant_algo'), getOwn(settings, 'config_groups')];
+  const hasGroups = isJsonObject(groups) && Object.keys(groups).length > 0;
+  return cachesAreFp8(settings) && typeof algorithm !== 'string' && !hasGroups;
+}
+
+function cachesAreFp8(settings: JsonObject): boolean {
+  const algorithm = getOwn(settings, 'kv_cache_quant_algo');
+  const isNamed = typeof algorithm === 'string' && algorithm.toUpperCase() === 'FP8';
+  return isNamed || isFloat8(getOwn(settings, 'kv_cache_scheme'));
 }
 
 function isFloat8(scheme: JsonValue | undefined): boolean {

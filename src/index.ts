@@ -38,10 +38,14 @@ export type { SavedSlot, SlotOps } from './backends/contract/slots.ts';
 export type {
   ChunkScanArgs,
   LogDecayArgs,
+  Replay,
+  ReplayedState,
+  ReplayOps,
   SelectiveStateArgs,
   SelectiveStateUpdateArgs,
   StateSpaceOps,
   StochasticRounding,
+  TakeReplayedArgs,
 } from './backends/contract/state-space.ts';
 export type {
   RepeatableStep,
@@ -119,6 +123,7 @@ export type { KnownPrefix } from './engine/schedule/state-manager.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';
 export type {
   DraftModelConfig,
+  MtpConfig,
   NgramConfig,
   SpeculativeConfig,
 } from './engine/speculate/speculative-config.ts';
@@ -150,10 +155,12 @@ export {
   buildMamba2Metadata,
   type KeptRows,
   type Mamba2Metadata,
+  type ReplayedRows,
   reorderBatch,
   type ScheduledSequence,
 } from './layers/mamba/mamba2-metadata.ts';
 export { Mixer2RMSNormGated } from './layers/mamba/mixer2-rms-norm-gated.ts';
+export type { PreviousTokenCache } from './layers/mamba/previous-token.ts';
 export type { MambaCacheParams, StateSpaceMixer } from './layers/mamba/state-space-mixer.ts';
 export { extraGroupsForHeadShards, mambaV2ShardedWeightLoader } from './layers/mamba/vllm-names.ts';
 export type { WeightCheck } from './layers/parameters/layer-context.ts';
@@ -181,7 +188,7 @@ export {
   stackedWeightLoader,
   type WeightLoader,
 } from './layers/parameters/weight-loaders.ts';
-export type { CausalLM, LayerPart, ModelConfig, ModelInput } from './models/causal-lm.ts';
+export type { CausalLM, LayerPart, ModelConfig, ModelInput, PredictorInput } from './models/causal-lm.ts';
 export type { DecoderLM } from './models/decoder-lm.ts';
 export { Mamba2ForCausalLM } from './models/mamba2.ts';
 export type { Mamba2Config } from './models/mamba2-config.ts';

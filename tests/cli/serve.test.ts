@@ -197,7 +197,7 @@ describe('mamba2 serve', () => {
       [['--chat-template', '/nowhere'], /can't be read as a file/],
       [['a', '--model', 'b'], /two models/],
       [['--log-level', 'loud'], /expected one of: silent/],
-      [['--speculative-config', '{"method": "mtp"}'], /^error: --speculative-config\.method is 'mtp'.*\n$/],
+      [['--speculative-config', '{"method": "eagle"}'], /^error: --speculative-config\.method is 'eagle'.*\n$/],
     ] as const) {
       const { code, stderr } = await runCli(['serve', ...args]);
       expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });

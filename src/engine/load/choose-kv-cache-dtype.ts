@@ -5,6 +5,7 @@ import { singleProcess } from '../../distributed/process-group.ts';
 import { LayerContext } from '../../layers/parameters/layer-context.ts';
 import type { ModelDefinition } from '../../models/causal-lm.ts';
 import type { KvCacheDType, KvCacheDTypeSetting } from '../../tensor/kv-cache-dtype.ts';
+import { headerCheck } from '../weights/header-check.ts';
 
 /**
  * A dtype that was asked for, as the keys and values of a model get it.
@@ -21,6 +22,7 @@ export function kvCacheDTypeOf(
 /**
  * Dtype of a model's keys and values; undefined where no layer has attention: then what was asked for has no use, which a
  * warning says.
+ * @throws MissingTensorError, WeightShapeError when the config asks for more than the checkpoint can hold.
  */
 export function chooseKvCacheDType(
   { definition, checkpoint }: { readonly definition: ModelDefinition; readonly checkpoint: Checkpoint },
@@ -32,7 +34,8 @@ export function chooseKvCacheDType(
     readonly onWarning?: ((message: string) => void) | undefined;
   },
 ): KvCacheDType | undefined {
-  const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32');
+  const check = headerCheck(definition, checkpoint);
+  const context = new LayerContext(new ReferenceBackend(), singleProcess, 'float32', { check });
   if (definition.create(context).kvCacheSizes.length > 0) {
     return kvCacheDTypeOf(setting, checkpoint.quantization?.caches);
   }

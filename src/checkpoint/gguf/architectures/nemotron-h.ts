@@ -60,12 +60,16 @@ function describe(model: GgufModel): JsonObject {
   };
 }
 
+/** Parts of a block that predicts which others don't have. */
+const NEXTN = ['enorm', 'hnorm', 'eh_proj', 'shared_head_norm'];
+
 /**
  * The layers for multi-token prediction: attention and experts, which llama.cpp has as one block.
- * @returns false where the file has none of them.
+ * @returns false where the file has no such block, or one of another form, without which the model is whole.
  */
 function addPredictor(model: GgufModel, from: string, attention: AttentionSizes): boolean {
-  if (!model.has(`${from}.nextn.eh_proj.weight`) || !model.has(`${from}.ffn_gate_inp.weight`)) return false;
+  const needed = ['attn_norm', 'post_attention_norm', 'ffn_gate_inp', ...NEXTN.map((part) => `nextn.${part}`)];
+  if (!needed.every((part) => model.has(`${from}.${part}.weight`))) return false;
   const [first, last] = ['mtp.layers.0', 'mtp.layers.1'];
   for (const part of ['enorm', 'hnorm', 'eh_proj'])
     model.add(`${first}.${part}.weight`, `${from}.nextn.${part}.weight`);

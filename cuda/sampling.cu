@@ -344,6 +344,9 @@ static __device__ int draw(
   u32 least = 1;
   if (isFiltered) {
     least = (u32)ceilf(row.minP * scale.factor);
+    // Rounded up it may be above the likeliest token's, which is kept in any case.
+    const u32 largest = quantum(scale.most, scale);
+    if (least > largest) least = largest;
     if (least < 1) least = 1;
     if (row.topK > 0) least = largest_that_keeps(shared, logits, V, scale, least, (u32)row.topK, 0);
     if (row.topP < 1) least = largest_that_keeps(shared, logits, V, scale, least, 0, row.topP);

@@ -38,6 +38,9 @@ describe('overlapping launches', () => {
     expect(overlaps.next(state(20))).toBe(false);
     expect(overlaps.next(launch('take_sampled', { outSlots: 8 }))).toBe(true);
     expect(overlaps.next(state(21))).toBe(false);
+    expect(overlaps.next(launch('rms_norm', { weight: rows(50), out: rows(60) }))).toBe(false);
+    expect(overlaps.next(launch('gated_norm', { weight: rows(60), out: rows(61) }))).toBe(false);
+    expect(overlaps.next(launch('gated_norm', { weight: rows(9), out: rows(62) }))).toBe(true);
   });
 
   test('are for GPUs and drivers that know them, which get the PTX for it', () => {

@@ -58,6 +58,7 @@ function describeChoices(made: () => Backend): void {
     'top-p': { topP: 0.9 },
     'top-p of little': { topP: 1e-6 },
     'min-p': { minP: 0.05 },
+    'min-p of the likeliest': { minP: 1 },
     'all of them': { temperature: 1.3, topK: 40, topP: 0.8, minP: 0.01 },
     penalties: { temperature: 0.9, repetitionPenalty: 1.3, frequencyPenalty: 0.4, presencePenalty: 0.2 },
     'greedy with a bias': { temperature: 0, logitBias: { 1: 100, 4: -3 }, repetitionPenalty: 20 },

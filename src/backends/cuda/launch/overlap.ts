@@ -13,7 +13,7 @@ const INSTRUCTION = /\/\*(griddepcontrol\.\w+;)\*\//g;
 
 /** Members that kernels read before they wait for the kernel before: see await_previous in cuda/common.cuh. */
 const READ_EARLY = [
-  ...['bias', 'convWeight', 'convBias', 'convStates', 'convSlots', 'normWeight'],
+  ...['weight', 'bias', 'convWeight', 'convBias', 'convStates', 'convSlots', 'normWeight'],
   ...['states', 'slots', 'replayed', 'replayCounts', 'A', 'D', 'dtBias', 'rows'],
 ];
 /** Members that they write. */

@@ -92,7 +92,8 @@ fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numSpans: u32) -> u
   let isFiltered = row.topK > 0 || row.topP < 1 || row.minP > 0;
   var least = 1u;
   if (isFiltered) {
-    least = max(1, u32(ceil(row.minP * scale.factor)));
+    // Rounded up it may be above the likeliest token's, which is kept in any case.
+    least = max(1, min(u32(ceil(row.minP * scale.factor)), quantum(scale.most, scale)));
     if (row.topK > 0) { least = largestThatKeeps(i, at, scale, least, row.topK, 0); }
     if (row.topP < 1) { least = largestThatKeeps(i, at, scale, least, 0, row.topP); }
   }

@@ -349,7 +349,8 @@ static __device__ int draw(
     if (least > largest) least = largest;
     if (least < 1) least = 1;
     if (row.topK > 0) least = largest_that_keeps(shared, logits, V, scale, least, (u32)row.topK, 0);
-    if (row.topP < 1) least = largest_that_keeps(shared, logits, V, scale, least, 0, row.topP);
+    // One token in any case: float32 may have 0 for the share.
+    if (row.topP < 1) least = largest_that_keeps(shared, logits, V, scale, least, 1, row.topP);
   }
 
   // The sum of each span.

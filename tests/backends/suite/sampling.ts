@@ -57,6 +57,7 @@ function describeChoices(made: () => Backend): void {
     'top-k of more than there are': { topK: 1e6 },
     'top-p': { topP: 0.9 },
     'top-p of little': { topP: 1e-6 },
+    'top-p of nothing in float32': { topP: 1e-50 },
     'min-p': { minP: 0.05 },
     'min-p of the likeliest': { minP: 1 },
     'all of them': { temperature: 1.3, topK: 40, topP: 0.8, minP: 0.01 },

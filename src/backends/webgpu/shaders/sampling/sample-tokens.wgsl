@@ -95,7 +95,8 @@ fn draw(i: u32, at: u32, row: Row, scale: Scale, first: u32, numSpans: u32) -> u
     // Rounded up it may be above the likeliest token's, which is kept in any case.
     least = max(1, min(u32(ceil(row.minP * scale.factor)), quantum(scale.most, scale)));
     if (row.topK > 0) { least = largestThatKeeps(i, at, scale, least, row.topK, 0); }
-    if (row.topP < 1) { least = largestThatKeeps(i, at, scale, least, 0, row.topP); }
+    // One token in any case: f32 may have 0 for the share.
+    if (row.topP < 1) { least = largestThatKeeps(i, at, scale, least, 1, row.topP); }
   }
 
   // The sum of each span, then of each invocation's spans.

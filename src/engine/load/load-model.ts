@@ -53,8 +53,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const located = await locateModel(source, settings);
   try {
     const described = await describeModel(located, settings);
-    const started = await startModel(described, settings);
-    const draftSource = await loadDraftModel(started, settings, loadModel);
+    const { started, draftSource } = await startModel(described, settings);
     settings.onProgress?.({ status: 'ready', name: source });
     return loadedModel(started, settings, await sharedStatesSource(started, settings), draftSource);
   } finally {
@@ -62,17 +61,26 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   }
 }
 
+/** A model whose ranks run, and the draft model that guesses for it, if there is one. */
+interface StartedModels {
+  readonly started: StartedModel;
+  readonly draftSource: EngineContext['draftSource'];
+}
+
 /** Decides where a model runs, and loads its weights. `auto` gives CUDA up again where its memory is not enough. */
-async function startModel(described: DescribedModel, settings: LoadSettings): Promise<StartedModel> {
+async function startModel(described: DescribedModel, settings: LoadSettings): Promise<StartedModels> {
   const { checkpoint, config } = described;
+  const start = async (device: DeviceChoice) => {
+    const started = await startRanks(await chooseRanks(described, settings, device), settings);
+    return { started, draftSource: await loadDraftModel(started, settings, loadModel) };
+  };
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);
   try {
-    return await startRanks(await chooseRanks(described, settings, device), settings);
+    return await start(device);
   } catch (error) {
     const isOpen = settings.device === 'auto' && device.device === 'cuda';
     if (!isOpen || !(error instanceof OutOfDeviceMemoryError)) throw error;
-    const reason = `The NVIDIA GPU has too little free memory. ${error.message}`;
-    return startRanks(await chooseRanks(described, settings, { device: 'cpu', reason }), settings);
+    return start({ device: 'cpu', reason: `The NVIDIA GPU has too little free memory. ${error.message}` });
   }
 }
 

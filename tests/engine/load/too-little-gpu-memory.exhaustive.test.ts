@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { OutOfDeviceMemoryError } from '../../../src/errors.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from '../../backends/cuda/emulated-driver.ts';
@@ -17,8 +17,8 @@ describe.runIf(need('g++'))('a GPU whose memory others have', () => {
   beforeAll(async () => {
     driver = await buildEmulatedDriver(['FLOAT32']);
     process.env.MAMBA2_CUDA_LIBRARY = driver.library;
-    driver.reset(2 ** 20, -1);
   });
+  beforeEach(() => driver.reset(2 ** 20, -1));
   afterAll(() => {
     delete process.env.MAMBA2_CUDA_LIBRARY;
     driver.dispose();
@@ -28,6 +28,14 @@ describe.runIf(need('g++'))('a GPU whose memory others have', () => {
     const llm = await LLM.load(GOLDEN, { device: 'auto' });
     expect(llm.device.device).toBe('cpu');
     expect(llm.device.reason).toMatch(/The NVIDIA GPU has too little free memory\. The model takes \d+ MB/);
+    await llm.dispose();
+  });
+
+  test('is given up, too, where only the draft model has no room', async () => {
+    driver.reset(2 ** 28 + 2 ** 25, -1);
+    const speculativeConfig = { method: 'draft_model', model: GOLDEN, numSpeculativeTokens: 2 } as const;
+    const llm = await LLM.load(GOLDEN, { device: 'auto', speculativeConfig });
+    expect(llm.device.device).toBe('cpu');
     await llm.dispose();
   });
 

@@ -196,7 +196,13 @@ export { supportedArchitectures } from './models/registry.ts';
 export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { KvCacheDType, KvCacheDTypeSetting, ShortKvCacheDType } from './tensor/kv-cache-dtype.ts';
-export type { ShortStateDType, StateDType, StateDTypeSetting, StateRounding } from './tensor/state-dtype.ts';
+export type {
+  ShortStateDType,
+  StateDType,
+  StateDTypeSetting,
+  StateRounding,
+  StateStorage,
+} from './tensor/state-dtype.ts';
 export type { Tensor } from './tensor/tensor.ts';
 export type { TextPart } from './text/chat/chat-message.ts';
 export type {

@@ -24,6 +24,17 @@ vi.mock('../../../src/backends/webgpu/launch/choose-launch.ts', () => ({
   launchParametersFor: () => launch.current,
 }));
 
+/** What is to be taken for exact on the null device, which computes nothing. */
+const exact = vi.hoisted(() => ({ current: { widens: false, narrows: false } }));
+vi.mock('../../../src/backends/webgpu/device/float16-conversions.ts', async (original) => {
+  const module = await original<typeof import('../../../src/backends/webgpu/device/float16-conversions.ts')>();
+  const findExactFloat16 = async (device: GPUDevice) => {
+    await module.findExactFloat16(device);
+    return exact.current;
+  };
+  return { ...module, findExactFloat16 };
+});
+
 /** Every kernel that any of these tests has compiled. */
 const compiled = new Set<string>();
 let gpu: NullGpu | undefined;
@@ -58,7 +69,10 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
     test.each(SHORT_STATES)('states in $dtype, rounded $rounding', async (storage) => {
       gpu = await NullGpu.install(pretence, known);
       launch.current = DEFAULT_LAUNCH;
-      for (const model of ['mamba2', 'wide']) await prepareModel(CONFIGS[model], 'float32', storage);
+      for (const is of [false, true]) {
+        exact.current = { widens: is, narrows: is };
+        for (const model of ['mamba2', 'wide']) await prepareModel(CONFIGS[model], 'float32', storage);
+      }
     });
 
     test.each(KV_CACHE_DTYPES)('keys and values in %s', async (kvCacheDtype) => {
@@ -88,6 +102,15 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
         gpu.collect();
       }
       expect([...gpu.kernels].some((kernel) => kernel.startsWith('linear-matrix '))).toBe(dtype !== 'float32');
+    });
+
+    test('states of 16 bits', async () => {
+      gpu = await NullGpu.install(NVIDIA, known);
+      exact.current = { widens: true, narrows: true };
+      for (const entry of parameters.shortStateUpdate) {
+        launch.current = { ...parameters, shortStateUpdate: [entry] };
+        for (const storage of SHORT_STATES) await prepareModel(wide(2), 'float16', storage);
+      }
     });
   });
 });

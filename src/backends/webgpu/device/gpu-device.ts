@@ -1,5 +1,6 @@
 import { DeviceLostError, GpuError, OutOfDeviceMemoryError } from '../../../errors.ts';
 import { findGpu, type GpuInfo, gpuInfo, requestAdapter } from './find-gpu.ts';
+import { type ExactFloat16, findExactFloat16, NO_EXACT_FLOAT16 } from './float16-conversions.ts';
 
 export type { GpuInfo } from './find-gpu.ts';
 
@@ -36,6 +37,8 @@ export interface GpuDeviceOptions {
   readonly defaultLimits?: boolean | undefined;
   /** Limits to keep to though the device gives more. */
   readonly limits?: Partial<GpuLimits> | undefined;
+  /** Conversions of float16 to take for exact. Default: those of the GPU that are, and none of a software GPU's. */
+  readonly exactFloat16?: ExactFloat16 | undefined;
 }
 
 /** A device, with its features and limits, and whether it still works. */
@@ -44,6 +47,8 @@ export class GpuDevice {
   readonly limits: GpuLimits;
   readonly features: ReadonlySet<string>;
   readonly info: GpuInfo;
+  /** Conversions of WGSL that are used where their results must be exact. */
+  readonly exactFloat16: ExactFloat16;
   #isGivenBack = false;
   #failure: Error | undefined;
   readonly #onFailure = new Set<(error: Error) => void>();
@@ -51,7 +56,7 @@ export class GpuDevice {
   readonly failed: Promise<Error>;
 
   constructor(adapter: GPUAdapter, device: GPUDevice, options: GpuDeviceOptions) {
-    const { withoutFeatures = [], limits = {} } = options;
+    const { withoutFeatures = [], limits = {}, exactFloat16 = NO_EXACT_FLOAT16 } = options;
     this.device = device;
     this.failed = new Promise((resolve) => this.#onFailure.add(resolve));
     this.features = new Set([...device.features].filter((feature) => !withoutFeatures.includes(feature)));
@@ -59,6 +64,7 @@ export class GpuDevice {
       LIMITS.map((name) => [name, Math.min(device.limits[name], limits[name] ?? Number.POSITIVE_INFINITY)]),
     ) as GpuLimits;
     this.info = gpuInfo(adapter);
+    this.exactFloat16 = exactFloat16;
     device.lost.then(({ reason, message }) => {
       if (reason === 'destroyed' && this.#isGivenBack) return;
       this.fail(new DeviceLostError(`The GPU was lost: ${message || reason}.`, 'Load the model again.'));
@@ -131,7 +137,9 @@ export async function requestGpuDevice(options: GpuDeviceOptions = {}): Promise<
     ? {}
     : Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return new GpuDevice(adapter, device, options);
+  // Software gains nothing by them.
+  const find = () => (gpuInfo(adapter).isSoftware ? NO_EXACT_FLOAT16 : findExactFloat16(device));
+  return new GpuDevice(adapter, device, { ...options, exactFloat16: options.exactFloat16 ?? (await find()) });
 }
 
 function asGpuError(error: GPUError): Error {

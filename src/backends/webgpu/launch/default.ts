@@ -19,5 +19,6 @@ export const DEFAULT_LAUNCH: LaunchParameters = {
   convolvedApartFrom: ANY,
   convolvedTogetherFrom: ANY,
   stateUpdate: [{ maxRows: ANY, channels: 2, threads: 64, prefetchedBytes: 0 }],
+  shortStateUpdate: [{ maxRows: ANY, channels: 2, threads: 64, fours: 1, prefetchedBytes: 0 }],
   chunkedScanFrom: 16,
 };

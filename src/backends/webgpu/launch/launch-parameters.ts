@@ -23,6 +23,8 @@ export interface LaunchParameters {
   readonly convolvedTogetherFrom: number;
   /** state-update-gate: the first entry that fits. */
   readonly stateUpdate: readonly UpdateShape[];
+  /** state-update-gate with states of 16 bits: the first entry that fits. */
+  readonly shortStateUpdate: readonly ShortUpdateShape[];
   /** Tokens of a sequence from which on the scan works in chunks. */
   readonly chunkedScanFrom: number;
 }
@@ -86,6 +88,11 @@ export interface UpdateShape {
   readonly threads: number;
   /** The next layer's weights are read ahead if they are no larger than this. */
   readonly prefetchedBytes: number;
+}
+
+export interface ShortUpdateShape extends UpdateShape {
+  /** States of a channel that an invocation loads at once, divided by four. */
+  readonly fours: 1 | 2;
 }
 
 export interface Sliced {

@@ -3,7 +3,9 @@ import type { LaunchParameters } from './launch-parameters.ts';
 const ANY = Number.POSITIVE_INFINITY;
 const ALL = { minOutputs: 0, maxOutputs: ANY, minInputs: 0 };
 
-/** Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B. */
+/**
+ * Measured on an H100 with the layers of mamba2-130m, mamba2-2.7b and Codestral Mamba 7B; states of 16 bits on an H200.
+ */
 export const NVIDIA_LAUNCH: LaunchParameters = {
   vector: [
     { maxRows: 1, ...ALL, minOutputs: 16384, rows: 8, blocking: 2, busy: 4600, maxParts: 16, ahead: 4 },
@@ -62,6 +64,12 @@ export const NVIDIA_LAUNCH: LaunchParameters = {
     { maxRows: 4, channels: 1, threads: 128, prefetchedBytes: 3e6 },
     { maxRows: ANY, channels: 2, threads: 512, prefetchedBytes: 0 },
     { maxRows: ANY, channels: 2, threads: 128, prefetchedBytes: 0 },
+  ],
+  shortStateUpdate: [
+    { maxRows: 4, channels: 1, threads: 512, fours: 1, prefetchedBytes: 3e6 },
+    { maxRows: 4, channels: 1, threads: 128, fours: 1, prefetchedBytes: 3e6 },
+    { maxRows: ANY, channels: 4, threads: 128, fours: 2, prefetchedBytes: 0 },
+    { maxRows: ANY, channels: 2, threads: 128, fours: 1, prefetchedBytes: 0 },
   ],
   chunkedScanFrom: 16,
 };

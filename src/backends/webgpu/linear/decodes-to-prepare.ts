@@ -9,9 +9,9 @@ import { TILE_SIDE } from './weight-tiles.ts';
  */
 export function decodesToPrepare(gpu: Pick<GpuDevice, 'info' | 'hasMatrices'>, most: number): readonly number[] {
   const launch = launchParametersFor(gpu.info);
-  const { vector, stateUpdate } = launch;
+  const { vector, stateUpdate, shortStateUpdate } = launch;
   const mostOf = (entries: readonly { readonly maxRows: number }[]) => entries.map(({ maxRows }) => maxRows);
-  const counts = new Set([...mostOf(vector), ...mostOf(stateUpdate), most]);
+  const counts = new Set([...mostOf(vector), ...mostOf(stateUpdate), ...mostOf(shortStateUpdate), most]);
   if (!gpu.info.isSoftware) for (const count of upTo(Math.max(...mostOf(vector)), 1, most)) counts.add(count);
   if (gpu.hasMatrices) {
     counts.add(launch.convolvedApartFrom - 1);

@@ -2,12 +2,13 @@ import { covers, type GpuTensor } from '../../device/gpu-tensor.ts';
 import type { Fusion } from '../../graph/fuse.ts';
 import { float16Rows, type Lowering, MAX_GROUPS, place } from '../../graph/lowering.ts';
 import { defineOperation, lowerParts, type Operation } from '../../graph/operation.ts';
-import type { UpdateShape } from '../../launch/launch-parameters.ts';
+import type { ShortUpdateShape } from '../../launch/launch-parameters.ts';
 import { prefetchOf } from '../../linear/prefetch.ts';
 import { ADDING_SUBGROUPS, NORM_LINEAR, type NormLinear, slicedProduct } from '../linear/norm-linear.ts';
 import { SILU_GATE } from '../rows/elementwise.ts';
 import { lowerChunkedScan, MAMBA_CHUNK_SCAN, type Scan } from './mamba-chunk-scan.ts';
 import { SELECTIVE_STATE_UPDATE, type StateUpdate } from './selective-state-update.ts';
+import { stateConstants } from './state-space.ts';
 
 /** A recurrence and the gate that follows it. */
 interface Gated {
@@ -42,11 +43,13 @@ const GATED_STATE_UPDATE = defineOperation<GatedUpdate>({
 });
 
 /** Layout of state-update-gate, or undefined if none fits. */
-function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShape | undefined {
-  const { x, dt, A, B, C, D, dtBias, states, stateShape, slots, rounding } = update;
+function updateShape(lowering: Lowering, { update, z }: GatedUpdate): ShortUpdateShape | undefined {
+  const { x, dt, A, B, C, D, dtBias, states, stateDType, stateShape, slots, rounding } = update;
   const T = x.shape[0];
   const [H, P, N] = stateShape;
-  const lanes = N / 4;
+  const { stateUpdate, shortStateUpdate } = lowering.launch;
+  const shapes =
+    stateDType === 'float32' ? stateUpdate.map((shape) => ({ ...shape, fours: 1 as const })) : shortStateUpdate;
   const isLaidOut =
     T <= MAX_GROUPS &&
     // Kernels are made for where x begins: not for rows after a number of others that varies.
@@ -57,37 +60,41 @@ function updateShape(lowering: Lowering, { update, z }: GatedUpdate): UpdateShap
     rounding === undefined &&
     dt.shape.length === 2 &&
     [B, C].every(({ storage, stride }) => storage === x.storage && stride === x.stride) &&
+    [x, B, C].every(({ offset, stride }) => offset % 4 === 0 && stride % 4 === 0) &&
     z.storage === dt.storage &&
     z.stride === dt.stride &&
     states.parts.every(({ tensor }) => tensor.offset % 4 === 0 && tensor.stride % 4 === 0) &&
-    Number.isInteger(Math.log2(lanes));
+    Number.isInteger(Math.log2(N / 4));
   if (!isLaidOut) return undefined;
-  return lowering.launch.stateUpdate.find(
-    ({ maxRows, channels, threads }) =>
+  return shapes.find(({ maxRows, channels, threads, fours }) => {
+    const lanes = N / (4 * fours);
+    return (
       T <= maxRows &&
       threads <= lowering.gpu.limits.maxComputeInvocationsPerWorkgroup &&
       lanes <= threads &&
       channels <= lanes &&
       // A workgroup's channels lie in as many whole heads as there are, an invocation's in one.
       P % channels === 0 &&
-      (H * P) % ((threads / lanes) * channels) === 0,
-  );
+      (H * P) % ((threads / lanes) * channels) === 0
+    );
+  });
 }
 
 function lowerGatedStateUpdate(
   lowering: Lowering,
   operation: Operation<GatedUpdate>,
-  { channels, threads, prefetchedBytes }: UpdateShape,
+  { channels, threads, fours, prefetchedBytes }: ShortUpdateShape,
 ): void {
   const { update, z, out } = operation;
   const { x, dt, A, B, C, D, dtBias, dtSoftplus, dtLimit, nGroups, states, stateShape, slots } = update;
   const { nothing, handover, gpu } = lowering;
   const T = x.shape[0];
   const [H, P, N] = stateShape;
-  const lanes = N / 4;
+  const lanes = N / (4 * fours);
   const { subgroupMinSize, subgroupMaxSize } = gpu.info;
-  const SUBGROUPS = gpu.features.has('subgroups') && subgroupMinSize === lanes && subgroupMaxSize === lanes;
-  const consumer = channels === 2 ? consumerOfHalves(lowering, operation) : undefined;
+  const hasSubgroups = gpu.features.has('subgroups') && subgroupMinSize === subgroupMaxSize;
+  const PAIRED = fours === 2 && hasSubgroups && subgroupMinSize === 2 * lanes;
+  const consumer = channels % 2 === 0 ? consumerOfHalves(lowering, operation) : undefined;
   // Two channels' squares are one sum.
   const pieces = (H * P) / 2;
   const rows = consumer && {
@@ -103,11 +110,13 @@ function lowerGatedStateUpdate(
       constants: {
         P,
         N,
-        STATES: update.stateDType,
-        RANDOM: false,
+        ...stateConstants(lowering, update.stateDType),
         CHANNELS: channels,
         THREADS: threads,
-        SUBGROUPS,
+        FOURS: fours,
+        WIDE: fours === 2,
+        SUBGROUPS: PAIRED || (hasSubgroups && subgroupMinSize === lanes),
+        PAIRED,
         WHOLE: states.parts.length === 1,
         ROW: H * P,
         HEADS_PER_GROUP: H / nGroups,

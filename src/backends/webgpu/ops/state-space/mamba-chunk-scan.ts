@@ -5,7 +5,7 @@ import { elementGrid, type Lowering, MAX_GROUPS, place } from '../../graph/lower
 import { defineOperation } from '../../graph/operation.ts';
 import type { Calls } from '../calls.ts';
 import { CHUNK, type SequenceTable } from '../sequence-table.ts';
-import { checkStateSpace, enqueueGated, type StateSpace, stateSpaceRun } from './state-space.ts';
+import { checkStateSpace, enqueueGated, type StateSpace, stateConstants, stateSpaceRun } from './state-space.ts';
 
 /** Outputs of a workgroup in both dimensions: see tile-product.wgsl. */
 const TILE = 64;
@@ -136,7 +136,7 @@ export function lowerChunkedScan(lowering: Lowering, operation: Scan, z?: GpuTen
   });
   const COLUMNS = STATES === 'float32' ? 1 : 2;
   lowering.dispatch('chunk-pass', {
-    constants: { N, P, STATES, RANDOM: rounding !== undefined, COLUMNS },
+    constants: { N, P, ...stateConstants(lowering, STATES, rounding), COLUMNS },
     bindings: { steps, sequences: table, chunkStates, states: states.storage },
     params: {
       H,

@@ -3,6 +3,7 @@ import type { Tensor } from '../../../../tensor/tensor.ts';
 import { headsPerGroup } from '../../../contract/sequences.ts';
 import { checkShape } from '../../../contract/shapes.ts';
 import type { SelectiveStateArgs, StochasticRounding } from '../../../contract/state-space.ts';
+import { NO_EXACT_FLOAT16 } from '../../device/float16-conversions.ts';
 import { type GpuIndices, GpuState, GpuTensor } from '../../device/gpu-tensor.ts';
 import { type Lowering, place } from '../../graph/lowering.ts';
 import type { Calls } from '../calls.ts';
@@ -110,6 +111,13 @@ export function enqueueGated(
   return target.finish();
 }
 
+/** Constants of kernels that read and write states. */
+export function stateConstants({ gpu }: Lowering, stateDType: StateDType, rounding?: Rounding) {
+  const RANDOM = rounding !== undefined;
+  const { widens, narrows } = stateDType === 'float16' ? gpu.exactFloat16 : NO_EXACT_FLOAT16;
+  return { STATES: stateDType, RANDOM, NATIVE_WIDENING: widens, NATIVE_ROUNDING: narrows && !RANDOM };
+}
+
 /** Buffers and params of the plain forms of the scan and the one-step update, without those for states and rows. */
 export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
   const { dt, A, D, dtBias, dtSoftplus, dtLimit, nGroups, stateDType, stateShape, rounding, out } = operands;
@@ -117,7 +125,7 @@ export function stateSpaceRun(lowering: Lowering, operands: StateSpace) {
   const { x, B, C } = inOneBuffer(lowering, operands);
   const perChannel = (tensor: GpuTensor | undefined, dimensions: number) => tensor?.shape.length === dimensions;
   return {
-    constants: { STATES: stateDType, RANDOM: rounding !== undefined },
+    constants: stateConstants(lowering, stateDType, rounding),
     bindings: {
       xBC: x.storage,
       dt: dt.storage,

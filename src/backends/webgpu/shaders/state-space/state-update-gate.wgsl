@@ -11,7 +11,11 @@
 #if !WHOLE
 // Rows in slots outside of [firstSlot, firstSlot + slotCount) are another dispatch's.
 #endif
+#if WIDE
+// N / 8 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
+#else
 // N / 4 neighbouring invocations share a channel's state of N, $CHANNELS channels one after another.
+#endif
 // Grid: (H*P / channels of a workgroup, T, 1), then workgroups that prefetch.
 
 #if SUBGROUPS
@@ -46,7 +50,7 @@ struct Fixed {
 }
 
 const fixed = Fixed();
-@group(0) @binding(1) var<storage, read> xBC: array<f32>;
+@group(0) @binding(1) var<storage, read> xBC: array<vec4f>;
 @group(0) @binding(2) var<storage, read> projected: array<f32>;
 @group(0) @binding(3) var<storage, read> A: array<f32>;
 @group(0) @binding(4) var<storage, read> D: array<f32>;
@@ -55,7 +59,7 @@ const fixed = Fixed();
 #if STATES == float32
 @group(0) @binding(7) var<storage, read_write> states: array<vec4f>;
 #else
-@group(0) @binding(7) var<storage, read_write> states: array<vec2u>;
+@group(0) @binding(7) var<storage, read_write> states: array<Words>;
 #endif
 #if HALVES
 @group(0) @binding(8) var<storage, read_write> out: array<u32>;
@@ -68,12 +72,19 @@ const fixed = Fixed();
 #if STATES == float32
 const UNIT = 4u;                     // floats of the states' buffer that an invocation has at once
 #else
+#if WIDE
+alias Words = vec4u;
+const UNIT = 4u;
+#else
+alias Words = vec2u;
 const UNIT = 2u;
+#endif
 #include "short-states"
 #endif
 const P = ${P}u;
 const HEADS_PER_GROUP = ${HEADS_PER_GROUP}u;
-const LANES = $N / 4u;               // of a channel
+const FOURS = ${FOURS}u;             // of an invocation's states
+const LANES = $N / (4 * FOURS);      // of a channel
 const CHANNELS = ${CHANNELS}u;
 const THREADS = ${THREADS}u;
 const SHARES = THREADS / LANES;      // channels side by side in a workgroup
@@ -87,7 +98,16 @@ const EIGHTS = ${ROW}u / 8u;         // of a row's channels
 #include "float16-tiles"
 #endif
 #if SUBGROUPS
+#if PAIRED
+// Two channels lie side by side in a subgroup.
+fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 {
+  var sum = value;
+  for (var mask = LANES / 2; mask > 0; mask /= 2) { sum += subgroupShuffleXor(sum, mask); }
+  return sum;
+}
+#else
 fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 { return subgroupAdd(value); }
+#endif
 #else
 var<workgroup> values: array<f32, THREADS>;
 fn sumOfLanes(value: f32, i: u32, lane: u32) -> f32 {
@@ -130,19 +150,31 @@ fn main(
   let state = (fixed.statesOffset + u32(max(slot, 0)) * fixed.statesStride) / UNIT + channel * LANES + lane;
 #for c CHANNELS
 #if STATES == float32
-  var h${c} = states[state + ${c} * LANES];
+  let past${c} = select(states[state + ${c} * LANES], vec4f(), isPadded);
 #else
-  let words${c} = states[state + ${c} * LANES];
-  var h${c} = vec4f(statesOf(words${c}.x), statesOf(words${c}.y));
+  let past${c} = select(states[state + ${c} * LANES], Words(), isPadded);
 #endif
 #endfor
   let row = t * fixed.rowStride;
   let rowZ = t * fixed.zStride;
+  // Loaded before a state is stored: compilers don't move loads across stores.
+  let xs = fixed.xOffset + row + channel;
 #for c CHANNELS
-  let z${c} = projected[fixed.zOffset + rowZ + channel + ${c}];
+  let x${c} = xBC[(xs + ${c}) / 4][(xs + ${c}) % 4];
 #endfor
 #if HALVES
-  let w = vec2f(normWeight[fixed.normOffset + channel], normWeight[fixed.normOffset + channel + 1]);
+  // Of the channels two that this invocation gates.
+  let own = lane % (CHANNELS / 2) * 2;
+  let zs = fixed.zOffset + rowZ + channel + own;
+  let z = vec2f(projected[zs], projected[zs + 1]);
+  let ws = fixed.normOffset + channel + own;
+  let w = vec2f(normWeight[ws], normWeight[ws + 1]);
+  var y = vec2f();
+#else
+  // The channel that this invocation gates.
+  let own = lane % CHANNELS;
+  let z = projected[fixed.zOffset + rowZ + channel + own];
+  var y = 0.0;
 #endif
   var raw = projected[fixed.dtOffset + rowZ + head] + dtBias[fixed.biasOffset + head];
 #if SOFTPLUS
@@ -151,31 +183,41 @@ fn main(
   let delta = clamp(raw, fixed.dtLow, fixed.dtHigh);
   let decay = select(exp(min(0.0, A[fixed.aOffset + head] * delta)), 0.0, isPadded);
   let skip = D[fixed.dOffset + head];
-  let b = fixed.bOffset + row + head / HEADS_PER_GROUP * (4 * LANES) + 4 * lane;
-  let c = fixed.cOffset + row + head / HEADS_PER_GROUP * (4 * LANES) + 4 * lane;
-  let B = vec4f(xBC[b], xBC[b + 1], xBC[b + 2], xBC[b + 3]);
-  let C = vec4f(xBC[c], xBC[c + 1], xBC[c + 2], xBC[c + 3]);
+  let fours = head / HEADS_PER_GROUP * (FOURS * LANES) + FOURS * lane;
+#for f FOURS
+  let B${f} = xBC[(fixed.bOffset + row) / 4 + fours + ${f}];
+  let C${f} = xBC[(fixed.cOffset + row) / 4 + fours + ${f}];
+#endfor
 #for c CHANNELS
-  let x${c} = xBC[fixed.xOffset + row + channel + ${c}];
-  h${c} = select(h${c}, vec4f(), isPadded) * decay + (delta * x${c}) * B;
+  var part${c} = 0.0;
 #if STATES == float32
-  if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
+  let h${c} = past${c} * decay + (delta * x${c}) * B0;
+  part${c} = dot(h${c}, C0);
 #else
-  if (!isPadded) { states[state + ${c} * LANES] = vec2u(wordOf(h${c}.xy, vec2u()), wordOf(h${c}.zw, vec2u())); }
-#endif
-  let y${c} = sumOfLanes(dot(h${c}, C), i, lane) + skip * x${c};
+  var h${c}: Words;
+#for f FOURS
+  let h${c}f${f} = vec4f(statesOf(past${c}[2 * ${f}]), statesOf(past${c}[2 * ${f} + 1])) * decay + (delta * x${c}) * B${f};
+  h${c}[2 * ${f}] = wordOf(h${c}f${f}.xy, vec2u());
+  h${c}[2 * ${f} + 1] = wordOf(h${c}f${f}.zw, vec2u());
+  part${c} += dot(h${c}f${f}, C${f});
 #endfor
-#for c CHANNELS
-  let gated${c} = y${c} * z${c} / (1 + exp(-z${c}));
-#if !HALVES
-  if (lane == ${c} % LANES) { out[fixed.outOffset + t * fixed.outStride + channel + ${c}] = gated${c}; }
 #endif
-#endfor
+  if (!isPadded) { states[state + ${c} * LANES] = h${c}; }
+  let y${c} = sumOfLanes(part${c}, i, lane) + skip * x${c};
 #if HALVES
-  if (lane == 0) {
-    let y = vec2f(gated0, gated1);
-    out[4 * eightOf(t, channel / 8) + channel % 8 / 2] = halvesOf(vec4f(y * w, 0, 0)).x;
-    squares[t * (4 * EIGHTS) + channel / 2] = dot(y, y);
+  y[${c} % 2] = select(y[${c} % 2], y${c}, own == ${c} / 2 * 2);
+#else
+  y = select(y, y${c}, own == ${c});
+#endif
+#endfor
+  let gated = y * z / (1 + exp(-z));
+#if HALVES
+  if (lane < CHANNELS / 2) {
+    let column = channel + own;
+    out[4 * eightOf(t, column / 8) + column % 8 / 2] = halvesOf(vec4f(gated * w, 0, 0)).x;
+    squares[t * (4 * EIGHTS) + column / 2] = dot(gated, gated);
   }
+#else
+  if (lane < CHANNELS) { out[fixed.outOffset + t * fixed.outStride + channel + lane] = gated; }
 #endif
 }

@@ -12,7 +12,7 @@ import { measureReadBandwidth } from '../../bench/read-bandwidth.ts';
 import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
-import { defaultStepTokens } from '../../engine/load/load-options.ts';
+import { defaultStepTokens } from '../../engine/load/step-tokens.ts';
 import { defineModel } from '../../models/registry.ts';
 import { defineCommand } from '../options/command.ts';
 import { inJob } from '../options/in-job.ts';
@@ -59,9 +59,9 @@ type BenchValues = Values<typeof options> & Pick<ModelValues, 'job'>;
 /** `mamba2 bench` */
 export const bench = defineCommand({
   details: [
-    'Prefill is one prompt, in steps of at most 512 tokens, or 2048 on cuda. Decode is steps of one token for each of some',
-    'sequences; its figure counts the tokens of all of them. GPUs choose the tokens themselves; other devices give logits. Generate is',
-    'whole requests as programs make them, with greedy sampling.',
+    'Prefill is one prompt, in steps of at most 512 tokens, or 2048 on large NVIDIA GPUs. Decode is steps of one token for',
+    'each of some sequences; its figure counts the tokens of all of them. GPUs choose the tokens themselves; other devices',
+    'give logits. Generate is whole requests as programs make them, with greedy sampling.',
     'Each figure is the median of the repetitions, with the least and the greatest; a run for warming up comes first.',
     'With --shape, the model has a published size and random weights.',
     "Shares are relative to the machine's limits, measured with the same number of threads. Bandwidth is that of reading",
@@ -110,7 +110,7 @@ async function run(values: BenchValues): Promise<number> {
     const ranks = tensorParallelSize === 'auto' ? await most() : tensorParallelSize;
     const slots = Math.max(...values.batchSizes, ...values.requests);
     const maxModelLen = longestSequence(values);
-    const limits = { slots, stepTokens: defaultStepTokens(device), maxModelLen };
+    const limits = { slots, stepTokens: await defaultStepTokens(device), maxModelLen };
     const load = {
       device,
       ...askedStates(values),

@@ -30,7 +30,7 @@ export const serveOptions = {
   ...contextOptions,
   maxModelLen: number('Tokens of a prompt and its answer together (default: 16384)'),
   maxNumSeqs: number('Answers that run at the same time; further ones wait (default: 32)'),
-  maxNumBatchedTokens: number('Tokens processed in one step (default: 512, and 2048 on cuda)'),
+  maxNumBatchedTokens: number('Tokens processed in one step (default: 512, or 2048 on NVIDIA GPUs of 40 GB)'),
   maxQueueSize: number('Requests that may wait; further ones get 429 (default: 256)'),
   schedulingPolicy: choice(
     SCHEDULING_POLICIES,

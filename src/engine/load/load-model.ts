@@ -12,11 +12,12 @@ import { chooseRanks } from './choose-ranks.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
 import { loadDraftModel } from './load-draft-model.ts';
-import { checkLoadOptions, defaultStepTokens, type LoadOptions, type LoadSettings } from './load-options.ts';
+import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { sharedStatesSource } from './shared-states-source.ts';
 import { type StartedModel, startRanks } from './start-ranks.ts';
+import { defaultStepTokens } from './step-tokens.ts';
 
 /** Storage of a model's matrices. */
 export interface LoadedDType {
@@ -55,7 +56,9 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
     const described = await describeModel(located, settings);
     const { started, draftSource } = await startModel(described, settings);
     settings.onProgress?.({ status: 'ready', name: source });
-    return loadedModel(started, settings, await sharedStatesSource(started, settings), draftSource);
+    const { maxNumBatchedTokens = await defaultStepTokens(started.device.device) } = settings;
+    const sharedStates = await sharedStatesSource(started, settings);
+    return loadedModel(started, settings, { maxNumBatchedTokens, sharedStates, draftSource });
   } finally {
     await located.checkpoint.close();
   }
@@ -87,15 +90,13 @@ async function startModel(described: DescribedModel, settings: LoadSettings): Pr
 function loadedModel(
   started: StartedModel,
   settings: LoadSettings,
-  sharedStates: EngineContext['sharedStates'],
-  draftSource: EngineContext['draftSource'],
+  parts: Pick<EngineContext, 'maxNumBatchedTokens' | 'sharedStates' | 'draftSource'>,
 ): LoadedModel {
   const { folder, config, text, eosTokenIds, samplingDefaults, device, tensorParallelSize } = started;
   const { dtype, dtypeReason, storage } = started;
   const { tokenizer, chatTemplate, source } = text;
   const { executor, reloadExecutor, identify } = started;
   const { maxNumSeqs, maxModelLen, maxQueueSize } = settings;
-  const { maxNumBatchedTokens = defaultStepTokens(device.device) } = settings;
   const { enablePrefixCaching, prefixCacheBytes, snapshotInterval, maxUnreadTokens, speculativeConfig } = settings;
   return {
     folder,
@@ -106,7 +107,6 @@ function loadedModel(
     texts: new TextThreads({ tokenizer, chatTemplate }, source, settings.workers?.text),
     context: {
       maxNumSeqs,
-      maxNumBatchedTokens,
       maxModelLen,
       maxQueueSize,
       enablePrefixCaching,
@@ -114,8 +114,7 @@ function loadedModel(
       snapshotInterval,
       maxUnreadTokens,
       speculativeConfig,
-      draftSource,
-      sharedStates,
+      ...parts,
       executor,
       reloadExecutor: settings.recover ? reloadExecutor : undefined,
       tokenizer,

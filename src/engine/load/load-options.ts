@@ -65,7 +65,7 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly ownThread?: boolean | undefined;
   /** Number of answers that run at the same time; further ones wait. Default: 16. */
   readonly maxNumSeqs?: number | undefined;
-  /** Tokens processed in one step. Default: 512, and 2048 on `cuda`. */
+  /** Tokens processed in one step. Default: 512, and 2048 on `cuda` where GPUs have 40 GB or more. */
   readonly maxNumBatchedTokens?: number | undefined;
   /**
    * Memory for keys and values of attention layers, as one rank alone would hold them. Default: for `maxNumSeqs` sequences
@@ -135,14 +135,6 @@ const DEFAULTS = {
   recover: false,
   onWarning: printWarning,
 } as const satisfies LoadOptions;
-
-/**
- * Tokens processed in one step where nothing else was asked for: as many as keep the device busy. More would only make the
- * answers under way wait longer for the next token while a prompt is processed.
- */
-export function defaultStepTokens(device: string): number {
-  return device === 'cuda' ? 2048 : 512;
-}
 
 type Defaulted = keyof typeof DEFAULTS;
 type WithDefaults = Omit<LoadOptions, Defaulted> & { readonly [Name in Defaulted]: NonNullable<LoadOptions[Name]> };

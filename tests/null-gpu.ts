@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { USAGE } from '../src/backends/webgpu/device/gpu-memory.ts';
+import { USAGE } from '../src/backends/webgpu/device/gpu-usage.ts';
 import { createNodeGpu } from '../src/backends/webgpu/device/node-gpu.ts';
 
 /** Dawn's device that computes nothing but checks everything, with every feature. */

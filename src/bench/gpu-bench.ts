@@ -1,5 +1,5 @@
 import { requestGpuDevice } from '../backends/webgpu/device/gpu-device.ts';
-import { USAGE } from '../backends/webgpu/device/gpu-memory.ts';
+import { USAGE } from '../backends/webgpu/device/gpu-usage.ts';
 import { WebGpuBackend } from '../backends/webgpu/webgpu-backend.ts';
 import type { WeightDType } from '../tensor/dtype.ts';
 import type { StateDType } from '../tensor/state-dtype.ts';

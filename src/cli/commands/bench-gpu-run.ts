@@ -8,7 +8,7 @@ import {
 } from '../../bench/gpu-bench.ts';
 import { longestSequence } from '../../bench/measure.ts';
 import { MODEL_SHAPES } from '../../bench/model-shapes.ts';
-import { defaultStepTokens } from '../../engine/load/step-tokens.ts';
+import { defaultStepTokens } from '../../engine/load/load-options.ts';
 import { weightStorage } from '../../engine/weights/weight-storage.ts';
 import type { DTypeSetting } from '../../tensor/dtype.ts';
 import type { StateDTypeSetting } from '../../tensor/state-dtype.ts';

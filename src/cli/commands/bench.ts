@@ -12,7 +12,7 @@ import { measureReadBandwidth } from '../../bench/read-bandwidth.ts';
 import { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { mostRanks } from '../../engine/load/choose-ranks.ts';
-import { defaultStepTokens } from '../../engine/load/step-tokens.ts';
+import { defaultStepTokens } from '../../engine/load/load-options.ts';
 import { defineModel } from '../../models/registry.ts';
 import { defineCommand } from '../options/command.ts';
 import { inJob } from '../options/in-job.ts';

@@ -12,12 +12,11 @@ import { chooseRanks } from './choose-ranks.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
 import { loadDraftModel } from './load-draft-model.ts';
-import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
+import { checkLoadOptions, defaultStepTokens, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
 import { sharedStatesSource } from './shared-states-source.ts';
 import { type StartedModel, startRanks } from './start-ranks.ts';
-import { defaultStepTokens } from './step-tokens.ts';
 
 /** Storage of a model's matrices. */
 export interface LoadedDType {

@@ -1,7 +1,7 @@
 import { float16Bits, float16Table } from '../../../tensor/float16.ts';
 import { expandShader } from '../shaders/shader-text.ts';
 import { SHADER_TEXTS } from '../shaders/shaders.generated.ts';
-import { USAGE } from './gpu-memory.ts';
+import { USAGE } from './gpu-usage.ts';
 
 const SHADER = 'float16-conversions';
 const MAP_READ = 1;

@@ -1,6 +1,6 @@
 import { ArgumentError, UnsupportedDeviceError } from '../../../errors.ts';
 import type { GpuDevice } from './gpu-device.ts';
-import { USAGE } from './gpu-memory.ts';
+import { USAGE } from './gpu-usage.ts';
 
 /** Time that the device worked on something. */
 export interface GpuTime {

@@ -1,7 +1,7 @@
 import { asError } from '../../../util/as-error.ts';
 import type { GpuClock } from '../device/gpu-clock.ts';
 import type { GpuDevice } from '../device/gpu-device.ts';
-import { USAGE } from '../device/gpu-memory.ts';
+import { USAGE } from '../device/gpu-usage.ts';
 import type { ReadBack } from './command.ts';
 import type { Plan, PlannedCommand, Write } from './plan.ts';
 

@@ -1,7 +1,7 @@
 import { GpuError } from '../../../errors.ts';
 import type { DeviceBuffer, GpuMemory } from '../device/gpu-memory.ts';
-import { USAGE } from '../device/gpu-memory.ts';
 import type { Storage } from '../device/gpu-tensor.ts';
+import { USAGE } from '../device/gpu-usage.ts';
 import type { Kernel } from '../device/kernel.ts';
 import { type Command, type Dispatch, type ReadBack, storagesOf } from './command.ts';
 

@@ -6,6 +6,7 @@ import type { ChosenDevice } from '../src/engine/ranks/devices.ts';
 import type { Executor, GuessBatch } from '../src/engine/run/executor.ts';
 import { resolveSamplingParams } from '../src/engine/sample/sampling-params.ts';
 import { parseWeightDType } from '../src/tensor/dtype.ts';
+import { timedAnswer } from './timed-answer.ts';
 
 /**
  * What guesses of layers for multi-token prediction cost, and tokens per second of one answer with them where all are right. The
@@ -80,7 +81,7 @@ const load = (mtp: boolean) =>
 
 process.stdout.write(`${values.device}, ${values.dtype}, threads: ${values.threads}, ${values.pattern}, ${hidden}\n`);
 const plain = await load(false);
-const answer = (await run(plain, 0)).answer;
+const answer = (await run(plain, 0)).tokenIds;
 const executor = await load(true);
 const blocks = Array.from({ length: 8 }, (_, i) => i);
 const part = { slot: 0, blocks, numComputedTokens: 0, tokenIds: prompt };
@@ -104,7 +105,7 @@ for (const count of [0, ...counts]) {
   let perStep = 0;
   for (let round = 0; round <= rounds; round++) {
     const found = await run(count === 0 ? plain : executor, count);
-    if (found.answer.join() !== answer.join()) throw new Error('Guesses have changed an answer.');
+    if (found.tokenIds.join() !== answer.join()) throw new Error('Guesses have changed an answer.');
     if (round === 0) continue;
     rates.push(found.rate);
     works.push(found.work);
@@ -160,21 +161,5 @@ async function run(executor: Executor, numSpeculativeTokens: number) {
   });
   const params = resolveSamplingParams({ temperature: 0, maxTokens: tokens }, {});
   engine.addRequest({ promptTokenIds: prompt, params });
-  const found: number[] = [];
-  let steps = 0;
-  let begin = 0;
-  let processors = process.cpuUsage();
-  while (engine.hasUnfinishedRequests()) {
-    const outputs = await engine.step();
-    const given = outputs.flatMap(({ outputs }) =>
-      outputs.flatMap(({ tokens }) => tokens.map(({ tokenId }) => tokenId)),
-    );
-    if (begin > 0) steps++;
-    else if (given.length > 0) [begin, processors] = [performance.now(), process.cpuUsage()];
-    found.push(...given);
-  }
-  const seconds = (performance.now() - begin) / 1000;
-  const { user, system } = process.cpuUsage(processors);
-  const count = found.length - 1;
-  return { answer: found, rate: count / seconds, work: (user + system) / 1000 / count, perStep: count / steps };
+  return timedAnswer(engine);
 }

@@ -13,6 +13,7 @@ import type { SpeculativeConfig } from '../src/engine/speculate/speculative-conf
 import { LLM } from '../src/index.ts';
 import { parseWeightDType } from '../src/tensor/dtype.ts';
 import { describeProcessor, thisProcessor } from './processor.ts';
+import { timedAnswer } from './timed-answer.ts';
 
 /**
  * Tokens per second of one answer with guessed tokens and without. The model computes each of its own tokens, but a
@@ -135,22 +136,11 @@ async function run({ prompt, answer, source }: Task, speculativeConfig: Speculat
     {},
   );
   engine.addRequest({ promptTokenIds: prompt, params });
-  let count = 0;
-  let begin = 0;
-  let processors = process.cpuUsage();
-  let steps = 0;
-  while (engine.hasUnfinishedRequests()) {
-    const outputs = await engine.step();
-    const given = outputs.flatMap((output) => output.outputs.flatMap((completion) => completion.tokens)).length;
-    if (begin > 0) [count, steps] = [count + given, steps + 1];
-    else if (given > 0) [begin, processors] = [performance.now(), process.cpuUsage()];
-  }
-  const seconds = (performance.now() - begin) / 1000;
-  const { user, system } = process.cpuUsage(processors);
+  const timed = await timedAnswer(engine);
   const { draftTokens = 0, acceptedTokensPerPosition = [] } = engine.stats().speculation ?? {};
   const accepted = acceptedTokensPerPosition.reduce((sum, n) => sum + n, 0);
   const acceptance = draftTokens === 0 ? 0 : accepted / draftTokens;
-  return { rate: count / seconds, work: (user + system) / 1000 / count, acceptance, perStep: count / steps };
+  return { ...timed, acceptance };
 }
 
 /** Makes the answer a given one. */

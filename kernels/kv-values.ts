@@ -16,8 +16,8 @@ const KV_E4M3: i32 = 3;
 
 /** Constants, as in math.ts. */
 const FLOATS = memory.data<f32>([
-  // Of E4M3, then of E5M2: the largest number and its negative, the least with an implicit leading one, and the factor from a
-  // power of two to a number whose neighbours are as far as those of the format.
+  // The largest number and its negative, the least with an implicit leading one, and the factor from a power of two to a number
+  // whose neighbours are as far as those of the format: for E4M3, then for E5M2.
   448.0, -448.0, 0.015625, 1572864.0, 57344.0, -57344.0, 6.103515625e-5, 3145728.0,
 ]);
 const WORDS = memory.data<u32>([

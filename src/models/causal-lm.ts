@@ -34,7 +34,7 @@ export interface PredictorInput {
   readonly previous: Tensor;
   /** Like that of {@link ModelInput}. */
   readonly kvCache?: readonly KvCacheParams[] | undefined;
-  /** Of the tokens before: theirs are the places of these tokens' keys and values. */
+  /** Metadata of the tokens before: these tokens' keys and values go to the places of those. */
   readonly metadata: BatchMetadata;
 }
 

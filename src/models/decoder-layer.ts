@@ -25,7 +25,7 @@ export interface DecoderLayer extends Module {
   readonly parts: readonly LayerPart[];
   forward(hiddenStates: Tensor, step: LayerStep): Tensor;
   /**
-   * Of a layer with attention: only puts keys and values into its cache, for rows whose output nothing needs.
+   * Puts keys and values of rows into the cache of a layer with attention, and does no more: nothing needs these rows' output.
    * @param slotMapping (T) int32: each row's place.
    */
   store?(hiddenStates: Tensor, kvCache: KvCacheParams, slotMapping: Tensor): void;

@@ -30,7 +30,7 @@ export interface MultiTokenPredictorOptions {
  * Source: vLLM `vllm/model_executor/models/nemotron_h_mtp.py`.
  */
 export class MultiTokenPredictor implements Module {
-  /** Of its attention layer, over all ranks. Empty: it has none. */
+  /** Size of its attention layer's cache, over all ranks. Empty where it has no such layer. */
   readonly kvCacheSizes: readonly KvCacheSize[];
   readonly #context: LayerContext;
   readonly #prefix: string;

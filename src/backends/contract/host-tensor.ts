@@ -76,36 +76,28 @@ export function hostZeros(shape: readonly number[]): HostTensor<Float32Array> {
   return new HostTensor(new Float32Array(elementCount(shape)), shape);
 }
 
-/** A state of 16 bits: values that its dtype has, in float32. */
-export class HostState extends HostTensor<Float32Array> {
-  readonly #dtype: ShortStateDType;
+/** Values that a dtype of 16 or 8 bits has, in float32. */
+class ShortHostTensor<D extends ShortStateDType | ShortKvCacheDType> extends HostTensor<Float32Array> {
+  readonly #dtype: D;
 
-  constructor(data: Float32Array, shape: readonly number[], dtype: ShortStateDType) {
+  constructor(data: Float32Array, shape: readonly number[], dtype: D) {
     super(data, shape);
     this.#dtype = dtype;
   }
 
-  override get dtype(): ShortStateDType {
+  override get dtype(): D {
     return this.#dtype;
   }
 }
 
-/** Keys or values of 16 or 8 bits: values that their dtype has, in float32. */
-export class HostKvCache extends HostTensor<Float32Array> {
-  readonly #dtype: ShortKvCacheDType;
+/** A state of 16 bits. */
+export class HostState extends ShortHostTensor<ShortStateDType> {}
 
-  constructor(data: Float32Array, shape: readonly number[], dtype: ShortKvCacheDType) {
-    super(data, shape);
-    this.#dtype = dtype;
-  }
-
-  override get dtype(): ShortKvCacheDType {
-    return this.#dtype;
-  }
-
+/** Keys or values of 16 or 8 bits. */
+export class HostKvCache extends ShortHostTensor<ShortKvCacheDType> {
   /** The nearest values that it can have. */
   rounded(values: Float32Array): Float32Array {
-    return values.map((value) => roundKeyOrValue(value, this.#dtype));
+    return values.map((value) => roundKeyOrValue(value, this.dtype));
   }
 }
 

@@ -20,9 +20,9 @@ export interface StageNeed extends Stage {
 
 /** Dtypes of what sequences hold. */
 export interface HeldDTypes {
-  /** Of SSM states. */
+  /** Dtype of SSM states. */
   readonly stateDType: StateDType;
-  /** Of keys and values. */
+  /** Dtype of keys and values. */
   readonly kvCacheDType: KvCacheDType;
 }
 

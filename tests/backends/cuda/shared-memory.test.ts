@@ -7,7 +7,7 @@ import { FEW_ROWS_BYTES, TILES, WIDE_TILES } from '../../../src/backends/cuda/op
 
 /** Bytes of shared memory of a block that every GPU from Ampere on allows: 99 KB, what a kernel declares included. */
 const MOST = 101_376;
-/** The same of Hopper: 227 KB. */
+/** Bytes of shared memory that a block may have on Hopper: 227 KB. */
 const MOST_OF_HOPPER = 232_448;
 
 test('kernels fit into the shared memory of every GPU, with what their launches ask for', () => {

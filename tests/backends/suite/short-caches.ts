@@ -77,7 +77,7 @@ export function describeShortCaches(makeBackend: MakeBackend, demands: Demands):
         expected,
         'in another cache',
       );
-      // Of another dtype, as values.
+      // Blocks of another dtype go in as values.
       const host = new HostSavedSlot(await saved.read());
       const wide = backend().empty(shape);
       backend().loadSlot(wide, 0, host);

@@ -163,7 +163,7 @@ fn main(
   let x${c} = xBC[(xs + ${c}) / 4][(xs + ${c}) % 4];
 #endfor
 #if HALVES
-  // Of the channels two that this invocation gates.
+  // Two of the channels are gated by this invocation.
   let own = lane % (CHANNELS / 2) * 2;
   let zs = fixed.zOffset + rowZ + channel + own;
   let z = vec2f(projected[zs], projected[zs + 1]);

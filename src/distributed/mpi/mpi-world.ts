@@ -3,11 +3,12 @@ import { MpiError } from '../../errors.ts';
 import type { Link } from '../link.ts';
 import type { World } from '../world.ts';
 import { findLauncher, type Launcher } from './launcher.ts';
+import { sayFarewell } from './launcher-farewell.ts';
 import { MpiLibrary } from './mpi-library.ts';
 import { MpiLink } from './mpi-link.ts';
 import { MpiRequest } from './mpi-request.ts';
 
-/** Time for which a process stays after process 0 has left, where the launcher ends those that are left on its machine. */
+/** Time for which a process stays after process 0 has left, where a launcher ends those that are left and can't be told. */
 const LINGER_MILLISECONDS = 1000;
 
 /** The processes of one MPI job, seen from one of them. One per process, opened by its main thread. */
@@ -51,14 +52,13 @@ export class MpiWorld implements World {
     const all = MpiRequest.barrier(this.library);
     while (!all.test()) await delay(1);
     if (canFinalize(this, process.env)) this.library.call('Finalize');
-    else if (this.rank > 0) await delay(LINGER_MILLISECONDS);
+    else if (!sayFarewell(process.env) && this.rank > 0) await delay(LINGER_MILLISECONDS);
   }
 }
 
 /**
  * Whether the process may call Finalize. MPICH 4.0 over UCX does not come back from it where processes of several machines
- * call it at different times: a process waits for a connection that another has closed. Its launcher takes a process that
- * ends without it for one that has ended well.
+ * call it at different times: a process waits for a connection that another has closed.
  */
 function canFinalize({ library, size }: MpiWorld, { MPI_LOCALNRANKS: onThisMachine }: NodeJS.ProcessEnv): boolean {
   return library.abiName !== 'mpich' || onThisMachine === undefined || Number(onThisMachine) === size;

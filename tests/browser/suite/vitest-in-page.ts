@@ -7,6 +7,9 @@ import { assert as chaiAssert, util } from 'chai';
 
 type Run = () => unknown;
 
+/** A case's own, as far as vitest's is used: what `skip` returns ends the case. */
+const CONTEXT = { skip: () => {} };
+
 interface Block {
   readonly name: string;
   readonly beforeAll: Run[];
@@ -17,7 +20,7 @@ interface Block {
 
 interface Case {
   readonly name: string;
-  readonly run: Run;
+  readonly run: (context: typeof CONTEXT) => unknown;
 }
 
 export interface CaseResult {
@@ -85,7 +88,7 @@ async function runBlock(block: Block, path: readonly string[], results: CaseResu
   for (const entry of failure === undefined ? block.entries : []) {
     const names = [...path, entry.name];
     if ('entries' in entry) await runBlock(entry, names, results);
-    else results.push({ name: names.join(' > '), failure: await failureOf(entry.run) });
+    else results.push({ name: names.join(' > '), failure: await failureOf(() => entry.run(CONTEXT)) });
   }
   for (const run of block.afterAll) await run();
 }
@@ -99,7 +102,7 @@ async function failureOf(run: Run): Promise<string | undefined> {
   return undefined;
 }
 
-function addCase(name: string, run: Run): void {
+function addCase(name: string, run: Case['run']): void {
   current.entries.push({ name, run });
 }
 

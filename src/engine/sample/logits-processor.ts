@@ -1,4 +1,5 @@
 import { LogitsProcessorError } from '../../errors.ts';
+import { largestOf } from './over-logits.ts';
 
 /** The answer whose next token a processor has a say in. */
 export interface LogitsContext {
@@ -83,10 +84,5 @@ export class LogitsProcessors {
 
 /** Whether the largest logit is a finite number, and none is NaN. */
 function hasLikeliest(logits: Float32Array): boolean {
-  let largest = Number.NEGATIVE_INFINITY;
-  for (let id = 0; id < logits.length; id++) {
-    if (logits[id] > largest) largest = logits[id];
-    else if (Number.isNaN(logits[id])) return false;
-  }
-  return Number.isFinite(largest);
+  return Number.isFinite(largestOf(logits));
 }

@@ -1,7 +1,7 @@
 import type { TokenSampling } from '../../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
-import { exponential } from './exponential.ts';
+import { largestOf, sumOfExponentials, weigh } from './over-logits.ts';
 import { type LogitsConstraints, LogitsEditor } from './logits-editor.ts';
 import { uniform } from './random.ts';
 import type { SamplingParams } from './sampling-params.ts';
@@ -108,16 +108,9 @@ export class Sampler {
 
   #draw(scores: Float32Array): number {
     const { temperature, topK, topP, minP } = this.#params;
-    const largest = scores[argmax(scores)];
     if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
     const weights = this.#weights;
-    const inverse = 1 / temperature;
-    let total = 0;
-    for (let id = 0; id < scores.length; id++) {
-      const weight = exponential((scores[id] - largest) * inverse);
-      weights[id] = weight >= minP ? weight : 0;
-      total += weights[id];
-    }
+    const total = weigh(weights, scores, { largest: largestFinite(scores), inverse: 1 / temperature, minP });
     const u = uniform(this.#seed, this.#draws++);
     if (topK === 0 && topP === 1) return pick(weights, total * u);
     const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP).sort((a, b) => a - b);
@@ -149,31 +142,21 @@ export function rankOf(logits: Float32Array, tokenId: number): number {
   return rank;
 }
 
-/** log Σ exp(logits) */
+/** log Σ exp(logits). @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function logSumExp(logits: Float32Array): number {
-  const largest = logits[argmax(logits)];
-  let sum = 0;
-  // By index: iterators would take as long as the exponentials.
-  for (let id = 0; id < logits.length; id++) sum += exponential(logits[id] - largest);
-  return largest + Math.log(sum);
+  const largest = largestFinite(logits);
+  return largest + Math.log(sumOfExponentials(logits, largest));
 }
 
 /** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function argmax(logits: Float32Array): number {
-  let best = 0;
-  let largest = Number.NEGATIVE_INFINITY;
-  for (let id = 0; id < logits.length; id++) {
-    const logit = logits[id];
-    if (logit > largest) {
-      largest = logit;
-      best = id;
-    } else if (Number.isNaN(logit)) {
-      largest = Number.NaN;
-      break;
-    }
-  }
+  return logits.indexOf(largestFinite(logits));
+}
+
+function largestFinite(logits: Float32Array): number {
+  const largest = largestOf(logits);
   if (!Number.isFinite(largest)) throw nonFiniteLogits();
-  return best;
+  return largest;
 }
 
 function nonFiniteLogits(): NonFiniteLogitsError {

@@ -113,7 +113,8 @@ async function run(values: BenchValues): Promise<number> {
     const limits = { slots, stepTokens: await defaultStepTokens(device), maxModelLen };
     const load = {
       device,
-      ...askedStates(values),
+      // `auto` is the processor for weights that are made up.
+      ...askedStates(values, shape !== undefined && device === 'auto' ? 'cpu' : device),
       kvCacheDtype: values.kvCacheDtype,
       cpuKernels,
       tensorParallelSize: ranks,

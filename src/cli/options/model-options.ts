@@ -3,9 +3,9 @@ import { CPU_KERNELS } from '../../backends/cpu/kernels/product-forms.ts';
 import { resolveModel } from '../../checkpoint/model-source.ts';
 import { isUrl } from '../../checkpoint/net/urls.ts';
 import { LLM } from '../../engine/llm.ts';
-import type { AskedStates } from '../../engine/load/choose-state-dtype.ts';
+import { type AskedStates, statesOn } from '../../engine/load/choose-state-dtype.ts';
 import type { LoadOptions } from '../../engine/load/load-options.ts';
-import { DEVICES } from '../../engine/ranks/devices.ts';
+import { DEVICES, type Device } from '../../engine/ranks/devices.ts';
 import type { Job } from '../../engine/ranks/job.ts';
 import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { KV_CACHE_DTYPE_SETTINGS } from '../../tensor/kv-cache-dtype.ts';
@@ -116,7 +116,7 @@ export async function loadWithProgress(
     revision,
     device,
     dtype,
-    ...askedStates(values),
+    ...askedStates(values, device),
     kvCacheDtype,
     cpuKernels,
     tensorParallelSize,
@@ -143,14 +143,19 @@ function sayDType({ dtype: { dtype, reason } }: LLM, asked: DTypeSetting | undef
   note(`Weights are ${dtype}. ${reason} (--dtype stored keeps the files' own.)`, quiet);
 }
 
-/** Storage of states, under vLLM's names for it. */
-export function askedStates({
-  mambaSsmCacheDtype: stateDtype,
-  enableMambaCacheStochasticRounding: isStochastic,
-  replayssmBufferLen,
-}: Pick<ModelValues, 'mambaSsmCacheDtype' | 'enableMambaCacheStochasticRounding' | 'replayssmBufferLen'>): AskedStates {
+/** Storage of states, under vLLM's names for it. @param device that was decided on, as far as it is. */
+export function askedStates(
+  {
+    device: askedDevice = 'auto',
+    mambaSsmCacheDtype: stateDtype,
+    enableMambaCacheStochasticRounding: isStochastic,
+    replayssmBufferLen,
+  }: Pick<ModelValues, 'device' | 'mambaSsmCacheDtype' | 'enableMambaCacheStochasticRounding' | 'replayssmBufferLen'>,
+  device: Device,
+): AskedStates {
   assertCount('replayssmBufferLen', replayssmBufferLen, 1, MOST_REPLAYED + 1);
-  return { stateDtype, stateRounding: isStochastic ? 'stochastic' : undefined, replayssmBufferLen };
+  const asked = { stateDtype, stateRounding: isStochastic ? ('stochastic' as const) : undefined, replayssmBufferLen };
+  return askedDevice === 'auto' && device !== 'auto' ? statesOn(device, asked, warn) : asked;
 }
 
 /** @throws UsageError */

@@ -7,6 +7,7 @@ import {
   type StateRounding,
   type StateStorage,
 } from '../../tensor/state-dtype.ts';
+import type { ChosenDevice } from '../ranks/devices.ts';
 
 /** The key of Nemotron's configs that vLLM takes the dtype from. */
 const CONFIG_KEY = 'mamba_ssm_cache_dtype';
@@ -16,6 +17,20 @@ export interface AskedStates {
   readonly stateDtype?: StateDTypeSetting | undefined;
   readonly stateRounding?: StateRounding | undefined;
   readonly replayssmBufferLen?: number | undefined;
+}
+
+/** What was asked for, on a device that `auto` has taken: what only `cuda` does is left out elsewhere, with a warning. */
+export function statesOn<T extends AskedStates>(
+  device: ChosenDevice,
+  asked: T,
+  onWarning: (message: string) => void,
+): T {
+  const { replayssmBufferLen: steps } = asked;
+  if (device === 'cuda' || steps === undefined || steps === 1) return asked;
+  onWarning(
+    `replayssmBufferLen is ${steps}, but the model runs on '${device}', which writes states in each step: it changes nothing.`,
+  );
+  return { ...asked, replayssmBufferLen: undefined };
 }
 
 /**

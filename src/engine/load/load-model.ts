@@ -9,6 +9,7 @@ import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { SamplingDefaults } from '../sample/sampling-params.ts';
 import { chooseDevice, type DeviceChoice } from './choose-device.ts';
 import { chooseRanks } from './choose-ranks.ts';
+import { statesOn } from './choose-state-dtype.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
 import { loadDraftModel } from './load-draft-model.ts';
@@ -73,7 +74,8 @@ interface StartedModels {
 async function startModel(described: DescribedModel, settings: LoadSettings): Promise<StartedModels> {
   const { checkpoint, config } = described;
   const start = async (device: DeviceChoice) => {
-    const started = await startRanks(await chooseRanks(described, settings, device), settings);
+    const own = settings.device === 'auto' ? statesOn(device.device, settings, settings.onWarning) : settings;
+    const started = await startRanks(await chooseRanks(described, own, device), own);
     return { started, draftSource: await loadDraftModel(started, settings, loadModel) };
   };
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);

@@ -16,6 +16,7 @@ import { canShareMemory } from '../ranks/rank-thread.ts';
 import { checkSpeculativeConfig } from '../speculate/speculative-config.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
 import { parseStateFetch, type StateFetch } from '../store/transfer-rates.ts';
+import { statesOn } from './choose-state-dtype.ts';
 import type { EngineLimits } from './engine-options.ts';
 
 /** Options of `LLM.load`. Those of the hub apply if the source is a hub id; `token` also applies to a URL. */
@@ -43,7 +44,7 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /**
    * Steps of decoding after which a sequence's SSM states are written, 1 to 32: on the device `cuda`, steps between keep the inputs of
    * their tokens, and compute those again. It changes no bit. 1: states are written in each step, as always on other
-   * devices. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
+   * devices, where more is an error, or a warning if `auto` has taken the device. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
    */
   readonly replayssmBufferLen?: number | undefined;
   /**
@@ -198,7 +199,8 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   parseKvCacheDType(settings.kvCacheDtype);
   if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
-  return { ...settings, device, dtype };
+  const checked = { ...settings, device, dtype };
+  return settings.device === 'auto' && device !== 'auto' ? statesOn(device, checked, settings.onWarning) : checked;
 }
 
 function checkAlone(device: Device, tensorParallelSize: number | 'auto'): void {

@@ -31,6 +31,14 @@ describe.runIf(need('g++'))('a GPU whose memory others have', () => {
     await llm.dispose();
   });
 
+  test('is given up with the options that only it knows, which a warning says', async () => {
+    const onWarning = vi.fn();
+    const llm = await LLM.load(GOLDEN, { device: 'auto', replayssmBufferLen: 4, onWarning });
+    expect(llm.device.device).toBe('cpu');
+    expect(onWarning).toHaveBeenCalledExactlyOnceWith(expect.stringMatching(/replayssmBufferLen is 4.* on 'cpu'/));
+    await llm.dispose();
+  });
+
   test('is given up, too, where only the draft model has no room', async () => {
     driver.reset(2 ** 28 + 2 ** 25, -1);
     const speculativeConfig = { method: 'draft_model', model: GOLDEN, numSpeculativeTokens: 2 } as const;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { loadModel } from '../../../src/engine/load/load-model.ts';
 import type { LoadOptions } from '../../../src/engine/load/load-options.ts';
@@ -181,5 +181,10 @@ describe('states that lack tokens, which steps compute again', () => {
     await expect(load({ replayssmBufferLen: 0 })).rejects.toThrow(/from 1 on/);
     await using llm = await load({ device: 'cpu', replayssmBufferLen: 1 });
     expect(llm.device.device).toBe('cpu');
+    // What `auto` takes may be any device.
+    const onWarning = vi.fn();
+    await using auto = await load({ device: 'auto', replayssmBufferLen: 2, onWarning });
+    expect(auto.device.device).toBe('cpu');
+    expect(onWarning).toHaveBeenCalledExactlyOnceWith(expect.stringMatching(/replayssmBufferLen is 2.* on 'cpu'/));
   });
 });

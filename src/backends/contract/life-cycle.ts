@@ -34,6 +34,9 @@ export interface BackendLifeCycle {
    */
   decodesToPrepare?(most: number): readonly number[];
 
+  /** The same for numbers of tokens of a prompt. Absent: a few and many. */
+  readonly promptsToPrepare?: readonly number[] | undefined;
+
   /**
    * How many rows may replace one row in what `run` enqueues without any tensor becoming too large for an operation.
    * Nothing runs. Absent: any number.

@@ -33,6 +33,8 @@ import { RepeatedSteps } from './repeated-steps.ts';
 export class CudaBackend extends OperationMethods implements Backend {
   readonly name = 'cuda';
   readonly blockFormats = CUDA_BLOCK_FORMATS;
+  /** Products of few, some and many rows lie in modules of their own. */
+  readonly promptsToPrepare = [8, 64, 512];
   readonly outlivesMissingMemory: boolean;
   readonly sampling: SamplingOps;
   readonly replay: ReplayOps;
@@ -93,7 +95,9 @@ export class CudaBackend extends OperationMethods implements Backend {
   }
 
   dispose(): void {
-    // First: kernels that wait for other ranks end only then.
+    // Before the group, which waits for the graphs that exchange within it.
+    this.#steps.dispose();
+    // Before memory: kernels that wait for other ranks end only then.
     this.#group?.dispose();
     this.#memory.dispose();
     this.#device.dispose();

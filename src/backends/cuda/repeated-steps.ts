@@ -71,6 +71,13 @@ export class RepeatedSteps {
     });
   }
 
+  /** Destroys the graphs. Those that are running end first, without being waited for. The device may be lost. */
+  dispose(): void {
+    const { functions } = this.#calls.device.driver;
+    for (const { graph } of this.#steps.values()) if (graph !== undefined) functions.cuGraphExecDestroy(graph);
+    this.#steps.clear();
+  }
+
   /** The vectors on the device, copied together. */
   #place(vectors: readonly Int32Array[]): CudaIndices[] {
     const lengths = vectors.map(({ length }) => Math.ceil(length / ALIGNED) * ALIGNED);

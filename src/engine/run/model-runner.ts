@@ -147,12 +147,14 @@ export class ModelRunner implements Executor {
 
   /** Readies the kernels of steps of usual sizes: see {@link prepareSteps}. */
   async prepare(watch?: PrepareWatch): Promise<void> {
+    const replayed = this.#replayed;
     const parts = {
       ...this.#usable(),
       backend: this.#backend,
       slots: this.#slots,
       chunkSize: this.#chunkSize,
       withPositions: this.#withPositions,
+      countReplayed: replayed && ((decodes: readonly ScheduledSequence[]) => replayed.count(decodes)),
     };
     this.#maxBatchedTokens = maxBatchedTokens(parts);
     await prepareSteps(parts, this.#maxBatchedTokens, watch);

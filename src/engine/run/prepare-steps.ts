@@ -2,13 +2,13 @@ import type { Backend } from '../../backends/contract/backend.ts';
 import type { PrepareWatch } from '../../backends/contract/life-cycle.ts';
 import { PAD_SLOT_ID } from '../../backends/contract/sequences.ts';
 import { buildAttentionMetadata, KV_BLOCK_SIZE } from '../../layers/attention/attention-metadata.ts';
-import { buildMamba2Metadata } from '../../layers/mamba/mamba2-metadata.ts';
+import { buildMamba2Metadata, type ScheduledSequence } from '../../layers/mamba/mamba2-metadata.ts';
 import type { CausalLM } from '../../models/causal-lm.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { prepareGuess, prepareSampling } from './guess-tokens.ts';
 import type { StateCache } from './state-cache.ts';
 
-/** Tokens of prompts in steps that are made ready before the first. */
+/** Tokens of prompts in steps that are made ready before the first, unless a backend names others. */
 const PROMPTS = [8, 512];
 
 /** Parts that steps consist of. */
@@ -26,6 +26,8 @@ export interface StepParts {
   readonly chunkSize: number;
   /** Whether states are rounded by the positions of tokens. */
   readonly withPositions: boolean;
+  /** How many tokens the states of decoding slots lack; undefined where they are written in each step. */
+  readonly countReplayed: ((decodes: readonly ScheduledSequence[]) => Int32Array | undefined) | undefined;
 }
 
 /**
@@ -35,7 +37,7 @@ export interface StepParts {
 export async function prepareSteps(parts: StepParts, maxTokens: number, watch?: PrepareWatch): Promise<void> {
   const { backend, model, states, slots } = parts;
   const decodes = backend.decodesToPrepare?.(Math.min(slots, maxTokens)) ?? [];
-  const prompts = new Set(PROMPTS.map((numTokens) => Math.min(numTokens, maxTokens)));
+  const prompts = new Set((backend.promptsToPrepare ?? PROMPTS).map((numTokens) => Math.min(numTokens, maxTokens)));
   const steps = [
     ...decodes.map((rows) => () => prepareStep(parts, new Array<number>(rows).fill(1), 1)),
     ...[...prompts].map((numTokens) => () => prepareStep(parts, [numTokens], 0)),
@@ -64,7 +66,7 @@ function prepareStep(parts: StepParts, lengths: readonly number[], computed: num
 }
 
 function forward(
-  { backend, model, states, chunkSize, withPositions }: StepParts,
+  { backend, model, states, chunkSize, withPositions, countReplayed }: StepParts,
   lengths: readonly number[],
   computed: number,
 ): Tensor {
@@ -77,11 +79,7 @@ function forward(
     kvCache: states.kvCache?.layers,
     lastHidden: states.lastHidden,
     metadata: {
-      ...buildMamba2Metadata(backend, sequences, {
-        chunkSize,
-        withPositions,
-        countReplayed: (decodes) => new Int32Array(decodes.length),
-      }),
+      ...buildMamba2Metadata(backend, sequences, { chunkSize, withPositions, countReplayed }),
       attention:
         states.kvCache &&
         buildAttentionMetadata(backend, sequences, KV_BLOCK_SIZE, { withPrevious: states.lastHidden !== undefined }),

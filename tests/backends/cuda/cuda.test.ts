@@ -3,6 +3,10 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createCudaBackend } from '../../../src/backends/cuda/create-backend.ts';
+import { CudaBackend } from '../../../src/backends/cuda/cuda-backend.ts';
+import { CudaDevice } from '../../../src/backends/cuda/device/cuda-device.ts';
+import type { Handle } from '../../../src/backends/cuda/device/driver.ts';
+import type { NcclGroup } from '../../../src/backends/cuda/nccl/nccl-group.ts';
 import { LLM } from '../../../src/engine/llm.ts';
 import { DeviceLostError, OutOfDeviceMemoryError, UnsupportedDeviceError } from '../../../src/errors.ts';
 import { need } from '../../needs/needs.ts';
@@ -50,6 +54,22 @@ describe.runIf(need('g++'))('the driver', () => {
     expect(await answers('cuda')).toEqual(await answers('cpu'));
   });
   describePredictor(() => driver.library);
+
+  test('destroys graphs before the group that they exchange in', async () => {
+    const order: string[] = [];
+    const device = await CudaDevice.open({ library: driver.library });
+    const { functions } = device.driver;
+    const cuGraphExecDestroy = (graph: Handle) => {
+      order.push('graph');
+      return functions.cuGraphExecDestroy(graph);
+    };
+    Object.assign(device.driver, { functions: { ...functions, cuGraphExecDestroy } });
+    const backend = new CudaBackend(device, { dispose: () => order.push('group') } as unknown as NcclGroup);
+    const x = backend.zeros([2, 2]);
+    for (let n = 0; n < 2; n++) backend.step({ variant: {}, inputs: {}, compute: () => ({ sum: backend.add(x, x) }) });
+    backend.dispose();
+    expect(order).toEqual(['graph', 'group']);
+  });
 
   test('is too old', async () => {
     process.env.EMULATED_VERSION = '11020';

@@ -16,6 +16,22 @@ const SLOTS = 3;
 /** Tests a model whose states lack tokens, in steps that begin before the last one has answered. */
 export function describeReplayedModel(makeBackend: MakeBackend): void {
   describe('a model whose states lack tokens', () => {
+    test('has both kinds of decoding steps made ready: few sequences write their states', async () => {
+      const backend = await makeBackend();
+      const found = new Set<string>();
+      const update = backend.selectiveStateUpdate.bind(backend);
+      backend.selectiveStateUpdate = (args) => {
+        found.add(`${args.x.shape[0]} rows ${args.replay ? 'replay' : 'write'}`);
+        return update(args);
+      };
+      const model = defineModel(CONFIG).create(new LayerContext(backend, singleProcess, 'float32'));
+      loadSeeded(model, 1);
+      const runner = new ModelRunner(backend, model, { slots: 9, numBlocks: 0, chunkSize: 8 });
+      await runner.prepare();
+      expect(found).toEqual(new Set(['1 rows write', '9 rows replay']));
+      await runner.dispose();
+    });
+
     test('leaves out, as one whose states do not, what comes after the end of a sequence', async () => {
       expect(await run(makeBackend, 3)).toEqual(await run(makeBackend, 1));
     });

@@ -317,7 +317,10 @@ int cuGraphLaunch(Handle e, Handle) {
          0;
 }
 int cuGraphDestroy(Handle g) { return delete (Graph*)g, 0; }
-int cuGraphExecDestroy(Handle e) { return finish(), delete (Graph*)e, 0; }
+// One that is running ends first, and the call does not wait for it.
+int cuGraphExecDestroy(Handle e) {
+  return enqueue([=] { delete (Graph*)e; }), 0;
+}
 int cuEventCreate(Handle* e, unsigned) { return *e = (Handle) new uint64_t(0), 0; }
 int cuEventDestroy_v2(Handle e) { return delete (uint64_t*)e, 0; }
 int cuEventRecord(Handle e, Handle) {

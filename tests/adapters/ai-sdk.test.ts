@@ -194,4 +194,13 @@ describe('answers', () => {
     await generateText({ model, prompt: 'Rain?', providerOptions: { mamba2: { minP: 0.3, cacheSalt: 'a' } } });
     expect(script.requests[0]).toMatchObject({ params: { minP: 0.3, maxTokens: 16_384 }, cacheSalt: 'a' });
   });
+
+  test('have warnings about options that this model lacks', async () => {
+    script.answers.push('x');
+    const providerOptions = { mamba2: { min_p: 0.3, cacheSalt: 'a' } };
+    const { warnings } = await generateText({ model, prompt: 'Rain?', providerOptions });
+    const details = "There is no such option. Did you mean 'minP'?";
+    expect(warnings).toEqual([{ type: 'unsupported', feature: 'providerOptions.mamba2.min_p', details }]);
+    expect(script.requests[0]).toMatchObject({ params: { minP: 0 }, cacheSalt: 'a' });
+  });
 });

@@ -1,4 +1,5 @@
 import type { LanguageModelV4CallOptions, SharedV4Warning } from '@ai-sdk/provider';
+import { closestNames } from '../../checkpoint/closest-names.ts';
 import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
@@ -9,6 +10,51 @@ export interface CallPlan {
   readonly options: ChatOptions;
   readonly warnings: SharedV4Warning[];
 }
+
+/** Options of `llm.chat`, all of which `providerOptions.mamba2` may have. */
+const OPTIONS: Readonly<Record<keyof ChatOptions, true>> = {
+  maxTokens: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  minP: true,
+  repetitionPenalty: true,
+  presencePenalty: true,
+  frequencyPenalty: true,
+  logitBias: true,
+  seed: true,
+  n: true,
+  minTokens: true,
+  stop: true,
+  includeStopStrInOutput: true,
+  stopTokenIds: true,
+  ignoreEos: true,
+  skipSpecialTokens: true,
+  badWords: true,
+  allowedTokenIds: true,
+  logitsProcessors: true,
+  structuredOutputs: true,
+  thoughts: true,
+  logprobs: true,
+  logprobsMode: true,
+  promptLogprobs: true,
+  truncatePromptTokens: true,
+  halfLifeInterval: true,
+  numSpeculativeTokens: true,
+  priority: true,
+  cacheSalt: true,
+  signal: true,
+  tools: true,
+  toolChoice: true,
+  parallelToolCalls: true,
+  documents: true,
+  chatTemplateKwargs: true,
+  thinkingTokenBudget: true,
+  addGenerationPrompt: true,
+  continueFinalMessage: true,
+  toolCallParser: true,
+  reasoningParser: true,
+};
 
 /** Options of a call of the AI SDK. `providerOptions.mamba2` has any option of `llm.chat`, and goes before others. */
 export function callPlan(call: LanguageModelV4CallOptions, maxTokens: number): CallPlan {
@@ -33,7 +79,19 @@ export function callPlan(call: LanguageModelV4CallOptions, maxTokens: number): C
     chatTemplateKwargs: Object.keys(kwargs).length === 0 ? undefined : kwargs,
     structuredOutputs: responseFormat?.type === 'json' ? json(responseFormat.schema) : undefined,
   };
-  return { options: { ...options, ...(call.providerOptions?.mamba2 as ChatOptions | undefined) }, warnings };
+  return { options: { ...options, ...ownOptions(call.providerOptions?.mamba2 ?? {}, warnings) }, warnings };
+}
+
+/** The options among what a caller gives under this provider's name. Others come back as warnings, with the closest one's name. */
+function ownOptions(given: object, warnings: SharedV4Warning[]): ChatOptions {
+  const isKnown = (name: string) => Object.hasOwn(OPTIONS, name);
+  for (const name of Object.keys(given)) {
+    if (isKnown(name)) continue;
+    const [closest] = closestNames(name, Object.keys(OPTIONS), 1);
+    const details = `There is no such option. Did you mean '${closest}'?`;
+    warnings.push({ type: 'unsupported', feature: `providerOptions.mamba2.${name}`, details });
+  }
+  return Object.fromEntries(Object.entries(given).filter(([name]) => isKnown(name)));
 }
 
 function tools({ tools = [] }: LanguageModelV4CallOptions, warnings: SharedV4Warning[]): Tool[] | undefined {

@@ -17,7 +17,7 @@ export interface LogitEdit {
 
 /** Choice of a row's token: temperature, min-p, top-k, top-p, draw, in this order. */
 export interface TokenSampling {
-  /** 0: the likeliest token. */
+  /** 0: the likeliest token. Those above 1e36 are taken for that: all tokens that are kept are equally likely. */
   readonly temperature: number;
   /** 0: all. */
   readonly topK: number;
@@ -80,6 +80,14 @@ export const ROW_FIELDS = 10 + MAX_END_TOKENS;
 /** int32 values per edit, float32 ones by their bits. */
 export const EDIT_FIELDS = 4;
 
+/**
+ * The highest temperature on the device. Differences of logits, divided by it, are nothing, and a forbidden token's -3.4e38 is
+ * still enough below them to leave no share; the temperature's inverse is a normal number of float32.
+ */
+const HOTTEST = 1e36;
+/** The range of positive numbers of float32 that no device takes for 0 or infinity. */
+const [SMALLEST, LARGEST] = [2 ** -126, (2 - 2 ** -23) * 2 ** 127];
+
 const IS_REPEATED = 1;
 const IS_FORBIDDEN = 2;
 /** Edits, and the bits of allowed tokens after them, are padded to powers of two from here on, so that steps with other edits have the same shapes. */
@@ -107,7 +115,8 @@ export function samplingInputs(rows: readonly SampledRow[]): SamplingInputs {
   for (const row of rows) {
     const { slot, edits: own, allowed, endTokenIds, temperature, topP, minP, topK, u, repetitionPenalty } = row;
     const firstEdit = edits.length / EDIT_FIELDS;
-    table.floats(temperature, topP, minP, u, repetitionPenalty);
+    const penalty = Math.min(LARGEST, Math.max(SMALLEST, repetitionPenalty));
+    table.floats(Math.min(HOTTEST, temperature), topP, minP, u, penalty);
     table.ints(topK, slot, firstEdit, own.length, allowed ? firstWord : -1);
     if (allowed) edits.values.set(allowed, firstWord);
     firstWord += allowed?.length ?? 0;

@@ -53,6 +53,9 @@ function describeChoices(made: () => Backend): void {
   const kinds: Record<string, GenerateOptions> = {
     greedy: { temperature: 0 },
     temperature: { temperature: 0.8 },
+    'a temperature that float32 can hardly hold': { temperature: 1e38 },
+    'a temperature that float32 does not have': { temperature: 1e300, minP: 0.5 },
+    'a repetition penalty that float32 does not have': { repetitionPenalty: 1e39 },
     'top-k': { topK: 7 },
     'top-k of more than there are': { topK: 1e6 },
     'top-p': { topP: 0.9 },

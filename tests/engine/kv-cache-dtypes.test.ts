@@ -19,7 +19,8 @@ const BAMBA = hybridFolder('bamba');
 const OPTIONS = { temperature: 1, maxTokens: 8, ignoreEos: true, logprobs: 2, seed: 5 } as const;
 const GUESSES = { method: 'ngram', numSpeculativeTokens: 4, promptLookupMin: 1, promptLookupMax: 3 } as const;
 /** Ids that all of the models have: the smallest vocabulary is of 37. */
-const ids = (length: number, seed: number) => Array.from({ length }, (_, i) => 1 + ((i * i * 7 + i * 3 + seed * 11) % 35));
+const ids = (length: number, seed: number) =>
+  Array.from({ length }, (_, i) => 1 + ((i * i * 7 + i * 3 + seed * 11) % 35));
 const load = (folder: string, options: LoadOptions) =>
   LLM.load(folder, { device: 'cpu', dtype: 'float32', ...options });
 

@@ -1,8 +1,8 @@
 import type { TokenSampling } from '../../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
-import { largestOf, sumOfExponentials, weigh } from './over-logits.ts';
 import { type LogitsConstraints, LogitsEditor } from './logits-editor.ts';
+import { largestOf, sumOfExponentials, weigh } from './over-logits.ts';
 import { uniform } from './random.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import type { TokenLogprob } from './token-logprob.ts';

@@ -29,7 +29,9 @@ test('the library refuses settings that it does not know, as well', () => {
 test.each([
   ['{', /is not JSON/],
   ['[]', /no JSON object/],
-  ['{"method": "ngram"}', /num_speculative_tokens is undefined/],
+  ['{"method": "ngram"}', /^--speculative-config has no num_speculative_tokens\. Use a whole number/],
+  ['{"num_speculative_tokens": 4}', /^--speculative-config has no method\./],
+  ['{"method": "ngram", "num_speculative_tokens": "8"}', /num_speculative_tokens is '8'/],
   ['{"method": "ngram", "num_speculative_tokens": 0}', /num_speculative_tokens is 0/],
   ['{"method": "eagle", "num_speculative_tokens": 1}', /method is 'eagle'/],
   ['{"method": "mtp", "num_speculative_tokens": 1, "model": "tiny-dts"}', /has 'model', which is no setting of 'mtp'/],

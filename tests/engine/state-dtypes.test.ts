@@ -100,6 +100,14 @@ describe('states of 16 bits', () => {
     expect(stateStorage({ llm_config: inner }, {}).dtype).toBe('float32');
   });
 
+  test('of float32 say that stochastic rounding changes nothing', async () => {
+    const warnings: string[] = [];
+    const onWarning = (message: string) => warnings.push(message);
+    await using llm = await LLM.load(GOLDEN, { device: 'cpu', stateRounding: 'stochastic', onWarning });
+    expect(warnings).toEqual([expect.stringMatching(/^Stochastic rounding .* because states are float32\.$/)]);
+    expect(llm.device.device).toBe('cpu');
+  });
+
   test('are refused by wrong names, with the right ones', async () => {
     const wrong = (options: object) => expect(LLM.load(GOLDEN, options as LoadOptions)).rejects;
     await wrong({ stateDtype: 'float8' }).toThrow(UnsupportedDTypeError);

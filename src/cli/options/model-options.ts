@@ -14,6 +14,7 @@ import { adviseNode } from '../terminal/node-advice.ts';
 import { note, warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
 import { quietDevice } from '../terminal/quiet-device.ts';
+import { inFlags } from './flag-names.ts';
 import { words } from './list-options.ts';
 import { choice, flag, flagName, number, type Option, text, type Values } from './option.ts';
 import { speculativeOption } from './speculative-option.ts';
@@ -124,7 +125,7 @@ export async function loadWithProgress(
     job,
     signal,
     onProgress,
-    onWarning: warn,
+    onWarning: (message: string) => warn(inFlags(message, { ...modelOptions, ...contextOptions })),
   };
   try {
     const llm = await LLM.load(folder, { ...contextLimits(values), ...engineOptions, ...load });

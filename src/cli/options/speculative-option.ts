@@ -31,7 +31,7 @@ function parse(raw: string, flag: string): SpeculativeConfig {
   try {
     json = JSON.parse(raw);
   } catch (error) {
-    throw new UsageError(`${flag} is not JSON: ${asError(error).message}`, `Such as ${EXAMPLE}.`);
+    throw new UsageError(`${flag} is not JSON: ${asError(error).message}.`, `Such as ${EXAMPLE}.`);
   }
   if (!isJsonObject(json)) throw new UsageError(`${flag} is no JSON object.`, `Such as ${EXAMPLE}.`);
   const known = new Map<string, string>(Object.entries(NAMES));

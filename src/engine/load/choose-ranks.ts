@@ -3,7 +3,7 @@ import { ShardingError } from '../../errors.ts';
 import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting } from '../../tensor/dtype.ts';
 import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
-import type { StateStorage } from '../../tensor/state-dtype.ts';
+import { isStochastic, type StateStorage } from '../../tensor/state-dtype.ts';
 import { isGpu, keptFormats } from '../ranks/devices.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { KvCacheLimits } from '../run/kv-cache-limits.ts';
@@ -66,6 +66,9 @@ export async function chooseRanks(
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
   const states = stateStorage(checkpoint.config, settings);
+  if (states.rounding === 'stochastic' && !isStochastic(states)) {
+    settings.onWarning('Stochastic rounding (stateRounding) changes nothing, because states are float32.');
+  }
   const placed = { device, tensorParallelSize, pipeline, dtype, storage, dtypeReason };
   return { ...described, ...placed, states, kvCacheDtype, blockFormats };
 }

@@ -1,3 +1,4 @@
+import { MOST_REPLAYED } from '../../backends/contract/state-space.ts';
 import { type CpuKernels, parseCpuKernels } from '../../backends/cpu/kernels/product-forms.ts';
 import type { HubOptions } from '../../checkpoint/hub/hub-options.ts';
 import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
@@ -10,6 +11,7 @@ import {
   type StateDTypeSetting,
   type StateRounding,
 } from '../../tensor/state-dtype.ts';
+import { shown } from '../../util/shown.ts';
 import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
@@ -160,17 +162,21 @@ type WithDefaults = Omit<LoadOptions, Defaulted> & { readonly [Name in Defaulted
 /** Load options with their defaults, all checked. */
 export type LoadSettings = WithDefaults & { readonly dtype: DTypeSetting };
 
-/** Options that are whole numbers from 1 on. */
-const COUNTS = [
-  'tensorParallelSize',
-  'pipelineParallelSize',
-  'maxNumSeqs',
-  'maxNumBatchedTokens',
-  'maxModelLen',
-  'replayssmBufferLen',
-  'snapshotInterval',
-  'maxUnreadTokens',
-] as const satisfies (keyof LoadOptions)[];
+/** Options that are whole numbers: the least, and the largest where there is one. */
+const COUNTS: readonly (readonly [name: keyof LoadOptions, least: number, most?: number])[] = [
+  ['tensorParallelSize', 1],
+  ['pipelineParallelSize', 1],
+  ['maxNumSeqs', 1],
+  ['maxNumBatchedTokens', 1],
+  ['maxModelLen', 1],
+  ['replayssmBufferLen', 1, MOST_REPLAYED + 1],
+  ['snapshotInterval', 1],
+  ['maxUnreadTokens', 1],
+  ['maxQueueSize', 0],
+];
+
+/** Options that are amounts of memory. */
+const AMOUNTS = ['prefixCacheBytes', 'kvCacheMemoryBytes'] as const satisfies (keyof LoadOptions)[];
 
 /**
  * Fills in defaults, and refuses what no model could be loaded with, before anything is fetched.
@@ -179,12 +185,10 @@ const COUNTS = [
 export function checkLoadOptions(options: LoadOptions): LoadSettings {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const settings: WithDefaults = Object.assign({}, DEFAULTS, Object.fromEntries(given));
-  for (const name of COUNTS) {
-    const value = settings[name];
-    if (value !== undefined && value !== 'auto' && (!Number.isInteger(value) || value < 1)) {
-      throw new ArgumentError(`${name} is ${value}.`, 'Use a whole number from 1 on.');
-    }
-  }
+  checkNumbers(settings);
+  parseStateDType(settings.stateDtype);
+  parseStateRounding(settings.stateRounding);
+  parseKvCacheDType(settings.kvCacheDtype);
   checkRanksCanRun(settings.tensorParallelSize);
   if (settings.speculativeConfig) {
     checkSpeculativeConfig(settings.speculativeConfig);
@@ -194,13 +198,28 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   parseCpuKernels(settings.cpuKernels);
-  parseStateDType(settings.stateDtype);
-  parseStateRounding(settings.stateRounding);
-  parseKvCacheDType(settings.kvCacheDtype);
   if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   const checked = { ...settings, device, dtype };
   return settings.device === 'auto' && device !== 'auto' ? statesOn(device, checked, settings.onWarning) : checked;
+}
+
+/** @throws ArgumentError */
+function checkNumbers(settings: WithDefaults): void {
+  for (const [name, least, most] of COUNTS) {
+    const value = settings[name];
+    const isCount =
+      Number.isInteger(value) && Number(value) >= least && Number(value) <= (most ?? Number.POSITIVE_INFINITY);
+    const isUnset = value === undefined || (name === 'tensorParallelSize' && value === 'auto');
+    if (isCount || isUnset || (name === 'maxQueueSize' && value === Number.POSITIVE_INFINITY)) continue;
+    const range = most === undefined ? `from ${least} on` : `from ${least} to ${most}`;
+    throw new ArgumentError(`${name} is ${shown(value)}.`, `Use a whole number ${range}.`);
+  }
+  for (const name of AMOUNTS) {
+    const value = settings[name];
+    if (value === undefined || (typeof value === 'number' && value >= 0)) continue;
+    throw new ArgumentError(`${name} is ${shown(value)}.`, 'Use a number of bytes from 0 on.');
+  }
 }
 
 function checkAlone(device: Device, tensorParallelSize: number | 'auto'): void {
@@ -250,8 +269,8 @@ function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
 function checkRounding({ stateDtype, stateRounding }: WithDefaults): void {
   if (stateRounding === 'nearest' || stateDtype === 'float32') return;
   throw new ArgumentError(
-    `stateRounding is '${stateRounding}', which goes by positions of tokens; speculativeConfig leaves them out.`,
-    "Use stateRounding 'nearest', or no speculativeConfig.",
+    'Stochastic rounding (stateRounding) goes by the positions of tokens, which speculativeConfig leaves out.',
+    'Use one of them alone, or states of float32.',
   );
 }
 

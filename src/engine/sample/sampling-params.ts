@@ -1,6 +1,7 @@
 import { SamplingParamsError } from '../../errors.ts';
 import { checkedStructuredOutputs, type StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { ThoughtMarkers } from '../../text/parsers/thought-text.ts';
+import { shown } from '../../util/shown.ts';
 import type { LogitsProcessor } from './logits-processor.ts';
 
 /** How thoughts before an answer are written, and how long they may be. */
@@ -335,7 +336,7 @@ function checked(name: Param, value: number, range: Bounds, verb = 'is'): number
     range.max === undefined ? [] : `at most ${range.max}`,
   ].flat();
   const expected = [range.integer ? 'an integer' : 'a number', bounds.join(' and ')].join(' ').trim();
-  throw refusal(name, `${verb} ${value}; expected ${expected}.`);
+  throw refusal(name, `${verb} ${shown(value)}; expected ${expected}.`);
 }
 
 function refusal(param: Param, problem: string, hint = ''): SamplingParamsError {

@@ -1,5 +1,6 @@
 import { ArgumentError, DisposedError, SessionFileError, ShapeError } from '../../errors.ts';
 import { detached } from '../../util/detached.ts';
+import { shown } from '../../util/shown.ts';
 import type { ModelIdentity } from '../load/model-identity.ts';
 import type { EngineRequest } from '../request/engine-request.ts';
 import { type GenerationChunk, generationChunks } from '../request/generation-chunk.ts';
@@ -124,7 +125,8 @@ export class Session {
     this.#assertUsable();
     const { tokenIds, snapshot } = this.#position;
     if (!Number.isInteger(count) || count < 0 || count > tokenIds.length) {
-      throw new ArgumentError(`Can't rewind ${count} tokens of a session of ${tokenIds.length}.`);
+      const problem = `Can't rewind ${shown(count)} tokens of a session of ${tokenIds.length}.`;
+      throw new ArgumentError(problem, `Use a whole number from 0 to ${tokenIds.length}.`);
     }
     const length = tokenIds.length - count;
     const isReached = snapshot !== undefined && snapshot.length <= length;

@@ -1,4 +1,5 @@
 import { ArgumentError } from '../../errors.ts';
+import { shown } from '../../util/shown.ts';
 
 /** Guesses at the next tokens from the text itself: what followed when its last tokens came before. */
 export interface NgramConfig {
@@ -51,9 +52,15 @@ const DEFAULT_MIN = 3;
 
 /** @throws ArgumentError */
 export function checkSpeculativeConfig(config: SpeculativeConfig): SpeculativeSettings {
+  // Callers without types may give anything.
+  if (typeof config !== 'object') {
+    const example = "{ method: 'ngram', numSpeculativeTokens: 8 }";
+    throw new ArgumentError(`speculativeConfig is ${shown(config)}.`, `Use an object such as ${example}.`);
+  }
   const { method, numSpeculativeTokens } = config;
-  if (!Object.hasOwn(NAMES, method)) {
-    throw new ArgumentError(`speculativeConfig.method is '${String(method)}'.`, "Use 'ngram', 'draft_model' or 'mtp'.");
+  if (!Object.keys(NAMES).some((known) => known === method)) {
+    const problem = method === undefined ? ' has no method' : `.method is ${shown(method)}`;
+    throw new ArgumentError(`speculativeConfig${problem}.`, "Use 'ngram', 'draft_model' or 'mtp'.");
   }
   const unknown = Object.entries(config).find(([name, value]) => value !== undefined && !NAMES[method].includes(name));
   if (unknown) {
@@ -88,8 +95,7 @@ export function usesMtp(config: SpeculativeConfig | undefined): config is MtpCon
 
 function checkTokens(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1 && value <= MOST_TOKENS) return;
-  throw new ArgumentError(
-    `speculativeConfig.${name} is ${value}.`,
-    `Use a whole number of tokens from 1 to ${MOST_TOKENS}.`,
-  );
+  const problem = value === undefined ? ` has no ${name}` : `.${name} is ${shown(value)}`;
+  const hint = `Use a whole number of tokens from 1 to ${MOST_TOKENS}.`;
+  throw new ArgumentError(`speculativeConfig${problem}.`, hint);
 }

@@ -36,6 +36,7 @@ async function expectLoadError(source: string, kind: ErrorClass, message: RegExp
   expect(String(failure)).toMatch(message);
 }
 
+const NGRAM = { method: 'ngram', numSpeculativeTokens: 4 };
 const A_LOG = 'backbone.layers.1.mixer.A_log';
 
 describe('a checkpoint that does not hold together', () => {
@@ -208,6 +209,17 @@ describe('load options out of range', () => {
     [{ tensorParallelSize: 0 }, ArgumentError, /tensorParallelSize is 0/],
     [{ maxNumSeqs: 0 }, ArgumentError, /maxNumSeqs is 0/],
     [{ maxNumBatchedTokens: 1.5 }, ArgumentError, /maxNumBatchedTokens is 1.5/],
+    // Only the number of ranks may be left to the library.
+    [{ maxNumSeqs: 'auto' }, ArgumentError, /maxNumSeqs is 'auto'/],
+    [{ maxNumSeqs: '8' }, ArgumentError, /maxNumSeqs is '8'\. Use a whole number from 1 on/],
+    [{ maxQueueSize: -1 }, ArgumentError, /maxQueueSize is -1\. Use a whole number from 0 on/],
+    [{ prefixCacheBytes: Number.NaN }, ArgumentError, /prefixCacheBytes is NaN/],
+    [{ kvCacheMemoryBytes: '5' }, ArgumentError, /kvCacheMemoryBytes is '5'/],
+    [{ speculativeConfig: 'ngram' }, ArgumentError, /speculativeConfig is 'ngram'\. Use an object/],
+    [{ speculativeConfig: { method: ['ngram'], numSpeculativeTokens: 4 } }, ArgumentError, /method is a list/],
+    // A wrong name is told as such, whatever else does not go with it.
+    [{ speculativeConfig: NGRAM, stateRounding: 'up' }, UnsupportedDTypeError, /nearest, stochastic/],
+    [{ speculativeConfig: NGRAM, stateRounding: 'stochastic' }, ArgumentError, /positions of tokens/],
   ])('%j', async (options, kind, message) => {
     await expectLoadError(GOLDEN, kind, message, options);
   });

@@ -111,7 +111,7 @@ class Bench {
     const slots = Array.from({ length: batchSize }, (_, slot) => slot);
     const tokenIds = this.#tokenIds(tokens);
     const { samplesTokens = false } = this.#target.context.executor;
-    const sampling = samplesTokens ? GREEDY : undefined;
+    const sampling = samplesTokens ? [GREEDY] : undefined;
     await this.#prefill(slots, this.#tokenIds(SHORT_PROMPT));
     const seconds = await this.#seconds(async () => {
       let before: Promise<void> | undefined;

@@ -358,12 +358,11 @@ export class LLMEngine {
 
   /**
    * Continues answers whose guessed tokens are right. Each further token is chosen and accepted as if it came from a step of its
-   * own, from the logits of this one.
+   * own, from the logits of this one or from what the executor chose.
    */
   async #checkGuesses(begun: readonly SteppedSequence[], collector: OutputCollector): Promise<void> {
     const onOver = ({ sequence, drafts, accepted }: Guess) => {
-      sequence.speculation?.record(drafts.length, accepted);
-      sequence.request.countGuess(drafts.length, accepted);
+      sequence.endGuess(drafts.length, accepted);
       this.#metrics.guess(drafts.length, accepted);
     };
     for (let stepped = begun; ; ) {
@@ -546,7 +545,7 @@ function scheduledTokens(work: ScheduledWork): ScheduledTokens {
     tokenIds: isAhead ? [LAST_SAMPLED] : [...tokenIds.slice(begin, begin + numTokens), ...drafts],
     isTentative,
     logits: isTentative ? 'all' : logitsRows(request),
-    sampling: isSampled ? sequence.tokenSampling() : undefined,
+    sampling: isSampled ? sequence.tokenSamplings(drafts) : undefined,
     givesLogits: givesLogits || undefined,
     watch: isWatched(request),
   };

@@ -157,8 +157,11 @@ export class FakeExecutor implements Executor {
         const row = logitsOf(this.#attend(sequence, state, numComputedTokens + i + 1));
         if (!sampling || givesLogits) rows.push(...row);
         if (!sampling) continue;
+        const [{ endTokenIds }] = sampling;
         const next = likeliest(row);
-        this.#sampled[slot] = sampling.endTokenIds.includes(next) ? -1 : next;
+        // No step may continue from what was chosen where tokens are tentative.
+        const isKept = !batch.sequences.some(({ isTentative }) => isTentative) && !endTokenIds.includes(next);
+        this.#sampled[slot] = isKept ? next : -1;
         sampled.push(next, 0);
       }
       this.#tentative.delete(slot);

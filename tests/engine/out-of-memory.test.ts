@@ -37,7 +37,7 @@ describe('a step for which there is no memory', () => {
     rig.add('a', prompt(6), { temperature: 1, seed: 3n, maxTokens: 2, ignoreEos: true });
     await rig.finish();
     const draws = rig.executor.batches.flatMap(({ sequences }) =>
-      sequences.flatMap(({ sampling }) => sampling?.u ?? []),
+      sequences.flatMap(({ sampling = [] }) => sampling.map(({ u }) => u)),
     );
     const [first, second] = new Set(draws);
     expect(draws.filter((u) => u === first).length).toBeGreaterThan(1);

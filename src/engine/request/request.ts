@@ -305,6 +305,11 @@ export class Sequence {
     return isDecode || isOnlyAnswer;
   }
 
+  /** Whether it may choose those after guesses, too, where it may choose the next one. */
+  get canForetellSampling(): boolean {
+    return this.#sampler.canForetell;
+  }
+
   /**
    * Whether the step after the next can be begun before the next token is known. Tokens that end the answer end it for the
    * executor, too.
@@ -354,10 +359,20 @@ export class Sequence {
     return Math.min(maxTokens - this.numOutputTokens, this.#maxModelLen - this.tokenIds.length) - 1;
   }
 
-  /** Instructions for the executor to choose the next token. They count as a draw. */
-  tokenSampling(): TokenSampling {
+  /**
+   * Instructions for the executor to choose the next token, and the one after each of these guesses if all up to it are right. Each
+   * counts as a draw.
+   */
+  tokenSamplings(drafts: readonly number[]): TokenSampling[] {
     this.#suspendGrammar();
-    return this.#sampler.tokenSampling();
+    return Array.from({ length: drafts.length + 1 }, (_, i) => this.#sampler.tokenSampling(drafts.slice(0, i)));
+  }
+
+  /** A guess was checked, and no further token comes from it. */
+  endGuess(drafted: number, accepted: number): void {
+    this.#sampler.takeBackDraws();
+    this.speculation?.record(drafted, accepted);
+    this.request.countGuess(drafted, accepted);
   }
 
   /** Takes the token that the executor chose. @throws NonFiniteLogitsError */

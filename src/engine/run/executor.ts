@@ -5,15 +5,21 @@ export interface ScheduledTokens {
   readonly slot: number;
   /** Tokens whose effect is already in the slot. */
   readonly numComputedTokens: number;
-  /** Tokens to process now. LAST_SAMPLED, alone: the one that the executor chose in the step before. */
+  /**
+   * Tokens to process now. LAST_SAMPLED, alone: the one that the executor chose in the step before, in which no sequence had
+   * tentative tokens.
+   */
   readonly tokenIds: readonly number[];
   /** Blocks of the key-value cache, in order of position, for all tokens up to these; for models with attention. */
   readonly blocks?: readonly number[] | undefined;
   /** The sequence's rows that get logits. Default: as the batch says. */
   readonly logits?: LogitsRows | undefined;
-  /** Instructions for choosing the next token, instead of giving logits. Only for an executor that samples. */
-  readonly sampling?: TokenSampling | undefined;
-  /** Whether logits are given besides the token that is chosen from them. Default: false. */
+  /**
+   * Instructions for choosing the token after each row that gets logits, instead of giving these. Only for an executor that
+   * samples.
+   */
+  readonly sampling?: readonly TokenSampling[] | undefined;
+  /** Whether logits are given besides the tokens that are chosen from them. Default: false. */
   readonly givesLogits?: boolean | undefined;
   /**
    * Whether it is not known yet how many of the tokens count. Then the slot keeps its state, and the tokens' inputs are
@@ -90,7 +96,7 @@ export interface GuessBatch {
 export interface StepOutput {
   /** (rows, vocabSize), row-major: of the sequences without `sampling`, and of those that ask for them besides. */
   readonly logits: Float32Array<ArrayBuffer>;
-  /** (sequences, 2), of those with `sampling`: see SamplingOps.sampleTokens. */
+  /** (rows, 2), of the sequences with `sampling`: see SamplingOps.sampleTokens. */
   readonly sampled?: Float32Array<ArrayBuffer> | undefined;
   /** Present if a sequence is watched. */
   readonly logDecays?: LogDecays | undefined;

@@ -292,7 +292,7 @@ export class ModelRunner implements Executor {
 
   /** Runs one token of each sequence, in a step that a backend can repeat for the same number of sequences. */
   #decode({ model, states, none, sampled }: ModelWithStates, sequences: readonly BatchSequence[]): Promise<StepOutput> {
-    const sampling = new StepSampling(sequences.map(logitsRow));
+    const sampling = new StepSampling(sequences.map((sequence) => logitsRow(sequence, sequence.slot)));
     const isAhead = sequences.some(({ tokenIds }) => tokenIds[0] === LAST_SAMPLED);
     const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
     const results: StepOutputs = this.#backend.step({
@@ -340,10 +340,15 @@ export class ModelRunner implements Executor {
     }
     const rows = sequences.flatMap((sequence) => {
       const first = firstRow.get(sequence) ?? 0;
-      const all = Array.from({ length: sequence.numTokens }, (_, i) => ({ row: first + i, sequence }));
-      return (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
+      const all = Array.from({ length: sequence.numTokens }, (_, i) => first + i);
+      const wanted = (sequence.logits ?? logits) === 'last' ? all.slice(-1) : all;
+      return wanted.map((row, i) => ({ row, i, sequence }));
     });
-    const sampling = new StepSampling(rows.map(({ sequence }) => logitsRow(sequence)));
+    // Tokens of one sequence would be kept at the same slot, all at once. No step continues from them: each has a place of its own.
+    const isTentative = sequences.some((sequence) => sequence.isTentative);
+    const sampling = new StepSampling(
+      rows.map(({ sequence, i }, place) => logitsRow(sequence, isTentative ? place : sequence.slot, i)),
+    );
     return backend.scope(() => {
       const isWatched = states.layers.length > 0 && sequences.some(({ watch }) => watch);
       const watch = isWatched ? new DecayWatch(backend, states.layers, ordered.length) : undefined;
@@ -369,7 +374,8 @@ export class ModelRunner implements Executor {
       const selected = backend.gatherRows(hiddenStates, backend.tensor(wanted, [rows.length]));
       const sampledRows =
         sampling.inputs && stepTensors(sampling.inputs, (values) => backend.tensor(values, [values.length]));
-      const chosen = sampling.run(backend, model.computeLogits(selected), sampledRows, sampled);
+      const kept = sampled && isTentative ? backend.empty([rows.length]) : sampled;
+      const chosen = sampling.run(backend, model.computeLogits(selected), sampledRows, kept);
       return this.#read({ ...chosen, logDecays }, sequences, ordered, states);
     });
   }
@@ -412,6 +418,8 @@ function layoutOf({ lastHidden }: StateCache): AttentionLayout {
   return { withPrevious: lastHidden !== undefined };
 }
 
-function logitsRow({ sampling, slot, givesLogits = sampling === undefined }: BatchSequence): LogitsRow {
-  return { sampling: sampling && { ...sampling, slot }, isRead: givesLogits };
+/** @param slot where its token is kept. @param i number of the row among those of its sequence that get logits. */
+function logitsRow({ sampling: rows, givesLogits }: BatchSequence, slot: number, i = 0): LogitsRow {
+  const sampling = rows?.[i];
+  return { sampling: sampling && { ...sampling, slot }, isRead: givesLogits ?? sampling === undefined };
 }

@@ -72,6 +72,16 @@ export class LogitsEditor {
     return this.#isActive;
   }
 
+  /**
+   * Whether the changes at later places follow from the tokens before them, so that a guess tells them. Where only some tokens are
+   * allowed, a wrong guess may begin a bad word of several tokens and leave none, which must not end the answer.
+   */
+  get canForetell(): boolean {
+    const { allowed, badWordsTokenIds } = this.#constraints;
+    const isSure = !allowed || badWordsTokenIds.every(({ length }) => length === 1);
+    return isSure && !this.#grammar && !this.#processors;
+  }
+
   /** @returns the logits themselves where nothing changes them, otherwise a changed copy, which the next call overwrites. */
   process(logits: Float32Array): Float32Array {
     const edits = this.edits();
@@ -91,16 +101,20 @@ export class LogitsEditor {
     return scores;
   }
 
-  /** Changes of the next token's logits, besides those of processors: one edit per token id. */
-  edits(): LogitEdit[] {
+  /**
+   * Changes of the next token's logits, besides those of processors: one edit per token id.
+   * @param ahead tokens that the answer is taken to continue with before that one: see {@link canForetell}.
+   */
+  edits(ahead: readonly number[] = []): LogitEdit[] {
     if (!this.#isActive) return [];
     const { logitBias, repetitionPenalty, frequencyPenalty, presencePenalty } = this.#params;
-    const forbidden = this.#forbiddenIds();
+    const forbidden = this.#forbiddenIds(ahead);
     const isPenalized = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
-    const counted = isPenalized ? this.#counts.keys() : [];
+    const counts = this.#countsAfter(isPenalized ? ahead : []);
+    const counted = isPenalized ? counts.keys() : [];
     const tokenIds = new Set([...forbidden, ...logitBias.keys(), ...this.#promptIds, ...counted]);
     return Array.from(tokenIds, (tokenId) => {
-      const count = this.#counts.get(tokenId) ?? 0;
+      const count = counts.get(tokenId) ?? 0;
       return {
         tokenId,
         bias: forbidden.has(tokenId) ? Number.NEGATIVE_INFINITY : (logitBias.get(tokenId) ?? 0),
@@ -112,10 +126,11 @@ export class LogitsEditor {
 
   /**
    * Bits of the tokens that may be chosen: those that the request allows and the answer's grammar. Undefined: all.
+   * @param ahead tokens that the answer is taken to continue with before: see {@link canForetell}.
    * @throws StructuredOutputsError, SamplingParamsError where there are none.
    */
-  allowed(): TokenBits | undefined {
-    const asked = this.#askedTokens();
+  allowed(ahead: readonly number[] = []): TokenBits | undefined {
+    const asked = this.#askedTokens(ahead);
     const form = this.#formTokens();
     if (!asked || !form) return asked ?? form;
     for (const [i, word] of asked.entries()) form[i] &= word;
@@ -123,11 +138,11 @@ export class LogitsEditor {
   }
 
   /** Tokens that the request allows, without those that bad words and `minTokens` forbid. */
-  #askedTokens(): TokenBits | undefined {
+  #askedTokens(ahead: readonly number[]): TokenBits | undefined {
     const { allowed } = this.#constraints;
     if (!allowed || !this.#isActive) return allowed;
     const bits = allowed.slice();
-    for (const id of this.#forbiddenIds()) clearBit(bits, id);
+    for (const id of this.#forbiddenIds(ahead)) clearBit(bits, id);
     if (!isEmpty(bits)) return bits;
     const problem = 'leaves no token: badWords or minTokens forbid all that it names.';
     throw new SamplingParamsError(`allowedTokenIds ${problem}`, 'Name further tokens.', { param: 'allowedTokenIds' });
@@ -166,6 +181,13 @@ export class LogitsEditor {
     this.#counts.set(tokenId, (this.#counts.get(tokenId) ?? 0) + 1);
   }
 
+  #countsAfter(ahead: readonly number[]): ReadonlyMap<number, number> {
+    if (ahead.length === 0) return this.#counts;
+    const counts = new Map(this.#counts);
+    for (const id of ahead) counts.set(id, (counts.get(id) ?? 0) + 1);
+    return counts;
+  }
+
   #edited(logit: number, { bias, isRepeated, penalty }: LogitEdit): number {
     const score = logit + bias;
     // A forbidden token stays forbidden.
@@ -175,15 +197,17 @@ export class LogitsEditor {
     return Math.max(-LARGEST_FLOAT32, Math.min(penalized, LARGEST_FLOAT32)) - penalty;
   }
 
-  #forbiddenIds(): Set<number> {
-    const answer = this.#answer;
+  #forbiddenIds(ahead: readonly number[]): Set<number> {
+    const length = this.#answer.length + ahead.length;
+    /** -1: the last one. */
+    const tokenAt = (i: number) => ahead.at(i) ?? this.#answer.at(i + ahead.length);
     const forbidden = new Set<number>();
     for (const word of this.#constraints.badWordsTokenIds) {
       const before = word.length - 1;
-      const begins = answer.length >= before && word.slice(0, before).every((id, i) => id === answer.at(i - before));
+      const begins = length >= before && word.slice(0, before).every((id, i) => id === tokenAt(i - before));
       if (begins) forbidden.add(word[before]);
     }
-    if (!this.#grammar && answer.length < this.#params.minTokens)
+    if (!this.#grammar && length < this.#params.minTokens)
       for (const id of this.#constraints.endTokenIds) forbidden.add(id);
     return forbidden;
   }

@@ -62,8 +62,9 @@ export class Sampler {
 
   /**
    * Instructions for choosing the next token elsewhere. They count as a draw; {@link accept} takes the chosen token.
+   * @param ahead guesses at the tokens before that one, each of which has had its instructions: see {@link canForetell}.
    */
-  tokenSampling(): TokenSampling {
+  tokenSampling(ahead: readonly number[] = []): TokenSampling {
     const { temperature, topK, topP, minP, repetitionPenalty } = this.#params;
     if (!this.#isGreedy) this.#openDraws++;
     return {
@@ -73,8 +74,8 @@ export class Sampler {
       minP,
       u: this.#isGreedy ? 0 : uniform(this.#seed, this.#draws++),
       repetitionPenalty,
-      edits: this.#editor.edits(),
-      allowed: this.#editor.allowed(),
+      edits: this.#editor.edits(ahead),
+      allowed: this.#editor.allowed(ahead),
       endTokenIds: this.#endTokenIds,
     };
   }
@@ -100,6 +101,11 @@ export class Sampler {
   /** Whether how the next token is chosen depends on the answer so far. */
   get dependsOnAnswer(): boolean {
     return this.#editor.isActive;
+  }
+
+  /** Whether how tokens after guesses are chosen is known before the guesses are checked. */
+  get canForetell(): boolean {
+    return this.#editor.canForetell;
   }
 
   get #isGreedy(): boolean {

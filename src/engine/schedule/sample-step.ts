@@ -20,8 +20,10 @@ export interface SteppedSequence {
 export interface Guess {
   readonly sequence: Sequence;
   readonly drafts: readonly number[];
-  /** Logits (drafts, vocabSize): after each of them. */
-  readonly logits: Float32Array;
+  /** Whether the executor chose the tokens. */
+  readonly isSampled: boolean;
+  /** (drafts, 2): tokens and logprobs that it chose after each of them. Else (drafts, vocabSize): the logits there. */
+  readonly rows: Float32Array;
   /** How many have turned out to be right. */
   readonly accepted: number;
 }
@@ -104,15 +106,18 @@ export async function sampleStep(
   let begin = 0;
   let numSampled = 0;
   for (const work of scheduled) {
-    const { sequence, numTokens, isSampled } = work;
+    const { sequence, numTokens, isSampled, drafts } = work;
+    const isTentative = drafts.length > 0;
     if (isSampled && sampled) {
-      const [tokenId, logprob] = sampled.subarray(2 * numSampled++);
+      const chosen = sampled.subarray(2 * numSampled, 2 * (numSampled + 1 + drafts.length));
+      numSampled += 1 + drafts.length;
       const row = work.givesLogits ? logits.subarray(begin, begin + vocabSize) : undefined;
       if (row) begin += vocabSize;
-      if (sequence.slot !== undefined) stepped.push(acceptSampled(work, { tokenId, logprob }, row));
+      if (sequence.slot === undefined) continue;
+      const guess = isTentative ? { sequence, drafts, isSampled, rows: chosen.subarray(2), accepted: 0 } : undefined;
+      stepped.push({ ...acceptSampled(sequence, { numTokens, isTentative }, chosen, row), guess });
       continue;
     }
-    const { drafts } = work;
     const all = logits.subarray(begin, begin + (numRowsOf(work) + drafts.length) * vocabSize);
     const rows = all.subarray(0, all.length - drafts.length * vocabSize);
     begin += all.length;
@@ -124,9 +129,10 @@ export async function sampleStep(
       stepped.push({ sequence, logits: undefined, sample: error });
       continue;
     }
-    const isTentative = drafts.length > 0;
     const lastRow = rows.subarray(rows.length - vocabSize);
-    const guess = isTentative ? { sequence, drafts, logits: all.subarray(rows.length), accepted: 0 } : undefined;
+    const guess = isTentative
+      ? { sequence, drafts, isSampled: false, rows: all.subarray(rows.length), accepted: 0 }
+      : undefined;
     for (const each of await sampleSequence(sequence, { numTokens, isTentative, lastRow }, turns)) {
       stepped.push({ ...each, guess: each.sequence === sequence ? guess : undefined });
     }
@@ -164,12 +170,15 @@ export async function sampleGuesses(
   const stepped: SteppedSequence[] = [];
   const turns = new Turns();
   for (const guess of guesses) {
-    const { sequence, accepted, drafts } = guess;
+    const { sequence, accepted, drafts, isSampled, rows } = guess;
     await turns.next();
     if (sequence.slot === undefined) continue;
-    const lastRow = guess.logits.subarray((accepted - 1) * vocabSize, accepted * vocabSize);
+    const width = isSampled ? 2 : vocabSize;
+    const row = rows.subarray((accepted - 1) * width, accepted * width);
     const isOver = accepted === drafts.length;
-    const next = await sampleSequence(sequence, { numTokens: 1, isTentative: true, lastRow }, turns);
+    const next = isSampled
+      ? [acceptSampled(sequence, { numTokens: 1, isTentative: true }, row)]
+      : await sampleSequence(sequence, { numTokens: 1, isTentative: true, lastRow: row }, turns);
     for (const each of next) stepped.push({ ...each, guess: isOver ? undefined : guess });
     if (isOver) onOver(guess);
   }
@@ -191,13 +200,18 @@ function measureDecays(scheduled: readonly ScheduledWork[], { heads, sums }: Log
   return failed;
 }
 
-/** Gives a sequence the token that the executor chose. @param logits that it chose from, where they were asked for. */
+/**
+ * Gives a sequence the token that the executor chose.
+ * @param chosen the token and its logprob.
+ * @param logits that it chose from, where they were asked for.
+ */
 function acceptSampled(
-  { sequence, numTokens }: ScheduledWork,
-  { tokenId, logprob }: Sample,
-  logits: Float32Array | undefined,
+  sequence: Sequence,
+  { numTokens, isTentative }: Omit<ProcessedTokens, 'lastRow'>,
+  [tokenId, logprob]: Float32Array,
+  logits?: Float32Array,
 ): SteppedSequence {
-  sequence.advance(numTokens);
+  sequence.advance(numTokens, isTentative);
   try {
     return { sequence, logits, sample: sequence.accept(tokenId, logprob) };
   } catch (error) {

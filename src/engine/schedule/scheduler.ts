@@ -16,7 +16,7 @@ export interface ScheduledWork {
   readonly isPrefill: boolean;
   /** Whether it continues from the token of the step before, which is still running. */
   readonly isAhead: boolean;
-  /** Whether the executor chooses the next token. */
+  /** Whether the executor chooses the next token, and the one after each guess. */
   readonly isSampled: boolean;
   /** Whether it gives the logits besides. */
   readonly givesLogits: boolean;
@@ -198,7 +198,8 @@ export class Scheduler {
       const drafts =
         isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, Math.min(guessed, budget - numTokens));
       const isLast = numTokens > 0 && numTokens === this.#numTokensLeft(sequence);
-      const isSampled = this.#executorSamples && isLast && sequence.canBeSampledByExecutor && drafts.length === 0;
+      const isForetold = drafts.length === 0 || sequence.canForetellSampling;
+      const isSampled = this.#executorSamples && isLast && sequence.canBeSampledByExecutor && isForetold;
       const givesLogits = isSampled && begin < sequence.numPromptTokens && this.#states.isCached(sequence);
       if (numTokens > 0) this.#states.settle(sequence);
       work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled, givesLogits });
@@ -241,7 +242,9 @@ export class Scheduler {
     const isAll = this.#running.every((sequence) => begun.has(sequence) || !this.#isRunnable(sequence));
     const isSure = ({ sequence, isSampled }: ScheduledWork) =>
       isSampled && sequence.canRunAhead && !sequence.request.isPaused;
-    if (!isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
+    // How much of a guess counts is not known yet.
+    const hasGuesses = underWay.some(({ drafts }) => drafts.length > 0);
+    if (hasGuesses || !isAll || !current.every(isSure) || this.#couldAdmit()) return undefined;
     const next = current.filter(({ sequence }) => !sequence.isAboutToBeFull);
     const hasBlocks = next.every(({ sequence }) => this.#states.grow(sequence, 1));
     if (next.length === 0 || !hasBlocks) return undefined;

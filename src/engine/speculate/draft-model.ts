@@ -151,7 +151,7 @@ export class DraftModel implements DraftSource {
   }
 
   get #sampling(): ScheduledTokens['sampling'] {
-    return this.#options.executor.samplesTokens ? GREEDY : undefined;
+    return this.#options.executor.samplesTokens ? [GREEDY] : undefined;
   }
 
   /**

@@ -1,5 +1,9 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
+import { Sequence } from '../../../src/engine/request/request.ts';
+import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
+import { chunksOf } from '../../engine/chunks-of.ts';
+import { stopClock } from '../../engine/engine-rig.ts';
 import { predictingFolder } from '../../engine/speculate/predicting-folder.ts';
 
 /** Tests guesses of a model's own layers. @param driver gives the path of the driver's library. */
@@ -22,6 +26,33 @@ export function describePredictor(driver: () => string): void {
       const { draftTokens, acceptedTokensPerPosition = [] } = llm.engine.stats().speculation ?? {};
       expect(draftTokens).toBeGreaterThan(0);
       expect(acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0)).toBe(draftTokens);
+    }, 300_000);
+
+    test('change no bit of what the device chooses at guessed places', async () => {
+      stopClock();
+      process.env.MAMBA2_CUDA_LIBRARY = driver();
+      const folder = await predictingFolder(0.05);
+      const requests: readonly GenerateOptions[] = [
+        { temperature: 0 },
+        { temperature: 0.2, seed: 1, topP: 0.9, presencePenalty: 0.05 },
+      ];
+      const common = { device: 'cuda', dtype: 'float32', maxModelLen: 64, maxNumSeqs: 2 } as const;
+      await using plain = await LLM.load(folder, common);
+      const speculativeConfig = { method: 'mtp', numSpeculativeTokens: 3 } as const;
+      await using llm = await LLM.load(folder, { ...common, speculativeConfig });
+      const answers = (model: LLM) =>
+        Promise.all(
+          requests.map((options) => chunksOf(model, [5, 8, 14], { maxTokens: 16, ignoreEos: true, ...options })),
+        );
+      const expected = await answers(plain);
+      const sample = vi.spyOn(Sequence.prototype, 'sample');
+      expect(await answers(llm)).toEqual(expected);
+      expect(sample).not.toHaveBeenCalled();
+      sample.mockRestore();
+      const { draftTokens = 0, acceptedTokensPerPosition = [] } = llm.engine.stats().speculation ?? {};
+      const accepted = acceptedTokensPerPosition.reduce((sum, count) => sum + count, 0);
+      expect(accepted).toBeGreaterThan(0);
+      expect(accepted).toBeLessThan(draftTokens);
     }, 300_000);
   });
 }

@@ -60,7 +60,7 @@ async function run(makeBackend: MakeBackend, replaySteps: number): Promise<unkno
           slot,
           numComputedTokens: 4 + n,
           tokenIds: [n === 0 ? 5 : LAST_SAMPLED],
-          sampling: { ...GREEDY, endTokenIds: slot === 1 && isEnd ? [likeliest[n]] : [] },
+          sampling: [{ ...GREEDY, endTokenIds: slot === 1 && isEnd ? [likeliest[n]] : [] }],
         })),
         logits: 'last',
       });
@@ -88,7 +88,7 @@ async function tokensOf(
   const tokens: number[] = [];
   for (let n = 0; n <= count; n++) {
     const { sampled = [] } = await runner.execute({
-      sequences: [{ slot: 1, numComputedTokens: 4 + n, tokenIds: [n === 0 ? 5 : LAST_SAMPLED], sampling: GREEDY }],
+      sequences: [{ slot: 1, numComputedTokens: 4 + n, tokenIds: [n === 0 ? 5 : LAST_SAMPLED], sampling: [GREEDY] }],
       logits: 'last',
     });
     tokens.push(Number(sampled[0]));

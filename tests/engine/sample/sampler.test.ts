@@ -183,6 +183,55 @@ describe('choosing a token', () => {
   });
 });
 
+describe('instructions for places after guesses', () => {
+  const anyOptions = fc.record({
+    temperature: fc.constantFrom(0, 0.7),
+    repetitionPenalty: fc.constantFrom(1, 1.3),
+    frequencyPenalty: fc.constantFrom(0, 0.5),
+    presencePenalty: fc.constantFrom(0, 0.25),
+    minTokens: fc.integer({ min: 0, max: 6 }),
+  });
+  const anyTokens = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 6 });
+
+  test('are those that the places get once the guesses are the answer', () => {
+    const constraints = { endTokenIds: new Set([4]), badWordsTokenIds: [[2], [1, 3], [0, 0, 1]] };
+    const property = fc.property(anyOptions, anyTokens, anyTokens, (options, begun, guessed) => {
+      const [one, other] = [0, 1].map(() => sampler(options, [1, 2], constraints));
+      for (const source of [one, other]) for (const tokenId of begun) source.take(tokenId, logits);
+      const foretold = Array.from({ length: guessed.length + 1 }, (_, i) => one.tokenSampling(guessed.slice(0, i)));
+      const told = [...guessed, 0].map((tokenId) => {
+        const instructions = other.tokenSampling();
+        other.accept(tokenId, 0);
+        return instructions;
+      });
+      const byId = ({ edits, ...rest }: (typeof told)[number]) => ({
+        ...rest,
+        edits: edits.toSorted((a, b) => a.tokenId - b.tokenId),
+      });
+      expect(foretold.map(byId)).toEqual(told.map(byId));
+    });
+    fc.assert(property, { numRuns: runs(200), seed: 1 });
+  });
+
+  test('give their draws back where a guess was wrong', () => {
+    const [one, other] = [sampler({}), sampler({})];
+    const draws = [[], [7], [7, 8]].map((ahead) => one.tokenSampling(ahead).u);
+    one.accept(7, 0);
+    one.accept(9, 0);
+    one.takeBackDraws();
+    expect([0, 1, 2].map(() => other.tokenSampling().u)).toEqual(draws);
+    expect(one.tokenSampling().u).toBe(draws[2]);
+  });
+
+  test('are not known where a form, a processor, or a bad word among few tokens decides', () => {
+    const allowed = Int32Array.of(0b11);
+    expect(sampler({ repetitionPenalty: 2 }, [], { badWordsTokenIds: [[1, 2]] }).canForetell).toBe(true);
+    expect(sampler({}, [], { allowed, badWordsTokenIds: [[1]] }).canForetell).toBe(true);
+    expect(sampler({}, [], { allowed, badWordsTokenIds: [[1, 2]] }).canForetell).toBe(false);
+    expect(sampler({ logitsProcessors: [() => {}] }).canForetell).toBe(false);
+  });
+});
+
 describe('sampling parameters', () => {
   test.each<[GenerateOptions, RegExp]>([
     [{ maxTokens: 0 }, /maxTokens is 0; expected an integer at least 1/],

@@ -3,11 +3,12 @@ import { LAST_SAMPLED } from '../../../src/backends/contract/sampling.ts';
 import type { EngineContext } from '../../../src/engine/load/engine-options.ts';
 import { Request } from '../../../src/engine/request/request.ts';
 import type { ScheduledTokens, StateFootprint } from '../../../src/engine/run/executor.ts';
+import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
 import { Scheduler } from '../../../src/engine/schedule/scheduler.ts';
 import { StateManager } from '../../../src/engine/schedule/state-manager.ts';
 import { Speculations } from '../../../src/engine/speculate/speculation.ts';
 import { greedy, prompt, Rig, stopClock } from '../engine-rig.ts';
-import { type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
+import { FAKE_VOCAB, type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
 
 // What guesses cost on the fake model says nothing of others.
 beforeEach(stopClock);
@@ -117,6 +118,52 @@ test('a GPU that samples begins steps ahead again where there is nothing to gues
   const ahead = rig.executor.batches.filter(({ sequences }) => sequences[0]?.tokenIds[0] === LAST_SAMPLED);
   expect(ahead.length).toBeGreaterThan(80);
   expect(rig.engine.stats().speculation?.drafts).toBeGreaterThan(0);
+});
+
+describe('a GPU that samples', () => {
+  /** Draws of an answer's tokens by their position, and how often logits were asked for. */
+  async function drawsOf(options: GenerateOptions, numSpeculativeTokens: number) {
+    const draft = (tokenIds: readonly number[], count: number) =>
+      fakeAnswer(tokenIds, count).map((id, i) => ((tokenIds.length + i) % 7 === 0 ? (id + 1) % FAKE_VOCAB : id));
+    const context = {
+      speculativeConfig: { method: 'ngram', numSpeculativeTokens: 6 },
+      draftSource: { open: () => ({ isFree: false, draft }), prepare: async () => {}, dispose: async () => {} },
+      enablePrefixCaching: false,
+    } as const;
+    const rig = new Rig(context, undefined, true);
+    rig.add('a', prompt(4), { seed: 5, maxTokens: 60, ignoreEos: true, numSpeculativeTokens, ...options });
+    await rig.finish();
+    expect(rig.tokens.get('a')).toEqual([fakeAnswer(prompt(4), 60)]);
+    const draws = new Map<number, Set<number>>();
+    let hostRows = 0;
+    for (const { tokenIds, numComputedTokens, sampling = [] } of rig.executor.batches.flatMap(
+      (each) => each.sequences,
+    )) {
+      if (sampling.length === 0) hostRows++;
+      // Those after the last one of a prompt.
+      const first = numComputedTokens + tokenIds.length - sampling.length;
+      for (const [i, { u }] of sampling.entries()) draws.set(first + i, (draws.get(first + i) ?? new Set()).add(u));
+    }
+    return { draws, hostRows, guesses: rig.ended.get('a')?.guesses };
+  }
+
+  test('chooses at guessed places, too: each has one draw, that of decoding without guesses', async () => {
+    const options = { temperature: 1, presencePenalty: 0.5, badWords: [] };
+    const plain = await drawsOf(options, 0);
+    const guessed = await drawsOf(options, 6);
+    expect(guessed.hostRows).toBe(0);
+    expect(guessed.guesses?.accepted).toBeGreaterThan(20);
+    expect(guessed.guesses?.rejected).toBeGreaterThan(5);
+    // A step ahead has the number of a token as its own place.
+    for (const [place, draws] of plain.draws)
+      expect([place, [...draws]]).toEqual([place, [...(guessed.draws.get(place) ?? [])]]);
+  });
+
+  test('leaves it to the host where logprobs are asked for', async () => {
+    const { hostRows, guesses } = await drawsOf({ logprobs: 1 }, 6);
+    expect(hostRows).toBeGreaterThan(10);
+    expect(guesses?.accepted).toBeGreaterThan(20);
+  });
 });
 
 /** A scheduler with two answers of one token each, for which 5 more are guessed. */

@@ -68,7 +68,7 @@ describe.runIf(need('dawn'))('kernels are compiled while a model loads', () => {
     for (const rows of isFullRun ? counts : few) {
       asked.mockClear();
       const sequences = Array.from({ length: rows }, (_, slot) => ({
-        ...{ slot, numComputedTokens: 1, tokenIds: [1], sampling: GREEDY },
+        ...{ slot, numComputedTokens: 1, tokenIds: [1], sampling: [GREEDY] },
       }));
       steps.push(executor.execute({ sequences, logits: 'last' }));
       expect(askedFor().length).toBeGreaterThan(5);

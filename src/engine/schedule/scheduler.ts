@@ -65,6 +65,9 @@ export class Scheduler {
   /** Sequences with a slot, in the order in which they are served. */
   #running: Sequence[] = [];
   #failures: FailedSequence[] = [];
+  /** Number of the step in which guesses of a sequence had room last. */
+  readonly #guessedIn = new WeakMap<Sequence, number>();
+  #numGuessingSteps = 0;
   /** The latest turn that came. A new request starts with it. */
   #turn = 0;
   #preemptions = 0;
@@ -123,7 +126,7 @@ export class Scheduler {
    * @param withPlaces whether their source reads the states of answers: those whose guesses have no room get none.
    */
   draftRequests(withPlaces = false): DraftRequest[] {
-    const wanted = this.#running.filter(this.#isRunnable).flatMap((sequence) => {
+    const wanted = this.#inTurnToGuess(this.#running.filter(this.#isRunnable)).flatMap((sequence) => {
       const { draftRequest: request } = sequence;
       return request ? [{ sequence, request }] : [];
     });
@@ -187,7 +190,10 @@ export class Scheduler {
     );
     const decodes = runnable.filter((sequence) => this.#numTokensLeft(sequence) === 1);
     const share = this.#shareOfDecodes();
-    let guessed = this.#mostGuessed(runnable, Math.min(decodes.length, share));
+    const guesses = this.#draftsFor(
+      decodes.slice(0, share),
+      this.#mostGuessed(runnable, Math.min(decodes.length, share)),
+    );
     const take = (sequence: Sequence) => {
       const { wantsPromptLogits } = sequence.request;
       const numTokens = Math.min(this.#tokensReady(sequence), budget, wantsPromptLogits ? evaluated : budget);
@@ -195,8 +201,7 @@ export class Scheduler {
       const begin = this.#numBegunTokens(sequence);
       if (this.#underWay.has(sequence)) this.#states.saveInPassing(sequence, undefined, begin);
       const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
-      const drafts =
-        isPrefill || numTokens === 0 ? [] : this.#draftFor(sequence, begin, Math.min(guessed, budget - numTokens));
+      const drafts = guesses.get(sequence) ?? [];
       const isLast = numTokens > 0 && numTokens === this.#numTokensLeft(sequence);
       const isForetold = drafts.length === 0 || sequence.canForetellSampling;
       const isSampled = this.#executorSamples && isLast && sequence.canBeSampledByExecutor && isForetold;
@@ -204,7 +209,6 @@ export class Scheduler {
       if (numTokens > 0) this.#states.settle(sequence);
       work.push({ sequence, begin, numTokens, drafts, isPrefill, isAhead: false, isSampled, givesLogits });
       budget -= numTokens + drafts.length;
-      guessed -= drafts.length;
       if (wantsPromptLogits) evaluated -= numTokens;
     };
     // The end of a prompt may look and cost the same as a token of an answer.
@@ -304,6 +308,34 @@ export class Scheduler {
     const left = Math.max(0, this.#maxNumBatchedTokens - decodes);
     const hasPrompts = runnable.some((sequence) => this.#numTokensLeft(sequence) > 1) || this.#couldAdmit();
     return Math.min(this.#maxEvaluatedTokens, hasPrompts ? left >> 1 : left);
+  }
+
+  /**
+   * Guesses of sequences that get one token each. Where there is little room, each step begins with those for whose guesses there
+   * was none for longest.
+   * @param most tokens of all guesses.
+   */
+  #draftsFor(decodes: readonly Sequence[], most: number): ReadonlyMap<Sequence, readonly number[]> {
+    const guesses = new Map<Sequence, readonly number[]>();
+    let left = most;
+    this.#numGuessingSteps++;
+    for (const sequence of this.#inTurnToGuess(decodes)) {
+      const begin = this.#numBegunTokens(sequence);
+      // The end of a prompt.
+      if (begin < sequence.numPromptTokens) continue;
+      const drafts = this.#draftFor(sequence, begin, left);
+      if (drafts.length === 0) continue;
+      guesses.set(sequence, drafts);
+      this.#guessedIn.set(sequence, this.#numGuessingSteps);
+      left -= drafts.length;
+    }
+    return guesses;
+  }
+
+  /** Those first whose guesses had room least recently. */
+  #inTurnToGuess(sequences: readonly Sequence[]): Sequence[] {
+    const last = (sequence: Sequence) => this.#guessedIn.get(sequence) ?? 0;
+    return sequences.toSorted((a, b) => last(a) - last(b));
   }
 
   /** Tokens that are guessed to follow a sequence's last one, as far as there are blocks for them without pre-empting any. */

@@ -73,6 +73,21 @@ describe('guesses leave room', () => {
     expect(rig.engine.stats().steps).toBeLessThan(120);
   });
 
+  test('for those of other answers, which take turns', async () => {
+    for (const blocks of [undefined, { numBlocks: 700, blockSize: 4 }]) {
+      const rig = guessingRig({}, blocks);
+      for (let i = 0; i < 6; i++) rig.add(`${i}`, prompt(2, i), endless);
+      for (let i = 0; i < 5; i++) await rig.step();
+      const lengths = () => [...rig.tokens.values()].map(([{ length }]) => length);
+      const begin = lengths();
+      // A guess takes all of the room, so each answer has the same number of them after six steps.
+      for (let i = 0; i < 12; i++) await rig.step();
+      const gained = lengths().map((length, i) => length - begin[i]);
+      expect(Math.max(...gained)).toBeGreaterThan(24);
+      expect(Math.max(...gained) - Math.min(...gained)).toBeLessThan(12);
+    }
+  });
+
   test('and take all where nothing else is to be done', async () => {
     const rig = guessingRig();
     rig.add('a', prompt(4), endless);

@@ -6,11 +6,11 @@ import type { ModelDefinition } from '../../models/causal-lm.ts';
 import type { StateStorage } from '../../tensor/state-dtype.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
 import { replayedTokens } from '../run/replayed-slots.ts';
-import { memoryNeed } from '../weights/memory-need.ts';
+import { memoryNeed, type StatesNeed } from '../weights/memory-need.ts';
 import type { WeightStorage } from '../weights/weight-storage.ts';
 
 /** Bytes of a GPU that are no rank's weights and states: its context, buffers of exchanges, and activations. */
-const OTHER_BYTES = 1.5 * 2 ** 30;
+export const OTHER_BYTES = 1.5 * 2 ** 30;
 
 /** GPUs that a model may have, in processes that each have the same number of them. */
 export interface GpuChoice {
@@ -49,7 +49,7 @@ export function checkGpus(tensorParallelSize: number, processes: number, numGpus
 export async function rankBytes(
   definition: ModelDefinition,
   { weightDType, quantConfig }: Pick<WeightStorage, 'weightDType' | 'quantConfig'>,
-  limits: KvCacheLimits,
+  limits: KvCacheLimits & Pick<StatesNeed, 'keptTokens'>,
   states: StateStorage,
 ): Promise<(ranks: number) => number> {
   const [{ storedBytes }, { stepsOf }] = await Promise.all([

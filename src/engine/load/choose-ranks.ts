@@ -4,7 +4,8 @@ import { type BlockFormat, isBlockFormat, type MatrixDType } from '../../tensor/
 import type { StorageSetting } from '../../tensor/dtype.ts';
 import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
 import { isStochastic, type StateStorage } from '../../tensor/state-dtype.ts';
-import { isGpu, keptFormats } from '../ranks/devices.ts';
+import { type ChosenDevice, isGpu, keptFormats } from '../ranks/devices.ts';
+import { keptTokensFor } from '../ranks/load-rank.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
 import type { KvCacheLimits } from '../run/kv-cache-limits.ts';
 import { type PipelinePlan, planStages } from '../weights/plan-stages.ts';
@@ -38,13 +39,30 @@ export interface PlacedModel extends DescribedModel {
   readonly blockFormats: ReadonlySet<BlockFormat>;
 }
 
-/** Decides on the number of ranks and the storage of weights on a device, where settings leave that open. */
+/** Storage of a model's weights on a device, where settings leave that open. */
+export function chooseStorage(
+  { checkpoint, definition }: Pick<DescribedModel, 'checkpoint' | 'definition'>,
+  asked: LoadSettings['dtype'],
+  device: ChosenDevice,
+  ranks: number,
+) {
+  const formats = storedFormats(checkpoint, definition, keptFormats(device));
+  const facts = dtypeFacts(checkpoint, definition, device, ranks);
+  const { dtype: storage, reason: dtypeReason } = chooseDType(asked, facts);
+  return { formats, storage, dtypeReason, inMemory: storageInBlocks(storage, facts.stored, formats) };
+}
+
+/**
+ * Decides on the number of ranks and the storage of weights on a device, where settings leave that open.
+ * @param besides bytes that else is to have on a GPU of the model. Default: 0.
+ */
 export async function chooseRanks(
   described: DescribedModel,
   settings: LoadSettings,
   device: DeviceChoice,
+  besides = 0,
 ): Promise<PlacedModel> {
-  const { name, checkpoint, config, definition } = described;
+  const { name, config, checkpoint, definition } = described;
   settings.onProgress?.({ status: 'device', name, ...device });
   const { pipelineParallelSize, job } = settings;
   const others = job?.followers.length ?? 0;
@@ -53,15 +71,14 @@ export async function chooseRanks(
   const sharing = pipelineParallelSize > 1 ? { stages: here } : { processes: 1 + others };
   const most = isGpu(device.device) ? 1 : mostRanks(config.numHeads, sharing);
   const threads = settings.tensorParallelSize === 'auto' ? most : settings.tensorParallelSize;
-  const formats = storedFormats(checkpoint, definition, keptFormats(device.device));
-  const facts = dtypeFacts(checkpoint, definition, device.device, threads * pipelineParallelSize);
-  const { dtype: storage, reason: dtypeReason } = chooseDType(settings.dtype, facts);
-  const inMemory = storageInBlocks(storage, facts.stored, formats);
+  const allRanks = threads * pipelineParallelSize;
+  const chosen = chooseStorage(described, settings.dtype, device.device, allRanks);
+  const { formats, storage, dtypeReason, inMemory } = chosen;
   const { matrixDType: dtype } = inMemory;
   settings.onProgress?.({ status: 'dtype', name, dtype, reason: dtypeReason });
   const kvCacheDtype = chooseKvCacheDType(described, settings);
   const gpus = { ...settings, kvCacheDtype };
-  const tensorParallelSize = device.device === 'cuda' ? await gpusFor(described, inMemory, gpus) : threads;
+  const tensorParallelSize = device.device === 'cuda' ? await gpusFor(described, inMemory, gpus, besides) : threads;
   const pipeline = pipelineParallelSize > 1 ? planStages(definition, inMemory, pipelineParallelSize) : undefined;
   // Other matrices are in blocks only if most are.
   const blockFormats = new Set(isBlockFormat(dtype) ? [...formats.values()].filter(isBlockFormat) : []);
@@ -78,6 +95,7 @@ async function gpusFor(
   { checkpoint, config, definition }: DescribedModel,
   storage: WeightStorage,
   settings: Omit<LoadSettings, 'kvCacheDtype'> & Pick<KvCacheLimits, 'kvCacheDtype'>,
+  besides: number,
 ): Promise<number> {
   const {
     tensorParallelSize,
@@ -101,9 +119,10 @@ async function gpusFor(
     checkGpus(tensorParallelSize, processes, memories.length);
     return tensorParallelSize;
   }
-  const limits = { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype };
-  const need = await rankBytes(definition, storage, limits, stateStorage(checkpoint.config, settings));
-  return fewestGpus({ numHeads: config.numHeads, processes, memories, need });
+  const keptTokens = keptTokensFor(settings.speculativeConfig?.numSpeculativeTokens);
+  const limits = { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype, keptTokens };
+  const own = await rankBytes(definition, storage, limits, stateStorage(checkpoint.config, settings));
+  return fewestGpus({ numHeads: config.numHeads, processes, memories, need: (ranks) => own(ranks) + besides });
 }
 
 /**

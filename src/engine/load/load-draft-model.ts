@@ -1,10 +1,17 @@
 import { ArgumentError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
+import { defineModel } from '../../models/registry.ts';
 import type { TextThreads } from '../../text/text-threads.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
+import type { ChosenDevice } from '../ranks/devices.ts';
 import { DraftModel } from '../speculate/draft-model.ts';
+import { OTHER_BYTES, rankBytes } from './choose-gpus.ts';
+import { chooseKvCacheDType } from './choose-kv-cache-dtype.ts';
+import { chooseStorage } from './choose-ranks.ts';
+import { stateStorage } from './choose-state-dtype.ts';
 import type { EngineContext } from './engine-options.ts';
-import type { LoadOptions, LoadSettings } from './load-options.ts';
+import { checkLoadOptions, type LoadOptions, type LoadSettings } from './load-options.ts';
+import { locateModel } from './locate-model.ts';
 import type { StartedModel } from './start-ranks.ts';
 
 /** Parts of a loaded model that a draft model consists of. */
@@ -13,6 +20,36 @@ interface LoadedDraft {
   readonly tokenizer: TextTokenizer | undefined;
   readonly texts: TextThreads;
   readonly context: EngineContext;
+}
+
+/** Options of the draft model, whose states are two for each answer. */
+function draftOptions(settings: LoadSettings, device: ChosenDevice): LoadOptions {
+  const { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage } = settings;
+  const { signal, onProgress, onWarning, workers, cpuKernels, dtype, ownThread } = settings;
+  const { maxModelLen, maxNumBatchedTokens, maxNumSeqs } = settings;
+  const access = { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage };
+  const watch = { signal, onProgress, onWarning };
+  const limits = { maxModelLen, maxNumBatchedTokens, maxNumSeqs: 2 * maxNumSeqs };
+  return { ...access, ...watch, workers, cpuKernels, device, dtype, tensorParallelSize: 'auto', ownThread, ...limits };
+}
+
+/** Bytes that the draft model is to have on a GPU, with its states and a context of its own; 0 where settings name none. */
+export async function draftBytes(settings: LoadSettings): Promise<number> {
+  const { speculativeConfig: config } = settings;
+  if (config?.method !== 'draft_model') return 0;
+  const draft = checkLoadOptions(draftOptions(settings, 'cuda'));
+  const { checkpoint } = await locateModel(config.model, draft);
+  try {
+    const definition = defineModel(checkpoint.config, checkpoint.names());
+    const described = { checkpoint, definition };
+    const { inMemory } = chooseStorage(described, draft.dtype, 'cuda', 1);
+    const { maxNumSeqs: slots, maxModelLen } = draft;
+    const limits = { slots, maxModelLen, kvCacheDtype: chooseKvCacheDType(described, draft) };
+    const need = await rankBytes(definition, inMemory, limits, stateStorage(checkpoint.config, draft));
+    return need(1) + OTHER_BYTES;
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 /**
@@ -25,28 +62,11 @@ export async function loadDraftModel(
   settings: LoadSettings,
   load: (source: string, options: LoadOptions) => Promise<LoadedDraft>,
 ): Promise<DraftModel | undefined> {
-  const { speculativeConfig: config, maxNumSeqs, maxNumBatchedTokens, onWarning } = settings;
+  const { speculativeConfig: config, onWarning } = settings;
   if (config?.method !== 'draft_model') return undefined;
   try {
-    const slots = 2 * maxNumSeqs;
-    const { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage } = settings;
-    const { signal, onProgress, workers, cpuKernels, maxModelLen } = settings;
-    const access = { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage };
-    const loaded = await load(config.model, {
-      ...access,
-      signal,
-      onProgress,
-      onWarning,
-      workers,
-      cpuKernels,
-      device: started.device.device,
-      dtype: settings.dtype,
-      tensorParallelSize: 'auto',
-      ownThread: settings.ownThread,
-      maxModelLen,
-      maxNumBatchedTokens,
-      maxNumSeqs: slots,
-    });
+    const options = draftOptions(settings, started.device.device);
+    const loaded = await load(config.model, options);
     const { context, texts } = loaded;
     try {
       assertSameVocabulary(started, loaded);
@@ -58,7 +78,7 @@ export async function loadDraftModel(
     }
     const onFailure = (error: Error) =>
       onWarning(`The draft model has failed: ${error.message} No tokens are guessed any more.`);
-    return new DraftModel({ ...context, slots, onFailure });
+    return new DraftModel({ ...context, slots: 2 * settings.maxNumSeqs, onFailure });
   } catch (error) {
     await started.executor.dispose();
     throw error;

@@ -12,7 +12,7 @@ import { chooseRanks } from './choose-ranks.ts';
 import { statesOn } from './choose-state-dtype.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
-import { loadDraftModel } from './load-draft-model.ts';
+import { draftBytes, loadDraftModel } from './load-draft-model.ts';
 import { checkLoadOptions, defaultStepTokens, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
@@ -75,7 +75,10 @@ async function startModel(described: DescribedModel, settings: LoadSettings): Pr
   const { checkpoint, config } = described;
   const start = async (device: DeviceChoice) => {
     const own = settings.device === 'auto' ? statesOn(device.device, settings, settings.onWarning) : settings;
-    const started = await startRanks(await chooseRanks(described, own, device), own);
+    // Where GPUs are to be counted, the draft model's share of one is.
+    const isCounted = device.device === 'cuda' && own.tensorParallelSize === 'auto';
+    const besides = isCounted ? await draftBytes(own) : 0;
+    const started = await startRanks(await chooseRanks(described, own, device, besides), own);
     return { started, draftSource: await loadDraftModel(started, settings, loadModel) };
   };
   const device = await chooseDevice(settings.device, checkpoint, config, settings.tensorParallelSize);

@@ -143,7 +143,7 @@ export async function makeRank(
 }
 
 /** Tokens of a step that tries so many: the last one that is known comes before them. */
-function keptTokensFor(numSpeculativeTokens = 0): number {
+export function keptTokensFor(numSpeculativeTokens = 0): number {
   return numSpeculativeTokens === 0 ? 0 : numSpeculativeTokens + 1;
 }
 

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +12,8 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const emulator = fileURLToPath(new URL('emulator', import.meta.url));
 // Sums must round as the kernels say: nothing is fused that they do not fuse.
 const OPTIONS = ['-w', '-O1', '-std=c++17', '-march=native', '-ffp-contract=off', '-fPIC'];
+/** Objects that were compiled, by what they were compiled from: several test files want the same ones. */
+const CACHE = join(root, 'node_modules/.cache/mamba2-emulator');
 const SHARED = ['rotary', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
 
 /** The driver that runs kernels on the processor. */
@@ -36,10 +39,18 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
     ...formats.flatMap((format) => sourcesOf(format).map((name) => ofFormat(name, format))),
     ...(formats.every(isFloats) ? [] : ['linear-tiles', 'linear-wide'].map((name) => ofFormat(name, 'CODES'))),
   ];
-  const objects = units.map(({ name }) => join(folder, `${name}.o`));
-  const queue = units.map(({ args }, i) => ['-o', objects[i], ...args]).values();
+  mkdirSync(CACHE, { recursive: true });
+  const sources = sourcesDigest();
+  const objects = units.map(({ name, args }) => join(CACHE, `${name}-${digestOf([sources, ...OPTIONS, ...args])}.o`));
+  const queue = units.entries();
   const worker = async () => {
-    for (const args of queue) await compile([...OPTIONS, ...args]);
+    for (const [i, { name, args }] of queue) {
+      if (existsSync(objects[i])) continue;
+      // Another process may compile it, too: each puts a whole file there.
+      const own = `${objects[i]}.${process.pid}`;
+      await compile([...OPTIONS, '-o', own, ...args]);
+      renameSync(own, objects[i]);
+    }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const library = join(folder, 'libcuda.so.1');
@@ -53,6 +64,19 @@ export async function buildEmulatedNccl({ library: driver }: EmulatedDriver): Pr
   const library = join(dirname(driver), 'libnccl.so.2');
   await compile([...OPTIONS, '-shared', '-o', library, join(emulator, 'nccl.cpp'), '-ldl', '-pthread']);
   return library;
+}
+
+/** Of all that any of the objects is compiled from. */
+function sourcesDigest(): string {
+  const folders = [join(root, 'cuda'), emulator];
+  const files = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name))).sort();
+  return digestOf(files.filter((path) => /\.(cu|cuh|h|cpp)$/.test(path)).map((path) => readFileSync(path)));
+}
+
+function digestOf(parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part).update('\0');
+  return hash.digest('hex').slice(0, 16);
 }
 
 /** Sources that are compiled for each format. */

@@ -117,6 +117,7 @@ ${members(simd.declarations)}};
 
 await buildProducts();
 await buildBlocks();
+await buildLogits();
 
 async function buildProducts() {
   const modules = {};
@@ -163,6 +164,22 @@ export const BLOCK_KERNELS = ${JSON.stringify(modules, null, 2)} as const;
 
 /** Exports of ${BLOCKS.source}. Addresses and strides are in bytes, counts in elements. */
 export type BlockKernels = {
+${members(declarations)}};
+`,
+  );
+}
+
+/** Without relaxed instructions: engines differ in what these give, and a seed shall draw the same tokens in all. */
+async function buildLogits() {
+  const source = 'kernels/logits/index.ts';
+  const { base64, declarations } = await compile(source, ['simd']);
+  writeFileSync(
+    'src/engine/sample/kernels.generated.ts',
+    `// Made by scripts/build-kernels.mjs from ${source.replace('index.ts', '')}.
+export const LOGITS_KERNELS = '${base64}';
+
+/** Exports of ${source}. Addresses are in bytes, counts in elements. */
+export type LogitsKernels = {
 ${members(declarations)}};
 `,
   );

@@ -3,12 +3,11 @@ const STEPS = 32;
 /** Exponent below which exp is too small to change a 1 in double precision. */
 const LOWEST = -40;
 /** exp(-i / STEPS), by products: the same in every JavaScript engine. */
-const TABLE = makeTable();
+export const TABLE: Float64Array = makeTable();
 
 /**
- * exp(x) for x <= 0, to 12 digits; 0 below -40. Sampling takes two exponentials per entry of the vocabulary, which made a
- * third of a small model's step with Math.exp. This takes a third of that, and rounds alike in every engine, so that a
- * seed draws the same tokens.
+ * exp(x) for x <= 0, to 12 digits; 0 below -40. It rounds alike in every engine, so that a seed draws the same tokens.
+ * This is the reference of what kernels/logits computes for whole vocabularies.
  *
  * x = r - k / STEPS with r in (-1 / STEPS, 0]: the table's entry times five terms of the series.
  */

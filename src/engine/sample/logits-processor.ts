@@ -1,5 +1,5 @@
 import { LogitsProcessorError } from '../../errors.ts';
-import { largestOf } from './over-logits.ts';
+import { overLogits } from './over-logits.ts';
 
 /** The answer whose next token a processor has a say in. */
 export interface LogitsContext {
@@ -84,5 +84,5 @@ export class LogitsProcessors {
 
 /** Whether the largest logit is a finite number, and none is NaN. */
 function hasLikeliest(logits: Float32Array): boolean {
-  return Number.isFinite(largestOf(logits));
+  return Number.isFinite(overLogits.largest(logits));
 }

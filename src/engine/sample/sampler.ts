@@ -2,7 +2,7 @@ import type { TokenSampling } from '../../backends/contract/sampling.ts';
 import { NonFiniteLogitsError } from '../../errors.ts';
 import type { AnswerGrammar } from '../../grammar/answer-grammar.ts';
 import { type LogitsConstraints, LogitsEditor } from './logits-editor.ts';
-import { largestOf, sumOfExponentials, weigh } from './over-logits.ts';
+import { overLogits } from './over-logits.ts';
 import { uniform } from './random.ts';
 import type { SamplingParams } from './sampling-params.ts';
 import type { TokenLogprob } from './token-logprob.ts';
@@ -28,8 +28,6 @@ export class Sampler {
   #draws = 0;
   /** How many of them, the last ones, were for tokens that have not come from elsewhere yet. */
   #openDraws = 0;
-  /** Kept from draw to draw: making it anew takes as long as filling it. */
-  #weights = new Float64Array();
 
   /**
    * @param index which of the `n` answers.
@@ -114,11 +112,13 @@ export class Sampler {
 
   #draw(scores: Float32Array): number {
     const { temperature, topK, topP, minP } = this.#params;
-    if (this.#weights.length !== scores.length) this.#weights = new Float64Array(scores.length);
-    const weights = this.#weights;
-    const total = weigh(weights, scores, { largest: largestFinite(scores), inverse: 1 / temperature, minP });
+    const { weights, total } = overLogits.weigh(scores, {
+      largest: largestFinite(scores),
+      inverse: 1 / temperature,
+      minP,
+    });
     const u = uniform(this.#seed, this.#draws++);
-    if (topK === 0 && topP === 1) return pick(weights, total * u);
+    if (topK === 0 && topP === 1) return overLogits.pick(total * u);
     const kept = mostLikely(weights, topK === 0 ? weights.length : topK, topP).sort((a, b) => a - b);
     const keptWeights = Float64Array.from(kept, (id) => weights[id]);
     return kept[pick(keptWeights, keptWeights.reduce((sum, weight) => sum + weight, 0) * u)];
@@ -150,8 +150,9 @@ export function rankOf(logits: Float32Array, tokenId: number): number {
 
 /** log Σ exp(logits). @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function logSumExp(logits: Float32Array): number {
-  const largest = largestFinite(logits);
-  return largest + Math.log(sumOfExponentials(logits, largest));
+  const { largest, total } = overLogits.logSumExp(logits);
+  assertFinite(largest);
+  return total;
 }
 
 /** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
@@ -160,9 +161,14 @@ export function argmax(logits: Float32Array): number {
 }
 
 function largestFinite(logits: Float32Array): number {
-  const largest = largestOf(logits);
-  if (!Number.isFinite(largest)) throw nonFiniteLogits();
+  const largest = overLogits.largest(logits);
+  assertFinite(largest);
   return largest;
+}
+
+/** @param largest of some logits. */
+function assertFinite(largest: number): void {
+  if (!Number.isFinite(largest)) throw nonFiniteLogits();
 }
 
 function nonFiniteLogits(): NonFiniteLogitsError {

@@ -44,7 +44,7 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
   const objects = units.map(({ name, args }) => join(CACHE, `${name}-${digestOf([sources, ...OPTIONS, ...args])}.o`));
   const queue = units.entries();
   const worker = async () => {
-    for (const [i, { name, args }] of queue) {
+    for (const [i, { args }] of queue) {
       if (existsSync(objects[i])) continue;
       // Another process may compile it, too: each puts a whole file there.
       const own = `${objects[i]}.${process.pid}`;

@@ -125,7 +125,7 @@ export async function loadWithProgress(
     job,
     signal,
     onProgress,
-    onWarning: (message: string) => warn(inFlags(message, { ...modelOptions, ...contextOptions })),
+    onWarning: warnInFlags,
   };
   try {
     const llm = await LLM.load(folder, { ...contextLimits(values), ...engineOptions, ...load });
@@ -156,7 +156,12 @@ export function askedStates(
 ): AskedStates {
   assertCount('replayssmBufferLen', replayssmBufferLen, 1, MOST_REPLAYED + 1);
   const asked = { stateDtype, stateRounding: isStochastic ? ('stochastic' as const) : undefined, replayssmBufferLen };
-  return askedDevice === 'auto' && device !== 'auto' ? statesOn(device, asked, warn) : asked;
+  return askedDevice === 'auto' && device !== 'auto' ? statesOn(device, asked, warnInFlags) : asked;
+}
+
+/** A warning of the library, with the command line's names for its options. */
+function warnInFlags(message: string): void {
+  warn(inFlags(message, { ...modelOptions, ...contextOptions }));
 }
 
 /** @throws UsageError */

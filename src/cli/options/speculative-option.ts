@@ -22,7 +22,7 @@ export function speculativeOption(): Option<SpeculativeConfig | undefined> {
     const raw = given.at(-1);
     return raw === undefined ? undefined : parse(raw, flag);
   };
-  const description = `Guess several tokens a step, without changing any: ${EXAMPLE}`;
+  const description = `Guess several tokens a step, without changing any, by ngram, draft_model or mtp: ${EXAMPLE}`;
   return { placeholder: 'json', description, short: undefined, read };
 }
 

@@ -99,7 +99,9 @@ export function assertSameModel(found: StatedIdentity, expected: ModelIdentity):
     );
   }
   if (found.configHash !== expected.configHash) {
-    complain('its config has other sizes or options', 'Load the model that made it.');
+    const hint =
+      "Load the model that made it. If it guessed by its own layers (speculativeConfig 'mtp'), load it so again.";
+    complain('its config has other sizes or options', hint);
   }
   if (found.weightsHash !== expected.weightsHash) {
     complain('its weights are not the same', 'Load the checkpoint that made it.');

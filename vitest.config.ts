@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { configDefaults, defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // Threads and processes that tests start compile the sources anew, unless Node keeps what it has compiled.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/mamba2-tests', import.meta.url));
@@ -21,6 +22,21 @@ const ISOLATED = ['webgpu'];
 /** What takes long and seldom finds anything that the other tests do not: `npm run test:all`. */
 const EXHAUSTIVE = 'tests/**/*.exhaustive.test.ts';
 
+/** Where the longest files are: what begins with them does not end with one worker that waits for the other. */
+const LONGEST = [/backends\/.*exhaustive/, /browser\/.*exhaustive/, /exhaustive/, /backends\/cuda/];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    return sorted.toSorted((a, b) => placeOf(a.moduleId) - placeOf(b.moduleId));
+  }
+}
+
+function placeOf(file: string): number {
+  const place = LONGEST.findIndex((pattern) => pattern.test(file));
+  return place === -1 ? LONGEST.length : place;
+}
+
 /** An area has the files of its pattern that no area before it has. */
 const areas = Object.entries(AREAS).map(([name, include], i, all) => ({
   name,
@@ -36,6 +52,7 @@ export default defineConfig(({ mode }) => ({
     // Ranks are worker threads, which vitest's own thread pool would nest.
     pool: 'forks',
     maxWorkers: '100%',
+    sequence: { sequencer: LongestFirst },
     // Against what hangs: a machine with other work takes its time.
     testTimeout: 180_000,
     hookTimeout: 180_000,

@@ -2,6 +2,8 @@
 // are used, so that a seed draws the same tokens everywhere. `x` are n float32 logits, `weights` n float64. `table` holds
 // exp(-i / 32) for i from 0 to 1280.
 
+import { exp4 } from '../math';
+
 const STEPS: f64 = 32, LOWEST: f64 = -40;
 
 /** The largest logit: NaN if one is NaN, -Infinity if there is none. */
@@ -17,14 +19,19 @@ export function largest(x: usize, n: i32): f32 {
   return most;
 }
 
-/** Σ exp(x - largest). */
-export function sumOfExponentials(x: usize, n: i32, largest: f64, table: usize): f64 {
-  let sums = f64x2.splat(0);
-  const top = f64x2.splat(largest);
-  const end = x + (<usize>(n & ~1) << 2);
-  for (; x < end; x += 8) sums = f64x2.add(sums, exponentials(f64x2.sub(pairAt(x), top), table));
-  let sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
-  if (n & 1) sum += f64x2.extract_lane(exponentials(f64x2.splat(<f64>load<f32>(x) - largest), table), 0);
+/** Σ exp(x - largest), each in float32 and the sum in float64. */
+export function sumOfExponentials(x: usize, n: i32, largest: f32): f64 {
+  let low = f64x2.splat(0), high = f64x2.splat(0);
+  const top = f32x4.splat(largest);
+  const end = x + (<usize>n << 2), wholes = x + (<usize>(n & ~3) << 2);
+  for (; x < wholes; x += 16) {
+    const e = exp4(f32x4.sub(v128.load(x), top));
+    low = f64x2.add(low, f64x2.promote_low_f32x4(e));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(i8x16.shuffle(e, e, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)));
+  }
+  low = f64x2.add(low, high);
+  let sum = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);
+  for (; x < end; x += 4) sum += <f64>f32x4.extract_lane(exp4(f32x4.splat(load<f32>(x) - largest)), 0);
   return sum;
 }
 

@@ -2,8 +2,9 @@ import { TABLE } from './exponential.ts';
 import { LOGITS_KERNELS, type LogitsKernels } from './kernels.generated.ts';
 
 const PAGE_BYTES = 65536;
-/** Where logits begin in the kernels' memory: past the table, at a multiple of 16. */
-const LOGITS = Math.ceil(TABLE.byteLength / 16) * 16;
+/** Where things begin in the kernels' memory, whose first part has their constants. */
+const TABLE_BEGIN = 16384;
+const LOGITS = TABLE_BEGIN + Math.ceil(TABLE.byteLength / 16) * 16;
 
 /**
  * Loops over the logits of a whole vocabulary, which run for each token. They are WebAssembly, because that is compiled
@@ -23,10 +24,12 @@ class LogitsLoops {
     return this.#kernels.largest(LOGITS, logits.length);
   }
 
-  /** log Σ exp(logits), and the largest of them: NaN if one is NaN, -Infinity if there is none. */
+  /**
+   * log Σ exp(logits), to 6 digits past the point, and the largest of them: NaN if one is NaN, -Infinity if there is none.
+   */
   logSumExp(logits: Float32Array): { readonly largest: number; readonly total: number } {
     const largest = this.largest(logits);
-    return { largest, total: largest + Math.log(this.#kernels.sumOfExponentials(LOGITS, logits.length, largest, 0)) };
+    return { largest, total: largest + Math.log(this.#kernels.sumOfExponentials(LOGITS, logits.length, largest)) };
   }
 
   /**
@@ -40,7 +43,7 @@ class LogitsLoops {
   ): { readonly weights: Float64Array; readonly total: number } {
     this.#take(logits);
     const weights = this.#weights;
-    const total = this.#kernels.weigh(weights.byteOffset, LOGITS, logits.length, largest, inverse, minP, 0);
+    const total = this.#kernels.weigh(weights.byteOffset, LOGITS, logits.length, largest, inverse, minP, TABLE_BEGIN);
     return { weights, total };
   }
 
@@ -64,7 +67,7 @@ class LogitsLoops {
     const weights = Math.ceil((LOGITS + 4 * length) / 16) * 16;
     const missing = weights + 8 * length - this.#memory.buffer.byteLength;
     if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
-    new Float64Array(this.#memory.buffer, 0, TABLE.length).set(TABLE);
+    new Float64Array(this.#memory.buffer, TABLE_BEGIN, TABLE.length).set(TABLE);
     this.#logits = new Float32Array(this.#memory.buffer, LOGITS, length);
     this.#weights = new Float64Array(this.#memory.buffer, weights, length);
   }

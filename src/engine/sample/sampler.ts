@@ -43,15 +43,23 @@ export class Sampler {
   /** @param logits (vocabSize), left as they are. */
   sample(logits: Float32Array): Sample {
     const scores = this.#editor.process(logits);
+    if (scores === logits && this.#isGreedy) {
+      // One reading of the logits gives both.
+      const { largest, total } = finiteLogSumExp(logits);
+      return this.#take(logits.indexOf(largest), logits, total);
+    }
     const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
     return this.take(tokenId, this.#params.logprobsMode === 'processed_logprobs' ? scores : logits);
   }
 
   /** Takes a token that was decided elsewhere. */
   take(tokenId: number, logits: Float32Array): Sample {
+    return this.#take(tokenId, logits, logSumExp(logits));
+  }
+
+  #take(tokenId: number, logits: Float32Array, total: number): Sample {
     const { logprobs } = this.#params;
     this.#editor.accept(tokenId);
-    const total = logSumExp(logits);
     const logprob = logits[tokenId] - total;
     return logprobs === undefined
       ? { tokenId, logprob }
@@ -150,9 +158,13 @@ export function rankOf(logits: Float32Array, tokenId: number): number {
 
 /** log Σ exp(logits). @throws NonFiniteLogitsError when one is NaN or none is finite. */
 export function logSumExp(logits: Float32Array): number {
-  const { largest, total } = overLogits.logSumExp(logits);
-  assertFinite(largest);
-  return total;
+  return finiteLogSumExp(logits).total;
+}
+
+function finiteLogSumExp(logits: Float32Array): { readonly largest: number; readonly total: number } {
+  const sum = overLogits.logSumExp(logits);
+  assertFinite(sum.largest);
+  return sum;
 }
 
 /** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */

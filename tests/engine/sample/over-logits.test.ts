@@ -18,7 +18,7 @@ test('the largest logit, and log Σ exp', () => {
     const { largest, total } = overLogits.logSumExp(x);
     expect(largest).toBe(Math.max(...x));
     expect(overLogits.largest(x)).toBe(largest);
-    expect(total).toBeCloseTo(largest + Math.log(sum(Array.from(x, (value) => exponential(value - largest)))), 11);
+    expect(total).toBeCloseTo(largest + Math.log(sum(Array.from(x, (value) => exponential(value - largest)))), 6);
   });
   fc.assert(property, { numRuns: runs(2000), seed: 1 });
 });

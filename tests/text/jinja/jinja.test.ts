@@ -124,7 +124,10 @@ describe.runIf(need('jinja2'))('compared with Python', () => {
 
   test('what is written down is what Python gives', () => {
     const results = renderInPython(TEMPLATES.map((template) => [template, JSON_VARIABLES] as const));
+    // Jinja2 3.1.6 gives them like this, and Debian 12 still has 3.1.2.
+    const newer = isBefore(need('jinja2') ?? '', [3, 1, 6]) ? ['{{ list.pop() }}', "{{ 'inf' | int }}"] : [];
     const differing = TEMPLATES.filter((template, i) => {
+      if (newer.includes(template)) return false;
       const [now, then] = [results[i], expected[template]];
       return now.text?.includes(' at 0x') ? !then.text?.includes(' at 0x') : now.text !== then.text;
     });
@@ -275,3 +278,9 @@ test('texts in expressions are its constants, but for those that name fields', (
   );
   expect([...constants].sort()).toEqual(['a', 'b', 'ipython', 'z']);
 });
+
+function isBefore(version: string, than: readonly number[]): boolean {
+  const parts = version.split('.').map(Number);
+  const place = than.findIndex((part, i) => parts[i] !== part);
+  return place >= 0 && parts[place] < than[place];
+}

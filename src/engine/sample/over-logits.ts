@@ -6,22 +6,25 @@ const PAGE_BYTES = 65536;
 const TABLE_BEGIN = 16384;
 const LOGITS = TABLE_BEGIN + Math.ceil(TABLE.byteLength / 16) * 16;
 
+interface CompiledLoops {
+  readonly kernels: LogitsKernels;
+  readonly memory: WebAssembly.Memory;
+}
+
 /**
  * Loops over the logits of a whole vocabulary, which run for each token. They are WebAssembly, because that is compiled
  * before it runs: V8 leaves and enters the compiled code of such long loops as it learns what comes after them, and at times
  * goes through a vocabulary in its interpreter, which takes 7 ms instead of 0.05.
  */
 class LogitsLoops {
-  readonly #memory = new WebAssembly.Memory({ initial: 1 });
-  /** Compiled when they are first wanted: programs that only import the package don't pay for them. */
-  #compiled: LogitsKernels | undefined;
+  #compiled: CompiledLoops | undefined;
   #logits = new Float32Array();
   #weights = new Float64Array();
 
   /** The largest logit: NaN if one is NaN, -Infinity if there is none. */
   largest(logits: Float32Array): number {
     this.#take(logits);
-    return this.#kernels.largest(LOGITS, logits.length);
+    return this.#loops.kernels.largest(LOGITS, logits.length);
   }
 
   /**
@@ -29,7 +32,10 @@ class LogitsLoops {
    */
   logSumExp(logits: Float32Array): { readonly largest: number; readonly total: number } {
     const largest = this.largest(logits);
-    return { largest, total: largest + Math.log(this.#kernels.sumOfExponentials(LOGITS, logits.length, largest)) };
+    return {
+      largest,
+      total: largest + Math.log(this.#loops.kernels.sumOfExponentials(LOGITS, logits.length, largest)),
+    };
   }
 
   /**
@@ -43,17 +49,26 @@ class LogitsLoops {
   ): { readonly weights: Float64Array; readonly total: number } {
     this.#take(logits);
     const weights = this.#weights;
-    const total = this.#kernels.weigh(weights.byteOffset, LOGITS, logits.length, largest, inverse, minP, TABLE_BEGIN);
+    const total = this.#loops.kernels.weigh(
+      weights.byteOffset,
+      LOGITS,
+      logits.length,
+      largest,
+      inverse,
+      minP,
+      TABLE_BEGIN,
+    );
     return { weights, total };
   }
 
   /** Index at which the running sum of the weights that were weighed last passes `target`. */
   pick(target: number): number {
-    return this.#kernels.pick(this.#weights.byteOffset, this.#weights.length, target);
+    return this.#loops.kernels.pick(this.#weights.byteOffset, this.#weights.length, target);
   }
 
-  get #kernels(): LogitsKernels {
-    this.#compiled ??= compile(this.#memory);
+  /** Compiled when they are first wanted: programs that only import the package don't pay for them. */
+  get #loops(): CompiledLoops {
+    this.#compiled ??= compile();
     return this.#compiled;
   }
 
@@ -64,18 +79,21 @@ class LogitsLoops {
   }
 
   #makeRoom(length: number): void {
+    const { memory } = this.#loops;
     const weights = Math.ceil((LOGITS + 4 * length) / 16) * 16;
-    const missing = weights + 8 * length - this.#memory.buffer.byteLength;
-    if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
-    new Float64Array(this.#memory.buffer, TABLE_BEGIN, TABLE.length).set(TABLE);
-    this.#logits = new Float32Array(this.#memory.buffer, LOGITS, length);
-    this.#weights = new Float64Array(this.#memory.buffer, weights, length);
+    const missing = weights + 8 * length - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES));
+    this.#logits = new Float32Array(memory.buffer, LOGITS, length);
+    this.#weights = new Float64Array(memory.buffer, weights, length);
   }
 }
 
-function compile(memory: WebAssembly.Memory): LogitsKernels {
+function compile(): CompiledLoops {
+  const memory = new WebAssembly.Memory({ initial: 1 });
   const module = new WebAssembly.Module(Uint8Array.from(atob(LOGITS_KERNELS), (char) => char.charCodeAt(0)));
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as LogitsKernels;
+  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as LogitsKernels;
+  new Float64Array(memory.buffer, TABLE_BEGIN, TABLE.length).set(TABLE);
+  return { kernels, memory };
 }
 
 /** One for a thread's samplers: nothing in its memory outlasts the choice of a token. */

@@ -1,4 +1,5 @@
 import { compileWithFastSimd } from '../backends/cpu/kernels/engine-flags.ts';
+import { fromBase64 } from '../util/base64.ts';
 import { type Kernels, RELAXED_SIMD, SIMD } from './kernels.generated.ts';
 
 /** First address that product kernels may be given: their own constants lie below. */
@@ -48,12 +49,12 @@ export type ProductKind = keyof typeof PRODUCTS;
 
 /** The module with the kernels of a kind; undefined where the JavaScript engine does not know its instructions. */
 export function compileProducts(kind: ProductKind): WebAssembly.Module | undefined {
-  return compileWithFastSimd(bytesOf(PRODUCTS[kind].source));
+  return compileWithFastSimd(fromBase64(PRODUCTS[kind].source));
 }
 
 /** The module with the read kernel. It needs no options of V8: memory is slower than any code of the loop. */
 export function compileReadKernel(): WebAssembly.Module {
-  return new WebAssembly.Module(bytesOf(SIMD));
+  return new WebAssembly.Module(fromBase64(SIMD));
 }
 
 export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): BenchKernels {
@@ -63,8 +64,4 @@ export function instantiateBenchKernels(module: WebAssembly.Module, memory: WebA
 /** Name of the kernel that makes products of a kind for a number of rows. */
 export function productKernel(kind: ProductKind, rows: Rows): `${Operand}Rows${Rows}` {
   return `${PRODUCTS[kind].operand}Rows${rows}`;
-}
-
-function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 }

@@ -1,3 +1,4 @@
+import { fromBase64 } from '../../util/base64.ts';
 import { TABLE } from './exponential.ts';
 import { LOGITS_KERNELS, type LogitsKernels } from './kernels.generated.ts';
 
@@ -90,7 +91,7 @@ class LogitsLoops {
 
 function compile(): CompiledLoops {
   const memory = new WebAssembly.Memory({ initial: 1 });
-  const module = new WebAssembly.Module(Uint8Array.from(atob(LOGITS_KERNELS), (char) => char.charCodeAt(0)));
+  const module = new WebAssembly.Module(fromBase64(LOGITS_KERNELS));
   const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as LogitsKernels;
   new Float64Array(memory.buffer, TABLE_BEGIN, TABLE.length).set(TABLE);
   return { kernels, memory };

@@ -1,3 +1,4 @@
+import { fromBase64 } from '../../../util/base64.ts';
 import { BLOCK_KERNELS, type BlockKernels } from './block-kernels.generated.ts';
 import { compilesOptimized, compileWithFastSimd } from './engine-flags.ts';
 import { type Kernels, RELAXED_SIMD, SIMD } from './kernels.generated.ts';
@@ -65,7 +66,7 @@ export function compileBlockKernels(format: CodeFormat, kind: ProductKind): WebA
 }
 
 function compile(base64: string): WebAssembly.Module | undefined {
-  return compileWithFastSimd(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
+  return compileWithFastSimd(fromBase64(base64));
 }
 
 /** The exports of a module. Their types are made of the same sources as the modules. */

@@ -1,3 +1,4 @@
+import { fromBase64 } from '../../../util/base64.ts';
 import { MODULES } from './kernels.generated.ts';
 
 /** PTX of all modules by name, each with a zero after it. */
@@ -7,8 +8,7 @@ export async function loadPtx(): Promise<ReadonlyMap<string, Uint8Array>> {
 }
 
 async function inflate(base64: string): Promise<Uint8Array> {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  const stream = new Blob([fromBase64(base64)]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   const text = new Uint8Array(await new Response(stream).arrayBuffer());
   const ended = new Uint8Array(text.length + 1);
   ended.set(text);

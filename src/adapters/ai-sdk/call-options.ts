@@ -4,57 +4,13 @@ import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
+import { CHAT_OPTIONS } from '../chat-option-names.ts';
 
 /** Options of a call as the model takes them, and what they leave out. */
 export interface CallPlan {
   readonly options: ChatOptions;
   readonly warnings: SharedV4Warning[];
 }
-
-/** Options of `llm.chat`, all of which `providerOptions.mamba2` may have. */
-const OPTIONS: Readonly<Record<keyof ChatOptions, true>> = {
-  maxTokens: true,
-  temperature: true,
-  topP: true,
-  topK: true,
-  minP: true,
-  repetitionPenalty: true,
-  presencePenalty: true,
-  frequencyPenalty: true,
-  logitBias: true,
-  seed: true,
-  n: true,
-  minTokens: true,
-  stop: true,
-  includeStopStrInOutput: true,
-  stopTokenIds: true,
-  ignoreEos: true,
-  skipSpecialTokens: true,
-  badWords: true,
-  allowedTokenIds: true,
-  logitsProcessors: true,
-  structuredOutputs: true,
-  thoughts: true,
-  logprobs: true,
-  logprobsMode: true,
-  promptLogprobs: true,
-  truncatePromptTokens: true,
-  halfLifeInterval: true,
-  numSpeculativeTokens: true,
-  priority: true,
-  cacheSalt: true,
-  signal: true,
-  tools: true,
-  toolChoice: true,
-  parallelToolCalls: true,
-  documents: true,
-  chatTemplateKwargs: true,
-  thinkingTokenBudget: true,
-  addGenerationPrompt: true,
-  continueFinalMessage: true,
-  toolCallParser: true,
-  reasoningParser: true,
-};
 
 /** Options of a call of the AI SDK. `providerOptions.mamba2` has any option of `llm.chat`, and goes before others. */
 export function callPlan(call: LanguageModelV4CallOptions, maxTokens: number): CallPlan {
@@ -84,10 +40,10 @@ export function callPlan(call: LanguageModelV4CallOptions, maxTokens: number): C
 
 /** The options among what a caller gives under this provider's name. Others come back as warnings, with the closest one's name. */
 function ownOptions(given: object, warnings: SharedV4Warning[]): ChatOptions {
-  const isKnown = (name: string) => Object.hasOwn(OPTIONS, name);
+  const isKnown = (name: string) => Object.hasOwn(CHAT_OPTIONS, name);
   for (const name of Object.keys(given)) {
     if (isKnown(name)) continue;
-    const [closest] = closestNames(name, Object.keys(OPTIONS), 1);
+    const [closest] = closestNames(name, Object.keys(CHAT_OPTIONS), 1);
     const details = `There is no such option. Did you mean '${closest}'?`;
     warnings.push({ type: 'unsupported', feature: `providerOptions.mamba2.${name}`, details });
   }

@@ -11,6 +11,7 @@ import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
+import { CHAT_OPTIONS } from '../chat-option-names.ts';
 
 /**
  * Options of an answer: those of `llm.chat`, without what LangChain has under names of its own, what its messages have no
@@ -38,45 +39,23 @@ export interface ChatMamba2Options
   readonly stop?: string[];
 }
 
-const OPTIONS: Readonly<Record<keyof ChatMamba2Options, true>> = {
-  maxTokens: true,
-  temperature: true,
-  topP: true,
-  topK: true,
-  minP: true,
-  repetitionPenalty: true,
-  presencePenalty: true,
-  frequencyPenalty: true,
-  logitBias: true,
-  seed: true,
-  minTokens: true,
-  stop: true,
-  includeStopStrInOutput: true,
-  stopTokenIds: true,
-  ignoreEos: true,
-  skipSpecialTokens: true,
-  badWords: true,
-  allowedTokenIds: true,
-  truncatePromptTokens: true,
-  numSpeculativeTokens: true,
-  structuredOutputs: true,
-  thoughts: true,
-  priority: true,
-  cacheSalt: true,
-  parallelToolCalls: true,
-  documents: true,
-  chatTemplateKwargs: true,
-  thinkingTokenBudget: true,
-  addGenerationPrompt: true,
-  continueFinalMessage: true,
-  toolCallParser: true,
-  reasoningParser: true,
+/** Options of `llm.chat` that are none of {@link ChatMamba2Options}. */
+const LEFT_OUT: Readonly<Record<Exclude<keyof ChatOptions, keyof ChatMamba2Options>, true>> = {
+  tools: true,
+  toolChoice: true,
+  signal: true,
+  n: true,
+  logitsProcessors: true,
+  logprobs: true,
+  logprobsMode: true,
+  promptLogprobs: true,
+  halfLifeInterval: true,
 };
 
 /** The options among what a caller of LangChain gives. */
 export function ownOptions(given: object): ChatMamba2Options {
-  const own = Object.entries(given).filter(([name, value]) => Object.hasOwn(OPTIONS, name) && value !== undefined);
-  return Object.fromEntries(own);
+  const isOwn = (name: string) => Object.hasOwn(CHAT_OPTIONS, name) && !Object.hasOwn(LEFT_OUT, name);
+  return Object.fromEntries(Object.entries(given).filter(([name, value]) => isOwn(name) && value !== undefined));
 }
 
 /** Options of a call. */

@@ -48,7 +48,7 @@ export class Sampler {
       const { largest, total } = finiteLogSumExp(logits);
       return this.#take(logits.indexOf(largest), logits, total);
     }
-    const tokenId = this.#isGreedy ? argmax(scores) : this.#draw(scores);
+    const tokenId = this.#isGreedy ? scores.indexOf(largestFinite(scores)) : this.#draw(scores);
     return this.take(tokenId, this.#params.logprobsMode === 'processed_logprobs' ? scores : logits);
   }
 
@@ -167,11 +167,7 @@ function finiteLogSumExp(logits: Float32Array): { readonly largest: number; read
   return sum;
 }
 
-/** Position of the largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
-export function argmax(logits: Float32Array): number {
-  return logits.indexOf(largestFinite(logits));
-}
-
+/** The largest logit. @throws NonFiniteLogitsError when one is NaN or none is finite. */
 function largestFinite(logits: Float32Array): number {
   const largest = overLogits.largest(logits);
   assertFinite(largest);

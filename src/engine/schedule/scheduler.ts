@@ -319,7 +319,7 @@ export class Scheduler {
     const guesses = new Map<Sequence, readonly number[]>();
     let left = most;
     this.#numGuessingSteps++;
-    for (const sequence of this.#inTurnToGuess(decodes)) {
+    for (const sequence of this.#inTurnToGuess(decodes.filter(({ speculation }) => speculation !== undefined))) {
       const begin = this.#numBegunTokens(sequence);
       // The end of a prompt.
       if (begin < sequence.numPromptTokens) continue;
@@ -332,7 +332,7 @@ export class Scheduler {
     return guesses;
   }
 
-  /** Those first whose guesses had room least recently. */
+  /** Sequences in the order in which their guesses get room: first those whose guesses had none for longest. */
   #inTurnToGuess(sequences: readonly Sequence[]): Sequence[] {
     const last = (sequence: Sequence) => this.#guessedIn.get(sequence) ?? 0;
     return sequences.toSorted((a, b) => last(a) - last(b));

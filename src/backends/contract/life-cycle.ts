@@ -34,7 +34,10 @@ export interface BackendLifeCycle {
    */
   decodesToPrepare?(most: number): readonly number[];
 
-  /** The same for numbers of tokens of a prompt. Absent: a few and many. */
+  /**
+   * Numbers of tokens of a prompt: once steps of these are prepared, prompts of other lengths usually need no further kernel.
+   * Absent: the engine's own choice.
+   */
   readonly promptsToPrepare?: readonly number[] | undefined;
 
   /**

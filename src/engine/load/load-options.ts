@@ -46,7 +46,8 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   /**
    * Steps of decoding after which a sequence's SSM states are written, 1 to 32: on the device `cuda`, steps between keep the inputs of
    * their tokens, and compute those again. It changes no bit. 1: states are written in each step, as always on other
-   * devices, where more is an error, or a warning if `auto` has taken the device. vLLM: `use_replayssm`, `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
+   * devices, where more is an error, or a warning if `auto` has taken the device. vLLM: `use_replayssm`,
+   * `replayssm_buffer_len`. Default: the fastest for the device and `stateDtype`.
    */
   readonly replayssmBufferLen?: number | undefined;
   /**

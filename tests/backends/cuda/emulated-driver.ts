@@ -66,7 +66,7 @@ export async function buildEmulatedNccl({ library: driver }: EmulatedDriver): Pr
   return library;
 }
 
-/** Of all that any of the objects is compiled from. */
+/** Digest of all sources: the kernels' and the emulator's. */
 function sourcesDigest(): string {
   const folders = [join(root, 'cuda'), emulator];
   const files = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name))).sort();

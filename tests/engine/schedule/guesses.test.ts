@@ -6,7 +6,7 @@ import type { ScheduledTokens, StateFootprint } from '../../../src/engine/run/ex
 import type { GenerateOptions } from '../../../src/engine/sample/sampling-params.ts';
 import { Scheduler } from '../../../src/engine/schedule/scheduler.ts';
 import { StateManager } from '../../../src/engine/schedule/state-manager.ts';
-import { Speculations } from '../../../src/engine/speculate/speculation.ts';
+import { type Drafter, Speculations } from '../../../src/engine/speculate/speculation.ts';
 import { greedy, prompt, Rig, stopClock } from '../engine-rig.ts';
 import { FAKE_VOCAB, type FakeBlocks, fakeAnswer } from '../fake-executor.ts';
 
@@ -121,12 +121,7 @@ test('a GPU that samples begins steps ahead again where there is nothing to gues
   // A drafter of code that is followed by something new.
   const draft = (tokenIds: readonly number[], count: number) =>
     tokenIds.length < 30 ? fakeAnswer(tokenIds, count).slice(0, 30 - tokenIds.length) : [];
-  const context = {
-    speculativeConfig: { method: 'ngram', numSpeculativeTokens: 8 },
-    draftSource: { open: () => ({ isFree: true, draft }), prepare: async () => {}, dispose: async () => {} },
-    enablePrefixCaching: false,
-  } as const;
-  const rig = new Rig(context, undefined, true);
+  const rig = samplingRig({ isFree: true, draft }, 8);
   rig.add('a', prompt(4), { maxTokens: 130, ignoreEos: true });
   await rig.finish();
   expect(rig.tokens.get('a')).toEqual([fakeAnswer(prompt(4), 130)]);
@@ -140,12 +135,7 @@ describe('a GPU that samples', () => {
   async function drawsOf(options: GenerateOptions, numSpeculativeTokens: number) {
     const draft = (tokenIds: readonly number[], count: number) =>
       fakeAnswer(tokenIds, count).map((id, i) => ((tokenIds.length + i) % 7 === 0 ? (id + 1) % FAKE_VOCAB : id));
-    const context = {
-      speculativeConfig: { method: 'ngram', numSpeculativeTokens: 6 },
-      draftSource: { open: () => ({ isFree: false, draft }), prepare: async () => {}, dispose: async () => {} },
-      enablePrefixCaching: false,
-    } as const;
-    const rig = new Rig(context, undefined, true);
+    const rig = samplingRig({ isFree: false, draft }, 6);
     rig.add('a', prompt(4), { seed: 5, maxTokens: 60, ignoreEos: true, numSpeculativeTokens, ...options });
     await rig.finish();
     expect(rig.tokens.get('a')).toEqual([fakeAnswer(prompt(4), 60)]);
@@ -155,7 +145,7 @@ describe('a GPU that samples', () => {
       (each) => each.sequences,
     )) {
       if (sampling.length === 0) hostRows++;
-      // Those after the last one of a prompt.
+      // Instructions are for the last places: of a prompt only its end has some.
       const first = numComputedTokens + tokenIds.length - sampling.length;
       for (const [i, { u }] of sampling.entries()) draws.set(first + i, (draws.get(first + i) ?? new Set()).add(u));
     }
@@ -180,6 +170,16 @@ describe('a GPU that samples', () => {
     expect(guesses?.accepted).toBeGreaterThan(20);
   });
 });
+
+/** An engine whose executor chooses tokens. @param drafter of all its answers. */
+function samplingRig(drafter: Drafter, numSpeculativeTokens: number): Rig {
+  const context = {
+    speculativeConfig: { method: 'ngram', numSpeculativeTokens },
+    draftSource: { open: () => drafter, prepare: async () => {}, dispose: async () => {} },
+    enablePrefixCaching: false,
+  } as const;
+  return new Rig(context, undefined, true);
+}
 
 /** A scheduler with two answers of one token each, for which 5 more are guessed. */
 function twoAnswers({ vocabSize, kvCache }: { vocabSize: number } & Pick<StateFootprint, 'kvCache'>): Scheduler {

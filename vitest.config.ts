@@ -22,6 +22,9 @@ const ISOLATED = ['webgpu'];
 /** What takes long and seldom finds anything that the other tests do not: `npm run test:all`. */
 const EXHAUSTIVE = 'tests/**/*.exhaustive.test.ts';
 
+/** Shares of generated cases that modes try, as tests/runs.ts reads them; a quick run tries a twentieth. */
+const SHARES: Readonly<Record<string, string>> = { all: '1', rest: '0.2' };
+
 /** Where the longest files are: what begins with them does not end with one worker that waits for the other. */
 const LONGEST = [/backends\/.*exhaustive/, /browser\/.*exhaustive/, /exhaustive/, /backends\/cuda/];
 
@@ -56,8 +59,7 @@ export default defineConfig(({ mode }) => ({
     // Against what hangs: a machine with other work takes its time.
     testTimeout: 180_000,
     hookTimeout: 180_000,
-    // What tests/runs.ts reads. `vitest --mode all` tries all generated cases.
-    env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? (mode === 'all' ? '1' : '0.05') },
+    env: { MAMBA2_RUNS: process.env.MAMBA2_RUNS ?? SHARES[mode] ?? '0.05' },
     projects: [...areas, { name: 'exhaustive', include: [EXHAUSTIVE], isolate: true }].map((test) => ({
       extends: true,
       test,

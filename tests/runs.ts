@@ -1,6 +1,6 @@
 /**
  * Share of generated cases that tests try: of the runs of properties (`runs`) and of the combinations in grids (`grid`).
- * The environment's MAMBA2_RUNS says it; vitest.config.ts sets it for quick runs. All of them otherwise.
+ * The environment's MAMBA2_RUNS says it, which vitest.config.ts sets for each mode. All of them otherwise.
  */
 const SHARE = Number(process.env.MAMBA2_RUNS ?? 1);
 
@@ -10,7 +10,7 @@ export const isFullRun = SHARE >= 1;
 /** What a property tries at the least. */
 const FEWEST_RUNS = 5;
 
-/** Cases that this run tries, of some that each take long: all of them in a full run, and otherwise the first ones. */
+/** Cases that this run tries, of some that each take long: all of them in a full run, and the first ones otherwise. */
 export function few<T>(cases: readonly T[], count = 1): readonly T[] {
   return isFullRun ? cases : cases.slice(0, count);
 }

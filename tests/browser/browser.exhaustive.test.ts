@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { LLM } from '../../src/engine/llm.ts';
 import { expectedCases, TINY_DTS } from '../cli/tiny-dts.ts';
 import { need } from '../needs/needs.ts';
+import { few } from '../runs.ts';
 import type { StaticServer } from '../static-server.ts';
 import { startChromium } from './chromium.ts';
 import type { PageActions } from './page.ts';
@@ -59,7 +60,7 @@ describe.runIf(executable)('in Chromium', { timeout: 900_000 }, () => {
     expect(result.progress).toEqual(['initiate', 'download', 'done', 'progress', 'device', 'dtype', 'load', 'ready']);
   });
 
-  test.each(['float32', 'bfloat16', 'int8', 'int4'] as const)(
+  test.each(few(['int4', 'bfloat16', 'float32', 'int8'] as const, 2))(
     'logits have the bits of those in Node: %s',
     async (dtype) => {
       const tokenIds = Array.from({ length: 40 }, (_, i) => (i * 997) % 4096);

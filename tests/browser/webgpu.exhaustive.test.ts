@@ -7,6 +7,7 @@ import { GOLDEN } from '../engine/golden-folder.ts';
 import { goldenOutputs } from '../engine/hybrid-folders.ts';
 import { need } from '../needs/needs.ts';
 import { largestDifference } from '../numbers.ts';
+import { few } from '../runs.ts';
 import { startChromium } from './chromium.ts';
 import type { Failure, GreedyResult } from './page.ts';
 import { ROOT, startSite } from './site.ts';
@@ -42,7 +43,7 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
     return (await page.evaluate(`pageActions.${name}(...${JSON.stringify(parameters)})`)) as Result;
   }
 
-  test.each(['float32', 'bfloat16'])(
+  test.each(few(['float32', 'bfloat16']))(
     'the bundled model says what transformers says, in a worker: %s',
     async (dtype) => {
       const [{ prompt, greedy: all }] = await expectedCases();

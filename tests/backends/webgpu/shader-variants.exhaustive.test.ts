@@ -14,6 +14,7 @@ import { KV_CACHE_DTYPES } from '../../../src/tensor/kv-cache-dtype.ts';
 import { FLOAT32_STATES } from '../../../src/tensor/state-dtype.ts';
 import { need } from '../../needs/needs.ts';
 import { NullGpu, NVIDIA } from '../../null-gpu.ts';
+import { few } from '../../runs.ts';
 import { CONFIGS, DEVICES, prepareModel, prepareOperations, wide } from './shader-plans.ts';
 
 vi.setConfig({ testTimeout: 900_000 });
@@ -92,7 +93,7 @@ describe.runIf(need('dawn'))('every variant of every shader compiles', () => {
 
   describe.each(LAUNCH_FILES)('laid out by launch/%s', (_, parameters) => {
     // The kernels do not depend on the format of blocks but for the text that reads eight weights.
-    test.each([...WEIGHT_DTYPES, 'Q5_K'] as const)('%s', async (dtype) => {
+    test.each(few(['int4', 'float16', 'Q5_K', 'float32', 'bfloat16', 'int8'] as const, 2))('%s', async (dtype) => {
       gpu = await NullGpu.install(NVIDIA, known);
       for (const [i, variation] of oneEntryEach(parameters).entries()) {
         launch.current = variation;

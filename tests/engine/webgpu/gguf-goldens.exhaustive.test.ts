@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { need } from '../../needs/needs.ts';
 import { largestDifference } from '../../numbers.ts';
+import { few } from '../../runs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 
 vi.setConfig({ testTimeout: 900_000 });
@@ -19,7 +20,7 @@ describe.runIf(need('software-gpu'))("llama.cpp's logits and greedy tokens on we
   });
   afterEach(() => gpu.uninstall());
 
-  test.each(names)('%s', async (name) => {
+  test.each(few(names))('%s', async (name) => {
     const { vocab, input_ids, greedy, rows } = JSON.parse(await readFile(`${goldens}/${name}.json`, 'utf8'));
     const expected = new Float32Array(Uint8Array.from(await readFile(`${goldens}/${name}.f32`)).buffer);
     const limits = { maxModelLen: 100, maxNumSeqs: 2, maxNumBatchedTokens: 20 };

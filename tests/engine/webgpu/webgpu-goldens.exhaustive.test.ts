@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
 import { need } from '../../needs/needs.ts';
+import { few } from '../../runs.ts';
 import { FaultyGpu } from '../../software-gpu.ts';
 import { goldenOutputs, HYBRIDS, hybridFolder } from '../hybrid-folders.ts';
 
@@ -17,7 +18,7 @@ describe.runIf(need('software-gpu'))('a golden model on webgpu', () => {
   afterEach(() => gpu.uninstall());
 
   // Loaded once each: to compile its kernels takes software longer than all that follows.
-  test.each(['mamba2', ...HYBRIDS])(
+  test.each(few(['mamba2', ...HYBRIDS], 2))(
     '%s: logits; tokens alone, in a batch, from the prefix cache, from a file',
     async (name) => {
       const { inputIds, greedy, logits } = await goldenOutputs(hybridFolder(name));

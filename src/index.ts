@@ -117,7 +117,7 @@ export type { RequestStream } from './engine/request/request-stream.ts';
 export type { KvCacheFootprint, StateFootprint } from './engine/run/executor.ts';
 export type { LogitsContext, LogitsProcessor } from './engine/sample/logits-processor.ts';
 export type { GenerateOptions, LogprobsMode, SamplingParams, Thoughts } from './engine/sample/sampling-params.ts';
-export type { PromptTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
+export type { PromptTokenLogprob, RankedTokenLogprob, TokenLogprob } from './engine/sample/token-logprob.ts';
 export type { SavedPart, SavedStates, WrittenState } from './engine/schedule/saved-states.ts';
 export type { KnownPrefix } from './engine/schedule/state-manager.ts';
 export type { Session, SessionGenerateOptions, SessionOptions } from './engine/session/session.ts';

@@ -8,7 +8,7 @@ export function closestNames(name: string, candidates: Iterable<string>, count =
 }
 
 /** Levenshtein distance, row by row. Names are compared up to 200 characters, which bounds the cost per pair. */
-function editDistance(left: string, right: string): number {
+export function editDistance(left: string, right: string): number {
   const a = left.slice(0, 200);
   const b = right.slice(0, 200);
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);

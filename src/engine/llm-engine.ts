@@ -1,6 +1,7 @@
 import { LAST_SAMPLED } from '../backends/contract/sampling.ts';
 import { ArgumentError, ContextLengthError, EmptyPromptError, OutOfMemoryError, QueueFullError } from '../errors.ts';
 import { asError } from '../util/as-error.ts';
+import { shown } from '../util/shown.ts';
 import { withResolvers } from '../util/with-resolvers.ts';
 import type { EngineEventListener } from './engine-events.ts';
 import { EngineMetrics } from './engine-metrics.ts';
@@ -566,5 +567,5 @@ function checkRequest({ promptTokenIds, params, grammar, priority = 0 }: EngineR
     throw new ArgumentError(problem, 'Give what llm.compileGrammar(params) returns.');
   }
   if (!Number.isFinite(priority))
-    throw new ArgumentError(`priority is ${priority}.`, 'Use a number: lower goes first.');
+    throw new ArgumentError(`priority is ${shown(priority)}.`, 'Use a number: lower goes first.');
 }

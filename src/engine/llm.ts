@@ -1,6 +1,12 @@
 import { Turns } from '../distributed/event-loop.ts';
 import type { WorkerScript } from '../distributed/worker-scripts.ts';
-import { ChatTemplateError, EmptyPromptError, StructuredOutputsError, TokenizerError } from '../errors.ts';
+import {
+  ArgumentError,
+  ChatTemplateError,
+  EmptyPromptError,
+  StructuredOutputsError,
+  TokenizerError,
+} from '../errors.ts';
 import { Grammars, type TokenGrammar } from '../grammar/grammars.ts';
 import type { ModelConfig } from '../models/causal-lm.ts';
 import { encodeBadWords } from '../text/bad-words.ts';
@@ -8,9 +14,11 @@ import type { ChatMessage, ChatTemplate, TemplateKind } from '../text/chat/chat-
 import type { TextThreads } from '../text/text-threads.ts';
 import { assertTokenId, type EncodeOptions, type TextTokenizer } from '../text/tokenizer.ts';
 import { detached } from '../util/detached.ts';
+import { shown } from '../util/shown.ts';
 import { AsyncLLMEngine } from './async-llm-engine.ts';
 import { ChatAnswer, type ChatChunk, type ChatCompletion, ChatReader, totalUsage } from './chat/chat-chunk.ts';
 import { ChatFormat, templateOptions } from './chat/chat-format.ts';
+import { CHAT_OPTIONS } from './chat/chat-option-names.ts';
 import type { ChatOptions, ChatTemplateInputs } from './chat/chat-options.ts';
 import type { DeviceChoice } from './load/choose-device.ts';
 import { type LoadedDType, type LoadedModel, loadModel } from './load/load-model.ts';
@@ -20,6 +28,7 @@ import { type GenerationChunk, generationChunks } from './request/generation-chu
 import type { PromptLogprobs } from './request/logprob-columns.ts';
 import { detachedPrompt, type Prompt } from './request/prompt.ts';
 import type { FinishReason, RequestOutput } from './request/request-output.ts';
+import { checkOptionNames, GENERATE_OPTIONS } from './sample/option-names.ts';
 import { logSumExp } from './sample/sampler.ts';
 import {
   checkedSalt,
@@ -30,6 +39,7 @@ import {
   type SamplingParams,
   truncatedPrompt,
 } from './sample/sampling-params.ts';
+import type { RankedTokenLogprob } from './sample/token-logprob.ts';
 import { restoreSession, Session, type SessionHost, type SessionOptions } from './session/session.ts';
 import { readSession } from './session/session-file.ts';
 
@@ -50,6 +60,8 @@ export interface CompletionChoice {
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** Where `logprobs` asks for it: one entry for each of `tokenIds`. */
+  readonly logprobs?: readonly RankedTokenLogprob[];
 }
 
 /** A whole generation: the parts of the first answer, and all answers. */
@@ -144,6 +156,7 @@ export class LLM {
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions): AsyncGenerator<GenerationChunk, void> {
+    checkOptionNames(options, GENERATE_OPTIONS);
     for await (const output of this.#outputs(prompt, options)) yield* generationChunks(output);
   }
 
@@ -173,6 +186,8 @@ export class LLM {
   }
 
   async *#chat(messages: readonly ChatMessage[], options: ChatOptions): AsyncGenerator<ChatChunk, void> {
+    checkOptionNames(options, CHAT_OPTIONS);
+    checkMessages(messages);
     const tokenizer = this.#requireTokenizer('A conversation');
     const plan = new ChatFormat(this.#requireChatTemplate(), tokenizer, options).plan(options);
     const input = { messages, options: plan.template };
@@ -313,7 +328,7 @@ export class LLM {
    */
   tokenize(prompt: Prompt, options: EncodeOptions = {}): readonly number[] {
     const tokenIds =
-      typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : [...prompt];
+      typeof prompt === 'string' ? this.#requireTokenizer('A text prompt').encode(prompt, options) : idsOf(prompt);
     if (tokenIds.length === 0) throw new EmptyPromptError('The prompt has no tokens.', 'Give at least one.');
     for (const id of tokenIds) assertTokenId(id, this.config.vocabSize, this.tokenizer);
     return tokenIds;
@@ -344,6 +359,7 @@ export class LLM {
    *   would leave out; and where the model has no template, or one that can't be used.
    */
   renderChat(messages: readonly ChatMessage[], options: ChatTemplateInputs = {}): string {
+    checkMessages(messages);
     const { namedTokens } = this.tokenizer ?? {};
     return this.#requireChatTemplate().render(messages, { ...templateOptions(options), namedTokens });
   }
@@ -448,19 +464,35 @@ export class LLM {
   }
 }
 
+/** Callers without types may give anything. @throws ArgumentError */
+function idsOf(prompt: readonly number[]): readonly number[] {
+  if (Array.isArray(prompt) || ArrayBuffer.isView(prompt)) return [...prompt];
+  throw new ArgumentError(`The prompt is ${shown(prompt)}.`, 'Give a text or token ids; messages are for chat().');
+}
+
+/** @throws ArgumentError */
+function checkMessages(messages: readonly ChatMessage[]): void {
+  if (Array.isArray(messages)) return;
+  const hint = "Give a list such as [{ role: 'user', content: 'Hello' }].";
+  throw new ArgumentError(`The messages are ${shown(messages)}.`, hint);
+}
+
 /** Gathers the chunks of one answer. */
 class Answer {
   readonly #tokenIds: number[] = [];
+  readonly #logprobs: RankedTokenLogprob[] = [];
   #text = '';
   #finishReason: FinishReason = 'length';
 
-  add({ tokenId, text, finishReason }: GenerationChunk): void {
+  add({ tokenId, text, logprob, topLogprobs, finishReason }: GenerationChunk): void {
     this.#tokenIds.push(tokenId);
+    if (topLogprobs) this.#logprobs.push({ tokenId, logprob, topLogprobs });
     this.#text += text;
     this.#finishReason = finishReason ?? this.#finishReason;
   }
 
   choice(): CompletionChoice {
-    return { tokenIds: this.#tokenIds, text: this.#text, finishReason: this.#finishReason };
+    const logprobs = this.#logprobs.length > 0 && { logprobs: this.#logprobs };
+    return { tokenIds: this.#tokenIds, text: this.#text, finishReason: this.#finishReason, ...logprobs };
   }
 }

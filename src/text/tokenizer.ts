@@ -8,6 +8,7 @@ import type { JsonObject } from '../checkpoint/json/json.ts';
 import { openModelFiles } from '../checkpoint/open-model-files.ts';
 import { TokenIdError, TokenizerError } from '../errors.ts';
 import { joinBytes } from '../util/join-bytes.ts';
+import { shown } from '../util/shown.ts';
 import { mergeTokenizerConfig } from './added-tokens.ts';
 import type { TextPlace } from './token-decoder.ts';
 import { TokenizerParts } from './tokenizer-parts.ts';
@@ -202,6 +203,6 @@ function isStored(source: JsonObject | StoredTokenizer): source is StoredTokeniz
 export function assertTokenId(id: number, vocabSize: number, tokenizer?: TextTokenizer): void {
   if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
   const text = tokenizer?.tokenText(id) ?? '';
-  const token = text === '' ? `Token id ${id}` : `Token id ${id}, ${JSON.stringify(text)},`;
+  const token = text === '' ? `Token id ${shown(id)}` : `Token id ${id}, ${JSON.stringify(text)},`;
   throw new TokenIdError(`${token} is outside the vocabulary.`, `Ids run from 0 to ${vocabSize - 1}.`);
 }

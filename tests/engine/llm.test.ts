@@ -33,6 +33,18 @@ describe('generate', () => {
     });
   });
 
+  test('a whole answer has the logprobs that its chunks have', async () => {
+    const options = { temperature: 0, maxTokens: 3, ignoreEos: true, logprobs: 2 };
+    const { chunks } = await collect(llm, options);
+    const logprobs = chunks.map(({ tokenId, logprob, topLogprobs }) => ({ tokenId, logprob, topLogprobs }));
+    const whole = await llm.complete(PROMPT, options);
+    expect(whole.logprobs).toEqual(logprobs);
+    expect(whole.choices[0].logprobs).toEqual(logprobs);
+    expect(await llm.complete(PROMPT, { ...options, logprobs: undefined })).not.toHaveProperty('logprobs');
+    const chat = await llm.completeChat([{ role: 'user', content: PROMPT }], options);
+    expect(chat.logprobs?.map(({ tokenId }) => tokenId)).toEqual(chat.tokenIds);
+  });
+
   test('ends before a stop string, and after a stop token', async () => {
     const free = await collect(llm, { temperature: 0, maxTokens: 40, ignoreEos: true });
     const stop = free.text.slice(20, 24);

@@ -1,10 +1,10 @@
 import type { LanguageModelV4CallOptions, SharedV4Warning } from '@ai-sdk/provider';
 import { closestNames } from '../../checkpoint/closest-names.ts';
 import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { CHAT_OPTIONS } from '../../engine/chat/chat-option-names.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
-import { CHAT_OPTIONS } from '../chat-option-names.ts';
 
 /** Options of a call as the model takes them, and what they leave out. */
 export interface CallPlan {

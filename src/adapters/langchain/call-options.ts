@@ -8,10 +8,10 @@ import { toJsonSchema } from '@langchain/core/utils/json_schema';
 import { isSerializableSchema } from '@langchain/core/utils/standard_schema';
 import { isInteropZodSchema } from '@langchain/core/utils/types';
 import type { JsonObject } from '../../checkpoint/json/json-parser.ts';
+import { CHAT_OPTIONS } from '../../engine/chat/chat-option-names.ts';
 import type { ChatOptions } from '../../engine/chat/chat-options.ts';
 import type { StructuredOutputs } from '../../grammar/forms/structured-outputs.ts';
 import type { Tool, ToolChoice } from '../../text/parsers/tool-definition.ts';
-import { CHAT_OPTIONS } from '../chat-option-names.ts';
 
 /**
  * Options of an answer: those of `llm.chat`, without what LangChain has under names of its own, what its messages have no

@@ -81,12 +81,13 @@ export class Conversation {
   /** Adds messages, and the model's answer to them, whose text `receive` gets. @returns the calls that it asks for. */
   async answer(
     messages: readonly ChatMessage[],
-    options: GenerateOptions & ChatTemplateInputs,
+    options: GenerateOptions,
+    inputs: ChatTemplateInputs,
     receive: (text: string) => void,
   ): Promise<readonly ToolCall[]> {
     const { signal } = options;
     const all = [...this.#messages, ...messages];
-    const plan = this.#plan(options);
+    const plan = this.#plan(inputs);
     const tokenIds = await this.#encode(all, plan, signal);
     const rest = this.#rewindTo(tokenIds);
     const reader = new AnswerReader(plan.form(tokenIds));
@@ -104,7 +105,7 @@ export class Conversation {
       ...(reasoning !== undefined && { reasoning_content: reasoning }),
       ...(toolCalls.length > 0 && { tool_calls: toolCalls }),
     };
-    const begun = options.continueFinalMessage ? all.pop() : undefined;
+    const begun = inputs.continueFinalMessage ? all.pop() : undefined;
     this.#messages = [...all, begun ? { ...message, content: `${begun.content}${text}` } : message];
     this.#length = this.#session.tokenIds.length;
     return reader.finishReason === 'tool_calls' ? toolCalls : [];

@@ -235,7 +235,7 @@ export class LanguageModel extends EventTarget {
     let continueFinalMessage = isPrefix;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       await this.#makeRoom(fork, messages, { continueFinalMessage }, signal);
-      const calls = await fork.answer(messages, { ...generation, continueFinalMessage }, receive);
+      const calls = await fork.answer(messages, generation, { continueFinalMessage }, receive);
       if (calls.length === 0) return;
       messages = await unlessAborted(Promise.all(calls.map((call) => this.#execute(call))), signal);
       continueFinalMessage = false;

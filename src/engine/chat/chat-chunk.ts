@@ -5,6 +5,7 @@ import { ParsedAnswer } from '../../text/parsers/parsed-answer.ts';
 import { type GenerationChunk, generationChunks } from '../request/generation-chunk.ts';
 import type { PromptLogprobs } from '../request/logprob-columns.ts';
 import type { RequestOutput } from '../request/request-output.ts';
+import type { RankedTokenLogprob } from '../sample/token-logprob.ts';
 import { AnswerReader, type ChatFinishReason, type MergedDeltas, mergedDeltas } from './answer-reader.ts';
 
 /** One token of an answer to a conversation. */
@@ -49,6 +50,8 @@ export interface ChatChoice {
   readonly finishReason: ChatFinishReason;
   /** The answer as a message, for the conversation to continue with. */
   readonly message: ChatMessage;
+  /** Where `logprobs` asks for it: one entry for each of `tokenIds`. */
+  readonly logprobs?: readonly RankedTokenLogprob[];
 }
 
 /** All answers to a conversation, and the parts of the first. */
@@ -89,13 +92,16 @@ export class ChatReader {
 /** Gathers the chunks of one answer. */
 export class ChatAnswer {
   readonly #tokenIds: number[] = [];
+  readonly #logprobs: RankedTokenLogprob[] = [];
   readonly #parsed = new ParsedAnswer();
   #finishReason: ChatFinishReason = 'length';
   usage: ChatUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
 
-  add({ tokenId, text, reasoning = '', toolCalls = [], finishReason, usage }: ChatChunk): void {
+  add(chunk: ChatChunk): void {
+    const { tokenId, text, reasoning = '', toolCalls = [], logprob, topLogprobs, finishReason, usage } = chunk;
     this.usage = usage ?? this.usage;
     this.#tokenIds.push(tokenId);
+    if (topLogprobs) this.#logprobs.push({ tokenId, logprob, topLogprobs });
     for (const { isMalformed, ...call } of toolCalls) {
       this.#parsed.add([isMalformed ? { type: 'malformedCall', index: call.index } : { type: 'toolCall', call }]);
     }
@@ -120,6 +126,7 @@ export class ChatAnswer {
         ...(reasoning !== undefined && { reasoning_content: reasoning }),
         ...(toolCalls.length > 0 && { tool_calls: toolCalls }),
       },
+      ...(this.#logprobs.length > 0 && { logprobs: this.#logprobs }),
     };
   }
 }

@@ -15,6 +15,7 @@ import { shown } from '../../util/shown.ts';
 import { type Device, parseDevice } from '../ranks/devices.ts';
 import { type Job, ranksPerProcess } from '../ranks/job.ts';
 import { canShareMemory } from '../ranks/rank-thread.ts';
+import { checkOptionNames, type OptionNames } from '../sample/option-names.ts';
 import { checkSpeculativeConfig } from '../speculate/speculative-config.ts';
 import type { StateStore } from '../store/homes/state-store.ts';
 import { parseStateFetch, type StateFetch } from '../store/transfer-rates.ts';
@@ -123,6 +124,47 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
   readonly recover?: boolean | undefined;
 }
 
+/** Names of the options of `LLM.load`. */
+const LOAD_OPTIONS: OptionNames<LoadOptions> = {
+  revision: true,
+  token: true,
+  localFilesOnly: true,
+  cacheDir: true,
+  endpoint: true,
+  retryDelay: true,
+  signal: true,
+  onProgress: true,
+  device: true,
+  dtype: true,
+  stateDtype: true,
+  stateRounding: true,
+  replayssmBufferLen: true,
+  kvCacheDtype: true,
+  kvCacheMemoryBytes: true,
+  tensorParallelSize: true,
+  pipelineParallelSize: true,
+  ownThread: true,
+  maxNumSeqs: true,
+  maxNumBatchedTokens: true,
+  maxModelLen: true,
+  maxQueueSize: true,
+  maxUnreadTokens: true,
+  enablePrefixCaching: true,
+  prefixCacheBytes: true,
+  snapshotInterval: true,
+  speculativeConfig: true,
+  stateStore: true,
+  stateFetch: true,
+  cpuKernels: true,
+  checkFinite: true,
+  useBrowserStorage: true,
+  chatTemplate: true,
+  onWarning: true,
+  workers: true,
+  job: true,
+  recover: true,
+};
+
 const DEFAULTS = {
   device: 'auto',
   dtype: 'auto',
@@ -184,6 +226,7 @@ const AMOUNTS = ['prefixCacheBytes', 'kvCacheMemoryBytes'] as const satisfies (k
  * @throws ArgumentError, UnsupportedDeviceError, UnsupportedDTypeError, ShardingError
  */
 export function checkLoadOptions(options: LoadOptions): LoadSettings {
+  checkOptionNames(options, LOAD_OPTIONS);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const settings: WithDefaults = Object.assign({}, DEFAULTS, Object.fromEntries(given));
   checkNumbers(settings);
@@ -195,6 +238,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
     checkSpeculativeConfig(settings.speculativeConfig);
     checkRounding(settings);
   }
+  checkStore(settings.stateStore);
   parseStateFetch(settings.stateFetch);
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
@@ -265,6 +309,17 @@ function checkRanksCanRun(tensorParallelSize: number | 'auto'): void {
     "Serve it with the headers 'Cross-Origin-Opener-Policy: same-origin' and 'Cross-Origin-Embedder-Policy: require-corp', or use 1.",
   );
 }
+
+/** Callers without types may give a store's URL, as the command line takes it. */
+function checkStore(store: StateStore | null | undefined): void {
+  if (!store || STORE_METHODS.every((name) => typeof store[name] === 'function')) return;
+  throw new ArgumentError(
+    `stateStore is ${shown(store)}; expected a store with ${STORE_METHODS.join(', ')}.`,
+    "Give what `await openStateStore('redis://localhost:6379')` returns.",
+  );
+}
+
+const STORE_METHODS = ['list', 'get', 'put', 'touch', 'close'] as const satisfies (keyof StateStore)[];
 
 /** Tokens that were guessed are taken into a state without their positions. */
 function checkRounding({ stateDtype, stateRounding }: WithDefaults): void {

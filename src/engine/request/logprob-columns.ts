@@ -1,4 +1,4 @@
-import type { PromptTokenLogprob, TokenLogprob } from '../sample/token-logprob.ts';
+import type { PromptTokenLogprob, RankedTokenLogprob, TokenLogprob } from '../sample/token-logprob.ts';
 
 /** Rows of the first arrays, and of the last: short lists take little, long ones grow without being copied. */
 const FIRST_ROWS = 16;
@@ -7,11 +7,6 @@ const MOST_ROWS = 1024;
 /** Bytes that a token takes here with `topCount` of the likeliest in its place. */
 export function logprobBytes(topCount: number): number {
   return (Int32Array.BYTES_PER_ELEMENT + Float64Array.BYTES_PER_ELEMENT) * (topCount + 1);
-}
-
-/** A token and the likeliest in its place. */
-interface LoggedToken extends TokenLogprob {
-  readonly topLogprobs: readonly TokenLogprob[];
 }
 
 interface ColumnArrays {
@@ -23,7 +18,7 @@ interface ColumnArrays {
  * Tokens with their logprobs and those of the likeliest in their place, in a fifth of the memory that objects take: for
  * lists that may be long. Each look at a token makes its object anew.
  */
-export class LogprobColumns implements Iterable<LoggedToken> {
+export class LogprobColumns implements Iterable<RankedTokenLogprob> {
   /** The token itself, then the likeliest. */
   readonly #width: number;
   readonly #arrays: ColumnArrays[] = [];
@@ -40,7 +35,7 @@ export class LogprobColumns implements Iterable<LoggedToken> {
     return this.#length;
   }
 
-  push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<LoggedToken>): void {
+  push({ tokenId, logprob, topLogprobs = [] }: TokenLogprob & Partial<RankedTokenLogprob>): void {
     const { tokenIds, logprobs } = this.#lastArrays();
     let at = tokenIds.length - this.#room * this.#width;
     tokenIds[at] = tokenId;
@@ -54,7 +49,7 @@ export class LogprobColumns implements Iterable<LoggedToken> {
     this.#length++;
   }
 
-  *[Symbol.iterator](): Generator<LoggedToken, void> {
+  *[Symbol.iterator](): Generator<RankedTokenLogprob, void> {
     let left = this.#length;
     for (const { tokenIds, logprobs } of this.#arrays) {
       for (let at = 0; at < tokenIds.length && left > 0; at += this.#width, left--) {

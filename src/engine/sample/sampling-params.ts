@@ -238,7 +238,14 @@ export function checkedSalt(salt: string | undefined): string | undefined {
   throw refusal('cacheSalt', `is ${JSON.stringify(salt)}; expected a text of at least one character.`);
 }
 
-function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): readonly string[] {
+/** Callers without types may give anything. */
+function checkedList<T>(name: Param, list: readonly T[], expected: string): readonly T[] {
+  if (Array.isArray(list) || ArrayBuffer.isView(list)) return list;
+  throw refusal(name, `is ${shown(list)}; expected a list of ${expected}.`);
+}
+
+function checkedTexts(name: 'stop' | 'badWords', given: readonly string[]): readonly string[] {
+  const texts = checkedList(name, given, 'texts');
   if (texts.length > MAX_TEXTS) {
     throw refusal(name, `has ${texts.length} strings; expected at most ${MAX_TEXTS}.`);
   }
@@ -253,12 +260,13 @@ function checkedTexts(name: 'stop' | 'badWords', texts: readonly string[]): read
 }
 
 function checkedIds(tokenIds: readonly number[]): ReadonlySet<number> {
-  const ids = new Set(tokenIds);
+  const ids = new Set(checkedList('stopTokenIds', tokenIds, 'token ids'));
   for (const id of ids) checked('stopTokenIds', id, { min: 0, integer: true }, 'has the id');
   return ids;
 }
 
 function checkedAllowed(tokenIds: readonly number[]): Int32Array {
+  checkedList('allowedTokenIds', tokenIds, 'token ids');
   if (tokenIds.length === 0) throw refusal('allowedTokenIds', 'is empty; expected at least one token id.');
   for (const id of tokenIds) checked('allowedTokenIds', id, { min: 0, max: 2 ** 31 - 1, integer: true }, 'has the id');
   return Int32Array.from(tokenIds);
@@ -288,6 +296,9 @@ function checkedDrafts(count: number | undefined): number | undefined {
 }
 
 function checkedBias(bias: NonNullable<GenerateOptions['logitBias']>): ReadonlyMap<number, number> {
+  if (typeof bias !== 'object' || Array.isArray(bias)) {
+    throw refusal('logitBias', `is ${shown(bias)}; expected an object or a Map from token ids to numbers.`);
+  }
   // Callers without types may also have texts in a map.
   const entries: readonly (readonly [number | string, number])[] =
     bias instanceof Map ? [...bias] : Object.entries(bias);

@@ -6,6 +6,7 @@ import type { EngineRequest } from '../request/engine-request.ts';
 import { type GenerationChunk, generationChunks } from '../request/generation-chunk.ts';
 import { detachedPrompt, type Prompt } from '../request/prompt.ts';
 import type { RequestStream } from '../request/request-stream.ts';
+import { checkOptionNames, GENERATE_OPTIONS } from '../sample/option-names.ts';
 import type { GenerateOptions, SamplingParams } from '../sample/sampling-params.ts';
 import type { SavedStates } from '../schedule/saved-states.ts';
 import type { CacheSalt, Snapshot } from '../state/snapshot.ts';
@@ -47,6 +48,9 @@ export interface SessionOptions {
 
 /** Options of a session's requests. The salt is the session's own, and a session keeps all of its tokens. */
 export type SessionGenerateOptions = Omit<GenerateOptions, 'cacheSalt' | 'truncatePromptTokens'>;
+
+/** Names of its options. A salt is refused in words of its own. */
+const { truncatePromptTokens: _, ...SESSION_OPTIONS } = GENERATE_OPTIONS;
 
 /** A session's tokens, and the state after some of them, which it owns. */
 interface Position {
@@ -178,6 +182,7 @@ export class Session {
       if ('cacheSalt' in options && options.cacheSalt !== undefined) {
         throw new ArgumentError('A session has one cacheSalt for all its requests.', 'Give it to createSession().');
       }
+      checkOptionNames(options, SESSION_OPTIONS);
       const params = this.#host.resolve(options);
       if (params.n !== 1)
         throw new ArgumentError(`n is ${params.n}.`, 'A session has one answer. Fork it to get others.');

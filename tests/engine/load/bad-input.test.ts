@@ -217,6 +217,10 @@ describe('load options out of range', () => {
     [{ kvCacheMemoryBytes: '5' }, ArgumentError, /kvCacheMemoryBytes is '5'/],
     [{ speculativeConfig: 'ngram' }, ArgumentError, /speculativeConfig is 'ngram'\. Use an object/],
     [{ speculativeConfig: { method: ['ngram'], numSpeculativeTokens: 4 } }, ArgumentError, /method is a list/],
+    // Names of vLLM, and misspelt ones, would change nothing.
+    [{ max_num_seqs: 4 }, ArgumentError, /no option 'max_num_seqs'\. Did you mean 'maxNumSeqs'/],
+    [{ stateStore: 'redis://localhost' }, ArgumentError, /stateStore is 'redis:.*openStateStore/],
+    [{ stateStore: { get: () => [] } }, ArgumentError, /stateStore is an object; expected a store with list/],
     // A wrong name is told as such, whatever else does not go with it.
     [{ speculativeConfig: NGRAM, stateRounding: 'up' }, UnsupportedDTypeError, /nearest, stochastic/],
     [{ speculativeConfig: NGRAM, stateRounding: 'stochastic' }, ArgumentError, /positions of tokens/],
@@ -241,6 +245,31 @@ describe('prompts', () => {
     await expect(llm.complete([1], { stop: 'x' })).rejects.toThrow(TokenizerError);
     await expect(llm.complete([1], { temperature: -1 })).rejects.toThrow(SamplingParamsError);
     expect((await llm.complete([1], { maxTokens: 2 })).tokenIds.length).toBeGreaterThan(0);
+  });
+
+  test('and options that are none, from programs without types', async () => {
+    await using llm = await LLM.load(GOLDEN);
+    const options = (text: string) => JSON.parse(text);
+    await expect(llm.complete(options('5'))).rejects.toThrow('The prompt is 5.');
+    await expect(llm.complete(options('[{ "role": "user" }]'))).rejects.toThrow('Token id an object');
+    await expect(llm.completeChat(options('"Hi"'))).rejects.toThrow("The messages are 'Hi'.");
+    const misspelt = "There is no option 'max_tokens'. Did you mean 'maxTokens'?";
+    await expect(llm.complete([1], options('{ "max_tokens": 4 }'))).rejects.toThrow(misspelt);
+    await expect(llm.completeChat([], options('{ "max_tokens": 4 }'))).rejects.toThrow(misspelt);
+    await expect(llm.complete([1], options('{ "top_k": 4 }'))).rejects.toThrow("Did you mean 'topK'?");
+    await expect(llm.complete([1], options('{ "tools": [] }'))).rejects.toThrow('Options are maxTokens, temperature,');
+    const session = llm.createSession();
+    await expect(session.generate([1], options('{ "max_tokens": 4 }')).next()).rejects.toThrow(misspelt);
+    for (const [name, value, message] of [
+      ['stop', '5', 'stop is 5; expected a list of texts.'],
+      ['badWords', '"word"', "badWords is 'word'; expected a list of texts."],
+      ['stopTokenIds', '5', 'stopTokenIds is 5; expected a list of token ids.'],
+      ['allowedTokenIds', '5', 'allowedTokenIds is 5; expected a list of token ids.'],
+      ['logitBias', '[[5, 1]]', 'logitBias is a list; expected an object or a Map'],
+    ]) {
+      await expect(llm.complete([1], options(`{ "${name}": ${value} }`)), name).rejects.toThrow(message);
+    }
+    expect((await llm.complete([1], { temperature: 0, maxTokens: 1 })).tokenIds).toHaveLength(1);
   });
 
   test('of text that is empty', async () => {

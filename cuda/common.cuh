@@ -124,6 +124,12 @@ static __device__ __forceinline__ void await_previous() {
 static __device__ __forceinline__ void fetch_early(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
+// A pointer of which the compiler knows that it is to the device's memory.
+template <class T>
+static __device__ __forceinline__ T* device_pointer(T* at) {
+  __builtin_assume(__isGlobal(at));
+  return at;
+}
 // Shared memory whose size the launch says.
 #define SHARED_BY_LAUNCH(NAME) extern __shared__ uint4 NAME[]
 // Two floats as bfloat16, the first in the lower half.

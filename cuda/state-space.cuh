@@ -8,8 +8,7 @@
 // States may have 16 bits, two in a word: they are rounded after every token, and y is of the state before that.
 #pragma once
 #include "common.cuh"
-
-enum StateFormat { FLOAT32, FLOAT16, BFLOAT16 };
+#include "formats.cuh"
 
 struct StateSpaceParams {
   Rows x;
@@ -65,7 +64,8 @@ static __device__ __forceinline__ float bias_of(const StateSpaceParams& p, int h
   return p.dtBias.at[h * p.dtBias.stride + c * p.biasChannel];
 }
 
-static __device__ __forceinline__ float delta_with(const StateSpaceParams& p, float v, float bias) {
+template <class Params>
+static __device__ __forceinline__ float delta_with(const Params& p, float v, float bias) {
   if (p.hasBias) v += bias;
   if (p.isSoftplus) v = softplus(v);
   return fminf(p.dtHigh, fmaxf(p.dtLow, v));

@@ -8,6 +8,7 @@ import { SECTIONS } from '../backends/suite/backend-suite.ts';
 import { describeSampling } from '../backends/suite/sampling.ts';
 import { describeGguf, describeGoldens } from './golden-cases.ts';
 import { describeLayers } from './layer-cases.ts';
+import { DECODE_ALONE, decodeAlone, describeOneLaunch } from './one-launch.ts';
 import { report } from './report.ts';
 
 /**
@@ -15,6 +16,12 @@ import { report } from './report.ts';
  * koffi and a driver only. Usage: node own-cuda.js [FOLDER_OF_GOLDENS [PART]], where the part's name holds the last argument.
  */
 const [, , GOLDENS, ONLY = ''] = process.argv;
+
+// What the last part starts.
+if (GOLDENS === DECODE_ALONE) {
+  await decodeAlone();
+  process.exit(0);
+}
 
 /** Rows of a batch of layers: what changes with more has tests of its own. */
 const MOST_LAYER_ROWS = 40;
@@ -54,4 +61,6 @@ await part('layers', () =>
     MOST_LAYER_ROWS,
   ),
 );
+// Last: blocks that wait for each other may hang, and no GPU has run them yet.
+await part('one launch', () => describeOneLaunch());
 process.exit(failures === 0 ? 0 : 1);

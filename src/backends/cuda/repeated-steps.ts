@@ -61,10 +61,13 @@ export class RepeatedSteps {
         return results as R;
       }
       let results: KnownStep['results'];
-      const graph = device.capture(() => {
-        results = compute();
-        memory.keepForGraph();
-      });
+      const graph = device.capture(
+        () => {
+          results = compute();
+          memory.keepForGraph();
+        },
+        () => Object.values(results ?? {}).flatMap((result) => result?.address ?? []),
+      );
       this.#steps.set(key, { graph, results: results ?? {} });
       device.call('cuGraphLaunch', graph, device.stream);
       return results as R;

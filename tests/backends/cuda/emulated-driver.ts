@@ -22,14 +22,20 @@ export interface EmulatedDriver {
   readonly library: string;
   /** Gives the device so much memory, and has every call fail after so many, if that is not below 0. */
   reset(bytes: number, failAfter: number): void;
+  /** Launches that have run whose blocks all ran at a time. */
+  cooperativeLaunches(): number;
   dispose(): void;
 }
 
 /**
  * Builds the driver that runs kernels on the processor: the emulator with the kernels' own sources, as one library.
  * @param formats of weights that are wanted: some sources are compiled for each.
+ * @param layers kernels for layers of one row that are wanted: which of cuda/layers-*.cu, and the format that it is compiled for.
  */
-export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Promise<EmulatedDriver> {
+export async function buildEmulatedDriver(
+  formats: readonly StoredFormat[],
+  layers: readonly (readonly [name: string, format: StoredFormat])[] = [],
+): Promise<EmulatedDriver> {
   const folder = mkdtempSync(join(tmpdir(), 'mamba2-emulator-'));
   const units = [
     { name: 'driver', args: ['-c', `-I${emulator}`, join(emulator, 'driver.cpp')] },
@@ -37,6 +43,7 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
     ...['FLOAT16', 'BFLOAT16'].map((format) => ofFormat('short-states', format)),
     ...['FLOAT32', 'FLOAT16', 'BFLOAT16', 'F8_E4M3', 'F8_E5M2'].map((format) => ofFormat('attention', format)),
     ...formats.flatMap((format) => sourcesOf(format).map((name) => ofFormat(name, format))),
+    ...layers.map(([name, format]) => ofFormat(name, format)),
     ...(formats.every(isFloats) ? [] : ['linear-tiles', 'linear-wide'].map((name) => ofFormat(name, 'CODES'))),
   ];
   mkdirSync(CACHE, { recursive: true });
@@ -55,8 +62,15 @@ export async function buildEmulatedDriver(formats: readonly StoredFormat[]): Pro
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const library = join(folder, 'libcuda.so.1');
   await compile(['-shared', '-Wl,-soname,libcuda.so.1', '-o', library, ...objects, '-ldl', '-pthread']);
-  const reset = koffi.load(library).func('void emulated_reset(uint64_t bytes, int failAfter)');
-  return { library, reset, dispose: () => rmSync(folder, { recursive: true }) };
+  const loaded = koffi.load(library);
+  const reset = loaded.func('void emulated_reset(uint64_t bytes, int failAfter)');
+  const cooperativeLaunches = loaded.func('uint64_t emulated_cooperative()');
+  return {
+    library,
+    reset,
+    cooperativeLaunches: () => Number(cooperativeLaunches()),
+    dispose: () => rmSync(folder, { recursive: true }),
+  };
 }
 
 /** Builds NCCL for ranks of this machine on emulated drivers. → path of the library, in the driver's folder */

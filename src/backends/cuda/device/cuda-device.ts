@@ -4,8 +4,9 @@ import { loadPtx } from '../kernels/load-ptx.ts';
 import { writeParameters } from '../kernels/parameters.ts';
 import { fuseFirst, LONGEST_FUSION } from '../launch/fuse.ts';
 import type { Grid, Launch } from '../launch/launch.ts';
+import { LayerRuns } from '../launch/layer-runs.ts';
 import { canOverlap, Overlaps, withWaits } from '../launch/overlap.ts';
-import { type CudaInfo, infoOf } from './cuda-info.ts';
+import { type CudaInfo, hasCooperativeLaunches, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
 import { LaunchConfig } from './launch-config.ts';
 
@@ -55,11 +56,20 @@ export class CudaDevice {
   /** Describes launches that may begin before the kernel before has ended, where GPU and driver know such. */
   readonly #overlapping: LaunchConfig | undefined;
   readonly #overlaps = new Overlaps();
+  /** Makes one launch of layers, where that is asked for and GPU and driver take launches all of whose blocks run at a time. */
+  readonly #layerRuns: LayerRuns | undefined;
+  /** Describes such launches. */
+  readonly #cooperative: LaunchConfig | undefined;
+  /** Whether layers of what is captured may become one launch. */
+  #joinsLayers = false;
+  /** What {@link #keep} holds, by its values. */
+  readonly #kept = new Map<string, Handle>();
+  readonly #shared: { readonly address: Handle; readonly bytes: number }[] = [];
   #isCapturing = false;
   #onFailure: (error: Error) => void = () => {};
   #failure: Error | undefined;
 
-  constructor(driver: CudaDriver, ptx: ReadonlyMap<string, Uint8Array>, ordinal: number) {
+  constructor(driver: CudaDriver, ptx: ReadonlyMap<string, Uint8Array>, ordinal: number, asksOneLaunch: boolean) {
     this.driver = driver;
     this.#ptx = ptx;
     const { functions, koffi } = driver;
@@ -86,18 +96,30 @@ export class CudaDevice {
     const list = [PARAMETER_POINTER, parameters.address, PARAMETER_SIZE, size.address, 0n];
     new BigUint64Array(extra.view).set(list);
     this.#extra = Number(extra.address);
-    if (canOverlap(this.info.capability, driver.version)) this.#overlapping = new LaunchConfig(koffi, this.stream);
+    const { capability, multiprocessors, sharedBytes } = this.info;
+    if (canOverlap(capability, driver.version)) this.#overlapping = new LaunchConfig(koffi, this.stream, 'overlapping');
+    if (asksOneLaunch && hasCooperativeLaunches(driver, ordinal, this.info)) {
+      this.#cooperative = new LaunchConfig(koffi, this.stream, 'cooperative');
+      this.#layerRuns = new LayerRuns({
+        ...{ multiprocessors, sharedBytes },
+        isDry: () => this.isDry,
+        holds: ({ name, grid }) => this.#holds(name, grid),
+        keep: (values) => this.#keep(values),
+        share: (bytes) => this.#share(bytes),
+      });
+    }
   }
 
   /**
-   * A GPU of this machine.
+   * A GPU of this machine. Where the environment's MAMBA2_CUDA_ONE_LAUNCH is 1, layers may become one launch: see docs/cuda.md.
    * @throws MissingPackageError, UnsupportedDeviceError
    */
   static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
-    const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
+    const asksOneLaunch = globalThis.process?.env.MAMBA2_CUDA_ONE_LAUNCH === '1';
+    const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx(asksOneLaunch)]);
     const own = ordinal % driver.deviceCount;
     infoOf(driver, own);
-    return new CudaDevice(driver, ptx, own);
+    return new CudaDevice(driver, ptx, own, asksOneLaunch);
   }
 
   /** Why the device can't be used any more. */
@@ -145,13 +167,40 @@ export class CudaDevice {
 
   /** Enqueues what waits for later launches. What comes after may use the memory that its operands lie in. */
   flush(): void {
-    if (this.#failure) this.#waiting.length = 0;
+    if (this.#failure) {
+      this.#waiting.length = 0;
+      this.#layerRuns?.begin();
+    }
     while (this.#waiting.length > 0) this.#launchFirst();
+    if (this.#layerRuns) for (const due of this.#layerRuns.end()) this.#enqueue(due);
     this.#overlaps.end();
   }
 
-  /** The commands that `run` enqueues, which are not run, as one that can be enqueued again and again. */
-  capture(run: () => void): Handle {
+  /**
+   * The commands that `run` enqueues, which are not run, as one that can be enqueued again and again.
+   * @param run may be called twice where layers become one launch.
+   * @param results the addresses that are read after what `run` enqueued.
+   */
+  capture(run: () => void, results: () => readonly Handle[]): Handle {
+    const runs = this.#layerRuns;
+    if (!runs) return this.#executable(this.#capture(run));
+    runs.begin();
+    this.#joinsLayers = true;
+    let graph: Handle;
+    try {
+      graph = this.#capture(run);
+    } finally {
+      this.#joinsLayers = false;
+    }
+    for (const address of results()) runs.read(address);
+    if (!runs.isMissed) return this.#executable(graph);
+    // Something reads what the one launch does not write.
+    this.call('cuGraphDestroy', graph);
+    return this.#executable(this.#capture(run));
+  }
+
+  /** What `run` enqueues, as a graph. */
+  #capture(run: () => void): Handle {
     this.call('cuStreamBeginCapture', this.stream, RELAXED);
     let failure: unknown;
     this.#isCapturing = true;
@@ -165,8 +214,12 @@ export class CudaDevice {
     const graph = new BigUint64Array(1);
     this.call('cuStreamEndCapture', this.stream, graph);
     if (failure !== undefined) throw failure;
-    const executable = this.made('cuGraphInstantiate', Number(graph[0]), 0);
-    this.call('cuGraphDestroy', Number(graph[0]));
+    return Number(graph[0]);
+  }
+
+  #executable(graph: Handle): Handle {
+    const executable = this.made('cuGraphInstantiate', graph, 0);
+    this.call('cuGraphDestroy', graph);
     return executable;
   }
 
@@ -199,6 +252,9 @@ export class CudaDevice {
     const { functions } = this.driver;
     // What a lost device answers does not matter any more.
     functions.cuStreamSynchronize(this.stream);
+    for (const address of [...this.#kept.values(), ...this.#shared.map((memory) => memory.address)]) {
+      functions.cuMemFree(address);
+    }
     for (const event of this.#events) functions.cuEventDestroy(event);
     for (const module of this.#modules.values()) functions.cuModuleUnload(module);
     functions.cuStreamDestroy(this.stream);
@@ -209,6 +265,12 @@ export class CudaDevice {
   #launchFirst(): void {
     const { launch, count } = fuseFirst(this.#waiting, this.info.sharedBytes);
     this.#waiting.splice(0, count);
+    const runs = this.isDry || this.#joinsLayers ? this.#layerRuns : undefined;
+    if (runs) for (const due of runs.next(launch)) this.#enqueue(due);
+    else this.#enqueue(launch);
+  }
+
+  #enqueue(launch: Launch): void {
     const { name, grid, parameters } = launch;
     const kernel = this.#kernels.get(name) ?? this.#load(name);
     const [x, y = 1, z = 1] = grid.blocks;
@@ -219,8 +281,9 @@ export class CudaDevice {
     writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
     this.#parameterSize[0] = BigInt(layout.bytes);
     const overlaps = this.#isCapturing && this.#overlaps.next(launch);
-    if (this.#overlapping && overlaps) {
-      this.#call('cuLaunchKernelEx', this.#overlapping.of(grid), kernel, 0, this.#extra);
+    const config = grid.isCooperative ? this.#cooperative : overlaps ? this.#overlapping : undefined;
+    if (config) {
+      this.#call('cuLaunchKernelEx', config.of(grid), kernel, 0, this.#extra);
     } else {
       this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
     }
@@ -238,6 +301,46 @@ export class CudaDevice {
   #ptxOf(module: string): Uint8Array {
     const ptx = this.#ptx.get(module) ?? new Uint8Array(1);
     return this.#overlapping ? withWaits(ptx) : ptx;
+  }
+
+  /** Whether each multiprocessor holds a block of a launch. */
+  #holds(name: KernelName, { threads, sharedBytes = 0 }: Grid): boolean {
+    const kernel = this.#kernels.get(name) ?? this.#load(name);
+    this.#allowShared(name, kernel, sharedBytes);
+    const count = new Int32Array(1);
+    this.#call('cuOccupancyMaxActiveBlocksPerMultiprocessor', count, kernel, threads, sharedBytes);
+    return count[0] > 0;
+  }
+
+  /** Address of memory that has these values, which lasts as the device does. */
+  #keep(values: BigInt64Array): Handle {
+    const key = values.join();
+    const known = this.#kept.get(key);
+    if (known !== undefined) return known;
+    const address = this.#allocate(values.byteLength, (to, stream) => {
+      this.#call('cuMemcpyHtoDAsync', to, values, values.byteLength, stream);
+    });
+    this.#kept.set(key, address);
+    return address;
+  }
+
+  /** Address of so many bytes that are zero at first, which all that asks for them shares. */
+  #share(bytes: number): Handle {
+    const known = this.#shared.find((memory) => memory.bytes >= bytes);
+    if (known) return known.address;
+    const address = this.#allocate(bytes, (to, stream) => this.#call('cuMemsetD8Async', to, 0, bytes, stream));
+    this.#shared.push({ address, bytes });
+    return address;
+  }
+
+  /** Memory that is written on a stream of its own, even while the other one is captured. */
+  #allocate(bytes: number, write: (address: Handle, stream: Handle) => void): Handle {
+    const address = this.#made('cuMemAlloc', bytes);
+    const stream = this.#made('cuStreamCreate', NON_BLOCKING);
+    write(address, stream);
+    this.#call('cuStreamSynchronize', stream);
+    this.#call('cuStreamDestroy', stream);
+    return address;
   }
 
   /** Lets launches ask for no more than they need: what GPUs allow counts what the kernel declares as well. */

@@ -64,6 +64,12 @@ const LATER = {
     since: 11_080,
     declaration: 'int cuLaunchKernelEx(uint64_t config, uint64_t kernel, uint64_t parameters, uint64_t extra)',
   },
+  // Older drivers have it, too, but only launches with attributes need it.
+  cuOccupancyMaxActiveBlocksPerMultiprocessor: {
+    since: 11_080,
+    declaration:
+      'int cuOccupancyMaxActiveBlocksPerMultiprocessor(void *count, uint64_t kernel, int threads, size_t sharedBytes)',
+  },
 } as const;
 
 /** Arguments of each function. Results are written to the memory that is passed for them. */
@@ -90,6 +96,12 @@ interface Arguments {
   readonly cuModuleLoadData: [module: HostMemory, image: HostMemory];
   readonly cuModuleUnload: [module: Handle];
   readonly cuModuleGetFunction: [kernel: HostMemory, module: Handle, name: string];
+  readonly cuOccupancyMaxActiveBlocksPerMultiprocessor: [
+    count: HostMemory,
+    kernel: Handle,
+    threads: number,
+    sharedBytes: number,
+  ];
   readonly cuFuncSetAttribute: [kernel: Handle, attribute: number, value: number];
   readonly cuLaunchKernel: [
     kernel: Handle,

@@ -10,15 +10,18 @@ const COUNT = 48;
 /** Bytes of CUlaunchAttribute, and where its value begins. */
 const ATTRIBUTE_BYTES = 72;
 const VALUE = 8;
-/** CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: the kernel may begin before the one before it has ended. */
-const OVERLAPS = 6;
+/**
+ * CU_LAUNCH_ATTRIBUTE_COOPERATIVE: all blocks run at a time. CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: the kernel may
+ * begin before the one before it has ended.
+ */
+const LAUNCH_ATTRIBUTES = { cooperative: 2, overlapping: 6 } as const;
 
-/** The driver's description of a launch that may begin before the kernel before it has ended. */
+/** The driver's description of launches with an attribute. */
 export class LaunchConfig {
   readonly #address: Handle;
   readonly #grid: Uint32Array;
 
-  constructor(koffi: Koffi, stream: Handle) {
+  constructor(koffi: Koffi, stream: Handle, attribute: keyof typeof LAUNCH_ATTRIBUTES) {
     const pointer = koffi.alloc('uint8_t', CONFIG_BYTES + ATTRIBUTE_BYTES);
     const buffer = koffi.view(pointer, CONFIG_BYTES + ATTRIBUTE_BYTES);
     new Uint8Array(buffer).fill(0);
@@ -27,7 +30,7 @@ export class LaunchConfig {
     view.setBigUint64(STREAM, BigInt(stream), true);
     view.setBigUint64(ATTRIBUTES, BigInt(this.#address + CONFIG_BYTES), true);
     view.setUint32(COUNT, 1, true);
-    view.setUint32(CONFIG_BYTES, OVERLAPS, true);
+    view.setUint32(CONFIG_BYTES, LAUNCH_ATTRIBUTES[attribute], true);
     view.setUint32(CONFIG_BYTES + VALUE, 1, true);
     this.#grid = new Uint32Array(buffer, 0, 7);
   }

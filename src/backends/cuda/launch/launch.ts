@@ -6,6 +6,8 @@ export interface Grid {
   readonly threads: number;
   /** Bytes of shared memory of a block besides those that the kernel declares. Default: 0. */
   readonly sharedBytes?: number | undefined;
+  /** Whether all blocks run at a time, as they wait for each other. Default: false. */
+  readonly isCooperative?: boolean | undefined;
 }
 
 /** A kernel that is to run. */

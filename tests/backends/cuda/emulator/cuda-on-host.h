@@ -36,6 +36,8 @@ static inline float4 make_float4(float x, float y, float z, float w) { return {x
 static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
+extern "C" void* emulated_shared();
+extern "C" void emulated_yield();
 extern "C" void emulated_barrier();
 extern "C" void emulated_warp_barrier();
 extern "C" uint32_t emulated_exchange(uint32_t value, int lane);
@@ -92,8 +94,7 @@ static inline void wait_copies() {}
 // Kernels run one after another.
 static inline void await_previous() {}
 static inline void fetch_early(const void*) {}
-// As much as a block can have on any GPU.
-#define SHARED_BY_LAUNCH(NAME) alignas(1024) static uint4 NAME[227 * 1024 / 16]
+#define SHARED_BY_LAUNCH(NAME) uint4* const NAME = (uint4*)emulated_shared()
 
 typedef _Float16 emulated_half;
 static inline float half_to_float(uint32_t bits) {
@@ -211,3 +212,19 @@ static inline void multiply_tiles(float (&sums)[ROWS / 2], const Operand& a, con
     sums[i] = ADDS ? sums[i] + sum : sum;
   }
 }
+
+template <class T>
+static inline T* device_pointer(T* at) {
+  return at;
+}
+
+// What exchange.cuh has: other blocks run when one asks again.
+struct alignas(16) TaggedPair {
+  unsigned long long first, second;
+};
+static inline void put_tagged(unsigned long long* at, float v, uint32_t tag) {
+  *at = (unsigned long long)tag << 32 | __float_as_uint(v);
+}
+static inline unsigned long long tagged_at(const unsigned long long* at) { return *(const volatile unsigned long long*)at; }
+static inline TaggedPair tagged_pair_at(const unsigned long long* at) { return {tagged_at(at), tagged_at(at + 1)}; }
+static inline void ask_again(uint32_t&) { emulated_yield(); }

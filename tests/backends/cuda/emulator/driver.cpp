@@ -47,12 +47,22 @@ struct Barrier {
   }
 };
 
-std::vector<Fiber*> fibers;
+// A block that runs, with the fibers that its threads run on.
+struct Block {
+  dim3_ index;
+  std::vector<Fiber*> fibers;
+  Barrier barrier, warpBarriers[32];
+  uint32_t exchanged[32][2][32];
+  // What lanes have shown, 8 words to a lane.
+  uint32_t shown[32][2][32 * 8];
+  int nextThread = 0, numThreads = 0, numRunning = 0;
+  // As much as a block can have on any GPU.
+  alignas(1024) char shared[227 * 1024];
+};
+
 Fiber* current;
+Block* block;
 void* mainStack;
-Barrier blockBarrier, warpBarriers[32];
-uint32_t exchanged[32][2][32];
-int nextThread, numThreads, numRunning;
 dim3_ threads[1024];
 std::function<void()>* body;
 
@@ -81,21 +91,20 @@ switch_stack:
 // Threads run on a fiber one after another, until one of them has to wait.
 void fiberMain() {
   for (;;) {
-    while (nextThread < numThreads) {
-      current->thread = nextThread++;
+    while (block->nextThread < block->numThreads) {
+      current->thread = block->nextThread++;
       (*body)();
-      const int thread = current->thread;
-      warpBarriers[thread / 32].leave();
-      blockBarrier.leave();
-      numRunning--;
+      block->warpBarriers[current->thread / 32].leave();
+      block->barrier.leave();
+      block->numRunning--;
     }
     current->thread = -1;
     switch_stack(&current->stackPointer, mainStack);
   }
 }
 
-Fiber* freeFiber() {
-  for (Fiber* fiber : fibers)
+Fiber* freeFiber(Block& of) {
+  for (Fiber* fiber : of.fibers)
     if (fiber->thread < 0) return fiber;
   Fiber* fiber = new Fiber;
   fiber->stack = (char*)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -104,7 +113,7 @@ Fiber* freeFiber() {
   *--top = (void*)fiberMain;
   for (int i = 0; i < 6; i++) *--top = nullptr;
   fiber->stackPointer = top;
-  fibers.push_back(fiber);
+  of.fibers.push_back(fiber);
   return fiber;
 }
 
@@ -119,43 +128,71 @@ void waitFor(Barrier& barrier) {
   while (barrier.generation == generation) switch_stack(&current->stackPointer, mainStack);
 }
 
-void runBlock(std::function<void()>& run) {
-  body = &run;
-  nextThread = 0;
-  numThreads = numRunning = (int)(blockDim.x * blockDim.y * blockDim.z);
-  blockBarrier.live = numThreads;
-  blockBarrier.arrived = 0;
+void begin(Block& next, dim3_ index) {
+  next.index = index;
+  next.nextThread = 0;
+  next.numThreads = next.numRunning = (int)(blockDim.x * blockDim.y * blockDim.z);
+  next.barrier.live = next.numThreads;
+  next.barrier.arrived = 0;
   for (int w = 0; w < 32; w++) {
-    const int count = numThreads - 32 * w;
-    warpBarriers[w].live = count < 0 ? 0 : count > 32 ? 32 : count;
-    warpBarriers[w].arrived = 0;
+    const int count = next.numThreads - 32 * w;
+    next.warpBarriers[w].live = count < 0 ? 0 : count > 32 ? 32 : count;
+    next.warpBarriers[w].arrived = 0;
   }
-  while (numRunning > 0) {
-    if (nextThread < numThreads) resume(freeFiber());
-    for (size_t i = 0; i < fibers.size() && numRunning > 0; i++)
-      if (fibers[i]->thread >= 0) resume(fibers[i]);
+}
+
+// Lets each thread of a block run until it has to wait.
+void takeTurn(Block& next) {
+  block = &next;
+  blockIdx = next.index;
+  if (next.nextThread < next.numThreads) resume(freeFiber(next));
+  for (size_t i = 0; i < next.fibers.size() && next.numRunning > 0; i++)
+    if (next.fibers[i]->thread >= 0) resume(next.fibers[i]);
+}
+
+// Blocks of a grid, so many at a time.
+void runGrid(std::function<void()>& run, size_t atOnce) {
+  static std::vector<std::unique_ptr<Block>> blocks;
+  while (blocks.size() < atOnce) blocks.push_back(std::make_unique<Block>());
+  body = &run;
+  const size_t count = (size_t)gridDim.x * gridDim.y * gridDim.z;
+  for (size_t first = 0; first < count; first += atOnce) {
+    const size_t own = count - first < atOnce ? count - first : atOnce;
+    for (size_t i = 0; i < own; i++) {
+      const unsigned at = (unsigned)(first + i);
+      begin(*blocks[i], {at % gridDim.x, at / gridDim.x % gridDim.y, at / gridDim.x / gridDim.y});
+    }
+    for (bool isRunning = true; isRunning;) {
+      isRunning = false;
+      for (size_t i = 0; i < own; i++) {
+        if (blocks[i]->numRunning > 0) takeTurn(*blocks[i]);
+        isRunning = isRunning || blocks[i]->numRunning > 0;
+      }
+    }
   }
 }
 
 }  // namespace
 
 extern "C" dim3_* emulated_thread() { return &threads[current->thread]; }
-extern "C" void emulated_barrier() { waitFor(blockBarrier); }
-extern "C" void emulated_warp_barrier() { waitFor(warpBarriers[current->thread / 32]); }
+extern "C" void* emulated_shared() { return block->shared; }
+extern "C" void emulated_barrier() { waitFor(block->barrier); }
+extern "C" void emulated_warp_barrier() { waitFor(block->warpBarriers[current->thread / 32]); }
+// Lets other threads run, those of other blocks, too.
+extern "C" void emulated_yield() { switch_stack(&current->stackPointer, mainStack); }
 extern "C" uint32_t emulated_exchange(uint32_t value, int lane) {
   const int warp = current->thread / 32;
-  const unsigned parity = warpBarriers[warp].generation & 1;
-  exchanged[warp][parity][current->thread % 32] = value;
-  waitFor(warpBarriers[warp]);
-  return exchanged[warp][parity][lane];
+  const unsigned parity = block->warpBarriers[warp].generation & 1;
+  block->exchanged[warp][parity][current->thread % 32] = value;
+  waitFor(block->warpBarriers[warp]);
+  return block->exchanged[warp][parity][lane];
 }
 // What all lanes of the warp have shown, 8 words to a lane.
 extern "C" const uint32_t* emulated_show(const uint32_t* words, int count) {
-  static uint32_t shown[32][2][32 * 8];
   const int warp = current->thread / 32;
-  uint32_t* all = shown[warp][warpBarriers[warp].generation & 1];
+  uint32_t* all = block->shown[warp][block->warpBarriers[warp].generation & 1];
   memcpy(all + 8 * (current->thread % 32), words, 4 * count);
-  waitFor(warpBarriers[warp]);
+  waitFor(block->warpBarriers[warp]);
   return all;
 }
 
@@ -170,11 +207,13 @@ typedef void (*Kernel)(Parameters);
 typedef std::vector<std::function<void()>> Graph;
 
 static Graph* capturing;
+static Handle lastStream = 1, capturedStream;
+static uint64_t numCooperative;
 static size_t used, most = (size_t)16 << 30;
 static std::map<Handle, size_t> allocations;
 static int failure, failAfter = -1;
 
-enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, NOT_FOUND = 500, NOT_READY = 600 };
+enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, NOT_FOUND = 500, NOT_READY = 600, TOO_LARGE = 720 };
 
 // What the test asked for: every call fails from then on, as those of a lost device do.
 static int failed() {
@@ -223,8 +262,8 @@ static Stream* stream() {
 static void finish() {
   if (stream()) stream()->finish();
 }
-static void enqueue(std::function<void()> work) {
-  if (capturing) capturing->push_back(work);
+static void enqueue(std::function<void()> work, Handle on = 0) {
+  if (capturing && (on == 0 || on == capturedStream)) capturing->push_back(work);
   else if (stream()) stream()->give(work);
   else work();
 }
@@ -244,11 +283,16 @@ void emulated_reset(uint64_t memory, int failAfterCalls) {
   failAfter = failAfterCalls;
 }
 uint64_t emulated_used() { return used; }
+// Cooperative launches that have run.
+uint64_t emulated_cooperative() { return numCooperative; }
 // What another library of the device does on the stream.
 void emulated_enqueue(void (*run)(void*), void* data) {
   enqueue([=] { run(data); });
 }
 
+static int multiprocessors() {
+  return getenv("EMULATED_MULTIPROCESSORS") ? atoi(getenv("EMULATED_MULTIPROCESSORS")) : 4;
+}
 static int deviceCount() { return getenv("EMULATED_DEVICES") ? atoi(getenv("EMULATED_DEVICES")) : 1; }
 
 int cuInit(unsigned) { return getenv("EMULATED_NO_DEVICE") ? 100 : 0; }
@@ -259,8 +303,8 @@ int cuDeviceTotalMem_v2(size_t* n, int) { return *n = most, 0; }
 int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "the host's C++"), 0; }
 int cuDeviceGetAttribute(int* v, int attribute, int) {
   const int capability = getenv("EMULATED_CAPABILITY") ? atoi(getenv("EMULATED_CAPABILITY")) : 80;
-  if (attribute == 97) return *v = 99 * 1024, 0;
-  return *v = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 4 : 0, 0;
+  if (attribute == 97) return *v = getenv("EMULATED_SHARED_BYTES") ? atoi(getenv("EMULATED_SHARED_BYTES")) : 99 * 1024, 0;
+  return *v = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? multiprocessors() : attribute == 95, 0;
 }
 int cuDevicePrimaryCtxRetain(Handle* c, int) { return *c = 1, 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
@@ -286,10 +330,10 @@ int cuMemFree_v2(Handle p) {
 }
 int cuMemHostAlloc(void** p, size_t n, unsigned) { return *p = aligned_alloc(256, (n + 255) / 256 * 256), 0; }
 int cuMemFreeHost(void* p) { return finish(), free(p), 0; }
-int cuMemcpyHtoDAsync_v2(Handle d, const void* h, size_t n, Handle) {
+int cuMemcpyHtoDAsync_v2(Handle d, const void* h, size_t n, Handle on) {
   CHECKED
   auto bytes = std::make_shared<std::vector<char>>((const char*)h, (const char*)h + n);
-  return enqueue([=] { memcpy((void*)d, bytes->data(), n); }), 0;
+  return enqueue([=] { memcpy((void*)d, bytes->data(), n); }, on), 0;
 }
 int cuMemcpyDtoHAsync_v2(void* h, Handle d, size_t n, Handle) {
   CHECKED
@@ -299,14 +343,14 @@ int cuMemcpyDtoDAsync_v2(Handle d, Handle s, size_t n, Handle) {
   CHECKED
   return enqueue([=] { memmove((void*)d, (void*)s, n); }), 0;
 }
-int cuMemsetD8Async(Handle d, unsigned char v, size_t n, Handle) {
+int cuMemsetD8Async(Handle d, unsigned char v, size_t n, Handle on) {
   CHECKED
-  return enqueue([=] { memset((void*)d, v, n); }), 0;
+  return enqueue([=] { memset((void*)d, v, n); }, on), 0;
 }
-int cuStreamCreate(Handle* s, unsigned) { return *s = 2, 0; }
+int cuStreamCreate(Handle* s, unsigned) { return *s = ++lastStream, 0; }
 int cuStreamDestroy_v2(Handle) { return 0; }
 int cuStreamSynchronize(Handle) { return finish(), failed(); }
-int cuStreamBeginCapture_v2(Handle, int) { return capturing = new Graph, 0; }
+int cuStreamBeginCapture_v2(Handle s, int) { return capturedStream = s, capturing = new Graph, 0; }
 int cuStreamEndCapture(Handle, Handle* g) { return *g = (Handle)capturing, capturing = nullptr, 0; }
 int cuGraphInstantiateWithFlags(Handle* e, Handle g, unsigned long long) { return *e = (Handle) new Graph(*(Graph*)g), 0; }
 int cuGraphLaunch(Handle e, Handle) {
@@ -343,10 +387,12 @@ int cuModuleGetFunction(Handle* f, Handle, const char* name) {
   return (*f = (Handle)own(name)) ? 0 : NOT_FOUND;
 }
 int cuFuncSetAttribute(Handle, int, int) { return 0; }
-int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, Handle,
-                   void** kernelParams, void** extra) {
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* count, Handle, int, size_t) { return *count = 1, 0; }
+static int launch(Handle f, const unsigned* grid, void** extra, bool isTogether) {
   CHECKED
+  const unsigned gx = grid[0], gy = grid[1], gz = grid[2], bx = grid[3], by = grid[4], bz = grid[5];
   if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) return INVALID_VALUE;
+  if (isTogether && gx * gy * gz > (unsigned)multiprocessors()) return TOO_LARGE;
   Parameters parameters;
   memcpy(parameters.bytes, extra[1], *(size_t*)extra[3]);
   enqueue([=] {
@@ -354,20 +400,21 @@ int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
     blockDim = {bx, by, bz};
     for (unsigned i = 0; i < bx * by * bz; i++) threads[i] = {i % bx, i / bx % by, i / bx / by};
     std::function<void()> run = [=] { ((Kernel)f)(parameters); };
-    for (unsigned z = 0; z < gz; z++)
-      for (unsigned y = 0; y < gy; y++)
-        for (unsigned x = 0; x < gx; x++) {
-          blockIdx = {x, y, z};
-          runBlock(run);
-        }
+    numCooperative += isTogether;
+    runGrid(run, isTogether ? (size_t)gx * gy * gz : 1);
   });
   return 0;
 }
-// Launches may overlap here, too, but don't.
+int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, Handle,
+                   void** kernelParams, void** extra) {
+  const unsigned grid[6] = {gx, gy, gz, bx, by, bz};
+  return launch(f, grid, extra, false);
+}
+// Launches may overlap here, too, but don't. The blocks of a cooperative one run at the same time.
 int cuLaunchKernelEx(const unsigned* config, Handle f, void** kernelParams, void** extra) {
   const unsigned *attribute = *(const unsigned**)(config + 10), count = config[12];
-  if (count != 1 || attribute[0] != 6 || attribute[2] != 1) return INVALID_VALUE;
-  return cuLaunchKernel(f, config[0], config[1], config[2], config[3], config[4], config[5], config[6], *(const Handle*)(config + 8),
-                        kernelParams, extra);
+  const bool overlaps = attribute[0] == 6, isTogether = attribute[0] == 2;
+  if (count != 1 || (!overlaps && !isTogether) || attribute[2] != 1) return INVALID_VALUE;
+  return launch(f, config, extra, isTogether);
 }
 }

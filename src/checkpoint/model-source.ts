@@ -31,7 +31,7 @@ export function bundledModels(): string[] {
 
 /**
  * Location of a model: a local folder or GGUF file, or a URL, which ends with '/' unless it is that of a GGUF file.
- * `source` is an existing folder or GGUF file, a bundled model by its name, an http(s) URL, or a hub repository as
+ * `source` is an existing folder or GGUF file, by its path or file URL, a bundled model by its name, an http(s) URL, or a hub repository as
  * `org/name` or `org/name@revision`. Of several models in GGUF in a folder or a repository `:` and a quantisation name
  * one, as in `org/name-GGUF:Q4_K_M`. In Node the hub's files are fetched into the cache where that lacks them; a browser
  * has no folders, reads the hub by its URL, and takes relative URLs that start with '/', './' or '../'. Rejects with
@@ -74,8 +74,10 @@ async function resolveHere(source: string, options: HubOptions): Promise<string>
 }
 
 /** The folder or the GGUF file that a source names, or the folder of a bundled model. @throws ModelNotFoundError */
-function localModel(source: string): string | undefined {
+function localModel(name: string): string | undefined {
   const { existsSync, statSync } = process.getBuiltinModule('node:fs');
+  const { fileURLToPath } = process.getBuiltinModule('node:url');
+  const source = /^file:\/\/\//i.test(name) ? fileURLToPath(name) : name;
   const { resolve } = process.getBuiltinModule('node:path');
   const kindOf = (path: string) => (existsSync(path) ? statSync(path) : undefined);
   if (isGguf(source) && kindOf(source)?.isFile()) return resolve(source);
@@ -83,7 +85,7 @@ function localModel(source: string): string | undefined {
   const [, folder, tag] = /^(.+):([^:/\\]+)$/.exec(source) ?? [];
   if (folder !== undefined && kindOf(folder)?.isDirectory()) return folderModel(folder, tag);
   const bundled = bundledModels().includes(source) ? bundledFolder(source) : undefined;
-  return bundled && resolve(process.getBuiltinModule('node:url').fileURLToPath(bundled));
+  return bundled && resolve(fileURLToPath(bundled));
 }
 
 /** A folder, or the GGUF file in it that is the model. @throws ModelNotFoundError */

@@ -43,8 +43,33 @@ export interface AppOptions {
   readonly logger?: Logger | undefined;
 }
 
+/** Refuses options that no request could use, whatever the model. @throws ArgumentError */
+export function checkAppOptions({ modelNames = [], corsOrigins = [], metricsPrefix }: Omit<AppOptions, 'llm'>): void {
+  if (modelNames.some((name) => name.trim() === '')) {
+    throw new ArgumentError('A name of the model is empty.', 'Leave it out, or give what clients call the model.');
+  }
+  for (const origin of corsOrigins) {
+    if (origin === '*' || origin === 'null') continue;
+    // Wildcards within a host are compared as they are.
+    if (origin === originOf(origin) && !origin.includes('*')) continue;
+    const problem = `The origin '${origin}' is none that a browser sends, so no page could use the server.`;
+    throw new ArgumentError(problem, `Give ${originOf(origin) ?? "one such as 'https://example.org'"}, or '*'.`);
+  }
+  if (metricsPrefix === undefined || /^[a-z_][a-z0-9_]*$/i.test(metricsPrefix)) return;
+  const hint = "Give letters, digits and underscores, such as 'mamba2' or 'vllm'.";
+  throw new ArgumentError(`metricsPrefix is '${metricsPrefix}'.`, hint);
+}
+
+/** The origin of a URL as browsers send it: without a path, a default port or capital letters. */
+function originOf(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, host } = new URL(text);
+  return host === '' ? undefined : `${protocol}//${host}`;
+}
+
 /** The model as the options describe it. @throws ChatTemplateError, ArgumentError */
 export function servedModel(options: AppOptions): ServedModel {
+  checkAppOptions(options);
   const { llm, modelNames = [], chatTemplate, parsers, schedulingPolicy, limits = {} } = options;
   const [name = basename(llm.folder), ...others] = modelNames;
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));

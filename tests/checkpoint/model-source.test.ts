@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { bundledModels, resolveModel } from '../../src/checkpoint/model-source.ts';
 import { ModelNotFoundError, OfflineError } from '../../src/errors.ts';
@@ -10,6 +11,7 @@ describe('resolveModel', () => {
     expect(await resolveModel(folder)).toBe(folder);
     expect(await resolveModel(`${folder}/a/../a`)).toBe(`${folder}/a`);
     expect(await resolveModel('src')).toBe(`${process.cwd()}/src`);
+    expect(await resolveModel(pathToFileURL(`${folder}/a`).href)).toBe(`${folder}/a`);
   });
 
   test('takes a bundled model', async () => {

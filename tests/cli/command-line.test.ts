@@ -91,6 +91,11 @@ describe('a wrong command line ends with code 2 and one line', () => {
     [['generate', 'x', '--logprobs', '3'], /--logprobs has no effect without --json/],
     [['generate', 'x', '--logprobs', '30', '--json'], /--logprobs is 30/],
     [['generate', 'x', '--tensor-parallel-size', '0'], /^error: --tensor-parallel-size is 0; expected 'auto'/],
+    [['generate', 'x', '--tensor-parallel-size', 'many'], /--tensor-parallel-size is 'many'; expected 'auto'/],
+    [['bench', 'tiny-dts', '--output', 'x'], /--output has no effect without --device webgpu/],
+    [['serve', '--served-model-name='], /A name of the model is empty/],
+    [['serve', '--cors', 'https://example.org/'], /origin 'https:\/\/example\.org\/'.*Give https:\/\/example\.org, or/],
+    [['serve', '--metrics-prefix', 'a b'], /^error: --metrics-prefix is 'a b'/],
     [['generate', 'x', '--kv-cache-size', '0'], /^error: --kv-cache-size is 0/],
   ])('%j', async (argv, message) => {
     const { code, stdout, stderr } = await runCli(argv);

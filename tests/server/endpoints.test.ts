@@ -413,6 +413,10 @@ describe('routers', () => {
     expect(text).toMatch(/^vllm:num_requests_waiting\{model_name="tiny-dts"\} 0$/m);
     expect(text).not.toContain('mamba2:');
     await expect(startServer({ metricsPrefix: 'a b' })).rejects.toThrow("metricsPrefix is 'a b'");
+    await expect(startServer({ modelNames: [' '] })).rejects.toThrow('A name of the model is empty.');
+    for (const origin of ['example.org', 'https://example.org:443', 'https://*.example.org', 'http://A.org']) {
+      await expect(startServer({ corsOrigins: [origin] }), origin).rejects.toThrow('none that a browser sends');
+    }
     await own.close();
   });
 

@@ -96,6 +96,12 @@ async function run(values: BenchValues): Promise<number> {
     const { benchGpu } = await import('./bench-gpu-run.ts');
     return await benchGpu(values);
   }
+  if (values.output !== undefined) {
+    throw new UsageError(
+      '--output has no effect without --device webgpu, or with a model.',
+      'Use --json, and > for a file.',
+    );
+  }
   const interrupt = new Interrupt();
   const progress = new ProgressDisplay(quiet);
   const { signal } = interrupt;

@@ -10,6 +10,7 @@ import type { Job } from '../../engine/ranks/job.ts';
 import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { KV_CACHE_DTYPE_SETTINGS } from '../../tensor/kv-cache-dtype.ts';
 import { STATE_DTYPE_SETTINGS } from '../../tensor/state-dtype.ts';
+import { shown } from '../../util/shown.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
 import { note, warn } from '../terminal/notes.ts';
 import { ProgressDisplay } from '../terminal/progress-display.ts';
@@ -199,7 +200,8 @@ export function threads(description: string): Option<number | 'auto' | undefined
     const raw = given.at(-1);
     if (raw === undefined || raw === 'auto') return raw;
     if (/^\d{1,9}$/.test(raw) && Number(raw) > 0) return Number(raw);
-    throw new UsageError(`${flag} is ${raw}; expected 'auto' or an integer at least 1.`);
+    const found = Number.isNaN(Number(raw)) ? shown(raw) : raw;
+    throw new UsageError(`${flag} is ${found}; expected 'auto' or an integer at least 1.`);
   };
   return { placeholder: 'number', description, short: undefined, read };
 }

@@ -1,4 +1,6 @@
 import type { LoadOptions } from '../../engine/load/load-options.ts';
+import { ArgumentError } from '../../errors.ts';
+import { checkAppOptions } from '../../server/app-options.ts';
 import type { ServeOptions } from '../../server/node-server.ts';
 import { SCHEDULING_POLICIES } from '../../server/request/limits.ts';
 import { REASONING_PARSERS, TOOL_CALL_PARSERS } from '../../text/parsers/choose-parsers.ts';
@@ -96,7 +98,7 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
   if (apiKeys.some((key) => key.trim() === ''))
     throw new UsageError('--api-key is empty.', 'Leave it out to need none.');
   if (host?.trim() === '') throw new UsageError('--host is empty.', "Say '0.0.0.0' for every interface.");
-  return {
+  const options = {
     host,
     port,
     apiKeys,
@@ -116,6 +118,12 @@ export function appOptions(values: ServeValues, modelName: string): Omit<ServeOp
       maxPendingBytes: bytes(maxPendingSize),
     },
   };
+  try {
+    checkAppOptions(options);
+  } catch (error) {
+    throw error instanceof ArgumentError ? new UsageError(error.message) : error;
+  }
+  return options;
 }
 
 function bytes(mebibytes: number | undefined): number | undefined {

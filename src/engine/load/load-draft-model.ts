@@ -1,4 +1,5 @@
-import { ArgumentError } from '../../errors.ts';
+import { resolveModel } from '../../checkpoint/model-source.ts';
+import { ArgumentError, ModelNotFoundError } from '../../errors.ts';
 import type { ModelConfig } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { TextThreads } from '../../text/text-threads.ts';
@@ -31,6 +32,21 @@ function draftOptions(settings: LoadSettings, device: ChosenDevice): LoadOptions
   const watch = { signal, onProgress, onWarning };
   const limits = { maxModelLen, maxNumBatchedTokens, maxNumSeqs: 2 * maxNumSeqs };
   return { ...access, ...watch, workers, cpuKernels, device, dtype, tensorParallelSize: 'auto', ownThread, ...limits };
+}
+
+/**
+ * Looks for the draft model, and fetches it where it is not on this machine: the model that it guesses for takes longer to load.
+ * @throws ModelNotFoundError
+ */
+export async function findDraftModel(settings: LoadSettings): Promise<void> {
+  const { speculativeConfig: config } = settings;
+  if (config?.method !== 'draft_model') return;
+  try {
+    await resolveModel(config.model, draftOptions(settings, 'cpu'));
+  } catch (error) {
+    if (!(error instanceof ModelNotFoundError)) throw error;
+    throw new ModelNotFoundError(`speculativeConfig.model: ${error.problem}`, error.hint, { cause: error });
+  }
 }
 
 /** Bytes that the draft model is to have on a GPU, with its states and a context of its own; 0 where settings name none. */

@@ -12,7 +12,7 @@ import { chooseRanks } from './choose-ranks.ts';
 import { statesOn } from './choose-state-dtype.ts';
 import { type DescribedModel, describeModel } from './describe-model.ts';
 import type { EngineContext } from './engine-options.ts';
-import { draftBytes, loadDraftModel } from './load-draft-model.ts';
+import { draftBytes, findDraftModel, loadDraftModel } from './load-draft-model.ts';
 import { checkLoadOptions, defaultStepTokens, type LoadOptions, type LoadSettings } from './load-options.ts';
 import { locateModel } from './locate-model.ts';
 import type { ModelIdentity } from './model-identity.ts';
@@ -54,6 +54,7 @@ export async function loadModel(source: string, options: LoadOptions): Promise<L
   const located = await locateModel(source, settings);
   try {
     const described = await describeModel(located, settings);
+    await findDraftModel(settings);
     const { started, draftSource } = await startModel(described, settings);
     settings.onProgress?.({ status: 'ready', name: source });
     const { maxNumBatchedTokens = await defaultStepTokens(started.device.device) } = settings;

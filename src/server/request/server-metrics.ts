@@ -3,7 +3,6 @@ import type { AsyncLLMEngine } from '../../engine/async-llm-engine.ts';
 import type { EngineEvent } from '../../engine/engine-events.ts';
 import type { EngineStats, SpeculationStats } from '../../engine/engine-stats.ts';
 import type { StateStoreStats } from '../../engine/store/store-events.ts';
-import { ArgumentError } from '../../errors.ts';
 
 /** Bounds of latencies: from a token of a small model to a long prompt on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -106,14 +105,8 @@ export class ServerMetrics {
   readonly #put: Histogram | undefined;
   #failure: Error | undefined;
 
-  /** @throws ArgumentError when names can't begin with the prefix. */
+  /** @param prefix that `checkAppOptions` has seen. */
   constructor(engine: AsyncLLMEngine, modelName: string, prefix = PREFIX) {
-    if (!/^[a-z_][a-z0-9_]*$/i.test(prefix)) {
-      throw new ArgumentError(
-        `metricsPrefix is '${prefix}'.`,
-        "Give letters, digits and underscores, such as 'mamba2' or 'vllm'.",
-      );
-    }
     this.#prefix = prefix;
     this.#firstToken = this.#histogram('time_to_first_token_seconds', 'Seconds to the first token.', SECONDS);
     this.#nextToken = this.#histogram('inter_token_latency_seconds', 'Seconds between two tokens.', SECONDS);

@@ -228,6 +228,13 @@ describe('load options out of range', () => {
     await expectLoadError(GOLDEN, kind, message, options);
   });
 
+  test('a draft model that is not there', async () => {
+    const speculativeConfig = { method: 'draft_model', model: 'no-such', numSpeculativeTokens: 2 } as const;
+    await expectLoadError(GOLDEN, ModelNotFoundError, /speculativeConfig\.model: There is no model 'no-such'/, {
+      speculativeConfig,
+    });
+  });
+
   test('an unknown device', async () => {
     const options = JSON.parse('{"device":"tpu"}');
     await expectLoadError(GOLDEN, UnsupportedDeviceError, /tpu.*auto, cpu, webgpu, cuda, reference/, options);

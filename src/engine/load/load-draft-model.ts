@@ -24,14 +24,18 @@ interface LoadedDraft {
 }
 
 /** Options of the draft model, whose states are two for each answer. */
-function draftOptions(settings: LoadSettings, device: ChosenDevice): LoadOptions {
+function draftOptions(
+  settings: LoadSettings,
+  device: ChosenDevice,
+  tensorParallelSize: 1 | 'auto' = 'auto',
+): LoadOptions {
   const { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage } = settings;
   const { signal, onProgress, onWarning, workers, cpuKernels, dtype, ownThread } = settings;
   const { maxModelLen, maxNumBatchedTokens, maxNumSeqs } = settings;
   const access = { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage };
   const watch = { signal, onProgress, onWarning };
   const limits = { maxModelLen, maxNumBatchedTokens, maxNumSeqs: 2 * maxNumSeqs };
-  return { ...access, ...watch, workers, cpuKernels, device, dtype, tensorParallelSize: 'auto', ownThread, ...limits };
+  return { ...access, ...watch, workers, cpuKernels, device, dtype, tensorParallelSize, ownThread, ...limits };
 }
 
 /**
@@ -81,7 +85,9 @@ export async function loadDraftModel(
   const { speculativeConfig: config, onWarning } = settings;
   if (config?.method !== 'draft_model') return undefined;
   try {
-    const options = draftOptions(settings, started.device.device);
+    const { device } = started.device;
+    // A program that asked for one thread gets no others.
+    const options = draftOptions(settings, device, device !== 'cuda' && started.tensorParallelSize === 1 ? 1 : 'auto');
     const loaded = await load(config.model, options);
     const { context, texts } = loaded;
     try {

@@ -1,5 +1,8 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LLM } from '../../../src/engine/llm.ts';
+import { loadDraftModel } from '../../../src/engine/load/load-draft-model.ts';
+import { checkLoadOptions, type LoadOptions } from '../../../src/engine/load/load-options.ts';
+import type { StartedModel } from '../../../src/engine/load/start-ranks.ts';
 import { DraftModel } from '../../../src/engine/speculate/draft-model.ts';
 import { ArgumentError } from '../../../src/errors.ts';
 import { chunksOf } from '../chunks-of.ts';
@@ -113,4 +116,16 @@ describe('a draft model', () => {
     expect(drafted.engine.stats().speculation?.acceptedTokensPerPosition[0]).toBeGreaterThan(0);
     await expect(load(hybridFolder('bamba'))).rejects.toThrow(ArgumentError);
   });
+});
+
+test.each([
+  { ranks: 1, threads: 1 },
+  { ranks: 2, threads: 'auto' },
+])('of a model on $ranks threads a draft model is asked to have $threads', async ({ ranks, threads }) => {
+  const speculativeConfig = { method: 'draft_model', model: 'tiny-dts', numSpeculativeTokens: 4 } as const;
+  const load = vi.fn((_: string, __: LoadOptions) => Promise.reject(new Error('Enough.')));
+  const device = { device: 'cpu', reason: '' } as const;
+  const started = { device, tensorParallelSize: ranks, executor: new FakeExecutor(1) } as unknown as StartedModel;
+  await expect(loadDraftModel(started, checkLoadOptions({ speculativeConfig }), load)).rejects.toThrow('Enough.');
+  expect(load.mock.calls[0][1].tensorParallelSize).toBe(threads);
 });

@@ -154,13 +154,15 @@ export class DecoderLM implements CausalLM {
     let { hiddenStates } = input; // (T, hidden)
     let [mixers, attentions] = [0, 0];
     for (const layer of this.#layers) {
-      hiddenStates = layer.forward(hiddenStates, {
+      const input = hiddenStates;
+      const step = {
         cache: layer.mixer && cache?.[mixers++],
         kvCache: layer.attention && kvCache?.[attentions++],
         metadata,
         rotary,
         embedded,
-      });
+      };
+      hiddenStates = this.#context.backend.part(input.shape, () => layer.forward(input, step));
     }
     if (this.#finalNorm) {
       const last = this.#finalNorm.forward(hiddenStates);

@@ -10,6 +10,15 @@ import { OutOfMemoryError, RankFailedError } from '../../src/errors.ts';
 import { prompt, Rig } from './engine-rig.ts';
 import { fakeAnswer } from './fake-executor.ts';
 
+test('parts of a step take the memory of one and two results', () => {
+  const memory = new CpuMemory();
+  const { used } = memory;
+  memory.scope(() => {
+    for (let i = 0; i < 10; i++) memory.part(1000, () => memory.allocate(1e6));
+  });
+  expect(memory.used - used).toBeLessThan(1.1e6);
+});
+
 describe('a step for which there is no memory', () => {
   test.each([
     ['a model without attention', undefined],

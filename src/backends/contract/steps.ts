@@ -28,6 +28,17 @@ export interface StepOps {
   scope<T>(run: () => T): T;
 
   /**
+   * Runs a part of a scope, such as a layer. Of the tensors that are made inside only the result lives on, until the part
+   * after the next one begins: each part may read what the one before it gave. So a scope of many parts takes little more
+   * memory than its largest one. A part has no parts.
+   * @param shape of the result. Equal for all parts of a scope.
+   * @returns the result, which may lie elsewhere than where `run` put it
+   * @example
+   * for (const layer of layers) x = backend.part(x.shape, () => layer.forward(x));
+   */
+  part(shape: readonly number[], run: () => Tensor): Tensor;
+
+  /**
    * Runs a step's `compute` on its inputs in a scope; its results live until another tensor is made. For the same
    * variant and inputs of the same names and lengths, a backend may repeat the operations of the last time instead of
    * running `compute` again, as CUDA graphs do for vLLM. So the operations must not depend on the inputs' values, and

@@ -116,6 +116,16 @@ export class CpuBackend implements Backend {
     return this.#memory.scope(run);
   }
 
+  part(shape: readonly number[], run: () => Tensor): Tensor {
+    const { bytes, stride } = CpuTensor.layout(shape);
+    return this.#memory.part(bytes, (place) => {
+      const made = this.#floats(run(), 'result', shape);
+      const out = new CpuTensor(this.#memory, place, shape, stride);
+      this.#kernels.copyRows(made.address, made.byteStride, place, out.byteStride, shape[0] ?? 1, 4 * made.rowSize);
+      return out;
+    });
+  }
+
   step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
     return this.#steps.run(step);
   }

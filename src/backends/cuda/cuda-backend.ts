@@ -109,6 +109,11 @@ export class CudaBackend extends OperationMethods implements Backend {
     return this.#memory.scope(run);
   }
 
+  part([rows = 1]: readonly number[], run: () => Tensor): Tensor {
+    // What one row needs is little.
+    return rows > 1 ? this.#memory.part(run) : run();
+  }
+
   step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
     if (!this.#memory.isInScope) return this.#steps.run(step);
     return step.compute(stepTensors(step.inputs, (values) => this.#calls.newIndices(values)));

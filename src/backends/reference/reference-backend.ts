@@ -70,6 +70,10 @@ export class ReferenceBackend implements Backend {
     return run();
   }
 
+  part(_: readonly number[], run: () => Tensor): Tensor {
+    return run();
+  }
+
   step<I extends StepInputs, R extends StepResults>({ inputs, compute }: RepeatableStep<I, R>): R {
     return compute(stepTensors(inputs, (values) => this.tensor(values, [values.length])));
   }

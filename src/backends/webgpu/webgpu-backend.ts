@@ -108,6 +108,10 @@ export class WebGpuBackend extends OperationMethods implements Backend {
     return this.#work.scope(run);
   }
 
+  part(_: readonly number[], run: () => Tensor): Tensor {
+    return run();
+  }
+
   step<I extends StepInputs, R extends StepResults>(step: RepeatableStep<I, R>): R {
     const { inputs, compute } = step;
     if (this.#work.isInScope) {

@@ -111,6 +111,25 @@ describe.runIf(need('g++'))('the driver', () => {
     backend.dispose();
   });
 
+  test('has memory for two parts of a scope, and so for any number of them', async () => {
+    const backend = await makeBackend();
+    driver.reset(2 ** 30, -1);
+    const shape = [2, 2 ** 20];
+    const sum = backend.scope(() => {
+      let x = backend.zeros(shape);
+      for (let i = 0; i < 10; i++) {
+        const input = x;
+        x = backend.part(shape, () => {
+          backend.zeros([100, 2 ** 20]);
+          return backend.add(input, input);
+        });
+      }
+      return backend.read(x);
+    });
+    expect(await sum).toHaveLength(2 ** 21);
+    backend.dispose();
+  });
+
   test.each([0, 1, 2, 3, 5])(
     'loses the device after %i calls: that error, and every later one, says so',
     async (calls) => {

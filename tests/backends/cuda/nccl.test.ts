@@ -176,7 +176,8 @@ describe.runIf(need('g++') && process.platform === 'linux')('several GPUs, emula
     test.each(['SIGKILL', 'SIGSTOP'] as const)(
       'a rank that gets %s ends the request, and is replaced',
       async (signal) => {
-        process.env.MAMBA2_NCCL_TIMEOUT = '4';
+        // More than a step takes on a machine with other work.
+        if (signal === 'SIGSTOP') process.env.MAMBA2_NCCL_TIMEOUT = '12';
         const prompt = (await golden('mamba2')).input.slice(0, 5);
         const greedily = { temperature: 0, maxTokens: 4, ignoreEos: true };
         const llm = await load('mamba2', { tensorParallelSize: 2, recover: true });

@@ -46,6 +46,25 @@ export function describeArrays(makeBackend: MakeBackend): void {
       },
     );
 
+    test.each([[[1, 6]], [[5, 6]], [[70, 8]]])('parts of a scope read what the one before gave, %j', async (shape) => {
+      const ones = backend().tensor(new Float32Array(shape[0] * shape[1]).fill(1), shape);
+      const read = backend().scope(() => {
+        const first = backend().add(ones, ones);
+        let x = first;
+        for (let i = 0; i < 5; i++) {
+          const input = x;
+          x = backend().part(shape, () => {
+            const double = backend().mulScalar(input, 2);
+            backend().scope(() => backend().add(double, double));
+            return backend().add(double, backend().add(input, first));
+          });
+        }
+        return backend().read(backend().add(x, first));
+      });
+      // Each part makes 3 x + 2 of x.
+      expectSame(await read, new Float32Array(ones.shape[0] * ones.shape[1]).fill(730), 'x');
+    });
+
     test('splitColumns gives each part, and parts of parts', async () => {
       const x = backend().tensor(counted(12), [2, 6]);
       const [a, b, c, d] = backend().splitColumns(x, [1, 3, 0, 2]);

@@ -16,6 +16,9 @@ const MAX_PAGES = 1 << 16;
 export class CpuMemory {
   readonly memory: WebAssembly.Memory;
   #top = HEAP_BASE;
+  /** Addresses of results of the scope's parts, and how many parts it has had. */
+  #places: number[] = [];
+  #numParts = 0;
   #used = HEAP_BASE;
   #floats: Float32Array;
   #bytes: Uint8Array;
@@ -80,12 +83,24 @@ export class CpuMemory {
 
   /** Runs `run`; what it allocates is free again afterwards. */
   scope<T>(run: () => T): T {
-    const top = this.#top;
+    const [top, places, numParts] = [this.#top, this.#places, this.#numParts];
+    [this.#places, this.#numParts] = [[], 0];
     try {
       return run();
     } finally {
-      this.#top = top;
+      [this.#top, this.#places, this.#numParts] = [top, places, numParts];
     }
+  }
+
+  /**
+   * Runs a part of a scope with an address for its result of so many bytes, which is free again when the part after the
+   * next one begins. What it allocates is free again afterwards.
+   */
+  part<T>(bytes: number, run: (place: number) => T): T {
+    const i = this.#numParts++ % 2;
+    this.#places[i] ??= this.allocate(bytes);
+    const place = this.#places[i];
+    return this.scope(() => run(place));
   }
 
   #grow(bytes: number): void {

@@ -24,10 +24,16 @@ export class CpuTensor implements Tensor {
 
   /** New memory, not cleared. Rows begin at multiples of 4 floats, so that kernels can write whole vectors. */
   static allocate(memory: CpuMemory, shape: readonly number[], rowMultiple = 4): CpuTensor {
+    const { bytes, stride } = CpuTensor.layout(shape, rowMultiple);
+    return new CpuTensor(memory, memory.allocate(bytes), shape, stride);
+  }
+
+  /** How {@link allocate} lays a tensor out. */
+  static layout(shape: readonly number[], rowMultiple = 4): { readonly bytes: number; readonly stride: number } {
     const [rows = 1] = shape;
     const rowSize = elementCount(shape.slice(1));
     const stride = shape.length < 2 ? rowSize : roundUp(rowSize, rowMultiple);
-    return new CpuTensor(memory, memory.allocate(4 * rows * stride), shape, stride);
+    return { bytes: 4 * rows * stride, stride };
   }
 
   get rowSize(): number {

@@ -1,19 +1,12 @@
 import { OutOfDeviceMemoryError } from '../../../errors.ts';
+import { Arena, CHUNK_BYTES, type Chunk, START } from './arena.ts';
 import type { CudaDevice } from './cuda-device.ts';
 import type { Handle } from './driver.ts';
 
 /** Addresses of new memory are multiples of this. */
 const ALIGNMENT = 256;
-/** Bytes of a chunk of the memory that scopes share, unless something larger is asked for. */
-const CHUNK_BYTES = 64 * 2 ** 20;
 /** Bytes that stay free for the steps of a model, besides what was reserved. */
 const STEP_BYTES = 256 * 2 ** 20;
-
-/** A piece of the memory that scopes share. */
-interface Chunk {
-  readonly address: Handle;
-  readonly bytes: number;
-}
 
 /** Host memory that the device copies to and from by itself. */
 export interface PinnedMemory {
@@ -23,14 +16,16 @@ export interface PinnedMemory {
 
 /**
  * Memory of the device. What is made outside of scopes has memory of its own until the backend is disposed of. Scopes
- * share chunks, one after another: a scope's memory is free again when it ends, and the next one gets the same addresses,
- * so that a graph of a step finds its tensors where they were. Everything runs on one stream, so what is enqueued later
- * never overwrites what is still to be read.
+ * share an arena, one after another: a scope's memory is free again when it ends, and the next one gets the same addresses,
+ * so that a graph of a step finds its tensors where they were. Parts of a scope take turns with two arenas of their own, so
+ * that each still has what the one before it made. Everything runs on one stream, so what is enqueued later never
+ * overwrites what is still to be read.
  */
 export class CudaMemory {
   readonly #device: CudaDevice;
   readonly #lasting = new Set<Handle>();
-  readonly #chunks: Chunk[] = [];
+  readonly #scopes = new Arena();
+  readonly #parts = [new Arena(), new Arena()];
   readonly #pinned: PinnedMemory[] = [];
   readonly #allPinned: PinnedMemory[] = [];
   /** Memory of saved slots that nothing holds any more, by bytes. */
@@ -38,12 +33,11 @@ export class CudaMemory {
   /** Memory that one operation after another uses, by purpose. */
   readonly #scratch = new Map<string, Chunk>();
   #depth = 0;
-  /** Where the next tensor of a scope lies: a chunk's number and a byte in it. */
-  #chunk = 0;
-  #offset = 0;
-  /** Number of the first chunks that the outermost scope has used, in scopes within it too, and that graphs use. */
-  #numUsed = 0;
-  #numKept = 0;
+  /** Where new tensors lie: in the scopes' arena, or in that of a part. */
+  #arena = this.#scopes;
+  /** Parts that the scope has had, and whether one that it lies in has any. */
+  #numParts = 0;
+  #isInParts = false;
 
   constructor(device: CudaDevice) {
     this.#device = device;
@@ -55,8 +49,11 @@ export class CudaMemory {
 
   /** Runs `run`; memory that is allocated meanwhile is free again after. Where it fails, chunks that it added are given back. */
   scope<T>(run: () => T): T {
-    const [chunk, offset, numChunks] = [this.#chunk, this.#offset, this.#chunks.length];
-    if (this.#depth++ === 0) this.#numUsed = 0;
+    const [arena, numParts, isInParts] = [this.#arena, this.#numParts, this.#isInParts];
+    const [{ place }, sizes] = [arena, this.#arenas.map(({ size }) => size)];
+    if (this.#depth++ === 0) for (const each of this.#arenas) each.beginUse();
+    this.#isInParts ||= numParts > 0;
+    this.#numParts = 0;
     let hasFailed = true;
     try {
       const result = run();
@@ -64,9 +61,24 @@ export class CudaMemory {
       return result;
     } finally {
       this.#depth--;
-      [this.#chunk, this.#offset] = [chunk, offset];
+      [this.#numParts, this.#isInParts] = [numParts, isInParts];
+      arena.place = place;
       this.#device.flush();
-      if (hasFailed) this.#free(this.#chunks.splice(Math.max(numChunks, this.#numKept)).map(({ address }) => address));
+      if (hasFailed) this.#free(this.#arenas.flatMap((each, i) => each.shrink(sizes[i])));
+    }
+  }
+
+  /** Runs a part of a scope. Memory that is allocated meanwhile is free again when the part after the next one begins. */
+  part<T>(run: () => T): T {
+    // A scope within a part would take the memory of what that part has read.
+    if (this.#isInParts) return run();
+    const outer = this.#arena;
+    this.#arena = this.#parts[this.#numParts++ % 2];
+    this.#arena.place = START;
+    try {
+      return run();
+    } finally {
+      this.#arena = outer;
     }
   }
 
@@ -83,7 +95,7 @@ export class CudaMemory {
 
   /** Keeps what the scope has used so far where it is: a graph will use it again. */
   keepForGraph(): void {
-    this.#numKept = Math.max(this.#numKept, this.#numUsed);
+    for (const arena of this.#arenas) arena.keep();
   }
 
   /** Memory that is not set: of the scope, or lasting where there is none. */
@@ -132,25 +144,20 @@ export class CudaMemory {
   }
 
   dispose(): void {
-    this.#free([...this.#lasting, ...this.#chunks.map(({ address }) => address)]);
+    this.#free([...this.#lasting, ...this.#arenas.flatMap((arena) => arena.addresses)]);
     for (const { address } of this.#allPinned) this.#device.driver.functions.cuMemFreeHost(address);
   }
 
+  get #arenas(): readonly Arena[] {
+    return [this.#scopes, ...this.#parts];
+  }
+
   #inScope(bytes: number): Handle {
-    for (; this.#chunk < this.#chunks.length; this.#chunk++, this.#offset = 0) {
-      const chunk = this.#chunks[this.#chunk];
-      if (this.#offset + bytes > chunk.bytes) continue;
-      const address = chunk.address + this.#offset;
-      this.#offset += bytes;
-      this.#numUsed = Math.max(this.#numUsed, this.#chunk + 1);
-      return address;
-    }
+    const arena = this.#arena;
+    const address = arena.take(bytes);
+    if (address !== undefined) return address;
     const size = Math.max(CHUNK_BYTES, bytes);
-    const address = this.#allocate(size);
-    // Unused chunks may have been given back for it.
-    this.#chunk = this.#chunks.length;
-    this.#chunks.push({ address, bytes: size });
-    this.#offset = 0;
+    arena.add({ address: this.#allocate(size), bytes: size });
     return this.#inScope(bytes);
   }
 
@@ -167,10 +174,10 @@ export class CudaMemory {
   /** Gives back memory of saved slots, and chunks behind those that the scope and graphs use. @returns whether there was some */
   #freeUnused(): boolean {
     const slots = [...this.#spare.values()].flat();
-    const chunks = this.#chunks.splice(Math.max(this.#numKept, this.isInScope ? this.#numUsed : 0));
+    const chunks = this.#arenas.flatMap((arena) => arena.shrink(this.isInScope ? arena.numUsed : 0));
     this.#spare.clear();
     for (const address of slots) this.#lasting.delete(address);
-    this.#free([...slots, ...chunks.map(({ address }) => address)]);
+    this.#free([...slots, ...chunks]);
     return slots.length + chunks.length > 0;
   }
 

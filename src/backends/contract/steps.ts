@@ -33,8 +33,6 @@ export interface StepOps {
    * memory than its largest one. A part has no parts.
    * @param shape of the result. Equal for all parts of a scope.
    * @returns the result, which may lie elsewhere than where `run` put it
-   * @example
-   * for (const layer of layers) x = backend.part(x.shape, () => layer.forward(x));
    */
   part(shape: readonly number[], run: () => Tensor): Tensor;
 

@@ -1,5 +1,6 @@
 // Compiles cuda/*.cu to PTX, which is kept in cuda/ptx/: `npm run ptx`, wherever nvcc of CUDA 13.0 is. With --check nothing is
-// written, and it fails where the compiler makes something else of the sources than what is kept.
+// written, and it fails where the compiler makes something else of the sources than what is kept; formats of weights after
+// --check leave out modules of others.
 //
 // The text is that of nvcc but for three things. Its version is lowered to the oldest that has all that the kernels use, so
 // that older drivers take it, hints that only newer versions know are left out, and names of a file's own symbols lose the
@@ -12,7 +13,8 @@ import { cudaDigest, cudaModules, PTX } from './cuda-sources.mjs';
 
 const NVCC = '13.0';
 
-const isCheck = process.argv.includes('--check');
+const [, , mode, ...formats] = process.argv;
+const isCheck = mode === '--check';
 const { stdout: version } = run('nvcc', ['--version']);
 if (!version.includes(`release ${NVCC}`)) {
   console.error(
@@ -23,14 +25,17 @@ if (!version.includes(`release ${NVCC}`)) {
 const folder = mkdtempSync(join(tmpdir(), 'mamba2-ptx-'));
 const different = [];
 try {
-  const texts = new Map(cudaModules().map((module) => [`${module.name}.ptx`, compile(module)]));
+  const modules = cudaModules();
+  const wanted = modules.filter(({ format }) => !format || formats.length === 0 || formats.includes(format));
+  const texts = new Map(wanted.map((module) => [`${module.name}.ptx`, compile(module)]));
   texts.set('digest.txt', `${cudaDigest()}\n`);
   if (isCheck) {
-    const kept = new Set(readdirSync(PTX));
+    const kept = readdirSync(PTX);
     for (const [file, text] of texts) {
-      if (!kept.delete(file) || readFileSync(PTX + file, 'utf8') !== text) different.push(file);
+      if (!kept.includes(file) || readFileSync(PTX + file, 'utf8') !== text) different.push(file);
     }
-    different.push(...kept);
+    const known = new Set(['digest.txt', ...modules.map(({ name }) => `${name}.ptx`)]);
+    different.push(...kept.filter((file) => !known.has(file)));
   } else {
     rmSync(PTX, { recursive: true, force: true });
     mkdirSync(PTX);

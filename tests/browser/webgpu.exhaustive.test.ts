@@ -17,6 +17,8 @@ const GGUF = fileURLToPath(new URL('../goldens/gguf/', import.meta.url));
 const FILE = 'bamba-Q4_K_M';
 const executable = need('chromium');
 const withWebGpu = need('chromium-webgpu');
+/** With limits of few kernels, which software takes long to compile. */
+const small = { device: 'webgpu', maxNumSeqs: 1, maxNumBatchedTokens: 16 } as const;
 
 // Software computes what a GPU should, and kernels are compiled anew for each page.
 describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
@@ -49,7 +51,7 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
       const [{ prompt, greedy: all }] = await expectedCases();
       // Software takes seconds for a token.
       const greedy = all.slice(0, 12);
-      const options = { device: 'webgpu', dtype };
+      const options = { ...small, dtype };
       const result = await act<GreedyResult>('greedy', MODEL, options, [prompt], greedy.length);
       expect(result.device.device).toBe('webgpu');
       expect(result.workers).toBe(1);
@@ -60,14 +62,14 @@ describe.runIf(withWebGpu)('WebGPU in Chromium', { timeout: 900_000 }, () => {
 
   test('the golden model has the logits of transformers', async () => {
     const { inputIds, logits } = await goldenOutputs(GOLDEN);
-    const found = await act<number[]>('logits', './golden', { device: 'webgpu' }, inputIds);
+    const found = await act<number[]>('logits', './golden', small, inputIds);
     expect(largestDifference(found, logits)).toBeLessThan(5e-3);
   });
 
   test("a GGUF file in its blocks has llama.cpp's logits", async () => {
     const { vocab, input_ids, rows } = JSON.parse(await readFile(`${GGUF}${FILE}.json`, 'utf8'));
     const expected = new Float32Array(Uint8Array.from(await readFile(`${GGUF}${FILE}.f32`)).buffer);
-    const logits = await act<number[]>('logits', `./gguf/${FILE}.gguf`, { device: 'webgpu' }, input_ids);
+    const logits = await act<number[]>('logits', `./gguf/${FILE}.gguf`, small, input_ids);
     const known = rows.flatMap((row: number) => logits.slice(row * vocab, (row + 1) * vocab));
     expect(largestDifference(known, expected)).toBeLessThan(1e-4);
   });

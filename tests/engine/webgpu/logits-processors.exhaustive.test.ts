@@ -10,7 +10,7 @@ const everySecond: LogitsProcessor = (tokenIds, logits) => {
 
 describe.runIf(need('software-gpu'))('on webgpu, which chooses the tokens', () => {
   test('a logits processor gives the same alone and among others, which it does not change', async () => {
-    const llm = await LLM.load(TINY_DTS, { device: 'webgpu', maxNumSeqs: 3 });
+    const llm = await LLM.load(TINY_DTS, { device: 'webgpu', maxNumSeqs: 3, maxNumBatchedTokens: 16 });
     // A step takes seconds.
     await assertSameInBatches(llm, 3, [{ logitsProcessors: [everySecond] }, {}, { temperature: 0 }]);
     await llm.dispose();

@@ -9,7 +9,7 @@ describe.runIf(need('software-gpu'))('on webgpu, which chooses the tokens', () =
   test('a form, and tokens that are allowed, give the same alone and among others, which they do not change', {
     timeout: 600_000,
   }, async () => {
-    const llm = await LLM.load(TINY_DTS, { device: 'webgpu', maxNumSeqs: 3 });
+    const llm = await LLM.load(TINY_DTS, { device: 'webgpu', maxNumSeqs: 3, maxNumBatchedTokens: 16 });
     const allowedTokenIds = llm.tokenize('a b c d', { addSpecialTokens: false });
     const requests = [{ structuredOutputs: { regex: '[a-f]{4,8}' } }, { allowedTokenIds }, { temperature: 0 }];
     const [, [allowed]] = await assertSameInBatches(llm, 3, requests);

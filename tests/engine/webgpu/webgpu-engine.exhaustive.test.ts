@@ -12,6 +12,8 @@ vi.setConfig({ testTimeout: 900_000 });
 
 const BUNDLED = fileURLToPath(new URL('../../../models/tiny-dts/', import.meta.url));
 const greedy = { temperature: 0, ignoreEos: true } as const;
+/** Limits of few kernels, which software takes long to compile. */
+const small = { maxNumSeqs: 1, maxNumBatchedTokens: 16 } as const;
 
 describe.runIf(need('software-gpu'))('a model on webgpu', () => {
   let gpu: FaultyGpu;
@@ -96,7 +98,7 @@ describe.runIf(need('software-gpu'))('a model on a device of its own', () => {
 
   test('gives the logits and the greedy text of the bundled model', async () => {
     const { cases } = JSON.parse(await readFile(`${BUNDLED}expected.json`, 'utf8'));
-    await using llm = await LLM.load(BUNDLED, { device: 'webgpu' });
+    await using llm = await LLM.load(BUNDLED, { device: 'webgpu', ...small });
     // Software takes seconds for a token.
     const [{ input_ids, greedy: all, last_logits }] = cases;
     const expected = all.slice(0, 8);
@@ -107,7 +109,7 @@ describe.runIf(need('software-gpu'))('a model on a device of its own', () => {
   });
 
   test('a lost device ends running requests with its error, and the engine continues with another', async () => {
-    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumSeqs: 1, recover: true });
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', ...small, recover: true });
     const expected = await llm.complete([1, 2, 3], { ...greedy, maxTokens: 4 });
     const running = llm.generate([4, 5], { ...greedy, maxTokens: 1000 });
     await running.next();
@@ -130,7 +132,7 @@ describe.runIf(need('software-gpu'))('a model on a device of its own', () => {
     // A row of the in-projection takes 1.4 KB, one of logits 1 KB, a slot's state 8 KB.
     const limits = { maxStorageBufferBindingSize: 32768, maxBufferSize: 32768 };
     gpu.onDevice = (device) => Object.defineProperty(device, 'limits', { value: withLimits(device.limits, limits) });
-    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumBatchedTokens: 200 });
+    await using llm = await LLM.load(GOLDEN, { device: 'webgpu', maxNumSeqs: 1, maxNumBatchedTokens: 200 });
     const steps = llm.engine.stats().steps;
     const logits = await llm.logits(prompt);
     expect(llm.engine.stats().steps - steps).toBeGreaterThan(5);

@@ -30,7 +30,7 @@ export interface StepOps {
   /**
    * Runs a part of a scope, such as a layer. Of the tensors that are made inside only the result lives on, until the part
    * after the next one begins: each part may read what the one before it gave. So a scope of many parts takes little more
-   * memory than its largest one. A part has no parts.
+   * memory than its largest one. A part has no parts. Outside of scopes everything stays.
    * @param shape of the result. Equal for all parts of a scope.
    * @returns the result, which may lie elsewhere than where `run` put it
    */

@@ -120,6 +120,7 @@ export class CpuBackend implements Backend {
     const { bytes, stride } = CpuTensor.layout(shape);
     return this.#memory.part(bytes, (place) => {
       const made = this.#floats(run(), 'result', shape);
+      if (place === undefined) return made;
       const out = new CpuTensor(this.#memory, place, shape, stride);
       this.#kernels.copyRows(made.address, made.byteStride, place, out.byteStride, shape[0] ?? 1, 4 * made.rowSize);
       return out;

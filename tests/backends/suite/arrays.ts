@@ -65,6 +65,17 @@ export function describeArrays(makeBackend: MakeBackend): void {
       expectSame(await read, new Float32Array(ones.shape[0] * ones.shape[1]).fill(730), 'x');
     });
 
+    test('parts outside of scopes leave everything where it is, of any size', async () => {
+      for (const rows of [2, 9]) {
+        const x = backend().tensor(counted(4 * rows), [rows, 4]);
+        const products = [1, 2, 3].map((factor) => backend().part([rows, 4], () => backend().mulScalar(x, factor)));
+        for (const [i, product] of products.entries()) {
+          const expected = counted(4 * rows).map((value) => (i + 1) * value);
+          expectSame(await backend().read(product), expected, `part ${i}`);
+        }
+      }
+    });
+
     test('splitColumns gives each part, and parts of parts', async () => {
       const x = backend().tensor(counted(12), [2, 6]);
       const [a, b, c, d] = backend().splitColumns(x, [1, 3, 0, 2]);

@@ -16,8 +16,8 @@ const MAX_PAGES = 1 << 16;
 export class CpuMemory {
   readonly memory: WebAssembly.Memory;
   #top = HEAP_BASE;
-  /** Addresses of results of the scope's parts, and how many parts it has had. */
-  #places: number[] = [];
+  /** Addresses of results of the scope's parts, if there is a scope, and how many parts it has had. */
+  #places: number[] | undefined;
   #numParts = 0;
   #used = HEAP_BASE;
   #floats: Float32Array;
@@ -94,13 +94,15 @@ export class CpuMemory {
 
   /**
    * Runs a part of a scope with an address for its result of so many bytes, which is free again when the part after the
-   * next one begins. What it allocates is free again afterwards.
+   * next one begins. What it allocates is free again afterwards. Outside of scopes, where all memory stays, there is no such
+   * address.
    */
-  part<T>(bytes: number, run: (place: number) => T): T {
+  part<T>(bytes: number, run: (place?: number) => T): T {
+    const places = this.#places;
+    if (!places) return run();
     const i = this.#numParts++ % 2;
-    this.#places[i] ??= this.allocate(bytes);
-    const place = this.#places[i];
-    return this.scope(() => run(place));
+    places[i] ??= this.allocate(bytes);
+    return this.scope(() => run(places[i]));
   }
 
   #grow(bytes: number): void {

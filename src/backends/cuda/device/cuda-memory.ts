@@ -70,8 +70,8 @@ export class CudaMemory {
 
   /** Runs a part of a scope. Memory that is allocated meanwhile is free again when the part after the next one begins. */
   part<T>(run: () => T): T {
-    // A scope within a part would take the memory of what that part has read.
-    if (this.#isInParts) return run();
+    // Outside of scopes all memory stays. A scope within a part would take the memory of what that part has read.
+    if (!this.isInScope || this.#isInParts) return run();
     const outer = this.#arena;
     this.#arena = this.#parts[this.#numParts++ % 2];
     this.#arena.place = START;

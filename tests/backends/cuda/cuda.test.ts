@@ -111,7 +111,7 @@ describe.runIf(need('g++'))('the driver', () => {
     backend.dispose();
   });
 
-  test('has memory for two parts of a scope, and so for any number of them', async () => {
+  test('has memory for three parts of a scope, and so for any number of them', async () => {
     const backend = await makeBackend();
     driver.reset(2 ** 30, -1);
     const shape = [2, 2 ** 20];
@@ -120,13 +120,35 @@ describe.runIf(need('g++'))('the driver', () => {
       for (let i = 0; i < 10; i++) {
         const input = x;
         x = backend.part(shape, () => {
-          backend.zeros([100, 2 ** 20]);
+          backend.zeros([50, 2 ** 20]);
           return backend.add(input, input);
         });
       }
       return backend.read(x);
     });
     expect(await sum).toHaveLength(2 ** 21);
+    backend.dispose();
+  });
+
+  test('does not write over what a launch reads that has taken over the first ones of the next part', async () => {
+    const backend = await makeBackend();
+    const shape = [3, 64];
+    const x = backend.tensor(
+      Float32Array.from({ length: 192 }, (_, i) => i),
+      shape,
+    );
+    const ones = backend.tensor(new Float32Array(64).fill(1), [64]);
+    const parts = () => {
+      const first = backend.part(shape, () => backend.mulScalar(x, 2));
+      const sum = backend.part(shape, () => backend.add(first, backend.mulScalar(first, 3)));
+      const last = backend.part(shape, () => {
+        // Rows of the norm would lie a row after those of the first part.
+        backend.empty([1, 64]);
+        return backend.rmsNorm(sum, ones, 1e-5);
+      });
+      return backend.read(last);
+    };
+    expect(await backend.scope(parts)).toEqual(await parts());
     backend.dispose();
   });
 

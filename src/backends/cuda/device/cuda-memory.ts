@@ -17,7 +17,7 @@ export interface PinnedMemory {
 /**
  * Memory of the device. What is made outside of scopes has memory of its own until the backend is disposed of. Scopes
  * share an arena, one after another: a scope's memory is free again when it ends, and the next one gets the same addresses,
- * so that a graph of a step finds its tensors where they were. Parts of a scope take turns with two arenas of their own, so
+ * so that a graph of a step finds its tensors where they were. Parts of a scope take turns with arenas of their own, so
  * that each still has what the one before it made. Everything runs on one stream, so what is enqueued later never
  * overwrites what is still to be read.
  */
@@ -25,7 +25,12 @@ export class CudaMemory {
   readonly #device: CudaDevice;
   readonly #lasting = new Set<Handle>();
   readonly #scopes = new Arena();
-  readonly #parts = [new Arena(), new Arena()];
+  /**
+   * Three: a kernel that ends a part may take over the first launches of the next one (launch/fuse.ts). It reads what its own part
+   * and the one before have made, and writes in its own and the next one's arena.
+   */
+  readonly #parts = [new Arena(), new Arena(), new Arena()];
+  readonly #arenas = [this.#scopes, ...this.#parts];
   readonly #pinned: PinnedMemory[] = [];
   readonly #allPinned: PinnedMemory[] = [];
   /** Memory of saved slots that nothing holds any more, by bytes. */
@@ -50,7 +55,8 @@ export class CudaMemory {
   /** Runs `run`; memory that is allocated meanwhile is free again after. Where it fails, chunks that it added are given back. */
   scope<T>(run: () => T): T {
     const [arena, numParts, isInParts] = [this.#arena, this.#numParts, this.#isInParts];
-    const [{ place }, sizes] = [arena, this.#arenas.map(({ size }) => size)];
+    const { place } = arena;
+    const sizes = this.#arenas.map(({ size }) => size);
     if (this.#depth++ === 0) for (const each of this.#arenas) each.beginUse();
     this.#isInParts ||= numParts > 0;
     this.#numParts = 0;
@@ -68,12 +74,12 @@ export class CudaMemory {
     }
   }
 
-  /** Runs a part of a scope. Memory that is allocated meanwhile is free again when the part after the next one begins. */
+  /** Runs a part of a scope. Memory that is allocated meanwhile is free again some parts later. */
   part<T>(run: () => T): T {
     // Outside of scopes all memory stays. A scope within a part would take the memory of what that part has read.
     if (!this.isInScope || this.#isInParts) return run();
     const outer = this.#arena;
-    this.#arena = this.#parts[this.#numParts++ % 2];
+    this.#arena = this.#parts[this.#numParts++ % this.#parts.length];
     this.#arena.place = START;
     try {
       return run();
@@ -146,10 +152,6 @@ export class CudaMemory {
   dispose(): void {
     this.#free([...this.#lasting, ...this.#arenas.flatMap((arena) => arena.addresses)]);
     for (const { address } of this.#allPinned) this.#device.driver.functions.cuMemFreeHost(address);
-  }
-
-  get #arenas(): readonly Arena[] {
-    return [this.#scopes, ...this.#parts];
   }
 
   #inScope(bytes: number): Handle {

@@ -31,12 +31,12 @@ export function bundledModels(): string[] {
 
 /**
  * Location of a model: a local folder or GGUF file, or a URL, which ends with '/' unless it is that of a GGUF file.
- * `source` is an existing folder or GGUF file, by its path or file URL, a bundled model by its name, an http(s) URL, or a hub repository as
- * `org/name` or `org/name@revision`. Of several models in GGUF in a folder or a repository `:` and a quantisation name
- * one, as in `org/name-GGUF:Q4_K_M`. In Node the hub's files are fetched into the cache where that lacks them; a browser
- * has no folders, reads the hub by its URL, and takes relative URLs that start with '/', './' or '../'. Rejects with
- * ModelNotFoundError when it is none of these, or when several models are meant, with a list of them, and with the errors
- * of resolveHubModel.
+ * `source` is an existing folder or GGUF file, by its path or file URL, a bundled model by its name, an http(s) URL,
+ * or a hub repository as `org/name` or `org/name@revision`. Of several models in GGUF in a folder or a repository `:`
+ * and a quantisation name one, as in `org/name-GGUF:Q4_K_M`. In Node the hub's files are fetched into the cache where
+ * that lacks them; a browser has no folders, reads the hub by its URL, and takes relative URLs that start with '/',
+ * './' or '../'. Rejects with ModelNotFoundError when it is none of these, or when several models are meant, with a
+ * list of them, and with the errors of resolveHubModel.
  *
  * @example
  * ```ts

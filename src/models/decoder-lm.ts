@@ -154,7 +154,7 @@ export class DecoderLM implements CausalLM {
     let { hiddenStates } = input; // (T, hidden)
     let [mixers, attentions] = [0, 0];
     for (const layer of this.#layers) {
-      const input = hiddenStates;
+      const before = hiddenStates;
       const step = {
         cache: layer.mixer && cache?.[mixers++],
         kvCache: layer.attention && kvCache?.[attentions++],
@@ -162,7 +162,7 @@ export class DecoderLM implements CausalLM {
         rotary,
         embedded,
       };
-      hiddenStates = this.#context.backend.part(input.shape, () => layer.forward(input, step));
+      hiddenStates = this.#context.backend.part(before.shape, () => layer.forward(before, step));
     }
     if (this.#finalNorm) {
       const last = this.#finalNorm.forward(hiddenStates);

@@ -15,7 +15,7 @@ const PATIENCE = 240_000;
 
 interface Decoded {
   readonly tokens: readonly number[];
-  /** Of all logits' bits. */
+  /** Hash of all logits' bits. */
   readonly hash: number;
   readonly tokensPerSecond: number;
   /** The kernel for all layers, if it was loaded. */
@@ -62,15 +62,14 @@ export async function decodeAlone(): Promise<void> {
   const target = await loadTarget(
     { name: SHAPE, config: MODEL_SHAPES[SHAPE] },
     {
-      ...{
-        dtype: 'float16',
-        device: 'cuda',
-        tensorParallelSize: 1,
-        slots: 1,
-        stepTokens: 512,
-        maxModelLen: 2 * TOKENS,
-      },
-      ...{ onProgress() {}, signal },
+      dtype: 'float16',
+      device: 'cuda',
+      tensorParallelSize: 1,
+      slots: 1,
+      stepTokens: 512,
+      maxModelLen: 2 * TOKENS,
+      onProgress() {},
+      signal,
     },
   );
   const tokens: number[] = [];

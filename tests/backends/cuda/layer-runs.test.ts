@@ -24,7 +24,7 @@ interface Sizes {
   readonly dtype: 'float16' | 'bfloat16' | 'float32';
   /** Blocks that the GPU runs at a time. */
   readonly multiprocessors: number;
-  /** Of a block's memory: kernels differ by what they take. */
+  /** Bytes of shared memory that a block has: kernels differ by what they take. */
   readonly sharedBytes: number;
   /** Outputs of a head after the layers. Default: there is none. */
   readonly vocabulary?: number;

@@ -1,4 +1,5 @@
 import type { KernelName, KernelParameters } from '../kernels/kernels.generated.ts';
+import type { DeviceRows } from '../kernels/parameters.ts';
 
 /** Numbers of blocks and of threads in each. */
 export interface Grid {
@@ -22,3 +23,12 @@ export type Launch = { readonly [Name in KernelName]: LaunchOf<Name> }[KernelNam
 export type LaunchWith<Params> = LaunchOf<
   { [Name in KernelName]: KernelParameters[Name] extends Params ? Name : never }[KernelName]
 >;
+
+/** Addresses that members of a launch's parameters have; absent ones have none. */
+export function addressesOf({ parameters }: Launch, members: readonly string[]): number[] {
+  const values = parameters as unknown as Readonly<Record<string, number | DeviceRows | undefined>>;
+  return members.flatMap((member) => {
+    const value = values[member];
+    return (typeof value === 'object' ? value.address : value) ?? [];
+  });
+}

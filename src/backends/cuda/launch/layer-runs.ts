@@ -5,7 +5,7 @@ import {
   type StateSpaceParams,
 } from '../kernels/kernels.generated.ts';
 import type { DeviceRows, ParameterLayout } from '../kernels/parameters.ts';
-import type { Launch, LaunchOf } from './launch.ts';
+import { addressesOf, type Launch, type LaunchOf } from './launch.ts';
 
 /** What cuda/layers.cuh has room for: see there. */
 const STATE_COLUMNS = 128;
@@ -128,11 +128,13 @@ export class LayerRuns {
   }
 
   #take(piece: Piece): readonly Launch[] {
-    const joins = this.#takesHead(piece) || this.#extends(piece);
+    const isHead = this.#takesHead(piece);
+    const joins = isHead || this.#extends(piece);
     const due = joins ? [] : this.#finish();
-    // Of runs that have ended. What the piece joins is read within.
-    for (const launch of piece.launches) for (const address of addressesOf(launch)) this.read(address);
-    if (this.#takesHead(piece)) return this.#finish(piece);
+    // Reads count of what runs that have ended left unwritten: a run that the piece joins has what it makes at hand.
+    for (const launch of piece.launches)
+      for (const address of addressesOf(launch, pointersOf(launch))) this.read(address);
+    if (isHead) return this.#finish(piece);
     if (!joins && !isInput(piece.product)) return [...due, ...piece.launches];
     this.#held.push(piece);
     return due;
@@ -378,14 +380,11 @@ function rangesOf(
   return rows.flatMap(([x, count]) => (x ? [[x.address, x.address + 4 * count] as const] : []));
 }
 
-/** Addresses that a launch is given. */
-function addressesOf({ name, parameters }: Launch): number[] {
-  const values = parameters as unknown as Readonly<Record<string, number | DeviceRows | undefined>>;
-  return KERNELS[name].layout.members.flatMap(({ name: member, kind }) => {
-    const value = values[member];
-    if (kind === 'rows') return (value as DeviceRows | undefined)?.address ?? [];
-    return kind === 'pointer' ? ((value as number | undefined) ?? []) : [];
-  });
+/** Members of a launch's parameters that are addresses. */
+function pointersOf({ name }: Launch): string[] {
+  return KERNELS[name].layout.members
+    .filter(({ kind }) => kind === 'rows' || kind === 'pointer')
+    .map(({ name }) => name);
 }
 
 /** Numbers that are exchanged, to whole quads. */

@@ -1,6 +1,5 @@
 import { KERNELS } from '../kernels/kernels.generated.ts';
-import type { DeviceRows } from '../kernels/parameters.ts';
-import type { Launch } from './launch.ts';
+import { addressesOf, type Launch } from './launch.ts';
 
 /** Compute capability and driver from which on a kernel of a graph may begin before the one before it has ended. */
 const LEAST_CAPABILITY = 90;
@@ -58,12 +57,4 @@ export class Overlaps {
   end(): void {
     this.#written = undefined;
   }
-}
-
-function addressesOf({ parameters }: Launch, members: readonly string[]): number[] {
-  const values = parameters as unknown as Readonly<Record<string, number | DeviceRows | undefined>>;
-  return members.flatMap((member) => {
-    const value = values[member];
-    return (typeof value === 'object' ? value.address : value) ?? [];
-  });
 }

@@ -1,18 +1,21 @@
+import type { ModelShape } from '../src/bench/model-shapes.ts';
 import { type Spread, spreadOf } from '../src/bench/spread.ts';
 import { formatTable } from '../src/cli/terminal/table.ts';
 import type { OurRun } from './ours.ts';
 import type { Peer } from './peer.ts';
 import type { DType, Rates } from './workload.ts';
 
-/** One round of one dtype. */
+/** One round of one shape in one dtype. */
 export interface Round {
+  readonly shape: ModelShape;
   readonly dtype: DType;
   readonly ours: OurRun;
   readonly theirs: Rates;
 }
 
-/** Tokens per second of one work in one dtype, over all rounds. */
+/** Tokens per second of one work of one shape in one dtype, over all rounds. */
 export interface ComparedWork {
+  readonly shape: ModelShape;
   readonly dtype: DType;
   readonly work: string;
   readonly ours: Spread;
@@ -23,17 +26,19 @@ export interface ComparedWork {
   readonly ratioPerRound: Spread;
 }
 
-/** Brings the rounds together, in the order of the first of each dtype. */
+/** Brings the rounds together, in the order of the first of each shape and dtype. */
 export function compare(rounds: readonly Round[]): ComparedWork[] {
-  const dtypes = [...new Set(rounds.map(({ dtype }) => dtype))];
-  return dtypes.flatMap((dtype) => {
-    const own = rounds.filter((round) => round.dtype === dtype);
+  const isSame = (a: Round, b: Round) => a.shape === b.shape && a.dtype === b.dtype;
+  const firsts = rounds.filter((round, i) => rounds.findIndex((other) => isSame(round, other)) === i);
+  return firsts.flatMap((first) => {
+    const { shape, dtype } = first;
+    const own = rounds.filter((round) => isSame(round, first));
     return [...own[0].ours.rates.keys()].map((work) => {
       const pairs = own.map(({ ours, theirs }) => ({ ours: rate(ours.rates, work), theirs: rate(theirs, work) }));
       const ours = spreadOf(pairs.map((pair) => pair.ours));
       const theirs = spreadOf(pairs.map((pair) => pair.theirs));
       const ratioPerRound = spreadOf(pairs.map((pair) => pair.ours / pair.theirs));
-      return { dtype, work, ours, theirs, ratio: ours.median / theirs.median, ratioPerRound };
+      return { shape, dtype, work, ours, theirs, ratio: ours.median / theirs.median, ratioPerRound };
     });
   });
 }
@@ -48,8 +53,9 @@ export function chosenKernels(rounds: readonly Round[]): string {
 
 /** The comparison for people. */
 export function describeComparison(works: readonly ComparedWork[], { name, formats }: Peer): string {
-  const rows = works.map(({ dtype, work, ours, theirs, ratio, ratioPerRound }) => [
-    `${dtype} / ${formats[dtype]}, ${work}`,
+  const isOneShape = new Set(works.map(({ shape }) => shape)).size === 1;
+  const rows = works.map(({ shape, dtype, work, ours, theirs, ratio, ratioPerRound }) => [
+    `${isOneShape ? '' : `${shape}, `}${dtype} / ${formats[dtype]}, ${work}`,
     ...[tokens(ours.median), range(ours, tokens), tokens(theirs.median), range(theirs, tokens)],
     ...[ratio.toFixed(2), range(ratioPerRound, (value) => value.toFixed(2))],
   ]);

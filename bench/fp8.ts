@@ -35,9 +35,10 @@ const workload: Workload = {
   promptTokens: [values.quick ? 32 : 512],
   generateTokens: values.quick ? 8 : 32,
   sequences: values.quick ? 4 : 16,
+  repetitions: 1,
   states: 'float32',
 };
-const { rates } = await runOurs('float32', workload, folder);
+const { rates } = await runOurs('float32', workload, { device: 'cpu', kind: 'native' }, folder);
 const rows = [...rates].map(([work, rate]) => [work, rate.toFixed(1)]);
 process.stdout.write(`${shape} in FP8, threads: ${values.threads}, ${describeProcessor(thisProcessor())}\n\n`);
 process.stdout.write(`${formatTable([['', 'tokens/s'], ...rows])}\n`);

@@ -27,12 +27,12 @@ export interface GgufTensor extends DescribedTensor {
 
 /** A tensor whose blocks are made elsewhere. */
 export interface GgufBlocks extends DescribedTensor {
-  readonly dtype: 'Q8_0' | 'Q4_K' | 'Q6_K' | 'NVFP4';
+  readonly dtype: 'Q8_0' | 'Q4_0' | 'Q4_K' | 'Q6_K' | 'NVFP4';
   blocks(): Uint8Array;
 }
 
 /** Types that values are encoded in here. */
-export type GgufDType = 'F32' | 'BF16' | 'Q8_0';
+export type GgufDType = 'F32' | 'F16' | 'BF16' | 'Q8_0';
 
 /** Values of Q8_0 that share a scale. Rows must be a multiple of it. */
 const Q8_BLOCK = 32;
@@ -40,8 +40,10 @@ const Q8_BLOCK = 32;
 /** ggml's numbers of these types, and their bytes per value. */
 const DTYPES = {
   F32: { id: 0, bytes: 4 },
+  F16: { id: 1, bytes: 2 },
   BF16: { id: 30, bytes: 2 },
   Q8_0: { id: 8, bytes: (2 + Q8_BLOCK) / Q8_BLOCK },
+  Q4_0: { id: 2, bytes: 18 / 32 },
   Q4_K: { id: 12, bytes: 144 / 256 },
   Q6_K: { id: 14, bytes: 210 / 256 },
   NVFP4: { id: 40, bytes: 36 / 64 },
@@ -114,6 +116,7 @@ function encode(tensor: GgufTensor): Buffer {
   if (values.length !== elementCount(tensor.shape)) throw new Error(`'${tensor.name}' has ${values.length} values.`);
   if (tensor.dtype === 'F32') return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
   if (tensor.dtype === 'Q8_0') return encodeQ8(values);
+  if (tensor.dtype === 'F16') return Buffer.from(Uint16Array.from(values, float16Bits).buffer);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   // The upper half of a float32, rounded to nearest even. Made-up weights have no NaN that rounding could lose.
   const halves = new Uint16Array(bits.length);

@@ -3,10 +3,13 @@ import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { arch, availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { ModelShape } from '../src/bench/model-shapes.ts';
+import { median } from '../src/bench/spread.ts';
 import { run, say } from './child-process.ts';
+import { cudaArchitecture } from './gpu.ts';
+import type { Device, Machine } from './machine.ts';
 import type { Peer } from './peer.ts';
 import type { ProcessorKind } from './processor.ts';
-import { writeRandomGguf, writeSyntheticGguf } from './synthetic-gguf.ts';
+import { isRandomQuantization, parameterCount, writeRandomGguf, writeSyntheticGguf } from './synthetic-gguf.ts';
 import { type DType, decodeName, isQuantization, prefillName, type Rates, type Workload } from './workload.ts';
 
 const BUILD = join(import.meta.dirname, '.build');
@@ -26,7 +29,7 @@ const CMAKE_OPTIONS = [
   // Its AMX kernels read past quantised matrices whose rows are no multiple of 32, as Mamba-2's are, and crash.
   ...(arch() === 'x64' ? [`-DCMAKE_C_FLAGS=${NO_AMX}`, `-DCMAKE_CXX_FLAGS=${NO_AMX}`] : []),
 ];
-/** Instructions that it may use: all of this machine's processor, or those of one with AVX2 only. */
+/** Instructions of the processor that it may use: all of this machine's, or those of one with AVX2 only. */
 const INSTRUCTIONS: Readonly<Record<ProcessorKind, readonly string[]>> = {
   native: ['-DGGML_NATIVE=ON'],
   avx2: [
@@ -35,11 +38,19 @@ const INSTRUCTIONS: Readonly<Record<ProcessorKind, readonly string[]>> = {
     ...['AVX512', 'AVX512_VNNI', 'AVX_VNNI', 'AMX_TILE', 'AMX_INT8', 'AMX_BF16'].map((name) => `-DGGML_${name}=OFF`),
   ],
 };
+/** Those that people run on such a device. */
+const DEFAULT_DTYPES: Readonly<Record<Device, readonly DType[]>> = {
+  cpu: ['float32', 'bfloat16', 'int8', 'int4'],
+  cuda: ['float16', 'Q8_0', 'Q4_K_M'],
+};
 /** Before the steps of several sequences that are measured. */
 const SHORT_PROMPT = 8;
+/** Tokens of a prompt that the GPU gets at once: its own default, and as many as mamba2 does. The quicker one counts. */
+const GPU_STEPS = '512,2048';
 
 const FORMATS = {
   float32: 'F32',
+  float16: 'F16',
   bfloat16: 'BF16',
   int8: 'Q8_0',
   int4: 'Q4_0',
@@ -51,18 +62,21 @@ const FORMATS = {
   nvfp4: 'NVFP4',
 } as const satisfies Record<DType, string>;
 
-/** llama.cpp's own benchmarks, built for a processor from the source that node-llama-cpp carries. */
-export async function llamaCpp(processor: ProcessorKind): Promise<Peer> {
-  const { release, bin } = await build(processor);
+/** llama.cpp's own benchmarks, built for a machine from the source that node-llama-cpp carries. */
+export async function llamaCpp(machine: Machine): Promise<Peer> {
+  const { release, bin } = await build(machine);
   return {
     name: 'llama.cpp',
     version: release,
     formats: FORMATS,
+    defaultDTypes: (shape) => DEFAULT_DTYPES[machine.device].filter((dtype) => dtype !== 'float16' || !isLarge(shape)),
     prepare: async (shape, dtype) => {
       const path = await prepareModel(bin, shape, dtype);
       return isQuantization(dtype) ? path : undefined;
     },
-    run: async (dtype, workload) => runBenchmarks(bin, await prepareModel(bin, workload.shape, dtype), workload),
+    run: async (dtype, workload) => {
+      return runBenchmarks(bin, await prepareModel(bin, workload.shape, dtype), workload, machine.device);
+    },
   };
 }
 
@@ -77,21 +91,48 @@ export async function llamaCppSource(): Promise<{ release: string; source: strin
   return { release, source };
 }
 
-/** Once per release and processor. → it and the folder of its programs */
-export async function build(processor: ProcessorKind = 'native'): Promise<{ release: string; bin: string }> {
+/** Once per release and kind of machine. → it and the folder of its programs */
+export async function build(
+  machine: Machine = { device: 'cpu', kind: 'native' },
+): Promise<{ release: string; bin: string }> {
   const { release, source } = await llamaCppSource();
-  const folder = join(source, processor === 'native' ? 'build' : `build-${processor}`);
+  const { name, options } = buildFor(machine);
+  const folder = join(source, name);
   const bin = join(folder, 'bin');
   if (PROGRAMS.every((program) => existsSync(join(bin, program)))) return { release, bin };
   for (const tool of ['git', 'cmake', 'g++']) {
-    await run(tool, ['--version']).catch(() => {
-      throw new Error(`'${tool}' is missing. On Debian or Ubuntu: apt-get install -y cmake g++ git`);
-    });
+    await requireTool(tool, 'On Debian or Ubuntu: apt-get install -y cmake g++ git');
   }
-  say(`building llama.cpp ${release} (${processor}), which takes some minutes`);
-  await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS, ...INSTRUCTIONS[processor]]);
+  if (machine.device === 'cuda') {
+    await requireTool('nvcc', "Install NVIDIA's CUDA toolkit with cuBLAS, and put its folder bin on the PATH.");
+  }
+  say(`building llama.cpp ${release} in ${name}, which takes some minutes`);
+  await run('cmake', ['-S', source, '-B', folder, ...CMAKE_OPTIONS, ...options]);
   await run('cmake', ['--build', folder, '-j', `${availableParallelism()}`, '--target', ...PROGRAMS]);
   return { release, bin };
+}
+
+/** CMake's options for a machine, and the folder of what they build. */
+export function buildFor(machine: Machine): { name: string; options: readonly string[] } {
+  if (machine.device === 'cpu') {
+    const { kind } = machine;
+    return { name: kind === 'native' ? 'build' : `build-${kind}`, options: INSTRUCTIONS[kind] };
+  }
+  const architecture = cudaArchitecture(machine.gpu);
+  return {
+    name: `build-cuda-${architecture}`,
+    // NCCL is for several GPUs.
+    options: [
+      ...[...INSTRUCTIONS.native, '-DGGML_CUDA=ON', '-DGGML_CUDA_NCCL=OFF'],
+      `-DCMAKE_CUDA_ARCHITECTURES=${architecture}`,
+    ],
+  };
+}
+
+async function requireTool(tool: string, advice: string): Promise<void> {
+  await run(tool, ['--version']).catch(() => {
+    throw new Error(`'${tool}' is missing. ${advice}`);
+  });
 }
 
 /** Makes the model's file in one dtype unless it is there. → its path */
@@ -102,17 +143,23 @@ async function prepareModel(bin: string, shape: ModelShape, dtype: DType): Promi
   // Under another name until it is whole.
   const partial = `${path}.partial`;
   say(`writing ${path}`);
-  if (dtype === 'float32' || dtype === 'bfloat16') {
-    await writeSyntheticGguf(partial, shape, FORMATS[dtype]);
-  } else if (dtype === 'nvfp4') {
-    // llama-quantize does not make it: random blocks take as long.
-    await writeRandomGguf(partial, shape, 'NVFP4');
+  const format = FORMATS[dtype];
+  if (format === 'F32' || format === 'F16' || format === 'BF16') {
+    await writeSyntheticGguf(partial, shape, format);
+    // llama-quantize does not make NVFP4: random blocks take as long.
+  } else if (isRandomQuantization(format) && (format === 'NVFP4' || isLarge(shape))) {
+    await writeRandomGguf(partial, shape, format);
   } else {
     const whole = await prepareModel(bin, shape, 'bfloat16');
-    await run(join(bin, 'llama-quantize'), [whole, partial, FORMATS[dtype]]);
+    await run(join(bin, 'llama-quantize'), [whole, partial, format]);
   }
   await rename(partial, path);
   return path;
+}
+
+/** Whether floats of all weights would take minutes to write and to quantise. */
+function isLarge(shape: ModelShape): boolean {
+  return parameterCount(shape) > 2e9;
 }
 
 /** Forgets the models' files, which are large. */
@@ -121,23 +168,48 @@ export async function removeModels(): Promise<void> {
 }
 
 /** Both programs warm up before they measure. */
-async function runBenchmarks(bin: string, model: string, workload: Workload): Promise<Rates> {
-  const { threads, promptTokens, generateTokens, sequences } = workload;
+async function runBenchmarks(bin: string, model: string, workload: Workload, device: Device): Promise<Rates> {
+  const { sequences } = workload;
   const rates = new Map<string, number>();
-  const single = await run(join(bin, 'llama-bench'), [
-    ...['-m', model, '-t', `${threads}`, '-p', promptTokens.join(','), '-n', `${generateTokens}`],
-    ...['-r', '1', '-o', 'json'],
-  ]);
-  for (const { n_prompt, avg_ts } of JSON.parse(single) as { n_prompt: number; avg_ts: number }[]) {
-    rates.set(n_prompt > 0 ? prefillName(n_prompt) : decodeName(1), avg_ts);
+  const single: SingleRun[] = JSON.parse(await run(join(bin, 'llama-bench'), singleArguments(model, workload, device)));
+  for (const { n_prompt, samples_ts } of single) {
+    const name = n_prompt > 0 ? prefillName(n_prompt) : decodeName(1);
+    rates.set(name, Math.max(median(samples_ts), rates.get(name) ?? 0));
   }
-  const context = sequences * (SHORT_PROMPT + generateTokens);
-  const batched = await run(join(bin, 'llama-batched-bench'), [
-    ...['-m', model, '-t', `${threads}`, '-c', `${context}`, '-npp', `${SHORT_PROMPT}`, '-ntg', `${generateTokens}`],
-    ...['-npl', `${sequences}`, '--output-format', 'jsonl'],
-  ]);
-  const line = batched.split('\n').find((text) => text.includes('"speed_tg"'));
+  const batched = await run(join(bin, 'llama-batched-bench'), batchedArguments(model, workload, device));
+  const line = batched.split('\n').findLast((text) => text.includes('"speed_tg"'));
   if (line === undefined) throw new Error(`llama-batched-bench measured nothing:\n${batched}`);
   rates.set(decodeName(sequences), JSON.parse(line).speed_tg);
   return rates;
+}
+
+/** Of what llama-bench prints: tokens of the prompt, 0 where it decodes, and tokens per second of each repetition. */
+interface SingleRun {
+  readonly n_prompt: number;
+  readonly samples_ts: readonly number[];
+}
+
+/** What llama-bench is called with: prompts, and one sequence. */
+export function singleArguments(model: string, workload: Workload, device: Device): string[] {
+  const { promptTokens, generateTokens, repetitions } = workload;
+  return [
+    ...[...commonArguments(model, workload, device), '-p', promptTokens.join(','), '-n', `${generateTokens}`],
+    ...['-r', `${repetitions}`, '-o', 'json', ...(device === 'cuda' ? ['-ub', GPU_STEPS] : [])],
+  ];
+}
+
+/** What llama-batched-bench is called with. It warms up with one sequence only: on a GPU the last of two runs counts. */
+export function batchedArguments(model: string, workload: Workload, device: Device): string[] {
+  const { generateTokens, sequences } = workload;
+  const context = sequences * (SHORT_PROMPT + generateTokens);
+  return [
+    ...[...commonArguments(model, workload, device), '-c', `${context}`, '-npp', `${SHORT_PROMPT}`],
+    ...['-ntg', `${generateTokens}`, '-npl', device === 'cuda' ? `${sequences},${sequences}` : `${sequences}`],
+    ...['--output-format', 'jsonl'],
+  ];
+}
+
+/** All layers on the first GPU, where there is one. */
+function commonArguments(model: string, { threads }: Workload, device: Device): string[] {
+  return ['-m', model, '-t', `${threads}`, ...(device === 'cuda' ? ['-ngl', '99', '-sm', 'none'] : [])];
 }

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BenchReport } from '../src/bench/bench-report.ts';
 import { run } from './child-process.ts';
-import { NODE_OPTIONS, type ProcessorKind } from './processor.ts';
+import type { Machine } from './machine.ts';
+import { NODE_OPTIONS } from './processor.ts';
 import { type DType, decodeName, prefillName, type Rates, type Workload } from './workload.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -31,18 +32,15 @@ export async function requireOurs(): Promise<string> {
  * One run of everything with the built package, each work after a run for warming up.
  * @param file to run as it is, in place of the shape in a dtype
  */
-export async function runOurs(
-  dtype: DType,
-  workload: Workload,
-  file?: string,
-  processor: ProcessorKind = 'native',
-): Promise<OurRun> {
-  const { shape, threads, promptTokens, generateTokens, sequences, states } = workload;
+export async function runOurs(dtype: DType, workload: Workload, machine: Machine, file?: string): Promise<OurRun> {
+  const { shape, threads, promptTokens, generateTokens, sequences, repetitions, states } = workload;
+  const { device } = machine;
   const output = await run(NODE, [
-    ...[...NODE_OPTIONS[processor], MAIN, 'bench', '--json', '--device', 'cpu', '--tensor-parallel-size', `${threads}`],
+    ...[...NODE_OPTIONS[device === 'cpu' ? machine.kind : 'native'], MAIN, 'bench', '--json', '--device', device],
+    ...['--tensor-parallel-size', device === 'cpu' ? `${threads}` : '1'],
     ...(file === undefined ? ['--shape', shape, '--dtype', dtype] : ['--model', file]),
     ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
-    ...['--batch-sizes', `1,${sequences}`, '--repetitions', '1', '--mamba-ssm-cache-dtype', states],
+    ...['--batch-sizes', `1,${sequences}`, '--repetitions', `${repetitions}`, '--mamba-ssm-cache-dtype', states],
   ]);
   const report: BenchReport = JSON.parse(output);
   const rates = new Map<string, number>();

@@ -2,6 +2,8 @@ import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
 import type { Checkpoint } from '../src/checkpoint/checkpoint.ts';
 import type { JsonObject } from '../src/checkpoint/json/json.ts';
 import { BLOCK_FORMATS } from '../src/tensor/block-formats.ts';
+import { float16Bits } from '../src/tensor/float16.ts';
+import { elementCount } from '../src/tensor/tensor.ts';
 import { BYTES_OF_CHARACTERS } from '../src/text/byte-alphabet.ts';
 import { ggufFalconH1 } from './gguf-falcon-h1.ts';
 import { ggufGraniteHybrid } from './gguf-granite-hybrid.ts';
@@ -56,9 +58,16 @@ export async function writeTrainedMamba2(path: string, checkpoint: Checkpoint, d
   await writeGguf(path, all, trained);
 }
 
+/** Number of a model's weights. */
+export function parameterCount(shape: ModelShape): number {
+  const json: JsonObject = MODEL_SHAPES[shape];
+  const { tensors } = WRITERS[`${json.model_type}`](json, 'BF16');
+  return tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
+}
+
 /**
- * A file of the sizes that a real one has, for measuring how long it takes to load: matrices of random blocks, in the
- * types that llama.cpp chooses for the quantization, and a byte-pair vocabulary with merges.
+ * A file of the sizes that a real one has, which is made quickly: matrices of random blocks, in the types that llama.cpp
+ * chooses for most matrices of the quantization, and a byte-pair vocabulary with merges.
  */
 export async function writeRandomGguf(
   path: string,
@@ -73,38 +82,71 @@ export async function writeRandomGguf(
     ...metadata.map(([key, value]) => [`${architecture}.${key}`, value] as const),
     ...bytePairVocabulary(Number(json.vocab_size)),
   ]);
+  const noise = makeNoise();
   const quantized = tensors.map((tensor): GgufTensor | GgufBlocks => {
     if (tensor.dtype === 'F32') return tensor;
     const { name, shape: size } = tensor;
     const isTable = name === 'token_embd.weight';
-    const dtype = { Q8_0: 'Q8_0', Q4_K_M: isTable ? 'Q6_K' : 'Q4_K', NVFP4: isTable ? 'Q8_0' : 'NVFP4' } as const;
-    const chosen = dtype[quantization];
-    return { name, shape: size, dtype: chosen, blocks: () => randomBlocks(chosen, size) };
+    const { table, rest } = RANDOM_QUANTIZATIONS[quantization];
+    const chosen = isTable ? table : rest;
+    return { name, shape: size, dtype: chosen, blocks: () => randomBlocks(chosen, size, noise) };
   });
   await writeGguf(path, all, quantized);
 }
 
-/** A quantization of {@link writeRandomGguf}. The table, which is the head as well, has more bits than the rest. */
-export type RandomQuantization = 'Q8_0' | 'Q4_K_M' | 'NVFP4';
+/** Types of a random file's table, which is the head as well, and of its other matrices. */
+const RANDOM_QUANTIZATIONS = {
+  Q8_0: { table: 'Q8_0', rest: 'Q8_0' },
+  Q4_0: { table: 'Q6_K', rest: 'Q4_0' },
+  Q4_K_M: { table: 'Q6_K', rest: 'Q4_K' },
+  NVFP4: { table: 'Q8_0', rest: 'NVFP4' },
+} as const satisfies Readonly<Record<string, Record<string, GgufBlocks['dtype']>>>;
 
-/** Sizes of llama.cpp's blocks, and where their scales lie: float16, but bytes of UE4M3 with NVFP4. */
+/** A quantization of {@link writeRandomGguf}. */
+export type RandomQuantization = keyof typeof RANDOM_QUANTIZATIONS;
+
+export function isRandomQuantization(format: string): format is RandomQuantization {
+  return Object.hasOwn(RANDOM_QUANTIZATIONS, format);
+}
+
+/** Sizes of llama.cpp's blocks, and where their scales lie: float16, but pairs of UE4M3 with NVFP4. */
 const BLOCKS: Readonly<
   Record<GgufBlocks['dtype'], { blockValues: number; blockBytes: number; scales: readonly number[] }>
 > = { ...BLOCK_FORMATS, NVFP4: { blockValues: 64, blockBytes: 36, scales: [0, 2] } };
 
-/** Blocks of random codes, with scales of about 0.01. */
-function randomBlocks(format: GgufBlocks['dtype'], shape: readonly number[]): Uint8Array {
+/**
+ * The scales with which random codes give values of about ±limit, and a mean near 0. Q4_K has a scale and a minimum, each
+ * times 6 bits; Q6_K a scale times 8 bits.
+ */
+const SCALES: Readonly<Record<GgufBlocks['dtype'], (limit: number) => readonly number[]>> = {
+  Q8_0: (limit) => [float16Bits(limit / 127)],
+  Q4_0: (limit) => [float16Bits(limit / 8)],
+  Q4_K: (limit) => [float16Bits((2 * limit) / (63 * 15)), float16Bits(limit / 63)],
+  Q6_K: (limit) => [float16Bits(limit / (127 * 32))],
+  // About 0.01 for any limit: smaller ones are not among its numbers.
+  NVFP4: () => [0x0c0c, 0x0c0c],
+};
+
+/** Blocks with the noise as codes, and values as large as a fresh model's. */
+export function randomBlocks(format: GgufBlocks['dtype'], shape: readonly number[], noise: Uint16Array): Uint8Array {
   const { blockValues, blockBytes, scales } = BLOCKS[format];
-  const scaleBytes = format === 'NVFP4' ? [0x0c, 0x0c] : [0x00, 0x21];
-  const count = shape.reduce((product, size) => product * size, 1) / blockValues;
-  const words = new Uint32Array(Math.ceil((count * blockBytes) / 4));
-  const random = randomNumbers();
-  for (let i = 0; i < words.length; i++) words[i] = random();
-  const bytes = new Uint8Array(words.buffer, 0, count * blockBytes);
-  for (let block = 0; block < count; block++) {
-    for (const scale of scales) bytes.set(scaleBytes, block * blockBytes + scale);
+  const values = SCALES[format](1 / Math.sqrt(shape[shape.length - 1]));
+  const bytes = (elementCount(shape) / blockValues) * blockBytes;
+  // Blocks have even sizes, and scales even places.
+  const halves = new Uint16Array(bytes / 2);
+  for (let at = 0; at < halves.length; at += noise.length) halves.set(noise.subarray(0, halves.length - at), at);
+  for (const [i, place] of scales.entries()) {
+    for (let at = place / 2; at < halves.length; at += blockBytes / 2) halves[at] = values[i];
   }
-  return bytes;
+  return new Uint8Array(halves.buffer);
+}
+
+/** Codes of all matrices of a file: 8 MB, again and again. */
+export function makeNoise(): Uint16Array {
+  const noise = new Uint16Array(2 ** 22);
+  const random = randomNumbers();
+  for (let i = 0; i < noise.length; i++) noise[i] = random();
+  return noise;
 }
 
 /** Xorshift of 32 bits, always from the same start. */

@@ -9,6 +9,8 @@ export interface Workload {
   readonly generateTokens: number;
   /** Sequences decoded at once, besides one alone. */
   readonly sequences: number;
+  /** Of what takes one prompt or one sequence; the median counts. */
+  readonly repetitions: number;
   /** What mamba2 keeps SSM states in; the others have float32. */
   readonly states: StateDType;
 }
@@ -17,7 +19,7 @@ export interface Workload {
 export type Rates = ReadonlyMap<string, number>;
 
 /** Storage that each side makes of the same weights in its own format. */
-export const DTYPES = ['float32', 'bfloat16', 'int8', 'int4'] as const;
+export const DTYPES = ['float32', 'float16', 'bfloat16', 'int8', 'int4'] as const;
 /** Quantizations of a GGUF file that both sides run as it is. */
 export const QUANTIZATIONS = ['Q4_K_M', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q4_0', 'nvfp4'] as const;
 export type Quantization = (typeof QUANTIZATIONS)[number];

@@ -1,5 +1,5 @@
 // Products on tensor cores, with sums in float32. Rows are sums of two numbers of 16 bits each, see split_rows, so that they lose
-// next to nothing.
+// next to nothing. With `numParts` 1 the second of them is left out.
 //
 // The inputs are eight slices of whole 32s. An output sums each slice in the order of inputs, then the slices in their order:
 // the same in every kernel, so for every number of rows. Of 32 inputs lane 4 g + t has eight neighbours, 8 t to 8 t + 7, of its
@@ -26,6 +26,7 @@ struct LinearHalvesParams {
   int K;
   int N;
   int padded;
+  int numParts;
   int hasBias;
   int hasAddend;
   Rows addend;
@@ -86,9 +87,10 @@ static __device__ __forceinline__ void multiply(float* sums, const u32* a, const
 // the next one of the same sum would wait for the last.
 template <int M, int R>
 static __device__ __forceinline__ void add_inputs(
-    float (*sums)[R][4], const uint4* low, const uint4* high, uint4 (*parts)[2]) {
+    float (*sums)[R][4], const uint4* low, const uint4* high, uint4 (*parts)[2], int numParts) {
 #pragma unroll
   for (int turn = 0; turn < 4; turn++) {
+    if (turn == 2 && numParts == 1) break;
 #pragma unroll
     for (int m = 0; m < M; m++) {
       const u32 first[4] = {low[m].x, high[m].x, low[m].y, high[m].y}, second[4] = {low[m].z, high[m].z, low[m].w, high[m].w};

@@ -50,6 +50,7 @@ struct MambaLayersParams {
   int hidden;
   int paddedHidden;
   int paddedInner;
+  int numParts;
   int H;
   int P;
   int G;
@@ -271,7 +272,7 @@ static __device__ __forceinline__ void multiply_row(
         wait_copies<STAGES - 3>();
         load(step + 1);
       }
-      add_inputs<2, 1>(all, ownLow, ownHigh, ownParts);
+      add_inputs<2, 1>(all, ownLow, ownHigh, ownParts, copies.p.numParts);
       copies.copy_next();
     }
     if (t == 0) {

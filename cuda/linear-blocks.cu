@@ -66,7 +66,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
       if (step + u >= steps) break;
       float part[1][1][4] = {};
       const uint4 low = halves_of<FORMAT>(codes[u][0]), high = halves_of<FORMAT>(codes[u][1]);
-      add_inputs<1, 1>(part, &low, &high, &parts[u]);
+      add_inputs<1, 1>(part, &low, &high, &parts[u], p.numParts);
       const float scales[2] = {codes[u][0].scale, codes[u][1].scale};
       add_codes(sums, part[0][0], scales);
       if (hasZeros) {

@@ -41,6 +41,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     // meet no bank twice.
     uint4* to = ring + step % STAGES * PIECES * 32 + 64 * M + 8 * g;
     const int eight = first + 4 * step;
+    if (p.numParts == 1 && t % 2 == 1) return;
     copy_shared(to + (t ^ g % 2), x + 16ll * eight + 8 * t, isRow);
     copy_shared(to + (t + 4 ^ g % 2), x + 16ll * eight + 32 + 8 * t, isRow);
   };
@@ -78,7 +79,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     uint4 low[M], high[M];
 #pragma unroll
     for (int m = 0; m < M; m++) low[m] = from[64 * m], high[m] = from[64 * m + 32];
-    add_inputs<M, 1>(sums, low, high, parts);
+    add_inputs<M, 1>(sums, low, high, parts, p.numParts);
     if (FROM == SPLIT) __syncwarp();
     if (step + STAGES - 1 < steps) copy_weights(step + STAGES - 1), copy_rows(step + STAGES - 1);
     group_copies();

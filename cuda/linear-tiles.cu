@@ -43,6 +43,7 @@ static __device__ __forceinline__ void linear_tiles(const LinearHalvesParams& p)
     for (int i = 0; i < 4 * OUTPUTS / THREADS; i++) {
       copy_early(to + threadIdx.x + THREADS * i, weights[i] + (isInside ? 16ll * eight : 0), isInside);
     }
+    if (p.numParts == 1 && threadIdx.x % 2 == 1) return;
     to += 4 * OUTPUTS + threadIdx.x / 8 * 8 + (threadIdx.x % 8 ^ threadIdx.x / 8 % 2);
 #pragma unroll
     for (int i = 0; i < 8 * ROWS / THREADS; i++) {
@@ -93,13 +94,13 @@ static __device__ __forceinline__ void linear_tiles(const LinearHalvesParams& p)
         for (int m = 0; m < M; m++) {
           low[m] = from[4 * (ownOutput + 16 * m)], high[m] = from[4 * (ownOutput + 16 * m + 8)];
         }
-        add_inputs<M, R>(sums, low, high, parts);
+        add_inputs<M, R>(sums, low, high, parts, p.numParts);
       } else {
 #pragma unroll
         for (int m = 0; m < M; m++) {
           const uint4 low = from[4 * (ownOutput + 16 * m)], high = from[4 * (ownOutput + 16 * m + 8)];
           float part[1][R][4] = {};
-          add_inputs<1, R>(part, &low, &high, parts);
+          add_inputs<1, R>(part, &low, &high, parts, p.numParts);
 #pragma unroll
           for (int r = 0; r < R; r++) {
             add_codes(sums[m][r], part[0][r], scales[m]);

@@ -196,6 +196,7 @@ export { supportedArchitectures } from './models/registry.ts';
 export type { BlockFormat, MatrixDType } from './tensor/block-formats.ts';
 export { type DTypeChoice, WEIGHT_DTYPES, type WeightDType } from './tensor/dtype.ts';
 export type { KvCacheDType, KvCacheDTypeSetting, ShortKvCacheDType } from './tensor/kv-cache-dtype.ts';
+export type { MatmulPrecision } from './tensor/matmul-precision.ts';
 export type {
   ShortStateDType,
   StateDType,

@@ -22,6 +22,7 @@ import { defineModel } from '../models/registry.ts';
 import { type MatrixDType, matrixRowBytes } from '../tensor/block-formats.ts';
 import type { DTypeSetting, StorageSetting, WeightDType } from '../tensor/dtype.ts';
 import type { KvCacheDTypeSetting } from '../tensor/kv-cache-dtype.ts';
+import type { MatmulPrecision } from '../tensor/matmul-precision.ts';
 import { type StateDType, stateBytes } from '../tensor/state-dtype.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { loadSynthetic } from './load-synthetic.ts';
@@ -35,6 +36,7 @@ export interface BenchLoad extends AskedStates {
   readonly device: Device;
   readonly kvCacheDtype?: KvCacheDTypeSetting | undefined;
   readonly cpuKernels?: CpuKernels | undefined;
+  readonly matmulPrecision?: MatmulPrecision | undefined;
   readonly tensorParallelSize: number;
   /** Stages of so many ranks each. Default: 1. */
   readonly pipelineParallelSize?: number | undefined;
@@ -137,7 +139,7 @@ async function loadFolder(folder: string, load: BenchLoad): Promise<LoadedTarget
 }
 
 async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Promise<LoadedTarget> {
-  const { device, cpuKernels, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
+  const { device, cpuKernels, matmulPrecision, slots, tensorParallelSize, stepTokens, maxModelLen } = load;
   // There are no files from which `auto` could tell how large the model is.
   const chosen = device === 'auto' ? 'cpu' : device;
   const { dtype } = chooseDType(load.dtype, {
@@ -151,7 +153,7 @@ async function loadMadeUp(name: string, json: JsonObject, load: BenchLoad): Prom
   const states = stateStorage(json, load);
   const kvCacheDtype = kvCacheDTypeOf(load.kvCacheDtype);
   const limits = { slots, maxModelLen, kvCacheDtype };
-  const options = { name, device: chosen, dtype, states, cpuKernels, ...limits, checkFinite: false };
+  const options = { name, device: chosen, dtype, states, cpuKernels, matmulPrecision, ...limits, checkFinite: false };
   const begin = performance.now();
   const executor = await loadSynthetic({ config: json, seed: 0 }, tensorParallelSize, options, load);
   const { config } = defineModel(json);

@@ -2,6 +2,7 @@ import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
 import { describeAllCuda } from '../../src/backends/cuda/device/cuda-info.ts';
 import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
 import { describeFusions } from '../backends/cuda/fusions.ts';
+import { describeMatmulPrecision } from '../backends/cuda/matmul-precision.ts';
 import { describeRowBits } from '../backends/cuda/row-bits.ts';
 import { describeSteps } from '../backends/cuda/steps.ts';
 import { SECTIONS } from '../backends/suite/backend-suite.ts';
@@ -44,7 +45,9 @@ await part('steps', () => describeSteps(() => createCudaBackend()));
 await part('fusions', () => describeFusions(() => createCudaBackend()));
 await part('rows', () => {
   const rows = [1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 200, 520];
-  describeRowBits(() => createCudaBackend(), { inputs: 1000, outputs: 3300, rows });
+  const sizes = { inputs: 1000, outputs: 3300, rows };
+  describeRowBits(() => createCudaBackend(), sizes);
+  describeMatmulPrecision((matmulPrecision) => createCudaBackend({ matmulPrecision }), sizes);
 });
 await part('golden models', () => GOLDENS && describeGoldens(GOLDENS, 'cuda'));
 await part('golden models on two GPUs', async () => {

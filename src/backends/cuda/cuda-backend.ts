@@ -1,6 +1,7 @@
 import type { BlockFormat } from '../../tensor/block-formats.ts';
 import type { WeightDType } from '../../tensor/dtype.ts';
 import type { KvCacheDType } from '../../tensor/kv-cache-dtype.ts';
+import type { MatmulPrecision } from '../../tensor/matmul-precision.ts';
 import type { StateDType } from '../../tensor/state-dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { MlpActivation } from '../contract/activations.ts';
@@ -26,6 +27,14 @@ import { ExpertLists, fusedMoe } from './ops/experts.ts';
 import { OperationMethods, replayMethods, samplingMethods } from './ops/registry.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
 
+/** What a backend has besides its GPU. */
+interface CudaBackendParts {
+  /** That the GPU has joined; disposed of with the backend. Default: it is alone. */
+  readonly group?: NcclGroup | undefined;
+  /** How exactly products take their activations. Default: high. */
+  readonly matmulPrecision?: MatmulPrecision | undefined;
+}
+
 /**
  * An NVIDIA GPU through its driver, alone or as a rank of several. A row's results have the same bits whatever else is in
  * the batch, and however its sequence is split: every kernel sums in an order that does not depend on the number of rows.
@@ -47,10 +56,9 @@ export class CudaBackend extends OperationMethods implements Backend {
 
   readonly #group: NcclGroup | undefined;
 
-  /** @param group that the GPU has joined; disposed of with the backend. */
-  constructor(device: CudaDevice, group?: NcclGroup) {
+  constructor(device: CudaDevice, { group, matmulPrecision = 'high' }: CudaBackendParts = {}) {
     const memory = new CudaMemory(device);
-    const calls = new CudaCalls({}, device, memory);
+    const calls = new CudaCalls({}, device, memory, matmulPrecision);
     super(calls);
     // Exchanges that other GPUs have begun can't be taken back.
     this.outlivesMissingMemory = group === undefined;

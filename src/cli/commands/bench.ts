@@ -86,7 +86,18 @@ export const bench = defineCommand({
 });
 
 async function run(values: BenchValues): Promise<number> {
-  const { shape, model, dtype: dtypes, cpuKernels, json, quiet, revision, job, pipelineParallelSize } = values;
+  const {
+    shape,
+    model,
+    dtype: dtypes,
+    cpuKernels,
+    matmulPrecision,
+    json,
+    quiet,
+    revision,
+    job,
+    pipelineParallelSize,
+  } = values;
   // Processes that share a stage.
   const processes = pipelineParallelSize > 1 ? 1 : 1 + (job?.followers.length ?? 0);
   const { tensorParallelSize = processes } = values;
@@ -123,6 +134,7 @@ async function run(values: BenchValues): Promise<number> {
       ...askedStates(values, shape !== undefined && device === 'auto' ? 'cpu' : device),
       kvCacheDtype: values.kvCacheDtype,
       cpuKernels,
+      matmulPrecision,
       tensorParallelSize: ranks,
       pipelineParallelSize,
       ...limits,

@@ -9,6 +9,7 @@ import { DEVICES, type Device } from '../../engine/ranks/devices.ts';
 import type { Job } from '../../engine/ranks/job.ts';
 import { DTYPE_SETTINGS, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { KV_CACHE_DTYPE_SETTINGS } from '../../tensor/kv-cache-dtype.ts';
+import { MATMUL_PRECISIONS } from '../../tensor/matmul-precision.ts';
 import { STATE_DTYPE_SETTINGS } from '../../tensor/state-dtype.ts';
 import { shown } from '../../util/shown.ts';
 import { adviseNode } from '../terminal/node-advice.ts';
@@ -40,6 +41,10 @@ export const modelOptions = {
     "Dtype of attention layers' keys and values; fp8 is fp8_e4m3 (default: auto: the checkpoint's own, or float32)",
   ),
   cpuKernels: choice(CPU_KERNELS, 'How the processor makes products (default: auto, which a trial decides)'),
+  matmulPrecision: choice(
+    MATMUL_PRECISIONS,
+    'How exactly products take activations on cuda: as two numbers of 16 bits, or as one (default: high)',
+  ),
   tensorParallelSize: threads(
     'Threads or GPUs that share the model, on all machines; auto: one per core, or the GPUs it needs (default: auto)',
   ),
@@ -104,6 +109,7 @@ export async function loadWithProgress(
     dtype,
     kvCacheDtype,
     cpuKernels,
+    matmulPrecision,
     tensorParallelSize = 'auto',
     pipelineParallelSize,
     job,
@@ -121,6 +127,7 @@ export async function loadWithProgress(
     ...askedStates(values, device),
     kvCacheDtype,
     cpuKernels,
+    matmulPrecision,
     tensorParallelSize,
     pipelineParallelSize,
     job,

@@ -30,12 +30,13 @@ function draftOptions(
   tensorParallelSize: 1 | 'auto' = 'auto',
 ): LoadOptions {
   const { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage } = settings;
-  const { signal, onProgress, onWarning, workers, cpuKernels, dtype, ownThread } = settings;
+  const { signal, onProgress, onWarning, workers, cpuKernels, matmulPrecision, dtype, ownThread } = settings;
   const { maxModelLen, maxNumBatchedTokens, maxNumSeqs } = settings;
   const access = { token, localFilesOnly, cacheDir, endpoint, useBrowserStorage };
   const watch = { signal, onProgress, onWarning };
   const limits = { maxModelLen, maxNumBatchedTokens, maxNumSeqs: 2 * maxNumSeqs };
-  return { ...access, ...watch, workers, cpuKernels, device, dtype, tensorParallelSize, ownThread, ...limits };
+  const numbers = { dtype, cpuKernels, matmulPrecision };
+  return { ...access, ...watch, workers, ...numbers, device, tensorParallelSize, ownThread, ...limits };
 }
 
 /**

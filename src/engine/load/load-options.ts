@@ -5,6 +5,7 @@ import type { WorkerScripts } from '../../distributed/worker-scripts.ts';
 import { ArgumentError, ShardingError } from '../../errors.ts';
 import { type DTypeChoice, type DTypeSetting, parseDTypeChoice } from '../../tensor/dtype.ts';
 import { type KvCacheDTypeSetting, parseKvCacheDType } from '../../tensor/kv-cache-dtype.ts';
+import { type MatmulPrecision, parseMatmulPrecision } from '../../tensor/matmul-precision.ts';
 import {
   parseStateDType,
   parseStateRounding,
@@ -101,6 +102,12 @@ export interface LoadOptions extends Omit<HubOptions, 'fetch'>, EngineLimits {
    * of `CPU_KERNELS`. All relaxed forms (dot, pairs) give the same bits. Default: auto.
    */
   readonly cpuKernels?: CpuKernels | undefined;
+  /**
+   * How exactly products take their activations on the device `cuda`: high, as the sum of two numbers of 16 bits, or medium,
+   * as one, as most servers do: prompts then take about half the time, and answers may differ. Other devices are as exact
+   * as with high. PyTorch: `set_float32_matmul_precision`. Default: high.
+   */
+  readonly matmulPrecision?: MatmulPrecision | undefined;
   /** Refuse weights that are NaN or infinite. Default: false. */
   readonly checkFinite?: boolean | undefined;
   /**
@@ -156,6 +163,7 @@ const LOAD_OPTIONS: OptionNames<LoadOptions> = {
   stateStore: true,
   stateFetch: true,
   cpuKernels: true,
+  matmulPrecision: true,
   checkFinite: true,
   useBrowserStorage: true,
   chatTemplate: true,
@@ -177,6 +185,7 @@ const DEFAULTS = {
   maxNumSeqs: 16,
   checkFinite: false,
   cpuKernels: 'auto',
+  matmulPrecision: 'high',
   useBrowserStorage: true,
   recover: false,
   onWarning: printWarning,
@@ -243,6 +252,7 @@ export function checkLoadOptions(options: LoadOptions): LoadSettings {
   const device = deviceOf(settings);
   const dtype = parseDTypeChoice(settings.dtype);
   parseCpuKernels(settings.cpuKernels);
+  parseMatmulPrecision(settings.matmulPrecision);
   if (device === 'webgpu') checkAlone(device, settings.tensorParallelSize);
   checkDivides(settings);
   const checked = { ...settings, device, dtype };

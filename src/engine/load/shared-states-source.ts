@@ -11,7 +11,7 @@ import type { StartedModel } from './start-ranks.ts';
  */
 export async function sharedStatesSource(
   started: StartedModel,
-  { stateStore: store, stateFetch: fetch, cpuKernels }: LoadSettings,
+  { stateStore: store, stateFetch: fetch, cpuKernels, matmulPrecision }: LoadSettings,
 ): Promise<SharedStatesSource | undefined> {
   if (!store) return undefined;
   const { checkpoint, config, identify, device, tensorParallelSize } = started;
@@ -20,7 +20,10 @@ export async function sharedStatesSource(
     ? undefined
     : await identifyModel(checkpoint, config, formOf(started), Number.POSITIVE_INFINITY);
   const model = async () => {
-    const [identity, form] = await Promise.all([local ?? identify(), deviceForm(device.device, cpuKernels)]);
+    const [identity, form] = await Promise.all([
+      local ?? identify(),
+      deviceForm(device.device, cpuKernels, matmulPrecision),
+    ]);
     return JSON.stringify([identity, form, tensorParallelSize]);
   };
   return { store, fetch, model };

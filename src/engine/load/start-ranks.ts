@@ -67,11 +67,11 @@ async function start(
   } = placed;
   const { device } = placed.device;
   const { maxNumSeqs: slots, ownThread, workers, job } = settings;
-  const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels } = settings;
+  const { maxModelLen, kvCacheMemoryBytes, checkFinite, cpuKernels, matmulPrecision } = settings;
   const limits = { slots, maxModelLen, kvCacheMemoryBytes, kvCacheDtype };
   const { numSpeculativeTokens } = settings.speculativeConfig ?? {};
   const form = { untieHead, mtp, states, blockFormats, numSpeculativeTokens };
-  const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, ...form };
+  const options = { name, device, dtype, ...limits, checkFinite, cpuKernels, matmulPrecision, ...form };
   const { onProgress, signal } = watch;
   if (config.numHeads !== undefined && config.numHeads % size !== 0) {
     throw new ShardingError(

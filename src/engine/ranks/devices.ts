@@ -10,6 +10,7 @@ import { WEBGPU_BLOCK_FORMATS } from '../../backends/webgpu/linear/pack-blocks.t
 import type { ProcessGroup } from '../../distributed/process-group.ts';
 import { UnsupportedDeviceError } from '../../errors.ts';
 import type { BlockFormat } from '../../tensor/block-formats.ts';
+import type { MatmulPrecision } from '../../tensor/matmul-precision.ts';
 
 /**
  * Devices that a model can run on: `cpu` is WebAssembly SIMD, `webgpu` a GPU, `cuda` an NVIDIA GPU through its driver,
@@ -57,12 +58,14 @@ export function keptFormats(device: ChosenDevice): ReadonlySet<BlockFormat> | un
  * The backend that runs on a device.
  * @param compiled result of {@link compileForDevice}.
  * @param group that the backend is a rank of; GPUs join theirs here.
+ * @param matmulPrecision that products may have on `cuda`; others are as exact as with `high`.
  * @throws UnsupportedDeviceError
  */
 export async function createBackend(
   device: ChosenDevice,
   compiled = compileForDevice(device),
   group?: ProcessGroup,
+  matmulPrecision?: MatmulPrecision,
 ): Promise<Backend> {
   if (device === 'webgpu') {
     // Imported on need: few programs use it.
@@ -71,7 +74,7 @@ export async function createBackend(
   }
   if (device === 'cuda') {
     const { createCudaBackend } = await import('../../backends/cuda/create-backend.ts');
-    return createCudaBackend({ group });
+    return createCudaBackend({ group, matmulPrecision });
   }
   return compiled ? new CpuBackend(loadKernels(compiled)) : new ReferenceBackend();
 }

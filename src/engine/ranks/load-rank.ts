@@ -10,6 +10,7 @@ import type { CausalLM, ModelDefinition } from '../../models/causal-lm.ts';
 import { defineModel } from '../../models/registry.ts';
 import type { BlockFormat, MatrixDType } from '../../tensor/block-formats.ts';
 import type { StorageSetting, WeightDType } from '../../tensor/dtype.ts';
+import type { MatmulPrecision } from '../../tensor/matmul-precision.ts';
 import { FLOAT32_STATES, type StateStorage } from '../../tensor/state-dtype.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type KvCacheLimits, numKvBlocks } from '../run/kv-cache-limits.ts';
@@ -43,6 +44,8 @@ export interface RankOptions extends KvCacheLimits {
   readonly states?: StateStorage | undefined;
   /** Form of products on the processor. Default: auto. */
   readonly cpuKernels?: CpuKernels | undefined;
+  /** How exactly products take their activations on `cuda`. Default: high. */
+  readonly matmulPrecision?: MatmulPrecision | undefined;
   /** Compiled once by the caller and shared by all ranks. */
   readonly kernels?: CompiledKernels | undefined;
 }
@@ -102,7 +105,7 @@ export async function makeRank(
   { onProgress, signal }: LoadWatch,
 ): Promise<ModelRunner> {
   const { device, kernels = compileForDevice(device, [], options.cpuKernels) } = options;
-  const backend = await createBackend(device, kernels, group);
+  const backend = await createBackend(device, kernels, group, options.matmulPrecision);
   try {
     const formats = weights.formats?.(backend.blockFormats) ?? new Map();
     const { weightDType, quantConfig } = storageInBlocks(options.dtype, weights.storedDType, formats);

@@ -9,6 +9,7 @@ import { describeBlocks } from './blocks.ts';
 import { CUDA_DEMANDS } from './demands.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
 import { describeFusions } from './fusions.ts';
+import { describeMatmulPrecision } from './matmul-precision.ts';
 import { describeRowBits } from './row-bits.ts';
 
 // A processor that runs kernels takes its time, and so does the compiler that makes them for it.
@@ -30,6 +31,7 @@ describe.runIf(need('g++'))('cuda, emulated', () => {
   describeBlocks(makeBackend);
   describeFusions(makeBackend);
   describeRowBits(makeBackend, { inputs: 300, outputs: 70, rows: [1, 7, 9, 17, 33, 65] });
+  describeMatmulPrecision((matmulPrecision) => createCudaBackend({ library: driver?.library, matmulPrecision }));
 });
 
 const { stdout } = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });

@@ -64,7 +64,7 @@ describe.runIf(need('g++'))('the driver', () => {
       return functions.cuGraphExecDestroy(graph);
     };
     Object.assign(device.driver, { functions: { ...functions, cuGraphExecDestroy } });
-    const backend = new CudaBackend(device, { dispose: () => order.push('group') } as unknown as NcclGroup);
+    const backend = new CudaBackend(device, { group: { dispose: () => order.push('group') } as unknown as NcclGroup });
     const x = backend.zeros([2, 2]);
     for (let n = 0; n < 2; n++) backend.step({ variant: {}, inputs: {}, compute: () => ({ sum: backend.add(x, x) }) });
     backend.dispose();

@@ -1,3 +1,4 @@
+import type { MatmulPrecision } from '../../../tensor/matmul-precision.ts';
 import { elementCount, type Tensor } from '../../../tensor/tensor.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
 import type { Grid } from '../launch/launch.ts';
@@ -14,11 +15,13 @@ export class CudaCalls {
   readonly owner: object;
   readonly device: CudaDevice;
   readonly memory: CudaMemory;
+  readonly matmulPrecision: MatmulPrecision;
 
-  constructor(owner: object, device: CudaDevice, memory: CudaMemory) {
+  constructor(owner: object, device: CudaDevice, memory: CudaMemory, matmulPrecision: MatmulPrecision) {
     this.owner = owner;
     this.device = device;
     this.memory = memory;
+    this.matmulPrecision = matmulPrecision;
   }
 
   /** The tensor as one of this backend. @throws ShapeError, ArgumentError */

@@ -15,9 +15,6 @@ const NON_BLOCKING = 1;
 /** Capture that lets other calls be, such as those that load a module. */
 const RELAXED = 2;
 const NO_TIMING = 2;
-/** Tags in the list with which a launch is given its parameters as they lie in memory. */
-const PARAMETER_POINTER = 1n;
-const PARAMETER_SIZE = 2n;
 const MOST_PARAMETER_BYTES = 4096;
 /** The attribute of a kernel that says how many bytes of shared memory a launch may ask for. */
 const MOST_SHARED_BYTES = 8;
@@ -47,9 +44,8 @@ export class CudaDevice {
   /** Bytes of shared memory that launches of a kernel may ask for, besides what it declares. */
   readonly #sharedBytes = new Map<KernelName, number>();
   readonly #parameters: DataView;
-  readonly #parameterSize: BigUint64Array;
-  /** Address of the list that a launch takes. */
-  readonly #extra: Handle;
+  /** Address of the list that a launch takes, which has the address of the parameters: every kernel has one struct of them. */
+  readonly #parameterList: Handle;
   readonly #events: Handle[] = [];
   /** Launches that wait for those after them, which they may take over. */
   readonly #waiting: Launch[] = [];
@@ -89,13 +85,10 @@ export class CudaDevice {
       return { address: koffi.address(pointer), view: koffi.view(pointer, bytes) };
     };
     const parameters = memory(MOST_PARAMETER_BYTES);
-    const size = memory(8);
-    const extra = memory(40);
+    const list = memory(8);
     this.#parameters = new DataView(parameters.view);
-    this.#parameterSize = new BigUint64Array(size.view);
-    const list = [PARAMETER_POINTER, parameters.address, PARAMETER_SIZE, size.address, 0n];
-    new BigUint64Array(extra.view).set(list);
-    this.#extra = Number(extra.address);
+    new BigUint64Array(list.view).set([parameters.address]);
+    this.#parameterList = Number(list.address);
     const { capability, multiprocessors, sharedBytes } = this.info;
     if (canOverlap(capability, driver.version)) this.#overlapping = new LaunchConfig(koffi, this.stream, 'overlapping');
     if (asksOneLaunch && hasCooperativeLaunches(driver, ordinal, this.info)) {
@@ -279,13 +272,12 @@ export class CudaDevice {
     if (this.isDry) return;
     const { layout } = KERNELS[name];
     writeParameters(this.#parameters, layout, parameters as unknown as Parameters<typeof writeParameters>[2]);
-    this.#parameterSize[0] = BigInt(layout.bytes);
     const overlaps = this.#isCapturing && this.#overlaps.next(launch);
     const config = grid.isCooperative ? this.#cooperative : overlaps ? this.#overlapping : undefined;
     if (config) {
-      this.#call('cuLaunchKernelEx', config.of(grid), kernel, 0, this.#extra);
+      this.#call('cuLaunchKernelEx', config.of(grid), kernel, this.#parameterList, 0);
     } else {
-      this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, 0, this.#extra);
+      this.#call('cuLaunchKernel', kernel, x, y, z, threads, 1, 1, sharedBytes, this.stream, this.#parameterList, 0);
     }
   }
 

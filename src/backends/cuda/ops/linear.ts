@@ -1,3 +1,4 @@
+import type { MatmulPrecision } from '../../../tensor/matmul-precision.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import type { LinearWeight } from '../../contract/linear.ts';
 import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
@@ -153,9 +154,12 @@ function isWide({ device: { info } }: CudaCalls, { x, matrix }: Product, tiles: 
   return countTiles(tiles, T, matrix.outFeatures) >= WIDE_SHARE * info.multiprocessors;
 }
 
+/** Numbers of 16 bits as whose sum a product takes an activation. */
+const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
+
 /** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks. */
 function splitProduct(
-  { device, memory }: CudaCalls,
+  { device, memory, matmulPrecision }: CudaCalls,
   { x, matrix, bias, out }: Product,
   kind: number,
   isInBlocks: boolean,
@@ -169,6 +173,7 @@ function splitProduct(
   device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
     ...{ x: parts, factors, bias, out, weight, rowBytes, T, K, N, padded, hasBias: flag(bias) },
+    numParts: NUM_PARTS[matmulPrecision],
     ...{ slices: undefined, scales: undefined, zeros: undefined, inputSums: undefined },
     ...NOTHING_BESIDES,
     ...NOTHING_BEFORE,

@@ -388,13 +388,13 @@ int cuModuleGetFunction(Handle* f, Handle, const char* name) {
 }
 int cuFuncSetAttribute(Handle, int, int) { return 0; }
 int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* count, Handle, int, size_t) { return *count = 1, 0; }
-static int launch(Handle f, const unsigned* grid, void** extra, bool isTogether) {
+static int launch(Handle f, const unsigned* grid, void** kernelParams, bool isTogether) {
   CHECKED
   const unsigned gx = grid[0], gy = grid[1], gz = grid[2], bx = grid[3], by = grid[4], bz = grid[5];
   if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) return INVALID_VALUE;
   if (isTogether && gx * gy * gz > (unsigned)multiprocessors()) return TOO_LARGE;
   Parameters parameters;
-  memcpy(parameters.bytes, extra[1], *(size_t*)extra[3]);
+  memcpy(parameters.bytes, kernelParams[0], sizeof parameters.bytes);
   enqueue([=] {
     gridDim = {gx, gy, gz};
     blockDim = {bx, by, bz};
@@ -406,15 +406,15 @@ static int launch(Handle f, const unsigned* grid, void** extra, bool isTogether)
   return 0;
 }
 int cuLaunchKernel(Handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, Handle,
-                   void** kernelParams, void** extra) {
+                   void** kernelParams, void**) {
   const unsigned grid[6] = {gx, gy, gz, bx, by, bz};
-  return launch(f, grid, extra, false);
+  return launch(f, grid, kernelParams, false);
 }
 // Launches may overlap here, too, but don't. The blocks of a cooperative one run at the same time.
-int cuLaunchKernelEx(const unsigned* config, Handle f, void** kernelParams, void** extra) {
+int cuLaunchKernelEx(const unsigned* config, Handle f, void** kernelParams, void**) {
   const unsigned *attribute = *(const unsigned**)(config + 10), count = config[12];
   const bool overlaps = attribute[0] == 6, isTogether = attribute[0] == 2;
   if (count != 1 || (!overlaps && !isTogether) || attribute[2] != 1) return INVALID_VALUE;
-  return launch(f, config, extra, isTogether);
+  return launch(f, config, kernelParams, isTogether);
 }
 }

@@ -35,8 +35,8 @@ export function describeMatmulPrecision(
         ]);
         expectSame(found, expected, `${T} rows`);
       }
-      high.dispose();
-      medium.dispose();
+      high.dispose?.();
+      medium.dispose?.();
     });
   });
 }

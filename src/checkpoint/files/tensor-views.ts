@@ -1,5 +1,7 @@
 import { type Mamba2Error, WeightShapeError } from '../../errors.ts';
+import { blockRowBytes } from '../../tensor/block-formats.ts';
 import { joinBytes } from '../../util/join-bytes.ts';
+import { bytesFor } from './byte-source.ts';
 import type { ReadScratch } from './read-scratch.ts';
 import { type RowRange, resolveRows } from './row-range.ts';
 import type { StoredBlocks, StoredTensor } from './stored-tensor.ts';
@@ -159,14 +161,6 @@ export function stackedPerMatrix(parts: readonly StoredTensor[]): StoredTensor {
   const shape = [count, parts.reduce((sum, part) => sum + part.shape[1], 0), ...inner];
   const sizes = parts.map((part) => rowValues(part.shape));
   const size = rowValues(shape);
-  const bytesOf = async (range: RowRange, reads: readonly ((range: RowRange) => Promise<Uint8Array>)[]) => {
-    const { firstRow, rows } = resolveRows('a tensor', shape, range);
-    const pieces: Uint8Array[] = [];
-    for (let n = firstRow; n < firstRow + rows; n++) {
-      for (const read of reads) pieces.push(await read({ firstRow: n, rows: 1 }));
-    }
-    return joinBytes(pieces);
-  };
   const blocks = sameBlocks(parts);
   return {
     ...made(shape, parts),
@@ -183,18 +177,29 @@ export function stackedPerMatrix(parts: readonly StoredTensor[]): StoredTensor {
       }
       return out;
     },
-    readBytes: async (range = {}) =>
-      bytesOf(
-        range,
-        parts.map((part) => async (own) => part.readBytes(own)),
-      ),
+    async readBytes(range = {}) {
+      const { firstRow, rows } = resolveRows('a tensor', shape, range);
+      const pieces: Uint8Array[] = [];
+      for (let n = firstRow; n < firstRow + rows; n++) {
+        for (const part of parts) pieces.push(await part.readBytes({ firstRow: n, rows: 1 }));
+      }
+      return joinBytes(pieces);
+    },
     blocks: blocks && {
       format: blocks[0].format,
-      read: async (range = {}) =>
-        bytesOf(
-          range,
-          blocks.map(({ read }) => read),
-        ),
+      read: async (range = {}, scratch) => {
+        const { firstRow, rows } = resolveRows('a tensor', shape, range);
+        const out = bytesFor(blockRowBytes(blocks[0].format, rows * size), scratch?.bytes);
+        let filled = 0;
+        for (let n = firstRow; n < firstRow + rows; n++) {
+          for (const { read } of blocks) {
+            const matrix = await read({ firstRow: n, rows: 1 }, scratch?.inner);
+            out.set(matrix, filled);
+            filled += matrix.length;
+          }
+        }
+        return out;
+      },
     },
   };
 }

@@ -26,6 +26,12 @@ export const BLOCK_VALUES = 2 ** 18;
 /** Bytes of stored blocks that are in memory at a time. */
 const BLOCK_BYTES = 2 ** 20;
 
+/**
+ * Values, and words of stored bytes, that memory is kept for: an expert's matrix is a row, and larger than a block. The system
+ * gives memory when it is written to, so that small models take less.
+ */
+const SCRATCH_VALUES = 2 ** 21;
+
 /** Reads of a local file that run while a block is put into its place. */
 const READS_AHEAD = 2;
 
@@ -47,7 +53,7 @@ export async function loadWeights(
   const ahead = new ReadAhead(
     readsOf(table, pairs, checkpoint),
     isUrl(checkpoint.folder) ? 0 : READS_AHEAD,
-    BLOCK_VALUES,
+    SCRATCH_VALUES,
   );
   let loaded = 0;
   const next = async () => {

@@ -201,6 +201,7 @@ function eachOf(loader: WeightLoader): WeightLoader {
   return {
     rows: ([count]) => [{ firstRow: 0, rows: count }],
     part: (matrices, [, rows, columns]) => {
+      if (hasAllRows(loader, [rows, columns])) return loader.part(matrices, [rows, columns]);
       const size = rows * columns;
       const parts: Float32Array[] = [];
       for (let begin = 0; begin < matrices.length; begin += size) {
@@ -214,6 +215,7 @@ function eachOf(loader: WeightLoader): WeightLoader {
       return all;
     },
     partOfBytes: (matrices, [, rows, rowBytes]) => {
+      if (hasAllRows(loader, [rows, rowBytes])) return loader.partOfBytes?.(matrices, [rows, rowBytes]) ?? matrices;
       const size = rows * rowBytes;
       const own = loader.rows([rows, rowBytes]);
       const parts: Uint8Array[] = [];
@@ -227,4 +229,10 @@ function eachOf(loader: WeightLoader): WeightLoader {
       return joinBytes(parts);
     },
   };
+}
+
+/** Whether a rank holds something of every row of such a matrix, in their order: then rows of all matrices are cut at once. */
+function hasAllRows(loader: WeightLoader, shape: readonly [number, number]): boolean {
+  const own = loader.rows(shape);
+  return own.length === 1 && own[0].rows === shape[0];
 }

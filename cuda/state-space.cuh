@@ -33,6 +33,16 @@ struct StateSpaceParams {
   Rows replayed;
   const int* replayCounts;
   int mostReplayed;
+  // What is made of chunks of a prompt, see chunk-scan.cu; and positions of the sequences' first tokens, which say where chunks
+  // begin.
+  u16* chunkHalves;
+  float* chunkProducts;
+  u16* chunkWeights;
+  float* chunkSteps;
+  const int* chunkPositions;
+  // Which tokens of a sequence a scan takes: all, or those before or after its whole chunks.
+  int stretch;
+  int sequences;
   int stateKey;
   // Of the layer's state over all ranks, the row that this one begins with.
   int firstRow;
@@ -475,6 +485,25 @@ struct Constant {
   static const bool value = VALUE;
 };
 
+// Tokens of a chunk.
+#define CHUNK 64
+
+// The whole chunks of a sequence, which begin where the position is a multiple of 64: the first one's first row, and how many
+// there are. A padded sequence has none, because it has no memory for its state between them and what comes before and after.
+struct Chunks {
+  long long first;
+  int count;
+};
+static __device__ __forceinline__ Chunks chunks_of(const StateSpaceParams& p, int b) {
+  const long long begin = p.starts[b], end = p.starts[b + 1];
+  const long long first = begin + (CHUNK - p.chunkPositions[b] % CHUNK) % CHUNK;
+  if ((p.slots && p.slots[b] < 0) || first >= end) return {end, 0};
+  const int count = (int)(end - first) / CHUNK;
+  return {count > 0 ? first : end, count};
+}
+
+enum { WHOLE_SEQUENCE, BEFORE_CHUNKS, AFTER_CHUNKS };
+
 // Tokens of a sequence one after another, with 4 rows of the state in a warp's registers. Some tokens at a time lie in shared
 // memory, where the next ones are copied meanwhile.
 template <int OWN, int STATES>
@@ -487,13 +516,19 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
   __shared__ float2 factors[2][TILE];
   const int h = blockIdx.y;
   const int b = blockIdx.z;
-  const long long begin = p.starts[b], end = p.starts[b + 1];
+  const long long origin = p.starts[b];
+  long long begin = origin, end = p.starts[b + 1];
+  if (p.stretch) {
+    const Chunks chunks = chunks_of(p, b);
+    if (p.stretch == BEFORE_CHUNKS) end = chunks.first;
+    else begin = chunks.first + (long long)CHUNK * chunks.count;
+  }
   if (begin == end) return;
   const int slot = p.slots ? p.slots[b] : b;
   const int lane = threadIdx.x % 32;
   const int blockFirst = 4 * SCAN_ROWS * blockIdx.x;
   const int first = blockFirst + SCAN_ROWS * (threadIdx.x / 32);
-  const bool hasPast = slot >= 0 && p.hasInitialState && p.hasInitialState[b];
+  const bool hasPast = slot >= 0 && (begin > origin || (p.hasInitialState && p.hasInitialState[b]));
   float* states = p.states + slot * p.stateStride + (long long)h * p.P * N / (STATES ? 2 : 1);
   float state[SCAN_ROWS][OWN];
 #pragma unroll
@@ -560,7 +595,7 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
         const int at = s + i;
         if (isWhole.value || at < count) {
           const float* x = tileX[buffer] + 4 * SCAN_ROWS * at + SCAN_ROWS * (threadIdx.x / 32);
-          const u32 bits = STATES ? token_bits(p, b, tile + at - begin) : 0;
+          const u32 bits = STATES ? token_bits(p, b, tile + at - origin) : 0;
           const float2 f = factors[buffer][at];
           const ScannedToken token = {tileB[buffer] + at * N, tileC[buffer] + at * N, x, f.x, f.y, bits};
           advance<OWN, STATES>(p, state, token, h * p.P + first, columns, y + SCAN_ROWS * i);

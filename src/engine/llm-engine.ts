@@ -122,10 +122,10 @@ export class LLMEngine {
     const speculations = speculativeConfig && new Speculations(speculativeConfig, this.#draftSource);
     const eosTokenIds = new Set(context.eosTokenIds);
     this.#requestContext = { tokenizer, eosTokenIds, maxModelLen, vocabSize, speculations };
-    const { maxConcurrentBatches = 1, maxBatchedTokens = Number.POSITIVE_INFINITY } = executor;
+    const { maxConcurrentBatches = 1, maxBatchedTokens = Number.POSITIVE_INFINITY, promptAlignment } = executor;
     // The steps under way together have as many tokens as one alone.
     const mostTokens = Math.min(Math.ceil(maxNumBatchedTokens / maxConcurrentBatches), maxBatchedTokens);
-    const limits = { maxNumBatchedTokens: mostTokens, vocabSize, maxConcurrentBatches };
+    const limits = { maxNumBatchedTokens: mostTokens, vocabSize, maxConcurrentBatches, promptAlignment };
     this.#scheduler = new Scheduler(this.#states, limits, executor.samplesTokens ?? false);
     this.savedStates = new SavedStates(this.#executor, this.#states);
     this.#sharedStates = context.sharedStates && this.#share(context.sharedStates, onWork);

@@ -1,5 +1,6 @@
 import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
 import { describeAllCuda } from '../../src/backends/cuda/device/cuda-info.ts';
+import { describeChunks } from '../backends/cuda/chunks.ts';
 import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
 import { describeFusions } from '../backends/cuda/fusions.ts';
 import { describeMatmulPrecision } from '../backends/cuda/matmul-precision.ts';
@@ -43,6 +44,7 @@ await part('backend suite', () => {
 await part('sampling', () => describeSampling(() => createCudaBackend()));
 await part('steps', () => describeSteps(() => createCudaBackend()));
 await part('fusions', () => describeFusions(() => createCudaBackend()));
+await part('chunks', () => describeChunks((matmulPrecision) => createCudaBackend({ matmulPrecision })));
 await part('rows', () => {
   const rows = [1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 200, 520];
   const sizes = { inputs: 1000, outputs: 3300, rows };

@@ -41,6 +41,12 @@ export interface BackendLifeCycle {
   readonly promptsToPrepare?: readonly number[] | undefined;
 
   /**
+   * The length of the chunks that `mambaChunkScan` takes at once where it is told positions. Prompts are divided at multiples
+   * of it: a step that ends elsewhere leaves other last bits. Absent: where a prompt is divided changes no bit.
+   */
+  readonly promptAlignment?: number | undefined;
+
+  /**
    * How many rows may replace one row in what `run` enqueues without any tensor becoming too large for an operation.
    * Nothing runs. Absent: any number.
    */

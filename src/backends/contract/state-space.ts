@@ -80,6 +80,12 @@ export interface ChunkScanArgs extends SelectiveStateArgs {
   readonly cacheIndices?: Tensor | undefined;
   /** (B) int32, 0 or 1: whether to start from the slot's state. Default: none does, and the state starts at zero. */
   readonly hasInitialState?: Tensor | undefined;
+  /**
+   * (B) int32: position in its sequence of the first token of each. A backend that computes in chunks begins them at
+   * multiples of their length, so that a sequence has the same ones wherever it is split. Default: not known, and such a
+   * backend takes the tokens one after another.
+   */
+  readonly positions?: Tensor | undefined;
   /** Whether the slots get the states after these tokens. False: they stay as they are. Default: true. */
   readonly keepState?: boolean | undefined;
   /** How states of 16 bits are rounded. Default: to the nearest value. */
@@ -162,8 +168,8 @@ export interface StateSpaceOps extends ConvolutionOps {
    * sequence. A padded sequence starts from zero and leaves no state; an empty one changes nothing.
    *
    * States of 16 bits are rounded after every token, and y_t is of the state before it is rounded: so a sequence has the
-   * same states prefilled as decoded, and wherever it is split. A backend that computes in chunks may round only where a
-   * call ends.
+   * same states prefilled as decoded, and wherever it is split. A backend that computes in chunks may round only after
+   * each of them, or where a call ends.
    */
   mambaChunkScan(args: ChunkScanArgs): Tensor;
 

@@ -23,6 +23,7 @@ import { copySlot, loadSlot, saveSlot } from './device/cuda-slots.ts';
 import { CudaKvCache, CudaState, type CudaTensor } from './device/cuda-tensor.ts';
 import { blockWriter, storedBytes, weightWriter } from './device/cuda-weight.ts';
 import type { NcclGroup } from './nccl/nccl-group.ts';
+import { CHUNK_TOKENS } from './ops/chunk-scan.ts';
 import { ExpertLists, fusedMoe } from './ops/experts.ts';
 import { OperationMethods, replayMethods, samplingMethods } from './ops/registry.ts';
 import { RepeatedSteps } from './repeated-steps.ts';
@@ -48,6 +49,7 @@ export class CudaBackend extends OperationMethods implements Backend {
   readonly sampling: SamplingOps;
   readonly replay: ReplayOps;
   readonly failed: Promise<Error>;
+  readonly promptAlignment: number | undefined;
   readonly #device: CudaDevice;
   readonly #memory: CudaMemory;
   readonly #calls: CudaCalls;
@@ -68,6 +70,7 @@ export class CudaBackend extends OperationMethods implements Backend {
     this.#calls = calls;
     this.#steps = new RepeatedSteps(calls);
     this.failed = device.failed;
+    this.promptAlignment = matmulPrecision === 'medium' ? CHUNK_TOKENS : undefined;
     this.sampling = samplingMethods(calls);
     this.replay = replayMethods(calls);
   }

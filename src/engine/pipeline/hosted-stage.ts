@@ -72,8 +72,8 @@ export class HostedStage implements ProcessRanks {
       options,
       { workers: { rank: script } },
     );
-    const { stateFootprint, samplesTokens, maxBatchedTokens, failed } = executor;
-    this.#onMessage({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens });
+    const { stateFootprint, samplesTokens, maxBatchedTokens, promptAlignment, failed } = executor;
+    this.#onMessage({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens, promptAlignment });
     failed.then((error) => this.#fail(error));
     const to = (process: number | undefined) => (process === undefined ? undefined : link(process, place.channel));
     return new LinkedStage(executor, { ...place, before: to(place.before), after: to(place.after) });

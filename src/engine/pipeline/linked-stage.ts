@@ -36,6 +36,10 @@ export class LinkedStage implements Executor {
     return this.#executor.maxBatchedTokens;
   }
 
+  get promptAlignment(): number | undefined {
+    return this.#executor.promptAlignment;
+  }
+
   get failed(): Promise<Error> | undefined {
     return this.#executor.failed;
   }

@@ -18,6 +18,7 @@ import { checkStateLength } from '../run/state-cache.ts';
 export class PipelineExecutor implements Executor {
   readonly stateFootprint: StateFootprint;
   readonly maxBatchedTokens: number;
+  readonly promptAlignment: number;
   /** The first stage would need the tokens that the last one chose. */
   readonly samplesTokens = false;
   readonly maxConcurrentBatches: number;
@@ -33,6 +34,8 @@ export class PipelineExecutor implements Executor {
     this.maxBatchedTokens = Math.min(
       ...stages.map(({ maxBatchedTokens = Number.POSITIVE_INFINITY }) => maxBatchedTokens),
     );
+    // Stages are backends of one kind.
+    this.promptAlignment = Math.max(...stages.map(({ promptAlignment = 1 }) => promptAlignment));
     this.maxConcurrentBatches = stages.length;
     this.failed = Promise.race(stages.flatMap(({ failed }) => failed ?? []));
   }

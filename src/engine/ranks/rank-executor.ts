@@ -85,6 +85,7 @@ export class RankExecutor implements Executor {
   #stateFootprint: StateFootprint = { bytes: 0, length: 0 };
   #samplesTokens = false;
   #maxBatchedTokens = Number.POSITIVE_INFINITY;
+  #promptAlignment: number | undefined;
 
   private constructor({ source, files }: RankSource, size: number, options: RankOptions, watch: RankWatch) {
     this.failed = new Promise((resolve) => {
@@ -162,6 +163,7 @@ export class RankExecutor implements Executor {
       executor.#samplesTokens = replies.every((reply) => reply.type === 'ready' && reply.samplesTokens);
       const most = replies.map((reply) => (reply.type === 'ready' ? reply.maxBatchedTokens : Number.POSITIVE_INFINITY));
       executor.#maxBatchedTokens = Math.min(...most);
+      executor.#promptAlignment = replies.find((reply) => reply.type === 'ready')?.promptAlignment;
     } catch (error) {
       await executor.dispose();
       throw error;
@@ -177,6 +179,10 @@ export class RankExecutor implements Executor {
 
   get maxBatchedTokens(): number {
     return this.#maxBatchedTokens;
+  }
+
+  get promptAlignment(): number | undefined {
+    return this.#promptAlignment;
   }
 
   get samplesTokens(): boolean {

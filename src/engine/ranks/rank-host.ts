@@ -74,8 +74,8 @@ class RankHost<Source> {
   async #start(start: RankStart<Source>): Promise<void> {
     const runner = this.#load(start);
     this.#started = { start, runner };
-    const { stateFootprint, samplesTokens, maxBatchedTokens, failed } = await runner;
-    this.#port.post({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens });
+    const { stateFootprint, samplesTokens, maxBatchedTokens, promptAlignment, failed } = await runner;
+    this.#port.post({ type: 'ready', stateFootprint, samplesTokens, maxBatchedTokens, promptAlignment });
     failed?.then((error) => this.#fail(error));
   }
 

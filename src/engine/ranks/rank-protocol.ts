@@ -68,6 +68,7 @@ export type RankMessage =
       readonly stateFootprint: StateFootprint;
       readonly samplesTokens: boolean;
       readonly maxBatchedTokens: number;
+      readonly promptAlignment: number | undefined;
     }
   | { readonly type: 'result'; readonly id: number; readonly result: RankResult }
   | { readonly type: 'error'; readonly error: SerializedError };

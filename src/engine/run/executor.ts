@@ -146,6 +146,8 @@ export interface Executor {
   readonly stateFootprint: StateFootprint;
   /** Tokens that a step takes at most. */
   readonly maxBatchedTokens?: number | undefined;
+  /** Prompts are divided into steps at multiples of so many tokens, see Backend. Default: 1. */
+  readonly promptAlignment?: number | undefined;
   /** Whether it can choose tokens itself. Then a step may be begun before the output of the last one is there. */
   readonly samplesTokens?: boolean | undefined;
   /** Steps that it works on at the same time: as many as it has stages. Default: 1. */

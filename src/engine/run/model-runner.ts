@@ -141,6 +141,10 @@ export class ModelRunner implements Executor {
     return this.#samplesTokens;
   }
 
+  get promptAlignment(): number | undefined {
+    return this.#backend.promptAlignment;
+  }
+
   get maxBatchedTokens(): number {
     return this.#maxBatchedTokens;
   }

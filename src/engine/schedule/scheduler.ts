@@ -37,6 +37,8 @@ export interface StepLimits {
   readonly vocabSize: number;
   /** Steps that the executor works on at the same time. Default: 1. */
   readonly maxConcurrentBatches?: number | undefined;
+  /** Prompts are divided at multiples of so many tokens, unless a step has fewer. Default: 1. */
+  readonly promptAlignment?: number | undefined;
 }
 
 /** A sequence that was overtaken or pre-empted this often precedes all others, so that nothing waits forever. */
@@ -58,6 +60,7 @@ export class Scheduler {
   readonly #maxEvaluatedTokens: number;
   readonly #executorSamples: boolean;
   readonly #maxConcurrentBatches: number;
+  readonly #promptAlignment: number;
   /** Tokens that steps under way process of each sequence, when the next step is scheduled. */
   #underWay: ReadonlyMap<Sequence, number> = new Map();
   /** Sequences without a slot, in the order in which they get one. */
@@ -73,9 +76,10 @@ export class Scheduler {
   #preemptions = 0;
 
   constructor(states: StateManager, limits: StepLimits, executorSamples: boolean) {
-    const { maxNumBatchedTokens, vocabSize, maxConcurrentBatches = 1 } = limits;
+    const { maxNumBatchedTokens, vocabSize, maxConcurrentBatches = 1, promptAlignment = 1 } = limits;
     this.#states = states;
     this.#maxConcurrentBatches = maxConcurrentBatches;
+    this.#promptAlignment = promptAlignment;
     this.#maxNumBatchedTokens = maxNumBatchedTokens;
     this.#maxEvaluatedTokens = Math.max(1, Math.floor(MAX_STEP_LOGITS / vocabSize));
     this.#executorSamples = executorSamples;
@@ -189,15 +193,21 @@ export class Scheduler {
       (sequence) => this.#isRunnable(sequence) && this.#canContinue(sequence) && !lackBlocks.has(sequence),
     );
     const decodes = runnable.filter((sequence) => this.#numTokensLeft(sequence) === 1);
-    const share = this.#shareOfDecodes();
+    const share = Math.min(this.#shareOfDecodes(), this.#decodesBesidePrompts(runnable));
     const guesses = this.#draftsFor(
       decodes.slice(0, share),
       this.#mostGuessed(runnable, Math.min(decodes.length, share)),
     );
+    /** Whether a chunk of a prompt was more than the step had room for. */
+    let lacksRoom = false;
     const take = (sequence: Sequence) => {
       const { wantsPromptLogits } = sequence.request;
-      const numTokens = Math.min(this.#tokensReady(sequence), budget, wantsPromptLogits ? evaluated : budget);
-      if (numTokens === 0 && !sequence.knownLogits) return;
+      const room = Math.min(budget, wantsPromptLogits ? evaluated : budget);
+      const numTokens = this.#tokensWithin(sequence, room);
+      if (numTokens === 0 && !sequence.knownLogits) {
+        lacksRoom ||= room > 0;
+        return;
+      }
       const begin = this.#numBegunTokens(sequence);
       if (this.#underWay.has(sequence)) this.#states.saveInPassing(sequence, undefined, begin);
       const isPrefill = begin < sequence.numPromptTokens || numTokens > 1;
@@ -214,12 +224,12 @@ export class Scheduler {
     // The end of a prompt may look and cost the same as a token of an answer.
     for (const sequence of decodes.slice(0, share)) take(sequence);
     for (const sequence of runnable) if (this.#numTokensLeft(sequence) !== 1) take(sequence);
-    while (budget > 0) {
+    while (budget > 0 && !lacksRoom) {
       const sequence = this.#admitNext();
       if (!sequence) break;
       take(sequence);
     }
-    if (budget === 0 || evaluated === 0 || decodes.length > share) this.#serveOthersNext(work);
+    if (budget === 0 || evaluated === 0 || lacksRoom || decodes.length > share) this.#serveOthersNext(work);
     return work;
   }
 
@@ -292,6 +302,31 @@ export class Scheduler {
     return !(isChosenFirst && sequence.isMaskPending);
   };
 
+  /** Tokens at whose multiples prompts are divided. Steps of no more take what they have room for. */
+  get #chunk(): number {
+    return this.#maxNumBatchedTokens > this.#promptAlignment ? this.#promptAlignment : 1;
+  }
+
+  /** Tokens of the sequence for a step with room for so many. Unless they reach the next end, that is the end of a chunk. */
+  #tokensWithin(sequence: Sequence, room: number): number {
+    const ready = this.#tokensReady(sequence);
+    const chunk = this.#chunk;
+    const isTooLong = sequence.request.wantsPromptLogits && this.#maxEvaluatedTokens < chunk;
+    if (ready <= room || isTooLong) return Math.min(ready, room);
+    const begin = this.#numBegunTokens(sequence);
+    return Math.max(0, Math.floor((begin + room) / chunk) * chunk - begin);
+  }
+
+  /** Sequences with one token that leave room for a chunk of a prompt, where there are any. */
+  #decodesBesidePrompts(runnable: readonly Sequence[]): number {
+    if (this.#chunk === 1 || !this.#hasPrompts(runnable)) return Number.POSITIVE_INFINITY;
+    return this.#maxNumBatchedTokens - this.#chunk;
+  }
+
+  #hasPrompts(runnable: readonly Sequence[]): boolean {
+    return runnable.some((sequence) => this.#numTokensLeft(sequence) > 1) || this.#couldAdmit();
+  }
+
   /** Tokens that the sequence could process now: up to the next place for a snapshot. */
   #tokensReady(sequence: Sequence): number {
     const toSnapshot = this.#states.tokensToSnapshot(sequence, this.#numBegunTokens(sequence));
@@ -306,8 +341,8 @@ export class Scheduler {
   #mostGuessed(runnable: readonly Sequence[], decodes: number): number {
     if (!runnable.some(({ speculation }) => speculation && speculation.wanted > 0)) return 0;
     const left = Math.max(0, this.#maxNumBatchedTokens - decodes);
-    const hasPrompts = runnable.some((sequence) => this.#numTokensLeft(sequence) > 1) || this.#couldAdmit();
-    return Math.min(this.#maxEvaluatedTokens, hasPrompts ? left >> 1 : left);
+    const mostBesidePrompts = Math.min(left >> 1, Math.max(0, left - this.#chunk));
+    return Math.min(this.#maxEvaluatedTokens, this.#hasPrompts(runnable) ? mostBesidePrompts : left);
   }
 
   /**

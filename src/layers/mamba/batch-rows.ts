@@ -66,6 +66,8 @@ export interface SequenceArgs {
 export interface ScanArgs extends SequenceArgs {
   readonly chunkSize: number;
   /** Positions of the sequences' first rows, where states are rounded stochastically. */
+  readonly roundingPositions?: Tensor | undefined;
+  /** The same, where the backend scans by chunks. */
   readonly positions?: Tensor | undefined;
 }
 

@@ -242,7 +242,8 @@ export class MambaMixer2 implements StateSpaceMixer {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
       this.#prefill(rows(xBC), rows(dt), rows(y), cache, {
         ...prefillSequences(metadata),
-        positions: metadata.prefillPositions,
+        roundingPositions: metadata.prefillPositions,
+        positions: metadata.scanPositions,
         chunkSize,
       });
       const decays = { ...this.#decayArgs(rows(dt)), queryStartLoc: metadata.prefillStartLoc };
@@ -263,7 +264,7 @@ export class MambaMixer2 implements StateSpaceMixer {
   }
 
   #prefill(xBC: Tensor, dt: Tensor, out: Tensor, cache: MambaCacheParams, args: ScanArgs): void {
-    const { chunkSize, positions, ...sequences } = args;
+    const { chunkSize, roundingPositions, positions, ...sequences } = args;
     const { backend } = this.#context;
     const convolved = backend.causalConv1dFn({
       ...sequences,
@@ -275,7 +276,8 @@ export class MambaMixer2 implements StateSpaceMixer {
       ...sequences,
       ...this.#stateSpaceArgs(this.#conv1d.activate(convolved), dt, out),
       ssmStates: cache.ssmState,
-      rounding: stochasticRounding(this.#roundedRows, positions),
+      rounding: stochasticRounding(this.#roundedRows, roundingPositions),
+      positions,
       chunkSize,
     });
   }

@@ -72,6 +72,8 @@ export interface Mamba2Metadata {
   readonly decodePositions?: Tensor | undefined;
   /** (numPrefills) int32: position of each sequence's first token in the batch. Only where states are rounded so. */
   readonly prefillPositions?: Tensor | undefined;
+  /** The same, where the backend scans by chunks. */
+  readonly scanPositions?: Tensor | undefined;
   readonly chunkSize: number;
 }
 
@@ -165,8 +167,7 @@ export function buildMamba2Metadata(
   const { decodes, prefills, tentative } = byKind(sequences);
   const startLoc = startsOf(prefills);
   const indices = (values: readonly number[] | Int32Array) => backend.tensor(Int32Array.from(values), [values.length]);
-  const positions = (of: readonly ScheduledSequence[]) =>
-    withPositions ? indices(of.map(({ numComputedTokens }) => numComputedTokens)) : undefined;
+  const positions = (of: readonly ScheduledSequence[]) => (withPositions ? indices(of.map(positionOf)) : undefined);
   const replayCounts = countReplayed?.(decodes);
   return {
     order,
@@ -181,8 +182,14 @@ export function buildMamba2Metadata(
     decodeReplayCounts: replayCounts && indices(replayCounts),
     decodePositions: positions(decodes),
     prefillPositions: positions(prefills),
+    scanPositions: backend.promptAlignment ? indices(prefills.map(positionOf)) : undefined,
     chunkSize,
   };
+}
+
+/** Position of the first token in the batch. */
+function positionOf({ numComputedTokens }: ScheduledSequence): number {
+  return numComputedTokens;
 }
 
 /**

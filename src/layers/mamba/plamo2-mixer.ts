@@ -210,7 +210,8 @@ export class Plamo2Mixer implements StateSpaceMixer {
       const rows = (t: Tensor) => backend.sliceRows(t, prefills.begin, prefills.end);
       const { dt } = this.#prefill(rows(x), rows(y), cache, {
         ...prefillSequences(metadata),
-        positions: metadata.prefillPositions,
+        roundingPositions: metadata.prefillPositions,
+        positions: metadata.scanPositions,
         chunkSize,
       });
       const decays = { ...this.#decayArgs(dt), queryStartLoc: metadata.prefillStartLoc };
@@ -231,7 +232,7 @@ export class Plamo2Mixer implements StateSpaceMixer {
   }
 
   #prefill(x: Tensor, out: Tensor, cache: MambaCacheParams, args: ScanArgs): Selection {
-    const { chunkSize: _, positions: _positions, ...sequences } = args;
+    const { chunkSize: _, roundingPositions: _rounding, positions: _positions, ...sequences } = args;
     const convolved = this.#convolve(x, cache, sequences);
     const selection = this.#select(convolved);
     this.#scan(convolved, selection, out, cache, args);
@@ -245,11 +246,11 @@ export class Plamo2Mixer implements StateSpaceMixer {
 
   #scan(x: Tensor, selection: Selection, out: Tensor, cache: MambaCacheParams, args: ScanArgs): void {
     const { backend } = this.#context;
-    const { positions, ...sequences } = args;
+    const { roundingPositions, ...scanned } = args;
     backend.mambaChunkScan({
-      ...sequences,
+      ...scanned,
       ...this.#stateSpaceArgs(x, selection, out),
-      rounding: stochasticRounding(this.#roundedRows, positions),
+      rounding: stochasticRounding(this.#roundedRows, roundingPositions),
       ssmStates: cache.ssmState,
     });
   }

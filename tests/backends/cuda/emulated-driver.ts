@@ -14,7 +14,7 @@ const emulator = fileURLToPath(new URL('emulator', import.meta.url));
 const OPTIONS = ['-w', '-O1', '-std=c++17', '-march=native', '-ffp-contract=off', '-fPIC'];
 /** Objects that were compiled, by what they were compiled from: several test files want the same ones. */
 const CACHE = join(root, 'node_modules/.cache/mamba2-emulator');
-const SHARED = ['rotary', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
+const SHARED = ['chunk-scan', 'rotary', 'convolution', 'experts', 'norms', 'rows', 'sampling', 'state-space'];
 
 /** The driver that runs kernels on the processor. */
 export interface EmulatedDriver {

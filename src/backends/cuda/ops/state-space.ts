@@ -17,6 +17,7 @@ import {
 import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
 import { CudaState, type CudaTensor } from '../device/cuda-tensor.ts';
 import type { StateSpaceParams } from '../kernels/kernels.generated.ts';
+import { type ScannedSequences, scanChunks } from './chunk-scan.ts';
 import { STATE_SIZES } from './replay-steps.ts';
 import { checkSequences } from './sequences.ts';
 
@@ -32,13 +33,27 @@ export function mambaChunkScan(calls: CudaCalls, args: ChunkScanArgs): CudaTenso
   const places = { ...found, ...roundingOf(calls, args, args.ssmStates, count) };
   if (out.isEmpty) return out;
   const own = { ...parameters, ...places, keepState: flag(args.keepState ?? true) };
-  if (size) {
-    const blocks = [Math.ceil(P / SCAN_CHANNELS), H, count] as const;
-    calls.device.launch(nameOf('scan', size, args.ssmStates), { blocks, threads: 128 }, own);
-  } else {
+  if (!size) {
     calls.device.launch('state_any', { blocks: [count * P, H], threads: 32 }, own);
+    return out;
   }
+  const scan = (stretch: StateSpaceParams) => {
+    const blocks = [Math.ceil(P / SCAN_CHANNELS), H, count] as const;
+    calls.device.launch(nameOf('scan', size, args.ssmStates), { blocks, threads: 128 }, stretch);
+  };
+  const chunked = chunkedSequences(calls, args, count);
+  if (!chunked || !scanChunks(calls, own, size, chunked, scan)) scan(own);
   return out;
+}
+
+/** The sequences of a scan whose whole chunks go to tensor cores, where that is allowed. */
+function chunkedSequences(calls: CudaCalls, args: ChunkScanArgs, count: number): ScannedSequences | undefined {
+  if (calls.matmulPrecision !== 'medium' || !args.positions || args.keepState === false) return undefined;
+  return {
+    starts: calls.indices(args.queryStartLoc, 'queryStartLoc', null),
+    slots: args.cacheIndices && calls.indices(args.cacheIndices, 'cacheIndices', count),
+    positions: calls.indices(args.positions, 'positions', count),
+  };
 }
 
 export function selectiveStateUpdate(calls: CudaCalls, args: SelectiveStateUpdateArgs): CudaTensor {
@@ -150,6 +165,8 @@ const NOTHING: StateSpaceParams = {
     headsPerGroup: 1,
   },
   ...{ replayed: undefined, replayCounts: undefined, mostReplayed: 0 },
+  ...{ chunkHalves: undefined, chunkProducts: undefined, chunkWeights: undefined, chunkSteps: undefined },
+  ...{ chunkPositions: undefined, stretch: 0, sequences: 0 },
   ...{ positions: undefined, stateKey: 0, firstRow: 0, stateFormat: 0 },
   ...{ dtHead: 0, dtChannel: 0, aChannel: 0, aState: 0, dChannel: 0, biasChannel: 0 },
   ...{ hasZ: 0, hasD: 0, hasBias: 0, isSoftplus: 0, dtLow: 0, dtHigh: 0 },

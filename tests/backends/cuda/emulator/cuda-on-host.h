@@ -97,6 +97,7 @@ static inline void fetch_early(const void*) {}
 #define SHARED_BY_LAUNCH(NAME) uint4* const NAME = (uint4*)emulated_shared()
 
 typedef _Float16 emulated_half;
+static inline float exp_of_16_bits(float v) { return std::exp(v); }
 static inline float half_to_float(uint32_t bits) {
   uint16_t narrow = (uint16_t)bits;
   emulated_half v;
@@ -171,6 +172,26 @@ static inline uint32_t floats_to_bfloats(float low, float high) {
   };
   return rounded(low) | (rounded(high) << 16);
 }
+
+// Of each lane the address of a row, of which it then reads what the others show: see common.cuh.
+static inline void emulated_load(uint32_t* v, const uint4* row, bool isTurned) {
+  uint32_t own[2];
+  std::memcpy(own, &row, 8);
+  const uint32_t* shown = emulated_show(own, 2);
+  const int lane = threadIdx.x % 32;
+  auto value = [&](int matrix, int r, int column) {
+    const uint16_t* at;
+    std::memcpy(&at, shown + 8 * (8 * matrix + r), 8);
+    return (uint32_t)at[column];
+  };
+  const int g = lane / 4, t = lane % 4;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t low = isTurned ? value(i, 2 * t, g) : value(i, g, 2 * t);
+    v[i] = low | (isTurned ? value(i, 2 * t + 1, g) : value(i, g, 2 * t + 1)) << 16;
+  }
+}
+static inline void load_matrices(uint32_t* v, const uint4* row) { emulated_load(v, row, false); }
+static inline void load_turned(uint32_t* v, const uint4* row) { emulated_load(v, row, true); }
 
 // What warpgroups.cuh has for Hopper. Copies are done when they are asked for, and multiplications, too.
 struct CopyBarrier {};

@@ -43,6 +43,7 @@ export const HELP = `Runs mamba2 and another program in turns on models of the s
                          (default: native)
   --threads <n>          on both sides (default: all of the machine); with cuda of the other (default: 4)
   --rounds <n>           (default: 5)
+  --repetitions <n>      of each work in a round, whose median counts (default: 1; with cuda 5)
   --prompt-tokens <list> to prefill (default: 512,2048)
   --sequences <n>        to decode at once, besides one alone (default: 16; with cuda 64)
   --mamba-ssm-cache-dtype <name>
@@ -63,6 +64,7 @@ export function readCompareOptions(args: readonly string[], cores = availablePar
       cpu: { type: 'string', default: 'native' },
       threads: { type: 'string' },
       rounds: { type: 'string' },
+      repetitions: { type: 'string' },
       'prompt-tokens': { type: 'string' },
       sequences: { type: 'string' },
       'mamba-ssm-cache-dtype': { type: 'string', default: 'float32' },
@@ -94,7 +96,7 @@ export function readCompareOptions(args: readonly string[], cores = availablePar
         .map((length) => whole(length, '--prompt-tokens')),
       generateTokens: quick ? 8 : defaults.generateTokens,
       sequences: whole(values.sequences ?? `${quick ? 4 : defaults.sequences}`, '--sequences'),
-      repetitions: quick ? 1 : defaults.repetitions,
+      repetitions: whole(values.repetitions ?? `${quick ? 1 : defaults.repetitions}`, '--repetitions'),
       states: oneOf(STATE_DTYPES, values['mamba-ssm-cache-dtype'], '--mamba-ssm-cache-dtype'),
     },
     rounds: whole(values.rounds ?? (quick ? '1' : '5'), '--rounds'),

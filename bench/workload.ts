@@ -9,7 +9,7 @@ export interface Workload {
   readonly generateTokens: number;
   /** Sequences decoded at once, besides one alone. */
   readonly sequences: number;
-  /** Of what takes one prompt or one sequence; the median counts. */
+  /** Of each work in a run; the median counts. llama.cpp decodes several sequences once. */
   readonly repetitions: number;
   /** What mamba2 keeps SSM states in; the others have float32. */
   readonly states: StateDType;

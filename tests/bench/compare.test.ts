@@ -23,10 +23,10 @@ describe('comparing with other programs', () => {
     );
     expect([device, shapes, dtypes]).toEqual(['cuda', ['granite-4.0-h-tiny', 'mamba2-130m'], ['float16', 'Q8_0']]);
     expect(workload).toMatchObject({ threads: 4, sequences: 64, generateTokens: 128, repetitions: 5 });
-    const quick = readCompareOptions(['--device', 'cuda', '--quick', '--sequences', '8'], 2);
+    const quick = readCompareOptions(['--device', 'cuda', '--quick', '--sequences', '8', '--repetitions', '2'], 2);
     expect(quick).toMatchObject({
       rounds: 1,
-      workload: { threads: 2, promptTokens: [64], sequences: 8, repetitions: 1 },
+      workload: { threads: 2, promptTokens: [64], sequences: 8, repetitions: 2 },
     });
   });
 

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { MODEL_SHAPES, type ModelShape } from '../src/bench/model-shapes.ts';
+import { MATMUL_PRECISIONS } from '../src/tensor/matmul-precision.ts';
 import { STATE_DTYPES } from '../src/tensor/state-dtype.ts';
 import { DEVICES, type Device } from './machine.ts';
 import { PROCESSORS, type ProcessorKind } from './processor.ts';
@@ -48,6 +49,8 @@ export const HELP = `Runs mamba2 and another program in turns on models of the s
   --sequences <n>        to decode at once, besides one alone (default: 16; with cuda 64)
   --mamba-ssm-cache-dtype <name>
                          ${STATE_DTYPES.join(', ')}: SSM states of mamba2 (default: float32)
+  --matmul-precision <name>
+                         ${MATMUL_PRECISIONS.join(', ')}: of mamba2 with cuda (default: high)
   --quick                one round of little work, to see that everything runs
   --json                 the figures as one JSON object
   --clean                remove the models' files and end`;
@@ -68,6 +71,7 @@ export function readCompareOptions(args: readonly string[], cores = availablePar
       'prompt-tokens': { type: 'string' },
       sequences: { type: 'string' },
       'mamba-ssm-cache-dtype': { type: 'string', default: 'float32' },
+      'matmul-precision': { type: 'string', default: 'high' },
       quick: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       clean: { type: 'boolean', default: false },
@@ -98,6 +102,7 @@ export function readCompareOptions(args: readonly string[], cores = availablePar
       sequences: whole(values.sequences ?? `${quick ? 4 : defaults.sequences}`, '--sequences'),
       repetitions: whole(values.repetitions ?? `${quick ? 1 : defaults.repetitions}`, '--repetitions'),
       states: oneOf(STATE_DTYPES, values['mamba-ssm-cache-dtype'], '--mamba-ssm-cache-dtype'),
+      matmulPrecision: oneOf(MATMUL_PRECISIONS, values['matmul-precision'], '--matmul-precision'),
     },
     rounds: whole(values.rounds ?? (quick ? '1' : '5'), '--rounds'),
     json,

@@ -38,11 +38,11 @@ async function main(options: CompareOptions): Promise<void> {
     const about = { device, ...workload, shapes, rounds, processor, gpu, engine, kernels };
     return print(JSON.stringify({ ...about, peer: name, version, works }));
   }
-  const { threads, states } = workload;
+  const { threads, states, matmulPrecision } = workload;
   print(
     `${shapes.join(', ')}, threads: ${threads}, states: ${states}, rounds: ${rounds}, ${engine}, ${name} ${version}`,
   );
-  print(`${describeMachine(machine)}${device === 'cpu' ? `; products of mamba2: ${kernels}` : ''}\n`);
+  print(`${describeMachine(machine)}; products of mamba2: ${device === 'cpu' ? kernels : matmulPrecision}\n`);
   print(describeComparison(works, peer));
 }
 

@@ -37,6 +37,7 @@ const workload: Workload = {
   sequences: values.quick ? 4 : 16,
   repetitions: 1,
   states: 'float32',
+  matmulPrecision: 'high',
 };
 const { rates } = await runOurs('float32', workload, { device: 'cpu', kind: 'native' }, folder);
 const rows = [...rates].map(([work, rate]) => [work, rate.toFixed(1)]);

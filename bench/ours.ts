@@ -33,7 +33,7 @@ export async function requireOurs(): Promise<string> {
  * @param file to run as it is, in place of the shape in a dtype
  */
 export async function runOurs(dtype: DType, workload: Workload, machine: Machine, file?: string): Promise<OurRun> {
-  const { shape, threads, promptTokens, generateTokens, sequences, repetitions, states } = workload;
+  const { shape, threads, promptTokens, generateTokens, sequences, repetitions, states, matmulPrecision } = workload;
   const { device } = machine;
   const output = await run(NODE, [
     ...[...NODE_OPTIONS[device === 'cpu' ? machine.kind : 'native'], MAIN, 'bench', '--json', '--device', device],
@@ -41,6 +41,7 @@ export async function runOurs(dtype: DType, workload: Workload, machine: Machine
     ...(file === undefined ? ['--shape', shape, '--dtype', dtype] : ['--model', file]),
     ...['--prompt-tokens', promptTokens.join(','), '--generate-tokens', `${generateTokens}`],
     ...['--batch-sizes', `1,${sequences}`, '--repetitions', `${repetitions}`, '--mamba-ssm-cache-dtype', states],
+    ...(device === 'cuda' ? ['--matmul-precision', matmulPrecision] : []),
   ]);
   const report: BenchReport = JSON.parse(output);
   const rates = new Map<string, number>();

@@ -1,4 +1,5 @@
 import type { ModelShape } from '../src/bench/model-shapes.ts';
+import type { MatmulPrecision } from '../src/tensor/matmul-precision.ts';
 import type { StateDType } from '../src/tensor/state-dtype.ts';
 
 /** Work that both sides do. */
@@ -13,6 +14,8 @@ export interface Workload {
   readonly repetitions: number;
   /** What mamba2 keeps SSM states in; the others have float32. */
   readonly states: StateDType;
+  /** How exactly products of mamba2 take activations on a GPU. */
+  readonly matmulPrecision: MatmulPrecision;
 }
 
 /** Tokens per second by the work's name; see {@link prefillName} and {@link decodeName}. */

@@ -13,7 +13,7 @@ describe('comparing with other programs', () => {
       ...{ action: 'compare', peer: 'llama.cpp', device: 'cpu', kind: 'native', shapes: ['mamba2-130m'] },
       workload: {
         ...{ threads: 6, promptTokens: [512, 2048], generateTokens: 32, sequences: 16, repetitions: 1 },
-        states: 'float32',
+        ...{ states: 'float32', matmulPrecision: 'high' },
       },
       ...{ dtypes: undefined, rounds: 5, json: false },
     });
@@ -35,6 +35,7 @@ describe('comparing with other programs', () => {
     ['--shapes mamba2-130m,none', "--shapes holds 'none'; expected one of: mamba2-130m, "],
     ['--dtypes int3', "--dtypes holds 'int3'; expected one of: float32, float16, "],
     ['--device cuda --cpu avx2', "--cpu is 'avx2', but with '--device cuda' both sides run on the GPU."],
+    ['--matmul-precision low', "--matmul-precision holds 'low'; expected one of: high, medium."],
     ['--sequences 0', "--sequences is '0'; expected an integer at least 1."],
   ])('%s is refused', (line, message) => {
     expect(() => readCompareOptions(line.split(' '))).toThrow(message);

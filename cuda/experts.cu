@@ -1,5 +1,5 @@
-// Mixtures of experts: the choice of experts, and what is left of them besides their products (see linear.cu).
-#include "common.cuh"
+// Mixtures of experts: the choice of experts, and what is left of them besides their products (see expert-products.cu).
+#include "visits.cuh"
 
 struct TopKRoutingParams {
   Rows logits;
@@ -18,7 +18,7 @@ struct TopKRoutingParams {
 #define MOST_EXPERTS 2048
 
 // Whether value i comes before value j where the highest come first, equal ones in their order.
-static __device__ __forceinline__ bool precedes(float a, int i, float b, int j) { return a > b || (a == b && i < j); }
+static __device__ __forceinline__ bool precedes(float a, int i, float b, int j) { return a > b | (a == b & i < j); }
 
 // out[t, e] = weight of expert e for row t, 0 for those that it does not visit: see ExpertOps.topKRouting.
 // logits, out (T, E), E at most 2048. Grid: a block of 128 a row.
@@ -26,12 +26,16 @@ extern "C" __global__ void __launch_bounds__(128) top_k_routing(const TopKRoutin
   __shared__ float scores[MOST_EXPERTS];
   __shared__ float choices[MOST_EXPERTS];
   __shared__ float groups[MOST_EXPERTS];
-  __shared__ u8 isChosen[MOST_EXPERTS];
   __shared__ float sums[4];
   const long long t = blockIdx.x;
   const int i = threadIdx.x;
+  await_previous();
   float most = -INFINITY;
-  for (int e = 0; e < p.E; e++) most = fmaxf(most, element(p.logits, t, e));
+  for (int e = i; e < p.E; e += 128) most = fmaxf(most, element(p.logits, t, e));
+  most = warp_max(most);
+  if (i % 32 == 0) sums[i / 32] = most;
+  __syncthreads();
+  most = fmaxf(fmaxf(sums[0], sums[1]), fmaxf(sums[2], sums[3]));
   float sum = 0;
   for (int e = i; e < p.E; e += 128) {
     const float logit = element(p.logits, t, e);
@@ -41,33 +45,38 @@ extern "C" __global__ void __launch_bounds__(128) top_k_routing(const TopKRoutin
   sum = block_sum(sum, sums);
   for (int e = i; e < p.E; e += 128) {
     if (!p.isSigmoid) scores[e] /= sum;
-    choices[e] = scores[e] + (p.hasBias ? vector_at(p.bias, e) : 0.0f);
+    const float choice = scores[e] + (p.hasBias ? vector_at(p.bias, e) : 0.0f);
+    // What is no number comes first: a row never visits more experts than it may.
+    choices[e] = choice == choice ? choice : INFINITY;
   }
   __syncthreads();
-  const int size = p.E / p.numGroups;
-  for (int g = i; g < p.numGroups; g += 128) {
-    float first = -INFINITY, second = -INFINITY;
-    for (int e = g * size; e < (g + 1) * size; e++) {
-      if (choices[e] > first) second = first, first = choices[e];
-      else if (choices[e] > second) second = choices[e];
+  if (p.topKGroups < p.numGroups) {
+    const int size = p.E / p.numGroups;
+    for (int g = i; g < p.numGroups; g += 128) {
+      float first = -INFINITY, second = -INFINITY;
+      for (int e = g * size; e < (g + 1) * size; e++) {
+        if (choices[e] > first) second = first, first = choices[e];
+        else if (choices[e] > second) second = choices[e];
+      }
+      groups[g] = size > 1 ? first + second : first;
     }
-    groups[g] = size > 1 ? first + second : first;
+    __syncthreads();
+    for (int e = i; e < p.E; e += 128) {
+      const int g = e / size;
+      int before = 0;
+      for (int other = 0; other < p.numGroups; other++) before += precedes(groups[other], other, groups[g], g);
+      // What is not to be chosen comes before nothing.
+      if (before >= p.topKGroups) choices[e] = NAN;
+    }
+    __syncthreads();
   }
-  __syncthreads();
-  for (int e = i; e < p.E; e += 128) {
-    const int g = e / size;
-    int before = 0;
-    for (int other = 0; other < p.numGroups; other++) before += precedes(groups[other], other, groups[g], g);
-    isChosen[e] = before < p.topKGroups;
-  }
-  __syncthreads();
   float own = 0;
   for (int e = i; e < p.E; e += 128) {
+    const float choice = choices[e];
     int before = 0;
-    for (int other = 0; other < p.E; other++) {
-      before += isChosen[other] && precedes(choices[other], other, choices[e], e);
-    }
-    const bool isVisited = isChosen[e] && before < p.topK;
+#pragma unroll 8
+    for (int other = 0; other < p.E; other++) before += precedes(choices[other], other, choice, e);
+    const bool isVisited = choice == choice && before < p.topK;
     groups[e] = isVisited ? 1.0f : 0.0f;
     if (isVisited) own += scores[e];
   }
@@ -79,25 +88,185 @@ extern "C" __global__ void __launch_bounds__(128) top_k_routing(const TopKRoutin
   }
 }
 
-struct SumExpertsParams {
-  Rows x;
+struct CountVisitsParams {
+  Rows routing;
+  int* counts;
+  int T;
+};
+
+// The sum of a number over a block of 256, for all its threads. `sums` holds one for each warp, and may have been used before.
+static __device__ __forceinline__ int block_count(int v, int* sums) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) v += __shfl_xor_sync(ALL_LANES, v, offset);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
+  __syncthreads();
+  int total = 0;
+#pragma unroll
+  for (int w = 0; w < 8; w++) total += sums[w];
+  return total;
+}
+
+// counts[e] = rows that visit expert e. routing (T, E). Grid: a block of 256 for each expert.
+extern "C" __global__ void __launch_bounds__(256) count_visits(const CountVisitsParams p) {
+  __shared__ int sums[8];
+  await_previous();
+  int count = 0;
+  for (int t = threadIdx.x; t < p.T; t += 256) count += element(p.routing, t, blockIdx.x) != 0.0f;
+  count = block_count(count, sums);
+  if (threadIdx.x == 0) p.counts[blockIdx.x] = count;
+}
+
+struct GroupVisitsParams {
+  Rows routing;
+  const int* counts;
+  int* visitRows;
+  int* places;
+  Tile* tiles;
+  int T;
+  int E;
+  int tileRows;
+  int numTiles;
+};
+
+// Visits by expert, those of an expert by row: visitRows (visits) has the row of each, places (T, E) the visit of a row and an
+// expert that it visits, and tiles (numTiles) up to `tileRows` visits of one expert each; those that are left over are empty.
+// routing (T, E). Without `counts` (E) each block counts all visits. Grid: a block of 256 for each expert.
+extern "C" __global__ void __launch_bounds__(256) group_visits(const GroupVisitsParams p) {
+  __shared__ u32 counts[MOST_EXPERTS];
+  __shared__ int sums[8];
+  __shared__ int warps[8];
+  await_previous();
+  const int e = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if (!p.counts) {
+    for (int i = threadIdx.x; i < p.E; i += 256) counts[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.T * p.E; i += 256) {
+      const int t = i / p.E, other = i - t * p.E;
+      if (element(p.routing, t, other) != 0.0f) atomicAdd(counts + other, 1u);
+    }
+    __syncthreads();
+  }
+  auto count_of = [&](int i) { return p.counts ? p.counts[i] : (int)counts[i]; };
+  int visits = 0, tiles = 0;
+  for (int i = threadIdx.x; i < e; i += 256) {
+    const int count = count_of(i);
+    visits += count, tiles += (count + p.tileRows - 1) / p.tileRows;
+  }
+  const int first = block_count(visits, sums), firstTile = block_count(tiles, sums), count = count_of(e);
+  int next = first;
+  for (int begin = 0; begin < p.T; begin += 256) {
+    const int t = begin + threadIdx.x;
+    const bool isVisit = t < p.T && element(p.routing, t, e) != 0.0f;
+    const u32 others = __ballot_sync(ALL_LANES, isVisit);
+    if (lane == 0) warps[warp] = __popc(others);
+    __syncthreads();
+    int place = next + __popc(others & ((1u << lane) - 1));
+#pragma unroll
+    for (int w = 0; w < 8; w++) {
+      if (w < warp) place += warps[w];
+      next += warps[w];
+    }
+    if (isVisit) p.visitRows[place] = t, p.places[(long long)t * p.E + e] = place;
+    __syncthreads();
+  }
+  const int ownTiles = (count + p.tileRows - 1) / p.tileRows;
+  for (int i = threadIdx.x; i < ownTiles; i += 256) {
+    const int left = count - i * p.tileRows;
+    p.tiles[firstTile + i] = {e, first + i * p.tileRows, left < p.tileRows ? left : p.tileRows};
+  }
+  if (e < p.E - 1) return;
+  for (int i = firstTile + ownTiles + threadIdx.x; i < p.numTiles; i += 256) p.tiles[i] = {0, 0, 0};
+}
+
+struct SplitActivatedParams {
+  const float* hidden;
+  u32* out;
+  float* factors;
+  int K;
+  int padded;
+  int kind;
+  int isGated;
+  int isFloat16;
+};
+
+// What comes after the first product of experts, split into two parts for the second one: see split_rows. hidden (visits, K), or
+// (visits, 2 K) where its first half is a gate; out (visits, 2 * padded), factors (visits). Grid: a block of 128 a visit.
+extern "C" __global__ void __launch_bounds__(128) split_activated(const SplitActivatedParams p) {
+  __shared__ float mosts[4];
+  await_previous();
+  const long long t = blockIdx.x;
+  const float* row = p.hidden + t * p.K * (p.isGated ? 2 : 1);
+  float factor = 1;
+  if (p.isFloat16) {
+    float most = 0;
+    for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 128) {
+      float v[4];
+      load_activated(row, c, p.K, p.kind, p.isGated, v);
+#pragma unroll
+      for (int i = 0; i < 4; i++) most = fmaxf(most, fabsf(v[i]));
+    }
+    most = warp_max(most);
+    if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
+    __syncthreads();
+    factor = split_factor(fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3])));
+  }
+  const float inverse = 1.0f / factor;
+  const Parts parts = {p.out + t * p.padded, -1};
+  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 128) {
+    float v[4];
+    load_activated(row, c, p.K, p.kind, p.isGated, v);
+    put_parts(parts, c, v, inverse, p.isFloat16);
+  }
+  if (threadIdx.x == 0) p.factors[t] = factor;
+}
+
+struct SumVisitsParams {
+  const float* x;
   Rows routing;
   Rows out;
-  int T;
+  const int* places;
   int E;
   int C;
 };
 
-// out[t] = Σ_e routing[t, e] * x[t, e] over the experts with a weight, in ascending order. x (T, E * C), out (T, C).
-// Grid: an element a thread.
-extern "C" __global__ void __launch_bounds__(256) sum_experts(const SumExpertsParams p) {
-  long long t;
-  int c;
-  if (!element_of(p.T, p.C, t, c)) return;
-  float sum = 0;
-  for (int e = 0; e < p.E; e++) {
-    const float weight = element(p.routing, t, e);
-    if (weight != 0.0f) sum = fmaf(weight, p.x.at[t * p.x.stride + (long long)e * p.C + c], sum);
+// out[t] = Σ_e routing[t, e] * x[visit of t and e] over the experts with a weight, in ascending order. x (visits, C), out (T, C);
+// without `places` there is one row, whose visits are in the order of experts. Grid: (C / 1024, T), blocks of 256.
+extern "C" __global__ void __launch_bounds__(256) sum_visits(const SumVisitsParams p) {
+  __shared__ int warps[8];
+  __shared__ int places[256];
+  __shared__ float weights[256];
+  await_previous();
+  const long long t = blockIdx.y;
+  const int c = 1024 * blockIdx.x + 4 * threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  float sums[4] = {0, 0, 0, 0};
+  int seen = 0;
+  for (int begin = 0; begin < p.E; begin += 256) {
+    const int e = begin + threadIdx.x;
+    const float weight = e < p.E ? element(p.routing, t, e) : 0.0f;
+    const u32 others = __ballot_sync(ALL_LANES, weight != 0.0f);
+    if (lane == 0) warps[warp] = __popc(others);
+    __syncthreads();
+    int place = __popc(others & ((1u << lane) - 1)), count = 0;
+#pragma unroll
+    for (int w = 0; w < 8; w++) {
+      if (w < warp) place += warps[w];
+      count += warps[w];
+    }
+    if (weight != 0.0f) {
+      weights[place] = weight;
+      places[place] = p.places ? p.places[t * p.E + e] : seen + place;
+    }
+    __syncthreads();
+#pragma unroll 4
+    for (int i = 0; i < count; i++) {
+      float v[4];
+      load_quad(p.x + (long long)places[i] * p.C, c, p.C, v);
+#pragma unroll
+      for (int j = 0; j < 4; j++) sums[j] = fmaf(weights[i], v[j], sums[j]);
+    }
+    seen += count;
+    __syncthreads();
   }
-  p.out.at[t * p.out.stride + c] = sum;
+  store_quad(p.out.at + t * p.out.stride, c, p.C, sums);
 }

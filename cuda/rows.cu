@@ -1,20 +1,8 @@
 // Operations on single elements and whole rows.
+#include "activations.cuh"
 #include "quads.cuh"
 
 enum { ADD, SCALE, COLUMNS, SILU_GATE, COPY, CLEAR, ACTIVATE = 8, ACTIVATE_AND_MUL = 16 };
-enum { SILU, GELU, GELU_TANH, RELU, RELU2, IDENTITY };
-
-static __device__ __forceinline__ float activated(float v, int activation) {
-  switch (activation) {
-    case SILU: return silu(v);
-    case GELU: return v * (1.0f + erff(v * 0.70710678118654752f)) * 0.5f;
-    case GELU_TANH: return v * (1.0f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v))) * 0.5f;
-    case RELU: return fmaxf(v, 0.0f);
-    case RELU2: return fmaxf(v, 0.0f) * fmaxf(v, 0.0f);
-    default: return v;
-  }
-}
-
 struct ElementwiseParams {
   Rows x;
   Rows y;
@@ -28,6 +16,7 @@ struct ElementwiseParams {
 // out = x + y, x * factor, x times the vector y, x * silu(y), x, 0, activation(x) or activation(x) * y, by `kind`.
 // x, y, out (T, C). Grid: an element a thread, blocks of 256.
 extern "C" __global__ void __launch_bounds__(256) elementwise(const ElementwiseParams p) {
+  await_previous();
   long long t;
   int c;
   if (!element_of(p.T, p.C, t, c)) return;
@@ -106,6 +95,7 @@ struct SplitRowsParams {
 // see quads.cuh. x (T, K), out (T, 2 * padded) with zeros from K on, factors (T). Grid: a block of 128 a row.
 extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsParams p) {
   __shared__ float mosts[4];
+  await_previous();
   const long long t = blockIdx.x;
   const float* x = p.x.at + t * p.x.stride;
   float factor = 1;
@@ -138,6 +128,7 @@ struct SumPartsParams {
 
 // out = sums of 32 neighbours of rows that split_rows made of float16. x (T, 2 * padded), out (T, padded / 32). Grid: a sum a thread.
 extern "C" __global__ void __launch_bounds__(256) sum_parts(const SumPartsParams p) {
+  await_previous();
   long long t;
   int step;
   if (!element_of(p.T, p.padded / 32, t, step)) return;

@@ -28,6 +28,8 @@ const OF_FORMATS = {
   'linear-wide': [...HALVES, 'CODES'],
   'linear-blocks': FORMATS.filter((format) => ![...HALVES, ...FLOATS].includes(format)),
   linear: FLOATS,
+  'expert-floats': FLOATS,
+  'expert-products': FORMATS.filter((format) => !FLOATS.includes(format)),
   tables: FORMATS,
 };
 

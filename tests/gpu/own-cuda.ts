@@ -2,6 +2,7 @@ import { createCudaBackend } from '../../src/backends/cuda/create-backend.ts';
 import { describeAllCuda } from '../../src/backends/cuda/device/cuda-info.ts';
 import { describeChunks } from '../backends/cuda/chunks.ts';
 import { CUDA_DEMANDS } from '../backends/cuda/demands.ts';
+import { describeExpertVisits } from '../backends/cuda/expert-visits.ts';
 import { describeFusions } from '../backends/cuda/fusions.ts';
 import { describeMatmulPrecision } from '../backends/cuda/matmul-precision.ts';
 import { describeRowBits } from '../backends/cuda/row-bits.ts';
@@ -51,6 +52,7 @@ await part('rows', () => {
   describeRowBits(() => createCudaBackend(), sizes);
   describeMatmulPrecision((matmulPrecision) => createCudaBackend({ matmulPrecision }), sizes);
 });
+await part('experts', () => describeExpertVisits(() => createCudaBackend()));
 await part('golden models', () => GOLDENS && describeGoldens(GOLDENS, 'cuda'));
 await part('golden models on two GPUs', async () => {
   if (!GOLDENS || (await describeAllCuda()).length < 2) return;

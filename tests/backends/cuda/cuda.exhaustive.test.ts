@@ -8,6 +8,7 @@ import { describeSampling } from '../suite/sampling.ts';
 import { describeBlocks } from './blocks.ts';
 import { CUDA_DEMANDS } from './demands.ts';
 import { buildEmulatedDriver, type EmulatedDriver } from './emulated-driver.ts';
+import { describeExpertVisits } from './expert-visits.ts';
 import { describeFusions } from './fusions.ts';
 import { describeMatmulPrecision } from './matmul-precision.ts';
 import { describeRowBits } from './row-bits.ts';
@@ -29,6 +30,7 @@ describe.runIf(need('g++'))('cuda, emulated', () => {
   describeBackend(makeBackend, CUDA_DEMANDS);
   describeSampling(makeBackend);
   describeBlocks(makeBackend);
+  describeExpertVisits(makeBackend);
   describeFusions(makeBackend);
   describeRowBits(makeBackend, { inputs: 300, outputs: 70, rows: [1, 7, 9, 17, 33, 65] });
   describeMatmulPrecision((matmulPrecision) => createCudaBackend({ library: driver?.library, matmulPrecision }));

@@ -95,8 +95,9 @@ function digestOf(parts: readonly (string | Uint8Array)[]): string {
 
 /** Sources that are compiled for each format. */
 function sourcesOf(format: StoredFormat): string[] {
-  if (isFloats(format)) return ['tables', 'linear'];
-  return isHalves(format) ? ['tables', 'linear-halves', 'linear-tiles', 'linear-wide'] : ['tables', 'linear-blocks'];
+  if (isFloats(format)) return ['tables', 'linear', 'expert-floats'];
+  const products = isHalves(format) ? ['linear-halves', 'linear-tiles', 'linear-wide'] : ['linear-blocks'];
+  return ['tables', 'expert-products', ...products];
 }
 
 function ofFormat(name: string, format: string) {

@@ -23,7 +23,7 @@ describe('overlapping launches', () => {
     expect(overlaps.next(product(1, 10))).toBe(false);
     expect(overlaps.next(state(20))).toBe(true);
     expect(overlaps.next(product(2, 11))).toBe(true);
-    expect(overlaps.next(launch('elementwise', { out: rows(3) }))).toBe(false);
+    expect(overlaps.next(launch('gather_rows', { out: rows(3) }))).toBe(false);
     expect(overlaps.next(product(4, 12))).toBe(false);
     overlaps.end();
     expect(overlaps.next(state(21))).toBe(false);

@@ -43,6 +43,16 @@ export class CudaTensor implements Tensor, DeviceRows {
   }
 }
 
+/** Rows' weights for experts (T, E), of which each row has up to `mostVisits`. */
+export class CudaRouting extends CudaTensor {
+  readonly mostVisits: number;
+
+  constructor(owner: object, address: number, shape: readonly number[], stride: number, mostVisits: number) {
+    super(owner, address, shape, stride);
+    this.mostVisits = mostVisits;
+  }
+}
+
 /** States of 16 bits (slots, H, P, N), two in each word of a tensor. */
 export class CudaState extends WordState<CudaTensor, ShortStateDType> {}
 

@@ -21,7 +21,7 @@ import { type CudaCalls, elementGrid } from './cuda-calls.ts';
 /** Storages that kernels read: those of the dtypes that are no blocks, and blocks. int8 and int4 are blocks, too. */
 export type StoredFormat = 'FLOAT32' | 'FLOAT16' | 'BFLOAT16' | BlockFormat;
 
-/** Formats whose products are on tensor cores. */
+/** Formats of 16 bits, which tensor cores take. */
 export type HalvesFormat = 'FLOAT16' | 'BFLOAT16';
 
 export function isHalves(format: StoredFormat): format is HalvesFormat {
@@ -37,6 +37,14 @@ export function isFloats(format: StoredFormat): format is FloatsFormat {
 
 /** Formats of blocks whose codes tensor cores multiply. */
 export type CodesFormat = Exclude<StoredFormat, HalvesFormat | FloatsFormat>;
+
+/** Formats whose products are on tensor cores. */
+export type PartsFormat = HalvesFormat | CodesFormat;
+
+/** Whether a format's values are less than scaled codes, by what the sums of 32 inputs are multiplied by. */
+export function hasZeros(format: StoredFormat): boolean {
+  return format === 'Q4_K' || format === 'Q5_K';
+}
 
 const STORED = {
   float32: 'FLOAT32',

@@ -1,18 +1,54 @@
 import { ArgumentError } from '../../../errors.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import type { MlpActivation } from '../../contract/activations.ts';
+import { MLP_ACTIVATIONS, type MlpActivation } from '../../contract/activations.ts';
 import { checkExperts, checkRouting, type ExpertWeights, type RoutingOptions } from '../../contract/experts.ts';
 import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
-import { CudaTensor } from '../device/cuda-tensor.ts';
-import { type CudaWeight, cudaWeight } from '../device/cuda-weight.ts';
+import { CudaRouting, CudaTensor } from '../device/cuda-tensor.ts';
+import {
+  type CudaWeight,
+  cudaWeight,
+  hasZeros,
+  isFloats,
+  isHalves,
+  PACKED_KINDS,
+  type PartsFormat,
+} from '../device/cuda-weight.ts';
+import { NUM_PARTS } from './linear.ts';
 import { activate, activateAndMul } from './rows.ts';
 
 /** Experts that a block of top_k_routing has room for. */
 const MOST_EXPERTS = 2048;
 /** Bytes that the experts' results of the rows of one pass may take. */
-const PASS_BYTES = 128 * 2 ** 20;
-/** Outputs of a block of expert_product. */
-const TILE_OUTPUTS = 16;
+const PASS_BYTES = 256 * 2 ** 20;
+/** Rows and experts up to which every block that groups visits counts all of them. */
+const MOST_COUNTED = 16_384;
+const TILE_BYTES = 12;
+/** Columns of a block of sum_visits. */
+const SUM_COLUMNS = 1024;
+/** Inputs of a step on tensor cores, and slices of all of them. */
+const STEP_INPUTS = 32;
+const SLICES = 8;
+/** Outputs that a warp multiplies at a time in kernels for few visits, and the most that their blocks have. */
+const FEW_OUTPUTS = 16;
+const MOST_FEW_TILES = 4;
+/** Blocks below which each has fewer outputs. */
+const MANY_BLOCKS = 1500;
+/** Steps of weights of 16 bits that a slice has room for, and bytes of a block for one of them, and for sums of 16 outputs. */
+const FEW_STAGES = 6;
+const STAGE_BYTES = 8192;
+const SUMS_BYTES = 4096;
+/** Columns of a row that a block may split for itself. */
+const MOST_SINGLE_COLUMNS = 4096;
+/** Kernels on tensor cores: visits of a tile, and visits that an expert has on average up to which they are used. */
+const FEW = { name: 'expert_16x8', rows: 8, upTo: 6 } as const;
+const TILES = [
+  FEW,
+  { name: 'expert_64x32', rows: 32, upTo: 28, sharedBytes: 32_768 },
+  { name: 'expert_64x64', rows: 64, upTo: Number.POSITIVE_INFINITY, sharedBytes: 49_152 },
+] as const;
+/** Outputs and threads of their blocks but for few visits. */
+const TILE_OUTPUTS = 64;
+const TILE_THREADS = 128;
 
 export function topKRouting(
   calls: CudaCalls,
@@ -28,7 +64,8 @@ export function topKRouting(
     throw new ArgumentError(`A mixture has ${E} experts.`, `The device 'cuda' takes up to ${MOST_EXPERTS}.`);
   }
   const { topK, scoring, numGroups = 1, topKGroups = numGroups, renormalize, scale = 1 } = options;
-  const out = calls.make(own.shape);
+  const made = calls.make(own.shape);
+  const out = new CudaRouting(calls.owner, made.address, made.shape, made.stride, topK);
   calls.device.launch(
     'top_k_routing',
     { blocks: [T], threads: 128 },
@@ -89,62 +126,237 @@ export function fusedMoe(
   const out = calls.make([T, checkExperts(experts, C, gated)]);
   const up = lists.get(calls, experts, 'up');
   const down = lists.get(calls, experts, 'down');
-  const rowBytes = 4 * E * (up.first.outFeatures + down.first.inFeatures + down.first.outFeatures);
+  const mixture = { up, down, E, gated, kind: MLP_ACTIVATIONS.indexOf(activation) };
+  const mostVisits = weights instanceof CudaRouting ? weights.mostVisits : E;
+  const rowBytes = 4 * mostVisits * (up.first.outFeatures + down.first.inFeatures + down.first.outFeatures);
   const atOnce = Math.max(1, Math.floor(PASS_BYTES / rowBytes));
   for (let begin = 0; begin < T; begin += atOnce) {
     const count = Math.min(atOnce, T - begin);
-    const rows = (all: CudaTensor) => all.view([count, all.shape[1]], begin * all.stride);
-    calls.memory.scope(() => {
-      const visits = { routing: rows(weights), E };
-      const hidden = product(calls, up, { ...visits, x: rows(own), visitStride: 0 });
-      const activated = active(calls, hidden, E, activation, gated);
-      const { stride } = activated;
-      const byRow = activated.view([count, E * down.first.inFeatures], 0, E * stride);
-      const y = product(calls, down, { ...visits, x: byRow, visitStride: stride });
-      const columns = down.first.outFeatures;
-      const parameters = { x: y, routing: visits.routing, out: rows(out), T: count, E, C: columns };
-      calls.device.launch('sum_experts', elementGrid(count, columns), parameters);
-    });
+    const part = (all: CudaTensor) => all.view([count, all.shape[1]], begin * all.stride);
+    const rows = { x: part(own), routing: part(weights), out: part(out), mostVisits };
+    calls.memory.scope(() => (isSingle(rows, mixture) ? runSingle : runVisits)(calls, rows, mixture));
   }
   return out;
 }
 
-interface Visits {
-  readonly x: CudaTensor;
-  readonly routing: CudaTensor;
+/** The experts of a layer. */
+interface Mixture {
+  readonly up: ExpertMatrices;
+  readonly down: ExpertMatrices;
   readonly E: number;
-  /** Floats of x from visit to visit of a row; 0 where a row is the same for all experts. */
-  readonly visitStride: number;
+  readonly gated: boolean;
+  /** The activation's number in activations.cuh. */
+  readonly kind: number;
 }
 
-/** The products of the rows and the experts that they visit: (T, E * N) without gaps, of which only visits are set. */
-function product(
+interface MixtureRows {
+  readonly x: CudaTensor;
+  readonly routing: CudaTensor;
+  readonly out: CudaTensor;
+  /** Experts that a row has a weight for, at most. */
+  readonly mostVisits: number;
+}
+
+/** Whether there is one row, which every block of a product splits for itself. */
+function isSingle({ x: { shape } }: MixtureRows, { up: { first: up }, down: { first: down } }: Mixture): boolean {
+  const fits = Math.max(up.inFeatures, down.inFeatures) <= MOST_SINGLE_COLUMNS;
+  return shape[0] === 1 && fits && !isFloats(up.format) && !isFloats(down.format);
+}
+
+/** A single row, whose visits each have blocks of their own. */
+function runSingle(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRows, mixture: Mixture): void {
+  const { up, down, E, gated, kind } = mixture;
+  const product = ({ list, first }: ExpertMatrices, from: number, xStride: number, isActivated: boolean) => {
+    const { inFeatures: K, outFeatures: N, rowBytes, format } = first as CudaWeight & { readonly format: PartsFormat };
+    const padded = roundUp(K, STEP_INPUTS);
+    const made = calls.memory.allocate(4 * mostVisits * N);
+    const blocks = [Math.ceil(N / FEW_OUTPUTS), mostVisits] as const;
+    const ownBytes = 4 * padded + 4 * roundUp(padded / STEP_INPUTS, 4) + (isActivated ? 4 * padded : 0);
+    calls.device.launch(
+      `expert_row_${format}`,
+      { blocks, threads: 256, sharedBytes: fewBytes(1, padded, format) + ownBytes },
+      {
+        ...{ x: from, routing, weights: list, rowBytes, out: made, E, K, padded, N, xStride, kind },
+        ...{ numParts: NUM_PARTS[calls.matmulPrecision], isActivated: flag(isActivated), isGated: flag(gated) },
+      },
+    );
+    return made;
+  };
+  const hidden = product(up, x.address, 0, false);
+  const y = product(down, hidden, up.first.outFeatures, true);
+  sumVisits(calls, { x: y, routing, out, places: undefined });
+}
+
+/** Visits sorted by expert, in tiles of one expert each. */
+interface Visits {
+  /** Visits, at most, and tiles. */
+  readonly most: number;
+  readonly numTiles: number;
+  readonly tiles: number;
+  readonly visitRows: number;
+  readonly places: number;
+  readonly kernel: (typeof TILES)[number];
+}
+
+function runVisits(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRows, mixture: Mixture): void {
+  const { up, down, gated, kind } = mixture;
+  const visits = groupVisits(calls, routing, mostVisits);
+  const { most, visitRows } = visits;
+  const upFormat = up.first.format;
+  const parts = isFloats(upFormat) ? undefined : splitRows(calls, x, upFormat);
+  const hidden = product(calls, up, visits, { rows: x, parts, visitRows });
+  const { inFeatures: I, format } = down.first;
+  const activated = isFloats(format)
+    ? { rows: activatedRows(calls, hidden, mixture) }
+    : { rows: hidden, parts: activatedParts(calls, hidden, { I, gated, kind, most }, format) };
+  const y = product(calls, down, visits, { ...activated, visitRows: undefined });
+  sumVisits(calls, { x: y.address, routing, out, places: visits.places });
+}
+
+/** Sorts visits by expert, all on the device. */
+function groupVisits({ device, memory }: CudaCalls, routing: CudaTensor, mostVisits: number): Visits {
+  const [T, E] = routing.shape;
+  const most = T * mostVisits;
+  const kernel = TILES.find(({ upTo }) => most <= upTo * E) ?? TILES[2];
+  // Every expert that is visited has a tile that may not be full.
+  const numTiles = Math.min(most, Math.floor(most / kernel.rows) + E);
+  const [tiles, visitRows, places] = [TILE_BYTES * numTiles, 4 * most, 4 * T * E].map((bytes) =>
+    memory.allocate(bytes),
+  );
+  const areMany = T * E > MOST_COUNTED || E > MOST_EXPERTS;
+  const counts = areMany ? memory.allocate(4 * E) : undefined;
+  const grid = { blocks: [E], threads: 256 } as const;
+  if (counts !== undefined) device.launch('count_visits', grid, { routing, counts, T });
+  const sizes = { T, E, tileRows: kernel.rows, numTiles };
+  device.launch('group_visits', grid, { routing, counts, visitRows, places, tiles, ...sizes });
+  return { most, numTiles, tiles, visitRows, places, kernel };
+}
+
+/** Rows in two parts each, for tensor cores. */
+interface RowParts {
+  readonly x: number;
+  readonly factors: number;
+  readonly inputSums: number | undefined;
+}
+
+function splitRows(calls: CudaCalls, x: CudaTensor, format: PartsFormat): RowParts {
+  const [T, K] = x.shape;
+  const padded = roundUp(K, STEP_INPUTS);
+  const parts = partsRoom(calls, T, padded);
+  const kind = PACKED_KINDS[isHalves(format) ? format : 'FLOAT16'];
+  const split = { x, out: parts.x, factors: parts.factors, K, padded, kind, isInBlocks: 0 };
+  calls.device.launch('split_rows', { blocks: [T], threads: 128 }, split);
+  return { ...parts, inputSums: sumParts(calls, parts.x, { T, padded }, format) };
+}
+
+interface Activated {
+  readonly I: number;
+  readonly gated: boolean;
+  readonly kind: number;
+  readonly most: number;
+}
+
+/** The visits' rows after their activation, in two parts each. */
+function activatedParts(
   calls: CudaCalls,
-  { list, first }: ExpertMatrices,
-  { x, routing, E, visitStride }: Visits,
-): CudaTensor {
-  const { inFeatures: K, outFeatures: N, rowBytes, format } = first;
-  const [T] = x.shape;
-  const out = new CudaTensor(calls.owner, calls.memory.allocate(4 * T * E * N), [T, E * N], E * N);
-  const grid = { blocks: [Math.ceil(N / TILE_OUTPUTS), E], threads: 128 } as const;
-  const isAligned = flag(x.isAligned && visitStride % 4 === 0);
-  const parameters = { x, routing, out, weights: list, rowBytes, visitStride, T, E, K, N, isAligned };
-  calls.device.launch(`expert_product_${format}`, grid, parameters);
+  hidden: CudaTensor,
+  { I: K, gated, kind, most }: Activated,
+  format: PartsFormat,
+): RowParts {
+  const padded = roundUp(K, STEP_INPUTS);
+  const parts = partsRoom(calls, most, padded);
+  const sizes = { K, padded, kind, isGated: flag(gated), isFloat16: flag(format !== 'BFLOAT16') };
+  const split = { hidden: hidden.address, out: parts.x, factors: parts.factors, ...sizes };
+  calls.device.launch('split_activated', { blocks: [most], threads: 128 }, split);
+  return { ...parts, inputSums: sumParts(calls, parts.x, { T: most, padded }, format) };
+}
+
+/** The visits' rows after their activation. */
+function activatedRows(calls: CudaCalls, hidden: CudaTensor, { down, gated, kind }: Mixture): CudaTensor {
+  const activation = MLP_ACTIVATIONS[kind];
+  if (!gated) return activate(calls, hidden, activation);
+  const shape = [hidden.shape[0], down.first.inFeatures];
+  return activateAndMul(calls, hidden.view(shape), hidden.view(shape, shape[1]), activation);
+}
+
+function partsRoom({ memory }: CudaCalls, T: number, padded: number) {
+  return { x: memory.allocate(4 * T * padded), factors: memory.allocate(4 * T) };
+}
+
+/** The sums of 32 inputs that formats need whose values are less than scaled codes. */
+function sumParts(
+  { device, memory }: CudaCalls,
+  x: number,
+  { T, padded }: { readonly T: number; readonly padded: number },
+  format: PartsFormat,
+): number | undefined {
+  if (!hasZeros(format)) return undefined;
+  const steps = padded / STEP_INPUTS;
+  const out = memory.allocate(4 * T * steps);
+  device.launch('sum_parts', elementGrid(T, steps), { x, isInBlocks: 0, out, T, padded });
   return out;
 }
 
-/** The experts' rows after their activation: (T * E, I). */
-function active(
+interface ProductRows {
+  readonly rows: CudaTensor;
+  /** Those of the rows; absent for formats that are multiplied in float32. */
+  readonly parts?: RowParts | undefined;
+  /** The row of each visit; undefined where visits are the rows. */
+  readonly visitRows: number | undefined;
+}
+
+/** The products of the visits: (visits, N) without gaps. */
+function product(
   calls: CudaCalls,
-  hidden: CudaTensor,
-  E: number,
-  activation: MlpActivation,
-  gated: boolean,
+  { list: weights, first }: ExpertMatrices,
+  { most, numTiles, tiles, kernel }: Visits,
+  { rows, parts, visitRows }: ProductRows,
 ): CudaTensor {
-  const [T, columns] = hidden.shape;
-  const width = columns / E;
-  const visits = hidden.view([T * E, width], 0, width);
-  if (!gated) return activate(calls, visits, activation);
-  const I = width / 2;
-  return activateAndMul(calls, visits.view([T * E, I]), visits.view([T * E, I], I), activation);
+  const { inFeatures: K, outFeatures: N, rowBytes, format } = first;
+  const out = new CudaTensor(calls.owner, calls.memory.allocate(4 * most * N), [most, N], N);
+  const common = { visitRows, tiles, weights, rowBytes, out: out.address, numTiles, K, N };
+  if (isFloats(format)) {
+    const grid = { blocks: [numTiles * Math.ceil(N / FEW_OUTPUTS)], threads: 128 } as const;
+    calls.device.launch(`expert_floats_${format}`, grid, { ...common, x: rows, isAligned: flag(rows.isAligned) });
+    return out;
+  }
+  if (!parts) throw new Error(`Rows for ${format} are not split.`);
+  const padded = roundUp(K, STEP_INPUTS);
+  const tensorCores = { ...common, ...parts, padded, numParts: NUM_PARTS[calls.matmulPrecision] };
+  if (kernel.name === FEW.name) {
+    const most = Math.ceil(N / FEW_OUTPUTS);
+    const outputTiles = Math.max(1, Math.min(MOST_FEW_TILES, Math.floor((numTiles * most) / MANY_BLOCKS)));
+    const blocks = [numTiles * Math.ceil(most / outputTiles)] as const;
+    const grid = { blocks, threads: 256, sharedBytes: fewBytes(outputTiles, padded, format) };
+    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles });
+  } else {
+    const blocks = [numTiles * Math.ceil(N / TILE_OUTPUTS)] as const;
+    const grid = { blocks, threads: TILE_THREADS, sharedBytes: kernel.sharedBytes };
+    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles: 0 });
+  }
+  return out;
+}
+
+/** Shared memory of a block for few visits: see expert_16x8. */
+function fewBytes(outputTiles: number, padded: number, format: PartsFormat): number {
+  const steps = outputTiles * Math.ceil(padded / STEP_INPUTS / SLICES);
+  return outputTiles * SUMS_BYTES + (isHalves(format) ? STAGE_BYTES * Math.min(FEW_STAGES, steps) : 0);
+}
+
+interface VisitSums {
+  readonly x: number;
+  readonly routing: CudaTensor;
+  readonly out: CudaTensor;
+  /** The visits of rows and experts; undefined for those of a single row in their order. */
+  readonly places: number | undefined;
+}
+
+function sumVisits({ device }: CudaCalls, { x, routing, out, places }: VisitSums): void {
+  const [T, C] = out.shape;
+  const blocks = [Math.ceil(C / SUM_COLUMNS), T] as const;
+  device.launch('sum_visits', { blocks, threads: 256 }, { x, routing, out, places, E: routing.shape[1], C });
+}
+
+function roundUp(n: number, multiple: number): number {
+  return Math.ceil(n / multiple) * multiple;
 }

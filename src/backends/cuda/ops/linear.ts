@@ -9,6 +9,7 @@ import {
   cudaWeight,
   type FloatsFormat,
   type HalvesFormat,
+  hasZeros,
   isFloats,
   isHalves,
   PACKED_KINDS,
@@ -118,12 +119,12 @@ function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat):
 /** Products with codes of blocks. For many rows the blocks are unpacked first, as many as there is room for at a time. */
 function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): void {
   const { device, memory } = calls;
-  const hasZeros = format === 'Q4_K' || format === 'Q5_K';
+  const needsSums = hasZeros(format);
   const areWide = isWide(calls, product, WIDE_TILES.codes);
   const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide);
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
-  const inputSums = hasZeros ? memory.allocate(4 * T * steps) : undefined;
+  const inputSums = needsSums ? memory.allocate(4 * T * steps) : undefined;
   if (inputSums !== undefined) {
     const parts = { x: split.x, isInBlocks: flag(areWide) };
     device.launch('sum_parts', elementGrid(T, steps), { ...parts, out: inputSums, T, padded });
@@ -138,7 +139,7 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
     const N = Math.min(atOnce, split.N - begin);
     const codes = memory.scratch('codes', N * (2 * padded + 8 * steps));
     const scales = codes + 2 * N * padded;
-    const zeros = hasZeros ? scales + 4 * N * steps : undefined;
+    const zeros = needsSums ? scales + 4 * N * steps : undefined;
     const blocks = { weight: weight + begin * rowBytes, rowBytes, N, padded };
     device.launch(`unpack_codes_${format}`, elementGrid(N, padded / 8), { ...blocks, codes, scales, zeros });
     const part = { weight: codes, rowBytes: 2 * padded, N, scales, zeros };
@@ -155,7 +156,7 @@ function isWide({ device: { info } }: CudaCalls, { x, matrix }: Product, tiles: 
 }
 
 /** Numbers of 16 bits as whose sum a product takes an activation. */
-const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
+export const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
 
 /** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks. */
 function splitProduct(

@@ -62,6 +62,14 @@ static inline T __shfl_sync(unsigned, T value, int lane) {
   return value;
 }
 
+static inline uint32_t __ballot_sync(unsigned mask, bool value) {
+  uint32_t bits = (uint32_t)value << (threadIdx.x % 32);
+  for (int offset = 16; offset > 0; offset >>= 1) bits |= __shfl_xor_sync(mask, bits, offset);
+  return bits;
+}
+static inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
+static inline int __ffs(uint32_t bits) { return __builtin_ffs((int)bits); }
+
 static inline float __uint_as_float(uint32_t bits) {
   float v;
   std::memcpy(&v, &bits, 4);

@@ -1,0 +1,523 @@
+// Products of experts and the rows that visit them, on tensor cores: see halves.cuh. Weights are float16, bfloat16 or a format of
+// blocks, FORMAT, whose codes become float16 here. It is compiled once for each. Every kernel sums as those of linear-*.cu do.
+#include "halves.cuh"
+#include "visits.cuh"
+
+#define IS_HALVES (FORMAT == FLOAT16 || FORMAT == BFLOAT16)
+#define HAS_ZEROS (FORMAT == Q4_K || FORMAT == Q5_K)
+// Steps whose codes are on their way together, of few visits.
+#define CODES_AHEAD 4
+// Steps of 32 inputs that are in shared memory or on their way: of a slice of few visits, and of many.
+#define FEW_STAGES 6
+#define STAGES 4
+// Quads of a single row that a thread keeps in registers.
+#define ROW_QUADS 4
+
+struct ExpertProductParams {
+  const u16* x;
+  const float* factors;
+  const float* inputSums;
+  const int* visitRows;
+  const Tile* tiles;
+  const u8* const* weights;
+  long long rowBytes;
+  float* out;
+  int numTiles;
+  int K;
+  int padded;
+  int N;
+  int numParts;
+  int outputTiles;
+};
+
+// The row of x that a visit is of.
+static __device__ __forceinline__ int row_of_visit(const ExpertProductParams& p, int visit) {
+  return p.visitRows ? p.visitRows[visit] : visit;
+}
+
+// 16 outputs' matrices that a warp multiplies one after another, for a slice of the inputs: those from `output` on, `tiles` times 16.
+struct FewOutputs {
+  const u8* matrix;
+  long long rowBytes;
+  int output;
+  int tiles;
+  int N;
+  int K;
+  int padded;
+  int numParts;
+
+  // The row of output 16 * tile + 8 * i + g of a lane.
+  __device__ __forceinline__ const u8* row(int tile, int i) const {
+    const int n = output + 16 * tile + 8 * i + threadIdx.x % 32 / 4;
+    return matrix + (n < N ? n : N - 1) * rowBytes;
+  }
+};
+
+// Both parts of a lane's eight of a row; of a row that is missing, zeros.
+static __device__ __forceinline__ void load_parts(const uint4* x, int eight, uint4* parts) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) parts[i] = x ? x[2 * eight + i] : make_uint4(0, 0, 0, 0);
+}
+
+// Steps of a slice that have room in shared memory at a time.
+static __device__ __forceinline__ int few_slots(int tiles, int padded) {
+  const int steps = tiles * slice_steps(padded);
+  return steps < FEW_STAGES ? steps : FEW_STAGES;
+}
+
+// The sums of a warp's slice of outputs of float16 or bfloat16 and of up to 8 rows, for all[tile][slice][lane]. Weights come
+// through shared memory, `ring`, in which lanes read what they have copied themselves. `x` has the parts of the row of a lane, which
+// are there after `before`, or is null.
+template <class Before>
+static __device__ __forceinline__ void add_slice_of_halves(
+    const FewOutputs& p, const uint4* x, float4* all, uint4* ring, Before before) {
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, t = lane % 4;
+  const int first = slice * slice_steps(p.padded) * 4, steps = steps_of(slice, p.padded), total = p.tiles * steps;
+  const int eights = (p.K + 7) / 8, slots = few_slots(p.tiles, p.padded);
+  ring += slice * slots * 64 + lane;
+  const u8* rows[2];
+  int copied = 0, copyTile = 0, copyStep = 0, copySlot = 0;
+  auto copy_next = [&] {
+    if (copied < total) {
+      if (copyStep == 0) rows[0] = p.row(copyTile, 0), rows[1] = p.row(copyTile, 1);
+      const int eight = first + 4 * copyStep + t;
+      const bool isInside = eight < eights;
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        copy_early(ring + 64 * copySlot + 32 * i, rows[i] + (isInside ? 16ll * eight : 0), isInside);
+      }
+      copied++;
+      copySlot = copySlot + 1 < slots ? copySlot + 1 : 0;
+      if (++copyStep == steps) copyStep = 0, copyTile++;
+    }
+    group_copies();
+  };
+#pragma unroll
+  for (int i = 0; i < FEW_STAGES - 1; i++) copy_next();
+  before();
+  uint4 next[2];
+  if (total > 0) load_parts(x, first + t, next);
+  else for (int tile = 0; tile < p.tiles; tile++) all[(tile * SLICES + slice) * 32 + lane] = make_float4(0, 0, 0, 0);
+  float sums[1][1][4] = {};
+  int step = 0, readSlot = 0;
+  float4* out = all + slice * 32 + lane;
+#pragma unroll 1
+  for (int i = 0; i < total; i++) {
+    wait_copies<FEW_STAGES - 2>();
+    uint4 parts[1][2] = {{next[0], next[1]}};
+    load_parts(x, first + 4 * (step + 1 < steps ? step + 1 : 0) + t, next);
+    const uint4 low = ring[64 * readSlot], high = ring[64 * readSlot + 32];
+    readSlot = readSlot + 1 < slots ? readSlot + 1 : 0;
+    add_inputs<1, 1>(sums, &low, &high, parts, p.numParts);
+    copy_next();
+    if (++step < steps) continue;
+    *out = make_float4(sums[0][0][0], sums[0][0][1], sums[0][0][2], sums[0][0][3]);
+    out += SLICES * 32, step = 0;
+#pragma unroll
+    for (int j = 0; j < 4; j++) sums[0][0][j] = 0;
+  }
+}
+
+// The same of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
+// that a lane has sums of.
+static __device__ __forceinline__ void add_slice_of_codes(
+    const FewOutputs& p, const uint4* x, const float* const* inputSums, float4* all) {
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, t = lane % 4;
+  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded), total = p.tiles * steps;
+  float4* out = all + slice * 32 + lane;
+  if (total == 0) {
+    for (int tile = 0; tile < p.tiles; tile++) out[tile * SLICES * 32] = make_float4(0, 0, 0, 0);
+  }
+  const u8* rows[2];
+  int tile = 0, loadStep = 0, step = 0;
+  float sums[4] = {0, 0, 0, 0};
+#pragma unroll 1
+  for (int i = 0; i < total; i += CODES_AHEAD) {
+    Eight codes[CODES_AHEAD][2];
+    uint4 parts[CODES_AHEAD][2];
+    float inputs[CODES_AHEAD][2];
+#pragma unroll
+    for (int u = 0; u < CODES_AHEAD; u++) {
+      if (i + u >= total) break;
+      if (loadStep == 0) rows[0] = p.row(tile, 0), rows[1] = p.row(tile, 1);
+      const int at = first + loadStep;
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        codes[u][j] = codes_at<FORMAT>(rows[j], 4 * at + t);
+        if (HAS_ZEROS) inputs[u][j] = inputSums[j][at];
+      }
+      load_parts(x, 4 * at + t, parts[u]);
+      if (++loadStep == steps) loadStep = 0, tile++;
+    }
+    // Keeps loads before it: the compiler would put each next to its use, where it waits.
+    __syncwarp();
+#pragma unroll
+    for (int u = 0; u < CODES_AHEAD; u++) {
+      if (i + u >= total) break;
+      float part[1][1][4] = {};
+      const uint4 low = halves_of<FORMAT>(codes[u][0]), high = halves_of<FORMAT>(codes[u][1]);
+      add_inputs<1, 1>(part, &low, &high, &parts[u], p.numParts);
+      const float scales[2] = {codes[u][0].scale, codes[u][1].scale};
+      add_codes(sums, part[0][0], scales);
+      if (HAS_ZEROS) {
+        const float zeros[2] = {codes[u][0].zero, codes[u][1].zero};
+        subtract_zeros(sums, zeros, inputs[u]);
+      }
+      if (++step < steps) continue;
+      *out = make_float4(sums[0], sums[1], sums[2], sums[3]);
+      out += SLICES * 32, step = 0;
+#pragma unroll
+      for (int j = 0; j < 4; j++) sums[j] = 0;
+    }
+  }
+}
+
+// Adds the slices' sums of a tile of 16 outputs in their order.
+static __device__ __forceinline__ float4 join_slices(const float4* all, int tile) {
+  const float4* own = all + tile * SLICES * 32 + threadIdx.x % 32;
+  float4 total = own[0];
+#pragma unroll
+  for (int s = 1; s < SLICES; s++) {
+    const float4 v = own[32 * s];
+    total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
+  }
+  return total;
+}
+
+// out[v] = x[row of visit v] W[e]ᵀ of the visits of each tile, up to 8, whose expert is e. Without `visitRows` visits are the rows.
+// x (rows, 2 * padded) of split_rows, out (visits, N), weights: a pointer to (N, K) in rows of `rowBytes` for each expert.
+// Grid: tiles of visits, by `outputTiles` times 16 outputs; blocks of a warp for each slice. Shared memory: 4 KB for each 16 outputs,
+// and with weights of 16 bits 1 KB for each step that a slice has room for.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_16x8)(const ExpertProductParams p) {
+  SHARED_BY_LAUNCH(room);
+  float4* all = (float4*)room;
+  await_previous();
+  const Tile tile = p.tiles[blockIdx.x % p.numTiles];
+  if (tile.count == 0) return;
+  const int output = blockIdx.x / p.numTiles * 16 * p.outputTiles, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
+  const FewOutputs outputs = {p.weights[tile.expert], p.rowBytes, output, p.outputTiles, p.N, p.K, p.padded, p.numParts};
+  const bool isRow = g < tile.count;
+  const int ownRow = row_of_visit(p, tile.first + (isRow ? g : 0));
+  const uint4* x = isRow ? (const uint4*)(p.x + (long long)ownRow * 2 * p.padded) : nullptr;
+  int rows[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const int visit = row_of(0, i);
+    rows[i] = row_of_visit(p, tile.first + (visit < tile.count ? visit : 0));
+  }
+  if (IS_HALVES) {
+    add_slice_of_halves(outputs, x, all, room + p.outputTiles * SLICES * 32, [] {});
+  } else {
+    const float* inputSums[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) inputSums[i] = p.inputSums + (long long)rows[i] * (p.padded / 32);
+    add_slice_of_codes(outputs, x, inputSums, all);
+  }
+  __syncthreads();
+  if (warp >= p.outputTiles) return;
+  const float4 total = join_slices(all, warp);
+  const float each[4] = {total.x, total.y, total.z, total.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int at = row_of(0, i), n = output_of(output + 16 * warp, i);
+    if (at >= tile.count || n >= p.N) continue;
+    p.out[(long long)(tile.first + at) * p.N + n] = __fmul_rn(each[i], p.factors[rows[i % 2]]);
+  }
+}
+
+struct ExpertRowParams {
+  const float* x;
+  Rows routing;
+  const u8* const* weights;
+  long long rowBytes;
+  float* out;
+  int E;
+  int K;
+  int padded;
+  int N;
+  int numParts;
+  int xStride;
+  int kind;
+  int isActivated;
+  int isGated;
+};
+
+// Counts down the visits of 32 experts, of which a lane has one: the lane of visit number `visit`, or -1 and `visit` is less by them.
+static __device__ __forceinline__ int lane_of_visit(bool isVisited, int& visit) {
+  u32 others = __ballot_sync(ALL_LANES, isVisited);
+  const int count = __popc(others);
+  if (visit >= count) {
+    visit -= count;
+    return -1;
+  }
+  for (; visit > 0; visit--) others &= others - 1;
+  return __ffs(others) - 1;
+}
+
+// The same of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
+// are on their way; with isActivated after what comes after the first product of experts, see load_activated.
+// x (K), or (visits, K or 2 K), K at most 4,096, out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
+// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and with isActivated the row.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_row)(const ExpertRowParams p) {
+  SHARED_BY_LAUNCH(room);
+  __shared__ float mosts[8];
+  float4* all = (float4*)room;
+  uint4* ring = room + SLICES * 32;
+  uint4* made = ring + (IS_HALVES ? SLICES * few_slots(1, p.padded) * 64 : 0);
+  float* inputSums = (float*)made + p.padded;
+  float* values = inputSums + (p.padded / 32 + 3) / 4 * 4;
+  const int lane = threadIdx.x % 32, output = blockIdx.x * 16;
+  // Nothing writes the matrices' addresses, so they are here by the time that the kernel before has ended.
+  const u8* matrices[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) matrices[i] = 32 * i + lane < p.E ? p.weights[32 * i + lane] : nullptr;
+  await_previous();
+  float weights[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) weights[i] = 32 * i + lane < p.E ? element(p.routing, 0, 32 * i + lane) : 0.0f;
+  const float* x = p.x + (long long)blockIdx.y * p.xStride;
+  float row[ROW_QUADS][4] = {};
+#pragma unroll
+  for (int q = 0; q < ROW_QUADS; q++) {
+    const int c = 4 * (threadIdx.x + 256 * q);
+    if (!p.isActivated && c < p.K) load_quad(x, c, p.K, row[q]);
+  }
+  const u8* matrix = nullptr;
+  int visit = blockIdx.y;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    if (matrix) continue;
+    const int from = lane_of_visit(weights[i] != 0.0f, visit);
+    if (from < 0) continue;
+    const u64 own = (u64)matrices[i];
+    const u32 low = __shfl_sync(ALL_LANES, (u32)own, from), high = __shfl_sync(ALL_LANES, (u32)(own >> 32), from);
+    matrix = (const u8*)((u64)high << 32 | low);
+  }
+  for (int begin = 128; begin < p.E && !matrix; begin += 32) {
+    const int e = begin + lane;
+    const int from = lane_of_visit(e < p.E && element(p.routing, 0, e) != 0.0f, visit);
+    if (from >= 0) matrix = p.weights[begin + from];
+  }
+  if (!matrix) return;
+  const FewOutputs outputs = {matrix, p.rowBytes, output, 1, p.N, p.K, p.padded, p.numParts};
+  float factor = 1;
+  auto split = [&] {
+    const Parts parts = {(u32*)made, -1};
+    float most = 0;
+    if (p.isActivated) {
+#pragma unroll 1
+      for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 256) {
+        float v[4];
+        load_activated(x, c, p.K, p.kind, p.isGated, v);
+        store_quad(values, c, p.K, v);
+        most = fmaxf(most, magnitude_of(v));
+      }
+    } else {
+#pragma unroll
+      for (int q = 0; q < ROW_QUADS; q++) most = fmaxf(most, magnitude_of(row[q]));
+    }
+    if (FORMAT != BFLOAT16) factor = split_factor(block_max_once(most, mosts));
+    const float inverse = 1.0f / factor;
+#pragma unroll
+    for (int q = 0; q < ROW_QUADS; q++) {
+      const int c = 4 * (threadIdx.x + 256 * q);
+      if (p.isActivated) load_quad(values, c, p.K, row[q]);
+      if (c < p.padded) put_parts(parts, c, row[q], inverse, FORMAT != BFLOAT16);
+    }
+    __syncthreads();
+    if (HAS_ZEROS) {
+      for (int i = threadIdx.x; i < p.padded / 32; i += 256) inputSums[i] = sum_of_parts(parts, 32 * i);
+      __syncthreads();
+    }
+  };
+  if (IS_HALVES) {
+    add_slice_of_halves(outputs, made, all, ring, split);
+  } else {
+    const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
+    for (int step = lane % 4; step < steps; step += 4) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) fetch_early(outputs.row(0, i) + (first + step) * p.rowBytes / (p.padded / 32));
+    }
+    split();
+    const float* both[2] = {inputSums, inputSums};
+    add_slice_of_codes(outputs, made, both, all);
+  }
+  __syncthreads();
+  // Lanes 4 g have the sums of the only row.
+  if (threadIdx.x >= 32 || lane % 4 != 0) return;
+  const float4 total = join_slices(all, 0);
+  float* out = p.out + (long long)blockIdx.y * p.N + output + lane / 4;
+  if (output + lane / 4 < p.N) out[0] = __fmul_rn(total.x, factor);
+  if (output + lane / 4 + 8 < p.N) out[8] = __fmul_rn(total.z, factor);
+}
+
+// Tiles of WM warps' M times 16 outputs and WR warps' R times 8 visits, which share what is copied.
+template <int WM, int WR, int M, int R>
+static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p) {
+  const int OUTPUTS = 16 * M * WM, ROWS = 8 * R * WR, THREADS = 32 * WM * WR, COPIES = 4 * OUTPUTS / THREADS;
+  const int PIECES = 4 * OUTPUTS + 8 * ROWS;
+  SHARED_BY_LAUNCH(shared);
+  __shared__ float scales[STAGES][IS_HALVES ? 1 : OUTPUTS];
+  __shared__ float zeros[STAGES][HAS_ZEROS ? OUTPUTS : 1];
+  await_previous();
+  // Blocks that run together share outputs' weights.
+  const Tile tile = p.tiles[blockIdx.x % p.numTiles];
+  if (tile.count == 0) return;
+  const int output = blockIdx.x / p.numTiles * OUTPUTS, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int eights = (p.K + 7) / 8, steps = p.padded / 32;
+  // A thread copies piece threadIdx.x % 4 of some outputs, and piece threadIdx.x % 8 of some rows: a part of eight inputs.
+  const u8* weights[COPIES];
+  const u16* x[8 * ROWS / THREADS];
+#pragma unroll
+  for (int i = 0; i < COPIES; i++) {
+    const int n = output + threadIdx.x / 4 + THREADS / 4 * i;
+    weights[i] = p.weights[tile.expert] + (n < p.N ? n : p.N - 1) * p.rowBytes;
+  }
+#pragma unroll
+  for (int i = 0; i < 8 * ROWS / THREADS; i++) {
+    const int at = threadIdx.x / 8 + THREADS / 8 * i;
+    const int row = row_of_visit(p, tile.first + (at < tile.count ? at : 0));
+    x[i] = p.x + (long long)row * 2 * p.padded + threadIdx.x % 8 * 8;
+  }
+  const int rowsLeft = tile.count - threadIdx.x / 8;
+  auto copy = [&](int step) {
+    uint4* to = shared + step % STAGES * PIECES;
+    if (IS_HALVES) {
+      const int eight = 4 * step + threadIdx.x % 4;
+      const bool isInside = eight < eights;
+#pragma unroll
+      for (int i = 0; i < COPIES; i++) {
+        copy_early(to + threadIdx.x + THREADS * i, weights[i] + (isInside ? 16ll * eight : 0), isInside);
+      }
+    }
+    if (p.numParts == 1 && threadIdx.x % 2 == 1) return;
+    to += 4 * OUTPUTS + threadIdx.x / 8 * 8 + (threadIdx.x % 8 ^ threadIdx.x / 8 % 2);
+#pragma unroll
+    for (int i = 0; i < 8 * ROWS / THREADS; i++) {
+      // Rows beyond the last are zeros: copies of one row by many would wait for each other.
+      copy_early(to + THREADS * i, x[i] + 64ll * step, THREADS / 8 * i < rowsLeft);
+    }
+  };
+  // Codes of blocks are loaded by the threads, a step before the one in which they become float16 in shared memory.
+  Eight codes[COPIES];
+  auto load_codes = [&](int step) {
+    if (IS_HALVES || step >= steps) return;
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) codes[i] = codes_at<FORMAT>(weights[i], 4 * step + threadIdx.x % 4);
+  };
+  auto store_codes = [&](int step) {
+    if (IS_HALVES || step >= steps) return;
+    const int stage = step % STAGES;
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+      shared[stage * PIECES + threadIdx.x + THREADS * i] = halves_of<FORMAT>(codes[i]);
+      if (threadIdx.x % 4 != 0) continue;
+      scales[stage][threadIdx.x / 4 + THREADS / 4 * i] = codes[i].scale;
+      if (HAS_ZEROS) zeros[stage][threadIdx.x / 4 + THREADS / 4 * i] = codes[i].zero;
+    }
+  };
+#pragma unroll
+  for (int step = 0; step < STAGES - 1; step++) {
+    if (step < steps) copy(step);
+    group_copies();
+  }
+  load_codes(0);
+  store_codes(0);
+  load_codes(1);
+  const int ownOutput = warp % WM * 16 * M, ownRow = warp / WM * 8 * R;
+  int rows[R][2];
+#pragma unroll
+  for (int r = 0; r < R; r++) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int at = row_of(ownRow + 8 * r, i);
+      rows[r][i] = row_of_visit(p, tile.first + (at < tile.count ? at : 0));
+    }
+  }
+  float totals[M][R][4];
+  int step = 0;
+#pragma unroll 1
+  for (int slice = 0; slice < SLICES; slice++) {
+    float sums[M][R][4] = {};
+    const int end = step + steps_of(slice, p.padded);
+#pragma unroll 1
+    for (; step < end; step++) {
+      wait_copies<STAGES - 2>();
+      __syncthreads();
+      store_codes(step + 1);
+      load_codes(step + 2);
+      if (step + STAGES - 1 < steps) copy(step + STAGES - 1);
+      group_copies();
+      const uint4* from = shared + step % STAGES * PIECES + lane;
+      uint4 parts[R][2];
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        // Odd rows have their pieces exchanged, so that lanes meet no bank twice.
+        const uint4* pieces = from - lane + 4 * OUTPUTS + 8 * (ownRow + 8 * r + lane / 4);
+        parts[r][0] = pieces[lane % 4 * 2 ^ lane / 4 % 2];
+        parts[r][1] = pieces[(lane % 4 * 2 + 1) ^ lane / 4 % 2];
+      }
+      if (IS_HALVES) {
+        uint4 low[M], high[M];
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+          low[m] = from[4 * (ownOutput + 16 * m)], high[m] = from[4 * (ownOutput + 16 * m + 8)];
+        }
+        add_inputs<M, R>(sums, low, high, parts, p.numParts);
+        continue;
+      }
+      float inputs[R][2];
+      if (HAS_ZEROS) {
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) inputs[r][i] = p.inputSums[(long long)rows[r][i] * steps + step];
+        }
+      }
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        const uint4 low = from[4 * (ownOutput + 16 * m)], high = from[4 * (ownOutput + 16 * m + 8)];
+        float part[1][R][4] = {};
+        add_inputs<1, R>(part, &low, &high, parts, p.numParts);
+        const int n = ownOutput + 16 * m + lane / 4;
+        const float both[2] = {scales[step % STAGES][n], scales[step % STAGES][n + 8]};
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+          add_codes(sums[m][r], part[0][r], both);
+          if (!HAS_ZEROS) continue;
+          const float less[2] = {zeros[step % STAGES][n], zeros[step % STAGES][n + 8]};
+          subtract_zeros(sums[m][r], less, inputs[r]);
+        }
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) totals[m][r][i] = slice == 0 ? sums[m][r][i] : totals[m][r][i] + sums[m][r][i];
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < R; r++) {
+    const float factors[2] = {p.factors[rows[r][0]], p.factors[rows[r][1]]};
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int at = row_of(ownRow + 8 * r, i), n = output_of(output + ownOutput + 16 * m, i);
+        if (at >= tile.count || n >= p.N) continue;
+        p.out[(long long)(tile.first + at) * p.N + n] = __fmul_rn(totals[m][r][i], factors[i % 2]);
+      }
+    }
+  }
+}
+
+// As expert_16x8, for tiles of up to 32 and 64 visits. Grid: tiles of visits, by 64 outputs. Blocks have a warp for each part of the tile.
+extern "C" __global__ void __launch_bounds__(128) OF_FORMAT(expert_64x32)(const ExpertProductParams p) {
+  expert_tiles<4, 1, 1, 4>(p);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) OF_FORMAT(expert_64x64)(const ExpertProductParams p) {
+  expert_tiles<2, 2, 2, 4>(p);
+}

@@ -1,6 +1,6 @@
-// One row through all layers of a Mamba-2 model in one launch, and through its head, for weights of FORMAT, float16, bfloat16 or
-// float32. It is compiled once for each. Results have the bits that the layers' kernels give one after another: see
-// linear-halves.cu, products.cuh, norms.cuh, state-space.cuh.
+// One row through all layers of a Mamba-2 model in one launch, and through its head, for weights of FORMAT, float16 or bfloat16. It
+// is compiled once for each. Results have the bits that the layers' kernels give one after another: see linear-halves.cu,
+// norms.cuh, state-space.cuh.
 //
 // Blocks stay on their multiprocessors, and all of them run at a time: the launch is a cooperative one. Each has in every layer
 // the same share of the channels of the mixer (their gates, their inputs and their rows of the state), of the rows of B, C and dt,
@@ -8,8 +8,8 @@
 // outputs. They come as exchange.cuh says. A block that reads them writes some that those after them need, so nothing is
 // overwritten before all have read it.
 //
-// Weights do not depend on any of that: each warp copies those that it multiplies some steps ahead, whatever layer they are of. Of
-// 16 bits it has a slice of the inputs of all outputs; in float32 all inputs of two in 16 outputs.
+// Weights do not depend on any of that: each warp copies those that it multiplies some steps ahead, whatever layer they are of. It
+// has a slice of the inputs of all outputs.
 #pragma once
 #include "exchange.cuh"
 #include "halves.cuh"
@@ -77,12 +77,10 @@ struct MambaLayersParams {
 #define MOST_CHANNELS (8 * SLICES)
 // Groups of the gated norm at most.
 #define MOST_NORM_GROUPS 8
-// Outputs whose weights the warps multiply at a time. A step is of 32 inputs of a slice of all of them, or in float32 of 256 inputs
-// of each warp's two, and takes so many pieces in a warp's ring.
-#define STEP_OUTPUTS (FORMAT == FLOAT32 ? 16 : 32)
-#define STEP_EIGHTS (FORMAT == FLOAT32 ? 32 : 4)
+// Outputs whose weights the warps multiply at a time. A step is of 32 inputs of a slice of all of them, and takes so many pieces in a
+// warp's ring.
+#define STEP_OUTPUTS 32
 #define STEP_PIECES 128
-#define EIGHT_BYTES (FORMAT == FLOAT32 ? 32 : 16)
 
 // Where a block's part of some things begins, or where the part before it ends.
 static __device__ __forceinline__ int begin_of(int count, int block) { return (int)((u32)count * (u32)block / gridDim.x); }
@@ -172,8 +170,7 @@ struct WeightCopies {
   int stage = 0;
   int layer = 0, first = 0, left = 0, eight = 0, eights = 0;
   bool isOut = false;
-  // The lane's pieces: of the first inputs of outputs g, g + 8, g + 16 and g + 24; or both of an eight of each of two outputs. Null:
-  // there is no such output.
+  // The lane's pieces: of the first inputs of outputs g, g + 8, g + 16 and g + 24. Null: there is no such output.
   const u8* rows[4];
 
   __device__ __forceinline__ WeightCopies(
@@ -193,22 +190,17 @@ struct WeightCopies {
     const int slice = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, inner = p.H * p.P;
     const int count = numRows(), padded = isOut ? p.paddedInner : p.paddedHidden;
     eights = ((isOut ? inner : p.hidden) + 7) / 8;
-    if (FORMAT == FLOAT32) {
-      left = first + 2 * slice < count ? (eights + 31) / 32 : 0;
-      eight = threadIdx.x % 32;
-    } else {
-      left = first < count ? steps_of(slice, padded) : 0;
-      eight = slice * slice_steps(padded) * 4 + t;
-    }
+    left = first < count ? steps_of(slice, padded) : 0;
+    eight = slice * slice_steps(padded) * 4 + t;
     const u8* weight = device_pointer(isOut ? layers[layer].outWeight : layers[layer].inWeight);
     const long long rowBytes = isOut ? p.outRowBytes : p.inRowBytes;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      const int output = first + (FORMAT == FLOAT32 ? 2 * slice + i / 2 : 8 * i + g);
+      const int output = first + 8 * i + g;
       const int row = isOut                  ? part.column + output
                       : layer == p.numLayers ? part.ofHead + output
                                              : part.row_of(output, inner);
-      rows[i] = output < count ? weight + row * rowBytes + (FORMAT == FLOAT32 ? i % 2 * 16 : 0) : nullptr;
+      rows[i] = output < count ? weight + row * rowBytes : nullptr;
     }
   }
 
@@ -233,9 +225,9 @@ struct WeightCopies {
       const bool isInside = eight < eights;
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        if (rows[i]) copy_early(ring + stage * STEP_PIECES + 32 * i, rows[i] + (isInside ? (long long)EIGHT_BYTES * eight : 0), isInside);
+        if (rows[i]) copy_early(ring + stage * STEP_PIECES + 32 * i, rows[i] + (isInside ? 16ll * eight : 0), isInside);
       }
-      eight += STEP_EIGHTS, left--;
+      eight += 4, left--;
     }
     group_copies();
     stage = stage + 1 == STAGES ? 0 : stage + 1;
@@ -282,41 +274,8 @@ static __device__ __forceinline__ void multiply_row(
   }
 }
 
-// The products of a row in float32 and `count` outputs, whose sums go to `sums`. Sums are those of products().
-template <int STAGES>
-static __device__ __forceinline__ void multiply_floats(
-    WeightCopies<STAGES>& copies, int& stage, const float* row, int K, int count, float* sums) {
-  const int lane = threadIdx.x % 32, eights = (K + 7) / 8, steps = (eights + 31) / 32;
-#pragma unroll 1
-  for (int first = threadIdx.x / 32 * 2; first < count; first += STEP_OUTPUTS) {
-    float all[2] = {0, 0};
-#pragma unroll 1
-    for (int step = 0; step < steps; step++) {
-      wait_copies<STAGES - 2>();
-      const float4* from = (const float4*)(copies.ring + stage * STEP_PIECES);
-      const int eight = lane + 32 * step;
-      if (eight < eights) {
-        const float4 a = *(const float4*)(row + 8 * eight), b = *(const float4*)(row + 8 * eight + 4);
-        const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-#pragma unroll
-        for (int o = 0; o < 2; o++) {
-          const float4 low = from[64 * o], high = from[64 * o + 32];
-          const float w[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-          for (int i = 0; i < 8; i++) all[o] = fmaf(w[i], v[i], all[o]);
-        }
-      }
-      copies.copy_next();
-      stage = stage + 1 == STAGES ? 0 : stage + 1;
-    }
-    const float one = warp_sum(all[0]), two = warp_sum(all[1]);
-    if (lane == 0) sums[first] = one, sums[first + 1] = two;
-  }
-}
-
 // An output of which all slices have been summed.
 static __device__ __forceinline__ float sum_of_slices(const float* sums, int mostOutputs, float factor) {
-  if (FORMAT == FLOAT32) return sums[0];
   float total = sums[0];
 #pragma unroll
   for (int s = 1; s < SLICES; s++) total += sums[s * mostOutputs];
@@ -361,21 +320,11 @@ static __device__ __forceinline__ float root_of_warps(
   return inverseRoot;
 }
 
-// A row in shared memory, whose quads threads have, or its parts and their factor. A factor is a power of two, so the largest of
+// The parts in shared memory of a row whose quads threads have, and their factor. A factor is a power of two, so the largest of
 // the normed values need not be known: `most` is that but for some roundings. Where these might count, threads look for it.
 template <int QUADS>
 static __device__ __forceinline__ float put_row(
     u32* words, const int* columns, float (*v)[4], float most, int C, int padded, float* mosts) {
-  if (FORMAT == FLOAT32) {
-    float* row = (float*)words;
-#pragma unroll
-    for (int q = 0; q < QUADS; q++) {
-      if (columns[q] >= 0) *(float4*)(row + columns[q]) = make_float4(v[q][0], v[q][1], v[q][2], v[q][3]);
-    }
-    if (threadIdx.x < 4 && C + (int)threadIdx.x < padded) row[C + threadIdx.x] = 0;
-    __syncthreads();
-    return 1.0f;
-  }
   const int isFloat16 = FORMAT == FLOAT16;
   const Parts parts = {words, -1};
   const u32 fraction = __float_as_uint(most) & 0x7fffffu;
@@ -444,7 +393,7 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
   for (int i = thread; i < SLICES * p.mostOutputs; i += ROW_THREADS) room.sums[i] = 0;
   __syncthreads();
   WeightCopies<STAGES> copies(p, part, room.layers, room.ring + warp * STAGES * STEP_PIECES + lane);
-  float* sums = room.sums + (FORMAT == FLOAT32 ? 0 : warp * p.mostOutputs);
+  float* sums = room.sums + warp * p.mostOutputs;
   int stage = 0;
 
   // The thread's channel of the convolution, if its output of the in-projection is one.
@@ -535,8 +484,7 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
       }
       const float factor =
           put_row<HIDDEN_QUADS>(room.parts, hiddenColumns, v, most, p.hidden, p.paddedHidden, room.mosts);
-      if (FORMAT == FLOAT32) multiply_floats(copies, stage, (const float*)room.parts, p.hidden, outputs, sums);
-      else multiply_row(copies, stage, (const uint4*)room.parts, p.paddedHidden, outputs, sums);
+      multiply_row(copies, stage, (const uint4*)room.parts, p.paddedHidden, outputs, sums);
       __syncthreads();
       for (int i = thread; isHead && i < outputs; i += ROW_THREADS) {
         p.outputs[part.ofHead + i] = sum_of_slices(room.sums + i, p.mostOutputs, factor);
@@ -643,8 +591,7 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
         if (++within == perGroup) within = 0, group++;
       }
       const float factor = put_row<INNER_QUADS>(room.parts, innerColumns, v, most, inner, p.paddedInner, room.mosts);
-      if (FORMAT == FLOAT32) multiply_floats(copies, stage, (const float*)room.parts, inner, part.columns, sums);
-      else multiply_row(copies, stage, (const uint4*)room.parts, p.paddedInner, part.columns, sums);
+      multiply_row(copies, stage, (const uint4*)room.parts, p.paddedInner, part.columns, sums);
       __syncthreads();
       if (thread < part.columns) {
         residual = __fadd_rn(sum_of_slices(room.sums + thread, p.mostOutputs, factor), residual);

@@ -21,7 +21,7 @@ const CACHES = ['FLOAT32', ...HALVES, 'F8_E4M3', 'F8_E5M2'];
 /** Sources that are compiled once for each of some formats. */
 const OF_FORMATS = {
   attention: CACHES,
-  ...Object.fromEntries(['layers-2', 'layers-5', 'layers-8'].map((name) => [name, ['FLOAT32', ...HALVES]])),
+  ...Object.fromEntries(['layers-2', 'layers-8'].map((name) => [name, HALVES])),
   'linear-halves': HALVES,
   'short-states': HALVES,
   'linear-tiles': [...HALVES, 'CODES'],

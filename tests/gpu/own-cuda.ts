@@ -68,6 +68,6 @@ await part('layers', () =>
     MOST_LAYER_ROWS,
   ),
 );
-// Last: blocks that wait for each other may hang, and no GPU has run them yet.
+// Last: blocks that wait for each other may hang.
 await part('one launch', () => describeOneLaunch());
 process.exit(failures === 0 ? 0 : 1);

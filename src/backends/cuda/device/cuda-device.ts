@@ -4,7 +4,7 @@ import { loadPtx } from '../kernels/load-ptx.ts';
 import { writeParameters } from '../kernels/parameters.ts';
 import { fuseFirst, LONGEST_FUSION } from '../launch/fuse.ts';
 import type { Grid, Launch } from '../launch/launch.ts';
-import { LayerRuns } from '../launch/layer-runs.ts';
+import { LayerRuns, type OneLaunch } from '../launch/layer-runs.ts';
 import { canOverlap, Overlaps, withWaits } from '../launch/overlap.ts';
 import { type CudaInfo, hasCooperativeLaunches, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
@@ -52,7 +52,7 @@ export class CudaDevice {
   /** Describes launches that may begin before the kernel before has ended, where GPU and driver know such. */
   readonly #overlapping: LaunchConfig | undefined;
   readonly #overlaps = new Overlaps();
-  /** Makes one launch of layers, where that is asked for and GPU and driver take launches all of whose blocks run at a time. */
+  /** Makes one launch of layers, where GPU and driver take launches all of whose blocks run at a time. */
   readonly #layerRuns: LayerRuns | undefined;
   /** Describes such launches. */
   readonly #cooperative: LaunchConfig | undefined;
@@ -65,7 +65,7 @@ export class CudaDevice {
   #onFailure: (error: Error) => void = () => {};
   #failure: Error | undefined;
 
-  constructor(driver: CudaDriver, ptx: ReadonlyMap<string, Uint8Array>, ordinal: number, asksOneLaunch: boolean) {
+  constructor(driver: CudaDriver, ptx: ReadonlyMap<string, Uint8Array>, ordinal: number, oneLaunch: OneLaunch) {
     this.driver = driver;
     this.#ptx = ptx;
     const { functions, koffi } = driver;
@@ -91,10 +91,10 @@ export class CudaDevice {
     this.#parameterList = Number(list.address);
     const { capability, multiprocessors, sharedBytes } = this.info;
     if (canOverlap(capability, driver.version)) this.#overlapping = new LaunchConfig(koffi, this.stream, 'overlapping');
-    if (asksOneLaunch && hasCooperativeLaunches(driver, ordinal, this.info)) {
+    if (oneLaunch !== 'never' && hasCooperativeLaunches(driver, ordinal, this.info)) {
       this.#cooperative = new LaunchConfig(koffi, this.stream, 'cooperative');
       this.#layerRuns = new LayerRuns({
-        ...{ multiprocessors, sharedBytes },
+        ...{ multiprocessors, sharedBytes, when: oneLaunch },
         isDry: () => this.isDry,
         holds: ({ name, grid }) => this.#holds(name, grid),
         keep: (values) => this.#keep(values),
@@ -104,15 +104,17 @@ export class CudaDevice {
   }
 
   /**
-   * A GPU of this machine. Where the environment's MAMBA2_CUDA_ONE_LAUNCH is 1, layers may become one launch: see docs/cuda.md.
+   * A GPU of this machine. Layers may become one launch where that is faster; with 1 as the environment's MAMBA2_CUDA_ONE_LAUNCH
+   * wherever they can, with 0 nowhere: see docs/cuda.md.
    * @throws MissingPackageError, UnsupportedDeviceError
    */
   static async open({ library, ordinal = 0 }: CudaDeviceOptions = {}): Promise<CudaDevice> {
-    const asksOneLaunch = globalThis.process?.env.MAMBA2_CUDA_ONE_LAUNCH === '1';
-    const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx(asksOneLaunch)]);
+    const asked = globalThis.process?.env.MAMBA2_CUDA_ONE_LAUNCH;
+    const oneLaunch = asked === '1' ? 'always' : asked === '0' ? 'never' : 'fast';
+    const [driver, ptx] = await Promise.all([CudaDriver.load(library), loadPtx()]);
     const own = ordinal % driver.deviceCount;
     infoOf(driver, own);
-    return new CudaDevice(driver, ptx, own, asksOneLaunch);
+    return new CudaDevice(driver, ptx, own, oneLaunch);
   }
 
   /** Why the device can't be used any more. */

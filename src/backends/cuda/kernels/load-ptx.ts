@@ -1,16 +1,9 @@
 import { fromBase64 } from '../../../util/base64.ts';
 import { MODULES } from './kernels.generated.ts';
 
-/** Modules of kernels that have one row go through all layers. */
-const OF_LAYERS = /^layers-/;
-
-/**
- * PTX of all modules by name, each with a zero after it.
- * @param withLayers whether the modules for one launch of all layers are among them.
- */
-export async function loadPtx(withLayers: boolean): Promise<ReadonlyMap<string, Uint8Array>> {
-  const modules = Object.entries(MODULES).filter(([name]) => withLayers || !OF_LAYERS.test(name));
-  const entries = modules.map(async ([name, base64]) => [name, await inflate(base64)] as const);
+/** PTX of all modules by name, each with a zero after it. */
+export async function loadPtx(): Promise<ReadonlyMap<string, Uint8Array>> {
+  const entries = Object.entries(MODULES).map(async ([name, base64]) => [name, await inflate(base64)] as const);
   return new Map(await Promise.all(entries));
 }
 

@@ -5,7 +5,7 @@ import {
   type StateSpaceParams,
 } from '../kernels/kernels.generated.ts';
 import type { DeviceRows, ParameterLayout } from '../kernels/parameters.ts';
-import { addressesOf, type Launch, type LaunchOf } from './launch.ts';
+import { addressesOf, type Launch } from './launch.ts';
 
 /** What cuda/layers.cuh has room for: see there. */
 const STATE_COLUMNS = 128;
@@ -15,20 +15,17 @@ const MOST_NORM_GROUPS = 8;
 const THREADS = 256;
 const SLICES = 8;
 const STEP_OUTPUTS = 32;
-/** Rows of products are padded to a multiple of so many. */
-const STEP_INPUTS = 32;
 /** Bytes of a step in the rings of all warps. */
 const STAGE_BYTES = 16_384;
 /** Columns of a row that 256 threads have, four each. */
 const QUAD_COLUMNS = 4 * THREADS;
 /**
- * Kernels: quads of a row of the residual and of the mixer's channels that a thread has at most, rows of a state that a warp has,
- * and steps of their rings.
+ * Kernels: quads of a row of the residual and of the mixer's channels that a thread has at most, and rows of a state that a warp has;
+ * columns of the residual from which on they are faster than one kernel after another, by measurement; and steps of their rings.
  */
 const KINDS = [
-  { name: 'mamba_layers_2', hiddenQuads: 1, innerQuads: 2, ownRows: 2, stages: 10 },
-  { name: 'mamba_layers_5', hiddenQuads: 3, innerQuads: 5, ownRows: 5, stages: 6 },
-  { name: 'mamba_layers_8', hiddenQuads: 4, innerQuads: 8, ownRows: 8, stages: 5 },
+  { name: 'mamba_layers_2', hiddenQuads: 1, innerQuads: 2, ownRows: 2, fastFrom: 0, stages: 10 },
+  { name: 'mamba_layers_8', hiddenQuads: 4, innerQuads: 8, ownRows: 8, fastFrom: 4096, stages: 5 },
 ] as const;
 /** Bytes before the numbers that are exchanged, for the tag that was last used. */
 const TAG_BYTES = 256;
@@ -38,12 +35,11 @@ const NO_HEAD = 9;
 const LEAST_LAYERS = 3;
 
 /** Formats of weights that have kernels. */
-type Format = 'FLOAT32' | 'FLOAT16' | 'BFLOAT16';
+type Format = 'FLOAT16' | 'BFLOAT16';
 
 /** What a layer is made of: a product of a row with the norm before it, or a step of the state; or something else. */
 interface Piece {
-  /** In float32 a norm has a launch of its own. */
-  readonly launches: readonly Launch[];
+  readonly launch: Launch;
   readonly product?: Product | undefined;
   readonly state?: StateSpaceParams | undefined;
 }
@@ -60,8 +56,12 @@ interface Layer {
   readonly output: LinearHalvesParams;
 }
 
+/** Whether layers become one launch: wherever a kernel takes them, where that is known to be faster, or not at all. */
+export type OneLaunch = 'always' | 'fast' | 'never';
+
 /** What a GPU is asked for. */
 export interface LayerRunDevice {
+  readonly when: OneLaunch;
   /** Whether nothing runs: kernels are only compiled. */
   isDry(): boolean;
   /** Blocks that it runs at a time. */
@@ -85,8 +85,6 @@ export class LayerRuns {
   readonly #device: LayerRunDevice;
   /** Pieces of whole layers, and of one that has begun. */
   #held: Piece[] = [];
-  /** A norm whose product may come next. */
-  #norm: Norm | undefined;
   /** Memory that is not written: first addresses, and those after the last. */
   readonly #unwritten: (readonly [begin: number, end: number])[] = [];
   #isMissed = false;
@@ -103,41 +101,27 @@ export class LayerRuns {
   /** Begins another step. */
   begin(): void {
     this.#held = [];
-    this.#norm = undefined;
     this.#unwritten.length = 0;
     this.#isMissed = false;
   }
 
   /** Takes the next launch of the step. → what is due now */
   next(launch: Launch): readonly Launch[] {
-    const norm = this.#norm;
-    this.#norm = undefined;
-    const product = norm && productOf(norm, launch);
-    if (norm && product) return this.#take({ launches: [norm, launch], product });
-    const due = norm ? this.#take({ launches: [norm] }) : [];
-    if (!isNorm(launch)) return [...due, ...this.#take(pieceOf(launch))];
-    this.#norm = launch;
+    const piece = pieceOf(launch);
+    const isHead = this.#takesHead(piece);
+    const joins = isHead || this.#extends(piece);
+    const due = joins ? [] : this.#finish();
+    // Reads count of what runs that have ended left unwritten: a run that the piece joins has what it makes at hand.
+    for (const address of addressesOf(launch, pointersOf(launch))) this.read(address);
+    if (isHead) return this.#finish(piece);
+    if (!joins && !isInput(piece.product)) return [...due, launch];
+    this.#held.push(piece);
     return due;
   }
 
   /** Tells that something else comes next. → what is due before it */
   end(): readonly Launch[] {
-    const norm = this.#norm;
-    this.#norm = undefined;
-    return [...(norm ? this.#take({ launches: [norm] }) : []), ...this.#finish()];
-  }
-
-  #take(piece: Piece): readonly Launch[] {
-    const isHead = this.#takesHead(piece);
-    const joins = isHead || this.#extends(piece);
-    const due = joins ? [] : this.#finish();
-    // Reads count of what runs that have ended left unwritten: a run that the piece joins has what it makes at hand.
-    for (const launch of piece.launches)
-      for (const address of addressesOf(launch, pointersOf(launch))) this.read(address);
-    if (isHead) return this.#finish(piece);
-    if (!joins && !isInput(piece.product)) return [...due, ...piece.launches];
-    this.#held.push(piece);
-    return due;
+    return this.#finish();
   }
 
   #finish(head?: Piece): readonly Launch[] {
@@ -153,9 +137,9 @@ export class LayerRuns {
     const whole = isLong && last ? this.#launchOf(format, layers, last) : undefined;
     const run = isLong ? (whole ?? this.#launchOf(format, layers)) : undefined;
     const all = [...held, ...(head ? [head] : [])];
-    if (!run) return all.flatMap(({ launches }) => launches);
+    if (!run) return all.map(({ launch }) => launch);
     for (const [i, layer] of layers.entries()) this.#unwritten.push(...unwrittenOf(layer, i + 1 === layers.length));
-    if (!whole || !last) return [run, ...all.slice(3 * layers.length).flatMap(({ launches }) => launches)];
+    if (!whole || !last) return [run, ...all.slice(3 * layers.length).map(({ launch }) => launch)];
     this.#unwritten.push(...rangesOf([[last.normOut, last.K]]));
     return [run];
   }
@@ -191,7 +175,7 @@ export class LayerRuns {
 
   #launchOf(format: Format, layers: readonly Layer[], head?: LinearHalvesParams): Launch | undefined {
     const [{ input: before, state: step, output: after }] = layers;
-    const { multiprocessors, sharedBytes: mostShared } = this.#device;
+    const { multiprocessors, sharedBytes: mostShared, when } = this.#device;
     const { H, P, headsPerGroup } = step;
     const [hidden, inner, G] = [before.K, H * P, H / headsPerGroup];
     const rows = 2 * G * STATE_COLUMNS + H;
@@ -209,9 +193,10 @@ export class LayerRuns {
     const table = tableOf(layers, head);
     const floats = SLICES * mostOutputs + 4 * MOST_CHANNELS + 4 * STATE_COLUMNS + SLICES * (2 * MOST_NORM_GROUPS + 1);
     const ownBytes = 4 * Math.max(paddedHidden, paddedInner) + 4 * floats + table.byteLength;
-    const kind = KINDS.find(({ hiddenQuads, innerQuads, ownRows, stages }) => {
+    const kind = KINDS.find(({ hiddenQuads, innerQuads, ownRows, fastFrom, stages }) => {
       const takesRow = hidden <= hiddenQuads * QUAD_COLUMNS && quads <= innerQuads && channels <= ownRows * SLICES;
-      return takesRow && stages * STAGE_BYTES + ownBytes <= mostShared;
+      const isWanted = when === 'always' || hidden >= fastFrom;
+      return takesRow && isWanted && stages * STAGE_BYTES + ownBytes <= mostShared;
     });
     if (!kind) return undefined;
     const sharedBytes = kind.stages * STAGE_BYTES + ownBytes;
@@ -248,48 +233,12 @@ function tableOf(layers: readonly Layer[], head: LinearHalvesParams | undefined)
   return BigInt64Array.from(rows, (address) => BigInt(address ?? 0));
 }
 
-type Norm = LaunchOf<'rms_norm'> | LaunchOf<'gated_norm'>;
-
-/** A norm of one row that leaves no parts: a product in float32 may read it. */
-function isNorm(launch: Launch): launch is Norm {
-  if (launch.name !== 'rms_norm' && launch.name !== 'gated_norm') return false;
-  return launch.parameters.hasParts === 0 && launch.grid.blocks[0] === 1;
-}
-
-/** What a product in float32 is together with its norm: as if it were one of 16 bits. */
-function productOf(norm: Norm, launch: Launch): Product | undefined {
-  if (launch.name !== 'linear_vector_FLOAT32' || launch.parameters.T !== 1) return undefined;
-  const { x, isAligned: _, ...own } = launch.parameters;
-  const { out, C, weight, eps } = norm.parameters;
-  if (x?.address !== out?.address || own.K !== C) return undefined;
-  const gate = 'gated' in norm.parameters ? norm.parameters : undefined;
-  const plain = 'sum' in norm.parameters ? norm.parameters : undefined;
-  const parameters: LinearHalvesParams = {
-    ...own,
-    ...{
-      x: undefined,
-      factors: undefined,
-      slices: undefined,
-      scales: undefined,
-      zeros: undefined,
-      inputSums: undefined,
-    },
-    ...{ padded: Math.ceil(C / STEP_INPUTS) * STEP_INPUTS, numParts: 2 },
-    ...{ normX: norm.parameters.x, normWeight: weight, normOut: out },
-    ...{ normZ: gate?.z, normY: gate?.gated ?? plain?.sum, normSquareSums: gate?.squareSums, normEps: eps },
-    ...{ normHasAddend: plain?.hasAddend ?? 0, normGroups: gate?.groups ?? 0 },
-    ...{ normGroupSize: gate?.groupSize ?? 0, normCount: gate?.count ?? 0 },
-  };
-  return { format: 'FLOAT32', isGated: gate !== undefined, parameters };
-}
-
 function pieceOf(launch: Launch): Piece {
-  const launches = [launch];
-  if (launch.name === 'state_update_128') return { launches, state: launch.parameters };
+  if (launch.name === 'state_update_128') return { launch, state: launch.parameters };
   const [, gated, format] = /^linear_(?:normed|(gated)(?:_long)?)_\d+_(B?FLOAT16)$/.exec(launch.name) ?? [];
-  if (format === undefined) return { launches };
+  if (format === undefined) return { launch };
   const parameters = launch.parameters as LinearHalvesParams;
-  return { launches, product: { format: format as Format, isGated: gated !== undefined, parameters } };
+  return { launch, product: { format: format as Format, isGated: gated !== undefined, parameters } };
 }
 
 /** Whether a product has a plain norm before it, and nothing after it but what a layer's first one may have. */

@@ -38,23 +38,23 @@ struct Parts {
   int row;
 };
 
-// How 16 bytes i of row r of a tile lie in shared memory, against conflicts of banks: rows of 128 bytes, and of 64.
+// How 16 bytes i of row r of a tile of 128-byte rows lie in shared memory, against conflicts of banks: as the tensor cores take
+// them, and for threads that read four neighbours of a row.
 static __device__ __forceinline__ int place_of_128(int r, int i) { return 8 * r + (i ^ r % 8); }
-static __device__ __forceinline__ int place_of_64(int r, int i) { return 4 * r + (i ^ r / 2 % 4); }
+static __device__ __forceinline__ int place_of_four(int r, int i) { return 8 * r + (i ^ r % 2 * 4); }
 
 // Row t of `parts`, which are those of rows of `padded` columns.
 static __device__ __forceinline__ Parts parts_of(u32* parts, long long t, int padded, bool isInBlocks) {
   if (!isInBlocks) return {parts + t * padded, -1};
-  return {parts + t / 64 * 64 * padded, (int)(t % 64)};
+  return {parts + t / 64 * 64 * ((padded + 63) / 64 * 64), (int)(t % 64)};
 }
 
-// The first or second parts of columns c to c + 3, two words. Of eight neighbours in a row the first parts come first. A block has
-// 128 bytes of each row for 32 columns: of the first parts, then of the second ones, those whose number modulo 8 is below 4
-// come first.
-static __device__ __forceinline__ uint2* parts_at(const Parts& parts, int c, int second) {
-  if (parts.row < 0) return (uint2*)(parts.at + c / 8 * 8 + c % 8 / 2 + 4 * second);
-  const int piece = 4 * second + c % 8 / 4 * 2 + c % 32 / 16;
-  return (uint2*)(parts.at + c / 32 * 2048 + 4 * place_of_128(parts.row, piece)) + c / 8 % 2;
+// A word of the first or second parts, of columns c and c + 1. Of eight neighbours in a row the first parts come first. A block
+// has 128 bytes of each row for 64 columns, the first parts of all rows before the second ones. Of 32 columns those come
+// first that are 0 and 1 of an eight, then 2 and 3, and so on: what a multiplication of 16 takes lies together.
+static __device__ __forceinline__ u32* parts_at(const Parts& parts, int c, int second) {
+  if (parts.row < 0) return parts.at + c / 8 * 8 + c % 8 / 2 + 4 * second;
+  return parts.at + c / 64 * 4096 + 2048 * second + 4 * place_of_128(parts.row, c % 64 / 32 * 4 + c % 8 / 2) + c % 32 / 8;
 }
 
 // Puts four columns of a row, divided by its factor, where the tensor cores' kernels find them: their first parts, and what these
@@ -72,8 +72,13 @@ static __device__ __forceinline__ void put_parts(const Parts& parts, int c, cons
       second[i] = floats_to_bfloats(low - bits_to_float(first[i] << 16), high - bits_to_float(first[i] & 0xffff0000u));
     }
   }
-  *parts_at(parts, c, 0) = make_uint2(first[0], first[1]);
-  *parts_at(parts, c, 1) = make_uint2(second[0], second[1]);
+  if (parts.row < 0) {
+    *(uint2*)parts_at(parts, c, 0) = make_uint2(first[0], first[1]);
+    *(uint2*)parts_at(parts, c, 1) = make_uint2(second[0], second[1]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; i++) *parts_at(parts, c + 2 * i, 0) = first[i], *parts_at(parts, c + 2 * i, 1) = second[i];
 }
 
 // The sum of 32 columns of a row that is split into float16, of which c is the first.
@@ -82,7 +87,9 @@ static __device__ __forceinline__ float sum_of_parts(const Parts& parts, int c) 
 #pragma unroll
   for (int i = 0; i < 16; i++) {
     // Of each eight neighbours the first parts, then the second ones.
-    const uint2 v = *parts_at(parts, c + i / 4 * 8 + i % 2 * 4, i / 2 % 2);
+    const int at = c + i / 4 * 8 + i % 2 * 4, second = i / 2 % 2;
+    const u32* first = parts_at(parts, at, second);
+    const uint2 v = parts.row < 0 ? *(const uint2*)first : make_uint2(*first, *parts_at(parts, at + 2, second));
     sum += half_to_float(v.x & 0xffff) + half_to_float(v.x >> 16);
     sum += half_to_float(v.y & 0xffff) + half_to_float(v.y >> 16);
   }

@@ -26,6 +26,7 @@ const OF_FORMATS = {
   'short-states': HALVES,
   'linear-tiles': [...HALVES, 'CODES'],
   'linear-wide': [...HALVES, 'CODES'],
+  'linear-wide-halves': HALVES,
   'linear-blocks': FORMATS.filter((format) => ![...HALVES, ...FLOATS].includes(format)),
   linear: FLOATS,
   'expert-floats': FLOATS,
@@ -37,7 +38,7 @@ const OF_FORMATS = {
 const AMPERE = { name: 'sm_80', ptxVersion: '7.4' };
 const HOPPER = { name: 'sm_90a', ptxVersion: '8.0' };
 /** Sources for Hopper's tensor cores. */
-const OF_HOPPER = ['linear-wide'];
+const OF_HOPPER = ['linear-wide', 'linear-wide-halves'];
 
 /** Modules by name, each with its source, the format that it is compiled for, and what it runs on. */
 export function cudaModules() {

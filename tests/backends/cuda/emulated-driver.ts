@@ -96,8 +96,8 @@ function digestOf(parts: readonly (string | Uint8Array)[]): string {
 /** Sources that are compiled for each format. */
 function sourcesOf(format: StoredFormat): string[] {
   if (isFloats(format)) return ['tables', 'linear', 'expert-floats'];
-  const products = isHalves(format) ? ['linear-halves', 'linear-tiles', 'linear-wide'] : ['linear-blocks'];
-  return ['tables', 'expert-products', ...products];
+  const halves = ['linear-halves', 'linear-tiles', 'linear-wide', 'linear-wide-halves'];
+  return ['tables', 'expert-products', ...(isHalves(format) ? halves : ['linear-blocks'])];
 }
 
 function ofFormat(name: string, format: string) {

@@ -15,6 +15,7 @@ import {
   PACKED_KINDS,
 } from '../device/cuda-weight.ts';
 import type { LinearHalvesParams } from '../kernels/kernels.generated.ts';
+import type { Grid } from '../launch/launch.ts';
 
 /** Numbers of rows up to which each has blocks of its own, of products in float32. */
 const SINGLE_ROWS = 2;
@@ -34,15 +35,40 @@ export const TILES = [
   ...[tiles('linear_64x16', 16, 24_576), tiles('linear_64x32', 64, 32_768)],
   tiles('linear_64x64', Number.POSITIVE_INFINITY, 49_152),
 ] as const;
-/** Tiles for Hopper, of more than so many rows, which lie in blocks: of numbers and of codes. */
+/** Products of more rows than these have kernels of their own on Hopper, whose rows lie in blocks. */
+const NOT_WIDE_ROWS = 32;
+/** Those kernels' tiles of numbers and of codes, each with the time that it takes. */
 export const WIDE_TILES = {
-  halves: { outputs: 192, rows: 128, threads: 384, sharedBytes: 230_400 },
-  codes: { outputs: 128, rows: 128, threads: 256, sharedBytes: 201_728 },
+  halves: [
+    wideTiles('linear_wide_64x64', { threads: 256, sharedBytes: 99_328, tileTime: 4.3, stepTimes: [0.24, 0.26] }),
+    wideTiles('linear_wide_64x64', {
+      threads: 256,
+      sharedBytes: 99_328,
+      together: 2,
+      tileTime: 7,
+      stepTimes: [0.28, 0.33],
+    }),
+    wideTiles('linear_wide_128x128', { threads: 384, tileTime: 6, stepTimes: [0.27, 0.38] }),
+    wideTiles('linear_wide_192x128', { threads: 512, tileTime: 7.3, stepTimes: [0.36, 0.48] }),
+    wideTiles('linear_wide_128x192', { threads: 384, tileTime: 7.3, stepTimes: [0.31, Number.POSITIVE_INFINITY] }),
+  ],
+  codes: [
+    wideTiles('linear_wide_64x64', { threads: 256, sharedBytes: 99_328, tileTime: 4.8, stepTimes: [0.33, 0.36] }),
+    wideTiles('linear_wide_64x64', {
+      threads: 256,
+      sharedBytes: 99_328,
+      together: 2,
+      tileTime: 7,
+      stepTimes: [0.45, 0.52],
+    }),
+    wideTiles('linear_wide_128x128', { threads: 384, tileTime: 7, stepTimes: [0.6, 0.68] }),
+  ],
 } as const;
-const NOT_WIDE_ROWS = 64;
-/** The share of the multiprocessors below which these tiles are too few. */
-const WIDE_SHARE = 0.75;
-const BLOCK_ROWS = 64;
+/** What linear_sum takes: µs, and µs for a million outputs. */
+const SUM_TIME = 2.5;
+const SUM_TIME_PER_MILLION = 8;
+/** Rows and inputs of the blocks that rows lie in. */
+const BLOCK = 64;
 /** Slices of the inputs, and inputs of a multiplication's step: rows are padded with zeros to a multiple of so many. */
 const SLICES = 8;
 const STEP_INPUTS = 32;
@@ -53,6 +79,31 @@ function tiles<Name extends `linear_${string}`>(kernel: Name, upTo: number, shar
   const [outputs, rows] = (/\d+x\d+$/.exec(kernel)?.[0] ?? '').split('x').map(Number);
   return { kernel, outputs, rows, upTo, threads: 2 * outputs, manyBlocks: 200, sharedBytes };
 }
+
+/** Tiles of a kernel for Hopper, and what they take on an H200. */
+interface WideTiles extends Tiles {
+  readonly kernel: 'linear_wide_64x64' | 'linear_wide_128x128' | 'linear_wide_192x128' | 'linear_wide_128x192';
+  readonly threads: number;
+  readonly sharedBytes: number;
+  /** Blocks that a multiprocessor has at a time. */
+  readonly together: number;
+  /** µs of so many tiles for each step, of rows in one part and in two, and µs besides. */
+  readonly stepTimes: readonly [one: number, two: number];
+  readonly tileTime: number;
+}
+
+function wideTiles(
+  kernel: WideTiles['kernel'],
+  rest: Pick<WideTiles, 'threads' | 'tileTime' | 'stepTimes'> & Partial<WideTiles>,
+): WideTiles {
+  const [outputs, rows] = (/\d+x\d+$/.exec(kernel)?.[0] ?? '').split('x').map(Number);
+  return { kernel, outputs, rows, together: 1, sharedBytes: 230_400, ...rest };
+}
+
+/** Kernels that may leave slices apart. */
+type SliceKernel =
+  | `${(typeof TILES)[number]['kernel']}_${HalvesFormat | 'CODES'}`
+  | `${WideTiles['kernel']}_${HalvesFormat}`;
 
 /** Outputs and rows of a block. */
 interface Tiles {
@@ -109,7 +160,7 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 
 /** Products with float16 and bfloat16. */
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
-  const areWide = isWide(calls, product, WIDE_TILES.halves);
+  const areWide = isWide(calls, product);
   const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide);
   if (areWide) launchWide(calls, parameters, format);
   else if (parameters.T > FEW_ROWS) launchTiles(calls, parameters, format);
@@ -120,7 +171,7 @@ function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat):
 function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): void {
   const { device, memory } = calls;
   const needsSums = hasZeros(format);
-  const areWide = isWide(calls, product, WIDE_TILES.codes);
+  const areWide = isWide(calls, product);
   const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide);
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
@@ -149,10 +200,8 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
 }
 
 /** Whether a product is for the kernels that only Hopper has. */
-function isWide({ device: { info } }: CudaCalls, { x, matrix }: Product, tiles: Tiles): boolean {
-  const [T] = x.shape;
-  if (!info.hasWarpgroups || T <= NOT_WIDE_ROWS) return false;
-  return countTiles(tiles, T, matrix.outFeatures) >= WIDE_SHARE * info.multiprocessors;
+function isWide({ device: { info } }: CudaCalls, { x }: Product): boolean {
+  return info.hasWarpgroups && x.shape[0] > NOT_WIDE_ROWS;
 }
 
 /** Numbers of 16 bits as whose sum a product takes an activation. */
@@ -168,8 +217,8 @@ function splitProduct(
   const { inFeatures: K, outFeatures: N, rowBytes, address: weight } = matrix;
   const [T] = x.shape;
   const padded = Math.ceil(K / STEP_INPUTS) * STEP_INPUTS;
-  const rows = isInBlocks ? Math.ceil(T / BLOCK_ROWS) * BLOCK_ROWS : T;
-  const [parts, factors] = [memory.allocate(4 * rows * padded), memory.allocate(4 * T)];
+  const numbers = isInBlocks ? Math.ceil(T / BLOCK) * Math.ceil(padded / BLOCK) * BLOCK ** 2 : T * padded;
+  const [parts, factors] = [memory.allocate(4 * numbers), memory.allocate(4 * T)];
   const split = { x, out: parts, factors, K, padded, kind, isInBlocks: flag(isInBlocks) };
   device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
@@ -187,30 +236,63 @@ function launchFew({ device }: CudaCalls, parameters: LinearHalvesParams, format
   device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes }, parameters);
 }
 
-/** Tiles; where they are few, each slice of them has blocks of its own, and their sums are put together after. */
-function launchTiles(
-  { device, memory }: CudaCalls,
-  parameters: LinearHalvesParams,
-  format: HalvesFormat | 'CODES',
-): void {
+/** Tiles; where they are few, each slice of them has blocks of its own. */
+function launchTiles(calls: CudaCalls, parameters: LinearHalvesParams, format: HalvesFormat | 'CODES'): void {
   const { T, N } = parameters;
   const { kernel, outputs, rows, threads, sharedBytes, manyBlocks } = TILES.find(({ upTo }) => T <= upTo) ?? TILES[2];
   const blocks = countTiles({ outputs, rows }, T, N);
   const name = `${kernel}_${format}` as const;
   const grid = { threads, sharedBytes };
-  if (blocks >= manyBlocks) {
-    device.launch(name, { ...grid, blocks: [blocks] }, parameters);
-    return;
-  }
+  if (blocks >= manyBlocks) calls.device.launch(name, { ...grid, blocks: [blocks] }, parameters);
+  else launchApart(calls, name, { ...grid, blocks: [blocks, SLICES] }, parameters, format);
+}
+
+/** Blocks of a slice each, whose sums are put together after. */
+function launchApart(
+  { device, memory }: CudaCalls,
+  name: SliceKernel,
+  grid: Grid,
+  parameters: LinearHalvesParams,
+  format: HalvesFormat | 'CODES',
+): void {
+  const { T, N } = parameters;
   const apart = { ...parameters, slices: memory.scratch('slices', 4 * SLICES * T * N) };
-  device.launch(name, { ...grid, blocks: [blocks, SLICES] }, apart);
+  device.launch(name, grid, apart);
   device.launch(`linear_sum_${format}`, elementGrid(T, N), apart);
 }
 
-function launchWide({ device }: CudaCalls, parameters: LinearHalvesParams, format: HalvesFormat | 'CODES'): void {
-  const tiles = format === 'CODES' ? WIDE_TILES.codes : WIDE_TILES.halves;
-  const blocks = [countTiles(tiles, parameters.T, parameters.N)] as const;
-  device.launch(`linear_wide_${format}`, { ...tiles, blocks }, parameters);
+/** The tiles for Hopper that take the least time, whole or in slices. */
+function launchWide(calls: CudaCalls, parameters: LinearHalvesParams, format: HalvesFormat | 'CODES'): void {
+  const { multiprocessors } = calls.device.info;
+  const { tiles, isApart } = leastTime(format === 'CODES' ? 'codes' : 'halves', multiprocessors, parameters);
+  const { kernel, together, threads, sharedBytes } = tiles;
+  const blocks = countTiles(tiles, parameters.T, parameters.N);
+  const name = `${kernel}_${format}` as SliceKernel;
+  const grid = { threads, sharedBytes };
+  if (isApart) launchApart(calls, name, { ...grid, blocks: [blocks, SLICES] }, parameters, format);
+  else calls.device.launch(name, { ...grid, blocks: [Math.min(blocks, together * multiprocessors)] }, parameters);
+}
+
+/** Which tiles take the least time, and whether each slice has blocks of its own. Tiles run in rounds, one for each block. */
+export function leastTime(
+  kind: keyof typeof WIDE_TILES,
+  multiprocessors: number,
+  { T, N, padded, numParts }: Pick<LinearHalvesParams, 'T' | 'N' | 'padded' | 'numParts'>,
+): { readonly tiles: WideTiles; readonly isApart: boolean } {
+  const steps = padded / STEP_INPUTS;
+  const choices = WIDE_TILES[kind].flatMap((tiles) => {
+    const { together, stepTimes, tileTime } = tiles;
+    const timeOf = (slices: number) => {
+      const rounds = Math.ceil((slices * countTiles(tiles, T, N)) / (together * multiprocessors));
+      return rounds * (tileTime + Math.ceil(steps / slices) * stepTimes[numParts - 1]);
+    };
+    const sumTime = SUM_TIME + (SUM_TIME_PER_MILLION * T * N) / 1e6;
+    return [
+      { tiles, isApart: false, time: timeOf(1) },
+      { tiles, isApart: true, time: timeOf(SLICES) + sumTime },
+    ];
+  });
+  return choices.reduce((best, choice) => (choice.time < best.time ? choice : best));
 }
 
 function countTiles({ outputs, rows }: Tiles, T: number, N: number): number {

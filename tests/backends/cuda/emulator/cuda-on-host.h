@@ -201,29 +201,44 @@ static inline void emulated_load(uint32_t* v, const uint4* row, bool isTurned) {
 static inline void load_matrices(uint32_t* v, const uint4* row) { emulated_load(v, row, false); }
 static inline void load_turned(uint32_t* v, const uint4* row) { emulated_load(v, row, true); }
 
-// What warpgroups.cuh has for Hopper. Copies are done when they are asked for, and multiplications, too.
-struct CopyBarrier {};
-static inline void make_barrier(CopyBarrier*) {}
+// What warpgroups.cuh has for Hopper. Copies are done when they are asked for, and multiplications, too, but a warp waits for all
+// its lanes' ones. A barrier counts the times that all have arrived.
+struct CopyBarrier {
+  int arrivals, left;
+  unsigned turns;
+};
+static inline void make_barrier(CopyBarrier* barrier, int arrivals) { *barrier = {arrivals, arrivals, 0}; }
 static inline void show_barriers() {}
-static inline void expect_bytes(CopyBarrier*, int) {}
-static inline void wait_bytes(CopyBarrier*, int) {}
+static inline void arrive_expecting(CopyBarrier* barrier, int) {
+  if (--barrier->left == 0) barrier->left = barrier->arrivals, barrier->turns++;
+}
+static inline void arrive_after_copies(CopyBarrier* barrier) { arrive_expecting(barrier, 0); }
+static inline void arrive(CopyBarrier* barrier) {
+  if (threadIdx.x % 32 == 0) arrive_expecting(barrier, 0);
+}
+static inline void wait_for_all(CopyBarrier* barrier, int turn) {
+  while (((barrier->turns ^ turn) & 1) == 0) emulated_yield();
+}
+template <int COUNT>
+static inline void take_registers() {}
+template <int COUNT>
+static inline void leave_registers() {}
 static inline void copy_piece(uint4* to, const void* from, int bytes, CopyBarrier*) { std::memcpy(to, from, bytes); }
-static inline void copy_half(uint2* to, const void* from, bool isInside) { *to = isInside ? *(const uint2*)from : uint2{0, 0}; }
 static inline void copy_float(float* to, const float* from, bool isInside) { *to = isInside ? *from : 0; }
 static inline void begin_multiplications() {}
 static inline void group_multiplications() {}
 template <int LEFT>
-static inline void wait_multiplications() {}
+static inline void wait_multiplications() { emulated_warp_barrier(); }
 
 struct Operand {
   const uint4* tile;
-  int at;
+  int step;
 };
-static inline Operand load_operand(const uint4* tile, int at) { return {tile, at}; }
+static inline Operand load_operand(const uint4* tile, int step) { return {tile, step}; }
 
 // Sums inputs in the order in which multiply_halves has them.
-template <int ROWS, bool IS_BFLOAT, bool ADDS>
-static inline void multiply_tiles(float (&sums)[ROWS / 2], const Operand& a, const uint4* b, int from) {
+template <int ROWS, bool IS_BFLOAT>
+static inline void multiply_tiles(float (&sums)[ROWS / 2], const Operand& a, int half, const uint4* b, int at, bool adds) {
   auto value = [](const uint4* piece, int k) {
     const uint16_t bits = ((const uint16_t*)piece)[k];
     return IS_BFLOAT ? __uint_as_float((uint32_t)bits << 16) : half_to_float(bits);
@@ -233,12 +248,11 @@ static inline void multiply_tiles(float (&sums)[ROWS / 2], const Operand& a, con
     const int output = 16 * warp + g + i % 4 / 2 * 8, row = i / 4 * 8 + 2 * t + i % 2;
     float sum = 0;
     for (int k = 0; k < 16; k++) {
-      const int place = 4 * (k % 8 / 2) + 2 * (k / 8) + k % 2;
-      const uint4* left = a.tile + 4 * output + ((a.at + place / 8) ^ output / 2 % 4);
-      const uint4* right = b + 8 * row + ((from + place / 8) ^ row % 8);
-      sum += value(left, place % 8) * value(right, place % 8);
+      const uint4* left = a.tile + 8 * output + ((4 * a.step + k % 8 / 2) ^ output % 2 * 4);
+      const uint4* right = b + 8 * row + ((at + k / 8) ^ row % 8);
+      sum += value(left, 4 * half + k / 8 * 2 + k % 2) * value(right, k % 8);
     }
-    sums[i] = ADDS ? sums[i] + sum : sum;
+    sums[i] = adds ? sums[i] + sum : sum;
   }
 }
 

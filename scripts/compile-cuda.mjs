@@ -4,14 +4,15 @@
 //
 // The text is that of nvcc but for three things. Its version is lowered to the oldest that has all that the kernels use, so
 // that older drivers take it, hints that only newer versions know are left out, and names of a file's own symbols lose the
-// hash of the folder that the sources lie in. Comments go.
+// hash of where the source lies. Comments go.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cudaDigest, cudaModules, PTX } from './cuda-sources.mjs';
+import { CUDA, cudaDigest, cudaModules, PTX } from './cuda-sources.mjs';
 
 const NVCC = '13.0';
+/** Where sources are compiled: what nvcc makes of some depends on the whole path. */
+const FOLDER = '/tmp/mamba2-ptx';
 
 const [, , mode, ...formats] = process.argv;
 const isCheck = mode === '--check';
@@ -22,9 +23,10 @@ if (!version.includes(`release ${NVCC}`)) {
   );
   process.exit(1);
 }
-const folder = mkdtempSync(join(tmpdir(), 'mamba2-ptx-'));
 const different = [];
 try {
+  rmSync(FOLDER, { recursive: true, force: true });
+  cpSync(CUDA, join(FOLDER, CUDA), { recursive: true, filter: (path) => !path.startsWith(PTX.slice(0, -1)) });
   const modules = cudaModules();
   const wanted = modules.filter(({ format }) => !format || formats.length === 0 || formats.includes(format));
   const texts = new Map(wanted.map((module) => [`${module.name}.ptx`, compile(module)]));
@@ -42,7 +44,7 @@ try {
     for (const [file, text] of texts) writeFileSync(PTX + file, text);
   }
 } finally {
-  rmSync(folder, { recursive: true });
+  rmSync(FOLDER, { recursive: true, force: true });
 }
 if (different.length > 0) {
   console.error(`cuda/ptx is not what the sources make: ${different.join(', ')}. Run 'npm run ptx'.`);
@@ -50,7 +52,7 @@ if (different.length > 0) {
 }
 
 function compile({ name, source, format, target }) {
-  const made = join(folder, `${name}.ptx`);
+  const made = join(FOLDER, `${name}.ptx`);
   const options = [
     '--ptx',
     `-arch=${target.name.replace('sm', 'compute')}`,
@@ -58,7 +60,7 @@ function compile({ name, source, format, target }) {
     '--std=c++17',
     ...(format ? [`-DFORMAT=${format}`] : []),
   ];
-  run('nvcc', [...options, '-o', made, source]);
+  run('nvcc', [...options, '-o', made, join(FOLDER, source)]);
   const lines = readFileSync(made, 'utf8').split('\n');
   const kept = lines.filter(
     (line) => line.trim() !== '' && !/^\s*\/\//.test(line) && !line.includes('used_bytes_mask'),

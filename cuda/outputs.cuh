@@ -65,3 +65,66 @@ struct OwnOutput {
     if (state) p.convOut.at[n - p.convFirst] = convolve_four(taps, convBias, past, state, v, p.convIsSilu);
   }
 };
+
+// The same of COUNT rows, `apart` from each other, by a thread that has one output of them; for a convolution of four taps, or none.
+template <int COUNT, class Params>
+struct OwnOutputs {
+  const Params& p;
+  const int n, row, apart;
+  bool isConvolved = false;
+  int slots[COUNT];
+  float bias = 0, factors[COUNT], addends[COUNT], convBias = 0, taps[4], past[COUNT][3];
+
+  __device__ __forceinline__ OwnOutputs(const Params& p, int n, int row, int apart) : p(p), n(n), row(row), apart(apart) {
+    if (n >= p.N) return;
+    if (p.hasBias) bias = vector_at(p.bias, n);
+    const int c = n - p.convFirst;
+    isConvolved = c >= 0 && c < p.convChannels && isPossible(p);
+    if (!isConvolved) return;
+    if (p.hasConvBias) convBias = vector_at(p.convBias, c);
+#pragma unroll
+    for (int w = 0; w < 4; w++) taps[w] = p.convWeight.at[c * p.convWeight.stride + w];
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      const int t = row + apart * i;
+      slots[i] = t >= p.T ? -1 : p.convSlots ? p.convSlots[t] : t;
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+#pragma unroll
+      for (int w = 0; w < 3 && slots[i] >= 0; w++) past[i][w] = state(i)[w];
+    }
+  }
+
+  static __device__ __forceinline__ bool isPossible(const Params& p) {
+    return p.convChannels == 0 || (p.convK == 4 && p.convW == 3);
+  }
+
+  __device__ __forceinline__ float* state(int i) {
+    return p.convStates + slots[i] * p.convStateStride + 3ll * (n - p.convFirst);
+  }
+
+  // Loads what the kernel before may have written.
+  __device__ __forceinline__ void load_after() {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      const int t = row + apart * i;
+      if (t >= p.T || n >= p.N) continue;
+      factors[i] = p.factors[t];
+      if (p.hasAddend) addends[i] = element(p.addend, t, n);
+    }
+  }
+
+  // Puts the output of row i, of which `sum` is the product of split rows.
+  __device__ __forceinline__ void put(int i, float sum) {
+    const int t = row + apart * i;
+    if (t >= p.T || n >= p.N) return;
+    float v = __fmul_rn(sum, factors[i]);
+    if (p.hasBias) v = __fadd_rn(v, bias);
+    p.out.at[t * p.out.stride + n] = v;
+    if (p.hasAddend) p.sum.at[t * p.sum.stride + n] = __fadd_rn(v, addends[i]);
+    if (!isConvolved) return;
+    float* to = p.convOut.at + t * p.convOut.stride + n - p.convFirst;
+    *to = slots[i] < 0 ? v : convolve_four(taps, convBias, past[i], state(i), v, p.convIsSilu);
+  }
+};

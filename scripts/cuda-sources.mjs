@@ -23,6 +23,7 @@ const OF_FORMATS = {
   attention: CACHES,
   ...Object.fromEntries(['layers-2', 'layers-8'].map((name) => [name, HALVES])),
   'linear-halves': HALVES,
+  'linear-joined': HALVES,
   'short-states': HALVES,
   'linear-tiles': [...HALVES, 'CODES'],
   'linear-wide': [...HALVES, 'CODES'],

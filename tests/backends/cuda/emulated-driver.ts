@@ -96,7 +96,7 @@ function digestOf(parts: readonly (string | Uint8Array)[]): string {
 /** Sources that are compiled for each format. */
 function sourcesOf(format: StoredFormat): string[] {
   if (isFloats(format)) return ['tables', 'linear', 'expert-floats'];
-  const halves = ['linear-halves', 'linear-tiles', 'linear-wide', 'linear-wide-halves'];
+  const halves = ['linear-halves', 'linear-joined', 'linear-tiles', 'linear-wide', 'linear-wide-halves'];
   return ['tables', 'expert-products', ...(isHalves(format) ? halves : ['linear-blocks'])];
 }
 

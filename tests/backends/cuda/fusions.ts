@@ -15,14 +15,15 @@ export function describeFusions(makeBackend: MakeBackend): void {
     const backend = useBackend(makeBackend);
 
     test.each([
-      [1, 'float16'],
-      [3, 'bfloat16'],
-      [20, 'float16'],
-      [70, 'float16'],
-      [1, 'int8'],
-      [20, 'int8'],
-      [3, 'float32'],
-    ] as const)('of %i rows and %s', async (T, dtype) => {
+      [1, 'float16', 1],
+      [1, 'float16', G],
+      [3, 'bfloat16', G],
+      [20, 'float16', 1],
+      [70, 'float16', G],
+      [1, 'int8', G],
+      [20, 'int8', G],
+      [3, 'float32', G],
+    ] as const)('of %i rows, %s and %i groups to a norm', async (T, dtype, normGroups) => {
       const made = backend();
       const random = new SeededRandom(T);
       const values = (...shape: number[]) => {
@@ -45,7 +46,7 @@ export function describeFusions(makeBackend: MakeBackend): void {
       for (const isFused of [true, false]) {
         const input = { hidden, mixed, conv: made.zeros([T, CONVOLVED, TAPS - 1]), ssm: made.zeros([T, H, P, N]) };
         const run = () => {
-          const results = [...layer(made, input, weights), input.conv, input.ssm];
+          const results = [...layer(made, input, weights, normGroups), input.conv, input.ssm];
           return { reads: results.map((x) => made.read(x)) };
         };
         // Outside of a scope each tensor is allocated after what was launched before: that leaves nothing to fuse.
@@ -77,7 +78,12 @@ interface LayerWeights {
 }
 
 /** A layer's operations as the mixer calls them, with the residual before it: all that they make. */
-function layer(made: Backend, { hidden, mixed, conv, ssm }: LayerInput, weights: LayerWeights): Tensor[] {
+function layer(
+  made: Backend,
+  { hidden, mixed, conv, ssm }: LayerInput,
+  weights: LayerWeights,
+  normGroups: number,
+): Tensor[] {
   const sum = made.add(hidden, mixed);
   const normed = made.rmsNorm(sum, weights.norm, 1e-5);
   const projected = made.linear(normed, weights.inProj, weights.inBias);
@@ -88,9 +94,9 @@ function layer(made: Backend, { hidden, mixed, conv, ssm }: LayerInput, weights:
   });
   const [x, B, C] = made.splitColumns(convolved, [INNER, G * N, G * N]);
   const y = made.selectiveStateUpdate({ state: ssm, x, dt, A: weights.A, B, C, nGroups: G, dtSoftplus: true });
-  const layout = { firstColumn: 0, groupSize: INNER / G };
+  const layout = { firstColumn: 0, groupSize: INNER / normGroups };
   const gated = made.siluGate(y, gate);
-  const squareSums = made.groupSquareSums(gated, G, layout);
+  const squareSums = made.groupSquareSums(gated, normGroups, layout);
   const scaled = made.scaleByGroupNorm(gated, squareSums, weights.gatedNorm, 1e-5, layout);
   const out = made.linear(scaled, weights.outProj);
   return [sum, normed, projected, convolved, y, gated, squareSums, scaled, out, made.add(sum, out)];

@@ -75,6 +75,27 @@ const STEP_INPUTS = 32;
 /** Bytes of blocks that are unpacked at a time. */
 const UNPACKED_BYTES = 128 * 2 ** 20;
 
+/**
+ * Kernels for more rows of matrices that are not large: what a block has, and how long all multiprocessors take with as many blocks
+ * as they hold, next to the first. A block has all slices of the inputs, so the rows are read by every block.
+ */
+export const JOINED_TILES = [
+  joinedTiles('linear_joined_32x16', 98_304, 1),
+  joinedTiles('linear_joined_64x32', 131_072, 1.7),
+] as const;
+/** Rows that they take; and how long they may take, in the same measure: other tiles are better then. */
+const JOINED_ROWS = 64;
+const MOST_JOINED = 5;
+/** What that measure is in µs, and µs for a step besides; and what other tiles may take more, as they need kernels after them. */
+const JOINED_TIME = 2.6;
+const JOINED_STEP_TIME = 0.082;
+const TIME_AFTER_TILES = 3;
+
+function joinedTiles<Name extends `linear_joined_${string}`>(kernel: Name, sharedBytes: number, time: number) {
+  const [outputs, rows] = (/\d+x\d+$/.exec(kernel)?.[0] ?? '').split('x').map(Number);
+  return { kernel, outputs, rows, threads: 256, sharedBytes, time };
+}
+
 function tiles<Name extends `linear_${string}`>(kernel: Name, upTo: number, sharedBytes: number) {
   const [outputs, rows] = (/\d+x\d+$/.exec(kernel)?.[0] ?? '').split('x').map(Number);
   return { kernel, outputs, rows, upTo, threads: 2 * outputs, manyBlocks: 200, sharedBytes };
@@ -160,11 +181,13 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 
 /** Products with float16 and bfloat16. */
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
-  const areWide = isWide(calls, product);
+  const joined = chooseJoined(calls, product);
+  const areWide = !joined && isWide(calls, product);
   const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide);
   if (areWide) launchWide(calls, parameters, format);
-  else if (parameters.T > FEW_ROWS) launchTiles(calls, parameters, format);
-  else launchFew(calls, parameters, format);
+  else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
+  else if (joined) calls.device.launch(`${joined.kernel}_${format}`, joined.grid, parameters);
+  else launchTiles(calls, parameters, format);
 }
 
 /** Products with codes of blocks. For many rows the blocks are unpacked first, as many as there is room for at a time. */
@@ -202,6 +225,29 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
 /** Whether a product is for the kernels that only Hopper has. */
 function isWide({ device: { info } }: CudaCalls, { x }: Product): boolean {
   return info.hasWarpgroups && x.shape[0] > NOT_WIDE_ROWS;
+}
+
+/** The tiles whose blocks have all slices of the inputs that a product is for, if these are faster than others. */
+function chooseJoined({ device: { info }, matmulPrecision }: CudaCalls, { x, matrix }: Product) {
+  const [T] = x.shape;
+  if (T <= FEW_ROWS || T > JOINED_ROWS) return undefined;
+  const { multiprocessors, sharedBytes: mostShared, hasWarpgroups } = info;
+  const timed = JOINED_TILES.filter(({ sharedBytes }) => sharedBytes <= mostShared).map((tiles) => {
+    const blocks = countTiles(tiles, T, matrix.outFeatures);
+    const atOnce = multiprocessors * Math.floor(mostShared / tiles.sharedBytes);
+    return { tiles, blocks, time: tiles.time * Math.ceil(blocks / atOnce) };
+  });
+  const { tiles, blocks, time } = timed.reduce((best, choice) => (choice.time < best.time ? choice : best));
+  const steps = Math.ceil(matrix.inFeatures / STEP_INPUTS);
+  const sizes = { T, N: matrix.outFeatures, padded: steps * STEP_INPUTS, numParts: NUM_PARTS[matmulPrecision] };
+  const areFast =
+    hasWarpgroups && T > NOT_WIDE_ROWS
+      ? time * (JOINED_TIME + JOINED_STEP_TIME * steps) <=
+        leastTime('halves', multiprocessors, sizes).time + TIME_AFTER_TILES
+      : time <= MOST_JOINED;
+  if (!areFast) return undefined;
+  const { kernel, threads, sharedBytes } = tiles;
+  return { kernel, grid: { threads, sharedBytes, blocks: [blocks] as const } };
 }
 
 /** Numbers of 16 bits as whose sum a product takes an activation. */
@@ -273,12 +319,12 @@ function launchWide(calls: CudaCalls, parameters: LinearHalvesParams, format: Ha
   else calls.device.launch(name, { ...grid, blocks: [Math.min(blocks, together * multiprocessors)] }, parameters);
 }
 
-/** Which tiles take the least time, and whether each slice has blocks of its own. Tiles run in rounds, one for each block. */
+/** Which tiles take the least time, in µs, and whether each slice has blocks of its own. Tiles run in rounds, one for each block. */
 export function leastTime(
   kind: keyof typeof WIDE_TILES,
   multiprocessors: number,
   { T, N, padded, numParts }: Pick<LinearHalvesParams, 'T' | 'N' | 'padded' | 'numParts'>,
-): { readonly tiles: WideTiles; readonly isApart: boolean } {
+): { readonly tiles: WideTiles; readonly isApart: boolean; readonly time: number } {
   const steps = padded / STEP_INPUTS;
   const choices = WIDE_TILES[kind].flatMap((tiles) => {
     const { together, stepTimes, tileTime } = tiles;

@@ -35,6 +35,7 @@ static __device__ __forceinline__ void linear_tiles(const LinearHalvesParams& p)
     x[i] = p.x + (long long)(t < p.T ? t : p.T - 1) * 2 * p.padded + threadIdx.x % 8 * 8;
   }
   const int rowsLeft = p.T - row - threadIdx.x / 8;
+  const bool isPart = p.numParts == 2 || threadIdx.x % 2 == 0;
   auto copy = [&](int step) {
     uint4* to = shared + step % STAGES * PIECES;
     const int eight = 4 * step + threadIdx.x % 4;
@@ -43,12 +44,12 @@ static __device__ __forceinline__ void linear_tiles(const LinearHalvesParams& p)
     for (int i = 0; i < 4 * OUTPUTS / THREADS; i++) {
       copy_early(to + threadIdx.x + THREADS * i, weights[i] + (isInside ? 16ll * eight : 0), isInside);
     }
-    if (p.numParts == 1 && threadIdx.x % 2 == 1) return;
     to += 4 * OUTPUTS + threadIdx.x / 8 * 8 + (threadIdx.x % 8 ^ threadIdx.x / 8 % 2);
 #pragma unroll
     for (int i = 0; i < 8 * ROWS / THREADS; i++) {
-      // Rows beyond the last are zeros: copies of one row by many would wait for each other.
-      copy_early(to + THREADS * i, x[i] + 64ll * step, THREADS / 8 * i < rowsLeft);
+      // Rows beyond the last are zeros: copies of one row by many would wait for each other. So are parts that are left out: they are
+      // multiplied, since turning off within the multiplications takes longer.
+      copy_early(to + THREADS * i, x[i] + 64ll * step, isPart && THREADS / 8 * i < rowsLeft);
     }
   };
 #pragma unroll
@@ -94,13 +95,13 @@ static __device__ __forceinline__ void linear_tiles(const LinearHalvesParams& p)
         for (int m = 0; m < M; m++) {
           low[m] = from[4 * (ownOutput + 16 * m)], high[m] = from[4 * (ownOutput + 16 * m + 8)];
         }
-        add_inputs<M, R>(sums, low, high, parts, p.numParts);
+        add_inputs<M, R>(sums, low, high, parts, 2);
       } else {
 #pragma unroll
         for (int m = 0; m < M; m++) {
           const uint4 low = from[4 * (ownOutput + 16 * m)], high = from[4 * (ownOutput + 16 * m + 8)];
           float part[1][R][4] = {};
-          add_inputs<1, R>(part, &low, &high, parts, p.numParts);
+          add_inputs<1, R>(part, &low, &high, parts, 2);
 #pragma unroll
           for (int r = 0; r < R; r++) {
             add_codes(sums[m][r], part[0][r], scales[m]);

@@ -38,7 +38,7 @@ const INSTRUCTIONS: Readonly<Record<ProcessorKind, readonly string[]>> = {
     ...['AVX512', 'AVX512_VNNI', 'AVX_VNNI', 'AMX_TILE', 'AMX_INT8', 'AMX_BF16'].map((name) => `-DGGML_${name}=OFF`),
   ],
 };
-/** Those that people run on such a device. */
+/** Dtypes that people run on such a device. */
 const DEFAULT_DTYPES: Readonly<Record<Device, readonly DType[]>> = {
   cpu: ['float32', 'bfloat16', 'int8', 'int4'],
   cuda: ['float16', 'Q8_0', 'Q4_K_M'],
@@ -183,7 +183,7 @@ async function runBenchmarks(bin: string, model: string, workload: Workload, dev
   return rates;
 }
 
-/** Of what llama-bench prints: tokens of the prompt, 0 where it decodes, and tokens per second of each repetition. */
+/** A line of llama-bench: tokens of the prompt, 0 where it decodes, and tokens per second of each repetition. */
 interface SingleRun {
   readonly n_prompt: number;
   readonly samples_ts: readonly number[];

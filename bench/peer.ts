@@ -7,7 +7,7 @@ export interface Peer {
   readonly version: string;
   /** The type that stores about as many bits per weight, as the peer calls it; dtypes that it lacks are absent. */
   readonly formats: Partial<Record<DType, string>>;
-  /** Those that are measured unless others are asked for. */
+  /** Dtypes that are measured unless others are asked for. */
   defaultDTypes(shape: ModelShape): readonly DType[];
   /** Makes what a run needs, unless it is there. → the file that both sides run, if they run the same one */
   prepare(shape: ModelShape, dtype: DType): Promise<string | undefined>;

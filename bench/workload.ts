@@ -10,7 +10,7 @@ export interface Workload {
   readonly generateTokens: number;
   /** Sequences decoded at once, besides one alone. */
   readonly sequences: number;
-  /** Of each work in a run; the median counts. llama.cpp decodes several sequences once. */
+  /** Times that each work is repeated in a run; the median counts. llama.cpp decodes several sequences once. */
   readonly repetitions: number;
   /** What mamba2 keeps SSM states in; the others have float32. */
   readonly states: StateDType;

@@ -68,7 +68,7 @@ static __device__ __forceinline__ void load_left(u32* v, const uint4* rows, int 
   const int lane = threadIdx.x % 32;
   load_matrices(v, rows + place<PIECES>(row + lane % 16, 2 * k + lane / 16));
 }
-// The same of 16 rows whose products with the left one's are columns of the result: v[0] and v[1] of the first eight.
+// Sixteen rows as the right operand: their products with the left one's are columns of the result, v[0] and v[1] of the first eight.
 template <int PIECES>
 static __device__ __forceinline__ void load_right(u32* v, const uint4* rows, int row, int k) {
   const int lane = threadIdx.x % 32;
@@ -80,7 +80,7 @@ static __device__ __forceinline__ void load_summed(u32* v, const uint4* rows, in
   const int lane = threadIdx.x % 32;
   load_turned(v, rows + place<PIECES>(row + lane % 16, piece + lane / 16));
 }
-// The same, as the left operand.
+// Sixteen rows that are summed over, as the left operand.
 template <int PIECES>
 static __device__ __forceinline__ void load_summed_left(u32* v, const uint4* rows, int row, int piece) {
   const int lane = threadIdx.x % 32;
@@ -211,7 +211,7 @@ static __device__ __forceinline__ void chunk_scan(const StateSpaceParams& p) {
   uint4* const stateRows = weightedX + CHUNK * X_PIECES;
   float* const steps = (float*)(stateRows + CHANNELS * PIECES);
   float* const powers = steps + 2 * STEP_FLOATS;
-  // Of x and of the state, what each warp has.
+  // The largest magnitudes that each warp has, of x and of the state.
   float2* const mostOf = (float2*)(powers + 2 * 4);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int h = blockIdx.y, b = blockIdx.z, group = h / p.headsPerGroup;
@@ -426,7 +426,7 @@ extern "C" __global__ void __launch_bounds__(512) chunk_rows_64(const StateSpace
 extern "C" __global__ void __launch_bounds__(512) chunk_rows_128(const StateSpaceParams p) { chunk_rows<4>(p); }
 extern "C" __global__ void __launch_bounds__(512) chunk_rows_256(const StateSpaceParams p) { chunk_rows<8>(p); }
 
-// Of chunkProducts, dt (rows, H) and A (H): chunkWeights (chunks, H, 10, 32, 8) in float16, and chunkSteps (chunks, H, 132).
+// Makes chunkWeights (chunks, H, 10, 32, 8) in float16 and chunkSteps (chunks, H, 132) of chunkProducts, dt (rows, H) and A (H).
 // Grid: (rows / 64, H / 4), blocks of 128: a warp has a head.
 extern "C" __global__ void __launch_bounds__(128) chunk_weights(const StateSpaceParams p) {
   __shared__ float2 stepsOfWarps[4][CHUNK];
@@ -497,7 +497,7 @@ extern "C" __global__ void __launch_bounds__(128) chunk_weights(const StateSpace
   }
 }
 
-// Of all these and of x, z, out (rows, H*P), D and states (slots, H, P, N): outputs of whole chunks, and the state after the last.
+// Makes the outputs (rows, H*P) of whole chunks, and the state (slots, H, P, N) after the last, of all these and of x, z and D.
 // Grid: (P / 32, H, sequences), blocks of 256. Shared memory: B and C of two chunks, x twice and a state in float16, and floats.
 extern "C" __global__ void __launch_bounds__(256, 2) chunk_scan_64(const StateSpaceParams p) { chunk_scan<2>(p); }
 extern "C" __global__ void __launch_bounds__(256, 2) chunk_scan_128(const StateSpaceParams p) { chunk_scan<4>(p); }

@@ -118,7 +118,7 @@ static __device__ __forceinline__ void add_slice_of_halves(
   }
 }
 
-// The same of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
+// Adds a slice of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
 // that a lane has sums of.
 static __device__ __forceinline__ void add_slice_of_codes(
     const FewOutputs& p, const uint4* x, const float* const* inputSums, float4* all) {
@@ -254,7 +254,7 @@ static __device__ __forceinline__ int lane_of_visit(bool isVisited, int& visit) 
   return __ffs(others) - 1;
 }
 
-// The same of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
+// Products of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
 // are on their way; with isActivated after what comes after the first product of experts, see load_activated.
 // x (K), or (visits, K or 2 K), K at most 4,096, out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
 // memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and with isActivated the row.

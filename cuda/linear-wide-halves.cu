@@ -6,7 +6,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) OF_FORMAT(linear_wide_192x1
   if (p.numParts == 2) linear_wide<3, 128, 229376, 160, 32, 2>(p);
   else linear_wide<3, 128, 229376, 160, 32, 1>(p);
 }
-// Of rows in one part.
+// Tiles for rows in one part only.
 extern "C" __global__ void __launch_bounds__(384, 1) OF_FORMAT(linear_wide_128x192)(const LinearHalvesParams p) {
   linear_wide<2, 192, 229376, 240, 24, 1>(p);
 }

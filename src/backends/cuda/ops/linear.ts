@@ -37,30 +37,20 @@ export const TILES = [
 ] as const;
 /** Products of more rows than these have kernels of their own on Hopper, whose rows lie in blocks. */
 const NOT_WIDE_ROWS = 32;
+/** Blocks of the smallest of them, of which a multiprocessor has room for two. */
+const SMALL_WIDE = { threads: 256, sharedBytes: 99_328 } as const;
 /** Those kernels' tiles of numbers and of codes, each with the time that it takes. */
 export const WIDE_TILES = {
   halves: [
-    wideTiles('linear_wide_64x64', { threads: 256, sharedBytes: 99_328, tileTime: 4.3, stepTimes: [0.24, 0.26] }),
-    wideTiles('linear_wide_64x64', {
-      threads: 256,
-      sharedBytes: 99_328,
-      together: 2,
-      tileTime: 7,
-      stepTimes: [0.28, 0.33],
-    }),
+    wideTiles('linear_wide_64x64', { ...SMALL_WIDE, tileTime: 4.3, stepTimes: [0.24, 0.26] }),
+    wideTiles('linear_wide_64x64', { ...SMALL_WIDE, together: 2, tileTime: 7, stepTimes: [0.28, 0.33] }),
     wideTiles('linear_wide_128x128', { threads: 384, tileTime: 6, stepTimes: [0.27, 0.38] }),
     wideTiles('linear_wide_192x128', { threads: 512, tileTime: 7.3, stepTimes: [0.36, 0.48] }),
     wideTiles('linear_wide_128x192', { threads: 384, tileTime: 7.3, stepTimes: [0.31, Number.POSITIVE_INFINITY] }),
   ],
   codes: [
-    wideTiles('linear_wide_64x64', { threads: 256, sharedBytes: 99_328, tileTime: 4.8, stepTimes: [0.33, 0.36] }),
-    wideTiles('linear_wide_64x64', {
-      threads: 256,
-      sharedBytes: 99_328,
-      together: 2,
-      tileTime: 7,
-      stepTimes: [0.45, 0.52],
-    }),
+    wideTiles('linear_wide_64x64', { ...SMALL_WIDE, tileTime: 4.8, stepTimes: [0.33, 0.36] }),
+    wideTiles('linear_wide_64x64', { ...SMALL_WIDE, together: 2, tileTime: 7, stepTimes: [0.45, 0.52] }),
     wideTiles('linear_wide_128x128', { threads: 384, tileTime: 7, stepTimes: [0.6, 0.68] }),
   ],
 } as const;

@@ -105,8 +105,8 @@ for (const [source, target] of Object.entries(MODULES)) {
   writeFileSync(
     target,
     `// Made by scripts/build-kernels.mjs from ${source.replace('index.ts', '')}.
-export const SIMD = '${simd.base64}';
-export const RELAXED_SIMD = '${relaxed.base64}';
+export const SIMD: string = '${simd.base64}';
+export const RELAXED_SIMD: string = '${relaxed.base64}';
 
 /** Exports of ${source}. Addresses and strides are in bytes, counts in elements, flags 0 or 1. */
 export type Kernels = {
@@ -133,7 +133,7 @@ async function buildProducts() {
     PRODUCTS.target,
     `// Made by scripts/build-kernels.mjs from ${PRODUCTS.source.replace('index.ts', '')}.
 /** Modules by form. */
-export const PRODUCT_KERNELS = ${JSON.stringify(modules, null, 2)} as const;
+export const PRODUCT_KERNELS = ${JSON.stringify(modules, null, 2)};
 
 /** Exports of ${PRODUCTS.source}. Addresses and strides are in bytes, counts in elements. */
 export type ProductKernels = {
@@ -160,7 +160,7 @@ async function buildBlocks() {
     BLOCKS.target,
     `// Made by scripts/build-kernels.mjs from ${BLOCKS.source.replace('index.ts', '')}.
 /** Modules by format and by kind of products. */
-export const BLOCK_KERNELS = ${JSON.stringify(modules, null, 2)} as const;
+export const BLOCK_KERNELS = ${JSON.stringify(modules, null, 2)};
 
 /** Exports of ${BLOCKS.source}. Addresses and strides are in bytes, counts in elements. */
 export type BlockKernels = {
@@ -176,7 +176,7 @@ async function buildLogits() {
   writeFileSync(
     'src/engine/sample/kernels.generated.ts',
     `// Made by scripts/build-kernels.mjs from ${source.replace('index.ts', '')}.
-export const LOGITS_KERNELS = '${base64}';
+export const LOGITS_KERNELS: string = '${base64}';
 
 /** Exports of ${source}. Addresses are in bytes, counts in elements. */
 export type LogitsKernels = {

@@ -132,6 +132,22 @@ static __device__ __forceinline__ void put_single(OwnOutput<LinearHalvesParams>&
   own.put(__fmul_rn(threadIdx.x % 4 == 0 ? total.x : second, factor));
 }
 
+// Puts the output of up to 8 rows that a thread has, of 16: each slice has left its sums, four of each lane.
+static __device__ __forceinline__ void put_few(OwnOutputs<1, LinearHalvesParams>& own, const float* sums) {
+  if (own.n >= own.p.N || own.row >= own.p.T) return;
+  const int n = threadIdx.x % 16, lane = n % 8 * 4 + own.row / 2;
+  const float* from = sums + 4 * lane + n / 8 * 2 + own.row % 2;
+  float total = from[0];
+#pragma unroll
+  for (int s = 1; s < SLICES; s++) total += from[s * 128];
+  if (own.isPossible(own.p)) own.put(0, total);
+  else put_output<true>(own.p, own.row, own.n, __fmul_rn(total, own.p.factors[own.row]));
+}
+// The thread's own of these outputs: threads that have none have output N.
+static __device__ __forceinline__ OwnOutputs<1, LinearHalvesParams> own_of_few(const LinearHalvesParams& p, int output, bool isFew) {
+  return {p, isFew && threadIdx.x < 128 ? output + (int)threadIdx.x % 16 : p.N, (int)threadIdx.x / 16, 8};
+}
+
 // The row and output of sum i of a lane, of 16 outputs from `output` on and of 8 rows from `row` on.
 static __device__ __forceinline__ int row_of(int row, int i) { return row + threadIdx.x % 4 * 2 + i % 2; }
 static __device__ __forceinline__ int output_of(int output, int i) { return output + i / 2 * 8 + threadIdx.x % 32 / 4; }

@@ -26,13 +26,16 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
   // After the parts of a row and what gated_norm_row needs.
   float* ownSums = (float*)row + p.padded + (FROM == GATED ? (p.K + 3) / 4 * 4 : 0);
   OwnOutput<LinearHalvesParams> own(p, output + 8 * t + g, FROM != SPLIT && slice == 0 && t < 2);
-  if (FROM == SPLIT) await_previous();
-  if (FROM != SPLIT) {
-    // Weights that come first are near by the time that the kernel before has ended.
-    for (int step = t; step < steps; step += 4) {
+  auto ownOfFew = own_of_few(p, output, FROM == SPLIT);
+  // Weights that come first are near by the time that the kernel before has ended.
+  for (int step = t; step < steps; step += 4) {
 #pragma unroll
-      for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
-    }
+    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
+  }
+  if (FROM == SPLIT) {
+    await_previous();
+    ownOfFew.load_after();
+  } else {
     const float factor = make_parts<FROM>(p, row);
     own.load_addend();
     if (threadIdx.x == 0) made = factor;
@@ -77,6 +80,10 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
   }
   all[slice][lane] = make_float4(sums[0], sums[1], sums[2], sums[3]);
   __syncthreads();
+  if (FROM == SPLIT) {
+    put_few(ownOfFew, (const float*)all);
+    return;
+  }
   if (slice > 0) return;
   float4 total = all[0][lane];
 #pragma unroll
@@ -84,13 +91,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     const float4 v = all[s][lane];
     total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
-  if (FROM != SPLIT) put_single(own, total, made);
-#pragma unroll 1
-  for (int i = 0; i < 4 && FROM == SPLIT; i++) {
-    const int at = row_of(0, i), n = output_of(output, i);
-    const float sum = i == 0 ? total.x : i == 1 ? total.y : i == 2 ? total.z : total.w;
-    if (at < p.T && n < p.N) put_output<true>(p, at, n, __fmul_rn(sum, p.factors[at]));
-  }
+  put_single(own, total, made);
 }
 
 // out = x Wᵀ + bias. x (T, 2 * padded) of split_rows, or one row of a norm; W (N, K) in rows of `rowBytes`, out (T, N). Grid: tiles of

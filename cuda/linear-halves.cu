@@ -4,7 +4,6 @@
 // are what keeps the memory busy, and copies take no registers.
 #include "halves.cuh"
 
-
 // Up to 8 rows: a warp for each slice of M times 16 outputs. Each warp copies what it multiplies itself, so that warps wait for
 // each other once, with their sums. Each lane has PIECES_AHEAD pieces of 16 bytes in shared memory or on their way: of weights,
 // and of rows that were split.
@@ -51,6 +50,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     if (FROM != SPLIT) group_copies();
   }
   OwnOutput<LinearHalvesParams> own(p, output + 16 * slice + 8 * t + g, FROM != SPLIT && slice < M && t < 2);
+  auto ownOfFew = own_of_few(p, output, FROM == SPLIT);
   if (FROM == SPLIT) {
     await_previous();
 #pragma unroll
@@ -58,6 +58,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
       if (step < steps) copy_rows(step);
       group_copies();
     }
+    ownOfFew.load_after();
   }
   const uint4* own_row = shared + SLICES * PIECES_AHEAD * 32;
   if (FROM != SPLIT) {
@@ -92,6 +93,10 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     all[(slice * M + m) * 32 + lane] = make_float4(sums[m][0][0], sums[m][0][1], sums[m][0][2], sums[m][0][3]);
   }
   __syncthreads();
+  if (FROM == SPLIT) {
+    put_few(ownOfFew, (const float*)all);
+    return;
+  }
   if (slice >= M) return;
   float4 total = all[slice * 32 + lane];
 #pragma unroll
@@ -99,13 +104,7 @@ static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
     const float4 v = all[(s * M + slice) * 32 + lane];
     total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
-  if (FROM != SPLIT) put_single(own, total, made);
-#pragma unroll 1
-  for (int i = 0; i < 4 && FROM == SPLIT; i++) {
-    const int row = row_of(0, i), n = output_of(output + 16 * slice, i);
-    const float sum = i == 0 ? total.x : i == 1 ? total.y : i == 2 ? total.z : total.w;
-    if (row < p.T && n < p.N) put_output<true>(p, row, n, __fmul_rn(sum, p.factors[row]));
-  }
+  put_single(own, total, made);
 }
 
 // out = x Wᵀ + bias. x (T, 2 * padded) of split_rows, or one row of a norm; W (N, K) in rows of `rowBytes`, out (T, N). Grid: tiles of

@@ -175,8 +175,8 @@ function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat):
   const areWide = !joined && isWide(calls, product);
   const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide);
   if (areWide) launchWide(calls, parameters, format);
-  else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
   else if (joined) calls.device.launch(`${joined.kernel}_${format}`, joined.grid, parameters);
+  else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
   else launchTiles(calls, parameters, format);
 }
 
@@ -220,7 +220,7 @@ function isWide({ device: { info } }: CudaCalls, { x }: Product): boolean {
 /** The tiles whose blocks have all slices of the inputs that a product is for, if these are faster than others. */
 function chooseJoined({ device: { info }, matmulPrecision }: CudaCalls, { x, matrix }: Product) {
   const [T] = x.shape;
-  if (T <= FEW_ROWS || T > JOINED_ROWS) return undefined;
+  if (T === 1 || T > JOINED_ROWS) return undefined;
   const { multiprocessors, sharedBytes: mostShared, hasWarpgroups } = info;
   const timed = JOINED_TILES.filter(({ sharedBytes }) => sharedBytes <= mostShared).map((tiles) => {
     const blocks = countTiles(tiles, T, matrix.outFeatures);

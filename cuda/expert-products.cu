@@ -1,17 +1,18 @@
 // Products of experts and the rows that visit them, on tensor cores: see halves.cuh. Weights are float16, bfloat16 or a format of
 // blocks, FORMAT, whose codes become float16 here. It is compiled once for each. Every kernel sums as those of linear-*.cu do.
 #include "halves.cuh"
+#include "step-codes.cuh"
 #include "visits.cuh"
 
 #define IS_HALVES (FORMAT == FLOAT16 || FORMAT == BFLOAT16)
 #define HAS_ZEROS (FORMAT == Q4_K || FORMAT == Q5_K)
-// Steps whose codes are on their way together, of few visits.
+// Steps whose codes are on their way together: of few visits, and of a single row, whose blocks are to be there all at a time.
 #define CODES_AHEAD 4
+#define ROW_CODES_AHEAD 2
+#define ROW_BLOCKS (IS_HALVES ? 5 : 3)
 // Steps of 32 inputs that are in shared memory or on their way: of a slice of few visits, and of many.
 #define FEW_STAGES 6
 #define STAGES 4
-// Quads of a single row that a thread keeps in registers.
-#define ROW_QUADS 4
 
 struct ExpertProductParams {
   const u16* x;
@@ -120,6 +121,7 @@ static __device__ __forceinline__ void add_slice_of_halves(
 
 // Adds a slice of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
 // that a lane has sums of.
+template <int AHEAD>
 static __device__ __forceinline__ void add_slice_of_codes(
     const FewOutputs& p, const uint4* x, const float* const* inputSums, float4* all) {
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, t = lane % 4;
@@ -132,12 +134,12 @@ static __device__ __forceinline__ void add_slice_of_codes(
   int tile = 0, loadStep = 0, step = 0;
   float sums[4] = {0, 0, 0, 0};
 #pragma unroll 1
-  for (int i = 0; i < total; i += CODES_AHEAD) {
-    Eight codes[CODES_AHEAD][2];
-    uint4 parts[CODES_AHEAD][2];
-    float inputs[CODES_AHEAD][2];
+  for (int i = 0; i < total; i += AHEAD) {
+    Eight codes[AHEAD][2];
+    uint4 parts[AHEAD][2];
+    float inputs[AHEAD][2];
 #pragma unroll
-    for (int u = 0; u < CODES_AHEAD; u++) {
+    for (int u = 0; u < AHEAD; u++) {
       if (i + u >= total) break;
       if (loadStep == 0) rows[0] = p.row(tile, 0), rows[1] = p.row(tile, 1);
       const int at = first + loadStep;
@@ -152,7 +154,7 @@ static __device__ __forceinline__ void add_slice_of_codes(
     // Keeps loads before it: the compiler would put each next to its use, where it waits.
     __syncwarp();
 #pragma unroll
-    for (int u = 0; u < CODES_AHEAD; u++) {
+    for (int u = 0; u < AHEAD; u++) {
       if (i + u >= total) break;
       float part[1][1][4] = {};
       const uint4 low = halves_of<FORMAT>(codes[u][0]), high = halves_of<FORMAT>(codes[u][1]);
@@ -211,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_16x8)(const E
     const float* inputSums[2];
 #pragma unroll
     for (int i = 0; i < 2; i++) inputSums[i] = p.inputSums + (long long)rows[i] * (p.padded / 32);
-    add_slice_of_codes(outputs, x, inputSums, all);
+    add_slice_of_codes<CODES_AHEAD>(outputs, x, inputSums, all);
   }
   __syncthreads();
   if (warp >= p.outputTiles) return;
@@ -236,6 +238,7 @@ struct ExpertRowParams {
   int padded;
   int N;
   int numParts;
+  int outputTiles;
   int xStride;
   int kind;
   int isActivated;
@@ -254,19 +257,19 @@ static __device__ __forceinline__ int lane_of_visit(bool isVisited, int& visit) 
   return __ffs(others) - 1;
 }
 
-// Products of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
-// are on their way; with isActivated after what comes after the first product of experts, see load_activated.
-// x (K), or (visits, K or 2 K), K at most 4,096, out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
-// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and with isActivated the row.
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_row)(const ExpertRowParams p) {
+// The same of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
+// are on their way; with isActivated after what comes after the first product of experts, see activated_at.
+// x (K), or (visits, K or 2 K), out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
+// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and the row.
+extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_row)(const ExpertRowParams p) {
   SHARED_BY_LAUNCH(room);
   __shared__ float mosts[8];
   float4* all = (float4*)room;
-  uint4* ring = room + SLICES * 32;
-  uint4* made = ring + (IS_HALVES ? SLICES * few_slots(1, p.padded) * 64 : 0);
+  uint4* ring = room + p.outputTiles * SLICES * 32;
+  uint4* made = ring + (IS_HALVES ? SLICES * few_slots(p.outputTiles, p.padded) * 64 : 0);
   float* inputSums = (float*)made + p.padded;
   float* values = inputSums + (p.padded / 32 + 3) / 4 * 4;
-  const int lane = threadIdx.x % 32, output = blockIdx.x * 16;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, output = blockIdx.x * 16 * p.outputTiles;
   // Nothing writes the matrices' addresses, so they are here by the time that the kernel before has ended.
   const u8* matrices[4];
 #pragma unroll
@@ -276,12 +279,6 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_row)(const Ex
 #pragma unroll
   for (int i = 0; i < 4; i++) weights[i] = 32 * i + lane < p.E ? element(p.routing, 0, 32 * i + lane) : 0.0f;
   const float* x = p.x + (long long)blockIdx.y * p.xStride;
-  float row[ROW_QUADS][4] = {};
-#pragma unroll
-  for (int q = 0; q < ROW_QUADS; q++) {
-    const int c = 4 * (threadIdx.x + 256 * q);
-    if (!p.isActivated && c < p.K) load_quad(x, c, p.K, row[q]);
-  }
   const u8* matrix = nullptr;
   int visit = blockIdx.y;
 #pragma unroll
@@ -299,30 +296,34 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_row)(const Ex
     if (from >= 0) matrix = p.weights[begin + from];
   }
   if (!matrix) return;
-  const FewOutputs outputs = {matrix, p.rowBytes, output, 1, p.N, p.K, p.padded, p.numParts};
+  const FewOutputs outputs = {matrix, p.rowBytes, output, p.outputTiles, p.N, p.K, p.padded, p.numParts};
   float factor = 1;
   auto split = [&] {
     const Parts parts = {(u32*)made, -1};
     float most = 0;
     if (p.isActivated) {
 #pragma unroll 1
+      for (int c = threadIdx.x; c < p.K; c += 256) {
+        values[c] = activated_at(x, c, p.K, p.kind, p.isGated);
+        most = fmaxf(most, fabsf(values[c]));
+      }
+    } else {
+#pragma unroll 1
       for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 256) {
         float v[4];
-        load_activated(x, c, p.K, p.kind, p.isGated, v);
+        load_quad(x, c, p.K, v);
         store_quad(values, c, p.K, v);
         most = fmaxf(most, magnitude_of(v));
       }
-    } else {
-#pragma unroll
-      for (int q = 0; q < ROW_QUADS; q++) most = fmaxf(most, magnitude_of(row[q]));
     }
+    __syncthreads();
     if (FORMAT != BFLOAT16) factor = split_factor(block_max_once(most, mosts));
     const float inverse = 1.0f / factor;
-#pragma unroll
-    for (int q = 0; q < ROW_QUADS; q++) {
-      const int c = 4 * (threadIdx.x + 256 * q);
-      if (p.isActivated) load_quad(values, c, p.K, row[q]);
-      if (c < p.padded) put_parts(parts, c, row[q], inverse, FORMAT != BFLOAT16);
+#pragma unroll 1
+    for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 256) {
+      float v[4];
+      load_quad(values, c, p.K, v);
+      put_parts(parts, c, v, inverse, FORMAT != BFLOAT16);
     }
     __syncthreads();
     if (HAS_ZEROS) {
@@ -333,28 +334,36 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_row)(const Ex
   if (IS_HALVES) {
     add_slice_of_halves(outputs, made, all, ring, split);
   } else {
-    const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
-    for (int step = lane % 4; step < steps; step += 4) {
+    const int first = warp * slice_steps(p.padded), steps = steps_of(warp, p.padded);
+    for (int tile = 0; tile < p.outputTiles; tile++) {
+      for (int step = lane % 4; step < steps; step += 4) {
 #pragma unroll
-      for (int i = 0; i < 2; i++) fetch_early(outputs.row(0, i) + (first + step) * p.rowBytes / (p.padded / 32));
+        for (int i = 0; i < 2; i++) fetch_early(outputs.row(tile, i) + (first + step) * p.rowBytes / (p.padded / 32));
+      }
     }
     split();
     const float* both[2] = {inputSums, inputSums};
-    add_slice_of_codes(outputs, made, both, all);
+    add_slice_of_codes<ROW_CODES_AHEAD>(outputs, made, both, all);
   }
   __syncthreads();
   // Lanes 4 g have the sums of the only row.
-  if (threadIdx.x >= 32 || lane % 4 != 0) return;
-  const float4 total = join_slices(all, 0);
-  float* out = p.out + (long long)blockIdx.y * p.N + output + lane / 4;
-  if (output + lane / 4 < p.N) out[0] = __fmul_rn(total.x, factor);
-  if (output + lane / 4 + 8 < p.N) out[8] = __fmul_rn(total.z, factor);
+  if (warp >= p.outputTiles || lane % 4 != 0) return;
+  const float4 total = join_slices(all, warp);
+  const int n = output + 16 * warp + lane / 4;
+  float* out = p.out + (long long)blockIdx.y * p.N + n;
+  if (n < p.N) out[0] = __fmul_rn(total.x, factor);
+  if (n + 8 < p.N) out[8] = __fmul_rn(total.z, factor);
 }
+
+// Where piece i of 16 bytes of output r lies in a tile of codes, of which threads write 64 bytes of an output and read pieces of eight
+// outputs, against conflicts of banks.
+static __device__ __forceinline__ int place_of_codes(int r, int i) { return 4 * r + (i ^ r / 2 % 4); }
 
 // Tiles of WM warps' M times 16 outputs and WR warps' R times 8 visits, which share what is copied.
 template <int WM, int WR, int M, int R>
 static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p) {
-  const int OUTPUTS = 16 * M * WM, ROWS = 8 * R * WR, THREADS = 32 * WM * WR, COPIES = 4 * OUTPUTS / THREADS;
+  const int OUTPUTS = 16 * M * WM, ROWS = 8 * R * WR, THREADS = 32 * WM * WR;
+  const int COPIES = IS_HALVES ? 4 * OUTPUTS / THREADS : 1;
   const int PIECES = 4 * OUTPUTS + 8 * ROWS;
   SHARED_BY_LAUNCH(shared);
   __shared__ float scales[STAGES][IS_HALVES ? 1 : OUTPUTS];
@@ -365,12 +374,13 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
   if (tile.count == 0) return;
   const int output = blockIdx.x / p.numTiles * OUTPUTS, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int eights = (p.K + 7) / 8, steps = p.padded / 32;
-  // A thread copies piece threadIdx.x % 4 of some outputs, and piece threadIdx.x % 8 of some rows: a part of eight inputs.
+  // A thread copies piece threadIdx.x % 4 of some outputs, or makes the codes of 32 inputs of one; and it copies piece
+  // threadIdx.x % 8 of some rows, a part of eight inputs.
   const u8* weights[COPIES];
   const u16* x[8 * ROWS / THREADS];
 #pragma unroll
   for (int i = 0; i < COPIES; i++) {
-    const int n = output + threadIdx.x / 4 + THREADS / 4 * i;
+    const int n = output + (IS_HALVES ? threadIdx.x / 4 + THREADS / 4 * i : threadIdx.x % OUTPUTS);
     weights[i] = p.weights[tile.expert] + (n < p.N ? n : p.N - 1) * p.rowBytes;
   }
 #pragma unroll
@@ -380,6 +390,7 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
     x[i] = p.x + (long long)row * 2 * p.padded + threadIdx.x % 8 * 8;
   }
   const int rowsLeft = tile.count - threadIdx.x / 8;
+  const bool isPart = p.numParts == 2 || threadIdx.x % 2 == 0;
   auto copy = [&](int step) {
     uint4* to = shared + step % STAGES * PIECES;
     if (IS_HALVES) {
@@ -390,40 +401,53 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
         copy_early(to + threadIdx.x + THREADS * i, weights[i] + (isInside ? 16ll * eight : 0), isInside);
       }
     }
-    if (p.numParts == 1 && threadIdx.x % 2 == 1) return;
     to += 4 * OUTPUTS + threadIdx.x / 8 * 8 + (threadIdx.x % 8 ^ threadIdx.x / 8 % 2);
 #pragma unroll
     for (int i = 0; i < 8 * ROWS / THREADS; i++) {
-      // Rows beyond the last are zeros: copies of one row by many would wait for each other.
-      copy_early(to + THREADS * i, x[i] + 64ll * step, THREADS / 8 * i < rowsLeft);
+      // Rows beyond the last are zeros: copies of one row by many would wait for each other. So are parts that are left out: they are
+      // multiplied, since turning off within the multiplications takes longer.
+      copy_early(to + THREADS * i, x[i] + 64ll * step, isPart && THREADS / 8 * i < rowsLeft);
     }
   };
-  // Codes of blocks are loaded by the threads, a step before the one in which they become float16 in shared memory.
-  Eight codes[COPIES];
-  auto load_codes = [&](int step) {
-    if (IS_HALVES || step >= steps) return;
-#pragma unroll
-    for (int i = 0; i < COPIES; i++) codes[i] = codes_at<FORMAT>(weights[i], 4 * step + threadIdx.x % 4);
+  // Codes of blocks become float16 in shared memory, those of two steps at a time, which threads have loaded two steps before.
+  Eight codes[4];
+  auto load_codes = [&](int pair) {
+    const int step = pair + threadIdx.x / OUTPUTS;
+    if (step < steps) codes_of_step<FORMAT>(weights[0], step, codes);
   };
-  auto store_codes = [&](int step) {
-    if (IS_HALVES || step >= steps) return;
-    const int stage = step % STAGES;
+  auto store_codes = [&](int pair) {
+    const int step = pair + threadIdx.x / OUTPUTS, stage = step % STAGES, n = threadIdx.x % OUTPUTS;
+    if (step >= steps) return;
 #pragma unroll
-    for (int i = 0; i < COPIES; i++) {
-      shared[stage * PIECES + threadIdx.x + THREADS * i] = halves_of<FORMAT>(codes[i]);
-      if (threadIdx.x % 4 != 0) continue;
-      scales[stage][threadIdx.x / 4 + THREADS / 4 * i] = codes[i].scale;
-      if (HAS_ZEROS) zeros[stage][threadIdx.x / 4 + THREADS / 4 * i] = codes[i].zero;
+    for (int t = 0; t < 4; t++) shared[stage * PIECES + place_of_codes(n, t)] = halves_of<FORMAT>(codes[t]);
+    scales[stage][n] = codes[0].scale;
+    if (HAS_ZEROS) zeros[stage][n] = codes[0].zero;
+  };
+  // Waits for what a step multiplies, and has later steps brought near.
+  auto begin_step = [&](int step) {
+    if (IS_HALVES) {
+      wait_copies<STAGES - 2>();
+      __syncthreads();
+      if (step + STAGES - 1 < steps) copy(step + STAGES - 1);
+      group_copies();
+    } else if (step % 2 == 0) {
+      wait_copies<0>();
+      __syncthreads();
+      store_codes(step + 2);
+      load_codes(step + 4);
+#pragma unroll
+      for (int i = 2; i < 4; i++) {
+        if (step + i < steps) copy(step + i);
+      }
+      group_copies();
     }
   };
 #pragma unroll
-  for (int step = 0; step < STAGES - 1; step++) {
+  for (int step = 0; step < (IS_HALVES ? STAGES - 1 : 2); step++) {
     if (step < steps) copy(step);
     group_copies();
   }
-  load_codes(0);
-  store_codes(0);
-  load_codes(1);
+  if (!IS_HALVES) load_codes(0), store_codes(0), load_codes(2);
   const int ownOutput = warp % WM * 16 * M, ownRow = warp / WM * 8 * R;
   int rows[R][2];
 #pragma unroll
@@ -442,12 +466,7 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
     const int end = step + steps_of(slice, p.padded);
 #pragma unroll 1
     for (; step < end; step++) {
-      wait_copies<STAGES - 2>();
-      __syncthreads();
-      store_codes(step + 1);
-      load_codes(step + 2);
-      if (step + STAGES - 1 < steps) copy(step + STAGES - 1);
-      group_copies();
+      begin_step(step);
       const uint4* from = shared + step % STAGES * PIECES + lane;
       uint4 parts[R][2];
 #pragma unroll
@@ -463,7 +482,7 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
         for (int m = 0; m < M; m++) {
           low[m] = from[4 * (ownOutput + 16 * m)], high[m] = from[4 * (ownOutput + 16 * m + 8)];
         }
-        add_inputs<M, R>(sums, low, high, parts, p.numParts);
+        add_inputs<M, R>(sums, low, high, parts, 2);
         continue;
       }
       float inputs[R][2];
@@ -476,9 +495,10 @@ static __device__ __forceinline__ void expert_tiles(const ExpertProductParams& p
       }
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        const uint4 low = from[4 * (ownOutput + 16 * m)], high = from[4 * (ownOutput + 16 * m + 8)];
+        const int place = place_of_codes(ownOutput + 16 * m + lane / 4, lane % 4);
+        const uint4 low = from[place - lane], high = from[place - lane + 32];
         float part[1][R][4] = {};
-        add_inputs<1, R>(part, &low, &high, parts, p.numParts);
+        add_inputs<1, R>(part, &low, &high, parts, 2);
         const int n = ownOutput + 16 * m + lane / 4;
         const float both[2] = {scales[step % STAGES][n], scales[step % STAGES][n + 8]};
 #pragma unroll

@@ -1,4 +1,5 @@
 // Mixtures of experts: the choice of experts, and what is left of them besides their products (see expert-products.cu).
+#include "norms.cuh"
 #include "visits.cuh"
 
 struct TopKRoutingParams {
@@ -191,31 +192,28 @@ struct SplitActivatedParams {
 };
 
 // What comes after the first product of experts, split into two parts for the second one: see split_rows. hidden (visits, K), or
-// (visits, 2 K) where its first half is a gate; out (visits, 2 * padded), factors (visits). Grid: a block of 128 a visit.
-extern "C" __global__ void __launch_bounds__(128) split_activated(const SplitActivatedParams p) {
-  __shared__ float mosts[4];
+// (visits, 2 K) where its first half is a gate; out (visits, 2 * padded), factors (visits). Grid: a block of 256 a visit, with
+// room for its K columns in shared memory.
+extern "C" __global__ void __launch_bounds__(256) split_activated(const SplitActivatedParams p) {
+  SHARED_BY_LAUNCH(shared);
+  __shared__ float mosts[8];
+  float* values = (float*)shared;
   await_previous();
   const long long t = blockIdx.x;
   const float* row = p.hidden + t * p.K * (p.isGated ? 2 : 1);
-  float factor = 1;
-  if (p.isFloat16) {
-    float most = 0;
-    for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 128) {
-      float v[4];
-      load_activated(row, c, p.K, p.kind, p.isGated, v);
-#pragma unroll
-      for (int i = 0; i < 4; i++) most = fmaxf(most, fabsf(v[i]));
-    }
-    most = warp_max(most);
-    if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
-    __syncthreads();
-    factor = split_factor(fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3])));
+  float most = 0;
+#pragma unroll 1
+  for (int c = threadIdx.x; c < p.K; c += 256) {
+    values[c] = activated_at(row, c, p.K, p.kind, p.isGated);
+    most = fmaxf(most, fabsf(values[c]));
   }
+  most = block_max_once(most, mosts);
+  const float factor = p.isFloat16 ? split_factor(most) : 1.0f;
   const float inverse = 1.0f / factor;
   const Parts parts = {p.out + t * p.padded, -1};
-  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 128) {
+  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 256) {
     float v[4];
-    load_activated(row, c, p.K, p.kind, p.isGated, v);
+    load_quad(values, c, p.K, v);
     put_parts(parts, c, v, inverse, p.isFloat16);
   }
   if (threadIdx.x == 0) p.factors[t] = factor;

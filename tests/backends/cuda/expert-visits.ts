@@ -2,7 +2,7 @@ import { assert, describe, expect, test } from 'vitest';
 import type { Backend } from '../../../src/backends/contract/backend.ts';
 import type { ExpertWeights } from '../../../src/backends/contract/experts.ts';
 import type { LinearWeight } from '../../../src/backends/contract/linear.ts';
-import { isBlockFormat, type MatrixDType } from '../../../src/tensor/block-formats.ts';
+import { BLOCK_FORMATS, isBlockFormat, type MatrixDType } from '../../../src/tensor/block-formats.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { SeededRandom } from '../../layers/seeded.ts';
 import { blockValues, someBlocks } from '../../tensor/blocks.ts';
@@ -20,6 +20,11 @@ const FORMATS = [
   ['Q4_K', 'Q6_K'],
   ['float32', 'Q8_0'],
 ] as const satisfies readonly (readonly [MatrixDType, MatrixDType])[];
+
+/** The other formats of blocks. */
+const OTHER_BLOCKS = Object.keys(BLOCK_FORMATS)
+  .filter(isBlockFormat)
+  .filter((format) => !FORMATS.some((some) => some.some((other) => other === format)));
 
 interface Routed {
   readonly name: string;
@@ -42,14 +47,7 @@ export function describeExpertVisits(makeBackend: MakeBackend): void {
     test.each(FORMATS)('%s and %s', async (upFormat, downFormat) => {
       const made = backend();
       const random = new SeededRandom(3);
-      const experts: ExpertWeights[] = [];
-      const values: Record<keyof ExpertWeights, Float32Array>[] = [];
-      for (let e = 0; e < EXPERTS; e++) {
-        const up = someMatrix(made, [2 * WIDTH, COLUMNS], upFormat, random);
-        const down = someMatrix(made, [COLUMNS, WIDTH], downFormat, random);
-        experts.push({ up: up.weight, down: down.weight });
-        values.push({ up: up.values, down: down.values });
-      }
+      const { experts, values } = someExperts(made, EXPERTS, [upFormat, downFormat], random);
       for (const { name, T, visits } of ROUTED) {
         const rows = random.floats(T * COLUMNS);
         const routes = Float32Array.from({ length: T * EXPERTS }, (_, i) =>
@@ -74,13 +72,28 @@ export function describeExpertVisits(makeBackend: MakeBackend): void {
       }
     });
 
+    test.each(OTHER_BLOCKS)('%s, many rows and one', async (format) => {
+      const made = backend();
+      const random = new SeededRandom(5);
+      const { experts, values } = someExperts(made, 2, [format, format], random);
+      const T = 10;
+      const [rows, routes] = [random.floats(T * COLUMNS), random.floats(2 * T, 0.25, 1)];
+      const run = async (count: number) => {
+        const x = made.tensor(rows.slice(0, count * COLUMNS), [count, COLUMNS]);
+        const routing = made.tensor(routes.slice(0, 2 * count), [count, 2]);
+        return made.read(made.fusedMoe(x, routing, experts, 'silu', true));
+      };
+      const whole = (await run(T)).subarray(0, COLUMNS);
+      expectSame(await run(1), whole, 'alone');
+      const expected = expectedRow(rows.subarray(0, COLUMNS), routes.subarray(0, 2), values);
+      const most = expected.reduce((found, v) => Math.max(found, Math.abs(v)), 1e-3);
+      expectClose(whole, expected, { relative: 0, absolute: 2e-5 * most }, 'row');
+    });
+
     test('routing that is chosen here, in which a row that is no number leaves others as they are', async () => {
       const made = backend();
       const random = new SeededRandom(4);
-      const experts = Array.from({ length: EXPERTS }, () => ({
-        up: someMatrix(made, [2 * WIDTH, COLUMNS], 'float16', random).weight,
-        down: someMatrix(made, [COLUMNS, WIDTH], 'float16', random).weight,
-      }));
+      const { experts } = someExperts(made, EXPERTS, ['float16', 'float16'], random);
       const T = 12;
       const options = { topK: 2, scoring: 'softmax', renormalize: true } as const;
       const run = async (x: Tensor, logits: Tensor) =>
@@ -101,6 +114,24 @@ export function describeExpertVisits(makeBackend: MakeBackend): void {
       expectSame(others, whole, 'others');
     });
   });
+}
+
+/** Experts, and the values that their matrices have. */
+function someExperts(
+  backend: Backend,
+  count: number,
+  [upFormat, downFormat]: readonly [MatrixDType, MatrixDType],
+  random: SeededRandom,
+) {
+  const experts: ExpertWeights[] = [];
+  const values: Record<keyof ExpertWeights, Float32Array>[] = [];
+  for (let e = 0; e < count; e++) {
+    const up = someMatrix(backend, [2 * WIDTH, COLUMNS], upFormat, random);
+    const down = someMatrix(backend, [COLUMNS, WIDTH], downFormat, random);
+    experts.push({ up: up.weight, down: down.weight });
+    values.push({ up: up.values, down: down.values });
+  }
+  return { experts, values };
 }
 
 function someMatrix(

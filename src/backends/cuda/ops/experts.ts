@@ -30,9 +30,9 @@ const STEP_INPUTS = 32;
 const SLICES = 8;
 /** Outputs that a warp multiplies at a time in kernels for few visits, and the most that their blocks have. */
 const FEW_OUTPUTS = 16;
-const MOST_FEW_TILES = 4;
-/** Blocks below which each has fewer outputs. */
-const MANY_BLOCKS = 1500;
+const FEW_TILES = 4;
+/** Blocks for a single row that run at a time; more of them have two tiles each where weights are in blocks. */
+const ROW_BLOCKS = 396;
 /** Steps of weights of 16 bits that a slice has room for, and bytes of a block for one of them, and for sums of 16 outputs. */
 const FEW_STAGES = 6;
 const STAGE_BYTES = 8192;
@@ -170,13 +170,15 @@ function runSingle(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
     const { inFeatures: K, outFeatures: N, rowBytes, format } = first as CudaWeight & { readonly format: PartsFormat };
     const padded = roundUp(K, STEP_INPUTS);
     const made = calls.memory.allocate(4 * mostVisits * N);
-    const blocks = [Math.ceil(N / FEW_OUTPUTS), mostVisits] as const;
-    const ownBytes = 4 * padded + 4 * roundUp(padded / STEP_INPUTS, 4) + (isActivated ? 4 * padded : 0);
+    const tiles = Math.ceil(N / FEW_OUTPUTS);
+    const outputTiles = !isHalves(format) && tiles * mostVisits > ROW_BLOCKS ? 2 : 1;
+    const blocks = [Math.ceil(tiles / outputTiles), mostVisits] as const;
+    const ownBytes = 8 * padded + 4 * roundUp(padded / STEP_INPUTS, 4);
     calls.device.launch(
       `expert_row_${format}`,
-      { blocks, threads: 256, sharedBytes: fewBytes(1, padded, format) + ownBytes },
+      { blocks, threads: 256, sharedBytes: fewBytes(outputTiles, padded, format) + ownBytes },
       {
-        ...{ x: from, routing, weights: list, rowBytes, out: made, E, K, padded, N, xStride, kind },
+        ...{ x: from, routing, weights: list, rowBytes, out: made, E, K, padded, N, outputTiles, xStride, kind },
         ...{ numParts: NUM_PARTS[calls.matmulPrecision], isActivated: flag(isActivated), isGated: flag(gated) },
       },
     );
@@ -202,14 +204,17 @@ function runVisits(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
   const { up, down, gated, kind } = mixture;
   const visits = groupVisits(calls, routing, mostVisits);
   const { most, visitRows } = visits;
-  const upFormat = up.first.format;
-  const parts = isFloats(upFormat) ? undefined : splitRows(calls, x, upFormat);
-  const hidden = product(calls, up, visits, { rows: x, parts, visitRows });
-  const { inFeatures: I, format } = down.first;
-  const activated = isFloats(format)
-    ? { rows: activatedRows(calls, hidden, mixture) }
-    : { rows: hidden, parts: activatedParts(calls, hidden, { I, gated, kind, most }, format) };
-  const y = product(calls, down, visits, { ...activated, visitRows: undefined });
+  const hidden = product(calls, up, visits, {
+    visitRows,
+    rows: () => x,
+    parts: (format) => splitRows(calls, x, format),
+  });
+  const I = down.first.inFeatures;
+  const y = product(calls, down, visits, {
+    visitRows: undefined,
+    rows: () => activatedRows(calls, hidden, mixture),
+    parts: (format) => activatedParts(calls, hidden, { I, gated, kind, most }, format),
+  });
   sumVisits(calls, { x: y.address, routing, out, places: visits.places });
 }
 
@@ -267,7 +272,7 @@ function activatedParts(
   const parts = partsRoom(calls, most, padded);
   const sizes = { K, padded, kind, isGated: flag(gated), isFloat16: flag(format !== 'BFLOAT16') };
   const split = { hidden: hidden.address, out: parts.x, factors: parts.factors, ...sizes };
-  calls.device.launch('split_activated', { blocks: [most], threads: 128 }, split);
+  calls.device.launch('split_activated', { blocks: [most], threads: 256, sharedBytes: 4 * roundUp(K, 4) }, split);
   return { ...parts, inputSums: sumParts(calls, parts.x, { T: most, padded }, format) };
 }
 
@@ -298,11 +303,11 @@ function sumParts(
 }
 
 interface ProductRows {
-  readonly rows: CudaTensor;
-  /** Those of the rows; absent for formats that are multiplied in float32. */
-  readonly parts?: RowParts | undefined;
   /** The row of each visit; undefined where visits are the rows. */
   readonly visitRows: number | undefined;
+  /** Makes the rows, for a format that is multiplied in float32, or their parts. */
+  readonly rows: () => CudaTensor;
+  readonly parts: (format: PartsFormat) => RowParts;
 }
 
 /** The products of the visits: (visits, N) without gaps. */
@@ -317,16 +322,15 @@ function product(
   const common = { visitRows, tiles, weights, rowBytes, out: out.address, numTiles, K, N };
   if (isFloats(format)) {
     const grid = { blocks: [numTiles * Math.ceil(N / FEW_OUTPUTS)], threads: 128 } as const;
-    calls.device.launch(`expert_floats_${format}`, grid, { ...common, x: rows, isAligned: flag(rows.isAligned) });
+    const x = rows();
+    calls.device.launch(`expert_floats_${format}`, grid, { ...common, x, isAligned: flag(x.isAligned) });
     return out;
   }
-  if (!parts) throw new Error(`Rows for ${format} are not split.`);
   const padded = roundUp(K, STEP_INPUTS);
-  const tensorCores = { ...common, ...parts, padded, numParts: NUM_PARTS[calls.matmulPrecision] };
+  const tensorCores = { ...common, ...parts(format), padded, numParts: NUM_PARTS[calls.matmulPrecision] };
   if (kernel.name === FEW.name) {
-    const most = Math.ceil(N / FEW_OUTPUTS);
-    const outputTiles = Math.max(1, Math.min(MOST_FEW_TILES, Math.floor((numTiles * most) / MANY_BLOCKS)));
-    const blocks = [numTiles * Math.ceil(most / outputTiles)] as const;
+    const outputTiles = Math.min(FEW_TILES, Math.ceil(N / FEW_OUTPUTS));
+    const blocks = [numTiles * Math.ceil(N / FEW_OUTPUTS / outputTiles)] as const;
     const grid = { blocks, threads: 256, sharedBytes: fewBytes(outputTiles, padded, format) };
     calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles });
   } else {

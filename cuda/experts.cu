@@ -226,10 +226,29 @@ struct SumVisitsParams {
   const int* places;
   int E;
   int C;
+  int hasAddend;
+  int isScaled;
+  int hasResidual;
+  float scale;
+  Rows addend;
+  Rows sum;
+  Rows scaled;
+  Rows residual;
+  Rows total;
 };
 
+// Puts sums of columns c to c + 3 of row t with those of another tensor: v, which is added to, as well.
+static __device__ __forceinline__ void put_with(const Rows& out, const Rows& other, long long t, int c, int C, float* v) {
+  float own[4];
+  load_quad(other.at + t * other.stride, c, C, own);
+#pragma unroll
+  for (int j = 0; j < 4; j++) v[j] = __fadd_rn(v[j], own[j]);
+  store_quad(out.at + t * out.stride, c, C, v);
+}
+
 // out[t] = Σ_e routing[t, e] * x[visit of t and e] over the experts with a weight, in ascending order. x (visits, C), out (T, C);
-// without `places` there is one row, whose visits are in the order of experts. Grid: (C / 1024, T), blocks of 256.
+// without `places` there is one row, whose visits are in the order of experts. Then, each if it is asked for: sum = out + addend,
+// scaled = scale times that, and total = that + residual. Grid: (C / 1024, T), blocks of 256.
 extern "C" __global__ void __launch_bounds__(256) sum_visits(const SumVisitsParams p) {
   __shared__ int warps[8];
   __shared__ int places[256];
@@ -267,4 +286,11 @@ extern "C" __global__ void __launch_bounds__(256) sum_visits(const SumVisitsPara
     __syncthreads();
   }
   store_quad(p.out.at + t * p.out.stride, c, p.C, sums);
+  if (p.hasAddend) put_with(p.sum, p.addend, t, c, p.C, sums);
+  if (p.isScaled) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) sums[j] = __fmul_rn(sums[j], p.scale);
+    store_quad(p.scaled.at + t * p.scaled.stride, c, p.C, sums);
+  }
+  if (p.hasResidual) put_with(p.total, p.residual, t, c, p.C, sums);
 }

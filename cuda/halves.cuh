@@ -6,6 +6,7 @@
 // rows and outputs, so that all copies are of 16 bytes; which inputs a multiplication takes together does not matter to it.
 // Of formats of blocks the codes are multiplied, which float16 holds, and what 32 inputs make is added times their scale.
 #pragma once
+#include "activations.cuh"
 #include "norms.cuh"
 #include "outputs.cuh"
 #include "weights.cuh"
@@ -31,6 +32,9 @@ struct LinearHalvesParams {
   int hasAddend;
   Rows addend;
   Rows sum;
+  int isScaled;
+  float scale;
+  Rows scaled;
   Rows convWeight;
   Rows convBias;
   Rows convOut;
@@ -50,15 +54,54 @@ struct LinearHalvesParams {
   Rows normWeight;
   Rows normOut;
   int normHasAddend;
+  int normKind;
   int normGroups;
   int normGroupSize;
   float normCount;
   float normEps;
 };
 
-// Where a product's rows come from: split before; or a single row that every block norms for itself, while its weights are on
-// their way. The first block leaves what the norm leaves.
-enum { SPLIT, NORMED, GATED };
+// Where a product's rows come from: split before; or a single row that every block norms for itself, or puts through an
+// activation, while its weights are on their way. The first block leaves what that would leave.
+enum { SPLIT, NORMED, GATED, ACTIVATED };
+
+// The parts of normX after activation normKind, times normZ where it hasAddend: what elementwise and split_rows make of a row of up to
+// 4,096 columns. → what the parts are divided by
+static __device__ __forceinline__ float activated_row(const LinearHalvesParams& p, const Parts& parts, bool writes) {
+  __shared__ float mosts[ROW_THREADS / 32];
+  const bool isFloat16 = FORMAT != BFLOAT16;
+  float kept[KEPT][4], factors[KEPT][4];
+  float most = 0;
+  await_previous();
+#pragma unroll
+  for (int q = 0; q < KEPT; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (c >= p.K) continue;
+    load_quad(p.normX.at, c, p.K, kept[q]);
+    if (p.normHasAddend) load_quad(p.normZ.at, c, p.K, factors[q]);
+  }
+#pragma unroll
+  for (int q = 0; q < KEPT; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (c >= p.K) continue;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      kept[q][i] = activated(kept[q][i], p.normKind);
+      if (p.normHasAddend) kept[q][i] = __fmul_rn(kept[q][i], factors[q][i]);
+    }
+    if (writes && p.normOut.at) store_quad(p.normOut.at, c, p.K, kept[q]);
+    most = fmaxf(most, magnitude_of(kept[q]));
+  }
+  const float factor = isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
+  const float inverse = 1.0f / factor;
+#pragma unroll
+  for (int q = 0; q < KEPT; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (c < p.K) put_parts(parts, c, kept[q], inverse, isFloat16);
+  }
+  put_padding(parts, p.K, p.padded);
+  return factor;
+}
 
 // The parts of a single row in shared memory, and what they are divided by. `room` is for the parts, and after them for K floats.
 template <int FROM>
@@ -67,6 +110,7 @@ static __device__ __forceinline__ float make_parts(const LinearHalvesParams& p, 
   const Parts parts = {words, -1};
   const bool writes = blockIdx.x == 0;
   const int isFloat16 = FORMAT != BFLOAT16;
+  if (FROM == ACTIVATED) return activated_row(p, parts, writes);
   if (FROM == NORMED) {
     const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, words, nullptr, p.K, p.padded,
                                 isFloat16, p.normHasAddend, 1, 0, p.normEps};

@@ -103,6 +103,9 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_16)(co
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_16)(const LinearHalvesParams p) {
   linear_few<GATED>(p);
 }
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_activated_16)(const LinearHalvesParams p) {
+  linear_few<ACTIVATED>(p);
+}
 
 struct UnpackCodesParams {
   const u8* weight;

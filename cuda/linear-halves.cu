@@ -121,6 +121,9 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_32)(co
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_16)(const LinearHalvesParams p) {
   linear_few<1, GATED>(p);
 }
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_activated_16)(const LinearHalvesParams p) {
+  linear_few<1, ACTIVATED>(p);
+}
 // For rows that take so much room for themselves that not every GPU has it for as many weights.
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_long_16)(const LinearHalvesParams p) {
   linear_few<1, GATED, 8>(p);

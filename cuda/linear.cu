@@ -17,6 +17,9 @@ struct LinearParams {
   int hasAddend;
   Rows addend;
   Rows sum;
+  int isScaled;
+  float scale;
+  Rows scaled;
   Rows convWeight;
   Rows convBias;
   Rows convOut;

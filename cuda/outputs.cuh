@@ -2,13 +2,23 @@
 #pragma once
 #include "convolution.cuh"
 
-// Puts output n of row t: with its bias, added to another row's element, and, where it is a channel that a convolution takes
+// What is added to another row's element: output n of row t, or a multiple of it, which is put, too.
+template <class Params>
+static __device__ __forceinline__ float scaled_output(const Params& p, long long t, int n, float v) {
+  if (!p.isScaled) return v;
+  v = __fmul_rn(v, p.scale);
+  p.scaled.at[t * p.scaled.stride + n] = v;
+  return v;
+}
+
+// Puts output n of row t: with its bias, scaled or not, added to another row's element, and, where it is a channel that a convolution takes
 // next, convolved, in kernels that can. Parameters are those of a product: see LinearParams.
 template <bool CONVOLVES, class Params>
 static __device__ __forceinline__ void put_output(const Params& p, long long t, int n, float v) {
   if (p.hasBias) v = __fadd_rn(v, vector_at(p.bias, n));
   p.out.at[t * p.out.stride + n] = v;
-  if (p.hasAddend) p.sum.at[t * p.sum.stride + n] = __fadd_rn(v, element(p.addend, t, n));
+  const float change = CONVOLVES ? scaled_output(p, t, n, v) : v;
+  if (p.hasAddend) p.sum.at[t * p.sum.stride + n] = __fadd_rn(change, element(p.addend, t, n));
   if (!CONVOLVES) return;
   const int c = n - p.convFirst;
   if (c < 0 || c >= p.convChannels) return;
@@ -61,7 +71,8 @@ struct OwnOutput {
     }
     if (p.hasBias) v = __fadd_rn(v, bias);
     p.out.at[n] = v;
-    if (p.hasAddend) p.sum.at[n] = __fadd_rn(v, addend);
+    const float change = scaled_output(p, 0, n, v);
+    if (p.hasAddend) p.sum.at[n] = __fadd_rn(change, addend);
     if (state) p.convOut.at[n - p.convFirst] = convolve_four(taps, convBias, past, state, v, p.convIsSilu);
   }
 };
@@ -122,7 +133,8 @@ struct OwnOutputs {
     float v = __fmul_rn(sum, factors[i]);
     if (p.hasBias) v = __fadd_rn(v, bias);
     p.out.at[t * p.out.stride + n] = v;
-    if (p.hasAddend) p.sum.at[t * p.sum.stride + n] = __fadd_rn(v, addends[i]);
+    const float change = scaled_output(p, t, n, v);
+    if (p.hasAddend) p.sum.at[t * p.sum.stride + n] = __fadd_rn(change, addends[i]);
     if (!isConvolved) return;
     float* to = p.convOut.at + t * p.convOut.stride + n - p.convFirst;
     *to = slots[i] < 0 ? v : convolve_four(taps, convBias, past[i], state(i), v, p.convIsSilu);

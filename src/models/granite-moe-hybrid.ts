@@ -155,10 +155,9 @@ class GraniteLayer implements DecoderLayer {
     const residual = this.#residual(hiddenStates, mixed);
     const normed = this.#postAttentionNorm.forward(residual);
     if (!this.#moe) return this.#residual(residual, this.#sharedMlp.forward(normed));
-    const [routed, shared] = sumOverRanks(backend, [
-      this.#moe.forwardPartial(normed),
-      this.#sharedMlp.forwardPartial(normed),
-    ]);
+    // First what may have the norm done by its first kernel.
+    const forAll = this.#sharedMlp.forwardPartial(normed);
+    const [routed, shared] = sumOverRanks(backend, [this.#moe.forwardPartial(normed), forAll]);
     return this.#residual(residual, backend.add(routed, shared));
   }
 

@@ -184,11 +184,13 @@ class NemotronHMoe implements Module {
 
   forward(x: Tensor): Tensor {
     const { backend } = this.#context;
+    // First what may have the norm done by its first kernel.
+    const forAll = this.#sharedExperts.forwardPartial(x);
     const logits = this.#gate.forward(x);
     const routing = backend.topKRouting(logits, this.#routing, this.#correctionBias.get());
     const [routed, shared] = sumOverRanks(backend, [
       this.#experts.forwardPartial(this.#latent ? this.#latent.into.forward(x) : x, routing),
-      this.#sharedExperts.forwardPartial(x),
+      forAll,
     ]);
     return backend.add(this.#latent ? this.#latent.out.forward(routed) : routed, shared);
   }

@@ -42,21 +42,61 @@ export function describeFusions(makeBackend: MakeBackend): void {
       };
       const hidden = values(T, HIDDEN);
       const mixed = values(T, HIDDEN);
-      const outcomes: Float32Array[][] = [];
-      for (const isFused of [true, false]) {
+      await expectSameApart(made, () => {
         const input = { hidden, mixed, conv: made.zeros([T, CONVOLVED, TAPS - 1]), ssm: made.zeros([T, H, P, N]) };
-        const run = () => {
-          const results = [...layer(made, input, weights, normGroups), input.conv, input.ssm];
-          return { reads: results.map((x) => made.read(x)) };
-        };
-        // Outside of a scope each tensor is allocated after what was launched before: that leaves nothing to fuse.
-        const { reads } = isFused ? made.scope(run) : run();
-        outcomes.push(await Promise.all(reads));
-      }
-      const [fused, alone] = outcomes;
-      for (const [i, expected] of alone.entries()) expectSame(fused[i], expected, `result ${i}`);
+        return [...layer(made, input, weights, normGroups), input.conv, input.ssm];
+      });
+    });
+
+    test.each([
+      [1, 'float16', 'silu', true],
+      [1, 'bfloat16', 'gelu', true],
+      [1, 'int8', 'relu2', false],
+      [1, 'float32', 'silu', true],
+      [3, 'int8', 'silu', true],
+      [12, 'float16', 'silu', true],
+    ] as const)('of a feed-forward layer and experts, %i rows, %s and %s', async (T, dtype, activation, gated) => {
+      const made = backend();
+      const random = new SeededRandom(T);
+      const tensor = (...shape: number[]) => {
+        return made.tensor(random.floats(shape.reduce((all, size) => all * size, 1)), shape);
+      };
+      const matrix = (outputs: number, inputs: number) => {
+        return made.linearWeight(random.floats(outputs * inputs), outputs, inputs, dtype);
+      };
+      const [hidden, norm] = [tensor(T, HIDDEN), tensor(HIDDEN)];
+      const [inputs, routing] = [(gated ? 2 : 1) * INNER, tensor(T, 3)];
+      const [up, down, out] = [matrix(inputs, HIDDEN), matrix(HIDDEN, INNER), matrix(HIDDEN, HIDDEN)];
+      const experts = [0, 1, 2].map(() => ({ up: matrix(inputs, HIDDEN), down: matrix(HIDDEN, INNER) }));
+      await expectSameApart(made, () => {
+        const mixed = made.linear(hidden, out);
+        const scaled = made.mulScalar(mixed, 0.22);
+        const residual = made.add(hidden, scaled);
+        const normed = made.rmsNorm(residual, norm, 1e-5);
+        const projected = made.linear(normed, up);
+        const [gate, x] = made.splitColumns(projected, gated ? [INNER, INNER] : [INNER]);
+        const activated = gated ? made.activateAndMul(gate, x, activation) : made.activate(gate, activation);
+        const shared = made.linear(activated, down);
+        const routed = made.fusedMoe(normed, routing, experts, activation, gated);
+        const both = made.add(routed, shared);
+        const change = made.mulScalar(both, 0.22);
+        const all = [mixed, scaled, residual, normed, projected, activated, shared, routed, both, change];
+        return [...all, made.add(residual, change)];
+      });
     });
   });
+}
+
+/** Expects what `run` makes to have the same bits where launches may be fused as where none is. */
+async function expectSameApart(made: Backend, run: () => readonly Tensor[]): Promise<void> {
+  const outcomes: Float32Array[][] = [];
+  for (const isFused of [true, false]) {
+    const reads = () => ({ reads: run().map((x) => made.read(x)) });
+    // Outside of a scope each tensor is allocated after what was launched before: that leaves nothing to fuse.
+    outcomes.push(await Promise.all((isFused ? made.scope(reads) : reads()).reads));
+  }
+  const [fused, alone] = outcomes;
+  for (const [i, expected] of alone.entries()) expectSame(fused[i], expected, `result ${i}`);
 }
 
 interface LayerInput {

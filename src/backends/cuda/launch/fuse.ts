@@ -7,7 +7,12 @@ export const LONGEST_FUSION = 9;
 
 /** The kind of elementwise that adds: see rows.cu. */
 const ADD = 0;
+const SCALE = 1;
 const SILU_GATE = 3;
+/** Its first kinds that put a row through an activation, and that multiply it by another row besides; and the last activation. */
+const ACTIVATE = 8;
+const ACTIVATE_AND_MUL = 16;
+const IDENTITY = 5;
 /** The kind of split_rows for float16: see rows.cu. */
 const FLOAT16 = 1;
 /** What gated_norm has room for. */
@@ -50,18 +55,21 @@ export function fuseFirst(
   if (isProduct(first)) return fuseOutputs(first, launches);
   if (first.name === 'elementwise') {
     const fused = fuseSum(first, launches, sharedBytes) ?? fuseGatedNorm(first, launches, sharedBytes);
-    return fused ?? { launch: first, count: 1 };
+    return fused ?? fuseActivation(first, launches) ?? { launch: first, count: 1 };
   }
+  if (first.name === 'split_rows') return fuseSplit(launches, 0) ?? { launch: first, count: 1 };
+  if (first.name === 'sum_visits') return fuseVisits(first, launches);
   if (first.name === 'rms_norm') return fuseParts(first, launches, 1, sharedBytes);
   return { launch: first, count: 1 };
 }
 
-/** A product takes over the convolution of some of its columns, and a sum with another tensor. */
+/** A product takes over the convolution of some of its columns, a multiple of it, and a sum of it or that with another tensor. */
 function fuseOutputs(product: Product, launches: readonly Launch[]) {
   let launch = product;
   let count = 1;
   for (; count < launches.length; count++) {
-    const fused = withConvolution(launch, launches[count]) ?? withSum(launch, launches[count]);
+    const next = launches[count];
+    const fused = withConvolution(launch, next) ?? withScale(launch, next) ?? withSum(launch, next);
     if (!fused) break;
     launch = fused;
   }
@@ -84,16 +92,66 @@ function withConvolution(product: Product, next: Launch): Product | undefined {
   });
 }
 
+function withScale(product: Product, next: Launch): Product | undefined {
+  const { out, T, N, hasAddend, isScaled } = product.parameters;
+  const areLeft = !hasAddend && !isScaled && takesConvolutions(product.name);
+  const scaled = areLeft ? scaleOf(out, [T, N], next) : undefined;
+  return scaled && withParameters(product, scaled);
+}
+
 function withSum(product: Product, next: Launch): Product | undefined {
-  if (next.name !== 'elementwise' || next.parameters.kind !== ADD) return undefined;
-  const { out, T, N, hasAddend, convOut } = product.parameters;
-  const { x, y, out: sum } = next.parameters;
-  if (hasAddend || next.parameters.T !== T || next.parameters.C !== N || isSame(x, y)) return undefined;
-  const addend = isSame(x, out) ? y : isSame(y, out) ? x : undefined;
+  const { out, T, N, hasAddend, convOut, isScaled, scaled } = product.parameters;
+  if (hasAddend) return undefined;
+  const both = sumOf(isScaled ? scaled : out, [T, N], next);
   // Blocks of a kernel run in no order: none may read what another writes.
   const { normY, normOut } = 'normY' in product.parameters ? product.parameters : {};
-  if ([convOut, normY, normOut].some((written) => isSame(addend, written))) return undefined;
-  return addend && withParameters(product, { hasAddend: 1, addend, sum });
+  if (!both || [out, convOut, normY, normOut].some((written) => isSame(both.addend, written))) return undefined;
+  return withParameters(product, { hasAddend: 1, ...both });
+}
+
+/** What a launch adds to a tensor (T, C) of those before it, if it does that. */
+function sumOf(rows: DeviceRows | undefined, [T, C]: readonly [number, number], next: Launch | undefined) {
+  if (next?.name !== 'elementwise' || next.parameters.kind !== ADD) return undefined;
+  const { x, y, out: sum } = next.parameters;
+  if (next.parameters.T !== T || next.parameters.C !== C || isSame(x, y)) return undefined;
+  const addend = isSame(x, rows) ? y : isSame(y, rows) ? x : undefined;
+  return addend && { addend, sum };
+}
+
+/** The multiple of a tensor (T, C) that a launch makes, if it does that. */
+function scaleOf(rows: DeviceRows | undefined, [T, C]: readonly [number, number], next: Launch | undefined) {
+  if (next?.name !== 'elementwise' || next.parameters.kind !== SCALE) return undefined;
+  const { x, out: scaled, factor: scale } = next.parameters;
+  return next.parameters.T === T && next.parameters.C === C && isSame(x, rows)
+    ? { isScaled: 1, scale, scaled }
+    : undefined;
+}
+
+/** The sum of visits takes over one with another tensor, a multiple of that, and the sum with the residual. */
+function fuseVisits(visits: LaunchOf<'sum_visits'>, launches: readonly Launch[]) {
+  const size = [visits.grid.blocks[1] ?? 1, visits.parameters.C] as const;
+  let { parameters } = visits;
+  let count = 1;
+  let last = parameters.out;
+  const others = () => [parameters.out, parameters.sum, parameters.scaled];
+  const sum = sumOf(last, size, launches[count]);
+  if (sum && !others().some((written) => isSame(sum.addend, written))) {
+    parameters = { ...parameters, hasAddend: 1, ...sum };
+    last = sum.sum;
+    count++;
+  }
+  const scaled = scaleOf(last, size, launches[count]);
+  if (scaled) {
+    parameters = { ...parameters, ...scaled };
+    last = scaled.scaled;
+    count++;
+  }
+  const total = sumOf(last, size, launches[count]);
+  if (total && !others().some((written) => isSame(total.addend, written))) {
+    parameters = { ...parameters, hasResidual: 1, residual: total.addend, total: total.sum };
+    count++;
+  }
+  return { launch: { ...visits, parameters }, count };
 }
 
 /** A norm takes over the sum that it is of. */
@@ -127,34 +185,84 @@ function fuseRow(
   mostShared: number,
 ) {
   const { C, padded, weight, out, eps, parts } = norm.parameters;
-  const sums = launches[count];
-  const hasSums = sums?.name === 'sum_parts' && sums.parameters.x === parts;
-  const at = count + (hasSums ? 1 : 0);
-  const product = launches[at];
   const gate = 'gated' in norm.parameters ? norm.parameters : undefined;
-  const most = gate ? MOST_GATED_COLUMNS : MOST_NORMED_COLUMNS;
-  if (norm.grid.blocks[0] !== 1 || C > most || !product || !isRowProduct(product)) return undefined;
+  if (norm.grid.blocks[0] !== 1 || C > (gate ? MOST_GATED_COLUMNS : MOST_NORMED_COLUMNS)) return undefined;
+  const own = { normWeight: weight, normOut: out, normEps: eps };
+  if (!gate) {
+    const before = { ...own, ...normBefore(norm as LaunchOf<'rms_norm'>) };
+    return fuseRowBefore(launches, count, { parts, padded, kind: 'normed', before });
+  }
+  const before = {
+    ...{ ...own, normX: gate.x, normZ: gate.z, normY: gate.gated, normSquareSums: gate.squareSums },
+    ...{ normGroups: gate.groups, normGroupSize: gate.groupSize, normCount: gate.count },
+  };
+  const gatedBytes = 16 * Math.ceil(C / 4);
+  return fuseRowBefore(launches, count, { parts, padded, kind: 'gated', before, gatedBytes, mostShared });
+}
+
+/** What is to be done to a row before its product, and the shared memory that takes besides. */
+interface RowBefore {
+  /** The row's parts, and their columns. */
+  readonly parts: number | undefined;
+  readonly padded: number;
+  readonly kind: 'normed' | 'gated' | 'activated';
+  readonly before: Partial<LinearHalvesParams>;
+  readonly gatedBytes?: number;
+  /** Shared memory of a block that the GPU allows. Default: that of every GPU. */
+  readonly mostShared?: number;
+}
+
+/** The product of a single row at launch `at`, or after the sums of its parts, takes over what comes before it. */
+function fuseRowBefore(
+  launches: readonly Launch[],
+  at: number,
+  { parts, padded, kind, before, gatedBytes = 0, mostShared = LEAST_SHARED_BYTES }: RowBefore,
+) {
+  const sums = launches[at];
+  const hasSums = sums?.name === 'sum_parts' && sums.parameters.x === parts;
+  const last = at + (hasSums ? 1 : 0);
+  const product = launches[last];
+  if (!product || !isRowProduct(product)) return undefined;
   const { parameters, grid } = product;
   if (parameters.x !== parts || (hasSums && parameters.inputSums !== sums.parameters.out)) return undefined;
-  const before = gate
-    ? {
-        ...{ normX: gate.x, normZ: gate.z, normY: gate.gated, normSquareSums: gate.squareSums },
-        ...{ normGroups: gate.groups, normGroupSize: gate.groupSize, normCount: gate.count },
-      }
-    : normBefore(norm as LaunchOf<'rms_norm'>);
   const format = product.name.slice(ROW_PRODUCT.length);
-  const outputs = !gate && grid.sharedBytes !== undefined && parameters.N >= MANY_OUTPUTS ? 32 : 16;
   const isInBlocks = grid.sharedBytes === undefined;
-  const rowBytes = 4 * padded + (gate ? 16 * Math.ceil(C / 4) : 0) + (isInBlocks ? padded / 8 : 0);
-  const isLong = !isInBlocks && gate !== undefined && WEIGHT_BYTES + rowBytes + DECLARED_BYTES > mostShared;
+  const outputs = kind === 'normed' && !isInBlocks && parameters.N >= MANY_OUTPUTS ? 32 : 16;
+  const rowBytes = 4 * padded + gatedBytes + (isInBlocks ? padded / 8 : 0);
+  const isLong = !isInBlocks && kind === 'gated' && WEIGHT_BYTES + rowBytes + DECLARED_BYTES > mostShared;
   const weightBytes = isInBlocks ? 0 : isLong ? WEIGHT_BYTES / 2 : WEIGHT_BYTES;
   const fused = {
-    name: `linear_${gate ? (isLong ? 'gated_long' : 'gated') : 'normed'}_${outputs}_${format}`,
+    name: `linear_${isLong ? 'gated_long' : kind}_${outputs}_${format}`,
     grid: { ...grid, blocks: [Math.ceil(parameters.N / outputs)], sharedBytes: weightBytes + rowBytes },
-    parameters: { ...parameters, normWeight: weight, normOut: out, normEps: eps, ...before },
+    parameters: { ...parameters, ...before },
   } as unknown as Product;
-  const rest = fuseOutputs(fused, launches.slice(at));
-  return { launch: rest.launch, count: at + rest.count };
+  const rest = fuseOutputs(fused, launches.slice(last));
+  return { launch: rest.launch, count: last + rest.count };
+}
+
+/** The product of a single row takes over the row's activation and split. */
+function fuseActivation(first: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+  const { kind, x, y, out, T, C } = first.parameters;
+  const split = launches[1];
+  if (kind < ACTIVATE || T !== 1 || split?.name !== 'split_rows') return undefined;
+  if (!isSame(split.parameters.x, out) || split.parameters.K !== C) return undefined;
+  const isGated = kind >= ACTIVATE_AND_MUL;
+  const activation = kind - (isGated ? ACTIVATE_AND_MUL : ACTIVATE);
+  return fuseSplit(launches, 1, {
+    ...{ normX: x, normZ: isGated ? y : undefined, normHasAddend: isGated ? 1 : 0 },
+    ...{ normKind: activation, normOut: out },
+  });
+}
+
+/** The product of a single row takes over the split of its row, and what makes the row of another. */
+function fuseSplit(launches: readonly Launch[], at: number, before?: Partial<LinearHalvesParams>) {
+  const split = launches[at];
+  if (split?.name !== 'split_rows' || split.grid.blocks[0] !== 1 || split.parameters.K > MOST_NORMED_COLUMNS) {
+    return undefined;
+  }
+  const { x, out: parts, padded } = split.parameters;
+  const own = before ?? { normX: x, normHasAddend: 0, normKind: IDENTITY };
+  return fuseRowBefore(launches, at + 1, { parts, padded, kind: 'activated', before: own });
 }
 
 function normBefore({ parameters: { x, addend, sum, hasAddend } }: LaunchOf<'rms_norm'>) {

@@ -243,7 +243,7 @@ function pieceOf(launch: Launch): Piece {
 
 /** Whether a product has a plain norm before it, and nothing after it but what a layer's first one may have. */
 function isNormed({ isGated, parameters: p }: Product): boolean {
-  const isPlain = p.hasBias === 0 && p.hasAddend === 0 && p.normHasAddend === 0 && p.K % 4 === 0;
+  const isPlain = p.hasBias === 0 && p.hasAddend === 0 && p.isScaled === 0 && p.normHasAddend === 0 && p.K % 4 === 0;
   return !isGated && isPlain && isVector(p.normWeight) && p.normX !== undefined && p.normX.address % 16 === 0;
 }
 
@@ -275,7 +275,8 @@ function isOutputOf(
 ): boolean {
   if (!product?.isGated || !input || !step) return false;
   const [p, before] = [product.parameters, input.parameters];
-  const isPlain = p.hasBias === 0 && p.hasAddend === 1 && p.convChannels === 0 && isVector(p.normWeight);
+  const hasSum = p.hasAddend === 1 && p.isScaled === 0;
+  const isPlain = p.hasBias === 0 && hasSum && p.convChannels === 0 && isVector(p.normWeight);
   const isOfState = p.normX?.address === step.out?.address && p.normZ?.address === before.out?.address;
   const isResidual = p.addend?.address === before.normX?.address && p.N === before.K && p.K === step.H * step.P;
   const areQuads =

@@ -17,8 +17,9 @@ const READ_EARLY = [
 ];
 /** Members that they write. */
 const WRITTEN = [
-  ...['out', 'sum', 'convOut', 'convStates', 'normY', 'normOut', 'normSquareSums', 'gated', 'squareSums'],
-  ...['parts', 'factors', 'states', 'replayed', 'sampled', 'outTokenIds', 'outSlots', 'logits', 'originals', 'spans'],
+  ...['out', 'sum', 'scaled', 'total', 'convOut', 'convStates', 'normY', 'normOut', 'normSquareSums', 'gated'],
+  ...['squareSums', 'parts', 'factors', 'states', 'replayed', 'sampled', 'outTokenIds', 'outSlots', 'logits'],
+  ...['originals', 'spans'],
 ];
 
 /** Whether kernels may overlap on a GPU. */

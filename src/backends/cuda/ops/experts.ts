@@ -22,6 +22,8 @@ const MOST_EXPERTS = 2048;
 const PASS_BYTES = 256 * 2 ** 20;
 /** Rows and experts up to which every block that groups visits counts all of them. */
 const MOST_COUNTED = 16_384;
+/** Bytes of these that may stay until the end of the layer. */
+const KEPT_BYTES = 16 * 2 ** 20;
 const TILE_BYTES = 12;
 /** Columns of a block of sum_visits. */
 const SUM_COLUMNS = 1024;
@@ -134,7 +136,10 @@ export function fusedMoe(
     const count = Math.min(atOnce, T - begin);
     const part = (all: CudaTensor) => all.view([count, all.shape[1]], begin * all.stride);
     const rows = { x: part(own), routing: part(weights), out: part(out), mostVisits };
-    calls.memory.scope(() => (isSingle(rows, mixture) ? runSingle : runVisits)(calls, rows, mixture));
+    const run = () => (isSingle(rows, mixture) ? runSingle : runVisits)(calls, rows, mixture);
+    // A scope's end keeps kernels from taking over later launches.
+    if (T * rowBytes <= KEPT_BYTES) run();
+    else calls.memory.scope(run);
   }
   return out;
 }
@@ -358,7 +363,14 @@ interface VisitSums {
 function sumVisits({ device }: CudaCalls, { x, routing, out, places }: VisitSums): void {
   const [T, C] = out.shape;
   const blocks = [Math.ceil(C / SUM_COLUMNS), T] as const;
-  device.launch('sum_visits', { blocks, threads: 256 }, { x, routing, out, places, E: routing.shape[1], C });
+  device.launch(
+    'sum_visits',
+    { blocks, threads: 256 },
+    {
+      ...{ x, routing, out, places, E: routing.shape[1], C, hasAddend: 0, addend: undefined, sum: undefined },
+      ...{ isScaled: 0, scale: 1, scaled: undefined, hasResidual: 0, residual: undefined, total: undefined },
+    },
+  );
 }
 
 function roundUp(n: number, multiple: number): number {

@@ -145,7 +145,7 @@ export function linear(calls: CudaCalls, x: Tensor, weight: LinearWeight, bias?:
 
 /** What a product does besides, once it has taken over later launches: nothing so far. */
 const NOTHING_BESIDES = {
-  ...{ hasAddend: 0, addend: undefined, sum: undefined },
+  ...{ hasAddend: 0, addend: undefined, sum: undefined, isScaled: 0, scale: 1, scaled: undefined },
   ...{ convWeight: undefined, convBias: undefined, convOut: undefined },
   ...{ convStates: undefined, convStateStride: 0, convSlots: undefined, convFirst: 0, convChannels: 0, convK: 1 },
   ...{ convW: 0, convIsSilu: 0, hasConvBias: 0 },
@@ -153,7 +153,7 @@ const NOTHING_BESIDES = {
 /** The norm that a product on tensor cores does before, once it has taken one over: none so far. */
 const NOTHING_BEFORE = {
   ...{ normX: undefined, normZ: undefined, normY: undefined, normSquareSums: undefined, normWeight: undefined },
-  ...{ normOut: undefined, normHasAddend: 0, normGroups: 0, normGroupSize: 1, normCount: 1, normEps: 0 },
+  ...{ normOut: undefined, normHasAddend: 0, normKind: 0, normGroups: 0, normGroupSize: 1, normCount: 1, normEps: 0 },
 } as const;
 
 function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, format: FloatsFormat): void {

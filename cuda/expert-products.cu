@@ -1,15 +1,15 @@
 // Products of experts and the rows that visit them, on tensor cores: see halves.cuh. Weights are float16, bfloat16 or a format of
 // blocks, FORMAT, whose codes become float16 here. It is compiled once for each. Every kernel sums as those of linear-*.cu do.
-#include "halves.cuh"
+#include "blocks.cuh"
+#include "near.cuh"
 #include "step-codes.cuh"
 #include "visits.cuh"
 
 #define IS_HALVES (FORMAT == FLOAT16 || FORMAT == BFLOAT16)
-#define HAS_ZEROS (FORMAT == Q4_K || FORMAT == Q5_K)
-// Steps whose codes are on their way together: of few visits, and of a single row, whose blocks are to be there all at a time.
-#define CODES_AHEAD 4
-#define ROW_CODES_AHEAD 2
+// Steps whose codes are read together.
+#define CODES_AHEAD 2
 #define ROW_BLOCKS (IS_HALVES ? 5 : 3)
+#define FEW_BLOCKS (IS_HALVES ? 1 : 3)
 // Steps of 32 inputs that are in shared memory or on their way: of a slice of few visits, and of many.
 #define FEW_STAGES 6
 #define STAGES 4
@@ -29,6 +29,7 @@ struct ExpertProductParams {
   int N;
   int numParts;
   int outputTiles;
+  int nearPieces;
 };
 
 // The row of x that a visit is of.
@@ -46,11 +47,15 @@ struct FewOutputs {
   int K;
   int padded;
   int numParts;
+  // Rows that were copied, each in so many pieces, or null.
+  const uint4* near;
+  int pieces;
 
   // The row of output 16 * tile + 8 * i + g of a lane.
   __device__ __forceinline__ const u8* row(int tile, int i) const {
-    const int n = output + 16 * tile + 8 * i + threadIdx.x % 32 / 4;
-    return matrix + (n < N ? n : N - 1) * rowBytes;
+    const int at = 16 * tile + 8 * i + threadIdx.x % 32 / 4, n = output + at;
+    const u8* own = matrix + (n < N ? n : N - 1) * rowBytes;
+    return near ? (const u8*)(near + at * pieces) + near_shift(own) : own;
   }
 };
 
@@ -121,10 +126,9 @@ static __device__ __forceinline__ void add_slice_of_halves(
 
 // Adds a slice of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
 // that a lane has sums of.
-template <int AHEAD>
 static __device__ __forceinline__ void add_slice_of_codes(
     const FewOutputs& p, const uint4* x, const float* const* inputSums, float4* all) {
-  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, t = lane % 4;
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32;
   const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded), total = p.tiles * steps;
   float4* out = all + slice * 32 + lane;
   if (total == 0) {
@@ -134,37 +138,30 @@ static __device__ __forceinline__ void add_slice_of_codes(
   int tile = 0, loadStep = 0, step = 0;
   float sums[4] = {0, 0, 0, 0};
 #pragma unroll 1
-  for (int i = 0; i < total; i += AHEAD) {
-    Eight codes[AHEAD][2];
-    uint4 parts[AHEAD][2];
-    float inputs[AHEAD][2];
+  for (int i = 0; i < total; i += CODES_AHEAD) {
+    Eight codes[CODES_AHEAD][2];
+    uint4 parts[CODES_AHEAD][2];
+    float inputs[CODES_AHEAD][2];
 #pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
+    for (int u = 0; u < CODES_AHEAD; u++) {
       if (i + u >= total) break;
       if (loadStep == 0) rows[0] = p.row(tile, 0), rows[1] = p.row(tile, 1);
       const int at = first + loadStep;
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        codes[u][j] = codes_at<FORMAT>(rows[j], 4 * at + t);
+        codes[u][j] = lane_codes(rows[j], at);
         if (HAS_ZEROS) inputs[u][j] = inputSums[j][at];
+        parts[u][j] = make_uint4(0, 0, 0, 0);
       }
-      load_parts(x, 4 * at + t, parts[u]);
+      if (x) lane_parts(x, at, parts[u]);
       if (++loadStep == steps) loadStep = 0, tile++;
     }
     // Keeps loads before it: the compiler would put each next to its use, where it waits.
     __syncwarp();
 #pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
+    for (int u = 0; u < CODES_AHEAD; u++) {
       if (i + u >= total) break;
-      float part[1][1][4] = {};
-      const uint4 low = halves_of<FORMAT>(codes[u][0]), high = halves_of<FORMAT>(codes[u][1]);
-      add_inputs<1, 1>(part, &low, &high, &parts[u], p.numParts);
-      const float scales[2] = {codes[u][0].scale, codes[u][1].scale};
-      add_codes(sums, part[0][0], scales);
-      if (HAS_ZEROS) {
-        const float zeros[2] = {codes[u][0].zero, codes[u][1].zero};
-        subtract_zeros(sums, zeros, inputs[u]);
-      }
+      add_step(sums, codes[u], parts[u], inputs[u], p.numParts);
       if (++step < steps) continue;
       *out = make_float4(sums[0], sums[1], sums[2], sums[3]);
       out += SLICES * 32, step = 0;
@@ -189,15 +186,23 @@ static __device__ __forceinline__ float4 join_slices(const float4* all, int tile
 // out[v] = x[row of visit v] W[e]ᵀ of the visits of each tile, up to 8, whose expert is e. Without `visitRows` visits are the rows.
 // x (rows, 2 * padded) of split_rows, out (visits, N), weights: a pointer to (N, K) in rows of `rowBytes` for each expert.
 // Grid: tiles of visits, by `outputTiles` times 16 outputs; blocks of a warp for each slice. Shared memory: 4 KB for each 16 outputs,
-// and with weights of 16 bits 1 KB for each step that a slice has room for.
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_16x8)(const ExpertProductParams p) {
+// and with weights of 16 bits 1 KB for each step that a slice has room for, of others what copy_near copies.
+extern "C" __global__ void __launch_bounds__(256, FEW_BLOCKS) OF_FORMAT(expert_16x8)(const ExpertProductParams p) {
   SHARED_BY_LAUNCH(room);
   float4* all = (float4*)room;
   await_previous();
   const Tile tile = p.tiles[blockIdx.x % p.numTiles];
   if (tile.count == 0) return;
   const int output = blockIdx.x / p.numTiles * 16 * p.outputTiles, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
-  const FewOutputs outputs = {p.weights[tile.expert], p.rowBytes, output, p.outputTiles, p.N, p.K, p.padded, p.numParts};
+  uint4* near = room + p.outputTiles * SLICES * 32;
+  if (p.nearPieces > 0) {
+    for (int i = 0; i < p.outputTiles; i++) {
+      copy_near<16>(near + 16 * i * p.nearPieces, p.nearPieces, p.weights[tile.expert], p.rowBytes, output + 16 * i, p.N);
+    }
+    group_copies();
+  }
+  const FewOutputs outputs = {p.weights[tile.expert], p.rowBytes, output, p.outputTiles, p.N, p.K, p.padded, p.numParts,
+                              p.nearPieces > 0 ? near : nullptr, p.nearPieces};
   const bool isRow = g < tile.count;
   const int ownRow = row_of_visit(p, tile.first + (isRow ? g : 0));
   const uint4* x = isRow ? (const uint4*)(p.x + (long long)ownRow * 2 * p.padded) : nullptr;
@@ -213,7 +218,9 @@ extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(expert_16x8)(const E
     const float* inputSums[2];
 #pragma unroll
     for (int i = 0; i < 2; i++) inputSums[i] = p.inputSums + (long long)rows[i] * (p.padded / 32);
-    add_slice_of_codes<CODES_AHEAD>(outputs, x, inputSums, all);
+    wait_copies<0>();
+    __syncthreads();
+    add_slice_of_codes(outputs, x, inputSums, all);
   }
   __syncthreads();
   if (warp >= p.outputTiles) return;
@@ -239,6 +246,7 @@ struct ExpertRowParams {
   int N;
   int numParts;
   int outputTiles;
+  int nearPieces;
   int xStride;
   int kind;
   int isActivated;
@@ -296,7 +304,9 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
     if (from >= 0) matrix = p.weights[begin + from];
   }
   if (!matrix) return;
-  const FewOutputs outputs = {matrix, p.rowBytes, output, p.outputTiles, p.N, p.K, p.padded, p.numParts};
+  uint4* near = p.nearPieces > 0 ? (uint4*)values + (p.K + 3) / 4 : nullptr;
+  const FewOutputs outputs = {matrix,   p.rowBytes, output,       p.outputTiles, p.N,
+                              p.K,      p.padded,   p.numParts,   near,          p.nearPieces};
   float factor = 1;
   auto split = [&] {
     const Parts parts = {(u32*)made, -1};
@@ -336,14 +346,22 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
   } else {
     const int first = warp * slice_steps(p.padded), steps = steps_of(warp, p.padded);
     for (int tile = 0; tile < p.outputTiles; tile++) {
+      if (near) {
+        uint4* to = near + 16 * tile * p.nearPieces;
+        copy_near<16>(to, p.nearPieces, matrix, p.rowBytes, output + 16 * tile, p.N);
+        continue;
+      }
       for (int step = lane % 4; step < steps; step += 4) {
 #pragma unroll
         for (int i = 0; i < 2; i++) fetch_early(outputs.row(tile, i) + (first + step) * p.rowBytes / (p.padded / 32));
       }
     }
+    group_copies();
     split();
+    wait_copies<0>();
+    __syncthreads();
     const float* both[2] = {inputSums, inputSums};
-    add_slice_of_codes<ROW_CODES_AHEAD>(outputs, made, both, all);
+    add_slice_of_codes(outputs, made, both, all);
   }
   __syncthreads();
   // Lanes 4 g have the sums of the only row.

@@ -189,6 +189,7 @@ struct SplitActivatedParams {
   int kind;
   int isGated;
   int isFloat16;
+  int isSpread;
 };
 
 // What comes after the first product of experts, split into two parts for the second one: see split_rows. hidden (visits, K), or
@@ -211,10 +212,10 @@ extern "C" __global__ void __launch_bounds__(256) split_activated(const SplitAct
   const float factor = p.isFloat16 ? split_factor(most) : 1.0f;
   const float inverse = 1.0f / factor;
   const Parts parts = {p.out + t * p.padded, -1};
-  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 256) {
+  for (int c = 4 * threadIdx.x; c < (p.isSpread ? p.padded / 2 : p.padded); c += 4 * 256) {
     float v[4];
     load_quad(values, c, p.K, v);
-    put_parts(parts, c, v, inverse, p.isFloat16);
+    put_columns(parts, c, v, inverse, p.isFloat16, p.isSpread);
   }
   if (threadIdx.x == 0) p.factors[t] = factor;
 }

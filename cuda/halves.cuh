@@ -28,6 +28,7 @@ struct LinearHalvesParams {
   int N;
   int padded;
   int numParts;
+  int nearPieces;
   int hasBias;
   int hasAddend;
   Rows addend;
@@ -169,11 +170,17 @@ static __device__ __forceinline__ float input_sum(const LinearHalvesParams& p, i
   return p.inputSums[(long long)(row < p.T ? row : p.T - 1) * (p.padded / 32) + step];
 }
 
+// Of the sums of a single row and 16 outputs, which lanes 4 g have of g and g + 8, the one that lane 4 g has of g and the lane next to
+// it of g + 8.
+static __device__ __forceinline__ float own_output(float4 total) {
+  const float second = __shfl_sync(ALL_LANES, total.z, threadIdx.x % 32 & ~3);
+  return threadIdx.x % 4 == 0 ? total.x : second;
+}
+
 // Puts the outputs of a single row. Of 16 outputs lane 4 g has the sums of g and g + 8, and `own` is of g; in the lane next to it
 // `own` is of g + 8.
 static __device__ __forceinline__ void put_single(OwnOutput<LinearHalvesParams>& own, float4 total, float factor) {
-  const float second = __shfl_sync(ALL_LANES, total.z, threadIdx.x % 32 & ~3);
-  own.put(__fmul_rn(threadIdx.x % 4 == 0 ? total.x : second, factor));
+  own.put(__fmul_rn(own_output(total), factor));
 }
 
 // Puts the output of up to 8 rows that a thread has, of 16: each slice has left its sums, four of each lane.

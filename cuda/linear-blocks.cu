@@ -1,110 +1,165 @@
 // Products of few rows and a matrix of a format of blocks, FORMAT, on tensor cores: see halves.cuh. For many rows the blocks
-// become codes and scales first, which linear-halves.cu multiplies. It is compiled once for each format whose codes and scales
-// of 32 neighbours float16 and one float32 hold.
-#include "halves.cuh"
+// become codes and scales first, which linear-tiles.cu multiplies. It is compiled once for each format.
+#include "blocks.cuh"
+#include "near.cuh"
+#include "step-codes.cuh"
 
-// Steps whose weights are on their way together.
+// Steps whose weights are on their way together, where they are not copied before.
 #define AHEAD 4
 
-// Up to 8 rows: a warp for each slice of 16 outputs.
-template <int FROM>
-static __device__ __forceinline__ void linear_few(const LinearHalvesParams& p) {
-  SHARED_BY_LAUNCH(row);
-  __shared__ float4 all[SLICES][32];
-  __shared__ float made;
-  const bool hasZeros = FORMAT == Q4_K || FORMAT == Q5_K;
-  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int output = blockIdx.x * 16;
-  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
-  const u8* weights[2];
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    const int n = output + 8 * i + g;
-    weights[i] = p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes;
-  }
-  const u16* x = p.x + (long long)(g < p.T ? g : p.T - 1) * 2 * p.padded;
-  // After the parts of a row and what gated_norm_row needs.
-  float* ownSums = (float*)row + p.padded + (FROM == GATED ? (p.K + 3) / 4 * 4 : 0);
-  OwnOutput<LinearHalvesParams> own(p, output + 8 * t + g, FROM != SPLIT && slice == 0 && t < 2);
-  auto ownOfFew = own_of_few(p, output, FROM == SPLIT);
-  // Weights that come first are near by the time that the kernel before has ended.
-  for (int step = t; step < steps; step += 4) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
-  }
-  if (FROM == SPLIT) {
-    await_previous();
-    ownOfFew.load_after();
-  } else {
-    const float factor = make_parts<FROM>(p, row);
-    own.load_addend();
-    if (threadIdx.x == 0) made = factor;
-    __syncthreads();
-    if (hasZeros) {
-      for (int i = threadIdx.x; i < p.padded / 32; i += 256) ownSums[i] = sum_of_parts({(u32*)row, -1}, 32 * i);
-      __syncthreads();
-    }
-  }
+// A warp's slice of 16 outputs and up to 8 rows, of which a lane's is at `row`, or null. `load_sums` gives the sums of a step's inputs of
+// the rows that the lane's sums are of.
+template <int STEPS, class LoadSums>
+static __device__ __forceinline__ float4 slice_of(
+    const LinearHalvesParams& p, const u8* const* weights, const uint4* row, LoadSums load_sums) {
+  const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
   float sums[4] = {0, 0, 0, 0};
 #pragma unroll 1
-  for (int step = 0; step < steps; step += AHEAD) {
-    Eight codes[AHEAD][2];
-    uint4 parts[AHEAD][2];
-    float inputs[AHEAD][2];
+  for (int step = 0; step < steps; step += STEPS) {
+    Eight codes[STEPS][2];
+    uint4 parts[STEPS][2];
+    float inputs[STEPS][2];
 #pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
+    for (int u = 0; u < STEPS; u++) {
       const int at = first + (step + u < steps ? step + u : steps - 1);
 #pragma unroll
-      for (int i = 0; i < 2; i++) codes[u][i] = codes_at<FORMAT>(weights[i], 4 * at + t);
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        parts[u][i] = FROM == SPLIT ? *(const uint4*)(x + 16ll * (4 * at + t) + 8 * i) : row[2 * (4 * at + t) + i];
-        if (hasZeros) inputs[u][i] = FROM == SPLIT ? input_sum(p, 2 * t + i, at) : ownSums[at];
-      }
+      for (int i = 0; i < 2; i++) codes[u][i] = lane_codes(weights[i], at);
+      lane_parts(row, at, parts[u]);
+      if (HAS_ZEROS) load_sums(at, inputs[u]);
     }
     // Keeps loads before it: the compiler would put each next to its use, where it waits.
     __syncwarp();
 #pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
-      if (step + u >= steps) break;
-      float part[1][1][4] = {};
-      const uint4 low = halves_of<FORMAT>(codes[u][0]), high = halves_of<FORMAT>(codes[u][1]);
-      add_inputs<1, 1>(part, &low, &high, &parts[u], p.numParts);
-      const float scales[2] = {codes[u][0].scale, codes[u][1].scale};
-      add_codes(sums, part[0][0], scales);
-      if (hasZeros) {
-        const float zeros[2] = {codes[u][0].zero, codes[u][1].zero};
-        subtract_zeros(sums, zeros, inputs[u]);
-      }
+    for (int u = 0; u < STEPS; u++) {
+      if (step + u < steps) add_step(sums, codes[u], parts[u], inputs[u], p.numParts);
     }
   }
-  all[slice][lane] = make_float4(sums[0], sums[1], sums[2], sums[3]);
-  __syncthreads();
-  if (FROM == SPLIT) {
-    put_few(ownOfFew, (const float*)all);
-    return;
-  }
-  if (slice > 0) return;
+  return make_float4(sums[0], sums[1], sums[2], sums[3]);
+}
+
+// The slices' sums in their order.
+static __device__ __forceinline__ float4 join_slices(const float4 (*all)[32]) {
+  const int lane = threadIdx.x % 32;
   float4 total = all[0][lane];
 #pragma unroll
   for (int s = 1; s < SLICES; s++) {
     const float4 v = all[s][lane];
     total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
-  put_single(own, total, made);
+  return total;
+}
+
+// Rows of the weights of outputs g and g + 8, from `output` on.
+static __device__ __forceinline__ void find_weights(const LinearHalvesParams& p, int output, const u8** weights) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const int n = output + 8 * i + threadIdx.x % 32 / 4;
+    weights[i] = p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes;
+  }
+}
+
+// Up to 8 rows that were split: a warp for each slice of 16 outputs.
+static __device__ __forceinline__ void linear_split(const LinearHalvesParams& p) {
+  __shared__ float4 all[SLICES][32];
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int output = blockIdx.x * 16;
+  const u8* weights[2];
+  find_weights(p, output, weights);
+  auto own = own_of_few(p, output, true);
+  // Weights that come first are near by the time that the kernel before has ended.
+  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
+  for (int step = t; step < steps; step += 4) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
+  }
+  await_previous();
+  own.load_after();
+  const uint4* x = (const uint4*)(p.x + (long long)(g < p.T ? g : p.T - 1) * 2 * p.padded);
+  const float4 sums = slice_of<AHEAD>(p, weights, x, [&](int step, float* inputs) {
+    for (int i = 0; i < 2; i++) inputs[i] = input_sum(p, 2 * t + i, step);
+  });
+  all[slice][lane] = sums;
+  __syncthreads();
+  put_few(own, (const float*)all);
+}
+
+// A single row that every block makes for itself: a warp for each slice of 16 outputs, and for those so many blocks further on. If the
+// host has said how many pieces a row of weights takes, it is copied to shared memory: the first 16 before the row is there, others
+// while those before them are multiplied.
+template <int FROM>
+static __device__ __forceinline__ void linear_row(const LinearHalvesParams& p) {
+  SHARED_BY_LAUNCH(row);
+  __shared__ float4 all[SLICES][32];
+  __shared__ float made;
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int tiles = (p.N + 15) / 16;
+  const bool isNear = p.nearPieces > 0;
+  // After the parts of a row, what gated_norm_row needs, and sums.
+  float* ownSums = (float*)row + p.padded + (FROM == GATED ? (p.K + 3) / 4 * 4 : 0);
+  uint4* near = (uint4*)ownSums + (p.padded / 32 + 3) / 4;
+  auto copy = [&](int tile, int room) {
+    if (isNear && tile < tiles) {
+      copy_near<16>(near + 16 * room * p.nearPieces, p.nearPieces, p.weight, p.rowBytes, 16 * tile, p.N);
+    }
+    group_copies();
+  };
+  const bool isOwn = slice == 0 && t < 2;
+  OwnOutput<LinearHalvesParams> own(p, 16 * blockIdx.x + 8 * t + g, isOwn);
+  copy(blockIdx.x, 0);
+  const u8* weights[2];
+  find_weights(p, 16 * blockIdx.x, weights);
+  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
+  for (int step = t; step < steps && !isNear; step += 4) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
+  }
+  const float factor = make_parts<FROM>(p, row);
+  own.load_addend();
+  if (threadIdx.x == 0) made = factor;
+  if (HAS_ZEROS) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.padded / 32; i += 256) ownSums[i] = sum_of_parts({(u32*)row, -1}, 32 * i);
+  }
+  int room = 0;
+#pragma unroll 1
+  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    copy(tile + gridDim.x, 1 - room);
+    wait_copies<1>();
+    __syncthreads();
+    find_weights(p, 16 * tile, weights);
+#pragma unroll
+    for (int i = 0; i < 2 && isNear; i++) {
+      weights[i] = (const u8*)(near + (16 * room + 8 * i + g) * p.nearPieces) + near_shift(weights[i]);
+    }
+    room = 1 - room;
+    const float4 sums = slice_of<AHEAD / 2>(p, weights, row, [&](int step, float* inputs) {
+      inputs[0] = inputs[1] = ownSums[step];
+    });
+    all[slice][lane] = sums;
+    __syncthreads();
+    if (slice > 0) continue;
+    const float4 total = join_slices(all);
+    if (tile == blockIdx.x) {
+      put_single(own, total, made);
+      continue;
+    }
+    const float v = own_output(total);
+    const int n = 16 * tile + 8 * t + g;
+    if (isOwn && n < p.N) put_output<true>(p, 0, n, __fmul_rn(v, made));
+  }
 }
 
 // out = x Wᵀ + bias. x (T, 2 * padded) of split_rows, or one row of a norm; W (N, K) in rows of `rowBytes`, out (T, N). Grid: tiles of
-// 16 outputs, blocks of a warp for each slice.
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_16x8)(const LinearHalvesParams p) { linear_few<SPLIT>(p); }
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_normed_16)(const LinearHalvesParams p) {
-  linear_few<NORMED>(p);
+// 16 outputs, of a single row also fewer blocks; blocks of a warp for each slice.
+extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_16x8)(const LinearHalvesParams p) { linear_split(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) OF_FORMAT(linear_normed_16)(const LinearHalvesParams p) {
+  linear_row<NORMED>(p);
 }
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_gated_16)(const LinearHalvesParams p) {
-  linear_few<GATED>(p);
+  linear_row<GATED>(p);
 }
-extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(linear_activated_16)(const LinearHalvesParams p) {
-  linear_few<ACTIVATED>(p);
+extern "C" __global__ void __launch_bounds__(256, 4) OF_FORMAT(linear_activated_16)(const LinearHalvesParams p) {
+  linear_row<ACTIVATED>(p);
 }
 
 struct UnpackCodesParams {
@@ -117,13 +172,15 @@ struct UnpackCodesParams {
   int padded;
 };
 
-// Codes of (N, padded) weights as float16, and scales (padded / 32, N). Formats that have zeros leave those, too.
+// Codes of (N, padded) weights as float16, and scales (padded / 32, N). Formats that have zeros leave those, too. Of Q6_K 16 codes
+// are spread over 32 places: see spread_codes.
 // Grid: a thread for eight codes.
 extern "C" __global__ void __launch_bounds__(256) OF_FORMAT(unpack_codes)(const UnpackCodesParams p) {
   long long n;
   int eight;
   if (!element_of(p.N, p.padded / 8, n, eight)) return;
-  const Eight e = codes_at<FORMAT>(p.weight + n * p.rowBytes, eight);
+  const u8* row = p.weight + n * p.rowBytes;
+  const Eight e = HAS_PAIRS ? spread_codes(row, eight) : codes_at<FORMAT>(row, eight);
   p.codes[n * (p.padded / 8) + eight] = halves_of<FORMAT>(e);
   if (eight % 4 != 0) return;
   p.scales[(long long)(eight / 4) * p.N + n] = e.scale;

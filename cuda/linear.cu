@@ -1,5 +1,5 @@
-// Products of rows and a matrix of one format, FORMAT, on the ordinary units in float32. It is compiled once for each format
-// but float16 and bfloat16: see linear-halves.cu.
+// Products of rows and a matrix of one format, FORMAT, on the ordinary units in float32: of float32 only, as others are on tensor
+// cores.
 #include "outputs.cuh"
 #include "products.cuh"
 

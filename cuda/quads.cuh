@@ -81,6 +81,18 @@ static __device__ __forceinline__ void put_parts(const Parts& parts, int c, cons
   for (int i = 0; i < 2; i++) *parts_at(parts, c + 2 * i, 0) = first[i], *parts_at(parts, c + 2 * i, 1) = second[i];
 }
 
+// The same of columns that may be spread, as spread_codes in step-codes.cuh does: four columns, then four zeros.
+static __device__ __forceinline__ void put_columns(
+    const Parts& parts, int c, const float* v, float inverse, bool isFloat16, bool isSpread) {
+  if (!isSpread) {
+    put_parts(parts, c, v, inverse, isFloat16);
+    return;
+  }
+  const float zeros[4] = {0, 0, 0, 0};
+  put_parts(parts, 2 * c, v, inverse, isFloat16);
+  put_parts(parts, 2 * c + 4, zeros, inverse, isFloat16);
+}
+
 // The sum of 32 columns of a row that is split into float16, of which c is the first.
 static __device__ __forceinline__ float sum_of_parts(const Parts& parts, int c) {
   float sum = 0;

@@ -89,10 +89,12 @@ struct SplitRowsParams {
   int padded;
   int kind;
   int isInBlocks;
+  int isSpread;
 };
 
 // Rows as sums of two float16 or two bfloat16 each, for the tensor cores: x is out[0] + out[1], times factors, to 22 or 16 bits.
-// see quads.cuh. x (T, K), out (T, 2 * padded) with zeros from K on, factors (T). Grid: a block of 128 a row.
+// see quads.cuh. x (T, K), out (T, 2 * padded) with zeros from K on, factors (T); spread, 16 columns take 32 places (put_columns). Grid: a
+// block of 128 a row.
 extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsParams p) {
   __shared__ float mosts[4];
   await_previous();
@@ -110,10 +112,10 @@ extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsPara
   }
   const float inverse = 1.0f / factor;
   const Parts out = parts_of(p.out, t, p.padded, p.isInBlocks);
-  for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 128) {
+  for (int c = 4 * threadIdx.x; c < (p.isSpread ? p.padded / 2 : p.padded); c += 4 * 128) {
     float v[4];
     load_quad(x, c, p.K, v);
-    put_parts(out, c, v, inverse, p.kind == AS_FLOAT16);
+    put_columns(out, c, v, inverse, p.kind == AS_FLOAT16, p.isSpread);
   }
   if (threadIdx.x == 0) p.factors[t] = factor;
 }

@@ -28,10 +28,34 @@ static __device__ __forceinline__ void load_quads(const u8* at, u32* w) {
   }
 }
 
-// Weights 32 * step to 32 * step + 31 of a row: what codes_at gives for its four eights.
+// Four codes of Q6_K that are 0.
+#define NO_CODES 0x20202020u
+
+// For kernels whose steps have one scale, 16 codes of Q6_K are spread over the 32 places of a step: four at the beginning of each eight,
+// then zeros. A multiplication of 16 inputs has one scale's then, and the other of the step has none. Places 8 * eight to 8 * eight + 7.
+static __device__ __forceinline__ Eight spread_codes(const u8* row, int eight) {
+  const Eight e = codes_at<Q6_K>(row, eight / 2);
+  return {eight % 2 ? e.high : e.low, NO_CODES, e.scale, e.zero, 0};
+}
+
+// Weights 32 * step to 32 * step + 31 of a row: what codes_at gives for its four eights. Of Q6_K, what spread_codes does.
 template <int F>
 static __device__ __forceinline__ void codes_of_step(const u8* row, int step, Eight* e) {
   u32 w[8];
+  if (F == Q6_K) {
+    const u8* block = row + step / 16 * 210ll;
+    const int half = step / 8 % 2, quarter = step / 2 % 4, within = step % 2 * 16;
+    u32 upper[4];
+    load_words<4, 2>(block + half * 64 + quarter % 2 * 32 + within, w);
+    load_words<4, 2>(block + 128 + half * 32 + within, upper);
+    const float scale = half_at(block + 208) * (float)((const signed char*)block)[192 + step % 16];
+#pragma unroll
+    for (int t = 0; t < 4; t++) {
+      const u32 codes = (w[t] >> quarter / 2 * 4 & 0x0f0f0f0fu) | (upper[t] >> 2 * quarter & 0x03030303u) << 4;
+      e[t] = {codes, NO_CODES, scale, 32.0f, 0};
+    }
+    return;
+  }
   if (F == Q8_0 || F == INT8_G128 || F == F8_E4M3) {
     float scale;
     if (F == Q8_0) {
@@ -50,12 +74,9 @@ static __device__ __forceinline__ void codes_of_step(const u8* row, int step, Ei
   }
   if (F == Q4_K || F == Q5_K) {
     const u8* block = row + step / 8 * (F == Q4_K ? 144ll : 176ll);
-    const int part = step % 8, shift = part % 4 * 8;
-    const uint4 head = *(const uint4*)block;
-    u32 scale = head.y >> shift, minimum = head.z >> shift;
-    const u32 both = head.w >> shift;
-    scale = part < 4 ? scale & 63 : (both & 15) | (scale >> 6 & 3) << 4;
-    minimum = part < 4 ? minimum & 63 : (both >> 4 & 15) | (minimum >> 6 & 3) << 4;
+    const int part = step % 8;
+    float own, less;
+    k_scales(*(const uint4*)block, part, own, less);
     load_quads<8>(block + (F == Q4_K ? 16 : 48) + part / 2 * 32, w);
     u32 fifth[8];
     if (F == Q5_K) load_quads<8>(block + 16, fifth);
@@ -64,7 +85,6 @@ static __device__ __forceinline__ void codes_of_step(const u8* row, int step, Ei
       w[i] = w[i] >> part % 2 * 4 & 0x0f0f0f0fu;
       if (F == Q5_K) w[i] |= (fifth[i] >> part & 0x01010101u) << 4;
     }
-    const float own = half_to_float(head.x & 0xffff) * (float)scale, less = half_to_float(head.x >> 16) * (float)minimum;
 #pragma unroll
     for (int t = 0; t < 4; t++) e[t] = {w[2 * t], w[2 * t + 1], own, less, 0};
     return;

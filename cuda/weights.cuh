@@ -31,15 +31,13 @@ static __device__ __forceinline__ float e4m3(u32 code) {
 // 2^(code - 127).
 static __device__ __forceinline__ float e8m0(u32 code) { return code == 0 ? 5.877471754111438e-39f : bits_to_float(code << 23); }
 
-// Scale and minimum of one of the 8 parts of a block of Q4_K or Q5_K.
-static __device__ __forceinline__ void k_scales(const u8* scales, int part, u32& scale, u32& minimum) {
-  if (part < 4) {
-    scale = scales[part] & 63;
-    minimum = scales[part + 4] & 63;
-  } else {
-    scale = (scales[part + 4] & 15) | ((scales[part - 4] >> 6) << 4);
-    minimum = (scales[part + 4] >> 4) | ((scales[part] >> 6) << 4);
-  }
+// Scale and minimum of one of the 8 parts of a block of Q4_K or Q5_K, which begins with `head`.
+static __device__ __forceinline__ void k_scales(const uint4& head, int part, float& scale, float& minimum) {
+  const int shift = part % 4 * 8;
+  const u32 first = head.y >> shift, second = head.z >> shift, both = head.w >> shift;
+  const u32 own = part < 4 ? first & 63 : (both & 15) | (first >> 6 & 3) << 4;
+  const u32 less = part < 4 ? second & 63 : (both >> 4 & 15) | (second >> 6 & 3) << 4;
+  scale = half_to_float(head.x & 0xffff) * (float)own, minimum = half_to_float(head.x >> 16) * (float)less;
 }
 
 // Eight codes of 4 bits as bytes: of 32 weights in 16 bytes, the lower halves are the first 16.
@@ -78,14 +76,13 @@ static __device__ __forceinline__ Eight codes_at(const u8* row, int eight) {
     const u8* block = row + eight / 32 * (F == Q4_K ? 144ll : 176ll);
     const int part = eight % 32 / 4, within = eight % 4 * 8, shift = part % 2 * 4;
     const u8* codes = block + (F == Q4_K ? 16 : 48) + part / 2 * 32 + within;
-    e.low = (word_at<4>(codes) >> shift) & 0x0f0f0f0fu, e.high = (word_at<4>(codes + 4) >> shift) & 0x0f0f0f0fu;
+    const uint2 both = *(const uint2*)codes;
+    e.low = (both.x >> shift) & 0x0f0f0f0fu, e.high = (both.y >> shift) & 0x0f0f0f0fu;
     if (F == Q5_K) {
-      e.low |= ((word_at<4>(block + 16 + within) >> part) & 0x01010101u) << 4;
-      e.high |= ((word_at<4>(block + 20 + within) >> part) & 0x01010101u) << 4;
+      const uint2 fifth = *(const uint2*)(block + 16 + within);
+      e.low |= ((fifth.x >> part) & 0x01010101u) << 4, e.high |= ((fifth.y >> part) & 0x01010101u) << 4;
     }
-    u32 scale, minimum;
-    k_scales(block + 4, part, scale, minimum);
-    e.scale = half_at(block) * (float)scale, e.zero = half_at(block + 2) * (float)minimum;
+    k_scales(*(const uint4*)block, part, e.scale, e.zero);
   } else if (F == Q6_K) {
     const u8* block = row + eight / 32 * 210ll;
     const int half = eight / 16 % 2, quarter = eight / 4 % 4, within = eight % 4 * 8;

@@ -11,9 +11,9 @@ const FORMATS = [
   ...['INT4_G32', 'INT4_G64', 'INT4_G128', 'INT8_G128', 'F8_E4M3'],
 ];
 
-/** Formats of 16 bits, which tensor cores take and states may be in; and those whose products are on the ordinary units. */
+/** Formats of 16 bits, which tensor cores take and states may be in; and the one whose products are on the ordinary units. */
 const HALVES = ['FLOAT16', 'BFLOAT16'];
-const FLOATS = ['FLOAT32', 'Q6_K'];
+const FLOATS = ['FLOAT32'];
 
 /** Formats of keys and values. */
 const CACHES = ['FLOAT32', ...HALVES, 'F8_E4M3', 'F8_E5M2'];

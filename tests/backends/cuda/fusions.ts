@@ -48,6 +48,22 @@ export function describeFusions(makeBackend: MakeBackend): void {
       });
     });
 
+    test('of a head whose blocks have several outputs each, one after another', async () => {
+      const made = backend();
+      const random = new SeededRandom(2);
+      const [columns, outputs] = [128, 17_003];
+      const tensor = (...shape: number[]) => {
+        return made.tensor(random.floats(shape.reduce((all, size) => all * size, 1)), shape);
+      };
+      const head = made.linearWeight(random.floats(outputs * columns), outputs, columns, 'int8');
+      const [hidden, norm, bias] = [tensor(1, columns), tensor(columns), tensor(outputs)];
+      await expectSameApart(made, () => {
+        const normed = made.rmsNorm(hidden, norm, 1e-5);
+        const logits = made.linear(normed, head, bias);
+        return [normed, logits, made.mulScalar(logits, 0.125)];
+      });
+    });
+
     test.each([
       [1, 'float16', 'silu', true],
       [1, 'bfloat16', 'gelu', true],

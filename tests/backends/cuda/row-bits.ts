@@ -1,5 +1,7 @@
-import { describe, test } from 'vitest';
+import { assert, describe, test } from 'vitest';
+import { BLOCK_FORMATS } from '../../../src/tensor/block-formats.ts';
 import { SeededRandom } from '../../layers/seeded.ts';
+import { someBlocks } from '../../tensor/blocks.ts';
 import { expectSame, type MakeBackend, useBackend } from '../suite/harness.ts';
 
 interface Sizes {
@@ -20,6 +22,22 @@ export function describeRowBits(makeBackend: MakeBackend, { inputs, outputs, row
       const weight = made.linearWeight(random.floats(outputs * inputs), outputs, inputs, dtype);
       const most = rows[rows.length - 1];
       const x = made.tensor(random.floats(most * inputs), [most, inputs]);
+      const expected = await made.read(made.linear(x, weight));
+      for (const T of rows) {
+        const y = await made.read(made.linear(made.sliceRows(x, 0, T), weight));
+        expectSame(y, expected.subarray(0, T * outputs), `${T} rows`);
+      }
+    });
+
+    test.each(['Q4_K', 'Q6_K'] as const)('%s', async (format) => {
+      const made = backend();
+      const columns = 3 * BLOCK_FORMATS[format].rowMultiple;
+      const writer = made.blockWeightWriter?.(outputs, columns, format);
+      assert(writer !== undefined, 'the backend keeps no blocks');
+      writer.writeBlocks(0, someBlocks(format, outputs, columns, 1));
+      const weight = writer.finish();
+      const most = rows[rows.length - 1];
+      const x = made.tensor(new SeededRandom(1).floats(most * columns), [most, columns]);
       const expected = await made.read(made.linear(x, weight));
       for (const T of rows) {
         const y = await made.read(made.linear(made.sliceRows(x, 0, T), weight));

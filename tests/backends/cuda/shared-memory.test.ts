@@ -24,6 +24,8 @@ test('kernels fit into the shared memory of every GPU, with what their launches 
     [/^linear_gated_(?!.*FLOAT16$)/, bytesOf(gatedNorm(8192), product('Q8_0', 8192))],
     [/^linear_normed_\d+_(FLOAT16|BFLOAT16)$/, bytesOf(norm(4096), product('FLOAT16', 4096))],
     [/^linear_normed_(?!.*FLOAT16$)/, bytesOf(norm(4096), product('Q8_0', 4096))],
+    [/^linear_activated_\d+_(FLOAT16|BFLOAT16)$/, bytesOf([split(4096)], product('FLOAT16', 4096))],
+    [/^linear_activated_(?!.*FLOAT16$)/, bytesOf([split(4096)], product('Q8_0', 4096))],
   ];
   const seen = new Set<RegExp>();
   for (const [name, declared] of declaredBytes()) {
@@ -93,12 +95,13 @@ function split(C: number): Launch {
 }
 
 function product(format: 'FLOAT16' | 'Q8_0', K: number): Launch[] {
-  const sharedBytes = format === 'FLOAT16' ? FEW_ROWS_BYTES : undefined;
+  const isFloat16 = format === 'FLOAT16';
+  const [sharedBytes, rowBytes] = isFloat16 ? [FEW_ROWS_BYTES, 2 * K] : [undefined, (34 * K) / 32];
   return [
     {
       name: `linear_16x8_${format}`,
       grid: { blocks: [640], threads: 256, sharedBytes },
-      parameters: { x: 7, out: rows(9), T: 1, K, N: 10_240, convChannels: 0, hasAddend: 0 },
+      parameters: { x: 7, out: rows(9), rowBytes, T: 1, K, N: 10_240, convChannels: 0, hasAddend: 0 },
     },
   ] as unknown as Launch[];
 }

@@ -28,11 +28,11 @@ export function isHalves(format: StoredFormat): format is HalvesFormat {
   return format === 'FLOAT16' || format === 'BFLOAT16';
 }
 
-/** Formats whose products are on the ordinary units, in float32. */
-export type FloatsFormat = 'FLOAT32' | 'Q6_K';
+/** The format whose products are on the ordinary units, in float32. */
+export type FloatsFormat = 'FLOAT32';
 
 export function isFloats(format: StoredFormat): format is FloatsFormat {
-  return format === 'FLOAT32' || format === 'Q6_K';
+  return format === 'FLOAT32';
 }
 
 /** Formats of blocks whose codes tensor cores multiply. */
@@ -44,6 +44,11 @@ export type PartsFormat = HalvesFormat | CodesFormat;
 /** Whether a format's values are less than scaled codes, by what the sums of 32 inputs are multiplied by. */
 export function hasZeros(format: StoredFormat): boolean {
   return format === 'Q4_K' || format === 'Q5_K';
+}
+
+/** Whether a format's scales are of 16 inputs. Kernels for many rows, whose steps have one scale, find 16 of them spread over 32 places. */
+export function isSpread(format: StoredFormat): boolean {
+  return format === 'Q6_K';
 }
 
 const STORED = {

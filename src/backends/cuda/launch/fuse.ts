@@ -1,6 +1,7 @@
 import type { KernelParameters, LinearHalvesParams, LinearParams } from '../kernels/kernels.generated.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
 import type { Launch, LaunchOf } from './launch.ts';
+import { nearRows } from './near-rows.ts';
 
 /** Launches of which one may be made: with so many known, the first of them is what it will be. */
 export const LONGEST_FUSION = 9;
@@ -24,6 +25,9 @@ const MOST_GATED_COLUMNS = 8192;
 /** How names of products for few rows begin; and outputs of float16 weights from which on a block has 32 of them, not 16. */
 const ROW_PRODUCT = 'linear_16x8_';
 const MANY_OUTPUTS = 8192;
+/** Blocks of one row and weights in blocks, of which a GPU runs about so many at a time; and tiles from which on there are no more. */
+const ROW_BLOCKS = 528;
+const MANY_ROW_BLOCKS = 2 * ROW_BLOCKS;
 /** Shared memory of a block for float16 or bfloat16 weights; with a gated row half of it where the GPU has no more. */
 const WEIGHT_BYTES = 65_536;
 /** What kernels with a gated row declare besides. */
@@ -55,9 +59,9 @@ export function fuseFirst(
   if (isProduct(first)) return fuseOutputs(first, launches);
   if (first.name === 'elementwise') {
     const fused = fuseSum(first, launches, sharedBytes) ?? fuseGatedNorm(first, launches, sharedBytes);
-    return fused ?? fuseActivation(first, launches) ?? { launch: first, count: 1 };
+    return fused ?? fuseActivation(first, launches, sharedBytes) ?? { launch: first, count: 1 };
   }
-  if (first.name === 'split_rows') return fuseSplit(launches, 0) ?? { launch: first, count: 1 };
+  if (first.name === 'split_rows') return fuseSplit(launches, 0, sharedBytes) ?? { launch: first, count: 1 };
   if (first.name === 'sum_visits') return fuseVisits(first, launches);
   if (first.name === 'rms_norm') return fuseParts(first, launches, 1, sharedBytes);
   return { launch: first, count: 1 };
@@ -190,7 +194,7 @@ function fuseRow(
   const own = { normWeight: weight, normOut: out, normEps: eps };
   if (!gate) {
     const before = { ...own, ...normBefore(norm as LaunchOf<'rms_norm'>) };
-    return fuseRowBefore(launches, count, { parts, padded, kind: 'normed', before });
+    return fuseRowBefore(launches, count, { parts, padded, kind: 'normed', before, mostShared });
   }
   const before = {
     ...{ ...own, normX: gate.x, normZ: gate.z, normY: gate.gated, normSquareSums: gate.squareSums },
@@ -208,15 +212,15 @@ interface RowBefore {
   readonly kind: 'normed' | 'gated' | 'activated';
   readonly before: Partial<LinearHalvesParams>;
   readonly gatedBytes?: number;
-  /** Shared memory of a block that the GPU allows. Default: that of every GPU. */
-  readonly mostShared?: number;
+  /** Shared memory of a block that the GPU allows. */
+  readonly mostShared: number;
 }
 
 /** The product of a single row at launch `at`, or after the sums of its parts, takes over what comes before it. */
 function fuseRowBefore(
   launches: readonly Launch[],
   at: number,
-  { parts, padded, kind, before, gatedBytes = 0, mostShared = LEAST_SHARED_BYTES }: RowBefore,
+  { parts, padded, kind, before, gatedBytes = 0, mostShared }: RowBefore,
 ) {
   const sums = launches[at];
   const hasSums = sums?.name === 'sum_parts' && sums.parameters.x === parts;
@@ -228,41 +232,48 @@ function fuseRowBefore(
   const format = product.name.slice(ROW_PRODUCT.length);
   const isInBlocks = grid.sharedBytes === undefined;
   const outputs = kind === 'normed' && !isInBlocks && parameters.N >= MANY_OUTPUTS ? 32 : 16;
-  const rowBytes = 4 * padded + gatedBytes + (isInBlocks ? padded / 8 : 0);
+  const rowBytes = 4 * padded + gatedBytes + (isInBlocks ? 16 * Math.ceil(padded / 128) : 0);
+  const tiles = Math.ceil(parameters.N / outputs);
   const isLong = !isInBlocks && kind === 'gated' && WEIGHT_BYTES + rowBytes + DECLARED_BYTES > mostShared;
-  const weightBytes = isInBlocks ? 0 : isLong ? WEIGHT_BYTES / 2 : WEIGHT_BYTES;
+  const near = (count: number) => nearRows(count * outputs, parameters.rowBytes, rowBytes, mostShared);
+  // Where there are many, a block has one after another, whose weights take turns with two places.
+  const both = isInBlocks && tiles > MANY_ROW_BLOCKS ? near(2) : undefined;
+  const hasSeveral = both !== undefined && both.nearPieces > 0;
+  const own = { nearPieces: 0, nearBytes: isLong ? WEIGHT_BYTES / 2 : WEIGHT_BYTES };
+  const { nearPieces, nearBytes } = hasSeveral ? both : isInBlocks ? near(1) : own;
+  const blocks = [hasSeveral ? ROW_BLOCKS : tiles] as const;
   const fused = {
     name: `linear_${isLong ? 'gated_long' : kind}_${outputs}_${format}`,
-    grid: { ...grid, blocks: [Math.ceil(parameters.N / outputs)], sharedBytes: weightBytes + rowBytes },
-    parameters: { ...parameters, ...before },
+    grid: { ...grid, blocks, sharedBytes: rowBytes + nearBytes },
+    parameters: { ...parameters, ...before, nearPieces },
   } as unknown as Product;
   const rest = fuseOutputs(fused, launches.slice(last));
   return { launch: rest.launch, count: last + rest.count };
 }
 
 /** The product of a single row takes over the row's activation and split. */
-function fuseActivation(first: LaunchOf<'elementwise'>, launches: readonly Launch[]) {
+function fuseActivation(first: LaunchOf<'elementwise'>, launches: readonly Launch[], mostShared: number) {
   const { kind, x, y, out, T, C } = first.parameters;
   const split = launches[1];
   if (kind < ACTIVATE || T !== 1 || split?.name !== 'split_rows') return undefined;
   if (!isSame(split.parameters.x, out) || split.parameters.K !== C) return undefined;
   const isGated = kind >= ACTIVATE_AND_MUL;
   const activation = kind - (isGated ? ACTIVATE_AND_MUL : ACTIVATE);
-  return fuseSplit(launches, 1, {
+  return fuseSplit(launches, 1, mostShared, {
     ...{ normX: x, normZ: isGated ? y : undefined, normHasAddend: isGated ? 1 : 0 },
     ...{ normKind: activation, normOut: out },
   });
 }
 
 /** The product of a single row takes over the split of its row, and what makes the row of another. */
-function fuseSplit(launches: readonly Launch[], at: number, before?: Partial<LinearHalvesParams>) {
+function fuseSplit(launches: readonly Launch[], at: number, mostShared: number, before?: Partial<LinearHalvesParams>) {
   const split = launches[at];
   if (split?.name !== 'split_rows' || split.grid.blocks[0] !== 1 || split.parameters.K > MOST_NORMED_COLUMNS) {
     return undefined;
   }
   const { x, out: parts, padded } = split.parameters;
   const own = before ?? { normX: x, normHasAddend: 0, normKind: IDENTITY };
-  return fuseRowBefore(launches, at + 1, { parts, padded, kind: 'activated', before: own });
+  return fuseRowBefore(launches, at + 1, { parts, padded, kind: 'activated', before: own, mostShared });
 }
 
 function normBefore({ parameters: { x, addend, sum, hasAddend } }: LaunchOf<'rms_norm'>) {
@@ -301,7 +312,7 @@ function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[
 
 /** What a kernel needs to split its rows, if a launch does that. */
 function partsOf(rows: DeviceRows | undefined, C: number, T: number, split: Launch | undefined) {
-  if (split?.name !== 'split_rows' || !isSame(split.parameters.x, rows)) return undefined;
+  if (split?.name !== 'split_rows' || !isSame(split.parameters.x, rows) || split.parameters.isSpread) return undefined;
   const { K, out, factors, padded, kind, isInBlocks } = split.parameters;
   if (K !== C || split.grid.blocks[0] !== T) return undefined;
   const isFloat16 = kind === FLOAT16 ? 1 : 0;

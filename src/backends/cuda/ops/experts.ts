@@ -10,9 +10,11 @@ import {
   hasZeros,
   isFloats,
   isHalves,
+  isSpread,
   PACKED_KINDS,
   type PartsFormat,
 } from '../device/cuda-weight.ts';
+import { nearRows } from '../launch/near-rows.ts';
 import { NUM_PARTS } from './linear.ts';
 import { activate, activateAndMul } from './rows.ts';
 
@@ -39,6 +41,8 @@ const ROW_BLOCKS = 396;
 const FEW_STAGES = 6;
 const STAGE_BYTES = 8192;
 const SUMS_BYTES = 4096;
+/** Shared memory of such a block that leaves room for three of them on a multiprocessor. */
+const FEW_BYTES = 74_752;
 /** Columns of a row that a block may split for itself. */
 const MOST_SINGLE_COLUMNS = 4096;
 /** Kernels on tensor cores: visits of a tile, and visits that an expert has on average up to which they are used. */
@@ -179,11 +183,13 @@ function runSingle(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
     const outputTiles = !isHalves(format) && tiles * mostVisits > ROW_BLOCKS ? 2 : 1;
     const blocks = [Math.ceil(tiles / outputTiles), mostVisits] as const;
     const ownBytes = 8 * padded + 4 * roundUp(padded / STEP_INPUTS, 4);
+    const { nearPieces, sharedBytes } = fewShared(calls, { outputTiles, padded, format, rowBytes, ownBytes });
     calls.device.launch(
       `expert_row_${format}`,
-      { blocks, threads: 256, sharedBytes: fewBytes(outputTiles, padded, format) + ownBytes },
+      { blocks, threads: 256, sharedBytes },
       {
-        ...{ x: from, routing, weights: list, rowBytes, out: made, E, K, padded, N, outputTiles, xStride, kind },
+        ...{ x: from, routing, weights: list, rowBytes, out: made, E, K, padded, N, outputTiles, nearPieces },
+        ...{ xStride, kind },
         ...{ numParts: NUM_PARTS[calls.matmulPrecision], isActivated: flag(isActivated), isGated: flag(gated) },
       },
     );
@@ -212,13 +218,13 @@ function runVisits(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
   const hidden = product(calls, up, visits, {
     visitRows,
     rows: () => x,
-    parts: (format) => splitRows(calls, x, format),
+    parts: (format) => splitRows(calls, x, format, visits.kernel),
   });
   const I = down.first.inFeatures;
   const y = product(calls, down, visits, {
     visitRows: undefined,
     rows: () => activatedRows(calls, hidden, mixture),
-    parts: (format) => activatedParts(calls, hidden, { I, gated, kind, most }, format),
+    parts: (format) => activatedParts(calls, hidden, { I, gated, kind, most }, format, visits.kernel),
   });
   sumVisits(calls, { x: y.address, routing, out, places: visits.places });
 }
@@ -249,12 +255,18 @@ interface RowParts {
   readonly inputSums: number | undefined;
 }
 
-function splitRows(calls: CudaCalls, x: CudaTensor, format: PartsFormat): RowParts {
+/** Columns of rows in parts. */
+function paddedColumns(K: number, format: PartsFormat, { name }: (typeof TILES)[number]) {
+  const areSpread = name !== FEW.name && isSpread(format);
+  return { padded: roundUp(K, STEP_INPUTS) * (areSpread ? 2 : 1), isSpread: flag(areSpread) };
+}
+
+function splitRows(calls: CudaCalls, x: CudaTensor, format: PartsFormat, kernel: (typeof TILES)[number]): RowParts {
   const [T, K] = x.shape;
-  const padded = roundUp(K, STEP_INPUTS);
+  const { padded, isSpread } = paddedColumns(K, format, kernel);
   const parts = partsRoom(calls, T, padded);
   const kind = PACKED_KINDS[isHalves(format) ? format : 'FLOAT16'];
-  const split = { x, out: parts.x, factors: parts.factors, K, padded, kind, isInBlocks: 0 };
+  const split = { x, out: parts.x, factors: parts.factors, K, padded, kind, isInBlocks: 0, isSpread };
   calls.device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return { ...parts, inputSums: sumParts(calls, parts.x, { T, padded }, format) };
 }
@@ -272,10 +284,11 @@ function activatedParts(
   hidden: CudaTensor,
   { I: K, gated, kind, most }: Activated,
   format: PartsFormat,
+  kernel: (typeof TILES)[number],
 ): RowParts {
-  const padded = roundUp(K, STEP_INPUTS);
+  const { padded, isSpread } = paddedColumns(K, format, kernel);
   const parts = partsRoom(calls, most, padded);
-  const sizes = { K, padded, kind, isGated: flag(gated), isFloat16: flag(format !== 'BFLOAT16') };
+  const sizes = { K, padded, kind, isGated: flag(gated), isFloat16: flag(format !== 'BFLOAT16'), isSpread };
   const split = { hidden: hidden.address, out: parts.x, factors: parts.factors, ...sizes };
   calls.device.launch('split_activated', { blocks: [most], threads: 256, sharedBytes: 4 * roundUp(K, 4) }, split);
   return { ...parts, inputSums: sumParts(calls, parts.x, { T: most, padded }, format) };
@@ -331,19 +344,46 @@ function product(
     calls.device.launch(`expert_floats_${format}`, grid, { ...common, x, isAligned: flag(x.isAligned) });
     return out;
   }
-  const padded = roundUp(K, STEP_INPUTS);
+  const { padded } = paddedColumns(K, format, kernel);
   const tensorCores = { ...common, ...parts(format), padded, numParts: NUM_PARTS[calls.matmulPrecision] };
   if (kernel.name === FEW.name) {
-    const outputTiles = Math.min(FEW_TILES, Math.ceil(N / FEW_OUTPUTS));
+    const outputTiles = fewTiles({ rowBytes, padded, format, N });
+    const { nearPieces, sharedBytes } = fewShared(calls, { outputTiles, padded, format, rowBytes, ownBytes: 0 });
     const blocks = [numTiles * Math.ceil(N / FEW_OUTPUTS / outputTiles)] as const;
-    const grid = { blocks, threads: 256, sharedBytes: fewBytes(outputTiles, padded, format) };
-    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles });
+    const grid = { blocks, threads: 256, sharedBytes };
+    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles, nearPieces });
   } else {
     const blocks = [numTiles * Math.ceil(N / TILE_OUTPUTS)] as const;
     const grid = { blocks, threads: TILE_THREADS, sharedBytes: kernel.sharedBytes };
-    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles: 0 });
+    calls.device.launch(`${kernel.name}_${format}`, grid, { ...tensorCores, outputTiles: 0, nearPieces: 0 });
   }
   return out;
+}
+
+interface FewShape {
+  readonly padded: number;
+  readonly format: PartsFormat;
+  readonly rowBytes: number;
+}
+
+/** Tiles of outputs of a block for few visits: as many as leave room for some blocks. */
+function fewTiles({ rowBytes, padded, format, N }: FewShape & { readonly N: number }): number {
+  const most = Math.min(FEW_TILES, Math.ceil(N / FEW_OUTPUTS));
+  if (isHalves(format)) return most;
+  const bytes = (tiles: number) => fewBytes(tiles, padded, format) + tiles * FEW_OUTPUTS * rowBytes;
+  for (let tiles = most; tiles > 1; tiles = Math.ceil(tiles / 2)) if (bytes(tiles) <= FEW_BYTES) return tiles;
+  return 1;
+}
+
+/** Shared memory of a block for few visits, with the rows of weights that are copied there. */
+function fewShared(
+  { device: { info } }: CudaCalls,
+  { outputTiles, padded, format, rowBytes, ownBytes }: FewShape & { outputTiles: number; ownBytes: number },
+) {
+  const usedBytes = fewBytes(outputTiles, padded, format) + ownBytes;
+  if (isHalves(format)) return { nearPieces: 0, sharedBytes: usedBytes };
+  const { nearPieces, nearBytes } = nearRows(outputTiles * FEW_OUTPUTS, rowBytes, usedBytes, info.sharedBytes);
+  return { nearPieces, sharedBytes: usedBytes + nearBytes };
 }
 
 /** Shared memory of a block for few visits: see expert_16x8. */

@@ -12,6 +12,7 @@ import {
   hasZeros,
   isFloats,
   isHalves,
+  isSpread,
   PACKED_KINDS,
 } from '../device/cuda-weight.ts';
 import type { LinearHalvesParams } from '../kernels/kernels.generated.ts';
@@ -173,7 +174,7 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
   const joined = chooseJoined(calls, product);
   const areWide = !joined && isWide(calls, product);
-  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide);
+  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide, false);
   if (areWide) launchWide(calls, parameters, format);
   else if (joined) calls.device.launch(`${joined.kernel}_${format}`, joined.grid, parameters);
   else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
@@ -185,7 +186,8 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
   const { device, memory } = calls;
   const needsSums = hasZeros(format);
   const areWide = isWide(calls, product);
-  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide);
+  const areMany = product.x.shape[0] > FEW_ROWS;
+  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide, areMany && isSpread(format));
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
   const inputSums = needsSums ? memory.allocate(4 * T * steps) : undefined;
@@ -243,22 +245,36 @@ function chooseJoined({ device: { info }, matmulPrecision }: CudaCalls, { x, mat
 /** Numbers of 16 bits as whose sum a product takes an activation. */
 export const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
 
-/** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks. */
+/** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks, or spread. */
 function splitProduct(
   { device, memory, matmulPrecision }: CudaCalls,
   { x, matrix, bias, out }: Product,
   kind: number,
   isInBlocks: boolean,
+  areSpread: boolean,
 ) {
   const { inFeatures: K, outFeatures: N, rowBytes, address: weight } = matrix;
   const [T] = x.shape;
-  const padded = Math.ceil(K / STEP_INPUTS) * STEP_INPUTS;
+  const padded = Math.ceil(K / STEP_INPUTS) * STEP_INPUTS * (areSpread ? 2 : 1);
   const numbers = isInBlocks ? Math.ceil(T / BLOCK) * Math.ceil(padded / BLOCK) * BLOCK ** 2 : T * padded;
   const [parts, factors] = [memory.allocate(4 * numbers), memory.allocate(4 * T)];
-  const split = { x, out: parts, factors, K, padded, kind, isInBlocks: flag(isInBlocks) };
+  const split = { x, out: parts, factors, K, padded, kind, isInBlocks: flag(isInBlocks), isSpread: flag(areSpread) };
   device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
-    ...{ x: parts, factors, bias, out, weight, rowBytes, T, K, N, padded, hasBias: flag(bias) },
+    ...{
+      x: parts,
+      factors,
+      bias,
+      out,
+      weight,
+      rowBytes,
+      T,
+      K: areSpread ? padded : K,
+      N,
+      padded,
+      hasBias: flag(bias),
+      nearPieces: 0,
+    },
     numParts: NUM_PARTS[matmulPrecision],
     ...{ slices: undefined, scales: undefined, zeros: undefined, inputSums: undefined },
     ...NOTHING_BESIDES,

@@ -19,6 +19,10 @@ extern "C" __global__ void __launch_bounds__(128) state_scan_64(const StateSpace
 extern "C" __global__ void __launch_bounds__(128) state_scan_128(const StateSpaceParams p) { state_scan<4, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_scan_256(const StateSpaceParams p) { state_scan<8, FLOAT32>(p); }
 
+// The same for fewer heads than fill the GPU. Grid: (P / 8, H, sequences), blocks of 128.
+extern "C" __global__ void __launch_bounds__(128) state_scan_few_64(const StateSpaceParams p) { state_scan<2, FLOAT32, 2>(p); }
+extern "C" __global__ void __launch_bounds__(128) state_scan_few_128(const StateSpaceParams p) { state_scan<4, FLOAT32, 2>(p); }
+
 // A state as token t of sequence b leaves it in a row and a column.
 static __device__ __forceinline__ float rounded_at(
     const StateSpaceParams& p, float v, long long b, long long t, int row, int column) {

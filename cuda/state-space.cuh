@@ -443,10 +443,6 @@ static __device__ __forceinline__ void state_update(const StateSpaceParams& p) {
   for (int i = 0; i < OWN; i++) joined[columnB + group * N + OWN * lane + i] = B[i];
 }
 
-// Rows of the state that a warp has in a scan, and tokens whose outputs it sums over its lanes together.
-#define SCAN_ROWS 4
-#define SCAN_TOKENS (32 / SCAN_ROWS)
-
 // A token in a scan: its rows of B and C, the x of a warp's rows of the state, and what rounds that.
 struct ScannedToken {
   const float* B;
@@ -458,16 +454,17 @@ struct ScannedToken {
 };
 
 // One token of a warp's rows of the state, of which the first is `first`, and what each lane has of their outputs.
-template <int OWN, int STATES>
+template <int OWN, int STATES, int ROWS>
 static __device__ __forceinline__ void advance(
     const StateSpaceParams& p, float (*state)[OWN], const ScannedToken& token, int first, const u32* columns, float* y) {
   float B[OWN], C[OWN];
   load_own<OWN>(token.B, B);
   load_own<OWN>(token.C, C);
-  const float4 v = *(const float4*)token.x;
-  const float x[SCAN_ROWS] = {v.x, v.y, v.z, v.w};
+  __align__(16) float x[ROWS];
+  if (ROWS == 4) *(float4*)x = *(const float4*)token.x;
+  else *(float2*)x = *(const float2*)token.x;
 #pragma unroll
-  for (int r = 0; r < SCAN_ROWS; r++) {
+  for (int r = 0; r < ROWS; r++) {
     const float dx = token.delta * x[r];
     y[r] = 0;
 #pragma unroll
@@ -504,14 +501,15 @@ static __device__ __forceinline__ Chunks chunks_of(const StateSpaceParams& p, in
 
 enum { WHOLE_SEQUENCE, BEFORE_CHUNKS, AFTER_CHUNKS };
 
-// Tokens of a sequence one after another, with 4 rows of the state in a warp's registers. Some tokens at a time lie in shared
-// memory, where the next ones are copied meanwhile.
-template <int OWN, int STATES>
+// Tokens of a sequence one after another, with ROWS rows of the state in a warp's registers. Some tokens at a time lie in shared
+// memory, where the next ones are copied meanwhile. Fewer rows are more instructions for each, and more warps that have them.
+template <int OWN, int STATES, int ROWS = 4>
 static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
-  const int N = 32 * OWN, TILE = OWN == 8 ? 8 : 16;
+  // The outputs of so many tokens are summed over the lanes together.
+  const int N = 32 * OWN, TILE = OWN == 8 ? 8 : 16, TOKENS = 32 / ROWS;
   __shared__ __align__(16) float tileB[2][TILE * N];
   __shared__ __align__(16) float tileC[2][TILE * N];
-  __shared__ __align__(16) float tileX[2][TILE * 4 * SCAN_ROWS];
+  __shared__ __align__(16) float tileX[2][TILE * 4 * ROWS];
   // Δ and the decay of each token.
   __shared__ float2 factors[2][TILE];
   const int h = blockIdx.y;
@@ -526,13 +524,13 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
   if (begin == end) return;
   const int slot = p.slots ? p.slots[b] : b;
   const int lane = threadIdx.x % 32;
-  const int blockFirst = 4 * SCAN_ROWS * blockIdx.x;
-  const int first = blockFirst + SCAN_ROWS * (threadIdx.x / 32);
+  const int blockFirst = 4 * ROWS * blockIdx.x;
+  const int first = blockFirst + ROWS * (threadIdx.x / 32);
   const bool hasPast = slot >= 0 && (begin > origin || (p.hasInitialState && p.hasInitialState[b]));
   float* states = p.states + slot * p.stateStride + (long long)h * p.P * N / (STATES ? 2 : 1);
-  float state[SCAN_ROWS][OWN];
+  float state[ROWS][OWN];
 #pragma unroll
-  for (int r = 0; r < SCAN_ROWS; r++) {
+  for (int r = 0; r < ROWS; r++) {
 #pragma unroll
     for (int i = 0; i < OWN; i++) state[r][i] = 0;
     if (!hasPast || first + r >= p.P) continue;
@@ -542,7 +540,7 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
   u32 columns[OWN];
   if (STATES) load_columns<OWN>(p, columns);
   const float A = p.A.at[h * p.A.stride];
-  const int c = first + lane % SCAN_ROWS;
+  const int c = first + lane % ROWS;
   const float D = c < p.P ? skip_of(p, h, c) : 0.0f;
   const long long groupColumn = (long long)(h / p.headsPerGroup) * N, column = (long long)h * p.P + blockFirst;
   const bool isAligned = are_aligned(p.B, groupColumn) && are_aligned(p.C, groupColumn);
@@ -556,9 +554,9 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
       copy_quad(&tileB[buffer][4 * i], p.B.at + t * p.B.stride + at, 4, isAligned);
       copy_quad(&tileC[buffer][4 * i], p.C.at + t * p.C.stride + at, 4, isAligned);
     }
-    for (int i = threadIdx.x; i < count * SCAN_ROWS; i += 128) {
-      const float* x = p.x.at + (tile + i / SCAN_ROWS) * p.x.stride + column + i % SCAN_ROWS * 4;
-      copy_quad(&tileX[buffer][4 * i], x, p.P - blockFirst - i % SCAN_ROWS * 4, isAlignedX);
+    for (int i = threadIdx.x; i < count * ROWS; i += 128) {
+      const float* x = p.x.at + (tile + i / ROWS) * p.x.stride + column + i % ROWS * 4;
+      copy_quad(&tileX[buffer][4 * i], x, p.P - blockFirst - i % ROWS * 4, isAlignedX);
     }
     group_copies();
   };
@@ -591,37 +589,37 @@ static __device__ __forceinline__ void state_scan(const StateSpaceParams& p) {
     auto scan = [&](int s, auto isWhole) {
       float y[32];
 #pragma unroll
-      for (int i = 0; i < SCAN_TOKENS; i++) {
+      for (int i = 0; i < TOKENS; i++) {
         const int at = s + i;
         if (isWhole.value || at < count) {
-          const float* x = tileX[buffer] + 4 * SCAN_ROWS * at + SCAN_ROWS * (threadIdx.x / 32);
+          const float* x = tileX[buffer] + 4 * ROWS * at + ROWS * (threadIdx.x / 32);
           const u32 bits = STATES ? token_bits(p, b, tile + at - origin) : 0;
           const float2 f = factors[buffer][at];
           const ScannedToken token = {tileB[buffer] + at * N, tileC[buffer] + at * N, x, f.x, f.y, bits};
-          advance<OWN, STATES>(p, state, token, h * p.P + first, columns, y + SCAN_ROWS * i);
+          advance<OWN, STATES, ROWS>(p, state, token, h * p.P + first, columns, y + ROWS * i);
         } else {
 #pragma unroll
-          for (int r = 0; r < SCAN_ROWS; r++) y[SCAN_ROWS * i + r] = 0;
+          for (int r = 0; r < ROWS; r++) y[ROWS * i + r] = 0;
         }
       }
       const float sum = sums_of_32(y);
-      const int own = s + lane / SCAN_ROWS;
+      const int own = s + lane / ROWS;
       if ((isWhole.value || own < count) && c < p.P) {
-        const float x = tileX[buffer][4 * SCAN_ROWS * own + SCAN_ROWS * (threadIdx.x / 32) + lane % SCAN_ROWS];
+        const float x = tileX[buffer][4 * ROWS * own + ROWS * (threadIdx.x / 32) + lane % ROWS];
         p.out.at[(tile + own) * p.out.stride + (long long)h * p.P + c] = with_skip_and_gate(p, sum, x, D, tile + own, h, c);
       }
     };
     if (count == TILE) {
 #pragma unroll 1
-      for (int s = 0; s < TILE; s += SCAN_TOKENS) scan(s, Constant<true>());
+      for (int s = 0; s < TILE; s += TOKENS) scan(s, Constant<true>());
     } else {
 #pragma unroll 1
-      for (int s = 0; s < count; s += SCAN_TOKENS) scan(s, Constant<false>());
+      for (int s = 0; s < count; s += TOKENS) scan(s, Constant<false>());
     }
   }
   if (slot < 0 || !p.keepState) return;
 #pragma unroll
-  for (int r = 0; r < SCAN_ROWS; r++) {
+  for (int r = 0; r < ROWS; r++) {
     if (first + r >= p.P) break;
     if (STATES) store_short<OWN, STATES>((u16*)states + (long long)(first + r) * N, state[r]);
     else store_own<OWN>(states + (long long)(first + r) * N, state[r]);

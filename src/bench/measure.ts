@@ -38,7 +38,13 @@ export function longestSequence({ promptTokens, generateTokens }: BenchSettings)
   return Math.max(...promptTokens, SHORT_PROMPT + generateTokens + 1);
 }
 
-/** Measures all that the settings ask for, one after the other, each after a run for warming up. */
+/**
+ * Milliseconds for which each kind of work runs before it is measured, and once at least: V8 compiles only what has run often,
+ * and steps of a few milliseconds on a GPU take twice as long until then.
+ */
+const WARM_UP_MS = 300;
+
+/** Measures all that the settings ask for, one after the other, each after runs for warming up. */
 export async function measure(
   target: BenchTarget,
   settings: BenchSettings,
@@ -79,11 +85,15 @@ export async function measure(
   ];
   const measurements: Measurement[] = [];
   for (const [i, { run, ...work }] of works.entries()) {
+    const report = (runs: number) => onProgress(i * (repetitions + 1) + runs, works.length * (repetitions + 1));
+    report(0);
+    const warm = performance.now() + WARM_UP_MS;
+    do await run();
+    while (performance.now() < warm);
     const rates: number[] = [];
-    for (let repetition = 0; repetition <= repetitions; repetition++) {
-      onProgress(i * (repetitions + 1) + repetition, works.length * (repetitions + 1));
-      const rate = await run();
-      if (repetition > 0) rates.push(rate);
+    for (let repetition = 1; repetition <= repetitions; repetition++) {
+      report(repetition);
+      rates.push(await run());
     }
     measurements.push({ ...work, tokensPerSecond: spreadOf(rates) });
   }

@@ -1,5 +1,6 @@
 import { moduleFolder } from '../distributed/module-file.ts';
 import { DownloadError, ModelNotFoundError } from '../errors.ts';
+import { pathOfFileUrl } from '../util/file-url.ts';
 import type { ModelFiles } from './files/model-files.ts';
 import { chooseGguf, holdsGguf } from './gguf/choose-gguf.ts';
 import { listHubFiles } from './hub/hub-listing.ts';
@@ -76,8 +77,7 @@ async function resolveHere(source: string, options: HubOptions): Promise<string>
 /** The folder or the GGUF file that a source names, or the folder of a bundled model. @throws ModelNotFoundError */
 function localModel(name: string): string | undefined {
   const { existsSync, statSync } = process.getBuiltinModule('node:fs');
-  const { fileURLToPath } = process.getBuiltinModule('node:url');
-  const source = /^file:\/\/\//i.test(name) ? fileURLToPath(name) : name;
+  const source = /^file:\/\/\//i.test(name) ? pathOfFileUrl(name, (reason) => noPath(name, reason)) : name;
   const { resolve } = process.getBuiltinModule('node:path');
   const kindOf = (path: string) => (existsSync(path) ? statSync(path) : undefined);
   if (isGguf(source) && kindOf(source)?.isFile()) return resolve(source);
@@ -85,7 +85,14 @@ function localModel(name: string): string | undefined {
   const [, folder, tag] = /^(.+):([^:/\\]+)$/.exec(source) ?? [];
   if (folder !== undefined && kindOf(folder)?.isDirectory()) return folderModel(folder, tag);
   const bundled = bundledModels().includes(source) ? bundledFolder(source) : undefined;
-  return bundled && resolve(fileURLToPath(bundled));
+  return bundled && resolve(process.getBuiltinModule('node:url').fileURLToPath(bundled));
+}
+
+function noPath(url: string, reason: string): ModelNotFoundError {
+  return new ModelNotFoundError(
+    `'${url}' names no path: ${reason}.`,
+    "Write 'file:///folder/model', or the path itself.",
+  );
 }
 
 /** A folder, or the GGUF file in it that is the model. @throws ModelNotFoundError */

@@ -50,6 +50,12 @@ describe('resolveModel', () => {
     expect((error as Error).message).toMatch(/no such folder.*Bundled models: .*tiny-dts/);
   });
 
+  test('refuses a file URL that names no path', async () => {
+    const error = await resolveModel('file:///a%2Fb').catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ModelNotFoundError);
+    expect((error as Error).message).toMatch(/'file:\/\/\/a%2Fb' names no path: .*encoded.*Write/);
+  });
+
   test('honours the signal', async () => {
     await expect(resolveModel('tiny-dts', { signal: AbortSignal.abort('stop') })).rejects.toBe('stop');
   });

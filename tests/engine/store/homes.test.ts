@@ -220,6 +220,7 @@ test.each([
   ['no time to live', 'redis://host?ttl=0', /ttl is 0/],
   ['no size', 'file:///tmp?max-bytes=-1', /max-bytes is -1/],
   ['no folder', 'file:', /folder is empty/],
+  ['an encoded slash', 'file:///a%2Fb', /names no folder.*encoded/],
   ['a database that is none', 'redis://host/name', /not one of Redis/],
 ])('a location with %s is refused', async (_, location, message) => {
   const opened = openStateStore(location);

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ArgumentError } from '../../../errors.ts';
+import { pathOfFileUrl } from '../../../util/file-url.ts';
 import { type KeyFolder, KeyFolderStore, type StoredValue } from './key-folder.ts';
 import type { StateStore } from './state-store.ts';
 
@@ -77,7 +77,11 @@ export async function openFolderStore(location: string, maxBytes: number = MOST_
 
 function pathOf(location: string): string {
   const plain = location.replace(/[?#].*$/, '');
-  return /^file:\/\//i.test(plain) ? fileURLToPath(plain) : decodeURIComponent(plain.slice('file:'.length));
+  return /^file:\/\//i.test(plain) ? pathOfFileUrl(plain, noFolder) : decodeURIComponent(plain.slice('file:'.length));
+}
+
+function noFolder(reason: string): ArgumentError {
+  return new ArgumentError(`The state store's URL names no folder: ${reason}.`, "Write 'file:///folder'.");
 }
 
 /** The result, or undefined where the file or folder is not there. */

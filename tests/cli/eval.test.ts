@@ -79,8 +79,8 @@ describe('eval', () => {
   test('an unknown dtype among several is refused before any model is loaded', async () => {
     const folder = await makeFolder({ 'a.txt': TEXT });
     const { code, stderr } = await runCli(['eval', '--file', join(folder, 'a.txt'), '--dtype', 'float32,int3']);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/Unknown dtype 'int3'/);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/--dtype is 'int3'/);
   });
 
   test('files that can not be read, or are no text, before any model is loaded', async () => {

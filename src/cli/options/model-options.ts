@@ -190,7 +190,7 @@ export function assertCount(name: string, value: number | undefined, min: number
 
 /** Dtype of the weights in memory. Reading it throws UnsupportedDTypeError. */
 function dtypeOption(): Option<DTypeSetting | undefined> {
-  const read = (given: readonly string[]) => given.map(parseDTypeChoice).at(-1);
+  const read = (given: readonly string[], flag: string) => given.map((name) => dtypeOf(name, flag)).at(-1);
   const description = `Dtype of the weights in memory: ${DTYPE_SETTINGS.join(', ')} (default: auto; stored: as in the files)`;
   return { placeholder: 'dtype', description, short: undefined, choices: DTYPE_SETTINGS, read };
 }
@@ -198,7 +198,20 @@ function dtypeOption(): Option<DTypeSetting | undefined> {
 /** Several dtypes, to compare them. */
 export function dtypesOption(): Option<DTypeSetting[]> {
   const list = words('dtypes', ['auto'], `Dtype of the weights in memory: ${DTYPE_SETTINGS.join(', ')}`);
-  return { ...list, choices: DTYPE_SETTINGS, read: (given, flag) => list.read(given, flag).map(parseDTypeChoice) };
+  return {
+    ...list,
+    choices: DTYPE_SETTINGS,
+    read: (given, flag) => list.read(given, flag).map((name) => dtypeOf(name, flag)),
+  };
+}
+
+/** @throws UsageError */
+function dtypeOf(name: string, flag: string): DTypeSetting {
+  try {
+    return parseDTypeChoice(name);
+  } catch {
+    throw new UsageError(`${flag} is '${name}'; expected one of: ${DTYPE_SETTINGS.join(', ')}.`);
+  }
 }
 
 /** A number of threads, or `auto`. */

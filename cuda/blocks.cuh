@@ -26,6 +26,34 @@ static __device__ __forceinline__ Eight lane_codes(const u8* row, int step) {
   return e;
 }
 
+// The scale of an output's step and what codes or values are less by; of Q6_K both scales.
+static __device__ __forceinline__ float2 step_scales(const u8* row, int step) {
+  if (!HAS_PAIRS) {
+    const Eight e = codes_at<FORMAT>(row, 4 * step);
+    return make_float2(e.scale, e.zero);
+  }
+  const u8* block = row + step / 8 * 210ll;
+  const signed char* scales = (const signed char*)block + 192 + step % 8 * 2;
+  const float own = half_at(block + 208);
+  return make_float2(own * (float)scales[0], own * (float)scales[1]);
+}
+
+// Puts those of 16 outputs and all steps, step by step, by a block of 256; `row_of_output` gives an output's row.
+template <class RowOf>
+static __device__ __forceinline__ void put_scales(float2* scales, int steps, RowOf row_of_output) {
+  const u8* row = row_of_output(threadIdx.x % 16);
+  for (int step = threadIdx.x / 16; step < steps; step += 16) scales[16 * step + threadIdx.x % 16] = step_scales(row, step);
+}
+
+// lane_codes with scales that were put: those of the output's step.
+static __device__ __forceinline__ Eight scaled_codes(const u8* row, int step, const float2& scales) {
+  Eight e = lane_codes(row, step);
+  e.scale = scales.x;
+  if (HAS_PAIRS) e.part = __float_as_uint(scales.y);
+  else e.zero = scales.y;
+  return e;
+}
+
 // Both parts of a row that it multiplies with them; `row` has the parts as split_rows makes them.
 static __device__ __forceinline__ void lane_parts(const uint4* row, int step, uint4* parts) {
   const int t = threadIdx.x % 4;

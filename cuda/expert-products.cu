@@ -53,7 +53,10 @@ struct FewOutputs {
 
   // The row of output 16 * tile + 8 * i + g of a lane.
   __device__ __forceinline__ const u8* row(int tile, int i) const {
-    const int at = 16 * tile + 8 * i + threadIdx.x % 32 / 4, n = output + at;
+    return row_of_output(16 * tile + 8 * i + threadIdx.x % 32 / 4);
+  }
+  __device__ __forceinline__ const u8* row_of_output(int at) const {
+    const int n = output + at;
     const u8* own = matrix + (n < N ? n : N - 1) * rowBytes;
     return near ? (const u8*)(near + at * pieces) + near_shift(own) : own;
   }
@@ -125,9 +128,10 @@ static __device__ __forceinline__ void add_slice_of_halves(
 }
 
 // Adds a slice of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
-// that a lane has sums of.
+// that a lane has sums of; with PUT `scales` has those of put_scales, tile by tile.
+template <bool PUT>
 static __device__ __forceinline__ void add_slice_of_codes(
-    const FewOutputs& p, const uint4* x, const float* const* inputSums, float4* all) {
+    const FewOutputs& p, const float2* scales, const uint4* x, const float* const* inputSums, float4* all) {
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32;
   const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded), total = p.tiles * steps;
   float4* out = all + slice * 32 + lane;
@@ -149,7 +153,8 @@ static __device__ __forceinline__ void add_slice_of_codes(
       const int at = first + loadStep;
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        codes[u][j] = lane_codes(rows[j], at);
+        const int place = 16 * (tile * (p.padded / 32) + at) + 8 * j + lane / 4;
+        codes[u][j] = PUT ? scaled_codes(rows[j], at, scales[place]) : lane_codes(rows[j], at);
         if (HAS_ZEROS) inputs[u][j] = inputSums[j][at];
         parts[u][j] = make_uint4(0, 0, 0, 0);
       }
@@ -220,7 +225,7 @@ extern "C" __global__ void __launch_bounds__(256, FEW_BLOCKS) OF_FORMAT(expert_1
     for (int i = 0; i < 2; i++) inputSums[i] = p.inputSums + (long long)rows[i] * (p.padded / 32);
     wait_copies<0>();
     __syncthreads();
-    add_slice_of_codes(outputs, x, inputSums, all);
+    add_slice_of_codes<false>(outputs, nullptr, x, inputSums, all);
   }
   __syncthreads();
   if (warp >= p.outputTiles) return;
@@ -266,17 +271,15 @@ static __device__ __forceinline__ int lane_of_visit(bool isVisited, int& visit) 
 }
 
 // The same of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
-// are on their way; with isActivated after what comes after the first product of experts, see activated_at.
+// are on their way; with isActivated after what comes after the first product of experts, as split_activated does.
 // x (K), or (visits, K or 2 K), out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
-// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and the row.
+// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and of weights in blocks scales and rows.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_row)(const ExpertRowParams p) {
   SHARED_BY_LAUNCH(room);
-  __shared__ float mosts[8];
   float4* all = (float4*)room;
   uint4* ring = room + p.outputTiles * SLICES * 32;
   uint4* made = ring + (IS_HALVES ? SLICES * few_slots(p.outputTiles, p.padded) * 64 : 0);
   float* inputSums = (float*)made + p.padded;
-  float* values = inputSums + (p.padded / 32 + 3) / 4 * 4;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, output = blockIdx.x * 16 * p.outputTiles;
   // Nothing writes the matrices' addresses, so they are here by the time that the kernel before has ended.
   const u8* matrices[4];
@@ -304,42 +307,15 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
     if (from >= 0) matrix = p.weights[begin + from];
   }
   if (!matrix) return;
-  uint4* near = p.nearPieces > 0 ? (uint4*)values + (p.K + 3) / 4 : nullptr;
+  float2* scales = (float2*)(inputSums + (p.padded / 32 + 3) / 4 * 4);
+  uint4* near = p.nearPieces > 0 ? (uint4*)(scales + p.outputTiles * p.padded / 2) : nullptr;
   const FewOutputs outputs = {matrix,   p.rowBytes, output,       p.outputTiles, p.N,
                               p.K,      p.padded,   p.numParts,   near,          p.nearPieces};
   float factor = 1;
   auto split = [&] {
-    const Parts parts = {(u32*)made, -1};
-    float most = 0;
-    if (p.isActivated) {
-#pragma unroll 1
-      for (int c = threadIdx.x; c < p.K; c += 256) {
-        values[c] = activated_at(x, c, p.K, p.kind, p.isGated);
-        most = fmaxf(most, fabsf(values[c]));
-      }
-    } else {
-#pragma unroll 1
-      for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 256) {
-        float v[4];
-        load_quad(x, c, p.K, v);
-        store_quad(values, c, p.K, v);
-        most = fmaxf(most, magnitude_of(v));
-      }
-    }
-    __syncthreads();
-    if (FORMAT != BFLOAT16) factor = split_factor(block_max_once(most, mosts));
-    const float inverse = 1.0f / factor;
-#pragma unroll 1
-    for (int c = 4 * threadIdx.x; c < p.padded; c += 4 * 256) {
-      float v[4];
-      load_quad(values, c, p.K, v);
-      put_parts(parts, c, v, inverse, FORMAT != BFLOAT16);
-    }
-    __syncthreads();
-    if (HAS_ZEROS) {
-      for (int i = threadIdx.x; i < p.padded / 32; i += 256) inputSums[i] = sum_of_parts(parts, 32 * i);
-      __syncthreads();
-    }
+    const float* other = p.isActivated && p.isGated ? x + p.K : nullptr;
+    factor = activated_row(x, other, p.isActivated ? p.kind : IDENTITY, p.K, p.padded, {(u32*)made, -1}, nullptr);
+    if (IS_HALVES) __syncthreads();
   };
   if (IS_HALVES) {
     add_slice_of_halves(outputs, made, all, ring, split);
@@ -361,7 +337,13 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
     wait_copies<0>();
     __syncthreads();
     const float* both[2] = {inputSums, inputSums};
-    add_slice_of_codes(outputs, made, both, all);
+    if (HAS_ZEROS) put_sums(inputSums, (u32*)made, p.padded);
+    for (int tile = 0; tile < p.outputTiles; tile++) {
+      float2* own = scales + tile * p.padded / 2;
+      put_scales(own, p.padded / 32, [&](int i) { return outputs.row_of_output(16 * tile + i); });
+    }
+    __syncthreads();
+    add_slice_of_codes<true>(outputs, scales, made, both, all);
   }
   __syncthreads();
   // Lanes 4 g have the sums of the only row.

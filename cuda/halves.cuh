@@ -66,31 +66,31 @@ struct LinearHalvesParams {
 // activation, while its weights are on their way. The first block leaves what that would leave.
 enum { SPLIT, NORMED, GATED, ACTIVATED };
 
-// The parts of normX after activation normKind, times normZ where it hasAddend: what elementwise and split_rows make of a row of up to
-// 4,096 columns. → what the parts are divided by
-static __device__ __forceinline__ float activated_row(const LinearHalvesParams& p, const Parts& parts, bool writes) {
+// The parts of a row x of up to 4,096 columns after an activation, times another row if there is one: what elementwise and split_rows make
+// of it. The row is left in `out`, if there is room for it. → what the parts are divided by
+static __device__ __forceinline__ float activated_row(
+    const float* x, const float* other, int kind, int K, int padded, const Parts& parts, float* out) {
   __shared__ float mosts[ROW_THREADS / 32];
   const bool isFloat16 = FORMAT != BFLOAT16;
   float kept[KEPT][4], factors[KEPT][4];
   float most = 0;
-  await_previous();
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c >= p.K) continue;
-    load_quad(p.normX.at, c, p.K, kept[q]);
-    if (p.normHasAddend) load_quad(p.normZ.at, c, p.K, factors[q]);
+    if (c >= K) continue;
+    load_quad(x, c, K, kept[q]);
+    if (other) load_quad(other, c, K, factors[q]);
   }
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c >= p.K) continue;
+    if (c >= K) continue;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      kept[q][i] = activated(kept[q][i], p.normKind);
-      if (p.normHasAddend) kept[q][i] = __fmul_rn(kept[q][i], factors[q][i]);
+      kept[q][i] = activated(kept[q][i], kind);
+      if (other) kept[q][i] = __fmul_rn(kept[q][i], factors[q][i]);
     }
-    if (writes && p.normOut.at) store_quad(p.normOut.at, c, p.K, kept[q]);
+    if (out) store_quad(out, c, K, kept[q]);
     most = fmaxf(most, magnitude_of(kept[q]));
   }
   const float factor = isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
@@ -98,9 +98,9 @@ static __device__ __forceinline__ float activated_row(const LinearHalvesParams& 
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c < p.K) put_parts(parts, c, kept[q], inverse, isFloat16);
+    if (c < K) put_parts(parts, c, kept[q], inverse, isFloat16);
   }
-  put_padding(parts, p.K, p.padded);
+  put_padding(parts, K, padded);
   return factor;
 }
 
@@ -111,7 +111,11 @@ static __device__ __forceinline__ float make_parts(const LinearHalvesParams& p, 
   const Parts parts = {words, -1};
   const bool writes = blockIdx.x == 0;
   const int isFloat16 = FORMAT != BFLOAT16;
-  if (FROM == ACTIVATED) return activated_row(p, parts, writes);
+  if (FROM == ACTIVATED) {
+    await_previous();
+    const float* other = p.normHasAddend ? p.normZ.at : nullptr;
+    return activated_row(p.normX.at, other, p.normKind, p.K, p.padded, parts, writes ? p.normOut.at : nullptr);
+  }
   if (FROM == NORMED) {
     const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, words, nullptr, p.K, p.padded,
                                 isFloat16, p.normHasAddend, 1, 0, p.normEps};

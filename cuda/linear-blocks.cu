@@ -7,11 +7,12 @@
 // Steps whose weights are on their way together, where they are not copied before.
 #define AHEAD 4
 
-// A warp's slice of 16 outputs and up to 8 rows, of which a lane's is at `row`, or null. `load_sums` gives the sums of a step's inputs of
-// the rows that the lane's sums are of.
+// A warp's slice of 16 outputs and up to 8 rows, of which a lane's is at `row`. `scales` has those of put_scales. `load_sums` gives the sums
+// of a step's inputs of the rows that the lane's sums are of.
 template <int STEPS, class LoadSums>
 static __device__ __forceinline__ float4 slice_of(
-    const LinearHalvesParams& p, const u8* const* weights, const uint4* row, LoadSums load_sums) {
+    const LinearHalvesParams& p, const u8* const* weights, const float2* scales, const uint4* row, LoadSums load_sums) {
+  scales += threadIdx.x % 32 / 4;
   const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
   float sums[4] = {0, 0, 0, 0};
 #pragma unroll 1
@@ -23,7 +24,7 @@ static __device__ __forceinline__ float4 slice_of(
     for (int u = 0; u < STEPS; u++) {
       const int at = first + (step + u < steps ? step + u : steps - 1);
 #pragma unroll
-      for (int i = 0; i < 2; i++) codes[u][i] = lane_codes(weights[i], at);
+      for (int i = 0; i < 2; i++) codes[u][i] = scaled_codes(weights[i], at, scales[16 * at + 8 * i]);
       lane_parts(row, at, parts[u]);
       if (HAS_ZEROS) load_sums(at, inputs[u]);
     }
@@ -49,33 +50,55 @@ static __device__ __forceinline__ float4 join_slices(const float4 (*all)[32]) {
   return total;
 }
 
-// Rows of the weights of outputs g and g + 8, from `output` on.
-static __device__ __forceinline__ void find_weights(const LinearHalvesParams& p, int output, const u8** weights) {
+// The row of output number i of 16, of which a block has those from `output` on: where it was copied to, if it was.
+static __device__ __forceinline__ const u8* row_of_weights(const LinearHalvesParams& p, const uint4* near, int output, int i) {
+  const u8* row = p.weight + (output + i < p.N ? output + i : p.N - 1) * p.rowBytes;
+  return p.nearPieces > 0 ? (const u8*)(near + i * p.nearPieces) + near_shift(row) : row;
+}
+
+// Puts the scales of 16 outputs, and finds the rows of a lane's.
+static __device__ __forceinline__ void prepare_weights(
+    const LinearHalvesParams& p, const uint4* near, int output, float2* scales, const u8** weights) {
+  put_scales(scales, p.padded / 32, [&](int i) { return row_of_weights(p, near, output, i); });
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
-    const int n = output + 8 * i + threadIdx.x % 32 / 4;
-    weights[i] = p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes;
+  for (int i = 0; i < 2; i++) weights[i] = row_of_weights(p, near, output, 8 * i + threadIdx.x % 32 / 4);
+}
+
+// Has a warp's slice of 16 outputs brought near that are not copied.
+static __device__ __forceinline__ void fetch_weights(const LinearHalvesParams& p, int output) {
+  const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
+  for (int step = threadIdx.x % 4; step < steps; step += 4) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int n = output + 8 * i + threadIdx.x % 32 / 4;
+      fetch_early(p.weight + (n < p.N ? n : p.N - 1) * p.rowBytes + (first + step) * p.rowBytes / (p.padded / 32));
+    }
   }
 }
 
-// Up to 8 rows that were split: a warp for each slice of 16 outputs.
+// Up to 8 rows that were split: a warp for each slice of 16 outputs. Rows of weights are copied to shared memory, if the host has said
+// how many pieces each takes.
 static __device__ __forceinline__ void linear_split(const LinearHalvesParams& p) {
+  SHARED_BY_LAUNCH(room);
   __shared__ float4 all[SLICES][32];
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int output = blockIdx.x * 16;
-  const u8* weights[2];
-  find_weights(p, output, weights);
+  // Before the rows of weights, their scales.
+  float2* scales = (float2*)room;
+  uint4* near = room + p.padded / 4;
+  if (p.nearPieces > 0) copy_near<16>(near, p.nearPieces, p.weight, p.rowBytes, output, p.N);
+  else fetch_weights(p, output);
+  group_copies();
   auto own = own_of_few(p, output, true);
-  // Weights that come first are near by the time that the kernel before has ended.
-  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
-  for (int step = t; step < steps; step += 4) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
-  }
   await_previous();
   own.load_after();
+  wait_copies<0>();
+  __syncthreads();
+  const u8* weights[2];
+  prepare_weights(p, near, output, scales, weights);
+  __syncthreads();
   const uint4* x = (const uint4*)(p.x + (long long)(g < p.T ? g : p.T - 1) * 2 * p.padded);
-  const float4 sums = slice_of<AHEAD>(p, weights, x, [&](int step, float* inputs) {
+  const float4 sums = slice_of<AHEAD>(p, weights, scales, x, [&](int step, float* inputs) {
     for (int i = 0; i < 2; i++) inputs[i] = input_sum(p, 2 * t + i, step);
   });
   all[slice][lane] = sums;
@@ -94,8 +117,9 @@ static __device__ __forceinline__ void linear_row(const LinearHalvesParams& p) {
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int tiles = (p.N + 15) / 16;
   const bool isNear = p.nearPieces > 0;
-  // After the parts of a row, what gated_norm_row needs, and sums.
-  float* ownSums = (float*)row + p.padded + (FROM == GATED ? (p.K + 3) / 4 * 4 : 0);
+  // After the parts of a row: scales, where gated_norm_row has the row before, sums of 32 inputs, and rows of weights.
+  float2* scales = (float2*)((float*)row + p.padded);
+  float* ownSums = (float*)row + 2 * p.padded;
   uint4* near = (uint4*)ownSums + (p.padded / 32 + 3) / 4;
   auto copy = [&](int tile, int room) {
     if (isNear && tile < tiles) {
@@ -106,33 +130,22 @@ static __device__ __forceinline__ void linear_row(const LinearHalvesParams& p) {
   const bool isOwn = slice == 0 && t < 2;
   OwnOutput<LinearHalvesParams> own(p, 16 * blockIdx.x + 8 * t + g, isOwn);
   copy(blockIdx.x, 0);
-  const u8* weights[2];
-  find_weights(p, 16 * blockIdx.x, weights);
-  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
-  for (int step = t; step < steps && !isNear; step += 4) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) fetch_early(weights[i] + (first + step) * p.rowBytes / (p.padded / 32));
-  }
+  if (!isNear) fetch_weights(p, 16 * blockIdx.x);
   const float factor = make_parts<FROM>(p, row);
   own.load_addend();
   if (threadIdx.x == 0) made = factor;
-  if (HAS_ZEROS) {
-    __syncthreads();
-    for (int i = threadIdx.x; i < p.padded / 32; i += 256) ownSums[i] = sum_of_parts({(u32*)row, -1}, 32 * i);
-  }
   int room = 0;
 #pragma unroll 1
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     copy(tile + gridDim.x, 1 - room);
     wait_copies<1>();
     __syncthreads();
-    find_weights(p, 16 * tile, weights);
-#pragma unroll
-    for (int i = 0; i < 2 && isNear; i++) {
-      weights[i] = (const u8*)(near + (16 * room + 8 * i + g) * p.nearPieces) + near_shift(weights[i]);
-    }
+    if (HAS_ZEROS && tile == blockIdx.x) put_sums(ownSums, (u32*)row, p.padded);
+    const u8* weights[2];
+    prepare_weights(p, near + 16 * room * p.nearPieces, 16 * tile, scales, weights);
+    __syncthreads();
     room = 1 - room;
-    const float4 sums = slice_of<AHEAD / 2>(p, weights, row, [&](int step, float* inputs) {
+    const float4 sums = slice_of<AHEAD / 2>(p, weights, scales, row, [&](int step, float* inputs) {
       inputs[0] = inputs[1] = ownSums[step];
     });
     all[slice][lane] = sums;

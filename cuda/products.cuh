@@ -25,7 +25,7 @@ static __device__ __forceinline__ void products(
     for (int o = 0; o < O; o++) sums[r][o] = 0;
   }
   const int eights = (K + 7) / 8;
-#pragma unroll 1
+#pragma unroll(R == 1 ? 4 : 1)
   for (int eight = lane; eight < eights; eight += 32) {
     float w[O][8];
 #pragma unroll

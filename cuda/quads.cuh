@@ -93,17 +93,38 @@ static __device__ __forceinline__ void put_columns(
   put_parts(parts, 2 * c + 4, zeros, inverse, isFloat16);
 }
 
-// The sum of 32 columns of a row that is split into float16, of which c is the first.
-static __device__ __forceinline__ float sum_of_parts(const Parts& parts, int c) {
+// The sum of 8 columns of a row that is split into float16, of which c is the first: of their first parts, then of their second ones.
+static __device__ __forceinline__ float sum_of_eight(const Parts& parts, int c) {
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < 16; i++) {
-    // Of each eight neighbours the first parts, then the second ones.
-    const int at = c + i / 4 * 8 + i % 2 * 4, second = i / 2 % 2;
-    const u32* first = parts_at(parts, at, second);
-    const uint2 v = parts.row < 0 ? *(const uint2*)first : make_uint2(*first, *parts_at(parts, at + 2, second));
-    sum += half_to_float(v.x & 0xffff) + half_to_float(v.x >> 16);
-    sum += half_to_float(v.y & 0xffff) + half_to_float(v.y >> 16);
+  for (int second = 0; second < 2; second++) {
+    u32 v[4];
+    if (parts.row < 0) {
+      const uint4 all = *(const uint4*)parts_at(parts, c, second);
+      v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; i++) v[i] = *parts_at(parts, c + 2 * i, second);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) sum += half_to_float(v[i] & 0xffff) + half_to_float(v[i] >> 16);
   }
   return sum;
+}
+
+// The sum of 32 columns, of which c is the first.
+static __device__ __forceinline__ float sum_of_parts(const Parts& parts, int c) {
+  const float first = sum_of_eight(parts, c) + sum_of_eight(parts, c + 8);
+  return first + (sum_of_eight(parts, c + 16) + sum_of_eight(parts, c + 24));
+}
+
+// All of them of a row in shared memory, by a block of 256: four threads have an eight each.
+static __device__ __forceinline__ void put_sums(float* sums, u32* row, int padded) {
+  for (int begin = 0; begin < padded / 8; begin += 256) {
+    const int eight = begin + threadIdx.x;
+    float sum = eight < padded / 8 ? sum_of_eight({row, -1}, 8 * eight) : 0.0f;
+    sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+    sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+    if (eight % 4 == 0 && eight < padded / 8) sums[eight / 4] = sum;
+  }
 }

@@ -9,6 +9,11 @@ export interface NearRows {
   readonly nearBytes: number;
 }
 
+/** Bytes of the scales of 16 outputs: two numbers for each 32 of so many inputs. */
+export function scaleBytes(padded: number): number {
+  return 4 * padded;
+}
+
 /**
  * The rows of so many outputs, if there is room for them: see cuda/near.cuh.
  * @param rowBytes of a row of weights.

@@ -14,7 +14,7 @@ import {
   PACKED_KINDS,
   type PartsFormat,
 } from '../device/cuda-weight.ts';
-import { nearRows } from '../launch/near-rows.ts';
+import { nearRows, scaleBytes } from '../launch/near-rows.ts';
 import { NUM_PARTS } from './linear.ts';
 import { activate, activateAndMul } from './rows.ts';
 
@@ -182,7 +182,8 @@ function runSingle(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
     const tiles = Math.ceil(N / FEW_OUTPUTS);
     const outputTiles = !isHalves(format) && tiles * mostVisits > ROW_BLOCKS ? 2 : 1;
     const blocks = [Math.ceil(tiles / outputTiles), mostVisits] as const;
-    const ownBytes = 8 * padded + 4 * roundUp(padded / STEP_INPUTS, 4);
+    const scales = isHalves(format) ? 0 : outputTiles * scaleBytes(padded);
+    const ownBytes = 4 * padded + 4 * roundUp(padded / STEP_INPUTS, 4) + scales;
     const { nearPieces, sharedBytes } = fewShared(calls, { outputTiles, padded, format, rowBytes, ownBytes });
     calls.device.launch(
       `expert_row_${format}`,

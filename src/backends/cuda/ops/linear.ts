@@ -17,6 +17,7 @@ import {
 } from '../device/cuda-weight.ts';
 import type { LinearHalvesParams } from '../kernels/kernels.generated.ts';
 import type { Grid } from '../launch/launch.ts';
+import { nearRows, scaleBytes } from '../launch/near-rows.ts';
 
 /** Numbers of rows up to which each has blocks of its own, of products in float32. */
 const SINGLE_ROWS = 2;
@@ -284,8 +285,14 @@ function splitProduct(
 
 function launchFew({ device }: CudaCalls, parameters: LinearHalvesParams, format: HalvesFormat | CodesFormat): void {
   const grid = { blocks: [Math.ceil(parameters.N / FEW_ROWS_OUTPUTS)] as const, threads: 256 };
-  const sharedBytes = isHalves(format) ? FEW_ROWS_BYTES : undefined;
-  device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes }, parameters);
+  if (isHalves(format)) {
+    device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes: FEW_ROWS_BYTES }, parameters);
+    return;
+  }
+  const ownBytes = scaleBytes(parameters.padded);
+  const { nearPieces, nearBytes } = nearRows(FEW_ROWS_OUTPUTS, parameters.rowBytes, ownBytes, device.info.sharedBytes);
+  const sharedBytes = ownBytes + nearBytes;
+  device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes }, { ...parameters, nearPieces });
 }
 
 /** Tiles; where they are few, each slice of them has blocks of its own. */

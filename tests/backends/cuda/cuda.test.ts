@@ -55,6 +55,16 @@ describe.runIf(need('g++'))('the driver', () => {
   });
   describePredictor(() => driver.library);
 
+  // Small results are written by a kernel, others copied: with rows that have gaps on the device, and without.
+  test.each([[[2]], [[64, 2]], [[5, 3, 7]], [[1, 4096]], [[4097]], [[300, 17]]])(
+    'reads results of shape %j',
+    async (shape) => {
+      const backend = await makeBackend();
+      const values = Float32Array.from({ length: shape.reduce((all, size) => all * size, 1) }, (_, i) => i / 3);
+      expect(await backend.read(backend.tensor(values, shape))).toEqual(values);
+    },
+  );
+
   test('destroys graphs before the group that they exchange in', async () => {
     const order: string[] = [];
     const device = await CudaDevice.open({ library: driver.library });

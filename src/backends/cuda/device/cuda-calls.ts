@@ -8,6 +8,10 @@ import { CudaIndices, CudaTensor, cudaFloats, cudaIndices, rowStride } from './c
 
 /** Threads of a block where each has an element. */
 const BLOCK = 256;
+/** The kind of elementwise that copies: see rows.cu. */
+const COPY = 4;
+/** Bytes up to which a kernel writes a result to host memory: by the copy engine the next step would wait 5 µs longer. */
+const SMALL_RESULT = 16_384;
 
 /** The context in which the operations of one backend check their arguments and enqueue kernels. */
 export class CudaCalls {
@@ -81,10 +85,15 @@ export class CudaCalls {
     const out = fits ? new Float32Array(reuse.buffer, 0, count) : new Float32Array(count);
     if (count === 0) return out;
     const [rows = 1] = x.shape;
-    const { rowSize, stride } = x;
+    const { rowSize } = x;
+    const isSmall = 4 * count <= SMALL_RESULT;
+    const stride = isSmall ? rowSize : x.stride;
     const span = (rows - 1) * stride + rowSize;
     return this.memory.withPinned(4 * span, async ({ address, bytes }) => {
-      this.device.call('cuMemcpyDtoHAsync', address, x.address, 4 * span, this.device.stream);
+      if (isSmall) {
+        const copy = { x, y: undefined, out: { address, stride }, T: rows, C: rowSize, kind: COPY, factor: 1 };
+        this.device.launch('elementwise', elementGrid(rows, rowSize), copy);
+      } else this.device.call('cuMemcpyDtoHAsync', address, x.address, 4 * span, this.device.stream);
       await this.device.finished();
       const values = new Float32Array(bytes, 0, span);
       if (stride === rowSize) out.set(values);

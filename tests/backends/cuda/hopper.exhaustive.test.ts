@@ -17,7 +17,7 @@ describe.runIf(need('g++'))('cuda, emulated with what only Hopper has', () => {
   beforeAll(async () => {
     process.env.EMULATED_CAPABILITY = '90';
     process.env.EMULATED_SHARED_BYTES = '232448';
-    driver = await buildEmulatedDriver(['FLOAT32', 'FLOAT16', 'BFLOAT16', 'INT8_G128', 'INT4_G32', 'Q4_K']);
+    driver = await buildEmulatedDriver(['FLOAT32', 'FLOAT16', 'BFLOAT16', 'INT8_G128', 'INT4_G32', 'Q4_K', 'Q6_K']);
   });
   afterAll(() => {
     delete process.env.EMULATED_CAPABILITY;
